@@ -1,0 +1,69 @@
+# make demo    the main job on the pocket model, start to end
+# make test    format, lint, types, tests: everything that CI runs
+# make clean   removes the environment and all caches
+#
+# Both commands set up .venv in this checkout first: once, and again when pyproject.toml or constraints.txt changed.
+# Another Python than the first that fits: make test PYTHON=/path/to/python
+
+VENV := .venv
+IN_VENV := $(VENV)/bin/python
+CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python3.12 python3.13 python3.14 python)
+CHECKS := "ruff format --check ." "ruff check ." "mypy" "pytest"
+
+# Settings of the caller that would reach around .venv.
+unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test clean broken
+demo: $(VENV)/demo.stamp
+	@$(VENV)/bin/tenth demo
+
+# All checks run, so that one run shows all findings; the models are in the package, and no test asks the network for more.
+test: export HF_HUB_OFFLINE := 1
+test: $(VENV)/test.stamp
+	@failed=; \
+	for check in $(CHECKS); do \
+	    echo "== $$check"; \
+	    $(IN_VENV) -m $$check || failed="$$failed, $$check"; \
+	done; \
+	test -z "$$failed" || { echo "failed: $${failed#, }" >&2; exit 1; }
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last, so an interrupted set-up goes on at the next call. An environment whose Python does not run, is too
+# old or is not in an environment at all is made anew. setuptools comes first: packages that exist only as source are then
+# built with the pinned one.
+SOUND := import pip, sys; sys.exit(sys.version_info < (3, 11) or sys.prefix == sys.base_prefix)
+BROKEN := $(shell $(IN_VENV) -c '$(SOUND)' >/dev/null 2>&1 || echo broken)
+broken:
+
+$(VENV)/demo.stamp: pyproject.toml constraints.txt $(BROKEN)
+	$(call set-up,.)
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml constraints.txt $(BROKEN)
+	$(call set-up,.[dev])
+	@touch $(VENV)/demo.stamp $@
+
+define set-up
+$(if $(BROKEN),@$(environment))
+@echo "Installing tenth and what it needs into $(VENV), pinned by constraints.txt: some gigabytes, minutes the first time." >&2
+@$(IN_VENV) -m pip install -q -c constraints.txt setuptools >&2
+@$(IN_VENV) -m pip install --no-build-isolation --use-pep517 -c constraints.txt -e '$(1)' >&2
+endef
+
+define environment
+for python in $(CANDIDATES); do \
+    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+    echo "Making $(VENV) with $$python, $$("$$python" --version)." >&2; \
+    if "$$python" -c 'import venv, ensurepip' 2>/dev/null; then exec "$$python" -m venv --clear $(VENV); fi; \
+    if "$$python" -c 'import virtualenv' 2>/dev/null; then exec "$$python" -m virtualenv --clear $(VENV); fi; \
+    echo "$$python cannot make environments; its module venv is needed. On Debian or Ubuntu: apt install python3-venv." >&2; \
+    exit 1; \
+done; \
+echo "No Python of 3.11 or newer among: $(CANDIDATES). Install one, or name it: make PYTHON=/path/to/python." >&2; \
+exit 1
+endef

@@ -1,0 +1,254 @@
+"""Laws of the house, read from the source. Each breach is reported as file:line, what was found, what the law is.
+
+A rule is a function from one file to its breaches; it runs over every file, and on an example that it must notice.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import statistics
+import tokenize
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
+STAGES = (
+    ("__init__", "__main__", "cli", "web"),
+    ("experiment",),
+    ("catalog",),
+    ("report",),
+    ("evaluate",),
+    ("generate",),
+    ("adapt", "pocket"),
+    ("training",),
+    ("diffusion", "identity", "checkpoint", "record", "config"),
+    ("aggregate",),
+    ("encode",),
+    ("data",),
+    ("types",),
+    ("errors",),
+)
+DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}
+
+# Who may import a library whose interface changes often.
+ONLY_IN = {
+    "diffusers": {"src/tenth/diffusion.py"},
+    "transformers": {"src/tenth/diffusion.py", "src/tenth/encode/clip.py"},
+}
+EMPTY_WORDS = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "util", "utils"}
+PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+NOT_FOR_COMMERCE = "shape_predictor_68_face_landmarks"  # dlib's 68-point predictor: its data set's licence forbids it
+FILE_LINES, MEDIAN_FILE_LINES, EXAMPLE_LINES = 300, 150, 40
+FUNCTION_LINES, MEDIAN_FUNCTION_LINES, FIT_LINES = 60, 10, 100
+ARGUMENTS = 6  # without self
+
+HOST = re.compile(r"https?://([\w.-]+)|\b((?:[\w-]+\.)+(?:com|org|co|ai))\b")
+NOT_HOSTS = re.compile(r"localhost|127\.|0\.0\.0\.0|www\.w3\.org$|(.+\.)?example(\.(com|org|net))?$|.+\.(invalid|test)$")
+
+Breach = tuple[int, str]
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of Python: its path from the root, with slashes, and its text."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @property
+    def lines(self) -> int:
+        return len(self.text.splitlines())
+
+    @property
+    def shipped(self) -> bool:
+        return self.path.startswith("src/")
+
+    def functions(self) -> Iterator[Function]:
+        return (node for node in ast.walk(self.tree) if isinstance(node, Function))
+
+    def imports(self) -> Iterator[Breach]:
+        """Line and dotted name of every import, wherever it stands; names in strings, as lazy tables hold them, too."""
+        package = self.path.removeprefix("src/").split("/")[:-1]
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from ((node.lineno, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                parents = package[: len(package) + 1 - node.level] if node.level else []
+                module = ".".join([*parents, *([node.module] if node.module else [])])
+                yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+            elif isinstance(node, ast.Constant) and re.fullmatch(r"tenth(\.\w+)+(:\w+)?", str(node.value)):
+                yield node.lineno, str(node.value).split(":")[0]
+
+
+def sources(*folders: str) -> list[Source]:
+    paths = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
+    return [Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
+
+
+def lines_of(function: Function) -> int:
+    return (function.end_lineno or function.lineno) - function.lineno + 1
+
+
+def imports_go_down(source: Source) -> Iterator[Breach]:
+    if not source.shipped:
+        return
+    stage = source.path.split("/")[2].removesuffix(".py")
+    if stage not in DEPTH:
+        yield 1, f"{stage} is in no stage: give it a row in STAGES"
+        return
+    for line, name in source.imports():
+        head, *rest = name.split(".")
+        target = rest[0] if rest and rest[0] in DEPTH else "__init__"
+        if head == "tenth" and DEPTH[target] < DEPTH[stage]:
+            yield line, f"{stage} imports {name}, which is above it: imports only go down"
+
+
+def libraries_stay_in_place(source: Source) -> Iterator[Breach]:
+    for line, name in source.imports():
+        places = ONLY_IN.get(name.split(".")[0])
+        if source.shipped and places is not None and source.path not in places:
+            yield line, f"imports {name}: only {', '.join(sorted(places))} may"
+
+
+def files_are_small(source: Source) -> Iterator[Breach]:
+    most = EXAMPLE_LINES if source.path.startswith("examples/") else FILE_LINES
+    if source.lines > most:
+        yield source.lines, f"{source.lines} lines: at most {most}"
+
+
+def functions_are_small(source: Source) -> Iterator[Breach]:
+    for function in source.functions():
+        the_loop = source.path == "src/tenth/training.py" and function.name == "fit"
+        most = FIT_LINES if the_loop else FUNCTION_LINES
+        if lines_of(function) > most:
+            yield function.lineno, f"{function.name} has {lines_of(function)} lines: at most {most}"
+
+
+def arguments_are_few(source: Source) -> Iterator[Breach]:
+    for function in source.functions():
+        names = [argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)]
+        if len(names) - (names[:1] in (["self"], ["cls"])) > ARGUMENTS:
+            yield function.lineno, f"{function.name} has {len(names)} arguments: more than {ARGUMENTS} is a missing dataclass"
+
+
+def names_say_something(source: Source) -> Iterator[Breach]:
+    for part in Path(source.path).with_suffix("").parts:
+        if empty := EMPTY_WORDS & set(part.lower().split("_")):
+            yield 1, f"the name {part} says nothing with {', '.join(empty)}: name the thing itself"
+
+
+def no_pickle_is_read(source: Source) -> Iterator[Breach]:
+    if not source.shipped:
+        return
+    for line, name in source.imports():
+        if name.split(".")[0] in PICKLES:
+            yield line, f"imports {name}: no pickle is read"
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Call):
+            continue
+        settings = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
+        for forbidden in ("allow_pickle", "trust_remote_code"):
+            if settings.get(forbidden, False) is not False:
+                yield node.lineno, f"{forbidden} is not False: no pickle is read, no foreign code is run"
+        if is_torch_load(node) and not (settings.get("weights_only") is True and "/evaluate/" in source.path):
+            yield node.lineno, "torch.load: only for the Inception file of evaluate, with weights_only=True"
+
+
+def is_torch_load(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "torch.hub.load", "torch.jit.load")
+
+
+def no_network_host(source: Source) -> Iterator[Breach]:
+    for number, line in enumerate(source.text.splitlines(), 1):
+        for match in HOST.finditer(line):
+            host = match[1] or match[2]
+            if not NOT_HOSTS.match(host):
+                yield number, f"names the host {host}: nothing here asks the network"
+
+
+def the_predictor_is_never_named(source: Source) -> Iterator[Breach]:
+    if not source.shipped:
+        return
+    for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
+        if token.type != tokenize.COMMENT and NOT_FOR_COMMERCE in token.string:
+            yield (
+                token.start[0],
+                "names the 68-point predictor outside a comment: it is not for commercial use and never opened",
+            )
+
+
+def every_test_asserts(source: Source) -> Iterator[Breach]:
+    if not Path(source.path).name.startswith("test_"):
+        return
+    for function in source.functions():
+        if function.name.startswith("test_") and not any(map(is_assertion, ast.walk(function))):
+            yield function.lineno, f"{function.name} asserts nothing: a test that cannot fail is a defect"
+
+
+def is_assertion(node: ast.AST) -> bool:
+    name = ast.unparse(node.func).rpartition(".") if isinstance(node, ast.Call) else ("", "", "")
+    return (
+        isinstance(node, ast.Assert)
+        or name[2].startswith("assert_")
+        or (name[0] == "pytest" and name[2] in ("raises", "warns"))
+    )
+
+
+# Every rule, with a file that breaks it once.
+Rule = Callable[[Source], Iterator[Breach]]
+RULES: dict[Rule, Source] = {
+    imports_go_down: Source("src/tenth/data/folder.py", "def f():\n    from ..report import page"),
+    libraries_stay_in_place: Source("src/tenth/adapt/dreambooth.py", "from diffusers import UNet2DConditionModel"),
+    files_are_small: Source("src/tenth/cli.py", "x = 1\n" * 301),
+    functions_are_small: Source("src/tenth/cli.py", "def f():\n" + "    x = 1\n" * 60),
+    arguments_are_few: Source("src/tenth/cli.py", "def f(a, b, /, c, *d, e, f, **g): ..."),
+    names_say_something: Source("src/tenth/data/photo_utils.py", ""),
+    no_pickle_is_read: Source("src/tenth/encode/store.py", "torch.load('weights.pt', weights_only=True)"),
+    no_network_host: Source("tests/test_photo.py", "page = 'https://" + "pictures.net/a'"),
+    the_predictor_is_never_named: Source("src/tenth/data/faces.py", f"# {NOT_FOR_COMMERCE}\nname = '{NOT_FOR_COMMERCE}.dat'"),
+    every_test_asserts: Source("tests/test_photo.py", "def test_photo():\n    open_photo('a.png')"),
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_law(rule: Rule) -> None:
+    files = sources("src/tenth", "tests", "examples", "benchmarks")
+    breaches = [f"{file.path}:{line}: {found}" for file in files for line, found in rule(file)]
+    assert not breaches, "\n" + "\n".join(breaches)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_law_notices_a_breach(rule: Rule) -> None:
+    assert len(list(rule(RULES[rule]))) == 1
+
+
+def test_medians() -> None:
+    files = sources("src/tenth")
+    functions = [lines_of(function) for file in files for function in file.functions()]
+    assert statistics.median(file.lines for file in files) <= MEDIAN_FILE_LINES
+    assert statistics.median(functions) <= MEDIAN_FUNCTION_LINES
+
+
+def test_pages_ask_no_other_host() -> None:
+    pages = [path for path in sorted((ROOT / "src").rglob("*")) if path.suffix in (".css", ".html", ".js", ".svg")]
+    files = [Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in pages]
+    breaches = [f"{file.path}:{line}: {found}" for file in files for line, found in no_network_host(file)]
+    assert not breaches, "\n" + "\n".join(breaches)
+
+
+def test_torch_load_stands_in_one_place() -> None:
+    calls = [(file.path, node.lineno) for file in sources("src") for node in ast.walk(file.tree) if is_torch_load(node)]
+    assert len(calls) <= 1, f"torch.load is allowed once, found {calls}"
