@@ -1,0 +1,42 @@
+"""tenth makes new pictures of a person from a handful of photos. Nine photos in, the tenth out.
+
+A method turns photos of a person into an identity. A generator turns an identity and a prompt into images.
+A metric turns images and held-out photos into a number. A report turns numbers into a page.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenth.catalog import METHODS, METRICS, MODELS, load_model, method
+    from tenth.diffusion import Sampling
+    from tenth.encode.face import read_person
+    from tenth.errors import TenthError
+    from tenth.generate import Request, generate, save_sample
+    from tenth.identity import load_identity, save_identity
+
+# name -> where it lives; imported at first use, so that `tenth --help` is quick
+_HOMES = {
+    "METHODS": "tenth.catalog", "METRICS": "tenth.catalog", "MODELS": "tenth.catalog",
+    "load_model": "tenth.catalog", "method": "tenth.catalog", "read_person": "tenth.encode.face",
+    "Request": "tenth.generate", "generate": "tenth.generate", "save_sample": "tenth.generate",
+    "Sampling": "tenth.diffusion", "TenthError": "tenth.errors",
+    "load_identity": "tenth.identity", "save_identity": "tenth.identity",
+}  # fmt: skip
+
+__all__ = [
+    "METHODS", "METRICS", "MODELS", "Request", "Sampling", "TenthError", "generate", "load_identity", "load_model", "method",
+    "read_person", "save_identity", "save_sample",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tenth' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,197 @@
+"""Labeled Faces in the Wild, deep funneled -> people.jsonl: who is in which split, and what each photo shows.
+
+Source: Huang, Ramesh, Berg, Learned-Miller, UMass TR 07-49, 2007; Huang, Mattar, Lee, Learned-Miller, NIPS 2012.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from tenth.data.attributes import Attributes, read_attributes
+from tenth.data.captions import captions
+from tenth.data.faces import near_duplicate_hash
+from tenth.data.people import Row, Summary, summary, write_rows
+from tenth.data.photo import open_photo
+from tenth.data.split import distinct, fold_of, split_of
+from tenth.errors import DataError, PhotoError
+from tenth.types import Pixels
+
+ARCHIVE_MD5 = "68331da3eb755a505a502b5aacb3c201"  # lfw-deepfunneled.tgz as published
+PHOTOS, PEOPLE = 13_233, 5_749  # in the whole set
+VARIANTS = 8  # captions of each photo
+CENTRE = (61 / 250, 189 / 250)  # the part of a deep-funneled photo with the face and almost none of the black wedges
+# Bits of `near_duplicate_hash` of the centre. Over all pairs of the whole set, the same picture differs in 11 to 29 bits, the
+# next pairs in 45 and more. Tighter than NEAR_DUPLICATE_BITS, because these photos are aligned and all saved alike.
+SAME_PICTURE_BITS = 36
+
+# file -> why it is left out. Source: the errata of LFW's page, which call these three mislabelled.
+ERRATA: Mapping[str, str] = {
+    "Mahmoud_Abbas/Mahmoud_Abbas_0012.jpg": "mislabelled (LFW errata)",
+    "Michael_Schumacher/Michael_Schumacher_0008.jpg": "mislabelled (LFW errata)",
+    "Recep_Tayyip_Erdogan/Recep_Tayyip_Erdogan_0004.jpg": "mislabelled (LFW errata)",
+}
+LAYOUT = re.compile(r"(?:.*/)?(?P<name>[^/\\.][^/\\]*)/(?P=name)_(?P<number>[0-9]{4,})\.jpg")  # NAME/NAME_0001.jpg
+
+
+@dataclass(frozen=True, order=True)
+class LfwPhoto:
+    """Where one photo of LFW is. Sorted by name, then number."""
+
+    person: str
+    number: int
+    path: Path
+
+    @property
+    def file(self) -> str:
+        """NAME/NAME_0001.jpg: the key of the photo everywhere, whatever folder it lies in."""
+        return f"{self.person}/{self.path.name}"
+
+
+def read_lfw(source: Path, extracted: Path) -> list[LfwPhoto]:
+    """All photos of an archive or folder, by name and number. An archive's photos are written under `extracted` first.
+
+    source: lfw-deepfunneled.tgz, or a folder in LFW's layout, with or without one folder around it, whole or a part of it.
+    Raises DataError if it is neither, or an archive other than the published one.
+    """
+    if source.is_dir():
+        photos = sorted(_photos_in(source))
+    elif source.is_file():
+        _check_archive(source)
+        photos = sorted(_extract(source, extracted))
+    else:
+        raise DataError(f"{source} does not exist", "the source is lfw-deepfunneled.tgz or a folder of it", "Check the path")
+    if not photos:
+        raise DataError(
+            f"{source} has no photo in LFW's layout",
+            "photos are NAME/NAME_0001.jpg, at most one folder down",
+            "Give the folder that holds the people's folders",
+        )
+    return photos
+
+
+def write_people(source: Path, destination: Path, attributes: Path | None = None, *, variants: int = VARIANTS) -> Summary:
+    """Check, split and caption LFW; write `destination`/people.jsonl, last and at once. The same source gives the same bytes.
+
+    For an archive, the photos come under `destination`/photos. Raises DataError for a source or table that cannot be used.
+    """
+    table = read_attributes(attributes) if attributes else {}
+    photos = read_lfw(source, destination / "photos")
+    counts = whole_counts(photos, table)
+    rows: list[Row] = []
+    dropped: dict[str, str] = {}
+    for name, group in groupby(photos, key=lambda photo: photo.person):
+        kept, left_out = _kept(list(group))
+        dropped |= left_out
+        blank = Row("", name, split_of(name, counts[name]), fold_of(name), "", (), "")
+        rows += [_captioned(replace(blank, file=file, digest=digest), table, variants) for file, digest in kept.items()]
+    write_rows(destination / "people.jsonl", rows)
+    return summary(rows, dropped, [*_notes(photos, rows, table if attributes else None), *_passed_over(source, photos)])
+
+
+def whole_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes]) -> dict[str, int]:
+    """How many photos each person has in the whole of LFW, as far as this source can tell.
+
+    LFW numbers a person's photos 1, 2, ... with no gap, so the highest number seen is the best lower bound; the attribute
+    table, which lists the whole set, counts too.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    for photo in photos:
+        counts[photo.person] = max(counts[photo.person], photo.number)
+    for file in table:
+        found = LAYOUT.fullmatch(file)
+        if found and found["name"] in counts:
+            counts[found["name"]] = max(counts[found["name"]], int(found["number"]))
+    return dict(counts)
+
+
+def _photos_in(source: Path) -> list[LfwPhoto]:
+    inside = [path for path in source.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    folder = inside[0] if len(inside) == 1 and not any(source.glob("*/*.jpg")) else source
+    return [photo for path in folder.glob("*/*.jpg") if (photo := _photo(path))]
+
+
+def _photo(path: Path) -> LfwPhoto | None:
+    found = LAYOUT.fullmatch(path.as_posix())
+    return LfwPhoto(found["name"], int(found["number"]), path) if found else None
+
+
+def _check_archive(source: Path) -> None:
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if digest != ARCHIVE_MD5:
+        raise DataError(
+            f"{source} has md5 {digest}",
+            f"the published lfw-deepfunneled.tgz has {ARCHIVE_MD5}",
+            "Download it again, or unpack it yourself and give the folder",
+        )
+
+
+def _extract(source: Path, extracted: Path) -> Iterator[LfwPhoto]:
+    """Only regular files in LFW's layout, each to a path made from its checked name; links and all else stay in the archive."""
+    with tarfile.open(source, "r|gz") as archive:
+        for member in archive:
+            found = LAYOUT.fullmatch(member.name)
+            if not found or not member.isreg():
+                continue
+            name = f"{found['name']}/{Path(member.name).name}"
+            archive.extract(member.replace(name=name), extracted, filter="data")
+            yield LfwPhoto(found["name"], int(found["number"]), extracted / name)
+
+
+def _kept(photos: Sequence[LfwPhoto]) -> tuple[dict[str, str], dict[str, str]]:
+    """(digests of the kept, reasons of the dropped) of one person, both by file."""
+    dropped: dict[str, str] = {}
+    opened: list[tuple[str, str, int]] = []
+    for photo in photos:
+        if photo.file in ERRATA:
+            dropped[photo.file] = ERRATA[photo.file]
+            continue
+        try:
+            picture = open_photo(photo.path)
+        except PhotoError as error:
+            dropped[photo.file] = error.found
+        else:
+            opened.append((photo.file, picture.digest, near_duplicate_hash(_centre(picture.pixels))))
+    files, digests, hashes = zip(*opened, strict=True) if opened else ((), (), ())
+    kept = {files[index]: digests[index] for index in distinct(digests, hashes, SAME_PICTURE_BITS)}
+    dropped |= {file: "near-duplicate of a kept photo" for file in files if file not in kept}
+    return kept, dropped
+
+
+def _centre(pixels: Pixels) -> Pixels:
+    rows, columns = ([round(length * edge) for edge in CENTRE] for length in pixels.shape[:2])
+    return pixels[rows[0] : rows[1], columns[0] : columns[1]]  # (128, 128, 3) of (250, 250, 3)
+
+
+def _captioned(row: Row, table: Mapping[str, Attributes], variants: int) -> Row:
+    said = captions(table.get(row.file), row.file, variants)
+    return replace(row, caption=said[0], captions=tuple(said))
+
+
+def _notes(photos: Sequence[LfwPhoto], rows: Sequence[Row], table: Mapping[str, Attributes] | None) -> list[str]:
+    notes: list[str] = []
+    people = {photo.person for photo in photos}
+    if len(photos) < PHOTOS:
+        part = f"a part of LFW ({len(people):,} of {PEOPLE:,} people, {len(photos):,} of {PHOTOS:,} photos)"
+        bound = "the attribute table" if table else "each person's highest photo number, a lower bound"
+        notes.append(f"{part}: how many photos the whole set has of a person is taken from {bound}")
+    if table is None:
+        notes.append('no attributes: every caption is "a photo of a person", so a model learns no word for what it shows')
+    elif missing := sum(row.file not in table for row in rows):
+        notes.append(f'{missing:,} photos have no line in the attribute table: their caption is "a photo of a person"')
+    return notes
+
+
+def _passed_over(source: Path, photos: Sequence[LfwPhoto]) -> list[str]:
+    if not source.is_dir():
+        return []
+    inside = (path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    others = sum(not any(part.startswith(".") for part in path.parts) for path in inside) - len(photos)
+    return [f"{others:,} files are not NAME/NAME_0001.jpg: passed over"] if others else []
