@@ -1,0 +1,60 @@
+"""IP-Adapter: photos -> pooled embedding -> identity, and how an untrained adapter begins.
+
+Source: Ye et al. 2023, arXiv:2308.06721.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tenth.diffusion import adapter_layers
+from tenth.errors import DataError
+from tenth.types import Aggregator, Diffusion, Identity, Person
+
+TOKENS = 4  # of the image, as published; diffusers loads no other number
+
+
+@dataclass(frozen=True)
+class IPAdapter:
+    """A method: encode each photo, aggregate, done. Nothing is learnt per person."""
+
+    name: str
+    aggregate: Aggregator
+
+    def __call__(self, person: Person, model: Diffusion) -> Identity:
+        """Raises DataError if the person has no photo."""
+        if not person.photos:
+            raise DataError(f"{person.name} has no usable photo", "at least one is needed", "Add photos")
+        embeddings = self.aggregate(model.encoder(person.photos))  # (M, D)
+        return Identity(
+            method=self.name,
+            model=model.name,
+            encoder=model.encoder.name,
+            adapter=model.adapter_name,
+            embeddings=embeddings,
+            photos=tuple(photo.digest for photo in person.photos),
+        )
+
+
+def untrained_adapter(unet: nn.Module, width: int) -> dict[str, dict[str, Tensor]]:
+    """A new adapter for embeddings of `width`: random projection to four tokens, keys and values copied from the text's.
+
+    Source: the official training script's initialisation. In the official layout, split as diffusers wants it.
+    """
+    cross = int(unet.config.cross_attention_dim)
+    projection, norm = nn.Linear(width, TOKENS * cross), nn.LayerNorm(cross)
+    image_proj = {f"proj.{name}": value for name, value in projection.state_dict().items()}
+    image_proj |= {f"norm.{name}": value for name, value in norm.state_dict().items()}
+    layers: dict[str, Tensor] = {}
+    for number, _, attention in adapter_layers(unet):
+        layers[f"{number}.to_k_ip.weight"] = attention.to_k.weight.detach().clone()
+        layers[f"{number}.to_v_ip.weight"] = attention.to_v.weight.detach().clone()
+    return {"image_proj": image_proj, "ip_adapter": layers}
+
+
+def zero_embedding(embeddings: Tensor) -> Tensor:
+    """What the unconditional branch projects: an embedding of zeros, not tokens of zeros."""
+    return torch.zeros_like(embeddings)

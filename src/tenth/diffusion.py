@@ -1,0 +1,261 @@
+"""The one file that knows diffusers' pipelines: load, noise loss, sample, and put an identity on the model and off again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from tenth.errors import IdentityError, ModelError
+from tenth.types import Encoder, Identity, Pixels
+
+# On a CPU the fused attention's backward pass is slow in bfloat16: the plain one trains the pocket model a seventh faster.
+ATTENTION = defaultdict(lambda: [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], cpu=[SDPBackend.MATH])
+
+OnStep = Callable[[int], None]  # called with the number of steps done
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are drawn. The defaults are the pocket model's best on validation people (docs/log.md)."""
+
+    steps: int = 25
+    guidance: float = 3.0  # classifier-free, on text and image together; 1 turns it off
+    rescale: float = 0.5  # of the guided prediction's contrast to the plain one's: Lin et al. 2023, arXiv:2305.08891, eq. 16
+    scale: float = 1.0  # of the image cross-attention
+    negative: str = ""
+
+
+class LatentDiffusion:
+    """A diffusion model with its image encoder and adapter.
+
+    name and adapter_name are "name@digest" over the weights. The adapter is installed only inside `applied`.
+    """
+
+    def __init__(self, pipeline: StableDiffusionPipeline, name: str, encoder: Encoder, adapter: Path) -> None:
+        self.pipeline, self.name, self.encoder = pipeline, name, encoder
+        self.adapter_name = f"{adapter.stem}@{digest_of([adapter])}"
+        self._plain = _conditioning(pipeline.unet)
+        install_adapter(pipeline.unet, read_adapter(adapter))
+        self._adapted = _conditioning(pipeline.unet)
+        _set_conditioning(pipeline.unet, self._plain)
+
+    @contextmanager
+    def applied(self, identities: Sequence[Identity]) -> Iterator[Tensor]:
+        """Put identities, one an image of the batch, on the model. Gives their embeddings (B, M, D) for `sample`.
+
+        The model is as before when the block ends, by whatever way. Raises IdentityError if one was made for another model.
+        """
+        for identity in identities:
+            self.check(identity)
+        embeddings = torch.stack([identity.embeddings for identity in identities if identity.embeddings is not None])
+        _set_conditioning(self.pipeline.unet, self._adapted)
+        try:
+            yield embeddings.to(self.pipeline.device, self.pipeline.dtype)
+        finally:
+            _set_conditioning(self.pipeline.unet, self._plain)
+
+    def check(self, identity: Identity) -> None:
+        """Raises IdentityError if the identity was made for another model, encoder or adapter."""
+        ours = {"model": self.name, "encoder": self.encoder.name, "adapter": self.adapter_name}
+        for kind, name in ours.items():
+            made_for = getattr(identity, kind)
+            if made_for != name:
+                raise IdentityError(
+                    f"this identity was made for {kind} {made_for}",
+                    f"the {kind} in use is {name}",
+                    "Make it again from the photos, or choose that model",
+                )
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        embeddings: Tensor | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Pixels]:
+        """One image (H, W, 3) for each prompt and seed. embeddings: (B, M, D) from `applied`, a row an image.
+
+        A seed is one noise, whatever stands beside it in the batch.
+        """
+
+        def step_done(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            if on_step is not None:
+                on_step(step + 1)
+            return tensors
+
+        images: dict[str, Any] = {}
+        if embeddings is not None:
+            self.pipeline.set_ip_adapter_scale(sampling.scale)
+            # Rows that already match the batch pass through diffusers unmixed; with guidance it wants [negative; positive].
+            guided = torch.cat([torch.zeros_like(embeddings), embeddings]) if sampling.guidance > 1 else embeddings
+            images = {"ip_adapter_image_embeds": [guided]}
+        self.pipeline.set_progress_bar_config(disable=True)
+        drawn = self.pipeline(
+            prompt=list(prompts),
+            negative_prompt=[sampling.negative] * len(prompts),
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance,
+            guidance_rescale=sampling.rescale,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            output_type="np",
+            callback_on_step_end=step_done,
+            **images,
+        ).images  # (B, H, W, 3) in [0, 1]
+        return [np.rint(image * 255).astype(np.uint8) for image in drawn]
+
+
+def load_pipeline(folder: Path) -> StableDiffusionPipeline:
+    """A pipeline from a local folder in diffusers' layout, float32, safetensors only. Raises ModelError if it is not one."""
+    if not (folder / "model_index.json").is_file():
+        raise ModelError(f"{folder} has no model_index.json", "a folder in diffusers' layout is needed", "Check the path")
+    try:
+        with _quiet():
+            pipeline = StableDiffusionPipeline.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, low_cpu_mem_usage=False
+            )
+            pipeline.unet.to(memory_format=torch.channels_last)
+    except (OSError, ValueError, SafetensorError) as problem:
+        raise ModelError(f"{folder} cannot be loaded: {problem}", "whole weights are needed", "Install or download it again") from problem
+    return pipeline
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """diffusers' and transformers' remarks and progress bars are not for our users; what goes wrong is raised."""
+    levels = [(library, library.get_verbosity()) for library in (diffusers_logging, transformers_logging)]
+    for library, _ in levels:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, level in levels:
+            library.set_verbosity(level)
+            library.enable_progress_bar()
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """First 16 hexadecimal digits of the sha256 over the files' contents, in the given order."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Trainable:
+    """The parts of a model that learn, with what stays: made from the configs of a folder, weights random."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: DDIMScheduler
+
+    @classmethod
+    def create(cls, folder: Path) -> Trainable:
+        return cls(
+            unet=UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet")),
+            text_encoder=CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder")),
+            tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+            scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
+        )
+
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
+        """Token numbers (B, T), padded as diffusers' pipelines pad."""
+        length = self.tokenizer.model_max_length
+        tokens: Tensor = self.tokenizer(
+            list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
+        return tokens
+
+    def noise_loss(self, latents: Tensor, tokens: Tensor, embeddings: Tensor, generator: torch.Generator, gamma: float = 5.0) -> Tensor:
+        """Mean squared error of the predicted velocity, weighted by min(SNR, gamma) / (SNR + 1).
+
+        latents: (B, C, H, W). tokens: (B, T). embeddings: (B, M, D), zeros where the image is dropped.
+        Source: Salimans and Ho 2022, arXiv:2202.00512; min-SNR weights for velocity: Hang et al. 2023, arXiv:2303.09556.
+        """
+        noise = torch.randn(latents.shape, generator=generator)
+        steps = torch.randint(self.scheduler.config.num_train_timesteps, (len(latents),), generator=generator)
+        noisy = self.scheduler.add_noise(latents, noise, steps).contiguous(memory_format=torch.channels_last)
+        velocity = self.scheduler.get_velocity(latents, noise, steps)
+        text = self.text_encoder(tokens).last_hidden_state  # (B, T, cross-attention width)
+        with sdpa_kernel(ATTENTION[latents.device.type]):
+            predicted = self.unet(noisy, steps, text, added_cond_kwargs={"image_embeds": [embeddings]}).sample
+        kept = self.scheduler.alphas_cumprod[steps]
+        snr = kept / (1 - kept)
+        weight = snr.clamp(max=gamma) / (snr + 1) if gamma else torch.ones_like(snr)
+        # At zero terminal SNR the weight would vanish and the first step of sampling would never be learnt.
+        error = (predicted.float() - velocity).square().mean((1, 2, 3))  # (B,)
+        return (weight.clamp(min=0.1) * error).mean()
+
+
+def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
+    """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}, float32."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as problem:
+        raise ModelError(f"{path} cannot be read: {problem}", "an IP-Adapter in safetensors is needed", "Get the file again") from problem
+    parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    for name, tensor in tensors.items():
+        part, _, inner = name.partition(".")
+        parts.setdefault(part, {})[inner] = tensor.float()
+    return parts
+
+
+def install_adapter(unet: UNet2DConditionModel, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Put an adapter's processors and projection into the UNet, by diffusers' own conversion."""
+    # The public way, `load_ip_adapter`, also wants to load an image encoder of the CLIP family; ours need not be one.
+    with _quiet():
+        unet._load_ip_adapter_weights([parts], low_cpu_mem_usage=False)
+
+
+def adapter_layers(unet: UNet2DConditionModel) -> list[tuple[int, str, nn.Module]]:
+    """(number in the official layout, processor's name, attention module) of each cross-attention: down, up, mid last."""
+    names = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
+    return [(2 * i + 1, name, unet.get_submodule(name.removesuffix(".processor"))) for i, name in enumerate(names)]
+
+
+def adapter_weights(unet: UNet2DConditionModel) -> dict[str, Tensor]:
+    """The installed adapter in the official layout: image_proj.* and ip_adapter.<odd>.to_{k,v}_ip.weight."""
+    projection = unet.encoder_hid_proj.image_projection_layers[0]
+    weights = {f"image_proj.proj.{name}": value for name, value in projection.image_embeds.state_dict().items()}
+    weights |= {f"image_proj.norm.{name}": value for name, value in projection.norm.state_dict().items()}
+    for number, name, _ in adapter_layers(unet):
+        processor = unet.attn_processors[name]
+        weights[f"ip_adapter.{number}.to_k_ip.weight"] = processor.to_k_ip[0].weight
+        weights[f"ip_adapter.{number}.to_v_ip.weight"] = processor.to_v_ip[0].weight
+    return {name: value.detach().contiguous() for name, value in weights.items()}
+
+
+def set_adapter_scale(unet: UNet2DConditionModel, scale: float) -> None:
+    """The weight of the image cross-attention; at 0 it is not computed at all."""
+    for _, name, _ in adapter_layers(unet):
+        unet.attn_processors[name].scale = [scale]
+
+
+def _conditioning(unet: UNet2DConditionModel) -> tuple[Any, ...]:
+    return dict(unet.attn_processors), unet.encoder_hid_proj, unet.config.encoder_hid_dim_type
+
+
+def _set_conditioning(unet: UNet2DConditionModel, conditioning: tuple[Any, ...]) -> None:
+    processors, projection, kind = conditioning
+    unet.set_attn_processor(dict(processors))
+    unet.encoder_hid_proj = projection
+    unet.config.encoder_hid_dim_type = kind

@@ -1,0 +1,138 @@
+"""The pocket model's UNet, text encoder and IP-Adapter, trained together on cached latents and embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tenth.adapt.ip_adapter import untrained_adapter
+from tenth.diffusion import Trainable, digest_of, install_adapter, set_adapter_scale
+from tenth.encode.face import FaceEncoder, describe, statistics_of
+from tenth.encode.store import Array, Store, default_store
+from tenth.pocket.autoencoder import PocketAutoencoder
+from tenth.pocket.faces import Faces, People, load_faces, progress, to_unit
+from tenth.pocket.pack import CONFIGS, write_model
+from tenth.training import Schedule, fit
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Shares of training in which a condition is missing, so that guidance and the model without adapter are learnt."""
+
+    base: float = 0.3  # of the steps run without the adapter at all
+    both: float = 0.1  # of the images lose text and image
+    image: float = 0.05  # only the image
+    text: float = 0.1  # only the text
+    own: float = 0.5  # of the images are described by their own embedding, the others by another photo of the person
+
+
+@dataclass(frozen=True)
+class BaseRecipe:
+    """recipes/pocket-base.toml. autoencoder: the file that the first stage wrote."""
+
+    data: People
+    autoencoder: Path
+    schedule: Schedule
+    dropout: Dropout = field(default_factory=Dropout)
+    gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
+    stage: str = "base"
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Everything a training step reads, in memory. others: for each photo the first and number of its person's photos."""
+
+    latents: Tensor  # (N, 2, 8, 16, 16): as it is, and mirrored
+    embeddings: Tensor  # (N, 128)
+    tokens: Tensor  # (N, V, T): V captions of each photo
+    others: Tensor  # (N, 2)
+
+    def references(self, indices: Tensor, own: float, generator: torch.Generator) -> Tensor:
+        """Embeddings (B, 1, 128): of the photo itself with probability `own`, else of another photo of the person, if any."""
+        first, number = self.others[indices].unbind(1)
+        shift = 1 + (torch.rand(len(indices), generator=generator) * (number - 1)).long()
+        other = first + (indices - first + shift) % number
+        chosen = torch.where(torch.rand(len(indices), generator=generator) < own, indices, other)
+        return self.embeddings[chosen][:, None]
+
+
+def train_base(recipe: BaseRecipe, directory: Path) -> None:
+    """Faces of training people -> `directory`/final: a whole model in diffusers' layout with adapter and encoder."""
+    store = Store(default_store())
+    faces = load_faces(recipe.data, "train", store)
+    torch.manual_seed(recipe.schedule.seed)
+    parts = Trainable.create(CONFIGS)
+    descriptors = torch.from_numpy(_descriptors(recipe.data, faces, store)).float()
+    encoder = FaceEncoder(*statistics_of(descriptors))
+    examples = Examples(
+        latents=_latents(faces, recipe.autoencoder, store),
+        embeddings=encoder.standardised(descriptors),
+        tokens=torch.stack([parts.tokens(row.captions) for row in faces.rows]),
+        others=_others([row.person for row in faces.rows]),
+    )
+    install_adapter(parts.unet, untrained_adapter(parts.unet, encoder.width))
+    parts.unet.to(memory_format=torch.channels_last)
+    parts.unet.train()
+    modules = {"unet": parts.unet, "text_encoder": parts.text_encoder}
+
+    def loss(indices: Tensor, generator: torch.Generator) -> Tensor:
+        return base_loss(parts, examples, recipe, indices, generator)
+
+    average = fit(modules, loss, len(faces.rows), recipe.schedule, directory)
+    write_model(directory / "final", average, recipe.autoencoder, encoder)
+
+
+def base_loss(parts: Trainable, examples: Examples, recipe: BaseRecipe, indices: Tensor, generator: torch.Generator) -> Tensor:
+    """One step's loss: mirrored at random, a caption at random, conditions dropped as the recipe says."""
+    drop, count = recipe.dropout, len(indices)
+    draw, mirrored = torch.rand(count, generator=generator), torch.randint(2, (count,), generator=generator)
+    variant = torch.randint(examples.tokens.shape[1], (count,), generator=generator)
+    embeddings = examples.references(indices, drop.own, generator)  # (B, 1, 128)
+    without_adapter = bool(torch.rand((), generator=generator) < drop.base)
+    set_adapter_scale(parts.unet, 0.0 if without_adapter else 1.0)
+
+    no_text = (draw < drop.both) | ((draw >= drop.both + drop.image) & (draw < drop.both + drop.image + drop.text))
+    no_image = draw < drop.both + drop.image
+    tokens = torch.where(no_text[:, None], parts.tokens([""]), examples.tokens[indices, variant])  # (B, T)
+    embeddings = torch.where(no_image[:, None, None], torch.zeros(()), embeddings)
+    return parts.noise_loss(examples.latents[indices, mirrored], tokens, embeddings, generator, recipe.gamma)
+
+
+def _descriptors(people: People, faces: Faces, store: Store) -> Array:
+    def compute(missing: list[int]) -> Iterator[Array]:
+        for index in progress(missing, desc="embeddings"):
+            photo = people.located(faces.rows[index])
+            assert photo is not None  # it has a crop, so it has a face
+            yield describe(photo)
+
+    return store.remember_all(FaceEncoder.space(), [row.digest for row in faces.rows], compute)
+
+
+@torch.no_grad()
+def _latents(faces: Faces, autoencoder: Path, store: Store) -> Tensor:
+    """Latents (N, 2, 8, 16, 16) of each crop and its mirror image."""
+    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    model.load_state_dict(load_file(autoencoder))
+
+    def compute(missing: list[int]) -> Iterator[Array]:
+        for batch in progress(torch.tensor(missing).split(32), desc="latents"):
+            pixels = to_unit(faces.crops[batch])
+            yield from torch.stack([model.encoder(pixels), model.encoder(pixels.flip(-1))], 1).numpy()
+
+    space = f"latents-{digest_of([autoencoder])}"
+    return torch.from_numpy(store.remember_all(space, [row.digest for row in faces.rows], compute))
+
+
+def _others(people: Sequence[str]) -> Tensor:
+    """(first, number) of the run of each person's photos; people.jsonl keeps a person's photos together. (N, 2)"""
+    firsts: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for index, person in enumerate(people):
+        firsts.setdefault(person, index)
+        counts[person] = counts.get(person, 0) + 1
+    return torch.tensor([(firsts[person], counts[person]) for person in people])

@@ -1,0 +1,36 @@
+"""The pocket model, from the package or from a folder that a recipe trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from tenth.diffusion import LatentDiffusion, digest_of, load_pipeline
+from tenth.encode.face import FaceEncoder
+from tenth.encode.store import Store
+from tenth.errors import ModelError
+from tenth.pocket.pack import ADAPTER, CONFIGS, ENCODER
+
+PHOTOS = Path(__file__).parent / "photos"  # nine photos of a person who does not exist, drawn by the model itself
+WEIGHTS = (
+    "text_encoder/model.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+)
+
+
+def load_pocket(folder: Path = CONFIGS, store: Store | None = None, *, name: str = "pocket") -> LatentDiffusion:
+    """The model with its adapter and face encoder. store: where embeddings are kept, if anywhere.
+
+    Raises ModelError if a part is missing or damaged.
+    """
+    pipeline = load_pipeline(folder)
+    try:
+        statistics = load_file(folder / ENCODER)
+        digest = digest_of([folder / weights for weights in WEIGHTS])
+    except (OSError, SafetensorError) as problem:
+        raise ModelError(f"{folder} lacks a part of the pocket model: {problem}", "all its files are needed", "Install tenth again") from problem
+    encoder = FaceEncoder(statistics["centre"], float(statistics["scale"]), store)
+    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, folder / ADAPTER)

@@ -1,0 +1,79 @@
+"""The stages in which the pocket model is trained, each a recipe: the autoencoder, then UNet, text encoder and adapter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tenth.encode.store import Store, default_store
+from tenth.pocket.autoencoder import AutoencoderLoss, PocketAutoencoder
+from tenth.pocket.faces import Faces, People, load_faces, to_unit
+from tenth.pocket.pack import CONFIGS
+from tenth.training import Schedule, fit
+
+
+
+@dataclass(frozen=True)
+class AutoencoderRecipe:
+    """recipes/pocket-autoencoder.toml"""
+
+    data: People
+    schedule: Schedule
+    loss: AutoencoderLoss = field(default_factory=AutoencoderLoss)
+    stage: str = "autoencoder"
+
+
+def train_autoencoder(recipe: AutoencoderRecipe, directory: Path) -> None:
+    """Faces of training people -> `directory`/final/autoencoder.safetensors. PSNR on validation people at each checkpoint."""
+    store = Store(default_store())
+    faces, validation = (load_faces(recipe.data, split, store) for split in ("train", "validation"))
+    torch.manual_seed(recipe.schedule.seed)
+    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    model = model.to(memory_format=torch.channels_last)
+
+    def loss(indices: Tensor, generator: torch.Generator) -> Tensor:
+        flipped = torch.rand(len(indices), generator=generator) < 0.5
+        crops = to_unit(faces.crops[indices])
+        crops = torch.where(flipped[:, None, None, None], crops.flip(-1), crops)
+        return recipe.loss(model, crops.contiguous(memory_format=torch.channels_last), generator)
+
+    def watch(seen: int, average: Mapping[str, Tensor]) -> None:
+        print(f"{seen} images: {averaged_psnr(average, validation):.2f} dB on validation people", file=sys.stderr)
+
+    average = fit({"autoencoder": model}, loss, len(faces.rows), recipe.schedule, directory, watch)
+    write_final(directory, "autoencoder", average)
+
+
+def averaged_psnr(average: Mapping[str, Tensor], faces: Faces, count: int = 256) -> float:
+    """Mean PSNR in dB of the first `count` faces through an autoencoder of these weights."""
+    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    model.load_state_dict({name.removeprefix("autoencoder."): tensor for name, tensor in average.items()})
+    return float(psnr(model, faces.crops[:count]).mean())
+
+
+@torch.no_grad()
+def psnr(model: PocketAutoencoder, crops: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of each crop (N,) through the autoencoder, both in 8 bits. crops: uint8 (N, 3, H, W)."""
+    values = []
+    for batch in crops.split(32):
+        drawn = ((model.decoder(model.encoder(to_unit(batch))).clamp(-1, 1) + 1) * 127.5).round()
+        error = (drawn - batch.float()).square().mean((1, 2, 3))
+        values.append(10 * torch.log10(255**2 / error))
+    return torch.cat(values)
+
+
+def write_final(directory: Path, module: str, average: Mapping[str, Tensor]) -> Path:
+    """`directory`/final/MODULE.safetensors from the averaged weights of that module, whole or not at all."""
+    path = directory / "final" / f"{module}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    weights = {name.removeprefix(f"{module}."): tensor.contiguous() for name, tensor in average.items() if name.startswith(f"{module}.")}
+    save_file(weights, partial)
+    partial.replace(path)
+    return path
