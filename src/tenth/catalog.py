@@ -1,0 +1,73 @@
+"""Every method, metric and model by the name that users type: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from tenth.adapt.ip_adapter import IPAdapter
+from tenth.aggregate.pool import concatenation, consensus, first, maximum, mean
+from tenth.diffusion import LatentDiffusion
+from tenth.encode.store import Store, default_store
+from tenth.errors import unknown_name
+from tenth.evaluate.identity import copy_index, detection, identity, stranger
+from tenth.pocket.load import load_pocket
+from tenth.types import Aggregator, Method, Metric
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Kind]):
+    """A row of a table: the thing itself, and a line that says what it does."""
+
+    thing: Kind
+    text: str
+
+
+def _pooled(name: str, aggregate: Aggregator, text: str) -> dict[str, Entry[Method]]:
+    return {name: Entry(IPAdapter(name, aggregate), text)}
+
+
+# fmt: off
+METHODS: Mapping[str, Entry[Method]] = {
+    **_pooled("ip-adapter",           first,         "one photo, the first in file-name order"),
+    **_pooled("ip-adapter-max",       maximum,       "all photos, element-wise maximum of their embeddings"),
+    **_pooled("ip-adapter-avg",       mean,          "all photos, mean of their embeddings"),
+    **_pooled("ip-adapter-concat",    concatenation, "all photos, their tokens side by side"),
+    **_pooled("ip-adapter-consensus", consensus,     "all photos, mean weighted by agreement: a wrong photo hardly counts"),
+}
+METRICS: Mapping[str, Entry[Metric]] = {
+    "identity":   Entry(identity,   "cosine of generated images to held-out photos of the same person"),
+    "stranger":   Entry(stranger,   "cosine of generated images to held-out photos of other people: the floor"),
+    "detection":  Entry(detection,  "share of generated images with a face"),
+    "copy-index": Entry(copy_index, "1 for a copied reference, 0 for a new photo"),
+}
+MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
+    "pocket":     Entry(load_pocket, "faces at 128 x 128, inside the package: no network, two CPU cores; research use (trained on LFW)"),
+}
+# fmt: on
+DEFAULT_METHOD = "ip-adapter-consensus"
+DEFAULT_MODEL = "pocket"
+
+
+def method(name: str) -> Method:
+    """A method by name. Raises InputError that lists the known ones."""
+    if name not in METHODS:
+        raise unknown_name("method", name, list(METHODS))
+    return METHODS[name].thing
+
+
+def load_model(name: str = DEFAULT_MODEL, store: Store | None = None) -> LatentDiffusion:
+    """A model by name, or the folder that a recipe of the pocket model trained. Photo embeddings are kept in the store.
+
+    Raises InputError for an unknown name, ModelError for damaged weights.
+    """
+    store = store or Store(default_store())
+    if name in MODELS:
+        return MODELS[name].thing(store=store)
+    if Path(name).is_dir():
+        return load_pocket(Path(name), store, name=Path(name).name)
+    raise unknown_name("model", name, [*MODELS, "a folder in the pocket model's layout"])

@@ -1,0 +1,127 @@
+"""Identities and prompts -> a stream of samples. A seed is one image, whatever stands beside it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+
+from tenth.diffusion import LatentDiffusion, Sampling
+from tenth.errors import DataError
+from tenth.types import Identity, Sample
+
+BATCH = 4  # images at a time: on two cores larger batches are no faster
+LARGEST_SEED = 2**63 - 1
+Progress = Callable[[int, int], None]  # (image-steps done, image-steps in all)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One image to draw: who (None: nobody in particular), what, and from which noise."""
+
+    identity: Identity | None
+    prompt: str
+    seed: int
+
+
+def generate(
+    model: LatentDiffusion,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    batch: int = BATCH,
+    progress: Progress | None = None,
+) -> Iterator[Sample]:
+    """One sample for each request, in order, as soon as its batch is drawn. People may be mixed in a batch.
+
+    Raises DataError for a seed out of range, IdentityError for an identity of another model, before anything is drawn.
+    """
+    for request in requests:
+        _check(model, request)
+    done, total = 0, len(requests) * sampling.steps
+    for group in _batches(requests, batch):
+
+        def step_done(step: int, size: int = len(group), before: int = done) -> None:
+            if progress is not None:
+                progress(before + size * step, total)
+
+        yield from _draw(model, group, sampling, step_done)
+        done += len(group) * sampling.steps
+
+
+def save_sample(sample: Sample, path: Path) -> None:
+    """Write a PNG that says how to make it again: in our JSON and in the `parameters` text that other tools read.
+
+    Neither names the person or a photo.
+    """
+    said = {"prompt": sample.prompt, "seed": sample.seed, "method": sample.method, "model": sample.model}
+    said |= {"tenth": version("tenth"), **sample.settings}
+    info = PngImagePlugin.PngInfo()
+    info.add_text("tenth", json.dumps(said, sort_keys=True))
+    info.add_text("parameters", _parameters(sample))
+    partial = path.with_name(f".{path.name}.partial")
+    Image.fromarray(sample.pixels).save(partial, format="PNG", pnginfo=info)
+    partial.replace(path)
+
+
+def read_sample(path: Path) -> dict[str, Any]:
+    """What `save_sample` wrote beside the pixels. Raises DataError if the picture carries nothing of tenth's."""
+    with Image.open(path, formats=["PNG"]) as image:
+        said = image.info.get("tenth")
+    if not isinstance(said, str):
+        raise DataError(f"{path} carries no settings of tenth", "a PNG that tenth wrote is needed", "Choose another file")
+    settings: dict[str, Any] = json.loads(said)
+    return settings
+
+
+def _check(model: LatentDiffusion, request: Request) -> None:
+    if not 0 <= request.seed <= LARGEST_SEED:
+        raise DataError(f"the seed {request.seed}", f"a whole number from 0 to {LARGEST_SEED} is needed", "Choose another")
+    if request.identity is not None:
+        model.check(request.identity)
+
+
+def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
+    """Runs of at most `size` requests that can be drawn together: embeddings of one shape."""
+    for _, run in groupby(requests, key=_shape):
+        together = list(run)
+        yield from (together[start : start + size] for start in range(0, len(together), size))
+
+
+def _shape(request: Request) -> tuple[int, ...] | None:
+    embeddings = None if request.identity is None else request.identity.embeddings
+    return None if embeddings is None else tuple(embeddings.shape)
+
+
+def _draw(model: LatentDiffusion, group: list[Request], sampling: Sampling, on_step: Callable[[int], None]) -> Iterator[Sample]:
+    start = time.perf_counter()
+    prompts, seeds = [request.prompt for request in group], [request.seed for request in group]
+    identities = [request.identity for request in group if request.identity is not None]
+    if identities:
+        with model.applied(identities) as embeddings:
+            images = model.sample(prompts, seeds, sampling, embeddings, on_step)
+    else:
+        images = model.sample(prompts, seeds, sampling, on_step=on_step)
+    seconds = (time.perf_counter() - start) / len(group)
+    for request, pixels in zip(group, images, strict=True):
+        method = "none" if request.identity is None else request.identity.method
+        yield Sample(pixels, request.prompt, request.seed, method, model.name, asdict(sampling), seconds)
+
+
+def _parameters(sample: Sample) -> str:
+    settings = sample.settings
+    lines = [sample.prompt]
+    if settings["negative"]:
+        lines.append(f"Negative prompt: {settings['negative']}")
+    height, width = sample.pixels.shape[:2]
+    lines.append(
+        f"Steps: {settings['steps']}, Sampler: DDIM, CFG scale: {settings['guidance']}, Seed: {sample.seed}, "
+        f"Size: {width}x{height}, Model: {sample.model}, Method: {sample.method}, Version: tenth {version('tenth')}"
+    )
+    return "\n".join(lines)
