@@ -21,12 +21,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
-    ("__init__", "__main__", "cli", "web"),
-    ("experiment",),
+    ("__init__", "__main__", "arguments", "cli", "commands", "web"),
+    ("demo", "doctor", "experiment", "output"),
     ("catalog",),
     ("report",),
     ("evaluate",),
-    ("generate",),
+    ("generate", "prompt"),
     ("adapt", "pocket"),
     ("training",),
     ("diffusion", "identity", "checkpoint", "record", "config"),

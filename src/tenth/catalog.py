@@ -1,19 +1,21 @@
-"""Every method, metric and model by the name that users type: one line each."""
+"""Every method, metric, model and stage of training by the name that users type: one line each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tenth.adapt.ip_adapter import IPAdapter
 from tenth.aggregate.pool import concatenation, consensus, first, maximum, mean
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
-from tenth.errors import unknown_name
+from tenth.errors import RecipeError, unknown_name
 from tenth.evaluate.identity import copy_index, detection, identity, stranger
+from tenth.pocket.base import BaseRecipe, train_base
 from tenth.pocket.load import load_pocket
+from tenth.pocket.stages import AutoencoderRecipe, train_autoencoder
 from tenth.types import Aggregator, Method, Metric
 
 Kind = TypeVar("Kind")
@@ -24,6 +26,15 @@ class Entry(Generic[Kind]):
     """A row of a table: the thing itself, and a line that says what it does."""
 
     thing: Kind
+    text: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What `tenth train` can train. recipe: the dataclass of its TOML file. train: writes `directory`/final, last."""
+
+    recipe: type[Any]
+    train: Callable[[Any, Path], None]
     text: str
 
 
@@ -48,6 +59,10 @@ METRICS: Mapping[str, Entry[Metric]] = {
 MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
     "pocket":     Entry(load_pocket, "faces at 128 x 128, inside the package: no network, two CPU cores; research use (trained on LFW)"),
 }
+STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
+    "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
+    "base":        Stage(BaseRecipe,        train_base,        "the pocket model's UNet, text encoder and IP-Adapter"),
+}
 # fmt: on
 DEFAULT_METHOD = "ip-adapter-consensus"
 DEFAULT_MODEL = "pocket"
@@ -71,3 +86,12 @@ def load_model(name: str = DEFAULT_MODEL, store: Store | None = None) -> LatentD
     if Path(name).is_dir():
         return load_pocket(Path(name), store, name=Path(name).name)
     raise unknown_name("model", name, [*MODELS, "a folder in the pocket model's layout"])
+
+
+def stage(table: Mapping[str, Any], where: str = "the recipe") -> Stage:
+    """The stage that a recipe's table names with its key `stage`. Raises RecipeError that lists the known ones."""
+    name = table.get("stage")
+    if not isinstance(name, str) or name not in STAGES:
+        known = ", ".join(repr(each) for each in STAGES)
+        raise RecipeError(f"{where} has stage {name!r}", f"known stages: {known}", "Correct the key `stage`")
+    return STAGES[name]

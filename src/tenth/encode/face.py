@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -14,9 +15,9 @@ from torch import Tensor
 
 from tenth.data import folder
 from tenth.data.faces import crop_face, file_digest, model_file
-from tenth.encode.store import Array, Store
+from tenth.encode.store import Array, Store, default_store
 from tenth.errors import DataError
-from tenth.types import Person, Photo
+from tenth.types import Person, Photo, Pixels
 
 WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
 CHIP_PIXELS, CHIP_PADDING = 150, 0.25  # what dlib's recogniser was trained on
@@ -28,8 +29,9 @@ def _recogniser() -> Any:
 
 
 @cache
-def _weights_digest() -> str:
-    return file_digest(model_file(WEIGHTS))
+def encoder_name() -> str:
+    """"name@digest": the recogniser and its weights, for cache keys and identities."""
+    return f"dlib-resnet@{file_digest(model_file(WEIGHTS))[:16]}"
 
 
 def describe(photo: Photo) -> Array:
@@ -37,10 +39,33 @@ def describe(photo: Photo) -> Array:
 
     Source: King 2017, "High quality face recognition with deep metric learning". Raises DataError if the photo has no face.
     """
+    return np.array(_recogniser().compute_face_descriptor(_chip(photo)))
+
+
+def _chip(photo: Photo) -> Pixels:
     if photo.face is None:
         raise DataError(f"{photo.file or 'a photo'} has no face located", "the face encoder reads faces", "Find the face first")
-    chip = crop_face(photo.pixels, photo.face, side=CHIP_PIXELS, padding=CHIP_PADDING)
-    return np.array(_recogniser().compute_face_descriptor(chip))
+    return crop_face(photo.pixels, photo.face, side=CHIP_PIXELS, padding=CHIP_PADDING)
+
+
+def describe_through(store: Store) -> folder.Describe:
+    """`describe`, computed once per face: the key is the sha256 of the very pixels that the recogniser reads."""
+
+    def described(photo: Photo) -> Array:
+        key = hashlib.sha256(_chip(photo).tobytes()).hexdigest()
+        return next(store.remember(encoder_name(), [key], lambda _: [describe(photo)]))
+
+    return described
+
+
+def read_person(directory: Path, store: Store | None = None) -> Person:
+    """The accepted photos of a folder, judged with dlib's recogniser. Raises DataError where none is usable."""
+    return folder.read_person(directory, describe=describe_through(store or Store(default_store())))
+
+
+def examine(directory: Path, store: Store | None = None) -> list[folder.Verdict]:
+    """A verdict on every entry of a folder, judged with dlib's recogniser. Raises DataError if there is no such folder."""
+    return folder.examine(directory, describe=describe_through(store or Store(default_store())))
 
 
 def statistics_of(descriptors: Tensor) -> tuple[Tensor, float]:
@@ -69,22 +94,13 @@ class FaceEncoder:
 
     def __init__(self, centre: Tensor, scale: float, store: Store | None = None) -> None:
         self.centre, self.scale, self.store = centre, scale, store
-        self.name = f"dlib-resnet@{_weights_digest()[:16]}"
+        self.name = encoder_name()
 
     def __call__(self, photos: Sequence[Photo]) -> Tensor:
-        descriptors = np.stack([self._describe(photo) for photo in photos])
+        described = describe_through(self.store) if self.store else describe
+        descriptors = np.stack([described(photo) for photo in photos])
         return self.standardised(torch.from_numpy(descriptors).float())  # (K, 128)
 
     def standardised(self, descriptors: Tensor) -> Tensor:
         """dlib's descriptors (K, 128) -> embeddings (K, 128)."""
         return (descriptors - self.centre) / self.scale
-
-    @staticmethod
-    def space() -> str:
-        """The store's name for raw descriptors: recogniser, its weights, its crop."""
-        return f"dlib-resnet-{_weights_digest()[:16]}-{CHIP_PIXELS}-{CHIP_PADDING}"
-
-    def _describe(self, photo: Photo) -> Array:
-        if self.store is None:
-            return describe(photo)
-        return next(self.store.remember(self.space(), [photo.digest], lambda _: [describe(photo)]))

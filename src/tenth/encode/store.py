@@ -1,7 +1,7 @@
 """Arrays on disk by what they were computed from, so that a frozen encoder runs once per photo.
 
-A space names everything that shaped the value except the photo: encoder, its weights' hash, the crop. A key is the photo's
-sha256. Files are `.npy` without pickles, written whole or not at all, so several processes may fill one store.
+A space names everything that shaped the value except the content: encoder, its weights' hash, the crop. A key is the
+content's sha256. Files are `.npy` without pickles, written whole or not at all, so several processes may fill one store.
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
 from tenth.diffusion import Trainable, digest_of, install_adapter, set_adapter_scale
-from tenth.encode.face import FaceEncoder, describe, statistics_of
+from tenth.encode.face import FaceEncoder, describe, encoder_name, statistics_of
 from tenth.encode.store import Array, Store, default_store
 from tenth.pocket.autoencoder import PocketAutoencoder
-from tenth.pocket.faces import Faces, People, load_faces, progress, to_unit
+from tenth.pocket.faces import CENTRAL, Faces, People, load_faces, progress, to_unit
 from tenth.pocket.pack import CONFIGS, write_model
 from tenth.training import Schedule, fit
 
@@ -110,7 +110,7 @@ def _descriptors(people: People, faces: Faces, store: Store) -> Array:
             assert photo is not None  # it has a crop, so it has a face
             yield describe(photo)
 
-    return store.remember_all(FaceEncoder.space(), [row.digest for row in faces.rows], compute)
+    return store.remember_all(f"{CENTRAL}-{encoder_name()}", [row.digest for row in faces.rows], compute)
 
 
 @torch.no_grad()

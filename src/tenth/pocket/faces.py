@@ -20,7 +20,8 @@ from tenth.encode.store import Array, Store
 from tenth.errors import DataError
 from tenth.types import Face, Photo
 
-CROPS = f"crop-{CROP_PIXELS}-{CROP_PADDING}"
+CENTRAL = "central-face"  # in the store: values of the face nearest a photo's centre, by the photo's sha256
+CROPS = f"{CENTRAL}-crop-{CROP_PIXELS}-{CROP_PADDING}"
 progress = partial(tqdm, file=sys.stderr, delay=2)
 
 

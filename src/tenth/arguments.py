@@ -1,0 +1,215 @@
+"""Every command with its arguments, and the page of the manual that is made of them. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tenth import commands
+
+MOST_IMAGES = 10_000  # 0000.png to 9999.png
+LARGEST_SEED = 2**63 - 1
+MOST_STEPS = 1_000  # the steps in which the models were trained
+MOST_GUIDANCE, MOST_SCALE = 50.0, 2.0  # far beyond what gives a picture
+WIDTH = 100  # of the help, in every terminal, so that docs/cli.md can be checked
+
+TEXT = "Make new pictures of a person from a handful of photos. Nine photos in, the tenth out."
+EPILOG = """examples:
+  tenth demo
+  tenth photos me/
+  tenth generate me/ --prompt "a portrait photo of a smiling person" -o out/
+
+exit codes: 0 done, 1 something about your input (one line says what), 2 wrong usage, 70 a fault of
+tenth's, 130 stopped with Ctrl-C. Results go to stdout, progress to stderr.
+`tenth COMMAND --help` says more."""
+
+
+def build_parser() -> ArgumentParser:
+    """The parser of `tenth`. Parsed arguments carry `run`, the command, and `usage_error`, which leaves with exit code 2."""
+    parser = ArgumentParser("tenth", description=TEXT, epilog=EPILOG, formatter_class=_Formatter, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"tenth {version('tenth')}")
+    parser.set_defaults(run=None)
+    adding = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for add in (_demo, _photos, _identity, _generate, _train, _experiment, _data, _methods, _metrics, _models, _doctor):
+        add(adding)
+    return parser
+
+
+def help_page() -> str:
+    """docs/cli.md: the help of every command. Written anew by `python -m tenth.arguments > docs/cli.md`."""
+    lines = ["# The command line", "", "Made of `--help` by `python -m tenth.arguments`; a test checks that it is current.", ""]
+    for name, parser in _with_children("tenth", build_parser()):
+        lines += [f"## {name}", "", "```", parser.format_help().rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=WIDTH)
+        self._action_max_length = 16  # else the longest command breaks its line: argparse forgets that commands are indented
+
+
+def _with_children(name: str, parser: ArgumentParser) -> Iterator[tuple[str, ArgumentParser]]:
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child, its in action.choices.items():
+                yield from _with_children(f"{name} {child}", its)
+
+
+def _command(
+    adding: Any, name: str, text: str, run: Callable[[argparse.Namespace], int] | None, more: str = ""
+) -> ArgumentParser:
+    """A command. text: its line in the list of commands. more: what its own help says besides."""
+    description = text[0].upper() + text[1:] + "."
+    parser: ArgumentParser = adding.add_parser(
+        name, help=text, description=f"{description}\n\n{more}".rstrip(), formatter_class=_Formatter, allow_abbrev=False
+    )
+    parser.set_defaults(run=run, usage_error=parser.error)
+    return parser
+
+
+def _demo(adding: Any) -> None:
+    parser = _command(
+        adding,
+        "demo",
+        "the main job on the pocket model, start to end, with a contact sheet",
+        commands.demo,
+        "Nine example photos (of a person who does not exist) go through every method that learns nothing\n"
+        "per person. It may be run again: it replaces its own files and nothing else.",
+    )
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="photos of one person, instead of the examples")
+    parser.add_argument("-o", dest="output", type=Path, metavar="DIR", default=Path("out/demo"), help="default: out/demo")
+
+
+def _photos(adding: Any) -> None:
+    text = "which photos of a folder can be used, and why the others cannot"
+    parser = _command(adding, "photos", text, commands.photos, "Exits with 1 if none can.")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="photos of one person")
+    _json(parser)
+
+
+def _identity(adding: Any) -> None:
+    text = "keep what a method learns of a person, as one small file without a photo in it"
+    parser = _command(adding, "identity", text, commands.identity)
+    parser.add_argument("directory", type=Path, metavar="DIR", help="photos of one person")
+    parser.add_argument("--method", metavar="M", help="one of `tenth methods` (default: the one marked there)")
+    _model(parser)
+    parser.add_argument("-o", dest="output", type=Path, metavar="FILE", required=True, help="such as me.safetensors")
+    _json(parser)
+
+
+def _generate(adding: Any) -> None:
+    parser = _command(
+        adding,
+        "generate",
+        "draw new pictures of a person",
+        commands.generate,
+        "Writes 0000.png, 0001.png, ... and run.json into DIR. The first picture has the seed given, the next\n"
+        "the next one; a seed is one picture. A DIR that holds something is refused, except by the very\n"
+        "command that filled it, which gives the same pictures again.",
+    )
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="photos of one person (a folder), or an identity file")
+    parser.add_argument("--prompt", required=True, metavar="TEXT", help='such as "a portrait photo of a person"')
+    parser.add_argument("--negative", default="", metavar="TEXT", help="what the pictures should not show")
+    parser.add_argument(
+        "--method", metavar="M", help="one of `tenth methods` (default: the one marked there); for a folder only"
+    )
+    _model(parser)
+    parser.add_argument("-n", type=_whole(1, MOST_IMAGES), default=4, metavar="N", help="how many pictures (default: 4)")
+    parser.add_argument("--seed", type=_whole(0, LARGEST_SEED), default=0, metavar="SEED", help="of the first (default: 0)")
+    parser.add_argument("--steps", type=_whole(1, MOST_STEPS), metavar="S", help="steps of denoising (default: 25)")
+    parser.add_argument(
+        "--guidance",
+        type=_number(1, MOST_GUIDANCE),
+        metavar="W",
+        help="how strictly to follow prompt and person, 1 or more (default: 3)",
+    )
+    parser.add_argument(
+        "--scale", type=_number(0, MOST_SCALE), metavar="S", help="how much of the person: 0 nothing, 1 as trained (default: 1)"
+    )
+    parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where the pictures go")
+    _json(parser)
+
+
+def _train(adding: Any) -> None:
+    parser = _command(
+        adding,
+        "train",
+        "train a model or an adapter on many people, by a recipe",
+        commands.train,
+        "Writes checkpoints into DIR and, last, DIR/final. Ctrl-C saves first.",
+    )
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a TOML file such as those in recipes/")
+    parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="an empty or new folder")
+    parser.add_argument("--resume", action="store_true", help="go on with the training that was begun in DIR")
+
+
+def _experiment(adding: Any) -> None:
+    text = "compare methods on many people: images, scores, table"
+    more = "Started again, it goes on where it stopped."
+    parser = _command(adding, "experiment", text, commands.experiment, more)
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a TOML file such as those in recipes/")
+    parser.add_argument("-o", dest="output", type=Path, metavar="DIR", help="default: runs/ and the recipe's name")
+
+
+def _data(adding: Any) -> None:
+    inner = _command(adding, "data", "prepare data to train and measure on", None).add_subparsers(
+        title="data sets", metavar="SET", required=True
+    )
+    parser = _command(inner, "lfw", "check, split and caption Labeled Faces in the Wild; writes DIR/people.jsonl", commands.lfw)
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="lfw-deepfunneled.tgz, or a folder in its layout")
+    parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where people.jsonl goes")
+    parser.add_argument("--attributes", type=Path, metavar="FILE", help="what each photo shows: captions are made of it")
+
+
+def _methods(adding: Any) -> None:
+    _json(_command(adding, "methods", "the ways to turn photos into an identity", commands.methods))
+
+
+def _metrics(adding: Any) -> None:
+    _json(_command(adding, "metrics", "what is measured on generated images", commands.metrics))
+
+
+def _models(adding: Any) -> None:
+    _json(_command(adding, "models", "the diffusion models", commands.models))
+
+
+def _doctor(adding: Any) -> None:
+    _json(_command(adding, "doctor", "what works on this machine, and what to do about the rest", commands.doctor))
+
+
+def _json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _model(parser: ArgumentParser) -> None:
+    text = "one of `tenth models`, or a folder that `tenth train` wrote (default: pocket)"
+    parser.add_argument("--model", default="pocket", metavar="NAME", help=text)
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    return partial(_within, int, f"a whole number from {least} to {most}", least, most)
+
+
+def _number(least: float, most: float) -> Callable[[str], float]:
+    return partial(_within, float, f"a number from {least:g} to {most:g}", least, most)
+
+
+def _within(kind: Callable[[str], Any], needed: str, least: float, most: float, text: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not least <= value <= most:  # nan is in no range
+        raise ArgumentTypeError(f"{text!r} is not {needed}")
+    return value
+
+
+if __name__ == "__main__":
+    print(help_page(), end="")

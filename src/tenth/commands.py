@@ -1,0 +1,258 @@
+"""What each command does once its arguments are read: one function each, which returns the exit code.
+
+Heavy imports happen inside the functions, so that `tenth --help` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tenth.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from tenth.catalog import Entry
+    from tenth.types import Person
+
+EXTENSION = ".safetensors"  # of an identity file
+RECIPE = "recipe.toml"  # the copy in a training's folder
+
+
+def photos(args: Namespace) -> int:
+    """The intake report. 1 if no photo is accepted."""
+    from tenth.data.folder import verdicts_to_json, verdicts_to_table
+    from tenth.encode.face import examine
+
+    verdicts = examine(args.directory)
+    _print(verdicts_to_json(verdicts) if args.json else verdicts_to_table(verdicts))
+    return 0 if any(verdict.accepted for verdict in verdicts) else 1
+
+
+def identity(args: Namespace) -> int:
+    """Photos -> an identity file, whose path goes to stdout."""
+    if args.output.suffix != EXTENSION:
+        args.usage_error(f"-o {args.output}: an identity file ends in {EXTENSION}")
+    from tenth.catalog import DEFAULT_METHOD, load_model, method
+    from tenth.identity import save_identity
+    from tenth.output import claim_identity
+
+    name = args.method or DEFAULT_METHOD
+    learn = method(name)
+    person, notes = _person(args.directory)
+    model = load_model(args.model)
+    claim_identity(args.output, name, model, person)
+    _say(*notes)
+    made = learn(person, model)
+    save_identity(made, args.output)
+    said = {"identity": str(args.output), "method": made.method, "photos": len(made.photos)}
+    _print(said if args.json else args.output)
+    return 0
+
+
+def generate(args: Namespace) -> int:
+    """Photos or an identity file, and a prompt -> n PNGs and run.json. The PNGs' paths go to stdout."""
+    from_file = args.source.suffix == EXTENSION and not args.source.is_dir()
+    if from_file and args.method:
+        args.usage_error("--method goes with a folder of photos; an identity file has its method already")
+    from tenth.catalog import DEFAULT_METHOD, load_model, method
+    from tenth.diffusion import Sampling
+    from tenth.generate import Request
+    from tenth.identity import load_identity
+    from tenth.output import claim_folder, draw_into, settings_of
+    from tenth.prompt import prompt_notes
+
+    # What the user may have to mend comes first, and nothing else is said before it.
+    claim_folder(args.output)
+    notes: list[str] = []
+    if from_file:
+        made, model = load_identity(args.source), load_model(args.model)
+        model.check(made)
+    else:
+        learn = method(args.method or DEFAULT_METHOD)
+        person, notes = _person(args.source)
+        model = load_model(args.model)
+        made = learn(person, model)
+    given = {key: getattr(args, key) for key in ("steps", "guidance", "scale") if getattr(args, key) is not None}
+    sampling = Sampling(**given, negative=args.negative)
+    requests = [Request(made, args.prompt, args.seed + number) for number in range(args.n)]
+
+    claim_folder(args.output, settings_of(model, requests, sampling))
+    _say(*notes, *prompt_notes(model, args.prompt), *prompt_notes(model, args.negative))
+    with _progress("drawing") as progress:
+        paths = draw_into(args.output, model, requests, sampling, progress)
+    _print({"images": [str(path) for path in paths]} if args.json else "\n".join(map(str, paths)))
+    return 0
+
+
+def demo(args: Namespace) -> int:
+    """The main job once, on the example photos or on the user's. The sheet's path is the one line on stdout."""
+    from tenth.catalog import load_model
+    from tenth.demo import demo as run_demo
+    from tenth.diffusion import Sampling
+    from tenth.pocket.load import PHOTOS
+
+    start = time.perf_counter()
+    person, notes = _person(args.photos or PHOTOS)
+    model = load_model()
+    _say(*notes, f"{len(person.photos)} photos, model {model.name.partition('@')[0]}, into {args.output}")
+    with _progress("drawing") as progress:
+        sheet = run_demo(person, model, args.output, Sampling(), progress)
+    _say(f"done in {time.perf_counter() - start:.0f} s; the contact sheet is")
+    _print(sheet)
+    return 0
+
+
+def train(args: Namespace) -> int:
+    """A recipe -> weights in DIR/final, whose path goes to stdout."""
+    from tenth.catalog import stage
+    from tenth.config import from_table, read_toml
+
+    table = read_toml(args.recipe)
+    chosen = stage(table, str(args.recipe))
+    recipe = from_table(chosen.recipe, table, str(args.recipe))
+    _claim_training(args.output, table, resume=args.resume)
+    (args.output / RECIPE).write_bytes(args.recipe.read_bytes())
+    try:
+        chosen.train(recipe, args.output)
+    except KeyboardInterrupt:
+        command = shlex.join(["tenth", "train", str(args.recipe), "-o", str(args.output), "--resume"])
+        raise KeyboardInterrupt(f"Go on with `{command}`") from None
+    _print(args.output / "final")
+    return 0
+
+
+def experiment(args: Namespace) -> int:
+    """A recipe -> images, scores and tables in DIR. The tables go to stdout."""
+    from tenth.experiment import read_experiment, run_experiment
+
+    recipe = read_experiment(args.recipe)
+    _print(run_experiment(recipe, args.output or Path("runs") / args.recipe.stem))
+    return 0
+
+
+def lfw(args: Namespace) -> int:
+    """LFW -> DIR/people.jsonl. Counts and what was dropped go to stdout, what to know to stderr."""
+    from tenth.data.lfw import write_people
+
+    summary = write_people(args.source, args.output, args.attributes)
+    _say(*summary.notes)
+    _print(summary)
+    return 0
+
+
+def methods(args: Namespace) -> int:
+    """The table of methods."""
+    from tenth.catalog import DEFAULT_METHOD, METHODS
+
+    return _list(args, "methods", METHODS, DEFAULT_METHOD)
+
+
+def metrics(args: Namespace) -> int:
+    """The table of metrics."""
+    from tenth.catalog import METRICS
+
+    return _list(args, "metrics", METRICS)
+
+
+def models(args: Namespace) -> int:
+    """The table of models."""
+    from tenth.catalog import DEFAULT_MODEL, MODELS
+
+    return _list(args, "models", MODELS, DEFAULT_MODEL)
+
+
+def doctor(args: Namespace) -> int:
+    """What works here. 1 if the main job cannot."""
+    from tenth.doctor import diagnose, findings_to_json, findings_to_table, works
+
+    findings = diagnose()
+    _print(findings_to_json(findings) if args.json else findings_to_table(findings))
+    return 0 if works(findings) else 1
+
+
+def _list(args: Namespace, kind: str, table: Mapping[str, Entry[Any]], default: str = "") -> int:
+    if args.json:
+        _print({kind: [{"name": name, "text": entry.text, "default": name == default} for name, entry in table.items()]})
+        return 0
+    width = max(map(len, table))
+    rows = [f"{name:<{width}}  {entry.text}{' (default)' if name == default else ''}" for name, entry in table.items()]
+    _print("\n".join(rows))
+    return 0
+
+
+def _person(directory: Path) -> tuple[Person, list[str]]:
+    """The person in a folder, and what to say about photos that are not used or doubtful."""
+    from tenth.encode.face import examine, read_person
+    from tenth.types import Person
+
+    verdicts = examine(directory)
+    accepted = tuple(verdict.photo for verdict in verdicts if verdict.photo is not None)
+    if not accepted:
+        return read_person(directory), []  # raises, and says why for each
+    notes = [f"{verdict.file}: not used ({verdict.code})" for verdict in verdicts if not verdict.accepted]
+    notes += [f"{verdict.file}: {warning}" for verdict in verdicts for warning in verdict.warnings]
+    return Person(directory.resolve().name, accepted), notes
+
+
+def _claim_training(output: Path, table: Mapping[str, Any], *, resume: bool) -> None:
+    """Make the folder, or raise CheckpointError: in use, nothing to resume, or begun with other settings."""
+    from tenth.config import read_toml
+
+    if output.is_dir() and any(output.iterdir()) and not resume:
+        raise CheckpointError(
+            f"{output} is not empty", "training starts in an empty folder", "Add --resume to go on, or choose another -o"
+        )
+    if resume and not (output / RECIPE).is_file():
+        raise CheckpointError(
+            f"{output} has no {RECIPE}, so there is nothing to resume",
+            "a folder of `tenth train` is needed",
+            "Leave out --resume",
+        )
+    if resume and read_toml(output / RECIPE) != table:
+        raise CheckpointError(
+            f"{output} was begun with other settings",
+            f"the recipe must be as in its {RECIPE}",
+            "Choose another -o, or that recipe",
+        )
+    output.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr over image-steps, which appears with the first of them."""
+    from tqdm import tqdm
+
+    bar: Any = None
+
+    def update(done: int, total: int) -> None:
+        nonlocal bar
+        bar = bar or tqdm(total=total, desc=what, unit="step", file=sys.stderr, mininterval=0.5)
+        bar.update(done - bar.n)
+
+    try:
+        yield update
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def one_line(text: str) -> str:
+    """The text without what ends a line or moves the cursor of a terminal: a file's name may hold anything."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(one_line(line), file=sys.stderr)
+
+
+def _print(result: Any) -> None:
+    """One result on stdout: a mapping as JSON, anything else as text."""
+    print(json.dumps(result, indent=1) if isinstance(result, Mapping) else result)

@@ -1,0 +1,115 @@
+"""What `tenth generate` and `tenth identity` write, and where they refuse to, so that nothing of the user's is ever lost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tenth.diffusion import LatentDiffusion, Sampling
+from tenth.errors import CheckpointError, TenthError
+from tenth.generate import Progress, Request, generate, save_sample
+from tenth.identity import load_identity
+from tenth.record import RECORD, read_record, write_record
+from tenth.types import Diffusion, Identity, Person
+
+
+def draw_into(
+    folder: Path, model: LatentDiffusion, requests: Sequence[Request], sampling: Sampling, progress: Progress | None = None
+) -> list[Path]:
+    """Write one PNG a request, in order, then run.json. Returns the PNGs' paths.
+
+    Raises CheckpointError if the folder holds anything but a run of the very same settings, which gives the same bytes.
+    """
+    settings = settings_of(model, requests, sampling)
+    claim_folder(folder, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / name for name in image_names(len(requests))]
+    seconds = 0.0
+    for path, sample in zip(paths, generate(model, requests, sampling, progress=progress), strict=True):
+        save_sample(sample, path)
+        seconds += sample.seconds
+    results = {"images": [path.name for path in paths], "seconds_per_image": round(seconds / len(paths), 3)}
+    write_record(folder / RECORD, kind="generate", settings=settings, results=results)
+    return paths
+
+
+def settings_of(model: LatentDiffusion, requests: Sequence[Request], sampling: Sampling) -> dict[str, Any]:
+    """All that the images depend on, as JSON gives it back. Photos go by their sha256; a person's name has no place here."""
+    identities = [request.identity for request in requests]
+    return {
+        "model": model.name,
+        "encoder": model.encoder.name,
+        "adapter": model.adapter_name,
+        "methods": _distinct("none" if identity is None else identity.method for identity in identities),
+        "photos": _distinct(photo for identity in identities if identity is not None for photo in identity.photos),
+        "identities": _distinct(_digest(identity) for identity in identities if identity is not None),
+        "prompts": _distinct(request.prompt for request in requests),
+        "seeds": [request.seed for request in requests],
+        "sampling": asdict(sampling),
+        "tenth": version("tenth"),
+    }
+
+
+def claim_folder(folder: Path, settings: dict[str, Any] | None = None) -> None:
+    """Raises CheckpointError unless the folder is new or empty, or holds one run of these settings (None: of any) alone."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file", "a folder for the images is needed", "Choose another -o")
+    entries = {path.name for path in folder.iterdir()}
+    if not entries:
+        return
+    try:
+        record = read_record(folder / RECORD, kind="generate")
+    except TenthError:
+        raise _in_use(folder, f"{len(entries)} files or folders") from None
+    if others := sorted(entries - {RECORD, *image_names(len(record["settings"].get("seeds", [])))}):
+        raise _in_use(folder, f"{others[0]}, which is not of a run")
+    if settings is not None and record["settings"] != settings:
+        raise _in_use(folder, "the images of another run")
+
+
+def image_names(count: int) -> list[str]:
+    """0000.png, 0001.png, ..."""
+    return [f"{number:04d}.png" for number in range(count)]
+
+
+def claim_identity(path: Path, method: str, model: Diffusion, person: Person) -> None:
+    """Raises CheckpointError if `path` exists and is not the identity that would be written: of other photos, say."""
+    if not path.exists():
+        return
+    try:
+        earlier = load_identity(path)
+    except TenthError:
+        raise _other_file(path, "is not an identity") from None
+    photos = tuple(photo.digest for photo in person.photos)
+    if (earlier.method, earlier.model, earlier.photos) != (method, model.name, photos):
+        raise _other_file(path, "is an identity of another method, model or other photos")
+
+
+def _other_file(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} exists and {found}", "a new file is needed, so that nothing is lost", "Choose another -o, or remove it"
+    )
+
+
+def _in_use(folder: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} holds {found}", "an empty or new folder is needed, so that nothing is lost", "Choose another -o, or empty it"
+    )
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _digest(identity: Identity) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted({"": identity.embeddings, **identity.weights}.items()):
+        if tensor is not None:
+            digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,26 @@
+"""What a model does not read of a prompt: to be said, not to be hidden."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tenth.diffusion import LatentDiffusion
+
+SMALL_VOCABULARY = 1_000  # tokens; below, every known word is one token, and others are spelt letter by letter
+WORD = re.compile(r"[^\W\d_]+")
+
+
+def prompt_notes(model: LatentDiffusion, prompt: str) -> list[str]:
+    """A sentence about words that the model has never seen, one about an end that it does not read; none where all is read."""
+    pipeline: Any = model.pipeline  # diffusers' types do not know a pipeline's parts
+    tokenizer = pipeline.tokenizer
+    notes = []
+    known = tokenizer.get_vocab()
+    unknown = [word for word in dict.fromkeys(WORD.findall(prompt.lower())) if f"{word}</w>" not in known]
+    if unknown and len(known) < SMALL_VOCABULARY:
+        notes.append(f"the model has never seen these words, and draws as if they were not there: {', '.join(unknown)}")
+    count = len(tokenizer(prompt, verbose=False).input_ids)  # with the tokens that begin and end each prompt
+    if count > tokenizer.model_max_length:
+        notes.append(f"the prompt has {count} tokens and the model reads {tokenizer.model_max_length}: its end is not read")
+    return notes

@@ -1,0 +1,84 @@
+"""run.json: what was run, with which settings, on which machine, and what came out. Written once, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePath
+from typing import Any
+
+from tenth.errors import DataError
+
+RECORD = "run.json"
+# What a result can depend on, by the name under which it is installed.
+LIBRARIES = ("tenth", "torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "dlib-bin")
+
+
+def write_record(path: Path, *, kind: str, settings: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    """Write `path` as JSON with sorted keys: kind, settings, results, environment, and when it was written (UTC).
+
+    kind: the command, such as "generate". settings, results: dataclasses, paths and tuples may stand in them; a person's name
+    or the path of a photo may not: photos go by their sha256. Raises ValueError for a number that is not finite, TypeError
+    for what JSON has no word for; then nothing is written.
+    """
+    record = {"kind": kind, "settings": settings, "results": results, "environment": environment()}
+    record["written"] = datetime.now(UTC).isoformat(timespec="seconds")
+    text = json.dumps(record, default=_plain, sort_keys=True, indent=1, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_record(path: Path, *, kind: str) -> dict[str, Any]:
+    """What `write_record` wrote. Raises DataError if the file is missing, damaged, or a record of another kind."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise _unusable(path, kind, f"cannot be read ({problem.strerror})") from problem
+    except ValueError as problem:
+        raise _unusable(path, kind, f"is not JSON ({problem})") from problem
+    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+        raise _unusable(path, kind, "is no record of tenth's")
+    if record.get("kind") != kind:
+        raise _unusable(path, kind, f"is of kind {record.get('kind')!r}")
+    return record
+
+
+def environment() -> dict[str, Any]:
+    """Python, libraries, platform and cores of this machine; nothing that names it or its user."""
+    return {
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": cores(),
+    }
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    raise TypeError(f"{type(value).__name__} has no place in a record")
+
+
+def _unusable(path: Path, kind: str, found: str) -> DataError:
+    return DataError(f"{path} {found}", f"a record that `tenth {kind}` wrote is needed", "Check the path")

@@ -1,0 +1,212 @@
+"""The command line: exit codes, what goes to stdout and what to stderr, and that nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tenth.arguments import build_parser, help_page
+from tenth.catalog import METHODS, METRICS, MODELS
+from tenth.cli import main
+from tenth.diffusion import Sampling
+
+ROOT = Path(__file__).resolve().parents[1]
+PROMPT = "a photo of a person"
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path_factory.getbasetemp() / "store"))
+
+
+@pytest.fixture
+def flat_photos(tmp_path: Path) -> Path:
+    """A folder with a picture of nobody and a hidden file."""
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    Image.new("RGB", (64, 64), "grey").save(folder / "a.png")
+    (folder / ".hidden").write_text("")
+    return folder
+
+
+def one_complaint(output: Output) -> str:
+    """The one line on stderr of exit code 1; nothing is on stdout."""
+    said = output.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("tenth: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+# Help
+
+
+def test_the_manual_is_current() -> None:
+    written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert written == help_page(), "write it anew: python -m tenth.arguments > docs/cli.md"
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"^tenth .+", (ROOT / "docs" / "start.md").read_text(encoding="utf-8"), re.MULTILINE)
+)
+def test_the_commands_of_the_first_ten_minutes_exist(line: str) -> None:
+    assert build_parser().parse_args(shlex.split(line)[1:]).run is not None
+
+
+def test_help_states_the_defaults_that_count() -> None:
+    page, default = help_page(), Sampling()
+    for text in (f"denoising (default: {default.steps})", f"(default: {default.guidance:g})", f"(default: {default.scale:g})"):
+        assert text in page
+
+
+def test_without_a_command_the_help_is_said_and_the_usage_is_wrong(capsys: Output) -> None:
+    assert main([]) == 2
+    assert "usage: tenth" in capsys.readouterr().err
+
+
+def test_the_version_is_the_packages(capsys: Output) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == "tenth 0.1.0\n"
+
+
+# Exit code 2: wrong usage, known before anything heavy is loaded
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dream"],
+        ["generate", "me", "-o", "out"],
+        ["generate", "me", "--prompt", "a"],
+        *(
+            ["generate", "me", "--prompt", "a", "-o", "out", *more.split()]
+            for more in ("-n 0", "-n 10001", "-n two", "--seed -1")
+        ),
+        *(
+            ["generate", "me", "--prompt", "a", "-o", "out", *more.split()]
+            for more in ("--steps 0", "--steps -3", "--steps 1.5")
+        ),
+        *(
+            ["generate", "me", "--prompt", "a", "-o", "out", *more.split()]
+            for more in ("--guidance 0.5", "--scale 3", "--scale nan")
+        ),
+        ["generate", "me.safetensors", "--prompt", "a", "-o", "out", "--method", "ip-adapter"],
+        ["identity", "me", "-o", "me.txt"],
+        ["data"],
+        ["data", "celeba", "x", "-o", "y"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage(words: list[str], capsys: Output) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "usage: tenth" in said.err
+
+
+# Exit code 1: something about the input, in one line
+
+
+@pytest.mark.parametrize("command", ["photos", "identity", "generate"])
+def test_a_missing_folder(command: str, tmp_path: Path, capsys: Output) -> None:
+    more = {"photos": [], "identity": ["-o", str(tmp_path / "me.safetensors")]}
+    generating = ["--prompt", PROMPT, "-o", str(tmp_path / "out")]
+    assert main([command, str(tmp_path / "nobody"), *more.get(command, generating)]) == 1
+    assert "does not exist" in one_complaint(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_method_is_told_from_the_known_ones(flat_photos: Path, tmp_path: Path, capsys: Output) -> None:
+    assert main(["generate", str(flat_photos), "--prompt", PROMPT, "--method", "dreambath", "-o", str(tmp_path / "out")]) == 1
+    assert "'dreambath' is not a method; choose one of: ip-adapter" in one_complaint(capsys)
+
+
+def test_no_usable_photo(flat_photos: Path, tmp_path: Path, capsys: Output) -> None:
+    assert main(["generate", str(flat_photos), "--prompt", PROMPT, "-o", str(tmp_path / "out")]) == 1
+    assert "no usable photo" in one_complaint(capsys)
+
+
+def test_a_file_name_cannot_break_the_line(tmp_path: Path, capsys: Output) -> None:
+    assert main(["photos", str(tmp_path / "a\nb\x1b[2J")]) == 1
+    assert "\x1b" not in one_complaint(capsys)
+
+
+# Exit codes 70 and 130, and a reader who left
+
+
+def test_a_fault_of_ours_says_how_to_report_it(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setattr("tenth.encode.face.examine", lambda _: 1 / 0)
+    assert main(["photos", "."]) == 70
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError" in said
+    assert "To report it" in said
+
+
+def test_stopped_by_the_user(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tenth.encode.face.examine", stop)
+    assert main(["photos", "."]) == 130
+    assert capsys.readouterr().err == "\ntenth: stopped.\n"
+
+
+def test_a_reader_who_left_is_no_error() -> None:
+    command = [sys.executable, "-m", "tenth.cli", "methods"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# photos, tables, doctor
+
+
+def test_photos_says_why(flat_photos: Path, capsys: Output) -> None:
+    assert main(["photos", str(flat_photos)]) == 1
+    said = capsys.readouterr()
+    assert "no-face" in said.out
+    assert "0 of 2 accepted" in said.out
+    assert said.err == ""
+
+
+def test_photos_as_json(flat_photos: Path, capsys: Output) -> None:
+    assert main(["photos", str(flat_photos), "--json"]) == 1
+    rows = json.loads(capsys.readouterr().out)["photos"]
+    assert [(row["file"], row["accepted"], row["code"]) for row in rows] == [
+        (".hidden", False, "hidden"),
+        ("a.png", False, "no-face"),
+    ]
+    assert all(set(row) == {"file", "accepted", "code", "reason", "warnings"} for row in rows)
+
+
+@pytest.mark.parametrize(("kind", "table"), [("methods", METHODS), ("metrics", METRICS), ("models", MODELS)])
+def test_tables_have_every_name(kind: str, table: dict[str, Any], capsys: Output) -> None:
+    assert main([kind]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(table)
+    assert main([kind, "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)[kind]] == list(table)
+
+
+@pytest.mark.parametrize("fine", [True, False])
+def test_the_doctors_verdict_is_the_exit_code(fine: bool, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    from tenth.doctor import Finding
+
+    monkeypatch.setattr("tenth.doctor.diagnose", lambda: [Finding("torch", fine, "2", needed=True)])
+    assert main(["doctor", "--json"]) == (0 if fine else 1)
+    assert json.loads(capsys.readouterr().out)["works"] is fine

@@ -1,0 +1,141 @@
+"""`tenth generate` and `tenth identity`: what they write, and that nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tenth.catalog import load_model
+from tenth.cli import main
+from tenth.generate import read_sample
+from tenth.identity import save_identity
+from tenth.types import Identity
+
+PROMPT = "a photo of a person"
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path_factory.getbasetemp() / "store"))
+
+
+@pytest.fixture(scope="module")
+def identity_file(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An identity for the toy model, made of no photo."""
+    model = load_model(str(toy_folder))
+    made = Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, torch.ones(1, 128), photos=("0" * 64,))
+    path = tmp_path_factory.mktemp("identity") / "me.safetensors"
+    save_identity(made, path)
+    return path
+
+
+@pytest.fixture
+def draw(identity_file: Path, toy_folder: Path) -> Callable[..., int]:
+    """`tenth generate` of the toy identity, two images of one step, with more arguments."""
+
+    def run(output: Path, *more: str) -> int:
+        given = ["generate", str(identity_file), "--prompt", PROMPT, "--model", str(toy_folder), "-n", "2", "--steps", "1"]
+        return main([*given, "-o", str(output), *more])
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".png"}
+
+
+def one_complaint(output: Output) -> str:
+    """The one line on stderr of exit code 1; nothing is on stdout."""
+    said = output.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("tenth: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+def test_generate_writes_exactly_n_images_and_a_record(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    assert draw(tmp_path / "out", "--seed", "7", "-n", "3") == 0
+    names = ["0000.png", "0001.png", "0002.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [*names, "run.json"]
+    assert [read_sample(tmp_path / "out" / name)["seed"] for name in names] == [7, 8, 9]
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [str(tmp_path / "out" / name) for name in names]
+    assert "drawing" in said.err
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["settings"]["seeds"] == [7, 8, 9]
+    assert record["settings"]["sampling"]["steps"] == 1
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_the_same_command_may_be_run_again_and_gives_the_same_bytes(
+    draw: Callable[..., int], tmp_path: Path, capsys: Output
+) -> None:
+    assert draw(tmp_path / "out") == 0
+    before = contents(tmp_path / "out")
+    capsys.readouterr()
+    assert draw(tmp_path / "out", "--json") == 0
+    assert contents(tmp_path / "out") == before
+    assert json.loads(capsys.readouterr().out) == {"images": [str(tmp_path / "out" / name) for name in sorted(before)]}
+
+
+@pytest.mark.parametrize("more", [["-n", "1"], ["--seed", "1"], ["--negative", "hat"], ["--scale", "0.5"]], ids=" ".join)
+def test_another_runs_images_are_not_replaced(
+    more: list[str], draw: Callable[..., int], tmp_path: Path, capsys: Output
+) -> None:
+    assert draw(tmp_path / "out") == 0
+    before = contents(tmp_path / "out")
+    capsys.readouterr()
+    assert draw(tmp_path / "out", *more) == 1
+    assert "holds the images of another run" in one_complaint(capsys)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_folder_of_the_users_is_not_written_into(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    assert draw(tmp_path) == 1
+    assert "an empty or new folder is needed" in one_complaint(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_words_that_the_model_never_saw_are_said(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    assert draw(tmp_path / "out", "--negative", "an astronaut") == 0
+    said = capsys.readouterr()
+    assert "never seen these words, and draws as if they were not there: astronaut" in said.err
+    assert "astronaut" not in said.out
+
+
+def test_an_identity_of_another_model_is_refused(identity_file: Path, toy_folder: Path, tmp_path: Path, capsys: Output) -> None:
+    model = load_model(str(toy_folder))
+    other = Identity("ip-adapter", "other@0", model.encoder.name, model.adapter_name, torch.ones(1, 128))
+    save_identity(other, tmp_path / "other.safetensors")
+    given = ["--prompt", PROMPT, "--model", str(toy_folder), "-o", str(tmp_path / "out")]
+    assert main(["generate", str(tmp_path / "other.safetensors"), *given]) == 1
+    assert "made for model other@0" in one_complaint(capsys)
+
+
+def test_photos_to_identity_to_images(face_photos: list[Path], toy_folder: Path, tmp_path: Path, capsys: Output) -> None:
+    folder, file = str(face_photos[0].parent), tmp_path / "me.safetensors"
+    with_model = ["--model", str(toy_folder)]
+    assert main(["identity", folder, *with_model, "-o", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"identity": str(file), "method": "ip-adapter-consensus", "photos": 9}
+    before = file.read_bytes()
+    assert main(["identity", folder, *with_model, "-o", str(file)]) == 0
+    assert file.read_bytes() == before
+    capsys.readouterr()
+    assert main(["identity", folder, *with_model, "-o", str(file), "--method", "ip-adapter-max"]) == 1
+    assert "another method" in one_complaint(capsys)
+    drawing = ["--prompt", PROMPT, *with_model, "-n", "1", "--steps", "1"]
+    assert main(["generate", str(file), *drawing, "-o", str(tmp_path / "from-file")]) == 0
+    assert main(["generate", folder, *drawing, "-o", str(tmp_path / "from-photos")]) == 0
+    assert contents(tmp_path / "from-file") == contents(tmp_path / "from-photos")
+
+
+def test_a_place_that_the_machine_refuses(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "file").write_text("")
+    assert draw(tmp_path / "file" / "out") == 1
+    assert "Not a directory" in one_complaint(capsys)

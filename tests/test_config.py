@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tenth.config import from_table, read_toml
+from tenth.errors import RecipeError
+from tenth.pocket.base import BaseRecipe
+from tenth.pocket.stages import AutoencoderRecipe
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+BASE = {"data": {"people": "p.jsonl", "photos": "photos"}, "autoencoder": "a.safetensors", "schedule": {"images": 10}}
+
+
+def test_nested_tables_become_dataclasses() -> None:
+    recipe = from_table(BaseRecipe, BASE | {"dropout": {"base": 0}})
+    assert recipe.data.people == Path("p.jsonl")
+    assert recipe.dropout.base == 0.0
+    assert recipe.schedule.images == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stepz": 3}, "'stepz'; known keys: data, autoencoder, schedule, dropout, gamma, stage"),
+        ({"schedule": {"images": "many"}}, "schedule, images is 'many'; needed: int"),
+        ({"schedule": {"images": 10, "seed": True}}, "seed is True; needed: int"),
+        ({"schedule": {}}, "has no key 'images'"),
+    ],
+)
+def test_wrong_keys_and_values_are_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        from_table(BaseRecipe, BASE | change)
+
+
+def test_files_that_are_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="does not exist"):
+        read_toml(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("stage = ")
+    with pytest.raises(RecipeError, match="is not TOML"):
+        read_toml(tmp_path / "bad.toml")
+
+
+def test_the_shipped_recipes_can_be_read() -> None:
+    assert from_table(AutoencoderRecipe, read_toml(RECIPES / "pocket-autoencoder.toml")).stage == "autoencoder"
+    assert from_table(BaseRecipe, read_toml(RECIPES / "pocket-base.toml")).stage == "base"

@@ -1,0 +1,73 @@
+"""The demo: what it writes, that it can be run again, and that it never replaces a file of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tenth.demo import SEEDS, demo, demo_methods
+from tenth.diffusion import LatentDiffusion, Sampling
+from tenth.errors import CheckpointError
+from tenth.generate import read_sample
+from tenth.record import read_record
+from tenth.types import Face, Person, Photo
+
+LANDMARKS = np.array([[110.0, 60], [90, 60], [40, 60], [60, 60], [75, 95]])
+
+
+@pytest.fixture(scope="module")
+def person() -> Person:
+    """Noise with a face said to be in it: the recogniser describes whatever it is shown."""
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 150, 150, 3), np.uint8)
+    face = Face((30, 30, 120, 120), LANDMARKS)
+    return Person("toy", tuple(Photo(pixels, hashlib.sha256(pixels).hexdigest(), face=face) for pixels in pictures))
+
+
+@pytest.fixture(scope="module")
+def output(person: Person, toy_model: LatentDiffusion, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    assert demo(person, toy_model, folder, Sampling(steps=1)) == folder / "sheet.png"
+    return folder
+
+
+def images(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*")}
+
+
+def test_every_method_and_seed_has_its_image(output: Path) -> None:
+    assert set(images(output)) == {f"{name}/{seed}.png" for name in demo_methods() for seed in SEEDS}
+    assert {path.name for path in output.iterdir()} == {*demo_methods(), "sheet.png", "run.json"}
+    assert read_sample(output / "ip-adapter-max" / "2.png")["seed"] == 2
+
+
+def test_the_record_names_photos_by_digest_only(output: Path, person: Person) -> None:
+    record = read_record(output / "run.json", kind="demo")
+    assert record["settings"]["photos"] == [photo.digest for photo in person.photos]
+    assert set(record["results"]["seconds_per_image"]) == set(demo_methods())
+    assert "toy" not in (output / "run.json").read_text().replace(record["settings"]["model"], "")
+
+
+def test_it_runs_again_and_leaves_other_files_alone(output: Path, person: Person, toy_model: LatentDiffusion) -> None:
+    (output / "notes.txt").write_text("mine")
+    before = images(output)
+    demo(person, toy_model, output, Sampling(steps=1))
+    (output / "run.json").unlink()  # as after a run that was stopped
+    demo(person, toy_model, output, Sampling(steps=1))
+    assert images(output) == before
+    assert (output / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["sheet.png", "ip-adapter/0.png", "run.json"])
+def test_a_file_of_the_users_is_never_replaced(name: str, person: Person, toy_model: LatentDiffusion, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path, format="PNG")
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match="did not write it"):
+        demo(person, toy_model, tmp_path, Sampling(steps=1))
+    assert path.read_bytes() == before
+    assert [entry for entry in tmp_path.rglob("*") if entry.is_file()] == [path]

@@ -1,0 +1,146 @@
+"""The laws of the house over every row of the catalog, on a model of the pocket's layout with random weights."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tenth.catalog import METHODS
+from tenth.diffusion import Sampling
+from tenth.errors import IdentityError
+from tenth.generate import Request, generate
+from tenth.types import Identity, Person, Photo
+
+FEW = Sampling(steps=2, guidance=3.0)
+PROMPT = "a photo of a person"
+
+
+class FakeEncoder:
+    """Photos whose embedding stands in their digest: laws need no face."""
+
+    name, width = "fake@0", 128
+
+    def __call__(self, photos: tuple[Photo, ...]) -> Tensor:
+        rows = [torch.randn(128, generator=torch.Generator().manual_seed(int(photo.digest, 16))) for photo in photos]
+        return torch.stack(rows)
+
+
+@pytest.fixture
+def model(toy_model: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(toy_model, "encoder", FakeEncoder())
+    return toy_model
+
+
+def person(*digests: str) -> Person:
+    return Person("anna", tuple(Photo(np.zeros((1, 1, 3), np.uint8), digest) for digest in digests))
+
+
+def weights_hash(model: Any) -> str:
+    digest = hashlib.sha256()
+    for part in (model.pipeline.unet, model.pipeline.text_encoder, model.pipeline.vae):
+        for name, tensor in sorted(part.state_dict().items()):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def draw(model: Any, *requests: Request, sampling: Sampling = FEW) -> list[np.ndarray]:
+    return [sample.pixels for sample in generate(model, requests, sampling)]
+
+
+def furthest(one: np.ndarray, other: np.ndarray) -> int:
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_law_1_a_method_leaves_the_model_as_it_was(model: Any, name: str) -> None:
+    before = weights_hash(model)
+    identity = METHODS[name].thing(person("1", "2", "3"), model)
+    draw(model, Request(identity, PROMPT, 0))
+    assert weights_hash(model) == before
+    with pytest.raises(RuntimeError, match="in the middle"), model.applied([identity]):
+        assert weights_hash(model) != before  # the adapter is on
+        raise RuntimeError("in the middle")
+    assert weights_hash(model) == before
+
+
+def test_law_2_a_seed_is_one_image_whatever_the_batch(model: Any) -> None:
+    anna = METHODS["ip-adapter-avg"].thing(person("1", "2"), model)
+    bert = METHODS["ip-adapter-avg"].thing(person("7", "8"), model)
+    alone = draw(model, Request(anna, PROMPT, 5))[0]
+    together = draw(model, Request(bert, "a smiling man", 9), Request(anna, PROMPT, 5), Request(anna, PROMPT, 6))
+    assert np.array_equal(alone, draw(model, Request(anna, PROMPT, 5))[0])
+    assert furthest(alone, together[1]) <= 1
+    assert furthest(together[1], together[2]) > 1
+
+
+def test_law_2_two_people_in_one_batch_do_not_mix(model: Any) -> None:
+    """diffusers #9813: embeddings repeated over the batch, each image sees every person."""
+    anna, bert = (METHODS["ip-adapter"].thing(person(digest), model) for digest in ("1", "7"))
+    both = draw(model, Request(anna, PROMPT, 5), Request(bert, PROMPT, 5))
+    assert furthest(both[0], draw(model, Request(anna, PROMPT, 5))[0]) <= 1
+    assert furthest(both[1], draw(model, Request(bert, PROMPT, 5))[0]) <= 1
+    assert furthest(both[0], both[1]) > 1
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "ip-adapter"])
+def test_law_3_the_order_of_photos_does_not_change_the_image(model: Any, name: str) -> None:
+    orders = [METHODS[name].thing(person(*digests), model) for digests in (("1", "2", "3"), ("3", "1", "2"))]
+    images = [draw(model, Request(identity, PROMPT, 0))[0] for identity in orders]
+    assert furthest(*images) <= 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_law_3_copies_of_one_photo_draw_that_photo_s_image(model: Any, name: str) -> None:
+    one, nine = (METHODS[name].thing(person(*["4"] * count), model) for count in (1, 9))
+    assert furthest(draw(model, Request(one, PROMPT, 0))[0], draw(model, Request(nine, PROMPT, 0))[0]) <= 1
+
+
+def test_guidance_off_does_not_turn_the_negative_into_a_second_photo(model: Any) -> None:
+    identity = METHODS["ip-adapter"].thing(person("1"), model)
+    plain = Sampling(steps=2, guidance=1.0, rescale=0.0)
+    with model.applied([identity]) as embeddings:
+        assert embeddings.shape == (1, 1, 128)
+        image = model.sample([PROMPT], [0], plain, embeddings)[0]
+    pipeline = model.pipeline
+    with model.applied([identity]):
+        pipeline.set_ip_adapter_scale(1.0)
+        direct = pipeline(
+            PROMPT, num_inference_steps=2, guidance_scale=1.0, generator=torch.Generator().manual_seed(0),
+            ip_adapter_image_embeds=[embeddings], output_type="np",
+        ).images[0]  # fmt: skip
+    assert furthest(image, np.rint(direct * 255).astype(np.uint8)) == 0
+
+
+def test_law_9_what_diffusers_computes_we_compute(model: Any, toy_folder: Path) -> None:
+    from diffusers import StableDiffusionPipeline
+    from safetensors.torch import load_file
+
+    identity = METHODS["ip-adapter-avg"].thing(person("1", "2"), model)
+    ours = draw(model, Request(identity, PROMPT, 3), sampling=Sampling(steps=3, guidance=2.5, rescale=0.0, scale=0.7))[0]
+    pipeline = StableDiffusionPipeline.from_pretrained(toy_folder, dtype=torch.float32, low_cpu_mem_usage=False)
+    pipeline.load_ip_adapter(
+        toy_folder, subfolder="ip-adapter", weight_name="ip-adapter.safetensors", image_encoder_folder=None, low_cpu_mem_usage=False
+    )
+    pipeline.set_ip_adapter_scale(0.7)
+    assert identity.embeddings is not None
+    assert len(load_file(toy_folder / "ip-adapter/ip-adapter.safetensors")) == 4 + 2 * 7
+    embeddings = identity.embeddings[None]  # (1, M, D)
+    theirs = pipeline(
+        PROMPT, num_inference_steps=3, guidance_scale=2.5, generator=torch.Generator().manual_seed(3), output_type="np",
+        ip_adapter_image_embeds=[torch.cat([torch.zeros_like(embeddings), embeddings])],
+    ).images[0]  # fmt: skip
+    assert furthest(ours, np.rint(theirs * 255).astype(np.uint8)) <= 1
+
+
+@pytest.mark.parametrize("part", ["model", "encoder", "adapter"])
+def test_an_identity_of_another_model_is_refused_before_anything_is_drawn(model: Any, part: str) -> None:
+    ours = {"model": model.name, "encoder": model.encoder.name, "adapter": model.adapter_name}
+    identity = Identity("ip-adapter", **(ours | {part: "other@1"}), embeddings=torch.zeros(1, 128))
+    with pytest.raises(IdentityError, match=f"made for {part} other@1"):
+        next(generate(model, [Request(None, PROMPT, 0), Request(identity, PROMPT, 0)], FEW))
