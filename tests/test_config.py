@@ -6,15 +6,15 @@ import pytest
 
 from tenth.config import from_table, read_toml
 from tenth.errors import RecipeError
-from tenth.pocket.base import BaseRecipe
-from tenth.pocket.stages import AutoencoderRecipe
+from tenth.pocket.train_autoencoder import AutoencoderRecipe
+from tenth.pocket.train_diffusion import DiffusionRecipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 BASE = {"data": {"people": "p.jsonl", "photos": "photos"}, "autoencoder": "a.safetensors", "schedule": {"images": 10}}
 
 
 def test_nested_tables_become_dataclasses() -> None:
-    recipe = from_table(BaseRecipe, BASE | {"dropout": {"base": 0}})
+    recipe = from_table(DiffusionRecipe, BASE | {"dropout": {"base": 0}})
     assert recipe.data.people == Path("p.jsonl")
     assert recipe.dropout.base == 0.0
     assert recipe.schedule.images == 10
@@ -31,7 +31,7 @@ def test_nested_tables_become_dataclasses() -> None:
 )
 def test_wrong_keys_and_values_are_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        from_table(BaseRecipe, BASE | change)
+        from_table(DiffusionRecipe, BASE | change)
 
 
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
@@ -44,4 +44,4 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
 
 def test_the_shipped_recipes_can_be_read() -> None:
     assert from_table(AutoencoderRecipe, read_toml(RECIPES / "pocket-autoencoder.toml")).stage == "autoencoder"
-    assert from_table(BaseRecipe, read_toml(RECIPES / "pocket-base.toml")).stage == "base"
+    assert from_table(DiffusionRecipe, read_toml(RECIPES / "pocket-diffusion.toml")).stage == "diffusion"

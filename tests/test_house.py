@@ -40,7 +40,7 @@ DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}
 
 # Who may import a library whose interface changes often.
 ONLY_IN = {
-    "diffusers": {"src/tenth/diffusion.py"},
+    "diffusers": {"src/tenth/diffusion.py", "src/tenth/pocket/autoencoder.py"},  # the second is a module of diffusers' kind
     "transformers": {"src/tenth/diffusion.py", "src/tenth/encode/clip.py"},
 }
 EMPTY_WORDS = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "util", "utils"}

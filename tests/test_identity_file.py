@@ -12,7 +12,9 @@ from tenth.errors import IdentityError
 from tenth.identity import load_identity, save_identity
 from tenth.types import Identity
 
-IDENTITY = Identity("ip-adapter-avg", "m@1", "e@2", "a@3", torch.randn(1, 8), {"up.lora": torch.randn(2, 2)}, "sks", ("ab", "cd"))
+IDENTITY = Identity(
+    "ip-adapter-avg", "m@1", "e@2", "a@3", torch.randn(1, 8), {"up.lora": torch.randn(2, 2)}, "sks", ("ab", "cd")
+)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -66,7 +68,10 @@ def test_foreign_and_newer_files_are_refused(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"embeddings": torch.zeros(8)}, r"shape \(8,\)"), ({"embeddings": None, "weights": {}}, "neither embeddings nor weights")],
+    [
+        ({"embeddings": torch.zeros(8)}, r"shape \(8,\)"),
+        ({"embeddings": None, "weights": {}}, "neither embeddings nor weights"),
+    ],
 )
 def test_identities_without_sense_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
     save_identity(replace(IDENTITY, **change), tmp_path / "me.safetensors")

@@ -13,7 +13,7 @@ SCHEDULE = Schedule(images=160, batch=4, learning_rate=1e-2, warmup=16, half_lif
 DATA = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -22,16 +22,18 @@ def toy() -> nn.Module:
     return nn.Linear(3, 3)
 
 
-def train(directory: Path, schedule: Schedule = SCHEDULE, kill_at: int | None = None, seen: list[int] | None = None) -> dict[str, Tensor]:
+def train(
+    directory: Path, schedule: Schedule = SCHEDULE, kill_at: int | None = None, seen: list[int] | None = None
+) -> dict[str, Tensor]:
     model, calls = toy(), 0
 
     def loss(indices: Tensor, generator: torch.Generator) -> Tensor:
         nonlocal calls
         calls += 1
         if calls == kill_at:
-            raise Killed
+            raise KilledError
         if seen is not None:
-            seen += indices.tolist()
+            seen.extend(indices.tolist())
         rows = DATA[indices]
         noisy = rows + torch.randn(rows.shape, generator=generator)
         return (model(noisy) - rows).square().mean()
@@ -42,7 +44,7 @@ def train(directory: Path, schedule: Schedule = SCHEDULE, kill_at: int | None = 
 def test_a_run_killed_many_times_equals_an_unbroken_one_to_the_last_bit(tmp_path: Path) -> None:
     unbroken = train(tmp_path / "one")
     for kill_at in (3, 13, 15, 1, 28):
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(tmp_path / "two", kill_at=kill_at)
     resumed = train(tmp_path / "two")
     assert unbroken.keys() == resumed.keys()

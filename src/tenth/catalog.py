@@ -13,9 +13,9 @@ from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
 from tenth.errors import RecipeError, unknown_name
 from tenth.evaluate.identity import copy_index, detection, identity, stranger
-from tenth.pocket.base import BaseRecipe, train_base
 from tenth.pocket.load import load_pocket
-from tenth.pocket.stages import AutoencoderRecipe, train_autoencoder
+from tenth.pocket.train_autoencoder import AutoencoderRecipe, train_autoencoder
+from tenth.pocket.train_diffusion import DiffusionRecipe, train_diffusion
 from tenth.types import Aggregator, Method, Metric
 
 Kind = TypeVar("Kind")
@@ -57,11 +57,11 @@ METRICS: Mapping[str, Entry[Metric]] = {
     "copy-index": Entry(copy_index, "1 for a copied reference, 0 for a new photo"),
 }
 MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
-    "pocket":     Entry(load_pocket, "faces at 128 x 128, inside the package: no network, two CPU cores; research use (trained on LFW)"),
+    "pocket":     Entry(load_pocket, "faces at 128 x 128, in the package: no network, two CPU cores; research use (LFW)"),
 }
 STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
     "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
-    "base":        Stage(BaseRecipe,        train_base,        "the pocket model's UNet, text encoder and IP-Adapter"),
+    "diffusion":   Stage(DiffusionRecipe,   train_diffusion,   "the pocket model's UNet, text encoder and IP-Adapter"),
 }
 # fmt: on
 DEFAULT_METHOD = "ip-adapter-consensus"

@@ -69,7 +69,9 @@ def load_checkpoint(directory: Path) -> Checkpoint | None:
         except (OSError, ValueError, KeyError, safetensors.SafetensorError) as problem:
             skipped.append(f"{folder.name} skipped: {problem}")
     if skipped:
-        raise CheckpointError("; ".join(skipped), "one whole checkpoint is needed to resume", "Start again in an empty directory")
+        raise CheckpointError(
+            "; ".join(skipped), "one whole checkpoint is needed to resume", "Start again in an empty directory"
+        )
     return None
 
 

@@ -16,7 +16,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
@@ -25,7 +25,9 @@ from tenth.errors import IdentityError, ModelError
 from tenth.types import Encoder, Identity, Pixels
 
 # On a CPU the fused attention's backward pass is slow in bfloat16: the plain one trains the pocket model a seventh faster.
-ATTENTION = defaultdict(lambda: [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], cpu=[SDPBackend.MATH])
+ATTENTION = defaultdict(
+    lambda: [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], cpu=[SDPBackend.MATH]
+)
 
 OnStep = Callable[[int], None]  # called with the number of steps done
 
@@ -63,7 +65,9 @@ class LatentDiffusion:
         """
         for identity in identities:
             self.check(identity)
-        embeddings = torch.stack([identity.embeddings for identity in identities if identity.embeddings is not None])
+        embeddings = torch.stack(
+            [identity.embeddings for identity in identities if identity.embeddings is not None]
+        )  # (B, M, D)
         _set_conditioning(self.pipeline.unet, self._adapted)
         try:
             yield embeddings.to(self.pipeline.device, self.pipeline.dtype)
@@ -81,6 +85,12 @@ class LatentDiffusion:
                     f"the {kind} in use is {name}",
                     "Make it again from the photos, or choose that model",
                 )
+        if identity.embeddings is None or identity.weights:
+            raise IdentityError(
+                f"this identity of method {identity.method} holds weights",
+                "this version applies embeddings alone",
+                "Use a newer version, or another method",
+            )
 
     def sample(
         self,
@@ -107,17 +117,18 @@ class LatentDiffusion:
             guided = torch.cat([torch.zeros_like(embeddings), embeddings]) if sampling.guidance > 1 else embeddings
             images = {"ip_adapter_image_embeds": [guided]}
         self.pipeline.set_progress_bar_config(disable=True)
-        drawn = self.pipeline(
-            prompt=list(prompts),
-            negative_prompt=[sampling.negative] * len(prompts),
-            num_inference_steps=sampling.steps,
-            guidance_scale=sampling.guidance,
-            guidance_rescale=sampling.rescale,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            output_type="np",
-            callback_on_step_end=step_done,
-            **images,
-        ).images  # (B, H, W, 3) in [0, 1]
+        with _quiet():
+            drawn = self.pipeline(
+                prompt=list(prompts),
+                negative_prompt=[sampling.negative] * len(prompts),
+                num_inference_steps=sampling.steps,
+                guidance_scale=sampling.guidance,
+                guidance_rescale=sampling.rescale,
+                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                output_type="np",
+                callback_on_step_end=step_done,
+                **images,
+            ).images  # (B, H, W, 3) in [0, 1]
         return [np.rint(image * 255).astype(np.uint8) for image in drawn]
 
 
@@ -132,7 +143,9 @@ def load_pipeline(folder: Path) -> StableDiffusionPipeline:
             )
             pipeline.unet.to(memory_format=torch.channels_last)
     except (OSError, ValueError, SafetensorError) as problem:
-        raise ModelError(f"{folder} cannot be loaded: {problem}", "whole weights are needed", "Install or download it again") from problem
+        raise ModelError(
+            f"{folder} cannot be loaded: {problem}", "whole weights are needed", "Install or download it again"
+        ) from problem
     return pipeline
 
 
@@ -185,7 +198,9 @@ class Trainable:
         ).input_ids
         return tokens
 
-    def noise_loss(self, latents: Tensor, tokens: Tensor, embeddings: Tensor, generator: torch.Generator, gamma: float = 5.0) -> Tensor:
+    def noise_loss(
+        self, latents: Tensor, tokens: Tensor, embeddings: Tensor, generator: torch.Generator, gamma: float = 5.0
+    ) -> Tensor:
         """Mean squared error of the predicted velocity, weighted by min(SNR, gamma) / (SNR + 1).
 
         latents: (B, C, H, W). tokens: (B, T). embeddings: (B, M, D), zeros where the image is dropped.
@@ -203,7 +218,8 @@ class Trainable:
         weight = snr.clamp(max=gamma) / (snr + 1) if gamma else torch.ones_like(snr)
         # At zero terminal SNR the weight would vanish and the first step of sampling would never be learnt.
         error = (predicted.float() - velocity).square().mean((1, 2, 3))  # (B,)
-        return (weight.clamp(min=0.1) * error).mean()
+        loss: Tensor = (weight.clamp(min=0.1) * error).mean()
+        return loss
 
 
 def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -211,7 +227,9 @@ def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as problem:
-        raise ModelError(f"{path} cannot be read: {problem}", "an IP-Adapter in safetensors is needed", "Get the file again") from problem
+        raise ModelError(
+            f"{path} cannot be read: {problem}", "an IP-Adapter in safetensors is needed", "Get the file again"
+        ) from problem
     parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
     for name, tensor in tensors.items():
         part, _, inner = name.partition(".")
@@ -226,7 +244,7 @@ def install_adapter(unet: UNet2DConditionModel, parts: Mapping[str, Mapping[str,
         unet._load_ip_adapter_weights([parts], low_cpu_mem_usage=False)
 
 
-def adapter_layers(unet: UNet2DConditionModel) -> list[tuple[int, str, nn.Module]]:
+def adapter_layers(unet: UNet2DConditionModel) -> list[tuple[int, str, Any]]:
     """(number in the official layout, processor's name, attention module) of each cross-attention: down, up, mid last."""
     names = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
     return [(2 * i + 1, name, unet.get_submodule(name.removesuffix(".processor"))) for i, name in enumerate(names)]

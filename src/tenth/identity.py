@@ -1,4 +1,4 @@
-"""Identity <-> person.safetensors: tensors and one metadata entry, JSON with sorted keys. The same identity gives the same bytes."""
+"""Identity <-> person.safetensors: tensors and one metadata entry, JSON with sorted keys. Equal identities give equal bytes."""
 
 from __future__ import annotations
 
@@ -63,4 +63,6 @@ def _identity(path: Path, said: dict[str, Any], tensors: dict[str, Tensor]) -> I
 
 
 def _unusable(path: Path, found: str) -> IdentityError:
-    return IdentityError(f"{path} {found}", "a whole identity file of this version is needed", "Make it again with `tenth identity`")
+    return IdentityError(
+        f"{path} {found}", "a whole identity file of this version is needed", "Make it again with `tenth identity`"
+    )

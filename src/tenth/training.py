@@ -36,7 +36,9 @@ class Schedule:
     bfloat16: bool = True  # autocast; the weights and their averages stay float32
 
 
-def fit(modules: Mapping[str, nn.Module], loss: Loss, items: int, schedule: Schedule, directory: Path, watch: Watch | None = None) -> dict[str, Tensor]:
+def fit(
+    modules: Mapping[str, nn.Module], loss: Loss, items: int, schedule: Schedule, directory: Path, watch: Watch | None = None
+) -> dict[str, Tensor]:
     """Train `modules` and return the moving average of their weights, by "module.parameter".
 
     loss: a function of item indices (B,) in [0, items) and a generator that depends on (seed, step) alone, so that a run
@@ -52,7 +54,7 @@ def fit(modules: Mapping[str, nn.Module], loss: Loss, items: int, schedule: Sche
     save_steps = max(1, schedule.save_every // schedule.batch)
     bar = tqdm(total=steps * schedule.batch, initial=step * schedule.batch, unit="img", file=sys.stderr, mininterval=1)
     device = parameters[0].device.type
-    smooth = 0.0
+    first, smooth = step, 0.0
     try:
         while step < steps:
             # What this step sees: a pure function of (seed, step).
@@ -63,7 +65,11 @@ def fit(modules: Mapping[str, nn.Module], loss: Loss, items: int, schedule: Sche
             with torch.autocast(device, torch.bfloat16, enabled=schedule.bfloat16):
                 value = loss(indices, generator)
             if not math.isfinite(value.item()):
-                raise DataError(f"the loss is {value.item()} at step {step}", "a finite loss is needed", "Look for NaN in the data, or lower learning_rate")
+                raise DataError(
+                    f"the loss is {value.item()} at step {step}",
+                    "a finite loss is needed",
+                    "Look for NaN in the data, or lower learning_rate",
+                )
             value.backward()
             nn.utils.clip_grad_norm_(parameters, schedule.clip)
             for group in optimizer.param_groups:
@@ -77,7 +83,7 @@ def fit(modules: Mapping[str, nn.Module], loss: Loss, items: int, schedule: Sche
             decay = 0.5 ** (schedule.batch / min(schedule.half_life, max(1.0, 0.05 * seen)))
             with torch.no_grad():
                 torch._foreach_lerp_(average, parameters, 1 - decay)
-            smooth += (value.item() - smooth) / min(step, 200)
+            smooth += (value.item() - smooth) / min(step - first, 200)
             bar.set_postfix(loss=f"{smooth:.4f}", refresh=False)
             bar.update(schedule.batch)
 
@@ -123,7 +129,12 @@ def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, n
 
 
 def _save(
-    directory: Path, step: int, names: tuple[str, ...], parameters: tuple[nn.Parameter, ...], average: list[Tensor], optimizer: torch.optim.Optimizer
+    directory: Path,
+    step: int,
+    names: tuple[str, ...],
+    parameters: tuple[nn.Parameter, ...],
+    average: list[Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     tensors: dict[str, Tensor] = {}
     for name, parameter, mean in zip(names, parameters, average, strict=True):
@@ -133,7 +144,11 @@ def _save(
 
 
 def _restore(
-    directory: Path, names: tuple[str, ...], parameters: tuple[nn.Parameter, ...], average: list[Tensor], optimizer: torch.optim.Optimizer
+    directory: Path,
+    names: tuple[str, ...],
+    parameters: tuple[nn.Parameter, ...],
+    average: list[Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> int:
     checkpoint = load_checkpoint(directory)
     if checkpoint is None:
@@ -142,7 +157,11 @@ def _restore(
         print(line, file=sys.stderr)
     saved = {name.removeprefix("weight.") for name in checkpoint.tensors if name.startswith("weight.")}
     if saved != set(names):
-        raise CheckpointError(f"{directory} holds a checkpoint of other weights", "one of this recipe is needed to go on", "Choose another directory")
+        raise CheckpointError(
+            f"{directory} holds a checkpoint of other weights",
+            "one of this recipe is needed to go on",
+            "Choose another directory",
+        )
     with torch.no_grad():
         for name, parameter, mean in zip(names, parameters, average, strict=True):
             parameter.copy_(checkpoint.tensors[f"weight.{name}"])

@@ -124,7 +124,7 @@ class Diffusion(Protocol):
     adapter_name: str
     encoder: Encoder
 
-    def applied(self, identities: Sequence[Identity]) -> AbstractContextManager[None]: ...
+    def applied(self, identities: Sequence[Identity]) -> AbstractContextManager[Tensor]: ...
 
 
 class Method(Protocol):

@@ -19,7 +19,9 @@ def test_an_untrained_adapter_starts_from_the_text_s_keys_and_values() -> None:
     parts = untrained_adapter(unet, 128)
     assert list(parts["ip_adapter"])[:2] == ["1.to_k_ip.weight", "1.to_v_ip.weight"]
     assert list(parts["ip_adapter"])[-1] == f"{2 * len(adapter_layers(unet)) - 1}.to_v_ip.weight"
-    assert [name.split(".")[0] for _, name, _ in adapter_layers(unet)] == ["down_blocks"] * 2 + ["up_blocks"] * 4 + ["mid_block"]
+    assert [name.split(".")[0] for _, name, _ in adapter_layers(unet)] == ["down_blocks"] * 2 + ["up_blocks"] * 4 + [
+        "mid_block"
+    ]
     assert torch.equal(parts["ip_adapter"]["1.to_k_ip.weight"], adapter_layers(unet)[0][2].to_k.weight)
 
 

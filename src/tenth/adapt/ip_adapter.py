@@ -6,8 +6,8 @@ Source: Ye et al. 2023, arXiv:2308.06721.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tenth.diffusion import adapter_layers
@@ -39,7 +39,7 @@ class IPAdapter:
         )
 
 
-def untrained_adapter(unet: nn.Module, width: int) -> dict[str, dict[str, Tensor]]:
+def untrained_adapter(unet: Any, width: int) -> dict[str, dict[str, Tensor]]:
     """A new adapter for embeddings of `width`: random projection to four tokens, keys and values copied from the text's.
 
     Source: the official training script's initialisation. In the official layout, split as diffusers wants it.
@@ -53,8 +53,3 @@ def untrained_adapter(unet: nn.Module, width: int) -> dict[str, dict[str, Tensor
         layers[f"{number}.to_k_ip.weight"] = attention.to_k.weight.detach().clone()
         layers[f"{number}.to_v_ip.weight"] = attention.to_v.weight.detach().clone()
     return {"image_proj": image_proj, "ip_adapter": layers}
-
-
-def zero_embedding(embeddings: Tensor) -> Tensor:
-    """What the unconditional branch projects: an embedding of zeros, not tokens of zeros."""
-    return torch.zeros_like(embeddings)

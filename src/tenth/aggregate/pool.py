@@ -11,7 +11,7 @@ TEMPERATURE = 6.0  # of the consensus weights, on cosines
 
 
 def first(embeddings: Tensor) -> Tensor:
-    """The first photo alone. (K, D) -> (1, D)"""
+    """The first photo alone: (K, D) -> (1, D)."""
     return checked(embeddings)[:1]
 
 
@@ -32,7 +32,7 @@ def concatenation(embeddings: Tensor) -> Tensor:
 
 
 def consensus(embeddings: Tensor) -> Tensor:
-    """Mean weighted by each photo's agreement with the others, with the photos' norm restored. (K, D) -> (1, D)"""
+    """Mean weighted by each photo's agreement with the others, with the photos' norm restored: (K, D) -> (1, D)."""
     rows = checked(embeddings)
     if len(rows) == 1:
         return rows

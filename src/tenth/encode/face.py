@@ -30,7 +30,7 @@ def _recogniser() -> Any:
 
 @cache
 def encoder_name() -> str:
-    """"name@digest": the recogniser and its weights, for cache keys and identities."""
+    """'name@digest': the recogniser and its weights, for cache keys and identities."""
     return f"dlib-resnet@{file_digest(model_file(WEIGHTS))[:16]}"
 
 
@@ -71,16 +71,6 @@ def examine(directory: Path, store: Store | None = None) -> list[folder.Verdict]
 def statistics_of(descriptors: Tensor) -> tuple[Tensor, float]:
     """(centre (128,), scale) of many people's descriptors (N, 128): what makes them centred, of unit variance on average."""
     return descriptors.mean(0), float(descriptors.var(0).mean().sqrt())
-
-
-def read_person(directory: Path) -> Person:
-    """The accepted photos of a folder, judged with dlib's recogniser. Raises DataError where none is usable."""
-    return folder.read_person(directory, describe=describe)
-
-
-def examine(directory: Path) -> list[folder.Verdict]:
-    """A verdict on every entry of a folder, judged with dlib's recogniser. Raises DataError if there is no such folder."""
-    return folder.examine(directory, describe=describe)
 
 
 class FaceEncoder:

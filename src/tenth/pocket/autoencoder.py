@@ -27,6 +27,7 @@ class Residual(nn.Module):
         self.norm = nn.GroupNorm(16, width)
         self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
         nn.init.zeros_(self.second.weight)
+        assert self.second.bias is not None
         nn.init.zeros_(self.second.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,15 +42,15 @@ class PocketAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     the compression from its length.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         widths: tuple[int, int] = (96, 128),
         encoder_blocks: tuple[int, int] = (2, 2),
         decoder_blocks: tuple[int, int] = (4, 3),
         latent_channels: int = 8,
-        scaling_factor: float = 1.0,
-        block_out_channels: tuple[int, ...] = (3, 3, 96, 128),
+        scaling_factor: float = 1.0,  # noqa: ARG002 - registered, and read by pipelines
+        block_out_channels: tuple[int, ...] = (3, 3, 96, 128),  # noqa: ARG002 - the same
     ) -> None:
         super().__init__()
         quarter, eighth = widths
@@ -77,7 +78,12 @@ class PocketAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         latents = self.encoder(x)
         return AutoencoderTinyOutput(latents=latents) if return_dict else (latents,)
 
-    def decode(self, z: Tensor, return_dict: bool = True, generator: torch.Generator | None = None) -> DecoderOutput | tuple[Tensor]:
+    def decode(
+        self,
+        z: Tensor,
+        return_dict: bool = True,
+        generator: torch.Generator | None = None,  # noqa: ARG002 - pipelines pass one
+    ) -> DecoderOutput | tuple[Tensor]:
         """Latents (B, 8, H/8, W/8) -> (B, 3, H, W), about [-1, 1]. generator: taken as pipelines pass one; nothing is drawn."""
         sample = self.decoder(z)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
@@ -97,4 +103,5 @@ class AutoencoderLoss:
         noise = torch.randn(latents.shape, generator=generator)
         error = model.decoder(latents + self.noise * noise).float() - pixels
         drift = latents.float().mean((0, 2, 3)).square() + (latents.float().var((0, 2, 3)) - 1).square()  # (8,)
-        return self.squared * error.square().mean() + (1 - self.squared) * error.abs().mean() + self.unit * drift.mean()
+        loss: Tensor = self.squared * error.square().mean() + (1 - self.squared) * error.abs().mean() + self.unit * drift.mean()
+        return loss

@@ -36,7 +36,9 @@ class People:
         """Rows of one split, in the file's order. Raises DataError if there are none."""
         rows = [row for row in read_people(self.people) if row.split == split]
         if not rows:
-            raise DataError(f"{self.people} has no {split} people", "at least one is needed", "Write it from the whole data set")
+            raise DataError(
+                f"{self.people} has no {split} people", "at least one is needed", "Write it from the whole data set"
+            )
         return rows
 
     def located(self, row: Row) -> Photo | None:

@@ -26,11 +26,17 @@ def load_pocket(folder: Path = CONFIGS, store: Store | None = None, *, name: str
 
     Raises ModelError if a part is missing or damaged.
     """
+    missing = [part for part in (*WEIGHTS, ADAPTER, ENCODER) if not (folder / part).is_file()]
+    if missing:
+        found = f"{folder} has no {', '.join(missing)}"
+        raise ModelError(found, "all files of a model are needed", "Install tenth again, or train them with the recipes")
     pipeline = load_pipeline(folder)
     try:
         statistics = load_file(folder / ENCODER)
         digest = digest_of([folder / weights for weights in WEIGHTS])
     except (OSError, SafetensorError) as problem:
-        raise ModelError(f"{folder} lacks a part of the pocket model: {problem}", "all its files are needed", "Install tenth again") from problem
+        raise ModelError(
+            f"{folder} has a damaged part: {problem}", "whole files are needed", "Install tenth again"
+        ) from problem
     encoder = FaceEncoder(statistics["centre"], float(statistics["scale"]), store)
     return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, folder / ADAPTER)

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tenth.diffusion import Trainable, adapter_weights, install_adapter
 from tenth.adapt.ip_adapter import untrained_adapter
+from tenth.diffusion import Trainable, adapter_weights, install_adapter
 from tenth.encode.face import FaceEncoder
 
 CONFIGS = Path(__file__).parent / "model"  # diffusers' folder layout: what is trained is what these files describe
@@ -20,7 +20,7 @@ ENCODER = "image_encoder/statistics.safetensors"
 
 
 def write_model(folder: Path, average: Mapping[str, Tensor], autoencoder: Path, encoder: FaceEncoder) -> None:
-    """Write a whole model to `folder`, in half precision. average: weights by "unet.*" and "text_encoder.*", adapter included."""
+    """Write a whole model to `folder`, in half precision. average: "unet.*" and "text_encoder.*", adapter included."""
     for config in CONFIGS.rglob("*"):
         if config.suffix in (".json", ".txt"):
             target = folder / config.relative_to(CONFIGS)
@@ -30,7 +30,9 @@ def write_model(folder: Path, average: Mapping[str, Tensor], autoencoder: Path, 
     plain = set(parts.unet.state_dict())
     install_adapter(parts.unet, untrained_adapter(parts.unet, encoder.width))
     for name, module in (("unet", parts.unet), ("text_encoder", parts.text_encoder)):
-        module.load_state_dict({key.removeprefix(f"{name}."): value for key, value in average.items() if key.startswith(f"{name}.")}, strict=False)
+        module.load_state_dict(
+            {key.removeprefix(f"{name}."): value for key, value in average.items() if key.startswith(f"{name}.")}, strict=False
+        )
     unet = {name: value for name, value in parts.unet.state_dict().items() if name in plain}
     save(folder / "vae/diffusion_pytorch_model.safetensors", load_file(autoencoder))
     save(folder / "unet/diffusion_pytorch_model.safetensors", unet)

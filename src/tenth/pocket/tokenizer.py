@@ -22,7 +22,9 @@ def write_tokenizer(folder: Path) -> None:
     words = [word for hyphenated in vocabulary() for word in hyphenated.replace("-", " - ").split()]
     tokenizer = Tokenizer(BPE(end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    tokenizer.train_from_iterator(words, BpeTrainer(vocab_size=ENOUGH, min_frequency=1, end_of_word_suffix="</w>", show_progress=False))
+    tokenizer.train_from_iterator(
+        words, BpeTrainer(vocab_size=ENOUGH, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
+    )
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     tokens = [*CHARACTERS, *(character + "</w>" for character in CHARACTERS), *("".join(pair) for pair in merges)]
     vocabulary_of = {token: number for number, token in enumerate([*dict.fromkeys(tokens), START, END])}

@@ -32,15 +32,15 @@ class Dropout:
 
 
 @dataclass(frozen=True)
-class BaseRecipe:
-    """recipes/pocket-base.toml. autoencoder: the file that the first stage wrote."""
+class DiffusionRecipe:
+    """recipes/pocket-diffusion.toml. autoencoder: the file that the first stage wrote."""
 
     data: People
     autoencoder: Path
     schedule: Schedule
     dropout: Dropout = field(default_factory=Dropout)
     gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
-    stage: str = "base"
+    stage: str = "diffusion"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Examples:
         return self.embeddings[chosen][:, None]
 
 
-def train_base(recipe: BaseRecipe, directory: Path) -> None:
+def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
     """Faces of training people -> `directory`/final: a whole model in diffusers' layout with adapter and encoder."""
     store = Store(default_store())
     faces = load_faces(recipe.data, "train", store)
@@ -81,13 +81,15 @@ def train_base(recipe: BaseRecipe, directory: Path) -> None:
     modules = {"unet": parts.unet, "text_encoder": parts.text_encoder}
 
     def loss(indices: Tensor, generator: torch.Generator) -> Tensor:
-        return base_loss(parts, examples, recipe, indices, generator)
+        return denoising_loss(parts, examples, recipe, indices, generator)
 
     average = fit(modules, loss, len(faces.rows), recipe.schedule, directory)
     write_model(directory / "final", average, recipe.autoencoder, encoder)
 
 
-def base_loss(parts: Trainable, examples: Examples, recipe: BaseRecipe, indices: Tensor, generator: torch.Generator) -> Tensor:
+def denoising_loss(
+    parts: Trainable, examples: Examples, recipe: DiffusionRecipe, indices: Tensor, generator: torch.Generator
+) -> Tensor:
     """One step's loss: mirrored at random, a caption at random, conditions dropped as the recipe says."""
     drop, count = recipe.dropout, len(indices)
     draw, mirrored = torch.rand(count, generator=generator), torch.randint(2, (count,), generator=generator)
@@ -129,7 +131,7 @@ def _latents(faces: Faces, autoencoder: Path, store: Store) -> Tensor:
 
 
 def _others(people: Sequence[str]) -> Tensor:
-    """(first, number) of the run of each person's photos; people.jsonl keeps a person's photos together. (N, 2)"""
+    """(first, number) of the run of each person's photos; people.jsonl keeps a person's photos together: (N, 2)."""
     firsts: dict[str, int] = {}
     counts: dict[str, int] = {}
     for index, person in enumerate(people):

@@ -18,10 +18,9 @@ from tenth.pocket.pack import CONFIGS
 from tenth.training import Schedule, fit
 
 
-
 @dataclass(frozen=True)
 class AutoencoderRecipe:
-    """recipes/pocket-autoencoder.toml"""
+    """What recipes/pocket-autoencoder.toml says."""
 
     data: People
     schedule: Schedule
@@ -73,7 +72,11 @@ def write_final(directory: Path, module: str, average: Mapping[str, Tensor]) -> 
     path = directory / "final" / f"{module}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    weights = {name.removeprefix(f"{module}."): tensor.contiguous() for name, tensor in average.items() if name.startswith(f"{module}.")}
+    weights = {
+        name.removeprefix(f"{module}."): tensor.contiguous()
+        for name, tensor in average.items()
+        if name.startswith(f"{module}.")
+    }
     save_file(weights, partial)
     partial.replace(path)
     return path
