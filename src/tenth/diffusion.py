@@ -113,9 +113,10 @@ class LatentDiffusion:
         images: dict[str, Any] = {}
         if embeddings is not None:
             self.pipeline.set_ip_adapter_scale(sampling.scale)
-            # Rows that already match the batch pass through diffusers unmixed; with guidance it wants [negative; positive].
             guided = torch.cat([torch.zeros_like(embeddings), embeddings]) if sampling.guidance > 1 else embeddings
             images = {"ip_adapter_image_embeds": [guided]}
+            # diffusers repeats all rows for each image, so that every image sees every person (#9813); these match already.
+            self.pipeline.prepare_ip_adapter_image_embeds = lambda *_, **__: [guided]
         self.pipeline.set_progress_bar_config(disable=True)
         with _quiet():
             drawn = self.pipeline(
@@ -129,7 +130,7 @@ class LatentDiffusion:
                 callback_on_step_end=step_done,
                 **images,
             ).images  # (B, H, W, 3) in [0, 1]
-        return [np.rint(image * 255).astype(np.uint8) for image in drawn]
+        return [np.rint(image * 255).astype(np.uint8, order="C") for image in drawn]
 
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:

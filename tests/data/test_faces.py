@@ -23,8 +23,9 @@ from tenth.data.faces import (
     near_duplicate_hash,
     sharpness,
 )
+from tenth.data.photo import open_photo
 from tenth.errors import ModelError
-from tenth.types import Face, Pixels
+from tenth.types import Face, Photo, Pixels
 
 
 def picture(path: Path, side: int = 128) -> Image.Image:
@@ -151,3 +152,26 @@ def test_missing_models_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_file_digest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert file_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_predictor_that_is_not_for_commerce_is_never_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_photos: list[Path]
+) -> None:
+    """Everything works where of the models only the detector's five points and the recogniser are there."""
+    from tenth.encode import face as recogniser
+
+    faces = faces_module
+    for name in ("shape_predictor_5_face_landmarks.dat", recogniser.WEIGHTS):
+        (tmp_path / name).symlink_to(faces.model_file(name))
+    for module in (faces, recogniser):
+        monkeypatch.setattr(module, "model_file", lambda name: tmp_path / name)
+    cached = (faces._dlib_detector, recogniser._recogniser, recogniser.encoder_name)
+    try:
+        for function in cached:
+            function.cache_clear()
+        pixels = open_photo(face_photos[0]).pixels
+        found = faces.find_faces(pixels)
+        assert recogniser.describe(Photo(pixels, "", face=found[0])).shape == (128,)
+    finally:
+        for function in cached:
+            function.cache_clear()

@@ -1,0 +1,129 @@
+"""The pocket model: its autoencoder, its tokenizer, what a training step sees, and the weights that ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tenth.adapt.ip_adapter import untrained_adapter
+from tenth.data.captions import vocabulary
+from tenth.diffusion import Trainable, install_adapter
+from tenth.errors import ModelError
+from tenth.pocket.autoencoder import AutoencoderLoss, PocketAutoencoder
+from tenth.pocket.faces import People
+from tenth.pocket.load import load_pocket
+from tenth.pocket.pack import CONFIGS
+from tenth.pocket.tokenizer import write_tokenizer
+from tenth.pocket.train_autoencoder import psnr
+from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, Examples, denoising_loss
+from tenth.training import Schedule
+
+WEIGHTS_BYTES = 30_000_000
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_autoencoder_learns() -> None:
+    torch.manual_seed(0)
+    model = PocketAutoencoder(widths=(16, 16), encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+    faces = nn.functional.interpolate(torch.rand(8, 3, 4, 4), size=64, mode="bilinear") * 2 - 1
+    crops = ((faces + 1) * 127.5).byte()
+    before = float(psnr(model, crops).mean())
+    optimizer, loss = torch.optim.AdamW(model.parameters(), lr=3e-3), AutoencoderLoss()
+    for step in range(60):
+        optimizer.zero_grad()
+        loss(model, faces, generator(step)).backward()
+        optimizer.step()
+    assert float(psnr(model, crops).mean()) > before + 5
+    assert model.encode(faces).latents.shape == (8, 8, 8, 8)
+
+
+def test_psnr_of_a_known_error() -> None:
+    class Off(PocketAutoencoder):
+        def __init__(self) -> None:
+            super().__init__(widths=(16, 16))
+            self.encoder, self.decoder = nn.Identity(), nn.Identity()
+
+    crops = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    assert torch.isinf(psnr(Off(), crops)).all()
+    model = Off()
+    model.decoder = nn.Hardtanh(-1, 0)  # what is brighter than the middle becomes the middle
+    assert psnr(model, torch.full((1, 3, 8, 8), 255, dtype=torch.uint8))[0] == pytest.approx(6.0, abs=0.1)
+
+
+def test_the_tokenizer_is_what_its_code_writes_and_knows_every_caption_word(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    for name in ("vocab.json", "merges.txt"):
+        assert (tmp_path / name).read_bytes() == (CONFIGS / "tokenizer" / name).read_bytes()
+    parts = Trainable.create(CONFIGS)
+    for word in vocabulary():
+        pieces = word.count("-") * 2 + 1
+        assert len(parts.tokenizer(word).input_ids) == 2 + pieces, word
+    assert parts.tokens(["a man", ""]).shape == (2, 32)
+
+
+def examples(count: int = 6) -> Examples:
+    parts = Trainable.create(CONFIGS)
+    return Examples(
+        latents=torch.randn(count, 2, 8, 16, 16, generator=generator()),
+        embeddings=torch.arange(count)[:, None].float().repeat(1, 128),
+        tokens=torch.stack([parts.tokens(["a man", "a woman"])] * count),
+        others=torch.tensor([(0, 1), (1, 3), (1, 3), (1, 3), (4, 2), (4, 2)]),
+    )
+
+
+def test_references_are_the_person_s_own_or_another_photo_of_the_same_person() -> None:
+    made = examples()
+    indices = torch.arange(6).repeat(200)
+    own = made.references(indices, 1.0, generator())[:, 0, 0]
+    assert torch.equal(own, indices.float())
+    other = made.references(indices, 0.0, generator())[:, 0, 0].long().view(200, 6)
+    assert set(other[:, 0].tolist()) == {0}  # alone: there is no other
+    assert set(other[:, 2].tolist()) == {1, 3}
+    assert set(other[:, 4].tolist()) == {5}
+
+
+def test_a_training_step_is_a_function_of_its_generator_and_reaches_every_part() -> None:
+    torch.manual_seed(0)
+    parts, made = Trainable.create(CONFIGS), examples()
+    install_adapter(parts.unet, untrained_adapter(parts.unet, 128))
+    recipe = DiffusionRecipe(People(Path(), Path()), Path(), Schedule(1), Dropout(base=0.0))
+    indices = torch.tensor([0, 3])
+    losses = [denoising_loss(parts, made, recipe, indices, generator(7)) for _ in range(2)]
+    assert losses[0].item() == losses[1].item()
+    assert losses[0].item() != denoising_loss(parts, made, recipe, indices, generator(8)).item()
+    losses[0].backward()
+    still = [name for name, parameter in parts.unet.named_parameters() if parameter.grad is None]
+    assert still == []
+    parts.unet.zero_grad(set_to_none=True)
+    without = DiffusionRecipe(People(Path(), Path()), Path(), Schedule(1), Dropout(base=1.0))
+    denoising_loss(parts, made, without, indices, generator(7)).backward()
+    assert {"_ip" in name or "encoder_hid_proj" in name for name, p in parts.unet.named_parameters() if p.grad is None} == {
+        True
+    }
+
+
+def test_the_shipped_weights_fit_and_load() -> None:
+    files = list(CONFIGS.rglob("*.safetensors"))
+    assert sum(path.stat().st_size for path in files) < WEIGHTS_BYTES
+    model = load_pocket()
+    assert model.name.startswith("pocket@")
+    assert model.adapter_name.startswith("ip-adapter@")
+
+
+def test_missing_and_damaged_weights_are_said(toy_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder: Any = shutil.copytree(toy_folder, tmp_path / "model")
+    (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"half")
+    with pytest.raises(ModelError, match=r"model cannot be loaded|damaged"):
+        load_pocket(folder)
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"has no unet/diffusion_pytorch_model\.safetensors"):
+        load_pocket(folder)
