@@ -29,7 +29,7 @@ def main() -> None:
     embeddings = torch.zeros(2 * BATCH, 1, model.encoder.width)
 
     def ours() -> None:
-        list(tenth.generate(model, requests, sampling, BATCH))
+        list(tenth.draw(model, requests, sampling, BATCH))
 
     def theirs() -> None:
         generators = [torch.Generator().manual_seed(seed) for seed in range(BATCH)]

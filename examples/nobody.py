@@ -1,36 +1,36 @@
-"""Nine photos of a person who does not exist, as this package ships. Usage: python examples/nobody.py SEED OUT [PROMPT]."""
+"""Nine photos of a person who does not exist, as this package ships. Usage: python examples/nobody.py SEED OUT."""
 
 import hashlib
 import sys
 from pathlib import Path
 
+import numpy as np
+
 import tenth
 from tenth.data.faces import find_faces
+from tenth.encode.face import describe
 from tenth.types import Person, Photo
 
 seed, out = int(sys.argv[1]), Path(sys.argv[2])
-prompt = sys.argv[3] if len(sys.argv) > 3 else "a photo of a young woman with brown hair"
+prompt = "a photo of a young woman with brown hair"
+looks = "|, smiling|, looking at the camera|, smiling, outdoors|, mouth open|, outdoors|, indoors|, serious".split("|")
 out.mkdir(parents=True, exist_ok=True)
 
-# A face from nothing, drawn without an identity ...
-model = tenth.load_model()
-drawn = next(tenth.generate(model, [tenth.Request(None, prompt, seed)], tenth.Sampling())).pixels
-photo = Photo(drawn, hashlib.sha256(drawn.tobytes()).hexdigest(), face=find_faces(drawn)[0])
 
-# ... is the one photo of somebody, of whom nine more are drawn.
+def seen(pixels: np.ndarray) -> Photo:
+    return Photo(pixels, hashlib.sha256(pixels.tobytes()).hexdigest(), face=find_faces(pixels)[0])
+
+
+# A face from nothing, drawn without an identity, is the one photo of somebody, of whom more are drawn.
+model = tenth.load_model()
+photo = seen(next(tenth.draw(model, [tenth.Request(None, prompt, seed)], tenth.Sampling())).pixels)
 identity = tenth.method("ip-adapter")(Person("nobody", (photo,)), model)
-looks = [
-    "",
-    ", smiling",
-    ", serious",
-    ", smiling, outdoors",
-    ", looking at the camera",
-    ", mouth open",
-    ", outdoors",
-    ", indoors",
-    "",
-]
-requests = [tenth.Request(identity, prompt + look, seed + 1 + number) for number, look in enumerate(looks)]
-for number, sample in enumerate(tenth.generate(model, requests, tenth.Sampling())):
-    tenth.save_sample(sample, out / f"{number + 1:02d}.png")
+requests = [tenth.Request(identity, prompt + looks[n % 8], seed + 1 + n) for n in range(24)]
+samples = [sample for sample in tenth.draw(model, requests, tenth.Sampling()) if find_faces(sample.pixels)]
+
+# The nine that look most like the others stay.
+rows = np.stack([describe(seen(sample.pixels)) for sample in samples])
+distances = np.median(np.linalg.norm(rows[:, None] - rows, axis=2), axis=1)
+for number, index in enumerate(sorted(distances.argsort()[:9])):
+    tenth.save_sample(samples[index], out / f"{number + 1:02d}.png")
     print(out / f"{number + 1:02d}.png")

@@ -139,3 +139,14 @@ def test_every_dependency_is_pinned() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.partition("==")[0] for line in lines if "==" in line}
     assert names <= pinned, f"not in constraints.txt: {', '.join(sorted(names - pinned))}"
+
+
+def test_no_name_of_the_face_is_hidden_by_a_module_of_the_same_name() -> None:
+    """Importing tenth.x sets the attribute x of tenth: a function of that name would be gone."""
+    import tenth
+
+    for path in PACKAGE.glob("*.py"):
+        if path.stem not in ("__init__", "__main__"):
+            import_module(f"tenth.{path.stem}")
+    hidden = [name for name in tenth.__all__ if isinstance(getattr(tenth, name), ModuleType)]
+    assert not hidden, f"src/tenth/__init__.py: modules, not what they hold: {hidden}"

@@ -14,20 +14,21 @@ if TYPE_CHECKING:
     from tenth.diffusion import Sampling
     from tenth.encode.face import read_person
     from tenth.errors import TenthError
-    from tenth.generate import Request, generate, save_sample
+    from tenth.generate import Request, save_sample
+    from tenth.generate import generate as draw
     from tenth.identity import load_identity, save_identity
 
-# name -> where it lives; imported at first use, so that `tenth --help` is quick
+# name -> where it lives (and its name there: `tenth.generate` is the module); imported at first use, so that `tenth --help` is quick
 _HOMES = {
     "METHODS": "tenth.catalog", "METRICS": "tenth.catalog", "MODELS": "tenth.catalog",
     "load_model": "tenth.catalog", "method": "tenth.catalog", "read_person": "tenth.encode.face",
-    "Request": "tenth.generate", "generate": "tenth.generate", "save_sample": "tenth.generate",
+    "Request": "tenth.generate", "draw": "tenth.generate:generate", "save_sample": "tenth.generate",
     "Sampling": "tenth.diffusion", "TenthError": "tenth.errors",
     "load_identity": "tenth.identity", "save_identity": "tenth.identity",
 }  # fmt: skip
 
 __all__ = [
-    "METHODS", "METRICS", "MODELS", "Request", "Sampling", "TenthError", "generate", "load_identity", "load_model", "method",
+    "METHODS", "METRICS", "MODELS", "Request", "Sampling", "TenthError", "draw", "load_identity", "load_model", "method",
     "read_person", "save_identity", "save_sample",
 ]  # fmt: skip
 
@@ -35,7 +36,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'tenth' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    home, _, other = _HOMES[name].partition(":")
+    return getattr(import_module(home), other or name)
 
 
 def __dir__() -> list[str]:

@@ -84,7 +84,9 @@ def crop_face(pixels: Pixels, face: Face, *, side: int = CROP_PIXELS, padding: f
     margin = int((right - left) * (1 + 2 * padding))
     before = (max(0, margin - left), max(0, margin - top))
     after = (max(0, right + margin - pixels.shape[1]), max(0, bottom + margin - pixels.shape[0]))
-    padded = np.pad(pixels, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")  # a new array, as dlib takes no views
+    padded = np.pad(
+        pixels, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge"
+    )  # a new array, as dlib takes no views
     points = [dlib.point(round(x + before[0]), round(y + before[1])) for x, y in face.landmarks]
     box = dlib.rectangle(left + before[0], top + before[1], right + before[0], bottom + before[1])
     return np.asarray(dlib.get_face_chip(padded, dlib.full_object_detection(box, points), size=side, padding=padding))
