@@ -13,7 +13,7 @@ from tenth.types import Person, Photo
 
 seed, out = int(sys.argv[1]), Path(sys.argv[2])
 prompt = "a photo of a young woman with brown hair"
-looks = "|, smiling|, looking at the camera|, smiling, outdoors|, mouth open|, outdoors|, indoors|, serious".split("|")
+looks = ("", "smiling", "looking at the camera", "smiling, outdoors", "mouth open", "outdoors", "indoors", "serious")
 out.mkdir(parents=True, exist_ok=True)
 
 
@@ -25,7 +25,7 @@ def seen(pixels: np.ndarray) -> Photo:
 model = tenth.load_model()
 photo = seen(next(tenth.draw(model, [tenth.Request(None, prompt, seed)], tenth.Sampling())).pixels)
 identity = tenth.method("ip-adapter")(Person("nobody", (photo,)), model)
-requests = [tenth.Request(identity, prompt + looks[n % 8], seed + 1 + n) for n in range(24)]
+requests = [tenth.Request(identity, f"{prompt}, {looks[n % 8]}".rstrip(", "), seed + 1 + n) for n in range(24)]
 samples = [sample for sample in tenth.draw(model, requests, tenth.Sampling()) if find_faces(sample.pixels)]
 
 # The nine that look most like the others stay.

@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 ARGUMENTS = {
     "portrait.py": ["anna"],
     "two_people.py": ["anna", "bert"],
-    "nobody.py": ["SEED"],
+    "nobody.py": ["5"],
 }  # folders are copies of the photos
 
 

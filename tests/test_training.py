@@ -43,7 +43,7 @@ def train(
 
 def test_a_run_killed_many_times_equals_an_unbroken_one_to_the_last_bit(tmp_path: Path) -> None:
     unbroken = train(tmp_path / "one")
-    for kill_at in (3, 13, 15, 1, 28):
+    for kill_at in (3, 13, 15, 1, 12):
         with pytest.raises(KilledError):
             train(tmp_path / "two", kill_at=kill_at)
     resumed = train(tmp_path / "two")
@@ -56,7 +56,8 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     after = train(tmp_path)
     learnt = toy()
     learnt.load_state_dict({name.removeprefix("model."): tensor for name, tensor in after.items()})
-    errors = [float((model(DATA) - DATA).square().mean()) for model in (before, learnt)]
+    with torch.no_grad():
+        errors = [float((model(DATA) - DATA).square().mean()) for model in (before, learnt)]
     assert errors[1] < 0.8 * errors[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tenth.pocket.autoencoder import AutoencoderLoss, PocketAutoencoder
 from tenth.pocket.faces import People
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import CONFIGS
-from tenth.pocket.tokenizer import write_tokenizer
+from tenth.pocket.tokenizer import merges_of, write_tokenizer
 from tenth.pocket.train_autoencoder import psnr
 from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, Examples, denoising_loss
 from tenth.training import Schedule
@@ -57,15 +58,24 @@ def test_psnr_of_a_known_error() -> None:
     assert psnr(model, torch.full((1, 3, 8, 8), 255, dtype=torch.uint8))[0] == pytest.approx(6.0, abs=0.1)
 
 
-def test_the_tokenizer_is_what_its_code_writes_and_knows_every_caption_word(tmp_path: Path) -> None:
-    write_tokenizer(tmp_path)
-    for name in ("vocab.json", "merges.txt"):
-        assert (tmp_path / name).read_bytes() == (CONFIGS / "tokenizer" / name).read_bytes()
+def test_every_caption_word_is_one_token(tmp_path: Path) -> None:
     parts = Trainable.create(CONFIGS)
     for word in vocabulary():
         pieces = word.count("-") * 2 + 1
         assert len(parts.tokenizer(word).input_ids) == 2 + pieces, word
     assert parts.tokens(["a man", ""]).shape == (2, 32)
+    write_tokenizer(tmp_path / "new")
+    tokens = json.loads((tmp_path / "new/vocab.json").read_text())
+    assert {f"{part}</w>" for word in vocabulary() for part in word.split("-")} <= set(tokens)
+    assert set(tokens) >= set("abcxyz019!") | {"<|startoftext|>", "<|endoftext|>"}
+
+
+def test_the_tokenizer_is_written_the_same_each_time(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_tokenizer(tmp_path / name)
+    for name in ("vocab.json", "merges.txt"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert merges_of(["aab", "ab"]) == [("a", "b</w>"), ("a", "ab</w>")]
 
 
 def examples(count: int = 6) -> Examples:
