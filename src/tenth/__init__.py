@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tenth.generate import generate as draw
     from tenth.identity import load_identity, save_identity
 
-# name -> where it lives, with its name there if another (`tenth.generate` is the module); imported at first use: --help is quick
+# name -> where it lives, with its name there if another (`tenth.generate` is the module); imported on use: --help is quick
 _HOMES = {
     "METHODS": "tenth.catalog", "METRICS": "tenth.catalog", "MODELS": "tenth.catalog",
     "load_model": "tenth.catalog", "method": "tenth.catalog", "read_person": "tenth.encode.face",
