@@ -67,7 +67,7 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
     faces = load_faces(recipe.data, "train", store)
     torch.manual_seed(recipe.schedule.seed)
     parts = Trainable.create(CONFIGS)
-    descriptors = torch.from_numpy(_descriptors(recipe.data, faces, store)).float()
+    descriptors = torch.from_numpy(descriptors_of(recipe.data, faces, store)).float()
     encoder = FaceEncoder(*statistics_of(descriptors))
     examples = Examples(
         latents=_latents(faces, recipe.autoencoder, store),
@@ -105,7 +105,9 @@ def denoising_loss(
     return parts.noise_loss(examples.latents[indices, mirrored], tokens, embeddings, generator, recipe.gamma)
 
 
-def _descriptors(people: People, faces: Faces, store: Store) -> Array:
+def descriptors_of(people: People, faces: Faces, store: Store) -> Array:
+    """dlib's descriptors (N, 128) of the faces, each computed once."""
+
     def compute(missing: list[int]) -> Iterator[Array]:
         for index in progress(missing, desc="embeddings"):
             photo = people.located(faces.rows[index])
