@@ -34,7 +34,7 @@ OnStep = Callable[[int], None]  # called with the number of steps done
 
 @dataclass(frozen=True)
 class Sampling:
-    """How images are drawn. The defaults are the pocket model's best on validation people (docs/log.md)."""
+    """How images are drawn. The defaults were chosen on validation people for the pocket model (docs/log.md)."""
 
     steps: int = 25
     guidance: float = 3.0  # classifier-free, on text and image together; 1 turns it off

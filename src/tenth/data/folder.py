@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from tenth.data.faces import (
     NEAR_DUPLICATE_BITS,
@@ -75,7 +77,7 @@ def examine(folder: Path, *, describe: Describe, same_person: float = SAME_PERSO
     person. Codes: ok, hidden, those of `open_photo`, no-face, small-face, blurred, duplicate, other-person.
     Raises DataError if there is no such folder.
     """
-    verdicts = [_look(path) for path in _entries(folder)]
+    verdicts = [_look(path) for path in tqdm(_entries(folder), desc="photos", file=sys.stderr, delay=2)]
     return _without_strangers(_without_duplicates(verdicts), describe, same_person)
 
 
