@@ -115,10 +115,8 @@ class LatentDiffusion:
             self.pipeline.set_ip_adapter_scale(sampling.scale)
             guided = torch.cat([torch.zeros_like(embeddings), embeddings]) if sampling.guidance > 1 else embeddings
             images = {"ip_adapter_image_embeds": [guided]}
-            # diffusers repeats all rows for each image, so that every image sees every person (#9813); these match already.
-            self.pipeline.prepare_ip_adapter_image_embeds = lambda *_, **__: [guided]
         self.pipeline.set_progress_bar_config(disable=True)
-        with _quiet():
+        with _quiet(), _as_given(self.pipeline, images.get("ip_adapter_image_embeds")):
             drawn = self.pipeline(
                 prompt=list(prompts),
                 negative_prompt=[sampling.negative] * len(prompts),
@@ -148,6 +146,16 @@ def load_pipeline(folder: Path) -> StableDiffusionPipeline:
             f"{folder} cannot be loaded: {problem}", "whole weights are needed", "Install or download it again"
         ) from problem
     return pipeline
+
+
+@contextmanager
+def _as_given(pipeline: Any, embeddings: list[Tensor] | None) -> Iterator[None]:
+    """diffusers repeats all rows for each image, so that every image sees every person (#9813); ours match already."""
+    pipeline.prepare_ip_adapter_image_embeds = lambda *_, **__: embeddings
+    try:
+        yield
+    finally:
+        del pipeline.prepare_ip_adapter_image_embeds
 
 
 @contextmanager

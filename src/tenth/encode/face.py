@@ -76,7 +76,7 @@ def statistics_of(descriptors: Tensor) -> tuple[Tensor, float]:
 class FaceEncoder:
     """dlib's descriptors, centred and scaled: (K, 128) float32, each component about unit variance over many people.
 
-    centre: (128,), scale: a number, both measured on training people; without them strangers' cosines are near 0.9 and
+    centre: (128,), scale: a number, both measured on training people; without them photos of strangers have cosines of 0.83 and
     agreement between photos says little. Distances stay dlib's, divided by scale.
     """
 

@@ -1,7 +1,7 @@
 """The pocket model's autoencoder: 128 x 128 faces <-> 8 x 16 x 16 latents.
 
-It begins and ends with a 4 x 4 pixel shuffle, so that no layer runs at full resolution: on two CPU cores it trains about
-six times faster than diffusers' AutoencoderTiny and is better at equal time (docs/decisions/0002-autoencoder.md).
+It begins and ends with a 4 x 4 pixel shuffle, so that no layer runs at full resolution: on two CPU cores it is
+2.5 times as fast as diffusers' AutoencoderTiny (benchmarks/pocket_autoencoder.py; docs/decisions/0002-autoencoder.md).
 """
 
 from __future__ import annotations
