@@ -29,7 +29,7 @@ STAGES = (
     ("generate", "prompt"),
     ("adapt", "pocket"),
     ("training",),
-    ("diffusion", "identity", "checkpoint", "record", "config"),
+    ("adapter", "checkpoint", "config", "diffusion", "draws", "identity", "noise", "record"),
     ("aggregate",),
     ("encode",),
     ("data",),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tenth.draws import Draws
 from tenth.errors import CheckpointError, DataError
 from tenth.training import Schedule, fit, learning_rate, order
 
@@ -27,7 +28,7 @@ def train(
 ) -> dict[str, Tensor]:
     model, calls = toy(), 0
 
-    def loss(indices: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(indices: Tensor, draws: Draws) -> Tensor:
         nonlocal calls
         calls += 1
         if calls == kill_at:
@@ -35,7 +36,7 @@ def train(
         if seen is not None:
             seen.extend(indices.tolist())
         rows = DATA[indices]
-        noisy = rows + torch.randn(rows.shape, generator=generator)
+        noisy = rows + draws.normal(3)
         return (model(noisy) - rows).square().mean()
 
     return fit({"model": model}, loss, len(DATA), schedule, directory)
@@ -70,7 +71,7 @@ def test_every_item_is_seen_equally_often(tmp_path: Path) -> None:
 def test_ctrl_c_saves_where_it_was(tmp_path: Path) -> None:
     model, calls = toy(), 0
 
-    def loss(indices: Tensor, _: torch.Generator) -> Tensor:
+    def loss(indices: Tensor, _: Draws) -> Tensor:
         nonlocal calls
         calls += 1
         if calls == 8:

@@ -15,13 +15,15 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from tenth.adapter import read_adapter
+from tenth.draws import Draws
 from tenth.errors import IdentityError, ModelError
+from tenth.noise import noise_loss
 from tenth.types import Encoder, Identity, Pixels
 
 # On a CPU the fused attention's backward pass is slow in bfloat16: the plain one trains the pocket model a seventh faster.
@@ -207,43 +209,16 @@ class Trainable:
         ).input_ids
         return tokens
 
-    def noise_loss(
-        self, latents: Tensor, tokens: Tensor, embeddings: Tensor, generator: torch.Generator, gamma: float = 5.0
-    ) -> Tensor:
-        """Mean squared error of the predicted velocity, weighted by min(SNR, gamma) / (SNR + 1).
+    def noise_loss(self, latents: Tensor, tokens: Tensor, embeddings: Tensor, draws: Draws, gamma: float = 5.0) -> Tensor:
+        """Mean of `noise.noise_loss` over the images. tokens: (B, T). embeddings: (B, M, D), zeros where it is dropped."""
 
-        latents: (B, C, H, W). tokens: (B, T). embeddings: (B, M, D), zeros where the image is dropped.
-        Source: Salimans and Ho 2022, arXiv:2202.00512; min-SNR weights for velocity: Hang et al. 2023, arXiv:2303.09556.
-        """
-        noise = torch.randn(latents.shape, generator=generator)
-        steps = torch.randint(self.scheduler.config.num_train_timesteps, (len(latents),), generator=generator)
-        noisy = self.scheduler.add_noise(latents, noise, steps).contiguous(memory_format=torch.channels_last)
-        velocity = self.scheduler.get_velocity(latents, noise, steps)
-        text = self.text_encoder(tokens).last_hidden_state  # (B, T, cross-attention width)
-        with sdpa_kernel(ATTENTION[latents.device.type]):
-            predicted = self.unet(noisy, steps, text, added_cond_kwargs={"image_embeds": [embeddings]}).sample
-        kept = self.scheduler.alphas_cumprod[steps]
-        snr = kept / (1 - kept)
-        weight = snr.clamp(max=gamma) / (snr + 1) if gamma else torch.ones_like(snr)
-        # At zero terminal SNR the weight would vanish and the first step of sampling would never be learnt.
-        error = (predicted.float() - velocity).square().mean((1, 2, 3))  # (B,)
-        loss: Tensor = (weight.clamp(min=0.1) * error).mean()
-        return loss
+        def predict(noisy: Tensor, steps: Tensor) -> Tensor:
+            text = self.text_encoder(tokens).last_hidden_state  # (B, T, cross-attention width)
+            with sdpa_kernel(ATTENTION[latents.device.type]):
+                predicted: Tensor = self.unet(noisy, steps, text, added_cond_kwargs={"image_embeds": [embeddings]}).sample
+            return predicted
 
-
-def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
-    """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}, float32."""
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as problem:
-        raise ModelError(
-            f"{path} cannot be read: {problem}", "an IP-Adapter in safetensors is needed", "Get the file again"
-        ) from problem
-    parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
-    for name, tensor in tensors.items():
-        part, _, inner = name.partition(".")
-        parts.setdefault(part, {})[inner] = tensor.float()
-    return parts
+        return noise_loss(predict, self.scheduler, latents, draws, gamma).mean()
 
 
 def install_adapter(unet: UNet2DConditionModel, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -251,30 +226,6 @@ def install_adapter(unet: UNet2DConditionModel, parts: Mapping[str, Mapping[str,
     # The public way, `load_ip_adapter`, also wants to load an image encoder of the CLIP family; ours need not be one.
     with _quiet():
         unet._load_ip_adapter_weights([parts], low_cpu_mem_usage=False)
-
-
-def adapter_layers(unet: UNet2DConditionModel) -> list[tuple[int, str, Any]]:
-    """(number in the official layout, processor's name, attention module) of each cross-attention: down, up, mid last."""
-    names = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
-    return [(2 * i + 1, name, unet.get_submodule(name.removesuffix(".processor"))) for i, name in enumerate(names)]
-
-
-def adapter_weights(unet: UNet2DConditionModel) -> dict[str, Tensor]:
-    """The installed adapter in the official layout: image_proj.* and ip_adapter.<odd>.to_{k,v}_ip.weight."""
-    projection = unet.encoder_hid_proj.image_projection_layers[0]
-    weights = {f"image_proj.proj.{name}": value for name, value in projection.image_embeds.state_dict().items()}
-    weights |= {f"image_proj.norm.{name}": value for name, value in projection.norm.state_dict().items()}
-    for number, name, _ in adapter_layers(unet):
-        processor = unet.attn_processors[name]
-        weights[f"ip_adapter.{number}.to_k_ip.weight"] = processor.to_k_ip[0].weight
-        weights[f"ip_adapter.{number}.to_v_ip.weight"] = processor.to_v_ip[0].weight
-    return {name: value.detach().contiguous() for name, value in weights.items()}
-
-
-def set_adapter_scale(unet: UNet2DConditionModel, scale: float) -> None:
-    """The weight of the image cross-attention; at 0 it is not computed at all."""
-    for _, name, _ in adapter_layers(unet):
-        unet.attn_processors[name].scale = [scale]
 
 
 def _conditioning(unet: UNet2DConditionModel) -> tuple[Any, ...]:

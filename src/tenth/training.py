@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,9 +13,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tenth.checkpoint import load_checkpoint, save_checkpoint
+from tenth.draws import Draws, seed_of
 from tenth.errors import CheckpointError, DataError
 
-Loss = Callable[[Tensor, torch.Generator], Tensor]  # (item indices (B,), this step's random numbers) -> a scalar
+Loss = Callable[[Tensor, Draws], Tensor]  # (item indices (B,), this step's random numbers) -> a scalar
 Watch = Callable[[int, Mapping[str, Tensor]], None]  # (images seen, averaged weights by name), at every checkpoint
 
 
@@ -41,7 +41,7 @@ def fit(
 ) -> dict[str, Tensor]:
     """Train `modules` and return the moving average of their weights, by "module.parameter".
 
-    loss: a function of item indices (B,) in [0, items) and a generator that depends on (seed, step) alone, so that a run
+    loss: a function of item indices (B,) in [0, items) and of random numbers that depend on (seed, step) alone, so that a run
     that was killed and resumed sees the same numbers. directory: where checkpoints are; if there is one, it goes on from it.
     Source of the averaging's warm-up: Karras et al. 2022, arXiv:2206.00364, appendix F. KeyboardInterrupt saves first.
     Raises DataError at a loss that is not finite, CheckpointError at checkpoints of other modules or all damaged.
@@ -59,11 +59,11 @@ def fit(
         while step < steps:
             # What this step sees: a pure function of (seed, step).
             indices = order(items, schedule.seed, step * schedule.batch, schedule.batch)
-            generator = torch.Generator().manual_seed(_seed("noise", schedule.seed, step))
+            draws = Draws(schedule.seed, step, schedule.batch)
 
             # Forward, backward, one step of AdamW under the schedule.
             with torch.autocast(device, torch.bfloat16, enabled=schedule.bfloat16):
-                value = loss(indices, generator)
+                value = loss(indices, draws)
             if not math.isfinite(value.item()):
                 raise DataError(
                     f"the loss is {value.item()} at step {step}",
@@ -109,16 +109,11 @@ def order(items: int, seed: int, start: int, count: int) -> Tensor:
     """Items start ... start + count of an endless sequence of shuffled epochs: a pure function of its arguments."""
     indices = []
     for epoch in range(start // items, (start + count - 1) // items + 1):
-        generator = torch.Generator().manual_seed(_seed("order", seed, epoch))
+        generator = torch.Generator().manual_seed(seed_of("order", seed, epoch))
         shuffled = torch.randperm(items, generator=generator)
         first, last = max(start - epoch * items, 0), min(start + count - epoch * items, items)
         indices.append(shuffled[first:last])
     return torch.cat(indices)
-
-
-def _seed(purpose: str, seed: int, number: int) -> int:
-    digest = hashlib.sha256(f"{purpose} {seed} {number}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:

@@ -13,6 +13,7 @@ from torch import nn
 from tenth.adapt.ip_adapter import untrained_adapter
 from tenth.data.captions import vocabulary
 from tenth.diffusion import Trainable, install_adapter
+from tenth.draws import Draws
 from tenth.errors import ModelError
 from tenth.pocket.autoencoder import AutoencoderLoss, PocketAutoencoder
 from tenth.pocket.faces import People
@@ -26,8 +27,8 @@ from tenth.training import Schedule
 WEIGHTS_BYTES = 30_000_000
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def draws(batch: int, step: int = 0) -> Draws:
+    return Draws(0, step, batch)
 
 
 def test_the_autoencoder_learns() -> None:
@@ -39,7 +40,7 @@ def test_the_autoencoder_learns() -> None:
     optimizer, loss = torch.optim.AdamW(model.parameters(), lr=3e-3), AutoencoderLoss()
     for step in range(60):
         optimizer.zero_grad()
-        loss(model, faces, generator(step)).backward()
+        loss(model, faces, draws(8, step)).backward()
         optimizer.step()
     assert float(psnr(model, crops).mean()) > before + 5
     assert model.encode(faces).latents.shape == (8, 8, 8, 8)
@@ -81,7 +82,7 @@ def test_the_tokenizer_is_written_the_same_each_time(tmp_path: Path) -> None:
 def examples(count: int = 6) -> Examples:
     parts = Trainable.create(CONFIGS)
     return Examples(
-        latents=torch.randn(count, 2, 8, 16, 16, generator=generator()),
+        latents=draws(count).normal(2, 8, 16, 16),
         embeddings=torch.arange(count)[:, None].float().repeat(1, 128),
         tokens=torch.stack([parts.tokens(["a man", "a woman"])] * count),
         others=torch.tensor([(0, 1), (1, 3), (1, 3), (1, 3), (4, 2), (4, 2)]),
@@ -91,29 +92,29 @@ def examples(count: int = 6) -> Examples:
 def test_references_are_the_person_s_own_or_another_photo_of_the_same_person() -> None:
     made = examples()
     indices = torch.arange(6).repeat(200)
-    own = made.references(indices, 1.0, generator())[:, 0, 0]
+    own = made.references(indices, 1.0, draws(1200))[:, 0, 0]
     assert torch.equal(own, indices.float())
-    other = made.references(indices, 0.0, generator())[:, 0, 0].long().view(200, 6)
+    other = made.references(indices, 0.0, draws(1200))[:, 0, 0].long().view(200, 6)
     assert set(other[:, 0].tolist()) == {0}  # alone: there is no other
     assert set(other[:, 2].tolist()) == {1, 3}
     assert set(other[:, 4].tolist()) == {5}
 
 
-def test_a_training_step_is_a_function_of_its_generator_and_reaches_every_part() -> None:
+def test_a_training_step_is_a_function_of_its_draws_and_reaches_every_part() -> None:
     torch.manual_seed(0)
     parts, made = Trainable.create(CONFIGS), examples()
     install_adapter(parts.unet, untrained_adapter(parts.unet, 128))
     recipe = DiffusionRecipe(People(Path(), Path()), Path(), Schedule(1), Dropout(base=0.0))
     indices = torch.tensor([0, 3])
-    losses = [denoising_loss(parts, made, recipe, indices, generator(7)) for _ in range(2)]
+    losses = [denoising_loss(parts, made, recipe, indices, draws(2, 7)) for _ in range(2)]
     assert losses[0].item() == losses[1].item()
-    assert losses[0].item() != denoising_loss(parts, made, recipe, indices, generator(8)).item()
+    assert losses[0].item() != denoising_loss(parts, made, recipe, indices, draws(2, 8)).item()
     losses[0].backward()
     still = [name for name, parameter in parts.unet.named_parameters() if parameter.grad is None]
     assert still == []
     parts.unet.zero_grad(set_to_none=True)
     without = DiffusionRecipe(People(Path(), Path()), Path(), Schedule(1), Dropout(base=1.0))
-    denoising_loss(parts, made, without, indices, generator(7)).backward()
+    denoising_loss(parts, made, without, indices, draws(2, 7)).backward()
     assert {"_ip" in name or "encoder_hid_proj" in name for name, p in parts.unet.named_parameters() if p.grad is None} == {
         True
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tenth.diffusion import adapter_layers
+from tenth.adapter import adapter_layers
 from tenth.errors import DataError
 from tenth.types import Aggregator, Diffusion, Identity, Person
 

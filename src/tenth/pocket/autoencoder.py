@@ -16,6 +16,8 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from tenth.draws import Draws
+
 SHUFFLE = 4  # pixels on a side that become channels
 
 
@@ -97,10 +99,10 @@ class AutoencoderLoss:
     noise: float = 0.05  # standard deviation added to the latents: neighbours in latent space then decode alike
     unit: float = 0.01  # weight that keeps each latent channel at mean 0 and variance 1, which diffusion assumes
 
-    def __call__(self, model: PocketAutoencoder, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, model: PocketAutoencoder, pixels: Tensor, draws: Draws) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1] -> the loss, a scalar."""
         latents = model.encoder(pixels)
-        noise = torch.randn(latents.shape, generator=generator)
+        noise = draws.normal(*latents.shape[1:])
         error = model.decoder(latents + self.noise * noise).float() - pixels
         drift = latents.float().mean((0, 2, 3)).square() + (latents.float().var((0, 2, 3)) - 1).square()  # (8,)
         loss: Tensor = self.squared * error.square().mean() + (1 - self.squared) * error.abs().mean() + self.unit * drift.mean()

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.diffusion import Trainable, adapter_weights, install_adapter
+from tenth.adapter import adapter_weights
+from tenth.diffusion import Trainable, install_adapter
 from tenth.encode.face import FaceEncoder
 
 CONFIGS = Path(__file__).parent / "model"  # diffusers' folder layout: what is trained is what these files describe

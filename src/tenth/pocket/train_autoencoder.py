@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tenth.draws import Draws
 from tenth.encode.store import Store, default_store
 from tenth.pocket.autoencoder import AutoencoderLoss, PocketAutoencoder
 from tenth.pocket.faces import Faces, People, load_faces, to_unit
@@ -36,11 +37,11 @@ def train_autoencoder(recipe: AutoencoderRecipe, directory: Path) -> None:
     model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
     model = model.to(memory_format=torch.channels_last)
 
-    def loss(indices: Tensor, generator: torch.Generator) -> Tensor:
-        flipped = torch.rand(len(indices), generator=generator) < 0.5
+    def loss(indices: Tensor, draws: Draws) -> Tensor:
+        flipped = draws.uniform() < 0.5
         crops = to_unit(faces.crops[indices])
         crops = torch.where(flipped[:, None, None, None], crops.flip(-1), crops)
-        return recipe.loss(model, crops.contiguous(memory_format=torch.channels_last), generator)
+        return recipe.loss(model, crops.contiguous(memory_format=torch.channels_last), draws)
 
     def watch(seen: int, average: Mapping[str, Tensor]) -> None:
         print(f"{seen} images: {averaged_psnr(average, validation):.2f} dB on validation people", file=sys.stderr)

@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.diffusion import Trainable, digest_of, install_adapter, set_adapter_scale
+from tenth.adapter import set_adapter_scale
+from tenth.diffusion import Trainable, digest_of, install_adapter
+from tenth.draws import Draws
 from tenth.encode.face import FaceEncoder, describe, encoder_name, statistics_of
 from tenth.encode.store import Array, Store, default_store
 from tenth.pocket.autoencoder import PocketAutoencoder
@@ -52,12 +54,12 @@ class Examples:
     tokens: Tensor  # (N, V, T): V captions of each photo
     others: Tensor  # (N, 2)
 
-    def references(self, indices: Tensor, own: float, generator: torch.Generator) -> Tensor:
+    def references(self, indices: Tensor, own: float, draws: Draws) -> Tensor:
         """Embeddings (B, 1, 128): of the photo itself with probability `own`, else of another photo of the person, if any."""
         first, number = self.others[indices].unbind(1)
-        shift = 1 + (torch.rand(len(indices), generator=generator) * (number - 1)).long()
+        shift = 1 + (draws.uniform() * (number - 1)).long()
         other = first + (indices - first + shift) % number
-        chosen = torch.where(torch.rand(len(indices), generator=generator) < own, indices, other)
+        chosen = torch.where(draws.uniform() < own, indices, other)
         return self.embeddings[chosen][:, None]
 
 
@@ -80,29 +82,27 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
     parts.unet.train()
     modules = {"unet": parts.unet, "text_encoder": parts.text_encoder}
 
-    def loss(indices: Tensor, generator: torch.Generator) -> Tensor:
-        return denoising_loss(parts, examples, recipe, indices, generator)
+    def loss(indices: Tensor, draws: Draws) -> Tensor:
+        return denoising_loss(parts, examples, recipe, indices, draws)
 
     average = fit(modules, loss, len(faces.rows), recipe.schedule, directory)
     write_model(directory / "final", average, recipe.autoencoder, encoder)
 
 
-def denoising_loss(
-    parts: Trainable, examples: Examples, recipe: DiffusionRecipe, indices: Tensor, generator: torch.Generator
-) -> Tensor:
+def denoising_loss(parts: Trainable, examples: Examples, recipe: DiffusionRecipe, indices: Tensor, draws: Draws) -> Tensor:
     """One step's loss: mirrored at random, a caption at random, conditions dropped as the recipe says."""
-    drop, count = recipe.dropout, len(indices)
-    draw, mirrored = torch.rand(count, generator=generator), torch.randint(2, (count,), generator=generator)
-    variant = torch.randint(examples.tokens.shape[1], (count,), generator=generator)
-    embeddings = examples.references(indices, drop.own, generator)  # (B, 1, 128)
-    without_adapter = bool(torch.rand((), generator=generator) < drop.base)
+    drop = recipe.dropout
+    draw, mirrored = draws.uniform(), draws.integers(2)
+    variant = draws.integers(examples.tokens.shape[1])
+    embeddings = examples.references(indices, drop.own, draws)  # (B, 1, 128)
+    without_adapter = draws.once() < drop.base
     set_adapter_scale(parts.unet, 0.0 if without_adapter else 1.0)
 
     no_text = (draw < drop.both) | ((draw >= drop.both + drop.image) & (draw < drop.both + drop.image + drop.text))
     no_image = draw < drop.both + drop.image
     tokens = torch.where(no_text[:, None], parts.tokens([""]), examples.tokens[indices, variant])  # (B, T)
     embeddings = torch.where(no_image[:, None, None], torch.zeros(()), embeddings)
-    return parts.noise_loss(examples.latents[indices, mirrored], tokens, embeddings, generator, recipe.gamma)
+    return parts.noise_loss(examples.latents[indices, mirrored], tokens, embeddings, draws, recipe.gamma)
 
 
 def descriptors_of(people: People, faces: Faces, store: Store) -> Array:

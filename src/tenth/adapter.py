@@ -1,0 +1,54 @@
+"""IP-Adapter files in the official layout, and the modules that an installed adapter adds to a UNet.
+
+Source of the layout: the weights of Ye et al. 2023, arXiv:2308.06721: image_proj.* and ip_adapter.<odd>.to_{k,v}_ip.weight.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tenth.errors import ModelError
+
+
+def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
+    """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}, float32."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as problem:
+        raise ModelError(
+            f"{path} cannot be read: {problem}", "an IP-Adapter in safetensors is needed", "Get the file again"
+        ) from problem
+    parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    for name, tensor in tensors.items():
+        part, _, inner = name.partition(".")
+        parts.setdefault(part, {})[inner] = tensor.float()
+    return parts
+
+
+def adapter_layers(unet: Any) -> list[tuple[int, str, Any]]:
+    """(number in the official layout, processor's name, attention module) of each cross-attention: down, up, mid last."""
+    names = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
+    return [(2 * i + 1, name, unet.get_submodule(name.removesuffix(".processor"))) for i, name in enumerate(names)]
+
+
+def adapter_weights(unet: Any) -> dict[str, Tensor]:
+    """The installed adapter in the official layout: image_proj.* and ip_adapter.<odd>.to_{k,v}_ip.weight."""
+    projection = unet.encoder_hid_proj.image_projection_layers[0]
+    weights = {f"image_proj.proj.{name}": value for name, value in projection.image_embeds.state_dict().items()}
+    weights |= {f"image_proj.norm.{name}": value for name, value in projection.norm.state_dict().items()}
+    for number, name, _ in adapter_layers(unet):
+        processor = unet.attn_processors[name]
+        weights[f"ip_adapter.{number}.to_k_ip.weight"] = processor.to_k_ip[0].weight
+        weights[f"ip_adapter.{number}.to_v_ip.weight"] = processor.to_v_ip[0].weight
+    return {name: value.detach().contiguous() for name, value in weights.items()}
+
+
+def set_adapter_scale(unet: Any, scale: float) -> None:
+    """The weight of the image cross-attention; at 0 it is not computed at all."""
+    for _, name, _ in adapter_layers(unet):
+        unet.attn_processors[name].scale = [scale]
