@@ -5,6 +5,7 @@ Source of the layout: the weights of Ye et al. 2023, arXiv:2308.06721: image_pro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,23 @@ def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
         part, _, inner = name.partition(".")
         parts.setdefault(part, {})[inner] = tensor.float()
     return parts
+
+
+def check_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], width: int, path: Path) -> None:
+    """Raises ModelError if an adapter's projection or layers are not for embeddings of `width` and this UNet."""
+    projection, cross = parts["image_proj"].get("proj.weight"), int(unet.config.cross_attention_dim)
+    found = "no linear projection" if projection is None else f"one from {projection.shape[1]} to {projection.shape[0]}"
+    if projection is None or projection.shape[1] != width or projection.shape[0] % cross:
+        raise ModelError(
+            f"{path} has {found}", f"one from {width} to tokens of {cross} is needed", "Choose an adapter of this model"
+        )
+    layers = {f"{number}.to_{part}_ip.weight" for number, _, _ in adapter_layers(unet) for part in "kv"}
+    if layers != set(parts["ip_adapter"]):
+        raise ModelError(
+            f"{path} has {len(parts['ip_adapter'])} layers",
+            f"the {len(layers)} of this model are needed",
+            "Choose an adapter of this model",
+        )
 
 
 def adapter_layers(unet: Any) -> list[tuple[int, str, Any]]:

@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from tenth.adapter import read_adapter
+from tenth.adapter import check_adapter, read_adapter
 from tenth.draws import Draws
 from tenth.errors import IdentityError, ModelError
 from tenth.noise import noise_loss
@@ -46,31 +46,47 @@ class Sampling:
 
 
 class LatentDiffusion:
-    """A diffusion model with its image encoder and adapter.
+    """A diffusion model with its image encoder and adapters.
 
-    name and adapter_name are "name@digest" over the weights. The adapter is installed only inside `applied`.
+    name and adapter_name, the adapter of methods that learn nothing, are "name@digest" over the weights. An adapter is
+    installed only inside `applied`. trained: folders of methods that learnt an adapter or aggregator for it, by method.
     """
 
-    def __init__(self, pipeline: StableDiffusionPipeline, name: str, encoder: Encoder, adapter: Path) -> None:
-        self.pipeline, self.name, self.encoder = pipeline, name, encoder
-        self.adapter_name = f"{adapter.stem}@{digest_of([adapter])}"
+    def __init__(
+        self, pipeline: StableDiffusionPipeline, name: str, encoder: Encoder, adapter: Path, trained: Mapping[str, Path]
+    ) -> None:
+        self.pipeline, self.name, self.encoder, self.trained = pipeline, name, encoder, trained
         self._plain = _conditioning(pipeline.unet)
-        install_adapter(pipeline.unet, read_adapter(adapter))
-        self._adapted = _conditioning(pipeline.unet)
-        _set_conditioning(pipeline.unet, self._plain)
+        self._adapted: dict[str, tuple[Any, ...]] = {}
+        self.adapter_name = self.add_adapter(adapter)
+
+    def add_adapter(self, path: Path) -> str:
+        """Make an adapter of the official layout known; the model's own weights stay. Gives its "name@digest".
+
+        Raises ModelError if it cannot be read or is of other widths than the encoder and the UNet.
+        """
+        name = f"{path.stem}@{digest_of([path])}"
+        if name not in self._adapted:
+            parts = read_adapter(path)
+            check_adapter(self.pipeline.unet, parts, self.encoder.width, path)
+            install_adapter(self.pipeline.unet, parts)
+            self._adapted[name] = _conditioning(self.pipeline.unet)
+            _set_conditioning(self.pipeline.unet, self._plain)
+        return name
 
     @contextmanager
     def applied(self, identities: Sequence[Identity]) -> Iterator[Tensor]:
         """Put identities, one an image of the batch, on the model. Gives their embeddings (B, M, D) for `sample`.
 
-        The model is as before when the block ends, by whatever way. Raises IdentityError if one was made for another model.
+        All are of one adapter and shape. The model is as before when the block ends, by whatever way.
+        Raises IdentityError if one was made for another model.
         """
         for identity in identities:
             self.check(identity)
         embeddings = torch.stack(
             [identity.embeddings for identity in identities if identity.embeddings is not None]
         )  # (B, M, D)
-        _set_conditioning(self.pipeline.unet, self._adapted)
+        _set_conditioning(self.pipeline.unet, self._adapted[identities[0].adapter])
         try:
             yield embeddings.to(self.pipeline.device, self.pipeline.dtype)
         finally:
@@ -78,14 +94,14 @@ class LatentDiffusion:
 
     def check(self, identity: Identity) -> None:
         """Raises IdentityError if the identity was made for another model, encoder or adapter."""
-        ours = {"model": self.name, "encoder": self.encoder.name, "adapter": self.adapter_name}
-        for kind, name in ours.items():
+        ours = {"model": [self.name], "encoder": [self.encoder.name], "adapter": list(self._adapted)}
+        for kind, names in ours.items():
             made_for = getattr(identity, kind)
-            if made_for != name:
+            if made_for not in names:
                 raise IdentityError(
                     f"this identity was made for {kind} {made_for}",
-                    f"the {kind} in use is {name}",
-                    "Make it again from the photos, or choose that model",
+                    f"the {kind} in use is {' or '.join(names)}",
+                    "Make it again from the photos, or choose that model or the folder of that method",
                 )
         if identity.embeddings is None or identity.weights:
             raise IdentityError(
@@ -219,6 +235,11 @@ class Trainable:
             return predicted
 
         return noise_loss(predict, self.scheduler, latents, draws, gamma).mean()
+
+
+def training_scheduler(pipeline: Any) -> DDIMScheduler:
+    """The pipeline's noise schedule as training needs it: the same betas and prediction, whatever sampler it comes with."""
+    return DDIMScheduler.from_config(pipeline.scheduler.config)
 
 
 def install_adapter(unet: UNet2DConditionModel, parts: Mapping[str, Mapping[str, Tensor]]) -> None:

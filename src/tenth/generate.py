@@ -88,15 +88,16 @@ def _check(model: LatentDiffusion, request: Request) -> None:
 
 
 def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
-    """Runs of at most `size` requests that can be drawn together: embeddings of one shape."""
-    for _, run in groupby(requests, key=_shape):
+    """Runs of at most `size` requests that can be drawn together: one adapter, embeddings of one shape."""
+    for _, run in groupby(requests, key=_kind):
         together = list(run)
         yield from (together[start : start + size] for start in range(0, len(together), size))
 
 
-def _shape(request: Request) -> tuple[int, ...] | None:
-    embeddings = None if request.identity is None else request.identity.embeddings
-    return None if embeddings is None else tuple(embeddings.shape)
+def _kind(request: Request) -> tuple[str, tuple[int, ...]] | None:
+    if request.identity is None or request.identity.embeddings is None:
+        return None
+    return request.identity.adapter, tuple(request.identity.embeddings.shape)
 
 
 def _draw(model: LatentDiffusion, group: list[Request], sampling: Sampling, on_step: Callable[[int], None]) -> Iterator[Sample]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -118,19 +119,27 @@ class Aggregator(Protocol):
 
 
 class Diffusion(Protocol):
-    """What a method may read of a model. name: "name@digest"."""
+    """What a method may read of a model. name: "name@digest". trained: folders of trained aggregators, by method."""
 
     name: str
     adapter_name: str
     encoder: Encoder
+    trained: Mapping[str, Path]
+
+    def add_adapter(self, path: Path) -> str: ...
 
     def applied(self, identities: Sequence[Identity]) -> AbstractContextManager[Tensor]: ...
 
 
 class Method(Protocol):
-    """Photos of a person -> Identity. May read the model; leaves it exactly as it was."""
+    """Photos of a person -> Identity. May read the model; leaves it exactly as it was.
+
+    weights: how much each photo counts, (K,), or None where that cannot be said. notes: what to know of photos not used.
+    """
 
     def __call__(self, person: Person, model: Diffusion) -> Identity: ...
+    def weights(self, person: Person, model: Diffusion) -> Tensor | None: ...
+    def notes(self, person: Person, model: Diffusion) -> list[str]: ...
 
 
 class Metric(Protocol):

@@ -5,16 +5,21 @@ Source: Ye et al. 2023, arXiv:2308.06721.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from tenth.adapter import adapter_layers
+from tenth.aggregate.pool import agreement, consensus, first, mean, share_alike, share_first
 from tenth.errors import DataError
 from tenth.types import Aggregator, Diffusion, Identity, Person
 
 TOKENS = 4  # of the image, as published; diffusers loads no other number
+
+
+WEIGHTS: Mapping[Aggregator, Aggregator] = {first: share_first, mean: share_alike, consensus: agreement}
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,16 @@ class IPAdapter:
             embeddings=embeddings,
             photos=tuple(photo.digest for photo in person.photos),
         )
+
+    def weights(self, person: Person, model: Diffusion) -> Tensor | None:
+        """How much each photo counts, (K,), summing to one; None where that cannot be said."""
+        return WEIGHTS[self.aggregate](model.encoder(person.photos)) if self.aggregate in WEIGHTS else None
+
+    def notes(self, person: Person, model: Diffusion) -> list[str]:  # noqa: ARG002 - any model
+        """What a user should know about photos that are not used."""
+        if self.aggregate is not first or len(person.photos) == 1:
+            return []
+        return [f"{self.name} reads one photo, the first in file-name order: the other {len(person.photos) - 1} are not used"]
 
 
 def untrained_adapter(unet: Any, width: int) -> dict[str, dict[str, Tensor]]:

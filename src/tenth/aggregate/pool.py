@@ -22,7 +22,7 @@ def maximum(embeddings: Tensor) -> Tensor:
 
 def mean(embeddings: Tensor) -> Tensor:
     """Element-wise mean. (K, D) -> (1, D). Its norm shrinks as photos disagree."""
-    return _exact(checked(embeddings), checked(embeddings).double().mean(0, keepdim=True))
+    return exact(checked(embeddings), checked(embeddings).double().mean(0, keepdim=True))
 
 
 def concatenation(embeddings: Tensor) -> Tensor:
@@ -39,7 +39,18 @@ def consensus(embeddings: Tensor) -> Tensor:
     weighted = agreement(rows) @ rows.double()  # (D,)
     norm = rows.double().norm(dim=1).mean()
     length = weighted.norm()
-    return _exact(rows, (weighted * (norm / length if length > 0 else 1.0))[None])
+    return exact(rows, (weighted * (norm / length if length > 0 else 1.0))[None])
+
+
+def share_first(embeddings: Tensor) -> Tensor:
+    """How much each photo counts for `first`: (K, D) -> (K,)."""
+    return torch.eye(len(checked(embeddings)), dtype=torch.float64)[0]
+
+
+def share_alike(embeddings: Tensor) -> Tensor:
+    """How much each photo counts for `mean`: (K, D) -> (K,)."""
+    count = len(checked(embeddings))
+    return torch.full((count,), 1 / count, dtype=torch.float64)
 
 
 def agreement(embeddings: Tensor) -> Tensor:
@@ -47,10 +58,16 @@ def agreement(embeddings: Tensor) -> Tensor:
 
     Embeddings are expected centred: of encoders that are not, all cosines are alike and the weights nearly equal.
     """
-    rows = checked(embeddings).double()
-    others = (rows.sum(0) - rows) / max(len(rows) - 1, 1)  # (K, D)
-    cosines = torch.nn.functional.cosine_similarity(rows, others, dim=1)  # over features, not over photos
-    return torch.softmax(TEMPERATURE * cosines, dim=0)
+    return torch.softmax(TEMPERATURE * agreement_cosines(checked(embeddings).double()), dim=0)
+
+
+def agreement_cosines(embeddings: Tensor, present: Tensor | None = None) -> Tensor:
+    """Each photo's cosine to the mean of the others: (..., K, D) -> (..., K). present: (..., K), which rows are photos."""
+    counted = torch.ones_like(embeddings[..., 0]) if present is None else present.to(embeddings)
+    rows = embeddings * counted[..., None]
+    others = rows.sum(-2, keepdim=True) - rows
+    others = others / (counted.sum(-1)[..., None, None] - 1).clamp(min=1)  # (..., K, D)
+    return torch.nn.functional.cosine_similarity(rows, others, dim=-1)  # over features, not over photos
 
 
 def checked(embeddings: Tensor) -> Tensor:
@@ -64,6 +81,6 @@ def checked(embeddings: Tensor) -> Tensor:
     return embeddings
 
 
-def _exact(rows: Tensor, pooled: Tensor) -> Tensor:
-    """pooled, rounded to the rows' type; where all rows are equal, that row itself to the last bit."""
+def exact(rows: Tensor, pooled: Tensor) -> Tensor:
+    """`pooled` (M, D), rounded to the rows' type; where all rows are equal, that row itself to the last bit."""
     return rows[:1] if bool((rows == rows[0]).all()) else pooled.to(rows.dtype)

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion, digest_of, load_pipeline
 from tenth.encode.face import FaceEncoder
 from tenth.encode.store import Store
@@ -39,4 +40,5 @@ def load_pocket(folder: Path = CONFIGS, store: Store | None = None, *, name: str
             f"{folder} has a damaged part: {problem}", "whole files are needed", "Install tenth again"
         ) from problem
     encoder = FaceEncoder(statistics["centre"], float(statistics["scale"]), store)
-    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, folder / ADAPTER)
+    trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
+    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, folder / ADAPTER, trained)

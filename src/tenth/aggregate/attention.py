@@ -1,0 +1,171 @@
+"""Aggregators that learn: self-attention over nine photos, and a set aggregator that begins as the consensus mean.
+
+Both are modules over batches, (B, K, D) -> (B, M, D), and aggregators of one person's photos by `pool`, (K, D) -> (M, D).
+Neither knows positions, so the order of photos does not matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tenth.aggregate.pool import TEMPERATURE, agreement_cosines, checked, exact
+from tenth.errors import RecipeError
+
+READOUTS = ("rows", "mean")
+
+
+@dataclass(frozen=True)
+class AttentionSettings:
+    """Of `PhotoAttention`."""
+
+    heads: int = 4
+    photos: int = 9  # how many it always sees: surplus is dropped, missing ones are drawn from those there are
+    readout: str = "rows"  # "rows": the attended photos side by side, tokens for each; "mean": their mean, tokens of one
+
+    def __post_init__(self) -> None:
+        if self.readout not in READOUTS:
+            raise RecipeError(f"readout is {self.readout!r}", f"one of {', '.join(READOUTS)} is needed", "Correct the recipe")
+
+
+class PhotoAttention(nn.Module):
+    """One layer of self-attention over the photos, added to them; its output begins at zero, so it begins as no change.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2; normalised first: Xiong et al. 2020, arXiv:2002.04745.
+    """
+
+    def __init__(self, width: int, settings: AttentionSettings | None = None) -> None:
+        super().__init__()
+        self.width, self.settings = width, settings or AttentionSettings()
+        self.norm = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, self.settings.heads, batch_first=True)
+        nn.init.zeros_(self.attention.out_proj.weight)
+
+    @property
+    def most(self) -> int:
+        """How many photos are read at most: the first ones in file-name order."""
+        return self.settings.photos
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(B, photos, D) -> (B, photos, D), or (B, 1, D) for the read-out "mean"."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            rows = self.norm(embeddings)
+            attended, _ = self.attention(rows, rows, rows, need_weights=False)
+            attended = embeddings + attended
+        pooled: Tensor = attended if self.settings.readout == "rows" else attended.mean(1, keepdim=True)
+        return pooled
+
+    @torch.no_grad()
+    def pool(self, embeddings: Tensor, seed: int = 0) -> Tensor:
+        """(K, D) -> (M, D) of the first `photos`; where there are fewer, the rest are drawn from them with replacement."""
+        rows = as_many(checked(embeddings), self.settings.photos, seed)  # (photos, D)
+        attended: Tensor = self(rows[None].to(self.norm.weight.dtype))[0]
+        return attended.to(embeddings.dtype)
+
+
+def as_many(embeddings: Tensor, count: int, seed: int) -> Tensor:
+    """Exactly `count` rows: the first ones of more; of fewer all, and the rest drawn from them with replacement. (count, D).
+
+    Which are drawn depends on the rows' values and the seed, and not on their order.
+    """
+    rows = embeddings[:count]
+    rows = rows[sorted(range(len(rows)), key=lambda row: rows[row].tolist())]
+    drawn = torch.randint(len(rows), (count - len(rows),), generator=torch.Generator().manual_seed(seed))
+    return torch.cat([rows, rows[drawn]])
+
+
+@dataclass(frozen=True)
+class SetSettings:
+    """Of `SetAggregator`."""
+
+    hidden: int = 64  # width of the photos' features
+    heads: int = 4
+    layers: int = 2
+    residual: bool = True  # whether the result may leave the photos' span; otherwise only their weights are learnt
+
+
+class SetAggregator(nn.Module):
+    """A mean of any number of photos with learnt weights, plus a residual; untrained it is exactly the consensus mean.
+
+    The weights are consensus's with a learnt score added, which begins at zero; the residual has a gain that begins at zero.
+    Features of photos see one another, as in Lee et al. 2019 (Set Transformer, arXiv:1810.00825); weights that a person can
+    read, as in Yang et al. 2017 (NAN, arXiv:1603.05474).
+    """
+
+    most = None  # any number of photos
+
+    def __init__(self, width: int, settings: SetSettings | None = None) -> None:
+        super().__init__()
+        self.width, self.settings = width, settings or SetSettings()
+        hidden = self.settings.hidden
+        self.enter = nn.Linear(width + 2, hidden)  # beside each embedding its agreement with the others and its norm
+        layer = nn.TransformerEncoderLayer(
+            hidden, self.settings.heads, 2 * hidden, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.photos = nn.TransformerEncoder(layer, self.settings.layers, enable_nested_tensor=False)
+        self.score = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
+        if self.settings.residual:
+            self.residual = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, width))
+            self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, embeddings: Tensor, present: Tensor | None = None) -> Tensor:
+        """(B, K, D), present (B, K) bool: which rows are photos -> (B, 1, D)."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            features, weights = self._weighed(embeddings, present)
+            pooled = self._restored(embeddings, weights, present)
+            if self.settings.residual:
+                pooled = pooled + self.gain * self.residual((weights[..., None] * features).sum(1))
+        return pooled[:, None]
+
+    @torch.no_grad()
+    def pool(self, embeddings: Tensor) -> Tensor:
+        """(K, D) -> (1, D)."""
+        rows = checked(embeddings)
+        pooled: Tensor = self(rows[None].to(self.score.weight.dtype))[0]
+        return pooled.to(rows.dtype) if self.settings.residual else exact(rows, pooled)
+
+    @torch.no_grad()
+    def weights(self, embeddings: Tensor) -> Tensor:
+        """How much each photo counts, (K,), summing to one."""
+        weights: Tensor = self._weighed(checked(embeddings)[None].to(self.score.weight.dtype), None)[1][0]
+        return weights
+
+    def _weighed(self, embeddings: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Features (B, K, H) and weights (B, K), zero where no photo is."""
+        present = torch.ones(embeddings.shape[:2], dtype=torch.bool) if present is None else present
+        present = present.to(embeddings.device)
+        cosines = agreement_cosines(embeddings, present)  # (B, K)
+        norms = embeddings.norm(dim=-1) / self.width**0.5
+        features = self.photos(
+            self.enter(torch.cat([embeddings, cosines[..., None], norms[..., None]], -1)), src_key_padding_mask=~present
+        )
+        scores = TEMPERATURE * cosines + self.score(features)[..., 0]
+        weights: Tensor = torch.softmax(scores.masked_fill(~present, -torch.inf), -1)
+        return features, weights
+
+    @staticmethod
+    def _restored(embeddings: Tensor, weights: Tensor, present: Tensor | None) -> Tensor:
+        """The weighted mean with the photos' mean norm, (B, D), as consensus restores it."""
+        counted = torch.ones_like(weights) if present is None else present.to(weights)
+        mean = (weights[..., None] * embeddings).sum(1)
+        norm = (embeddings.norm(dim=-1) * counted).sum(1) / counted.sum(1)
+        restored: Tensor = mean * (norm / mean.norm(dim=-1).clamp(min=1e-12))[:, None]
+        return restored
+
+
+Learned = PhotoAttention | SetAggregator
+KINDS: dict[str, tuple[type[PhotoAttention | SetAggregator], type[AttentionSettings | SetSettings]]] = {
+    "attention": (PhotoAttention, AttentionSettings),
+    "set": (SetAggregator, SetSettings),
+}
+
+
+def kind_of(aggregator: Learned) -> tuple[str, dict[str, Any]]:
+    """Its name in KINDS and its settings as plain values."""
+    kind = next(name for name, (of, _) in KINDS.items() if isinstance(aggregator, of))
+    return kind, asdict(aggregator.settings)

@@ -1,0 +1,112 @@
+"""What an experiment asks: its recipe, and the conditions under which every method makes its identities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tenth.catalog import DEFAULT_MODEL, METHODS, method
+from tenth.diffusion import Sampling
+from tenth.errors import RecipeError
+from tenth.pocket.faces import People
+from tenth.types import Photo
+
+SPLITS = ("validation", "test")  # nobody in them has ever been trained on
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What each method is given of each person: so many photos, the last `wrong` of them a stranger's."""
+
+    photos: int
+    wrong: int = 0
+
+    @property
+    def folder(self) -> str:
+        """Its name in paths."""
+        return f"{self.photos}-wrong-{self.wrong}" if self.wrong else str(self.photos)
+
+    @property
+    def label(self) -> str:
+        """Its name in tables."""
+        count = f"{self.photos} photo{'s' * (self.photos > 1)}"
+        return f"{count}, {self.wrong} wrong" if self.wrong else count
+
+    def given(self, own: Sequence[Photo], strangers: Sequence[Photo]) -> tuple[Photo, ...]:
+        """The first of a person's references, then the first of the stranger's."""
+        return (*own[: self.photos - self.wrong], *strangers[: self.wrong])
+
+
+@dataclass(frozen=True)
+class ExperimentRecipe:
+    """recipes/identity-*.toml, curve-*.toml. Counts are per person."""
+
+    data: People
+    split: str  # validation: to choose with; test: to report, once
+    model: str = DEFAULT_MODEL  # a name, or a folder in the pocket model's layout
+    methods: tuple[str, ...] = field(default_factory=lambda: tuple(METHODS))
+    against: tuple[str, ...] = ()  # methods that differences are taken to; empty: the first method
+    prompt: str = "a portrait photo of a person"  # neutral: what is measured is who, not what
+    images: int = 4  # by each method; the interval is over people, so more people help more than more images
+    seed: int = 0  # of the first image; the next have the next ones; the same for all methods and people
+    references: int = 9  # photos kept for the methods, whatever is given of them
+    counts: tuple[int, ...] = ()  # photos given to a method: the first 1, 3, ... references; empty: all of them
+    wrong: tuple[int, ...] = (0,)  # how many of the largest count are a stranger's; none is always measured too
+    held_out: int = 10  # photos kept for judging, at most
+    least_people: int = 2  # with fewer usable people there is no result: one alone has no strangers
+    most_people: int | None = None  # only the first so many: for trying a recipe out
+    judge: Path | None = None  # TOML file of a recogniser that no method has seen; without it nothing is a result
+    photos_as: str = "crop"  # what a recogniser sees of real photos: "crop", as the model draws, or the whole "photo"
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        for name in self.methods:
+            method(name)
+        check("methods", list(self.methods), 0 < len(self.methods) and _once(self.methods), "one or more, each once")
+        known = f"of the recipe's methods, each once: {', '.join(self.methods)}"
+        check("against", list(self.against), set(self.against) <= set(self.methods) and _once(self.against), known)
+        check("split", self.split, self.split in SPLITS, f"one of {', '.join(SPLITS)}")
+        check("photos_as", self.photos_as, self.photos_as in ("crop", "photo"), "crop or photo")
+        for name in ("images", "references", "held_out", "least_people"):
+            check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        rising = _once(self.counts) and list(self.counts) == sorted(self.counts)
+        right = rising and all(1 <= count <= self.references for count in self.counts)
+        check("counts", list(self.counts), right, f"numbers from 1 to references, {self.references}, each above the last")
+        right = _once(self.wrong) and all(0 <= number < self.largest.photos for number in self.wrong)
+        check("wrong", list(self.wrong), right, f"numbers from 0 to {self.largest.photos - 1}, each once: one own photo stays")
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """`against`, or the first method."""
+        return self.against or self.methods[:1]
+
+    @property
+    def right(self) -> tuple[Condition, ...]:
+        """The conditions without a wrong photo, fewest photos first."""
+        return tuple(Condition(count) for count in self.counts or (self.references,))
+
+    @property
+    def largest(self) -> Condition:
+        """The most photos, all of them the person's."""
+        return self.right[-1]
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """All: those without a wrong photo, then the largest count with each number of wrong ones."""
+        return (*self.right, *(Condition(self.largest.photos, number) for number in sorted(self.wrong) if number))
+
+    @property
+    def strangers(self) -> int:
+        """How many photos of another person are needed at most."""
+        return max(condition.wrong for condition in self.conditions)
+
+
+def check(key: str, value: object, right: bool, needed: str) -> None:
+    """Raises RecipeError if a value is not right."""
+    if not right:
+        raise RecipeError(f"{key} is {value!r}", f"needed: {needed}", "Correct the recipe")
+
+
+def _once(values: Sequence[object]) -> bool:
+    return len(set(values)) == len(values)

@@ -1,0 +1,94 @@
+"""A diffusion model whose weights stay while its image adapter learns: what of it is computed once, and the loss of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import sdpa_kernel
+
+from tenth.adapter import adapter_weights
+from tenth.diffusion import ATTENTION, install_adapter, training_scheduler
+from tenth.draws import Draws
+from tenth.noise import noise_loss
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Encoded prompts. hidden: (U, T, C). pooled: (U, P) where the model wants it (SDXL)."""
+
+    hidden: Tensor
+    pooled: Tensor | None = None
+
+    def __getitem__(self, rows: Tensor) -> Texts:
+        return Texts(self.hidden[rows], None if self.pooled is None else self.pooled[rows])
+
+
+class Frozen:
+    """Text encoder, autoencoder and UNet of a pipeline, frozen, with an adapter in the UNet that learns.
+
+    parts: the adapter to begin with, as `read_adapter` gives it. Afterwards the UNet's parameters that want gradients are
+    exactly the adapter's.
+    """
+
+    def __init__(self, pipeline: Any, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+        self.pipeline, self.unet = pipeline, pipeline.unet
+        self.scheduler = training_scheduler(pipeline)
+        for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
+            if getattr(pipeline, name, None) is not None:
+                getattr(pipeline, name).requires_grad_(False)
+        install_adapter(self.unet, parts)
+        self.unet.train()
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> Texts:
+        """Each prompt as the pipeline itself encodes it."""
+        hidden, _, *pooled = self.pipeline.encode_prompt(
+            list(prompts), device=self.pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        return Texts(hidden, pooled[0] if pooled else None)
+
+    @torch.no_grad()
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> moments (B, 2C, h, w): mean, log variance; (B, C, h, w) if nothing is random."""
+        vae = self.pipeline.vae
+        encoded = vae.encode(pixels.to(vae.device, vae.dtype))
+        moments: Tensor = encoded.latent_dist.parameters if "latent_dist" in encoded else encoded.latents
+        return moments
+
+    def latents(self, moments: Tensor, draws: Draws) -> Tensor:
+        """Latents (B, C, h, w) of cached moments, drawn anew at each step, in the UNet's scale."""
+        config, channels = self.pipeline.vae.config, self.unet.config.in_channels
+        mean = moments[:, :channels]
+        if moments.shape[1] > channels:
+            deviation = torch.exp(0.5 * moments[:, channels:].clamp(-30, 20))
+            mean = mean + deviation * draws.normal(*mean.shape[1:]).to(mean)
+        shift = getattr(config, "shift_factor", None) or 0.0
+        return (mean - shift) * float(config.scaling_factor)
+
+    def loss(self, latents: Tensor, texts: Texts, embeddings: Tensor, draws: Draws, gamma: float = 5.0) -> Tensor:
+        """Mean over the images of `noise.noise_loss`. latents: (B, C, h, w). texts: B of them. embeddings: (B, M, D)."""
+        conditions: dict[str, Any] = {"image_embeds": [embeddings]}
+        if texts.pooled is not None:
+            side = latents.shape[-1] * self.pipeline.vae_scale_factor
+            sizes = torch.tensor([[side, side, 0, 0, side, side]], device=latents.device)  # SDXL: original, crop, target
+            conditions |= {"text_embeds": texts.pooled, "time_ids": sizes.repeat(len(latents), 1)}
+
+        def predict(noisy: Tensor, steps: Tensor) -> Tensor:
+            with sdpa_kernel(ATTENTION[latents.device.type]):
+                predicted: Tensor = self.unet(noisy, steps, texts.hidden, added_cond_kwargs=conditions).sample
+            return predicted
+
+        return noise_loss(predict, self.scheduler, latents, draws, gamma).mean()
+
+    def load_averaged(self, average: Mapping[str, Tensor]) -> None:
+        """Put trained weights, by "unet.parameter", into the UNet."""
+        weights = {name.removeprefix("unet."): value for name, value in average.items() if name.startswith("unet.")}
+        self.unet.load_state_dict(weights, strict=False)
+
+    def adapter(self) -> dict[str, Tensor]:
+        """The adapter in the official layout."""
+        return adapter_weights(self.unet)
