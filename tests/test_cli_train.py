@@ -1,4 +1,4 @@
-"""`tenth train`, `experiment` and `data lfw`: recipes in, folders claimed, results on stdout."""
+"""`tenth train`, `experiment` and `data`: recipes in, folders claimed, results on stdout."""
 
 from __future__ import annotations
 
@@ -105,3 +105,24 @@ def test_lfw_counts_to_stdout_and_notes_to_stderr(tmp_path: Path, capsys: Output
     assert "1 people" in said.out
     assert "a part of LFW" in said.err
     assert (tmp_path / "out" / "people.jsonl").is_file()
+
+
+def test_own_people_counts_to_stdout_and_notes_to_stderr(tmp_path: Path, capsys: Output) -> None:
+    photo = tmp_path / "people" / "Ann" / "1.png"
+    photo.parent.mkdir(parents=True)
+    Image.effect_noise((64, 64), 80).convert("RGB").save(photo)
+    (photo.parent / "\x1b[2J.png").write_text("")
+    assert main(["data", "people", str(tmp_path / "people"), "-o", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert "1 people" in said.out
+    assert "dropped Ann/\N{REPLACEMENT CHARACTER}[2J.png" in said.out
+    assert "\x1b" not in said.out
+    assert "1 people have a single usable photo (Ann)" in said.err
+    assert (tmp_path / "out" / "people.jsonl").is_file()
+
+
+def test_no_people_is_one_line(tmp_path: Path, capsys: Output) -> None:
+    assert main(["data", "people", str(tmp_path / "none"), "-o", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "none does not exist; a folder of people is needed" in said.err

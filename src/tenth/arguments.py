@@ -166,6 +166,16 @@ def _data(adding: Any) -> None:
     parser.add_argument("source", type=Path, metavar="SOURCE", help="lfw-deepfunneled.tgz, or a folder in its layout")
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where people.jsonl goes")
     parser.add_argument("--attributes", type=Path, metavar="FILE", help="what each photo shows: captions are made of it")
+    parser = _command(
+        inner,
+        "people",
+        "check, split and caption photos of your own people; writes DIR/people.jsonl",
+        commands.people,
+        "SOURCE has a folder for each person, with their photos in it. A text file of the same name beside a\n"
+        "photo is its caption: photo.jpg, photo.txt. See docs/data.md.",
+    )
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="a folder that holds a folder for each person")
+    parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where people.jsonl goes")
 
 
 def _methods(adding: Any) -> None:

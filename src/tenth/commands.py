@@ -19,6 +19,7 @@ from tenth.errors import CheckpointError
 
 if TYPE_CHECKING:
     from tenth.catalog import Entry
+    from tenth.data.people import Summary
     from tenth.types import Person
 
 EXTENSION = ".safetensors"  # of an identity file
@@ -141,10 +142,14 @@ def lfw(args: Namespace) -> int:
     """LFW -> DIR/people.jsonl. Counts and what was dropped go to stdout, what to know to stderr."""
     from tenth.data.lfw import write_people
 
-    summary = write_people(args.source, args.output, args.attributes)
-    _say(*summary.notes)
-    _print(summary)
-    return 0
+    return _summarise(write_people(args.source, args.output, args.attributes))
+
+
+def people(args: Namespace) -> int:
+    """A folder for each person -> DIR/people.jsonl. Counts and what was dropped go to stdout, what to know to stderr."""
+    from tenth.data.own import write_people
+
+    return _summarise(write_people(args.source, args.output))
 
 
 def methods(args: Namespace) -> int:
@@ -184,6 +189,12 @@ def _list(args: Namespace, kind: str, table: Mapping[str, Entry[Any]], default: 
     width = max(map(len, table))
     rows = [f"{name:<{width}}  {entry.text}{' (default)' if name == default else ''}" for name, entry in table.items()]
     _print("\n".join(rows))
+    return 0
+
+
+def _summarise(summary: Summary) -> int:
+    _say(*summary.notes)
+    _print("\n".join(map(one_line, str(summary).split("\n"))))
     return 0
 
 

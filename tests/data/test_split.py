@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tenth.data.faces import NEAR_DUPLICATE_BITS
-from tenth.data.split import FOLD_SALT, VALIDATION_SALT, distinct, fold_of, references_and_held_out, split_of
+from tenth.data.split import FOLD_SALT, VALIDATION_SALT, distinct, fold_of, references_and_held_out, split_by_name, split_of
 from tenth.errors import DataError
 
 # The people of LFW with ten photos or more, as `ls` gives them; names only.
@@ -67,6 +67,18 @@ def test_splits_that_stand_for_ever(name: str, fold: int, split: str) -> None:
 @pytest.mark.parametrize(("count", "split"), [(1, "train"), (7, "train"), (8, "reserved"), (9, "reserved")])
 def test_people_with_fewer_photos(count: int, split: str) -> None:
     assert {split_of(name, count) for name in WITH_TEN} == {split}
+
+
+def test_own_people_split_by_the_name_alone() -> None:
+    assert Counter(map(split_by_name, WITH_TEN)) == {"train": 84, "test": 53, "validation": 21}
+    shares = Counter(split_by_name(f"person {number}") for number in range(3000))
+    assert [round(shares[split] / 3000, 1) for split in ("train", "validation", "test")] == [0.5, 0.1, 0.3]
+
+
+def test_a_name_has_one_fold_however_a_file_system_writes_it() -> None:
+    names = [f"Zo\u00eb {number}" for number in range(20)]
+    assert [fold_of(name) for name in names] == [fold_of(name.replace("\u00eb", "e\u0308")) for name in names]
+    assert fold_of("Andr\udce9") in range(3)  # bytes that are no text
 
 
 def test_distinct_keeps_the_first_of_equal_files_and_of_near_hashes() -> None:

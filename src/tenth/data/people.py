@@ -14,7 +14,7 @@ from tenth.errors import DataError
 
 @dataclass(frozen=True)
 class Row:
-    """One photo. file: NAME/NAME_0001.jpg below the folder of photos. digest: sha256 of it. caption: the first of captions."""
+    """One photo. file: NAME/PHOTO below the folder of photos. digest: sha256 of it. caption: the first of captions."""
 
     file: str
     person: str
@@ -66,7 +66,7 @@ def read_people(path: Path) -> list[Row]:
         raise DataError(
             f"{path} cannot be read ({error.__class__.__name__})",
             "the rows of a data set are needed",
-            "Write them with `tenth data lfw`",
+            "Write them with `tenth data lfw` or `tenth data people`",
         ) from error
     rows = [_row(path, number, line) for number, line in enumerate(lines, 1)]
     if not rows:
@@ -118,5 +118,5 @@ def _damaged(path: Path, number: int, found: str) -> DataError:
     return DataError(
         f"{path}, line {number}: {found}",
         "each line is one photo with file, person, split, fold, caption, captions and digest",
-        "Write it again with `tenth data lfw`",
+        "Write it again with `tenth data lfw` or `tenth data people`",
     )

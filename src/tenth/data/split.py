@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
@@ -47,11 +48,17 @@ def fold_of(name: str) -> int:
 
 
 def split_of(name: str, count: int) -> Split:
-    """The split of a person with `count` photos in the whole data set, counted before any photo is dropped."""
+    """The split of a person of LFW with `count` photos in the whole data set, counted before any photo is dropped."""
     if count in RESERVED_COUNTS:
         return "reserved"
-    if count < TEN_PHOTOS:
-        return "train"
+    return "train" if count < TEN_PHOTOS else split_by_name(name)
+
+
+def split_by_name(name: str) -> Split:
+    """The split of one's own people: 2:1 into training and test, a fifth of the first for validation, whatever the count.
+
+    So photos and people may be added, and nobody moves.
+    """
     if fold_of(name) == TEST_FOLD:
         return "test"
     return "validation" if _draw(VALIDATION_SALT, name, VALIDATION_SHARE) == 0 else "train"
@@ -91,7 +98,9 @@ def references_and_held_out(
 
 
 def _draw(salt: str, name: str, sides: int) -> int:
-    return int.from_bytes(hashlib.sha256((salt + name).encode()).digest(), "big") % sides
+    # File systems write one name in several ways: composed or not, and not always as text.
+    written = (salt + unicodedata.normalize("NFC", name)).encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.sha256(written).digest(), "big") % sides
 
 
 def _photos(kept: int, given: int) -> str:
