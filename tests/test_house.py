@@ -22,14 +22,16 @@ ROOT = Path(__file__).resolve().parents[1]
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
     ("__init__", "__main__", "arguments", "cli", "commands", "web"),
-    ("demo", "doctor", "experiment", "output"),
+    ("conditions", "demo", "doctor", "experiment", "output", "pictures"),
     ("catalog",),
+    ("train",),
+    ("validation",),
     ("report",),
     ("evaluate",),
     ("generate", "prompt"),
     ("adapt", "pocket"),
     ("training",),
-    ("adapter", "checkpoint", "config", "diffusion", "draws", "identity", "noise", "record"),
+    ("adapter", "checkpoint", "config", "diffusion", "draws", "frozen", "identity", "noise", "record"),
     ("aggregate",),
     ("encode",),
     ("data",),

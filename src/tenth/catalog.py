@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tenth.adapt.ip_adapter import IPAdapter
+from tenth.adapt.trained import TrainedAdapter
 from tenth.aggregate.pool import concatenation, consensus, first, maximum, mean
+from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
 from tenth.errors import RecipeError, unknown_name
@@ -16,6 +18,7 @@ from tenth.evaluate.identity import copy_index, detection, identity, stranger
 from tenth.pocket.load import load_pocket
 from tenth.pocket.train_autoencoder import AutoencoderRecipe, train_autoencoder
 from tenth.pocket.train_diffusion import DiffusionRecipe, train_diffusion
+from tenth.train import AdapterRecipe, train_adapter
 from tenth.types import Aggregator, Method, Metric
 
 Kind = TypeVar("Kind")
@@ -42,6 +45,10 @@ def _pooled(name: str, aggregate: Aggregator, text: str) -> dict[str, Entry[Meth
     return {name: Entry(IPAdapter(name, aggregate), text)}
 
 
+def _trained(name: str, text: str) -> dict[str, Entry[Method]]:
+    return {name: Entry(TrainedAdapter(name), text)}
+
+
 # fmt: off
 METHODS: Mapping[str, Entry[Method]] = {
     **_pooled("ip-adapter",           first,         "one photo, the first in file-name order"),
@@ -49,6 +56,8 @@ METHODS: Mapping[str, Entry[Method]] = {
     **_pooled("ip-adapter-avg",       mean,          "all photos, mean of their embeddings"),
     **_pooled("ip-adapter-concat",    concatenation, "all photos, their tokens side by side"),
     **_pooled("ip-adapter-consensus", consensus,     "all photos, mean weighted by agreement: a wrong photo hardly counts"),
+    **_trained("ip-adapter-attention", "nine photos, self-attention trained leave-one-out on many people"),
+    **_trained("ip-adapter-set",       "any number of photos, weights learnt on many people; begins as the consensus"),
 }
 METRICS: Mapping[str, Entry[Metric]] = {
     "identity":   Entry(identity,   "cosine of generated images to held-out photos of the same person"),
@@ -59,9 +68,16 @@ METRICS: Mapping[str, Entry[Metric]] = {
 MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
     "pocket":     Entry(load_pocket, "faces at 128 x 128, in the package: no network, two CPU cores; research use (LFW)"),
 }
+
+
+def _train_adapter(recipe: AdapterRecipe, directory: Path) -> None:
+    train_adapter(recipe, load_model(recipe.model), directory)
+
+
 STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
     "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
     "diffusion":   Stage(DiffusionRecipe,   train_diffusion,   "the pocket model's UNet, text encoder and IP-Adapter"),
+    "adapter":     Stage(AdapterRecipe,     _train_adapter,    "an aggregator of several photos and its adapter"),
 }
 # fmt: on
 DEFAULT_METHOD = "ip-adapter-consensus"
@@ -69,7 +85,9 @@ DEFAULT_MODEL = "pocket"
 
 
 def method(name: str) -> Method:
-    """A method by name. Raises InputError that lists the known ones."""
+    """A method by name, or by the folder that `tenth train` wrote. Raises InputError that lists the known ones."""
+    if (Path(name) / FILE).is_file():
+        return TrainedAdapter(Path(name).resolve().parent.name, Path(name))
     if name not in METHODS:
         raise unknown_name("method", name, list(METHODS))
     return METHODS[name].thing

@@ -58,6 +58,7 @@ class LatentDiffusion:
         self.pipeline, self.name, self.encoder, self.trained = pipeline, name, encoder, trained
         self._plain = _conditioning(pipeline.unet)
         self._adapted: dict[str, tuple[Any, ...]] = {}
+        self.adapter_parts = read_adapter(adapter)
         self.adapter_name = self.add_adapter(adapter)
 
     def add_adapter(self, path: Path) -> str:
@@ -65,7 +66,7 @@ class LatentDiffusion:
 
         Raises ModelError if it cannot be read or is of other widths than the encoder and the UNet.
         """
-        name = f"{path.stem}@{digest_of([path])}"
+        name = adapter_name(path)
         if name not in self._adapted:
             parts = read_adapter(path)
             check_adapter(self.pipeline.unet, parts, self.encoder.width, path)
@@ -189,6 +190,11 @@ def _quiet() -> Iterator[None]:
         for library, level in levels:
             library.set_verbosity(level)
             library.enable_progress_bar()
+
+
+def adapter_name(path: Path) -> str:
+    """The "name@digest" of an adapter's file."""
+    return f"{path.stem}@{digest_of([path])}"
 
 
 def digest_of(files: Sequence[Path]) -> str:

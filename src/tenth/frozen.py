@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,10 @@ class Texts:
     def __getitem__(self, rows: Tensor) -> Texts:
         return Texts(self.hidden[rows], None if self.pooled is None else self.pooled[rows])
 
+    def to(self, device: torch.device) -> Texts:
+        """The same on another device."""
+        return Texts(self.hidden.to(device), None if self.pooled is None else self.pooled.to(device))
+
 
 class Frozen:
     """Text encoder, autoencoder and UNet of a pipeline, frozen, with an adapter in the UNet that learns.
@@ -42,6 +47,26 @@ class Frozen:
                 getattr(pipeline, name).requires_grad_(False)
         install_adapter(self.unet, parts)
         self.unet.train()
+
+    @property
+    def pixels(self) -> int:
+        """Side of the square images that the model draws."""
+        return int(self.unet.config.sample_size * self.pipeline.vae_scale_factor)
+
+    @property
+    def pools(self) -> bool:
+        """Whether the UNet also reads a pooled text embedding (SDXL)."""
+        return getattr(self.pipeline, "text_encoder_2", None) is not None
+
+    def digest(self, *names: str) -> str:
+        """First 16 hexadecimal digits of the sha256 over the weights of these parts, for the store's keys."""
+        digest = hashlib.sha256()
+        for name in names:
+            module = getattr(self.pipeline, name, None)
+            for key, tensor in sorted(module.state_dict().items()) if module is not None else ():
+                digest.update(key.encode())
+                digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Texts:
@@ -83,11 +108,6 @@ class Frozen:
             return predicted
 
         return noise_loss(predict, self.scheduler, latents, draws, gamma).mean()
-
-    def load_averaged(self, average: Mapping[str, Tensor]) -> None:
-        """Put trained weights, by "unet.parameter", into the UNet."""
-        weights = {name.removeprefix("unet."): value for name, value in average.items() if name.startswith("unet.")}
-        self.unet.load_state_dict(weights, strict=False)
 
     def adapter(self) -> dict[str, Tensor]:
         """The adapter in the official layout."""

@@ -32,10 +32,10 @@ class People:
     people: Path
     photos: Path
 
-    def rows(self, split: str) -> list[Row]:
-        """Rows of one split, in the file's order. Raises DataError if there are none."""
+    def rows(self, split: str, *, needed: bool = True) -> list[Row]:
+        """Rows of one split, in the file's order. Raises DataError if there are none and they are needed."""
         rows = [row for row in read_people(self.people) if row.split == split]
-        if not rows:
+        if needed and not rows:
             raise DataError(
                 f"{self.people} has no {split} people", "at least one is needed", "Write it from the whole data set"
             )
@@ -61,7 +61,7 @@ class Faces:
 def load_faces(people: People, split: str, store: Store) -> Faces:
     """Crops of every photo of one split in which a face is found; the others are left out."""
     rows = people.rows(split)
-    arrays = store.remember(CROPS, [row.digest for row in rows], partial(_crops, people, rows))
+    arrays = store.remember(CROPS, [row.digest for row in rows], partial(crops_of, people, rows))
     found = [(row, crop) for row, crop in zip(rows, arrays, strict=True) if crop.size]
     crops = torch.from_numpy(np.stack([crop for _, crop in found])).permute(0, 3, 1, 2)  # (N, 3, 128, 128)
     return Faces(tuple(row for row, _ in found), crops)
@@ -72,7 +72,8 @@ def to_unit(crops: Tensor) -> Tensor:
     return crops.float() / 127.5 - 1
 
 
-def _crops(people: People, rows: Sequence[Row], missing: list[int]) -> Iterator[Array]:
+def crops_of(people: People, rows: Sequence[Row], missing: list[int]) -> Iterator[Array]:
+    """The face of each photo as the pocket model draws faces, (128, 128, 3), empty where there is none."""
     for index in progress(missing, desc="crops"):
         photo = people.located(rows[index])
         yield np.zeros((0,), np.uint8) if photo is None or photo.face is None else crop_face(photo.pixels, photo.face)

@@ -1,0 +1,191 @@
+"""Train an aggregator and its adapter on many people. The whole flow, top to bottom.
+
+The model and the encoders stay frozen and run once; what is predicted is a photo that is not among its references.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tenth.adapt.album import Album, open_album
+from tenth.adapt.references import IdentityObjective, References, choose
+from tenth.adapt.trained import ADAPTER
+from tenth.aggregate.attention import AttentionSettings, Learned, PhotoAttention, SetAggregator, SetSettings
+from tenth.aggregate.saved import FILE, Trained, save_aggregator
+from tenth.diffusion import LatentDiffusion, adapter_name
+from tenth.draws import Draws
+from tenth.encode.store import Store, default_store
+from tenth.errors import RecipeError
+from tenth.frozen import Frozen
+from tenth.pocket.faces import People
+from tenth.training import Schedule, fit
+from tenth.types import Pixels
+from tenth.validation import Judge, Validation, averaged, load_averaged, open_judge, record, strip
+
+LEARNERS = ("aggregator", "adapter")
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Shares of the images that lose a condition, so that guidance is learnt. Source: IP-Adapter's published training."""
+
+    both: float = 0.05
+    image: float = 0.05  # only the image: the adapter then sees one zero embedding, which no aggregator touches
+    text: float = 0.05  # only the text
+
+
+@dataclass(frozen=True)
+class EmbeddingPhase:
+    """Before any image is predicted, the aggregator learns on embeddings alone. An image of the schedule is a set here."""
+
+    schedule: Schedule
+    objective: IdentityObjective = field(default_factory=IdentityObjective)
+
+
+@dataclass(frozen=True)
+class AdapterRecipe:
+    """What a recipe with stage = "adapter" says."""
+
+    data: People
+    aggregator: str  # "attention" or "set"
+    schedule: Schedule | None = None  # of the diffusion objective; without it only `embedding` is learnt
+    embedding: EmbeddingPhase | None = None
+    model: str = "pocket"  # a name, or a folder in diffusers' layout
+    learn: tuple[str, ...] = LEARNERS
+    attention: AttentionSettings = field(default_factory=AttentionSettings)
+    set: SetSettings = field(default_factory=SetSettings)
+    references: References = field(default_factory=References)
+    dropped: Dropped = field(default_factory=Dropped)
+    gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
+    gradient_checkpointing: bool = False  # memory for time: activations are computed again in the backward pass
+    half: bool = False  # whether the adapter is written in half precision
+    validation: Validation = field(default_factory=Validation)
+    stage: str = "adapter"
+
+    @property
+    def seed(self) -> int:
+        """Of the first weights."""
+        return next(part.seed for part in (self.schedule, self.embedding and self.embedding.schedule) if part)
+
+    def __post_init__(self) -> None:
+        known = {"aggregator": (self.aggregator, ("attention", "set")), "learn": (self.learn, LEARNERS)}
+        for key, (value, choices) in known.items():
+            if not set(value if isinstance(value, tuple) else [value]) <= set(choices) or not value:
+                raise RecipeError(f"{key} is {value!r}", f"of {', '.join(choices)} is needed", "Correct the recipe")
+        if self.schedule is None and self.embedding is None:
+            raise RecipeError("neither [schedule] nor [embedding]", "at least one of them is needed", "Add [schedule]")
+        if self.aggregator == "attention" and not self.references.least == self.references.most == self.attention.photos:
+            raise RecipeError(
+                f"references from {self.references.least} to {self.references.most}",
+                f"the attention reads exactly {self.attention.photos}",
+                "Set least and most to that number",
+            )
+
+
+def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path) -> None:
+    """People -> `directory`/final, a folder that `--method` takes: ip-adapter.safetensors and aggregator.safetensors.
+
+    best: the same of the checkpoint whose images are most like the validation people. validation.jsonl, samples.png: how it
+    went. Raises DataError, before the first step, if nobody has enough photos or a value is not finite.
+    """
+    store = Store(default_store())
+    torch.manual_seed(recipe.seed)
+    aggregator = new_aggregator(recipe, model.encoder.width)
+    frozen = Frozen(model.pipeline, model.adapter_parts)
+    album = open_album(recipe.data, recipe.references.photos, model.encoder, frozen, store)
+    print(f"learning from {album.people:,} people and {len(album.files):,} photos", file=sys.stderr)
+    learner = Learner(recipe, model, frozen, aggregator, album)
+
+    if recipe.embedding is not None:
+        learner.learn_embeddings(recipe.embedding, directory / "embedding")
+    if recipe.schedule is not None:
+        learner.learn_images(recipe.schedule, directory, open_judge(recipe.data, recipe.validation, model, store))
+    learner.write(directory / "final")
+
+
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """What learns, from whom, and how."""
+
+    recipe: AdapterRecipe
+    model: LatentDiffusion
+    frozen: Frozen
+    aggregator: Learned
+    album: Album
+
+    def learn_embeddings(self, phase: EmbeddingPhase, directory: Path) -> None:
+        """The aggregator alone, by the identity objective."""
+
+        def loss(people: Tensor, draws: Draws) -> Tensor:
+            return phase.objective(self.aggregator, self.album, people, draws)
+
+        modules = {"aggregator": self.aggregator}
+        load_averaged(modules, fit(modules, loss, self.album.people, phase.schedule, directory))
+
+    def learn_images(self, schedule: Schedule, directory: Path, judge: Judge | None) -> None:
+        """Aggregator and adapter, by predicting the photo that was left out."""
+        if self.recipe.gradient_checkpointing:
+            self.frozen.unet.enable_gradient_checkpointing()
+        adapter = [parameter for parameter in self.frozen.unet.parameters() if parameter.requires_grad]
+        for part, parameters in (("adapter", adapter), ("aggregator", list(self.aggregator.parameters()))):
+            for parameter in parameters:
+                parameter.requires_grad_(part in self.recipe.learn)
+        modules = {"unet": self.frozen.unet, "aggregator": self.aggregator}
+
+        def watch(seen: int, average: Mapping[str, Tensor]) -> dict[str, float | Pixels] | None:
+            if judge is None:
+                return None
+            with averaged(modules, average):
+                self.frozen.unet.eval()
+                pictures = judge.draw(self.model, self.aggregator)
+                self.frozen.unet.train()
+                score = judge.score(pictures)
+                if record(directory, seen, score, pictures):
+                    self.write(directory / "best")
+            print(f"{seen:,} images: {score.value or 0:.3f} like the validation people", file=sys.stderr)
+            return {"validation/similarity": score.value or 0.0, "validation/images": strip(pictures)}
+
+        load_averaged(modules, fit(modules, self.loss, self.album.people, schedule, directory, watch))
+
+    def loss(self, people: Tensor, draws: Draws) -> Tensor:
+        """One step's loss, a scalar. people: (B,), numbers in the album."""
+        chosen = choose(self.album, people, self.recipe.references, draws)
+        drop, draw = self.recipe.dropped, draws.uniform()
+        mirrored, variant = draws.integers(2), draws.integers(self.album.captions.shape[1])
+        no_image = draw < drop.both + drop.image
+        no_text = (draw < drop.both) | ((draw >= drop.both + drop.image) & (draw < drop.both + drop.image + drop.text))
+        captions = self.album.captions[chosen.target, variant].masked_fill(no_text, 0)  # (B,), 0 is the empty prompt
+        device = self.frozen.unet.device
+        pooled = self.aggregator(chosen.embeddings.to(device), chosen.present.to(device))  # (B, M, D)
+        pooled = pooled.masked_fill(no_image[:, None, None].to(device), 0.0)
+        latents = self.frozen.latents(self.album.moments[chosen.target, mirrored], draws).to(device)
+        return self.frozen.loss(latents, self.album.texts[captions].to(device), pooled, draws, self.recipe.gamma)
+
+    def write(self, folder: Path) -> None:
+        """The folder of a trained method, whole or not at all."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial, adapter = folder.with_name(f".{folder.name}.partial"), self.model.adapter_name
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        if self.recipe.schedule is not None and "adapter" in self.recipe.learn:
+            weights = self.frozen.adapter()
+            save_file({name: value.half() if self.recipe.half else value for name, value in weights.items()}, partial / ADAPTER)
+            adapter = adapter_name(partial / ADAPTER)
+        save_aggregator(Trained(self.aggregator, self.model.encoder.name, adapter), partial / FILE)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+
+def new_aggregator(recipe: AdapterRecipe, width: int) -> Learned:
+    """The recipe's aggregator, untrained."""
+    if recipe.aggregator == "attention":
+        return PhotoAttention(width, recipe.attention)
+    return SetAggregator(width, recipe.set)

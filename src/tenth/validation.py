@@ -1,0 +1,160 @@
+"""While an adapter trains: images of validation people with the same seeds, and how like the people they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from tenth.adapt.album import finished, read, space_of
+from tenth.aggregate.attention import Learned
+from tenth.data.people import Row
+from tenth.diffusion import LatentDiffusion, Sampling
+from tenth.encode.face import FaceEncoder, describe, encoder_name
+from tenth.encode.store import Array, Store
+from tenth.evaluate.identity import identity
+from tenth.evaluate.recogniser import DlibRecogniser
+from tenth.generate import BATCH
+from tenth.pocket.faces import CENTRAL, People
+from tenth.types import Features, Pixels, Score
+
+HISTORY = "validation.jsonl"  # a line a checkpoint
+STRIP = "samples.png"  # a row a checkpoint, a column a person
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is drawn at each checkpoint. Likeness is by dlib, which may condition the model: to choose by, not to report."""
+
+    people: int = 21  # validation people, an image each; 0: nothing is drawn
+    references: int = 9
+    held_out: int = 10  # photos of each person that an image is compared with, at most
+    prompt: str = "a portrait photo of a person"
+    seed: int = 0  # of the first person's image; the next have the next ones
+    shown: int = 8  # people on the strip
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Validation people as an adapter's training sees them. references: (K, D) of each. held_out: dlib's rows of each."""
+
+    settings: Validation
+    references: Sequence[Tensor]
+    held_out: Features
+    recogniser: DlibRecogniser
+
+    def draw(self, model: LatentDiffusion, aggregator: Learned) -> list[Pixels]:
+        """An image of each person, with the adapter that is installed in the model's UNet."""
+        pooled = torch.stack([aggregator.pool(rows) for rows in self.references])  # (N, M, D)
+        pictures: list[Pixels] = []
+        for start in range(0, len(pooled), BATCH):
+            rows = pooled[start : start + BATCH].to(model.pipeline.device, model.pipeline.dtype)
+            seeds = [self.settings.seed + start + number for number in range(len(rows))]
+            pictures += model.sample([self.settings.prompt] * len(rows), seeds, self.settings.sampling, rows)
+        return pictures
+
+    def score(self, pictures: Sequence[Pixels]) -> Score:
+        """Mean cosine to each person's held-out photos; an image without a face counts as a stranger's."""
+        people = tuple(dict.fromkeys(self.held_out.people))
+        return identity(generated=Features(self.recogniser(pictures), people), held_out=self.held_out)
+
+
+def open_judge(people: People, settings: Validation, model: LatentDiffusion, store: Store) -> Judge | None:
+    """The first validation people with enough photos that can be read; None where fewer than two have, or none is wanted."""
+    rows = people.rows("validation", needed=False) if settings.people else []
+    keys = [row.digest for row in rows]
+    encoded = list(store.remember(space_of(model.encoder), keys, partial(read, people, rows, model.encoder)))
+    described = list(store.remember(f"{CENTRAL}-{encoder_name()}", keys, partial(descriptors, people, rows)))
+    by_person: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        if encoded[index].size and described[index].size:
+            by_person.setdefault(row.person, []).append(index)
+    kept = [indices for indices in by_person.values() if len(indices) > settings.references][: settings.people]
+    if len(kept) < 2:
+        return None
+    centre = centre_of(model, described)
+    references = [finished(model.encoder, np.stack([encoded[i] for i in indices[: settings.references]])) for indices in kept]
+    held_out = [indices[settings.references :][: settings.held_out] for indices in kept]
+    unit = np.stack([described[i] - centre for indices in held_out for i in indices])
+    names = tuple(f"{number:03}" for number, indices in enumerate(held_out) for _ in indices)
+    return Judge(settings, references, Features(unit / np.linalg.norm(unit, axis=1)[:, None], names), DlibRecogniser(centre))
+
+
+def descriptors(people: People, rows: Sequence[Row], missing: list[int]) -> Iterator[Array]:
+    """dlib's descriptor of each photo, empty where there is no face."""
+    for index in missing:
+        photo = people.located(rows[index])
+        yield np.zeros(0) if photo is None else describe(photo)
+
+
+def centre_of(model: LatentDiffusion, described: Sequence[Array]) -> Array:
+    """The mean descriptor of many people: the encoder's own, or that of these photos."""
+    if isinstance(model.encoder, FaceEncoder):
+        return model.encoder.centre.double().numpy()
+    mean: Array = np.stack([row for row in described if row.size]).mean(0)
+    return mean
+
+
+@contextmanager
+def averaged(modules: Mapping[str, nn.Module], average: Mapping[str, Tensor]) -> Iterator[None]:
+    """The averaged weights in their modules, and the trained ones back afterwards, to the last bit."""
+    parameters = parameters_of(modules)
+    kept = {name: parameters[name].detach().clone() for name in average}
+    load_averaged(modules, average)
+    try:
+        yield
+    finally:
+        load_averaged(modules, kept)
+
+
+@torch.no_grad()
+def load_averaged(modules: Mapping[str, nn.Module], average: Mapping[str, Tensor]) -> None:
+    """Put weights by "module.parameter", as `fit` gives them, into their modules."""
+    parameters = parameters_of(modules)
+    for name, value in average.items():
+        parameters[name].copy_(value)
+
+
+def parameters_of(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Every parameter by "module.parameter"."""
+    return {f"{name}.{inner}": value for name, module in modules.items() for inner, value in module.named_parameters()}
+
+
+def record(directory: Path, seen: int, score: Score, pictures: Sequence[Pixels]) -> bool:
+    """Add a line to the history and a row to the strip. Whether this is the best checkpoint so far.
+
+    What a run that was killed wrote beyond this point is replaced.
+    """
+    history = [line for line in read_history(directory) if line["images"] < seen]
+    best = score.value is not None and all(score.value > (before["similarity"] or -1.0) for before in history)
+    line = {"images": seen, "similarity": score.value, "low": score.low, "high": score.high, "best": best}
+    text = "".join(json.dumps(entry) + "\n" for entry in [*history, line])
+    partial_path = directory / f".{HISTORY}.partial"
+    partial_path.write_text(text, encoding="utf-8")
+    partial_path.replace(directory / HISTORY)
+    folder = directory / "samples"
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(strip(pictures)).save(folder / f"{seen:09}.png")
+    rows = [np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png")) if int(path.stem) <= seen]
+    Image.fromarray(np.concatenate(rows)).save(directory / STRIP)
+    return best
+
+
+def strip(pictures: Sequence[Pixels]) -> Pixels:
+    """Pictures side by side."""
+    return np.concatenate(list(pictures), 1)
+
+
+def read_history(directory: Path) -> list[dict[str, float]]:
+    """The lines of validation.jsonl, none where there is no such file."""
+    path = directory / HISTORY
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
