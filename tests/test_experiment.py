@@ -10,20 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tenth import experiment
+from tenth import experiment, pictures
+from tenth.conditions import Condition, ExperimentRecipe
 from tenth.data.people import Row, write_rows
 from tenth.data.split import Parted
 from tenth.diffusion import Sampling
-from tenth.errors import CheckpointError, DataError, InputError, RecipeError
-from tenth.evaluate.held_out import check_apart, part_people
-from tenth.experiment import NOBODY, REAL, ExperimentRecipe, claim, read_experiment, run_experiment
+from tenth.errors import CheckpointError, DataError
+from tenth.evaluate.held_out import check_apart, check_strangers, part_people
+from tenth.experiment import CHOOSING, NOBODY, REAL, claim, run_experiment
 from tenth.generate import Request, generate, read_sample
-from tenth.identity import load_identity
+from tenth.identity import load_identity, save_identity
 from tenth.pocket.faces import People
 from tenth.types import Face, Photo, Pixels, Sample
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 NAMES = ("Zebulon_Quux", "Ottoline_Vark", "Philo_Wexcombe")
 COLOURS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
 FACE = Face((32, 32, 96, 96), np.array([[88.0, 55], [72, 55], [40, 55], [56, 55], [64, 76]]))
@@ -41,8 +42,7 @@ def digest(person: int, photo: int) -> str:
 
 
 def located(_: People, row: Row) -> Photo:
-    person, photo = divmod(int(row.digest, 16), 100)
-    return Photo(drawn(person, photo), row.digest, row.file, FACE)
+    return Photo(drawn(*divmod(int(row.digest, 16), 100)), row.digest, row.file, FACE)
 
 
 class Colours:
@@ -92,7 +92,17 @@ def held_out_photos(model: Any, requests: Sequence[Request], sampling: Sampling)
 
 @pytest.fixture
 def copying(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "generate", held_out_photos)
+    monkeypatch.setattr(pictures, "generate", held_out_photos)
+
+
+def used(recipe: ExperimentRecipe, condition: Condition, name: str, output: Path) -> list[tuple[str, ...]]:
+    """The photos behind each image of person 001."""
+    shown = pictures.list_pictures(recipe, ["001"], output)[condition, name, "001"]
+    return [load_identity(picture.identity).photos for picture in shown if picture.identity]
+
+
+def written_at(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -104,9 +114,11 @@ def test_the_right_person_is_above_a_stranger_and_controls_are_rows(recipe: Expe
     text = run_experiment(recipe, tmp_path / "out")
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["settings"]["methods"] == list(recipe.methods)
-    assert list(record["results"]["identity"]) == sorted(["colours@0", experiment.CHOOSING])
+    assert list(record["results"]["identity"]) == sorted(["colours@0", CHOOSING])
     assert record["results"]["people"] == ["000", "001", "002"]
-    rows = {row["method"]: row for row in record["results"]["identity"]["colours@0"]}
+    (condition,) = record["results"]["identity"]["colours@0"]
+    assert (condition["photos"], condition["wrong"]) == (3, 0)
+    rows = {row["method"]: row for row in condition["rows"]}
     assert list(rows) == [*recipe.methods, NOBODY, REAL]
     for name in recipe.methods:
         assert rows[name]["similarity"]["value"] > rows[name]["stranger"]["value"] + 0.3
@@ -125,21 +137,21 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
 
     def counted(model: Any, requests: Sequence[Request], sampling: Sampling) -> Iterator[Sample]:
         for number, sample in enumerate(generate(model, requests, sampling)):
-            if len(asked) == 4 and number == 2:
+            if len(asked) == 3 and number == 2:
                 raise KeyboardInterrupt
             yield sample
         asked.extend(requests)
 
     recipe = replace(recipe, methods=("ip-adapter-avg",), images=3, most_people=2)
-    monkeypatch.setattr(experiment, "generate", counted)
+    monkeypatch.setattr(pictures, "generate", counted)
     with pytest.raises(KeyboardInterrupt):
         run_experiment(recipe, tmp_path / "one")
-    assert len(list((tmp_path / "one/images").rglob("*.png"))) == 6
+    assert len(list((tmp_path / "one/images").rglob("*.png"))) == 3 + 2
     before = files(tmp_path / "one/images")
-    monkeypatch.setattr(experiment, "generate", lambda *given: asked.extend(given[1]) or generate(*given))
+    monkeypatch.setattr(pictures, "generate", lambda *given: asked.extend(given[1]) or generate(*given))
     run_experiment(recipe, tmp_path / "one")
-    assert len(asked) == 4 + 4 + 1  # the first batch stands, the second is drawn whole again
-    monkeypatch.setattr(experiment, "generate", generate)
+    assert len(asked) == 3 + 4 + 2  # nobody's stand, the batch with a gap is drawn whole again
+    monkeypatch.setattr(pictures, "generate", generate)
     run_experiment(recipe, tmp_path / "two")
     one, two = files(tmp_path / "one"), files(tmp_path / "two")
     assert one.pop("run.json")  # the only file with a time in it
@@ -152,22 +164,12 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
 def test_no_name_is_in_any_output(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     run_experiment(recipe, tmp_path / "out")
     written = files(tmp_path / "out")
-    assert {"run.json", "settings.json", "table.md", "sheet.png", "images/ip-adapter/002/1.png"} <= written.keys()
-    assert read_sample(tmp_path / "out/images/ip-adapter/002/1.png")["seed"] == 1
+    assert {"run.json", "settings.json", "table.md", "sheet.png", "images/3/ip-adapter/002/1.png"} <= written.keys()
+    assert read_sample(tmp_path / "out/images/3/ip-adapter/002/1.png")["seed"] == 1
     for path, content in written.items():
         for word in "_".join(NAMES).split("_"):
             assert word not in path
             assert word.encode() not in content
-
-
-@pytest.mark.usefixtures("copying")
-def test_a_method_of_one_photo_uses_three_in_turn(recipe: ExperimentRecipe, tmp_path: Path) -> None:
-    recipe = replace(recipe, images=4)
-    run_experiment(recipe, tmp_path / "out")
-    pictures = experiment.list_pictures(recipe, ["001"], tmp_path / "out")
-    used = {name: [load_identity(p.identity).photos for p in pictures[name, "001"] if p.identity] for name in recipe.methods}
-    assert used["ip-adapter"] == [(digest(1, photo),) for photo in (0, 1, 2, 0)]
-    assert used["ip-adapter-avg"] == [tuple(digest(1, photo) for photo in range(3))] * 4
 
 
 @pytest.mark.usefixtures("copying")
@@ -183,8 +185,7 @@ def test_another_recipe_or_a_foreign_folder_is_refused(recipe: ExperimentRecipe,
 
 def test_sides_do_not_meet(recipe: ExperimentRecipe) -> None:
     rows = recipe.data.rows("validation")
-    again = replace(rows[0], file=f"{NAMES[0]}/again.jpg")
-    write_rows(recipe.data.people, [rows[0], again, *rows[1:]])
+    write_rows(recipe.data.people, [rows[0], replace(rows[0], file=f"{NAMES[0]}/again.jpg"), *rows[1:]])
     number, parted = next(part_people(recipe.data, "validation", references=3, held_out=10))
     assert number == "000"
     assert [photo.digest for photo in parted.references] == [digest(0, photo) for photo in range(3)]
@@ -214,32 +215,85 @@ def test_a_person_without_a_face_to_judge_by_is_left_out(
             return np.where(rows[:, 1:2] > rows[:, :1], np.nan, rows)  # sees no face in what is greener than red
 
     monkeypatch.setattr(experiment, "open_recogniser", Blind)
-    monkeypatch.setattr(experiment, "generate", held_out_photos)
+    monkeypatch.setattr(pictures, "generate", held_out_photos)
     run_experiment(replace(recipe, images=1), tmp_path / "out")
     people = json.loads((tmp_path / "out/run.json").read_text())["results"]["people"]
     assert "001" not in people
     assert "000" in people
 
 
-def test_recipes_in_the_repository_are_read() -> None:
-    validation, test = (read_experiment(RECIPES / f"identity-{split}.toml") for split in ("validation", "test"))
-    assert (validation.split, test.split) == ("validation", "test")
-    assert replace(validation, split="test", least_people=test.least_people) == test
-    assert test.judge == Path("judge/judge.toml")
-    assert test.sampling == Sampling()
+@pytest.mark.usefixtures("copying")
+def test_conditions_are_nested_and_a_wrong_photo_is_a_strangers(recipe: ExperimentRecipe, tmp_path: Path) -> None:
+    recipe = replace(recipe, counts=(1, 3), wrong=(0, 1), images=4)
+    run_experiment(recipe, tmp_path / "out")
+    own, stranger = [digest(1, photo) for photo in range(PHOTOS)], digest(2, 0)
+    given = {Condition(1): own[:1], Condition(3): own[:3], Condition(3, 1): [*own[:2], stranger]}
+    for condition, photos in given.items():
+        assert used(recipe, condition, "ip-adapter-avg", tmp_path / "out") == [tuple(photos)] * 4
+    for condition, turn in ((Condition(1), (0, 0, 0, 0)), (Condition(3), (0, 1, 2, 0)), (Condition(3, 1), (0, 1, 0, 1))):
+        assert used(recipe, condition, "ip-adapter", tmp_path / "out") == [(own[photo],) for photo in turn]
+    last = pictures.identity_paths(recipe, Condition(3, 1), "ip-adapter-avg", "002", tmp_path / "out")[0]
+    assert load_identity(last).photos[-1] == digest(0, 0)  # the first person is next to the last
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"split": "train"}, "split is 'train'; needed: one of validation, test"),
-        ({"images": 0}, "images is 0"),
-        ({"methods": ()}, "methods is"),
-        ({"photos_as": "print"}, "crop or photo"),
-    ],
-)
-def test_an_impossible_recipe_says_so(recipe: ExperimentRecipe, wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        replace(recipe, **wrong)
-    with pytest.raises(InputError, match="'ip-adaptor' is not a method"):
-        replace(recipe, methods=("ip-adaptor",))
+@pytest.mark.usefixtures("copying")
+def test_every_condition_is_in_the_tables_and_the_curve_is_drawn(recipe: ExperimentRecipe, tmp_path: Path) -> None:
+    recipe = replace(recipe, counts=(1, 3), wrong=(1,), images=1, against=("ip-adapter-avg", "ip-adapter"))
+    text = run_experiment(recipe, tmp_path / "out")
+    assert Image.open(tmp_path / "out/curve.png").size == (1200, 800)
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert (record["settings"]["counts"], record["settings"]["against"]) == ([1, 3], ["ip-adapter-avg", "ip-adapter"])
+    found = record["results"]["identity"]["colours@0"]
+    assert [(each["photos"], each["wrong"]) for each in found] == [(1, 0), (3, 0), (3, 1)]
+    for each in found:
+        rows = {row["method"]: row for row in each["rows"]}
+        assert list(rows) == [*recipe.methods, NOBODY, REAL]
+        assert rows["ip-adapter"]["differences"]["ip-adapter"] is None
+        assert rows["ip-adapter"]["differences"]["ip-adapter-avg"]["n"] == 3
+        assert (rows["ip-adapter-avg"]["lost"] is None) == (each["wrong"] == 0)
+        assert rows[REAL]["lost"] is None
+    assert rows["ip-adapter-avg"]["lost"]["value"] == pytest.approx(0)  # the same held-out photo is "drawn" for both
+    columns = "| minus ip-adapter-avg | p | minus ip-adapter | p | lost | p |"
+    for said in ("### 1 photo\n", "### 3 photos\n", "### 3 photos, 1 wrong\n", "| similarity | 1 photo | 3 photos |", columns):
+        assert text.count(said) == 2  # by either recogniser
+
+
+def test_what_comes_to_the_same_is_drawn_once_and_stays_where_it_is(
+    recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    monkeypatch.setattr(pictures, "generate", lambda *given: asked.extend(given[1]) or held_out_photos(*given))
+    methods = ("ip-adapter", "ip-adapter-max", "ip-adapter-consensus", "ip-adapter-concat")
+    recipe = replace(recipe, methods=methods, counts=(1, 2, 3), wrong=(1,), images=1, most_people=2)
+    run_experiment(recipe, tmp_path / "out")
+    first = 1 + 2 * (1 + 3 * 3)  # nobody; of each person the first photo, and three ways to pool 2, 3, and 3 photos
+    assert len(asked) == first
+    one = [tmp_path / "out/images" / folder / "ip-adapter/001/0.png" for folder in ("2", "3", "3-wrong-1")]
+    one += [tmp_path / "out/images/1" / name / "001/0.png" for name in methods]
+    assert [read_sample(path)["method"] for path in one] == [*methods[:1] * 3, *methods]
+    assert len(before := written_at(tmp_path / "out/images")) == 1 + 2 * 4 * 4
+    (tmp_path / "out/run.json").unlink()
+    one[-1].unlink()
+    run_experiment(recipe, tmp_path / "out")
+    assert len(asked) == first + 2  # the batch of the picture that is gone
+    assert {path for path, _ in before.items() ^ written_at(tmp_path / "out/images").items()} == {one[-1]}
+
+
+def test_a_strangers_photo_is_of_no_one_else(recipe: ExperimentRecipe, tmp_path: Path) -> None:
+    (_, own), (_, other), _ = part_people(recipe.data, "validation", references=3, held_out=10)
+    check_strangers(other.references, own)
+    for side in (own.references, own.held_out):
+        with pytest.raises(DataError, match="must be a stranger's"):
+            check_strangers(side[:1], own)
+    with pytest.raises(DataError, match=r"1 validation people.*2 are needed"):
+        run_experiment(replace(recipe, wrong=(1,), least_people=1, most_people=1), tmp_path / "out")
+    assert not (tmp_path / "out/images").exists()
+
+
+def test_an_identity_of_another_adapter_is_made_again(recipe: ExperimentRecipe, tmp_path: Path, toy_model: Any) -> None:
+    run_experiment(recipe := replace(recipe, images=1, most_people=2), tmp_path / "out")
+    path = pictures.identity_paths(recipe, Condition(3), "ip-adapter-avg", "000", tmp_path / "out")[0]
+    save_identity(replace(load_identity(path), adapter="older@0"), path)
+    (tmp_path / "out/run.json").unlink()
+    run_experiment(recipe, tmp_path / "out")
+    assert load_identity(path).adapter == toy_model.adapter_name

@@ -63,7 +63,7 @@ class ExperimentRecipe:
     def __post_init__(self) -> None:
         for name in self.methods:
             method(name)
-        check("methods", list(self.methods), 0 < len(self.methods) and _once(self.methods), "one or more, each once")
+        check("methods", list(self.methods), len(self.methods) > 0 and _once(self.methods), "one or more, each once")
         known = f"of the recipe's methods, each once: {', '.join(self.methods)}"
         check("against", list(self.against), set(self.against) <= set(self.methods) and _once(self.against), known)
         check("split", self.split, self.split in SPLITS, f"one of {', '.join(SPLITS)}")

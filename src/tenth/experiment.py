@@ -1,4 +1,4 @@
-"""Methods x people: the same prompt, seeds and photos for all, judged side by side on identity. The whole flow, top to bottom.
+"""Methods x conditions x people: the same prompt, seeds and photos for all, judged side by side on identity. Top to bottom.
 
 People are numbers here: no name gets into a path, a picture or run.json. What exists already is not made again, so an
 experiment that was killed goes on where it stopped, and ends with the same bytes.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.metadata import version
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,72 +18,32 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tenth.catalog import DEFAULT_MODEL, METHODS, load_model, method
+from tenth.catalog import load_model, method
+from tenth.conditions import Condition, ExperimentRecipe, check
 from tenth.config import from_table, read_toml
 from tenth.data.faces import file_digest
-from tenth.diffusion import LatentDiffusion, Sampling
+from tenth.data.split import Parted
+from tenth.diffusion import LatentDiffusion, digest_of
 from tenth.encode.face import FaceEncoder
-from tenth.errors import CheckpointError, DataError, RecipeError
-from tenth.evaluate.held_out import Judged, crop_of, part_people
-from tenth.evaluate.identity_table import IdentityRow, identity_markdown, identity_table
+from tenth.errors import CheckpointError, DataError, IdentityError
+from tenth.evaluate.held_out import Judged, check_strangers, crop_of, part_people, with_next
+from tenth.evaluate.identity_table import IdentityRow, identity_markdown, identity_table, overview_markdown
 from tenth.evaluate.recogniser import DlibRecogniser, Recognises, open_recogniser
-from tenth.generate import BATCH, Request, generate, read_sample, save_sample
 from tenth.identity import load_identity, save_identity
-from tenth.pocket.faces import People, progress
+from tenth.pictures import NOBODYS, ONE_PHOTO, Pictures, draw, identity_paths, list_pictures, pixels_of
+from tenth.pocket.faces import progress
 from tenth.record import RECORD, write_record
+from tenth.report.curve import Line, curve
 from tenth.report.people import Shown, people_sheet
 from tenth.report.sheet import Row
 from tenth.types import Features, Person, Photo, Pixels
 
 Rows = npt.NDArray[np.float64]
+Tables = Mapping[Condition, Sequence[IdentityRow]]
 
-SPLITS = ("validation", "test")  # nobody in them has ever been trained on
-ONE_PHOTO = {"ip-adapter": 3}  # methods that read one photo: over how many references their images are spread, in turn
 REAL, NOBODY = "real photos", "no identity"  # the two controls, as rows of the table
 SHOWN = 3  # people on sheet.png
 CHOOSING = "dlib (conditions the model: for choosing only)"
-
-
-@dataclass(frozen=True)
-class ExperimentRecipe:
-    """recipes/identity-*.toml. Counts are per person."""
-
-    data: People
-    split: str  # validation: to choose with; test: to report, once
-    model: str = DEFAULT_MODEL  # a name, or a folder in the pocket model's layout
-    methods: tuple[str, ...] = field(default_factory=lambda: tuple(METHODS))  # differences are taken to the first
-    prompt: str = "a portrait photo of a person"  # neutral: what is measured is who, not what
-    images: int = 4  # by each method; the interval is over people, so more people help more than more images
-    seed: int = 0  # of the first image; the next have the next ones; the same for all methods and people
-    references: int = 9  # photos given to a method
-    held_out: int = 10  # photos kept for judging, at most
-    least_people: int = 2  # with fewer usable people there is no result: one alone has no strangers
-    most_people: int | None = None  # only the first so many: for trying a recipe out
-    judge: Path | None = None  # TOML file of a recogniser that no method has seen; without it nothing is a result
-    photos_as: str = "crop"  # what a recogniser sees of real photos: "crop", as the model draws, or the whole "photo"
-    sampling: Sampling = field(default_factory=Sampling)
-
-    def __post_init__(self) -> None:
-        for name in self.methods:
-            method(name)
-        _check("methods", list(self.methods), len(self.methods) == len(set(self.methods)) > 0, "one or more, each once")
-        _check("split", self.split, self.split in SPLITS, f"one of {', '.join(SPLITS)}")
-        _check("photos_as", self.photos_as, self.photos_as in ("crop", "photo"), "crop or photo")
-        for name in ("images", "references", "held_out", "least_people"):
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One image of the experiment: whose (identity: its file; None for nobody's), by which method, and where it lies."""
-
-    method: str
-    identity: Path | None
-    seed: int
-    path: Path
-
-
-Pictures = Mapping[tuple[str, str], Sequence[Picture]]  # by method and person's number, an image for each seed
 
 
 def read_experiment(path: Path) -> ExperimentRecipe:
@@ -94,6 +54,7 @@ def read_experiment(path: Path) -> ExperimentRecipe:
 def run_experiment(recipe: ExperimentRecipe, output: Path) -> str:
     """Everything, once: `output`/images, identities, table.md, sheet.png and, last, run.json. Returns the tables as Markdown.
 
+    With several numbers of photos, curve.png too, by the first recogniser.
     Raises CheckpointError if the folder holds something else, DataError if too few people are usable.
     """
     model = load_model(recipe.model)
@@ -106,16 +67,18 @@ def run_experiment(recipe: ExperimentRecipe, output: Path) -> str:
     # Real photos first: who is usable is known before anything is drawn, and does not depend on a method.
     people = judge_people(recipe, model, recognisers, output)
     pictures = list_pictures(recipe, [person.number for person in people], output)
-    draw(recipe, model, [picture for images in pictures.values() for picture in images])
+    draw(recipe, model, (picture for images in pictures.values() for picture in images))
 
     tables = {}
     for index, (label, recogniser) in enumerate(recognisers.items()):
-        tables[label] = table_of(recipe, people, pictures, index, recogniser)
-    text = "\n".join(f"## {label}\n\n{identity_markdown(table)}" for label, table in tables.items())
+        tables[label] = tables_of(recipe, people, pictures, index, recogniser)
+    text = "\n".join(markdown(label, found) for label, found in tables.items())
     write_text(output / "table.md", text)
     sheet_of(recipe, people[:SHOWN], pictures).save(output / "sheet.png")
-    rows = {label: [asdict(row) for row in table] for label, table in tables.items()}
-    results = {"people": [person.number for person in people], "identity": rows}
+    if len(recipe.right) > 1:
+        label = next(iter(tables))
+        curve_of(recipe, label, tables[label]).save(output / "curve.png")
+    results = {"people": [person.number for person in people], "identity": {label: plain(of) for label, of in tables.items()}}
     write_record(output / RECORD, kind="experiment", settings=settings, results=results)
     return text
 
@@ -128,13 +91,19 @@ def open_recognisers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[s
         found[judge.name] = judge
     if isinstance(model.encoder, FaceEncoder):
         found[CHOOSING] = DlibRecogniser(model.encoder.centre.double().numpy())
-    _check("judge", None, bool(found), "a recogniser's TOML file, since this model has no face encoder")
+    check("judge", None, bool(found), "a recogniser's TOML file, since this model has no face encoder")
     return found
 
 
 def settings_of(recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: Iterable[str]) -> dict[str, Any]:
     """The recipe and what its names stood for: weights, data, recognisers and version. Ready for JSON."""
+    trained = {name: Path(name) if Path(name).is_dir() else model.trained.get(name) for name in recipe.methods}
     settings = asdict(recipe) | {
+        "against": recipe.baselines,
+        "counts": [condition.photos for condition in recipe.right],
+        "trained_methods": {
+            name: digest_of(sorted(folder.glob("*.safetensors"))) for name, folder in trained.items() if folder
+        },
         "model_weights": model.name,
         "adapter": model.adapter_name,
         "encoder": model.encoder.name,
@@ -164,26 +133,33 @@ def claim(output: Path, settings: Mapping[str, Any]) -> None:
 def judge_people(
     recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: Mapping[str, Recognises], output: Path
 ) -> list[Judged]:
-    """Part, judge and learn person after person; one person's photos are in memory at a time.
+    """Part, judge and learn person after person; the photos of three people at most are in memory at a time.
 
     Left out, whatever the methods: who has too few distinct photos, and in whose references or held-out photos a
-    recogniser finds no face at all. Raises DataError if fewer than `least_people` remain.
+    recogniser finds no face at all. Raises DataError if fewer than `least_people` remain, or one alone where photos of a
+    stranger are needed, or if a stranger's photo is the person's own.
     """
 
-    def usable() -> Iterator[Judged]:
+    def usable() -> Iterator[tuple[Judged, Parted[Photo]]]:
         for number, parted in part_people(recipe.data, recipe.split, references=recipe.references, held_out=recipe.held_out):
             given, new = seen_as(recipe, parted.references), seen_as(recipe, parted.held_out)
             rows = [(recogniser(given), recogniser(new)) for recogniser in recognisers.values()]
             judged = Judged(number, tuple(map(crop_of, parted.references)), *zip(*rows, strict=True))
             if judged.seen():
-                learn(recipe, model, Person(number, parted.references), output)
-                yield judged
+                yield judged, parted
 
-    people = list(progress(islice(usable(), recipe.most_people), desc="people"))
-    if len(people) < recipe.least_people:
+    people = []
+    for (judged, parted), (other, others) in with_next(progress(islice(usable(), recipe.most_people), desc="people")):
+        people.append(judged)
+        if other is not judged or not recipe.strangers:
+            strangers = others.references[: recipe.strangers]
+            check_strangers(strangers, parted)
+            learn(recipe, model, Person(judged.number, parted.references), strangers, output)
+    needed = max(recipe.least_people, 2 if recipe.strangers else 1)
+    if len(people) < needed:
         raise DataError(
             f"{len(people)} {recipe.split} people have {recipe.references} references and a held-out photo",
-            f"{recipe.least_people} are needed",
+            f"{needed} are needed",
             "Lower references or least_people, or check the folder of photos",
         )
     return people
@@ -194,80 +170,109 @@ def seen_as(recipe: ExperimentRecipe, photos: Iterable[Photo]) -> list[Pixels]:
     return [crop_of(photo) if recipe.photos_as == "crop" else photo.pixels for photo in photos]
 
 
-def learn(recipe: ExperimentRecipe, model: LatentDiffusion, person: Person, output: Path) -> None:
-    """Every method's identity of one person, on disk. A method of one photo gets an identity for each of its photos."""
-    for name in recipe.methods:
-        alone = [Person(person.name, (photo,)) for photo in person.photos[: ONE_PHOTO.get(name, 0)]]
-        for path, given in zip(identity_paths(recipe, name, person.name, output), alone or [person], strict=True):
-            if not path.exists():
-                save_identity(method(name)(given, model), path)
+def learn(recipe: ExperimentRecipe, model: LatentDiffusion, person: Person, strangers: Sequence[Photo], output: Path) -> None:
+    """Every method's identity of one person under each condition, on disk. A method of one photo gets one for each photo."""
+    for condition in recipe.conditions:
+        photos = condition.given(person.photos, strangers)
+        for name in recipe.methods:
+            paths = identity_paths(recipe, condition, name, person.name, output)
+            each = [(photo,) for photo in photos[: len(paths)]] if name in ONE_PHOTO else [photos]
+            for path, given in zip(paths, each, strict=True):
+                if not is_learnt(path, model):
+                    save_identity(method(name)(Person(person.name, given), model), path)
 
 
-def identity_paths(recipe: ExperimentRecipe, name: str, number: str, output: Path) -> list[Path]:
-    """Where `learn` puts the identities of one person; image i uses the i-th, in turn."""
-    count = min(ONE_PHOTO.get(name, 1), recipe.references)
-    return [output / "identities" / name / f"{number}-{index}.safetensors" for index in range(count)]
-
-
-def list_pictures(recipe: ExperimentRecipe, numbers: Sequence[str], output: Path) -> Pictures:
-    """Every image; nobody's come first, are drawn once and count for each person."""
-    seeds, folder = range(recipe.seed, recipe.seed + recipe.images), output / "images"
-    pictures = {(NOBODY, ""): [Picture("none", None, seed, folder / "none" / f"{seed}.png") for seed in seeds]}
-    for name in recipe.methods:
-        for number in numbers:
-            paths = cycle(identity_paths(recipe, name, number, output))
-            to = folder / name / number
-            pictures[name, number] = [Picture(name, path, seed, to / f"{seed}.png") for seed, path in zip(seeds, paths)]  # noqa: B905
-    return pictures
-
-
-def draw(recipe: ExperimentRecipe, model: LatentDiffusion, pictures: Sequence[Picture]) -> None:
-    """Draw what is not there yet. A batch with a gap is drawn whole: a pixel may depend on its batch by 1/255."""
-    with progress(total=len(pictures), desc="images") as bar:
-        for start in range(0, len(pictures), BATCH):
-            batch = pictures[start : start + BATCH]
-            if not all(is_drawn(picture, recipe, model) for picture in batch):
-                identities = [load_identity(picture.identity) if picture.identity else None for picture in batch]
-                requests = [Request(who, recipe.prompt, picture.seed) for who, picture in zip(identities, batch, strict=True)]
-                for picture, sample in zip(batch, generate(model, requests, recipe.sampling), strict=True):
-                    picture.path.parent.mkdir(parents=True, exist_ok=True)
-                    save_sample(sample, picture.path)
-            bar.update(len(batch))
-
-
-def is_drawn(picture: Picture, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
-    """Whether the PNG is there, whole, and made with these settings."""
-    wanted = {"prompt": recipe.prompt, "seed": picture.seed, "method": picture.method, "model": model.name}
+def is_learnt(path: Path, model: LatentDiffusion) -> bool:
+    """Whether the identity is there and of this model. A learned method's adapter is known only once the method was called."""
     try:
-        said = read_sample(picture.path)
-    except (OSError, ValueError, DataError):
+        model.check(load_identity(path))
+    except IdentityError:
         return False
-    return said | wanted | asdict(recipe.sampling) == said
+    return True
 
 
-def table_of(
+def tables_of(
     recipe: ExperimentRecipe, people: Sequence[Judged], pictures: Pictures, index: int, recogniser: Recognises
-) -> list[IdentityRow]:
+) -> Tables:
     """Methods and controls as one recogniser, the index-th, sees them. One person's images are in memory at a time."""
-    nobody = recogniser(pixels_of(pictures[NOBODY, ""]))
+    nobody = recogniser(pixels_of(pictures[NOBODYS]))
     held_out = features({person.number: person.held_out[index] for person in people})
     references = features({person.number: person.references[index] for person in people})
-    table = {
-        name: features({person.number: recogniser(pixels_of(pictures[name, person.number])) for person in people})
-        for name in recipe.methods
+    controls = {NOBODY: features({person.number: nobody for person in people}), REAL: references}
+    seen = {
+        condition: {
+            name: features(
+                {person.number: recogniser(pixels_of(pictures[condition, name, person.number])) for person in people}
+            )
+            for name in recipe.methods
+        }
+        for condition in recipe.conditions
     }
-    table |= {NOBODY: features({person.number: nobody for person in people}), REAL: references}
-    return identity_table(table, held_out, references)
+    return {
+        condition: identity_table(
+            rows | controls,
+            held_out,
+            references,
+            against=recipe.baselines,
+            without=seen[recipe.largest] if condition.wrong else None,
+        )
+        for condition, rows in seen.items()
+    }
+
+
+def markdown(label: str, tables: Tables) -> str:
+    """One recogniser's tables, the similarities of all conditions side by side above them if there are several."""
+    overview = overview_markdown({condition.label: table for condition, table in tables.items()}) + "\n"
+    parts = [f"### {condition.label}\n\n{identity_markdown(table)}" for condition, table in tables.items()]
+    return f"## {label}\n\n{overview * (len(tables) > 1)}" + "\n".join(parts)
+
+
+def plain(tables: Tables) -> list[dict[str, Any]]:
+    """The same for run.json: an entry for each condition."""
+    return [{**asdict(condition), "rows": [asdict(row) for row in table]} for condition, table in tables.items()]
+
+
+def curve_of(recipe: ExperimentRecipe, label: str, tables: Tables) -> Image.Image:
+    """The methods' similarity against the number of photos, those with wrong ones beside it."""
+    scores = {(condition, row.method): row.similarity for condition, table in tables.items() for row in table}
+    lines = [
+        Line(
+            name,
+            {condition.photos: scores[condition, name] for condition in recipe.right},
+            {condition.label: scores[condition, name] for condition in recipe.conditions if condition.wrong},
+        )
+        for name in recipe.methods
+    ]
+    real, people = scores[recipe.largest, REAL], tables[recipe.largest][0].people
+    score = "" if real.value is None else f" Real photos score {real.value:.3f}."
+    note = f"Mean cosine to other photos of the same person, {people} {recipe.split} people; bars: 95 % over people.{score}"
+    return curve(
+        lines,
+        scores[recipe.largest, NOBODY],
+        "Identity similarity by the number of photos given",
+        f"{note}\nJudged by {label}.",
+    )
 
 
 def sheet_of(recipe: ExperimentRecipe, people: Sequence[Judged], pictures: Pictures) -> Image.Image:
-    """For eyes: references and images of a few people, a row for each method."""
-    nobody = Row(NOBODY, "", pixels_of(pictures[NOBODY, ""]))
+    """For eyes: references and images of a few people, a row for each method.
+
+    Columns: the seeds of the one condition, or the conditions, each with the first seed.
+    """
+    conditions, nobody = recipe.conditions, pixels_of(pictures[NOBODYS])
+
+    def row(name: str, number: str) -> Row:
+        several = [pictures[condition, name, number] for condition in conditions]
+        return Row(name, "", pixels_of(several[0] if len(several) == 1 else [images[0] for images in several]))
+
+    columns = [f"seed {picture.seed}" for picture in pictures[NOBODYS]]
+    if len(conditions) > 1:
+        nobody, columns = nobody[:1] * len(conditions), [condition.label for condition in conditions]
     shown = []
     for person in people:
-        rows = [Row(name, "", pixels_of(pictures[name, person.number])) for name in recipe.methods]
-        shown.append(Shown(f"{person.number}\n{recipe.prompt}", person.crops, [*rows, nobody]))
-    return people_sheet(shown, [f"seed {picture.seed}" for picture in pictures[NOBODY, ""]])
+        rows = [*(row(name, person.number) for name in recipe.methods), Row(NOBODY, "", nobody)]
+        shown.append(Shown(f"{person.number}\n{recipe.prompt}", person.crops, rows))
+    return people_sheet(shown, columns)
 
 
 def features(rows: Mapping[str, Rows]) -> Features:
@@ -275,18 +280,8 @@ def features(rows: Mapping[str, Rows]) -> Features:
     return Features(np.concatenate(list(rows.values())), tuple(number for number, part in rows.items() for _ in part))
 
 
-def pixels_of(pictures: Iterable[Picture]) -> list[Pixels]:
-    """(H, W, 3) each, from the disk."""
-    return [np.asarray(Image.open(picture.path, formats=["PNG"]).convert("RGB")) for picture in pictures]
-
-
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
     partial_path = path.with_name(f".{path.name}.partial")
     partial_path.write_text(text, encoding="utf-8", newline="\n")
     partial_path.replace(path)
-
-
-def _check(key: str, value: object, right: bool, needed: str) -> None:
-    if not right:
-        raise RecipeError(f"{key} is {value!r}", f"needed: {needed}", "Correct the recipe")

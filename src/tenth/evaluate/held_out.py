@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from tenth.pocket.faces import People
 from tenth.types import Photo, Pixels
 
 Rows = npt.NDArray[np.float64]
+Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +58,38 @@ def crop_of(photo: Photo) -> Pixels:
     return crop_face(photo.pixels, photo.face)
 
 
+def with_next(things: Iterable[Thing]) -> Iterator[tuple[Thing, Thing]]:
+    """Each thing with the one after it, the last with the first; one alone with itself. Three are in memory at a time."""
+    rest = iter(things)
+    for first in rest:
+        current = first
+        for following in rest:
+            yield current, following
+            current = following
+        yield current, first
+
+
 def check_apart(parted: Parted[Photo]) -> None:
     """Raises DataError if a held-out photo is a reference, by its bytes or by its looks: every result hangs on that."""
-    sides = [
-        [(photo.digest, near_duplicate_hash(crop_of(photo))) for photo in side] for side in (parted.references, parted.held_out)
-    ]
-    for digest, given in sides[0]:
-        for other, new in sides[1]:
-            if digest == other or hash_distance(given, new) <= NEAR_DUPLICATE_BITS:
-                raise DataError("a held-out photo is also a reference", "the two must not meet", "Split the photos again")
+    if _meet(parted.references, parted.held_out):
+        raise DataError("a held-out photo is also a reference", "the two must not meet", "Split the photos again")
+
+
+def check_strangers(strangers: Sequence[Photo], parted: Parted[Photo]) -> None:
+    """Raises DataError if a photo given as another person's is one of the person's own, on either side."""
+    if _meet(strangers, (*parted.references, *parted.held_out)):
+        raise DataError(
+            "a photo of two people of the split is the same", "a wrong photo must be a stranger's", "Mend the data set's names"
+        )
+
+
+def _meet(one: Sequence[Photo], other: Sequence[Photo]) -> bool:
+    sides = [[(photo.digest, near_duplicate_hash(crop_of(photo))) for photo in side] for side in (one, other)]
+    return any(
+        digest == another or hash_distance(given, new) <= NEAR_DUPLICATE_BITS
+        for digest, given in sides[0]
+        for another, new in sides[1]
+    )
 
 
 def _located(people: People, rows: Sequence[Row], enough: int) -> tuple[list[Photo], list[int]]:

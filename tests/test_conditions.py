@@ -1,0 +1,107 @@
+"""Recipes of experiments: which are possible, what they ask, and where their files lie."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tenth.conditions import Condition, ExperimentRecipe
+from tenth.diffusion import Sampling
+from tenth.errors import InputError, RecipeError
+from tenth.experiment import read_experiment
+from tenth.pictures import NOBODYS, folders, list_pictures, looks
+from tenth.pocket.faces import People
+from tenth.types import Identity, Photo
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+RECIPE = ExperimentRecipe(People(Path("people.jsonl"), Path("photos")), "validation", methods=("ip-adapter", "ip-adapter-avg"))
+
+
+@pytest.mark.parametrize("question", ["identity", "curve"])
+def test_recipes_in_the_repository_are_read(question: str) -> None:
+    validation, test = (read_experiment(RECIPES / f"{question}-{split}.toml") for split in ("validation", "test"))
+    assert (validation.split, test.split) == ("validation", "test")
+    assert replace(validation, split="test", least_people=test.least_people) == test
+    assert test.judge == Path("judge/judge.toml")
+    assert test.sampling == Sampling()
+    assert test.against == ("ip-adapter", "ip-adapter-consensus")
+
+
+def test_the_curve_has_these_conditions() -> None:
+    found = read_experiment(RECIPES / "curve-test.toml").conditions
+    assert [condition.folder for condition in found] == ["1", "3", "5", "7", "9", "9-wrong-1"]
+    assert [condition.label for condition in found][::5] == ["1 photo", "9 photos, 1 wrong"]
+
+
+def test_a_recipe_that_says_nothing_asks_for_all_references() -> None:
+    assert RECIPE.conditions == (Condition(9),)
+    assert replace(RECIPE, references=5).conditions == (Condition(5),)
+    assert RECIPE.baselines == ("ip-adapter",)
+    assert RECIPE.strangers == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"split": "train"}, "split is 'train'; needed: one of validation, test"),
+        ({"images": 0}, "images is 0"),
+        ({"methods": ()}, "methods is"),
+        ({"photos_as": "print"}, "crop or photo"),
+        ({"counts": (0, 3)}, "numbers from 1 to references, 9"),
+        ({"counts": (3, 10)}, "numbers from 1 to references, 9"),
+        ({"counts": (3, 1)}, "each above the last"),
+        ({"counts": (3, 3)}, "each above the last"),
+        ({"counts": (1, 3), "wrong": (0, 3)}, r"wrong is \[0, 3\]; needed: numbers from 0 to 2"),
+        ({"wrong": (-1,)}, "numbers from 0 to 8"),
+        ({"wrong": (1, 1)}, "each once"),
+        ({"against": ("ip-adapter-max",)}, "of the recipe's methods"),
+        ({"against": ("ip-adapter", "ip-adapter")}, "each once"),
+    ],
+)
+def test_an_impossible_recipe_says_so(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        replace(RECIPE, **wrong)
+
+
+def test_an_unknown_method_says_so() -> None:
+    with pytest.raises(InputError, match="'ip-adaptor' is not a method"):
+        replace(RECIPE, methods=("ip-adaptor",))
+
+
+def test_the_last_photos_are_replaced_by_the_strangers_first() -> None:
+    own, other = ([Photo(np.zeros((1, 1, 3), np.uint8), f"{who}{number}") for number in range(4)] for who in "ab")
+    assert [photo.digest for photo in Condition(3).given(own, other)] == ["a0", "a1", "a2"]
+    assert [photo.digest for photo in Condition(4, 2).given(own, other)] == ["a0", "a1", "b0", "b1"]
+    assert [photo.digest for photo in Condition(1).given(own, ())] == ["a0"]
+
+
+def test_a_method_that_is_a_path_has_a_folder_of_its_own() -> None:
+    names = folders(("ip-adapter", "runs/attention/final", "runs-attention-final", "Runs/Attention/final", "../x", "/"))
+    assert names["ip-adapter"] == "ip-adapter"
+    assert names["runs/attention/final"] == "runs-attention-final"
+    assert names["../x"] == "x"
+    assert len({name.lower() for name in names.values()}) == 6
+    assert all(name and "/" not in name for name in names.values())
+
+
+def test_no_two_pictures_share_a_path_and_nobodys_are_once() -> None:
+    recipe = replace(RECIPE, counts=(1, 9), wrong=(1, 2), images=2)
+    pictures = list_pictures(recipe, ["000", "001"], Path("out"))
+    paths = [picture.path for images in pictures.values() for picture in images]
+    assert len(paths) == len(set(paths)) == 2 + 4 * 2 * 2 * 2
+    assert [picture.path.as_posix() for picture in pictures[NOBODYS]] == ["out/images/none/0.png", "out/images/none/1.png"]
+    assert pictures[Condition(9, 2), "ip-adapter", "001"][1].path == Path("out/images/9-wrong-2/ip-adapter/001/1.png")
+
+
+def test_identities_look_alike_only_to_the_bit_and_by_one_adapter() -> None:
+    rows = torch.arange(4.0)[None]
+    one = Identity("first", "model@0", "encoder@0", "adapter@0", rows, photos=("a",))
+    assert looks(one) == looks(replace(one, method="mean", embeddings=rows.clone(), photos=("a", "b")))
+    others = [replace(one, adapter="adapter@1"), replace(one, word="sks"), replace(one, weights={"down": rows}), None]
+    others += [replace(one, embeddings=each) for each in (rows + 1e-6, rows.T, rows.double(), torch.cat([rows, rows]))]
+    assert all(looks(one) != looks(other) for other in others)
