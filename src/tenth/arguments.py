@@ -98,7 +98,9 @@ def _identity(adding: Any) -> None:
     text = "keep what a method learns of a person, as one small file without a photo in it"
     parser = _command(adding, "identity", text, commands.identity)
     parser.add_argument("directory", type=Path, metavar="DIR", help="photos of one person")
-    parser.add_argument("--method", metavar="M", help="one of `tenth methods` (default: the one marked there)")
+    parser.add_argument(
+        "--method", metavar="M", help="one of `tenth methods` (default: the one marked there), or a trained folder"
+    )
     _model(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", required=True, help="such as me.safetensors")
     _json(parser)
@@ -118,7 +120,9 @@ def _generate(adding: Any) -> None:
     parser.add_argument("--prompt", required=True, metavar="TEXT", help='such as "a portrait photo of a person"')
     parser.add_argument("--negative", default="", metavar="TEXT", help="what the pictures should not show")
     parser.add_argument(
-        "--method", metavar="M", help="one of `tenth methods` (default: the one marked there); for a folder only"
+        "--method",
+        metavar="M",
+        help="one of `tenth methods` (default: the one marked there), or a folder that `tenth train` wrote",
     )
     _model(parser)
     parser.add_argument("-n", type=_whole(1, MOST_IMAGES), default=4, metavar="N", help="how many pictures (default: 4)")

@@ -87,10 +87,15 @@ DEFAULT_MODEL = "pocket"
 def method(name: str) -> Method:
     """A method by name, or by the folder that `tenth train` wrote. Raises InputError that lists the known ones."""
     if (Path(name) / FILE).is_file():
-        return TrainedAdapter(Path(name).resolve().parent.name, Path(name))
+        return trained_method(name)
     if name not in METHODS:
         raise unknown_name("method", name, list(METHODS))
     return METHODS[name].thing
+
+
+def trained_method(folder: str) -> TrainedAdapter:
+    """The method in a folder that `tenth train` wrote, named after the folder around it."""
+    return TrainedAdapter(Path(folder).resolve().parent.name, Path(folder))
 
 
 def load_model(name: str = DEFAULT_MODEL, store: Store | None = None) -> LatentDiffusion:

@@ -44,15 +44,18 @@ def identity(args: Namespace) -> int:
     from tenth.identity import save_identity
     from tenth.output import claim_identity
 
-    name = args.method or DEFAULT_METHOD
-    learn = method(name)
+    learn = method(args.method or DEFAULT_METHOD)
     person, notes = _person(args.directory)
     model = load_model(args.model)
-    claim_identity(args.output, name, model, person)
-    _say(*notes)
     made = learn(person, model)
+    claim_identity(args.output, made)
     save_identity(made, args.output)
-    said = {"identity": str(args.output), "method": made.method, "photos": len(made.photos)}
+    weights = learn.weights(person, model)
+    shares = (
+        {} if weights is None else {photo.file: float(weight) for photo, weight in zip(person.photos, weights, strict=True)}
+    )
+    _say(*notes, *learn.notes(person, model), *(f"{file}: counts {share:.1%}" for file, share in shares.items()))
+    said = {"identity": str(args.output), "method": made.method, "photos": len(made.photos), "weights": shares}
     _print(said if args.json else args.output)
     return 0
 
@@ -60,9 +63,9 @@ def identity(args: Namespace) -> int:
 def generate(args: Namespace) -> int:
     """Photos or an identity file, and a prompt -> n PNGs and run.json. The PNGs' paths go to stdout."""
     from_file = args.source.suffix == EXTENSION and not args.source.is_dir()
-    if from_file and args.method:
-        args.usage_error("--method goes with a folder of photos; an identity file has its method already")
-    from tenth.catalog import DEFAULT_METHOD, load_model, method
+    if from_file and args.method and not Path(args.method).is_dir():
+        args.usage_error("an identity file has its method already; give --method only for the folder that it was trained in")
+    from tenth.catalog import DEFAULT_METHOD, load_model, method, trained_method
     from tenth.diffusion import Sampling
     from tenth.generate import Request
     from tenth.identity import load_identity
@@ -74,12 +77,15 @@ def generate(args: Namespace) -> int:
     notes: list[str] = []
     if from_file:
         made, model = load_identity(args.source), load_model(args.model)
+        if args.method:
+            trained_method(args.method).adapter(model)
         model.check(made)
     else:
         learn = method(args.method or DEFAULT_METHOD)
         person, notes = _person(args.source)
         model = load_model(args.model)
         made = learn(person, model)
+        notes += learn.notes(person, model)
     given = {key: getattr(args, key) for key in ("steps", "guidance", "scale") if getattr(args, key) is not None}
     sampling = Sampling(**given, negative=args.negative)
     requests = [Request(made, args.prompt, args.seed + number) for number in range(args.n)]

@@ -30,7 +30,7 @@ def demo(person: Person, model: LatentDiffusion, output: Path, sampling: Samplin
     It may be run again: what a demo wrote is replaced, and nothing else. Raises CheckpointError where a file of another
     origin stands in the way, before anything is drawn.
     """
-    methods = demo_methods()
+    methods = demo_methods(model)
     images = {(name, seed): output / name / f"{seed}.png" for name in methods for seed in SEEDS}
     claim(output, images.values())
     identities = [method(name)(person, model) for name in methods]
@@ -49,9 +49,10 @@ def demo(person: Person, model: LatentDiffusion, output: Path, sampling: Samplin
     return _save_sheet(person, samples, settings, output / SHEET)
 
 
-def demo_methods() -> list[str]:
-    """Methods of the catalog that learn nothing per person: seconds, not minutes, for each new face."""
-    return [name for name, entry in METHODS.items() if isinstance(entry.thing, IPAdapter)]
+def demo_methods(model: LatentDiffusion) -> list[str]:
+    """Methods that learn nothing per person, as far as the model brings them: seconds, not minutes, for each new face."""
+    things = {name: entry.thing for name, entry in METHODS.items()}
+    return [name for name, thing in things.items() if isinstance(thing, IPAdapter) or name in model.trained]
 
 
 def seconds_by_method(samples: Iterable[Sample]) -> dict[str, Any]:

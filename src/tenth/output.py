@@ -14,7 +14,7 @@ from tenth.errors import CheckpointError, TenthError
 from tenth.generate import Progress, Request, generate, save_sample
 from tenth.identity import load_identity
 from tenth.record import RECORD, read_record, write_record
-from tenth.types import Diffusion, Identity, Person
+from tenth.types import Identity
 
 
 def draw_into(
@@ -43,7 +43,7 @@ def settings_of(model: LatentDiffusion, requests: Sequence[Request], sampling: S
     return {
         "model": model.name,
         "encoder": model.encoder.name,
-        "adapter": model.adapter_name,
+        "adapters": _distinct(identity.adapter for identity in identities if identity is not None),
         "methods": _distinct("none" if identity is None else identity.method for identity in identities),
         "photos": _distinct(photo for identity in identities if identity is not None for photo in identity.photos),
         "identities": _distinct(_digest(identity) for identity in identities if identity is not None),
@@ -78,7 +78,7 @@ def image_names(count: int) -> list[str]:
     return [f"{number:04d}.png" for number in range(count)]
 
 
-def claim_identity(path: Path, method: str, model: Diffusion, person: Person) -> None:
+def claim_identity(path: Path, made: Identity) -> None:
     """Raises CheckpointError if `path` exists and is not the identity that would be written: of other photos, say."""
     if not path.exists():
         return
@@ -86,8 +86,8 @@ def claim_identity(path: Path, method: str, model: Diffusion, person: Person) ->
         earlier = load_identity(path)
     except TenthError:
         raise _other_file(path, "is not an identity") from None
-    photos = tuple(photo.digest for photo in person.photos)
-    if (earlier.method, earlier.model, earlier.photos) != (method, model.name, photos):
+    said = [(identity.method, identity.model, identity.adapter, identity.photos) for identity in (earlier, made)]
+    if said[0] != said[1]:
         raise _other_file(path, "is an identity of another method, model or other photos")
 
 

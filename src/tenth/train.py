@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tenth.adapt.album import Album, open_album
 from tenth.adapt.references import IdentityObjective, References, choose
+from tenth.adapt.toy import ToyPeople
 from tenth.adapt.trained import ADAPTER
 from tenth.aggregate.attention import AttentionSettings, Learned, PhotoAttention, SetAggregator, SetSettings
 from tenth.aggregate.saved import FILE, Trained, save_aggregator
@@ -54,8 +55,9 @@ class EmbeddingPhase:
 class AdapterRecipe:
     """What a recipe with stage = "adapter" says."""
 
-    data: People
     aggregator: str  # "attention" or "set"
+    data: People | None = None
+    toy: ToyPeople | None = None  # instead of data: drawn people, to try a recipe out
     schedule: Schedule | None = None  # of the diffusion objective; without it only `embedding` is learnt
     embedding: EmbeddingPhase | None = None
     model: str = "pocket"  # a name, or a folder in diffusers' layout
@@ -80,6 +82,10 @@ class AdapterRecipe:
         for key, (value, choices) in known.items():
             if not set(value if isinstance(value, tuple) else [value]) <= set(choices) or not value:
                 raise RecipeError(f"{key} is {value!r}", f"of {', '.join(choices)} is needed", "Correct the recipe")
+        if (self.data is None) == (self.toy is None):
+            raise RecipeError(
+                "[data] and [toy]" if self.data else "neither [data] nor [toy]", "one is needed", "Say whose photos"
+            )
         if self.schedule is None and self.embedding is None:
             raise RecipeError("neither [schedule] nor [embedding]", "at least one of them is needed", "Add [schedule]")
         if self.aggregator == "attention" and not self.references.least == self.references.most == self.attention.photos:
@@ -100,14 +106,14 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
     torch.manual_seed(recipe.seed)
     aggregator = new_aggregator(recipe, model.encoder.width)
     frozen = Frozen(model.pipeline, model.adapter_parts)
-    album = open_album(recipe.data, recipe.references.photos, model.encoder, frozen, store)
+    album = album_of(recipe, model, frozen, store)
     print(f"learning from {album.people:,} people and {len(album.files):,} photos", file=sys.stderr)
     learner = Learner(recipe, model, frozen, aggregator, album)
 
     if recipe.embedding is not None:
         learner.learn_embeddings(recipe.embedding, directory / "embedding")
     if recipe.schedule is not None:
-        learner.learn_images(recipe.schedule, directory, open_judge(recipe.data, recipe.validation, model, store))
+        learner.learn_images(recipe.schedule, directory, judge_of(recipe, model, store))
     learner.write(directory / "final")
 
 
@@ -182,6 +188,18 @@ class Learner:
         save_aggregator(Trained(self.aggregator, self.model.encoder.name, adapter), partial / FILE)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
+
+
+def album_of(recipe: AdapterRecipe, model: LatentDiffusion, frozen: Frozen, store: Store) -> Album:
+    """The train people of the data, or the toy people."""
+    if recipe.data is None:
+        return (recipe.toy or ToyPeople()).album(model.encoder.width, frozen)
+    return open_album(recipe.data, recipe.references.photos, model.encoder, frozen, store)
+
+
+def judge_of(recipe: AdapterRecipe, model: LatentDiffusion, store: Store) -> Judge | None:
+    """The validation people of the data; toy people have none."""
+    return None if recipe.data is None else open_judge(recipe.data, recipe.validation, model, store)
 
 
 def new_aggregator(recipe: AdapterRecipe, width: int) -> Learned:

@@ -32,7 +32,7 @@ class TrainedAdapter:
             method=self.name,
             model=model.name,
             encoder=model.encoder.name,
-            adapter=self.adapter(model, trained),
+            adapter=self.adapter(model),
             embeddings=trained.aggregator.pool(model.encoder(photos)),  # (M, D)
             photos=tuple(photo.digest for photo in photos),
         )
@@ -60,9 +60,9 @@ class TrainedAdapter:
             )
         return trained
 
-    def adapter(self, model: Diffusion, trained: Trained) -> str:
+    def adapter(self, model: Diffusion) -> str:
         """The name of the adapter that the aggregator was trained with, now known to the model."""
-        path = self.place(model) / ADAPTER
+        path, trained = self.place(model) / ADAPTER, self.load(model)
         name = model.add_adapter(path) if path.is_file() else model.adapter_name
         if name != trained.adapter:
             raise IdentityError(

@@ -49,8 +49,8 @@ class PhotoAttention(nn.Module):
         """How many photos are read at most: the first ones in file-name order."""
         return self.settings.photos
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """(B, photos, D) -> (B, photos, D), or (B, 1, D) for the read-out "mean"."""
+    def forward(self, embeddings: Tensor, present: Tensor | None = None) -> Tensor:  # noqa: ARG002 - all rows are photos
+        """(B, photos, D) -> (B, photos, D), or (B, 1, D) for the read-out "mean". present: as of `SetAggregator`, all true."""
         with torch.autocast(embeddings.device.type, enabled=False):
             rows = self.norm(embeddings)
             attended, _ = self.attention(rows, rows, rows, need_weights=False)
