@@ -30,7 +30,7 @@ STAGES = (
     ("evaluate",),
     ("generate", "prompt"),
     ("adapt", "pocket"),
-    ("training",),
+    ("training", "watch"),
     ("adapter", "checkpoint", "config", "diffusion", "draws", "frozen", "identity", "noise", "record"),
     ("aggregate",),
     ("encode",),

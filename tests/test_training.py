@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
+from tenth.checkpoint import claimed, load_checkpoint
 from tenth.draws import Draws
-from tenth.errors import CheckpointError, DataError
-from tenth.training import Schedule, fit, learning_rate, order
+from tenth.errors import CheckpointError, DataError, RecipeError
+from tenth.training import Schedule, fit, learning_rate, order, parts_of
+from tenth.watch import weight_statistics
 
-SCHEDULE = Schedule(images=160, batch=4, learning_rate=1e-2, warmup=16, half_life=20, save_every=40, bfloat16=False)
+SCHEDULE = Schedule(images=160, batch=4, learning_rate=1e-2, warmup=16, half_life=20, save_every=40, precision="fp32")
 DATA = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -68,19 +76,32 @@ def test_every_item_is_seen_equally_often(tmp_path: Path) -> None:
     assert {seen.count(item) for item in range(len(DATA))} == {16}
 
 
-def test_ctrl_c_saves_where_it_was(tmp_path: Path) -> None:
-    model, calls = toy(), 0
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_step_and_saves_it(tmp_path: Path, number: signal.Signals) -> None:
+    model, calls, before = toy(), 0, signal.getsignal(number)
 
     def loss(indices: Tensor, _: Draws) -> Tensor:
         nonlocal calls
         calls += 1
         if calls == 8:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         return model(DATA[indices]).square().mean()
 
     with pytest.raises(KeyboardInterrupt):
         fit({"model": model}, loss, len(DATA), SCHEDULE, tmp_path)
-    assert (tmp_path / "step-00000007").is_dir()
+    assert max(path.name for path in tmp_path.glob("step-*")) == "step-00000008"
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    def loss(*_: object) -> Tensor:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("still running")
+
+    with pytest.raises(KeyboardInterrupt):
+        fit({"model": toy()}, loss, len(DATA), SCHEDULE, tmp_path)
+    assert not list(tmp_path.glob("step-*"))
 
 
 def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
@@ -109,3 +130,86 @@ def test_learning_rate_rises_and_falls_to_zero() -> None:
     assert rates[0] < rates[3]
     assert max(rates) <= SCHEDULE.learning_rate
     assert rates[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_parts_of_a_batch_give_what_the_whole_gives(tmp_path: Path) -> None:
+    whole = train(tmp_path / "one")
+    parts = train(tmp_path / "two", replace(SCHEDULE, accumulate=2))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_is_the_same_after_a_kill(tmp_path: Path) -> None:
+    def run(directory: Path, kill_at: int | None = None) -> dict[str, Tensor]:
+        model, calls = nn.Sequential(toy(), nn.Dropout(0.5)), 0
+
+        def loss(indices: Tensor, _: Draws) -> Tensor:
+            nonlocal calls
+            calls += 1
+            if calls == kill_at:
+                raise KilledError
+            return (model(DATA[indices]) - DATA[indices]).square().mean()
+
+        return fit({"model": model}, loss, len(DATA), SCHEDULE, directory)
+
+    unbroken = run(tmp_path / "one")
+    with pytest.raises(KilledError):
+        run(tmp_path / "two", kill_at=15)
+    resumed = run(tmp_path / "two")
+    assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+
+
+def test_half_precision_scales_the_loss_and_keeps_the_scale(tmp_path: Path) -> None:
+    schedule = replace(SCHEDULE, precision="fp16")
+    unbroken = train(tmp_path / "one", schedule)
+    with pytest.raises(KilledError):
+        train(tmp_path / "two", schedule, kill_at=15)
+    resumed = train(tmp_path / "two", schedule)
+    assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+    saved = load_checkpoint(tmp_path / "two")
+    assert saved is not None
+    assert saved.tensors["scaler.scale"] > 1
+
+
+def test_what_is_watched_is_on_the_board_and_precedes_each_checkpoint(tmp_path: Path) -> None:
+    model, watched = toy(), []
+
+    def watch(seen: int, average: Mapping[str, Tensor]) -> dict[str, Any]:
+        assert not (tmp_path / f"step-{seen // SCHEDULE.batch:08d}").exists()
+        watched.append(seen)
+        assert set(average) == {"model.weight", "model.bias"}
+        return {"validation/similarity": 0.5, "validation/images": np.zeros((4, 6, 3), np.uint8)}
+
+    fit({"model": model}, lambda indices, _: model(DATA[indices]).square().mean(), len(DATA), SCHEDULE, tmp_path, watch)
+    assert watched == [40, 80, 120, 160]
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    curves = {"training/loss", "training/learning rate", "training/gradient norm", "training/images per second"}
+    assert set(board.Tags()["scalars"]) >= {*curves, "weights/model norm", "validation/similarity"}
+    assert [event.step for event in board.Scalars("training/loss")] == list(range(4, 161, 4))
+    assert board.Tags()["images"] == ["validation/images"]
+
+
+def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:
+    with claimed(tmp_path, True), pytest.raises(CheckpointError, match="another run is writing"):
+        train(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch": 0}, {"accumulate": 3}, {"precision": "half"}, {"images": 0}, {"learning_rate": 0.0}, {"warmup": -1}]
+)
+def test_an_impossible_schedule_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=next(iter(wrong))):
+        replace(SCHEDULE, **wrong)
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(RecipeError, match="a multiple of 3"):
+        parts_of(SCHEDULE, processes=3, process=0)
+
+
+def test_weight_statistics() -> None:
+    found = weight_statistics({"a.x": torch.tensor([3.0, 5.0]), "a.y": torch.tensor([[4.0]]), "b.x": torch.tensor([1.0])})
+    assert found["weights/a mean"] == pytest.approx(4.0)
+    assert found["weights/a norm"] == pytest.approx(50**0.5)
+    assert found["weights/a deviation"] == pytest.approx((2 / 3) ** 0.5)
+    assert found["weights/b deviation"] == 0

@@ -6,10 +6,12 @@ written last). No pickle is read or written.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from torch import Tensor
 from tenth.data.faces import file_digest
 from tenth.errors import CheckpointError
 
+TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
+PARTIAL, LOCK = ".partial-", ".lock"
 KEPT = 2  # newest checkpoints that stay: one may be damaged after it was written
 
 
@@ -33,20 +37,30 @@ class Checkpoint:
 
 
 def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor]) -> Path:
-    """Write `directory/step-XXXXXXXX` atomically and remove all but the KEPT newest. Returns its path."""
+    """Write `directory/step-XXXXXXXX` atomically and remove all but the KEPT newest. Returns its path.
+
+    Raises CheckpointError if the disk is full or refuses; what was there before stays.
+    """
     final = directory / f"step-{step:08d}"
-    partial = directory / f".partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = directory / f"{PARTIAL}{os.getpid()}"
     try:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial / "tensors.safetensors")
-        digest = file_digest(partial / "tensors.safetensors")
-        (partial / "manifest.json").write_text(json.dumps({"sha256": digest, "step": step}, sort_keys=True) + "\n")
-        for name in ("tensors.safetensors", "manifest.json", "."):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial / TENSORS)
+        digest = file_digest(partial / TENSORS)
+        (partial / MANIFEST).write_text(json.dumps({"sha256": digest, "step": step}, sort_keys=True) + "\n")
+        for name in (TENSORS, MANIFEST, "."):
             _flush(partial / name)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         _flush(directory)
+    except (OSError, safetensors.SafetensorError) as problem:
+        kept = [folder.name for folder in _checkpoints(directory)]
+        raise CheckpointError(
+            f"the checkpoint of step {step} cannot be written to {directory} ({problem})",
+            f"room for {sum(tensor.nbytes for tensor in tensors.values()) / 1e6:.0f} MB and the right to write are needed",
+            f"Nothing before is lost ({', '.join(kept) or 'there was no checkpoint yet'}): make room and go on with --resume",
+        ) from problem
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for old in _checkpoints(directory)[KEPT:]:
@@ -55,24 +69,51 @@ def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor]) -
 
 
 def load_checkpoint(directory: Path) -> Checkpoint | None:
-    """The newest checkpoint whose hash is right, or None where there is no checkpoint at all.
+    """The newest checkpoint that is whole, or None where there is no checkpoint at all.
 
     Raises CheckpointError if there are some and every one is damaged.
     """
     skipped: list[str] = []
     for folder in _checkpoints(directory):
         try:
-            manifest = json.loads((folder / "manifest.json").read_text())
-            if file_digest(folder / "tensors.safetensors") != manifest["sha256"]:
+            manifest = json.loads((folder / MANIFEST).read_text())
+            if file_digest(folder / TENSORS) != manifest["sha256"]:
                 raise ValueError("its sha256 is not the manifest's")
-            return Checkpoint(int(manifest["step"]), load_file(folder / "tensors.safetensors"), tuple(skipped))
-        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as problem:
+            if folder.name != f"step-{manifest['step']:08d}":
+                raise ValueError(f"its manifest is of step {manifest['step']}")
+            return Checkpoint(int(manifest["step"]), load_file(folder / TENSORS), tuple(skipped))
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as problem:
             skipped.append(f"{folder.name} skipped: {problem}")
     if skipped:
         raise CheckpointError(
             "; ".join(skipped), "one whole checkpoint is needed to resume", "Start again in an empty directory"
         )
     return None
+
+
+@contextmanager
+def claimed(directory: Path, mine: bool) -> Iterator[None]:
+    """The directory for one run alone, while the block runs; what killed runs left half written is removed.
+
+    mine: false in the other processes of the same run. The kernel lets go of the claim when a process dies, however.
+    Raises CheckpointError if another run is writing there.
+    """
+    if not mine:
+        yield
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"another run is writing to {directory}",
+                "a directory holds one run",
+                "Wait for it, or choose another directory",
+            ) from None
+        for partial in directory.glob(f"{PARTIAL}*"):
+            shutil.rmtree(partial, ignore_errors=True)
+        yield
 
 
 def _checkpoints(directory: Path) -> list[Path]:

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from tenth.checkpoint import load_checkpoint, save_checkpoint
+from tenth.checkpoint import claimed, load_checkpoint, save_checkpoint
 from tenth.draws import Draws, seed_of
-from tenth.errors import CheckpointError, DataError
+from tenth.errors import CheckpointError, DataError, RecipeError
+from tenth.watch import Board, Seen, stopping
 
-Loss = Callable[[Tensor, Draws], Tensor]  # (item indices (B,), this step's random numbers) -> a scalar
-Watch = Callable[[int, Mapping[str, Tensor]], None]  # (images seen, averaged weights by name), at every checkpoint
+Loss = Callable[[Tensor, Draws], Tensor]  # (item indices (B,), this part's random numbers) -> the mean over the part, a scalar
+Watch = Callable[[int, Mapping[str, Tensor]], Seen | None]  # (images seen, averaged weights by name), before each checkpoint
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Schedule:
     """How long, how fast and how often. Time is counted in images, so that the batch size can change."""
 
     images: int  # seen in all
-    batch: int = 64  # images a step
+    batch: int = 64  # images a step, over all processes and parts
+    accumulate: int = 1  # parts in which a process works through its share of a batch: memory for time
     learning_rate: float = 1e-4  # peak, after the warm-up; a cosine then takes it to zero
     warmup: int = 10_000  # images over which the rate rises from zero
     weight_decay: float = 1e-2
@@ -33,7 +37,19 @@ class Schedule:
     half_life: int = 20_000  # images after which a weight's share in the average has halved; shorter at the start
     save_every: int = 20_000  # images between checkpoints
     seed: int = 0
-    bfloat16: bool = True  # autocast; the weights and their averages stay float32
+    precision: str = "bf16"  # of autocast: bf16, fp16 (with a scaled loss) or fp32; weights and their averages stay float32
+
+    def __post_init__(self) -> None:
+        for name in ("images", "batch", "accumulate", "half_life", "save_every", "learning_rate", "clip"):
+            _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
+        _check("accumulate", self.accumulate, self.batch % self.accumulate == 0, f"a divisor of the batch of {self.batch}")
+        _check("warmup", self.warmup, self.warmup >= 0, "0 or more")
+        _check("precision", self.precision, self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
+
+    @property
+    def steps(self) -> int:
+        """Steps in all; the last one may see more images than are asked for."""
+        return math.ceil(self.images / self.batch)
 
 
 def fit(
@@ -41,62 +57,149 @@ def fit(
 ) -> dict[str, Tensor]:
     """Train `modules` and return the moving average of their weights, by "module.parameter".
 
-    loss: a function of item indices (B,) in [0, items) and of random numbers that depend on (seed, step) alone, so that a run
-    that was killed and resumed sees the same numbers. directory: where checkpoints are; if there is one, it goes on from it.
-    Source of the averaging's warm-up: Karras et al. 2022, arXiv:2206.00364, appendix F. KeyboardInterrupt saves first.
-    Raises DataError at a loss that is not finite, CheckpointError at checkpoints of other modules or all damaged.
+    loss: a function of item indices in [0, items) and of random numbers that depend on (seed, step) alone, so that a run that
+    was killed and resumed sees the same. Under torchrun the batch is split over the processes, and each weights the same.
+    directory: where checkpoints are; if there is one, it goes on from it. Ctrl-C and SIGTERM save after the step and raise
+    KeyboardInterrupt. Source of the averaging's warm-up: Karras et al. 2022, arXiv:2206.00364, appendix F.
+    Raises DataError at a loss that is not finite, CheckpointError at checkpoints of other modules, all damaged or in use.
     """
-    names, parameters = zip(*_named_parameters(modules), strict=True)
-    average = [parameter.detach().clone() for parameter in parameters]
-    optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.99))
-    step = _restore(directory, names, parameters, average, optimizer)
-    steps = math.ceil(schedule.images / schedule.batch)
-    save_steps = max(1, schedule.save_every // schedule.batch)
-    bar = tqdm(total=steps * schedule.batch, initial=step * schedule.batch, unit="img", file=sys.stderr, mininterval=1)
-    device = parameters[0].device.type
-    first, smooth = step, 0.0
-    try:
-        while step < steps:
-            # What this step sees: a pure function of (seed, step).
+    state = PartialState()
+    learning = Learning(modules, schedule, state)
+    with claimed(directory, state.is_main_process), stopping() as stop, Board(directory, state.is_main_process) as board:
+        # Go on from the newest whole checkpoint, all processes from the same one.
+        state.wait_for_everyone()
+        step = learning.restore(directory)
+        save_steps = max(1, schedule.save_every // schedule.batch)
+        board.begin(step * schedule.batch, schedule.steps * schedule.batch)
+
+        while step < schedule.steps:
+            # What this step sees is a pure function of (seed, step); so is what dropout layers draw.
             indices = order(items, schedule.seed, step * schedule.batch, schedule.batch)
-            draws = Draws(schedule.seed, step, schedule.batch)
+            torch.manual_seed(seed_of("dropout", schedule.seed, step * state.num_processes + state.process_index))
 
-            # Forward, backward, one step of AdamW under the schedule.
-            with torch.autocast(device, torch.bfloat16, enabled=schedule.bfloat16):
-                value = loss(indices, draws)
-            if not math.isfinite(value.item()):
-                raise DataError(
-                    f"the loss is {value.item()} at step {step}",
-                    "a finite loss is needed",
-                    "Look for NaN in the data, or lower learning_rate",
-                )
-            value.backward()
-            nn.utils.clip_grad_norm_(parameters, schedule.clip)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(schedule, step * schedule.batch)
-            optimizer.step()
-            optimizer.zero_grad()
+            # Forward and backward, part by part: gradients add up to the mean over this process's share.
+            value = torch.zeros(2, device=state.device)  # the loss, and whether somebody wants to stop
+            for part in learning.parts:
+                draws = Draws(schedule.seed, step, schedule.batch, part)
+                with torch.autocast(state.device.type, learning.precision, enabled=schedule.precision != "fp32"):
+                    error = loss(indices[part], draws) / schedule.accumulate
+                learning.scaler.scale(error).backward()
+                value[0] += error.detach()
+
+            # All processes see one loss and one gradient, and stop at one step.
+            value[1] = float(stop.wanted)
+            learning.reduce(value)
+            _check_finite(float(value[0]), step)
+            rate = learning_rate(schedule, step * schedule.batch)
+            norm = learning.update(rate)
             step += 1
-
-            # The average forgets by images, faster at the start, so that it is never dominated by the initial weights.
             seen = step * schedule.batch
-            decay = 0.5 ** (schedule.batch / min(schedule.half_life, max(1.0, 0.05 * seen)))
-            with torch.no_grad():
-                torch._foreach_lerp_(average, parameters, 1 - decay)
-            smooth += (value.item() - smooth) / min(step - first, 200)
-            bar.set_postfix(loss=f"{smooth:.4f}", refresh=False)
-            bar.update(schedule.batch)
+            learning.average_in(seen)
+            board.step(seen, {"loss": float(value[0]), "learning rate": rate, "gradient norm": norm})
 
-            if step % save_steps == 0 or step == steps:
-                _save(directory, step, names, parameters, average, optimizer)
-                if watch is not None:
-                    watch(seen, dict(zip(names, average, strict=True)))
-    except KeyboardInterrupt:
-        _save(directory, step, names, parameters, average, optimizer)
-        raise
-    finally:
-        bar.close()
-    return dict(zip(names, average, strict=True))
+            # Watched before it is saved: whatever is saved has been watched, also if a kill comes between the two.
+            wanted, last = bool(value[1] > 0), step == schedule.steps
+            if last or wanted or step % save_steps == 0:
+                if state.is_main_process and (last or not wanted):
+                    board.checkpoint(seen, learning.averages, watch(seen, learning.averages) if watch else None)
+                learning.save(directory, step)
+            if wanted and not last:
+                raise KeyboardInterrupt
+    return learning.averages
+
+
+class Learning:
+    """The weights that learn, their moving average, optimizer and gradient scaler, on one process's device."""
+
+    def __init__(self, modules: Mapping[str, nn.Module], schedule: Schedule, state: PartialState) -> None:
+        for module in modules.values():
+            module.to(state.device)
+        self.schedule, self.state, self.precision = schedule, state, PRECISIONS[schedule.precision]
+        self.names, self.parameters = zip(*_named_parameters(modules), strict=True)
+        self.parts = parts_of(schedule, state.num_processes, state.process_index)
+        if state.num_processes > 1:
+            for parameter in self.parameters:
+                torch.distributed.broadcast(parameter.data, 0)
+        self.mean = [parameter.detach().clone() for parameter in self.parameters]
+        decay, betas = schedule.weight_decay, (0.9, 0.99)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=schedule.learning_rate, weight_decay=decay, betas=betas)
+        self.scaler = torch.amp.GradScaler(state.device.type, enabled=schedule.precision == "fp16")
+
+    @property
+    def averages(self) -> dict[str, Tensor]:
+        """The averaged weights, by "module.parameter"."""
+        return dict(zip(self.names, self.mean, strict=True))
+
+    def reduce(self, value: Tensor) -> None:
+        """The mean over processes of `value` and of all gradients, in place."""
+        if self.state.num_processes > 1:
+            gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+            flat = torch.cat([value, *(gradient.flatten() for gradient in gradients)])
+            torch.distributed.all_reduce(flat)
+            flat /= self.state.num_processes
+            value.copy_(flat[: len(value)])
+            places = flat[len(value) :].split([gradient.numel() for gradient in gradients])
+            for gradient, mean in zip(gradients, places, strict=True):
+                gradient.copy_(mean.view_as(gradient))
+
+    def update(self, rate: float) -> float:
+        """One step of AdamW at this rate with clipped gradients. Gives their norm before."""
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        return float(norm)
+
+    @torch.no_grad()
+    def average_in(self, seen: int) -> None:
+        """The average forgets by images, faster at the start, so that it is never dominated by the initial weights."""
+        decay = 0.5 ** (self.schedule.batch / min(self.schedule.half_life, max(1.0, 0.05 * seen)))
+        torch._foreach_lerp_(self.mean, list(self.parameters), 1 - decay)
+
+    def save(self, directory: Path, step: int) -> None:
+        """Write a checkpoint, on the main process."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter, mean in zip(self.names, self.parameters, self.mean, strict=True):
+            tensors |= {f"weight.{name}": parameter, f"average.{name}": mean}
+            tensors |= {f"{key}.{name}": value for key, value in self.optimizer.state[parameter].items()}
+        tensors |= {f"scaler.{key}": torch.tensor(value) for key, value in self.scaler.state_dict().items()}
+        if self.state.is_main_process:
+            save_checkpoint(directory, step, tensors)
+
+    def restore(self, directory: Path) -> int:
+        """Go on from the newest whole checkpoint. Gives its step, 0 where there is none."""
+        checkpoint = load_checkpoint(directory)
+        if checkpoint is None:
+            return 0
+        for line in checkpoint.skipped if self.state.is_main_process else ():
+            print(line, file=sys.stderr)
+        saved = {name.removeprefix("weight.") for name in checkpoint.tensors if name.startswith("weight.")}
+        if saved != set(self.names):
+            found = f"{directory} holds a checkpoint of other weights"
+            raise CheckpointError(found, "one of this recipe is needed to go on", "Choose another directory")
+        with torch.no_grad():
+            for name, parameter, mean in zip(self.names, self.parameters, self.mean, strict=True):
+                parameter.copy_(checkpoint.tensors[f"weight.{name}"])
+                mean.copy_(checkpoint.tensors[f"average.{name}"])
+                keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in checkpoint.tensors]
+                self.optimizer.state[parameter] = {
+                    key: _placed(checkpoint.tensors[f"{key}.{name}"], key, parameter) for key in keys
+                }
+        scaled = {key: checkpoint.tensors.get(f"scaler.{key}") for key in self.scaler.state_dict()}
+        self.scaler.load_state_dict({key: value.item() for key, value in scaled.items() if value is not None})
+        return checkpoint.step
+
+
+def parts_of(schedule: Schedule, processes: int, process: int) -> list[slice]:
+    """The parts of a step's batch that one process works through. Raises RecipeError if they cannot all be of one size."""
+    count = processes * schedule.accumulate
+    _check("batch", schedule.batch, schedule.batch % count == 0, f"a multiple of {count}: {processes} processes x accumulate")
+    size = schedule.batch // count
+    mine = range(process * schedule.accumulate, (process + 1) * schedule.accumulate)
+    return [slice(part * size, (part + 1) * size) for part in mine]
 
 
 def learning_rate(schedule: Schedule, seen: int) -> float:
@@ -123,46 +226,18 @@ def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, n
                 yield f"{name}.{inner}", parameter
 
 
-def _save(
-    directory: Path,
-    step: int,
-    names: tuple[str, ...],
-    parameters: tuple[nn.Parameter, ...],
-    average: list[Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    tensors: dict[str, Tensor] = {}
-    for name, parameter, mean in zip(names, parameters, average, strict=True):
-        tensors |= {f"weight.{name}": parameter, f"average.{name}": mean}
-        tensors |= {f"{key}.{name}": value for key, value in optimizer.state[parameter].items()}
-    save_checkpoint(directory, step, tensors)
+def _placed(value: Tensor, key: str, parameter: nn.Parameter) -> Tensor:
+    """AdamW keeps its step on the CPU and its moments beside the parameter."""
+    return value if key == "step" else value.to(parameter.device)
 
 
-def _restore(
-    directory: Path,
-    names: tuple[str, ...],
-    parameters: tuple[nn.Parameter, ...],
-    average: list[Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> int:
-    checkpoint = load_checkpoint(directory)
-    if checkpoint is None:
-        return 0
-    for line in checkpoint.skipped:
-        print(line, file=sys.stderr)
-    saved = {name.removeprefix("weight.") for name in checkpoint.tensors if name.startswith("weight.")}
-    if saved != set(names):
-        raise CheckpointError(
-            f"{directory} holds a checkpoint of other weights",
-            "one of this recipe is needed to go on",
-            "Choose another directory",
+def _check_finite(value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise DataError(
+            f"the loss is {value} at step {step}", "a finite loss is needed", "Look for NaN in the data, or lower learning_rate"
         )
-    with torch.no_grad():
-        for name, parameter, mean in zip(names, parameters, average, strict=True):
-            parameter.copy_(checkpoint.tensors[f"weight.{name}"])
-            mean.copy_(checkpoint.tensors[f"average.{name}"])
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            state = {key: checkpoint.tensors[f"{key}.{name}"] for key in keys if f"{key}.{name}" in checkpoint.tensors}
-            if state:
-                optimizer.state[parameter] = state
-    return checkpoint.step
+
+
+def _check(key: str, value: object, right: bool, needed: str) -> None:
+    if not right:
+        raise RecipeError(f"{key} is {value!r}", f"needed: {needed}", "Correct the recipe")

@@ -1,0 +1,83 @@
+"""A training run that is killed: `killed_run.py DIR KILLS SEED`. Prints what happened as one line of JSON.
+
+Children are forked after the imports and before any computation, each trains until it is killed; the last one ends by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tenth.checkpoint import load_checkpoint
+from tenth.draws import Draws
+from tenth.training import Schedule, fit
+
+ITEMS, WIDTH = 37, 400
+SCHEDULE = Schedule(images=1600, batch=8, warmup=80, half_life=80, save_every=80, learning_rate=1e-3, precision="fp32")
+
+
+def train(directory: Path) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    data = torch.randn(ITEMS, WIDTH)
+    model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Dropout(0.1), nn.Linear(WIDTH, WIDTH))
+    directory.mkdir(exist_ok=True)
+    checkpoint = load_checkpoint(directory)
+    step = checkpoint.step if checkpoint else 0
+    with (directory / "seen.log").open("a") as log:
+
+        def loss(indices: Tensor, draws: Draws) -> Tensor:
+            nonlocal step
+            os.write(log.fileno(), f"{json.dumps([step, indices.tolist()])}\n".encode())  # one write: whole or not at all
+            step += 1
+            rows = data[indices]
+            return (model(rows + draws.normal(WIDTH)) - rows).square().mean()
+
+        fit({"model": model}, loss, ITEMS, SCHEDULE, directory)
+
+
+def child(directory: Path) -> int:
+    process = os.fork()
+    if process == 0:
+        sys.stderr = (directory.parent / f"{directory.name}.err").open("a")
+        code = 1
+        try:
+            train(directory)
+            code = 0
+        finally:
+            os._exit(code)
+    return process
+
+
+def main() -> None:
+    directory, kills, chance = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
+    killed = saving = 0
+    while killed < kills:
+        process = child(directory)
+        time.sleep(chance.uniform(0.02, 0.35))
+        if chance.random() < 0.5:  # a moment within the next save
+            while not any(directory.glob(".partial-*")) and not os.waitid(
+                os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG
+            ):
+                time.sleep(0.0005)
+            time.sleep(chance.uniform(0, 0.005))
+        saving += any(directory.glob(".partial-*"))
+        os.kill(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+        killed += os.WIFSIGNALED(status)
+        if os.WIFEXITED(status):
+            break
+    _, status = os.waitpid(child(directory), 0)
+    print(json.dumps({"killed": killed, "saving": saving, "ended": status}))
+
+
+if __name__ == "__main__":
+    main()
