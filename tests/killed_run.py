@@ -57,6 +57,11 @@ def child(directory: Path) -> int:
     return process
 
 
+def saves(directory: Path, process: int) -> bool:
+    """Whether the process is writing a checkpoint at this moment."""
+    return (directory / f".partial-{process}").exists()
+
+
 def main() -> None:
     directory, kills, chance = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
     killed = saving = 0
@@ -64,12 +69,10 @@ def main() -> None:
         process = child(directory)
         time.sleep(chance.uniform(0.02, 0.35))
         if chance.random() < 0.5:  # a moment within the next save
-            while not any(directory.glob(".partial-*")) and not os.waitid(
-                os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG
-            ):
+            while not saves(directory, process) and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG):
                 time.sleep(0.0005)
             time.sleep(chance.uniform(0, 0.005))
-        saving += any(directory.glob(".partial-*"))
+        saving += saves(directory, process)
         os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
         killed += os.WIFSIGNALED(status)

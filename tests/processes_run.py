@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from tenth.draws import Draws
-from tenth.training import Schedule, fit
+from tenth.training import Schedule, fit, processes
 
 SCHEDULE = Schedule(
     images=320, batch=8, accumulate=2, warmup=16, half_life=40, save_every=80, learning_rate=1e-2, precision="fp32"
@@ -22,7 +21,7 @@ SCHEDULE = Schedule(
 def main() -> None:
     directory = Path(sys.argv[1])
     torch.set_num_threads(1)
-    torch.manual_seed(PartialState(cpu=True).process_index)  # weights that differ must not matter
+    torch.manual_seed(processes().process_index)  # weights that differ must not matter
     data = torch.randn(11, 5, generator=torch.Generator().manual_seed(0))
     model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 5))
 
@@ -32,7 +31,7 @@ def main() -> None:
         return (model(noisy) - rows).square().mean()
 
     fit({"model": model}, loss, len(data), SCHEDULE, directory)
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         board = EventAccumulator(str(directory / "tensorboard")).Reload()
         values = {name: [event.value for event in board.Scalars(f"training/{name}")] for name in ("loss", "gradient norm")}
         (directory / "losses.json").write_text(json.dumps(values))

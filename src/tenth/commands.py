@@ -120,18 +120,23 @@ def train(args: Namespace) -> int:
     """A recipe -> weights in DIR/final, whose path goes to stdout."""
     from tenth.catalog import stage
     from tenth.config import from_table, read_toml
+    from tenth.training import processes
 
     table = read_toml(args.recipe)
     chosen = stage(table, str(args.recipe))
     recipe = from_table(chosen.recipe, table, str(args.recipe))
-    _claim_training(args.output, table, resume=args.resume)
-    (args.output / RECIPE).write_bytes(args.recipe.read_bytes())
+    main = processes().is_main_process  # under torchrun one process claims the folder and speaks for all
+    if main:
+        _claim_training(args.output, table, resume=args.resume)
+        (args.output / RECIPE).write_bytes(args.recipe.read_bytes())
+    processes().wait_for_everyone()
     try:
         chosen.train(recipe, args.output)
     except KeyboardInterrupt:
         command = shlex.join(["tenth", "train", str(args.recipe), "-o", str(args.output), "--resume"])
         raise KeyboardInterrupt(f"Go on with `{command}`") from None
-    _print(args.output / "final")
+    if main:
+        _print(args.output / "final")
     return 0
 
 

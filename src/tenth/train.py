@@ -27,7 +27,7 @@ from tenth.encode.store import Store, default_store
 from tenth.errors import RecipeError
 from tenth.frozen import Frozen
 from tenth.pocket.faces import People
-from tenth.training import Schedule, fit
+from tenth.training import Schedule, fit, processes
 from tenth.types import Pixels
 from tenth.validation import Judge, Validation, averaged, load_averaged, open_judge, record, strip
 
@@ -81,7 +81,7 @@ class AdapterRecipe:
         known = {"aggregator": (self.aggregator, ("attention", "set")), "learn": (self.learn, LEARNERS)}
         for key, (value, choices) in known.items():
             if not set(value if isinstance(value, tuple) else [value]) <= set(choices) or not value:
-                raise RecipeError(f"{key} is {value!r}", f"of {', '.join(choices)} is needed", "Correct the recipe")
+                raise RecipeError(f"{key} is {value!r}", f"one of {', '.join(choices)} is needed", "Correct the recipe")
         if (self.data is None) == (self.toy is None):
             raise RecipeError(
                 "[data] and [toy]" if self.data else "neither [data] nor [toy]", "one is needed", "Say whose photos"
@@ -102,19 +102,24 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
     best: the same of the checkpoint whose images are most like the validation people. validation.jsonl, samples.png: how it
     went. Raises DataError, before the first step, if nobody has enough photos or a value is not finite.
     """
-    store = Store(default_store())
+    store, state = Store(default_store()), processes()
     torch.manual_seed(recipe.seed)
     aggregator = new_aggregator(recipe, model.encoder.width)
+    model.pipeline.to(state.device)
     frozen = Frozen(model.pipeline, model.adapter_parts)
-    album = album_of(recipe, model, frozen, store)
-    print(f"learning from {album.people:,} people and {len(album.files):,} photos", file=sys.stderr)
+    with state.main_process_first():  # the others then find everything in the store
+        album = album_of(recipe, model, frozen, store)
+        judge = judge_of(recipe, model, store) if state.is_main_process else None
+    if state.is_main_process:
+        print(f"learning from {album.people:,} people and {len(album.files):,} photos", file=sys.stderr)
     learner = Learner(recipe, model, frozen, aggregator, album)
 
     if recipe.embedding is not None:
         learner.learn_embeddings(recipe.embedding, directory / "embedding")
     if recipe.schedule is not None:
-        learner.learn_images(recipe.schedule, directory, judge_of(recipe, model, store))
-    learner.write(directory / "final")
+        learner.learn_images(recipe.schedule, directory, judge)
+    if state.is_main_process:
+        learner.write(directory / "final")
 
 
 @dataclass(frozen=True, eq=False)

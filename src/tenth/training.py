@@ -63,7 +63,7 @@ def fit(
     KeyboardInterrupt. Source of the averaging's warm-up: Karras et al. 2022, arXiv:2206.00364, appendix F.
     Raises DataError at a loss that is not finite, CheckpointError at checkpoints of other modules, all damaged or in use.
     """
-    state = PartialState()
+    state = processes()
     learning = Learning(modules, schedule, state)
     with claimed(directory, state.is_main_process), stopping() as stop, Board(directory, state.is_main_process) as board:
         # Go on from the newest whole checkpoint, all processes from the same one.
@@ -106,6 +106,12 @@ def fit(
             if wanted and not last:
                 raise KeyboardInterrupt
     return learning.averages
+
+
+def processes() -> PartialState:
+    """This process's device, its number and how many there are: one, unless torchrun started several."""
+    # Without `cpu` accelerate does not join processes that have no accelerator.
+    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 class Learning:
