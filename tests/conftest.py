@@ -51,7 +51,32 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     autoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
     save_file(autoencoder.state_dict(), folder / "autoencoder.safetensors")
     write_model(folder / "model", weights, folder / "autoencoder.safetensors", FaceEncoder(torch.zeros(128), 0.1))
+    add_trained(folder / "model", parts.unet)
     return folder / "model"
+
+
+def add_trained(model: Path, unet: Any) -> None:
+    """Trained methods whose weights are far from where training begins: one with an adapter of its own, one without."""
+    from safetensors.torch import save_file
+
+    from tenth.adapt.ip_adapter import untrained_adapter
+    from tenth.adapter import adapter_weights
+    from tenth.aggregate.attention import PhotoAttention, SetAggregator
+    from tenth.aggregate.saved import Trained, save_aggregator
+    from tenth.diffusion import adapter_name, install_adapter
+    from tenth.pocket.pack import ADAPTER
+
+    own = model / "ip-adapter-attention" / "ip-adapter.safetensors"
+    own.parent.mkdir()
+    install_adapter(unet, untrained_adapter(unet, FaceEncoder.width))
+    save_file(adapter_weights(unet), own)
+    adapters = {"ip-adapter-attention": own, "ip-adapter-set": model / ADAPTER}
+    for aggregator, (name, adapter) in zip((PhotoAttention(128), SetAggregator(128)), adapters.items(), strict=True):
+        with torch.no_grad():
+            for parameter in aggregator.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        trained = Trained(aggregator, FaceEncoder(torch.zeros(128), 0.1).name, adapter_name(adapter))
+        save_aggregator(trained, model / name / "aggregator.safetensors")
 
 
 @pytest.fixture(scope="session")

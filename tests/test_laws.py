@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tenth.catalog import METHODS
 from tenth.diffusion import Sampling
+from tenth.encode.face import encoder_name
 from tenth.errors import IdentityError
 from tenth.generate import Request, generate
 from tenth.types import Identity, Person, Photo
@@ -24,7 +25,7 @@ PROMPT = "a photo of a person"
 class FakeEncoder:
     """Photos whose embedding stands in their digest: laws need no face."""
 
-    name, width = "fake@0", 128
+    name, width = encoder_name(), 128  # as trained aggregators expect it
 
     def __call__(self, photos: tuple[Photo, ...]) -> Tensor:
         rows = [torch.randn(128, generator=torch.Generator().manual_seed(int(photo.digest, 16))) for photo in photos]

@@ -24,7 +24,7 @@ from tenth.pocket.train_autoencoder import psnr
 from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, Examples, denoising_loss
 from tenth.training import Schedule
 
-WEIGHTS_BYTES = 30_000_000
+WEIGHTS_BYTES = 31_300_000
 
 
 def draws(batch: int, step: int = 0) -> Draws:

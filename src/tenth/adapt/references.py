@@ -81,7 +81,8 @@ def _with_strangers(album: Album, people: Tensor, photos: Tensor, present: Tenso
 class IdentityObjective:
     """Cosine to the identity's centre with InfoNCE, on embeddings alone, before any image is predicted."""
 
-    temperature: float = 0.1  # of the softmax over everybody's centres
+    contrast: float = 1.0  # weight of InfoNCE beside the cosine
+    temperature: float = 0.1  # of its softmax over everybody's centres
     references: References = field(default_factory=lambda: References(least=1, wrong=0.3, poor=0.2))
 
     def __call__(self, aggregator: torch.nn.Module, album: Album, people: Tensor, draws: Draws) -> Tensor:
@@ -100,4 +101,4 @@ class IdentityObjective:
             cosines = pooled @ normalize(sums, dim=-1).T  # (B, P)
             right = (pooled * own).sum(1)
             cosines = cosines.scatter(1, people[:, None], right[:, None])
-            return cross_entropy(cosines / self.temperature, people) + (1 - right).mean()
+            return self.contrast * cross_entropy(cosines / self.temperature, people) + (1 - right).mean()

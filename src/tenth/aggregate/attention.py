@@ -84,6 +84,7 @@ class SetSettings:
     hidden: int = 64  # width of the photos' features
     heads: int = 4
     layers: int = 2
+    content: bool = True  # whether scores read the embeddings themselves, or only how the photos agree and their norms
     residual: bool = True  # whether the result may leave the photos' span; otherwise only their weights are learnt
 
 
@@ -142,7 +143,7 @@ class SetAggregator(nn.Module):
         cosines = agreement_cosines(embeddings, present)  # (B, K)
         norms = embeddings.norm(dim=-1) / self.width**0.5
         features = self.photos(
-            self.enter(torch.cat([embeddings, cosines[..., None], norms[..., None]], -1)), src_key_padding_mask=~present
+            self.enter(torch.cat([self.settings.content * embeddings, cosines[..., None], norms[..., None]], -1)), src_key_padding_mask=~present
         )
         scores = TEMPERATURE * cosines + self.score(features)[..., 0]
         weights: Tensor = torch.softmax(scores.masked_fill(~present, -torch.inf), -1)
