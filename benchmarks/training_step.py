@@ -1,0 +1,113 @@
+"""One leave-one-out training step with nine references at the sizes of Stable Diffusion 1.5 and ViT-H/14, random weights.
+
+ours: latents, embeddings and text from the store. recomputed: the autoencoder, the image encoder on all nine references and
+the text encoder run in the step, as the published training scripts run them. bare: forward and backward of UNet and adapter.
+Prints one JSON object as its last line. ratio: seconds of `recomputed` over ours; over_bare: ours over `bare`.
+`--tiny` is for a test of this file.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from types import SimpleNamespace
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from tenth.adapt.ip_adapter import untrained_adapter
+from tenth.aggregate.attention import AttentionSettings, PhotoAttention
+from tenth.draws import Draws
+from tenth.frozen import Frozen, Texts
+
+TINY = "--tiny" in sys.argv
+REFERENCES, ROUNDS = 9, 1 if TINY else 3
+WIDTH, SIDE, TOKENS = (32, 128, 77) if TINY else (1024, 512, 77)
+CROSS = 32 if TINY else 768
+UNET = {"sample_size": SIDE // 8, "cross_attention_dim": CROSS}
+VAE = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+VISION = {"projection_dim": WIDTH, "patch_size": 14, "image_size": 224}
+if TINY:
+    UNET |= {"block_out_channels": (64, 64, 64, 64)}
+    VAE |= {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1}
+    VISION |= {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+else:
+    VAE |= {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
+    VISION |= {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 16}
+    TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+
+
+def filled(build) -> nn.Module:
+    """A module with small random weights, made without the slow initialisation of large layers."""
+    with torch.device("meta"):
+        module = build()
+    module.to_empty(device="cpu")
+    for tensor in [*module.parameters(), *module.buffers()]:
+        if tensor.is_floating_point():
+            tensor.data.normal_(std=0.02)
+        else:
+            tensor.data.copy_(torch.arange(tensor.numel()).view(tensor.shape))  # positions
+    return module.requires_grad_(False)
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    unet = filled(lambda: UNet2DConditionModel(**UNET))
+    vae = filled(lambda: AutoencoderKL(**VAE))
+    vision = filled(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)))
+    text = filled(lambda: CLIPTextModel(CLIPTextConfig(**TEXT)))
+    pipeline = SimpleNamespace(unet=unet, vae=vae, scheduler=DDIMScheduler(), text_encoder=text, vae_scale_factor=8)
+    frozen = Frozen(pipeline, untrained_adapter(unet, WIDTH))
+    aggregator = PhotoAttention(WIDTH, AttentionSettings(heads=4 if TINY else 16))
+    adapter = [parameter for parameter in unet.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW([*adapter, *aggregator.parameters()])
+
+    pixels, photos = torch.rand(1, 3, SIDE, SIDE) * 2 - 1, torch.rand(REFERENCES, 3, 224, 224)
+    tokens = torch.arange(TOKENS)[None]
+    moments, embeddings = torch.randn(1, 8, SIDE // 8, SIDE // 8), torch.randn(1, REFERENCES, WIDTH)
+    hidden, noisy, steps = torch.randn(1, TOKENS, CROSS), torch.randn(1, 4, SIDE // 8, SIDE // 8), torch.tensor([500])
+
+    def step(moments: Tensor, embeddings: Tensor, hidden: Tensor) -> None:
+        draws = Draws(0, 0, 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = frozen.loss(frozen.latents(moments, draws), Texts(hidden), aggregator(embeddings), draws)
+        loss.backward()
+        nn.utils.clip_grad_norm_([*adapter, *aggregator.parameters()], 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def ours() -> None:
+        step(moments, embeddings, hidden)
+
+    def recomputed() -> None:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            made = vae.encode(pixels).latent_dist.parameters.float()
+            seen = vision(photos).image_embeds.float()[None]
+            said = text(tokens).last_hidden_state.float()
+        step(made, seen, said)
+
+    def bare() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            drawn = unet(noisy, steps, hidden, added_cond_kwargs={"image_embeds": [embeddings]}).sample
+        drawn.float().square().mean().backward()
+        unet.zero_grad()
+
+    seconds: dict[str, list[float]] = {"ours": [], "recomputed": [], "bare": []}
+    for _ in range(ROUNDS + 1):  # the first round warms up
+        for name, run in (("ours", ours), ("recomputed", recomputed), ("bare", bare)):
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    result = {"name": "training_step", "ratio": round(medians["recomputed"] / medians["ours"], 3)}
+    result |= {"over_bare": round(medians["ours"] / medians["bare"], 3)}
+    result |= {"seconds": {name: round(value, 3) for name, value in medians.items()}, "rounds": ROUNDS, "batch": 1}
+    result |= {"references": REFERENCES, "pixels": SIDE, "against": "encoders run in every step", "precision": "bf16"}
+    print(json.dumps(result | {"cores": os.cpu_count(), "torch": torch.__version__}))
+
+
+main()

@@ -1,0 +1,21 @@
+"""Benchmarks run and print what is promised; how fast they are is no test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def test_the_training_step_prints_its_ratio_last() -> None:
+    command = [sys.executable, str(BENCHMARKS / "training_step.py"), "--tiny"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert [key for key in result if "ratio" in key] == ["ratio"]
+    assert result["name"] == "training_step"
+    assert set(result["seconds"]) == {"ours", "recomputed", "bare"}
+    assert result["over_bare"] > 0
