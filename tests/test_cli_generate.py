@@ -122,7 +122,11 @@ def test_photos_to_identity_to_images(face_photos: list[Path], toy_folder: Path,
     folder, file = str(face_photos[0].parent), tmp_path / "me.safetensors"
     with_model = ["--model", str(toy_folder)]
     assert main(["identity", folder, *with_model, "-o", str(file), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"identity": str(file), "method": "ip-adapter-consensus", "photos": 9}
+    said = json.loads(capsys.readouterr().out)
+    weights = said.pop("weights")
+    assert said == {"identity": str(file), "method": "ip-adapter-consensus", "photos": 9}
+    assert list(weights) == [photo.name for photo in face_photos]
+    assert sum(weights.values()) == pytest.approx(1)
     before = file.read_bytes()
     assert main(["identity", folder, *with_model, "-o", str(file)]) == 0
     assert file.read_bytes() == before

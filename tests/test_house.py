@@ -29,7 +29,7 @@ STAGES = (
     ("report",),
     ("evaluate",),
     ("generate", "prompt"),
-    ("adapt", "pocket"),
+    ("adapt", "pocket", "stable"),
     ("training", "watch"),
     ("adapter", "checkpoint", "config", "diffusion", "draws", "frozen", "identity", "noise", "record"),
     ("aggregate",),

@@ -16,8 +16,10 @@ from tenth.encode.store import Store, default_store
 from tenth.errors import RecipeError, unknown_name
 from tenth.evaluate.identity import copy_index, detection, identity, stranger
 from tenth.pocket.load import load_pocket
+from tenth.pocket.pack import ENCODER
 from tenth.pocket.train_autoencoder import AutoencoderRecipe, train_autoencoder
 from tenth.pocket.train_diffusion import DiffusionRecipe, train_diffusion
+from tenth.stable import IMAGE_ENCODER, load_stable
 from tenth.train import AdapterRecipe, train_adapter
 from tenth.types import Aggregator, Method, Metric
 
@@ -99,7 +101,9 @@ def trained_method(folder: str) -> TrainedAdapter:
 
 
 def load_model(name: str = DEFAULT_MODEL, store: Store | None = None) -> LatentDiffusion:
-    """A model by name, or the folder that a recipe of the pocket model trained. Photo embeddings are kept in the store.
+    """A model by name, or a folder: one that a recipe trained, or of Stable Diffusion (stable.py).
+
+    Photo embeddings of the pocket model are kept in the store.
 
     Raises InputError for an unknown name, ModelError for damaged weights.
     """
@@ -107,8 +111,9 @@ def load_model(name: str = DEFAULT_MODEL, store: Store | None = None) -> LatentD
     if name in MODELS:
         return MODELS[name].thing(store=store)
     if Path(name).is_dir():
-        return load_pocket(Path(name), store, name=Path(name).name)
-    raise unknown_name("model", name, [*MODELS, "a folder in the pocket model's layout"])
+        stable = not (Path(name) / ENCODER).is_file() and (Path(name) / IMAGE_ENCODER / "config.json").is_file()
+        return load_stable(Path(name)) if stable else load_pocket(Path(name), store, name=Path(name).name)
+    raise unknown_name("model", name, [*MODELS, "a folder in the layout of the pocket model or of diffusers"])
 
 
 def stage(table: Mapping[str, Any], where: str = "the recipe") -> Stage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from torch import Tensor
@@ -30,6 +31,8 @@ from tenth.types import Encoder, Identity, Pixels
 ATTENTION = defaultdict(
     lambda: [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], cpu=[SDPBackend.MATH]
 )
+
+PIPELINES = {"StableDiffusionPipeline": StableDiffusionPipeline, "StableDiffusionXLPipeline": StableDiffusionXLPipeline}
 
 OnStep = Callable[[int], None]  # called with the number of steps done
 
@@ -154,9 +157,12 @@ def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     """A pipeline from a local folder in diffusers' layout, float32, safetensors only. Raises ModelError if it is not one."""
     if not (folder / "model_index.json").is_file():
         raise ModelError(f"{folder} has no model_index.json", "a folder in diffusers' layout is needed", "Check the path")
+    kind = json.loads((folder / "model_index.json").read_text()).get("_class_name")
+    if kind not in PIPELINES:
+        raise ModelError(f"{folder} is a {kind}", f"one of {', '.join(PIPELINES)} is needed", "Choose another model")
     try:
         with _quiet():
-            pipeline = StableDiffusionPipeline.from_pretrained(
+            pipeline = PIPELINES[kind].from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, low_cpu_mem_usage=False
             )
             pipeline.unet.to(memory_format=torch.channels_last)

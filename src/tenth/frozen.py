@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +104,8 @@ class Frozen:
             conditions |= {"text_embeds": texts.pooled, "time_ids": sizes.repeat(len(latents), 1)}
 
         def predict(noisy: Tensor, steps: Tensor) -> Tensor:
-            with sdpa_kernel(ATTENTION[latents.device.type]):
+            # Checkpointed layers run again in the backward pass, outside this block, and must then take the same kernel.
+            with nullcontext() if self.unet.is_gradient_checkpointing else sdpa_kernel(ATTENTION[latents.device.type]):
                 predicted: Tensor = self.unet(noisy, steps, texts.hidden, added_cond_kwargs=conditions).sample
             return predicted
 

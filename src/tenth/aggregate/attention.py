@@ -142,9 +142,8 @@ class SetAggregator(nn.Module):
         present = present.to(embeddings.device)
         cosines = agreement_cosines(embeddings, present)  # (B, K)
         norms = embeddings.norm(dim=-1) / self.width**0.5
-        features = self.photos(
-            self.enter(torch.cat([self.settings.content * embeddings, cosines[..., None], norms[..., None]], -1)), src_key_padding_mask=~present
-        )
+        read = torch.cat([self.settings.content * embeddings, cosines[..., None], norms[..., None]], -1)  # (B, K, D + 2)
+        features = self.photos(self.enter(read), src_key_padding_mask=~present)
         scores = TEMPERATURE * cosines + self.score(features)[..., 0]
         weights: Tensor = torch.softmax(scores.masked_fill(~present, -torch.inf), -1)
         return features, weights

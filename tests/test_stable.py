@@ -1,0 +1,196 @@
+"""Adapters for Stable Diffusion's families: real layouts, tiny random weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from safetensors.torch import save_file
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+from tenth.adapt.ip_adapter import untrained_adapter
+from tenth.adapt.toy import ToyPeople
+from tenth.adapter import adapter_weights
+from tenth.catalog import load_model, method
+from tenth.diffusion import Sampling, install_adapter, load_pipeline
+from tenth.draws import Draws
+from tenth.errors import ModelError
+from tenth.frozen import Frozen
+from tenth.generate import Request, generate
+from tenth.noise import min_snr_weight
+from tenth.pocket.pack import CONFIGS
+from tenth.train import AdapterRecipe, train_adapter
+from tenth.training import Schedule
+from tenth.types import Person, Photo
+
+SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+BLOCKS = {
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "attention_head_dim": 2,
+    "sample_size": 8,
+}
+FAMILIES = ("sd15", "sdxl")
+
+
+def text_encoder(kind: Any, tokenizer: CLIPTokenizer) -> Any:
+    length, ends = tokenizer.model_max_length, {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
+    return kind(CLIPTextConfig(vocab_size=len(tokenizer), projection_dim=16, max_position_embeddings=length, **SMALL, **ends))
+
+
+def write(family: str, folder: Path) -> Path:
+    """A model folder with everything that training and drawing need."""
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained(CONFIGS / "tokenizer")
+    vae = AutoencoderKL(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4, latent_channels=4)  # fmt: skip # noqa: E501
+    parts = {"vae": vae, "text_encoder": text_encoder(CLIPTextModel, tokenizer), "tokenizer": tokenizer}
+    if family == "sd15":
+        unet = UNet2DConditionModel(cross_attention_dim=16, **BLOCKS)
+        pipeline: Any = StableDiffusionPipeline(
+            **parts,
+            unet=unet,
+            scheduler=DDIMScheduler(),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    else:
+        added = {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 4,
+            "projection_class_embeddings_input_dim": 6 * 4 + 16,
+        }
+        unet = UNet2DConditionModel(cross_attention_dim=32, transformer_layers_per_block=(1, 2), **BLOCKS, **added)
+        second = text_encoder(CLIPTextModelWithProjection, tokenizer)
+        pipeline = StableDiffusionXLPipeline(
+            **parts, unet=unet, scheduler=EulerDiscreteScheduler(), text_encoder_2=second, tokenizer_2=tokenizer
+        )
+    pipeline.save_pretrained(folder)
+    vision = CLIPVisionConfig(projection_dim=24, patch_size=8, image_size=224, **SMALL)
+    CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder")
+    install_adapter(unet, untrained_adapter(unet, 24))
+    (folder / "ip-adapter").mkdir()
+    save_file(adapter_weights(unet), folder / "ip-adapter/ip-adapter.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(request.param, tmp_path_factory.mktemp(request.param) / "model")
+
+
+def person(count: int) -> Person:
+    random = np.random.default_rng(0)
+    pixels = [random.integers(0, 255, (40, 60, 3), dtype=np.uint8) for _ in range(count)]
+    return Person("anna", tuple(Photo(picture, f"{number:064x}") for number, picture in enumerate(pixels)))
+
+
+def test_train_then_draw(folder: Path, tmp_path: Path) -> None:
+    schedule = Schedule(images=8, batch=4, accumulate=2, warmup=0, half_life=8, save_every=4)
+    recipe = AdapterRecipe("attention", toy=ToyPeople(2, 10), schedule=schedule, gradient_checkpointing=True)
+    train_adapter(recipe, load_model(str(folder)), tmp_path)
+    model = load_model(str(folder))
+    identity = method(str(tmp_path / "final"))(person(3), model)
+    (sample,) = generate(model, [Request(identity, "a photo of a person", 1)], Sampling(steps=2))
+    assert sample.pixels.shape == (16, 16, 3)
+    (same,) = generate(model, [Request(identity, "a photo of a person", 1)], Sampling(steps=2))
+    assert np.array_equal(sample.pixels, same.pixels)
+
+
+def test_diffusers_takes_the_adapter(folder: Path, tmp_path: Path) -> None:
+    schedule = Schedule(images=4, batch=4, warmup=0)
+    model = load_model(str(folder))
+    train_adapter(AdapterRecipe("attention", toy=ToyPeople(2, 10), schedule=schedule), model, tmp_path)
+    pipeline = load_pipeline(folder)
+    pipeline.load_ip_adapter(
+        str(tmp_path / "final"), subfolder="", weight_name="ip-adapter.safetensors", image_encoder_folder=None
+    )
+    for name, tensor in adapter_weights(pipeline.unet).items():
+        assert torch.equal(tensor, adapter_weights(model.pipeline.unet)[name])
+
+
+def frozen_of(folder: Path) -> Frozen:
+    model = load_model(str(folder))
+    return Frozen(model.pipeline, model.adapter_parts)
+
+
+def test_exactly_the_adapter_learns(folder: Path) -> None:
+    frozen = frozen_of(folder)
+    latents = frozen.latents(frozen.encode_pixels(torch.rand(2, 3, 16, 16)), Draws(0, 0, 2))
+    texts = frozen.encode_prompts(["a man", "a woman"])
+    frozen.loss(latents, texts, torch.randn(2, 9, 24), Draws(0, 1, 2)).backward()
+    wants = {name for name, parameter in frozen.unet.named_parameters() if parameter.requires_grad}
+    assert wants == {name for name, _ in frozen.unet.named_parameters() if "_ip." in name or "encoder_hid_proj" in name}
+    assert wants == {name for name, parameter in frozen.unet.named_parameters() if parameter.grad is not None}
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
+    found = []
+    for checkpointing in (False, True):
+        frozen = frozen_of(folder)
+        if checkpointing:
+            frozen.unet.enable_gradient_checkpointing()
+        texts = frozen.encode_prompts(["a man", "a woman"])
+        embeddings = Draws(0, 2, 2).normal(1, 24)
+        frozen.loss(Draws(0, 0, 2).normal(4, 8, 8), texts, embeddings, Draws(0, 1, 2)).backward()
+        found.append({name: value.grad for name, value in frozen.unet.named_parameters() if value.grad is not None})
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient)
+
+
+def test_latents_are_drawn_around_the_cached_mean(folder: Path) -> None:
+    frozen = frozen_of(folder)
+    moments = torch.cat([torch.full((4000, 4, 1, 1), 2.0), torch.full((4000, 4, 1, 1), -2.0)], 1)
+    latents = frozen.latents(moments, Draws(0, 0, 4000)) / frozen.pipeline.vae.config.scaling_factor
+    assert float(latents.mean()) == pytest.approx(2.0, abs=0.02)
+    assert float(latents.std()) == pytest.approx(float(np.exp(-1.0)), abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_min_snr_weights_the_error_of_the_image(kind: str) -> None:
+    kept = DDIMScheduler().alphas_cumprod
+    snr = kept / (1 - kept)
+    per_image = {"epsilon": 1 / snr, "v_prediction": 1 / (snr + 1), "sample": torch.ones_like(snr)}[kind]  # of a unit error
+    weight = min_snr_weight(snr, kind, 5.0)
+    wanted = snr.clamp(max=5.0) * per_image
+    torch.testing.assert_close(weight, wanted.clamp(min=0.1) if kind == "v_prediction" else wanted)
+    assert torch.isfinite(min_snr_weight(torch.tensor([0.0]), kind, 5.0)).all()
+    assert torch.equal(min_snr_weight(snr, kind, 0.0), torch.ones_like(snr))
+
+
+def test_what_is_missing_or_of_another_kind_is_said(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    (copy / "ip-adapter/ip-adapter.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"has no ip-adapter/ip-adapter\.safetensors"):
+        load_model(str(copy))
+    shutil.copyfile(folder / "ip-adapter/ip-adapter.safetensors", copy / "ip-adapter/ip-adapter.safetensors")
+    (copy / "image_encoder/model.safetensors").write_bytes(b"half")
+    with pytest.raises(ModelError, match="image_encoder cannot be loaded"):
+        load_model(str(copy))
+    index = json.loads((copy / "model_index.json").read_text()) | {"_class_name": "FluxPipeline"}
+    (copy / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="is a FluxPipeline; one of StableDiffusionPipeline"):
+        load_model(str(copy))
