@@ -28,7 +28,7 @@ def test_recipes_in_the_repository_are_read(question: str) -> None:
     assert (validation.split, test.split) == ("validation", "test")
     assert replace(validation, split="test", least_people=test.least_people) == test
     assert test.judge == Path("judge/judge.toml")
-    assert test.sampling == Sampling()
+    assert test.sampling == Sampling(steps={"curve": 15, "identity": 25}[question])
     assert test.against == ("ip-adapter", "ip-adapter-consensus")
 
 
