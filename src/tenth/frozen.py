@@ -17,6 +17,8 @@ from tenth.diffusion import ATTENTION, install_adapter, training_scheduler
 from tenth.draws import Draws
 from tenth.noise import noise_loss
 
+SMALL = 1024  # places in latents up to which plain attention is the faster on a CPU; of larger ones its matrices are too large
+
 
 @dataclass(frozen=True, eq=False)
 class Texts:
@@ -105,7 +107,8 @@ class Frozen:
 
         def predict(noisy: Tensor, steps: Tensor) -> Tensor:
             # Checkpointed layers run again in the backward pass, outside this block, and must then take the same kernel.
-            with nullcontext() if self.unet.is_gradient_checkpointing else sdpa_kernel(ATTENTION[latents.device.type]):
+            plain = latents[0, 0].numel() <= SMALL and not self.unet.is_gradient_checkpointing
+            with sdpa_kernel(ATTENTION[latents.device.type]) if plain else nullcontext():
                 predicted: Tensor = self.unet(noisy, steps, texts.hidden, added_cond_kwargs=conditions).sample
             return predicted
 
