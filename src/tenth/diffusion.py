@@ -33,7 +33,13 @@ ATTENTION = defaultdict(
 )
 
 PIPELINES = {"StableDiffusionPipeline": StableDiffusionPipeline, "StableDiffusionXLPipeline": StableDiffusionXLPipeline}
+UNUSED = (
+    "safety_checker",
+    "feature_extractor",
+    "image_encoder",
+)  # parts of a pipeline that are not loaded, though it lists them
 
+CHUNK = 1 << 20  # bytes of a file in memory at a time
 OnStep = Callable[[int], None]  # called with the number of steps done
 
 
@@ -155,15 +161,21 @@ class LatentDiffusion:
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     """A pipeline from a local folder in diffusers' layout, float32, safetensors only. Raises ModelError if it is not one."""
-    if not (folder / "model_index.json").is_file():
+    index = folder / "model_index.json"
+    if not index.is_file():
         raise ModelError(f"{folder} has no model_index.json", "a folder in diffusers' layout is needed", "Check the path")
-    kind = json.loads((folder / "model_index.json").read_text()).get("_class_name")
+    try:
+        listed = json.loads(index.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise ModelError(f"{index} is not JSON: {problem}", "the file of diffusers is needed", "Copy it again") from problem
+    kind = listed.get("_class_name") if isinstance(listed, dict) else None
     if kind not in PIPELINES:
         raise ModelError(f"{folder} is a {kind}", f"one of {', '.join(PIPELINES)} is needed", "Choose another model")
+    unused = {name: None for name in UNUSED if name in PIPELINES[kind]._optional_components}
     try:
         with _quiet():
             pipeline = PIPELINES[kind].from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, low_cpu_mem_usage=False
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, low_cpu_mem_usage=False, **unused
             )
             pipeline.unet.to(memory_format=torch.channels_last)
     except (OSError, ValueError, SafetensorError) as problem:
@@ -206,8 +218,10 @@ def adapter_name(path: Path) -> str:
 def digest_of(files: Sequence[Path]) -> str:
     """First 16 hexadecimal digits of the sha256 over the files' contents, in the given order."""
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
+    for path in files:
+        with path.open("rb") as file:
+            while part := file.read(CHUNK):
+                digest.update(part)
     return digest.hexdigest()[:16]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import sdpa_kernel
 
 from tenth.adapter import adapter_weights
@@ -17,7 +17,7 @@ from tenth.diffusion import ATTENTION, install_adapter, training_scheduler
 from tenth.draws import Draws
 from tenth.noise import noise_loss
 
-SMALL = 1024  # places in latents up to which plain attention is the faster on a CPU; of larger ones its matrices are too large
+SMALL = 256  # places in latents up to which plain attention is the faster on a CPU; of larger ones its matrices are too large
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,24 @@ class Frozen:
                 getattr(pipeline, name).requires_grad_(False)
         install_adapter(self.unet, parts)
         self.unet.train()
+
+    @contextmanager
+    def narrowed(self, precision: torch.dtype) -> Iterator[None]:
+        """The UNet's frozen layers in the precision in which autocast uses them: half the device's memory, the same values.
+
+        Autocast casts them in every step otherwise. Inside, the UNet runs only under autocast of this precision. Its weights
+        wait in the CPU's memory, and are back to the last bit when the block ends.
+        """
+        layers = [module for module in self.unet.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+        weights = [weight for layer in layers for weight in layer.parameters(recurse=False) if not weight.requires_grad]
+        kept = [weight.data.cpu() for weight in weights]
+        try:
+            for weight in weights:
+                weight.data = weight.data.to(precision)
+            yield
+        finally:
+            for weight, before in zip(weights, kept, strict=True):
+                weight.data = before.to(weight.device)
 
     @property
     def pixels(self) -> int:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenth.adapt.album import Album, open_album
 from tenth.adapt.references import IdentityObjective, References, choose
@@ -27,8 +28,8 @@ from tenth.encode.store import Store, default_store
 from tenth.errors import RecipeError
 from tenth.frozen import Frozen
 from tenth.pocket.faces import People
-from tenth.training import Schedule, fit, processes
-from tenth.types import Pixels
+from tenth.training import PRECISIONS, Schedule, fit, processes
+from tenth.types import Encoder, Pixels
 from tenth.validation import Judge, Validation, averaged, load_averaged, open_judge, record, strip
 
 LEARNERS = ("aggregator", "adapter")
@@ -107,7 +108,7 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
     aggregator = new_aggregator(recipe, model.encoder.width)
     model.pipeline.to(state.device)
     frozen = Frozen(model.pipeline, model.adapter_parts)
-    with state.main_process_first():  # the others then find everything in the store
+    with state.main_process_first(), placed(model.encoder, state.device):  # the others then find everything in the store
         album = album_of(recipe, model, frozen, store)
         judge = judge_of(recipe, model, store) if state.is_main_process else None
     if state.is_main_process:
@@ -149,14 +150,15 @@ class Learner:
         for part, parameters in (("adapter", adapter), ("aggregator", list(self.aggregator.parameters()))):
             for parameter in parameters:
                 parameter.requires_grad_(part in self.recipe.learn)
-        modules = {"unet": self.frozen.unet, "aggregator": self.aggregator}
+        modules, precision = {"unet": self.frozen.unet, "aggregator": self.aggregator}, PRECISIONS[schedule.precision]
 
         def watch(seen: int, average: Mapping[str, Tensor]) -> dict[str, float | Pixels] | None:
             if judge is None:
                 return None
             with averaged(modules, average):
                 self.frozen.unet.eval()
-                pictures = judge.draw(self.model, self.aggregator)
+                with torch.autocast(self.frozen.unet.device.type, precision, enabled=precision != torch.float32):
+                    pictures = judge.draw(self.model, self.aggregator)
                 self.frozen.unet.train()
                 score = judge.score(pictures)
                 if record(directory, seen, score, pictures):
@@ -164,7 +166,9 @@ class Learner:
             print(f"{seen:,} images: {score.value or 0:.3f} like the validation people", file=sys.stderr)
             return {"validation/similarity": score.value or 0.0, "validation/images": strip(pictures)}
 
-        load_averaged(modules, fit(modules, self.loss, self.album.people, schedule, directory, watch))
+        with self.frozen.narrowed(precision):
+            average = fit(modules, self.loss, self.album.people, schedule, directory, watch)
+        load_averaged(modules, average)
 
     def loss(self, people: Tensor, draws: Draws) -> Tensor:
         """One step's loss, a scalar. people: (B,), numbers in the album."""
@@ -193,6 +197,18 @@ class Learner:
         save_aggregator(Trained(self.aggregator, self.model.encoder.name, adapter), partial / FILE)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
+
+
+@contextmanager
+def placed(encoder: Encoder, device: torch.device) -> Iterator[None]:
+    """An encoder that is a network on the device while photos are read, and off it when memory is wanted for training."""
+    if isinstance(encoder, nn.Module):
+        encoder.to(device)
+    try:
+        yield
+    finally:
+        if isinstance(encoder, nn.Module):
+            encoder.cpu()
 
 
 def album_of(recipe: AdapterRecipe, model: LatentDiffusion, frozen: Frozen, store: Store) -> Album:

@@ -24,6 +24,7 @@ from tenth.pocket.faces import CENTRAL, CROPS, People, crops_of, progress, to_un
 from tenth.types import Encoder, Photo, Pixels
 
 BATCH = 32  # of frozen encoders
+OPENED = 8  # whole photos in memory at a time
 MOST_CAPTIONS = 4  # variants of a photo's caption that are encoded
 
 
@@ -88,14 +89,14 @@ def space_of(encoder: Encoder) -> str:
 
 def read(people: People, rows: Sequence[Row], encoder: Encoder, missing: list[int], *, worse: bool = False) -> Iterator[Array]:
     """What the encoder reads in each photo, empty where a face encoder finds no face. worse: of the photo made worse."""
-    faces = isinstance(encoder, FaceEncoder)
-    for index in progress(missing, desc="poor photos" if worse else "photos"):
-        photo = people.located(rows[index]) if faces else open_photo(people.photos / rows[index].file)
-        if photo is None:
-            yield np.zeros(0)
-        else:
-            photo = degraded(photo) if worse else photo
-            yield describe(photo) if faces else encoder([photo])[0].cpu().numpy()
+    if isinstance(encoder, FaceEncoder):
+        for index in progress(missing, desc="poor photos" if worse else "photos"):
+            photo = people.located(rows[index])
+            yield np.zeros(0) if photo is None else describe(degraded(photo) if worse else photo)
+        return
+    for batch in progress(torch.tensor(missing).split(OPENED), desc="poor photos" if worse else "photos"):
+        photos = [open_photo(people.photos / rows[index].file) for index in batch.tolist()]
+        yield from encoder([degraded(photo) if worse else photo for photo in photos]).numpy()
 
 
 def finished(encoder: Encoder, arrays: Array) -> Tensor:

@@ -90,15 +90,15 @@ class IdentityObjective:
 
         Source: van den Oord et al. 2018, arXiv:1807.03748, eq. 4; the centre as target: Kim et al. 2022, arXiv:2210.10864.
         """
-        with torch.autocast(album.embeddings.device.type, enabled=False):  # a cosine needs more than eight bits
-            chosen = choose(album, people, self.references, draws)
-            pooled = normalize(aggregator(chosen.embeddings, chosen.present)[:, 0], dim=-1)  # (B, D)
-            sums = torch.zeros(album.people, album.embeddings.shape[1])
-            owner = torch.repeat_interleave(torch.arange(album.people), album.count)
-            sums.index_add_(0, owner, album.embeddings)
-            given = (album.embeddings[chosen.photos] * chosen.present[..., None]).sum(1)
-            own = normalize(sums[people] - given, dim=-1)  # (B, D): a direction, so no division by the number
-            cosines = pooled @ normalize(sums, dim=-1).T  # (B, P)
+        chosen = choose(album, people, self.references, draws)
+        sums = torch.zeros(album.people, album.embeddings.shape[1])
+        sums.index_add_(0, torch.repeat_interleave(torch.arange(album.people), album.count), album.embeddings)
+        given = (album.embeddings[chosen.photos] * chosen.present[..., None]).sum(1)
+        device = next(aggregator.parameters()).device
+        own = normalize(sums[people] - given, dim=-1).to(device)  # (B, D): a direction, so no division by the number
+        centres, people = normalize(sums, dim=-1).to(device), people.to(device)
+        with torch.autocast(device.type, enabled=False):  # a cosine needs more than eight bits
+            pooled = normalize(aggregator(chosen.embeddings.to(device), chosen.present.to(device))[:, 0], dim=-1)  # (B, D)
             right = (pooled * own).sum(1)
-            cosines = cosines.scatter(1, people[:, None], right[:, None])
+            cosines = (pooled @ centres.T).scatter(1, people[:, None], right[:, None])  # (B, P)
             return self.contrast * cross_entropy(cosines / self.temperature, people) + (1 - right).mean()

@@ -60,10 +60,13 @@ class PhotoAttention(nn.Module):
 
     @torch.no_grad()
     def pool(self, embeddings: Tensor, seed: int = 0) -> Tensor:
-        """(K, D) -> (M, D) of the first `photos`; where there are fewer, the rest are drawn from them with replacement."""
+        """(K, D) -> (M, D) of the first `photos`; where there are fewer, the rest are drawn from them with replacement.
+
+        The rows' device and type, whatever the module's are.
+        """
         rows = as_many(checked(embeddings), self.settings.photos, seed)  # (photos, D)
-        attended: Tensor = self(rows[None].to(self.norm.weight.dtype))[0]
-        return attended.to(embeddings.dtype)
+        attended: Tensor = self(rows[None].to(self.norm.weight))[0]
+        return attended.to(embeddings)
 
 
 def as_many(embeddings: Tensor, count: int, seed: int) -> Tensor:
@@ -125,16 +128,16 @@ class SetAggregator(nn.Module):
 
     @torch.no_grad()
     def pool(self, embeddings: Tensor) -> Tensor:
-        """(K, D) -> (1, D)."""
+        """(K, D) -> (1, D), on the rows' device and of their type, whatever the module's are."""
         rows = checked(embeddings)
-        pooled: Tensor = self(rows[None].to(self.score.weight.dtype))[0]
+        pooled: Tensor = self(rows[None].to(self.score.weight))[0].to(rows.device)
         return pooled.to(rows.dtype) if self.settings.residual else exact(rows, pooled)
 
     @torch.no_grad()
     def weights(self, embeddings: Tensor) -> Tensor:
         """How much each photo counts, (K,), summing to one."""
-        weights: Tensor = self._weighed(checked(embeddings)[None].to(self.score.weight.dtype), None)[1][0]
-        return weights
+        weights: Tensor = self._weighed(checked(embeddings)[None].to(self.score.weight), None)[1][0]
+        return weights.to(embeddings.device)
 
     def _weighed(self, embeddings: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
         """Features (B, K, H) and weights (B, K), zero where no photo is."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
 from tenth.data.faces import file_digest
@@ -18,7 +18,7 @@ from tenth.types import Photo
 BATCH = 8  # photos at a time: ViT-H takes some gigabytes
 
 
-class ClipEncoder:
+class ClipEncoder(nn.Module):
     """The pooled, projected embedding of the whole photo, (K, D) float32. Source: Radford et al. 2021, arXiv:2103.00020.
 
     folder: a CLIP vision model with projection, `config.json` and `model.safetensors`. The processor is the one of Pillow,
@@ -26,6 +26,7 @@ class ClipEncoder:
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         try:
             self.model = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True, use_safetensors=True)
             settings = folder / "preprocessor_config.json"
@@ -41,8 +42,8 @@ class ClipEncoder:
         self.name = f"clip-pillow@{digest.hexdigest()[:16]}"
 
     @torch.no_grad()
-    def __call__(self, photos: Sequence[Photo]) -> Tensor:
-        """(K, D), on the CPU."""
+    def forward(self, photos: Sequence[Photo]) -> Tensor:
+        """(K, D), on the CPU wherever the model is."""
         rows = []
         for start in range(0, len(photos), BATCH):
             pictures = [photo.pixels for photo in photos[start : start + BATCH]]

@@ -27,7 +27,7 @@ progress = partial(tqdm, file=sys.stderr, delay=2)
 
 @dataclass(frozen=True)
 class People:
-    """Where the photos are. people: the file that `tenth data lfw` writes. photos: the folder its `file`s lie below."""
+    """Where the photos are. people: the file that `tenth data` writes. photos: the folder its `file`s lie below."""
 
     people: Path
     photos: Path
@@ -37,7 +37,9 @@ class People:
         rows = [row for row in read_people(self.people) if row.split == split]
         if needed and not rows:
             raise DataError(
-                f"{self.people} has no {split} people", "at least one is needed", "Write it from the whole data set"
+                f"{self.people} has no {split} people",
+                "at least one is needed",
+                "Write it anew, of more people: `tenth data lfw` or `tenth data people`",
             )
         return rows
 
