@@ -49,6 +49,9 @@ else:
     TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 
 
+torch.manual_seed(0)
+
+
 def filled(build) -> nn.Module:
     """A module with small random weights, made without the slow initialisation of large layers."""
     with torch.device("meta"):
@@ -63,15 +66,13 @@ def filled(build) -> nn.Module:
 
 
 def main() -> None:
-    torch.manual_seed(0)
     unet = filled(lambda: UNet2DConditionModel(**UNET))
     vae = filled(lambda: AutoencoderKL(**VAE))
     vision = filled(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)))
     text = filled(lambda: CLIPTextModel(CLIPTextConfig(**TEXT)))
     unet.to(memory_format=torch.channels_last)  # as `load_pipeline` gives it
-    vae.to(memory_format=torch.channels_last).bfloat16()
-    vision.bfloat16()
-    text.bfloat16()
+    for module in (vae, vision, text):
+        module.to(memory_format=torch.channels_last).bfloat16()
     pipeline = SimpleNamespace(unet=unet, vae=vae, scheduler=DDIMScheduler(), text_encoder=text, vae_scale_factor=8)
     frozen = Frozen(pipeline, untrained_adapter(unet, WIDTH))
     aggregator = PhotoAttention(WIDTH, AttentionSettings(heads=4 if TINY else 16))

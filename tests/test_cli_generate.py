@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +138,29 @@ def test_photos_to_identity_to_images(face_photos: list[Path], toy_folder: Path,
     assert main(["generate", str(file), *drawing, "-o", str(tmp_path / "from-file")]) == 0
     assert main(["generate", folder, *drawing, "-o", str(tmp_path / "from-photos")]) == 0
     assert contents(tmp_path / "from-file") == contents(tmp_path / "from-photos")
+
+
+def test_a_trained_method_says_what_it_reads_and_its_identity_draws_the_same_image(
+    face_photos: list[Path], toy_folder: Path, tmp_path: Path, capsys: Output
+) -> None:
+    photos, file, with_model = tmp_path / "photos", tmp_path / "me.safetensors", ["--model", str(toy_folder)]
+    photos.mkdir()
+    for photo in face_photos[:4]:
+        (photos / photo.name).write_bytes(photo.read_bytes())
+    drawing = ["--prompt", PROMPT, *with_model, "-n", "1", "--steps", "1"]
+    asked = {"ip-adapter-attention": toy_folder / "ip-adapter-attention", "run": tmp_path / "run/final"}
+    shutil.copytree(asked["ip-adapter-attention"], asked["run"])
+    for name, given in {"ip-adapter-attention": [], "run": ["--method", str(asked["run"])]}.items():
+        making = given or ["--method", name]
+        capsys.readouterr()
+        assert main(["identity", str(photos), *with_model, *making, "-o", str(file), "--json"]) == 0
+        said = capsys.readouterr()
+        assert f"{name} reads 9 photos: the 4 there are, and 5 drawn from them again" in said.err
+        assert json.loads(said.out)["weights"] == {}
+        assert main(["generate", str(file), *given, *drawing, "-o", str(tmp_path / f"{name}-file")]) == 0
+        assert main(["generate", str(photos), *making, *drawing, "-o", str(tmp_path / f"{name}-photos")]) == 0
+        assert contents(tmp_path / f"{name}-file") == contents(tmp_path / f"{name}-photos")
+        file.unlink()
 
 
 def test_a_place_that_the_machine_refuses(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:

@@ -13,7 +13,7 @@ import torch
 from tenth.conditions import Condition, ExperimentRecipe
 from tenth.diffusion import Sampling
 from tenth.errors import InputError, RecipeError
-from tenth.experiment import read_experiment
+from tenth.experiment import CHOOSING, open_recognisers, read_experiment
 from tenth.pictures import NOBODYS, folders, list_pictures, looks
 from tenth.pocket.faces import People
 from tenth.types import Identity, Photo
@@ -26,7 +26,7 @@ RECIPE = ExperimentRecipe(People(Path("people.jsonl"), Path("photos")), "validat
 def test_recipes_in_the_repository_are_read(question: str) -> None:
     validation, test = (read_experiment(RECIPES / f"{question}-{split}.toml") for split in ("validation", "test"))
     assert (validation.split, test.split) == ("validation", "test")
-    assert replace(validation, split="test", least_people=test.least_people) == test
+    assert replace(validation, split="test", least_people=test.least_people, dlib=test.dlib) == test
     assert test.judge == Path("judge/judge.toml")
     assert test.sampling == Sampling(steps={"curve": 15, "identity": 25}[question])
     assert test.against == ("ip-adapter", "ip-adapter-consensus")
@@ -105,3 +105,9 @@ def test_identities_look_alike_only_to_the_bit_and_by_one_adapter() -> None:
     others = [replace(one, adapter="adapter@1"), replace(one, word="sks"), replace(one, weights={"down": rows}), None]
     others += [replace(one, embeddings=each) for each in (rows + 1e-6, rows.T, rows.double(), torch.cat([rows, rows]))]
     assert all(looks(one) != looks(other) for other in others)
+
+
+def test_dlib_judges_where_the_model_reads_it_unless_it_is_left_out(toy_model: Any) -> None:
+    assert list(open_recognisers(RECIPE, toy_model)) == [CHOOSING]
+    with pytest.raises(RecipeError, match="since dlib's is left out"):
+        open_recognisers(replace(RECIPE, dlib=False), toy_model)

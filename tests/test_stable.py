@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from tenth.catalog import load_model, method
 from tenth.diffusion import Sampling, install_adapter, load_pipeline
 from tenth.draws import Draws
 from tenth.errors import ModelError
-from tenth.frozen import Frozen
+from tenth.frozen import Frozen, Texts
 from tenth.generate import Request, generate
 from tenth.noise import min_snr_weight
 from tenth.pocket.pack import CONFIGS
@@ -161,6 +162,70 @@ def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
         torch.testing.assert_close(found[1][name], gradient)
 
 
+def test_frozen_layers_in_autocast_s_precision_give_the_same_loss_and_gradients(folder: Path) -> None:
+    frozen, found = frozen_of(folder), []
+    before = {name: value.clone() for name, value in frozen.unet.state_dict().items()}
+    texts = frozen.encode_prompts(["a man", "a woman"])
+    for precision in (torch.float32, torch.bfloat16):
+        frozen.unet.zero_grad()
+        with frozen.narrowed(precision), torch.autocast("cpu", torch.bfloat16):
+            assert frozen.unet.conv_in.weight.dtype == precision
+            loss = frozen.loss(Draws(0, 0, 2).normal(4, 8, 8), texts, Draws(0, 2, 2).normal(1, 24), Draws(0, 1, 2))
+            loss.backward()
+        gradients = {name: value.grad for name, value in frozen.unet.named_parameters() if value.grad is not None}
+        found.append({"loss": loss.detach()} | gradients)
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    with pytest.raises(ZeroDivisionError), frozen.narrowed(torch.bfloat16):
+        _ = 1 / 0
+    after = frozen.unet.state_dict()
+    assert all(torch.equal(value, after[name]) and value.dtype == after[name].dtype for name, value in before.items())
+
+
+def test_the_loss_is_a_function_of_its_draws(folder: Path) -> None:
+    frozen = frozen_of(folder)
+    latents, texts = Draws(0, 0, 4).normal(4, 8, 8), frozen.encode_prompts(["a man"] * 4)
+    embeddings = Draws(0, 2, 4).normal(1, 24)
+
+    def loss(step: int, rows: slice) -> float:
+        part = Texts(texts.hidden[rows], None if texts.pooled is None else texts.pooled[rows])
+        with torch.no_grad():
+            return float(frozen.loss(latents[rows], part, embeddings[rows], Draws(0, step, 4, rows)))
+
+    whole = slice(0, 4)
+    assert loss(1, whole) == loss(1, whole)
+    assert loss(1, whole) != loss(2, whole)
+    halves = [loss(1, slice(0, 2)), loss(1, slice(2, 4))]
+    assert sum(halves) / 2 == pytest.approx(loss(1, whole), rel=1e-5)
+
+
+def test_prompts_are_encoded_as_the_text_encoders_themselves_do(folder: Path) -> None:
+    frozen, prompts = frozen_of(folder), ["a man", "a smiling woman"]
+    pipeline, texts = frozen.pipeline, frozen.encode_prompts(prompts)
+    given = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+    tokens = pipeline.tokenizer(prompts, max_length=pipeline.tokenizer.model_max_length, **given).input_ids
+    with torch.no_grad():
+        first = pipeline.text_encoder(tokens, output_hidden_states=True)
+        if not frozen.pools:
+            torch.testing.assert_close(texts.hidden, first.last_hidden_state)
+            assert texts.pooled is None
+            return
+        second = pipeline.text_encoder_2(tokens, output_hidden_states=True)
+    torch.testing.assert_close(texts.hidden, torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1))
+    torch.testing.assert_close(texts.pooled, second.text_embeds)
+
+
+def test_several_people_in_one_batch_do_not_mix(folder: Path) -> None:
+    model = load_model(str(folder))
+    made = method("ip-adapter")(person(1), model)
+    people = [replace(made, embeddings=Draws(0, step, 1).normal(24) * 30) for step in (1, 2)]
+    requests = [Request(identity, "a photo of a person", 5) for identity in people]
+    both = [sample.pixels.astype(int) for sample in generate(model, requests, Sampling(steps=2))]
+    alone = [next(generate(model, [request], Sampling(steps=2))).pixels.astype(int) for request in requests]
+    assert all(np.abs(one - other).max() <= 1 for one, other in zip(both, alone, strict=True))
+    assert np.abs(both[0] - both[1]).max() > 1
+
+
 def test_latents_are_drawn_around_the_cached_mean(folder: Path) -> None:
     frozen = frozen_of(folder)
     moments = torch.cat([torch.full((4000, 4, 1, 1), 2.0), torch.full((4000, 4, 1, 1), -2.0)], 1)
@@ -193,4 +258,22 @@ def test_what_is_missing_or_of_another_kind_is_said(folder: Path, tmp_path: Path
     index = json.loads((copy / "model_index.json").read_text()) | {"_class_name": "FluxPipeline"}
     (copy / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(ModelError, match="is a FluxPipeline; one of StableDiffusionPipeline"):
-        load_model(str(copy))
+        load_pipeline(copy)
+    for text, said in {"{": "model_index.json is not JSON", "[]": "is a None; one of StableDiffusionPipeline"}.items():
+        (copy / "model_index.json").write_text(text)
+        with pytest.raises(ModelError, match=said):
+            load_pipeline(copy)
+
+
+def test_parts_that_are_not_used_are_not_loaded(folder: Path, tmp_path: Path) -> None:
+    """The published folders list a safety checker, or an image encoder, which the model reads by itself."""
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    index = json.loads((copy / "model_index.json").read_text())
+    index |= {"image_encoder": ["transformers", "CLIPVisionModelWithProjection"]}
+    index |= {"feature_extractor": ["transformers", "CLIPImageProcessor"]}
+    if index["_class_name"] == "StableDiffusionPipeline":
+        index |= {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"], "requires_safety_checker": True}
+    (copy / "model_index.json").write_text(json.dumps(index))
+    pipeline = load_model(str(copy)).pipeline
+    assert pipeline.image_encoder is None
+    assert getattr(pipeline, "safety_checker", None) is None

@@ -189,6 +189,16 @@ def test_what_is_watched_is_on_the_board_and_precedes_each_checkpoint(tmp_path: 
     assert board.Tags()["images"] == ["validation/images"]
 
 
+@pytest.mark.parametrize("kill_at", [7, 27])  # before and after the first checkpoint
+def test_the_curves_of_a_resumed_run_have_every_step_once(tmp_path: Path, kill_at: int) -> None:
+    with pytest.raises(KilledError):
+        train(tmp_path, kill_at=kill_at)
+    train(tmp_path)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("training/loss")] == list(range(4, 161, 4))
+    assert [event.step for event in board.Scalars("weights/model norm")] == [40, 80, 120, 160]
+
+
 def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:
     with claimed(tmp_path, True), pytest.raises(CheckpointError, match="another run is writing"):
         train(tmp_path)

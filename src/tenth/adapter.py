@@ -15,6 +15,8 @@ from torch import Tensor
 
 from tenth.errors import ModelError
 
+ADAPTER = "ip-adapter.safetensors"  # in the folder of a trained method; without it the model's own is used
+
 
 def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
     """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}, float32."""

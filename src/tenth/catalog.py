@@ -19,7 +19,7 @@ from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import ENCODER
 from tenth.pocket.train_autoencoder import AutoencoderRecipe, train_autoencoder
 from tenth.pocket.train_diffusion import DiffusionRecipe, train_diffusion
-from tenth.stable import IMAGE_ENCODER, load_stable
+from tenth.stable import load_stable
 from tenth.train import AdapterRecipe, train_adapter
 from tenth.types import Aggregator, Method, Metric
 
@@ -101,7 +101,7 @@ def trained_method(folder: str) -> TrainedAdapter:
 
 
 def load_model(name: str = DEFAULT_MODEL, store: Store | None = None) -> LatentDiffusion:
-    """A model by name, or a folder: one that a recipe trained, or of Stable Diffusion (stable.py).
+    """A model by name, or a folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py).
 
     Photo embeddings of the pocket model are kept in the store.
 
@@ -111,8 +111,8 @@ def load_model(name: str = DEFAULT_MODEL, store: Store | None = None) -> LatentD
     if name in MODELS:
         return MODELS[name].thing(store=store)
     if Path(name).is_dir():
-        stable = not (Path(name) / ENCODER).is_file() and (Path(name) / IMAGE_ENCODER / "config.json").is_file()
-        return load_stable(Path(name)) if stable else load_pocket(Path(name), store, name=Path(name).name)
+        pocket = (Path(name) / ENCODER).is_file()
+        return load_pocket(Path(name), store, name=Path(name).name) if pocket else load_stable(Path(name))
     raise unknown_name("model", name, [*MODELS, "a folder in the layout of the pocket model or of diffusers"])
 
 

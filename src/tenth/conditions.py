@@ -57,6 +57,9 @@ class ExperimentRecipe:
     least_people: int = 2  # with fewer usable people there is no result: one alone has no strangers
     most_people: int | None = None  # only the first so many: for trying a recipe out
     judge: Path | None = None  # TOML file of a recogniser that no method has seen; without it nothing is a result
+    dlib: bool = (
+        True  # whether dlib's recogniser judges too, where the model reads it; without it judging takes a third of the time
+    )
     photos_as: str = "crop"  # what a recogniser sees of real photos: "crop", as the model draws, or the whole "photo"
     sampling: Sampling = field(default_factory=Sampling)
 

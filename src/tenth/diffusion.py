@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from tenth.adapter import check_adapter, read_adapter
+from tenth.adapter import ADAPTER, check_adapter, read_adapter
 from tenth.draws import Draws
 from tenth.errors import IdentityError, ModelError
 from tenth.noise import noise_loss
@@ -103,7 +103,13 @@ class LatentDiffusion:
             _set_conditioning(self.pipeline.unet, self._plain)
 
     def check(self, identity: Identity) -> None:
-        """Raises IdentityError if the identity was made for another model, encoder or adapter."""
+        """Raises IdentityError if the identity was made for another model, encoder or adapter.
+
+        The adapter of a method that was trained for this model is made known when an identity first asks for it.
+        """
+        own = self.trained.get(identity.method)
+        if identity.adapter not in self._adapted and own is not None and (own / ADAPTER).is_file():
+            self.add_adapter(own / ADAPTER)
         ours = {"model": [self.name], "encoder": [self.encoder.name], "adapter": list(self._adapted)}
         for kind, names in ours.items():
             made_for = getattr(identity, kind)

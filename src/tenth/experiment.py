@@ -28,7 +28,7 @@ from tenth.encode.face import FaceEncoder
 from tenth.errors import CheckpointError, DataError, IdentityError
 from tenth.evaluate.held_out import Judged, check_strangers, crop_of, part_people, with_next
 from tenth.evaluate.identity_table import IdentityRow, identity_markdown, identity_table, overview_markdown
-from tenth.evaluate.recogniser import DlibRecogniser, Recognises, open_recogniser
+from tenth.evaluate.recogniser import DlibRecogniser, Recognises, Remembering, open_recogniser
 from tenth.identity import load_identity, save_identity
 from tenth.pictures import NOBODYS, ONE_PHOTO, Pictures, draw, identity_paths, list_pictures, pixels_of
 from tenth.pocket.faces import progress
@@ -84,15 +84,15 @@ def run_experiment(recipe: ExperimentRecipe, output: Path) -> str:
 
 
 def open_recognisers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[str, Recognises]:
-    """The judge, if any, then dlib's own if the model reads it. Raises RecipeError if that leaves none."""
+    """The judge, if any, then dlib's own if it is wanted and the model reads it. Raises RecipeError if that leaves none."""
     found: dict[str, Recognises] = {}
     if recipe.judge is not None:
         judge = open_recogniser(recipe.judge)
         found[judge.name] = judge
-    if isinstance(model.encoder, FaceEncoder):
+    if recipe.dlib and isinstance(model.encoder, FaceEncoder):
         found[CHOOSING] = DlibRecogniser(model.encoder.centre.double().numpy())
-    check("judge", None, bool(found), "a recogniser's TOML file, since this model has no face encoder")
-    return found
+    check("judge", None, bool(found), "a recogniser's TOML file, since dlib's is left out or this model does not read it")
+    return {label: Remembering(recogniser) for label, recogniser in found.items()}
 
 
 def settings_of(recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: Iterable[str]) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def learn(recipe: ExperimentRecipe, model: LatentDiffusion, person: Person, stra
 
 
 def is_learnt(path: Path, model: LatentDiffusion) -> bool:
-    """Whether the identity is there and of this model. A learned method's adapter is known only once the method was called."""
+    """Whether the identity is there and of this model."""
     try:
         model.check(load_identity(path))
     except IdentityError:

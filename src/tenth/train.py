@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tenth.adapt.album import Album, open_album
 from tenth.adapt.references import IdentityObjective, References, choose
 from tenth.adapt.toy import ToyPeople
-from tenth.adapt.trained import ADAPTER
+from tenth.adapter import ADAPTER
 from tenth.aggregate.attention import AttentionSettings, Learned, PhotoAttention, SetAggregator, SetSettings
 from tenth.aggregate.saved import FILE, Trained, save_aggregator
 from tenth.diffusion import LatentDiffusion, adapter_name

@@ -45,7 +45,7 @@ class Board:
         if self.shown:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(self.directory), purge_step=seen or None)
+            self.writer = SummaryWriter(str(self.directory), purge_step=seen + 1)
             self.bar = tqdm(total=total, initial=seen, unit="img", file=sys.stderr, mininterval=1)
 
     def step(self, seen: int, values: Mapping[str, float]) -> None:

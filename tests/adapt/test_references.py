@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -112,6 +113,14 @@ def test_the_identity_objective_falls_as_the_aggregator_learns() -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert sum(losses[-10:]) < 0.95 * sum(losses[:10])
+
+
+def test_the_identity_objective_is_computed_where_the_aggregator_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device "meta" stands in for an accelerator: it refuses tensors of the CPU, but knows no autocast."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    made, aggregator = album(4, 4), SetAggregator(WIDTH).to("meta")
+    loss = IdentityObjective()(aggregator, made, torch.tensor([0, 1]), Draws(0, 0, 2))
+    assert loss.device.type == "meta"
 
 
 def test_too_few_photos_and_what_is_not_finite_are_said_before_the_first_step() -> None:

@@ -11,7 +11,13 @@ import pytest
 
 from tenth.errors import DataError, ModelError
 from tenth.evaluate import recogniser as module
-from tenth.evaluate.recogniser import DlibRecogniser, Recogniser, open_detector, open_recogniser, similarity_transform
+from tenth.evaluate.recogniser import (
+    DlibRecogniser,
+    Recogniser,
+    open_detector,
+    open_recogniser,
+    similarity_transform,
+)
 from tenth.evaluate.recogniser_file import DetectorSettings, read_recogniser_file
 from tenth.types import Face
 

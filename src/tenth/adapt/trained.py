@@ -7,12 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from tenth.adapter import ADAPTER
 from tenth.aggregate.attention import SetAggregator
 from tenth.aggregate.saved import FILE, Trained, load_aggregator
 from tenth.errors import DataError, IdentityError, ModelError
 from tenth.types import Diffusion, Identity, Person
-
-ADAPTER = "ip-adapter.safetensors"  # beside the aggregator, in the official layout; without it the model's own is used
 
 
 @dataclass(frozen=True)

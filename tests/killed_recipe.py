@@ -1,0 +1,59 @@
+"""`tenth train RECIPE` killed by SIGKILL at random moments and resumed: `killed_recipe.py RECIPE DIR KILLS SEED`.
+
+Half of the kills come while a checkpoint is being written, if one begins before the run ends. The last run ends by itself.
+Prints what happened as one line of JSON; `weights` is the sha256 of DIR/final, to compare with that of KILLS = 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+COMMAND = "import sys; from tenth.cli import main; sys.exit(main())"
+
+
+def newest(directory: Path) -> str:
+    """The newest checkpoint's name, "" where there is none."""
+    return max((path.name for path in directory.glob("step-*")), default="")
+
+
+def main() -> None:
+    recipe, directory = sys.argv[1], Path(sys.argv[2])
+    kills, chance = int(sys.argv[3]), random.Random(int(sys.argv[4]))
+    killed, saving, steps = 0, 0, []
+    with Path(f"{directory}.log").open("w") as log:
+
+        def start() -> subprocess.Popen[bytes]:
+            more = ["--resume"] if (directory / "recipe.toml").is_file() else []
+            command = [sys.executable, "-c", COMMAND, "train", recipe, "-o", str(directory), *more]
+            return subprocess.Popen(command, stdout=log, stderr=log)
+
+        while killed < kills:
+            process = start()
+            moment = time.monotonic() + chance.uniform(3.0, 10.0)  # some seconds go into starting
+            inside = chance.random() < 0.5
+            while process.poll() is None and (inside or time.monotonic() < moment):
+                if inside and time.monotonic() > moment and (directory / f".partial-{process.pid}").exists():
+                    break
+                time.sleep(0.0005)
+            caught = (directory / f".partial-{process.pid}").exists()
+            process.send_signal(signal.SIGKILL)
+            if process.wait() != -signal.SIGKILL:
+                break  # it ended before it could be killed
+            killed, saving = killed + 1, saving + caught
+            steps.append(newest(directory))
+        ended = start().wait()
+    digest = hashlib.sha256()
+    for path in sorted((directory / "final").glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    print(json.dumps({"killed": killed, "saving": saving, "resumed_at": steps, "ended": ended, "weights": digest.hexdigest()}))
+
+
+if __name__ == "__main__":
+    main()
