@@ -36,7 +36,7 @@ def main() -> None:
 
         while killed < kills:
             process = start()
-            moment = time.monotonic() + chance.uniform(3.0, 10.0)  # some seconds go into starting
+            moment = time.monotonic() + chance.uniform(3.0, 12.0)  # some seconds go into starting
             inside = chance.random() < 0.5
             while process.poll() is None and (inside or time.monotonic() < moment):
                 if inside and time.monotonic() > moment and (directory / f".partial-{process.pid}").exists():

@@ -1,9 +1,13 @@
-"""A training run for torchrun: `processes_run.py DIR`. The main process writes its losses to DIR/losses.json."""
+"""A training run for torchrun: `processes_run.py DIR [SECONDS]`, which a step then takes at least.
+
+The main process writes its losses to DIR/losses.json.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -19,13 +23,14 @@ SCHEDULE = Schedule(
 
 
 def main() -> None:
-    directory = Path(sys.argv[1])
+    directory, seconds = Path(sys.argv[1]), float((*sys.argv, 0)[2])
     torch.set_num_threads(1)
     torch.manual_seed(processes().process_index)  # weights that differ must not matter
     data = torch.randn(11, 5, generator=torch.Generator().manual_seed(0))
     model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 5))
 
     def loss(indices: Tensor, draws: Draws) -> Tensor:
+        time.sleep(seconds / SCHEDULE.accumulate)
         rows = data[indices]
         noisy = rows + draws.normal(5) * (draws.uniform() < 0.5)[:, None]
         return (model(noisy) - rows).square().mean()
