@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from tenth.adapt.dreambooth import DreamBoothSettings, defaults
 from tenth.catalog import METHODS
 from tenth.diffusion import Sampling
 from tenth.encode.face import encoder_name
 from tenth.errors import IdentityError
 from tenth.generate import Request, generate
+from tenth.training import Schedule
 from tenth.types import Identity, Person, Photo
 
 FEW = Sampling(steps=2, guidance=3.0)
@@ -33,9 +36,17 @@ class FakeEncoder:
 
 
 @pytest.fixture
-def model(toy_model: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def model(toy_model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The toy model, on which a person is learnt in three steps."""
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path_factory.getbasetemp() / "store"))
+    monkeypatch.setattr("tenth.adapt.dreambooth.defaults", in_three_steps)
     monkeypatch.setattr(toy_model, "encoder", FakeEncoder())
     return toy_model
+
+
+def in_three_steps(name: str, model: Any) -> DreamBoothSettings:
+    shortened = replace(defaults(name, model), class_images=2, sampling=Sampling(steps=1))
+    return replace(shortened, schedule=Schedule(images=6, batch=2, warmup=0, half_life=2, learning_rate=1e-2))
 
 
 def person(*digests: str) -> Person:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from tenth.adapt.dreambooth import DreamBooth
 from tenth.adapt.ip_adapter import IPAdapter
 from tenth.adapt.trained import TrainedAdapter
 from tenth.aggregate.pool import concatenation, consensus, first, maximum, mean
@@ -51,6 +52,10 @@ def _trained(name: str, text: str) -> dict[str, Entry[Method]]:
     return {name: Entry(TrainedAdapter(name), text)}
 
 
+def _tuned(name: str, text: str) -> dict[str, Entry[Method]]:
+    return {name: Entry(DreamBooth(name), text)}
+
+
 # fmt: off
 METHODS: Mapping[str, Entry[Method]] = {
     **_pooled("ip-adapter",           first,         "one photo, the first in file-name order"),
@@ -60,7 +65,10 @@ METHODS: Mapping[str, Entry[Method]] = {
     **_pooled("ip-adapter-consensus", consensus,     "all photos, mean weighted by agreement: a wrong photo hardly counts"),
     **_trained("ip-adapter-attention", "nine photos, self-attention trained leave-one-out on many people"),
     **_trained("ip-adapter-set",       "any number of photos, weights learnt on many people; begins as the consensus"),
+    **_tuned("dreambooth",             "the model itself, all of its weights: minutes for each person, and a large file"),
+    **_tuned("dreambooth-lora",        "the model itself, by low-rank matrices: minutes for each person, and a small file"),
 }
+QUICK = tuple(name for name, entry in METHODS.items() if not isinstance(entry.thing, DreamBooth))  # learn nothing per person
 METRICS: Mapping[str, Entry[Metric]] = {
     "identity":   Entry(identity,   "cosine of generated images to held-out photos of the same person"),
     "stranger":   Entry(stranger,   "cosine of generated images to held-out photos of other people: the floor"),

@@ -47,8 +47,9 @@ def identity(args: Namespace) -> int:
     learn = method(args.method or DEFAULT_METHOD)
     person, notes = _person(args.directory)
     model = load_model(args.model)
+    claim_identity(args.output, model=model.name)  # before minutes go into learning
     made = learn(person, model)
-    claim_identity(args.output, made)
+    claim_identity(args.output, method=made.method, model=made.model, adapter=made.adapter, photos=made.photos)
     save_identity(made, args.output)
     weights = learn.weights(person, model)
     shares = (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tenth.catalog import DEFAULT_MODEL, METHODS, method
+from tenth.catalog import DEFAULT_MODEL, QUICK, method
 from tenth.diffusion import Sampling
 from tenth.errors import RecipeError
 from tenth.pocket.faces import People
@@ -45,7 +45,7 @@ class ExperimentRecipe:
     data: People
     split: str  # validation: to choose with; test: to report, once
     model: str = DEFAULT_MODEL  # a name, or a folder in the pocket model's layout
-    methods: tuple[str, ...] = field(default_factory=lambda: tuple(METHODS))
+    methods: tuple[str, ...] = QUICK  # those that learn each person take minutes for each: to be named
     against: tuple[str, ...] = ()  # methods that differences are taken to; empty: the first method
     prompt: str = "a portrait photo of a person"  # neutral: what is measured is who, not what
     images: int = 4  # by each method; the interval is over people, so more people help more than more images

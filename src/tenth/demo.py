@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from tenth.adapt.ip_adapter import IPAdapter
-from tenth.catalog import METHODS, method
+from tenth.catalog import METHODS, QUICK, method
 from tenth.data.faces import crop_face
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import CheckpointError, TenthError
@@ -51,8 +51,7 @@ def demo(person: Person, model: LatentDiffusion, output: Path, sampling: Samplin
 
 def demo_methods(model: LatentDiffusion) -> list[str]:
     """Methods that learn nothing per person, as far as the model brings them: seconds, not minutes, for each new face."""
-    things = {name: entry.thing for name, entry in METHODS.items()}
-    return [name for name, thing in things.items() if isinstance(thing, IPAdapter) or name in model.trained]
+    return [name for name in QUICK if isinstance(METHODS[name].thing, IPAdapter) or name in model.trained]
 
 
 def seconds_by_method(samples: Iterable[Sample]) -> dict[str, Any]:

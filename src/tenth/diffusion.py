@@ -26,6 +26,7 @@ from tenth.draws import Draws
 from tenth.errors import IdentityError, ModelError
 from tenth.noise import noise_loss
 from tenth.types import Encoder, Identity, Pixels
+from tenth.weights import put_on
 
 # On a CPU the fused attention's backward pass is slow in bfloat16: the plain one trains the pocket model a seventh faster.
 ATTENTION = defaultdict(
@@ -85,22 +86,29 @@ class LatentDiffusion:
         return name
 
     @contextmanager
-    def applied(self, identities: Sequence[Identity]) -> Iterator[Tensor]:
-        """Put identities, one an image of the batch, on the model. Gives their embeddings (B, M, D) for `sample`.
+    def applied(self, identities: Sequence[Identity]) -> Iterator[Tensor | None]:
+        """Put identities, one an image of the batch, on the model. Gives their embeddings (B, M, D) for `sample`, if any.
 
-        All are of one adapter and shape. The model is as before when the block ends, by whatever way.
-        Raises IdentityError if one was made for another model.
+        All are of one adapter and shape, and of the same weights. The model is as before when the block ends, by whatever way.
+        Raises IdentityError if one was made for another model, or their weights are not the same.
         """
         for identity in identities:
             self.check(identity)
-        embeddings = torch.stack(
-            [identity.embeddings for identity in identities if identity.embeddings is not None]
-        )  # (B, M, D)
-        _set_conditioning(self.pipeline.unet, self._adapted[identities[0].adapter])
-        try:
-            yield embeddings.to(self.pipeline.device, self.pipeline.dtype)
-        finally:
-            _set_conditioning(self.pipeline.unet, self._plain)
+        weights = identities[0].weights
+        if any(identity.weights is not weights for identity in identities if identity.weights or weights):
+            raise IdentityError(
+                f"{len(identities)} identities with weights of their own", "one is on the model at a time", "Draw them in turn"
+            )
+        with put_on(self.pipeline, weights):
+            if identities[0].embeddings is None:
+                yield None
+                return
+            rows = [identity.embeddings for identity in identities if identity.embeddings is not None]
+            _set_conditioning(self.pipeline.unet, self._adapted[identities[0].adapter])
+            try:
+                yield torch.stack(rows).to(self.pipeline.device, self.pipeline.dtype)  # (B, M, D)
+            finally:
+                _set_conditioning(self.pipeline.unet, self._plain)
 
     def check(self, identity: Identity) -> None:
         """Raises IdentityError if the identity was made for another model, encoder or adapter.
@@ -110,7 +118,9 @@ class LatentDiffusion:
         own = self.trained.get(identity.method)
         if identity.adapter not in self._adapted and own is not None and (own / ADAPTER).is_file():
             self.add_adapter(own / ADAPTER)
-        ours = {"model": [self.name], "encoder": [self.encoder.name], "adapter": list(self._adapted)}
+        ours = {"model": [self.name]}
+        if identity.embeddings is not None:
+            ours |= {"encoder": [self.encoder.name], "adapter": list(self._adapted)}
         for kind, names in ours.items():
             made_for = getattr(identity, kind)
             if made_for not in names:
@@ -119,12 +129,6 @@ class LatentDiffusion:
                     f"the {kind} in use is {' or '.join(names)}",
                     "Make it again from the photos, or choose that model or the folder of that method",
                 )
-        if identity.embeddings is None or identity.weights:
-            raise IdentityError(
-                f"this identity of method {identity.method} holds weights",
-                "this version applies embeddings alone",
-                "Use a newer version, or another method",
-            )
 
     def sample(
         self,

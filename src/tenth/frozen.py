@@ -1,4 +1,4 @@
-"""A diffusion model whose weights stay while its image adapter learns: what of it is computed once, and the loss of a step."""
+"""A diffusion model whose weights stay while something beside them learns: what is computed once, and the loss of a step."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ class Texts:
 
 
 class Frozen:
-    """Text encoder, autoencoder and UNet of a pipeline, frozen, with an adapter in the UNet that learns.
+    """Text encoder, autoencoder and UNet of a pipeline, frozen.
 
-    parts: the adapter to begin with, as `read_adapter` gives it. Afterwards the UNet's parameters that want gradients are
-    exactly the adapter's.
+    parts: an adapter that learns in the UNet, to begin with, as `read_adapter` gives it. Afterwards the UNet's parameters that
+    want gradients are exactly the adapter's; without one, none do.
     """
 
-    def __init__(self, pipeline: Any, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def __init__(self, pipeline: Any, parts: Mapping[str, Mapping[str, Tensor]] | None = None) -> None:
         self.pipeline, self.unet = pipeline, pipeline.unet
         self.scheduler = training_scheduler(pipeline)
         for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
             if getattr(pipeline, name, None) is not None:
                 getattr(pipeline, name).requires_grad_(False)
-        install_adapter(self.unet, parts)
+        if parts is not None:
+            install_adapter(self.unet, parts)
         self.unet.train()
 
     @contextmanager
@@ -89,12 +90,12 @@ class Frozen:
                 digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Texts:
-        """Each prompt as the pipeline itself encodes it."""
-        hidden, _, *pooled = self.pipeline.encode_prompt(
-            list(prompts), device=self.pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
-        )
+    def encode_prompts(self, prompts: Sequence[str], *, learning: bool = False) -> Texts:
+        """Each prompt as the pipeline itself encodes it. learning: with gradients, for text encoders that are not frozen."""
+        with torch.set_grad_enabled(learning):
+            hidden, _, *pooled = self.pipeline.encode_prompt(
+                list(prompts), device=self.pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            )
         return Texts(hidden, pooled[0] if pooled else None)
 
     @torch.no_grad()
@@ -116,8 +117,15 @@ class Frozen:
         return (mean - shift) * float(config.scaling_factor)
 
     def loss(self, latents: Tensor, texts: Texts, embeddings: Tensor, draws: Draws, gamma: float = 5.0) -> Tensor:
-        """Mean over the images of `noise.noise_loss`. latents: (B, C, h, w). texts: B of them. embeddings: (B, M, D)."""
-        conditions: dict[str, Any] = {"image_embeds": [embeddings]}
+        """Mean over the images of `errors`."""
+        return self.errors(latents, texts, embeddings, draws, gamma).mean()
+
+    def errors(self, latents: Tensor, texts: Texts, embeddings: Tensor | None, draws: Draws, gamma: float = 5.0) -> Tensor:
+        """`noise.noise_loss` of each image, (B,). latents: (B, C, h, w). texts: B of them.
+
+        embeddings: (B, M, D), or None where no adapter is installed.
+        """
+        conditions: dict[str, Any] = {} if embeddings is None else {"image_embeds": [embeddings]}
         if texts.pooled is not None:
             side = latents.shape[-1] * self.pipeline.vae_scale_factor
             sizes = torch.tensor([[side, side, 0, 0, side, side]], device=latents.device)  # SDXL: original, crop, target
@@ -130,7 +138,7 @@ class Frozen:
                 predicted: Tensor = self.unet(noisy, steps, texts.hidden, added_cond_kwargs=conditions).sample
             return predicted
 
-        return noise_loss(predict, self.scheduler, latents, draws, gamma).mean()
+        return noise_loss(predict, self.scheduler, latents, draws, gamma)
 
     def adapter(self) -> dict[str, Tensor]:
         """The adapter in the official layout."""

@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import DataError
+from tenth.prompt import naming
 from tenth.types import Identity, Sample
 
 BATCH = 4  # images at a time: on two cores larger batches are no faster
@@ -88,21 +89,24 @@ def _check(model: LatentDiffusion, request: Request) -> None:
 
 
 def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
-    """Runs of at most `size` requests that can be drawn together: one adapter, embeddings of one shape."""
+    """Runs of at most `size` requests that can be drawn together: one adapter, embeddings of one shape, the same weights."""
     for _, run in groupby(requests, key=_kind):
         together = list(run)
         yield from (together[start : start + size] for start in range(0, len(together), size))
 
 
-def _kind(request: Request) -> tuple[str, tuple[int, ...]] | None:
-    if request.identity is None or request.identity.embeddings is None:
+def _kind(request: Request) -> tuple[object, ...] | None:
+    identity = request.identity
+    if identity is None:
         return None
-    return request.identity.adapter, tuple(request.identity.embeddings.shape)
+    shape = None if identity.embeddings is None else tuple(identity.embeddings.shape)
+    return identity.adapter, shape, id(identity.weights) if identity.weights else 0
 
 
 def _draw(model: LatentDiffusion, group: list[Request], sampling: Sampling, on_step: Callable[[int], None]) -> Iterator[Sample]:
     start = time.perf_counter()
-    prompts, seeds = [request.prompt for request in group], [request.seed for request in group]
+    prompts = [naming(request.prompt, request.identity.word) if request.identity else request.prompt for request in group]
+    seeds = [request.seed for request in group]
     identities = [request.identity for request in group if request.identity is not None]
     if identities:
         with model.applied(identities) as embeddings:

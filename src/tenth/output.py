@@ -78,16 +78,18 @@ def image_names(count: int) -> list[str]:
     return [f"{number:04d}.png" for number in range(count)]
 
 
-def claim_identity(path: Path, made: Identity) -> None:
-    """Raises CheckpointError if `path` exists and is not the identity that would be written: of other photos, say."""
+def claim_identity(path: Path, **wanted: object) -> None:
+    """Raises CheckpointError if `path` exists and is not an identity of these: of other photos, say.
+
+    wanted: as far as it is known; any of an identity's method, model, adapter and photos.
+    """
     if not path.exists():
         return
     try:
         earlier = load_identity(path)
     except TenthError:
         raise _other_file(path, "is not an identity") from None
-    said = [(identity.method, identity.model, identity.adapter, identity.photos) for identity in (earlier, made)]
-    if said[0] != said[1]:
+    if any(getattr(earlier, key) != value for key, value in wanted.items()):
         raise _other_file(path, "is an identity of another method, model or other photos")
 
 

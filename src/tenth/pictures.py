@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from itertools import cycle, groupby
 from pathlib import Path
 
@@ -93,11 +94,12 @@ def batches_of(recipe: ExperimentRecipe, pictures: Iterable[Picture]) -> Iterato
     Where methods or conditions come to the same embeddings, the image is drawn once, with the first of them.
     """
     known: dict[object, Drawing] = {}
+    read = cache(load_identity)  # of several images one object, so that its weights are put on the model once a batch
     batches: list[list[Drawing]] = []
     for _, run in groupby(pictures, key=lambda picture: (picture.condition, picture.method)):
         fresh: list[Drawing] = []
         for picture in run:
-            identity = load_identity(picture.identity) if picture.identity else None
+            identity = read(picture.identity) if picture.identity else None
             look = picture.seed, looks(identity)
             if look not in known:
                 known[look] = Drawing(Request(identity, recipe.prompt, picture.seed))

@@ -1,4 +1,4 @@
-"""What a model does not read of a prompt: to be said, not to be hidden."""
+"""A prompt before it is read: the person's word put in, and what a model does not read of it, to be said, not to be hidden."""
 
 from __future__ import annotations
 
@@ -8,7 +8,21 @@ from typing import Any
 from tenth.diffusion import LatentDiffusion
 
 SMALL_VOCABULARY = 1_000  # tokens; below, every known word is one token, and others are spelt letter by letter
+NOUNS = ("person", "man", "woman", "boy", "girl", "child", "lady", "gentleman", "guy")
 WORD = re.compile(r"[^\W\d_]+")
+
+
+def naming(prompt: str, word: str) -> str:
+    """The prompt with a person's word, "rare noun" as of an Identity, before the first noun that may mean the person.
+
+    "a photo of a smiling man" -> "a photo of a smiling rare man". Without such a noun the word is put in front of everything.
+    A prompt that has it already, and one of somebody without a word, stay as they are.
+    """
+    rare, _, noun = word.partition(" ")
+    if not word or rare in prompt.lower().split():
+        return prompt
+    found = re.search(rf"\b(?:{'|'.join(dict.fromkeys([re.escape(noun), *NOUNS]))})\b", prompt, re.IGNORECASE)
+    return f"{prompt[: found.start()]}{rare} {prompt[found.start() :]}" if found else f"{word}, {prompt}"
 
 
 def prompt_notes(model: LatentDiffusion, prompt: str) -> list[str]:

@@ -119,16 +119,22 @@ class Aggregator(Protocol):
 
 
 class Diffusion(Protocol):
-    """What a method may read of a model. name: "name@digest". trained: folders of trained aggregators, by method."""
+    """What a method may read of a model. name: "name@digest". trained: folders of trained aggregators, by method.
+
+    pipeline: of diffusers, for methods that train; whatever they do, it is as before when they are done.
+    """
 
     name: str
+    pipeline: Any
     adapter_name: str
     encoder: Encoder
     trained: Mapping[str, Path]
 
     def add_adapter(self, path: Path) -> str: ...
 
-    def applied(self, identities: Sequence[Identity]) -> AbstractContextManager[Tensor]: ...
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], sampling: Any) -> list[Pixels]: ...
+
+    def applied(self, identities: Sequence[Identity]) -> AbstractContextManager[Tensor | None]: ...
 
 
 class Method(Protocol):
