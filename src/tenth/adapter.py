@@ -5,7 +5,8 @@ Source of the layout: the weights of Ye et al. 2023, arXiv:2308.06721: image_pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from tenth.errors import ModelError
 
 ADAPTER = "ip-adapter.safetensors"  # in the folder of a trained method; without it the model's own is used
+
+CHUNK = 1 << 20  # bytes of a file in memory at a time
 
 
 def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -72,3 +75,18 @@ def set_adapter_scale(unet: Any, scale: float) -> None:
     """The weight of the image cross-attention; at 0 it is not computed at all."""
     for _, name, _ in adapter_layers(unet):
         unet.attn_processors[name].scale = [scale]
+
+
+def adapter_name(path: Path) -> str:
+    """The "name@digest" of an adapter's file."""
+    return f"{path.stem}@{digest_of([path])}"
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """First 16 hexadecimal digits of the sha256 over the files' contents, in the given order."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while part := file.read(CHUNK):
+                digest.update(part)
+    return digest.hexdigest()[:16]

@@ -35,7 +35,20 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tenth {version('tenth')}")
     parser.set_defaults(run=None)
     adding = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_demo, _photos, _identity, _generate, _train, _experiment, _data, _methods, _metrics, _models, _doctor):
+    for add in (
+        _demo,
+        _photos,
+        _identity,
+        _generate,
+        _export,
+        _train,
+        _experiment,
+        _data,
+        _methods,
+        _metrics,
+        _models,
+        _doctor,
+    ):
         add(adding)
     return parser
 
@@ -104,6 +117,23 @@ def _identity(adding: Any) -> None:
     _model(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", required=True, help="such as me.safetensors")
     _json(parser)
+
+
+def _export(adding: Any) -> None:
+    parser = _command(
+        adding,
+        "export",
+        "an identity of dreambooth for other programs: a LoRA file, or a whole model",
+        commands.export,
+        "To a FILE that ends in .safetensors goes a LoRA, to a folder the model with the person in it, as\n"
+        "diffusers loads it. The identity's words, which a prompt there needs, are said.",
+    )
+    parser.add_argument("source", type=Path, metavar="IDENTITY", help="made by `tenth identity`")
+    parser.add_argument(
+        "--layout", choices=("diffusers", "kohya"), default="diffusers", help="of a LoRA; kohya: for ComfyUI and A1111"
+    )
+    _model(parser)
+    parser.add_argument("-o", dest="output", type=Path, metavar="PATH", required=True, help="a new FILE or folder")
 
 
 def _generate(adding: Any) -> None:

@@ -99,6 +99,23 @@ def generate(args: Namespace) -> int:
     return 0
 
 
+def export(args: Namespace) -> int:
+    """An identity with weights -> a LoRA file or a model folder, whose path goes to stdout."""
+    from tenth.export import export_lora, export_model
+    from tenth.identity import load_identity
+
+    made = load_identity(args.source)
+    if args.output.suffix == EXTENSION:
+        export_lora(made, args.output, args.layout)
+    else:
+        from tenth.catalog import load_model
+
+        export_model(made, load_model(args.model), args.output)
+    _say(f'in a prompt the person is "{made.word}"')
+    _print(args.output)
+    return 0
+
+
 def demo(args: Namespace) -> int:
     """The main job once, on the example photos or on the user's. The sheet's path is the one line on stdout."""
     from tenth.catalog import load_model

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from tenth.adapter import ADAPTER, check_adapter, read_adapter
+from tenth.adapter import ADAPTER, adapter_name, check_adapter, read_adapter
 from tenth.draws import Draws
 from tenth.errors import IdentityError, ModelError
 from tenth.noise import noise_loss
@@ -40,7 +40,6 @@ UNUSED = (
     "image_encoder",
 )  # parts of a pipeline that are not loaded, though it lists them
 
-CHUNK = 1 << 20  # bytes of a file in memory at a time
 OnStep = Callable[[int], None]  # called with the number of steps done
 
 
@@ -169,6 +168,18 @@ class LatentDiffusion:
         return [np.rint(image * 255).astype(np.uint8, order="C") for image in drawn]
 
 
+def save_pipeline(pipeline: Any, folder: Path) -> None:
+    """Write a pipeline as a folder in diffusers' layout, whole or not at all."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with _quiet():
+        pipeline.unet.to(memory_format=torch.contiguous_format)  # the only one that safetensors writes
+        pipeline.save_pretrained(partial, safe_serialization=True)
+        pipeline.unet.to(memory_format=torch.channels_last)
+    partial.rename(folder)
+
+
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     """A pipeline from a local folder in diffusers' layout, float32, safetensors only. Raises ModelError if it is not one."""
     index = folder / "model_index.json"
@@ -218,21 +229,6 @@ def _quiet() -> Iterator[None]:
         for library, level in levels:
             library.set_verbosity(level)
             library.enable_progress_bar()
-
-
-def adapter_name(path: Path) -> str:
-    """The "name@digest" of an adapter's file."""
-    return f"{path.stem}@{digest_of([path])}"
-
-
-def digest_of(files: Sequence[Path]) -> str:
-    """First 16 hexadecimal digits of the sha256 over the files' contents, in the given order."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while part := file.read(CHUNK):
-                digest.update(part)
-    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tenth.adapter import digest_of
 from tenth.catalog import load_model, method
 from tenth.conditions import Condition, ExperimentRecipe, check
 from tenth.config import from_table, read_toml
 from tenth.data.faces import file_digest
 from tenth.data.split import Parted
-from tenth.diffusion import LatentDiffusion, digest_of
+from tenth.diffusion import LatentDiffusion
 from tenth.encode.face import FaceEncoder
 from tenth.errors import CheckpointError, DataError, IdentityError
 from tenth.evaluate.held_out import Judged, check_strangers, crop_of, part_people, with_next

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,21 @@ def load_identity(path: Path) -> Identity:
     if said.get("format") != FORMAT:
         raise _unusable(path, f"has format {said.get('format')}, this version reads {FORMAT}")
     return _identity(path, said, tensors)
+
+
+def combined(learnt: Identity, adapted: Identity) -> Identity:
+    """The weights of one identity and the embeddings of another, both of one person and model, in force together.
+
+    Raises IdentityError if they were made for different models, or do not have the one and the other.
+    """
+    if learnt.model != adapted.model or not learnt.weights or adapted.embeddings is None or adapted.weights:
+        raise IdentityError(
+            f"{learnt.method} for {learnt.model} and {adapted.method} for {adapted.model}",
+            "an identity with weights and one with embeddings, of one model, are needed",
+            "Make the first with a method that trains, the second with an adapter",
+        )
+    photos = tuple(dict.fromkeys((*learnt.photos, *adapted.photos)))
+    return replace(adapted, method=f"{learnt.method}+{adapted.method}", weights=learnt.weights, word=learnt.word, photos=photos)
 
 
 def _identity(path: Path, said: dict[str, Any], tensors: dict[str, Tensor]) -> Identity:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tenth.adapter import digest_of
 from tenth.aggregate.saved import FILE
-from tenth.diffusion import LatentDiffusion, digest_of, load_pipeline
+from tenth.diffusion import LatentDiffusion, load_pipeline
 from tenth.encode.clip import ClipEncoder
 from tenth.errors import ModelError
 

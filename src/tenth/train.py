@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from tenth.adapt.album import Album, open_album
 from tenth.adapt.references import IdentityObjective, References, choose
 from tenth.adapt.toy import ToyPeople
-from tenth.adapter import ADAPTER
+from tenth.adapter import ADAPTER, adapter_name
 from tenth.aggregate.attention import AttentionSettings, Learned, PhotoAttention, SetAggregator, SetSettings
 from tenth.aggregate.saved import FILE, Trained, save_aggregator
-from tenth.diffusion import LatentDiffusion, adapter_name
+from tenth.diffusion import LatentDiffusion
 from tenth.draws import Draws
 from tenth.encode.store import Store, default_store
 from tenth.errors import RecipeError

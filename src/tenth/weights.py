@@ -47,7 +47,8 @@ def additions(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             path = name.removesuffix(LOW)
             if path + HIGH not in weights:
                 raise _misfit(f"{name} without {path}{HIGH}")
-            added[f"{path}.weight"] = weights[path + HIGH].float() @ tensor.float()
+            product = weights[path + HIGH].float().flatten(1) @ tensor.float().flatten(1)  # (out, in x kernel)
+            added[f"{path}.weight"] = product.view(len(product), *tensor.shape[1:])
         elif name.endswith(DIFFERENCE):
             added[name.removesuffix(DIFFERENCE)] = tensor.float()
         elif not (name.endswith(HIGH) and name.removesuffix(HIGH) + LOW in weights):
@@ -68,6 +69,18 @@ def place(pipeline: Any, name: str, shape: torch.Size) -> nn.Parameter:
     return parameter
 
 
+def lora_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Low-rank matrices by the names that diffusers' `load_lora_weights` reads. Raises IdentityError for other weights."""
+    odd = next((name for name in weights if not name.endswith((LOW, HIGH))), None)
+    if odd is not None or not weights:
+        raise IdentityError(
+            f"{odd} is not a low-rank matrix" if odd else "this identity holds embeddings alone",
+            "low-rank matrices are needed for a LoRA file",
+            "Make it with dreambooth-lora, or export a whole model",
+        )
+    return {name: tensor.contiguous() for name, tensor in weights.items()}
+
+
 def kohya_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Low-rank matrices by the names that ComfyUI and A1111 read. Raises IdentityError for other weights.
 
@@ -76,15 +89,11 @@ def kohya_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     both = any(name.startswith("text_encoder_2.") for name in weights)
     named: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
-        if not name.endswith((LOW, HIGH)):
-            raise IdentityError(
-                f"{name} is not a low-rank matrix", "these programs read LoRA", "Export it as a diffusers folder instead"
-            )
+    for name, tensor in lora_layout(weights).items():
         part, _, path = name.removesuffix(LOW).removesuffix(HIGH).partition(".")
         prefix = "lora_te1" if both and part == "text_encoder" else KOHYA[part]
         key = f"{prefix}_{path.replace('.', '_')}"
-        named[f"{key}.lora_down.weight" if name.endswith(LOW) else f"{key}.lora_up.weight"] = tensor.contiguous()
+        named[f"{key}.lora_down.weight" if name.endswith(LOW) else f"{key}.lora_up.weight"] = tensor
         if name.endswith(LOW):
             named[f"{key}.alpha"] = torch.tensor(float(tensor.shape[0]))
     return named

@@ -76,7 +76,7 @@ class DreamBooth:
         if not person.photos:
             raise DataError(f"{person.name} has no usable photo", "at least one is needed", "Add photos")
         settings = self.settings or defaults(self.name, model)
-        rare = rare_word(model.pipeline.tokenizer)
+        rare = rare_word(model.pipeline)
         check_noun(model.pipeline.tokenizer, settings.noun)
         photos, store = {photo.digest: photo for photo in person.photos}, Store(default_store())
         photos = dict(sorted(photos.items()))  # neither order nor copies change what is learnt
@@ -106,7 +106,7 @@ class DreamBooth:
     def notes(self, person: Person, model: Diffusion) -> list[str]:
         """What a user should know about how the person is called."""
         settings = self.settings or defaults(self.name, model)
-        called = f'in a prompt the person is "{rare_word(model.pipeline.tokenizer)} {settings.noun}", which is put in by itself'
+        called = f'in a prompt the person is "{rare_word(model.pipeline)} {settings.noun}", which is put in by itself'
         few = [f"{self.name} learnt from one photo: expect copies of it"] if len(person.photos) == 1 else []
         return [*few, called]
 
@@ -224,14 +224,17 @@ def framed(photo: Photo, side: int) -> Pixels:
     return square(photo, side) if photo.face is None else crop_face(photo.pixels, photo.face, side=side)
 
 
-def rare_word(tokenizer: Any) -> str:
-    """A word that means nothing to the model: one token, two to four consonants, of these the one that was merged last.
+def rare_word(pipeline: Any) -> str:
+    """A word that means nothing to the model: one token, two to four consonants, and of these the least trained.
 
-    Source: Ruiz et al. 2022, section 3.2: a rare token is looked up, not assumed. Raises ModelError if there is none.
+    That is the one whose embedding is the shortest: weight decay shrinks what no caption uses. Looked up, not assumed, as in
+    Ruiz et al. 2022, section 3.2. Raises ModelError if there is none.
     """
-    words = [(number, token.removesuffix("</w>")) for token, number in tokenizer.get_vocab().items() if token.endswith("</w>")]
-    for number, word in sorted(words, reverse=True):
-        if CONSONANTS.fullmatch(word) and tokenizer(word, add_special_tokens=False).input_ids == [number]:
+    tokenizer = pipeline.tokenizer
+    words = {token.removesuffix("</w>"): number for token, number in tokenizer.get_vocab().items() if token.endswith("</w>")}
+    lengths = pipeline.text_encoder.get_input_embeddings().weight.detach().norm(dim=1).tolist()
+    for word in sorted(filter(CONSONANTS.fullmatch, words), key=lambda word: (lengths[words[word]], word)):
+        if tokenizer(word, add_special_tokens=False).input_ids == [words[word]]:
             return str(word)
     raise ModelError(
         f"none of the {len(words)} whole words of this model's tokenizer is two to four consonants",

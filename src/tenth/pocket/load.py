@@ -7,8 +7,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from tenth.adapter import digest_of
 from tenth.aggregate.saved import FILE
-from tenth.diffusion import LatentDiffusion, digest_of, load_pipeline
+from tenth.diffusion import LatentDiffusion, load_pipeline
 from tenth.encode.face import FaceEncoder
 from tenth.encode.store import Store
 from tenth.errors import ModelError

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.adapter import set_adapter_scale
-from tenth.diffusion import Trainable, digest_of, install_adapter
+from tenth.adapter import digest_of, set_adapter_scale
+from tenth.diffusion import Trainable, install_adapter
 from tenth.draws import Draws
 from tenth.encode.face import FaceEncoder, describe, encoder_name, statistics_of
 from tenth.encode.store import Array, Store, default_store
