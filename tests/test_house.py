@@ -25,7 +25,7 @@ STAGES = (
     ("conditions", "demo", "doctor", "experiment", "export", "output", "pictures"),
     ("catalog",),
     ("train",),
-    ("validation",),
+    ("choosing", "validation"),
     ("report",),
     ("evaluate",),
     ("generate", "prompt"),

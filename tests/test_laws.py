@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tenth.adapt.dreambooth import DreamBoothSettings, defaults
+from tenth.adapt.dreambooth import defaults
+from tenth.adapt.lesson import DreamBoothSettings
 from tenth.catalog import METHODS
 from tenth.diffusion import Sampling
 from tenth.encode.face import encoder_name

@@ -21,9 +21,9 @@ from tenth.errors import InputError, ModelError, RecipeError
 from tenth.generate import Request, generate
 from tenth.pocket.load import PHOTOS, load_pocket
 from tenth.train import AdapterRecipe, train_adapter
-from tenth.training import Schedule
+from tenth.training import Schedule, averaged
 from tenth.types import Person, Photo
-from tenth.validation import averaged, read_history, record
+from tenth.validation import read_history, record
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ToyPeople(people=3, photos=11)

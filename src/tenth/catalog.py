@@ -12,6 +12,7 @@ from tenth.adapt.ip_adapter import IPAdapter
 from tenth.adapt.trained import TrainedAdapter
 from tenth.aggregate.pool import concatenation, consensus, first, maximum, mean
 from tenth.aggregate.saved import FILE
+from tenth.choosing import open_choice
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
 from tenth.errors import RecipeError, unknown_name
@@ -53,7 +54,7 @@ def _trained(name: str, text: str) -> dict[str, Entry[Method]]:
 
 
 def _tuned(name: str, text: str) -> dict[str, Entry[Method]]:
-    return {name: Entry(DreamBooth(name), text)}
+    return {name: Entry(DreamBooth(name, choose=open_choice), text)}
 
 
 # fmt: off

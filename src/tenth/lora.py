@@ -51,7 +51,9 @@ class Learners:
         Low-rank matrices carry their factor alpha / rank, so that they count once.
         """
         if self.lora is None:
-            return {name + DIFFERENCE: (value - self.base[name].to(value)).cpu() for name, value in average.items()}
+            return {
+                name + DIFFERENCE: (value - self.base[name].to(value)).cpu().contiguous() for name, value in average.items()
+            }
         factor, weights = self.lora.alpha / self.lora.rank, {}
         for name, value in average.items():
             plain = name.replace(f".{NAME}.", ".")

@@ -28,9 +28,9 @@ from tenth.encode.store import Store, default_store
 from tenth.errors import RecipeError
 from tenth.frozen import Frozen
 from tenth.pocket.faces import People
-from tenth.training import PRECISIONS, Schedule, fit, processes
+from tenth.training import PRECISIONS, Schedule, averaged, fit, load_averaged, processes
 from tenth.types import Encoder, Pixels
-from tenth.validation import Judge, Validation, averaged, load_averaged, open_judge, record, strip
+from tenth.validation import Judge, Validation, open_judge, record, strip
 
 LEARNERS = ("aggregator", "adapter")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +113,31 @@ def processes() -> PartialState:
     """This process's device, its number and how many there are: one, unless torchrun started several."""
     # Without `cpu` accelerate does not join processes that have no accelerator.
     return PartialState(cpu=not torch.accelerator.is_available())
+
+
+@contextmanager
+def averaged(modules: Mapping[str, nn.Module], average: Mapping[str, Tensor]) -> Iterator[None]:
+    """The averaged weights in their modules, and the trained ones back afterwards, to the last bit."""
+    parameters = parameters_of(modules)
+    kept = {name: parameters[name].detach().clone() for name in average}
+    load_averaged(modules, average)
+    try:
+        yield
+    finally:
+        load_averaged(modules, kept)
+
+
+@torch.no_grad()
+def load_averaged(modules: Mapping[str, nn.Module], average: Mapping[str, Tensor]) -> None:
+    """Put weights by "module.parameter", as `fit` gives them, into their modules."""
+    parameters = parameters_of(modules)
+    for name, value in average.items():
+        parameters[name].copy_(value)
+
+
+def parameters_of(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Every parameter by "module.parameter"."""
+    return {f"{name}.{inner}": value for name, module in modules.items() for inner, value in module.named_parameters()}
 
 
 class Learning:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from tenth.adapt.album import finished, read, space_of
 from tenth.aggregate.attention import Learned
@@ -104,39 +103,14 @@ def centre_of(model: LatentDiffusion, described: Sequence[Array]) -> Array:
     return mean
 
 
-@contextmanager
-def averaged(modules: Mapping[str, nn.Module], average: Mapping[str, Tensor]) -> Iterator[None]:
-    """The averaged weights in their modules, and the trained ones back afterwards, to the last bit."""
-    parameters = parameters_of(modules)
-    kept = {name: parameters[name].detach().clone() for name in average}
-    load_averaged(modules, average)
-    try:
-        yield
-    finally:
-        load_averaged(modules, kept)
-
-
-@torch.no_grad()
-def load_averaged(modules: Mapping[str, nn.Module], average: Mapping[str, Tensor]) -> None:
-    """Put weights by "module.parameter", as `fit` gives them, into their modules."""
-    parameters = parameters_of(modules)
-    for name, value in average.items():
-        parameters[name].copy_(value)
-
-
-def parameters_of(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
-    """Every parameter by "module.parameter"."""
-    return {f"{name}.{inner}": value for name, module in modules.items() for inner, value in module.named_parameters()}
-
-
-def record(directory: Path, seen: int, score: Score, pictures: Sequence[Pixels]) -> bool:
-    """Add a line to the history and a row to the strip. Whether this is the best checkpoint so far.
+def record(directory: Path, seen: int, score: Score, pictures: Sequence[Pixels], **more: float | None) -> bool:
+    """Add a line to the history and a row to the strip. Whether this is the best checkpoint so far. more: for the line.
 
     What a run that was killed wrote beyond this point is replaced.
     """
     history = [line for line in read_history(directory) if line["images"] < seen]
     best = score.value is not None and all(score.value > (before["similarity"] or -1.0) for before in history)
-    line = {"images": seen, "similarity": score.value, "low": score.low, "high": score.high, "best": best}
+    line = {"images": seen, "similarity": score.value, "low": score.low, "high": score.high, **more, "best": best}
     text = "".join(json.dumps(entry) + "\n" for entry in [*history, line])
     partial_path = directory / f".{HISTORY}.partial"
     partial_path.write_text(text, encoding="utf-8")

@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tenth.adapt.dreambooth import DreamBooth, DreamBoothSettings, check_noun, class_moments, rare_word, read_lesson
+from tenth.adapt.dreambooth import DreamBooth, check_noun, rare_word
+from tenth.adapt.lesson import DreamBoothSettings, class_moments, read_lesson
 from tenth.diffusion import Sampling, load_pipeline
 from tenth.draws import Draws
 from tenth.encode.store import Store
@@ -154,9 +155,36 @@ def test_class_images_are_drawn_once_for_each_model_and_noun(model: Any, store: 
     assert all(prompt.endswith(" a woman") for prompt in drawn)
 
 
+def test_the_best_checkpoint_is_kept_and_chosen_by_a_photo_that_is_not_learnt_from(model: Any) -> None:
+    asked: list[Any] = []
+    kept: dict[str, torch.Tensor] = {}
+
+    def opened(_: Any, given: list[Any], held_out: list[Any], prompt: str, *__: Any) -> Any:
+        asked.extend([len(given), len(held_out), prompt])
+
+        def choose(seen: int) -> tuple[bool, dict[str, float]]:
+            if seen == 8:
+                kept.update(
+                    {name: value.clone() for name, value in model.pipeline.unet.state_dict().items() if "lora_A" in name}
+                )
+            return seen == 8, {"person/held-out photos": 0.5}
+
+        return choose
+
+    identity = DreamBooth("dreambooth-lora", SETTINGS, opened)(person(1, 2, 3, 4, 5), model)
+    assert asked == [4, 1, f"a photo of a {identity.word}"]
+    assert len(identity.photos) == 5
+    assert len(kept) == sum("lora_A" in name for name in identity.weights)
+    assert all(torch.equal(value, identity.weights[f"unet.{name.replace('.person', '')}"]) for name, value in kept.items())
+    asked.clear()
+    DreamBooth("dreambooth-lora", SETTINGS, opened)(person(1, 2, 3, 4), model)
+    assert asked == []  # of four photos none is held out
+
+
 def test_interrupted_it_goes_on_where_it_stopped(model: Any, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method = DreamBooth("dreambooth-lora", SETTINGS)
     unbroken = method(person(1, 2), model)
+    monkeypatch.setenv("TENTH_STORE", str(store := store / "another"))
     steps, plain = iter(range(100)), Frozen.errors
 
     def interrupting(self: Frozen, *given: Any) -> torch.Tensor:
@@ -171,7 +199,14 @@ def test_interrupted_it_goes_on_where_it_stopped(model: Any, store: Path, monkey
     resumed = method(person(1, 2), model)
     assert next(steps) == 3  # two steps before, one after
     assert all(torch.equal(value, resumed.weights[name]) for name, value in unbroken.weights.items())
-    assert not list(store.glob("dreambooth/*"))
+    assert not list(store.glob("dreambooth/*/step-*"))
+    again = method(person(2, 1), model)  # what was learnt is at hand, in whatever order the photos come
+    assert next(steps) == 4
+    assert all(torch.equal(value, again.weights[name]) for name, value in unbroken.weights.items())
+    (learnt,) = store.glob("dreambooth/*/learnt.safetensors")
+    learnt.write_bytes(b"half")
+    again = method(person(1, 2), model)
+    assert all(torch.equal(value, again.weights[name]) for name, value in unbroken.weights.items())
 
 
 def test_an_error_in_the_middle_leaves_the_model_as_it_was(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

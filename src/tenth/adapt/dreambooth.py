@@ -9,67 +9,51 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tenth.adapt.album import square
-from tenth.data.captions import OPENINGS
-from tenth.data.faces import crop_face
-from tenth.diffusion import Sampling
-from tenth.draws import Draws
-from tenth.encode.store import Array, Store, default_store
+from tenth.adapt.lesson import DreamBoothSettings, Lesson, framed, read_lesson
+from tenth.encode.store import Store, default_store
 from tenth.errors import DataError, ModelError, RecipeError
-from tenth.frozen import Frozen, Texts
+from tenth.frozen import Frozen
 from tenth.lora import Lora, learning
-from tenth.pocket.faces import progress, to_unit
-from tenth.training import PRECISIONS, Schedule, fit, processes
-from tenth.types import Diffusion, Identity, Person, Photo, Pixels
+from tenth.training import PRECISIONS, Schedule, averaged, fit, processes
+from tenth.types import Diffusion, Identity, Person, Photo
+from tenth.watch import Seen
 
 SMALL_VOCABULARY = 1_000  # tokens; a model with fewer knows only the words of its captions
 CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{2,4}")
-PROMPTS = tuple(dict.fromkeys(OPENINGS))  # "a photo of", ...: one is drawn for each image
-BATCH = 4  # class images drawn at a time
+LEAST = 4  # photos that stay to learn from, where some are held out
+BEST, LEARNT = "best.safetensors", "learnt.safetensors"  # in a run's directory: while it lasts, and when it is done
 
-
-@dataclass(frozen=True)
-class DreamBoothSettings:
-    """What is learnt, and how. An image of the schedule is a photo of the person; each comes with an image of the class."""
-
-    schedule: Schedule
-    lora: Lora | None = field(default_factory=Lora)  # None: all weights of the UNet
-    text_encoder: bool = False  # whether the text encoder learns too, in the same way
-    noun: str = "person"  # the class: person, man, woman, ...
-    class_images: int = 64  # drawn once by the frozen model for each noun, and kept in the store
-    prior: float = 1.0  # weight of the class images' loss; 0: no class images
-    sampling: Sampling = field(default_factory=Sampling)  # of the class images
-    gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
-    gradient_checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        for key, right, needed in (
-            ("noun", bool(re.fullmatch(r"[a-z]+", self.noun)), "one word in small letters"),
-            ("class_images", self.class_images >= 1, "1 or more"),
-            ("prior", self.prior >= 0, "0 or more"),
-        ):
-            if not right:
-                raise RecipeError(f"{key} is {getattr(self, key)!r}", f"needed: {needed}", "Correct the settings")
+Choose = Callable[
+    [int], tuple[bool, Seen]
+]  # images seen -> whether the weights on the model are the best yet, and what to show
 
 
 @dataclass(frozen=True)
 class DreamBooth:
-    """A method: fine-tune on the person's photos; the identity holds what changed. settings: None: the model's defaults."""
+    """A method: fine-tune on the person's photos; the identity holds what changed.
+
+    settings: None: the model's defaults. choose: opens what judges each checkpoint of a run; None: the last one is taken.
+    """
 
     name: str
     settings: DreamBoothSettings | None = None
+    choose: Callable[..., Choose | None] | None = None
 
     def __call__(self, person: Person, model: Diffusion) -> Identity:
         """Interrupted, it goes on where it stopped when it is called again for the same photos, model and settings.
+
+        What was learnt is kept in the store, so that the next call is done at once.
 
         Raises DataError if the person has no photo, ModelError if the model has no free rare word or does not know the noun.
         """
@@ -78,26 +62,40 @@ class DreamBooth:
         settings = self.settings or defaults(self.name, model)
         rare = rare_word(model.pipeline)
         check_noun(model.pipeline.tokenizer, settings.noun)
-        photos, store = {photo.digest: photo for photo in person.photos}, Store(default_store())
-        photos = dict(sorted(photos.items()))  # neither order nor copies change what is learnt
-        key = json.dumps([asdict(settings), model.name, list(photos)], sort_keys=True, default=str)
-        directory = store.directory / "dreambooth" / hashlib.sha256(key.encode()).hexdigest()[:16]
+        photos = sorted({photo.digest: photo for photo in person.photos}.values(), key=lambda photo: photo.digest)
+        aside = settings.held_out if len(photos) - settings.held_out >= LEAST else 0  # neither order nor copies matter
+        given, held_out, store = photos[aside:], photos[:aside], Store(default_store())
+        directory = self.directory(photos, settings, model)
+        word, known = f"{rare} {settings.noun}", tuple(photo.digest for photo in person.photos)
+        weights = learnt_before(directory / LEARNT)
+        if weights is not None:
+            return Identity(self.name, model.name, "", "", weights=weights, word=word, photos=known)
 
         frozen, before = Frozen(model.pipeline), model.pipeline.device
         model.pipeline.to(processes().device)
-        lesson = read_lesson(list(photos.values()), rare, settings, model, frozen, store)
         try:
-            with learning(model.pipeline, settings.lora, text_encoder=settings.text_encoder) as learners:
-                with frozen.narrowed(PRECISIONS[settings.schedule.precision]), checkpointed(frozen, settings):
-                    average = fit(learners.modules, lesson.loss, len(photos), settings.schedule, directory)
-                weights = learners.learnt(average)
+            lesson = read_lesson(given, rare, settings, model, frozen, store)
+            frames = [[framed(photo, frozen.pixels) for photo in side] for side in (given, held_out)]
+            prompt = lesson.said[0]
+            choose = self.choose and aside and self.choose(model, *frames, prompt, settings.sampling, directory)
+            weights = learn(lesson, model.pipeline, len(given), choose or None, directory)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("The same command goes on where this one stopped") from None
         finally:
             model.pipeline.to(before)
-        shutil.rmtree(directory, ignore_errors=True)
-        word, given = f"{rare} {settings.noun}", tuple(photo.digest for photo in person.photos)
-        return Identity(self.name, model.name, "", "", weights=weights, word=word, photos=given)
+        save_file(weights, directory / f".{LEARNT}.partial")
+        (directory / f".{LEARNT}.partial").replace(directory / LEARNT)
+        (directory / BEST).unlink(missing_ok=True)
+        for checkpoint in directory.glob("step-*"):
+            shutil.rmtree(checkpoint)
+        return Identity(self.name, model.name, "", "", weights=weights, word=word, photos=known)
+
+    def directory(self, photos: Sequence[Photo], settings: DreamBoothSettings, model: Diffusion) -> Path:
+        """Where a run keeps its checkpoints while it lasts, and how it went: in the store."""
+        key = json.dumps(
+            [asdict(settings), model.name, sorted({photo.digest for photo in photos})], sort_keys=True, default=str
+        )
+        return default_store() / "dreambooth" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def weights(self, person: Person, model: Diffusion) -> Tensor | None:  # noqa: ARG002 - of no person or model
         """None: what a photo counts cannot be said."""
@@ -108,120 +106,53 @@ class DreamBooth:
         settings = self.settings or defaults(self.name, model)
         called = f'in a prompt the person is "{rare_word(model.pipeline)} {settings.noun}", which is put in by itself'
         few = [f"{self.name} learnt from one photo: expect copies of it"] if len(person.photos) == 1 else []
-        return [*few, called]
+        went = self.directory(person.photos, settings, model)
+        return [*few, called, *([f"how the learning went is in {went}"] if went.is_dir() else [])]
 
 
-@dataclass(frozen=True, eq=False)
-class Lesson:
-    """What a step reads, all computed once. own: (K, 2, C', h, w), moments of the photos as they are and mirrored.
-
-    others: (M, 2, C', h, w), of the class images. said: prompts with the rare word, then those without; texts: both encoded,
-    None where the text encoder learns.
-    """
-
-    settings: DreamBoothSettings
-    frozen: Frozen
-    own: Tensor
-    others: Tensor
-    said: tuple[str, ...]
-    texts: Texts | None
-
-    def loss(self, photos: Tensor, draws: Draws) -> Tensor:
-        """Of a step, a scalar: the mean error on the person's photos (B,), and `prior` times that on as many class images.
-
-        Each image is weighted by the min-SNR weight of its own noise.
-        """
-        kinds, count = len(self.said) // 2, len(photos)
-        mirrored, prompts = draws.integers(2), draws.integers(kinds)
-        moments = self.own[photos, mirrored]
-        if self.settings.prior:
-            another = draws.integers(len(self.others))
-            moments = torch.cat([moments, self.others[another, draws.integers(2)]])
-            prompts = torch.cat([prompts, kinds + draws.integers(kinds)])
-        pair, device = Twice(draws, len(moments) // count), self.frozen.unet.device
-        latents = self.frozen.latents(moments, pair).to(device)
-        errors = self.frozen.errors(latents, self.read(prompts), None, pair, self.settings.gamma)  # (B,) or (2B,)
-        loss: Tensor = errors[:count].mean()
-        return loss + self.settings.prior * errors[count:].mean() if self.settings.prior else loss
-
-    def read(self, prompts: Tensor) -> Texts:
-        """These prompts (B,), encoded."""
-        device = self.frozen.unet.device
-        if self.texts is not None:
-            return self.texts[prompts].to(device)
-        distinct, rows = prompts.unique(return_inverse=True)
-        encoded = self.frozen.encode_prompts([self.said[index] for index in distinct.tolist()], learning=True)
-        return encoded[rows.to(device)]
+def learnt_before(path: Path) -> dict[str, Tensor] | None:
+    """What an earlier run of the same learnt, None where there is none or its file is damaged."""
+    try:
+        return load_file(path) if path.is_file() else None
+    except (OSError, SafetensorError):
+        return None
 
 
-class Twice(Draws):
-    """The draws of a step for its photos, and then again for as many class images. times: 1 or 2."""
+def learn(lesson: Lesson, pipeline: Any, photos: int, choose: Choose | None, directory: Path) -> dict[str, Tensor]:
+    """Train on a lesson of so many photos. The averaged weights of the best checkpoint, or of the last where none is chosen."""
+    settings, frozen, best = lesson.settings, lesson.frozen, directory / BEST
+    precision = PRECISIONS[settings.schedule.precision]
+    with learning(pipeline, settings.lora, text_encoder=settings.text_encoder) as learners:
 
-    def __init__(self, draws: Draws, times: int) -> None:  # no numbers of its own
-        self.draws, self.times = draws, times
+        def watch(seen: int, average: Mapping[str, Tensor]) -> Seen | None:
+            if choose is None:
+                return None
+            with averaged(learners.modules, average), autocast(frozen, precision):
+                chosen, shown = choose(seen)
+            if chosen:
+                save_file(learners.learnt(average), best.with_suffix(".partial"))
+                best.with_suffix(".partial").replace(best)
+            return shown
 
-    def normal(self, *shape: int) -> Tensor:
-        """Standard normal, (times x b, *shape)."""
-        return torch.cat([self.draws.normal(*shape) for _ in range(self.times)])
+        with frozen.narrowed(precision), checkpointed(frozen, settings.gradient_checkpointing):
+            average = fit(learners.modules, lesson.loss, photos, settings.schedule, directory, watch)
+        return load_file(best) if best.is_file() else learners.learnt(average)
 
-    def integers(self, high: int, *shape: int) -> Tensor:
-        """In [0, high), (times x b, *shape)."""
-        return torch.cat([self.draws.integers(high, *shape) for _ in range(self.times)])
+
+def autocast(frozen: Frozen, precision: torch.dtype) -> torch.autocast:
+    """As a step runs: narrowed layers run in nothing else."""
+    return torch.autocast(frozen.unet.device.type, precision, enabled=precision != torch.float32)
 
 
 @contextmanager
-def checkpointed(frozen: Frozen, settings: DreamBoothSettings) -> Iterator[None]:
-    """With gradient checkpointing, where the settings want it."""
-    if settings.gradient_checkpointing:
+def checkpointed(frozen: Frozen, wanted: bool) -> Iterator[None]:
+    """With gradient checkpointing, if it is wanted."""
+    if wanted:
         frozen.unet.enable_gradient_checkpointing()
     try:
         yield
     finally:
         frozen.unet.disable_gradient_checkpointing()
-
-
-def read_lesson(
-    photos: Sequence[Photo], rare: str, settings: DreamBoothSettings, model: Diffusion, frozen: Frozen, store: Store
-) -> Lesson:
-    """Photos, class images and prompts through the frozen encoders."""
-    noun = settings.noun
-    said = (
-        *(f"{opening} {article(rare)} {rare} {noun}" for opening in PROMPTS),
-        *(f"{opening} {article(noun)} {noun}" for opening in PROMPTS),
-    )
-    frames = np.stack([framed(photo, frozen.pixels) for photo in photos])
-    own = both_ways(frames, frozen)
-    others = class_moments(settings, model, frozen, store) if settings.prior else own[:0]
-    return Lesson(settings, frozen, own, others, said, None if settings.text_encoder else frozen.encode_prompts(said))
-
-
-def class_moments(settings: DreamBoothSettings, model: Diffusion, frozen: Frozen, store: Store) -> Tensor:
-    """Moments of images of the class (M, 2, C', h, w), drawn by the frozen model, once for each model and noun."""
-    prompts = [
-        f"{PROMPTS[number % len(PROMPTS)]} {article(settings.noun)} {settings.noun}" for number in range(settings.class_images)
-    ]
-    keys = [hashlib.sha256(f"{prompt} {seed}".encode()).hexdigest() for seed, prompt in enumerate(prompts)]
-
-    def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in progress(torch.tensor(missing).split(BATCH), desc="images of the class"):
-            seeds = batch.tolist()
-            drawn = model.sample([prompts[seed] for seed in seeds], seeds, settings.sampling)
-            yield from both_ways(np.stack(drawn), frozen).numpy()
-
-    sampling = hashlib.sha256(repr(settings.sampling).encode()).hexdigest()[:8]
-    return torch.from_numpy(store.remember_all(f"class-{model.name}-{frozen.digest('vae')}-{sampling}", keys, compute))
-
-
-def both_ways(frames: Array, frozen: Frozen) -> Tensor:
-    """Moments of pictures (N, S, S, 3), as they are and mirrored: (N, 2, C', h, w), float32 on the CPU."""
-    pixels = to_unit(torch.from_numpy(frames).permute(0, 3, 1, 2))
-    parts = [torch.stack([frozen.encode_pixels(part), frozen.encode_pixels(part.flip(-1))], 1) for part in pixels.split(BATCH)]
-    return torch.cat(parts).float().cpu()
-
-
-def framed(photo: Photo, side: int) -> Pixels:
-    """What of a photo is learnt, (side, side, 3): head and shoulders where its face is known, else the middle square."""
-    return square(photo, side) if photo.face is None else crop_face(photo.pixels, photo.face, side=side)
 
 
 def rare_word(pipeline: Any) -> str:
@@ -248,11 +179,6 @@ def check_noun(tokenizer: Any, noun: str) -> None:
     known = tokenizer.get_vocab()
     if len(known) < SMALL_VOCABULARY and f"{noun}</w>" not in known:
         raise RecipeError(f"noun is {noun!r}, which this model has never seen", "needed: a word of its captions", "Try person")
-
-
-def article(word: str) -> str:
-    """a or an."""
-    return "an" if word[0] in "aeiou" else "a"
 
 
 def defaults(name: str, model: Diffusion) -> DreamBoothSettings:
