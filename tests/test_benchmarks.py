@@ -6,16 +6,28 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
-def test_the_training_step_prints_its_ratio_last() -> None:
-    command = [sys.executable, str(BENCHMARKS / "training_step.py"), "--tiny"]
+def run(name: str) -> dict[str, Any]:
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--tiny"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert [key for key in result if "ratio" in key] == ["ratio"]
-    assert result["name"] == "training_step"
+    assert result["name"] == name
+    return result
+
+
+def test_the_training_step_prints_its_ratio_last() -> None:
+    result = run("training_step")
     assert set(result["seconds"]) == {"ours", "recomputed", "bare"}
     assert result["over_bare"] > 0
+
+
+def test_the_dreambooth_step_prints_its_ratio_last() -> None:
+    result = run("dreambooth_step")
+    assert set(result["seconds"]) == set(result["megabytes"]) == {"ours", "recipe"}
+    assert min(result["megabytes"].values()) > 100
