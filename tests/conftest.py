@@ -8,9 +8,42 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from safetensors.torch import save_file
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
+from tenth.adapt.ip_adapter import untrained_adapter
+from tenth.adapter import adapter_weights
+from tenth.diffusion import install_adapter
 from tenth.encode.face import FaceEncoder
 from tenth.pocket.load import PHOTOS, load_pocket
+from tenth.pocket.pack import CONFIGS
+
+SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+BLOCKS = {
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "attention_head_dim": 2,
+    "sample_size": 8,
+}
+FAMILIES = ("sd15", "sdxl")
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +116,50 @@ def add_trained(model: Path, unet: Any) -> None:
 def toy_model(toy_folder: Path) -> Any:
     """The toy folder, loaded: a LatentDiffusion that draws noise in a few steps."""
     return load_pocket(toy_folder, name="toy")
+
+
+def text_encoder(kind: Any, tokenizer: CLIPTokenizer) -> Any:
+    length, ends = tokenizer.model_max_length, {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
+    return kind(CLIPTextConfig(vocab_size=len(tokenizer), projection_dim=16, max_position_embeddings=length, **SMALL, **ends))
+
+
+def write_stable(family: str, folder: Path) -> Path:
+    """A model folder with everything that training and drawing need."""
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained(CONFIGS / "tokenizer")
+    vae = AutoencoderKL(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4, latent_channels=4)  # fmt: skip # noqa: E501
+    parts = {"vae": vae, "text_encoder": text_encoder(CLIPTextModel, tokenizer), "tokenizer": tokenizer}
+    if family == "sd15":
+        unet = UNet2DConditionModel(cross_attention_dim=16, **BLOCKS)
+        pipeline: Any = StableDiffusionPipeline(
+            **parts,
+            unet=unet,
+            scheduler=DDIMScheduler(),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    else:
+        added = {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 4,
+            "projection_class_embeddings_input_dim": 6 * 4 + 16,
+        }
+        unet = UNet2DConditionModel(cross_attention_dim=32, transformer_layers_per_block=(1, 2), **BLOCKS, **added)
+        second = text_encoder(CLIPTextModelWithProjection, tokenizer)
+        pipeline = StableDiffusionXLPipeline(
+            **parts, unet=unet, scheduler=EulerDiscreteScheduler(), text_encoder_2=second, tokenizer_2=tokenizer
+        )
+    pipeline.save_pretrained(folder)
+    vision = CLIPVisionConfig(projection_dim=24, patch_size=8, image_size=224, **SMALL)
+    CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder")
+    install_adapter(unet, untrained_adapter(unet, 24))
+    (folder / "ip-adapter").mkdir()
+    save_file(adapter_weights(unet), folder / "ip-adapter/ip-adapter.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def stable_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of the layout of Stable Diffusion 1.5 and of SDXL, tiny, with random weights."""
+    return write_stable(request.param, tmp_path_factory.mktemp(request.param) / "model")

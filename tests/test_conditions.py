@@ -22,13 +22,13 @@ RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 RECIPE = ExperimentRecipe(People(Path("people.jsonl"), Path("photos")), "validation", methods=("ip-adapter", "ip-adapter-avg"))
 
 
-@pytest.mark.parametrize("question", ["identity", "curve"])
+@pytest.mark.parametrize("question", ["identity", "curve", "dreambooth"])
 def test_recipes_in_the_repository_are_read(question: str) -> None:
     validation, test = (read_experiment(RECIPES / f"{question}-{split}.toml") for split in ("validation", "test"))
     assert (validation.split, test.split) == ("validation", "test")
     assert replace(validation, split="test", least_people=test.least_people, dlib=test.dlib) == test
     assert test.judge == Path("judge/judge.toml")
-    assert test.sampling == Sampling(steps={"curve": 15, "identity": 25}[question])
+    assert test.sampling == Sampling(steps=15 if question == "curve" else 25)
     assert test.against == ("ip-adapter", "ip-adapter-consensus")
 
 

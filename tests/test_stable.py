@@ -6,101 +6,35 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import (
-    AutoencoderKL,
     DDIMScheduler,
-    EulerDiscreteScheduler,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
-from safetensors.torch import save_file
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
 )
 
-from tenth.adapt.ip_adapter import untrained_adapter
+from tenth.adapt.dreambooth import DreamBooth
+from tenth.adapt.lesson import DreamBoothSettings
 from tenth.adapt.toy import ToyPeople
 from tenth.adapter import adapter_weights
 from tenth.catalog import load_model, method
-from tenth.diffusion import Sampling, install_adapter, load_pipeline
+from tenth.choosing import open_choice
+from tenth.diffusion import Sampling, load_pipeline
 from tenth.draws import Draws
 from tenth.errors import ModelError
+from tenth.export import export_lora
 from tenth.frozen import Frozen, Texts
 from tenth.generate import Request, generate
 from tenth.noise import min_snr_weight
-from tenth.pocket.pack import CONFIGS
 from tenth.train import AdapterRecipe, train_adapter
 from tenth.training import Schedule
 from tenth.types import Person, Photo
 
-SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-BLOCKS = {
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-    "block_out_channels": (16, 32),
-    "layers_per_block": 1,
-    "norm_num_groups": 8,
-    "attention_head_dim": 2,
-    "sample_size": 8,
-}
-FAMILIES = ("sd15", "sdxl")
 
-
-def text_encoder(kind: Any, tokenizer: CLIPTokenizer) -> Any:
-    length, ends = tokenizer.model_max_length, {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
-    return kind(CLIPTextConfig(vocab_size=len(tokenizer), projection_dim=16, max_position_embeddings=length, **SMALL, **ends))
-
-
-def write(family: str, folder: Path) -> Path:
-    """A model folder with everything that training and drawing need."""
-    torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained(CONFIGS / "tokenizer")
-    vae = AutoencoderKL(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4, latent_channels=4)  # fmt: skip # noqa: E501
-    parts = {"vae": vae, "text_encoder": text_encoder(CLIPTextModel, tokenizer), "tokenizer": tokenizer}
-    if family == "sd15":
-        unet = UNet2DConditionModel(cross_attention_dim=16, **BLOCKS)
-        pipeline: Any = StableDiffusionPipeline(
-            **parts,
-            unet=unet,
-            scheduler=DDIMScheduler(),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-    else:
-        added = {
-            "addition_embed_type": "text_time",
-            "addition_time_embed_dim": 4,
-            "projection_class_embeddings_input_dim": 6 * 4 + 16,
-        }
-        unet = UNet2DConditionModel(cross_attention_dim=32, transformer_layers_per_block=(1, 2), **BLOCKS, **added)
-        second = text_encoder(CLIPTextModelWithProjection, tokenizer)
-        pipeline = StableDiffusionXLPipeline(
-            **parts, unet=unet, scheduler=EulerDiscreteScheduler(), text_encoder_2=second, tokenizer_2=tokenizer
-        )
-    pipeline.save_pretrained(folder)
-    vision = CLIPVisionConfig(projection_dim=24, patch_size=8, image_size=224, **SMALL)
-    CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder")
-    install_adapter(unet, untrained_adapter(unet, 24))
-    (folder / "ip-adapter").mkdir()
-    save_file(adapter_weights(unet), folder / "ip-adapter/ip-adapter.safetensors")
-    return folder
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(request.param, tmp_path_factory.mktemp(request.param) / "model")
+@pytest.fixture
+def folder(stable_folder: Path) -> Path:
+    return stable_folder
 
 
 def person(count: int) -> Person:
@@ -224,6 +158,29 @@ def test_several_people_in_one_batch_do_not_mix(folder: Path) -> None:
     alone = [next(generate(model, [request], Sampling(steps=2))).pixels.astype(int) for request in requests]
     assert all(np.abs(one - other).max() <= 1 for one, other in zip(both, alone, strict=True))
     assert np.abs(both[0] - both[1]).max() > 1
+
+
+def test_a_person_is_learnt_and_diffusers_reads_the_lora(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    model, few = load_model(str(folder)), Sampling(steps=2, guidance=2.0, rescale=0.0)
+    schedule = Schedule(images=4, batch=2, warmup=0, half_life=2, save_every=2, learning_rate=0.1)
+    settings = DreamBoothSettings(schedule, text_encoder=True, class_images=2, sampling=few, gradient_checkpointing=True)
+    identity = DreamBooth("dreambooth-lora", settings, open_choice)(person(6), model)
+    assert {name.partition(".")[0] for name in identity.weights} >= {"unet", "text_encoder"}
+    (sample,) = generate(model, [Request(identity, "a photo of a person", 1)], few)
+    export_lora(identity, tmp_path / "lora/lora.safetensors")
+    pipeline = load_pipeline(folder)
+    pipeline.load_lora_weights(tmp_path / "lora", weight_name="lora.safetensors")
+    given = {
+        "num_inference_steps": 2,
+        "guidance_scale": 2.0,
+        "generator": torch.Generator().manual_seed(1),
+        "output_type": "np",
+    }
+    drawn = pipeline(f"a photo of a {identity.word}", negative_prompt="", **given).images[0]
+    assert np.abs(np.rint(drawn * 255) - sample.pixels).max() <= 1
+    (plain,) = generate(model, [Request(None, "a photo of a person", 1)], few)
+    assert np.abs(plain.pixels.astype(int) - sample.pixels).max() > 1
 
 
 def test_latents_are_drawn_around_the_cached_mean(folder: Path) -> None:

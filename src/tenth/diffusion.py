@@ -40,6 +40,7 @@ UNUSED = (
     "image_encoder",
 )  # parts of a pipeline that are not loaded, though it lists them
 
+SMALL_VOCABULARY = 1_000  # tokens; a model with fewer knows only the words of its captions, each of them one token
 OnStep = Callable[[int], None]  # called with the number of steps done
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tenth.diffusion import LatentDiffusion
+from tenth.diffusion import SMALL_VOCABULARY, LatentDiffusion
 
-SMALL_VOCABULARY = 1_000  # tokens; below, every known word is one token, and others are spelt letter by letter
 NOUNS = ("person", "man", "woman", "boy", "girl", "child", "lady", "gentleman", "guy")
 WORD = re.compile(r"[^\W\d_]+")
 

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tenth.adapt.lesson import DreamBoothSettings, Lesson, framed, read_lesson
+from tenth.diffusion import SMALL_VOCABULARY
 from tenth.encode.store import Store, default_store
 from tenth.errors import DataError, ModelError, RecipeError
 from tenth.frozen import Frozen
@@ -29,7 +30,6 @@ from tenth.training import PRECISIONS, Schedule, averaged, fit, processes
 from tenth.types import Diffusion, Identity, Person, Photo
 from tenth.watch import Seen
 
-SMALL_VOCABULARY = 1_000  # tokens; a model with fewer knows only the words of its captions
 CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{2,4}")
 LEAST = 4  # photos that stay to learn from, where some are held out
 BEST, LEARNT = "best.safetensors", "learnt.safetensors"  # in a run's directory: while it lasts, and when it is done
@@ -185,10 +185,9 @@ def defaults(name: str, model: Diffusion) -> DreamBoothSettings:
     """Settings that work without tuning, for small models of faces and for those of Stable Diffusion's size."""
     low_rank = Lora() if name.endswith("lora") else None
     if len(model.pipeline.tokenizer.get_vocab()) < SMALL_VOCABULARY:
-        rate = 1e-3 if low_rank else 1e-4
-        return DreamBoothSettings(
-            Schedule(images=2_000, batch=8, warmup=80, half_life=400, save_every=400, learning_rate=rate), low_rank
-        )
+        rate = 6e-3 if low_rank else 3e-4  # from 1.5e-2 on low-rank matrices diverge
+        schedule = Schedule(images=1_600, batch=8, warmup=80, half_life=400, save_every=400, learning_rate=rate)
+        return DreamBoothSettings(schedule, low_rank)
     rate = 1e-4 if low_rank else 2e-6
     schedule = Schedule(images=1_600, batch=2, warmup=40, half_life=200, save_every=200, learning_rate=rate)
     return DreamBoothSettings(schedule, low_rank, class_images=200, gradient_checkpointing=True)
