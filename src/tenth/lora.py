@@ -96,7 +96,11 @@ def _put_in(module: nn.Module, lora: Lora, layers: tuple[str, ...]) -> None:
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(layers))
     with torch.random.fork_rng():
         torch.manual_seed(lora.seed)
-        inject_adapter_in_model(config, module, NAME)
+        try:
+            inject_adapter_in_model(config, module, NAME)
+        except ValueError as problem:  # no layer has such a name
+            found = f"no layer of {type(module).__name__} ends in {' or '.join(layers)}"
+            raise RecipeError(found, "ends of names of its layers are needed", "Correct the settings") from problem
 
 
 def _take_out(module: nn.Module) -> None:

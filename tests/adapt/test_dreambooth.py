@@ -220,6 +220,13 @@ def test_an_error_in_the_middle_leaves_the_model_as_it_was(model: Any, monkeypat
         assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
+def test_layers_that_are_not_there_are_said_and_the_model_stays(model: Any) -> None:
+    before = list(model.pipeline.unet.state_dict())
+    with pytest.raises(RecipeError, match="no layer of UNet2DConditionModel ends in to_x or to_y"):
+        DreamBooth("dreambooth-lora", replace(SETTINGS, lora=Lora(layers=("to_x", "to_y"))))(person(1), model)
+    assert list(model.pipeline.unet.state_dict()) == before
+
+
 def words(**lengths: float) -> Any:
     """A pipeline that knows these words, with embeddings of these lengths."""
     vocabulary = {f"{word}</w>": number for number, word in enumerate(lengths)}

@@ -34,9 +34,8 @@ CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{2,4}")
 LEAST = 4  # photos that stay to learn from, where some are held out
 BEST, LEARNT = "best.safetensors", "learnt.safetensors"  # in a run's directory: while it lasts, and when it is done
 
-Choose = Callable[
-    [int], tuple[bool, Seen]
-]  # images seen -> whether the weights on the model are the best yet, and what to show
+# Images seen -> whether the weights that are on the model are the best so far, and what to show of them.
+Choose = Callable[[int], tuple[bool, Seen]]
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,8 @@ class DreamBooth:
 
     def directory(self, photos: Sequence[Photo], settings: DreamBoothSettings, model: Diffusion) -> Path:
         """Where a run keeps its checkpoints while it lasts, and how it went: in the store."""
-        key = json.dumps(
-            [asdict(settings), model.name, sorted({photo.digest for photo in photos})], sort_keys=True, default=str
-        )
+        digests = sorted({photo.digest for photo in photos})
+        key = json.dumps([asdict(settings), self.choose is not None, model.name, digests], sort_keys=True, default=str)
         return default_store() / "dreambooth" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def weights(self, person: Person, model: Diffusion) -> Tensor | None:  # noqa: ARG002 - of no person or model
