@@ -184,8 +184,8 @@ def defaults(name: str, model: Diffusion) -> DreamBoothSettings:
     low_rank = Lora() if name.endswith("lora") else None
     if len(model.pipeline.tokenizer.get_vocab()) < SMALL_VOCABULARY:
         rate = 6e-3 if low_rank else 3e-4  # from 1.5e-2 on low-rank matrices diverge
-        schedule = Schedule(images=1_600, batch=8, warmup=80, half_life=400, save_every=400, learning_rate=rate)
-        return DreamBoothSettings(schedule, low_rank)
+        schedule = Schedule(images=2_400, batch=8, warmup=80, half_life=400, save_every=480, learning_rate=rate)
+        return DreamBoothSettings(schedule, low_rank, class_images=32)
     rate = 1e-4 if low_rank else 2e-6
     schedule = Schedule(images=1_600, batch=2, warmup=40, half_life=200, save_every=200, learning_rate=rate)
     return DreamBoothSettings(schedule, low_rank, class_images=200, gradient_checkpointing=True)
