@@ -50,9 +50,8 @@ def largest_memory() -> int:
 
 def main() -> None:
     alone = next((name for name in NAMES if f"--only={name}" in sys.argv), None)
-    lesson = cached()
+    lesson, vae, text = cached(), None, None
     unet, frozen = lesson.frozen.unet, lesson.frozen
-    vae = text = None
     if alone != "ours":
         vae = filled(lambda: AutoencoderKL(**VAE)).to(memory_format=torch.channels_last).bfloat16()
         text = filled(lambda: CLIPTextModel(CLIPTextConfig(**TEXT))).bfloat16()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenth.catalog import METHODS
+from tenth.catalog import QUICK
 from tenth.demo import SEEDS, demo, demo_methods
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import CheckpointError
@@ -40,15 +40,15 @@ def images(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_method_and_seed_has_its_image(output: Path) -> None:
-    assert set(images(output)) == {f"{name}/{seed}.png" for name in METHODS for seed in SEEDS}
-    assert {path.name for path in output.iterdir()} == {*METHODS, "sheet.png", "run.json"}
+    assert set(images(output)) == {f"{name}/{seed}.png" for name in QUICK for seed in SEEDS}
+    assert {path.name for path in output.iterdir()} == {*QUICK, "sheet.png", "run.json"}
     assert read_sample(output / "ip-adapter-max" / "2.png")["seed"] == 2
 
 
 def test_the_record_names_photos_by_digest_only(output: Path, person: Person) -> None:
     record = read_record(output / "run.json", kind="demo")
     assert record["settings"]["photos"] == [photo.digest for photo in person.photos]
-    assert set(record["results"]["seconds_per_image"]) == set(METHODS)
+    assert set(record["results"]["seconds_per_image"]) == set(QUICK)
     assert "toy" not in (output / "run.json").read_text().replace(record["settings"]["model"], "")
 
 
@@ -77,6 +77,6 @@ def test_a_file_of_the_users_is_never_replaced(name: str, person: Person, toy_mo
 def test_a_method_that_the_model_does_not_bring_is_left_out(
     toy_model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert demo_methods(toy_model) == list(METHODS)
+    assert demo_methods(toy_model) == list(QUICK)
     monkeypatch.setattr(toy_model, "trained", {})
-    assert demo_methods(toy_model) == [name for name in METHODS if name not in ("ip-adapter-attention", "ip-adapter-set")]
+    assert demo_methods(toy_model) == [name for name in QUICK if name not in ("ip-adapter-attention", "ip-adapter-set")]
