@@ -70,6 +70,20 @@ class Frozen:
             for weight, before in zip(weights, kept, strict=True):
                 weight.data = before.to(weight.device)
 
+    def autocast(self, precision: torch.dtype) -> torch.autocast:
+        """As a training step runs, for what is drawn between steps: narrowed layers run in nothing else."""
+        return torch.autocast(self.unet.device.type, precision, enabled=precision != torch.float32)
+
+    @contextmanager
+    def checkpointed(self, wanted: bool) -> Iterator[None]:
+        """With gradient checkpointing, if it is wanted: activations are computed again in the backward pass."""
+        if wanted:
+            self.unet.enable_gradient_checkpointing()
+        try:
+            yield
+        finally:
+            self.unet.disable_gradient_checkpointing()
+
     @property
     def pixels(self) -> int:
         """Side of the square images that the model draws."""

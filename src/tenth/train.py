@@ -144,8 +144,6 @@ class Learner:
 
     def learn_images(self, schedule: Schedule, directory: Path, judge: Judge | None) -> None:
         """Aggregator and adapter, by predicting the photo that was left out."""
-        if self.recipe.gradient_checkpointing:
-            self.frozen.unet.enable_gradient_checkpointing()
         adapter = [parameter for parameter in self.frozen.unet.parameters() if parameter.requires_grad]
         for part, parameters in (("adapter", adapter), ("aggregator", list(self.aggregator.parameters()))):
             for parameter in parameters:
@@ -157,7 +155,7 @@ class Learner:
                 return None
             with averaged(modules, average):
                 self.frozen.unet.eval()
-                with torch.autocast(self.frozen.unet.device.type, precision, enabled=precision != torch.float32):
+                with self.frozen.autocast(precision):
                     pictures = judge.draw(self.model, self.aggregator)
                 self.frozen.unet.train()
                 score = judge.score(pictures)
@@ -166,7 +164,7 @@ class Learner:
             print(f"{seen:,} images: {score.value or 0:.3f} like the validation people", file=sys.stderr)
             return {"validation/similarity": score.value or 0.0, "validation/images": strip(pictures)}
 
-        with self.frozen.narrowed(precision):
+        with self.frozen.narrowed(precision), self.frozen.checkpointed(self.recipe.gradient_checkpointing):
             average = fit(modules, self.loss, self.album.people, schedule, directory, watch)
         load_averaged(modules, average)
 

@@ -9,13 +9,11 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -125,32 +123,16 @@ def learn(lesson: Lesson, pipeline: Any, photos: int, choose: Choose | None, dir
         def watch(seen: int, average: Mapping[str, Tensor]) -> Seen | None:
             if choose is None:
                 return None
-            with averaged(learners.modules, average), autocast(frozen, precision):
+            with averaged(learners.modules, average), frozen.autocast(precision):
                 chosen, shown = choose(seen)
             if chosen:
                 save_file(learners.learnt(average), best.with_suffix(".partial"))
                 best.with_suffix(".partial").replace(best)
             return shown
 
-        with frozen.narrowed(precision), checkpointed(frozen, settings.gradient_checkpointing):
+        with frozen.narrowed(precision), frozen.checkpointed(settings.gradient_checkpointing):
             average = fit(learners.modules, lesson.loss, photos, settings.schedule, directory, watch)
         return load_file(best) if best.is_file() else learners.learnt(average)
-
-
-def autocast(frozen: Frozen, precision: torch.dtype) -> torch.autocast:
-    """As a step runs: narrowed layers run in nothing else."""
-    return torch.autocast(frozen.unet.device.type, precision, enabled=precision != torch.float32)
-
-
-@contextmanager
-def checkpointed(frozen: Frozen, wanted: bool) -> Iterator[None]:
-    """With gradient checkpointing, if it is wanted."""
-    if wanted:
-        frozen.unet.enable_gradient_checkpointing()
-    try:
-        yield
-    finally:
-        frozen.unet.disable_gradient_checkpointing()
 
 
 def rare_word(pipeline: Any) -> str:
@@ -183,7 +165,7 @@ def defaults(name: str, model: Diffusion) -> DreamBoothSettings:
     """Settings that work without tuning, for small models of faces and for those of Stable Diffusion's size."""
     low_rank = Lora() if name.endswith("lora") else None
     if len(model.pipeline.tokenizer.get_vocab()) < SMALL_VOCABULARY:
-        rate = 6e-3 if low_rank else 3e-4  # from 1.5e-2 on low-rank matrices diverge
+        rate = 6e-3 if low_rank else 3e-4  # at 1.5e-2 low-rank matrices diverged
         schedule = Schedule(images=2_400, batch=8, warmup=80, half_life=400, save_every=480, learning_rate=rate)
         return DreamBoothSettings(schedule, low_rank, class_images=32)
     rate = 1e-4 if low_rank else 2e-6
