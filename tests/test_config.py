@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tenth.config import from_table, read_toml
+from tenth.config import from_table, read_toml, with_changes
 from tenth.errors import RecipeError
 from tenth.pocket.train_autoencoder import AutoencoderRecipe
 from tenth.pocket.train_diffusion import DiffusionRecipe
@@ -45,3 +45,14 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
 def test_the_shipped_recipes_can_be_read() -> None:
     assert from_table(AutoencoderRecipe, read_toml(RECIPES / "pocket-autoencoder.toml")).stage == "autoencoder"
     assert from_table(DiffusionRecipe, read_toml(RECIPES / "pocket-diffusion.toml")).stage == "diffusion"
+
+
+def test_what_a_table_says_stands_above_the_settings() -> None:
+    before = from_table(DiffusionRecipe, BASE)
+    after = with_changes(before, {"gamma": 1, "schedule": {"batch": 4}})
+    assert (after.gamma, after.schedule.batch, after.schedule.images) == (1.0, 4, 10)
+    assert before.schedule.batch != 4
+    with pytest.raises(RecipeError, match=r"the recipe, schedule has the key 'bach'; known keys: images, batch"):
+        with_changes(before, {"schedule": {"bach": 4}})
+    with pytest.raises(RecipeError, match="the recipe, schedule is 3; needed: Schedule"):
+        with_changes(before, {"schedule": 3})

@@ -127,6 +127,7 @@ def test_the_right_person_is_above_a_stranger_and_controls_are_rows(recipe: Expe
     assert rows[REAL]["copy"]["value"] == pytest.approx(1)  # the references themselves
     assert text == (tmp_path / "out/table.md").read_text()
     assert text.count("| ip-adapter-avg |") == 2
+    assert record["results"]["costs"]["learnt"].keys() == set(recipe.methods)
     assert run_experiment(recipe, tmp_path / "out") == text  # finished: nothing is done again
 
 
@@ -154,8 +155,9 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
     monkeypatch.setattr(pictures, "generate", generate)
     run_experiment(recipe, tmp_path / "two")
     one, two = files(tmp_path / "one"), files(tmp_path / "two")
-    assert one.pop("run.json")  # the only file with a time in it
-    assert two.pop("run.json")
+    for name in ("run.json", "costs.jsonl", "costs.md"):  # the only files with times in them
+        assert one.pop(name)
+        assert two.pop(name)
     assert one == two
     assert before.items() <= files(tmp_path / "two/images").items()
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
     ("__init__", "__main__", "arguments", "cli", "commands", "web"),
-    ("conditions", "demo", "doctor", "experiment", "export", "output", "pictures"),
+    ("conditions", "demo", "doctor", "experiment", "export", "findings", "output", "pictures"),
     ("catalog",),
     ("train",),
     ("choosing", "validation"),
@@ -31,7 +31,10 @@ STAGES = (
     ("generate", "prompt"),
     ("adapt", "pocket", "stable"),
     ("training", "watch"),
-    ("adapter", "checkpoint", "config", "diffusion", "draws", "frozen", "identity", "lora", "noise", "record", "weights"),
+    (
+        *("adapter", "aside", "checkpoint", "config", "diffusion", "draws", "frozen", "identity", "lora", "meter", "noise"),
+        *("record", "weights"),
+    ),
     ("aggregate",),
     ("encode",),
     ("data",),

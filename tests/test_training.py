@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -223,3 +224,41 @@ def test_weight_statistics() -> None:
     assert found["weights/a norm"] == pytest.approx(50**0.5)
     assert found["weights/a deviation"] == pytest.approx((2 / 3) ** 0.5)
     assert found["weights/b deviation"] == 0
+
+
+def test_moments_in_eight_bits_go_on_to_the_last_bit(tmp_path: Path) -> None:
+    """A layer large enough for eight bits: smaller ones keep theirs in thirty-two."""
+    schedule = replace(SCHEDULE, optimizer="adamw-8bit", images=24, save_every=8)
+    data = torch.randn(10, 80, generator=torch.Generator().manual_seed(0))
+
+    def run(directory: Path, kill_at: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        torch.manual_seed(1)
+        model, calls = nn.Linear(80, 80), iter(range(100))
+
+        def loss(indices: Tensor, draws: Draws) -> Tensor:
+            if next(calls) == kill_at:
+                raise KilledError
+            return (model(data[indices] + draws.normal(80)) - data[indices]).square().mean()
+
+        average = fit({"model": model}, loss, len(data), schedule, directory)
+        checkpoint = load_checkpoint(directory)
+        assert checkpoint is not None
+        return average, checkpoint.tensors
+
+    unbroken, saved = run(tmp_path / "one")
+    assert saved["state1.model.weight"].dtype == torch.uint8
+    assert saved["state1.model.bias"].dtype == torch.float32
+    with pytest.raises(KilledError):
+        run(tmp_path / "two", kill_at=5)
+    resumed, again = run(tmp_path / "two")
+    assert all(torch.equal(value, resumed[name]) for name, value in unbroken.items())
+    assert saved.keys() == again.keys()
+    assert all(torch.equal(value, again[name]) for name, value in saved.items())
+
+
+def test_an_optimizer_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="optimizer is 'adam'; needed: one of adamw, adamw-8bit"):
+        replace(SCHEDULE, optimizer="adam")
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(RecipeError, match=r"bitsandbytes, `pip install tenth\[eight-bit\]`, or adamw"):
+        train(tmp_path, replace(SCHEDULE, optimizer="adamw-8bit"))

@@ -112,7 +112,9 @@ def _identity(adding: Any) -> None:
     parser = _command(adding, "identity", text, commands.identity)
     parser.add_argument("directory", type=Path, metavar="DIR", help="photos of one person")
     parser.add_argument(
-        "--method", metavar="M", help="one of `tenth methods` (default: the one marked there), or a trained folder"
+        "--method",
+        metavar="M",
+        help="one of `tenth methods` (default: the one marked there), a trained folder or a recipe.toml",
     )
     _model(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", required=True, help="such as me.safetensors")
@@ -152,7 +154,7 @@ def _generate(adding: Any) -> None:
     parser.add_argument(
         "--method",
         metavar="M",
-        help="one of `tenth methods` (default: the one marked there), or a folder that `tenth train` wrote",
+        help="one of `tenth methods` (default: the one marked there), a trained folder or a recipe.toml",
     )
     _model(parser)
     parser.add_argument("-n", type=_whole(1, MOST_IMAGES), default=4, metavar="N", help="how many pictures (default: 4)")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from tenth.adapt.dreambooth import DreamBooth
+from tenth.adapt.dreambooth import DreamBooth, read_method
 from tenth.adapt.ip_adapter import IPAdapter
 from tenth.adapt.trained import TrainedAdapter
 from tenth.aggregate.pool import concatenation, consensus, first, maximum, mean
@@ -91,14 +91,21 @@ STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
     "adapter":     Stage(AdapterRecipe,     _train_adapter,    "an aggregator of several photos and its adapter"),
 }
 # fmt: on
+RECIPE = ".toml"
 DEFAULT_METHOD = "ip-adapter-consensus"
 DEFAULT_MODEL = "pocket"
 
 
 def method(name: str) -> Method:
-    """A method by name, or by the folder that `tenth train` wrote. Raises InputError that lists the known ones."""
+    """A method by name, by the folder that `tenth train` wrote, or by a recipe that changes settings of DreamBooth.
+
+    Raises InputError that lists the known ones, RecipeError for what a recipe says.
+    """
     if (Path(name) / FILE).is_file():
         return trained_method(name)
+    if name.endswith(RECIPE):
+        tuned = {known: entry.thing for known, entry in METHODS.items() if isinstance(entry.thing, DreamBooth)}
+        return read_method(Path(name), tuned)
     if name not in METHODS:
         raise unknown_name("method", name, list(METHODS))
     return METHODS[name].thing

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -34,13 +34,31 @@ def from_table(kind: type[Recipe], table: Mapping[str, Any], where: str = "the r
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind)]
     for key in table:
-        if key not in known:
-            raise RecipeError(f"{where} has the key {key!r}", f"known keys: {', '.join(known)}", "Correct or remove it")
+        _check_known(key, known, where)
     for field in fields(kind):
         if field.name not in table and field.default is MISSING and field.default_factory is MISSING:
             raise RecipeError(f"{where} has no key {field.name!r}", f"needed: {_kind_name(hints[field.name])}", "Add it")
     values = {key: _value(hints[key], value, f"{where}, {key}") for key, value in table.items()}
     return kind(**values)
+
+
+def with_changes(settings: Recipe, table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
+    """The settings with what a table says instead; of nested dataclasses the keys that a nested table has. Raises as above."""
+    changed: dict[str, Any] = {}
+    for key, value in table.items():
+        before, place = getattr(settings, key, None), f"{where}, {key}"
+        if is_dataclass(before) and isinstance(value, Mapping):
+            changed[key] = with_changes(before, value, place)
+        else:
+            hints = get_type_hints(type(settings))
+            _check_known(key, list(hints), where)
+            changed[key] = _value(hints[key], value, place)
+    return replace(settings, **changed)  # type: ignore[type-var]
+
+
+def _check_known(key: str, known: Sequence[str], where: str) -> None:
+    if key not in known:
+        raise RecipeError(f"{where} has the key {key!r}", f"known keys: {', '.join(known)}", "Correct or remove it")
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from tenth.adapter import digest_of
 from tenth.catalog import load_model, method
-from tenth.conditions import Condition, ExperimentRecipe, check
+from tenth.conditions import ExperimentRecipe, check
 from tenth.config import from_table, read_toml
 from tenth.data.faces import file_digest
 from tenth.data.split import Parted
@@ -28,21 +27,17 @@ from tenth.diffusion import LatentDiffusion
 from tenth.encode.face import FaceEncoder
 from tenth.errors import CheckpointError, DataError, IdentityError
 from tenth.evaluate.held_out import Judged, check_strangers, crop_of, part_people, with_next
-from tenth.evaluate.identity_table import IdentityRow, identity_markdown, identity_table, overview_markdown
+from tenth.evaluate.identity_table import identity_table
 from tenth.evaluate.recogniser import DlibRecogniser, Recognises, Remembering, open_recogniser
+from tenth.findings import NOBODY, REAL, Tables, cost_markdown, curve_of, markdown, plain, sheet_of
 from tenth.identity import load_identity, save_identity
-from tenth.pictures import NOBODYS, ONE_PHOTO, Pictures, draw, identity_paths, list_pictures, pixels_of
+from tenth.meter import costs_by, metered, note_cost
+from tenth.pictures import COSTS, NOBODYS, ONE_PHOTO, Pictures, draw, identity_paths, list_pictures, pixels_of
 from tenth.pocket.faces import progress
 from tenth.record import RECORD, write_record
-from tenth.report.curve import Line, curve
-from tenth.report.people import Shown, people_sheet
-from tenth.report.sheet import Row
 from tenth.types import Features, Person, Photo, Pixels
 
 Rows = npt.NDArray[np.float64]
-Tables = Mapping[Condition, Sequence[IdentityRow]]
-
-REAL, NOBODY = "real photos", "no identity"  # the two controls, as rows of the table
 SHOWN = 3  # people on sheet.png
 CHOOSING = "dlib (conditions the model: for choosing only)"
 
@@ -68,18 +63,21 @@ def run_experiment(recipe: ExperimentRecipe, output: Path) -> str:
     # Real photos first: who is usable is known before anything is drawn, and does not depend on a method.
     people = judge_people(recipe, model, recognisers, output)
     pictures = list_pictures(recipe, [person.number for person in people], output)
-    draw(recipe, model, (picture for images in pictures.values() for picture in images))
+    draw(recipe, model, (picture for images in pictures.values() for picture in images), output)
 
     tables = {}
     for index, (label, recogniser) in enumerate(recognisers.items()):
         tables[label] = tables_of(recipe, people, pictures, index, recogniser)
+    costs = {kind: costs_by(output / COSTS, kind) for kind in ("learnt", "drawn")}
     text = "\n".join(markdown(label, found) for label, found in tables.items())
     write_text(output / "table.md", text)
+    write_text(output / "costs.md", cost_markdown(recipe, costs))
     sheet_of(recipe, people[:SHOWN], pictures).save(output / "sheet.png")
     if len(recipe.right) > 1:
         label = next(iter(tables))
         curve_of(recipe, label, tables[label]).save(output / "curve.png")
     results = {"people": [person.number for person in people], "identity": {label: plain(of) for label, of in tables.items()}}
+    results |= {"costs": costs}
     write_record(output / RECORD, kind="experiment", settings=settings, results=results)
     return text
 
@@ -180,7 +178,10 @@ def learn(recipe: ExperimentRecipe, model: LatentDiffusion, person: Person, stra
             each = [(photo,) for photo in photos[: len(paths)]] if name in ONE_PHOTO else [photos]
             for path, given in zip(paths, each, strict=True):
                 if not is_learnt(path, model):
-                    save_identity(method(name)(Person(person.name, given), model), path)
+                    with metered() as cost:
+                        identity = method(name)(Person(person.name, given), model)
+                    save_identity(identity, path)
+                    note_cost(output / COSTS, cost, learnt=name, person=person.name)
 
 
 def is_learnt(path: Path, model: LatentDiffusion) -> bool:
@@ -219,61 +220,6 @@ def tables_of(
         )
         for condition, rows in seen.items()
     }
-
-
-def markdown(label: str, tables: Tables) -> str:
-    """One recogniser's tables, the similarities of all conditions side by side above them if there are several."""
-    overview = overview_markdown({condition.label: table for condition, table in tables.items()}) + "\n"
-    parts = [f"### {condition.label}\n\n{identity_markdown(table)}" for condition, table in tables.items()]
-    return f"## {label}\n\n{overview * (len(tables) > 1)}" + "\n".join(parts)
-
-
-def plain(tables: Tables) -> list[dict[str, Any]]:
-    """The same for run.json: an entry for each condition."""
-    return [{**asdict(condition), "rows": [asdict(row) for row in table]} for condition, table in tables.items()]
-
-
-def curve_of(recipe: ExperimentRecipe, label: str, tables: Tables) -> Image.Image:
-    """The methods' similarity against the number of photos, those with wrong ones beside it."""
-    scores = {(condition, row.method): row.similarity for condition, table in tables.items() for row in table}
-    lines = [
-        Line(
-            name,
-            {condition.photos: scores[condition, name] for condition in recipe.right},
-            {condition.label: scores[condition, name] for condition in recipe.conditions if condition.wrong},
-        )
-        for name in recipe.methods
-    ]
-    real, people = scores[recipe.largest, REAL], tables[recipe.largest][0].people
-    score = "" if real.value is None else f" Real photos score {real.value:.3f}."
-    note = f"Mean cosine to other photos of the same person, {people} {recipe.split} people; bars: 95 % over people.{score}"
-    return curve(
-        lines,
-        scores[recipe.largest, NOBODY],
-        "Identity similarity by the number of photos given",
-        f"{note}\nJudged by {label}.",
-    )
-
-
-def sheet_of(recipe: ExperimentRecipe, people: Sequence[Judged], pictures: Pictures) -> Image.Image:
-    """For eyes: references and images of a few people, a row for each method.
-
-    Columns: the seeds of the one condition, or the conditions, each with the first seed.
-    """
-    conditions, nobody = recipe.conditions, pixels_of(pictures[NOBODYS])
-
-    def row(name: str, number: str) -> Row:
-        several = [pictures[condition, name, number] for condition in conditions]
-        return Row(name, "", pixels_of(several[0] if len(several) == 1 else [images[0] for images in several]))
-
-    columns = [f"seed {picture.seed}" for picture in pictures[NOBODYS]]
-    if len(conditions) > 1:
-        nobody, columns = nobody[:1] * len(conditions), [condition.label for condition in conditions]
-    shown = []
-    for person in people:
-        rows = [*(row(name, person.number) for name in recipe.methods), Row(NOBODY, "", nobody)]
-        shown.append(Shown(f"{person.number}\n{recipe.prompt}", person.crops, rows))
-    return people_sheet(shown, columns)
 
 
 def features(rows: Mapping[str, Rows]) -> Features:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import sdpa_kernel
 
 from tenth.adapter import adapter_weights
+from tenth.aside import aside
 from tenth.diffusion import ATTENTION, install_adapter, training_scheduler
 from tenth.draws import Draws
 from tenth.noise import noise_loss
@@ -57,18 +58,14 @@ class Frozen:
         """The UNet's frozen layers in the precision in which autocast uses them: half the device's memory, the same values.
 
         Autocast casts them in every step otherwise. Inside, the UNet runs only under autocast of this precision. Its weights
-        wait in the CPU's memory, and are back to the last bit when the block ends.
+        wait aside (aside.py), and are back to the last bit when the block ends.
         """
         layers = [module for module in self.unet.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
         weights = [weight for layer in layers for weight in layer.parameters(recurse=False) if not weight.requires_grad]
-        kept = [weight.data.cpu() for weight in weights]
-        try:
+        with aside(weights):
             for weight in weights:
                 weight.data = weight.data.to(precision)
             yield
-        finally:
-            for weight, before in zip(weights, kept, strict=True):
-                weight.data = before.to(weight.device)
 
     def autocast(self, precision: torch.dtype) -> torch.autocast:
         """As a training step runs, for what is drawn between steps: narrowed layers run in nothing else."""

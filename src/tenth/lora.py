@@ -38,7 +38,7 @@ class Lora:
 class Learners:
     """The parts of a pipeline that learn, by name; their parameters that want gradients are what learns.
 
-    base: the pipeline's own weights, by "part.path", as they were.
+    base: the pipeline's own weights, by "part.path", as they were; none where low-rank matrices learn beside them.
     """
 
     modules: Mapping[str, nn.Module]
@@ -72,7 +72,7 @@ def learning(pipeline: Any, lora: Lora | None, *, text_encoder: bool = False) ->
         name: getattr(pipeline, name) for name in names if getattr(pipeline, name, None) is not None
     }
     parameters = {f"{name}.{path}": value for name, module in modules.items() for path, value in module.named_parameters()}
-    base = {name: parameter.data for name, parameter in parameters.items()}
+    base = {} if lora else {name: parameter.data for name, parameter in parameters.items()}
     try:
         for name, module in modules.items():
             module.train()
@@ -86,8 +86,8 @@ def learning(pipeline: Any, lora: Lora | None, *, text_encoder: bool = False) ->
         for module in modules.values():
             _take_out(module)
             module.eval().requires_grad_(False)
-        for name, parameter in parameters.items():
-            parameter.data = base[name].to(parameter.device)
+        for name, before in base.items():
+            parameters[name].data = before.to(parameters[name].device)
 
 
 def _put_in(module: nn.Module, lora: Lora, layers: tuple[str, ...]) -> None:

@@ -17,9 +17,11 @@ from tenth.diffusion import LatentDiffusion
 from tenth.errors import DataError
 from tenth.generate import BATCH, Request, generate, read_sample, save_sample
 from tenth.identity import load_identity
+from tenth.meter import metered, note_cost
 from tenth.pocket.faces import progress
-from tenth.types import Identity, Pixels
+from tenth.types import Identity, Pixels, Sample
 
+COSTS = "costs.jsonl"  # in an experiment's folder: a line for each person learnt and each batch drawn
 ONE_PHOTO = {"ip-adapter": 3}  # methods that read one photo: over how many references their images are spread, in turn
 
 
@@ -44,6 +46,7 @@ class Drawing:
     """One image to draw, and where it goes: files and the methods to name in them, which came to the same embeddings."""
 
     request: Request
+    method: str  # as the recipe calls it
     files: list[tuple[Path, str]] = field(default_factory=list)
 
 
@@ -72,20 +75,30 @@ def list_pictures(recipe: ExperimentRecipe, numbers: Sequence[str], output: Path
     return pictures
 
 
-def draw(recipe: ExperimentRecipe, model: LatentDiffusion, pictures: Iterable[Picture]) -> None:
-    """Draw what is not there yet. A batch with a gap is drawn whole: a pixel may depend on its batch by 1/255."""
+def draw(recipe: ExperimentRecipe, model: LatentDiffusion, pictures: Iterable[Picture], output: Path) -> None:
+    """Draw what is not there yet, and note what it cost.
+
+    A batch with a gap is drawn whole: a pixel may depend on its batch by 1/255.
+    """
     batches = list(batches_of(recipe, pictures))
     with progress(total=sum(map(len, batches)), desc="images") as bar:
         for batch in batches:
             gaps = [[not is_drawn(path, said, drawing, recipe, model) for path, said in drawing.files] for drawing in batch]
             if any(map(any, gaps)):
-                samples = generate(model, [drawing.request for drawing in batch], recipe.sampling)
-                for drawing, lacking, sample in zip(batch, gaps, samples, strict=True):
-                    for (path, said), lacks in zip(drawing.files, lacking, strict=True):
-                        if lacks:
-                            path.parent.mkdir(parents=True, exist_ok=True)
-                            save_sample(replace(sample, method=said), path)
+                with metered() as cost:
+                    samples = generate(model, [drawing.request for drawing in batch], recipe.sampling)
+                    for drawing, lacking, sample in zip(batch, gaps, samples, strict=True):
+                        save_lacking(drawing, lacking, sample)
+                note_cost(output / COSTS, cost, drawn=batch[0].method, count=len(batch))
             bar.update(len(batch))
+
+
+def save_lacking(drawing: Drawing, lacking: Iterable[bool], sample: Sample) -> None:
+    """Write those of a drawing's files that are not there."""
+    for (path, said), lacks in zip(drawing.files, lacking, strict=True):
+        if lacks:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_sample(replace(sample, method=said), path)
 
 
 def batches_of(recipe: ExperimentRecipe, pictures: Iterable[Picture]) -> Iterator[list[Drawing]]:
@@ -102,7 +115,7 @@ def batches_of(recipe: ExperimentRecipe, pictures: Iterable[Picture]) -> Iterato
             identity = read(picture.identity) if picture.identity else None
             look = picture.seed, looks(identity)
             if look not in known:
-                known[look] = Drawing(Request(identity, recipe.prompt, picture.seed))
+                known[look] = Drawing(Request(identity, recipe.prompt, picture.seed), picture.method or "none")
                 fresh.append(known[look])
             known[look].files.append((picture.path, identity.method if identity else "none"))
         batches += [fresh[start : start + BATCH] for start in range(0, len(fresh), BATCH)]

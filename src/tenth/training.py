@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -22,6 +23,10 @@ Loss = Callable[[Tensor, Draws], Tensor]  # (item indices (B,), this part's rand
 Watch = Callable[[int, Mapping[str, Tensor]], Seen | None]  # (images seen, averaged weights by name), before each checkpoint
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+OPTIMIZERS = ("adamw", "adamw-8bit")
+# What an optimizer keeps of a parameter: its step, two moments, and of those in eight bits their scales and levels.
+MOMENTS = ("step", "exp_avg", "exp_avg_sq", "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2")
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Schedule:
     half_life: int = 20_000  # images after which a weight's share in the average has halved; shorter at the start
     save_every: int = 20_000  # images between checkpoints
     seed: int = 0
+    optimizer: str = "adamw"  # or "adamw-8bit": its moments in a quarter of the memory (Dettmers et al. 2021, arXiv:2110.02861)
     precision: str = "bf16"  # of autocast: bf16, fp16 (with a scaled loss) or fp32; weights and their averages stay float32
 
     def __post_init__(self) -> None:
@@ -45,6 +51,7 @@ class Schedule:
             _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
         _check("accumulate", self.accumulate, self.batch % self.accumulate == 0, f"a divisor of the batch of {self.batch}")
         _check("warmup", self.warmup, self.warmup >= 0, "0 or more")
+        _check("optimizer", self.optimizer, self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
         _check("precision", self.precision, self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
 
     @property
@@ -153,8 +160,7 @@ class Learning:
             for parameter in self.parameters:
                 torch.distributed.broadcast(parameter.data, 0)
         self.mean = [parameter.detach().clone() for parameter in self.parameters]
-        decay, betas = schedule.weight_decay, (0.9, 0.99)
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=schedule.learning_rate, weight_decay=decay, betas=betas)
+        self.optimizer = optimizer_of(self.parameters, schedule)
         self.scaler = torch.amp.GradScaler(state.device.type, enabled=schedule.precision == "fp16")
 
     @property
@@ -196,7 +202,8 @@ class Learning:
         tensors: dict[str, Tensor] = {}
         for name, parameter, mean in zip(self.names, self.parameters, self.mean, strict=True):
             tensors |= {f"weight.{name}": parameter, f"average.{name}": mean}
-            tensors |= {f"{key}.{name}": value for key, value in self.optimizer.state[parameter].items()}
+            moments = self.optimizer.state[parameter].items()
+            tensors |= {f"{key}.{name}": torch.as_tensor(value).clone() for key, value in moments if key in MOMENTS}
         tensors |= {f"scaler.{key}": torch.tensor(value) for key, value in self.scaler.state_dict().items()}
         if self.state.is_main_process:
             save_checkpoint(directory, step, tensors)
@@ -216,13 +223,31 @@ class Learning:
             for name, parameter, mean in zip(self.names, self.parameters, self.mean, strict=True):
                 parameter.copy_(checkpoint.tensors[f"weight.{name}"])
                 mean.copy_(checkpoint.tensors[f"average.{name}"])
-                keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in checkpoint.tensors]
-                self.optimizer.state[parameter] = {
-                    key: _placed(checkpoint.tensors[f"{key}.{name}"], key, parameter) for key in keys
-                }
+                kept = {key: checkpoint.tensors[f"{key}.{name}"] for key in MOMENTS if f"{key}.{name}" in checkpoint.tensors}
+                self.optimizer.state[parameter] = {key: self.placed(key, value, parameter) for key, value in kept.items()}
         scaled = {key: checkpoint.tensors.get(f"scaler.{key}") for key in self.scaler.state_dict()}
         self.scaler.load_state_dict({key: value.item() for key, value in scaled.items() if value is not None})
         return checkpoint.step
+
+    def placed(self, key: str, value: Tensor, parameter: nn.Parameter) -> Tensor | int:
+        """As the optimizer keeps it: moments beside the parameter; AdamW's step on the CPU, that of eight bits a number."""
+        if key == "step":
+            return value if self.schedule.optimizer == "adamw" else int(value)
+        return value.to(parameter.device)
+
+
+def optimizer_of(parameters: Sequence[nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
+    """The optimizer that a schedule names. Raises RecipeError if it wants a library that is not installed."""
+    settings: dict[str, Any] = {"lr": schedule.learning_rate, "weight_decay": schedule.weight_decay, "betas": (0.9, 0.99)}
+    if schedule.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, **settings)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        _check("optimizer", schedule.optimizer, False, "bitsandbytes, `pip install tenth[eight-bit]`, or adamw")
+        raise
+    optimizer: torch.optim.Optimizer = AdamW8bit(parameters, **settings)
+    return optimizer
 
 
 def parts_of(schedule: Schedule, processes: int, process: int) -> list[slice]:
@@ -256,11 +281,6 @@ def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, n
         for inner, parameter in module.named_parameters():
             if parameter.requires_grad:
                 yield f"{name}.{inner}", parameter
-
-
-def _placed(value: Tensor, key: str, parameter: nn.Parameter) -> Tensor:
-    """AdamW keeps its step on the CPU and its moments beside the parameter."""
-    return value if key == "step" else value.to(parameter.device)
 
 
 def _check_finite(value: float, step: int) -> None:

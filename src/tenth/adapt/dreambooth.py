@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tenth.adapt.lesson import DreamBoothSettings, Lesson, framed, read_lesson
+from tenth.config import read_toml, with_changes
 from tenth.diffusion import SMALL_VOCABULARY
 from tenth.encode.store import Store, default_store
 from tenth.errors import DataError, ModelError, RecipeError
@@ -29,6 +30,7 @@ from tenth.types import Diffusion, Identity, Person, Photo
 from tenth.watch import Seen
 
 CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{2,4}")
+LOW_RANK = "lora"  # the end of a method's name that learns low-rank matrices
 LEAST = 4  # photos that stay to learn from, where some are held out
 BEST, LEARNT = "best.safetensors", "learnt.safetensors"  # in a run's directory: while it lasts, and when it is done
 
@@ -41,11 +43,13 @@ class DreamBooth:
     """A method: fine-tune on the person's photos; the identity holds what changed.
 
     settings: None: the model's defaults. choose: opens what judges each checkpoint of a run; None: the last one is taken.
+    changes: a recipe's keys, which stand above the settings.
     """
 
     name: str
     settings: DreamBoothSettings | None = None
     choose: Callable[..., Choose | None] | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, person: Person, model: Diffusion) -> Identity:
         """Interrupted, it goes on where it stopped when it is called again for the same photos, model and settings.
@@ -56,7 +60,7 @@ class DreamBooth:
         """
         if not person.photos:
             raise DataError(f"{person.name} has no usable photo", "at least one is needed", "Add photos")
-        settings = self.settings or defaults(self.name, model)
+        settings = self.settings_for(model)
         rare = rare_word(model.pipeline)
         check_noun(model.pipeline.tokenizer, settings.noun)
         photos = sorted({photo.digest: photo for photo in person.photos}.values(), key=lambda photo: photo.digest)
@@ -87,6 +91,10 @@ class DreamBooth:
             shutil.rmtree(checkpoint)
         return Identity(self.name, model.name, "", "", weights=weights, word=word, photos=known)
 
+    def settings_for(self, model: Diffusion) -> DreamBoothSettings:
+        """What is learnt of a model, and how."""
+        return with_changes(self.settings or defaults(self.name, model), self.changes)
+
     def directory(self, photos: Sequence[Photo], settings: DreamBoothSettings, model: Diffusion) -> Path:
         """Where a run keeps its checkpoints while it lasts, and how it went: in the store."""
         digests = sorted({photo.digest for photo in photos})
@@ -99,11 +107,27 @@ class DreamBooth:
 
     def notes(self, person: Person, model: Diffusion) -> list[str]:
         """What a user should know about how the person is called."""
-        settings = self.settings or defaults(self.name, model)
+        settings = self.settings_for(model)
         called = f'in a prompt the person is "{rare_word(model.pipeline)} {settings.noun}", which is put in by itself'
         few = [f"{self.name} learnt from one photo: expect copies of it"] if len(person.photos) == 1 else []
         went = self.directory(person.photos, settings, model)
         return [*few, called, *([f"how the learning went is in {went}"] if went.is_dir() else [])]
+
+
+def read_method(path: Path, known: Mapping[str, DreamBooth]) -> DreamBooth:
+    """The method in a recipe: its key `method` names one of the known; the other keys change that one's settings.
+
+    Raises RecipeError if it names none of them, at an unknown key, or for matrices where all weights learn.
+    """
+    table = read_toml(path)
+    name = table.pop("method", None)
+    if name not in known:
+        raise RecipeError(f"{path} has method {name!r}", f"one of {', '.join(known)} is needed", "Correct the key `method`")
+    if "lora" in table and not name.endswith(LOW_RANK):
+        raise RecipeError(f"{path} has [lora]", f"{name} changes all weights", "Remove it, or choose dreambooth-lora")
+    some = DreamBoothSettings(Schedule(images=1))
+    with_changes(some, table, str(path))  # a wrong key is said before a model is loaded
+    return replace(known[name], changes=table)
 
 
 def learnt_before(path: Path) -> dict[str, Tensor] | None:
@@ -163,7 +187,7 @@ def check_noun(tokenizer: Any, noun: str) -> None:
 
 def defaults(name: str, model: Diffusion) -> DreamBoothSettings:
     """Settings that work without tuning, for small models of faces and for those of Stable Diffusion's size."""
-    low_rank = Lora() if name.endswith("lora") else None
+    low_rank = Lora() if name.endswith(LOW_RANK) else None
     if len(model.pipeline.tokenizer.get_vocab()) < SMALL_VOCABULARY:
         rate = 6e-3 if low_rank else 3e-4  # at 1.5e-2 low-rank matrices diverged
         schedule = Schedule(images=2_400, batch=8, warmup=80, half_life=400, save_every=480, learning_rate=rate)

@@ -27,7 +27,8 @@ from tenth.pocket.faces import progress, to_unit
 from tenth.training import Schedule
 from tenth.types import Diffusion, Photo, Pixels
 
-PROMPTS = tuple(dict.fromkeys(OPENINGS))  # "a photo of", ...: one is drawn for each image
+PERSON = "{person}"  # in a prompt: the noun, with the rare word before it or without
+PROMPTS = tuple(f"{opening} a {PERSON}" for opening in dict.fromkeys(OPENINGS))
 BATCH = 4  # class images drawn at a time
 
 
@@ -39,6 +40,7 @@ class DreamBoothSettings:
     lora: Lora | None = field(default_factory=Lora)  # None: all weights of the UNet
     text_encoder: bool = False  # whether the text encoder learns too, in the same way
     noun: str = "person"  # the class: person, man, woman, ...
+    prompts: tuple[str, ...] = PROMPTS  # of photos and class images, one drawn for each photo; {person}: whom they name
     class_images: int = 64  # drawn once by the frozen model for each noun, and kept in the store
     prior: float = 1.0  # weight of the class images' loss; 0: no class images
     sampling: Sampling = field(default_factory=Sampling)  # of the class images
@@ -49,6 +51,7 @@ class DreamBoothSettings:
     def __post_init__(self) -> None:
         for key, right, needed in (
             ("noun", bool(re.fullmatch(r"[a-z]+", self.noun)), "one word in small letters"),
+            ("prompts", self.prompts and all(text.count(PERSON) == 1 for text in self.prompts), f"prompts with one {PERSON}"),
             ("class_images", self.class_images >= 1, "1 or more"),
             ("prior", self.prior >= 0, "0 or more"),
             ("held_out", self.held_out >= 0, "0 or more"),
@@ -83,7 +86,7 @@ class Lesson:
         if self.settings.prior:
             another = draws.integers(len(self.others))
             moments = torch.cat([moments, self.others[another, draws.integers(2)]])
-            prompts = torch.cat([prompts, kinds + draws.integers(kinds)])
+            prompts = torch.cat([prompts, kinds + another % kinds])  # the prompt that it was drawn from
         pair, device = Twice(draws, len(moments) // count), self.frozen.unet.device
         latents = self.frozen.latents(moments, pair).to(device)
         errors = self.frozen.errors(latents, self.read(prompts), None, pair, self.settings.gamma)  # (B,) or (2B,)
@@ -120,10 +123,7 @@ def read_lesson(
 ) -> Lesson:
     """Photos, class images and prompts through the frozen encoders."""
     noun = settings.noun
-    said = (
-        *(f"{opening} {article(rare)} {rare} {noun}" for opening in PROMPTS),
-        *(f"{opening} {article(noun)} {noun}" for opening in PROMPTS),
-    )
+    said = (*(named(text, f"{rare} {noun}") for text in settings.prompts), *(named(text, noun) for text in settings.prompts))
     frames = np.stack([framed(photo, frozen.pixels) for photo in photos])
     own = both_ways(frames, frozen)
     others = class_moments(settings, model, frozen, store) if settings.prior else own[:0]
@@ -132,9 +132,8 @@ def read_lesson(
 
 def class_moments(settings: DreamBoothSettings, model: Diffusion, frozen: Frozen, store: Store) -> Tensor:
     """Moments of images of the class (M, 2, C', h, w), drawn by the frozen model, once for each model and noun."""
-    prompts = [
-        f"{PROMPTS[number % len(PROMPTS)]} {article(settings.noun)} {settings.noun}" for number in range(settings.class_images)
-    ]
+    kinds = settings.prompts
+    prompts = [named(kinds[number % len(kinds)], settings.noun) for number in range(settings.class_images)]
     keys = [hashlib.sha256(f"{prompt} {seed}".encode()).hexdigest() for seed, prompt in enumerate(prompts)]
 
     def compute(missing: list[int]) -> Iterator[Array]:
@@ -159,6 +158,7 @@ def framed(photo: Photo, side: int) -> Pixels:
     return square(photo, side) if photo.face is None else crop_face(photo.pixels, photo.face, side=side)
 
 
-def article(word: str) -> str:
-    """a or an."""
-    return "an" if word[0] in "aeiou" else "a"
+def named(prompt: str, person: str) -> str:
+    """The prompt with the person's words in it, and the right article before them."""
+    article = "an" if person[0] in "aeiou" else "a"
+    return prompt.replace(f"a {PERSON}", f"{article} {PERSON}").replace(PERSON, person)

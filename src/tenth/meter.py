@@ -1,0 +1,73 @@
+"""What a piece of work costs on this machine: seconds, and the most memory that it held."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
+RESET = "5"  # written there, the peak begins anew
+
+
+@dataclass
+class Cost:
+    """Known when the work is done. megabytes: the process's largest resident memory, an accelerator's where there is one.
+
+    None where neither Linux nor an accelerator says it.
+    """
+
+    seconds: float = 0.0
+    megabytes: int | None = None
+
+
+@contextmanager
+def metered() -> Iterator[Cost]:
+    """Measure what happens inside."""
+    cost, device = Cost(), _accelerator()
+    if device is not None:
+        device.reset_peak_memory_stats()
+    elif PEAK_RESET.exists():
+        PEAK_RESET.write_text(RESET)
+    start = time.perf_counter()
+    yield cost
+    cost.seconds = time.perf_counter() - start
+    if device is not None:
+        cost.megabytes = round(device.max_memory_allocated() / 1e6)
+    elif PEAK_RESET.exists():
+        cost.megabytes = peak_megabytes()
+
+
+def peak_megabytes() -> int:
+    """The process's largest resident memory so far. Not from `resource`: a child's begins there with its parent's."""
+    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+    return round(int(line.split()[1]) * 1024 / 1e6)
+
+
+def note_cost(path: Path, cost: Cost, **of: Any) -> None:
+    """Add a line of JSON to a file: what it cost, and what `of` says that it was."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(of | {"seconds": round(cost.seconds, 3), "megabytes": cost.megabytes}) + "\n")
+
+
+def costs_by(path: Path, key: str) -> dict[str, dict[str, Any]]:
+    """By the value of one key of the file's lines: median seconds for each of their `count`, most megabytes, and how many."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    found: dict[str, dict[str, Any]] = {}
+    for value in dict.fromkeys(line[key] for line in lines if key in line):
+        own = [line for line in lines if line.get(key) == value]
+        megabytes = [line["megabytes"] for line in own if line["megabytes"] is not None]
+        seconds = statistics.median(line["seconds"] / line.get("count", 1) for line in own)
+        found[value] = {"seconds": round(seconds, 3), "megabytes": max(megabytes, default=None), "measured": len(own)}
+    return found
+
+
+def _accelerator() -> Any:
+    return torch.cuda if torch.cuda.is_available() else None

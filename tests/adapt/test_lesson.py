@@ -1,0 +1,85 @@
+"""What a person is said to be while DreamBooth learns, and recipes that change its settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tenth.adapt.lesson import DreamBoothSettings, Lesson, named, read_lesson
+from tenth.catalog import method
+from tenth.diffusion import Sampling
+from tenth.draws import Draws
+from tenth.encode.store import Store
+from tenth.errors import RecipeError
+from tenth.frozen import Frozen
+from tenth.lora import Lora
+from tenth.training import Schedule
+from tenth.types import Photo
+
+SETTINGS = DreamBoothSettings(
+    Schedule(images=12, batch=4),
+    Lora(rank=2),
+    prompts=("a photo of a {person}", "a photo of a smiling {person}"),
+    class_images=4,
+    sampling=Sampling(steps=1),
+)
+
+
+def lesson_of(model: Any, store: Path) -> Lesson:
+    photo = Photo(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8), "0" * 64)
+    return read_lesson([photo], "wn", SETTINGS, model, Frozen(model.pipeline), Store(store))
+
+
+def test_prompts_name_the_person_and_the_class(toy_model: Any, tmp_path: Path) -> None:
+    assert named("a portrait of a {person}, outdoors", "wn woman") == "a portrait of a wn woman, outdoors"
+    assert named("a photo of a {person}", "adult") == "a photo of an adult"
+    assert lesson_of(toy_model, tmp_path).said == (
+        "a photo of a wn person", "a photo of a smiling wn person", "a photo of a person", "a photo of a smiling person",
+    )  # fmt: skip
+    for prompts in ((), ("a photo",), ("a {person} and a {person}",)):
+        with pytest.raises(RecipeError, match=r"prompts with one \{person\}"):
+            replace(SETTINGS, prompts=prompts)
+
+
+def test_a_class_image_comes_with_the_prompt_that_it_was_drawn_from(toy_model: Any, tmp_path: Path) -> None:
+    lesson, read = lesson_of(toy_model, tmp_path), []
+    object.__setattr__(lesson, "others", torch.arange(4.0).view(4, 1, 1, 1, 1).expand_as(lesson.others).clone())
+    seen: list[torch.Tensor] = []
+    plain, latents = lesson.frozen.errors, lesson.frozen.latents
+    lesson.frozen.latents = lambda moments, draws: seen.append(moments) or latents(moments, draws)
+    lesson.frozen.errors = lambda values, texts, *more: read.append(texts) or plain(values, texts, *more)
+    with torch.no_grad():
+        lesson.loss(torch.zeros(16, dtype=torch.long), Draws(0, 0, 16))
+    which = seen[0][16:, 0, 0, 0].long()
+    assert set(which.tolist()) == {0, 1, 2, 3}
+    assert torch.equal(read[0].hidden[16:], lesson.texts.hidden[2 + which % 2])
+
+
+def test_a_recipe_changes_settings_of_a_method(toy_model: Any, tmp_path: Path) -> None:
+    path = tmp_path / "woman.toml"
+    path.write_text('method = "dreambooth-lora"\nnoun = "woman"\nprior = 0\n[lora]\nrank = 4\n[schedule]\nimages = 40\n')
+    changed, plain = (method(name).settings_for(toy_model) for name in (str(path), "dreambooth-lora"))
+    assert (changed.noun, changed.prior, changed.lora.rank, changed.schedule.images) == ("woman", 0.0, 4, 40)
+    assert changed.lora.layers == plain.lora.layers
+    assert changed.schedule.learning_rate == plain.schedule.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('noun = "woman"', "has method None; one of dreambooth, dreambooth-lora is needed"),
+        ('method = "ip-adapter"', "has method 'ip-adapter'"),
+        ('method = "dreambooth-lora"\nnown = "woman"', "has the key 'nown'; known keys: schedule, lora, text_encoder, noun"),
+        ('method = "dreambooth"\n[lora]\nrank = 4', r"has \[lora\]; dreambooth changes all weights"),
+        ('method = "dreambooth"\n[schedule]\nimages = "many"', "schedule, images is 'many'; needed: int"),
+    ],
+)
+def test_wrong_recipes_of_a_method(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.toml").write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        method(str(tmp_path / "wrong.toml"))

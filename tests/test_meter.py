@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tenth.meter import Cost, costs_by, metered, note_cost
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory is Linux's")
+def test_the_peak_is_of_what_happens_inside() -> None:
+    held = np.ones(40_000_000)  # 320 MB that are gone before it begins
+    del held
+    with metered() as small:
+        time.sleep(0.01)
+    with metered() as large:
+        held = np.ones(40_000_000)
+        del held
+    assert small.seconds >= 0.01
+    assert small.megabytes is not None
+    assert large.megabytes is not None
+    assert large.megabytes - small.megabytes >= 300
+
+
+def test_costs_are_medians_of_each_and_the_most_memory(tmp_path: Path) -> None:
+    path = tmp_path / "costs.jsonl"
+    assert costs_by(path, "drawn") == {}
+    for seconds, megabytes in ((8.0, 10), (4.0, 30), (100.0, 20)):
+        note_cost(path, Cost(seconds, megabytes), drawn="a", count=4)
+    note_cost(path, Cost(3.0), learnt="a", person="000")
+    assert costs_by(path, "drawn") == {"a": {"seconds": 2.0, "megabytes": 30, "measured": 3}}
+    assert costs_by(path, "learnt") == {"a": {"seconds": 3.0, "megabytes": None, "measured": 1}}
