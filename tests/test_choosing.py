@@ -17,7 +17,7 @@ from tenth.encode.face import FaceEncoder
 from tenth.types import Pixels
 from tenth.validation import read_history
 
-PROMPT, FEW = "a photo of a person", Sampling(steps=1)
+PROMPTS, FEW = [f"prompt {number}" for number in range(8)], Sampling(steps=1)
 
 
 def shade(value: int) -> Pixels:
@@ -31,6 +31,7 @@ class Shades:
         self.shades = iter(shades)
 
     def sample(self, prompts: Sequence[str], *_: Any) -> list[Pixels]:
+        assert prompts == ("prompt 0", "prompt 2", "prompt 4", "prompt 6")
         value = next(self.shades)
         return [shade(value)] * len(prompts)
 
@@ -46,7 +47,7 @@ def directions(_: Any, pictures: Sequence[Pixels]) -> np.ndarray:
 def test_the_checkpoint_nearest_to_the_held_out_photo_is_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing, "read", directions)
     model: Any = Shades(60, 100, 160, 0)
-    choice = open_choice(model, [shade(170), shade(190)], [shade(110)], PROMPT, FEW, tmp_path)
+    choice = open_choice(model, [shade(170), shade(190)], [shade(110)], PROMPTS, FEW, tmp_path)
     assert choice is not None
     made = [choice(seen) for seen in (10, 20, 30, 40)]
     assert [best for best, _ in made] == [True, True, False, False]
@@ -62,8 +63,8 @@ def test_the_checkpoint_nearest_to_the_held_out_photo_is_the_best(tmp_path: Path
 
 def test_without_a_face_on_either_side_nothing_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing, "read", directions)
-    assert open_choice(Shades(), [shade(0)], [shade(1)], PROMPT, FEW, tmp_path) is None  # type: ignore[arg-type]
-    assert open_choice(Shades(), [shade(1)], [shade(0)], PROMPT, FEW, tmp_path) is None  # type: ignore[arg-type]
+    assert open_choice(Shades(), [shade(0)], [shade(1)], PROMPTS, FEW, tmp_path) is None  # type: ignore[arg-type]
+    assert open_choice(Shades(), [shade(1)], [shade(0)], PROMPTS, FEW, tmp_path) is None  # type: ignore[arg-type]
 
 
 def test_the_model_s_own_encoder_reads(toy_model: Any, face_photos: list[Path]) -> None:

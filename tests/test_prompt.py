@@ -19,3 +19,8 @@ from tenth.prompt import naming
 def test_the_word_is_put_before_the_noun_that_means_the_person(prompt: str, named: str) -> None:
     assert naming(prompt, "wn person") == named
     assert naming(prompt, "") == prompt
+
+
+def test_a_neutral_noun_becomes_the_person_s_own() -> None:
+    assert naming("a photo of a smiling person, outdoors", "wn man") == "a photo of a smiling wn man, outdoors"
+    assert naming("a photo of a boy", "wn man") == "a photo of a wn boy"

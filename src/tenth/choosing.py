@@ -16,7 +16,7 @@ from tenth.types import Features, Photo, Pixels, Score
 from tenth.validation import record, strip
 from tenth.watch import Seen
 
-IMAGES = 4  # drawn at each checkpoint, with the same seeds each time
+IMAGES = 4  # drawn at each checkpoint, with the same seeds and prompts each time
 PERSON = "person"
 
 
@@ -27,7 +27,7 @@ class Choice:
     model: LatentDiffusion
     given: Features
     held_out: Features
-    prompt: str
+    prompts: tuple[str, ...]
     sampling: Sampling
     directory: Path
 
@@ -36,7 +36,7 @@ class Choice:
 
         Similarity to the photos that are learnt from rising while that to the held-out ones stalls is overfitting.
         """
-        pictures = self.model.sample([self.prompt] * IMAGES, range(IMAGES), self.sampling)
+        pictures = self.model.sample(self.prompts, range(IMAGES), self.sampling)
         drawn = Features(read(self.model, pictures), (PERSON,) * IMAGES)
         new, known = (likeness(drawn.rows, photos.rows) for photos in (self.held_out, self.given))
         faces = not np.isnan(drawn.rows).all()
@@ -50,17 +50,21 @@ def open_choice(
     model: LatentDiffusion,
     given: Sequence[Pixels],
     held_out: Sequence[Pixels],
-    prompt: str,
+    prompts: Sequence[str],
     sampling: Sampling,
     directory: Path,
 ) -> Choice | None:
-    """The judge of one person's run; None where no face is found on one of its sides."""
+    """The judge of one person's run; None where no face is found on one of its sides. prompts: those that it learns from.
+
+    Images are drawn from some, spread over all, so that a checkpoint that knows the person under one alone is not the best.
+    """
     sides = [read(model, pictures) for pictures in (given, held_out)]
     seen = [rows[~np.isnan(rows).any(1)] for rows in sides]
     if not all(map(len, seen)):
         return None
     features = [Features(rows, (PERSON,) * len(rows)) for rows in seen]
-    return Choice(model, features[0], features[1], prompt, sampling, directory)
+    asked = tuple(prompts[number * len(prompts) // IMAGES] for number in range(IMAGES))
+    return Choice(model, features[0], features[1], asked, sampling, directory)
 
 
 def read(model: LatentDiffusion, pictures: Sequence[Pixels]) -> Rows:

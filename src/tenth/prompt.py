@@ -7,21 +7,26 @@ from typing import Any
 
 from tenth.diffusion import SMALL_VOCABULARY, LatentDiffusion
 
-NOUNS = ("person", "man", "woman", "boy", "girl", "child", "lady", "gentleman", "guy")
+NEUTRAL = "person"
+NOUNS = (NEUTRAL, "man", "woman", "boy", "girl", "child", "lady", "gentleman", "guy")
 WORD = re.compile(r"[^\W\d_]+")
 
 
 def naming(prompt: str, word: str) -> str:
     """The prompt with a person's word, "rare noun" as of an Identity, before the first noun that may mean the person.
 
-    "a photo of a smiling man" -> "a photo of a smiling rare man". Without such a noun the word is put in front of everything.
-    A prompt that has it already, and one of somebody without a word, stay as they are.
+    "a photo of a smiling man" -> "a photo of a smiling rare man"; "person", which says nothing of anybody, becomes the noun.
+    Without such a noun the word is put in front of everything. A prompt that has it already stays as it is, and so does one
+    of somebody without a word.
     """
     rare, _, noun = word.partition(" ")
     if not word or rare in prompt.lower().split():
         return prompt
     found = re.search(rf"\b(?:{'|'.join(dict.fromkeys([re.escape(noun), *NOUNS]))})\b", prompt, re.IGNORECASE)
-    return f"{prompt[: found.start()]}{rare} {prompt[found.start() :]}" if found else f"{word}, {prompt}"
+    if not found:
+        return f"{word}, {prompt}"
+    said = noun if found.group().lower() == NEUTRAL else found.group()
+    return f"{prompt[: found.start()]}{rare} {said}{prompt[found.end() :]}"
 
 
 def prompt_notes(model: LatentDiffusion, prompt: str) -> list[str]:

@@ -28,7 +28,7 @@ from tenth.training import Schedule
 from tenth.types import Person, Photo
 
 SCHEDULE = Schedule(images=12, batch=4, warmup=0, half_life=4, save_every=4, learning_rate=0.1, precision="fp32")
-SETTINGS = DreamBoothSettings(SCHEDULE, Lora(rank=2, alpha=4), class_images=3, sampling=Sampling(steps=1))
+SETTINGS = DreamBoothSettings(SCHEDULE, Lora(rank=2, alpha=4), noun="person", class_images=3, sampling=Sampling(steps=1))
 PROMPT, ONE_STEP = "a photo of a person", Sampling(steps=1)
 
 
@@ -159,8 +159,8 @@ def test_the_best_checkpoint_is_kept_and_chosen_by_a_photo_that_is_not_learnt_fr
     asked: list[Any] = []
     kept: dict[str, torch.Tensor] = {}
 
-    def opened(_: Any, given: list[Any], held_out: list[Any], prompt: str, *__: Any) -> Any:
-        asked.extend([len(given), len(held_out), prompt])
+    def opened(_: Any, given: list[Any], held_out: list[Any], prompts: tuple[str, ...], *__: Any) -> Any:
+        asked.extend([len(given), len(held_out), *prompts[:1]])
 
         def choose(seen: int) -> tuple[bool, dict[str, float]]:
             if seen == 8:

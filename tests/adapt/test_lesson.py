@@ -10,29 +10,32 @@ import numpy as np
 import pytest
 import torch
 
+from tenth.adapt.dreambooth import DreamBooth
 from tenth.adapt.lesson import DreamBoothSettings, Lesson, named, read_lesson
+from tenth.adapt.noun import likely_noun
 from tenth.catalog import method
 from tenth.diffusion import Sampling
 from tenth.draws import Draws
 from tenth.encode.store import Store
 from tenth.errors import RecipeError
-from tenth.frozen import Frozen
+from tenth.frozen import Frozen, Texts
 from tenth.lora import Lora
 from tenth.training import Schedule
-from tenth.types import Photo
+from tenth.types import Person, Photo
 
 SETTINGS = DreamBoothSettings(
     Schedule(images=12, batch=4),
     Lora(rank=2),
+    noun="person",
     prompts=("a photo of a {person}", "a photo of a smiling {person}"),
     class_images=4,
     sampling=Sampling(steps=1),
 )
 
 
-def lesson_of(model: Any, store: Path) -> Lesson:
+def lesson_of(model: Any, store: Path, **changes: Any) -> Lesson:
     photo = Photo(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8), "0" * 64)
-    return read_lesson([photo], "wn", SETTINGS, model, Frozen(model.pipeline), Store(store))
+    return read_lesson([photo], "wn", replace(SETTINGS, **changes), model, Frozen(model.pipeline), Store(store))
 
 
 def test_prompts_name_the_person_and_the_class(toy_model: Any, tmp_path: Path) -> None:
@@ -41,6 +44,8 @@ def test_prompts_name_the_person_and_the_class(toy_model: Any, tmp_path: Path) -
     assert lesson_of(toy_model, tmp_path).said == (
         "a photo of a wn person", "a photo of a smiling wn person", "a photo of a person", "a photo of a smiling person",
     )  # fmt: skip
+    others = lesson_of(toy_model, tmp_path, class_prompts=("a portrait of a {person}",)).said
+    assert others[2:] == ("a portrait of a person",)
     for prompts in ((), ("a photo",), ("a {person} and a {person}",)):
         with pytest.raises(RecipeError, match=r"prompts with one \{person\}"):
             replace(SETTINGS, prompts=prompts)
@@ -83,3 +88,42 @@ def test_wrong_recipes_of_a_method(text: str, message: str, tmp_path: Path) -> N
     (tmp_path / "wrong.toml").write_text(text)
     with pytest.raises(RecipeError, match=message):
         method(str(tmp_path / "wrong.toml"))
+
+
+class Judging(Frozen):
+    """Predicts each photo best under the noun whose number it was given: photo number -> noun number."""
+
+    def __init__(self, pipeline: Any, best: list[int]) -> None:
+        super().__init__(pipeline)
+        self.best = best
+
+    def latents(self, moments: torch.Tensor, draws: Draws) -> torch.Tensor:
+        return moments
+
+    def encode_prompts(self, prompts: Any, *, learning: bool = False) -> Texts:
+        return Texts(torch.arange(float(len(prompts)))[:, None, None])
+
+    def errors(self, latents: torch.Tensor, texts: Texts, *_: Any) -> torch.Tensor:
+        best = torch.tensor(self.best)[latents[:, 0, 0, 0].long()]
+        return (texts.hidden[:, 0, 0] != best).float()
+
+
+@pytest.mark.parametrize(
+    ("best", "noun"),
+    [([0] * 9, "man"), ([1] * 9, "woman"), ([1] * 7 + [0] * 2, "woman"), ([1] * 6 + [0] * 3, "person"), ([0], "man")],
+)
+def test_the_noun_is_the_one_under_which_most_photos_are_predicted_best(toy_model: Any, best: list[int], noun: str) -> None:
+    numbers = torch.arange(float(len(best)))[:, None, None, None]
+    assert likely_noun(numbers, Judging(toy_model.pipeline, best)) == noun
+
+
+def test_a_noun_is_guessed_once_and_said(toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path))
+    photos = [Photo(np.full((8, 8, 3), shade, np.uint8), f"{shade:064x}") for shade in (9, 99, 9)]
+    asked = []
+    monkeypatch.setattr("tenth.adapt.lesson.likely_noun", lambda moments, _: asked.append(len(moments)) or "woman")
+    learn = DreamBooth("dreambooth-lora", replace(SETTINGS, noun=""))
+    assert learn.word(Person("anna", tuple(photos)), toy_model).endswith(" woman")
+    assert learn.word(Person("anna", tuple(photos[1:])), toy_model).endswith(" woman")
+    assert asked == [2]
+    assert "woman is the model's guess; `noun` of a recipe sets it" in learn.notes(Person("anna", tuple(photos)), toy_model)[0]

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tenth.adapt.lesson import DreamBoothSettings, Lesson, framed, read_lesson
+from tenth.adapt.lesson import DreamBoothSettings, Lesson, framed, guessed_noun, read_lesson
 from tenth.config import read_toml, with_changes
 from tenth.diffusion import SMALL_VOCABULARY
 from tenth.encode.store import Store, default_store
@@ -61,35 +61,43 @@ class DreamBooth:
         if not person.photos:
             raise DataError(f"{person.name} has no usable photo", "at least one is needed", "Add photos")
         settings = self.settings_for(model)
-        rare = rare_word(model.pipeline)
         check_noun(model.pipeline.tokenizer, settings.noun)
-        photos = sorted({photo.digest: photo for photo in person.photos}.values(), key=lambda photo: photo.digest)
-        aside = settings.held_out if len(photos) - settings.held_out >= LEAST else 0  # neither order nor copies matter
+        rare_word(model.pipeline)  # a model without one is refused before anything is computed
+        photos = ordered(person.photos)
+        aside = settings.held_out if len(photos) - settings.held_out >= LEAST else 0
         given, held_out, store = photos[aside:], photos[:aside], Store(default_store())
         directory = self.directory(photos, settings, model)
-        word, known = f"{rare} {settings.noun}", tuple(photo.digest for photo in person.photos)
-        weights = learnt_before(directory / LEARNT)
-        if weights is not None:
-            return Identity(self.name, model.name, "", "", weights=weights, word=word, photos=known)
+        known = tuple(photo.digest for photo in person.photos)
 
         frozen, before = Frozen(model.pipeline), model.pipeline.device
         model.pipeline.to(processes().device)
         try:
-            lesson = read_lesson(given, rare, settings, model, frozen, store)
+            word = self.word(person, model)
+            weights = learnt_before(directory / LEARNT)
+            if weights is not None:
+                return Identity(self.name, model.name, "", "", weights=weights, word=word, photos=known)
+            rare, _, noun = word.partition(" ")
+            lesson = read_lesson(given, rare, replace(settings, noun=noun), model, frozen, store)
             frames = [[framed(photo, frozen.pixels) for photo in side] for side in (given, held_out)]
-            prompt = lesson.said[0]
-            choose = self.choose and aside and self.choose(model, *frames, prompt, settings.sampling, directory)
+            prompts = lesson.said[: len(settings.prompts)]
+            choose = self.choose and aside and self.choose(model, *frames, prompts, settings.sampling, directory)
             weights = learn(lesson, model.pipeline, len(given), choose or None, directory)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("The same command goes on where this one stopped") from None
         finally:
             model.pipeline.to(before)
+            model.pipeline.unet.eval()
         save_file(weights, directory / f".{LEARNT}.partial")
         (directory / f".{LEARNT}.partial").replace(directory / LEARNT)
         (directory / BEST).unlink(missing_ok=True)
         for checkpoint in directory.glob("step-*"):
             shutil.rmtree(checkpoint)
         return Identity(self.name, model.name, "", "", weights=weights, word=word, photos=known)
+
+    def word(self, person: Person, model: Diffusion) -> str:
+        """What names the person in a prompt: the rare word and the noun, which is the model's guess where it is not set."""
+        noun = self.settings_for(model).noun or guessed_noun(ordered(person.photos), model, Store(default_store()))
+        return f"{rare_word(model.pipeline)} {noun}"
 
     def settings_for(self, model: Diffusion) -> DreamBoothSettings:
         """What is learnt of a model, and how."""
@@ -108,7 +116,9 @@ class DreamBooth:
     def notes(self, person: Person, model: Diffusion) -> list[str]:
         """What a user should know about how the person is called."""
         settings = self.settings_for(model)
-        called = f'in a prompt the person is "{rare_word(model.pipeline)} {settings.noun}", which is put in by itself'
+        word = self.word(person, model)
+        guess = "" if settings.noun else f" ({word.rpartition(' ')[2]} is the model's guess; `noun` of a recipe sets it)"
+        called = f'in a prompt the person is "{word}", which is put in by itself{guess}'
         few = [f"{self.name} learnt from one photo: expect copies of it"] if len(person.photos) == 1 else []
         went = self.directory(person.photos, settings, model)
         return [*few, called, *([f"how the learning went is in {went}"] if went.is_dir() else [])]
@@ -128,6 +138,11 @@ def read_method(path: Path, known: Mapping[str, DreamBooth]) -> DreamBooth:
     some = DreamBoothSettings(Schedule(images=1))
     with_changes(some, table, str(path))  # a wrong key is said before a model is loaded
     return replace(known[name], changes=table)
+
+
+def ordered(photos: Sequence[Photo]) -> list[Photo]:
+    """Each photo once, in an order of its own: neither that of the files nor copies change what is learnt."""
+    return sorted({photo.digest: photo for photo in photos}.values(), key=lambda photo: photo.digest)
 
 
 def learnt_before(path: Path) -> dict[str, Tensor] | None:
@@ -181,7 +196,7 @@ def rare_word(pipeline: Any) -> str:
 def check_noun(tokenizer: Any, noun: str) -> None:
     """Raises RecipeError if a model of few words does not know the noun: its class images would be of anything."""
     known = tokenizer.get_vocab()
-    if len(known) < SMALL_VOCABULARY and f"{noun}</w>" not in known:
+    if noun and len(known) < SMALL_VOCABULARY and f"{noun}</w>" not in known:
         raise RecipeError(f"noun is {noun!r}, which this model has never seen", "needed: a word of its captions", "Try person")
 
 

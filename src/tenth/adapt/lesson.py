@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tenth.adapt.album import square
+from tenth.adapt.noun import likely_noun
 from tenth.data.captions import OPENINGS
 from tenth.data.faces import crop_face
 from tenth.diffusion import Sampling
@@ -39,8 +40,9 @@ class DreamBoothSettings:
     schedule: Schedule
     lora: Lora | None = field(default_factory=Lora)  # None: all weights of the UNet
     text_encoder: bool = False  # whether the text encoder learns too, in the same way
-    noun: str = "person"  # the class: person, man, woman, ...
-    prompts: tuple[str, ...] = PROMPTS  # of photos and class images, one drawn for each photo; {person}: whom they name
+    noun: str = ""  # the class: person, man, woman, ...; empty: what the model itself would say (noun.py)
+    prompts: tuple[str, ...] = PROMPTS  # of the photos, one drawn for each; {person}: whom they name
+    class_prompts: tuple[str, ...] = ()  # of the class images, in turn; none: those of the photos
     class_images: int = 64  # drawn once by the frozen model for each noun, and kept in the store
     prior: float = 1.0  # weight of the class images' loss; 0: no class images
     sampling: Sampling = field(default_factory=Sampling)  # of the class images
@@ -50,14 +52,20 @@ class DreamBoothSettings:
 
     def __post_init__(self) -> None:
         for key, right, needed in (
-            ("noun", bool(re.fullmatch(r"[a-z]+", self.noun)), "one word in small letters"),
-            ("prompts", self.prompts and all(text.count(PERSON) == 1 for text in self.prompts), f"prompts with one {PERSON}"),
+            ("noun", bool(re.fullmatch(r"[a-z]*", self.noun)), "one word in small letters"),
+            ("prompts", len(self.prompts) >= 1 and _name(self.prompts), f"prompts with one {PERSON}"),
+            ("class_prompts", _name(self.class_prompts), f"prompts with one {PERSON}"),
             ("class_images", self.class_images >= 1, "1 or more"),
             ("prior", self.prior >= 0, "0 or more"),
             ("held_out", self.held_out >= 0, "0 or more"),
         ):
             if not right:
                 raise RecipeError(f"{key} is {getattr(self, key)!r}", f"needed: {needed}", "Correct the settings")
+
+    @property
+    def said_of_others(self) -> tuple[str, ...]:
+        """The prompts of class images."""
+        return self.class_prompts or self.prompts
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +88,13 @@ class Lesson:
 
         Each image is weighted by the min-SNR weight of its own noise.
         """
-        kinds, count = len(self.said) // 2, len(photos)
+        kinds, count = len(self.settings.prompts), len(photos)
         mirrored, prompts = draws.integers(2), draws.integers(kinds)
         moments = self.own[photos, mirrored]
         if self.settings.prior:
             another = draws.integers(len(self.others))
             moments = torch.cat([moments, self.others[another, draws.integers(2)]])
-            prompts = torch.cat([prompts, kinds + another % kinds])  # the prompt that it was drawn from
+            prompts = torch.cat([prompts, kinds + another % (len(self.said) - kinds)])  # the one that it is of
         pair, device = Twice(draws, len(moments) // count), self.frozen.unet.device
         latents = self.frozen.latents(moments, pair).to(device)
         errors = self.frozen.errors(latents, self.read(prompts), None, pair, self.settings.gamma)  # (B,) or (2B,)
@@ -123,16 +131,32 @@ def read_lesson(
 ) -> Lesson:
     """Photos, class images and prompts through the frozen encoders."""
     noun = settings.noun
-    said = (*(named(text, f"{rare} {noun}") for text in settings.prompts), *(named(text, noun) for text in settings.prompts))
+    said = (
+        *(named(text, f"{rare} {noun}") for text in settings.prompts),
+        *(named(text, noun) for text in settings.said_of_others),
+    )
     frames = np.stack([framed(photo, frozen.pixels) for photo in photos])
     own = both_ways(frames, frozen)
     others = class_moments(settings, model, frozen, store) if settings.prior else own[:0]
     return Lesson(settings, frozen, own, others, said, None if settings.text_encoder else frozen.encode_prompts(said))
 
 
+def guessed_noun(photos: Sequence[Photo], model: Diffusion, store: Store) -> str:
+    """The noun by which the frozen model itself would call whom these photos show, asked once."""
+
+    def guess(_: list[int]) -> Iterator[Array]:
+        frozen = Frozen(model.pipeline)
+        frames = np.stack([framed(photo, frozen.pixels) for photo in photos])
+        yield np.array(likely_noun(both_ways(frames, frozen)[:, 0], frozen))
+
+    key = hashlib.sha256("".join(photo.digest for photo in photos).encode()).hexdigest()
+    (noun,) = store.remember(f"noun-{model.name}", [key], guess)
+    return str(noun)
+
+
 def class_moments(settings: DreamBoothSettings, model: Diffusion, frozen: Frozen, store: Store) -> Tensor:
     """Moments of images of the class (M, 2, C', h, w), drawn by the frozen model, once for each model and noun."""
-    kinds = settings.prompts
+    kinds = settings.said_of_others
     prompts = [named(kinds[number % len(kinds)], settings.noun) for number in range(settings.class_images)]
     keys = [hashlib.sha256(f"{prompt} {seed}".encode()).hexdigest() for seed, prompt in enumerate(prompts)]
 
@@ -156,6 +180,10 @@ def both_ways(frames: Array, frozen: Frozen) -> Tensor:
 def framed(photo: Photo, side: int) -> Pixels:
     """What of a photo is learnt, (side, side, 3): head and shoulders where its face is known, else the middle square."""
     return square(photo, side) if photo.face is None else crop_face(photo.pixels, photo.face, side=side)
+
+
+def _name(prompts: Sequence[str]) -> bool:
+    return all(text.count(PERSON) == 1 for text in prompts)
 
 
 def named(prompt: str, person: str) -> str:
