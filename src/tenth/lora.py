@@ -17,6 +17,9 @@ from tenth.errors import RecipeError
 from tenth.weights import DIFFERENCE, HIGH, PARTS
 
 NAME = "person"  # of peft's adapter, while it learns
+# Ends of the names of a UNet's layers.
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+ALL = (*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "time_emb_proj")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Lora:
 
     rank: int = 16
     alpha: int = 16
-    layers: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")  # ends of the names of the UNet's linear layers
+    layers: tuple[str, ...] = ATTENTION  # ends of the names of the UNet's linear and convolution layers
     text_layers: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")  # of the text encoder's, if it learns
     seed: int = 0  # of the first matrices
 

@@ -22,7 +22,7 @@ from tenth.errors import DataError, ModelError, RecipeError
 from tenth.frozen import Frozen
 from tenth.generate import Request, generate
 from tenth.identity import load_identity, save_identity
-from tenth.lora import Lora, learning
+from tenth.lora import ALL, ATTENTION, Lora, learning
 from tenth.pocket.load import load_pocket
 from tenth.training import Schedule
 from tenth.types import Person, Photo
@@ -93,8 +93,11 @@ def test_what_is_put_on_is_what_was_trained(model: Any, lora: Lora | None) -> No
         torch.testing.assert_close(model.pipeline.unet(noise, 500, text).sample, trained, rtol=1e-4, atol=1e-5)
 
 
-def test_diffusers_loads_what_was_learnt_and_draws_the_same(model: Any, toy_folder: Path, tmp_path: Path) -> None:
-    identity = DreamBooth("dreambooth-lora", SETTINGS)(person(1, 2), model)
+@pytest.mark.parametrize("layers", [ATTENTION, ALL])
+def test_diffusers_loads_what_was_learnt_and_draws_the_same(
+    model: Any, layers: tuple[str, ...], toy_folder: Path, tmp_path: Path
+) -> None:
+    identity = DreamBooth("dreambooth-lora", replace(SETTINGS, lora=Lora(2, 4, layers)))(person(1, 2), model)
     save_file(dict(identity.weights), tmp_path / "lora.safetensors")
     pipeline, prompt = load_pipeline(toy_folder), f"a photo of a {identity.word}"
     pipeline.load_lora_weights(tmp_path, weight_name="lora.safetensors")

@@ -14,6 +14,7 @@ from tenth.adapt.dreambooth import DreamBooth
 from tenth.adapt.lesson import DreamBoothSettings, Lesson, named, read_lesson
 from tenth.adapt.noun import likely_noun
 from tenth.catalog import method
+from tenth.config import read_toml
 from tenth.diffusion import Sampling
 from tenth.draws import Draws
 from tenth.encode.store import Store
@@ -23,6 +24,7 @@ from tenth.lora import Lora
 from tenth.training import Schedule
 from tenth.types import Person, Photo
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 SETTINGS = DreamBoothSettings(
     Schedule(images=12, batch=4),
     Lora(rank=2),
@@ -72,6 +74,13 @@ def test_a_recipe_changes_settings_of_a_method(toy_model: Any, tmp_path: Path) -
     assert (changed.noun, changed.prior, changed.lora.rank, changed.schedule.images) == ("woman", 0.0, 4, 40)
     assert changed.lora.layers == plain.lora.layers
     assert changed.schedule.learning_rate == plain.schedule.learning_rate
+
+
+def test_the_shipped_recipes_of_methods_are_read(toy_model: Any) -> None:
+    paths = [path for path in sorted(RECIPES.glob("*.toml")) if "method" in read_toml(path)]
+    assert [path.stem for path in paths] == ["dreambooth-lora-woman", "sd15-dreambooth-lora", "sdxl-dreambooth-lora"]
+    for path in paths:
+        assert method(str(path)).settings_for(toy_model).lora is not None
 
 
 @pytest.mark.parametrize(
