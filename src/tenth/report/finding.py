@@ -17,28 +17,24 @@ def finding(results: Results, track: str) -> Markup:
     others = [name for name in results.methods if name != baseline]
     found = {name: results.difference(track, name, baseline) for name in others}
     known = {name: each for name, each in found.items() if each is not None}
+    if not known:
+        return joined([f"This record has no differences to {baseline}, so no method is said to be better."])
+    if any(each.p_holm is None for each in known.values()):
+        return Markup("This record's p-values are not corrected for the number of comparisons: no method is said to be better.")
     people = max((each.n for each in results.scores if each.metric == "identity"), default=0) or len(results.people)
     start = f"With {condition_text(results.main)} of each of {people} people, judged by {short(results.judge.name)}, "
-    if not known:
-        return joined([start, f"no differences were taken to {baseline}, so no method is said to be better."])
-    if any(each.p_holm is None for each in known.values()):
-        return joined([start, "p-values are not corrected for the number of comparisons, so no method is said to be better."])
     sure = {name: each.value for name, each in known.items() if (each.p_holm or 0.0) < LEVEL}
     above = [name for name in known if sure.get(name, 0.0) > 0]
     below = [name for name in known if sure.get(name, 0.0) < 0]
     level = [name for name in known if name not in above + below]
-    parts = [
-        (above, "more like the person than ", _strong([baseline])) if above else None,
-        (below, "less like the person" + ("" if above else " than "), None if above else _strong([baseline]))
-        if below
-        else None,
-    ]
-    said = [joined([_strong(names), _are(names), words, rest]) for names, words, rest in filter(None, parts)]
-    if not said:
-        said = [joined(["no method is told apart from ", _strong([baseline])])]
-    elif level:
-        said.append(joined([_strong(level), " cannot be told apart from it"]))
-    return joined([start, series(said, "; ", "; "), f" (corrected p < {LEVEL:g})."])
+    compared = (("more like the person than ", above), ("less like the person than ", below))
+    said = [joined([_strong(names), _are(names), words, _strong([baseline])]) for words, names in compared if names]
+    if level:
+        said.append(joined([_strong(level), " cannot be told apart from ", "it" if said else _strong([baseline])]))
+    if missing := [name for name in others if name not in known]:
+        said.append(joined([_strong(missing), _are(missing), "not compared with it"]))
+    hedge = "" if results.judge.headline else " For choosing only: a method has read this recogniser."
+    return joined([start, series(said, "; ", "; "), f" (corrected p < {LEVEL:g}).", hedge])
 
 
 def scale_of_it(results: Results, track: str) -> Markup:

@@ -38,8 +38,8 @@ def gallery(results: Results, folder: Path) -> Markup | None:
     if not found:
         return None
     every = len(results.people)
-    about = f"Of {every} people the first {len(found)}" if every > len(found) else "All people"
-    text = f"{about}, by number, at most {SEEDS} seeds of each method; the same seed in each column. Nobody was chosen by hand."
+    about = f"Of {every} people the first {len(found)} with images, at most {PEOPLE}" if every > len(found) else "All people"
+    text = f"{about}, and at most {SEEDS} seeds of each method; the same seed in each column. Nobody was chosen by hand."
     return element("div", element("p", text), [_sheet(sheet, number < OPEN) for number, sheet in enumerate(found)])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tenth.errors import CheckpointError
 from tenth.record import RECORD, read_record
-from tenth.report.columns import condition_text, groups, unmeasured
+from tenth.report.columns import condition_text, unmeasured
 from tenth.report.finding import finding, scale_of_it
 from tenth.report.gallery import gallery
 from tenth.report.markup import Content, Markup, element, joined, series
@@ -18,7 +18,15 @@ from tenth.report.prose import LIKENESS, MORE_PHOTOS, NO_IMAGES, NOT_COMPARABLE,
 from tenth.report.repeat import repeat
 from tenth.report.results import Results, read_results
 from tenth.report.scatter import scatter
-from tenth.report.tables import costs_table, definitions, failed_table, pairs_table, published_table, score_tables
+from tenth.report.tables import (
+    conditions_table,
+    costs_table,
+    definitions,
+    failed_table,
+    pairs_table,
+    published_table,
+    score_tables,
+)
 
 Part = Callable[[Results, str], Markup | None]  # of one track
 
@@ -98,7 +106,7 @@ def _sections(results: Results, folder: Path) -> Iterator[tuple[str, Markup]]:
     """Title and content, in the order of the page; what there is nothing to say of is empty."""
     yield "Scores", _scores(results)
     yield "The published table", joined([element("p", NOT_COMPARABLE), published_table(results)])
-    yield "More photos", _each(results, panels, MORE_PHOTOS)
+    yield "More photos", _each(results, _more_photos, MORE_PHOTOS)
     yield "Likeness or copy", _each(results, scatter, LIKENESS)
     yield "Differences, pair by pair", _each(results, pairs_table, PAIRS)
     yield "Images", gallery(results, folder) or element("p", NO_IMAGES)
@@ -117,6 +125,13 @@ def _each(results: Results, part: Part, text: str) -> Markup:
     )
 
 
+def _more_photos(results: Results, track: str) -> Markup | None:
+    """The panels, and the same in figures."""
+    drawn = panels(results, track)
+    inside = element("details", element("summary", "The same in figures"), conditions_table(results, track))
+    return joined([drawn, inside]) if drawn else None
+
+
 def _track(track: str, results: Results) -> Markup | None:
     return element("h3", f"Track {track}") if len(results.scored) > 1 else None
 
@@ -129,8 +144,7 @@ def _scores(results: Results) -> Markup:
             if judge != results.judge and (others := score_tables(results, track, judge.name, alone=True)):
                 note = element("p", judge.note) if judge.note else None
                 parts.append(element("details", element("summary", f"Judged by {judge.name}"), note, others))
-    columns = [definitions(of) for track in results.scored[:1] for _, of in groups(results, track, results.judge.name)]
-    return joined([*parts, element("details", element("summary", "What the columns are"), columns)])
+    return joined([*parts, element("details", element("summary", "What the columns are"), definitions(results))])
 
 
 def _prompts(results: Results, track: str) -> Markup | None:

@@ -17,9 +17,9 @@ Identity against the copy index; thin bars are 95 % intervals over people. Good 
 person, in a new picture. High and far to the right is a copied photo.
 """
 PAIRS = """
-Read along a row: a positive number says that its method is more like the person than the column's. p is corrected for the
-number of comparisons by Holm's method; wins is the share of people for whom the row's method is the higher. run.json holds
-what was compared besides.
+Read along a row: a positive number says that its method is more like the person than the column's. Where the record has
+it, p is corrected for the number of comparisons by Holm's method, and wins is the share of people for whom the row's method
+is the higher. run.json holds what was compared besides.
 """
 NO_IMAGES = """
 The images are not in this folder. They lie beside the record on the machine that drew them; made there, this page shows

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tenth.report.columns import Column, chance, groups, heading, interval, number, places
+from tenth.report.columns import PERSON, PICTURES, Column, chance, condition_text, groups, heading, interval, number, places
 from tenth.report.finding import LEVEL
-from tenth.report.markup import Content, Markup, element, joined
+from tenth.report.markup import Content, Markup, element
 from tenth.report.results import Difference, Result, Results
 
 # All that is known of the table this project starts from: three rows, two columns, and the range of each.
@@ -17,7 +17,7 @@ Cells = Mapping[str, Mapping[str, Result | None]]  # by method, by metric
 
 def table(caption: str, head: Sequence[Content], bodies: Sequence[Sequence[Markup]], class_: str = "") -> Markup:
     """A table in a box of its own, which scrolls sideways when it must. bodies: rows, in groups that stand apart."""
-    columns = [element("th", text, scope="col") for text in head]
+    columns = [element("th", text, scope="col") if text else element("td") for text in head]
     parts = [element("tbody", rows) for rows in bodies if rows]
     made = element(
         "table",
@@ -62,7 +62,7 @@ def _score_rows(names: Sequence[str], cells: Cells, decimals: Mapping[str, int],
             if not reason:
                 made.append(_cell(cells[name][metric], decimals[metric], usual))
             elif place == 0:
-                made.append(element("td", reason, class_="none", colspan=width, rowspan=len(names)))
+                made.append(element("td", reason, class_="none", colspan=width if width > 1 else None, rowspan=len(names)))
         rows.append(element("tr", made))
     return rows
 
@@ -113,6 +113,18 @@ def _published(results: Results, name: str) -> Iterator[tuple[str, Result]]:
             yield f"{known.name}{_on(track)}", results.find(track, name, metric) or missing
 
 
+def conditions_table(results: Results, track: str) -> Markup:
+    """Identity by the headline recogniser under each condition: what the panels show, in figures."""
+    cells = {
+        name: {condition_text(at): results.find(track, name, "identity", results.judge.name, at) for at in results.conditions}
+        for name in results.methods
+    }
+    columns = [condition_text(at) for at in results.conditions]
+    counts = [cell.n for row in cells.values() for cell in row.values() if cell is not None]
+    rows = _score_rows(results.methods, cells, dict.fromkeys(columns, 3), max(set(counts), key=counts.count, default=0))
+    return table(f"Identity{_on(track)} by the photos given", ["", *columns], [rows], "scores")
+
+
 def pairs_table(results: Results, track: str) -> Markup | None:
     """Identity of the row minus that of the column, person by person, for all pairs that were compared."""
     found = {(a, b): results.difference(track, a, b) for a in results.names for b in results.names if a != b}
@@ -124,7 +136,9 @@ def pairs_table(results: Results, track: str) -> Markup | None:
         for name in names
     }
     bodies = [[rows[name] for name in group if name in rows] for group in (results.methods, results.controls)]
-    caption = f"Identity{_on(track)}: row minus column, same people. Bold: corrected p < {LEVEL:g}"
+    corrected = all(each.p_holm is not None for each in found.values() if each is not None)
+    meaning = f"bold: corrected p < {LEVEL:g}" if corrected else "p is not corrected in this record"
+    caption = f"Identity{_on(track)}: row minus column, same people; {meaning}"
     return table(caption, ["minus", *names], bodies, "pairs")
 
 
@@ -132,8 +146,8 @@ def _pair(each: Difference | None) -> Markup:
     if each is None:
         return element("td", class_="none")
     value, sure = number(each.value, 3, signed=True), each.p_holm is not None and each.p_holm < LEVEL
-    p_value = f"p {chance(each.p_holm)}" if each.p_holm is not None else f"p {chance(each.p_value)}, uncorrected"
-    notes = [p_value, "" if each.win_rate is None else f"wins {100 * each.win_rate:.0f} %"]
+    chances = chance(each.p_value if each.p_holm is None else each.p_holm)
+    notes = [f"p {chances}" if chances else "", "" if each.win_rate is None else f"wins {100 * each.win_rate:.0f} %"]
     tone = ("more" if each.value > 0 else "less") if sure else None
     return element("td", element("b", value) if sure else value, [element("small", note) for note in notes], class_=tone)
 
@@ -170,7 +184,10 @@ def _on(track: str) -> str:
     return f", track {track}" if track else ""
 
 
-def definitions(columns: Mapping[str, Column]) -> Markup:
+def definitions(results: Results) -> Markup:
     """What each column is, in a line."""
-    known = [column for column in columns.values() if column.text]
-    return element("dl", joined((element("dt", column.name), element("dd", column.text)) for column in known))
+    found = {result.metric for result in results.scores}
+    known = {column.name: column.text for name, column in (PERSON | PICTURES).items() if name in found}
+    if any(result.raw is not None for result in results.scores):
+        known["as drawn"] = "the same metric on the images before they went through LFW's alignment and codec"
+    return element("dl", [(element("dt", name), element("dd", text)) for name, text in known.items()])
