@@ -38,7 +38,7 @@ SETS = ("precision", "recall", "density", "coverage")
 def made_up() -> dict[str, Any]:
     """The whole record: two tracks, two judges, a curve, a wrong photo, cells without a value, failures."""
     settings = {
-        "methods": METHODS,
+        "methods": [*METHODS],
         "against": ["ip-adapter"],
         "split": "test",
         "references": 9,
