@@ -228,6 +228,7 @@ def test_weight_statistics() -> None:
 
 def test_moments_in_eight_bits_go_on_to_the_last_bit(tmp_path: Path) -> None:
     """A layer large enough for eight bits: smaller ones keep theirs in thirty-two."""
+    pytest.importorskip("bitsandbytes", reason="the extra eight-bit is not installed")
     schedule = replace(SCHEDULE, optimizer="adamw-8bit", images=24, save_every=8)
     data = torch.randn(10, 80, generator=torch.Generator().manual_seed(0))
 

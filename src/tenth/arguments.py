@@ -43,6 +43,7 @@ def build_parser() -> ArgumentParser:
         _export,
         _train,
         _experiment,
+        _report,
         _data,
         _methods,
         _metrics,
@@ -192,6 +193,18 @@ def _experiment(adding: Any) -> None:
     parser = _command(adding, "experiment", text, commands.experiment, more)
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a TOML file such as those in recipes/")
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", help="default: runs/ and the recipe's name")
+
+
+def _report(adding: Any) -> None:
+    parser = _command(
+        adding,
+        "report",
+        "an experiment's tables, pictures and how to repeat it, as one HTML file",
+        commands.report,
+        "The file needs no network and no other file. Images that lie beside the record are put into it.",
+    )
+    parser.add_argument("record", type=Path, metavar="RUN", help="a folder of `tenth experiment`, or its run.json")
+    parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: report.html beside the record")
 
 
 def _data(adding: Any) -> None:

@@ -15,15 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenth.errors import CheckpointError
-
 if TYPE_CHECKING:
     from tenth.catalog import Entry
     from tenth.data.people import Summary
     from tenth.types import Person
 
 EXTENSION = ".safetensors"  # of an identity file
-RECIPE = "recipe.toml"  # the copy in a training's folder
 
 
 def photos(args: Namespace) -> int:
@@ -138,6 +135,7 @@ def train(args: Namespace) -> int:
     """A recipe -> weights in DIR/final, whose path goes to stdout."""
     from tenth.catalog import stage
     from tenth.config import from_table, read_toml
+    from tenth.output import TRAINING_RECIPE, claim_training
     from tenth.training import processes
 
     table = read_toml(args.recipe)
@@ -145,8 +143,8 @@ def train(args: Namespace) -> int:
     recipe = from_table(chosen.recipe, table, str(args.recipe))
     main = processes().is_main_process  # under torchrun one process claims the folder and speaks for all
     if main:
-        _claim_training(args.output, table, resume=args.resume)
-        (args.output / RECIPE).write_bytes(args.recipe.read_bytes())
+        claim_training(args.output, table, resume=args.resume)
+        (args.output / TRAINING_RECIPE).write_bytes(args.recipe.read_bytes())
     processes().wait_for_everyone()
     try:
         chosen.train(recipe, args.output)
@@ -164,6 +162,14 @@ def experiment(args: Namespace) -> int:
 
     recipe = read_experiment(args.recipe)
     _print(run_experiment(recipe, args.output or Path("runs") / args.recipe.stem))
+    return 0
+
+
+def report(args: Namespace) -> int:
+    """The record of an experiment -> one HTML file, whose path goes to stdout."""
+    from tenth.report.page import write_page
+
+    _print(write_page(args.record, args.output))
     return 0
 
 
@@ -239,29 +245,6 @@ def _person(directory: Path) -> tuple[Person, list[str]]:
     notes = [f"{verdict.file}: not used ({verdict.code})" for verdict in verdicts if not verdict.accepted]
     notes += [f"{verdict.file}: {warning}" for verdict in verdicts for warning in verdict.warnings]
     return Person(directory.resolve().name, accepted), notes
-
-
-def _claim_training(output: Path, table: Mapping[str, Any], *, resume: bool) -> None:
-    """Make the folder, or raise CheckpointError: in use, nothing to resume, or begun with other settings."""
-    from tenth.config import read_toml
-
-    if output.is_dir() and any(output.iterdir()) and not resume:
-        raise CheckpointError(
-            f"{output} is not empty", "training starts in an empty folder", "Add --resume to go on, or choose another -o"
-        )
-    if resume and not (output / RECIPE).is_file():
-        raise CheckpointError(
-            f"{output} has no {RECIPE}, so there is nothing to resume",
-            "a folder of `tenth train` is needed",
-            "Leave out --resume",
-        )
-    if resume and read_toml(output / RECIPE) != table:
-        raise CheckpointError(
-            f"{output} was begun with other settings",
-            f"the recipe must be as in its {RECIPE}",
-            "Choose another -o, or that recipe",
-        )
-    output.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

@@ -1,20 +1,23 @@
-"""What `tenth generate` and `tenth identity` write, and where they refuse to, so that nothing of the user's is ever lost."""
+"""What commands write, and where they refuse to, so that nothing of the user's is ever lost."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tenth.config import read_toml
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import CheckpointError, TenthError
 from tenth.generate import Progress, Request, generate, save_sample
 from tenth.identity import load_identity
 from tenth.record import RECORD, read_record, write_record
 from tenth.types import Identity
+
+TRAINING_RECIPE = "recipe.toml"  # the copy in a training's folder
 
 
 def draw_into(
@@ -91,6 +94,27 @@ def claim_identity(path: Path, **wanted: object) -> None:
         raise _other_file(path, "is not an identity") from None
     if any(getattr(earlier, key) != value for key, value in wanted.items()):
         raise _other_file(path, "is an identity of another method, model or other photos")
+
+
+def claim_training(output: Path, table: Mapping[str, Any], *, resume: bool) -> None:
+    """Make the folder, or raise CheckpointError: in use, nothing to resume, or begun with other settings."""
+    if output.is_dir() and any(output.iterdir()) and not resume:
+        raise CheckpointError(
+            f"{output} is not empty", "training starts in an empty folder", "Add --resume to go on, or choose another -o"
+        )
+    if resume and not (output / TRAINING_RECIPE).is_file():
+        raise CheckpointError(
+            f"{output} has no {TRAINING_RECIPE}, so there is nothing to resume",
+            "a folder of `tenth train` is needed",
+            "Leave out --resume",
+        )
+    if resume and read_toml(output / TRAINING_RECIPE) != table:
+        raise CheckpointError(
+            f"{output} was begun with other settings",
+            f"the recipe must be as in its {TRAINING_RECIPE}",
+            "Choose another -o, or that recipe",
+        )
+    output.mkdir(parents=True, exist_ok=True)
 
 
 def _other_file(path: Path, found: str) -> CheckpointError:

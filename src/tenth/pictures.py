@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -19,6 +18,7 @@ from tenth.generate import BATCH, Request, generate, read_sample, save_sample
 from tenth.identity import load_identity
 from tenth.meter import metered, note_cost
 from tenth.pocket.faces import progress
+from tenth.record import folders
 from tenth.types import Identity, Pixels, Sample
 
 COSTS = "costs.jsonl"  # in an experiment's folder: a line for each person learnt and each batch drawn
@@ -139,17 +139,6 @@ def is_drawn(path: Path, method: str, drawing: Drawing, recipe: ExperimentRecipe
     except (OSError, ValueError, DataError):
         return False
     return said | wanted | asdict(recipe.sampling) == said
-
-
-def folders(methods: Sequence[str]) -> dict[str, str]:
-    """A folder's name for each method, which may itself be a path: plain characters, no two alike on any disk."""
-    names: dict[str, str] = {}
-    for name in methods:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "method"
-        taken = {other.lower() for other in names.values()}
-        others = (f"{plain}-{number}" for number in range(2, len(methods) + 2))
-        names[name] = next(each for each in (plain, *others) if each.lower() not in taken)
-    return names
 
 
 def pixels_of(pictures: Iterable[Picture]) -> list[Pixels]:

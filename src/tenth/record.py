@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -58,6 +59,17 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": cores(),
     }
+
+
+def folders(methods: Sequence[str]) -> dict[str, str]:
+    """A folder's name for each method, which may itself be a path: plain characters, no two alike on any disk."""
+    names: dict[str, str] = {}
+    for name in methods:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "method"
+        taken = {other.lower() for other in names.values()}
+        others = (f"{plain}-{number}" for number in range(2, len(methods) + 2))
+        names[name] = next(each for each in (plain, *others) if each.lower() not in taken)
+    return names
 
 
 def cores() -> int:

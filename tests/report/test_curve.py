@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tenth.errors import DataError
-from tenth.report.curve import BOTTOM, COLOURS, RIGHT, SHAPES, TOP, Line, _number, _ticks, curve
+from tenth.report.curve import BOTTOM, COLOURS, RIGHT, SHAPES, TOP, Line, curve
 from tenth.types import Pixels, Score
 
 FLOOR = Score("identity", 0.02, 0.0, 0.04, 53)
@@ -73,14 +73,3 @@ def test_more_methods_than_colours_stay_apart() -> None:
     signs = {(COLOURS[place % len(COLOURS)], SHAPES[place % len(SHAPES)]) for place in range(56)}
     assert len(signs) == 56
     assert drawn(*(Line(f"{place}" * 99, {1: score(0.1), 2: score(0.2)}) for place in range(30))).shape == (800, 1200, 3)
-
-
-@pytest.mark.parametrize("ends", [(0.0, 1.0), (-0.013, 0.172), (0.2, 0.2), (0.611, 0.6123), (-1.0, 0.0)])
-def test_ticks_are_few_and_round_and_reach_around(ends: tuple[float, float]) -> None:
-    ticks = _ticks(*ends)
-    assert ticks[0] <= ends[0] + 1e-9
-    assert ticks[-1] >= ends[1] - 1e-9
-    assert 2 <= len(ticks) <= 9
-    labels = [_number(tick, ticks) for tick in ticks]
-    assert len(set(labels)) == len(ticks)
-    assert [float(label) for label in labels] == pytest.approx(ticks)

@@ -11,6 +11,7 @@ from itertools import pairwise
 from PIL import Image, ImageDraw, ImageFont
 
 from tenth.errors import DataError
+from tenth.report.axis import tick_text, ticks
 from tenth.types import Score
 
 WIDTH, HEIGHT = 1200, 800  # pixels
@@ -72,7 +73,7 @@ def curve(lines: Sequence[Line], floor: Score, title: str, note: str = "", axis:
         raise DataError(f"a curve over {len(counts)} numbers of photos", "two are needed", "Add counts to the recipe")
     apart = list(dict.fromkeys(name for line in lines for name in line.apart))
     ends = [end for score in (floor, *(score for line in lines for score in line.scores)) for end in _ends(score)]
-    page = _Page(_Frame(counts, apart, len(lines), _ticks(min(ends, default=0.0), max(ends, default=1.0))))
+    page = _Page(_Frame(counts, apart, len(lines), ticks(min(ends, default=0.0), max(ends, default=1.0))))
     page.frame(title, note, axis)
     page.floor(floor)
     for place, line in enumerate(lines):
@@ -131,7 +132,7 @@ class _Page:
         for tick in self.at.ticks:
             y = self.at.y(tick)
             self.stroke([(LEFT, y), (RIGHT, y)], RULE, 1)
-            self.text(LEFT - 12, y, _number(tick, self.at.ticks), TEXT, INK, "rm")
+            self.text(LEFT - 12, y, tick_text(tick, self.at.ticks), TEXT, INK, "rm")
         for count in self.at.counts:
             self.stroke([(self.at.x(count), BOTTOM), (self.at.x(count), BOTTOM + 7)], INK, 2)
             self.text(self.at.x(count), BOTTOM + 14, str(count), TEXT, INK, "ma")
@@ -229,20 +230,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def _ends(score: Score) -> list[float]:
     """The value and its interval, what there is of them."""
     return [end for end in (score.low, score.value, score.high) if end is not None]
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers around both, four to eight steps of 1, 2 or 5 times a power of ten."""
-    room = max(high - low, 1e-3) / 6
-    power = 10.0 ** math.floor(math.log10(room))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= room)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [number * step for number in range(first, max(last, first + 1) + 1)]
-
-
-def _number(tick: float, ticks: Sequence[float]) -> str:
-    places = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
-    return f"{tick:.{places}f}"
 
 
 def _fitting(text: str, width: int) -> str:

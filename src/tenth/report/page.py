@@ -1,0 +1,159 @@
+"""run.json -> one HTML file that needs nothing else: no script, no network, no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from tenth.errors import CheckpointError
+from tenth.record import RECORD, read_record
+from tenth.report.columns import condition_text, unmeasured
+from tenth.report.finding import finding, scale_of_it
+from tenth.report.gallery import gallery
+from tenth.report.markup import Content, Markup, element, joined, series
+from tenth.report.panels import panels
+from tenth.report.prose import LIKENESS, MORE_PHOTOS, NO_IMAGES, NOT_COMPARABLE, PAIRS
+from tenth.report.repeat import repeat
+from tenth.report.results import Results, read_results
+from tenth.report.scatter import scatter
+from tenth.report.tables import (
+    conditions_table,
+    costs_table,
+    definitions,
+    failed_table,
+    pairs_table,
+    published_table,
+    score_tables,
+)
+
+Part = Callable[[Results, str], Markup | None]  # of one track
+
+PAGE = "report.html"
+HERE = Path(__file__).parent
+SIGN = '<meta name="generator" content="tenth">'  # by which a page is known as ours, and may be replaced
+
+
+def write_page(record: Path, output: Path | None = None) -> Path:
+    """Write the page of a record, a run.json or its folder, to `output`, else beside it. Returns where.
+
+    Raises DataError if it is no record of an experiment, CheckpointError if `output` is there and no page of tenth's.
+    """
+    path = record / RECORD if record.is_dir() else record
+    text = page(read_record(path, kind="experiment"), path.parent)
+    target = output or path.parent / PAGE
+    if target.exists() and not (target.is_file() and SIGN.encode() in target.read_bytes()[:2000]):
+        raise CheckpointError(f"{target} exists and is no page of tenth's", "a new file is needed", "Choose another -o")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(target)
+    return target
+
+
+def page(record: Mapping[str, Any], folder: Path) -> str:
+    """The page of a record. folder: where its images are, if they are there. Raises DataError as `read_results` does."""
+    results = read_results(record)
+    sections = {title: body for title, body in _sections(results, folder) if body}
+    anchors = {title: title.lower().replace(" ", "-").replace(",", "") for title in sections}
+    links = [element("a", title, href=f"#{anchors[title]}") for title in sections]
+    main = [element("section", element("h2", title), body, id=anchors[title]) for title, body in sections.items()]
+    title = f"{len(results.methods)} methods, {len(results.people)} people"
+    return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
+        title=f"tenth: {title}",
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        banner=_banner(results),
+        header=joined([element("h1", title), _lead(results), element("nav", links, aria_label="Sections")]),
+        main=joined(main),
+    )
+
+
+def _banner(results: Results) -> Markup:
+    """What must be known before any number is read."""
+    said: list[Content] = [results.meaningless] if results.meaningless else []
+    for reason, names in unmeasured(results).items():
+        said.append(joined(["Not measured: ", series(names), f". {reason[:1].upper()}{reason[1:]}."]))
+    return element("div", [element("p", text) for text in said], class_="banner", role="note") if said else Markup("")
+
+
+def _lead(results: Results) -> Markup:
+    """The finding, for each track; then what the numbers were measured on."""
+    said: dict[Markup, list[str]] = {}
+    for track in results.scored:
+        said.setdefault(finding(results, track), []).append(track)
+    found = [element("p", _tracks(tracks, results), text, class_="finding") for text, tracks in said.items()]
+    notes = [element("p", _tracks([track], results), scale_of_it(results, track), class_="note") for track in results.scored]
+    settings = results.settings
+    facts = {
+        "people": f"{len(results.people)}" + (f" of the split {settings['split']}" if "split" in settings else ""),
+        "photos given": ", ".join(f"{photos}" + f" ({wrong} wrong)" * (wrong > 0) for photos, wrong in results.conditions),
+        "model": settings.get("model_weights") or settings.get("model"),
+        "judge": results.judge.name,
+        "written": results.written[:10],
+    }
+    rows = ((element("dt", name), element("dd", str(value))) for name, value in facts.items() if value)
+    return joined([*found, *notes, element("dl", joined(rows), class_="facts")])
+
+
+def _tracks(tracks: Sequence[str], results: Results) -> Markup | None:
+    """Which tracks a sentence is about, where there are several."""
+    words = ["Track", "s " if len(tracks) > 1 else " ", series(tracks), ": "]
+    return element("span", words, class_="track") if len(results.scored) > 1 else None
+
+
+def _sections(results: Results, folder: Path) -> Iterator[tuple[str, Markup]]:
+    """Title and content, in the order of the page; what there is nothing to say of is empty."""
+    yield "Scores", _scores(results)
+    yield "The published table", joined([element("p", NOT_COMPARABLE), published_table(results)])
+    yield "More photos", _each(results, _more_photos, MORE_PHOTOS)
+    yield "Likeness or copy", _each(results, scatter, LIKENESS)
+    yield "Differences, pair by pair", _each(results, pairs_table, PAIRS)
+    yield "Images", gallery(results, folder) or element("p", NO_IMAGES)
+    yield "Cost", costs_table(results) if results.costs else Markup("")
+    yield "What failed", failed_table(results) if results.failed else Markup("")
+    yield "How to repeat it", repeat(results)
+
+
+def _each(results: Results, part: Part, text: str) -> Markup:
+    """The text, then the part for each track that has it; empty if none has."""
+    made = {track: body for track in results.scored if (body := part(results, track)) is not None}
+    return (
+        joined([element("p", text), *(joined([_track(track, results), body]) for track, body in made.items())])
+        if made
+        else Markup("")
+    )
+
+
+def _more_photos(results: Results, track: str) -> Markup | None:
+    """The panels, and the same in figures."""
+    drawn = panels(results, track)
+    inside = element("details", element("summary", "The same in figures"), conditions_table(results, track))
+    return joined([drawn, inside]) if drawn else None
+
+
+def _track(track: str, results: Results) -> Markup | None:
+    return element("h3", f"Track {track}") if len(results.scored) > 1 else None
+
+
+def _scores(results: Results) -> Markup:
+    parts: list[Markup | None] = [element("p", f"Each method was given {condition_text(results.main)} of each person.")]
+    for track in results.scored:
+        parts += [_track(track, results), _prompts(results, track), *score_tables(results, track, results.judge.name)]
+        for judge in results.judges:
+            if judge != results.judge and (others := score_tables(results, track, judge.name, alone=True)):
+                note = element("p", judge.note) if judge.note else None
+                parts.append(element("details", element("summary", f"Judged by {judge.name}"), note, others))
+    return joined([*parts, element("details", element("summary", "What the columns are"), definitions(results))])
+
+
+def _prompts(results: Results, track: str) -> Markup | None:
+    """The images of a track, and the words they were drawn from."""
+    of = results.tracks.get(track)
+    if of is None or not of.prompts:
+        return None
+    images = f"{of.images} image{'s' * (of.images != 1)} by each method of each person"
+    if len(of.prompts) == 1:
+        return element("p", f"{images}, from “{of.prompts[0]}”.", class_="note")
+    words = element("ul", [element("li", prompt) for prompt in of.prompts])
+    return element("details", element("summary", f"{images}, from {len(of.prompts)} prompts"), words)

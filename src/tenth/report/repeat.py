@@ -1,0 +1,85 @@
+"""How to get the same record again: the recipe, what its names stood for, and the machine."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tenth.report.markup import Markup, element, joined
+from tenth.report.results import Results
+
+# What `tenth experiment` adds to the recipe in a record's settings: hashes and versions, which are found, not chosen.
+FOUND = ("adapter", "encoder", "inception", "model_weights", "people_sha256", "recognisers", "tenth", "trained_methods")
+
+
+def repeat(results: Results) -> Markup:
+    """The section: command, recipe, hashes, environment."""
+    command = "tenth experiment recipe.toml -o runs/again"
+    return joined(
+        [
+            element("p", "Save the recipe as ", element("code", "recipe.toml"), ", mend its paths, and run"),
+            element("pre", element("code", command), tabindex="0"),
+            element("pre", element("code", recipe_toml(results.settings)), tabindex="0", aria_label="The recipe"),
+            element("h3", "What its names stood for"),
+            _list({key: value for key, value in results.settings.items() if key in FOUND}),
+            element("h3", "The machine"),
+            _list({**results.environment, "written": results.written} | _duration(results.seconds)),
+            element("h3", "The recognisers"),
+            _list({judge.name: _about(vars(judge)) for judge in results.judges}),
+        ]
+    )
+
+
+def recipe_toml(settings: Mapping[str, Any]) -> str:
+    """The recipe in a record's settings as TOML: what `tenth experiment` reads. Keys without a value are left out."""
+    recipe = {key: value for key, value in settings.items() if key not in FOUND and value is not None}
+    plain = {key: value for key, value in recipe.items() if not isinstance(value, Mapping)}
+    tables = {key: value for key, value in recipe.items() if isinstance(value, Mapping)}
+    lines = _lines(plain)
+    for key, table in tables.items():
+        lines += ["", f"[{_key(key)}]", *_lines(table)]
+    return "\n".join(lines)
+
+
+def _lines(table: Mapping[str, Any]) -> list[str]:
+    return [f"{_key(key)} = {_value(value)}" for key, value in table.items() if value is not None]
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _value(key)
+
+
+def _value(value: Any) -> str:
+    """JSON's strings, numbers, truth values and lists are TOML's too."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _list(table: Mapping[str, Any]) -> Markup:
+    """Names and values; a value of several parts gets a line for each."""
+    rows = (
+        [element("dt", key), *(element("dd", part) for part in _parts(value))] for key, value in table.items() if _parts(value)
+    )
+    return element("dl", joined(rows), class_="facts")
+
+
+def _parts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{key} {part}" for key, part in value.items()]
+    if isinstance(value, list):
+        return [str(part) for part in value]
+    return [] if value is None or value == "" else [str(value)]
+
+
+def _about(judge: Mapping[str, Any]) -> list[str]:
+    said = ["judges the results" if judge["headline"] else "for choosing only", judge["note"]]
+    said += [f"licence: {judge['licence']}" if judge["licence"] else ""]
+    said += [f"threshold {judge['threshold']:g}" if judge["threshold"] is not None else ""]
+    return [text for text in said if text]
+
+
+def _duration(seconds: float | None) -> dict[str, str]:
+    return (
+        {} if seconds is None else {"took": f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"}
+    )
