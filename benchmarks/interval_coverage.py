@@ -1,8 +1,8 @@
 """How often a 95 % interval over people (evaluate/bootstrap.py) covers the truth, on simulated people whose truth is known.
 
-A person's value is drawn around 0.4 with a standard deviation of 0.1, an image's around its person's with 0.15; people are normal
-or skewed (a gamma distribution of shape 4, skewness -1). Images are averaged by person. percentile: the plain quantiles of
-resampled means on the same people. over_images: what a plain interval over images would cover, 20 people with 20 images each.
+A person's value is drawn around 0.4 with a standard deviation of 0.1, an image's around its person's with 0.15; people are
+normal, or skewed (a gamma distribution of shape 4, skewness -1). Images are averaged by person. percentile: plain quantiles of
+resampled means, on the same people. over_images: what a plain interval over images covers, 20 people with 20 images each.
 Prints a line a case, and one JSON object as its last line. `--tiny` is for a test of this file.
 """
 
@@ -24,7 +24,8 @@ Ends = tuple[float, float]
 
 def expanded(values: np.ndarray, seed: int) -> Ends:
     found = interval(values, seed=seed, resamples=RESAMPLES)
-    assert found.low is not None and found.high is not None
+    assert found.low is not None
+    assert found.high is not None
     return found.low, found.high
 
 

@@ -94,10 +94,10 @@ def _student_quantile(share: float, freedom: int) -> float:
 
 def _student_share(angle: float, freedom: int) -> float:
     """Probability that |t| < sqrt(freedom) tan(angle). Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4."""
-    odd = freedom % 2
-    term = total = math.cos(angle) if odd else 1.0
+    odd, cosine = freedom % 2, math.cos(angle)
+    term = total = cosine if odd else 1.0
     for step in range(2 + odd, freedom - 1, 2):
-        term *= (step - 1) / step * math.cos(angle) ** 2
+        term *= (step - 1) / step * cosine**2
         total += term
     if not odd:
         return math.sin(angle) * total

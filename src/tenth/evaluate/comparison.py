@@ -32,7 +32,9 @@ class Comparison:
     win_rate: float
 
 
-def compare(values: Mapping[str, PerPerson], *, better: str = "higher", seed: int = 0) -> list[Comparison]:
+def compare(
+    values: Mapping[str, PerPerson], *, better: str = "higher", seed: int = 0, resamples: int = 10_000
+) -> list[Comparison]:
     """All pairs of methods on one metric, in the order given: (first, second), (first, third), ..., (second, third), ...
 
     values: method -> person -> the mean over that person's images; the same people for each method, in any order.
@@ -41,7 +43,7 @@ def compare(values: Mapping[str, PerPerson], *, better: str = "higher", seed: in
     """
     columns = _columns(values)
     pairs = list(combinations(columns, 2))
-    found = [paired(columns[a], columns[b], seed=seed) for a, b in pairs]
+    found = [paired(columns[a], columns[b], seed=seed, resamples=resamples) for a, b in pairs]
     corrected = holm([each.p_value for each in found])
     wins = [win_rate(columns[a], columns[b], better=better) for a, b in pairs]
     rows = zip(pairs, found, corrected, wins, strict=True)

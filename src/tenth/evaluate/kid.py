@@ -27,9 +27,8 @@ def kid(*, generated: Features, held_out: Features, references: Features | None 
 
 
 def _kernel(a: Rows, b: Rows) -> Rows:
-    inner = a @ b.T / a.shape[1] + 1  # (N, M)
-    cubed: Rows = inner * inner * inner  # ten times faster than a power
-    return cubed
+    values: Rows = (a @ b.T / a.shape[1] + 1) ** 3  # (N, M)
+    return values
 
 
 def _mean(a: Rows, b: Rows) -> float:

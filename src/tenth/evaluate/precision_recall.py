@@ -65,7 +65,7 @@ def coverage(*, generated: Features, held_out: Features, references: Features | 
     """
     del references
     a, b = sides(generated, held_out, least=1)
-    covered = sum(int(inside.any(0).sum()) for inside in _open_balls(a, b, k))
+    covered = sum(int(inside.any(1).sum()) for inside in _open_balls(a, b, k))
     return Score("coverage", covered / len(b), n=len(a))
 
 
@@ -73,7 +73,7 @@ def _share_inside(points: Rows, centres: Rows, k: int, name: str) -> float:
     """Share of points (N, D) in a closed ball around some centre (M, D)."""
     inside = np.zeros(len(points), bool)
     for squared, reach, slack in _balls(points, centres, k, name):
-        inside |= (squared <= reach + slack).any(1)
+        inside |= (squared <= reach + slack).any(0)
     return float(inside.mean())
 
 
@@ -82,7 +82,7 @@ def _open_balls(points: Rows, centres: Rows, k: int) -> Iterator[npt.NDArray[np.
 
 
 def _balls(points: Rows, centres: Rows, k: int, name: str) -> Iterator[tuple[Rows, Rows, float]]:
-    """Blocks of B balls: squared distances of all points to their centres (N, B), squared radii (B,), the slack."""
+    """Blocks of B balls: squared distances of their centres to all points (B, N), squared radii (B, 1), the slack."""
     if not 0 < k < len(centres):
         raise DataError(f"{len(centres)} {name} images and k = {k}", "k from 1 to below their number is needed", "Add images")
     middle = centres.mean(0)  # lengths, and with them rounding errors, are least around it
@@ -90,9 +90,9 @@ def _balls(points: Rows, centres: Rows, k: int, name: str) -> Iterator[tuple[Row
     slack = SLACK * float(np.square(centres).sum(1).mean())
     for start in range(0, len(centres), BLOCK):
         some = centres[start : start + BLOCK]  # (B, D)
-        among = _squared_distances(centres, some)  # (M, B), each centre's distance to itself among them
-        reach = np.partition(among, k, axis=0)[k]  # (B,)
-        yield _squared_distances(points, some), reach, slack
+        among = _squared_distances(some, centres)  # (B, M), each centre's distance to itself among them
+        reach = np.partition(among, k)[:, k, None]  # (B, 1)
+        yield _squared_distances(some, points), reach, slack
 
 
 def _squared_distances(a: Rows, b: Rows) -> Rows:
