@@ -36,8 +36,8 @@ def fid(*, generated: Features, held_out: Features, references: Features | None 
     Raises DataError if a side has fewer than two images, a row that is not finite or another width.
     """
     del references
-    a, b = sides(generated, held_out)
-    return Score("fid", frechet_distance(a, b), n=len(a), better="lower")
+    distance = frechet_distance(generated.rows, held_out.rows)
+    return Score("fid", distance, n=len(generated.rows), better="lower")
 
 
 def fid_infinity(
@@ -66,11 +66,13 @@ def fid_infinity(
 
 
 def frechet_distance(a: Rows, b: Rows) -> float:
-    """Squared Fréchet distance of the Gaussians fitted to rows (N, D) and (M, D), N, M >= 2, of any features. Lower is nearer.
+    """Squared Fréchet distance of the Gaussians fitted to rows of any features: generated (N, D), held out (M, D). Lower is nearer.
 
-    Covariances over N - 1. Symmetric; 0 for equal rows. Source: Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X.
+    N, M >= 2. Covariances over N - 1. Symmetric; 0 for equal rows. It is called FID for Inception features alone.
+    Source: Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X. Raises DataError as `fid` does.
     """
-    return distance_between(gaussian(a), gaussian(b))
+    generated, held_out = sides(Features(a, ()), Features(b, ()))
+    return distance_between(gaussian(generated), gaussian(held_out))
 
 
 def gaussian(rows: Rows) -> Gaussian:
