@@ -66,7 +66,7 @@ def fid_infinity(
 
 
 def frechet_distance(a: Rows, b: Rows) -> float:
-    """Squared Fréchet distance of the Gaussians fitted to rows of any features: generated (N, D), held out (M, D). Lower is nearer.
+    """Squared Fréchet distance of the Gaussians fitted to rows of any features, (N, D) and (M, D). Lower is nearer.
 
     N, M >= 2. Covariances over N - 1. Symmetric; 0 for equal rows. It is called FID for Inception features alone.
     Source: Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X. Raises DataError as `fid` does.
