@@ -81,7 +81,7 @@ METRICS: Mapping[str, Entry[Metric]] = {
     "detection":          Entry(detection,          "share of generated images with a face"),
     "copy-index":         Entry(copy_index,         "1 for a copied reference, 0 for a new photo"),
     "identity-diversity": Entry(identity_diversity, "1 - cosine between generated images of the same person"),
-    "fid":                Entry(fid,                "distance of Gaussians of Inception features: compare only at equal counts"),
+    "fid":                Entry(fid,                "distance of Inception features' Gaussians: compare at equal counts"),
     "fid-infinity":       Entry(fid_infinity,       "the same for endlessly many generated images, extrapolated"),
     "kid":                Entry(kid,                "kernel distance of Inception features: unbiased at any count"),
     "inception-score":    Entry(inception_score,    "clear and varied ImageNet classes; means little on faces"),

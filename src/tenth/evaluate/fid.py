@@ -56,7 +56,9 @@ def fid_infinity(
     least = len(a) // 2 if least is None else least
     if not 2 <= least < len(a):
         raise DataError(
-            f"{len(a)} generated images and subsets from {least}", "two sizes of 2 or more are needed", "Add images"
+            f"{len(a)} generated images and subsets from {least}",
+            "two sizes of 2 or more are needed",
+            "Add images, or lower `least`",
         )
     fixed, draw = gaussian(b), np.random.default_rng(seed)
     sizes = np.unique(np.linspace(least, len(a), POINTS).round().astype(int))
