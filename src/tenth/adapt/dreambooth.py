@@ -18,13 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tenth.adapt.lesson import DreamBoothSettings, Lesson, framed, guessed_noun, read_lesson
+from tenth.adapt.lesson import FEW_WORDS, FEW_WORDS_CLASS, DreamBoothSettings, Lesson, framed, guessed_noun, read_lesson
 from tenth.config import read_toml, with_changes
 from tenth.diffusion import SMALL_VOCABULARY
 from tenth.encode.store import Store, default_store
 from tenth.errors import DataError, ModelError, RecipeError
 from tenth.frozen import Frozen
-from tenth.lora import Lora, learning
+from tenth.lora import ALL, ATTENTION, Lora, learning
 from tenth.training import PRECISIONS, Schedule, averaged, fit, processes
 from tenth.types import Diffusion, Identity, Person, Photo
 from tenth.watch import Seen
@@ -202,11 +202,14 @@ def check_noun(tokenizer: Any, noun: str) -> None:
 
 def defaults(name: str, model: Diffusion) -> DreamBoothSettings:
     """Settings that work without tuning, for small models of faces and for those of Stable Diffusion's size."""
-    low_rank = Lora() if name.endswith(LOW_RANK) else None
-    if len(model.pipeline.tokenizer.get_vocab()) < SMALL_VOCABULARY:
-        rate = 6e-3 if low_rank else 3e-4  # at 1.5e-2 low-rank matrices diverged
-        schedule = Schedule(images=2_400, batch=8, warmup=80, half_life=400, save_every=480, learning_rate=rate)
-        return DreamBoothSettings(schedule, low_rank, class_images=32)
+    small = len(model.pipeline.tokenizer.get_vocab()) < SMALL_VOCABULARY
+    low_rank = Lora(layers=ALL if small else ATTENTION) if name.endswith(LOW_RANK) else None
+    if small:
+        rate = 2e-3 if low_rank else 3e-4
+        schedule = Schedule(images=960, batch=8, warmup=80, half_life=240, save_every=240, learning_rate=rate)
+        return DreamBoothSettings(
+            schedule, low_rank, text_encoder=True, prompts=FEW_WORDS, class_prompts=FEW_WORDS_CLASS, class_images=34
+        )
     rate = 1e-4 if low_rank else 2e-6
     schedule = Schedule(images=1_600, batch=2, warmup=40, half_life=200, save_every=200, learning_rate=rate)
     return DreamBoothSettings(schedule, low_rank, class_images=200, gradient_checkpointing=True)

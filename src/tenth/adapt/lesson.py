@@ -30,6 +30,25 @@ from tenth.types import Diffusion, Photo, Pixels
 
 PERSON = "{person}"  # in a prompt: the noun, with the rare word before it or without
 PROMPTS = tuple(f"{opening} a {PERSON}" for opening in dict.fromkeys(OPENINGS))
+# For models of few words, whose text encoder carries a new word less far: a few words more with the photos, so that the person
+# is known beside them, and many with the class images, so that these keep what they mean (docs/log.md has what was tried).
+FEW_WORDS = (
+    *PROMPTS,
+    f"a photo of a smiling {PERSON}",
+    f"a portrait photo of a young {PERSON}",
+    f"a picture of a {PERSON}, outdoors",
+)
+FEW_WORDS_CLASS = (
+    *(*PROMPTS, f"a photo of a smiling {PERSON}", f"a portrait of a smiling {PERSON}", f"a photo of a serious {PERSON}"),
+    *(f"a portrait photo of a young {PERSON}", f"a photo of an old {PERSON}", f"a photo of a {PERSON} with glasses"),
+    *(
+        f"a portrait of a {PERSON} wearing a hat",
+        f"a photo of a {PERSON} with an open mouth",
+        f"a picture of a {PERSON}, outdoors",
+    ),
+    *(f"a black and white photo of a {PERSON}", f"a portrait photo of a {PERSON} wearing a tie"),
+    f"a photo of a young smiling {PERSON}",
+)
 BATCH = 4  # class images drawn at a time
 
 
