@@ -1,9 +1,11 @@
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from tenth.errors import DataError
 from tenth.evaluate import bootstrap
-from tenth.evaluate.bootstrap import interval, paired
+from tenth.evaluate.bootstrap import expanded_tail, interval, paired
 
 
 def test_the_value_is_the_mean_over_people_and_lies_inside():
@@ -16,7 +18,7 @@ def test_the_value_is_the_mean_over_people_and_lies_inside():
 def test_two_people_have_the_three_means_they_can_have():
     found = interval([0.0, 1.0])  # means 0, 1/2, 1 with chances 1/4, 1/2, 1/4
     assert (found.low, found.high) == (0, 1)
-    assert interval([0.0, 1.0], level=0.4).low == interval([0.0, 1.0], level=0.4).high == 0.5
+    assert interval([0.0, 1.0], level=0.2).low == interval([0.0, 1.0], level=0.2).high == 0.5  # a tail of 0.32: above 1/4
 
 
 def test_one_person_has_no_interval_and_equal_people_a_point():
@@ -42,12 +44,29 @@ def test_the_same_seed_gives_the_same_interval_whatever_fits_in_memory(monkeypat
     assert interval(values, resamples=100).n == 50
 
 
-@pytest.mark.parametrize(("people", "least", "most"), [(10, 0.86, 0.94), (40, 0.91, 0.97)])
+# Student's t by tables: 97.5 % and 99.5 % points for 1, 4, 9, 52 degrees of freedom, to the digits given.
+TABLE = [(0.95, 1, 12.7062), (0.95, 4, 2.7764), (0.95, 9, 2.2622), (0.95, 52, 2.0066), (0.99, 4, 4.6041), (0.99, 9, 3.2498)]
+
+
+@pytest.mark.parametrize(("level", "freedom", "t"), TABLE)
+def test_the_tail_has_the_reach_of_students_t(level, freedom, t):
+    reach = t * np.sqrt((freedom + 1) / freedom)
+    assert expanded_tail(level, freedom + 1) == pytest.approx(NormalDist().cdf(-reach), rel=2e-3, abs=1e-12)
+
+
+def test_with_ever_more_people_it_is_the_percentile_interval():
+    tails = [expanded_tail(0.95, people) for people in (2, 3, 5, 10, 53, 1_000, 10_000)]
+    assert tails == sorted(tails)
+    assert tails[-1] == pytest.approx(0.025, rel=1e-3)
+
+
+@pytest.mark.parametrize(("people", "least", "most"), [(5, 0.89, 0.95), (10, 0.925, 0.965), (20, 0.93, 0.97), (53, 0.93, 0.97)])
 def test_the_interval_covers_the_truth_as_often_as_stated(people, least, most):
     draw = np.random.default_rng(people)
-    found = [interval(draw.normal(0.4, 0.1, people), seed=trial, resamples=500) for trial in range(600)]
+    images = (draw.normal(0.4, 0.1, (people, 1)) + draw.normal(0, 0.15, (people, 4)) for _ in range(1_500))
+    found = [interval(each.mean(1), seed=trial, resamples=1_000) for trial, each in enumerate(images)]
     covered = np.mean([each.low <= 0.4 <= each.high for each in found])
-    assert least <= covered <= most  # 600 trials: a standard error of 0.01
+    assert least <= covered <= most  # 1,500 trials: a standard error of 0.006
 
 
 def test_images_of_one_person_are_one_value():

@@ -63,7 +63,7 @@ def stranger(*, generated: Features, held_out: Features, references: Features | 
 def detection(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Share of generated images in which the recogniser finds a face, over people. Higher is better; photos have 1."""
     del held_out, references
-    return _score("detection", detection_per_person(generated), "higher")
+    return score_over_people("detection", detection_per_person(generated), "higher")
 
 
 def acceptance(
@@ -77,11 +77,11 @@ def acceptance(
     del references
     if threshold is None:
         return Score("acceptance", None, unavailable="no threshold is stated for the recogniser")
-    photos, values = _by_person(held_out), {}
-    for person, rows in _by_person(generated).items():
+    photos, values = by_person(held_out), {}
+    for person, rows in by_person(generated).items():
         cosines = rows @ _with_face(photos, person, "held-out").T  # (N, K)
         values[person] = float((cosines >= threshold).mean())  # NaN >= threshold is False
-    return _score("acceptance", values, "higher")
+    return score_over_people("acceptance", values, "higher")
 
 
 def copy_index(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
@@ -96,19 +96,19 @@ def copy_index(*, generated: Features, held_out: Features, references: Features 
     if references is None:
         return Score("copy-index", None, better="lower", unavailable="no references are given")
     values = copy_index_per_person(generated, held_out, references)
-    return _score("copy-index", values, "lower")
+    return score_over_people("copy-index", values, "lower")
 
 
 def similarity_per_person(generated: Features, held_out: Features) -> PerPerson:
     """Person -> mean cosine to that person's held-out photos. NaN: a face is missing and no impostor says what it counts as."""
-    gallery, images = gallery_of(held_out), _by_person(generated)
+    gallery, images = gallery_of(held_out), by_person(generated)
     return {person: _mean_cosine(rows, _centre(gallery, person), gallery.impostor[person]) for person, rows in images.items()}
 
 
 def stranger_per_person(generated: Features, held_out: Features) -> PerPerson:
     """Person -> mean cosine of the images to the held-out photos of the others, each other person weighing the same."""
     gallery, means = gallery_of(held_out), {}
-    for person, rows in _by_person(generated).items():
+    for person, rows in by_person(generated).items():
         _centre(gallery, person)
         means[person] = _mean_cosine(rows, gallery.others(person), gallery.impostor[person])
     return means
@@ -116,13 +116,13 @@ def stranger_per_person(generated: Features, held_out: Features) -> PerPerson:
 
 def detection_per_person(generated: Features) -> PerPerson:
     """Person -> share of images with a face."""
-    return {person: float((~np.isnan(rows[:, 0])).mean()) for person, rows in _by_person(generated).items()}
+    return {person: float((~np.isnan(rows[:, 0])).mean()) for person, rows in by_person(generated).items()}
 
 
 def copy_index_per_person(generated: Features, held_out: Features, references: Features) -> PerPerson:
     """Person -> mean copy index of the images with a face; people without any such image are left out."""
-    held, refs, means = _by_person(held_out), _by_person(references), {}
-    for person, rows in _by_person(generated).items():
+    held, refs, means = by_person(held_out), by_person(references), {}
+    for person, rows in by_person(generated).items():
         new, given = _with_face(held, person, "held-out"), _with_face(refs, person, "reference")
         seen = rows[~np.isnan(rows[:, 0])]
         if len(seen):
@@ -132,7 +132,7 @@ def copy_index_per_person(generated: Features, held_out: Features, references: F
 
 def gallery_of(held_out: Features) -> Gallery:
     """The held-out photos, ready to compare with."""
-    photos = _by_person(held_out)
+    photos = by_person(held_out)
     centres = {person: _with_face(photos, person, "held-out").mean(0) for person in photos}
     without = Gallery(centres, np.sum(list(centres.values()), axis=0), {})
     return replace(without, impostor={person: float(centre @ without.others(person)) for person, centre in centres.items()})
@@ -159,7 +159,7 @@ def _mean_cosine(rows: Rows, centre: Rows, impostor: float) -> float:
     return float(np.where(np.isnan(rows[:, 0]), impostor, cosines).mean())
 
 
-def _by_person(features: Features) -> dict[str, Rows]:
+def by_person(features: Features) -> dict[str, Rows]:
     """Unit rows of each person, (N, D), people sorted; NaN rows stay."""
     rows, people = features.rows, np.array(features.people, dtype=object)
     lengths = np.linalg.norm(rows, axis=1) if rows.ndim == 2 else np.zeros(0)
@@ -191,10 +191,11 @@ def _centre(gallery: Gallery, person: str) -> Rows:
 def _similarity_score(name: str, values: PerPerson, better: str) -> Score:
     if any(np.isnan(value) for value in values.values()):
         return Score(name, None, better=better, unavailable="there is no other person to measure an impostor's similarity on")
-    return _score(name, values, better)
+    return score_over_people(name, values, better)
 
 
-def _score(name: str, values: PerPerson, better: str) -> Score:
+def score_over_people(name: str, values: PerPerson, better: str) -> Score:
+    """The mean of per-person values with its interval; unavailable where there is none, since no image has a face."""
     if not values:
         return Score(name, None, better=better, unavailable="no generated image has a face")
     found: Interval = interval(list(values.values()))
