@@ -94,19 +94,20 @@ def random_inception(seed: str) -> Inception:
 
 
 def random_weights(seed: int) -> Weights:
-    """Tensors by the names of the standard file, (2048,) features of about unit size that tell pictures apart.
+    """Tensors by the names of the standard file, whose rows tell pictures apart and are about as large as the standard ones.
 
-    The filters sum to zero: else all that is positive after a ReLU adds up, and every picture gives the same row.
+    The filters sum to zero: else what is positive after every ReLU adds up, and all pictures give one row. They lose the mean
+    of what a ReLU passes, a third of its square, hence 3 where He et al. 2015, arXiv:1502.01852, eq. 10, have 2.
     """
     draw, weights = torch.Generator().manual_seed(seed), dict[str, Tensor]()
     for name, shape in filter_shapes():
         filters = torch.randn(shape, generator=draw)
         filters -= filters.mean((1, 2, 3), keepdim=True)
-        weights[f"{name}.conv.weight"] = filters * (2 / filters[0].numel()) ** 0.5  # He et al. 2015: size is kept
+        weights[f"{name}.conv.weight"] = filters * (3 / filters[0].numel()) ** 0.5
         for part, middle in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
             weights[f"{name}.bn.{part}"] = middle + 0.1 * (2 * torch.rand(shape[0], generator=draw) - 1)
         weights[f"{name}.bn.num_batches_tracked"] = torch.tensor(0)
-    weights["fc.weight"] = torch.randn(CLASSES, FEATURES, generator=draw) / FEATURES**0.5
+    weights["fc.weight"] = torch.randn(CLASSES, FEATURES, generator=draw) * 8 / FEATURES**0.5
     weights["fc.bias"] = torch.randn(CLASSES, generator=draw)
     return weights
 
