@@ -80,7 +80,9 @@ def test_the_layout_is_the_standard_files() -> None:
 
 def test_rows_equal_torch_fidelitys(rows: Rows, expected: Rows) -> None:
     assert rows.shape == (2 * IMAGES, 3056)
-    np.testing.assert_allclose(rows, expected, rtol=0, atol=1e-4)  # float32, sums in another order
+    # Random weights make errors grow from layer to layer: against double precision ours are off by 9e-5 and theirs by 6e-5.
+    np.testing.assert_allclose(features_of(rows), features_of(expected), rtol=0, atol=2e-4)  # about 1 each
+    np.testing.assert_allclose(logits_of(rows), logits_of(expected), rtol=0, atol=1e-3)  # about 10 each
     assert features_of(expected).std(0).mean() > 0.05  # the random weights do tell pictures apart
 
 
