@@ -110,7 +110,6 @@ def test_random_weights_are_the_seeds_and_say_that_they_mean_nothing() -> None:
     weights = random_weights(1)
     assert len(weights) == 94 * 6 + 2
     assert weights["fc.weight"].shape == (1008, 2048)
-    assert float(weights["Mixed_7c.branch1x1.conv.weight"].mean((1, 2, 3)).abs().max()) < 1e-6
 
 
 @pytest.mark.parametrize("source", ["random:", "random:x", "random:-1", "random:1.5"])
