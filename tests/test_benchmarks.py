@@ -31,3 +31,11 @@ def test_the_dreambooth_step_prints_its_ratio_last() -> None:
     result = run("dreambooth_step")
     assert set(result["seconds"]) == set(result["megabytes"]) == {"ours", "recipe"}
     assert min(result["megabytes"].values()) > 100
+
+
+def test_the_coverage_of_intervals_is_printed_last() -> None:
+    command = [sys.executable, str(BENCHMARKS / "interval_coverage.py"), "--tiny"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert len(result["cases"]) == 20
+    assert all(0 <= case["percentile"] <= case["coverage"] <= 1 for case in result["cases"])

@@ -16,7 +16,12 @@ from tenth.choosing import open_choice
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
 from tenth.errors import RecipeError, unknown_name
+from tenth.evaluate.diversity import identity_diversity
+from tenth.evaluate.fid import fid, fid_infinity
 from tenth.evaluate.identity import copy_index, detection, identity, stranger
+from tenth.evaluate.inception_score import inception_score
+from tenth.evaluate.kid import kid
+from tenth.evaluate.precision_recall import coverage, density, precision, recall
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import ENCODER
 from tenth.pocket.train_autoencoder import AutoencoderRecipe, train_autoencoder
@@ -71,10 +76,19 @@ METHODS: Mapping[str, Entry[Method]] = {
 }
 QUICK = tuple(name for name, entry in METHODS.items() if not isinstance(entry.thing, DreamBooth))  # learn nothing per person
 METRICS: Mapping[str, Entry[Metric]] = {
-    "identity":   Entry(identity,   "cosine of generated images to held-out photos of the same person"),
-    "stranger":   Entry(stranger,   "cosine of generated images to held-out photos of other people: the floor"),
-    "detection":  Entry(detection,  "share of generated images with a face"),
-    "copy-index": Entry(copy_index, "1 for a copied reference, 0 for a new photo"),
+    "identity":           Entry(identity,           "cosine of generated images to held-out photos of the same person"),
+    "stranger":           Entry(stranger,           "cosine of generated images to held-out photos of other people: the floor"),
+    "detection":          Entry(detection,          "share of generated images with a face"),
+    "copy-index":         Entry(copy_index,         "1 for a copied reference, 0 for a new photo"),
+    "identity-diversity": Entry(identity_diversity, "1 - cosine between generated images of the same person"),
+    "fid":                Entry(fid,                "distance of Inception features' Gaussians: compare at equal counts"),
+    "fid-infinity":       Entry(fid_infinity,       "the same for endlessly many generated images, extrapolated"),
+    "kid":                Entry(kid,                "kernel distance of Inception features: unbiased at any count"),
+    "inception-score":    Entry(inception_score,    "clear and varied ImageNet classes; means little on faces"),
+    "precision":          Entry(precision,          "share of generated images that lie among held-out photos"),
+    "recall":             Entry(recall,             "share of held-out photos that lie among generated images"),
+    "density":            Entry(density,            "how deep generated images lie among held-out photos: 1 for photos"),
+    "coverage":           Entry(coverage,           "share of held-out photos with a generated image near"),
 }
 MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
     "pocket":     Entry(load_pocket, "faces at 128 x 128, in the package: no network, two CPU cores; research use (LFW)"),

@@ -36,8 +36,8 @@ def fid(*, generated: Features, held_out: Features, references: Features | None 
     Raises DataError if a side has fewer than two images, a row that is not finite or another width.
     """
     del references
-    a, b = sides(generated, held_out)
-    return Score("fid", frechet_distance(a, b), n=len(a), better="lower")
+    distance = frechet_distance(generated.rows, held_out.rows)
+    return Score("fid", distance, n=len(generated.rows), better="lower")
 
 
 def fid_infinity(
@@ -56,7 +56,9 @@ def fid_infinity(
     least = len(a) // 2 if least is None else least
     if not 2 <= least < len(a):
         raise DataError(
-            f"{len(a)} generated images and subsets from {least}", "two sizes of 2 or more are needed", "Add images"
+            f"{len(a)} generated images and subsets from {least}",
+            "two sizes of 2 or more are needed",
+            "Add images, or lower `least`",
         )
     fixed, draw = gaussian(b), np.random.default_rng(seed)
     sizes = np.unique(np.linspace(least, len(a), POINTS).round().astype(int))
@@ -66,11 +68,13 @@ def fid_infinity(
 
 
 def frechet_distance(a: Rows, b: Rows) -> float:
-    """Squared Fréchet distance of the Gaussians fitted to rows (N, D) and (M, D), N, M >= 2, of any features. Lower is nearer.
+    """Squared Fréchet distance of the Gaussians fitted to rows of any features, (N, D) and (M, D). Lower is nearer.
 
-    Covariances over N - 1. Symmetric; 0 for equal rows. Source: Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X.
+    N, M >= 2. Covariances over N - 1. Symmetric; 0 for equal rows. It is called FID for Inception features alone.
+    Source: Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X. Raises DataError as `fid` does.
     """
-    return distance_between(gaussian(a), gaussian(b))
+    generated, held_out = sides(Features(a, ()), Features(b, ()))
+    return distance_between(gaussian(generated), gaussian(held_out))
 
 
 def gaussian(rows: Rows) -> Gaussian:
