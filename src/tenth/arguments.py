@@ -44,6 +44,7 @@ def build_parser() -> ArgumentParser:
         _train,
         _experiment,
         _report,
+        _evaluate,
         _data,
         _methods,
         _metrics,
@@ -205,6 +206,26 @@ def _report(adding: Any) -> None:
     )
     parser.add_argument("record", type=Path, metavar="RUN", help="a folder of `tenth experiment`, or its run.json")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: report.html beside the record")
+
+
+def _evaluate(adding: Any) -> None:
+    parser = _command(
+        adding,
+        "evaluate",
+        "measure a folder of images against a folder of real photos",
+        commands.evaluate,
+        "Either both folders hold images, of one person, or both hold a folder for each person. A metric that\n"
+        "cannot be measured says why. Features are kept: the same images are not read by a network again.",
+    )
+    parser.add_argument("generated", type=Path, metavar="GENERATED", help="the images to judge")
+    parser.add_argument("--reference", type=Path, metavar="DIR", required=True, help="real photos that no method was given")
+    parser.add_argument(
+        "--inception",
+        metavar="FILE",
+        help="for FID, KID and Inception Score: the standard file, an address to download it from once, or random:SEED to try",
+    )
+    parser.add_argument("--judge", type=Path, metavar="FILE", help="a face recogniser's TOML file (default: dlib's recogniser)")
+    _json(parser)
 
 
 def _data(adding: Any) -> None:

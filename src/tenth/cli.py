@@ -13,8 +13,8 @@ import traceback
 from collections.abc import Sequence
 
 from tenth.arguments import build_parser
-from tenth.commands import one_line
 from tenth.errors import InputError
+from tenth.terminal import one_line
 
 DONE, INPUT, USAGE, OUR_FAULT, STOPPED = 0, 1, 2, 70, 130
 # What the machine refuses and the user can mend: permissions, a full disk, a path that cannot be.

@@ -5,15 +5,14 @@ Heavy imports happen inside the functions, so that `tenth --help` is quick.
 
 from __future__ import annotations
 
-import json
 import shlex
-import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tenth.terminal import one_line, progress_bar, say, show
 
 if TYPE_CHECKING:
     from tenth.catalog import Entry
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from tenth.types import Person
 
 EXTENSION = ".safetensors"  # of an identity file
+DLIB_JUDGES = "faces are read by dlib, as the pocket model reads them, which favours its methods; --judge brings another"
 
 
 def photos(args: Namespace) -> int:
@@ -29,7 +29,7 @@ def photos(args: Namespace) -> int:
     from tenth.encode.face import examine
 
     verdicts = examine(args.directory)
-    _print(verdicts_to_json(verdicts) if args.json else verdicts_to_table(verdicts))
+    show(verdicts_to_json(verdicts) if args.json else verdicts_to_table(verdicts))
     return 0 if any(verdict.accepted for verdict in verdicts) else 1
 
 
@@ -52,9 +52,9 @@ def identity(args: Namespace) -> int:
     shares = (
         {} if weights is None else {photo.file: float(weight) for photo, weight in zip(person.photos, weights, strict=True)}
     )
-    _say(*notes, *learn.notes(person, model), *(f"{file}: counts {share:.1%}" for file, share in shares.items()))
+    say(*notes, *learn.notes(person, model), *(f"{file}: counts {share:.1%}" for file, share in shares.items()))
     said = {"identity": str(args.output), "method": made.method, "photos": len(made.photos), "weights": shares}
-    _print(said if args.json else args.output)
+    show(said if args.json else args.output)
     return 0
 
 
@@ -89,10 +89,10 @@ def generate(args: Namespace) -> int:
     requests = [Request(made, args.prompt, args.seed + number) for number in range(args.n)]
 
     claim_folder(args.output, settings_of(model, requests, sampling))
-    _say(*notes, *prompt_notes(model, args.prompt), *prompt_notes(model, args.negative))
-    with _progress("drawing") as progress:
+    say(*notes, *prompt_notes(model, args.prompt), *prompt_notes(model, args.negative))
+    with progress_bar("drawing") as progress:
         paths = draw_into(args.output, model, requests, sampling, progress)
-    _print({"images": [str(path) for path in paths]} if args.json else "\n".join(map(str, paths)))
+    show({"images": [str(path) for path in paths]} if args.json else "\n".join(map(str, paths)))
     return 0
 
 
@@ -108,8 +108,8 @@ def export(args: Namespace) -> int:
         from tenth.catalog import load_model
 
         export_model(made, load_model(args.model), args.output)
-    _say(f'in a prompt the person is "{made.word}"')
-    _print(args.output)
+    say(f'in a prompt the person is "{made.word}"')
+    show(args.output)
     return 0
 
 
@@ -123,11 +123,11 @@ def demo(args: Namespace) -> int:
     start = time.perf_counter()
     person, notes = _person(args.photos or PHOTOS)
     model = load_model()
-    _say(*notes, f"{len(person.photos)} photos, model {model.name.partition('@')[0]}, into {args.output}")
-    with _progress("drawing") as progress:
+    say(*notes, f"{len(person.photos)} photos, model {model.name.partition('@')[0]}, into {args.output}")
+    with progress_bar("drawing") as progress:
         sheet = run_demo(person, model, args.output, Sampling(), progress)
-    _say(f"done in {time.perf_counter() - start:.0f} s; the contact sheet is")
-    _print(sheet)
+    say(f"done in {time.perf_counter() - start:.0f} s; the contact sheet is")
+    show(sheet)
     return 0
 
 
@@ -152,7 +152,7 @@ def train(args: Namespace) -> int:
         command = shlex.join(["tenth", "train", str(args.recipe), "-o", str(args.output), "--resume"])
         raise KeyboardInterrupt(f"Go on with `{command}`") from None
     if main:
-        _print(args.output / "final")
+        show(args.output / "final")
     return 0
 
 
@@ -161,7 +161,22 @@ def experiment(args: Namespace) -> int:
     from tenth.experiment import read_experiment, run_experiment
 
     recipe = read_experiment(args.recipe)
-    _print(run_experiment(recipe, args.output or Path("runs") / args.recipe.stem))
+    show(run_experiment(recipe, args.output or Path("runs") / args.recipe.stem))
+    return 0
+
+
+def evaluate(args: Namespace) -> int:
+    """Two folders of images -> metrics. What was not measured says why; what to know of the folders goes to stderr."""
+    from tenth.encode.store import Store, default_store
+    from tenth.evaluate.folders import dlib_recogniser, evaluate_folders, evaluation_to_json, evaluation_to_table
+    from tenth.evaluate.inception_file import open_inception
+    from tenth.evaluate.recogniser import open_recogniser
+
+    inception = open_inception(args.inception) if args.inception else None
+    face, store = open_recogniser(args.judge) if args.judge else dlib_recogniser(), Store(default_store())
+    found = evaluate_folders(generated=args.generated, held_out=args.reference, face=face, inception=inception, store=store)
+    say(*found.notes, *[DLIB_JUDGES] * (args.judge is None), *[found.meaningless] * bool(found.meaningless))
+    show(evaluation_to_json(found) if args.json else evaluation_to_table(found))
     return 0
 
 
@@ -169,7 +184,7 @@ def report(args: Namespace) -> int:
     """The record of an experiment -> one HTML file, whose path goes to stdout."""
     from tenth.report.page import write_page
 
-    _print(write_page(args.record, args.output))
+    show(write_page(args.record, args.output))
     return 0
 
 
@@ -213,23 +228,23 @@ def doctor(args: Namespace) -> int:
     from tenth.doctor import diagnose, findings_to_json, findings_to_table, works
 
     findings = diagnose()
-    _print(findings_to_json(findings) if args.json else findings_to_table(findings))
+    show(findings_to_json(findings) if args.json else findings_to_table(findings))
     return 0 if works(findings) else 1
 
 
 def _list(args: Namespace, kind: str, table: Mapping[str, Entry[Any]], default: str = "") -> int:
     if args.json:
-        _print({kind: [{"name": name, "text": entry.text, "default": name == default} for name, entry in table.items()]})
+        show({kind: [{"name": name, "text": entry.text, "default": name == default} for name, entry in table.items()]})
         return 0
     width = max(map(len, table))
     rows = [f"{name:<{width}}  {entry.text}{' (default)' if name == default else ''}" for name, entry in table.items()]
-    _print("\n".join(rows))
+    show("\n".join(rows))
     return 0
 
 
 def _summarise(summary: Summary) -> int:
-    _say(*summary.notes)
-    _print("\n".join(map(one_line, str(summary).split("\n"))))
+    say(*summary.notes)
+    show("\n".join(map(one_line, str(summary).split("\n"))))
     return 0
 
 
@@ -245,37 +260,3 @@ def _person(directory: Path) -> tuple[Person, list[str]]:
     notes = [f"{verdict.file}: not used ({verdict.code})" for verdict in verdicts if not verdict.accepted]
     notes += [f"{verdict.file}: {warning}" for verdict in verdicts for warning in verdict.warnings]
     return Person(directory.resolve().name, accepted), notes
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr over image-steps, which appears with the first of them."""
-    from tqdm import tqdm
-
-    bar: Any = None
-
-    def update(done: int, total: int) -> None:
-        nonlocal bar
-        bar = bar or tqdm(total=total, desc=what, unit="step", file=sys.stderr, mininterval=0.5)
-        bar.update(done - bar.n)
-
-    try:
-        yield update
-    finally:
-        if bar is not None:
-            bar.close()
-
-
-def one_line(text: str) -> str:
-    """The text without what ends a line or moves the cursor of a terminal: a file's name may hold anything."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        print(one_line(line), file=sys.stderr)
-
-
-def _print(result: Any) -> None:
-    """One result on stdout: a mapping as JSON, anything else as text."""
-    print(json.dumps(result, indent=1) if isinstance(result, Mapping) else result)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenth.data.faces import Detector, find_faces
-from tenth.encode.face import describe
+from tenth.encode.face import describe, encoder_name
 from tenth.errors import DataError, ModelError
 from tenth.evaluate.recogniser_file import DetectorSettings, RecogniserSettings, read_checked, read_recogniser_file
 from tenth.types import Face, Photo, Pixels
@@ -52,7 +52,7 @@ class Recogniser:
 
     def __init__(self, settings: RecogniserSettings, *, detector: Detector) -> None:
         self.settings, self.detector = settings, detector
-        self.name = f"{settings.name}@{settings.sha256[:16]}"
+        self.name = f"{settings.name}@{settings.digest}"
         self._session = _session(settings)
         width, height = settings.size
         self.width = self._embed(np.zeros((1, height, width, 3), np.uint8)).shape[1]
@@ -134,7 +134,8 @@ class DlibRecogniser:
             raise DataError(
                 f"a centre of shape {centre.shape}", f"({self.width},) is needed", "Average descriptors over people"
             )
-        self.centre, self.name = centre, "dlib-resnet-centred"
+        digest = hashlib.sha256(encoder_name().encode() + np.ascontiguousarray(centre, np.float64).tobytes()).hexdigest()
+        self.centre, self.name = centre, f"dlib-resnet-centred@{digest[:16]}"
 
     def __call__(self, pixels: Sequence[Pixels]) -> Rows:
         rows = np.full((len(pixels), self.width), np.nan)  # (N, 128)

@@ -11,10 +11,11 @@ kind = "yunet"                   model = "yunet.onnx"      sha256 = "..."
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ class RecogniserSettings:
     upsize_below: int = 0  # pictures whose shorter side has fewer pixels are resized; 0: never
     upsize_to: int = 256  # side of the square they become, pixels: detectors miss faces in small pictures
     border: float = 0.25  # repeated on all sides, a share of the height: finds faces that fill the picture
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of all that shapes a row: every setting, and the models by their sha256, wherever they lie."""
+        models = {"name": "", "model": "", "detector": asdict(self.detector) | {"model": ""}}
+        return hashlib.sha256(json.dumps(asdict(self) | models, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _text(value: Any) -> bool:

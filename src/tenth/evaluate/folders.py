@@ -1,0 +1,148 @@
+"""Two folders of images side by side: every metric that needs nothing but the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from tenth.encode.store import Store
+from tenth.errors import DataError
+from tenth.evaluate.face_distance import face_distance, with_faces
+from tenth.evaluate.features import Extractor, Rows, extract
+from tenth.evaluate.fid import fid, fid_infinity
+from tenth.evaluate.identity import detection, identity, stranger
+from tenth.evaluate.image_folder import ImageFolder, list_images
+from tenth.evaluate.inception import Inception, features_of, logits_of
+from tenth.evaluate.inception_score import inception_score
+from tenth.evaluate.kid import kid
+from tenth.evaluate.precision_recall import coverage, density, precision, recall
+from tenth.evaluate.recogniser import DlibRecogniser
+from tenth.pocket.faces import progress
+from tenth.pocket.pack import CONFIGS, ENCODER
+from tenth.types import Features, Metric, Score
+
+ONE = "one person"  # the tag of everybody in a flat folder
+NO_INCEPTION = "needs the Inception file; give it with --inception FILE (docs/metrics.md says where it is)"
+NO_PEOPLE = "needs both folders flat, each of one person, or both with a folder for each person"
+TAKEN_FOR_ONE = f"flat folders: identity takes each for {ONE}; for several, make a folder for each of them on both sides"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric and what it reads of both sides.
+
+    'people': rows of faces, where both folders say who is who; 'found': the same in any case; both NaN without a face.
+    'faces': the rows of faces found. 'features', 'logits': of Inception.
+    """
+
+    name: str
+    better: str
+    metric: Metric
+    reads: str
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores in the order to show them. meaningless: '' or what belongs above every figure. notes: what to know besides."""
+
+    scores: tuple[Score, ...]
+    meaningless: str
+    notes: tuple[str, ...]
+
+
+Sides = tuple[Features, Features]  # generated, held out
+# fmt: off
+MEASURES = (
+    Measure("identity",        "higher", identity,        "people"),
+    Measure("stranger",        "lower",  stranger,        "people"),
+    Measure("detection",       "higher", detection,       "found"),
+    Measure("face-distance",   "lower",  face_distance,   "faces"),
+    Measure("precision",       "higher", precision,       "faces"),
+    Measure("recall",          "higher", recall,          "faces"),
+    Measure("density",         "higher", density,         "faces"),
+    Measure("coverage",        "higher", coverage,        "faces"),
+    Measure("fid",             "lower",  fid,             "features"),
+    Measure("fid-infinity",    "lower",  fid_infinity,    "features"),
+    Measure("kid",             "lower",  kid,             "features"),
+    Measure("inception-score", "higher", inception_score, "logits"),
+)
+# fmt: on
+
+
+def evaluate_folders(
+    *, generated: Path, held_out: Path, face: Extractor, inception: Inception | None, store: Store
+) -> Evaluation:
+    """Every metric of two folders, each flat or with a folder for each person. face: a recogniser.
+
+    What cannot be measured is unavailable, and says why. Raises DataError if a folder does not exist or has fewer than two
+    images, PhotoError for a damaged image.
+    """
+    folders = (list_images(generated), list_images(held_out))
+    extractors: list[Extractor] = [face] if inception is None else [face, inception]
+    rows = [extract(progress(folder, desc=folder.directory.name), extractors, store) for folder in folders]
+    views = _faces(folders, [found[face.name] for found in rows])
+    if inception:
+        views |= _pictures(folders, [found[inception.name] for found in rows])
+    notes = [note for folder in folders for note in folder.notes()] + [TAKEN_FOR_ONE] * all(folder.flat for folder in folders)
+    scores = tuple(_score(measure, views) for measure in MEASURES)
+    return Evaluation(scores, inception.meaningless if inception else "", tuple(notes))
+
+
+def dlib_recogniser() -> DlibRecogniser:
+    """dlib's, around the pocket model's centre: what compares folders where no judge is given."""
+    return DlibRecogniser(load_file(CONFIGS / ENCODER)["centre"].double().numpy())
+
+
+def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """{"metrics": {NAME: {"value", "low", "high", "n", "better", "unavailable"}}}, and "meaningless" where figures are."""
+    rows: dict[str, Any] = {}
+    for score in evaluation.scores:
+        row = asdict(score)
+        rows[row.pop("name")] = row
+    return {"metrics": rows} | ({"meaningless": evaluation.meaningless} if evaluation.meaningless else {})
+
+
+def evaluation_to_table(evaluation: Evaluation) -> str:
+    """A line for each metric: its value and interval, which way is better, how many it counts; or why there is none."""
+    width = max(len(score.name) for score in evaluation.scores)
+    lines = [f"{score.name:<{width}}  {_words(score)}" for score in evaluation.scores]
+    return "\n".join([*[evaluation.meaningless] * bool(evaluation.meaningless), *lines])
+
+
+def _faces(folders: tuple[ImageFolder, ImageFolder], rows: list[Rows]) -> dict[str, Sides]:
+    """What is read of faces; without 'people' where the folders do not say who is who in the same way."""
+    tagged = [
+        Features(found, tuple(person or ONE for person in folder.people)) for folder, found in zip(folders, rows, strict=True)
+    ]
+    views = {"found": (tagged[0], tagged[1]), "faces": (with_faces(tagged[0]), with_faces(tagged[1]))}
+    return views | ({"people": views["found"]} if folders[0].flat == folders[1].flat else {})
+
+
+def _pictures(folders: tuple[ImageFolder, ImageFolder], rows: list[Rows]) -> dict[str, Sides]:
+    people = [folder.people for folder in folders]
+    return {
+        "features": (Features(features_of(rows[0]), people[0]), Features(features_of(rows[1]), people[1])),
+        "logits": (Features(logits_of(rows[0]), people[0]), Features(logits_of(rows[1]), people[1])),
+    }
+
+
+def _score(measure: Measure, views: Mapping[str, Sides]) -> Score:
+    if measure.reads not in views:
+        why = NO_PEOPLE if measure.reads == "people" else NO_INCEPTION
+        return Score(measure.name, None, better=measure.better, unavailable=why)
+    generated, held_out = views[measure.reads]
+    try:
+        return measure.metric(generated=generated, held_out=held_out)
+    except DataError as error:  # too few images or faces for this one is no reason to withhold the others
+        return Score(measure.name, None, better=measure.better, unavailable=str(error))
+
+
+def _words(score: Score) -> str:
+    if score.value is None:
+        return f"-  {score.unavailable}"
+    interval = "" if score.low is None or score.high is None else f" [{score.low:.4f}, {score.high:.4f}]"
+    return f"{score.value:.4f}{interval}  {score.better} is better, n = {score.n}"

@@ -1,0 +1,44 @@
+"""What a command says: results to stdout, everything else to stderr, and nothing that moves the cursor."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr over image-steps, which appears with the first of them."""
+    from tqdm import tqdm
+
+    bar: Any = None
+
+    def update(done: int, total: int) -> None:
+        nonlocal bar
+        bar = bar or tqdm(total=total, desc=what, unit="step", file=sys.stderr, mininterval=0.5)
+        bar.update(done - bar.n)
+
+    try:
+        yield update
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def one_line(text: str) -> str:
+    """The text without what ends a line or moves the cursor of a terminal: a file's name may hold anything."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def say(*lines: str) -> None:
+    """What to know, on stderr, each on its line."""
+    for line in lines:
+        print(one_line(line), file=sys.stderr)
+
+
+def show(result: Any) -> None:
+    """One result on stdout: a mapping as JSON, anything else as text."""
+    print(json.dumps(result, indent=1) if isinstance(result, Mapping) else result)
