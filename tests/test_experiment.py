@@ -19,10 +19,12 @@ from tenth.data.split import Parted
 from tenth.diffusion import Sampling
 from tenth.errors import CheckpointError, DataError
 from tenth.evaluate.held_out import check_apart, check_strangers, part_people
-from tenth.experiment import CHOOSING, NOBODY, REAL, claim, run_experiment
+from tenth.experiment import claim, run_experiment
+from tenth.findings import CHOOSING
 from tenth.generate import Request, generate, read_sample
 from tenth.identity import load_identity, save_identity
 from tenth.pocket.faces import People
+from tenth.scoring import CONTROLS, COPIES, NOBODY, REAL
 from tenth.types import Face, Photo, Pixels, Sample
 
 NAMES = ("Zebulon_Quux", "Ottoline_Vark", "Philo_Wexcombe")
@@ -65,6 +67,7 @@ def recipe(tmp_path: Path, toy_model: Any, monkeypatch: pytest.MonkeyPatch) -> E
         for photo in range(PHOTOS)
     ]
     write_rows(tmp_path / "people.jsonl", rows)
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(People, "located", located)
     monkeypatch.setattr(experiment, "load_model", lambda _: toy_model)
     monkeypatch.setattr(experiment, "open_recogniser", Colours)
@@ -109,24 +112,34 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def scores_at(folder: Path, judge: str = "colours@0", photos: int = 3, wrong: int = 0) -> dict[str, dict[str, Any]]:
+    """method -> metric -> the line of run.json."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in json.loads((folder / "run.json").read_text())["results"]["scores"]:
+        if (line["photos"], line["wrong"]) == (photos, wrong) and line["judge"] in (judge, ""):
+            found.setdefault(line["method"], {})[line["metric"]] = line
+    return found
+
+
 @pytest.mark.usefixtures("copying")
 def test_the_right_person_is_above_a_stranger_and_controls_are_rows(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     text = run_experiment(recipe, tmp_path / "out")
     record = json.loads((tmp_path / "out/run.json").read_text())
-    assert record["settings"]["methods"] == list(record["results"]["costs"]["learnt"]) == sorted(recipe.methods)
-    assert list(record["results"]["identity"]) == sorted(["colours@0", CHOOSING])
+    assert [judge["headline"] for judge in record["results"]["judges"]] == [True, False]
     assert record["results"]["people"] == ["000", "001", "002"]
-    (condition,) = record["results"]["identity"]["colours@0"]
-    assert (condition["photos"], condition["wrong"]) == (3, 0)
-    rows = {row["method"]: row for row in condition["rows"]}
-    assert list(rows) == [*recipe.methods, NOBODY, REAL]
-    for name in recipe.methods:
-        assert rows[name]["similarity"]["value"] > rows[name]["stranger"]["value"] + 0.3
-        assert rows[name]["similarity"]["value"] > rows[NOBODY]["similarity"]["value"] + 0.3
-        assert rows[name]["copy"]["value"] == pytest.approx(-1)  # a held-out photo, copied
-    assert rows[REAL]["copy"]["value"] == pytest.approx(1)  # the references themselves
+    assert [cost["method"] for cost in record["results"]["costs"]] == list(recipe.methods)
+    for judge in ("colours@0", CHOOSING):
+        rows = scores_at(tmp_path / "out", judge)
+        assert list(rows) == [*recipe.methods, *CONTROLS]
+        for name in recipe.methods:
+            assert rows[name]["identity"]["value"] > rows[name]["stranger"]["value"] + 0.3
+            assert rows[name]["identity"]["value"] > rows[NOBODY]["identity"]["value"] + 0.3
+            assert rows[name]["copy-index"]["value"] == pytest.approx(-1)  # a held-out photo, copied
+        assert rows[COPIES]["copy-index"]["value"] == pytest.approx(1)
+        assert abs(rows[REAL]["copy-index"]["value"]) < 0.5
     assert text == (tmp_path / "out/table.md").read_text()
-    assert text.count("| ip-adapter-avg |") == 2
+    assert "| `ip-adapter-avg` |" in text
+    assert "<html" in (tmp_path / "out/report.html").read_text()
     assert run_experiment(recipe, tmp_path / "out") == text  # finished: nothing is done again
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tenth.errors import RecipeError
 from tenth.pocket.faces import People
 from tenth.types import Photo
 
+NEUTRAL = "R"  # the track of one neutral portrait prompt
 SPLITS = ("validation", "test")  # nobody in them has ever been trained on
 
 
@@ -39,6 +41,19 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Track:
+    """What all methods are asked for. Image i of a person has the i-th prompt, in turn, and the i-th seed."""
+
+    prompts: tuple[str, ...]
+    images: int
+    methods: tuple[str, ...] = ()  # empty: all of the recipe's
+
+    def prompt(self, image: int) -> str:
+        """The prompt of one image."""
+        return self.prompts[image % len(self.prompts)]
+
+
+@dataclass(frozen=True)
 class ExperimentRecipe:
     """recipes/identity-*.toml, curve-*.toml. Counts are per person."""
 
@@ -47,8 +62,9 @@ class ExperimentRecipe:
     model: str = DEFAULT_MODEL  # a name, or a folder in the pocket model's layout
     methods: tuple[str, ...] = QUICK  # those that learn each person take minutes for each: to be named
     against: tuple[str, ...] = ()  # methods that differences are taken to; empty: the first method
-    prompt: str = "a portrait photo of a person"  # neutral: what is measured is who, not what
+    prompt: str = "a portrait photo of a person"  # neutral: what is measured is who, not what; this is the track R
     images: int = 4  # by each method; the interval is over people, so more people help more than more images
+    tracks: Mapping[str, Track] = field(default_factory=dict)  # more to ask for, by name, with all photos and none wrong
     seed: int = 0  # of the first image; the next have the next ones; the same for all methods and people
     references: int = 9  # photos kept for the methods, whatever is given of them
     counts: tuple[int, ...] = ()  # photos given to a method: the first 1, 3, ... references; empty: all of them
@@ -69,6 +85,13 @@ class ExperimentRecipe:
         check("methods", list(self.methods), len(self.methods) > 0 and _once(self.methods), "one or more, each once")
         known = f"of the recipe's methods, each once: {', '.join(self.methods)}"
         check("against", list(self.against), set(self.against) <= set(self.methods) and _once(self.against), known)
+        for name, track in self.tracks.items():
+            check(
+                "tracks", name, bool(re.fullmatch("[A-Z][A-Za-z0-9]*", name)) and name != NEUTRAL, "capital letters but R alone"
+            )
+            check(f"{name}, prompts", list(track.prompts), len(track.prompts) >= 1, "one or more")
+            check(f"{name}, images", track.images, track.images >= 1, "1 or more")
+            check(f"{name}, methods", list(track.methods), set(track.methods) <= set(self.methods), known)
         check("split", self.split, self.split in SPLITS, f"one of {', '.join(SPLITS)}")
         check("photos_as", self.photos_as, self.photos_as in ("crop", "photo"), "crop or photo")
         for name in ("images", "references", "held_out", "least_people"):
@@ -78,6 +101,20 @@ class ExperimentRecipe:
         check("counts", list(self.counts), right, f"numbers from 1 to references, {self.references}, each above the last")
         right = _once(self.wrong) and all(0 <= number < self.largest.photos for number in self.wrong)
         check("wrong", list(self.wrong), right, f"numbers from 0 to {self.largest.photos - 1}, each once: one own photo stays")
+
+    @property
+    def asked(self) -> Mapping[str, Track]:
+        """Every track by name, the neutral one first."""
+        return {NEUTRAL: Track((self.prompt,), self.images), **self.tracks}
+
+    def methods_of(self, track: str) -> tuple[str, ...]:
+        """Methods that take part in a track, in the recipe's order."""
+        some = self.asked[track].methods
+        return tuple(name for name in self.methods if not some or name in some)
+
+    def conditions_of(self, track: str) -> tuple[Condition, ...]:
+        """All for the neutral track, the one with all photos for the others."""
+        return self.conditions if track == NEUTRAL else (self.largest,)
 
     @property
     def baselines(self) -> tuple[str, ...]:

@@ -70,6 +70,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if get_origin(hint) is tuple and isinstance(value, list):
         return tuple(_value(get_args(hint)[0], item, where) for item in value)
+    if get_origin(hint) is Mapping and isinstance(value, Mapping):
+        return {name: _value(get_args(hint)[1], item, f"{where}, {name}") for name, item in value.items()}
     if get_origin(hint) in (Union, UnionType):
         return _value(next(choice for choice in get_args(hint) if choice is not type(None)), value, where)
     if type(value) is not hint:

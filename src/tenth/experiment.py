@@ -7,39 +7,41 @@ experiment that was killed goes on where it stopped, and ends with the same byte
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from tenth.adapter import digest_of
-from tenth.catalog import load_model, method
+from tenth.catalog import RECIPE, load_model, method
 from tenth.conditions import ExperimentRecipe, check
 from tenth.config import from_table, read_toml
 from tenth.data.faces import file_digest
 from tenth.data.split import Parted
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.face import FaceEncoder
-from tenth.errors import CheckpointError, DataError, IdentityError
+from tenth.encode.store import Store, default_store
+from tenth.errors import CheckpointError, DataError, IdentityError, TenthError
+from tenth.evaluate.features import Rows, extract
 from tenth.evaluate.held_out import Judged, check_strangers, crop_of, part_people, with_next
-from tenth.evaluate.identity_table import identity_table
-from tenth.evaluate.recogniser import DlibRecogniser, Recognises, Remembering, open_recogniser
-from tenth.findings import NOBODY, REAL, Tables, cost_markdown, curve_of, markdown, plain, sheet_of
+from tenth.evaluate.inception import Inception
+from tenth.evaluate.recogniser import DlibRecogniser, Recognises, open_recogniser
+from tenth.findings import CHOOSING, AllRows, costs_of, curve_of, judges_of, scores_of_faces, scores_of_sets, sheet_of
 from tenth.identity import load_identity, save_identity
-from tenth.meter import costs_by, metered, note_cost
-from tenth.pictures import COSTS, NOBODYS, ONE_PHOTO, Pictures, draw, identity_paths, list_pictures, pixels_of
+from tenth.meter import metered, note_cost
+from tenth.pictures import COSTS, ONE_PHOTO, Pictures, Real, draw, identity_paths, list_pictures
 from tenth.pocket.faces import progress
-from tenth.record import RECORD, write_record
-from tenth.types import Features, Person, Photo, Pixels
+from tenth.record import RECORD, read_record, write_record
+from tenth.report.markdown import markdown
+from tenth.report.page import write_page
+from tenth.scoring import SETS, rows_of
+from tenth.types import Person, Photo, Pixels
 
-Rows = npt.NDArray[np.float64]
 SHOWN = 3  # people on sheet.png
-CHOOSING = "dlib (conditions the model: for choosing only)"
+TABLE = "table.md"
 
 
 def read_experiment(path: Path) -> ExperimentRecipe:
@@ -47,39 +49,83 @@ def read_experiment(path: Path) -> ExperimentRecipe:
     return from_table(ExperimentRecipe, read_toml(path), str(path))
 
 
-def run_experiment(recipe: ExperimentRecipe, output: Path) -> str:
-    """Everything, once: `output`/images, identities, table.md, sheet.png and, last, run.json. Returns the tables as Markdown.
+def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception | None = None) -> str:
+    """Everything, once: `output`/images, identities, table.md, report.html and, last, run.json. Returns the tables as Markdown.
 
-    With several numbers of photos, curve.png too, by the first recogniser.
+    What failed for one method and person is in run.json, is tried again by the next call, and costs the person, not the run.
+    inception: for metrics of sets of images; a run that was finished without it is given those and nothing else.
     Raises CheckpointError if the folder holds something else, DataError if too few people are usable.
     """
+    start = time.perf_counter()
     model = load_model(recipe.model)
     recognisers = open_recognisers(recipe, model)
     settings = settings_of(recipe, model, recognisers)
     claim(output, settings)
-    if (output / RECORD).exists():
-        return (output / "table.md").read_text(encoding="utf-8")
+    before = finished(output)
+    if before is not None and (inception is None or before["inception"] == inception.name):
+        return (output / TABLE).read_text(encoding="utf-8")
+    real = Real(output)
+    if before is not None:
+        numbers = before["people"]
+        rows = all_rows(recipe, numbers, list_pictures(recipe, numbers, output), real)
+        kept = [score for score in before["scores"] if score["metric"] not in SETS]
+        results = before | {"scores": [*kept, *scores_of_sets(rows, numbers, real, inception)], **named(inception)}
+        return finish(output, settings, results)
 
     # Real photos first: who is usable is known before anything is drawn, and does not depend on a method.
-    people = judge_people(recipe, model, recognisers, output)
-    pictures = list_pictures(recipe, [person.number for person in people], output)
+    people, failed = judge_people(recipe, model, recognisers, real)
+    people = [person for person in people if person.number not in {each["person"] for each in failed}]
+    if len(people) < recipe.least_people:
+        reasons = "; ".join(dict.fromkeys(each["why"] for each in failed))
+        raise DataError(f"{len(people)} people are left without a failure", f"{recipe.least_people} are needed", reasons)
+    numbers = [person.number for person in people]
+    pictures = list_pictures(recipe, numbers, output)
     draw(recipe, model, (picture for images in pictures.values() for picture in images), output)
 
-    tables = {}
-    for index, (label, recogniser) in enumerate(recognisers.items()):
-        tables[label] = tables_of(recipe, people, pictures, index, recogniser)
-    costs = {kind: costs_by(output / COSTS, kind) for kind in ("learnt", "drawn")}
-    text = "\n".join(markdown(label, found) for label, found in tables.items())
-    write_text(output / "table.md", text)
-    write_text(output / "costs.md", cost_markdown(recipe, costs))
+    rows = all_rows(recipe, numbers, pictures, real)
+    scores, differences = scores_of_faces(rows, people, recognisers)
+    results = {
+        "format": 2,
+        "people": numbers,
+        "judges": judges_of(recognisers),
+        "scores": [*scores, *scores_of_sets(rows, numbers, real, inception)],
+        "differences": differences,
+        "costs": costs_of(output / COSTS, recipe),
+        "failed": failed,
+        "tracks": {name: {"prompts": track.prompts, "images": track.images} for name, track in recipe.asked.items()},
+        "seconds": round(time.perf_counter() - start, 1),
+        **named(inception),
+    }
     sheet_of(recipe, people[:SHOWN], pictures).save(output / "sheet.png")
     if len(recipe.right) > 1:
-        label = next(iter(tables))
-        curve_of(recipe, label, tables[label]).save(output / "curve.png")
-    results = {"people": [person.number for person in people], "identity": {label: plain(of) for label, of in tables.items()}}
-    results |= {"costs": costs}
+        curve_of(recipe, next(iter(recognisers)), scores).save(output / "curve.png")
+    return finish(output, settings, results)
+
+
+def finished(output: Path) -> dict[str, Any] | None:
+    """The results of a run that is done and in which nothing failed."""
+    if not (output / RECORD).exists():
+        return None
+    results: dict[str, Any] = read_record(output / RECORD, kind="experiment")["results"]
+    return None if results["failed"] else results
+
+
+def finish(output: Path, settings: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Write the record, its tables and its page. Gives the tables."""
     write_record(output / RECORD, kind="experiment", settings=settings, results=results)
+    text = markdown(read_record(output / RECORD, kind="experiment"))
+    write_text(output / TABLE, text)
+    write_page(output / RECORD)
     return text
+
+
+def named(inception: Inception | None) -> dict[str, str]:
+    """What run.json says of Inception."""
+    return (
+        {"inception": inception.name, "meaningless": inception.meaningless}
+        if inception
+        else {"inception": "", "meaningless": ""}
+    )
 
 
 def open_recognisers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[str, Recognises]:
@@ -91,7 +137,7 @@ def open_recognisers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[s
     if recipe.dlib and isinstance(model.encoder, FaceEncoder):
         found[CHOOSING] = DlibRecogniser(model.encoder.centre.double().numpy())
     check("judge", None, bool(found), "a recogniser's TOML file, since dlib's is left out or this model does not read it")
-    return {label: Remembering(recogniser) for label, recogniser in found.items()}
+    return found
 
 
 def settings_of(recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: Iterable[str]) -> dict[str, Any]:
@@ -103,6 +149,7 @@ def settings_of(recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: I
         "trained_methods": {
             name: digest_of(sorted(folder.glob("*.safetensors"))) for name, folder in trained.items() if folder
         },
+        "tuned_methods": {name: file_digest(Path(name)) for name in recipe.methods if name.endswith(RECIPE)},
         "model_weights": model.name,
         "adapter": model.adapter_name,
         "encoder": model.encoder.name,
@@ -130,30 +177,31 @@ def claim(output: Path, settings: Mapping[str, Any]) -> None:
 
 
 def judge_people(
-    recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: Mapping[str, Recognises], output: Path
-) -> list[Judged]:
+    recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: Mapping[str, Recognises], real: Real
+) -> tuple[list[Judged], list[dict[str, str]]]:
     """Part, judge and learn person after person; the photos of three people at most are in memory at a time.
 
     Left out, whatever the methods: who has too few distinct photos, and in whose references or held-out photos a
-    recogniser finds no face at all. Raises DataError if fewer than `least_people` remain, or one alone where photos of a
-    stranger are needed, or if a stranger's photo is the person's own.
+    recogniser finds no face at all. Gives what failed besides. Raises DataError if fewer than `least_people` remain, or one
+    alone where photos of a stranger are needed, or if a stranger's photo is the person's own.
     """
 
     def usable() -> Iterator[tuple[Judged, Parted[Photo]]]:
         for number, parted in part_people(recipe.data, recipe.split, references=recipe.references, held_out=recipe.held_out):
             given, new = seen_as(recipe, parted.references), seen_as(recipe, parted.held_out)
-            rows = [(recogniser(given), recogniser(new)) for recogniser in recognisers.values()]
+            rows = [[read(recogniser, side) for side in (given, new)] for recogniser in recognisers.values()]
             judged = Judged(number, tuple(map(crop_of, parted.references)), *zip(*rows, strict=True))
             if judged.seen():
+                real.save(number, judged.crops, list(map(crop_of, parted.held_out)))
                 yield judged, parted
 
-    people = []
+    people, failed = [], []
     for (judged, parted), (other, others) in with_next(progress(islice(usable(), recipe.most_people), desc="people")):
         people.append(judged)
         if other is not judged or not recipe.strangers:
             strangers = others.references[: recipe.strangers]
             check_strangers(strangers, parted)
-            learn(recipe, model, Person(judged.number, parted.references), strangers, output)
+            failed += learn(recipe, model, Person(judged.number, parted.references), strangers, real.output)
     needed = max(recipe.least_people, 2 if recipe.strangers else 1)
     if len(people) < needed:
         raise DataError(
@@ -161,7 +209,12 @@ def judge_people(
             f"{needed} are needed",
             "Lower references or least_people, or check the folder of photos",
         )
-    return people
+    return people, failed
+
+
+def read(recogniser: Recognises, pictures: Sequence[Pixels]) -> Rows:
+    """Rows (K, D) of a few pictures, once for all experiments."""
+    return extract(pictures, [recogniser], Store(default_store()))[recogniser.name]
 
 
 def seen_as(recipe: ExperimentRecipe, photos: Iterable[Photo]) -> list[Pixels]:
@@ -169,19 +222,29 @@ def seen_as(recipe: ExperimentRecipe, photos: Iterable[Photo]) -> list[Pixels]:
     return [crop_of(photo) if recipe.photos_as == "crop" else photo.pixels for photo in photos]
 
 
-def learn(recipe: ExperimentRecipe, model: LatentDiffusion, person: Person, strangers: Sequence[Photo], output: Path) -> None:
-    """Every method's identity of one person under each condition, on disk. A method of one photo gets one for each photo."""
-    for condition in recipe.conditions:
+def learn(
+    recipe: ExperimentRecipe, model: LatentDiffusion, person: Person, strangers: Sequence[Photo], output: Path
+) -> list[dict[str, str]]:
+    """Every method's identity of one person under each condition, on disk. A method of one photo gets one for each photo.
+
+    Gives the methods that failed, and why: the others go on.
+    """
+    failed = {}
+    for condition, name in product(recipe.conditions, recipe.methods):
         photos = condition.given(person.photos, strangers)
-        for name in recipe.methods:
-            paths = identity_paths(recipe, condition, name, person.name, output)
-            each = [(photo,) for photo in photos[: len(paths)]] if name in ONE_PHOTO else [photos]
-            for path, given in zip(paths, each, strict=True):
-                if not is_learnt(path, model):
+        paths = identity_paths(recipe, condition, name, person.name, output)
+        each = [(photo,) for photo in photos[: len(paths)]] if name in ONE_PHOTO else [photos]
+        for path, given in zip(paths, each, strict=True):
+            if not is_learnt(path, model):
+                try:
                     with metered() as cost:
                         identity = method(name)(Person(person.name, given), model)
-                    save_identity(identity, path)
-                    note_cost(output / COSTS, cost, learnt=name, person=person.name)
+                except (TenthError, RuntimeError) as problem:  # a loss that is not finite, memory that is not there
+                    failed[name] = str(problem)
+                    continue
+                save_identity(identity, path)
+                note_cost(output / COSTS, cost, learnt=name, person=person.name)
+    return [{"method": name, "person": person.name, "why": reason} for name, reason in failed.items()]
 
 
 def is_learnt(path: Path, model: LatentDiffusion) -> bool:
@@ -193,38 +256,13 @@ def is_learnt(path: Path, model: LatentDiffusion) -> bool:
     return True
 
 
-def tables_of(
-    recipe: ExperimentRecipe, people: Sequence[Judged], pictures: Pictures, index: int, recogniser: Recognises
-) -> Tables:
-    """Methods and controls as one recogniser, the index-th, sees them. One person's images are in memory at a time."""
-    nobody = recogniser(pixels_of(pictures[NOBODYS]))
-    held_out = features({person.number: person.held_out[index] for person in people})
-    references = features({person.number: person.references[index] for person in people})
-    controls = {NOBODY: features({person.number: nobody for person in people}), REAL: references}
-    seen = {
-        condition: {
-            name: features(
-                {person.number: recogniser(pixels_of(pictures[condition, name, person.number])) for person in people}
-            )
-            for name in recipe.methods
-        }
-        for condition in recipe.conditions
-    }
+def all_rows(recipe: ExperimentRecipe, numbers: Sequence[str], pictures: Pictures, real: Real) -> AllRows:
+    """The rows of every table, by track and condition."""
     return {
-        condition: identity_table(
-            rows | controls,
-            held_out,
-            references,
-            against=recipe.baselines,
-            without=seen[recipe.largest] if condition.wrong else None,
-        )
-        for condition, rows in seen.items()
+        (track, condition): rows_of(recipe, numbers, pictures, real, track, condition)
+        for track in recipe.asked
+        for condition in recipe.conditions_of(track)
     }
-
-
-def features(rows: Mapping[str, Rows]) -> Features:
-    """Rows (N, D) of all people, one after the other."""
-    return Features(np.concatenate(list(rows.values())), tuple(number for number, part in rows.items() for _ in part))
 
 
 def write_text(path: Path, text: str) -> None:

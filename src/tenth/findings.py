@@ -1,67 +1,135 @@
-"""What an experiment found: as tables, as a curve, as a sheet to look at, and plain for run.json."""
+"""What an experiment found, for run.json, and as pictures to look at."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from tenth.conditions import Condition, ExperimentRecipe
+from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe
+from tenth.evaluate.bootstrap import paired
+from tenth.evaluate.comparison import compare
 from tenth.evaluate.held_out import Judged
-from tenth.evaluate.identity_table import IdentityRow, identity_markdown, overview_markdown
-from tenth.pictures import NOBODYS, Pictures, pixels_of
+from tenth.evaluate.identity import PerPerson
+from tenth.evaluate.inception import Inception
+from tenth.evaluate.recogniser import Recogniser, Recognises
+from tenth.meter import costs_by
+from tenth.pictures import Pictures, Real, nobodys, pixels_of
 from tenth.report.curve import Line, curve
 from tenth.report.people import Shown, people_sheet
-from tenth.report.sheet import Row
+from tenth.report.sheet import Row as Strip
+from tenth.scoring import NOBODY, REAL, Row, face_scores, set_scores
+from tenth.types import Score
 
-Tables = Mapping[Condition, Sequence[IdentityRow]]
-Costs = Mapping[str, Mapping[str, Mapping[str, Any]]]  # "learnt" or "drawn" -> method -> as `meter.costs_by`
-
-REAL, NOBODY = "real photos", "no identity"  # the two controls, as rows of the table
-
-
-def markdown(label: str, tables: Tables) -> str:
-    """One recogniser's tables, the similarities of all conditions side by side above them if there are several."""
-    overview = overview_markdown({condition.label: table for condition, table in tables.items()}) + "\n"
-    parts = [f"### {condition.label}\n\n{identity_markdown(table)}" for condition, table in tables.items()]
-    return f"## {label}\n\n{overview * (len(tables) > 1)}" + "\n".join(parts)
+AllRows = Mapping[tuple[str, Condition], Mapping[str, Row]]  # by track and condition, by method or control
+CHOOSING = "dlib (conditions the model: for choosing only)"
+Plain = dict[str, Any]  # a line of run.json
 
 
-def cost_markdown(recipe: ExperimentRecipe, costs: Costs) -> str:
-    """What each method cost for a person and for an image, in medians; memory is the most that the process held."""
-    header = "## Cost\n\n| method | seconds a person | megabytes | seconds an image | megabytes |\n"
-    header += "| --- | ---: | ---: | ---: | ---: |\n"
-    rows = []
+def scores_of_faces(
+    rows: AllRows, people: Sequence[Judged], recognisers: Mapping[str, Recognises]
+) -> tuple[list[Plain], list[Plain]]:
+    """Scores and differences by each recogniser, which has the same place in what `people` holds.
+
+    Differences of identity: between all pairs of methods, corrected for their number; and, where a photo is wrong, between a
+    method and itself without.
+    """
+    scores: list[Plain] = []
+    differences: list[Plain] = []
+    for index, (label, recogniser) in enumerate(recognisers.items()):
+        without: dict[str, Mapping[str, PerPerson]] = {}  # by track: of the main condition, which comes before the wrong ones
+        for (track, condition), table in rows.items():
+            found, values = face_scores(table, people, index, recogniser, threshold_of(recogniser))
+            about = place(track, condition) | {"metric": "identity", "judge": label}
+            scores += [line(track, condition, name, score) | {"judge": label} for name, score in found]
+            differences += [about | asdict(pair) for pair in (compare(values) if len(values) > 1 else [])]
+            if condition.wrong:
+                differences += [about | lost(name, own, without[track][name]) for name, own in values.items()]
+            else:
+                without[track] = values
+    return scores, differences
+
+
+def lost(name: str, own: PerPerson, without: PerPerson) -> Plain:
+    """A method with wrong photos minus the same method without, person by person. Not corrected: it is asked of each alone."""
+    found = paired([own[person] for person in own], [without[person] for person in own])
+    return {"method": name, "against": name, **asdict(found), "p_holm": None, "win_rate": None}
+
+
+def scores_of_sets(rows: AllRows, numbers: Sequence[str], real: Real, inception: Inception | None) -> Iterator[Plain]:
+    """Scores of sets of images. raw: of the images as they were drawn, which the score's own are not."""
+    for (track, condition), table in rows.items():
+        for name, score, raw in set_scores(table, numbers, real, inception):
+            yield line(track, condition, name, score) | {"judge": "", "raw": raw}
+
+
+def place(track: str, condition: Condition) -> Plain:
+    """Of what question a line is."""
+    return {"track": track, "photos": condition.photos, "wrong": condition.wrong}
+
+
+def line(track: str, condition: Condition, name: str, score: Score) -> Plain:
+    """A score as a line of run.json."""
+    said = asdict(score)
+    return place(track, condition) | {"method": name, "metric": said.pop("name"), **said}
+
+
+def threshold_of(recogniser: Recognises) -> float | None:
+    """The least cosine of one person, where the recogniser's file says it."""
+    return recogniser.settings.accept if isinstance(recogniser, Recogniser) else None
+
+
+def judges_of(recognisers: Mapping[str, Recognises]) -> list[Plain]:
+    """Who judged. The one that the model's own methods read gives no headline."""
+    judges = []
+    for label, recogniser in recognisers.items():
+        own = label == CHOOSING
+        licence = recogniser.settings.licence if isinstance(recogniser, Recogniser) else ""
+        note = "the model's methods read it: for choosing only" if own else ""
+        judges.append(
+            {"name": label, "licence": licence, "threshold": threshold_of(recogniser), "headline": not own, "note": note}
+        )
+    return judges
+
+
+def costs_of(path: Path, recipe: ExperimentRecipe) -> list[Plain]:
+    """Medians of what each method took for a person and for an image, and the most memory of either."""
+    learnt, drawn = (costs_by(path, kind) for kind in ("learnt", "drawn"))
+    costs = []
     for name in recipe.methods:
-        found = [costs[kind].get(name, {}).get(key, "") for kind in ("learnt", "drawn") for key in ("seconds", "megabytes")]
-        rows.append(f"| {name} | {' | '.join(map(str, found))} |\n")
-    return header + "".join(rows)
+        person, image = learnt.get(name, {}), drawn.get(name, {})
+        peaks = [each["megabytes"] for each in (person, image) if each.get("megabytes") is not None]
+        seconds = {"seconds_person": person.get("seconds"), "seconds_image": image.get("seconds")}
+        costs.append({"method": name, **seconds, "peak_mb": max(peaks, default=None)})
+    return costs
 
 
-def plain(tables: Tables) -> list[dict[str, Any]]:
-    """The same for run.json: an entry for each condition."""
-    return [{**asdict(condition), "rows": [asdict(row) for row in table]} for condition, table in tables.items()]
-
-
-def curve_of(recipe: ExperimentRecipe, label: str, tables: Tables) -> Image.Image:
-    """The methods' similarity against the number of photos, those with wrong ones beside it."""
-    scores = {(condition, row.method): row.similarity for condition, table in tables.items() for row in table}
+def curve_of(recipe: ExperimentRecipe, label: str, scores: Sequence[Plain]) -> Image.Image:
+    """The methods' similarity against the number of photos, those with wrong ones beside it, by one recogniser."""
+    found = {
+        (Condition(each["photos"], each["wrong"]), each["method"]): Score(
+            "identity", each["value"], each["low"], each["high"], each["n"]
+        )
+        for each in scores
+        if (each["track"], each["metric"], each["judge"]) == (NEUTRAL, "identity", label)
+    }
     lines = [
         Line(
             name,
-            {condition.photos: scores[condition, name] for condition in recipe.right},
-            {condition.label: scores[condition, name] for condition in recipe.conditions if condition.wrong},
+            {condition.photos: found[condition, name] for condition in recipe.right},
+            {condition.label: found[condition, name] for condition in recipe.conditions if condition.wrong},
         )
         for name in recipe.methods
     ]
-    real, people = scores[recipe.largest, REAL], tables[recipe.largest][0].people
+    real = found[recipe.largest, REAL]
     score = "" if real.value is None else f" Real photos score {real.value:.3f}."
-    note = f"Mean cosine to other photos of the same person, {people} {recipe.split} people; bars: 95 % over people.{score}"
+    note = f"Mean cosine to other photos of the same person, {real.n} {recipe.split} people; bars: 95 % over people.{score}"
     return curve(
         lines,
-        scores[recipe.largest, NOBODY],
+        found[recipe.largest, NOBODY],
         "Identity similarity by the number of photos given",
         f"{note}\nJudged by {label}.",
     )
@@ -72,17 +140,18 @@ def sheet_of(recipe: ExperimentRecipe, people: Sequence[Judged], pictures: Pictu
 
     Columns: the seeds of the one condition, or the conditions, each with the first seed.
     """
-    conditions, nobody = recipe.conditions, pixels_of(pictures[NOBODYS])
+    conditions, nobody = recipe.conditions, pixels_of(pictures[nobodys(NEUTRAL)])
 
-    def row(name: str, number: str) -> Row:
-        several = [pictures[condition, name, number] for condition in conditions]
-        return Row(name, "", pixels_of(several[0] if len(several) == 1 else [images[0] for images in several]))
+    def row(name: str, number: str) -> Strip:
+        several = [pictures[NEUTRAL, condition, name, number] for condition in conditions]
+        return Strip(name, "", pixels_of(several[0] if len(several) == 1 else [images[0] for images in several]))
 
-    columns = [f"seed {picture.seed}" for picture in pictures[NOBODYS]]
+    columns = [f"seed {picture.seed}" for picture in pictures[nobodys(NEUTRAL)]]
     if len(conditions) > 1:
         nobody, columns = nobody[:1] * len(conditions), [condition.label for condition in conditions]
+    methods = recipe.methods_of(NEUTRAL)
     shown = []
     for person in people:
-        rows = [*(row(name, person.number) for name in recipe.methods), Row(NOBODY, "", nobody)]
+        rows = [*(row(name, person.number) for name in methods), Strip(NOBODY, "", nobody)]
         shown.append(Shown(f"{person.number}\n{recipe.prompt}", person.crops, rows))
     return people_sheet(shown, columns)

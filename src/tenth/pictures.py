@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tenth.conditions import Condition, ExperimentRecipe
+from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe, Track
 from tenth.diffusion import LatentDiffusion
 from tenth.errors import DataError
 from tenth.generate import BATCH, Request, generate, read_sample, save_sample
@@ -32,13 +32,18 @@ class Picture:
     condition: Condition | None
     method: str | None
     identity: Path | None
+    prompt: str
     seed: int
     path: Path
 
 
-Key = tuple[Condition | None, str | None, str]  # condition, method, person's number
+Key = tuple[str, Condition | None, str | None, str]  # track, condition, method, person's number
 Pictures = Mapping[Key, Sequence[Picture]]  # an image for each seed
-NOBODYS: Key = (None, None, "")
+
+
+def nobodys(track: str) -> Key:
+    """The key of a track's images of nobody in particular."""
+    return track, None, None, ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,20 +64,31 @@ def identity_paths(recipe: ExperimentRecipe, condition: Condition, name: str, nu
 
 
 def list_pictures(recipe: ExperimentRecipe, numbers: Sequence[str], output: Path) -> Pictures:
-    """Every image; nobody's come first, are drawn once and count for each person and condition."""
-    seeds, to, names = range(recipe.seed, recipe.seed + recipe.images), output / "images", folders(recipe.methods)
-    pictures: dict[Key, list[Picture]] = {
-        NOBODYS: [Picture(None, None, None, seed, to / "none" / f"{seed}.png") for seed in seeds]
-    }
-    for condition in recipe.conditions:
-        for name in recipe.methods:
-            for number in numbers:
-                paths = cycle(identity_paths(recipe, condition, name, number, output))
-                at = to / condition.folder / names[name] / number
-                pictures[condition, name, number] = [
-                    Picture(condition, name, next(paths), seed, at / f"{seed}.png") for seed in seeds
-                ]
+    """Every image; nobody's come first in each track, are drawn once and count for each person and condition."""
+    pictures: dict[Key, list[Picture]] = {}
+    for track, asked in recipe.asked.items():
+        to = output / ("images" if track == NEUTRAL else f"images-{track}")
+        names = folders(recipe.methods)
+        pictures[nobodys(track)] = _images(recipe, asked, to / "none", Picture(None, None, None, "", 0, to), [None])
+        for condition in recipe.conditions_of(track):
+            for name in recipe.methods_of(track):
+                for number in numbers:
+                    paths = identity_paths(recipe, condition, name, number, output)
+                    at = to / condition.folder / names[name] / number
+                    kind = Picture(condition, name, None, "", 0, at)
+                    pictures[track, condition, name, number] = _images(recipe, asked, at, kind, paths)
     return pictures
+
+
+def _images(
+    recipe: ExperimentRecipe, asked: Track, at: Path, kind: Picture, identities: Sequence[Path | None]
+) -> list[Picture]:
+    """A track's images of one kind: prompts and identities in turn, seeds one after the other."""
+    seeds = range(recipe.seed, recipe.seed + asked.images)
+    return [
+        replace(kind, identity=identity, prompt=asked.prompt(image), seed=seed, path=at / f"{seed}.png")
+        for image, (seed, identity) in enumerate(zip(seeds, cycle(identities), strict=False))
+    ]
 
 
 def draw(recipe: ExperimentRecipe, model: LatentDiffusion, pictures: Iterable[Picture], output: Path) -> None:
@@ -80,7 +96,7 @@ def draw(recipe: ExperimentRecipe, model: LatentDiffusion, pictures: Iterable[Pi
 
     A batch with a gap is drawn whole: a pixel may depend on its batch by 1/255.
     """
-    batches = list(batches_of(recipe, pictures))
+    batches = list(batches_of(pictures))
     with progress(total=sum(map(len, batches)), desc="images") as bar:
         for batch in batches:
             gaps = [[not is_drawn(path, said, drawing, recipe, model) for path, said in drawing.files] for drawing in batch]
@@ -101,7 +117,7 @@ def save_lacking(drawing: Drawing, lacking: Iterable[bool], sample: Sample) -> N
             save_sample(replace(sample, method=said), path)
 
 
-def batches_of(recipe: ExperimentRecipe, pictures: Iterable[Picture]) -> Iterator[list[Drawing]]:
+def batches_of(pictures: Iterable[Picture]) -> Iterator[list[Drawing]]:
     """What to draw together: at most BATCH of one condition and method. They depend on the recipe alone, not on what exists.
 
     Where methods or conditions come to the same embeddings, the image is drawn once, with the first of them.
@@ -113,9 +129,9 @@ def batches_of(recipe: ExperimentRecipe, pictures: Iterable[Picture]) -> Iterato
         fresh: list[Drawing] = []
         for picture in run:
             identity = read(picture.identity) if picture.identity else None
-            look = picture.seed, looks(identity)
+            look = picture.prompt, picture.seed, looks(identity)
             if look not in known:
-                known[look] = Drawing(Request(identity, recipe.prompt, picture.seed), picture.method or "none")
+                known[look] = Drawing(Request(identity, picture.prompt, picture.seed), picture.method or "none")
                 fresh.append(known[look])
             known[look].files.append((picture.path, identity.method if identity else "none"))
         batches += [fresh[start : start + BATCH] for start in range(0, len(fresh), BATCH)]
@@ -133,7 +149,7 @@ def looks(identity: Identity | None) -> object:
 
 def is_drawn(path: Path, method: str, drawing: Drawing, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
     """Whether the PNG is there, whole, and made with these settings."""
-    wanted = {"prompt": recipe.prompt, "seed": drawing.request.seed, "method": method, "model": model.name}
+    wanted = {"prompt": drawing.request.prompt, "seed": drawing.request.seed, "method": method, "model": model.name}
     try:
         said = read_sample(path)
     except (OSError, ValueError, DataError):
@@ -143,4 +159,38 @@ def is_drawn(path: Path, method: str, drawing: Drawing, recipe: ExperimentRecipe
 
 def pixels_of(pictures: Iterable[Picture]) -> list[Pixels]:
     """(H, W, 3) each, from the disk."""
-    return [np.asarray(Image.open(picture.path, formats=["PNG"]).convert("RGB")) for picture in pictures]
+    return [read_pixels(picture.path) for picture in pictures]
+
+
+def read_pixels(path: Path) -> Pixels:
+    """(H, W, 3) of a PNG of ours."""
+    with Image.open(path, formats=["PNG"]) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@dataclass(frozen=True)
+class Real:
+    """Crops of the real photos, as pictures beside the generated ones: for the page, for controls, for sets of images."""
+
+    output: Path
+
+    def save(self, number: str, references: Sequence[Pixels], held_out: Sequence[Pixels]) -> None:
+        """Write those of one person, and the mean of the references."""
+        average = np.rint(np.mean(references, axis=0)).astype(np.uint8)
+        for kind, pictures in (("references", references), ("held-out", held_out), ("averages", [average])):
+            folder = self.output / kind / number
+            folder.mkdir(parents=True, exist_ok=True)
+            for place, pixels in enumerate(pictures):
+                Image.fromarray(pixels).save(folder / f"{place:02}.png")
+
+    def references(self, number: str) -> list[Path]:
+        """In the order in which they are given to methods."""
+        return sorted((self.output / "references" / number).glob("*.png"))
+
+    def held_out(self, number: str) -> list[Path]:
+        """Those that no method is given."""
+        return sorted((self.output / "held-out" / number).glob("*.png"))
+
+    def average(self, number: str) -> Path:
+        """The pixels' mean over the references."""
+        return self.output / "averages" / number / "00.png"

@@ -5,7 +5,6 @@ import pytest
 
 from tenth.errors import DataError
 from tenth.evaluate.identity import acceptance, copy_index, detection, identity, similarity_per_person, stranger
-from tenth.evaluate.identity_table import identity_markdown, identity_table, overview_markdown
 from tenth.types import Features
 
 COS_60, COS_30, COS_45 = 0.5, np.sqrt(3) / 2, np.sqrt(0.5)
@@ -163,71 +162,3 @@ def test_similarity_per_person_is_sorted_and_repeats():
     assert list(found) == ["anna", "carl"]
     assert found["carl"] == pytest.approx(COS_45)
     assert identity(generated=generated, held_out=held_out) == identity(generated=generated, held_out=held_out)
-
-
-def test_table_has_paired_differences_to_the_first_method():
-    held_out, references = crowd(1), crowd(7)
-    table = identity_table({"sharp": crowd(2, noise=0.3), "copy": references, "vague": crowd(3, noise=2)}, held_out, references)
-    sharp, copied, vague = table
-    assert sharp.differences == {"sharp": None}
-    assert vague.differences["sharp"].high < 0
-    assert vague.differences["sharp"].p_value < 0.01
-    assert vague.differences["sharp"].value == pytest.approx(vague.similarity.value - sharp.similarity.value)
-    assert sharp.above_stranger.value == pytest.approx(sharp.similarity.value - sharp.stranger.value)
-    assert copied.copy.value == pytest.approx(1)
-    assert (vague.people, vague.images, vague.detection.value) == (30, 120, 1)
-    both = identity_table({"sharp": crowd(2), "vague": crowd(3)}, held_out, against=("vague", "sharp"))
-    assert list(both[0].differences) == ["vague", "sharp"]
-    assert both[1].differences["vague"] is both[0].differences["sharp"] is None
-    assert both[1].differences["sharp"].value == pytest.approx(-both[0].differences["vague"].value)
-
-
-def test_what_a_wrong_photo_costs_is_paired_with_the_same_method():
-    held_out, right, spoilt = crowd(1), crowd(2, noise=0.3), crowd(3, noise=2)
-    rows = {"robust": right, "fragile": spoilt, "control": held_out}
-    robust, fragile, control = identity_table(rows, held_out, without={"robust": right, "fragile": right})
-    assert robust.lost.value == 0
-    assert robust.lost.p_value == 1
-    assert fragile.lost.value == pytest.approx(robust.similarity.value - fragile.similarity.value)
-    assert fragile.lost.low > 0
-    assert control.lost is None
-    lines = identity_markdown([robust, fragile, control]).splitlines()
-    assert "| lost | p | face found |" in lines[0]
-    assert len({line.count("|") for line in lines[:5]}) == 1
-    assert "without wrong photos, minus this one" in lines[-1]
-    with pytest.raises(DataError, match="different people"):
-        identity_table({"a": at(anna=0)}, at(anna=9, bert=70), without={"a": at(bert=70)})
-
-
-def test_conditions_stand_side_by_side():
-    held_out = at(anna=0, bert=90)
-    tables = {"1 photo": identity_table({"a": at(anna=60)}, held_out), "9 photos": identity_table({"a": at(anna=0)}, held_out)}
-    assert overview_markdown(tables).splitlines()[0] == "| similarity | 1 photo | 9 photos |"
-    assert overview_markdown(tables).splitlines()[2] == "| a | 0.500 | 1.000 |"
-
-
-def test_table_renders_as_markdown():
-    held_out, photos = at(anna=[0, 60], bert=[90, 30]), at(anna=30, bert=30)
-    lines = identity_markdown(identity_table({"a": photos, "b": at(anna=60, bert=NO_FACE)}, held_out)).splitlines()
-    assert lines[0].startswith("| method | similarity | stranger | above stranger | minus a | p | face found |")
-    assert lines[2].startswith("| a | 0.8")
-    assert lines[2].count("|") == lines[3].count("|") == lines[0].count("|")
-    assert "| 0.500 [0.000, 1.000] | - | 2 | 2 |" in lines[3]  # b: a face in one of two, no references
-    assert "95 % over people" in lines[-1]
-
-
-def test_table_of_one_person_without_faces_says_so():
-    row = identity_table({"a": at(anna=0), "b": at(anna=NO_FACE)}, at(anna=9))[1]
-    assert row.similarity.value is None
-    assert row.differences == {"a": None}
-    assert "| b | - | - | - | - |" in identity_markdown([row])
-
-
-def test_table_refuses_other_people_and_unknown_methods():
-    held_out = at(anna=0, bert=90)
-    with pytest.raises(DataError, match="different people"):
-        identity_table({"a": at(anna=0, bert=80), "b": at(anna=0)}, held_out)
-    with pytest.raises(DataError, match="choose one of: a"):
-        identity_table({"a": at(anna=0)}, held_out, against=("z",))
-    with pytest.raises(DataError, match="at least one"):
-        identity_table({}, held_out)

@@ -146,21 +146,6 @@ class DlibRecogniser:
         return unit_rows(rows)
 
 
-class Remembering:
-    """A recogniser that reads equal pictures once: methods given one photo draw the same image, and so do equal identities."""
-
-    def __init__(self, recogniser: Recognises) -> None:
-        self.recogniser, self.name, self.width = recogniser, recogniser.name, recogniser.width
-        self._rows: dict[tuple[object, bytes], Rows] = {}
-
-    def __call__(self, pixels: Sequence[Pixels]) -> Rows:
-        keys = [(image.shape, hashlib.sha256(image.tobytes()).digest()) for image in pixels]
-        new = {key: image for key, image in zip(keys, pixels, strict=True) if key not in self._rows}
-        if new:
-            self._rows |= zip(new, self.recogniser(list(new.values())), strict=True)
-        return np.array([self._rows[key] for key in keys]).reshape(-1, self.width)
-
-
 def similarity_transform(source: Rows, target: Rows) -> Rows:
     """The (2, 3) matrix that turns, scales and moves points (P, 2) onto others with the least squared distance.
 

@@ -54,11 +54,13 @@ class RecogniserSettings:
     upsize_below: int = 0  # pictures whose shorter side has fewer pixels are resized; 0: never
     upsize_to: int = 256  # side of the square they become, pixels: detectors miss faces in small pictures
     border: float = 0.25  # repeated on all sides, a share of the height: finds faces that fill the picture
+    accept: float | None = None  # the least cosine of one person, at a false-accept rate that whoever measured it knows
+    licence: str = ""  # of the weights, shown with every result
 
     @property
     def digest(self) -> str:
         """16 hexadecimal digits of all that shapes a row: every setting, and the models by their sha256, wherever they lie."""
-        models = {"name": "", "model": "", "detector": asdict(self.detector) | {"model": ""}}
+        models = {"name": "", "model": "", "detector": asdict(self.detector) | {"model": ""}, "accept": None, "licence": ""}
         return hashlib.sha256(json.dumps(asdict(self) | models, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -114,6 +116,8 @@ RULES: Rules = {
     "upsize_below": ("a whole number of pixels", _whole),
     "upsize_to": ("a whole number of pixels above 0", lambda value: _whole(value) and value > 0),
     "border": ("a share of the height, 0 to 1", _share),
+    "accept": ("a cosine from 0 to 1", _share),
+    "licence": ("a text", _text),
 }
 
 

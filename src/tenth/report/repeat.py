@@ -11,7 +11,17 @@ from tenth.report.markup import Markup, element, joined
 from tenth.report.results import Results
 
 # What `tenth experiment` adds to the recipe in a record's settings: hashes and versions, which are found, not chosen.
-FOUND = ("adapter", "encoder", "inception", "model_weights", "people_sha256", "recognisers", "tenth", "trained_methods")
+FOUND = (
+    "adapter",
+    "encoder",
+    "inception",
+    "model_weights",
+    "people_sha256",
+    "recognisers",
+    "tenth",
+    "trained_methods",
+    "tuned_methods",
+)
 
 
 def repeat(results: Results) -> Markup:

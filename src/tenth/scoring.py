@@ -1,0 +1,189 @@
+"""Images on the disk -> every score of an experiment, in the layout of run.json that the report reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tenth.conditions import Condition, ExperimentRecipe
+from tenth.encode.store import Store, default_store
+from tenth.errors import DataError
+from tenth.evaluate.as_lfw import as_lfw
+from tenth.evaluate.diversity import identity_diversity
+from tenth.evaluate.face_distance import face_distance, with_faces
+from tenth.evaluate.features import Rows, extract
+from tenth.evaluate.fid import fid, fid_infinity
+from tenth.evaluate.folders import NO_INCEPTION
+from tenth.evaluate.held_out import Judged
+from tenth.evaluate.identity import PerPerson, acceptance, copy_index, detection, identity, similarity_per_person, stranger
+from tenth.evaluate.inception import Inception, features_of, logits_of
+from tenth.evaluate.inception_score import inception_score
+from tenth.evaluate.kid import kid
+from tenth.evaluate.precision_recall import coverage, density, precision, recall
+from tenth.evaluate.recogniser import Recognises
+from tenth.pictures import Pictures, Real, nobodys, read_pixels
+from tenth.types import Features, Metric, Pixels, Score
+
+REAL, COPIES, AVERAGE, STRANGER, NOBODY = (
+    *("real photos", "verbatim copies", "average of the references", "another person", "no identity"),
+)  # rows that are no methods: what a score means is read off them
+CONTROLS = (REAL, COPIES, AVERAGE, STRANGER, NOBODY)
+# fmt: off
+FACES: Mapping[str, tuple[str, Metric]] = {  # of a recogniser's rows: which way is better, the metric
+    "identity":           ("higher", identity),
+    "stranger":           ("lower",  stranger),
+    "detection":          ("higher", detection),
+    "copy-index":         ("lower",  copy_index),
+    "identity-diversity": ("higher", identity_diversity),
+    "face-distance":      ("lower",  face_distance),
+}
+SETS: Mapping[str, tuple[str, Metric]] = {  # of Inception's features; of its logits where it is the Inception Score
+    "fid":                ("lower",  fid),
+    "fid-infinity":       ("lower",  fid_infinity),
+    "kid":                ("lower",  kid),
+    "inception-score":    ("higher", inception_score),
+    "precision":          ("higher", precision),
+    "recall":             ("higher", recall),
+    "density":            ("higher", density),
+    "coverage":           ("higher", coverage),
+}
+# fmt: on
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A row of a table before anything is read: each image's person and file.
+
+    once: whether the images are the same for everybody, so that a set of them holds one person's. halved: whether they are the
+    first half of each person's held-out photos, which leaves the other half to measure against.
+    """
+
+    people: tuple[str, ...]
+    paths: tuple[Path, ...]
+    once: bool = False
+    halved: bool = False
+
+    @property
+    def set(self) -> tuple[Path, ...]:
+        """The images as a set: each once."""
+        return self.paths[: self.people.count(self.people[0])] if self.once else self.paths
+
+
+def rows_of(
+    recipe: ExperimentRecipe, numbers: Sequence[str], pictures: Pictures, real: Real, track: str, condition: Condition
+) -> dict[str, Row]:
+    """Every method of a track under a condition; where it is the main one, the controls too."""
+    found = {
+        name: _row({number: [each.path for each in pictures[track, condition, name, number]] for number in numbers})
+        for name in recipe.methods_of(track)
+    }
+    if condition == recipe.largest:
+        nobody = [each.path for each in pictures[nobodys(track)]]
+        after = dict(zip(numbers, [*numbers[1:], *numbers[:1]], strict=True))
+        found |= {
+            REAL: replace(_row({number: first_half(real.held_out(number)) for number in numbers}), halved=True),
+            COPIES: _row({number: real.references(number) for number in numbers}),
+            AVERAGE: _row({number: [real.average(number)] for number in numbers}),
+            STRANGER: _row({number: real.references(after[number]) for number in numbers}),
+            NOBODY: replace(_row(dict.fromkeys(numbers, nobody)), once=True),
+        }
+    return found
+
+
+def face_scores(
+    rows: Mapping[str, Row], people: Sequence[Judged], index: int, recogniser: Recognises, threshold: float | None
+) -> tuple[list[tuple[str, Score]], dict[str, PerPerson]]:
+    """(row, score) as the index-th recogniser sees them, and each method's identity, person by person.
+
+    threshold: the least cosine of one person, where the recogniser's file says it.
+    """
+    references = _features({person.number: person.references[index] for person in people})
+    held_out = _features({person.number: person.held_out[index] for person in people})
+    half = _features({person.number: rest(person.held_out[index]) for person in people})
+    metrics = dict(FACES)
+    if threshold is not None:
+        metrics["acceptance"] = ("higher", partial(acceptance, threshold=threshold))
+    scores, values = [], {}
+    for name, row in rows.items():
+        (seen,) = extract(map(read_pixels, row.paths), [recogniser], Store(default_store())).values()
+        generated, photos = Features(seen, row.people), half if row.halved else held_out
+        for metric, (better, measure) in metrics.items():
+            sides = generated, photos
+            if measure is face_distance:
+                sides = with_faces(generated), with_faces(photos)
+            scores.append((name, measured(metric, better, measure, *sides, references)))
+        if name not in CONTROLS:
+            values[name] = similarity_per_person(generated, photos)
+    return scores, values
+
+
+def set_scores(
+    rows: Mapping[str, Row], numbers: Sequence[str], real: Real, inception: Inception | None
+) -> Iterator[tuple[str, Score, float | None]]:
+    """(row, score, the same on images as they were drawn) by Inception; without it unavailable."""
+    if inception is None:
+        for name, (metric, (better, _)) in product(rows, SETS.items()):
+            yield name, Score(metric, None, better=better, unavailable=NO_INCEPTION), None
+        return
+    store = Store(default_store())
+
+    def read(paths: Sequence[Path], turn: Callable[[Pixels], Pixels]) -> Rows:
+        return extract(map(turn, map(read_pixels, paths)), [inception], store)[inception.name]
+
+    photos = {half: read([path for number in numbers for path in half(real.held_out(number))], same) for half in (list, rest)}
+    for name, row in rows.items():
+        against = photos[rest if row.halved else list]
+        drawn = name not in CONTROLS or name == NOBODY
+        plain = read(row.set, same)
+        turned = read(row.set, as_lfw) if drawn else plain
+        for metric, (better, measure) in SETS.items():
+            view = logits_of if measure is inception_score else features_of
+            given, raw = (
+                measured(metric, better, measure, _tagless(view(side)), _tagless(view(against))) for side in (turned, plain)
+            )
+            yield name, given, raw.value if drawn else None
+
+
+def measured(
+    name: str, better: str, measure: Metric, generated: Features, held_out: Features, references: Features | None = None
+) -> Score:
+    """A score; what cannot be measured of this row says why, and the others are not lost."""
+    try:
+        return measure(generated=generated, held_out=held_out, references=references)
+    except DataError as problem:
+        return Score(name, None, better=better, unavailable=str(problem))
+
+
+def first_half(photos: Any) -> Any:
+    """Of a person's held-out photos, rows or files: what the control of real photos takes the place of images with."""
+    return photos[: len(photos) // 2]
+
+
+def rest(photos: Any) -> Any:
+    """The others, which it is measured against; at least one."""
+    return photos[len(photos) // 2 :]
+
+
+def same(picture: Pixels) -> Pixels:
+    """The picture."""
+    return picture
+
+
+def _features(rows: Mapping[str, Rows]) -> Features:
+    """Rows (N, D) of all people, one after the other."""
+    return Features(np.concatenate(list(rows.values())), tuple(number for number, part in rows.items() for _ in part))
+
+
+def _tagless(rows: Rows) -> Features:
+    return Features(rows, ("",) * len(rows))
+
+
+def _row(paths: Mapping[str, Sequence[Path]]) -> Row:
+    people = tuple(number for number, of in paths.items() for _ in of)
+    return Row(people, tuple(chain.from_iterable(paths.values())))
