@@ -91,7 +91,7 @@ def test_a_missing_recipe(tmp_path: Path, capsys: Output) -> None:
 
 def test_an_experiments_tables_go_to_stdout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     monkeypatch.setattr("tenth.experiment.read_experiment", lambda path: path)
-    monkeypatch.setattr("tenth.experiment.run_experiment", lambda recipe, output: f"{recipe} -> {output.as_posix()}")
+    monkeypatch.setattr("tenth.experiment.run_experiment", lambda recipe, output, *_, **__: f"{recipe} -> {output.as_posix()}")
     assert main(["experiment", "recipes/identity.toml"]) == 0
     assert capsys.readouterr().out == "recipes/identity.toml -> runs/identity\n"
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from tenth.conditions import Condition, ExperimentRecipe
+from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe
 from tenth.diffusion import Sampling
 from tenth.errors import InputError, RecipeError
 from tenth.experiment import CHOOSING, open_recognisers, read_experiment
-from tenth.pictures import NOBODYS, folders, list_pictures, looks
+from tenth.pictures import folders, list_pictures, looks, nobodys
 from tenth.pocket.faces import People
 from tenth.types import Identity, Photo
 
@@ -94,8 +94,11 @@ def test_no_two_pictures_share_a_path_and_nobodys_are_once() -> None:
     pictures = list_pictures(recipe, ["000", "001"], Path("out"))
     paths = [picture.path for images in pictures.values() for picture in images]
     assert len(paths) == len(set(paths)) == 2 + 4 * 2 * 2 * 2
-    assert [picture.path.as_posix() for picture in pictures[NOBODYS]] == ["out/images/none/0.png", "out/images/none/1.png"]
-    assert pictures[Condition(9, 2), "ip-adapter", "001"][1].path == Path("out/images/9-wrong-2/ip-adapter/001/1.png")
+    assert [picture.path.as_posix() for picture in pictures[nobodys(NEUTRAL)]] == [
+        "out/images/none/0.png",
+        "out/images/none/1.png",
+    ]
+    assert pictures[NEUTRAL, Condition(9, 2), "ip-adapter", "001"][1].path == Path("out/images/9-wrong-2/ip-adapter/001/1.png")
 
 
 def test_identities_look_alike_only_to_the_bit_and_by_one_adapter() -> None:

@@ -189,21 +189,19 @@ def _train(adding: Any) -> None:
 
 
 def _experiment(adding: Any) -> None:
-    text = "compare methods on many people: images, scores, table"
-    more = "Started again, it goes on where it stopped."
+    text = "compare methods on many people: images, scores, tables, a page"
+    more = "Started again, it goes on where it stopped; with the Inception file, what needs it is filled in."
     parser = _command(adding, "experiment", text, commands.experiment, more)
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a TOML file such as those in recipes/")
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", help="default: runs/ and the recipe's name")
+    parser.add_argument("--resume", action="store_true", help="only go on: an error where DIR holds no run")
+    _inception(parser)
 
 
 def _report(adding: Any) -> None:
-    parser = _command(
-        adding,
-        "report",
-        "an experiment's tables, pictures and how to repeat it, as one HTML file",
-        commands.report,
-        "The file needs no network and no other file. Images that lie beside the record are put into it.",
-    )
+    text = "an experiment's tables, pictures and how to repeat it, as one HTML file"
+    more = "The file needs no network and no other file. Images that lie beside the record are put into it."
+    parser = _command(adding, "report", text, commands.report, more)
     parser.add_argument("record", type=Path, metavar="RUN", help="a folder of `tenth experiment`, or its run.json")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: report.html beside the record")
 
@@ -219,13 +217,17 @@ def _evaluate(adding: Any) -> None:
     )
     parser.add_argument("generated", type=Path, metavar="GENERATED", help="the images to judge")
     parser.add_argument("--reference", type=Path, metavar="DIR", required=True, help="real photos that no method was given")
+    _inception(parser)
+    parser.add_argument("--judge", type=Path, metavar="FILE", help="a face recogniser's TOML file (default: dlib's recogniser)")
+    _json(parser)
+
+
+def _inception(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--inception",
         metavar="FILE",
         help="for FID, KID and Inception Score: the standard file, an address to download it from once, or random:SEED to try",
     )
-    parser.add_argument("--judge", type=Path, metavar="FILE", help="a face recogniser's TOML file (default: dlib's recogniser)")
-    _json(parser)
 
 
 def _data(adding: Any) -> None:

@@ -157,11 +157,13 @@ def train(args: Namespace) -> int:
 
 
 def experiment(args: Namespace) -> int:
-    """A recipe -> images, scores and tables in DIR. The tables go to stdout."""
+    """A recipe -> images, scores, tables and a page in DIR. The tables go to stdout."""
+    from tenth.evaluate.inception_file import open_inception
     from tenth.experiment import read_experiment, run_experiment
 
     recipe = read_experiment(args.recipe)
-    show(run_experiment(recipe, args.output or Path("runs") / args.recipe.stem))
+    inception = open_inception(args.inception) if args.inception else None
+    show(run_experiment(recipe, args.output or Path("runs") / args.recipe.stem, inception, resume=args.resume))
     return 0
 
 

@@ -41,7 +41,7 @@ from tenth.scoring import SETS, rows_of
 from tenth.types import Person, Photo, Pixels
 
 SHOWN = 3  # people on sheet.png
-TABLE = "table.md"
+TABLE, SETTINGS = "table.md", "settings.json"
 
 
 def read_experiment(path: Path) -> ExperimentRecipe:
@@ -49,14 +49,19 @@ def read_experiment(path: Path) -> ExperimentRecipe:
     return from_table(ExperimentRecipe, read_toml(path), str(path))
 
 
-def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception | None = None) -> str:
+def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception | None = None, *, resume: bool = False) -> str:
     """Everything, once: `output`/images, identities, table.md, report.html and, last, run.json. Returns the tables as Markdown.
 
     What failed for one method and person is in run.json, is tried again by the next call, and costs the person, not the run.
     inception: for metrics of sets of images; a run that was finished without it is given those and nothing else.
-    Raises CheckpointError if the folder holds something else, DataError if too few people are usable.
+    Raises CheckpointError if the folder holds something else, or nothing to resume where that is asked, DataError if too few
+    people are usable.
     """
     start = time.perf_counter()
+    if resume and not (output / SETTINGS).is_file():
+        raise CheckpointError(
+            f"{output} holds no experiment to go on with", "one is needed", "Leave out --resume, or correct -o"
+        )
     model = load_model(recipe.model)
     recognisers = open_recognisers(recipe, model)
     settings = settings_of(recipe, model, recognisers)
@@ -163,7 +168,7 @@ def settings_of(recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: I
 
 def claim(output: Path, settings: Mapping[str, Any]) -> None:
     """Make the folder this experiment's, or see that it is. Raises CheckpointError if it holds another or anything else."""
-    path, action = output / "settings.json", "Choose another folder, or remove this one"
+    path, action = output / SETTINGS, "Choose another folder, or remove this one"
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
         odd = sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))

@@ -1,10 +1,10 @@
-"""The experiment on toy people: drawn pixels, a recogniser that reads colours, and a generator that returns photos."""
+"""The experiment on toy people: what it writes, what it does again, what it refuses."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from tenth import experiment, pictures
-from tenth.conditions import Condition, ExperimentRecipe
-from tenth.data.people import Row, write_rows
+from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe
+from tenth.data.people import write_rows
 from tenth.data.split import Parted
 from tenth.diffusion import Sampling
 from tenth.errors import CheckpointError, DataError
@@ -23,84 +23,14 @@ from tenth.experiment import claim, run_experiment
 from tenth.findings import CHOOSING
 from tenth.generate import Request, generate, read_sample
 from tenth.identity import load_identity, save_identity
-from tenth.pocket.faces import People
 from tenth.scoring import CONTROLS, COPIES, NOBODY, REAL
-from tenth.types import Face, Photo, Pixels, Sample
-
-NAMES = ("Zebulon_Quux", "Ottoline_Vark", "Philo_Wexcombe")
-COLOURS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
-FACE = Face((32, 32, 96, 96), np.array([[88.0, 55], [72, 55], [40, 55], [56, 55], [64, 76]]))
-PHOTOS = 6  # of each person
-
-
-def drawn(person: int, photo: int) -> Pixels:
-    """Blocks around a person's colour: (128, 128, 3)."""
-    noise = np.random.default_rng(100 * person + photo).integers(-40, 40, (16, 16, 3))
-    return (np.array(COLOURS[person]) + noise).astype(np.uint8).repeat(8, 0).repeat(8, 1)
-
-
-def digest(person: int, photo: int) -> str:
-    return f"{person * 100 + photo:064x}"
-
-
-def located(_: People, row: Row) -> Photo:
-    return Photo(drawn(*divmod(int(row.digest, 16), 100)), row.digest, row.file, FACE)
-
-
-class Colours:
-    """A recogniser of the colours in sixteen places, (N, 48)."""
-
-    name, width = "colours@0", 48
-
-    def __init__(self, *_: Any) -> None: ...
-
-    def __call__(self, pixels: Sequence[Pixels]) -> Any:
-        rows = np.stack([image.reshape(4, 32, 4, 32, 3).mean((1, 3)).ravel() - 107.0 for image in pixels])
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-@pytest.fixture
-def recipe(tmp_path: Path, toy_model: Any, monkeypatch: pytest.MonkeyPatch) -> ExperimentRecipe:
-    rows = [
-        Row(f"{name}/{name}_{photo:04}.jpg", name, "validation", 1, "a photo", ("a photo",), digest(person, photo))
-        for person, name in enumerate(NAMES)
-        for photo in range(PHOTOS)
-    ]
-    write_rows(tmp_path / "people.jsonl", rows)
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(People, "located", located)
-    monkeypatch.setattr(experiment, "load_model", lambda _: toy_model)
-    monkeypatch.setattr(experiment, "open_recogniser", Colours)
-    monkeypatch.setattr(experiment, "DlibRecogniser", Colours)
-    return ExperimentRecipe(
-        data=People(tmp_path / "people.jsonl", tmp_path),
-        split="validation",
-        methods=("ip-adapter", "ip-adapter-avg"),
-        images=2,
-        references=3,
-        judge=tmp_path / "judge.toml",
-        sampling=Sampling(steps=1),
-    )
-
-
-def held_out_photos(model: Any, requests: Sequence[Request], sampling: Sampling) -> Iterator[Sample]:
-    """In place of `generate`: the person's first held-out photo; for nobody, grey noise."""
-    for request in requests:
-        pixels, method = np.random.default_rng(request.seed).integers(90, 120, (128, 128, 3), dtype=np.uint8), "none"
-        if request.identity is not None:
-            method, person = request.identity.method, int(request.identity.photos[0], 16) // 100
-            pixels = experiment.crop_of(Photo(drawn(person, 3), "", face=FACE))
-        yield Sample(pixels, request.prompt, request.seed, method, model.name, asdict(sampling), 0.0)
-
-
-@pytest.fixture
-def copying(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "generate", held_out_photos)
+from tenth.types import Photo, Pixels, Sample
+from toy_people import FACE, NAMES, PHOTOS, Colours, digest, held_out_photos, scores_at
 
 
 def used(recipe: ExperimentRecipe, condition: Condition, name: str, output: Path) -> list[tuple[str, ...]]:
     """The photos behind each image of person 001."""
-    shown = pictures.list_pictures(recipe, ["001"], output)[condition, name, "001"]
+    shown = pictures.list_pictures(recipe, ["001"], output)[NEUTRAL, condition, name, "001"]
     return [load_identity(picture.identity).photos for picture in shown if picture.identity]
 
 
@@ -110,15 +40,6 @@ def written_at(folder: Path) -> dict[Path, int]:
 
 def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def scores_at(folder: Path, judge: str = "colours@0", photos: int = 3, wrong: int = 0) -> dict[str, dict[str, Any]]:
-    """method -> metric -> the line of run.json."""
-    found: dict[str, dict[str, Any]] = {}
-    for line in json.loads((folder / "run.json").read_text())["results"]["scores"]:
-        if (line["photos"], line["wrong"]) == (photos, wrong) and line["judge"] in (judge, ""):
-            found.setdefault(line["method"], {})[line["metric"]] = line
-    return found
 
 
 @pytest.mark.usefixtures("copying")
@@ -167,7 +88,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
     monkeypatch.setattr(pictures, "generate", generate)
     run_experiment(recipe, tmp_path / "two")
     one, two = files(tmp_path / "one"), files(tmp_path / "two")
-    for name in ("run.json", "costs.jsonl", "costs.md"):  # the only files with times in them
+    for name in ("run.json", "costs.jsonl", "report.html"):  # the only files with times in them
         assert one.pop(name)
         assert two.pop(name)
     assert one == two
@@ -257,19 +178,17 @@ def test_every_condition_is_in_the_tables_and_the_curve_is_drawn(recipe: Experim
     assert Image.open(tmp_path / "out/curve.png").size == (1200, 800)
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert (record["settings"]["counts"], record["settings"]["against"]) == ([1, 3], ["ip-adapter-avg", "ip-adapter"])
-    found = record["results"]["identity"]["colours@0"]
-    assert [(each["photos"], each["wrong"]) for each in found] == [(1, 0), (3, 0), (3, 1)]
-    for each in found:
-        rows = {row["method"]: row for row in each["rows"]}
-        assert list(rows) == [*recipe.methods, NOBODY, REAL]
-        assert rows["ip-adapter"]["differences"]["ip-adapter"] is None
-        assert rows["ip-adapter"]["differences"]["ip-adapter-avg"]["n"] == 3
-        assert (rows["ip-adapter-avg"]["lost"] is None) == (each["wrong"] == 0)
-        assert rows[REAL]["lost"] is None
-    assert rows["ip-adapter-avg"]["lost"]["value"] == pytest.approx(0)  # the same held-out photo is "drawn" for both
-    columns = "| minus ip-adapter-avg | p | minus ip-adapter | p | lost | p |"
-    for said in ("### 1 photo\n", "### 3 photos\n", "### 3 photos, 1 wrong\n", "| similarity | 1 photo | 3 photos |", columns):
-        assert text.count(said) == 2  # by either recogniser
+    found = {(each["photos"], each["wrong"]): None for each in record["results"]["scores"]}
+    assert list(found) == [(1, 0), (3, 0), (3, 1)]
+    for photos, wrong in found:
+        rows = scores_at(tmp_path / "out", photos=photos, wrong=wrong)
+        assert list(rows) == [*recipe.methods, *(CONTROLS if (photos, wrong) == (3, 0) else ())]
+    lost = [each for each in record["results"]["differences"] if each["method"] == each["against"]]
+    assert [(each["method"], each["wrong"]) for each in lost] == [
+        (name, 1) for name in recipe.methods
+    ] * 2  # by either recogniser
+    assert lost[1]["value"] == pytest.approx(0)  # the same held-out photo is "drawn" for both
+    assert "## Track R, 3 photos" in text
 
 
 def test_what_comes_to_the_same_is_drawn_once_and_stays_where_it_is(

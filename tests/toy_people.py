@@ -1,0 +1,68 @@
+"""Toy people of an experiment: drawn pixels, a recogniser that reads colours, and a generator that returns photos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tenth.data.people import Row
+from tenth.diffusion import Sampling
+from tenth.evaluate.held_out import crop_of
+from tenth.generate import Request
+from tenth.pocket.faces import People
+from tenth.types import Face, Photo, Pixels, Sample
+
+NAMES = ("Zebulon_Quux", "Ottoline_Vark", "Philo_Wexcombe")
+COLOURS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
+FACE = Face((32, 32, 96, 96), np.array([[88.0, 55], [72, 55], [40, 55], [56, 55], [64, 76]]))
+PHOTOS = 6  # of each person
+
+
+def drawn(person: int, photo: int) -> Pixels:
+    """Blocks around a person's colour: (128, 128, 3)."""
+    noise = np.random.default_rng(100 * person + photo).integers(-40, 40, (16, 16, 3))
+    return (np.array(COLOURS[person]) + noise).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+
+
+def digest(person: int, photo: int) -> str:
+    return f"{person * 100 + photo:064x}"
+
+
+def located(_: People, row: Row) -> Photo:
+    return Photo(drawn(*divmod(int(row.digest, 16), 100)), row.digest, row.file, FACE)
+
+
+class Colours:
+    """A recogniser of the colours in sixteen places, (N, 48)."""
+
+    name, width = "colours@0", 48
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __call__(self, pixels: Sequence[Pixels]) -> Any:
+        rows = np.stack([image.reshape(4, 32, 4, 32, 3).mean((1, 3)).ravel() - 107.0 for image in pixels])
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def held_out_photos(model: Any, requests: Sequence[Request], sampling: Sampling) -> Iterator[Sample]:
+    """In place of `generate`: the person's first held-out photo; for nobody, grey noise."""
+    for request in requests:
+        pixels, method = np.random.default_rng(request.seed).integers(90, 120, (128, 128, 3), dtype=np.uint8), "none"
+        if request.identity is not None:
+            method, person = request.identity.method, int(request.identity.photos[0], 16) // 100
+            pixels = crop_of(Photo(drawn(person, 3), "", face=FACE))
+        yield Sample(pixels, request.prompt, request.seed, method, model.name, asdict(sampling), 0.0)
+
+
+def scores_at(folder: Path, judge: str = "colours@0", photos: int = 3, wrong: int = 0) -> dict[str, dict[str, Any]]:
+    """method -> metric -> the line of run.json."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in json.loads((folder / "run.json").read_text())["results"]["scores"]:
+        if (line["photos"], line["wrong"]) == (photos, wrong) and line["judge"] in (judge, ""):
+            found.setdefault(line["method"], {})[line["metric"]] = line
+    return found
