@@ -39,15 +39,15 @@ THEIRS = {
 
 
 def draw(folder: Path, count: int, seed: int) -> Path:
-    """`count` PNGs of ellipses; the seed's parity sets their colours apart, so that the two sides differ."""
+    """`count` PNGs of ellipses, of seed 1 small and dark: the sides differ, as a model's images and photos do."""
     folder.mkdir()
     for index in range(count):
         random = np.random.default_rng([seed, index])
-        image = Image.new("RGB", (PIXELS, PIXELS), tuple(random.integers(0, 256, 3).tolist()))
+        image = Image.new("RGB", (PIXELS, PIXELS), tuple(random.integers(0, 256 // (1 + seed), 3).tolist()))
         for _ in range(SHAPES):
             left, top = random.integers(-PIXELS // 4, PIXELS, 2).tolist()
             width, height = random.integers(4, PIXELS // (1 + seed), 2).tolist()
-            colour = tuple(random.integers(0, 256, 3).tolist())
+            colour = tuple(random.integers(0, 256 // (1 + seed), 3).tolist())
             ImageDraw.Draw(image).ellipse((left, top, left + width, top + height), fill=colour)
         image.save(folder / f"{index:05}.png")
     return folder

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -39,3 +41,13 @@ def test_the_coverage_of_intervals_is_printed_last() -> None:
     result = json.loads(done.stdout.splitlines()[-1])
     assert len(result["cases"]) == 20
     assert all(0 <= case["percentile"] <= case["coverage"] <= 1 for case in result["cases"])
+
+
+def test_metrics_are_torch_fidelitys_and_its_ratio_is_printed_last() -> None:
+    pytest.importorskip("torch_fidelity", reason="torch-fidelity is not installed")
+    result = run("metrics")
+    ours, theirs = result["values"]["tenth"], result["values"]["torch-fidelity"]
+    assert result["values"]["tenth, warm"] == ours
+    assert ours["fid"] == pytest.approx(theirs["fid"], rel=1e-5)  # theirs takes roots of rounding errors: see test_fid.py
+    assert ours["inception-score"] == pytest.approx(theirs["inception-score"], rel=1e-6)
+    assert ours["kid"] == pytest.approx(theirs["kid"], abs=1e-5)  # theirs in single precision

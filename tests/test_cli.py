@@ -103,6 +103,7 @@ def test_the_version_is_the_packages(capsys: Output) -> None:
         ),
         ["generate", "me.safetensors", "--prompt", "a", "-o", "out", "--method", "ip-adapter"],
         ["identity", "me", "-o", "me.txt"],
+        ["evaluate", "images"],
         ["data"],
         ["data", "celeba", "x", "-o", "y"],
     ],
@@ -141,6 +142,16 @@ def test_no_usable_photo(flat_photos: Path, tmp_path: Path, capsys: Output) -> N
 def test_a_file_name_cannot_break_the_line(tmp_path: Path, capsys: Output) -> None:
     assert main(["photos", str(tmp_path / "a\nb\x1b[2J")]) == 1
     assert "\x1b" not in one_complaint(capsys)
+
+
+def test_evaluate_needs_images_and_the_right_inception_file(tmp_path: Path, flat_photos: Path, capsys: Output) -> None:
+    assert main(["evaluate", str(tmp_path / "gone"), "--reference", str(flat_photos)]) == 1
+    assert "does not exist" in one_complaint(capsys)
+    assert main(["evaluate", str(flat_photos), "--reference", str(flat_photos)]) == 1
+    assert "has 1 image (PNG, JPEG or WebP); at least 2 are needed" in one_complaint(capsys)
+    sides = [str(flat_photos), "--reference", str(flat_photos)]
+    assert main(["evaluate", *sides, "--inception", str(flat_photos / "a.png")]) == 1
+    assert "sha256 6726825d0af5" in one_complaint(capsys)
 
 
 # Exit codes 70 and 130, and a reader who left
@@ -201,6 +212,21 @@ def test_tables_have_every_name(kind: str, table: dict[str, Any], capsys: Output
     assert [line.split()[0] for line in lines] == list(table)
     assert main([kind, "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)[kind]] == list(table)
+
+
+def test_evaluate_says_what_it_could_not_measure(flat_photos: Path, capsys: Output) -> None:
+    Image.new("RGB", (48, 64), "white").save(flat_photos / "b.png")
+    sides = ["evaluate", str(flat_photos), "--reference", str(flat_photos)]
+    assert main([*sides, "--json"]) == 0
+    said = capsys.readouterr()
+    metrics = json.loads(said.out)["metrics"]
+    assert set(metrics) == set(METRICS) - {"copy-index"}  # which needs the photos that a method was given
+    assert all(set(row) == {"value", "low", "high", "n", "better", "unavailable"} for row in metrics.values())
+    assert metrics["detection"]["value"] == 0
+    assert metrics["fid"]["unavailable"].startswith("needs the Inception file")
+    assert "images of 2 sizes" in said.err
+    assert main(sides) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(metrics)
 
 
 @pytest.mark.parametrize("fine", [True, False])

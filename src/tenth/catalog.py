@@ -17,6 +17,7 @@ from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
 from tenth.errors import RecipeError, unknown_name
 from tenth.evaluate.diversity import identity_diversity
+from tenth.evaluate.face_distance import face_distance
 from tenth.evaluate.fid import fid, fid_infinity
 from tenth.evaluate.identity import copy_index, detection, identity, stranger
 from tenth.evaluate.inception_score import inception_score
@@ -81,6 +82,7 @@ METRICS: Mapping[str, Entry[Metric]] = {
     "detection":          Entry(detection,          "share of generated images with a face"),
     "copy-index":         Entry(copy_index,         "1 for a copied reference, 0 for a new photo"),
     "identity-diversity": Entry(identity_diversity, "1 - cosine between generated images of the same person"),
+    "face-distance":      Entry(face_distance,      "distance of a face recogniser's Gaussians: never called FID"),
     "fid":                Entry(fid,                "distance of Inception features' Gaussians: compare at equal counts"),
     "fid-infinity":       Entry(fid_infinity,       "the same for endlessly many generated images, extrapolated"),
     "kid":                Entry(kid,                "kernel distance of Inception features: unbiased at any count"),

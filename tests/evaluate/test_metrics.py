@@ -9,7 +9,7 @@ from tenth.catalog import METRICS
 from tenth.types import Features
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-DISTANCES = ("fid", "fid-infinity", "kid")
+DISTANCES = ("face-distance", "fid", "fid-infinity", "kid")
 SHARES = ("precision", "recall", "coverage")  # density is 1 for held-out itself and has no greatest value
 EXTREMES = {"detection": 1.0, "identity-diversity": 0.0, "inception-score": 1.0}  # of copies of one image: see `one_image`
 

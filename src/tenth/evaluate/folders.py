@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from tenth.encode.store import Store
 from tenth.errors import DataError
+from tenth.evaluate.diversity import identity_diversity
 from tenth.evaluate.face_distance import face_distance, with_faces
 from tenth.evaluate.features import Extractor, Rows, extract
 from tenth.evaluate.fid import fid, fid_infinity
@@ -57,18 +58,19 @@ class Evaluation:
 Sides = tuple[Features, Features]  # generated, held out
 # fmt: off
 MEASURES = (
-    Measure("identity",        "higher", identity,        "people"),
-    Measure("stranger",        "lower",  stranger,        "people"),
-    Measure("detection",       "higher", detection,       "found"),
-    Measure("face-distance",   "lower",  face_distance,   "faces"),
-    Measure("precision",       "higher", precision,       "faces"),
-    Measure("recall",          "higher", recall,          "faces"),
-    Measure("density",         "higher", density,         "faces"),
-    Measure("coverage",        "higher", coverage,        "faces"),
-    Measure("fid",             "lower",  fid,             "features"),
-    Measure("fid-infinity",    "lower",  fid_infinity,    "features"),
-    Measure("kid",             "lower",  kid,             "features"),
-    Measure("inception-score", "higher", inception_score, "logits"),
+    Measure("identity",           "higher", identity,           "people"),
+    Measure("stranger",           "lower",  stranger,           "people"),
+    Measure("detection",          "higher", detection,          "found"),
+    Measure("identity-diversity", "higher", identity_diversity, "found"),
+    Measure("face-distance",      "lower",  face_distance,      "faces"),
+    Measure("precision",          "higher", precision,          "faces"),
+    Measure("recall",             "higher", recall,             "faces"),
+    Measure("density",            "higher", density,            "faces"),
+    Measure("coverage",           "higher", coverage,           "faces"),
+    Measure("fid",                "lower",  fid,                "features"),
+    Measure("fid-infinity",       "lower",  fid_infinity,       "features"),
+    Measure("kid",                "lower",  kid,                "features"),
+    Measure("inception-score",    "higher", inception_score,    "logits"),
 )
 # fmt: on
 

@@ -155,17 +155,15 @@ class Inception:
 
         Equals torch-fidelity 0.4.0 within single precision: FID and IS of both agree to 1e-6 (tests/evaluate/).
         """
-        rows, threads = np.empty((len(pictures), self.width)), torch.get_num_threads()  # (N, 3056)
+        threads = torch.get_num_threads()
         size = max(1, min(BATCH_IMAGES, -(-len(pictures) // threads)))
-        batches = [slice(start, start + size) for start in range(0, len(pictures), size)]
+        batches = [pictures[start : start + size] for start in range(0, len(pictures), size)]
         try:
             # A pass for each thread, instead of threads that wait for each other at each of 94 convolutions.
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                for batch, found in zip(batches, pool.map(lambda batch: self._pass(pictures[batch]), batches), strict=True):
-                    rows[batch] = found
+                return np.concatenate([np.empty((0, self.width)), *pool.map(self._pass, batches)])  # (N, 3056)
         finally:
             torch.set_num_threads(threads)  # what one thread sets counts for all that come later
-        return rows
 
     @torch.inference_mode()
     def _pass(self, pictures: Sequence[Pixels]) -> npt.NDArray[np.float32]:
