@@ -45,16 +45,19 @@ def repeat(results: Results) -> Markup:
 def recipe_toml(settings: Mapping[str, Any]) -> str:
     """The recipe in a record's settings as TOML: what `tenth experiment` reads. Keys without a value are left out."""
     recipe = {key: value for key, value in settings.items() if key not in FOUND and value is not None}
-    plain = {key: value for key, value in recipe.items() if not isinstance(value, Mapping)}
-    tables = {key: value for key, value in recipe.items() if isinstance(value, Mapping)}
-    lines = _lines(plain)
-    for key, table in tables.items():
-        lines += ["", f"[{_key(key)}]", *_lines(table)]
-    return "\n".join(lines)
+    return "\n".join(_tables(recipe, ""))
 
 
-def _lines(table: Mapping[str, Any]) -> list[str]:
-    return [f"{_key(key)} = {_value(value)}" for key, value in table.items() if value is not None]
+def _tables(table: Mapping[str, Any], name: str) -> list[str]:
+    """A table's own keys, then those tables that stand in it under their whole names."""
+    lines = [
+        f"{_key(key)} = {_value(value)}" for key, value in table.items() if value is not None and not isinstance(value, Mapping)
+    ]
+    for key, inner in table.items():
+        if isinstance(inner, Mapping):
+            whole = f"{name}.{_key(key)}" if name else _key(key)
+            lines += ["", f"[{whole}]", *_tables(inner, whole)]
+    return lines
 
 
 def _key(key: str) -> str:
