@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from tenth.catalog import METHODS, QUICK
 from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe
+from tenth.data.captions import WORD, vocabulary
 from tenth.diffusion import Sampling
 from tenth.errors import InputError, RecipeError
 from tenth.experiment import CHOOSING, open_recognisers, read_experiment
@@ -30,6 +32,16 @@ def test_recipes_in_the_repository_are_read(question: str) -> None:
     assert test.judge == Path("judge/judge.toml")
     assert test.sampling == Sampling(steps=15 if question == "curve" else 25)
     assert test.against == ("ip-adapter", "ip-adapter-consensus")
+
+
+def test_the_comparison_asks_every_method_and_words_that_the_model_knows() -> None:
+    validation, test = (read_experiment(RECIPES / f"comparison-{split}.toml") for split in ("validation", "test"))
+    assert test.methods == validation.methods == tuple(METHODS)
+    assert test.methods_of("P") == QUICK
+    assert test.tracks == validation.tracks
+    prompts = test.tracks["P"].prompts
+    assert len(prompts) == len(set(prompts)) == test.tracks["P"].images == 20
+    assert {word for prompt in prompts for word in WORD.findall(prompt)} <= set(vocabulary())
 
 
 def test_the_curve_has_these_conditions() -> None:
