@@ -48,10 +48,6 @@ class Track:
     images: int
     methods: tuple[str, ...] = ()  # empty: all of the recipe's
 
-    def prompt(self, image: int) -> str:
-        """The prompt of one image."""
-        return self.prompts[image % len(self.prompts)]
-
 
 @dataclass(frozen=True)
 class ExperimentRecipe:

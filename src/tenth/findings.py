@@ -47,7 +47,9 @@ def scores_of_faces(
             scores += [line(track, condition, name, score) | {"judge": label} for name, score in found]
             differences += [about | asdict(pair) for pair in (compare(values) if len(values) > 1 else [])]
             if condition.wrong:
-                differences += [about | lost(name, own, without[track][name]) for name, own in values.items()]
+                differences += [
+                    about | lost(name, own, without[track][name]) for name, own in values.items() if name in without[track]
+                ]
             else:
                 without[track] = values
     return scores, differences

@@ -69,26 +69,23 @@ def list_pictures(recipe: ExperimentRecipe, numbers: Sequence[str], output: Path
     for track, asked in recipe.asked.items():
         to = output / ("images" if track == NEUTRAL else f"images-{track}")
         names = folders(recipe.methods)
-        pictures[nobodys(track)] = _images(recipe, asked, to / "none", Picture(None, None, None, "", 0, to), [None])
+        pictures[nobodys(track)] = _in_turn(recipe.seed, asked, to / "none", (None, None), [None])
         for condition in recipe.conditions_of(track):
             for name in recipe.methods_of(track):
                 for number in numbers:
-                    paths = identity_paths(recipe, condition, name, number, output)
-                    at = to / condition.folder / names[name] / number
-                    kind = Picture(condition, name, None, "", 0, at)
-                    pictures[track, condition, name, number] = _images(recipe, asked, at, kind, paths)
+                    paths, at = identity_paths(recipe, condition, name, number, output), to / condition.folder / names[name]
+                    pictures[track, condition, name, number] = _in_turn(
+                        recipe.seed, asked, at / number, (condition, name), paths
+                    )
     return pictures
 
 
-def _images(
-    recipe: ExperimentRecipe, asked: Track, at: Path, kind: Picture, identities: Sequence[Path | None]
+def _in_turn(
+    seed: int, asked: Track, at: Path, by: tuple[Condition | None, str | None], identities: Sequence[Path | None]
 ) -> list[Picture]:
-    """A track's images of one kind: prompts and identities in turn, seeds one after the other."""
-    seeds = range(recipe.seed, recipe.seed + asked.images)
-    return [
-        replace(kind, identity=identity, prompt=asked.prompt(image), seed=seed, path=at / f"{seed}.png")
-        for image, (seed, identity) in enumerate(zip(seeds, cycle(identities), strict=False))
-    ]
+    """A track's images of one person by one method: seeds one after the other, prompts and identities in turn."""
+    turns = zip(range(seed, seed + asked.images), cycle(asked.prompts), cycle(identities), strict=False)
+    return [Picture(*by, identity, prompt, number, at / f"{number}.png") for number, prompt, identity in turns]
 
 
 def draw(recipe: ExperimentRecipe, model: LatentDiffusion, pictures: Iterable[Picture], output: Path) -> None:

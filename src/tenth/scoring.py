@@ -99,7 +99,7 @@ def rows_of(
 def face_scores(
     rows: Mapping[str, Row], people: Sequence[Judged], index: int, recogniser: Recognises, threshold: float | None
 ) -> tuple[list[tuple[str, Score]], dict[str, PerPerson]]:
-    """(row, score) as the index-th recogniser sees them, and each method's identity, person by person.
+    """(row, score) as the index-th recogniser sees them, and each method's identity, person by person, where it is known.
 
     threshold: the least cosine of one person, where the recogniser's file says it.
     """
@@ -118,8 +118,9 @@ def face_scores(
             if measure is face_distance:
                 sides = with_faces(generated), with_faces(photos)
             scores.append((name, measured(metric, better, measure, *sides, references)))
-        if name not in CONTROLS:
-            values[name] = similarity_per_person(generated, photos)
+        likeness = similarity_per_person(generated, photos) if name not in CONTROLS else {}
+        if likeness and np.isfinite(list(likeness.values())).all():
+            values[name] = likeness
     return scores, values
 
 
@@ -136,9 +137,10 @@ def set_scores(
     def read(paths: Sequence[Path], turn: Callable[[Pixels], Pixels]) -> Rows:
         return extract(map(turn, map(read_pixels, paths)), [inception], store)[inception.name]
 
-    photos = {half: read([path for number in numbers for path in half(real.held_out(number))], same) for half in (list, rest)}
+    every = read([path for number in numbers for path in real.held_out(number)], same)
+    half = read([path for number in numbers for path in rest(real.held_out(number))], same)
     for name, row in rows.items():
-        against = photos[rest if row.halved else list]
+        against = half if row.halved else every
         drawn = name not in CONTROLS or name == NOBODY
         plain = read(row.set, same)
         turned = read(row.set, as_lfw) if drawn else plain
