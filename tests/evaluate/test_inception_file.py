@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -103,11 +104,12 @@ def test_code_in_a_pickle_is_never_run(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_random_weights_are_the_seeds_and_say_that_they_mean_nothing() -> None:
-    network, again, other = (random_inception(seed) for seed in ("1", "1", "2"))
-    assert network.name == again.name != other.name
+    network, weights, again = random_inception("1"), random_weights(1), random_weights(1)
+    assert re.fullmatch(r"inception-random-1@[0-9a-f]{16}", network.name)
     assert "random:1" in network.meaningless
     assert "mean nothing" in network.meaningless
-    weights = random_weights(1)
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    assert not torch.equal(weights["fc.weight"], random_weights(2)["fc.weight"])
     assert len(weights) == 94 * 6 + 2
     assert weights["fc.weight"].shape == (1008, 2048)
 
