@@ -37,7 +37,7 @@ def cached() -> Lesson:
     pipeline = SimpleNamespace(unet=unet, scheduler=DDIMScheduler(), vae_scale_factor=8)
     frozen, side = Frozen(pipeline), SIDE // 8
     pipeline.vae = SimpleNamespace(config=SimpleNamespace(scaling_factor=0.18215))
-    settings = DreamBoothSettings(Schedule(images=1, batch=1), Lora(rank=4, alpha=4))
+    settings = DreamBoothSettings(Schedule(images=1, batch=1), Lora(rank=4, alpha=4), prompts=("a photo of a {person}",))
     texts, moments = Texts(torch.randn(2, TOKENS, CROSS)), torch.randn(1, 2, 8, side, side)
     return Lesson(settings, frozen, moments, moments, ("a photo of a wn person", "a photo of a person"), texts)
 

@@ -117,7 +117,7 @@ def test_identities_look_alike_only_to_the_bit_and_by_one_adapter() -> None:
     rows = torch.arange(4.0)[None]
     one = Identity("first", "model@0", "encoder@0", "adapter@0", rows, photos=("a",))
     assert looks(one) == looks(replace(one, method="mean", embeddings=rows.clone(), photos=("a", "b")))
-    others = [replace(one, adapter="adapter@1"), replace(one, word="sks"), replace(one, weights={"down": rows}), None]
+    others = [replace(one, adapter="adapter@1"), replace(one, word="sks"), replace(one, weights={"down": rows})]
     others += [replace(one, embeddings=each) for each in (rows + 1e-6, rows.T, rows.double(), torch.cat([rows, rows]))]
     assert all(looks(one) != looks(other) for other in others)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import cycle, groupby
 from pathlib import Path
 
@@ -50,8 +51,7 @@ def nobodys(track: str) -> Key:
 class Drawing:
     """One image to draw, and where it goes: files and the methods to name in them, which came to the same embeddings."""
 
-    request: Request
-    method: str  # as the recipe calls it
+    picture: Picture  # the first of those that come to the same
     files: list[tuple[Path, str]] = field(default_factory=list)
 
 
@@ -94,15 +94,22 @@ def draw(recipe: ExperimentRecipe, model: LatentDiffusion, pictures: Iterable[Pi
     A batch with a gap is drawn whole: a pixel may depend on its batch by 1/255.
     """
     batches = list(batches_of(pictures))
+    read = lru_cache(BATCH)(
+        load_identity
+    )  # of several images one object, so that its weights are put on the model once a batch
     with progress(total=sum(map(len, batches)), desc="images") as bar:
         for batch in batches:
-            gaps = [[not is_drawn(path, said, drawing, recipe, model) for path, said in drawing.files] for drawing in batch]
+            gaps = [
+                [not is_drawn(path, said, drawing.picture, recipe, model) for path, said in drawing.files] for drawing in batch
+            ]
             if any(map(any, gaps)):
+                wanted = [drawing.picture for drawing in batch]
+                requests = [Request(read(each.identity) if each.identity else None, each.prompt, each.seed) for each in wanted]
                 with metered() as cost:
-                    samples = generate(model, [drawing.request for drawing in batch], recipe.sampling)
+                    samples = generate(model, requests, recipe.sampling)
                     for drawing, lacking, sample in zip(batch, gaps, samples, strict=True):
                         save_lacking(drawing, lacking, sample)
-                note_cost(output / COSTS, cost, drawn=batch[0].method, count=len(batch))
+                note_cost(output / COSTS, cost, drawn=wanted[0].method or "none", count=len(batch))
             bar.update(len(batch))
 
 
@@ -120,33 +127,40 @@ def batches_of(pictures: Iterable[Picture]) -> Iterator[list[Drawing]]:
     Where methods or conditions come to the same embeddings, the image is drawn once, with the first of them.
     """
     known: dict[object, Drawing] = {}
-    read = cache(load_identity)  # of several images one object, so that its weights are put on the model once a batch
+    look_of = cache(lambda path: looks_at(path) if path else (None, "none"))
     batches: list[list[Drawing]] = []
     for _, run in groupby(pictures, key=lambda picture: (picture.condition, picture.method)):
         fresh: list[Drawing] = []
         for picture in run:
-            identity = read(picture.identity) if picture.identity else None
-            look = picture.prompt, picture.seed, looks(identity)
-            if look not in known:
-                known[look] = Drawing(Request(identity, picture.prompt, picture.seed), picture.method or "none")
-                fresh.append(known[look])
-            known[look].files.append((picture.path, identity.method if identity else "none"))
+            looks, method = look_of(picture.identity)
+            key = picture.prompt, picture.seed, looks
+            if key not in known:
+                known[key] = Drawing(picture)
+                fresh.append(known[key])
+            known[key].files.append((picture.path, method))
         batches += [fresh[start : start + BATCH] for start in range(0, len(fresh), BATCH)]
     yield from batches  # only now does each drawing know all of its files
 
 
-def looks(identity: Identity | None) -> object:
-    """All of an identity that its images depend on, to compare: who and how it was made is not part of it."""
-    if identity is None:
-        return None
+def looks_at(path: Path) -> tuple[str, str]:
+    """`looks` of an identity's file, and its method. Nothing of it stays in memory: some hold a model's weights."""
+    identity = load_identity(path)
+    return looks(identity), identity.method
+
+
+def looks(identity: Identity) -> str:
+    """sha256 of all of an identity that its images depend on: who and how it was made is not part of it."""
     tensors = {"": identity.embeddings, **identity.weights}
-    bits = [(name, str(t.dtype), tuple(t.shape), t.numpy().tobytes()) for name, t in sorted(tensors.items()) if t is not None]
-    return identity.model, identity.encoder, identity.adapter, identity.word, tuple(bits)
+    digest = hashlib.sha256(repr((identity.model, identity.encoder, identity.adapter, identity.word)).encode())
+    for name, tensor in sorted(tensors.items()):
+        if tensor is not None:
+            digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
-def is_drawn(path: Path, method: str, drawing: Drawing, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
+def is_drawn(path: Path, method: str, picture: Picture, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
     """Whether the PNG is there, whole, and made with these settings."""
-    wanted = {"prompt": drawing.request.prompt, "seed": drawing.request.seed, "method": method, "model": model.name}
+    wanted = {"prompt": picture.prompt, "seed": picture.seed, "method": method, "model": model.name}
     try:
         said = read_sample(path)
     except (OSError, ValueError, DataError):
