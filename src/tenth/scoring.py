@@ -13,7 +13,6 @@ import numpy as np
 
 from tenth.conditions import Condition, ExperimentRecipe
 from tenth.encode.store import Store, default_store
-from tenth.errors import DataError
 from tenth.evaluate.as_lfw import as_lfw
 from tenth.evaluate.diversity import identity_diversity
 from tenth.evaluate.face_distance import face_distance, with_faces
@@ -25,6 +24,7 @@ from tenth.evaluate.identity import PerPerson, acceptance, copy_index, detection
 from tenth.evaluate.inception import Inception, features_of, logits_of
 from tenth.evaluate.inception_score import inception_score
 from tenth.evaluate.kid import kid
+from tenth.evaluate.measured import measured
 from tenth.evaluate.precision_recall import coverage, density, precision, recall
 from tenth.evaluate.recogniser import Recognises
 from tenth.pictures import Pictures, Real, nobodys, read_pixels
@@ -150,16 +150,6 @@ def set_scores(
                 measured(metric, better, measure, _tagless(view(side)), _tagless(view(against))) for side in (turned, plain)
             )
             yield name, given, raw.value if drawn else None
-
-
-def measured(
-    name: str, better: str, measure: Metric, generated: Features, held_out: Features, references: Features | None = None
-) -> Score:
-    """A score; what cannot be measured of this row says why, and the others are not lost."""
-    try:
-        return measure(generated=generated, held_out=held_out, references=references)
-    except DataError as problem:
-        return Score(name, None, better=better, unavailable=str(problem))
 
 
 def first_half(photos: Any) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 from safetensors.torch import load_file
 
 from tenth.encode.store import Store
-from tenth.errors import DataError
 from tenth.evaluate.diversity import identity_diversity
 from tenth.evaluate.face_distance import face_distance, with_faces
 from tenth.evaluate.features import Extractor, Rows, extract
@@ -20,6 +19,7 @@ from tenth.evaluate.image_folder import ImageFolder, list_images
 from tenth.evaluate.inception import Inception, features_of, logits_of
 from tenth.evaluate.inception_score import inception_score
 from tenth.evaluate.kid import kid
+from tenth.evaluate.measured import measured
 from tenth.evaluate.precision_recall import coverage, density, precision, recall
 from tenth.evaluate.recogniser import DlibRecogniser
 from tenth.pocket.faces import progress
@@ -136,11 +136,7 @@ def _score(measure: Measure, views: Mapping[str, Sides]) -> Score:
     if measure.reads not in views:
         why = NO_PEOPLE if measure.reads == "people" else NO_INCEPTION
         return Score(measure.name, None, better=measure.better, unavailable=why)
-    generated, held_out = views[measure.reads]
-    try:
-        return measure.metric(generated=generated, held_out=held_out)
-    except DataError as error:  # too few images or faces for this one is no reason to withhold the others
-        return Score(measure.name, None, better=measure.better, unavailable=str(error))
+    return measured(measure.name, measure.better, measure.metric, *views[measure.reads])
 
 
 def _words(score: Score) -> str:
