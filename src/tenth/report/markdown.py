@@ -22,9 +22,18 @@ def markdown(record: Mapping[str, Any], metrics: Collection[str] = ()) -> str:
         for about, columns in groups(results, track, results.judge.name):
             wanted = {name: column for name, column in columns.items() if not metrics or name in metrics}
             if wanted:
-                parts.append(f"### {about}\n\n{_table(results, track, wanted)}")
+                parts.append(f"### {about}\n\n{_why_none(results, track, wanted) or _table(results, track, wanted)}")
     note = f"Brackets: 95 % over people. Judged by {_cell(results.judge.name)}." if results.judge.name else "Brackets: 95 %."
     return "\n".join([*parts, note]) + "\n"
+
+
+def _why_none(results: Results, track: str, columns: Mapping[str, Column]) -> str:
+    """One sentence in place of a table in which every cell says the same: why nothing was measured. Else nothing."""
+    cells = [results.find(track, name, metric, results.judge.name) for name in results.names for metric in columns]
+    reasons = {cell.unavailable for cell in cells if cell is not None and cell.value is None}
+    if len(reasons) != 1 or any(cell is not None and cell.value is not None for cell in cells):
+        return ""
+    return f"{', '.join(column.name for column in columns.values())}: {_cell(reasons.pop() or 'not measured')}.\n"
 
 
 def _table(results: Results, track: str, columns: Mapping[str, Column]) -> str:
