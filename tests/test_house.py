@@ -33,7 +33,7 @@ STAGES = (
     ("training", "watch"),
     (
         *("adapter", "aside", "checkpoint", "config", "diffusion", "draws", "frozen", "identity", "lora", "meter", "noise"),
-        *("record", "weights"),
+        *("optimizer", "record", "weights"),
     ),
     ("aggregate",),
     ("encode",),

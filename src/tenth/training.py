@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -17,16 +18,13 @@ from torch import Tensor, nn
 from tenth.checkpoint import claimed, load_checkpoint, save_checkpoint
 from tenth.draws import Draws, seed_of
 from tenth.errors import CheckpointError, DataError, RecipeError
+from tenth.optimizer import MOMENTS, OPTIMIZERS, optimizer_of
 from tenth.watch import Board, Seen, stopping
 
 Loss = Callable[[Tensor, Draws], Tensor]  # (item indices (B,), this part's random numbers) -> the mean over the part, a scalar
 Watch = Callable[[int, Mapping[str, Tensor]], Seen | None]  # (images seen, averaged weights by name), before each checkpoint
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-
-OPTIMIZERS = ("adamw", "adamw-8bit")
-# What an optimizer keeps of a parameter: its step, two moments, and of those in eight bits their scales and levels.
-MOMENTS = ("step", "exp_avg", "exp_avg_sq", "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2")
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,20 @@ def fit(
 def processes() -> PartialState:
     """This process's device, its number and how many there are: one, unless torchrun started several."""
     # Without `cpu` accelerate does not join processes that have no accelerator.
-    return PartialState(cpu=not torch.accelerator.is_available())
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    _leave_at_exit()
+    return state
+
+
+@cache
+def _leave_at_exit() -> None:
+    """The group is left before Python ends: its threads abort a process that ends while they run, now and then."""
+
+    def leave() -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+    atexit.register(leave)
 
 
 @contextmanager
@@ -160,7 +171,7 @@ class Learning:
             for parameter in self.parameters:
                 torch.distributed.broadcast(parameter.data, 0)
         self.mean = [parameter.detach().clone() for parameter in self.parameters]
-        self.optimizer = optimizer_of(self.parameters, schedule)
+        self.optimizer = optimizer_of(schedule.optimizer, self.parameters, schedule.learning_rate, schedule.weight_decay)
         self.scaler = torch.amp.GradScaler(state.device.type, enabled=schedule.precision == "fp16")
 
     @property
@@ -234,20 +245,6 @@ class Learning:
         if key == "step":
             return value if self.schedule.optimizer == "adamw" else int(value)
         return value.to(parameter.device)
-
-
-def optimizer_of(parameters: Sequence[nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
-    """The optimizer that a schedule names. Raises RecipeError if it wants a library that is not installed."""
-    settings: dict[str, Any] = {"lr": schedule.learning_rate, "weight_decay": schedule.weight_decay, "betas": (0.9, 0.99)}
-    if schedule.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, **settings)
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError:
-        _check("optimizer", schedule.optimizer, False, "bitsandbytes, `pip install tenth[eight-bit]`, or adamw")
-        raise
-    optimizer: torch.optim.Optimizer = AdamW8bit(parameters, **settings)
-    return optimizer
 
 
 def parts_of(schedule: Schedule, processes: int, process: int) -> list[slice]:
