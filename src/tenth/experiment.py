@@ -50,7 +50,7 @@ def read_experiment(path: Path) -> ExperimentRecipe:
 
 
 def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception | None = None, *, resume: bool = False) -> str:
-    """Everything, once: `output`/images, identities, table.md, report.html and, last, run.json. Returns the tables as Markdown.
+    """Everything, once: `output`/images, identities, run.json, and from it table.md and report.html. Gives the tables.
 
     What failed for one method and person is in run.json, is tried again by the next call, and costs the person, not the run.
     inception: for metrics of sets of images; a run that was finished without it is given those and nothing else.
@@ -68,7 +68,7 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
     claim(output, settings)
     before = finished(output)
     if before is not None and (inception is None or before["inception"] == inception.name):
-        return (output / TABLE).read_text(encoding="utf-8")
+        return write_tables(output)
     real = Real(output)
     if before is not None:
         numbers = before["people"]
@@ -116,8 +116,13 @@ def finished(output: Path) -> dict[str, Any] | None:
 
 
 def finish(output: Path, settings: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    """Write the record, its tables and its page. Gives the tables."""
+    """Write the record, and what is made of it. Gives the tables."""
     write_record(output / RECORD, kind="experiment", settings=settings, results=results)
+    return write_tables(output)
+
+
+def write_tables(output: Path) -> str:
+    """Tables and page, from the record alone, so that a run that was killed before it wrote them has them at the next call."""
     text = markdown(read_record(output / RECORD, kind="experiment"))
     write_text(output / TABLE, text)
     write_page(output / RECORD)

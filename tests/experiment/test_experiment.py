@@ -61,7 +61,9 @@ def test_the_right_person_is_above_a_stranger_and_controls_are_rows(recipe: Expe
     assert text == (tmp_path / "out/table.md").read_text()
     assert "| `ip-adapter-avg` |" in text
     assert "<html" in (tmp_path / "out/report.html").read_text()
-    assert run_experiment(recipe, tmp_path / "out") == text  # finished: nothing is done again
+    (tmp_path / "out/table.md").unlink()  # as if killed before it was written
+    assert run_experiment(recipe, tmp_path / "out") == text  # finished: nothing is drawn again
+    assert (tmp_path / "out/table.md").read_text() == text
 
 
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
