@@ -110,9 +110,8 @@ class SetAggregator(nn.Module):
             hidden, self.settings.heads, 2 * hidden, 0.0, "gelu", batch_first=True, norm_first=True
         )
         self.photos = nn.TransformerEncoder(layer, self.settings.layers, enable_nested_tensor=False)
-        self.score = nn.Linear(hidden, 1)
+        self.score = nn.Linear(hidden, 1, bias=False)  # a bias would count for all photos alike: softmax takes it out again
         nn.init.zeros_(self.score.weight)
-        nn.init.zeros_(self.score.bias)
         if self.settings.residual:
             self.residual = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, width))
             self.gain = nn.Parameter(torch.zeros(()))
