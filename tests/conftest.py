@@ -27,8 +27,7 @@ from transformers import (
 )
 
 from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.adapter import adapter_weights
-from tenth.diffusion import install_adapter
+from tenth.adapter import adapter_weights, install_adapter
 from tenth.encode.face import FaceEncoder
 from tenth.pocket.load import PHOTOS, load_pocket
 from tenth.pocket.pack import CONFIGS
@@ -71,9 +70,10 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save_file
 
     from tenth.adapt.ip_adapter import untrained_adapter
-    from tenth.diffusion import Trainable, install_adapter
+    from tenth.adapter import install_adapter
     from tenth.pocket.autoencoder import PocketAutoencoder
     from tenth.pocket.pack import CONFIGS, write_model
+    from tenth.pocket.trainable import Trainable
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("toy")
@@ -93,10 +93,9 @@ def add_trained(model: Path, unet: Any) -> None:
     from safetensors.torch import save_file
 
     from tenth.adapt.ip_adapter import untrained_adapter
-    from tenth.adapter import adapter_weights
+    from tenth.adapter import adapter_name, adapter_weights, install_adapter
     from tenth.aggregate.attention import PhotoAttention, SetAggregator
     from tenth.aggregate.saved import Trained, save_aggregator
-    from tenth.diffusion import adapter_name, install_adapter
     from tenth.pocket.pack import ADAPTER
 
     own = model / "ip-adapter-attention" / "ip-adapter.safetensors"

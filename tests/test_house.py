@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
-    ("__init__", "__main__", "arguments", "cli", "commands", "terminal", "web"),
+    ("__init__", "__main__", "arguments", "cli", "commands", "options", "terminal", "web"),
     ("conditions", "demo", "doctor", "experiment", "export", "findings", "output", "pictures", "scoring"),
     ("catalog",),
     ("train",),
@@ -33,7 +33,7 @@ STAGES = (
     ("training", "watch"),
     (
         *("adapter", "aside", "checkpoint", "config", "diffusion", "draws", "frozen", "identity", "lora", "meter", "noise"),
-        *("optimizer", "record", "weights"),
+        *("optimizer", "pipelines", "record", "weights"),
     ),
     ("aggregate",),
     ("encode",),
@@ -45,8 +45,11 @@ DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}
 
 # Who may import a library whose interface changes often.
 ONLY_IN = {
-    "diffusers": {"src/tenth/diffusion.py", "src/tenth/pocket/autoencoder.py"},  # the second is a module of diffusers' kind
-    "transformers": {"src/tenth/diffusion.py", "src/tenth/encode/clip.py"},
+    "diffusers": {
+        *("src/tenth/diffusion.py", "src/tenth/pipelines.py", "src/tenth/pocket/trainable.py"),
+        "src/tenth/pocket/autoencoder.py",  # a module of diffusers' kind
+    },
+    "transformers": {"src/tenth/pipelines.py", "src/tenth/pocket/trainable.py", "src/tenth/encode/clip.py"},
 }
 EMPTY_WORDS = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "util", "utils"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

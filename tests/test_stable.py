@@ -20,13 +20,14 @@ from tenth.adapt.toy import ToyPeople
 from tenth.adapter import adapter_weights
 from tenth.catalog import load_model, method
 from tenth.choosing import open_choice
-from tenth.diffusion import Sampling, load_pipeline
+from tenth.diffusion import Sampling
 from tenth.draws import Draws
 from tenth.errors import ModelError
 from tenth.export import export_lora
 from tenth.frozen import Frozen, Texts
 from tenth.generate import Request, generate
 from tenth.noise import min_snr_weight
+from tenth.pipelines import load_pipeline
 from tenth.train import AdapterRecipe, train_adapter
 from tenth.training import Schedule
 from tenth.types import Person, Photo

@@ -16,9 +16,10 @@ from tenth.adapt.toy import ToyPeople
 from tenth.catalog import method, stage
 from tenth.cli import main
 from tenth.config import from_table, read_toml
-from tenth.diffusion import Sampling, load_pipeline
+from tenth.diffusion import Sampling
 from tenth.errors import InputError, ModelError, RecipeError
 from tenth.generate import Request, generate
+from tenth.pipelines import load_pipeline
 from tenth.pocket.load import PHOTOS, load_pocket
 from tenth.train import AdapterRecipe, train_adapter
 from tenth.training import Schedule, averaged

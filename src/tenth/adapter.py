@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tenth.errors import ModelError
+from tenth.pipelines import quiet
 
 ADAPTER = "ip-adapter.safetensors"  # in the folder of a trained method; without it the model's own is used
 
@@ -51,6 +52,13 @@ def check_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], width: i
             f"the {len(layers)} of this model are needed",
             "Choose an adapter of this model",
         )
+
+
+def install_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Put an adapter's processors and projection into the UNet, by diffusers' own conversion."""
+    # The public way, `load_ip_adapter`, also wants to load an image encoder of the CLIP family; ours need not be one.
+    with quiet():
+        unet._load_ip_adapter_weights([parts], low_cpu_mem_usage=False)
 
 
 def adapter_layers(unet: Any) -> list[tuple[int, str, Any]]:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterator
-from functools import partial
+from argparse import ArgumentParser
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tenth import commands
-
-MOST_IMAGES = 10_000  # 0000.png to 9999.png
-LARGEST_SEED = 2**63 - 1
-MOST_STEPS = 1_000  # the steps in which the models were trained
-MOST_GUIDANCE, MOST_SCALE = 50.0, 2.0  # far beyond what gives a picture
-WIDTH = 100  # of the help, in every terminal, so that docs/cli.md can be checked
+from tenth.options import (
+    LARGEST_SEED,
+    MOST_GUIDANCE,
+    MOST_IMAGES,
+    MOST_SCALE,
+    MOST_STEPS,
+    Formatter,
+    add_command,
+    inception_option,
+    json_option,
+    model_option,
+    number,
+    whole,
+)
 
 TEXT = "Make new pictures of a person from a handful of photos. Nine photos in, the tenth out."
 EPILOG = """examples:
@@ -31,7 +38,7 @@ tenth's, 130 stopped with Ctrl-C. Results go to stdout, progress to stderr.
 
 def build_parser() -> ArgumentParser:
     """The parser of `tenth`. Parsed arguments carry `run`, the command, and `usage_error`, which leaves with exit code 2."""
-    parser = ArgumentParser("tenth", description=TEXT, epilog=EPILOG, formatter_class=_Formatter, allow_abbrev=False)
+    parser = ArgumentParser("tenth", description=TEXT, epilog=EPILOG, formatter_class=Formatter, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"tenth {version('tenth')}")
     parser.set_defaults(run=None)
     adding = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -63,12 +70,6 @@ def help_page() -> str:
     return "\n".join(lines)
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26, width=WIDTH)
-        self._action_max_length = 16  # else the longest command breaks its line: argparse forgets that commands are indented
-
-
 def _with_children(name: str, parser: ArgumentParser) -> Iterator[tuple[str, ArgumentParser]]:
     yield name, parser
     for action in parser._actions:
@@ -77,20 +78,8 @@ def _with_children(name: str, parser: ArgumentParser) -> Iterator[tuple[str, Arg
                 yield from _with_children(f"{name} {child}", its)
 
 
-def _command(
-    adding: Any, name: str, text: str, run: Callable[[argparse.Namespace], int] | None, more: str = ""
-) -> ArgumentParser:
-    """A command. text: its line in the list of commands. more: what its own help says besides."""
-    description = text[0].upper() + text[1:] + "."
-    parser: ArgumentParser = adding.add_parser(
-        name, help=text, description=f"{description}\n\n{more}".rstrip(), formatter_class=_Formatter, allow_abbrev=False
-    )
-    parser.set_defaults(run=run, usage_error=parser.error)
-    return parser
-
-
 def _demo(adding: Any) -> None:
-    parser = _command(
+    parser = add_command(
         adding,
         "demo",
         "the main job on the pocket model, start to end, with a contact sheet",
@@ -104,27 +93,27 @@ def _demo(adding: Any) -> None:
 
 def _photos(adding: Any) -> None:
     text = "which photos of a folder can be used, and why the others cannot"
-    parser = _command(adding, "photos", text, commands.photos, "Exits with 1 if none can.")
+    parser = add_command(adding, "photos", text, commands.photos, "Exits with 1 if none can.")
     parser.add_argument("directory", type=Path, metavar="DIR", help="photos of one person")
-    _json(parser)
+    json_option(parser)
 
 
 def _identity(adding: Any) -> None:
     text = "keep what a method learns of a person, as one small file without a photo in it"
-    parser = _command(adding, "identity", text, commands.identity)
+    parser = add_command(adding, "identity", text, commands.identity)
     parser.add_argument("directory", type=Path, metavar="DIR", help="photos of one person")
     parser.add_argument(
         "--method",
         metavar="M",
         help="one of `tenth methods` (default: the one marked there), a trained folder or a recipe.toml",
     )
-    _model(parser)
+    model_option(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", required=True, help="such as me.safetensors")
-    _json(parser)
+    json_option(parser)
 
 
 def _export(adding: Any) -> None:
-    parser = _command(
+    parser = add_command(
         adding,
         "export",
         "an identity of dreambooth for other programs: a LoRA file, or a whole model",
@@ -136,12 +125,12 @@ def _export(adding: Any) -> None:
     parser.add_argument(
         "--layout", choices=("diffusers", "kohya"), default="diffusers", help="of a LoRA; kohya: for ComfyUI and A1111"
     )
-    _model(parser)
+    model_option(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="PATH", required=True, help="a new FILE or folder")
 
 
 def _generate(adding: Any) -> None:
-    parser = _command(
+    parser = add_command(
         adding,
         "generate",
         "draw new pictures of a person",
@@ -158,25 +147,25 @@ def _generate(adding: Any) -> None:
         metavar="M",
         help="one of `tenth methods` (default: the one marked there), a trained folder or a recipe.toml",
     )
-    _model(parser)
-    parser.add_argument("-n", type=_whole(1, MOST_IMAGES), default=4, metavar="N", help="how many pictures (default: 4)")
-    parser.add_argument("--seed", type=_whole(0, LARGEST_SEED), default=0, metavar="SEED", help="of the first (default: 0)")
-    parser.add_argument("--steps", type=_whole(1, MOST_STEPS), metavar="S", help="steps of denoising (default: 25)")
+    model_option(parser)
+    parser.add_argument("-n", type=whole(1, MOST_IMAGES), default=4, metavar="N", help="how many pictures (default: 4)")
+    parser.add_argument("--seed", type=whole(0, LARGEST_SEED), default=0, metavar="SEED", help="of the first (default: 0)")
+    parser.add_argument("--steps", type=whole(1, MOST_STEPS), metavar="S", help="steps of denoising (default: 25)")
     parser.add_argument(
         "--guidance",
-        type=_number(1, MOST_GUIDANCE),
+        type=number(1, MOST_GUIDANCE),
         metavar="W",
         help="how strictly to follow prompt and person, 1 or more (default: 3)",
     )
     parser.add_argument(
-        "--scale", type=_number(0, MOST_SCALE), metavar="S", help="how much of the person: 0 nothing, 1 as trained (default: 1)"
+        "--scale", type=number(0, MOST_SCALE), metavar="S", help="how much of the person: 0 nothing, 1 as trained (default: 1)"
     )
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where the pictures go")
-    _json(parser)
+    json_option(parser)
 
 
 def _train(adding: Any) -> None:
-    parser = _command(
+    parser = add_command(
         adding,
         "train",
         "train a model or an adapter on many people, by a recipe",
@@ -191,23 +180,23 @@ def _train(adding: Any) -> None:
 def _experiment(adding: Any) -> None:
     text = "compare methods on many people: images, scores, tables, a page"
     more = "Started again, it goes on where it stopped; with the Inception file, what needs it is filled in."
-    parser = _command(adding, "experiment", text, commands.experiment, more)
+    parser = add_command(adding, "experiment", text, commands.experiment, more)
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a TOML file such as those in recipes/")
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", help="default: runs/ and the recipe's name")
     parser.add_argument("--resume", action="store_true", help="only go on: an error where DIR holds no run")
-    _inception(parser)
+    inception_option(parser)
 
 
 def _report(adding: Any) -> None:
     text = "an experiment's tables, pictures and how to repeat it, as one HTML file"
     more = "The file needs no network and no other file. Images that lie beside the record are put into it."
-    parser = _command(adding, "report", text, commands.report, more)
+    parser = add_command(adding, "report", text, commands.report, more)
     parser.add_argument("record", type=Path, metavar="RUN", help="a folder of `tenth experiment`, or its run.json")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: report.html beside the record")
 
 
 def _evaluate(adding: Any) -> None:
-    parser = _command(
+    parser = add_command(
         adding,
         "evaluate",
         "measure a folder of images against a folder of real photos",
@@ -217,28 +206,22 @@ def _evaluate(adding: Any) -> None:
     )
     parser.add_argument("generated", type=Path, metavar="GENERATED", help="the images to judge")
     parser.add_argument("--reference", type=Path, metavar="DIR", required=True, help="real photos that no method was given")
-    _inception(parser)
+    inception_option(parser)
     parser.add_argument("--judge", type=Path, metavar="FILE", help="a face recogniser's TOML file (default: dlib's recogniser)")
-    _json(parser)
-
-
-def _inception(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--inception",
-        metavar="FILE",
-        help="for FID, KID and Inception Score: the standard file, an address to download it from once, or random:SEED to try",
-    )
+    json_option(parser)
 
 
 def _data(adding: Any) -> None:
-    inner = _command(adding, "data", "prepare data to train and measure on", None).add_subparsers(
+    inner = add_command(adding, "data", "prepare data to train and measure on", None).add_subparsers(
         title="data sets", metavar="SET", required=True
     )
-    parser = _command(inner, "lfw", "check, split and caption Labeled Faces in the Wild; writes DIR/people.jsonl", commands.lfw)
+    parser = add_command(
+        inner, "lfw", "check, split and caption Labeled Faces in the Wild; writes DIR/people.jsonl", commands.lfw
+    )
     parser.add_argument("source", type=Path, metavar="SOURCE", help="lfw-deepfunneled.tgz, or a folder in its layout")
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where people.jsonl goes")
     parser.add_argument("--attributes", type=Path, metavar="FILE", help="what each photo shows: captions are made of it")
-    parser = _command(
+    parser = add_command(
         inner,
         "people",
         "check, split and caption photos of your own people; writes DIR/people.jsonl",
@@ -251,46 +234,19 @@ def _data(adding: Any) -> None:
 
 
 def _methods(adding: Any) -> None:
-    _json(_command(adding, "methods", "the ways to turn photos into an identity", commands.methods))
+    json_option(add_command(adding, "methods", "the ways to turn photos into an identity", commands.methods))
 
 
 def _metrics(adding: Any) -> None:
-    _json(_command(adding, "metrics", "what is measured on generated images", commands.metrics))
+    json_option(add_command(adding, "metrics", "what is measured on generated images", commands.metrics))
 
 
 def _models(adding: Any) -> None:
-    _json(_command(adding, "models", "the diffusion models", commands.models))
+    json_option(add_command(adding, "models", "the diffusion models", commands.models))
 
 
 def _doctor(adding: Any) -> None:
-    _json(_command(adding, "doctor", "what works on this machine, and what to do about the rest", commands.doctor))
-
-
-def _json(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _model(parser: ArgumentParser) -> None:
-    text = "one of `tenth models`, or a folder that `tenth train` wrote (default: pocket)"
-    parser.add_argument("--model", default="pocket", metavar="NAME", help=text)
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    return partial(_within, int, f"a whole number from {least} to {most}", least, most)
-
-
-def _number(least: float, most: float) -> Callable[[str], float]:
-    return partial(_within, float, f"a number from {least:g} to {most:g}", least, most)
-
-
-def _within(kind: Callable[[str], Any], needed: str, least: float, most: float, text: str) -> Any:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not least <= value <= most:  # nan is in no range
-        raise ArgumentTypeError(f"{text!r} is not {needed}")
-    return value
+    json_option(add_command(adding, "doctor", "what works on this machine, and what to do about the rest", commands.doctor))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
-"""The one file that knows diffusers' pipelines: load, noise loss, sample, and put an identity on the model and off again."""
+"""A diffusion model in use: sample, and put an identity on the model and off again."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,32 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
-from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-from transformers.utils import logging as transformers_logging
 
-from tenth.adapter import ADAPTER, adapter_name, check_adapter, read_adapter
-from tenth.draws import Draws
-from tenth.errors import IdentityError, ModelError
-from tenth.noise import noise_loss
+from tenth.adapter import ADAPTER, adapter_name, check_adapter, install_adapter, read_adapter
+from tenth.errors import IdentityError
+from tenth.pipelines import quiet
 from tenth.types import Encoder, Identity, Pixels
 from tenth.weights import put_on
-
-# On a CPU the fused attention's backward pass is slow in bfloat16: the plain one trains the pocket model a seventh faster.
-ATTENTION = defaultdict(
-    lambda: [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], cpu=[SDPBackend.MATH]
-)
-
-PIPELINES = {"StableDiffusionPipeline": StableDiffusionPipeline, "StableDiffusionXLPipeline": StableDiffusionXLPipeline}
-UNUSED = (
-    "safety_checker",
-    "feature_extractor",
-    "image_encoder",
-)  # parts of a pipeline that are not loaded, though it lists them
 
 SMALL_VOCABULARY = 1_000  # tokens; a model with fewer knows only the words of its captions, each of them one token
 OnStep = Callable[[int], None]  # called with the number of steps done
@@ -154,7 +133,7 @@ class LatentDiffusion:
             guided = torch.cat([torch.zeros_like(embeddings), embeddings]) if sampling.guidance > 1 else embeddings
             images = {"ip_adapter_image_embeds": [guided]}
         self.pipeline.set_progress_bar_config(disable=True)
-        with _quiet(), _as_given(self.pipeline, images.get("ip_adapter_image_embeds")):
+        with quiet(), _as_given(self.pipeline, images.get("ip_adapter_image_embeds")):
             drawn = self.pipeline(
                 prompt=list(prompts),
                 negative_prompt=[sampling.negative] * len(prompts),
@@ -169,44 +148,6 @@ class LatentDiffusion:
         return [np.rint(image * 255).astype(np.uint8, order="C") for image in drawn]
 
 
-def save_pipeline(pipeline: Any, folder: Path) -> None:
-    """Write a pipeline as a folder in diffusers' layout, whole or not at all."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with _quiet():
-        pipeline.unet.to(memory_format=torch.contiguous_format)  # the only one that safetensors writes
-        pipeline.save_pretrained(partial, safe_serialization=True)
-        pipeline.unet.to(memory_format=torch.channels_last)
-    partial.rename(folder)
-
-
-def load_pipeline(folder: Path) -> StableDiffusionPipeline:
-    """A pipeline from a local folder in diffusers' layout, float32, safetensors only. Raises ModelError if it is not one."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise ModelError(f"{folder} has no model_index.json", "a folder in diffusers' layout is needed", "Check the path")
-    try:
-        listed = json.loads(index.read_text(encoding="utf-8"))
-    except ValueError as problem:
-        raise ModelError(f"{index} is not JSON: {problem}", "the file of diffusers is needed", "Copy it again") from problem
-    kind = listed.get("_class_name") if isinstance(listed, dict) else None
-    if kind not in PIPELINES:
-        raise ModelError(f"{folder} is a {kind}", f"one of {', '.join(PIPELINES)} is needed", "Choose another model")
-    unused = {name: None for name in UNUSED if name in PIPELINES[kind]._optional_components}
-    try:
-        with _quiet():
-            pipeline = PIPELINES[kind].from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, low_cpu_mem_usage=False, **unused
-            )
-            pipeline.unet.to(memory_format=torch.channels_last)
-    except (OSError, ValueError, SafetensorError) as problem:
-        raise ModelError(
-            f"{folder} cannot be loaded: {problem}", "whole weights are needed", "Install or download it again"
-        ) from problem
-    return pipeline
-
-
 @contextmanager
 def _as_given(pipeline: Any, embeddings: list[Tensor] | None) -> Iterator[None]:
     """diffusers repeats all rows for each image, so that every image sees every person (#9813); ours match already."""
@@ -215,71 +156,6 @@ def _as_given(pipeline: Any, embeddings: list[Tensor] | None) -> Iterator[None]:
         yield
     finally:
         del pipeline.prepare_ip_adapter_image_embeds
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """diffusers' and transformers' remarks and progress bars are not for our users; what goes wrong is raised."""
-    levels = [(library, library.get_verbosity()) for library in (diffusers_logging, transformers_logging)]
-    for library, _ in levels:
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, level in levels:
-            library.set_verbosity(level)
-            library.enable_progress_bar()
-
-
-@dataclass(frozen=True, eq=False)
-class Trainable:
-    """The parts of a model that learn, with what stays: made from the configs of a folder, weights random."""
-
-    unet: UNet2DConditionModel
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
-    scheduler: DDIMScheduler
-
-    @classmethod
-    def create(cls, folder: Path) -> Trainable:
-        return cls(
-            unet=UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet")),
-            text_encoder=CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder")),
-            tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-            scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
-        )
-
-    def tokens(self, prompts: Sequence[str]) -> Tensor:
-        """Token numbers (B, T), padded as diffusers' pipelines pad."""
-        length = self.tokenizer.model_max_length
-        tokens: Tensor = self.tokenizer(
-            list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).input_ids
-        return tokens
-
-    def noise_loss(self, latents: Tensor, tokens: Tensor, embeddings: Tensor, draws: Draws, gamma: float = 5.0) -> Tensor:
-        """Mean of `noise.noise_loss` over the images. tokens: (B, T). embeddings: (B, M, D), zeros where it is dropped."""
-
-        def predict(noisy: Tensor, steps: Tensor) -> Tensor:
-            text = self.text_encoder(tokens).last_hidden_state  # (B, T, cross-attention width)
-            with sdpa_kernel(ATTENTION[latents.device.type]):
-                predicted: Tensor = self.unet(noisy, steps, text, added_cond_kwargs={"image_embeds": [embeddings]}).sample
-            return predicted
-
-        return noise_loss(predict, self.scheduler, latents, draws, gamma).mean()
-
-
-def training_scheduler(pipeline: Any) -> DDIMScheduler:
-    """The pipeline's noise schedule as training needs it: the same betas and prediction, whatever sampler it comes with."""
-    return DDIMScheduler.from_config(pipeline.scheduler.config)
-
-
-def install_adapter(unet: UNet2DConditionModel, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Put an adapter's processors and projection into the UNet, by diffusers' own conversion."""
-    # The public way, `load_ip_adapter`, also wants to load an image encoder of the CLIP family; ours need not be one.
-    with _quiet():
-        unet._load_ip_adapter_weights([parts], low_cpu_mem_usage=False)
 
 
 def _conditioning(unet: UNet2DConditionModel) -> tuple[Any, ...]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from tenth.diffusion import LatentDiffusion, save_pipeline
+from tenth.diffusion import LatentDiffusion
 from tenth.errors import CheckpointError, IdentityError
+from tenth.pipelines import save_pipeline
 from tenth.types import Identity
 from tenth.weights import kohya_layout, lora_layout
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from tenth.adapter import digest_of
 from tenth.aggregate.saved import FILE
-from tenth.diffusion import LatentDiffusion, load_pipeline
+from tenth.diffusion import LatentDiffusion
 from tenth.encode.clip import ClipEncoder
 from tenth.errors import ModelError
+from tenth.pipelines import load_pipeline
 
 ADAPTER = "ip-adapter/ip-adapter.safetensors"
 IMAGE_ENCODER = "image_encoder"

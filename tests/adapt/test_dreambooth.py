@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from tenth.adapt.dreambooth import DreamBooth, check_noun, rare_word
 from tenth.adapt.lesson import DreamBoothSettings, class_moments, read_lesson
-from tenth.diffusion import Sampling, load_pipeline
+from tenth.diffusion import Sampling
 from tenth.draws import Draws
 from tenth.encode.store import Store
 from tenth.errors import DataError, ModelError, RecipeError
@@ -23,6 +23,7 @@ from tenth.frozen import Frozen
 from tenth.generate import Request, generate
 from tenth.identity import load_identity, save_identity
 from tenth.lora import ALL, ATTENTION, Lora, learning
+from tenth.pipelines import load_pipeline
 from tenth.pocket.load import load_pocket
 from tenth.training import Schedule
 from tenth.types import Person, Photo

@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load_file
 
 from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.adapter import adapter_layers, adapter_weights, read_adapter
+from tenth.adapter import adapter_layers, adapter_weights, install_adapter, read_adapter
 from tenth.catalog import METHODS
-from tenth.diffusion import Trainable, install_adapter
 from tenth.errors import DataError, ModelError
 from tenth.pocket.pack import ADAPTER, CONFIGS
+from tenth.pocket.trainable import Trainable
 from tenth.types import Person
 
 

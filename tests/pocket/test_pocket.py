@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from tenth.adapt.ip_adapter import untrained_adapter
+from tenth.adapter import install_adapter
 from tenth.data.captions import vocabulary
-from tenth.diffusion import Trainable, install_adapter
 from tenth.draws import Draws
 from tenth.errors import ModelError
 from tenth.pocket.autoencoder import AutoencoderLoss, PocketAutoencoder
@@ -22,6 +22,7 @@ from tenth.pocket.pack import CONFIGS
 from tenth.pocket.tokenizer import merges_of, write_tokenizer
 from tenth.pocket.train_autoencoder import psnr
 from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, Examples, denoising_loss
+from tenth.pocket.trainable import Trainable
 from tenth.training import Schedule
 
 WEIGHTS_BYTES = 31_300_000

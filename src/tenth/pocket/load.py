@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 
 from tenth.adapter import digest_of
 from tenth.aggregate.saved import FILE
-from tenth.diffusion import LatentDiffusion, load_pipeline
+from tenth.diffusion import LatentDiffusion
 from tenth.encode.face import FaceEncoder
 from tenth.encode.store import Store
 from tenth.errors import ModelError
+from tenth.pipelines import load_pipeline
 from tenth.pocket.pack import ADAPTER, CONFIGS, ENCODER
 
 PHOTOS = Path(__file__).parent / "photos"  # nine photos of a person who does not exist, drawn by the model itself

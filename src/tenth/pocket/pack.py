@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.adapter import adapter_weights
-from tenth.diffusion import Trainable, install_adapter
+from tenth.adapter import adapter_weights, install_adapter
 from tenth.encode.face import FaceEncoder
+from tenth.pocket.trainable import Trainable
 
 CONFIGS = Path(__file__).parent / "model"  # diffusers' folder layout: what is trained is what these files describe
 ADAPTER = "ip-adapter/ip-adapter.safetensors"

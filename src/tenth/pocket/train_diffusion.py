@@ -11,14 +11,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.adapter import digest_of, set_adapter_scale
-from tenth.diffusion import Trainable, install_adapter
+from tenth.adapter import digest_of, install_adapter, set_adapter_scale
 from tenth.draws import Draws
 from tenth.encode.face import FaceEncoder, describe, encoder_name, statistics_of
 from tenth.encode.store import Array, Store, default_store
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.faces import CENTRAL, Faces, People, load_faces, progress, to_unit
 from tenth.pocket.pack import CONFIGS, write_model
+from tenth.pocket.trainable import Trainable
 from tenth.training import Schedule, fit
 
 

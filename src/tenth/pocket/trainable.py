@@ -1,0 +1,54 @@
+"""The parts of the pocket model that learn: UNet and text encoder, with the loss of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from torch.nn.attention import sdpa_kernel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from tenth.draws import Draws
+from tenth.frozen import ATTENTION
+from tenth.noise import noise_loss
+
+
+@dataclass(frozen=True, eq=False)
+class Trainable:
+    """The parts of a model that learn, with what stays: made from the configs of a folder, weights random."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: DDIMScheduler
+
+    @classmethod
+    def create(cls, folder: Path) -> Trainable:
+        return cls(
+            unet=UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet")),
+            text_encoder=CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder")),
+            tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+            scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
+        )
+
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
+        """Token numbers (B, T), padded as diffusers' pipelines pad."""
+        length = self.tokenizer.model_max_length
+        tokens: Tensor = self.tokenizer(
+            list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
+        return tokens
+
+    def noise_loss(self, latents: Tensor, tokens: Tensor, embeddings: Tensor, draws: Draws, gamma: float = 5.0) -> Tensor:
+        """Mean of `noise.noise_loss` over the images. tokens: (B, T). embeddings: (B, M, D), zeros where it is dropped."""
+
+        def predict(noisy: Tensor, steps: Tensor) -> Tensor:
+            text = self.text_encoder(tokens).last_hidden_state  # (B, T, cross-attention width)
+            with sdpa_kernel(ATTENTION[latents.device.type]):
+                predicted: Tensor = self.unet(noisy, steps, text, added_cond_kwargs={"image_embeds": [embeddings]}).sample
+            return predicted
+
+        return noise_loss(predict, self.scheduler, latents, draws, gamma).mean()
