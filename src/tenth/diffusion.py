@@ -117,16 +117,14 @@ class LatentDiffusion:
         embeddings: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> list[Pixels]:
-        """One image (H, W, 3) for each prompt and seed. embeddings: (B, M, D) from `applied`, a row an image.
+        """One image (H, W, 3) for each prompt and seed. embeddings: (B, M, D) from `applied`, a row an image."""
+        with self.drawing(sampling, embeddings) as images:
+            drawn = self.pipeline(**asked(prompts, seeds, sampling, on_step), **images).images  # (B, H, W, 3) in [0, 1]
+        return to_pixels(drawn)
 
-        A seed is one noise, whatever stands beside it in the batch.
-        """
-
-        def step_done(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            if on_step is not None:
-                on_step(step + 1)
-            return tensors
-
+    @contextmanager
+    def drawing(self, sampling: Sampling, embeddings: Tensor | None) -> Iterator[dict[str, Any]]:
+        """The adapter's scale set and diffusers quiet. Gives the arguments by which a pipeline takes embeddings (B, M, D)."""
         images: dict[str, Any] = {}
         if embeddings is not None:
             self.pipeline.set_ip_adapter_scale(sampling.scale)
@@ -134,18 +132,32 @@ class LatentDiffusion:
             images = {"ip_adapter_image_embeds": [guided]}
         self.pipeline.set_progress_bar_config(disable=True)
         with quiet(), _as_given(self.pipeline, images.get("ip_adapter_image_embeds")):
-            drawn = self.pipeline(
-                prompt=list(prompts),
-                negative_prompt=[sampling.negative] * len(prompts),
-                num_inference_steps=sampling.steps,
-                guidance_scale=sampling.guidance,
-                guidance_rescale=sampling.rescale,
-                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-                output_type="np",
-                callback_on_step_end=step_done,
-                **images,
-            ).images  # (B, H, W, 3) in [0, 1]
-        return [np.rint(image * 255).astype(np.uint8, order="C") for image in drawn]
+            yield images
+
+
+def asked(prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling, on_step: OnStep | None = None) -> dict[str, Any]:
+    """The arguments of a call of a pipeline, but for a person's. A seed is one noise, whatever its batch."""
+
+    def step_done(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if on_step is not None:
+            on_step(step + 1)
+        return tensors
+
+    return {
+        "prompt": list(prompts),
+        "negative_prompt": [sampling.negative] * len(prompts),
+        "num_inference_steps": sampling.steps,
+        "guidance_scale": sampling.guidance,
+        "guidance_rescale": sampling.rescale,
+        "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
+        "output_type": "np",
+        "callback_on_step_end": step_done,
+    }
+
+
+def to_pixels(drawn: Sequence[Any]) -> list[Pixels]:
+    """Images (H, W, 3) in [0, 1] as diffusers gives them -> whole numbers to 255."""
+    return [np.rint(image * 255).astype(np.uint8, order="C") for image in drawn]
 
 
 @contextmanager
