@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
     ("__init__", "__main__", "arguments", "cli", "commands", "options", "terminal", "web"),
-    ("conditions", "demo", "doctor", "experiment", "export", "findings", "output", "pictures", "scoring"),
+    ("conditions", "demo", "doctor", "experiment", "export", "findings", "output", "pictures", "readers", "scoring"),
     ("catalog",),
     ("train",),
     ("choosing", "validation"),
@@ -49,7 +49,10 @@ ONLY_IN = {
         *("src/tenth/diffusion.py", "src/tenth/pipelines.py", "src/tenth/pocket/trainable.py"),
         "src/tenth/pocket/autoencoder.py",  # a module of diffusers' kind
     },
-    "transformers": {"src/tenth/pipelines.py", "src/tenth/pocket/trainable.py", "src/tenth/encode/clip.py"},
+    "transformers": {
+        *("src/tenth/pipelines.py", "src/tenth/pocket/trainable.py"),
+        *("src/tenth/encode/clip.py", "src/tenth/evaluate/clip_prompts.py"),
+    },
 }
 EMPTY_WORDS = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "util", "utils"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

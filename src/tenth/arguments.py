@@ -160,6 +160,8 @@ def _generate(adding: Any) -> None:
     parser.add_argument(
         "--scale", type=number(0, MOST_SCALE), metavar="S", help="how much of the person: 0 nothing, 1 as trained (default: 1)"
     )
+    text = "bf16: faster where the processor computes in it; colours differ by 2 of 255 at most (default: fp32)"
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help=text)
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where the pictures go")
     json_option(parser)
 
@@ -221,6 +223,8 @@ def _data(adding: Any) -> None:
     parser.add_argument("source", type=Path, metavar="SOURCE", help="lfw-deepfunneled.tgz, or a folder in its layout")
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where people.jsonl goes")
     parser.add_argument("--attributes", type=Path, metavar="FILE", help="what each photo shows: captions are made of it")
+    text = "of three folds, whose people are for testing (default: 0)"
+    parser.add_argument("--fold", type=whole(0, 2), default=0, metavar="N", help=text)
     parser = add_command(
         inner,
         "people",

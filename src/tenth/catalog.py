@@ -27,6 +27,7 @@ from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import ENCODER
 from tenth.pocket.train_autoencoder import AutoencoderRecipe, train_autoencoder
 from tenth.pocket.train_diffusion import DiffusionRecipe, train_diffusion
+from tenth.pocket.train_signs import SignsRecipe, train_signs
 from tenth.stable import load_stable
 from tenth.train import AdapterRecipe, train_adapter
 from tenth.types import Aggregator, Method, Metric
@@ -104,6 +105,7 @@ def _train_adapter(recipe: AdapterRecipe, directory: Path) -> None:
 STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
     "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
     "diffusion":   Stage(DiffusionRecipe,   train_diffusion,   "the pocket model's UNet, text encoder and IP-Adapter"),
+    "signs":       Stage(SignsRecipe,       train_signs,       "what is to be seen on a face, to judge prompts by"),
     "adapter":     Stage(AdapterRecipe,     _train_adapter,    "an aggregator of several photos and its adapter"),
 }
 # fmt: on

@@ -84,7 +84,7 @@ def generate(args: Namespace) -> int:
         model = load_model(args.model)
         made = learn(person, model)
         notes += learn.notes(person, model)
-    given = {key: getattr(args, key) for key in ("steps", "guidance", "scale") if getattr(args, key) is not None}
+    given = {key: getattr(args, key) for key in ("steps", "guidance", "scale", "precision") if getattr(args, key) is not None}
     sampling = Sampling(**given, negative=args.negative)
     requests = [Request(made, args.prompt, args.seed + number) for number in range(args.n)]
 
@@ -194,7 +194,7 @@ def lfw(args: Namespace) -> int:
     """LFW -> DIR/people.jsonl. Counts and what was dropped go to stdout, what to know to stderr."""
     from tenth.data.lfw import write_people
 
-    return _summarise(write_people(args.source, args.output, args.attributes))
+    return _summarise(write_people(args.source, args.output, args.attributes, fold=args.fold))
 
 
 def people(args: Namespace) -> int:
