@@ -103,9 +103,7 @@ def write_people(
 def _note_on(fold: int) -> list[str]:
     if fold == TEST_FOLD:
         return []
-    return [
-        f"fold {fold} is for testing: of it only models that were trained on this split tell the truth, not the package's own"
-    ]
+    return [f"fold {fold} is for testing: train your models on this split; the package's own has learnt from these people"]
 
 
 def whole_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes]) -> dict[str, int]:
