@@ -33,7 +33,7 @@ STAGES = (
     ("training", "watch"),
     (
         *("adapter", "aside", "checkpoint", "config", "diffusion", "draws", "frozen", "identity", "lora", "meter", "noise"),
-        *("optimizer", "pipelines", "record", "weights"),
+        *("optimizer", "pipelines", "projection", "record", "weights"),
     ),
     ("aggregate",),
     ("encode",),
@@ -48,6 +48,7 @@ ONLY_IN = {
     "diffusers": {
         *("src/tenth/diffusion.py", "src/tenth/pipelines.py", "src/tenth/pocket/trainable.py"),
         "src/tenth/pocket/autoencoder.py",  # a module of diffusers' kind
+        "src/tenth/projection.py",  # an adapter's modules
     },
     "transformers": {
         *("src/tenth/pipelines.py", "src/tenth/pocket/trainable.py"),

@@ -17,6 +17,7 @@ from tenth.options import (
     MOST_SCALE,
     MOST_STEPS,
     Formatter,
+    adapter_option,
     add_command,
     inception_option,
     json_option,
@@ -108,6 +109,7 @@ def _identity(adding: Any) -> None:
         help="one of `tenth methods` (default: the one marked there), a trained folder or a recipe.toml",
     )
     model_option(parser)
+    adapter_option(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", required=True, help="such as me.safetensors")
     json_option(parser)
 
@@ -148,6 +150,7 @@ def _generate(adding: Any) -> None:
         help="one of `tenth methods` (default: the one marked there), a trained folder or a recipe.toml",
     )
     model_option(parser)
+    adapter_option(parser)
     parser.add_argument("-n", type=whole(1, MOST_IMAGES), default=4, metavar="N", help="how many pictures (default: 4)")
     parser.add_argument("--seed", type=whole(0, LARGEST_SEED), default=0, metavar="SEED", help="of the first (default: 0)")
     parser.add_argument("--steps", type=whole(1, MOST_STEPS), metavar="S", help="steps of denoising (default: 25)")

@@ -134,19 +134,21 @@ def trained_method(folder: str) -> TrainedAdapter:
     return TrainedAdapter(Path(folder).resolve().parent.name, Path(folder))
 
 
-def load_model(name: str = DEFAULT_MODEL, store: Store | None = None) -> LatentDiffusion:
+def load_model(name: str = DEFAULT_MODEL, store: Store | None = None, adapter: Path | None = None) -> LatentDiffusion:
     """A model by name, or a folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py).
 
-    Photo embeddings of the pocket model are kept in the store.
+    adapter: an IP-Adapter's file instead of the model's own. Photo embeddings of the pocket model are kept in the store.
 
     Raises InputError for an unknown name, ModelError for damaged weights.
     """
     store = store or Store(default_store())
     if name in MODELS:
-        return MODELS[name].thing(store=store)
+        return MODELS[name].thing(store=store, adapter=adapter)
     if Path(name).is_dir():
         pocket = (Path(name) / ENCODER).is_file()
-        return load_pocket(Path(name), store, name=Path(name).name) if pocket else load_stable(Path(name))
+        if pocket:
+            return load_pocket(Path(name), store, name=Path(name).name, adapter=adapter)
+        return load_stable(Path(name), adapter)
     raise unknown_name("model", name, [*MODELS, "a folder in the layout of the pocket model or of diffusers"])
 
 

@@ -43,7 +43,7 @@ def identity(args: Namespace) -> int:
 
     learn = method(args.method or DEFAULT_METHOD)
     person, notes = _person(args.directory)
-    model = load_model(args.model)
+    model = load_model(args.model, adapter=args.adapter)
     claim_identity(args.output, model=model.name)  # before minutes go into learning
     made = learn(person, model)
     claim_identity(args.output, method=made.method, model=made.model, adapter=made.adapter, photos=made.photos)
@@ -74,14 +74,14 @@ def generate(args: Namespace) -> int:
     claim_folder(args.output)
     notes: list[str] = []
     if from_file:
-        made, model = load_identity(args.source), load_model(args.model)
+        made, model = load_identity(args.source), load_model(args.model, adapter=args.adapter)
         if args.method:
             trained_method(args.method).adapter(model)
         model.check(made)
     else:
         learn = method(args.method or DEFAULT_METHOD)
         person, notes = _person(args.source)
-        model = load_model(args.model)
+        model = load_model(args.model, adapter=args.adapter)
         made = learn(person, model)
         notes += learn.notes(person, model)
     given = {key: getattr(args, key) for key in ("steps", "guidance", "scale", "precision") if getattr(args, key) is not None}

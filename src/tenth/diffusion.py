@@ -21,6 +21,7 @@ from tenth.weights import put_on
 
 SMALL_VOCABULARY = 1_000  # tokens; a model with fewer knows only the words of its captions, each of them one token
 PRECISIONS = ("fp32", "bf16")
+PROJECTION = "encoder_hid_proj."  # where an adapter's projection is in the UNet
 OnStep = Callable[[int], None]  # called with the number of steps done
 
 
@@ -59,18 +60,23 @@ class LatentDiffusion:
         self.pipeline, self.name, self.encoder, self.trained = pipeline, name, encoder, trained
         self._plain = _conditioning(pipeline.unet)
         self._adapted: dict[str, tuple[Any, ...]] = {}
-        self.adapter_parts = read_adapter(adapter)
+        self._adapter = adapter
         self.adapter_name = self.add_adapter(adapter)
+
+    @property
+    def adapter_parts(self) -> dict[str, dict[str, Tensor]]:
+        """The model's own adapter, read anew: training begins from it, and of SDXL it is more than a gigabyte."""
+        return read_adapter(self._adapter)
 
     def add_adapter(self, path: Path) -> str:
         """Make an adapter of the official layout known; the model's own weights stay. Gives its "name@digest".
 
-        Raises ModelError if it cannot be read or is of other widths than the encoder and the UNet.
+        Raises ModelError if it cannot be read, or is not whole and made for the encoder and the UNet, to the last shape.
         """
         name = adapter_name(path)
         if name not in self._adapted:
             parts = read_adapter(path)
-            check_adapter(self.pipeline.unet, parts, self.encoder.width, path)
+            check_adapter(self.pipeline.unet, parts, self.encoder, path)
             install_adapter(self.pipeline.unet, parts)
             self._adapted[name] = _conditioning(self.pipeline.unet)
             _set_conditioning(self.pipeline.unet, self._plain)
@@ -78,7 +84,9 @@ class LatentDiffusion:
 
     @contextmanager
     def applied(self, identities: Sequence[Identity]) -> Iterator[Tensor | None]:
-        """Put identities, one an image of the batch, on the model. Gives their embeddings (B, M, D) for `sample`, if any.
+        """Put identities, one an image of the batch, on the model. Gives their embeddings for `sample`, if any.
+
+        (B, M, D), or (B, M, T, D) where the adapter reads patch tokens.
 
         All are of one adapter and shape, and of the same weights. The model is as before when the block ends, by whatever way.
         Raises IdentityError if one was made for another model, or their weights are not the same.
@@ -97,7 +105,7 @@ class LatentDiffusion:
             rows = [identity.embeddings for identity in identities if identity.embeddings is not None]
             _set_conditioning(self.pipeline.unet, self._adapted[identities[0].adapter])
             try:
-                yield torch.stack(rows).to(self.pipeline.device, self.pipeline.dtype)  # (B, M, D)
+                yield torch.stack(rows).to(self.pipeline.device, self.pipeline.dtype)  # (B, M, D) or (B, M, T, D)
             finally:
                 _set_conditioning(self.pipeline.unet, self._plain)
 
@@ -118,7 +126,7 @@ class LatentDiffusion:
                 raise IdentityError(
                     f"this identity was made for {kind} {made_for}",
                     f"the {kind} in use is {' or '.join(names)}",
-                    "Make it again from the photos, or choose that model or the folder of that method",
+                    "Make it again from the photos, or choose that model, its --adapter, or the folder of that method",
                 )
 
     def sample(
@@ -129,18 +137,22 @@ class LatentDiffusion:
         embeddings: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> list[Pixels]:
-        """One image (H, W, 3) for each prompt and seed. embeddings: (B, M, D) from `applied`, a row an image."""
+        """One image (H, W, 3) for each prompt and seed. embeddings: from `applied`, a row an image."""
         with self.drawing(sampling, embeddings) as images:
             drawn = self.pipeline(**asked(prompts, seeds, sampling, on_step), **images).images  # (B, H, W, 3) in [0, 1]
         return to_pixels(drawn)
 
     @contextmanager
     def drawing(self, sampling: Sampling, embeddings: Tensor | None) -> Iterator[dict[str, Any]]:
-        """The adapter's scale set and diffusers quiet. Gives the arguments by which a pipeline takes embeddings (B, M, D)."""
+        """The adapter's scale set and diffusers quiet. Gives the arguments by which a pipeline takes embeddings.
+
+        Guidance leads away from a zero embedding, or, of patch tokens, from those of a picture of zeros.
+        """
         images: dict[str, Any] = {}
         if embeddings is not None:
             self.pipeline.set_ip_adapter_scale(sampling.scale)
-            guided = torch.cat([torch.zeros_like(embeddings), embeddings]) if sampling.guidance > 1 else embeddings
+            nobody = self.encoder.nobody().to(embeddings).expand_as(embeddings)
+            guided = torch.cat([nobody, embeddings]) if sampling.guidance > 1 else embeddings
             images = {"ip_adapter_image_embeds": [guided]}
         self.pipeline.set_progress_bar_config(disable=True)
         half = torch.autocast(self.pipeline.device.type, torch.bfloat16, enabled=sampling.precision == "bf16")
@@ -184,11 +196,13 @@ def _as_given(pipeline: Any, embeddings: list[Tensor] | None) -> Iterator[None]:
 
 
 def _conditioning(unet: UNet2DConditionModel) -> tuple[Any, ...]:
-    return dict(unet.attn_processors), unet.encoder_hid_proj, unet.config.encoder_hid_dim_type
+    processors = {name: each for name, each in unet.attn_processors.items() if not name.startswith(PROJECTION)}
+    return processors, unet.encoder_hid_proj, unet.config.encoder_hid_dim_type
 
 
 def _set_conditioning(unet: UNet2DConditionModel, conditioning: tuple[Any, ...]) -> None:
     processors, projection, kind = conditioning
+    unet.encoder_hid_proj = None  # while processors are set: they are counted, and a resampler has some of its own
     unet.set_attn_processor(dict(processors))
     unet.encoder_hid_proj = projection
     unet.config.encoder_hid_dim_type = kind

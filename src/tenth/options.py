@@ -6,6 +6,7 @@ import argparse
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 MOST_IMAGES = 10_000  # 0000.png to 9999.png
@@ -44,6 +45,12 @@ def model_option(parser: ArgumentParser) -> None:
     """--model."""
     text = "one of `tenth models`, or a folder that `tenth train` wrote (default: pocket)"
     parser.add_argument("--model", default="pocket", metavar="NAME", help=text)
+
+
+def adapter_option(parser: ArgumentParser) -> None:
+    """--adapter."""
+    text = "an IP-Adapter's .safetensors of this model (plain, Plus, Full), instead of the model's own"
+    parser.add_argument("--adapter", type=Path, metavar="FILE", help=text)
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tenth.adapter import digest_of
+from tenth.adapter import digest_of, reads_patches
 from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.clip import ClipEncoder
@@ -13,20 +13,25 @@ from tenth.pipelines import load_pipeline
 
 ADAPTER = "ip-adapter/ip-adapter.safetensors"
 IMAGE_ENCODER = "image_encoder"
+WEIGHTS = ("text_encoder", "text_encoder_2", "unet", "vae")  # the parts whose digest is the model's
 
 
-def load_stable(folder: Path) -> LatentDiffusion:
+def load_stable(folder: Path, adapter: Path | None = None) -> LatentDiffusion:
     """A folder in diffusers' layout, with a CLIP vision model in image_encoder/ and its adapter in ip-adapter/.
 
-    Raises ModelError if a part is missing or damaged, or the adapter is for another encoder or UNet.
+    adapter: another file, of any published kind; an image_encoder/ beside it, if there is one, is what it reads. Raises
+    ModelError if a part is missing or damaged, or the adapter is for another encoder or UNet.
     """
+    chosen = adapter or folder / ADAPTER
+    beside = chosen.parent / IMAGE_ENCODER
+    encoder = beside if beside.is_dir() else folder / IMAGE_ENCODER
     needed = f"a diffusers folder with a CLIP vision model in {IMAGE_ENCODER}/ and an adapter as {ADAPTER}"
-    missing = [part for part in ("model_index.json", IMAGE_ENCODER, ADAPTER) if not (folder / part).exists()]
-    if missing:
+    parts = {"model_index.json": folder / "model_index.json", IMAGE_ENCODER: encoder, ADAPTER: chosen}
+    if missing := [part for part, path in parts.items() if not path.exists() and path != adapter]:
         raise ModelError(f"{folder} has no {', '.join(missing)}", needed, "Copy the missing parts into it")
+    patches = reads_patches(chosen)
     pipeline = load_pipeline(folder)
-    parts = ("text_encoder", "text_encoder_2", "unet", "vae")
-    weights = [path for part in parts for path in (folder / part).glob("*.safetensors")]
+    weights = [path for part in WEIGHTS for path in (folder / part).glob("*.safetensors")]
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
     name = f"{folder.resolve().name}@{digest_of(sorted(weights))}"
-    return LatentDiffusion(pipeline, name, ClipEncoder(folder / IMAGE_ENCODER), folder / ADAPTER, trained)
+    return LatentDiffusion(pipeline, name, ClipEncoder(encoder, patches=patches), chosen, trained)

@@ -24,8 +24,10 @@ WEIGHTS = (
 )
 
 
-def load_pocket(folder: Path = CONFIGS, store: Store | None = None, *, name: str = "pocket") -> LatentDiffusion:
-    """The model with its adapter and face encoder. store: where embeddings are kept, if anywhere.
+def load_pocket(
+    folder: Path = CONFIGS, store: Store | None = None, *, name: str = "pocket", adapter: Path | None = None
+) -> LatentDiffusion:
+    """The model with its face encoder and its adapter, or another file of one. store: where embeddings are kept, if anywhere.
 
     Raises ModelError if a part is missing or damaged.
     """
@@ -43,4 +45,4 @@ def load_pocket(folder: Path = CONFIGS, store: Store | None = None, *, name: str
         ) from problem
     encoder = FaceEncoder(statistics["centre"], float(statistics["scale"]), store)
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
-    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, folder / ADAPTER, trained)
+    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, adapter or folder / ADAPTER, trained)
