@@ -14,12 +14,16 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 
 from tenth.adapter import ADAPTER, adapter_name, check_adapter, install_adapter, read_adapter
+from tenth.blocks import Scale, check_scale, set_scale
+from tenth.config import later
 from tenth.errors import IdentityError
+from tenth.guidance import ALWAYS, check_interval, guided_within
 from tenth.pipelines import quiet
+from tenth.schedulers import SCHEDULERS, check_scheduler, label_of, scheduled
+from tenth.texts import Texts
 from tenth.types import Encoder, Identity, Pixels
 from tenth.weights import put_on
 
-SMALL_VOCABULARY = 1_000  # tokens; a model with fewer knows only the words of its captions, each of them one token
 OnStep = Callable[[int], None]  # called with the number of steps done
 
 
@@ -30,8 +34,15 @@ class Sampling:
     steps: int = 25
     guidance: float = 3.0  # classifier-free, on text and image together; 1 turns it off
     rescale: float = 0.5  # of the guided prediction's contrast to the plain one's: Lin et al. 2023, arXiv:2305.08891, eq. 16
-    scale: float = 1.0  # of the image cross-attention
+    scale: Scale = 1.0  # of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}
     negative: str = ""
+    scheduler: str = later("")  # a name of schedulers.py; "": the model's own
+    guidance_interval: tuple[float, float] = later(ALWAYS)  # from pure noise, 0, to the image, 1: guidance.py
+
+    def __post_init__(self) -> None:
+        check_scale(self.scale)
+        check_scheduler(self.scheduler, self.steps)
+        check_interval(self.guidance_interval)
 
 
 class LatentDiffusion:
@@ -45,6 +56,8 @@ class LatentDiffusion:
         self, pipeline: StableDiffusionPipeline, name: str, encoder: Encoder, adapter: Path, trained: Mapping[str, Path]
     ) -> None:
         self.pipeline, self.name, self.encoder, self.trained = pipeline, name, encoder, trained
+        self.texts = Texts(pipeline)
+        self.adapters: dict[str, Path] = {}  # files of the known ones, by "name@digest"
         self._plain = _conditioning(pipeline.unet)
         self._adapted: dict[str, tuple[Any, ...]] = {}
         self.adapter_parts = read_adapter(adapter)
@@ -60,7 +73,7 @@ class LatentDiffusion:
             parts = read_adapter(path)
             check_adapter(self.pipeline.unet, parts, self.encoder.width, path)
             install_adapter(self.pipeline.unet, parts)
-            self._adapted[name] = _conditioning(self.pipeline.unet)
+            self._adapted[name], self.adapters[name] = _conditioning(self.pipeline.unet), path
             _set_conditioning(self.pipeline.unet, self._plain)
         return name
 
@@ -78,7 +91,7 @@ class LatentDiffusion:
             raise IdentityError(
                 f"{len(identities)} identities with weights of their own", "one is on the model at a time", "Draw them in turn"
             )
-        with put_on(self.pipeline, weights):
+        with put_on(self.pipeline, weights), self.texts.apart(weights):
             if identities[0].embeddings is None:
                 yield None
                 return
@@ -119,33 +132,58 @@ class LatentDiffusion:
     ) -> list[Pixels]:
         """One image (H, W, 3) for each prompt and seed. embeddings: (B, M, D) from `applied`, a row an image."""
         with self.drawing(sampling, embeddings) as images:
-            drawn = self.pipeline(**asked(prompts, seeds, sampling, on_step), **images).images  # (B, H, W, 3) in [0, 1]
+            texts = self.texts(prompts, sampling.negative, guided=sampling.guidance > 1)
+            drawn = self.pipeline(**asked(prompts, seeds, sampling, on_step, texts), **images).images  # (B, H, W, 3) in [0, 1]
         return to_pixels(drawn)
 
     @contextmanager
     def drawing(self, sampling: Sampling, embeddings: Tensor | None) -> Iterator[dict[str, Any]]:
-        """The adapter's scale set and diffusers quiet. Gives the arguments by which a pipeline takes embeddings (B, M, D)."""
+        """Scale, scheduler and guidance as asked, diffusers quiet. Gives the arguments by which a pipeline takes embeddings."""
         images: dict[str, Any] = {}
         if embeddings is not None:
-            self.pipeline.set_ip_adapter_scale(sampling.scale)
-            guided = torch.cat([torch.zeros_like(embeddings), embeddings]) if sampling.guidance > 1 else embeddings
-            images = {"ip_adapter_image_embeds": [guided]}
+            set_scale(self.pipeline, sampling.scale)
+            images = {"ip_adapter_image_embeds": [beside_nobody(embeddings) if sampling.guidance > 1 else embeddings]}
+        interval = sampling.guidance_interval if sampling.guidance > 1 else ALWAYS
+        noisy = int(self.pipeline.scheduler.config["num_train_timesteps"])
         self.pipeline.set_progress_bar_config(disable=True)
-        with quiet(), _as_given(self.pipeline, images.get("ip_adapter_image_embeds")):
+        with (
+            quiet(),
+            _as_given(self.pipeline, images.get("ip_adapter_image_embeds")),
+            scheduled(self.pipeline, sampling.scheduler),
+            guided_within(self.pipeline.unet, interval, noisy),
+        ):
             yield images
 
+    def sampler(self, sampling: Sampling) -> str:
+        """The sampler's name as A1111 has it."""
+        return SCHEDULERS[sampling.scheduler].label if sampling.scheduler else label_of(self.pipeline.scheduler)
 
-def asked(prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling, on_step: OnStep | None = None) -> dict[str, Any]:
-    """The arguments of a call of a pipeline, but for a person's. A seed is one noise, whatever its batch."""
+
+def beside_nobody(embeddings: Tensor) -> Tensor:
+    """Embeddings (B, M, D) below those of nobody, zeros: (2B, M, D), as diffusers' guidance takes them."""
+    return torch.cat([torch.zeros_like(embeddings), embeddings])
+
+
+def asked(
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    on_step: OnStep | None = None,
+    texts: Mapping[str, Tensor] | None = None,
+) -> dict[str, Any]:
+    """The arguments of a call of a pipeline, but for a person's. A seed is one noise, whatever its batch.
+
+    texts: the prompts' embeddings as `Texts` gives them; None: the pipeline reads the prompts itself, no further than it can.
+    """
 
     def step_done(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if on_step is not None:
             on_step(step + 1)
         return tensors
 
+    plain = {"prompt": list(prompts), "negative_prompt": [sampling.negative] * len(prompts)}
     return {
-        "prompt": list(prompts),
-        "negative_prompt": [sampling.negative] * len(prompts),
+        **(plain if texts is None else texts),
         "num_inference_steps": sampling.steps,
         "guidance_scale": sampling.guidance,
         "guidance_rescale": sampling.rescale,
