@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
-    ("__init__", "__main__", "arguments", "cli", "commands", "options", "terminal", "web"),
+    ("__init__", "__main__", "arguments", "cli", "commands", "like", "options", "terminal", "web"),
     ("conditions", "demo", "doctor", "experiment", "export", "findings", "output", "pictures", "readers", "scoring"),
     ("catalog",),
     ("train",),
@@ -32,8 +32,8 @@ STAGES = (
     ("adapt", "pocket", "stable"),
     ("training", "watch"),
     (
-        *("adapter", "aside", "checkpoint", "config", "diffusion", "draws", "frozen", "identity", "lora", "meter", "noise"),
-        *("optimizer", "pipelines", "projection", "record", "weights"),
+        *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "frozen", "guidance", "identity", "lora"),
+        *("meter", "noise", "optimizer", "pipelines", "projection", "record", "schedulers", "texts", "weights"),
     ),
     ("aggregate",),
     ("encode",),
@@ -46,7 +46,7 @@ DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}
 # Who may import a library whose interface changes often.
 ONLY_IN = {
     "diffusers": {
-        *("src/tenth/diffusion.py", "src/tenth/pipelines.py", "src/tenth/pocket/trainable.py"),
+        *("src/tenth/diffusion.py", "src/tenth/pipelines.py", "src/tenth/pocket/trainable.py", "src/tenth/schedulers.py"),
         "src/tenth/pocket/autoencoder.py",  # a module of diffusers' kind
         "src/tenth/projection.py",  # an adapter's modules
     },

@@ -14,7 +14,6 @@ from tenth.options import (
     LARGEST_SEED,
     MOST_GUIDANCE,
     MOST_IMAGES,
-    MOST_SCALE,
     MOST_STEPS,
     Formatter,
     adapter_option,
@@ -23,6 +22,7 @@ from tenth.options import (
     json_option,
     model_option,
     number,
+    sampling_options,
     whole,
 )
 
@@ -118,15 +118,18 @@ def _export(adding: Any) -> None:
     parser = add_command(
         adding,
         "export",
-        "an identity of dreambooth for other programs: a LoRA file, or a whole model",
+        "an identity for other programs: diffusers, ComfyUI, A1111",
         commands.export,
-        "To a FILE that ends in .safetensors goes a LoRA, to a folder the model with the person in it, as\n"
-        "diffusers loads it. The identity's words, which a prompt there needs, are said.",
+        "What dreambooth learnt goes as a LoRA to a FILE that ends in .safetensors, or with the model to a folder,\n"
+        "as diffusers loads it; the identity's words, which a prompt there needs, are said. What an adapter reads\n"
+        "goes, with the adapter beside it, to .safetensors for diffusers, or to .ipadpt for ComfyUI. See\n"
+        "docs/export.md. Nothing is overwritten.",
     )
     parser.add_argument("source", type=Path, metavar="IDENTITY", help="made by `tenth identity`")
     parser.add_argument(
         "--layout", choices=("diffusers", "kohya"), default="diffusers", help="of a LoRA; kohya: for ComfyUI and A1111"
     )
+    parser.add_argument("--method", metavar="DIR", help="the trained folder whose adapter the identity is for")
     model_option(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="PATH", required=True, help="a new FILE or folder")
 
@@ -142,8 +145,9 @@ def _generate(adding: Any) -> None:
         "command that filled it, which gives the same pictures again.",
     )
     parser.add_argument("source", type=Path, metavar="SOURCE", help="photos of one person (a folder), or an identity file")
-    parser.add_argument("--prompt", required=True, metavar="TEXT", help='such as "a portrait photo of a person"')
-    parser.add_argument("--negative", default="", metavar="TEXT", help="what the pictures should not show")
+    parser.add_argument("--prompt", metavar="TEXT", help='such as "a portrait photo of a person"; needed without --like')
+    parser.add_argument("--like", type=Path, metavar="IMAGE", help="take what is not given here from a picture that tenth drew")
+    parser.add_argument("--negative", metavar="TEXT", help="what the pictures should not show")
     parser.add_argument(
         "--method",
         metavar="M",
@@ -152,7 +156,7 @@ def _generate(adding: Any) -> None:
     model_option(parser)
     adapter_option(parser)
     parser.add_argument("-n", type=whole(1, MOST_IMAGES), default=4, metavar="N", help="how many pictures (default: 4)")
-    parser.add_argument("--seed", type=whole(0, LARGEST_SEED), default=0, metavar="SEED", help="of the first (default: 0)")
+    parser.add_argument("--seed", type=whole(0, LARGEST_SEED), metavar="SEED", help="of the first (default: 0)")
     parser.add_argument("--steps", type=whole(1, MOST_STEPS), metavar="S", help="steps of denoising (default: 25)")
     parser.add_argument(
         "--guidance",
@@ -160,11 +164,7 @@ def _generate(adding: Any) -> None:
         metavar="W",
         help="how strictly to follow prompt and person, 1 or more (default: 3)",
     )
-    parser.add_argument(
-        "--scale", type=number(0, MOST_SCALE), metavar="S", help="how much of the person: 0 nothing, 1 as trained (default: 1)"
-    )
-    text = "bf16: faster where the processor computes in it; colours differ by 2 of 255 at most (default: fp32)"
-    parser.add_argument("--precision", choices=("fp32", "bf16"), help=text)
+    sampling_options(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where the pictures go")
     json_option(parser)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tenth.types import Person
 
 EXTENSION = ".safetensors"  # of an identity file
+DRAWING = ("prompt", "seed", "negative", "steps", "guidance", "scale", "scheduler", "guidance_interval", "precision")
 DLIB_JUDGES = "faces are read by dlib, as the pocket model reads them, which favours its methods; --judge brings another"
 
 
@@ -63,53 +64,67 @@ def generate(args: Namespace) -> int:
     from_file = args.source.suffix == EXTENSION and not args.source.is_dir()
     if from_file and args.method and not Path(args.method).is_dir():
         args.usage_error("an identity file has its method already; give --method only for the folder that it was trained in")
+    if args.prompt is None and args.like is None:
+        args.usage_error("--prompt is needed, or --like")
     from tenth.catalog import DEFAULT_METHOD, load_model, method, trained_method
-    from tenth.diffusion import Sampling
     from tenth.generate import Request
     from tenth.identity import load_identity
+    from tenth.like import asked_of, read_like
     from tenth.output import claim_folder, draw_into, settings_of
     from tenth.prompt import prompt_notes
 
     # What the user may have to mend comes first, and nothing else is said before it.
     claim_folder(args.output)
     notes: list[str] = []
+    like = read_like(args.like) if args.like else None
+    asked = asked_of({name: getattr(args, name) for name in DRAWING}, like)
     if from_file:
         made, model = load_identity(args.source), load_model(args.model, adapter=args.adapter)
         if args.method:
             trained_method(args.method).adapter(model)
         model.check(made)
     else:
-        learn = method(args.method or DEFAULT_METHOD)
+        learn = method(args.method or (like and like.drawn_by) or DEFAULT_METHOD)
         person, notes = _person(args.source)
         model = load_model(args.model, adapter=args.adapter)
         made = learn(person, model)
         notes += learn.notes(person, model)
-    given = {key: getattr(args, key) for key in ("steps", "guidance", "scale", "precision") if getattr(args, key) is not None}
-    sampling = Sampling(**given, negative=args.negative)
-    requests = [Request(made, args.prompt, args.seed + number) for number in range(args.n)]
+    requests = [Request(made, asked.prompt, asked.seed + number) for number in range(args.n)]
 
-    claim_folder(args.output, settings_of(model, requests, sampling))
-    say(*notes, *prompt_notes(model, args.prompt), *prompt_notes(model, args.negative))
+    claim_folder(args.output, settings_of(model, requests, asked.sampling))
+    notes += like.notes(model, made.method, asked.taken) if like else []
+    say(*notes, *prompt_notes(model, asked.prompt), *prompt_notes(model, asked.sampling.negative))
     with progress_bar("drawing") as progress:
-        paths = draw_into(args.output, model, requests, sampling, progress)
+        paths = draw_into(args.output, model, requests, asked.sampling, progress)
     show({"images": [str(path) for path in paths]} if args.json else "\n".join(map(str, paths)))
     return 0
 
 
 def export(args: Namespace) -> int:
-    """An identity with weights -> a LoRA file or a model folder, whose path goes to stdout."""
-    from tenth.export import export_lora, export_model
+    """An identity -> a file of another program's, or a model folder. The paths of what was written go to stdout."""
+    from tenth.export import COMFYUI, export_comfyui, export_embeddings, export_lora, export_model
     from tenth.identity import load_identity
 
-    made = load_identity(args.source)
-    if args.output.suffix == EXTENSION:
+    made, written = load_identity(args.source), [args.output]
+    if args.output.suffix == COMFYUI:
+        export_comfyui(made, args.output)
+    elif args.output.suffix == EXTENSION and (made.weights or args.layout == "kohya"):
         export_lora(made, args.output, args.layout)
     else:
-        from tenth.catalog import load_model
+        from tenth.catalog import load_model, trained_method
 
-        export_model(made, load_model(args.model), args.output)
-    say(f'in a prompt the person is "{made.word}"')
-    show(args.output)
+        model = load_model(args.model)
+        if args.method:
+            trained_method(args.method).adapter(model)
+        if args.output.suffix == EXTENSION:
+            written = export_embeddings(made, model, args.output)
+        else:
+            export_model(made, model, args.output)
+    if made.word:
+        say(f'in a prompt the person is "{made.word}"')
+    if made.weights and made.embeddings is not None:
+        say(f"its image embeddings go to a file that ends in {COMFYUI}, its weights to {EXTENSION} or a folder")
+    show("\n".join(map(str, written)))
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass, replace
+from dataclasses import MISSING, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -12,6 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from tenth.errors import RecipeError
 
 Recipe = TypeVar("Recipe")
+LATER = "later"  # in a field's metadata
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -32,12 +33,12 @@ def from_table(kind: type[Recipe], table: Mapping[str, Any], where: str = "the r
     if not is_dataclass(kind):
         raise TypeError(f"{kind} is not a dataclass")
     hints = get_type_hints(kind)
-    known = [field.name for field in fields(kind)]
+    known = [each.name for each in fields(kind)]
     for key in table:
         _check_known(key, known, where)
-    for field in fields(kind):
-        if field.name not in table and field.default is MISSING and field.default_factory is MISSING:
-            raise RecipeError(f"{where} has no key {field.name!r}", f"needed: {_kind_name(hints[field.name])}", "Add it")
+    for each in fields(kind):
+        if each.name not in table and each.default is MISSING and each.default_factory is MISSING:
+            raise RecipeError(f"{where} has no key {each.name!r}", f"needed: {_kind_name(hints[each.name])}", "Add it")
     values = {key: _value(hints[key], value, f"{where}, {key}") for key, value in table.items()}
     return kind(**values)
 
@@ -54,6 +55,41 @@ def with_changes(settings: Recipe, table: Mapping[str, Any], where: str = "the r
             _check_known(key, list(hints), where)
             changed[key] = _value(hints[key], value, place)
     return replace(settings, **changed)  # type: ignore[type-var]
+
+
+def later(default: Any) -> Any:
+    """A setting that was added after results had been recorded without it: said only where it is not its default."""
+    return field(default=default, metadata={LATER: True})
+
+
+def to_table(settings: Any) -> dict[str, Any]:
+    """A dataclass as JSON gives it back, nested ones too. What `later` added is left out while it has its default.
+
+    So a record, a PNG or a folder of an older version, which does not have the setting, says the same.
+    """
+    return {
+        each.name: _plain(getattr(settings, each.name))
+        for each in fields(settings)
+        if not (LATER in each.metadata and getattr(settings, each.name) == each.default)
+    }
+
+
+def shown(settings: Any) -> str:
+    """The `repr` of a dataclass without what `to_table` leaves out: the same text as in older versions, for keys of stores."""
+    return f"{type(settings).__name__}({', '.join(f'{name}={value!r}' for name, value in to_table(settings).items())})"
+
+
+def completed(kind: type[Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table that `to_table` made, perhaps of an older version, with the defaults of what `later` added."""
+    return {each.name: _plain(each.default) for each in fields(kind) if LATER in each.metadata} | dict(table)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_table(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _check_known(key: str, known: Sequence[str], where: str) -> None:
@@ -73,7 +109,11 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) is Mapping and isinstance(value, Mapping):
         return {name: _value(get_args(hint)[1], item, f"{where}, {name}") for name, item in value.items()}
     if get_origin(hint) in (Union, UnionType):
-        return _value(next(choice for choice in get_args(hint) if choice is not type(None)), value, where)
+        choices = [choice for choice in get_args(hint) if choice is not type(None)]
+        nested = [choice for choice in choices if get_origin(choice) is Mapping and isinstance(value, Mapping)]
+        return _value([*nested, *choices][0], value, where)
+    if hint is Any:
+        return value
     if type(value) is not hint:
         raise RecipeError(f"{where} is {value!r}", f"needed: {_kind_name(hint)}", "Correct it")
     return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from tenth.adapt.ip_adapter import IPAdapter
 from tenth.catalog import METHODS, QUICK, method
+from tenth.config import to_table
 from tenth.data.faces import crop_face
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import CheckpointError, TenthError
@@ -43,7 +43,7 @@ def demo(person: Person, model: LatentDiffusion, output: Path, sampling: Samplin
         save_sample(sample, path)
         samples.append(sample)
 
-    settings = {"methods": methods, "prompt": PROMPT, "seeds": SEEDS, "model": model.name, "sampling": asdict(sampling)}
+    settings = {"methods": methods, "prompt": PROMPT, "seeds": SEEDS, "model": model.name, "sampling": to_table(sampling)}
     photos = [photo.digest for photo in person.photos]
     write_record(output / RECORD, kind="demo", settings={**settings, "photos": photos}, results=seconds_by_method(samples))
     return _save_sheet(person, samples, settings, output / SHEET)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,16 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 
 from tenth.adapter import ADAPTER, adapter_name, check_adapter, install_adapter, read_adapter
+from tenth.blocks import Scale, check_scale, set_scale
+from tenth.config import later
 from tenth.errors import IdentityError, RecipeError
+from tenth.guidance import ALWAYS, check_interval, guided_within
 from tenth.pipelines import quiet
+from tenth.schedulers import SCHEDULERS, check_scheduler, label_of, scheduled
+from tenth.texts import Texts
 from tenth.types import Encoder, Identity, Pixels
 from tenth.weights import put_on
 
-SMALL_VOCABULARY = 1_000  # tokens; a model with fewer knows only the words of its captions, each of them one token
 PRECISIONS = ("fp32", "bf16")
 PROJECTION = "encoder_hid_proj."  # where an adapter's projection is in the UNet
 OnStep = Callable[[int], None]  # called with the number of steps done
@@ -32,13 +36,16 @@ class Sampling:
     steps: int = 25
     guidance: float = 3.0  # classifier-free, on text and image together; 1 turns it off
     rescale: float = 0.5  # of the guided prediction's contrast to the plain one's: Lin et al. 2023, arXiv:2305.08891, eq. 16
-    scale: float = 1.0  # of the image cross-attention
+    scale: Scale = 1.0  # of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}
     negative: str = ""
-    precision: str = (
-        "fp32"  # or "bf16": where a processor computes in it, in less time; pixels differ by 2/255 at most (docs/log.md)
-    )
+    scheduler: str = later("")  # a name of schedulers.py; "": the model's own
+    guidance_interval: tuple[float, float] = later(ALWAYS)  # from pure noise, 0, to the image, 1: guidance.py
+    precision: str = later("fp32")  # or bf16: where a processor computes in it, in less time; pixels move by 2/255 at most
 
     def __post_init__(self) -> None:
+        check_scale(self.scale)
+        check_scheduler(self.scheduler, self.steps)
+        check_interval(self.guidance_interval)
         if self.precision not in PRECISIONS:
             raise RecipeError(
                 f"precision is {self.precision!r}",
@@ -58,6 +65,8 @@ class LatentDiffusion:
         self, pipeline: StableDiffusionPipeline, name: str, encoder: Encoder, adapter: Path, trained: Mapping[str, Path]
     ) -> None:
         self.pipeline, self.name, self.encoder, self.trained = pipeline, name, encoder, trained
+        self.texts = Texts(pipeline)
+        self.adapters: dict[str, Path] = {}  # files of the known ones, by "name@digest"
         self._plain = _conditioning(pipeline.unet)
         self._adapted: dict[str, tuple[Any, ...]] = {}
         self._adapter = adapter
@@ -78,7 +87,7 @@ class LatentDiffusion:
             parts = read_adapter(path)
             check_adapter(self.pipeline.unet, parts, self.encoder, path)
             install_adapter(self.pipeline.unet, parts)
-            self._adapted[name] = _conditioning(self.pipeline.unet)
+            self._adapted[name], self.adapters[name] = _conditioning(self.pipeline.unet), path
             _set_conditioning(self.pipeline.unet, self._plain)
         return name
 
@@ -98,7 +107,7 @@ class LatentDiffusion:
             raise IdentityError(
                 f"{len(identities)} identities with weights of their own", "one is on the model at a time", "Draw them in turn"
             )
-        with put_on(self.pipeline, weights):
+        with put_on(self.pipeline, weights), self.texts.apart(weights):
             if identities[0].embeddings is None:
                 yield None
                 return
@@ -139,38 +148,63 @@ class LatentDiffusion:
     ) -> list[Pixels]:
         """One image (H, W, 3) for each prompt and seed. embeddings: from `applied`, a row an image."""
         with self.drawing(sampling, embeddings) as images:
-            drawn = self.pipeline(**asked(prompts, seeds, sampling, on_step), **images).images  # (B, H, W, 3) in [0, 1]
+            texts = self.texts(prompts, sampling.negative, guided=sampling.guidance > 1)
+            drawn = self.pipeline(**asked(prompts, seeds, sampling, on_step, texts), **images).images  # (B, H, W, 3) in [0, 1]
         return to_pixels(drawn)
 
     @contextmanager
     def drawing(self, sampling: Sampling, embeddings: Tensor | None) -> Iterator[dict[str, Any]]:
-        """The adapter's scale set and diffusers quiet. Gives the arguments by which a pipeline takes embeddings.
+        """Scale, scheduler, guidance and precision as asked, diffusers quiet. Gives what a pipeline takes embeddings by.
 
         Guidance leads away from a zero embedding, or, of patch tokens, from those of a picture of zeros.
         """
         images: dict[str, Any] = {}
         if embeddings is not None:
-            self.pipeline.set_ip_adapter_scale(sampling.scale)
-            nobody = self.encoder.nobody().to(embeddings).expand_as(embeddings)
-            guided = torch.cat([nobody, embeddings]) if sampling.guidance > 1 else embeddings
-            images = {"ip_adapter_image_embeds": [guided]}
+            set_scale(self.pipeline, sampling.scale)
+            images = {"ip_adapter_image_embeds": [self.beside_nobody(embeddings) if sampling.guidance > 1 else embeddings]}
+        interval = sampling.guidance_interval if sampling.guidance > 1 else ALWAYS
+        noisy = int(self.pipeline.scheduler.config["num_train_timesteps"])
         self.pipeline.set_progress_bar_config(disable=True)
-        half = torch.autocast(self.pipeline.device.type, torch.bfloat16, enabled=sampling.precision == "bf16")
-        with quiet(), half, _as_given(self.pipeline, images.get("ip_adapter_image_embeds")):
+        # Not `enabled=False`: that would end the autocast in which a model that is being trained is watched.
+        half = torch.autocast(self.pipeline.device.type, torch.bfloat16) if sampling.precision == "bf16" else nullcontext()
+        with (
+            quiet(),
+            half,
+            _as_given(self.pipeline, images.get("ip_adapter_image_embeds")),
+            scheduled(self.pipeline, sampling.scheduler),
+            guided_within(self.pipeline.unet, interval, noisy),
+        ):
             yield images
 
+    def beside_nobody(self, embeddings: Tensor) -> Tensor:
+        """Embeddings of people (B, M, ...) below those of nobody: (2B, M, ...), as diffusers' guidance takes them."""
+        return torch.cat([self.encoder.nobody().to(embeddings).expand_as(embeddings), embeddings])
 
-def asked(prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling, on_step: OnStep | None = None) -> dict[str, Any]:
-    """The arguments of a call of a pipeline, but for a person's. A seed is one noise, whatever its batch."""
+    def sampler(self, sampling: Sampling) -> str:
+        """The sampler's name as A1111 has it."""
+        return SCHEDULERS[sampling.scheduler].label if sampling.scheduler else label_of(self.pipeline.scheduler)
+
+
+def asked(
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    on_step: OnStep | None = None,
+    texts: Mapping[str, Tensor] | None = None,
+) -> dict[str, Any]:
+    """The arguments of a call of a pipeline, but for a person's. A seed is one noise, whatever its batch.
+
+    texts: the prompts' embeddings as `Texts` gives them; None: the pipeline reads the prompts itself, no further than it can.
+    """
 
     def step_done(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if on_step is not None:
             on_step(step + 1)
         return tensors
 
+    plain = {"prompt": list(prompts), "negative_prompt": [sampling.negative] * len(prompts)}
     return {
-        "prompt": list(prompts),
-        "negative_prompt": [sampling.negative] * len(prompts),
+        **(plain if texts is None else texts),
         "num_inference_steps": sampling.steps,
         "guidance_scale": sampling.guidance,
         "guidance_rescale": sampling.rescale,

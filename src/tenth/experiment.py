@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from itertools import islice, product
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 from tenth.adapter import digest_of
 from tenth.catalog import MODELS, RECIPE, load_model, method
 from tenth.conditions import ExperimentRecipe
-from tenth.config import from_table, read_toml
+from tenth.config import from_table, read_toml, to_table
 from tenth.data.faces import file_digest
 from tenth.data.split import TEST_FOLD, Parted
 from tenth.diffusion import LatentDiffusion
@@ -164,7 +163,7 @@ def check_unseen(recipe: ExperimentRecipe) -> None:
 def settings_of(recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: Iterable[str]) -> dict[str, Any]:
     """The recipe and what its names stood for: weights, data, recognisers and version. Ready for JSON."""
     trained = {name: Path(name) if Path(name).is_dir() else model.trained.get(name) for name in recipe.methods}
-    settings = asdict(recipe) | {
+    settings = to_table(recipe) | {
         "against": recipe.baselines,
         "counts": [condition.photos for condition in recipe.right],
         "trained_methods": {

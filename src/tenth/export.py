@@ -1,10 +1,13 @@
-"""An identity with weights, as other programs read it: a LoRA file, or a whole model in diffusers' layout."""
+"""An identity as other programs read it: a LoRA file, image embeddings with their adapter, or a whole model."""
 
 from __future__ import annotations
 
+import io
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -18,6 +21,9 @@ LAYOUTS: Mapping[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
     "diffusers": lora_layout,  # `load_lora_weights`
     "kohya": kohya_layout,  # ComfyUI and A1111
 }
+EMBEDDINGS = "ip_adapter_image_embeds"  # the tensor, by the name of the argument of diffusers' pipelines
+COMFYUI = ".ipadpt"
+CLIP = "clip"  # begins the names of the encoders that ComfyUI's adapters read
 
 
 def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> None:
@@ -25,13 +31,52 @@ def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> No
 
     Raises IdentityError if the identity holds other weights, CheckpointError if the file exists.
     """
-    _is_new(path)
+    _are_new(path)
     weights = LAYOUTS[layout](identity.weights)
-    metadata = {"format": "pt", "modelspec.trigger_phrase": identity.word}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(save(weights, metadata=metadata))
-    partial.replace(path)
+    _write(path, save(weights, metadata={"format": "pt", "modelspec.trigger_phrase": identity.word}))
+
+
+def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) -> list[Path]:
+    """Write what a script of diffusers alone needs to draw the person, and give the two files' paths.
+
+    `path`: safetensors with one tensor, ip_adapter_image_embeds (2, M, D): nobody's embeddings and the person's, as diffusers
+    0.42.1 wants them where guidance is above 1; without guidance, the second half alone is to be given. Beside it the adapter,
+    for `load_ip_adapter`: NAME.ip-adapter.safetensors of NAME.safetensors.
+    Raises IdentityError if the identity is of another model or holds no embeddings, CheckpointError if a file exists.
+    """
+    adapter = path.with_name(f"{path.stem}.ip-adapter.safetensors")
+    _are_new(path, adapter)
+    embeddings = _embeddings(identity)
+    model.check(identity)
+    tensors = {EMBEDDINGS: model.beside_nobody(embeddings[None]).contiguous()}
+    said = {"format": "pt", "encoder": identity.encoder, "adapter": identity.adapter}
+    adapter.parent.mkdir(parents=True, exist_ok=True)
+    partial = adapter.with_name(f".{adapter.name}.partial")
+    shutil.copyfile(model.adapters[identity.adapter], partial)
+    partial.replace(adapter)
+    _write(path, save(tensors, metadata=said))
+    return [path, adapter]
+
+
+def export_comfyui(identity: Identity, path: Path) -> None:
+    """Write the person's image embeddings as ComfyUI's node "IPAdapter Load Embeds" reads them, an .ipadpt file.
+
+    It holds one tensor, by torch.save: CLIP's image embeddings before projection, (M, D), which "IPAdapter Encoder" gives as
+    pos_embed; IPAdapter Embeds makes the negative, zeros, itself. It is written here and never read.
+    Source: cubiq/ComfyUI_IPAdapter_plus, commit 9d076a3, IPAdapterPlus.py: IPAdapterEncoder, -SaveEmbeds, -LoadEmbeds, -Embeds.
+    Raises IdentityError for embeddings that are not CLIP's, CheckpointError if the file exists.
+    """
+    _are_new(path)
+    embeddings = _embeddings(identity)
+    if not identity.encoder.startswith(CLIP):
+        raise IdentityError(
+            f"this identity's embeddings are of {identity.encoder}",
+            "CLIP's are needed: ComfyUI has no adapter that reads others",
+            "Make it with a model of the Stable Diffusion families",
+        )
+    content = io.BytesIO()
+    torch.save(embeddings.cpu().contiguous().clone(), content)  # a clone: a view would bring all of its storage
+    _write(path, content.getvalue())
 
 
 def export_model(identity: Identity, model: LatentDiffusion, folder: Path) -> None:
@@ -39,17 +84,36 @@ def export_model(identity: Identity, model: LatentDiffusion, folder: Path) -> No
 
     Raises IdentityError if the identity is of another model or holds no weights, CheckpointError if the folder exists.
     """
-    _is_new(folder)
+    _are_new(folder)
     if not identity.weights:
         raise IdentityError(
             f"this identity of method {identity.method} holds embeddings alone",
             "one with weights is needed for a model of its own",
-            "Make it with dreambooth or dreambooth-lora",
+            "Make it with dreambooth or dreambooth-lora, or export it to a file that ends in .safetensors",
         )
     with model.applied([identity]):
         save_pipeline(model.pipeline, folder)
 
 
-def _is_new(path: Path) -> None:
-    if path.exists():
-        raise CheckpointError(f"{path} exists", "a new path is needed, so that nothing is lost", "Choose another -o")
+def _embeddings(identity: Identity) -> Tensor:
+    if identity.embeddings is None:
+        raise IdentityError(
+            f"this identity of method {identity.method} holds weights alone",
+            "image embeddings are needed",
+            "Make it with a method of an adapter, or export the weights",
+        )
+    return identity.embeddings
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _are_new(*paths: Path) -> None:
+    for path in paths:
+        if path.exists():
+            raise CheckpointError(f"{path} exists", "a new path is needed, so that nothing is lost", "Choose another -o")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from tenth.config import to_table
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import DataError
 from tenth.prompt import naming
@@ -20,6 +21,7 @@ from tenth.types import Identity, Sample
 
 BATCH = 4  # images at a time: on two cores larger batches are no faster
 LARGEST_SEED = 2**63 - 1
+MOST_SAID = 100_000  # characters that a picture says of itself
 Progress = Callable[[int, int], None]  # (image-steps done, image-steps in all)
 
 
@@ -46,7 +48,7 @@ def generate(
     for request in requests:
         _check(model, request)
     done, total = 0, len(requests) * sampling.steps
-    for group in _batches(requests, batch):
+    for group in _batches(model, requests, sampling.negative, batch):
 
         def step_done(step: int, size: int = len(group), before: int = done) -> None:
             if progress is not None:
@@ -72,12 +74,17 @@ def save_sample(sample: Sample, path: Path) -> None:
 
 
 def read_sample(path: Path) -> dict[str, Any]:
-    """What `save_sample` wrote beside the pixels. Raises DataError if the picture carries nothing of tenth's."""
+    """What `save_sample` wrote beside the pixels. Raises DataError if the picture carries nothing of tenth's, or not whole."""
     with Image.open(path, formats=["PNG"]) as image:
         said = image.info.get("tenth")
     if not isinstance(said, str):
         raise DataError(f"{path} carries no settings of tenth", "a PNG that tenth wrote is needed", "Choose another file")
-    settings: dict[str, Any] = json.loads(said)
+    try:
+        settings = json.loads(said) if len(said) <= MOST_SAID else None
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise DataError(f"{path} carries damaged settings", "a PNG as tenth wrote it is needed", "Choose another file")
     return settings
 
 
@@ -88,24 +95,34 @@ def _check(model: LatentDiffusion, request: Request) -> None:
         model.check(request.identity)
 
 
-def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
-    """Runs of at most `size` requests that can be drawn together: one adapter, embeddings of one shape, the same weights."""
-    for _, run in groupby(requests, key=_kind):
+def _batches(model: LatentDiffusion, requests: Iterable[Request], negative: str, size: int) -> Iterator[list[Request]]:
+    """Runs of at most `size` requests that can be drawn together: one adapter, embeddings of one shape, the same weights.
+
+    And prompts read in as many parts: a short one beside a long one would get empty parts, and be another picture.
+    """
+
+    def kind(request: Request) -> tuple[object, ...]:
+        return _kind(request.identity), model.texts.runs(_named(request), negative)
+
+    for _, run in groupby(requests, key=kind):
         together = list(run)
         yield from (together[start : start + size] for start in range(0, len(together), size))
 
 
-def _kind(request: Request) -> tuple[object, ...] | None:
-    identity = request.identity
+def _kind(identity: Identity | None) -> tuple[object, ...] | None:
     if identity is None:
         return None
     shape = None if identity.embeddings is None else tuple(identity.embeddings.shape)
     return identity.adapter, shape, id(identity.weights) if identity.weights else 0
 
 
+def _named(request: Request) -> str:
+    return naming(request.prompt, request.identity.word) if request.identity else request.prompt
+
+
 def _draw(model: LatentDiffusion, group: list[Request], sampling: Sampling, on_step: Callable[[int], None]) -> Iterator[Sample]:
     start = time.perf_counter()
-    prompts = [naming(request.prompt, request.identity.word) if request.identity else request.prompt for request in group]
+    prompts = list(map(_named, group))
     seeds = [request.seed for request in group]
     identities = [request.identity for request in group if request.identity is not None]
     if identities:
@@ -116,7 +133,8 @@ def _draw(model: LatentDiffusion, group: list[Request], sampling: Sampling, on_s
     seconds = (time.perf_counter() - start) / len(group)
     for request, pixels in zip(group, images, strict=True):
         method = "none" if request.identity is None else request.identity.method
-        yield Sample(pixels, request.prompt, request.seed, method, model.name, asdict(sampling), seconds)
+        how = to_table(sampling), seconds, model.sampler(sampling)
+        yield Sample(pixels, request.prompt, request.seed, method, model.name, *how)
 
 
 def _parameters(sample: Sample) -> str:
@@ -126,7 +144,7 @@ def _parameters(sample: Sample) -> str:
         lines.append(f"Negative prompt: {settings['negative']}")
     height, width = sample.pixels.shape[:2]
     lines.append(
-        f"Steps: {settings['steps']}, Sampler: DDIM, CFG scale: {settings['guidance']}, Seed: {sample.seed}, "
+        f"Steps: {settings['steps']}, Sampler: {sample.sampler}, CFG scale: {settings['guidance']}, Seed: {sample.seed}, "
         f"Size: {width}x{height}, Model: {sample.model}, Method: {sample.method}, Version: tenth {version('tenth')}"
     )
     return "\n".join(lines)

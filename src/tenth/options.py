@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tenth.blocks import EXAMPLE, MOST_SCALE, Scale, check_scale
+from tenth.errors import RecipeError
+from tenth.schedulers import SCHEDULERS
+
 MOST_IMAGES = 10_000  # 0000.png to 9999.png
 LARGEST_SEED = 2**63 - 1
 MOST_STEPS = 1_000  # the steps in which the models were trained
-MOST_GUIDANCE, MOST_SCALE = 50.0, 2.0  # far beyond what gives a picture
+MOST_GUIDANCE = 50.0  # far beyond what gives a picture
+OWN = "own"  # the model's scheduler
 WIDTH = 100  # of the help, in every terminal, so that docs/cli.md can be checked
 
 
@@ -71,6 +77,46 @@ def _within(kind: Callable[[str], Any], needed: str, least: float, most: float, 
     if value is None or not least <= value <= most:  # nan is in no range
         raise ArgumentTypeError(f"{text!r} is not {needed}")
     return value
+
+
+def scale(text: str) -> Scale:
+    """The type of --scale: a number, or JSON of some blocks."""
+    if not text.lstrip().startswith("{"):
+        return float(number(0, MOST_SCALE)(text))
+    try:
+        found: Scale = json.loads(text)
+        check_scale(found)
+    except ValueError as problem:
+        raise ArgumentTypeError(f"{text!r} is not JSON such as {EXAMPLE}: {problem}") from problem
+    except RecipeError as problem:
+        raise ArgumentTypeError(f"{problem.found}; {problem.needed}") from problem
+    return found
+
+
+def sampling_options(parser: ArgumentParser) -> None:
+    """--scale, --scheduler, --guidance-interval and --precision."""
+    parser.add_argument(
+        "--scale",
+        type=scale,
+        metavar="S",
+        help="how much of the person: 0 nothing, 1 as trained (default: 1); or of some blocks alone, as diffusers names"
+        f" them: '{EXAMPLE}'",
+    )
+    parser.add_argument(
+        "--scheduler",
+        choices=(OWN, *SCHEDULERS),
+        metavar="NAME",
+        help=f"one of {', '.join((OWN, *SCHEDULERS))} (default: own, the model's); lcm needs a model made for it",
+    )
+    parser.add_argument(
+        "--guidance-interval",
+        nargs=2,
+        type=number(0, 1),
+        metavar=("FROM", "TO"),
+        help="guide only in this part of the denoising, 0 the noise and 1 the picture: quicker (default: 0 1)",
+    )
+    text = "bf16: faster where the processor computes in it; colours differ by 2 of 255 at most (default: fp32)"
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help=text)
 
 
 def inception_option(parser: ArgumentParser) -> None:

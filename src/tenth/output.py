@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tenth.config import read_toml
+from tenth.config import read_toml, to_table
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import CheckpointError, TenthError
 from tenth.generate import Progress, Request, generate, save_sample
@@ -52,7 +51,7 @@ def settings_of(model: LatentDiffusion, requests: Sequence[Request], sampling: S
         "identities": _distinct(_digest(identity) for identity in identities if identity is not None),
         "prompts": _distinct(request.prompt for request in requests),
         "seeds": [request.seed for request in requests],
-        "sampling": asdict(sampling),
+        "sampling": to_table(sampling),
         "tenth": version("tenth"),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from itertools import cycle, groupby
 from pathlib import Path
@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe, Track
-from tenth.diffusion import LatentDiffusion
+from tenth.config import completed, to_table
+from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import DataError
 from tenth.generate import BATCH, Request, generate, read_sample, save_sample
 from tenth.identity import load_identity
@@ -159,13 +160,13 @@ def looks(identity: Identity) -> str:
 
 
 def is_drawn(path: Path, method: str, picture: Picture, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
-    """Whether the PNG is there, whole, and made with these settings."""
+    """Whether the PNG is there, whole, and made with these settings; what its version did not know had its default."""
     wanted = {"prompt": picture.prompt, "seed": picture.seed, "method": method, "model": model.name}
     try:
-        said = read_sample(path)
+        said = completed(Sampling, read_sample(path))
     except (OSError, ValueError, DataError):
         return False
-    return said | wanted | asdict(recipe.sampling) == said
+    return said | wanted | completed(Sampling, to_table(recipe.sampling)) == said
 
 
 def pixels_of(pictures: Iterable[Picture]) -> list[Pixels]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tenth.diffusion import SMALL_VOCABULARY, LatentDiffusion
+from tenth.diffusion import LatentDiffusion
+from tenth.texts import SMALL_VOCABULARY
 
 NEUTRAL = "person"
 NOUNS = (NEUTRAL, "man", "woman", "boy", "girl", "child", "lady", "gentleman", "guy")
@@ -30,7 +31,10 @@ def naming(prompt: str, word: str) -> str:
 
 
 def prompt_notes(model: LatentDiffusion, prompt: str) -> list[str]:
-    """A sentence about words that the model has never seen, one about an end that it does not read; none where all is read."""
+    """A sentence about words that the model has never seen, one about an end that it does not read; none where all is read.
+
+    Models of many words read a long prompt to its end (texts.py).
+    """
     pipeline: Any = model.pipeline  # diffusers' types do not know a pipeline's parts
     tokenizer = pipeline.tokenizer
     notes = []
@@ -39,6 +43,6 @@ def prompt_notes(model: LatentDiffusion, prompt: str) -> list[str]:
     if unknown and len(known) < SMALL_VOCABULARY:
         notes.append(f"the model has never seen these words, and draws as if they were not there: {', '.join(unknown)}")
     count = len(tokenizer(prompt, verbose=False).input_ids)  # with the tokens that begin and end each prompt
-    if count > tokenizer.model_max_length:
+    if count > tokenizer.model_max_length and not model.texts.long:
         notes.append(f"the prompt has {count} tokens and the model reads {tokenizer.model_max_length}: its end is not read")
     return notes

@@ -71,7 +71,7 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One generated image (H, W, 3) and what makes it again."""
+    """One generated image (H, W, 3) and what makes it again. sampler: as A1111 names it."""
 
     pixels: Pixels
     prompt: str
@@ -80,6 +80,7 @@ class Sample:
     model: str
     settings: Mapping[str, Any]
     seconds: float
+    sampler: str = "DDIM"
 
 
 @dataclass(frozen=True)

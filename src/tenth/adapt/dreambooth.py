@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tenth.adapt.lesson import FEW_WORDS, FEW_WORDS_CLASS, DreamBoothSettings, Lesson, framed, guessed_noun, read_lesson
-from tenth.config import read_toml, with_changes
-from tenth.diffusion import SMALL_VOCABULARY
+from tenth.config import read_toml, to_table, with_changes
 from tenth.encode.store import Store, default_store
 from tenth.errors import DataError, ModelError, RecipeError
 from tenth.frozen import Frozen
 from tenth.lora import ALL, ATTENTION, Lora, learning
+from tenth.texts import SMALL_VOCABULARY
 from tenth.training import PRECISIONS, Schedule, averaged, fit, processes
 from tenth.types import Diffusion, Identity, Person, Photo
 from tenth.watch import Seen
@@ -106,7 +106,7 @@ class DreamBooth:
     def directory(self, photos: Sequence[Photo], settings: DreamBoothSettings, model: Diffusion) -> Path:
         """Where a run keeps its checkpoints while it lasts, and how it went: in the store."""
         digests = sorted({photo.digest for photo in photos})
-        key = json.dumps([asdict(settings), self.choose is not None, model.name, digests], sort_keys=True, default=str)
+        key = json.dumps([to_table(settings), self.choose is not None, model.name, digests], sort_keys=True, default=str)
         return default_store() / "dreambooth" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def weights(self, person: Person, model: Diffusion) -> Tensor | None:  # noqa: ARG002 - of no person or model

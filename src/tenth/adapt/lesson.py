@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tenth.adapt.album import square
 from tenth.adapt.noun import likely_noun
+from tenth.config import shown
 from tenth.data.captions import OPENINGS
 from tenth.data.faces import crop_face
 from tenth.diffusion import Sampling
@@ -185,7 +186,7 @@ def class_moments(settings: DreamBoothSettings, model: Diffusion, frozen: Frozen
             drawn = model.sample([prompts[seed] for seed in seeds], seeds, settings.sampling)
             yield from both_ways(np.stack(drawn), frozen).numpy()
 
-    sampling = hashlib.sha256(repr(settings.sampling).encode()).hexdigest()[:8]
+    sampling = hashlib.sha256(shown(settings.sampling).encode()).hexdigest()[:8]
     return torch.from_numpy(store.remember_all(f"class-{model.name}-{frozen.digest('vae')}-{sampling}", keys, compute))
 
 

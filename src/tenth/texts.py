@@ -1,0 +1,130 @@
+"""Prompts -> the text embeddings that a pipeline takes: long ones in parts, and none of them computed twice in a run."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SMALL_VOCABULARY = 1_000  # tokens; a model with fewer knows only the words of its captions, each of them one token
+KEPT = 8  # batches of prompts whose embeddings are kept; of SDXL some megabytes each
+ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
+NAMES = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+Arguments = dict[str, Tensor]  # of a call of a pipeline, by NAMES
+
+
+class Texts:
+    """The text embeddings of one pipeline's prompts.
+
+    What fits into the text encoder's positions is read by the pipeline's own `encode_prompt`. A longer prompt is cut into runs
+    of as many tokens as fit between the first and the last one (75 of CLIP's 77); the hidden states of the runs stand one after
+    the other. A prompt with fewer runs than another in its batch, or than the negative, gets empty ones. The pooled embedding
+    (SDXL) is that of the first run. A model of few words never learnt more than fits, and is given no more.
+
+    Whoever changes a text encoder, but inside `apart` or in training mode, calls `forget`.
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+        self._kept: OrderedDict[tuple[Any, ...], Arguments] = OrderedDict()
+
+    def __call__(self, prompts: Sequence[str], negative: str, *, guided: bool) -> Arguments:
+        """Embeddings (B, L, C), and of SDXL the pooled ones (B, P). guided: with those of the negative, of equal shapes."""
+        encoders = [encoder for _, encoder in self._encoders()]
+        device, kind = self.pipeline.device, encoders[0].dtype
+        if any(encoder.training for encoder in encoders) or torch.is_autocast_enabled(device.type):
+            return self._encoded(prompts, negative, guided=guided)  # weights that change, or another precision: not to be kept
+        key = (*prompts, negative, guided, device, kind)
+        if key not in self._kept:
+            self._kept[key] = self._encoded(prompts, negative, guided=guided)
+        self._kept.move_to_end(key)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return dict(self._kept[key])
+
+    @contextmanager
+    def apart(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """A block in which an identity's weights are on the model: if any is a text encoder's, nothing goes in or out of it."""
+        kept = self._kept
+        if any(name.startswith("text_encoder") for name in weights):
+            self._kept = OrderedDict()
+        try:
+            yield
+        finally:
+            self._kept = kept
+
+    def forget(self) -> None:
+        """Nothing is kept: the text encoder has changed."""
+        self._kept.clear()
+
+    @property
+    def long(self) -> bool:
+        """Whether prompts of more tokens than the text encoder has positions are read to their end."""
+        return len(self.pipeline.tokenizer.get_vocab()) >= SMALL_VOCABULARY
+
+    def runs(self, *prompts: str) -> int:
+        """In how many runs of tokens the longest of the prompts is read; 1 for what fits."""
+        if not self.long:
+            return 1
+        return max(len(_cut(tokenizer, prompt)) for tokenizer, _ in self._encoders() for prompt in prompts)
+
+    def _encoders(self) -> list[tuple[Any, Any]]:
+        pairs = [(getattr(self.pipeline, first, None), getattr(self.pipeline, second, None)) for first, second in ENCODERS]
+        return [(tokenizer, encoder) for tokenizer, encoder in pairs if encoder is not None]
+
+    @torch.no_grad()
+    def _encoded(self, prompts: Sequence[str], negative: str, *, guided: bool) -> Arguments:
+        asked = [*prompts, negative] if guided else prompts
+        if (runs := self.runs(*asked)) > 1:
+            return _beside(*self._in_runs(asked, runs), len(prompts))
+        parts = self.pipeline.encode_prompt(
+            prompt=list(prompts),
+            device=self.pipeline._execution_device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=guided,
+            negative_prompt=[negative] * len(prompts),
+        )
+        return {name: part for name, part in zip(NAMES, parts, strict=False) if part is not None}
+
+    def _in_runs(self, prompts: Sequence[str], runs: int) -> tuple[Tensor, Tensor | None]:
+        """(B, runs x T, C) and, of SDXL, (B, P)."""
+        pairs, hidden, pooled = self._encoders(), [], None
+        for tokenizer, encoder in pairs:
+            tokens = torch.tensor([row for prompt in prompts for row in _rows(tokenizer, prompt, runs)])  # (B x runs, T)
+            read = encoder(tokens.to(self.pipeline._execution_device), output_hidden_states=True)
+            # Of two encoders the last layer but one is read, and the second's pooled output, as SDXL's pipeline does.
+            states = read[0] if len(pairs) == 1 else read.hidden_states[-2]
+            hidden.append(states.reshape(len(prompts), -1, states.shape[-1]))
+            pooled = None if len(pairs) == 1 else read[0].reshape(len(prompts), runs, -1)[:, 0]
+        return torch.cat(hidden, -1).to(pairs[-1][1].dtype), pooled
+
+
+def _beside(hidden: Tensor, pooled: Tensor | None, count: int) -> Arguments:
+    """Prompts and, where there is one row more than `count`, the negative beside each of them."""
+    found = {"prompt_embeds": hidden[:count]}
+    if pooled is not None:
+        found["pooled_prompt_embeds"] = pooled[:count]
+    if len(hidden) > count:
+        found["negative_prompt_embeds"] = hidden[count:].expand(count, -1, -1)
+        if pooled is not None:
+            found["negative_pooled_prompt_embeds"] = pooled[count:].expand(count, -1)
+    return found
+
+
+def _cut(tokenizer: Any, prompt: str) -> list[list[int]]:
+    """The prompt's tokens in runs that leave room for a first and a last one; one, empty, of an empty prompt."""
+    tokens: list[int] = tokenizer(prompt, add_special_tokens=False, truncation=False, verbose=False).input_ids
+    size = tokenizer.model_max_length - 2
+    return [tokens[start : start + size] for start in range(0, max(len(tokens), 1), size)]
+
+
+def _rows(tokenizer: Any, prompt: str, runs: int) -> list[list[int]]:
+    """As many rows of tokens as asked, each as long as the text encoder has positions."""
+    first, last, length = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.model_max_length
+    cut = _cut(tokenizer, prompt)
+    whole = [[first, *run, last] for run in [*cut, *[[]] * (runs - len(cut))]]
+    return [row + [tokenizer.pad_token_id] * (length - len(row)) for row in whole]
