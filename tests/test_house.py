@@ -32,8 +32,8 @@ STAGES = (
     ("adapt", "pocket", "stable"),
     ("training", "watch"),
     (
-        *("adapter", "aside", "checkpoint", "config", "diffusion", "draws", "frozen", "identity", "lora", "meter", "noise"),
-        *("optimizer", "pipelines", "record", "weights"),
+        *("adapter", "aside", "checkpoint", "config", "diffusion", "draws", "estimate", "frozen", "identity", "lora"),
+        *("memory", "meter", "narrow", "noise", "optimizer", "pipelines", "record", "weights"),
     ),
     ("aggregate",),
     ("encode",),

@@ -9,6 +9,7 @@ import shlex
 import time
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +38,14 @@ def identity(args: Namespace) -> int:
     """Photos -> an identity file, whose path goes to stdout."""
     if args.output.suffix != EXTENSION:
         args.usage_error(f"-o {args.output}: an identity file ends in {EXTENSION}")
-    from tenth.catalog import DEFAULT_METHOD, load_model, method
+    from tenth.catalog import DEFAULT_METHOD, learns, load_model, method
     from tenth.identity import save_identity
+    from tenth.memory import Use
     from tenth.output import claim_identity
 
     learn = method(args.method or DEFAULT_METHOD)
     person, notes = _person(args.directory)
-    model = load_model(args.model)
+    model = load_model(args.model, use=Use(args.device, whole=learns(learn)), tell=say)
     claim_identity(args.output, model=model.name)  # before minutes go into learning
     made = learn(person, model)
     claim_identity(args.output, method=made.method, model=made.model, adapter=made.adapter, photos=made.photos)
@@ -63,25 +65,27 @@ def generate(args: Namespace) -> int:
     from_file = args.source.suffix == EXTENSION and not args.source.is_dir()
     if from_file and args.method and not Path(args.method).is_dir():
         args.usage_error("an identity file has its method already; give --method only for the folder that it was trained in")
-    from tenth.catalog import DEFAULT_METHOD, load_model, method, trained_method
+    from tenth.catalog import DEFAULT_METHOD, learns, load_model, method, trained_method
     from tenth.diffusion import Sampling
     from tenth.generate import Request
     from tenth.identity import load_identity
+    from tenth.memory import BATCH, Use
     from tenth.output import claim_folder, draw_into, settings_of
     from tenth.prompt import prompt_notes
 
     # What the user may have to mend comes first, and nothing else is said before it.
     claim_folder(args.output)
     notes: list[str] = []
+    use = Use(args.device, images=min(args.n, BATCH))
     if from_file:
-        made, model = load_identity(args.source), load_model(args.model)
+        made, model = load_identity(args.source), load_model(args.model, use=use, tell=say)
         if args.method:
             trained_method(args.method).adapter(model)
         model.check(made)
     else:
         learn = method(args.method or DEFAULT_METHOD)
         person, notes = _person(args.source)
-        model = load_model(args.model)
+        model = load_model(args.model, use=replace(use, whole=learns(learn)), tell=say)
         made = learn(person, model)
         notes += learn.notes(person, model)
     given = {key: getattr(args, key) for key in ("steps", "guidance", "scale") if getattr(args, key) is not None}
@@ -106,8 +110,9 @@ def export(args: Namespace) -> int:
         export_lora(made, args.output, args.layout)
     else:
         from tenth.catalog import load_model
+        from tenth.memory import Use
 
-        export_model(made, load_model(args.model), args.output)
+        export_model(made, load_model(args.model, use=Use(args.device or "cpu", whole=True), tell=say), args.output)
     say(f'in a prompt the person is "{made.word}"')
     show(args.output)
     return 0

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from tenth.adapter import ADAPTER, adapter_name, check_adapter, install_adapter, read_adapter
 from tenth.errors import IdentityError
-from tenth.pipelines import quiet
+from tenth.memory import PLAIN, Fit, below
+from tenth.narrow import narrow
+from tenth.pipelines import place, quiet
 from tenth.types import Encoder, Identity, Pixels
 from tenth.weights import put_on
 
@@ -39,16 +41,28 @@ class LatentDiffusion:
 
     name and adapter_name, the adapter of methods that learn nothing, are "name@digest" over the weights. An adapter is
     installed only inside `applied`. trained: folders of methods that learnt an adapter or aggregator for it, by method.
+    fit: the rung on which the pipeline stands (memory.py).
     """
 
     def __init__(
-        self, pipeline: StableDiffusionPipeline, name: str, encoder: Encoder, adapter: Path, trained: Mapping[str, Path]
+        self,
+        pipeline: StableDiffusionPipeline,
+        name: str,
+        encoder: Encoder,
+        adapter: Path,
+        trained: Mapping[str, Path],
+        fit: Fit = PLAIN,
     ) -> None:
-        self.pipeline, self.name, self.encoder, self.trained = pipeline, name, encoder, trained
+        self.pipeline, self.name, self.encoder, self.trained, self.fit = pipeline, name, encoder, trained, fit
         self._plain = _conditioning(pipeline.unet)
         self._adapted: dict[str, tuple[Any, ...]] = {}
-        self.adapter_parts = read_adapter(adapter)
+        self._adapter = adapter
         self.adapter_name = self.add_adapter(adapter)
+
+    @property
+    def adapter_parts(self) -> dict[str, dict[str, Tensor]]:
+        """The adapter of methods that learn nothing, from its file: to begin learning with."""
+        return read_adapter(self._adapter)
 
     def add_adapter(self, path: Path) -> str:
         """Make an adapter of the official layout known; the model's own weights stay. Gives its "name@digest".
@@ -59,10 +73,30 @@ class LatentDiffusion:
         if name not in self._adapted:
             parts = read_adapter(path)
             check_adapter(self.pipeline.unet, parts, self.encoder.width, path)
-            install_adapter(self.pipeline.unet, parts)
+            with _unmoved(self.pipeline.unet):
+                install_adapter(self.pipeline.unet, parts)
             self._adapted[name] = _conditioning(self.pipeline.unet)
+            self._place_adapter(self._adapted[name])
             _set_conditioning(self.pipeline.unet, self._plain)
         return name
+
+    def lower(self) -> None:
+        """One rung down, after a GPU ran out of memory. Raises ModelError if this is the last."""
+        self.fit = below(self.fit)
+        place(self.pipeline, self.fit)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _place_adapter(self, conditioning: tuple[Any, ...]) -> None:
+        """An adapter's layers where the UNet runs, and as narrow as the UNet's."""
+        processors, projection, _ = conditioning
+        modules = [module for module in processors.values() if isinstance(module, torch.nn.Module)]
+        unet, device = self.pipeline.unet, self.pipeline._execution_device
+        for module in (*modules, projection):
+            module.to(device, unet.dtype)
+        if self.fit.device == "cpu" and self.fit.rung.weights != "float32":
+            for module in modules:
+                narrow(module)
 
     @contextmanager
     def applied(self, identities: Sequence[Identity]) -> Iterator[Tensor | None]:
@@ -85,7 +119,7 @@ class LatentDiffusion:
             rows = [identity.embeddings for identity in identities if identity.embeddings is not None]
             _set_conditioning(self.pipeline.unet, self._adapted[identities[0].adapter])
             try:
-                yield torch.stack(rows).to(self.pipeline.device, self.pipeline.dtype)  # (B, M, D)
+                yield torch.stack(rows).to(self.pipeline._execution_device, self.pipeline.unet.dtype)  # (B, M, D)
             finally:
                 _set_conditioning(self.pipeline.unet, self._plain)
 
@@ -168,6 +202,16 @@ def _as_given(pipeline: Any, embeddings: list[Tensor] | None) -> Iterator[None]:
         yield
     finally:
         del pipeline.prepare_ip_adapter_image_embeds
+
+
+@contextmanager
+def _unmoved(unet: Any) -> Iterator[None]:
+    """diffusers casts a whole UNet to one type when it installs an adapter; this one's stay as they are, and where."""
+    unet.to = lambda *_, **__: unet
+    try:
+        yield
+    finally:
+        del unet.to
 
 
 def _conditioning(unet: UNet2DConditionModel) -> tuple[Any, ...]:

@@ -7,16 +7,18 @@ experiment that was killed goes on where it stopped, and ends with the same byte
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 from tenth.adapter import digest_of
-from tenth.catalog import RECIPE, load_model, method
+from tenth.catalog import RECIPE, learns, load_model, method
 from tenth.conditions import ExperimentRecipe, check
 from tenth.config import from_table, read_toml
 from tenth.data.faces import file_digest
@@ -31,6 +33,7 @@ from tenth.evaluate.inception import Inception
 from tenth.evaluate.recogniser import DlibRecogniser, Recognises, open_recogniser
 from tenth.findings import CHOOSING, AllRows, costs_of, curve_of, judges_of, scores_of_faces, scores_of_sets, sheet_of
 from tenth.identity import load_identity, save_identity
+from tenth.memory import Use
 from tenth.meter import metered, note_cost
 from tenth.pictures import COSTS, ONE_PHOTO, Pictures, Real, draw, identity_paths, list_pictures
 from tenth.pocket.faces import progress
@@ -62,7 +65,8 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
         raise CheckpointError(
             f"{output} holds no experiment to go on with", "one is needed", "Leave out --resume, or correct -o"
         )
-    model = load_model(recipe.model)
+    learning = any(learns(method(name)) for name in recipe.methods)
+    model = load_model(recipe.model, use=Use(whole=learning), tell=partial(print, file=sys.stderr))
     recognisers = open_recognisers(recipe, model)
     settings = settings_of(recipe, model, recognisers)
     claim(output, settings)

@@ -15,8 +15,9 @@ from PIL import Image
 from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe, Track
 from tenth.diffusion import LatentDiffusion
 from tenth.errors import DataError
-from tenth.generate import BATCH, Request, generate, read_sample, save_sample
+from tenth.generate import Request, generate, read_sample, save_sample
 from tenth.identity import load_identity
+from tenth.memory import BATCH
 from tenth.meter import metered, note_cost
 from tenth.pocket.faces import progress
 from tenth.record import folders

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from tenth.adapter import digest_of
 from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.clip import ClipEncoder
 from tenth.errors import ModelError
-from tenth.pipelines import load_pipeline
+from tenth.estimate import read_sizes
+from tenth.memory import ANY, Fit, Use, fitted, this_machine
+from tenth.narrow import narrow
+from tenth.pipelines import load_pipeline, quiet, stays_mapped
 
 ADAPTER = "ip-adapter/ip-adapter.safetensors"
 IMAGE_ENCODER = "image_encoder"
 
 
-def load_stable(folder: Path) -> LatentDiffusion:
+def load_stable(folder: Path, use: Use = ANY, tell: Callable[[str], None] | None = None) -> LatentDiffusion:
     """A folder in diffusers' layout, with a CLIP vision model in image_encoder/ and its adapter in ip-adapter/.
 
-    Raises ModelError if a part is missing or damaged, or the adapter is for another encoder or UNet.
+    It is loaded on the first rung that fits this machine (memory.py), of which `tell` hears a line before.
+    Raises ModelError if a part is missing or damaged, no rung fits, or the adapter is for another encoder or UNet.
     """
     needed = f"a diffusers folder with a CLIP vision model in {IMAGE_ENCODER}/ and an adapter as {ADAPTER}"
     missing = [part for part in ("model_index.json", IMAGE_ENCODER, ADAPTER) if not (folder / part).exists()]
     if missing:
         raise ModelError(f"{folder} has no {', '.join(missing)}", needed, "Copy the missing parts into it")
-    pipeline = load_pipeline(folder)
+    fit = fitted(read_sizes(folder), use, this_machine())
+    if tell is not None and fit.announced:
+        tell(fit.announced)
+    pipeline = load_pipeline(folder, fit)
     parts = ("text_encoder", "text_encoder_2", "unet", "vae")
     weights = [path for part in parts for path in (folder / part).glob("*.safetensors")]
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
     name = f"{folder.resolve().name}@{digest_of(sorted(weights))}"
-    return LatentDiffusion(pipeline, name, ClipEncoder(folder / IMAGE_ENCODER), folder / ADAPTER, trained)
+    with quiet():
+        encoder = ClipEncoder(folder / IMAGE_ENCODER)
+    place_encoder(encoder, fit)
+    return LatentDiffusion(pipeline, name, encoder, folder / ADAPTER, trained, fit)
+
+
+def place_encoder(encoder: ClipEncoder, fit: Fit) -> None:
+    """Put the image encoder on a rung. Where weights are off-loaded it stays on the CPU: it runs once for each photo."""
+    if fit.device != "cpu" and not fit.rung.offloaded:
+        encoder.model.to(fit.device, torch.float32 if fit.rung.weights == "float32" else getattr(torch, fit.half))
+    elif fit.rung.weights == "float32":
+        encoder.model.float()
+    elif not stays_mapped(encoder.model, fit):
+        narrow(encoder.model)
