@@ -1,8 +1,8 @@
 """Photos to one picture with a model of the published size of Stable Diffusion 1.5 or SDXL, random weights, on the CPU.
 
-FAMILY is sd15 or sdxl. Options: --pixels=N (what the model draws), --steps=N, --rung=NAME (default: the first that fits), --tiny
-(for a test of this file). It makes the folder in TMPDIR (5 GB, of SDXL 9 GB) and removes it; a process of its own draws, and gives
-up when less than 2 GB of the machine's memory are left.
+FAMILY is sd15 or sdxl. Options: --pixels=N (what the model draws), --steps=N, --rung=NAME (default: the first that fits),
+--tiny (for a test of this file). It makes the folder in TMPDIR (4 GB, of SDXL 9 GB) and removes it; a process of its own draws,
+and gives up when less than 2 GB of the machine's memory are left.
 Prints one JSON object as its last line. estimate: what memory.py expected before loading; measured: by how much the process's
 largest resident memory grew; unmapped: the same without pages of files, which the system may take back at any time (megabytes).
 over: measured over estimate.

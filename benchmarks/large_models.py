@@ -42,10 +42,10 @@ if not TINY:
 TOKENS = 4  # of the adapter
 
 
-def networks(family: str, pixels: int) -> dict[str, nn.Module]:
-    """The parts with weights by their folder, of no memory."""
+def networks(family: str, pixels: int, device: str = "meta") -> dict[str, nn.Module]:
+    """The parts with weights by their folder; on the device meta they take no memory."""
     sdxl, side = family == "sdxl", pixels // 8
-    with torch.device("meta"):
+    with torch.device(device):
         parts = {
             "unet": UNet2DConditionModel(**(SDXL if sdxl else UNET) | {"sample_size": side}),
             "vae": AutoencoderKL(**VAE, sample_size=pixels, **{"scaling_factor": 0.13025} if sdxl else {}),
@@ -115,6 +115,6 @@ def write_weights(shapes: dict[str, tuple[int, ...]], path: Path) -> None:
             if len(shape) < 2:
                 file.write(torch.full((count,), float("norm" in name and name.endswith("weight"))).half().numpy().tobytes())
                 continue
-            part = (block * (3 / math.prod(shape[1:])) ** 0.5).half().numpy()  # variance 1 / inputs
+            part = (block[:count] * (3 / math.prod(shape[1:])) ** 0.5).half().numpy()  # variance 1 / inputs
             for start in range(0, count, part.size):
                 part[: count - start].tofile(file)

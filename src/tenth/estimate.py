@@ -61,18 +61,23 @@ class Sizes:
 def read_sizes(folder: Path) -> Sizes:
     """The sizes of a model in diffusers' layout with image encoder and adapter. Raises ModelError for a damaged file.
 
-    Numbers held at once were counted tensor by tensor on the networks of Stable Diffusion 1.5 and SDXL (benchmarks/activations.py).
-    UNet: ten times its first width for skip connections and residuals, and sixteen times the width of a level with attention for
-    the gated layer, a quarter of it a level down. Autoencoder: three maps of its second width at full size. Vision: thirteen times
-    its width for each token.
+    Numbers held at once were counted tensor by tensor on the networks of Stable Diffusion 1.5 and SDXL
+    (benchmarks/activations.py). UNet: ten times its first width for skip connections and residuals, and sixteen times the
+    width of a level with attention for the gated layer, a quarter of it a level down. Autoencoder: three maps of its second
+    width at full size. Vision: thirteen times its width for each token.
     """
-    unet, vae, vision = (_config(folder / part) for part in ("unet", "vae", "image_encoder"))
+    configs = [_config(folder / part) for part in ("unet", "vae", "image_encoder")]
+    return sizes_of(*configs, {name: part_of(folder / name) for name in PARTS if (folder / name).is_dir()})
+
+
+def sizes_of(unet: Mapping[str, Any], vae: Mapping[str, Any], vision: Mapping[str, Any], parts: Mapping[str, Part]) -> Sizes:
+    """The sizes of a model by the configurations of its networks and the counts of its parts."""
     widths, attending = unet["block_out_channels"], unet["down_block_types"]
     gated = [width / 4**level for level, width in enumerate(widths) if "CrossAttn" in attending[level]]
     scale = 2 ** (len(vae["block_out_channels"]) - 1)
     tokens = (vision.get("image_size", 224) // vision.get("patch_size", 32)) ** 2 + 1
     return Sizes(
-        parts={name: part_of(folder / name) for name in PARTS if (folder / name).is_dir()},
+        parts=parts,
         pixels=int(unet["sample_size"]) * scale,
         scale=scale,
         unet=10 * widths[0] + 16 * max(gated, default=0),
@@ -101,7 +106,9 @@ def tensors(path: Path) -> Iterator[tuple[str, str, list[int]]]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length <= LONGEST_HEADER else {}
+            if length > LONGEST_HEADER:
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(file.read(length))
         for name, entry in header.items():
             if name != "__metadata__" and entry["dtype"] in BITS:
                 yield name, entry["dtype"], entry["shape"]

@@ -130,7 +130,7 @@ def fitted(sizes: Sizes, use: Use, machine: Machine) -> Fit:
 
 
 def chosen_device(name: str, machine: Machine, *, small: bool) -> str:
-    """Where a model runs: where it is asked to, else a large one on the GPU if there is one. Raises ModelError if there is none."""
+    """Where a model runs: as asked, else a large one on the GPU if there is one. Raises ModelError if torch finds none."""
     if name not in ("", "cpu", "cuda"):
         raise unknown_name("device", name, ["cpu", "cuda"])
     if name == "cuda" and machine.gpu is None:

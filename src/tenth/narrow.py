@@ -26,7 +26,8 @@ class NarrowConv2d(nn.Conv2d):
     """A convolution of narrow weights."""
 
     def forward(self, given: Tensor) -> Tensor:
-        return self._conv_forward(given, self.weight.to(given.dtype), _like(self.bias, given))
+        made: Tensor = self._conv_forward(given, self.weight.to(given.dtype), _like(self.bias, given))
+        return made
 
 
 NARROW: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: NarrowLinear, nn.Conv2d: NarrowConv2d}

@@ -79,13 +79,18 @@ def precisions(folder: Path, fit: Fit) -> Any:
 
     The autoencoder of a CPU is float32 on every rung: it is small, and 16 bits show in its pixels.
     """
+    if fit.rung.weights == "float32" or fit.device != "cpu":
+        return precision(folder / "unet", fit)
+    kept = {part: precision(folder / part, fit) for part in NARROWED if (folder / part).is_dir()}
+    return {**kept, "default": torch.float32}
+
+
+def precision(part: Path, fit: Fit) -> torch.dtype:
+    """What one part is loaded in."""
     if fit.rung.weights == "float32":
         return torch.float32
-    if fit.device != "cpu":
-        return getattr(torch, fit.half)
-    parts = [part for part in NARROWED if (folder / part).is_dir()]
-    kept = {part: KINDS[part_of(folder / part).dtype] for part in parts}
-    return {**kept, "default": torch.float32}
+    kind: torch.dtype = KINDS[part_of(part).dtype] if fit.device == "cpu" else getattr(torch, fit.half)
+    return kind
 
 
 def place(pipeline: Any, fit: Fit) -> None:

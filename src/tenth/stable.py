@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from tenth.adapter import digest_of
 from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion
@@ -15,7 +13,7 @@ from tenth.errors import ModelError
 from tenth.estimate import read_sizes
 from tenth.memory import ANY, Fit, Use, fitted, this_machine
 from tenth.narrow import narrow
-from tenth.pipelines import load_pipeline, quiet, stays_mapped
+from tenth.pipelines import load_pipeline, precision, quiet, stays_mapped
 
 ADAPTER = "ip-adapter/ip-adapter.safetensors"
 IMAGE_ENCODER = "image_encoder"
@@ -40,7 +38,7 @@ def load_stable(folder: Path, use: Use = ANY, tell: Callable[[str], None] | None
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
     name = f"{folder.resolve().name}@{digest_of(sorted(weights))}"
     with quiet():
-        encoder = ClipEncoder(folder / IMAGE_ENCODER)
+        encoder = ClipEncoder(folder / IMAGE_ENCODER, precision(folder / IMAGE_ENCODER, fit))
     place_encoder(encoder, fit)
     return LatentDiffusion(pipeline, name, encoder, folder / ADAPTER, trained, fit)
 
@@ -48,8 +46,6 @@ def load_stable(folder: Path, use: Use = ANY, tell: Callable[[str], None] | None
 def place_encoder(encoder: ClipEncoder, fit: Fit) -> None:
     """Put the image encoder on a rung. Where weights are off-loaded it stays on the CPU: it runs once for each photo."""
     if fit.device != "cpu" and not fit.rung.offloaded:
-        encoder.model.to(fit.device, torch.float32 if fit.rung.weights == "float32" else getattr(torch, fit.half))
-    elif fit.rung.weights == "float32":
-        encoder.model.float()
-    elif not stays_mapped(encoder.model, fit):
+        encoder.model.to(fit.device)
+    elif fit.rung.weights != "float32" and not stays_mapped(encoder.model, fit):
         narrow(encoder.model)

@@ -22,13 +22,16 @@ class ClipEncoder(nn.Module):
     """The pooled, projected embedding of the whole photo, (K, D) float32. Source: Radford et al. 2021, arXiv:2103.00020.
 
     folder: a CLIP vision model with projection, `config.json` and `model.safetensors`. The processor is the one of Pillow,
-    whatever else is installed: another resizes to other pixels. Raises ModelError if the folder holds no such model.
+    whatever else is installed: another resizes to other pixels. precision: of the weights, whatever the file's.
+    Raises ModelError if the folder holds no such model.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, precision: torch.dtype = torch.float32) -> None:
         super().__init__()
         try:
-            self.model = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            self.model = CLIPVisionModelWithProjection.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=precision
+            )
             settings = folder / "preprocessor_config.json"
             self.processor = CLIPImageProcessorPil.from_pretrained(folder) if settings.is_file() else CLIPImageProcessorPil()
             digest = hashlib.sha256(file_digest(folder / "model.safetensors").encode())
