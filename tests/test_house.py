@@ -32,8 +32,9 @@ STAGES = (
     ("adapt", "pocket", "stable"),
     ("training", "watch"),
     (
-        *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "frozen", "guidance", "identity", "lora"),
-        *("meter", "noise", "optimizer", "pipelines", "projection", "record", "schedulers", "texts", "weights"),
+        *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "estimate", "frozen", "guidance"),
+        *("identity", "lora", "memory", "meter", "narrow", "noise", "optimizer", "pipelines", "projection", "record"),
+        *("schedulers", "texts", "weights"),
     ),
     ("aggregate",),
     ("encode",),

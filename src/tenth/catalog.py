@@ -23,6 +23,7 @@ from tenth.evaluate.identity import copy_index, detection, identity, stranger
 from tenth.evaluate.inception_score import inception_score
 from tenth.evaluate.kid import kid
 from tenth.evaluate.precision_recall import coverage, density, precision, recall
+from tenth.memory import ANY, Use, asked
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import ENCODER
 from tenth.pocket.train_autoencoder import AutoencoderRecipe, train_autoencoder
@@ -99,7 +100,7 @@ MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
 
 
 def _train_adapter(recipe: AdapterRecipe, directory: Path) -> None:
-    train_adapter(recipe, load_model(recipe.model), directory)
+    train_adapter(recipe, load_model(recipe.model, use=Use(device="cpu", whole=True)), directory)
 
 
 STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
@@ -134,21 +135,34 @@ def trained_method(folder: str) -> TrainedAdapter:
     return TrainedAdapter(Path(folder).resolve().parent.name, Path(folder))
 
 
-def load_model(name: str = DEFAULT_MODEL, store: Store | None = None, adapter: Path | None = None) -> LatentDiffusion:
+def learns(thing: Method) -> bool:
+    """Whether a method changes weights of the model for each person, which needs them in float32."""
+    return isinstance(thing, DreamBooth)
+
+
+def load_model(
+    name: str = DEFAULT_MODEL,
+    store: Store | None = None,
+    adapter: Path | None = None,
+    use: Use = ANY,
+    tell: Callable[[str], None] | None = None,
+) -> LatentDiffusion:
     """A model by name, or a folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py).
 
     adapter: an IP-Adapter's file instead of the model's own. Photo embeddings of the pocket model are kept in the store.
+    use: what for, where and on which rung of the ladder in memory.py; what it leaves open the environment may say. tell:
+    hears, before a large model is loaded, which rung that is.
 
     Raises InputError for an unknown name, ModelError for damaged weights.
     """
     store = store or Store(default_store())
     if name in MODELS:
-        return MODELS[name].thing(store=store, adapter=adapter)
+        return MODELS[name].thing(store=store, adapter=adapter, device=asked(use).device)
     if Path(name).is_dir():
         pocket = (Path(name) / ENCODER).is_file()
         if pocket:
-            return load_pocket(Path(name), store, name=Path(name).name, adapter=adapter)
-        return load_stable(Path(name), adapter)
+            return load_pocket(Path(name), store, name=Path(name).name, adapter=adapter, device=asked(use).device)
+        return load_stable(Path(name), adapter, asked(use), tell)
     raise unknown_name("model", name, [*MODELS, "a folder in the layout of the pocket model or of diffusers"])
 
 

@@ -9,6 +9,7 @@ import shlex
 import time
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +39,14 @@ def identity(args: Namespace) -> int:
     """Photos -> an identity file, whose path goes to stdout."""
     if args.output.suffix != EXTENSION:
         args.usage_error(f"-o {args.output}: an identity file ends in {EXTENSION}")
-    from tenth.catalog import DEFAULT_METHOD, load_model, method
+    from tenth.catalog import DEFAULT_METHOD, learns, load_model, method
     from tenth.identity import save_identity
+    from tenth.memory import Use
     from tenth.output import claim_identity
 
     learn = method(args.method or DEFAULT_METHOD)
     person, notes = _person(args.directory)
-    model = load_model(args.model, adapter=args.adapter)
+    model = load_model(args.model, adapter=args.adapter, use=Use(args.device, whole=learns(learn)), tell=say)
     claim_identity(args.output, model=model.name)  # before minutes go into learning
     made = learn(person, model)
     claim_identity(args.output, method=made.method, model=made.model, adapter=made.adapter, photos=made.photos)
@@ -66,10 +68,11 @@ def generate(args: Namespace) -> int:
         args.usage_error("an identity file has its method already; give --method only for the folder that it was trained in")
     if args.prompt is None and args.like is None:
         args.usage_error("--prompt is needed, or --like")
-    from tenth.catalog import DEFAULT_METHOD, load_model, method, trained_method
+    from tenth.catalog import DEFAULT_METHOD, learns, load_model, method, trained_method
     from tenth.generate import Request
     from tenth.identity import load_identity
     from tenth.like import asked_of, read_like
+    from tenth.memory import BATCH, Use
     from tenth.output import claim_folder, draw_into, settings_of
     from tenth.prompt import prompt_notes
 
@@ -78,15 +81,17 @@ def generate(args: Namespace) -> int:
     notes: list[str] = []
     like = read_like(args.like) if args.like else None
     asked = asked_of({name: getattr(args, name) for name in DRAWING}, like)
+    use = Use(args.device, images=min(args.n, BATCH))
     if from_file:
-        made, model = load_identity(args.source), load_model(args.model, adapter=args.adapter)
+        made = load_identity(args.source)
+        model = load_model(args.model, adapter=args.adapter, use=use, tell=say)
         if args.method:
             trained_method(args.method).adapter(model)
         model.check(made)
     else:
         learn = method(args.method or (like and like.drawn_by) or DEFAULT_METHOD)
         person, notes = _person(args.source)
-        model = load_model(args.model, adapter=args.adapter)
+        model = load_model(args.model, adapter=args.adapter, use=replace(use, whole=learns(learn)), tell=say)
         made = learn(person, model)
         notes += learn.notes(person, model)
     requests = [Request(made, asked.prompt, asked.seed + number) for number in range(args.n)]
@@ -112,8 +117,9 @@ def export(args: Namespace) -> int:
         export_lora(made, args.output, args.layout)
     else:
         from tenth.catalog import load_model, trained_method
+        from tenth.memory import Use
 
-        model = load_model(args.model)
+        model = load_model(args.model, use=Use(args.device or "cpu", whole=True), tell=say)
         if args.method:
             trained_method(args.method).adapter(model)
         if args.output.suffix == EXTENSION:

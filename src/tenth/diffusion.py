@@ -18,7 +18,9 @@ from tenth.blocks import Scale, check_scale, set_scale
 from tenth.config import later
 from tenth.errors import IdentityError, RecipeError
 from tenth.guidance import ALWAYS, check_interval, guided_within
-from tenth.pipelines import quiet
+from tenth.memory import PLAIN, Fit, below
+from tenth.narrow import narrow
+from tenth.pipelines import place, quiet
 from tenth.schedulers import SCHEDULERS, check_scheduler, label_of, scheduled
 from tenth.texts import Texts
 from tenth.types import Encoder, Identity, Pixels
@@ -59,12 +61,19 @@ class LatentDiffusion:
 
     name and adapter_name, the adapter of methods that learn nothing, are "name@digest" over the weights. An adapter is
     installed only inside `applied`. trained: folders of methods that learnt an adapter or aggregator for it, by method.
+    fit: the rung on which the pipeline stands (memory.py).
     """
 
     def __init__(
-        self, pipeline: StableDiffusionPipeline, name: str, encoder: Encoder, adapter: Path, trained: Mapping[str, Path]
+        self,
+        pipeline: StableDiffusionPipeline,
+        name: str,
+        encoder: Encoder,
+        adapter: Path,
+        trained: Mapping[str, Path],
+        fit: Fit = PLAIN,
     ) -> None:
-        self.pipeline, self.name, self.encoder, self.trained = pipeline, name, encoder, trained
+        self.pipeline, self.name, self.encoder, self.trained, self.fit = pipeline, name, encoder, trained, fit
         self.texts = Texts(pipeline)
         self.adapters: dict[str, Path] = {}  # files of the known ones, by "name@digest"
         self._plain = _conditioning(pipeline.unet)
@@ -86,10 +95,30 @@ class LatentDiffusion:
         if name not in self._adapted:
             parts = read_adapter(path)
             check_adapter(self.pipeline.unet, parts, self.encoder, path)
-            install_adapter(self.pipeline.unet, parts)
+            with _unmoved(self.pipeline.unet):
+                install_adapter(self.pipeline.unet, parts)
             self._adapted[name], self.adapters[name] = _conditioning(self.pipeline.unet), path
+            self._place_adapter(self._adapted[name])
             _set_conditioning(self.pipeline.unet, self._plain)
         return name
+
+    def lower(self) -> None:
+        """One rung down, after a GPU ran out of memory. Raises ModelError if this is the last."""
+        self.fit = below(self.fit)
+        place(self.pipeline, self.fit)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _place_adapter(self, conditioning: tuple[Any, ...]) -> None:
+        """An adapter's layers where the UNet runs, and as narrow as the UNet's."""
+        processors, projection, _ = conditioning
+        modules = [module for module in processors.values() if isinstance(module, torch.nn.Module)]
+        unet, device = self.pipeline.unet, self.pipeline._execution_device
+        for module in (*modules, projection):
+            module.to(device, unet.dtype)
+        if self.fit.device == "cpu" and self.fit.rung.weights != "float32":
+            for module in modules:
+                narrow(module)
 
     @contextmanager
     def applied(self, identities: Sequence[Identity]) -> Iterator[Tensor | None]:
@@ -114,7 +143,8 @@ class LatentDiffusion:
             rows = [identity.embeddings for identity in identities if identity.embeddings is not None]
             _set_conditioning(self.pipeline.unet, self._adapted[identities[0].adapter])
             try:
-                yield torch.stack(rows).to(self.pipeline.device, self.pipeline.dtype)  # (B, M, D) or (B, M, T, D)
+                # (B, M, D) or (B, M, T, D)
+                yield torch.stack(rows).to(self.pipeline._execution_device, self.pipeline.unet.dtype)
             finally:
                 _set_conditioning(self.pipeline.unet, self._plain)
 
@@ -227,6 +257,16 @@ def _as_given(pipeline: Any, embeddings: list[Tensor] | None) -> Iterator[None]:
         yield
     finally:
         del pipeline.prepare_ip_adapter_image_embeds
+
+
+@contextmanager
+def _unmoved(unet: Any) -> Iterator[None]:
+    """diffusers casts a whole UNet to one type when it installs an adapter; this one's stay as they are, and where."""
+    unet.to = lambda *_, **__: unet
+    try:
+        yield
+    finally:
+        del unet.to
 
 
 def _conditioning(unet: UNet2DConditionModel) -> tuple[Any, ...]:

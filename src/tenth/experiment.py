@@ -7,15 +7,17 @@ experiment that was killed goes on where it stopped, and ends with the same byte
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 from tenth.adapter import digest_of
-from tenth.catalog import MODELS, RECIPE, load_model, method
+from tenth.catalog import MODELS, RECIPE, learns, load_model, method
 from tenth.conditions import ExperimentRecipe
 from tenth.config import from_table, read_toml, to_table
 from tenth.data.faces import file_digest
@@ -38,6 +40,7 @@ from tenth.findings import (
     sheet_of,
 )
 from tenth.identity import load_identity, save_identity
+from tenth.memory import Use
 from tenth.meter import metered, note_cost
 from tenth.pictures import COSTS, ONE_PHOTO, Pictures, Real, draw, identity_paths, list_pictures
 from tenth.pocket.faces import progress
@@ -70,7 +73,8 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
         raise CheckpointError(
             f"{output} holds no experiment to go on with", "one is needed", "Leave out --resume, or correct -o"
         )
-    model = load_model(recipe.model)
+    learning = any(learns(method(name)) for name in recipe.methods)
+    model = load_model(recipe.model, use=Use(whole=learning), tell=partial(print, file=sys.stderr))
     recognisers = open_recognisers(recipe, model)
     readers = open_readers(recipe, model)
     check_unseen(recipe)

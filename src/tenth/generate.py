@@ -11,15 +11,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image, PngImagePlugin
 
 from tenth.config import to_table
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import DataError
+from tenth.memory import BATCH
 from tenth.prompt import naming
 from tenth.types import Identity, Sample
 
-BATCH = 4  # images at a time: on two cores larger batches are no faster
 LARGEST_SEED = 2**63 - 1
 MOST_SAID = 100_000  # characters that a picture says of itself
 Progress = Callable[[int, int], None]  # (image-steps done, image-steps in all)
@@ -50,11 +51,11 @@ def generate(
     done, total = 0, len(requests) * sampling.steps
     for group in _batches(model, requests, sampling.negative, batch):
 
-        def step_done(step: int, size: int = len(group), before: int = done) -> None:
+        def step_done(steps: int, before: int = done) -> None:
             if progress is not None:
-                progress(before + size * step, total)
+                progress(before + steps, total)
 
-        yield from _draw(model, group, sampling, step_done)
+        yield from _fitting(model, group, sampling, step_done)
         done += len(group) * sampling.steps
 
 
@@ -120,6 +121,31 @@ def _named(request: Request) -> str:
     return naming(request.prompt, request.identity.word) if request.identity else request.prompt
 
 
+def _fitting(
+    model: LatentDiffusion, group: list[Request], sampling: Sampling, on_step: Callable[[int], None]
+) -> Iterator[Sample]:
+    """The group's samples, as many at a time as the model's rung allows.
+
+    Where a GPU's memory does not suffice the model goes a rung down and what is missing is drawn again, from the same seeds.
+    """
+    left = list(group)
+    while left:
+        part, done = left[: model.fit.rung.batch], (len(group) - len(left)) * sampling.steps
+
+        def step_done(step: int, size: int = len(part), before: int = done) -> None:
+            on_step(before + size * step)
+
+        try:
+            samples = list(_draw(model, part, sampling, step_done))
+        except torch.OutOfMemoryError:
+            samples = []  # the error holds on to what it was drawing: it has to be gone before the model moves
+        if samples:
+            yield from samples
+            left = left[len(part) :]
+        else:
+            model.lower()
+
+
 def _draw(model: LatentDiffusion, group: list[Request], sampling: Sampling, on_step: Callable[[int], None]) -> Iterator[Sample]:
     start = time.perf_counter()
     prompts = list(map(_named, group))
@@ -131,10 +157,10 @@ def _draw(model: LatentDiffusion, group: list[Request], sampling: Sampling, on_s
     else:
         images = model.sample(prompts, seeds, sampling, on_step=on_step)
     seconds = (time.perf_counter() - start) / len(group)
+    settings = to_table(sampling) | model.fit.recorded
     for request, pixels in zip(group, images, strict=True):
         method = "none" if request.identity is None else request.identity.method
-        how = to_table(sampling), seconds, model.sampler(sampling)
-        yield Sample(pixels, request.prompt, request.seed, method, model.name, *how)
+        yield Sample(pixels, request.prompt, request.seed, method, model.name, settings, seconds, model.sampler(sampling))
 
 
 def _parameters(sample: Sample) -> str:

@@ -51,6 +51,8 @@ def model_option(parser: ArgumentParser) -> None:
     """--model."""
     text = "one of `tenth models`, or a folder that `tenth train` wrote (default: pocket)"
     parser.add_argument("--model", default="pocket", metavar="NAME", help=text)
+    text = "where it runs (default: cuda for a large model where torch finds a GPU, else cpu)"
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="", help=text)
 
 
 def adapter_option(parser: ArgumentParser) -> None:

@@ -30,11 +30,14 @@ def draw_into(
     claim_folder(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in image_names(len(requests))]
-    seconds = 0.0
+    seconds, rungs = 0.0, []
     for path, sample in zip(paths, generate(model, requests, sampling, progress=progress), strict=True):
         save_sample(sample, path)
         seconds += sample.seconds
+        rungs.append(model.fit.recorded)
     results = {"images": [path.name for path in paths], "seconds_per_image": round(seconds / len(paths), 3)}
+    if drawn := [rung for position, rung in enumerate(rungs) if rung and rung not in rungs[:position]]:
+        results["drawn"] = drawn
     write_record(folder / RECORD, kind="generate", settings=settings, results=results)
     return paths
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tenth.adapter import digest_of, reads_patches
@@ -9,18 +10,24 @@ from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.clip import ClipEncoder
 from tenth.errors import ModelError
-from tenth.pipelines import load_pipeline
+from tenth.estimate import read_sizes
+from tenth.memory import ANY, Fit, Use, fitted, this_machine
+from tenth.narrow import narrow
+from tenth.pipelines import load_pipeline, precision, quiet, stays_mapped
 
 ADAPTER = "ip-adapter/ip-adapter.safetensors"
 IMAGE_ENCODER = "image_encoder"
 WEIGHTS = ("text_encoder", "text_encoder_2", "unet", "vae")  # the parts whose digest is the model's
 
 
-def load_stable(folder: Path, adapter: Path | None = None) -> LatentDiffusion:
+def load_stable(
+    folder: Path, adapter: Path | None = None, use: Use = ANY, tell: Callable[[str], None] | None = None
+) -> LatentDiffusion:
     """A folder in diffusers' layout, with a CLIP vision model in image_encoder/ and its adapter in ip-adapter/.
 
-    adapter: another file, of any published kind; an image_encoder/ beside it, if there is one, is what it reads. Raises
-    ModelError if a part is missing or damaged, or the adapter is for another encoder or UNet.
+    adapter: another file, of any published kind; an image_encoder/ beside it, if there is one, is what it reads. It is loaded
+    on the first rung that fits this machine (memory.py), of which `tell` hears a line before. Raises ModelError if a part is
+    missing or damaged, no rung fits, or the adapter is for another encoder or UNet.
     """
     chosen = adapter or folder / ADAPTER
     beside = chosen.parent / IMAGE_ENCODER
@@ -30,8 +37,22 @@ def load_stable(folder: Path, adapter: Path | None = None) -> LatentDiffusion:
     if missing := [part for part, path in parts.items() if not path.exists() and path != adapter]:
         raise ModelError(f"{folder} has no {', '.join(missing)}", needed, "Copy the missing parts into it")
     patches = reads_patches(chosen)
-    pipeline = load_pipeline(folder)
+    fit = fitted(read_sizes(folder, encoder, chosen), use, this_machine())
+    if tell is not None and fit.announced:
+        tell(fit.announced)
+    pipeline = load_pipeline(folder, fit)
     weights = [path for part in WEIGHTS for path in (folder / part).glob("*.safetensors")]
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
     name = f"{folder.resolve().name}@{digest_of(sorted(weights))}"
-    return LatentDiffusion(pipeline, name, ClipEncoder(encoder, patches=patches), chosen, trained)
+    with quiet():
+        reader = ClipEncoder(encoder, precision(encoder, fit), patches=patches)
+    place_encoder(reader, fit)
+    return LatentDiffusion(pipeline, name, reader, chosen, trained, fit)
+
+
+def place_encoder(encoder: ClipEncoder, fit: Fit) -> None:
+    """Put the image encoder on a rung. Where weights are off-loaded it stays on the CPU: it runs once for each photo."""
+    if fit.device != "cpu" and not fit.rung.offloaded:
+        encoder.model.to(fit.device)
+    elif fit.rung.weights != "float32" and not stays_mapped(encoder.model, fit):
+        narrow(encoder.model)

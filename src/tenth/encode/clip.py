@@ -23,8 +23,8 @@ class ClipEncoder(nn.Module):
 
     patches: instead the last hidden state but one of each patch and of the class token, (K, T, D), which Plus and Full adapters
     read: 257 x 1280 of ViT-H/14. folder: a CLIP vision model with projection, `config.json` and `model.safetensors`. The
-    processor is the one of Pillow, whatever else is installed: another resizes to other pixels. Raises ModelError if the folder
-    holds no such model.
+    processor is the one of Pillow, whatever else is installed: another resizes to other pixels. precision: of the weights,
+    whatever the file's. Raises ModelError if the folder holds no such model.
 
     What is read is the middle square of the photo as it is given, also for Plus-Face and Full-Face. These were trained on
     cropped faces (their authors' wiki, page IP-Adapter-Face), but neither their code (ip_adapter.py) nor diffusers crops: both
@@ -33,10 +33,12 @@ class ClipEncoder(nn.Module):
     notes say so.
     """
 
-    def __init__(self, folder: Path, *, patches: bool = False) -> None:
+    def __init__(self, folder: Path, precision: torch.dtype = torch.float32, *, patches: bool = False) -> None:
         super().__init__()
         try:
-            self.model = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            self.model = CLIPVisionModelWithProjection.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=precision
+            )
             settings = folder / "preprocessor_config.json"
             self.processor = CLIPImageProcessorPil.from_pretrained(folder) if settings.is_file() else CLIPImageProcessorPil()
             digest = hashlib.sha256(file_digest(folder / "model.safetensors").encode())
