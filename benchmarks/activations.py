@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tenth.estimate import LAYERS, Part, Sizes, activations, sizes_of
+from tenth.estimate import Part, activations, sizes_of
 
 
 class Held(TorchDispatchMode):
@@ -68,11 +68,8 @@ def main() -> None:
             parts = networks(family, own, "cpu")
             for images, pixels in ((1, own // 2), (1, own), (4, own)):
                 found = counted(parts, images, pixels)
-                configs = [
-                    dict(parts[name].config) if name != "image_encoder" else parts[name].config.to_dict() for name in found
-                ]
-                sizes: Sizes = sizes_of(*configs, {"unet": Part()})
-                assert LAYERS * sizes.largest == 0
+                vision = parts["image_encoder"].config.to_dict()
+                sizes = sizes_of(parts["unet"].config, parts["vae"].config, vision, {"": Part()})
                 estimate = activations(sizes, images, pixels=pixels, tiled=False)
                 over = round(max(found.values()) / estimate, 3)
                 rows.append({"family": family, "images": images, "pixels": pixels, "over": over, "estimate": estimate, **found})

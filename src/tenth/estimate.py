@@ -65,8 +65,8 @@ def read_sizes(folder: Path, encoder: Path, adapter: Path) -> Sizes:
 
     Numbers held at once were counted tensor by tensor on the networks of Stable Diffusion 1.5 and SDXL
     (benchmarks/activations.py). UNet: ten times its first width for skip connections and residuals, and sixteen times the
-    width of a level with attention for the gated layer, a quarter of it a level down. Autoencoder: three maps of its second
-    width at full size. Vision: thirteen times its width for each token.
+    width of a level with attention for the gated layer, a quarter of it a level down. Autoencoder: at full size
+    three maps of its second width or five of its first. Vision: seventeen times its width for each token.
     """
     unet, vae, vision = (_config(each) for each in (folder / "unet", folder / "vae", encoder))
     folders = {name: encoder if name == "image_encoder" else folder / name for name in PARTS if name != "ip-adapter"}
@@ -78,6 +78,7 @@ def sizes_of(unet: Mapping[str, Any], vae: Mapping[str, Any], vision: Mapping[st
     """The sizes of a model by the configurations of its networks and the counts of its parts."""
     widths, attending = unet["block_out_channels"], unet["down_block_types"]
     gated = [width / 4**level for level, width in enumerate(widths) if "CrossAttn" in attending[level]]
+    first, second = (*vae["block_out_channels"], 0)[:2]
     scale = 2 ** (len(vae["block_out_channels"]) - 1)
     tokens = (vision.get("image_size", 224) // vision.get("patch_size", 32)) ** 2 + 1
     return Sizes(
@@ -85,8 +86,8 @@ def sizes_of(unet: Mapping[str, Any], vae: Mapping[str, Any], vision: Mapping[st
         pixels=int(unet["sample_size"]) * scale,
         scale=scale,
         unet=10 * widths[0] + 16 * max(gated, default=0),
-        vae=3 * vae["block_out_channels"][:2][-1],
-        vision=13 * tokens * vision.get("hidden_size", 768),
+        vae=max(5 * first, 3 * second),
+        vision=17 * tokens * vision.get("hidden_size", 768),
     )
 
 
