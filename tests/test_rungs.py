@@ -53,7 +53,7 @@ def difference(one: list[Any], other: list[Any]) -> int:
 
 
 def on(folder: Path, rung: str) -> LatentDiffusion:
-    return load_stable(folder, Use("cpu", rung))
+    return load_stable(folder, use=Use("cpu", rung))
 
 
 @pytest.fixture(scope="session")

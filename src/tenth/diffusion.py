@@ -196,7 +196,11 @@ class LatentDiffusion:
         noisy = int(self.pipeline.scheduler.config["num_train_timesteps"])
         self.pipeline.set_progress_bar_config(disable=True)
         # Not `enabled=False`: that would end the autocast in which a model that is being trained is watched.
-        half = torch.autocast(self.pipeline.device.type, torch.bfloat16) if sampling.precision == "bf16" else nullcontext()
+        half = (
+            torch.autocast(self.pipeline._execution_device.type, torch.bfloat16)
+            if sampling.precision == "bf16"
+            else nullcontext()
+        )
         with (
             quiet(),
             half,
