@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
-    ("__init__", "__main__", "arguments", "cli", "commands", "options", "terminal", "web"),
+    ("__init__", "__main__", "arguments", "cli", "commands", "model_commands", "options", "terminal", "web"),
     ("conditions", "demo", "doctor", "experiment", "export", "findings", "output", "pictures", "scoring"),
     ("catalog",),
     ("train",),
@@ -29,7 +29,7 @@ STAGES = (
     ("report",),
     ("evaluate",),
     ("generate", "prompt"),
-    ("adapt", "pocket", "stable"),
+    ("adapt", "download", "hub", "locked", "pocket", "published", "stable"),
     ("training", "watch"),
     (
         *("adapter", "aside", "checkpoint", "config", "diffusion", "draws", "frozen", "identity", "lora", "meter", "noise"),
@@ -49,6 +49,7 @@ ONLY_IN = {
         *("src/tenth/diffusion.py", "src/tenth/pipelines.py", "src/tenth/pocket/trainable.py"),
         "src/tenth/pocket/autoencoder.py",  # a module of diffusers' kind
     },
+    "huggingface_hub": {"src/tenth/hub.py"},
     "transformers": {"src/tenth/pipelines.py", "src/tenth/pocket/trainable.py", "src/tenth/encode/clip.py"},
 }
 EMPTY_WORDS = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "util", "utils"}

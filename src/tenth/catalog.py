@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -23,10 +24,12 @@ from tenth.evaluate.identity import copy_index, detection, identity, stranger
 from tenth.evaluate.inception_score import inception_score
 from tenth.evaluate.kid import kid
 from tenth.evaluate.precision_recall import coverage, density, precision, recall
+from tenth.locked import check_folder, downloaded
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import ENCODER
 from tenth.pocket.train_autoencoder import AutoencoderRecipe, train_autoencoder
 from tenth.pocket.train_diffusion import DiffusionRecipe, train_diffusion
+from tenth.published import PUBLISHED, source_of
 from tenth.stable import load_stable
 from tenth.train import AdapterRecipe, train_adapter
 from tenth.types import Aggregator, Method, Metric
@@ -63,6 +66,11 @@ def _tuned(name: str, text: str) -> dict[str, Entry[Method]]:
     return {name: Entry(DreamBooth(name, choose=open_choice), text)}
 
 
+def _load_downloaded(name: str, store: Store | None = None) -> LatentDiffusion:
+    del store  # embeddings of CLIP are not kept yet
+    return load_stable(downloaded(name))
+
+
 # fmt: off
 METHODS: Mapping[str, Entry[Method]] = {
     **_pooled("ip-adapter",           first,         "one photo, the first in file-name order"),
@@ -94,6 +102,7 @@ METRICS: Mapping[str, Entry[Metric]] = {
 }
 MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
     "pocket":     Entry(load_pocket, "faces at 128 x 128, in the package: no network, two CPU cores; research use (LFW)"),
+    **{name: Entry(partial(_load_downloaded, name), row.text) for name, row in PUBLISHED.items()},
 }
 
 
@@ -133,19 +142,26 @@ def trained_method(folder: str) -> TrainedAdapter:
 
 
 def load_model(name: str = DEFAULT_MODEL, store: Store | None = None) -> LatentDiffusion:
-    """A model by name, or a folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py).
+    """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models --download` has brought.
 
-    Photo embeddings of the pocket model are kept in the store.
+    A folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py). Photo embeddings of
+    the pocket model are kept in the store. Nothing is downloaded here.
 
-    Raises InputError for an unknown name, ModelError for damaged weights.
+    Raises InputError for an unknown name, ModelError for one that is not downloaded, or whose files are damaged or other ones.
     """
     store = store or Store(default_store())
     if name in MODELS:
         return MODELS[name].thing(store=store)
     if Path(name).is_dir():
         pocket = (Path(name) / ENCODER).is_file()
-        return load_pocket(Path(name), store, name=Path(name).name) if pocket else load_stable(Path(name))
-    raise unknown_name("model", name, [*MODELS, "a folder in the layout of the pocket model or of diffusers"])
+        if pocket:
+            return load_pocket(Path(name), store, name=Path(name).name)
+        check_folder(Path(name))
+        return load_stable(Path(name))
+    if source_of(name):
+        return _load_downloaded(name)
+    others = ["a folder in the layout of the pocket model or of diffusers", "owner/name of a repository on the hub"]
+    raise unknown_name("model", name, [*MODELS, *others])
 
 
 def stage(table: Mapping[str, Any], where: str = "the recipe") -> Stage:
