@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,13 +171,22 @@ def stable_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="session")
 def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `stable_folder`, of Stable Diffusion 1.5 alone."""
-    return write_stable("sd15", tmp_path_factory.mktemp("sd15-alone") / "model")
+    return with_published_tokenizers(write_stable("sd15", tmp_path_factory.mktemp("sd15-alone") / "model"))
 
 
 @pytest.fixture(scope="session")
 def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `stable_folder`, of SDXL alone."""
-    return write_stable("sdxl", tmp_path_factory.mktemp("sdxl-alone") / "model")
+    return with_published_tokenizers(write_stable("sdxl", tmp_path_factory.mktemp("sdxl-alone") / "model"))
+
+
+def with_published_tokenizers(folder: Path) -> Path:
+    """The folder with its tokenizers in the files of the published models, which transformers no longer writes."""
+    for tokenizer in folder.glob("tokenizer*"):
+        (tokenizer / "tokenizer.json").unlink()
+        for name in ("merges.txt", "vocab.json"):
+            shutil.copyfile(CONFIGS / "tokenizer" / name, tokenizer / name)
+    return folder
 
 
 @pytest.fixture

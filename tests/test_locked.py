@@ -196,9 +196,11 @@ def test_a_repository_that_does_not_fit_is_refused(
     assert not {path for path, _ in sd15.asked} - {"model_index.json", "unet/config.json"}
 
 
-def test_a_repository_that_does_not_exist_and_a_hub_that_does_not_answer(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_hub_does_not_give(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="the hub has no repository toy/none, or hides it"):
         get("toy/none")
+    with pytest.raises(ModelError, match=r"gated/one is open only to those who accepted .*then set HF_TOKEN"):
+        get("gated/one")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelError, match=r"toy/none did not come .*Run the same command"):
         get("toy/none")

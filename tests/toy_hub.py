@@ -34,7 +34,6 @@ class Hub:
 
     repositories: dict[str, dict[str, Files]] = field(default_factory=dict)
     asked: list[tuple[str, int]] = field(default_factory=list)
-    gone: set[str] = field(default_factory=set)  # repositories of which nothing is answered
     cut: dict[str, int] = field(default_factory=dict)  # path -> bytes after which the connection breaks, once
     stall: dict[str, int] = field(default_factory=dict)  # path -> bytes after which nothing more comes, once
     stalled: threading.Event = field(default_factory=threading.Event)
@@ -55,7 +54,7 @@ class Hub:
     def listing(self, repository: str, revision: str) -> dict[str, Any] | None:
         revisions = self.repositories.get(repository, {})
         name = list(revisions)[-1] if revisions and revision == "main" else revision
-        if name not in revisions or repository in self.gone:
+        if name not in revisions:
             return None
         siblings = [entry(path, content) for path, content in revisions[name].items()]
         return {"id": repository, "sha": name, "siblings": siblings, "cardData": {"license": "toy-licence"}, "tags": []}
@@ -69,57 +68,64 @@ def entry(path: str, content: bytes) -> dict[str, Any]:
     return found
 
 
+class Answer(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None: ...
+
+    def send(self, status: int, content: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        parts = self.path.partition("?")[0].strip("/").split("/")
+        if parts[:2] == ["api", "models"]:
+            self.answer_list("/".join(parts[2:4]), parts[5])
+        else:
+            self.answer_file("/".join(parts[:2]), parts[2] == "stored", parts[3], "/".join(parts[4:]))
+
+    def answer_list(self, repository: str, revision: str) -> None:
+        found = self.hub.listing(repository, revision)
+        if repository.startswith("gated/"):
+            self.send(403, b"", X_Error_Code="GatedRepo")
+        elif found is None:
+            self.send(404, b"", X_Error_Code="RepoNotFound")
+        else:
+            content = json.dumps(found).encode()
+            self.send(200, content, Content_Type="application/json")
+            self.wfile.write(content)
+
+    def answer_file(self, repository: str, stored: bool, revision: str, path: str) -> None:
+        """stored: the place that the hub sends those to who ask for a large file."""
+        content = self.hub.repositories.get(repository, {}).get(revision, {}).get(path)
+        if content is None:
+            self.send(404, b"", X_Error_Code="RevisionNotFound")
+            return
+        if len(content) >= LARGE and not stored:
+            self.send(302, b"", Location=f"{self.hub.url}/{repository}/stored/{revision}/{path}")
+            return
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        self.hub.asked.append((path, start))
+        rest = content[start:]
+        if start:
+            self.send(206, rest, Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            self.send(200, rest)
+        cut, stall = self.hub.cut.pop(path, 0), self.hub.stall.pop(path, 0)
+        self.wfile.write(rest[: cut or stall or len(rest)])
+        if stall:
+            self.hub.stalled.set()
+            self.hub.go_on.wait(300)
+        self.close_connection = bool(cut or stall)
+
+
 @contextmanager
 def serving(hub: Hub) -> Iterator[Hub]:
-    class Answer(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None: ...
-
-        def send(self, status: int, content: bytes, **headers: str) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-
-        def do_GET(self) -> None:
-            parts = self.path.partition("?")[0].strip("/").split("/")
-            if parts[:2] == ["api", "models"]:
-                found = hub.listing("/".join(parts[2:4]), parts[5])
-                if found is None:
-                    self.send(404, b"", X_Error_Code="RepoNotFound" if parts[5] == "main" else "RevisionNotFound")
-                    return
-                content = json.dumps(found).encode()
-                self.send(200, content, Content_Type="application/json")
-                self.wfile.write(content)
-                return
-            self.answer_file("/".join(parts[:2]), parts[3], "/".join(parts[4:]))
-
-        def answer_file(self, repository: str, revision: str, path: str) -> None:
-            content = hub.repositories.get(repository, {}).get(revision, {}).get(path)
-            if content is None or repository in hub.gone:
-                self.send(404, b"", X_Error_Code="RevisionNotFound")
-                return
-            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-            hub.asked.append((path, start))
-            rest = content[start:]
-            if start:
-                self.send(206, rest, Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}")
-            else:
-                self.send(200, rest)
-            if path in hub.cut:
-                self.wfile.write(rest[: hub.cut.pop(path)])
-                self.close_connection = True
-            elif path in hub.stall:
-                self.wfile.write(rest[: hub.stall.pop(path)])
-                hub.stalled.set()
-                hub.go_on.wait(300)
-                self.close_connection = True
-            else:
-                self.wfile.write(rest)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("AnswerFor", (Answer,), {"hub": hub}))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
