@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
-    ("__init__", "__main__", "arguments", "cli", "commands", "like", "options", "terminal", "web"),
+    ("__init__", "__main__", "arguments", "cli", "commands", "like", "model_commands", "options", "terminal", "web"),
     ("conditions", "demo", "doctor", "experiment", "export", "findings", "output", "pictures", "readers", "scoring"),
     ("catalog",),
     ("train",),
@@ -29,7 +29,7 @@ STAGES = (
     ("report",),
     ("evaluate",),
     ("generate", "prompt"),
-    ("adapt", "pocket", "stable"),
+    ("adapt", "download", "hub", "locked", "pocket", "published", "stable"),
     ("training", "watch"),
     (
         *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "estimate", "frozen", "guidance"),
@@ -55,6 +55,7 @@ ONLY_IN = {
         *("src/tenth/pipelines.py", "src/tenth/pocket/trainable.py"),
         *("src/tenth/encode/clip.py", "src/tenth/evaluate/clip_prompts.py"),
     },
+    "huggingface_hub": {"src/tenth/hub.py"},
 }
 EMPTY_WORDS = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "util", "utils"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

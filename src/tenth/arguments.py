@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tenth import commands
+from tenth import commands, model_commands
 from tenth.options import (
     LARGEST_SEED,
     MOST_GUIDANCE,
@@ -249,7 +249,18 @@ def _metrics(adding: Any) -> None:
 
 
 def _models(adding: Any) -> None:
-    json_option(add_command(adding, "models", "the diffusion models", commands.models))
+    parser = add_command(
+        adding,
+        "models",
+        "the diffusion models, which of them are here, and how the others come",
+        model_commands.models,
+        "NAME is one of the list, owner/name of a repository of either family on the hub, or one of these\n"
+        "with +ADAPTER, another published IP-Adapter. Nothing but --download asks the network. A download that\n"
+        "was stopped goes on when it is run again; one that is done compares every byte. See docs/models.md.",
+    )
+    parser.add_argument("--download", metavar="NAME", help="get it, and lock its revision and bytes in models.lock")
+    parser.add_argument("--update", action="store_true", help="with --download: lock what the hub has now instead")
+    json_option(parser)
 
 
 def _doctor(adding: Any) -> None:

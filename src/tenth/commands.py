@@ -239,13 +239,6 @@ def metrics(args: Namespace) -> int:
     return _list(args, "metrics", METRICS)
 
 
-def models(args: Namespace) -> int:
-    """The table of models."""
-    from tenth.catalog import DEFAULT_MODEL, MODELS
-
-    return _list(args, "models", MODELS, DEFAULT_MODEL)
-
-
 def doctor(args: Namespace) -> int:
     """What works here. 1 if the main job cannot."""
     from tenth.doctor import diagnose, findings_to_json, findings_to_table, works

@@ -49,7 +49,7 @@ def json_option(parser: ArgumentParser) -> None:
 
 def model_option(parser: ArgumentParser) -> None:
     """--model."""
-    text = "one of `tenth models`, or a folder that `tenth train` wrote (default: pocket)"
+    text = "one of `tenth models`, owner/name of one downloaded from the hub, or a model's folder (default: pocket)"
     parser.add_argument("--model", default="pocket", metavar="NAME", help=text)
     text = "where it runs (default: cuda for a large model where torch finds a GPU, else cpu)"
     parser.add_argument("--device", choices=("cpu", "cuda"), default="", help=text)
