@@ -22,6 +22,7 @@ from tenth.options import (
     json_option,
     model_option,
     number,
+    size,
     whole,
 )
 
@@ -160,8 +161,30 @@ def _generate(adding: Any) -> None:
     parser.add_argument(
         "--scale", type=number(0, MOST_SCALE), metavar="S", help="how much of the person: 0 nothing, 1 as trained (default: 1)"
     )
+    _size_options(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where the pictures go")
     json_option(parser)
+
+
+def _size_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--size",
+        type=size,
+        metavar="N|WxH",
+        help="of the pictures, in multiples of 8 pixels (default: as the model was trained); what is larger is drawn at a size "
+        "that the model was trained at, enlarged and drawn again",
+    )
+    parser.add_argument(
+        "--strength",
+        type=number(0, 1),
+        metavar="S",
+        help="with --size, how much is drawn anew after enlarging: 0 nothing, 1 all (default: 0.3; of pocket 0)",
+    )
+    parser.add_argument(
+        "--face-pass",
+        action=argparse.BooleanOptionalAction,
+        help="with --size, draw the face again at the model's full resolution (default: where it is small)",
+    )
 
 
 def _train(adding: Any) -> None:

@@ -63,15 +63,19 @@ def generate(args: Namespace) -> int:
     from_file = args.source.suffix == EXTENSION and not args.source.is_dir()
     if from_file and args.method and not Path(args.method).is_dir():
         args.usage_error("an identity file has its method already; give --method only for the folder that it was trained in")
+    if args.size is None and (args.strength, args.face_pass) != (None, None):
+        args.usage_error("--strength and --face-pass are for pictures of a --size")
     from tenth.catalog import DEFAULT_METHOD, load_model, method, trained_method
     from tenth.diffusion import Sampling
     from tenth.generate import Request
+    from tenth.highres import HighRes
     from tenth.identity import load_identity
     from tenth.output import claim_folder, draw_into, settings_of
     from tenth.prompt import prompt_notes
 
     # What the user may have to mend comes first, and nothing else is said before it.
     claim_folder(args.output)
+    large = args.size and HighRes(args.size.width, args.size.height, args.strength, args.face_pass)
     notes: list[str] = []
     if from_file:
         made, model = load_identity(args.source), load_model(args.model)
@@ -88,10 +92,11 @@ def generate(args: Namespace) -> int:
     sampling = Sampling(**given, negative=args.negative)
     requests = [Request(made, args.prompt, args.seed + number) for number in range(args.n)]
 
-    claim_folder(args.output, settings_of(model, requests, sampling))
+    notes += large.notes(model) if large else []
+    claim_folder(args.output, settings_of(model, requests, sampling, large))
     say(*notes, *prompt_notes(model, args.prompt), *prompt_notes(model, args.negative))
     with progress_bar("drawing") as progress:
-        paths = draw_into(args.output, model, requests, sampling, progress)
+        paths = draw_into(args.output, model, requests, sampling, progress, large)
     show({"images": [str(path) for path in paths]} if args.json else "\n".join(map(str, paths)))
     return 0
 

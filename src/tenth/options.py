@@ -8,6 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from tenth.errors import DataError
+from tenth.sizes import Size, parse_size
+
 MOST_IMAGES = 10_000  # 0000.png to 9999.png
 LARGEST_SEED = 2**63 - 1
 MOST_STEPS = 1_000  # the steps in which the models were trained
@@ -54,6 +57,14 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 def number(least: float, most: float) -> Callable[[str], float]:
     """The type of an option: a number within bounds, both included."""
     return partial(_within, float, f"a number from {least:g} to {most:g}", least, most)
+
+
+def size(text: str) -> Size:
+    """The type of an option: the size of a picture."""
+    try:
+        return parse_size(text)
+    except DataError as problem:
+        raise ArgumentTypeError(str(problem)) from problem
 
 
 def _within(kind: Callable[[str], Any], needed: str, least: float, most: float, text: str) -> Any:
