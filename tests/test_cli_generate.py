@@ -171,10 +171,12 @@ def test_a_place_that_the_machine_refuses(draw: Callable[..., int], tmp_path: Pa
 
 def test_a_size_is_drawn_recorded_and_explained(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
     assert draw(tmp_path / "out", "--size", "256x192") == 0
-    assert "256x192: drawn at 128x128, then enlarged, 25% of it cut off at the edges\n" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "256x192: drawn at 128x128, then enlarged, 25% of it cut off at the edges\n" in said
+    assert "a face narrower than 32 pixels is drawn again at 128x128 and put back; strength 0.3\n" in said
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    said = {"size": "256x192", "passes": ["128x128"], "strength": 0.0, "face_pass": None, "face_strength": 0.3}
-    assert record["settings"]["highres"] == said
+    done = {"size": "256x192", "passes": ["128x128"], "strength": 0.0, "face_pass": None, "face_strength": 0.3}
+    assert record["settings"]["highres"] == done
     assert record["results"]["faces_drawn_again"] == []
     assert read_sample(tmp_path / "out" / "0001.png")["size"] == "256x192"
     before = contents(tmp_path / "out")

@@ -8,7 +8,7 @@ from typing import Any
 
 from tenth.diffusion import LatentDiffusion, OnStep, Sampling, to_pixels
 from tenth.errors import DataError
-from tenth.face_pass import face_square, redraw_square
+from tenth.face_pass import ENLARGED, FACE_MARGIN, face_square, redraw_square
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.redraw import Floats, Scene, fitted, parts_of, redraw, run, steps_again, trained_side
 from tenth.sizes import Plan, Size, about_square, multi_aspect, plan, squares
@@ -60,8 +60,8 @@ class HighRes:
 
     def steps(self, model: LatentDiffusion, sampling: Sampling) -> int:
         """Steps of denoising for each picture; a face pass is counted wherever it may come to it."""
-        again = len(self.plan(model).redrawn) * steps_again(sampling, self.strength_for(model))
-        return sampling.steps + again + (steps_again(sampling, self.face_strength) if self.face_strength else 0)
+        again = len(self.plan(model).redrawn) * steps_again(sampling.steps, self.strength_for(model))
+        return sampling.steps + again + (steps_again(sampling.steps, self.face_strength) if self.face_strength else 0)
 
     def said(self, model: LatentDiffusion) -> dict[str, Any]:
         """What a record says of it."""
@@ -69,9 +69,13 @@ class HighRes:
         return said | {"face_pass": self.face_pass, "face_strength": self.face_strength}
 
     def notes(self, model: LatentDiffusion) -> list[str]:
-        """What is done for this size, in a sentence."""
-        path = self.plan(model)
-        return [f"{path}; strength {self.strength_for(model):g}" if path.redrawn else str(path)]
+        """What is done for this size, in sentences."""
+        path, side = self.plan(model), trained_side(model)
+        notes = [f"{path}; strength {self.strength_for(model):g}" if path.redrawn else str(path)]
+        if self.face_strength:
+            which = "the face" if self.face_pass else f"a face narrower than {side / ENLARGED / FACE_MARGIN:.0f} pixels"
+            notes.append(f"{which} is drawn again at {side}x{side} and put back; strength {self.face_strength:g}")
+        return notes
 
 
 def trained_sizes(model: LatentDiffusion) -> list[Size]:
@@ -103,7 +107,7 @@ def _finished(scene: Scene, image: Floats, path: Plan, highres: HighRes, on_step
     strength, done = highres.strength_for(scene.model), 0
     for number, size in enumerate(path.redrawn):
         image = redraw(scene.again("second pass", number), fitted(image, size), strength, _after(done, on_step))
-        done += steps_again(scene.sampling, strength)
+        done += steps_again(scene.sampling.steps, strength)
     image = fitted(image, path.final)
     square = face_square(scene.model, image, highres.face_pass) if highres.face_strength else None
     if square is not None:

@@ -91,9 +91,9 @@ def redraw(scene: Scene, image: Floats, strength: float, on_step: OnStep | None 
         return run(scene, size, on_step, begin)[0]
 
 
-def steps_again(sampling: Sampling, strength: float) -> int:
-    """How many of the sampling's steps a second pass takes: at least one."""
-    return max(1, round(sampling.steps * strength))
+def steps_again(steps: int, strength: float) -> int:
+    """How many of a sampling's steps a second pass takes: at least one."""
+    return max(1, round(steps * strength))
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def _beginning_late(pipeline: Any, strength: float) -> Iterator[None]:
 
     def last_steps(count: int, **given: Any) -> None:
         all_steps(count, **given)
-        left_out = (count - steps_again(Sampling(steps=count), strength)) * late.order
+        left_out = (count - steps_again(count, strength)) * late.order
         late.timesteps = late.timesteps[left_out:]
         if begin is not None:  # schedulers count from the first of all steps, pipelines from the first that is left
             late.set_begin_index = lambda index=0: begin(left_out + index)
