@@ -28,7 +28,7 @@ STAGES = (
     ("choosing", "validation"),
     ("report",),
     ("evaluate",),
-    ("generate", "prompt"),
+    ("face_pass", "generate", "highres", "prompt", "redraw", "sizes"),
     ("adapt", "download", "hub", "locked", "pocket", "published", "stable"),
     ("training", "watch"),
     (

@@ -23,6 +23,7 @@ from tenth.options import (
     model_option,
     number,
     sampling_options,
+    size_options,
     whole,
 )
 
@@ -165,6 +166,7 @@ def _generate(adding: Any) -> None:
         help="how strictly to follow prompt and person, 1 or more (default: 3)",
     )
     sampling_options(parser)
+    size_options(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where the pictures go")
     json_option(parser)
 

@@ -68,8 +68,11 @@ def generate(args: Namespace) -> int:
         args.usage_error("an identity file has its method already; give --method only for the folder that it was trained in")
     if args.prompt is None and args.like is None:
         args.usage_error("--prompt is needed, or --like")
+    if args.size is None and (args.strength, args.face_pass) != (None, None):
+        args.usage_error("--strength and --face-pass are for pictures of a --size")
     from tenth.catalog import DEFAULT_METHOD, learns, load_model, method, trained_method
     from tenth.generate import Request
+    from tenth.highres import HighRes
     from tenth.identity import load_identity
     from tenth.like import asked_of, read_like
     from tenth.memory import BATCH, Use
@@ -78,6 +81,7 @@ def generate(args: Namespace) -> int:
 
     # What the user may have to mend comes first, and nothing else is said before it.
     claim_folder(args.output)
+    large = args.size and HighRes(args.size.width, args.size.height, args.strength, args.face_pass)
     notes: list[str] = []
     like = read_like(args.like) if args.like else None
     asked = asked_of({name: getattr(args, name) for name in DRAWING}, like)
@@ -96,11 +100,12 @@ def generate(args: Namespace) -> int:
         notes += learn.notes(person, model)
     requests = [Request(made, asked.prompt, asked.seed + number) for number in range(args.n)]
 
-    claim_folder(args.output, settings_of(model, requests, asked.sampling))
+    claim_folder(args.output, settings_of(model, requests, asked.sampling, large))
     notes += like.notes(model, made.method, asked.taken) if like else []
+    notes += large.notes(model) if large else []
     say(*notes, *prompt_notes(model, asked.prompt), *prompt_notes(model, asked.sampling.negative))
     with progress_bar("drawing") as progress:
-        paths = draw_into(args.output, model, requests, asked.sampling, progress)
+        paths = draw_into(args.output, model, requests, asked.sampling, progress, large)
     show({"images": [str(path) for path in paths]} if args.json else "\n".join(map(str, paths)))
     return 0
 

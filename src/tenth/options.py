@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tenth.blocks import EXAMPLE, MOST_SCALE, Scale, check_scale
-from tenth.errors import RecipeError
+from tenth.errors import DataError, RecipeError
 from tenth.schedulers import SCHEDULERS
+from tenth.sizes import Size, parse_size
 
 MOST_IMAGES = 10_000  # 0000.png to 9999.png
 LARGEST_SEED = 2**63 - 1
@@ -71,6 +72,14 @@ def number(least: float, most: float) -> Callable[[str], float]:
     return partial(_within, float, f"a number from {least:g} to {most:g}", least, most)
 
 
+def size(text: str) -> Size:
+    """The type of an option: the size of a picture."""
+    try:
+        return parse_size(text)
+    except DataError as problem:
+        raise ArgumentTypeError(str(problem)) from problem
+
+
 def _within(kind: Callable[[str], Any], needed: str, least: float, most: float, text: str) -> Any:
     try:
         value = kind(text)
@@ -119,6 +128,28 @@ def sampling_options(parser: ArgumentParser) -> None:
     )
     text = "bf16: faster where the processor computes in it; colours differ by 2 of 255 at most (default: fp32)"
     parser.add_argument("--precision", choices=("fp32", "bf16"), help=text)
+
+
+def size_options(parser: ArgumentParser) -> None:
+    """--size, --strength and --face-pass."""
+    parser.add_argument(
+        "--size",
+        type=size,
+        metavar="N|WxH",
+        help="of the pictures, in multiples of 8 pixels (default: as the model was trained); what is larger is drawn at a size "
+        "that the model was trained at, enlarged and drawn again",
+    )
+    parser.add_argument(
+        "--strength",
+        type=number(0, 1),
+        metavar="S",
+        help="with --size, how much is drawn anew after enlarging: 0 nothing, 1 all (default: 0.3; of pocket 0)",
+    )
+    parser.add_argument(
+        "--face-pass",
+        action=argparse.BooleanOptionalAction,
+        help="with --size, draw the face again at the model's full resolution (default: where it is small)",
+    )
 
 
 def inception_option(parser: ArgumentParser) -> None:
