@@ -14,7 +14,8 @@ MOST_LARGER = 4  # times a trained size, on each side: beyond it nothing of the 
 LARGER_AT_ONCE = 2.0  # more is done in several passes: little noise does not reach blurs of many pixels
 LEAST_AREA, MOST_AREA, LONGEST = 0.75, 1.25, 1.25  # of the trained square's, in which models trained on squares still draw well
 
-# Of SDXL, in pixels: shorter side -> longer sides. Podell et al. 2023, arXiv:2307.01952, appendix I; here all both ways round.
+# Of SDXL, in pixels: shorter side -> longer sides, both ways round. Podell et al. 2023, arXiv:2307.01952, appendix I, as two
+# programs that repeat the list agree on it; the paper itself was not at hand.
 MULTI_ASPECT = {
     512: (2048, 1984, 1920, 1856),
     576: (1792, 1728, 1664),
