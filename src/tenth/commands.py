@@ -68,24 +68,23 @@ def generate(args: Namespace) -> int:
         args.usage_error("an identity file has its method already; give --method only for the folder that it was trained in")
     if args.prompt is None and args.like is None:
         args.usage_error("--prompt is needed, or --like")
-    if args.size is None and (args.strength, args.face_pass) != (None, None):
+    if args.size is None and args.like is None and (args.strength, args.face_pass) != (None, None):
         args.usage_error("--strength and --face-pass are for pictures of a --size")
     from tenth.catalog import DEFAULT_METHOD, learns, load_model, method, trained_method
     from tenth.generate import Request
-    from tenth.highres import HighRes
     from tenth.identity import load_identity
-    from tenth.like import asked_of, read_like
+    from tenth.like import asked_of, read_like, sized
     from tenth.memory import BATCH, Use
     from tenth.output import claim_folder, draw_into, settings_of
     from tenth.prompt import prompt_notes
 
     # What the user may have to mend comes first, and nothing else is said before it.
     claim_folder(args.output)
-    large = args.size and HighRes(args.size.width, args.size.height, args.strength, args.face_pass)
     notes: list[str] = []
     like = read_like(args.like) if args.like else None
     asked = asked_of({name: getattr(args, name) for name in DRAWING}, like)
-    use = Use(args.device, images=min(args.n, BATCH))
+    large = sized(args.size, args.strength, args.face_pass, like)
+    use = Use(args.device, images=min(args.n, BATCH), pixels=large.side if large else 0)
     if from_file:
         made = load_identity(args.source)
         model = load_model(args.model, adapter=args.adapter, use=use, tell=say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,11 @@ class HighRes:
     @property
     def size(self) -> Size:
         return Size(self.width, self.height)
+
+    @property
+    def side(self) -> int:
+        """Of a square of as many pixels."""
+        return math.isqrt(self.size.area)
 
     @property
     def face_strength(self) -> float:
