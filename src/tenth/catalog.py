@@ -75,8 +75,7 @@ def _load_package(store: Store, adapter: Path | None, use: Use, tell: Tell | Non
 
 
 def _load_downloaded(name: str, store: Store, adapter: Path | None, use: Use, tell: Tell | None) -> LatentDiffusion:
-    del store  # embeddings of CLIP are not kept yet
-    return load_stable(downloaded(name), adapter, use, tell)
+    return load_stable(downloaded(name), adapter, use, tell, store)
 
 
 # fmt: off
@@ -165,7 +164,7 @@ def load_model(
     """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models --download` has brought.
 
     A folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py). Nothing is downloaded
-    here. adapter: an IP-Adapter's file instead of the model's own. Photo embeddings of the pocket model are kept in the store.
+    here. adapter: an IP-Adapter's file instead of the model's own. Photo embeddings are kept in the store.
     use: what for, where and on which rung of the ladder in memory.py; what it leaves open the environment may say. tell:
     hears, before a large model is loaded, which rung that is.
 
@@ -179,7 +178,7 @@ def load_model(
         if pocket:
             return load_pocket(Path(name), store, name=Path(name).name, adapter=adapter, device=asked(use).device)
         check_folder(Path(name))
-        return load_stable(Path(name), adapter, asked(use), tell)
+        return load_stable(Path(name), adapter, asked(use), tell, store)
     if source_of(name):
         return _load_downloaded(name, store, adapter, asked(use), tell)
     others = ["a folder in the layout of the pocket model or of diffusers", "owner/name of a repository on the hub"]

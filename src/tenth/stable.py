@@ -9,6 +9,7 @@ from tenth.adapter import digest_of, reads_patches
 from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.clip import ClipEncoder
+from tenth.encode.store import Store
 from tenth.errors import ModelError
 from tenth.estimate import read_sizes
 from tenth.memory import ANY, Fit, Use, fitted, this_machine
@@ -21,12 +22,17 @@ WEIGHTS = ("text_encoder", "text_encoder_2", "unet", "vae")  # the parts whose d
 
 
 def load_stable(
-    folder: Path, adapter: Path | None = None, use: Use = ANY, tell: Callable[[str], None] | None = None
+    folder: Path,
+    adapter: Path | None = None,
+    use: Use = ANY,
+    tell: Callable[[str], None] | None = None,
+    store: Store | None = None,
 ) -> LatentDiffusion:
     """A folder in diffusers' layout, with a CLIP vision model in image_encoder/ and its adapter in ip-adapter/.
 
     adapter: another file, of any published kind; an image_encoder/ beside it, if there is one, is what it reads. It is loaded
-    on the first rung that fits this machine (memory.py), of which `tell` hears a line before. Raises ModelError if a part is
+    on the first rung that fits this machine (memory.py), of which `tell` hears a line before. store: where photo embeddings are
+    kept, if anywhere. Raises ModelError if a part is
     missing or damaged, no rung fits, or the adapter is for another encoder or UNet.
     """
     chosen = adapter or folder / ADAPTER
@@ -45,7 +51,7 @@ def load_stable(
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
     name = f"{folder.resolve().name}@{digest_of(sorted(weights))}"
     with quiet():
-        reader = ClipEncoder(encoder, precision(encoder, fit), patches=patches)
+        reader = ClipEncoder(encoder, precision(encoder, fit), store, patches=patches)
     place_encoder(reader, fit)
     return LatentDiffusion(pipeline, name, reader, chosen, trained, fit)
 

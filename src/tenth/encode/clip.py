@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
 from tenth.data.faces import file_digest
+from tenth.encode.store import Array, Store
 from tenth.errors import ModelError
 from tenth.types import Photo
 
@@ -24,7 +25,8 @@ class ClipEncoder(nn.Module):
     patches: instead the last hidden state but one of each patch and of the class token, (K, T, D), which Plus and Full adapters
     read: 257 x 1280 of ViT-H/14. folder: a CLIP vision model with projection, `config.json` and `model.safetensors`. The
     processor is the one of Pillow, whatever else is installed: another resizes to other pixels. precision: of the weights,
-    whatever the file's. Raises ModelError if the folder holds no such model.
+    whatever the file's. store: where pooled embeddings are kept, if anywhere. Raises ModelError if the folder holds no such
+    model.
 
     What is read is the middle square of the photo as it is given, also for Plus-Face and Full-Face. These were trained on
     cropped faces (their authors' wiki, page IP-Adapter-Face), but neither their code (ip_adapter.py) nor diffusers crops: both
@@ -33,7 +35,9 @@ class ClipEncoder(nn.Module):
     notes say so.
     """
 
-    def __init__(self, folder: Path, precision: torch.dtype = torch.float32, *, patches: bool = False) -> None:
+    def __init__(
+        self, folder: Path, precision: torch.dtype = torch.float32, store: Store | None = None, *, patches: bool = False
+    ) -> None:
         super().__init__()
         try:
             self.model = CLIPVisionModelWithProjection.from_pretrained(
@@ -52,11 +56,22 @@ class ClipEncoder(nn.Module):
         self.width = int(config.hidden_size if patches else config.projection_dim)
         self.tokens = (config.image_size // config.patch_size) ** 2 + 1 if patches else 0
         self.name = f"clip-pillow{'-patches' * patches}@{digest.hexdigest()[:16]}"
+        self.store = None if patches else store
         self._nobody: Tensor | None = None
 
     @torch.no_grad()
     def forward(self, photos: Sequence[Photo]) -> Tensor:
         """(K, D) or (K, T, D), on the CPU wherever the model is."""
+        if self.store is None:
+            return self._embeddings(photos)
+
+        def compute(missing: list[int]) -> Iterator[Array]:
+            return iter(self._embeddings([photos[index] for index in missing]).numpy())
+
+        space = f"{self.name}-{str(self.model.dtype).removeprefix('torch.')}"
+        return torch.from_numpy(self.store.remember_all(space, [photo.digest for photo in photos], compute))
+
+    def _embeddings(self, photos: Sequence[Photo]) -> Tensor:
         rows = []
         for start in range(0, len(photos), BATCH):
             pictures = [photo.pixels for photo in photos[start : start + BATCH]]
