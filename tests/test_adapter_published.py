@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,41 @@ def published_unet(family: str) -> UNet2DConditionModel:
         }
     with torch.device("meta"):
         return UNet2DConditionModel(**sizes)
+
+
+# Of the published files, in bytes, as the Git LFS pointers to them say.
+SIZES = {
+    ("sd15", "plus"): 98_183_288,  # ip-adapter-plus_sd15, ip-adapter-plus-face_sd15
+    ("sd15", "full"): 43_592_352,  # ip-adapter-full-face_sd15
+    ("sd15", "bigG"): 46_215_640,  # ip-adapter_sd15_vit-G
+    ("sdxl", "plus"): 847_517_512,  # ip-adapter-plus_sdxl_vit-h, ip-adapter-plus-face_sdxl_vit-h
+    ("sdxl", "vit-h"): 698_391_064,  # ip-adapter_sdxl_vit-h
+}
+
+
+def size_of(shapes: dict[str, tuple[int, ...]]) -> int:
+    """Bytes of a safetensors file in half precision: the length, a header in eights, the values."""
+    header, end = {}, 0
+    for name, shape in sorted(shapes.items()):
+        start, end = end, end + 2 * prod(shape)
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
+    length = len(json.dumps(header, separators=(",", ":")))
+    return 8 + length + -length % 8 + end
+
+
+@pytest.mark.parametrize(("family", "kind"), SIZES)
+def test_the_layouts_are_those_of_the_published_files_to_the_byte(family: str, kind: str) -> None:
+    unet = published_unet(family)
+    cross = unet.config.cross_attention_dim
+    kinds = {
+        "plus": plus(1280, cross, PUBLISHED_PLUS[family]),
+        "full": full(1280, cross),
+        "bigG": pooled(1280, cross),
+        "vit-h": pooled(1024, cross),
+    }
+    named = {f"image_proj.{name}": shape for name, shape in kinds[kind].items()}
+    named |= {f"ip_adapter.{name}": shape for name, shape in layers_of(unet).items()}
+    assert size_of(named) == SIZES[family, kind]
 
 
 class Encoder:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from tenth.adapt.toy import ToyPeople
 from tenth.adapter import adapter_weights, install_adapter, read_adapter, save_adapter
@@ -82,6 +82,7 @@ def ours(model: LatentDiffusion, identities: Sequence[Identity], seed: int = 3) 
 def theirs(folder: Path, kind: str, people: Sequence[Person], seed: int = 3) -> Images:
     """The same by diffusers alone, from photo to image."""
     pipeline = load_pipeline(folder)
+    pipeline.register_modules(feature_extractor=CLIPImageProcessorPil())  # torchvision's resizes to other pixels
     pipeline.load_ip_adapter(str(folder), subfolder=kind, weight_name="ip-adapter.safetensors", image_encoder_folder="./image_encoder")  # fmt: skip # noqa: E501
     pipeline.set_ip_adapter_scale(FEW.scale)
     photos = [[Image.fromarray(photo.pixels) for each in people for photo in each.photos]]
@@ -114,7 +115,7 @@ def test_two_people_in_one_batch_are_each_drawn_alone_where_diffusers_mixes_them
     alone = np.concatenate([ours(model, [each]) for each in identities])
     np.testing.assert_allclose(ours(model, identities), alone, atol=1e-4)
     mixed = theirs(folder, kind, people)
-    assert all(np.abs(mixed[row] - alone[row]).max() > 1e-2 for row in (0, 1))
+    assert all(np.abs(mixed[row] - alone[row]).max() > 1e-3 for row in (0, 1))
     np.testing.assert_allclose(mixed[0], mixed[1], atol=1e-4)  # each image sees both, so that both are one picture
 
 
