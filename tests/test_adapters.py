@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from tenth.adapt.toy import ToyPeople
-from tenth.adapter import adapter_weights, install_adapter, read_adapter, reads_patches, save_adapter
+from tenth.adapter import adapter_weights, install_adapter, read_adapter, save_adapter
 from tenth.catalog import METHODS, load_model, method
 from tenth.cli import main
 from tenth.diffusion import LatentDiffusion, Sampling, asked
@@ -30,7 +30,7 @@ from tenth.pipelines import load_pipeline
 from tenth.train import AdapterRecipe, train_adapter
 from tenth.training import Schedule
 from tenth.types import Identity, Person, Photo
-from toy_adapters import filled, layers_of, toy_adapters
+from toy_adapters import toy_adapters
 
 PROMPT = "a photo of a person"
 FEW = Sampling(steps=2, guidance=3.0, rescale=0.0, scale=0.8)
@@ -82,6 +82,7 @@ def ours(model: LatentDiffusion, identities: Sequence[Identity], seed: int = 3) 
 def theirs(folder: Path, kind: str, people: Sequence[Person], seed: int = 3) -> Images:
     """The same by diffusers alone, from photo to image."""
     pipeline = load_pipeline(folder)
+    pipeline.register_modules(feature_extractor=CLIPImageProcessorPil())  # torchvision's resizes to other pixels
     pipeline.load_ip_adapter(str(folder), subfolder=kind, weight_name="ip-adapter.safetensors", image_encoder_folder="./image_encoder")  # fmt: skip # noqa: E501
     pipeline.set_ip_adapter_scale(FEW.scale)
     photos = [[Image.fromarray(photo.pixels) for each in people for photo in each.photos]]
@@ -114,7 +115,7 @@ def test_two_people_in_one_batch_are_each_drawn_alone_where_diffusers_mixes_them
     alone = np.concatenate([ours(model, [each]) for each in identities])
     np.testing.assert_allclose(ours(model, identities), alone, atol=1e-4)
     mixed = theirs(folder, kind, people)
-    assert all(np.abs(mixed[row] - alone[row]).max() > 1e-2 for row in (0, 1))
+    assert all(np.abs(mixed[row] - alone[row]).max() > 1e-3 for row in (0, 1))
     np.testing.assert_allclose(mixed[0], mixed[1], atol=1e-4)  # each image sees both, so that both are one picture
 
 
@@ -266,16 +267,3 @@ def test_the_command_line_takes_an_adapter(
     assert "--adapter" in capsys.readouterr().err
     assert main([*draw, "--model", str(folder), "--adapter", str(tmp_path / "no.safetensors"), "-o", str(tmp_path / "no")]) == 1
     assert "no.safetensors cannot be read" in capsys.readouterr().err
-
-
-def test_faceid_adapters_are_refused_by_name(folder: Path, tmp_path: Path) -> None:
-    layers = layers_of(load_pipeline(folder).unet)
-    for projection in (
-        {"proj.0.weight": (8, 4), "proj.0.bias": (8,), "proj.2.weight": (16, 8), "norm.weight": (4,)},
-        {"perceiver_resampler.proj_in.weight": (8, 4), "proj.0.weight": (8, 4)},
-    ):
-        save_file(filled(projection, layers), tmp_path / "faceid.safetensors")
-        with pytest.raises(ModelError, match="FaceID adapter"):
-            reads_patches(tmp_path / "faceid.safetensors")
-        with pytest.raises(ModelError, match="FaceID adapter"):
-            read_adapter(tmp_path / "faceid.safetensors")
