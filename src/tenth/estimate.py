@@ -66,8 +66,8 @@ def read_sizes(folder: Path) -> Sizes:
     width of a level with attention for the gated layer, a quarter of it a level down. Autoencoder: at full size
     three maps of its second width or five of its first. Vision: seventeen times its width for each token.
     """
-    configs = [_config(folder / part) for part in ("unet", "vae", "image_encoder")]
-    return sizes_of(*configs, {name: part_of(folder / name) for name in PARTS if (folder / name).is_dir()})
+    unet, vae, vision = (_config(folder / part) for part in ("unet", "vae", "image_encoder"))
+    return sizes_of(unet, vae, vision, {name: part_of(folder / name) for name in PARTS if (folder / name).is_dir()})
 
 
 def sizes_of(unet: Mapping[str, Any], vae: Mapping[str, Any], vision: Mapping[str, Any], parts: Mapping[str, Part]) -> Sizes:
