@@ -6,6 +6,7 @@ There is no GPU where these tests run. "cpu:0" stands in for one: to the ladder 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -237,3 +238,13 @@ def test_the_environment_chooses_a_device_too(monkeypatch: pytest.MonkeyPatch, s
     for name in ("pocket", str(stable_folder)):
         with pytest.raises(ModelError, match="torch finds no GPU here"):
             load_model(name)
+
+
+def test_another_kind_of_model_is_said_first(stable_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(stable_folder, tmp_path / "model"))
+    (copy / "unet" / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="config.json cannot be read: 'block_out_channels'"):
+        load_stable(copy)
+    (copy / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(ModelError, match="is a FluxPipeline"):
+        load_stable(copy)

@@ -67,7 +67,11 @@ def read_sizes(folder: Path) -> Sizes:
     three maps of its second width or five of its first. Vision: seventeen times its width for each token.
     """
     unet, vae, vision = (_config(folder / part) for part in ("unet", "vae", "image_encoder"))
-    return sizes_of(unet, vae, vision, {name: part_of(folder / name) for name in PARTS if (folder / name).is_dir()})
+    parts = {name: part_of(folder / name) for name in PARTS if (folder / name).is_dir()}
+    try:
+        return sizes_of(unet, vae, vision, parts)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise _damaged(folder / "unet/config.json or vae/config.json", problem) from problem
 
 
 def sizes_of(unet: Mapping[str, Any], vae: Mapping[str, Any], vision: Mapping[str, Any], parts: Mapping[str, Part]) -> Sizes:

@@ -13,7 +13,7 @@ from tenth.errors import ModelError
 from tenth.estimate import read_sizes
 from tenth.memory import ANY, Fit, Use, fitted, this_machine
 from tenth.narrow import narrow
-from tenth.pipelines import load_pipeline, precision, quiet, stays_mapped
+from tenth.pipelines import kind_of, load_pipeline, precision, quiet, stays_mapped
 
 ADAPTER = "ip-adapter/ip-adapter.safetensors"
 IMAGE_ENCODER = "image_encoder"
@@ -29,6 +29,7 @@ def load_stable(folder: Path, use: Use = ANY, tell: Callable[[str], None] | None
     missing = [part for part in ("model_index.json", IMAGE_ENCODER, ADAPTER) if not (folder / part).exists()]
     if missing:
         raise ModelError(f"{folder} has no {', '.join(missing)}", needed, "Copy the missing parts into it")
+    kind_of(folder)
     fit = fitted(read_sizes(folder), use, this_machine())
     if tell is not None and fit.announced:
         tell(fit.announced)
