@@ -26,7 +26,7 @@ from tenth.estimate import read_sizes
 from tenth.frozen import Frozen
 from tenth.generate import Request, generate, read_sample
 from tenth.memory import CPU, GPU, Fit, Machine, Use, weights
-from tenth.narrow import NarrowConv2d, narrow
+from tenth.narrow import NarrowConv2d, narrow, narrows
 from tenth.pocket.load import PHOTOS
 from tenth.stable import load_stable
 from tenth.types import Person, Photo
@@ -128,10 +128,21 @@ def test_mapped_weights_lie_in_the_file(halved_folder: Path, stable_folder: Path
         pytest.skip("this system does not say what is mapped")
     for folder in (halved_folder, stable_folder):
         model = on(folder, "mapped")
-        for weight in (model.pipeline.unet.mid_block.resnets[0].conv1.weight, model.encoder.model.visual_projection.weight):
-            spans = [line.split() for line in maps.read_text().splitlines() if str(folder) in line]
-            inside = [int(low, 16) <= weight.data_ptr() < int(high, 16) for low, high in (span[0].split("-") for span in spans)]
-            assert any(inside)
+        parts = [getattr(model.pipeline, name, None) for name in ("unet", "text_encoder", "text_encoder_2")]
+        with model.applied([method("ip-adapter-avg")(person(), model)]):
+            matrices = {
+                f"{number}.{name}": value
+                for number, part in enumerate([*parts, model.encoder.model])
+                for name, value in (part.named_parameters() if part is not None else ())
+                if narrows(name, list(value.shape)) and "encoder_hid_proj" not in name
+            }
+            assert sum("to_k_ip" in name for name in matrices) == len(model.adapter_parts["ip_adapter"]) / 2
+            spans = [line.split()[0].split("-") for line in maps.read_text().splitlines() if str(folder) in line]
+            inside = [(int(low, 16), int(high, 16)) for low, high in spans]
+            copied = [
+                name for name, value in matrices.items() if not any(low <= value.data_ptr() < high for low, high in inside)
+            ]
+            assert not copied
 
 
 def test_a_number_too_large_for_float16_becomes_bfloat16() -> None:

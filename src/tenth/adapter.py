@@ -22,8 +22,11 @@ ADAPTER = "ip-adapter.safetensors"  # in the folder of a trained method; without
 CHUNK = 1 << 20  # bytes of a file in memory at a time
 
 
-def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
-    """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}, float32."""
+def read_adapter(path: Path, *, whole: bool = True) -> dict[str, dict[str, Tensor]]:
+    """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}.
+
+    whole: in float32; otherwise as they lie in the file, from which they are then read when they are used.
+    """
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as problem:
@@ -33,7 +36,7 @@ def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
     parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
     for name, tensor in tensors.items():
         part, _, inner = name.partition(".")
-        parts.setdefault(part, {})[inner] = tensor.float()
+        parts.setdefault(part, {})[inner] = tensor.float() if whole else tensor
     return parts
 
 
@@ -54,11 +57,11 @@ def check_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], width: i
         )
 
 
-def install_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Put an adapter's processors and projection into the UNet, by diffusers' own conversion."""
+def install_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], *, shared: bool = False) -> None:
+    """Put an adapter's processors and projection into the UNet, by diffusers' own conversion. shared: no weight is copied."""
     # The public way, `load_ip_adapter`, also wants to load an image encoder of the CLIP family; ours need not be one.
     with quiet():
-        unet._load_ip_adapter_weights([parts], low_cpu_mem_usage=False)
+        unet._load_ip_adapter_weights([parts], low_cpu_mem_usage=shared)
 
 
 def adapter_layers(unet: Any) -> list[tuple[int, str, Any]]:
