@@ -112,7 +112,7 @@ REFUSED: dict[str, tuple[Use, Machine, type[Exception], str]] = {
         Use(),
         Machine(1 * GB),
         ModelError,
-        r"1.0 GB of memory are free on cpu; about 1.8 GB are needed \(mapped\)",
+        r"1.0 GB of memory are free on cpu; about 1.7 GB are needed \(mapped\)",
     ),
     "learning needs all": (Use(whole=True), Machine(6 * GB), ModelError, r"are needed \(float32\)"),
     "no GPU": (Use("cuda"), Machine(9 * GB), ModelError, "torch finds no GPU here"),

@@ -6,6 +6,7 @@ There is no GPU where these tests run. "cpu:0" stands in for one: to the ladder 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from tenth.estimate import Sizes, read_sizes
 from tenth.frozen import Frozen
 from tenth.generate import Request, generate, read_sample
 from tenth.memory import CPU, GPU, Fit, Machine, Use, weights
-from tenth.narrow import NarrowConv2d, narrow
+from tenth.narrow import NarrowConv2d, narrow, narrows
 from tenth.pocket.load import PHOTOS
 from tenth.stable import load_stable
 from tenth.types import Person, Photo
@@ -131,10 +132,21 @@ def test_mapped_weights_lie_in_the_file(halved_folder: Path, stable_folder: Path
         pytest.skip("this system does not say what is mapped")
     for folder in (halved_folder, stable_folder):
         model = on(folder, "mapped")
-        for weight in (model.pipeline.unet.mid_block.resnets[0].conv1.weight, model.encoder.model.visual_projection.weight):
-            spans = [line.split() for line in maps.read_text().splitlines() if str(folder) in line]
-            inside = [int(low, 16) <= weight.data_ptr() < int(high, 16) for low, high in (span[0].split("-") for span in spans)]
-            assert any(inside)
+        parts = [getattr(model.pipeline, name, None) for name in ("unet", "text_encoder", "text_encoder_2")]
+        with model.applied([method("ip-adapter-avg")(person(), model)]):
+            matrices = {
+                f"{number}.{name}": value
+                for number, part in enumerate([*parts, model.encoder.model])
+                for name, value in (part.named_parameters() if part is not None else ())
+                if narrows(name, list(value.shape)) and "encoder_hid_proj" not in name
+            }
+            assert sum("to_k_ip" in name for name in matrices) == len(model.adapter_parts["ip_adapter"]) / 2
+            spans = [line.split()[0].split("-") for line in maps.read_text().splitlines() if str(folder) in line]
+            inside = [(int(low, 16), int(high, 16)) for low, high in spans]
+            copied = [
+                name for name, value in matrices.items() if not any(low <= value.data_ptr() < high for low, high in inside)
+            ]
+            assert not copied
 
 
 def test_a_number_too_large_for_float16_becomes_bfloat16() -> None:
@@ -241,3 +253,13 @@ def test_the_environment_chooses_a_device_too(monkeypatch: pytest.MonkeyPatch, s
     for name in ("pocket", str(stable_folder)):
         with pytest.raises(ModelError, match="torch finds no GPU here"):
             load_model(name)
+
+
+def test_another_kind_of_model_is_said_first(stable_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(stable_folder, tmp_path / "model"))
+    (copy / "unet" / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"config\.json cannot be read: 'block_out_channels'"):
+        load_stable(copy)
+    (copy / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(ModelError, match="is a FluxPipeline"):
+        load_stable(copy)

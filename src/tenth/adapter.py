@@ -39,9 +39,10 @@ MOST_SAID = 3  # misfits in a message
 CHUNK = 1 << 20  # bytes of a file in memory at a time
 
 
-def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
-    """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}, float32.
+def read_adapter(path: Path, *, whole: bool = True) -> dict[str, dict[str, Tensor]]:
+    """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}.
 
+    whole: in float32; otherwise as they lie in the file, from which they are then read when they are used.
     Raises ModelError if the file is a pickle, damaged or of another layout, or a value is not finite.
     """
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
@@ -55,7 +56,7 @@ def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
                 raise _misfit(path, [f"has {name} of {str(tensor.dtype).removeprefix('torch.')}, which no weight is"])
             if not bool(torch.isfinite(tensor).all()):
                 raise _misfit(path, [f"has values in {name} that are not finite"])
-            parts[part][inner] = tensor.float()
+            parts[part][inner] = tensor.float() if whole else tensor
     kind_of(parts["image_proj"], path)
     return parts
 
@@ -85,8 +86,8 @@ def check_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], encoder:
         raise _misfit(path, wrong)
 
 
-def install_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Put an adapter's processors and projection into the UNet, as modules of diffusers.
+def install_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], *, shared: bool = False) -> None:
+    """Put an adapter's processors and projection into the UNet, as modules of diffusers. shared: copies no keys and values.
 
     Its own way, `load_ip_adapter`, takes pooled embeddings to four tokens alone, and wants an image encoder of the CLIP family.
     """
@@ -95,7 +96,7 @@ def install_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]]) -> Non
     kind = kind_of(projection, Path("an adapter"))
     for number, name, attention in adapter_layers(unet):
         keys, values = (parts["ip_adapter"][f"{number}.to_{part}_ip.weight"] for part in "kv")
-        processors[name] = build_processor(attention, keys, values, token_count(projection, kind))
+        processors[name] = build_processor(attention, (keys, values), token_count(projection, kind), shared=shared)
     unet.set_attn_processor(processors)
     unet.encoder_hid_proj = build_projection(projection, kind)
     unet.config.encoder_hid_dim_type = "ip_image_proj"

@@ -20,7 +20,7 @@ from tenth.errors import IdentityError, RecipeError
 from tenth.guidance import ALWAYS, check_interval, guided_within
 from tenth.memory import PLAIN, Fit, below
 from tenth.narrow import narrow
-from tenth.pipelines import place, quiet
+from tenth.pipelines import place, quiet, stays_mapped
 from tenth.schedulers import SCHEDULERS, check_scheduler, label_of, scheduled
 from tenth.texts import Texts
 from tenth.types import Encoder, Identity, Pixels
@@ -93,10 +93,11 @@ class LatentDiffusion:
         """
         name = adapter_name(path)
         if name not in self._adapted:
-            parts = read_adapter(path)
+            narrower = self.fit.device == "cpu" and self.fit.rung.weights != "float32"
+            parts = read_adapter(path, whole=not narrower)
             check_adapter(self.pipeline.unet, parts, self.encoder, path)
             with _unmoved(self.pipeline.unet):
-                install_adapter(self.pipeline.unet, parts)
+                install_adapter(self.pipeline.unet, parts, shared=narrower)
             self._adapted[name], self.adapters[name] = _conditioning(self.pipeline.unet), path
             self._place_adapter(self._adapted[name])
             _set_conditioning(self.pipeline.unet, self._plain)
@@ -114,10 +115,11 @@ class LatentDiffusion:
         processors, projection, _ = conditioning
         modules = [module for module in processors.values() if isinstance(module, torch.nn.Module)]
         unet, device = self.pipeline.unet, self.pipeline._execution_device
-        for module in (*modules, projection):
-            module.to(device, unet.dtype)
-        if self.fit.device == "cpu" and self.fit.rung.weights != "float32":
-            for module in modules:
+        projection.to(device, unet.dtype)
+        for module in modules:
+            if self.fit.device != "cpu" or self.fit.rung.weights == "float32":
+                module.to(device, unet.dtype)
+            elif not stays_mapped(module, self.fit):
                 narrow(module)
 
     @contextmanager

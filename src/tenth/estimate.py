@@ -71,7 +71,10 @@ def read_sizes(folder: Path, encoder: Path, adapter: Path) -> Sizes:
     unet, vae, vision = (_config(each) for each in (folder / "unet", folder / "vae", encoder))
     folders = {name: encoder if name == "image_encoder" else folder / name for name in PARTS if name != "ip-adapter"}
     parts = {name: part_of(weights_in(each)) for name, each in folders.items() if each.is_dir()}
-    return sizes_of(unet, vae, vision, parts | {"ip-adapter": part_of([adapter])})
+    try:
+        return sizes_of(unet, vae, vision, parts | {"ip-adapter": part_of([adapter])})
+    except (KeyError, TypeError, ValueError) as problem:
+        raise _damaged(folder / "unet/config.json or vae/config.json", problem) from problem
 
 
 def sizes_of(unet: Mapping[str, Any], vae: Mapping[str, Any], vision: Mapping[str, Any], parts: Mapping[str, Part]) -> Sizes:

@@ -179,12 +179,12 @@ def weights(sizes: Sizes, rung: Rung, *, narrowing: bool = True) -> int:
             return 4 * part.count
         if not narrowing:
             return 2 * part.count
-        if rung.weights == "mapped" and part.dtype == "F32" and name != "ip-adapter":
+        mapped = rung.weights == "mapped"
+        if mapped and part.dtype == "F32":
             return 0
         if name == "vae":
             return 4 * part.count
-        matrices = 0 if rung.weights == "mapped" and name != "ip-adapter" else 2 * part.matrices
-        return matrices + 4 * part.others
+        return (0 if mapped else 2 * part.matrices) + 4 * part.others
 
     return sum(held(name, part) for name, part in sizes.parts.items())
 

@@ -43,8 +43,8 @@ def save_pipeline(pipeline: Any, folder: Path) -> None:
     partial.rename(folder)
 
 
-def load_pipeline(folder: Path, fit: Fit = PLAIN) -> StableDiffusionPipeline:
-    """A pipeline from a local folder in diffusers' layout, as `fit` says, safetensors only. Raises ModelError if not one."""
+def kind_of(folder: Path) -> str:
+    """The name of the pipeline in a folder. Raises ModelError if it is not one of PIPELINES."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise ModelError(f"{folder} has no model_index.json", "a folder in diffusers' layout is needed", "Check the path")
@@ -55,6 +55,12 @@ def load_pipeline(folder: Path, fit: Fit = PLAIN) -> StableDiffusionPipeline:
     kind = listed.get("_class_name") if isinstance(listed, dict) else None
     if kind not in PIPELINES:
         raise ModelError(f"{folder} is a {kind}", f"one of {', '.join(PIPELINES)} is needed", "Choose another model")
+    return str(kind)
+
+
+def load_pipeline(folder: Path, fit: Fit = PLAIN) -> StableDiffusionPipeline:
+    """A pipeline from a local folder in diffusers' layout, as `fit` says, safetensors only. Raises ModelError if not one."""
+    kind = kind_of(folder)
     unused = {name: None for name in UNUSED if name in PIPELINES[kind]._optional_components}
     try:
         with quiet():

@@ -121,11 +121,12 @@ def projection_weights(built: Any) -> dict[str, Tensor]:
     return official
 
 
-def build_processor(attention: Any, keys: Tensor, values: Tensor, tokens: int) -> Any:
-    """diffusers' processor of a cross-attention, with the adapter's keys and values (width, C)."""
+def build_processor(attention: Any, keys_and_values: tuple[Tensor, Tensor], tokens: int, *, shared: bool = False) -> Any:
+    """diffusers' processor of a cross-attention, with the adapter's keys and values (width, C), copied or shared."""
     width, cross = attention.to_k.weight.shape
     processor = IPAdapterAttnProcessor2_0(width, cross, num_tokens=[tokens])
-    processor.load_state_dict({"to_k_ip.0.weight": keys, "to_v_ip.0.weight": values})
+    weights = dict(zip(("to_k_ip.0.weight", "to_v_ip.0.weight"), keys_and_values, strict=True))
+    processor.load_state_dict(weights, assign=shared)
     return processor
 
 

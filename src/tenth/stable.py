@@ -14,7 +14,7 @@ from tenth.errors import ModelError
 from tenth.estimate import read_sizes
 from tenth.memory import ANY, Fit, Use, fitted, this_machine
 from tenth.narrow import narrow
-from tenth.pipelines import load_pipeline, precision, quiet, stays_mapped
+from tenth.pipelines import kind_of, load_pipeline, precision, quiet, stays_mapped
 
 ADAPTER = "ip-adapter/ip-adapter.safetensors"
 IMAGE_ENCODER = "image_encoder"
@@ -42,6 +42,7 @@ def load_stable(
     parts = {"model_index.json": folder / "model_index.json", IMAGE_ENCODER: encoder, ADAPTER: chosen}
     if missing := [part for part, path in parts.items() if not path.exists() and path != adapter]:
         raise ModelError(f"{folder} has no {', '.join(missing)}", needed, "Copy the missing parts into it")
+    kind_of(folder)
     patches = reads_patches(chosen)
     fit = fitted(read_sizes(folder, encoder, chosen), use, this_machine())
     if tell is not None and fit.announced:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tenth.encode.store import Store
-from tenth.evaluate.features import Rows, extract, picture_key
+from tenth.encode.store import Store, picture_key
+from tenth.evaluate.features import Rows, extract
 from tenth.types import Pixels
 
 BATCH = 4

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
 from tenth.data.faces import file_digest
-from tenth.encode.store import Array, Store
+from tenth.encode.store import Array, Store, picture_key
 from tenth.errors import ModelError
 from tenth.types import Photo
 
@@ -69,7 +69,7 @@ class ClipEncoder(nn.Module):
             return iter(self._embeddings([photos[index] for index in missing]).numpy())
 
         space = f"{self.name}-{str(self.model.dtype).removeprefix('torch.')}"
-        return torch.from_numpy(self.store.remember_all(space, [photo.digest for photo in photos], compute))
+        return torch.from_numpy(self.store.remember_all(space, [picture_key(photo.pixels) for photo in photos], compute))
 
     def _embeddings(self, photos: Sequence[Photo]) -> Tensor:
         rows = []

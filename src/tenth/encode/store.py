@@ -6,6 +6,7 @@ content's sha256. Files are `.npy` without pickles, written whole or not at all,
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -66,3 +67,8 @@ class Store:
     def remember_all(self, space: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]]) -> Array:
         """As `remember`, stacked: (N, ...)."""
         return np.stack(list(self.remember(space, keys, compute)))
+
+
+def picture_key(picture: Array) -> str:
+    """sha256 of a picture's shape and bytes, hexadecimal."""
+    return hashlib.sha256(repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()).hexdigest()

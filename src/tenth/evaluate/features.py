@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
@@ -11,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from tenth.encode.store import Array, Store
+from tenth.encode.store import Array, Store, picture_key
 from tenth.types import Pixels
 
 Rows = npt.NDArray[np.float64]
@@ -45,11 +44,6 @@ def extract(pictures: Iterable[Pixels], extractors: Sequence[Extractor], store: 
     return {
         extractor.name: np.frombuffer(rows[extractor.name], np.float64).reshape(-1, extractor.width) for extractor in extractors
     }
-
-
-def picture_key(picture: Pixels) -> str:
-    """sha256 of a picture's shape and bytes, hexadecimal."""
-    return hashlib.sha256(repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()).hexdigest()
 
 
 def _batches(pictures: Iterable[Pixels], size: int) -> Iterator[list[Pixels]]:
