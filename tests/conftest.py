@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 import torch
 from diffusers import (
@@ -31,6 +34,7 @@ from tenth.adapter import adapter_weights, install_adapter
 from tenth.encode.face import FaceEncoder
 from tenth.pocket.load import PHOTOS, load_pocket
 from tenth.pocket.pack import CONFIGS
+from toy_hub import Hub, publish, serving
 
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 BLOCKS = {
@@ -162,3 +166,49 @@ def write_stable(family: str, folder: Path) -> Path:
 def stable_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder of the layout of Stable Diffusion 1.5 and of SDXL, tiny, with random weights."""
     return write_stable(request.param, tmp_path_factory.mktemp(request.param) / "model")
+
+
+@pytest.fixture(scope="session")
+def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `stable_folder`, of Stable Diffusion 1.5 alone."""
+    return with_published_tokenizers(write_stable("sd15", tmp_path_factory.mktemp("sd15-alone") / "model"))
+
+
+@pytest.fixture(scope="session")
+def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `stable_folder`, of SDXL alone."""
+    return with_published_tokenizers(write_stable("sdxl", tmp_path_factory.mktemp("sdxl-alone") / "model"))
+
+
+def with_published_tokenizers(folder: Path) -> Path:
+    """The folder with its tokenizers in the files of the published models, which transformers no longer writes."""
+    for tokenizer in folder.glob("tokenizer*"):
+        (tokenizer / "tokenizer.json").unlink()
+        for name in ("merges.txt", "vocab.json"):
+            shutil.copyfile(CONFIGS / "tokenizer" / name, tokenizer / name)
+    return folder
+
+
+@pytest.fixture
+def models_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where downloaded models go: nothing is there yet, nor in the cache of huggingface_hub."""
+    monkeypatch.setenv("TENTH_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def hub(models_here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """An empty hub, which is the one that is asked."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with serving(Hub()) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        yield hub
+
+
+@pytest.fixture
+def sd15(hub: Hub, sd15_folder: Path) -> Hub:
+    """The hub with a toy of Stable Diffusion 1.5."""
+    publish(hub, "sd15", sd15_folder)
+    return hub

@@ -13,8 +13,8 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
-def run(name: str) -> dict[str, Any]:
-    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--tiny"]
+def run(name: str, *options: str) -> dict[str, Any]:
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--tiny", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -33,6 +33,13 @@ def test_the_dreambooth_step_prints_its_ratio_last() -> None:
     result = run("dreambooth_step")
     assert set(result["seconds"]) == set(result["megabytes"]) == {"ours", "recipe"}
     assert min(result["megabytes"].values()) > 100
+
+
+def test_generation_draws_diffusers_images_and_prints_its_ratio_last() -> None:
+    result = run("generation", "--images=2")
+    assert set(result["seconds"]) == {"ours", "diffusers"}
+    assert result["largest_difference"] <= 1
+    assert result["images"] == 2
 
 
 def test_the_coverage_of_intervals_is_printed_last() -> None:

@@ -27,6 +27,7 @@ Output = pytest.CaptureFixture[str]
 @pytest.fixture(autouse=True)
 def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path_factory.getbasetemp() / "store"))
+    monkeypatch.setenv("TENTH_MODELS", str(tmp_path_factory.getbasetemp() / "no-models"))
 
 
 @pytest.fixture

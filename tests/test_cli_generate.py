@@ -167,3 +167,32 @@ def test_a_place_that_the_machine_refuses(draw: Callable[..., int], tmp_path: Pa
     (tmp_path / "file").write_text("")
     assert draw(tmp_path / "file" / "out") == 1
     assert "Not a directory" in one_complaint(capsys)
+
+
+def test_a_size_is_drawn_recorded_and_explained(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    assert draw(tmp_path / "out", "--size", "256x192") == 0
+    said = capsys.readouterr().err
+    assert "256x192: drawn at 128x128, then enlarged, 25% of it cut off at the edges\n" in said
+    assert "a face narrower than 32 pixels is drawn again at 128x128 and put back; strength 0.3\n" in said
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    done = {"size": "256x192", "passes": ["128x128"], "strength": 0.0, "face_pass": None, "face_strength": 0.3}
+    assert record["settings"]["highres"] == done
+    assert record["results"]["faces_drawn_again"] == []
+    assert read_sample(tmp_path / "out" / "0001.png")["size"] == "256x192"
+    before = contents(tmp_path / "out")
+    assert draw(tmp_path / "out", "--size", "256x192") == 0
+    assert contents(tmp_path / "out") == before
+    capsys.readouterr()
+    assert draw(tmp_path / "out", "--size", "256") == 1
+    assert "holds the images of another run" in one_complaint(capsys)
+
+
+def test_a_size_that_cannot_be_is_refused(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    assert draw(tmp_path / "out", "--size", "1024") == 1
+    assert "1024x1024 is 8.0 times 128x128" in one_complaint(capsys)
+    for wrong, said in {("--size", "100"): "multiples of 8", ("--strength", "0.3"): "are for pictures of a --size"}.items():
+        with pytest.raises(SystemExit) as left:
+            draw(tmp_path / "out", *wrong)
+        assert left.value.code == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from tenth.diffusion import Sampling
-from tenth.errors import DataError
+from tenth.errors import DataError, RecipeError
 from tenth.generate import Request, generate, read_sample, save_sample
+from tenth.pocket.load import load_pocket
 from tenth.types import Identity
 
 FEW = Sampling(steps=2)
@@ -55,6 +56,20 @@ def test_the_picture_says_how_to_make_it_again(toy_model: Any, tmp_path: Path) -
         )
         assert np.array_equal(np.asarray(image), sample.pixels)
     assert [path.name for path in tmp_path.iterdir()] == ["0000.png"]
+
+
+def test_half_precision_is_the_same_picture_and_a_seed_still_one_image() -> None:
+    model, seeds = load_pocket(), range(3)
+    exact, half = (
+        [each.pixels.astype(int) for each in generate(model, [Request(None, "a man", seed) for seed in seeds], sampling)]
+        for sampling in (FEW, replace(FEW, precision="bf16"))
+    )
+    assert 0 < max(np.abs(one - other).max() for one, other in zip(exact, half, strict=True)) <= 6
+    assert max(np.abs(one - other).mean() for one, other in zip(exact, half, strict=True)) < 1
+    alone = next(generate(model, [Request(None, "a man", 1)], replace(FEW, precision="bf16"))).pixels
+    assert np.abs(alone - half[1]).max() <= 1
+    with pytest.raises(RecipeError, match="precision is 'int8'"):
+        Sampling(precision="int8")
 
 
 def test_foreign_pictures_are_refused(tmp_path: Path) -> None:

@@ -21,19 +21,20 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
-    ("__init__", "__main__", "arguments", "cli", "commands", "like", "options", "terminal", "web"),
-    ("conditions", "demo", "doctor", "experiment", "export", "findings", "output", "pictures", "scoring"),
+    ("__init__", "__main__", "arguments", "cli", "commands", "like", "model_commands", "options", "terminal", "web"),
+    ("conditions", "demo", "doctor", "experiment", "export", "findings", "output", "pictures", "readers", "scoring"),
     ("catalog",),
     ("train",),
     ("choosing", "validation"),
     ("report",),
     ("evaluate",),
-    ("generate", "prompt"),
-    ("adapt", "pocket", "stable"),
+    ("face_pass", "generate", "highres", "prompt", "redraw", "sizes"),
+    ("adapt", "download", "hub", "locked", "pocket", "published", "stable"),
     ("training", "watch"),
     (
-        *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "frozen", "guidance", "identity", "lora"),
-        *("meter", "noise", "optimizer", "pipelines", "record", "schedulers", "texts", "weights"),
+        *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "estimate", "frozen", "guidance"),
+        *("identity", "lora", "memory", "meter", "narrow", "noise", "optimizer", "pipelines", "projection", "record"),
+        *("schedulers", "texts", "weights"),
     ),
     ("aggregate",),
     ("encode",),
@@ -48,8 +49,13 @@ ONLY_IN = {
     "diffusers": {
         *("src/tenth/diffusion.py", "src/tenth/pipelines.py", "src/tenth/pocket/trainable.py", "src/tenth/schedulers.py"),
         "src/tenth/pocket/autoencoder.py",  # a module of diffusers' kind
+        "src/tenth/projection.py",  # an adapter's modules
     },
-    "transformers": {"src/tenth/pipelines.py", "src/tenth/pocket/trainable.py", "src/tenth/encode/clip.py"},
+    "transformers": {
+        *("src/tenth/pipelines.py", "src/tenth/pocket/trainable.py"),
+        *("src/tenth/encode/clip.py", "src/tenth/evaluate/clip_prompts.py"),
+    },
+    "huggingface_hub": {"src/tenth/hub.py"},
 }
 EMPTY_WORDS = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "util", "utils"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -29,7 +29,10 @@ PROMPT = "a photo of a person"
 class FakeEncoder:
     """Photos whose embedding stands in their digest: laws need no face."""
 
-    name, width = encoder_name(), 128  # as trained aggregators expect it
+    name, width, tokens = encoder_name(), 128, 0  # as trained aggregators expect it
+
+    def nobody(self) -> Tensor:
+        return torch.zeros(128)
 
     def __call__(self, photos: tuple[Photo, ...]) -> Tensor:
         rows = [torch.randn(128, generator=torch.Generator().manual_seed(int(photo.digest, 16))) for photo in photos]

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tenth.data.people import Row
 from tenth.diffusion import Sampling
@@ -66,3 +68,10 @@ def scores_at(folder: Path, judge: str = "colours@0", photos: int = 3, wrong: in
         if (line["photos"], line["wrong"]) == (photos, wrong) and line["judge"] in (judge, ""):
             found.setdefault(line["method"], {})[line["metric"]] = line
     return found
+
+
+def sign_rows(count: int) -> tuple[tuple[Row, ...], Tensor]:
+    """Rows and crops (N, 3, 128, 128) that are dark and light in turn."""
+    rows = tuple(Row(f"{n}/{n}.jpg", str(n), "train", 1, "a photo", ("a photo",), f"{n:064x}") for n in range(count))
+    noise = torch.randint(0, 60, (count, 3, 128, 128), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return rows, noise + 190 * (torch.arange(count) % 2)[:, None, None, None].to(torch.uint8)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tenth.errors import TenthError
     from tenth.generate import Request, save_sample
     from tenth.generate import generate as draw
+    from tenth.highres import HighRes
     from tenth.identity import load_identity, save_identity
 
 # name -> where it lives, with its name there if another (`tenth.generate` is the module); imported on use: --help is quick
@@ -23,13 +24,13 @@ _HOMES = {
     "METHODS": "tenth.catalog", "METRICS": "tenth.catalog", "MODELS": "tenth.catalog",
     "load_model": "tenth.catalog", "method": "tenth.catalog", "read_person": "tenth.encode.face",
     "Request": "tenth.generate", "draw": "tenth.generate:generate", "save_sample": "tenth.generate",
-    "Sampling": "tenth.diffusion", "TenthError": "tenth.errors",
+    "HighRes": "tenth.highres", "Sampling": "tenth.diffusion", "TenthError": "tenth.errors",
     "load_identity": "tenth.identity", "save_identity": "tenth.identity",
 }  # fmt: skip
 
 __all__ = [
-    "METHODS", "METRICS", "MODELS", "Request", "Sampling", "TenthError", "draw", "load_identity", "load_model", "method",
-    "read_person", "save_identity", "save_sample",
+    "METHODS", "METRICS", "MODELS", "HighRes", "Request", "Sampling", "TenthError", "draw", "load_identity", "load_model",
+    "method", "read_person", "save_identity", "save_sample",
 ]  # fmt: skip
 
 

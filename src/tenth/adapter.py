@@ -6,59 +6,101 @@ Source of the layout: the weights of Ye et al. 2023, arXiv:2308.06721: image_pro
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from tenth.errors import ModelError
 from tenth.pipelines import quiet
+from tenth.projection import (
+    Shapes,
+    build_processor,
+    build_projection,
+    differences,
+    kind_of,
+    misfits,
+    projection_weights,
+    token_count,
+)
+from tenth.types import Encoder
 
 ADAPTER = "ip-adapter.safetensors"  # in the folder of a trained method; without it the model's own is used
+PARTS = ("image_proj", "ip_adapter")
+PRECISIONS = (torch.float16, torch.bfloat16, torch.float32)
+PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how files of torch.save and of pickle begin
+MOST_SAID = 3  # misfits in a message
 
 CHUNK = 1 << 20  # bytes of a file in memory at a time
 
 
 def read_adapter(path: Path) -> dict[str, dict[str, Tensor]]:
-    """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}, float32."""
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as problem:
-        raise ModelError(
-            f"{path} cannot be read: {problem}", "an IP-Adapter in safetensors is needed", "Get the file again"
-        ) from problem
-    parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
-    for name, tensor in tensors.items():
-        part, _, inner = name.partition(".")
-        parts.setdefault(part, {})[inner] = tensor.float()
+    """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}, float32.
+
+    Raises ModelError if the file is a pickle, damaged or of another layout, or a value is not finite.
+    """
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
+    with _opened(path) as file:
+        for name in file.keys():  # noqa: SIM118 - not a dict
+            part, _, inner = name.partition(".")
+            if part not in parts or not inner:
+                raise _misfit(path, [f"has {name}, which is not known"])
+            tensor = file.get_tensor(name)
+            if tensor.dtype not in PRECISIONS:
+                raise _misfit(path, [f"has {name} of {str(tensor.dtype).removeprefix('torch.')}, which no weight is"])
+            if not bool(torch.isfinite(tensor).all()):
+                raise _misfit(path, [f"has values in {name} that are not finite"])
+            parts[part][inner] = tensor.float()
+    kind_of(parts["image_proj"], path)
     return parts
 
 
-def check_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], width: int, path: Path) -> None:
-    """Raises ModelError if an adapter's projection or layers are not for embeddings of `width` and this UNet."""
-    projection, cross = parts["image_proj"].get("proj.weight"), int(unet.config.cross_attention_dim)
-    found = "no linear projection" if projection is None else f"one from {projection.shape[1]} to {projection.shape[0]}"
-    if projection is None or projection.shape[1] != width or projection.shape[0] % cross:
-        raise ModelError(
-            f"{path} has {found}", f"one from {width} to tokens of {cross} is needed", "Choose an adapter of this model"
-        )
-    layers = {f"{number}.to_{part}_ip.weight" for number, _, _ in adapter_layers(unet) for part in "kv"}
-    if layers != set(parts["ip_adapter"]):
-        raise ModelError(
-            f"{path} has {len(parts['ip_adapter'])} layers",
-            f"the {len(layers)} of this model are needed",
-            "Choose an adapter of this model",
-        )
+def reads_patches(path: Path) -> bool:
+    """Whether an adapter reads an encoder's patch tokens (Plus, Full) and not its pooled embedding, by the file's names alone.
+
+    Raises ModelError as `read_adapter` does.
+    """
+    with _opened(path) as file:
+        names = [name.removeprefix("image_proj.") for name in file.keys() if name.startswith("image_proj.")]  # noqa: SIM118
+    return kind_of(names, path) != "pooled"
+
+
+def check_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], encoder: Encoder, path: Path) -> None:
+    """Raises ModelError unless an adapter is whole and made for this encoder's embeddings and this UNet, to the last shape."""
+    kind = kind_of(parts["image_proj"], path)
+    if (kind != "pooled") != bool(encoder.tokens):
+        of = {True: "patch tokens", False: "pooled embeddings"}
+        raise _misfit(path, [f"reads {of[kind != 'pooled']}, where the image encoder in use gives {of[bool(encoder.tokens)]}"])
+    wanted: Shapes = {}
+    for number, _, attention in adapter_layers(unet):
+        wanted |= {f"{number}.to_{each}_ip.weight": tuple(getattr(attention, f"to_{each}").weight.shape) for each in "kv"}
+    found = {name: tuple(tensor.shape) for name, tensor in parts["ip_adapter"].items()}
+    wrong = misfits(parts["image_proj"], kind, encoder.width, int(unet.config.cross_attention_dim))
+    if wrong := wrong + differences(found, wanted):
+        raise _misfit(path, wrong)
 
 
 def install_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Put an adapter's processors and projection into the UNet, by diffusers' own conversion."""
-    # The public way, `load_ip_adapter`, also wants to load an image encoder of the CLIP family; ours need not be one.
+    """Put an adapter's processors and projection into the UNet, as modules of diffusers.
+
+    Its own way, `load_ip_adapter`, takes pooled embeddings to four tokens alone, and wants an image encoder of the CLIP family.
+    """
+    unet.encoder_hid_proj = None  # a resampler has attention too, which is none of the UNet's
+    projection, processors = parts["image_proj"], dict(unet.attn_processors)
+    kind = kind_of(projection, Path("an adapter"))
+    for number, name, attention in adapter_layers(unet):
+        keys, values = (parts["ip_adapter"][f"{number}.to_{part}_ip.weight"] for part in "kv")
+        processors[name] = build_processor(attention, keys, values, token_count(projection, kind))
+    unet.set_attn_processor(processors)
+    unet.encoder_hid_proj = build_projection(projection, kind)
+    unet.config.encoder_hid_dim_type = "ip_image_proj"
     with quiet():
-        unet._load_ip_adapter_weights([parts], low_cpu_mem_usage=False)
+        unet.to(dtype=unet.dtype, device=unet.device)
 
 
 def adapter_layers(unet: Any) -> list[tuple[int, str, Any]]:
@@ -69,14 +111,20 @@ def adapter_layers(unet: Any) -> list[tuple[int, str, Any]]:
 
 def adapter_weights(unet: Any) -> dict[str, Tensor]:
     """The installed adapter in the official layout: image_proj.* and ip_adapter.<odd>.to_{k,v}_ip.weight."""
-    projection = unet.encoder_hid_proj.image_projection_layers[0]
-    weights = {f"image_proj.proj.{name}": value for name, value in projection.image_embeds.state_dict().items()}
-    weights |= {f"image_proj.norm.{name}": value for name, value in projection.norm.state_dict().items()}
+    weights = {f"image_proj.{name}": value for name, value in projection_weights(unet.encoder_hid_proj).items()}
     for number, name, _ in adapter_layers(unet):
         processor = unet.attn_processors[name]
         weights[f"ip_adapter.{number}.to_k_ip.weight"] = processor.to_k_ip[0].weight
         weights[f"ip_adapter.{number}.to_v_ip.weight"] = processor.to_v_ip[0].weight
     return {name: value.detach().contiguous() for name, value in weights.items()}
+
+
+def save_adapter(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write an adapter as `adapter_weights` gives it, one flat safetensors file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(save(dict(weights)))
+    partial.replace(path)
 
 
 def set_adapter_scale(unet: Any, scale: float) -> None:
@@ -98,3 +146,31 @@ def digest_of(files: Sequence[Path]) -> str:
             while part := file.read(CHUNK):
                 digest.update(part)
     return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)  # of safetensors: eight of the header's length, which may be any, and its first
+        if start.startswith(PICKLES) and not start.endswith(b"{"):
+            raise ModelError(
+                f"{path} is a pickle, and reading one may run any code in it",
+                "an IP-Adapter in safetensors is needed",
+                "Take the file of the same name that ends in .safetensors, which is published beside it",
+            )
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError, ValueError, TypeError, AttributeError, KeyError, RuntimeError) as problem:
+        raise ModelError(
+            f"{path} cannot be read: {problem}", "an IP-Adapter in safetensors is needed", "Get the file again"
+        ) from problem
+
+
+def _misfit(path: Path, wrong: Sequence[str]) -> ModelError:
+    more = f", and {len(wrong) - MOST_SAID} more" if len(wrong) > MOST_SAID else ""
+    return ModelError(
+        f"{path} {', '.join(wrong[:MOST_SAID])}{more}",
+        "an IP-Adapter of the official layout is needed, whole, for this model and its image encoder",
+        "Choose an adapter of this model, or get the file again",
+    )

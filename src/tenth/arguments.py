@@ -9,19 +9,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tenth import commands
+from tenth import commands, model_commands
 from tenth.options import (
     LARGEST_SEED,
     MOST_GUIDANCE,
     MOST_IMAGES,
     MOST_STEPS,
     Formatter,
+    adapter_option,
     add_command,
     inception_option,
     json_option,
     model_option,
     number,
     sampling_options,
+    size_options,
     whole,
 )
 
@@ -108,6 +110,7 @@ def _identity(adding: Any) -> None:
         help="one of `tenth methods` (default: the one marked there), a trained folder or a recipe.toml",
     )
     model_option(parser)
+    adapter_option(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", required=True, help="such as me.safetensors")
     json_option(parser)
 
@@ -152,6 +155,7 @@ def _generate(adding: Any) -> None:
         help="one of `tenth methods` (default: the one marked there), a trained folder or a recipe.toml",
     )
     model_option(parser)
+    adapter_option(parser)
     parser.add_argument("-n", type=whole(1, MOST_IMAGES), default=4, metavar="N", help="how many pictures (default: 4)")
     parser.add_argument("--seed", type=whole(0, LARGEST_SEED), metavar="SEED", help="of the first (default: 0)")
     parser.add_argument("--steps", type=whole(1, MOST_STEPS), metavar="S", help="steps of denoising (default: 25)")
@@ -162,6 +166,7 @@ def _generate(adding: Any) -> None:
         help="how strictly to follow prompt and person, 1 or more (default: 3)",
     )
     sampling_options(parser)
+    size_options(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where the pictures go")
     json_option(parser)
 
@@ -223,6 +228,8 @@ def _data(adding: Any) -> None:
     parser.add_argument("source", type=Path, metavar="SOURCE", help="lfw-deepfunneled.tgz, or a folder in its layout")
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where people.jsonl goes")
     parser.add_argument("--attributes", type=Path, metavar="FILE", help="what each photo shows: captions are made of it")
+    text = "of three folds, whose people are for testing (default: 0)"
+    parser.add_argument("--fold", type=whole(0, 2), default=0, metavar="N", help=text)
     parser = add_command(
         inner,
         "people",
@@ -244,7 +251,18 @@ def _metrics(adding: Any) -> None:
 
 
 def _models(adding: Any) -> None:
-    json_option(add_command(adding, "models", "the diffusion models", commands.models))
+    parser = add_command(
+        adding,
+        "models",
+        "the diffusion models, which of them are here, and how the others come",
+        model_commands.models,
+        "NAME is one of the list, owner/name of a repository of either family on the hub, or one of these\n"
+        "with +ADAPTER, another published IP-Adapter. Nothing but --download asks the network. A download that\n"
+        "was stopped goes on when it is run again; one that is done compares every byte. See docs/models.md.",
+    )
+    parser.add_argument("--download", metavar="NAME", help="get it, and lock its revision and bytes in models.lock")
+    parser.add_argument("--update", action="store_true", help="with --download: lock what the hub has now instead")
+    json_option(parser)
 
 
 def _doctor(adding: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -23,15 +24,20 @@ from tenth.evaluate.identity import copy_index, detection, identity, stranger
 from tenth.evaluate.inception_score import inception_score
 from tenth.evaluate.kid import kid
 from tenth.evaluate.precision_recall import coverage, density, precision, recall
+from tenth.locked import check_folder, downloaded
+from tenth.memory import ANY, Use, asked
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import ENCODER
 from tenth.pocket.train_autoencoder import AutoencoderRecipe, train_autoencoder
 from tenth.pocket.train_diffusion import DiffusionRecipe, train_diffusion
+from tenth.pocket.train_signs import SignsRecipe, train_signs
+from tenth.published import PUBLISHED, source_of
 from tenth.stable import load_stable
 from tenth.train import AdapterRecipe, train_adapter
 from tenth.types import Aggregator, Method, Metric
 
 Kind = TypeVar("Kind")
+Tell = Callable[[str], None]  # hears a line for the user
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,15 @@ def _trained(name: str, text: str) -> dict[str, Entry[Method]]:
 
 def _tuned(name: str, text: str) -> dict[str, Entry[Method]]:
     return {name: Entry(DreamBooth(name, choose=open_choice), text)}
+
+
+def _load_package(store: Store, adapter: Path | None, use: Use, tell: Tell | None) -> LatentDiffusion:
+    del tell  # a small model is on no ladder
+    return load_pocket(store=store, adapter=adapter, device=use.device)
+
+
+def _load_downloaded(name: str, store: Store, adapter: Path | None, use: Use, tell: Tell | None) -> LatentDiffusion:
+    return load_stable(downloaded(name), adapter, use, tell, store)
 
 
 # fmt: off
@@ -93,17 +108,19 @@ METRICS: Mapping[str, Entry[Metric]] = {
     "coverage":           Entry(coverage,           "share of held-out photos with a generated image near"),
 }
 MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
-    "pocket":     Entry(load_pocket, "faces at 128 x 128, in the package: no network, two CPU cores; research use (LFW)"),
+    "pocket":     Entry(_load_package, "faces at 128 x 128, in the package: no network, two CPU cores; research use (LFW)"),
+    **{name: Entry(partial(_load_downloaded, name), row.text) for name, row in PUBLISHED.items()},
 }
 
 
 def _train_adapter(recipe: AdapterRecipe, directory: Path) -> None:
-    train_adapter(recipe, load_model(recipe.model), directory)
+    train_adapter(recipe, load_model(recipe.model, use=Use(device="cpu", whole=True)), directory)
 
 
 STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
     "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
     "diffusion":   Stage(DiffusionRecipe,   train_diffusion,   "the pocket model's UNet, text encoder and IP-Adapter"),
+    "signs":       Stage(SignsRecipe,       train_signs,       "what is to be seen on a face, to judge prompts by"),
     "adapter":     Stage(AdapterRecipe,     _train_adapter,    "an aggregator of several photos and its adapter"),
 }
 # fmt: on
@@ -132,20 +149,40 @@ def trained_method(folder: str) -> TrainedAdapter:
     return TrainedAdapter(Path(folder).resolve().parent.name, Path(folder))
 
 
-def load_model(name: str = DEFAULT_MODEL, store: Store | None = None) -> LatentDiffusion:
-    """A model by name, or a folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py).
+def learns(thing: Method) -> bool:
+    """Whether a method changes weights of the model for each person, which needs them in float32."""
+    return isinstance(thing, DreamBooth)
 
-    Photo embeddings of the pocket model are kept in the store.
 
-    Raises InputError for an unknown name, ModelError for damaged weights.
+def load_model(
+    name: str = DEFAULT_MODEL,
+    store: Store | None = None,
+    adapter: Path | None = None,
+    use: Use = ANY,
+    tell: Tell | None = None,
+) -> LatentDiffusion:
+    """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models --download` has brought.
+
+    A folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py). Nothing is downloaded
+    here. adapter: an IP-Adapter's file instead of the model's own. Photo embeddings are kept in the store.
+    use: what for, where and on which rung of the ladder in memory.py; what it leaves open the environment may say. tell:
+    hears, before a large model is loaded, which rung that is.
+
+    Raises InputError for an unknown name, ModelError for one that is not downloaded, or whose files are damaged or other ones.
     """
     store = store or Store(default_store())
     if name in MODELS:
-        return MODELS[name].thing(store=store)
+        return MODELS[name].thing(store, adapter, asked(use), tell)
     if Path(name).is_dir():
         pocket = (Path(name) / ENCODER).is_file()
-        return load_pocket(Path(name), store, name=Path(name).name) if pocket else load_stable(Path(name))
-    raise unknown_name("model", name, [*MODELS, "a folder in the layout of the pocket model or of diffusers"])
+        if pocket:
+            return load_pocket(Path(name), store, name=Path(name).name, adapter=adapter, device=asked(use).device)
+        check_folder(Path(name))
+        return load_stable(Path(name), adapter, asked(use), tell, store)
+    if source_of(name):
+        return _load_downloaded(name, store, adapter, asked(use), tell)
+    others = ["a folder in the layout of the pocket model or of diffusers", "owner/name of a repository on the hub"]
+    raise unknown_name("model", name, [*MODELS, *others])
 
 
 def stage(table: Mapping[str, Any], where: str = "the recipe") -> Stage:

@@ -71,7 +71,8 @@ def read(model: LatentDiffusion, pictures: Sequence[Pixels]) -> Rows:
     """Pictures by the model's own image encoder, rows of length 1 (N, D), NaN where a face encoder finds no face."""
     if isinstance(model.encoder, FaceEncoder):
         return DlibRecogniser(model.encoder.centre.double().numpy())(pictures)
-    return unit_rows(model.encoder([Photo(picture, "") for picture in pictures]).double().numpy())
+    rows = model.encoder([Photo(picture, "") for picture in pictures]).double()
+    return unit_rows((rows.mean(1) if rows.ndim == 3 else rows).numpy())  # of patch tokens their mean
 
 
 def likeness(drawn: Rows, photos: Rows) -> float:

@@ -9,6 +9,7 @@ import shlex
 import time
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tenth.types import Person
 
 EXTENSION = ".safetensors"  # of an identity file
-DRAWING = ("prompt", "seed", "negative", "steps", "guidance", "scale", "scheduler", "guidance_interval")  # how, not whom
+DRAWING = ("prompt", "seed", "negative", "steps", "guidance", "scale", "scheduler", "guidance_interval", "precision")
 DLIB_JUDGES = "faces are read by dlib, as the pocket model reads them, which favours its methods; --judge brings another"
 
 
@@ -38,13 +39,14 @@ def identity(args: Namespace) -> int:
     """Photos -> an identity file, whose path goes to stdout."""
     if args.output.suffix != EXTENSION:
         args.usage_error(f"-o {args.output}: an identity file ends in {EXTENSION}")
-    from tenth.catalog import DEFAULT_METHOD, load_model, method
+    from tenth.catalog import DEFAULT_METHOD, learns, load_model, method
     from tenth.identity import save_identity
+    from tenth.memory import Use
     from tenth.output import claim_identity
 
     learn = method(args.method or DEFAULT_METHOD)
     person, notes = _person(args.directory)
-    model = load_model(args.model)
+    model = load_model(args.model, adapter=args.adapter, use=Use(args.device, whole=learns(learn)), tell=say)
     claim_identity(args.output, model=model.name)  # before minutes go into learning
     made = learn(person, model)
     claim_identity(args.output, method=made.method, model=made.model, adapter=made.adapter, photos=made.photos)
@@ -66,10 +68,13 @@ def generate(args: Namespace) -> int:
         args.usage_error("an identity file has its method already; give --method only for the folder that it was trained in")
     if args.prompt is None and args.like is None:
         args.usage_error("--prompt is needed, or --like")
-    from tenth.catalog import DEFAULT_METHOD, load_model, method, trained_method
+    if args.size is None and args.like is None and (args.strength, args.face_pass) != (None, None):
+        args.usage_error("--strength and --face-pass are for pictures of a --size")
+    from tenth.catalog import DEFAULT_METHOD, learns, load_model, method, trained_method
     from tenth.generate import Request
     from tenth.identity import load_identity
-    from tenth.like import asked_of, read_like
+    from tenth.like import asked_of, read_like, sized
+    from tenth.memory import BATCH, Use
     from tenth.output import claim_folder, draw_into, settings_of
     from tenth.prompt import prompt_notes
 
@@ -78,24 +83,28 @@ def generate(args: Namespace) -> int:
     notes: list[str] = []
     like = read_like(args.like) if args.like else None
     asked = asked_of({name: getattr(args, name) for name in DRAWING}, like)
+    large = sized(args.size, args.strength, args.face_pass, like)
+    use = Use(args.device, images=min(args.n, BATCH), pixels=large.side if large else 0)
     if from_file:
-        made, model = load_identity(args.source), load_model(args.model)
+        made = load_identity(args.source)
+        model = load_model(args.model, adapter=args.adapter, use=use, tell=say)
         if args.method:
             trained_method(args.method).adapter(model)
         model.check(made)
     else:
         learn = method(args.method or (like and like.drawn_by) or DEFAULT_METHOD)
         person, notes = _person(args.source)
-        model = load_model(args.model)
+        model = load_model(args.model, adapter=args.adapter, use=replace(use, whole=learns(learn)), tell=say)
         made = learn(person, model)
         notes += learn.notes(person, model)
     requests = [Request(made, asked.prompt, asked.seed + number) for number in range(args.n)]
 
-    claim_folder(args.output, settings_of(model, requests, asked.sampling))
+    claim_folder(args.output, settings_of(model, requests, asked.sampling, large))
     notes += like.notes(model, made.method, asked.taken) if like else []
+    notes += large.notes(model) if large else []
     say(*notes, *prompt_notes(model, asked.prompt), *prompt_notes(model, asked.sampling.negative))
     with progress_bar("drawing") as progress:
-        paths = draw_into(args.output, model, requests, asked.sampling, progress)
+        paths = draw_into(args.output, model, requests, asked.sampling, progress, large)
     show({"images": [str(path) for path in paths]} if args.json else "\n".join(map(str, paths)))
     return 0
 
@@ -112,8 +121,9 @@ def export(args: Namespace) -> int:
         export_lora(made, args.output, args.layout)
     else:
         from tenth.catalog import load_model, trained_method
+        from tenth.memory import Use
 
-        model = load_model(args.model)
+        model = load_model(args.model, use=Use(args.device or "cpu", whole=True), tell=say)
         if args.method:
             trained_method(args.method).adapter(model)
         if args.output.suffix == EXTENSION:
@@ -209,7 +219,7 @@ def lfw(args: Namespace) -> int:
     """LFW -> DIR/people.jsonl. Counts and what was dropped go to stdout, what to know to stderr."""
     from tenth.data.lfw import write_people
 
-    return _summarise(write_people(args.source, args.output, args.attributes))
+    return _summarise(write_people(args.source, args.output, args.attributes, fold=args.fold))
 
 
 def people(args: Namespace) -> int:
@@ -231,13 +241,6 @@ def metrics(args: Namespace) -> int:
     from tenth.catalog import METRICS
 
     return _list(args, "metrics", METRICS)
-
-
-def models(args: Namespace) -> int:
-    """The table of models."""
-    from tenth.catalog import DEFAULT_MODEL, MODELS
-
-    return _list(args, "models", MODELS, DEFAULT_MODEL)
 
 
 def doctor(args: Namespace) -> int:

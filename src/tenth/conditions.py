@@ -72,6 +72,7 @@ class ExperimentRecipe:
     dlib: bool = (
         True  # whether dlib's recogniser judges too, where the model reads it; without it judging takes a third of the time
     )
+    clip: Path | None = None  # folder of a CLIP model that scores images by their prompts, besides the pocket model's own signs
     photos_as: str = "crop"  # what a recogniser sees of real photos: "crop", as the model draws, or the whole "photo"
     sampling: Sampling = field(default_factory=Sampling)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,18 @@ from torch import Tensor
 from tenth.adapter import ADAPTER, adapter_name, check_adapter, install_adapter, read_adapter
 from tenth.blocks import Scale, check_scale, set_scale
 from tenth.config import later
-from tenth.errors import IdentityError
+from tenth.errors import IdentityError, RecipeError
 from tenth.guidance import ALWAYS, check_interval, guided_within
-from tenth.pipelines import quiet
+from tenth.memory import PLAIN, Fit, below
+from tenth.narrow import narrow
+from tenth.pipelines import place, quiet
 from tenth.schedulers import SCHEDULERS, check_scheduler, label_of, scheduled
 from tenth.texts import Texts
 from tenth.types import Encoder, Identity, Pixels
 from tenth.weights import put_on
 
+PRECISIONS = ("fp32", "bf16")
+PROJECTION = "encoder_hid_proj."  # where an adapter's projection is in the UNet
 OnStep = Callable[[int], None]  # called with the number of steps done
 
 
@@ -38,11 +42,18 @@ class Sampling:
     negative: str = ""
     scheduler: str = later("")  # a name of schedulers.py; "": the model's own
     guidance_interval: tuple[float, float] = later(ALWAYS)  # from pure noise, 0, to the image, 1: guidance.py
+    precision: str = later("fp32")  # or bf16: where a processor computes in it, in less time; pixels move by 2/255 at most
 
     def __post_init__(self) -> None:
         check_scale(self.scale)
         check_scheduler(self.scheduler, self.steps)
         check_interval(self.guidance_interval)
+        if self.precision not in PRECISIONS:
+            raise RecipeError(
+                f"precision is {self.precision!r}",
+                f"one of {', '.join(PRECISIONS)} is needed",
+                "Correct the recipe or --precision",
+            )
 
 
 class LatentDiffusion:
@@ -50,36 +61,70 @@ class LatentDiffusion:
 
     name and adapter_name, the adapter of methods that learn nothing, are "name@digest" over the weights. An adapter is
     installed only inside `applied`. trained: folders of methods that learnt an adapter or aggregator for it, by method.
+    fit: the rung on which the pipeline stands (memory.py).
     """
 
     def __init__(
-        self, pipeline: StableDiffusionPipeline, name: str, encoder: Encoder, adapter: Path, trained: Mapping[str, Path]
+        self,
+        pipeline: StableDiffusionPipeline,
+        name: str,
+        encoder: Encoder,
+        adapter: Path,
+        trained: Mapping[str, Path],
+        fit: Fit = PLAIN,
     ) -> None:
-        self.pipeline, self.name, self.encoder, self.trained = pipeline, name, encoder, trained
+        self.pipeline, self.name, self.encoder, self.trained, self.fit = pipeline, name, encoder, trained, fit
         self.texts = Texts(pipeline)
         self.adapters: dict[str, Path] = {}  # files of the known ones, by "name@digest"
         self._plain = _conditioning(pipeline.unet)
         self._adapted: dict[str, tuple[Any, ...]] = {}
-        self.adapter_parts = read_adapter(adapter)
+        self._adapter = adapter
         self.adapter_name = self.add_adapter(adapter)
+
+    @property
+    def adapter_parts(self) -> dict[str, dict[str, Tensor]]:
+        """The model's own adapter, read anew: training begins from it, and of SDXL it is more than a gigabyte."""
+        return read_adapter(self._adapter)
 
     def add_adapter(self, path: Path) -> str:
         """Make an adapter of the official layout known; the model's own weights stay. Gives its "name@digest".
 
-        Raises ModelError if it cannot be read or is of other widths than the encoder and the UNet.
+        Raises ModelError if it cannot be read, or is not whole and made for the encoder and the UNet, to the last shape.
         """
         name = adapter_name(path)
         if name not in self._adapted:
             parts = read_adapter(path)
-            check_adapter(self.pipeline.unet, parts, self.encoder.width, path)
-            install_adapter(self.pipeline.unet, parts)
+            check_adapter(self.pipeline.unet, parts, self.encoder, path)
+            with _unmoved(self.pipeline.unet):
+                install_adapter(self.pipeline.unet, parts)
             self._adapted[name], self.adapters[name] = _conditioning(self.pipeline.unet), path
+            self._place_adapter(self._adapted[name])
             _set_conditioning(self.pipeline.unet, self._plain)
         return name
 
+    def lower(self) -> None:
+        """One rung down, after a GPU ran out of memory. Raises ModelError if this is the last."""
+        self.fit = below(self.fit)
+        place(self.pipeline, self.fit)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _place_adapter(self, conditioning: tuple[Any, ...]) -> None:
+        """An adapter's layers where the UNet runs, and as narrow as the UNet's."""
+        processors, projection, _ = conditioning
+        modules = [module for module in processors.values() if isinstance(module, torch.nn.Module)]
+        unet, device = self.pipeline.unet, self.pipeline._execution_device
+        for module in (*modules, projection):
+            module.to(device, unet.dtype)
+        if self.fit.device == "cpu" and self.fit.rung.weights != "float32":
+            for module in modules:
+                narrow(module)
+
     @contextmanager
     def applied(self, identities: Sequence[Identity]) -> Iterator[Tensor | None]:
-        """Put identities, one an image of the batch, on the model. Gives their embeddings (B, M, D) for `sample`, if any.
+        """Put identities, one an image of the batch, on the model. Gives their embeddings for `sample`, if any.
+
+        (B, M, D), or (B, M, T, D) where the adapter reads patch tokens.
 
         All are of one adapter and shape, and of the same weights. The model is as before when the block ends, by whatever way.
         Raises IdentityError if one was made for another model, or their weights are not the same.
@@ -98,7 +143,8 @@ class LatentDiffusion:
             rows = [identity.embeddings for identity in identities if identity.embeddings is not None]
             _set_conditioning(self.pipeline.unet, self._adapted[identities[0].adapter])
             try:
-                yield torch.stack(rows).to(self.pipeline.device, self.pipeline.dtype)  # (B, M, D)
+                # (B, M, D) or (B, M, T, D)
+                yield torch.stack(rows).to(self.pipeline._execution_device, self.pipeline.unet.dtype)
             finally:
                 _set_conditioning(self.pipeline.unet, self._plain)
 
@@ -119,7 +165,7 @@ class LatentDiffusion:
                 raise IdentityError(
                     f"this identity was made for {kind} {made_for}",
                     f"the {kind} in use is {' or '.join(names)}",
-                    "Make it again from the photos, or choose that model or the folder of that method",
+                    "Make it again from the photos, or choose that model, its --adapter, or the folder of that method",
                 )
 
     def sample(
@@ -130,7 +176,7 @@ class LatentDiffusion:
         embeddings: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> list[Pixels]:
-        """One image (H, W, 3) for each prompt and seed. embeddings: (B, M, D) from `applied`, a row an image."""
+        """One image (H, W, 3) for each prompt and seed. embeddings: from `applied`, a row an image."""
         with self.drawing(sampling, embeddings) as images:
             texts = self.texts(prompts, sampling.negative, guided=sampling.guidance > 1)
             drawn = self.pipeline(**asked(prompts, seeds, sampling, on_step, texts), **images).images  # (B, H, W, 3) in [0, 1]
@@ -138,30 +184,39 @@ class LatentDiffusion:
 
     @contextmanager
     def drawing(self, sampling: Sampling, embeddings: Tensor | None) -> Iterator[dict[str, Any]]:
-        """Scale, scheduler and guidance as asked, diffusers quiet. Gives the arguments by which a pipeline takes embeddings."""
+        """Scale, scheduler, guidance and precision as asked, diffusers quiet. Gives what a pipeline takes embeddings by.
+
+        Guidance leads away from a zero embedding, or, of patch tokens, from those of a picture of zeros.
+        """
         images: dict[str, Any] = {}
         if embeddings is not None:
             set_scale(self.pipeline, sampling.scale)
-            images = {"ip_adapter_image_embeds": [beside_nobody(embeddings) if sampling.guidance > 1 else embeddings]}
+            images = {"ip_adapter_image_embeds": [self.beside_nobody(embeddings) if sampling.guidance > 1 else embeddings]}
         interval = sampling.guidance_interval if sampling.guidance > 1 else ALWAYS
         noisy = int(self.pipeline.scheduler.config["num_train_timesteps"])
         self.pipeline.set_progress_bar_config(disable=True)
+        # Not `enabled=False`: that would end the autocast in which a model that is being trained is watched.
+        half = (
+            torch.autocast(self.pipeline._execution_device.type, torch.bfloat16)
+            if sampling.precision == "bf16"
+            else nullcontext()
+        )
         with (
             quiet(),
+            half,
             _as_given(self.pipeline, images.get("ip_adapter_image_embeds")),
             scheduled(self.pipeline, sampling.scheduler),
             guided_within(self.pipeline.unet, interval, noisy),
         ):
             yield images
 
+    def beside_nobody(self, embeddings: Tensor) -> Tensor:
+        """Embeddings of people (B, M, ...) below those of nobody: (2B, M, ...), as diffusers' guidance takes them."""
+        return torch.cat([self.encoder.nobody().to(embeddings).expand_as(embeddings), embeddings])
+
     def sampler(self, sampling: Sampling) -> str:
         """The sampler's name as A1111 has it."""
         return SCHEDULERS[sampling.scheduler].label if sampling.scheduler else label_of(self.pipeline.scheduler)
-
-
-def beside_nobody(embeddings: Tensor) -> Tensor:
-    """Embeddings (B, M, D) below those of nobody, zeros: (2B, M, D), as diffusers' guidance takes them."""
-    return torch.cat([torch.zeros_like(embeddings), embeddings])
 
 
 def asked(
@@ -208,12 +263,24 @@ def _as_given(pipeline: Any, embeddings: list[Tensor] | None) -> Iterator[None]:
         del pipeline.prepare_ip_adapter_image_embeds
 
 
+@contextmanager
+def _unmoved(unet: Any) -> Iterator[None]:
+    """diffusers casts a whole UNet to one type when it installs an adapter; this one's stay as they are, and where."""
+    unet.to = lambda *_, **__: unet
+    try:
+        yield
+    finally:
+        del unet.to
+
+
 def _conditioning(unet: UNet2DConditionModel) -> tuple[Any, ...]:
-    return dict(unet.attn_processors), unet.encoder_hid_proj, unet.config.encoder_hid_dim_type
+    processors = {name: each for name, each in unet.attn_processors.items() if not name.startswith(PROJECTION)}
+    return processors, unet.encoder_hid_proj, unet.config.encoder_hid_dim_type
 
 
 def _set_conditioning(unet: UNet2DConditionModel, conditioning: tuple[Any, ...]) -> None:
     processors, projection, kind = conditioning
+    unet.encoder_hid_proj = None  # while processors are set: they are counted, and a resampler has some of its own
     unet.set_attn_processor(dict(processors))
     unet.encoder_hid_proj = projection
     unet.config.encoder_hid_dim_type = kind

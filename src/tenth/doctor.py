@@ -24,6 +24,7 @@ MEMORY_BYTES = 2_000_000_000  # generating with the pocket model peaks below; tr
 DISK_BYTES = 200_000_000  # embeddings are kept: about a kilobyte a photo
 HUB_SECONDS = 2.0
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+ON_CPU = "for large models; the pocket model draws on the CPU"
 BROKEN = (ImportError, OSError, RuntimeError, ValueError, TenthError)  # how a library or a file that does not work shows
 
 
@@ -90,9 +91,11 @@ def devices() -> Iterator[Finding]:
         return
     yield Finding("torch runs", True, f"{torch.get_num_threads()} threads", True)
     if torch.cuda.is_available():
-        yield Finding("GPU", True, f"{torch.cuda.get_device_name()} (the pocket model draws on the CPU)")
+        yield Finding(
+            "GPU", True, f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 1e9:.1f} GB free; {ON_CPU}"
+        )
     elif torch.backends.mps.is_available():
-        yield Finding("GPU", True, "Apple GPU (the pocket model draws on the CPU)")
+        yield Finding("GPU", True, "Apple GPU; not used for drawing")
     else:
         yield Finding("GPU", False, "none; the pocket model needs none")
 
@@ -103,13 +106,24 @@ def memory(limits: Sequence[Path] = CGROUP_LIMITS) -> Iterator[Finding]:
     if most is None:
         yield Finding("memory", True, "this system does not say")
         return
-    text = f"{most / 1e9:.1f} GB"
+    left = free_memory()
+    text = f"{most / 1e9:.1f} GB" + ("" if left is None else f", {left / 1e9:.1f} GB free")
     yield Finding(
         "memory",
         most >= MEMORY_BYTES,
         text,
         action=f"{MEMORY_BYTES / 1e9:.0f} GB or more are safe; close programs or raise the limit",
     )
+
+
+def free_memory() -> int | None:
+    """Bytes that new work may take; None where nothing says it, or torch is broken."""
+    try:
+        from tenth.memory import free
+
+        return free()
+    except BROKEN:
+        return None
 
 
 def memory_limit(limits: Sequence[Path]) -> int | None:

@@ -7,32 +7,44 @@ experiment that was killed goes on where it stopped, and ends with the same byte
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 from tenth.adapter import digest_of
-from tenth.catalog import RECIPE, load_model, method
-from tenth.conditions import ExperimentRecipe, check
+from tenth.catalog import MODELS, RECIPE, learns, load_model, method
+from tenth.conditions import ExperimentRecipe
 from tenth.config import from_table, read_toml, to_table
 from tenth.data.faces import file_digest
-from tenth.data.split import Parted
+from tenth.data.split import TEST_FOLD, Parted
 from tenth.diffusion import LatentDiffusion
-from tenth.encode.face import FaceEncoder
 from tenth.encode.store import Store, default_store
-from tenth.errors import CheckpointError, DataError, IdentityError, TenthError
+from tenth.errors import CheckpointError, DataError, IdentityError, RecipeError, TenthError
 from tenth.evaluate.features import Rows, extract
 from tenth.evaluate.held_out import Judged, check_strangers, crop_of, part_people, with_next
 from tenth.evaluate.inception import Inception
-from tenth.evaluate.recogniser import DlibRecogniser, Recognises, open_recogniser
-from tenth.findings import CHOOSING, AllRows, costs_of, curve_of, judges_of, scores_of_faces, scores_of_sets, sheet_of
+from tenth.evaluate.recogniser import Recognises
+from tenth.findings import (
+    AllRows,
+    costs_of,
+    curve_of,
+    judges_of,
+    scores_of_faces,
+    scores_of_prompts,
+    scores_of_sets,
+    sheet_of,
+)
 from tenth.identity import load_identity, save_identity
+from tenth.memory import Use
 from tenth.meter import metered, note_cost
 from tenth.pictures import COSTS, ONE_PHOTO, Pictures, Real, draw, identity_paths, list_pictures
 from tenth.pocket.faces import progress
+from tenth.readers import open_readers, open_recognisers
 from tenth.record import RECORD, read_record, write_record
 from tenth.report.markdown import markdown
 from tenth.report.page import write_page
@@ -61,8 +73,11 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
         raise CheckpointError(
             f"{output} holds no experiment to go on with", "one is needed", "Leave out --resume, or correct -o"
         )
-    model = load_model(recipe.model)
+    learning = any(learns(method(name)) for name in recipe.methods)
+    model = load_model(recipe.model, use=Use(whole=learning), tell=partial(print, file=sys.stderr))
     recognisers = open_recognisers(recipe, model)
+    readers = open_readers(recipe, model)
+    check_unseen(recipe)
     settings = settings_of(recipe, model, recognisers)
     claim(output, settings)
     before = finished(output)
@@ -92,7 +107,8 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
         "format": 2,
         "people": numbers,
         "judges": judges_of(recognisers),
-        "scores": [*scores, *scores_of_sets(rows, numbers, real, inception)],
+        "scores": [*scores, *scores_of_prompts(rows, readers), *scores_of_sets(rows, numbers, real, inception)],
+        "readers": [reader.name for reader in readers],
         "differences": differences,
         "costs": costs_of(output / COSTS, recipe),
         "failed": failed,
@@ -137,16 +153,15 @@ def named(inception: Inception | None) -> dict[str, str]:
     )
 
 
-def open_recognisers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[str, Recognises]:
-    """The judge, if any, then dlib's own if it is wanted and the model reads it. Raises RecipeError if that leaves none."""
-    found: dict[str, Recognises] = {}
-    if recipe.judge is not None:
-        judge = open_recogniser(recipe.judge)
-        found[judge.name] = judge
-    if recipe.dlib and isinstance(model.encoder, FaceEncoder):
-        found[CHOOSING] = DlibRecogniser(model.encoder.centre.double().numpy())
-    check("judge", None, bool(found), "a recogniser's TOML file, since dlib's is left out or this model does not read it")
-    return found
+def check_unseen(recipe: ExperimentRecipe) -> None:
+    """Raises RecipeError if people that the package's model has learnt from are to test it."""
+    folds = {row.fold for row in recipe.data.rows(recipe.split, needed=False)}
+    if recipe.model in MODELS and recipe.split == "test" and not folds <= {TEST_FOLD}:
+        raise RecipeError(
+            f"test people of fold {', '.join(map(str, sorted(folds - {TEST_FOLD})))}, and the model {recipe.model}",
+            f"it was trained on all folds but {TEST_FOLD}",
+            "Write people.jsonl without --fold, or name a model that you trained on this split",
+        )
 
 
 def settings_of(recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: Iterable[str]) -> dict[str, Any]:

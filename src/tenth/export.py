@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from tenth.diffusion import LatentDiffusion, beside_nobody
+from tenth.diffusion import LatentDiffusion
 from tenth.errors import CheckpointError, IdentityError
 from tenth.pipelines import save_pipeline
 from tenth.types import Identity
@@ -48,7 +48,7 @@ def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) ->
     _are_new(path, adapter)
     embeddings = _embeddings(identity)
     model.check(identity)
-    tensors = {EMBEDDINGS: beside_nobody(embeddings[None]).contiguous()}
+    tensors = {EMBEDDINGS: model.beside_nobody(embeddings[None]).contiguous()}
     said = {"format": "pt", "encoder": identity.encoder, "adapter": identity.adapter}
     adapter.parent.mkdir(parents=True, exist_ok=True)
     partial = adapter.with_name(f".{adapter.name}.partial")

@@ -15,13 +15,14 @@ from tenth.evaluate.comparison import compare
 from tenth.evaluate.held_out import Judged
 from tenth.evaluate.identity import PerPerson
 from tenth.evaluate.inception import Inception
+from tenth.evaluate.prompts import ReadsPrompts
 from tenth.evaluate.recogniser import Recogniser, Recognises
 from tenth.meter import costs_by
 from tenth.pictures import Pictures, Real, nobodys, pixels_of
 from tenth.report.curve import Line, curve
 from tenth.report.people import Shown, people_sheet
 from tenth.report.sheet import Row as Strip
-from tenth.scoring import NOBODY, REAL, Row, face_scores, set_scores
+from tenth.scoring import NOBODY, REAL, Row, face_scores, prompt_scores, set_scores
 from tenth.types import Score
 
 AllRows = Mapping[tuple[str, Condition], Mapping[str, Row]]  # by track and condition, by method or control
@@ -66,6 +67,15 @@ def scores_of_sets(rows: AllRows, numbers: Sequence[str], real: Real, inception:
     for (track, condition), table in rows.items():
         for name, score, raw in set_scores(table, numbers, real, inception):
             yield line(track, condition, name, score) | {"judge": "", "raw": raw}
+
+
+def scores_of_prompts(rows: AllRows, readers: Sequence[ReadsPrompts]) -> Iterator[Plain]:
+    """What drawn images show of their prompts, by each reader, on tracks that ask for more than one thing."""
+    for (track, condition), table in rows.items():
+        if track != NEUTRAL:
+            for reader in readers:
+                for name, score in prompt_scores(table, reader):
+                    yield line(track, condition, name, score) | {"judge": ""}
 
 
 def place(track: str, condition: Condition) -> Plain:

@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tenth.adapter import adapter_weights, install_adapter
 from tenth.aside import aside
 from tenth.draws import Draws
+from tenth.narrow import check_whole
 from tenth.noise import noise_loss
 from tenth.pipelines import training_scheduler
 
@@ -45,11 +46,12 @@ class Frozen:
     """Text encoder, autoencoder and UNet of a pipeline, frozen.
 
     parts: an adapter that learns in the UNet, to begin with, as `read_adapter` gives it. Afterwards the UNet's parameters that
-    want gradients are exactly the adapter's; without one, none do.
+    want gradients are exactly the adapter's; without one, none do. Raises ModelError if layers hold their weights in 16 bits.
     """
 
     def __init__(self, pipeline: Any, parts: Mapping[str, Mapping[str, Tensor]] | None = None) -> None:
         self.pipeline, self.unet = pipeline, pipeline.unet
+        check_whole(self.unet)
         self.scheduler = training_scheduler(pipeline)
         for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
             if getattr(pipeline, name, None) is not None:

@@ -11,15 +11,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image, PngImagePlugin
+from torch import Tensor
 
 from tenth.config import to_table
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import DataError
+from tenth.highres import HighRes, draw_sized
+from tenth.memory import BATCH
 from tenth.prompt import naming
-from tenth.types import Identity, Sample
+from tenth.redraw import Scene
+from tenth.types import Identity, Pixels, Sample
 
-BATCH = 4  # images at a time: on two cores larger batches are no faster
 LARGEST_SEED = 2**63 - 1
 MOST_SAID = 100_000  # characters that a picture says of itself
 Progress = Callable[[int, int], None]  # (image-steps done, image-steps in all)
@@ -40,22 +44,25 @@ def generate(
     sampling: Sampling,
     batch: int = BATCH,
     progress: Progress | None = None,
+    highres: HighRes | None = None,
 ) -> Iterator[Sample]:
     """One sample for each request, in order, as soon as its batch is drawn. People may be mixed in a batch.
 
-    Raises DataError for a seed out of range, IdentityError for an identity of another model, before anything is drawn.
+    highres: another size than the model's own. Raises DataError for a seed out of range or a size that is too large,
+    IdentityError for an identity of another model, before anything is drawn.
     """
     for request in requests:
         _check(model, request)
-    done, total = 0, len(requests) * sampling.steps
+    each = sampling.steps if highres is None else highres.steps(model, sampling)
+    done, total = 0, len(requests) * each
     for group in _batches(model, requests, sampling.negative, batch):
 
-        def step_done(step: int, size: int = len(group), before: int = done) -> None:
+        def steps_done(steps: int, before: int = done) -> None:
             if progress is not None:
-                progress(before + size * step, total)
+                progress(before + steps, total)
 
-        yield from _draw(model, group, sampling, step_done)
-        done += len(group) * sampling.steps
+        yield from _fitting(model, group, sampling, steps_done, highres)
+        done += len(group) * each
 
 
 def save_sample(sample: Sample, path: Path) -> None:
@@ -120,20 +127,65 @@ def _named(request: Request) -> str:
     return naming(request.prompt, request.identity.word) if request.identity else request.prompt
 
 
-def _draw(model: LatentDiffusion, group: list[Request], sampling: Sampling, on_step: Callable[[int], None]) -> Iterator[Sample]:
+def _fitting(
+    model: LatentDiffusion,
+    group: list[Request],
+    sampling: Sampling,
+    on_done: Callable[[int], None],
+    highres: HighRes | None,
+) -> Iterator[Sample]:
+    """The group's samples, as many at a time as the model's rung allows. on_done: told the image-steps done.
+
+    Where a GPU's memory does not suffice the model goes a rung down and what is missing is drawn again, from the same seeds.
+    """
+    each = sampling.steps if highres is None else highres.steps(model, sampling)
+    left = list(group)
+    while left:
+        part, done = left[: model.fit.rung.batch], (len(group) - len(left)) * each
+
+        def steps_done(steps: int, before: int = done) -> None:
+            on_done(before + steps)
+
+        try:
+            samples = list(_draw(model, part, sampling, steps_done, highres))
+        except torch.OutOfMemoryError:
+            samples = []  # the error holds on to what it was drawing: it has to be gone before the model moves
+        if samples:
+            yield from samples
+            left = left[len(part) :]
+        else:
+            model.lower()
+
+
+def _draw(
+    model: LatentDiffusion,
+    group: list[Request],
+    sampling: Sampling,
+    on_done: Callable[[int], None],
+    highres: HighRes | None,
+) -> Iterator[Sample]:
     start = time.perf_counter()
     prompts = list(map(_named, group))
     seeds = [request.seed for request in group]
     identities = [request.identity for request in group if request.identity is not None]
+
+    def drawn(embeddings: Tensor | None) -> list[tuple[Pixels, dict[str, Any]]]:
+        if highres is None:
+            images = model.sample(prompts, seeds, sampling, embeddings, lambda step: on_done(len(group) * step))
+            return [(pixels, {}) for pixels in images]
+        sized = draw_sized(Scene(model, sampling, prompts, seeds, embeddings), highres, on_done)
+        return [(pixels, highres.said(model) | {"face_pass": again}) for pixels, again in sized]
+
     if identities:
         with model.applied(identities) as embeddings:
-            images = model.sample(prompts, seeds, sampling, embeddings, on_step)
+            images = drawn(embeddings)
     else:
-        images = model.sample(prompts, seeds, sampling, on_step=on_step)
+        images = drawn(None)
     seconds = (time.perf_counter() - start) / len(group)
-    for request, pixels in zip(group, images, strict=True):
+    settings = to_table(sampling) | model.fit.recorded
+    for request, (pixels, more) in zip(group, images, strict=True):
         method = "none" if request.identity is None else request.identity.method
-        how = to_table(sampling), seconds, model.sampler(sampling)
+        how = settings | more, seconds, model.sampler(sampling)
         yield Sample(pixels, request.prompt, request.seed, method, model.name, *how)
 
 
@@ -143,8 +195,9 @@ def _parameters(sample: Sample) -> str:
     if settings["negative"]:
         lines.append(f"Negative prompt: {settings['negative']}")
     height, width = sample.pixels.shape[:2]
+    again = f"Denoising strength: {settings['strength']}, " if len(settings.get("passes", [])) > 1 else ""
     lines.append(
         f"Steps: {settings['steps']}, Sampler: {sample.sampler}, CFG scale: {settings['guidance']}, Seed: {sample.seed}, "
-        f"Size: {width}x{height}, Model: {sample.model}, Method: {sample.method}, Version: tenth {version('tenth')}"
+        f"Size: {width}x{height}, {again}Model: {sample.model}, Method: {sample.method}, Version: tenth {version('tenth')}"
     )
     return "\n".join(lines)

@@ -70,8 +70,8 @@ def _identity(path: Path, said: dict[str, Any], tensors: dict[str, Tensor]) -> I
     if not all(isinstance(said.get(key), str) for key in TEXTS) or not isinstance(photos, list):
         raise _unusable(path, "lacks part of its description")
     embeddings = tensors.pop("embeddings", None)
-    if embeddings is not None and embeddings.ndim != 2:
-        raise _unusable(path, f"has embeddings of shape {tuple(embeddings.shape)}, not (M, D)")
+    if embeddings is not None and embeddings.ndim not in (2, 3):
+        raise _unusable(path, f"has embeddings of shape {tuple(embeddings.shape)}, neither (M, D) nor (M, T, D)")
     if embeddings is None and not tensors:
         raise _unusable(path, "holds neither embeddings nor weights")
     weights = {name.removeprefix("weights."): tensor for name, tensor in tensors.items()}

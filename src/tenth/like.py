@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from tenth.config import from_table, to_table
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import DataError, RecipeError
 from tenth.generate import LARGEST_SEED, read_sample
+from tenth.highres import HighRes
 from tenth.options import MOST_GUIDANCE, MOST_STEPS, OWN
+from tenth.sizes import Size, parse_size
 
 MOST_BYTES = 1 << 28  # of a PNG: more than the largest pictures that are drawn have
 MOST_TEXT = 20_000  # characters of a prompt
@@ -32,6 +34,7 @@ class Like:
     sampling: Sampling
     model: str
     method: str
+    highres: HighRes | None = None  # its size, where that was asked for
 
     @property
     def drawn_by(self) -> str | None:
@@ -74,6 +77,16 @@ def asked_of(given: Mapping[str, Any], like: Like | None) -> Asked:
     return Asked(both.pop("prompt"), both.pop("seed"), Sampling(**both), taken)
 
 
+def sized(size: Size | None, strength: float | None, face_pass: bool | None, like: Like | None) -> HighRes | None:
+    """The options of a size on what a picture says of its own; None where neither names a size. Raises RecipeError."""
+    found = HighRes(size.width, size.height) if size else like.highres if like else None
+    given: dict[str, Any] = {"strength": strength, "face_pass": face_pass}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if found is None and changes:
+        raise RecipeError("--strength or --face-pass", "they are for pictures of a size of their own", "Give --size too")
+    return found and replace(found, **changes)
+
+
 def _settings(sampling: Sampling) -> dict[str, Any]:
     """By name, without what has its default since it was added."""
     said = to_table(sampling)
@@ -99,7 +112,22 @@ def read_like(path: Path) -> Like:
     for name, text in {"prompt": prompt, "negative": sampling.negative}.items():
         _check(path, name, text, _is_text(text))
     model, method = (value if isinstance(value, str) else "" for value in (said.get("model"), said.get("method")))
-    return Like(path, str(prompt), int(seed), sampling, model, method)
+    return Like(path, str(prompt), int(seed), sampling, model, method, _highres(path, said))
+
+
+def _highres(path: Path, said: Mapping[str, Any]) -> HighRes | None:
+    """The size that was asked for, and how the picture came to it: what `HighRes.said` says."""
+    if "size" not in said:
+        return None
+    strength, of_face = said.get("strength"), said.get("face_strength", 0.0)
+    for name, value in {"strength": strength, "face_strength": of_face}.items():
+        _check(path, name, value, type(value) in (int, float))
+    try:
+        size = parse_size(str(said["size"]))
+        # Where nothing but a face is drawn again, that was the model's own choice: a strength of 0 would take the face away.
+        return HighRes(size.width, size.height, None if of_face and not strength else strength, None if of_face else False)
+    except DataError as problem:
+        raise _unusable(path, f"says what nobody can ask for: {_short(problem)}") from problem
 
 
 def _said(path: Path) -> dict[str, Any]:

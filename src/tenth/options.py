@@ -7,11 +7,13 @@ import json
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tenth.blocks import EXAMPLE, MOST_SCALE, Scale, check_scale
-from tenth.errors import RecipeError
+from tenth.errors import DataError, RecipeError
 from tenth.schedulers import SCHEDULERS
+from tenth.sizes import Size, parse_size
 
 MOST_IMAGES = 10_000  # 0000.png to 9999.png
 LARGEST_SEED = 2**63 - 1
@@ -48,8 +50,16 @@ def json_option(parser: ArgumentParser) -> None:
 
 def model_option(parser: ArgumentParser) -> None:
     """--model."""
-    text = "one of `tenth models`, or a folder that `tenth train` wrote (default: pocket)"
+    text = "one of `tenth models`, owner/name of one downloaded from the hub, or a model's folder (default: pocket)"
     parser.add_argument("--model", default="pocket", metavar="NAME", help=text)
+    text = "where it runs (default: cuda for a large model where torch finds a GPU, else cpu)"
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="", help=text)
+
+
+def adapter_option(parser: ArgumentParser) -> None:
+    """--adapter."""
+    text = "an IP-Adapter's .safetensors of this model (plain, Plus, Full), instead of the model's own"
+    parser.add_argument("--adapter", type=Path, metavar="FILE", help=text)
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -60,6 +70,14 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 def number(least: float, most: float) -> Callable[[str], float]:
     """The type of an option: a number within bounds, both included."""
     return partial(_within, float, f"a number from {least:g} to {most:g}", least, most)
+
+
+def size(text: str) -> Size:
+    """The type of an option: the size of a picture."""
+    try:
+        return parse_size(text)
+    except DataError as problem:
+        raise ArgumentTypeError(str(problem)) from problem
 
 
 def _within(kind: Callable[[str], Any], needed: str, least: float, most: float, text: str) -> Any:
@@ -87,7 +105,7 @@ def scale(text: str) -> Scale:
 
 
 def sampling_options(parser: ArgumentParser) -> None:
-    """--scale, --scheduler and --guidance-interval."""
+    """--scale, --scheduler, --guidance-interval and --precision."""
     parser.add_argument(
         "--scale",
         type=scale,
@@ -107,6 +125,30 @@ def sampling_options(parser: ArgumentParser) -> None:
         type=number(0, 1),
         metavar=("FROM", "TO"),
         help="guide only in this part of the denoising, 0 the noise and 1 the picture: quicker (default: 0 1)",
+    )
+    text = "bf16: faster where the processor computes in it; colours differ by 2 of 255 at most (default: fp32)"
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help=text)
+
+
+def size_options(parser: ArgumentParser) -> None:
+    """--size, --strength and --face-pass."""
+    parser.add_argument(
+        "--size",
+        type=size,
+        metavar="N|WxH",
+        help="of the pictures, in multiples of 8 pixels (default: as the model was trained); what is larger is drawn at a size "
+        "that the model was trained at, enlarged and drawn again",
+    )
+    parser.add_argument(
+        "--strength",
+        type=number(0, 1),
+        metavar="S",
+        help="with --size, how much is drawn anew after enlarging: 0 nothing, 1 all (default: 0.3; of pocket 0)",
+    )
+    parser.add_argument(
+        "--face-pass",
+        action=argparse.BooleanOptionalAction,
+        help="with --size, draw the face again at the model's full resolution (default: where it is small)",
     )
 
 

@@ -12,6 +12,7 @@ from tenth.config import read_toml, to_table
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import CheckpointError, TenthError
 from tenth.generate import Progress, Request, generate, save_sample
+from tenth.highres import HighRes
 from tenth.identity import load_identity
 from tenth.record import RECORD, read_record, write_record
 from tenth.types import Identity
@@ -20,26 +21,39 @@ TRAINING_RECIPE = "recipe.toml"  # the copy in a training's folder
 
 
 def draw_into(
-    folder: Path, model: LatentDiffusion, requests: Sequence[Request], sampling: Sampling, progress: Progress | None = None
+    folder: Path,
+    model: LatentDiffusion,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    progress: Progress | None = None,
+    highres: HighRes | None = None,
 ) -> list[Path]:
-    """Write one PNG a request, in order, then run.json. Returns the PNGs' paths.
+    """Write one PNG a request, in order, then run.json. Returns the PNGs' paths. highres: another size than the model's own.
 
     Raises CheckpointError if the folder holds anything but a run of the very same settings, which gives the same bytes.
     """
-    settings = settings_of(model, requests, sampling)
+    settings = settings_of(model, requests, sampling, highres)
     claim_folder(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in image_names(len(requests))]
-    seconds = 0.0
-    for path, sample in zip(paths, generate(model, requests, sampling, progress=progress), strict=True):
+    seconds, rungs, faces = 0.0, [], []
+    drawn = generate(model, requests, sampling, progress=progress, highres=highres)
+    for path, sample in zip(paths, drawn, strict=True):
         save_sample(sample, path)
         seconds += sample.seconds
+        rungs.append(model.fit.recorded)
+        faces += [path.name] * bool(sample.settings.get("face_pass"))
     results = {"images": [path.name for path in paths], "seconds_per_image": round(seconds / len(paths), 3)}
+    results |= {} if highres is None else {"faces_drawn_again": faces}
+    if distinct := [rung for position, rung in enumerate(rungs) if rung and rung not in rungs[:position]]:
+        results["drawn"] = distinct
     write_record(folder / RECORD, kind="generate", settings=settings, results=results)
     return paths
 
 
-def settings_of(model: LatentDiffusion, requests: Sequence[Request], sampling: Sampling) -> dict[str, Any]:
+def settings_of(
+    model: LatentDiffusion, requests: Sequence[Request], sampling: Sampling, highres: HighRes | None = None
+) -> dict[str, Any]:
     """All that the images depend on, as JSON gives it back. Photos go by their sha256; a person's name has no place here."""
     identities = [request.identity for request in requests]
     return {
@@ -53,6 +67,7 @@ def settings_of(model: LatentDiffusion, requests: Sequence[Request], sampling: S
         "seeds": [request.seed for request in requests],
         "sampling": to_table(sampling),
         "tenth": version("tenth"),
+        **({} if highres is None else {"highres": highres.said(model)}),
     }
 
 

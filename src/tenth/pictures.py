@@ -16,8 +16,9 @@ from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe, Track
 from tenth.config import completed, to_table
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import DataError
-from tenth.generate import BATCH, Request, generate, read_sample, save_sample
+from tenth.generate import Request, generate, read_sample, save_sample
 from tenth.identity import load_identity
+from tenth.memory import BATCH
 from tenth.meter import metered, note_cost
 from tenth.pocket.faces import progress
 from tenth.record import folders

@@ -16,6 +16,9 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from tenth.errors import ModelError
+from tenth.estimate import part_of, weights_in
+from tenth.memory import PLAIN, Fit
+from tenth.narrow import narrow
 
 PIPELINES = {"StableDiffusionPipeline": StableDiffusionPipeline, "StableDiffusionXLPipeline": StableDiffusionXLPipeline}
 UNUSED = (
@@ -23,6 +26,9 @@ UNUSED = (
     "feature_extractor",
     "image_encoder",
 )  # parts of a pipeline that are not loaded, though it lists them
+
+NARROWED = ("unet", "text_encoder", "text_encoder_2")
+KINDS = {"F64": torch.float32, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def save_pipeline(pipeline: Any, folder: Path) -> None:
@@ -37,8 +43,8 @@ def save_pipeline(pipeline: Any, folder: Path) -> None:
     partial.rename(folder)
 
 
-def load_pipeline(folder: Path) -> StableDiffusionPipeline:
-    """A pipeline from a local folder in diffusers' layout, float32, safetensors only. Raises ModelError if it is not one."""
+def load_pipeline(folder: Path, fit: Fit = PLAIN) -> StableDiffusionPipeline:
+    """A pipeline from a local folder in diffusers' layout, as `fit` says, safetensors only. Raises ModelError if not one."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise ModelError(f"{folder} has no model_index.json", "a folder in diffusers' layout is needed", "Check the path")
@@ -53,14 +59,62 @@ def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     try:
         with quiet():
             pipeline = PIPELINES[kind].from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, low_cpu_mem_usage=False, **unused
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=precisions(folder, fit),
+                low_cpu_mem_usage=not fit.small,
+                **unused,
             )
-            pipeline.unet.to(memory_format=torch.channels_last)
+            place(pipeline, fit)
     except (OSError, ValueError, SafetensorError) as problem:
         raise ModelError(
             f"{folder} cannot be loaded: {problem}", "whole weights are needed", "Install or download it again"
         ) from problem
     return pipeline
+
+
+def precisions(folder: Path, fit: Fit) -> Any:
+    """What each part is loaded in: what its file has where weights stay in 16 bits or in the file, so that nothing is copied.
+
+    The autoencoder of a CPU is float32 on every rung: it is small, and 16 bits show in its pixels.
+    """
+    if fit.rung.weights == "float32" or fit.device != "cpu":
+        return precision(folder / "unet", fit)
+    kept = {part: precision(folder / part, fit) for part in NARROWED if (folder / part).is_dir()}
+    return {**kept, "default": torch.float32}
+
+
+def precision(part: Path, fit: Fit) -> torch.dtype:
+    """What one part is loaded in."""
+    if fit.rung.weights == "float32":
+        return torch.float32
+    kind: torch.dtype = KINDS[part_of(weights_in(part)).dtype] if fit.device == "cpu" else getattr(torch, fit.half)
+    return kind
+
+
+def place(pipeline: Any, fit: Fit) -> None:
+    """Put a pipeline on a rung, from where it was loaded or from a rung above it."""
+    if fit.device == "cpu" and fit.rung.weights != "float32":
+        for part in (getattr(pipeline, name, None) for name in NARROWED):
+            if part is not None and not stays_mapped(part, fit):
+                narrow(part)
+    if fit.rung.weights != "mapped":  # whose kernels this would copy
+        pipeline.unet.to(memory_format=torch.channels_last)
+    if fit.rung.tiled:
+        pipeline.vae.enable_slicing()
+        pipeline.vae.enable_tiling()
+        side = pipeline.unet.config.sample_size // 2
+        pipeline.vae.tile_latent_min_size, pipeline.vae.tile_sample_min_size = side, side * pipeline.vae_scale_factor
+    if fit.rung.offloaded:
+        pipeline.enable_sequential_cpu_offload(device=fit.device)
+    else:
+        pipeline.to(fit.device)
+
+
+def stays_mapped(module: Any, fit: Fit) -> bool:
+    """Whether a part's weights stay as they lie in its float32 file."""
+    return fit.rung.weights == "mapped" and all(value.dtype == torch.float32 for value in module.parameters())
 
 
 def training_scheduler(pipeline: Any) -> DDIMScheduler:

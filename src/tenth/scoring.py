@@ -26,8 +26,9 @@ from tenth.evaluate.inception_score import inception_score
 from tenth.evaluate.kid import kid
 from tenth.evaluate.measured import measured
 from tenth.evaluate.precision_recall import coverage, density, precision, recall
+from tenth.evaluate.prompts import ReadsPrompts, prompt_adherence, prompt_retrieval
 from tenth.evaluate.recogniser import Recognises
-from tenth.pictures import Pictures, Real, nobodys, read_pixels
+from tenth.pictures import Picture, Pictures, Real, nobodys, read_pixels
 from tenth.types import Features, Metric, Pixels, Score
 
 REAL, COPIES, AVERAGE, STRANGER, NOBODY = (
@@ -58,7 +59,7 @@ SETS: Mapping[str, tuple[str, Metric]] = {  # of Inception's features; of its lo
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A row of a table before anything is read: each image's person and file.
+    """A row of a table before anything is read: each image's person, file and prompt.
 
     once: whether the images are the same for everybody, so that a set of them holds one person's. halved: whether they are the
     first half of each person's held-out photos, which leaves the other half to measure against.
@@ -66,6 +67,7 @@ class Row:
 
     people: tuple[str, ...]
     paths: tuple[Path, ...]
+    prompts: tuple[str, ...] = ()  # of drawn images
     once: bool = False
     halved: bool = False
 
@@ -80,18 +82,17 @@ def rows_of(
 ) -> dict[str, Row]:
     """Every method of a track under a condition; where it is the main one, the controls too."""
     found = {
-        name: _row({number: [each.path for each in pictures[track, condition, name, number]] for number in numbers})
+        name: _drawn({number: pictures[track, condition, name, number] for number in numbers})
         for name in recipe.methods_of(track)
     }
     if condition == recipe.largest:
-        nobody = [each.path for each in pictures[nobodys(track)]]
         after = dict(zip(numbers, [*numbers[1:], *numbers[:1]], strict=True))
         found |= {
             REAL: replace(_row({number: first_half(real.held_out(number)) for number in numbers}), halved=True),
             COPIES: _row({number: real.references(number) for number in numbers}),
             AVERAGE: _row({number: [real.average(number)] for number in numbers}),
             STRANGER: _row({number: real.references(after[number]) for number in numbers}),
-            NOBODY: replace(_row(dict.fromkeys(numbers, nobody)), once=True),
+            NOBODY: replace(_drawn(dict.fromkeys(numbers, pictures[nobodys(track)])), once=True),
         }
     return found
 
@@ -152,6 +153,16 @@ def set_scores(
             yield name, given, raw.value if drawn else None
 
 
+def prompt_scores(rows: Mapping[str, Row], reader: ReadsPrompts) -> Iterator[tuple[str, Score]]:
+    """(row, score) of what drawn images show of their prompts. Everybody's images of nobody are the same, and count once."""
+    for name, row in rows.items():
+        if row.prompts:
+            (seen,) = extract(map(read_pixels, row.set), [reader], Store(default_store())).values()
+            count = len(row.set)
+            images = Features(seen, row.people[:count], row.prompts[:count])
+            yield from ((name, measure(images, reader)) for measure in (prompt_adherence, prompt_retrieval))
+
+
 def first_half(photos: Any) -> Any:
     """Of a person's held-out photos, rows or files: what the control of real photos takes the place of images with."""
     return photos[: len(photos) // 2]
@@ -174,6 +185,11 @@ def _features(rows: Mapping[str, Rows]) -> Features:
 
 def _tagless(rows: Rows) -> Features:
     return Features(rows, ("",) * len(rows))
+
+
+def _drawn(pictures: Mapping[str, Sequence[Picture]]) -> Row:
+    prompts = tuple(each.prompt for of in pictures.values() for each in of)
+    return replace(_row({number: [each.path for each in of] for number, of in pictures.items()}), prompts=prompts)
 
 
 def _row(paths: Mapping[str, Sequence[Path]]) -> Row:

@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from tenth.adapter import digest_of
+from tenth.adapter import digest_of, reads_patches
 from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.clip import ClipEncoder
+from tenth.encode.store import Store
 from tenth.errors import ModelError
-from tenth.pipelines import load_pipeline
+from tenth.estimate import read_sizes
+from tenth.memory import ANY, Fit, Use, fitted, this_machine
+from tenth.narrow import narrow
+from tenth.pipelines import load_pipeline, precision, quiet, stays_mapped
 
 ADAPTER = "ip-adapter/ip-adapter.safetensors"
 IMAGE_ENCODER = "image_encoder"
+WEIGHTS = ("text_encoder", "text_encoder_2", "unet", "vae")  # the parts whose digest is the model's
 
 
-def load_stable(folder: Path) -> LatentDiffusion:
+def load_stable(
+    folder: Path,
+    adapter: Path | None = None,
+    use: Use = ANY,
+    tell: Callable[[str], None] | None = None,
+    store: Store | None = None,
+) -> LatentDiffusion:
     """A folder in diffusers' layout, with a CLIP vision model in image_encoder/ and its adapter in ip-adapter/.
 
-    Raises ModelError if a part is missing or damaged, or the adapter is for another encoder or UNet.
+    adapter: another file, of any published kind; an image_encoder/ beside it, if there is one, is what it reads. It is loaded
+    on the first rung that fits this machine (memory.py), of which `tell` hears a line before. store: where photo embeddings are
+    kept, if anywhere. Raises ModelError if a part is
+    missing or damaged, no rung fits, or the adapter is for another encoder or UNet.
     """
+    chosen = adapter or folder / ADAPTER
+    beside = chosen.parent / IMAGE_ENCODER
+    encoder = beside if beside.is_dir() else folder / IMAGE_ENCODER
     needed = f"a diffusers folder with a CLIP vision model in {IMAGE_ENCODER}/ and an adapter as {ADAPTER}"
-    missing = [part for part in ("model_index.json", IMAGE_ENCODER, ADAPTER) if not (folder / part).exists()]
-    if missing:
+    parts = {"model_index.json": folder / "model_index.json", IMAGE_ENCODER: encoder, ADAPTER: chosen}
+    if missing := [part for part, path in parts.items() if not path.exists() and path != adapter]:
         raise ModelError(f"{folder} has no {', '.join(missing)}", needed, "Copy the missing parts into it")
-    pipeline = load_pipeline(folder)
-    parts = ("text_encoder", "text_encoder_2", "unet", "vae")
-    weights = [path for part in parts for path in (folder / part).glob("*.safetensors")]
+    patches = reads_patches(chosen)
+    fit = fitted(read_sizes(folder, encoder, chosen), use, this_machine())
+    if tell is not None and fit.announced:
+        tell(fit.announced)
+    pipeline = load_pipeline(folder, fit)
+    weights = [path for part in WEIGHTS for path in (folder / part).glob("*.safetensors")]
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
     name = f"{folder.resolve().name}@{digest_of(sorted(weights))}"
-    return LatentDiffusion(pipeline, name, ClipEncoder(folder / IMAGE_ENCODER), folder / ADAPTER, trained)
+    with quiet():
+        reader = ClipEncoder(encoder, precision(encoder, fit), store, patches=patches)
+    place_encoder(reader, fit)
+    return LatentDiffusion(pipeline, name, reader, chosen, trained, fit)
+
+
+def place_encoder(encoder: ClipEncoder, fit: Fit) -> None:
+    """Put the image encoder on a rung. Where weights are off-loaded it stays on the CPU: it runs once for each photo."""
+    if fit.device != "cpu" and not fit.rung.offloaded:
+        encoder.model.to(fit.device)
+    elif fit.rung.weights != "float32" and not stays_mapped(encoder.model, fit):
+        narrow(encoder.model)

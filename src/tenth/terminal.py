@@ -10,15 +10,15 @@ from typing import Any
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr over image-steps, which appears with the first of them."""
+def progress_bar(what: str, unit: str = "step") -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr over image-steps or bytes (unit "B"), which appears with the first of them."""
     from tqdm import tqdm
 
     bar: Any = None
 
     def update(done: int, total: int) -> None:
         nonlocal bar
-        bar = bar or tqdm(total=total, desc=what, unit="step", file=sys.stderr, mininterval=0.5)
+        bar = bar or tqdm(total=total, desc=what, unit=unit, unit_scale=unit == "B", file=sys.stderr, mininterval=0.5)
         bar.update(done - bar.n)
 
     try:

@@ -35,7 +35,7 @@ class Texts:
     def __call__(self, prompts: Sequence[str], negative: str, *, guided: bool) -> Arguments:
         """Embeddings (B, L, C), and of SDXL the pooled ones (B, P). guided: with those of the negative, of equal shapes."""
         encoders = [encoder for _, encoder in self._encoders()]
-        device, kind = self.pipeline.device, encoders[0].dtype
+        device, kind = self.pipeline._execution_device, encoders[0].dtype
         if any(encoder.training for encoder in encoders) or torch.is_autocast_enabled(device.type):
             return self._encoded(prompts, negative, guided=guided)  # weights that change, or another precision: not to be kept
         key = (*prompts, negative, guided, device, kind)

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tenth.adapt.album import Album, open_album
 from tenth.adapt.references import IdentityObjective, References, choose
 from tenth.adapt.toy import ToyPeople
-from tenth.adapter import ADAPTER, adapter_name
+from tenth.adapt.trained import pooled_only
+from tenth.adapter import ADAPTER, adapter_name, save_adapter
 from tenth.aggregate.attention import AttentionSettings, Learned, PhotoAttention, SetAggregator, SetSettings
 from tenth.aggregate.saved import FILE, Trained, save_aggregator
 from tenth.diffusion import LatentDiffusion
@@ -103,6 +103,7 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
     best: the same of the checkpoint whose images are most like the validation people. validation.jsonl, samples.png: how it
     went. Raises DataError, before the first step, if nobody has enough photos or a value is not finite.
     """
+    pooled_only(model.encoder, f"an aggregator ({recipe.aggregator})", model.name)
     store, state = Store(default_store()), processes()
     torch.manual_seed(recipe.seed)
     aggregator = new_aggregator(recipe, model.encoder.width)
@@ -190,7 +191,8 @@ class Learner:
         partial.mkdir()
         if self.recipe.schedule is not None and "adapter" in self.recipe.learn:
             weights = self.frozen.adapter()
-            save_file({name: value.half() if self.recipe.half else value for name, value in weights.items()}, partial / ADAPTER)
+            weights = {name: value.half() if self.recipe.half else value for name, value in weights.items()}
+            save_adapter(weights, partial / ADAPTER)
             adapter = adapter_name(partial / ADAPTER)
         save_aggregator(Trained(self.aggregator, self.model.encoder.name, adapter), partial / FILE)
         shutil.rmtree(folder, ignore_errors=True)

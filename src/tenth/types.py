@@ -53,7 +53,8 @@ class Person:
 class Identity:
     """What a method learnt of a person: image embeddings before projection, or weights, or both. Plain data.
 
-    embeddings: (M, D) or None. weights: tensors by name (LoRA or a difference to the base), empty for adapters.
+    embeddings: (M, D), pooled ones, or (M, T, D), patch tokens, whichever the model's adapter reads; or None.
+    weights: tensors by name (LoRA or a difference to the base), empty for adapters.
     model, encoder, adapter: "name@digest" of what made it, so that nothing else is ever applied to it.
     word: how a prompt names the person ("" when the prompt need not). photos: sha256 of each photo used.
     """
@@ -105,16 +106,22 @@ class Features:
 
 
 class Encoder(Protocol):
-    """K photos -> (K, D) embeddings. name: "name@digest", part of every cache key and identity."""
+    """K photos -> (K, D) pooled embeddings, or (K, T, D) patch tokens.
+
+    name: "name@digest", part of every cache key and identity.
+    width: D. tokens: T; 0 where embeddings are pooled. nobody: (D,) or (T, D), what an adapter sees where it shall see nobody.
+    """
 
     name: str
     width: int
+    tokens: int
 
     def __call__(self, photos: Sequence[Photo]) -> Tensor: ...
+    def nobody(self) -> Tensor: ...
 
 
 class Aggregator(Protocol):
-    """(K, D) embeddings of one person's photos -> (M, D)."""
+    """Embeddings of one person's photos, (K, D) or (K, T, D) -> (M, D) or (M, T, D)."""
 
     def __call__(self, embeddings: Tensor) -> Tensor: ...
 

@@ -21,7 +21,7 @@ from tenth.encode.face import FaceEncoder, describe, encoder_name
 from tenth.encode.store import Array, Store
 from tenth.evaluate.identity import identity
 from tenth.evaluate.recogniser import DlibRecogniser
-from tenth.generate import BATCH
+from tenth.memory import BATCH
 from tenth.pocket.faces import CENTRAL, People
 from tenth.types import Features, Pixels, Score
 

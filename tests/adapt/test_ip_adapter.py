@@ -26,10 +26,11 @@ def test_an_untrained_adapter_starts_from_the_text_s_keys_and_values() -> None:
     assert torch.equal(parts["ip_adapter"]["1.to_k_ip.weight"], adapter_layers(unet)[0][2].to_k.weight)
 
 
-def test_export_and_import_are_exact() -> None:
+@pytest.mark.parametrize("tokens", [4, 1, 7])
+def test_export_and_import_are_exact(tokens: int) -> None:
     torch.manual_seed(0)
     unet = Trainable.create(CONFIGS).unet
-    parts = untrained_adapter(unet, 128)
+    parts = untrained_adapter(unet, 128, tokens)
     install_adapter(unet, parts)
     exported = adapter_weights(unet)
     flat = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}

@@ -83,6 +83,16 @@ def test_rows_are_in_order_with_split_fold_and_digest(whole: Path, tmp_path: Pat
     assert "test            1 people      10 photos" in str(summary)
 
 
+def test_another_fold_is_for_testing_and_that_is_said(whole: Path, tmp_path: Path) -> None:
+    summary = write_people(whole, tmp_path, fold=1)
+    rows = read_people(tmp_path / "people.jsonl")
+    ten = {row.person: (row.split, row.fold) for row in rows if row.person in ("George_W_Bush", "Ten_Test")}
+    assert ten["George_W_Bush"][1] == 0
+    assert ten["George_W_Bush"][0] in ("train", "validation")
+    assert all((split == "test") == (fold == 1) for split, fold in ten.values())
+    assert any("the package's own has learnt from these people" in note for note in summary.notes)
+
+
 def test_the_same_source_gives_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     attributes = table(tmp_path / "a.csv", SIZES)
     for name in ("one", "two", "two"):

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from tenth.data.faces import NEAR_DUPLICATE_BITS
-from tenth.data.split import FOLD_SALT, VALIDATION_SALT, distinct, fold_of, references_and_held_out, split_by_name, split_of
+from tenth.data.split import (
+    FOLD_SALT,
+    FOLDS,
+    VALIDATION_SALT,
+    distinct,
+    fold_of,
+    references_and_held_out,
+    split_by_name,
+    split_of,
+)
 from tenth.errors import DataError
 
 # The people of LFW with ten photos or more, as `ls` gives them; names only.
@@ -73,6 +82,16 @@ def test_own_people_split_by_the_name_alone() -> None:
     assert Counter(map(split_by_name, WITH_TEN)) == {"train": 84, "test": 53, "validation": 21}
     shares = Counter(split_by_name(f"person {number}") for number in range(3000))
     assert [round(shares[split] / 3000, 1) for split in ("train", "validation", "test")] == [0.5, 0.1, 0.3]
+
+
+def test_three_folds_test_everybody_once() -> None:
+    people = [f"Person_{number}" for number in range(200)]
+    tested = [{name for name in people if split_of(name, 12, fold) == "test"} for fold in range(FOLDS)]
+    assert set.union(*tested) == set(people)
+    assert sum(map(len, tested)) == len(people)
+    assert all(split_of(name, 9, 1) == "reserved" for name in people)  # set aside whatever the fold
+    validation = [{name for name in people if split_of(name, 12, fold) == "validation"} for fold in range(FOLDS)]
+    assert validation[0] - tested[1] <= validation[1]  # the same people validate, but for those who test
 
 
 def test_a_name_has_one_fold_however_a_file_system_writes_it() -> None:

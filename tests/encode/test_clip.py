@@ -11,6 +11,7 @@ from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from tenth.encode.clip import BATCH, ClipEncoder
+from tenth.encode.store import Store
 from tenth.errors import ModelError
 from tenth.types import Photo
 
@@ -62,3 +63,18 @@ def test_the_name_tells_the_weights(folder: Path, tmp_path: Path) -> None:
 def test_a_folder_without_a_model_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="a CLIP vision model with projection is needed"):
         ClipEncoder(tmp_path)
+
+
+def test_pooled_embeddings_are_kept_and_a_photo_is_read_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = photos(3)
+    fresh = ClipEncoder(folder, store=Store(tmp_path))(given[:2])
+    torch.testing.assert_close(fresh, ClipEncoder(folder)(given[:2]))
+    again, read = ClipEncoder(folder, store=Store(tmp_path)), []
+    plain = again._embeddings
+    monkeypatch.setattr(again, "_embeddings", lambda some: (read.extend(some), plain(some))[1])
+    assert torch.equal(again(given)[:2], fresh)
+    assert read == [given[2]]
+    assert torch.equal(again(given[::-1])[1:], fresh.flip(0))
+    assert len(read) == 1

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tenth import experiment, pictures
+from tenth import experiment, pictures, readers
 from tenth.conditions import ExperimentRecipe
 from tenth.data.people import Row, write_rows
 from tenth.diffusion import Sampling
@@ -24,8 +24,8 @@ def recipe(tmp_path: Path, toy_model: Any, monkeypatch: pytest.MonkeyPatch) -> E
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(People, "located", located)
     monkeypatch.setattr(experiment, "load_model", lambda _: toy_model)
-    monkeypatch.setattr(experiment, "open_recogniser", Colours)
-    monkeypatch.setattr(experiment, "DlibRecogniser", Colours)
+    monkeypatch.setattr(readers, "open_recogniser", Colours)
+    monkeypatch.setattr(readers, "DlibRecogniser", Colours)
     return ExperimentRecipe(
         data=People(tmp_path / "people.jsonl", tmp_path),
         split="validation",

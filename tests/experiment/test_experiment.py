@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenth import experiment, pictures
+from tenth import pictures, readers
 from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe
 from tenth.data.people import write_rows
 from tenth.data.split import Parted
 from tenth.diffusion import Sampling
-from tenth.errors import CheckpointError, DataError
+from tenth.errors import CheckpointError, DataError, RecipeError
 from tenth.evaluate.held_out import check_apart, check_strangers, part_people
 from tenth.experiment import claim, run_experiment
 from tenth.findings import CHOOSING
@@ -151,7 +151,7 @@ def test_a_person_without_a_face_to_judge_by_is_left_out(
             rows = super().__call__(pixels)
             return np.where(rows[:, 1:2] > rows[:, :1], np.nan, rows)  # sees no face in what is greener than red
 
-    monkeypatch.setattr(experiment, "open_recogniser", Blind)
+    monkeypatch.setattr(readers, "open_recogniser", Blind)
     monkeypatch.setattr(pictures, "generate", held_out_photos)
     run_experiment(replace(recipe, images=1), tmp_path / "out")
     people = json.loads((tmp_path / "out/run.json").read_text())["results"]["people"]
@@ -232,3 +232,12 @@ def test_an_identity_of_another_adapter_is_made_again(recipe: ExperimentRecipe, 
     (tmp_path / "out/run.json").unlink()
     run_experiment(recipe, tmp_path / "out")
     assert load_identity(path).adapter == toy_model.adapter_name
+
+
+def test_people_whom_the_package_has_learnt_from_do_not_test_it(recipe: ExperimentRecipe, tmp_path: Path) -> None:
+    rows = [replace(row, split="test", fold=1) for row in recipe.data.rows("validation")]
+    write_rows(recipe.data.people, rows)
+    with pytest.raises(RecipeError, match="test people of fold 1, and the model pocket"):
+        run_experiment(replace(recipe, split="test"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    run_experiment(replace(recipe, split="test", model=str(tmp_path)), tmp_path / "out")  # another model's own split

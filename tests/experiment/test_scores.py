@@ -49,6 +49,14 @@ def test_another_track_asks_other_prompts_of_some_methods(recipe: ExperimentReci
     assert results["tracks"]["P"] == {"prompts": list(prompts), "images": 3}
     scored = [(each["method"], each["photos"]) for each in results["scores"] if each["track"] == "P"]
     assert dict.fromkeys(scored) == dict.fromkeys([("ip-adapter-avg", 3), *((name, 3) for name in CONTROLS)])
+    read = {(each["method"], each["metric"]): each for each in results["scores"] if each["metric"].startswith("prompt-")}
+    asked = {name for name, _ in read}
+    assert asked == {"ip-adapter-avg", NOBODY}  # whoever was asked
+    assert all(each["track"] == "P" and 0 <= each["value"] <= 1 for each in read.values())
+    assert read["ip-adapter-avg", "prompt-adherence"]["n"] == 3
+    assert read[NOBODY, "prompt-adherence"]["n"] == 1
+    assert results["readers"][0].startswith("signs@")
+    assert "adherence" in (tmp_path / "out/table.md").read_text()
     with pytest.raises(RecipeError, match="tracks is 'R'"):
         replace(recipe, tracks={NEUTRAL: Track(prompts, 1)})
     with pytest.raises(RecipeError, match="P, methods is"):

@@ -12,14 +12,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from tenth.adapter import adapter_layers
-from tenth.aggregate.pool import agreement, consensus, first, mean, share_alike, share_first
+from tenth.aggregate.pool import agreement, concatenation, consensus, first, maximum, mean, share_alike, share_first
 from tenth.errors import DataError
 from tenth.types import Aggregator, Diffusion, Identity, Person
 
-TOKENS = 4  # of the image, as published; diffusers loads no other number
-
+TOKENS = 4  # of a photo, as published: of the files that diffusers itself loads
 
 WEIGHTS: Mapping[Aggregator, Aggregator] = {first: share_first, mean: share_alike, consensus: agreement}
+POOLING: Mapping[Aggregator, str] = {
+    maximum: "the element-wise maximum of all photos at each place",
+    mean: "the mean of all photos at each place",
+    consensus: "the mean of all photos at each place, weighted by how their mean tokens agree",
+    concatenation: "those of all photos side by side",
+}
+FACE = "face"  # in the name of a published adapter's file: Plus-Face, Full-Face
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class IPAdapter:
         """Raises DataError if the person has no photo."""
         if not person.photos:
             raise DataError(f"{person.name} has no usable photo", "at least one is needed", "Add photos")
-        embeddings = self.aggregate(model.encoder(person.photos))  # (M, D)
+        embeddings = self.aggregate(model.encoder(person.photos))  # (M, D) or (M, T, D)
         return Identity(
             method=self.name,
             model=model.name,
@@ -47,20 +53,27 @@ class IPAdapter:
         """How much each photo counts, (K,), summing to one; None where that cannot be said."""
         return WEIGHTS[self.aggregate](model.encoder(person.photos)) if self.aggregate in WEIGHTS else None
 
-    def notes(self, person: Person, model: Diffusion) -> list[str]:  # noqa: ARG002 - any model
-        """What a user should know about photos that are not used."""
-        if self.aggregate is not first or len(person.photos) == 1:
-            return []
-        return [f"{self.name} reads one photo, the first in file-name order: the other {len(person.photos) - 1} are not used"]
+    def notes(self, person: Person, model: Diffusion) -> list[str]:
+        """What a user should know: photos that are not used, and what is pooled where it is not one embedding a photo."""
+        count, tokens, said = len(person.photos), model.encoder.tokens, []
+        if self.aggregate is first and count > 1:
+            said = [f"{self.name} reads one photo, the first in file-name order: the other {count - 1} are not used"]
+        if tokens and self.aggregate in POOLING and count > 1:
+            said = [f"{self.name} acts on the {tokens} patch tokens of each photo: {POOLING[self.aggregate]}"]
+        if FACE in model.adapter_name.partition("@")[0]:
+            said.append(
+                "this adapter was trained on faces alone, and reads photos as they are: give photos cropped to the face"
+            )
+        return said
 
 
-def untrained_adapter(unet: Any, width: int) -> dict[str, dict[str, Tensor]]:
-    """A new adapter for embeddings of `width`: random projection to four tokens, keys and values copied from the text's.
+def untrained_adapter(unet: Any, width: int, tokens: int = TOKENS) -> dict[str, dict[str, Tensor]]:
+    """A new adapter for pooled embeddings of `width`: random projection to `tokens`, keys and values copied from the text's.
 
     Source: the official training script's initialisation. In the official layout, split as diffusers wants it.
     """
     cross = int(unet.config.cross_attention_dim)
-    projection, norm = nn.Linear(width, TOKENS * cross), nn.LayerNorm(cross)
+    projection, norm = nn.Linear(width, tokens * cross), nn.LayerNorm(cross)
     image_proj = {f"proj.{name}": value for name, value in projection.state_dict().items()}
     image_proj |= {f"norm.{name}": value for name, value in norm.state_dict().items()}
     layers: dict[str, Tensor] = {}

@@ -11,7 +11,7 @@ from tenth.adapter import ADAPTER
 from tenth.aggregate.attention import SetAggregator
 from tenth.aggregate.saved import FILE, Trained, load_aggregator
 from tenth.errors import DataError, IdentityError, ModelError
-from tenth.types import Diffusion, Identity, Person
+from tenth.types import Diffusion, Encoder, Identity, Person
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class TrainedAdapter:
         )
 
     def place(self, model: Diffusion) -> Path:
-        """The folder with the trained files. Raises ModelError if this model has none."""
+        """The folder with the trained files. Raises ModelError if this model has none, or its adapter reads patch tokens."""
+        pooled_only(model.encoder, self.name, model.name)
         folder = self.folder or model.trained.get(self.name)
         if folder is None:
             raise ModelError(
@@ -84,3 +85,13 @@ class TrainedAdapter:
         if count > most:
             return [f"{self.name} reads {most} photos: the first {most} of {count} in file-name order, the others are not used"]
         return [f"{self.name} reads {most} photos: the {count} there are, and {most - count} drawn from them again"]
+
+
+def pooled_only(encoder: Encoder, what: str, model: str) -> None:
+    """Raises ModelError if the encoder gives patch tokens: an aggregator of photos is learnt on one embedding a photo."""
+    if encoder.tokens:
+        raise ModelError(
+            f"the adapter of {model.partition('@')[0]} reads {encoder.tokens} patch tokens of a photo",
+            f"{what} reads one pooled embedding of each",
+            "Choose a method that learns nothing, such as ip-adapter-consensus, or the model's pooled adapter",
+        )

@@ -19,7 +19,7 @@ from tenth.data.captions import captions
 from tenth.data.faces import near_duplicate_hash
 from tenth.data.people import Row, Summary, summary, write_rows
 from tenth.data.photo import open_photo
-from tenth.data.split import distinct, fold_of, split_of
+from tenth.data.split import TEST_FOLD, distinct, fold_of, split_of
 from tenth.errors import DataError, PhotoError
 from tenth.types import Pixels
 
@@ -76,10 +76,14 @@ def read_lfw(source: Path, extracted: Path) -> list[LfwPhoto]:
     return photos
 
 
-def write_people(source: Path, destination: Path, attributes: Path | None = None, *, variants: int = VARIANTS) -> Summary:
+def write_people(
+    source: Path, destination: Path, attributes: Path | None = None, *, variants: int = VARIANTS, fold: int = TEST_FOLD
+) -> Summary:
     """Check, split and caption LFW; write `destination`/people.jsonl, last and at once. The same source gives the same bytes.
 
-    For an archive, the photos come under `destination`/photos. Raises DataError for a source or table that cannot be used.
+    fold: whose people are for testing; three runs over folds 0, 1 and 2 test everybody once. The model in the package has
+    learnt from people of folds 1 and 2. For an archive, the photos come under `destination`/photos.
+    Raises DataError for a source or table that cannot be used.
     """
     table = read_attributes(attributes) if attributes else {}
     photos = read_lfw(source, destination / "photos")
@@ -89,10 +93,17 @@ def write_people(source: Path, destination: Path, attributes: Path | None = None
     for name, group in groupby(photos, key=lambda photo: photo.person):
         kept, left_out = _kept(list(group))
         dropped |= left_out
-        blank = Row("", name, split_of(name, counts[name]), fold_of(name), "", (), "")
+        blank = Row("", name, split_of(name, counts[name], fold), fold_of(name), "", (), "")
         rows += [_captioned(replace(blank, file=file, digest=digest), table, variants) for file, digest in kept.items()]
     write_rows(destination / "people.jsonl", rows)
-    return summary(rows, dropped, [*_notes(photos, rows, table if attributes else None), *_passed_over(source, photos)])
+    notes = [*_notes(photos, rows, table if attributes else None), *_passed_over(source, photos), *_note_on(fold)]
+    return summary(rows, dropped, notes)
+
+
+def _note_on(fold: int) -> list[str]:
+    if fold == TEST_FOLD:
+        return []
+    return [f"fold {fold} is for testing: train your models on this split; the package's own has learnt from these people"]
 
 
 def whole_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes]) -> dict[str, int]:

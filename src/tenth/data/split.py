@@ -47,19 +47,22 @@ def fold_of(name: str) -> int:
     return _draw(FOLD_SALT, name, FOLDS)
 
 
-def split_of(name: str, count: int) -> Split:
-    """The split of a person of LFW with `count` photos in the whole data set, counted before any photo is dropped."""
+def split_of(name: str, count: int, test_fold: int = TEST_FOLD) -> Split:
+    """The split of a person of LFW with `count` photos in the whole data set, counted before any photo is dropped.
+
+    test_fold: which of the three folds is for testing; the model in the package was trained on all but TEST_FOLD.
+    """
     if count in RESERVED_COUNTS:
         return "reserved"
-    return "train" if count < TEN_PHOTOS else split_by_name(name)
+    return "train" if count < TEN_PHOTOS else split_by_name(name, test_fold)
 
 
-def split_by_name(name: str) -> Split:
+def split_by_name(name: str, test_fold: int = TEST_FOLD) -> Split:
     """The split of one's own people: 2:1 into training and test, a fifth of the first for validation, whatever the count.
 
     So photos and people may be added, and nobody moves.
     """
-    if fold_of(name) == TEST_FOLD:
+    if fold_of(name) == test_fold:
         return "test"
     return "validation" if _draw(VALIDATION_SALT, name, VALIDATION_SHARE) == 0 else "train"
 

@@ -80,7 +80,7 @@ class FaceEncoder:
     agreement between photos says little. Distances stay dlib's, divided by scale.
     """
 
-    width = 128
+    width, tokens = 128, 0
 
     def __init__(self, centre: Tensor, scale: float, store: Store | None = None) -> None:
         self.centre, self.scale, self.store = centre, scale, store
@@ -90,6 +90,10 @@ class FaceEncoder:
         described = describe_through(self.store) if self.store else describe
         descriptors = np.stack([described(photo) for photo in photos])
         return self.standardised(torch.from_numpy(descriptors).float())  # (K, 128)
+
+    def nobody(self) -> Tensor:
+        """(128,), zeros: what an adapter sees where it shall see nobody."""
+        return torch.zeros(self.width)
 
     def standardised(self, descriptors: Tensor) -> Tensor:
         """dlib's descriptors (K, 128) -> embeddings (K, 128)."""

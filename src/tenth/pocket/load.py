@@ -13,6 +13,7 @@ from tenth.diffusion import LatentDiffusion
 from tenth.encode.face import FaceEncoder
 from tenth.encode.store import Store
 from tenth.errors import ModelError
+from tenth.memory import Fit, chosen_device, this_machine
 from tenth.pipelines import load_pipeline
 from tenth.pocket.pack import ADAPTER, CONFIGS, ENCODER
 
@@ -24,16 +25,26 @@ WEIGHTS = (
 )
 
 
-def load_pocket(folder: Path = CONFIGS, store: Store | None = None, *, name: str = "pocket") -> LatentDiffusion:
-    """The model with its adapter and face encoder. store: where embeddings are kept, if anywhere.
+def load_pocket(
+    folder: Path = CONFIGS,
+    store: Store | None = None,
+    *,
+    name: str = "pocket",
+    adapter: Path | None = None,
+    device: str = "",
+) -> LatentDiffusion:
+    """The model with its face encoder and its adapter, or another file of one, float32.
 
-    Raises ModelError if a part is missing or damaged.
+    store: where embeddings are kept, if anywhere. device: "": the CPU.
+
+    Raises ModelError if a part is missing or damaged, or torch finds no such device.
     """
     missing = [part for part in (*WEIGHTS, ADAPTER, ENCODER) if not (folder / part).is_file()]
     if missing:
         found = f"{folder} has no {', '.join(missing)}"
         raise ModelError(found, "all files of a model are needed", "Install tenth again, or train them with the recipes")
-    pipeline = load_pipeline(folder)
+    fit = Fit(device=chosen_device(device, this_machine(), small=True))
+    pipeline = load_pipeline(folder, fit)
     try:
         statistics = load_file(folder / ENCODER)
         digest = digest_of([folder / weights for weights in WEIGHTS])
@@ -43,4 +54,4 @@ def load_pocket(folder: Path = CONFIGS, store: Store | None = None, *, name: str
         ) from problem
     encoder = FaceEncoder(statistics["centre"], float(statistics["scale"]), store)
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
-    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, folder / ADAPTER, trained)
+    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, adapter or folder / ADAPTER, trained, fit)

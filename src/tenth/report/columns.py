@@ -29,6 +29,12 @@ PERSON = {
     "identity-diversity": Column("diversity",       "how unlike each other one person's images are"),
     "face-distance":      Column("face distance",   "Fréchet distance of the recogniser's features; not an FID"),
 }
+PROMPT = {
+    "prompt-adherence":   Column("adherence",       "share of what the prompt asks for that is to be seen"),
+    "prompt-retrieval":   Column("retrieval",       "share of images that fit their own prompt best of the track's"),
+    "clip-score":         Column("CLIP score",      "2.5 times the cosine of image and prompt, by CLIP"),
+    "clip-retrieval":     Column("CLIP retrieval",  "the same share, by CLIP"),
+}
 PICTURES = {
     "fid":                Column("FID",             "Fréchet distance of Inception features; only equal n compare"),
     "fid-infinity":       Column("FID∞",            "FID extrapolated to endlessly many images"),
@@ -40,7 +46,7 @@ PICTURES = {
     "coverage":           Column("coverage",        "share of real photos that have an image nearby"),
 }
 # fmt: on
-GROUPS = (("The person", PERSON), ("The pictures as a set", PICTURES))
+GROUPS = (("The person", PERSON), ("The prompt", PROMPT), ("The pictures as a set", PICTURES))
 
 
 def groups(results: Results, track: str, judge: str, *, alone: bool = False) -> list[tuple[str, dict[str, Column]]]:
@@ -50,7 +56,7 @@ def groups(results: Results, track: str, judge: str, *, alone: bool = False) -> 
     """
     judges = {judge} if alone else {judge, ""}
     found = dict.fromkeys(r.metric for r in results.scores if r.track == track and r.judge in judges)
-    known = PERSON | PICTURES
+    known = PERSON | PROMPT | PICTURES
     others = {name: Column(name, "") for name in found if name not in known}
     shown = [(title, {name: each for name, each in of.items() if name in found}) for title, of in (*GROUPS, ("Others", others))]
     return [(title, of) for title, of in shown if of]

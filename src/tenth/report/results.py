@@ -130,9 +130,8 @@ class Results:
 
     @cached_property
     def scored(self) -> tuple[str, ...]:
-        """The tracks that have a score, in the order of the record."""
-        found = dict.fromkeys(result.track for result in self.scores)
-        return (*(track for track in self.tracks if track in found), *(track for track in found if track not in self.tracks))
+        """The tracks that have a score, in the order of the scores: the neutral one first."""
+        return tuple(dict.fromkeys(result.track for result in self.scores))
 
     @property
     def baseline(self) -> str:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tenth.report.columns import PERSON, PICTURES, Column, chance, condition_text, groups, heading, interval, number, places
+from tenth.report.columns import (
+    PERSON,
+    PICTURES,
+    PROMPT,
+    Column,
+    chance,
+    condition_text,
+    groups,
+    heading,
+    interval,
+    number,
+    places,
+)
 from tenth.report.finding import LEVEL
 from tenth.report.markup import Content, Markup, element
 from tenth.report.results import Difference, Result, Results
@@ -187,7 +199,7 @@ def _on(track: str) -> str:
 def definitions(results: Results) -> Markup:
     """What each column is, in a line."""
     found = {result.metric for result in results.scores}
-    known = {column.name: column.text for name, column in (PERSON | PICTURES).items() if name in found}
+    known = {column.name: column.text for name, column in (PERSON | PROMPT | PICTURES).items() if name in found}
     if any(result.raw is not None for result in results.scores):
         known["as drawn"] = "the same metric on the images before they went through LFW's alignment and codec"
     return element("dl", [(element("dt", name), element("dd", text)) for name, text in known.items()])

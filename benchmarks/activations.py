@@ -1,0 +1,79 @@
+"""Bytes of activations, counted tensor by tensor on networks that have no memory, beside the estimate of tenth.estimate.
+
+Networks of Stable Diffusion 1.5 and SDXL at their own size and half of it, an image alone and four, with guidance. What kernels
+take for themselves is not counted. Prints one JSON object as its last line; over: counted over estimate, without the share
+for layers that are laid out anew. `--tiny` is for a test of this file.
+"""
+
+import json
+import weakref
+from typing import Any
+
+import torch
+from large_models import networks
+from sd15 import SIDE
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tenth.estimate import Part, activations, sizes_of
+
+
+class Held(TorchDispatchMode):
+    """The most bytes that tensors made inside hold at once."""
+
+    def __init__(self, *before: torch.nn.Module) -> None:
+        super().__init__()
+        self.most = self.now = 0
+        self.seen = {value.untyped_storage()._cdata for module in before for value in module.parameters()}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for storage in (leaf.untyped_storage() for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)):
+            if storage._cdata not in self.seen:
+                self.seen.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self.freed, storage._cdata, storage.nbytes())
+        return made
+
+    def freed(self, key: int, count: int) -> None:
+        self.seen.discard(key)
+        self.now -= count
+
+
+def counted(parts: dict[str, Any], images: int, pixels: int) -> dict[str, int]:
+    unet, found, side = parts["unet"], {}, pixels // 8
+    added = {}
+    if unet.config.addition_embed_type:
+        added = {"text_embeds": torch.empty(2 * images, parts["text_encoder_2"].config.projection_dim)}
+        added |= {"time_ids": torch.empty(2 * images, 6)}
+    noisy, hidden = torch.empty(2 * images, 4, side, side), torch.empty(2 * images, 77, unet.config.cross_attention_dim)
+    with Held(unet) as held:
+        unet(noisy, torch.tensor(500), hidden, added_cond_kwargs=added)
+    found["unet"] = held.most
+    with Held(parts["vae"]) as held:
+        parts["vae"].decode(torch.empty(images, 4, side, side))
+    found["vae"] = held.most
+    with Held(parts["image_encoder"]) as held:
+        parts["image_encoder"](torch.empty(8, 3, 224, 224))
+    return found | {"image_encoder": held.most}
+
+
+def main() -> None:
+    rows = []
+    for family in ("sd15", "sdxl"):
+        own = SIDE * (2 if family == "sdxl" else 1)
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            parts = networks(family, own, "cpu")
+            for images, pixels in ((1, own // 2), (1, own), (4, own)):
+                found = counted(parts, images, pixels)
+                vision = parts["image_encoder"].config.to_dict()
+                sizes = sizes_of(parts["unet"].config, parts["vae"].config, vision, {"": Part()})
+                estimate = activations(sizes, images, pixels=pixels, tiled=False)
+                over = round(max(found.values()) / estimate, 3)
+                rows.append({"family": family, "images": images, "pixels": pixels, "over": over, "estimate": estimate, **found})
+    print(json.dumps({"name": "activations", "rows": rows, "torch": torch.__version__}))
+
+
+main()

@@ -1,0 +1,109 @@
+"""Photos to one picture with a model of the published size of Stable Diffusion 1.5 or SDXL, random weights, on the CPU.
+
+FAMILY is sd15 or sdxl. Options: --pixels=N (what the model draws), --steps=N, --rung=NAME (default: the first that fits),
+--tiny (for a test of this file). It makes the folder in TMPDIR (4 GB, of SDXL 9 GB) and removes it; a process of its own draws,
+and gives up when less than 2 GB of the machine's memory are left.
+Prints one JSON object as its last line. estimate: what memory.py expected before loading; measured: by how much the process's
+largest resident memory grew; unmapped: the same without pages of files, which the system may take back at any time (megabytes).
+over: measured over estimate.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import torch
+
+import tenth
+from tenth.catalog import load_model, method
+from tenth.encode.face import read_person
+from tenth.memory import Use, free
+from tenth.meter import STATUS, metered
+from tenth.pocket.load import PHOTOS
+
+LEAST = 2_000_000_000  # bytes that are left to the machine's other work
+DISK = {"sd15": 5_000_000_000, "sdxl": 10_000_000_000}
+PROMPT = "a portrait photo of a person"
+
+
+def option(name: str, default: str) -> str:
+    return next((word.partition("=")[2] for word in sys.argv if word.startswith(f"--{name}=")), default)
+
+
+def resident(kind: str) -> int:
+    """Megabytes."""
+    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(f"{kind}:"))
+    return round(int(line.split()[1]) * 1024 / 1e6)
+
+
+def watch(most: dict[str, int]) -> None:
+    while True:
+        most["RssAnon"] = max(most["RssAnon"], resident("RssAnon"))
+        left = free()
+        if left is not None and left < LEAST:
+            print("less than 2 GB of memory are left: stopped", file=sys.stderr)
+            os._exit(3)
+        time.sleep(0.05)
+
+
+def draw(folder: Path) -> None:
+    most = {"RssAnon": 0}
+    person = read_person(PHOTOS)
+    sampling = tenth.Sampling(steps=int(option("steps", "2")))
+    threading.Thread(target=watch, args=(most,), daemon=True).start()
+    before, anonymous, seconds = resident("VmRSS"), resident("RssAnon"), {}
+    with metered() as cost:
+        start = time.perf_counter()
+        model = load_model(
+            str(folder), use=Use("cpu", option("rung", ""), images=1), tell=lambda line: print(line, file=sys.stderr)
+        )
+        seconds["load"] = time.perf_counter() - start
+        start = time.perf_counter()
+        identity = method("ip-adapter-consensus")(person, model)
+        seconds["photos"] = time.perf_counter() - start
+        print(f"loaded and photos read: {seconds}, resident {resident('VmRSS')} MB", file=sys.stderr)
+        (sample,) = tenth.draw(model, [tenth.Request(identity, PROMPT, 0)], sampling)
+        seconds["draw"] = sample.seconds
+    assert sample.pixels.std() > 1, "a picture of one colour"
+    estimate, measured = round((model.fit.need or 0) / 1e6), (cost.megabytes or 0) - before
+    said = {"rung": model.fit.rung.name, "pixels": len(sample.pixels), "steps": sampling.steps, "libraries": before}
+    said |= {"estimate": estimate, "measured": measured, "unmapped": most["RssAnon"] - anonymous}
+    said |= {
+        "over": round(measured / max(estimate, 1), 3),
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }
+    print(json.dumps(said))
+
+
+def main() -> None:
+    family = next((word for word in sys.argv[1:] if word in DISK), "sd15")
+    if shutil.disk_usage(tempfile.gettempdir()).free < 2 * DISK[family]:
+        sys.exit(f"{2 * DISK[family] / 1e9:.0f} GB of disk are needed in {tempfile.gettempdir()}")
+    from large_models import SIDE, networks, write_large
+
+    with tempfile.TemporaryDirectory() as temporary:
+        start, pixels = time.perf_counter(), int(option("pixels", str(SIDE)))
+        folder = write_large(family, Path(temporary) / family, pixels)
+        bytes_on_disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        print(f"{folder} made in {time.perf_counter() - start:.0f} s: {bytes_on_disk / 1e9:.2f} GB", file=sys.stderr)
+        environment = os.environ | {"TENTH_STORE": str(Path(temporary) / "store")}
+        command = [sys.executable, *sys.argv, f"--draw={folder}"]
+        said = json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1])
+        millions = {
+            name: round(sum(map(torch.Tensor.numel, network.parameters())) / 1e6)
+            for name, network in networks(family, pixels).items()
+        }
+    result = {"name": "full_size", "family": family, **said, "millions": millions}
+    print(json.dumps(result | {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "torch": torch.__version__}))
+
+
+if option("draw", ""):
+    draw(Path(option("draw", "")))
+else:
+    main()

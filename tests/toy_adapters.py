@@ -1,0 +1,95 @@
+"""IP-Adapters with random weights in every published layout, for a UNet of any size. Nothing here is read from tenth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+HEAD = 64  # of the published resamplers
+# The sizes of the published files, by family: hidden width, heads, tokens, layers of Plus.
+PUBLISHED_PLUS = {"sd15": (768, 12, 16, 4), "sdxl": (1280, 20, 16, 4)}
+TOY_PLUS = {"sd15": (16, 2, 16, 4), "sdxl": (24, 1, 16, 4)}
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def pooled(width: int, cross: int, tokens: int = 4) -> Shapes:
+    """Of ip-adapter_sd15, ip-adapter_sdxl and ip-adapter_sdxl_vit-h."""
+    return {
+        "proj.weight": (tokens * cross, width),
+        "proj.bias": (tokens * cross,),
+        "norm.weight": (cross,),
+        "norm.bias": (cross,),
+    }
+
+
+def plus(width: int, cross: int, sizes: tuple[int, int, int, int]) -> Shapes:
+    """Of ip-adapter-plus and ip-adapter-plus-face, sd15 and sdxl_vit-h."""
+    hidden, heads, tokens, layers = sizes
+    shapes: Shapes = {
+        "latents": (1, tokens, hidden),
+        "proj_in.weight": (hidden, width),
+        "proj_in.bias": (hidden,),
+        "proj_out.weight": (cross, hidden),
+        "proj_out.bias": (cross,),
+        "norm_out.weight": (cross,),
+        "norm_out.bias": (cross,),
+    }
+    for layer in range(layers):
+        inside = {
+            **{f"0.norm{n}.{leaf}": (hidden,) for n in (1, 2) for leaf in ("weight", "bias")},
+            "0.to_q.weight": (heads * HEAD, hidden),
+            "0.to_kv.weight": (2 * heads * HEAD, hidden),
+            "0.to_out.weight": (hidden, heads * HEAD),
+            "1.0.weight": (hidden,),
+            "1.0.bias": (hidden,),
+            "1.1.weight": (4 * hidden, hidden),
+            "1.3.weight": (hidden, 4 * hidden),
+        }
+        shapes |= {f"layers.{layer}.{name}": shape for name, shape in inside.items()}
+    return shapes
+
+
+def full(width: int, cross: int) -> Shapes:
+    """Of ip-adapter-full-face_sd15."""
+    return {
+        "proj.0.weight": (width, width),
+        "proj.0.bias": (width,),
+        "proj.2.weight": (cross, width),
+        "proj.2.bias": (cross,),
+        "proj.3.weight": (cross,),
+        "proj.3.bias": (cross,),
+    }
+
+
+def layers_of(unet: Any) -> Shapes:
+    """Keys and values of each cross-attention: down, up, mid last."""
+    shapes: Shapes = {}
+    blocks = [*unet.down_blocks, *unet.up_blocks, unet.mid_block]
+    attentions = [m for block in blocks for name, m in block.named_modules() if name.endswith("attn2")]
+    for number, attention in enumerate(attentions):
+        for part in "kv":
+            shapes[f"{2 * number + 1}.to_{part}_ip.weight"] = tuple(getattr(attention, f"to_{part}").weight.shape)
+    return shapes
+
+
+def filled(projection: Shapes, layers: Shapes, seed: int = 0) -> dict[str, Tensor]:
+    """A flat file's tensors: strong enough that an adapter is seen in an image of random weights."""
+    generator = torch.Generator().manual_seed(seed)
+    named = {f"image_proj.{name}": shape for name, shape in projection.items()}
+    named |= {f"ip_adapter.{name}": shape for name, shape in layers.items()}
+    return {name: 0.5 * torch.randn(shape, generator=generator) for name, shape in named.items()}
+
+
+def toy_adapters(unet: Any, family: str, pooled_width: int, patch_width: int) -> dict[str, dict[str, Tensor]]:
+    """One of each kind, by name."""
+    cross, layers = int(unet.config.cross_attention_dim), layers_of(unet)
+    kinds = {
+        "ip-adapter": pooled(pooled_width, cross),
+        "seven-tokens": pooled(pooled_width, cross, 7),
+        "ip-adapter-plus": plus(patch_width, cross, TOY_PLUS[family]),
+        "ip-adapter-full": full(patch_width, cross),
+    }
+    return {name: filled(projection, layers) for name, projection in kinds.items()}

@@ -1,0 +1,35 @@
+"""What tests of other sizes share: toy identities, draws of them, pictures of noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from tenth.diffusion import Sampling
+from tenth.generate import Request, generate
+from tenth.highres import HighRes
+from tenth.types import Identity, Sample
+
+FEW, PROMPT = Sampling(steps=4), "a photo of a person"
+LARGE = HighRes(32, 24, strength=0.5, face_pass=False)
+
+
+def identity(model: Any, seed: int = 0, **more: Any) -> Identity:
+    width = model.encoder.width
+    embeddings = torch.randn(1, width, generator=torch.Generator().manual_seed(seed)) * (30 if width == 24 else 1)
+    return Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, embeddings, **more)
+
+
+def draw(model: Any, people: list[Identity | None], highres: HighRes = LARGE, *, batch: int = 4, seed: int = 5) -> list[Sample]:
+    requests = [Request(who, PROMPT, seed + number) for number, who in enumerate(people)]
+    return list(generate(model, requests, FEW, batch, highres=highres))
+
+
+def apart(one: Sample, other: Sample) -> int:
+    return int(np.abs(one.pixels.astype(int) - other.pixels).max())
+
+
+def picture(seed: int, height: int, width: int) -> Any:
+    return np.random.default_rng(seed).random((height, width, 3), dtype=np.float32)
