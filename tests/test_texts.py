@@ -177,8 +177,10 @@ def test_a_text_encoder_that_learns_is_asked_each_time(model: Any) -> None:
         parameter.data = kept
     finally:
         encoder.eval()
-    with torch.autocast("cpu", torch.bfloat16):
-        model.texts(["another man"], "", guided=True)
+    with torch.autocast("cpu", torch.bfloat16), counted(model.pipeline) as rows:
+        half = [model.texts(["another man"], "", guided=True)["prompt_embeds"] for _ in range(2)]
+    assert len(rows) == 2  # the prompt and the negative, once
+    assert torch.equal(*half)
     after = model.texts(["another man"], "", guided=True)["prompt_embeds"]
     assert torch.equal(after, encoded(model.pipeline, ["another man"], "")["prompt_embeds"])
 

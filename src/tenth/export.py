@@ -39,9 +39,9 @@ def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> No
 def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) -> list[Path]:
     """Write what a script of diffusers alone needs to draw the person, and give the two files' paths.
 
-    `path`: safetensors with one tensor, ip_adapter_image_embeds (2, M, D): nobody's embeddings and the person's, as diffusers
-    0.42.1 wants them where guidance is above 1; without guidance, the second half alone is to be given. Beside it the adapter,
-    for `load_ip_adapter`: NAME.ip-adapter.safetensors of NAME.safetensors.
+    `path`: safetensors with one tensor, ip_adapter_image_embeds (2, M, D) or (2, M, T, D): those of nobody and of the person,
+    as diffusers 0.42.1 wants them where guidance is above 1; without guidance, the second half alone is to be given. Beside it
+    the adapter, for `load_ip_adapter`: NAME.ip-adapter.safetensors of NAME.safetensors.
     Raises IdentityError if the identity is of another model or holds no embeddings, CheckpointError if a file exists.
     """
     adapter = path.with_name(f"{path.stem}.ip-adapter.safetensors")
@@ -61,8 +61,8 @@ def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) ->
 def export_comfyui(identity: Identity, path: Path) -> None:
     """Write the person's image embeddings as ComfyUI's node "IPAdapter Load Embeds" reads them, an .ipadpt file.
 
-    It holds one tensor, by torch.save: CLIP's image embeddings before projection, (M, D), which "IPAdapter Encoder" gives as
-    pos_embed; IPAdapter Embeds makes the negative, zeros, itself. It is written here and never read.
+    It holds one tensor, by torch.save, what "IPAdapter Encoder" gives as pos_embed: CLIP's image embeddings before projection,
+    (M, D), or of an adapter that reads patches the layer before the last, (M, T, D). It is written here and never read.
     Source: cubiq/ComfyUI_IPAdapter_plus, commit 9d076a3, IPAdapterPlus.py: IPAdapterEncoder, -SaveEmbeds, -LoadEmbeds, -Embeds.
     Raises IdentityError for embeddings that are not CLIP's, CheckpointError if the file exists.
     """

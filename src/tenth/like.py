@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -153,7 +152,8 @@ def _check(path: Path, name: str, value: Any, right: bool) -> None:
 
 
 def _short(text: object) -> str:
-    return textwrap.shorten(str(text), SHOWN, placeholder="...")
+    said = str(text)
+    return said if len(said) <= SHOWN else f"{said[:SHOWN]}..."
 
 
 def _is_text(value: Any) -> bool:

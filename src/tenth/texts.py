@@ -36,9 +36,10 @@ class Texts:
         """Embeddings (B, L, C), and of SDXL the pooled ones (B, P). guided: with those of the negative, of equal shapes."""
         encoders = [encoder for _, encoder in self._encoders()]
         device, kind = self.pipeline._execution_device, encoders[0].dtype
-        if any(encoder.training for encoder in encoders) or torch.is_autocast_enabled(device.type):
-            return self._encoded(prompts, negative, guided=guided)  # weights that change, or another precision: not to be kept
-        key = (*prompts, negative, guided, device, kind)
+        if any(encoder.training for encoder in encoders):
+            return self._encoded(prompts, negative, guided=guided)  # weights that change: not to be kept
+        cast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+        key = (*prompts, negative, guided, device, kind, cast)
         if key not in self._kept:
             self._kept[key] = self._encoded(prompts, negative, guided=guided)
         self._kept.move_to_end(key)
