@@ -23,7 +23,7 @@ def recipe(tmp_path: Path, toy_model: Any, monkeypatch: pytest.MonkeyPatch) -> E
     write_rows(tmp_path / "people.jsonl", rows)
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(People, "located", located)
-    monkeypatch.setattr(experiment, "load_model", lambda _: toy_model)
+    monkeypatch.setattr(experiment, "load_model", lambda *_, **__: toy_model)
     monkeypatch.setattr(readers, "open_recogniser", Colours)
     monkeypatch.setattr(readers, "DlibRecogniser", Colours)
     return ExperimentRecipe(
