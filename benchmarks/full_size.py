@@ -5,7 +5,7 @@ FAMILY is sd15 or sdxl. Options: --pixels=N (what the model draws), --steps=N, -
 and gives up when less than 2 GB of the machine's memory are left.
 Prints one JSON object as its last line. estimate: what memory.py expected before loading; measured: by how much the process's
 largest resident memory grew; unmapped: the same without pages of files, which the system may take back at any time (megabytes).
-over: measured over estimate.
+over: measured over estimate, on the rung that leaves weights in their files unmapped over estimate.
 """
 
 import json
@@ -73,9 +73,10 @@ def draw(folder: Path) -> None:
     assert sample.pixels.std() > 1, "a picture of one colour"
     estimate, measured = round((model.fit.need or 0) / 1e6), (cost.megabytes or 0) - before
     said = {"rung": model.fit.rung.name, "pixels": len(sample.pixels), "steps": sampling.steps, "libraries": before}
+    taken = most["RssAnon"] - anonymous if model.fit.rung.weights == "mapped" else measured
     said |= {"estimate": estimate, "measured": measured, "unmapped": most["RssAnon"] - anonymous}
     said |= {
-        "over": round(measured / max(estimate, 1), 3),
+        "over": round(taken / max(estimate, 1), 3),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
     }
     print(json.dumps(said))
