@@ -77,7 +77,7 @@ def examine(folder: Path, *, describe: Describe, same_person: float = SAME_PERSO
     person. Codes: ok, hidden, those of `open_photo`, no-face, small-face, blurred, duplicate, other-person.
     Raises DataError if there is no such folder.
     """
-    verdicts = [_look(path) for path in tqdm(_entries(folder), desc="photos", file=sys.stderr, delay=2)]
+    verdicts = [_look(path) for path in tqdm(_entries(folder), desc="photos", file=sys.stderr, delay=2, disable=None)]
     return _without_strangers(_without_duplicates(verdicts), describe, same_person)
 
 

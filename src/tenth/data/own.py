@@ -115,7 +115,7 @@ def _open(folders: Sequence[PersonFolder]) -> tuple[list[Opened], dict[str, str]
     opened: list[Opened] = []
     dropped: dict[str, str] = {}
     photos = [(folder.name, path) for folder in folders for path in folder.photos]
-    for name, path in tqdm(photos, desc="photos", file=sys.stderr, delay=2):
+    for name, path in tqdm(photos, desc="photos", file=sys.stderr, delay=2, disable=None):
         file = f"{name}/{path.name}"
         try:
             photo = open_photo(path)
