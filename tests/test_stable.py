@@ -13,6 +13,7 @@ import torch
 from diffusers import (
     DDIMScheduler,
 )
+from safetensors.torch import save_file
 
 from tenth.adapt.dreambooth import DreamBooth
 from tenth.adapt.lesson import DreamBoothSettings
@@ -181,7 +182,21 @@ def test_a_person_is_learnt_and_diffusers_reads_the_lora(folder: Path, tmp_path:
     drawn = pipeline(f"a photo of a {identity.word}", negative_prompt="", **given).images[0]
     assert np.abs(np.rint(drawn * 255) - sample.pixels).max() <= 1
     (plain,) = generate(model, [Request(None, "a photo of a person", 1)], few)
+    other = load_model(str(folder), lora=tmp_path / "lora/lora.safetensors")
+    assert other.name != model.name
+    (same,) = generate(other, [Request(None, f"a photo of a {identity.word}", 1)], few)
+    assert np.abs(same.pixels.astype(int) - sample.pixels).max() <= 1
     assert np.abs(plain.pixels.astype(int) - sample.pixels).max() > 1
+
+
+def test_a_lora_of_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
+    save_file({"unet.nothing.lora_A.weight": torch.ones(2, 2)}, tmp_path / "other.safetensors")
+    (tmp_path / "half.safetensors").write_bytes(b"half")
+    for name, said in {"other": "other.safetensors", "half": "cannot be added", "none": "is no safetensors file"}.items():
+        with pytest.raises(ModelError, match=said):
+            load_model(str(folder), lora=tmp_path / f"{name}.safetensors")
+    with pytest.raises(ModelError, match="a LoRA is for Stable Diffusion's families"):
+        load_model("pocket", lora=tmp_path / "other.safetensors")
 
 
 def test_latents_are_drawn_around_the_cached_mean(folder: Path) -> None:

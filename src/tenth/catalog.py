@@ -16,7 +16,7 @@ from tenth.aggregate.saved import FILE
 from tenth.choosing import open_choice
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
-from tenth.errors import RecipeError, unknown_name
+from tenth.errors import ModelError, RecipeError, unknown_name
 from tenth.evaluate.diversity import identity_diversity
 from tenth.evaluate.face_distance import face_distance
 from tenth.evaluate.fid import fid, fid_infinity
@@ -69,13 +69,25 @@ def _tuned(name: str, text: str) -> dict[str, Entry[Method]]:
     return {name: Entry(DreamBooth(name, choose=open_choice), text)}
 
 
-def _load_package(store: Store, adapter: Path | None, use: Use, tell: Tell | None) -> LatentDiffusion:
+def _load_package(store: Store, adapter: Path | None, use: Use, tell: Tell | None, lora: Path | None = None) -> LatentDiffusion:
     del tell  # a small model is on no ladder
+    _check_no_lora(lora)
     return load_pocket(store=store, adapter=adapter, device=use.device)
 
 
-def _load_downloaded(name: str, store: Store, adapter: Path | None, use: Use, tell: Tell | None) -> LatentDiffusion:
-    return load_stable(downloaded(name), adapter, use, tell, store)
+def _load_downloaded(
+    name: str, store: Store, adapter: Path | None, use: Use, tell: Tell | None, lora: Path | None = None
+) -> LatentDiffusion:
+    return load_stable(downloaded(name), adapter, use, tell, store, lora)
+
+
+def _check_no_lora(lora: Path | None) -> None:
+    if lora is not None:
+        raise ModelError(
+            f"the LoRA {lora} for a pocket model",
+            "a LoRA is for Stable Diffusion's families",
+            "Leave --lora out, or choose another --model",
+        )
 
 
 # fmt: off
@@ -160,27 +172,29 @@ def load_model(
     adapter: Path | None = None,
     use: Use = ANY,
     tell: Tell | None = None,
+    lora: Path | None = None,
 ) -> LatentDiffusion:
     """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models --download` has brought.
 
     A folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py). Nothing is downloaded
     here. adapter: an IP-Adapter's file instead of the model's own. Photo embeddings are kept in the store.
     use: what for, where and on which rung of the ladder in memory.py; what it leaves open the environment may say. tell:
-    hears, before a large model is loaded, which rung that is.
+    hears, before a large model is loaded, which rung that is. lora: of Stable Diffusion's families, added to the weights.
 
     Raises InputError for an unknown name, ModelError for one that is not downloaded, or whose files are damaged or other ones.
     """
     store = store or Store(default_store())
     if name in MODELS:
-        return MODELS[name].thing(store, adapter, asked(use), tell)
+        return MODELS[name].thing(store, adapter, asked(use), tell, lora)
     if Path(name).is_dir():
         pocket = (Path(name) / ENCODER).is_file()
         if pocket:
+            _check_no_lora(lora)
             return load_pocket(Path(name), store, name=Path(name).name, adapter=adapter, device=asked(use).device)
         check_folder(Path(name))
-        return load_stable(Path(name), adapter, asked(use), tell, store)
+        return load_stable(Path(name), adapter, asked(use), tell, store, lora)
     if source_of(name):
-        return _load_downloaded(name, store, adapter, asked(use), tell)
+        return _load_downloaded(name, store, adapter, asked(use), tell, lora)
     others = ["a folder in the layout of the pocket model or of diffusers", "owner/name of a repository on the hub"]
     raise unknown_name("model", name, [*MODELS, *others])
 

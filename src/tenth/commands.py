@@ -46,7 +46,7 @@ def identity(args: Namespace) -> int:
 
     learn = method(args.method or DEFAULT_METHOD)
     person, notes = _person(args.directory)
-    model = load_model(args.model, adapter=args.adapter, use=Use(args.device, whole=learns(learn)), tell=say)
+    model = load_model(args.model, adapter=args.adapter, lora=args.lora, use=Use(args.device, whole=learns(learn)), tell=say)
     claim_identity(args.output, model=model.name)  # before minutes go into learning
     made = learn(person, model)
     claim_identity(args.output, method=made.method, model=made.model, adapter=made.adapter, photos=made.photos)
@@ -87,14 +87,14 @@ def generate(args: Namespace) -> int:
     use = Use(args.device, images=min(args.n, BATCH), pixels=large.side if large else 0)
     if from_file:
         made = load_identity(args.source)
-        model = load_model(args.model, adapter=args.adapter, use=use, tell=say)
+        model = load_model(args.model, adapter=args.adapter, lora=args.lora, use=use, tell=say)
         if args.method:
             trained_method(args.method).adapter(model)
         model.check(made)
     else:
         learn = method(args.method or (like and like.drawn_by) or DEFAULT_METHOD)
         person, notes = _person(args.source)
-        model = load_model(args.model, adapter=args.adapter, use=replace(use, whole=learns(learn)), tell=say)
+        model = load_model(args.model, adapter=args.adapter, lora=args.lora, use=replace(use, whole=learns(learn)), tell=say)
         made = learn(person, model)
         notes += learn.notes(person, model)
     requests = [Request(made, asked.prompt, asked.seed + number) for number in range(args.n)]

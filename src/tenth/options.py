@@ -57,9 +57,11 @@ def model_option(parser: ArgumentParser) -> None:
 
 
 def adapter_option(parser: ArgumentParser) -> None:
-    """--adapter."""
+    """--adapter and --lora."""
     text = "an IP-Adapter's .safetensors of this model (plain, Plus, Full), instead of the model's own"
     parser.add_argument("--adapter", type=Path, metavar="FILE", help=text)
+    text = "a LoRA's .safetensors for this model, such as one that makes few steps do (with --scheduler lcm)"
+    parser.add_argument("--lora", type=Path, metavar="FILE", help=text)
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

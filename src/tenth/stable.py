@@ -27,13 +27,14 @@ def load_stable(
     use: Use = ANY,
     tell: Callable[[str], None] | None = None,
     store: Store | None = None,
+    lora: Path | None = None,
 ) -> LatentDiffusion:
     """A folder in diffusers' layout, with a CLIP vision model in image_encoder/ and its adapter in ip-adapter/.
 
-    adapter: another file, of any published kind; an image_encoder/ beside it, if there is one, is what it reads. It is loaded
-    on the first rung that fits this machine (memory.py), of which `tell` hears a line before. store: where photo embeddings are
-    kept, if anywhere. Raises ModelError if a part is
-    missing or damaged, no rung fits, or the adapter is for another encoder or UNet.
+    adapter: another file, of any published kind; an image_encoder/ beside it, if there is one, is what it reads. store: where
+    photo embeddings are kept, if anywhere. lora: a file whose matrices are added to the weights; the model's name then says so.
+    It is loaded on the first rung that fits this machine (memory.py), of which `tell` hears a line before. Raises ModelError
+    if a part is missing or damaged, no rung fits, or the adapter is for another encoder or UNet.
     """
     chosen = adapter or folder / ADAPTER
     beside = chosen.parent / IMAGE_ENCODER
@@ -47,10 +48,12 @@ def load_stable(
     fit = fitted(read_sizes(folder, encoder, chosen), use, this_machine())
     if tell is not None and fit.announced:
         tell(fit.announced)
-    pipeline = load_pipeline(folder, fit)
+    pipeline = load_pipeline(folder, fit, lora)
     weights = [path for part in WEIGHTS for path in (folder / part).glob("*.safetensors")]
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
     name = f"{folder.resolve().name}@{digest_of(sorted(weights))}"
+    if lora is not None:
+        name = f"{folder.resolve().name}+{lora.stem}@{digest_of([*sorted(weights), lora])}"
     with quiet():
         reader = ClipEncoder(encoder, precision(encoder, fit), store, patches=patches)
     place_encoder(reader, fit)
