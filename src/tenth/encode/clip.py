@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +18,22 @@ from tenth.errors import ModelError
 from tenth.types import Photo
 
 BATCH = 8  # photos at a time: ViT-H takes some gigabytes
+
+
+def read_clip(kind: Any, folder: Path, needed: str, **loading: Any) -> tuple[Any, CLIPImageProcessorPil, str]:
+    """A CLIP model of transformers from a folder, frozen; its processor, Pillow's; 16 digits that stand for both.
+
+    Raises ModelError, which says what is needed, if the folder holds no such model.
+    """
+    try:
+        model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, **loading)
+        settings = folder / "preprocessor_config.json"
+        processor = CLIPImageProcessorPil.from_pretrained(folder) if settings.is_file() else CLIPImageProcessorPil()
+        digest = hashlib.sha256(file_digest(folder / "model.safetensors").encode())
+    except (OSError, ValueError, SafetensorError) as problem:
+        raise ModelError(f"{folder} cannot be loaded: {problem}", needed, "Put it there whole") from problem
+    digest.update(processor.to_json_string().encode())
+    return model.eval().requires_grad_(False), processor, digest.hexdigest()[:16]
 
 
 class ClipEncoder(nn.Module):
@@ -39,23 +56,13 @@ class ClipEncoder(nn.Module):
         self, folder: Path, precision: torch.dtype = torch.float32, store: Store | None = None, *, patches: bool = False
     ) -> None:
         super().__init__()
-        try:
-            self.model = CLIPVisionModelWithProjection.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=precision
-            )
-            settings = folder / "preprocessor_config.json"
-            self.processor = CLIPImageProcessorPil.from_pretrained(folder) if settings.is_file() else CLIPImageProcessorPil()
-            digest = hashlib.sha256(file_digest(folder / "model.safetensors").encode())
-        except (OSError, ValueError, SafetensorError) as problem:
-            raise ModelError(
-                f"{folder} cannot be loaded: {problem}", "a CLIP vision model with projection is needed", "Put it there whole"
-            ) from problem
-        digest.update(self.processor.to_json_string().encode())
-        self.model.eval().requires_grad_(False)
+        self.model, self.processor, digest = read_clip(
+            CLIPVisionModelWithProjection, folder, "a CLIP vision model with projection is needed", dtype=precision
+        )
         config = self.model.config
         self.width = int(config.hidden_size if patches else config.projection_dim)
         self.tokens = (config.image_size // config.patch_size) ** 2 + 1 if patches else 0
-        self.name = f"clip-pillow{'-patches' * patches}@{digest.hexdigest()[:16]}"
+        self.name = f"clip-pillow{'-patches' * patches}@{digest}"
         self.store = None if patches else store
         self._nobody: Tensor | None = None
 

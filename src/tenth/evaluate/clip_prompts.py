@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTokenizer
 
-from tenth.data.faces import file_digest
+from tenth.encode.clip import read_clip
 from tenth.errors import ModelError
 from tenth.evaluate.features import Rows
 from tenth.types import Pixels
@@ -33,20 +31,14 @@ class ClipPrompts:
     metrics = ("clip-score", "clip-retrieval")
 
     def __init__(self, folder: Path) -> None:
+        needed = "a CLIP model with its text encoder is needed"
+        self.model, self.processor, digest = read_clip(CLIPModel, folder, needed)
         try:
-            self.model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
             self.tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-            settings = folder / "preprocessor_config.json"
-            self.processor = CLIPImageProcessorPil.from_pretrained(folder) if settings.is_file() else CLIPImageProcessorPil()
-            digest = hashlib.sha256(file_digest(folder / "model.safetensors").encode())
-        except (OSError, ValueError, SafetensorError) as problem:
-            raise ModelError(
-                f"{folder} cannot be loaded: {problem}", "a CLIP model with its text encoder is needed", "Put it there whole"
-            ) from problem
-        digest.update(self.processor.to_json_string().encode())
-        self.model.eval().requires_grad_(False)
+        except (OSError, ValueError) as problem:
+            raise ModelError(f"{folder} has no tokenizer: {problem}", needed, "Put it there whole") from problem
         self.width = int(self.model.config.projection_dim)
-        self.name = f"clip-pictures@{digest.hexdigest()[:16]}"
+        self.name = f"clip-pictures@{digest}"
 
     def __call__(self, pictures: Sequence[Pixels], /) -> Rows:
         """(N, D) of length 1."""
