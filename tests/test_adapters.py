@@ -263,6 +263,8 @@ def test_the_command_line_takes_an_adapter(
     draw = ["generate", made, "--prompt", PROMPT, "-n", "1", "--steps", "1"]
     assert main([*draw, *chosen, "-o", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out/0000.png").is_file()
+    assert main(["export", made, *chosen, "-o", str(tmp_path / "for/me.safetensors")]) == 0
+    assert (tmp_path / "for/me.ip-adapter.safetensors").read_bytes() == file_of(folder, "ip-adapter-plus").read_bytes()
     assert main([*draw, "--model", str(folder), "-o", str(tmp_path / "other")]) == 1
     assert "--adapter" in capsys.readouterr().err
     assert main([*draw, "--model", str(folder), "--adapter", str(tmp_path / "no.safetensors"), "-o", str(tmp_path / "no")]) == 1

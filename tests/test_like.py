@@ -18,6 +18,7 @@ from tenth.cli import main
 from tenth.diffusion import Sampling
 from tenth.errors import DataError
 from tenth.generate import read_sample
+from tenth.highres import HighRes
 from tenth.identity import save_identity
 from tenth.like import MOST_TEXT, read_like
 from tenth.types import Identity
@@ -85,6 +86,44 @@ def test_what_is_given_wins_and_is_not_said_to_be_taken(draw: Draw, tmp_path: Pa
     assert "from old.png: steps 2, guidance 2.0, rescale 0.5, scale 1.0\n" in told
     assert "a hat" not in told
     assert "euler" not in told
+
+
+def test_a_size_is_taken_too_and_another_wins(draw: Draw, tmp_path: Path, capsys: Output) -> None:
+    asked = ["--prompt", "a man", "--steps", "2", "--size", "32x24", "--strength", "0.5", "--no-face-pass"]
+    assert draw(tmp_path / "one", *asked) == 0
+    one = tmp_path / "one/0000.png"
+    assert draw(tmp_path / "again", "--like", str(one)) == 0
+    assert (tmp_path / "again/0000.png").read_bytes() == one.read_bytes()
+    assert draw(tmp_path / "weaker", "--like", str(one), "--strength", "0") == 0
+    assert read_sample(tmp_path / "weaker/0000.png")["strength"] == 0
+    assert draw(tmp_path / "other", "--like", str(one), "--size", "24") == 0
+    assert Image.open(tmp_path / "other/0000.png").size == (24, 24)
+    capsys.readouterr()
+    plain = str(says(tmp_path / "plain.png"))
+    assert draw(tmp_path / "none", "--like", plain, "--strength", "0.5") == 1
+    assert "Give --size too" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({"strength": 0.5, "face_strength": 0.5, "face_pass": False}, HighRes(32, 24, 0.5)),
+        ({"strength": 0.0, "face_strength": 0.3, "face_pass": True}, HighRes(32, 24, None, True)),  # of the pocket model
+        ({"strength": 0.0, "face_strength": 0.0, "face_pass": False}, HighRes(32, 24, 0.0, False)),
+    ],
+)
+def test_how_a_size_was_come_to_is_read(said: dict[str, Any], wanted: HighRes, tmp_path: Path) -> None:
+    assert read_like(says(tmp_path / "x.png", size="32x24", **said)).highres == wanted
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"size": "33x24", "strength": 0.5}, {"size": [32], "strength": 0.5}, {"size": "32"}, {"size": "32", "strength": "0.5"},
+     {"size": "32", "strength": 2.0}, {"size": "32", "strength": 0.5, "face_strength": True}],
+)  # fmt: skip
+def test_a_size_that_nobody_asked_for_is_refused(said: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a PNG as tenth wrote it is needed"):
+        read_like(says(tmp_path / "x.png", **said))
 
 
 def test_another_model_or_method_is_said(draw: Draw, tmp_path: Path, capsys: Output) -> None:

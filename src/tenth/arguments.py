@@ -132,6 +132,7 @@ def _export(adding: Any) -> None:
     )
     parser.add_argument("--method", metavar="DIR", help="the trained folder whose adapter the identity is for")
     model_option(parser)
+    adapter_option(parser)
     parser.add_argument("-o", dest="output", type=Path, metavar="PATH", required=True, help="a new FILE or folder")
 
 
@@ -257,7 +258,7 @@ def _models(adding: Any) -> None:
         "the diffusion models, which of them are here, and how the others come",
         model_commands.models,
         "NAME is one of the list, owner/name of a repository of either family on the hub, or one of these\n"
-        "with +ADAPTER, another published IP-Adapter. Nothing but --download asks the network. A download that\n"
+        "with +ADAPTER, another published IP-Adapter. No model comes but by --download. A download that\n"
         "was stopped goes on when it is run again; one that is done compares every byte. See docs/models.md.",
     )
     parser.add_argument("--download", metavar="NAME", help="get it, and lock its revision and bytes in models.lock")

@@ -123,7 +123,8 @@ def export(args: Namespace) -> int:
         from tenth.catalog import load_model, trained_method
         from tenth.memory import Use
 
-        model = load_model(args.model, use=Use(args.device or "cpu", whole=True), tell=say)
+        use = Use(args.device or "cpu", whole=True)
+        model = load_model(args.model, adapter=args.adapter, lora=args.lora, use=use, tell=say)
         if args.method:
             trained_method(args.method).adapter(model)
         if args.output.suffix == EXTENSION:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tenth.adapter import digest_of
-from tenth.catalog import MODELS, RECIPE, learns, load_model, method
+from tenth.catalog import DEFAULT_MODEL, RECIPE, learns, load_model, method
 from tenth.conditions import ExperimentRecipe
 from tenth.config import from_table, read_toml, to_table
 from tenth.data.faces import file_digest
@@ -156,7 +156,7 @@ def named(inception: Inception | None) -> dict[str, str]:
 def check_unseen(recipe: ExperimentRecipe) -> None:
     """Raises RecipeError if people that the package's model has learnt from are to test it."""
     folds = {row.fold for row in recipe.data.rows(recipe.split, needed=False)}
-    if recipe.model in MODELS and recipe.split == "test" and not folds <= {TEST_FOLD}:
+    if recipe.model == DEFAULT_MODEL and recipe.split == "test" and not folds <= {TEST_FOLD}:
         raise RecipeError(
             f"test people of fold {', '.join(map(str, sorted(folds - {TEST_FOLD})))}, and the model {recipe.model}",
             f"it was trained on all folds but {TEST_FOLD}",

@@ -53,7 +53,7 @@ def generate(
     """
     for request in requests:
         _check(model, request)
-    each = sampling.steps if highres is None else highres.steps(model, sampling)
+    each = _steps(model, sampling, highres)
     done, total = 0, len(requests) * each
     for group in _batches(model, requests, sampling.negative, batch):
 
@@ -123,6 +123,11 @@ def _kind(identity: Identity | None) -> tuple[object, ...] | None:
     return identity.adapter, shape, id(identity.weights) if identity.weights else 0
 
 
+def _steps(model: LatentDiffusion, sampling: Sampling, highres: HighRes | None) -> int:
+    """Of denoising, for each picture."""
+    return sampling.steps if highres is None else highres.steps(model, sampling)
+
+
 def _named(request: Request) -> str:
     return naming(request.prompt, request.identity.word) if request.identity else request.prompt
 
@@ -138,7 +143,7 @@ def _fitting(
 
     Where a GPU's memory does not suffice the model goes a rung down and what is missing is drawn again, from the same seeds.
     """
-    each = sampling.steps if highres is None else highres.steps(model, sampling)
+    each = _steps(model, sampling, highres)
     left = list(group)
     while left:
         part, done = left[: model.fit.rung.batch], (len(group) - len(left)) * each

@@ -124,8 +124,9 @@ def _highres(path: Path, said: Mapping[str, Any]) -> HighRes | None:
         _check(path, name, value, type(value) in (int, float))
     try:
         size = parse_size(str(said["size"]))
-        # Where nothing but a face is drawn again, that was the model's own choice: a strength of 0 would take the face away.
-        return HighRes(size.width, size.height, None if of_face and not strength else strength, None if of_face else False)
+        # Where a face alone may be drawn again, the strength was the model's own choice: one of 0 would forbid the face.
+        again = (said.get("face_pass") is True or None) if of_face else False
+        return HighRes(size.width, size.height, None if of_face and not strength else strength, again)
     except DataError as problem:
         raise _unusable(path, f"says what nobody can ask for: {_short(problem)}") from problem
 

@@ -240,4 +240,5 @@ def test_people_whom_the_package_has_learnt_from_do_not_test_it(recipe: Experime
     with pytest.raises(RecipeError, match="test people of fold 1, and the model pocket"):
         run_experiment(replace(recipe, split="test"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    run_experiment(replace(recipe, split="test", model=str(tmp_path)), tmp_path / "out")  # another model's own split
+    for model in (str(tmp_path), "sd15"):  # one's own split, and one that has learnt from none of them
+        run_experiment(replace(recipe, split="test", model=model), tmp_path / Path(model).name)
