@@ -1,11 +1,13 @@
 """A training run for torchrun: `processes_run.py DIR [SECONDS]`, which a step then takes at least.
 
-The main process writes its losses to DIR/losses.json.
+The main process writes its losses to DIR/losses.json, and to DIR/threads.json the threads that still run when Python ends.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -24,6 +26,8 @@ SCHEDULE = Schedule(
 
 def main() -> None:
     directory, seconds = Path(sys.argv[1]), float((*sys.argv, 0)[2])
+    if os.environ.get("RANK", "0") == "0":
+        atexit.register(write_threads, directory / "threads.json")  # first, and thus called last
     torch.set_num_threads(1)
     torch.manual_seed(processes().process_index)  # weights that differ must not matter
     data = torch.randn(11, 5, generator=torch.Generator().manual_seed(0))
@@ -40,6 +44,12 @@ def main() -> None:
         board = EventAccumulator(str(directory / "tensorboard")).Reload()
         values = {name: [event.value for event in board.Scalars(f"training/{name}")] for name in ("loss", "gradient norm")}
         (directory / "losses.json").write_text(json.dumps(values))
+
+
+def write_threads(path: Path) -> None:
+    if not Path("/proc/self/task").is_dir():
+        return
+    path.write_text(json.dumps([(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ def test_two_processes_give_one_s_losses(tmp_path: Path) -> None:
         torch.testing.assert_close(weights[1].tensors[name], tensor, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed under /proc")
+def test_no_thread_of_the_group_runs_when_python_ends(tmp_path: Path) -> None:
+    run(tmp_path, 2)
+    threads = json.loads((tmp_path / "threads.json").read_text())
+    assert threads
+    assert not [name for name in threads if "gloo" in name]
+
+
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_all_processes_save_one_step_and_go_on_from_it(tmp_path: Path, asked: signal.Signals) -> None:
     one, stopped = tmp_path / "one", tmp_path / "stopped"

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+import torch.distributed.nn  # now: imported while a group exists, its functions' defaults would keep the group, and its threads
 from accelerate import PartialState
 from torch import Tensor, nn
 
@@ -124,7 +125,7 @@ def processes() -> PartialState:
 
 @cache
 def _leave_at_exit() -> None:
-    """The group is left before Python ends: its threads abort a process that ends while they run, now and then."""
+    """The group is left, and its threads joined, before Python ends: a process that ends while they run can abort."""
 
     def leave() -> None:
         if torch.distributed.is_initialized():
