@@ -201,6 +201,7 @@ def _report(adding: Any) -> None:
     parser = add_command(adding, "report", text, commands.report, more)
     parser.add_argument("record", type=Path, metavar="RUN", help="a folder of `tenth experiment`, or its run.json")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: report.html beside the record")
+    parser.add_argument("--summary", action="store_true", help="print one table as Markdown, for a README, and write nothing")
 
 
 def _evaluate(adding: Any) -> None:

@@ -209,10 +209,17 @@ def evaluate(args: Namespace) -> int:
 
 
 def report(args: Namespace) -> int:
-    """The record of an experiment -> one HTML file, whose path goes to stdout."""
+    """The record of an experiment -> one HTML file, whose path goes to stdout, or one table there."""
+    from tenth.record import read_record
+    from tenth.report.markdown import summary
     from tenth.report.page import write_page
 
-    show(write_page(args.record, args.output))
+    if args.summary and args.output:
+        args.usage_error("--summary prints and writes no file; leave -o out")
+    if args.summary:
+        show(summary(read_record(args.record, kind="experiment")).rstrip())
+    else:
+        show(write_page(args.record, args.output))
     return 0
 
 

@@ -37,7 +37,11 @@ def write_record(path: Path, *, kind: str, settings: Mapping[str, Any], results:
 
 
 def read_record(path: Path, *, kind: str) -> dict[str, Any]:
-    """What `write_record` wrote. Raises DataError if the file is missing, damaged, or a record of another kind."""
+    """What `write_record` wrote. path: the file, or the folder that it is in as run.json.
+
+    Raises DataError if the file is missing, damaged, or a record of another kind.
+    """
+    path = path / RECORD if path.is_dir() else path
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:

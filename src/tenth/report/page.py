@@ -8,7 +8,7 @@ from string import Template
 from typing import Any
 
 from tenth.errors import CheckpointError
-from tenth.record import RECORD, read_record
+from tenth.record import read_record
 from tenth.report.columns import condition_text, unmeasured
 from tenth.report.finding import finding, scale_of_it
 from tenth.report.gallery import gallery
@@ -40,9 +40,9 @@ def write_page(record: Path, output: Path | None = None) -> Path:
 
     Raises DataError if it is no record of an experiment, CheckpointError if `output` is there and no page of tenth's.
     """
-    path = record / RECORD if record.is_dir() else record
-    text = page(read_record(path, kind="experiment"), path.parent)
-    target = output or path.parent / PAGE
+    folder = record if record.is_dir() else record.parent
+    text = page(read_record(record, kind="experiment"), folder)
+    target = output or folder / PAGE
     if target.exists() and not (target.is_file() and SIGN.encode() in target.read_bytes()[:2000]):
         raise CheckpointError(f"{target} exists and is no page of tenth's", "a new file is needed", "Choose another -o")
     target.parent.mkdir(parents=True, exist_ok=True)
