@@ -51,7 +51,7 @@ def test_a_summary_has_a_line_for_each_row_the_likest_method_first(record: dict[
         *CONTROLS,
     ]
     assert "| 0.070 [0.070, 0.070] |" in lines[2]
-    assert lines[2].endswith("| 140.0 | 0.9 |")
+    assert lines[2].endswith("| 140 | 0.9 |")
     assert lines[-1].startswith("3 test people, 9 photos; 4 images of each in track R; ")
     assert lines[-1].endswith(
         "judged by judge. Brackets: 95 % over people. Learning and drawing them all: 0.6 hours by the medians above."

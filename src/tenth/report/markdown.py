@@ -46,7 +46,7 @@ def summary(record: Mapping[str, Any]) -> str:
             cells.append(_score(results.find(first, name, metric, results.judge.name), 3, ends=False))
         cells += [_score(results.find(track, name, "prompt-adherence"), 3, ends=False) for track in words]
         cost = costs.get(name, Cost(name))
-        cells += ["" if each is None else f"{each:.1f}" for each in (cost.seconds_person, cost.seconds_image)]
+        cells += ["" if each is None else f"{each:.3g}" for each in (cost.seconds_person, cost.seconds_image)]
         lines.append(_line([_row_name(results, name), *cells]))
     return "\n".join([*lines, "", _of_what(results)]) + "\n"
 
@@ -63,7 +63,9 @@ def _value(results: Results, track: str, name: str) -> float:
 
 def _of_what(results: Results) -> str:
     """The sentence below the summary: people, photos, images, judge, time."""
-    images = [f"{track.images} images of each in track {name}" for name, track in results.tracks.items()]
+    images = [
+        f"{results.tracks[name].images} images of each in track {name}" for name in results.scored if name in results.tracks
+    ]
     said = [f"{len(results.people)} {results.settings.get('split', '')} people, {condition_text(results.main)}", *images]
     said.append(f"judged by {_cell(short(results.judge.name))}")
     cost = sum(_seconds(results, each) for each in results.costs) / 3600
