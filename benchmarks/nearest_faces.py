@@ -30,7 +30,7 @@ def small(crop: np.ndarray) -> np.ndarray:
 people, folder = People(Path(sys.argv[1]), Path(sys.argv[2])), Path(sys.argv[3])
 store = Store(default_store())
 faces = load_faces(people, "train", store)
-known = descriptors_of(people, faces, store)  # (N, 128)
+known = descriptors_of(faces, store)  # (N, 128)
 crops = faces.crops.permute(0, 2, 3, 1).numpy()  # (N, 128, 128, 3)
 thumbnails = np.stack([small(crop) for crop in crops])
 paths = sorted(folder.glob("*.png"))

@@ -1,4 +1,4 @@
-"""How images are drawn: samplers, scales of blocks, guidance in a part of the steps; what was drawn before still counts."""
+"""How images are drawn: samplers and scales of blocks; what was drawn before still counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, PngImagePlugin
 
 from conftest import write_stable
@@ -18,35 +17,16 @@ from tenth.adapter import adapter_layers
 from tenth.catalog import load_model
 from tenth.conditions import ExperimentRecipe
 from tenth.config import completed, from_table, shown, to_table
-from tenth.diffusion import Sampling, asked
+from tenth.diffusion import Sampling
 from tenth.errors import RecipeError
 from tenth.experiment import claim
 from tenth.generate import Request, generate, read_sample, save_sample
 from tenth.pictures import Picture, is_drawn
 from tenth.pocket.pack import CONFIGS
 from tenth.schedulers import SCHEDULERS, label_of
-from tenth.types import Identity
+from toy_drawing import FEW, PROMPT, draw, floats, somebody
 
-FEW = Sampling(steps=3)
-PROMPT = "a photo of a man"
 OLD = {"steps": 3, "guidance": 3.0, "rescale": 0.5, "scale": 1.0, "negative": ""}  # as written before there was more
-
-
-def somebody(model: Any, seed: int = 0, rows: int = 1) -> Identity:
-    embeddings = 3 * torch.randn(rows, model.encoder.width, generator=torch.Generator().manual_seed(seed))
-    return Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, embeddings)
-
-
-def draw(model: Any, sampling: Sampling, *people: Identity | None) -> list[np.ndarray]:
-    requests = [Request(person, PROMPT, 5) for person in people or (somebody(model),)]
-    return [sample.pixels.astype(int) for sample in generate(model, requests, sampling)]
-
-
-def floats(model: Any, sampling: Sampling, identity: Identity) -> np.ndarray:
-    """An image in [0, 1] before it is rounded."""
-    with model.applied([identity]) as embeddings, model.drawing(sampling, embeddings) as images:
-        texts = model.texts([PROMPT], sampling.negative, guided=sampling.guidance > 1)
-        return np.asarray(model.pipeline(**asked([PROMPT], [5], sampling, texts=texts), **images).images[0])
 
 
 @pytest.fixture(scope="module")
@@ -207,60 +187,6 @@ def test_scales_that_are_none_are_said(scale: Any, said: str) -> None:
 def test_blocks_that_this_model_has_not_are_said(scale: Any, said: str, stable: Any) -> None:
     with pytest.raises(RecipeError, match=said.replace("names", "has")):
         draw(stable, replace(FEW, scale=scale))
-
-
-# Guidance in a part of the steps
-
-
-def test_guidance_nowhere_is_the_picture_without_guidance(stable: Any) -> None:
-    nowhere, off = replace(FEW, guidance_interval=(1.0, 1.0)), replace(FEW, guidance=1.0)
-    np.testing.assert_allclose(floats(stable, nowhere, somebody(stable)), floats(stable, off, somebody(stable)), atol=1e-5)
-    assert np.abs(floats(stable, FEW, somebody(stable)) - floats(stable, off, somebody(stable))).max() > 1e-3
-
-
-def test_guidance_in_a_part_is_guidance_there_alone_by_diffusers_own_steps(stable: Any) -> None:
-    """The middle one of three steps is guided: the same three steps by hand, each with the UNet's two halves."""
-    identity, seen = somebody(stable), []
-    pipeline = stable.pipeline
-    pipeline.scheduler.set_timesteps(3)
-    times = [1 - float(t) / 1000 for t in pipeline.scheduler.timesteps]
-    interval = times[1] - 0.01, times[1] + 0.01
-    hook = pipeline.unet.register_forward_pre_hook(
-        lambda _, given: seen.append(len(given[0]))
-    )  # before ours: the pipeline's rows
-    counted: list[int] = []
-    inner = pipeline.unet.conv_in.register_forward_pre_hook(lambda _, given: counted.append(len(given[0])))
-    try:
-        part = floats(stable, replace(FEW, guidance_interval=interval), identity)
-    finally:
-        hook.remove()
-        inner.remove()
-    assert (seen, counted) == ([2, 2, 2], [1, 2, 1])
-
-    weights = iter([1.0, FEW.guidance, 1.0])
-
-    def by_hand(_: Any, __: Any, predicted: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        if next(weights) == 1.0:
-            return (predicted[0].chunk(2)[1].repeat(2, 1, 1, 1),)
-        return predicted
-
-    hook = pipeline.unet.register_forward_hook(by_hand)
-    try:
-        theirs = floats(stable, FEW, identity)
-    finally:
-        hook.remove()
-    np.testing.assert_allclose(part, theirs, atol=1e-5)
-
-
-def test_two_people_do_not_mix_where_guidance_stops(stable: Any) -> None:
-    people = [somebody(stable, seed, rows=2) for seed in (1, 2)]
-    some = replace(FEW, guidance_interval=(0.0, 0.5), rescale=0.3)
-    both = draw(stable, some, *people)
-    for image, person in zip(both, people, strict=True):
-        assert np.abs(image - draw(stable, some, person)[0]).max() <= 1
-    assert np.abs(both[0] - both[1]).max() > 1
-    assert not stable.pipeline.unet._forward_hooks
-    assert not stable.pipeline.unet._forward_pre_hooks
 
 
 @pytest.mark.parametrize("interval", [(0.5, 0.2), (-0.1, 1.0), (0.0, 1.5), (0.5,), (float("nan"), 1.0)])

@@ -17,7 +17,7 @@ from tenth.adapter import ADAPTER, adapter_name, check_adapter, install_adapter,
 from tenth.blocks import Scale, check_scale, set_scale
 from tenth.config import later
 from tenth.errors import IdentityError, RecipeError
-from tenth.guidance import ALWAYS, check_interval, guided_within
+from tenth.guidance import ALWAYS, check_interval, guided
 from tenth.memory import PLAIN, Fit, below
 from tenth.narrow import narrow
 from tenth.pipelines import place, quiet, stays_mapped
@@ -42,6 +42,7 @@ class Sampling:
     negative: str = ""
     scheduler: str = later("")  # a name of schedulers.py; "": the model's own
     guidance_interval: tuple[float, float] = later(ALWAYS)  # from pure noise, 0, to the image, 1: guidance.py
+    words: float = later(0.0)  # further guidance on the prompt beside a person: guidance.py
     precision: str = later("fp32")  # or bf16: where a processor computes in it, in less time; pixels move by 2/255 at most
 
     def __post_init__(self) -> None:
@@ -194,7 +195,7 @@ class LatentDiffusion:
         if embeddings is not None:
             set_scale(self.pipeline, sampling.scale)
             images = {"ip_adapter_image_embeds": [self.beside_nobody(embeddings) if sampling.guidance > 1 else embeddings]}
-        interval = sampling.guidance_interval if sampling.guidance > 1 else ALWAYS
+        words = sampling.words if embeddings is not None else 0.0  # of nobody, guidance is on words alone
         noisy = int(self.pipeline.scheduler.config["num_train_timesteps"])
         self.pipeline.set_progress_bar_config(disable=True)
         # Not `enabled=False`: that would end the autocast in which a model that is being trained is watched.
@@ -208,7 +209,7 @@ class LatentDiffusion:
             half,
             _as_given(self.pipeline, images.get("ip_adapter_image_embeds")),
             scheduled(self.pipeline, sampling.scheduler),
-            guided_within(self.pipeline.unet, interval, noisy),
+            guided(self.pipeline.unet, sampling.guidance, words=words, within=sampling.guidance_interval, timesteps=noisy),
         ):
             yield images
 

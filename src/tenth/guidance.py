@@ -1,8 +1,8 @@
-"""Classifier-free guidance in a part of the denoising only: outside it the UNet reads each image once instead of twice."""
+"""Classifier-free guidance in a part of the denoising only, outside which the UNet reads an image once; more of it on words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from tenth.errors import RecipeError
 
 ALWAYS = (0.0, 1.0)
+PROMPTS_OWN = ("sample", "image_embeds")  # what a row of the UNet has of its picture and person, not of its text
 
 
 def check_interval(interval: Sequence[float]) -> None:
@@ -22,29 +23,37 @@ def check_interval(interval: Sequence[float]) -> None:
 
 
 @contextmanager
-def guided_within(unet: Any, interval: tuple[float, float], timesteps: int) -> Iterator[None]:
-    """Guide only where start <= 1 - t / timesteps <= end. The UNet is given [negative; prompt] rows, as pipelines do.
+def guided(
+    unet: Any, guidance: float, *, words: float = 0.0, within: tuple[float, float] = ALWAYS, timesteps: int
+) -> Iterator[None]:
+    """Change what classifier-free guidance does, from inside the UNet. It is given [negative; prompt] rows, as pipelines do.
 
-    interval: 0 is pure noise, 1 the finished image, on the schedule that the model learnt from: it means the same whatever the
-    sampler and the number of steps. Outside it the UNet computes the prompt's half, which counts as both, so that guidance adds
-    nothing; image embeddings are halved with the rest, and no image sees another's. The UNet is as before when the block ends.
-    Source: Kynkäänniemi et al. 2024, arXiv:2404.07724, whose interval is in noise levels.
+    guidance: that of the pipeline. words: a further one, towards the prompt and away from the same person without a prompt;
+    the UNet then reads each image three times, and what it found goes into the negative rows' prediction. within: guide only
+    where start <= 1 - t / timesteps <= end. 0 is pure noise, 1 the finished image, on the schedule that the model learnt from:
+    it means the same whatever the sampler and the number of steps. Outside the UNet computes the prompt's half, which counts as
+    both, so that guidance adds nothing; image embeddings go with the rest, and no image sees another's. The UNet is as before
+    when the block ends. Sources: Kynkäänniemi et al. 2024, arXiv:2404.07724, whose interval is in noise levels; Brooks et al.
+    2022, InstructPix2Pix, arXiv:2211.09800, eq. 3, of which this is the sum in another order.
     """
-    if interval == ALWAYS:
+    if guidance <= 1 or (within == ALWAYS and not words):
         yield
         return
-    alone = False
+    rows = 2
 
     def before(_: Any, given: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        nonlocal alone
+        nonlocal rows
         done = 1 - float(torch.as_tensor(given[1]).flatten()[0]) / timesteps
-        alone = not interval[0] <= done <= interval[1]
-        if not alone:
+        rows = 1 if not within[0] <= done <= within[1] else 3 if words else 2
+        if rows == 2:
             return given, dict(named)
-        return (_half(given[0]), *given[1:]), {name: _half(value) for name, value in named.items()}
+        change = _half if rows == 1 else _wordless
+        return (change(given[0], "sample"), *given[1:]), {name: change(value, name) for name, value in named.items()}
 
     def after(_: Any, __: Any, predicted: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(torch.cat([each, each]) for each in predicted) if alone else predicted
+        if rows == 2:
+            return predicted
+        return tuple(torch.cat([each, each]) if rows == 1 else _towards(each, words / (guidance - 1)) for each in predicted)
 
     hooks = unet.register_forward_pre_hook(before, with_kwargs=True), unet.register_forward_hook(after)
     try:
@@ -54,12 +63,27 @@ def guided_within(unet: Any, interval: tuple[float, float], timesteps: int) -> I
             hook.remove()
 
 
-def _half(value: Any) -> Any:
+def _towards(predicted: Tensor, share: float) -> Tensor:
+    """[negative; prompt; wordless] -> [negative; prompt], from which guidance gives what all three are to give together."""
+    negative, prompt, wordless = predicted.chunk(3)
+    return torch.cat([negative - share * (prompt - wordless), prompt])
+
+
+def _half(value: Any, name: str) -> Any:
     """The second half of every tensor's rows, through lists and mappings."""
+    return _rows(value, name, lambda _, halves: halves[1])
+
+
+def _wordless(value: Any, name: str) -> Any:
+    """[negative; prompt] rows with a third part: the prompt's latents and people, the negative's text."""
+    return _rows(value, name, lambda name, halves: torch.cat([*halves, halves[name in PROMPTS_OWN]]))
+
+
+def _rows(value: Any, name: str, change: Callable[[str, tuple[Tensor, ...]], Tensor]) -> Any:
     if isinstance(value, Tensor):
-        return value.chunk(2)[1] if value.ndim else value
+        return change(name, value.chunk(2)) if value.ndim else value
     if isinstance(value, Mapping):
-        return {name: _half(inner) for name, inner in value.items()}
+        return {inner: _rows(each, inner, change) for inner, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(_half, value))
+        return type(value)(_rows(each, name, change) for each in value)
     return value

@@ -12,13 +12,17 @@ from tenth.draws import Draws
 
 LEAST_WEIGHT = 0.1  # at zero terminal SNR the weight would vanish and the first step of sampling would never be learnt
 
+Also = Callable[[Tensor, Tensor], Tensor]  # (clean latents as predicted (B, C, H, W), share of signal (B,)) -> errors (B,)
 Predict = Callable[[Tensor, Tensor], Tensor]  # (noisy latents (B, C, H, W), timesteps (B,)) -> prediction (B, C, H, W)
 
 
-def noise_loss(predict: Predict, scheduler: Any, latents: Tensor, draws: Draws, gamma: float = 5.0) -> Tensor:
+def noise_loss(
+    predict: Predict, scheduler: Any, latents: Tensor, draws: Draws, gamma: float = 5.0, also: Also | None = None
+) -> Tensor:
     """Error of one noise prediction for each image, weighted by min-SNR: (B,), to be averaged over the images.
 
     latents: (B, C, H, W), as the UNet sees them. scheduler: adds the noise; its prediction_type says what is predicted.
+    also: a further error, of the image that the prediction amounts to.
     Source: Ho et al. 2020, arXiv:2006.11239; velocity: Salimans and Ho 2022, arXiv:2202.00512.
     """
     device = latents.device
@@ -29,10 +33,21 @@ def noise_loss(predict: Predict, scheduler: Any, latents: Tensor, draws: Draws, 
     target = {"epsilon": noise, "sample": latents}.get(kind)
     if target is None:
         target = scheduler.get_velocity(latents, noise, steps)
-    error = (predict(noisy, steps).float() - target.float()).square().mean((1, 2, 3))  # (B,)
+    predicted = predict(noisy, steps).float()
+    error = (predicted - target.float()).square().mean((1, 2, 3))  # (B,)
     kept: Tensor = scheduler.alphas_cumprod.to(device)[steps]
     loss: Tensor = min_snr_weight(kept / (1 - kept), kind, gamma) * error
-    return loss
+    return loss + also(clean_latents(noisy, predicted, kept, kind), kept) if also else loss
+
+
+def clean_latents(noisy: Tensor, predicted: Tensor, kept: Tensor, prediction: str) -> Tensor:
+    """The latents (B, C, H, W) that a prediction amounts to. kept: share of signal (B,), above 0 where noise is predicted."""
+    signal, noise = (share.sqrt()[:, None, None, None] for share in (kept, 1 - kept))
+    if prediction == "sample":
+        return predicted
+    if prediction == "epsilon":
+        return (noisy - noise * predicted) / signal
+    return signal * noisy - noise * predicted
 
 
 def min_snr_weight(snr: Tensor, prediction: str, gamma: float) -> Tensor:

@@ -13,7 +13,6 @@ from torch import nn
 from tenth.adapt.ip_adapter import untrained_adapter
 from tenth.adapter import install_adapter
 from tenth.data.captions import vocabulary
-from tenth.draws import Draws
 from tenth.errors import ModelError
 from tenth.pocket.autoencoder import AutoencoderLoss, PocketAutoencoder
 from tenth.pocket.faces import People
@@ -21,15 +20,12 @@ from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import CONFIGS
 from tenth.pocket.tokenizer import merges_of, write_tokenizer
 from tenth.pocket.train_autoencoder import psnr
-from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, Examples, denoising_loss
+from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, denoising_loss
 from tenth.pocket.trainable import Trainable
 from tenth.training import Schedule
+from toy_latents import draws, examples
 
 WEIGHTS_BYTES = 31_300_000
-
-
-def draws(batch: int, step: int = 0) -> Draws:
-    return Draws(0, step, batch)
 
 
 def test_the_autoencoder_learns() -> None:
@@ -78,16 +74,6 @@ def test_the_tokenizer_is_written_the_same_each_time(tmp_path: Path) -> None:
     for name in ("vocab.json", "merges.txt"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert merges_of(["aab", "ab"]) == [("a", "b</w>"), ("a", "ab</w>")]
-
-
-def examples(count: int = 6) -> Examples:
-    parts = Trainable.create(CONFIGS)
-    return Examples(
-        latents=draws(count).normal(2, 8, 16, 16),
-        embeddings=torch.arange(count)[:, None].float().repeat(1, 128),
-        tokens=torch.stack([parts.tokens(["a man", "a woman"])] * count),
-        others=torch.tensor([(0, 1), (1, 3), (1, 3), (1, 3), (4, 2), (4, 2)]),
-    )
 
 
 def test_references_are_the_person_s_own_or_another_photo_of_the_same_person() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.adapter import digest_of, install_adapter, set_adapter_scale
+from tenth.adapter import digest_of, install_adapter, read_adapter, set_adapter_scale
+from tenth.data.words import asked_for
 from tenth.draws import Draws
-from tenth.encode.face import FaceEncoder, describe, encoder_name, statistics_of
+from tenth.encode.dlib_net import chips_of, open_dlib_net
+from tenth.encode.face import FaceEncoder, encoder_name, statistics_of
 from tenth.encode.store import Array, Store, default_store
 from tenth.pocket.autoencoder import PocketAutoencoder
-from tenth.pocket.faces import CENTRAL, Faces, People, load_faces, progress, to_unit
-from tenth.pocket.pack import CONFIGS, write_model
+from tenth.pocket.faces import CROPS, Faces, People, load_faces, progress, to_unit
+from tenth.pocket.likeness import Likeness, LikenessWeights
+from tenth.pocket.pack import ADAPTER, CONFIGS, ENCODER, write_model
 from tenth.pocket.trainable import Trainable
 from tenth.training import Schedule, fit
 
@@ -41,7 +45,10 @@ class DiffusionRecipe:
     autoencoder: Path
     schedule: Schedule
     dropout: Dropout = field(default_factory=Dropout)
+    start: Path | None = None  # a whole model whose weights it goes on from, as an earlier run wrote it; random without
     gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
+    rare: float = 0.0  # photos with a sign that fewer than this share have are seen more often (`repeated`)
+    likeness: LikenessWeights = field(default_factory=LikenessWeights)
     stage: str = "diffusion"
 
 
@@ -69,32 +76,51 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
     faces = load_faces(recipe.data, "train", store)
     torch.manual_seed(recipe.schedule.seed)
     parts = Trainable.create(CONFIGS)
-    descriptors = torch.from_numpy(descriptors_of(recipe.data, faces, store)).float()
-    encoder = FaceEncoder(*statistics_of(descriptors))
+    autoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    autoencoder.load_state_dict(load_file(recipe.autoencoder))
+    descriptors = descriptors_of(faces, store)
+    encoder = _encoder(recipe, descriptors)
     examples = Examples(
-        latents=_latents(faces, recipe.autoencoder, store),
+        latents=_latents(faces, autoencoder, recipe.autoencoder, store),
         embeddings=encoder.standardised(descriptors),
         tokens=torch.stack([parts.tokens(row.captions) for row in faces.rows]),
         others=_others([row.person for row in faces.rows]),
     )
-    install_adapter(parts.unet, untrained_adapter(parts.unet, encoder.width))
+    seen = repeated([row.caption for row in faces.rows], recipe.rare)
+    likeness = Likeness(autoencoder, encoder) if recipe.likeness.weight else None
+    adapter = untrained_adapter(parts.unet, encoder.width)
+    if recipe.start:
+        parts.load(recipe.start)
+        adapter = read_adapter(recipe.start / ADAPTER)
+    install_adapter(parts.unet, adapter)
     parts.unet.to(memory_format=torch.channels_last)
     parts.unet.train()
     modules = {"unet": parts.unet, "text_encoder": parts.text_encoder}
 
     def loss(indices: Tensor, draws: Draws) -> Tensor:
-        return denoising_loss(parts, examples, recipe, indices, draws)
+        return denoising_loss(parts, examples, recipe, seen[indices], draws, likeness)
 
-    average = fit(modules, loss, len(faces.rows), recipe.schedule, directory)
+    average = fit(modules, loss, len(seen), recipe.schedule, directory)
     write_model(directory / "final", average, recipe.autoencoder, encoder)
 
 
-def denoising_loss(parts: Trainable, examples: Examples, recipe: DiffusionRecipe, indices: Tensor, draws: Draws) -> Tensor:
-    """One step's loss: mirrored at random, a caption at random, conditions dropped as the recipe says."""
+def denoising_loss(
+    parts: Trainable,
+    examples: Examples,
+    recipe: DiffusionRecipe,
+    indices: Tensor,
+    draws: Draws,
+    likeness: Likeness | None = None,
+) -> Tensor:
+    """One step's loss: mirrored at random, a caption at random, conditions dropped as the recipe says.
+
+    likeness: looks at the faces that are predicted, of a share of the images that see their person.
+    """
     drop = recipe.dropout
     draw, mirrored = draws.uniform(), draws.integers(2)
     variant = draws.integers(examples.tokens.shape[1])
     embeddings = examples.references(indices, drop.own, draws)  # (B, 1, 128)
+    looked_at = draws.uniform() < recipe.likeness.share
     without_adapter = draws.once() < drop.base
     set_adapter_scale(parts.unet, 0.0 if without_adapter else 1.0)
 
@@ -102,26 +128,56 @@ def denoising_loss(parts: Trainable, examples: Examples, recipe: DiffusionRecipe
     no_image = draw < drop.both + drop.image
     tokens = torch.where(no_text[:, None], parts.tokens([""]), examples.tokens[indices, variant])  # (B, T)
     embeddings = torch.where(no_image[:, None, None], torch.zeros(()), embeddings)
-    return parts.noise_loss(examples.latents[indices, mirrored], tokens, embeddings, draws, recipe.gamma)
+
+    def unlike(latents: Tensor, signal: Tensor) -> Tensor:
+        assert likeness is not None
+        error, weights = torch.zeros_like(signal), recipe.likeness
+        (chosen,) = torch.where(looked_at & ~no_image & (signal >= weights.signal))
+        if len(chosen):
+            error[chosen] = weights.weight * signal[chosen] * likeness(latents[chosen], examples.embeddings[indices[chosen]])
+        return error
+
+    also = None if likeness is None or without_adapter else unlike
+    return parts.noise_loss(examples.latents[indices, mirrored], tokens, embeddings, draws, recipe.gamma, also)
 
 
-def descriptors_of(people: People, faces: Faces, store: Store) -> Array:
-    """dlib's descriptors (N, 128) of the faces, each computed once."""
+def repeated(captions: Sequence[str], rare: float) -> Tensor:
+    """Photos by number, in order, those with a rare sign several times: (M,), M >= N.
 
-    def compute(missing: list[int]) -> Iterator[Array]:
-        for index in progress(missing, desc="embeddings"):
-            photo = people.located(faces.rows[index])
-            assert photo is not None  # it has a crop, so it has a face
-            yield describe(photo)
+    A sign that a share f < `rare` of the captions say counts sqrt(rare / f) times, the rarest of a photo decides. Source: Gupta
+    et al. 2019, LVIS, arXiv:1908.03195, section 5.2.
+    """
+    said = [{sign for sign, wanted in asked_for(caption).items() if wanted} for caption in captions]
+    counts = Counter(sign for signs in said for sign in signs)
+    factors = [max([1.0, *((rare * len(said) / counts[sign]) ** 0.5 for sign in signs)]) for signs in said]
+    # A running sum turns fractions into whole numbers without chance: 1.5 and 1.5 become 1 and 2.
+    ends = torch.tensor(factors, dtype=torch.float64).cumsum(0).floor().long()
+    return torch.repeat_interleave(torch.arange(len(said)), ends.diff(prepend=torch.zeros(1, dtype=torch.long)))
 
-    return store.remember_all(f"{CENTRAL}-{encoder_name()}", [row.digest for row in faces.rows], compute)
+
+def _encoder(recipe: DiffusionRecipe, descriptors: Tensor) -> FaceEncoder:
+    """That of the model it goes on from, else of these faces: the weights know its embeddings."""
+    if recipe.start:
+        statistics = load_file(recipe.start / ENCODER)
+        return FaceEncoder(statistics["centre"], float(statistics["scale"]))
+    return FaceEncoder(*statistics_of(descriptors))
 
 
 @torch.no_grad()
-def _latents(faces: Faces, autoencoder: Path, store: Store) -> Tensor:
+def descriptors_of(faces: Faces, store: Store) -> Tensor:
+    """dlib's descriptors (N, 128) of the crops, each computed once; those of the photos are about 0.04 away."""
+    net = open_dlib_net()
+
+    def compute(missing: list[int]) -> Iterator[Array]:
+        for batch in progress(torch.tensor(missing).split(32), desc="embeddings"):
+            yield from net(chips_of(to_unit(faces.crops[batch]))).numpy()
+
+    return torch.from_numpy(store.remember_all(f"{CROPS}-{encoder_name()}", [row.digest for row in faces.rows], compute))
+
+
+@torch.no_grad()
+def _latents(faces: Faces, model: PocketAutoencoder, autoencoder: Path, store: Store) -> Tensor:
     """Latents (N, 2, 8, 16, 16) of each crop and its mirror image."""
-    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
-    model.load_state_dict(load_file(autoencoder))
 
     def compute(missing: list[int]) -> Iterator[Array]:
         for batch in progress(torch.tensor(missing).split(32), desc="latents"):

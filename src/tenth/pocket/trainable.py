@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from tenth.draws import Draws
 from tenth.frozen import ATTENTION
-from tenth.noise import noise_loss
+from tenth.noise import Also, noise_loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,20 @@ class Trainable:
         ).input_ids
         return tokens
 
-    def noise_loss(self, latents: Tensor, tokens: Tensor, embeddings: Tensor, draws: Draws, gamma: float = 5.0) -> Tensor:
+    def load(self, folder: Path) -> None:
+        """The weights of a whole model in diffusers' layout, of the same configs, without its adapter."""
+        self.unet.load_state_dict(load_file(folder / "unet/diffusion_pytorch_model.safetensors"))
+        self.text_encoder.load_state_dict(load_file(folder / "text_encoder/model.safetensors"))
+
+    def noise_loss(
+        self,
+        latents: Tensor,
+        tokens: Tensor,
+        embeddings: Tensor,
+        draws: Draws,
+        gamma: float = 5.0,
+        also: Also | None = None,
+    ) -> Tensor:
         """Mean of `noise.noise_loss` over the images. tokens: (B, T). embeddings: (B, M, D), zeros where it is dropped."""
 
         def predict(noisy: Tensor, steps: Tensor) -> Tensor:
@@ -51,4 +65,4 @@ class Trainable:
                 predicted: Tensor = self.unet(noisy, steps, text, added_cond_kwargs={"image_embeds": [embeddings]}).sample
             return predicted
 
-        return noise_loss(predict, self.scheduler, latents, draws, gamma).mean()
+        return noise_loss(predict, self.scheduler, latents, draws, gamma, also).mean()
