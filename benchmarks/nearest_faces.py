@@ -1,51 +1,136 @@
 """For each picture in a folder, the training photos nearest to it: has the model copied anybody?
 
-Usage: python benchmarks/nearest_faces.py PEOPLE.JSONL PHOTOS FOLDER SHEET.PNG. SHEET has a row a picture: itself, the three
-nearest by dlib's descriptor, the three nearest by pixels at 32 x 32. Prints one JSON object as its last line: the smallest of
-both distances over all pictures.
+    python benchmarks/nearest_faces.py PEOPLE.jsonl PHOTOS FOLDER SHEET.png [--draw 1000] [--model MODEL]
+
+--draw: draws so many pictures into the folder first, where copies are likeliest: each with the caption of a training photo,
+half of nobody, half with that photo's own embedding. Two distances: dlib's descriptor (0.6 is the usual limit for one
+person), and the root of the mean squared difference of pixels, of 255, at 32 x 32. Beside the pictures', the same of real
+photos: validation people's, whom the model has not seen, and other training photos of the same people, where a person has
+several. SHEET has a row for each of the twelve pictures nearest to a photo: itself, its three nearest by descriptor, its
+three nearest by pixels. Prints two histograms and, as its last line, one JSON object.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
-from tenth.data.faces import CROP_PIXELS, find_faces
+from tenth.catalog import load_model
+from tenth.data.faces import CROP_PIXELS
 from tenth.data.photo import open_photo
-from tenth.encode.face import describe
+from tenth.diffusion import Sampling
+from tenth.encode.dlib_net import chips_of, open_dlib_net
 from tenth.encode.store import Store, default_store
-from tenth.pocket.faces import People, load_faces
+from tenth.generate import Request, generate, save_sample
+from tenth.pocket.faces import People, load_faces, progress, to_unit
 from tenth.pocket.train_diffusion import descriptors_of
-from tenth.types import Photo
+from tenth.types import Identity
 
-NEAREST, SMALL = 3, 32
-
-
-def small(crop: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(crop).resize((SMALL, SMALL)), dtype=np.float32).ravel()
+NEAREST, SMALL, ROWS, BINS = 3, 32, 12, 12
+STEPS = {"descriptor": 0.075, "pixels": 7.5}  # width of a histogram's bins
+Near = dict[str, np.ndarray]  # (pictures, NEAREST) distances, by kind
 
 
-people, folder = People(Path(sys.argv[1]), Path(sys.argv[2])), Path(sys.argv[3])
-store = Store(default_store())
-faces = load_faces(people, "train", store)
-known = descriptors_of(faces, store)  # (N, 128)
-crops = faces.crops.permute(0, 2, 3, 1).numpy()  # (N, 128, 128, 3)
-thumbnails = np.stack([small(crop) for crop in crops])
-paths = sorted(folder.glob("*.png"))
-sheet = Image.new("RGB", (CROP_PIXELS * (1 + 2 * NEAREST), CROP_PIXELS * len(paths)))
-smallest = {"descriptor": np.inf, "pixels": np.inf}
-for row, path in enumerate(paths):
-    pixels = open_photo(path).pixels
-    described = describe(Photo(pixels, "", face=find_faces(pixels)[0]))
-    distances = {
-        "descriptor": np.linalg.norm(known - described, axis=1),
-        "pixels": np.sqrt(np.square(thumbnails - small(pixels)).mean(1)),
+def small(crops: torch.Tensor) -> np.ndarray:
+    """uint8 (N, 3, 128, 128) -> (N, 3072)."""
+    return torch.nn.functional.interpolate(crops.float(), size=SMALL, mode="area").flatten(1).numpy()
+
+
+@torch.no_grad()
+def descriptors(crops: torch.Tensor) -> np.ndarray:
+    """uint8 (N, 3, 128, 128), framed as faces -> (N, 128)."""
+    net = open_dlib_net()
+    return np.concatenate([net(chips_of(to_unit(batch))).numpy() for batch in crops.split(32)])
+
+
+def looks(crops: torch.Tensor) -> Near:
+    return {"descriptor": descriptors(crops), "pixels": small(crops) / np.sqrt(3 * SMALL**2)}
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(N, D), (M, D) -> distances (N, M)."""
+    return np.sqrt(np.maximum(0, np.square(one).sum(1)[:, None] + np.square(other).sum(1) - 2 * one @ other.T))
+
+
+def draw(folder: Path, count: int, model_name: str, faces: object, known: np.ndarray) -> None:
+    model = load_model(model_name)
+    chosen = np.random.default_rng(0).choice(len(faces.rows), count, replace=False)
+    embeddings = model.encoder.standardised(torch.from_numpy(known).float())
+
+    def somebody(index: int) -> Identity:
+        return Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, embeddings[index][None])
+
+    requests = [
+        Request(somebody(index) if place % 2 else None, faces.rows[index].caption, place) for place, index in enumerate(chosen)
+    ]
+    requests.sort(key=lambda request: request.identity is None)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = generate(model, requests, Sampling(), batch=8)
+    for request, sample in progress(zip(requests, drawn, strict=True), total=count, desc="pictures"):
+        save_sample(sample, folder / f"{request.seed:04}.png")
+
+
+def histogram(kind: str, sides: dict[str, np.ndarray]) -> list[str]:
+    """A line a bin: the share of each side's pictures whose nearest photo is so far."""
+    lines = [f"nearest training photo by {kind}: " + ", ".join(f"{name} {len(near)}" for name, near in sides.items())]
+    for place in range(BINS):
+        low, high = place * STEPS[kind], (place + 1) * STEPS[kind]
+        shares = [float(((near >= low) & (near < high)).mean()) for near in sides.values()]
+        lines.append(
+            f"{low:6.3g} - {high:6.3g}  " + "  ".join(f"{share:6.1%} {'#' * round(40 * share):<24}" for share in shares)
+        )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("people", "photos", "folder", "sheet"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--draw", type=int, default=0)
+    parser.add_argument("--model", default="pocket")
+    args = parser.parse_args()
+    people, store = People(args.people, args.photos), Store(default_store())
+    faces = load_faces(people, "train", store)
+    known = {"descriptor": descriptors_of(faces, store).numpy(), "pixels": small(faces.crops) / np.sqrt(3 * SMALL**2)}
+    if args.draw:
+        draw(args.folder, args.draw, args.model, faces, known["descriptor"])
+
+    paths = sorted(args.folder.rglob("*.png"))
+    pictures = torch.from_numpy(np.stack([open_photo(path).pixels for path in paths])).permute(0, 3, 1, 2)
+    found = looks(pictures)
+    unseen = looks(load_faces(people, "validation", store).crops)
+    owners = np.array([row.person for row in faces.rows])
+    several = np.flatnonzero(owners[1:] == owners[:-1])[::5]  # every fifth photo that another of the same person follows
+    sides: dict[str, dict[str, np.ndarray]] = {}
+    distances = {}
+    for kind in STEPS:
+        distances[kind] = apart(found[kind], known[kind])
+        own = apart(known[kind][several], known[kind])
+        own[np.arange(len(several)), several] = np.inf
+        sides[kind] = {
+            "pictures": distances[kind].min(1),
+            "unseen people": apart(unseen[kind], known[kind]).min(1),
+            "training people": own.min(1),
+        }
+        print("\n".join(histogram(kind, sides[kind])))
+
+    order = np.argsort(np.minimum(*(sides[kind]["pictures"] / np.median(sides[kind]["pictures"]) for kind in STEPS)))[:ROWS]
+    sheet = Image.new("RGB", (CROP_PIXELS * (1 + 2 * NEAREST), CROP_PIXELS * len(order)))
+    for row, place in enumerate(order):
+        nearest = [index for kind in STEPS for index in distances[kind][place].argsort()[:NEAREST]]
+        for column, picture in enumerate([pictures[place], *faces.crops[nearest]]):
+            sheet.paste(Image.fromarray(picture.permute(1, 2, 0).numpy()), (column * CROP_PIXELS, row * CROP_PIXELS))
+    sheet.save(args.sheet)
+    summary = {
+        kind: {name: [round(float(value), 3) for value in np.quantile(near, [0, 0.01, 0.5])] for name, near in of.items()}
+        for kind, of in sides.items()
     }
-    nearest = [index for values in distances.values() for index in values.argsort()[:NEAREST]]
-    smallest = {name: min(smallest[name], float(values.min())) for name, values in distances.items()}
-    for column, picture in enumerate([pixels, *crops[nearest]]):
-        sheet.paste(Image.fromarray(picture), (column * CROP_PIXELS, row * CROP_PIXELS))
-sheet.save(sys.argv[4])
-print(json.dumps({"name": "nearest_faces", "pictures": len(paths), "photos": len(known), "smallest": smallest}))
+    print(
+        json.dumps({"name": "nearest_faces", "pictures": len(paths), "photos": len(faces.rows), "least, 1 %, median": summary})
+    )
+
+
+main()

@@ -23,7 +23,7 @@ def test_nested_tables_become_dataclasses() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stepz": 3}, "'stepz'; known keys: data, autoencoder, schedule, dropout, gamma, stage"),
+        ({"stepz": 3}, "'stepz'; known keys: data, autoencoder, schedule, dropout, start, gamma, rare, likeness, stage"),
         ({"schedule": {"images": "many"}}, "schedule, images is 'many'; needed: int"),
         ({"schedule": {"images": 10, "seed": True}}, "seed is True; needed: int"),
         ({"schedule": {}}, "has no key 'images'"),
@@ -44,7 +44,8 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
 
 def test_the_shipped_recipes_can_be_read() -> None:
     assert from_table(AutoencoderRecipe, read_toml(RECIPES / "pocket-autoencoder.toml")).stage == "autoencoder"
-    assert from_table(DiffusionRecipe, read_toml(RECIPES / "pocket-diffusion.toml")).stage == "diffusion"
+    for name in ("pocket-diffusion.toml", "pocket-longer.toml"):
+        assert from_table(DiffusionRecipe, read_toml(RECIPES / name)).stage == "diffusion"
 
 
 def test_what_a_table_says_stands_above_the_settings() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tenth.types import Person
 
 EXTENSION = ".safetensors"  # of an identity file
-DRAWING = ("prompt", "seed", "negative", "steps", "guidance", "scale", "scheduler", "guidance_interval", "precision")
+DRAWING = ("prompt", "seed", "negative", "steps", "guidance", "scale", "scheduler", "guidance_interval", "words", "precision")
 DLIB_JUDGES = "faces are read by dlib, as the pocket model reads them, which favours its methods; --judge brings another"
 
 

@@ -17,7 +17,7 @@ from tenth.adapter import ADAPTER, adapter_name, check_adapter, install_adapter,
 from tenth.blocks import Scale, check_scale, set_scale
 from tenth.config import later
 from tenth.errors import IdentityError, RecipeError
-from tenth.guidance import ALWAYS, check_interval, guided
+from tenth.guidance import ALWAYS, check_interval, check_words, guided
 from tenth.memory import PLAIN, Fit, below
 from tenth.narrow import narrow
 from tenth.pipelines import place, quiet, stays_mapped
@@ -49,6 +49,7 @@ class Sampling:
         check_scale(self.scale)
         check_scheduler(self.scheduler, self.steps)
         check_interval(self.guidance_interval)
+        check_words(self.words)
         if self.precision not in PRECISIONS:
             raise RecipeError(
                 f"precision is {self.precision!r}",

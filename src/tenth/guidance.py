@@ -22,6 +22,12 @@ def check_interval(interval: Sequence[float]) -> None:
         raise RecipeError(found, "two numbers from 0 to 1 are needed, the second not below the first", "Correct it")
 
 
+def check_words(words: float) -> None:
+    """Raises RecipeError if guidance on words is no number from 0 on."""
+    if not 0 <= words < float("inf"):
+        raise RecipeError(f"words is {words!r}", "a number of 0 or more is needed", "Correct the recipe or --words")
+
+
 @contextmanager
 def guided(
     unet: Any, guidance: float, *, words: float = 0.0, within: tuple[float, float] = ALWAYS, timesteps: int

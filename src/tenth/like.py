@@ -104,6 +104,7 @@ def read_like(path: Path) -> Like:
         sampling = from_table(Sampling, {name: value for name, value in said.items() if name in names}, "it")
         _check(path, "steps", sampling.steps, 1 <= sampling.steps <= MOST_STEPS)
         _check(path, "guidance", sampling.guidance, 1 <= sampling.guidance <= MOST_GUIDANCE)
+        _check(path, "words", sampling.words, sampling.words <= MOST_GUIDANCE)
         _check(path, "rescale", sampling.rescale, 0 <= sampling.rescale <= 1)
     except (RecipeError, RecursionError) as problem:
         raise _unusable(path, f"says what nobody can ask for: {_short(problem)}") from problem

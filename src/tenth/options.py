@@ -107,13 +107,19 @@ def scale(text: str) -> Scale:
 
 
 def sampling_options(parser: ArgumentParser) -> None:
-    """--scale, --scheduler, --guidance-interval and --precision."""
+    """--scale, --words, --scheduler, --guidance-interval and --precision."""
     parser.add_argument(
         "--scale",
         type=scale,
         metavar="S",
         help="how much of the person: 0 nothing, 1 as trained (default: 1); or of some blocks alone, as diffusers names"
         f" them: '{EXAMPLE}'",
+    )
+    parser.add_argument(
+        "--words",
+        type=number(0, MOST_GUIDANCE),
+        metavar="W",
+        help="follow the prompt more strictly beside a person, by W: takes half as long again (default: 0)",
     )
     parser.add_argument(
         "--scheduler",

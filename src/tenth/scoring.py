@@ -29,12 +29,10 @@ from tenth.evaluate.precision_recall import coverage, density, precision, recall
 from tenth.evaluate.prompts import ReadsPrompts, prompt_adherence, prompt_retrieval
 from tenth.evaluate.recogniser import Recognises
 from tenth.pictures import Picture, Pictures, Real, nobodys, read_pixels
+from tenth.report.results import CONTROLS
 from tenth.types import Features, Metric, Pixels, Score
 
-REAL, COPIES, AVERAGE, STRANGER, NOBODY = (
-    *("real photos", "verbatim copies", "average of the references", "another person", "no identity"),
-)  # rows that are no methods: what a score means is read off them
-CONTROLS = (REAL, COPIES, AVERAGE, STRANGER, NOBODY)
+REAL, COPIES, AVERAGE, STRANGER, NOBODY = CONTROLS  # what a score means is read off them
 # fmt: off
 FACES: Mapping[str, tuple[str, Metric]] = {  # of a recogniser's rows: which way is better, the metric
     "identity":           ("higher", identity),

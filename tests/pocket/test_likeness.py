@@ -10,14 +10,17 @@ import torch
 
 from tenth.adapt.ip_adapter import untrained_adapter
 from tenth.adapter import install_adapter
+from tenth.data.faces import file_digest
+from tenth.data.people import Row, write_rows
 from tenth.encode.dlib_net import chips_of
 from tenth.encode.face import FaceEncoder
+from tenth.errors import ModelError, RecipeError
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.faces import People
 from tenth.pocket.likeness import Likeness, LikenessWeights
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import CONFIGS
-from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, denoising_loss, repeated
+from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, denoising_loss, repeated, train_diffusion
 from tenth.pocket.trainable import Trainable
 from tenth.training import Schedule
 from toy_latents import draws, examples
@@ -81,12 +84,51 @@ def test_photos_of_rare_signs_are_seen_more_often() -> None:
     assert sum(each < 96 for each in seen) == 96  # "man" is not rare
 
 
-def test_a_run_goes_on_from_a_whole_model(tmp_path: Path) -> None:
-    parts = Trainable.create(CONFIGS)
-    parts.load(CONFIGS)
-    shipped = load_pocket()
-    for name, value in shipped.pipeline.unet.state_dict().items():
-        assert torch.equal(parts.unet.state_dict()[name], value), name
-    tokens = parts.tokens(["a smiling woman"])
-    with torch.no_grad():
-        assert torch.equal(parts.text_encoder(tokens)[0], shipped.pipeline.text_encoder(tokens)[0])
+def people_of(folder: Path, photos: list[Path]) -> People:
+    """Example photos as four people of the training split."""
+    rows = [
+        Row(
+            path.name,
+            f"p{place % 4}",
+            "train",
+            1,
+            "a woman with glasses",
+            ("a woman", "a woman with glasses"),
+            file_digest(path),
+        )
+        for place, path in enumerate(sorted(photos, key=lambda path: int(path.stem) % 4))
+    ]
+    write_rows(folder / "people.jsonl", sorted(rows, key=lambda row: row.person))
+    return People(folder / "people.jsonl", photos[0].parent)
+
+
+def test_a_run_goes_on_from_a_whole_model(
+    tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    vae = toy_folder / "vae/diffusion_pytorch_model.safetensors"
+    still = Schedule(4, batch=2, learning_rate=1e-9, warmup=0, weight_decay=0.0)
+    recipe = DiffusionRecipe(
+        people_of(tmp_path, face_photos), vae, still, start=toy_folder, rare=0.1, likeness=LikenessWeights(0.2, 1.0)
+    )
+    train_diffusion(recipe, tmp_path / "run")
+    before, after = load_pocket(toy_folder), load_pocket(tmp_path / "run/final")
+    for part in ("unet", "text_encoder", "vae"):
+        olds, news = (getattr(model.pipeline, part).state_dict() for model in (before, after))
+        assert olds.keys() == news.keys()
+        assert all(torch.allclose(olds[name], news[name], atol=1e-5) for name in olds)
+    for kind, weights in before.adapter_parts.items():
+        assert all(torch.allclose(value, after.adapter_parts[kind][name], atol=1e-5) for name, value in weights.items())
+    assert torch.equal(before.encoder.nobody(), after.encoder.nobody())
+    assert before.encoder.centre.equal(after.encoder.centre)  # its weights know these embeddings, not the new people's
+
+
+def test_a_run_does_not_go_on_with_other_latents(
+    tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    people, other = people_of(tmp_path, face_photos), CONFIGS / "vae/diffusion_pytorch_model.safetensors"
+    with pytest.raises(RecipeError, match="knows the latents of another autoencoder"):
+        train_diffusion(DiffusionRecipe(people, other, Schedule(1), start=toy_folder), tmp_path / "run")
+    with pytest.raises(ModelError, match="has no text_encoder"):
+        train_diffusion(DiffusionRecipe(people, other, Schedule(1), start=tmp_path), tmp_path / "run")

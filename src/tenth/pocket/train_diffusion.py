@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,16 +12,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.adapter import digest_of, install_adapter, read_adapter, set_adapter_scale
+from tenth.adapter import digest_of, install_adapter, set_adapter_scale
 from tenth.data.words import asked_for
 from tenth.draws import Draws
 from tenth.encode.dlib_net import chips_of, open_dlib_net
 from tenth.encode.face import FaceEncoder, encoder_name, statistics_of
 from tenth.encode.store import Array, Store, default_store
+from tenth.errors import RecipeError
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.faces import CROPS, Faces, People, load_faces, progress, to_unit
 from tenth.pocket.likeness import Likeness, LikenessWeights
-from tenth.pocket.pack import ADAPTER, CONFIGS, ENCODER, write_model
+from tenth.pocket.load import load_pocket
+from tenth.pocket.pack import CONFIGS, write_model
 from tenth.pocket.trainable import Trainable
 from tenth.training import Schedule, fit
 
@@ -39,7 +41,7 @@ class Dropout:
 
 @dataclass(frozen=True)
 class DiffusionRecipe:
-    """recipes/pocket-diffusion.toml. autoencoder: the file that the first stage wrote."""
+    """recipes/pocket-diffusion.toml, then recipes/pocket-longer.toml. autoencoder: the file that the first stage wrote."""
 
     data: People
     autoencoder: Path
@@ -79,7 +81,11 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
     autoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
     autoencoder.load_state_dict(load_file(recipe.autoencoder))
     descriptors = descriptors_of(faces, store)
-    encoder = _encoder(recipe, descriptors)
+    if recipe.start:
+        encoder, adapter = _start(parts, recipe.start, autoencoder)
+    else:
+        encoder = FaceEncoder(*statistics_of(descriptors))
+        adapter = untrained_adapter(parts.unet, encoder.width)
     examples = Examples(
         latents=_latents(faces, autoencoder, recipe.autoencoder, store),
         embeddings=encoder.standardised(descriptors),
@@ -88,10 +94,6 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
     )
     seen = repeated([row.caption for row in faces.rows], recipe.rare)
     likeness = Likeness(autoencoder, encoder) if recipe.likeness.weight else None
-    adapter = untrained_adapter(parts.unet, encoder.width)
-    if recipe.start:
-        parts.load(recipe.start)
-        adapter = read_adapter(recipe.start / ADAPTER)
     install_adapter(parts.unet, adapter)
     parts.unet.to(memory_format=torch.channels_last)
     parts.unet.train()
@@ -155,12 +157,21 @@ def repeated(captions: Sequence[str], rare: float) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(said)), ends.diff(prepend=torch.zeros(1, dtype=torch.long)))
 
 
-def _encoder(recipe: DiffusionRecipe, descriptors: Tensor) -> FaceEncoder:
-    """That of the model it goes on from, else of these faces: the weights know its embeddings."""
-    if recipe.start:
-        statistics = load_file(recipe.start / ENCODER)
-        return FaceEncoder(statistics["centre"], float(statistics["scale"]))
-    return FaceEncoder(*statistics_of(descriptors))
+def _start(
+    parts: Trainable, folder: Path, autoencoder: PocketAutoencoder
+) -> tuple[FaceEncoder, Mapping[str, Mapping[str, Tensor]]]:
+    """The weights of a whole model into `parts`. Gives its encoder, whose embeddings they know, and its adapter.
+
+    Raises ModelError if it is not whole, RecipeError if its latents are another autoencoder's.
+    """
+    model = load_pocket(folder)
+    for mine, its in ((parts.unet, model.pipeline.unet), (parts.text_encoder, model.pipeline.text_encoder)):
+        mine.load_state_dict(its.state_dict())
+    known = model.pipeline.vae.state_dict()
+    if any(not torch.equal(value.half(), known[name].half()) for name, value in autoencoder.state_dict().items()):
+        raise RecipeError(f"{folder} knows the latents of another autoencoder", "one for both is needed", "Correct the recipe")
+    assert isinstance(model.encoder, FaceEncoder)
+    return model.encoder, model.adapter_parts
 
 
 @torch.no_grad()

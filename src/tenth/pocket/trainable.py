@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -42,11 +41,6 @@ class Trainable:
             list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
         return tokens
-
-    def load(self, folder: Path) -> None:
-        """The weights of a whole model in diffusers' layout, of the same configs, without its adapter."""
-        self.unet.load_state_dict(load_file(folder / "unet/diffusion_pytorch_model.safetensors"))
-        self.text_encoder.load_state_dict(load_file(folder / "text_encoder/model.safetensors"))
 
     def noise_loss(
         self,

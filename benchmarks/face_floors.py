@@ -1,0 +1,78 @@
+"""Are drawn faces spread as the real ones? The face distance of drawn sets at equal counts, beside two floors of real photos.
+
+    python benchmarks/face_floors.py PEOPLE.jsonl PHOTOS JUDGE.toml [SPLIT] [--model MODEL] [--method ip-adapter-consensus ...]
+
+For each person of the split a method reads nine photos and draws one picture for each held-out photo, by its caption. All are
+held against the same held-out photos in the judge's space: the pictures; as many references of the same people; as many
+photos of as many other, training, people. ratio: the distance of other people over that of the first method's pictures: above
+1, drawn people are nearer than real photos of others. Prints one JSON object as its last line.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tenth.catalog import load_model, method
+from tenth.diffusion import Sampling
+from tenth.encode.store import Store, default_store
+from tenth.evaluate.face_distance import face_distance, with_faces
+from tenth.evaluate.held_out import crop_of, part_people
+from tenth.evaluate.recogniser import open_recogniser
+from tenth.generate import Request, generate
+from tenth.pocket.faces import People, load_faces, progress
+from tenth.types import Features, Person, Pixels
+
+REFERENCES = 9
+
+
+def others(people: People) -> Iterator[list[Pixels]]:
+    """The crops of one training person after the other, those with most photos first."""
+    faces = load_faces(people, "train", Store(default_store()))
+    of: dict[str, list[int]] = {}
+    for index, row in enumerate(faces.rows):
+        of.setdefault(row.person, []).append(index)
+    for indices in sorted(of.values(), key=len, reverse=True):
+        yield [np.ascontiguousarray(faces.crops[index].permute(1, 2, 0).numpy()) for index in indices]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("people", "photos", "judge"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("split", nargs="?", default="validation")
+    parser.add_argument("--model", default="pocket")
+    parser.add_argument("--method", nargs="+", default=["ip-adapter-consensus"])
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--words", type=float, default=0.0)
+    args = parser.parse_args()
+    people, model, judge = People(args.people, args.photos), load_model(args.model), open_recogniser(args.judge)
+    captions = {row.file: row.caption for row in people.rows(args.split)}
+    sides: dict[str, list[Pixels]] = {name: [] for name in ("held out", "same people", "other people", *args.method)}
+    parted = part_people(people, args.split, references=REFERENCES, held_out=REFERENCES)
+    sampling = Sampling(steps=args.steps, words=args.words)
+    for (number, photos), strangers in progress(zip(parted, others(people), strict=False), desc="people"):
+        count = len(photos.held_out)
+        sides["held out"] += map(crop_of, photos.held_out)
+        sides["same people"] += map(crop_of, photos.references[:count])
+        sides["other people"] += strangers[:count]
+        for name in args.method:
+            identity = method(name)(Person(number, photos.references), model)
+            requests = [Request(identity, captions[photo.file], seed) for seed, photo in enumerate(photos.held_out)]
+            sides[name] += [sample.pixels for sample in generate(model, requests, sampling)]
+
+    rows = {name: with_faces(Features(judge(pictures), ("",) * len(pictures))) for name, pictures in sides.items()}
+    least = min(len(features.rows) for features in rows.values())
+    equal = {name: Features(features.rows[:least], features.people[:least]) for name, features in rows.items()}
+    distances = {
+        name: round(face_distance(generated=each, held_out=equal["held out"]).value or 0.0, 4)
+        for name, each in equal.items()
+        if name != "held out"
+    }
+    result = {"name": "face_floors", "ratio": round(distances["other people"] / distances[args.method[0]], 3), "n": least}
+    print(json.dumps(result | {"distance": distances, "split": args.split, "judge": judge.name, "model": model.name}))
+
+
+main()
