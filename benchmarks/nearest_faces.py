@@ -1,6 +1,6 @@
 """For each picture in a folder, the training photos nearest to it: has the model copied anybody?
 
-    python benchmarks/nearest_faces.py PEOPLE.jsonl PHOTOS FOLDER SHEET.png [--draw 1000] [--model MODEL]
+    python benchmarks/nearest_faces.py PEOPLE.jsonl PHOTOS FOLDER SHEET.png [--draw 1000] [--steps 12] [--precision bf16]
 
 --draw: draws so many pictures into the folder first, where copies are likeliest: each with the caption of a training photo,
 half of nobody, half with that photo's own embedding. Two distances: dlib's descriptor (0.6 is the usual limit for one
@@ -25,7 +25,7 @@ from tenth.diffusion import Sampling
 from tenth.encode.dlib_net import chips_of, open_dlib_net
 from tenth.encode.store import Store, default_store
 from tenth.generate import Request, generate, save_sample
-from tenth.pocket.faces import People, load_faces, progress, to_unit
+from tenth.pocket.faces import Faces, People, load_faces, progress, to_unit
 from tenth.pocket.train_diffusion import descriptors_of
 from tenth.types import Identity
 
@@ -55,7 +55,7 @@ def apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(0, np.square(one).sum(1)[:, None] + np.square(other).sum(1) - 2 * one @ other.T))
 
 
-def draw(folder: Path, count: int, model_name: str, faces: object, known: np.ndarray) -> None:
+def draw(folder: Path, count: int, model_name: str, sampling: Sampling, faces: Faces, known: np.ndarray) -> None:
     model = load_model(model_name)
     chosen = np.random.default_rng(0).choice(len(faces.rows), count, replace=False)
     embeddings = model.encoder.standardised(torch.from_numpy(known).float())
@@ -68,7 +68,7 @@ def draw(folder: Path, count: int, model_name: str, faces: object, known: np.nda
     ]
     requests.sort(key=lambda request: request.identity is None)
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = generate(model, requests, Sampling(), batch=8)
+    drawn = generate(model, requests, sampling, batch=8)
     for request, sample in progress(zip(requests, drawn, strict=True), total=count, desc="pictures"):
         save_sample(sample, folder / f"{request.seed:04}.png")
 
@@ -91,12 +91,15 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--draw", type=int, default=0)
     parser.add_argument("--model", default="pocket")
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--precision", default="fp32")
     args = parser.parse_args()
     people, store = People(args.people, args.photos), Store(default_store())
     faces = load_faces(people, "train", store)
     known = {"descriptor": descriptors_of(faces, store).numpy(), "pixels": small(faces.crops) / np.sqrt(3 * SMALL**2)}
     if args.draw:
-        draw(args.folder, args.draw, args.model, faces, known["descriptor"])
+        sampling = Sampling(steps=args.steps, precision=args.precision)
+        draw(args.folder, args.draw, args.model, sampling, faces, known["descriptor"])
 
     paths = sorted(args.folder.rglob("*.png"))
     pictures = torch.from_numpy(np.stack([open_photo(path).pixels for path in paths])).permute(0, 3, 1, 2)

@@ -12,6 +12,8 @@ line.
 import argparse
 import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -52,7 +54,64 @@ def group_of(captions: list[str]) -> tuple[str, str]:
     return {True: "men", False: "women", None: "unknown"}[gender[0][0] if gender else None], names[ages.most_common(1)[0][0]]
 
 
-def main() -> None:
+@dataclass
+class Tally:
+    """What was seen, by attribute or group."""
+
+    cosines: dict[str, list[float]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # of each picture, to the held-out photos
+    present: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    accepted: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))  # of each pair with a held-out photo
+    faces: list[bool] = field(default_factory=list)
+
+    def add(self, names: list[str], pairs: np.ndarray, read: np.ndarray, group: tuple[str, str], threshold: float) -> None:
+        """One person's pictures: cosines to held-out photos (pictures, held-out), NaN without a face, and signs' logits."""
+        self.faces += list(~np.isnan(pairs).any(1))
+        for place, (name, row) in enumerate(zip(names, np.nan_to_num(pairs), strict=True)):
+            self.cosines[name].append(float(row.mean()))
+            if name == "neutral":
+                for each in ("everybody", *group):
+                    self.cosines[each].append(float(row.mean()))
+                    self.accepted[each] += list(row >= threshold)
+            else:
+                wanted = group[0] == "men" if name == "male" else True
+                self.present[name].append(bool((read[place, SIGNS.index(name)] > 0) == wanted))
+
+    def words(self) -> dict[str, dict[str, float]]:
+        neutral = np.mean(self.cosines["neutral"])
+        return {
+            name: {"present": rounded(seen), "drop": round(float(neutral - np.mean(self.cosines[name])), 3)}
+            for name, seen in self.present.items()
+        }
+
+    def groups(self, images: int) -> dict[str, dict[str, float]]:
+        return {
+            name: {
+                "people": len(self.cosines[name]) // images,
+                "identity": rounded(self.cosines[name]),
+                "accepted": rounded(pairs),
+            }
+            for name, pairs in self.accepted.items()
+        }
+
+
+def rounded(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 3)
+
+
+def prompts_for(gender: str) -> dict[str, str]:
+    """Neutral, and each attribute that can be asked of this person."""
+    noun = {"men": "man", "women": "woman"}.get(gender)
+    asked = {
+        sign: prompt.format(noun=noun)
+        for sign, prompt in ATTRIBUTES.items()
+        if not (sign in MEN_ALONE and gender != "men") and not (sign == "male" and noun is None)
+    }
+    return {"neutral": NEUTRAL} | asked
+
+
+def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("people", "photos", "judge"):
         parser.add_argument(name, type=Path)
@@ -61,85 +120,54 @@ def main() -> None:
     parser.add_argument("--method", default="ip-adapter-consensus")
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--count", type=int, default=None, help="only the first so many people")
+    parser.add_argument("--threshold", type=float, default=0.376, help="the judge's least cosine of one person")
     for name, value in (
         ("steps", 25),
         ("guidance", 3.0),
         ("rescale", 0.5),
         ("words", 0.0),
         ("scale", 1.0),
-        ("threshold", 0.376),
+        ("precision", "fp32"),
     ):
         parser.add_argument(f"--{name}", type=type(value), default=value)
-    parser.add_argument("--precision", default="fp32")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = options()
     people, model, judge, signs = (
         People(args.people, args.photos),
         load_model(args.model),
         open_recogniser(args.judge),
         open_signs(),
     )
-    sampling = Sampling(
-        steps=args.steps,
-        guidance=args.guidance,
-        rescale=args.rescale,
-        scale=args.scale,
-        words=args.words,
-        precision=args.precision,
-    )
+    kinds = ("steps", "guidance", "rescale", "words", "scale", "precision")
+    sampling = Sampling(**{name: getattr(args, name) for name in kinds})
     captions = {row.file: row.caption for row in people.rows(args.split)}
-    cosines: dict[str, list[float]] = defaultdict(list)  # attribute or group -> of each picture, to the held-out photos' mean
-    present: dict[str, list[bool]] = defaultdict(list)
-    accepted: dict[str, list[bool]] = defaultdict(list)
-    faces: list[bool] = []
+    tally = Tally()
     parted = islice(part_people(people, args.split, references=9, held_out=10), args.count)
     for number, photos in progress(parted, desc="people"):
-        gender, age = group_of([captions[photo.file] for photo in (*photos.references, *photos.held_out)])
+        group = group_of([captions[photo.file] for photo in (*photos.references, *photos.held_out)])
         identity = method(args.method)(Person(number, photos.references), model)
         held_out = judge([crop_of(photo) for photo in photos.held_out])
         held_out = held_out[~np.isnan(held_out).any(1)]
-        prompts = {"neutral": NEUTRAL} | {
-            sign: prompt.format(noun={"men": "man", "women": "woman"}[gender])
-            for sign, prompt in ATTRIBUTES.items()
-            if not (sign in MEN_ALONE and gender != "men") and not (sign == "male" and gender == "unknown")
-        }
+        prompts = prompts_for(group[0])
         requests = [Request(identity, prompt, seed) for prompt in prompts.values() for seed in range(args.images)]
         pictures = [sample.pixels for sample in generate(model, requests, sampling)]
-        rows, read = judge(pictures), signs(pictures)
-        pairs = np.nan_to_num(rows @ held_out.T)  # (pictures, held-out)
-        faces += list(~np.isnan(rows).any(1))
-        for place, name in enumerate(name for name in prompts for _ in range(args.images)):
-            cosines[name].append(float(pairs[place].mean()))
-            if name == "neutral":
-                for group in ("everybody", gender, age):
-                    cosines[group].append(float(pairs[place].mean()))
-                    accepted[group] += list(pairs[place] >= args.threshold)
-            else:
-                wanted = gender == "men" if name == "male" else True
-                present[name].append(bool((read[place, SIGNS.index(name)] > 0) == wanted))
+        names = [name for name in prompts for _ in range(args.images)]
+        tally.add(names, judge(pictures) @ held_out.T, signs(pictures), group, args.threshold)
 
-    neutral = float(np.mean(cosines["neutral"]))
-    words = {
-        name: {"present": round(float(np.mean(seen)), 3), "drop": round(neutral - float(np.mean(cosines[name])), 3)}
-        for name, seen in present.items()
-    }
-    groups = {
-        name: {
-            "people": len(cosines[name]) // args.images,
-            "identity": round(float(np.mean(cosines[name])), 3),
-            "accepted": round(float(np.mean(pairs)), 3),
-        }
-        for name, pairs in accepted.items()
-    }
+    words, groups = tally.words(), tally.groups(args.images)
     for name, each in (words | groups).items():
         print(f"{name:24}", *(f"{key} {value}" for key, value in each.items()))
     result = {
         "name": "words_and_groups",
-        "present": round(float(np.mean([each["present"] for each in words.values()])), 3),
-        "drop": round(float(np.mean([each["drop"] for each in words.values()])), 3),
-        "identity": round(neutral, 3),
+        "present": rounded([each["present"] for each in words.values()]),
+        "drop": rounded([each["drop"] for each in words.values()]),
+        "identity": rounded(tally.cosines["neutral"]),
         "accepted": groups["everybody"]["accepted"],
-        "faces": round(float(np.mean(faces)), 4),
-        "pictures": len(faces),
+        "faces": round(float(np.mean(tally.faces)), 4),
+        "pictures": len(tally.faces),
     }
     print(
         json.dumps(result | {"method": args.method, "split": args.split, "model": model.name, "words": words, "groups": groups})

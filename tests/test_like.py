@@ -191,7 +191,7 @@ def test_a_picture_of_an_older_version_has_today_s_defaults_for_the_rest(tmp_pat
                 ({"guidance_interval": [0.5]}, "guidance_interval is"),
                 ({"guidance_interval": 3}, "guidance_interval is 3"),
                 ({"words": -1.0}, "words is -1.0"),
-                ({"words": 1e9}, "words is 1000000000.0"),
+                ({"words": 1e9}, "says words 1000000000.0"),
             )
         ),
     ],
