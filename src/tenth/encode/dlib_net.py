@@ -15,24 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tenth.data.faces import CROP_PADDING, CROP_PIXELS, model_file
+from tenth.encode.face import CHIP_PADDING, CHIP_PIXELS, WEIGHTS
 from tenth.errors import ModelError
 
-WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
-CHIP_PIXELS, CHIP_PADDING = 150, 0.25  # what dlib's recogniser was trained on
 MEAN = (122.782, 117.001, 104.298)  # RGB, which its input layer takes off; then it divides by 256
 STAGES = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))  # width, blocks, does the first halve
-
-
-class Convolution(nn.Module):
-    """A convolution with its scale and shift for each channel, (B, C, H, W) -> (B, C', H', W'). dlib pads only at stride 1."""
-
-    def __init__(self, before: int, after: int, size: int = 3, stride: int = 1) -> None:
-        super().__init__()
-        self.layer = nn.Conv2d(before, after, size, stride, padding=size // 2 if stride == 1 else 0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.layer(x)
-        return y
 
 
 class Block(nn.Module):
@@ -41,8 +28,8 @@ class Block(nn.Module):
     def __init__(self, before: int, after: int, halves: bool) -> None:
         super().__init__()
         self.halves = halves
-        self.first = Convolution(before, after, stride=2 if halves else 1)
-        self.second = Convolution(after, after)
+        self.first = nn.Conv2d(before, after, 3, stride=2) if halves else nn.Conv2d(before, after, 3, padding=1)
+        self.second = nn.Conv2d(after, after, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
@@ -53,12 +40,15 @@ class Block(nn.Module):
 
 
 class DlibNet(nn.Module):
-    """Chips (B, 3, 150, 150) of 0 to 255, aligned -> dlib's descriptors (B, 128). Frozen."""
+    """Chips (B, 3, 150, 150) of 0 to 255, aligned -> dlib's descriptors (B, 128).
+
+    What dlib keeps as a scale and a shift after each convolution is in the convolution's own weights here.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         widths = [32, *(width for width, _, _ in STAGES)]
-        self.enter = Convolution(3, 32, size=7, stride=2)
+        self.enter = nn.Conv2d(3, 32, 7, stride=2)
         self.blocks = nn.Sequential(
             *(
                 Block(before if place == 0 else width, width, halves and place == 0)
@@ -77,10 +67,10 @@ class DlibNet(nn.Module):
 
 
 def open_dlib_net(path: Path | None = None) -> DlibNet:
-    """The network with the weights of dlib's file. Raises ModelError if the file is of another layout."""
+    """The network with the weights of dlib's file, frozen. Raises ModelError if the file is of another layout."""
     path = path or model_file(WEIGHTS)
     net = DlibNet()
-    layers = [each.layer for each in net.modules() if isinstance(each, Convolution)]
+    layers = [each for each in net.modules() if isinstance(each, nn.Conv2d)]
     data = path.read_bytes()
     try:
         with torch.no_grad():
