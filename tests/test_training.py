@@ -51,19 +51,22 @@ def train(
     return fit({"model": model}, loss, len(DATA), schedule, directory)
 
 
-def test_a_run_killed_many_times_equals_an_unbroken_one_to_the_last_bit(tmp_path: Path) -> None:
-    unbroken = train(tmp_path / "one")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_killed_many_times_equals_an_unbroken_one_to_the_last_bit(tmp_path: Path, optimizer: str) -> None:
+    schedule = replace(SCHEDULE, optimizer=optimizer)
+    unbroken = train(tmp_path / "one", schedule)
     for kill_at in (3, 13, 15, 1, 12):
         with pytest.raises(KilledError):
-            train(tmp_path / "two", kill_at=kill_at)
-    resumed = train(tmp_path / "two")
+            train(tmp_path / "two", schedule, kill_at=kill_at)
+    resumed = train(tmp_path / "two", schedule)
     assert unbroken.keys() == resumed.keys()
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
 
 
-def test_training_lowers_the_loss(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 1e-2), ("muon", 3e-2)])
+def test_training_lowers_the_loss(tmp_path: Path, optimizer: str, rate: float) -> None:
     before = toy()
-    after = train(tmp_path)
+    after = train(tmp_path, replace(SCHEDULE, optimizer=optimizer, learning_rate=rate))
     learnt = toy()
     learnt.load_state_dict({name.removeprefix("model."): tensor for name, tensor in after.items()})
     with torch.no_grad():

@@ -42,7 +42,7 @@ class Schedule:
     half_life: int = 20_000  # images after which a weight's share in the average has halved; shorter at the start
     save_every: int = 20_000  # images between checkpoints
     seed: int = 0
-    optimizer: str = "adamw"  # or "adamw-8bit": its moments in a quarter of the memory (Dettmers et al. 2021, arXiv:2110.02861)
+    optimizer: str = "adamw"  # or "adamw-8bit": its moments in a quarter of the memory; or "muon" (optimizer.py)
     precision: str = "bf16"  # of autocast: bf16, fp16 (with a scaled loss) or fp32; weights and their averages stay float32
 
     def __post_init__(self) -> None:
@@ -172,7 +172,9 @@ class Learning:
             for parameter in self.parameters:
                 torch.distributed.broadcast(parameter.data, 0)
         self.mean = [parameter.detach().clone() for parameter in self.parameters]
-        self.optimizer = optimizer_of(schedule.optimizer, self.parameters, schedule.learning_rate, schedule.weight_decay)
+        tables = {each.weight for module in modules.values() for each in module.modules() if isinstance(each, nn.Embedding)}
+        rate, decay = schedule.learning_rate, schedule.weight_decay
+        self.optimizer = optimizer_of(schedule.optimizer, self.parameters, rate, decay, tables)
         self.scaler = torch.amp.GradScaler(state.device.type, enabled=schedule.precision == "fp16")
 
     @property
@@ -244,7 +246,7 @@ class Learning:
     def placed(self, key: str, value: Tensor, parameter: nn.Parameter) -> Tensor | int:
         """As the optimizer keeps it: moments beside the parameter; AdamW's step on the CPU, that of eight bits a number."""
         if key == "step":
-            return value if self.schedule.optimizer == "adamw" else int(value)
+            return value if self.schedule.optimizer != "adamw-8bit" else int(value)
         return value.to(parameter.device)
 
 

@@ -17,7 +17,7 @@ from tenth.encode.face import FaceEncoder
 from tenth.errors import ModelError, RecipeError
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.faces import People
-from tenth.pocket.likeness import Likeness, LikenessWeights
+from tenth.pocket.likeness import Likeness, LikenessWeights, feature_distance
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import CONFIGS
 from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, denoising_loss, repeated, train_diffusion
@@ -39,14 +39,23 @@ def test_a_face_is_like_itself_and_learns_to_be_like_another(likeness: Likeness)
     latents = torch.randn(2, 8, 16, 16)
     with torch.no_grad():
         own = likeness.encoder.standardised(likeness.net(chips_of(likeness.decoder(latents))))
-    assert torch.allclose(likeness(latents, own), torch.zeros(2), atol=1e-4)
-    moving = latents.clone().requires_grad_()
-    before = likeness(moving, own.flip(0))
-    before.sum().backward()
-    assert moving.grad is not None
-    after = likeness(latents - 0.02 * moving.grad / moving.grad.abs().max(), own.flip(0))
-    assert bool((after < before).all())
+    for features in (0.0, 1.0):
+        assert torch.allclose(likeness(latents, own, latents, features), torch.zeros(2), atol=1e-4)
+        moving = latents.clone().requires_grad_()
+        before = likeness(moving, own.flip(0), latents.flip(0), features)
+        before.sum().backward()
+        assert moving.grad is not None
+        after = likeness(latents - 0.02 * moving.grad / moving.grad.abs().max(), own.flip(0), latents.flip(0), features)
+        assert bool((after < before).all())
     assert all(weights.grad is None for part in (likeness.decoder, likeness.net) for weights in part.parameters())
+
+
+def test_features_are_compared_by_direction_over_places_and_stages() -> None:
+    one = [torch.rand(2, 8, 5, 5), torch.rand(2, 16, 3, 3)]
+    assert torch.allclose(feature_distance(one, [3 * each for each in one]), torch.zeros(2), atol=1e-6)
+    assert feature_distance(one, [one[0], -one[1]]).tolist() == pytest.approx([2, 2])  # 4 in one stage of two
+    apart = feature_distance([torch.eye(4).view(1, 4, 2, 2)], [torch.eye(4).flip(0).view(1, 4, 2, 2)])
+    assert apart.tolist() == [2]  # squared distance of directions at right angles
 
 
 def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness: Likeness) -> None:
@@ -67,6 +76,7 @@ def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness
     assert difference(replace(plain, likeness=replace(every, weight=2.0))) == pytest.approx(
         2 * difference(replace(plain, likeness=every)), rel=1e-3
     )
+    assert difference(replace(plain, likeness=replace(every, features=1.0))) > 1.2 * difference(replace(plain, likeness=every))
     assert difference(replace(plain, likeness=replace(every, share=0.0))) == 0
     assert difference(replace(plain, likeness=replace(every, signal=1.0))) == 0
     assert difference(replace(plain, dropout=Dropout(base=1.0), likeness=every)) == 0

@@ -20,7 +20,7 @@ from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import CONFIGS
 from tenth.pocket.tokenizer import merges_of, write_tokenizer
 from tenth.pocket.train_autoencoder import psnr
-from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, denoising_loss
+from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, denoising_loss, means_of_others
 from tenth.pocket.trainable import Trainable
 from tenth.training import Schedule
 from toy_latents import draws, examples
@@ -79,12 +79,23 @@ def test_the_tokenizer_is_written_the_same_each_time(tmp_path: Path) -> None:
 def test_references_are_the_person_s_own_or_another_photo_of_the_same_person() -> None:
     made = examples()
     indices = torch.arange(6).repeat(200)
-    own = made.references(indices, 1.0, draws(1200))[:, 0, 0]
+    own = made.references(indices, Dropout(own=1.0), draws(1200))[:, 0, 0]
     assert torch.equal(own, indices.float())
-    other = made.references(indices, 0.0, draws(1200))[:, 0, 0].long().view(200, 6)
+    other = made.references(indices, Dropout(own=0.0), draws(1200))[:, 0, 0].long().view(200, 6)
     assert set(other[:, 0].tolist()) == {0}  # alone: there is no other
     assert set(other[:, 2].tolist()) == {1, 3}
     assert set(other[:, 4].tolist()) == {5}
+    several = made.references(indices, Dropout(own=0.5, several=1.0), draws(1200))[:, 0, 0].view(200, 6)
+    assert {round(each, 4) for each in several[:, 1].tolist()} == {1, 2.5}  # itself, or the mean of 2 and 3
+
+
+def test_the_mean_of_a_person_s_other_photos_is_as_long_as_they_are() -> None:
+    embeddings = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 3.0], [0.0, -1.0], [2.0, 2.0]])
+    others = torch.tensor([[0, 1], [1, 3], [1, 3], [1, 3], [4, 1]])
+    found = means_of_others(embeddings, others)
+    assert torch.equal(found[[0, 4]], embeddings[[0, 4]])  # alone
+    assert torch.allclose(found[1], torch.tensor([0.0, 2.0]))  # the mean of (0, 3) and (0, -1) has length 1, they have 3 and 1
+    assert torch.allclose(found[3], torch.tensor([1.0, 1.0]) * 3 / 2**0.5)
 
 
 def test_a_training_step_is_a_function_of_its_draws_and_reaches_every_part() -> None:

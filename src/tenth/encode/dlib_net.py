@@ -56,14 +56,24 @@ class DlibNet(nn.Module):
                 for place in range(blocks)
             )
         )
+        self.ends = [place == blocks - 1 for _, blocks, _ in STAGES for place in range(blocks)]
         self.leave = nn.Linear(256, 128, bias=False)
         self.mean = nn.Buffer(torch.tensor(MEAN)[:, None, None], persistent=False)
 
     def forward(self, chips: Tensor) -> Tensor:
-        x = F.relu(self.enter((chips - self.mean) / 256))
-        x = self.blocks(F.max_pool2d(x, 3, 2))
-        descriptors: Tensor = self.leave(x.mean((2, 3)))
+        descriptors, _ = self.look(chips)
         return descriptors
+
+    def look(self, chips: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Descriptors, and what each stage but the last finds: (B, 32, 35, 35), (B, 64, 17, 17) and so on, four of them."""
+        x = F.max_pool2d(F.relu(self.enter((chips - self.mean) / 256)), 3, 2)
+        found = []
+        for block, ends in zip(self.blocks, self.ends, strict=True):
+            x = block(x)
+            if ends:
+                found.append(x)
+        descriptors: Tensor = self.leave(x.mean((2, 3)))
+        return descriptors, found[:-1]
 
 
 def open_dlib_net(path: Path | None = None) -> DlibNet:

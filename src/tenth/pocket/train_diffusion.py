@@ -37,6 +37,7 @@ class Dropout:
     image: float = 0.05  # only the image
     text: float = 0.1  # only the text
     own: float = 0.5  # of the images are described by their own embedding, the others by another photo of the person
+    several: float = 0.0  # of those others by all other photos of the person, their mean with the photos' norm restored
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,18 @@ class Examples:
     embeddings: Tensor  # (N, 128)
     tokens: Tensor  # (N, V, T): V captions of each photo
     others: Tensor  # (N, 2)
+    several: Tensor  # (N, 128): of each photo's person, without that photo
 
-    def references(self, indices: Tensor, own: float, draws: Draws) -> Tensor:
-        """Embeddings (B, 1, 128): of the photo itself with probability `own`, else of another photo of the person, if any."""
+    def references(self, indices: Tensor, drop: Dropout, draws: Draws) -> Tensor:
+        """Embeddings (B, 1, 128): of the photo itself with probability `own`, else of others of the person, if any."""
         first, number = self.others[indices].unbind(1)
         shift = 1 + (draws.uniform() * (number - 1)).long()
         other = first + (indices - first + shift) % number
-        chosen = torch.where(draws.uniform() < own, indices, other)
-        return self.embeddings[chosen][:, None]
+        itself = draws.uniform() < drop.own
+        found = self.embeddings[torch.where(itself, indices, other)]
+        if drop.several:
+            found = torch.where((~itself & (draws.uniform() < drop.several))[:, None], self.several[indices], found)
+        return found[:, None]
 
 
 def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
@@ -86,11 +91,13 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
     else:
         encoder = FaceEncoder(*statistics_of(descriptors))
         adapter = untrained_adapter(parts.unet, encoder.width)
+    embeddings, others = encoder.standardised(descriptors), _others([row.person for row in faces.rows])
     examples = Examples(
         latents=_latents(faces, autoencoder, recipe.autoencoder, store),
-        embeddings=encoder.standardised(descriptors),
+        embeddings=embeddings,
         tokens=torch.stack([parts.tokens(row.captions) for row in faces.rows]),
-        others=_others([row.person for row in faces.rows]),
+        others=others,
+        several=means_of_others(embeddings, others),
     )
     seen = repeated([row.caption for row in faces.rows], recipe.rare)
     likeness = Likeness(autoencoder, encoder) if recipe.likeness.weight else None
@@ -121,7 +128,7 @@ def denoising_loss(
     drop = recipe.dropout
     draw, mirrored = draws.uniform(), draws.integers(2)
     variant = draws.integers(examples.tokens.shape[1])
-    embeddings = examples.references(indices, drop.own, draws)  # (B, 1, 128)
+    embeddings = examples.references(indices, drop, draws)  # (B, 1, 128)
     looked_at = draws.uniform() < recipe.likeness.share
     without_adapter = draws.once() < drop.base
     set_adapter_scale(parts.unet, 0.0 if without_adapter else 1.0)
@@ -136,7 +143,8 @@ def denoising_loss(
         error, weights = torch.zeros_like(signal), recipe.likeness
         (chosen,) = torch.where(looked_at & ~no_image & (signal >= weights.signal))
         if len(chosen):
-            error[chosen] = weights.weight * signal[chosen] * likeness(latents[chosen], examples.embeddings[indices[chosen]])
+            wanted, clean = examples.embeddings[indices[chosen]], examples.latents[indices, mirrored][chosen]
+            error[chosen] = weights.weight * signal[chosen] * likeness(latents[chosen], wanted, clean, weights.features)
         return error
 
     also = None if likeness is None or without_adapter else unlike
@@ -207,3 +215,16 @@ def _others(people: Sequence[str]) -> Tensor:
         firsts.setdefault(person, index)
         counts[person] = counts.get(person, 0) + 1
     return torch.tensor([(firsts[person], counts[person]) for person in people])
+
+
+def means_of_others(embeddings: Tensor, others: Tensor) -> Tensor:
+    """For each photo the mean of the person's others, as long as they are on average, or itself where it is alone: (N, 128)."""
+    found = embeddings.clone()
+    for first, number in others.unique(dim=0).tolist():
+        if number > 1:
+            rows = embeddings[first : first + number]
+            means = (rows.sum(0) - rows) / (number - 1)
+            lengths = rows.norm(dim=1)
+            wanted = (lengths.sum() - lengths) / (number - 1)
+            found[first : first + number] = means * (wanted / means.norm(dim=1).clamp(min=1e-6))[:, None]
+    return found
