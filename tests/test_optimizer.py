@@ -8,7 +8,7 @@ from torch import nn
 from tenth.optimizer import optimizer_of
 
 
-def step(modules: list[nn.Module], name: str, tables: set[nn.Parameter]) -> None:
+def step(modules: list[nn.Module], name: str, tables: set[torch.Tensor]) -> None:
     parameters = [parameter for module in modules for parameter in module.parameters()]
     for parameter in parameters:
         torch.manual_seed(parameter.numel())

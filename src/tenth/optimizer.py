@@ -18,7 +18,7 @@ BETAS = (0.9, 0.99)
 
 
 def optimizer_of(
-    name: str, parameters: Sequence[nn.Parameter], rate: float, decay: float, tables: AbstractSet[nn.Parameter] = frozenset()
+    name: str, parameters: Sequence[nn.Parameter], rate: float, decay: float, tables: AbstractSet[Tensor] = frozenset()
 ) -> torch.optim.Optimizer:
     """One of OPTIMIZERS. tables: those parameters that are looked up in, a row a word, which are no matrices to Muon.
 
@@ -46,7 +46,7 @@ class MuonAdamW(torch.optim.AdamW):
     https://kellerjordan.github.io/posts/muon; the size of its steps: Liu et al. 2025, arXiv:2502.16982, section 2.2.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], tables: AbstractSet[nn.Parameter], **settings: Any) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], tables: AbstractSet[Tensor], **settings: Any) -> None:
         super().__init__(parameters, **settings)
         matrices = [each for each in parameters if each.ndim >= 2 and each not in tables]
         self.matrices = [(each, nn.Parameter(_as_matrix(each.detach(), each))) for each in matrices]
