@@ -107,7 +107,7 @@ def _identity(adding: Any) -> None:
     parser.add_argument(
         "--method",
         metavar="M",
-        help="one of `tenth methods` (default: the one marked there), a trained folder or a recipe.toml",
+        help="one of `tenth methods` (default: the one marked there), a trained folder, a recipe.toml, or two with a plus",
     )
     model_option(parser)
     adapter_option(parser)
@@ -153,7 +153,7 @@ def _generate(adding: Any) -> None:
     parser.add_argument(
         "--method",
         metavar="M",
-        help="one of `tenth methods` (default: the one marked there), a trained folder or a recipe.toml",
+        help="one of `tenth methods` (default: the one marked there), a trained folder, a recipe.toml, or two with a plus",
     )
     model_option(parser)
     adapter_option(parser)

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from tenth.adapt.dreambooth import DreamBooth, read_method
 from tenth.adapt.ip_adapter import IPAdapter
+from tenth.adapt.together import Together
 from tenth.adapt.trained import TrainedAdapter
 from tenth.aggregate.pool import concatenation, consensus, first, maximum, mean
 from tenth.aggregate.saved import FILE
@@ -137,6 +138,7 @@ STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
 }
 # fmt: on
 RECIPE = ".toml"
+PLUS = "+"  # between two methods in force together
 DEFAULT_METHOD = "ip-adapter-consensus"
 DEFAULT_MODEL = "pocket"
 
@@ -144,16 +146,27 @@ DEFAULT_MODEL = "pocket"
 def method(name: str) -> Method:
     """A method by name, by the folder that `tenth train` wrote, or by a recipe that changes settings of DreamBooth.
 
-    Raises InputError that lists the known ones, RecipeError for what a recipe says.
+    Two of these with a plus between them are in force together: one that learns each person, then one that does not.
+    Raises InputError that lists the known ones, RecipeError for what a recipe says or for two that do not go together.
     """
     if (Path(name) / FILE).is_file():
         return trained_method(name)
     if name.endswith(RECIPE):
         tuned = {known: entry.thing for known, entry in METHODS.items() if isinstance(entry.thing, DreamBooth)}
         return read_method(Path(name), tuned)
+    first_name, _, second_name = name.rpartition(PLUS)
+    if first_name and second_name:
+        return _together(method(first_name), method(second_name), name)
     if name not in METHODS:
         raise unknown_name("method", name, list(METHODS))
     return METHODS[name].thing
+
+
+def _together(learnt: Method, adapted: Method, name: str) -> Together:
+    if not isinstance(learnt, DreamBooth) or learns(adapted):
+        needed = "one that learns each person, a plus, and one that does not are needed"
+        raise RecipeError(f"the method {name}", needed, f"Try dreambooth{PLUS}{DEFAULT_METHOD}")
+    return Together(learnt, adapted)
 
 
 def trained_method(folder: str) -> TrainedAdapter:
@@ -163,7 +176,7 @@ def trained_method(folder: str) -> TrainedAdapter:
 
 def learns(thing: Method) -> bool:
     """Whether a method changes weights of the model for each person, which needs them in float32."""
-    return isinstance(thing, DreamBooth)
+    return isinstance(thing, DreamBooth | Together)
 
 
 def load_model(

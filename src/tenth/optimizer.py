@@ -42,8 +42,8 @@ def optimizer_of(
 class MuonAdamW(torch.optim.AdamW):
     """Muon for weights of two dimensions and more, a convolution's as a matrix with a row for each output; AdamW for the rest.
 
-    Muon's steps are as large as AdamW's (`match_rms_adamw`), so that one rate serves both. Source: Jordan et al. 2024,
-    https://kellerjordan.github.io/posts/muon; the size of its steps: Liu et al. 2025, arXiv:2502.16982, section 2.2.
+    Muon's steps are as large as AdamW's (`match_rms_adamw`), so that one rate serves both. Source: Jordan et al. 2024, "Muon:
+    An optimizer for hidden layers in neural networks"; the size of its steps: Liu et al. 2025, arXiv:2502.16982, section 2.2.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], tables: AbstractSet[Tensor], **settings: Any) -> None:

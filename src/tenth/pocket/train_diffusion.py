@@ -42,7 +42,10 @@ class Dropout:
 
 @dataclass(frozen=True)
 class DiffusionRecipe:
-    """recipes/pocket-diffusion.toml, then pocket-longer.toml and pocket-finish.toml. autoencoder: the file that the first stage wrote."""
+    """recipes/pocket-diffusion.toml, then pocket-longer.toml and pocket-finish.toml.
+
+    autoencoder: the file that the first stage wrote.
+    """
 
     data: People
     autoencoder: Path

@@ -1,0 +1,75 @@
+"""Two methods with a plus between them: what one learnt and what the other embeds, in force together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tenth.adapt.dreambooth import DreamBooth
+from tenth.adapt.lesson import DreamBoothSettings
+from tenth.adapt.together import Together
+from tenth.catalog import learns, method
+from tenth.diffusion import Sampling
+from tenth.errors import InputError, RecipeError
+from tenth.generate import Request, generate
+from tenth.lora import Lora
+from tenth.training import Schedule
+from tenth.types import Identity, Person, Photo
+
+SCHEDULE = Schedule(images=8, batch=4, warmup=0, half_life=4, save_every=4, learning_rate=0.1, precision="fp32")
+LEARNT = DreamBooth(
+    "dreambooth-lora",
+    DreamBoothSettings(SCHEDULE, Lora(rank=2, alpha=4), noun="person", class_images=2, sampling=Sampling(steps=1)),
+)
+
+
+@dataclass(frozen=True)
+class Ones:
+    """An adapter's method that reads no face, since these photos have none."""
+
+    def __call__(self, person: Person, model: Any) -> Identity:
+        embeddings = torch.ones(1, model.encoder.width)
+        return Identity("ones", model.name, model.encoder.name, model.adapter_name, embeddings, photos=("0",))
+
+    def weights(self, person: Person, model: Any) -> torch.Tensor:
+        return torch.full((len(person.photos),), 0.5)
+
+    def notes(self, person: Person, model: Any) -> list[str]:
+        return ["all ones"]
+
+
+def test_both_are_in_force(toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), np.uint8)
+    anna = Person("anna", tuple(Photo(each, f"{number:064x}") for number, each in enumerate(pixels)))
+    together = Together(LEARNT, Ones())
+    parts = LEARNT(anna, toy_model), Ones()(anna, toy_model)
+    both = together(anna, toy_model)
+    assert both.method == "dreambooth-lora+ones"
+    assert both.word == parts[0].word
+    assert set(both.weights) == set(parts[0].weights)
+    assert both.embeddings is not None
+    assert both.embeddings.tolist() == torch.ones(1, 128).tolist()
+    samples = generate(toy_model, [Request(each, "a photo of a person", 0) for each in (*parts, both)], Sampling(steps=2))
+    alone, adapted, drawn = [sample.pixels.astype(int) for sample in samples]
+    assert min(np.abs(drawn - alone).max(), np.abs(drawn - adapted).max()) > 0
+    assert together.weights(anna, toy_model).tolist() == [0.5, 0.5]  # type: ignore[union-attr]
+    assert together.notes(anna, toy_model)[-1] == "all ones"
+    assert 'the person is "' in together.notes(anna, toy_model)[0]
+
+
+def test_names() -> None:
+    both = method("dreambooth+ip-adapter-consensus")
+    assert learns(both)
+    assert both == Together(method("dreambooth"), method("ip-adapter-consensus"))
+    for wrong in ("ip-adapter-consensus+dreambooth", "dreambooth+dreambooth-lora", "ip-adapter+ip-adapter-avg"):
+        with pytest.raises(RecipeError, match="that learns each person, a plus"):
+            method(wrong)
+    for unknown in ("dreambooth+nothing", "+ip-adapter", "dreambooth+"):
+        with pytest.raises(InputError, match="method"):
+            method(unknown)
