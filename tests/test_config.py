@@ -44,7 +44,7 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
 
 def test_the_shipped_recipes_can_be_read() -> None:
     assert from_table(AutoencoderRecipe, read_toml(RECIPES / "pocket-autoencoder.toml")).stage == "autoencoder"
-    for name in ("pocket-diffusion.toml", "pocket-longer.toml", "pocket-finish.toml"):
+    for name in ("pocket-diffusion.toml", "pocket-longer.toml", "pocket-finish.toml", "pocket-last.toml"):
         assert from_table(DiffusionRecipe, read_toml(RECIPES / name)).stage == "diffusion"
 
 

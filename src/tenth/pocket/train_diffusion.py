@@ -42,7 +42,7 @@ class Dropout:
 
 @dataclass(frozen=True)
 class DiffusionRecipe:
-    """recipes/pocket-diffusion.toml, then pocket-longer.toml and pocket-finish.toml.
+    """recipes/pocket-diffusion.toml, then pocket-longer.toml, pocket-finish.toml and pocket-last.toml.
 
     autoencoder: the file that the first stage wrote.
     """
