@@ -195,7 +195,7 @@ class Learning:
                 gradient.copy_(mean.view_as(gradient))
 
     def update(self, rate: float) -> float:
-        """One step of AdamW at this rate with clipped gradients. Gives their norm before."""
+        """One step at this rate with clipped gradients. Gives their norm before."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
         for group in self.optimizer.param_groups:
