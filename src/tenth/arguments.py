@@ -164,7 +164,7 @@ def _generate(adding: Any) -> None:
         "--guidance",
         type=number(1, MOST_GUIDANCE),
         metavar="W",
-        help="how strictly to follow prompt and person, 1 or more (default: 3)",
+        help="how strictly to follow prompt and person, 1 or more (default: 2)",
     )
     sampling_options(parser)
     size_options(parser)

@@ -36,7 +36,7 @@ class Sampling:
     """How images are drawn. The defaults were chosen on validation people for the pocket model (docs/log.md)."""
 
     steps: int = 25
-    guidance: float = 3.0  # classifier-free, on text and image together; 1 turns it off
+    guidance: float = 2.0  # classifier-free, on text and image together; 1 turns it off
     rescale: float = 0.5  # of the guided prediction's contrast to the plain one's: Lin et al. 2023, arXiv:2305.08891, eq. 16
     scale: Scale = 1.0  # of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}
     negative: str = ""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from tenth.data.faces import file_digest
 from tenth.data.split import TEST_FOLD, Parted
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
-from tenth.errors import CheckpointError, DataError, IdentityError, RecipeError, TenthError
+from tenth.errors import CheckpointError, DataError, RecipeError
 from tenth.evaluate.features import Rows, extract
 from tenth.evaluate.held_out import Judged, check_strangers, crop_of, part_people, with_next
 from tenth.evaluate.inception import Inception
@@ -39,10 +39,9 @@ from tenth.findings import (
     scores_of_sets,
     sheet_of,
 )
-from tenth.identity import load_identity, save_identity
+from tenth.learnt import COSTS, learn
 from tenth.memory import Use
-from tenth.meter import metered, note_cost
-from tenth.pictures import COSTS, ONE_PHOTO, Pictures, Real, draw, identity_paths, list_pictures
+from tenth.pictures import Pictures, Real, draw, list_pictures
 from tenth.pocket.faces import progress
 from tenth.readers import open_readers, open_recognisers
 from tenth.record import RECORD, read_record, write_record
@@ -244,40 +243,6 @@ def read(recogniser: Recognises, pictures: Sequence[Pixels]) -> Rows:
 def seen_as(recipe: ExperimentRecipe, photos: Iterable[Photo]) -> list[Pixels]:
     """What a recogniser sees of real photos."""
     return [crop_of(photo) if recipe.photos_as == "crop" else photo.pixels for photo in photos]
-
-
-def learn(
-    recipe: ExperimentRecipe, model: LatentDiffusion, person: Person, strangers: Sequence[Photo], output: Path
-) -> list[dict[str, str]]:
-    """Every method's identity of one person under each condition, on disk. A method of one photo gets one for each photo.
-
-    Gives the methods that failed, and why: the others go on.
-    """
-    failed = {}
-    for condition, name in product(recipe.conditions, recipe.methods):
-        photos = condition.given(person.photos, strangers)
-        paths = identity_paths(recipe, condition, name, person.name, output)
-        each = [(photo,) for photo in photos[: len(paths)]] if name in ONE_PHOTO else [photos]
-        for path, given in zip(paths, each, strict=True):
-            if not is_learnt(path, model):
-                try:
-                    with metered() as cost:
-                        identity = method(name)(Person(person.name, given), model)
-                except (TenthError, RuntimeError) as problem:  # a loss that is not finite, memory that is not there
-                    failed[name] = str(problem)
-                    continue
-                save_identity(identity, path)
-                note_cost(output / COSTS, cost, learnt=name, person=person.name)
-    return [{"method": name, "person": person.name, "why": reason} for name, reason in failed.items()]
-
-
-def is_learnt(path: Path, model: LatentDiffusion) -> bool:
-    """Whether the identity is there and of this model."""
-    try:
-        model.check(load_identity(path))
-    except IdentityError:
-        return False
-    return True
 
 
 def all_rows(recipe: ExperimentRecipe, numbers: Sequence[str], pictures: Pictures, real: Real) -> AllRows:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tenth.errors import RecipeError
 
 ALWAYS = (0.0, 1.0)
-PROMPTS_OWN = ("sample", "image_embeds")  # what a row of the UNet has of its picture and person, not of its text
+PERSON = "image_embeds"  # what a row of the UNet has of its person, by diffusers' name
 
 
 def check_interval(interval: Sequence[float]) -> None:
@@ -34,13 +34,14 @@ def guided(
 ) -> Iterator[None]:
     """Change what classifier-free guidance does, from inside the UNet. It is given [negative; prompt] rows, as pipelines do.
 
-    guidance: that of the pipeline. words: a further one, towards the prompt and away from the same person without a prompt;
-    the UNet then reads each image three times, and what it found goes into the negative rows' prediction. within: guide only
-    where start <= 1 - t / timesteps <= end. 0 is pure noise, 1 the finished image, on the schedule that the model learnt from:
-    it means the same whatever the sampler and the number of steps. Outside the UNet computes the prompt's half, which counts as
-    both, so that guidance adds nothing; image embeddings go with the rest, and no image sees another's. The UNet is as before
-    when the block ends. Sources: Kynkäänniemi et al. 2024, arXiv:2404.07724, whose interval is in noise levels; Brooks et al.
-    2022, InstructPix2Pix, arXiv:2211.09800, eq. 3, of which this is the sum in another order.
+    guidance: that of the pipeline. words: a further one, from the negative towards the prompt as it would be drawn of nobody,
+    where no embedding speaks against it; the UNet then reads each image three times, and what it found goes into the negative
+    rows' prediction. within: guide only where start <= 1 - t / timesteps <= end. 0 is pure noise, 1 the finished image, on the
+    schedule that the model learnt from: it means the same whatever the sampler and the number of steps. Outside the UNet
+    computes the prompt's half, which counts as both, so that guidance adds nothing; image embeddings go with the rest, and no
+    image sees another's. The UNet is as before when the block ends. Sources: Kynkäänniemi et al. 2024, arXiv:2404.07724, whose
+    interval is in noise levels; Liu et al. 2022, composable diffusion, arXiv:2206.01714, the conjunction: here of a prompt, and
+    of the prompt with a person.
     """
     if guidance <= 1 or (within == ALWAYS and not words):
         yield
@@ -53,7 +54,7 @@ def guided(
         rows = 1 if not within[0] <= done <= within[1] else 3 if words else 2
         if rows == 2:
             return given, dict(named)
-        change = _half if rows == 1 else _wordless
+        change = _half if rows == 1 else _with_nobody
         return (change(given[0], "sample"), *given[1:]), {name: change(value, name) for name, value in named.items()}
 
     def after(_: Any, __: Any, predicted: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -70,9 +71,9 @@ def guided(
 
 
 def _towards(predicted: Tensor, share: float) -> Tensor:
-    """[negative; prompt; wordless] -> [negative; prompt], from which guidance gives what all three are to give together."""
-    negative, prompt, wordless = predicted.chunk(3)
-    return torch.cat([negative - share * (prompt - wordless), prompt])
+    """[negative; prompt; nobody] -> [negative; prompt], from which guidance gives what all three are to give together."""
+    negative, prompt, nobody = predicted.chunk(3)
+    return torch.cat([negative - share * (nobody - negative), prompt])
 
 
 def _half(value: Any, name: str) -> Any:
@@ -80,9 +81,9 @@ def _half(value: Any, name: str) -> Any:
     return _rows(value, name, lambda _, halves: halves[1])
 
 
-def _wordless(value: Any, name: str) -> Any:
-    """[negative; prompt] rows with a third part: the prompt's latents and people, the negative's text."""
-    return _rows(value, name, lambda name, halves: torch.cat([*halves, halves[name in PROMPTS_OWN]]))
+def _with_nobody(value: Any, name: str) -> Any:
+    """[negative; prompt] rows with a third part: the prompt's latents and text, and nobody, whom the negative has."""
+    return _rows(value, name, lambda name, halves: torch.cat([*halves, halves[name != PERSON]]))
 
 
 def _rows(value: Any, name: str, change: Callable[[str, tuple[Tensor, ...]], Tensor]) -> Any:

@@ -57,9 +57,14 @@ def note_cost(path: Path, cost: Cost, **of: Any) -> None:
         file.write(json.dumps(of | {"seconds": round(cost.seconds, 3), "megabytes": cost.megabytes}) + "\n")
 
 
+def noted_seconds(path: Path, **of: Any) -> float:
+    """What the last line that says all that `of` says took; 0 where none does."""
+    return next((float(line["seconds"]) for line in reversed(_lines(path)) if line.items() >= of.items()), 0.0)
+
+
 def costs_by(path: Path, key: str) -> dict[str, dict[str, Any]]:
     """By the value of one key of the file's lines: median seconds for each of their `count`, most megabytes, and how many."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    lines = _lines(path)
     found: dict[str, dict[str, Any]] = {}
     for value in dict.fromkeys(line[key] for line in lines if key in line):
         own = [line for line in lines if line.get(key) == value]
@@ -67,6 +72,10 @@ def costs_by(path: Path, key: str) -> dict[str, dict[str, Any]]:
         seconds = statistics.median(line["seconds"] / line.get("count", 1) for line in own)
         found[value] = {"seconds": round(seconds, 3), "megabytes": max(megabytes, default=None), "measured": len(own)}
     return found
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def _accelerator() -> Any:

@@ -1,4 +1,4 @@
-"""Every image of an experiment: where it and its identity lie, and drawing what is not there yet, each picture once."""
+"""Every image of an experiment: where it lies, and drawing what is not there yet, each picture once."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import DataError
 from tenth.generate import Request, generate, read_sample, save_sample
 from tenth.identity import load_identity
+from tenth.learnt import COSTS, identity_paths
 from tenth.memory import BATCH
 from tenth.meter import metered, note_cost
 from tenth.pocket.faces import progress
 from tenth.record import folders
 from tenth.types import Identity, Pixels, Sample
-
-COSTS = "costs.jsonl"  # in an experiment's folder: a line for each person learnt and each batch drawn
-ONE_PHOTO = {"ip-adapter": 3}  # methods that read one photo: over how many references their images are spread, in turn
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,6 @@ class Drawing:
 
     picture: Picture  # the first of those that come to the same
     files: list[tuple[Path, str]] = field(default_factory=list)
-
-
-def identity_paths(recipe: ExperimentRecipe, condition: Condition, name: str, number: str, output: Path) -> list[Path]:
-    """Where the identities of one person are; image i uses the i-th, in turn. More than one for methods of one photo."""
-    folder = output / "identities" / condition.folder / folders(recipe.methods)[name]
-    # Its own photos alone: what a wrong photo does to a method that reads one is known, and it would hide the other methods'.
-    count = min(ONE_PHOTO.get(name, 1), condition.photos - condition.wrong)
-    return [folder / f"{number}-{index}.safetensors" for index in range(count)]
 
 
 def list_pictures(recipe: ExperimentRecipe, numbers: Sequence[str], output: Path) -> Pictures:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import numpy as np
 import pytest
 import torch
 
+from tenth import learnt
 from tenth.adapt.dreambooth import DreamBooth
 from tenth.adapt.lesson import DreamBoothSettings
 from tenth.adapt.together import Together
 from tenth.catalog import learns, method
+from tenth.conditions import ExperimentRecipe
 from tenth.diffusion import Sampling
 from tenth.errors import InputError, RecipeError
 from tenth.generate import Request, generate
+from tenth.identity import load_identity
 from tenth.lora import Lora
+from tenth.pocket.faces import People
 from tenth.training import Schedule
 from tenth.types import Identity, Person, Photo
 
@@ -61,6 +66,39 @@ def test_both_are_in_force(toy_model: Any, tmp_path: Path, monkeypatch: pytest.M
     assert together.weights(anna, toy_model).tolist() == [0.5, 0.5]  # type: ignore[union-attr]
     assert together.notes(anna, toy_model)[-1] == "all ones"
     assert 'the person is "' in together.notes(anna, toy_model)[0]
+
+
+def test_an_experiment_takes_what_its_other_method_has_learnt(
+    toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    calls: list[str] = []
+
+    def counted(person: Person, model: Any) -> Identity:
+        calls.append(person.name)
+        return LEARNT(person, model)
+
+    one, other = "dreambooth-lora", "ip-adapter-avg"
+    known = {one: counted, other: Ones(), f"{one}+{other}": Together(counted, Ones())}
+    monkeypatch.setattr(learnt, "method", known.__getitem__)
+    people = People(tmp_path / "people.jsonl", tmp_path)
+    recipe = ExperimentRecipe(people, "validation", methods=(one, f"{one}+{other}"), references=2)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), np.uint8)
+    anna = Person("000", tuple(Photo(each, f"{number:064x}") for number, each in enumerate(pixels)))
+
+    def both(asked: ExperimentRecipe, output: Path) -> Identity:
+        output.mkdir()
+        assert learnt.learn(asked, toy_model, anna, (), output) == []
+        (condition,) = asked.conditions
+        return load_identity(learnt.identity_paths(asked, condition, f"{one}+{other}", "000", output)[0])
+
+    taken, again = both(recipe, tmp_path / "taken"), both(replace(recipe, methods=(f"{one}+{other}",)), tmp_path / "again")
+    assert calls == ["000", "000"]
+    assert taken.method == again.method == "dreambooth-lora+ones"
+    assert taken.weights.keys() == again.weights.keys()
+    assert all(torch.equal(taken.weights[name], again.weights[name]) for name in taken.weights)
+    alone, together = (json.loads(line) for line in (tmp_path / "taken/costs.jsonl").read_text().splitlines())
+    assert together["seconds"] >= alone["seconds"] > 0
 
 
 def test_names() -> None:

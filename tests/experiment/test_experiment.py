@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenth import pictures, readers
+from tenth import learnt, pictures, readers
 from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe
 from tenth.data.people import write_rows
 from tenth.data.split import Parted
@@ -169,7 +169,7 @@ def test_conditions_are_nested_and_a_wrong_photo_is_a_strangers(recipe: Experime
         assert used(recipe, condition, "ip-adapter-avg", tmp_path / "out") == [tuple(photos)] * 4
     for condition, turn in ((Condition(1), (0, 0, 0, 0)), (Condition(3), (0, 1, 2, 0)), (Condition(3, 1), (0, 1, 0, 1))):
         assert used(recipe, condition, "ip-adapter", tmp_path / "out") == [(own[photo],) for photo in turn]
-    last = pictures.identity_paths(recipe, Condition(3, 1), "ip-adapter-avg", "002", tmp_path / "out")[0]
+    last = learnt.identity_paths(recipe, Condition(3, 1), "ip-adapter-avg", "002", tmp_path / "out")[0]
     assert load_identity(last).photos[-1] == digest(0, 0)  # the first person is next to the last
 
 
@@ -227,7 +227,7 @@ def test_a_strangers_photo_is_of_no_one_else(recipe: ExperimentRecipe, tmp_path:
 
 def test_an_identity_of_another_adapter_is_made_again(recipe: ExperimentRecipe, tmp_path: Path, toy_model: Any) -> None:
     run_experiment(recipe := replace(recipe, images=1, most_people=2), tmp_path / "out")
-    path = pictures.identity_paths(recipe, Condition(3), "ip-adapter-avg", "000", tmp_path / "out")[0]
+    path = learnt.identity_paths(recipe, Condition(3), "ip-adapter-avg", "000", tmp_path / "out")[0]
     save_identity(replace(load_identity(path), adapter="older@0"), path)
     (tmp_path / "out/run.json").unlink()
     run_experiment(recipe, tmp_path / "out")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tenth import experiment, scoring
+from tenth import experiment, learnt, scoring
 from tenth.conditions import NEUTRAL, ExperimentRecipe, Track
 from tenth.errors import CheckpointError, DataError, RecipeError
 from tenth.evaluate.inception_file import open_inception
@@ -95,7 +95,7 @@ def test_inception_fills_a_finished_run_and_touches_nothing_else(
 def test_what_fails_for_one_person_is_said_and_tried_again(
     recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, broken = experiment.method, [True]
+    plain, broken = learnt.method, [True]
 
     def failing(name: str) -> Any:
         def learn(person: Any, model: Any) -> Any:
@@ -105,7 +105,7 @@ def test_what_fails_for_one_person_is_said_and_tried_again(
 
         return learn if name == "ip-adapter-avg" else plain(name)
 
-    monkeypatch.setattr(experiment, "method", failing)
+    monkeypatch.setattr(learnt, "method", failing)
     run_experiment(recipe, tmp_path / "out")
     results = results_at(tmp_path / "out")
     (cell,) = results["failed"]
