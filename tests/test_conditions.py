@@ -26,19 +26,27 @@ RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 RECIPE = ExperimentRecipe(People(Path("people.jsonl"), Path("photos")), "validation", methods=("ip-adapter", "ip-adapter-avg"))
 
 
-@pytest.mark.parametrize("question", ["identity", "curve", "dreambooth"])
-def test_recipes_in_the_repository_are_read(question: str) -> None:
-    validation, test = (read_experiment(RECIPES / f"{question}-{split}.toml") for split in ("validation", "test"))
-    assert (validation.split, test.split) == ("validation", "test")
+QUESTIONS = [path for path in sorted(RECIPES.glob("*.toml")) if path.stem.endswith(("-validation", "-test"))]
+
+
+@pytest.mark.parametrize("path", QUESTIONS, ids=lambda path: path.stem)
+def test_recipes_in_the_repository_are_read(path: Path) -> None:
+    recipe = read_experiment(path)
+    assert recipe.split == path.stem.rpartition("-")[2]
+    assert recipe.judge == Path("judge/judge.toml")
+    assert recipe.against == ("ip-adapter", "ip-adapter-consensus")
+    assert replace(recipe.sampling, steps=25, precision="fp32", words=0.0) == Sampling()
+
+
+def test_the_curve_is_asked_alike_of_both_splits() -> None:
+    validation, test = (read_experiment(RECIPES / f"curve-{split}.toml") for split in ("validation", "test"))
     assert replace(validation, split="test", least_people=test.least_people, dlib=test.dlib) == test
-    assert test.judge == Path("judge/judge.toml")
-    assert test.sampling == Sampling(steps=15 if question == "curve" else 25)
-    assert test.against == ("ip-adapter", "ip-adapter-consensus")
 
 
 def test_the_comparison_asks_every_method_and_words_that_the_model_knows() -> None:
     validation, test = (read_experiment(RECIPES / f"comparison-{split}.toml") for split in ("validation", "test"))
-    assert test.methods == validation.methods == tuple(METHODS)
+    assert test.methods == validation.methods == (*METHODS, "dreambooth+ip-adapter-consensus")
+    assert test.sampling == validation.sampling
     assert test.methods_of("P") == QUICK
     assert test.tracks == validation.tracks
     prompts = test.tracks["P"].prompts
