@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenth.catalog import METHODS, QUICK
+from tenth.catalog import METHODS
 from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe
 from tenth.data.captions import WORD, vocabulary
 from tenth.diffusion import Sampling
@@ -47,7 +47,7 @@ def test_the_comparison_asks_every_method_and_words_that_the_model_knows() -> No
     validation, test = (read_experiment(RECIPES / f"comparison-{split}.toml") for split in ("validation", "test"))
     assert test.methods == validation.methods == (*METHODS, "dreambooth+ip-adapter-consensus")
     assert test.sampling == validation.sampling
-    assert test.methods_of("P") == QUICK
+    assert test.methods_of("P") == ("ip-adapter", "ip-adapter-consensus", "ip-adapter-attention", "ip-adapter-set")
     assert test.tracks == validation.tracks
     prompts = test.tracks["P"].prompts
     assert len(prompts) == len(set(prompts)) == test.tracks["P"].images == 20

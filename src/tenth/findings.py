@@ -136,9 +136,9 @@ def curve_of(recipe: ExperimentRecipe, label: str, scores: Sequence[Plain]) -> I
         )
         for name in recipe.methods
     ]
-    real = found[recipe.largest, REAL]
+    real, people = found[recipe.largest, REAL], found[recipe.largest, recipe.methods[0]].n
     score = "" if real.value is None else f" Real photos score {real.value:.3f}."
-    note = f"Mean cosine to other photos of the same person, {real.n} {recipe.split} people; bars: 95 % over people.{score}"
+    note = f"Mean cosine to other photos of the same person, {people} {recipe.split} people; bars: 95 % over people.{score}"
     return curve(
         lines,
         found[recipe.largest, NOBODY],
