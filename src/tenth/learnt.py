@@ -11,7 +11,7 @@ from tenth.conditions import Condition, ExperimentRecipe
 from tenth.diffusion import LatentDiffusion
 from tenth.errors import IdentityError, TenthError
 from tenth.identity import combined, load_identity, save_identity
-from tenth.meter import metered, note_cost, noted_seconds
+from tenth.meter import metered, note_cost, with_noted
 from tenth.record import folders
 from tenth.types import Identity, Person, Photo
 
@@ -52,7 +52,7 @@ def learn(
                 continue
             save_identity(identity, path)
             if taken:
-                cost.seconds += noted_seconds(output / COSTS, learnt=first, person=person.name)
+                cost = with_noted(output / COSTS, cost, learnt=first, person=person.name)
             note_cost(output / COSTS, cost, learnt=name, person=person.name)
     return [{"method": name, "person": person.name, "why": reason} for name, reason in failed.items()]
 

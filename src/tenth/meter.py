@@ -57,9 +57,11 @@ def note_cost(path: Path, cost: Cost, **of: Any) -> None:
         file.write(json.dumps(of | {"seconds": round(cost.seconds, 3), "megabytes": cost.megabytes}) + "\n")
 
 
-def noted_seconds(path: Path, **of: Any) -> float:
-    """What the last line that says all that `of` says took; 0 where none does."""
-    return next((float(line["seconds"]) for line in reversed(_lines(path)) if line.items() >= of.items()), 0.0)
+def with_noted(path: Path, cost: Cost, **of: Any) -> Cost:
+    """A cost and that of the last line that says all that `of` says, one after the other."""
+    before: dict[str, Any] = next((line for line in reversed(_lines(path)) if line.items() >= of.items()), {})
+    peaks = [each for each in (cost.megabytes, before.get("megabytes")) if each is not None]
+    return Cost(cost.seconds + before.get("seconds", 0.0), max(peaks, default=None))
 
 
 def costs_by(path: Path, key: str) -> dict[str, dict[str, Any]]:
