@@ -51,7 +51,7 @@ def test_the_picture_says_how_to_make_it_again(toy_model: Any, tmp_path: Path) -
     assert said["model"] == toy_model.name
     with Image.open(tmp_path / "0000.png") as image:
         assert (
-            "Negative prompt: a hat\nSteps: 2, Sampler: DDIM, CFG scale: 3.0, Seed: 7, Size: 128x128"
+            "Negative prompt: a hat\nSteps: 2, Sampler: DDIM, CFG scale: 2.0, Seed: 7, Size: 128x128"
             in image.info["parameters"]
         )
         assert np.array_equal(np.asarray(image), sample.pixels)
