@@ -40,6 +40,7 @@ STAGES = (
     ("encode",),
     ("data",),
     ("types",),
+    ("file_reading", "file_writing"),
     ("errors",),
 )
 DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}
