@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 from tenth import file_writing
 from tenth.errors import DataError
-from tenth.file_reading import DEPTH, UnreadableError, parse_json, parse_toml, read_bytes, read_json, read_tensors, read_text
+from tenth.file_reading import DEPTH, UnreadableError, parse_json, parse_toml, read_bytes, read_json, read_text
 from tenth.file_writing import claimed_folder, remove_temporary, write_bytes, write_tensors, written, written_folder
+from tenth.tensor_reading import read_tensors
 
 
 def nested(depth: int) -> str:

@@ -40,7 +40,7 @@ STAGES = (
     ("encode",),
     ("data",),
     ("types",),
-    ("file_reading", "file_writing"),
+    ("file_reading", "file_writing", "tensor_reading"),
     ("errors",),
 )
 DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}

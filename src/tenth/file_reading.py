@@ -1,7 +1,10 @@
 """Files read with suspicion: only a regular file (never a device, a pipe or a folder), up to a stated size.
 
 JSON and TOML are read up to a depth, and numbers are numbers. What fails raises UnreadableError, whose text says what was
-found; the caller, who knows what the file is for, turns it into an error that says what is needed and what to do.
+found; the caller, who knows what the file is for, turns it into an error that says what is needed and what to do:
+
+    except (OSError, UnreadableError) as problem:
+        raise DataError(f"{path} {reason(problem)}", "what is needed", "What to do") from problem
 """
 
 from __future__ import annotations
@@ -13,21 +16,32 @@ import math
 import os
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import IO, Any, NoReturn
 
 TEXT_BYTES = 32 << 20  # most that is read of a JSON, TOML or text file
+LINE_BYTES = 1 << 20  # most that is read of one line of a file that has a value a line
 TENSOR_BYTES = 64 << 30  # most that a file of weights may hold; the largest published ones have about 20 GB
 DEPTH = 64  # lists and tables inside one another
+LARGEST = 2**63 - 1  # of whole numbers, as everything that takes them on takes
 CHUNK = 1 << 20
 
 
 class UnreadableError(ValueError):
     """A file is not what can be read safely. Its text says what was found, without the path."""
+
+
+def reason(problem: OSError | UnreadableError) -> str:
+    """What was found, to stand after the path in a message."""
+    if isinstance(problem, UnreadableError):
+        return str(problem)
+    return "does not exist" if isinstance(problem, FileNotFoundError) else f"cannot be read ({problem.strerror or problem})"
+
+
+def name_of(path: str | Path) -> str:
+    """The last part of a path as text that any file and terminal can hold: what is not UTF-8 in it is replaced."""
+    return os.fsencode(Path(path).name).decode("utf-8", "replace")
 
 
 def open_regular(path: str | Path, most: int = TENSOR_BYTES) -> IO[bytes]:
@@ -40,6 +54,8 @@ def open_regular(path: str | Path, most: int = TENSOR_BYTES) -> IO[bytes]:
     except OSError as problem:
         if problem.errno == errno.ELOOP:
             raise UnreadableError("is a link that leads back to itself") from problem
+        if problem.errno in (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):
+            raise UnreadableError("is a pipe or a device, not a file") from problem
         raise
     except ValueError as problem:
         raise UnreadableError("has a name that no file can have") from problem
@@ -70,22 +86,35 @@ def read_text(path: str | Path, most: int = TEXT_BYTES) -> str:
         raise UnreadableError(f"is not UTF-8 (byte {problem.start})") from problem
 
 
+def read_lines(path: str | Path, most: int = TENSOR_BYTES) -> Iterator[str]:
+    """The lines of a UTF-8 file of any length, each at most LINE_BYTES long, without what ends them. Raises as `read_text`."""
+    with open_regular(path, most) as file:
+        number = 0
+        while line := file.readline(LINE_BYTES + 1):
+            number += 1
+            if len(line) > LINE_BYTES:
+                raise UnreadableError(f"has more than {_size(LINE_BYTES)} in line {number}")
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as problem:
+                raise UnreadableError(f"is not UTF-8 (line {number})") from problem
+
+
 def read_json(path: str | Path, most: int = TEXT_BYTES) -> Any:
     """The value in a JSON file. Raises as `read_text` and `parse_json`."""
     return parse_json(read_text(path, most))
 
 
 def parse_json(text: str) -> Any:
-    """A JSON value at most DEPTH deep, every number finite and of a length that Python reads. Raises UnreadableError."""
+    """A JSON value at most DEPTH deep, numbers finite and of 64 bits, texts such as UTF-8 has. Raises UnreadableError."""
     try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        return _plain(json.loads(text, parse_constant=_no_constant, parse_float=_finite))
     except RecursionError as problem:
         raise UnreadableError(f"is nested more than {DEPTH} deep") from problem
     except UnreadableError:
         raise
     except ValueError as problem:
         raise UnreadableError(f"is not JSON ({problem})") from problem
-    return _shallow(value)
 
 
 def read_toml(path: str | Path, most: int = TEXT_BYTES) -> dict[str, Any]:
@@ -94,48 +123,15 @@ def read_toml(path: str | Path, most: int = TEXT_BYTES) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """A TOML table at most DEPTH deep; `nan` and `inf` are for whoever reads the value to refuse. Raises UnreadableError."""
+    """As `parse_json`; `nan` and `inf` are for whoever reads the value to refuse. Raises UnreadableError."""
     try:
-        table = tomllib.loads(text)
+        return dict(_plain(tomllib.loads(text)))
     except RecursionError as problem:
         raise UnreadableError(f"is nested more than {DEPTH} deep") from problem
+    except UnreadableError:
+        raise
     except ValueError as problem:
         raise UnreadableError(f"is not TOML: {problem}") from problem
-    _shallow(table)
-    return table
-
-
-def read_tensors(
-    path: str | Path, most: int = TENSOR_BYTES, *, numbers: bool = True
-) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file. Raises as `open_regular`.
-
-    numbers: raise UnreadableError unless all are floating-point numbers and finite. Names and shapes are the caller's to check.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    open_regular(path, most).close()
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, ValueError, RuntimeError, OverflowError, TypeError, AttributeError) as problem:
-        raise UnreadableError(f"is damaged or not safetensors ({problem})") from problem
-    if numbers:
-        check_numbers(tensors)
-    return metadata, tensors
-
-
-def check_numbers(tensors: Mapping[str, Tensor]) -> None:
-    """Raises UnreadableError unless every tensor holds floating-point numbers, all of them finite."""
-    import torch
-
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise UnreadableError(f"holds {name} as {str(tensor.dtype).removeprefix('torch.')}, not as floating-point numbers")
-        # The sum of finite numbers can overflow, so it only says where to look closely; it is many times faster than looking.
-        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not torch.isfinite(tensor).all():
-            raise UnreadableError(f"holds {name} with a number that is not finite (NaN or infinity)")
 
 
 def file_digest(path: str | Path) -> str:
@@ -147,18 +143,30 @@ def file_digest(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _shallow(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """The value, if it is shallow enough and its whole numbers and texts are such as a program can take on."""
     level, inner = 0, [value]
-    while inner := [each for outer in inner for each in _inside(outer)]:
-        level += 1
-        if level > DEPTH:
+    while inner:
+        if level > DEPTH and any(isinstance(each, dict | list) for each in inner):
             raise UnreadableError(f"is nested more than {DEPTH} deep")
+        for each in inner:
+            _check_plain(each)
+        level, inner = level + 1, [each for outer in inner for each in _inside(outer)]
     return value
 
 
-def _inside(value: Any) -> list[Any]:
-    within = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [each for each in within if isinstance(each, dict | list)]
+def _check_plain(value: Any) -> None:
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise UnreadableError("holds a whole number of more than 64 bits")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UnreadableError("holds a text with half a character in it, which UTF-8 does not have") from None
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _no_constant(text: str) -> NoReturn:
