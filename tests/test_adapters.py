@@ -268,4 +268,4 @@ def test_the_command_line_takes_an_adapter(
     assert main([*draw, "--model", str(folder), "-o", str(tmp_path / "other")]) == 1
     assert "--adapter" in capsys.readouterr().err
     assert main([*draw, "--model", str(folder), "--adapter", str(tmp_path / "no.safetensors"), "-o", str(tmp_path / "no")]) == 1
-    assert "no.safetensors cannot be read" in capsys.readouterr().err
+    assert "no.safetensors does not exist" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from tenth.identity import load_identity, save_identity
 from tenth.types import Identity
 
 IDENTITY = Identity(
-    "ip-adapter-avg", "m@1", "e@2", "a@3", torch.randn(1, 8), {"up.lora": torch.randn(2, 2)}, "sks", ("ab", "cd")
+    "ip-adapter-avg", "m@1", "e@2", "a@3", torch.randn(1, 8), {"unet.up.weight.diff": torch.randn(2, 2)}, "sks", ("ab", "cd")
 )
 
 
@@ -25,7 +25,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read.embeddings is not None
     assert IDENTITY.embeddings is not None
     assert torch.equal(read.embeddings, IDENTITY.embeddings)
-    assert torch.equal(read.weights["up.lora"], IDENTITY.weights["up.lora"])
+    assert torch.equal(read.weights["unet.up.weight.diff"], IDENTITY.weights["unet.up.weight.diff"])
 
 
 def test_the_same_identity_gives_the_same_bytes(tmp_path: Path) -> None:

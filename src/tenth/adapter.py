@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from tenth.errors import ModelError
+from tenth.file_reading import CHUNK, UnreadableError, name_of, open_regular, reason
 from tenth.pipelines import quiet
 from tenth.projection import (
     Shapes,
@@ -28,6 +28,7 @@ from tenth.projection import (
     projection_weights,
     token_count,
 )
+from tenth.tensor_reading import read_header, read_tensors
 from tenth.types import Encoder
 
 ADAPTER = "ip-adapter.safetensors"  # in the folder of a trained method; without it the model's own is used
@@ -35,8 +36,6 @@ PARTS = ("image_proj", "ip_adapter")
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32)
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how files of torch.save and of pickle begin
 MOST_SAID = 3  # misfits in a message
-
-CHUNK = 1 << 20  # bytes of a file in memory at a time
 
 
 def read_adapter(path: Path, *, whole: bool = True) -> dict[str, dict[str, Tensor]]:
@@ -46,17 +45,15 @@ def read_adapter(path: Path, *, whole: bool = True) -> dict[str, dict[str, Tenso
     Raises ModelError if the file is a pickle, damaged or of another layout, or a value is not finite.
     """
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
-    with _opened(path) as file:
-        for name in file.keys():  # noqa: SIM118 - not a dict
-            part, _, inner = name.partition(".")
-            if part not in parts or not inner:
-                raise _misfit(path, [f"has {name}, which is not known"])
-            tensor = file.get_tensor(name)
-            if tensor.dtype not in PRECISIONS:
-                raise _misfit(path, [f"has {name} of {str(tensor.dtype).removeprefix('torch.')}, which no weight is"])
-            if not bool(torch.isfinite(tensor).all()):
-                raise _misfit(path, [f"has values in {name} that are not finite"])
-            parts[part][inner] = tensor.float() if whole else tensor
+    with _explained(path):
+        _, tensors = read_tensors(path)
+    for name, tensor in tensors.items():
+        part, _, inner = name.partition(".")
+        if part not in parts or not inner:
+            raise _misfit(path, [f"has {name}, which is not known"])
+        if tensor.dtype not in PRECISIONS:
+            raise _misfit(path, [f"has {name} of {str(tensor.dtype).removeprefix('torch.')}, which no weight is"])
+        parts[part][inner] = tensor.float() if whole else tensor
     kind_of(parts["image_proj"], path)
     return parts
 
@@ -66,8 +63,9 @@ def reads_patches(path: Path) -> bool:
 
     Raises ModelError as `read_adapter` does.
     """
-    with _opened(path) as file:
-        names = [name.removeprefix("image_proj.") for name in file.keys() if name.startswith("image_proj.")]  # noqa: SIM118
+    with _explained(path):
+        _, described = read_header(path)
+    names = [name.removeprefix("image_proj.") for name in described if name.startswith("image_proj.")]
     return kind_of(names, path) != "pooled"
 
 
@@ -136,23 +134,27 @@ def set_adapter_scale(unet: Any, scale: float) -> None:
 
 def adapter_name(path: Path) -> str:
     """The "name@digest" of an adapter's file."""
-    return f"{path.stem}@{digest_of([path])}"
+    return f"{name_of(path.with_suffix(''))}@{digest_of([path])}"
 
 
 def digest_of(files: Sequence[Path]) -> str:
-    """First 16 hexadecimal digits of the sha256 over the files' contents, in the given order."""
+    """First 16 hexadecimal digits of the sha256 over the files' contents, in the given order. Raises ModelError."""
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            while part := file.read(CHUNK):
-                digest.update(part)
+        try:
+            with open_regular(path) as file:
+                while part := file.read(CHUNK):
+                    digest.update(part)
+        except (OSError, UnreadableError) as problem:
+            raise ModelError(f"{path} {reason(problem)}", "a file of weights is needed", "Get it again") from problem
     return digest.hexdigest()[:16]
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _explained(path: Path) -> Iterator[None]:
+    """Raises ModelError for a pickle, unread, and for whatever reading in the block cannot read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(9)  # of safetensors: eight of the header's length, which may be any, and its first
         if start.startswith(PICKLES) and not start.endswith(b"{"):
             raise ModelError(
@@ -160,11 +162,10 @@ def _opened(path: Path) -> Iterator[Any]:
                 "an IP-Adapter in safetensors is needed",
                 "Take the file of the same name that ends in .safetensors, which is published beside it",
             )
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (OSError, SafetensorError, ValueError, TypeError, AttributeError, KeyError, RuntimeError) as problem:
+        yield
+    except (OSError, UnreadableError) as problem:
         raise ModelError(
-            f"{path} cannot be read: {problem}", "an IP-Adapter in safetensors is needed", "Get the file again"
+            f"{path} {reason(problem)}", "an IP-Adapter in safetensors is needed", "Get the file again"
         ) from problem
 
 

@@ -171,6 +171,13 @@ class LatentDiffusion:
                     f"the {kind} in use is {' or '.join(names)}",
                     "Make it again from the photos, or choose that model, its --adapter, or the folder of that method",
                 )
+        wanted = (self.encoder.tokens, self.encoder.width) if self.encoder.tokens else (self.encoder.width,)
+        if identity.embeddings is not None and identity.embeddings.shape[1:] != wanted:
+            raise IdentityError(
+                f"this identity has embeddings of shape {tuple(identity.embeddings.shape)}",
+                f"{self.encoder.name} gives {' x '.join(map(str, wanted))} for each photo",
+                "Make it again from the photos",
+            )
 
     def sample(
         self,

@@ -12,6 +12,8 @@ TenthError
 
 from __future__ import annotations
 
+MOST_SAID = 2_000  # characters of a part of a message: a name or value that is found may be of any length
+
 
 class TenthError(Exception):
     """Root of the tree: `except TenthError` catches everything that tenth raises on purpose."""
@@ -21,6 +23,9 @@ class InputError(TenthError):
     """Something given by the user does not fit. found, needed, action: the three parts of the message."""
 
     def __init__(self, found: str, needed: str, action: str) -> None:
+        found, needed, action = (
+            part if len(part) <= MOST_SAID else f"{part[:MOST_SAID]}..." for part in (found, needed, action)
+        )
         super().__init__(f"{found}; {needed}. {action}.")
         self.found, self.needed, self.action = found, needed, action
 

@@ -7,16 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from tenth.errors import IdentityError
+from tenth.file_reading import UnreadableError, parse_json, reason
+from tenth.tensor_reading import read_tensors
 from tenth.types import Identity
+from tenth.weights import check_weights
 
 FORMAT = 1
 METADATA = "tenth"
 TEXTS = ("method", "model", "encoder", "adapter", "word")
+LONGEST_TEXT, MOST_PHOTOS = 1_000, 100_000  # characters of one of them; digests of photos
+MOST_NUMBERS = 1 << 28  # in embeddings: a thousand photos of the widest encoder's patches have as many
 
 
 def save_identity(identity: Identity, path: Path) -> None:
@@ -34,15 +38,17 @@ def save_identity(identity: Identity, path: Path) -> None:
 
 
 def load_identity(path: Path) -> Identity:
-    """Raises IdentityError if the file is missing, truncated, not safetensors (a pickle, say), foreign or of another format."""
+    """Raises IdentityError if the file is missing, truncated, not safetensors (a pickle, say), foreign or of another format.
+
+    Also if what it holds is not what an identity holds: finite floating-point numbers, by the names of weights.py.
+    """
     if not path.is_file():
         raise IdentityError(f"{path} is not a file", "an identity that `tenth identity` wrote is needed", "Check the path")
     try:
-        with safe_open(path, framework="pt") as file:
-            said = json.loads((file.metadata() or {}).get(METADATA, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError, ValueError) as problem:
-        raise _unusable(path, f"is damaged or not safetensors ({problem})") from problem
+        metadata, tensors = read_tensors(path)
+        said = parse_json(metadata.get(METADATA, "null"))
+    except (OSError, UnreadableError) as problem:
+        raise _unusable(path, reason(problem)) from problem
     if not isinstance(said, dict):
         raise _unusable(path, "has no entry of tenth's: it is another program's file")
     if said.get("format") != FORMAT:
@@ -67,15 +73,24 @@ def combined(learnt: Identity, adapted: Identity) -> Identity:
 
 def _identity(path: Path, said: dict[str, Any], tensors: dict[str, Tensor]) -> Identity:
     photos = said.get("photos")
-    if not all(isinstance(said.get(key), str) for key in TEXTS) or not isinstance(photos, list):
+    if not isinstance(photos, list) or not all(map(_is_text, [*(said.get(key) for key in TEXTS), *photos[:MOST_PHOTOS]])):
         raise _unusable(path, "lacks part of its description")
     embeddings = tensors.pop("embeddings", None)
     if embeddings is not None and embeddings.ndim not in (2, 3):
         raise _unusable(path, f"has embeddings of shape {tuple(embeddings.shape)}, neither (M, D) nor (M, T, D)")
+    if embeddings is not None and not 0 < embeddings.numel() <= MOST_NUMBERS:
+        raise _unusable(path, f"has embeddings of {embeddings.numel()} numbers")
     if embeddings is None and not tensors:
         raise _unusable(path, "holds neither embeddings nor weights")
     weights = {name.removeprefix("weights."): tensor for name, tensor in tensors.items()}
+    if len(weights) < len(tensors) or len(photos) > MOST_PHOTOS:
+        raise _unusable(path, "says something twice, or more than any identity")
+    check_weights(weights)
     return Identity(**{key: said[key] for key in TEXTS}, embeddings=embeddings, weights=weights, photos=tuple(photos))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT
 
 
 def _unusable(path: Path, found: str) -> IdentityError:

@@ -40,20 +40,32 @@ def put_on(pipeline: Any, weights: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def additions(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What is added to each parameter, by "part.path.weight", float32."""
+    """What is added to each parameter, by "part.path.weight", float32. Raises IdentityError as `check_weights`."""
+    check_weights(weights)
     added = {}
     for name, tensor in weights.items():
         if name.endswith(LOW):
             path = name.removesuffix(LOW)
-            if path + HIGH not in weights:
-                raise _misfit(f"{name} without {path}{HIGH}")
             product = weights[path + HIGH].float().flatten(1) @ tensor.float().flatten(1)  # (out, in x kernel)
             added[f"{path}.weight"] = product.view(len(product), *tensor.shape[1:])
         elif name.endswith(DIFFERENCE):
             added[name.removesuffix(DIFFERENCE)] = tensor.float()
-        elif not (name.endswith(HIGH) and name.removesuffix(HIGH) + LOW in weights):
-            raise _misfit(name)
     return added
+
+
+def check_weights(weights: Mapping[str, Tensor]) -> None:
+    """Raises IdentityError unless each weight is of a known part and kind, and low-rank matrices come in pairs that fit."""
+    for name, tensor in weights.items():
+        path = name.removesuffix(LOW).removesuffix(HIGH)
+        if name.partition(".")[0] not in PARTS or not name.endswith((LOW, HIGH, DIFFERENCE)):
+            raise _misfit(name)
+        if name.endswith(DIFFERENCE):
+            continue
+        low, high = weights.get(path + LOW), weights.get(path + HIGH)
+        if low is None or high is None:
+            raise _misfit(f"{name} without {path}{HIGH if high is None else LOW}")
+        if min(low.ndim, high.ndim) < 2 or low.shape[0] != high.shape[1] or high.shape[2:].numel() != 1:
+            raise _misfit(f"{name} of shape {tuple(tensor.shape)}, which its other half does not fit")
 
 
 def place(pipeline: Any, name: str, shape: torch.Size) -> nn.Parameter:

@@ -46,7 +46,7 @@ def test_the_packed_adapter_is_in_the_official_layout(toy_folder: Path) -> None:
 
 def test_a_damaged_adapter_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"broken")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="is damaged or not safetensors"):
         read_adapter(tmp_path / "a.safetensors")
 
 

@@ -44,7 +44,7 @@ def test_what_is_written_is_read_again_and_damage_is_said(tmp_path: Path) -> Non
     np.testing.assert_allclose(reader([picture]), plain.numpy(), atol=0.02)  # in half precision
     assert reader([]).shape == (0, len(SIGNS))
     (tmp_path / "signs.safetensors").write_bytes(b"half")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="is damaged or not safetensors"):
         SignsReader(tmp_path / "signs.safetensors")
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from tenth.aggregate.attention import KINDS, Learned, kind_of
 from tenth.errors import ModelError, RecipeError
+from tenth.file_reading import UnreadableError, parse_json, reason
+from tenth.tensor_reading import read_tensors
 
 FILE = "aggregator.safetensors"
 METADATA = "tenth"
 FORMAT = 1
+LARGEST_SETTING, MOST_LAYERS = 1 << 16, 64  # far above what is trained: what a file says is built before it is compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +46,35 @@ def save_aggregator(trained: Trained, path: Path) -> None:
 def load_aggregator(path: Path) -> Trained:
     """In double precision, for use. Raises ModelError if the file is missing, damaged or another program's."""
     try:
-        with safe_open(path, framework="pt") as file:
-            said = json.loads((file.metadata() or {})[METADATA])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        if said["format"] != FORMAT:
-            raise ValueError(f"format {said['format']}, this version reads {FORMAT}")
-        module, settings = KINDS[said["kind"]]
-        aggregator = module(said["width"], settings(**said["settings"]))  # type: ignore[arg-type]
-        aggregator.load_state_dict(weights)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError, RecipeError) as problem:
+        metadata, weights = read_tensors(path)
+        said = parse_json(metadata.get(METADATA, "null"))
+        if not isinstance(said, dict) or not all(isinstance(said.get(key), str) for key in ("encoder", "adapter", "kind")):
+            raise UnreadableError("has no description of tenth's")
+        if said.get("format") != FORMAT:
+            raise UnreadableError(f"has format {said.get('format')}, and this version reads {FORMAT}")
+        aggregator = _built(said, weights)
+    except (OSError, UnreadableError) as problem:
         raise ModelError(
-            f"{path} cannot be read: {problem}", "an aggregator that `tenth train` wrote is needed", "Train or copy it again"
+            f"{path} {reason(problem)}", "an aggregator that `tenth train` wrote is needed", "Train or copy it again"
         ) from problem
     return Trained(aggregator.double().eval(), said["encoder"], said["adapter"])
+
+
+def _built(said: dict[str, Any], weights: dict[str, Tensor]) -> Learned:
+    """The module that a file describes, with its weights. Raises UnreadableError if the two do not fit."""
+    module, kind = KINDS.get(said["kind"], (None, None))
+    settings, width = said.get("settings"), said.get("width")
+    if module is None or kind is None or not isinstance(settings, dict):
+        raise UnreadableError(f"is of kind {said['kind']}, which this version does not know")
+    usual = asdict(kind()) | {"width": 1}
+    for name, value in {**settings, "width": width}.items():
+        most = MOST_LAYERS if name == "layers" else LARGEST_SETTING
+        if type(value) is not type(usual.get(name)) or (type(value) is int and not 0 < value <= most):
+            raise UnreadableError(f"has {name} {value!s:.100}")
+    try:
+        with torch.device("meta"):  # nothing has memory until it is known that the file's shapes are the module's
+            aggregator = module(width, kind(**settings))  # type: ignore[arg-type]
+        aggregator.load_state_dict({name: weights[name] for name in sorted(weights)}, assign=True)
+    except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, RecipeError) as problem:
+        raise UnreadableError(f"does not hold what it says it holds ({str(problem).splitlines()[0]:.200})") from problem
+    return aggregator

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -20,7 +20,9 @@ from tenth.adapter import digest_of
 from tenth.data.faces import CROP_PIXELS
 from tenth.data.words import SIGNS
 from tenth.errors import ModelError
+from tenth.file_reading import UnreadableError, parse_json, reason
 from tenth.pocket.faces import to_unit
+from tenth.tensor_reading import read_tensors
 from tenth.types import Pixels
 
 WEIGHTS = Path(__file__).parent / "signs.safetensors"
@@ -76,17 +78,19 @@ class SignsReader:
 
     def __init__(self, path: Path = WEIGHTS) -> None:
         try:
-            with safe_open(path, framework="pt") as file:
-                said = json.loads((file.metadata() or {})[METADATA])
-                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
-            if tuple(said["signs"]) != SIGNS:
-                raise ValueError(f"it knows {', '.join(said['signs'])}")
+            metadata, weights = read_tensors(path)
+            said = parse_json(metadata.get(METADATA, "null"))
+            if not isinstance(said, dict) or said.get("signs") != list(SIGNS) or not _are_shares(said.get("accuracy")):
+                raise UnreadableError("is not of the signs that this version knows")
             self.net = SignsNet()
-            self.net.load_state_dict(weights)
+            shapes = {name: tensor.shape for name, tensor in self.net.state_dict().items()}
+            if shapes != {name: tensor.shape for name, tensor in weights.items()}:
+                raise UnreadableError("holds other tensors than the network has")
+            self.net.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
             self.accuracy: Mapping[str, float] = said["accuracy"]
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+        except (OSError, UnreadableError) as problem:
             raise ModelError(
-                f"{path} cannot be read: {problem}", "weights that `tenth train` wrote are needed", "Train or install again"
+                f"{path} {reason(problem)}", "weights that `tenth train` wrote are needed", "Train or install again"
             ) from problem
         self.net.eval().requires_grad_(False)
         self.name = f"signs@{digest_of([path])}"
@@ -130,6 +134,10 @@ def balanced_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
         if len(yes) and len(no):
             found[sign] = (float((yes > 0).float().mean()) + float((no <= 0).float().mean())) / 2
     return found
+
+
+def _are_shares(accuracy: Any) -> bool:
+    return isinstance(accuracy, dict) and all(type(share) in (int, float) and 0 <= share <= 1 for share in accuracy.values())
 
 
 def _as_crop(picture: Pixels) -> Pixels:
