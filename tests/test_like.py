@@ -20,7 +20,8 @@ from tenth.errors import DataError
 from tenth.generate import read_sample
 from tenth.highres import HighRes
 from tenth.identity import save_identity
-from tenth.like import MOST_TEXT, read_like
+from tenth.like import read_like
+from tenth.prompt import LONGEST
 from tenth.types import Identity
 
 Output = pytest.CaptureFixture[str]
@@ -165,27 +166,27 @@ def test_a_picture_of_an_older_version_has_today_s_defaults_for_the_rest(tmp_pat
         ("[" * 40_000, "carries damaged settings"),
         ('{"prompt": "%s"}' % ("a" * 200_000), "carries damaged settings"),
         ('{"kind": "demo"}', "says prompt None"),
-        (json.dumps({"prompt": "a" * (MOST_TEXT + 1)}), "says prompt 'aaa"),
+        (json.dumps({"prompt": "a" * (LONGEST + 1)}), "says prompt 'aaa"),
         (json.dumps({"prompt": ["a"]}), "says prompt"),
-        (json.dumps({"prompt": "\ud800"}), "says prompt"),
+        (json.dumps({"prompt": "\ud800"}), "half a character"),
         *(
             (json.dumps({"prompt": "a"} | odd), text)
             for odd, text in (
                 ({"seed": -1}, "says seed -1"),
-                ({"seed": 2**63}, "says seed 9223372036854775808"),
+                ({"seed": 2**63}, "a whole number of more than 64 bits"),
                 ({"seed": True}, "says seed True"),
                 ({"seed": 1.5}, "says seed 1.5"),
                 ({"steps": 0}, "says steps 0"),
                 ({"steps": 10**9}, "says steps 1000000000"),
                 ({"steps": "2"}, "steps is '2'"),
-                ({"guidance": float("nan")}, "says guidance nan"),
+                ({"guidance": float("nan")}, "holds NaN, which is no number"),
                 ({"guidance": 1e9}, "says guidance"),
                 ({"rescale": -1}, "says rescale -1"),
                 ({"scale": [1]}, "scale is"),
                 ({"scale": 9}, "scale is 9"),
                 ({"scale": {"up": {"block_0": ["x"]}}}, "scale of up.block_0"),
                 ({"negative": 5}, "negative is 5"),
-                ({"negative": "a" * (MOST_TEXT + 1)}, "says negative"),
+                ({"negative": "a" * (LONGEST + 1)}, "says negative"),
                 ({"scheduler": "/etc"}, "'/etc' is not a scheduler"),
                 ({"scheduler": "lcm", "steps": 100}, "100 steps of lcm"),
                 ({"guidance_interval": [0.5]}, "guidance_interval is"),
@@ -229,9 +230,9 @@ def test_files_that_are_no_picture_of_ours(draw: Draw, tmp_path: Path, capsys: O
         told = capsys.readouterr().err
         assert found in told, told
         assert told.count("\n") == 1
-    for place in (tmp_path / "nowhere.png", tmp_path):
+    for place, found in ((tmp_path / "nowhere.png", "does not exist"), (tmp_path, "is a folder")):
         assert draw(tmp_path / "out", "--like", str(place)) == 1
-        assert "cannot be read" in capsys.readouterr().err
+        assert found in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

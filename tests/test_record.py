@@ -49,5 +49,5 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="does not exist"):
         read_record(tmp_path / "run.json", kind="generate")

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from tenth.data.faces import file_digest
 from tenth.errors import CheckpointError
+from tenth.file_reading import UnreadableError, file_digest, read_json, reason
+from tenth.tensor_reading import read_tensors
 
 TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
 PARTIAL, LOCK = ".partial-", ".lock"
@@ -76,14 +77,17 @@ def load_checkpoint(directory: Path) -> Checkpoint | None:
     skipped: list[str] = []
     for folder in _checkpoints(directory):
         try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            if file_digest(folder / TENSORS) != manifest["sha256"]:
-                raise ValueError("its sha256 is not the manifest's")
+            manifest = read_json(folder / MANIFEST)
+            if not isinstance(manifest, dict) or type(manifest.get("step")) is not int:
+                raise UnreadableError("has no manifest of tenth's")
+            if file_digest(folder / TENSORS) != manifest.get("sha256"):
+                raise UnreadableError("has another sha256 than its manifest")
             if folder.name != f"step-{manifest['step']:08d}":
-                raise ValueError(f"its manifest is of step {manifest['step']}")
-            return Checkpoint(int(manifest["step"]), load_file(folder / TENSORS), tuple(skipped))
-        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as problem:
-            skipped.append(f"{folder.name} skipped: {problem}")
+                raise UnreadableError(f"has a manifest of step {manifest['step']}")
+            _, tensors = read_tensors(folder / TENSORS, numbers=False)
+            return Checkpoint(manifest["step"], tensors, tuple(skipped))
+        except (OSError, UnreadableError) as problem:
+            skipped.append(f"{folder.name} skipped: it {reason(problem)}")
     if skipped:
         raise CheckpointError(
             "; ".join(skipped), "one whole checkpoint is needed to resume", "Start again in an empty directory"

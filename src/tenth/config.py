@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import tomllib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from tenth import file_reading
 from tenth.errors import RecipeError
+from tenth.file_reading import UnreadableError, reason
 
 Recipe = TypeVar("Recipe")
+RECIPE_BYTES = 1 << 20  # of a TOML file; the longest recipe has 3 kB
 LATER = "later"  # in a field's metadata
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The table in a TOML file. Raises RecipeError if the file is missing or is not TOML."""
     try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise RecipeError(f"{path} does not exist", "a recipe file is needed", "Check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise RecipeError(f"{path} is not TOML: {problem}", "a recipe is one TOML file", "Mend that line") from None
+        return file_reading.read_toml(path, RECIPE_BYTES)
+    except (OSError, UnreadableError) as problem:
+        action = "Check the path" if isinstance(problem, OSError) else "Mend it, or choose another"
+        raise RecipeError(f"{path} {reason(problem)}", "a recipe is one TOML file", action) from problem
 
 
 def from_table(kind: type[Recipe], table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
@@ -101,8 +103,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
         return from_table(hint, value, where)
     if hint is Path and isinstance(value, str):
-        return Path(value).expanduser()
-    if hint is float and type(value) is int:
+        return _path(value, where)
+    if hint is float and type(value) in (int, float):
+        if not math.isfinite(value):
+            raise RecipeError(f"{where} is {value}", "needed: a finite number", "Correct it")
         return float(value)
     if get_origin(hint) is tuple and isinstance(value, list):
         return tuple(_value(get_args(hint)[0], item, where) for item in value)
@@ -117,6 +121,16 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if type(value) is not hint:
         raise RecipeError(f"{where} is {value!r}", f"needed: {_kind_name(hint)}", "Correct it")
     return value
+
+
+def _path(text: str, where: str) -> Path:
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # ~somebody, who is not on this machine
+        path = Path(text)
+    if "\0" in text:
+        raise RecipeError(f"{where} is {text!r}", "needed: a path", "Correct it")
+    return path
 
 
 def _kind_name(hint: Any) -> str:

@@ -20,7 +20,6 @@ from tenth.adapter import digest_of
 from tenth.catalog import DEFAULT_MODEL, RECIPE, learns, load_model, method
 from tenth.conditions import ExperimentRecipe
 from tenth.config import from_table, read_toml, to_table
-from tenth.data.faces import file_digest
 from tenth.data.split import TEST_FOLD, Parted
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
@@ -29,6 +28,7 @@ from tenth.evaluate.features import Rows, extract
 from tenth.evaluate.held_out import Judged, check_strangers, crop_of, part_people, with_next
 from tenth.evaluate.inception import Inception
 from tenth.evaluate.recogniser import Recognises
+from tenth.file_reading import UnreadableError, file_digest, read_json, reason
 from tenth.findings import (
     AllRows,
     costs_of,
@@ -47,6 +47,7 @@ from tenth.readers import open_readers, open_recognisers
 from tenth.record import RECORD, read_record, write_record
 from tenth.report.markdown import markdown
 from tenth.report.page import write_page
+from tenth.report.results import read_results
 from tenth.scoring import SETS, rows_of
 from tenth.types import Person, Photo, Pixels
 
@@ -125,7 +126,11 @@ def finished(output: Path) -> dict[str, Any] | None:
     """The results of a run that is done and in which nothing failed."""
     if not (output / RECORD).exists():
         return None
-    results: dict[str, Any] = read_record(output / RECORD, kind="experiment")["results"]
+    record = read_record(output / RECORD, kind="experiment")
+    read_results(record)
+    results: dict[str, Any] = record["results"]
+    if missing := [key for key in ("failed", "people", "scores", "inception") if key not in results]:
+        raise CheckpointError(f"{output / RECORD} has no {missing[0]}", "the record of this experiment is needed", "Remove it")
     return None if results["failed"] else results
 
 
@@ -188,7 +193,7 @@ def claim(output: Path, settings: Mapping[str, Any]) -> None:
     """Make the folder this experiment's, or see that it is. Raises CheckpointError if it holds another or anything else."""
     path, action = output / SETTINGS, "Choose another folder, or remove this one"
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = _read_settings(path)
         odd = sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))
         if odd:
             raise CheckpointError(f"{output} holds an experiment with another {', '.join(odd)}", "a folder holds one", action)
@@ -197,6 +202,18 @@ def claim(output: Path, settings: Mapping[str, Any]) -> None:
     else:
         output.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(settings, indent=1) + "\n")
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = read_json(path)
+    except (OSError, UnreadableError) as problem:
+        raise CheckpointError(
+            f"{path} {reason(problem)}", "the settings of an experiment are needed", "Choose another folder"
+        ) from problem
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path} is no table", "the settings of an experiment are needed", "Choose another folder")
+    return settings
 
 
 def judge_people(

@@ -105,10 +105,15 @@ def read_json(path: str | Path, most: int = TEXT_BYTES) -> Any:
     return parse_json(read_text(path, most))
 
 
-def parse_json(text: str) -> Any:
-    """A JSON value at most DEPTH deep, numbers finite and of 64 bits, texts such as UTF-8 has. Raises UnreadableError."""
+def parse_json(text: str, *, names: bool = False) -> Any:
+    """A JSON value at most DEPTH deep, numbers finite and of 64 bits, texts such as UTF-8 has. Raises UnreadableError.
+
+    names: texts may also be names of files that are not UTF-8, as Python has them.
+    """
     try:
-        return _plain(json.loads(text, parse_constant=_no_constant, parse_float=_finite))
+        return _plain(
+            json.loads(text, parse_constant=_no_constant, parse_float=_finite), "surrogateescape" if names else "strict"
+        )
     except RecursionError as problem:
         raise UnreadableError(f"is nested more than {DEPTH} deep") from problem
     except UnreadableError:
@@ -143,24 +148,24 @@ def file_digest(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, odd: str = "strict") -> Any:
     """The value, if it is shallow enough and its whole numbers and texts are such as a program can take on."""
     level, inner = 0, [value]
     while inner:
         if level > DEPTH and any(isinstance(each, dict | list) for each in inner):
             raise UnreadableError(f"is nested more than {DEPTH} deep")
         for each in inner:
-            _check_plain(each)
+            _check_plain(each, odd)
         level, inner = level + 1, [each for outer in inner for each in _inside(outer)]
     return value
 
 
-def _check_plain(value: Any) -> None:
+def _check_plain(value: Any, odd: str) -> None:
     if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
         raise UnreadableError("holds a whole number of more than 64 bits")
     if isinstance(value, str) and not value.isascii():
         try:
-            value.encode()
+            value.encode(errors=odd)
         except UnicodeEncodeError:
             raise UnreadableError("holds a text with half a character in it, which UTF-8 does not have") from None
 

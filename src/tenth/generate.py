@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from tenth.config import to_table
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import DataError
+from tenth.file_reading import UnreadableError, open_regular, parse_json, reason
 from tenth.highres import HighRes, draw_sized
 from tenth.memory import BATCH
-from tenth.prompt import naming
+from tenth.prompt import check_text, naming
 from tenth.redraw import Scene
 from tenth.types import Identity, Pixels, Sample
 
 LARGEST_SEED = 2**63 - 1
 MOST_SAID = 100_000  # characters that a picture says of itself
+PICTURE_BYTES = 1 << 28  # of a PNG: more than the largest pictures that are drawn have
+BEGINNING = 1 << 21  # of these, in which everything stands that comes before the pixels
 Progress = Callable[[int, int], None]  # (image-steps done, image-steps in all)
 
 
@@ -81,21 +87,44 @@ def save_sample(sample: Sample, path: Path) -> None:
 
 
 def read_sample(path: Path) -> dict[str, Any]:
-    """What `save_sample` wrote beside the pixels. Raises DataError if the picture carries nothing of tenth's, or not whole."""
-    with Image.open(path, formats=["PNG"]) as image:
-        said = image.info.get("tenth")
+    """What `save_sample` wrote beside the pixels. Raises DataError if it is no PNG, or carries nothing of tenth's whole."""
+    said = _text_in(path)
     if not isinstance(said, str):
-        raise DataError(f"{path} carries no settings of tenth", "a PNG that tenth wrote is needed", "Choose another file")
+        raise _unusable(path, "carries no settings of tenth")
     try:
-        settings = json.loads(said) if len(said) <= MOST_SAID else None
-    except (ValueError, RecursionError):
-        settings = None
+        settings = parse_json(said) if len(said) <= MOST_SAID else None
+    except UnreadableError as problem:
+        raise _unusable(path, f"carries damaged settings: what it says {problem}") from problem
     if not isinstance(settings, dict):
-        raise DataError(f"{path} carries damaged settings", "a PNG as tenth wrote it is needed", "Choose another file")
+        raise _unusable(path, "carries damaged settings")
     return settings
 
 
+def _text_in(path: Path) -> Any:
+    """What a PNG says under our name. No pixel is decoded, and no more is read than stands before them."""
+    try:
+        with open_regular(path, PICTURE_BYTES) as file:
+            beginning = BytesIO(file.read(BEGINNING))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(beginning, formats=["PNG"]) as image:
+                return image.info.get("tenth")
+    except UnreadableError as problem:
+        raise _unusable(path, str(problem)) from problem
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, EOFError, struct.error) as problem:
+        raise _unusable(path, "is not a PNG") from problem
+    except OSError as problem:
+        raise _unusable(path, reason(problem)) from problem
+    except ValueError as problem:  # Pillow's limits of a text
+        raise _unusable(path, f"carries a text that is too long ({problem})") from problem
+
+
+def _unusable(path: Path, found: str) -> DataError:
+    return DataError(f"{path} {found}", "a PNG as tenth wrote it is needed", "Choose another picture, or give the options")
+
+
 def _check(model: LatentDiffusion, request: Request) -> None:
+    check_text("the prompt", request.prompt)
     if not 0 <= request.seed <= LARGEST_SEED:
         raise DataError(f"the seed {request.seed}", f"a whole number from 0 to {LARGEST_SEED} is needed", "Choose another")
     if request.identity is not None:

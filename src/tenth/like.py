@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-
-from PIL import Image, UnidentifiedImageError
 
 from tenth.catalog import QUICK
 from tenth.config import from_table, to_table
@@ -17,10 +14,9 @@ from tenth.errors import DataError, RecipeError
 from tenth.generate import LARGEST_SEED, read_sample
 from tenth.highres import HighRes
 from tenth.options import MOST_GUIDANCE, MOST_STEPS, OWN
+from tenth.prompt import check_text, is_text
 from tenth.sizes import Size, parse_size
 
-MOST_BYTES = 1 << 28  # of a PNG: more than the largest pictures that are drawn have
-MOST_TEXT = 20_000  # characters of a prompt
 SHOWN = 100  # of what is wrong
 
 
@@ -64,7 +60,7 @@ class Asked:
 def asked_of(given: Mapping[str, Any], like: Like | None) -> Asked:
     """The options of a command, None where one is not given, on those of a picture, on the defaults.
 
-    Raises RecipeError for options that do not go together.
+    Raises RecipeError for options that do not go together, DataError for a prompt that is not UTF-8.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
     if "guidance_interval" in chosen:
@@ -73,6 +69,8 @@ def asked_of(given: Mapping[str, Any], like: Like | None) -> Asked:
         chosen["scheduler"] = ""
     said = {"seed": 0} if like is None else {"prompt": like.prompt, "seed": like.seed, **_settings(like.sampling)}
     both = said | chosen
+    for name in ("prompt", "negative"):
+        check_text(f"--{name}", both.get(name, ""))
     taken = {} if like is None else {name: value for name, value in said.items() if name not in chosen and value != ""}
     return Asked(both.pop("prompt"), both.pop("seed"), Sampling(**both), taken)
 
@@ -98,7 +96,7 @@ def read_like(path: Path) -> Like:
 
     What an older version did not know to say has its default.
     """
-    said = _said(path)
+    said = read_sample(path)
     names = {each.name for each in fields(Sampling)}
     try:
         sampling = from_table(Sampling, {name: value for name, value in said.items() if name in names}, "it")
@@ -106,12 +104,12 @@ def read_like(path: Path) -> Like:
         _check(path, "guidance", sampling.guidance, 1 <= sampling.guidance <= MOST_GUIDANCE)
         _check(path, "words", sampling.words, sampling.words <= MOST_GUIDANCE)
         _check(path, "rescale", sampling.rescale, 0 <= sampling.rescale <= 1)
-    except (RecipeError, RecursionError) as problem:
+    except RecipeError as problem:
         raise _unusable(path, f"says what nobody can ask for: {_short(problem)}") from problem
     seed, prompt = said.get("seed", 0), said.get("prompt")
     _check(path, "seed", seed, type(seed) is int and 0 <= seed <= LARGEST_SEED)
     for name, text in {"prompt": prompt, "negative": sampling.negative}.items():
-        _check(path, name, text, _is_text(text))
+        _check(path, name, text, is_text(text))
     model, method = (value if isinstance(value, str) else "" for value in (said.get("model"), said.get("method")))
     return Like(path, str(prompt), int(seed), sampling, model, method, _highres(path, said))
 
@@ -132,22 +130,6 @@ def _highres(path: Path, said: Mapping[str, Any]) -> HighRes | None:
         raise _unusable(path, f"says what nobody can ask for: {_short(problem)}") from problem
 
 
-def _said(path: Path) -> dict[str, Any]:
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise _unusable(path, f"has {size} bytes, and at most {MOST_BYTES} are read")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # no pixel is decoded
-            return read_sample(path)
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as problem:
-        raise _unusable(path, "is not a PNG") from problem
-    except OSError as problem:
-        raise _unusable(path, f"cannot be read ({problem.strerror or problem})") from problem
-    except ValueError as problem:  # Pillow's limits of a text
-        raise _unusable(path, f"carries a text that is too long ({problem})") from problem
-
-
 def _check(path: Path, name: str, value: Any, right: bool) -> None:
     if not right:
         raise _unusable(path, f"says {name} {_short(repr(value))}")
@@ -156,15 +138,6 @@ def _check(path: Path, name: str, value: Any, right: bool) -> None:
 def _short(text: object) -> str:
     said = str(text)
     return said if len(said) <= SHOWN else f"{said[:SHOWN]}..."
-
-
-def _is_text(value: Any) -> bool:
-    if not isinstance(value, str) or len(value) > MOST_TEXT:
-        return False
-    try:
-        return bool(value.encode()) or not value
-    except UnicodeEncodeError:  # half a character, which no file can hold
-        return False
 
 
 def _unusable(path: Path, found: str) -> DataError:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from tenth.file_reading import UnreadableError, parse_json, read_lines
+
 STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
 RESET = "5"  # written there, the peak begins anew
 
@@ -68,16 +70,36 @@ def costs_by(path: Path, key: str) -> dict[str, dict[str, Any]]:
     """By the value of one key of the file's lines: median seconds for each of their `count`, most megabytes, and how many."""
     lines = _lines(path)
     found: dict[str, dict[str, Any]] = {}
-    for value in dict.fromkeys(line[key] for line in lines if key in line):
+    for value in dict.fromkeys(line[key] for line in lines if isinstance(line.get(key), str)):
         own = [line for line in lines if line.get(key) == value]
         megabytes = [line["megabytes"] for line in own if line["megabytes"] is not None]
-        seconds = statistics.median(line["seconds"] / line.get("count", 1) for line in own)
+        seconds = statistics.median(line["seconds"] / line["count"] for line in own)
         found[value] = {"seconds": round(seconds, 3), "megabytes": max(megabytes, default=None), "measured": len(own)}
     return found
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    """Those that say what something cost. A line that does not, as of a run that was killed while it wrote, is left out."""
+    try:
+        return [line for line in map(_line, read_lines(path)) if line is not None]
+    except (OSError, UnreadableError):
+        return []
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        line = parse_json(text)
+    except UnreadableError:
+        return None
+    if not isinstance(line, dict):
+        return None
+    cost: dict[str, Any] = {"megabytes": None, "count": 1, "seconds": None} | line
+    numbers = [cost["seconds"], cost["count"], 0 if cost["megabytes"] is None else cost["megabytes"]]
+    return cost if all(map(_is_cost, numbers)) and cost["count"] else None
+
+
+def _is_cost(value: Any) -> bool:
+    return type(value) in (int, float) and value >= 0
 
 
 def _accelerator() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 
 from tenth.blocks import EXAMPLE, MOST_SCALE, Scale, check_scale
 from tenth.errors import DataError, RecipeError
+from tenth.file_reading import parse_json
 from tenth.schedulers import SCHEDULERS
 from tenth.sizes import Size, parse_size
 
@@ -97,7 +97,7 @@ def scale(text: str) -> Scale:
     if not text.lstrip().startswith("{"):
         return float(number(0, MOST_SCALE)(text))
     try:
-        found: Scale = json.loads(text)
+        found: Scale = parse_json(text)
         check_scale(found)
     except ValueError as problem:
         raise ArgumentTypeError(f"{text!r} is not JSON such as {EXAMPLE}: {problem}") from problem

@@ -84,7 +84,8 @@ def claim_folder(folder: Path, settings: dict[str, Any] | None = None) -> None:
         record = read_record(folder / RECORD, kind="generate")
     except TenthError:
         raise _in_use(folder, f"{len(entries)} files or folders") from None
-    if others := sorted(entries - {RECORD, *image_names(len(record["settings"].get("seeds", [])))}):
+    seeds = record["settings"].get("seeds")
+    if others := sorted(entries - {RECORD, *image_names(len(seeds) if isinstance(seeds, list) else 0)}):
         raise _in_use(folder, f"{others[0]}, which is not of a run")
     if settings is not None and record["settings"] != settings:
         raise _in_use(folder, "the images of another run")

@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from tenth.errors import DataError
+from tenth.file_reading import UnreadableError, read_json, reason
 
 RECORD = "run.json"
 # What a result can depend on, by the name under which it is installed.
@@ -43,16 +44,14 @@ def read_record(path: Path, *, kind: str) -> dict[str, Any]:
     """
     path = path / RECORD if path.is_dir() else path
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise _unusable(path, kind, f"cannot be read ({problem.strerror})") from problem
-    except ValueError as problem:
-        raise _unusable(path, kind, f"is not JSON ({problem})") from problem
-    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+        record: Any = read_json(path)
+    except (OSError, UnreadableError) as problem:
+        raise _unusable(path, kind, reason(problem)) from problem
+    if not isinstance(record, dict) or not all(isinstance(record.get(key), dict) for key in ("settings", "results")):
         raise _unusable(path, kind, "is no record of tenth's")
     if record.get("kind") != kind:
-        raise _unusable(path, kind, f"is of kind {record.get('kind')!r}")
-    return record
+        raise _unusable(path, kind, f"is of kind {record.get('kind')!r:.100}")
+    return dict(record)
 
 
 def environment() -> dict[str, Any]:

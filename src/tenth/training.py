@@ -229,8 +229,9 @@ class Learning:
             return 0
         for line in checkpoint.skipped if self.state.is_main_process else ():
             print(line, file=sys.stderr)
-        saved = {name.removeprefix("weight.") for name in checkpoint.tensors if name.startswith("weight.")}
-        if saved != set(self.names):
+        saved = {name: tensor.shape for name, tensor in checkpoint.tensors.items() if name.startswith(("weight.", "average."))}
+        parameters = dict(zip(self.names, self.parameters, strict=True)).items()
+        if saved != {f"{part}.{name}": value.shape for part in ("weight", "average") for name, value in parameters}:
             found = f"{directory} holds a checkpoint of other weights"
             raise CheckpointError(found, "one of this recipe is needed to go on", "Choose another directory")
         with torch.no_grad():

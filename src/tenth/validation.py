@@ -19,13 +19,16 @@ from tenth.data.people import Row
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.encode.face import FaceEncoder, describe, encoder_name
 from tenth.encode.store import Array, Store
+from tenth.errors import CheckpointError
 from tenth.evaluate.identity import identity
 from tenth.evaluate.recogniser import DlibRecogniser
+from tenth.file_reading import UnreadableError, open_regular, parse_json, read_lines, reason
 from tenth.memory import BATCH
 from tenth.pocket.faces import CENTRAL, People
 from tenth.types import Features, Pixels, Score
 
 HISTORY = "validation.jsonl"  # a line a checkpoint
+ROW_BYTES = 1 << 28
 STRIP = "samples.png"  # a row a checkpoint, a column a person
 
 
@@ -117,9 +120,11 @@ def record(directory: Path, seen: int, score: Score, pictures: Sequence[Pixels],
     partial_path.replace(directory / HISTORY)
     folder = directory / "samples"
     folder.mkdir(exist_ok=True)
-    Image.fromarray(strip(pictures)).save(folder / f"{seen:09}.png")
-    rows = [np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png")) if int(path.stem) <= seen]
-    Image.fromarray(np.concatenate(rows)).save(directory / STRIP)
+    newest = strip(pictures)
+    Image.fromarray(newest).save(folder / f"{seen:09}.png")
+    earlier = [path for path in sorted(folder.glob("*.png")) if path.stem.isdecimal() and int(path.stem) < seen]
+    rows = [row for path in earlier if (row := _row(path)) is not None and row.shape == newest.shape]
+    Image.fromarray(np.concatenate([*rows, newest])).save(directory / STRIP)
     return best
 
 
@@ -129,6 +134,29 @@ def strip(pictures: Sequence[Pixels]) -> Pixels:
 
 
 def read_history(directory: Path) -> list[dict[str, float]]:
-    """The lines of validation.jsonl, none where there is no such file."""
+    """The lines of validation.jsonl, none where there is no such file. Raises CheckpointError if it is damaged."""
     path = directory / HISTORY
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    try:
+        lines = [parse_json(line) for line in read_lines(path)]
+    except FileNotFoundError:
+        return []
+    except (OSError, UnreadableError) as problem:
+        raise _damaged(path, reason(problem)) from problem
+    for number, line in enumerate(lines, 1):
+        known = [line.get("images"), line.get("similarity") or 0.0] if isinstance(line, dict) else [None]
+        if not all(type(value) in (int, float) for value in known):
+            raise _damaged(path, f"says nothing in line {number}")
+    return lines
+
+
+def _damaged(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(f"{path} {found}", "the history of this training is needed, or none", "Remove it: it is begun anew")
+
+
+def _row(path: Path) -> Pixels | None:
+    """A row of the strip; None where its file is damaged, which costs the strip a row and nothing else."""
+    try:
+        with open_regular(path, ROW_BYTES) as file:
+            return np.asarray(Image.open(file, formats=["PNG"]).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None

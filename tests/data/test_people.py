@@ -71,7 +71,7 @@ def test_what_is_no_row_is_refused(tmp_path: Path, line: str) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be read \(FileNotFoundError\); the rows of a data set are needed"):
+    with pytest.raises(DataError, match=r"does not exist; the rows of a data set are needed"):
         read_people(tmp_path / "people.jsonl")
 
 

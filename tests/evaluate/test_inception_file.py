@@ -85,8 +85,8 @@ def test_a_file_of_another_hash_is_named_with_its_hash(tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    for path in (tmp_path / "gone.pth", tmp_path):
-        with pytest.raises(ModelError, match="is no file"):
+    for path, found in ((tmp_path / "gone.pth", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(ModelError, match=found):
             open_inception(str(path))
 
 

@@ -183,7 +183,7 @@ def test_name_carries_the_models_digest(tmp_path):
         (('kind = "dlib"', 'kind = "yunet"'), "'yunet' needs model and sha256"),
         (('kind = "dlib"', 'kind = "dlib"\nmodel = "a.onnx"'), "takes neither"),
         (("[detector]", "[detector"), "is not TOML"),
-        (('"tiny.onnx"', '"gone.onnx"'), "gone.onnx cannot be read"),
+        (('"tiny.onnx"', '"gone.onnx"'), "gone.onnx does not exist"),
         (('sha256 = "', f'sha256 = "{"0" * 64}"  # '), f"{'0' * 64} is expected"),
         (('"face"', '"photo"'), r"does not fit.*photo: N, 3, 16, 16"),
         (('"embedding"', '"row"'), "does not fit"),
@@ -196,7 +196,7 @@ def test_a_file_that_does_not_fit_says_what_does(tmp_path, change, message):
 
 
 def test_a_missing_file_and_a_foreign_model_are_model_errors(tmp_path):
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="does not exist"):
         open_recogniser(tmp_path / "gone.toml")
     with pytest.raises(ModelError, match="does not fit"):
         open_recogniser(write(tmp_path, content=b"no network"))

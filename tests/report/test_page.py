@@ -288,5 +288,5 @@ def test_a_file_of_the_users_is_not_replaced(run_folder: Path) -> None:
 def test_a_run_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 1
     said = capsys.readouterr().err
-    assert "run.json cannot be read" in said
+    assert "run.json does not exist" in said
     assert said.count("\n") == 1

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tenth.errors import DataError
+from tenth.file_reading import UnreadableError, read_text, reason
 
 Attributes = Mapping[str, bool | str | None]  # "gender" is "M", "F" or None; every other is yes, no or None for not known
 
@@ -19,6 +21,7 @@ COLUMNS = ("image", "gender", *FLAGS)
 VALUES: Mapping[str, bool | None] = {"1": True, "0": False, "": None}
 GENDERS: Mapping[str, str | None] = {"M": "M", "F": "F", "": None}
 
+TABLE_BYTES = 128 << 20  # the published table of LFW has 18 MB
 MARGIN = 0.5  # a score between -0.5 and 0.5 is taken as not known: a wrong word in a caption costs more than a missing one
 PUBLISHED: Mapping[str, str] = {
     "smiling": "Smiling", "eyeglasses": "Eyeglasses", "sunglasses": "Sunglasses",
@@ -38,9 +41,9 @@ def read_attributes(path: Path) -> dict[str, Attributes]:
     Raises DataError if the file is missing, is neither kind, or has a missing column, a wrong value or a file twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(f"{path} cannot be read as text ({error.__class__.__name__})") from error
+        lines = read_text(path, TABLE_BYTES).splitlines()
+    except (OSError, UnreadableError) as problem:
+        raise _unreadable(f"{path} {reason(problem)}") from problem
     table: dict[str, Attributes] = {}
     try:
         for number, file, row in (_published if lines and lines[0].startswith("#") else _own)(path, lines):
@@ -74,7 +77,7 @@ def _published(path: Path, lines: Sequence[str]) -> Iterator[tuple[int, str, Att
         cells = line.split("\t")
         _check_width(path, number, cells, header)
         row = dict(zip(header, cells, strict=True))
-        if not row["imagenum"].isascii() or not row["imagenum"].isdigit():
+        if not re.fullmatch("[0-9]{1,9}", row["imagenum"]):
             raise _wrong(path, number, f"imagenum {row['imagenum']!r}", "a photo has a whole number")
         name = row["person"].replace(" ", "_")
         yield number, f"{name}/{name}_{int(row['imagenum']):04d}.jpg", _from_scores(path, number, row)

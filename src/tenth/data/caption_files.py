@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tenth.data.captions import UNKNOWN_PERSON
 from tenth.errors import DataError
+from tenth.file_reading import UnreadableError, read_text, reason
 
 ENDING = ".txt"
 VARIANTS = 8  # as for LFW. Training stacks the captions of all photos, so each has as many
@@ -53,12 +54,10 @@ def few(names: Iterable[str]) -> str:
 
 def _lines(path: Path) -> tuple[str, ...]:
     """Raises ValueError that says what is wrong."""
-    if path.stat().st_size > CAPTION_BYTES:
-        raise ValueError(f"is larger than {CAPTION_BYTES // 1000} kB")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError("is not UTF-8") from error
+        text = read_text(path, CAPTION_BYTES)
+    except (OSError, UnreadableError) as problem:
+        raise ValueError(reason(problem)) from problem
     lines = tuple(line for each in text.splitlines() if (line := " ".join(each.split())))
     if any(unicodedata.category(character) == "Cc" for line in lines for character in line):
         raise ValueError("has control characters")  # such as the zeros of UTF-16

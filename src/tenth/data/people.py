@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from typing import Any
 
 from tenth.data.split import FOLDS, SPLITS, Split
 from tenth.errors import DataError
+from tenth.file_reading import UnreadableError, parse_json, read_lines, reason
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,13 @@ def read_people(path: Path) -> list[Row]:
     Raises DataError if the file is unreadable or empty, a line is damaged, a file stands twice or a person is in two splits.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        rows = [_row(path, number, line) for number, line in enumerate(read_lines(path), 1)]
+    except (OSError, UnreadableError) as problem:
         raise DataError(
-            f"{path} cannot be read ({error.__class__.__name__})",
+            f"{path} {reason(problem)}",
             "the rows of a data set are needed",
             "Write them with `tenth data lfw` or `tenth data people`",
-        ) from error
-    rows = [_row(path, number, line) for number, line in enumerate(lines, 1)]
+        ) from problem
     if not rows:
         raise _damaged(path, 1, "the file is empty")
     splits: dict[str, str] = {}
@@ -84,33 +85,38 @@ def read_people(path: Path) -> list[Row]:
 
 def _row(path: Path, number: int, line: str) -> Row:
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise _damaged(path, number, "not a JSON object") from error
+        entry = parse_json(line, names=True)
+    except UnreadableError as problem:
+        raise _damaged(path, number, f"not a JSON object: it {problem}") from problem
     if not isinstance(entry, dict):
         raise _damaged(path, number, "not a JSON object")
     for key, fits in CHECKS.items():
         if key not in entry or not fits(entry[key]):
-            raise _damaged(path, number, f"{key} is {json.dumps(entry.get(key))}")
+            raise _damaged(path, number, f"{key} is {json.dumps(entry.get(key)):.200}")
     return Row(**{key: entry[key] for key in CHECKS if key != "captions"}, captions=tuple(entry["captions"]))
 
 
+def _name(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
+
+
 def _text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
+    return _name(value) and all(not "\ud800" <= character <= "\udfff" for character in value)  # no half characters
 
 
 def _file(value: Any) -> bool:
-    return _text(value) and not PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts
+    return _name(value) and not PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts
 
 
+DIGEST = re.compile("[0-9a-f]{64}")  # part of the names of what is kept about a photo
 CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "file": _file,
-    "person": _text,
+    "person": _name,
     "split": lambda value: value in SPLITS,
     "fold": lambda value: type(value) is int and 0 <= value < FOLDS,
     "caption": _text,
     "captions": lambda value: isinstance(value, list) and len(value) > 0 and all(map(_text, value)),
-    "digest": lambda value: isinstance(value, str) and len(value) == 64,
+    "digest": lambda value: isinstance(value, str) and DIGEST.fullmatch(value) is not None,
 }
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from tenth.encode.store import default_store
 from tenth.errors import ModelError
 from tenth.evaluate.inception import CLASSES, FEATURES, Inception, filter_shapes
+from tenth.file_reading import UnreadableError, read_bytes, reason
 
 FILE, BYTES = "pt_inception-2015-12-05-6726825d.pth", 95_628_359
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -47,11 +48,12 @@ def read_weights(path: Path) -> Weights:
 
 def read_checked(path: Path) -> bytes:
     """The bytes of the standard file, after their number and sha256 matched. Raises ModelError if it is another file."""
-    if not path.is_file():
-        raise _wrong(f"{path} is no file")
-    if (size := path.stat().st_size) != BYTES:
-        raise _wrong(f"{path} has {size:,} bytes")
-    content = path.read_bytes()
+    try:
+        content = read_bytes(path, BYTES)
+    except (OSError, UnreadableError) as problem:
+        raise _wrong(f"{path} {reason(problem)}") from problem
+    if len(content) != BYTES:
+        raise _wrong(f"{path} has {len(content):,} bytes")
     if (found := hashlib.sha256(content).hexdigest()) != SHA256:
         raise _wrong(f"{path} has sha256 {found}")
     return content

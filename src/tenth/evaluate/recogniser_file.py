@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from tenth.errors import ModelError
+from tenth.file_reading import UnreadableError, read_bytes, read_toml, reason
 
 Point = tuple[float, float]
 POINTS = 5  # what the detectors in use give per face
+MODEL_BYTES = 2 << 30  # the most that an ONNX file has in one piece
+LONGEST = 1_000  # characters of a text
+FILE_BYTES = 1 << 20  # of the TOML file
+MOST_PIXELS = 10_000  # of a side, a template's place or a border: far above what any network reads
+LARGEST, SMALLEST = 1e6, 1e-6  # of `mean` and `scale`
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,15 @@ class RecogniserSettings:
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST and value.isprintable()
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_PIXELS
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST  # nan is in no range
 
 
 def _share(value: Any) -> bool:
@@ -86,7 +90,8 @@ def _size(value: Any) -> bool:
 
 def _template(value: Any) -> bool:
     pairs = isinstance(value, list) and len(value) == POINTS and all(isinstance(point, list) for point in value)
-    return pairs and all(len(point) == 2 and all(map(_number, point)) for point in value)
+    inside = (len(point) == 2 and all(_number(each) and abs(each) <= MOST_PIXELS for each in point) for point in value)
+    return pairs and all(inside)
 
 
 def _digest(value: Any) -> bool:
@@ -108,7 +113,7 @@ RULES: Rules = {
     "output": ("the name of the network's output", _text),
     "size": ("[width, height] in pixels", _size),
     "mean": ("a number", _number),
-    "scale": ("a number above 0", lambda value: _number(value) and value > 0),
+    "scale": ("a number above 0", lambda value: _number(value) and value >= SMALLEST),
     "template": ("five [x, y] points", _template),
     "detector": ("a table [detector]", lambda value: isinstance(value, dict)),
     "order": ("'RGB' or 'BGR'", lambda value: value in ("RGB", "BGR")),
@@ -133,7 +138,7 @@ def read_recogniser_file(path: Path) -> RecogniserSettings:
     _check_detector_model(detector, path.name)
     for part in (table, detector):
         if "model" in part:
-            part["model"] = str((path.parent / part["model"]).resolve())
+            part["model"] = str((path.parent / part["model"]).absolute())  # not `resolve`: a link may lead back to itself
     table["size"] = tuple(table["size"])
     table["template"] = tuple((float(x), float(y)) for x, y in table["template"])
     return RecogniserSettings(**{**table, "detector": DetectorSettings(**detector)})
@@ -142,11 +147,11 @@ def read_recogniser_file(path: Path) -> RecogniserSettings:
 def read_checked(path: Path, sha256: str) -> bytes:
     """The bytes of a model file, after their sha256 matched. Raises ModelError if it is missing or another file."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = read_bytes(path, MODEL_BYTES)
+    except (OSError, UnreadableError) as problem:
         raise ModelError(
-            f"{path} cannot be read ({error.strerror})", "the recogniser's file names it", "Put it there, or correct `model`"
-        ) from error
+            f"{path} {reason(problem)}", "the recogniser's file names it", "Put it there, or correct `model`"
+        ) from problem
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise ModelError(
@@ -159,11 +164,9 @@ def read_checked(path: Path, sha256: str) -> bytes:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror})", "a TOML file is needed", "Check the path") from error
-    except ValueError as error:
-        raise ModelError(f"{path} is not TOML ({error})", "a TOML file is needed", "Correct it") from error
+        return read_toml(path, FILE_BYTES)
+    except (OSError, UnreadableError) as problem:
+        raise ModelError(f"{path} {reason(problem)}", "a recogniser's TOML file is needed", "Correct it") from problem
 
 
 def _check(table: Mapping[str, Any], rules: Rules, settings: type, where: str) -> None:
@@ -173,7 +176,7 @@ def _check(table: Mapping[str, Any], rules: Rules, settings: type, where: str) -
             raise ModelError(f"{where} has the unknown key {key!r}", known, "Remove or correct it")
         needed, fits = rules[key]
         if not fits(value):
-            raise ModelError(f"{where} has {key} = {value!r}", f"{needed} is needed", "Correct it")
+            raise ModelError(f"{where} has {key} = {repr(value)[:200]}", f"{needed} is needed", "Correct it")
     required = [each.name for each in fields(settings) if each.default is MISSING]
     missing = [key for key in required if key not in table]
     if missing:

@@ -12,12 +12,14 @@ from pathlib import Path
 from PIL import Image
 
 from tenth.errors import DataError
+from tenth.file_reading import open_regular
 from tenth.record import folders
 from tenth.report.markup import Markup, element
 from tenth.report.results import Results
 
 PEOPLE, SEEDS, PHOTOS = 12, 6, 12  # shown at most, so that the page stays some megabytes
 OPEN = 2  # people whose sheet is open from the start
+PICTURE_BYTES = 1 << 26
 SIDE = 160  # pixels of a picture in the page, at most
 QUALITY = 82  # of WebP, where the eye sees no difference at this size
 NOBODY = "no identity"
@@ -64,7 +66,9 @@ def _is_plain(number: str) -> bool:
 
 def _by_seed(folder: Path) -> dict[int, Path]:
     return {
-        int(path.stem): path for path in sorted(folder.glob("*.png"), key=lambda path: len(path.stem)) if path.stem.isdigit()
+        int(path.stem): path
+        for path in sorted(folder.glob("*.png"), key=lambda path: len(path.stem))
+        if re.fullmatch("[0-9]{1,20}", path.stem)
     }
 
 
@@ -96,9 +100,9 @@ def _image(path: Path | None, name: str, number: str, seed: int) -> Markup:
 def _picture(path: Path, text: str) -> Markup:
     """The image itself within the page, reduced to what the page shows."""
     try:
-        with Image.open(path, formats=["PNG"]) as opened:
+        with open_regular(path, PICTURE_BYTES) as file, Image.open(file, formats=["PNG"]) as opened:
             image = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as problem:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
         raise DataError(
             f"{path} is no whole PNG ({problem})",
             "whole images are needed, or none",

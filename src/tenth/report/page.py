@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from tenth.errors import CheckpointError
+from tenth.file_reading import UnreadableError, open_regular
 from tenth.record import read_record
 from tenth.report.columns import condition_text, unmeasured
 from tenth.report.finding import finding, scale_of_it
@@ -43,13 +44,21 @@ def write_page(record: Path, output: Path | None = None) -> Path:
     folder = record if record.is_dir() else record.parent
     text = page(read_record(record, kind="experiment"), folder)
     target = output or folder / PAGE
-    if target.exists() and not (target.is_file() and SIGN.encode() in target.read_bytes()[:2000]):
+    if target.exists() and not _is_ours(target):
         raise CheckpointError(f"{target} exists and is no page of tenth's", "a new file is needed", "Choose another -o")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(target)
     return target
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with open_regular(path) as file:
+            return SIGN.encode() in file.read(2000)
+    except (OSError, UnreadableError):
+        return False
 
 
 def page(record: Mapping[str, Any], folder: Path) -> str:

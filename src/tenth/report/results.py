@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -13,6 +12,8 @@ from tenth.errors import DataError, RecipeError
 from tenth.report.older import to_format_2
 
 FORMAT = 2
+LARGEST = 1e9  # of a number in a record: what is larger is none of ours, and no axis or column holds it
+MOST = 200  # methods, metrics, judges, tracks or conditions
 # Rows of a table that are not methods: what a score means is read off them. In the order in which they are shown.
 CONTROLS = ("real photos", "verbatim copies", "average of the references", "another person", "no identity")
 Row = TypeVar("Row")
@@ -174,60 +175,97 @@ class Results:
 
     def difference(self, track: str, method: str, against: str, metric: str = "identity") -> Difference | None:
         """Method minus the other at the main condition, turned around where it is recorded the other way."""
-        here = (track, self.main, metric, self.judge.name)
+        return self._differences.get((track, self.main, metric, self.judge.name, method, against))
+
+    @cached_property
+    def _differences(self) -> dict[tuple[object, ...], Difference]:
+        found: dict[tuple[object, ...], Difference] = {}
         for each in self.differences:
-            if (each.track, (each.photos, each.wrong), each.metric, each.judge) == here:
-                if (each.method, each.against) == (method, against):
-                    return each
-                if (each.method, each.against) == (against, method):
-                    return _turned(each)
-        return None
+            at = (each.track, (each.photos, each.wrong), each.metric, each.judge)
+            found.setdefault((*at, each.method, each.against), each)
+            found.setdefault((*at, each.against, each.method), _turned(each))
+        return found
 
 
 def read_results(record: Mapping[str, Any]) -> Results:
     """The results in a record of `tenth experiment`, in today's layout or an earlier one. Raises DataError otherwise."""
     found = record.get("results")
     if record.get("kind") != "experiment" or not isinstance(found, Mapping):
-        raise _no_record(f"the record is of kind {record.get('kind')!r}")
+        raise _no_record(f"the record is of kind {record.get('kind')!r:.100}")
     if "format" not in found and "identity" in found:
         try:
             found = to_format_2(record)
         except (AttributeError, KeyError, TypeError) as problem:
             raise _no_record(f"the record is of an earlier layout and not whole ({problem})") from None
     if found.get("format") != FORMAT:
-        raise _no_record(f"its results are of format {found.get('format')!r} and this version reads {FORMAT} and earlier")
-    tracks = {str(name): _row(Track, track, f"tracks, {name}") for name, track in dict(found.get("tracks") or {}).items()}
+        raise _no_record(f"its results are of format {found.get('format')!r:.100} and this version reads {FORMAT} and earlier")
+    settings, tracks = _table(record, "settings"), _table(found, "tracks")
+    for key in ("methods", "against"):
+        _texts(settings, key)
     results = Results(
         _rows(Result, found, "scores"),
         _rows(Difference, found, "differences"),
         _rows(Judge, found, "judges"),
         _rows(Cost, found, "costs"),
         _rows(Failure, found, "failed"),
-        tracks,
-        [str(number) for number in found.get("people") or ()],
+        {name: _row(Track, track, f"tracks, {name}") for name, track in tracks.items()},
+        _texts(found, "people"),
         str(found.get("meaningless") or ""),
-        found.get("seconds"),
-        record.get("settings") or {},
-        record.get("environment") or {},
+        _seconds(found.get("seconds")),
+        settings,
+        _table(record, "environment"),
         str(record.get("written") or ""),
     )
     if not results.methods:
         raise _no_record("its results have no score of a method")
+    metrics = {result.metric for result in results.scores}
+    for many in (results.names, metrics, results.judges, results.scored, results.tracks, results.conditions):
+        if len(many) > MOST:
+            raise _no_record(f"its results are of {len(many)} methods, metrics, judges, tracks or conditions")
     return results
 
 
+def _table(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = found.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise _no_record(f"{key} is no table")
+    return value
+
+
+def _list(found: Mapping[str, Any], key: str) -> list[Any]:
+    value = found.get(key) or []
+    if not isinstance(value, list):
+        raise _no_record(f"{key} is no list")
+    return value
+
+
+def _texts(found: Mapping[str, Any], key: str) -> list[str]:
+    values = _list(found, key)
+    if not all(isinstance(value, str | int) for value in values):
+        raise _no_record(f"{key} is no list of names")
+    return list(map(str, values))
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not 0 <= value <= LARGEST:
+        raise _no_record(f"seconds is {value!r:.100}")
+    return float(value)
+
+
 def _rows(kind: type[Row], found: Mapping[str, Any], key: str) -> list[Row]:
-    return [_row(kind, row, f"{key}, entry {number}") for number, row in enumerate(found.get(key) or ())]
+    return [_row(kind, row, f"{key}, entry {number}") for number, row in enumerate(_list(found, key))]
 
 
 def _row(kind: type[Row], row: Any, where: str) -> Row:
     """One row of the record; keys that this version does not know are left out, null is what is not there."""
     if not isinstance(row, Mapping):
-        raise _no_record(f"{where}: {row!r} is no table")
+        raise _no_record(f"{where}: {row!r:.100} is no table")
     known = {each.name for each in fields(kind)}  # type: ignore[arg-type]  # always one of the dataclasses above
     table = {key: value for key, value in row.items() if key in known and value is not None}
-    if odd := [key for key, value in table.items() if isinstance(value, float) and not math.isfinite(value)]:
-        raise _no_record(f"{where}: {odd[0]} is not a finite number")
+    if odd := [key for key, value in table.items() if isinstance(value, int | float) and not abs(value) <= LARGEST]:
+        raise _no_record(f"{where}: {odd[0]} is not a finite number, or too large a one")
     try:
         return from_table(kind, table, where)
     except RecipeError as problem:
