@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,66 @@ def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
     store.write("s", "key", np.ones(100))
     path = store.path("s", "key")
     path.write_bytes(path.read_bytes()[:50])
+    assert store.read("s", "key") is None
+    assert next(store.remember("s", ["key"], lambda _: [np.zeros(3)])).tolist() == [0, 0, 0]
+
+
+def test_one_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write("s", "key", np.arange(4.0))
+    path = store.path("s", "key")
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        assert store.read("s", "key") is None, place
+    path.write_bytes(whole)
+    assert np.array_equal(store.read("s", "key"), np.arange(4.0))
+
+
+def test_an_entry_is_that_of_its_place(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write("s", "one", np.ones(1))
+    for space, key in (("s", "two"), ("other", "one")):
+        store.path(space, key).parent.mkdir(parents=True, exist_ok=True)
+        store.path(space, key).write_bytes(store.path("s", "one").read_bytes())
+        assert store.read(space, key) is None
+    for space, key in (("../../s", "../../../key"), ("/s", "/key"), ("s", ".."), ("s\0", "key\0")):
+        store.write(space, key, np.ones(1))
+        assert store.path(space, key).resolve().is_relative_to(tmp_path)
+        assert store.read(space, key) is not None
+
+
+def test_entries_of_several_shapes_are_computed_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write("s", "one", np.ones(3))
+    found = store.remember_all("s", ["one", "two"], lambda missing: [np.full(2, float(index)) for index in missing])
+    assert found.tolist() == [[0, 0], [1, 1]]
+    assert store.remember_all("s", ["one", "two"], lambda _: []).tolist() == [[0, 0], [1, 1]]
+
+
+def test_a_store_that_cannot_be_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for directory, found in ((tmp_path / "file" / "in", "Not a directory"), (tmp_path / "full", "No space left on device")):
+        if directory.name == "full":
+            monkeypatch.setattr(os, "fsync", full)
+        store = Store(directory)
+        for _ in range(2):
+            assert store.remember_all("s", ["one", "two"], lambda missing: [np.ones(2) for _ in missing]).shape == (2, 2)
+        told = capsys.readouterr().err
+        assert found in told
+        assert told.count("\n") == 1, told
+
+
+def test_what_lies_in_an_entry_s_place_is_not_waited_for(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.path("s", "key").parent.mkdir(parents=True)
+    os.mkfifo(store.path("s", "key"))
     assert store.read("s", "key") is None
     assert next(store.remember("s", ["key"], lambda _: [np.zeros(3)])).tolist() == [0, 0, 0]
 
