@@ -91,11 +91,15 @@ def test_tensors_are_finite_floating_point_numbers(tmp_path: Path) -> None:
     metadata, tensors = read_tensors(path)
     assert metadata == {"said": "so"}
     assert torch.equal(tensors["a"], large)
+    write_tensors(path, {"a": torch.ones(2).to(torch.float8_e4m3fn)})
+    assert torch.equal(read_tensors(path)[1]["a"].float(), torch.ones(2))
     for bad in (
         torch.tensor([1.0, float("nan")]),
         torch.tensor([float("inf")]),
         torch.ones(2, dtype=torch.int64),
         torch.ones(2) > 0,
+        torch.tensor([1.0, float("nan")]).to(torch.float8_e4m3fn),
+        torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
     ):
         save_file({"a": bad}, path)
         with pytest.raises(UnreadableError, match="holds a"):

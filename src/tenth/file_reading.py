@@ -131,11 +131,16 @@ def check_numbers(tensors: Mapping[str, Tensor]) -> None:
     import torch
 
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if not tensor.is_floating_point() or tensor.dtype == torch.float4_e2m1fn_x2:  # with which torch computes nothing
             raise UnreadableError(f"holds {name} as {str(tensor.dtype).removeprefix('torch.')}, not as floating-point numbers")
         # The sum of finite numbers can overflow, so it only says where to look closely; it is many times faster than looking.
-        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not torch.isfinite(tensor).all():
+        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not torch.isfinite(_looked_at(tensor)).all():
             raise UnreadableError(f"holds {name} with a number that is not finite (NaN or infinity)")
+
+
+def _looked_at(tensor: Tensor) -> Tensor:
+    """torch does not look into numbers of 8 bits."""
+    return tensor if tensor.element_size() > 1 else tensor.float()
 
 
 def file_digest(path: str | Path) -> str:
