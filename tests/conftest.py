@@ -180,6 +180,12 @@ def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return with_published_tokenizers(write_stable("sdxl", tmp_path_factory.mktemp("sdxl-alone") / "model"))
 
 
+@pytest.fixture(params=[*FAMILIES, "toy"])
+def any_folder(request: pytest.FixtureRequest) -> Path:
+    """A model folder of each layout: Stable Diffusion 1.5's, SDXL's and the pocket's."""
+    return Path(request.getfixturevalue(f"{request.param}_folder"))
+
+
 def with_published_tokenizers(folder: Path) -> Path:
     """The folder with its tokenizers in the files of the published models, which transformers no longer writes."""
     for tokenizer in folder.glob("tokenizer*"):

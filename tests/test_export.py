@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tenth.identity import combined, save_identity
 from tenth.types import Identity
 
 LAYER = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
-TEXT = "text_encoder.encoder.layers.0.self_attn.q_proj"
+TEXT = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
 
 
 def matrices(seed: int, *layers: str) -> dict[str, torch.Tensor]:
@@ -38,13 +39,32 @@ def test_a_lora_in_the_layout_of_comfyui_says_the_same(tuned: Identity, tmp_path
     export_lora(tuned, tmp_path / "lora.safetensors", "kohya")
     found = load_file(tmp_path / "lora.safetensors")
     mid = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
-    text = "lora_te_encoder_layers_0_self_attn_q_proj"
+    text = "lora_te_text_model_encoder_layers_0_self_attn_q_proj"
     assert set(found) == {f"{at}.{what}" for at in (mid, text) for what in ("lora_down.weight", "lora_up.weight", "alpha")}
     assert torch.equal(found[f"{mid}.lora_down.weight"], tuned.weights[f"{LAYER}.lora_A.weight"])
     assert torch.equal(found[f"{mid}.lora_up.weight"], tuned.weights[f"{LAYER}.lora_B.weight"])
     assert float(found[f"{mid}.alpha"]) == 2
     with safe_open(tmp_path / "lora.safetensors", framework="pt") as file:
         assert file.metadata()["modelspec.trigger_phrase"] == "wn person"
+
+
+def test_an_identity_by_the_names_of_transformers_5_is_put_on_and_exported_by_the_published_ones(
+    tuned: Identity, toy_model: Any, tmp_path: Path
+) -> None:
+    """So tenth wrote them once."""
+    older = replace(tuned, weights={name.replace(".text_model.", "."): tensor for name, tensor in tuned.weights.items()})
+    assert older.weights.keys() != tuned.weights.keys()
+    found = []
+    for identity in (tuned, older):
+        with toy_model.applied([identity]):
+            found.append({name: value.clone() for name, value in toy_model.pipeline.text_encoder.state_dict().items()})
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    for layout in ("diffusers", "kohya"):
+        export_lora(tuned, tmp_path / f"{layout}-new.safetensors", layout)
+        export_lora(older, tmp_path / f"{layout}-old.safetensors", layout)
+        new, old = (load_file(tmp_path / f"{layout}-{age}.safetensors") for age in ("new", "old"))
+        assert new.keys() == old.keys()
+        assert all(torch.equal(value, old[name]) for name, value in new.items())
 
 
 def test_a_whole_model_has_the_person_in_it(tuned: Identity, toy_model: Any, toy_folder: Path, tmp_path: Path) -> None:

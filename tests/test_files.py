@@ -97,10 +97,14 @@ def test_tensors_are_finite_floating_point_numbers(tmp_path: Path) -> None:
         torch.tensor([float("inf")]),
         torch.ones(2, dtype=torch.int64),
         torch.ones(2) > 0,
+        torch.ones(2).to(torch.float8_e4m3fn),
     ):
         save_file({"a": bad}, path)
         with pytest.raises(UnreadableError, match="holds a"):
             read_tensors(path)
+    save_file({"a": torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)}, path)
+    with pytest.raises(UnreadableError, match="the type F4"):
+        read_tensors(path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UnreadableError, match="damaged"):
         read_tensors(path, numbers=False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,26 @@ def test_the_picture_says_how_to_make_it_again(toy_model: Any, tmp_path: Path) -
         )
         assert np.array_equal(np.asarray(image), sample.pixels)
     assert [path.name for path in tmp_path.iterdir()] == ["0000.png"]
+
+
+@pytest.mark.parametrize("name", ["a, b", "sd:15", 'the "best"', "two\nlines", "\u00e9t\u00e9, 2"])
+def test_a_value_that_would_end_early_is_quoted_as_a1111_does(name: str, toy_model: Any, tmp_path: Path) -> None:
+    sample = next(generate(toy_model, [Request(None, "a man: smiling, old", 7)], FEW))
+    save_sample(replace(sample, model=name, method=f"{name}!"), tmp_path / "0000.png")
+    with Image.open(tmp_path / "0000.png") as image:
+        prompt, line = image.info["parameters"].split("\n")
+    assert prompt == "a man: smiling, old"
+    before, _, rest = line.partition("Model: ")
+    read, end = json.JSONDecoder().raw_decode(rest)
+    assert read == name
+    assert before == "Steps: 2, Sampler: DDIM, CFG scale: 2.0, Seed: 7, Size: 128x128, "
+    rest = rest[end:].removeprefix(", Method: ")
+    read, end = json.JSONDecoder().raw_decode(rest)
+    assert read == f"{name}!"
+    assert rest[end:].startswith(", Version: tenth ")
+    save_sample(replace(sample, model="sd15@0123-a b"), tmp_path / "0001.png")
+    with Image.open(tmp_path / "0001.png") as image:
+        assert "Model: sd15@0123-a b, Method: none, " in image.info["parameters"]
 
 
 def test_half_precision_is_the_same_picture_and_a_seed_still_one_image() -> None:

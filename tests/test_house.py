@@ -33,7 +33,8 @@ STAGES = (
     ("training", "watch"),
     (
         *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "estimate", "frozen", "guidance"),
-        *("identity", "lora", "memory", "meter", "narrow", "noise", "optimizer", "pipelines", "projection", "record"),
+        *("identity", "lora", "lora_file", "lora_names", "memory", "meter", "narrow", "noise", "optimizer", "pipelines"),
+        *("projection", "record"),
         *("schedulers", "texts", "weights"),
     ),
     ("aggregate",),

@@ -229,9 +229,16 @@ def _parameters(sample: Sample) -> str:
     if settings["negative"]:
         lines.append(f"Negative prompt: {settings['negative']}")
     height, width = sample.pixels.shape[:2]
-    again = f"Denoising strength: {settings['strength']}, " if len(settings.get("passes", [])) > 1 else ""
-    lines.append(
-        f"Steps: {settings['steps']}, Sampler: {sample.sampler}, CFG scale: {settings['guidance']}, Seed: {sample.seed}, "
-        f"Size: {width}x{height}, {again}Model: {sample.model}, Method: {sample.method}, Version: tenth {version('tenth')}"
-    )
+    said = {"Steps": settings["steps"], "Sampler": sample.sampler, "CFG scale": settings["guidance"], "Seed": sample.seed}
+    said |= {"Size": f"{width}x{height}"}
+    if len(settings.get("passes", [])) > 1:
+        said |= {"Denoising strength": settings["strength"]}
+    said |= {"Model": sample.model, "Method": sample.method, "Version": f"tenth {version('tenth')}"}
+    lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in said.items()))
     return "\n".join(lines)
+
+
+def _quoted(value: Any) -> str:
+    """As A1111 writes a value with characters that would end it, and reads it back (modules/infotext_utils.py)."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:"\n') else text

@@ -14,7 +14,7 @@ from tenth.errors import IdentityError
 from tenth.file_reading import UnreadableError, parse_json, reason
 from tenth.tensor_reading import read_tensors
 from tenth.types import Identity
-from tenth.weights import check_weights
+from tenth.weights import changes
 
 FORMAT = 1
 METADATA = "tenth"
@@ -85,7 +85,7 @@ def _identity(path: Path, said: dict[str, Any], tensors: dict[str, Tensor]) -> I
     weights = {name.removeprefix("weights."): tensor for name, tensor in tensors.items()}
     if len(weights) < len(tensors) or len(photos) > MOST_PHOTOS:
         raise _unusable(path, "says something twice, or more than any identity")
-    check_weights(weights)
+    changes(weights)  # raises for what is none
     return Identity(**{key: said[key] for key in TEXTS}, embeddings=embeddings, weights=weights, photos=tuple(photos))
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from tenth.errors import RecipeError
-from tenth.weights import DIFFERENCE, HIGH, PARTS
+from tenth.lora_names import PARTS, published
+from tenth.weights import DIFFERENCE, HIGH
 
 NAME = "person"  # of peft's adapter, while it learns
 # Ends of the names of a UNet's layers.
@@ -55,11 +56,12 @@ class Learners:
         """
         if self.lora is None:
             return {
-                name + DIFFERENCE: (value - self.base[name].to(value)).cpu().contiguous() for name, value in average.items()
+                published(name) + DIFFERENCE: (value - self.base[name].to(value)).cpu().contiguous()
+                for name, value in average.items()
             }
         factor, weights = self.lora.alpha / self.lora.rank, {}
         for name, value in average.items():
-            plain = name.replace(f".{NAME}.", ".")
+            plain = published(name.replace(f".{NAME}.", "."))
             weights[plain] = (value * factor if plain.endswith(HIGH) else value).cpu().contiguous()
         return weights
 

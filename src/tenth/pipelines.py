@@ -13,11 +13,11 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
-from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from tenth.errors import ModelError
 from tenth.estimate import part_of, weights_in
+from tenth.lora_file import read_lora
 from tenth.memory import PLAIN, Fit
 from tenth.narrow import narrow
 
@@ -65,6 +65,9 @@ def load_pipeline(folder: Path, fit: Fit = PLAIN, lora: Path | None = None) -> S
     lora: a LoRA's file, whose matrices are added to the weights once. Raises ModelError if either cannot be loaded.
     """
     kind = kind_of(folder)
+    matrices = None if lora is None else read_lora(lora)  # small, and refused before the model is read
+    if matrices is not None and fit.rung.weights == "mapped":
+        raise ModelError(f"a LoRA on the rung {fit.rung.name}", "its sum with weights needs memory", "Free memory for it")
     unused = {name: None for name in UNUSED if name in PIPELINES[kind]._optional_components}
     try:
         with quiet():
@@ -76,42 +79,14 @@ def load_pipeline(folder: Path, fit: Fit = PLAIN, lora: Path | None = None) -> S
                 low_cpu_mem_usage=not fit.small,
                 **unused,
             )
-            if lora is not None:
-                add_lora(pipeline, lora, fit)
+            if matrices is not None:
+                matrices.add_to(pipeline)
             place(pipeline, fit)
     except (OSError, ValueError, SafetensorError) as problem:
         raise ModelError(
             f"{folder} cannot be loaded: {problem}", "whole weights are needed", "Install or download it again"
         ) from problem
     return pipeline
-
-
-def add_lora(pipeline: Any, lora: Path, fit: Fit) -> None:
-    """Add a LoRA, in any layout that diffusers reads, to the pipeline's weights. Raises ModelError if it is not for them."""
-    if lora.suffix != ".safetensors" or not lora.is_file():
-        raise ModelError(f"{lora} is no safetensors file", "a LoRA in safetensors is needed", "Check the path, or convert it")
-    if fit.rung.weights == "mapped":
-        raise ModelError(f"a LoRA on the rung {fit.rung.name}", "its sum with weights needs memory", "Free memory for it")
-    before = {name: value.clone() for name, value in _first_weights(pipeline)}
-    try:
-        pipeline.load_lora_weights(lora.parent, weight_name=lora.name, local_files_only=True)
-        pipeline.fuse_lora()
-        pipeline.unload_lora_weights()
-    except (OSError, ValueError, LookupError, RuntimeError, SafetensorError) as problem:
-        raise ModelError(
-            f"{lora} cannot be added: {str(problem)[:200]}", "a LoRA of this model's family is needed", "Choose another"
-        ) from problem
-    if all(torch.equal(value, before[name]) for name, value in _first_weights(pipeline)):
-        raise ModelError(f"{lora} changes no weight", "a LoRA of this model's family is needed", "Choose another")
-
-
-def _first_weights(pipeline: Any) -> Iterator[tuple[str, Tensor]]:
-    """A few rows of every layer that a LoRA may change: enough to see whether one did."""
-    for part in NARROWED:
-        module = getattr(pipeline, part, None)
-        for name, value in module.named_parameters() if module is not None else ():
-            if value.ndim > 1:
-                yield f"{part}.{name.replace('.base_layer', '')}", value.detach().flatten()[:64]
 
 
 def precisions(folder: Path, fit: Fit) -> Any:

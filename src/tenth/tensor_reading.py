@@ -98,11 +98,18 @@ def check_floats(described: Mapping[str, Described]) -> None:
             raise UnreadableError(f"holds {name} as {tensor.dtype}, not as floating-point numbers ({', '.join(FLOATS)})")
 
 
-def check_numbers(tensors: Mapping[str, Tensor]) -> None:
-    """Raises UnreadableError unless every number is finite. Tensors of whole numbers pass. Several GB a second, and no copy."""
+def check_numbers(tensors: Mapping[str, Tensor], *, floats: bool = False) -> None:
+    """Raises UnreadableError unless every number is finite. Tensors of whole numbers pass, unless floats.
+
+    Several GB a second, and no copy but of numbers of 8 bits.
+    """
     import torch
 
     for name, tensor in tensors.items():
+        if floats and not tensor.is_floating_point():
+            raise UnreadableError(f"holds {name} as {str(tensor.dtype).removeprefix('torch.')}, not as floating-point numbers")
+        if tensor.is_floating_point() and tensor.element_size() == 1:  # torch does not compare these
+            tensor = tensor.float()  # noqa: PLW2901
         # NaN is passed on to both ends, and infinity is one of them.
         if tensor.is_floating_point() and tensor.numel() and not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
             raise UnreadableError(f"holds {name} with a number that is not finite (NaN or infinity)")

@@ -1,7 +1,8 @@
-"""Weights that an identity brings, put on a pipeline's parts and taken off again to the last bit.
+"""What is added to a model's weights, by an identity or a LoRA's file, and taken off again to the last bit.
 
-Names are "part.path.lora_A.weight" and "....lora_B.weight" for low-rank matrices, whose product is added (the layout that
-diffusers' `load_lora_weights` reads, with alpha equal to the rank), and "part.path.weight.diff" for a difference to the base.
+An identity's names are "part.path.lora_A.weight" and "....lora_B.weight" for low-rank matrices, whose product is added (the
+layout that diffusers' `load_lora_weights` reads, with alpha equal to the rank), and "part.path.weight.diff" for a difference to
+the base; paths as in lora_names.py. What is added is computed for one layer at a time.
 Source of low-rank matrices: Hu et al. 2021, arXiv:2106.09685.
 """
 
@@ -9,76 +10,186 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from tenth.errors import IdentityError
+from tenth.errors import IdentityError, ModelError
+from tenth.file_reading import UnreadableError
+from tenth.lora_names import PARTS, installed, kohya_name, published
+from tenth.tensor_reading import check_numbers
 
-PARTS = ("unet", "text_encoder", "text_encoder_2")
 LOW, HIGH, DIFFERENCE = ".lora_A.weight", ".lora_B.weight", ".diff"
-KOHYA = {"unet": "lora_unet", "text_encoder": "lora_te", "text_encoder_2": "lora_te2"}
+
+
+class Change(Protocol):
+    """What becomes of one weight."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the weight that it is for."""
+
+    def changed(self, weight: Tensor) -> Tensor:
+        """A weight of this shape, float32 -> the new one, float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """Matrices of rank r, whose product is added to a linear layer's weight (out, in) or a kernel (out, in, h, w).
+
+    down: (r, in) or (r, in, h, w). up: (out, r) or (out, r, 1, 1). factor: how often the product counts, alpha / r.
+    between: (r, r, h, w), a third one, where LyCORIS took a kernel apart in three (then down is (r, in, 1, 1)).
+    magnitude: of DoRA (Liu et al. 2024, arXiv:2402.09353, eq. 5), the length that is given to each row (out, 1, ...) or column
+    (1, in, ...) of the sum. Raises ValueError, whose text says what does not fit, if shapes do not go together.
+    """
+
+    down: Tensor
+    up: Tensor
+    factor: float = 1.0
+    between: Tensor | None = None
+    magnitude: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        shapes = [each.shape for each in (self.up, self.between, self.down) if each is not None]
+        said = " and ".join(str(tuple(shape)) for shape in shapes)
+        if any(len(shape) not in (2, 4) or 0 in shape for shape in shapes) or (
+            self.between is not None and self.between.ndim != 4
+        ):
+            raise ValueError(f"of shapes {said}, which are neither matrices nor kernels")
+        if any(left[1] != right[0] for left, right in pairwise(shapes)):
+            raise ValueError(f"of shapes {said}, which do not go together")
+        if sum(shape[2:].numel() > 1 for shape in shapes) > (self.shape[2:].numel() > 1):
+            raise ValueError(f"of shapes {said}, of which another one than usual is the kernel")
+        rows, columns, *kernel = self.shape
+        lengths = [(rows, 1, *[1] * len(kernel)), (1, columns, *[1] * len(kernel))]
+        if self.magnitude is not None and tuple(self.magnitude.shape) not in lengths:
+            raise ValueError(f"with magnitudes of shape {tuple(self.magnitude.shape)} for a weight of {tuple(self.shape)}")
+
+    @property
+    def shape(self) -> torch.Size:
+        kernel = self.down if self.between is None else self.between
+        return torch.Size([self.up.shape[0], self.down.shape[1], *kernel.shape[2:]])
+
+    def changed(self, weight: Tensor) -> Tensor:
+        down, up = (each.to(weight.device, torch.float32).flatten(1) for each in (self.down, self.up))
+        with torch.autocast(weight.device.type, enabled=False):  # in which a model that learns is looked at
+            if self.between is None:
+                product = up @ down  # (out, in x h x w)
+            else:
+                between = self.between.to(weight.device, torch.float32)
+                product = torch.einsum("op,pqhw,qi->oihw", up, between, down)
+        whole = weight + self.factor * product.view(self.shape)
+        if self.magnitude is None:
+            return whole
+        every = tuple(axis for axis, size in enumerate(self.magnitude.shape) if size == 1)
+        lengths: Tensor = torch.linalg.vector_norm(whole, dim=every, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        longer: Tensor = self.magnitude.to(weight.device, torch.float32) / lengths
+        return whole * longer
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """What is added, as it is."""
+
+    tensor: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.tensor.shape
+
+    def changed(self, weight: Tensor) -> Tensor:
+        return weight + self.tensor.to(weight.device, torch.float32)
 
 
 @contextmanager
 def put_on(pipeline: Any, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """The pipeline with an identity's weights added to its own, which come back when the block ends, by whatever way.
 
-    Raises IdentityError if a weight has no place in this pipeline.
+    Raises IdentityError if a weight has no place in this pipeline, or a sum is not finite.
     """
-    added = additions(weights)
-    places = {name: place(pipeline, name, addition.shape) for name, addition in added.items()}
+    wanted = changes(weights)
+    places = _places(pipeline, wanted)
     kept = {name: parameter.data for name, parameter in places.items()}
     try:
-        for name, parameter in places.items():
-            parameter.data = kept[name] + added[name].to(kept[name])
+        try:
+            _change(places, wanted)
+        except UnreadableError as problem:
+            raise _misfit(f"so much that the model {problem}") from problem
         yield
     finally:
         for name, parameter in places.items():
             parameter.data = kept[name]
 
 
-def additions(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What is added to each parameter, by "part.path.weight", float32. Raises IdentityError as `check_weights`."""
-    check_weights(weights)
-    added = {}
+def change_weights(pipeline: Any, wanted: Mapping[str, Change]) -> None:
+    """Change, for good, the weights that "part.path.weight" names.
+
+    Raises IdentityError, before any is changed, if one has no place, and UnreadableError, in between, if a sum is not finite.
+    """
+    _change(_places(pipeline, wanted), wanted)
+
+
+def _places(pipeline: Any, wanted: Mapping[str, Change]) -> dict[str, nn.Parameter]:
+    places = {name: place(pipeline, name) for name in wanted}
+    for name, parameter in places.items():
+        if not fits(wanted[name].shape, parameter.shape):
+            shapes = tuple(wanted[name].shape), tuple(parameter.shape)
+            raise _misfit(f"{name} of shape {shapes[0]}, where the model's is {shapes[1]}")
+    return places
+
+
+@torch.no_grad()
+def _change(places: Mapping[str, nn.Parameter], wanted: Mapping[str, Change]) -> None:
+    """One after the other, in float32, rounded once to what a weight is kept in."""
+    for name, parameter in places.items():
+        weight, change = parameter.data, wanted[name]
+        changed = change.changed(weight.float().view(change.shape)).view(weight.shape).to(weight.dtype)
+        check_numbers({name: changed})
+        parameter.data = changed
+
+
+def changes(weights: Mapping[str, Tensor]) -> dict[str, Change]:
+    """What an identity's weights do to each parameter, by "part.path.weight". Raises IdentityError for other weights."""
+    found: dict[str, Change] = {}
     for name, tensor in weights.items():
         if name.endswith(LOW):
             path = name.removesuffix(LOW)
-            product = weights[path + HIGH].float().flatten(1) @ tensor.float().flatten(1)  # (out, in x kernel)
-            added[f"{path}.weight"] = product.view(len(product), *tensor.shape[1:])
+            if path + HIGH not in weights:
+                raise _misfit(f"{name} without {path}{HIGH}")
+            try:
+                found[f"{path}.weight"] = LowRank(tensor, weights[path + HIGH])
+            except ValueError as problem:
+                raise _misfit(f"{path} {problem}") from problem
         elif name.endswith(DIFFERENCE):
-            added[name.removesuffix(DIFFERENCE)] = tensor.float()
-    return added
-
-
-def check_weights(weights: Mapping[str, Tensor]) -> None:
-    """Raises IdentityError unless each weight is of a known part and kind, and low-rank matrices come in pairs that fit."""
-    for name, tensor in weights.items():
-        path = name.removesuffix(LOW).removesuffix(HIGH)
-        if name.partition(".")[0] not in PARTS or not name.endswith((LOW, HIGH, DIFFERENCE)):
+            found[name.removesuffix(DIFFERENCE)] = Difference(tensor)
+        elif not (name.endswith(HIGH) and name.removesuffix(HIGH) + LOW in weights):
             raise _misfit(name)
-        if name.endswith(DIFFERENCE):
-            continue
-        low, high = weights.get(path + LOW), weights.get(path + HIGH)
-        if low is None or high is None:
-            raise _misfit(f"{name} without {path}{HIGH if high is None else LOW}")
-        if min(low.ndim, high.ndim) < 2 or low.shape[0] != high.shape[1] or high.shape[2:].numel() != 1:
-            raise _misfit(f"{name} of shape {tuple(tensor.shape)}, which its other half does not fit")
+    return found
 
 
-def place(pipeline: Any, name: str, shape: torch.Size) -> nn.Parameter:
-    """The parameter that "part.path.weight" names. Raises IdentityError if there is none, or it is of another shape."""
+def place(pipeline: Any, name: str) -> nn.Parameter:
+    """The parameter that "part.path.weight" names. Raises IdentityError if there is none.
+
+    And ModelError if its numbers are elsewhere: accelerate fetches them layer by layer, and would not see what is added.
+    """
     part, _, path = name.partition(".")
     module = getattr(pipeline, part, None) if part in PARTS else None
-    try:
-        parameter: nn.Parameter = module.get_parameter(path)  # type: ignore[union-attr]
-    except AttributeError:
-        raise _misfit(name) from None
-    if parameter.shape != shape:
-        raise _misfit(f"{name} of shape {tuple(shape)}, where the model's is {tuple(parameter.shape)}")
+    parameter = None if module is None else installed(module, path)
+    if parameter is None:
+        raise _misfit(name)
+    if parameter.is_meta:
+        found, needed = "weights that are fetched layer by layer", "all weights in one place are needed to add to them"
+        raise ModelError(found, needed, "Free memory on the GPU, or set TENTH_DEVICE=cpu")
     return parameter
+
+
+def fits(shape: torch.Size, other: torch.Size) -> bool:
+    """Whether two shapes are the same; a linear layer's is that of a 1 x 1 convolution."""
+    one, two = (each[:2] if each[2:].numel() == 1 else each for each in (shape, other))
+    return one == two
 
 
 def lora_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -90,7 +201,7 @@ def lora_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             "low-rank matrices are needed for a LoRA file",
             "Make it with dreambooth-lora, or export a whole model",
         )
-    return {name: tensor.contiguous() for name, tensor in weights.items()}
+    return {published(name): tensor.contiguous() for name, tensor in weights.items()}
 
 
 def kohya_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -102,9 +213,7 @@ def kohya_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     both = any(name.startswith("text_encoder_2.") for name in weights)
     named: dict[str, Tensor] = {}
     for name, tensor in lora_layout(weights).items():
-        part, _, path = name.removesuffix(LOW).removesuffix(HIGH).partition(".")
-        prefix = "lora_te1" if both and part == "text_encoder" else KOHYA[part]
-        key = f"{prefix}_{path.replace('.', '_')}"
+        key = kohya_name(name.removesuffix(LOW).removesuffix(HIGH), two_text_encoders=both)
         named[f"{key}.lora_down.weight" if name.endswith(LOW) else f"{key}.lora_up.weight"] = tensor
         if name.endswith(LOW):
             named[f"{key}.alpha"] = torch.tensor(float(tensor.shape[0]))

@@ -1,0 +1,121 @@
+"""The names that LoRA files give to a model's layers, now and before: of kohya's trainer, of diffusers, of PEFT.
+
+They are those of the published formats, whatever an installed library calls its modules: transformers 5 has no `text_model.` in
+its CLIPTextModel any more. Inside tenth a layer is "part.path", with the path as diffusers' format has it.
+Sources: kohya-ss/sd-scripts, networks/lora.py; ComfyUI, comfy/lora.py; diffusers, utils/state_dict_utils.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+PARTS = ("unet", "text_encoder", "text_encoder_2")
+PEFT = "base_model.model."  # begins all names that PEFT's own `save_pretrained` writes
+TEXT_MODEL = "text_model."  # begins the names of all layers of a text encoder, but for its projection
+# Beginnings of kohya's names: of a model with one text encoder, then of one with two (SDXL).
+KOHYA = {"unet": ("lora_unet",), "text_encoder": ("lora_te", "lora_te1"), "text_encoder_2": ("lora_te2",)}
+# A UNet's layers in the code of the models' authors, which kohya's names of SDXL follow.
+ORIGINAL = {
+    "conv_in": "input_blocks.0.0",
+    "conv_out": "out.2",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+}
+RESNET = {"conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
+
+
+def published(name: str) -> str:
+    """A layer's name "part.path" as an installed library has it, whatever its version -> as the published format has it."""
+    part, _, path = name.partition(".")
+    if part == "unet" or path.startswith((TEXT_MODEL, "text_projection")):
+        return name
+    return f"{part}.{TEXT_MODEL}{path}"
+
+
+def installed(module: nn.Module, path: str) -> nn.Parameter | None:
+    """The parameter of a module, whether the installed library has `text_model.` in its path or not; None if there is none."""
+    for spelled in (path, path.removeprefix(TEXT_MODEL), TEXT_MODEL + path):
+        try:
+            return module.get_parameter(spelled)
+        except AttributeError:
+            continue
+    return None
+
+
+def kohya_name(name: str, *, two_text_encoders: bool) -> str:
+    """A layer's published name -> kohya's, as ComfyUI and A1111 look it up."""
+    part, _, path = name.partition(".")
+    return _flat(KOHYA[part][-1 if two_text_encoders else 0], path)
+
+
+def names_in_files(pipeline: Any) -> dict[str, list[str]]:
+    """Every name that a file may give to a linear layer or a convolution of the pipeline -> the layers that it may mean.
+
+    It is more than one only where a file leaves out which of two text encoders it is for.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for part in PARTS:
+        module = getattr(pipeline, part, None)
+        for path, layer in module.named_modules() if module is not None else ():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                name = published(f"{part}.{path}")
+                for said in set(_said(part, name.removeprefix(f"{part}."), module)):
+                    found[said].append(name)
+    return found
+
+
+def _said(part: str, path: str, module: Any) -> Iterator[str]:
+    paths = [path] if part == "unet" else [path, path.removeprefix(TEXT_MODEL)]
+    for each in paths:
+        yield from (_flat(beginning, each) for beginning in KOHYA[part])
+        for spelled in (each, *_older(each)):
+            yield from (f"{part}.{spelled}", spelled, PEFT + spelled)
+    if part == "unet" and (original := _original(path, module)):
+        yield _flat(KOHYA[part][0], original)
+
+
+def _flat(beginning: str, path: str) -> str:
+    return f"{beginning}_{path.replace('.', '_')}"
+
+
+def _older(path: str) -> Iterator[str]:
+    """An attention's layer as diffusers wrote it when its processors held the matrices."""
+    owner, attention, last = path.rpartition(".to_")
+    if attention:
+        last = last.removesuffix(".0")  # to_out.0 was to_out
+        yield from (f"{owner}.processor.to_{last}", f"{owner}.to_{last}")
+    elif text := re.fullmatch(r"(.+\.self_attn)\.(q|k|v|out)_proj", path):
+        yield f"{text[1]}.to_{text[2]}"
+
+
+def _original(path: str, unet: Any) -> str:
+    """The layer's name in the authors' code, "" where it has none. Blocks are counted there through the whole UNet."""
+    layers = unet.config.layers_per_block
+    if not isinstance(layers, int):
+        return ""
+    each = layers + 1  # places of a block: its layers, and down or up; a block up has one layer more than a block down
+    match path.split("."):
+        case ["down_blocks", block, "downsamplers", _, "conv"]:
+            return f"input_blocks.{each * (int(block) + 1)}.0.op"
+        case ["up_blocks", block, "upsamplers", _, "conv"]:
+            attends = hasattr(unet.up_blocks[int(block)], "attentions")
+            return f"output_blocks.{each * (int(block) + 1) - 1}.{1 + attends}.conv"
+        case ["down_blocks", block, kind, layer, *inner]:
+            return _inside(f"input_blocks.{1 + each * int(block) + int(layer)}.{int(kind == 'attentions')}", kind, inner)
+        case ["up_blocks", block, kind, layer, *inner]:
+            return _inside(f"output_blocks.{each * int(block) + int(layer)}.{int(kind == 'attentions')}", kind, inner)
+        case ["mid_block", kind, layer, *inner]:
+            return _inside(f"middle_block.{1 if kind == 'attentions' else 2 * int(layer)}", kind, inner)
+    return ORIGINAL.get(path, "")
+
+
+def _inside(place: str, kind: str, inner: list[str]) -> str:
+    rest = ".".join(inner)
+    return f"{place}.{RESNET.get(rest, rest) if kind == 'resnets' else rest}"
