@@ -86,7 +86,7 @@ class Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = self.path.partition("?")[0].strip("/").split("/")
         listed = parts[:2] == ["api", "models"]
-        self.hub.headers.append((self.path, dict(self.headers)))
+        self.hub.headers.append((self.path, {name.title(): value for name, value in self.headers.items()}))
         if instead := self.hub.instead.get("/".join(parts[2:4] if listed else parts[4:])):
             self.close_connection = True
             with suppress(ConnectionError):  # whoever asked may hang up
@@ -134,7 +134,7 @@ class Answer(BaseHTTPRequestHandler):
 @contextmanager
 def serving(hub: Hub) -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("AnswerFor", (Answer,), {"hub": hub}))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:

@@ -151,11 +151,11 @@ def claimed(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 def downloaded(name: str) -> Path:
     """The folder of a downloaded model, its files as locked. Asks no network. Raises ModelError if it is not here, or other."""
-    folder = models_folder() / folder_name(name)
-    if name not in read_lock(models_folder()) or not folder.is_dir():
+    folder, locked = models_folder() / folder_name(name), read_lock(models_folder()).get(name)
+    if locked is None or not folder.is_dir():
         found = f"{name} is neither a folder nor a model that is downloaded" if "/" in name else f"{name} is not downloaded"
         raise ModelError(found, f"its files are needed in {folder}", f"Run `tenth models --download {name}`")
-    check_folder(folder)
+    _check(folder, name, locked)  # by its name: the folder may be a link to another disk, where no lock lies beside it
     return folder
 
 
@@ -166,11 +166,13 @@ def check_folder(folder: Path) -> None:
     in the folder says so. Bytes that change without either, as on a failing disk, are found by `tenth models --download`.
     """
     folder = folder.resolve()
-    name, locked = next(
-        ((name, locked) for name, locked in read_lock(folder.parent).items() if folder_name(name) == folder.name), ("", None)
-    )
-    if locked is None:
-        return
+    for name, locked in read_lock(folder.parent).items():
+        if folder_name(name) == folder.name:
+            _check(folder, name, locked)
+            return
+
+
+def _check(folder: Path, name: str, locked: Locked) -> None:
     if missing := [path for path in locked.files if not (folder / path).is_file()]:
         raise _other(name, f"{folder} has no {', '.join(missing)}")
     seen = _seen(folder)

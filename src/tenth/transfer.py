@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import responses
 from importlib import import_module
 from pathlib import Path
@@ -107,7 +108,7 @@ def _append(address: str, size: int, file: IO[bytes], headers: Mapping[str, str]
             raise UnansweredError("other bytes came than were asked for", NO_RANGE)
         anew, length = answer.status == WHOLE, answer.headers.get("Content-Length", "")
         start = 0 if anew else start
-        if length.isdecimal() and start + int(length[:20]) > size:
+        if length.isdecimal() and start + int(length[:20]) != size:
             _another(file, size, f"{start + int(length[:20]):,}")
         for piece in answer.pieces:
             if anew:  # only now: an answer may bring nothing
@@ -230,9 +231,18 @@ def _watched(client: Any) -> Iterator[_Watch]:
 
 def _client() -> Any:
     try:
-        return httpx.Client(follow_redirects=False, timeout=ANSWER_SECONDS)
+        certificates = _certificates()
+    except OSError as problem:
+        raise UnansweredError(f"the certificates that the environment names cannot be read ({problem.strerror})") from problem
+    try:
+        return httpx.Client(follow_redirects=False, timeout=ANSWER_SECONDS, verify=certificates)
     except (ValueError, httpx.InvalidURL):  # which may show the password of a proxy
         raise UnansweredError("the environment names a proxy that is none") from None
+
+
+@cache
+def _certificates() -> Any:
+    return httpx.create_ssl_context()
 
 
 def _check(response: Any) -> None:
