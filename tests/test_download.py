@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ADAPTER = "models/ip-adapter_sd15.safetensors"
 MIB = 1 << 20
 BROKEN = 15 * MIB  # where a connection breaks or stalls
-WRITTEN = 10 * MIB  # of that
+WRITTEN = 10 * MIB  # of that, at least
 Output = pytest.CaptureFixture[str]
 
 
@@ -136,7 +136,7 @@ def test_a_broken_connection_is_gone_on_with(hub: Hub, sd15_folder: Path, models
     get("sd15")
     first, second = (start for path, start in hub.asked if path == ADAPTER)
     assert first == 0
-    assert second == WRITTEN
+    assert WRITTEN <= second <= BROKEN
     assert (models_here / "sd15/ip-adapter/ip-adapter.safetensors").read_bytes() == hub.newest(IP_ADAPTER)[ADAPTER]
 
 
@@ -167,7 +167,7 @@ def test_a_killed_command_leaves_no_model_and_goes_on_with_the_rest(
     assert main(["models", "--download", "sd15"]) == 0
     assert capsys.readouterr().out == f"{models_here / 'sd15'}\n"
     later = hub.asked[asked:]
-    assert (ADAPTER, WRITTEN) in later
+    assert any(path == ADAPTER and WRITTEN <= start <= BROKEN for path, start in later)
     assert not [path for path, _ in later if path.startswith(("unet/diff", "vae/", "text_encoder/"))]  # they were whole
     assert (models_here / "sd15/ip-adapter/ip-adapter.safetensors").read_bytes() == hub.newest(IP_ADAPTER)[ADAPTER]
     assert read_lock(models_here)["sd15"].files.keys() == files_in(models_here / "sd15")

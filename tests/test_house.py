@@ -41,7 +41,7 @@ STAGES = (
     ("encode",),
     ("data",),
     ("types",),
-    ("file_reading", "file_writing", "tensor_reading"),
+    ("file_reading", "file_writing", "tensor_reading", "transfer"),
     ("errors",),
 )
 DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}
@@ -57,7 +57,7 @@ ONLY_IN = {
         *("src/tenth/pipelines.py", "src/tenth/pocket/trainable.py"),
         *("src/tenth/encode/clip.py", "src/tenth/evaluate/clip_prompts.py"),
     },
-    "huggingface_hub": {"src/tenth/hub.py"},
+    "huggingface_hub": {"src/tenth/hub.py", "src/tenth/transfer.py"},
 }
 EMPTY_WORDS = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "util", "utils"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -123,8 +123,9 @@ def test_a_damaged_lock_is_said(text: str, models_here: Path) -> None:
 
 def test_a_lock_names_no_file_outside_its_model(models_here: Path) -> None:
     models_here.mkdir()
-    file = {"repository": "a/b", "path": "x", "bytes": 1, "sha256": "0"}
-    table = {"sd15": {"repositories": {}, "files": {"../../x": file}}}
+    file = {"repository": "a/b", "path": "x", "bytes": 1, "sha256": "0" * 64}
+    origin = {"revision": "0" * 40, "licence": "mit"}
+    table = {"sd15": {"repositories": {"a/b": origin}, "files": {"../../x": file}}}
     (models_here / LOCK).write_text(json.dumps({"format": 1, "models": table}))
     with pytest.raises(ModelError, match="outside the model's folder"):
         load_model("sd15")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +36,8 @@ class Hub:
     asked: list[tuple[str, int]] = field(default_factory=list)
     cut: dict[str, int] = field(default_factory=dict)  # path -> bytes after which the connection breaks, once
     stall: dict[str, int] = field(default_factory=dict)  # path -> bytes after which nothing more comes, once
+    instead: dict[str, Callable[[Answer], None]] = field(default_factory=dict)  # path, or repository for its list -> answer
+    headers: list[tuple[str, dict[str, str]]] = field(default_factory=list)  # of each request, with its path
     stalled: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
     url: str = ""
@@ -83,7 +85,13 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = self.path.partition("?")[0].strip("/").split("/")
-        if parts[:2] == ["api", "models"]:
+        listed = parts[:2] == ["api", "models"]
+        self.hub.headers.append((self.path, {name.title(): value for name, value in self.headers.items()}))
+        if instead := self.hub.instead.get("/".join(parts[2:4] if listed else parts[4:])):
+            self.close_connection = True
+            with suppress(ConnectionError):  # whoever asked may hang up
+                instead(self)
+        elif listed:
             self.answer_list("/".join(parts[2:4]), parts[5])
         else:
             self.answer_file("/".join(parts[:2]), parts[2] == "stored", parts[3], "/".join(parts[4:]))
@@ -126,7 +134,7 @@ class Answer(BaseHTTPRequestHandler):
 @contextmanager
 def serving(hub: Hub) -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("AnswerFor", (Answer,), {"hub": hub}))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,13 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tenth.data.faces import file_digest
 from tenth.errors import ModelError
+from tenth.file_reading import TENSOR_BYTES, TEXT_BYTES, UnreadableError, blob_digest, file_digest, read_json
+from tenth.file_writing import copy_file, flush_folder, move_file
 from tenth.hub import Listing, Remote, cached, fetch, list_files
 from tenth.locked import (
     File,
     Locked,
     Origin,
+    claimed,
     folder_name,
     is_file,
     models_folder,
@@ -39,6 +39,8 @@ from tenth.published import (
     family_of,
     model_files,
 )
+
+CONFIG_BYTES = 1 << 20  # of a configuration that is read before anything large is asked for; they have a few thousand
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Plan:
     def add(self, listing: Listing, paths: dict[str, str]) -> None:
         self.repositories[listing.repository] = Origin(listing.revision, listing.licence)
         for local, path in paths.items():
-            self.files[local] = Wanted(listing.repository, listing.revision, listing.files[path])
+            self.files[local] = _wanted(listing, path)
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,21 @@ def download(source: Source, told: Told, *, update: bool = False) -> Path:
     in the way; what was whole before stays.
     """
     models = models_folder()
+    try:
+        return _downloaded(source, told, models, update=update)
+    except BrokenPipeError:  # of `told`
+        raise
+    except OSError as problem:
+        found = f"{problem.filename or models}: {problem.strerror or problem}"
+        raise ModelError(found, "a download writes there", "Check path, permissions and disk, then run it again") from problem
+
+
+def _downloaded(source: Source, told: Told, models: Path, *, update: bool) -> Path:
     folder = models / folder_name(source.name)
     waiting = models / f".{folder.name}.partial"
     models.mkdir(parents=True, exist_ok=True)
+    if waiting.is_symlink():  # what it leads to is not ours
+        waiting.unlink()
     with _alone(models / f".{folder.name}.lock", source.name):
         before = read_lock(models).get(source.name)
         waiting.mkdir(exist_ok=True)
@@ -108,12 +122,6 @@ def download(source: Source, told: Told, *, update: bool = False) -> Path:
         for path, file in locked.files.items():
             told.say(f"{file.sha256}  {path}")
     return folder
-
-
-def blob_digest(path: Path) -> str:
-    """The id that git gives a file: the sha1 of a header and its bytes, hexadecimal."""
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _locked_plan(locked: Locked) -> Plan:
@@ -136,17 +144,41 @@ def _newest_plan(source: Source, waiting: Path) -> Plan:
     return plan
 
 
+def _wanted(listing: Listing, path: str, most: int = 0) -> Wanted:
+    """A file of a listing, to be asked for. Raises ModelError if it says that it is larger than such a file can be."""
+    remote = listing.files[path]
+    most = most or (TENSOR_BYTES if path.endswith(".safetensors") else TEXT_BYTES)
+    if remote.bytes > most:
+        raise ModelError(
+            f"{path} of {listing.repository} is said to have {remote.bytes:,} bytes",
+            f"such a file has at most {most:,}",
+            "Choose another repository, or another hub",
+        )
+    return Wanted(listing.repository, listing.revision, remote)
+
+
 def _read(listing: Listing, path: str, waiting: Path) -> Any:
-    wanted = Wanted(listing.repository, listing.revision, listing.files[path])
+    wanted = _wanted(listing, path, CONFIG_BYTES)
     part = _part(waiting, path, wanted)
-    fetch(wanted.repository, wanted.revision, wanted.remote, part, lambda _: None)
+    _fetch(wanted, part, lambda _: None)
     try:
-        return json.loads(part.read_bytes())
-    except ValueError as problem:
+        return read_json(part, CONFIG_BYTES)
+    except UnreadableError as problem:
+        part.unlink()
+        found = f"{path} of {listing.repository} {problem}"
+        raise ModelError(found, "the file of diffusers is needed", "Choose another") from problem
+
+
+def _fetch(wanted: Wanted, part: Path, progress: Callable[[int], None]) -> None:
+    """The whole file at `part`, its bytes compared. Raises ModelError, and keeps nothing that is known to be wrong."""
+    fetch(wanted.repository, wanted.revision, wanted.remote, part, progress)
+    if not wanted.is_at(part):
         part.unlink()
         raise ModelError(
-            f"{path} of {listing.repository} is not JSON ({problem})", "the file of diffusers is needed", "Choose another"
-        ) from problem
+            f"{wanted.remote.path} of {wanted.repository} came with other bytes",
+            f"those that revision {wanted.revision} was listed or locked with are needed",
+            "Run it again if the network may have damaged it; --update takes what the hub has now",
+        )
 
 
 def _part(waiting: Path, path: str, wanted: Wanted) -> Path:
@@ -182,7 +214,7 @@ def _is_here(path: str, wanted: Wanted, folder: Path, waiting: Path, models: Pat
     try:
         os.link(found, new)
     except OSError:  # another disk, or one without links
-        shutil.copyfile(found, new)
+        copy_file(found, new)
     return True
 
 
@@ -203,17 +235,9 @@ def _get(plan: Plan, missing: list[str], waiting: Path, told: Told) -> None:
     done = whole - sum(plan.files[path].remote.bytes for path in missing)
     for path in missing:
         wanted = plan.files[path]
-        part, new, remote = _part(waiting, path, wanted), _new(waiting) / path, wanted.remote
-        fetch(wanted.repository, wanted.revision, remote, part, partial(_add, told, done, whole))
-        if not wanted.is_at(part):
-            part.unlink()
-            raise ModelError(
-                f"{wanted.remote.path} of {wanted.repository} came with other bytes",
-                f"those that revision {wanted.revision} was listed or locked with are needed",
-                "Run it again if the network may have damaged it; --update takes what the hub has now",
-            )
-        new.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(new)
+        part, new = _part(waiting, path, wanted), _new(waiting) / path
+        _fetch(wanted, part, partial(_add, told, done, whole))
+        move_file(part, new)
         done += wanted.remote.bytes
         told.progress(done, whole)
 
@@ -226,7 +250,9 @@ def _lock_of(plan: Plan, folder: Path, waiting: Path) -> Locked:
     files = {}
     for path, wanted in plan.files.items():
         places = (_new(waiting) / path, folder / path)
-        digest = wanted.remote.sha256 or next(file_digest(each) for each in places if wanted.is_at(each))
+        digest = wanted.remote.sha256 or next((file_digest(each) for each in places if wanted.is_at(each)), "")
+        if not digest:
+            raise ModelError(f"{path} of {folder.name} has changed since it came", "it is locked as it is", "Run it again")
         files[path] = File(wanted.repository, wanted.remote.path, wanted.remote.bytes, digest)
     return Locked(plan.repositories, files)
 
@@ -238,11 +264,11 @@ def _place(waiting: Path, folder: Path, locked: Locked, before: Locked | None) -
             stray.unlink()
     if not folder.exists():
         _new(waiting).rename(folder)
+        flush_folder(folder.parent)
     for path, file in locked.files.items():
         new = _new(waiting) / path
         if is_file(new, file):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            new.replace(folder / path)
+            move_file(new, folder / path)
     for path in (before.files.keys() if before else set()) - locked.files.keys():
         (folder / path).unlink(missing_ok=True)
     shutil.rmtree(waiting)
@@ -265,12 +291,9 @@ def _say_missing(plan: Plan, missing: list[str], told: Told) -> None:
 
 @contextmanager
 def _alone(path: Path, name: str) -> Iterator[None]:
-    """One download of a model at a time; the kernel lets go of the claim when a process dies, however."""
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ModelError(
-                f"{name} is being downloaded already", "one download at a time goes there", "Wait for it"
-            ) from None
-        yield
+    """One download of a model at a time."""
+    try:
+        with claimed(path, wait=False):
+            yield
+    except BlockingIOError:
+        raise ModelError(f"{name} is being downloaded already", "one download at a time goes there", "Wait for it") from None

@@ -148,6 +148,15 @@ def file_digest(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def blob_digest(path: str | Path) -> str:
+    """The id that git gives a file: the sha1 of a header and its content, hexadecimal. Raises as `open_regular`."""
+    with open_regular(path) as file:
+        digest = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size, usedforsecurity=False)
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _plain(value: Any, odd: str = "strict") -> Any:
     """The value, if it is shallow enough and its whole numbers and texts are such as a program can take on."""
     level, inner = 0, [value]

@@ -105,6 +105,26 @@ def written_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def copy_file(path: str | Path, target: str | Path) -> None:
+    """A copy of a file, whole or not at all, and on the disk. Raises as `written`, OSError if the file cannot be read."""
+    with Path(path).open("rb") as file, written(target) as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
+
+
+def move_file(path: str | Path, target: str | Path) -> None:
+    """A file whose content is on the disk already to its place, which may be on another disk. Raises OSError."""
+    path, target = Path(path), Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.replace(target)
+    except OSError as problem:
+        if problem.errno != errno.EXDEV:
+            raise
+        copy_file(path, target)
+        path.unlink()
+    flush_folder(target.parent)
+
+
 @contextmanager
 def claimed_folder(folder: str | Path) -> Iterator[None]:
     """The folder for this process alone while the block runs, by a lock on the folder itself: nothing is written into it.

@@ -13,6 +13,7 @@ from typing import Any
 
 from tenth.errors import InputError, ModelError
 from tenth.hub import Listing
+from tenth.locked import REPOSITORY
 
 IP_ADAPTER, IP_ADAPTER_LICENCE = "h94/IP-Adapter", {"h94/IP-Adapter": "apache-2.0"}
 VIT_H, BIG_G = "models/image_encoder", "sdxl_models/image_encoder"  # CLIP ViT-H/14 and ViT-bigG/14, of 1024 and 1280 wide
@@ -27,7 +28,6 @@ TOKENIZER = (
     "added_tokens.json",
 )
 SECOND_WIDTH = 1024  # of Stable Diffusion 2's text encoder; SDXL's two have 2048, 1.5's has 768
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def family_of(repository: str, index: Any, unet: Any) -> str:
     kind = index.get("_class_name") if isinstance(index, dict) else None
     family = next((name for name, each in FAMILIES.items() if each.pipeline == kind), None)
     if family is None:
-        raise _foreign(repository, f"a {kind}")
+        raise _foreign(repository, f"a {kind:.50}" if isinstance(kind, str) else "of no kind that its model_index.json says")
     if isinstance(unet, dict) and unet.get("cross_attention_dim") == SECOND_WIDTH:
         raise _foreign(repository, "Stable Diffusion 2")
     return family

@@ -125,7 +125,7 @@ def test_a_seed_is_a_whole_number(source: str) -> None:
 
 @dataclass
 class Site:
-    """What the server sends, how much of it before it hangs up, whether it knows ranges, and what it was asked for."""
+    """What the server sends, how much of it before it hangs up for good, whether it knows ranges, and what it was asked for."""
 
     content: bytes
     most: int | None = None
@@ -146,8 +146,11 @@ def site() -> Iterator[Site]:
             content = site.content[start:]
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(content)))
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(site.content) - 1}/{len(site.content)}")
             self.end_headers()
             self.wfile.write(content[: site.most])
+            site.most = site.most and 0
 
         def log_message(self, *_: object) -> None:
             pass
@@ -181,7 +184,7 @@ def test_a_broken_download_says_so_and_goes_on(tmp_path: Path, site: Site, range
     assert not (tmp_path / "inception.pth").exists()
     site.most = None
     assert download(site.address, tmp_path / "inception.pth").read_bytes() == CONTENT
-    assert site.asked == [None, "bytes=100-"]
+    assert site.asked == [None, "bytes=100-", "bytes=100-"]
 
 
 @pytest.mark.usefixtures("standard")

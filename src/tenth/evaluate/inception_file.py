@@ -8,9 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping
-from http.client import HTTPException
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import torch
 from torch import Tensor
@@ -19,12 +17,13 @@ from tenth.encode.store import default_store
 from tenth.errors import ModelError
 from tenth.evaluate.inception import CLASSES, FEATURES, Inception, filter_shapes
 from tenth.file_reading import UnreadableError, read_bytes, reason
+from tenth.file_writing import move_file
+from tenth.transfer import UnansweredError, receive, shown
 
 FILE, BYTES = "pt_inception-2015-12-05-6726825d.pth", 95_628_359
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 NAME = "inception-2015-12-05"  # its pictures are resized as TensorFlow 1 did: there is one way, so it has no name
 RANDOM = "random:"
-CHUNK_BYTES, ANSWER_SECONDS = 1 << 20, 30.0
 Weights = Mapping[str, Tensor]
 
 
@@ -35,7 +34,7 @@ def open_inception(source: str) -> Inception:
     """
     if source.startswith(RANDOM):
         return random_inception(source.removeprefix(RANDOM))
-    if source.startswith(("https://", "http://")):
+    if "://" in source:  # of whatever kind: what may hold a password is no path to be repeated in an error
         return Inception(f"{NAME}@{SHA256[:16]}", read_weights(download(source, default_store() / FILE)))
     return Inception(f"{NAME}@{SHA256[:16]}", read_weights(Path(source)))
 
@@ -69,17 +68,21 @@ def download(address: str, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
-        _receive(address, part)
-    except (OSError, HTTPException) as error:  # URLError and every broken connection are kinds of the first
-        raise _incomplete(address, part, str(error) or type(error).__name__) from error
-    if part.stat().st_size < BYTES:
-        raise _incomplete(address, part, "the connection ended")
+        receive(address, BYTES, part)
+    except UnansweredError as problem:
+        kept = part.stat().st_size if part.is_file() else 0
+        raise ModelError(
+            f"{shown(address)} gave {kept:,} bytes ({problem})",
+            f"the Inception file has {BYTES:,}",
+            "Run the same command to go on, or download it otherwise and give its path",
+        ) from problem
     try:
         read_checked(part)
     except ModelError:
         part.unlink()
         raise
-    return part.replace(path)
+    move_file(part, path)
+    return path
 
 
 def random_inception(seed: str) -> Inception:
@@ -110,26 +113,6 @@ def random_weights(seed: int) -> Weights:
     weights["fc.weight"] = torch.randn(CLASSES, FEATURES, generator=draw) * 24 / FEATURES**0.5  # logits that are about 1 apart
     weights["fc.bias"] = torch.randn(CLASSES, generator=draw)
     return weights
-
-
-def _receive(address: str, part: Path) -> None:
-    """Append to the part what it lacks, or write it anew where the server sends all. Stops at one byte too many."""
-    start = part.stat().st_size if part.is_file() else 0
-    if start >= BYTES:
-        return
-    request = Request(address, headers={"Range": f"bytes={start}-"} if start else {})
-    with urlopen(request, timeout=ANSWER_SECONDS) as answer, part.open("ab" if answer.status == 206 else "wb") as file:
-        while file.tell() <= BYTES and (content := answer.read(CHUNK_BYTES)):
-            file.write(content)
-
-
-def _incomplete(address: str, part: Path, why: str) -> ModelError:
-    kept = part.stat().st_size if part.is_file() else 0
-    return ModelError(
-        f"{address} gave {kept:,} bytes ({why})",
-        f"the Inception file has {BYTES:,}",
-        "Run the same command to go on, or download it otherwise and give its path",
-    )
 
 
 def _wrong(found: str) -> ModelError:

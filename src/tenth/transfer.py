@@ -1,0 +1,254 @@
+"""An address -> its bytes: never more than agreed, in a time that ends, gone on with where they stopped.
+
+Who answers may lie, break off, or never come to an end. Proxies and certificates hold as httpx takes them from the environment.
+A name and a password in an address go into a header, so that no message can show them.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from http.client import responses
+from importlib import import_module
+from pathlib import Path
+from threading import Event, Thread
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+from huggingface_hub.errors import HfHubHTTPError
+
+httpx: Any = import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])  # or httpx2: what huggingface_hub uses
+
+ANSWER_SECONDS = 30.0  # longest wait for a connection, and for the next bytes
+SLOW_SECONDS, SLOW_BYTES = 60.0, 60_000  # an answer that brings fewer bytes than this in that time is given up
+TRIES, ENOUGH = 5, 1 << 20  # so many answers in a row may break off before they have brought this many bytes
+REDIRECTS = 10
+SHOWN = 200  # most characters of a server's text in a message
+WHOLE, PART, NO_RANGE = 200, 206, 416  # of HTTP's statuses
+
+
+class UnansweredError(Exception):
+    """What was asked for did not come. status, code, said: the answer's HTTP status and two headers of a hub's, if any came."""
+
+    def __init__(self, text: str, status: int = 0, code: str = "", said: str = "") -> None:
+        super().__init__(text)
+        self.status, self.code, self.said = status, code, said
+
+
+def read(address: str, most: int, headers: Mapping[str, str] | None = None) -> bytes:
+    """A whole answer of at most `most` bytes. Raises UnansweredError."""
+    content = bytearray()
+    with _answered(address, headers or {}) as answer:
+        for piece in answer.pieces:
+            content += piece
+            if len(content) > most:
+                raise UnansweredError(f"the answer has more than {most:,} bytes")
+    return bytes(content)
+
+
+def receive(
+    address: str,
+    size: int,
+    part: Path,
+    headers: Mapping[str, str] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """A file of `size` bytes at `part`, on the disk: what is there already is kept, and only the rest asked for.
+
+    progress: told how many bytes are there. Raises UnansweredError if the rest does not come, and keeps what came; but nothing
+    where more is sent than belongs to the file. Raises OSError if the disk refuses.
+    """
+    with _growing(part, size) as file:
+        tries, anew = 0, False
+        while (start := file.seek(0, os.SEEK_END)) < size:
+            progress(start)
+            try:
+                _append(address, size, file, headers or {}, progress)
+            except UnansweredError as problem:
+                gained = file.tell() - start
+                tries = 0 if gained >= ENOUGH else tries + 1
+                if problem.status == NO_RANGE and start and not anew:  # the rest cannot be had alone
+                    file.truncate(0)
+                    anew = True
+                elif gained <= 0 or tries == TRIES:
+                    raise
+
+
+def shown(address: str) -> str:
+    """An address as it may stand in a message: nothing before an @, which may be a password, or behind a question mark."""
+    scheme, _, rest = address.partition("?")[0].partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def plain(address: str) -> tuple[str, dict[str, str]]:
+    """An address of http or https without a name and a password, and the header that holds these. Raises UnansweredError."""
+    try:
+        parts = urlsplit(address)
+        name, found, place = parts.netloc.rpartition("@")
+        user, _, password = (unquote(each) for each in name.partition(":"))
+        clean = parts._replace(netloc=place).geturl()
+        if parts.scheme not in ("http", "https") or not httpx.URL(clean).host or parts.port == 0:
+            raise ValueError
+    except (ValueError, httpx.InvalidURL):  # whose texts may show the password
+        raise UnansweredError("it is no address of http or https") from None
+    secret = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return clean, {"Authorization": f"Basic {secret}"} if found else {}
+
+
+def _append(address: str, size: int, file: IO[bytes], headers: Mapping[str, str], progress: Callable[[int], None]) -> None:
+    """What a file lacks at its end. Raises UnansweredError, with status 416 if it can only be had from its beginning."""
+    start = file.tell()
+    with _answered(address, {**headers, **({"Range": f"bytes={start}-"} if start else {})}) as answer:
+        if answer.status == PART and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise UnansweredError("other bytes came than were asked for", NO_RANGE)
+        anew, length = answer.status == WHOLE, answer.headers.get("Content-Length", "")
+        start = 0 if anew else start
+        if length.isdecimal() and start + int(length[:20]) != size:
+            _another(file, size, f"{start + int(length[:20]):,}")
+        for piece in answer.pieces:
+            if anew:  # only now: an answer may bring nothing
+                file.seek(0)
+                file.truncate()
+                anew = False
+            if file.tell() + len(piece) > size:
+                _another(file, size, "more")
+            file.write(piece)
+            progress(file.tell())
+    if file.tell() < size:
+        raise UnansweredError(f"it ended after {file.tell():,} of {size:,} bytes")
+
+
+def _another(file: IO[bytes], size: int, found: str) -> None:
+    file.seek(0)
+    file.truncate()
+    raise UnansweredError(f"the answer has {found} bytes, and the file {size:,}")
+
+
+@contextmanager
+def _growing(part: Path, size: int) -> Iterator[IO[bytes]]:
+    """The file that grows, for this process alone, and on the disk in the end. An empty one is not left."""
+    if part.is_symlink() or not part.is_file() or part.stat().st_size > size:
+        part.unlink(missing_ok=True)
+    try:
+        with part.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UnansweredError("another process is receiving it") from None
+            try:
+                yield file
+            finally:
+                file.flush()
+                os.fsync(file.fileno())
+                if size and not file.tell():
+                    part.unlink(missing_ok=True)
+    except OSError as problem:
+        problem.filename = problem.filename or str(part)  # a full disk does not say where
+        raise
+
+
+@contextmanager
+def _answered(address: str, headers: Mapping[str, str]) -> Iterator[_Answer]:
+    """A good answer, redirects followed, its body not read. Raises UnansweredError."""
+    clean, secret = plain(address)
+    asked = {**headers, **secret, "Accept-Encoding": "identity"}  # a packed answer has no size, and no range to go on with
+    for name, value in asked.items():
+        if not (value.isascii() and value.isprintable()):
+            raise UnansweredError(f"what is to be sent as {name} holds a character that cannot be sent")
+    with _client() as client, _watched(client) as watch:
+        request = client.build_request("GET", clean, headers=asked)
+        for _ in range(REDIRECTS):
+            with watch.explained():
+                response = client.send(request, stream=True)
+            with closing(response):
+                if not response.has_redirect_location:
+                    _check(response)
+                    yield _Answer(response.status_code, response.headers, watch.pieces(response))
+                    return
+                before, request = request, response.next_request
+            if request is None or (before.url.scheme, request.url.scheme) == ("https", "http"):
+                raise UnansweredError("it is redirected to no address, or to one that is not encrypted")
+        raise UnansweredError(f"it is redirected more than {REDIRECTS} times")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    pieces: Iterator[bytes]
+
+
+@dataclass
+class _Watch:
+    """How much came, and whether that was too little."""
+
+    client: Any
+    came: int = 0
+    slow: bool = False
+    done: Event = field(default_factory=Event)
+
+    def run(self) -> None:
+        before = 0
+        while not self.done.wait(SLOW_SECONDS):
+            if self.came - before < SLOW_BYTES:
+                self.slow = True
+                self.client.close()
+                return
+            before = self.came
+
+    def pieces(self, response: Any) -> Iterator[bytes]:
+        with self.explained():
+            for piece in response.iter_raw():
+                self.came += len(piece)
+                yield piece
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Whatever a library raises as UnansweredError, by the first line of its text."""
+        try:
+            yield
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as problem:
+            said = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:SHOWN]
+            slow = f"fewer than {SLOW_BYTES:,} bytes came in {SLOW_SECONDS:.0f} seconds"
+            raise UnansweredError(slow if self.slow else said) from problem
+
+
+@contextmanager
+def _watched(client: Any) -> Iterator[_Watch]:
+    """A thread beside the block, which closes the client when too little comes: headers and body alike may drip for ever."""
+    watch = _Watch(client)
+    Thread(target=watch.run, daemon=True).start()
+    try:
+        yield watch
+    finally:
+        watch.done.set()
+
+
+def _client() -> Any:
+    try:
+        certificates = _certificates()
+    except OSError as problem:
+        raise UnansweredError(f"the certificates that the environment names cannot be read ({problem.strerror})") from problem
+    try:
+        return httpx.Client(follow_redirects=False, timeout=ANSWER_SECONDS, verify=certificates)
+    except (ValueError, httpx.InvalidURL):  # which may show the password of a proxy
+        raise UnansweredError("the environment names a proxy that is none") from None
+
+
+@cache
+def _certificates() -> Any:
+    return httpx.create_ssl_context()
+
+
+def _check(response: Any) -> None:
+    status, packed = response.status_code, response.headers.get("Content-Encoding", "identity")
+    if status not in (WHOLE, PART):
+        code, said = (response.headers.get(f"X-Error-{name}", "")[:SHOWN] for name in ("Code", "Message"))
+        raise UnansweredError(f"the answer is {status} {responses.get(status, '')}".rstrip(), status, code, said)
+    if packed != "identity":
+        raise UnansweredError(f"the answer is packed ({packed[:SHOWN]}), and plain bytes were asked for")

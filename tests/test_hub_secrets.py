@@ -1,0 +1,84 @@
+"""Passwords and tokens go to the hub that they are for, and into no message, progress, record or other host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import hub_faults as faults
+from tenth.cli import main
+from toy_hub import SD15, UNET, Hub, get, serving
+
+Output = pytest.CaptureFixture[str]
+
+
+def test_another_host_gets_neither_token_nor_password(sd15: Hub, models_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = sd15.newest(SD15)[UNET]
+    for variable, value in (("HF_TOKEN", "hf_secret"), ("HF_ENDPOINT", sd15.url.replace("//", "//me:secret@"))):
+        monkeypatch.setenv(variable, value)
+        with serving(Hub(instead={UNET: faults.answer(200, content)})) as other:
+            sd15.instead[UNET] = faults.answer(302, Location=f"{other.url}/a/b/c/d/{UNET}")
+            get("sd15", update=True)
+            for folder in models_here.glob("sd15"):
+                (folder / UNET).unlink()
+            get("sd15")
+        assert all("Authorization" in headers for path, headers in sd15.headers if "api" in path)
+        assert len(other.headers) >= 1
+        assert not any("Authorization" in headers for _, headers in other.headers)
+
+
+FAULTS: dict[str, faults.Fault | None] = {
+    "none": None,
+    "page": faults.listing(b"<html>"),
+    "redirects": lambda to: faults.answer(302, Location=f"{to.hub.url.replace('//', '//me:secret@')}{to.path}")(to),
+    "nobody": None,
+} | {str(status): faults.answer(status) for status in (401, 403, 404, 429, 500)}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_password_in_the_address_is_used_and_never_shown(
+    fault: str, sd15: Hub, models_here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = "http://127.0.0.1:9" if fault == "nobody" else sd15.url
+    monkeypatch.setenv("HF_ENDPOINT", url.replace("//", "//me:s%65cret@"))
+    if found := FAULTS[fault]:
+        sd15.instead[SD15] = found
+    assert main(["models", "--download", "sd15"]) == (0 if fault == "none" else 1)
+    said = capsys.readouterr()
+    files = [path.read_bytes() for path in models_here.rglob("*") if path.is_file()]
+    for secret in ("s%65cret", "secret", "bWU6c2VjcmV0"):
+        assert secret not in said.out + said.err + caplog.text
+        assert not any(secret.encode() in content for content in files)
+    if fault != "nobody":
+        assert sd15.headers[0][1]["Authorization"] == "Basic bWU6c2VjcmV0"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("me:secret@127.0.0.1", "ftp://me:secret@127.0.0.1", "http://me:secret@", "http://me:secret@[", "http://me:sec ret@["),
+        *("http://me:se/secret@127.0.0.1:9", "http://me:secret@127.0.0.1:x", "http://me:secret@127.0.0.1:99999", "secret"),
+        *("http://me:secret@127.0.0.1:0", "http://me:secret@\u2100.x", "http://me:secret@127.0.0.1:9/a b", "://secret"),
+    ],
+)
+def test_an_address_that_is_none_is_said_without_its_password(
+    address: str, models_here: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    assert main(["models", "--download", "sd15"]) == 1
+    said = capsys.readouterr().err
+    assert "HF_ENDPOINT is no address of a hub; " in said or "did not come" in said
+    assert "secret" not in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("token", ["hf_sec\x01ret", "hf_sécret", "hf_secret \x7f"])
+def test_a_token_that_cannot_be_sent_is_not_shown(
+    token: str, sd15: Hub, models_here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert main(["models", "--download", "sd15"]) == 1
+    said = capsys.readouterr().err
+    assert "what is to be sent as authorization holds a character that cannot be sent" in said
+    assert "hf_" not in said
