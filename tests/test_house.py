@@ -33,15 +33,15 @@ STAGES = (
     ("training", "watch"),
     (
         *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "estimate", "frozen", "guidance"),
-        *("identity", "lora", "lora_file", "lora_names", "memory", "meter", "narrow", "noise", "optimizer", "pipelines"),
-        *("projection", "record"),
+        *("identity", "lora", "lora_file", "lora_names", "memory", "meter", "narrow", "noise", "optimizer", "pipeline_parts"),
+        *("pipelines", "projection", "record"),
         *("schedulers", "texts", "weights"),
     ),
     ("aggregate",),
     ("encode",),
     ("data",),
     ("types",),
-    ("file_reading", "file_writing", "tensor_reading", "transfer"),
+    ("file_reading", "file_writing", "model_folder", "tensor_reading", "transfer"),
     ("errors",),
 )
 DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}
@@ -50,11 +50,12 @@ DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}
 ONLY_IN = {
     "diffusers": {
         *("src/tenth/diffusion.py", "src/tenth/pipelines.py", "src/tenth/pocket/trainable.py", "src/tenth/schedulers.py"),
+        "src/tenth/pipeline_parts.py",
         "src/tenth/pocket/autoencoder.py",  # a module of diffusers' kind
         "src/tenth/projection.py",  # an adapter's modules
     },
     "transformers": {
-        *("src/tenth/pipelines.py", "src/tenth/pocket/trainable.py"),
+        *("src/tenth/pipelines.py", "src/tenth/pipeline_parts.py", "src/tenth/pocket/trainable.py"),
         *("src/tenth/encode/clip.py", "src/tenth/evaluate/clip_prompts.py"),
     },
     "huggingface_hub": {"src/tenth/hub.py", "src/tenth/transfer.py"},

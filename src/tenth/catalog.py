@@ -25,6 +25,7 @@ from tenth.evaluate.identity import copy_index, detection, identity, stranger
 from tenth.evaluate.inception_score import inception_score
 from tenth.evaluate.kid import kid
 from tenth.evaluate.precision_recall import coverage, density, precision, recall
+from tenth.file_reading import name_of
 from tenth.locked import check_folder, downloaded
 from tenth.memory import ANY, Use, asked
 from tenth.pocket.load import load_pocket
@@ -171,7 +172,7 @@ def _together(learnt: Method, adapted: Method, name: str) -> Together:
 
 def trained_method(folder: str) -> TrainedAdapter:
     """The method in a folder that `tenth train` wrote, named after the folder around it."""
-    return TrainedAdapter(Path(folder).resolve().parent.name, Path(folder))
+    return TrainedAdapter(name_of(Path(folder).resolve().parent), Path(folder))
 
 
 def learns(thing: Method) -> bool:
@@ -203,7 +204,7 @@ def load_model(
         pocket = (Path(name) / ENCODER).is_file()
         if pocket:
             _check_no_lora(lora)
-            return load_pocket(Path(name), store, name=Path(name).name, adapter=adapter, device=asked(use).device)
+            return load_pocket(Path(name), store, name=name_of(name), adapter=adapter, device=asked(use).device)
         check_folder(Path(name))
         return load_stable(Path(name), adapter, asked(use), tell, store, lora)
     if source_of(name):

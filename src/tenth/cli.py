@@ -7,20 +7,20 @@ stderr progress.
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 
 from tenth.arguments import build_parser
 from tenth.errors import InputError
-from tenth.terminal import one_line
+from tenth.terminal import let_go, one_line, speak_plainly
 
 DONE, INPUT, USAGE, OUR_FAULT, STOPPED = 0, 1, 2, 70, 130
 # What the machine refuses and the user can mend: permissions, a full disk, a path that cannot be.
 REFUSED = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EIO, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.ENOTEMPTY, errno.EBUSY, errno.ESTALE),
 }
 REPORT = """
 tenth: this is a fault of tenth's, not yours. To report it, open an issue at the project with the text above, your command
@@ -29,6 +29,7 @@ and the output of `tenth doctor`. Take out names and paths that you do not want 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; wrong usage leaves with SystemExit(2), as argparse does."""
+    speak_plainly()
     parser = build_parser()
     try:
         args = parser.parse_args(argv)
@@ -43,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\ntenth: stopped. {stop}".rstrip(), file=sys.stderr)
         return STOPPED
     except BrokenPipeError:
-        # Whoever read stdout has seen enough; what is still in the buffer must not fail again when Python exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go()  # whoever read stdout has seen enough
         return DONE
     except OSError as problem:
+        let_go()
         return _refused(problem) if problem.errno in REFUSED else _our_fault()
     except Exception:  # noqa: BLE001 - the last resort: nobody is left alone with a traceback
         return _our_fault()

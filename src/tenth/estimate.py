@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tenth.errors import ModelError
+from tenth.model_folder import MOST_WHOLE, described, read_config, unfit, weights_in
 from tenth.narrow import narrows
+from tenth.tensor_reading import FLOATS
 
-FILES = re.compile(r"(model|diffusion_pytorch_model)(-\d+-of-\d+)?\.safetensors|ip-adapter.*\.safetensors")
-BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
-LONGEST_HEADER = 100_000_000  # bytes: what the format allows
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "image_encoder", "ip-adapter")
+MOST_BLOCKS = 16  # of one network
 ENCODER_BATCH = 8  # photos at a time (encode/clip.py)
 
 
@@ -68,35 +64,41 @@ def read_sizes(folder: Path, encoder: Path, adapter: Path) -> Sizes:
     width of a level with attention for the gated layer, a quarter of it a level down. Autoencoder: at full size
     three maps of its second width or five of its first. Vision: seventeen times its width for each token.
     """
-    unet, vae, vision = (_config(each) for each in (folder / "unet", folder / "vae", encoder))
+    unet, vae, vision = (read_config(each / "config.json") for each in (folder / "unet", folder / "vae", encoder))
     folders = {name: encoder if name == "image_encoder" else folder / name for name in PARTS if name != "ip-adapter"}
     parts = {name: part_of(weights_in(each)) for name, each in folders.items() if each.is_dir()}
     try:
         return sizes_of(unet, vae, vision, parts | {"ip-adapter": part_of([adapter])})
-    except (KeyError, TypeError, ValueError) as problem:
-        raise _damaged(folder / "unet/config.json or vae/config.json", problem) from problem
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as problem:
+        raise unfit(folder / "unet/config.json or vae/config.json", f"cannot be read: {problem}") from problem
 
 
 def sizes_of(unet: Mapping[str, Any], vae: Mapping[str, Any], vision: Mapping[str, Any], parts: Mapping[str, Part]) -> Sizes:
     """The sizes of a model by the configurations of its networks and the counts of its parts."""
-    widths, attending = unet["block_out_channels"], unet["down_block_types"]
+    widths, attending = _all_positive(unet["block_out_channels"]), unet["down_block_types"]
     gated = [width / 4**level for level, width in enumerate(widths) if "CrossAttn" in attending[level]]
-    first, second = (*vae["block_out_channels"], 0)[:2]
-    scale = 2 ** (len(vae["block_out_channels"]) - 1)
-    tokens = (vision.get("image_size", 224) // vision.get("patch_size", 32)) ** 2 + 1
+    narrow = _all_positive(vae["block_out_channels"])
+    first, second = (*narrow, 0)[:2]
+    scale = 2 ** (len(narrow) - 1)
+    usual = {"image_size": 224, "patch_size": 32, "hidden_size": 768}
+    side, patch, hidden = _all_positive([vision.get(name, value) for name, value in usual.items()])
     return Sizes(
         parts=parts,
-        pixels=int(unet["sample_size"]) * scale,
+        pixels=_all_positive([unet["sample_size"]])[0] * scale,
         scale=scale,
         unet=10 * widths[0] + 16 * max(gated, default=0),
         vae=max(5 * first, 3 * second),
-        vision=17 * tokens * vision.get("hidden_size", 768),
+        vision=17 * ((side // patch) ** 2 + 1) * hidden,
     )
 
 
-def weights_in(folder: Path) -> list[Path]:
-    """The files of one part's weights."""
-    return sorted(path for path in folder.iterdir() if FILES.fullmatch(path.name))
+def _all_positive(values: Any) -> list[int]:
+    """Raises ValueError unless it is a list of a few whole numbers above zero, as large as a configuration's may be."""
+    if not isinstance(values, list | tuple) or not 0 < len(values) <= MOST_BLOCKS:
+        raise ValueError(f"{values!r:.100}")
+    if odd := [value for value in values if type(value) is not int or not 0 < value <= MOST_WHOLE]:
+        raise ValueError(f"{odd[0]!r:.100}")
+    return list(values)
 
 
 def part_of(files: Sequence[Path]) -> Part:
@@ -104,29 +106,15 @@ def part_of(files: Sequence[Path]) -> Part:
     matrices = others = largest = 0
     kinds: Counter[str] = Counter()
     for path in files:
-        for name, kind, shape in tensors(path):
-            count = math.prod(shape)
-            kinds[kind] += count
-            if narrows(name, shape):
-                matrices, largest = matrices + count, max(largest, count)
+        for name, tensor in described(path).items():
+            if tensor.dtype not in FLOATS:
+                continue
+            kinds[tensor.dtype] += tensor.count
+            if narrows(name, tensor.shape):
+                matrices, largest = matrices + tensor.count, max(largest, tensor.count)
             else:
-                others += count
+                others += tensor.count
     return Part(matrices, others, largest, max(kinds, key=lambda kind: kinds[kind], default="F32"))
-
-
-def tensors(path: Path) -> Iterator[tuple[str, str, list[int]]]:
-    """(name, dtype, shape) of each tensor in a safetensors file, from its header alone. Raises ModelError if it is damaged."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > LONGEST_HEADER:
-                raise ValueError(f"a header of {length} bytes")
-            header = json.loads(file.read(length))
-        for name, entry in header.items():
-            if name != "__metadata__" and entry["dtype"] in BITS:
-                yield name, entry["dtype"], entry["shape"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise _damaged(path, problem) from problem
 
 
 def activations(sizes: Sizes, images: int, *, pixels: int, tiled: bool, bits: int = 32) -> int:
@@ -142,16 +130,3 @@ def activations(sizes: Sizes, images: int, *, pixels: int, tiled: bool, bits: in
 
 
 LAYERS = 4  # measured on Stable Diffusion 1.5 at 256 and 512 pixels: 440 MB, its largest kernel has 118 MB
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        return dict(config)
-    except (OSError, ValueError, TypeError) as problem:
-        raise _damaged(path, problem) from problem
-
-
-def _damaged(path: Path, problem: Exception) -> ModelError:
-    return ModelError(f"{path} cannot be read: {problem}", "the file of the model is needed, whole", "Get it again")

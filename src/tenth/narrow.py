@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ def check_whole(module: Any) -> None:
         )
 
 
-def narrows(name: str, shape: list[int]) -> bool:
+def narrows(name: str, shape: Sequence[int]) -> bool:
     """Whether `narrow` keeps a tensor in 16 bits, by its name and shape in a file."""
     return len(shape) in (2, 4) and not any(word in name for word in WIDE) and not name.startswith("image_proj")
 

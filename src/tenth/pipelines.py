@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,25 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from tenth.errors import ModelError
-from tenth.estimate import part_of, weights_in
+from tenth.estimate import part_of
 from tenth.lora_file import read_lora
 from tenth.memory import PLAIN, Fit
+from tenth.model_folder import short, unfit, vetted, weights_in
 from tenth.narrow import narrow
+from tenth.pipeline_parts import PIPELINES, TEXT_PARTS, UNUSED, check_networks, check_pipeline, index_of, kind_of, vetted_part
 
-PIPELINES = {"StableDiffusionPipeline": StableDiffusionPipeline, "StableDiffusionXLPipeline": StableDiffusionXLPipeline}
-UNUSED = (
-    "safety_checker",
-    "feature_extractor",
-    "image_encoder",
-)  # parts of a pipeline that are not loaded, though it lists them
-
-NARROWED = ("unet", "text_encoder", "text_encoder_2")
+NARROWED = ("unet", *TEXT_PARTS)
 KINDS = {"F64": torch.float32, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -44,21 +37,6 @@ def save_pipeline(pipeline: Any, folder: Path) -> None:
     partial.rename(folder)
 
 
-def kind_of(folder: Path) -> str:
-    """The name of the pipeline in a folder. Raises ModelError if it is not one of PIPELINES."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise ModelError(f"{folder} has no model_index.json", "a folder in diffusers' layout is needed", "Check the path")
-    try:
-        listed = json.loads(index.read_text(encoding="utf-8"))
-    except ValueError as problem:
-        raise ModelError(f"{index} is not JSON: {problem}", "the file of diffusers is needed", "Copy it again") from problem
-    kind = listed.get("_class_name") if isinstance(listed, dict) else None
-    if kind not in PIPELINES:
-        raise ModelError(f"{folder} is a {kind}", f"one of {', '.join(PIPELINES)} is needed", "Choose another model")
-    return str(kind)
-
-
 def load_pipeline(folder: Path, fit: Fit = PLAIN, lora: Path | None = None) -> StableDiffusionPipeline:
     """A pipeline from a local folder in diffusers' layout, as `fit` says, safetensors only.
 
@@ -68,24 +46,25 @@ def load_pipeline(folder: Path, fit: Fit = PLAIN, lora: Path | None = None) -> S
     matrices = None if lora is None else read_lora(lora)  # small, and refused before the model is read
     if matrices is not None and fit.rung.weights == "mapped":
         raise ModelError(f"a LoRA on the rung {fit.rung.name}", "its sum with weights needs memory", "Free memory for it")
+    index, classes = index_of(folder, kind)
     unused = {name: None for name in UNUSED if name in PIPELINES[kind]._optional_components}
-    try:
-        with quiet():
+    with vetted(folder, {name: vetted_part(name, cls) for name, cls in classes.items()}, index) as safe, quiet():
+        check_networks(folder, safe, classes)
+        try:
             pipeline = PIPELINES[kind].from_pretrained(
-                folder,
+                safe,
                 local_files_only=True,
                 use_safetensors=True,
                 dtype=precisions(folder, fit),
                 low_cpu_mem_usage=not fit.small,
                 **unused,
             )
-            if matrices is not None:
-                matrices.add_to(pipeline)
-            place(pipeline, fit)
-    except (OSError, ValueError, SafetensorError) as problem:
-        raise ModelError(
-            f"{folder} cannot be loaded: {problem}", "whole weights are needed", "Install or download it again"
-        ) from problem
+        except Exception as problem:  # whatever a library raises of a foreign file
+            raise unfit(folder, f"cannot be loaded: {short(problem).replace(str(safe), str(folder))}") from problem
+        check_pipeline(folder, pipeline, classes)
+        if matrices is not None:
+            matrices.add_to(pipeline)
+        place(pipeline, fit)
     return pipeline
 
 

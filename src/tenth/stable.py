@@ -12,9 +12,11 @@ from tenth.encode.clip import ClipEncoder
 from tenth.encode.store import Store
 from tenth.errors import ModelError
 from tenth.estimate import read_sizes
+from tenth.file_reading import name_of
 from tenth.memory import ANY, Fit, Use, fitted, this_machine
 from tenth.narrow import narrow
-from tenth.pipelines import kind_of, load_pipeline, precision, quiet, stays_mapped
+from tenth.pipeline_parts import kind_of
+from tenth.pipelines import load_pipeline, precision, quiet, stays_mapped
 
 ADAPTER = "ip-adapter/ip-adapter.safetensors"
 IMAGE_ENCODER = "image_encoder"
@@ -51,9 +53,10 @@ def load_stable(
     pipeline = load_pipeline(folder, fit, lora)
     weights = [path for part in WEIGHTS for path in (folder / part).glob("*.safetensors")]
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
-    name = f"{folder.resolve().name}@{digest_of(sorted(weights))}"
+    own = name_of(folder.resolve())
+    name = f"{own}@{digest_of(sorted(weights))}"
     if lora is not None:
-        name = f"{folder.resolve().name}+{lora.stem}@{digest_of([*sorted(weights), lora])}"
+        name = f"{own}+{name_of(lora.with_suffix(''))}@{digest_of([*sorted(weights), lora])}"
     with quiet():
         reader = ClipEncoder(encoder, precision(encoder, fit), store, patches=patches)
     place_encoder(reader, fit)

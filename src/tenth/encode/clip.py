@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
+from transformers import CLIPImageProcessorPil, CLIPTextConfig, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from tenth.data.faces import file_digest
 from tenth.encode.store import Array, Store, picture_key
 from tenth.errors import ModelError
+from tenth.file_reading import UnreadableError, file_digest, reason
+from tenth.model_folder import Part, check_finite, check_fit, check_values, described_in, read_config, short, unfit, vetted
 from tenth.types import Photo
 
 BATCH = 8  # photos at a time: ViT-H takes some gigabytes
+MOST_PIXELS = 4096  # of a side of what is read
+VISION, TEXT = CLIPVisionConfig.__annotations__, CLIPTextConfig.__annotations__
+BOTH = {"text_config": TEXT, "vision_config": VISION, "text_config_dict": TEXT, "vision_config_dict": VISION}
+PARTS = {  # by the table that is a model's configuration, where a file has several
+    "vision_config": Part(VISION, fixed={"model_type": CLIPVisionConfig.model_type}, base="vision_config"),
+    "": Part(("projection_dim", "logit_scale_init_value"), fixed={"model_type": "clip"}, inner=BOTH),
+}
 
 
 def read_clip(kind: Any, folder: Path, needed: str, **loading: Any) -> tuple[Any, CLIPImageProcessorPil, str]:
@@ -25,15 +33,43 @@ def read_clip(kind: Any, folder: Path, needed: str, **loading: Any) -> tuple[Any
 
     Raises ModelError, which says what is needed, if the folder holds no such model.
     """
+    settings, path = folder / "preprocessor_config.json", folder / "model.safetensors"
     try:
-        model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, **loading)
-        settings = folder / "preprocessor_config.json"
-        processor = CLIPImageProcessorPil.from_pretrained(folder) if settings.is_file() else CLIPImageProcessorPil()
-        digest = hashlib.sha256(file_digest(folder / "model.safetensors").encode())
-    except (OSError, ValueError, SafetensorError) as problem:
-        raise ModelError(f"{folder} cannot be loaded: {problem}", needed, "Put it there whole") from problem
+        with vetted(folder, {"": PARTS[kind.config_class.base_config_key]}) as safe:
+            config = kind.config_class.from_pretrained(safe)
+            check_fit(lambda: kind(config), described_in(folder), folder)
+            model = kind.from_pretrained(safe, local_files_only=True, use_safetensors=True, **loading)
+        check_finite(model, folder)
+        processor = _read_processor(settings) if settings.exists() else CLIPImageProcessorPil()
+        digest = hashlib.sha256(file_digest(path).encode())
+    except ModelError as problem:
+        raise ModelError(problem.found, needed, "Put it there whole") from problem
+    except (OSError, UnreadableError) as problem:
+        raise ModelError(f"{path} {reason(problem)}", needed, "Put it there whole") from problem
+    except Exception as problem:  # whatever a library raises of a foreign file
+        raise ModelError(f"{folder} cannot be loaded: {short(problem)}", needed, "Put it there whole") from problem
     digest.update(processor.to_json_string().encode())
     return model.eval().requires_grad_(False), processor, digest.hexdigest()[:16]
+
+
+def _read_processor(path: Path) -> CLIPImageProcessorPil:
+    """The processor that a file describes, tried on a picture. All that the file says stays, for it names the processor."""
+    said = read_config(path)
+    check_values(path, said)
+    if odd := [size for size in _sides(said) if not 0 < size <= MOST_PIXELS]:
+        raise unfit(path, f"resizes or cuts to {odd[0]} pixels")
+    processor = CLIPImageProcessorPil.from_dict(said)
+    grey = np.full((20, 30, 3), 100, np.uint8)
+    pixels = processor([grey], return_tensors="pt", input_data_format="channels_last").pixel_values
+    if pixels.ndim != 4 or not torch.isfinite(pixels).all():
+        raise unfit(path, "makes no picture of a picture")
+    return processor
+
+
+def _sides(said: Mapping[str, Any]) -> Iterator[int]:
+    for key in ("size", "crop_size"):
+        value = said.get(key)
+        yield from (each for each in (value.values() if isinstance(value, dict) else [value]) if isinstance(each, int))
 
 
 class ClipEncoder(nn.Module):
@@ -60,6 +96,8 @@ class ClipEncoder(nn.Module):
             CLIPVisionModelWithProjection, folder, "a CLIP vision model with projection is needed", dtype=precision
         )
         config = self.model.config
+        if not all(type(side) is int and 0 < side <= MOST_PIXELS for side in (config.image_size, config.patch_size)):
+            raise unfit(folder, f"reads pictures of {config.image_size!r:.100} pixels in pieces of {config.patch_size!r:.100}")
         self.width = int(config.hidden_size if patches else config.projection_dim)
         self.tokens = (config.image_size // config.patch_size) ** 2 + 1 if patches else 0
         self.name = f"clip-pillow{'-patches' * patches}@{digest}"

@@ -13,6 +13,7 @@ from transformers import CLIPModel, CLIPTokenizer
 from tenth.encode.clip import read_clip
 from tenth.errors import ModelError
 from tenth.evaluate.features import Rows
+from tenth.model_folder import TOKENIZER, short, vetted
 from tenth.types import Pixels
 
 BATCH_IMAGES = 16
@@ -34,9 +35,13 @@ class ClipPrompts:
         needed = "a CLIP model with its text encoder is needed"
         self.model, self.processor, digest = read_clip(CLIPModel, folder, needed)
         try:
-            self.tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as problem:
-            raise ModelError(f"{folder} has no tokenizer: {problem}", needed, "Put it there whole") from problem
+            with vetted(folder, {"": TOKENIZER}) as safe:
+                self.tokenizer = CLIPTokenizer.from_pretrained(safe, local_files_only=True)
+            self._texts(["a photo of a person"])
+        except ModelError:
+            raise
+        except Exception as problem:  # whatever a library raises of a foreign file
+            raise ModelError(f"{folder} has no tokenizer: {short(problem)}", needed, "Put it there whole") from problem
         self.width = int(self.model.config.projection_dim)
         self.name = f"clip-pictures@{digest}"
 

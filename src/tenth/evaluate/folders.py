@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
 from tenth.encode.store import Store
 from tenth.evaluate.diversity import identity_diversity
 from tenth.evaluate.face_distance import face_distance, with_faces
@@ -23,6 +21,7 @@ from tenth.evaluate.measured import measured
 from tenth.evaluate.precision_recall import coverage, density, precision, recall
 from tenth.evaluate.recogniser import DlibRecogniser
 from tenth.pocket.faces import progress
+from tenth.pocket.load import read_statistics
 from tenth.pocket.pack import CONFIGS, ENCODER
 from tenth.types import Features, Metric, Score
 
@@ -96,7 +95,7 @@ def evaluate_folders(
 
 def dlib_recogniser() -> DlibRecogniser:
     """dlib's, around the pocket model's centre: what compares folders where no judge is given."""
-    return DlibRecogniser(load_file(CONFIGS / ENCODER)["centre"].double().numpy())
+    return DlibRecogniser(read_statistics(CONFIGS / ENCODER)[0].double().numpy())
 
 
 def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:

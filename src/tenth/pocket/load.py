@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
+from torch import Tensor
 
 from tenth.adapter import digest_of
 from tenth.aggregate.saved import FILE
@@ -13,9 +13,11 @@ from tenth.diffusion import LatentDiffusion
 from tenth.encode.face import FaceEncoder
 from tenth.encode.store import Store
 from tenth.errors import ModelError
+from tenth.file_reading import UnreadableError, reason
 from tenth.memory import Fit, chosen_device, this_machine
 from tenth.pipelines import load_pipeline
 from tenth.pocket.pack import ADAPTER, CONFIGS, ENCODER
+from tenth.tensor_reading import read_tensors
 
 PHOTOS = Path(__file__).parent / "photos"  # nine photos of a person who does not exist, drawn by the model itself
 WEIGHTS = (
@@ -45,13 +47,22 @@ def load_pocket(
         raise ModelError(found, "all files of a model are needed", "Install tenth again, or train them with the recipes")
     fit = Fit(device=chosen_device(device, this_machine(), small=True))
     pipeline = load_pipeline(folder, fit)
-    try:
-        statistics = load_file(folder / ENCODER)
-        digest = digest_of([folder / weights for weights in WEIGHTS])
-    except (OSError, SafetensorError) as problem:
-        raise ModelError(
-            f"{folder} has a damaged part: {problem}", "whole files are needed", "Install tenth again"
-        ) from problem
-    encoder = FaceEncoder(statistics["centre"], float(statistics["scale"]), store)
+    digest = digest_of([folder / weights for weights in WEIGHTS])
+    centre, scale = read_statistics(folder / ENCODER)
+    encoder = FaceEncoder(centre, scale, store)
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
     return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, adapter or folder / ADAPTER, trained, fit)
+
+
+def read_statistics(path: Path) -> tuple[Tensor, float]:
+    """Centre (128,) and scale of a face encoder. Raises ModelError if the file holds none."""
+    try:
+        _, statistics = read_tensors(path)
+        centre, scale = (statistics.get(name, torch.empty(0)) for name in ("centre", "scale"))
+        if centre.shape != (FaceEncoder.width,) or scale.numel() != 1 or not scale.item() > 0:
+            raise UnreadableError("holds other statistics than a face encoder's")
+    except (OSError, UnreadableError) as problem:
+        raise ModelError(
+            f"{path} {reason(problem)}", "the statistics of a face encoder are needed", "Get them again"
+        ) from problem
+    return centre, float(scale)
