@@ -14,8 +14,9 @@ import os
 import stat
 import tomllib
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ class UnreadableError(ValueError):
     """A file is not what can be read safely. Its text says what was found, without the path."""
 
 
-def open_regular(path: str | Path, most: int = TENSOR_BYTES) -> IO[bytes]:
+def open_regular(path: str | Path, most: int = TENSOR_BYTES) -> BufferedReader:
     """A regular file of at most `most` bytes, open for reading. Raises UnreadableError, FileNotFoundError or another OSError.
 
     A pipe or a device is refused without waiting for it: opened without blocking, looked at, closed.
