@@ -17,8 +17,9 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 TEXT_BYTES = 32 << 20  # most that is read of a JSON, TOML or text file
 LINE_BYTES = 1 << 20  # most that is read of one line of a file that has a value a line
@@ -44,7 +45,7 @@ def name_of(path: str | Path) -> str:
     return os.fsencode(Path(path).name).decode("utf-8", "replace")
 
 
-def open_regular(path: str | Path, most: int = TENSOR_BYTES) -> IO[bytes]:
+def open_regular(path: str | Path, most: int = TENSOR_BYTES) -> BufferedReader:
     """A regular file of at most `most` bytes, open for reading. Raises UnreadableError, FileNotFoundError or another OSError.
 
     A pipe or a device is refused without waiting for it: opened without blocking, looked at, closed.

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from tenth.data import photo as photo_module
-from tenth.data.photo import ORIENTATION, PHOTO_PIXELS, open_photo
+from tenth.data.orientation import ORIENTATION
+from tenth.data.photo import PHOTO_PIXELS, open_photo
 from tenth.errors import PhotoError
 from tenth.types import Photo, Pixels
 
@@ -76,7 +77,7 @@ def test_heic_turned_and_with_position(tmp_path: Path) -> None:
 
 def test_heic_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
-    monkeypatch.setitem(sys.modules, "pillow_heif.as_plugin", None)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(PhotoError, match=r"pip install tenth\[heic\]") as caught:
         open_photo(tmp_path / "a.heic")
     assert caught.value.code == "needs-heic"
