@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from tenth.errors import ModelError
+from tenth.errors import ModelError, few
 from tenth.file_reading import CHUNK, UnreadableError, name_of, open_regular, reason
 from tenth.pipelines import quiet
 from tenth.projection import (
@@ -35,7 +35,6 @@ ADAPTER = "ip-adapter.safetensors"  # in the folder of a trained method; without
 PARTS = ("image_proj", "ip_adapter")
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32)
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how files of torch.save and of pickle begin
-MOST_SAID = 3  # misfits in a message
 
 
 def read_adapter(path: Path, *, whole: bool = True) -> dict[str, dict[str, Tensor]]:
@@ -170,9 +169,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _misfit(path: Path, wrong: Sequence[str]) -> ModelError:
-    more = f", and {len(wrong) - MOST_SAID} more" if len(wrong) > MOST_SAID else ""
     return ModelError(
-        f"{path} {', '.join(wrong[:MOST_SAID])}{more}",
+        f"{path} {few(wrong)}",
         "an IP-Adapter of the official layout is needed, whole, for this model and its image encoder",
         "Choose an adapter of this model, or get the file again",
     )

@@ -17,7 +17,7 @@ from tenth.aggregate.saved import FILE
 from tenth.choosing import open_choice
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
-from tenth.errors import ModelError, RecipeError, unknown_name
+from tenth.errors import ModelError, RecipeError, did_you_mean, unknown_name
 from tenth.evaluate.diversity import identity_diversity
 from tenth.evaluate.face_distance import face_distance
 from tenth.evaluate.fid import fid, fid_infinity
@@ -158,14 +158,14 @@ def method(name: str) -> Method:
     if first_name and second_name:
         return _together(method(first_name), method(second_name), name)
     if name not in METHODS:
-        raise unknown_name("method", name, list(METHODS))
+        raise unknown_name("method", name, [*METHODS, *PAIRS])
     return METHODS[name].thing
 
 
 def _together(learnt: Method, adapted: Method, name: str) -> Together:
     if not isinstance(learnt, DreamBooth) or learns(adapted):
         needed = "one that learns each person, a plus, and one that does not are needed"
-        raise RecipeError(f"the method {name}", needed, f"Try dreambooth{PLUS}{DEFAULT_METHOD}")
+        raise RecipeError(f"the method {name}", needed, f"Try {PAIR}")
     return Together(learnt, adapted)
 
 
@@ -177,6 +177,13 @@ def trained_method(folder: str) -> TrainedAdapter:
 def learns(thing: Method) -> bool:
     """Whether a method changes weights of the model for each person, which needs them in float32."""
     return isinstance(thing, DreamBooth | Together)
+
+
+# What to type for two together, by the pair that was measured: any that learns each person goes with any that does not.
+PAIR = f"dreambooth{PLUS}{DEFAULT_METHOD}"
+PAIRS: Mapping[str, Entry[Method]] = {
+    PAIR: Entry(method(PAIR), "two in force together: any that learns a person, a plus, any that does not")
+}
 
 
 def load_model(
@@ -217,5 +224,6 @@ def stage(table: Mapping[str, Any], where: str = "the recipe") -> Stage:
     name = table.get("stage")
     if not isinstance(name, str) or name not in STAGES:
         known = ", ".join(repr(each) for each in STAGES)
-        raise RecipeError(f"{where} has stage {name!r}", f"known stages: {known}", "Correct the key `stage`")
+        action = did_you_mean(str(name), list(STAGES)) + "Correct the key `stage`"
+        raise RecipeError(f"{where} has stage {name!r}", f"known stages: {known}", action)
     return STAGES[name]
