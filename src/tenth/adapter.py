@@ -37,12 +37,13 @@ PRECISIONS = (torch.float16, torch.bfloat16, torch.float32)
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how files of torch.save and of pickle begin
 
 
-def read_adapter(path: Path, *, whole: bool = True) -> dict[str, dict[str, Tensor]]:
+def read_adapter(path: str | Path, *, whole: bool = True) -> dict[str, dict[str, Tensor]]:
     """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}.
 
     whole: in float32; otherwise as they lie in the file, from which they are then read when they are used.
     Raises ModelError if the file is a pickle, damaged or of another layout, or a value is not finite.
     """
+    path = Path(path)
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
     with _explained(path):
         _, tensors = read_tensors(path)
@@ -117,8 +118,9 @@ def adapter_weights(unet: Any) -> dict[str, Tensor]:
     return {name: value.detach().contiguous() for name, value in weights.items()}
 
 
-def save_adapter(weights: Mapping[str, Tensor], path: Path) -> None:
+def save_adapter(weights: Mapping[str, Tensor], path: str | Path) -> None:
     """Write an adapter as `adapter_weights` gives it, one flat safetensors file, whole or not at all."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(save(dict(weights)))

@@ -143,7 +143,7 @@ DEFAULT_METHOD = "ip-adapter-consensus"
 DEFAULT_MODEL = "pocket"
 
 
-def method(name: str) -> Method:
+def method(name: str | Path) -> Method:
     """A method by name, by the folder that `tenth train` wrote, or by a recipe that changes settings of DreamBooth.
 
     Two of these with a plus between them are in force together: one that learns each person, then one that does not.
@@ -151,6 +151,7 @@ def method(name: str) -> Method:
     """
     if (Path(name) / FILE).is_file():
         return trained_method(name)
+    name = str(name)
     if name.endswith(RECIPE):
         tuned = {known: entry.thing for known, entry in METHODS.items() if isinstance(entry.thing, DreamBooth)}
         return read_method(Path(name), tuned)
@@ -169,7 +170,7 @@ def _together(learnt: Method, adapted: Method, name: str) -> Together:
     return Together(learnt, adapted)
 
 
-def trained_method(folder: str) -> TrainedAdapter:
+def trained_method(folder: str | Path) -> TrainedAdapter:
     """The method in a folder that `tenth train` wrote, named after the folder around it."""
     return TrainedAdapter(Path(folder).resolve().parent.name, Path(folder))
 
@@ -187,12 +188,12 @@ PAIRS: Mapping[str, Entry[Method]] = {
 
 
 def load_model(
-    name: str = DEFAULT_MODEL,
+    name: str | Path = DEFAULT_MODEL,
     store: Store | None = None,
-    adapter: Path | None = None,
+    adapter: str | Path | None = None,
     use: Use = ANY,
     tell: Tell | None = None,
-    lora: Path | None = None,
+    lora: str | Path | None = None,
 ) -> LatentDiffusion:
     """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models --download` has brought.
 
@@ -203,7 +204,8 @@ def load_model(
 
     Raises InputError for an unknown name, ModelError for one that is not downloaded, or whose files are damaged or other ones.
     """
-    store = store or Store(default_store())
+    store, name = store or Store(default_store()), str(name)
+    adapter, lora = (None if file is None else Path(file) for file in (adapter, lora))
     if name in MODELS:
         return MODELS[name].thing(store, adapter, asked(use), tell, lora)
     if Path(name).is_dir():

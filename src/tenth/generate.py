@@ -79,11 +79,12 @@ def generate(
         done += len(group) * each
 
 
-def save_sample(sample: Sample, path: Path) -> None:
+def save_sample(sample: Sample, path: str | Path) -> None:
     """Write a PNG that says how to make it again: in our JSON and in the `parameters` text that other tools read.
 
     Neither names the person or a photo.
     """
+    path = Path(path)
     said = {"prompt": sample.prompt, "seed": sample.seed, "method": sample.method, "model": sample.model}
     said |= {"tenth": version("tenth"), **sample.settings}
     info = PngImagePlugin.PngInfo()
@@ -94,8 +95,9 @@ def save_sample(sample: Sample, path: Path) -> None:
     partial.replace(path)
 
 
-def read_sample(path: Path) -> dict[str, Any]:
+def read_sample(path: str | Path) -> dict[str, Any]:
     """What `save_sample` wrote beside the pixels. Raises DataError if it is no PNG, or carries nothing of tenth's whole."""
+    path = Path(path)
     said = _text_in(path)
     if not isinstance(said, str):
         raise _unusable(path, "carries no settings of tenth")
