@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tenth.arguments import build_parser, help_page
-from tenth.catalog import METHODS, METRICS, MODELS
+from tenth.catalog import METHODS, METRICS, MODELS, PAIRS
 from tenth.cli import main
 from tenth.diffusion import Sampling
 
@@ -206,7 +206,7 @@ def test_photos_as_json(flat_photos: Path, capsys: Output) -> None:
     assert all(set(row) == {"file", "accepted", "code", "reason", "warnings"} for row in rows)
 
 
-@pytest.mark.parametrize(("kind", "table"), [("methods", METHODS), ("metrics", METRICS), ("models", MODELS)])
+@pytest.mark.parametrize(("kind", "table"), [("methods", {**METHODS, **PAIRS}), ("metrics", METRICS), ("models", MODELS)])
 def test_tables_have_every_name(kind: str, table: dict[str, Any], capsys: Output) -> None:
     assert main([kind]) == 0
     lines = capsys.readouterr().out.splitlines()

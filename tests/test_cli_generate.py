@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tenth.adapt.ip_adapter import IPAdapter
 from tenth.catalog import load_model
 from tenth.cli import main
 from tenth.generate import read_sample
@@ -40,8 +41,9 @@ def draw(identity_file: Path, toy_folder: Path) -> Callable[..., int]:
     """`tenth generate` of the toy identity, two images of one step, with more arguments."""
 
     def run(output: Path, *more: str) -> int:
-        given = ["generate", str(identity_file), "--prompt", PROMPT, "--model", str(toy_folder), "-n", "2", "--steps", "1"]
-        return main([*given, "-o", str(output), *more])
+        given = ["generate", str(identity_file), "--prompt", PROMPT, "--model", str(toy_folder), "--steps", "1"]
+        count = [] if "-n" in more else ["-n", "2"]
+        return main([*given, *count, "-o", str(output), *more])
 
     return run
 
@@ -173,7 +175,7 @@ def test_a_size_is_drawn_recorded_and_explained(draw: Callable[..., int], tmp_pa
     assert draw(tmp_path / "out", "--size", "256x192") == 0
     said = capsys.readouterr().err
     assert "256x192: drawn at 128x128, then enlarged, 25% of it cut off at the edges\n" in said
-    assert "a face narrower than 32 pixels is drawn again at 128x128 and put back; strength 0.3\n" in said
+    assert "face" not in said  # none was drawn again
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     done = {"size": "256x192", "passes": ["128x128"], "strength": 0.0, "face_pass": None, "face_strength": 0.3}
     assert record["settings"]["highres"] == done
@@ -185,6 +187,38 @@ def test_a_size_is_drawn_recorded_and_explained(draw: Callable[..., int], tmp_pa
     capsys.readouterr()
     assert draw(tmp_path / "out", "--size", "256") == 1
     assert "holds the images of another run" in one_complaint(capsys)
+
+
+def test_a_face_that_was_drawn_again_is_said(
+    draw: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    squares = iter([None, (8, 8, 32)])
+    monkeypatch.setattr("tenth.highres.face_square", lambda *_: next(squares))
+    assert draw(tmp_path / "out", "--size", "96") == 0
+    said = capsys.readouterr().err
+    assert "0001.png: its face was drawn again at 128x128 and put back; strength 0.3\n" in said
+    assert "0000.png: its face" not in said
+
+
+def test_what_the_model_cannot_draw_is_refused_before_anybody_is_learnt(
+    face_photos: list[Path], toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setattr(IPAdapter, "__call__", lambda *_: pytest.fail("learnt"))
+    given = [
+        "generate",
+        str(face_photos[0].parent),
+        "--prompt",
+        PROMPT,
+        "--model",
+        str(toy_folder),
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    assert main([*given, "--size", "512", "--strength", "0.4"]) == 1
+    assert "the strength 0.4 for a picture of 512x512; this model, of 128x128, draws larger pictures again" in one_complaint(
+        capsys
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_size_that_cannot_be_is_refused(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:

@@ -101,5 +101,5 @@ def test_foreign_pictures_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**63])
 def test_seeds_out_of_range_are_refused(toy_model: Any, seed: int) -> None:
-    with pytest.raises(DataError, match="a whole number from 0"):
+    with pytest.raises(RecipeError, match="a whole number from 0"):
         next(generate(toy_model, [Request(None, "a man", seed)], FEW))

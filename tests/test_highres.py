@@ -18,6 +18,7 @@ from PIL import Image
 from tenth.catalog import load_model
 from tenth.diffusion import Sampling, asked
 from tenth.errors import DataError
+from tenth.face_pass import redraw_square
 from tenth.generate import Request, generate, read_sample, save_sample
 from tenth.highres import HighRes
 from tenth.redraw import Scene, encoded, fitted, redraw
@@ -223,13 +224,29 @@ def test_too_large_a_size_is_refused_before_anything_is_drawn(stable_model: Any)
 def test_the_pocket_model_enlarges_unless_told_otherwise(toy_model: Any) -> None:
     small, large, redrawn = (
         next(generate(toy_model, [Request(identity(toy_model), PROMPT, 3)], Sampling(steps=2), highres=highres))
-        for highres in (HighRes(128, 128, None, False), HighRes(256, 256, None, False), HighRes(256, 256, 0.5, False))
+        for highres in (HighRes(128, 128, None, False), HighRes(256, 256, None, False), HighRes(256, 256, 0.1, False))
     )
     enlarged = Image.fromarray(small.pixels).resize((256, 256), Image.Resampling.LANCZOS)
     assert np.abs(np.asarray(enlarged).astype(int) - large.pixels).max() <= 2
     assert (large.settings["passes"], large.settings["strength"]) == (["128x128"], 0)
     assert (redrawn.settings["passes"], redrawn.pixels.shape) == (["128x128", "256x256"], (256, 256, 3))
     assert apart(large, redrawn) > 10
+
+
+def test_a_strength_that_melts_a_pocket_models_faces_is_refused_before_anything_is_drawn(toy_model: Any) -> None:
+    with watched(toy_model, lambda *_: None) as noted:
+        for side, strength in ((512, 0.4), (136, 0.11)):
+            with pytest.raises(DataError, match=r"draws larger pictures again with at most 0\.1: .* Leave the strength out"):
+                draw(toy_model, [None], HighRes(side, side, strength))
+        assert noted == []
+    (small,) = draw(toy_model, [None], HighRes(64, 64, 0.4))  # drawn at its own size, and reduced: nothing melts
+    assert small.pixels.shape == (64, 64, 3)
+
+
+def test_a_pocket_model_draws_a_large_face_again_at_its_own_size(toy_model: Any) -> None:
+    with watched(toy_model, lambda latents, _: tuple(latents.shape[-2:])) as noted:
+        redraw_square(Scene(toy_model, FEW, [PROMPT], [1]), picture(2, 256, 320), (8, 8, 240), 0.5)
+    assert set(noted) == {(16, 16)}
 
 
 def test_a_picture_is_fitted_by_its_middle() -> None:

@@ -21,7 +21,7 @@ from tenth.generate import read_sample
 from tenth.highres import HighRes
 from tenth.identity import save_identity
 from tenth.like import read_like
-from tenth.prompt import LONGEST
+from tenth.sampling import MOST_TEXT
 from tenth.types import Identity
 
 Output = pytest.CaptureFixture[str]
@@ -165,34 +165,34 @@ def test_a_picture_of_an_older_version_has_today_s_defaults_for_the_rest(tmp_pat
         ("[]", "carries damaged settings"),
         ("[" * 40_000, "carries damaged settings"),
         ('{"prompt": "%s"}' % ("a" * 200_000), "carries damaged settings"),
-        ('{"kind": "demo"}', "says prompt None"),
-        (json.dumps({"prompt": "a" * (LONGEST + 1)}), "says prompt 'aaa"),
-        (json.dumps({"prompt": ["a"]}), "says prompt"),
+        ('{"kind": "demo"}', "prompt is None"),
+        (json.dumps({"prompt": "a" * (MOST_TEXT + 1)}), "prompt is 'aaa"),
+        (json.dumps({"prompt": ["a"]}), "prompt is ['a']"),
         (json.dumps({"prompt": "\ud800"}), "half a character"),
         *(
             (json.dumps({"prompt": "a"} | odd), text)
             for odd, text in (
-                ({"seed": -1}, "says seed -1"),
+                ({"seed": -1}, "seed is -1"),
                 ({"seed": 2**63}, "a whole number of more than 64 bits"),
-                ({"seed": True}, "says seed True"),
-                ({"seed": 1.5}, "says seed 1.5"),
-                ({"steps": 0}, "says steps 0"),
-                ({"steps": 10**9}, "says steps 1000000000"),
+                ({"seed": True}, "seed is True"),
+                ({"seed": 1.5}, "seed is 1.5"),
+                ({"steps": 0}, "steps is 0"),
+                ({"steps": 10**9}, "steps is 1000000000"),
                 ({"steps": "2"}, "steps is '2'"),
                 ({"guidance": float("nan")}, "holds NaN, which is no number"),
-                ({"guidance": 1e9}, "says guidance"),
-                ({"rescale": -1}, "says rescale -1"),
+                ({"guidance": 1e9}, "guidance is 1000000000.0"),
+                ({"rescale": -1}, "rescale is -1"),
                 ({"scale": [1]}, "scale is"),
                 ({"scale": 9}, "scale is 9"),
                 ({"scale": {"up": {"block_0": ["x"]}}}, "scale of up.block_0"),
                 ({"negative": 5}, "negative is 5"),
-                ({"negative": "a" * (LONGEST + 1)}, "says negative"),
+                ({"negative": "a" * (MOST_TEXT + 1)}, "negative is "),
                 ({"scheduler": "/etc"}, "'/etc' is not a scheduler"),
                 ({"scheduler": "lcm", "steps": 100}, "100 steps of lcm"),
                 ({"guidance_interval": [0.5]}, "guidance_interval is"),
                 ({"guidance_interval": 3}, "guidance_interval is 3"),
                 ({"words": -1.0}, "words is -1.0"),
-                ({"words": 1e9}, "says words 1000000000.0"),
+                ({"words": 1e9}, "words is 1000000000.0"),
             )
         ),
     ],

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tenth.catalog import METHODS, METRICS, MODELS, load_model, method
-    from tenth.diffusion import Sampling
     from tenth.encode.face import read_person
     from tenth.errors import TenthError
     from tenth.generate import Request, save_sample
     from tenth.generate import generate as draw
     from tenth.highres import HighRes
     from tenth.identity import load_identity, save_identity
+    from tenth.sampling import Sampling
 
 # name -> where it lives, with its name there if another (`tenth.generate` is the module); imported on use: --help is quick
 _HOMES = {
     "METHODS": "tenth.catalog", "METRICS": "tenth.catalog", "MODELS": "tenth.catalog",
     "load_model": "tenth.catalog", "method": "tenth.catalog", "read_person": "tenth.encode.face",
     "Request": "tenth.generate", "draw": "tenth.generate:generate", "save_sample": "tenth.generate",
-    "HighRes": "tenth.highres", "Sampling": "tenth.diffusion", "TenthError": "tenth.errors",
+    "HighRes": "tenth.highres", "Sampling": "tenth.sampling", "TenthError": "tenth.errors",
     "load_identity": "tenth.identity", "save_identity": "tenth.identity",
 }  # fmt: skip
 

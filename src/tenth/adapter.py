@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from tenth.errors import ModelError
+from tenth.errors import ModelError, few
 from tenth.file_reading import CHUNK, UnreadableError, name_of, open_regular, reason
 from tenth.pipelines import quiet
 from tenth.projection import (
@@ -35,15 +35,15 @@ ADAPTER = "ip-adapter.safetensors"  # in the folder of a trained method; without
 PARTS = ("image_proj", "ip_adapter")
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32)
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how files of torch.save and of pickle begin
-MOST_SAID = 3  # misfits in a message
 
 
-def read_adapter(path: Path, *, whole: bool = True) -> dict[str, dict[str, Tensor]]:
+def read_adapter(path: str | Path, *, whole: bool = True) -> dict[str, dict[str, Tensor]]:
     """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}.
 
     whole: in float32; otherwise as they lie in the file, from which they are then read when they are used.
     Raises ModelError if the file is a pickle, damaged or of another layout, or a value is not finite.
     """
+    path = Path(path)
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
     with _explained(path):
         _, tensors = read_tensors(path)
@@ -118,8 +118,9 @@ def adapter_weights(unet: Any) -> dict[str, Tensor]:
     return {name: value.detach().contiguous() for name, value in weights.items()}
 
 
-def save_adapter(weights: Mapping[str, Tensor], path: Path) -> None:
+def save_adapter(weights: Mapping[str, Tensor], path: str | Path) -> None:
     """Write an adapter as `adapter_weights` gives it, one flat safetensors file, whole or not at all."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(save(dict(weights)))
@@ -170,9 +171,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _misfit(path: Path, wrong: Sequence[str]) -> ModelError:
-    more = f", and {len(wrong) - MOST_SAID} more" if len(wrong) > MOST_SAID else ""
     return ModelError(
-        f"{path} {', '.join(wrong[:MOST_SAID])}{more}",
+        f"{path} {few(wrong)}",
         "an IP-Adapter of the official layout is needed, whole, for this model and its image encoder",
         "Choose an adapter of this model, or get the file again",
     )

@@ -11,20 +11,18 @@ from typing import Any
 
 from tenth import commands, model_commands
 from tenth.options import (
-    LARGEST_SEED,
-    MOST_GUIDANCE,
-    MOST_IMAGES,
-    MOST_STEPS,
+    IMAGES,
     Formatter,
+    Parser,
     adapter_option,
     add_command,
     inception_option,
     json_option,
     model_option,
-    number,
     sampling_options,
+    setting,
     size_options,
-    whole,
+    within,
 )
 
 TEXT = "Make new pictures of a person from a handful of photos. Nine photos in, the tenth out."
@@ -40,7 +38,7 @@ tenth's, 130 stopped with Ctrl-C. Results go to stdout, progress to stderr.
 
 def build_parser() -> ArgumentParser:
     """The parser of `tenth`. Parsed arguments carry `run`, the command, and `usage_error`, which leaves with exit code 2."""
-    parser = ArgumentParser("tenth", description=TEXT, epilog=EPILOG, formatter_class=Formatter, allow_abbrev=False)
+    parser = Parser("tenth", description=TEXT, epilog=EPILOG, formatter_class=Formatter, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"tenth {version('tenth')}")
     parser.set_defaults(run=None)
     adding = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -157,12 +155,12 @@ def _generate(adding: Any) -> None:
     )
     model_option(parser)
     adapter_option(parser)
-    parser.add_argument("-n", type=whole(1, MOST_IMAGES), default=4, metavar="N", help="how many pictures (default: 4)")
-    parser.add_argument("--seed", type=whole(0, LARGEST_SEED), metavar="SEED", help="of the first (default: 0)")
-    parser.add_argument("--steps", type=whole(1, MOST_STEPS), metavar="S", help="steps of denoising (default: 25)")
+    parser.add_argument("-n", type=within(IMAGES), default=4, metavar="N", help="how many pictures (default: 4)")
+    parser.add_argument("--seed", type=setting("seed"), metavar="SEED", help="of the first (default: 0)")
+    parser.add_argument("--steps", type=setting("steps"), metavar="S", help="steps of denoising (default: 25)")
     parser.add_argument(
         "--guidance",
-        type=number(1, MOST_GUIDANCE),
+        type=setting("guidance"),
         metavar="W",
         help="how strictly to follow prompt and person, 1 or more (default: 2)",
     )
@@ -231,7 +229,7 @@ def _data(adding: Any) -> None:
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where people.jsonl goes")
     parser.add_argument("--attributes", type=Path, metavar="FILE", help="what each photo shows: captions are made of it")
     text = "of three folds, whose people are for testing (default: 0)"
-    parser.add_argument("--fold", type=whole(0, 2), default=0, metavar="N", help=text)
+    parser.add_argument("--fold", type=int, choices=range(3), default=0, metavar="N", help=text)
     parser = add_command(
         inner,
         "people",

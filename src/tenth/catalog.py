@@ -17,7 +17,7 @@ from tenth.aggregate.saved import FILE
 from tenth.choosing import open_choice
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
-from tenth.errors import ModelError, RecipeError, unknown_name
+from tenth.errors import ModelError, RecipeError, did_you_mean, unknown_name
 from tenth.evaluate.diversity import identity_diversity
 from tenth.evaluate.face_distance import face_distance
 from tenth.evaluate.fid import fid, fid_infinity
@@ -144,7 +144,7 @@ DEFAULT_METHOD = "ip-adapter-consensus"
 DEFAULT_MODEL = "pocket"
 
 
-def method(name: str) -> Method:
+def method(name: str | Path) -> Method:
     """A method by name, by the folder that `tenth train` wrote, or by a recipe that changes settings of DreamBooth.
 
     Two of these with a plus between them are in force together: one that learns each person, then one that does not.
@@ -152,6 +152,7 @@ def method(name: str) -> Method:
     """
     if (Path(name) / FILE).is_file():
         return trained_method(name)
+    name = str(name)
     if name.endswith(RECIPE):
         tuned = {known: entry.thing for known, entry in METHODS.items() if isinstance(entry.thing, DreamBooth)}
         return read_method(Path(name), tuned)
@@ -159,18 +160,18 @@ def method(name: str) -> Method:
     if first_name and second_name:
         return _together(method(first_name), method(second_name), name)
     if name not in METHODS:
-        raise unknown_name("method", name, list(METHODS))
+        raise unknown_name("method", name, [*METHODS, *PAIRS])
     return METHODS[name].thing
 
 
 def _together(learnt: Method, adapted: Method, name: str) -> Together:
     if not isinstance(learnt, DreamBooth) or learns(adapted):
         needed = "one that learns each person, a plus, and one that does not are needed"
-        raise RecipeError(f"the method {name}", needed, f"Try dreambooth{PLUS}{DEFAULT_METHOD}")
+        raise RecipeError(f"the method {name}", needed, f"Try {PAIR}")
     return Together(learnt, adapted)
 
 
-def trained_method(folder: str) -> TrainedAdapter:
+def trained_method(folder: str | Path) -> TrainedAdapter:
     """The method in a folder that `tenth train` wrote, named after the folder around it."""
     return TrainedAdapter(name_of(Path(folder).resolve().parent), Path(folder))
 
@@ -180,13 +181,20 @@ def learns(thing: Method) -> bool:
     return isinstance(thing, DreamBooth | Together)
 
 
+# What to type for two together, by the pair that was measured: any that learns each person goes with any that does not.
+PAIR = f"dreambooth{PLUS}{DEFAULT_METHOD}"
+PAIRS: Mapping[str, Entry[Method]] = {
+    PAIR: Entry(method(PAIR), "two in force together: any that learns a person, a plus, any that does not")
+}
+
+
 def load_model(
-    name: str = DEFAULT_MODEL,
+    name: str | Path = DEFAULT_MODEL,
     store: Store | None = None,
-    adapter: Path | None = None,
+    adapter: str | Path | None = None,
     use: Use = ANY,
     tell: Tell | None = None,
-    lora: Path | None = None,
+    lora: str | Path | None = None,
 ) -> LatentDiffusion:
     """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models --download` has brought.
 
@@ -197,7 +205,8 @@ def load_model(
 
     Raises InputError for an unknown name, ModelError for one that is not downloaded, or whose files are damaged or other ones.
     """
-    store = store or Store(default_store())
+    store, name = store or Store(default_store()), str(name)
+    adapter, lora = (None if file is None else Path(file) for file in (adapter, lora))
     if name in MODELS:
         return MODELS[name].thing(store, adapter, asked(use), tell, lora)
     if Path(name).is_dir():
@@ -218,5 +227,6 @@ def stage(table: Mapping[str, Any], where: str = "the recipe") -> Stage:
     name = table.get("stage")
     if not isinstance(name, str) or name not in STAGES:
         known = ", ".join(repr(each) for each in STAGES)
-        raise RecipeError(f"{where} has stage {name!r}", f"known stages: {known}", "Correct the key `stage`")
+        action = did_you_mean(str(name), list(STAGES)) + "Correct the key `stage`"
+        raise RecipeError(f"{where} has stage {name!r}", f"known stages: {known}", action)
     return STAGES[name]

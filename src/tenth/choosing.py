@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tenth.diffusion import LatentDiffusion, Sampling
+from tenth.diffusion import LatentDiffusion
 from tenth.encode.face import FaceEncoder
 from tenth.evaluate.identity import copy_index
 from tenth.evaluate.recogniser import DlibRecogniser, Rows, unit_rows
+from tenth.sampling import Sampling
 from tenth.types import Features, Photo, Pixels, Score
 from tenth.validation import record, strip
 from tenth.watch import Seen

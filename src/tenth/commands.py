@@ -71,18 +71,20 @@ def generate(args: Namespace) -> int:
     if args.size is None and args.like is None and (args.strength, args.face_pass) != (None, None):
         args.usage_error("--strength and --face-pass are for pictures of a --size")
     from tenth.catalog import DEFAULT_METHOD, learns, load_model, method, trained_method
-    from tenth.generate import Request
+    from tenth.generate import Request, read_sample
     from tenth.identity import load_identity
     from tenth.like import asked_of, read_like, sized
     from tenth.memory import BATCH, Use
     from tenth.output import claim_folder, draw_into, settings_of
     from tenth.prompt import prompt_notes
+    from tenth.sampling import check
 
     # What the user may have to mend comes first, and nothing else is said before it.
     claim_folder(args.output)
     notes: list[str] = []
     like = read_like(args.like) if args.like else None
     asked = asked_of({name: getattr(args, name) for name in DRAWING}, like)
+    check("seed", asked.seed + args.n - 1)
     large = sized(args.size, args.strength, args.face_pass, like)
     use = Use(args.device, images=min(args.n, BATCH), pixels=large.side if large else 0)
     if from_file:
@@ -95,6 +97,8 @@ def generate(args: Namespace) -> int:
         learn = method(args.method or (like and like.drawn_by) or DEFAULT_METHOD)
         person, notes = _person(args.source)
         model = load_model(args.model, adapter=args.adapter, lora=args.lora, use=replace(use, whole=learns(learn)), tell=say)
+        if large:
+            large.plan(model)  # what the model cannot do is refused before minutes go into learning
         made = learn(person, model)
         notes += learn.notes(person, model)
     requests = [Request(made, asked.prompt, asked.seed + number) for number in range(args.n)]
@@ -105,6 +109,7 @@ def generate(args: Namespace) -> int:
     say(*notes, *prompt_notes(model, asked.prompt), *prompt_notes(model, asked.sampling.negative))
     with progress_bar("drawing") as progress:
         paths = draw_into(args.output, model, requests, asked.sampling, progress, large)
+    say(*(large.face_notes(model, [path.name for path in paths if read_sample(path).get("face_pass")]) if large else []))
     show({"images": [str(path) for path in paths]} if args.json else "\n".join(map(str, paths)))
     return 0
 
@@ -143,8 +148,8 @@ def demo(args: Namespace) -> int:
     """The main job once, on the example photos or on the user's. The sheet's path is the one line on stdout."""
     from tenth.catalog import load_model
     from tenth.demo import demo as run_demo
-    from tenth.diffusion import Sampling
     from tenth.pocket.load import PHOTOS
+    from tenth.sampling import Sampling
 
     start = time.perf_counter()
     person, notes = _person(args.photos or PHOTOS)
@@ -239,9 +244,9 @@ def people(args: Namespace) -> int:
 
 def methods(args: Namespace) -> int:
     """The table of methods."""
-    from tenth.catalog import DEFAULT_METHOD, METHODS
+    from tenth.catalog import DEFAULT_METHOD, METHODS, PAIRS
 
-    return _list(args, "methods", METHODS, DEFAULT_METHOD)
+    return _list(args, "methods", {**METHODS, **PAIRS}, DEFAULT_METHOD)
 
 
 def metrics(args: Namespace) -> int:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenth.catalog import DEFAULT_MODEL, QUICK, method
-from tenth.diffusion import Sampling
 from tenth.errors import RecipeError
 from tenth.pocket.faces import People
+from tenth.sampling import Sampling
 from tenth.types import Photo
 
 NEUTRAL = "R"  # the track of one neutral portrait prompt

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tenth import file_reading
-from tenth.errors import RecipeError
+from tenth.errors import RecipeError, did_you_mean
 from tenth.file_reading import UnreadableError, reason
 
 Recipe = TypeVar("Recipe")
@@ -96,7 +96,9 @@ def _plain(value: Any) -> Any:
 
 def _check_known(key: str, known: Sequence[str], where: str) -> None:
     if key not in known:
-        raise RecipeError(f"{where} has the key {key!r}", f"known keys: {', '.join(known)}", "Correct or remove it")
+        raise RecipeError(
+            f"{where} has the key {key!r}", f"known keys: {', '.join(known)}", did_you_mean(key, known) + "Correct or remove it"
+        )
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -12,11 +12,12 @@ from tenth.adapt.ip_adapter import IPAdapter
 from tenth.catalog import METHODS, QUICK, method
 from tenth.config import to_table
 from tenth.data.faces import crop_face
-from tenth.diffusion import LatentDiffusion, Sampling
+from tenth.diffusion import LatentDiffusion
 from tenth.errors import CheckpointError, TenthError
 from tenth.generate import Progress, Request, generate, read_sample, save_sample
 from tenth.record import RECORD, read_record, write_record
 from tenth.report.sheet import Row, contact_sheet
+from tenth.sampling import Sampling
 from tenth.types import Person, Sample
 
 PROMPT = "a portrait photo of a smiling person"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,48 +13,21 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 
 from tenth.adapter import ADAPTER, adapter_name, check_adapter, install_adapter, read_adapter
-from tenth.blocks import Scale, check_scale, set_scale
-from tenth.config import later
-from tenth.errors import IdentityError, RecipeError
-from tenth.guidance import ALWAYS, check_interval, check_words, guided
+from tenth.blocks import set_scale
+from tenth.errors import IdentityError
+from tenth.finite import check_latents, check_pixels, decoding
+from tenth.guidance import guided
 from tenth.memory import PLAIN, Fit, below
 from tenth.narrow import narrow
 from tenth.pipelines import place, quiet, stays_mapped
-from tenth.schedulers import SCHEDULERS, check_scheduler, label_of, scheduled
+from tenth.sampling import Sampling
+from tenth.schedulers import SCHEDULERS, label_of, scheduled
 from tenth.texts import Texts
 from tenth.types import Encoder, Identity, Pixels
 from tenth.weights import put_on
 
-PRECISIONS = ("fp32", "bf16")
 PROJECTION = "encoder_hid_proj."  # where an adapter's projection is in the UNet
 OnStep = Callable[[int], None]  # called with the number of steps done
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How images are drawn. The defaults were chosen on validation people for the pocket model (docs/log.md)."""
-
-    steps: int = 25
-    guidance: float = 2.0  # classifier-free, on text and image together; 1 turns it off
-    rescale: float = 0.5  # of the guided prediction's contrast to the plain one's: Lin et al. 2023, arXiv:2305.08891, eq. 16
-    scale: Scale = 1.0  # of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}
-    negative: str = ""
-    scheduler: str = later("")  # a name of schedulers.py; "": the model's own
-    guidance_interval: tuple[float, float] = later(ALWAYS)  # from pure noise, 0, to the image, 1: guidance.py
-    words: float = later(0.0)  # further guidance on the prompt beside a person: guidance.py
-    precision: str = later("fp32")  # or bf16: where a processor computes in it, in less time; pixels move by 2/255 at most
-
-    def __post_init__(self) -> None:
-        check_scale(self.scale)
-        check_scheduler(self.scheduler, self.steps)
-        check_interval(self.guidance_interval)
-        check_words(self.words)
-        if self.precision not in PRECISIONS:
-            raise RecipeError(
-                f"precision is {self.precision!r}",
-                f"one of {', '.join(PRECISIONS)} is needed",
-                "Correct the recipe or --precision",
-            )
 
 
 class LatentDiffusion:
@@ -187,7 +159,10 @@ class LatentDiffusion:
         embeddings: Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> list[Pixels]:
-        """One image (H, W, 3) for each prompt and seed. embeddings: from `applied`, a row an image."""
+        """One image (H, W, 3) for each prompt and seed. embeddings: from `applied`, a row an image.
+
+        Raises ModelError where what is drawn is no longer a number (finite.py).
+        """
         with self.drawing(sampling, embeddings) as images:
             texts = self.texts(prompts, sampling.negative, guided=sampling.guidance > 1)
             drawn = self.pipeline(**asked(prompts, seeds, sampling, on_step, texts), **images).images  # (B, H, W, 3) in [0, 1]
@@ -215,6 +190,7 @@ class LatentDiffusion:
         with (
             quiet(),
             half,
+            decoding(self.pipeline),
             _as_given(self.pipeline, images.get("ip_adapter_image_embeds")),
             scheduled(self.pipeline, sampling.scheduler),
             guided(self.pipeline.unet, sampling.guidance, words=words, within=sampling.guidance_interval, timesteps=noisy),
@@ -243,6 +219,7 @@ def asked(
     """
 
     def step_done(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        check_latents(tensors["latents"], seeds, step + 1)
         if on_step is not None:
             on_step(step + 1)
         return tensors
@@ -260,7 +237,9 @@ def asked(
 
 
 def to_pixels(drawn: Sequence[Any]) -> list[Pixels]:
-    """Images (H, W, 3) in [0, 1] as diffusers gives them -> whole numbers to 255."""
+    """Images (H, W, 3) in [0, 1] as diffusers gives them -> whole numbers to 255. Raises ModelError for what is no number."""
+    for image in drawn:
+        check_pixels(image)
     return [np.rint(image * 255).astype(np.uint8, order="C") for image in drawn]
 
 

@@ -12,7 +12,12 @@ TenthError
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
 MOST_SAID = 2_000  # characters of a part of a message: a name or value that is found may be of any length
+NAMED = 3  # reasons, files or names in one line
+SHOWN = 100  # characters of what was given
 
 
 class TenthError(Exception):
@@ -58,6 +63,30 @@ class CheckpointError(InputError):
     """A checkpoint is damaged, or a directory is already in use."""
 
 
-def unknown_name(kind: str, name: str, known: list[str]) -> InputError:
-    """The error for a name that is in no table. Lists what is."""
-    return InputError(f"{name!r} is not a {kind}", f"choose one of: {', '.join(known)}", f"`tenth {kind}s` says what each does")
+def unknown_name(kind: str, name: str, known: Sequence[str], action: str = "") -> InputError:
+    """The error for a name that is in no table: all that is, and the nearest. action: else `tenth KINDs`, which lists them."""
+    return InputError(
+        f"{name!r} is not a {kind}",
+        f"choose one of: {', '.join(known)}",
+        did_you_mean(name, known) + (action or f"`tenth {kind}s` says what each does"),
+    )
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """'Did you mean X? ' where a known name is nearly what was typed, else ''."""
+    nearest = {each.casefold(): each for each in reversed(known)}
+    found = get_close_matches(name.casefold(), nearest, n=1)
+    return f"Did you mean {nearest[found[0]]}? " if found else ""
+
+
+def few(reasons: Iterable[str], between: str = ", ") -> str:
+    """The first NAMED of them, for a line that is to be read, and how many more."""
+    every = list(reasons)
+    more = [f"and {len(every) - NAMED:,} more"] * (len(every) > NAMED)
+    return between.join([*every[:NAMED], *more])
+
+
+def brief(value: object) -> str:
+    """What was given, as text for a line that is to be read."""
+    said = str(value)
+    return said if len(said) <= SHOWN else f"{said[:SHOWN]}..."

@@ -23,7 +23,7 @@ from tenth.config import from_table, read_toml, to_table
 from tenth.data.split import TEST_FOLD, Parted
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
-from tenth.errors import CheckpointError, DataError, RecipeError
+from tenth.errors import CheckpointError, DataError, RecipeError, few
 from tenth.evaluate.features import Rows, extract
 from tenth.evaluate.held_out import Judged, check_strangers, crop_of, part_people, with_next
 from tenth.evaluate.inception import Inception
@@ -196,7 +196,7 @@ def claim(output: Path, settings: Mapping[str, Any]) -> None:
         before = _read_settings(path)
         odd = sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))
         if odd:
-            raise CheckpointError(f"{output} holds an experiment with another {', '.join(odd)}", "a folder holds one", action)
+            raise CheckpointError(f"{output} holds an experiment with another {few(odd)}", "a folder holds one", action)
     elif output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise CheckpointError(f"{output} is not empty and holds no experiment", "an empty or new folder is needed", action)
     else:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tenth.data.faces import face_pixels, find_faces
 from tenth.diffusion import LatentDiffusion, OnStep, to_pixels
-from tenth.redraw import Floats, Scene, fitted, redraw, trained_side
+from tenth.redraw import Floats, Scene, draws_one_square, fitted, redraw, trained_side
 from tenth.sizes import STEP, Size
 
 FACE_MARGIN = 2.0  # side of the square that is redrawn, in widths of the face's box: the whole head
@@ -35,7 +35,9 @@ def redraw_square(
 ) -> Floats:
     """The picture with a square of it drawn again at the model's full resolution; outside it stays to the bit."""
     left, top, side = square
-    drawn_at = max(trained_side(scene.model), side)
+    drawn_at = trained_side(scene.model)
+    if not draws_one_square(scene.model):
+        drawn_at = max(drawn_at, side)
     part = (slice(top, top + side), slice(left, left + side))
     large = redraw(scene, fitted(image[part], Size(drawn_at, drawn_at)), strength, on_step)
     new, share = fitted(large, Size(side, side)), feather(side)[..., None]

@@ -19,16 +19,16 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from tenth.config import to_table
-from tenth.diffusion import LatentDiffusion, Sampling
+from tenth.diffusion import LatentDiffusion
 from tenth.errors import DataError
 from tenth.file_reading import UnreadableError, open_regular, parse_json, reason
 from tenth.highres import HighRes, draw_sized
 from tenth.memory import BATCH
-from tenth.prompt import check_text, naming
+from tenth.prompt import naming
 from tenth.redraw import Scene
+from tenth.sampling import Sampling, check, check_text
 from tenth.types import Identity, Pixels, Sample
 
-LARGEST_SEED = 2**63 - 1
 MOST_SAID = 100_000  # characters that a picture says of itself
 PICTURE_BYTES = 1 << 28  # of a PNG: more than the largest pictures that are drawn have
 BEGINNING = 1 << 21  # of these, in which everything stands that comes before the pixels
@@ -37,11 +37,18 @@ Progress = Callable[[int, int], None]  # (image-steps done, image-steps in all)
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One image to draw: who (None: nobody in particular), what, and from which noise."""
+    """One image to draw: who (None: nobody in particular), what, and from which noise.
+
+    Raises RecipeError for a prompt that is no text, or a seed out of bounds (sampling.py).
+    """
 
     identity: Identity | None
     prompt: str
     seed: int
+
+    def __post_init__(self) -> None:
+        check_text("prompt", self.prompt)
+        check("seed", self.seed)
 
 
 def generate(
@@ -54,11 +61,12 @@ def generate(
 ) -> Iterator[Sample]:
     """One sample for each request, in order, as soon as its batch is drawn. People may be mixed in a batch.
 
-    highres: another size than the model's own. Raises DataError for a seed out of range or a size that is too large,
-    IdentityError for an identity of another model, before anything is drawn.
+    highres: another size than the model's own. Raises DataError for a size or strength that is not for the model, IdentityError
+    for an identity of another model, before anything is drawn; ModelError where what is drawn is no longer a number.
     """
     for request in requests:
-        _check(model, request)
+        if request.identity is not None:
+            model.check(request.identity)
     each = _steps(model, sampling, highres)
     done, total = 0, len(requests) * each
     for group in _batches(model, requests, sampling.negative, batch):
@@ -71,11 +79,12 @@ def generate(
         done += len(group) * each
 
 
-def save_sample(sample: Sample, path: Path) -> None:
+def save_sample(sample: Sample, path: str | Path) -> None:
     """Write a PNG that says how to make it again: in our JSON and in the `parameters` text that other tools read.
 
     Neither names the person or a photo.
     """
+    path = Path(path)
     said = {"prompt": sample.prompt, "seed": sample.seed, "method": sample.method, "model": sample.model}
     said |= {"tenth": version("tenth"), **sample.settings}
     info = PngImagePlugin.PngInfo()
@@ -86,8 +95,9 @@ def save_sample(sample: Sample, path: Path) -> None:
     partial.replace(path)
 
 
-def read_sample(path: Path) -> dict[str, Any]:
+def read_sample(path: str | Path) -> dict[str, Any]:
     """What `save_sample` wrote beside the pixels. Raises DataError if it is no PNG, or carries nothing of tenth's whole."""
+    path = Path(path)
     said = _text_in(path)
     if not isinstance(said, str):
         raise _unusable(path, "carries no settings of tenth")
@@ -121,14 +131,6 @@ def _text_in(path: Path) -> Any:
 
 def _unusable(path: Path, found: str) -> DataError:
     return DataError(f"{path} {found}", "a PNG as tenth wrote it is needed", "Choose another picture, or give the options")
-
-
-def _check(model: LatentDiffusion, request: Request) -> None:
-    check_text("the prompt", request.prompt)
-    if not 0 <= request.seed <= LARGEST_SEED:
-        raise DataError(f"the seed {request.seed}", f"a whole number from 0 to {LARGEST_SEED} is needed", "Choose another")
-    if request.identity is not None:
-        model.check(request.identity)
 
 
 def _batches(model: LatentDiffusion, requests: Iterable[Request], negative: str, size: int) -> Iterator[list[Request]]:

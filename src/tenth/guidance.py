@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tenth.errors import RecipeError
+from tenth.sampling import ALWAYS
 
-ALWAYS = (0.0, 1.0)
 PERSON = "image_embeds"  # what a row of the UNet has of its person, by diffusers' name
-
-
-def check_interval(interval: Sequence[float]) -> None:
-    """Raises RecipeError if an interval is not two numbers from 0 to 1, the second not below the first."""
-    if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
-        found = f"guidance_interval is {list(interval)}"
-        raise RecipeError(found, "two numbers from 0 to 1 are needed, the second not below the first", "Correct it")
-
-
-def check_words(words: float) -> None:
-    """Raises RecipeError if guidance on words is no number from 0 on."""
-    if not 0 <= words < float("inf"):
-        raise RecipeError(f"words is {words!r}", "a number of 0 or more is needed", "Correct the recipe or --words")
 
 
 @contextmanager

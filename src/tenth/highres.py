@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tenth.diffusion import LatentDiffusion, OnStep, Sampling, to_pixels
+from tenth.diffusion import LatentDiffusion, OnStep, to_pixels
 from tenth.errors import DataError
-from tenth.face_pass import ENLARGED, FACE_MARGIN, face_square, redraw_square
-from tenth.pocket.autoencoder import PocketAutoencoder
-from tenth.redraw import Floats, Scene, fitted, parts_of, redraw, run, steps_again, trained_side
+from tenth.face_pass import face_square, redraw_square
+from tenth.redraw import Floats, Scene, draws_one_square, fitted, parts_of, redraw, run, steps_again, trained_side
+from tenth.sampling import BOUNDS, Sampling
 from tenth.sizes import Plan, Size, about_square, multi_aspect, plan, squares
 from tenth.types import Pixels
 
 STRENGTH = 0.3  # of the second pass and of the face pass
+# Of a pocket model above its own size, at most; looked at, 160 to 512 pixels: 0.1 is as enlarged, 0.2 breaks eyes, 0.3 melts.
+POCKET_STRENGTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class HighRes:
 
     def __post_init__(self) -> None:
         Size(self.width, self.height)
-        if self.strength is not None and not 0 <= self.strength <= 1:
-            raise DataError(f"the strength {self.strength}", "a number from 0 to 1 is needed", "Correct it")
+        if self.strength is not None and not BOUNDS["strength"].hold(self.strength):
+            raise DataError(f"the strength {self.strength}", f"{BOUNDS['strength']} is needed", "Correct it")
         if self.face_pass and self.strength == 0:
             raise DataError("a face pass of strength 0", "a face is drawn again with some noise", "Leave out one of the two")
 
@@ -58,11 +60,19 @@ class HighRes:
         """Of the second pass. A pocket model knows no detail but that of its own size: see benchmarks/highres.py."""
         if self.strength is not None:
             return self.strength
-        return 0.0 if isinstance(parts_of(model).vae, PocketAutoencoder) else STRENGTH
+        return 0.0 if draws_one_square(model) else STRENGTH
 
     def plan(self, model: LatentDiffusion) -> Plan:
-        """The sizes at which a model draws for this one. Raises DataError if it is too large for the model."""
-        return plan(self.size, trained_sizes(model), trained_side(model), again=self.strength_for(model) > 0)
+        """The sizes at which a model draws for this one. Raises DataError if size or strength are too large for the model."""
+        side, strength = trained_side(model), self.strength_for(model)
+        path = plan(self.size, trained_sizes(model), side, again=strength > 0)
+        if path.redrawn and strength > POCKET_STRENGTH and draws_one_square(model):
+            raise DataError(
+                f"the strength {strength:g} for a picture of {self.size}",
+                f"this model, of {side}x{side}, draws larger pictures again with at most {POCKET_STRENGTH}: more melts them",
+                "Leave the strength out, which enlarges, or choose a model that draws larger",
+            )
+        return path
 
     def steps(self, model: LatentDiffusion, sampling: Sampling) -> int:
         """Steps of denoising for each picture; a face pass is counted wherever it may come to it."""
@@ -76,18 +86,20 @@ class HighRes:
 
     def notes(self, model: LatentDiffusion) -> list[str]:
         """What is done for this size, in sentences."""
-        path, side = self.plan(model), trained_side(model)
-        notes = [f"{path}; strength {self.strength_for(model):g}" if path.redrawn else str(path)]
-        if self.face_strength:
-            which = "the face" if self.face_pass else f"a face narrower than {side / ENLARGED / FACE_MARGIN:.0f} pixels"
-            notes.append(f"{which} is drawn again at {side}x{side} and put back; strength {self.face_strength:g}")
-        return notes
+        path = self.plan(model)
+        return [f"{path}; strength {self.strength_for(model):g}" if path.redrawn else str(path)]
+
+    def face_notes(self, model: LatentDiffusion, names: Sequence[str]) -> list[str]:
+        """What was done to faces, in sentences. names: of the pictures whose face was drawn again."""
+        side = trained_side(model)
+        how = f"its face was drawn again at {side}x{side} and put back; strength {self.face_strength:g}"
+        return [f"{name}: {how}" for name in names]
 
 
 def trained_sizes(model: LatentDiffusion) -> list[Size]:
     """The sizes that the model draws in one pass: the pocket model's square, SDXL's list, those around another's square."""
     pipeline = parts_of(model)
-    if isinstance(pipeline.vae, PocketAutoencoder):  # trained on upright faces in a square
+    if draws_one_square(model):
         return squares(trained_side(model))
     several = pipeline.unet.config.addition_embed_type == "text_time"  # it is told the size that it draws
     return (multi_aspect if several else about_square)(trained_side(model))

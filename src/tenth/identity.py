@@ -23,8 +23,9 @@ LONGEST_TEXT, MOST_PHOTOS = 1_000, 100_000  # characters of one of them; digests
 MOST_NUMBERS = 1 << 28  # in embeddings: a thousand photos of the widest encoder's patches have as many
 
 
-def save_identity(identity: Identity, path: Path) -> None:
+def save_identity(identity: Identity, path: str | Path) -> None:
     """Write `path` whole or not at all. It holds no photo, no name and no time."""
+    path = Path(path)
     said: dict[str, Any] = {key: getattr(identity, key) for key in TEXTS}
     said |= {"format": FORMAT, "photos": list(identity.photos)}
     tensors = {f"weights.{name}": tensor.contiguous() for name, tensor in identity.weights.items()}
@@ -37,11 +38,12 @@ def save_identity(identity: Identity, path: Path) -> None:
     partial.replace(path)
 
 
-def load_identity(path: Path) -> Identity:
+def load_identity(path: str | Path) -> Identity:
     """Raises IdentityError if the file is missing, truncated, not safetensors (a pickle, say), foreign or of another format.
 
     Also if what it holds is not what an identity holds: finite floating-point numbers, by the names of weights.py.
     """
+    path = Path(path)
     if not path.is_file():
         raise IdentityError(f"{path} is not a file", "an identity that `tenth identity` wrote is needed", "Check the path")
     try:

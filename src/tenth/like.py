@@ -9,15 +9,13 @@ from typing import Any
 
 from tenth.catalog import QUICK
 from tenth.config import from_table, to_table
-from tenth.diffusion import LatentDiffusion, Sampling
-from tenth.errors import DataError, RecipeError
-from tenth.generate import LARGEST_SEED, read_sample
+from tenth.diffusion import LatentDiffusion
+from tenth.errors import DataError, RecipeError, brief
+from tenth.generate import read_sample
 from tenth.highres import HighRes
-from tenth.options import MOST_GUIDANCE, MOST_STEPS, OWN
-from tenth.prompt import check_text, is_text
+from tenth.options import OWN
+from tenth.sampling import Sampling, check, check_text
 from tenth.sizes import Size, parse_size
-
-SHOWN = 100  # of what is wrong
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Asked:
 def asked_of(given: Mapping[str, Any], like: Like | None) -> Asked:
     """The options of a command, None where one is not given, on those of a picture, on the defaults.
 
-    Raises RecipeError for options that do not go together, DataError for a prompt that is not UTF-8.
+    Raises RecipeError for options that do not go together, or a prompt that is no text.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
     if "guidance_interval" in chosen:
@@ -69,10 +67,10 @@ def asked_of(given: Mapping[str, Any], like: Like | None) -> Asked:
         chosen["scheduler"] = ""
     said = {"seed": 0} if like is None else {"prompt": like.prompt, "seed": like.seed, **_settings(like.sampling)}
     both = said | chosen
-    for name in ("prompt", "negative"):
-        check_text(f"--{name}", both.get(name, ""))
     taken = {} if like is None else {name: value for name, value in said.items() if name not in chosen and value != ""}
-    return Asked(both.pop("prompt"), both.pop("seed"), Sampling(**both), taken)
+    prompt, seed = both.pop("prompt"), both.pop("seed")
+    check_text("prompt", prompt)
+    return Asked(prompt, seed, Sampling(**both), taken)
 
 
 def sized(size: Size | None, strength: float | None, face_pass: bool | None, like: Like | None) -> HighRes | None:
@@ -100,16 +98,11 @@ def read_like(path: Path) -> Like:
     names = {each.name for each in fields(Sampling)}
     try:
         sampling = from_table(Sampling, {name: value for name, value in said.items() if name in names}, "it")
-        _check(path, "steps", sampling.steps, 1 <= sampling.steps <= MOST_STEPS)
-        _check(path, "guidance", sampling.guidance, 1 <= sampling.guidance <= MOST_GUIDANCE)
-        _check(path, "words", sampling.words, sampling.words <= MOST_GUIDANCE)
-        _check(path, "rescale", sampling.rescale, 0 <= sampling.rescale <= 1)
+        seed, prompt = said.get("seed", 0), said.get("prompt")
+        check("seed", seed)
+        check_text("prompt", prompt)
     except RecipeError as problem:
-        raise _unusable(path, f"says what nobody can ask for: {_short(problem)}") from problem
-    seed, prompt = said.get("seed", 0), said.get("prompt")
-    _check(path, "seed", seed, type(seed) is int and 0 <= seed <= LARGEST_SEED)
-    for name, text in {"prompt": prompt, "negative": sampling.negative}.items():
-        _check(path, name, text, is_text(text))
+        raise _unusable(path, f"says what nobody can ask for: {brief(problem)}") from problem
     model, method = (value if isinstance(value, str) else "" for value in (said.get("model"), said.get("method")))
     return Like(path, str(prompt), int(seed), sampling, model, method, _highres(path, said))
 
@@ -119,25 +112,16 @@ def _highres(path: Path, said: Mapping[str, Any]) -> HighRes | None:
     if "size" not in said:
         return None
     strength, of_face = said.get("strength"), said.get("face_strength", 0.0)
-    for name, value in {"strength": strength, "face_strength": of_face}.items():
-        _check(path, name, value, type(value) in (int, float))
     try:
+        for name, value in {"strength": strength, "face_strength": of_face}.items():
+            if type(value) not in (int, float):
+                raise DataError(f"{name} is {value!r}", "a number is needed", "Correct it")
         size = parse_size(str(said["size"]))
         # Where a face alone may be drawn again, the strength was the model's own choice: one of 0 would forbid the face.
         again = (said.get("face_pass") is True or None) if of_face else False
         return HighRes(size.width, size.height, None if of_face and not strength else strength, again)
     except DataError as problem:
-        raise _unusable(path, f"says what nobody can ask for: {_short(problem)}") from problem
-
-
-def _check(path: Path, name: str, value: Any, right: bool) -> None:
-    if not right:
-        raise _unusable(path, f"says {name} {_short(repr(value))}")
-
-
-def _short(text: object) -> str:
-    said = str(text)
-    return said if len(said) <= SHOWN else f"{said[:SHOWN]}..."
+        raise _unusable(path, f"says what nobody can ask for: {brief(problem)}") from problem
 
 
 def _unusable(path: Path, found: str) -> DataError:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tenth.errors import DataError, ModelError
+from tenth.errors import DataError, ModelError, few
 from tenth.file_reading import UnreadableError, file_digest, read_json
 from tenth.file_writing import write_json
 
@@ -174,7 +174,7 @@ def check_folder(folder: Path) -> None:
 
 def _check(folder: Path, name: str, locked: Locked) -> None:
     if missing := [path for path in locked.files if not (folder / path).is_file()]:
-        raise _other(name, f"{folder} has no {', '.join(missing)}")
+        raise _other(name, f"{folder} has no {few(missing)}")
     seen = _seen(folder)
     for path, file in locked.files.items():
         if seen.get(path) != stamp(folder / path, file) and not is_file(folder / path, file):

@@ -132,7 +132,7 @@ def fitted(sizes: Sizes, use: Use, machine: Machine) -> Fit:
 def chosen_device(name: str, machine: Machine, *, small: bool) -> str:
     """Where a model runs: as asked, else a large one on the GPU if there is one. Raises ModelError if torch finds none."""
     if name not in ("", "cpu", "cuda"):
-        raise unknown_name("device", name, ["cpu", "cuda"])
+        raise unknown_name("device", name, ["cpu", "cuda"], "Correct --device or TENTH_DEVICE")
     if name == "cuda" and machine.gpu is None:
         raise ModelError("torch finds no GPU here", "one is needed for --device cuda", "Leave it out, or install torch for it")
     return name or ("cpu" if machine.gpu is None or small else "cuda")
@@ -141,7 +141,7 @@ def chosen_device(name: str, machine: Machine, *, small: bool) -> str:
 def allowed(ladder: Sequence[Rung], use: Use) -> list[Rung]:
     """The rungs that may be chosen. Raises InputError for an unknown name, ModelError for one that the use cannot be on."""
     if use.rung and use.rung not in [rung.name for rung in ladder]:
-        raise unknown_name("rung", use.rung, [rung.name for rung in ladder])
+        raise unknown_name("rung", use.rung, [rung.name for rung in ladder], "docs/models.md says what each does")
     whole = [rung for rung in ladder if rung.weights == "float32"]
     narrower = [rung for rung in ladder if ladder is CPU or rung.weights != "float32"]
     named = [rung for rung in ladder if rung.name == use.rung]

@@ -3,24 +3,53 @@
 from __future__ import annotations
 
 import argparse
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tenth.blocks import EXAMPLE, MOST_SCALE, Scale, check_scale
 from tenth.errors import DataError, RecipeError
 from tenth.file_reading import parse_json
-from tenth.schedulers import SCHEDULERS
+from tenth.sampling import ALWAYS, BOUNDS, PRECISIONS, Bounds
+from tenth.schedulers import SCHEDULERS, check_scheduler
 from tenth.sizes import Size, parse_size
 
-MOST_IMAGES = 10_000  # 0000.png to 9999.png
-LARGEST_SEED = 2**63 - 1
-MOST_STEPS = 1_000  # the steps in which the models were trained
-MOST_GUIDANCE = 50.0  # far beyond what gives a picture
+IMAGES = Bounds(1, 10_000, whole=True)  # 0000.png to 9999.png
 OWN = "own"  # the model's scheduler
 WIDTH = 100  # of the help, in every terminal, so that docs/cli.md can be checked
+
+
+class _Once(argparse.Action):
+    """An option that is given twice is wrong usage: which of the two was meant, nobody can tell."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None) -> None:
+        given = vars(namespace).setdefault("given", set())
+        if option_string is not None and self.dest in given:
+            raise argparse.ArgumentError(self, "is given twice; give it once")
+        given.add(self.dest)
+        super().__call__(parser, namespace, values, option_string)
+
+
+class _Value(_Once, argparse._StoreAction):
+    """--option VALUE."""
+
+
+class _Yes(_Once, argparse._StoreTrueAction):
+    """--option."""
+
+
+class _YesOrNo(_Once, argparse.BooleanOptionalAction):
+    """--option or --no-option."""
+
+
+class Parser(ArgumentParser):
+    """A parser whose options, and whose commands' options, are given once. Parsed arguments carry `given`, their names."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        for name, action in {None: _Value, "store": _Value, "store_true": _Yes, "yes-or-no": _YesOrNo}.items():
+            self.register("action", name, action)
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
@@ -31,9 +60,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         self._action_max_length = 16  # else the longest command breaks its line: argparse forgets that commands are indented
 
 
-def add_command(
-    adding: Any, name: str, text: str, run: Callable[[argparse.Namespace], int] | None, more: str = ""
-) -> ArgumentParser:
+def add_command(adding: Any, name: str, text: str, run: Callable[[Namespace], int] | None, more: str = "") -> ArgumentParser:
     """A command. text: its line in the list of commands. more: what its own help says besides."""
     description = text[0].upper() + text[1:] + "."
     parser: ArgumentParser = adding.add_parser(
@@ -64,14 +91,34 @@ def adapter_option(parser: ArgumentParser) -> None:
     parser.add_argument("--lora", type=Path, metavar="FILE", help=text)
 
 
-def whole(least: int, most: int) -> Callable[[str], int]:
-    """The type of an option: a whole number within bounds, both included."""
-    return partial(_within, int, f"a whole number from {least} to {most}", least, most)
+def within(bounds: Bounds) -> Callable[[str], Any]:
+    """The type of an option: a number within bounds."""
+
+    def read(text: str) -> Any:
+        try:
+            value = (int if bounds.whole else float)(text)
+        except ValueError:
+            value = None
+        if not bounds.hold(value):
+            raise ArgumentTypeError(f"{text!r} is not {bounds}")
+        return value
+
+    return read
 
 
-def number(least: float, most: float) -> Callable[[str], float]:
-    """The type of an option: a number within bounds, both included."""
-    return partial(_within, float, f"a number from {least:g} to {most:g}", least, most)
+def setting(name: str) -> Callable[[str], Any]:
+    """The type of an option that is a setting of `Sampling`, or the seed: within the bounds of it."""
+    return within(BOUNDS[name])
+
+
+def scheduler(text: str) -> str:
+    """The type of --scheduler."""
+    if text != OWN:
+        try:
+            check_scheduler(text, steps=1)
+        except RecipeError as problem:
+            raise ArgumentTypeError(str(problem)) from problem
+    return text
 
 
 def size(text: str) -> Size:
@@ -82,20 +129,10 @@ def size(text: str) -> Size:
         raise ArgumentTypeError(str(problem)) from problem
 
 
-def _within(kind: Callable[[str], Any], needed: str, least: float, most: float, text: str) -> Any:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not least <= value <= most:  # nan is in no range
-        raise ArgumentTypeError(f"{text!r} is not {needed}")
-    return value
-
-
 def scale(text: str) -> Scale:
     """The type of --scale: a number, or JSON of some blocks."""
     if not text.lstrip().startswith("{"):
-        return float(number(0, MOST_SCALE)(text))
+        return float(within(Bounds(0, MOST_SCALE))(text))
     try:
         found: Scale = parse_json(text)
         check_scale(found)
@@ -117,25 +154,25 @@ def sampling_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--words",
-        type=number(0, MOST_GUIDANCE),
+        type=setting("words"),
         metavar="W",
         help="follow the prompt more strictly beside a person, by W: takes half as long again (default: 0)",
     )
     parser.add_argument(
         "--scheduler",
-        choices=(OWN, *SCHEDULERS),
+        type=scheduler,
         metavar="NAME",
         help=f"one of {', '.join((OWN, *SCHEDULERS))} (default: own, the model's); lcm needs a model made for it",
     )
     parser.add_argument(
         "--guidance-interval",
         nargs=2,
-        type=number(0, 1),
+        type=within(Bounds(*ALWAYS)),
         metavar=("FROM", "TO"),
         help="guide only in this part of the denoising, 0 the noise and 1 the picture: quicker (default: 0 1)",
     )
     text = "bf16: faster where the processor computes in it; colours differ by 2 of 255 at most (default: fp32)"
-    parser.add_argument("--precision", choices=("fp32", "bf16"), help=text)
+    parser.add_argument("--precision", choices=PRECISIONS, help=text)
 
 
 def size_options(parser: ArgumentParser) -> None:
@@ -149,13 +186,13 @@ def size_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--strength",
-        type=number(0, 1),
+        type=setting("strength"),
         metavar="S",
         help="with --size, how much is drawn anew after enlarging: 0 nothing, 1 all (default: 0.3; of pocket 0)",
     )
     parser.add_argument(
         "--face-pass",
-        action=argparse.BooleanOptionalAction,
+        action="yes-or-no",
         help="with --size, draw the face again at the model's full resolution (default: where it is small)",
     )
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tenth.config import read_toml, to_table
-from tenth.diffusion import LatentDiffusion, Sampling
+from tenth.diffusion import LatentDiffusion
 from tenth.errors import CheckpointError, TenthError
 from tenth.generate import Progress, Request, generate, save_sample
 from tenth.highres import HighRes
 from tenth.identity import load_identity
 from tenth.record import RECORD, read_record, write_record
+from tenth.sampling import Sampling
 from tenth.types import Identity
 
 TRAINING_RECIPE = "recipe.toml"  # the copy in a training's folder

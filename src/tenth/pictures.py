@@ -14,7 +14,7 @@ from PIL import Image
 
 from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe, Track
 from tenth.config import completed, to_table
-from tenth.diffusion import LatentDiffusion, Sampling
+from tenth.diffusion import LatentDiffusion
 from tenth.errors import DataError
 from tenth.generate import Request, generate, read_sample, save_sample
 from tenth.identity import load_identity
@@ -23,6 +23,7 @@ from tenth.memory import BATCH
 from tenth.meter import metered, note_cost
 from tenth.pocket.faces import progress
 from tenth.record import folders
+from tenth.sampling import Sampling
 from tenth.types import Identity, Pixels, Sample
 
 

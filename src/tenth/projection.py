@@ -22,7 +22,7 @@ from diffusers.models.embeddings import (
 )
 from torch import Tensor
 
-from tenth.errors import ModelError
+from tenth.errors import ModelError, few
 
 MARKS = {"proj.weight": "pooled", "latents": "plus", "proj.3.weight": "full"}  # the name by which a kind is known
 ENTRY = {"pooled": "proj.weight", "plus": "proj_in.weight", "full": "proj.0.weight"}  # (..., D): what reads the embedding
@@ -49,7 +49,7 @@ def kind_of(names: Iterable[str], path: Path) -> str:
     found = [kind for mark, kind in MARKS.items() if mark in names]
     if len(found) != 1:
         raise ModelError(
-            f"{path} has an image projection of {', '.join(sorted(names)[:3]) or 'no tensors'}",
+            f"{path} has an image projection of {few(sorted(names)) or 'no tensors'}",
             "one of the official IP-Adapter, Plus or Full is needed",
             "Get the file again, or choose another",
         )

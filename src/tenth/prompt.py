@@ -6,34 +6,11 @@ import re
 from typing import Any
 
 from tenth.diffusion import LatentDiffusion
-from tenth.errors import DataError
 from tenth.texts import SMALL_VOCABULARY
 
 NEUTRAL = "person"
 NOUNS = (NEUTRAL, "man", "woman", "boy", "girl", "child", "lady", "gentleman", "guy")
-LONGEST = 20_000  # characters of a prompt
 WORD = re.compile(r"[^\W\d_]+")
-
-
-def is_text(value: Any) -> bool:
-    """Whether it is a text that a file can hold, of at most LONGEST characters: not with half a character in it."""
-    if not isinstance(value, str) or len(value) > LONGEST:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def check_text(name: str, text: str) -> None:
-    """Raises DataError unless `is_text`. name: what it is, such as "the prompt"."""
-    if not is_text(text):
-        raise DataError(
-            f"{name} {text!a:.60} is no text of UTF-8, or has more than {LONGEST:,} characters",
-            "a text is needed",
-            "Write it in UTF-8, or shorter",
-        )
 
 
 def naming(prompt: str, word: str) -> str:

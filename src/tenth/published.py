@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tenth.errors import InputError, ModelError
+from tenth.errors import InputError, ModelError, did_you_mean, few
 from tenth.hub import Listing
 from tenth.locked import REPOSITORY
 
@@ -103,7 +103,9 @@ def source_of(name: str) -> Source | None:
         return None
     if plus and adapter not in ADAPTERS:
         raise InputError(
-            f"{adapter!r} is no published IP-Adapter", f"choose one of: {', '.join(ADAPTERS)}", "See docs/models.md"
+            f"{adapter!r} is no published IP-Adapter",
+            f"choose one of: {', '.join(ADAPTERS)}",
+            did_you_mean(adapter, list(ADAPTERS)) + "See docs/models.md",
         )
     return Source(name, repository, adapter)
 
@@ -128,7 +130,7 @@ def check_layout(listing: Listing) -> None:
         raise _pickled(listing.repository, weights)
     missing = [path for path in (INDEX, UNET) if path not in listing.files]
     raise ModelError(
-        f"{listing.repository} has no {', '.join(missing)}",
+        f"{listing.repository} has no {few(missing)}",
         "a model in diffusers' layout is needed",
         "Choose another repository, or convert the file to a folder with diffusers",
     )
@@ -190,7 +192,7 @@ def _present(listing: Listing, wanted: Mapping[str, str]) -> dict[str, str]:
     missing = [remote for remote in wanted.values() if remote not in listing.files]
     if missing:
         raise ModelError(
-            f"{listing.repository} at {listing.revision} has no {', '.join(missing)}",
+            f"{listing.repository} at {listing.revision} has no {few(missing)}",
             "all files of a model are needed",
             "Choose another repository, or put the folder together yourself: docs/models.md",
         )
@@ -205,7 +207,7 @@ def _foreign(repository: str, found: str) -> ModelError:
 
 def _pickled(repository: str, paths: list[str]) -> ModelError:
     return ModelError(
-        f"{repository} has weights as pickles alone ({', '.join(sorted(paths)[:3])})",
+        f"{repository} has weights as pickles alone ({few(sorted(paths))})",
         "safetensors are needed: a pickle may run code when it is read",
         "Choose a repository with safetensors, or convert it yourself",
     )

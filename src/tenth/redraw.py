@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tenth.diffusion import LatentDiffusion, OnStep, Sampling, asked
+from tenth.diffusion import LatentDiffusion, OnStep, asked
 from tenth.draws import seed_of
+from tenth.pocket.autoencoder import PocketAutoencoder
+from tenth.sampling import Sampling
 from tenth.sizes import Size
 
 Floats = npt.NDArray[np.float32]  # (H, W, 3) in [0, 1]; between passes nothing is rounded
@@ -46,6 +48,11 @@ class Scene:
 def parts_of(model: LatentDiffusion) -> Any:
     """The model's pipeline: diffusers' types do not know its parts."""
     return model.pipeline
+
+
+def draws_one_square(model: LatentDiffusion) -> bool:
+    """Whether it is a pocket model, which has seen upright faces in one square and knows no detail but that of it."""
+    return isinstance(parts_of(model).vae, PocketAutoencoder)
 
 
 def trained_side(model: LatentDiffusion) -> int:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tenth.errors import RecipeError
+from tenth.errors import RecipeError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,9 @@ def check_scheduler(name: str, steps: int) -> None:
     """Raises RecipeError if there is no such sampler, or it cannot take so many steps. "" is the model's own."""
     if not name:
         return
-    if name not in SCHEDULERS:
-        raise RecipeError(
-            f"{name!r} is not a scheduler", f"choose one of: {', '.join(SCHEDULERS)}", "Leave it out for the model's own"
-        )
+    if name not in list(SCHEDULERS):
+        action = f"{did_you_mean(str(name), list(SCHEDULERS))}Leave it out for the model's own"
+        raise RecipeError(f"{name!r} is not a scheduler", f"choose one of: {', '.join(SCHEDULERS)}", action)
     most = SCHEDULERS[name].most_steps
     if most is not None and steps > most:
         raise RecipeError(

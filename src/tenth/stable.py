@@ -10,7 +10,7 @@ from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.clip import ClipEncoder
 from tenth.encode.store import Store
-from tenth.errors import ModelError
+from tenth.errors import ModelError, few
 from tenth.estimate import read_sizes
 from tenth.file_reading import name_of
 from tenth.memory import ANY, Fit, Use, fitted, this_machine
@@ -44,7 +44,7 @@ def load_stable(
     needed = f"a diffusers folder with a CLIP vision model in {IMAGE_ENCODER}/ and an adapter as {ADAPTER}"
     parts = {"model_index.json": folder / "model_index.json", IMAGE_ENCODER: encoder, ADAPTER: chosen}
     if missing := [part for part, path in parts.items() if not path.exists() and path != adapter]:
-        raise ModelError(f"{folder} has no {', '.join(missing)}", needed, "Copy the missing parts into it")
+        raise ModelError(f"{folder} has no {few(missing)}", needed, "Copy the missing parts into it")
     kind_of(folder)
     patches = reads_patches(chosen)
     fit = fitted(read_sizes(folder, encoder, chosen), use, this_machine())

@@ -16,7 +16,7 @@ from torch import Tensor
 from tenth.adapt.album import finished, read, space_of
 from tenth.aggregate.attention import Learned
 from tenth.data.people import Row
-from tenth.diffusion import LatentDiffusion, Sampling
+from tenth.diffusion import LatentDiffusion
 from tenth.encode.face import FaceEncoder, describe, encoder_name
 from tenth.encode.store import Array, Store
 from tenth.errors import CheckpointError
@@ -25,6 +25,7 @@ from tenth.evaluate.recogniser import DlibRecogniser
 from tenth.file_reading import UnreadableError, open_regular, parse_json, read_lines, reason
 from tenth.memory import BATCH
 from tenth.pocket.faces import CENTRAL, People
+from tenth.sampling import Sampling
 from tenth.types import Features, Pixels, Score
 
 HISTORY = "validation.jsonl"  # a line a checkpoint

@@ -21,7 +21,7 @@ from torch import Tensor
 from tenth.adapt.lesson import FEW_WORDS, FEW_WORDS_CLASS, DreamBoothSettings, Lesson, framed, guessed_noun, read_lesson
 from tenth.config import read_toml, to_table, with_changes
 from tenth.encode.store import Store, default_store
-from tenth.errors import DataError, ModelError, RecipeError
+from tenth.errors import DataError, ModelError, RecipeError, did_you_mean
 from tenth.frozen import Frozen
 from tenth.lora import ALL, ATTENTION, Lora, learning
 from tenth.texts import SMALL_VOCABULARY
@@ -131,8 +131,9 @@ def read_method(path: Path, known: Mapping[str, DreamBooth]) -> DreamBooth:
     """
     table = read_toml(path)
     name = table.pop("method", None)
-    if name not in known:
-        raise RecipeError(f"{path} has method {name!r}", f"one of {', '.join(known)} is needed", "Correct the key `method`")
+    if not isinstance(name, str) or name not in known:
+        action = did_you_mean(str(name), list(known)) + "Correct the key `method`"
+        raise RecipeError(f"{path} has method {name!r}", f"one of {', '.join(known)} is needed", action)
     if "lora" in table and not name.endswith(LOW_RANK):
         raise RecipeError(f"{path} has [lora]", f"{name} changes all weights", "Remove it, or choose dreambooth-lora")
     some = DreamBoothSettings(Schedule(images=1))

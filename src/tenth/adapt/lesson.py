@@ -19,13 +19,13 @@ from tenth.adapt.noun import likely_noun
 from tenth.config import shown
 from tenth.data.captions import OPENINGS
 from tenth.data.faces import crop_face
-from tenth.diffusion import Sampling
 from tenth.draws import Draws
 from tenth.encode.store import Array, Store
 from tenth.errors import RecipeError
 from tenth.frozen import Frozen, Texts
 from tenth.lora import Lora
 from tenth.pocket.faces import progress, to_unit
+from tenth.sampling import Sampling
 from tenth.training import Schedule
 from tenth.types import Diffusion, Photo, Pixels
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tenth.errors import DataError
+from tenth.errors import DataError, few
 from tenth.file_reading import UnreadableError, read_text, reason
 
 Attributes = Mapping[str, bool | str | None]  # "gender" is "M", "F" or None; every other is yes, no or None for not known
@@ -113,7 +113,7 @@ def _score(path: Path, number: int, column: str, cell: str) -> bool | None:
 def _check_columns(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
     missing = [column for column in needed if column not in header]
     if missing:
-        raise _unreadable(f"{path} has no column {', '.join(missing)}")
+        raise _unreadable(f"{path} has no column {few(missing)}")
 
 
 def _check_width(path: Path, number: int, cells: Sequence[str], header: Sequence[str]) -> None:

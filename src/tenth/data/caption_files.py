@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
 from tenth.data.captions import UNKNOWN_PERSON
-from tenth.errors import DataError
+from tenth.errors import DataError, few
 from tenth.file_reading import UnreadableError, read_text, reason
 
 ENDING = ".txt"
 VARIANTS = 8  # as for LFW. Training stacks the captions of all photos, so each has as many
 CAPTION_CHARACTERS = 2_000  # ten times what a text encoder reads; longer is rather a wrong file
 CAPTION_BYTES = 100_000
-NAMED_FILES = 3  # how many an error or a note names
 
 
 def read_captions(paths: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
@@ -43,13 +42,6 @@ def read_captions(paths: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
 def variants(captions: Sequence[str]) -> tuple[str, ...]:
     """VARIANTS captions: the first so many, in turn again where there are fewer; the neutral one where there is none."""
     return tuple(islice(cycle(captions or [UNKNOWN_PERSON]), VARIANTS))
-
-
-def few(names: Iterable[str]) -> str:
-    """The first NAMED_FILES of them, and how many more."""
-    every = list(names)
-    more = [f"and {len(every) - NAMED_FILES:,} more"] * (len(every) > NAMED_FILES)
-    return ", ".join([*every[:NAMED_FILES], *more])
 
 
 def _lines(path: Path) -> tuple[str, ...]:

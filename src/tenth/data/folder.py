@@ -25,14 +25,13 @@ from tenth.data.faces import (
     sharpness,
 )
 from tenth.data.photo import open_photo
-from tenth.errors import DataError, PhotoError
+from tenth.errors import DataError, PhotoError, few
 from tenth.types import Face, Person, Photo
 
 FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the file's picture
 HOPELESS, SOFT = 6.0, 20.0  # sharpness: refused below the first, warned of below the second; see faces.sharpness
 MARGIN = 2  # face widths kept on every side; whatever crops the face later sees what it would see in the whole photo
 SAME_PERSON = 0.6  # dlib's distance between two photos under which they show one person
-NAMED_FILES = 20  # how many files a one-line error lists
 
 Describe = Callable[[Photo], npt.NDArray[Any]]
 
@@ -61,9 +60,8 @@ def read_person(folder: Path, *, describe: Describe, same_person: float = SAME_P
     photos = tuple(verdict.photo for verdict in verdicts if verdict.photo is not None)
     name = name or folder.resolve().name
     if not photos:
-        wrong = [f"{_printable(verdict.file)}: {verdict.reason}" for verdict in verdicts[:NAMED_FILES]]
-        more = [f"and {len(verdicts) - NAMED_FILES} more"] * (len(verdicts) > NAMED_FILES)
-        found = f"{name} has no usable photo ({' | '.join([*wrong, *more]) or 'the folder is empty'})"
+        wrong = few((f"{_printable(verdict.file)}: {verdict.reason}" for verdict in verdicts), between=" | ")
+        found = f"{name} has no usable photo ({wrong or 'the folder is empty'})"
         raise DataError(
             found, "a sharp photo of one face is needed", "Add photos; `tenth photos DIR` says what is wrong with each"
         )

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tenth.data.caption_files import ENDING, VARIANTS, few, read_captions, variants
+from tenth.data.caption_files import ENDING, VARIANTS, read_captions, variants
 from tenth.data.faces import hash_distance, near_duplicate_hash
 from tenth.data.folder import natural_order
 from tenth.data.people import Row, Summary, summary, write_rows
 from tenth.data.photo import open_photo
 from tenth.data.split import SPLITS, TEN_PHOTOS, fold_of, split_by_name
-from tenth.errors import DataError, PhotoError
+from tenth.errors import DataError, PhotoError, few
 
 PEOPLE = "people.jsonl"
 # Differing bits of `near_duplicate_hash` of two whole pictures, as a share of the bits that are set in either: a plain

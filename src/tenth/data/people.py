@@ -57,11 +57,12 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     partial.replace(path)
 
 
-def read_people(path: Path) -> list[Row]:
+def read_people(path: str | Path) -> list[Row]:
     """The rows of a people.jsonl, in its order.
 
     Raises DataError if the file is unreadable or empty, a line is damaged, a file stands twice or a person is in two splits.
     """
+    path = Path(path)
     try:
         rows = [_row(path, number, line) for number, line in enumerate(read_lines(path), 1)]
     except (OSError, UnreadableError) as problem:

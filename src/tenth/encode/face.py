@@ -58,14 +58,14 @@ def describe_through(store: Store) -> folder.Describe:
     return described
 
 
-def read_person(directory: Path, store: Store | None = None) -> Person:
+def read_person(directory: str | Path, store: Store | None = None) -> Person:
     """The accepted photos of a folder, judged with dlib's recogniser. Raises DataError where none is usable."""
-    return folder.read_person(directory, describe=describe_through(store or Store(default_store())))
+    return folder.read_person(Path(directory), describe=describe_through(store or Store(default_store())))
 
 
-def examine(directory: Path, store: Store | None = None) -> list[folder.Verdict]:
+def examine(directory: str | Path, store: Store | None = None) -> list[folder.Verdict]:
     """A verdict on every entry of a folder, judged with dlib's recogniser. Raises DataError if there is no such folder."""
-    return folder.examine(directory, describe=describe_through(store or Store(default_store())))
+    return folder.examine(Path(directory), describe=describe_through(store or Store(default_store())))
 
 
 def statistics_of(descriptors: Tensor) -> tuple[Tensor, float]:

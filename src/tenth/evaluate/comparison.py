@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tenth.errors import DataError
+from tenth.errors import DataError, few
 from tenth.evaluate.bootstrap import Difference, paired
 from tenth.evaluate.identity import PerPerson
 
@@ -76,7 +76,7 @@ def _columns(values: Mapping[str, PerPerson]) -> dict[str, list[float]]:
         odd = sorted(set(people) ^ set(column))
         if odd:
             raise DataError(
-                f"{method} and {next(iter(values))} have values of different people ({', '.join(odd[:5])})",
+                f"{method} and {next(iter(values))} have values of different people ({few(odd)})",
                 "a paired difference needs the same people",
                 "Compare on common people, and say which were left out",
             )

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from tenth.data.folder import natural_order
 from tenth.data.photo import open_photo
-from tenth.errors import DataError, PhotoError
+from tenth.errors import DataError, PhotoError, few
 from tenth.types import Pixels
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif"}  # what is meant to be an image; what it is, its content says
-NAMED_FILES = 3  # of those left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +48,7 @@ class ImageFolder:
         """What to know of the folder once it was read: files left out, and images of several sizes."""
         said = []
         if self.left_out:
-            more = ", ..." if len(self.left_out) > NAMED_FILES else ""
-            named = f"{', '.join(self.left_out[:NAMED_FILES])}{more}"
-            said.append(f"{self.directory}: no images and left out: {len(self.left_out)} ({named})")
+            said.append(f"{self.directory}: no images and left out: {len(self.left_out)} ({few(self.left_out)})")
         if len(self.sizes) > 1:
             widths, heights = zip(*self.sizes, strict=True)
             spread = f"{min(widths)} to {max(widths)} x {min(heights)} to {max(heights)} pixels"

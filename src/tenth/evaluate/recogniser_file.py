@@ -17,7 +17,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tenth.errors import ModelError
+from tenth.errors import ModelError, did_you_mean, few
 from tenth.file_reading import UnreadableError, read_bytes, read_toml, reason
 
 Point = tuple[float, float]
@@ -173,14 +173,16 @@ def _check(table: Mapping[str, Any], rules: Rules, settings: type, where: str) -
     known = f"known keys: {', '.join(rules)}"
     for key, value in table.items():
         if key not in rules:
-            raise ModelError(f"{where} has the unknown key {key!r}", known, "Remove or correct it")
+            raise ModelError(
+                f"{where} has the unknown key {key!r}", known, did_you_mean(key, list(rules)) + "Remove or correct it"
+            )
         needed, fits = rules[key]
         if not fits(value):
             raise ModelError(f"{where} has {key} = {repr(value)[:200]}", f"{needed} is needed", "Correct it")
     required = [each.name for each in fields(settings) if each.default is MISSING]
     missing = [key for key in required if key not in table]
     if missing:
-        raise ModelError(f"{where} lacks {', '.join(missing)}", known, "Add what is missing")
+        raise ModelError(f"{where} lacks {few(missing)}", known, "Add what is missing")
 
 
 def _check_detector_model(detector: Mapping[str, Any], file: str) -> None:

@@ -12,10 +12,11 @@ from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.face import FaceEncoder
 from tenth.encode.store import Store
-from tenth.errors import ModelError
+from tenth.errors import ModelError, few
 from tenth.file_reading import UnreadableError, reason
 from tenth.memory import Fit, chosen_device, this_machine
 from tenth.pipelines import load_pipeline
+from tenth.pocket import autoencoder  # noqa: F401 - model_index.json names it, and diffusers takes only what is imported
 from tenth.pocket.pack import ADAPTER, CONFIGS, ENCODER
 from tenth.tensor_reading import read_tensors
 
@@ -43,7 +44,7 @@ def load_pocket(
     """
     missing = [part for part in (*WEIGHTS, ADAPTER, ENCODER) if not (folder / part).is_file()]
     if missing:
-        found = f"{folder} has no {', '.join(missing)}"
+        found = f"{folder} has no {few(missing)}"
         raise ModelError(found, "all files of a model are needed", "Install tenth again, or train them with the recipes")
     fit = Fit(device=chosen_device(device, this_machine(), small=True))
     pipeline = load_pipeline(folder, fit)

@@ -1,0 +1,126 @@
+"""Processes that have loaded nothing of tenth: each is forked from one that has loaded what tenth stands on, which takes seconds.
+
+Pictures are drawn in two steps here, whatever is asked for: what they show is not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SECONDS = 240  # after which a process is killed
+STEPS = 2
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a process ended: 70 after an exception, below 0 by a signal."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Fresh:
+    """Forks of one server. environment: of all of them, beside this process's own."""
+
+    def __init__(self, server: subprocess.Popen[str], folder: Path) -> None:
+        self.server, self.folder = server, folder
+
+    def command(self, words: Sequence[str], at: Path) -> Done:
+        """`tenth` with these words, as the console script calls it, in a folder."""
+        return self._run({"command": list(words)}, at)
+
+    def python(self, code: str, at: Path) -> Done:
+        """A program, as `python -c` runs it, in a folder."""
+        return self._run({"code": code}, at)
+
+    def _run(self, task: Mapping[str, Any], at: Path) -> Done:
+        paths = {name: str(self.folder / name) for name in ("out", "err")}
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        print(json.dumps({**task, **paths, "at": str(at)}), file=self.server.stdin, flush=True)
+        code = int(self.server.stdout.readline())
+        return Done(code, *(Path(path).read_text(encoding="utf-8") for path in paths.values()))
+
+
+@contextmanager
+def fresh_processes(folder: Path, **environment: str) -> Iterator[Fresh]:
+    """folder: an empty one, for what they say."""
+    more = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **environment}
+    with subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **more}
+    ) as server:
+        yield Fresh(server, folder)
+        assert server.stdin is not None
+        server.stdin.close()
+
+
+def serve() -> None:
+    """A fork for each line of stdin; its exit code as a line on stdout."""
+    load_what_tenth_stands_on()
+    for line in sys.stdin:
+        task = json.loads(line)
+        assert not [name for name in sys.modules if name.partition(".")[0] == "tenth"]
+        child = os.fork()
+        if child == 0:
+            signal.alarm(SECONDS)
+            become(task)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def load_what_tenth_stands_on() -> None:
+    """Its large libraries, with the pipelines' steps cut short."""
+    import dlib  # noqa: F401
+    import numpy  # noqa: F401
+    import torch  # noqa: F401
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection  # noqa: F401
+
+    for pipeline in (StableDiffusionPipeline, StableDiffusionXLPipeline):
+
+        def quick(self: Any, *given: Any, called: Any = pipeline.__call__, **named: Any) -> Any:
+            return called(self, *given, **named | {"num_inference_steps": min(STEPS, named["num_inference_steps"])})
+
+        pipeline.__call__ = quick
+
+
+def become(task: Mapping[str, Any]) -> None:
+    """Be the process that a task asks for, to its end."""
+    files: list[IO[str]] = []
+    for name, number in (("out", 1), ("err", 2)):
+        files.append(Path(task[name]).open("w", encoding="utf-8"))
+        os.dup2(files[-1].fileno(), number)
+    sys.stdin = Path(os.devnull).open(encoding="utf-8")
+    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", encoding="utf-8") for number in (1, 2))
+    os.chdir(task["at"])
+    code: Any = 0
+    try:
+        if "command" in task:
+            from tenth.cli import main
+
+            code = main(task["command"])
+        else:
+            exec(compile(task["code"], "<the text>", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own texts
+    except SystemExit as leaving:
+        code = leaving.code
+    except BaseException:  # noqa: BLE001 - the test says what was raised
+        traceback.print_exc()
+        code = 70
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+if __name__ == "__main__":
+    serve()
