@@ -23,7 +23,7 @@ def entry_of(table: Table, path: str) -> Table:
     return next(each for each in table["siblings"] if each["rfilename"] == path)
 
 
-def refused(hub: Hub, table: Any, said: str, tmp_path: Path) -> None:
+def assert_refused(hub: Hub, table: Any, said: str, tmp_path: Path) -> None:
     """The list is refused in one line, before a file is asked for; nothing is written but a claim, and nothing outside."""
     hub.instead[SD15] = faults.listing(table)
     with pytest.raises(ModelError, match=said) as raised:
@@ -44,14 +44,14 @@ def test_what_is_no_digest_is_refused_in_a_list(key: str, digest: Any, sd15: Hub
         entry_of(table, UNET)["lfs"]["sha256"] = digest
     else:
         entry_of(table, CONFIG)["blobId"] = digest
-    refused(sd15, table, r"list of .*'s files makes no sense \(.*hexadecimal digits\)", tmp_path)
+    assert_refused(sd15, table, r"list of .*'s files makes no sense \(.*hexadecimal digits\)", tmp_path)
 
 
 @pytest.mark.parametrize("size", [-1, 2**63, 2**70, 1.5, True, "12", [1], {}])
 def test_what_is_no_size_is_refused_in_a_list(size: Any, sd15: Hub, models_here: Path, tmp_path: Path) -> None:
     table = table_of(sd15)
     entry_of(table, CONFIG)["size"] = size
-    refused(sd15, table, r"makes no sense \(.* is no size\)", tmp_path)
+    assert_refused(sd15, table, r"makes no sense \(.* is no size\)", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_list_of_another_form_is_refused(
 ) -> None:
     table = table_of(sd15)
     change(table)
-    refused(sd15, table, "makes no sense", tmp_path)
+    assert_refused(sd15, table, "makes no sense", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_list_of_another_form_is_refused(
 def test_an_answer_that_is_no_list_is_one_line(
     content: bytes, sd15: Hub, models_here: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    refused(sd15, content, "makes no sense", tmp_path)
+    assert_refused(sd15, content, "makes no sense", tmp_path)
     assert main(["models", "--download", "sd15"]) == 1
     said = capsys.readouterr()
     assert said.out == ""

@@ -15,7 +15,7 @@ Output = pytest.CaptureFixture[str]
 
 def test_another_host_gets_neither_token_nor_password(sd15: Hub, models_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = sd15.newest(SD15)[UNET]
-    for variable, value in (("HF_TOKEN", "hf_secret"), ("HF_ENDPOINT", sd15.url.replace("//", "//me:secret@"))):
+    for variable, value in (("HF_TOKEN", "hf_secret"), ("HF_ENDPOINT", sd15.url.replace("//", "//localhost:secret@"))):
         monkeypatch.setenv(variable, value)
         with serving(Hub(instead={UNET: faults.answer(200, content)})) as other:
             sd15.instead[UNET] = faults.answer(302, Location=f"{other.url}/a/b/c/d/{UNET}")
@@ -31,7 +31,7 @@ def test_another_host_gets_neither_token_nor_password(sd15: Hub, models_here: Pa
 FAULTS: dict[str, faults.Fault | None] = {
     "none": None,
     "page": faults.listing(b"<html>"),
-    "redirects": lambda to: faults.answer(302, Location=f"{to.hub.url.replace('//', '//me:secret@')}{to.path}")(to),
+    "redirects": lambda to: faults.answer(302, Location=f"{to.hub.url.replace('//', '//localhost:secret@')}{to.path}")(to),
     "nobody": None,
 } | {str(status): faults.answer(status) for status in (401, 403, 404, 429, 500)}
 
@@ -41,25 +41,41 @@ def test_a_password_in_the_address_is_used_and_never_shown(
     fault: str, sd15: Hub, models_here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = "http://127.0.0.1:9" if fault == "nobody" else sd15.url
-    monkeypatch.setenv("HF_ENDPOINT", url.replace("//", "//me:s%65cret@"))
+    monkeypatch.setenv("HF_ENDPOINT", url.replace("//", "//localhost:s%65cret@"))
     if found := FAULTS[fault]:
         sd15.instead[SD15] = found
     assert main(["models", "--download", "sd15"]) == (0 if fault == "none" else 1)
     said = capsys.readouterr()
     files = [path.read_bytes() for path in models_here.rglob("*") if path.is_file()]
-    for secret in ("s%65cret", "secret", "bWU6c2VjcmV0"):
+    for secret in ("s%65cret", "secret", "bG9jYWxob3N0OnNlY3JldA=="):
         assert secret not in said.out + said.err + caplog.text
         assert not any(secret.encode() in content for content in files)
     if fault != "nobody":
-        assert sd15.headers[0][1]["Authorization"] == "Basic bWU6c2VjcmV0"
+        assert sd15.headers[0][1]["Authorization"] == "Basic bG9jYWxob3N0OnNlY3JldA=="
 
 
 @pytest.mark.parametrize(
     "address",
     [
-        *("me:secret@127.0.0.1", "ftp://me:secret@127.0.0.1", "http://me:secret@", "http://me:secret@[", "http://me:sec ret@["),
-        *("http://me:se/secret@127.0.0.1:9", "http://me:secret@127.0.0.1:x", "http://me:secret@127.0.0.1:99999", "secret"),
-        *("http://me:secret@127.0.0.1:0", "http://me:secret@\u2100.x", "http://me:secret@127.0.0.1:9/a b", "://secret"),
+        *(
+            "me:secret@127.0.0.1",
+            "ftp://localhost:secret@127.0.0.1",
+            "http://localhost:secret@",
+            "http://localhost:secret@[",
+            "http://localhost:sec ret@[",
+        ),
+        *(
+            "http://localhost:se/secret@127.0.0.1:9",
+            "http://localhost:secret@127.0.0.1:x",
+            "http://localhost:secret@127.0.0.1:99999",
+            "secret",
+        ),
+        *(
+            "http://localhost:secret@127.0.0.1:0",
+            "http://localhost:secret@\u2100.x",
+            "http://localhost:secret@127.0.0.1:9/a b",
+            "://secret",
+        ),
     ],
 )
 def test_an_address_that_is_none_is_said_without_its_password(

@@ -73,8 +73,8 @@ def test_the_inception_file_comes_with_a_password_that_is_never_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     with serving(Hub(instead={"inception.pth": faults.answer(200, CONTENT)})) as hub:
-        download(address_of(hub).replace("//", "//me:secret@"), tmp_path / "inception.pth")
-        assert hub.headers[0][1]["Authorization"] == "Basic bWU6c2VjcmV0"
+        download(address_of(hub).replace("//", "//localhost:secret@"), tmp_path / "inception.pth")
+        assert hub.headers[0][1]["Authorization"] == "Basic bG9jYWxob3N0OnNlY3JldA=="
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     for address in ADDRESSES:
         assert main(["evaluate", str(tmp_path), "--reference", str(tmp_path), "--inception", address]) == 1
@@ -84,14 +84,29 @@ def test_the_inception_file_comes_with_a_password_that_is_never_shown(
 
 
 ADDRESSES = (
-    *("http://me:secret@127.0.0.1:9/x", "http://127.0.0.1:9/x?key=secret", "http://me:secret@[/x", "http://me:sec ret@[/x"),
-    *("http://me:se/secret@127.0.0.1:9/x", "ftp://me:secret@127.0.0.1/x", "https:///secret@", "http://me:secret@127.0.0.1:x/"),
-    *("http://me:secret@127.0.0.1:99999/x", "://me:secret@127.0.0.1/x", "s3://me:secret@127.0.0.1", "http://me:secret@\0/x"),
+    *(
+        "http://localhost:secret@127.0.0.1:9/x",
+        "http://127.0.0.1:9/x?key=secret",
+        "http://localhost:secret@[/x",
+        "http://localhost:sec ret@[/x",
+    ),
+    *(
+        "http://localhost:se/secret@127.0.0.1:9/x",
+        "ftp://localhost:secret@127.0.0.1/x",
+        "https:///secret@",
+        "http://localhost:secret@127.0.0.1:x/",
+    ),
+    *(
+        "http://localhost:secret@127.0.0.1:99999/x",
+        "://localhost:secret@127.0.0.1/x",
+        "s3://localhost:secret@127.0.0.1",
+        "http://localhost:secret@\0/x",
+    ),
 )
 
 
 def test_an_address_is_shown_without_what_may_be_secret() -> None:
-    assert shown("https://me:se@cret@hub.example/a/b.pth?key=secret") == "https://hub.example/a/b.pth"
+    assert shown("https://localhost:se@cret@hub.example/a/b.pth?key=secret") == "https://hub.example/a/b.pth"
 
 
 def test_a_redirect_does_not_leave_encryption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,16 +135,10 @@ def test_one_process_at_a_time_receives_a_file(tmp_path: Path) -> None:
     assert part.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("HTTP_PROXY", "http://me:secret@["), ("http_proxy", "secret://me:secret@127.0.0.1")]
-)
-def test_a_proxy_that_is_none_is_said_without_its_password(
-    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(UnansweredError) as raised:
+def test_a_proxy_that_is_none_is_said_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "secret://localhost:secret@127.0.0.1")
+    with pytest.raises(UnansweredError, match=r"proxy that is none$"):
         receive("http://hub.example/x", 5, tmp_path / "part")
-    assert "proxy that is none" in str(raised.value)
 
 
 def test_certificates_that_cannot_be_read_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
