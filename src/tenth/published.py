@@ -27,6 +27,7 @@ TOKENIZER = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+LONGEST_NAME = 200  # characters of a repository and an adapter; a hub has at most 96 for the first
 SECOND_WIDTH = 1024  # of Stable Diffusion 2's text encoder; SDXL's two have 2048, 1.5's has 768
 
 
@@ -98,7 +99,7 @@ def source_of(name: str) -> Source | None:
     """
     model, plus, adapter = name.partition("+")
     repository = PUBLISHED[model].repository if model in PUBLISHED else model
-    if not REPOSITORY.fullmatch(repository):
+    if not REPOSITORY.fullmatch(repository) or len(name) > LONGEST_NAME:
         return None
     if plus and adapter not in ADAPTERS:
         raise InputError(
