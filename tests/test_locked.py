@@ -104,7 +104,7 @@ def test_a_file_is_read_again_only_when_it_was_touched(sd15: Hub, models_here: P
 
 
 def _counting(read: list[str]) -> Callable[[Path], str]:
-    from tenth.data.faces import file_digest
+    from tenth.file_reading import file_digest
 
     def counted(path: Path) -> str:
         read.append(path.name)

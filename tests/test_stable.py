@@ -232,7 +232,7 @@ def test_what_is_missing_or_of_another_kind_is_said(folder: Path, tmp_path: Path
     (copy / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(ModelError, match="is a FluxPipeline; one of StableDiffusionPipeline"):
         load_pipeline(copy)
-    for text, said in {"{": "model_index.json is not JSON", "[]": "is a None; one of StableDiffusionPipeline"}.items():
+    for text, said in {"{": "model_index.json is not JSON", "[]": "model_index.json is no table"}.items():
         (copy / "model_index.json").write_text(text)
         with pytest.raises(ModelError, match=said):
             load_pipeline(copy)

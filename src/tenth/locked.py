@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tenth.encode.store import cache_folder
 from tenth.errors import DataError, ModelError, few
 from tenth.file_reading import UnreadableError, file_digest, read_json
 from tenth.file_writing import write_json
@@ -94,8 +95,7 @@ class Locked:
 
 def models_folder() -> Path:
     """Where models go: `$TENTH_MODELS`, else `tenth/models` under the user's cache directory."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("TENTH_MODELS") or Path(cache) / "tenth" / "models")
+    return Path(os.environ.get("TENTH_MODELS") or cache_folder() / "tenth" / "models")
 
 
 def folder_name(name: str) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from tenth.adapt.ip_adapter import untrained_adapter
 from tenth.adapter import install_adapter
-from tenth.data.faces import file_digest
+from tenth.file_reading import file_digest
 from tenth.data.people import Row, write_rows
 from tenth.encode.dlib_net import chips_of
 from tenth.encode.face import FaceEncoder

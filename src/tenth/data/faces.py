@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,12 +40,6 @@ def model_file(name: str) -> Path:
             "Run `pip install face-recognition-models`",
         )
     return Path(spec.submodule_search_locations[0]) / "models" / name
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

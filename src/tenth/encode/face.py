@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from tenth.data import folder
-from tenth.data.faces import crop_face, file_digest, model_file
+from tenth.data.faces import crop_face, model_file
 from tenth.encode.store import Array, Store, default_store
 from tenth.errors import DataError
+from tenth.file_reading import file_digest
 from tenth.types import Person, Photo, Pixels
 
 WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
