@@ -18,6 +18,7 @@ from torch import Tensor
 from tenth.config import to_table
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import DataError
+from tenth.file_writing import write_png
 from tenth.highres import HighRes, draw_sized
 from tenth.memory import BATCH
 from tenth.prompt import naming
@@ -75,9 +76,7 @@ def save_sample(sample: Sample, path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("tenth", json.dumps(said, sort_keys=True))
     info.add_text("parameters", _parameters(sample))
-    partial = path.with_name(f".{path.name}.partial")
-    Image.fromarray(sample.pixels).save(partial, format="PNG", pnginfo=info)
-    partial.replace(path)
+    write_png(path, Image.fromarray(sample.pixels), info)
 
 
 def read_sample(path: Path) -> dict[str, Any]:

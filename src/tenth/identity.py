@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from tenth.errors import IdentityError
+from tenth.file_writing import PRIVATE, write_tensors
 from tenth.types import Identity
 
 FORMAT = 1
@@ -19,18 +19,18 @@ METADATA = "tenth"
 TEXTS = ("method", "model", "encoder", "adapter", "word")
 
 
-def save_identity(identity: Identity, path: Path) -> None:
-    """Write `path` whole or not at all. It holds no photo, no name and no time."""
+def save_identity(identity: Identity, path: Path, *, new: bool = False) -> None:
+    """Write `path` whole or not at all, for its owner alone to read. It holds no photo, no name and no time.
+
+    new: nothing is replaced; a file of the very same identity stays. Raises DataError if the disk is full or refuses,
+    CheckpointError if a new file is there and holds anything else.
+    """
     said: dict[str, Any] = {key: getattr(identity, key) for key in TEXTS}
     said |= {"format": FORMAT, "photos": list(identity.photos)}
-    tensors = {f"weights.{name}": tensor.contiguous() for name, tensor in identity.weights.items()}
+    tensors = {f"weights.{name}": tensor for name, tensor in identity.weights.items()}
     if identity.embeddings is not None:
-        tensors["embeddings"] = identity.embeddings.contiguous()
-    content = save(tensors, metadata={METADATA: json.dumps(said, sort_keys=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+        tensors["embeddings"] = identity.embeddings
+    write_tensors(path, tensors, {METADATA: json.dumps(said, sort_keys=True)}, PRIVATE, new=new)
 
 
 def load_identity(path: Path) -> Identity:

@@ -50,10 +50,10 @@ def learn(
             except (TenthError, RuntimeError) as problem:  # a loss that is not finite, memory that is not there
                 failed[name] = str(problem)
                 continue
-            save_identity(identity, path)
             if taken:
                 cost = with_noted(output / COSTS, cost, learnt=first, person=person.name)
-            note_cost(output / COSTS, cost, learnt=name, person=person.name)
+            note_cost(output / COSTS, cost, learnt=name, person=person.name)  # first: of what is there the cost is known
+            save_identity(identity, path)
     return [{"method": name, "person": person.name, "why": reason} for name, reason in failed.items()]
 
 

@@ -16,6 +16,7 @@ from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe, Track
 from tenth.config import completed, to_table
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import DataError
+from tenth.file_writing import write_png
 from tenth.generate import Request, generate, read_sample, save_sample
 from tenth.identity import load_identity
 from tenth.learnt import COSTS, identity_paths
@@ -98,10 +99,10 @@ def draw(recipe: ExperimentRecipe, model: LatentDiffusion, pictures: Iterable[Pi
                 wanted = [drawing.picture for drawing in batch]
                 requests = [Request(read(each.identity) if each.identity else None, each.prompt, each.seed) for each in wanted]
                 with metered() as cost:
-                    samples = generate(model, requests, recipe.sampling)
-                    for drawing, lacking, sample in zip(batch, gaps, samples, strict=True):
-                        save_lacking(drawing, lacking, sample)
+                    samples = list(generate(model, requests, recipe.sampling))
                 note_cost(output / COSTS, cost, drawn=wanted[0].method or "none", count=len(batch))
+                for drawing, lacking, sample in zip(batch, gaps, samples, strict=True):
+                    save_lacking(drawing, lacking, sample)
             bar.update(len(batch))
 
 
@@ -109,7 +110,6 @@ def save_lacking(drawing: Drawing, lacking: Iterable[bool], sample: Sample) -> N
     """Write those of a drawing's files that are not there."""
     for (path, said), lacks in zip(drawing.files, lacking, strict=True):
         if lacks:
-            path.parent.mkdir(parents=True, exist_ok=True)
             save_sample(replace(sample, method=said), path)
 
 
@@ -181,10 +181,8 @@ class Real:
         """Write those of one person, and the mean of the references."""
         average = np.rint(np.mean(references, axis=0)).astype(np.uint8)
         for kind, pictures in (("references", references), ("held-out", held_out), ("averages", [average])):
-            folder = self.output / kind / number
-            folder.mkdir(parents=True, exist_ok=True)
             for place, pixels in enumerate(pictures):
-                Image.fromarray(pixels).save(folder / f"{place:02}.png")
+                write_png(self.output / kind / number / f"{place:02}.png", Image.fromarray(pixels))
 
     def references(self, number: str) -> list[Path]:
         """In the order in which they are given to methods."""

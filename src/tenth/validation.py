@@ -21,6 +21,7 @@ from tenth.encode.face import FaceEncoder, describe, encoder_name
 from tenth.encode.store import Array, Store
 from tenth.evaluate.identity import identity
 from tenth.evaluate.recogniser import DlibRecogniser
+from tenth.file_writing import write_png, write_text
 from tenth.memory import BATCH
 from tenth.pocket.faces import CENTRAL, People
 from tenth.types import Features, Pixels, Score
@@ -111,15 +112,11 @@ def record(directory: Path, seen: int, score: Score, pictures: Sequence[Pixels],
     history = [line for line in read_history(directory) if line["images"] < seen]
     best = score.value is not None and all(score.value > (before["similarity"] or -1.0) for before in history)
     line = {"images": seen, "similarity": score.value, "low": score.low, "high": score.high, **more, "best": best}
-    text = "".join(json.dumps(entry) + "\n" for entry in [*history, line])
-    partial_path = directory / f".{HISTORY}.partial"
-    partial_path.write_text(text, encoding="utf-8")
-    partial_path.replace(directory / HISTORY)
+    write_text(directory / HISTORY, "".join(json.dumps(entry) + "\n" for entry in [*history, line]))
     folder = directory / "samples"
-    folder.mkdir(exist_ok=True)
-    Image.fromarray(strip(pictures)).save(folder / f"{seen:09}.png")
+    write_png(folder / f"{seen:09}.png", Image.fromarray(strip(pictures)))
     rows = [np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png")) if int(path.stem) <= seen]
-    Image.fromarray(np.concatenate(rows)).save(directory / STRIP)
+    write_png(directory / STRIP, Image.fromarray(np.concatenate(rows)))
     return best
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from tenth.aggregate.attention import KINDS, Learned, kind_of
 from tenth.errors import ModelError, RecipeError
+from tenth.file_writing import write_tensors
 
 FILE = "aggregator.safetensors"
 METADATA = "tenth"
@@ -31,11 +31,7 @@ def save_aggregator(trained: Trained, path: Path) -> None:
     kind, settings = kind_of(trained.aggregator)
     said = {"format": FORMAT, "kind": kind, "settings": settings, "width": trained.aggregator.width}
     said |= {"encoder": trained.encoder, "adapter": trained.adapter}
-    weights = {name: tensor.contiguous() for name, tensor in trained.aggregator.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(save(weights, metadata={METADATA: json.dumps(said, sort_keys=True)}))
-    partial.replace(path)
+    write_tensors(path, trained.aggregator.state_dict(), {METADATA: json.dumps(said, sort_keys=True)})
 
 
 def load_aggregator(path: Path) -> Trained:

@@ -7,14 +7,16 @@ content's sha256. Files are `.npy` without pickles, written whole or not at all,
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tenth.file_writing import write_bytes
 
 Array = npt.NDArray[Any]
 
@@ -43,16 +45,9 @@ class Store:
         return array
 
     def write(self, space: str, key: str, array: Array) -> None:
-        path = self.path(space, key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, array, allow_pickle=False)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        content = io.BytesIO()
+        np.save(content, array, allow_pickle=False)
+        write_bytes(self.path(space, key), content.getvalue())
 
     def remember(self, space: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]]) -> Iterator[Array]:
         """The arrays of `keys`, in order. compute(missing positions) yields the missing ones, in order, and is asked once."""

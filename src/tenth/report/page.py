@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from tenth.errors import CheckpointError
+from tenth.file_writing import write_text
 from tenth.record import read_record
 from tenth.report.columns import condition_text, unmeasured
 from tenth.report.finding import finding, scale_of_it
@@ -45,10 +46,7 @@ def write_page(record: Path, output: Path | None = None) -> Path:
     target = output or folder / PAGE
     if target.exists() and not (target.is_file() and SIGN.encode() in target.read_bytes()[:2000]):
         raise CheckpointError(f"{target} exists and is no page of tenth's", "a new file is needed", "Choose another -o")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(target)
+    write_text(target, text)
     return target
 
 
