@@ -21,8 +21,23 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
-    ("__init__", "__main__", "arguments", "cli", "commands", "like", "model_commands", "options", "terminal", "web"),
-    ("conditions", "demo", "doctor", "experiment", "export", "findings", "learnt", "output", "pictures", "readers", "scoring"),
+    (
+        "__init__",
+        "__main__",
+        "arguments",
+        "cli",
+        "commands",
+        "like",
+        "model_commands",
+        "options",
+        "terminal",
+        "training_commands",
+        "web",
+    ),
+    (
+        *("conditions", "demo", "doctor", "experiment", "export", "findings", "going_on", "learnt", "output", "pictures"),
+        *("readers", "refusals", "scoring"),
+    ),
     ("catalog",),
     ("train",),
     ("choosing", "validation"),
@@ -40,7 +55,7 @@ STAGES = (
     ("encode",),
     ("data",),
     ("types",),
-    ("file_reading", "file_writing"),
+    ("claims", "file_reading", "file_writing"),
     ("errors",),
 )
 DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}

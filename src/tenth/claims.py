@@ -15,7 +15,7 @@ from tenth.file_writing import OURS, TARGET, TEMPORARY, lock, naming
 
 CLAIM = ".claim"  # a file in a claimed folder, only where the system locks no folders
 
-_claims = threading.local()  # .held: (device, inode) of the folders that this thread has
+_claims = threading.local()  # .held: (process, device, inode) of the folders that this thread has
 
 
 @contextmanager
@@ -30,9 +30,9 @@ def claimed_folder(folder: str | Path) -> Iterator[None]:
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-    held: set[tuple[int, int]] = _claims.__dict__.setdefault("held", set())
+    held: set[tuple[int, int, int]] = _claims.__dict__.setdefault("held", set())
     state = os.fstat(descriptor)
-    this = (state.st_dev, state.st_ino)
+    this = (os.getpid(), state.st_dev, state.st_ino)  # a process that was forked is another one
     try:
         if this in held:
             yield

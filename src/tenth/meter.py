@@ -6,7 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def peak_megabytes() -> int:
 
 
 def note_cost(path: Path, cost: Cost, **of: Any) -> None:
-    """Add a line of JSON to a file: what it cost, and what `of` says that it was. The file is replaced whole: no line is torn."""
+    """Add a line of JSON to a file, which is replaced whole: what it cost, and what `of` says that it was."""
     line = of | {"seconds": round(cost.seconds, 3), "megabytes": cost.megabytes}
     write_text(path, "".join(json.dumps(each) + "\n" for each in [*_lines(path), line]))
 
@@ -79,7 +79,12 @@ def costs_by(path: Path, key: str) -> dict[str, dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    """All that are whole: earlier versions wrote a line at a time, and a full disk tore it."""
+    found = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with suppress(ValueError):
+            found.append(json.loads(text))
+    return [line for line in found if isinstance(line, dict)]
 
 
 def _accelerator() -> Any:

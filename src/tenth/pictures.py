@@ -15,9 +15,8 @@ from PIL import Image
 from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe, Track
 from tenth.config import completed, to_table
 from tenth.diffusion import LatentDiffusion, Sampling
-from tenth.errors import DataError
 from tenth.file_writing import write_png
-from tenth.generate import Request, generate, read_sample, save_sample
+from tenth.generate import Request, generate, read_whole, save_sample
 from tenth.identity import load_identity
 from tenth.learnt import COSTS, identity_paths
 from tenth.memory import BATCH
@@ -153,10 +152,10 @@ def looks(identity: Identity) -> str:
 def is_drawn(path: Path, method: str, picture: Picture, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
     """Whether the PNG is there, whole, and made with these settings; what its version did not know had its default."""
     wanted = {"prompt": picture.prompt, "seed": picture.seed, "method": method, "model": model.name}
-    try:
-        said = completed(Sampling, read_sample(path))
-    except (OSError, ValueError, DataError):
+    found = read_whole(path)
+    if found is None:
         return False
+    said = completed(Sampling, found)
     return said | wanted | completed(Sampling, to_table(recipe.sampling)) == said
 
 
