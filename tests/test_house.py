@@ -48,7 +48,7 @@ STAGES = (
     ("training", "watch"),
     (
         *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "estimate", "frozen", "guidance"),
-        *("identity", "lora", "memory", "meter", "narrow", "noise", "optimizer", "pipelines", "projection", "record"),
+        *("identity", "lora", "memory", "meter", "narrow", "noise", "optimizer", "pipelines", "places", "projection", "record"),
         *("schedulers", "texts", "weights"),
     ),
     ("aggregate",),

@@ -22,7 +22,6 @@ from tenth.learnt import COSTS, identity_paths
 from tenth.memory import BATCH
 from tenth.meter import metered, note_cost
 from tenth.pocket.faces import progress
-from tenth.record import folders
 from tenth.types import Identity, Pixels, Sample
 
 
@@ -60,15 +59,13 @@ def list_pictures(recipe: ExperimentRecipe, numbers: Sequence[str], output: Path
     pictures: dict[Key, list[Picture]] = {}
     for track, asked in recipe.asked.items():
         to = output / ("images" if track == NEUTRAL else f"images-{track}")
-        names = folders(recipe.methods)
         pictures[nobodys(track)] = _in_turn(recipe.seed, asked, to / "none", (None, None), [None])
         for condition in recipe.conditions_of(track):
             for name in recipe.methods_of(track):
                 for number in numbers:
-                    paths, at = identity_paths(recipe, condition, name, number, output), to / condition.folder / names[name]
-                    pictures[track, condition, name, number] = _in_turn(
-                        recipe.seed, asked, at / number, (condition, name), paths
-                    )
+                    paths = identity_paths(recipe, condition, name, number, output)
+                    at, by = to / condition.folder / recipe.folder_of[name] / number, (condition, name)
+                    pictures[track, condition, name, number] = _in_turn(recipe.seed, asked, at, by, paths)
     return pictures
 
 
@@ -99,7 +96,7 @@ def draw(recipe: ExperimentRecipe, model: LatentDiffusion, pictures: Iterable[Pi
                 requests = [Request(read(each.identity) if each.identity else None, each.prompt, each.seed) for each in wanted]
                 with metered() as cost:
                     samples = list(generate(model, requests, recipe.sampling))
-                note_cost(output / COSTS, cost, drawn=wanted[0].method or "none", count=len(batch))
+                note_cost(output / COSTS, cost, drawn=recipe.shown.get(wanted[0].method or "", "none"), count=len(batch))
                 for drawing, lacking, sample in zip(batch, gaps, samples, strict=True):
                     save_lacking(drawing, lacking, sample)
             bar.update(len(batch))
