@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def test_of_another_size_too(toy_model: Any, tmp_path: Path) -> None:
 
 
 def test_two_at_once(toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenth.claims.os.getpid", iter(range(100)).__next__)  # each time as if from another process
+    monkeypatch.setattr("tenth.claims.os.getpid", count().__next__)  # each time as if from another process
     with claimed_folder(tmp_path / "out"), pytest.raises(CheckpointError, match=r"another run is writing to .*out"):
         draw_into(tmp_path / "out", toy_model, requests(toy_model, 1), ONE)
     assert list((tmp_path / "out").iterdir()) == []
