@@ -20,7 +20,7 @@ from torch import Tensor
 from tenth.claims import claimed_folder, remove_temporary
 from tenth.data.faces import file_digest
 from tenth.errors import CheckpointError, DataError
-from tenth.file_writing import write_tensors, write_text, written_folder
+from tenth.file_writing import naming, write_tensors, write_text, written_folder
 
 TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
 KEPT = 2  # newest checkpoints that stay: one may be damaged after it was written
@@ -54,7 +54,8 @@ def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor]) -
             f"Nothing before is lost ({', '.join(kept) or 'there was no checkpoint yet'}): make room and go on with --resume",
         ) from problem
     for old in _checkpoints(directory)[KEPT:]:
-        shutil.rmtree(old)
+        with naming(old):
+            shutil.rmtree(old)
     return final
 
 

@@ -75,9 +75,13 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def write_png(path: str | Path, image: Image, info: PngInfo | None = None) -> None:
-    """As `write_bytes`: a picture, with the texts that it says of itself. Equal pictures and texts give equal bytes."""
+    """As `write_bytes`: a picture, with the texts that it says of itself. Where it is there to the bit already, it stays."""
     content = io.BytesIO()  # encoded first: what Pillow says of a full disk names neither the disk nor the file
     image.save(content, format="PNG", pnginfo=info)
+    path = Path(path)
+    with suppress(OSError):
+        if path.stat().st_size == content.tell() and path.read_bytes() == content.getvalue():
+            return
     write_bytes(path, content.getvalue())
 
 
