@@ -71,6 +71,11 @@ def face_photos() -> list[Path]:
 @pytest.fixture(scope="session")
 def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder of the pocket's layout and sizes with random weights."""
+    return write_toy(tmp_path_factory.mktemp("toy"))
+
+
+def write_toy(folder: Path) -> Path:
+    """The toy model in a folder, where it lies in `model`."""
     from safetensors.torch import save_file
 
     from tenth.adapt.ip_adapter import untrained_adapter
@@ -80,7 +85,6 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tenth.pocket.trainable import Trainable
 
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("toy")
     parts = Trainable.create(CONFIGS)
     install_adapter(parts.unet, untrained_adapter(parts.unet, FaceEncoder.width))
     weights = {f"unet.{name}": value for name, value in parts.unet.state_dict().items()}

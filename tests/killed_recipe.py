@@ -23,6 +23,11 @@ def newest(directory: Path) -> str:
     return max((path.name for path in directory.glob("step-*")), default="")
 
 
+def unfinished(directory: Path) -> set[str]:
+    """Checkpoints that are being written, or were when their writer was killed."""
+    return {path.name for path in directory.glob(".step-*.part")}
+
+
 def main() -> None:
     recipe, directory = sys.argv[1], Path(sys.argv[2])
     kills, chance = int(sys.argv[3]), random.Random(int(sys.argv[4]))
@@ -35,14 +40,15 @@ def main() -> None:
             return subprocess.Popen(command, stdout=log, stderr=log)
 
         while killed < kills:
+            left = unfinished(directory)
             process = start()
             moment = time.monotonic() + chance.uniform(3.0, 12.0)  # some seconds go into starting
             inside = chance.random() < 0.5
             while process.poll() is None and (inside or time.monotonic() < moment):
-                if inside and time.monotonic() > moment and (directory / f".partial-{process.pid}").exists():
+                if inside and time.monotonic() > moment and unfinished(directory) - left:
                     break
                 time.sleep(0.0005)
-            caught = (directory / f".partial-{process.pid}").exists()
+            caught = bool(unfinished(directory) - left)
             process.send_signal(signal.SIGKILL)
             if process.wait() != -signal.SIGKILL:
                 break  # it ended before it could be killed

@@ -57,22 +57,23 @@ def child(directory: Path) -> int:
     return process
 
 
-def saves(directory: Path, process: int) -> bool:
-    """Whether the process is writing a checkpoint at this moment."""
-    return (directory / f".partial-{process}").exists()
+def unfinished(directory: Path) -> set[str]:
+    """Checkpoints that are being written, or were when their writer was killed."""
+    return {path.name for path in directory.glob(".step-*.part")}
 
 
 def main() -> None:
     directory, kills, chance = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
     killed = saving = 0
     while killed < kills:
+        left = unfinished(directory)
         process = child(directory)
         time.sleep(chance.uniform(0.02, 0.35))
         if chance.random() < 0.5:  # a moment within the next save
-            while not saves(directory, process) and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+            while not unfinished(directory) - left and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG):
                 time.sleep(0.0005)
             time.sleep(chance.uniform(0, 0.005))
-        saving += saves(directory, process)
+        saving += bool(unfinished(directory) - left)
         os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
         killed += os.WIFSIGNALED(status)

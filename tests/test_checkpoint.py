@@ -64,7 +64,7 @@ def test_failed_save_leaves_the_previous_and_no_rest(tmp_path: Path, monkeypatch
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tenth.checkpoint.save_file", full)
+    monkeypatch.setattr("tenth.file_writing.os.fsync", full)
     with pytest.raises(CheckpointError, match=r"No space.*step-00000001.*--resume"):
         save_checkpoint(tmp_path, 2, tensors(2))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
@@ -108,6 +108,6 @@ def test_a_damaged_manifest_is_passed_over(tmp_path: Path, wrong: str) -> None:
 
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1, tensors(1))
-    (tmp_path / ".partial-1234").mkdir()
+    (tmp_path / ".step-00000002.0123456789abcdef.part").mkdir()
     with claimed(tmp_path, True):
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "step-00000001"]
+        assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -17,9 +17,10 @@ from tenth.diffusion import Sampling
 from tenth.errors import InputError, RecipeError
 from tenth.experiment import read_experiment
 from tenth.findings import CHOOSING
-from tenth.pictures import folders, list_pictures, looks, nobodys
+from tenth.pictures import list_pictures, looks, nobodys
 from tenth.pocket.faces import People
 from tenth.readers import open_recognisers
+from tenth.record import folders
 from tenth.types import Identity, Photo
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"

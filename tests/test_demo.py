@@ -1,21 +1,23 @@
-"""The demo: what it writes, that it can be run again, and that it never replaces a file of the user's."""
+"""The demo: what it writes, that it goes on where it was stopped, and that it never replaces a file."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tenth import going_on
 from tenth.catalog import QUICK
 from tenth.demo import SEEDS, demo, demo_methods
 from tenth.diffusion import LatentDiffusion, Sampling
 from tenth.errors import CheckpointError
 from tenth.generate import read_sample
 from tenth.record import read_record
-from tenth.types import Face, Person, Photo
+from tenth.types import Face, Person, Photo, Sample
 
 LANDMARKS = np.array([[110.0, 60], [90, 60], [40, 60], [60, 60], [75, 95]])
 
@@ -54,12 +56,47 @@ def test_the_record_names_photos_by_digest_only(output: Path, person: Person) ->
 
 def test_it_runs_again_and_leaves_other_files_alone(output: Path, person: Person, toy_model: LatentDiffusion) -> None:
     (output / "notes.txt").write_text("mine")
-    before = images(output)
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in output.rglob("*") if path.is_file()}
     demo(person, toy_model, output, Sampling(steps=1))
-    (output / "run.json").unlink()  # as after a run that was stopped
-    demo(person, toy_model, output, Sampling(steps=1))
-    assert images(output) == before
+    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in output.rglob("*") if path.is_file()} == before
     assert (output / "notes.txt").read_text() == "mine"
+
+
+def test_a_demo_that_was_stopped_goes_on(
+    output: Path, person: Person, toy_model: LatentDiffusion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = going_on.save_sample
+
+    def interrupted(sample: Sample, path: Path) -> None:
+        if path == tmp_path / "ip-adapter-avg" / "1.png":
+            raise KeyboardInterrupt
+        save(sample, path)
+
+    monkeypatch.setattr(going_on, "save_sample", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="same command goes on"):
+        demo(person, toy_model, tmp_path, Sampling(steps=1))
+    monkeypatch.undo()
+    before = {path: path.stat().st_ino for path in tmp_path.glob("*/*.png")}
+    assert len(before) == 2 * len(SEEDS) + 1
+    with pytest.raises(CheckpointError, match="holds a demo of other photos"):
+        demo(replace(person, photos=person.photos[:2]), toy_model, tmp_path, Sampling(steps=1))
+    demo(person, toy_model, tmp_path, Sampling(steps=1))
+    assert before.items() <= {path: path.stat().st_ino for path in tmp_path.glob("*/*.png")}.items()
+    assert images(tmp_path) == images(output)
+    assert {path.name for path in tmp_path.iterdir()} == {*QUICK, "sheet.png", "run.json"}
+    seconds = read_record(tmp_path / "run.json", kind="demo")["results"]["seconds_per_image"]
+    assert list(seconds) == sorted(QUICK)
+    assert all(seconds.values())
+
+
+def test_a_sheet_that_is_missing_is_drawn_from_the_pictures(
+    output: Path, person: Person, toy_model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (output / "sheet.png").read_bytes()
+    (output / "sheet.png").unlink()
+    monkeypatch.setattr(going_on, "generate", lambda *_, **__: pytest.fail("drew again"))
+    demo(person, toy_model, output, Sampling(steps=1))
+    assert (output / "sheet.png").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "ip-adapter/0.png", "run.json"])

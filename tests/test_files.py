@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -9,10 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tenth import file_writing
-from tenth.errors import DataError
 from tenth.file_reading import DEPTH, UnreadableError, parse_json, parse_toml, read_bytes, read_json, read_text
-from tenth.file_writing import claimed_folder, remove_temporary, write_bytes, write_tensors, written, written_folder
+from tenth.file_writing import write_tensors
 from tenth.tensor_reading import read_tensors
 
 
@@ -108,94 +105,6 @@ def test_tensors_are_finite_floating_point_numbers(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UnreadableError, match="damaged"):
         read_tensors(path, numbers=False)
-
-
-def test_what_fails_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_bytes(path, b"old", mode=0o600)
-    assert path.stat().st_mode & 0o777 == 0o600
-
-    def interrupted() -> None:
-        with written(path) as file:
-            file.write(b"new")
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        interrupted()
-    assert [each.name for each in tmp_path.iterdir()] == ["file"]
-    assert path.read_bytes() == b"old"
-
-
-def test_a_full_disk_names_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(file_writing.os, "fsync", full)
-    with pytest.raises(DataError, match=r"file cannot be written \(No space left on device\); room") as caught:
-        write_bytes(tmp_path / "file", b"content")
-    assert str(tmp_path / "file") in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_content_is_on_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    happened: list[str] = []
-    flush, replace, rename = os.fsync, Path.replace, Path.rename
-    monkeypatch.setattr(
-        file_writing.os,
-        "fsync",
-        lambda descriptor: (happened.append(str(Path(f"/proc/self/fd/{descriptor}").readlink())), flush(descriptor)),
-    )
-    monkeypatch.setattr(Path, "replace", lambda self, to: (happened.append("renamed"), replace(self, to)))
-    monkeypatch.setattr(Path, "rename", lambda self, to: (happened.append("renamed"), rename(self, to)))
-    write_bytes(tmp_path / "file", b"content")
-    assert [Path(each).suffix or each for each in happened] == [".part", "renamed", str(tmp_path)]
-    happened.clear()
-    with written_folder(tmp_path / "folder") as folder:
-        (folder / "inner").mkdir()
-        (folder / "inner" / "file").write_bytes(b"content")
-    assert [Path(each).name for each in happened[:2]] == ["inner", "file"]
-    assert [Path(each).suffix or each for each in happened[2:]] == [".part", "renamed", str(tmp_path)]
-
-
-def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path) -> None:
-    for content in (b"first", b"second"):
-        with written_folder(tmp_path / "folder") as folder:
-            (folder / content.decode()).write_bytes(content)
-    with pytest.raises(KeyError), written_folder(tmp_path / "folder") as folder:
-        raise KeyError
-    assert [each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*")] == ["folder", "folder/second"]
-
-
-def _claim(folder: Path, answers: multiprocessing.Queue[str]) -> None:
-    try:
-        with claimed_folder(folder):
-            answers.put("had it")
-    except DataError as problem:
-        answers.put(str(problem))
-
-
-def test_a_folder_has_one_writer_at_a_time_and_no_file_says_so(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    answers: multiprocessing.Queue[str] = context.Queue()
-
-    def other() -> str:
-        process = context.Process(target=_claim, args=(tmp_path / "out", answers))
-        process.start()
-        process.join()
-        return answers.get(timeout=10)
-
-    with claimed_folder(tmp_path / "out"):
-        assert "another run is writing to" in other()
-        assert list((tmp_path / "out").iterdir()) == []
-    assert other() == "had it"
-
-
-def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
-    for name in (".file.0123.part", "file", ".folder.0123.part/inner"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"content")
-    remove_temporary(tmp_path)
-    assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
 def test_json_that_is_read_is_a_file(tmp_path: Path) -> None:

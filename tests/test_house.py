@@ -21,8 +21,23 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Stages from the top down: an import stays in its row or goes down. `__init__` is the face of the whole package.
 STAGES = (
-    ("__init__", "__main__", "arguments", "cli", "commands", "like", "model_commands", "options", "terminal", "web"),
-    ("conditions", "demo", "doctor", "experiment", "export", "findings", "learnt", "output", "pictures", "readers", "scoring"),
+    (
+        "__init__",
+        "__main__",
+        "arguments",
+        "cli",
+        "commands",
+        "like",
+        "model_commands",
+        "options",
+        "terminal",
+        "training_commands",
+        "web",
+    ),
+    (
+        *("conditions", "demo", "doctor", "experiment", "export", "findings", "going_on", "learnt", "output", "pictures"),
+        *("readers", "refusals", "scoring"),
+    ),
     ("catalog",),
     ("train",),
     ("choosing", "validation"),
@@ -34,14 +49,14 @@ STAGES = (
     (
         *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "estimate", "finite", "frozen"),
         *("guidance", "identity", "lora", "lora_file", "lora_names", "memory", "meter", "narrow", "noise", "optimizer"),
-        *("pipeline_parts", "pipelines", "projection", "record"),
+        *("pipeline_parts", "pipelines", "places", "projection", "record"),
         *("sampling", "schedulers", "texts", "weights"),
     ),
     ("aggregate",),
     ("encode",),
     ("data",),
     ("types",),
-    ("file_reading", "file_writing", "model_folder", "tensor_reading", "transfer"),
+    ("claims", "file_reading", "file_writing", "model_folder", "tensor_reading", "transfer"),
     ("errors",),
 )
 DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}

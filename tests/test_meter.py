@@ -33,3 +33,12 @@ def test_costs_are_medians_of_each_and_the_most_memory(tmp_path: Path) -> None:
     note_cost(path, Cost(3.0), learnt="a", person="000")
     assert costs_by(path, "drawn") == {"a": {"seconds": 2.0, "megabytes": 30, "measured": 3}}
     assert costs_by(path, "learnt") == {"a": {"seconds": 3.0, "megabytes": None, "measured": 1}}
+
+
+def test_a_line_that_an_earlier_version_left_torn_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "costs.jsonl"
+    note_cost(path, Cost(3.0), learnt="a")
+    path.write_text(path.read_text() + '{"learnt": "a", "seco\n7\n')
+    note_cost(path, Cost(5.0), learnt="a")
+    assert costs_by(path, "learnt") == {"a": {"seconds": 4.0, "megabytes": None, "measured": 2}}
+    assert path.read_text().count("\n") == 2

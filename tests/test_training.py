@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,8 @@ def test_the_curves_of_a_resumed_run_have_every_step_once(tmp_path: Path, kill_a
     assert [event.step for event in board.Scalars("weights/model norm")] == [40, 80, 120, 160]
 
 
-def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:
+def test_two_runs_do_not_share_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenth.claims.os.getpid", count().__next__)  # each time as if from another process
     with claimed(tmp_path, True), pytest.raises(CheckpointError, match="another run is writing"):
         train(tmp_path)
 

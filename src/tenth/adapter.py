@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from tenth.errors import ModelError, few
 from tenth.file_reading import CHUNK, UnreadableError, name_of, open_regular, reason
+from tenth.file_writing import write_tensors
 from tenth.pipelines import quiet
 from tenth.projection import (
     Shapes,
@@ -120,11 +120,7 @@ def adapter_weights(unet: Any) -> dict[str, Tensor]:
 
 def save_adapter(weights: Mapping[str, Tensor], path: str | Path) -> None:
     """Write an adapter as `adapter_weights` gives it, one flat safetensors file, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(save(dict(weights)))
-    partial.replace(path)
+    write_tensors(path, weights)
 
 
 def set_adapter_scale(unet: Any, scale: float) -> None:

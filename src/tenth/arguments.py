@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tenth import commands, model_commands
+from tenth import commands, model_commands, training_commands
 from tenth.options import (
     IMAGES,
     Formatter,
@@ -175,7 +175,7 @@ def _train(adding: Any) -> None:
         adding,
         "train",
         "train a model or an adapter on many people, by a recipe",
-        commands.train,
+        training_commands.train,
         "Writes checkpoints into DIR and, last, DIR/final. Ctrl-C saves first.",
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a TOML file such as those in recipes/")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tenth.encode.store import default_store
+from tenth.file_writing import naming
 
 LARGE = 2**30  # bytes of weights on the CPU from which they wait in a file
 
@@ -22,14 +23,15 @@ def aside(weights: Sequence[nn.Parameter], large: int = LARGE) -> Iterator[None]
 
     An accelerator's wait in the CPU's memory. Large ones of a CPU wait in a file of the store that has no name, so that nothing
     of it stays after a kill: beside their replacements they would fill the very memory that these are to save.
-    Raises OSError, before anything is replaced, if the disk is full.
+    Raises DataError, before anything is replaced, if the disk is full.
     """
     if all(weight.device.type == "cpu" for weight in weights) and sum(weight.data.nbytes for weight in weights) >= large:
         default_store().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=default_store()) as file:
-            for weight in weights:
-                _write(file, weight.data)
-            file.seek(0)
+            with naming(default_store()):
+                for weight in weights:
+                    _write(file, weight.data)
+                file.seek(0)
             shapes = [(weight.shape, weight.stride(), weight.dtype) for weight in weights]
             try:
                 yield

@@ -28,6 +28,7 @@ from tenth.evaluate.precision_recall import coverage, density, precision, recall
 from tenth.file_reading import name_of
 from tenth.locked import check_folder, downloaded
 from tenth.memory import ANY, Use, asked
+from tenth.places import PLUS
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import ENCODER
 from tenth.pocket.train_autoencoder import AutoencoderRecipe, train_autoencoder
@@ -139,7 +140,6 @@ STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
 }
 # fmt: on
 RECIPE = ".toml"
-PLUS = "+"  # between two methods in force together
 DEFAULT_METHOD = "ip-adapter-consensus"
 DEFAULT_MODEL = "pocket"
 

@@ -6,25 +6,22 @@ written last). No pickle is read or written.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
-from safetensors.torch import save_file
 from torch import Tensor
 
-from tenth.errors import CheckpointError
+from tenth.claims import claimed_folder, remove_temporary
+from tenth.errors import CheckpointError, DataError
 from tenth.file_reading import UnreadableError, file_digest, read_json, reason
+from tenth.file_writing import naming, write_tensors, write_text, written_folder
 from tenth.tensor_reading import read_tensors
 
 TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
-PARTIAL, LOCK = ".partial-", ".lock"
 KEPT = 2  # newest checkpoints that stay: one may be damaged after it was written
 
 
@@ -43,29 +40,21 @@ def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor]) -
     Raises CheckpointError if the disk is full or refuses; what was there before stays.
     """
     final = directory / f"step-{step:08d}"
-    partial = directory / f"{PARTIAL}{os.getpid()}"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial / TENSORS)
-        digest = file_digest(partial / TENSORS)
-        (partial / MANIFEST).write_text(json.dumps({"sha256": digest, "step": step}, sort_keys=True) + "\n")
-        for name in (TENSORS, MANIFEST, "."):
-            _flush(partial / name)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        _flush(directory)
-    except (OSError, safetensors.SafetensorError) as problem:
+        with written_folder(final) as folder:
+            write_tensors(folder / TENSORS, tensors)
+            manifest = {"sha256": file_digest(folder / TENSORS), "step": step}
+            write_text(folder / MANIFEST, json.dumps(manifest, sort_keys=True) + "\n")
+    except DataError as problem:
         kept = [folder.name for folder in _checkpoints(directory)]
         raise CheckpointError(
-            f"the checkpoint of step {step} cannot be written to {directory} ({problem})",
+            f"the checkpoint of step {step} cannot be written to {directory} ({problem.__cause__})",
             f"room for {sum(tensor.nbytes for tensor in tensors.values()) / 1e6:.0f} MB and the right to write are needed",
             f"Nothing before is lost ({', '.join(kept) or 'there was no checkpoint yet'}): make room and go on with --resume",
         ) from problem
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     for old in _checkpoints(directory)[KEPT:]:
-        shutil.rmtree(old)
+        with naming(old):
+            shutil.rmtree(old)
     return final
 
 
@@ -99,34 +88,15 @@ def load_checkpoint(directory: Path) -> Checkpoint | None:
 def claimed(directory: Path, mine: bool) -> Iterator[None]:
     """The directory for one run alone, while the block runs; what killed runs left half written is removed.
 
-    mine: false in the other processes of the same run. The kernel lets go of the claim when a process dies, however.
-    Raises CheckpointError if another run is writing there.
+    mine: false in the other processes of the same run. Raises CheckpointError if another run is writing there.
     """
     if not mine:
         yield
         return
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CheckpointError(
-                f"another run is writing to {directory}",
-                "a directory holds one run",
-                "Wait for it, or choose another directory",
-            ) from None
-        for partial in directory.glob(f"{PARTIAL}*"):
-            shutil.rmtree(partial, ignore_errors=True)
+    with claimed_folder(directory):
+        remove_temporary(directory)
         yield
 
 
 def _checkpoints(directory: Path) -> list[Path]:
     return sorted(directory.glob("step-????????"), reverse=True)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

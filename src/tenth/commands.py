@@ -5,7 +5,6 @@ Heavy imports happen inside the functions, so that `tenth --help` is quick.
 
 from __future__ import annotations
 
-import shlex
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -39,18 +38,22 @@ def identity(args: Namespace) -> int:
     """Photos -> an identity file, whose path goes to stdout."""
     if args.output.suffix != EXTENSION:
         args.usage_error(f"-o {args.output}: an identity file ends in {EXTENSION}")
+    from tenth.refusals import claim_identity
+
+    claim_identity(args.output)  # before minutes go into imports and learning
     from tenth.catalog import DEFAULT_METHOD, learns, load_model, method
+    from tenth.claims import remove_temporary_of
     from tenth.identity import save_identity
     from tenth.memory import Use
-    from tenth.output import claim_identity
 
     learn = method(args.method or DEFAULT_METHOD)
     person, notes = _person(args.directory)
     model = load_model(args.model, adapter=args.adapter, lora=args.lora, use=Use(args.device, whole=learns(learn)), tell=say)
-    claim_identity(args.output, model=model.name)  # before minutes go into learning
+    claim_identity(args.output, model=model.name)
     made = learn(person, model)
     claim_identity(args.output, method=made.method, model=made.model, adapter=made.adapter, photos=made.photos)
-    save_identity(made, args.output)
+    remove_temporary_of(args.output)
+    save_identity(made, args.output, new=True)
     weights = learn.weights(person, model)
     shares = (
         {} if weights is None else {photo.file: float(weight) for photo, weight in zip(person.photos, weights, strict=True)}
@@ -70,17 +73,19 @@ def generate(args: Namespace) -> int:
         args.usage_error("--prompt is needed, or --like")
     if args.size is None and args.like is None and (args.strength, args.face_pass) != (None, None):
         args.usage_error("--strength and --face-pass are for pictures of a --size")
+    # What the user may have to mend comes first, and nothing else is said before it.
+    from tenth.refusals import claim_folder
+
+    claim_folder(args.output)
     from tenth.catalog import DEFAULT_METHOD, learns, load_model, method, trained_method
     from tenth.generate import Request, read_sample
     from tenth.identity import load_identity
     from tenth.like import asked_of, read_like, sized
     from tenth.memory import BATCH, Use
-    from tenth.output import claim_folder, draw_into, settings_of
+    from tenth.output import draw_into, settings_of
     from tenth.prompt import prompt_notes
     from tenth.sampling import check
 
-    # What the user may have to mend comes first, and nothing else is said before it.
-    claim_folder(args.output)
     notes: list[str] = []
     like = read_like(args.like) if args.like else None
     asked = asked_of({name: getattr(args, name) for name in DRAWING}, like)
@@ -159,31 +164,6 @@ def demo(args: Namespace) -> int:
         sheet = run_demo(person, model, args.output, Sampling(), progress)
     say(f"done in {time.perf_counter() - start:.0f} s; the contact sheet is")
     show(sheet)
-    return 0
-
-
-def train(args: Namespace) -> int:
-    """A recipe -> weights in DIR/final, whose path goes to stdout."""
-    from tenth.catalog import stage
-    from tenth.config import from_table, read_toml
-    from tenth.output import TRAINING_RECIPE, claim_training
-    from tenth.training import processes
-
-    table = read_toml(args.recipe)
-    chosen = stage(table, str(args.recipe))
-    recipe = from_table(chosen.recipe, table, str(args.recipe))
-    main = processes().is_main_process  # under torchrun one process claims the folder and speaks for all
-    if main:
-        claim_training(args.output, table, resume=args.resume)
-        (args.output / TRAINING_RECIPE).write_bytes(args.recipe.read_bytes())
-    processes().wait_for_everyone()
-    try:
-        chosen.train(recipe, args.output)
-    except KeyboardInterrupt:
-        command = shlex.join(["tenth", "train", str(args.recipe), "-o", str(args.output), "--resume"])
-        raise KeyboardInterrupt(f"Go on with `{command}`") from None
-    if main:
-        show(args.output / "final")
     return 0
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from tenth.catalog import DEFAULT_MODEL, QUICK, method
+from tenth.config import to_table
 from tenth.errors import RecipeError
+from tenth.places import names_of, without_places
 from tenth.pocket.faces import People
+from tenth.record import folders
 from tenth.sampling import Sampling
 from tenth.types import Photo
 
@@ -112,6 +117,21 @@ class ExperimentRecipe:
     def conditions_of(self, track: str) -> tuple[Condition, ...]:
         """All for the neutral track, the one with all photos for the others."""
         return self.conditions if track == NEUTRAL else (self.largest,)
+
+    @cached_property
+    def places(self) -> Mapping[str, str]:
+        """What each absolute path is called in all that is written."""
+        return names_of(json.loads(json.dumps(to_table(self), default=str)))
+
+    @cached_property
+    def shown(self) -> Mapping[str, str]:
+        """What each method is called there: its name, of one that is a path the last part."""
+        return {name: without_places(name, self.places) for name in self.methods}
+
+    @cached_property
+    def folder_of(self) -> Mapping[str, str]:
+        """Each method's folder in the experiment's."""
+        return dict(zip(self.methods, folders(list(self.shown.values())).values(), strict=True))
 
     @property
     def baselines(self) -> tuple[str, ...]:

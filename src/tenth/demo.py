@@ -2,52 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import PngImagePlugin
 
 from tenth.adapt.ip_adapter import IPAdapter
 from tenth.catalog import METHODS, QUICK, method
+from tenth.claims import claimed_folder, remove_temporary
 from tenth.config import to_table
 from tenth.data.faces import crop_face
 from tenth.diffusion import LatentDiffusion
-from tenth.errors import CheckpointError, TenthError
-from tenth.generate import Progress, Request, generate, read_sample, save_sample
+from tenth.errors import CheckpointError
+from tenth.file_writing import write_png
+from tenth.generate import Progress, Request, read_whole
+from tenth.going_on import Begun, Series
+from tenth.pictures import read_pixels
 from tenth.record import RECORD, read_record, write_record
+from tenth.refusals import in_use, settings_in
 from tenth.report.sheet import Row, contact_sheet
 from tenth.sampling import Sampling
-from tenth.types import Person, Sample
+from tenth.types import Person
 
 PROMPT = "a portrait photo of a smiling person"
 SEEDS = (0, 1, 2, 3)  # a batch; the same for all methods, so that what differs between rows is the method
 SHEET = "sheet.png"
+KIND = "demo"  # in run.json
 
 
 def demo(person: Person, model: LatentDiffusion, output: Path, sampling: Sampling, progress: Progress | None = None) -> Path:
     """Write `output`/METHOD/SEED.png, `output`/run.json and, last, `output`/sheet.png. Returns the sheet's path.
 
-    It may be run again: what a demo wrote is replaced, and nothing else. Raises CheckpointError where a file of another
-    origin stands in the way, before anything is drawn.
+    A demo that was stopped goes on where it was; of one that is done nothing is replaced. Raises CheckpointError where another
+    demo's pictures or a file of another origin stand in the way, or another run is writing there, before anything is drawn.
     """
     methods = demo_methods(model)
-    images = {(name, seed): output / name / f"{seed}.png" for name in methods for seed in SEEDS}
-    claim(output, images.values())
-    identities = [method(name)(person, model) for name in methods]
-    requests = [Request(identity, PROMPT, seed) for identity in identities for seed in SEEDS]
+    settings = {
+        "methods": methods,
+        "prompt": PROMPT,
+        "seeds": list(SEEDS),
+        "model": model.name,
+        "sampling": to_table(sampling),
+        "photos": [photo.digest for photo in person.photos],
+        "tenth": version("tenth"),
+    }
+    images = {name: [output / name / f"{seed}.png" for seed in SEEDS] for name in methods}
+    with claimed_folder(output):
+        claim(output, [path for paths in images.values() for path in paths], settings)
+        remove_temporary(output)
+        begun = Begun(output, KIND, settings)
+        identities = [method(name)(person, model) for name in methods]
+        requests = [Request(identity, PROMPT, seed) for identity in identities for seed in SEEDS]
+        Series(model, requests, [path for paths in images.values() for path in paths], sampling).draw(begun, progress)
 
-    samples: list[Sample] = []
-    for sample in generate(model, requests, sampling, progress=progress):
-        path = images[sample.method, sample.seed]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_sample(sample, path)
-        samples.append(sample)
-
-    settings = {"methods": methods, "prompt": PROMPT, "seeds": SEEDS, "model": model.name, "sampling": to_table(sampling)}
-    photos = [photo.digest for photo in person.photos]
-    write_record(output / RECORD, kind="demo", settings={**settings, "photos": photos}, results=seconds_by_method(samples))
-    return _save_sheet(person, samples, settings, output / SHEET)
+        if not (output / RECORD).exists():
+            seconds = {name: begun.mean_seconds(paths) for name, paths in images.items()}
+            write_record(output / RECORD, kind=KIND, settings=settings, results={"seconds_per_image": seconds})
+        begun.end()
+        if not (output / SHEET).exists():
+            _save_sheet(person, images, read_record(output / RECORD, kind=KIND), output / SHEET)
+    return output / SHEET
 
 
 def demo_methods(model: LatentDiffusion) -> list[str]:
@@ -55,57 +73,28 @@ def demo_methods(model: LatentDiffusion) -> list[str]:
     return [name for name in QUICK if isinstance(METHODS[name].thing, IPAdapter) or name in model.trained]
 
 
-def seconds_by_method(samples: Iterable[Sample]) -> dict[str, Any]:
-    """{"seconds_per_image": {METHOD: seconds}}, as measured in this run."""
-    times: dict[str, list[float]] = {}
-    for sample in samples:
-        times.setdefault(sample.method, []).append(sample.seconds)
-    return {"seconds_per_image": {name: round(sum(values) / len(values), 3) for name, values in times.items()}}
-
-
-def claim(output: Path, images: Iterable[Path]) -> None:
-    """Raises CheckpointError if a file that a demo would write exists already and is not a demo's."""
-    for path in _foreign(output, images):
+def claim(output: Path, images: Iterable[Path], settings: Mapping[str, Any]) -> None:
+    """Raises CheckpointError if a file that a demo would write is there and is not of a demo of these settings."""
+    there = [path for path in (*images, output / SHEET, output / RECORD) if os.path.lexists(path)]
+    before = settings_in(output, KIND)
+    foreign = there if before is None else [path for path in there if path == output / SHEET and read_whole(path) is None]
+    if foreign:
         raise CheckpointError(
-            f"{path} exists and `tenth demo` did not write it", "a demo replaces only its own files", "Choose another -o"
+            f"{foreign[0]} exists and `tenth demo` did not write it", "a demo replaces no file", "Choose another -o"
         )
+    if there and before != settings:
+        raise in_use(output, "a demo of other photos, or by another model or version")
 
 
-def _foreign(output: Path, images: Iterable[Path]) -> Iterator[Path]:
-    try:
-        if (output / RECORD).exists():
-            read_record(output / RECORD, kind="demo")
-    except TenthError:
-        yield output / RECORD
-    yield from (path for path in (*images, output / SHEET) if path.exists() and not _is_ours(path))
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        return bool(read_sample(path))
-    except (TenthError, UnidentifiedImageError, OSError, ValueError):
-        return False
-
-
-def _save_sheet(person: Person, samples: list[Sample], settings: dict[str, Any], path: Path) -> Path:
+def _save_sheet(person: Person, images: Mapping[str, Sequence[Path]], record: Mapping[str, Any], path: Path) -> None:
+    """Draw the sheet of what is on the disk, and mark it as a demo's."""
     references = [crop_face(photo.pixels, photo.face) for photo in person.photos if photo.face is not None]
-    seconds = seconds_by_method(samples)["seconds_per_image"]
-    rows = [
-        Row(name, f"{seconds[name]:.2g} s an image", [sample.pixels for sample in samples if sample.method == name])
-        for name in settings["methods"]
-    ]
-    said = settings["sampling"]
-    model = settings["model"].partition("@")[0]
+    seconds, settings = record["results"]["seconds_per_image"], record["settings"]
+    notes = {name: f"{each:.2g} s an image" if each is not None else "" for name, each in seconds.items()}
+    rows = [Row(name, notes[name], [read_pixels(each) for each in paths]) for name, paths in images.items()]
+    said, model = settings["sampling"], settings["model"].partition("@")[0]
     how = f"{model} · {said['steps']} steps · guidance {said['guidance']:g} · scale {said['scale']:g}"
     sheet = contact_sheet(references, rows, f"{PROMPT}\n{how}", [f"seed {seed}" for seed in SEEDS])
-    return _save_marked(sheet, path)
-
-
-def _save_marked(sheet: Image.Image, path: Path) -> Path:
-    """Write the PNG whole or not at all, with an entry by which the next demo knows that the file may be replaced."""
     info = PngImagePlugin.PngInfo()
-    info.add_text("tenth", '{"kind": "demo"}')
-    partial = path.with_name(f".{path.name}.partial")
-    sheet.save(partial, format="PNG", pnginfo=info)
-    partial.replace(path)
-    return path
+    info.add_text("tenth", json.dumps({"kind": KIND}))
+    write_png(path, sheet, info)

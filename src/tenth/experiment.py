@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -18,6 +19,7 @@ from typing import Any
 
 from tenth.adapter import digest_of
 from tenth.catalog import DEFAULT_MODEL, RECIPE, learns, load_model, method
+from tenth.claims import claimed_folder, contents, remove_temporary
 from tenth.conditions import ExperimentRecipe
 from tenth.config import from_table, read_toml, to_table
 from tenth.data.split import TEST_FOLD, Parted
@@ -27,8 +29,10 @@ from tenth.errors import CheckpointError, DataError, RecipeError, few
 from tenth.evaluate.features import Rows, extract
 from tenth.evaluate.held_out import Judged, check_strangers, crop_of, part_people, with_next
 from tenth.evaluate.inception import Inception
+from tenth.evaluate.prompts import ReadsPrompts
 from tenth.evaluate.recogniser import Recognises
 from tenth.file_reading import UnreadableError, file_digest, read_json, reason
+from tenth.file_writing import write_png, write_text
 from tenth.findings import (
     AllRows,
     costs_of,
@@ -42,6 +46,7 @@ from tenth.findings import (
 from tenth.learnt import COSTS, learn
 from tenth.memory import Use
 from tenth.pictures import Pictures, Real, draw, list_pictures
+from tenth.places import names_of, without_places
 from tenth.pocket.faces import progress
 from tenth.readers import open_readers, open_recognisers
 from tenth.record import RECORD, read_record, write_record
@@ -75,51 +80,70 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
         )
     learning = any(learns(method(name)) for name in recipe.methods)
     model = load_model(recipe.model, use=Use(whole=learning), tell=partial(print, file=sys.stderr))
-    recognisers = open_recognisers(recipe, model)
-    readers = open_readers(recipe, model)
+    opened = Opened(recipe, model, open_recognisers(recipe, model), open_readers(recipe, model), inception)
     check_unseen(recipe)
-    settings = settings_of(recipe, model, recognisers)
-    claim(output, settings)
-    before = finished(output)
-    if before is not None and (inception is None or before["inception"] == inception.name):
-        return write_tables(output)
-    real = Real(output)
-    if before is not None:
-        numbers = before["people"]
-        rows = all_rows(recipe, numbers, list_pictures(recipe, numbers, output), real)
+    settings = settings_of(recipe, model, opened.recognisers)
+    with claimed_folder(output):
+        claim(output, settings)
+        remove_temporary(output)
+        before = finished(output)
+        if before is None:
+            results = opened.results(output)
+            return finish(output, settings, results | {"seconds": round(time.perf_counter() - start, 1)}, recipe.places)
+        if inception is None or before["inception"] == inception.name:
+            return write_tables(output)
+        return finish(output, settings, opened.filled_in(before, output), recipe.places)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An experiment's recipe, and what its names stand for."""
+
+    recipe: ExperimentRecipe
+    model: LatentDiffusion
+    recognisers: Mapping[str, Recognises]
+    readers: Sequence[ReadsPrompts]
+    inception: Inception | None
+
+    def results(self, output: Path) -> dict[str, Any]:
+        """Learn, draw and judge what is not there yet. What came of it, for run.json."""
+        # Real photos first: who is usable is known before anything is drawn, and does not depend on a method.
+        recipe, real = self.recipe, Real(output)
+        people, failed = judge_people(recipe, self.model, self.recognisers, real)
+        people = [person for person in people if person.number not in {each["person"] for each in failed}]
+        if len(people) < recipe.least_people:
+            reasons = "; ".join(dict.fromkeys(each["why"] for each in failed))
+            raise DataError(f"{len(people)} people are left without a failure", f"{recipe.least_people} are needed", reasons)
+        numbers = [person.number for person in people]
+        pictures = list_pictures(recipe, numbers, output)
+        draw(recipe, self.model, (picture for images in pictures.values() for picture in images), output)
+
+        rows = all_rows(recipe, numbers, pictures, real)
+        scores, differences = scores_of_faces(rows, people, self.recognisers)
+        write_png(output / "sheet.png", sheet_of(recipe, people[:SHOWN], pictures))
+        if len(recipe.right) > 1:
+            write_png(output / "curve.png", curve_of(recipe, next(iter(self.recognisers)), scores))
+        sets = scores_of_sets(rows, numbers, real, self.inception)
+        return {
+            "format": 2,
+            "people": numbers,
+            "judges": judges_of(self.recognisers),
+            "scores": [*scores, *scores_of_prompts(rows, self.readers), *sets],
+            "readers": [reader.name for reader in self.readers],
+            "differences": differences,
+            "costs": costs_of(output / COSTS, recipe),
+            "failed": failed,
+            "tracks": {name: {"prompts": track.prompts, "images": track.images} for name, track in recipe.asked.items()},
+            **named(self.inception),
+        }
+
+    def filled_in(self, before: Mapping[str, Any], output: Path) -> dict[str, Any]:
+        """Results of a run that was finished, with what Inception says."""
+        numbers, real = before["people"], Real(output)
+        rows = all_rows(self.recipe, numbers, list_pictures(self.recipe, numbers, output), real)
         kept = [score for score in before["scores"] if score["metric"] not in SETS]
-        results = before | {"scores": [*kept, *scores_of_sets(rows, numbers, real, inception)], **named(inception)}
-        return finish(output, settings, results)
-
-    # Real photos first: who is usable is known before anything is drawn, and does not depend on a method.
-    people, failed = judge_people(recipe, model, recognisers, real)
-    people = [person for person in people if person.number not in {each["person"] for each in failed}]
-    if len(people) < recipe.least_people:
-        reasons = "; ".join(dict.fromkeys(each["why"] for each in failed))
-        raise DataError(f"{len(people)} people are left without a failure", f"{recipe.least_people} are needed", reasons)
-    numbers = [person.number for person in people]
-    pictures = list_pictures(recipe, numbers, output)
-    draw(recipe, model, (picture for images in pictures.values() for picture in images), output)
-
-    rows = all_rows(recipe, numbers, pictures, real)
-    scores, differences = scores_of_faces(rows, people, recognisers)
-    results = {
-        "format": 2,
-        "people": numbers,
-        "judges": judges_of(recognisers),
-        "scores": [*scores, *scores_of_prompts(rows, readers), *scores_of_sets(rows, numbers, real, inception)],
-        "readers": [reader.name for reader in readers],
-        "differences": differences,
-        "costs": costs_of(output / COSTS, recipe),
-        "failed": failed,
-        "tracks": {name: {"prompts": track.prompts, "images": track.images} for name, track in recipe.asked.items()},
-        "seconds": round(time.perf_counter() - start, 1),
-        **named(inception),
-    }
-    sheet_of(recipe, people[:SHOWN], pictures).save(output / "sheet.png")
-    if len(recipe.right) > 1:
-        curve_of(recipe, next(iter(recognisers)), scores).save(output / "curve.png")
-    return finish(output, settings, results)
+        sets = scores_of_sets(rows, numbers, real, self.inception)
+        return {**before, "scores": [*kept, *sets], **named(self.inception)}
 
 
 def finished(output: Path) -> dict[str, Any] | None:
@@ -134,9 +158,9 @@ def finished(output: Path) -> dict[str, Any] | None:
     return None if results["failed"] else results
 
 
-def finish(output: Path, settings: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    """Write the record, and what is made of it. Gives the tables."""
-    write_record(output / RECORD, kind="experiment", settings=settings, results=results)
+def finish(output: Path, settings: Mapping[str, Any], results: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    """Write the record, in which no place of this machine stands, and what is made of it. Gives the tables."""
+    write_record(output / RECORD, kind="experiment", settings=settings, results=without_places(results, places))
     return write_tables(output)
 
 
@@ -185,7 +209,7 @@ def settings_of(recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: I
         "recognisers": list(recognisers),
         "tenth": version("tenth"),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    plain: dict[str, Any] = without_places(json.loads(json.dumps(settings, default=str)), recipe.places)
     return plain
 
 
@@ -193,27 +217,26 @@ def claim(output: Path, settings: Mapping[str, Any]) -> None:
     """Make the folder this experiment's, or see that it is. Raises CheckpointError if it holds another or anything else."""
     path, action = output / SETTINGS, "Choose another folder, or remove this one"
     if path.is_file():
-        before = _read_settings(path)
+        before = settings_before(path)
         odd = sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))
         if odd:
             raise CheckpointError(f"{output} holds an experiment with another {few(odd)}", "a folder holds one", action)
-    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
+    elif output.exists() and (not output.is_dir() or contents(output)):
         raise CheckpointError(f"{output} is not empty and holds no experiment", "an empty or new folder is needed", action)
     else:
-        output.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(settings, indent=1) + "\n")
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def settings_before(path: Path) -> dict[str, Any]:
+    """What an experiment's folder is for. Earlier versions wrote absolute paths. Raises CheckpointError if it is damaged."""
+    needed, action = "the settings of an experiment are needed", "Choose another folder, or remove this one"
     try:
-        settings = read_json(path)
+        before = read_json(path)
     except (OSError, UnreadableError) as problem:
-        raise CheckpointError(
-            f"{path} {reason(problem)}", "the settings of an experiment are needed", "Choose another folder"
-        ) from problem
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path} is no table", "the settings of an experiment are needed", "Choose another folder")
-    return settings
+        raise CheckpointError(f"{path} {reason(problem)}", needed, action) from problem
+    if not isinstance(before, dict):
+        raise CheckpointError(f"{path} is no table", needed, action)
+    return dict(without_places(before, names_of(before)))
 
 
 def judge_people(
@@ -269,10 +292,3 @@ def all_rows(recipe: ExperimentRecipe, numbers: Sequence[str], pictures: Picture
         for track in recipe.asked
         for condition in recipe.conditions_of(track)
     }
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial_path = path.with_name(f".{path.name}.partial")
-    partial_path.write_text(text, encoding="utf-8", newline="\n")
-    partial_path.replace(path)

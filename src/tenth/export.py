@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
+from tenth.claims import remove_temporary_of
 from tenth.diffusion import LatentDiffusion
 from tenth.errors import CheckpointError, IdentityError
+from tenth.file_writing import PRIVATE, write_bytes, write_tensors, written
 from tenth.pipelines import save_pipeline
 from tenth.types import Identity
 from tenth.weights import kohya_layout, lora_layout
@@ -31,9 +32,9 @@ def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> No
 
     Raises IdentityError if the identity holds other weights, CheckpointError if the file exists.
     """
-    _are_new(path)
+    _is_new(path)
     weights = LAYOUTS[layout](identity.weights)
-    _write(path, save(weights, metadata={"format": "pt", "modelspec.trigger_phrase": identity.word}))
+    write_tensors(path, weights, {"format": "pt", "modelspec.trigger_phrase": identity.word}, PRIVATE, new=True)
 
 
 def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) -> list[Path]:
@@ -45,16 +46,14 @@ def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) ->
     Raises IdentityError if the identity is of another model or holds no embeddings, CheckpointError if a file exists.
     """
     adapter = path.with_name(f"{path.stem}.ip-adapter.safetensors")
-    _are_new(path, adapter)
+    _is_new(path)
     embeddings = _embeddings(identity)
     model.check(identity)
-    tensors = {EMBEDDINGS: model.beside_nobody(embeddings[None]).contiguous()}
+    tensors = {EMBEDDINGS: model.beside_nobody(embeddings[None])}
     said = {"format": "pt", "encoder": identity.encoder, "adapter": identity.adapter}
-    adapter.parent.mkdir(parents=True, exist_ok=True)
-    partial = adapter.with_name(f".{adapter.name}.partial")
-    shutil.copyfile(model.adapters[identity.adapter], partial)
-    partial.replace(adapter)
-    _write(path, save(tensors, metadata=said))
+    with model.adapters[identity.adapter].open("rb") as source, written(adapter, new=True) as file:
+        shutil.copyfileobj(source, file)
+    write_tensors(path, tensors, said, PRIVATE, new=True)
     return [path, adapter]
 
 
@@ -66,7 +65,7 @@ def export_comfyui(identity: Identity, path: Path) -> None:
     Source: cubiq/ComfyUI_IPAdapter_plus, commit 9d076a3, IPAdapterPlus.py: IPAdapterEncoder, -SaveEmbeds, -LoadEmbeds, -Embeds.
     Raises IdentityError for embeddings that are not CLIP's, CheckpointError if the file exists.
     """
-    _are_new(path)
+    _is_new(path)
     embeddings = _embeddings(identity)
     if not identity.encoder.startswith(CLIP):
         raise IdentityError(
@@ -76,7 +75,7 @@ def export_comfyui(identity: Identity, path: Path) -> None:
         )
     content = io.BytesIO()
     torch.save(embeddings.cpu().contiguous().clone(), content)  # a clone: a view would bring all of its storage
-    _write(path, content.getvalue())
+    write_bytes(path, content.getvalue(), PRIVATE, new=True)
 
 
 def export_model(identity: Identity, model: LatentDiffusion, folder: Path) -> None:
@@ -84,7 +83,7 @@ def export_model(identity: Identity, model: LatentDiffusion, folder: Path) -> No
 
     Raises IdentityError if the identity is of another model or holds no weights, CheckpointError if the folder exists.
     """
-    _are_new(folder)
+    _is_new(folder)
     if not identity.weights:
         raise IdentityError(
             f"this identity of method {identity.method} holds embeddings alone",
@@ -105,15 +104,7 @@ def _embeddings(identity: Identity) -> Tensor:
     return identity.embeddings
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
-
-
-def _are_new(*paths: Path) -> None:
-    for path in paths:
-        if path.exists():
-            raise CheckpointError(f"{path} exists", "a new path is needed, so that nothing is lost", "Choose another -o")
+def _is_new(path: Path) -> None:
+    if path.exists():
+        raise CheckpointError(f"{path} exists", "a new path is needed, so that nothing is lost", "Choose another -o")
+    remove_temporary_of(path)

@@ -112,7 +112,7 @@ def costs_of(path: Path, recipe: ExperimentRecipe) -> list[Plain]:
     learnt, drawn = (costs_by(path, kind) for kind in ("learnt", "drawn"))
     costs = []
     for name in recipe.methods:
-        person, image = learnt.get(name, {}), drawn.get(name, {})
+        person, image = learnt.get(recipe.shown[name], {}), drawn.get(recipe.shown[name], {})
         peaks = [each["megabytes"] for each in (person, image) if each.get("megabytes") is not None]
         seconds = {"seconds_person": person.get("seconds"), "seconds_image": image.get("seconds")}
         costs.append({"method": name, **seconds, "peak_mb": max(peaks, default=None)})
@@ -130,7 +130,7 @@ def curve_of(recipe: ExperimentRecipe, label: str, scores: Sequence[Plain]) -> I
     }
     lines = [
         Line(
-            name,
+            recipe.shown[name],
             {condition.photos: found[condition, name] for condition in recipe.right},
             {condition.label: found[condition, name] for condition in recipe.conditions if condition.wrong},
         )
@@ -156,7 +156,7 @@ def sheet_of(recipe: ExperimentRecipe, people: Sequence[Judged], pictures: Pictu
 
     def row(name: str, number: str) -> Strip:
         several = [pictures[NEUTRAL, condition, name, number] for condition in conditions]
-        return Strip(name, "", pixels_of(several[0] if len(several) == 1 else [images[0] for images in several]))
+        return Strip(recipe.shown[name], "", pixels_of(several[0] if len(several) == 1 else [images[0] for images in several]))
 
     columns = [f"seed {picture.seed}" for picture in pictures[nobodys(NEUTRAL)]]
     if len(conditions) > 1:

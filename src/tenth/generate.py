@@ -22,6 +22,7 @@ from tenth.config import to_table
 from tenth.diffusion import LatentDiffusion
 from tenth.errors import DataError
 from tenth.file_reading import UnreadableError, open_regular, parse_json, reason
+from tenth.file_writing import write_png
 from tenth.highres import HighRes, draw_sized
 from tenth.memory import BATCH
 from tenth.prompt import naming
@@ -65,11 +66,10 @@ def generate(
     for an identity of another model, before anything is drawn; ModelError where what is drawn is no longer a number.
     """
     for request in requests:
-        if request.identity is not None:
-            model.check(request.identity)
-    each = _steps(model, sampling, highres)
+        check_request(model, request)
+    each = steps_of(model, sampling, highres)
     done, total = 0, len(requests) * each
-    for group in _batches(model, requests, sampling.negative, batch):
+    for group in batches(model, requests, sampling.negative, batch):
 
         def steps_done(steps: int, before: int = done) -> None:
             if progress is not None:
@@ -84,15 +84,11 @@ def save_sample(sample: Sample, path: str | Path) -> None:
 
     Neither names the person or a photo.
     """
-    path = Path(path)
-    said = {"prompt": sample.prompt, "seed": sample.seed, "method": sample.method, "model": sample.model}
-    said |= {"tenth": version("tenth"), **sample.settings}
+    said = _said(sample.prompt, sample.seed, sample.method, sample.model) | dict(sample.settings)
     info = PngImagePlugin.PngInfo()
     info.add_text("tenth", json.dumps(said, sort_keys=True))
     info.add_text("parameters", _parameters(sample))
-    partial = path.with_name(f".{path.name}.partial")
-    Image.fromarray(sample.pixels).save(partial, format="PNG", pnginfo=info)
-    partial.replace(path)
+    write_png(path, Image.fromarray(sample.pixels), info)
 
 
 def read_sample(path: str | Path) -> dict[str, Any]:
@@ -133,7 +129,36 @@ def _unusable(path: Path, found: str) -> DataError:
     return DataError(f"{path} {found}", "a PNG as tenth wrote it is needed", "Choose another picture, or give the options")
 
 
-def _batches(model: LatentDiffusion, requests: Iterable[Request], negative: str, size: int) -> Iterator[list[Request]]:
+def said_of(model: LatentDiffusion, request: Request, sampling: Sampling, highres: HighRes | None = None) -> dict[str, Any]:
+    """What a request's picture says of itself, as far as it is known before it is drawn."""
+    method = "none" if request.identity is None else request.identity.method
+    large = {} if highres is None else highres.said(model)
+    # In a picture face_pass is whether a face was drawn again, not whether it was asked for.
+    known = {key: value for key, value in large.items() if key != "face_pass"}
+    return _said(request.prompt, request.seed, method, model.name) | to_table(sampling) | known
+
+
+def read_whole(path: Path) -> dict[str, Any] | None:
+    """What a PNG of ours says of itself; None unless it is there and all of its pixels can be read."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()
+        return read_sample(path)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, DataError):
+        return None
+
+
+def _said(prompt: str, seed: int, method: str, model: str) -> dict[str, Any]:
+    return {"prompt": prompt, "seed": seed, "method": method, "model": model, "tenth": version("tenth")}
+
+
+def check_request(model: LatentDiffusion, request: Request) -> None:
+    """Raises IdentityError for an identity of another model."""
+    if request.identity is not None:
+        model.check(request.identity)
+
+
+def batches(model: LatentDiffusion, requests: Iterable[Request], negative: str, size: int) -> Iterator[list[Request]]:
     """Runs of at most `size` requests that can be drawn together: one adapter, embeddings of one shape, the same weights.
 
     And prompts read in as many parts: a short one beside a long one would get empty parts, and be another picture.
@@ -154,7 +179,7 @@ def _kind(identity: Identity | None) -> tuple[object, ...] | None:
     return identity.adapter, shape, id(identity.weights) if identity.weights else 0
 
 
-def _steps(model: LatentDiffusion, sampling: Sampling, highres: HighRes | None) -> int:
+def steps_of(model: LatentDiffusion, sampling: Sampling, highres: HighRes | None) -> int:
     """Of denoising, for each picture."""
     return sampling.steps if highres is None else highres.steps(model, sampling)
 
@@ -174,7 +199,7 @@ def _fitting(
 
     Where a GPU's memory does not suffice the model goes a rung down and what is missing is drawn again, from the same seeds.
     """
-    each = _steps(model, sampling, highres)
+    each = steps_of(model, sampling, highres)
     left = list(group)
     while left:
         part, done = left[: model.fit.rung.batch], (len(group) - len(left)) * each

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import Tensor
 
 from tenth.errors import IdentityError
 from tenth.file_reading import UnreadableError, parse_json, reason
+from tenth.file_writing import PRIVATE, write_tensors
 from tenth.tensor_reading import read_tensors
 from tenth.types import Identity
 from tenth.weights import changes
@@ -23,19 +23,18 @@ LONGEST_TEXT, MOST_PHOTOS = 1_000, 100_000  # characters of one of them; digests
 MOST_NUMBERS = 1 << 28  # in embeddings: a thousand photos of the widest encoder's patches have as many
 
 
-def save_identity(identity: Identity, path: str | Path) -> None:
-    """Write `path` whole or not at all. It holds no photo, no name and no time."""
-    path = Path(path)
+def save_identity(identity: Identity, path: str | Path, *, new: bool = False) -> None:
+    """Write `path` whole or not at all, for its owner alone to read. It holds no photo, no name and no time.
+
+    new: nothing is replaced; a file of the very same identity stays. Raises DataError if the disk is full or refuses,
+    CheckpointError if a new file is there and holds anything else.
+    """
     said: dict[str, Any] = {key: getattr(identity, key) for key in TEXTS}
     said |= {"format": FORMAT, "photos": list(identity.photos)}
-    tensors = {f"weights.{name}": tensor.contiguous() for name, tensor in identity.weights.items()}
+    tensors = {f"weights.{name}": tensor for name, tensor in identity.weights.items()}
     if identity.embeddings is not None:
-        tensors["embeddings"] = identity.embeddings.contiguous()
-    content = save(tensors, metadata={METADATA: json.dumps(said, sort_keys=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+        tensors["embeddings"] = identity.embeddings
+    write_tensors(path, tensors, {METADATA: json.dumps(said, sort_keys=True)}, PRIVATE, new=new)
 
 
 def load_identity(path: str | Path) -> Identity:

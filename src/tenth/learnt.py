@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-from tenth.catalog import PLUS, method
+from tenth.catalog import method
 from tenth.conditions import Condition, ExperimentRecipe
 from tenth.diffusion import LatentDiffusion
 from tenth.errors import IdentityError, TenthError
 from tenth.identity import combined, load_identity, save_identity
 from tenth.meter import metered, note_cost, with_noted
-from tenth.record import folders
+from tenth.places import PLUS
 from tenth.types import Identity, Person, Photo
 
 COSTS = "costs.jsonl"  # in an experiment's folder: a line for each person learnt and each batch drawn
@@ -21,7 +21,7 @@ ONE_PHOTO = {"ip-adapter": 3}  # methods that read one photo: over how many refe
 
 def identity_paths(recipe: ExperimentRecipe, condition: Condition, name: str, number: str, output: Path) -> list[Path]:
     """Where the identities of one person are; image i uses the i-th, in turn. More than one for methods of one photo."""
-    folder = output / "identities" / condition.folder / folders(recipe.methods)[name]
+    folder = output / "identities" / condition.folder / recipe.folder_of[name]
     # Its own photos alone: what a wrong photo does to a method that reads one is known, and it would hide the other methods'.
     count = min(ONE_PHOTO.get(name, 1), condition.photos - condition.wrong)
     return [folder / f"{number}-{index}.safetensors" for index in range(count)]
@@ -50,10 +50,11 @@ def learn(
             except (TenthError, RuntimeError) as problem:  # a loss that is not finite, memory that is not there
                 failed[name] = str(problem)
                 continue
-            save_identity(identity, path)
             if taken:
-                cost = with_noted(output / COSTS, cost, learnt=first, person=person.name)
-            note_cost(output / COSTS, cost, learnt=name, person=person.name)
+                cost = with_noted(output / COSTS, cost, learnt=recipe.shown[first], person=person.name)
+            # Noted first: of what is there the cost is known.
+            note_cost(output / COSTS, cost, learnt=recipe.shown[name], person=person.name)
+            save_identity(identity, path)
     return [{"method": name, "person": person.name, "why": reason} for name, reason in failed.items()]
 
 

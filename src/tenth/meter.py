@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tenth.file_reading import UnreadableError, parse_json, read_lines
+from tenth.file_writing import write_text
 
 STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
 RESET = "5"  # written there, the peak begins anew
@@ -54,9 +55,9 @@ def peak_megabytes() -> int:
 
 
 def note_cost(path: Path, cost: Cost, **of: Any) -> None:
-    """Add a line of JSON to a file: what it cost, and what `of` says that it was."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(of | {"seconds": round(cost.seconds, 3), "megabytes": cost.megabytes}) + "\n")
+    """Add a line of JSON to a file, which is replaced whole: what it cost, and what `of` says that it was."""
+    line = of | {"seconds": round(cost.seconds, 3), "megabytes": cost.megabytes}
+    write_text(path, "".join(json.dumps(each) + "\n" for each in [*_lines(path), line]))
 
 
 def with_noted(path: Path, cost: Cost, **of: Any) -> Cost:

@@ -1,24 +1,25 @@
-"""What commands write, and where they refuse to, so that nothing of the user's is ever lost."""
+"""The pictures that `tenth generate` writes, and the record of how they were made."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tenth.config import read_toml, to_table
+from tenth.claims import claimed_folder, remove_temporary
+from tenth.config import to_table
 from tenth.diffusion import LatentDiffusion
-from tenth.errors import CheckpointError, TenthError
-from tenth.generate import Progress, Request, generate, save_sample
+from tenth.generate import Progress, Request, read_sample
+from tenth.going_on import Begun, Series
 from tenth.highres import HighRes
-from tenth.identity import load_identity
-from tenth.record import RECORD, read_record, write_record
+from tenth.record import RECORD, write_record
+from tenth.refusals import claim_folder, image_names
 from tenth.sampling import Sampling
 from tenth.types import Identity
 
-TRAINING_RECIPE = "recipe.toml"  # the copy in a training's folder
+FIT = ("device", "rung")  # what a picture says of how a large model was held while it was drawn
 
 
 def draw_into(
@@ -31,25 +32,32 @@ def draw_into(
 ) -> list[Path]:
     """Write one PNG a request, in order, then run.json. Returns the PNGs' paths. highres: another size than the model's own.
 
-    Raises CheckpointError if the folder holds anything but a run of the very same settings, which gives the same bytes.
+    A run that was stopped goes on where it was: what is there already stays, and the bytes are the same in the end.
+    Raises CheckpointError if another run is writing to the folder, or it holds anything but a run of the very same settings.
     """
     settings = settings_of(model, requests, sampling, highres)
-    claim_folder(folder, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / name for name in image_names(len(requests))]
-    seconds, rungs, faces = 0.0, [], []
-    drawn = generate(model, requests, sampling, progress=progress, highres=highres)
-    for path, sample in zip(paths, drawn, strict=True):
-        save_sample(sample, path)
-        seconds += sample.seconds
-        rungs.append(model.fit.recorded)
-        faces += [path.name] * bool(sample.settings.get("face_pass"))
-    results = {"images": [path.name for path in paths], "seconds_per_image": round(seconds / len(paths), 3)}
-    results |= {} if highres is None else {"faces_drawn_again": faces}
+    paths, begun = [folder / name for name in image_names(len(requests))], Begun(folder, "generate", settings)
+    with claimed_folder(folder):
+        claim_folder(folder, settings)
+        remove_temporary(folder)
+        Series(model, requests, paths, sampling, highres).draw(begun, progress)
+        if not (folder / RECORD).exists():
+            results = _results(paths, begun, highres)
+            write_record(folder / RECORD, kind="generate", settings=settings, results=results)
+        begun.end()
+    return paths
+
+
+def _results(paths: Sequence[Path], begun: Begun, highres: HighRes | None) -> dict[str, Any]:
+    """What run.json says came out, read from the pictures: the same whether the run was stopped in between or not."""
+    results: dict[str, Any] = {"images": [path.name for path in paths], "seconds_per_image": begun.mean_seconds(paths)}
+    said = [read_sample(path) for path in paths]
+    if highres is not None:
+        results["faces_drawn_again"] = [path.name for path, each in zip(paths, said, strict=True) if each["face_pass"]]
+    rungs = [{key: each[key] for key in FIT if key in each} for each in said]
     if distinct := [rung for position, rung in enumerate(rungs) if rung and rung not in rungs[:position]]:
         results["drawn"] = distinct
-    write_record(folder / RECORD, kind="generate", settings=settings, results=results)
-    return paths
+    return results
 
 
 def settings_of(
@@ -70,79 +78,6 @@ def settings_of(
         "tenth": version("tenth"),
         **({} if highres is None else {"highres": highres.said(model)}),
     }
-
-
-def claim_folder(folder: Path, settings: dict[str, Any] | None = None) -> None:
-    """Raises CheckpointError unless the folder is new or empty, or holds one run of these settings (None: of any) alone."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is a file", "a folder for the images is needed", "Choose another -o")
-    entries = {path.name for path in folder.iterdir()}
-    if not entries:
-        return
-    try:
-        record = read_record(folder / RECORD, kind="generate")
-    except TenthError:
-        raise _in_use(folder, f"{len(entries)} files or folders") from None
-    seeds = record["settings"].get("seeds")
-    if others := sorted(entries - {RECORD, *image_names(len(seeds) if isinstance(seeds, list) else 0)}):
-        raise _in_use(folder, f"{others[0]}, which is not of a run")
-    if settings is not None and record["settings"] != settings:
-        raise _in_use(folder, "the images of another run")
-
-
-def image_names(count: int) -> list[str]:
-    """0000.png, 0001.png, ..."""
-    return [f"{number:04d}.png" for number in range(count)]
-
-
-def claim_identity(path: Path, **wanted: object) -> None:
-    """Raises CheckpointError if `path` exists and is not an identity of these: of other photos, say.
-
-    wanted: as far as it is known; any of an identity's method, model, adapter and photos.
-    """
-    if not path.exists():
-        return
-    try:
-        earlier = load_identity(path)
-    except TenthError:
-        raise _other_file(path, "is not an identity") from None
-    if any(getattr(earlier, key) != value for key, value in wanted.items()):
-        raise _other_file(path, "is an identity of another method, model or other photos")
-
-
-def claim_training(output: Path, table: Mapping[str, Any], *, resume: bool) -> None:
-    """Make the folder, or raise CheckpointError: in use, nothing to resume, or begun with other settings."""
-    if output.is_dir() and any(output.iterdir()) and not resume:
-        raise CheckpointError(
-            f"{output} is not empty", "training starts in an empty folder", "Add --resume to go on, or choose another -o"
-        )
-    if resume and not (output / TRAINING_RECIPE).is_file():
-        raise CheckpointError(
-            f"{output} has no {TRAINING_RECIPE}, so there is nothing to resume",
-            "a folder of `tenth train` is needed",
-            "Leave out --resume",
-        )
-    if resume and read_toml(output / TRAINING_RECIPE) != table:
-        raise CheckpointError(
-            f"{output} was begun with other settings",
-            f"the recipe must be as in its {TRAINING_RECIPE}",
-            "Choose another -o, or that recipe",
-        )
-    output.mkdir(parents=True, exist_ok=True)
-
-
-def _other_file(path: Path, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} exists and {found}", "a new file is needed, so that nothing is lost", "Choose another -o, or remove it"
-    )
-
-
-def _in_use(folder: Path, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{folder} holds {found}", "an empty or new folder is needed, so that nothing is lost", "Choose another -o, or empty it"
-    )
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

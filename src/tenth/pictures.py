@@ -15,14 +15,13 @@ from PIL import Image
 from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe, Track
 from tenth.config import completed, to_table
 from tenth.diffusion import LatentDiffusion
-from tenth.errors import DataError
-from tenth.generate import Request, generate, read_sample, save_sample
+from tenth.file_writing import write_png
+from tenth.generate import Request, generate, read_whole, save_sample
 from tenth.identity import load_identity
 from tenth.learnt import COSTS, identity_paths
 from tenth.memory import BATCH
 from tenth.meter import metered, note_cost
 from tenth.pocket.faces import progress
-from tenth.record import folders
 from tenth.sampling import Sampling
 from tenth.types import Identity, Pixels, Sample
 
@@ -61,15 +60,13 @@ def list_pictures(recipe: ExperimentRecipe, numbers: Sequence[str], output: Path
     pictures: dict[Key, list[Picture]] = {}
     for track, asked in recipe.asked.items():
         to = output / ("images" if track == NEUTRAL else f"images-{track}")
-        names = folders(recipe.methods)
         pictures[nobodys(track)] = _in_turn(recipe.seed, asked, to / "none", (None, None), [None])
         for condition in recipe.conditions_of(track):
             for name in recipe.methods_of(track):
                 for number in numbers:
-                    paths, at = identity_paths(recipe, condition, name, number, output), to / condition.folder / names[name]
-                    pictures[track, condition, name, number] = _in_turn(
-                        recipe.seed, asked, at / number, (condition, name), paths
-                    )
+                    paths = identity_paths(recipe, condition, name, number, output)
+                    at, by = to / condition.folder / recipe.folder_of[name] / number, (condition, name)
+                    pictures[track, condition, name, number] = _in_turn(recipe.seed, asked, at, by, paths)
     return pictures
 
 
@@ -99,10 +96,10 @@ def draw(recipe: ExperimentRecipe, model: LatentDiffusion, pictures: Iterable[Pi
                 wanted = [drawing.picture for drawing in batch]
                 requests = [Request(read(each.identity) if each.identity else None, each.prompt, each.seed) for each in wanted]
                 with metered() as cost:
-                    samples = generate(model, requests, recipe.sampling)
-                    for drawing, lacking, sample in zip(batch, gaps, samples, strict=True):
-                        save_lacking(drawing, lacking, sample)
-                note_cost(output / COSTS, cost, drawn=wanted[0].method or "none", count=len(batch))
+                    samples = list(generate(model, requests, recipe.sampling))
+                note_cost(output / COSTS, cost, drawn=recipe.shown.get(wanted[0].method or "", "none"), count=len(batch))
+                for drawing, lacking, sample in zip(batch, gaps, samples, strict=True):
+                    save_lacking(drawing, lacking, sample)
             bar.update(len(batch))
 
 
@@ -110,7 +107,6 @@ def save_lacking(drawing: Drawing, lacking: Iterable[bool], sample: Sample) -> N
     """Write those of a drawing's files that are not there."""
     for (path, said), lacks in zip(drawing.files, lacking, strict=True):
         if lacks:
-            path.parent.mkdir(parents=True, exist_ok=True)
             save_sample(replace(sample, method=said), path)
 
 
@@ -154,10 +150,10 @@ def looks(identity: Identity) -> str:
 def is_drawn(path: Path, method: str, picture: Picture, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
     """Whether the PNG is there, whole, and made with these settings; what its version did not know had its default."""
     wanted = {"prompt": picture.prompt, "seed": picture.seed, "method": method, "model": model.name}
-    try:
-        said = completed(Sampling, read_sample(path))
-    except (OSError, ValueError, DataError):
+    found = read_whole(path)
+    if found is None:
         return False
+    said = completed(Sampling, found)
     return said | wanted | completed(Sampling, to_table(recipe.sampling)) == said
 
 
@@ -182,10 +178,8 @@ class Real:
         """Write those of one person, and the mean of the references."""
         average = np.rint(np.mean(references, axis=0)).astype(np.uint8)
         for kind, pictures in (("references", references), ("held-out", held_out), ("averages", [average])):
-            folder = self.output / kind / number
-            folder.mkdir(parents=True, exist_ok=True)
             for place, pixels in enumerate(pictures):
-                Image.fromarray(pixels).save(folder / f"{place:02}.png")
+                write_png(self.output / kind / number / f"{place:02}.png", Image.fromarray(pixels))
 
     def references(self, number: str) -> list[Path]:
         """In the order in which they are given to methods."""

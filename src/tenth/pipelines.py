@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from tenth.errors import ModelError
 from tenth.estimate import part_of
+from tenth.file_writing import PRIVATE_FOLDER, as_os_error, written_folder
 from tenth.lora_file import read_lora
 from tenth.memory import PLAIN, Fit
 from tenth.model_folder import short, unfit, vetted, weights_in
@@ -26,15 +27,15 @@ KINDS = {"F64": torch.float32, "F32": torch.float32, "F16": torch.float16, "BF16
 
 
 def save_pipeline(pipeline: Any, folder: Path) -> None:
-    """Write a pipeline as a folder in diffusers' layout, whole or not at all."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with quiet():
+    """Write a pipeline as a folder in diffusers' layout, whole or not at all, for its owner alone: it may know a person."""
+    with quiet(), written_folder(folder, PRIVATE_FOLDER) as new:
         pipeline.unet.to(memory_format=torch.contiguous_format)  # the only one that safetensors writes
-        pipeline.save_pretrained(partial, safe_serialization=True)
-        pipeline.unet.to(memory_format=torch.channels_last)
-    partial.rename(folder)
+        try:
+            pipeline.save_pretrained(new, safe_serialization=True)
+        except SafetensorError as problem:
+            raise as_os_error(problem) from problem
+        finally:
+            pipeline.unet.to(memory_format=torch.channels_last)
 
 
 def load_pipeline(folder: Path, fit: Fit = PLAIN, lora: Path | None = None) -> StableDiffusionPipeline:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tenth.errors import DataError
 from tenth.file_reading import UnreadableError, read_json, reason
+from tenth.file_writing import write_text
 
 RECORD = "run.json"
 # What a result can depend on, by the name under which it is installed.
@@ -30,11 +31,7 @@ def write_record(path: Path, *, kind: str, settings: Mapping[str, Any], results:
     """
     record = {"kind": kind, "settings": settings, "results": results, "environment": environment()}
     record["written"] = datetime.now(UTC).isoformat(timespec="seconds")
-    text = json.dumps(record, default=_plain, sort_keys=True, indent=1, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(record, default=_plain, sort_keys=True, indent=1, allow_nan=False) + "\n")
 
 
 def read_record(path: Path, *, kind: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ The model and the encoders stay frozen and run once; what is predicted is a phot
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from tenth.diffusion import LatentDiffusion
 from tenth.draws import Draws
 from tenth.encode.store import Store, default_store
 from tenth.errors import RecipeError
+from tenth.file_writing import written_folder
 from tenth.frozen import Frozen
 from tenth.pocket.faces import People
 from tenth.training import PRECISIONS, Schedule, averaged, fit, load_averaged, processes
@@ -185,18 +185,14 @@ class Learner:
 
     def write(self, folder: Path) -> None:
         """The folder of a trained method, whole or not at all."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial, adapter = folder.with_name(f".{folder.name}.partial"), self.model.adapter_name
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        if self.recipe.schedule is not None and "adapter" in self.recipe.learn:
-            weights = self.frozen.adapter()
-            weights = {name: value.half() if self.recipe.half else value for name, value in weights.items()}
-            save_adapter(weights, partial / ADAPTER)
-            adapter = adapter_name(partial / ADAPTER)
-        save_aggregator(Trained(self.aggregator, self.model.encoder.name, adapter), partial / FILE)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        adapter = self.model.adapter_name
+        with written_folder(folder) as new:
+            if self.recipe.schedule is not None and "adapter" in self.recipe.learn:
+                weights = self.frozen.adapter()
+                weights = {name: value.half() if self.recipe.half else value for name, value in weights.items()}
+                save_adapter(weights, new / ADAPTER)
+                adapter = adapter_name(new / ADAPTER)
+            save_aggregator(Trained(self.aggregator, self.model.encoder.name, adapter), new / FILE)
 
 
 @contextmanager

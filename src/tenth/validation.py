@@ -23,6 +23,7 @@ from tenth.errors import CheckpointError
 from tenth.evaluate.identity import identity
 from tenth.evaluate.recogniser import DlibRecogniser
 from tenth.file_reading import UnreadableError, open_regular, parse_json, read_lines, reason
+from tenth.file_writing import write_png, write_text
 from tenth.memory import BATCH
 from tenth.pocket.faces import CENTRAL, People
 from tenth.sampling import Sampling
@@ -115,17 +116,13 @@ def record(directory: Path, seen: int, score: Score, pictures: Sequence[Pixels],
     history = [line for line in read_history(directory) if line["images"] < seen]
     best = score.value is not None and all(score.value > (before["similarity"] or -1.0) for before in history)
     line = {"images": seen, "similarity": score.value, "low": score.low, "high": score.high, **more, "best": best}
-    text = "".join(json.dumps(entry) + "\n" for entry in [*history, line])
-    partial_path = directory / f".{HISTORY}.partial"
-    partial_path.write_text(text, encoding="utf-8")
-    partial_path.replace(directory / HISTORY)
+    write_text(directory / HISTORY, "".join(json.dumps(entry) + "\n" for entry in [*history, line]))
     folder = directory / "samples"
-    folder.mkdir(exist_ok=True)
     newest = strip(pictures)
-    Image.fromarray(newest).save(folder / f"{seen:09}.png")
+    write_png(folder / f"{seen:09}.png", Image.fromarray(newest))
     earlier = [path for path in sorted(folder.glob("*.png")) if path.stem.isdecimal() and int(path.stem) < seen]
     rows = [row for path in earlier if (row := _row(path)) is not None and row.shape == newest.shape]
-    Image.fromarray(np.concatenate([*rows, newest])).save(directory / STRIP)
+    write_png(directory / STRIP, Image.fromarray(np.concatenate([*rows, newest])))
     return best
 
 

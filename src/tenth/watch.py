@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -15,11 +15,66 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from tenth.errors import DataError
+from tenth.file_writing import naming
 from tenth.types import Pixels
 
 Seen = Mapping[str, "float | Pixels"]  # what was measured at a checkpoint: numbers and pictures (H, W, 3), by name
 FOLDER = "tensorboard"
 SMOOTH = 200  # steps over which the bar's loss is averaged
+FLUSH_SECONDS = 30  # after which what was measured can be seen from outside
+
+
+class Curves:
+    """A file of events as TensorBoard reads it, which grows while a run lasts.
+
+    torch's own writer names its file after the host. Raises DataError, which names the file, if the disk is full or refuses.
+    """
+
+    def __init__(self, folder: Path, seen: int) -> None:
+        """What files of earlier runs say beyond `seen` images is taken off the curves."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        now = time.time_ns()
+        self.path, self.flushed = folder / f"events.out.tfevents.{now // 10**9:010}.{now % 10**9:09}", time.monotonic()
+        with naming(self.path):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = self.path.open("xb")
+        self.records: Any = RecordWriter(self.file)
+        self._add(Event(file_version="brain.Event:2"))
+        self._add(Event(step=seen + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    def number(self, name: str, value: float, seen: int) -> None:
+        from torch.utils.tensorboard.summary import scalar
+
+        self._summarise(scalar(name, value), seen)
+
+    def picture(self, name: str, value: Pixels, seen: int) -> None:
+        from torch.utils.tensorboard.summary import image
+
+        self._summarise(image(name, value, dataformats="HWC"), seen)
+
+    def flush(self) -> None:
+        with naming(self.path):
+            self.records.flush()
+        self.flushed = time.monotonic()
+
+    def close(self) -> None:
+        with naming(self.path):
+            self.file.close()
+
+    def _summarise(self, summary: Any, seen: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._add(Event(step=seen, summary=summary))
+        if time.monotonic() - self.flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def _add(self, event: Any) -> None:
+        event.wall_time = time.time()
+        with naming(self.path):
+            self.records.write(event.SerializeToString())
 
 
 class Board:
@@ -27,25 +82,25 @@ class Board:
 
     def __init__(self, directory: Path, shown: bool) -> None:
         self.directory, self.shown = directory / FOLDER, shown
-        self.writer: Any = None
+        self.curves: Curves | None = None
         self.bar: Any = None
 
     def __enter__(self) -> Board:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for part in (self.bar, self.writer):
-            if part is not None:
-                part.close()
+        if self.bar is not None:
+            self.bar.close()
+        if self.curves is not None:
+            with suppress(*[DataError] * (kind is not None)):  # what went wrong before is said, not what it led to
+                self.curves.close()
 
     def begin(self, seen: int, total: int) -> None:
         """Start at `seen` images; what an earlier run drew beyond them is taken off the curves."""
         self.first = self.seen = seen
         self.count, self.loss, self.before = 0, 0.0, time.monotonic()
         if self.shown:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(str(self.directory), purge_step=seen + 1)
+            self.curves = Curves(self.directory, seen)
             self.bar = tqdm(total=total, initial=seen, unit="img", file=sys.stderr, mininterval=1)
 
     def step(self, seen: int, values: Mapping[str, float]) -> None:
@@ -53,22 +108,23 @@ class Board:
         self.count += 1
         self.loss += (values["loss"] - self.loss) / min(self.count, SMOOTH)
         now = time.monotonic()
-        if self.shown:
+        if self.curves is not None:
             speed = (seen - self.seen) / max(now - self.before, 1e-9)
             for name, value in {**values, "images per second": speed}.items():
-                self.writer.add_scalar(f"training/{name}", value, seen)
+                self.curves.number(f"training/{name}", value, seen)
             self.bar.set_postfix(loss=f"{self.loss:.4f}", refresh=False)
             self.bar.update(seen - self.seen)
         self.seen, self.before = seen, now
 
     def checkpoint(self, seen: int, average: Mapping[str, Tensor], measured: Seen | None) -> None:
         """Statistics of the averaged weights, and what was measured with them."""
-        for name, value in {**weight_statistics(average), **(measured or {})}.items():
-            if isinstance(value, float):
-                self.writer.add_scalar(name, value, seen)
-            else:
-                self.writer.add_image(name, value, seen, dataformats="HWC")
-        self.writer.flush()
+        if self.curves is not None:
+            for name, value in {**weight_statistics(average), **(measured or {})}.items():
+                if isinstance(value, float):
+                    self.curves.number(name, value, seen)
+                else:
+                    self.curves.picture(name, value, seen)
+            self.curves.flush()
         self.before = time.monotonic()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,23 +70,28 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
     recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Request] = []
+    saved: list[Path] = []
+    save = pictures.save_sample
 
-    def counted(model: Any, requests: Sequence[Request], sampling: Sampling) -> Iterator[Sample]:
-        for number, sample in enumerate(generate(model, requests, sampling)):
-            if len(asked) == 3 and number == 2:
-                raise KeyboardInterrupt
-            yield sample
-        asked.extend(requests)
+    def interrupted(sample: Sample, path: Path) -> None:
+        if len(saved) == 3 + 2:
+            raise KeyboardInterrupt
+        save(sample, path)
+        saved.append(path)
 
     recipe = replace(recipe, methods=("ip-adapter-avg",), images=3, most_people=2)
-    monkeypatch.setattr(pictures, "generate", counted)
+    monkeypatch.setattr(pictures, "save_sample", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_experiment(recipe, tmp_path / "one")
-    assert len(list((tmp_path / "one/images").rglob("*.png"))) == 3 + 2
     before = files(tmp_path / "one/images")
+    assert len(before) == 3 + 2
+    inodes = {path: path.stat().st_ino for path in saved}
+    monkeypatch.setattr(pictures, "save_sample", save)
     monkeypatch.setattr(pictures, "generate", lambda *given: asked.extend(given[1]) or generate(*given))
+    (tmp_path / "one/images/none/.9.png.0123456789abcdef.part").touch()  # as a kill leaves it
     run_experiment(recipe, tmp_path / "one")
-    assert len(asked) == 3 + 4 + 2  # nobody's stand, the batch with a gap is drawn whole again
+    assert len(asked) == 4 + 2  # nobody's stand, the batch with a gap is drawn whole again
+    assert {path: path.stat().st_ino for path in saved} == inodes
     monkeypatch.setattr(pictures, "generate", generate)
     run_experiment(recipe, tmp_path / "two")
     one, two = files(tmp_path / "one"), files(tmp_path / "two")

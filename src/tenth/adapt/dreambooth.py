@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tenth.adapt.lesson import FEW_WORDS, FEW_WORDS_CLASS, DreamBoothSettings, Lesson, framed, guessed_noun, read_lesson
 from tenth.config import read_toml, to_table, with_changes
 from tenth.encode.store import Store, default_store
 from tenth.errors import DataError, ModelError, RecipeError, did_you_mean
+from tenth.file_writing import PRIVATE, private_folder, write_tensors
 from tenth.frozen import Frozen
 from tenth.lora import ALL, ATTENTION, Lora, learning
 from tenth.texts import SMALL_VOCABULARY
@@ -75,23 +76,21 @@ class DreamBooth:
             word = self.word(person, model)
             weights = learnt_before(directory / LEARNT)
             if weights is not None:
+                remove_unfinished(directory)
                 return Identity(self.name, model.name, "", "", weights=weights, word=word, photos=known)
             rare, _, noun = word.partition(" ")
             lesson = read_lesson(given, rare, replace(settings, noun=noun), model, frozen, store)
             frames = [[framed(photo, frozen.pixels) for photo in side] for side in (given, held_out)]
             prompts = lesson.said[: len(settings.prompts)]
             choose = self.choose and aside and self.choose(model, *frames, prompts, settings.sampling, directory)
-            weights = learn(lesson, model.pipeline, len(given), choose or None, directory)
+            weights = learn(lesson, model.pipeline, len(given), choose or None, private_folder(directory))
         except KeyboardInterrupt:
             raise KeyboardInterrupt("The same command goes on where this one stopped") from None
         finally:
             model.pipeline.to(before)
             model.pipeline.unet.eval()
-        save_file(weights, directory / f".{LEARNT}.partial")
-        (directory / f".{LEARNT}.partial").replace(directory / LEARNT)
-        (directory / BEST).unlink(missing_ok=True)
-        for checkpoint in directory.glob("step-*"):
-            shutil.rmtree(checkpoint)
+        write_tensors(directory / LEARNT, weights, mode=PRIVATE)
+        remove_unfinished(directory)
         return Identity(self.name, model.name, "", "", weights=weights, word=word, photos=known)
 
     def word(self, person: Person, model: Diffusion) -> str:
@@ -154,6 +153,13 @@ def learnt_before(path: Path) -> dict[str, Tensor] | None:
         return None
 
 
+def remove_unfinished(directory: Path) -> None:
+    """What a run needs only while it lasts: large, and of no use when it is done."""
+    (directory / BEST).unlink(missing_ok=True)
+    for checkpoint in directory.glob("step-*"):
+        shutil.rmtree(checkpoint)
+
+
 def learn(lesson: Lesson, pipeline: Any, photos: int, choose: Choose | None, directory: Path) -> dict[str, Tensor]:
     """Train on a lesson of so many photos. The averaged weights of the best checkpoint, or of the last where none is chosen."""
     settings, frozen, best = lesson.settings, lesson.frozen, directory / BEST
@@ -166,8 +172,7 @@ def learn(lesson: Lesson, pipeline: Any, photos: int, choose: Choose | None, dir
             with averaged(learners.modules, average), frozen.autocast(precision):
                 chosen, shown = choose(seen)
             if chosen:
-                save_file(learners.learnt(average), best.with_suffix(".partial"))
-                best.with_suffix(".partial").replace(best)
+                write_tensors(best, learners.learnt(average), mode=PRIVATE)
             return shown
 
         with frozen.narrowed(precision), frozen.checkpointed(settings.gradient_checkpointing):

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from tenth.aggregate.attention import KINDS, Learned, kind_of
 from tenth.errors import ModelError, RecipeError
 from tenth.file_reading import UnreadableError, parse_json, reason
+from tenth.file_writing import write_tensors
 from tenth.tensor_reading import read_tensors
 
 FILE = "aggregator.safetensors"
@@ -36,11 +36,7 @@ def save_aggregator(trained: Trained, path: Path) -> None:
     kind, settings = kind_of(trained.aggregator)
     said = {"format": FORMAT, "kind": kind, "settings": settings, "width": trained.aggregator.width}
     said |= {"encoder": trained.encoder, "adapter": trained.adapter}
-    weights = {name: tensor.contiguous() for name, tensor in trained.aggregator.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(save(weights, metadata={METADATA: json.dumps(said, sort_keys=True)}))
-    partial.replace(path)
+    write_tensors(path, trained.aggregator.state_dict(), {METADATA: json.dumps(said, sort_keys=True)})
 
 
 def load_aggregator(path: Path) -> Trained:

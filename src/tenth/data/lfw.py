@@ -21,6 +21,7 @@ from tenth.data.people import Row, Summary, summary, write_rows
 from tenth.data.photo import open_photo
 from tenth.data.split import TEST_FOLD, distinct, fold_of, split_of
 from tenth.errors import DataError, PhotoError
+from tenth.file_writing import write_bytes
 from tenth.types import Pixels
 
 ARCHIVE_MD5 = "68331da3eb755a505a502b5aacb3c201"  # lfw-deepfunneled.tgz as published
@@ -154,10 +155,7 @@ def _extract(source: Path, extracted: Path) -> Iterator[LfwPhoto]:
             content = archive.extractfile(member)
             assert content is not None  # a regular file has content
             path = extracted / found["name"] / Path(member.name).name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.name}.partial")
-            partial.write_bytes(content.read())  # not `extract`, whose safe filters the first releases of Python 3.11 lack
-            partial.replace(path)
+            write_bytes(path, content.read())  # not `extract`, whose safe filters the first releases of Python 3.11 lack
             yield LfwPhoto(found["name"], int(found["number"]), path)
 
 

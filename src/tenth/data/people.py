@@ -12,6 +12,7 @@ from typing import Any
 from tenth.data.split import FOLDS, SPLITS, Split
 from tenth.errors import DataError
 from tenth.file_reading import UnreadableError, parse_json, read_lines, reason
+from tenth.file_writing import write_text
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,7 @@ def summary(rows: Sequence[Row], dropped: Mapping[str, str], notes: Iterable[str
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write all rows at once: a reader sees the old file or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
-    partial.replace(path)
+    write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
 
 
 def read_people(path: str | Path) -> list[Row]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
 from tenth.adapter import adapter_weights, install_adapter
 from tenth.encode.face import FaceEncoder
+from tenth.file_writing import write_bytes, write_tensors, written_folder
 from tenth.pocket.trainable import Trainable
 
 CONFIGS = Path(__file__).parent / "model"  # diffusers' folder layout: what is trained is what these files describe
@@ -21,12 +21,10 @@ ENCODER = "image_encoder/statistics.safetensors"
 
 
 def write_model(folder: Path, average: Mapping[str, Tensor], autoencoder: Path, encoder: FaceEncoder) -> None:
-    """Write a whole model to `folder`, in half precision. average: "unet.*" and "text_encoder.*", adapter included."""
-    for config in CONFIGS.rglob("*"):
-        if config.suffix in (".json", ".txt"):
-            target = folder / config.relative_to(CONFIGS)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(config, target)
+    """Write a model to `folder`, whole or not at all, in half precision.
+
+    average: "unet.*" and "text_encoder.*", adapter included.
+    """
     parts = Trainable.create(CONFIGS)
     plain = set(parts.unet.state_dict())
     install_adapter(parts.unet, untrained_adapter(parts.unet, encoder.width))
@@ -35,19 +33,18 @@ def write_model(folder: Path, average: Mapping[str, Tensor], autoencoder: Path, 
             {key.removeprefix(f"{name}."): value for key, value in average.items() if key.startswith(f"{name}.")}, strict=False
         )
     unet = {name: value for name, value in parts.unet.state_dict().items() if name in plain}
-    save(folder / "vae/diffusion_pytorch_model.safetensors", load_file(autoencoder))
-    save(folder / "unet/diffusion_pytorch_model.safetensors", unet)
-    save(folder / "text_encoder/model.safetensors", parts.text_encoder.state_dict())
-    save(folder / ADAPTER, adapter_weights(parts.unet))
-    save_file({"centre": encoder.centre, "scale": torch.tensor(encoder.scale)}, _ready(folder / ENCODER))
+    with written_folder(folder) as new:
+        for config in CONFIGS.rglob("*"):
+            if config.suffix in (".json", ".txt"):
+                write_bytes(new / config.relative_to(CONFIGS), config.read_bytes())
+        save(new / "vae/diffusion_pytorch_model.safetensors", load_file(autoencoder))
+        save(new / "unet/diffusion_pytorch_model.safetensors", unet)
+        save(new / "text_encoder/model.safetensors", parts.text_encoder.state_dict())
+        save(new / ADAPTER, adapter_weights(parts.unet))
+        write_tensors(new / ENCODER, {"centre": encoder.centre, "scale": torch.tensor(encoder.scale)})
 
 
 def save(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Floating-point tensors as float16, others as they are."""
     half = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
-    save_file({name: value.contiguous() for name, value in half.items()}, _ready(path), metadata={"format": "pt"})
-
-
-def _ready(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    write_tensors(path, half, {"format": "pt"})

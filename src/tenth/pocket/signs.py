@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from tenth.adapter import digest_of
@@ -21,6 +20,7 @@ from tenth.data.faces import CROP_PIXELS
 from tenth.data.words import SIGNS
 from tenth.errors import ModelError
 from tenth.file_reading import UnreadableError, parse_json, reason
+from tenth.file_writing import write_tensors
 from tenth.pocket.faces import to_unit
 from tenth.tensor_reading import read_tensors
 from tenth.types import Pixels
@@ -116,11 +116,8 @@ def open_signs() -> SignsReader:
 
 def save_signs(weights: Mapping[str, Tensor], accuracy: Mapping[str, float], path: Path) -> None:
     """Write a net's weights, in half precision, and how well it tells each sign; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     said = json.dumps({"signs": SIGNS, "accuracy": dict(accuracy)}, sort_keys=True)
-    partial.write_bytes(save({name: tensor.half().contiguous() for name, tensor in weights.items()}, metadata={METADATA: said}))
-    partial.replace(path)
+    write_tensors(path, {name: tensor.half() for name, tensor in weights.items()}, {METADATA: said})
 
 
 def balanced_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tenth.data.captions import vocabulary
+from tenth.file_writing import write_text
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 CHARACTERS = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
@@ -22,9 +23,8 @@ def write_tokenizer(folder: Path) -> None:
     merges = merges_of([word for hyphenated in vocabulary() for word in hyphenated.replace("-", " - ").split()])
     tokens = [*CHARACTERS, *(character + "</w>" for character in CHARACTERS), *("".join(pair) for pair in merges)]
     numbers = {token: number for number, token in enumerate([*dict.fromkeys(tokens), START, END])}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps(numbers, indent=0) + "\n")
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{one} {other}\n" for one, other in merges))
+    write_text(folder / "vocab.json", json.dumps(numbers, indent=0) + "\n")
+    write_text(folder / "merges.txt", "#version: 0.2\n" + "".join(f"{one} {other}\n" for one, other in merges))
 
 
 def merges_of(words: list[str]) -> list[tuple[str, str]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tenth.draws import Draws
 from tenth.encode.store import Store, default_store
+from tenth.file_writing import write_tensors
 from tenth.pocket.autoencoder import AutoencoderLoss, PocketAutoencoder
 from tenth.pocket.faces import Faces, People, load_faces, to_unit
 from tenth.pocket.pack import CONFIGS
@@ -71,13 +71,6 @@ def psnr(model: PocketAutoencoder, crops: Tensor) -> Tensor:
 def write_final(directory: Path, module: str, average: Mapping[str, Tensor]) -> Path:
     """`directory`/final/MODULE.safetensors from the averaged weights of that module, whole or not at all."""
     path = directory / "final" / f"{module}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    weights = {
-        name.removeprefix(f"{module}."): tensor.contiguous()
-        for name, tensor in average.items()
-        if name.startswith(f"{module}.")
-    }
-    save_file(weights, partial)
-    partial.replace(path)
+    own = {name: tensor for name, tensor in average.items() if name.startswith(f"{module}.")}
+    write_tensors(path, {name.removeprefix(f"{module}."): tensor for name, tensor in own.items()})
     return path

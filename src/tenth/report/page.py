@@ -9,13 +9,14 @@ from typing import Any
 
 from tenth.errors import CheckpointError
 from tenth.file_reading import UnreadableError, open_regular
+from tenth.file_writing import write_text
 from tenth.record import read_record
 from tenth.report.columns import condition_text, unmeasured
 from tenth.report.finding import finding, scale_of_it
-from tenth.report.gallery import gallery
+from tenth.report.gallery import gallery, sheets
 from tenth.report.markup import Content, Markup, element, joined, series
 from tenth.report.panels import panels
-from tenth.report.prose import LIKENESS, MORE_PHOTOS, NO_IMAGES, NOT_COMPARABLE, PAIRS
+from tenth.report.prose import HAND_ON, LIKENESS, MORE_PHOTOS, NO_IMAGES, NOT_COMPARABLE, PAIRS, REAL_FACES
 from tenth.report.repeat import repeat
 from tenth.report.results import Results, read_results
 from tenth.report.scatter import scatter
@@ -46,10 +47,7 @@ def write_page(record: Path, output: Path | None = None) -> Path:
     target = output or folder / PAGE
     if target.exists() and not _is_ours(target):
         raise CheckpointError(f"{target} exists and is no page of tenth's", "a new file is needed", "Choose another -o")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(target)
+    write_text(target, text)
     return target
 
 
@@ -72,15 +70,17 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
     return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
         title=f"tenth: {title}",
         style=(HERE / "page.css").read_text(encoding="utf-8"),
-        banner=_banner(results),
+        banner=_banner(results, folder),
         header=joined([element("h1", title), _lead(results), element("nav", links, aria_label="Sections")]),
         main=joined(main),
     )
 
 
-def _banner(results: Results) -> Markup:
-    """What must be known before any number is read."""
+def _banner(results: Results, folder: Path) -> Markup:
+    """What must be known before any number is read, or the page is handed on."""
     said: list[Content] = [results.meaningless] if results.meaningless else []
+    if shown := sum(bool(sheet.references) for sheet in sheets(results, folder)):
+        said.append(f"{REAL_FACES} {shown} {'people' if shown > 1 else 'person'}. {HAND_ON}")
     for reason, names in unmeasured(results).items():
         said.append(joined(["Not measured: ", series(names), f". {reason[:1].upper()}{reason[1:]}."]))
     return element("div", [element("p", text) for text in said], class_="banner", role="note") if said else Markup("")

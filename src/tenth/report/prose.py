@@ -25,3 +25,5 @@ NO_IMAGES = """
 The images are not in this folder. They lie beside the record on the machine that drew them; made there, this page shows
 them.
 """
+REAL_FACES = "In this file are crops of real photos of"
+HAND_ON = "Hand it on only to those to whom you would hand the photos."

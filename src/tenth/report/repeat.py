@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tenth.places import names_of, without_places
 from tenth.report.markup import Markup, element, joined
 from tenth.report.results import Results
 
@@ -27,13 +28,14 @@ FOUND = (
 def repeat(results: Results) -> Markup:
     """The section: command, recipe, hashes, environment."""
     command = "tenth experiment recipe.toml -o runs/again"
+    settings = without_places(results.settings, names_of(results.settings))  # of records that earlier versions wrote
     return joined(
         [
             element("p", "Save the recipe as ", element("code", "recipe.toml"), ", mend its paths, and run"),
             element("pre", element("code", command), tabindex="0"),
-            element("pre", element("code", recipe_toml(results.settings)), tabindex="0", aria_label="The recipe"),
+            element("pre", element("code", recipe_toml(settings)), tabindex="0", aria_label="The recipe"),
             element("h3", "What its names stood for"),
-            _list({key: value for key, value in results.settings.items() if key in FOUND}),
+            _list({key: value for key, value in settings.items() if key in FOUND}),
             element("h3", "The machine"),
             _list({**results.environment, "written": results.written} | _duration(results.seconds)),
             element("h3", "The recognisers"),

@@ -1,0 +1,48 @@
+"""The curves of a training as TensorBoard reads them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tenth.errors import DataError
+from tenth.watch import Board
+
+
+def test_no_file_is_named_after_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "annas-laptop")
+    for seen in (0, 8):
+        with Board(tmp_path, shown=True) as board:
+            board.begin(seen, 16)
+            board.step(seen + 8, {"loss": 1.0})
+            board.checkpoint(seen + 8, {"a.b": torch.ones(2)}, {"picture": np.zeros((4, 4, 3), np.uint8)})
+    written = list((tmp_path / "tensorboard").iterdir())
+    assert len(written) == 2
+    assert not any("annas-laptop" in path.name or b"annas-laptop" in path.read_bytes() for path in written)
+    curve = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in curve.Scalars("training/loss")] == [8, 16]
+    assert [event.step for event in curve.Images("picture")] == [8, 16]
+
+
+class Full:
+    """A file on a disk that is full."""
+
+    def write(self, content: bytes) -> None: ...
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_named_also_by_the_curves(tmp_path: Path) -> None:
+    board = Board(tmp_path, shown=True)
+    board.begin(0, 16)
+    assert board.curves is not None
+    board.curves.records._writer = Full()
+    with pytest.raises(DataError, match=r"tensorboard/events.* cannot be written \(No space left on device\)"):
+        board.checkpoint(8, {"a.b": torch.ones(2)}, None)

@@ -1,0 +1,215 @@
+"""Commands on a toy model, each in a process of its own whose clocks stand still, and what such a process does to the disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import conftest
+import tenth.commands
+import tenth.diffusion
+import tenth.experiment
+import tenth.generate
+import tenth.meter
+import tenth.output
+import tenth.record
+import tenth.training
+import toy_people
+from tenth import catalog, readers
+from tenth.cli import main
+from tenth.data.people import Row, write_rows
+from tenth.pocket.faces import People
+from tenth.pocket.load import PHOTOS, load_pocket
+
+WRITES = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "fsync"}
+ONCE = ("*.png", "*.safetensors", "people.jsonl", "recipe.toml")  # what is never written a second time
+RECIPE = """
+split = "validation"
+methods = ["ip-adapter", "ip-adapter-avg"]
+images = 2
+references = 3
+judge = "judge.toml"
+most_people = 2
+data = {{ people = "{0}/people.jsonl", photos = "{0}" }}
+sampling = {{ steps = 1 }}
+"""
+TRAINING = """
+stage = "adapter"
+aggregator = "set"
+model = "{0}/toy/model"
+toy = {{ people = 4, photos = 3 }}
+schedule = {{ images = 16, batch = 4, warmup = 4, half_life = 4, save_every = 8, precision = "fp32" }}
+references = {{ least = 1, most = 2 }}
+"""
+
+
+@dataclass
+class Moments:
+    """What a process does that the outside can see, and what is to happen at one of these moments."""
+
+    folders: tuple[str, ...]  # only what concerns these
+    writing: bool  # whether only what changes the disk counts
+    at: int = -1
+    happens: Callable[[str], None] = lambda _: None
+    count: int = 0
+
+    def seen(self, path: str) -> None:
+        if not path.startswith(self.folders):
+            return
+        self.count += 1
+        if self.count - 1 == self.at:
+            self.happens(path)
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not (event == "open" or event.startswith("os.")) or not arguments or not isinstance(arguments[0], str | os.PathLike):
+            return
+        writes = event in WRITES or (event == "open" and bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)))
+        if writes or not self.writing:
+            self.seen(str(Path(arguments[0]).absolute()))
+
+    def fsync(self, descriptor: int) -> None:
+        self.seen(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        flush(descriptor)
+
+
+flush = os.fsync
+
+
+def frozen_clocks() -> None:
+    """Nothing takes time, and it is always the same day."""
+
+    class Day(tenth.record.datetime):  # type: ignore[misc, valid-type]
+        @classmethod
+        def now(cls, zone: Any = None) -> Any:
+            return cls(2026, 1, 1, tzinfo=zone)
+
+    class Still:
+        perf_counter = staticmethod(lambda: 0.0)
+
+    tenth.record.datetime = Day  # type: ignore[attr-defined]
+    for module in (tenth.generate, tenth.meter, tenth.experiment):
+        module.time = Still  # type: ignore[attr-defined]
+    tenth.meter.peak_megabytes = lambda: 0
+
+
+def toys(work: Path) -> None:
+    """The toy model and toy people in the place of the package's model and of photos."""
+    people = {"located": toy_people.located}
+    for name, value in people.items():
+        setattr(People, name, value)
+    toy = partial(load_pocket, work / "toy/model", name="toy")
+    tenth.experiment.load_model = lambda *_, **__: toy()
+    readers.open_recogniser = readers.DlibRecogniser = toy_people.Colours  # type: ignore[misc, assignment]
+    load = catalog.load_model
+    catalog.load_model = lambda name="pocket", *given, **more: toy() if name == "pocket" else load(name, *given, **more)
+    tenth.diffusion.Sampling = partial(tenth.diffusion.Sampling, steps=1)  # type: ignore[misc, assignment]
+
+
+def prepare(work: Path) -> None:
+    """All that the commands read."""
+    (work / "toy").mkdir()
+    conftest.write_toy(work / "toy")
+    rows = [
+        Row(f"{name}/{photo}.jpg", name, "validation", 1, "a photo", ("a photo",), toy_people.digest(person, photo))
+        for person, name in enumerate(toy_people.NAMES)
+        for photo in range(toy_people.PHOTOS)
+    ]
+    write_rows(work / "people.jsonl", rows)
+    (work / "recipe.toml").write_text(RECIPE.format(work))
+    (work / "training.toml").write_text(TRAINING.format(work))
+    (work / "photos").mkdir()
+    for photo in sorted(PHOTOS.glob("*.png"))[:3]:
+        shutil.copyfile(photo, work / "photos" / photo.name)
+    assert main(["identity", str(work / "photos"), "--model", str(work / "toy/model"), "-o", str(work / "me.safetensors")]) == 0
+
+
+def command(name: str, work: Path, output: Path) -> list[str]:
+    toy, photos = ["--model", str(work / "toy/model")], str(work / "photos")
+    drawing = ["--prompt", "a photo of a person", "-n", "6", "--steps", "1", *toy]
+    resume = ["--resume"] if (output / "recipe.toml").exists() else []
+    return {
+        "generate": ["generate", str(work / "me.safetensors"), *drawing, "-o", str(output)],
+        "identity": ["identity", photos, *toy, "-o", str(output / "me.safetensors")],
+        "experiment": ["experiment", str(work / "recipe.toml"), "-o", str(output)],
+        "demo": ["demo", "--photos", photos, "-o", str(output)],
+        "train": ["train", str(work / "training.toml"), "-o", str(output), *resume],
+    }[name]
+
+
+def forked(run: Callable[[], int], said: Path) -> int:
+    """A process's status. What it says goes to a file."""
+    process = os.fork()
+    if process == 0:
+        code = 70
+        try:
+            descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(descriptor, 1)
+            os.dup2(descriptor, 2)
+            torch.set_num_threads(1)
+            code = run()
+        except BaseException:  # noqa: BLE001 - a process's end
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    return os.waitpid(process, 0)[1]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One command in a folder and with a store of its own."""
+
+    name: str
+    work: Path
+    folder: Path
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "out"
+
+    def run(self, moments: Moments | None = None) -> int:
+        """Once. The status of its process."""
+
+        def inside() -> int:
+            os.environ["TENTH_STORE"] = str(self.folder / "store")
+            frozen_clocks()
+            toys(self.work)
+            given = command(self.name, self.work, self.output)
+            if moments is None:
+                return main(given)
+            sys.addaudithook(moments.audit)
+            os.fsync = moments.fsync
+            code = main(given)
+            moments.happens = lambda _: None
+            (self.folder / "moments").write_text(str(moments.count))
+            return code
+
+        return forked(inside, self.folder / "said")
+
+    def moments(self, *, writing: bool) -> Moments:
+        return Moments((str(self.output),) if writing else (str(self.folder), str(self.work)), writing)
+
+    def files(self) -> dict[str, bytes]:
+        return {
+            path.relative_to(self.output).as_posix(): path.read_bytes()
+            for path in sorted(self.output.rglob("*"))
+            if path.is_file() and not path.name.endswith(".part") and not path.name.startswith("events.out.tfevents")
+        }
+
+    def written_once(self) -> dict[str, tuple[int, int]]:
+        found = (path for pattern in ONCE for path in self.output.rglob(pattern))
+        kept = [path for path in found if not ({"sheet.png", "curve.png", "samples.png"} & {path.name} or "step-" in str(path))]
+        return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in kept if ".part" not in str(path)}
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "said").read_text(errors="replace")
