@@ -14,7 +14,7 @@ from PIL import Image
 from tenth import going_on
 from tenth.claims import claimed_folder
 from tenth.diffusion import Sampling
-from tenth.errors import CheckpointError, DataError
+from tenth.errors import CheckpointError, RecipeError
 from tenth.generate import Request, generate
 from tenth.highres import HighRes
 from tenth.output import draw_into
@@ -160,6 +160,6 @@ def test_two_at_once(toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_seed_out_of_range_is_refused_before_anything_is_written(toy_model: Any, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="the seed"):
+    with pytest.raises(RecipeError, match="seed is 9223372036854775808"):
         draw_into(tmp_path, toy_model, requests(toy_model, 2, seed=2**63 - 1), ONE)
     assert list(tmp_path.iterdir()) == []
