@@ -10,11 +10,11 @@ import torch
 
 from tenth.adapt.ip_adapter import untrained_adapter
 from tenth.adapter import install_adapter
-from tenth.file_reading import file_digest
 from tenth.data.people import Row, write_rows
 from tenth.encode.dlib_net import chips_of
 from tenth.encode.face import FaceEncoder
 from tenth.errors import ModelError, RecipeError
+from tenth.file_reading import file_digest
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.faces import People
 from tenth.pocket.likeness import Likeness, LikenessWeights, feature_distance

@@ -131,7 +131,7 @@ def read_method(path: Path, known: Mapping[str, DreamBooth]) -> DreamBooth:
     """
     table = read_toml(path)
     name = table.pop("method", None)
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise RecipeError(f"{path} has method {name!r}", f"one of {', '.join(known)} is needed", "Correct the key `method`")
     if "lora" in table and not name.endswith(LOW_RANK):
         raise RecipeError(f"{path} has [lora]", f"{name} changes all weights", "Remove it, or choose dreambooth-lora")

@@ -1,0 +1,105 @@
+"""An attack counted: bad input after bad input, each answered by a result or by an error of tenth's, soon and in little memory.
+
+`make abuse` runs the same attacks with other seeds and more of them: TENTH_FUZZ_SEED, TENTH_FUZZ_TIMES, and TENTH_FUZZ_TALLY, a
+file that gets a line of JSON from each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+from tenth.cli import REFUSED
+from tenth.errors import TenthError
+
+SEED, TIMES = int(os.environ.get("TENTH_FUZZ_SEED", "0")), int(os.environ.get("TENTH_FUZZ_TIMES", "1"))
+SECONDS, MEGABYTES = 5.0, 300  # for one input, and beyond what the process held before for all
+CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+T = TypeVar("T")
+
+
+class Hang(BaseException):
+    """Not an Exception: nothing on the way may take it for its own."""
+
+
+@dataclass
+class Tally:
+    """tried: inputs, refused: by an error of tenth's, failed: what was neither a result nor such an error, for each a line."""
+
+    name: str
+    tried: int = 0
+    refused: int = 0
+    failed: list[str] = field(default_factory=list)
+    megabytes: float = 0.0
+
+    def attempt(self, what: str, call: Callable[[], T]) -> T | None:
+        """The result, or None where it was refused."""
+        self.tried += 1
+        try:
+            with limited(SECONDS):
+                return call()
+        except TenthError:
+            self.refused += 1
+        except Hang:
+            self.failed.append(f"{what}: no answer within {SECONDS:.0f} s")
+        except Exception as problem:  # noqa: BLE001 - that is what is looked for
+            if isinstance(problem, OSError) and problem.errno in REFUSED:  # one line of the command's, without its doing
+                self.refused += 1
+            else:
+                self.failed.append(f"{what}: {type(problem).__name__}: {problem}"[:300])
+        return None
+
+    def check(self, what: str, sound: bool) -> None:
+        """What must hold of a result, or of the files after an attempt."""
+        if not sound:
+            self.failed.append(what)
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise Hang in the block when it takes longer."""
+
+    def ring(_: int, __: FrameType | None) -> None:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def counted(name: str) -> Iterator[Tally]:
+    """A tally that fails the test when an input failed, or all together took too much memory."""
+    tally, start = Tally(name), time.perf_counter()
+    before = held_megabytes(anew=True)
+    yield tally
+    tally.megabytes = held_megabytes() - before
+    if path := os.environ.get("TENTH_FUZZ_TALLY"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            print(json.dumps(vars(tally) | {"seconds": round(time.perf_counter() - start, 1)}), file=file)
+    assert tally.tried > 0
+    assert not tally.failed, f"{len(tally.failed)} of {tally.tried}:\n" + "\n".join(tally.failed[:20])
+    assert tally.megabytes < MEGABYTES
+
+
+def held_megabytes(*, anew: bool = False) -> float:
+    """The most memory that the process held, in MB; anew: what it holds now, from which the most is counted from here on."""
+    if not STATUS.exists():
+        return 0.0
+    if anew:
+        CLEAR.write_text("5", encoding="ascii")
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
+    return int(kilobytes) / 1000
