@@ -119,9 +119,9 @@ def check_pipeline(folder: Path, pipeline: Any, classes: Mapping[str, Any]) -> N
             check_finite(getattr(pipeline, name), folder / name)
         elif name.startswith("tokenizer"):
             tokenizer, config = getattr(pipeline, name), getattr(pipeline, name.replace("tokenizer", "text_encoder")).config
-            ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-            known = all(type(number) is int for number in ends) and len(tokenizer) <= config.vocab_size
-            if not known or not 2 < tokenizer.model_max_length <= config.max_position_embeddings:
+            length, ends = tokenizer.model_max_length, (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+            known = all(type(number) is int for number in (length, *ends)) and len(tokenizer) <= config.vocab_size
+            if not known or not 2 < length <= config.max_position_embeddings:
                 raise unfit(folder / name, "has other tokens than its text encoder")
     try:
         with torch.random.fork_rng([]):

@@ -155,6 +155,8 @@ def changes(weights: Mapping[str, Tensor]) -> dict[str, Change]:
     """What an identity's weights do to each parameter, by "part.path.weight". Raises IdentityError for other weights."""
     found: dict[str, Change] = {}
     for name, tensor in weights.items():
+        if name.partition(".")[0] not in PARTS:
+            raise _misfit(name)
         if name.endswith(LOW):
             path = name.removesuffix(LOW)
             if path + HIGH not in weights:

@@ -17,7 +17,7 @@ from tenth.data.caption_files import captions_beside
 from tenth.data.closer import photo_with_faces
 from tenth.data.faces import NEAR_DUPLICATE_BITS, crop_face, face_pixels, hash_distance, near_duplicate_hash, sharpness
 from tenth.data.whose import Chosen, most_frequent
-from tenth.errors import DataError, PhotoError
+from tenth.errors import DataError, PhotoError, few
 from tenth.types import Face, Person, Photo
 
 FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the file's picture (of 12 megapixels, where it has more)

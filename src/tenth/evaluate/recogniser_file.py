@@ -90,8 +90,9 @@ def _size(value: Any) -> bool:
 
 def _template(value: Any) -> bool:
     pairs = isinstance(value, list) and len(value) == POINTS and all(isinstance(point, list) for point in value)
-    inside = (len(point) == 2 and all(_number(each) and abs(each) <= MOST_PIXELS for each in point) for point in value)
-    return pairs and all(inside)
+    return pairs and all(
+        len(point) == 2 and all(_number(each) and abs(each) <= MOST_PIXELS for each in point) for point in value
+    )
 
 
 def _digest(value: Any) -> bool:

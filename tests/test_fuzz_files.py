@@ -1,0 +1,244 @@
+"""Mutated files of every kind that is read: each is read, or refused in a line, soon and in little memory.
+
+A flipped bit, a lost end, a value of another type, a shape of 2**62, ten thousand brackets: what a failing disk, another
+program or somebody with bad intent makes of a file. What a hub sends and the lock beside the models: test_fuzz_hub.py.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+from safetensors.torch import save
+
+from mutations import json_mutations, mutations, tensor_mutations, toml_mutations
+from tally import SEED, TIMES, Tally, counted
+from tenth.adapter import check_adapter, read_adapter
+from tenth.aggregate.saved import load_aggregator
+from tenth.catalog import method, stage
+from tenth.checkpoint import MANIFEST, TENSORS, load_checkpoint, save_checkpoint
+from tenth.config import from_table, read_toml
+from tenth.data.attributes import COLUMNS, read_attributes
+from tenth.data.caption_files import read_captions
+from tenth.data.people import Row, read_people, write_rows
+from tenth.encode.store import Store
+from tenth.evaluate.recogniser_file import read_recogniser_file
+from tenth.experiment import read_experiment
+from tenth.identity import load_identity, save_identity
+from tenth.like import read_like
+from tenth.meter import Cost, costs_by, note_cost
+from tenth.output import claim_folder
+from tenth.pocket.load import load_pocket
+from tenth.record import read_record, write_record
+from tenth.report.markdown import markdown, summary
+from tenth.report.page import page
+from tenth.types import Identity
+from tenth.validation import read_history
+from tenth.weights import kohya_layout, lora_layout
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ("quick-test", "smoke-attention", "pocket-finish", "dreambooth-lora-woman")
+RECOGNISER = """
+name = "mine"
+model = "mine.onnx"
+sha256 = "%s"
+input = "face"
+output = "embedding"
+size = [96, 112]
+mean = 127.5
+scale = 128.0
+template = [[30.3, 51.7], [65.5, 51.5], [48.0, 71.7], [33.5, 92.4], [62.7, 92.2]]
+[detector]
+kind = "dlib"
+""" % ("0" * 64)
+
+
+def fuzz(tally: Tally, path: Path, changed: Iterator[bytes], read: Callable[[Path], Any]) -> None:
+    """Read each version of a file in the sound one's place."""
+    for number, content in enumerate(changed):
+        path.write_bytes(content)
+        tally.attempt(f"{path.name}, version {number}", lambda: read(path))
+
+
+def of_bytes(content: bytes, count: int) -> Iterator[bytes]:
+    return mutations(content, SEED + 1, count * TIMES)
+
+
+def of_tensors(content: bytes, count: int) -> Iterator[bytes]:
+    return chain(of_bytes(content, count), tensor_mutations(content, SEED + 2, count * TIMES))
+
+
+def of_json(value: Any, count: int) -> Iterator[bytes]:
+    return chain(of_bytes(json.dumps(value).encode(), count), json_mutations(value, SEED + 3, count * TIMES))
+
+
+def of_toml(content: bytes, count: int) -> Iterator[bytes]:
+    return chain(of_bytes(content, count), toml_mutations(content, SEED + 4, count * TIMES))
+
+
+def test_identities(toy_model: Any, tmp_path: Path) -> None:
+    path, layer = tmp_path / "me.safetensors", "unet.mid_block.attentions.0.proj_in"
+    shape = toy_model.pipeline.unet.get_parameter(layer.removeprefix("unet.") + ".weight").shape
+    halves = {"lora_A": torch.rand(4, *shape[1:]), "lora_B": torch.rand(shape[0], 4, *[1] * len(shape[2:]))}
+    weights = {f"{layer}.{half}.weight": tensor for half, tensor in halves.items()}
+    names = toy_model.name, toy_model.encoder.name, toy_model.adapter_name
+    save_identity(Identity("ip-adapter", *names, torch.rand(2, 128), weights, "sks man", ("ab", "cd")), path)
+
+    def read(path: Path) -> None:
+        found = load_identity(path)
+        if found.weights:
+            lora_layout(found.weights), kohya_layout(found.weights)
+        with toy_model.applied([found]):
+            pass
+
+    read(path)
+    with counted("identities") as tally:
+        fuzz(tally, path, of_tensors(path.read_bytes(), 200), read)
+
+
+def test_adapters(toy_model: Any, toy_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "adapter.safetensors"
+
+    def read(path: Path) -> None:
+        check_adapter(toy_model.pipeline.unet, read_adapter(path), toy_model.encoder, path)
+
+    with counted("adapters") as tally:
+        fuzz(tally, path, of_tensors((toy_folder / "ip-adapter/ip-adapter.safetensors").read_bytes(), 150), read)
+
+
+@pytest.mark.parametrize("name", ["ip-adapter-attention", "ip-adapter-set"])
+def test_aggregators(name: str, toy_folder: Path, tmp_path: Path) -> None:
+    sound = (toy_folder / name / "aggregator.safetensors").read_bytes()
+
+    def read(path: Path) -> None:
+        load_aggregator(path).aggregator.pool(torch.rand(3, 128, dtype=torch.float64))
+
+    with counted(f"aggregators, {name}") as tally:
+        fuzz(tally, tmp_path / "aggregator.safetensors", of_tensors(sound, 150), read)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes(name: str, tmp_path: Path) -> None:
+    def read(path: Path) -> Any:
+        if "dreambooth" in name:
+            return method(str(path))
+        if "test" in name:
+            return read_experiment(path)
+        table = read_toml(path)
+        return from_table(stage(table).recipe, table)
+
+    with counted(f"recipes, {name}") as tally:
+        fuzz(tally, tmp_path / "recipe.toml", of_toml((ROOT / f"recipes/{name}.toml").read_bytes(), 150), read)
+
+
+def test_records_of_experiments(tmp_path: Path) -> None:
+    record = json.loads((ROOT / "results/quick-test/run.json").read_text())
+    for key in ("scores", "differences"):  # one metric: a page of all is made in a second
+        record["results"][key] = [row for row in record["results"][key] if row["metric"] in ("identity", "copy-index")]
+    record["results"]["people"] = record["results"]["people"][:3]
+
+    def read(path: Path) -> None:
+        found = read_record(path, kind="experiment")
+        page(found, path.parent), markdown(found), summary(found)
+
+    with counted("records of experiments") as tally:
+        fuzz(tally, tmp_path / "run.json", of_json(record, 100), read)
+
+
+def test_records_of_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "out/run.json"
+    write_record(path, kind="generate", settings={"seeds": [0, 1], "model": "m@1"}, results={"images": ["0000.png"]})
+    with counted("records of pictures") as tally:
+        fuzz(tally, path, of_json(json.loads(path.read_text()), 200), lambda path: claim_folder(path.parent))
+
+
+def test_people(tmp_path: Path) -> None:
+    path = tmp_path / "people.jsonl"
+    row = Row("Anna/1.jpg", "Anna", "train", 1, "a photo of a woman", ("a photo of a woman", "a portrait"), "0" * 64)
+    write_rows(path, [row, Row("Bo/1.jpg", "Bo", "test", 0, "a man", ("a man",), "1" * 64)])
+    with counted("people.jsonl") as tally:
+        fuzz(tally, path, of_bytes(path.read_bytes(), 300), read_people)
+        fuzz(tally, path, json_mutations(asdict(row), SEED, 300 * TIMES), read_people)
+
+
+def test_entries_of_the_cache(tmp_path: Path) -> None:
+    store, sound = Store(tmp_path), np.arange(64.0)
+    store.write("s", "key", sound)
+    path = store.path("s", "key")
+    whole = path.read_bytes()
+    with counted("entries of the cache") as tally:
+        for number, content in enumerate(of_bytes(whole, 600)):
+            path.write_bytes(content)
+            found = tally.attempt(f"version {number}", lambda: store.read("s", "key"))
+            tally.check(f"version {number} was taken", found is None or (content == whole and np.array_equal(found, sound)))
+
+
+def test_settings_in_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    said = {"prompt": "a man", "seed": 3, "steps": 20, "guidance": 2.0, "scale": {"up": {"block_0": [0, 1, 0]}}, "negative": ""}
+    said |= {"model": "m@1", "size": "64x64", "strength": 0.3, "guidance_interval": [0.0, 1.0], "method": "ip-adapter"}
+
+    def picture(text: bytes) -> bytes:
+        info = PngImagePlugin.PngInfo()
+        info.add(b"tEXt", b"tenth\0" + text)
+        Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+        return path.read_bytes()
+
+    picture(json.dumps(said).encode())
+    assert read_like(path).seed == 3
+    with counted("settings in pictures") as tally:
+        fuzz(tally, path, map(picture, json_mutations(said, SEED, 250 * TIMES)), read_like)
+        fuzz(tally, path, of_bytes(picture(json.dumps(said).encode()), 350), read_like)
+
+
+def test_tables_captions_and_recognisers(tmp_path: Path) -> None:
+    table = f"{','.join(COLUMNS)}\nAnna/1.jpg,F{',1' * (len(COLUMNS) - 2)}\n".encode()
+    published = (ROOT / "tests/data/test_attributes.py").read_bytes()  # any text, with its sign at the beginning
+    with counted("attribute tables, captions, recognisers") as tally:
+        fuzz(tally, tmp_path / "a.csv", of_bytes(table, 100), read_attributes)
+        fuzz(tally, tmp_path / "b.txt", of_bytes(b"#\tperson\timagenum\tMale\n" + published[:2000], 100), read_attributes)
+        fuzz(tally, tmp_path / "c.txt", of_bytes(b"a photo of a man\na man\n", 200), lambda path: read_captions({"c": path}))
+        fuzz(tally, tmp_path / "d.toml", of_toml(RECOGNISER.encode(), 200), read_recogniser_file)
+
+
+def test_checkpoints_and_their_histories(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path, 3, {"weight.a": torch.rand(3, 4), "step.a": torch.tensor(3)})
+    manifest, tensors = json.loads((folder / MANIFEST).read_text()), (folder / TENSORS).read_bytes()
+    history, costs = {"images": 64, "similarity": 0.3, "low": 0.1, "high": 0.4, "best": True}, tmp_path / "costs.jsonl"
+    note_cost(costs, Cost(1.5, 300), drawn="ip-adapter", count=4)
+    with counted("checkpoints, histories, costs") as tally:
+        fuzz(tally, folder / MANIFEST, of_json(manifest, 100), lambda _: load_checkpoint(tmp_path))
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+        fuzz(tally, folder / TENSORS, of_tensors(tensors, 100), lambda _: load_checkpoint(tmp_path))
+        fuzz(tally, tmp_path / "validation.jsonl", of_json(history, 100), lambda _: read_history(tmp_path))
+        fuzz(tally, costs, of_json(json.loads(costs.read_text()), 100), lambda path: costs_by(path, "drawn"))
+
+
+def test_configurations_of_models(toy_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(toy_folder, tmp_path / "model"))
+    sound = {path: path.read_bytes() for path in sorted(copy.rglob("*.json")) if path.name != "vocab.json"}
+    with counted("configurations of models") as tally:
+        for path, content in sound.items():
+            fuzz(tally, path, json_mutations(json.loads(content), SEED, 4 * TIMES), lambda _: load_pocket(copy))
+            path.write_bytes(content)
+
+
+def test_weights_of_models(toy_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(toy_folder, tmp_path / "model"))
+    statistics = save({"centre": torch.rand(128), "scale": torch.tensor(0.1)})
+    with counted("weights of models") as tally:
+        fuzz(tally, copy / "image_encoder/statistics.safetensors", of_tensors(statistics, 2), lambda _: load_pocket(copy))
+        (copy / "image_encoder/statistics.safetensors").write_bytes(statistics)
+        for name in ("text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors"):
+            content = (copy / name).read_bytes()
+            fuzz(tally, copy / name, of_tensors(content, 2), lambda _: load_pocket(copy))
+            (copy / name).write_bytes(content)

@@ -1,0 +1,246 @@
+"""What lies in a file's place and is none, and what a model's folder may not say: refused in a line, by every reader alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tally import Tally
+from tenth.adapter import digest_of, read_adapter, reads_patches
+from tenth.aggregate.saved import load_aggregator
+from tenth.catalog import load_model, method
+from tenth.checkpoint import load_checkpoint, save_checkpoint
+from tenth.cli import main
+from tenth.config import read_toml
+from tenth.data.attributes import read_attributes
+from tenth.data.caption_files import read_captions
+from tenth.data.people import read_people
+from tenth.encode.clip import ClipEncoder
+from tenth.errors import IdentityError, ModelError, TenthError
+from tenth.evaluate.inception_file import read_weights
+from tenth.evaluate.recogniser_file import read_checked, read_recogniser_file
+from tenth.experiment import claim, read_experiment
+from tenth.identity import load_identity, save_identity
+from tenth.like import read_like
+from tenth.locked import read_lock
+from tenth.model_folder import read_config
+from tenth.pocket.load import load_pocket, read_statistics
+from tenth.pocket.signs import SignsReader
+from tenth.record import read_record
+from tenth.types import Identity
+from tenth.validation import read_history
+
+KERNEL = "kernels-community/flash-attn"
+# Every reader of one file, by the name that the file has to have.
+READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
+    "identity": ("me.safetensors", load_identity),
+    "adapter": ("a.safetensors", read_adapter),
+    "adapter's names": ("a.safetensors", reads_patches),
+    "digest": ("a.safetensors", lambda path: digest_of([path])),
+    "aggregator": ("a.safetensors", load_aggregator),
+    "signs": ("a.safetensors", SignsReader),
+    "statistics": ("a.safetensors", read_statistics),
+    "recipe": ("r.toml", read_toml),
+    "experiment": ("r.toml", read_experiment),
+    "recipe of a method": ("r.toml", lambda path: method(str(path))),
+    "people": ("people.jsonl", read_people),
+    "record": ("run.json", lambda path: read_record(path, kind="experiment")),
+    "settings of an experiment": ("settings.json", lambda path: claim(path.parent, {"seed": 0})),
+    "lock": ("models.lock", lambda path: read_lock(path.parent)),
+    "table": ("a.csv", read_attributes),
+    "caption": ("a.txt", lambda path: read_captions({"a.png": path})),
+    "recogniser": ("r.toml", read_recogniser_file),
+    "recogniser's model": ("r.onnx", lambda path: read_checked(path, "0" * 64)),
+    "inception": ("i.pth", read_weights),
+    "picture": ("p.png", read_like),
+    "history": ("validation.jsonl", lambda path: read_history(path.parent)),
+    "configuration": ("config.json", read_config),
+}
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(10 << 30)
+
+
+def brackets(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
+def half_a_character(path: Path) -> None:
+    path.write_bytes(b'{"a": "\\ud800"}\n')
+
+
+@pytest.mark.parametrize(
+    "put", [pipe, device, loop, sparse, brackets, half_a_character, Path.mkdir], ids=lambda put: put.__name__
+)
+@pytest.mark.parametrize("kind", READERS)
+def test_what_is_no_such_file_is_refused_at_once(kind: str, put: Callable[[Path], Any], tmp_path: Path) -> None:
+    name, read = READERS[kind]
+    put(tmp_path / name)
+    tally = Tally(kind)
+    tally.attempt(put.__name__, lambda: read(tmp_path / name))
+    assert not tally.failed
+    readable = kind == "digest" and (tmp_path / name).is_file() and put is not device
+    nothing = (kind, put) in (("lock", loop),) or (kind in ("settings of an experiment", "record") and put is not sparse)
+    assert tally.refused == 1 or readable or nothing
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_bytes("\ufeffstage = 'ä'".encode())
+    assert read_toml(tmp_path / "r.toml") == {"stage": "ä"}
+
+
+@pytest.mark.parametrize("value", ["9" * 5_000, "9" * 30, "1e999", "nan", "[" * 5_000, '"\\u0000"', "1979-05-27"])
+def test_a_recipe_says_numbers_that_are_some(value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'stage = "adapter"\naggregator = "set"\n[data]\npeople = "p"\nphotos = "q"\n[schedule]\nimages = 1\nclip = {value}\n'
+    )
+    assert main(["train", str(recipe), "-o", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert len(said) < 500 + 2 * len(str(tmp_path))
+    assert not (tmp_path / "out").exists()
+
+
+def not_finite(path: Path, name: str = "") -> None:
+    tensors = load_file(path)
+    name = name or sorted(tensors)[0]
+    tensors[name].view(-1)[-1] = torch.nan
+    with_text = {"metadata": texts} if (texts := _texts(path)) else {}
+    save_file(tensors, path, **with_text)
+
+
+def _texts(path: Path) -> dict[str, str]:
+    content = path.read_bytes()
+    found: dict[str, str] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    return found
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model", "ip-adapter/ip-adapter"),
+        "image_encoder/model",
+    ],
+)
+def test_a_number_that_is_none_is_found_where_it_is(part: str, sd15_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(sd15_folder, tmp_path / "model"))
+    assert load_model(str(copy)).name.startswith("model@")
+    not_finite(copy / f"{part}.safetensors")
+    with pytest.raises(ModelError, match=rf"{part.partition('/')[0]}.* that is not finite"):
+        load_model(str(copy))
+
+
+def test_an_aggregator_and_an_identity_hold_finite_numbers(toy_folder: Path, tmp_path: Path) -> None:
+    aggregator = tmp_path / "aggregator.safetensors"
+    shutil.copyfile(toy_folder / "ip-adapter-set/aggregator.safetensors", aggregator)
+    not_finite(aggregator)
+    with pytest.raises(ModelError, match=r"aggregator\.safetensors holds .* not finite"):
+        load_aggregator(aggregator)
+    save_identity(Identity("ip-adapter", "m@1", "e@2", "a@3", torch.full((1, 8), torch.inf)), tmp_path / "me.safetensors")
+    with pytest.raises(IdentityError, match=r"me\.safetensors holds embeddings with a number that is not finite"):
+        load_identity(tmp_path / "me.safetensors")
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (2, 128, 1), (1, 3, 128)])
+def test_embeddings_of_another_shape_are_refused_before_anything_is_drawn(shape: tuple[int, ...], toy_model: Any) -> None:
+    names = toy_model.name, toy_model.encoder.name, toy_model.adapter_name
+    with pytest.raises(IdentityError, match="gives 128 for each photo"):
+        toy_model.check(Identity("ip-adapter", *names, torch.rand(shape)))
+
+
+def change(path: Path, **said: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+
+
+def test_loading_asks_no_network_whatever_a_configuration_names(sd15_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(sd15_folder, tmp_path / "model"))
+    for part in ("text_encoder", "image_encoder"):
+        named = {"_attn_implementation": KERNEL, "attn_implementation": KERNEL, "auto_map": {"AutoModel": "a/b--c.D"}}
+        change(copy / part / "config.json", **named, quantization_config={"quant_method": "x"}, get_text_config=5)
+        (copy / part / "adapter_config.json").write_text('{"base_model_name_or_path": "a/b", "peft_type": "LORA"}')
+    model = load_model(str(copy))
+    assert model.pipeline.text_encoder.config._attn_implementation == "sdpa"
+    assert isinstance(model.encoder, ClipEncoder)
+    assert model.encoder.model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize(
+    ("part", "said", "found"),
+    [
+        ("model_index.json", {"unet": ["os", "system"]}, "names .* as its unet"),
+        ("model_index.json", {"scheduler": ["a/b", "c/d"]}, "names .* as its scheduler"),
+        ("text_encoder/config.json", {"hidden_act": KERNEL}, "names kernels-community/flash-attn as its hidden_act"),
+        ("text_encoder/config.json", {"hidden_size": 10**6}, "has .* where its configuration asks for"),
+        ("text_encoder/config.json", {"num_hidden_layers": 10**6}, "asks for 1000000 layers"),
+        ("text_encoder/config.json", {"hidden_size": "16"}, "configuration of nothing that can be made"),
+        ("unet/config.json", {"block_out_channels": [16, 10**6]}, "asks for"),
+        ("unet/config.json", {"layers_per_block": 3}, "for which its configuration asks"),
+        ("unet/config.json", {"sample_size": 10**6}, "as its sample_size"),
+        ("unet/config.json", {"time_embedding_type": "fourier"}, "unet"),
+        ("vae/config.json", {"latent_channels": "4"}, "vae"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "x"}, "does not step"),
+        ("scheduler/scheduler_config.json", {"beta_end": 30.0}, "not finite"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**8}, "as its num_train_timesteps"),
+        ("tokenizer/tokenizer_config.json", {"model_max_length": 10**6}, "other tokens than its text encoder"),
+        ("image_encoder/config.json", {"patch_size": 0}, "patch_size|image_encoder|cannot be read"),
+        ("image_encoder/config.json", {"num_attention_heads": 0}, "image_encoder"),
+    ],
+)
+def test_a_folder_that_says_what_is_not_so_is_refused(
+    part: str, said: dict[str, Any], found: str, sd15_folder: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(sd15_folder, tmp_path / "model"))
+    change(copy / part, **said)
+    with pytest.raises(ModelError, match=found):
+        load_model(str(copy))
+
+
+def test_a_pipe_anywhere_in_a_model_is_not_waited_for(toy_folder: Path, tmp_path: Path) -> None:
+    tally, copy = Tally("pipes"), Path(shutil.copytree(toy_folder, tmp_path / "model"))
+    for path in sorted(path for path in copy.rglob("*") if path.is_file() and "aggregator" not in path.name):
+        if path.parent.name == "ip-adapter-attention":
+            continue
+        content = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        tally.attempt(str(path), lambda: load_pocket(copy))
+        path.unlink()
+        path.write_bytes(content)
+    assert not tally.failed
+    assert tally.refused == tally.tried > 5
+    assert load_pocket(copy).name.startswith("pocket@")
+
+
+def test_a_checkpoint_of_other_shapes_is_refused(tmp_path: Path) -> None:
+    from tenth.training import Learning, Schedule, processes
+
+    learning = Learning({"net": torch.nn.Linear(2, 3)}, Schedule(images=64), processes())
+    save_checkpoint(
+        tmp_path, 1, {f"{kind}.net.{name}": torch.zeros(5) for kind in ("weight", "average") for name in ("weight", "bias")}
+    )
+    assert load_checkpoint(tmp_path) is not None
+    with pytest.raises(TenthError, match="a checkpoint of other weights"):
+        learning.restore(tmp_path)
