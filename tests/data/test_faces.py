@@ -16,7 +16,6 @@ from tenth.data.faces import (
     NEAR_DUPLICATE_BITS,
     crop_face,
     face_pixels,
-    file_digest,
     find_faces,
     hash_distance,
     model_file,
@@ -25,6 +24,7 @@ from tenth.data.faces import (
 )
 from tenth.data.photo import open_photo
 from tenth.errors import ModelError
+from tenth.file_reading import file_digest
 from tenth.types import Face, Photo, Pixels
 
 
