@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tally import Tally
-from tenth.adapter import digest_of, read_adapter, reads_patches
+from tenth.adapter import read_adapter, reads_patches
 from tenth.aggregate.saved import load_aggregator
 from tenth.catalog import load_model, method
 from tenth.checkpoint import load_checkpoint, save_checkpoint
@@ -44,7 +44,6 @@ READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     "identity": ("me.safetensors", load_identity),
     "adapter": ("a.safetensors", read_adapter),
     "adapter's names": ("a.safetensors", reads_patches),
-    "digest": ("a.safetensors", lambda path: digest_of([path])),
     "aggregator": ("a.safetensors", load_aggregator),
     "signs": ("a.safetensors", SignsReader),
     "statistics": ("a.safetensors", read_statistics),
@@ -91,9 +90,10 @@ def half_a_character(path: Path) -> None:
     path.write_bytes(b'{"a": "\\ud800"}\n')
 
 
-@pytest.mark.parametrize(
-    "put", [pipe, device, loop, sparse, brackets, half_a_character, Path.mkdir], ids=lambda put: put.__name__
-)
+PUTS = (pipe, device, loop, sparse, brackets, half_a_character, Path.mkdir)
+
+
+@pytest.mark.parametrize("put", PUTS, ids=lambda put: put.__name__)
 @pytest.mark.parametrize("kind", READERS)
 def test_what_is_no_such_file_is_refused_at_once(kind: str, put: Callable[[Path], Any], tmp_path: Path) -> None:
     name, read = READERS[kind]
@@ -101,9 +101,7 @@ def test_what_is_no_such_file_is_refused_at_once(kind: str, put: Callable[[Path]
     tally = Tally(kind)
     tally.attempt(put.__name__, lambda: read(tmp_path / name))
     assert not tally.failed
-    readable = kind == "digest" and (tmp_path / name).is_file() and put is not device
-    nothing = (kind, put) in (("lock", loop),) or (kind in ("settings of an experiment", "record") and put is not sparse)
-    assert tally.refused == 1 or readable or nothing
+    assert tally.refused == ((kind, put) != ("caption", half_a_character))  # to a caption a backslash is a backslash
 
 
 def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
@@ -114,9 +112,8 @@ def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["9" * 5_000, "9" * 30, "1e999", "nan", "[" * 5_000, '"\\u0000"', "1979-05-27"])
 def test_a_recipe_says_numbers_that_are_some(value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(
-        f'stage = "adapter"\naggregator = "set"\n[data]\npeople = "p"\nphotos = "q"\n[schedule]\nimages = 1\nclip = {value}\n'
-    )
+    data = '[data]\npeople = "p"\nphotos = "q"'
+    recipe.write_text(f'stage = "adapter"\naggregator = "set"\n{data}\n[schedule]\nimages = 1\nclip = {value}\n')
     assert main(["train", str(recipe), "-o", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -124,12 +121,11 @@ def test_a_recipe_says_numbers_that_are_some(value: str, tmp_path: Path, capsys:
     assert not (tmp_path / "out").exists()
 
 
-def not_finite(path: Path, name: str = "") -> None:
-    tensors = load_file(path)
-    name = name or sorted(tensors)[0]
-    tensors[name].view(-1)[-1] = torch.nan
-    with_text = {"metadata": texts} if (texts := _texts(path)) else {}
-    save_file(tensors, path, **with_text)
+def not_finite(path: Path) -> None:
+    """One number of the file becomes NaN; all else stays."""
+    tensors, texts = load_file(path), _texts(path)
+    tensors[min(tensors)].view(-1)[-1] = torch.nan
+    save_file(tensors, path, metadata=texts or None)
 
 
 def _texts(path: Path) -> dict[str, str]:
@@ -238,9 +234,8 @@ def test_a_checkpoint_of_other_shapes_is_refused(tmp_path: Path) -> None:
     from tenth.training import Learning, Schedule, processes
 
     learning = Learning({"net": torch.nn.Linear(2, 3)}, Schedule(images=64), processes())
-    save_checkpoint(
-        tmp_path, 1, {f"{kind}.net.{name}": torch.zeros(5) for kind in ("weight", "average") for name in ("weight", "bias")}
-    )
+    names = [f"{kind}.net.{name}" for kind in ("weight", "average") for name in ("weight", "bias")]
+    save_checkpoint(tmp_path, 1, {name: torch.zeros(5) for name in names})
     assert load_checkpoint(tmp_path) is not None
     with pytest.raises(TenthError, match="a checkpoint of other weights"):
         learning.restore(tmp_path)
