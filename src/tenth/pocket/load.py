@@ -27,11 +27,11 @@ WEIGHTS = (
 
 
 def load_pocket(
-    folder: Path = CONFIGS,
+    folder: str | Path = CONFIGS,
     store: Store | None = None,
     *,
     name: str = "pocket",
-    adapter: Path | None = None,
+    adapter: str | Path | None = None,
     device: str = "",
 ) -> LatentDiffusion:
     """The model with its face encoder and its adapter, or another file of one, float32.
@@ -40,6 +40,7 @@ def load_pocket(
 
     Raises ModelError if a part is missing or damaged, or torch finds no such device.
     """
+    folder = Path(folder)
     missing = [part for part in (*WEIGHTS, ADAPTER, ENCODER) if not (folder / part).is_file()]
     if missing:
         found = f"{folder} has no {few(missing)}"
@@ -55,4 +56,4 @@ def load_pocket(
         ) from problem
     encoder = FaceEncoder(statistics["centre"], float(statistics["scale"]), store)
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
-    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, adapter or folder / ADAPTER, trained, fit)
+    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, Path(adapter or folder / ADAPTER), trained, fit)
