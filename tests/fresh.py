@@ -1,12 +1,13 @@
-"""Processes that have loaded nothing of tenth: each is forked from one that has loaded what tenth stands on, which takes seconds.
+"""Processes that have loaded nothing of tenth: each a fork of one that has loaded what tenth stands on, which takes seconds.
 
-Pictures are drawn in two steps here, whatever is asked for: what they show is not looked at.
+Pictures are drawn in one step there, whatever is asked for: what they show is not looked at.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,11 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 240  # after which a process is killed
-STEPS = 2
+STEPS = 1
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Fresh:
     def command(self, words: Sequence[str], at: Path) -> Done:
         """`tenth` with these words, as the console script calls it, in a folder."""
         return self._run({"command": list(words)}, at)
+
+    def line(self, line: str, at: Path) -> Done:
+        """A line of a shell that begins with `tenth`."""
+        return self.command(shlex.split(line, comments=True)[1:], at)
 
     def python(self, code: str, at: Path) -> Done:
         """A program, as `python -c` runs it, in a folder."""
@@ -82,7 +87,7 @@ def serve() -> None:
 def load_what_tenth_stands_on() -> None:
     """Its large libraries, with the pipelines' steps cut short."""
     import dlib  # noqa: F401
-    import numpy  # noqa: F401
+    import numpy as np  # noqa: F401
     import torch  # noqa: F401
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection  # noqa: F401
@@ -97,12 +102,9 @@ def load_what_tenth_stands_on() -> None:
 
 def become(task: Mapping[str, Any]) -> None:
     """Be the process that a task asks for, to its end."""
-    files: list[IO[str]] = []
-    for name, number in (("out", 1), ("err", 2)):
-        files.append(Path(task[name]).open("w", encoding="utf-8"))
-        os.dup2(files[-1].fileno(), number)
-    sys.stdin = Path(os.devnull).open(encoding="utf-8")
-    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", encoding="utf-8") for number in (1, 2))
+    new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    for number, (path, flags) in enumerate(((os.devnull, os.O_RDONLY), (task["out"], new), (task["err"], new))):
+        os.dup2(os.open(path, flags), number)
     os.chdir(task["at"])
     code: Any = 0
     try:

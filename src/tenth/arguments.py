@@ -29,7 +29,7 @@ TEXT = "Make new pictures of a person from a handful of photos. Nine photos in, 
 EPILOG = """examples:
   tenth demo
   tenth photos me/
-  tenth generate me/ --prompt "a portrait photo of a smiling person" -o out/
+  tenth generate me/ --prompt "a portrait photo of a smiling person" -o out/me
 
 exit codes: 0 done, 1 something about your input (one line says what), 2 wrong usage, 70 a fault of
 tenth's, 130 stopped with Ctrl-C. Results go to stdout, progress to stderr.

@@ -29,11 +29,11 @@ WEIGHTS = (
 
 
 def load_pocket(
-    folder: Path = CONFIGS,
+    folder: str | Path = CONFIGS,
     store: Store | None = None,
     *,
     name: str = "pocket",
-    adapter: Path | None = None,
+    adapter: str | Path | None = None,
     device: str = "",
 ) -> LatentDiffusion:
     """The model with its face encoder and its adapter, or another file of one, float32.
@@ -42,6 +42,7 @@ def load_pocket(
 
     Raises ModelError if a part is missing or damaged, or torch finds no such device.
     """
+    folder = Path(folder)
     missing = [part for part in (*WEIGHTS, ADAPTER, ENCODER) if not (folder / part).is_file()]
     if missing:
         found = f"{folder} has no {few(missing)}"
@@ -52,7 +53,7 @@ def load_pocket(
     centre, scale = read_statistics(folder / ENCODER)
     encoder = FaceEncoder(centre, scale, store)
     trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
-    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, adapter or folder / ADAPTER, trained, fit)
+    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, Path(adapter or folder / ADAPTER), trained, fit)
 
 
 def read_statistics(path: Path) -> tuple[Tensor, float]:

@@ -1,0 +1,138 @@
+"""The blocks of code of a document, as its reader would type them, and what they read put beside them."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+
+from conftest import with_published_tokenizers, write_stable
+from tenth.adapt.ip_adapter import untrained_adapter
+from tenth.adapter import adapter_weights, install_adapter
+from tenth.pocket.load import PHOTOS
+from tenth.pocket.pack import CONFIGS
+
+ROOT = Path(__file__).resolve().parents[1]
+READ_BY_ALL = ("README.md", "docs/start.md")  # documents whose every block is run
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+
+# What is not run: how a line of a shell begins, and why. Each such line of tenth's says so to its reader too.
+NOT_RUN = {
+    "make ": "sets up an environment, with a network",
+    ". .venv/bin/activate": "the environment of the tests is active",
+    "git clone ": "needs a network",
+    "python -m venv ": "sets up an environment",
+    "pip install ": "needs a network",
+    "tenth data lfw lfw-deepfunneled.tgz ": "needs LFW, of which no photo is here",
+    "tenth train recipes/pocket-": "an hour each, and LFW",
+    "tenth experiment recipes/comparison-validation.toml ": "hours, and LFW",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code. kind: "" of a shell, "python", "toml", ..."""
+
+    where: str  # file:line
+    kind: str
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Of a shell: each command, without its comment."""
+        said = (line.partition("  #")[0].strip() for line in self.text.splitlines())
+        return [line for line in said if line and not line.startswith("#")]
+
+
+def blocks_of(path: Path) -> list[Block]:
+    """Every fenced block of a Markdown file."""
+    text = path.read_text(encoding="utf-8")
+    name = path.relative_to(ROOT).as_posix()
+    return [Block(f"{name}:{text.count(chr(10), 0, found.start()) + 1}", found[2], found[3]) for found in FENCE.finditer(text)]
+
+
+def blocks_of_docstrings() -> Iterator[Block]:
+    """Every fenced block of the package's docstrings, and every `>>>` in them."""
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (said := ast.get_docstring(node)):
+                where = f"{path.relative_to(ROOT).as_posix()}:{getattr(node, 'lineno', 1)}"
+                yield from (Block(where, found[2], found[3]) for found in FENCE.finditer(said))
+                yield from (Block(where, "python", line[4:]) for line in said.splitlines() if line.startswith(">>> "))
+
+
+def why_not(line: str) -> str:
+    """Why a line is not run; "" where it is."""
+    return next((reason for begin, reason in NOT_RUN.items() if line.startswith(begin)), "")
+
+
+def lines_of(*names: str) -> list[str]:
+    """Every line of a shell in these documents."""
+    return [line for name in names for block in blocks_of(ROOT / name) if not block.kind for line in block.lines]
+
+
+def lines_that_run() -> list[str]:
+    """Those that test_documents.py runs."""
+    return [line for line in lines_of(*READ_BY_ALL) if not why_not(line)]
+
+
+def put_inputs(folder: Path) -> None:
+    """What the text has its reader bring: photos of a person, of people, held-out ones, a recipe; folders of the checkout."""
+    photos = sorted(PHOTOS.glob("*.png"))
+    for name, some in {
+        "me": photos[:3],
+        "me-held-out": photos[3:5],
+        "people/anna": photos[:5],
+        "people/bert": photos[5:],
+    }.items():
+        (folder / name).mkdir(parents=True)
+        for photo in some:
+            shutil.copy(photo, folder / name)
+    for name in ("recipes", "results"):
+        shutil.copytree(ROOT / name, folder / name)
+    # Of the recipe that takes a minute, five steps; the same is the reader's own recipe.
+    smoke = folder / "recipes/smoke-attention.toml"
+    text = (
+        smoke.read_text(encoding="utf-8").replace("images = 1_600", "images = 40").replace("save_every = 80", "save_every = 40")
+    )
+    assert "images = 40" in text
+    smoke.write_text(text, encoding="utf-8")
+    shutil.copy(smoke, folder / "my-recipe.toml")
+    shutil.copytree(CONFIGS, folder / "runs/pocket-last/final")  # what the hours of training come to
+
+
+def write_toy_sd15(folder: Path) -> Path:
+    """A model with the parts of Stable Diffusion 1.5, tiny, with random weights, that draws 512 x 512 as that does."""
+    torch.manual_seed(0)
+    write_stable("sd15", folder)
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    unet = UNet2DConditionModel(
+        sample_size=64,
+        cross_attention_dim=16,
+        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        block_out_channels=(8, 8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=2,
+    )
+    pipeline.vae = AutoencoderKL(
+        block_out_channels=(4, 4, 4, 4),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=2,
+        latent_channels=4,
+    )
+    pipeline.unet = unet
+    pipeline.save_pretrained(folder)
+    install_adapter(unet, untrained_adapter(unet, 24))
+    save_file(adapter_weights(unet), folder / "ip-adapter/ip-adapter.safetensors")
+    return with_published_tokenizers(folder)

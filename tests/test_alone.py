@@ -1,0 +1,195 @@
+"""Every command, every public name and every module works in a process that has loaded nothing else of tenth."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from importlib import import_module
+from inspect import Parameter, signature
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from PIL import Image
+
+import tenth
+from documents import lines_that_run
+from fresh import ROOT, Done, Fresh, fresh_processes
+from tenth.arguments import build_parser
+from tenth.data.people import Row, write_rows
+from tenth.pocket.load import PHOTOS
+
+# Commands that test_documents.py does not run, each in a process of its own too. `inputs` puts what they read into the folder.
+COMMANDS = (
+    "generate me.safetensors --prompt 'a photo of a person' -n 1 --size 192 -o from-file",
+    "export me.safetensors -o other/me.safetensors",
+    "experiment few.toml -o runs/few",
+    "report record --summary",
+    "data lfw lfw -o data/lfw",
+    "methods",
+    "metrics",
+    "models",
+    "doctor --json",
+)
+# What a library's user writes, each by itself: names of the package's face, then what the documents name.
+PROGRAMS = (
+    "import tenth; assert tenth.load_model('pocket').name.startswith('pocket@')",
+    "import tenth; assert len(tenth.read_person('me/').photos) == 3",
+    "import tenth; tenth.save_identity(tenth.load_identity('me.safetensors'), 'same.safetensors')",
+    "import tenth; assert tenth.method('ip-adapter-max').name == 'ip-adapter-max'",
+    "import tenth; assert tenth.METHODS and tenth.METRICS and tenth.MODELS",
+    "import tenth; assert tenth.Request(None, 'a person', 0).seed == 0",
+    "import tenth; assert tenth.Sampling().steps == 25",
+    "import tenth; assert tenth.HighRes(256, 192).side == 221",
+    "import tenth; assert issubclass(tenth.TenthError, Exception)",
+    """
+import tenth
+model = tenth.load_model()
+(sample,) = tenth.draw(model, [tenth.Request(None, "a person", 0)], tenth.Sampling())
+tenth.save_sample(sample, "nobody.png")
+""",
+    "from tenth.pocket.load import load_pocket; assert load_pocket().name.startswith('pocket@')",
+    "import tenth.pocket.autoencoder as it; assert it.PocketAutoencoder().encode",
+    "from tenth.adapter import adapter_weights, read_adapter, save_adapter; save_adapter({}, 'none.safetensors')",
+    "from tenth.data.people import read_people; assert read_people('people.jsonl')",
+    "from tenth.data.split import references_and_held_out",
+    "from tenth.data.captions import vocabulary; assert 'smiling' in vocabulary()",
+    "from tenth.data.faces import find_faces",
+    "from tenth.encode.face import describe, examine; assert len(examine('me')) == 3",
+    "from tenth.evaluate.recogniser import YuNet",
+    "from tenth.generate import read_sample",
+    "from tenth.identity import combined",
+    "from tenth.report.markdown import markdown",
+    "from tenth.types import Person, Photo",
+)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the commands read: photos of one person, of two, of LFW's layout; recipes; a record."""
+    folder = tmp_path_factory.mktemp("alone")
+    photos = sorted(PHOTOS.glob("*.png"))
+    for name, some in {"me": photos[:3], "people/anna": photos[:5], "people/bert": photos[5:]}.items():
+        (folder / name).mkdir(parents=True)
+        for photo in some:
+            shutil.copy(photo, folder / name)
+    (folder / "lfw/Ann_Nobody").mkdir(parents=True)
+    Image.open(photos[0]).convert("RGB").resize((250, 250)).save(folder / "lfw/Ann_Nobody/Ann_Nobody_0001.jpg")
+    rows = [
+        Row(f"{path.parent.name}/{path.name}", path.parent.name, "validation", 1, "a photo", ("a photo",), f"{number:064x}")
+        for number, path in enumerate(sorted((folder / "people").rglob("*.png")))
+    ]
+    write_rows(folder / "people.jsonl", rows)
+    (folder / "few.toml").write_text(
+        "split = 'validation'\nmethods = ['ip-adapter']\nimages = 1\nreferences = 2\nheld_out = 2\n"
+        "[data]\npeople = 'people.jsonl'\nphotos = 'people'\n"
+    )
+    shutil.copytree(ROOT / "results/quick-test", folder / "record")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fresh(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
+    store = str(tmp_path_factory.mktemp("store"))
+    with fresh_processes(tmp_path_factory.mktemp("said"), TENTH_STORE=store, TENTH_MODELS=store, HF_HUB_OFFLINE="1") as fresh:
+        made = fresh.command(["identity", "me", "-o", "me.safetensors"], inputs)
+        assert made.code == 0, made.err
+        yield fresh
+
+
+def right(done: Done) -> bool:
+    return done.code == 0 and "Traceback" not in done.err
+
+
+def test_every_command_is_tried_here_or_by_the_documents() -> None:
+    (adding,) = (action for action in build_parser()._actions if isinstance(action.choices, dict))
+    documented = [line.partition(" ")[2] for line in lines_that_run() if line.startswith("tenth ")]
+    assert {line.split()[0] for line in [*documented, *COMMANDS]} == set(adding.choices)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_by_itself(line: str, fresh: Fresh, inputs: Path) -> None:
+    done = fresh.line(f"tenth {line}", inputs)
+    assert right(done), done.err
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda text: text.strip().partition("\n")[0][:60])
+def test_a_public_name_by_itself(program: str, fresh: Fresh, inputs: Path) -> None:
+    done = fresh.python(program, inputs)
+    assert right(done), done.err
+
+
+def test_every_name_of_the_face_is_tried() -> None:
+    missing = [name for name in tenth.__all__ if not any(f"tenth.{name}" in program for program in PROGRAMS)]
+    assert missing == []
+
+
+def test_no_module_needs_one_that_needs_it() -> None:
+    """Such a pair works in one order of imports and not in the other."""
+    names = {".".join(path.relative_to(ROOT / "src").with_suffix("").parts): path for path in (ROOT / "src").rglob("*.py")}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    needs = {name: set(needed_by(path, names)) for name, path in names.items()}
+    order = list(TopologicalSorter(needs).static_order())  # raises CycleError, which names the cycle
+    assert set(order) == set(names)
+
+
+def needed_by(path: Path, names: dict[str, Path]) -> Iterator[str]:
+    """Modules that a module's own top level imports: neither within functions nor for the type checker alone."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names} & set(names)
+            yield from inside or {node.module} & set(names)
+        elif isinstance(node, ast.Import):
+            yield from {alias.name for alias in node.names} & set(names)
+
+
+# A path may be a text
+
+
+def functions_of_programs() -> Iterator[Any]:
+    """Every function that PROGRAMS name."""
+    for program in PROGRAMS:
+        for node in ast.walk(ast.parse(program)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                yield from (getattr(import_module(node.module), alias.name) for alias in node.names)
+    yield from (getattr(tenth, name) for name in tenth.__all__)
+
+
+def test_a_path_may_be_a_text_in_every_public_function() -> None:
+    odd = []
+    seen = 0
+    for function in functions_of_programs():
+        if callable(function) and hasattr(function, "__annotations__") and not isinstance(function, type):
+            hints = get_type_hints(function)
+            for name, each in signature(function).parameters.items():
+                kinds = get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
+                if Path in kinds and each.kind is not Parameter.VAR_KEYWORD:
+                    seen += 1
+                    odd += [f"{function.__name__}({name})"] if str not in kinds else []
+    assert seen > 8
+    assert odd == []
+
+
+def test_a_path_may_be_a_text_when_it_is_called(
+    face_photos: list[Path], toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    adapter, trained = (str(toy_folder / part) for part in ("ip-adapter/ip-adapter.safetensors", "ip-adapter-set"))
+    shutil.copy(face_photos[0], tmp_path)
+    person = tenth.read_person(".")
+    for named in (str, Path):
+        model = tenth.load_model(named(toy_folder), adapter=named(adapter))
+        assert tenth.method(named(trained))(person, model).method == tenth.method(trained).name
+    identity = tenth.method("ip-adapter")(person, model)
+    tenth.save_identity(identity, "folder/me.safetensors")
+    assert tenth.load_identity("folder/me.safetensors").photos == identity.photos
+    (sample,) = tenth.draw(model, [tenth.Request(identity, "a person", 0)], tenth.Sampling(steps=1))
+    tenth.save_sample(sample, "me.png")
+    assert import_module("tenth.generate").read_sample("me.png")["seed"] == 0
+    adapters = import_module("tenth.adapter")
+    adapters.save_adapter({"image_proj.x": model.encoder.nobody()}, "new/adapter.safetensors")
+    assert adapters.read_adapter(adapter).keys() == {"image_proj", "ip_adapter"}
