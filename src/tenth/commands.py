@@ -263,13 +263,12 @@ def _summarise(summary: Summary) -> int:
 
 def _person(directory: Path) -> tuple[Person, list[str]]:
     """The person in a folder, and what to say about photos that are not used or doubtful."""
-    from tenth.encode.face import examine, read_person
-    from tenth.types import Person
+    from tenth.data.folder import CAPTION, to_person
+    from tenth.encode.face import examine
 
     verdicts = examine(directory)
-    accepted = tuple(verdict.photo for verdict in verdicts if verdict.photo is not None)
-    if not accepted:
-        return read_person(directory), []  # raises, and says why for each
-    notes = [f"{verdict.file}: not used ({verdict.code})" for verdict in verdicts if not verdict.accepted]
+    person = to_person(verdicts, directory.resolve().name)
+    refused = [verdict for verdict in verdicts if not verdict.accepted and verdict.code != CAPTION]
+    notes = [f"{verdict.file}: not used ({verdict.code})" for verdict in refused]
     notes += [f"{verdict.file}: {warning}" for verdict in verdicts for warning in verdict.warnings]
-    return Person(directory.resolve().name, accepted), notes
+    return person, notes

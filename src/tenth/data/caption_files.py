@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -11,10 +11,19 @@ from tenth.data.captions import UNKNOWN_PERSON
 from tenth.errors import DataError, few
 from tenth.file_reading import UnreadableError, read_text, reason
 
-ENDING = ".txt"
+ENDINGS = (".txt", ".caption")  # as the tools for fine-tuning have them; the first counts where a photo has both
 VARIANTS = 8  # as for LFW. Training stacks the captions of all photos, so each has as many
 CAPTION_CHARACTERS = 2_000  # ten times what a text encoder reads; longer is rather a wrong file
 CAPTION_BYTES = 100_000
+
+
+def captions_beside(photos: Iterable[Path], others: Iterable[Path]) -> dict[Path, list[Path]]:
+    """By photo, those of the others that are caption files of it, of the same name but for the ending; the first one counts."""
+    captions: dict[Path, list[Path]] = {}
+    texts = [path for path in others if path.suffix.lower() in ENDINGS]
+    for path in sorted(texts, key=lambda path: ENDINGS.index(path.suffix.lower())):
+        captions.setdefault(path.with_suffix(""), []).append(path)
+    return {photo: captions[name] for photo in photos if (name := photo.with_suffix("")) in captions}
 
 
 def read_captions(paths: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,18 +50,30 @@ def _dlib_detector() -> tuple[Any, Any]:
     return dlib.get_frontal_face_detector(), predictor
 
 
+@dataclass(frozen=True, eq=False)
+class Detected:
+    """A face and how sure the detector is of it: about 0 for chance, 1 to 3 for faces from the front."""
+
+    face: Face
+    score: float
+
+
 def find_faces(pixels: Pixels) -> list[Face]:
     """Faces of at least about a sixteenth of the photo's longer side, the largest first.
 
     pixels: (H, W, 3) RGB. Looks in a copy of DETECTION_PIXELS, so the cost does not grow with the photo.
     Source: King 2009, JMLR 10 (dlib); Kazemi and Sullivan 2014 for the landmarks.
     """
-    detector, predictor = _dlib_detector()
-    longer = max(pixels.shape[:2])
-    scale = DETECTION_PIXELS / longer
-    resized = _resized(pixels, scale)
-    faces = [_face(predictor(resized, box), box, scale) for box in detector(resized, 0)]
+    faces = [found.face for found in detect(pixels, DETECTION_PIXELS / max(pixels.shape[:2]))]
     return sorted(faces, key=lambda face: (-face_pixels(face), face.box))
+
+
+def detect(pixels: Pixels, scale: float) -> list[Detected]:
+    """Faces found in a copy `scale` times as large, in pixels of the original; the detector's window has 80 of the copy's."""
+    detector, predictor = _dlib_detector()
+    resized = _resized(pixels, scale)
+    boxes, scores, _ = detector.run(resized, 0)
+    return [Detected(_face(predictor(resized, box), box, scale), score) for box, score in zip(boxes, scores, strict=True)]
 
 
 def face_pixels(face: Face) -> int:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +13,20 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from tenth.data.faces import (
-    NEAR_DUPLICATE_BITS,
-    crop_face,
-    face_pixels,
-    find_faces,
-    hash_distance,
-    near_duplicate_hash,
-    sharpness,
-)
-from tenth.data.photo import open_photo
+from tenth.data.caption_files import captions_beside
+from tenth.data.closer import photo_with_faces
+from tenth.data.faces import NEAR_DUPLICATE_BITS, crop_face, face_pixels, hash_distance, near_duplicate_hash, sharpness
+from tenth.data.whose import Chosen, most_frequent
 from tenth.errors import DataError, PhotoError, few
 from tenth.types import Face, Person, Photo
 
-FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the file's picture
+FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the file's picture (of 12 megapixels, where it has more)
+MEASURED_PIXELS = 36  # what the detector may say of such a face: it measures in steps of a fifth
 HOPELESS, SOFT = 6.0, 20.0  # sharpness: refused below the first, warned of below the second; see faces.sharpness
 MARGIN = 2  # face widths kept on every side; whatever crops the face later sees what it would see in the whole photo
 SAME_PERSON = 0.6  # dlib's distance between two photos under which they show one person
+UNDECIDED, CAPTION = "several-people", "caption"  # codes
+NO_PHOTO = ("not-a-photo", "empty", "folder", "hidden")  # codes of what is not even a photo that cannot be used
 
 Describe = Callable[[Photo], npt.NDArray[Any]]
 
@@ -51,32 +46,48 @@ class Verdict:
     photo: Photo | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A photo that may be used, whole, and its faces that may, the largest first. found: how many there are in all."""
+
+    photo: Photo
+    faces: tuple[Face, ...]
+    found: int
+
+
 def read_person(folder: Path, *, describe: Describe, same_person: float = SAME_PERSON, name: str | None = None) -> Person:
     """The accepted photos of a folder, in file-name order. name: the folder's, unless given.
 
     describe, same_person: as for `examine`. Raises DataError where there is no folder or no usable photo in it.
     """
-    verdicts = examine(folder, describe=describe, same_person=same_person)
+    return to_person(examine(folder, describe=describe, same_person=same_person), name or folder.resolve().name)
+
+
+def to_person(verdicts: Sequence[Verdict], name: str) -> Person:
+    """The person of the accepted photos. Raises DataError if there is none, with the first reasons why not."""
     photos = tuple(verdict.photo for verdict in verdicts if verdict.photo is not None)
-    name = name or folder.resolve().name
-    if not photos:
-        wrong = few((f"{_printable(verdict.file)}: {verdict.reason}" for verdict in verdicts), between=" | ")
-        found = f"{name} has no usable photo ({wrong or 'the folder is empty'})"
-        raise DataError(
-            found, "a sharp photo of one face is needed", "Add photos; `tenth photos DIR` says what is wrong with each"
-        )
-    return Person(name, photos)
+    if photos:
+        return Person(name, photos)
+    if any(verdict.code == UNDECIDED for verdict in verdicts):
+        found = f"{name} shows different people equally often, and which one is meant cannot be told"
+        raise DataError(found, "one person who is in more photos than any other is needed", "Remove or crop the others' photos")
+    refused = (f"{_printable(verdict.file)}: {verdict.reason}" for verdict in verdicts if verdict.code != CAPTION)
+    found = f"{name} has no usable photo ({few(refused, between=' | ') or 'the folder is empty'})"
+    raise DataError(found, "a sharp photo of one face is needed", "Add photos; `tenth photos DIR` says what is wrong with each")
 
 
 def examine(folder: Path, *, describe: Describe, same_person: float = SAME_PERSON) -> list[Verdict]:
     """A verdict on every entry of the folder, hidden files and folders included, in file-name order ('2' before '10').
 
-    describe: photo with its face -> dlib's descriptor (128,). same_person: Euclidean distance under which two of them show one
-    person. Codes: ok, hidden, those of `open_photo`, no-face, small-face, blurred, duplicate, other-person.
-    Raises DataError if there is no such folder.
+    Of several faces in a photo that one is taken which is in most of the folder's photos; see whose.py. What was taken is said
+    in a warning at the first photo of several faces. describe: photo with its face -> dlib's descriptor (128,). same_person:
+    Euclidean distance under which two of them show one person. Codes: ok, hidden, caption, those of `open_photo`, no-face,
+    small-face, blurred, duplicate, other-person, several-people. Raises DataError if there is no such folder.
     """
-    verdicts = [_look(path) for path in tqdm(_entries(folder), desc="photos", file=sys.stderr, delay=2, disable=None)]
-    return _without_strangers(_without_duplicates(verdicts), describe, same_person)
+    entries = _entries(folder)
+    looks = [_look(path) for path in tqdm(entries, desc="photos", file=sys.stderr, delay=2, disable=None)]
+    looks = _with_captions(entries, looks)
+    return _of_one_person(_without_duplicates(looks), describe, same_person)
 
 
 def verdicts_to_json(verdicts: Sequence[Verdict]) -> dict[str, list[dict[str, Any]]]:
@@ -90,7 +101,8 @@ def verdicts_to_table(verdicts: Sequence[Verdict]) -> str:
     """What `tenth photos` prints: a line per entry, its warnings below it, and the count."""
     width = max((len(_printable(verdict.file)) for verdict in verdicts), default=0)
     lines = [line for verdict in verdicts for line in _lines(verdict, width)]
-    return "\n".join([*lines, f"{sum(verdict.accepted for verdict in verdicts)} of {len(verdicts)} accepted"])
+    photos = sum(verdict.code != CAPTION for verdict in verdicts)
+    return "\n".join([*lines, f"{sum(verdict.accepted for verdict in verdicts)} of {photos} accepted"])
 
 
 def _lines(verdict: Verdict, width: int) -> Iterator[str]:
@@ -123,29 +135,40 @@ def natural_order(name: str) -> tuple[list[str | int], str]:
     return parts, name
 
 
-def _look(path: Path) -> Verdict:
-    """The verdict on one entry by itself."""
+def _look(path: Path) -> Verdict | _Seen:
+    """What can be said of one entry by itself."""
     if path.name.startswith("."):
         return Verdict(path.name, False, "hidden", "hidden files are not looked at; rename it if it is a photo")
     try:
-        photo = open_photo(path)
+        photo, faces = photo_with_faces(path)
     except PhotoError as error:
         return Verdict(path.name, False, error.code, str(error))
-    faces = find_faces(photo.pixels)
     if not faces:
         return Verdict(path.name, False, "no-face", "no face was found; use a photo where the face is larger, in front and lit")
-    # In a photo that open_photo reduced, a face that is found at all is far larger: these are pixels of the file's picture.
-    if (width := face_pixels(faces[0])) < FACE_PIXELS:
-        reason = f"the face is {width} pixels wide and {FACE_PIXELS} are needed; use a closer or larger photo"
-        return Verdict(path.name, False, "small-face", reason)
-    if (sharp := sharpness(crop_face(photo.pixels, faces[0]))) < HOPELESS:
+    large = [face for face in faces if face_pixels(face) >= MEASURED_PIXELS]
+    if not large:
+        found = f"the face is {face_pixels(faces[0])} pixels wide and {FACE_PIXELS} are needed"
+        return Verdict(path.name, False, "small-face", f"{found}; use a closer or larger photo")
+    sharp = tuple(face for face in large if sharpness(crop_face(photo.pixels, face)) >= HOPELESS)
+    if not sharp:
         return Verdict(path.name, False, "blurred", "the face is blurred; use a sharper photo")
-    warnings = []
-    if len(faces) > 1:
-        warnings.append(f"{len(faces)} faces were found and the largest is taken; crop the photo if that is somebody else")
-    if sharp < SOFT:
-        warnings.append("the face is a little blurred or very dark; a sharper photo gives better pictures")
-    return Verdict(path.name, True, "ok", warnings=tuple(warnings), photo=_cut(photo, faces[0]))
+    if len(sharp) > 1:
+        return _Seen(photo, sharp, len(faces))
+    photo = _cut(photo, sharp[0])
+    return _Seen(photo, sharp if photo.face is None else (photo.face,), len(faces))
+
+
+def _with_captions(entries: Sequence[Path], looks: Sequence[Verdict | _Seen]) -> list[Verdict | _Seen]:
+    """A text beside a photo is its caption, and not called an unusable photo."""
+    texts = {path for path, look in zip(entries, looks, strict=True) if isinstance(look, Verdict) and look.code in NO_PHOTO}
+    beside = captions_beside([path for path in entries if path not in texts], texts)
+    photos = {caption: photo.name for photo, captions in beside.items() for caption in captions}
+    return [
+        Verdict(path.name, False, CAPTION, f"the caption of {photos[path]}; captions are for training")
+        if path in photos
+        else look
+        for path, look in zip(entries, looks, strict=True)
+    ]
 
 
 def _cut(photo: Photo, face: Face) -> Photo:
@@ -158,60 +181,62 @@ def _cut(photo: Photo, face: Face) -> Photo:
     return replace(photo, pixels=pixels, face=Face((left - x, top - y, right - x, bottom - y), face.landmarks - (x, y)))
 
 
-def _without_duplicates(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Refuse each accepted photo that is the same file, or shows the same picture, as an earlier one."""
-    kept: list[tuple[Verdict, int]] = []
-    judged = []
-    for verdict in verdicts:
-        photo = verdict.photo
-        if photo is not None and photo.face is not None:
-            code = near_duplicate_hash(crop_face(photo.pixels, photo.face))
-            if earlier := next(
-                (early.file for early, other in kept if hash_distance(code, other) <= NEAR_DUPLICATE_BITS), None
-            ):
+def _without_duplicates(looks: Sequence[Verdict | _Seen]) -> list[Verdict | _Seen]:
+    """Refuse each photo that is the same file, or shows the same picture, as an earlier one."""
+    kept: list[tuple[str, int]] = []
+    judged: list[Verdict | _Seen] = []
+    for look in looks:
+        if isinstance(look, _Seen):
+            code = near_duplicate_hash(crop_face(look.photo.pixels, look.faces[0]))
+            if earlier := next((file for file, other in kept if hash_distance(code, other) <= NEAR_DUPLICATE_BITS), None):
                 reason = f"it shows the same picture as {earlier}; remove one of the two"
-                judged.append(Verdict(verdict.file, False, "duplicate", reason))
+                judged.append(Verdict(look.photo.file, False, "duplicate", reason))
                 continue
-            kept.append((verdict, code))
-        judged.append(verdict)
+            kept.append((look.photo.file, code))
+        judged.append(look)
     return judged
 
 
-def _without_strangers(verdicts: Sequence[Verdict], describe: Describe, same_person: float) -> list[Verdict]:
-    """Refuse photos of somebody else where most agree on who the person is; warn of all where nobody can tell."""
-    judged = list(verdicts)
-    places = [place for place, verdict in enumerate(judged) if verdict.photo is not None]
-    rows = np.array([describe(photo) for verdict in judged if (photo := verdict.photo) is not None])  # (K, 128)
-    strangers = other_people(rows, same_person)
-    if strangers is None:
-        for place in places:
-            warning = "the photos seem to show different people, and which is meant cannot be told; keep those of one person"
-            judged[place] = replace(judged[place], warnings=(*judged[place].warnings, warning))
-        return judged
-    for place in (places[stranger] for stranger in strangers):
-        reason = "the face seems to be somebody else's than in the other photos; remove it, or crop it to the person meant"
-        judged[place] = Verdict(judged[place].file, False, "other-person", reason)
-    return judged
+def _of_one_person(looks: Sequence[Verdict | _Seen], describe: Describe, same_person: float) -> list[Verdict]:
+    """Take the face of the person who is in most photos; refuse photos without it, all of them where nobody can tell."""
+    seen = [look for look in looks if isinstance(look, _Seen)]
+    rows = [np.stack([describe(replace(look.photo, face=face)) for face in look.faces]) for look in seen]  # each (faces, 128)
+    chosen = most_frequent(rows, same_person) if seen else Chosen((), 0, 0)
+    faces = iter(chosen.faces if chosen else ())
+    said = _what_was_taken(seen, chosen)
+    verdicts = []
+    for look in looks:
+        if isinstance(look, Verdict):
+            verdicts.append(look)
+        elif chosen is None:
+            reason = (
+                "the photos show different people equally often, and which is meant cannot be told; keep those of one person"
+            )
+            verdicts.append(Verdict(look.photo.file, False, UNDECIDED, reason))
+        elif (place := next(faces)) is None:
+            reason = "the face seems to be somebody else's than in the other photos; remove it, or crop it to the person meant"
+            verdicts.append(Verdict(look.photo.file, False, "other-person", reason))
+        else:
+            warnings = [said] if said and look.found > 1 else []
+            said = said if not warnings else ""
+            verdicts.append(_accepted(look, place, warnings))
+    return verdicts
 
 
-def other_people(rows: npt.NDArray[Any], same_person: float) -> list[int] | None:
-    """Which descriptors (K, 128) are of somebody else than most: at least same_person from more than half of the others.
-
-    None where they disagree and most cannot be told: two photos that differ, or no majority that agrees with itself.
-    """
-    count = len(rows)
-    distances = np.zeros((count, count))  # (K, K)
-    for one, other in combinations(range(count), 2):
-        distances[one, other] = distances[other, one] = np.linalg.norm(rows[one] - rows[other])
-    doubted = [k for k in range(count) if _median(distances[k], range(count), k) > same_person]
-    if not doubted:
-        return []
-    most = [k for k in range(count) if k not in doubted]
-    if count < 3 or 2 * len(most) <= count or any(_median(distances[k], most, k) > same_person for k in most):
-        return None
-    return [k for k in doubted if _median(distances[k], most, k) > same_person]
+def _accepted(look: _Seen, place: int, warnings: list[str]) -> Verdict:
+    face = look.faces[place]
+    if sharpness(crop_face(look.photo.pixels, face)) < SOFT:
+        warnings.append("the face is a little blurred or very dark; a sharper photo gives better pictures")
+    photo = look.photo if look.photo.face is not None else _cut(look.photo, face)
+    return Verdict(photo.file, True, "ok", warnings=tuple(warnings), photo=photo)
 
 
-def _median(distances: npt.NDArray[np.float64], to: Sequence[int], own: int) -> float:
-    # The lower median: of two people with two photos each nobody is in the majority, of three and two the three are.
-    return statistics.median_low([float(distances[k]) for k in to if k != own] or [0.0])
+def _what_was_taken(seen: Sequence[_Seen], chosen: Chosen | None) -> str:
+    """One sentence on whose face was taken, for the whole folder; '' where every photo has one face."""
+    several = sum(look.found > 1 for look in seen)
+    if not several or chosen is None:
+        return ""
+    if len(seen) == 1:
+        return f"{seen[0].found} faces were found and the largest is taken; crop the photo if that is somebody else"
+    people = f"the person in {chosen.photos} of {len(seen)} photos" + f" (the next is in {chosen.rival})" * (chosen.rival > 0)
+    return f"{several} photos show several faces; taken is {people}; crop the photos if that is somebody else"

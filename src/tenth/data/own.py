@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tenth.data.caption_files import ENDING, VARIANTS, read_captions, variants
+from tenth.data.caption_files import ENDINGS, VARIANTS, captions_beside, read_captions, variants
 from tenth.data.faces import hash_distance, near_duplicate_hash
 from tenth.data.folder import natural_order
 from tenth.data.people import Row, Summary, summary, write_rows
@@ -31,12 +31,16 @@ LAYOUT = "each person has a folder with their photos in it, SOURCE/NAME/photo.jp
 
 @dataclass(frozen=True)
 class PersonFolder:
-    """Files of one person, in the order of their names. texts: by photo. orphans: texts without a photo. inside: folders."""
+    """Files of one person, in the order of their names.
+
+    texts: by photo. orphans: texts without a photo. spare: a photo's second text. inside: how many folders.
+    """
 
     name: str
     photos: tuple[Path, ...]
     texts: Mapping[str, Path]
     orphans: tuple[str, ...]
+    spare: tuple[str, ...]
     inside: int
 
 
@@ -97,15 +101,17 @@ def _entries(folder: Path) -> list[Path]:
 def _person_folder(folder: Path) -> PersonFolder:
     entries = _entries(folder)
     inside = [path for path in entries if path.is_dir()]
-    texts = {path.stem: path for path in entries if path.suffix.lower() == ENDING and path.is_file()}
-    others = {*inside, *texts.values()}
+    texts = [path for path in entries if path.suffix.lower() in ENDINGS and path.is_file()]
+    others = {*inside, *texts}
     photos = tuple(path for path in entries if path not in others)
-    stems = {path.stem for path in photos}
+    beside = captions_beside(photos, texts)
+    used = {path: captions[0] for captions in beside.values() for path in captions}
     return PersonFolder(
         name=folder.name,
         photos=photos,
-        texts={f"{folder.name}/{path.name}": texts[path.stem] for path in photos if path.stem in texts},
-        orphans=tuple(f"{folder.name}/{path.name}" for stem, path in texts.items() if stem not in stems),
+        texts={f"{folder.name}/{photo.name}": captions[0] for photo, captions in beside.items()},
+        orphans=tuple(f"{folder.name}/{path.name}" for path in texts if path not in used),
+        spare=tuple(f"{folder.name}/{path.name}" for path in texts if used.get(path, path) != path),
         inside=len(inside),
     )
 
@@ -160,6 +166,8 @@ def _notes_on_files(folders: Sequence[PersonFolder], loose: int) -> Iterator[str
         yield f"{count:,} folders lie inside people's folders ({few(deeper)}): passed over; photos lie directly in a person's"
     if orphans := [file for folder in folders for file in folder.orphans]:
         yield f"{len(orphans):,} caption files have no photo of the same name beside them ({few(orphans)}): passed over"
+    if spare := [file for folder in folders for file in folder.spare]:
+        yield f"{len(spare):,} photos have a {ENDINGS[0]} beside them, too ({few(spare)}): that one is read"
 
 
 def _notes_on_captions(rows: Sequence[Row], captions: Mapping[str, Sequence[str]]) -> Iterator[str]:

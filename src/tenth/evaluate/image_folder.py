@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tenth.data.caption_files import captions_beside
 from tenth.data.folder import natural_order
-from tenth.data.photo import open_photo
+from tenth.data.photo import open_photo, seems_photo
 from tenth.errors import DataError, PhotoError, few
 from tenth.types import Pixels
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif"}  # what is meant to be an image; what it is, its content says
+# What is meant to be an image, and named in an error if it is none; anything else is an image if its content is one.
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif"}
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFolder:
-    """N images in the order of their names. people: one each, '' in a flat folder. left_out: names of files that are no images.
+    """N images in the order of their names. people: one each, '' in a flat folder. left_out: names of other files.
 
     Iterating opens them, one at a time, and counts their sizes, (width, height) pixels, of the last time through.
     """
@@ -57,7 +59,7 @@ class ImageFolder:
 
 
 def list_images(directory: Path, least: int = 2) -> ImageFolder:
-    """The images of a folder, or of the folders in it, one for each person. Opens none.
+    """The images of a folder, or of the folders in it, one for each person: told by name or content, none is decoded.
 
     Raises DataError if there is no such folder, fewer than `least` images, or images both beside and inside of folders.
     """
@@ -65,8 +67,9 @@ def list_images(directory: Path, least: int = 2) -> ImageFolder:
     folders = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
     files = [("", path) for path in entries if not path.is_dir()]
     files += [(folder.name, path) for folder in folders for path in _entries(folder)]
-    images = [(person, path) for person, path in files if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    images = [(person, path) for person, path in files if not path.name.startswith(".") and _seems_image(path)]
     kept = {path for _, path in images}
+    kept.update(*captions_beside(kept, [path for _, path in files if path not in kept]).values())
     people, paths = tuple(person for person, _ in images), tuple(path for _, path in images)
     if len(images) < least:
         found = f"{directory} has {len(images) or 'no'} image{'s' * (len(images) != 1)} (PNG, JPEG or WebP)"
@@ -78,6 +81,10 @@ def list_images(directory: Path, least: int = 2) -> ImageFolder:
             "Move the images into folders, or the folders away",
         )
     return ImageFolder(directory, paths, people, tuple(left.name for _, left in files if left not in kept))
+
+
+def _seems_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES or seems_photo(path)
 
 
 def _opened(path: Path) -> Pixels:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from tenth.data.faces import CROP_PADDING, CROP_PIXELS, crop_face, find_faces
+from tenth.data.closer import photo_with_faces
+from tenth.data.faces import CROP_PADDING, CROP_PIXELS, crop_face
 from tenth.data.people import Row, read_people
-from tenth.data.photo import open_photo
 from tenth.encode.store import Array, Store
 from tenth.errors import DataError
 from tenth.types import Face, Photo
@@ -45,8 +45,7 @@ class People:
 
     def located(self, row: Row) -> Photo | None:
         """The photo with the face nearest its centre, whom LFW names; None without a face."""
-        photo = open_photo(self.photos / row.file)
-        faces = find_faces(photo.pixels)
+        photo, faces = photo_with_faces(self.photos / row.file)
         height, width = photo.pixels.shape[:2]
         face = min(faces, key=lambda face: _distance(face, width / 2, height / 2), default=None)
         return Photo(photo.pixels, row.digest, row.file, face) if face else None
