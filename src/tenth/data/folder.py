@@ -71,9 +71,8 @@ def to_person(verdicts: Sequence[Verdict], name: str) -> Person:
     if any(verdict.code == UNDECIDED for verdict in verdicts):
         found = f"{name} shows different people equally often, and which one is meant cannot be told"
         raise DataError(found, "one person who is in more photos than any other is needed", "Remove or crop the others' photos")
-    refused = [verdict for verdict in verdicts if verdict.code != CAPTION]
-    wrong = few((f"{_printable(verdict.file)}: {verdict.reason}" for verdict in refused), between=" | ")
-    found = f"{name} has no usable photo ({wrong or 'the folder is empty'})"
+    refused = (f"{_printable(verdict.file)}: {verdict.reason}" for verdict in verdicts if verdict.code != CAPTION)
+    found = f"{name} has no usable photo ({few(refused, between=' | ') or 'the folder is empty'})"
     raise DataError(found, "a sharp photo of one face is needed", "Add photos; `tenth photos DIR` says what is wrong with each")
 
 

@@ -112,8 +112,8 @@ def png_parts(file: BinaryIO) -> Parts:
         elif kind in taken or kind not in (*PNG_SHAPING, b"iCCP", b"eXIf", b"iTXt"):
             continue
         elif kind not in PNG_SHAPING:
-            if content := _png_content(kind, read_at(file, start, min(stop, start + PROFILE_BYTES + 1))):
-                taken[kind] = content
+            if kind != b"iTXt" or read_at(file, start, start + len(PNG_XMP)) == PNG_XMP:
+                taken[kind] = _png_content(kind, read_at(file, start, min(stop, start + PROFILE_BYTES)))
             continue
         taken[kind] = kind
         pieces.append((start - 8, stop + 4))
@@ -190,8 +190,6 @@ def _png_content(kind: bytes, chunk: bytes) -> bytes:
         return chunk if len(chunk) <= METADATA_BYTES else b""
     if kind == b"iCCP":
         return _inflated(chunk.partition(b"\0")[2][1:], PROFILE_BYTES)
-    if not chunk.startswith(PNG_XMP):
-        return b""
     packed, text = chunk[len(PNG_XMP) :][:1] == b"\1", chunk[len(PNG_XMP) + 2 :].split(b"\0", 2)[-1]
     return _inflated(text, METADATA_BYTES) if packed else text[:METADATA_BYTES]
 
