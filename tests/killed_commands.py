@@ -1,6 +1,6 @@
 """Commands that are killed or whose disk fails, and run again: `killed_commands.py DIR KILLS FAULTS SEED [COMMAND ...]`.
 
-Every process is forked after the imports, before any computation, and runs one command on a toy model. What happens in it is
+Every process is forked after the imports and runs one command on a toy model, which is loaded. What happens in it is
 announced by the interpreter itself: each file that is opened, named or removed and each flush is a moment. At one that is drawn
 by chance the process kills itself, or the disk is full or broken. Then the same command runs again, until it ends. Clocks stand
 still, so that all bytes can be compared with those of a run that nothing disturbed. Prints a line of JSON for each command.
@@ -18,6 +18,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from tenth.cli import main
 from tenth.refusals import BEGUN
@@ -145,12 +147,8 @@ def abused(work: Path, kills: int, faults: int, seed: int, names: list[str]) -> 
     work.mkdir(parents=True)
     os.environ["TENTH_STORE"] = str(work / "store")
 
-    def prepared() -> int:
-        prepare(work)
-        return 0
-
-    if forked(prepared, work / "said"):
-        raise SystemExit((work / "said").read_text())
+    torch.set_num_threads(1)  # no other thread may be there when a process is forked
+    prepare(work)
     for name in names:
         abuse = Abuse(name, work, random.Random(f"{seed} {name}"))
         abuse.kills(kills)

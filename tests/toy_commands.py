@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import conftest
 import tenth.commands
 import tenth.demo
@@ -28,10 +26,14 @@ import tenth.training
 import toy_people
 from tenth import catalog, readers
 from tenth.cli import main
+from tenth.data.faces import find_faces
 from tenth.data.people import Row, write_rows
+from tenth.encode.face import describe
+from tenth.encode.store import Store
 from tenth.file_writing import OURS
 from tenth.pocket.faces import People
 from tenth.pocket.load import PHOTOS, load_pocket
+from tenth.types import Photo
 
 WRITES = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "fsync"}
 ONCE = ("*.png", "*.safetensors", "people.jsonl", "recipe.toml")  # what is never written a second time
@@ -122,23 +124,24 @@ def frozen_clocks() -> None:
 
 
 def toys(work: Path) -> None:
-    """The toy model and toy people in the place of the package's model and of photos."""
-    people = {"located": toy_people.located}
-    for name, value in people.items():
-        setattr(People, name, value)
-    toy = partial(load_pocket, work / "toy/model", name="toy")
-    tenth.experiment.load_model = lambda *_, **__: toy()
+    """The toy model, loaded once for all processes, and toy people in the place of the package's model and of photos."""
+    toy = load_pocket(work / "toy/model", name="toy")
+    photo = Photo(toy_people.drawn(0, 0), "", face=toy_people.FACE)
+    find_faces(photo.pixels)  # what reads faces takes seconds to open, too
+    describe(photo)
+    tenth.experiment.load_model = catalog.load_model = lambda *_, **__: toy
+    People.located = toy_people.located  # type: ignore[assignment]
     readers.open_recogniser = readers.DlibRecogniser = toy_people.Colours  # type: ignore[misc, assignment]
-    load = catalog.load_model
-    catalog.load_model = lambda name="pocket", *given, **more: toy() if name == "pocket" else load(name, *given, **more)
     tenth.demo.QUICK = ("ip-adapter", "ip-adapter-avg", "ip-adapter-set")
     tenth.diffusion.Sampling = partial(tenth.diffusion.Sampling, steps=1)  # type: ignore[misc, assignment]
 
 
 def prepare(work: Path) -> None:
-    """All that the commands read."""
+    """All that the commands read, and what is loaded once for all of them."""
     (work / "toy").mkdir()
     conftest.write_toy(work / "toy")
+    frozen_clocks()
+    toys(work)
     rows = [
         Row(f"{name}/{photo}.jpg", name, "validation", 1, "a photo", ("a photo",), toy_people.digest(person, photo))
         for person, name in enumerate(toy_people.NAMES)
@@ -152,17 +155,17 @@ def prepare(work: Path) -> None:
         (work / folder).mkdir()
         for photo in sorted(PHOTOS.glob("*.png"))[:count]:
             shutil.copyfile(photo, work / folder / photo.name)
-    assert main(["identity", str(work / "photos"), "--model", str(work / "toy/model"), "-o", str(work / "me.safetensors")]) == 0
+    assert main(["identity", str(work / "photos"), "-o", str(work / "me.safetensors")]) == 0
 
 
 def command(name: str, work: Path, output: Path, *, other: bool = False) -> list[str]:
     """A command that writes to `output`. other: with other settings, for the same place."""
-    toy, photos = ["--model", str(work / "toy/model")], str(work / ("others" if other else "photos"))
-    drawing = ["--prompt", "a photo of a person", "-n", "6", "--steps", "1", "--seed", str(int(other)), *toy]
+    photos = str(work / ("others" if other else "photos"))
+    drawing = ["--prompt", "a photo of a person", "-n", "6", "--steps", "1", "--seed", str(int(other))]
     resume = ["--resume"] if (output / "recipe.toml").exists() else []
     return {
         "generate": ["generate", str(work / "me.safetensors"), *drawing, "-o", str(output)],
-        "identity": ["identity", photos, *toy, "-o", str(output / "me.safetensors")],
+        "identity": ["identity", photos, "-o", str(output / "me.safetensors")],
         "experiment": ["experiment", str(work / ("other.toml" if other else "recipe.toml")), "-o", str(output)],
         "demo": ["demo", "--photos", photos, "-o", str(output)],
         "train": ["train", str(work / "training.toml"), "-o", str(output), *resume],
@@ -178,7 +181,6 @@ def forked(run: Callable[[], int], said: Path) -> int:
             descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(descriptor, 1)
             os.dup2(descriptor, 2)
-            torch.set_num_threads(1)
             code = run()
         except BaseException:  # noqa: BLE001 - a process's end
             traceback.print_exc()
@@ -205,8 +207,7 @@ class Trial:
 
         def inside() -> int:
             os.environ["TENTH_STORE"] = str(self.folder / "store")
-            frozen_clocks()
-            toys(self.work)
+            catalog.load_model().encoder.store = Store(self.folder / "store")
             given = command(self.name, self.work, self.output)
             if moments is None:
                 return main(given)
