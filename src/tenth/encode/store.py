@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tenth.file_writing import write_bytes
+from tenth.file_writing import private_folder, write_bytes
 
 Array = npt.NDArray[Any]
 
@@ -45,6 +45,8 @@ class Store:
         return array
 
     def write(self, space: str, key: str, array: Array) -> None:
+        if not self.directory.exists():
+            private_folder(self.directory)  # a face's numbers are in it
         content = io.BytesIO()
         np.save(content, array, allow_pickle=False)
         write_bytes(self.path(space, key), content.getvalue())
