@@ -1,6 +1,6 @@
 """Commands that are killed or whose disk fails, and run again: `killed_commands.py DIR KILLS FAULTS SEED [COMMAND ...]`.
 
-Every process is forked after the imports, before any computation, and runs one command on a toy model. What happens in it is
+Every process is forked after the imports and runs one command on a toy model, which is loaded. What happens in it is
 announced by the interpreter itself: each file that is opened, named or removed and each flush is a moment. At one that is drawn
 by chance the process kills itself, or the disk is full or broken. Then the same command runs again, until it ends. Clocks stand
 still, so that all bytes can be compared with those of a run that nothing disturbed. Prints a line of JSON for each command.
@@ -19,8 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from tenth.cli import main
 from tenth.refusals import BEGUN
-from toy_commands import Moments, Trial, forked, prepare
+from toy_commands import Moments, Trial, command, forked, prepare
 
 MAY_GROW = {"costs.jsonl"}  # a batch that was drawn twice cost twice
 
@@ -30,21 +33,16 @@ class Abuse:
 
     def __init__(self, name: str, work: Path, chance: random.Random) -> None:
         self.name, self.work, self.chance = name, work, chance
-        self.found: dict[str, int] = dict.fromkeys(("killed", "failed", "survived", "runs", "lost"), 0)
+        self.found = dict.fromkeys(("killed", "failed", "survived", "at once", "runs", "lost"), 0)
         self.trials = 0
         undisturbed = self.trial()
-        counts = {}
-        for writing in (True, False):
-            shutil.rmtree(undisturbed.folder)
-            undisturbed.folder.mkdir()
-            assert undisturbed.run(undisturbed.moments(writing=writing)) == 0, undisturbed.said
-            counts[writing] = int((undisturbed.folder / "moments").read_text())
-        self.counts, self.wanted = counts, undisturbed.files()
+        assert undisturbed.run(undisturbed.moments()) == 0, undisturbed.said
+        said = json.loads((undisturbed.folder / "moments").read_text())
+        self.counts = said["moments"]  # all, and those of writing
+        self.wanted = undisturbed.files()
         assert self.wanted, "nothing was written"
-        again = self.trial()
-        assert again.run() == 0, again.said
-        self.compare(again)
-        assert self.found["lost"] == 0, "two undisturbed runs differ"
+        for breach in said["breaches"]:
+            self.lose(undisturbed, breach)
 
     def trial(self) -> Trial:
         folder = self.work / f"{self.name}-{self.trials}"
@@ -58,8 +56,7 @@ class Abuse:
             trial = self.trial()
             for _ in range(min(self.chance.randint(1, 3), count - self.found["killed"])):
                 writing = self.chance.random() < 0.5
-                moments = trial.moments(writing=writing)
-                moments.at = self.chance.randrange(self.counts[writing])
+                moments = trial.moments(writing=writing, at=self.chance.randrange(self.counts[writing]))
                 moments.happens = lambda _: os.kill(os.getpid(), signal.SIGKILL)
                 status = self.run(trial, moments)
                 if not os.WIFSIGNALED(status):
@@ -76,8 +73,8 @@ class Abuse:
             def fails(path: str, code: int = code) -> None:
                 raise OSError(code, os.strerror(code), path)
 
-            moments = trial.moments(writing=True)
-            moments.at, moments.happens = place, fails
+            moments = trial.moments(writing=True, at=place)
+            moments.happens = fails
             status = self.run(trial, moments)
             self.found["failed"] += 1
             complaints = [line for line in trial.said.splitlines() if line.startswith("tenth: ")]
@@ -88,6 +85,27 @@ class Abuse:
             else:
                 self.lose(trial, f"status {status} at {place}, {os.strerror(code)}: {trial.said[-2000:]}")
             self.goes_on(trial)
+
+    def at_once(self) -> None:
+        """While one writes, another of other settings wants the same place: one of them is refused, and nothing is replaced."""
+        trial = self.trial()
+        moments = trial.moments(writing=True, at=self.chance.randrange(self.counts[True]))
+        other = trial.folder / "other"
+
+        def comes(path: str) -> None:
+            given = command(self.name, self.work, trial.output, other=True)
+            status = forked(lambda: main(given), trial.folder / "other said")
+            other.write_text(str(os.waitstatus_to_exitcode(status)))
+
+        moments.happens = comes
+        codes = [os.waitstatus_to_exitcode(trial.run(moments)), int(other.read_text())]
+        self.found["at once"] += 1
+        if sorted(codes) != [0, 1]:
+            self.lose(trial, f"at once: {codes}, {trial.said} {(trial.folder / 'other said').read_text()}")
+        elif codes[0] == 0:
+            self.compare(trial)
+        elif self.name != "identity" or self.wanted.keys() != trial.files().keys() or self.wanted == trial.files():
+            self.lose(trial, "who was first is not who has it")  # only an identity is written in one moment, the last
 
     def run(self, trial: Trial, moments: Moments | None = None) -> int:
         """Once more, and see that nothing that was there was replaced, lost or is not what it should be."""
@@ -125,27 +143,24 @@ class Abuse:
         print(f"{self.name} {trial.folder.name}: {what}", file=sys.stderr)
 
 
-def main_(work: Path, kills: int, faults: int, seed: int, names: list[str]) -> Iterator[dict[str, Any]]:
+def abused(work: Path, kills: int, faults: int, seed: int, names: list[str]) -> Iterator[dict[str, Any]]:
     work.mkdir(parents=True)
     os.environ["TENTH_STORE"] = str(work / "store")
 
-    def prepared() -> int:
-        prepare(work)
-        return 0
-
-    if forked(prepared, work / "said"):
-        raise SystemExit((work / "said").read_text())
+    torch.set_num_threads(1)  # no other thread may be there when a process is forked
+    prepare(work)
     for name in names:
         abuse = Abuse(name, work, random.Random(f"{seed} {name}"))
         abuse.kills(kills)
         abuse.faults(faults)
+        abuse.at_once()
         yield {"command": name, "moments": abuse.counts[False], "writing": abuse.counts[True], **abuse.found}
 
 
 if __name__ == "__main__":
     given = sys.argv[5:] or ["generate", "identity", "experiment", "demo", "train"]
     lost = 0
-    for found in main_(Path(sys.argv[1]).resolve(), *map(int, sys.argv[2:5]), given):
+    for found in abused(Path(sys.argv[1]).resolve(), *map(int, sys.argv[2:5]), given):
         print(json.dumps(found), flush=True)
         lost += found["lost"]
     sys.exit(bool(lost))

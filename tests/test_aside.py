@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tenth.aside import aside
+from tenth.errors import DataError
 
 
 def replace_and_fail(weights: list[nn.Parameter], large: int) -> None:
@@ -42,6 +43,6 @@ def test_a_full_disk_is_said_before_anything_is_replaced(tmp_path: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tenth.aside._write", full)
-    with pytest.raises(OSError, match="No space"), aside([weight], 0):
+    with pytest.raises(DataError, match="No space"), aside([weight], 0):
         pytest.fail("went on")
     assert torch.equal(weight.data, torch.ones(4))

@@ -192,6 +192,7 @@ def test_a_folder_has_one_writer_at_a_time(locks_folders: bool, tmp_path: Path, 
         assert contents(tmp_path / "out") == set()
         assert not locks_folders or list((tmp_path / "out").iterdir()) == []
     assert other() == "had it"
+    assert not locks_folders or not (tmp_path / "out").exists()  # nothing came into it
 
 
 def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
@@ -203,6 +204,9 @@ def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"file", ".browser.part", "inner"}
     with written(tmp_path / "file") as file:
         file.write(b"new")
+        remove_temporary(tmp_path, below=False)
+        assert not (tmp_path / left[0]).exists()
+        assert (tmp_path / left[1]).exists()
         remove_temporary(tmp_path)
     assert {each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*")} == {*kept, "inner"}
     assert (tmp_path / "file").read_bytes() == b"new"

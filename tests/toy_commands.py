@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import conftest
 import tenth.commands
+import tenth.demo
 import tenth.diffusion
 import tenth.experiment
 import tenth.generate
@@ -26,9 +26,14 @@ import tenth.training
 import toy_people
 from tenth import catalog, readers
 from tenth.cli import main
+from tenth.data.faces import find_faces
 from tenth.data.people import Row, write_rows
+from tenth.encode.face import describe
+from tenth.encode.store import Store
+from tenth.file_writing import OURS
 from tenth.pocket.faces import People
 from tenth.pocket.load import PHOTOS, load_pocket
+from tenth.types import Photo
 
 WRITES = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "fsync"}
 ONCE = ("*.png", "*.safetensors", "people.jsonl", "recipe.toml")  # what is never written a second time
@@ -54,31 +59,48 @@ references = {{ least = 1, most = 2 }}
 
 @dataclass
 class Moments:
-    """What a process does that the outside can see, and what is to happen at one of these moments."""
+    """What a process does that the outside can see, and what is to happen at one moment of these."""
 
-    folders: tuple[str, ...]  # only what concerns these
-    writing: bool  # whether only what changes the disk counts
+    output: str  # what changes the disk there is counted as writing
+    places: tuple[str, ...]  # all that concerns these is counted
+    writing: bool = False  # of which count the moment is
     at: int = -1
     happens: Callable[[str], None] = lambda _: None
-    count: int = 0
+    counts: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
+    flushed: set[int] = field(default_factory=set)  # inodes
+    breaches: list[str] = field(default_factory=list)
 
-    def seen(self, path: str) -> None:
-        if not path.startswith(self.folders):
-            return
-        self.count += 1
-        if self.count - 1 == self.at:
-            self.happens(path)
+    def seen(self, path: str, *, writes: bool) -> None:
+        for kind, counts in ((True, writes and path.startswith(self.output)), (False, path.startswith(self.places))):
+            if counts:
+                self.counts[kind] += 1
+                if kind == self.writing and self.counts[kind] - 1 == self.at:
+                    self.happens(path)
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """What the interpreter announces, just before it happens."""
         if not (event == "open" or event.startswith("os.")) or not arguments or not isinstance(arguments[0], str | os.PathLike):
             return
         writes = event in WRITES or (event == "open" and bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)))
-        if writes or not self.writing:
-            self.seen(str(Path(arguments[0]).absolute()))
+        path = Path(arguments[0]).absolute()
+        self.seen(str(path), writes=writes)
+        if writes and str(path).startswith(self.places):
+            self.watch(event, path)
 
     def fsync(self, descriptor: int) -> None:
-        self.seen(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        """In the place of the system's."""
+        self.seen(str(Path(f"/proc/self/fd/{descriptor}").readlink()), writes=True)
         flush(descriptor)
+        self.flushed.add(os.fstat(descriptor).st_ino)
+
+    def watch(self, event: str, path: Path) -> None:
+        """What is opened to be written is a temporary file of ours, and what gets a name is one that was flushed."""
+        temporary = any(OURS.fullmatch(part) for part in path.parts)
+        if event == "open" and not temporary and not path.name.startswith("events.out"):
+            self.breaches.append(f"opened: {path}")
+        if event in ("os.rename", "os.link") and temporary:  # else it is set aside
+            inside = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+            self.breaches += [f"named, not flushed: {each}" for each in inside if each.stat().st_ino not in self.flushed]
 
 
 flush = os.fsync
@@ -102,22 +124,24 @@ def frozen_clocks() -> None:
 
 
 def toys(work: Path) -> None:
-    """The toy model and toy people in the place of the package's model and of photos."""
-    people = {"located": toy_people.located}
-    for name, value in people.items():
-        setattr(People, name, value)
-    toy = partial(load_pocket, work / "toy/model", name="toy")
-    tenth.experiment.load_model = lambda *_, **__: toy()
+    """The toy model, loaded once for all processes, and toy people in the place of the package's model and of photos."""
+    toy = load_pocket(work / "toy/model", name="toy")
+    photo = Photo(toy_people.drawn(0, 0), "", face=toy_people.FACE)
+    find_faces(photo.pixels)  # what reads faces takes seconds to open, too
+    describe(photo)
+    tenth.experiment.load_model = catalog.load_model = lambda *_, **__: toy
+    People.located = toy_people.located  # type: ignore[assignment]
     readers.open_recogniser = readers.DlibRecogniser = toy_people.Colours  # type: ignore[misc, assignment]
-    load = catalog.load_model
-    catalog.load_model = lambda name="pocket", *given, **more: toy() if name == "pocket" else load(name, *given, **more)
+    tenth.demo.QUICK = ("ip-adapter", "ip-adapter-avg", "ip-adapter-set")
     tenth.diffusion.Sampling = partial(tenth.diffusion.Sampling, steps=1)  # type: ignore[misc, assignment]
 
 
 def prepare(work: Path) -> None:
-    """All that the commands read."""
+    """All that the commands read, and what is loaded once for all of them."""
     (work / "toy").mkdir()
     conftest.write_toy(work / "toy")
+    frozen_clocks()
+    toys(work)
     rows = [
         Row(f"{name}/{photo}.jpg", name, "validation", 1, "a photo", ("a photo",), toy_people.digest(person, photo))
         for person, name in enumerate(toy_people.NAMES)
@@ -126,20 +150,23 @@ def prepare(work: Path) -> None:
     write_rows(work / "people.jsonl", rows)
     (work / "recipe.toml").write_text(RECIPE.format(work))
     (work / "training.toml").write_text(TRAINING.format(work))
-    (work / "photos").mkdir()
-    for photo in sorted(PHOTOS.glob("*.png"))[:3]:
-        shutil.copyfile(photo, work / "photos" / photo.name)
-    assert main(["identity", str(work / "photos"), "--model", str(work / "toy/model"), "-o", str(work / "me.safetensors")]) == 0
+    (work / "other.toml").write_text(RECIPE.format(work).replace("images = 2", "images = 1"))
+    for folder, count in (("photos", 3), ("others", 2)):
+        (work / folder).mkdir()
+        for photo in sorted(PHOTOS.glob("*.png"))[:count]:
+            shutil.copyfile(photo, work / folder / photo.name)
+    assert main(["identity", str(work / "photos"), "-o", str(work / "me.safetensors")]) == 0
 
 
-def command(name: str, work: Path, output: Path) -> list[str]:
-    toy, photos = ["--model", str(work / "toy/model")], str(work / "photos")
-    drawing = ["--prompt", "a photo of a person", "-n", "6", "--steps", "1", *toy]
+def command(name: str, work: Path, output: Path, *, other: bool = False) -> list[str]:
+    """A command that writes to `output`. other: with other settings, for the same place."""
+    photos = str(work / ("others" if other else "photos"))
+    drawing = ["--prompt", "a photo of a person", "-n", "6", "--steps", "1", "--seed", str(int(other))]
     resume = ["--resume"] if (output / "recipe.toml").exists() else []
     return {
         "generate": ["generate", str(work / "me.safetensors"), *drawing, "-o", str(output)],
-        "identity": ["identity", photos, *toy, "-o", str(output / "me.safetensors")],
-        "experiment": ["experiment", str(work / "recipe.toml"), "-o", str(output)],
+        "identity": ["identity", photos, "-o", str(output / "me.safetensors")],
+        "experiment": ["experiment", str(work / ("other.toml" if other else "recipe.toml")), "-o", str(output)],
         "demo": ["demo", "--photos", photos, "-o", str(output)],
         "train": ["train", str(work / "training.toml"), "-o", str(output), *resume],
     }[name]
@@ -154,7 +181,6 @@ def forked(run: Callable[[], int], said: Path) -> int:
             descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(descriptor, 1)
             os.dup2(descriptor, 2)
-            torch.set_num_threads(1)
             code = run()
         except BaseException:  # noqa: BLE001 - a process's end
             traceback.print_exc()
@@ -181,8 +207,7 @@ class Trial:
 
         def inside() -> int:
             os.environ["TENTH_STORE"] = str(self.folder / "store")
-            frozen_clocks()
-            toys(self.work)
+            catalog.load_model().encoder.store = Store(self.folder / "store")
             given = command(self.name, self.work, self.output)
             if moments is None:
                 return main(given)
@@ -190,13 +215,14 @@ class Trial:
             os.fsync = moments.fsync
             code = main(given)
             moments.happens = lambda _: None
-            (self.folder / "moments").write_text(str(moments.count))
+            said = {"moments": [moments.counts[False], moments.counts[True]], "breaches": list(moments.breaches)}
+            (self.folder / "moments").write_text(json.dumps(said))
             return code
 
         return forked(inside, self.folder / "said")
 
-    def moments(self, *, writing: bool) -> Moments:
-        return Moments((str(self.output),) if writing else (str(self.folder), str(self.work)), writing)
+    def moments(self, *, writing: bool = False, at: int = -1) -> Moments:
+        return Moments(str(self.output), (str(self.folder), str(self.work)), writing, at)
 
     def files(self) -> dict[str, bytes]:
         return {
@@ -207,7 +233,11 @@ class Trial:
 
     def written_once(self) -> dict[str, tuple[int, int]]:
         found = (path for pattern in ONCE for path in self.output.rglob(pattern))
-        kept = [path for path in found if not ({"sheet.png", "curve.png", "samples.png"} & {path.name} or "step-" in str(path))]
+        kept = [
+            path
+            for path in found
+            if not ({"sheet.png", "curve.png", "samples.png"} & {path.name} or "step-" in str(path) or "/final/" in str(path))
+        ]
         return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in kept if ".part" not in str(path)}
 
     @property

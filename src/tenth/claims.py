@@ -22,11 +22,12 @@ _claims = threading.local()  # .held: (process, device, inode) of the folders th
 def claimed_folder(folder: str | Path) -> Iterator[None]:
     """The folder for this thread alone while the block runs, by a lock on the folder itself: nothing is written into it.
 
-    The folder is made where there is none. Who has it may claim it again inside. The system lets go of the claim when the
-    process ends, however it ends.
+    The folder is made where there is none, and goes again if nothing comes into it. Who has it may claim it again inside. The
+    system lets go of the claim when the process ends, however it ends.
     Raises CheckpointError if another one has it, DataError if it cannot be made.
     """
     folder = Path(folder)
+    made = not folder.exists()
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
@@ -45,6 +46,9 @@ def claimed_folder(folder: str | Path) -> Iterator[None]:
         finally:
             held.discard(this)
     finally:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()  # which it only can while nothing is in it
         os.close(descriptor)
 
 
@@ -56,12 +60,12 @@ def contents(folder: str | Path) -> set[str]:
         return set()
 
 
-def remove_temporary(folder: str | Path) -> None:
-    """Remove what killed writers left in a folder and below it; what is being written stays.
+def remove_temporary(folder: str | Path, *, below: bool = True) -> None:
+    """Remove what killed writers left in a folder and, if wanted, below it; what is being written stays.
 
     A folder that was set aside for its successor, which never got the name, takes its place again.
     """
-    for each in list(Path(folder).rglob(f".*{TEMPORARY}")):
+    for each in list(Path(folder).glob(f"{'**/' * below}.*{TEMPORARY}")):
         if found := OURS.fullmatch(each.name):
             _remove_left(each, each.with_name(found["target"]))
 

@@ -53,7 +53,9 @@ def demo(person: Person, model: LatentDiffusion, output: Path, sampling: Samplin
     images = {name: [output / name / f"{seed}.png" for seed in SEEDS] for name in methods}
     with claimed_folder(output):
         claim(output, [path for paths in images.values() for path in paths], settings)
-        remove_temporary(output)
+        remove_temporary(output, below=False)  # below it may lie anything
+        for name in methods:
+            remove_temporary(output / name)
         begun = Begun(output, KIND, settings)
         identities = [method(name)(person, model) for name in methods]
         requests = [Request(identity, PROMPT, seed) for identity in identities for seed in SEEDS]

@@ -64,6 +64,15 @@ def write_bytes(path: str | Path, content: bytes, mode: int = 0o666, *, new: boo
         file.write(content)
 
 
+def write_once(path: str | Path, content: bytes) -> None:
+    """As `write_bytes`; a file that has this content already stays."""
+    path = Path(path)
+    with suppress(OSError):
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
+            return
+    write_bytes(path, content)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """As `write_bytes`, in UTF-8."""
     write_bytes(path, text.encode())
@@ -75,14 +84,10 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def write_png(path: str | Path, image: Image, info: PngInfo | None = None) -> None:
-    """As `write_bytes`: a picture, with the texts that it says of itself. Where it is there to the bit already, it stays."""
+    """As `write_once`: a picture, with the texts that it says of itself. Equal pictures and texts give equal bytes."""
     content = io.BytesIO()  # encoded first: what Pillow says of a full disk names neither the disk nor the file
     image.save(content, format="PNG", pnginfo=info)
-    path = Path(path)
-    with suppress(OSError):
-        if path.stat().st_size == content.tell() and path.read_bytes() == content.getvalue():
-            return
-    write_bytes(path, content.getvalue())
+    write_once(path, content.getvalue())
 
 
 def write_tensors(

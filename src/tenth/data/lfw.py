@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from tenth.claims import claimed_folder, remove_temporary, remove_temporary_of
 from tenth.data.attributes import Attributes, read_attributes
 from tenth.data.captions import captions
 from tenth.data.faces import near_duplicate_hash
@@ -21,7 +22,7 @@ from tenth.data.people import Row, Summary, summary, write_rows
 from tenth.data.photo import open_photo
 from tenth.data.split import TEST_FOLD, distinct, fold_of, split_of
 from tenth.errors import DataError, PhotoError
-from tenth.file_writing import write_bytes
+from tenth.file_writing import write_once
 from tenth.types import Pixels
 
 ARCHIVE_MD5 = "68331da3eb755a505a502b5aacb3c201"  # lfw-deepfunneled.tgz as published
@@ -84,8 +85,15 @@ def write_people(
 
     fold: whose people are for testing; three runs over folds 0, 1 and 2 test everybody once. The model in the package has
     learnt from people of folds 1 and 2. For an archive, the photos come under `destination`/photos.
-    Raises DataError for a source or table that cannot be used.
+    Raises DataError for a source or table that cannot be used, CheckpointError if another run is writing to `destination`.
     """
+    with claimed_folder(destination):
+        remove_temporary(destination / "photos")
+        remove_temporary_of(destination / "people.jsonl")
+        return _write_people(source, destination, attributes, variants, fold)
+
+
+def _write_people(source: Path, destination: Path, attributes: Path | None, variants: int, fold: int) -> Summary:
     table = read_attributes(attributes) if attributes else {}
     photos = read_lfw(source, destination / "photos")
     counts = whole_counts(photos, table)
@@ -155,7 +163,7 @@ def _extract(source: Path, extracted: Path) -> Iterator[LfwPhoto]:
             content = archive.extractfile(member)
             assert content is not None  # a regular file has content
             path = extracted / found["name"] / Path(member.name).name
-            write_bytes(path, content.read())  # not `extract`, whose safe filters the first releases of Python 3.11 lack
+            write_once(path, content.read())  # not `extract`, whose safe filters the first releases of Python 3.11 lack
             yield LfwPhoto(found["name"], int(found["number"]), path)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tenth.claims import claimed_folder, remove_temporary_of
 from tenth.data.caption_files import ENDINGS, VARIANTS, captions_beside, read_captions, variants
 from tenth.data.faces import hash_distance, near_duplicate_hash
 from tenth.data.folder import natural_order
@@ -63,8 +64,15 @@ def write_people(source: Path, destination: Path) -> Summary:
     """Check, split and caption the photos in `source`; write `destination`/people.jsonl, last and at once.
 
     source: a folder for each person; rows are relative to it. The same source gives the same bytes.
-    Raises DataError for another layout, a caption that cannot be read, or if no photo can be used.
+    Raises DataError for another layout, a caption that cannot be read, or if no photo can be used, CheckpointError if another
+    run is writing to `destination`.
     """
+    with claimed_folder(destination):
+        remove_temporary_of(destination / PEOPLE)
+        return _write_people(source, destination)
+
+
+def _write_people(source: Path, destination: Path) -> Summary:
     ours = {os.path.realpath(path) for path in (destination, destination / PEOPLE)}
     entries = [path for path in _entries(source) if os.path.realpath(path) not in ours]
     folders = [_person_folder(path) for path in entries if path.is_dir()]

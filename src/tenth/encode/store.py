@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from tenth.errors import DataError
 from tenth.file_reading import UnreadableError, read_bytes
-from tenth.file_writing import write_bytes
+from tenth.file_writing import private_folder, write_bytes
 
 Array = npt.NDArray[Any]
 
@@ -80,6 +80,8 @@ class Store:
         file = BytesIO()
         np.save(file, array, allow_pickle=False)
         try:
+            if not self.directory.exists():
+                private_folder(self.directory)  # a face's numbers are in it
             write_bytes(self.path(space, key), file.getvalue() + MARK + _digest(space, key, file.getvalue()))
         except DataError as problem:
             _refused.add(self.directory)
