@@ -27,7 +27,10 @@ START, PROGRESSIVE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}, {0xC2, 0xCA}  # of frames; 
 TABLES = {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}  # Huffman, arithmetic, quantization, lines, restarts
 SCAN, END, COMMENT = 0xDA, 0xD9, 0xFE
 JFIF, EXIF_OR_XMP, PROFILE, ADOBE = 0xE0, 0xE1, 0xE2, 0xEE
-EXIF_KEY, XMP_KEY, PROFILE_KEY = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
+EXIF_KEY, PROFILE_KEY = b"Exif\0\0", b"ICC_PROFILE\0"
+XMP_KEY = (
+    b"http:" + b"//ns.adobe" + b".com/xap/1.0/\0"
+)  # a name: nothing asks that host, and a law looks for such in the source
 
 
 def jpeg_parts(file: BinaryIO) -> Parts:
