@@ -116,6 +116,18 @@ def test_captions_lie_beside_the_photos(source: Path, tmp_path: Path) -> None:
     assert f'2 photos have no caption (Bo/1.png, Bo/2.png): theirs is "{NEUTRAL}"' in summary.notes
 
 
+def test_both_endings_of_captions_are_read(source: Path, tmp_path: Path) -> None:
+    (source / "Anna/1.caption").write_text("a photo of a woman")
+    (source / "Anna/2.caption").write_text("not this one")
+    (source / "Anna/2.txt").write_text("a portrait")
+    (source / "Bo/lost.caption").write_text("of no photo")
+    summary, rows = written(source, tmp_path / "out")
+    assert dict(summary.dropped) == {}
+    assert [row.caption for row in rows] == ["a photo of a woman", "a portrait", NEUTRAL, NEUTRAL]
+    assert "1 photos have a .txt beside them, too (Anna/2.caption): that one is read" in summary.notes
+    assert any("no photo of the same name beside them (Bo/lost.caption)" in note for note in summary.notes)
+
+
 def test_every_photo_has_as_many_captions(source: Path, tmp_path: Path) -> None:
     (source / "Anna/1.txt").write_text("\n".join("abcdefghij"))
     (source / "Anna/2.txt").write_text("\n".join("abc"))

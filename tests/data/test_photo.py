@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from tenth.data import photo as photo_module
-from tenth.data.orientation import ORIENTATION
+from tenth.data.orientation import ORIENTATION, orientation
 from tenth.data.photo import PHOTO_PIXELS, open_photo
 from tenth.errors import PhotoError
 from tenth.types import Photo, Pixels
@@ -92,6 +93,37 @@ def test_orientations_give_the_same_picture(tmp_path: Path, orientation: int) ->
     assert np.array_equal(open_photo(saved(tmp_path, image, "a.png", exif=exif)).pixels, np.asarray(quarters()))
     lossy = open_photo(saved(tmp_path, image, "a.jpg", exif=exif, quality=95)).pixels
     assert np.abs(corners(lossy) - EXPECTED).max() <= 6
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_orientation_by_xmp_where_exif_says_nothing(tmp_path: Path, kind: str) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    image = quarters().transpose(Image.Transpose.ROTATE_90)
+    settings: dict[str, object] = {"xmp": xmp}
+    if kind == "PNG":
+        text = PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", xmp.decode(), zip=True)
+        settings = {"pnginfo": text}
+    path = saved(tmp_path, image, "a", format=kind, **settings)
+    assert np.abs(corners(open_photo(path).pixels) - EXPECTED).max() <= 8
+    exif = Image.Exif()
+    exif[ORIENTATION] = 1
+    assert open_photo(saved(tmp_path, image, "b", format=kind, exif=exif, **settings)).pixels.shape == (64, 48, 3)
+
+
+@pytest.mark.parametrize(
+    ("exif", "expected"),
+    [
+        (b"II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0", 6),
+        (b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\3\0\0", 3),
+        (b"MM\0*\0\0\0\x08\0\1\1\x12\0\4\0\0\0\1\0\0\0\x08", 8),
+        (b"MM\0*\xff\xff\xff\xff\0\1", 1),
+        (b"MM\0*\0\0\0\x08\xff\xff\1\x12", 1),
+        (b"", 1),
+    ],
+)
+def test_orientation_in_both_orders_of_bytes(exif: bytes, expected: int) -> None:
+    assert orientation(exif, b"") == expected
 
 
 def test_position_does_not_survive(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,27 @@ def test_a_folder_for_each_person(tmp_path: Path) -> None:
     folder = list_images(tmp_path)
     assert folder.people == ("anna", "anna", "ben")
     assert not folder.flat
+
+
+def test_what_is_an_image_goes_by_content_where_the_name_does_not_say(tmp_path: Path) -> None:
+    for name in ("0.jfif", "1", "2.jpe", "3.download"):
+        save(tmp_path / "photo.jpg").rename(tmp_path / name)
+    (tmp_path / "notes").write_text("no image")
+    (tmp_path / "1.caption").write_text("a photo of a person")
+    (tmp_path / "2.txt").write_text("a photo of a person")
+    (tmp_path / "lone.caption").write_text("a photo of a person")
+    folder = list_images(tmp_path)
+    assert [path.name for path in folder.paths] == ["0.jfif", "1", "2.jpe", "3.download"]
+    assert [picture.shape for picture in folder] == [(6, 8, 3)] * 4
+    assert folder.left_out == ("lone.caption", "notes")  # the others are captions of images
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_no_image_and_not_waited_for(tmp_path: Path) -> None:
+    save(tmp_path / "0.png")
+    save(tmp_path / "1.png")
+    os.mkfifo(tmp_path / "2")
+    assert list_images(tmp_path).left_out == ("2",)
 
 
 def test_several_sizes_are_said(tmp_path: Path) -> None:
