@@ -166,6 +166,56 @@ def test_a_fault_of_ours_says_how_to_report_it(monkeypatch: pytest.MonkeyPatch, 
     assert "To report it" in said
 
 
+@pytest.mark.parametrize("said", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")])
+def test_too_little_memory_is_no_fault_of_ours(said: Exception, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    def fail(_: Any) -> None:
+        raise said
+
+    monkeypatch.setattr("tenth.encode.face.examine", fail)
+    assert main(["photos", "."]) == 1
+    assert "more memory is needed than there is" in one_complaint(capsys)
+
+
+@pytest.mark.parametrize("variable", ["HF_ENDPOINT=http://localhost:secret@127.0.0.1:99999", "HF_HUB_DOWNLOAD_TIMEOUT=secret"])
+def test_an_environment_that_a_library_cannot_read_is_said(variable: str) -> None:
+    name, _, value = variable.partition("=")
+    command = [sys.executable, "-m", "tenth.cli", "models", "--download", "owner/name"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "0", name: value}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert "secret" not in done.stderr
+    assert done.stderr.startswith("tenth: huggingface_hub cannot read the environment; ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_long_error_is_shortened_in_its_middle(capsys: Output) -> None:
+    assert main(["photos", "/".join("x" * 3_000)]) == 1
+    said = one_complaint(capsys)
+    assert len(said) < 2_100
+    assert said.startswith("tenth: x/x/x")
+    assert said.endswith("Give a folder with photos of one person.\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "photos ''",
+        "generate '' --prompt x -o new",
+        "generate me --prompt x -o ''",
+        "identity me -o x.safetensors --model ''",
+        "identity me -o x.safetensors --method ''",
+        "evaluate me --reference ''",
+        "models --download ''",
+        "demo --photos ''",
+    ],
+)
+def test_nothing_where_a_path_or_a_name_belongs_is_wrong_usage(line: str, capsys: Output) -> None:
+    """As an unset variable of a shell leaves it: as a path it would be the folder that one is in."""
+    with pytest.raises(SystemExit, match="2"):
+        main(shlex.split(line))
+    assert "'' is given; leave it out, or say what" in capsys.readouterr().err
+
+
 def test_stopped_by_the_user(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     def stop(_: Any) -> None:
         raise KeyboardInterrupt

@@ -42,6 +42,24 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
         read_toml(tmp_path / "bad.toml")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[schedule]\nbatch = -1", "schedule, batch is -1; needed: a whole number from 0"),
+        ("[toy]\nseed = -5", "toy, seed is -5; needed"),
+        ("wrong = [0, -1]", "wrong, 2 is -1; needed"),
+        ("gamma = -0.5", r"gamma is -0\.5; needed: a number from 0 to 1e\+09"),
+        ("gamma = 1e308", r"gamma is 1e\+308; needed"),
+        ("gamma = nan", "gamma is nan; needed"),
+        ("[schedule]\nlearning_rate = inf", "schedule, learning_rate is inf; needed"),
+    ],
+)
+def test_numbers_that_no_recipe_needs_are_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(text)
+    with pytest.raises(RecipeError, match=f"recipe.toml, {said}"):
+        read_toml(tmp_path / "recipe.toml")
+
+
 def test_the_shipped_recipes_can_be_read() -> None:
     assert from_table(AutoencoderRecipe, read_toml(RECIPES / "pocket-autoencoder.toml")).stage == "autoencoder"
     for name in ("pocket-diffusion.toml", "pocket-longer.toml", "pocket-finish.toml", "pocket-last.toml"):

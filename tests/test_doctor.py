@@ -97,6 +97,14 @@ def test_the_hub_is_the_one_that_the_library_is_set_to(answers: bool, monkeypatc
     assert asked == [("hub.test", 81)]
 
 
+@pytest.mark.parametrize("address", ["http://localhost:secret@[", "http://localhost:secret@127.0.0.1:99999"])
+def test_an_address_that_is_none_is_said_without_its_password(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    (finding,) = doctor.hub()
+    assert (finding.ok, finding.found) == (False, "optional; HF_ENDPOINT is no address")
+
+
 def test_connects_tells_an_open_port_from_a_closed_one() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

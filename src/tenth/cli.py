@@ -10,6 +10,7 @@ import errno
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from tenth.arguments import build_parser
 from tenth.errors import InputError
@@ -22,6 +23,8 @@ REFUSED = {
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.EIO, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.ENOTEMPTY, errno.EBUSY, errno.ESTALE),
 }
+NO_MEMORY = ("OutOfMemoryError", "can't allocate memory", "Storage size calculation overflowed")  # as torch says it
+LINE = 2000  # most characters of an error
 REPORT = """
 tenth: this is a fault of tenth's, not yours. To report it, open an issue at the project with the text above, your command
 and the output of `tenth doctor`. Take out names and paths that you do not want to show."""
@@ -49,19 +52,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as problem:
         let_go()
         return _refused(problem) if problem.errno in REFUSED else _our_fault()
-    except Exception:  # noqa: BLE001 - the last resort: nobody is left alone with a traceback
-        return _our_fault()
+    except Exception as problem:  # noqa: BLE001 - the last resort: nobody is left alone with a traceback
+        return _beyond(problem) or _our_fault()
     return status
 
 
 def _complain(message: str) -> int:
-    print(f"tenth: {one_line(message)}", file=sys.stderr)
+    line = one_line(message)
+    shown = line if len(line) <= LINE else f"{line[: LINE // 2]} ... {line[-LINE // 2 :]}"  # what to do stands at the end
+    print(f"tenth: {shown}", file=sys.stderr)
     return INPUT
 
 
 def _refused(problem: OSError) -> int:
     where = problem.filename or "a file"
     return _complain(f"{where}: {problem.strerror}; tenth reads or writes there. Check the path, its permissions and the disk.")
+
+
+def _beyond(problem: Exception) -> int:
+    """The code for what is beyond the machine, or what a library cannot take from the environment; else 0."""
+    if isinstance(problem, MemoryError) or any(sign in f"{type(problem).__name__}: {problem}" for sign in NO_MEMORY):
+        return _complain("more memory is needed than there is; less at a time may fit. Ask for fewer or smaller things.")
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(problem.__traceback__)]
+    importing = any(code.co_name == "<module>" and "huggingface_hub" in Path(code.co_filename).parts for code in codes)
+    if isinstance(problem, ValueError) and importing:  # what it says may hold the password of an address
+        return _complain("huggingface_hub cannot read the environment; its variables begin with HF_. Correct or unset those.")
+    return 0
 
 
 def _our_fault() -> int:

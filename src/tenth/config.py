@@ -16,15 +16,29 @@ from tenth.file_reading import UnreadableError, reason
 Recipe = TypeVar("Recipe")
 RECIPE_BYTES = 1 << 20  # of a TOML file; the longest recipe has 3 kB
 LATER = "later"  # in a field's metadata
+MOST = 1e9  # of numbers with a fraction; whole ones have 64 bits
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file. Raises RecipeError if the file is missing or is not TOML."""
+    """The table in a TOML file. Raises RecipeError if it is missing, is not TOML, or has a number that no recipe needs."""
     try:
-        return file_reading.read_toml(path, RECIPE_BYTES)
+        table = file_reading.read_toml(path, RECIPE_BYTES)
     except (OSError, UnreadableError) as problem:
         action = "Check the path" if isinstance(problem, OSError) else "Mend it, or choose another"
         raise RecipeError(f"{path} {reason(problem)}", "a recipe is one TOML file", action) from problem
+    _check_numbers(table, str(path))
+    return table
+
+
+def _check_numbers(value: Any, where: str) -> None:
+    """Whole numbers of recipes are counts and seeds, others rates, weights and shares."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value, 1):
+            _check_numbers(inner, f"{where}, {key}")
+    if isinstance(value, int) and value < 0:
+        raise RecipeError(f"{where} is {value}", "needed: a whole number from 0", "Correct it")
+    if isinstance(value, float) and not 0 <= value <= MOST:
+        raise RecipeError(f"{where} is {value}", f"needed: a number from 0 to {MOST:g}", "Correct it")
 
 
 def from_table(kind: type[Recipe], table: Mapping[str, Any], where: str = "the recipe") -> Recipe:

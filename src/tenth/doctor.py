@@ -211,8 +211,12 @@ def hub() -> Iterator[Finding]:
     if constants.HF_HUB_OFFLINE:
         yield Finding("hub", False, "optional; HF_HUB_OFFLINE is set, so it was not asked")
         return
-    address = urlsplit(constants.ENDPOINT)
-    host, port = address.hostname or "", address.port or (80 if address.scheme == "http" else 443)
+    try:
+        address = urlsplit(constants.ENDPOINT)
+        host, port = address.hostname or "", address.port or (80 if address.scheme == "http" else 443)
+    except ValueError:  # whose text may hold a password
+        yield Finding("hub", False, "optional; HF_ENDPOINT is no address", action="Correct it, or unset it")
+        return
     reached = connects(host, port)
     yield Finding(
         "hub", reached, f"{host} {'answers' if reached else 'does not answer'} (optional; the pocket model needs no network)"
@@ -227,7 +231,7 @@ def connects(host: str, port: int, seconds: float = HUB_SECONDS) -> bool:
         try:
             with socket.create_connection((host, port), timeout=seconds):
                 opened.set()
-        except OSError:
+        except (OSError, UnicodeError):  # the second for a name that no host can have
             return
 
     thread = threading.Thread(target=attempt, daemon=True)

@@ -17,6 +17,7 @@ from tenth.sizes import Size, parse_size
 
 IMAGES = Bounds(1, 10_000, whole=True)  # 0000.png to 9999.png
 OWN = "own"  # the model's scheduler
+MAY_BE_EMPTY = ("prompt", "negative")
 WIDTH = 100  # of the help, in every terminal, so that docs/cli.md can be checked
 
 
@@ -50,6 +51,12 @@ class Parser(ArgumentParser):
         super().__init__(*args, **named)
         for name, action in {None: _Value, "store": _Value, "store_true": _Yes, "yes-or-no": _YesOrNo}.items():
             self.register("action", name, action)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Nothing, as an unset variable of a shell leaves it, is no path and no name: as a path it would be this folder."""
+        if arg_string == "" and action.default != "" and action.dest not in MAY_BE_EMPTY:
+            raise argparse.ArgumentError(action, "'' is given; leave it out, or say what")
+        return super()._get_value(action, arg_string)
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):

@@ -87,6 +87,10 @@ class AdapterRecipe:
             raise RecipeError(
                 "[data] and [toy]" if self.data else "neither [data] nor [toy]", "one is needed", "Say whose photos"
             )
+        if self.toy and self.toy.photos < self.references.photos:
+            raise RecipeError(
+                f"{self.toy.photos} toy photos of each person", f"{self.references.photos} are needed", "Correct the recipe"
+            )
         if self.schedule is None and self.embedding is None:
             raise RecipeError("neither [schedule] nor [embedding]", "at least one of them is needed", "Add [schedule]")
         if self.aggregator == "attention" and not self.references.least == self.references.most == self.attention.photos:

@@ -114,9 +114,11 @@ def test_random_weights_are_the_seeds_and_say_that_they_mean_nothing() -> None:
     assert weights["fc.weight"].shape == (1008, 2048)
 
 
-@pytest.mark.parametrize("source", ["random:", "random:x", "random:-1", "random:1.5"])
+@pytest.mark.parametrize(
+    "source", ["random:", "random:x", "random:-1", "random:1.5", "random:9223372036854775808", "random:" + "9" * 5000]
+)
 def test_a_seed_is_a_whole_number(source: str) -> None:
-    with pytest.raises(ModelError, match="a whole number from 0 is needed"):
+    with pytest.raises(ModelError, match="a whole number from 0 to 9223372036854775807 is needed"):
         open_inception(source)
 
 

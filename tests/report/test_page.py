@@ -202,6 +202,13 @@ def test_a_number_that_is_a_path_opens_nothing(record: Record, run_folder: Path)
     assert tree(record, run_folder).all("img") == []
 
 
+def test_a_method_that_is_a_path_opens_nothing(record: Record, run_folder: Path) -> None:
+    (run_folder / "images/9/dreambooth").rename(run_folder.parent / "private")
+    for score in record["results"]["scores"]:
+        score["method"] = score["method"].replace("dreambooth", "../../../private")
+    assert not [image for image in tree(record, run_folder).all("img") if str(image["alt"]).startswith("../")]
+
+
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"half"], ids=["empty", "foreign", "half"])
 def test_a_damaged_image_is_an_error_that_names_it(content: bytes, record: Record, run_folder: Path) -> None:
     path = run_folder / "images/9/dreambooth/000/0.png"

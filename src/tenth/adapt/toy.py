@@ -10,21 +10,28 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from tenth.adapt.album import BATCH, Album
+from tenth.errors import RecipeError
 from tenth.frozen import Frozen
 from tenth.pocket.faces import to_unit
 from tenth.types import Pixels
 
+MOST = 1000
 CAPTIONS = ("", "a photo of a person", "a portrait of a person")
 NOISE, WORSE = 0.6, 1.5  # of an embedding, in units of the person's own deviation from the average
 
 
 @dataclass(frozen=True)
 class ToyPeople:
-    """How many people are drawn, and how many photos of each."""
+    """How many people are drawn, and how many photos of each. Raises RecipeError for more than a try-out takes, or none."""
 
     people: int = 8
     photos: int = 12
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("people", "photos"):
+            if not 1 <= getattr(self, name) <= MOST:
+                raise RecipeError(f"toy {name} are {getattr(self, name)}", f"needed: 1 to {MOST}", "Correct the recipe")
 
     def album(self, width: int, frozen: Frozen) -> Album:
         """Their photos with embeddings of `width`, made anew each time: the same numbers for the same seed."""

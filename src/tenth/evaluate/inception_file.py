@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from tenth.encode.store import default_store
-from tenth.errors import ModelError
+from tenth.errors import ModelError, brief
 from tenth.evaluate.inception import CLASSES, FEATURES, Inception, filter_shapes
 from tenth.file_reading import UnreadableError, read_bytes, reason
 from tenth.file_writing import move_file
+from tenth.sampling import BOUNDS
 from tenth.transfer import UnansweredError, receive, shown
 
 FILE, BYTES = "pt_inception-2015-12-05-6726825d.pth", 95_628_359
@@ -88,10 +89,11 @@ def download(address: str, path: Path) -> Path:
 def random_inception(seed: str) -> Inception:
     """A network of the same layout with seeded weights, and the sentence that no figure by it may be without.
 
-    Raises ModelError if the seed is not a whole number from 0.
+    Raises ModelError if the seed is not one.
     """
-    if not (seed.isascii() and seed.isdigit()):
-        raise ModelError(f"{RANDOM}{seed} has no seed", "a whole number from 0 is needed", f"Write {RANDOM}0")
+    bounds = BOUNDS["seed"]
+    if not (seed.isascii() and seed.isdigit() and len(seed) <= len(str(bounds.most)) and bounds.hold(int(seed))):
+        raise ModelError(f"{RANDOM}{brief(seed)} has no seed", f"{bounds} is needed", f"Write {RANDOM}0")
     weights = random_weights(int(seed))
     digest = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()[:16]
     said = f"The Inception network has random weights ({RANDOM}{seed}): FID, KID and Inception Score here mean nothing."

@@ -48,11 +48,12 @@ def gallery(results: Results, folder: Path) -> Markup | None:
 def sheets(results: Results, folder: Path) -> list[Sheet]:
     """What lies beside the record under the main condition; people without an image are left out."""
     photos, images = results.main[0], folder / "images"
-    names = folders([str(name) for name in results.settings.get("methods") or results.methods])
+    declared = [str(name) for name in results.settings.get("methods") or ()]
+    names = folders([*declared, *(name for name in results.methods if name not in declared)])
     nobody = _by_seed(images / "none")
     found: list[Sheet] = []
     for number in filter(_is_plain, results.people):
-        paths = {name: _by_seed(images / str(photos) / names.get(name, name) / number) for name in results.methods}
+        paths = {name: _by_seed(images / str(photos) / names[name] / number) for name in results.methods}
         if any(paths.values()) and len(found) < PEOPLE:
             rows = {**paths, **({NOBODY: nobody} if nobody else {})}
             found.append(Sheet(number, list(_by_seed(folder / "references" / number).values())[:PHOTOS], rows))
