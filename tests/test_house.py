@@ -43,6 +43,7 @@ STAGES = (
     ("types",),
     ("file_reading", "file_writing", "tensor_reading", "transfer"),
     ("errors",),
+    ("wording",),
 )
 DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from tenth.errors import ModelError, few
+from tenth.errors import ModelError
 from tenth.file_reading import CHUNK, UnreadableError, name_of, open_regular, reason
 from tenth.pipelines import quiet
 from tenth.projection import (
@@ -30,6 +30,7 @@ from tenth.projection import (
 )
 from tenth.tensor_reading import read_header, read_tensors
 from tenth.types import Encoder
+from tenth.wording import few
 
 ADAPTER = "ip-adapter.safetensors"  # in the folder of a trained method; without it the model's own is used
 PARTS = ("image_proj", "ip_adapter")

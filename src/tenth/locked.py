@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tenth.errors import DataError, ModelError, few
+from tenth.errors import DataError, ModelError
 from tenth.file_reading import UnreadableError, file_digest, read_json
 from tenth.file_writing import write_json
+from tenth.wording import few
 
 LOCK, CHECKED = "models.lock", ".checked.json"
 FORMAT = 1

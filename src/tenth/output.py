@@ -17,6 +17,7 @@ from tenth.identity import load_identity
 from tenth.record import RECORD, read_record, write_record
 from tenth.sampling import Sampling
 from tenth.types import Identity
+from tenth.wording import counted
 
 TRAINING_RECIPE = "recipe.toml"  # the copy in a training's folder
 
@@ -84,7 +85,7 @@ def claim_folder(folder: Path, settings: dict[str, Any] | None = None) -> None:
     try:
         record = read_record(folder / RECORD, kind="generate")
     except TenthError:
-        raise _in_use(folder, f"{len(entries)} files or folders") from None
+        raise _in_use(folder, counted(len(entries), "file or folder", "files or folders")) from None
     seeds = record["settings"].get("seeds")
     if others := sorted(entries - {RECORD, *image_names(len(seeds) if isinstance(seeds, list) else 0)}):
         raise _in_use(folder, f"{others[0]}, which is not of a run")

@@ -25,8 +25,9 @@ from tenth.data.faces import (
     sharpness,
 )
 from tenth.data.photo import open_photo
-from tenth.errors import DataError, PhotoError, few
+from tenth.errors import DataError, PhotoError
 from tenth.types import Face, Person, Photo
+from tenth.wording import few
 
 FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the file's picture
 HOPELESS, SOFT = 6.0, 20.0  # sharpness: refused below the first, warned of below the second; see faces.sharpness

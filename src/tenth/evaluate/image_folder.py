@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tenth.data.folder import natural_order
 from tenth.data.photo import open_photo
-from tenth.errors import DataError, PhotoError, few
+from tenth.errors import DataError, PhotoError
 from tenth.types import Pixels
+from tenth.wording import counted, few
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif"}  # what is meant to be an image; what it is, its content says
 
@@ -69,7 +70,7 @@ def list_images(directory: Path, least: int = 2) -> ImageFolder:
     kept = {path for _, path in images}
     people, paths = tuple(person for person, _ in images), tuple(path for _, path in images)
     if len(images) < least:
-        found = f"{directory} has {len(images) or 'no'} image{'s' * (len(images) != 1)} (PNG, JPEG or WebP)"
+        found = f"{directory} has {counted(len(images), 'image') if images else 'no images'} (PNG, JPEG or WebP)"
         raise DataError(found, f"at least {least} are needed", "Add images, or check the path")
     if "" in people and set(people) != {""}:
         raise DataError(
