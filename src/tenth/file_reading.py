@@ -73,7 +73,7 @@ def open_regular(path: str | Path, most: int = TENSOR_BYTES) -> BufferedReader:
 def read_bytes(path: str | Path, most: int = TEXT_BYTES) -> bytes:
     """The content of a regular file of at most `most` bytes. Raises as `open_regular`."""
     with open_regular(path, most) as file:
-        content = file.read(most + 1)
+        content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)  # room is made for as much as is asked for
     if len(content) > most:  # it grew since it was looked at
         raise UnreadableError(f"has more than the {_size(most)} that such a file may have")
     return content

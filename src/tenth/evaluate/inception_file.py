@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from tenth.encode.store import default_store
-from tenth.errors import ModelError, brief
+from tenth.errors import ModelError
 from tenth.evaluate.inception import CLASSES, FEATURES, Inception, filter_shapes
 from tenth.file_reading import UnreadableError, read_bytes, reason
 from tenth.file_writing import move_file
 from tenth.sampling import BOUNDS
 from tenth.transfer import UnansweredError, receive, shown
+from tenth.wording import brief
 
 FILE, BYTES = "pt_inception-2015-12-05-6726825d.pth", 95_628_359
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
