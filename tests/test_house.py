@@ -239,6 +239,7 @@ def is_assertion(node: ast.AST) -> bool:
     return (
         isinstance(node, ast.Assert)
         or name[2].startswith("assert_")
+        or name == ("", "", "counted")  # of tally.py, which fails at its end
         or (name[0] == "pytest" and name[2] in ("raises", "warns"))
     )
 
