@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tenth.arguments import build_parser, help_page
+from tenth.arguments import help_page
 from tenth.catalog import METHODS, METRICS, MODELS, PAIRS
 from tenth.cli import main
 from tenth.diffusion import Sampling
@@ -55,13 +53,6 @@ def one_complaint(output: Output) -> str:
 def test_the_manual_is_current() -> None:
     written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert written == help_page(), "write it anew: python -m tenth.arguments > docs/cli.md"
-
-
-@pytest.mark.parametrize(
-    "line", re.findall(r"^tenth .+", (ROOT / "docs" / "start.md").read_text(encoding="utf-8"), re.MULTILINE)
-)
-def test_the_commands_of_the_first_ten_minutes_exist(line: str) -> None:
-    assert build_parser().parse_args(shlex.split(line)[1:]).run is not None
 
 
 def test_help_states_the_defaults_that_count() -> None:

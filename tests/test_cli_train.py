@@ -117,7 +117,7 @@ def test_own_people_counts_to_stdout_and_notes_to_stderr(tmp_path: Path, capsys:
     assert "1 people" in said.out
     assert "dropped Ann/\N{REPLACEMENT CHARACTER}[2J.png" in said.out
     assert "\x1b" not in said.out
-    assert "1 people have a single usable photo (Ann)" in said.err
+    assert "1 person has a single usable photo (Ann)" in said.err
     assert (tmp_path / "out" / "people.jsonl").is_file()
 
 

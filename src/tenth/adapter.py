@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tenth.errors import ModelError, few
+from tenth.errors import ModelError
 from tenth.file_reading import CHUNK, UnreadableError, name_of, open_regular, reason
 from tenth.file_writing import write_tensors
 from tenth.pipelines import quiet
@@ -30,6 +30,7 @@ from tenth.projection import (
 )
 from tenth.tensor_reading import read_header, read_tensors
 from tenth.types import Encoder
+from tenth.wording import few
 
 ADAPTER = "ip-adapter.safetensors"  # in the folder of a trained method; without it the model's own is used
 PARTS = ("image_proj", "ip_adapter")

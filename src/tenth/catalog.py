@@ -17,7 +17,7 @@ from tenth.aggregate.saved import FILE
 from tenth.choosing import open_choice
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
-from tenth.errors import ModelError, RecipeError, did_you_mean, unknown_name
+from tenth.errors import ModelError, RecipeError, unknown_name
 from tenth.evaluate.diversity import identity_diversity
 from tenth.evaluate.face_distance import face_distance
 from tenth.evaluate.fid import fid, fid_infinity
@@ -38,6 +38,7 @@ from tenth.published import PUBLISHED, source_of
 from tenth.stable import load_stable
 from tenth.train import AdapterRecipe, train_adapter
 from tenth.types import Aggregator, Method, Metric
+from tenth.wording import did_you_mean
 
 Kind = TypeVar("Kind")
 Tell = Callable[[str], None]  # hears a line for the user

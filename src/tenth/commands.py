@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tenth.terminal import one_line, progress_bar, say, show
+from tenth.wording import counted, duration
 
 if TYPE_CHECKING:
     from tenth.catalog import Entry
@@ -159,10 +160,10 @@ def demo(args: Namespace) -> int:
     start = time.perf_counter()
     person, notes = _person(args.photos or PHOTOS)
     model = load_model()
-    say(*notes, f"{len(person.photos)} photos, model {model.name.partition('@')[0]}, into {args.output}")
+    say(*notes, f"{counted(len(person.photos), 'photo')}, model {model.name.partition('@')[0]}, into {args.output}")
     with progress_bar("drawing") as progress:
         sheet = run_demo(person, model, args.output, Sampling(), progress)
-    say(f"done in {time.perf_counter() - start:.0f} s; the contact sheet is")
+    say(f"done in {duration(time.perf_counter() - start)}; the contact sheet is")
     show(sheet)
     return 0
 

@@ -17,6 +17,7 @@ from tenth.pocket.faces import People
 from tenth.record import folders
 from tenth.sampling import Sampling
 from tenth.types import Photo
+from tenth.wording import counted
 
 NEUTRAL = "R"  # the track of one neutral portrait prompt
 SPLITS = ("validation", "test")  # nobody in them has ever been trained on
@@ -37,7 +38,7 @@ class Condition:
     @property
     def label(self) -> str:
         """Its name in tables."""
-        count = f"{self.photos} photo{'s' * (self.photos > 1)}"
+        count = counted(self.photos, "photo")
         return f"{count}, {self.wrong} wrong" if self.wrong else count
 
     def given(self, own: Sequence[Photo], strangers: Sequence[Photo]) -> tuple[Photo, ...]:

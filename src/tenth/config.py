@@ -10,8 +10,9 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tenth import file_reading
-from tenth.errors import RecipeError, did_you_mean
+from tenth.errors import RecipeError
 from tenth.file_reading import UnreadableError, reason
+from tenth.wording import did_you_mean
 
 Recipe = TypeVar("Recipe")
 RECIPE_BYTES = 1 << 20  # of a TOML file; the longest recipe has 3 kB

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from tenth.errors import TenthError
 from tenth.record import LIBRARIES, cores
+from tenth.wording import counted
 
 MEMORY_BYTES = 2_000_000_000  # generating with the pocket model peaks below; training needs more
 DISK_BYTES = 200_000_000  # embeddings are kept: about a kilobyte a photo
@@ -83,13 +84,13 @@ def libraries() -> Iterator[Finding]:
 
 def devices() -> Iterator[Finding]:
     """Cores, and a GPU that torch can use."""
-    yield Finding("CPU", True, f"{cores()} cores")
+    yield Finding("CPU", True, counted(cores(), "core"))
     try:
         torch = importlib.import_module("torch")
     except BROKEN as problem:
         yield Finding("torch runs", False, str(problem), True, "Install torch again")
         return
-    yield Finding("torch runs", True, f"{torch.get_num_threads()} threads", True)
+    yield Finding("torch runs", True, counted(torch.get_num_threads(), "thread"), True)
     if torch.cuda.is_available():
         yield Finding(
             "GPU", True, f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 1e9:.1f} GB free; {ON_CPU}"

@@ -39,6 +39,7 @@ from tenth.published import (
     family_of,
     model_files,
 )
+from tenth.wording import counted
 
 CONFIG_BYTES = 1 << 20  # of a configuration that is read before anything large is asked for; they have a few thousand
 
@@ -284,7 +285,7 @@ def _say_plan(plan: Plan, folder: Path, told: Told) -> None:
 def _say_missing(plan: Plan, missing: list[str], told: Told) -> None:
     if missing:
         size = sum(plan.files[path].remote.bytes for path in missing)
-        told.say(f"{len(missing)} of {len(plan.files)} files are not here: {size:,} bytes")
+        told.say(f"not here: {len(missing)} of {counted(len(plan.files), 'file')}, {size:,} bytes")
     else:
         told.say("all files are here; every byte was compared")
 

@@ -12,12 +12,11 @@ TenthError
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
+
+from tenth.wording import did_you_mean
 
 MOST_SAID = 2_000  # characters of a part of a message: a name or value that is found may be of any length
-NAMED = 3  # reasons, files or names in one line
-SHOWN = 100  # characters of what was given
 
 
 class TenthError(Exception):
@@ -70,23 +69,3 @@ def unknown_name(kind: str, name: str, known: Sequence[str], action: str = "") -
         f"choose one of: {', '.join(known)}",
         did_you_mean(name, known) + (action or f"`tenth {kind}s` says what each does"),
     )
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """'Did you mean X? ' where a known name is nearly what was typed, else ''."""
-    nearest = {each.casefold(): each for each in reversed(known)}
-    found = get_close_matches(name.casefold(), nearest, n=1)
-    return f"Did you mean {nearest[found[0]]}? " if found else ""
-
-
-def few(reasons: Iterable[str], between: str = ", ") -> str:
-    """The first NAMED of them, for a line that is to be read, and how many more."""
-    every = list(reasons)
-    more = [f"and {len(every) - NAMED:,} more"] * (len(every) > NAMED)
-    return between.join([*every[:NAMED], *more])
-
-
-def brief(value: object) -> str:
-    """What was given, as text for a line that is to be read."""
-    said = str(value)
-    return said if len(said) <= SHOWN else f"{said[:SHOWN]}..."

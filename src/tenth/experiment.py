@@ -25,7 +25,7 @@ from tenth.config import from_table, read_toml, to_table
 from tenth.data.split import TEST_FOLD, Parted
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.store import Store, default_store
-from tenth.errors import CheckpointError, DataError, RecipeError, few
+from tenth.errors import CheckpointError, DataError, RecipeError
 from tenth.evaluate.features import Rows, extract
 from tenth.evaluate.held_out import Judged, check_strangers, crop_of, part_people, with_next
 from tenth.evaluate.inception import Inception
@@ -55,6 +55,7 @@ from tenth.report.page import write_page
 from tenth.report.results import read_results
 from tenth.scoring import SETS, rows_of
 from tenth.types import Person, Photo, Pixels
+from tenth.wording import counted, few
 
 SHOWN = 3  # people on sheet.png
 TABLE, SETTINGS = "table.md", "settings.json"
@@ -112,8 +113,9 @@ class Opened:
         people, failed = judge_people(recipe, self.model, self.recognisers, real)
         people = [person for person in people if person.number not in {each["person"] for each in failed}]
         if len(people) < recipe.least_people:
-            reasons = "; ".join(dict.fromkeys(each["why"] for each in failed))
-            raise DataError(f"{len(people)} people are left without a failure", f"{recipe.least_people} are needed", reasons)
+            left = f"{counted(len(people), 'person')} left without a failure"
+            reasons = few(dict.fromkeys(each["why"].rstrip(".") for each in failed), "; ")
+            raise DataError(left, f"{recipe.least_people} are needed", reasons)
         numbers = [person.number for person in people]
         pictures = list_pictures(recipe, numbers, output)
         draw(recipe, self.model, (picture for images in pictures.values() for picture in images), output)
@@ -268,7 +270,7 @@ def judge_people(
     needed = max(recipe.least_people, 2 if recipe.strangers else 1)
     if len(people) < needed:
         raise DataError(
-            f"{len(people)} {recipe.split} people have {recipe.references} references and a held-out photo",
+            f"{counted(len(people), 'person')} of {recipe.split} with {recipe.references} references and a held-out photo",
             f"{needed} are needed",
             "Lower references or least_people, or check the folder of photos",
         )

@@ -24,6 +24,7 @@ from tenth.report.people import Shown, people_sheet
 from tenth.report.sheet import Row as Strip
 from tenth.scoring import NOBODY, REAL, Row, face_scores, prompt_scores, set_scores
 from tenth.types import Score
+from tenth.wording import counted
 
 AllRows = Mapping[tuple[str, Condition], Mapping[str, Row]]  # by track and condition, by method or control
 CHOOSING = "dlib (conditions the model: for choosing only)"
@@ -138,7 +139,8 @@ def curve_of(recipe: ExperimentRecipe, label: str, scores: Sequence[Plain]) -> I
     ]
     real, people = found[recipe.largest, REAL], found[recipe.largest, recipe.methods[0]].n
     score = "" if real.value is None else f" Real photos score {real.value:.3f}."
-    note = f"Mean cosine to other photos of the same person, {people} {recipe.split} people; bars: 95 % over people.{score}"
+    who = counted(people, f"{recipe.split} person", f"{recipe.split} people")
+    note = f"Mean cosine to other photos of the same person, {who}; bars: 95 % over people.{score}"
     return curve(
         lines,
         found[recipe.largest, NOBODY],

@@ -10,12 +10,13 @@ from typing import Any
 from tenth.catalog import QUICK
 from tenth.config import from_table, to_table
 from tenth.diffusion import LatentDiffusion
-from tenth.errors import DataError, RecipeError, brief
+from tenth.errors import DataError, RecipeError
 from tenth.generate import read_sample
 from tenth.highres import HighRes
 from tenth.options import OWN
 from tenth.sampling import Sampling, check, check_text
 from tenth.sizes import Size, parse_size
+from tenth.wording import brief
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from tenth.encode.store import cache_folder
-from tenth.errors import DataError, ModelError, few
+from tenth.errors import DataError, ModelError
 from tenth.file_reading import UnreadableError, file_digest, read_json
 from tenth.file_writing import write_json
+from tenth.wording import few
 
 LOCK, CHECKED = "models.lock", ".checked.json"
 FORMAT = 1

@@ -22,7 +22,8 @@ from diffusers.models.embeddings import (
 )
 from torch import Tensor
 
-from tenth.errors import ModelError, few
+from tenth.errors import ModelError
+from tenth.wording import few
 
 MARKS = {"proj.weight": "pooled", "latents": "plus", "proj.3.weight": "full"}  # the name by which a kind is known
 ENTRY = {"pooled": "proj.weight", "plus": "proj_in.weight", "full": "proj.0.weight"}  # (..., D): what reads the embedding

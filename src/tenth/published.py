@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tenth.errors import InputError, ModelError, did_you_mean, few
+from tenth.errors import InputError, ModelError
 from tenth.hub import Listing
 from tenth.locked import REPOSITORY
+from tenth.wording import did_you_mean, few
 
 IP_ADAPTER, IP_ADAPTER_LICENCE = "h94/IP-Adapter", {"h94/IP-Adapter": "apache-2.0"}
 VIT_H, BIG_G = "models/image_encoder", "sdxl_models/image_encoder"  # CLIP ViT-H/14 and ViT-bigG/14, of 1024 and 1280 wide

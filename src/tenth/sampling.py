@@ -8,8 +8,9 @@ from typing import Any
 
 from tenth.blocks import Scale, check_scale
 from tenth.config import later
-from tenth.errors import RecipeError, brief
+from tenth.errors import RecipeError
 from tenth.schedulers import check_scheduler
+from tenth.wording import brief
 
 ALWAYS = (0.0, 1.0)
 PRECISIONS = ("fp32", "bf16")

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tenth.errors import RecipeError, did_you_mean
+from tenth.errors import RecipeError
+from tenth.wording import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.clip import ClipEncoder
 from tenth.encode.store import Store
-from tenth.errors import ModelError, few
+from tenth.errors import ModelError
 from tenth.estimate import read_sizes
 from tenth.file_reading import name_of
 from tenth.memory import ANY, Fit, Use, fitted, this_machine
 from tenth.narrow import narrow
 from tenth.pipeline_parts import kind_of
 from tenth.pipelines import load_pipeline, precision, quiet, stays_mapped
+from tenth.wording import few
 
 ADAPTER = "ip-adapter/ip-adapter.safetensors"
 IMAGE_ENCODER = "image_encoder"

@@ -31,6 +31,7 @@ from tenth.pocket.faces import People
 from tenth.training import PRECISIONS, Schedule, averaged, fit, load_averaged, processes
 from tenth.types import Encoder, Pixels
 from tenth.validation import Judge, Validation, open_judge, record, strip
+from tenth.wording import counted
 
 LEARNERS = ("aggregator", "adapter")
 
@@ -113,7 +114,10 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
         album = album_of(recipe, model, frozen, store)
         judge = judge_of(recipe, model, store) if state.is_main_process else None
     if state.is_main_process:
-        print(f"learning from {album.people:,} people and {len(album.files):,} photos", file=sys.stderr)
+        print(
+            f"learning from {counted(album.people, 'person')} and {counted(len(album.files), 'photo')}",
+            file=sys.stderr,
+        )
     learner = Learner(recipe, model, frozen, aggregator, album)
 
     if recipe.embedding is not None:

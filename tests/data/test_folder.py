@@ -21,8 +21,9 @@ from tenth.data.folder import (
     verdicts_to_table,
 )
 from tenth.data.photo import open_photo
-from tenth.errors import NAMED, DataError
+from tenth.errors import DataError
 from tenth.types import Photo
+from tenth.wording import NAMED
 
 
 def same(_: Photo) -> np.ndarray:

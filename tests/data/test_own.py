@@ -113,7 +113,7 @@ def test_captions_lie_beside_the_photos(source: Path, tmp_path: Path) -> None:
         "Bo/2.png": (NEUTRAL,) * 8,
     }
     assert all(row.caption == row.captions[0] for row in rows)
-    assert f'2 photos have no caption (Bo/1.png, Bo/2.png): theirs is "{NEUTRAL}"' in summary.notes
+    assert f'2 photos have no caption (Bo/1.png, Bo/2.png): "{NEUTRAL}" is taken' in summary.notes
 
 
 def test_every_photo_has_as_many_captions(source: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_every_photo_has_as_many_captions(source: Path, tmp_path: Path) -> None:
     summary, rows = written(source, tmp_path / "out")
     assert [row.captions for row in rows[:2]] == [tuple("abcdefgh"), tuple("abcabcab")]
     assert {len(row.captions) for row in rows} == {8}
-    assert "1 photos have more than 8 captions (Anna/1.png): the first 8 are used" in summary.notes
+    assert "1 photo has more than 8 captions (Anna/1.png): the first 8 are used" in summary.notes
 
 
 def test_without_captions_it_says_what_is_lost(source: Path, tmp_path: Path) -> None:
@@ -212,10 +212,10 @@ def test_what_is_passed_over_is_said(source: Path, tmp_path: Path) -> None:
     assert len(rows) == 4
     assert dict(summary.dropped) == {}
     for note in (
-        "1 files lie beside the people's folders: passed over",
+        "1 file lies beside the people's folders: passed over",
         "2 folders lie inside people's folders (Anna, Cy): passed over; photos lie directly in a person's",
-        "1 caption files have no photo of the same name beside them (Anna/one.txt): passed over",
-        "1 people have no usable photo (Cy): left out",
+        "1 caption file has no photo of the same name beside them (Anna/one.txt): passed over",
+        "1 person has no usable photo (Cy): left out",
     ):
         assert note in summary.notes
 
@@ -227,7 +227,7 @@ def test_one_photo_is_enough_for_a_row_but_it_is_said(source: Path, tmp_path: Pa
     put(source, "Cy/1.png")
     summary, rows = written(source, tmp_path / "out")
     assert rows[-1].person == "Cy"
-    assert "1 people have a single usable photo (Cy): no model learns from them to use several" in summary.notes
+    assert "1 person has a single usable photo (Cy): no model learns from it to use several" in summary.notes
 
 
 def test_who_has_fewer_than_ten_photos_is_named(tmp_path: Path) -> None:

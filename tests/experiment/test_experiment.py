@@ -144,7 +144,7 @@ def test_people_with_too_few_photos_are_left_out_and_numbers_stay(recipe: Experi
     sides = dict(part_people(recipe.data, "validation", references=3, held_out=1))
     assert list(sides) == ["001", "002"]
     assert [len(parted.held_out) for parted in sides.values()] == [1, 1]
-    with pytest.raises(DataError, match=r"2 validation people have 3 references.*3 are needed"):
+    with pytest.raises(DataError, match=r"2 people of validation with 3 references.*3 are needed"):
         run_experiment(replace(recipe, least_people=3), tmp_path / "out")
 
 
@@ -225,7 +225,7 @@ def test_a_strangers_photo_is_of_no_one_else(recipe: ExperimentRecipe, tmp_path:
     for side in (own.references, own.held_out):
         with pytest.raises(DataError, match="must be a stranger's"):
             check_strangers(side[:1], own)
-    with pytest.raises(DataError, match=r"1 validation people.*2 are needed"):
+    with pytest.raises(DataError, match=r"1 person of validation.*2 are needed"):
         run_experiment(replace(recipe, wrong=(1,), least_people=1, most_people=1), tmp_path / "out")
     assert not (tmp_path / "out/images").exists()
 

@@ -112,7 +112,7 @@ def test_what_fails_for_one_person_is_said_and_tried_again(
     assert (cell["method"], cell["person"]) == ("ip-adapter-avg", "001")
     assert "the loss is nan" in cell["why"]
     assert results["people"] == ["000", "002"]  # the same for every method
-    with pytest.raises(DataError, match="2 people are left without a failure"):
+    with pytest.raises(DataError, match="2 people left without a failure"):
         run_experiment(replace(recipe, least_people=3), tmp_path / "other")
     broken[0] = False
     run_experiment(recipe, tmp_path / "out")

@@ -21,7 +21,7 @@ from torch import Tensor
 from tenth.adapt.lesson import FEW_WORDS, FEW_WORDS_CLASS, DreamBoothSettings, Lesson, framed, guessed_noun, read_lesson
 from tenth.config import read_toml, to_table, with_changes
 from tenth.encode.store import Store, default_store
-from tenth.errors import DataError, ModelError, RecipeError, did_you_mean
+from tenth.errors import DataError, ModelError, RecipeError
 from tenth.file_writing import PRIVATE, private_folder, write_tensors
 from tenth.frozen import Frozen
 from tenth.lora import ALL, ATTENTION, Lora, learning
@@ -29,6 +29,7 @@ from tenth.texts import SMALL_VOCABULARY
 from tenth.training import PRECISIONS, Schedule, averaged, fit, processes
 from tenth.types import Diffusion, Identity, Person, Photo
 from tenth.watch import Seen
+from tenth.wording import did_you_mean
 
 CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{2,4}")
 LOW_RANK = "lora"  # the end of a method's name that learns low-rank matrices

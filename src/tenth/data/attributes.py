@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tenth.errors import DataError, few
+from tenth.errors import DataError
 from tenth.file_reading import UnreadableError, read_text, reason
+from tenth.wording import few
 
 Attributes = Mapping[str, bool | str | None]  # "gender" is "M", "F" or None; every other is yes, no or None for not known
 

@@ -8,8 +8,9 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from tenth.data.captions import UNKNOWN_PERSON
-from tenth.errors import DataError, few
+from tenth.errors import DataError
 from tenth.file_reading import UnreadableError, read_text, reason
+from tenth.wording import few
 
 ENDINGS = (".txt", ".caption")  # as the tools for fine-tuning have them; the first counts where a photo has both
 VARIANTS = 8  # as for LFW. Training stacks the captions of all photos, so each has as many

@@ -17,8 +17,9 @@ from tenth.data.caption_files import captions_beside
 from tenth.data.closer import photo_with_faces
 from tenth.data.faces import NEAR_DUPLICATE_BITS, crop_face, face_pixels, hash_distance, near_duplicate_hash, sharpness
 from tenth.data.whose import Chosen, most_frequent
-from tenth.errors import DataError, PhotoError, few
+from tenth.errors import DataError, PhotoError
 from tenth.types import Face, Person, Photo
+from tenth.wording import few
 
 FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the file's picture (of 12 megapixels, where it has more)
 MEASURED_PIXELS = 36  # what the detector may say of such a face: it measures in steps of a fifth

@@ -24,6 +24,7 @@ from tenth.data.split import TEST_FOLD, distinct, fold_of, split_of
 from tenth.errors import DataError, PhotoError
 from tenth.file_writing import write_once
 from tenth.types import Pixels
+from tenth.wording import counted
 
 ARCHIVE_MD5 = "68331da3eb755a505a502b5aacb3c201"  # lfw-deepfunneled.tgz as published
 PHOTOS, PEOPLE = 13_233, 5_749  # in the whole set
@@ -207,7 +208,9 @@ def _notes(photos: Sequence[LfwPhoto], rows: Sequence[Row], table: Mapping[str, 
     if table is None:
         notes.append('no attributes: every caption is "a photo of a person", so a model learns no word for what it shows')
     elif missing := sum(row.file not in table for row in rows):
-        notes.append(f'{missing:,} photos have no line in the attribute table: their caption is "a photo of a person"')
+        notes.append(
+            f'{counted(missing, "photo has", "photos have")} no line in the attribute table: captioned "a photo of a person"'
+        )
     return notes
 
 
@@ -216,4 +219,4 @@ def _passed_over(source: Path, photos: Sequence[LfwPhoto]) -> list[str]:
         return []
     inside = (path.relative_to(source) for path in source.rglob("*") if path.is_file())
     others = sum(not any(part.startswith(".") for part in path.parts) for path in inside) - len(photos)
-    return [f"{others:,} files are not NAME/NAME_0001.jpg: passed over"] if others else []
+    return [f"{counted(others, 'file is', 'files are')} not NAME/NAME_0001.jpg: passed over"] if others else []

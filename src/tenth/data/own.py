@@ -19,7 +19,8 @@ from tenth.data.folder import natural_order
 from tenth.data.people import Row, Summary, summary, write_rows
 from tenth.data.photo import open_photo
 from tenth.data.split import SPLITS, TEN_PHOTOS, fold_of, split_by_name
-from tenth.errors import DataError, PhotoError, few
+from tenth.errors import DataError, PhotoError
+from tenth.wording import counted, few
 
 PEOPLE = "people.jsonl"
 # Differing bits of `near_duplicate_hash` of two whole pictures, as a share of the bits that are set in either: a plain
@@ -168,14 +169,16 @@ def _row(photo: Opened, captions: Sequence[str]) -> Row:
 
 def _notes_on_files(folders: Sequence[PersonFolder], loose: int) -> Iterator[str]:
     if loose:
-        yield f"{loose:,} files lie beside the people's folders: passed over"
+        yield f"{counted(loose, 'file lies', 'files lie')} beside the people's folders: passed over"
     if deeper := [folder.name for folder in folders if folder.inside]:
-        count = sum(folder.inside for folder in folders)
-        yield f"{count:,} folders lie inside people's folders ({few(deeper)}): passed over; photos lie directly in a person's"
+        inside = counted(sum(folder.inside for folder in folders), "folder lies", "folders lie")
+        yield f"{inside} inside people's folders ({few(deeper)}): passed over; photos lie directly in a person's"
     if orphans := [file for folder in folders for file in folder.orphans]:
-        yield f"{len(orphans):,} caption files have no photo of the same name beside them ({few(orphans)}): passed over"
+        found = counted(len(orphans), "caption file has", "caption files have")
+        yield f"{found} no photo of the same name beside them ({few(orphans)}): passed over"
     if spare := [file for folder in folders for file in folder.spare]:
-        yield f"{len(spare):,} photos have a {ENDINGS[0]} beside them, too ({few(spare)}): that one is read"
+        found = counted(len(spare), "photo has", "photos have")
+        yield f"{found} a {ENDINGS[0]} beside them, too ({few(spare)}): that one is read"
 
 
 def _notes_on_captions(rows: Sequence[Row], captions: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -183,23 +186,28 @@ def _notes_on_captions(rows: Sequence[Row], captions: Mapping[str, Sequence[str]
     if len(without) == len(rows):
         yield f'no captions: every one is "{rows[0].caption}", so a model learns no word for what a photo shows'
     elif without:
-        yield f'{len(without):,} photos have no caption ({few(without)}): theirs is "{variants(())[0]}"'
+        yield f'{counted(len(without), "photo has", "photos have")} no caption ({few(without)}): "{variants(())[0]}" is taken'
     if long := [row.file for row in rows if len(captions.get(row.file, ())) > VARIANTS]:
-        yield f"{len(long):,} photos have more than {VARIANTS} captions ({few(long)}): the first {VARIANTS} are used"
+        found = counted(len(long), "photo has", "photos have")
+        yield f"{found} more than {VARIANTS} captions ({few(long)}): the first {VARIANTS} are used"
 
 
 def _notes_on_people(rows: Sequence[Row], folders: Sequence[PersonFolder]) -> Iterator[str]:
     counts = {folder.name: 0 for folder in folders}
     for row in rows:
         counts[row.person] += 1
+
+    def have(people: Sequence[str]) -> str:
+        return counted(len(people), "person has", "people have")
+
     if nobody := [name for name, count in counts.items() if count == 0]:
-        yield f"{len(nobody):,} people have no usable photo ({few(nobody)}): left out"
+        yield f"{have(nobody)} no usable photo ({few(nobody)}): left out"
     if single := [name for name, count in counts.items() if count == 1]:
-        yield f"{len(single):,} people have a single usable photo ({few(single)}): no model learns from them to use several"
+        yield f"{have(single)} a single usable photo ({few(single)}): no model learns from it to use several"
     if short := [name for name, count in counts.items() if 1 < count < TEN_PHOTOS]:
         yield (
-            f"{len(short):,} people have two to nine usable photos ({few(short)}): recipes that ask for nine references and a "
-            "tenth photo leave them out; add photos, or lower references in the recipe"
+            f"{have(short)} two to nine usable photos ({few(short)}): recipes that ask for nine references and a "
+            "tenth photo pass them over; add photos, or lower references in the recipe"
         )
     used = {row.split for row in rows}
     if empty := [split for split in SPLITS[:3] if split not in used]:

@@ -10,6 +10,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from tenth.data.faces import NEAR_DUPLICATE_BITS, hash_distance
 from tenth.errors import DataError
+from tenth.wording import counted
 
 Split = Literal["train", "validation", "test", "reserved"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "reserved")
@@ -107,5 +108,5 @@ def _draw(salt: str, name: str, sides: int) -> int:
 
 
 def _photos(kept: int, given: int) -> str:
-    count = f"{kept} photo" if kept == 1 else f"{kept} photos"
-    return count if kept == given else f"{count} after {given - kept} duplicates"
+    count = counted(kept, "photo")
+    return count if kept == given else f"{count} after {counted(given - kept, 'duplicate')}"

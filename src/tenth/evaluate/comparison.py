@@ -8,9 +8,10 @@ from itertools import combinations
 
 import numpy as np
 
-from tenth.errors import DataError, few
+from tenth.errors import DataError
 from tenth.evaluate.bootstrap import Difference, paired
 from tenth.evaluate.identity import PerPerson
+from tenth.wording import few
 
 
 @dataclass(frozen=True)

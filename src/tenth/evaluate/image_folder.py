@@ -10,8 +10,9 @@ from pathlib import Path
 from tenth.data.caption_files import captions_beside
 from tenth.data.folder import natural_order
 from tenth.data.photo import open_photo, seems_photo
-from tenth.errors import DataError, PhotoError, few
+from tenth.errors import DataError, PhotoError
 from tenth.types import Pixels
+from tenth.wording import counted, few
 
 # What is meant to be an image, and named in an error if it is none; anything else is an image if its content is one.
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif"}
@@ -72,7 +73,7 @@ def list_images(directory: Path, least: int = 2) -> ImageFolder:
     kept.update(*captions_beside(kept, [path for _, path in files if path not in kept]).values())
     people, paths = tuple(person for person, _ in images), tuple(path for _, path in images)
     if len(images) < least:
-        found = f"{directory} has {len(images) or 'no'} image{'s' * (len(images) != 1)} (PNG, JPEG or WebP)"
+        found = f"{directory} has {counted(len(images), 'image') if images else 'no images'} (PNG, JPEG or WebP)"
         raise DataError(found, f"at least {least} are needed", "Add images, or check the path")
     if "" in people and set(people) != {""}:
         raise DataError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -107,7 +108,8 @@ class YuNet:
         content = np.frombuffer(read_checked(Path(settings.model), settings.sha256), np.uint8)
         cv2, nothing = optional("cv2"), np.empty(0, np.uint8)
         try:
-            self._net = cv2.FaceDetectorYN.create("onnx", content, nothing, (320, 320), settings.threshold)
+            with _quiet(cv2):
+                self._net = cv2.FaceDetectorYN.create("onnx", content, nothing, (320, 320), settings.threshold)
         except cv2.error as error:
             raise ModelError(
                 f"{settings.model} does not open ({error})", "YuNet's ONNX file is needed", "Correct `model`"
@@ -187,6 +189,18 @@ def optional(module: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise ModelError(f"{module} is not installed", "the recogniser needs it", "Run `pip install tenth[judge]`") from error
+
+
+@contextmanager
+def _quiet(cv2: Any) -> Iterator[None]:
+    """OpenCV warns each time that its newer engine runs on the CPU alone; what goes wrong, it raises."""
+    logging = cv2.utils.logging
+    before = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(before)
 
 
 def _session(settings: RecogniserSettings) -> Any:

@@ -17,8 +17,9 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tenth.errors import ModelError, did_you_mean, few
+from tenth.errors import ModelError
 from tenth.file_reading import UnreadableError, read_bytes, read_toml, reason
+from tenth.wording import did_you_mean, few
 
 Point = tuple[float, float]
 POINTS = 5  # what the detectors in use give per face

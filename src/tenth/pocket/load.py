@@ -12,13 +12,14 @@ from tenth.aggregate.saved import FILE
 from tenth.diffusion import LatentDiffusion
 from tenth.encode.face import FaceEncoder
 from tenth.encode.store import Store
-from tenth.errors import ModelError, few
+from tenth.errors import ModelError
 from tenth.file_reading import UnreadableError, reason
 from tenth.memory import Fit, chosen_device, this_machine
 from tenth.pipelines import load_pipeline
 from tenth.pocket import autoencoder  # noqa: F401 - model_index.json names it, and diffusers takes only what is imported
 from tenth.pocket.pack import ADAPTER, CONFIGS, ENCODER
 from tenth.tensor_reading import read_tensors
+from tenth.wording import few
 
 PHOTOS = Path(__file__).parent / "photos"  # nine photos of a person who does not exist, drawn by the model itself
 WEIGHTS = (

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tenth.report.results import Result, Results
+from tenth.wording import counted
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 MINUS = "\N{MINUS SIGN}"
@@ -100,7 +101,7 @@ def short(name: str) -> str:
 def condition_text(condition: tuple[int, int]) -> str:
     """Photos given, and how many of them show somebody else."""
     photos, wrong = condition
-    return f"{photos} photo{'s' * (photos != 1)}" + (f", {wrong} wrong" if wrong else "")
+    return counted(photos, "photo") + (f", {wrong} wrong" if wrong else "")
 
 
 def unmeasured(results: Results) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tenth.report.columns import condition_text, number, short
 from tenth.report.markup import Markup, element, joined, series
 from tenth.report.results import Results
+from tenth.wording import counted
 
 LEVEL = 0.05  # of the corrected p-value
 
@@ -22,7 +23,8 @@ def finding(results: Results, track: str) -> Markup:
     if any(each.p_holm is None for each in known.values()):
         return Markup("This record's p-values are not corrected for the number of comparisons: no method is said to be better.")
     people = max((each.n for each in results.scores if each.metric == "identity"), default=0) or len(results.people)
-    start = f"With {condition_text(results.main)} of each of {people} people, judged by {short(results.judge.name)}, "
+    who = counted(people, "person")
+    start = f"With {condition_text(results.main)} of each of {who}, judged by {short(results.judge.name)}, "
     sure = {name: each.value for name, each in known.items() if (each.p_holm or 0.0) < LEVEL}
     above = [name for name in known if sure.get(name, 0.0) > 0]
     below = [name for name in known if sure.get(name, 0.0) < 0]

@@ -16,6 +16,7 @@ from tenth.file_reading import open_regular
 from tenth.record import folders
 from tenth.report.markup import Markup, element
 from tenth.report.results import Results
+from tenth.wording import counted
 
 PEOPLE, SEEDS, PHOTOS = 12, 6, 12  # shown at most, so that the page stays some megabytes
 OPEN = 2  # people whose sheet is open from the start
@@ -84,7 +85,7 @@ def _sheet(sheet: Sheet, is_open: bool) -> Markup:
     return element(
         "details",
         element("summary", f"Person {sheet.number}"),
-        element("p", f"{len(photos)} photos given", class_="note") if photos else None,
+        element("p", f"{counted(len(photos), 'photo')} given", class_="note") if photos else None,
         element("div", photos, class_="given") if photos else None,
         element("div", images, class_="scroll", tabindex="0", role="region", aria_label=f"Images of person {sheet.number}"),
         open=is_open,

@@ -7,6 +7,7 @@ from typing import Any
 
 from tenth.report.columns import Column, condition_text, groups, heading, places, short
 from tenth.report.results import Cost, Difference, Result, Results, read_results
+from tenth.wording import counted
 
 
 def markdown(record: Mapping[str, Any]) -> str:
@@ -64,9 +65,13 @@ def _value(results: Results, track: str, name: str) -> float:
 def _of_what(results: Results) -> str:
     """The sentence below the summary: people, photos, images, judge, time."""
     images = [
-        f"{results.tracks[name].images} images of each in track {name}" for name in results.scored if name in results.tracks
+        f"{counted(results.tracks[name].images, 'image')} of each in track {name}"
+        for name in results.scored
+        if name in results.tracks
     ]
-    said = [f"{len(results.people)} {results.settings.get('split', '')} people, {condition_text(results.main)}", *images]
+    split = results.settings.get("split", "")
+    people = counted(len(results.people), f"{split} person", f"{split} people")
+    said = [f"{people}, {condition_text(results.main)}", *images]
     said.append(f"judged by {_cell(short(results.judge.name))}")
     cost = sum(_seconds(results, each) for each in results.costs) / 3600
     hours = f" Learning and drawing them all: {cost:.1f} hours by the medians above." if cost else ""

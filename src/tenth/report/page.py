@@ -29,6 +29,7 @@ from tenth.report.tables import (
     published_table,
     score_tables,
 )
+from tenth.wording import counted
 
 Part = Callable[[Results, str], Markup | None]  # of one track
 
@@ -66,7 +67,7 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
     anchors = {title: title.lower().replace(" ", "-").replace(",", "") for title in sections}
     links = [element("a", title, href=f"#{anchors[title]}") for title in sections]
     main = [element("section", element("h2", title), body, id=anchors[title]) for title, body in sections.items()]
-    title = f"{len(results.methods)} methods, {len(results.people)} people"
+    title = f"{counted(len(results.methods), 'method')}, {counted(len(results.people), 'person')}"
     return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
         title=f"tenth: {title}",
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -161,7 +162,7 @@ def _prompts(results: Results, track: str) -> Markup | None:
     of = results.tracks.get(track)
     if of is None or not of.prompts:
         return None
-    images = f"{of.images} image{'s' * (of.images != 1)} by each method of each person"
+    images = f"{counted(of.images, 'image')} by each method of each person"
     if len(of.prompts) == 1:
         return element("p", f"{images}, from “{of.prompts[0]}”.", class_="note")
     words = element("ul", [element("li", prompt) for prompt in of.prompts])

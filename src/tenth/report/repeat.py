@@ -10,6 +10,7 @@ from typing import Any
 from tenth.places import names_of, without_places
 from tenth.report.markup import Markup, element, joined
 from tenth.report.results import Results
+from tenth.wording import duration
 
 # What `tenth experiment` adds to the recipe in a record's settings: hashes and versions, which are found, not chosen.
 FOUND = (
@@ -95,6 +96,4 @@ def _about(judge: Mapping[str, Any]) -> list[str]:
 
 
 def _duration(seconds: float | None) -> dict[str, str]:
-    return (
-        {} if seconds is None else {"took": f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"}
-    )
+    return {} if seconds is None else {"took": duration(seconds)}

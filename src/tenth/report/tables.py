@@ -20,6 +20,7 @@ from tenth.report.columns import (
 from tenth.report.finding import LEVEL
 from tenth.report.markup import Content, Markup, element
 from tenth.report.results import Difference, Result, Results
+from tenth.wording import counted
 
 # All that is known of the table this project starts from: three rows, two columns, and the range of each.
 PUBLISHED = ("ip-adapter", "dreambooth", "ip-adapter-max")
@@ -57,7 +58,11 @@ def _score_table(results: Results, track: str, judge: str, title: str, columns: 
     decimals = {metric: places(cell.value for cell in of if cell is not None) for metric, of in shown.items()}
     counts = [cell.n for of in shown.values() for cell in of if cell is not None and cell.value is not None]
     usual = max(set(counts), key=counts.count, default=0)
-    caption = f"{title}. n = {usual} people where a cell says nothing else; brackets: 95 % over people." if counts else title
+    caption = (
+        f"{title}. n = {counted(usual, 'person')} where a cell says nothing else; brackets: 95 % over people."
+        if counts
+        else title
+    )
     head = ["", *(heading(column, shown[metric]) for metric, column in columns.items())]
     bodies = [_score_rows(names, cells, decimals, usual) for names in (results.methods, results.controls)]
     return table(caption, head, bodies, "scores")
