@@ -245,9 +245,11 @@ def test_yunet_gives_the_largest_face_first_and_reads_blue_green_red(tmp_path, m
         return 1, np.array([small, large])
 
     net = SimpleNamespace(setInputSize=lambda size: seen.update(size=size), detect=detect)
-    monkeypatch.setattr(cv2, "FaceDetectorYN", SimpleNamespace(create=lambda *_: net))
+    log, before = cv2.utils.logging, cv2.utils.logging.getLogLevel()
+    monkeypatch.setattr(cv2, "FaceDetectorYN", SimpleNamespace(create=lambda *_: seen.update(level=log.getLogLevel()) or net))
     (tmp_path / "yunet.onnx").write_bytes(b"any")
     detector = open_detector(DetectorSettings("yunet", str(tmp_path / "yunet.onnx"), hashlib.sha256(b"any").hexdigest()))
+    assert (seen["level"], log.getLogLevel()) == (log.LOG_LEVEL_SILENT, before)  # it warns of nothing that is wrong
     first, second = detector(picture(0, 20, 30))
     assert first.box == (20, 21, 42, 44)  # left, top, left + width, top + height
     np.testing.assert_array_equal(first.landmarks, np.arange(24, 34).reshape(5, 2))
