@@ -113,10 +113,9 @@ class Opened:
         people, failed = judge_people(recipe, self.model, self.recognisers, real)
         people = [person for person in people if person.number not in {each["person"] for each in failed}]
         if len(people) < recipe.least_people:
-            reasons = "; ".join(dict.fromkeys(each["why"] for each in failed))
-            raise DataError(
-                f"{counted(len(people), 'person')} left without a failure", f"{recipe.least_people} are needed", reasons
-            )
+            left = f"{counted(len(people), 'person')} left without a failure"
+            reasons = few(dict.fromkeys(each["why"].rstrip(".") for each in failed), "; ")
+            raise DataError(left, f"{recipe.least_people} are needed", reasons)
         numbers = [person.number for person in people]
         pictures = list_pictures(recipe, numbers, output)
         draw(recipe, self.model, (picture for images in pictures.values() for picture in images), output)

@@ -11,6 +11,7 @@ from tenth.config import read_toml
 from tenth.errors import CheckpointError, TenthError
 from tenth.file_reading import UnreadableError, read_json
 from tenth.record import RECORD, read_record
+from tenth.wording import counted
 
 BEGUN = ".begun.json"  # in a folder of pictures while they are drawn: kind and settings of the run, and seconds by picture
 TRAINING_RECIPE = "recipe.toml"  # the copy in a training's folder
@@ -28,7 +29,7 @@ def claim_folder(folder: Path, settings: Mapping[str, Any] | None = None) -> Non
         return
     before = settings_in(folder, "generate")
     if before is None:
-        raise in_use(folder, f"{len(entries)} files or folders")
+        raise in_use(folder, counted(len(entries), "file or folder", "files or folders"))
     seeds = before.get("seeds")
     if others := sorted(entries - {RECORD, *image_names(len(seeds) if isinstance(seeds, list) else 0)}):
         raise in_use(folder, f"{others[0]}, which is not of a run")

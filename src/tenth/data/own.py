@@ -177,7 +177,8 @@ def _notes_on_files(folders: Sequence[PersonFolder], loose: int) -> Iterator[str
         found = counted(len(orphans), "caption file has", "caption files have")
         yield f"{found} no photo of the same name beside them ({few(orphans)}): passed over"
     if spare := [file for folder in folders for file in folder.spare]:
-        yield f"{len(spare):,} photos have a {ENDINGS[0]} beside them, too ({few(spare)}): that one is read"
+        found = counted(len(spare), "photo has", "photos have")
+        yield f"{found} a {ENDINGS[0]} beside them, too ({few(spare)}): that one is read"
 
 
 def _notes_on_captions(rows: Sequence[Row], captions: Mapping[str, Sequence[str]]) -> Iterator[str]:
