@@ -124,7 +124,7 @@ def test_both_endings_of_captions_are_read(source: Path, tmp_path: Path) -> None
     summary, rows = written(source, tmp_path / "out")
     assert dict(summary.dropped) == {}
     assert [row.caption for row in rows] == ["a photo of a woman", "a portrait", NEUTRAL, NEUTRAL]
-    assert "1 photos have a .txt beside them, too (Anna/2.caption): that one is read" in summary.notes
+    assert "1 photo has a .txt beside them, too (Anna/2.caption): that one is read" in summary.notes
     assert any("no photo of the same name beside them (Bo/lost.caption)" in note for note in summary.notes)
 
 
