@@ -43,7 +43,7 @@ def test_a_face_anywhere_in_twelve_megapixels(
 
 
 def test_a_small_face_is_used_in_the_pixels_of_its_file(tmp_path: Path, face_photos: list[Path]) -> None:
-    path = with_a_face(tmp_path / "photo.jpg", face_photos[0], 110, (4000, 3000), (100, 2400))
+    path = with_a_face(tmp_path / "photo.jpg", face_photos[0], 85, (4000, 3000), (100, 2400))
     photo, faces = photo_with_faces(path)
     assert photo.pixels.shape == (3000, 4000, 3)
     (verdict,) = examine(tmp_path, describe=lambda _: np.zeros(128))
