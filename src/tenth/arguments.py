@@ -85,7 +85,7 @@ def _demo(adding: Any) -> None:
         "the main job on the pocket model, start to end, with a contact sheet",
         commands.demo,
         "Nine example photos (of a person who does not exist) go through every method that learns nothing\n"
-        "per person. It may be run again: it replaces its own files and nothing else.",
+        "per person. Stopped or killed, the same command goes on where it was; no file is replaced.",
     )
     parser.add_argument("--photos", type=Path, metavar="DIR", help="photos of one person, instead of the examples")
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", default=Path("out/demo"), help="default: out/demo")
@@ -100,7 +100,8 @@ def _photos(adding: Any) -> None:
 
 def _identity(adding: Any) -> None:
     text = "keep what a method learns of a person, as one small file without a photo in it"
-    parser = add_command(adding, "identity", text, commands.identity)
+    more = "The file is for your eyes alone (mode 0600), and no other one is replaced by it."
+    parser = add_command(adding, "identity", text, commands.identity, more)
     parser.add_argument("directory", type=Path, metavar="DIR", help="photos of one person")
     parser.add_argument(
         "--method",
@@ -142,7 +143,7 @@ def _generate(adding: Any) -> None:
         commands.generate,
         "Writes 0000.png, 0001.png, ... and run.json into DIR. The first picture has the seed given, the next\n"
         "the next one; a seed is one picture. A DIR that holds something is refused, except by the very\n"
-        "command that filled it, which gives the same pictures again.",
+        "command that filled it: stopped or killed, it goes on where it was, and gives the same pictures.",
     )
     parser.add_argument("source", type=Path, metavar="SOURCE", help="photos of one person (a folder), or an identity file")
     parser.add_argument("--prompt", metavar="TEXT", help='such as "a portrait photo of a person"; needed without --like')
