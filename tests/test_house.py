@@ -58,7 +58,7 @@ STAGES = (
     ("types",),
     ("claims", "file_reading", "file_writing", "model_folder", "tensor_reading", "transfer"),
     ("errors",),
-    ("wording",),
+    ("litter", "wording"),
 )
 DEPTH = {name: depth for depth, row in enumerate(STAGES) for name in row}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tenth.errors import CheckpointError
 from tenth.file_writing import OURS, TARGET, TEMPORARY, lock, naming
+from tenth.litter import is_litter
 
 CLAIM = ".claim"  # a file in a claimed folder, only where the system locks no folders
 
@@ -53,9 +54,9 @@ def claimed_folder(folder: str | Path) -> Iterator[None]:
 
 
 def contents(folder: str | Path) -> set[str]:
-    """Names of what is in a folder, without what writers left there; empty where there is no folder."""
+    """Names of what is in a folder, without what writers or systems left there; empty where there is no folder."""
     try:
-        return {name for name in os.listdir(folder) if name != CLAIM and not OURS.fullmatch(name)}  # noqa: PTH208 - names
+        return {name for name in os.listdir(folder) if not (name == CLAIM or OURS.fullmatch(name) or is_litter(name))}  # noqa: PTH208 - names
     except FileNotFoundError:
         return set()
 

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tenth.errors import TenthError
+from tenth.litter import without_litter
 from tenth.record import LIBRARIES, cores
 from tenth.wording import counted
 
@@ -181,7 +182,7 @@ def pocket() -> Iterator[Finding]:
     except BROKEN as problem:
         yield Finding("pocket model", False, str(problem).partition("\n")[0], True, action)
         return
-    photos = len(list(PHOTOS.glob("*.png")))
+    photos = len(without_litter(PHOTOS, PHOTOS.glob("*.png")))
     yield Finding("example photos", photos > 0, f"{photos} in {PHOTOS}", action=action)
 
 

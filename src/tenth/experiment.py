@@ -44,6 +44,7 @@ from tenth.findings import (
     sheet_of,
 )
 from tenth.learnt import COSTS, learn
+from tenth.litter import without_litter
 from tenth.memory import Use
 from tenth.pictures import Pictures, Real, draw, list_pictures
 from tenth.places import names_of, without_places
@@ -201,7 +202,7 @@ def settings_of(recipe: ExperimentRecipe, model: LatentDiffusion, recognisers: I
         "against": recipe.baselines,
         "counts": [condition.photos for condition in recipe.right],
         "trained_methods": {
-            name: digest_of(sorted(folder.glob("*.safetensors"))) for name, folder in trained.items() if folder
+            name: digest_of(without_litter(folder, folder.glob("*.safetensors"))) for name, folder in trained.items() if folder
         },
         "tuned_methods": {name: file_digest(Path(name)) for name in recipe.methods if name.endswith(RECIPE)},
         "model_weights": model.name,

@@ -45,6 +45,7 @@ def _download(args: Namespace) -> int:
 def _rows() -> Iterator[dict[str, Any]]:
     """Every model of the catalog, then those of the hub that are locked besides."""
     from tenth.catalog import DEFAULT_MODEL, MODELS
+    from tenth.litter import without_litter
     from tenth.locked import folder_name, models_folder, read_lock
     from tenth.pocket.pack import CONFIGS
     from tenth.published import IP_ADAPTER_LICENCE, PUBLISHED
@@ -54,7 +55,7 @@ def _rows() -> Iterator[dict[str, Any]]:
         text = MODELS[name].text if name in MODELS else "from the hub"
         row = {"name": name, "text": text, "default": name == DEFAULT_MODEL}
         if name == DEFAULT_MODEL:
-            size = sum(path.stat().st_size for path in CONFIGS.rglob("*") if path.is_file())
+            size = sum(path.stat().st_size for path in without_litter(CONFIGS, CONFIGS.rglob("*")) if path.is_file())
             yield row | {"downloaded": True, "where": str(CONFIGS), "bytes": size, "licences": {}, "revisions": {}}
             continue
         locked, folder = locks.get(name), here / folder_name(name)

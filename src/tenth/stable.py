@@ -13,6 +13,7 @@ from tenth.encode.store import Store
 from tenth.errors import ModelError
 from tenth.estimate import read_sizes
 from tenth.file_reading import name_of
+from tenth.litter import without_litter
 from tenth.memory import ANY, Fit, Use, fitted, this_machine
 from tenth.narrow import narrow
 from tenth.pipeline_parts import kind_of
@@ -52,8 +53,8 @@ def load_stable(
     if tell is not None and fit.announced:
         tell(fit.announced)
     pipeline = load_pipeline(folder, fit, lora)
-    weights = [path for part in WEIGHTS for path in (folder / part).glob("*.safetensors")]
-    trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
+    weights = without_litter(folder, (path for part in WEIGHTS for path in (folder / part).glob("*.safetensors")))
+    trained = {path.parent.name: path.parent for path in without_litter(folder, folder.glob(f"*/{FILE}"))}
     own = name_of(folder.resolve())
     name = f"{own}@{digest_of(sorted(weights))}"
     if lora is not None:

@@ -54,7 +54,7 @@ def test_every_entry_has_a_row_in_order(tmp_path: Path, face_photos: list[Path])
         shutil.copy(path, tmp_path / name)
     (tmp_path / "a.txt").write_text("no photo")
     (tmp_path / "empty.jpg").touch()
-    (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")  # litter: it has no row
     (tmp_path / ".thumbnails").mkdir()
     (tmp_path / "more").mkdir()
     Image.new("RGB", (300, 200), "teal").save(tmp_path / "wall.jpg")
@@ -62,7 +62,6 @@ def test_every_entry_has_a_row_in_order(tmp_path: Path, face_photos: list[Path])
     assert list(codes(tmp_path).items()) == [
         ("2.png", "ok"),
         ("10.png", "ok"),
-        (".DS_Store", "hidden"),
         (".thumbnails", "hidden"),
         ("a.txt", "not-a-photo"),
         ("b.PNG", "ok"),

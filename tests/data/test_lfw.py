@@ -125,7 +125,7 @@ def test_captions_come_from_the_table(whole: Path, tmp_path: Path) -> None:
     assert one.captions[0] == one.caption
     assert {len(row.captions) for row in rows} == {6}
     assert {row.caption for row in rows if row != one} == {"a photo of a person"}
-    assert summary.notes[-1] == '57 photos have no line in the attribute table: their caption is "a photo of a person"'
+    assert summary.notes[-1] == '57 photos have no line in the attribute table: captioned "a photo of a person"'
 
 
 def test_without_a_table_it_says_what_is_lost(whole: Path, tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def test_empty_splits_are_named(tmp_path: Path) -> None:
         (None, "people does not exist; a folder of people is needed. Give the folder in which each person has a folder"),
         ([], "people is empty; each person has a folder with their photos in it"),
         (["1.png", "2.png"], "people has 2 files and no folder; .* Move the photos of each person into a folder of their own"),
-        (["all/Anna/1.png"], r"people has no usable photo in its 1 folders \(they are empty\); each person has a folder"),
+        (["all/Anna/1.png"], r"people has no usable photo in its 1 folder \(they are empty\); each person has a folder"),
     ],
     ids=["missing", "empty", "flat", "deep"],
 )

@@ -18,6 +18,7 @@ from tenth.data.closer import photo_with_faces
 from tenth.data.faces import NEAR_DUPLICATE_BITS, crop_face, face_pixels, hash_distance, near_duplicate_hash, sharpness
 from tenth.data.whose import Chosen, most_frequent
 from tenth.errors import DataError, PhotoError
+from tenth.litter import without_litter
 from tenth.types import Face, Person, Photo
 from tenth.wording import few
 
@@ -120,7 +121,7 @@ def _printable(text: str) -> str:
 def _entries(folder: Path) -> list[Path]:
     action = "Give a folder with photos of one person"
     try:
-        return sorted(folder.iterdir(), key=lambda path: natural_order(path.name))
+        return sorted(without_litter(folder, folder.iterdir()), key=lambda path: natural_order(path.name))
     except FileNotFoundError as error:
         raise DataError(f"{folder} does not exist", "a folder of photos is needed", action) from error
     except NotADirectoryError as error:

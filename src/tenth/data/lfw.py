@@ -23,6 +23,7 @@ from tenth.data.photo import open_photo
 from tenth.data.split import TEST_FOLD, distinct, fold_of, split_of
 from tenth.errors import DataError, PhotoError
 from tenth.file_writing import write_once
+from tenth.litter import without_litter
 from tenth.types import Pixels
 from tenth.wording import counted
 
@@ -133,9 +134,9 @@ def whole_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes]) ->
 
 
 def _photos_in(source: Path) -> list[LfwPhoto]:
-    inside = [path for path in source.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    inside = [path for path in without_litter(source, source.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     folder = inside[0] if len(inside) == 1 and not any(source.glob("*/*.jpg")) else source
-    return [photo for path in folder.glob("*/*.jpg") if (photo := _photo(path))]
+    return [photo for path in without_litter(folder, folder.glob("*/*.jpg")) if (photo := _photo(path))]
 
 
 def _photo(path: Path) -> LfwPhoto | None:
@@ -217,6 +218,6 @@ def _notes(photos: Sequence[LfwPhoto], rows: Sequence[Row], table: Mapping[str, 
 def _passed_over(source: Path, photos: Sequence[LfwPhoto]) -> list[str]:
     if not source.is_dir():
         return []
-    inside = (path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    inside = (path.relative_to(source) for path in without_litter(source, source.rglob("*")) if path.is_file())
     others = sum(not any(part.startswith(".") for part in path.parts) for path in inside) - len(photos)
     return [f"{counted(others, 'file is', 'files are')} not NAME/NAME_0001.jpg: passed over"] if others else []

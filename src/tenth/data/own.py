@@ -20,6 +20,7 @@ from tenth.data.people import Row, Summary, summary, write_rows
 from tenth.data.photo import open_photo
 from tenth.data.split import SPLITS, TEN_PHOTOS, fold_of, split_by_name
 from tenth.errors import DataError, PhotoError
+from tenth.litter import without_litter
 from tenth.wording import counted, few
 
 PEOPLE = "people.jsonl"
@@ -78,7 +79,7 @@ def _write_people(source: Path, destination: Path) -> Summary:
     entries = [path for path in _entries(source) if os.path.realpath(path) not in ours]
     folders = [_person_folder(path) for path in entries if path.is_dir()]
     if not folders:
-        found = f"{source} has {len(entries):,} files and no folder" if entries else f"{source} is empty"
+        found = f"{source} has {counted(len(entries), 'file')} and no folder" if entries else f"{source} is empty"
         raise DataError(found, LAYOUT, "Move the photos of each person into a folder of their own")
     captions = read_captions({file: path for folder in folders for file, path in folder.texts.items()})  # quick, so first
 
@@ -87,7 +88,7 @@ def _write_people(source: Path, destination: Path) -> Summary:
     rows = [_row(photo, captions.get(photo.file, ())) for photo in opened if photo.file not in dropped]
     if not rows:
         reasons = few(f"{file}: {reason.rstrip('.')}" for file, reason in dropped.items())
-        found = f"{source} has no usable photo in its {len(folders):,} folders ({reasons or 'they are empty'})"
+        found = f"{source} has no usable photo in its {counted(len(folders), 'folder')} ({reasons or 'they are empty'})"
         raise DataError(found, LAYOUT, "Give the folder that holds the people's folders, and mend or add photos")
     write_rows(destination / PEOPLE, rows)
     loose = sum(not path.is_dir() for path in entries)
@@ -99,7 +100,7 @@ def _entries(folder: Path) -> list[Path]:
     """What is in a folder, hidden files left out, '2' before '10'."""
     action = f"Give the folder in which {LAYOUT}"
     try:
-        visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        visible = [path for path in without_litter(folder, folder.iterdir()) if not path.name.startswith(".")]
     except FileNotFoundError as error:
         raise DataError(f"{folder} does not exist", "a folder of people is needed", action) from error
     except NotADirectoryError as error:

@@ -11,6 +11,7 @@ from tenth.data.caption_files import captions_beside
 from tenth.data.folder import natural_order
 from tenth.data.photo import open_photo, seems_photo
 from tenth.errors import DataError, PhotoError
+from tenth.litter import without_litter
 from tenth.types import Pixels
 from tenth.wording import counted, few
 
@@ -97,7 +98,7 @@ def _opened(path: Path) -> Pixels:
 
 def _entries(directory: Path) -> list[Path]:
     try:
-        return sorted(directory.iterdir(), key=lambda path: natural_order(path.name))
+        return sorted(without_litter(directory, directory.iterdir()), key=lambda path: natural_order(path.name))
     except FileNotFoundError as error:
         raise DataError(f"{directory} does not exist", "a folder of images is needed", "Check the path") from error
     except NotADirectoryError as error:

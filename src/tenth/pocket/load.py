@@ -14,6 +14,7 @@ from tenth.encode.face import FaceEncoder
 from tenth.encode.store import Store
 from tenth.errors import ModelError
 from tenth.file_reading import UnreadableError, reason
+from tenth.litter import without_litter
 from tenth.memory import Fit, chosen_device, this_machine
 from tenth.pipelines import load_pipeline
 from tenth.pocket import autoencoder  # noqa: F401 - model_index.json names it, and diffusers takes only what is imported
@@ -53,7 +54,7 @@ def load_pocket(
     digest = digest_of([folder / weights for weights in WEIGHTS])
     centre, scale = read_statistics(folder / ENCODER)
     encoder = FaceEncoder(centre, scale, store)
-    trained = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FILE}"))}
+    trained = {path.parent.name: path.parent for path in without_litter(folder, folder.glob(f"*/{FILE}"))}
     return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, Path(adapter or folder / ADAPTER), trained, fit)
 
 
