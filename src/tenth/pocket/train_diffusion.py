@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.adapter import digest_of, install_adapter, set_adapter_scale
+from tenth.adapter import install_adapter, set_adapter_scale
 from tenth.data.words import asked_for
 from tenth.draws import Draws
 from tenth.encode.dlib_net import chips_of, open_dlib_net
 from tenth.encode.face import FaceEncoder, encoder_name, statistics_of
 from tenth.encode.store import Array, Store, default_store
 from tenth.errors import RecipeError
+from tenth.frozen import weights_digest
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.faces import CROPS, Faces, People, load_faces, progress, to_unit
 from tenth.pocket.likeness import Likeness, LikenessWeights
@@ -96,7 +97,7 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
         adapter = untrained_adapter(parts.unet, encoder.width)
     embeddings, others = encoder.standardised(descriptors), _others([row.person for row in faces.rows])
     examples = Examples(
-        latents=_latents(faces, autoencoder, recipe.autoencoder, store),
+        latents=latents_of(faces, autoencoder, store),
         embeddings=embeddings,
         tokens=torch.stack([parts.tokens(row.captions) for row in faces.rows]),
         others=others,
@@ -178,8 +179,8 @@ def _start(
     model = load_pocket(folder)
     for mine, its in ((parts.unet, model.pipeline.unet), (parts.text_encoder, model.pipeline.text_encoder)):
         mine.load_state_dict(its.state_dict())
-    known = model.pipeline.vae.state_dict()
-    if any(not torch.equal(value.half(), known[name].half()) for name, value in autoencoder.state_dict().items()):
+    known = model.pipeline.vae.encoder.state_dict()
+    if any(not torch.equal(value.half(), known[name].half()) for name, value in autoencoder.encoder.state_dict().items()):
         raise RecipeError(f"{folder} knows the latents of another autoencoder", "one for both is needed", "Correct the recipe")
     assert isinstance(model.encoder, FaceEncoder)
     return model.encoder, model.adapter_parts
@@ -198,15 +199,15 @@ def descriptors_of(faces: Faces, store: Store) -> Tensor:
 
 
 @torch.no_grad()
-def _latents(faces: Faces, model: PocketAutoencoder, autoencoder: Path, store: Store) -> Tensor:
-    """Latents (N, 2, 8, 16, 16) of each crop and its mirror image."""
+def latents_of(faces: Faces, model: PocketAutoencoder, store: Store) -> Tensor:
+    """Latents (N, 2, 8, 16, 16) of each crop and its mirror image. They are the encoder's, whatever decoder is beside it."""
 
     def compute(missing: list[int]) -> Iterator[Array]:
         for batch in progress(torch.tensor(missing).split(32), desc="latents"):
             pixels = to_unit(faces.crops[batch])
             yield from torch.stack([model.encoder(pixels), model.encoder(pixels.flip(-1))], 1).numpy()
 
-    space = f"latents-{digest_of([autoencoder])}"
+    space = f"latents-{weights_digest(model.encoder)}"
     return torch.from_numpy(store.remember_all(space, [row.digest for row in faces.rows], compute))
 
 

@@ -1,0 +1,151 @@
+"""The pocket model's decoder goes on learning, for sharper pictures of the same latents: the encoder stays to the last bit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tenth.draws import Draws
+from tenth.encode.dlib_net import DlibNet, chips_of, open_dlib_net
+from tenth.encode.store import Store, default_store
+from tenth.file_writing import write_tensors
+from tenth.pocket.autoencoder import PocketAutoencoder
+from tenth.pocket.discriminator import PatchDiscriminator, hinge, matching
+from tenth.pocket.faces import People, load_faces, to_unit
+from tenth.pocket.likeness import feature_distance
+from tenth.pocket.pack import CONFIGS
+from tenth.pocket.train_autoencoder import psnr
+from tenth.pocket.train_diffusion import latents_of
+from tenth.training import Schedule, averaged, fit
+
+PACKAGED = CONFIGS / "vae/diffusion_pytorch_model.safetensors"
+WATCHED = 256  # validation faces that are measured at each checkpoint
+GREY = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class DecoderLoss:
+    """What the decoder learns by, beside the absolute error of its pixels."""
+
+    adversarial: float = 0.1  # how much it counts to be taken for a photo, patch by patch
+    matching: float = 0.25  # what the discriminator's layers find
+    features: float = 0.03  # what the first stages of dlib's recogniser find
+    stages: int = 2  # of them
+    noise: float = 0.05  # standard deviation added to the latents, as the autoencoder learnt: generated ones are not exact
+
+    def __call__(self, parts: Sharpening, latents: Tensor, photos: Tensor) -> Tensor:
+        """latents (B, 8, h, w), photos (B, 3, H, W) in [-1, 1] -> the loss of decoder and discriminator, a scalar.
+
+        Each learns by its own terms alone: the discriminator sees drawn pixels, the decoder the discriminator's weights, as
+        they are.
+        """
+        drawn = parts.decoder(latents).float()
+        learning = parts.discriminator.weights()
+        still = [weight.detach() for weight in learning]
+        *seen, score = parts.discriminator(drawn, still)
+        *_, drawn_score = parts.discriminator(drawn.detach(), learning)
+        *asked, photo_score = parts.discriminator(photos, learning)
+
+        loss: Tensor = (drawn - photos).abs().mean() - self.adversarial * score.float().mean()
+        loss = loss + self.matching * matching(seen, [each.detach() for each in asked])
+        if self.features:
+            found = parts.net.stages(chips_of(drawn), self.stages)
+            with torch.no_grad():
+                wanted = parts.net.stages(chips_of(photos), self.stages)
+            loss = loss + self.features * feature_distance(found, wanted).mean()
+        return loss + hinge(photo_score.float(), drawn_score.float())
+
+
+@dataclass(frozen=True)
+class DecoderRecipe:
+    """What recipes/pocket-decoder.toml says. autoencoder: the file it goes on from."""
+
+    data: People
+    schedule: Schedule
+    autoencoder: Path = PACKAGED
+    loss: DecoderLoss = field(default_factory=DecoderLoss)
+    stage: str = "decoder"
+
+
+@dataclass(frozen=True, eq=False)
+class Sharpening:
+    """The decoder, what it learns against, and what looks on."""
+
+    decoder: nn.Module
+    discriminator: PatchDiscriminator
+    net: DlibNet
+
+
+def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
+    """Faces of training people -> `directory`/final/autoencoder.safetensors: the same file with another decoder.
+
+    PSNR and detail on validation people at each checkpoint, whose file stays beside the run, to choose by eye.
+    """
+    store = Store(default_store())
+    faces, validation = (load_faces(recipe.data, split, store) for split in ("train", "validation"))
+    weights = load_file(recipe.autoencoder)
+    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    model.load_state_dict(weights)
+    latents = latents_of(faces, model, store)
+    torch.manual_seed(recipe.schedule.seed)
+    parts = Sharpening(model.decoder, PatchDiscriminator(), open_dlib_net())
+    for part in (parts.decoder, parts.discriminator, parts.net):
+        part.to(memory_format=torch.channels_last)
+
+    def loss(indices: Tensor, draws: Draws) -> Tensor:
+        mirrored, crops = draws.integers(2), to_unit(faces.crops[indices])
+        photos = torch.where(mirrored.bool()[:, None, None, None], crops.flip(-1), crops)
+        wanted = latents[indices, mirrored]
+        wanted = wanted + recipe.loss.noise * draws.normal(*wanted.shape[1:])
+        last = torch.channels_last
+        return recipe.loss(parts, wanted.contiguous(memory_format=last), photos.contiguous(memory_format=last))
+
+    modules = {"decoder": parts.decoder, "discriminator": parts.discriminator}
+
+    def watch(seen: int, average: Mapping[str, Tensor]) -> dict[str, float]:
+        crops = validation.crops[:WATCHED]
+        with averaged(modules, average):
+            found = {"PSNR": float(psnr(model, crops).mean()), "detail": detail(model, crops)}
+            write_decoder(directory / f"decoder-{seen:08d}.safetensors", model, weights)
+        print(f"{seen} images: {found['PSNR']:.2f} dB, detail {found['detail']:.3f} on validation people", file=sys.stderr)
+        return {f"validation/{name}": value for name, value in found.items()}
+
+    average = fit(modules, loss, len(faces.rows), recipe.schedule, directory, watch)
+    with averaged(modules, average):
+        write_decoder(directory / "final/autoencoder.safetensors", model, weights)
+
+
+def write_decoder(path: Path, model: PocketAutoencoder, before: Mapping[str, Tensor]) -> None:
+    """The autoencoder's file with the model's decoder and the encoder of `before`, each tensor as wide as there."""
+    now = model.state_dict()
+    tensors = {name: now[name].to(old.dtype) if name.startswith("decoder.") else old for name, old in before.items()}
+    write_tensors(path, tensors, {"format": "pt"})
+
+
+@torch.no_grad()
+def detail(model: PocketAutoencoder, crops: Tensor) -> float:
+    """How much of the photos' fine detail the autoencoder draws within the face: 1 is all of it.
+
+    The median over crops of the ratio of `laplacian_variance`. crops: uint8 (N, 3, H, W).
+    """
+    ratios = []
+    for batch in crops.split(32):
+        drawn = ((model.decoder(model.encoder(to_unit(batch))).clamp(-1, 1) + 1) * 127.5).round()
+        ratios.append(laplacian_variance(drawn) / laplacian_variance(batch.float()))
+    return float(torch.cat(ratios).median())
+
+
+def laplacian_variance(pixels: Tensor) -> Tensor:
+    """Variance of the Laplacian of the grey values in the middle half, where the face is: (N, 3, H, W) of 0 to 255 -> (N,)."""
+    height, width = (side // 4 for side in pixels.shape[-2:])
+    middle = pixels[..., height:-height, width:-width]
+    grey = (middle * torch.tensor(GREY)[:, None, None]).sum(1, keepdim=True)
+    around = F.conv2d(grey, torch.tensor([[[[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]]]))
+    return around.flatten(1).var(1)
