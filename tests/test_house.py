@@ -47,6 +47,7 @@ STAGES = (
     ("adapt", "download", "hub", "locked", "pocket", "published", "stable"),
     ("training", "watch"),
     (
+        "averages",
         *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "estimate", "finite", "frozen"),
         *("guidance", "identity", "lora", "lora_file", "lora_names", "memory", "meter", "narrow", "noise", "optimizer"),
         *("pipeline_parts", "pipelines", "places", "projection", "record"),
