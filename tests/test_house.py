@@ -67,6 +67,7 @@ ONLY_IN = {
     "diffusers": {
         *("src/tenth/diffusion.py", "src/tenth/pipelines.py", "src/tenth/pocket/trainable.py", "src/tenth/schedulers.py"),
         "src/tenth/pipeline_parts.py",
+        "src/tenth/pocket/augment.py",  # a layer of the UNet
         "src/tenth/pocket/autoencoder.py",  # a module of diffusers' kind
         "src/tenth/projection.py",  # an adapter's modules
     },

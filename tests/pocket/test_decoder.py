@@ -10,15 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tenth.data.faces import file_digest
-from tenth.data.people import Row, write_rows
+from tenth.data.people import Row
 from tenth.encode.dlib_net import open_dlib_net
 from tenth.encode.store import Store
 from tenth.errors import DataError
 from tenth.frozen import weights_digest
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.discriminator import PatchDiscriminator, hinge, largest_singular_value, matching
-from tenth.pocket.faces import Faces, People
+from tenth.pocket.faces import Faces
 from tenth.pocket.train_decoder import (
     PACKAGED,
     DecoderLoss,
@@ -30,6 +29,7 @@ from tenth.pocket.train_decoder import (
 )
 from tenth.pocket.train_diffusion import latents_of
 from tenth.training import Schedule
+from toy_latents import people_of
 
 SHORT = Schedule(8, batch=2, learning_rate=1e-3, warmup=0, weight_decay=0.0, save_every=4)
 
@@ -103,22 +103,11 @@ def test_detail_is_the_share_of_the_photos_own() -> None:
     assert laplacian_variance(ramp).tolist() == pytest.approx([0], abs=1e-6)
 
 
-def people_of(folder: Path, photos: list[Path]) -> People:
-    """Example photos as people of the training and the validation split."""
-    sides = ["train"] * (len(photos) - 2) + ["validation"] * 2
-    rows = [
-        Row(path.name, f"p{place:02}", side, 1, "a woman", ("a woman",), file_digest(path))
-        for place, (path, side) in enumerate(zip(photos, sides, strict=True))
-    ]
-    write_rows(folder / "people.jsonl", rows)
-    return People(folder / "people.jsonl", photos[0].parent)
-
-
 def test_a_run_changes_the_decoder_and_nothing_else_of_the_file(
     tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
-    recipe = DecoderRecipe(people_of(tmp_path, face_photos), SHORT)
+    recipe = DecoderRecipe(people_of(tmp_path, face_photos, validation=2), SHORT)
     train_decoder(recipe, tmp_path / "run")
     before, after = load_file(PACKAGED), load_file(tmp_path / "run/final/autoencoder.safetensors")
     assert {name: tensor.dtype for name, tensor in before.items()} == {name: tensor.dtype for name, tensor in after.items()}
@@ -131,7 +120,7 @@ def test_a_run_that_was_stopped_gives_the_same_decoder(
     tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
-    recipe = DecoderRecipe(people_of(tmp_path, face_photos), SHORT)
+    recipe = DecoderRecipe(people_of(tmp_path, face_photos, validation=2), SHORT)
     train_decoder(recipe, tmp_path / "whole")
     calls: list[Tensor] = []
     whole = DecoderLoss.__call__
@@ -173,7 +162,9 @@ def test_the_autoencoder_s_file_may_be_of_single_precision(
 ) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     save_file({name: tensor.float() for name, tensor in load_file(PACKAGED).items()}, tmp_path / "wide.safetensors")
-    recipe = DecoderRecipe(people_of(tmp_path, face_photos), replace(SHORT, images=2), tmp_path / "wide.safetensors")
+    recipe = DecoderRecipe(
+        people_of(tmp_path, face_photos, validation=2), replace(SHORT, images=2), tmp_path / "wide.safetensors"
+    )
     train_decoder(recipe, tmp_path / "run")
     after = load_file(tmp_path / "run/final/autoencoder.safetensors")
     assert {tensor.dtype for tensor in after.values()} == {torch.float32}

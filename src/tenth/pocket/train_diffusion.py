@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenth.adapt.ip_adapter import untrained_adapter
 from tenth.adapter import install_adapter, set_adapter_scale
+from tenth.averages import average_in, keys
+from tenth.checkpoint import load_checkpoint
 from tenth.data.words import asked_for
 from tenth.draws import Draws
 from tenth.encode.dlib_net import chips_of, open_dlib_net
@@ -20,12 +22,13 @@ from tenth.encode.face import FaceEncoder, encoder_name, statistics_of
 from tenth.encode.store import Array, Store, default_store
 from tenth.errors import RecipeError
 from tenth.frozen import weights_digest
+from tenth.pocket.augment import KINDS, Augment, tell
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.faces import CROPS, Faces, People, load_faces, progress, to_unit
 from tenth.pocket.likeness import Likeness, LikenessWeights
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import CONFIGS, write_model
-from tenth.pocket.trainable import Trainable
+from tenth.pocket.trainable import Told, Trainable
 from tenth.training import Schedule, fit
 
 
@@ -56,7 +59,29 @@ class DiffusionRecipe:
     gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
     rare: float = 0.0  # photos with a sign that fewer than this share have are seen more often (`repeated`)
     likeness: LikenessWeights = field(default_factory=LikenessWeights)
+    augment: Augment = field(default_factory=Augment)
     stage: str = "diffusion"
+
+
+@dataclass(frozen=True, eq=False)
+class Changed:
+    """Latents of photos that are changed anew in each step. crops: uint8 (N, 3, H, W)."""
+
+    crops: Tensor
+    encoder: nn.Module
+    augment: Augment
+
+    @torch.no_grad()
+    def __call__(self, latents: Tensor, indices: Tensor, mirrored: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """The latents (B, 8, h, w) of a batch, those of a share of it replaced; how each was changed, (B, KINDS)."""
+        chosen = draws.uniform() < self.augment.share
+        amounts = (2 * draws.uniform(KINDS) - 1) * chosen[:, None]
+        latents, (places,) = latents.clone(), torch.where(chosen)
+        if len(places):
+            crops = to_unit(self.crops[indices[places]])
+            crops = torch.where(mirrored[places].bool()[:, None, None, None], crops.flip(-1), crops)
+            latents[places] = self.encoder(self.augment(crops, amounts[places])).to(latents)
+        return latents, amounts
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +93,7 @@ class Examples:
     tokens: Tensor  # (N, V, T): V captions of each photo
     others: Tensor  # (N, 2)
     several: Tensor  # (N, 128): of each photo's person, without that photo
+    changed: Changed | None = None  # where photos are changed
 
     def references(self, indices: Tensor, drop: Dropout, draws: Draws) -> Tensor:
         """Embeddings (B, 1, 128): of the photo itself with probability `own`, else of others of the person, if any."""
@@ -82,7 +108,10 @@ class Examples:
 
 
 def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
-    """Faces of training people -> `directory`/final: a whole model in diffusers' layout with adapter and encoder."""
+    """Faces of training people -> `directory`/final: a whole model in diffusers' layout with adapter and encoder.
+
+    Of the schedule's further averages likewise, in folders beside it named after their half-lives: average-60000.
+    """
     store = Store(default_store())
     faces = load_faces(recipe.data, "train", store)
     torch.manual_seed(recipe.schedule.seed)
@@ -102,10 +131,13 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
         tokens=torch.stack([parts.tokens(row.captions) for row in faces.rows]),
         others=others,
         several=means_of_others(embeddings, others),
+        changed=Changed(faces.crops, autoencoder.encoder, recipe.augment) if recipe.augment.share else None,
     )
     seen = repeated([row.caption for row in faces.rows], recipe.rare)
     likeness = Likeness(autoencoder, encoder) if recipe.likeness.weight else None
     install_adapter(parts.unet, adapter)
+    if examples.changed:
+        tell(parts.unet)
     parts.unet.to(memory_format=torch.channels_last)
     parts.unet.train()
     modules = {"unet": parts.unet, "text_encoder": parts.text_encoder}
@@ -115,6 +147,16 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
 
     average = fit(modules, loss, len(seen), recipe.schedule, directory)
     write_model(directory / "final", average, recipe.autoencoder, encoder)
+    write_averages(recipe, encoder, directory, directory)
+
+
+def write_averages(recipe: DiffusionRecipe, encoder: FaceEncoder, run: Path, folder: Path) -> None:
+    """A whole model in `folder` of each of the schedule's further averages, as the newest checkpoint of a run has them."""
+    checkpoint = load_checkpoint(run)
+    assert checkpoint is not None
+    _, *further = keys([recipe.schedule.half_life, *recipe.schedule.half_lives])
+    for key in further:
+        write_model(folder / key, average_in(checkpoint.tensors, key), recipe.autoencoder, encoder)
 
 
 def denoising_loss(
@@ -137,22 +179,27 @@ def denoising_loss(
     without_adapter = draws.once() < drop.base
     set_adapter_scale(parts.unet, 0.0 if without_adapter else 1.0)
 
+    latents, changes = examples.latents[indices, mirrored], None
+    if examples.changed:
+        latents, changes = examples.changed(latents, indices, mirrored, draws)
+        looked_at &= ~changes.any(1)  # a face that was moved is not where it is looked for
+
     no_text = (draw < drop.both) | ((draw >= drop.both + drop.image) & (draw < drop.both + drop.image + drop.text))
     no_image = draw < drop.both + drop.image
     tokens = torch.where(no_text[:, None], parts.tokens([""]), examples.tokens[indices, variant])  # (B, T)
     embeddings = torch.where(no_image[:, None, None], torch.zeros(()), embeddings)
 
-    def unlike(latents: Tensor, signal: Tensor) -> Tensor:
+    def unlike(predicted: Tensor, signal: Tensor) -> Tensor:
         assert likeness is not None
         error, weights = torch.zeros_like(signal), recipe.likeness
         (chosen,) = torch.where(looked_at & ~no_image & (signal >= weights.signal))
         if len(chosen):
-            wanted, clean = examples.embeddings[indices[chosen]], examples.latents[indices, mirrored][chosen]
-            error[chosen] = weights.weight * signal[chosen] * likeness(latents[chosen], wanted, clean, weights.features)
+            wanted, clean = examples.embeddings[indices[chosen]], latents[chosen]
+            error[chosen] = weights.weight * signal[chosen] * likeness(predicted[chosen], wanted, clean, weights.features)
         return error
 
     also = None if likeness is None or without_adapter else unlike
-    return parts.noise_loss(examples.latents[indices, mirrored], tokens, embeddings, draws, recipe.gamma, also)
+    return parts.noise_loss(latents, Told(tokens, embeddings, changes), draws, recipe.gamma, also)
 
 
 def repeated(captions: Sequence[str], rare: float) -> Tensor:
