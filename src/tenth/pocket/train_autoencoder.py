@@ -62,10 +62,16 @@ def psnr(model: PocketAutoencoder, crops: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of each crop (N,) through the autoencoder, both in 8 bits. crops: uint8 (N, 3, H, W)."""
     values = []
     for batch in crops.split(32):
-        drawn = ((model.decoder(model.encoder(to_unit(batch))).clamp(-1, 1) + 1) * 127.5).round()
-        error = (drawn - batch.float()).square().mean((1, 2, 3))
+        error = (reconstructed(model, batch) - batch.float()).square().mean((1, 2, 3))
         values.append(10 * torch.log10(255**2 / error))
     return torch.cat(values)
+
+
+@torch.no_grad()
+def reconstructed(model: PocketAutoencoder, crops: Tensor) -> Tensor:
+    """Crops through the autoencoder, uint8 (B, 3, H, W) -> float32, whole numbers from 0 to 255."""
+    drawn: Tensor = model.decoder(model.encoder(to_unit(crops)))
+    return ((drawn.clamp(-1, 1) + 1) * 127.5).round()
 
 
 def write_final(directory: Path, module: str, average: Mapping[str, Tensor]) -> Path:

@@ -21,7 +21,7 @@ from tenth.pocket.discriminator import PatchDiscriminator, hinge, matching
 from tenth.pocket.faces import People, load_faces, to_unit
 from tenth.pocket.likeness import feature_distance
 from tenth.pocket.pack import CONFIGS
-from tenth.pocket.train_autoencoder import psnr
+from tenth.pocket.train_autoencoder import psnr, reconstructed
 from tenth.pocket.train_diffusion import latents_of
 from tenth.training import Schedule, averaged, fit
 
@@ -135,10 +135,7 @@ def detail(model: PocketAutoencoder, crops: Tensor) -> float:
 
     The median over crops of the ratio of `laplacian_variance`. crops: uint8 (N, 3, H, W).
     """
-    ratios = []
-    for batch in crops.split(32):
-        drawn = ((model.decoder(model.encoder(to_unit(batch))).clamp(-1, 1) + 1) * 127.5).round()
-        ratios.append(laplacian_variance(drawn) / laplacian_variance(batch.float()))
+    ratios = [laplacian_variance(reconstructed(model, batch)) / laplacian_variance(batch.float()) for batch in crops.split(32)]
     return float(torch.cat(ratios).median())
 
 
