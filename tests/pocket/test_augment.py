@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from tenth.adapt.ip_adapter import untrained_adapter
 from tenth.adapter import install_adapter
 from tenth.pocket.augment import KINDS, Augment, tell
+from tenth.pocket.examples import Changed, Dropout
+from tenth.pocket.faces import Faces
 from tenth.pocket.likeness import LikenessWeights
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import CONFIGS
-from tenth.pocket.train_diffusion import Changed, DiffusionRecipe, Dropout, denoising_loss, train_diffusion
+from tenth.pocket.train_diffusion import DiffusionRecipe, denoising_loss, train_diffusion
 from tenth.pocket.trainable import Told, Trainable
 from tenth.training import Schedule
 from toy_latents import draws, examples, people_of
@@ -70,7 +72,7 @@ def test_a_share_of_the_photos_is_changed_and_not_looked_at() -> None:
     torch.manual_seed(0)
     made, encoder = examples(), nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, 8, 1))
     crops = torch.randint(0, 256, (6, 3, 128, 128), dtype=torch.uint8)
-    changed = Changed(crops, encoder, Augment(share=0.5))
+    changed = Changed(Faces((), crops).pictures, encoder, Augment(share=0.5))
     indices = torch.arange(6).repeat(50)
     mirrored = torch.zeros(300, dtype=torch.long)
     latents, changes = changed(made.latents[indices, mirrored], indices, mirrored, draws(300))

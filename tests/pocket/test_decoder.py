@@ -17,6 +17,7 @@ from tenth.errors import DataError
 from tenth.frozen import weights_digest
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.discriminator import PatchDiscriminator, hinge, largest_singular_value, matching
+from tenth.pocket.examples import latents_of
 from tenth.pocket.faces import Faces
 from tenth.pocket.train_decoder import (
     PACKAGED,
@@ -27,7 +28,6 @@ from tenth.pocket.train_decoder import (
     laplacian_variance,
     train_decoder,
 )
-from tenth.pocket.train_diffusion import latents_of
 from tenth.training import Schedule
 from toy_latents import people_of
 

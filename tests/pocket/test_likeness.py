@@ -15,11 +15,12 @@ from tenth.encode.face import FaceEncoder
 from tenth.errors import ModelError, RecipeError
 from tenth.file_reading import file_digest
 from tenth.pocket.autoencoder import PocketAutoencoder
+from tenth.pocket.examples import Dropout, repeated
 from tenth.pocket.faces import People
 from tenth.pocket.likeness import Likeness, LikenessWeights, feature_distance
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import CONFIGS
-from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, denoising_loss, repeated, train_diffusion
+from tenth.pocket.train_diffusion import DiffusionRecipe, denoising_loss, train_diffusion
 from tenth.pocket.trainable import Trainable
 from tenth.training import Schedule
 from toy_latents import draws, examples, people_of

@@ -18,11 +18,11 @@ from tenth.encode.store import Store, default_store
 from tenth.file_writing import write_tensors
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.discriminator import PatchDiscriminator, hinge, matching
-from tenth.pocket.faces import People, load_faces, to_unit
+from tenth.pocket.examples import latents_of
+from tenth.pocket.faces import People, load_faces
 from tenth.pocket.likeness import feature_distance
 from tenth.pocket.pack import CONFIGS
 from tenth.pocket.train_autoencoder import psnr, reconstructed
-from tenth.pocket.train_diffusion import latents_of
 from tenth.training import Schedule, averaged, fit
 
 PACKAGED = CONFIGS / "vae/diffusion_pytorch_model.safetensors"
@@ -100,8 +100,8 @@ def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
         part.to(memory_format=torch.channels_last)
 
     def loss(indices: Tensor, draws: Draws) -> Tensor:
-        mirrored, crops = draws.integers(2), to_unit(faces.crops[indices])
-        photos = torch.where(mirrored.bool()[:, None, None, None], crops.flip(-1), crops)
+        mirrored = draws.integers(2)
+        photos = faces.pictures(indices, mirrored)
         wanted = latents[indices, mirrored]
         wanted = wanted + recipe.loss.noise * draws.normal(*wanted.shape[1:])
         last = torch.channels_last
