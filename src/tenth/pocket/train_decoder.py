@@ -34,7 +34,7 @@ GREY = (0.299, 0.587, 0.114)
 class DecoderLoss:
     """What the decoder learns by, beside the absolute error of its pixels."""
 
-    adversarial: float = 0.1  # how much it counts to be taken for a photo, patch by patch
+    adversarial: float = 0.35  # how much it counts to be taken for a photo, patch by patch
     matching: float = 0.25  # what the discriminator's layers find
     features: float = 0.03  # what the first stages of dlib's recogniser find
     stages: int = 2  # of them
