@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from tenth.file_reading import file_digest
 from tenth.data.people import Row, write_rows
 from tenth.draws import Draws
+from tenth.file_reading import file_digest
 from tenth.pocket.examples import Examples, means_of_others
 from tenth.pocket.faces import People
 from tenth.pocket.pack import CONFIGS

@@ -13,7 +13,6 @@ from tenth.adapter import install_adapter
 from tenth.encode.dlib_net import chips_of
 from tenth.encode.face import FaceEncoder
 from tenth.errors import ModelError, RecipeError
-from tenth.file_reading import file_digest
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.examples import Dropout, repeated
 from tenth.pocket.faces import People
