@@ -19,14 +19,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
-from safetensors.torch import load_file
 from torch import nn
 
 from tenth.encode.store import Store, default_store
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.faces import People, load_faces, to_unit
-from tenth.pocket.pack import CONFIGS
-from tenth.pocket.train_autoencoder import psnr, reconstructed
+from tenth.pocket.train_autoencoder import open_autoencoder, psnr, reconstructed
 from tenth.pocket.train_decoder import PACKAGED, detail
 
 ROUNDS = 5
@@ -103,8 +101,7 @@ def main() -> None:
     args = parser.parse_args()
     people, store = People(args.people, args.photos), Store(default_store())
     faces = load_faces(people, args.split, store)
-    ours = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
-    ours.load_state_dict(load_file(args.autoencoder))
+    ours = open_autoencoder(args.autoencoder)
     ours.requires_grad_(False)
     values = psnr(ours, faces.crops)
     theirs = AutoencoderTiny(

@@ -24,7 +24,10 @@ def test_nested_tables_become_dataclasses() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stepz": 3}, "'stepz'; known keys: data, autoencoder, schedule, dropout, start, gamma, rare, likeness, stage"),
+        (
+            {"stepz": 3},
+            "'stepz'; known keys: data, autoencoder, schedule, dropout, start, gamma, rare, likeness, augment, stage",
+        ),
         ({"schedule": {"images": "many"}}, "schedule, images is 'many'; needed: int"),
         ({"schedule": {"images": 10, "seed": True}}, "seed is True; needed: int"),
         ({"schedule": {}}, "has no key 'images'"),

@@ -13,12 +13,13 @@ from torch import Tensor
 from tenth.data.people import Row
 from tenth.encode.dlib_net import open_dlib_net
 from tenth.encode.store import Store
-from tenth.errors import DataError
+from tenth.errors import DataError, ModelError
 from tenth.frozen import weights_digest
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.discriminator import PatchDiscriminator, hinge, largest_singular_value, matching
 from tenth.pocket.examples import latents_of
 from tenth.pocket.faces import Faces
+from tenth.pocket.train_autoencoder import open_autoencoder
 from tenth.pocket.train_decoder import (
     PACKAGED,
     DecoderLoss,
@@ -169,3 +170,11 @@ def test_the_autoencoder_s_file_may_be_of_single_precision(
     after = load_file(tmp_path / "run/final/autoencoder.safetensors")
     assert {tensor.dtype for tensor in after.values()} == {torch.float32}
     assert torch.isfinite(torch.cat([tensor.flatten() for tensor in after.values()])).all()
+
+
+def test_a_file_of_something_else_is_said(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelError, match="holds other tensors than the pocket model's autoencoder has"):
+        open_autoencoder(tmp_path / "other.safetensors")
+    with pytest.raises(ModelError, match=r"none\.safetensors does not exist"):
+        open_autoencoder(tmp_path / "none.safetensors")

@@ -26,9 +26,9 @@ from tenth.encode.store import Store, default_store
 from tenth.errors import CheckpointError
 from tenth.file_writing import write_bytes, write_tensors
 from tenth.pocket.augment import tell
-from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.examples import Changed, Examples, means_of_others
 from tenth.pocket.pack import CONFIGS, write_model
+from tenth.pocket.train_autoencoder import open_autoencoder
 from tenth.pocket.train_diffusion import DiffusionRecipe, Prepared, denoising_loss, learn, prepared
 from tenth.pocket.trainable import Trainable
 from tenth.training import Schedule, processes
@@ -98,8 +98,7 @@ def spend(folder: Path, output: Path, seconds: float, batch: int, rate: float) -
     recipe = from_table(DiffusionRecipe, read_toml(folder / RECIPE) | {"likeness": {}}, RECIPE)
     examples, seen = unpacked((folder / EXAMPLES).read_bytes())
     parts, device = _parts(load_file(folder / WEIGHTS)), processes().device
-    autoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
-    autoencoder.load_state_dict(load_file(VAE))
+    autoencoder = open_autoencoder(VAE)
     autoencoder.requires_grad_(False).to(device, memory_format=torch.channels_last)
 
     def pictures(indices: Tensor, mirrored: Tensor) -> Tensor:

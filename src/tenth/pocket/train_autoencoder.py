@@ -12,10 +12,13 @@ from torch import Tensor
 
 from tenth.draws import Draws
 from tenth.encode.store import Store, default_store
+from tenth.errors import ModelError
+from tenth.file_reading import UnreadableError, reason
 from tenth.file_writing import write_tensors
 from tenth.pocket.autoencoder import AutoencoderLoss, PocketAutoencoder
 from tenth.pocket.faces import Faces, People, load_faces, to_unit
 from tenth.pocket.pack import CONFIGS
+from tenth.tensor_reading import read_tensors
 from tenth.training import Schedule, fit
 
 
@@ -48,6 +51,22 @@ def train_autoencoder(recipe: AutoencoderRecipe, directory: Path) -> None:
 
     average = fit({"autoencoder": model}, loss, len(faces.rows), recipe.schedule, directory, watch)
     write_final(directory, "autoencoder", average)
+
+
+def open_autoencoder(path: Path) -> PocketAutoencoder:
+    """The autoencoder of a file that a recipe or the package has, float32. Raises ModelError if it holds no such weights."""
+    model: PocketAutoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    try:
+        _, weights = read_tensors(path)
+        if {name: tensor.shape for name, tensor in weights.items()} != {
+            name: tensor.shape for name, tensor in model.state_dict().items()
+        }:
+            raise UnreadableError("holds other tensors than the pocket model's autoencoder has")
+    except (OSError, UnreadableError) as problem:
+        needed = "the file of an autoencoder that `tenth train` wrote is needed"
+        raise ModelError(f"{path} {reason(problem)}", needed, "Correct the recipe's key `autoencoder`") from problem
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return model
 
 
 def averaged_psnr(average: Mapping[str, Tensor], faces: Faces, count: int = 256) -> float:

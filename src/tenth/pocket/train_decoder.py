@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tenth.draws import Draws
@@ -22,7 +21,8 @@ from tenth.pocket.examples import latents_of
 from tenth.pocket.faces import People, load_faces
 from tenth.pocket.likeness import feature_distance
 from tenth.pocket.pack import CONFIGS
-from tenth.pocket.train_autoencoder import psnr, reconstructed
+from tenth.pocket.train_autoencoder import open_autoencoder, psnr, reconstructed
+from tenth.tensor_reading import read_tensors
 from tenth.training import Schedule, averaged, fit
 
 PACKAGED = CONFIGS / "vae/diffusion_pytorch_model.safetensors"
@@ -90,9 +90,7 @@ def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
     """
     store = Store(default_store())
     faces, validation = (load_faces(recipe.data, split, store) for split in ("train", "validation"))
-    weights = load_file(recipe.autoencoder)
-    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
-    model.load_state_dict(weights)
+    model, (_, weights) = open_autoencoder(recipe.autoencoder), read_tensors(recipe.autoencoder)
     latents = latents_of(faces, model, store)
     torch.manual_seed(recipe.schedule.seed)
     parts = Sharpening(model.decoder, PatchDiscriminator(), open_dlib_net())

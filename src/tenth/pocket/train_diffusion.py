@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
@@ -25,6 +24,7 @@ from tenth.pocket.faces import People, load_faces
 from tenth.pocket.likeness import Likeness, LikenessWeights
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import CONFIGS, write_model
+from tenth.pocket.train_autoencoder import open_autoencoder
 from tenth.pocket.trainable import Told, Trainable
 from tenth.training import Schedule, fit
 
@@ -76,8 +76,7 @@ def prepared(recipe: DiffusionRecipe, store: Store) -> Prepared:
     faces = load_faces(recipe.data, "train", store)
     torch.manual_seed(recipe.schedule.seed)
     parts = Trainable.create(CONFIGS)
-    autoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
-    autoencoder.load_state_dict(load_file(recipe.autoencoder))
+    autoencoder = open_autoencoder(recipe.autoencoder)
     descriptors = descriptors_of(faces, store)
     if recipe.start:
         encoder, adapter = _start(parts, recipe.start, autoencoder)
