@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 WIDTH = 64  # channels of the first layer, the second has twice as many
 SLOPE = 0.2  # of the leaky rectifiers
+GAIN = 16.0  # of the scores: three layers that stretch by one at most would never come near the margin of the hinge
+QUICK = 4.0  # how many times as far a step turns the weights as the decoder's: it must keep up, or the decoder runs past photos
 
 
 class PatchDiscriminator(nn.Module):
@@ -29,6 +31,10 @@ class PatchDiscriminator(nn.Module):
                 nn.Conv2d(2 * WIDTH, 1, 3, padding=1),
             ]
         )
+        with torch.no_grad():  # smaller weights are the same normalised, and a step of one size turns them further
+            for layer in self.layers:
+                assert isinstance(layer, nn.Conv2d)
+                layer.weight /= QUICK
 
     def weights(self) -> list[Tensor]:
         """Weight and bias of each layer in turn, with a largest singular value of 1."""
@@ -47,7 +53,7 @@ class PatchDiscriminator(nn.Module):
             x = F.conv2d(x, weights[2 * place], weights[2 * place + 1], layer.stride, layer.padding)
             x = F.leaky_relu(x, SLOPE) if place < len(self.layers) - 1 else x
             found.append(x)
-        return found
+        return [*found[:-1], GAIN * found[-1]]
 
 
 def largest_singular_value(matrix: Tensor) -> Tensor:

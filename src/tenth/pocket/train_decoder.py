@@ -34,7 +34,7 @@ GREY = (0.299, 0.587, 0.114)
 class DecoderLoss:
     """What the decoder learns by, beside the absolute error of its pixels."""
 
-    adversarial: float = 0.35  # how much it counts to be taken for a photo, patch by patch
+    adversarial: float = 0.025  # how much it counts to be taken for a photo, patch by patch
     matching: float = 0.25  # what the discriminator's layers find
     features: float = 0.03  # what the first stages of dlib's recogniser find
     stages: int = 2  # of them
@@ -49,8 +49,9 @@ class DecoderLoss:
         drawn = parts.decoder(latents).float()
         learning = parts.discriminator.weights()
         still = [weight.detach() for weight in learning]
-        *seen, score = parts.discriminator(drawn, still)
-        *_, drawn_score = parts.discriminator(drawn.detach(), learning)
+        shown = drawn.clamp(-1, 1)  # as a picture is: nothing is won by running out of it
+        *seen, score = parts.discriminator(shown, still)
+        *_, drawn_score = parts.discriminator(shown.detach(), learning)
         *asked, photo_score = parts.discriminator(photos, learning)
 
         loss: Tensor = (drawn - photos).abs().mean() - self.adversarial * score.float().mean()
