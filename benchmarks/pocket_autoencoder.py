@@ -1,8 +1,9 @@
-"""The pocket model's autoencoder on people never trained on: PSNR, SSIM and detail; and its time against AutoencoderTiny.
+"""The pocket model's autoencoder on people never trained on: PSNR, SSIM and detail, and its time against AutoencoderTiny.
 
     python benchmarks/pocket_autoencoder.py PEOPLE.jsonl PHOTOS [SPLIT] [--autoencoder FILE] [--tell 2000]
 
 detail: the variance of the reconstructions' Laplacian within the face over the photos' own (the median): 1 is as sharp.
+pattern: whether the squares that the decoder puts together are to be seen; 1.05 of photos.
 told_apart: how often a small classifier tells a photo from a reconstruction, having learnt from so many training faces.
 ratio: the seconds of diffusers' AutoencoderTiny (width 64, the same latents, random weights) over ours, encoding and decoding
 32 faces. Prints one JSON object as its last line.
@@ -25,7 +26,7 @@ from tenth.encode.store import Store, default_store
 from tenth.pocket.autoencoder import PocketAutoencoder
 from tenth.pocket.faces import People, load_faces, to_unit
 from tenth.pocket.train_autoencoder import open_autoencoder, psnr, reconstructed
-from tenth.pocket.train_decoder import PACKAGED, detail
+from tenth.pocket.train_decoder import PACKAGED, detail, pattern
 
 ROUNDS = 5
 
@@ -115,6 +116,7 @@ def main() -> None:
     other = seconds(lambda x: theirs.decode(theirs.encode(x).latents), pixels)
     result = {"name": "pocket_autoencoder", "ratio": round(other / mine, 2), "psnr_db": round(float(values.mean()), 2)}
     result |= {"ssim": round(float(ssim(ours, faces.crops).mean()), 4), "detail": round(detail(ours, faces.crops), 3)}
+    result["pattern"] = round(pattern(ours, faces.crops), 2)
     if args.tell:
         taught = load_faces(people, "train", store).crops
         result["told_apart"] = round(told_apart(ours, taught[:: max(1, len(taught) // args.tell)], faces.crops), 3)

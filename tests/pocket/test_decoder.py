@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from tenth.encode.dlib_net import open_dlib_net
 from tenth.encode.store import Store
 from tenth.errors import DataError, ModelError
 from tenth.frozen import weights_digest
-from tenth.pocket.autoencoder import PocketAutoencoder
+from tenth.pocket.autoencoder import SHUFFLE, PocketAutoencoder
 from tenth.pocket.discriminator import PatchDiscriminator, hinge, largest_singular_value, matching
 from tenth.pocket.examples import latents_of
 from tenth.pocket.faces import Faces
@@ -27,6 +28,8 @@ from tenth.pocket.train_decoder import (
     Sharpening,
     detail,
     laplacian_variance,
+    pattern,
+    shifted,
     train_decoder,
 )
 from tenth.training import Schedule
@@ -104,6 +107,34 @@ def test_detail_is_the_share_of_the_photos_own() -> None:
     assert laplacian_variance(ramp).tolist() == pytest.approx([0], abs=1e-6)
 
 
+def test_a_pattern_of_the_decoder_s_squares_is_seen() -> None:
+    class Dotted(PocketAutoencoder):
+        """The crops themselves, with one place in each square made brighter."""
+
+        def __init__(self, brighter: float) -> None:
+            super().__init__(widths=(16, 16))
+            dots = torch.zeros(SHUFFLE, SHUFFLE)
+            dots[1, 2] = brighter
+            self.encoder, self.dots = torch.nn.Identity(), dots
+            self.decoder = torch.nn.Identity()
+            self.decoder.forward = lambda x: x * 0.5 + self.dots.repeat(x.shape[-2] // SHUFFLE, x.shape[-1] // SHUFFLE)
+
+    crops = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
+    assert pattern(Dotted(0.0), crops) < 1.3  # chance alone
+    assert pattern(Dotted(0.5), crops) > 1.6
+
+
+def test_the_discriminator_looks_from_other_places() -> None:
+    pixels = torch.arange(64.0).view(1, 1, 8, 8).expand(1, 3, 8, 8)
+    assert torch.equal(shifted(pixels, (0, 0)), pixels[..., :4, :4])
+    assert torch.equal(shifted(pixels, (3, 1)), pixels[..., 3:7, 1:5])
+    parts = sharpening()
+    latents, photos = torch.randn(2, 8, 16, 16), torch.rand(2, 3, 128, 128) * 2 - 1
+    with torch.no_grad():
+        here, there = (float(DecoderLoss()(parts, latents, photos, shift)) for shift in ((0, 0), (1, 2)))
+    assert here != there
+
+
 def test_a_run_changes_the_decoder_and_nothing_else_of_the_file(
     tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,11 +157,11 @@ def test_a_run_that_was_stopped_gives_the_same_decoder(
     calls: list[Tensor] = []
     whole = DecoderLoss.__call__
 
-    def stopped(self: DecoderLoss, parts: Sharpening, latents: Tensor, photos: Tensor) -> Tensor:
-        calls.append(latents)
+    def stopped(self: DecoderLoss, parts: Sharpening, *step: Any) -> Tensor:
+        calls.append(step[0])
         if len(calls) > 3:  # after the checkpoint at the second step
             raise DataError("stopped", "needed", "do")
-        return whole(self, parts, latents, photos)
+        return whole(self, parts, *step)
 
     monkeypatch.setattr(DecoderLoss, "__call__", stopped)
     with pytest.raises(DataError, match="stopped"):

@@ -15,7 +15,7 @@ from tenth.draws import Draws
 from tenth.encode.dlib_net import DlibNet, chips_of, open_dlib_net
 from tenth.encode.store import Store, default_store
 from tenth.file_writing import write_tensors
-from tenth.pocket.autoencoder import PocketAutoencoder
+from tenth.pocket.autoencoder import SHUFFLE, PocketAutoencoder
 from tenth.pocket.discriminator import PatchDiscriminator, hinge, matching
 from tenth.pocket.examples import latents_of
 from tenth.pocket.faces import People, load_faces
@@ -34,14 +34,17 @@ GREY = (0.299, 0.587, 0.114)
 class DecoderLoss:
     """What the decoder learns by, beside the absolute error of its pixels."""
 
-    adversarial: float = 0.025  # how much it counts to be taken for a photo, patch by patch
+    adversarial: float = 0.03  # how much it counts to be taken for a photo, patch by patch
     matching: float = 0.25  # what the discriminator's layers find
     features: float = 0.03  # what the first stages of dlib's recogniser find
     stages: int = 2  # of them
     noise: float = 0.05  # standard deviation added to the latents, as the autoencoder learnt: generated ones are not exact
 
-    def __call__(self, parts: Sharpening, latents: Tensor, photos: Tensor) -> Tensor:
+    def __call__(self, parts: Sharpening, latents: Tensor, photos: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
         """latents (B, 8, h, w), photos (B, 3, H, W) in [-1, 1] -> the loss of decoder and discriminator, a scalar.
+
+        shift: where the discriminator begins to look, down and across, from 0 to SHUFFLE - 1. Its patches would else always lie
+        as the squares that the decoder puts together, and a pattern of such squares would be the cheapest detail.
 
         Each learns by its own terms alone: the discriminator sees drawn pixels, the decoder the discriminator's weights, as
         they are.
@@ -49,10 +52,10 @@ class DecoderLoss:
         drawn = parts.decoder(latents).float()
         learning = parts.discriminator.weights()
         still = [weight.detach() for weight in learning]
-        shown = drawn.clamp(-1, 1)  # as a picture is: nothing is won by running out of it
+        shown = shifted(drawn.clamp(-1, 1), shift)  # clamped as a picture is: nothing is won by running out of it
         *seen, score = parts.discriminator(shown, still)
         *_, drawn_score = parts.discriminator(shown.detach(), learning)
-        *asked, photo_score = parts.discriminator(photos, learning)
+        *asked, photo_score = parts.discriminator(shifted(photos, shift), learning)
 
         loss: Tensor = (drawn - photos).abs().mean() - self.adversarial * score.float().mean()
         loss = loss + self.matching * matching(seen, [each.detach() for each in asked])
@@ -103,17 +106,20 @@ def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
         photos = faces.pictures(indices, mirrored)
         wanted = latents[indices, mirrored]
         wanted = wanted + recipe.loss.noise * draws.normal(*wanted.shape[1:])
-        last = torch.channels_last
-        return recipe.loss(parts, wanted.contiguous(memory_format=last), photos.contiguous(memory_format=last))
+        last, shift = torch.channels_last, (int(SHUFFLE * draws.once()), int(SHUFFLE * draws.once()))
+        return recipe.loss(parts, wanted.contiguous(memory_format=last), photos.contiguous(memory_format=last), shift)
 
     modules = {"decoder": parts.decoder, "discriminator": parts.discriminator}
 
     def watch(seen: int, average: Mapping[str, Tensor]) -> dict[str, float]:
         crops = validation.crops[:WATCHED]
         with averaged(modules, average):
-            found = {"PSNR": float(psnr(model, crops).mean()), "detail": detail(model, crops)}
+            found = {"PSNR": float(psnr(model, crops).mean()), "detail": detail(model, crops), "pattern": pattern(model, crops)}
             write_decoder(directory / f"decoder-{seen:08d}.safetensors", model, weights)
-        print(f"{seen} images: {found['PSNR']:.2f} dB, detail {found['detail']:.3f} on validation people", file=sys.stderr)
+        print(
+            f"{seen} images: {found['PSNR']:.2f} dB, detail {found['detail']:.3f}, pattern {found['pattern']:.2f}",
+            file=sys.stderr,
+        )
         return {f"validation/{name}": value for name, value in found.items()}
 
     average = fit(modules, loss, len(faces.rows), recipe.schedule, directory, watch)
@@ -138,10 +144,34 @@ def detail(model: PocketAutoencoder, crops: Tensor) -> float:
     return float(torch.cat(ratios).median())
 
 
+@torch.no_grad()
+def pattern(model: PocketAutoencoder, crops: Tensor) -> float:
+    """Whether the squares that the decoder puts together are to be seen: 1.05 of photos, more where there is a pattern.
+
+    The mean square of the Laplacian at each place within the squares, the largest over the smallest. crops: (N, 3, H, W).
+    """
+    parts = [laplacian(reconstructed(model, batch)).square().mean((0, 1)) for batch in crops.split(32)]
+    energy = torch.stack(parts).mean(0)  # (H - 2, W - 2)
+    height, width = (side // SHUFFLE * SHUFFLE for side in energy.shape)
+    places = energy[:height, :width].view(height // SHUFFLE, SHUFFLE, width // SHUFFLE, SHUFFLE).mean((0, 2))
+    return float(places.max() / places.min())
+
+
+def shifted(pixels: Tensor, shift: tuple[int, int]) -> Tensor:
+    """(B, 3, H, W) without SHUFFLE rows and columns, of which `shift` say how many at the top and at the left."""
+    down, across = shift
+    height, width = pixels.shape[-2:]
+    return pixels[..., down : height - SHUFFLE + down, across : width - SHUFFLE + across]
+
+
 def laplacian_variance(pixels: Tensor) -> Tensor:
     """Variance of the Laplacian of the grey values in the middle half, where the face is: (N, 3, H, W) of 0 to 255 -> (N,)."""
     height, width = (side // 4 for side in pixels.shape[-2:])
     middle = pixels[..., height:-height, width:-width]
-    grey = (middle * torch.tensor(GREY)[:, None, None]).sum(1, keepdim=True)
-    around = F.conv2d(grey, torch.tensor([[[[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]]]))
-    return around.flatten(1).var(1)
+    return laplacian(middle).flatten(1).var(1)
+
+
+def laplacian(pixels: Tensor) -> Tensor:
+    """Of the grey values: (N, 3, H, W) -> (N, 1, H - 2, W - 2)."""
+    grey = (pixels * torch.tensor(GREY)[:, None, None]).sum(1, keepdim=True)
+    return F.conv2d(grey, torch.tensor([[[[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]]]))
