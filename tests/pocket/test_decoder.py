@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from tenth.pocket.train_decoder import (
     DecoderRecipe,
     Sharpening,
     detail,
+    energies,
+    energy_distance,
     laplacian_variance,
     pattern,
     shifted,
@@ -76,9 +79,9 @@ def test_decoder_and_discriminator_each_learn_by_their_own_terms() -> None:
         sides = [part.parameters() for part in (parts.decoder, parts.discriminator)]
         return [torch.cat([each.grad.flatten() for each in side if each.grad is not None]) for side in sides]
 
-    plain = DecoderLoss(adversarial=0.0, matching=0.0, features=0.0)
+    plain = DecoderLoss(adversarial=0.0, matching=0.0, features=0.0, energy=0.0)
     alone = gradients(plain)
-    for term in ("adversarial", "matching", "features"):
+    for term in ("adversarial", "matching", "features", "energy"):
         decoder, discriminator = gradients(replace(plain, **{term: 1.0}))
         assert not torch.allclose(decoder, alone[0]), term
         assert torch.equal(discriminator, alone[1]), term  # only the hinge moves it
@@ -122,6 +125,16 @@ def test_a_pattern_of_the_decoder_s_squares_is_seen() -> None:
     crops = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
     assert pattern(Dotted(0.0), crops) < 1.3  # chance alone
     assert pattern(Dotted(0.5), crops) > 1.6
+
+
+def test_energies_are_apart_where_detail_lacks_or_stands_in_a_pattern() -> None:
+    photos = torch.rand(4, 3, 64, 64) * 2 - 1
+    assert energy_distance(photos, photos) == 0
+    assert float(energy_distance(photos / 2, photos)) == pytest.approx(math.log(4), rel=1e-4)  # half the contrast
+    dots = torch.zeros(SHUFFLE, SHUFFLE)
+    dots[0, 0] = 0.5
+    assert float(energy_distance(photos + dots.repeat(16, 16), photos)) > 0.05
+    assert energies(photos).shape == (SHUFFLE, SHUFFLE)
 
 
 def test_the_discriminator_looks_from_other_places() -> None:

@@ -34,10 +34,11 @@ GREY = (0.299, 0.587, 0.114)
 class DecoderLoss:
     """What the decoder learns by, beside the absolute error of its pixels."""
 
-    adversarial: float = 0.03  # how much it counts to be taken for a photo, patch by patch
+    adversarial: float = 0.015  # how much it counts to be taken for a photo, patch by patch
     matching: float = 0.25  # what the discriminator's layers find
     features: float = 0.03  # what the first stages of dlib's recogniser find
     stages: int = 2  # of them
+    energy: float = 0.02  # that the fine detail is as strong as in photos, at each place within the decoder's squares
     noise: float = 0.05  # standard deviation added to the latents, as the autoencoder learnt: generated ones are not exact
 
     def __call__(self, parts: Sharpening, latents: Tensor, photos: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
@@ -58,6 +59,7 @@ class DecoderLoss:
         *asked, photo_score = parts.discriminator(shifted(photos, shift), learning)
 
         loss: Tensor = (drawn - photos).abs().mean() - self.adversarial * score.float().mean()
+        loss = loss + self.energy * energy_distance(drawn, photos)
         loss = loss + self.matching * matching(seen, [each.detach() for each in asked])
         if self.features:
             found = parts.net.stages(chips_of(drawn), self.stages)
@@ -150,11 +152,20 @@ def pattern(model: PocketAutoencoder, crops: Tensor) -> float:
 
     The mean square of the Laplacian at each place within the squares, the largest over the smallest. crops: (N, 3, H, W).
     """
-    parts = [laplacian(reconstructed(model, batch)).square().mean((0, 1)) for batch in crops.split(32)]
-    energy = torch.stack(parts).mean(0)  # (H - 2, W - 2)
-    height, width = (side // SHUFFLE * SHUFFLE for side in energy.shape)
-    places = energy[:height, :width].view(height // SHUFFLE, SHUFFLE, width // SHUFFLE, SHUFFLE).mean((0, 2))
-    return float(places.max() / places.min())
+    found = torch.stack([energies(reconstructed(model, batch)) for batch in crops.split(32)]).mean(0)
+    return float(found.max() / found.min())
+
+
+def energy_distance(drawn: Tensor, photos: Tensor) -> Tensor:
+    """How far apart the logarithms of a batch's `energies` are, the mean. A scalar."""
+    return (energies(drawn) / energies(photos)).log().abs().mean()
+
+
+def energies(pixels: Tensor) -> Tensor:
+    """Mean square of the Laplacian of a batch (B, 3, H, W), at each place within the decoder's squares: (SHUFFLE, SHUFFLE)."""
+    found = laplacian(pixels).square().mean((0, 1))  # (H - 2, W - 2)
+    height, width = (side // SHUFFLE * SHUFFLE for side in found.shape)
+    return found[:height, :width].view(height // SHUFFLE, SHUFFLE, width // SHUFFLE, SHUFFLE).mean((0, 2))
 
 
 def shifted(pixels: Tensor, shift: tuple[int, int]) -> Tensor:
@@ -173,5 +184,6 @@ def laplacian_variance(pixels: Tensor) -> Tensor:
 
 def laplacian(pixels: Tensor) -> Tensor:
     """Of the grey values: (N, 3, H, W) -> (N, 1, H - 2, W - 2)."""
-    grey = (pixels * torch.tensor(GREY)[:, None, None]).sum(1, keepdim=True)
-    return F.conv2d(grey, torch.tensor([[[[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]]]))
+    with torch.autocast(pixels.device.type, enabled=False):  # small differences of large values
+        grey = (pixels.float() * pixels.new_tensor(GREY)[:, None, None]).sum(1, keepdim=True)
+        return F.conv2d(grey, pixels.new_tensor([[[[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]]]))
