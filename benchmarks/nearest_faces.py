@@ -25,8 +25,8 @@ from tenth.diffusion import Sampling
 from tenth.encode.dlib_net import chips_of, open_dlib_net
 from tenth.encode.store import Store, default_store
 from tenth.generate import Request, generate, save_sample
+from tenth.pocket.examples import descriptors_of
 from tenth.pocket.faces import Faces, People, load_faces, progress, to_unit
-from tenth.pocket.train_diffusion import descriptors_of
 from tenth.types import Identity
 
 NEAREST, SMALL, ROWS, BINS = 3, 32, 12, 12

@@ -7,6 +7,7 @@ import pytest
 from tenth.config import from_table, read_toml, with_changes
 from tenth.errors import RecipeError
 from tenth.pocket.train_autoencoder import AutoencoderRecipe
+from tenth.pocket.train_decoder import DecoderRecipe
 from tenth.pocket.train_diffusion import DiffusionRecipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -23,7 +24,10 @@ def test_nested_tables_become_dataclasses() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stepz": 3}, "'stepz'; known keys: data, autoencoder, schedule, dropout, start, gamma, rare, likeness, stage"),
+        (
+            {"stepz": 3},
+            "'stepz'; known keys: data, autoencoder, schedule, dropout, start, gamma, rare, likeness, augment, stage",
+        ),
         ({"schedule": {"images": "many"}}, "schedule, images is 'many'; needed: int"),
         ({"schedule": {"images": 10, "seed": True}}, "seed is True; needed: int"),
         ({"schedule": {}}, "has no key 'images'"),
@@ -62,8 +66,9 @@ def test_numbers_that_no_recipe_needs_are_refused(text: str, said: str, tmp_path
 
 def test_the_shipped_recipes_can_be_read() -> None:
     assert from_table(AutoencoderRecipe, read_toml(RECIPES / "pocket-autoencoder.toml")).stage == "autoencoder"
-    for name in ("pocket-diffusion.toml", "pocket-longer.toml", "pocket-finish.toml", "pocket-last.toml"):
+    for name in ("pocket-diffusion.toml", "pocket-longer.toml", "pocket-finish.toml", "pocket-last.toml", "pocket-base.toml"):
         assert from_table(DiffusionRecipe, read_toml(RECIPES / name)).stage == "diffusion"
+    assert from_table(DecoderRecipe, read_toml(RECIPES / "pocket-decoder.toml")).stage == "decoder"
 
 
 def test_what_a_table_says_stands_above_the_settings() -> None:

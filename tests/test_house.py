@@ -47,6 +47,7 @@ STAGES = (
     ("adapt", "download", "hub", "locked", "pocket", "published", "stable"),
     ("training", "watch"),
     (
+        "averages",
         *("adapter", "aside", "blocks", "checkpoint", "config", "diffusion", "draws", "estimate", "finite", "frozen"),
         *("guidance", "identity", "lora", "lora_file", "lora_names", "memory", "meter", "narrow", "noise", "optimizer"),
         *("pipeline_parts", "pipelines", "places", "projection", "record"),
@@ -67,6 +68,7 @@ ONLY_IN = {
     "diffusers": {
         *("src/tenth/diffusion.py", "src/tenth/pipelines.py", "src/tenth/pocket/trainable.py", "src/tenth/schedulers.py"),
         "src/tenth/pipeline_parts.py",
+        "src/tenth/pocket/augment.py",  # a layer of the UNet
         "src/tenth/pocket/autoencoder.py",  # a module of diffusers' kind
         "src/tenth/projection.py",  # an adapter's modules
     },

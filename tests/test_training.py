@@ -14,6 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
+from tenth.averages import average_in, keys
 from tenth.checkpoint import claimed, load_checkpoint
 from tenth.draws import Draws
 from tenth.errors import CheckpointError, DataError, RecipeError
@@ -62,6 +63,32 @@ def test_a_run_killed_many_times_equals_an_unbroken_one_to_the_last_bit(tmp_path
     resumed = train(tmp_path / "two", schedule)
     assert unbroken.keys() == resumed.keys()
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+
+
+def test_averages_of_several_lengths_are_kept_and_go_on_to_the_last_bit(tmp_path: Path) -> None:
+    schedule = replace(SCHEDULE, half_lives=(5, 80))
+    with pytest.raises(KilledError):
+        train(tmp_path / "one", schedule, kill_at=25)
+    train(tmp_path / "one", schedule)
+    alone = {length: train(tmp_path / f"{length}", replace(SCHEDULE, half_life=length)) for length in (20, 5, 80)}
+    checkpoint = load_checkpoint(tmp_path / "one")
+    assert checkpoint is not None
+    for key, length in zip(keys([20, 5, 80]), alone, strict=True):
+        found = average_in(checkpoint.tensors, key)
+        assert found.keys() == alone[length].keys()
+        assert all(torch.equal(value, alone[length][name]) for name, value in found.items()), key
+
+
+def test_the_rate_is_constant_until_it_cools_down() -> None:
+    schedule = replace(SCHEDULE, cooldown=40, warmup=8)
+    rates = [learning_rate(schedule, seen) / schedule.learning_rate for seen in (0, 4, 60, 120, 140, 160, 200)]
+    assert rates == [0.5, 1, 1, 1, 0.5, 0, 0]
+    for wrong in (-1, 161):
+        with pytest.raises(RecipeError, match="cooldown is"):
+            replace(SCHEDULE, cooldown=wrong)
+    for lengths in ((20,), (0,), (3, 3)):
+        with pytest.raises(RecipeError, match="half_lives is"):
+            replace(SCHEDULE, half_lives=lengths)
 
 
 @pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 1e-2), ("muon", 3e-2)])

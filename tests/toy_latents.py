@@ -1,12 +1,17 @@
-"""What a training step of the pocket model reads, made up: six photos of three people."""
+"""What a training step of the pocket model reads, made up: six photos of three people; and people who have example photos."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
+from tenth.data.people import Row, write_rows
 from tenth.draws import Draws
+from tenth.file_reading import file_digest
+from tenth.pocket.examples import Examples, means_of_others
+from tenth.pocket.faces import People
 from tenth.pocket.pack import CONFIGS
-from tenth.pocket.train_diffusion import Examples, means_of_others
 from tenth.pocket.trainable import Trainable
 
 
@@ -25,3 +30,15 @@ def examples(count: int = 6) -> Examples:
         others=others,
         several=means_of_others(embeddings, others),
     )
+
+
+def people_of(folder: Path, photos: list[Path], validation: int = 0) -> People:
+    """Example photos as four people of the training split, and as many as that of the validation split."""
+    rows = []
+    for path in photos:
+        place = int(path.stem)
+        person, split = (f"v{place}", "validation") if place <= validation else (f"p{place % 4}", "train")
+        captions = ("a woman", "a woman with glasses")
+        rows.append(Row(path.name, person, split, 1, captions[1], captions, file_digest(path)))
+    write_rows(folder / "people.jsonl", sorted(rows, key=lambda row: row.person))
+    return People(folder / "people.jsonl", photos[0].parent)

@@ -32,6 +32,7 @@ from tenth.places import PLUS
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import ENCODER
 from tenth.pocket.train_autoencoder import AutoencoderRecipe, train_autoencoder
+from tenth.pocket.train_decoder import DecoderRecipe, train_decoder
 from tenth.pocket.train_diffusion import DiffusionRecipe, train_diffusion
 from tenth.pocket.train_signs import SignsRecipe, train_signs
 from tenth.published import PUBLISHED, source_of
@@ -135,6 +136,7 @@ def _train_adapter(recipe: AdapterRecipe, directory: Path) -> None:
 
 STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
     "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
+    "decoder":     Stage(DecoderRecipe,     train_decoder,     "the pocket model's decoder, sharper on the same latents"),
     "diffusion":   Stage(DiffusionRecipe,   train_diffusion,   "the pocket model's UNet, text encoder and IP-Adapter"),
     "signs":       Stage(SignsRecipe,       train_signs,       "what is to be seen on a face, to judge prompts by"),
     "adapter":     Stage(AdapterRecipe,     _train_adapter,    "an aggregator of several photos and its adapter"),

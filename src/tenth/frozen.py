@@ -100,13 +100,8 @@ class Frozen:
 
     def digest(self, *names: str) -> str:
         """First 16 hexadecimal digits of the sha256 over the weights of these parts, for the store's keys."""
-        digest = hashlib.sha256()
-        for name in names:
-            module = getattr(self.pipeline, name, None)
-            for key, tensor in sorted(module.state_dict().items()) if module is not None else ():
-                digest.update(key.encode())
-                digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        parts = [getattr(self.pipeline, name, None) for name in names]
+        return weights_digest(*(part for part in parts if part is not None))
 
     def encode_prompts(self, prompts: Sequence[str], *, learning: bool = False) -> Texts:
         """Each prompt as the pipeline itself encodes it. learning: with gradients, for text encoders that are not frozen."""
@@ -161,3 +156,13 @@ class Frozen:
     def adapter(self) -> dict[str, Tensor]:
         """The adapter in the official layout."""
         return adapter_weights(self.unet)
+
+
+def weights_digest(*modules: nn.Module) -> str:
+    """First 16 hexadecimal digits of the sha256 over the weights of modules, in this order: what a store's key calls them."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for key, tensor in sorted(module.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -16,7 +16,9 @@ import torch.distributed.nn  # now: imported while a group exists, its functions
 from accelerate import PartialState
 from torch import Tensor, nn
 
+from tenth.averages import Averages
 from tenth.checkpoint import claimed, load_checkpoint, save_checkpoint
+from tenth.config import later
 from tenth.draws import Draws, seed_of
 from tenth.errors import CheckpointError, DataError, RecipeError
 from tenth.optimizer import MOMENTS, OPTIMIZERS, optimizer_of
@@ -37,9 +39,11 @@ class Schedule:
     accumulate: int = 1  # parts in which a process works through its share of a batch: memory for time
     learning_rate: float = 1e-4  # peak, after the warm-up; a cosine then takes it to zero
     warmup: int = 10_000  # images over which the rate rises from zero
+    cooldown: int = later(0)  # images at the end over which it falls to zero, constant before; 0: the cosine
     weight_decay: float = 1e-2
     clip: float = 1.0  # largest norm of the gradient
     half_life: int = 20_000  # images after which a weight's share in the average has halved; shorter at the start
+    half_lives: tuple[int, ...] = later(())  # of further averages, which checkpoints keep beside it, to choose from afterwards
     save_every: int = 20_000  # images between checkpoints
     seed: int = 0
     optimizer: str = "adamw"  # or "adamw-8bit": its moments in a quarter of the memory; or "muon" (optimizer.py)
@@ -50,6 +54,9 @@ class Schedule:
             _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
         _check("accumulate", self.accumulate, self.batch % self.accumulate == 0, f"a divisor of the batch of {self.batch}")
         _check("warmup", self.warmup, self.warmup >= 0, "0 or more")
+        _check("cooldown", self.cooldown, 0 <= self.cooldown <= self.images, "from 0 to all images")
+        lengths = (self.half_life, *self.half_lives)
+        _check("half_lives", self.half_lives, min(lengths) > 0 and len(set(lengths)) == len(lengths), "distinct, more than 0")
         _check("optimizer", self.optimizer, self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
         _check("precision", self.precision, self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
 
@@ -101,18 +108,19 @@ def fit(
             norm = learning.update(rate)
             step += 1
             seen = step * schedule.batch
-            learning.average_in(seen)
+            learning.averages.add(seen, schedule.batch)
             board.step(seen, {"loss": float(value[0]), "learning rate": rate, "gradient norm": norm})
 
             # Watched before it is saved: whatever is saved has been watched, also if a kill comes between the two.
             wanted, last = bool(value[1] > 0), step == schedule.steps
+            average = learning.averages.first
             if last or wanted or step % save_steps == 0:
                 if state.is_main_process and (last or not wanted):
-                    board.checkpoint(seen, learning.averages, watch(seen, learning.averages) if watch else None)
+                    board.checkpoint(seen, average, watch(seen, average) if watch else None)
                 learning.save(directory, step)
             if wanted and not last:
                 raise KeyboardInterrupt
-    return learning.averages
+    return learning.averages.first
 
 
 def processes() -> PartialState:
@@ -171,16 +179,11 @@ class Learning:
         if state.num_processes > 1:
             for parameter in self.parameters:
                 torch.distributed.broadcast(parameter.data, 0)
-        self.mean = [parameter.detach().clone() for parameter in self.parameters]
+        self.averages = Averages(self.names, self.parameters, (schedule.half_life, *schedule.half_lives))
         tables = {each.weight for module in modules.values() for each in module.modules() if isinstance(each, nn.Embedding)}
         rate, decay = schedule.learning_rate, schedule.weight_decay
         self.optimizer = optimizer_of(schedule.optimizer, self.parameters, rate, decay, tables)
         self.scaler = torch.amp.GradScaler(state.device.type, enabled=schedule.precision == "fp16")
-
-    @property
-    def averages(self) -> dict[str, Tensor]:
-        """The averaged weights, by "module.parameter"."""
-        return dict(zip(self.names, self.mean, strict=True))
 
     def reduce(self, value: Tensor) -> None:
         """The mean over processes of `value` and of all gradients, in place."""
@@ -205,17 +208,11 @@ class Learning:
         self.optimizer.zero_grad()
         return float(norm)
 
-    @torch.no_grad()
-    def average_in(self, seen: int) -> None:
-        """The average forgets by images, faster at the start, so that it is never dominated by the initial weights."""
-        decay = 0.5 ** (self.schedule.batch / min(self.schedule.half_life, max(1.0, 0.05 * seen)))
-        torch._foreach_lerp_(self.mean, list(self.parameters), 1 - decay)
-
     def save(self, directory: Path, step: int) -> None:
         """Write a checkpoint, on the main process."""
-        tensors: dict[str, Tensor] = {}
-        for name, parameter, mean in zip(self.names, self.parameters, self.mean, strict=True):
-            tensors |= {f"weight.{name}": parameter, f"average.{name}": mean}
+        tensors = self.averages.tensors()
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            tensors[f"weight.{name}"] = parameter
             moments = self.optimizer.state[parameter].items()
             tensors |= {f"{key}.{name}": torch.as_tensor(value).clone() for key, value in moments if key in MOMENTS}
         tensors |= {f"scaler.{key}": torch.tensor(value) for key, value in self.scaler.state_dict().items()}
@@ -235,9 +232,9 @@ class Learning:
             found = f"{directory} holds a checkpoint of other weights"
             raise CheckpointError(found, "one of this recipe is needed to go on", "Choose another directory")
         with torch.no_grad():
-            for name, parameter, mean in zip(self.names, self.parameters, self.mean, strict=True):
+            self.averages.restore(checkpoint.tensors)
+            for name, parameter in zip(self.names, self.parameters, strict=True):
                 parameter.copy_(checkpoint.tensors[f"weight.{name}"])
-                mean.copy_(checkpoint.tensors[f"average.{name}"])
                 kept = {key: checkpoint.tensors[f"{key}.{name}"] for key in MOMENTS if f"{key}.{name}" in checkpoint.tensors}
                 self.optimizer.state[parameter] = {key: self.placed(key, value, parameter) for key, value in kept.items()}
         scaled = {key: checkpoint.tensors.get(f"scaler.{key}") for key in self.scaler.state_dict()}
@@ -261,8 +258,13 @@ def parts_of(schedule: Schedule, processes: int, process: int) -> list[slice]:
 
 
 def learning_rate(schedule: Schedule, seen: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last image."""
+    """Linear warm-up, then a cosine to zero at the last image; or constant, and a line to zero over the cooldown.
+
+    Source of the second, which lets a run be as long as there is time: Hägele et al. 2024, arXiv:2405.18392.
+    """
     warm = min(1.0, (seen + schedule.batch) / schedule.warmup) if schedule.warmup else 1.0
+    if schedule.cooldown:
+        return schedule.learning_rate * warm * min(1.0, max(0.0, (schedule.images - seen) / schedule.cooldown))
     return schedule.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, seen / schedule.images)))
 
 

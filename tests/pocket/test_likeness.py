@@ -10,20 +10,19 @@ import torch
 
 from tenth.adapt.ip_adapter import untrained_adapter
 from tenth.adapter import install_adapter
-from tenth.data.people import Row, write_rows
 from tenth.encode.dlib_net import chips_of
 from tenth.encode.face import FaceEncoder
 from tenth.errors import ModelError, RecipeError
-from tenth.file_reading import file_digest
 from tenth.pocket.autoencoder import PocketAutoencoder
+from tenth.pocket.examples import Dropout, repeated
 from tenth.pocket.faces import People
 from tenth.pocket.likeness import Likeness, LikenessWeights, feature_distance
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import CONFIGS
-from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, denoising_loss, repeated, train_diffusion
+from tenth.pocket.train_diffusion import DiffusionRecipe, denoising_loss, train_diffusion
 from tenth.pocket.trainable import Trainable
 from tenth.training import Schedule
-from toy_latents import draws, examples
+from toy_latents import draws, examples, people_of
 
 
 @pytest.fixture(scope="module")
@@ -92,24 +91,6 @@ def test_photos_of_rare_signs_are_seen_more_often() -> None:
     assert sum(96 <= each < 99 for each in seen) == 6  # sqrt(0.12 / 0.03) each
     assert seen.count(99) in (3, 4)  # sqrt(0.12 / 0.01) = 3.46
     assert sum(each < 96 for each in seen) == 96  # "man" is not rare
-
-
-def people_of(folder: Path, photos: list[Path]) -> People:
-    """Example photos as four people of the training split."""
-    rows = [
-        Row(
-            path.name,
-            f"p{place % 4}",
-            "train",
-            1,
-            "a woman with glasses",
-            ("a woman", "a woman with glasses"),
-            file_digest(path),
-        )
-        for place, path in enumerate(sorted(photos, key=lambda path: int(path.stem) % 4))
-    ]
-    write_rows(folder / "people.jsonl", sorted(rows, key=lambda row: row.person))
-    return People(folder / "people.jsonl", photos[0].parent)
 
 
 def test_a_run_goes_on_from_a_whole_model(

@@ -15,12 +15,13 @@ from tenth.adapter import install_adapter
 from tenth.data.captions import vocabulary
 from tenth.errors import ModelError
 from tenth.pocket.autoencoder import AutoencoderLoss, PocketAutoencoder
+from tenth.pocket.examples import Dropout, means_of_others
 from tenth.pocket.faces import People
 from tenth.pocket.load import load_pocket
 from tenth.pocket.pack import CONFIGS
 from tenth.pocket.tokenizer import merges_of, write_tokenizer
 from tenth.pocket.train_autoencoder import psnr
-from tenth.pocket.train_diffusion import DiffusionRecipe, Dropout, denoising_loss, means_of_others
+from tenth.pocket.train_diffusion import DiffusionRecipe, denoising_loss
 from tenth.pocket.trainable import Trainable
 from tenth.training import Schedule
 from toy_latents import draws, examples

@@ -66,14 +66,21 @@ class DlibNet(nn.Module):
 
     def look(self, chips: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Descriptors, and what each stage but the last finds: (B, 32, 35, 35), (B, 64, 17, 17) and so on, four of them."""
+        *found, last = self.stages(chips, len(STAGES))
+        descriptors: Tensor = self.leave(last.mean((2, 3)))
+        return descriptors, found
+
+    def stages(self, chips: Tensor, count: int) -> list[Tensor]:
+        """What each of the first `count` stages finds; the others are not computed."""
         x = F.max_pool2d(F.relu(self.enter((chips - self.mean) / 256)), 3, 2)
-        found = []
+        found: list[Tensor] = []
         for block, ends in zip(self.blocks, self.ends, strict=True):
+            if len(found) == count:
+                break
             x = block(x)
             if ends:
                 found.append(x)
-        descriptors: Tensor = self.leave(x.mean((2, 3)))
-        return descriptors, found[:-1]
+        return found
 
 
 def open_dlib_net(path: Path | None = None) -> DlibNet:

@@ -58,6 +58,11 @@ class Faces:
     rows: tuple[Row, ...]
     crops: Tensor
 
+    def pictures(self, indices: Tensor, mirrored: Tensor) -> Tensor:
+        """Crops by number (B,), those mirrored where `mirrored` is not 0 -> float32 (B, 3, 128, 128) in [-1, 1]."""
+        crops = to_unit(self.crops[indices])
+        return torch.where(mirrored.bool()[:, None, None, None], crops.flip(-1), crops)
+
 
 def load_faces(people: People, split: str, store: Store) -> Faces:
     """Crops of every photo of one split in which a face is found; the others are left out."""

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from tenth.draws import Draws
 from tenth.encode.store import Store, default_store
+from tenth.errors import ModelError
+from tenth.file_reading import UnreadableError, reason
 from tenth.file_writing import write_tensors
 from tenth.pocket.autoencoder import AutoencoderLoss, PocketAutoencoder
 from tenth.pocket.faces import Faces, People, load_faces, to_unit
 from tenth.pocket.pack import CONFIGS
+from tenth.tensor_reading import read_tensors
 from tenth.training import Schedule, fit
 
 
@@ -50,6 +53,22 @@ def train_autoencoder(recipe: AutoencoderRecipe, directory: Path) -> None:
     write_final(directory, "autoencoder", average)
 
 
+def open_autoencoder(path: Path) -> PocketAutoencoder:
+    """The autoencoder of a file that a recipe or the package has, float32. Raises ModelError if it holds no such weights."""
+    model: PocketAutoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    try:
+        _, weights = read_tensors(path)
+        if {name: tensor.shape for name, tensor in weights.items()} != {
+            name: tensor.shape for name, tensor in model.state_dict().items()
+        }:
+            raise UnreadableError("holds other tensors than the pocket model's autoencoder has")
+    except (OSError, UnreadableError) as problem:
+        needed = "the file of an autoencoder that `tenth train` wrote is needed"
+        raise ModelError(f"{path} {reason(problem)}", needed, "Correct the recipe's key `autoencoder`") from problem
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return model
+
+
 def averaged_psnr(average: Mapping[str, Tensor], faces: Faces, count: int = 256) -> float:
     """Mean PSNR in dB of the first `count` faces through an autoencoder of these weights."""
     model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
@@ -62,10 +81,16 @@ def psnr(model: PocketAutoencoder, crops: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of each crop (N,) through the autoencoder, both in 8 bits. crops: uint8 (N, 3, H, W)."""
     values = []
     for batch in crops.split(32):
-        drawn = ((model.decoder(model.encoder(to_unit(batch))).clamp(-1, 1) + 1) * 127.5).round()
-        error = (drawn - batch.float()).square().mean((1, 2, 3))
+        error = (reconstructed(model, batch) - batch.float()).square().mean((1, 2, 3))
         values.append(10 * torch.log10(255**2 / error))
     return torch.cat(values)
+
+
+@torch.no_grad()
+def reconstructed(model: PocketAutoencoder, crops: Tensor) -> Tensor:
+    """Crops through the autoencoder, uint8 (B, 3, H, W) -> float32, whole numbers from 0 to 255."""
+    drawn: Tensor = model.decoder(model.encoder(to_unit(crops)))
+    return ((drawn.clamp(-1, 1) + 1) * 127.5).round()
 
 
 def write_final(directory: Path, module: str, average: Mapping[str, Tensor]) -> Path:

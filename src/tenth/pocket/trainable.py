@@ -17,6 +17,15 @@ from tenth.noise import Also, noise_loss
 
 
 @dataclass(frozen=True, eq=False)
+class Told:
+    """What the UNet is told of each image."""
+
+    tokens: Tensor  # (B, T)
+    embeddings: Tensor  # (B, M, D), zeros where it is dropped
+    changes: Tensor | None = None  # (B, augment.KINDS), how its photo was changed; None where it has no layer for it
+
+
+@dataclass(frozen=True, eq=False)
 class Trainable:
     """The parts of a model that learn, with what stays: made from the configs of a folder, weights random."""
 
@@ -42,21 +51,15 @@ class Trainable:
         ).input_ids
         return tokens
 
-    def noise_loss(
-        self,
-        latents: Tensor,
-        tokens: Tensor,
-        embeddings: Tensor,
-        draws: Draws,
-        gamma: float = 5.0,
-        also: Also | None = None,
-    ) -> Tensor:
-        """Mean of `noise.noise_loss` over the images. tokens: (B, T). embeddings: (B, M, D), zeros where it is dropped."""
+    def noise_loss(self, latents: Tensor, told: Told, draws: Draws, gamma: float = 5.0, also: Also | None = None) -> Tensor:
+        """Mean of `noise.noise_loss` over the images."""
 
         def predict(noisy: Tensor, steps: Tensor) -> Tensor:
-            text = self.text_encoder(tokens).last_hidden_state  # (B, T, cross-attention width)
+            text = self.text_encoder(told.tokens).last_hidden_state  # (B, T, cross-attention width)
+            photos = {"image_embeds": [told.embeddings]}
             with sdpa_kernel(ATTENTION[latents.device.type]):
-                predicted: Tensor = self.unet(noisy, steps, text, added_cond_kwargs={"image_embeds": [embeddings]}).sample
+                found = self.unet(noisy, steps, text, timestep_cond=told.changes, added_cond_kwargs=photos)
+            predicted: Tensor = found.sample
             return predicted
 
         return noise_loss(predict, self.scheduler, latents, draws, gamma, also).mean()
