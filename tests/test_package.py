@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tenth.litter import is_litter
+
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 PACKAGE = SRC / "tenth"
@@ -124,6 +126,13 @@ def test_a_clone_is_small() -> None:
     paths = tracked_files()
     total = sum(path.stat().st_size for path in paths)
     assert total <= TRACKED_BYTES, f"tracked files are {total:,} bytes of {TRACKED_BYTES:,}{largest(paths)}"
+
+
+def test_no_litter_is_tracked_nor_would_be() -> None:
+    assert [relative(path) for path in tracked_files() if is_litter(path.relative_to(ROOT))] == []
+    places = ("src/tenth/pocket/__pycache__/load.pyc", "src/tenth/pocket/model/.DS_Store", "docs/Thumbs.db", "docs/._a.png")
+    ignored = subprocess.run(["git", "check-ignore", *places], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ignored.stdout.split() == list(places)
 
 
 def test_no_photo_is_tracked_but_the_pocket_models() -> None:
