@@ -77,12 +77,12 @@ class Store:
         """Keep an array. Where that is not possible a line on stderr says so once, and nothing is kept."""
         if self.directory in _refused:
             return
-        file = BytesIO()
-        np.save(file, array, allow_pickle=False)
+        buffer = BytesIO()
+        np.save(buffer, array, allow_pickle=False)
         try:
             if not self.directory.exists():
                 private_folder(self.directory)  # a face's numbers are in it
-            write_bytes(self.path(space, key), file.getvalue() + MARK + _digest(space, key, file.getvalue()))
+            write_bytes(self.path(space, key), buffer.getvalue() + MARK + _digest(space, key, buffer.getvalue()))
         except DataError as problem:
             _refused.add(self.directory)
             print(f"{problem.found}: the cache is done without, and what was computed is computed again", file=sys.stderr)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, load_file, save, save_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from tenth.adapt.ip_adapter import untrained_adapter
@@ -116,7 +116,7 @@ def spend(folder: Path, output: Path, seconds: float, batch: int, rate: float) -
     assert checkpoint is not None
     for key in keys([schedule.half_life, *schedule.half_lives]):
         halves = {name: value.half() for name, value in average_in(checkpoint.tensors, key).items()}
-        save_file(halves, output / f"{key}.safetensors")
+        write_tensors(output / f"{key}.safetensors", halves)
 
 
 def unpack(weights: Path, folder: Path) -> None:
