@@ -61,7 +61,8 @@ def open_photo(path: Path, longest: int = PHOTO_PIXELS) -> Photo:
 
     JPEG, PNG, WebP and, with `pip install tenth[heic]`, HEIC, told by content, never by name. Transparency is laid on white;
     of an animation the first frame counts; EXIF orientation and colour profile are applied, then all metadata is left behind.
-    Takes under 300 MB whatever the file, and a few seconds. Raises PhotoError with one of the codes: missing, folder,
+    Takes under 300 MB and a few seconds, whatever the file; but a crafted lossless WebP can make libwebp take over a gigabyte
+    for its tables, which nobody can know before decoding. Raises PhotoError with one of the codes: missing, folder,
     not-a-file, unreadable, empty, too-large, too-complex, not-a-photo, needs-heic, truncated.
     """
     _check_file(path)
