@@ -78,6 +78,6 @@ def test_a_prompt_that_is_not_utf_8_is_refused_before_anything_is_drawn(
     given = given if option == "--negative" else [*given[:2], *given[4:]]
     assert main(given) == 1
     said = capsys.readouterr().err
-    assert f"{option} 'a m\\udce4n' is no text of UTF-8" in said
+    assert f"{option.removeprefix('--')} is 'a m\\udce4n'; a text of at most 20,000 characters, in UTF-8, is needed" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "o").exists()
