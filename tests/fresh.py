@@ -38,9 +38,9 @@ class Fresh:
     def __init__(self, server: subprocess.Popen[str], folder: Path) -> None:
         self.server, self.folder = server, folder
 
-    def command(self, words: Sequence[str], at: Path) -> Done:
+    def command(self, words: Sequence[str], at: Path, environment: Mapping[str, str] | None = None) -> Done:
         """`tenth` with these words, as the console script calls it, in a folder."""
-        return self._run({"command": list(words)}, at)
+        return self._run({"command": list(words), "environment": dict(environment or {})}, at)
 
     def line(self, line: str, at: Path) -> Done:
         """A line of a shell that begins with `tenth`."""
@@ -106,6 +106,7 @@ def become(task: Mapping[str, Any]) -> None:
     for number, (path, flags) in enumerate(((os.devnull, os.O_RDONLY), (task["out"], new), (task["err"], new))):
         os.dup2(os.open(path, flags), number)
     os.chdir(task["at"])
+    os.environ.update(task.get("environment", {}))
     code: Any = 0
     try:
         if "command" in task:

@@ -63,6 +63,19 @@ def test_before_anything_heavy_is_imported(command: list[str], recipe: Path, tmp
     assert "tenth: used " in done.stderr
 
 
+@pytest.mark.parametrize("below", ["", "/new", "/new/inner"])
+@pytest.mark.parametrize("command", [["demo"], ["generate", "me", "--prompt", "a"]], ids=lambda command: command[0])
+def test_a_folder_where_a_file_is_is_refused_before_anything_else_is_said(
+    command: list[str], below: str, tmp_path: Path, capsys: Output
+) -> None:
+    letter = tmp_path / "letter.txt"
+    letter.write_text("mine")
+    assert main([*command, "-o", f"{letter}{below}"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"tenth: {letter} is a file; a folder for the images is needed. Choose another -o.\n"
+    assert letter.read_text() == "mine"
+
+
 def test_a_training_that_goes_on_leaves_its_recipe_alone(recipe: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     assert main(["train", str(recipe), "-o", str(output)]) == 130

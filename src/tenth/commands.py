@@ -152,6 +152,9 @@ def export(args: Namespace) -> int:
 
 def demo(args: Namespace) -> int:
     """The main job once, on the example photos or on the user's. The sheet's path is the one line on stdout."""
+    from tenth.refusals import claim_place
+
+    claim_place(args.output)  # before seconds go into imports, and anything else is said
     from tenth.catalog import load_model
     from tenth.demo import demo as run_demo
     from tenth.pocket.load import PHOTOS

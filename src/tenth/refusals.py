@@ -22,8 +22,7 @@ def claim_folder(folder: Path, settings: Mapping[str, Any] | None = None) -> Non
 
     A run that was begun and has drawn nothing yet leaves the folder as if it were empty.
     """
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"{folder} is a file", "a folder for the images is needed", "Choose another -o")
+    claim_place(folder)
     entries = contents(folder) - {BEGUN}
     if not entries:
         return
@@ -35,6 +34,13 @@ def claim_folder(folder: Path, settings: Mapping[str, Any] | None = None) -> Non
         raise in_use(folder, f"{others[0]}, which is not of a run")
     if settings is not None and before != settings:
         raise in_use(folder, "the images of another run")
+
+
+def claim_place(folder: Path) -> None:
+    """Raises CheckpointError where a folder cannot be, since a file has its name or that of a folder above it."""
+    nearest = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    if nearest.exists() and not nearest.is_dir():
+        raise CheckpointError(f"{nearest} is a file", "a folder for the images is needed", "Choose another -o")
 
 
 def settings_in(folder: Path, kind: str) -> dict[str, Any] | None:
