@@ -54,7 +54,8 @@ class Parser(ArgumentParser):
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Nothing, as an unset variable of a shell leaves it, is no path and no name: as a path it would be this folder."""
-        if arg_string == "" and action.default != "" and action.dest not in MAY_BE_EMPTY:
+        may_be = action.nargs == argparse.PARSER or action.dest in MAY_BE_EMPTY  # the former: a command's own arguments
+        if arg_string == "" and action.default != "" and not may_be:
             raise argparse.ArgumentError(action, "'' is given; leave it out, or say what")
         return super()._get_value(action, arg_string)
 
