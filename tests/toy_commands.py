@@ -8,6 +8,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,12 @@ from typing import Any
 import conftest
 import tenth.commands
 import tenth.demo
-import tenth.diffusion
 import tenth.experiment
 import tenth.generate
 import tenth.meter
 import tenth.output
 import tenth.record
+import tenth.sampling
 import tenth.training
 import toy_people
 from tenth import catalog, readers
@@ -133,7 +134,7 @@ def toys(work: Path) -> None:
     People.located = toy_people.located  # type: ignore[assignment]
     readers.open_recogniser = readers.DlibRecogniser = toy_people.Colours  # type: ignore[misc, assignment]
     tenth.demo.QUICK = ("ip-adapter", "ip-adapter-avg", "ip-adapter-set")
-    tenth.diffusion.Sampling = partial(tenth.diffusion.Sampling, steps=1)  # type: ignore[misc, assignment]
+    tenth.sampling.Sampling = partial(tenth.sampling.Sampling, steps=1)  # type: ignore[misc, assignment]
 
 
 def prepare(work: Path) -> None:
@@ -155,7 +156,8 @@ def prepare(work: Path) -> None:
         (work / folder).mkdir()
         for photo in sorted(PHOTOS.glob("*.png"))[:count]:
             shutil.copyfile(photo, work / folder / photo.name)
-    assert main(["identity", str(work / "photos"), "-o", str(work / "me.safetensors")]) == 0
+    with redirect_stdout(sys.stderr):  # stdout is for what is found
+        assert main(["identity", str(work / "photos"), "-o", str(work / "me.safetensors")]) == 0
 
 
 def command(name: str, work: Path, output: Path, *, other: bool = False) -> list[str]:
