@@ -1,8 +1,10 @@
 # make demo    the main job on the pocket model, start to end
 # make test    format, lint, types, tests: everything that CI runs
+# make abuse   a longer attack than the tests': thousands of bad inputs, hundreds of kills and full disks, counted at the end;
+#              fails if one is not answered by a clear error, or anything is lost. Another seed than the day's: make abuse SEED=7
 # make clean   removes the environment and all caches
 #
-# Both commands set up .venv in this checkout first: once, and again when pyproject.toml or constraints.txt changed.
+# They set up .venv in this checkout first: once, and again when pyproject.toml or constraints.txt changed.
 # Another Python than the first that fits: make test PYTHON=/path/to/python
 
 VENV := .venv
@@ -15,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test clean broken
+.PHONY: demo test abuse clean broken
 demo: $(VENV)/demo.stamp
 	@$(VENV)/bin/tenth demo
 
@@ -28,6 +30,10 @@ test: $(VENV)/test.stamp
 	    $(IN_VENV) -m $$check || failed="$$failed, $$check"; \
 	done; \
 	test -z "$$failed" || { echo "failed: $${failed#, }" >&2; exit 1; }
+
+abuse: export HF_HUB_OFFLINE := 1
+abuse: $(VENV)/test.stamp
+	@$(IN_VENV) tests/abuse.py $(SEED)
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache

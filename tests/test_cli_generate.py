@@ -168,7 +168,7 @@ def test_a_trained_method_says_what_it_reads_and_its_identity_draws_the_same_ima
 def test_a_place_that_the_machine_refuses(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "file").write_text("")
     assert draw(tmp_path / "file" / "out") == 1
-    assert "Not a directory" in one_complaint(capsys)
+    assert f"{tmp_path / 'file'} is a file" in one_complaint(capsys)
 
 
 def test_a_size_is_drawn_recorded_and_explained(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
