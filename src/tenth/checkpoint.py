@@ -48,7 +48,7 @@ def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor]) -
     except DataError as problem:
         kept = [folder.name for folder in _checkpoints(directory)]
         raise CheckpointError(
-            f"the checkpoint of step {step} cannot be written to {directory} ({problem.__cause__})",
+            f"the checkpoint of step {step} cannot be written to {directory} ({_reason(problem)})",
             f"room for {sum(tensor.nbytes for tensor in tensors.values()) / 1e6:.0f} MB and the right to write are needed",
             f"Nothing before is lost ({', '.join(kept) or 'there was no checkpoint yet'}): make room and go on with --resume",
         ) from problem
@@ -96,6 +96,10 @@ def claimed(directory: Path, mine: bool) -> Iterator[None]:
     with claimed_folder(directory):
         remove_temporary(directory)
         yield
+
+
+def _reason(problem: DataError) -> str:
+    return str(getattr(problem.__cause__, "strerror", None) or problem.__cause__)
 
 
 def _checkpoints(directory: Path) -> list[Path]:

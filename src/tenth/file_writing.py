@@ -195,7 +195,7 @@ def naming(path: str | Path) -> Iterator[None]:
 def as_os_error(problem: Exception) -> OSError:
     """What safetensors says of a disk that refuses, in the way of the system."""
     full = f"os error {errno.ENOSPC}" in str(problem)
-    return OSError(errno.ENOSPC if full else errno.EIO, str(problem))
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(errno.EIO, str(problem))
 
 
 def _refuse(path: Path, problem: OSError) -> NoReturn:
