@@ -38,7 +38,7 @@ class Abuse:
         undisturbed = self.trial()
         assert undisturbed.run(undisturbed.moments()) == 0, undisturbed.said
         said = json.loads((undisturbed.folder / "moments").read_text())
-        self.counts = said["moments"]  # all, and those of writing
+        self.counts: dict[str, int] = said["moments"]
         self.wanted = undisturbed.files()
         assert self.wanted, "nothing was written"
         for breach in said["breaches"]:
@@ -55,8 +55,8 @@ class Abuse:
         while self.found["killed"] < count:
             trial = self.trial()
             for _ in range(min(self.chance.randint(1, 3), count - self.found["killed"])):
-                writing = self.chance.random() < 0.5
-                moments = trial.moments(writing=writing, at=self.chance.randrange(self.counts[writing]))
+                kind = self.chance.choice(("output", "all"))
+                moments = trial.moments(kind, self.chance.randrange(self.counts[kind]))
                 moments.happens = lambda _: os.kill(os.getpid(), signal.SIGKILL)
                 status = self.run(trial, moments)
                 if not os.WIFSIGNALED(status):
@@ -65,15 +65,15 @@ class Abuse:
             self.goes_on(trial)
 
     def faults(self, count: int) -> None:
-        """At so many moments at which it writes the disk is full or broken."""
-        every = list(range(self.counts[True]))
+        """At so many moments at which it writes, also into the store, the disk is full or broken."""
+        every = list(range(self.counts["writing"]))
         for place in sorted(self.chance.sample(every, min(count, len(every)))):
             trial, code = self.trial(), self.chance.choice((errno.ENOSPC, errno.EIO))
 
             def fails(path: str, code: int = code) -> None:
                 raise OSError(code, os.strerror(code), path)
 
-            moments = trial.moments(writing=True, at=place)
+            moments = trial.moments("writing", place)
             moments.happens = fails
             status = self.run(trial, moments)
             self.found["failed"] += 1
@@ -89,7 +89,7 @@ class Abuse:
     def at_once(self) -> None:
         """While one writes, another of other settings wants the same place: one of them is refused, and nothing is replaced."""
         trial = self.trial()
-        moments = trial.moments(writing=True, at=self.chance.randrange(self.counts[True]))
+        moments = trial.moments("output", self.chance.randrange(self.counts["output"]))
         other = trial.folder / "other"
 
         def comes(path: str) -> None:
@@ -154,7 +154,7 @@ def abused(work: Path, kills: int, faults: int, seed: int, names: list[str]) -> 
         abuse.kills(kills)
         abuse.faults(faults)
         abuse.at_once()
-        yield {"command": name, "moments": abuse.counts[False], "writing": abuse.counts[True], **abuse.found}
+        yield {"command": name, "moments": abuse.counts["all"], "writing": abuse.counts["writing"], **abuse.found}
 
 
 if __name__ == "__main__":

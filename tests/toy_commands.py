@@ -62,20 +62,22 @@ references = {{ least = 1, most = 2 }}
 class Moments:
     """What a process does that the outside can see, and what is to happen at one moment of these."""
 
-    output: str  # what changes the disk there is counted as writing
-    places: tuple[str, ...]  # all that concerns these is counted
-    writing: bool = False  # of which count the moment is
+    output: str
+    folder: str  # around the output
+    kind: str = ""  # of which count the moment is: "output", what changes the disk there, "writing", in the folder, or "all"
     at: int = -1
     happens: Callable[[str], None] = lambda _: None
-    counts: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
+    counts: dict[str, int] = field(default_factory=lambda: {"output": 0, "writing": 0, "all": 0})
     flushed: set[int] = field(default_factory=set)  # inodes
     breaches: list[str] = field(default_factory=list)
 
     def seen(self, path: str, *, writes: bool) -> None:
-        for kind, counts in ((True, writes and path.startswith(self.output)), (False, path.startswith(self.places))):
+        inside = path.startswith(self.folder)
+        kinds = {"output": writes and path.startswith(self.output), "writing": writes and inside, "all": inside or not writes}
+        for kind, counts in kinds.items():
             if counts:
                 self.counts[kind] += 1
-                if kind == self.writing and self.counts[kind] - 1 == self.at:
+                if kind == self.kind and self.counts[kind] - 1 == self.at:
                     self.happens(path)
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -85,7 +87,7 @@ class Moments:
         writes = event in WRITES or (event == "open" and bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)))
         path = Path(arguments[0]).absolute()
         self.seen(str(path), writes=writes)
-        if writes and str(path).startswith(self.places):
+        if writes and str(path).startswith(self.folder):
             self.watch(event, path)
 
     def fsync(self, descriptor: int) -> None:
@@ -217,14 +219,14 @@ class Trial:
             os.fsync = moments.fsync
             code = main(given)
             moments.happens = lambda _: None
-            said = {"moments": [moments.counts[False], moments.counts[True]], "breaches": list(moments.breaches)}
+            said = {"moments": dict(moments.counts), "breaches": list(moments.breaches)}
             (self.folder / "moments").write_text(json.dumps(said))
             return code
 
         return forked(inside, self.folder / "said")
 
-    def moments(self, *, writing: bool = False, at: int = -1) -> Moments:
-        return Moments(str(self.output), (str(self.folder), str(self.work)), writing, at)
+    def moments(self, kind: str = "", at: int = -1) -> Moments:
+        return Moments(str(self.output), str(self.folder), kind, at)
 
     def files(self) -> dict[str, bytes]:
         return {
