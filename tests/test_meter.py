@@ -42,3 +42,13 @@ def test_a_line_that_an_earlier_version_left_torn_is_passed_over(tmp_path: Path)
     note_cost(path, Cost(5.0), learnt="a")
     assert costs_by(path, "learnt") == {"a": {"seconds": 4.0, "megabytes": None, "measured": 2}}
     assert path.read_text().count("\n") == 2
+
+
+def test_what_was_noted_stays_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "costs.jsonl"
+    note_cost(path, Cost(1.0, 2), drawn="one")
+    before = path.read_bytes()
+    note_cost(path, Cost(1.0, None), learnt="two")
+    note_cost(path, Cost(1.0, 2), drawn="three", count=4)
+    assert path.read_bytes().startswith(before)
+    assert [line.split(":")[0] for line in path.read_text().splitlines()] == ['{"drawn"', '{"learnt"', '{"drawn"']

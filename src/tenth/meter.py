@@ -57,7 +57,7 @@ def peak_megabytes() -> int:
 def note_cost(path: Path, cost: Cost, **of: Any) -> None:
     """Add a line of JSON to a file, which is replaced whole: what it cost, and what `of` says that it was."""
     line = of | {"seconds": round(cost.seconds, 3), "megabytes": cost.megabytes}
-    write_text(path, "".join(json.dumps(each) + "\n" for each in [*_lines(path), line]))
+    write_text(path, "".join(text + "\n" for text in [*_texts(path), json.dumps(line)]))  # the others as they stand
 
 
 def with_noted(path: Path, cost: Cost, **of: Any) -> Cost:
@@ -80,9 +80,13 @@ def costs_by(path: Path, key: str) -> dict[str, dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Those that say what something cost. A line that does not, as of a run that was killed while it wrote, is left out."""
+    return [line for line in map(_line, _texts(path)) if line is not None]
+
+
+def _texts(path: Path) -> list[str]:
+    """Lines that say what something cost. One that does not, as of a run that was killed while it wrote, is left out."""
     try:
-        return [line for line in map(_line, read_lines(path)) if line is not None]
+        return [text for text in read_lines(path) if _line(text) is not None]
     except (OSError, UnreadableError):
         return []
 
