@@ -86,7 +86,7 @@ class Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = self.path.partition("?")[0].strip("/").split("/")
         listed = parts[:2] == ["api", "models"]
-        self.hub.headers.append((self.path, {name.title(): value for name, value in self.headers.items()}))
+        self.hub.headers.append((self.path, {name.title(): ", ".join(self.headers.get_all(name, ())) for name in self.headers}))
         if instead := self.hub.instead.get("/".join(parts[2:4] if listed else parts[4:])):
             self.close_connection = True
             with suppress(ConnectionError):  # whoever asked may hang up
