@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tally import Tally
+from tenth.adapt.dreambooth import learnt_before
 from tenth.adapter import read_adapter, reads_patches
 from tenth.aggregate.saved import load_aggregator
 from tenth.catalog import load_model, method
@@ -24,7 +25,7 @@ from tenth.data.attributes import read_attributes
 from tenth.data.caption_files import read_captions
 from tenth.data.people import read_people
 from tenth.encode.clip import ClipEncoder
-from tenth.errors import IdentityError, ModelError, TenthError
+from tenth.errors import DataError, IdentityError, ModelError, TenthError
 from tenth.evaluate.inception_file import read_weights
 from tenth.evaluate.recogniser_file import read_checked, read_recogniser_file
 from tenth.experiment import claim, read_experiment
@@ -32,6 +33,7 @@ from tenth.identity import load_identity, save_identity
 from tenth.like import read_like
 from tenth.locked import read_lock
 from tenth.model_folder import read_config
+from tenth.pictures import read_pixels
 from tenth.pocket.load import load_pocket, read_statistics
 from tenth.pocket.signs import SignsReader
 from tenth.record import read_record
@@ -165,6 +167,27 @@ def test_embeddings_of_another_shape_are_refused_before_anything_is_drawn(shape:
     names = toy_model.name, toy_model.encoder.name, toy_model.adapter_name
     with pytest.raises(IdentityError, match="gives 128 for each photo"):
         toy_model.check(Identity("ip-adapter", *names, torch.rand(shape)))
+
+
+def test_what_dreambooth_kept_is_learnt_again_where_it_is_damaged(tmp_path: Path) -> None:
+    kept, name = tmp_path / "learnt.safetensors", "unet.conv_in.weight.diff"
+    save_file({name: torch.ones(2)}, kept)
+    assert list(learnt_before(kept) or ()) == [name]
+    for tensors in ({name: torch.full((2,), torch.nan)}, {name: torch.ones(2, dtype=torch.int32)}, {"x": torch.ones(2)}):
+        save_file(tensors, kept)
+        assert learnt_before(kept) is None
+    kept.unlink()
+    for put in (pipe, device, loop):
+        put(kept)
+        assert learnt_before(kept) is None
+        kept.unlink()
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\x89PNG\r\n\x1a\n"])
+def test_a_picture_of_an_experiment_that_is_not_whole_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"0\.png is no whole PNG"):
+        read_pixels(tmp_path / "0.png")
 
 
 def change(path: Path, **said: Any) -> None:

@@ -141,7 +141,7 @@ def said_of(model: LatentDiffusion, request: Request, sampling: Sampling, highre
 def read_whole(path: Path) -> dict[str, Any] | None:
     """What a PNG of ours says of itself; None unless it is there and all of its pixels can be read."""
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with open_regular(path, PICTURE_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
             image.load()
         return read_sample(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, DataError):

@@ -15,8 +15,10 @@ from PIL import Image
 from tenth.conditions import NEUTRAL, Condition, ExperimentRecipe, Track
 from tenth.config import completed, to_table
 from tenth.diffusion import LatentDiffusion
+from tenth.errors import DataError
+from tenth.file_reading import open_regular
 from tenth.file_writing import write_png
-from tenth.generate import Request, generate, read_whole, save_sample
+from tenth.generate import PICTURE_BYTES, Request, generate, read_whole, save_sample
 from tenth.identity import load_identity
 from tenth.learnt import COSTS, identity_paths
 from tenth.memory import BATCH
@@ -163,9 +165,13 @@ def pixels_of(pictures: Iterable[Picture]) -> list[Pixels]:
 
 
 def read_pixels(path: Path) -> Pixels:
-    """(H, W, 3) of a PNG of ours."""
-    with Image.open(path, formats=["PNG"]) as image:
-        return np.asarray(image.convert("RGB"))
+    """(H, W, 3) of a PNG of ours. Raises DataError if it is none, or not whole."""
+    try:
+        with open_regular(path, PICTURE_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        needed = "a whole picture of this experiment is needed"
+        raise DataError(f"{path} is no whole PNG ({problem})", needed, "Remove it and run the same again") from problem
 
 
 @dataclass(frozen=True)

@@ -14,21 +14,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from tenth.adapt.lesson import FEW_WORDS, FEW_WORDS_CLASS, DreamBoothSettings, Lesson, framed, guessed_noun, read_lesson
 from tenth.config import read_toml, to_table, with_changes
 from tenth.encode.store import Store, default_store
-from tenth.errors import DataError, ModelError, RecipeError
+from tenth.errors import DataError, IdentityError, ModelError, RecipeError
+from tenth.file_reading import UnreadableError
 from tenth.file_writing import PRIVATE, private_folder, write_tensors
 from tenth.frozen import Frozen
 from tenth.lora import ALL, ATTENTION, Lora, learning
+from tenth.tensor_reading import read_tensors
 from tenth.texts import SMALL_VOCABULARY
 from tenth.training import PRECISIONS, Schedule, averaged, fit, processes
 from tenth.types import Diffusion, Identity, Person, Photo
 from tenth.watch import Seen
+from tenth.weights import changes
 from tenth.wording import did_you_mean
 
 CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{2,4}")
@@ -149,9 +150,11 @@ def ordered(photos: Sequence[Photo]) -> list[Photo]:
 def learnt_before(path: Path) -> dict[str, Tensor] | None:
     """What an earlier run of the same learnt, None where there is none or its file is damaged."""
     try:
-        return load_file(path) if path.is_file() else None
-    except (OSError, SafetensorError):
+        _, weights = read_tensors(path)
+        changes(weights)
+    except (OSError, UnreadableError, IdentityError):
         return None
+    return weights
 
 
 def remove_unfinished(directory: Path) -> None:
@@ -178,7 +181,7 @@ def learn(lesson: Lesson, pipeline: Any, photos: int, choose: Choose | None, dir
 
         with frozen.narrowed(precision), frozen.checkpointed(settings.gradient_checkpointing):
             average = fit(learners.modules, lesson.loss, photos, settings.schedule, directory, watch)
-        return load_file(best) if best.is_file() else learners.learnt(average)
+        return learnt_before(best) or learners.learnt(average)
 
 
 def rare_word(pipeline: Any) -> str:

@@ -22,11 +22,13 @@ from tenth.data.people import Row, Summary, summary, write_rows
 from tenth.data.photo import open_photo
 from tenth.data.split import TEST_FOLD, distinct, fold_of, split_of
 from tenth.errors import DataError, PhotoError
+from tenth.file_reading import UnreadableError, open_regular, reason
 from tenth.file_writing import write_once
 from tenth.litter import without_litter
 from tenth.types import Pixels
 from tenth.wording import counted
 
+ARCHIVE_BYTES = 1 << 28  # most that is read of it; it has 108 MB
 ARCHIVE_MD5 = "68331da3eb755a505a502b5aacb3c201"  # lfw-deepfunneled.tgz as published
 PHOTOS, PEOPLE = 13_233, 5_749  # in the whole set
 VARIANTS = 8  # captions of each photo
@@ -145,8 +147,11 @@ def _photo(path: Path) -> LfwPhoto | None:
 
 
 def _check_archive(source: Path) -> None:
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    try:
+        with open_regular(source, ARCHIVE_BYTES) as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except (OSError, UnreadableError) as problem:
+        raise DataError(f"{source} {reason(problem)}", "the published lfw-deepfunneled.tgz is needed", "Check it") from problem
     if digest != ARCHIVE_MD5:
         raise DataError(
             f"{source} has md5 {digest}",

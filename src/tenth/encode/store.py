@@ -83,9 +83,10 @@ class Store:
             if not self.directory.exists():
                 private_folder(self.directory)  # a face's numbers are in it
             write_bytes(self.path(space, key), buffer.getvalue() + MARK + _digest(space, key, buffer.getvalue()))
-        except DataError as problem:
+        except (DataError, OSError) as problem:
             _refused.add(self.directory)
-            print(f"{problem.found}: the cache is done without, and what was computed is computed again", file=sys.stderr)
+            found = problem.found if isinstance(problem, DataError) else f"{self.directory} ({problem.strerror})"
+            print(f"{found}: the cache is done without, and what was computed is computed again", file=sys.stderr)
 
     def remember(self, space: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]]) -> Iterator[Array]:
         """The arrays of `keys`, in order. compute(missing positions) yields the missing ones, in order, and is asked once."""
