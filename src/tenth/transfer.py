@@ -156,9 +156,9 @@ def _growing(part: Path, size: int) -> Iterator[IO[bytes]]:
 def _answered(address: str, headers: Mapping[str, str]) -> Iterator[_Answer]:
     """A good answer, redirects followed, its body not read. Raises UnansweredError."""
     clean, secret = plain(address)
-    asked = httpx.Headers(headers)
-    asked.update(secret)  # instead of a token: the address says who asks
-    asked["Accept-Encoding"] = "identity"  # a packed answer has no size, and no range to go on with
+    # Of one name, however it is spelt, the last counts: what the address says of who asks goes instead of a token. A packed
+    # answer has no size, and no range to go on with.
+    asked = {name.lower(): value for name, value in [*headers.items(), *secret.items(), ("accept-encoding", "identity")]}
     for name, value in asked.items():
         if not (value.isascii() and value.isprintable()):
             raise UnansweredError(f"what is to be sent as {name} holds a character that cannot be sent")
