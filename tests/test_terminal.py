@@ -31,15 +31,15 @@ def told(*command: str, encoding: str, closing: str = "") -> subprocess.Complete
     return subprocess.run(["sh", "-c", line, "sh", *TENTH, *command], capture_output=True, env=environment, check=False)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1:strict", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1:strict"])
 def test_what_a_terminal_cannot_show_is_written_as_a_number(folder: Path, encoding: str) -> None:
     done = told("photos", str(folder), encoding=encoding)
     assert done.returncode == 0, done.stderr
-    shown = {"ascii": b"\\u2603\\xe9.png", "latin-1:strict": b"\\u2603\xe9.png", "utf-8": "\u2603\u00e9.png".encode()}
+    shown = {"ascii": b"\\u2603\\xe9.png", "latin-1:strict": b"\\u2603\xe9.png"}
     assert shown[encoding] in done.stdout
 
 
-@pytest.mark.parametrize(("closing", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0), (">/dev/full", 1)])
+@pytest.mark.parametrize(("closing", "code"), [(">&- 2>&-", 0), (">/dev/full", 1)])
 def test_a_stream_that_takes_nothing_is_no_fault_of_ours(closing: str, code: int) -> None:
     done = told("methods", encoding="utf-8", closing=closing)
     assert done.returncode == code, done.stderr
