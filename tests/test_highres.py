@@ -221,22 +221,20 @@ def test_too_large_a_size_is_refused_before_anything_is_drawn(stable_model: Any)
     assert noted == []
 
 
-def test_the_pocket_model_enlarges_unless_told_otherwise(toy_model: Any) -> None:
-    small, large, redrawn = (
+def test_the_pocket_model_enlarges(toy_model: Any) -> None:
+    small, large = (
         next(generate(toy_model, [Request(identity(toy_model), PROMPT, 3)], Sampling(steps=2), highres=highres))
-        for highres in (HighRes(128, 128, None, False), HighRes(256, 256, None, False), HighRes(256, 256, 0.1, False))
+        for highres in (HighRes(128, 128, None, False), HighRes(256, 256, None, False))
     )
     enlarged = Image.fromarray(small.pixels).resize((256, 256), Image.Resampling.LANCZOS)
     assert np.abs(np.asarray(enlarged).astype(int) - large.pixels).max() <= 2
     assert (large.settings["passes"], large.settings["strength"]) == (["128x128"], 0)
-    assert (redrawn.settings["passes"], redrawn.pixels.shape) == (["128x128", "256x256"], (256, 256, 3))
-    assert apart(large, redrawn) > 10
 
 
 def test_a_strength_that_melts_a_pocket_models_faces_is_refused_before_anything_is_drawn(toy_model: Any) -> None:
     with watched(toy_model, lambda *_: None) as noted:
-        for side, strength in ((512, 0.4), (136, 0.11)):
-            with pytest.raises(DataError, match=r"draws larger pictures again with at most 0\.1: .* Leave the strength out"):
+        for side, strength in ((512, 0.4), (136, 0.01)):
+            with pytest.raises(DataError, match=r"no detail but that of 128x128: .* Leave the strength out"):
                 draw(toy_model, [None], HighRes(side, side, strength))
         assert noted == []
     (small,) = draw(toy_model, [None], HighRes(64, 64, 0.4))  # drawn at its own size, and reduced: nothing melts

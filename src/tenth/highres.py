@@ -16,8 +16,6 @@ from tenth.sizes import Plan, Size, about_square, multi_aspect, plan, squares
 from tenth.types import Pixels
 
 STRENGTH = 0.3  # of the second pass and of the face pass
-# Of a pocket model above its own size, at most; looked at, 160 to 512 pixels: 0.1 is as enlarged, 0.2 breaks eyes, 0.3 melts.
-POCKET_STRENGTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,10 @@ class HighRes:
         """The sizes at which a model draws for this one. Raises DataError if size or strength are too large for the model."""
         side, strength = trained_side(model), self.strength_for(model)
         path = plan(self.size, trained_sizes(model), side, again=strength > 0)
-        if path.redrawn and strength > POCKET_STRENGTH and draws_one_square(model):
+        if path.redrawn and draws_one_square(model):  # looked at: docs/log.md, 2026-11-28
             raise DataError(
                 f"the strength {strength:g} for a picture of {self.size}",
-                f"this model, of {side}x{side}, draws larger pictures again with at most {POCKET_STRENGTH}: more melts them",
+                f"this model knows no detail but that of {side}x{side}: larger pictures that it draws again crack and melt",
                 "Leave the strength out, which enlarges, or choose a model that draws larger",
             )
         return path
