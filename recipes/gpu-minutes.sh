@@ -12,12 +12,13 @@
 set -euo pipefail
 what=${1:?pack, spend or join}
 export PYTHONPATH=$PWD/src${PYTHONPATH:+:$PYTHONPATH}
+python=${PYTHON:-python3} # the one with torch: PYTHON=PATH names another
 
 case $what in
 pack)
     recipe=$2 folder=$3 run=${4:-}
     mkdir -p "$folder"
-    python3 - "$recipe" "$folder" "$run" <<'PYTHON'
+    "$python" - "$recipe" "$folder" "$run" <<'PYTHON'
 import shutil
 import sys
 import zipfile
@@ -44,9 +45,9 @@ PYTHON
 spend)
     folder=$2 out=$3 seconds=${4:-540} batch=${5:-512} rate=${6:-1.2e-3}
     site=$(mktemp -d)
-    python3 -m zipfile -e "$folder/site.zip" "$site"
+    "$python" -m zipfile -e "$folder/site.zip" "$site"
     mkdir -p "$out"
-    PYTHONPATH=$site:$PYTHONPATH python3 - "$folder" "$site/out" "$seconds" "$batch" "$rate" <<'PYTHON'
+    PYTHONPATH=$site:$PYTHONPATH "$python" - "$folder" "$site/out" "$seconds" "$batch" "$rate" <<'PYTHON'
 import sys
 from pathlib import Path
 
@@ -64,7 +65,7 @@ join)
     mkdir -p "$models"
     cat "$out"/part-* | tar -x -C "$models"
     for weights in "$models"/average*.safetensors; do
-        python3 -c "import sys; from pathlib import Path; from tenth.pocket.packed import unpack; unpack(*map(Path, sys.argv[1:]))" \
+        "$python" -c "import sys; from pathlib import Path; from tenth.pocket.packed import unpack; unpack(*map(Path, sys.argv[1:]))" \
             "$weights" "${weights%.safetensors}"
     done
     ls "$models"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,9 +76,11 @@ def test_a_run_without_a_checkpoint_is_said(recipe: Path, tmp_path: Path) -> Non
 def test_the_command_packs_spends_and_joins(recipe: Path, tmp_path: Path) -> None:
     """What spending imports is what was carried: neither the installed diffusers nor dlib."""
 
+    environment = {**os.environ, "PYTHON": sys.executable}
+
     def run(*words: object) -> str:
         command = ["bash", str(SCRIPT), *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPT.parents[1], env=os.environ, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPT.parents[1], env=environment, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
