@@ -1,4 +1,5 @@
-"""Bytes of activations, counted tensor by tensor on networks that have no memory, beside the estimate of tenth.estimate.
+"""Bytes of activations, counted tensor by tensor on networks that have no memory, beside the estimate
+of tenth.models.memory.footprint.
 
 Networks of Stable Diffusion 1.5 and SDXL at their own size and half of it, an image alone and four, with guidance. What kernels
 take for themselves is not counted. Prints one JSON object as its last line; over: counted over estimate, without the share
@@ -16,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tenth.estimate import Part, activations, sizes_of
+from tenth.models.memory.footprint import Part, activations, sizes_of
 
 
 class Held(TorchDispatchMode):

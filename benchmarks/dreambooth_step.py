@@ -22,11 +22,11 @@ from sd15 import CROSS, ROUNDS, SIDE, TEXT, TOKENS, UNET, VAE, filled
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tenth.adapt.lesson import DreamBoothSettings, Lesson
-from tenth.draws import Draws
-from tenth.frozen import Frozen, Texts
-from tenth.lora import Lora, learning
-from tenth.training import Schedule
+from tenth.core.rng import Draws
+from tenth.methods.dreambooth.data import DreamBoothSettings, Lesson
+from tenth.methods.dreambooth.lora import Lora, learning
+from tenth.training.frozen_diffusion import Frozen, Texts
+from tenth.training.schedule import Schedule
 
 NAMES = ("ours", "recipe")
 

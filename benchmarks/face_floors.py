@@ -15,15 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tenth.catalog import load_model, method
-from tenth.diffusion import Sampling
-from tenth.encode.store import Store, default_store
-from tenth.evaluate.face_distance import face_distance, with_faces
-from tenth.evaluate.held_out import crop_of, part_people
-from tenth.evaluate.recogniser import open_recogniser
-from tenth.generate import Request, generate
-from tenth.pocket.faces import People, load_faces, progress
-from tenth.types import Features, Person, Pixels
+from tenth.core.cache import Store, default_store
+from tenth.core.console import progress
+from tenth.core.types import Features, Person, Pixels
+from tenth.data.face_crops import People, load_faces
+from tenth.evaluation.extractors.face_recognizer import open_recogniser
+from tenth.evaluation.metrics.frechet import face_distance, with_faces
+from tenth.experiments.protocol import crop_of, part_people
+from tenth.methods.registry import method
+from tenth.models.registry import load_model
+from tenth.sampling.config import Sampling
+from tenth.sampling.generate import Request, generate
 
 REFERENCES = 9
 

@@ -21,11 +21,13 @@ from pathlib import Path
 import torch
 
 import tenth
-from tenth.catalog import load_model, method
-from tenth.encode.face import read_person
-from tenth.memory import Use, free
-from tenth.meter import STATUS, metered
-from tenth.pocket.load import PHOTOS
+from tenth.data.photo_folder import read_person
+from tenth.experiments.costs import STATUS, metered
+from tenth.methods.registry import method
+from tenth.models.memory.planner import Use
+from tenth.models.memory.system import free
+from tenth.models.pocket.paths import PHOTOS
+from tenth.models.registry import load_model
 
 LEAST = 2_000_000_000  # bytes that are left to the machine's other work
 DISK = {"sd15": 5_000_000_000, "sdxl": 10_000_000_000}

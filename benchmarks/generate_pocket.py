@@ -12,8 +12,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 import tenth
-from tenth.pocket.pack import CONFIGS
-from tenth.types import Identity
+from tenth.core.types import Identity
+from tenth.models.pocket.paths import CONFIGS
 
 BATCH, ROUNDS, PROMPT = 4, 5, "a portrait photo of a person"
 

@@ -21,11 +21,12 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil
 
 import tenth
-from tenth.catalog import load_model, method
-from tenth.encode.face import read_person
-from tenth.memory import Use
-from tenth.pocket.load import PHOTOS
-from tenth.types import Person
+from tenth.core.types import Person
+from tenth.data.photo_folder import read_person
+from tenth.methods.registry import method
+from tenth.models.memory.planner import Use
+from tenth.models.pocket.paths import PHOTOS
+from tenth.models.registry import load_model
 
 PROMPT = "a portrait photo of a person"
 SCALE, GUIDANCE = 0.6, 7.5  # diffusers' own example and default

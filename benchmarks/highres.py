@@ -20,16 +20,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tenth.catalog import load_model, method
+from tenth.core.types import Person
+from tenth.data.face_crops import People
 from tenth.data.faces import sharpness
-from tenth.diffusion import Sampling, to_pixels
-from tenth.evaluate.bootstrap import paired
-from tenth.evaluate.held_out import crop_of, part_people
-from tenth.evaluate.recogniser import open_recogniser
-from tenth.pocket.faces import People
-from tenth.redraw import Floats, Scene, encoded, fitted, redraw, run, trained_side
-from tenth.sizes import Size
-from tenth.types import Person
+from tenth.evaluation.extractors.face_recognizer import open_recogniser
+from tenth.evaluation.metrics.bootstrap import paired
+from tenth.experiments.protocol import crop_of, part_people
+from tenth.methods.registry import method
+from tenth.models.registry import load_model
+from tenth.sampling.config import Sampling
+from tenth.sampling.img2img import Floats, Scene, encoded, fitted, redraw, run, trained_side
+from tenth.sampling.resolutions import Size
+from tenth.sampling.sampler import to_pixels
 
 IMAGES, PROMPT, METHOD, PLAIN = 4, "a portrait photo of a person", "ip-adapter-consensus", "enlarged"
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from tenth.evaluate.bootstrap import interval
+from tenth.evaluation.metrics.bootstrap import interval
 
 TRUTH, BETWEEN, WITHIN, SHAPE = 0.4, 0.1, 0.15, 4.0
 PEOPLE, IMAGES = (5, 10, 20, 40, 53), (4, 20)

@@ -18,8 +18,8 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from tenth.adapter import adapter_layers
-from tenth.pocket.pack import CONFIGS
+from tenth.models.adapters.ip_adapter import adapter_layers
+from tenth.models.pocket.paths import CONFIGS
 
 WORDS = {"max_position_embeddings": 77, "eos_token_id": 385, "bos_token_id": 384}  # of the tokenizer in the package
 DOWN = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")

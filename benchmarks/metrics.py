@@ -19,15 +19,15 @@ import torch
 import torch_fidelity
 from PIL import Image, ImageDraw
 
-from tenth.encode.store import Store
-from tenth.evaluate.features import extract
-from tenth.evaluate.fid import fid
-from tenth.evaluate.image_folder import list_images
-from tenth.evaluate.inception import Inception, features_of, logits_of
-from tenth.evaluate.inception_file import random_inception, random_weights
-from tenth.evaluate.inception_score import inception_score
-from tenth.evaluate.kid import kid
-from tenth.types import Features
+from tenth.core.cache import Store
+from tenth.core.types import Features
+from tenth.evaluation.extractors.features import extract
+from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
+from tenth.evaluation.extractors.inception_weights import random_inception, random_weights
+from tenth.evaluation.image_set import list_images
+from tenth.evaluation.metrics.frechet import fid
+from tenth.evaluation.metrics.inception_score import inception_score
+from tenth.evaluation.metrics.kid import kid
 
 SEED, PIXELS, THREADS, SHAPES = "0", 128, 2, 8
 TINY = 12

@@ -18,16 +18,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tenth.catalog import load_model
+from tenth.core.cache import Store, default_store
+from tenth.core.console import progress
+from tenth.core.types import Identity
+from tenth.data.face_crops import Faces, People, load_faces, to_unit
 from tenth.data.faces import CROP_PIXELS
 from tenth.data.photo import open_photo
-from tenth.diffusion import Sampling
-from tenth.encode.dlib_net import chips_of, open_dlib_net
-from tenth.encode.store import Store, default_store
-from tenth.generate import Request, generate, save_sample
-from tenth.pocket.examples import descriptors_of
-from tenth.pocket.faces import Faces, People, load_faces, progress, to_unit
-from tenth.types import Identity
+from tenth.models.encoders.dlib_resnet import chips_of, open_dlib_net
+from tenth.models.registry import load_model
+from tenth.sampling.config import Sampling
+from tenth.sampling.generate import Request, generate
+from tenth.sampling.png_metadata import save_sample
+from tenth.training.pocket.dataset import descriptors_of
 
 NEAREST, SMALL, ROWS, BINS = 3, 32, 12, 12
 STEPS = {"descriptor": 0.075, "pixels": 7.5}  # width of a histogram's bins

@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from torch import nn
 
-from tenth.encode.store import Store, default_store
-from tenth.pocket.autoencoder import PocketAutoencoder
-from tenth.pocket.faces import People, load_faces, to_unit
-from tenth.pocket.train_autoencoder import open_autoencoder, psnr, reconstructed
-from tenth.pocket.train_decoder import PACKAGED, detail, pattern
+from tenth.core.cache import Store, default_store
+from tenth.data.face_crops import People, load_faces, to_unit
+from tenth.models.pocket.autoencoder import PocketAutoencoder
+from tenth.training.pocket.autoencoder import open_autoencoder, psnr, reconstructed
+from tenth.training.pocket.decoder import PACKAGED, detail, pattern
 
 ROUNDS = 5
 

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tenth.adapt.dreambooth import DreamBooth
-from tenth.catalog import load_model
-from tenth.diffusion import Sampling
-from tenth.evaluate.held_out import crop_of, part_people
-from tenth.evaluate.recogniser import DlibRecogniser
-from tenth.pocket.faces import People
-from tenth.types import Person
+from tenth.core.types import Person
+from tenth.data.face_crops import People
+from tenth.evaluation.extractors.face_recognizer import DlibRecogniser
+from tenth.experiments.protocol import crop_of, part_people
+from tenth.methods.dreambooth.method import DreamBooth
+from tenth.models.registry import load_model
+from tenth.sampling.config import Sampling
+from tenth.sampling.sampler import sample
 
 IMAGES = 12
 WAYS = {"with class images": {}, "without": {"prior": 0.0}}
@@ -52,7 +53,7 @@ def main() -> None:
 
         def judged(noun: str, centre: np.ndarray = centre) -> dict[str, float]:
             prompts = [f"a photo of a {noun}"] * IMAGES
-            rows = recogniser(model.sample(prompts, range(IMAGES), Sampling()))
+            rows = recogniser(sample(model, prompts, range(IMAGES), Sampling()))
             faces = float((~np.isnan(rows).any(1)).mean())
             return {"spread": spread(rows), "like the person": float(np.nanmean(rows @ centre)), "faces": faces}
 

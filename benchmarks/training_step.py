@@ -26,10 +26,10 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.aggregate.attention import AttentionSettings, PhotoAttention
-from tenth.draws import Draws
-from tenth.frozen import Frozen, Texts
+from tenth.core.rng import Draws
+from tenth.models.adapters.ip_adapter import untrained_adapter
+from tenth.models.aggregators.self_attention import AttentionSettings, PhotoAttention
+from tenth.training.frozen_diffusion import Frozen, Texts
 
 REFERENCES = 9
 

@@ -19,15 +19,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tenth.catalog import load_model, method
-from tenth.data.words import SIGNS, asked_for
-from tenth.diffusion import Sampling
-from tenth.evaluate.held_out import crop_of, part_people
-from tenth.evaluate.recogniser import open_recogniser
-from tenth.generate import Request, generate
-from tenth.pocket.faces import People, progress
-from tenth.pocket.signs import open_signs
-from tenth.types import Person
+from tenth.core.console import progress
+from tenth.core.types import Person
+from tenth.data.captions.prompt_parser import SIGNS, asked_for
+from tenth.data.face_crops import People
+from tenth.evaluation.extractors.face_attributes import open_signs
+from tenth.evaluation.extractors.face_recognizer import open_recogniser
+from tenth.experiments.protocol import crop_of, part_people
+from tenth.methods.registry import method
+from tenth.models.registry import load_model
+from tenth.sampling.config import Sampling
+from tenth.sampling.generate import Request, generate
 
 NEUTRAL = "a portrait photo of a person"
 ATTRIBUTES = {  # sign -> prompt; of gender, the person's own

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 import tenth
+from tenth.core.types import Person, Photo
+from tenth.data.face_descriptors import describe
 from tenth.data.faces import find_faces
-from tenth.encode.face import describe
-from tenth.types import Person, Photo
 
 seed, out = int(sys.argv[1]), Path(sys.argv[2])
 prompt = "a photo of a young woman with brown hair"

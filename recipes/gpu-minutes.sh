@@ -8,7 +8,7 @@
 #   recipes/gpu-minutes.sh join OUT MODELS                            # here: MODELS/average and MODELS/average-N, whole models
 #
 # `pack` says how much there is to bring. Where that is too much: the package's own weights are not needed there but for vae/, so
-# rm src/tenth/pocket/model/{unet,text_encoder,ip-adapter*}/*.safetensors before, and git checkout src/tenth/pocket/model after.
+# rm src/tenth/models/pocket/model/{unet,text_encoder,ip-adapter*}/*.safetensors before, and git checkout src/tenth/models/pocket/model after.
 set -euo pipefail
 what=${1:?pack, spend or join}
 export PYTHONPATH=$PWD/src${PYTHONPATH:+:$PYTHONPATH}
@@ -24,7 +24,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tenth.pocket.packed import pack, spend
+from tenth.training.pocket.packed_dataset import pack, spend
 
 recipe, folder, run = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 pack(Path(recipe), Path(run) if run else None, folder)
@@ -51,7 +51,7 @@ spend)
 import sys
 from pathlib import Path
 
-from tenth.pocket.packed import spend
+from tenth.training.pocket.packed_dataset import spend
 
 folder, output, seconds, batch, rate = sys.argv[1:]
 spend(Path(folder), Path(output), float(seconds), int(batch), float(rate))
@@ -65,7 +65,7 @@ join)
     mkdir -p "$models"
     cat "$out"/part-* | tar -x -C "$models"
     for weights in "$models"/average*.safetensors; do
-        "$python" -c "import sys; from pathlib import Path; from tenth.pocket.packed import unpack; unpack(*map(Path, sys.argv[1:]))" \
+        "$python" -c "import sys; from pathlib import Path; from tenth.training.pocket.packed_dataset import unpack; unpack(*map(Path, sys.argv[1:]))" \
             "$weights" "${weights%.safetensors}"
     done
     ls "$models"

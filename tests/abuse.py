@@ -24,7 +24,7 @@ from urllib.parse import unquote_to_bytes
 
 from bad_materials import write_materials
 from fresh import Done, Fresh, fresh_processes
-from tenth.pocket.load import PHOTOS
+from tenth.models.pocket.paths import PHOTOS
 
 TESTS = Path(__file__).resolve().parent
 FUZZ = ("test_fuzz_files.py", "test_fuzz_hub.py", "data/test_photo_fuzz.py")

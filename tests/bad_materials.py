@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tenth.data.people import Row, write_rows
-from tenth.pocket.load import PHOTOS
+from tenth.data.manifest import Row, write_rows
+from tenth.models.pocket.paths import PHOTOS
 
 SMOKE = Path(__file__).resolve().parents[1] / "recipes/smoke-attention.toml"
 FEW = """split = 'validation'

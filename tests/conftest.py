@@ -29,11 +29,10 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.adapter import adapter_weights, install_adapter
-from tenth.encode.face import FaceEncoder
-from tenth.pocket.load import PHOTOS, load_pocket
-from tenth.pocket.pack import CONFIGS
+from tenth.models.adapters.ip_adapter import adapter_weights, install_adapter, untrained_adapter
+from tenth.models.encoders.dlib_face import FaceEncoder
+from tenth.models.pocket.loader import load_pocket
+from tenth.models.pocket.paths import CONFIGS, PHOTOS
 from toy_hub import Hub, publish, serving
 
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -78,11 +77,11 @@ def write_toy(folder: Path) -> Path:
     """The toy model in a folder, where it lies in `model`."""
     from safetensors.torch import save_file
 
-    from tenth.adapt.ip_adapter import untrained_adapter
-    from tenth.adapter import install_adapter
-    from tenth.pocket.autoencoder import PocketAutoencoder
-    from tenth.pocket.pack import CONFIGS, write_model
-    from tenth.pocket.trainable import Trainable
+    from tenth.models.adapters.ip_adapter import install_adapter, untrained_adapter
+    from tenth.models.pocket.autoencoder import PocketAutoencoder
+    from tenth.models.pocket.paths import CONFIGS
+    from tenth.training.pocket.export import write_model
+    from tenth.training.pocket.modules import Trainable
 
     torch.manual_seed(0)
     parts = Trainable.create(CONFIGS)
@@ -100,11 +99,11 @@ def add_trained(model: Path, unet: Any) -> None:
     """Trained methods whose weights are far from where training begins: one with an adapter of its own, one without."""
     from safetensors.torch import save_file
 
-    from tenth.adapt.ip_adapter import untrained_adapter
-    from tenth.adapter import adapter_name, adapter_weights, install_adapter
-    from tenth.aggregate.attention import PhotoAttention, SetAggregator
-    from tenth.aggregate.saved import Trained, save_aggregator
-    from tenth.pocket.pack import ADAPTER
+    from tenth.models.adapters.ip_adapter import adapter_name, adapter_weights, install_adapter, untrained_adapter
+    from tenth.models.aggregators.checkpoint import Trained, save_aggregator
+    from tenth.models.aggregators.self_attention import PhotoAttention
+    from tenth.models.aggregators.set_aggregator import SetAggregator
+    from tenth.models.pocket.paths import ADAPTER
 
     own = model / "ip-adapter-attention" / "ip-adapter.safetensors"
     own.parent.mkdir()

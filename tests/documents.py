@@ -15,10 +15,8 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from safetensors.torch import save_file
 
 from conftest import with_published_tokenizers, write_stable
-from tenth.adapt.ip_adapter import untrained_adapter
-from tenth.adapter import adapter_weights, install_adapter
-from tenth.pocket.load import PHOTOS
-from tenth.pocket.pack import CONFIGS
+from tenth.models.adapters.ip_adapter import adapter_weights, install_adapter, untrained_adapter
+from tenth.models.pocket.paths import CONFIGS, PHOTOS
 
 ROOT = Path(__file__).resolve().parents[1]
 READ_BY_ALL = ("README.md", "docs/start.md")  # documents whose every block is run

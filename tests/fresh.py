@@ -110,7 +110,7 @@ def become(task: Mapping[str, Any]) -> None:
     code: Any = 0
     try:
         if "command" in task:
-            from tenth.cli import main
+            from tenth.cli.main import main
 
             code = main(task["command"])
         else:

@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from tenth.cli import main
-from tenth.refusals import BEGUN
+from tenth.cli.main import main
+from tenth.experiments.output_folders import BEGUN
 from toy_commands import Moments, Trial, command, forked, prepare
 
 MAY_GROW = {"costs.jsonl"}  # a batch that was drawn twice cost twice

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-COMMAND = "import sys; from tenth.cli import main; sys.exit(main())"
+COMMAND = "import sys; from tenth.cli.main import main; sys.exit(main())"
 
 
 def newest(directory: Path) -> str:

@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tenth.checkpoint import load_checkpoint
-from tenth.draws import Draws
-from tenth.training import Schedule, fit
+from tenth.core.rng import Draws
+from tenth.training.checkpoint import load_checkpoint
+from tenth.training.loop import fit
+from tenth.training.schedule import Schedule
 
 ITEMS, WIDTH = 37, 400
 SCHEDULE = Schedule(images=1600, batch=8, warmup=80, half_life=80, save_every=80, learning_rate=1e-3, precision="fp32")

@@ -16,8 +16,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from tenth.draws import Draws
-from tenth.training import Schedule, fit, processes
+from tenth.core.rng import Draws
+from tenth.training.distributed import processes
+from tenth.training.loop import fit
+from tenth.training.schedule import Schedule
 
 SCHEDULE = Schedule(
     images=320, batch=8, accumulate=2, warmup=16, half_life=40, save_every=80, learning_rate=1e-2, precision="fp32"

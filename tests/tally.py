@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
-from tenth.cli import REFUSED
-from tenth.errors import TenthError
+from tenth.cli.main import REFUSED
+from tenth.core.errors import TenthError
 
 SEED, TIMES = int(os.environ.get("TENTH_FUZZ_SEED", "0")), int(os.environ.get("TENTH_FUZZ_TIMES", "1"))
 SECONDS, MEGABYTES = 5.0, 300  # of the process, for one input; beyond what it held before, for all

@@ -8,7 +8,7 @@ import pytest
 
 from abuse import Outcome, bad_commands, every_bad_command, give_bad_commands, is_clear
 from fresh import Done
-from tenth.arguments import build_parser
+from tenth.cli.arguments import build_parser
 
 EVERY = 12  # so many bad commands are left for `make abuse`
 

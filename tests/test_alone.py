@@ -18,9 +18,9 @@ from PIL import Image
 import tenth
 from documents import lines_that_run
 from fresh import ROOT, Done, Fresh, fresh_processes
-from tenth.arguments import build_parser
-from tenth.data.people import Row, write_rows
-from tenth.pocket.load import PHOTOS
+from tenth.cli.arguments import build_parser
+from tenth.data.manifest import Row, write_rows
+from tenth.models.pocket.paths import PHOTOS
 
 # Commands that test_documents.py does not run, each in a process of its own too. `inputs` puts what they read into the folder.
 COMMANDS = (
@@ -51,19 +51,20 @@ model = tenth.load_model()
 (sample,) = tenth.draw(model, [tenth.Request(None, "a person", 0)], tenth.Sampling())
 tenth.save_sample(sample, "nobody.png")
 """,
-    "from tenth.pocket.load import load_pocket; assert load_pocket().name.startswith('pocket@')",
-    "import tenth.pocket.autoencoder as it; assert it.PocketAutoencoder().encode",
-    "from tenth.adapter import adapter_weights, read_adapter, save_adapter; save_adapter({}, 'none.safetensors')",
-    "from tenth.data.people import read_people; assert read_people('people.jsonl')",
-    "from tenth.data.split import references_and_held_out",
-    "from tenth.data.captions import vocabulary; assert 'smiling' in vocabulary()",
+    "from tenth.models.pocket.loader import load_pocket; assert load_pocket().name.startswith('pocket@')",
+    "import tenth.models.pocket.autoencoder as it; assert it.PocketAutoencoder().encode",
+    "from tenth.models.adapters.ip_adapter import adapter_weights, save_adapter; save_adapter({}, 'none.safetensors')",
+    "from tenth.data.manifest import read_people; assert read_people('people.jsonl')",
+    "from tenth.data.splits import references_and_held_out",
+    "from tenth.data.captions.templates import vocabulary; assert 'smiling' in vocabulary()",
     "from tenth.data.faces import find_faces",
-    "from tenth.encode.face import describe, examine; assert len(examine('me')) == 3",
-    "from tenth.evaluate.recogniser import YuNet",
-    "from tenth.generate import read_sample",
-    "from tenth.identity import combined",
-    "from tenth.report.markdown import markdown",
-    "from tenth.types import Person, Photo",
+    "from tenth.data.photo_folder import examine; assert len(examine('me')) == 3",
+    "from tenth.data.face_descriptors import describe",
+    "from tenth.evaluation.extractors.face_recognizer import YuNet",
+    "from tenth.sampling.png_metadata import read_sample",
+    "from tenth.methods.combined import combined",
+    "from tenth.reporting.markdown import markdown",
+    "from tenth.core.types import Person, Photo",
 )
 
 
@@ -189,7 +190,7 @@ def test_a_path_may_be_a_text_when_it_is_called(
     assert tenth.load_identity("folder/me.safetensors").photos == identity.photos
     (sample,) = tenth.draw(model, [tenth.Request(identity, "a person", 0)], tenth.Sampling(steps=1))
     tenth.save_sample(sample, "me.png")
-    assert import_module("tenth.generate").read_sample("me.png")["seed"] == 0
-    adapters = import_module("tenth.adapter")
+    assert import_module("tenth.sampling.png_metadata").read_sample("me.png")["seed"] == 0
+    adapters = import_module("tenth.models.adapters.ip_adapter")
     adapters.save_adapter({"image_proj.x": model.encoder.nobody()}, "new/adapter.safetensors")
     assert adapters.read_adapter(adapter).keys() == {"image_proj", "ip_adapter"}

@@ -11,8 +11,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tenth.errors import DataError
-from tenth.watch import Board
+from tenth.core.errors import DataError
+from tenth.training.monitoring import Board
 
 
 def test_no_file_is_named_after_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from documents import (
     write_toy_sd15,
 )
 from fresh import Fresh, fresh_processes
-from tenth.arguments import EPILOG, build_parser
+from tenth.cli.arguments import EPILOG, build_parser
 from toy_hub import Hub, publish, serving
 
 OTHERS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md") if path.name != "start.md")
@@ -109,7 +109,7 @@ def test_every_command_of_a_document_is_one(name: str) -> None:
 def test_a_command_in_a_process_from_the_start(line: str, tmp_path: Path) -> None:
     """Not a fork: nothing at all is loaded."""
     put_inputs(tmp_path)
-    command = [sys.executable, "-m", "tenth.cli", *shlex.split(line)[1:]]
+    command = [sys.executable, "-m", "tenth.cli.main", *shlex.split(line)[1:]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TENTH_STORE": str(tmp_path / "store"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tenth.pocket.load import PHOTOS
+from tenth.models.pocket.paths import PHOTOS
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ARGUMENTS = {

@@ -22,28 +22,29 @@ from safetensors.torch import save
 
 from mutations import json_mutations, mutations, tensor_mutations, toml_mutations
 from tally import SEED, TIMES, Tally, counted
-from tenth.adapter import check_adapter, read_adapter
-from tenth.aggregate.saved import load_aggregator
-from tenth.catalog import method, stage
-from tenth.checkpoint import MANIFEST, TENSORS, load_checkpoint, save_checkpoint
-from tenth.config import from_table, read_toml
-from tenth.data.attributes import COLUMNS, read_attributes
-from tenth.data.caption_files import read_captions
-from tenth.data.people import Row, read_people, write_rows
-from tenth.encode.store import Store
-from tenth.evaluate.recogniser_file import read_recogniser_file
-from tenth.experiment import read_experiment
-from tenth.identity import load_identity, save_identity
-from tenth.like import read_like
-from tenth.meter import Cost, costs_by, note_cost
-from tenth.output import claim_folder
-from tenth.pocket.load import load_pocket
-from tenth.record import read_record, write_record
-from tenth.report.markdown import markdown, summary
-from tenth.report.page import page
-from tenth.types import Identity
-from tenth.validation import read_history
-from tenth.weights import kohya_layout, lora_layout
+from tenth.cli.output import claim_folder
+from tenth.cli.png_settings import read_like
+from tenth.core.cache import Store
+from tenth.core.config import from_table, read_toml
+from tenth.core.run_record import read_record, write_record
+from tenth.core.types import Identity
+from tenth.data.captions.attributes import COLUMNS, read_attributes
+from tenth.data.captions.sidecar_files import read_captions
+from tenth.data.manifest import Row, read_people, write_rows
+from tenth.evaluation.extractors.recognizer_config import read_recogniser_file
+from tenth.experiments.costs import Cost, costs_by, note_cost
+from tenth.experiments.runner import read_experiment
+from tenth.methods.identity_file import load_identity, save_identity
+from tenth.methods.registry import method
+from tenth.models.adapters.ip_adapter import check_adapter, read_adapter
+from tenth.models.adapters.weight_deltas import kohya_layout, lora_layout
+from tenth.models.aggregators.checkpoint import load_aggregator
+from tenth.models.pocket.loader import load_pocket
+from tenth.reporting.html.page import page
+from tenth.reporting.markdown import markdown, summary
+from tenth.training.checkpoint import MANIFEST, TENSORS, load_checkpoint, save_checkpoint
+from tenth.training.monitoring import read_history
+from tenth.training.registry import stage
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ("quick-test", "smoke-attention", "pocket-finish", "dreambooth-lora-woman")

@@ -14,31 +14,32 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tally import Tally
-from tenth.adapt.dreambooth import learnt_before
-from tenth.adapter import read_adapter, reads_patches
-from tenth.aggregate.saved import load_aggregator
-from tenth.catalog import load_model, method
-from tenth.checkpoint import load_checkpoint, save_checkpoint
-from tenth.cli import main
-from tenth.config import read_toml
-from tenth.data.attributes import read_attributes
-from tenth.data.caption_files import read_captions
-from tenth.data.people import read_people
-from tenth.encode.clip import ClipEncoder
-from tenth.errors import DataError, IdentityError, ModelError, TenthError
-from tenth.evaluate.inception_file import read_weights
-from tenth.evaluate.recogniser_file import read_checked, read_recogniser_file
-from tenth.experiment import claim, read_experiment
-from tenth.identity import load_identity, save_identity
-from tenth.like import read_like
-from tenth.locked import read_lock
-from tenth.model_folder import read_config
-from tenth.pictures import read_pixels
-from tenth.pocket.load import load_pocket, read_statistics
-from tenth.pocket.signs import SignsReader
-from tenth.record import read_record
-from tenth.types import Identity
-from tenth.validation import read_history
+from tenth.cli.main import main
+from tenth.cli.png_settings import read_like
+from tenth.core.config import read_toml
+from tenth.core.errors import DataError, IdentityError, ModelError, TenthError
+from tenth.core.run_record import read_record
+from tenth.core.types import Identity
+from tenth.data.captions.attributes import read_attributes
+from tenth.data.captions.sidecar_files import read_captions
+from tenth.data.manifest import read_people
+from tenth.evaluation.extractors.face_attributes import SignsReader
+from tenth.evaluation.extractors.inception_weights import read_weights
+from tenth.evaluation.extractors.recognizer_config import read_checked, read_recogniser_file
+from tenth.experiments.images import read_pixels
+from tenth.experiments.runner import claim, read_experiment
+from tenth.methods.dreambooth.method import learnt_before
+from tenth.methods.identity_file import load_identity, save_identity
+from tenth.methods.registry import method
+from tenth.models.adapters.ip_adapter import read_adapter, reads_patches
+from tenth.models.aggregators.checkpoint import load_aggregator
+from tenth.models.encoders.clip import ClipEncoder
+from tenth.models.hub.lockfile import read_lock
+from tenth.models.model_folder import read_config
+from tenth.models.pocket.loader import load_pocket, read_statistics
+from tenth.models.registry import load_model
+from tenth.training.checkpoint import load_checkpoint, save_checkpoint
+from tenth.training.monitoring import read_history
 
 KERNEL = "kernels-community/flash-attn"
 # Every reader of one file, by the name that the file has to have.
@@ -254,7 +255,9 @@ def test_a_pipe_anywhere_in_a_model_is_not_waited_for(toy_folder: Path, tmp_path
 
 
 def test_a_checkpoint_of_other_shapes_is_refused(tmp_path: Path) -> None:
-    from tenth.training import Learning, Schedule, processes
+    from tenth.training.distributed import processes
+    from tenth.training.schedule import Schedule
+    from tenth.training.state import Learning
 
     learning = Learning({"net": torch.nn.Linear(2, 3)}, Schedule(images=64), processes())
     names = [f"{kind}.net.{name}" for kind in ("weight", "average") for name in ("weight", "bias")]

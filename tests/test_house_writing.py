@@ -14,14 +14,19 @@ from test_house import Source, sources
 
 # Who writes files itself.
 WRITERS = {
-    *("src/tenth/file_writing.py", "src/tenth/claims.py"),
-    *("src/tenth/download.py", "src/tenth/hub.py", "src/tenth/locked.py", "src/tenth/evaluate/inception_file.py"),  # growing
-    "src/tenth/transfer.py",  # which lets them grow
-    "src/tenth/model_folder.py",  # a private folder that is removed when a model is loaded
-    "src/tenth/terminal.py",  # where a closed stream writes to: nowhere
-    "src/tenth/watch.py",  # curves, which grow too
-    "src/tenth/aside.py",  # a file that has no name
-    "src/tenth/meter.py",  # a switch of Linux that looks like a file
+    *("src/tenth/core/file_writing.py", "src/tenth/core/claims.py"),
+    *(
+        "src/tenth/models/hub/download.py",
+        "src/tenth/models/hub/client.py",
+        "src/tenth/models/hub/lockfile.py",
+        "src/tenth/evaluation/extractors/inception_weights.py",
+    ),  # growing
+    "src/tenth/models/hub/transfer.py",  # which lets them grow
+    "src/tenth/models/model_folder.py",  # a private folder that is removed when a model is loaded
+    "src/tenth/core/console.py",  # where a closed stream writes to: nowhere
+    "src/tenth/training/monitoring.py",  # curves, which grow too
+    "src/tenth/training/frozen_diffusion.py",  # a file that has no name
+    "src/tenth/experiments/costs.py",  # a switch of Linux that looks like a file
 }
 METHODS = {"rename", "write_text", "write_bytes", "touch", "mkstemp", "copyfile", "copy2", "move", "copytree", "symlink_to"}
 PLACES = {"path", "file", "folder", "target", "output", "partial"}  # of an argument: not something in memory
@@ -72,7 +77,7 @@ def test_files_are_written_in_one_place() -> None:
     ],
 )
 def test_what_writes_is_noticed(text: str) -> None:
-    assert len(breaches(Source("src/tenth/record.py", text))) == 1
+    assert len(breaches(Source("src/tenth/core/run_record.py", text))) == 1
 
 
 @pytest.mark.parametrize(
@@ -88,4 +93,4 @@ def test_what_writes_is_noticed(text: str) -> None:
     ],
 )
 def test_what_does_not_is_not(text: str) -> None:
-    assert breaches(Source("src/tenth/record.py", text)) == []
+    assert breaches(Source("src/tenth/core/run_record.py", text)) == []

@@ -12,15 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from tenth.adapt.dreambooth import defaults
-from tenth.adapt.lesson import DreamBoothSettings
-from tenth.catalog import METHODS
-from tenth.diffusion import Sampling
-from tenth.encode.face import encoder_name
-from tenth.errors import IdentityError
-from tenth.generate import Request, generate
-from tenth.training import Schedule
-from tenth.types import Identity, Person, Photo
+from tenth.core.errors import IdentityError
+from tenth.core.types import Identity, Person, Photo
+from tenth.data.face_descriptors import encoder_name
+from tenth.methods.dreambooth.data import DreamBoothSettings
+from tenth.methods.dreambooth.method import defaults
+from tenth.methods.registry import METHODS
+from tenth.sampling.config import Sampling
+from tenth.sampling.generate import Request, generate
+from tenth.sampling.sampler import sample
+from tenth.training.schedule import Schedule
 
 FEW = Sampling(steps=2, guidance=3.0)
 PROMPT = "a photo of a person"
@@ -43,7 +44,7 @@ class FakeEncoder:
 def model(toy_model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The toy model, on which a person is learnt in three steps."""
     monkeypatch.setenv("TENTH_STORE", str(tmp_path_factory.getbasetemp() / "store"))
-    monkeypatch.setattr("tenth.adapt.dreambooth.defaults", in_three_steps)
+    monkeypatch.setattr("tenth.methods.dreambooth.method.defaults", in_three_steps)
     monkeypatch.setattr(toy_model, "encoder", FakeEncoder())
     return toy_model
 
@@ -123,7 +124,7 @@ def test_guidance_off_does_not_turn_the_negative_into_a_second_photo(model: Any)
     plain = Sampling(steps=2, guidance=1.0, rescale=0.0)
     with model.applied([identity]) as embeddings:
         assert embeddings.shape == (1, 1, 128)
-        image = model.sample([PROMPT], [0], plain, embeddings)[0]
+        image = sample(model, [PROMPT], [0], plain, embeddings)[0]
     pipeline = model.pipeline
     with model.applied([identity]):
         pipeline.set_ip_adapter_scale(1.0)

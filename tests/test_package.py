@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tenth.litter import is_litter
+from tenth.core.file_reading import is_litter
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
@@ -25,7 +25,7 @@ DATA_BYTES = 32_000_000  # all of the wheel but Python
 TRACKED_BYTES = 36_000_000  # everything that a clone brings
 FACE_NAMES = range(5, 16)  # about ten
 PHOTO_SUFFIXES = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-PHOTO_FOLDERS = ("src/tenth/pocket/photos/", "docs/")
+PHOTO_FOLDERS = ("src/tenth/models/pocket/photos/", "docs/")
 HEAVY = {"diffusers", "dlib", "numpy", "torch", "torchvision", "transformers"}
 
 PACKAGES = sorted(".".join(path.parent.relative_to(SRC).parts) for path in PACKAGE.rglob("__init__.py"))
@@ -92,12 +92,12 @@ def test_the_face_is_about_ten_names() -> None:
     assert len(names) in FACE_NAMES, f"src/tenth/__init__.py:1: {len(names)} names in __all__"
 
 
-@pytest.mark.skipif(not (PACKAGE / "cli.py").is_file(), reason="tenth/cli.py does not exist yet")
+@pytest.mark.skipif(not (PACKAGE / "cli.py").is_file(), reason="tenth/cli/main.py does not exist yet")
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "sys.argv = ['tenth', '--help']\n"
-        "from tenth.cli import main\n"
+        "from tenth.cli.main import main\n"
         "try:\n"
         "    status = main()\n"
         "except SystemExit as leaving:\n"
@@ -106,7 +106,7 @@ def test_help_loads_nothing_heavy() -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-    assert result.returncode == 0, f"src/tenth/cli.py: `tenth --help` loads or says {result.stderr.strip()}"
+    assert result.returncode == 0, f"src/tenth/cli/main.py: `tenth --help` loads or says {result.stderr.strip()}"
     assert "tenth" in result.stdout
 
 
@@ -130,7 +130,12 @@ def test_a_clone_is_small() -> None:
 
 def test_no_litter_is_tracked_nor_would_be() -> None:
     assert [relative(path) for path in tracked_files() if is_litter(path.relative_to(ROOT))] == []
-    places = ("src/tenth/pocket/__pycache__/load.pyc", "src/tenth/pocket/model/.DS_Store", "docs/Thumbs.db", "docs/._a.png")
+    places = (
+        "src/tenth/pocket/__pycache__/load.pyc",
+        "src/tenth/models/pocket/model/.DS_Store",
+        "docs/Thumbs.db",
+        "docs/._a.png",
+    )
     ignored = subprocess.run(["git", "check-ignore", *places], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ignored.stdout.split() == list(places)
 

@@ -15,26 +15,28 @@ from pathlib import Path
 from typing import Any
 
 import conftest
-import tenth.commands
-import tenth.demo
-import tenth.experiment
-import tenth.generate
-import tenth.meter
-import tenth.output
-import tenth.record
-import tenth.sampling
-import tenth.training
+import tenth.cli.generate
+import tenth.cli.output
+import tenth.core.run_record
+import tenth.experiments.costs
+import tenth.experiments.demo
+import tenth.experiments.runner
+import tenth.sampling.config
+import tenth.sampling.generate
+import tenth.training.loop
 import toy_people
-from tenth import catalog, readers
-from tenth.cli import main
+from tenth.cli.main import main
+from tenth.core.cache import Store
+from tenth.core.file_writing import OURS
+from tenth.core.types import Photo
+from tenth.data.face_crops import People
+from tenth.data.face_descriptors import describe
 from tenth.data.faces import find_faces
-from tenth.data.people import Row, write_rows
-from tenth.encode.face import describe
-from tenth.encode.store import Store
-from tenth.file_writing import OURS
-from tenth.pocket.faces import People
-from tenth.pocket.load import PHOTOS, load_pocket
-from tenth.types import Photo
+from tenth.data.manifest import Row, write_rows
+from tenth.experiments import judges as readers
+from tenth.methods import registry as catalog
+from tenth.models.pocket.loader import load_pocket
+from tenth.models.pocket.paths import PHOTOS
 
 WRITES = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "fsync"}
 ONCE = ("*.png", "*.safetensors", "people.jsonl", "recipe.toml")  # what is never written a second time
@@ -112,7 +114,7 @@ flush = os.fsync
 def frozen_clocks() -> None:
     """Nothing takes time, and it is always the same day."""
 
-    class Day(tenth.record.datetime):  # type: ignore[misc, valid-type]
+    class Day(tenth.core.run_record.datetime):  # type: ignore[misc, valid-type]
         @classmethod
         def now(cls, zone: Any = None) -> Any:
             return cls(2026, 1, 1, tzinfo=zone)
@@ -120,10 +122,10 @@ def frozen_clocks() -> None:
     class Still:
         perf_counter = staticmethod(lambda: 0.0)
 
-    tenth.record.datetime = Day  # type: ignore[attr-defined]
-    for module in (tenth.generate, tenth.meter, tenth.experiment):
+    tenth.core.run_record.datetime = Day  # type: ignore[attr-defined]
+    for module in (tenth.sampling.generate, tenth.experiments.costs, tenth.experiments.runner):
         module.time = Still  # type: ignore[attr-defined]
-    tenth.meter.peak_megabytes = lambda: 0
+    tenth.experiments.costs.peak_megabytes = lambda: 0
 
 
 def toys(work: Path) -> None:
@@ -132,11 +134,11 @@ def toys(work: Path) -> None:
     photo = Photo(toy_people.drawn(0, 0), "", face=toy_people.FACE)
     find_faces(photo.pixels)  # what reads faces takes seconds to open, too
     describe(photo)
-    tenth.experiment.load_model = catalog.load_model = lambda *_, **__: toy
+    tenth.experiments.runner.load_model = catalog.load_model = lambda *_, **__: toy
     People.located = toy_people.located  # type: ignore[assignment]
     readers.open_recogniser = readers.DlibRecogniser = toy_people.Colours  # type: ignore[misc, assignment]
-    tenth.demo.QUICK = ("ip-adapter", "ip-adapter-avg", "ip-adapter-set")
-    tenth.sampling.Sampling = partial(tenth.sampling.Sampling, steps=1)  # type: ignore[misc, assignment]
+    tenth.experiments.demo.QUICK = ("ip-adapter", "ip-adapter-avg", "ip-adapter-set")
+    tenth.sampling.config.Sampling = partial(tenth.sampling.config.Sampling, steps=1)  # type: ignore[misc, assignment]
 
 
 def prepare(work: Path) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from tenth.diffusion import Sampling, asked
-from tenth.generate import Request, generate
-from tenth.types import Identity
+from tenth.core.types import Identity
+from tenth.sampling.config import Sampling
+from tenth.sampling.generate import Request, generate
+from tenth.sampling.sampler import asked, drawing
 
 FEW = Sampling(steps=3)
 PROMPT = "a photo of a man"
@@ -27,6 +28,6 @@ def draw(model: Any, sampling: Sampling, *people: Identity | None) -> list[np.nd
 
 def floats(model: Any, sampling: Sampling, identity: Identity) -> np.ndarray:
     """An image in [0, 1] before it is rounded."""
-    with model.applied([identity]) as embeddings, model.drawing(sampling, embeddings) as images:
+    with model.applied([identity]) as embeddings, drawing(model, sampling, embeddings) as images:
         texts = model.texts([PROMPT], sampling.negative, guided=sampling.guidance > 1)
         return np.asarray(model.pipeline(**asked([PROMPT], [5], sampling, texts=texts), **images).images[0])

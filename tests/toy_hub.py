@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from tenth.catalog import load_model
-from tenth.diffusion import Sampling
-from tenth.download import Told, download
-from tenth.generate import Request, generate
-from tenth.locked import CHECKED
-from tenth.published import ADAPTERS, IP_ADAPTER, PUBLISHED, source_of
+from tenth.models.hub.download import Told, download
+from tenth.models.hub.lockfile import CHECKED
+from tenth.models.hub.published import ADAPTERS, IP_ADAPTER, PUBLISHED, source_of
+from tenth.models.registry import load_model
+from tenth.sampling.config import Sampling
+from tenth.sampling.generate import Request, generate
 
 SD15, UNET = PUBLISHED["sd15"].repository, "unet/diffusion_pytorch_model.safetensors"
 Files = Mapping[str, bytes]

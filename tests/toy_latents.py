@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from tenth.data.people import Row, write_rows
-from tenth.draws import Draws
-from tenth.file_reading import file_digest
-from tenth.pocket.examples import Examples, means_of_others
-from tenth.pocket.faces import People
-from tenth.pocket.pack import CONFIGS
-from tenth.pocket.trainable import Trainable
+from tenth.core.file_reading import file_digest
+from tenth.core.rng import Draws
+from tenth.data.face_crops import People
+from tenth.data.manifest import Row, write_rows
+from tenth.models.pocket.paths import CONFIGS
+from tenth.training.pocket.dataset import Examples, means_of_others
+from tenth.training.pocket.modules import Trainable
 
 
 def draws(batch: int, step: int = 0) -> Draws:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tenth.lora_names import PARTS, published
+from tenth.models.adapters.lora_names import PARTS, published
 
 QUERY = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"  # (16, 16) in the tiny models
 CONVOLUTION = "down_blocks.0.resnets.0.conv1"  # (16, 16, 3, 3)

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenth.data.people import Row
-from tenth.diffusion import Sampling
-from tenth.evaluate.held_out import crop_of
-from tenth.generate import Request
-from tenth.pocket.faces import People
-from tenth.types import Face, Photo, Pixels, Sample
+from tenth.core.types import Face, Photo, Pixels, Sample
+from tenth.data.face_crops import People
+from tenth.data.manifest import Row
+from tenth.experiments.protocol import crop_of
+from tenth.sampling.config import Sampling
+from tenth.sampling.generate import Request
 
 NAMES = ("Zebulon_Quux", "Ottoline_Vark", "Philo_Wexcombe")
 COLOURS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from tenth.diffusion import Sampling
-from tenth.generate import Request, generate
-from tenth.highres import HighRes
-from tenth.types import Identity, Sample
+from tenth.core.types import Identity, Sample
+from tenth.sampling.config import Sampling
+from tenth.sampling.generate import Request, generate
+from tenth.sampling.hires import HighRes
 
 FEW, PROMPT = Sampling(steps=4), "a photo of a person"
 LARGE = HighRes(32, 24, strength=0.5, face_pass=False)

@@ -10,22 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tenth.catalog import METHODS, METRICS, MODELS, load_model, method
-    from tenth.encode.face import read_person
-    from tenth.errors import TenthError
-    from tenth.generate import Request, save_sample
-    from tenth.generate import generate as draw
-    from tenth.highres import HighRes
-    from tenth.identity import load_identity, save_identity
-    from tenth.sampling import Sampling
+    from tenth.core.errors import TenthError
+    from tenth.data.photo_folder import read_person
+    from tenth.evaluation.registry import METRICS
+    from tenth.methods.identity_file import load_identity, save_identity
+    from tenth.methods.registry import METHODS, method
+    from tenth.models.registry import MODELS, load_model
+    from tenth.sampling.config import Sampling
+    from tenth.sampling.generate import Request
+    from tenth.sampling.generate import generate as draw
+    from tenth.sampling.hires import HighRes
+    from tenth.sampling.png_metadata import save_sample
 
-# name -> where it lives, with its name there if another (`tenth.generate` is the module); imported on use: --help is quick
+# name -> where it lives, with its name there if it has another; imported on use, so that --help is quick
 _HOMES = {
-    "METHODS": "tenth.catalog", "METRICS": "tenth.catalog", "MODELS": "tenth.catalog",
-    "load_model": "tenth.catalog", "method": "tenth.catalog", "read_person": "tenth.encode.face",
-    "Request": "tenth.generate", "draw": "tenth.generate:generate", "save_sample": "tenth.generate",
-    "HighRes": "tenth.highres", "Sampling": "tenth.sampling", "TenthError": "tenth.errors",
-    "load_identity": "tenth.identity", "save_identity": "tenth.identity",
+    "METHODS": "tenth.methods.registry", "METRICS": "tenth.evaluation.registry", "MODELS": "tenth.models.registry",
+    "load_model": "tenth.models.registry", "method": "tenth.methods.registry", "read_person": "tenth.data.photo_folder",
+    "Request": "tenth.sampling.generate", "draw": "tenth.sampling.generate:generate",
+    "save_sample": "tenth.sampling.png_metadata",
+    "HighRes": "tenth.sampling.hires", "Sampling": "tenth.sampling.config", "TenthError": "tenth.core.errors",
+    "load_identity": "tenth.methods.identity_file", "save_identity": "tenth.methods.identity_file",
 }  # fmt: skip
 
 __all__ = [

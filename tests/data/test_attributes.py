@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tenth.data.attributes import COLUMNS, FLAGS, NO_BEARD, OPEN_MOUTH, PUBLISHED, read_attributes
-from tenth.errors import DataError
+from tenth.core.errors import DataError
+from tenth.data.captions.attributes import COLUMNS, FLAGS, NO_BEARD, OPEN_MOUTH, PUBLISHED, read_attributes
 
 HEADER = ",".join(COLUMNS)
 SCORES = ("Male", NO_BEARD, *OPEN_MOUTH, *PUBLISHED.values(), "Asian")

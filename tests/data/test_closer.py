@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenth.data import closer
-from tenth.data.closer import photo_with_faces
+from tenth.data import multiscale_faces as closer
 from tenth.data.faces import crop_face, face_pixels, find_faces
-from tenth.data.folder import examine
+from tenth.data.multiscale_faces import photo_with_faces
 from tenth.data.photo import open_photo
+from tenth.data.photo_folder import examine
 
 
 def with_a_face(path: Path, face: Path, width: int, size: tuple[int, int], place: tuple[int, int]) -> Path:

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
+from tenth.core.errors import ModelError
+from tenth.core.file_reading import file_digest
+from tenth.core.types import Face, Photo, Pixels
 from tenth.data import faces as faces_module
 from tenth.data.faces import (
     CROP_PIXELS,
@@ -23,9 +26,6 @@ from tenth.data.faces import (
     sharpness,
 )
 from tenth.data.photo import open_photo
-from tenth.errors import ModelError
-from tenth.file_reading import file_digest
-from tenth.types import Face, Photo, Pixels
 
 
 def picture(path: Path, side: int = 128) -> Image.Image:
@@ -158,7 +158,7 @@ def test_the_predictor_that_is_not_for_commerce_is_never_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_photos: list[Path]
 ) -> None:
     """Everything works where of the models only the detector's five points and the recogniser are there."""
-    from tenth.encode import face as recogniser
+    from tenth.data import face_descriptors as recogniser
 
     faces = faces_module
     for name in ("shape_predictor_5_face_landmarks.dat", recogniser.WEIGHTS):

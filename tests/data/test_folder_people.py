@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tenth.core.errors import DataError
+from tenth.core.types import Photo
 from tenth.data.faces import crop_face
-from tenth.data.folder import UNDECIDED, examine, read_person
-from tenth.errors import DataError
-from tenth.types import Photo
+from tenth.data.photo_folder import UNDECIDED, examine, read_person
 
 Rows = dict[str, list[float]]
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tenth.core.errors import DataError
 from tenth.data import lfw
-from tenth.data.attributes import COLUMNS
+from tenth.data.captions.attributes import COLUMNS
 from tenth.data.lfw import ERRATA, read_lfw, whole_counts, write_people
-from tenth.data.people import read_people
-from tenth.errors import DataError
+from tenth.data.manifest import read_people
 
 SIZES = {"Ten_Test": 12, "Tony_Blair": 11, "George_W_Bush": 10, "Eight": 8, "Nine": 9, "Seven": 7, "One": 1}
 

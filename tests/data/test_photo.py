@@ -13,11 +13,11 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from tenth.core.errors import PhotoError
+from tenth.core.types import Photo, Pixels
 from tenth.data import photo as photo_module
-from tenth.data.orientation import ORIENTATION, orientation
+from tenth.data.containers.orientation import ORIENTATION, orientation
 from tenth.data.photo import PHOTO_PIXELS, open_photo
-from tenth.errors import PhotoError
-from tenth.types import Photo, Pixels
 
 TRANSPOSED = {
     1: None,

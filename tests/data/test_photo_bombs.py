@@ -12,11 +12,11 @@ from PIL import Image, ImageCms
 
 import toy_photos as toy
 from tally import Tally, counted
-from tenth.data.jpeg_parts import SCANS, jpeg_parts
-from tenth.data.parts import PARTS, READ_BYTES, png_parts, webp_parts
+from tenth.core.errors import PhotoError
+from tenth.core.types import Pixels
+from tenth.data.containers.jpeg import SCANS, jpeg_parts
+from tenth.data.containers.parts import PARTS, READ_BYTES, png_parts, webp_parts
 from tenth.data.photo import PHOTO_PIXELS, open_photo
-from tenth.errors import PhotoError
-from tenth.types import Pixels
 
 TEAL = Image.new("RGB", (64, 48), "teal")
 BLANK = bytes(1_000_000)

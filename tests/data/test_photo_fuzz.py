@@ -15,8 +15,8 @@ from PIL import Image
 import toy_photos as toy
 from mutations import mutations
 from tally import SEED, TIMES, Tally, counted
+from tenth.core.errors import PhotoError
 from tenth.data.photo import PHOTO_PIXELS, open_photo, seems_photo
-from tenth.errors import PhotoError
 
 CODES = {"empty", "too-large", "too-complex", "not-a-photo", "truncated"}
 SIDES = (0, 1, 2, 255, 256, 4097, 16_383, 16_384, 65_500, 65_535, 2**24 - 1, 2**31 - 1, 2**32 - 1)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tenth.core.errors import PhotoError
 from tenth.data import photo as photo_module
 from tenth.data.photo import MEMORY_BYTES, PHOTO_PIXELS, open_photo
-from tenth.errors import PhotoError
 
 EPS = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 MEASURE = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tenth.data.whose import most_frequent
+from tenth.data.majority_person import most_frequent
 
 NEAR = 0.6
 Faces = list[list[float]]  # of each photo, the largest first

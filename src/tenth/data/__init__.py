@@ -1,3 +1,3 @@
-"""Photos on disk -> people."""
+"""Photos -> Person: photos opened safely, faces, folders, LFW, splits."""
 
-__all__: list[str] = []  # its modules are the interface: tenth.data.<module>
+__all__: list[str] = []

@@ -12,14 +12,13 @@ import dlib
 import numpy as np
 from PIL import Image
 
-from tenth.errors import ModelError
-from tenth.types import Face, Pixels
+from tenth.core.errors import ModelError
+from tenth.core.types import Face, Pixels
 
 DETECTION_PIXELS = 800  # the longer side of the copy in which faces are looked for: finds a face of a sixteenth of the photo
 CROP_PIXELS = 128  # side of the crop that the pocket model draws
 CROP_PADDING = 0.5  # of dlib's face template on each side: head and shoulders; LFW photos then come at 0.84 of their scale
 NEAR_DUPLICATE_BITS = 64  # of 512: copies saved smaller, larger, cropped, brighter or at JPEG quality 25 differ in at most 48,
-# two photos of one person in 111 or more, but for shots of one moment (LFW, 53 photos with 6 copies each, and 702 pairs)
 
 
 class Detector(Protocol):

@@ -14,19 +14,18 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from tenth.claims import claimed_folder, remove_temporary, remove_temporary_of
-from tenth.data.attributes import Attributes, read_attributes
-from tenth.data.captions import captions
+from tenth.core.claims import claimed_folder, remove_temporary, remove_temporary_of
+from tenth.core.errors import DataError, PhotoError
+from tenth.core.file_reading import UnreadableError, open_regular, reason, without_litter
+from tenth.core.file_writing import write_once
+from tenth.core.types import Pixels
+from tenth.core.wording import counted
+from tenth.data.captions.attributes import Attributes, read_attributes
+from tenth.data.captions.templates import captions
 from tenth.data.faces import near_duplicate_hash
-from tenth.data.people import Row, Summary, summary, write_rows
+from tenth.data.manifest import Row, Summary, summary, write_rows
 from tenth.data.photo import open_photo
-from tenth.data.split import TEST_FOLD, distinct, fold_of, split_of
-from tenth.errors import DataError, PhotoError
-from tenth.file_reading import UnreadableError, open_regular, reason
-from tenth.file_writing import write_once
-from tenth.litter import without_litter
-from tenth.types import Pixels
-from tenth.wording import counted
+from tenth.data.splits import TEST_FOLD, distinct, fold_of, split_of
 
 ARCHIVE_BYTES = 1 << 28  # most that is read of it; it has 108 MB
 ARCHIVE_MD5 = "68331da3eb755a505a502b5aacb3c201"  # lfw-deepfunneled.tgz as published

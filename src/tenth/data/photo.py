@@ -19,13 +19,13 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from tenth.data.heic import BRANDS, Heic
-from tenth.data.jpeg_parts import jpeg_parts
-from tenth.data.orientation import orientation
-from tenth.data.parts import Parts, TooComplexError, png_parts, webp_parts
-from tenth.errors import PhotoError
-from tenth.file_reading import UnreadableError, open_regular
-from tenth.types import Photo, Pixels
+from tenth.core.errors import PhotoError
+from tenth.core.file_reading import UnreadableError, open_regular
+from tenth.core.types import Photo, Pixels
+from tenth.data.containers.heic import BRANDS, Heic
+from tenth.data.containers.jpeg import jpeg_parts
+from tenth.data.containers.orientation import orientation
+from tenth.data.containers.parts import Parts, TooComplexError, png_parts, webp_parts
 
 PHOTO_PIXELS = 2048  # longest side of Photo.pixels: enough for a 1024 px crop of a face that fills half of it
 FILE_BYTES = 100_000_000  # a 200-megapixel phone photo is about 60 MB

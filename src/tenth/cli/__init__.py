@@ -1,0 +1,3 @@
+"""The command line: one command, one call."""
+
+__all__: list[str] = []

@@ -1,0 +1,115 @@
+"""`tenth models`: which models there are and which are here; and the one command that downloads."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tenth.core.console import progress_bar, say, show
+
+if TYPE_CHECKING:
+    from tenth.core.types import Entry
+
+
+def models(args: Namespace) -> int:
+    """The table of models, or one downloaded, whose folder goes to stdout."""
+    if args.update and not args.download:
+        args.usage_error("--update goes with --download")
+    if args.download:
+        return _download(args)
+    rows = list(_rows())
+    if args.json:
+        show({"models": rows})
+        return 0
+    width = max(len(row["name"]) for row in rows)
+    show("\n".join(f"{row['name']:<{width}}  {_line(row)}" for row in rows))
+    return 0
+
+
+def _download(args: Namespace) -> int:
+    from tenth.core.errors import unknown_name
+    from tenth.models.hub.download import Told, download
+    from tenth.models.hub.published import PUBLISHED, source_of
+
+    source = source_of(args.download)
+    if source is None:
+        raise unknown_name("model", args.download, [*PUBLISHED, "owner/name of a repository on the hub"])
+    with progress_bar(args.download, unit="B") as progress:
+        folder = download(source, Told(say, progress), update=args.update)
+    if args.json:
+        show(next(row for row in _rows() if row["name"] == args.download))
+    else:
+        show(folder)
+    return 0
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    """Every model of the catalog, then those of the hub that are locked besides."""
+    from tenth.core.file_reading import without_litter
+    from tenth.models.hub.lockfile import folder_name, models_folder, read_lock
+    from tenth.models.hub.published import IP_ADAPTER_LICENCE, PUBLISHED
+    from tenth.models.pocket.paths import CONFIGS
+    from tenth.models.registry import DEFAULT_MODEL, MODELS
+
+    here, locks = models_folder(), read_lock(models_folder())
+    for name in [*MODELS, *(name for name in locks if name not in MODELS)]:
+        text = MODELS[name].text if name in MODELS else "from the hub"
+        row = {"name": name, "text": text, "default": name == DEFAULT_MODEL}
+        if name == DEFAULT_MODEL:
+            size = sum(path.stat().st_size for path in without_litter(CONFIGS, CONFIGS.rglob("*")) if path.is_file())
+            yield row | {"downloaded": True, "where": str(CONFIGS), "bytes": size, "licences": {}, "revisions": {}}
+            continue
+        locked, folder = locks.get(name), here / folder_name(name)
+        whole = locked is not None and all((folder / path).is_file() for path in locked.files)
+        licences = {PUBLISHED[name].repository: PUBLISHED[name].licence} | IP_ADAPTER_LICENCE if name in PUBLISHED else {}
+        yield row | {
+            "downloaded": whole,
+            "where": str(folder) if whole else None,
+            "bytes": locked.bytes if locked else None,
+            "licences": {each: origin.licence for each, origin in locked.repositories.items()} if locked else licences,
+            "revisions": {each: origin.revision for each, origin in locked.repositories.items()} if locked else {},
+        }
+
+
+def _line(row: dict[str, Any]) -> str:
+    if row["default"]:
+        return f"{row['text']} (default)"
+    licences = ", ".join(f"{name}: {licence}" for name, licence in row["licences"].items())
+    if row["downloaded"]:
+        return f"{row['text']}; {row['bytes'] / 1e9:.2f} GB in {Path(row['where'])}; {licences}"
+    return f"{row['text']}; not here: `tenth models --download {row['name']}`; {licences}"
+
+
+def methods(args: Namespace) -> int:
+    """The table of methods."""
+    from tenth.methods.registry import DEFAULT_METHOD, METHODS, PAIRS
+
+    return _list(args, "methods", {**METHODS, **PAIRS}, DEFAULT_METHOD)
+
+
+def metrics(args: Namespace) -> int:
+    """The table of metrics."""
+    from tenth.evaluation.registry import METRICS
+
+    return _list(args, "metrics", METRICS)
+
+
+def doctor(args: Namespace) -> int:
+    """What works here. 1 if the main job cannot."""
+    from tenth.cli.doctor import diagnose, findings_to_json, findings_to_table, works
+
+    findings = diagnose()
+    show(findings_to_json(findings) if args.json else findings_to_table(findings))
+    return 0 if works(findings) else 1
+
+
+def _list(args: Namespace, kind: str, table: Mapping[str, Entry[Any]], default: str = "") -> int:
+    if args.json:
+        show({kind: [{"name": name, "text": entry.text, "default": name == default} for name, entry in table.items()]})
+        return 0
+    width = max(map(len, table))
+    rows = [f"{name:<{width}}  {entry.text}{' (default)' if name == default else ''}" for name, entry in table.items()]
+    show("\n".join(rows))
+    return 0

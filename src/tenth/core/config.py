@@ -1,0 +1,154 @@
+"""Recipe TOML <-> dataclass. An unknown key is an error that names the known ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, field, fields, is_dataclass, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from tenth.core import file_reading
+from tenth.core.errors import RecipeError
+from tenth.core.file_reading import UnreadableError, reason
+from tenth.core.wording import did_you_mean
+
+Recipe = TypeVar("Recipe")
+RECIPE_BYTES = 1 << 20  # of a TOML file; the longest recipe has 3 kB
+LATER = "later"  # in a field's metadata
+MOST = 1e9  # of numbers with a fraction; whole ones have 64 bits
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a TOML file. Raises RecipeError if it is missing, is not TOML, or has a number that no recipe needs."""
+    try:
+        table = file_reading.read_toml(path, RECIPE_BYTES)
+    except (OSError, UnreadableError) as problem:
+        action = "Check the path" if isinstance(problem, OSError) else "Mend it, or choose another"
+        raise RecipeError(f"{path} {reason(problem)}", "a recipe is one TOML file", action) from problem
+    _check_numbers(table, str(path))
+    return table
+
+
+def _check_numbers(value: Any, where: str) -> None:
+    """Whole numbers of recipes are counts and seeds, others rates, weights and shares."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value, 1):
+            _check_numbers(inner, f"{where}, {key}")
+    if isinstance(value, int) and value < 0:
+        raise RecipeError(f"{where} is {value}", "needed: a whole number from 0", "Correct it")
+    if isinstance(value, float) and not 0 <= value <= MOST:
+        raise RecipeError(f"{where} is {value}", f"needed: a number from 0 to {MOST:g}", "Correct it")
+
+
+def from_table(kind: type[Recipe], table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
+    """A dataclass from a table, nested dataclasses from nested tables.
+
+    Raises RecipeError at an unknown key, a missing one, or a value of another type.
+    """
+    if not is_dataclass(kind):
+        raise TypeError(f"{kind} is not a dataclass")
+    hints = get_type_hints(kind)
+    known = [each.name for each in fields(kind)]
+    for key in table:
+        _check_known(key, known, where)
+    for each in fields(kind):
+        if each.name not in table and each.default is MISSING and each.default_factory is MISSING:
+            raise RecipeError(f"{where} has no key {each.name!r}", f"needed: {_kind_name(hints[each.name])}", "Add it")
+    values = {key: _value(hints[key], value, f"{where}, {key}") for key, value in table.items()}
+    return kind(**values)
+
+
+def with_changes(settings: Recipe, table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
+    """The settings with what a table says instead; of nested dataclasses the keys that a nested table has. Raises as above."""
+    changed: dict[str, Any] = {}
+    for key, value in table.items():
+        before, place = getattr(settings, key, None), f"{where}, {key}"
+        if is_dataclass(before) and isinstance(value, Mapping):
+            changed[key] = with_changes(before, value, place)
+        else:
+            hints = get_type_hints(type(settings))
+            _check_known(key, list(hints), where)
+            changed[key] = _value(hints[key], value, place)
+    return replace(settings, **changed)  # type: ignore[type-var]
+
+
+def later(default: Any) -> Any:
+    """A setting that was added after results had been recorded without it: said only where it is not its default."""
+    return field(default=default, metadata={LATER: True})
+
+
+def to_table(settings: Any) -> dict[str, Any]:
+    """A dataclass as JSON gives it back, nested ones too. What `later` added is left out while it has its default.
+
+    So a record, a PNG or a folder of an older version, which does not have the setting, says the same.
+    """
+    return {
+        each.name: _plain(getattr(settings, each.name))
+        for each in fields(settings)
+        if not (LATER in each.metadata and getattr(settings, each.name) == each.default)
+    }
+
+
+def shown(settings: Any) -> str:
+    """The `repr` of a dataclass without what `to_table` leaves out: the same text as in older versions, for keys of stores."""
+    return f"{type(settings).__name__}({', '.join(f'{name}={value!r}' for name, value in to_table(settings).items())})"
+
+
+def completed(kind: type[Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table that `to_table` made, perhaps of an older version, with the defaults of what `later` added."""
+    return {each.name: _plain(each.default) for each in fields(kind) if LATER in each.metadata} | dict(table)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_table(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _check_known(key: str, known: Sequence[str], where: str) -> None:
+    if key not in known:
+        raise RecipeError(
+            f"{where} has the key {key!r}", f"known keys: {', '.join(known)}", did_you_mean(key, known) + "Correct or remove it"
+        )
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
+        return from_table(hint, value, where)
+    if hint is Path and isinstance(value, str):
+        return _path(value, where)
+    if hint is float and type(value) in (int, float):
+        if not math.isfinite(value):
+            raise RecipeError(f"{where} is {value}", "needed: a finite number", "Correct it")
+        return float(value)
+    if get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_value(get_args(hint)[0], item, where) for item in value)
+    if get_origin(hint) is Mapping and isinstance(value, Mapping):
+        return {name: _value(get_args(hint)[1], item, f"{where}, {name}") for name, item in value.items()}
+    if get_origin(hint) in (Union, UnionType):
+        choices = [choice for choice in get_args(hint) if choice is not type(None)]
+        nested = [choice for choice in choices if get_origin(choice) is Mapping and isinstance(value, Mapping)]
+        return _value([*nested, *choices][0], value, where)
+    if hint is Any:
+        return value
+    if type(value) is not hint:
+        raise RecipeError(f"{where} is {value!r}", f"needed: {_kind_name(hint)}", "Correct it")
+    return value
+
+
+def _path(text: str, where: str) -> Path:
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # ~somebody, who is not on this machine
+        path = Path(text)
+    if "\0" in text:
+        raise RecipeError(f"{where} is {text!r}", "needed: a path", "Correct it")
+    return path
+
+
+def _kind_name(hint: Any) -> str:
+    return getattr(hint, "__name__", str(hint))

@@ -1,0 +1,71 @@
+"""One tree of errors. Each message has three parts: what was found, what is needed, what to do.
+
+TenthError
+└── InputError            the user's input; the command line prints one line and exits 1
+    ├── PhotoError        a file is not a usable photo (carries a short `code`)
+    ├── DataError         a folder, data set or array does not hold what the work needs
+    ├── IdentityError     an identity file is damaged, foreign or for another model
+    ├── ModelError        a model, adapter or encoder is missing or does not fit
+    ├── RecipeError       a recipe has an unknown key or an impossible value
+    └── CheckpointError   a checkpoint is damaged, or a directory is already in use
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tenth.core.wording import did_you_mean
+
+MOST_SAID = 2_000  # characters of a part of a message: a name or value that is found may be of any length
+
+
+class TenthError(Exception):
+    """Root of the tree: `except TenthError` catches everything that tenth raises on purpose."""
+
+
+class InputError(TenthError):
+    """Something given by the user does not fit. found, needed, action: the three parts of the message."""
+
+    def __init__(self, found: str, needed: str, action: str) -> None:
+        found, needed, action = (
+            part if len(part) <= MOST_SAID else f"{part[:MOST_SAID]}..." for part in (found, needed, action)
+        )
+        super().__init__(f"{found}; {needed}. {action}.")
+        self.found, self.needed, self.action = found, needed, action
+
+
+class PhotoError(InputError):
+    """A file is not a usable photo. code: a short stable word for the reason, such as 'truncated'."""
+
+    def __init__(self, code: str, found: str, needed: str, action: str) -> None:
+        super().__init__(found, needed, action)
+        self.code = code
+
+
+class DataError(InputError):
+    """A folder, data set or array does not hold what the work needs."""
+
+
+class IdentityError(InputError):
+    """An identity file is damaged, foreign, or made for another model."""
+
+
+class ModelError(InputError):
+    """A model, adapter or encoder is missing or does not fit."""
+
+
+class RecipeError(InputError):
+    """A recipe has an unknown key or an impossible value."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is damaged, or a directory is already in use."""
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str], action: str = "") -> InputError:
+    """The error for a name that is in no table: all that is, and the nearest. action: else `tenth KINDs`, which lists them."""
+    return InputError(
+        f"{name!r} is not a {kind}",
+        f"choose one of: {', '.join(known)}",
+        did_you_mean(name, known) + (action or f"`tenth {kind}s` says what each does"),
+    )

@@ -1,0 +1,175 @@
+"""The nouns and verbs of tenth. Everything else is a function between them.
+
+Shape letters, the same in every file: K photos, D embedding width, M rows of an identity, T tokens of a photo,
+B batch, N images, C H W channels, height, width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+Pixels = npt.NDArray[np.uint8]  # (H, W, 3), RGB
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """Where a face is in its photo, in pixels of that photo.
+
+    box: left, top, right, bottom. landmarks: (5, 2) x and y in dlib's five-point order: outer and inner corner of the eye
+    at the right of the image, outer and inner corner of the eye at its left, base of the nose.
+    """
+
+    box: tuple[int, int, int, int]
+    landmarks: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An opened photo: RGB pixels (H, W, 3) and the sha256 of the file it came from. `file` is for messages only."""
+
+    pixels: Pixels
+    digest: str
+    file: str = ""
+    face: Face | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Accepted photos of one person, in file-name order. The name is for messages; it never enters a prompt or an image."""
+
+    name: str
+    photos: tuple[Photo, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """What a method learnt of a person: image embeddings before projection, or weights, or both. Plain data.
+
+    embeddings: (M, D), pooled ones, or (M, T, D), patch tokens, whichever the model's adapter reads; or None.
+    weights: tensors by name (LoRA or a difference to the base), empty for adapters.
+    model, encoder, adapter: "name@digest" of what made it, so that nothing else is ever applied to it.
+    word: how a prompt names the person ("" when the prompt need not). photos: sha256 of each photo used.
+    """
+
+    method: str
+    model: str
+    encoder: str
+    adapter: str
+    embeddings: Tensor | None = None
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    word: str = ""
+    photos: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One generated image (H, W, 3) and what makes it again. sampler: as A1111 names it."""
+
+    pixels: Pixels
+    prompt: str
+    seed: int
+    method: str
+    model: str
+    settings: Mapping[str, Any]
+    seconds: float
+    sampler: str = "DDIM"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with its 95 % interval over people. better: 'higher' or 'lower'. unavailable: why there is no value."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    better: str = "higher"
+    unavailable: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Rows (N, D) of one extractor, each with its person and its prompt."""
+
+    rows: npt.NDArray[np.float64]
+    people: tuple[str, ...]
+    prompts: tuple[str, ...] = ()
+
+
+class Encoder(Protocol):
+    """K photos -> (K, D) pooled embeddings, or (K, T, D) patch tokens.
+
+    name: "name@digest", part of every cache key and identity.
+    width: D. tokens: T; 0 where embeddings are pooled. nobody: (D,) or (T, D), what an adapter sees where it shall see nobody.
+    """
+
+    name: str
+    width: int
+    tokens: int
+
+    def __call__(self, photos: Sequence[Photo]) -> Tensor: ...
+    def nobody(self) -> Tensor: ...
+
+
+class Aggregator(Protocol):
+    """Embeddings of one person's photos, (K, D) or (K, T, D) -> (M, D) or (M, T, D)."""
+
+    def __call__(self, embeddings: Tensor) -> Tensor: ...
+
+
+class Diffusion(Protocol):
+    """What a method may read of a model. name: "name@digest". trained: folders of trained aggregators, by method.
+
+    pipeline: of diffusers; texts: prompts -> its text embeddings. Whatever sampling and training do with them, they are as
+    before when it is done.
+    """
+
+    name: str
+    pipeline: Any
+    adapter_name: str
+    encoder: Encoder
+    trained: Mapping[str, Path]
+    texts: Any
+
+    def add_adapter(self, path: Path) -> str: ...
+
+    def beside_nobody(self, embeddings: Tensor) -> Tensor: ...
+
+    def applied(self, identities: Sequence[Identity]) -> AbstractContextManager[Tensor | None]: ...
+
+
+class Method(Protocol):
+    """Photos of a person -> Identity. May read the model; leaves it exactly as it was.
+
+    weights: how much each photo counts, (K,), or None where that cannot be said. notes: what to know of photos not used.
+    """
+
+    def __call__(self, person: Person, model: Diffusion) -> Identity: ...
+    def weights(self, person: Person, model: Diffusion) -> Tensor | None: ...
+    def notes(self, person: Person, model: Diffusion) -> list[str]: ...
+
+
+class Metric(Protocol):
+    """Images and held-out photos -> a number with its interval."""
+
+    def __call__(self, *, generated: Features, held_out: Features, references: Features | None = None) -> Score: ...
+
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Kind]):
+    """A row of a table: the thing itself, and a line that says what it does."""
+
+    thing: Kind
+    text: str

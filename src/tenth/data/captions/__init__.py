@@ -1,0 +1,3 @@
+"""Captions of photos: attributes, templates, caption files, prompts read back."""
+
+__all__: list[str] = []

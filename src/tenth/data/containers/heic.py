@@ -1,0 +1,112 @@
+"""Open a HEIC photo in bounded memory: the picture alone, row by row from the decoder's own buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from PIL import Image
+
+from tenth.data.containers.parts import TooComplexError, read_at
+
+BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+MOST_BOXES = 10_000  # at the top of the file; a photo has three
+HIDDEN = 1  # flag of an item that is no picture to show
+META_BYTES = 16_000_000  # of the box that says what a file holds; with a profile of a printing press it has 3 MB
+
+
+class Heic:
+    """A HEIC photo, decoded by `load`. size: width and height, upright. profile: its colour profile, or b''.
+
+    Only the primary picture is there, without metadata: libheif's binding copies profile and EXIF once for every picture of a
+    file, and a thousand pictures may share one of fifty megabytes. Its turn is applied by the decoder, as the format asks.
+    Raises what the binding does (OSError, ValueError, SyntaxError, RuntimeError, EOFError), and ImportError without it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        from pillow_heif import open_heif
+
+        content = alone(file)
+        self._image = open_heif(content, convert_hdr_to_8bit=True, remove_stride=False, hdr_to_16bit=True)
+        self.size: tuple[int, int] = self._image.size
+        self.mode: str = self._image.mode
+        self.profile: bytes = self._image.info.get("icc_profile") or b""
+        self.file_bytes = len(content)
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.size[0]
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.size[1]
+
+    @property
+    def needed_bytes(self) -> int:
+        """Memory at the height of decoding: the file, the planes of brightness and colour, and what is made of them."""
+        info, bands = self._image.info, len(self.mode)
+        planes = (1.5 if info.get("chroma") == 420 else bands) + (bands == 4)
+        return self.file_bytes + int(self.width * self.height * (planes * (1 + (info.get("bit_depth", 16) > 8)) + bands + 0.2))
+
+    def load(self) -> None:
+        """Decode it."""
+        self._rows = memoryview(self._image.data)
+        self.size = self._image.size
+
+    def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
+        """A part of the decoded picture, as Pillow has it."""
+        left, top, right, bottom = box
+        stride = self._image.stride
+        rows = self._rows[top * stride : bottom * stride]
+        strip = Image.frombytes(self.mode, (self.width, bottom - top), rows, "raw", (self.mode, stride))
+        return strip if (left, right) == (0, self.width) else strip.crop((left, 0, right, bottom - top))
+
+
+def alone(file: BinaryIO) -> bytes:
+    """A file's content with every picture but the primary one hidden, and no metadata tied to any. Raises TooComplexError.
+
+    Layout: ISO/IEC 14496-12, sections 4.2 (boxes) and 8.11 (meta, pitm, iinf, infe, iref).
+    """
+    size, place, whole = file.seek(0, 2), 0, []
+    for _ in range(MOST_BOXES):
+        head = read_at(file, place, place + 16)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        length = int.from_bytes(head[8:], "big") if length == 1 else length or size - place
+        if len(head) < 8 or length < 8:
+            break
+        if kind == b"meta" and length > META_BYTES:
+            raise TooComplexError(f"{length / 1e6:.0f} MB of descriptions of its pictures", f"{META_BYTES / 1e6:.0f} MB")
+        content = read_at(file, place, min(size, place + length))
+        whole.append(_alone_in(content) if kind == b"meta" else content)
+        place += length
+    return b"".join([*whole, read_at(file, place, size)])
+
+
+def _alone_in(meta: bytes) -> bytes:
+    changed = bytearray(meta)
+    inside = list(_boxes(changed, 12, len(changed)))
+    primary = next((_item(changed, start + 4, changed[start] > 0) for kind, start, _ in inside if kind == b"pitm"), 0)
+    for kind, start, stop in inside:
+        if kind == b"iref":
+            changed[start:stop] = changed[start:stop].replace(b"cdsc", b"none")  # "describes", as EXIF does its picture
+        elif kind == b"iinf":
+            for each, entry, _ in _boxes(changed, start + (8 if changed[start] else 6), stop):
+                if each == b"infe" and _item(changed, entry + 4, changed[entry] > 2) != primary:
+                    changed[entry + 3] |= HIDDEN
+    return bytes(changed)
+
+
+def _boxes(content: bytearray, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind of each box, and from where to where its content stands."""
+    while place + 12 <= end:
+        length = int.from_bytes(content[place : place + 4], "big")
+        if length < 12 or place + length > end:
+            return
+        yield bytes(content[place + 4 : place + 8]), place + 8, place + length
+        place += length
+
+
+def _item(content: bytearray, place: int, wide: bool) -> int:
+    return int.from_bytes(content[place : place + (4 if wide else 2)], "big")

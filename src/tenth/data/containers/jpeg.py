@@ -1,0 +1,115 @@
+"""What of a JPEG makes its picture: its segments walked over, metadata left out, scans counted. See parts.py for why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import chain, repeat
+from typing import BinaryIO
+
+from tenth.data.containers.parts import (
+    PARTS,
+    PROFILE_BYTES,
+    READ_BYTES,
+    Parts,
+    Piece,
+    Spliced,
+    TooComplexError,
+    joined,
+    read_at,
+    too_many,
+)
+
+SCANS = 100  # encoders write about ten; each goes over all blocks of its colours, and may have next to no bytes
+SCAN_PIXELS = 2_500_000_000  # pixels times scans: two seconds of work
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but for zeros, fillers and restarts, which are part of a scan
+START, PROGRESSIVE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}, {0xC2, 0xCA}  # of frames; lossless and hierarchical ones are no photos
+TABLES = {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}  # Huffman, arithmetic, quantization, lines, restarts
+SCAN, END, COMMENT = 0xDA, 0xD9, 0xFE
+JFIF, EXIF_OR_XMP, PROFILE, ADOBE = 0xE0, 0xE1, 0xE2, 0xEE
+EXIF_KEY, PROFILE_KEY = b"Exif\0\0", b"ICC_PROFILE\0"
+XMP_KEY = (
+    b"http:" + b"//ns.adobe" + b".com/xap/1.0/\0"
+)  # a name: nothing asks that host, and a law looks for such in the source
+
+
+def jpeg_parts(file: BinaryIO) -> Parts:
+    """Tables, frame and scans of a JPEG. Raises TooComplexError, or ValueError if it has none of them."""
+    pieces: list[Piece] = [(0, 2)]
+    notes: dict[bytes, list[bytes]] = {EXIF_KEY: [], XMP_KEY: [], PROFILE_KEY: []}
+    frame, layers, progressive = b"", 0, False
+    segments = _segments(file)
+    for code, start, stop in segments:
+        head = read_at(file, start + 2, min(stop, start + 40))
+        if code == SCAN:
+            break
+        if code in START:
+            frame, progressive = head, code in PROGRESSIVE
+        elif code in (EXIF_OR_XMP, PROFILE):
+            _note(notes, file, start + 2, stop)
+        if code in START | TABLES or (code == JFIF and head[:4] == b"JFIF") or (code == ADOBE and head[:5] == b"Adobe"):
+            pieces.append((start - 2, stop))
+        elif not (JFIF <= code <= 0xEF or code == COMMENT):
+            raise ValueError(f"a JPEG with the marker {code:x}")
+    else:
+        raise ValueError("a JPEG without a scan")
+    if len(frame) < 6:
+        raise ValueError("a JPEG without a frame")
+
+    layers, size = frame[5], (int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big"))
+    if several := progressive or head[0] < layers:
+        _check_scans(segments, size)
+    pieces.append((start - 2, file.seek(0, 2)))
+    exif, xmp = (b"".join(notes[key][:1]) for key in (EXIF_KEY, XMP_KEY))
+    return Parts(Spliced(file, joined(pieces)), size, _profile(notes[PROFILE_KEY]), exif, xmp, several)
+
+
+def _segments(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
+    """Marker of each segment up to the end of the picture, and from where to where its length and content stand."""
+    place = 2
+    for _ in range(PARTS):
+        code, place = _next_marker(file, place)
+        if code < 0xC0:  # reserved: decoders take it for junk between restarts, not for a segment with a length
+            continue
+        length = int.from_bytes(read_at(file, place, place + 2), "big")
+        if code == END or length < 2:
+            return
+        yield code, place, place + length
+        place += length
+    raise too_many("segments")
+
+
+def _next_marker(file: BinaryIO, place: int) -> tuple[int, int]:
+    """The next marker and the place after it, (END, place) where there is none. Junk before it is skipped, as decoders do."""
+    for count in chain([64], repeat(READ_BYTES)):
+        chunk = read_at(file, place, place + count)
+        if found := MARKER.search(chunk):
+            return chunk[found.end() - 1], place + found.end()
+        if len(chunk) < count:
+            break
+        place += len(chunk) - 1
+    return END, place
+
+
+def _note(notes: dict[bytes, list[bytes]], file: BinaryIO, start: int, stop: int) -> None:
+    content = read_at(file, start, stop)
+    for key, kept in notes.items():
+        if content.startswith(key) and sum(map(len, kept)) <= (PROFILE_BYTES if key == PROFILE_KEY else 0):
+            kept.append(content[len(key) :])
+
+
+def _profile(pieces: list[bytes]) -> bytes:
+    """A colour profile from its numbered pieces; b'' where one is missing."""
+    ordered = sorted(piece for piece in pieces if len(piece) > 1)
+    whole = b"".join(piece[2:] for piece in ordered)
+    return whole if ordered and ordered[0][1] == len(ordered) and len(whole) <= PROFILE_BYTES else b""
+
+
+def _check_scans(segments: Iterator[tuple[int, int, int]], size: tuple[int, int]) -> None:
+    """Raises TooComplexError for more scans than a picture of that size may have. The first was met already."""
+    most = min(SCANS, SCAN_PIXELS // max(1, size[0] * size[1]))
+    count = 1
+    for code, _, _ in segments:
+        count += code == SCAN
+        if count > most:
+            raise TooComplexError(f"more than {most} scans", f"{most}")

@@ -1,0 +1,94 @@
+"""What the pocket model learns from: the face crops of people.jsonl, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from tenth.core.cache import Array, Store
+from tenth.core.console import progress
+from tenth.core.errors import DataError
+from tenth.core.types import Face, Photo, Pixels
+from tenth.data.faces import CROP_PADDING, CROP_PIXELS, crop_face
+from tenth.data.manifest import Row, read_people
+from tenth.data.multiscale_faces import photo_with_faces
+
+CENTRAL = "central-face"  # in the store: values of the face nearest a photo's centre, by the photo's sha256
+CROPS = f"{CENTRAL}-crop-{CROP_PIXELS}-{CROP_PADDING}"
+
+
+@dataclass(frozen=True)
+class People:
+    """Where the photos are. people: the file that `tenth data` writes. photos: the folder its `file`s lie below."""
+
+    people: Path
+    photos: Path
+
+    def rows(self, split: str, *, needed: bool = True) -> list[Row]:
+        """Rows of one split, in the file's order. Raises DataError if there are none and they are needed."""
+        rows = [row for row in read_people(self.people) if row.split == split]
+        if needed and not rows:
+            raise DataError(
+                f"{self.people} has no {split} people",
+                "at least one is needed",
+                "Write it anew, of more people: `tenth data lfw` or `tenth data people`",
+            )
+        return rows
+
+    def located(self, row: Row) -> Photo | None:
+        """The photo with the face nearest its centre, whom LFW names; None without a face."""
+        photo, faces = photo_with_faces(self.photos / row.file)
+        height, width = photo.pixels.shape[:2]
+        face = min(faces, key=lambda face: _distance(face, width / 2, height / 2), default=None)
+        return Photo(photo.pixels, row.digest, row.file, face) if face else None
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """Rows that have a face, and their crops (N, 3, 128, 128) uint8."""
+
+    rows: tuple[Row, ...]
+    crops: Tensor
+
+    def pictures(self, indices: Tensor, mirrored: Tensor) -> Tensor:
+        """Crops by number (B,), those mirrored where `mirrored` is not 0 -> float32 (B, 3, 128, 128) in [-1, 1]."""
+        crops = to_unit(self.crops[indices])
+        return torch.where(mirrored.bool()[:, None, None, None], crops.flip(-1), crops)
+
+
+def load_faces(people: People, split: str, store: Store) -> Faces:
+    """Crops of every photo of one split in which a face is found; the others are left out."""
+    rows = people.rows(split)
+    arrays = store.remember(CROPS, [row.digest for row in rows], partial(crops_of, people, rows))
+    found = [(row, crop) for row, crop in zip(rows, arrays, strict=True) if crop.size]
+    crops = torch.from_numpy(np.stack([crop for _, crop in found])).permute(0, 3, 1, 2)  # (N, 3, 128, 128)
+    return Faces(tuple(row for row, _ in found), crops)
+
+
+def to_unit(crops: Tensor) -> Tensor:
+    """uint8 (B, 3, H, W) -> float32 in [-1, 1]."""
+    return crops.float() / 127.5 - 1
+
+
+def crops_of(people: People, rows: Sequence[Row], missing: list[int]) -> Iterator[Array]:
+    """The face of each photo as the pocket model draws faces, (128, 128, 3), empty where there is none."""
+    for index in progress(missing, desc="crops"):
+        photo = people.located(rows[index])
+        yield np.zeros((0,), np.uint8) if photo is None or photo.face is None else crop_face(photo.pixels, photo.face)
+
+
+def _distance(face: Face, x: float, y: float) -> float:
+    left, top, right, bottom = face.box
+    return abs((left + right) / 2 - x) + abs((top + bottom) / 2 - y)
+
+
+def square(photo: Photo, side: int) -> Pixels:
+    """The middle square of a photo, (side, side, 3)."""
+    return np.asarray(ImageOps.fit(Image.fromarray(photo.pixels), (side, side), Image.Resampling.LANCZOS))

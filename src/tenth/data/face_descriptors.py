@@ -1,0 +1,62 @@
+"""Photos -> dlib's 128-d face descriptors, each computed once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import dlib
+import numpy as np
+import numpy.typing as npt
+
+from tenth.core.cache import Array, Store
+from tenth.core.errors import DataError
+from tenth.core.file_reading import file_digest
+from tenth.core.types import Photo, Pixels
+from tenth.data.faces import (
+    crop_face,
+    model_file,
+)
+
+WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
+CHIP_PIXELS, CHIP_PADDING = 150, 0.25  # what dlib's recogniser was trained on
+
+
+@cache
+def _recogniser() -> Any:
+    return dlib.face_recognition_model_v1(str(model_file(WEIGHTS)))
+
+
+@cache
+def encoder_name() -> str:
+    """'name@digest': the recogniser and its weights, for cache keys and identities."""
+    return f"dlib-resnet@{file_digest(model_file(WEIGHTS))[:16]}"
+
+
+def describe(photo: Photo) -> Array:
+    """dlib's descriptor (128,) float64 of the photo's face, of norm about 1.4.
+
+    Source: King 2017, "High quality face recognition with deep metric learning". Raises DataError if the photo has no face.
+    """
+    return np.array(_recogniser().compute_face_descriptor(_chip(photo)))
+
+
+def _chip(photo: Photo) -> Pixels:
+    if photo.face is None:
+        raise DataError(f"{photo.file or 'a photo'} has no face located", "the face encoder reads faces", "Find the face first")
+    return crop_face(photo.pixels, photo.face, side=CHIP_PIXELS, padding=CHIP_PADDING)
+
+
+def describe_through(store: Store) -> Describe:
+    """`describe`, computed once per face: the key is the sha256 of the very pixels that the recogniser reads."""
+
+    def described(photo: Photo) -> Array:
+        key = hashlib.sha256(_chip(photo).tobytes()).hexdigest()
+        return next(store.remember(encoder_name(), [key], lambda _: [describe(photo)]))
+
+    return described
+
+
+Describe = Callable[[Photo], npt.NDArray[Any]]

@@ -1,0 +1,126 @@
+"""people.jsonl: one photo a line, with its person, split and captions. What training and experiments read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tenth.core.errors import DataError
+from tenth.core.file_reading import UnreadableError, parse_json, read_lines, reason
+from tenth.core.file_writing import write_text
+from tenth.data.splits import FOLDS, SPLITS, Split
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photo. file: NAME/PHOTO below the folder of photos. digest: sha256 of it. caption: the first of captions."""
+
+    file: str
+    person: str
+    split: Split
+    fold: int
+    caption: str
+    captions: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written. people, photos: number by split. dropped: reason by file. notes: a sentence each, what to know."""
+
+    people: Mapping[str, int]
+    photos: Mapping[str, int]
+    dropped: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{split:<10} {self.people[split]:>6,} people {self.photos[split]:>7,} photos" for split in SPLITS]
+        return "\n".join([*lines, *(f"dropped {file}: {reason}" for file, reason in self.dropped.items())])
+
+
+def summary(rows: Sequence[Row], dropped: Mapping[str, str], notes: Iterable[str]) -> Summary:
+    """Count people and photos by split."""
+    people: dict[str, int] = {split: len({row.person for row in rows if row.split == split}) for split in SPLITS}
+    photos: dict[str, int] = {split: sum(row.split == split for row in rows) for split in SPLITS}
+    return Summary(people, photos, dropped, tuple(notes))
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write all rows at once: a reader sees the old file or the new one, never a half."""
+    write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+
+
+def read_people(path: str | Path) -> list[Row]:
+    """The rows of a people.jsonl, in its order.
+
+    Raises DataError if the file is unreadable or empty, a line is damaged, a file stands twice or a person is in two splits.
+    """
+    path = Path(path)
+    try:
+        rows = [_row(path, number, line) for number, line in enumerate(read_lines(path), 1)]
+    except (OSError, UnreadableError) as problem:
+        raise DataError(
+            f"{path} {reason(problem)}",
+            "the rows of a data set are needed",
+            "Write them with `tenth data lfw` or `tenth data people`",
+        ) from problem
+    if not rows:
+        raise _damaged(path, 1, "the file is empty")
+    splits: dict[str, str] = {}
+    files: set[str] = set()
+    for number, row in enumerate(rows, 1):
+        if row.file in files:
+            raise _damaged(path, number, f"{row.file} stands a second time")
+        if splits.setdefault(row.person, row.split) != row.split:
+            raise _damaged(path, number, f"{row.person} is in {splits[row.person]} and in {row.split}")
+        files.add(row.file)
+    return rows
+
+
+def _row(path: Path, number: int, line: str) -> Row:
+    try:
+        entry = parse_json(line, names=True)
+    except UnreadableError as problem:
+        raise _damaged(path, number, f"not a JSON object: it {problem}") from problem
+    if not isinstance(entry, dict):
+        raise _damaged(path, number, "not a JSON object")
+    for key, fits in CHECKS.items():
+        if key not in entry or not fits(entry[key]):
+            raise _damaged(path, number, f"{key} is {json.dumps(entry.get(key)):.200}")
+    return Row(**{key: entry[key] for key in CHECKS if key != "captions"}, captions=tuple(entry["captions"]))
+
+
+def _name(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
+
+
+def _text(value: Any) -> bool:
+    return _name(value) and all(not "\ud800" <= character <= "\udfff" for character in value)  # no half characters
+
+
+def _file(value: Any) -> bool:
+    return _name(value) and not PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts
+
+
+DIGEST = re.compile("[0-9a-f]{64}")  # part of the names of what is kept about a photo
+CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "file": _file,
+    "person": _name,
+    "split": lambda value: value in SPLITS,
+    "fold": lambda value: type(value) is int and 0 <= value < FOLDS,
+    "caption": _text,
+    "captions": lambda value: isinstance(value, list) and len(value) > 0 and all(map(_text, value)),
+    "digest": lambda value: isinstance(value, str) and DIGEST.fullmatch(value) is not None,
+}
+
+
+def _damaged(path: Path, number: int, found: str) -> DataError:
+    return DataError(
+        f"{path}, line {number}: {found}",
+        "each line is one photo with file, person, split, fold, caption, captions and digest",
+        "Write it again with `tenth data lfw` or `tenth data people`",
+    )

@@ -1,0 +1,112 @@
+"""Who is for training and who for testing, by the name alone; which photos are references and which are held out."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
+
+from tenth.core.errors import DataError
+from tenth.core.wording import counted
+from tenth.data.faces import NEAR_DUPLICATE_BITS, hash_distance
+
+Split = Literal["train", "validation", "test", "reserved"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "reserved")
+
+# Each salt is the first of its series (tenth-0, tenth-1, ...) whose counts over LFW's 158 people with ten photos come out even.
+FOLD_SALT = "tenth-445"  # folds of 53, 53 and 52 people; fold 0 is the test set
+VALIDATION_SALT = "tenth-validation-19"  # 21 of the other 105: a fifth
+FOLDS = 3
+TEST_FOLD = 0
+VALIDATION_SHARE = 5  # one in five
+TEN_PHOTOS = 10  # nine references and the tenth
+RESERVED_COUNTS = (8, 9)  # people with so many photos are set aside for an independent check
+
+
+class Digested(Protocol):
+    """Anything that knows the sha256 of its file: a Photo, a row of people.jsonl."""
+
+    @property
+    def digest(self) -> str: ...
+
+
+P = TypeVar("P", bound=Digested)
+
+
+@dataclass(frozen=True)
+class Parted(Generic[P]):
+    """Photos of one person on two sides that never meet. `references[:3]` are the three of a nested series 1, 3, 5, 9."""
+
+    references: tuple[P, ...]
+    held_out: tuple[P, ...]
+
+
+def fold_of(name: str) -> int:
+    """0, 1 or 2, from the name alone."""
+    return _draw(FOLD_SALT, name, FOLDS)
+
+
+def split_of(name: str, count: int, test_fold: int = TEST_FOLD) -> Split:
+    """The split of a person of LFW with `count` photos in the whole data set, counted before any photo is dropped.
+
+    test_fold: which of the three folds is for testing; the model in the package was trained on all but TEST_FOLD.
+    """
+    if count in RESERVED_COUNTS:
+        return "reserved"
+    return "train" if count < TEN_PHOTOS else split_by_name(name, test_fold)
+
+
+def split_by_name(name: str, test_fold: int = TEST_FOLD) -> Split:
+    """The split of one's own people: 2:1 into training and test, a fifth of the first for validation, whatever the count.
+
+    So photos and people may be added, and nobody moves.
+    """
+    if fold_of(name) == test_fold:
+        return "test"
+    return "validation" if _draw(VALIDATION_SALT, name, VALIDATION_SHARE) == 0 else "train"
+
+
+def distinct(digests: Sequence[str], hashes: Sequence[int], bits: int = NEAR_DUPLICATE_BITS) -> list[int]:
+    """Indices of the photos that are neither the same file as an earlier kept one nor within `bits` of its hash.
+
+    No two of the kept are near each other, so however they are parted, the sides do not meet.
+    """
+    kept: list[int] = []
+    for index, (digest, value) in enumerate(zip(digests, hashes, strict=True)):
+        if not any(digest == digests[other] or hash_distance(value, hashes[other]) <= bits for other in kept):
+            kept.append(index)
+    return kept
+
+
+def references_and_held_out(
+    name: str, photos: Sequence[P], hashes: Sequence[int], *, references: int = 9, held_out: int = 10, seed: int | None = None
+) -> Parted[P]:
+    """Part one person's photos: the first `references`, then up to `held_out` others, at least one.
+
+    photos: in file-name order, which is kept unless there is a seed. hashes: `near_duplicate_hash` of each photo.
+    For a nested series call once with its largest number and slice: the held-out photos are then the same for all of it.
+    Raises DataError if there are too few distinct photos.
+    """
+    kept = [photos[index] for index in distinct([photo.digest for photo in photos], hashes)]
+    if len(kept) < references + 1:
+        raise DataError(
+            f"{name} has {_photos(len(kept), len(photos))}",
+            f"{references} references and a held-out photo are needed",
+            "Add photos, or lower references",
+        )
+    if seed is not None:
+        kept.sort(key=lambda photo: hashlib.sha256(f"{seed}:{photo.digest}".encode()).digest())
+    return Parted(tuple(kept[:references]), tuple(kept[references : references + held_out]))
+
+
+def _draw(salt: str, name: str, sides: int) -> int:
+    # File systems write one name in several ways: composed or not, and not always as text.
+    written = (salt + unicodedata.normalize("NFC", name)).encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.sha256(written).digest(), "big") % sides
+
+
+def _photos(kept: int, given: int) -> str:
+    count = counted(kept, "photo")
+    return count if kept == given else f"{count} after {counted(given - kept, 'duplicate')}"

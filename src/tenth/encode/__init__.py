@@ -1,3 +1,0 @@
-"""Photos -> embeddings (K, D)."""
-
-__all__: list[str] = []  # its modules are the interface: tenth.encode.<module>

@@ -1,0 +1,3 @@
+"""Images and held-out photos -> scores with confidence intervals."""
+
+__all__: list[str] = []

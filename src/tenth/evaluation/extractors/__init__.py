@@ -1,0 +1,3 @@
+"""Images -> features."""
+
+__all__: list[str] = []

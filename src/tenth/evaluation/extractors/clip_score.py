@@ -1,0 +1,76 @@
+"""Pictures and prompts -> how well they fit, by a CLIP model that the user has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import CLIPModel, CLIPTokenizer
+
+from tenth.core.errors import ModelError
+from tenth.core.types import Pixels
+from tenth.evaluation.extractors.features import Rows
+from tenth.models.encoders.clip import read_clip
+from tenth.models.model_folder import TOKENIZER, short, vetted
+
+BATCH_IMAGES = 16
+SCALE = 2.5  # of the cosine: Hessel et al. 2021, arXiv:2104.08718, section 3
+
+
+class ClipPrompts:
+    """CLIP's image embedding of each picture (N, D), to hold against its text embedding of a prompt.
+
+    folder: a whole CLIP model in the layout of transformers: config.json, model.safetensors, the tokenizer's files. The
+    adherence of an image is the CLIP score, 2.5 * max(cosine, 0); its fit the cosine. Prompts beyond 77 tokens are cut, as
+    CLIP was trained. Not the model that a method reads photos by, if it is to judge that method.
+    Raises ModelError if the folder holds no such model.
+    """
+
+    metrics = ("clip-score", "clip-retrieval")
+
+    def __init__(self, folder: Path) -> None:
+        needed = "a CLIP model with its text encoder is needed"
+        self.model, self.processor, digest = read_clip(CLIPModel, folder, needed)
+        try:
+            with vetted(folder, {"": TOKENIZER}) as safe:
+                self.tokenizer = CLIPTokenizer.from_pretrained(safe, local_files_only=True)
+            self._texts(["a photo of a person"])
+        except ModelError:
+            raise
+        except Exception as problem:  # whatever a library raises of a foreign file
+            raise ModelError(f"{folder} has no tokenizer: {short(problem)}", needed, "Put it there whole") from problem
+        self.width = int(self.model.config.projection_dim)
+        self.name = f"clip-pictures@{digest}"
+
+    def __call__(self, pictures: Sequence[Pixels], /) -> Rows:
+        """(N, D) of length 1."""
+        rows = [np.empty((0, self.width))]
+        for start in range(0, len(pictures), BATCH_IMAGES):
+            some = list(pictures[start : start + BATCH_IMAGES])
+            pixels = self.processor(some, return_tensors="pt", input_data_format="channels_last").pixel_values
+            rows.append(_unit(self.model.visual_projection(self.model.vision_model(pixels).pooler_output)))
+        return np.concatenate(rows)
+
+    def adherence(self, rows: Rows, prompts: Sequence[str]) -> Rows:
+        """CLIP score of each image with its own prompt, (N,)."""
+        known = list(dict.fromkeys(prompts))
+        texts = self._texts(known)[[known.index(prompt) for prompt in prompts]]
+        scores: Rows = SCALE * np.maximum((rows * texts).sum(1), 0)
+        return scores
+
+    def fit(self, rows: Rows, prompts: Sequence[str]) -> Rows:
+        """Cosines (N, P)."""
+        return rows @ self._texts(prompts).T
+
+    def _texts(self, prompts: Sequence[str]) -> Rows:
+        """(P, D) of length 1."""
+        tokens = self.tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
+        return _unit(self.model.text_projection(self.model.text_model(**tokens).pooler_output))
+
+
+def _unit(features: Tensor) -> Rows:
+    rows: Rows = torch.nn.functional.normalize(features.double(), dim=-1).numpy()
+    return rows

@@ -1,0 +1,142 @@
+"""Pictures of faces -> what is to be seen on them: a small network that the project trains, to judge prompts by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from tenth.core.errors import ModelError
+from tenth.core.file_reading import UnreadableError, digest_of, parse_json, reason
+from tenth.core.file_writing import write_tensors
+from tenth.core.tensor_reading import read_tensors
+from tenth.core.types import Pixels
+from tenth.data.captions.prompt_parser import SIGNS
+from tenth.data.face_crops import to_unit
+from tenth.data.faces import CROP_PIXELS
+
+WEIGHTS = Path(__file__).parent / "face_attributes.safetensors"
+METADATA = "tenth"
+TRUSTED = 0.75  # balanced accuracy on real photos of new people from which on a sign is judged; 0.5 is a coin
+WIDTHS = (24, 32, 48, 48, 96, 96, 96, 160, 160)  # channels after each block; a change of width halves the picture
+BATCH_IMAGES = 64
+
+
+class Block(nn.Module):
+    """Depthwise 3 x 3, then 1 x 1, as Howard et al. 2017 (MobileNets, arXiv:1704.04861); a shortcut where shapes allow it."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.same = before == after
+        self.layers = nn.Sequential(
+            nn.Conv2d(before, before, 3, 1 if self.same else 2, 1, groups=before, bias=False),
+            nn.GroupNorm(8, before),
+            nn.SiLU(),
+            nn.Conv2d(before, after, 1, bias=False),
+            nn.GroupNorm(8, after),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W')."""
+        y: Tensor = self.layers(x)
+        return x + y if self.same else nn.functional.silu(y)
+
+
+class SignsNet(nn.Module):
+    """Crops (B, 3, 128, 128) in [-1, 1] -> logits (B, S), one for each of SIGNS; 0 is a coin between yes and no."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(3, WIDTHS[0], 3, 2, 1)
+        self.blocks = nn.Sequential(*(Block(before, after) for before, after in pairwise(WIDTHS)))
+        self.leave = nn.Linear(WIDTHS[-1], len(SIGNS))
+
+    def forward(self, crops: Tensor) -> Tensor:
+        features = nn.functional.silu(self.blocks(self.enter(crops))).mean((2, 3))
+        logits: Tensor = self.leave(features)
+        return logits
+
+
+class SignsReader:
+    """Pictures (H, W, 3), framed as crops are -> (N, S) logits in SIGNS' order, float64: an extractor of features.
+
+    accuracy: sign -> balanced accuracy on real photos of people that it was not trained on. name: "signs@digest".
+    Raises ModelError if the file is missing, damaged or another one.
+    """
+
+    width = len(SIGNS)
+
+    def __init__(self, path: Path = WEIGHTS) -> None:
+        try:
+            metadata, weights = read_tensors(path)
+            said = parse_json(metadata.get(METADATA, "null"))
+            if not isinstance(said, dict) or said.get("signs") != list(SIGNS) or not _are_shares(said.get("accuracy")):
+                raise UnreadableError("is not of the signs that this version knows")
+            self.net = SignsNet()
+            shapes = {name: tensor.shape for name, tensor in self.net.state_dict().items()}
+            if shapes != {name: tensor.shape for name, tensor in weights.items()}:
+                raise UnreadableError("holds other tensors than the network has")
+            self.net.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+            self.accuracy: Mapping[str, float] = said["accuracy"]
+        except (OSError, UnreadableError) as problem:
+            raise ModelError(
+                f"{path} {reason(problem)}", "weights that `tenth train` wrote are needed", "Train or install again"
+            ) from problem
+        self.net.eval().requires_grad_(False)
+        self.name = f"signs@{digest_of([path])}"
+
+    def __call__(self, pictures: Sequence[Pixels], /) -> npt.NDArray[np.float64]:
+        rows = [np.empty((0, self.width))]
+        for start in range(0, len(pictures), BATCH_IMAGES):
+            crops = np.stack([_as_crop(picture) for picture in pictures[start : start + BATCH_IMAGES]])
+            rows.append(self.net(to_unit(torch.from_numpy(crops).permute(0, 3, 1, 2))).double().numpy())
+        return np.concatenate(rows)
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """Signs that it tells well enough on real photos to judge by."""
+        return tuple(sign for sign in SIGNS if self.accuracy.get(sign, 0.0) >= TRUSTED)
+
+
+@cache
+def open_signs() -> SignsReader:
+    """The reader in the package."""
+    return SignsReader()
+
+
+def save_signs(weights: Mapping[str, Tensor], accuracy: Mapping[str, float], path: Path) -> None:
+    """Write a net's weights, in half precision, and how well it tells each sign; whole or not at all."""
+    said = json.dumps({"signs": SIGNS, "accuracy": dict(accuracy)}, sort_keys=True)
+    write_tensors(path, {name: tensor.half() for name, tensor in weights.items()}, {METADATA: said})
+
+
+def balanced_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Sign -> mean of the share of yes and the share of no that are told, of photos that are known (labels not NaN).
+
+    logits, labels: (N, S). Signs that lack one of the two are left out: nothing can be said of them.
+    """
+    found = {}
+    for place, sign in enumerate(SIGNS):
+        yes, no = (logits[labels[:, place] == value, place] for value in (1.0, 0.0))
+        if len(yes) and len(no):
+            found[sign] = (float((yes > 0).float().mean()) + float((no <= 0).float().mean())) / 2
+    return found
+
+
+def _are_shares(accuracy: Any) -> bool:
+    return isinstance(accuracy, dict) and all(type(share) in (int, float) and 0 <= share <= 1 for share in accuracy.values())
+
+
+def _as_crop(picture: Pixels) -> Pixels:
+    if picture.shape[:2] == (CROP_PIXELS, CROP_PIXELS):
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((CROP_PIXELS, CROP_PIXELS), Image.Resampling.BILINEAR))

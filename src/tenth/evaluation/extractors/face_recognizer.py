@@ -1,0 +1,230 @@
+"""Pictures -> rows of a face recogniser that no method has seen: (N, D), NaN where no face is found."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tenth.core.errors import DataError, ModelError
+from tenth.core.types import Face, Photo, Pixels
+from tenth.data.face_descriptors import describe, encoder_name
+from tenth.data.faces import Detector, find_faces
+from tenth.evaluation.extractors.recognizer_config import (
+    DetectorSettings,
+    RecogniserSettings,
+    read_checked,
+    read_recogniser_file,
+)
+
+Rows = npt.NDArray[np.float64]
+BATCH_IMAGES = 64  # crops in one run of the network: memory, not the result, depends on it
+
+
+class Recognises(Protocol):
+    """Pictures (H, W, 3) -> (N, D) float64 rows of length 1, NaN where no face is found. name: "name@digest"."""
+
+    name: str
+    width: int
+
+    def __call__(self, pixels: Sequence[Pixels]) -> Rows: ...
+
+
+def open_recogniser(path: Path) -> Recogniser:
+    """The recogniser that a TOML file describes (see recogniser_file.py).
+
+    Raises ModelError if the file is impossible, a model is missing, damaged or another one, or `tenth[judge]` is not installed.
+    """
+    settings = read_recogniser_file(path)
+    return Recogniser(settings, detector=open_detector(settings.detector))
+
+
+def open_detector(settings: DetectorSettings) -> Detector:
+    """YuNet from its checked file, or dlib's. Raises ModelError as open_recogniser does."""
+    return find_faces if settings.kind == "dlib" else YuNet(settings)
+
+
+class Recogniser:
+    """A face recogniser in an ONNX file: find the largest face, align it by five points, embed it and its mirror image.
+
+    Raises ModelError if the file is not the one described, or does not take (N, 3, height, width) and give (N, D).
+    """
+
+    def __init__(self, settings: RecogniserSettings, *, detector: Detector) -> None:
+        self.settings, self.detector = settings, detector
+        self.name = f"{settings.name}@{settings.digest}"
+        self._session = _session(settings)
+        width, height = settings.size
+        self.width = self._embed(np.zeros((1, height, width, 3), np.uint8)).shape[1]
+
+    def __call__(self, pixels: Sequence[Pixels]) -> Rows:
+        """N pictures (H, W, 3) uint8 RGB of any sizes -> (N, D) rows of length 1. Raises DataError for another array."""
+        crops = [self.crop(image) for image in pixels]
+        rows = np.full((len(crops), self.width), np.nan)  # (N, D)
+        found = [(row, crop) for row, crop in enumerate(crops) if crop is not None]
+        for start in range(0, len(found), BATCH_IMAGES):
+            indices, batch = zip(*found[start : start + BATCH_IMAGES], strict=True)
+            rows[list(indices)] = unit_rows(self._embed(np.stack(batch)))
+        return rows
+
+    def crop(self, pixels: Pixels) -> Pixels | None:
+        """The largest face as the network sees it, (height, width, 3) RGB, or None."""
+        framed = self._framed(checked_pixels(pixels))
+        faces = self.detector(framed)
+        return align(framed, faces[0].landmarks, self.settings) if faces else None
+
+    def _framed(self, pixels: Pixels) -> Pixels:
+        cv2, side = optional("cv2"), self.settings.upsize_to
+        if min(pixels.shape[:2]) < self.settings.upsize_below:
+            pixels = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_CUBIC)
+        border = round(self.settings.border * pixels.shape[0])
+        return np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="edge")
+
+    def _embed(self, crops: Pixels) -> Rows:
+        ordered = crops if self.settings.order == "RGB" else crops[..., ::-1]
+        batch = ((ordered.astype(np.float32) - self.settings.mean) / self.settings.scale).transpose(0, 3, 1, 2)  # (N, 3, H, W)
+        sides = [batch, batch[..., ::-1]] if self.settings.flip else [batch]
+        return np.concatenate([self._run(side) for side in sides], axis=1)  # (N, D)
+
+    def _run(self, batch: npt.NDArray[np.float32]) -> Rows:
+        feed = {self.settings.input: np.ascontiguousarray(batch, np.float32)}
+        try:
+            output = np.asarray(self._session.run([self.settings.output], feed)[0], np.float64)
+        except Exception as error:  # onnxruntime raises its own types, one per status code
+            raise _misfit(self.settings, str(error).splitlines()[0]) from error
+        if output.ndim != 2 or len(output) != len(batch):
+            raise _misfit(self.settings, f"it gave {output.shape} for {batch.shape}")
+        return output
+
+
+class YuNet:
+    """OpenCV's YuNet: largest face first; eye, eye, nose, mouth corner, mouth corner, each pair from image left to right.
+
+    Source: Wu et al. 2023, "YuNet: a tiny millisecond-level face detector", doi:10.1007/s11633-023-1423-y.
+    """
+
+    def __init__(self, settings: DetectorSettings) -> None:
+        content = np.frombuffer(read_checked(Path(settings.model), settings.sha256), np.uint8)
+        cv2, nothing = optional("cv2"), np.empty(0, np.uint8)
+        try:
+            with _quiet(cv2):
+                self._net = cv2.FaceDetectorYN.create("onnx", content, nothing, (320, 320), settings.threshold)
+        except cv2.error as error:
+            raise ModelError(
+                f"{settings.model} does not open ({error})", "YuNet's ONNX file is needed", "Correct `model`"
+            ) from error
+
+    def __call__(self, pixels: Pixels) -> list[Face]:
+        self._net.setInputSize((pixels.shape[1], pixels.shape[0]))
+        _, found = self._net.detect(np.ascontiguousarray(pixels[..., ::-1]))  # (F, 15): box, five points, score
+        rows = [] if found is None else sorted(found.astype(np.float64), key=lambda row: -float(row[2] * row[3]))
+        return [Face(_edges(row), row[4:14].reshape(5, 2)) for row in rows]
+
+
+class DlibRecogniser:
+    """dlib's descriptors, centred, as rows of length 1: the pocket model's own encoder.
+
+    For choosing checkpoints on validation people; never for a result, because the methods read the same embedding.
+    centre: (128,), the mean descriptor of training people; without it strangers' cosines are near 0.9.
+    """
+
+    width = 128
+
+    def __init__(self, centre: Rows) -> None:
+        if centre.shape != (self.width,):
+            raise DataError(
+                f"a centre of shape {centre.shape}", f"({self.width},) is needed", "Average descriptors over people"
+            )
+        digest = hashlib.sha256(encoder_name().encode() + np.ascontiguousarray(centre, np.float64).tobytes()).hexdigest()
+        self.centre, self.name = centre, f"dlib-resnet-centred@{digest[:16]}"
+
+    def __call__(self, pixels: Sequence[Pixels]) -> Rows:
+        rows = np.full((len(pixels), self.width), np.nan)  # (N, 128)
+        for row, image in enumerate(pixels):
+            faces = find_faces(checked_pixels(image))
+            if faces:
+                rows[row] = describe(Photo(image, "", face=faces[0])) - self.centre
+        return unit_rows(rows)
+
+
+def similarity_transform(source: Rows, target: Rows) -> Rows:
+    """The (2, 3) matrix that turns, scales and moves points (P, 2) onto others with the least squared distance.
+
+    Source: Umeyama 1991, doi:10.1109/34.88573, eqs. 38-43. Raises DataError if all source points are one.
+    """
+    moved, aim = source - source.mean(0), target - target.mean(0)
+    variance = (moved**2).sum() / len(source)
+    if variance == 0:
+        raise DataError("all landmarks are one point", "at least two different ones are needed", "Check the detector")
+    left, values, right = np.linalg.svd(aim.T @ moved / len(source))
+    signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])  # never a mirror image
+    rotation = (values * signs).sum() / variance * (left * signs) @ right  # (2, 2)
+    return np.column_stack([rotation, target.mean(0) - rotation @ source.mean(0)])
+
+
+def align(pixels: Pixels, landmarks: Rows, settings: RecogniserSettings) -> Pixels:
+    """The face in the template's place, bilinear: (height, width, 3). landmarks: (5, 2) pixels, in the template's order."""
+    cv2 = optional("cv2")
+    matrix = similarity_transform(landmarks, np.array(settings.template))
+    return np.asarray(cv2.warpAffine(pixels, matrix, settings.size, flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def unit_rows(rows: Rows) -> Rows:
+    """Rows (N, D) at length 1; NaN rows stay NaN."""
+    lengths: Rows = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / lengths
+
+
+def checked_pixels(pixels: Pixels) -> Pixels:
+    """The same array. Raises DataError if it is not (H, W, 3) uint8."""
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
+        raise DataError(f"a picture of shape {pixels.shape}, {pixels.dtype}", "(H, W, 3) uint8 RGB is needed", "Convert it")
+    return pixels
+
+
+def optional(module: str) -> Any:
+    """A module of the extra `judge`. Raises ModelError if it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ModelError(f"{module} is not installed", "the recogniser needs it", "Run `pip install tenth[judge]`") from error
+
+
+@contextmanager
+def _quiet(cv2: Any) -> Iterator[None]:
+    """OpenCV warns each time that its newer engine runs on the CPU alone; what goes wrong, it raises."""
+    logging = cv2.utils.logging
+    before = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(before)
+
+
+def _session(settings: RecogniserSettings) -> Any:
+    content, onnxruntime = read_checked(Path(settings.model), settings.sha256), optional("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # the same rows on any number of cores; aligning takes longer than embedding
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own types, one per status code
+        raise _misfit(settings, str(error).splitlines()[0]) from error
+
+
+def _misfit(settings: RecogniserSettings, found: str) -> ModelError:
+    width, height = settings.size
+    needed = f"({settings.input}: N, 3, {height}, {width}) -> ({settings.output}: N, D) is what its TOML file says"
+    return ModelError(f"{settings.model} does not fit: {found}", needed, "Correct input, output or size, or the file")
+
+
+def _edges(row: Rows) -> tuple[int, int, int, int]:
+    left, top, width, height = row[:4]
+    return round(left), round(top), round(left + width), round(top + height)

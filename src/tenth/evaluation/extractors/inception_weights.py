@@ -1,0 +1,123 @@
+"""Where the Inception network's weights come from: the standard file, or a seed for tests. Nothing else is ever opened.
+
+The file is the only pickle that is read here: its sha256 is compared first, on the very bytes that are then unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tenth.core.cache import default_store
+from tenth.core.errors import ModelError
+from tenth.core.file_reading import UnreadableError, read_bytes, reason
+from tenth.core.file_writing import move_file
+from tenth.core.wording import brief
+from tenth.evaluation.extractors.inception import CLASSES, FEATURES, Inception, filter_shapes
+from tenth.models.hub.transfer import UnansweredError, receive, shown
+from tenth.sampling.config import BOUNDS
+
+FILE, BYTES = "pt_inception-2015-12-05-6726825d.pth", 95_628_359
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+NAME = "inception-2015-12-05"  # its pictures are resized as TensorFlow 1 did: there is one way, so it has no name
+RANDOM = "random:"
+Weights = Mapping[str, Tensor]
+
+
+def open_inception(source: str) -> Inception:
+    """The network. source: the file's path; an address to download it from, once, into the store; or random:SEED.
+
+    Raises ModelError if the file is missing, incomplete or another one, or if `source` is none of the three.
+    """
+    if source.startswith(RANDOM):
+        return random_inception(source.removeprefix(RANDOM))
+    if "://" in source:  # of whatever kind: what may hold a password is no path to be repeated in an error
+        return Inception(f"{NAME}@{SHA256[:16]}", read_weights(download(source, default_store() / FILE)))
+    return Inception(f"{NAME}@{SHA256[:16]}", read_weights(Path(source)))
+
+
+def read_weights(path: Path) -> Weights:
+    """The tensors of the standard file. Raises ModelError if it is missing or another file, which is then not unpickled."""
+    weights: Weights = torch.load(io.BytesIO(read_checked(path)), map_location="cpu", weights_only=True)
+    return weights
+
+
+def read_checked(path: Path) -> bytes:
+    """The bytes of the standard file, after their number and sha256 matched. Raises ModelError if it is another file."""
+    try:
+        content = read_bytes(path, BYTES)
+    except (OSError, UnreadableError) as problem:
+        raise _wrong(f"{path} {reason(problem)}") from problem
+    if len(content) != BYTES:
+        raise _wrong(f"{path} has {len(content):,} bytes")
+    if (found := hashlib.sha256(content).hexdigest()) != SHA256:
+        raise _wrong(f"{path} has sha256 {found}")
+    return content
+
+
+def download(address: str, path: Path) -> Path:
+    """The standard file at `path`, from the address unless it is there already. What came of a broken download is gone on with.
+
+    Raises ModelError if the address does not send all of it, or sends another file, which is then removed.
+    """
+    if path.is_file() and path.stat().st_size == BYTES:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        receive(address, BYTES, part)
+    except UnansweredError as problem:
+        kept = part.stat().st_size if part.is_file() else 0
+        raise ModelError(
+            f"{shown(address)} gave {kept:,} bytes ({problem})",
+            f"the Inception file has {BYTES:,}",
+            "Run the same command to go on, or download it otherwise and give its path",
+        ) from problem
+    try:
+        read_checked(part)
+    except ModelError:
+        part.unlink()
+        raise
+    move_file(part, path)
+    return path
+
+
+def random_inception(seed: str) -> Inception:
+    """A network of the same layout with seeded weights, and the sentence that no figure by it may be without.
+
+    Raises ModelError if the seed is not one.
+    """
+    bounds = BOUNDS["seed"]
+    if not (seed.isascii() and seed.isdigit() and len(seed) <= len(str(bounds.most)) and bounds.hold(int(seed))):
+        raise ModelError(f"{RANDOM}{brief(seed)} has no seed", f"{bounds} is needed", f"Write {RANDOM}0")
+    weights = random_weights(int(seed))
+    digest = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()[:16]
+    said = f"The Inception network has random weights ({RANDOM}{seed}): FID, KID and Inception Score here mean nothing."
+    return Inception(f"inception-random-{seed}@{digest}", weights, said)
+
+
+def random_weights(seed: int) -> Weights:
+    """Tensors by the names of the standard file, whose rows tell pictures apart and let no rounding error grow.
+
+    Filters as in He et al. 2015, arXiv:1502.01852, eq. 10; batch normalisations near those that change nothing.
+    """
+    draw, weights = torch.Generator().manual_seed(seed), dict[str, Tensor]()
+    for name, shape in filter_shapes():
+        filters = torch.randn(shape, generator=draw)
+        weights[f"{name}.conv.weight"] = filters * (2 / filters[0].numel()) ** 0.5
+        for part, middle, spread in (("weight", 1, 0.1), ("bias", 0, 0.02), ("running_mean", 0, 0.02), ("running_var", 1, 0.1)):
+            weights[f"{name}.bn.{part}"] = middle + spread * (2 * torch.rand(shape[0], generator=draw) - 1)
+        weights[f"{name}.bn.num_batches_tracked"] = torch.tensor(0)
+    weights["fc.weight"] = torch.randn(CLASSES, FEATURES, generator=draw) * 24 / FEATURES**0.5  # logits that are about 1 apart
+    weights["fc.bias"] = torch.randn(CLASSES, generator=draw)
+    return weights
+
+
+def _wrong(found: str) -> ModelError:
+    needed = f"the Inception file {FILE} has {BYTES:,} bytes and sha256 {SHA256}"
+    return ModelError(found, needed, "Give that file; docs/metrics.md says where it is")

@@ -1,0 +1,3 @@
+"""Features -> a number with its interval."""
+
+__all__: list[str] = []

@@ -1,0 +1,135 @@
+"""Intervals over people. The unit is the person, never the image: images of one person are not independent of each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from tenth.core.errors import DataError
+
+Values = npt.NDArray[np.float64]
+DRAWS_AT_ONCE = 1_000_000  # people drawn per chunk of resamples: 8 MB
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over n people, and where it would lie with other people. low, high: None for one person."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean of per-person differences, its interval, and the chance of one as large if the signs were random."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    p_value: float
+
+
+def interval(
+    values_per_person: Sequence[float] | Values, *, seed: int = 0, resamples: int = 10_000, level: float = 0.95
+) -> Interval:
+    """Expanded percentile bootstrap of the mean over people: the quantiles lie further out, as Student's t does for few people.
+
+    values_per_person: (P,), one value per person, itself the mean over that person's images. The same seed gives the same
+    interval; it lies within the values. How often it covers the truth: benchmarks/interval_coverage.py, docs/metrics.md.
+    Source: Hesterberg 2015, doi:10.1080/00031305.2015.1089789. Raises DataError for no people or NaN.
+    """
+    values = _checked(values_per_person)
+    if len(values) == 1:
+        return Interval(float(values[0]), None, None, 1)
+    tail = expanded_tail(level, len(values))
+    low, high = np.quantile(_resampled_means(values, seed, resamples), [tail, 1 - tail])
+    return Interval(float(values.mean()), float(low), float(high), len(values))
+
+
+def paired(
+    a: Sequence[float] | Values, b: Sequence[float] | Values, *, seed: int = 0, resamples: int = 10_000, level: float = 0.95
+) -> Difference:
+    """Mean of a - b over the same people, in the same order, with interval and two-sided sign-flip permutation p-value.
+
+    a, b: (P,). All 2^P signs where these are at most `resamples`, else that many random ones, counting the one observed.
+    Source: Phipson and Smyth 2010, doi:10.2202/1544-6115.1585. Raises DataError if the lengths differ, for no people or NaN.
+    """
+    first, second = _checked(a), _checked(b)
+    if len(first) != len(second):
+        raise DataError(f"{len(first)} and {len(second)} people", "a pair needs the same people", "Compare on common people")
+    differences = first - second
+    found = interval(differences, seed=seed, resamples=resamples, level=level)
+    p_value = _sign_flip(differences, seed, resamples)
+    return Difference(found.value, found.low, found.high, found.n, p_value)
+
+
+@cache
+def expanded_tail(level: float, people: int) -> float:
+    """Which quantile of resampled means has the reach of Student's t for P >= 2 people: less than (1 - level) / 2.
+
+    Resampled means spread sqrt((P - 1) / P) too little, and normal quantiles are too near for a spread that is estimated.
+    """
+    reach = _student_quantile(level, people - 1) * math.sqrt(people / (people - 1))
+    return NormalDist().cdf(-reach)
+
+
+def _student_quantile(share: float, freedom: int) -> float:
+    """What |t| stays below with this probability, by halving the angle atan(t / sqrt(freedom))."""
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_share(middle, freedom) < share else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)
+
+
+def _student_share(angle: float, freedom: int) -> float:
+    """Probability that |t| < sqrt(freedom) tan(angle). Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4."""
+    odd, cosine = freedom % 2, math.cos(angle)
+    term = total = cosine if odd else 1.0
+    for step in range(2 + odd, freedom - 1, 2):
+        term *= (step - 1) / step * cosine**2
+        total += term
+    if not odd:
+        return math.sin(angle) * total
+    return 2 / math.pi * (angle + (math.sin(angle) * total if freedom > 1 else 0.0))
+
+
+def _checked(values: Sequence[float] | Values) -> Values:
+    array = np.asarray(values, np.float64)
+    if array.ndim != 1 or len(array) == 0 or not np.isfinite(array).all():
+        raise DataError(
+            f"values of shape {array.shape}, {int((~np.isfinite(array)).sum())} of them not finite",
+            "one finite number per person is needed",
+            "Average each person's images first, and say what a missing one counts as",
+        )
+    return array
+
+
+def _resampled_means(values: Values, seed: int, resamples: int) -> Values:
+    draw = np.random.default_rng(seed)
+    size, chunk = len(values), max(1, DRAWS_AT_ONCE // len(values))
+    counts = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
+    return np.concatenate([values[draw.integers(size, size=(count, size))].mean(1) for count in counts])
+
+
+def _sign_flip(differences: Values, seed: int, resamples: int) -> float:
+    size, observed = len(differences), abs(float(differences.mean()))
+    just_below = observed - 1e-12 * float(np.abs(differences).mean())  # sums in another order differ in the last bits
+    if 2**size <= resamples:
+        signs = np.array(list(product((-1.0, 1.0), repeat=size)))  # (2^P, P)
+        return float((np.abs(signs @ differences) / size >= just_below).mean())
+    draw, chunk = np.random.default_rng(seed), max(1, DRAWS_AT_ONCE // size)
+    counts = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
+    flipped = (draw.choice([-1.0, 1.0], size=(count, size)) @ differences / size for count in counts)
+    as_large = sum(int((np.abs(means) >= just_below).sum()) for means in flipped)
+    return (as_large + 1) / (resamples + 1)

@@ -1,0 +1,113 @@
+"""Fréchet Inception Distance, exactly and without a matrix square root, and what it tends to with ever more images.
+
+With centred rows X (N, D) and Y (M, D), covariances A = X'X / (N - 1) and B = Y'Y / (M - 1): the eigenvalues of AB that are
+not 0 are the squared singular values of XY' over (N - 1)(M - 1), so that tr (AB)^(1/2) is the nuclear norm of XY' over
+sqrt((N - 1)(M - 1)). This takes no root of a rounding error, which is what `sqrtm` of AB does where N < D.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tenth.core.errors import DataError
+from tenth.core.types import Features, Score
+from tenth.evaluation.metrics.inputs import Rows, sides
+
+POINTS = 15  # sizes of subsets, as Chong and Forsyth take them
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """What a Fréchet distance reads of N rows. mean: (D,). root: (R, D), R = min(N, D); root' root is their covariance."""
+
+    mean: Rows
+    root: Rows
+
+
+def fid(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
+    """Squared Fréchet distance between two Gaussians fitted to Inception features. Lower is better.
+
+    generated, held_out: (N, 2048) and (M, 2048), N, M >= 2. Falls as N and M grow: compare only at equal counts and the same
+    held-out photos. No interval: resampling images with replacement shifts the value itself. n counts generated images.
+    Anchors: 0 when generated is held_out; the squared shift when it is held_out, shifted.
+    Source: Heusel et al. 2017, arXiv:1706.08500, eq. 6. Equals torch-fidelity 0.4 to 1e-6 (tests/evaluate/test_fid.py).
+    Raises DataError if a side has fewer than two images, a row that is not finite or another width.
+    """
+    del references
+    distance = frechet_distance(generated.rows, held_out.rows)
+    return Score("fid", distance, n=len(generated.rows), better="lower")
+
+
+def fid_infinity(
+    *, generated: Features, held_out: Features, references: Features | None = None, least: int | None = None, seed: int = 0
+) -> Score:
+    """FID of endlessly many generated images, from a line through FID against 1/n. Lower is better.
+
+    Only the generated side is subsampled: 15 sizes n, evenly from `least` (half of the images if None) to all of them, each
+    a fresh draw without replacement. Held-out photos stay as they are, and so does the bias of their number. May be below 0,
+    and has no interval. n counts generated images. Anchor: at most `fid` when generated is held_out.
+    Source: Chong and Forsyth 2020, arXiv:1911.07023, section 4.
+    Raises DataError as `fid` does, for fewer than four generated images, or if `least` is not from 2 to below their number.
+    """
+    del references
+    a, b = sides(generated, held_out)
+    least = len(a) // 2 if least is None else least
+    if not 2 <= least < len(a):
+        raise DataError(
+            f"{len(a)} generated images and subsets from {least}",
+            "two sizes of 2 or more are needed",
+            "Add images, or lower `least`",
+        )
+    fixed, draw = gaussian(b), np.random.default_rng(seed)
+    sizes = np.unique(np.linspace(least, len(a), POINTS).round().astype(int))
+    distances = [distance_between(gaussian(a[draw.permutation(len(a))[:size]]), fixed) for size in sizes]
+    _, at_infinity = np.polyfit(1 / sizes, distances, 1)
+    return Score("fid-infinity", float(at_infinity), n=len(a), better="lower")
+
+
+def frechet_distance(a: Rows, b: Rows) -> float:
+    """Squared Fréchet distance of the Gaussians fitted to rows of any features, (N, D) and (M, D). Lower is nearer.
+
+    N, M >= 2. Covariances over N - 1. Symmetric; 0 for equal rows. It is called FID for Inception features alone.
+    Source: Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X. Raises DataError as `fid` does.
+    """
+    generated, held_out = sides(Features(a, ()), Features(b, ()))
+    return distance_between(gaussian(generated), gaussian(held_out))
+
+
+def gaussian(rows: Rows) -> Gaussian:
+    """The Gaussian of rows (N, D), N >= 2."""
+    mean = rows.mean(0)
+    root = (rows - mean) / np.sqrt(len(rows) - 1)  # (N, D)
+    if len(root) > root.shape[1]:
+        root = np.linalg.qr(root, mode="r")  # (D, D), same covariance: the singular values below are then of D x D at most
+    return Gaussian(mean, root)
+
+
+def distance_between(a: Gaussian, b: Gaussian) -> float:
+    """Squared Fréchet distance of two Gaussians of the same width."""
+    overlap = np.linalg.svd(a.root @ b.root.T, compute_uv=False).sum()  # tr (AB)^(1/2)
+    spread = np.square(a.root).sum() + np.square(b.root).sum() - 2 * overlap
+    return float(np.square(a.mean - b.mean).sum() + max(spread, 0.0))  # equal sides leave a rounding error of either sign
+
+
+def face_distance(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
+    """Squared Fréchet distance between two Gaussians fitted to a face recogniser's rows. Lower is better.
+
+    generated, held_out: (N, D) and (M, D), two with a face on each side; images without are left out here and counted in
+    `detection`. Compare only at equal counts and the same held-out photos: it depends on N, and more on who is in them than on
+    a method. No interval; n counts generated images with a face. Anchor: 0 when generated is held_out.
+    Source: Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features. Raises DataError if a side has fewer faces than two.
+    """
+    del references
+    a, b = sides(with_faces(generated), with_faces(held_out))
+    return Score("face-distance", frechet_distance(a, b), n=len(a), better="lower")
+
+
+def with_faces(features: Features) -> Features:
+    """Only the images in which a face was found: those whose rows are not NaN."""
+    found = np.flatnonzero(~np.isnan(features.rows).any(1))
+    prompts = tuple(features.prompts[place] for place in found) if features.prompts else ()
+    return Features(features.rows[found], tuple(features.people[place] for place in found), prompts)

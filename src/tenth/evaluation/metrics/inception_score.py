@@ -1,0 +1,52 @@
+"""Inception Score: whether images are each of a clear ImageNet class and together of many. It means little on faces."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tenth.core.errors import DataError
+from tenth.core.types import Features, Score
+from tenth.evaluation.metrics.inputs import Rows, side
+
+SPLITS, SEED = 10, 2020  # torch-fidelity's
+
+
+def inception_score(
+    *,
+    generated: Features,
+    held_out: Features | None = None,
+    references: Features | None = None,
+    splits: int = SPLITS,
+    seed: int = SEED,
+) -> Score:
+    """Mean over splits of exp(mean KL(p(y|x) || p(y))) of Inception's classes. Higher is better, from 1 to their number.
+
+    generated: (N, 1008) logits without bias. Looks at no photo of the person. Falls as images per split fall: compare only at
+    equal N and splits. The spread over splits is `inception_scores(...).std()`; it is no interval over people, so there is none
+    here. n counts generated images. Anchors: 1 for equal rows; C for clear rows spread evenly over C classes in each split.
+    Source: Salimans et al. 2016, arXiv:1606.03498, section 4. Equals torch-fidelity 0.4 to 1e-6 (tests/evaluate/).
+    Raises DataError if there are fewer images than splits, or for a row that is not finite.
+    """
+    del held_out, references
+    rows = side(generated, "generated", 1)
+    return Score("inception-score", float(inception_scores(rows, splits=splits, seed=seed).mean()), n=len(rows))
+
+
+def inception_scores(logits: Rows, *, splits: int = SPLITS, seed: int = SEED) -> Rows:
+    """The score of each split, (splits,), of logits (N, C) in an order shuffled by the seed."""
+    if not 1 <= splits <= len(logits):
+        raise DataError(
+            f"{len(logits)} images for {splits} splits", "1 to N splits are needed", "Add images, or take fewer splits"
+        )
+    order = np.random.RandomState(seed).permutation(len(logits))  # torch-fidelity's generator
+    edges = [split * len(logits) // splits for split in range(1, splits)]
+    return np.array([_score(part) for part in np.split(logits[order], edges)])
+
+
+def _score(logits: Rows) -> float:
+    shifted = logits - logits.max(1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))  # (N, C)
+    p = np.exp(log_p)
+    marginal = p.mean(0)  # (C,)
+    log_marginal = np.log(marginal, out=np.zeros_like(marginal), where=marginal > 0)  # p is 0 too: such a class adds nothing
+    return float(np.exp((p * (log_p - log_marginal)).sum(1).mean()))

@@ -1,0 +1,100 @@
+"""Fidelity and variety apart: are generated images where photos are, and photos where generated images are.
+
+A ball around each image of one side reaches to its k-th nearest neighbour of the same side; the four numbers count which
+images of the other side lie in them. Squared distances are compared. They come from a product of matrices, so the same pair
+can differ in the last bits from block to block: a slack far below any distance decides on the edge of a ball.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from tenth.core.errors import DataError
+from tenth.core.types import Features, Score
+from tenth.evaluation.metrics.inputs import Rows, sides
+
+BLOCK = 1024  # balls at a time
+SLACK = 1e-10  # of the mean squared length of a centred row; a product of doubles is off by less than 1e-12 of it
+
+
+def precision(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 3) -> Score:
+    """Share of generated images in a ball around some held-out photo. Higher is better.
+
+    generated, held_out: (N, D) and (M, D), M > k. Depends on M and k, no interval; n counts generated images. Anchors: 1 when
+    generated is held_out; a few of the photos, copied, score 1 here and low in `recall`.
+    Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2. Equals torch-fidelity 0.4 (tests/evaluate/).
+    Raises DataError if held_out has at most k images, or as `sides` does.
+    """
+    del references
+    a, b = sides(generated, held_out, least=1)
+    return Score("precision", float(_share_inside(a, b, k, "held-out")), n=len(a))
+
+
+def recall(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 3) -> Score:
+    """Share of held-out photos in a ball around some generated image: `precision` with the sides swapped. Higher is better.
+
+    generated, held_out: (N, D) and (M, D), N > k. Depends on N and k: far outliers among the generated images raise it.
+    No interval; n counts generated images. Anchor: 1 when generated is held_out. Source and errors as for `precision`.
+    """
+    del references
+    a, b = sides(generated, held_out, least=1)
+    return Score("recall", float(_share_inside(b, a, k, "generated")), n=len(a))
+
+
+def density(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 5) -> Score:
+    """Mean number of held-out balls, over k, that a generated image lies in. Higher is better.
+
+    generated, held_out: (N, D) and (M, D), M > k. Anchors: 1 when generated is held_out, and on average for any draw from the
+    same distribution. Above 1 where images crowd into the densest place: no praise. No interval; n counts generated images.
+    Source: Naeem et al. 2020, arXiv:2002.09797, section 3. Errors as for `precision`.
+    """
+    del references
+    a, b = sides(generated, held_out, least=1)
+    balls = sum(int(inside.sum()) for inside in _open_balls(a, b, k))
+    return Score("density", balls / (k * len(a)), n=len(a))
+
+
+def coverage(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 5) -> Score:
+    """Share of held-out photos whose ball has a generated image in it. Higher is better.
+
+    generated, held_out: (N, D) and (M, D), M > k. Grows with N: compare at equal counts. Anchor: 1 when generated is held_out.
+    No interval; n counts generated images. Source: Naeem et al. 2020, arXiv:2002.09797, section 3. Errors as for `precision`.
+    """
+    del references
+    a, b = sides(generated, held_out, least=1)
+    covered = sum(int(inside.any(1).sum()) for inside in _open_balls(a, b, k))
+    return Score("coverage", covered / len(b), n=len(a))
+
+
+def _share_inside(points: Rows, centres: Rows, k: int, name: str) -> float:
+    """Share of points (N, D) in a closed ball around some centre (M, D)."""
+    inside = np.zeros(len(points), bool)
+    for squared, reach, slack in _balls(points, centres, k, name):
+        inside |= (squared <= reach + slack).any(0)
+    return float(inside.mean())
+
+
+def _open_balls(points: Rows, centres: Rows, k: int) -> Iterator[npt.NDArray[np.bool_]]:
+    return (squared < reach - slack for squared, reach, slack in _balls(points, centres, k, "held-out"))
+
+
+def _balls(points: Rows, centres: Rows, k: int, name: str) -> Iterator[tuple[Rows, Rows, float]]:
+    """Blocks of B balls: squared distances of their centres to all points (B, N), squared radii (B, 1), the slack."""
+    if not 0 < k < len(centres):
+        raise DataError(f"{len(centres)} {name} images and k = {k}", "k from 1 to below their number is needed", "Add images")
+    middle = centres.mean(0)  # lengths, and with them rounding errors, are least around it
+    points, centres = points - middle, centres - middle
+    slack = SLACK * float(np.square(centres).sum(1).mean())
+    for start in range(0, len(centres), BLOCK):
+        some = centres[start : start + BLOCK]  # (B, D)
+        among = _squared_distances(some, centres)  # (B, M), each centre's distance to itself among them
+        reach = np.partition(among, k)[:, k, None]  # (B, 1)
+        yield _squared_distances(some, points), reach, slack
+
+
+def _squared_distances(a: Rows, b: Rows) -> Rows:
+    squared: Rows = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T)  # (N, M)
+    return squared

@@ -1,0 +1,88 @@
+"""Every method against every other, person by person, with p-values corrected for how many questions are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from tenth.core.errors import DataError
+from tenth.core.wording import few
+from tenth.evaluation.metrics.bootstrap import Difference, paired
+from tenth.evaluation.metrics.identity import PerPerson
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Method minus `against`, over n people: mean of the per-person differences with its 95 % interval.
+
+    p_value: sign flips, of this pair alone. p_holm: the same, corrected for all pairs of the table; never below p_value.
+    win_rate: share of people for whom the method is the better one, ties counting half; 0.5 for equal methods.
+    """
+
+    method: str
+    against: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    p_value: float
+    p_holm: float
+    win_rate: float
+
+
+def compare(
+    values: Mapping[str, PerPerson], *, better: str = "higher", seed: int = 0, resamples: int = 10_000
+) -> list[Comparison]:
+    """All pairs of methods on one metric, in the order given: (first, second), (first, third), ..., (second, third), ...
+
+    values: method -> person -> the mean over that person's images; the same people for each method, in any order.
+    better: 'higher' or 'lower', for the win rate. Intervals and p-values are those of `bootstrap.paired`.
+    Raises DataError if the people differ, or if a value is not finite.
+    """
+    columns = _columns(values)
+    pairs = list(combinations(columns, 2))
+    found = [paired(columns[a], columns[b], seed=seed, resamples=resamples) for a, b in pairs]
+    corrected = holm([each.p_value for each in found])
+    wins = [win_rate(columns[a], columns[b], better=better) for a, b in pairs]
+    rows = zip(pairs, found, corrected, wins, strict=True)
+    return [_row(a, b, difference, p_holm, won) for (a, b), difference, p_holm, won in rows]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected so that one false claim among all of them is as rare as stated, in the order given.
+
+    The i-th smallest of m is multiplied by m - i + 1, and none may fall below a smaller one's. Source: Holm 1979, Scandinavian
+    Journal of Statistics 6, "A Simple Sequentially Rejective Multiple Test Procedure".
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(order), 0, -1)
+    corrected = np.empty(len(order))
+    corrected[order] = np.minimum(np.maximum.accumulate(np.asarray(p_values, np.float64)[order] * factors), 1)
+    return [float(each) for each in corrected]
+
+
+def win_rate(a: Sequence[float], b: Sequence[float], *, better: str = "higher") -> float:
+    """Share of people for whom a is the better one, ties counting half. a, b: (P,), the same people in the same order."""
+    signs = np.sign(np.asarray(a, np.float64) - np.asarray(b, np.float64))
+    return float((1 + (signs if better == "higher" else -signs)).mean() / 2)
+
+
+def _columns(values: Mapping[str, PerPerson]) -> dict[str, list[float]]:
+    """Method -> values in one order of people."""
+    people = sorted(next(iter(values.values()), {}))
+    for method, column in values.items():
+        odd = sorted(set(people) ^ set(column))
+        if odd:
+            raise DataError(
+                f"{method} and {next(iter(values))} have values of different people ({few(odd)})",
+                "a paired difference needs the same people",
+                "Compare on common people, and say which were left out",
+            )
+    return {method: [column[person] for person in people] for method, column in values.items()}
+
+
+def _row(a: str, b: str, found: Difference, p_holm: float, won: float) -> Comparison:
+    return Comparison(a, b, found.value, found.low, found.high, found.n, found.p_value, p_holm, won)

@@ -1,0 +1,3 @@
+"""Methods x people x prompts -> run.json; the demo."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Person -> Identity."""
+
+__all__: list[str] = []

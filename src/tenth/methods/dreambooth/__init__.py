@@ -1,0 +1,3 @@
+"""Fine-tuning for one person, and what it learns from."""
+
+__all__: list[str] = []

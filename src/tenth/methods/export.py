@@ -1,0 +1,110 @@
+"""An identity as other programs read it: a LoRA file, image embeddings with their adapter, or a whole model."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tenth.core.claims import remove_temporary_of
+from tenth.core.errors import CheckpointError, IdentityError
+from tenth.core.file_writing import PRIVATE, write_bytes, write_tensors, written
+from tenth.core.types import Identity
+from tenth.models.adapters.weight_deltas import kohya_layout, lora_layout
+from tenth.models.latent_diffusion import LatentDiffusion
+from tenth.models.pipelines import save_pipeline
+
+LAYOUTS: Mapping[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
+    "diffusers": lora_layout,  # `load_lora_weights`
+    "kohya": kohya_layout,  # ComfyUI and A1111
+}
+EMBEDDINGS = "ip_adapter_image_embeds"  # the tensor, by the name of the argument of diffusers' pipelines
+COMFYUI = ".ipadpt"
+CLIP = "clip"  # begins the names of the encoders that ComfyUI's adapters read
+
+
+def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> None:
+    """Write a LoRA file, whole or not at all; its metadata name the words by which a prompt calls the person.
+
+    Raises IdentityError if the identity holds other weights, CheckpointError if the file exists.
+    """
+    _is_new(path)
+    weights = LAYOUTS[layout](identity.weights)
+    write_tensors(path, weights, {"format": "pt", "modelspec.trigger_phrase": identity.word}, PRIVATE, new=True)
+
+
+def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) -> list[Path]:
+    """Write what a script of diffusers alone needs to draw the person, and give the two files' paths.
+
+    `path`: safetensors with one tensor, ip_adapter_image_embeds (2, M, D) or (2, M, T, D): those of nobody and of the person,
+    as diffusers 0.42.1 wants them where guidance is above 1; without guidance, the second half alone is to be given. Beside it
+    the adapter, for `load_ip_adapter`: NAME.ip-adapter.safetensors of NAME.safetensors.
+    Raises IdentityError if the identity is of another model or holds no embeddings, CheckpointError if a file exists.
+    """
+    adapter = path.with_name(f"{path.stem}.ip-adapter.safetensors")
+    _is_new(path)
+    embeddings = _embeddings(identity)
+    model.check(identity)
+    tensors = {EMBEDDINGS: model.beside_nobody(embeddings[None])}
+    said = {"format": "pt", "encoder": identity.encoder, "adapter": identity.adapter}
+    with model.adapters[identity.adapter].open("rb") as source, written(adapter, new=True) as file:
+        shutil.copyfileobj(source, file)
+    write_tensors(path, tensors, said, PRIVATE, new=True)
+    return [path, adapter]
+
+
+def export_comfyui(identity: Identity, path: Path) -> None:
+    """Write the person's image embeddings as ComfyUI's node "IPAdapter Load Embeds" reads them, an .ipadpt file.
+
+    It holds one tensor, by torch.save, what "IPAdapter Encoder" gives as pos_embed: CLIP's image embeddings before projection,
+    (M, D), or of an adapter that reads patches the layer before the last, (M, T, D). It is written here and never read.
+    Source: cubiq/ComfyUI_IPAdapter_plus, commit 9d076a3, IPAdapterPlus.py: IPAdapterEncoder, -SaveEmbeds, -LoadEmbeds, -Embeds.
+    Raises IdentityError for embeddings that are not CLIP's, CheckpointError if the file exists.
+    """
+    _is_new(path)
+    embeddings = _embeddings(identity)
+    if not identity.encoder.startswith(CLIP):
+        raise IdentityError(
+            f"this identity's embeddings are of {identity.encoder}",
+            "CLIP's are needed: ComfyUI has no adapter that reads others",
+            "Make it with a model of the Stable Diffusion families",
+        )
+    content = io.BytesIO()
+    torch.save(embeddings.cpu().contiguous().clone(), content)  # a clone: a view would bring all of its storage
+    write_bytes(path, content.getvalue(), PRIVATE, new=True)
+
+
+def export_model(identity: Identity, model: LatentDiffusion, folder: Path) -> None:
+    """Write the model with the identity's weights in it, a folder that diffusers' `from_pretrained` loads.
+
+    Raises IdentityError if the identity is of another model or holds no weights, CheckpointError if the folder exists.
+    """
+    _is_new(folder)
+    if not identity.weights:
+        raise IdentityError(
+            f"this identity of method {identity.method} holds embeddings alone",
+            "one with weights is needed for a model of its own",
+            "Make it with dreambooth or dreambooth-lora, or export it to a file that ends in .safetensors",
+        )
+    with model.applied([identity]):
+        save_pipeline(model.pipeline, folder)
+
+
+def _embeddings(identity: Identity) -> Tensor:
+    if identity.embeddings is None:
+        raise IdentityError(
+            f"this identity of method {identity.method} holds weights alone",
+            "image embeddings are needed",
+            "Make it with a method of an adapter, or export the weights",
+        )
+    return identity.embeddings
+
+
+def _is_new(path: Path) -> None:
+    if path.exists():
+        raise CheckpointError(f"{path} exists", "a new path is needed, so that nothing is lost", "Choose another -o")
+    remove_temporary_of(path)

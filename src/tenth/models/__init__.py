@@ -1,0 +1,3 @@
+"""Diffusion models with their encoders and adapters: loaded, placed in memory, an identity put on and taken off."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Embeddings of several photos -> one."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Photos -> embeddings."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Published models: which files, downloaded once, locked."""
+
+__all__: list[str] = []

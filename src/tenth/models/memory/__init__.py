@@ -1,0 +1,3 @@
+"""What a model needs, what the machine has, and the profile that fits."""
+
+__all__: list[str] = []

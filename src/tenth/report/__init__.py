@@ -1,3 +1,0 @@
-"""Results -> something to look at."""
-
-__all__: list[str] = []  # its modules are the interface: tenth.report.<module>

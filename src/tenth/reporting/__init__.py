@@ -1,0 +1,3 @@
+"""run.json -> tables, plots, one page."""
+
+__all__: list[str] = []

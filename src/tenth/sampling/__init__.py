@@ -1,0 +1,3 @@
+"""Identities and prompts -> images."""
+
+__all__: list[str] = []

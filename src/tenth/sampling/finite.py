@@ -1,0 +1,51 @@
+"""No picture is made of what is not a number: not of a model's latents, and not of its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tenth.core.errors import ModelError
+
+
+def check_latents(latents: Tensor, seeds: Sequence[int], step: int) -> None:
+    """Raises ModelError if latents (B, C, h, w) after a step of denoising are not finite, a row for each seed."""
+    finite = torch.isfinite(latents).flatten(1).all(1)  # (B,)
+    if not finite.all():
+        (seed, *_) = (seed for seed, right in zip(seeds, finite.tolist(), strict=True) if not right)
+        raise _not_numbers(f"the picture of seed {seed} is no longer made of numbers after step {step}")
+
+
+def check_pixels(image: npt.NDArray[Any]) -> None:
+    """Raises ModelError if a picture (H, W, 3) is not finite."""
+    if not np.isfinite(image).all():
+        raise _not_numbers("a picture has pixels that are no numbers")
+
+
+@contextmanager
+def decoding(pipeline: Any) -> Iterator[None]:
+    """While pictures are drawn, what the autoencoder gives is finite, before infinity becomes white. Raises ModelError."""
+
+    def check(_: Any, __: Any, decoded: Any) -> None:
+        if isinstance(decoded, Tensor) and not torch.isfinite(decoded).all():
+            raise _not_numbers("the autoencoder gives pixels that are no numbers")
+
+    hook = pipeline.vae.decoder.register_forward_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _not_numbers(found: str) -> ModelError:
+    return ModelError(
+        f"{found}, so it is not written",
+        "weights that are finite, in a precision in which all stays finite, are needed",
+        "Get or make the model, adapter, LoRA or identity again; of 16 bits, try --precision fp32 or TENTH_RUNG=float32",
+    )

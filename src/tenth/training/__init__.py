@@ -1,0 +1,3 @@
+"""The one training loop, and what it trains."""
+
+__all__: list[str] = []

@@ -1,0 +1,106 @@
+"""Checkpoints that survive a kill at any moment: written whole under a temporary name, flushed to the disk, then renamed.
+
+A checkpoint is a folder `step-00001234` with `tensors.safetensors` and `manifest.json` (step and sha256 of the tensors,
+written last). No pickle is read or written.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from tenth.core.claims import claimed_folder, remove_temporary
+from tenth.core.errors import CheckpointError, DataError
+from tenth.core.file_reading import UnreadableError, file_digest, read_json, reason
+from tenth.core.file_writing import naming, write_tensors, write_text, written_folder
+from tenth.core.tensor_reading import read_tensors
+
+TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
+KEPT = 2  # newest checkpoints that stay: one may be damaged after it was written
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Tensors by name at a step; skipped: what was wrong with newer checkpoints that were passed over."""
+
+    step: int
+    tensors: Mapping[str, Tensor]
+    skipped: tuple[str, ...] = ()
+
+
+def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor]) -> Path:
+    """Write `directory/step-XXXXXXXX` atomically and remove all but the KEPT newest. Returns its path.
+
+    Raises CheckpointError if the disk is full or refuses; what was there before stays.
+    """
+    final = directory / f"step-{step:08d}"
+    try:
+        with written_folder(final) as folder:
+            write_tensors(folder / TENSORS, tensors)
+            manifest = {"sha256": file_digest(folder / TENSORS), "step": step}
+            write_text(folder / MANIFEST, json.dumps(manifest, sort_keys=True) + "\n")
+    except DataError as problem:
+        kept = [folder.name for folder in _checkpoints(directory)]
+        raise CheckpointError(
+            f"the checkpoint of step {step} cannot be written to {directory} ({_reason(problem)})",
+            f"room for {sum(tensor.nbytes for tensor in tensors.values()) / 1e6:.0f} MB and the right to write are needed",
+            f"Nothing before is lost ({', '.join(kept) or 'there was no checkpoint yet'}): make room and go on with --resume",
+        ) from problem
+    for old in _checkpoints(directory)[KEPT:]:
+        with naming(old):
+            shutil.rmtree(old)
+    return final
+
+
+def load_checkpoint(directory: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None where there is no checkpoint at all.
+
+    Raises CheckpointError if there are some and every one is damaged.
+    """
+    skipped: list[str] = []
+    for folder in _checkpoints(directory):
+        try:
+            manifest = read_json(folder / MANIFEST)
+            if not isinstance(manifest, dict) or type(manifest.get("step")) is not int:
+                raise UnreadableError("has no manifest of tenth's")
+            if file_digest(folder / TENSORS) != manifest.get("sha256"):
+                raise UnreadableError("has another sha256 than its manifest")
+            if folder.name != f"step-{manifest['step']:08d}":
+                raise UnreadableError(f"has a manifest of step {manifest['step']}")
+            _, tensors = read_tensors(folder / TENSORS, numbers=False)
+            return Checkpoint(manifest["step"], tensors, tuple(skipped))
+        except (OSError, UnreadableError) as problem:
+            skipped.append(f"{folder.name} skipped: it {reason(problem)}")
+    if skipped:
+        raise CheckpointError(
+            "; ".join(skipped), "one whole checkpoint is needed to resume", "Start again in an empty directory"
+        )
+    return None
+
+
+@contextmanager
+def claimed(directory: Path, mine: bool) -> Iterator[None]:
+    """The directory for one run alone, while the block runs; what killed runs left half written is removed.
+
+    mine: false in the other processes of the same run. Raises CheckpointError if another run is writing there.
+    """
+    if not mine:
+        yield
+        return
+    with claimed_folder(directory):
+        remove_temporary(directory)
+        yield
+
+
+def _reason(problem: DataError) -> str:
+    return str(getattr(problem.__cause__, "strerror", None) or problem.__cause__)
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    return sorted(directory.glob("step-????????"), reverse=True)

@@ -1,0 +1,3 @@
+"""Training of the small model that ships in the package, stage by stage."""
+
+__all__: list[str] = []

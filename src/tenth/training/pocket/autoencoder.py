@@ -1,0 +1,120 @@
+"""The stages in which the pocket model is trained, each a recipe: the autoencoder, then UNet, text encoder and adapter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tenth.core.cache import Store, default_store
+from tenth.core.errors import ModelError
+from tenth.core.file_reading import UnreadableError, reason
+from tenth.core.file_writing import write_tensors
+from tenth.core.rng import Draws
+from tenth.core.tensor_reading import read_tensors
+from tenth.data.face_crops import Faces, People, load_faces, to_unit
+from tenth.models.pocket.autoencoder import PocketAutoencoder
+from tenth.models.pocket.paths import CONFIGS
+from tenth.training.loop import fit
+from tenth.training.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class AutoencoderLoss:
+    """What the autoencoder learns by."""
+
+    squared: float = 0.5  # share of the squared against the absolute error: PSNR against sharpness
+    noise: float = 0.05  # standard deviation added to the latents: neighbours in latent space then decode alike
+    unit: float = 0.01  # weight that keeps each latent channel at mean 0 and variance 1, which diffusion assumes
+
+    def __call__(self, model: PocketAutoencoder, pixels: Tensor, draws: Draws) -> Tensor:
+        """pixels (B, 3, H, W) in [-1, 1] -> the loss, a scalar."""
+        latents = model.encoder(pixels)
+        noise = draws.normal(*latents.shape[1:])
+        error = model.decoder(latents + self.noise * noise).float() - pixels
+        drift = latents.float().mean((0, 2, 3)).square() + (latents.float().var((0, 2, 3)) - 1).square()  # (8,)
+        loss: Tensor = self.squared * error.square().mean() + (1 - self.squared) * error.abs().mean() + self.unit * drift.mean()
+        return loss
+
+
+@dataclass(frozen=True)
+class AutoencoderRecipe:
+    """What recipes/pocket-autoencoder.toml says."""
+
+    data: People
+    schedule: Schedule
+    loss: AutoencoderLoss = field(default_factory=AutoencoderLoss)
+    stage: str = "autoencoder"
+
+
+def train_autoencoder(recipe: AutoencoderRecipe, directory: Path) -> None:
+    """Faces of training people -> `directory`/final/autoencoder.safetensors. PSNR on validation people at each checkpoint."""
+    store = Store(default_store())
+    faces, validation = (load_faces(recipe.data, split, store) for split in ("train", "validation"))
+    torch.manual_seed(recipe.schedule.seed)
+    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    model = model.to(memory_format=torch.channels_last)
+
+    def loss(indices: Tensor, draws: Draws) -> Tensor:
+        flipped = draws.uniform() < 0.5
+        crops = to_unit(faces.crops[indices])
+        crops = torch.where(flipped[:, None, None, None], crops.flip(-1), crops)
+        return recipe.loss(model, crops.contiguous(memory_format=torch.channels_last), draws)
+
+    def watch(seen: int, average: Mapping[str, Tensor]) -> None:
+        print(f"{seen} images: {averaged_psnr(average, validation):.2f} dB on validation people", file=sys.stderr)
+
+    average = fit({"autoencoder": model}, loss, len(faces.rows), recipe.schedule, directory, watch)
+    write_final(directory, "autoencoder", average)
+
+
+def open_autoencoder(path: Path) -> PocketAutoencoder:
+    """The autoencoder of a file that a recipe or the package has, float32. Raises ModelError if it holds no such weights."""
+    model: PocketAutoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    try:
+        _, weights = read_tensors(path)
+        if {name: tensor.shape for name, tensor in weights.items()} != {
+            name: tensor.shape for name, tensor in model.state_dict().items()
+        }:
+            raise UnreadableError("holds other tensors than the pocket model's autoencoder has")
+    except (OSError, UnreadableError) as problem:
+        needed = "the file of an autoencoder that `tenth train` wrote is needed"
+        raise ModelError(f"{path} {reason(problem)}", needed, "Correct the recipe's key `autoencoder`") from problem
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return model
+
+
+def averaged_psnr(average: Mapping[str, Tensor], faces: Faces, count: int = 256) -> float:
+    """Mean PSNR in dB of the first `count` faces through an autoencoder of these weights."""
+    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    model.load_state_dict({name.removeprefix("autoencoder."): tensor for name, tensor in average.items()})
+    return float(psnr(model, faces.crops[:count]).mean())
+
+
+@torch.no_grad()
+def psnr(model: PocketAutoencoder, crops: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of each crop (N,) through the autoencoder, both in 8 bits. crops: uint8 (N, 3, H, W)."""
+    values = []
+    for batch in crops.split(32):
+        error = (reconstructed(model, batch) - batch.float()).square().mean((1, 2, 3))
+        values.append(10 * torch.log10(255**2 / error))
+    return torch.cat(values)
+
+
+@torch.no_grad()
+def reconstructed(model: PocketAutoencoder, crops: Tensor) -> Tensor:
+    """Crops through the autoencoder, uint8 (B, 3, H, W) -> float32, whole numbers from 0 to 255."""
+    drawn: Tensor = model.decoder(model.encoder(to_unit(crops)))
+    return ((drawn.clamp(-1, 1) + 1) * 127.5).round()
+
+
+def write_final(directory: Path, module: str, average: Mapping[str, Tensor]) -> Path:
+    """`directory`/final/MODULE.safetensors from the averaged weights of that module, whole or not at all."""
+    path = directory / "final" / f"{module}.safetensors"
+    own = {name: tensor for name, tensor in average.items() if name.startswith(f"{module}.")}
+    write_tensors(path, {name.removeprefix(f"{module}."): tensor for name, tensor in own.items()})
+    return path

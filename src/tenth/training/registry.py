@@ -1,0 +1,52 @@
+"""Every stage of training by the key `stage` of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tenth.core.errors import RecipeError
+from tenth.core.wording import did_you_mean
+from tenth.models.memory.planner import Use
+from tenth.models.registry import load_model
+from tenth.training.adapter.recipe import AdapterRecipe
+from tenth.training.adapter.trainer import train_adapter
+from tenth.training.pocket.autoencoder import AutoencoderRecipe, train_autoencoder
+from tenth.training.pocket.decoder import DecoderRecipe, train_decoder
+from tenth.training.pocket.diffusion import DiffusionRecipe, train_diffusion
+from tenth.training.pocket.face_attributes import SignsRecipe, train_signs
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What `tenth train` can train. recipe: the dataclass of its TOML file. train: writes `directory`/final, last."""
+
+    recipe: type[Any]
+    train: Callable[[Any, Path], None]
+    text: str
+
+
+def _train_adapter(recipe: AdapterRecipe, directory: Path) -> None:
+    train_adapter(recipe, load_model(recipe.model, use=Use(device="cpu", whole=True)), directory)
+
+
+STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
+    "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
+    "decoder": Stage(DecoderRecipe, train_decoder, "the pocket model's decoder, sharper on the same latents"),
+    "diffusion": Stage(DiffusionRecipe, train_diffusion, "the pocket model's UNet, text encoder and IP-Adapter"),
+    "signs": Stage(SignsRecipe, train_signs, "what is to be seen on a face, to judge prompts by"),
+    "adapter": Stage(AdapterRecipe, _train_adapter, "an aggregator of several photos and its adapter"),
+}
+# fmt: on
+
+
+def stage(table: Mapping[str, Any], where: str = "the recipe") -> Stage:
+    """The stage that a recipe's table names with its key `stage`. Raises RecipeError that lists the known ones."""
+    name = table.get("stage")
+    if not isinstance(name, str) or name not in STAGES:
+        known = ", ".join(repr(each) for each in STAGES)
+        action = did_you_mean(str(name), list(STAGES)) + "Correct the key `stage`"
+        raise RecipeError(f"{where} has stage {name!r}", f"known stages: {known}", action)
+    return STAGES[name]

@@ -1,0 +1,114 @@
+"""The doctor: what it finds here, what it says of what is missing, and what the verdict depends on."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tenth.cli import doctor
+from tenth.cli.doctor import Finding, findings_to_json, findings_to_table, works
+
+FINE = Finding("torch", True, "2", needed=True)
+OPTIONAL = Finding("HEIC photos", False, "not installed", action="Run `pip`")
+BROKEN = Finding("faces", False, "no weights", needed=True, action="Install them")
+
+
+def test_only_what_is_needed_decides() -> None:
+    assert works([FINE, OPTIONAL])
+    assert not works([FINE, BROKEN])
+
+
+def test_the_table_says_what_to_do() -> None:
+    table = findings_to_table([FINE, OPTIONAL, BROKEN])
+    assert "HEIC photos  missing  not installed\n                      -> Run `pip`\n" in table
+    assert table.endswith("tenth does not work here: see MISSING above")
+    assert findings_to_table([FINE]).endswith("tenth works here")
+
+
+def test_json_has_every_finding() -> None:
+    said = json.loads(json.dumps(findings_to_json([FINE, BROKEN])))
+    assert said["works"] is False
+    assert said["findings"][1] == {
+        "what": "faces",
+        "ok": False,
+        "found": "no weights",
+        "needed": True,
+        "action": "Install them",
+    }
+
+
+def test_faces_are_found_by_models_that_are_there() -> None:
+    found = {finding.what: finding for finding in doctor.faces()}
+    assert found["face detector"].ok
+    assert "dlib-resnet@" in found["face recogniser"].found
+
+
+def test_missing_face_models_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = builtins.__import__
+
+    def without_dlib(name: str, *rest: Any) -> Any:
+        if name == "tenth.data.faces":
+            raise ImportError("No module named 'dlib'")
+        return imported(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without_dlib)
+    findings = list(doctor.faces())
+    assert [finding.ok for finding in findings] == [False]
+    assert "pip install dlib-bin" in findings[0].action
+
+
+def test_a_package_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LIBRARIES", ("no-such-library",))
+    assert [finding.found for finding in doctor.libraries()] == ["not installed"]
+    assert not doctor._extra("judge", ("no_such_module",), "judge").ok
+
+
+def test_the_containers_limit_counts(tmp_path: Path) -> None:
+    (tmp_path / "low").write_text("500000000\n")
+    (tmp_path / "none").write_text("max\n")
+    assert doctor.memory_limit([tmp_path / "low", tmp_path / "none", tmp_path / "missing"]) == 500_000_000
+    assert [finding.ok for finding in doctor.memory([tmp_path / "low"])] == [False]
+
+
+def test_the_store_is_looked_for_where_it_will_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "not" / "yet"))
+    assert all(finding.ok for finding in doctor.disk())
+    assert not (tmp_path / "not").exists()
+
+
+def test_a_hub_set_offline_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(doctor, "connects", lambda *_: pytest.fail("asked"))
+    assert [finding.ok for finding in doctor.hub()] == [False]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_hub_is_the_one_that_the_library_is_set_to(answers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://hub.test:81")
+    monkeypatch.setattr(doctor, "connects", lambda *address: asked.append(address) or answers)
+    assert [finding.ok for finding in doctor.hub()] == [answers]
+    assert asked == [("hub.test", 81)]
+
+
+@pytest.mark.parametrize("address", ["http://localhost:secret@[", "http://localhost:secret@127.0.0.1:99999"])
+def test_an_address_that_is_none_is_said_without_its_password(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    (finding,) = doctor.hub()
+    assert (finding.ok, finding.found) == (False, "optional; HF_ENDPOINT is no address")
+
+
+def test_connects_tells_an_open_port_from_a_closed_one() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        assert doctor.connects("127.0.0.1", port)
+    assert not doctor.connects("127.0.0.1", port)

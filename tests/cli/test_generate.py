@@ -1,0 +1,230 @@
+"""`tenth generate` and `tenth identity`: what they write, and that nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tenth.cli.main import main
+from tenth.core.types import Identity
+from tenth.methods.identity_file import save_identity
+from tenth.methods.ip_adapter import IPAdapter
+from tenth.models.registry import load_model
+from tenth.sampling.png_metadata import read_sample
+
+PROMPT = "a photo of a person"
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path_factory.getbasetemp() / "store"))
+
+
+@pytest.fixture(scope="module")
+def identity_file(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An identity for the toy model, made of no photo."""
+    model = load_model(str(toy_folder))
+    made = Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, torch.ones(1, 128), photos=("0" * 64,))
+    path = tmp_path_factory.mktemp("identity") / "me.safetensors"
+    save_identity(made, path)
+    return path
+
+
+@pytest.fixture
+def draw(identity_file: Path, toy_folder: Path) -> Callable[..., int]:
+    """`tenth generate` of the toy identity, two images of one step, with more arguments."""
+
+    def run(output: Path, *more: str) -> int:
+        given = ["generate", str(identity_file), "--prompt", PROMPT, "--model", str(toy_folder), "--steps", "1"]
+        count = [] if "-n" in more else ["-n", "2"]
+        return main([*given, *count, "-o", str(output), *more])
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".png"}
+
+
+def one_complaint(output: Output) -> str:
+    """The one line on stderr of exit code 1; nothing is on stdout."""
+    said = output.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("tenth: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+def test_generate_writes_exactly_n_images_and_a_record(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    assert draw(tmp_path / "out", "--seed", "7", "-n", "3") == 0
+    names = ["0000.png", "0001.png", "0002.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [*names, "run.json"]
+    assert [read_sample(tmp_path / "out" / name)["seed"] for name in names] == [7, 8, 9]
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [str(tmp_path / "out" / name) for name in names]
+    assert "drawing" in said.err
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["settings"]["seeds"] == [7, 8, 9]
+    assert record["settings"]["sampling"]["steps"] == 1
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_the_same_command_may_be_run_again_and_gives_the_same_bytes(
+    draw: Callable[..., int], tmp_path: Path, capsys: Output
+) -> None:
+    assert draw(tmp_path / "out") == 0
+    before = contents(tmp_path / "out")
+    capsys.readouterr()
+    assert draw(tmp_path / "out", "--json") == 0
+    assert contents(tmp_path / "out") == before
+    assert json.loads(capsys.readouterr().out) == {"images": [str(tmp_path / "out" / name) for name in sorted(before)]}
+
+
+@pytest.mark.parametrize("more", [["-n", "1"], ["--seed", "1"], ["--negative", "hat"], ["--scale", "0.5"]], ids=" ".join)
+def test_another_runs_images_are_not_replaced(
+    more: list[str], draw: Callable[..., int], tmp_path: Path, capsys: Output
+) -> None:
+    assert draw(tmp_path / "out") == 0
+    before = contents(tmp_path / "out")
+    capsys.readouterr()
+    assert draw(tmp_path / "out", *more) == 1
+    assert "holds the images of another run" in one_complaint(capsys)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_folder_of_the_users_is_not_written_into(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    assert draw(tmp_path) == 1
+    assert "an empty or new folder is needed" in one_complaint(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_words_that_the_model_never_saw_are_said(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    assert draw(tmp_path / "out", "--negative", "an astronaut") == 0
+    said = capsys.readouterr()
+    assert "never seen these words, and draws as if they were not there: astronaut" in said.err
+    assert "astronaut" not in said.out
+
+
+def test_an_identity_of_another_model_is_refused(identity_file: Path, toy_folder: Path, tmp_path: Path, capsys: Output) -> None:
+    model = load_model(str(toy_folder))
+    other = Identity("ip-adapter", "other@0", model.encoder.name, model.adapter_name, torch.ones(1, 128))
+    save_identity(other, tmp_path / "other.safetensors")
+    given = ["--prompt", PROMPT, "--model", str(toy_folder), "-o", str(tmp_path / "out")]
+    assert main(["generate", str(tmp_path / "other.safetensors"), *given]) == 1
+    assert "made for model other@0" in one_complaint(capsys)
+
+
+def test_photos_to_identity_to_images(face_photos: list[Path], toy_folder: Path, tmp_path: Path, capsys: Output) -> None:
+    folder, file = str(face_photos[0].parent), tmp_path / "me.safetensors"
+    with_model = ["--model", str(toy_folder)]
+    assert main(["identity", folder, *with_model, "-o", str(file), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    weights = said.pop("weights")
+    assert said == {"identity": str(file), "method": "ip-adapter-consensus", "photos": 9}
+    assert list(weights) == [photo.name for photo in face_photos]
+    assert sum(weights.values()) == pytest.approx(1)
+    before = file.read_bytes()
+    assert main(["identity", folder, *with_model, "-o", str(file)]) == 0
+    assert file.read_bytes() == before
+    capsys.readouterr()
+    assert main(["identity", folder, *with_model, "-o", str(file), "--method", "ip-adapter-max"]) == 1
+    assert "another method" in one_complaint(capsys)
+    drawing = ["--prompt", PROMPT, *with_model, "-n", "1", "--steps", "1"]
+    assert main(["generate", str(file), *drawing, "-o", str(tmp_path / "from-file")]) == 0
+    assert main(["generate", folder, *drawing, "-o", str(tmp_path / "from-photos")]) == 0
+    assert contents(tmp_path / "from-file") == contents(tmp_path / "from-photos")
+
+
+def test_a_trained_method_says_what_it_reads_and_its_identity_draws_the_same_image(
+    face_photos: list[Path], toy_folder: Path, tmp_path: Path, capsys: Output
+) -> None:
+    photos, file, with_model = tmp_path / "photos", tmp_path / "me.safetensors", ["--model", str(toy_folder)]
+    photos.mkdir()
+    for photo in face_photos[:4]:
+        (photos / photo.name).write_bytes(photo.read_bytes())
+    drawing = ["--prompt", PROMPT, *with_model, "-n", "1", "--steps", "1"]
+    asked = {"ip-adapter-attention": toy_folder / "ip-adapter-attention", "run": tmp_path / "run/final"}
+    shutil.copytree(asked["ip-adapter-attention"], asked["run"])
+    for name, given in {"ip-adapter-attention": [], "run": ["--method", str(asked["run"])]}.items():
+        making = given or ["--method", name]
+        capsys.readouterr()
+        assert main(["identity", str(photos), *with_model, *making, "-o", str(file), "--json"]) == 0
+        said = capsys.readouterr()
+        assert f"{name} reads 9 photos: the 4 there are, and 5 drawn from them again" in said.err
+        assert json.loads(said.out)["weights"] == {}
+        assert main(["generate", str(file), *given, *drawing, "-o", str(tmp_path / f"{name}-file")]) == 0
+        assert main(["generate", str(photos), *making, *drawing, "-o", str(tmp_path / f"{name}-photos")]) == 0
+        assert contents(tmp_path / f"{name}-file") == contents(tmp_path / f"{name}-photos")
+        file.unlink()
+
+
+def test_a_place_that_the_machine_refuses(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "file").write_text("")
+    assert draw(tmp_path / "file" / "out") == 1
+    assert f"{tmp_path / 'file'} is a file" in one_complaint(capsys)
+
+
+def test_a_size_is_drawn_recorded_and_explained(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    assert draw(tmp_path / "out", "--size", "256x192") == 0
+    said = capsys.readouterr().err
+    assert "256x192: drawn at 128x128, then enlarged, 25% of it cut off at the edges\n" in said
+    assert "face" not in said  # none was drawn again
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    done = {"size": "256x192", "passes": ["128x128"], "strength": 0.0, "face_pass": None, "face_strength": 0.3}
+    assert record["settings"]["highres"] == done
+    assert record["results"]["faces_drawn_again"] == []
+    assert read_sample(tmp_path / "out" / "0001.png")["size"] == "256x192"
+    before = contents(tmp_path / "out")
+    assert draw(tmp_path / "out", "--size", "256x192") == 0
+    assert contents(tmp_path / "out") == before
+    capsys.readouterr()
+    assert draw(tmp_path / "out", "--size", "256") == 1
+    assert "holds the images of another run" in one_complaint(capsys)
+
+
+def test_a_face_that_was_drawn_again_is_said(
+    draw: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    squares = iter([None, (8, 8, 32)])
+    monkeypatch.setattr("tenth.sampling.hires.face_square", lambda *_: next(squares))
+    assert draw(tmp_path / "out", "--size", "96") == 0
+    said = capsys.readouterr().err
+    assert "0001.png: its face was drawn again at 128x128 and put back; strength 0.3\n" in said
+    assert "0000.png: its face" not in said
+
+
+def test_what_the_model_cannot_draw_is_refused_before_anybody_is_learnt(
+    face_photos: list[Path], toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setattr(IPAdapter, "__call__", lambda *_: pytest.fail("learnt"))
+    given = [
+        "generate",
+        str(face_photos[0].parent),
+        "--prompt",
+        PROMPT,
+        "--model",
+        str(toy_folder),
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    assert main([*given, "--size", "512", "--strength", "0.4"]) == 1
+    assert "the strength 0.4 for a picture of 512x512; this model knows no detail but that of 128x128" in one_complaint(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_size_that_cannot_be_is_refused(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    assert draw(tmp_path / "out", "--size", "1024") == 1
+    assert "1024x1024 is 8.0 times 128x128" in one_complaint(capsys)
+    for wrong, said in {("--size", "100"): "multiples of 8", ("--strength", "0.3"): "are for pictures of a --size"}.items():
+        with pytest.raises(SystemExit) as left:
+            draw(tmp_path / "out", *wrong)
+        assert left.value.code == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,286 @@
+"""A tiny ONNX network, written byte by byte: the mean of each quadrant of a 16 x 16 crop, (N, 3, 16, 16) -> (N, 12)."""
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from tenth.core.errors import DataError, ModelError
+from tenth.core.types import Face
+from tenth.evaluation.extractors import face_recognizer as module
+from tenth.evaluation.extractors.face_recognizer import (
+    DlibRecogniser,
+    Recogniser,
+    open_detector,
+    open_recogniser,
+    similarity_transform,
+)
+from tenth.evaluation.extractors.recognizer_config import DetectorSettings, read_recogniser_file
+
+POINTS = [[4.0, 4.0], [12.0, 4.0], [8.0, 8.0], [5.0, 12.0], [11.0, 12.0]]
+
+
+def _varint(value: int) -> bytes:
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + _varint(value >> 7)
+
+
+def _field(number: int, value: int | str | bytes) -> bytes:
+    """One protobuf field: a number, or a text or message with its length."""
+    if isinstance(value, int):
+        return _varint(number << 3) + _varint(value)
+    content = value.encode() if isinstance(value, str) else value
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _tensor(name: str, *shape: int | str) -> bytes:
+    dims = b"".join(_field(1, _field(2 if isinstance(length, str) else 1, length)) for length in shape)
+    return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, dims)))
+
+
+def _sides(name: str, value: int) -> bytes:
+    return _field(5, _field(1, name) + _field(8, value) + _field(8, value) + _field(20, 7))
+
+
+def quadrants() -> bytes:
+    """onnx.proto: ModelProto {ir_version 1, graph 7, opset_import 8}, GraphProto {node 1, name 2, input 11, output 12}."""
+    pool = _field(1, "face") + _field(2, "means") + _field(4, "AveragePool") + _sides("kernel_shape", 8) + _sides("strides", 8)
+    flatten = _field(1, "means") + _field(2, "embedding") + _field(4, "Flatten")
+    ends = _field(11, _tensor("face", "n", 3, 16, 16)) + _field(12, _tensor("embedding", "n", 12))
+    graph = _field(1, pool) + _field(1, flatten) + _field(2, "quadrants") + ends
+    return _field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 13))
+
+
+def write(folder: Path, change=("", ""), content: bytes | None = None) -> Path:
+    """A described recogniser; `change` replaces one text of the TOML file by another."""
+    network = quadrants() if content is None else content
+    (folder / "tiny.onnx").write_bytes(network)
+    text = f"""
+name = "tiny"
+model = "tiny.onnx"
+sha256 = "{hashlib.sha256(network).hexdigest()}"
+input = "face"
+output = "embedding"
+size = [16, 16]
+order = "RGB"
+mean = 0
+scale = 1.0
+template = {POINTS}
+flip = false
+border = 0
+
+[detector]
+kind = "dlib"
+"""
+    assert change[0] in text
+    (folder / "tiny.toml").write_text(text.replace(*change))
+    return folder / "tiny.toml"
+
+
+def tiny(folder: Path, change=("", ""), offset=(0, 0), faces=1) -> Recogniser:
+    """With a detector that sees `faces` faces, its points the template's moved by `offset` (x, y), and remembers the shape."""
+    settings = read_recogniser_file(write(folder, change))
+
+    def detector(pixels):
+        detector.saw = pixels.shape
+        return [Face((0, 0, 16, 16), np.array(POINTS) + offset)] * faces * int(pixels.max() > 0)
+
+    return Recogniser(settings, detector=detector)
+
+
+def picture(seed=0, height=40, width=40):
+    return np.random.default_rng(seed).integers(1, 256, (height, width, 3), dtype=np.uint8)
+
+
+def means(crop):
+    """Quadrant means in the network's order: channel, then row, then column."""
+    return crop.astype(float).reshape(2, 8, 2, 8, 3).mean((1, 3)).transpose(2, 0, 1).ravel()
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+def test_row_is_the_unit_embedding_of_the_face_where_the_detector_saw_it(tmp_path):
+    pixels = picture()
+    rows = tiny(tmp_path, offset=(4, 6))([pixels])
+    assert rows.dtype == np.float64
+    np.testing.assert_allclose(rows, [unit(means(pixels[6:22, 4:20]))], atol=1e-6)  # float32 in the network
+
+
+def test_flip_puts_the_mirror_image_beside_it(tmp_path):
+    crop = picture()[:16, :16]
+    rows = tiny(tmp_path, ("flip = false", "flip = true"))([picture()])
+    np.testing.assert_allclose(rows, [unit(np.concatenate([means(crop), means(crop[:, ::-1])]))], atol=1e-6)
+
+
+def test_mean_scale_and_order_are_the_described_ones(tmp_path):
+    changed = tiny(tmp_path, ('order = "RGB"\nmean = 0\nscale = 1.0', 'order = "BGR"\nmean = 100\nscale = 50'))
+    np.testing.assert_allclose(changed([picture()]), [unit((means(picture()[:16, :16, ::-1]) - 100) / 50)], atol=1e-6)
+
+
+def test_no_face_is_a_nan_row_and_moves_no_other(tmp_path):
+    recogniser = tiny(tmp_path)
+    rows = recogniser([picture(1), np.zeros((20, 20, 3), np.uint8), picture(2, 30, 50)])
+    assert np.isnan(rows[1]).all()
+    np.testing.assert_array_equal(rows[[0, 2]], np.concatenate([recogniser([picture(1)]), recogniser([picture(2, 30, 50)])]))
+
+
+def test_more_than_a_batch_is_the_same_as_one_by_one(tmp_path, monkeypatch):
+    recogniser, pictures = tiny(tmp_path), [picture(seed) for seed in range(5)]
+    alone = np.concatenate([recogniser([each]) for each in pictures])
+    monkeypatch.setattr(module, "BATCH_IMAGES", 2)
+    np.testing.assert_allclose(recogniser(pictures), alone, atol=1e-7)
+
+
+def test_nothing_in_nothing_out(tmp_path):
+    assert tiny(tmp_path)([]).shape == (0, 12)
+
+
+def test_small_pictures_are_enlarged_and_every_picture_gets_a_border(tmp_path):
+    recogniser = tiny(tmp_path, ("border = 0", "border = 0.25\nupsize_below = 250\nupsize_to = 256"))
+    recogniser([picture(0, 128, 128)])
+    assert recogniser.detector.saw == (384, 384, 3)
+    recogniser([picture(0, 260, 300)])
+    assert recogniser.detector.saw == (390, 430, 3)
+
+
+def test_the_border_repeats_the_edge(tmp_path):
+    pixels = picture()
+    rows = tiny(tmp_path, ("border = 0", "border = 0.1"))([pixels])  # the crop begins four pixels outside
+    np.testing.assert_allclose(rows, [unit(means(np.pad(pixels, ((4, 0), (4, 0), (0, 0)), mode="edge")[:16, :16]))], atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
+def test_another_array_is_refused(tmp_path, bad):
+    with pytest.raises(DataError, match="uint8 RGB is needed"):
+        tiny(tmp_path)([bad])
+
+
+def test_name_carries_the_models_digest(tmp_path):
+    name = open_recogniser(write(tmp_path)).name
+    assert re.fullmatch(r"tiny@[0-9a-f]{16}", name)
+    (tmp_path / "elsewhere").mkdir()
+    assert open_recogniser(write(tmp_path / "elsewhere")).name == name
+    assert open_recogniser(write(tmp_path, ("border = 0", "border = 0.5"))).name != name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('order = "RGB"', 'oder = "RGB"'), "unknown key 'oder'; known keys: name, model, sha256"),
+        (('kind = "dlib"', 'kind = "dlib"\nscore = 1'), "unknown key 'score'; known keys: kind, model"),
+        (('input = "face"', ""), "lacks input; known keys"),
+        (("size = [16, 16]", "size = [16]"), r"size = \[16\]; \[width, height\] in pixels is needed"),
+        (("scale = 1.0", "scale = 0"), "a number above 0 is needed"),
+        (("flip = false", "flip = 1"), "true or false is needed"),
+        (("[[4.0, 4.0], ", "["), "five"),
+        (('kind = "dlib"', 'kind = "dlip"'), "'yunet' or 'dlib' is needed"),
+        (('kind = "dlib"', 'kind = "yunet"'), "'yunet' needs model and sha256"),
+        (('kind = "dlib"', 'kind = "dlib"\nmodel = "a.onnx"'), "takes neither"),
+        (("[detector]", "[detector"), "is not TOML"),
+        (('"tiny.onnx"', '"gone.onnx"'), "gone.onnx does not exist"),
+        (('sha256 = "', f'sha256 = "{"0" * 64}"  # '), f"{'0' * 64} is expected"),
+        (('"face"', '"photo"'), r"does not fit.*photo: N, 3, 16, 16"),
+        (('"embedding"', '"row"'), "does not fit"),
+        (("size = [16, 16]", "size = [24, 16]"), "does not fit.*3, 16, 24"),
+    ],
+)
+def test_a_file_that_does_not_fit_says_what_does(tmp_path, change, message):
+    with pytest.raises(ModelError, match=message):
+        open_recogniser(write(tmp_path, change))
+
+
+def test_a_missing_file_and_a_foreign_model_are_model_errors(tmp_path):
+    with pytest.raises(ModelError, match="does not exist"):
+        open_recogniser(tmp_path / "gone.toml")
+    with pytest.raises(ModelError, match="does not fit"):
+        open_recogniser(write(tmp_path, content=b"no network"))
+
+
+@pytest.mark.parametrize(
+    ("absent", "change"), [("onnxruntime", ("", "")), ("cv2", ("border = 0", "border = 0\nupsize_below = 250"))]
+)
+def test_a_missing_extra_says_how_to_install_it(tmp_path, monkeypatch, absent, change):
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(ModelError, match=rf"{absent} is not installed.*pip install tenth\[judge\]"):
+        tiny(tmp_path, change)([picture()])
+
+
+def test_similarity_transform_finds_the_turn_scale_and_move():
+    angle, points = 0.3, np.array(POINTS)
+    turn = 1.7 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    found = similarity_transform(points, points @ turn.T + [5, -2])
+    np.testing.assert_allclose(found, np.column_stack([turn, [5, -2]]), atol=1e-12)
+
+
+def test_similarity_transform_is_the_least_squares_one_and_never_a_mirror_image():
+    points, aim = np.array(POINTS), np.array(POINTS) * [-1, 1] + [16, 0]
+    matrix = similarity_transform(points, aim)
+    assert np.linalg.det(matrix[:, :2]) > 0
+
+    def distance(change):
+        scale_cos, scale_sin, x, y = np.array([matrix[0, 0], matrix[1, 0], matrix[0, 2], matrix[1, 2]]) + change
+        return ((points @ np.array([[scale_cos, -scale_sin], [scale_sin, scale_cos]]).T + [x, y] - aim) ** 2).sum()
+
+    steps = 1e-3 * np.concatenate([np.eye(4), -np.eye(4)])
+    assert all(distance(step) > distance(np.zeros(4)) for step in steps)
+
+
+def test_landmarks_in_one_point_are_refused():
+    with pytest.raises(DataError, match="one point"):
+        similarity_transform(np.ones((5, 2)), np.array(POINTS))
+
+
+def test_yunet_gives_the_largest_face_first_and_reads_blue_green_red(tmp_path, monkeypatch):
+    small, large = np.arange(15, dtype=np.float32), np.arange(15, dtype=np.float32) + 20
+    seen = {}
+
+    def detect(pixels):
+        seen["pixels"] = pixels
+        return 1, np.array([small, large])
+
+    net = SimpleNamespace(setInputSize=lambda size: seen.update(size=size), detect=detect)
+    log, before = cv2.utils.logging, cv2.utils.logging.getLogLevel()
+    monkeypatch.setattr(cv2, "FaceDetectorYN", SimpleNamespace(create=lambda *_: seen.update(level=log.getLogLevel()) or net))
+    (tmp_path / "yunet.onnx").write_bytes(b"any")
+    detector = open_detector(DetectorSettings("yunet", str(tmp_path / "yunet.onnx"), hashlib.sha256(b"any").hexdigest()))
+    assert (seen["level"], log.getLogLevel()) == (log.LOG_LEVEL_SILENT, before)  # it warns of nothing that is wrong
+    first, second = detector(picture(0, 20, 30))
+    assert first.box == (20, 21, 42, 44)  # left, top, left + width, top + height
+    np.testing.assert_array_equal(first.landmarks, np.arange(24, 34).reshape(5, 2))
+    assert second.box == (0, 1, 2, 4)
+    assert seen["size"] == (30, 20)
+    np.testing.assert_array_equal(seen["pixels"], picture(0, 20, 30)[..., ::-1])
+
+
+def test_yunet_without_a_face_and_with_a_foreign_file(tmp_path, monkeypatch):
+    (tmp_path / "yunet.onnx").write_bytes(b"any")
+    settings = DetectorSettings("yunet", str(tmp_path / "yunet.onnx"), hashlib.sha256(b"any").hexdigest())
+    with pytest.raises(ModelError, match="YuNet's ONNX file is needed"):
+        open_detector(settings)
+    net = SimpleNamespace(setInputSize=lambda _: None, detect=lambda _: (1, None))
+    monkeypatch.setattr(cv2, "FaceDetectorYN", SimpleNamespace(create=lambda *_: net))
+    assert open_detector(settings)(picture()) == []
+
+
+def test_dlib_rows_are_centred_units_and_nan_without_a_face(monkeypatch):
+    descriptor, centre = np.arange(128.0), np.full(128, 3.0)
+    monkeypatch.setattr(module, "describe", lambda photo: descriptor)
+    monkeypatch.setattr(module, "find_faces", lambda pixels: [Face((0, 0, 9, 9), np.array(POINTS))] * int(pixels.max() > 0))
+    rows = DlibRecogniser(centre)([picture(), np.zeros((8, 8, 3), np.uint8)])
+    np.testing.assert_allclose(rows[0], unit(descriptor - 3))
+    assert np.isnan(rows[1]).all()
+
+
+def test_dlib_sees_no_face_in_a_blank_picture():
+    assert np.isnan(DlibRecogniser(np.zeros(128))([np.full((64, 64, 3), 128, np.uint8)])).all()
+
+
+def test_a_centre_of_another_width_is_refused():
+    with pytest.raises(DataError, match=r"\(128,\) is needed"):
+        DlibRecogniser(np.zeros(12))

@@ -1,0 +1,152 @@
+"""Two folders, toy extractors in place of networks: which metrics there are, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tenth.core.cache import Store
+from tenth.core.errors import PhotoError
+from tenth.core.types import Pixels
+from tenth.evaluation.extractors.features import Rows
+from tenth.evaluation.extractors.inception import Inception
+from tenth.evaluation.folders import (
+    NO_INCEPTION,
+    NO_PEOPLE,
+    Evaluation,
+    evaluate_folders,
+    evaluation_to_json,
+    evaluation_to_table,
+)
+from tenth.evaluation.metrics.frechet import frechet_distance
+from tenth.evaluation.registry import MEASURES
+
+IMAGES = 12  # inception-score takes ten splits
+
+
+class Corners:
+    """The colours of a picture's corners; no face in a black picture."""
+
+    name, width = "corners@0", 12
+
+    def __init__(self) -> None:
+        self.shown = 0
+
+    def __call__(self, pictures: Sequence[Pixels]) -> Rows:
+        self.shown += len(pictures)
+        rows = np.array([picture[:: len(picture) - 1, :: picture.shape[1] - 1].ravel() for picture in pictures], float)
+        return np.where(rows.any(1, keepdims=True), rows / 255, np.nan)
+
+
+class Toy(Corners):
+    """In Inception's place: rows (N, 3056)."""
+
+    name, width, meaningless = "toy@0", 3056, "Toy weights: nothing means anything."
+
+    def __call__(self, pictures: Sequence[Pixels]) -> Rows:
+        return np.nan_to_num(np.tile(super().__call__(pictures), 255))[:, : self.width]
+
+
+def save(folder: Path, seed: int, count: int = IMAGES) -> Path:
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        Image.fromarray(random.integers(1, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def measured(tmp_path: Path, inception: Toy | None = None, face: Corners | None = None, **folders: Path) -> Evaluation:
+    network = cast(Inception, inception)
+    return evaluate_folders(**folders, face=face or Corners(), inception=network, store=Store(tmp_path / "store"))
+
+
+def by_name(evaluation: Evaluation) -> dict[str, Any]:
+    return {score.name: score for score in evaluation.scores}
+
+
+def test_every_metric_of_two_folders(tmp_path: Path) -> None:
+    sides = {"generated": save(tmp_path / "g", 0), "held_out": save(tmp_path / "r", 1)}
+    found = measured(tmp_path, Toy(), **sides)
+    scores = by_name(found)
+    assert list(scores) == [measure.name for measure in MEASURES]
+    assert {name for name, score in scores.items() if score.value is None} == {"stranger"}  # there is no other person
+    assert {measure.name: measure.better for measure in MEASURES} == {name: score.better for name, score in scores.items()}
+    rows = [Corners()([np.asarray(Image.open(path)) for path in sorted(side.iterdir())]) for side in sides.values()]
+    assert scores["face-distance"].value == pytest.approx(frechet_distance(*rows))
+    assert found.meaningless == Toy.meaningless
+    assert "one person" in found.notes[0]
+
+
+def test_the_same_folder_twice(tmp_path: Path) -> None:
+    side = save(tmp_path / "g", 0)
+    scores = by_name(measured(tmp_path, Toy(), generated=side, held_out=side))
+    assert scores["fid"].value == pytest.approx(0, abs=1e-9)
+    assert scores["face-distance"].value == pytest.approx(0, abs=1e-9)
+    assert {scores[name].value for name in ("precision", "recall", "density", "coverage")} == {1.0}
+
+
+def test_without_inception_the_rest_still_runs(tmp_path: Path) -> None:
+    found = measured(tmp_path, generated=save(tmp_path / "g", 0), held_out=save(tmp_path / "r", 1))
+    scores = by_name(found)
+    for name in ("fid", "fid-infinity", "kid", "inception-score"):
+        assert scores[name].unavailable == NO_INCEPTION
+    assert NO_INCEPTION.startswith("needs the Inception file")
+    assert scores["face-distance"].value is not None
+    assert found.meaningless == ""
+
+
+def test_people_are_compared_with_themselves(tmp_path: Path) -> None:
+    for side in ("g", "r"):
+        for seed, person in enumerate(("anna", "ben")):
+            save(tmp_path / side / person, seed, 3)  # the same pictures on both sides
+    scores = by_name(measured(tmp_path, generated=tmp_path / "g", held_out=tmp_path / "r"))
+    assert scores["identity"].n == 2
+    assert scores["identity"].value > scores["stranger"].value
+
+
+def test_a_flat_folder_against_people_leaves_identity_out(tmp_path: Path) -> None:
+    save(tmp_path / "r" / "anna", 0)
+    scores = by_name(measured(tmp_path, generated=save(tmp_path / "g", 1), held_out=tmp_path / "r"))
+    assert scores["identity"].unavailable == scores["stranger"].unavailable == NO_PEOPLE
+    assert scores["detection"].value == 1
+    assert scores["precision"].value is not None
+
+
+def test_images_without_a_face_count_in_detection_alone(tmp_path: Path) -> None:
+    generated = save(tmp_path / "g", 0, 3)
+    Image.new("RGB", (8, 8)).save(generated / "black.png")
+    scores = by_name(measured(tmp_path, generated=generated, held_out=save(tmp_path / "r", 1)))
+    assert scores["detection"].value == 0.75
+    assert scores["face-distance"].n == 3
+
+
+def test_the_second_time_no_network_runs(tmp_path: Path) -> None:
+    sides = {"generated": save(tmp_path / "g", 0), "held_out": save(tmp_path / "r", 1)}
+    cold = measured(tmp_path, Toy(), **sides)
+    network, face = Toy(), Corners()
+    warm = measured(tmp_path, network, face, **sides)
+    assert network.shown == face.shown == 0
+    assert warm.scores == cold.scores
+
+
+def test_a_damaged_image_is_an_error(tmp_path: Path) -> None:
+    generated = save(tmp_path / "g", 0)
+    (generated / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(PhotoError, match=r"g/3\.png"):
+        measured(tmp_path, generated=generated, held_out=save(tmp_path / "r", 1))
+
+
+def test_json_and_table_say_all(tmp_path: Path) -> None:
+    found = measured(tmp_path, Toy(), generated=save(tmp_path / "g", 0), held_out=save(tmp_path / "r", 1))
+    printed = evaluation_to_json(found)
+    assert set(printed) == {"metrics", "meaningless"}
+    assert all(set(row) == {"value", "low", "high", "n", "better", "unavailable"} for row in printed["metrics"].values())
+    lines = evaluation_to_table(found).splitlines()
+    assert lines[0] == Toy.meaningless
+    assert [line.split()[0] for line in lines[1:]] == list(printed["metrics"])
+    assert "there is no other person" in lines[2]

@@ -1,0 +1,138 @@
+"""Recipes of experiments: which are possible, what they ask, and where their files lie."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tenth.core.errors import InputError, RecipeError
+from tenth.core.run_record import folders
+from tenth.core.types import Identity, Photo
+from tenth.data.captions.templates import WORD, vocabulary
+from tenth.data.face_crops import People
+from tenth.experiments.images import list_pictures, looks, nobodys
+from tenth.experiments.judges import CHOOSING, open_recognisers
+from tenth.experiments.recipe import NEUTRAL, Condition, ExperimentRecipe
+from tenth.experiments.runner import read_experiment
+from tenth.methods.registry import METHODS
+from tenth.sampling.config import Sampling
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+RECIPE = ExperimentRecipe(People(Path("people.jsonl"), Path("photos")), "validation", methods=("ip-adapter", "ip-adapter-avg"))
+
+
+QUESTIONS = [path for path in sorted(RECIPES.glob("*.toml")) if path.stem.endswith(("-validation", "-test"))]
+
+
+@pytest.mark.parametrize("path", QUESTIONS, ids=lambda path: path.stem)
+def test_recipes_in_the_repository_are_read(path: Path) -> None:
+    recipe = read_experiment(path)
+    assert recipe.split == path.stem.rpartition("-")[2]
+    assert recipe.judge == Path("judge/judge.toml")
+    assert recipe.against == ("ip-adapter", "ip-adapter-consensus")
+    assert replace(recipe.sampling, steps=25, precision="fp32", words=0.0) == Sampling()
+
+
+def test_the_curve_is_asked_alike_of_both_splits() -> None:
+    validation, test = (read_experiment(RECIPES / f"curve-{split}.toml") for split in ("validation", "test"))
+    assert replace(validation, split="test", least_people=test.least_people, dlib=test.dlib) == test
+
+
+def test_the_comparison_asks_every_method_and_words_that_the_model_knows() -> None:
+    validation, test = (read_experiment(RECIPES / f"comparison-{split}.toml") for split in ("validation", "test"))
+    assert test.methods == validation.methods == (*METHODS, "dreambooth+ip-adapter-consensus")
+    assert test.sampling == validation.sampling
+    assert test.methods_of("P") == ("ip-adapter", "ip-adapter-consensus", "ip-adapter-attention", "ip-adapter-set")
+    assert test.tracks == validation.tracks
+    prompts = test.tracks["P"].prompts
+    assert len(prompts) == len(set(prompts)) == test.tracks["P"].images == 20
+    assert {word for prompt in prompts for word in WORD.findall(prompt)} <= set(vocabulary())
+
+
+def test_the_curve_has_these_conditions() -> None:
+    found = read_experiment(RECIPES / "curve-test.toml").conditions
+    assert [condition.folder for condition in found] == ["1", "3", "5", "7", "9", "9-wrong-1"]
+    assert [condition.label for condition in found][::5] == ["1 photo", "9 photos, 1 wrong"]
+
+
+def test_a_recipe_that_says_nothing_asks_for_all_references() -> None:
+    assert RECIPE.conditions == (Condition(9),)
+    assert replace(RECIPE, references=5).conditions == (Condition(5),)
+    assert RECIPE.baselines == ("ip-adapter",)
+    assert RECIPE.strangers == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"split": "train"}, "split is 'train'; needed: one of validation, test"),
+        ({"images": 0}, "images is 0"),
+        ({"methods": ()}, "methods is"),
+        ({"photos_as": "print"}, "crop or photo"),
+        ({"counts": (0, 3)}, "numbers from 1 to references, 9"),
+        ({"counts": (3, 10)}, "numbers from 1 to references, 9"),
+        ({"counts": (3, 1)}, "each above the last"),
+        ({"counts": (3, 3)}, "each above the last"),
+        ({"counts": (1, 3), "wrong": (0, 3)}, r"wrong is \[0, 3\]; needed: numbers from 0 to 2"),
+        ({"wrong": (-1,)}, "numbers from 0 to 8"),
+        ({"wrong": (1, 1)}, "each once"),
+        ({"against": ("ip-adapter-max",)}, "of the recipe's methods"),
+        ({"against": ("ip-adapter", "ip-adapter")}, "each once"),
+    ],
+)
+def test_an_impossible_recipe_says_so(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        replace(RECIPE, **wrong)
+
+
+def test_an_unknown_method_says_so() -> None:
+    with pytest.raises(InputError, match="'ip-adaptor' is not a method"):
+        replace(RECIPE, methods=("ip-adaptor",))
+
+
+def test_the_last_photos_are_replaced_by_the_strangers_first() -> None:
+    own, other = ([Photo(np.zeros((1, 1, 3), np.uint8), f"{who}{number}") for number in range(4)] for who in "ab")
+    assert [photo.digest for photo in Condition(3).given(own, other)] == ["a0", "a1", "a2"]
+    assert [photo.digest for photo in Condition(4, 2).given(own, other)] == ["a0", "a1", "b0", "b1"]
+    assert [photo.digest for photo in Condition(1).given(own, ())] == ["a0"]
+
+
+def test_a_method_that_is_a_path_has_a_folder_of_its_own() -> None:
+    names = folders(("ip-adapter", "runs/attention/final", "runs-attention-final", "Runs/Attention/final", "../x", "/"))
+    assert names["ip-adapter"] == "ip-adapter"
+    assert names["runs/attention/final"] == "runs-attention-final"
+    assert names["../x"] == "x"
+    assert len({name.lower() for name in names.values()}) == 6
+    assert all(name and "/" not in name for name in names.values())
+
+
+def test_no_two_pictures_share_a_path_and_nobodys_are_once() -> None:
+    recipe = replace(RECIPE, counts=(1, 9), wrong=(1, 2), images=2)
+    pictures = list_pictures(recipe, ["000", "001"], Path("out"))
+    paths = [picture.path for images in pictures.values() for picture in images]
+    assert len(paths) == len(set(paths)) == 2 + 4 * 2 * 2 * 2
+    assert [picture.path.as_posix() for picture in pictures[nobodys(NEUTRAL)]] == [
+        "out/images/none/0.png",
+        "out/images/none/1.png",
+    ]
+    assert pictures[NEUTRAL, Condition(9, 2), "ip-adapter", "001"][1].path == Path("out/images/9-wrong-2/ip-adapter/001/1.png")
+
+
+def test_identities_look_alike_only_to_the_bit_and_by_one_adapter() -> None:
+    rows = torch.arange(4.0)[None]
+    one = Identity("first", "model@0", "encoder@0", "adapter@0", rows, photos=("a",))
+    assert looks(one) == looks(replace(one, method="mean", embeddings=rows.clone(), photos=("a", "b")))
+    others = [replace(one, adapter="adapter@1"), replace(one, word="sks"), replace(one, weights={"down": rows})]
+    others += [replace(one, embeddings=each) for each in (rows + 1e-6, rows.T, rows.double(), torch.cat([rows, rows]))]
+    assert all(looks(one) != looks(other) for other in others)
+
+
+def test_dlib_judges_where_the_model_reads_it_unless_it_is_left_out(toy_model: Any) -> None:
+    assert list(open_recognisers(RECIPE, toy_model)) == [CHOOSING]
+    with pytest.raises(RecipeError, match="since dlib's is left out"):
+        open_recognisers(replace(RECIPE, dlib=False), toy_model)

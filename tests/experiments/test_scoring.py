@@ -1,0 +1,142 @@
+"""What an experiment measures: controls, more tracks, sets of images, what fails."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tenth.core.errors import CheckpointError, DataError, RecipeError
+from tenth.evaluation.extractors.inception_weights import open_inception
+from tenth.evaluation.registry import SETS
+from tenth.experiments import identities as learnt
+from tenth.experiments import runner as experiment
+from tenth.experiments import scoring
+from tenth.experiments.recipe import NEUTRAL, ExperimentRecipe, Track
+from tenth.experiments.runner import run_experiment
+from tenth.experiments.scoring import AVERAGE, CONTROLS, COPIES, NOBODY, REAL, STRANGER
+from tenth.sampling.png_metadata import read_sample
+from toy_people import scores_at
+
+
+def results_at(folder: Path) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((folder / "run.json").read_text())["results"]
+    return results
+
+
+@pytest.mark.usefixtures("copying")
+def test_controls_order_as_theory_says(recipe: ExperimentRecipe, tmp_path: Path) -> None:
+    run_experiment(recipe, tmp_path / "out")
+    rows = scores_at(tmp_path / "out")
+    who = {name: row["identity"]["value"] for name, row in rows.items()}
+    assert min(who[REAL], who[COPIES], who[AVERAGE]) > max(who[STRANGER], who[NOBODY]) + 0.3
+    assert who[AVERAGE] > who[COPIES]  # nearer to every photo than a photo is: better than real is a warning
+    copied = {name: row["copy-index"]["value"] for name, row in rows.items()}
+    assert copied[COPIES] == pytest.approx(1)
+    assert max(abs(copied[REAL]), abs(copied[STRANGER])) < 0.3
+    assert rows[REAL]["face-distance"]["n"] == 3  # of three held-out photos, one a person
+
+
+@pytest.mark.usefixtures("copying")
+def test_another_track_asks_other_prompts_of_some_methods(recipe: ExperimentRecipe, tmp_path: Path) -> None:
+    prompts = ("a photo of a smiling person", "a photo of an old person")
+    recipe = replace(recipe, tracks={"P": Track(prompts, 3, ("ip-adapter-avg",))}, counts=(1, 3))
+    run_experiment(recipe, tmp_path / "out")
+    said = [read_sample(path) for path in sorted((tmp_path / "out/images-P/3/ip-adapter-avg/001").iterdir())]
+    assert [(each["prompt"], each["seed"]) for each in said] == [(prompts[0], 0), (prompts[1], 1), (prompts[0], 2)]
+    results = results_at(tmp_path / "out")
+    assert results["tracks"]["P"] == {"prompts": list(prompts), "images": 3}
+    scored = [(each["method"], each["photos"]) for each in results["scores"] if each["track"] == "P"]
+    assert dict.fromkeys(scored) == dict.fromkeys([("ip-adapter-avg", 3), *((name, 3) for name in CONTROLS)])
+    read = {(each["method"], each["metric"]): each for each in results["scores"] if each["metric"].startswith("prompt-")}
+    asked = {name for name, _ in read}
+    assert asked == {"ip-adapter-avg", NOBODY}  # whoever was asked
+    assert all(each["track"] == "P" and 0 <= each["value"] <= 1 for each in read.values())
+    assert read["ip-adapter-avg", "prompt-adherence"]["n"] == 3
+    assert read[NOBODY, "prompt-adherence"]["n"] == 1
+    assert results["readers"][0].startswith("signs@")
+    assert "adherence" in (tmp_path / "out/table.md").read_text()
+    with pytest.raises(RecipeError, match="tracks is 'R'"):
+        replace(recipe, tracks={NEUTRAL: Track(prompts, 1)})
+    with pytest.raises(RecipeError, match="P, methods is"):
+        replace(recipe, tracks={"P": Track(prompts, 1, ("dreambooth",))})
+
+
+@pytest.mark.usefixtures("copying")
+def test_inception_fills_a_finished_run_and_touches_nothing_else(
+    recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_experiment(recipe, tmp_path / "out")
+    before = results_at(tmp_path / "out")
+    assert all("needs the Inception file" in each["unavailable"] for each in before["scores"] if each["metric"] in SETS)
+    assert "needs the Inception file" in (tmp_path / "out/report.html").read_text()
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    monkeypatch.setattr(experiment, "judge_people", lambda *_: pytest.fail("looked at photos again"))
+    inception = open_inception("random:0")
+    text = run_experiment(recipe, tmp_path / "out", inception)
+    after = results_at(tmp_path / "out")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")} == files
+    faces = [[each for each in results["scores"] if each["metric"] not in SETS] for results in (before, after)]
+    assert faces[0] == faces[1]
+    assert before["differences"] == after["differences"]
+    rows = scores_at(tmp_path / "out")
+    assert rows["ip-adapter"]["fid"]["value"] > 0
+    assert rows["ip-adapter"]["fid"]["n"] == 6
+    assert rows["ip-adapter"]["fid"]["raw"] not in (None, rows["ip-adapter"]["fid"]["value"])
+    assert rows[NOBODY]["kid"]["n"] == 2  # everybody's images are the same two
+    assert rows[COPIES]["fid"]["raw"] is None
+    assert after["meaningless"] == inception.meaningless != ""
+    assert inception.meaningless in text
+    assert run_experiment(recipe, tmp_path / "out", inception) == text
+
+
+@pytest.mark.usefixtures("copying")
+def test_what_fails_for_one_person_is_said_and_tried_again(
+    recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, broken = learnt.method, [True]
+
+    def failing(name: str) -> Any:
+        def learn(person: Any, model: Any) -> Any:
+            if broken[0] and person.name == "001":
+                raise DataError("the loss is nan", "a finite one is needed", "Lower the rate")
+            return plain(name)(person, model)
+
+        return learn if name == "ip-adapter-avg" else plain(name)
+
+    monkeypatch.setattr(learnt, "method", failing)
+    run_experiment(recipe, tmp_path / "out")
+    results = results_at(tmp_path / "out")
+    (cell,) = results["failed"]
+    assert (cell["method"], cell["person"]) == ("ip-adapter-avg", "001")
+    assert "the loss is nan" in cell["why"]
+    assert results["people"] == ["000", "002"]  # the same for every method
+    with pytest.raises(DataError, match="2 people left without a failure"):
+        run_experiment(replace(recipe, least_people=3), tmp_path / "other")
+    broken[0] = False
+    run_experiment(recipe, tmp_path / "out")
+    assert results_at(tmp_path / "out")["failed"] == []
+    assert results_at(tmp_path / "out")["people"] == ["000", "001", "002"]
+
+
+def test_a_set_holds_everybodys_image_once() -> None:
+    row = scoring.Row(("000", "000", "001", "001"), tuple(Path(name) for name in "abab"), once=True)
+    assert row.set == (Path("a"), Path("b"))
+    assert replace(row, once=False).set == row.paths
+
+
+def test_to_go_on_there_must_be_something(recipe: ExperimentRecipe, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no experiment to go on with"):
+        run_experiment(recipe, tmp_path / "none", resume=True)
+
+
+def test_lfws_codec_changes_a_picture_little() -> None:
+    smooth = np.linspace(0, 255, 128 * 128 * 3).reshape(128, 128, 3).astype(np.uint8)
+    turned = scoring.as_lfw(smooth)
+    assert turned.shape == smooth.shape
+    assert 0 < np.abs(turned.astype(int) - smooth).mean() < 4
+    assert scoring.as_lfw(np.zeros((256, 256, 3), np.uint8)).shape == (128, 128, 3)

@@ -1,0 +1,77 @@
+"""The checkpoint that is kept of one person's run, and what shows how the run went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tenth.core.types import Pixels
+from tenth.data.photo import open_photo
+from tenth.methods.dreambooth import checkpoint_selection as choosing
+from tenth.methods.dreambooth.checkpoint_selection import likeness, open_choice, read
+from tenth.models.encoders.dlib_face import FaceEncoder
+from tenth.sampling.config import Sampling
+from tenth.training.monitoring import read_history
+
+PROMPTS, FEW = [f"prompt {number}" for number in range(8)], Sampling(steps=1)
+
+
+def shade(value: int) -> Pixels:
+    return np.full((8, 8, 3), value, np.uint8)
+
+
+class Shades:
+    """A model that draws pictures of the next shade each time it is asked."""
+
+    def __init__(self, *shades: int) -> None:
+        self.shades = iter(shades)
+
+    def sample(self, prompts: Sequence[str]) -> list[Pixels]:
+        assert prompts == ("prompt 0", "prompt 2", "prompt 4", "prompt 6")
+        value = next(self.shades)
+        return [shade(value)] * len(prompts)
+
+
+def directions(_: Any, pictures: Sequence[Pixels]) -> np.ndarray:
+    """A picture's shade in degrees, as a direction; no face in black."""
+    angles = np.deg2rad([float(picture.mean()) for picture in pictures])
+    rows = np.stack([np.cos(angles), np.sin(angles)], 1)
+    rows[angles == 0] = np.nan
+    return rows
+
+
+def test_the_checkpoint_nearest_to_the_held_out_photo_is_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "read", directions)
+    monkeypatch.setattr(choosing, "sample", lambda model, prompts, *_: model.sample(prompts))
+    model: Any = Shades(60, 100, 160, 0)
+    choice = open_choice(model, [shade(170), shade(190)], [shade(110)], PROMPTS, FEW, tmp_path)
+    assert choice is not None
+    made = [choice(seen) for seen in (10, 20, 30, 40)]
+    assert [best for best, _ in made] == [True, True, False, False]
+    history = read_history(tmp_path)
+    assert [line["similarity"] for line in history[:3]] == pytest.approx([np.cos(np.deg2rad(a)) for a in (50, 10, 50)])
+    assert history[2]["references"] > history[1]["references"]  # it overfits: nearer to what it learns from
+    assert history[2]["copy"] > history[1]["copy"]
+    assert history[3]["similarity"] == 0.0  # no face counts as a stranger's
+    assert history[3]["copy"] is None
+    assert made[1][1]["person/held-out photos"] == history[1]["similarity"]
+    assert (tmp_path / "samples.png").is_file()
+
+
+def test_without_a_face_on_either_side_nothing_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "read", directions)
+    assert open_choice(Shades(), [shade(0)], [shade(1)], PROMPTS, FEW, tmp_path) is None  # type: ignore[arg-type]
+    assert open_choice(Shades(), [shade(1)], [shade(0)], PROMPTS, FEW, tmp_path) is None  # type: ignore[arg-type]
+
+
+def test_the_model_s_own_encoder_reads(toy_model: Any, face_photos: list[Path]) -> None:
+    assert isinstance(toy_model.encoder, FaceEncoder)
+    pictures = [open_photo(path).pixels for path in face_photos[:2]]
+    rows = read(toy_model, [*pictures, np.zeros((128, 128, 3), np.uint8)])
+    assert np.isnan(rows).any(1).tolist() == [False, False, True]
+    assert likeness(rows[:1], rows[:1]) == pytest.approx(1)
+    assert likeness(rows[2:], rows[:1]) == 0

@@ -1,0 +1,113 @@
+"""Two methods with a plus between them: what one learnt and what the other embeds, in force together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tenth.core.errors import InputError, RecipeError
+from tenth.core.types import Identity, Person, Photo
+from tenth.data.face_crops import People
+from tenth.experiments import identities as learnt
+from tenth.experiments.recipe import ExperimentRecipe
+from tenth.methods.combined import Together
+from tenth.methods.dreambooth.data import DreamBoothSettings
+from tenth.methods.dreambooth.lora import Lora
+from tenth.methods.dreambooth.method import DreamBooth
+from tenth.methods.identity_file import load_identity
+from tenth.methods.registry import learns, method
+from tenth.sampling.config import Sampling
+from tenth.sampling.generate import Request, generate
+from tenth.training.schedule import Schedule
+
+SCHEDULE = Schedule(images=8, batch=4, warmup=0, half_life=4, save_every=4, learning_rate=0.1, precision="fp32")
+LEARNT = DreamBooth(
+    "dreambooth-lora",
+    DreamBoothSettings(SCHEDULE, Lora(rank=2, alpha=4), noun="person", class_images=2, sampling=Sampling(steps=1)),
+)
+
+
+@dataclass(frozen=True)
+class Ones:
+    """An adapter's method that reads no face, since these photos have none."""
+
+    def __call__(self, person: Person, model: Any) -> Identity:
+        embeddings = torch.ones(1, model.encoder.width)
+        return Identity("ones", model.name, model.encoder.name, model.adapter_name, embeddings, photos=("0",))
+
+    def weights(self, person: Person, model: Any) -> torch.Tensor:
+        return torch.full((len(person.photos),), 0.5)
+
+    def notes(self, person: Person, model: Any) -> list[str]:
+        return ["all ones"]
+
+
+def test_both_are_in_force(toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), np.uint8)
+    anna = Person("anna", tuple(Photo(each, f"{number:064x}") for number, each in enumerate(pixels)))
+    together = Together(LEARNT, Ones())
+    parts = LEARNT(anna, toy_model), Ones()(anna, toy_model)
+    both = together(anna, toy_model)
+    assert both.method == "dreambooth-lora+ones"
+    assert both.word == parts[0].word
+    assert set(both.weights) == set(parts[0].weights)
+    assert both.embeddings is not None
+    assert both.embeddings.tolist() == torch.ones(1, 128).tolist()
+    samples = generate(toy_model, [Request(each, "a photo of a person", 0) for each in (*parts, both)], Sampling(steps=2))
+    alone, adapted, drawn = [sample.pixels.astype(int) for sample in samples]
+    assert min(np.abs(drawn - alone).max(), np.abs(drawn - adapted).max()) > 0
+    assert together.weights(anna, toy_model).tolist() == [0.5, 0.5]  # type: ignore[union-attr]
+    assert together.notes(anna, toy_model)[-1] == "all ones"
+    assert 'the person is "' in together.notes(anna, toy_model)[0]
+
+
+def test_an_experiment_takes_what_its_other_method_has_learnt(
+    toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    calls: list[str] = []
+
+    def counted(person: Person, model: Any) -> Identity:
+        calls.append(person.name)
+        return LEARNT(person, model)
+
+    one, other = "dreambooth-lora", "ip-adapter-avg"
+    known = {one: counted, other: Ones(), f"{one}+{other}": Together(counted, Ones())}
+    monkeypatch.setattr(learnt, "method", known.__getitem__)
+    people = People(tmp_path / "people.jsonl", tmp_path)
+    recipe = ExperimentRecipe(people, "validation", methods=(one, f"{one}+{other}"), references=2)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), np.uint8)
+    anna = Person("000", tuple(Photo(each, f"{number:064x}") for number, each in enumerate(pixels)))
+
+    def both(asked: ExperimentRecipe, output: Path) -> Identity:
+        output.mkdir()
+        assert learnt.learn(asked, toy_model, anna, (), output) == []
+        (condition,) = asked.conditions
+        return load_identity(learnt.identity_paths(asked, condition, f"{one}+{other}", "000", output)[0])
+
+    taken, again = both(recipe, tmp_path / "taken"), both(replace(recipe, methods=(f"{one}+{other}",)), tmp_path / "again")
+    assert calls == ["000", "000"]
+    assert taken.method == again.method == "dreambooth-lora+ones"
+    assert taken.weights.keys() == again.weights.keys()
+    assert all(torch.equal(taken.weights[name], again.weights[name]) for name in taken.weights)
+    alone, together = (json.loads(line) for line in (tmp_path / "taken/costs.jsonl").read_text().splitlines())
+    assert together["seconds"] >= alone["seconds"] > 0
+
+
+def test_names() -> None:
+    both = method("dreambooth+ip-adapter-consensus")
+    assert learns(both)
+    assert both == Together(method("dreambooth"), method("ip-adapter-consensus"))
+    for wrong in ("ip-adapter-consensus+dreambooth", "dreambooth+dreambooth-lora", "ip-adapter+ip-adapter-avg"):
+        with pytest.raises(RecipeError, match="that learns each person, a plus"):
+            method(wrong)
+    for unknown in ("dreambooth+nothing", "+ip-adapter", "dreambooth+"):
+        with pytest.raises(InputError, match="method"):
+            method(unknown)

@@ -1,0 +1,138 @@
+"""The pocket model: its autoencoder, its tokenizer, what a training step sees, and the weights that ship."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tenth.core.errors import ModelError
+from tenth.data.captions.templates import vocabulary
+from tenth.data.face_crops import People
+from tenth.models.adapters.ip_adapter import install_adapter, untrained_adapter
+from tenth.models.pocket.autoencoder import PocketAutoencoder
+from tenth.models.pocket.loader import load_pocket
+from tenth.models.pocket.paths import CONFIGS
+from tenth.training.pocket.autoencoder import AutoencoderLoss, psnr
+from tenth.training.pocket.dataset import Dropout, means_of_others
+from tenth.training.pocket.diffusion import DiffusionRecipe, denoising_loss
+from tenth.training.pocket.modules import Trainable
+from tenth.training.pocket.tokenizer import merges_of, write_tokenizer
+from tenth.training.schedule import Schedule
+from toy_latents import draws, examples
+
+WEIGHTS_BYTES = 31_300_000
+
+
+def test_the_autoencoder_learns() -> None:
+    torch.manual_seed(0)
+    model = PocketAutoencoder(widths=(16, 16), encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+    faces = nn.functional.interpolate(torch.rand(8, 3, 4, 4), size=64, mode="bilinear") * 2 - 1
+    crops = ((faces + 1) * 127.5).byte()
+    before = float(psnr(model, crops).mean())
+    optimizer, loss = torch.optim.AdamW(model.parameters(), lr=3e-3), AutoencoderLoss()
+    for step in range(60):
+        optimizer.zero_grad()
+        loss(model, faces, draws(8, step)).backward()
+        optimizer.step()
+    assert float(psnr(model, crops).mean()) > before + 5
+    assert model.encode(faces).latents.shape == (8, 8, 8, 8)
+
+
+def test_psnr_of_a_known_error() -> None:
+    class Off(PocketAutoencoder):
+        def __init__(self) -> None:
+            super().__init__(widths=(16, 16))
+            self.encoder, self.decoder = nn.Identity(), nn.Identity()
+
+    crops = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    assert torch.isinf(psnr(Off(), crops)).all()
+    model = Off()
+    model.decoder = nn.Hardtanh(-1, 0)  # what is brighter than the middle becomes the middle
+    assert psnr(model, torch.full((1, 3, 8, 8), 255, dtype=torch.uint8))[0] == pytest.approx(6.0, abs=0.1)
+
+
+def test_every_caption_word_is_one_token(tmp_path: Path) -> None:
+    parts = Trainable.create(CONFIGS)
+    for word in vocabulary():
+        pieces = word.count("-") * 2 + 1
+        assert len(parts.tokenizer(word).input_ids) == 2 + pieces, word
+    assert parts.tokens(["a man", ""]).shape == (2, 32)
+    write_tokenizer(tmp_path / "new")
+    tokens = json.loads((tmp_path / "new/vocab.json").read_text())
+    assert {f"{part}</w>" for word in vocabulary() for part in word.split("-")} <= set(tokens)
+    assert set(tokens) >= set("abcxyz019!") | {"<|startoftext|>", "<|endoftext|>"}
+
+
+def test_the_tokenizer_is_written_the_same_each_time(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_tokenizer(tmp_path / name)
+    for name in ("vocab.json", "merges.txt"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert merges_of(["aab", "ab"]) == [("a", "b</w>"), ("a", "ab</w>")]
+
+
+def test_references_are_the_person_s_own_or_another_photo_of_the_same_person() -> None:
+    made = examples()
+    indices = torch.arange(6).repeat(200)
+    own = made.references(indices, Dropout(own=1.0), draws(1200))[:, 0, 0]
+    assert torch.equal(own, indices.float())
+    other = made.references(indices, Dropout(own=0.0), draws(1200))[:, 0, 0].long().view(200, 6)
+    assert set(other[:, 0].tolist()) == {0}  # alone: there is no other
+    assert set(other[:, 2].tolist()) == {1, 3}
+    assert set(other[:, 4].tolist()) == {5}
+    several = made.references(indices, Dropout(own=0.5, several=1.0), draws(1200))[:, 0, 0].view(200, 6)
+    assert {round(each, 4) for each in several[:, 1].tolist()} == {1, 2.5}  # itself, or the mean of 2 and 3
+
+
+def test_the_mean_of_a_person_s_other_photos_is_as_long_as_they_are() -> None:
+    embeddings = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 3.0], [0.0, -1.0], [2.0, 2.0]])
+    others = torch.tensor([[0, 1], [1, 3], [1, 3], [1, 3], [4, 1]])
+    found = means_of_others(embeddings, others)
+    assert torch.equal(found[[0, 4]], embeddings[[0, 4]])  # alone
+    assert torch.allclose(found[1], torch.tensor([0.0, 2.0]))  # the mean of (0, 3) and (0, -1) has length 1, they have 3 and 1
+    assert torch.allclose(found[3], torch.tensor([1.0, 1.0]) * 3 / 2**0.5)
+
+
+def test_a_training_step_is_a_function_of_its_draws_and_reaches_every_part() -> None:
+    torch.manual_seed(0)
+    parts, made = Trainable.create(CONFIGS), examples()
+    install_adapter(parts.unet, untrained_adapter(parts.unet, 128))
+    recipe = DiffusionRecipe(People(Path(), Path()), Path(), Schedule(1), Dropout(base=0.0))
+    indices = torch.tensor([0, 3])
+    losses = [denoising_loss(parts, made, recipe, indices, draws(2, 7)) for _ in range(2)]
+    assert losses[0].item() == losses[1].item()
+    assert losses[0].item() != denoising_loss(parts, made, recipe, indices, draws(2, 8)).item()
+    losses[0].backward()
+    still = [name for name, parameter in parts.unet.named_parameters() if parameter.grad is None]
+    assert still == []
+    parts.unet.zero_grad(set_to_none=True)
+    without = DiffusionRecipe(People(Path(), Path()), Path(), Schedule(1), Dropout(base=1.0))
+    denoising_loss(parts, made, without, indices, draws(2, 7)).backward()
+    assert {"_ip" in name or "encoder_hid_proj" in name for name, p in parts.unet.named_parameters() if p.grad is None} == {
+        True
+    }
+
+
+def test_the_shipped_weights_fit_and_load() -> None:
+    files = list(CONFIGS.rglob("*.safetensors"))
+    assert sum(path.stat().st_size for path in files) < WEIGHTS_BYTES
+    model = load_pocket()
+    assert model.name.startswith("pocket@")
+    assert model.adapter_name.startswith("ip-adapter@")
+
+
+def test_missing_and_damaged_weights_are_said(toy_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder: Any = shutil.copytree(toy_folder, tmp_path / "model")
+    (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"half")
+    with pytest.raises(ModelError, match=r"model cannot be loaded|damaged"):
+        load_pocket(folder)
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"has no unet/diffusion_pytorch_model\.safetensors"):
+        load_pocket(folder)

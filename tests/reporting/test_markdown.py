@@ -1,0 +1,83 @@
+"""The tables as Markdown: every cell, and nothing that leaves its cell."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tenth.core.errors import DataError
+from tenth.core.run_record import read_record
+from tenth.reporting.markdown import markdown, summary
+from tenth.reporting.results_reader import CONTROLS
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_every_track_has_its_tables(record: dict[str, Any]) -> None:
+    text = markdown(record)
+    for track in "RP":
+        assert f"## Track {track}, 9 photos\n" in text
+    assert "| `ip-adapter` | 0.130 [0.110, 0.150] |" in text
+    assert "| *real photos* |" in text
+    assert "| needs the Inception file |" in text
+    assert text.endswith("Judged by judge@0123456789abcdef.\n")
+
+
+def test_rows_have_as_many_cells_as_their_heads(record: dict[str, Any]) -> None:
+    record["results"]["scores"][0]["method"] = record["settings"]["methods"][0] = "a|b\n`c`"
+    blocks = [block.splitlines() for block in markdown(record).split("\n\n") if block.startswith("|")]
+    assert len(blocks) == 4
+    for lines in blocks:
+        assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+def test_a_name_is_no_element(record: dict[str, Any]) -> None:
+    assert "<script>" not in markdown(record)
+
+
+def test_a_summary_has_a_line_for_each_row_the_likest_method_first(record: dict[str, Any]) -> None:
+    lines = summary(record).splitlines()
+    assert lines[0].startswith("|  | the person | a stranger | above `ip-adapter` | copy index | diversity | face distance |")
+    names = [line.split(" | ")[0].strip("| `*") for line in lines[2:-2]]
+    assert names == [
+        "dreambooth",
+        "ip-adapter-avg",
+        "&lt;script>alert('a')&lt;/script>",
+        "ip-adapter",
+        "ip-adapter-max",
+        *CONTROLS,
+    ]
+    assert "| 0.070 [0.070, 0.070] |" in lines[2]
+    assert lines[2].endswith("| 140 | 0.9 |")
+    assert lines[-1].startswith("3 test people, 9 photos; 4 images of each in track R; ")
+    assert lines[-1].endswith(
+        "judged by judge. Brackets: 95 % over people. Learning and drawing them all: 0.6 hours by the medians above."
+    )
+
+
+def test_a_summary_has_words_where_a_track_has_them(record: dict[str, Any]) -> None:
+    asked = {"track": "P", "photos": 9, "method": "dreambooth", "metric": "prompt-adherence", "value": 0.75}
+    record["results"]["scores"].append(asked)
+    heads, _, first, *_ = summary(record).splitlines()
+    assert dict(zip(heads.split(" | "), first.split(" | "), strict=True))["words, track P"] == "0.750"
+
+
+def test_the_readme_s_table_is_the_record_s() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"<!-- tenth report (\S+) --summary -->\n(.*?)<!-- end -->", readme, flags=re.DOTALL)
+    assert found
+    for folder, table in found:
+        assert table == summary(read_record(REPOSITORY / folder, kind="experiment"))
+
+
+def test_figures_without_meaning_are_called_so_first(record: dict[str, Any]) -> None:
+    record["results"]["meaningless"] = "By random weights."
+    assert markdown(record).startswith("> By random weights.\n")
+
+
+def test_another_record_is_refused() -> None:
+    with pytest.raises(DataError, match="of kind 'generate'"):
+        markdown({"kind": "generate", "settings": {}})

@@ -1,0 +1,194 @@
+"""One set of bounds for how pictures are drawn: the library, a recipe, the command line and a picture refuse the same."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from tenth.cli.arguments import build_parser
+from tenth.cli.main import main
+from tenth.cli.png_settings import asked_of, read_like
+from tenth.core.config import from_table
+from tenth.core.errors import InputError, RecipeError
+from tenth.experiments.recipe import ExperimentRecipe
+from tenth.sampling.config import BOUNDS, MOST_TEXT, Sampling
+from tenth.sampling.generate import Request
+
+GENERATE = ["generate", "me", "--prompt", "a", "-o", "out"]
+WRONG: dict[str, tuple[Any, ...]] = {
+    "steps": (0, -1, 1e12, 1001, 2.5, True, float("nan"), "2", None),
+    "guidance": (0.9, -1, 51, 1e300, float("nan"), float("inf"), True, "2"),
+    "rescale": (-0.1, 1.1, float("nan"), "0"),
+    "words": (-0.1, 51, float("nan"), float("inf")),
+    "scale": (-0.1, 2.1, float("nan"), "1", [1.0], {"left": 1.0}),
+    "guidance_interval": ([0.5], [0.5, 0.2], [-0.1, 1.0], [0.0, float("nan")], 0.5, ["0", "1"]),
+    "scheduler": ("heun", 3, ["ddim"]),
+    "precision": ("int8", 16),
+    "negative": ("a" * (MOST_TEXT + 1), "half a character: \ud800", 3),
+}
+RIGHT: dict[str, tuple[Any, ...]] = {
+    "steps": (1, 1000),
+    "guidance": (1, 1.0, 50.0),
+    "rescale": (0.0, 1),
+    "words": (0.0, 50),
+    "scale": (0, 2.0, {"up": {"block_0": [0, 1, 0]}}),
+    "guidance_interval": ((0.0, 1.0), (0.5, 0.5)),
+    "scheduler": ("", "ddim"),
+    "precision": ("fp32", "bf16"),
+    "negative": ("", "a hat", "a" * MOST_TEXT),
+}
+CASES = [(name, value) for name, values in WRONG.items() for value in values]
+
+
+def of_a_recipe(name: str, value: Any) -> object:
+    table = {"split": "test", "data": {"people": "people.jsonl", "photos": "photos"}, "sampling": {name: value}}
+    return from_table(ExperimentRecipe, table)
+
+
+def of_a_picture(name: str, value: Any, path: Path) -> object:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("tenth", json.dumps({"prompt": "a", "seed": 0, name: value}))
+    Image.new("RGB", (4, 4)).save(path, pnginfo=info)
+    return read_like(path)
+
+
+def test_every_setting_is_tried() -> None:
+    assert set(WRONG) == set(RIGHT) == set(Sampling.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(("name", "value"), CASES, ids=lambda value: str(value)[:20].encode("ascii", "replace").decode())
+def test_what_cannot_be_is_refused_wherever_it_is_said(name: str, value: Any, tmp_path: Path) -> None:
+    asking: tuple[Callable[[], object], ...] = (
+        lambda: Sampling(**{name: value}),
+        lambda: of_a_recipe(name, value),
+        lambda: of_a_picture(name, value, tmp_path / "a.png"),
+    )
+    for ask in asking:
+        with pytest.raises(InputError) as told:
+            ask()
+        assert len(str(told.value)) < 700 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_can_be_is_taken_wherever_it_is_said(name: str, tmp_path: Path) -> None:
+    for value in RIGHT[name]:
+        assert getattr(Sampling(**{name: value}), name) == value
+        assert of_a_recipe(name, json.loads(json.dumps(value)))
+        assert of_a_picture(name, value, tmp_path / "a.png")
+
+
+def typed(name: str, value: Any) -> list[str]:
+    """As the command line has it."""
+    values = value if isinstance(value, list | tuple) and name == "guidance_interval" else [value]
+    return [f"--{name.replace('_', '-')}", *(json.dumps(each) if isinstance(each, dict) else str(each) for each in values)]
+
+
+TYPED = [
+    (name, value)
+    for name, value in CASES
+    if name not in ("rescale", "negative")  # no option sets the one; whatever is typed is a text
+    and (isinstance(value, float | list) or type(value) is int)
+    and value != ["0", "1"]  # what is typed is read as numbers
+]
+
+
+@pytest.mark.parametrize(("name", "value"), TYPED)
+def test_the_command_line_has_the_same_bounds(name: str, value: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = main([*GENERATE, *typed(name, value)])
+    except SystemExit as left:
+        code = left.code
+    said = capsys.readouterr()
+    assert (code, said.out) in ((1, ""), (2, ""))
+    assert name.replace("_", "-") in said.err.replace("_", "-")
+
+
+@pytest.mark.parametrize("name", [name for name in RIGHT if name not in ("rescale", "negative")])
+def test_the_command_line_takes_what_can_be(name: str) -> None:
+    for value in RIGHT[name]:
+        if value != "":
+            args = build_parser().parse_args([*GENERATE, *typed(name, value)])
+            assert asked_of({"prompt": "a", name: getattr(args, name)}, None).sampling == Sampling(**{name: value})
+
+
+def test_the_options_read_their_bounds_from_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Narrow one, and both the setting and its option refuse more."""
+    monkeypatch.setitem(BOUNDS, "steps", type(BOUNDS["steps"])(1, 7, whole=True))  # type: ignore[index]
+    with pytest.raises(RecipeError, match="a whole number from 1 to 7"):
+        Sampling()
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args([*GENERATE, "--steps", "8"])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, True, None])
+def test_a_seed_that_is_none_is_refused(seed: Any) -> None:
+    with pytest.raises(RecipeError, match="a whole number from 0 to 9223372036854775807 is needed"):
+        Request(None, "a", seed)
+
+
+@pytest.mark.parametrize("prompt", ["a" * (MOST_TEXT + 1), "half a character: \ud800", 3, None])
+def test_a_prompt_that_is_none_is_refused_before_anything_is_loaded(
+    prompt: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RecipeError, match=r"prompt is .*a text of at most 20,000 characters"):
+        Request(None, prompt, 0)
+    if isinstance(prompt, str):
+        assert main(["generate", str(tmp_path / "nobody"), "--prompt", prompt, "-o", str(tmp_path / "out")]) == 1
+        assert "a text of at most 20,000 characters" in capsys.readouterr().err
+
+
+def test_seeds_beyond_the_last_are_refused_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = str(2**63 - 1)
+    assert main(["generate", str(tmp_path / "nobody"), "--prompt", "a", "--seed", last, "-o", str(tmp_path / "out")]) == 1
+    assert "seed is 9223372036854775810" in capsys.readouterr().err
+
+
+# An option that is given twice
+
+
+def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    inner = [each for action in parser._actions if isinstance(action.choices, dict) for each in action.choices.values()]
+    return [parser, *(deeper for each in inner for deeper in parsers(each))]
+
+
+def twice() -> list[tuple[str, str]]:
+    """Every option of every command by each of its names, and the command."""
+    return [
+        (parser.prog.removeprefix("tenth").strip(), name)
+        for parser in parsers(build_parser())
+        for action in parser._actions
+        for name in action.option_strings
+        if not isinstance(action, argparse._HelpAction | argparse._VersionAction)
+    ]
+
+
+@pytest.mark.parametrize(("command", "option"), twice())
+def test_an_option_is_given_once(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"--guidance-interval": ["0", "1"], "--device": ["cpu"], "--precision": ["fp32"], "--layout": ["kohya"]}
+    values |= {"--scheduler": ["ddim"], "--size": ["64"]}
+    values |= {name: [] for name in ("--json", "--resume", "--update", "--summary", "--face-pass", "--no-face-pass")}
+    given = [option, *values.get(option, ["1"])]
+    with pytest.raises(SystemExit) as left:
+        main([*command.split(), *given, *given])
+    assert left.value.code == 2
+    assert "is given twice; give it once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", ["--prompt=b", "--face-pass --no-face-pass", "-n 1 -n2", "--seed=1 --seed 1"])
+def test_another_way_of_writing_it_is_twice_too(more: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*GENERATE, *more.split()])
+    assert "is given twice; give it once" in capsys.readouterr().err
+
+
+def test_what_follows_two_hyphens_or_an_option_is_no_option() -> None:
+    args = build_parser().parse_args(["photos", "--", "--json"])
+    assert (args.directory, args.json) == (Path("--json"), False)

@@ -1,0 +1,81 @@
+"""Sizes of pictures: what is drawn at once, what in several passes, what cannot be."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenth.core.errors import DataError
+from tenth.sampling.resolutions import MULTI_ASPECT, Size, about_square, multi_aspect, parse_size, plan, squares
+
+SD15, SDXL, POCKET = (about_square(512), 512), (multi_aspect(1024), 1024), (squares(128), 128)
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("512", Size(512, 512)), ("832x1216", Size(832, 1216)), (" 64X8 ", Size(64, 8))])
+def test_a_size_is_a_side_or_two(text: str, wanted: Size) -> None:
+    assert parse_size(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "x", "512x", "512*512", "-8", "8.0", "512x512x512", "999999", "½", "1e3"])
+def test_other_texts_are_no_size(text: str) -> None:
+    with pytest.raises(DataError, match="a side such as 512, or WIDTHxHEIGHT"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(("text", "nearest"), [("500", "496x496"), ("512x515", "512x512"), ("0", "8x8"), ("3x64", "8x64")])
+def test_a_side_is_a_multiple_of_eight(text: str, nearest: str) -> None:
+    with pytest.raises(DataError, match=f"multiples of 8, more than 0. Choose {nearest}, say"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(("model", "text"), [(POCKET, "128"), (SD15, "512"), (SD15, "512x640"), (SD15, "640x384"), (SDXL, "1024"), (SDXL, "832x1216"), (SDXL, "1216x832"), (SDXL, "2048x512")])  # fmt: skip # noqa: E501
+def test_trained_sizes_are_drawn_at_once(model: tuple[list[Size], int], text: str) -> None:
+    found = plan(parse_size(text), *model)
+    assert (found.first, found.redrawn, found.final) == (parse_size(text), (), parse_size(text))
+    assert str(found) == f"{parse_size(text)}: drawn at once"
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "said"),
+    [
+        (POCKET, "256", "256x256: drawn at 128x128, then redrawn at 256x256"),
+        (POCKET, "512", "512x512: drawn at 128x128, then redrawn at 256x256, redrawn at 512x512"),
+        (POCKET, "96", "96x96: drawn at 128x128, then reduced"),
+        (POCKET, "256x192", "256x192: drawn at 128x128, then redrawn at 256x192, 25% of it cut off at the edges"),
+        (SD15, "1024", "1024x1024: drawn at 512x512, then redrawn at 1024x1024"),
+        (SD15, "512x768", "512x768: drawn at 416x624, then redrawn at 512x768"),
+        (SD15, "2048", "2048x2048: drawn at 512x512, then redrawn at 1024x1024, redrawn at 2048x2048"),
+        (SD15, "1536x1024", "1536x1024: drawn at 624x416, then redrawn at 768x512, redrawn at 1536x1024"),
+        (SD15, "256", "256x256: drawn at 512x512, then reduced"),
+        (SDXL, "1664x2432", "1664x2432: drawn at 832x1216, then redrawn at 1664x2432"),
+        (SDXL, "1920x1080", "1920x1080: drawn at 1344x768, then redrawn at 1920x1080, 2% of it cut off at the edges"),
+    ],
+)
+def test_other_sizes_come_from_the_trained_size_of_the_nearest_shape(
+    model: tuple[list[Size], int], text: str, said: str
+) -> None:
+    assert str(plan(parse_size(text), *model)) == said
+
+
+def test_without_a_second_pass_a_size_is_enlarged() -> None:
+    found = plan(Size(256, 256), *POCKET, again=False)
+    assert found.passes == ["128x128"]
+    assert str(found) == "256x256: drawn at 128x128, then enlarged"
+
+
+@pytest.mark.parametrize(("model", "text"), [(POCKET, "520"), (SD15, "2560"), (SDXL, "4104")])
+def test_a_size_far_above_the_trained_one_is_refused(model: tuple[list[Size], int], text: str) -> None:
+    with pytest.raises(DataError, match="at most 4 times is possible"):
+        plan(parse_size(text), *model)
+
+
+def test_sdxls_sizes_are_forty_and_the_square_near_a_million_pixels() -> None:
+    assert sum(map(len, MULTI_ASPECT.values())) == 21
+    assert len(multi_aspect(1024)) == 41
+    assert all(size.width % 64 == size.height % 64 == 0 for size in multi_aspect(1024))
+    assert all(0.87 < size.area / 1024**2 <= 1 for size in multi_aspect(1024))
+
+
+@pytest.mark.parametrize("side", [512, 768])
+def test_about_a_square_no_side_is_more_than_a_quarter_longer(side: int) -> None:
+    assert max(max(size.width, size.height) for size in about_square(side)) == side * 5 // 4
+    assert Size(side, side) in about_square(side)

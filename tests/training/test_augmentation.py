@@ -1,0 +1,119 @@
+"""Photos changed at random: by how much, that the model is told, and that nothing of it is left in what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tenth.data.face_crops import Faces
+from tenth.models.adapters.ip_adapter import install_adapter, untrained_adapter
+from tenth.models.pocket.loader import load_pocket
+from tenth.models.pocket.paths import CONFIGS
+from tenth.training.pocket.augmentation import KINDS, Augment, tell
+from tenth.training.pocket.dataset import Changed, Dropout
+from tenth.training.pocket.diffusion import DiffusionRecipe, denoising_loss, train_diffusion
+from tenth.training.pocket.identity_loss import LikenessWeights
+from tenth.training.pocket.modules import Told, Trainable
+from tenth.training.schedule import Schedule
+from toy_latents import draws, examples, people_of
+
+PLAIN = Augment(share=0.5)
+
+
+def amounts(**changed: float) -> Tensor:
+    """One picture's: turn, zoom, across, down, light, contrast, colour."""
+    names = ("turn", "zoom", "across", "down", "light", "contrast", "colour")
+    return torch.tensor([[changed.get(name, 0.0) for name in names]])
+
+
+def test_no_change_is_none_and_each_change_is_what_it_says() -> None:
+    pixels = torch.rand(1, 3, 32, 32) * 1.2 - 0.6
+    assert torch.allclose(PLAIN(pixels, amounts()), pixels, atol=1e-5)
+    assert torch.allclose(PLAIN(pixels, amounts(light=1.0)), pixels + PLAIN.light, atol=1e-5)
+    assert torch.allclose(PLAIN(pixels, amounts(contrast=-1.0)), pixels * (1 - PLAIN.contrast), atol=1e-5)
+    grey = replace(PLAIN, colour=1.0)(pixels, amounts(colour=-1.0))
+    assert torch.allclose(grey[:, 0], grey[:, 2], atol=1e-5)
+    dot = torch.full((1, 3, 33, 33), -1.0)
+    dot[..., 16, 16] = 1.0
+    moved = replace(PLAIN, shift=4 / 33)(dot, amounts(across=1.0))  # it looks four pixels to the right
+    assert int(moved[0, 0].argmax()) == 16 * 33 + 12
+    turned = replace(PLAIN, turn=90.0)(dot.roll(8, -1), amounts(turn=1.0))
+    assert int(turned[0, 0].argmax()) in (8 * 33 + 16, 24 * 33 + 16)
+    larger = replace(PLAIN, zoom=1.0)(dot.roll(4, -1), amounts(zoom=1.0))  # twice as large, twice as far from the middle
+    assert int(larger[0, 0].argmax()) == 16 * 33 + 24
+
+
+def test_the_unet_is_told_and_forgets_nothing_when_nothing_was_changed() -> None:
+    torch.manual_seed(0)
+    parts = Trainable.create(CONFIGS)
+    install_adapter(parts.unet, untrained_adapter(parts.unet, 128))
+    told = Told(parts.tokens(["a man"] * 2), torch.randn(2, 1, 128))
+    latents = torch.randn(2, 8, 16, 16)
+
+    def loss(changes: Tensor | None) -> float:
+        return float(parts.noise_loss(latents, replace(told, changes=changes), draws(2)).detach())
+
+    before = loss(None)
+    tell(parts.unet)
+    some = torch.ones(2, KINDS)
+    assert loss(some) == before  # the layer begins at zero
+    nn.init.normal_(parts.unet.time_embedding.cond_proj.weight)
+    assert loss(torch.zeros(2, KINDS)) == loss(None) == before
+    assert loss(some) != before
+
+
+def test_a_share_of_the_photos_is_changed_and_not_looked_at() -> None:
+    torch.manual_seed(0)
+    made, encoder = examples(), nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, 8, 1))
+    crops = torch.randint(0, 256, (6, 3, 128, 128), dtype=torch.uint8)
+    changed = Changed(Faces((), crops).pictures, encoder, Augment(share=0.5))
+    indices = torch.arange(6).repeat(50)
+    mirrored = torch.zeros(300, dtype=torch.long)
+    latents, changes = changed(made.latents[indices, mirrored], indices, mirrored, draws(300))
+    told = changes.any(1)
+    assert 110 < int(told.sum()) < 190
+    assert torch.equal(latents[~told], made.latents[indices, mirrored][~told])
+    assert not torch.isclose(latents[told], made.latents[indices, mirrored][told]).all(-1).any()
+    assert changes.abs().max() <= 1
+
+    parts = Trainable.create(CONFIGS)
+    install_adapter(parts.unet, untrained_adapter(parts.unet, 128))
+    tell(parts.unet)
+    people: list[int] = []
+
+    def likeness(found: Tensor, *_: object) -> Tensor:
+        people.append(len(found))
+        return torch.zeros(len(found))
+
+    recipe = DiffusionRecipe(
+        *(None, Path(), Schedule(1), Dropout(base=0.0, both=0.0, image=0.0)),  # type: ignore[arg-type]
+        likeness=LikenessWeights(1.0, share=1.0, signal=0.0),
+    )
+    for share, seen in ((0.0, 4), (1.0, 0)):
+        people.clear()
+        some = replace(made, changed=replace(changed, augment=Augment(share=share)))
+        denoising_loss(parts, some, recipe, torch.arange(4), draws(4), likeness)  # type: ignore[arg-type]
+        assert sum(people) == seen
+
+
+def test_a_run_on_changed_photos_gives_a_model_that_knows_nothing_of_them(
+    tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    vae = toy_folder / "vae/diffusion_pytorch_model.safetensors"
+    schedule = Schedule(8, batch=2, learning_rate=1e-3, warmup=0, half_life=4, half_lives=(400,), save_every=4)
+    recipe = DiffusionRecipe(people_of(tmp_path, face_photos), vae, schedule, start=toy_folder, augment=Augment(0.5))
+    train_diffusion(recipe, tmp_path / "run")
+    name = "unet/diffusion_pytorch_model.safetensors"
+    before, final, longer = (
+        load_file(folder / name) for folder in (toy_folder, tmp_path / "run/final", tmp_path / "run/average-400")
+    )
+    assert before.keys() == final.keys() == longer.keys()
+    assert any(not torch.equal(before[key], final[key]) for key in before)
+    assert all(torch.equal(longer[key], final[key]) for key in final)  # so early both averages are as short
+    assert load_pocket(tmp_path / "run/average-400").name.startswith("pocket@")

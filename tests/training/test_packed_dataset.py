@@ -1,0 +1,98 @@
+"""A step's examples in a small file, and some seconds spent on them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tenth.core.errors import CheckpointError
+from tenth.models.pocket.loader import load_pocket
+from tenth.training.pocket.diffusion import Prepared
+from tenth.training.pocket.packed_dataset import STEPS, pack, packed, spend, unpack, unpacked
+from toy_latents import examples, people_of
+
+SCRIPT = Path(__file__).resolve().parents[2] / "recipes/gpu-minutes.sh"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    people = people_of(tmp_path, face_photos)
+    lines = [
+        'stage = "diffusion"',
+        f'autoencoder = "{toy_folder}/vae/diffusion_pytorch_model.safetensors"',
+        f'start = "{toy_folder}"',
+        f'[data]\npeople = "{people.people}"\nphotos = "{people.photos}"',
+        "[schedule]\nimages = 4\nbatch = 2\nsave_every = 2",
+        "[augment]\nshare = 0.5",
+    ]
+    path = tmp_path / "recipe.toml"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_what_is_packed_comes_back_as_near_as_it_is_kept() -> None:
+    made = examples()
+    made.embeddings.copy_(torch.randn(6, 128))
+    content = packed(Prepared(None, None, None, made, torch.tensor([0, 1, 1, 5])))  # type: ignore[arg-type]
+    found, seen = unpacked(content)
+    for name, step in STEPS.items():
+        apart = (getattr(found, name) - getattr(made, name)).abs()
+        assert getattr(found, name).shape == getattr(made, name).shape
+        assert 0 < apart.max() <= step / 2 + 1e-6
+    assert torch.equal(found.tokens, made.tokens)
+    assert torch.equal(found.others, made.others)
+    assert seen.tolist() == [0, 1, 1, 5]
+    assert len(content) < made.latents.numel() + made.embeddings.numel()  # less than a byte a number
+
+
+def test_minutes_are_spent_and_give_whole_models(recipe: Path, tmp_path: Path) -> None:
+    pack(recipe, None, tmp_path / "gpu")
+    before = load_file(tmp_path / "gpu/weights.safetensors")
+    assert {value.dtype for value in before.values()} == {torch.float16}
+    spend(tmp_path / "gpu", tmp_path / "out", seconds=0, batch=2, rate=1e-4)
+    parts = sorted(path.name for path in (tmp_path / "out").glob("*.safetensors"))
+    assert parts == ["average-2.safetensors", "average.safetensors"]
+    after = load_file(tmp_path / "out/average.safetensors")
+    assert after.keys() <= before.keys()
+    assert any(not torch.equal(value, before[name]) for name, value in after.items())
+    assert all(torch.allclose(value, before[name], atol=1e-2) for name, value in after.items())
+    unpack(tmp_path / "out/average.safetensors", tmp_path / "model")
+    unet = load_pocket(tmp_path / "model").pipeline.unet.state_dict()
+    assert all(torch.equal(value, after[f"unet.{name}"].float()) for name, value in unet.items())
+
+
+def test_a_run_without_a_checkpoint_is_said(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        pack(recipe, tmp_path, tmp_path / "gpu")
+
+
+def test_the_command_packs_spends_and_joins(recipe: Path, tmp_path: Path) -> None:
+    """What spending imports is what was carried: neither the installed diffusers nor dlib."""
+
+    environment = {**os.environ, "PYTHON": sys.executable}
+
+    def run(*words: object) -> str:
+        command = ["bash", str(SCRIPT), *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPT.parents[1], env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "MiB of the checkout" in run("pack", recipe, tmp_path / "gpu")
+    run("spend", tmp_path / "gpu", tmp_path / "out", 0, 2, 1e-5)
+    sizes = [path.stat().st_size for path in (tmp_path / "out").glob("part-*")]
+    assert max(sizes) <= 16_000_000
+    assert sum(sizes) > 40_000_000
+    assert run("join", tmp_path / "out", tmp_path / "models").split() == [
+        "average",
+        "average-2",
+        "average-2.safetensors",
+        "average.safetensors",
+    ]
+    assert load_pocket(tmp_path / "models/average").name.startswith("pocket@")

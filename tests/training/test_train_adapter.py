@@ -1,0 +1,238 @@
+"""A trained aggregator from its recipe to an image: what learns, what is written, what others load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tenth.cli.main import main
+from tenth.core.cache import Store
+from tenth.core.config import from_table, read_toml
+from tenth.core.errors import InputError, ModelError, RecipeError
+from tenth.core.types import Person, Photo
+from tenth.methods.registry import method
+from tenth.models.pipelines import load_pipeline
+from tenth.models.pocket.loader import load_pocket
+from tenth.models.pocket.paths import PHOTOS
+from tenth.sampling.config import Sampling
+from tenth.sampling.generate import Request, generate
+from tenth.training.adapter.recipe import AdapterRecipe
+from tenth.training.adapter.synthetic_data import ToyPeople
+from tenth.training.adapter.trainer import train_adapter
+from tenth.training.monitoring import read_history, record
+from tenth.training.registry import stage
+from tenth.training.schedule import Schedule
+from tenth.training.state import averaged
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY = ToyPeople(people=3, photos=11)
+SHORT = Schedule(images=12, batch=4, warmup=4, half_life=8, save_every=8, learning_rate=1e-2)
+
+
+def hashes(model: Any) -> dict[str, str]:
+    parts = {"unet": model.pipeline.unet, "text": model.pipeline.text_encoder, "vae": model.pipeline.vae}
+    return {
+        f"{part}.{name}": hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+        if "_ip." not in name and "encoder_hid_proj" not in name
+    }
+
+
+def person(count: int) -> Person:
+    return Person(
+        "anna", tuple(Photo(np.zeros((1, 1, 3), np.uint8), f"{number:064x}", f"{number}.png") for number in range(count))
+    )
+
+
+class FakeEncoder:
+    """Photos whose embedding follows from their digest."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.width, self.tokens = name, 128, 0
+
+    def nobody(self) -> torch.Tensor:
+        return torch.zeros(self.width)
+
+    def __call__(self, photos: tuple[Photo, ...]) -> torch.Tensor:
+        rows = [torch.randn(128, generator=torch.Generator().manual_seed(int(photo.digest, 16))) for photo in photos]
+        return torch.stack(rows)
+
+
+@pytest.fixture(scope="module")
+def trained(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that training wrote, from toy people on the toy model."""
+    directory = tmp_path_factory.mktemp("run")
+    model = load_pocket(toy_folder, name="toy")
+    before = hashes(model)
+    train_adapter(AdapterRecipe("attention", toy=TOY, schedule=SHORT), model, directory)
+    after = hashes(model)
+    assert before == {name: after[name] for name in before}  # only adapter and aggregator have moved
+    return directory / "final"
+
+
+def test_training_writes_an_adapter_and_an_aggregator_that_have_moved(trained: Path, toy_folder: Path) -> None:
+    assert {path.name for path in trained.iterdir()} == {"ip-adapter.safetensors", "aggregator.safetensors"}
+    weights, before = (load_file(path / "ip-adapter.safetensors") for path in (trained, toy_folder / "ip-adapter"))
+    assert weights.keys() == before.keys()
+    assert all(not torch.equal(weights[name], before[name].float()) for name in weights)
+
+
+def test_the_trained_folder_is_a_method(trained: Path, toy_folder: Path) -> None:
+    model = load_pocket(toy_folder, name="toy")
+    model.encoder = FakeEncoder(model.encoder.name)
+    identity = method(str(trained))(person(4), model)
+    assert identity.embeddings is not None
+    assert identity.embeddings.shape == (9, 128)
+    assert identity.adapter != model.adapter_name
+    (sample,) = generate(model, [Request(identity, "a photo of a person", 3)], Sampling(steps=2))
+    assert sample.pixels.shape == (128, 128, 3)
+    assert method(str(trained)).notes(person(4), model) == [
+        f"{identity.method} reads 9 photos: the 4 there are, and 5 drawn from them again"
+    ]
+    assert "first 9 of 12" in method(str(trained)).notes(person(12), model)[0]
+
+
+def test_diffusers_loads_the_adapter_and_draws_the_same_image(trained: Path, toy_folder: Path) -> None:
+    model = load_pocket(toy_folder, name="toy")
+    model.encoder = FakeEncoder(model.encoder.name)
+    identity = method(str(trained))(person(9), model)
+    (ours,) = generate(model, [Request(identity, "a photo of a person", 3)], Sampling(steps=3, guidance=2.0, rescale=0.0))
+    pipeline = load_pipeline(toy_folder)
+    pipeline.load_ip_adapter(str(trained), subfolder="", weight_name="ip-adapter.safetensors", image_encoder_folder=None)
+    assert identity.embeddings is not None
+    rows = identity.embeddings[None]
+    drawn = pipeline(
+        "a photo of a person",
+        num_inference_steps=3,
+        guidance_scale=2.0,
+        ip_adapter_image_embeds=[torch.cat([torch.zeros_like(rows), rows])],
+        generator=torch.Generator().manual_seed(3),
+        output_type="np",
+    ).images[0]
+    assert np.abs(np.rint(drawn * 255) - ours.pixels).max() == 0
+
+
+def test_the_aggregator_may_learn_alone_on_embeddings(toy_folder: Path, tmp_path: Path) -> None:
+    table = {
+        "aggregator": "set",
+        "toy": {"people": 4, "photos": 5},
+        "references": {"least": 1},
+        "embedding": {"schedule": {"images": 32, "batch": 8}, "objective": {"contrast": 0.0, "references": {"least": 1}}},
+    }
+    model = load_pocket(toy_folder, name="toy")
+    train_adapter(from_table(AdapterRecipe, table), model, tmp_path)
+    assert [path.name for path in (tmp_path / "final").iterdir()] == ["aggregator.safetensors"]
+    model = load_pocket(toy_folder, name="toy")
+    model.encoder = FakeEncoder(model.encoder.name)
+    learnt = method(str(tmp_path / "final"))
+    assert learnt(person(3), model).adapter == model.adapter_name
+    weights = learnt.weights(person(3), model)
+    assert weights is not None
+    assert float(weights.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"toy": TOY, "aggregator": "sett"}, "attention, set"),
+        ({"toy": TOY, "learn": ("encoder",)}, "aggregator, adapter"),
+        ({}, "neither .data. nor .toy."),
+        ({"toy": TOY, "schedule": None}, "at least one of them"),
+    ],
+)
+def test_an_impossible_recipe_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        AdapterRecipe(**{"aggregator": "attention", "schedule": SHORT, **wrong})
+
+
+def test_every_recipe_reads() -> None:
+    paths = [path for path in sorted((ROOT / "recipes").glob("*.toml")) if "stage" in read_toml(path)]
+    assert len(paths) >= 5
+    for path in paths:
+        table = read_toml(path)
+        from_table(stage(table, path.name).recipe, table, path.name)
+
+
+def test_another_encoder_or_adapter_is_refused(trained: Path, toy_folder: Path) -> None:
+    model = load_pocket(toy_folder, name="toy")
+    model.encoder = FakeEncoder("other@0")
+    with pytest.raises(ModelError, match="other@0"):
+        method(str(trained))(person(2), model)
+    model.encoder.name, model.encoder.width = load_pocket(toy_folder).encoder.name, 64
+    with pytest.raises(ModelError, match="64"):
+        method(str(trained))(person(2), model)
+    with pytest.raises(ModelError, match="reads 128 numbers, where the image encoder gives 64"):
+        model.add_adapter(trained / "ip-adapter.safetensors")
+
+
+def people_file(folder: Path, counts: dict[str, int]) -> dict[str, str]:
+    """A people.jsonl of train people with so many of the example photos each."""
+    photos, rows = sorted(PHOTOS.glob("*.png")), []
+    for name, count in counts.items():
+        for number in range(count):
+            (folder / name).mkdir(exist_ok=True)
+            path = folder / name / f"{number}.png"
+            path.write_bytes(photos[number].read_bytes())
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            said = {"file": f"{name}/{number}.png", "person": name, "split": "train", "fold": 1, "digest": digest}
+            rows.append(said | {"caption": "a photo of a person", "captions": ["a photo of a person"]})
+    (folder / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"people": str(folder / "people.jsonl"), "photos": str(folder)}
+
+
+def test_photos_are_read_once_and_too_few_are_said(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    table = {"aggregator": "set", "data": people_file(tmp_path, {"anna": 3, "bert": 2}), "references": {"least": 1}}
+    schedule = {"images": 4, "batch": 2, "warmup": 0}
+    recipe = from_table(AdapterRecipe, table | {"schedule": schedule})
+    train_adapter(recipe, load_pocket(toy_folder, name="toy"), tmp_path / "one")
+    monkeypatch.setattr("tenth.training.adapter.dataset.describe", lambda *_: pytest.fail("a frozen encoder ran again"))
+    train_adapter(recipe, load_pocket(toy_folder, name="toy"), tmp_path / "two")
+    one, two = (load_file(tmp_path / name / "final/aggregator.safetensors") for name in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+    alone = from_table(AdapterRecipe, {**table, "schedule": schedule, "references": {"least": 9}})
+    with pytest.raises(InputError, match="none has more than 3; at least 10 photos"):
+        train_adapter(alone, load_pocket(toy_folder, name="toy"), tmp_path / "three")
+    assert not list((tmp_path / "three").glob("step-*"))
+
+    stored = next((tmp_path / "store").glob("moments-*/*/*.npy"))
+    store, entry = Store(tmp_path / "store"), (stored.parent.parent.name, stored.stem)
+    store.write(*entry, np.full_like(store.read(*entry), np.nan))
+    with pytest.raises(InputError, match=r"(anna|bert)/\d.png has moments that are not finite"):
+        train_adapter(recipe, load_pocket(toy_folder, name="toy"), tmp_path / "four")
+
+
+def test_the_command_line_trains_stops_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('stage = "adapter"\naggregator = "attention"\nagregator = 1\n')
+    assert main(["train", str(recipe), "-o", str(tmp_path / "run")]) == 1
+    assert "has the key 'agregator'; known keys: aggregator, data, toy" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_history_marks_the_best_and_forgets_what_a_kill_left(tmp_path: Path) -> None:
+    from tenth.core.types import Score
+
+    strip = [np.zeros((4, 4, 3), np.uint8)] * 2
+    assert record(tmp_path, 10, Score("identity", 0.2), strip)
+    assert not record(tmp_path, 20, Score("identity", 0.1), strip)
+    assert record(tmp_path, 30, Score("identity", 0.3), strip)
+    assert record(tmp_path, 20, Score("identity", 0.25), strip)  # resumed at 10: 30 has not happened
+    assert [(line["images"], line["best"]) for line in read_history(tmp_path)] == [(10, True), (20, True)]
+
+
+def test_averaged_weights_go_in_and_the_trained_ones_come_back() -> None:
+    module = torch.nn.Linear(3, 2)
+    before = module.weight.detach().clone()
+    with averaged({"m": module}, {"m.weight": torch.zeros(2, 3)}):
+        assert not module.weight.any()
+    assert torch.equal(module.weight, before)
