@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tenth.models.memory.footprint import Part, activations, sizes_of
+from tenth.models.memory.footprint import WeightCounts, activation_bytes, compute_footprint
 
 
 class Held(TorchDispatchMode):
@@ -70,8 +70,8 @@ def main() -> None:
             for images, pixels in ((1, own // 2), (1, own), (4, own)):
                 found = counted(parts, images, pixels)
                 vision = parts["image_encoder"].config.to_dict()
-                sizes = sizes_of(parts["unet"].config, parts["vae"].config, vision, {"": Part()})
-                estimate = activations(sizes, images, pixels=pixels, tiled=False)
+                sizes = compute_footprint(parts["unet"].config, parts["vae"].config, vision, {"": WeightCounts()})
+                estimate = activation_bytes(sizes, images, image_size=pixels, vae_tiling=False)
                 over = round(max(found.values()) / estimate, 3)
                 rows.append({"family": family, "images": images, "pixels": pixels, "over": over, "estimate": estimate, **found})
     print(json.dumps({"name": "activations", "rows": rows, "torch": torch.__version__}))

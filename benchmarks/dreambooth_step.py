@@ -22,24 +22,26 @@ from sd15 import CROSS, ROUNDS, SIDE, TEXT, TOKENS, UNET, VAE, filled
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tenth.core.rng import Draws
-from tenth.methods.dreambooth.data import DreamBoothSettings, Lesson
-from tenth.methods.dreambooth.lora import Lora, learning
-from tenth.training.frozen_diffusion import Frozen, Texts
-from tenth.training.schedule import Schedule
+from tenth.core.rng import StepRNG
+from tenth.methods.dreambooth.data import DreamBoothData, DreamBoothSettings
+from tenth.methods.dreambooth.lora import LoraSettings, trainable
+from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
+from tenth.training.schedule import TrainingConfig
 
 NAMES = ("ours", "recipe")
 
 
-def cached() -> Lesson:
+def cached() -> DreamBoothData:
     """A UNet of the size, and random values in place of what the store holds."""
     unet = filled(lambda: UNet2DConditionModel(**UNET)).to(memory_format=torch.channels_last)
     pipeline = SimpleNamespace(unet=unet, scheduler=DDIMScheduler(), vae_scale_factor=8)
-    frozen, side = Frozen(pipeline), SIDE // 8
+    frozen, side = FrozenDiffusion(pipeline), SIDE // 8
     pipeline.vae = SimpleNamespace(config=SimpleNamespace(scaling_factor=0.18215))
-    settings = DreamBoothSettings(Schedule(images=1, batch=1), Lora(rank=4, alpha=4), prompts=("a photo of a {person}",))
-    texts, moments = Texts(torch.randn(2, TOKENS, CROSS)), torch.randn(1, 2, 8, side, side)
-    return Lesson(settings, frozen, moments, moments, ("a photo of a wn person", "a photo of a person"), texts)
+    settings = DreamBoothSettings(
+        TrainingConfig(images=1, batch=1), LoraSettings(rank=4, alpha=4), prompts=("a photo of a {person}",)
+    )
+    texts, moments = PromptEmbeddings(torch.randn(2, TOKENS, CROSS)), torch.randn(1, 2, 8, side, side)
+    return DreamBoothData(settings, frozen, moments, moments, ("a photo of a wn person", "a photo of a person"), texts)
 
 
 def largest_memory() -> int:
@@ -59,7 +61,7 @@ def main() -> None:
 
     if alone == "recipe":
         unet.bfloat16()  # it keeps no other copy
-    with learning(frozen.pipeline, lesson.settings.lora) as learners, frozen.narrowed(torch.bfloat16):
+    with trainable(frozen.pipeline, lesson.settings.lora) as learners, frozen.cast_frozen_weights(torch.bfloat16):
         matrices = [value for value in learners.modules["unet"].parameters() if value.requires_grad]
         optimizer = torch.optim.AdamW(matrices)
 
@@ -71,7 +73,7 @@ def main() -> None:
 
         def ours() -> None:
             with torch.autocast("cpu", torch.bfloat16):
-                loss = lesson.loss(torch.tensor([0]), Draws(0, 0, 1))
+                loss = lesson.loss(torch.tensor([0]), StepRNG(0, 0, 1))
             step(loss)
 
         def recipe() -> None:

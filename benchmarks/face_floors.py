@@ -15,26 +15,26 @@ from pathlib import Path
 
 import numpy as np
 
-from tenth.core.cache import Store, default_store
+from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.console import progress
 from tenth.core.types import Features, Person, Pixels
-from tenth.data.face_crops import People, load_faces
-from tenth.evaluation.extractors.face_recognizer import open_recogniser
-from tenth.evaluation.metrics.frechet import face_distance, with_faces
-from tenth.experiments.protocol import crop_of, part_people
+from tenth.data.face_crops import PhotoDataset, load_face_crops
+from tenth.evaluation.extractors.face_recognizer import load_recognizer
+from tenth.evaluation.metrics.frechet import drop_missing_faces, face_frechet_distance
+from tenth.experiments.protocol import face_crop, split_people
 from tenth.methods.registry import method
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 
 REFERENCES = 9
 
 
-def others(people: People) -> Iterator[list[Pixels]]:
+def others(people: PhotoDataset) -> Iterator[list[Pixels]]:
     """The crops of one training person after the other, those with most photos first."""
-    faces = load_faces(people, "train", Store(default_store()))
+    faces = load_face_crops(people, "train", ArrayCache(default_cache_dir()))
     of: dict[str, list[int]] = {}
-    for index, row in enumerate(faces.rows):
+    for index, row in enumerate(faces.entries):
         of.setdefault(row.person, []).append(index)
     for indices in sorted(of.values(), key=len, reverse=True):
         yield [np.ascontiguousarray(faces.crops[index].permute(1, 2, 0).numpy()) for index in indices]
@@ -50,26 +50,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--words", type=float, default=0.0)
     args = parser.parse_args()
-    people, model, judge = People(args.people, args.photos), load_model(args.model), open_recogniser(args.judge)
-    captions = {row.file: row.caption for row in people.rows(args.split)}
+    people, model, judge = PhotoDataset(args.people, args.photos), load_model(args.model), load_recognizer(args.judge)
+    captions = {row.file: row.caption for row in people.entries(args.split)}
     sides: dict[str, list[Pixels]] = {name: [] for name in ("held out", "same people", "other people", *args.method)}
-    parted = part_people(people, args.split, references=REFERENCES, held_out=REFERENCES)
-    sampling = Sampling(steps=args.steps, words=args.words)
+    parted = split_people(people, args.split, references=REFERENCES, held_out=REFERENCES)
+    sampling = SamplingConfig(steps=args.steps, words=args.words)
     for (number, photos), strangers in progress(zip(parted, others(people), strict=False), desc="people"):
         count = len(photos.held_out)
-        sides["held out"] += map(crop_of, photos.held_out)
-        sides["same people"] += map(crop_of, photos.references[:count])
+        sides["held out"] += map(face_crop, photos.held_out)
+        sides["same people"] += map(face_crop, photos.references[:count])
         sides["other people"] += strangers[:count]
         for name in args.method:
             identity = method(name)(Person(number, photos.references), model)
             requests = [Request(identity, captions[photo.file], seed) for seed, photo in enumerate(photos.held_out)]
             sides[name] += [sample.pixels for sample in generate(model, requests, sampling)]
 
-    rows = {name: with_faces(Features(judge(pictures), ("",) * len(pictures))) for name, pictures in sides.items()}
-    least = min(len(features.rows) for features in rows.values())
-    equal = {name: Features(features.rows[:least], features.people[:least]) for name, features in rows.items()}
+    rows = {name: drop_missing_faces(Features(judge(pictures), ("",) * len(pictures))) for name, pictures in sides.items()}
+    least = min(len(features.vectors) for features in rows.values())
+    equal = {name: Features(features.vectors[:least], features.people[:least]) for name, features in rows.items()}
     distances = {
-        name: round(face_distance(generated=each, held_out=equal["held out"]).value or 0.0, 4)
+        name: round(face_frechet_distance(generated=each, held_out=equal["held out"]).value or 0.0, 4)
         for name, each in equal.items()
         if name != "held out"
     }

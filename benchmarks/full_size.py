@@ -22,11 +22,11 @@ import torch
 
 import tenth
 from tenth.data.photo_folder import read_person
-from tenth.experiments.costs import STATUS, metered
+from tenth.experiments.costs import STATUS, measure_cost
 from tenth.methods.registry import method
-from tenth.models.memory.planner import Use
-from tenth.models.memory.system import free
-from tenth.models.pocket.paths import PHOTOS
+from tenth.models.memory.planner import LoadOptions
+from tenth.models.memory.system import free_memory
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.models.registry import load_model
 
 LEAST = 2_000_000_000  # bytes that are left to the machine's other work
@@ -47,7 +47,7 @@ def resident(kind: str) -> int:
 def watch(most: dict[str, int]) -> None:
     while True:
         most["RssAnon"] = max(most["RssAnon"], resident("RssAnon"))
-        left = free()
+        left = free_memory()
         if left is not None and left < LEAST:
             print("less than 2 GB of memory are left: stopped", file=sys.stderr)
             os._exit(3)
@@ -56,26 +56,28 @@ def watch(most: dict[str, int]) -> None:
 
 def draw(folder: Path) -> None:
     most = {"RssAnon": 0}
-    person = read_person(PHOTOS)
-    sampling = tenth.Sampling(steps=int(option("steps", "2")))
+    person = read_person(EXAMPLE_PHOTOS_DIR)
+    sampling = tenth.SamplingConfig(steps=int(option("steps", "2")))
     threading.Thread(target=watch, args=(most,), daemon=True).start()
     before, anonymous, seconds = resident("VmRSS"), resident("RssAnon"), {}
-    with metered() as cost:
+    with measure_cost() as cost:
         start = time.perf_counter()
         model = load_model(
-            str(folder), use=Use("cpu", option("rung", ""), images=1), tell=lambda line: print(line, file=sys.stderr)
+            str(folder),
+            options=LoadOptions("cpu", option("rung", ""), batch_size=1),
+            on_message=lambda line: print(line, file=sys.stderr),
         )
         seconds["load"] = time.perf_counter() - start
         start = time.perf_counter()
         identity = method("ip-adapter-consensus")(person, model)
         seconds["photos"] = time.perf_counter() - start
         print(f"loaded and photos read: {seconds}, resident {resident('VmRSS')} MB", file=sys.stderr)
-        (sample,) = tenth.draw(model, [tenth.Request(identity, PROMPT, 0)], sampling)
+        (sample,) = tenth.generate(model, [tenth.Request(identity, PROMPT, 0)], sampling)
         seconds["draw"] = sample.seconds
     assert sample.pixels.std() > 1, "a picture of one colour"
-    estimate, measured = round((model.fit.need or 0) / 1e6), (cost.megabytes or 0) - before
-    said = {"rung": model.fit.rung.name, "pixels": len(sample.pixels), "steps": sampling.steps, "libraries": before}
-    taken = most["RssAnon"] - anonymous if model.fit.rung.weights == "mapped" else measured
+    estimate, measured = round((model.memory_plan.required_bytes or 0) / 1e6), (cost.peak_memory_mb or 0) - before
+    said = {"rung": model.memory_plan.profile.name, "pixels": len(sample.pixels), "steps": sampling.steps, "libraries": before}
+    taken = most["RssAnon"] - anonymous if model.memory_plan.profile.weights == "mapped" else measured
     said |= {"estimate": estimate, "measured": measured, "unmapped": most["RssAnon"] - anonymous}
     said |= {
         "over": round(taken / max(estimate, 1), 3),

@@ -13,23 +13,25 @@ from diffusers import StableDiffusionPipeline
 
 import tenth
 from tenth.core.types import Identity
-from tenth.models.pocket.paths import CONFIGS
+from tenth.models.pocket.paths import MODEL_DIR
 
 BATCH, ROUNDS, PROMPT = 4, 5, "a portrait photo of a person"
 
 
 def main() -> None:
-    model, sampling = tenth.load_model(), tenth.Sampling()
-    identity = Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, torch.zeros(1, model.encoder.width))
+    model, sampling = tenth.load_model(), tenth.SamplingConfig()
+    identity = Identity(
+        "ip-adapter", model.name, model.encoder.name, model.adapter_name, torch.zeros(1, model.encoder.embedding_dim)
+    )
     requests = [tenth.Request(identity, PROMPT, seed) for seed in range(BATCH)]
 
-    pipeline = StableDiffusionPipeline.from_pretrained(CONFIGS, dtype=torch.float32, low_cpu_mem_usage=False)
-    pipeline.load_ip_adapter(CONFIGS, subfolder="ip-adapter", weight_name="ip-adapter.safetensors", image_encoder_folder=None)
+    pipeline = StableDiffusionPipeline.from_pretrained(MODEL_DIR, dtype=torch.float32, low_cpu_mem_usage=False)
+    pipeline.load_ip_adapter(MODEL_DIR, subfolder="ip-adapter", weight_name="ip-adapter.safetensors", image_encoder_folder=None)
     pipeline.set_progress_bar_config(disable=True)
-    embeddings = torch.zeros(2 * BATCH, 1, model.encoder.width)
+    embeddings = torch.zeros(2 * BATCH, 1, model.encoder.embedding_dim)
 
     def ours() -> None:
-        list(tenth.draw(model, requests, sampling, BATCH))
+        list(tenth.generate(model, requests, sampling, BATCH))
 
     def theirs() -> None:
         generators = [torch.Generator().manual_seed(seed) for seed in range(BATCH)]

@@ -24,8 +24,8 @@ import tenth
 from tenth.core.types import Person
 from tenth.data.photo_folder import read_person
 from tenth.methods.registry import method
-from tenth.models.memory.planner import Use
-from tenth.models.pocket.paths import PHOTOS
+from tenth.models.memory.planner import LoadOptions
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.models.registry import load_model
 
 PROMPT = "a portrait photo of a person"
@@ -38,12 +38,12 @@ def option(name: str, default: int) -> int:
 
 
 def ours(folder: Path, person: Person, count: int, steps: int) -> tuple[list[np.ndarray], float]:
-    model = load_model(str(folder), use=Use(DEVICE, "float32"))
-    sampling = tenth.Sampling(steps=steps, guidance=GUIDANCE, rescale=0.0, scale=SCALE)
+    model = load_model(str(folder), options=LoadOptions(DEVICE, "float32"))
+    sampling = tenth.SamplingConfig(steps=steps, guidance=GUIDANCE, rescale=0.0, scale=SCALE)
     start = time.perf_counter()
     identity = method("ip-adapter-concat")(person, model)
     requests = [tenth.Request(identity, PROMPT, seed) for seed in range(count)]
-    images = [sample.pixels for sample in tenth.draw(model, requests, sampling)]
+    images = [sample.pixels for sample in tenth.generate(model, requests, sampling)]
     return images, time.perf_counter() - start
 
 
@@ -72,7 +72,7 @@ def theirs(folder: Path, person: Person, count: int, steps: int) -> tuple[list[n
 
 
 count, steps, pixels = option("images", 20), option("steps", 2), option("pixels", SIDE)
-person = read_person(PHOTOS)
+person = read_person(EXAMPLE_PHOTOS_DIR)
 with tempfile.TemporaryDirectory() as temporary:
     os.environ["TENTH_STORE"] = str(Path(temporary) / "store")
     folder = write_large("sd15", Path(temporary) / "sd15", pixels)

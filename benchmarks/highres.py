@@ -21,30 +21,38 @@ import torch
 from PIL import Image
 
 from tenth.core.types import Person
-from tenth.data.face_crops import People
+from tenth.data.face_crops import PhotoDataset
 from tenth.data.faces import sharpness
-from tenth.evaluation.extractors.face_recognizer import open_recogniser
-from tenth.evaluation.metrics.bootstrap import paired
-from tenth.experiments.protocol import crop_of, part_people
+from tenth.evaluation.extractors.face_recognizer import load_recognizer
+from tenth.evaluation.metrics.bootstrap import paired_difference
+from tenth.experiments.protocol import face_crop, split_people
 from tenth.methods.registry import method
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
-from tenth.sampling.img2img import Floats, Scene, encoded, fitted, redraw, run, trained_side
+from tenth.sampling.config import SamplingConfig
+from tenth.sampling.img2img import (
+    FloatImage,
+    SamplingBatch,
+    encode_image,
+    img2img,
+    native_resolution,
+    resize_to_cover,
+    run_pipeline,
+)
 from tenth.sampling.resolutions import Size
-from tenth.sampling.sampler import to_pixels
+from tenth.sampling.sampler import to_uint8
 
 IMAGES, PROMPT, METHOD, PLAIN = 4, "a portrait photo of a person", "ip-adapter-consensus", "enlarged"
 
 
 @torch.no_grad()
-def through_autoencoder(scene: Scene, image: Floats) -> Floats:
+def through_autoencoder(scene: SamplingBatch, image: FloatImage) -> FloatImage:
     pipeline = scene.model.pipeline
-    decoded = pipeline.vae.decode(encoded(pipeline, image) / pipeline.vae.config.scaling_factor).sample[0]
+    decoded = pipeline.vae.decode(encode_image(pipeline, image) / pipeline.vae.config.scaling_factor).sample[0]
     return (decoded / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()
 
 
 def compared(ours: list[float], plain: list[float]) -> dict[str, object]:
-    found = paired(ours, plain)
+    found = paired_difference(ours, plain)
     difference = [None if value is None else round(value, 4) for value in (found.value, found.low, found.high)]
     return {"identity": round(float(np.mean(ours)), 4), "difference": difference}
 
@@ -58,42 +66,42 @@ def main() -> None:
     parser.add_argument("--strengths", type=float, nargs="+", default=[0, 0.1, 0.3])
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
-    model, judge = load_model("pocket"), open_recogniser(args.judge)
-    size, square = Size(args.size, args.size), Size(trained_side(model), trained_side(model))
+    model, judge = load_model("pocket"), load_recognizer(args.judge)
+    size, square = Size(args.size, args.size), Size(native_resolution(model), native_resolution(model))
     ways = [PLAIN, *(f"{strength:g}" for strength in args.strengths)]
     likeness: dict[str, list[float]] = {way: [] for way in ways}
     sharp: dict[str, list[float]] = {way: [] for way in ways}
     faces, seconds = dict.fromkeys(ways, 0), dict.fromkeys(ways, 0.0)
     rows: list[np.ndarray] = []
     for number, sides in islice(
-        part_people(People(args.people, args.photos), "validation", references=9, held_out=10), args.count
+        split_people(PhotoDataset(args.people, args.photos), "validation", references=9, held_out=10), args.count
     ):
-        real = judge([crop_of(photo) for photo in sides.held_out])
+        real = judge([face_crop(photo) for photo in sides.held_out])
         centre = real[~np.isnan(real).any(1)].mean(0)
         identity = method(METHOD)(Person(number, sides.references), model)
-        made: dict[str, list[Floats]] = {}
+        made: dict[str, list[FloatImage]] = {}
         with model.applied([identity] * IMAGES) as embeddings:
-            scene = Scene(model, Sampling(), [PROMPT] * IMAGES, range(IMAGES), embeddings)
+            scene = SamplingBatch(model, SamplingConfig(), [PROMPT] * IMAGES, range(IMAGES), embeddings)
             start = time.perf_counter()
-            made[PLAIN] = [fitted(image, size) for image in run(scene, square)]
+            made[PLAIN] = [resize_to_cover(image, size) for image in run_pipeline(scene, square)]
             seconds[PLAIN] += time.perf_counter() - start
             for way, strength in zip(ways[1:], args.strengths, strict=True):
                 start = time.perf_counter()
                 made[way] = [
-                    redraw(scene.row(row).again("second pass", 0), image, strength)
+                    img2img(scene.single(row).with_new_noise("second pass", 0), image, strength)
                     if strength
                     else through_autoencoder(scene, image)
                     for row, image in enumerate(made[PLAIN])
                 ]
                 seconds[way] += time.perf_counter() - start
-        plain = [sharpness(picture) for picture in to_pixels(made[PLAIN])]
+        plain = [sharpness(picture) for picture in to_uint8(made[PLAIN])]
         for way in ways:
-            pictures = to_pixels(made[way])
+            pictures = to_uint8(made[way])
             found = judge(pictures)
             likeness[way].append(float(np.nan_to_num(found @ centre).mean()))
             faces[way] += int((~np.isnan(found).any(1)).sum())
             sharp[way].append(float(np.mean([sharpness(one) / least for one, least in zip(pictures, plain, strict=True)])))
-        rows += [np.concatenate([to_pixels([made[way][row]])[0] for way in ways], 1) for row in range(IMAGES)]
+        rows += [np.concatenate([to_uint8([made[way][row]])[0] for way in ways], 1) for row in range(IMAGES)]
         print(number, {way: (round(likeness[way][-1], 3), round(sharp[way][-1], 2)) for way in ways}, flush=True)
         if args.sheet:
             Image.fromarray(np.concatenate(rows)).save(args.sheet)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from tenth.evaluation.metrics.bootstrap import interval
+from tenth.evaluation.metrics.bootstrap import bootstrap_interval
 
 TRUTH, BETWEEN, WITHIN, SHAPE = 0.4, 0.1, 0.15, 4.0
 PEOPLE, IMAGES = (5, 10, 20, 40, 53), (4, 20)
@@ -23,7 +23,7 @@ Ends = tuple[float, float]
 
 
 def expanded(values: np.ndarray, seed: int) -> Ends:
-    found = interval(values, seed=seed, resamples=RESAMPLES)
+    found = bootstrap_interval(values, seed=seed, resamples=RESAMPLES)
     assert found.low is not None
     assert found.high is not None
     return found.low, found.high

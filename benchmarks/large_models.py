@@ -18,8 +18,8 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from tenth.models.adapters.ip_adapter import adapter_layers
-from tenth.models.pocket.paths import CONFIGS
+from tenth.models.adapters.ip_adapter import cross_attention_layers
+from tenth.models.pocket.paths import MODEL_DIR
 
 WORDS = {"max_position_embeddings": 77, "eos_token_id": 385, "bos_token_id": 384}  # of the tokenizer in the package
 DOWN = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")
@@ -72,7 +72,7 @@ def write_large(family: str, folder: Path, pixels: int = SIDE) -> Path:
             {key: tuple(value.shape) for key, value in network.state_dict().items()}, folder / name / f"{file}.safetensors"
         )
     for name in ("tokenizer", "tokenizer_2")[: 2 if family == "sdxl" else 1]:
-        shutil.copytree(CONFIGS / "tokenizer", folder / name)
+        shutil.copytree(MODEL_DIR / "tokenizer", folder / name)
         settings = folder / name / "tokenizer_config.json"
         settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_max_length": 77}))
         index[name] = ["transformers", "CLIPTokenizer"]
@@ -93,7 +93,7 @@ def adapter_shapes(unet: Any) -> dict[str, tuple[int, ...]]:
         "image_proj.proj.bias": (TOKENS * cross,),
     }
     shapes |= {"image_proj.norm.weight": (cross,), "image_proj.norm.bias": (cross,)}
-    for number, _, attention in adapter_layers(unet):
+    for number, _, attention in cross_attention_layers(unet):
         shapes |= {f"ip_adapter.{number}.to_{part}_ip.weight": tuple(attention.to_k.weight.shape) for part in "kv"}
     return shapes
 

@@ -19,9 +19,9 @@ import torch
 import torch_fidelity
 from PIL import Image, ImageDraw
 
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.types import Features
-from tenth.evaluation.extractors.features import extract
+from tenth.evaluation.extractors.features import extract_features
 from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
 from tenth.evaluation.extractors.inception_weights import random_inception, random_weights
 from tenth.evaluation.image_set import list_images
@@ -54,7 +54,10 @@ def draw(folder: Path, count: int, seed: int) -> Path:
 
 
 def ours(generated: Path, held_out: Path, store: Path, inception: Inception) -> dict[str, float | None]:
-    rows = [extract(list_images(folder), [inception], Store(store))[inception.name] for folder in (generated, held_out)]
+    rows = [
+        extract_features(list_images(folder), [inception], ArrayCache(store))[inception.name]
+        for folder in (generated, held_out)
+    ]
     pooled = [Features(features_of(each), ("",) * len(each)) for each in rows]
     logits = Features(logits_of(rows[0]), ("",) * len(rows[0]))
     scores = [metric(generated=pooled[0], held_out=pooled[1]) for metric in (fid, kid)]

@@ -18,18 +18,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tenth.core.cache import Store, default_store
+from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.console import progress
 from tenth.core.types import Identity
-from tenth.data.face_crops import Faces, People, load_faces, to_unit
-from tenth.data.faces import CROP_PIXELS
+from tenth.data.face_crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
+from tenth.data.faces import CROP_SIZE
 from tenth.data.photo import open_photo
-from tenth.models.encoders.dlib_resnet import chips_of, open_dlib_net
+from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.png_metadata import save_sample
-from tenth.training.pocket.dataset import descriptors_of
+from tenth.training.pocket.dataset import compute_descriptors
 
 NEAREST, SMALL, ROWS, BINS = 3, 32, 12, 12
 STEPS = {"descriptor": 0.075, "pixels": 7.5}  # width of a histogram's bins
@@ -44,8 +44,8 @@ def small(crops: torch.Tensor) -> np.ndarray:
 @torch.no_grad()
 def descriptors(crops: torch.Tensor) -> np.ndarray:
     """uint8 (N, 3, 128, 128), framed as faces -> (N, 128)."""
-    net = open_dlib_net()
-    return np.concatenate([net(chips_of(to_unit(batch))).numpy() for batch in crops.split(32)])
+    net = load_dlib_net()
+    return np.concatenate([net(crops_to_chips(to_minus_one_one(batch))).numpy() for batch in crops.split(32)])
 
 
 def looks(crops: torch.Tensor) -> Near:
@@ -57,16 +57,17 @@ def apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(0, np.square(one).sum(1)[:, None] + np.square(other).sum(1) - 2 * one @ other.T))
 
 
-def draw(folder: Path, count: int, model_name: str, sampling: Sampling, faces: Faces, known: np.ndarray) -> None:
+def draw(folder: Path, count: int, model_name: str, sampling: SamplingConfig, faces: FaceCrops, known: np.ndarray) -> None:
     model = load_model(model_name)
-    chosen = np.random.default_rng(0).choice(len(faces.rows), count, replace=False)
-    embeddings = model.encoder.standardised(torch.from_numpy(known).float())
+    chosen = np.random.default_rng(0).choice(len(faces.entries), count, replace=False)
+    embeddings = model.encoder.standardize(torch.from_numpy(known).float())
 
     def somebody(index: int) -> Identity:
         return Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, embeddings[index][None])
 
     requests = [
-        Request(somebody(index) if place % 2 else None, faces.rows[index].caption, place) for place, index in enumerate(chosen)
+        Request(somebody(index) if place % 2 else None, faces.entries[index].caption, place)
+        for place, index in enumerate(chosen)
     ]
     requests.sort(key=lambda request: request.identity is None)
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,18 +97,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--precision", default="fp32")
     args = parser.parse_args()
-    people, store = People(args.people, args.photos), Store(default_store())
-    faces = load_faces(people, "train", store)
-    known = {"descriptor": descriptors_of(faces, store).numpy(), "pixels": small(faces.crops) / np.sqrt(3 * SMALL**2)}
+    people, store = PhotoDataset(args.people, args.photos), ArrayCache(default_cache_dir())
+    faces = load_face_crops(people, "train", store)
+    known = {"descriptor": compute_descriptors(faces, store).numpy(), "pixels": small(faces.crops) / np.sqrt(3 * SMALL**2)}
     if args.draw:
-        sampling = Sampling(steps=args.steps, precision=args.precision)
+        sampling = SamplingConfig(steps=args.steps, precision=args.precision)
         draw(args.folder, args.draw, args.model, sampling, faces, known["descriptor"])
 
     paths = sorted(args.folder.rglob("*.png"))
     pictures = torch.from_numpy(np.stack([open_photo(path).pixels for path in paths])).permute(0, 3, 1, 2)
     found = looks(pictures)
-    unseen = looks(load_faces(people, "validation", store).crops)
-    owners = np.array([row.person for row in faces.rows])
+    unseen = looks(load_face_crops(people, "validation", store).crops)
+    owners = np.array([row.person for row in faces.entries])
     several = np.flatnonzero(owners[1:] == owners[:-1])[::5]  # every fifth photo that another of the same person follows
     sides: dict[str, dict[str, np.ndarray]] = {}
     distances = {}
@@ -123,18 +124,20 @@ def main() -> None:
         print("\n".join(histogram(kind, sides[kind])))
 
     order = np.argsort(np.minimum(*(sides[kind]["pictures"] / np.median(sides[kind]["pictures"]) for kind in STEPS)))[:ROWS]
-    sheet = Image.new("RGB", (CROP_PIXELS * (1 + 2 * NEAREST), CROP_PIXELS * len(order)))
+    sheet = Image.new("RGB", (CROP_SIZE * (1 + 2 * NEAREST), CROP_SIZE * len(order)))
     for row, place in enumerate(order):
         nearest = [index for kind in STEPS for index in distances[kind][place].argsort()[:NEAREST]]
         for column, picture in enumerate([pictures[place], *faces.crops[nearest]]):
-            sheet.paste(Image.fromarray(picture.permute(1, 2, 0).numpy()), (column * CROP_PIXELS, row * CROP_PIXELS))
+            sheet.paste(Image.fromarray(picture.permute(1, 2, 0).numpy()), (column * CROP_SIZE, row * CROP_SIZE))
     sheet.save(args.sheet)
     summary = {
         kind: {name: [round(float(value), 3) for value in np.quantile(near, [0, 0.01, 0.5])] for name, near in of.items()}
         for kind, of in sides.items()
     }
     print(
-        json.dumps({"name": "nearest_faces", "pictures": len(paths), "photos": len(faces.rows), "least, 1 %, median": summary})
+        json.dumps(
+            {"name": "nearest_faces", "pictures": len(paths), "photos": len(faces.entries), "least, 1 %, median": summary}
+        )
     )
 
 

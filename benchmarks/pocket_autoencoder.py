@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from torch import nn
 
-from tenth.core.cache import Store, default_store
-from tenth.data.face_crops import People, load_faces, to_unit
+from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.data.face_crops import PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.models.pocket.autoencoder import PocketAutoencoder
-from tenth.training.pocket.autoencoder import open_autoencoder, psnr, reconstructed
-from tenth.training.pocket.decoder import PACKAGED, detail, pattern
+from tenth.training.pocket.autoencoder import load_autoencoder, psnr, reconstruct
+from tenth.training.pocket.decoder import PACKAGED_AUTOENCODER, detail_ratio, grid_artifact_ratio
 
 ROUNDS = 5
 
@@ -46,7 +46,7 @@ def ssim(ours: PocketAutoencoder, crops: torch.Tensor) -> torch.Tensor:
     values = []
     for batch in crops.split(32):
         x = batch.float()
-        y = reconstructed(ours, batch)
+        y = reconstruct(ours, batch)
         mean, other = local(x), local(y)
         spread, others, both = local(x * x) - mean**2, local(y * y) - other**2, local(x * y) - mean * other
         one, two = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -77,7 +77,7 @@ def told_apart(ours: PocketAutoencoder, taught: torch.Tensor, asked: torch.Tenso
 
     def scores(crops: torch.Tensor) -> torch.Tensor:
         """Photos' and reconstructions' (2, B)."""
-        pair = torch.cat([to_unit(crops), to_unit(reconstructed(ours, crops))])[..., 32:96, 32:96]
+        pair = torch.cat([to_minus_one_one(crops), to_minus_one_one(reconstruct(ours, crops))])[..., 32:96, 32:96]
         return judge(pair).mean((1, 2, 3)).view(2, -1)
 
     wanted = torch.tensor([[1.0], [0.0]])
@@ -97,12 +97,12 @@ def main() -> None:
     parser.add_argument("people", type=Path)
     parser.add_argument("photos", type=Path)
     parser.add_argument("split", nargs="?", default="validation")
-    parser.add_argument("--autoencoder", type=Path, default=PACKAGED)
+    parser.add_argument("--autoencoder", type=Path, default=PACKAGED_AUTOENCODER)
     parser.add_argument("--tell", type=int, default=0, metavar="N")
     args = parser.parse_args()
-    people, store = People(args.people, args.photos), Store(default_store())
-    faces = load_faces(people, args.split, store)
-    ours = open_autoencoder(args.autoencoder)
+    people, store = PhotoDataset(args.people, args.photos), ArrayCache(default_cache_dir())
+    faces = load_face_crops(people, args.split, store)
+    ours = load_autoencoder(args.autoencoder)
     ours.requires_grad_(False)
     values = psnr(ours, faces.crops)
     theirs = AutoencoderTiny(
@@ -111,14 +111,14 @@ def main() -> None:
         num_decoder_blocks=(5, 3, 1, 0),
         encoder_block_out_channels=(64,) * 4,
     )
-    pixels = to_unit(faces.crops[:32])
+    pixels = to_minus_one_one(faces.crops[:32])
     mine = seconds(lambda x: ours.decode(ours.encode(x).latents), pixels)
     other = seconds(lambda x: theirs.decode(theirs.encode(x).latents), pixels)
     result = {"name": "pocket_autoencoder", "ratio": round(other / mine, 2), "psnr_db": round(float(values.mean()), 2)}
-    result |= {"ssim": round(float(ssim(ours, faces.crops).mean()), 4), "detail": round(detail(ours, faces.crops), 3)}
-    result["pattern"] = round(pattern(ours, faces.crops), 2)
+    result |= {"ssim": round(float(ssim(ours, faces.crops).mean()), 4), "detail": round(detail_ratio(ours, faces.crops), 3)}
+    result["pattern"] = round(grid_artifact_ratio(ours, faces.crops), 2)
     if args.tell:
-        taught = load_faces(people, "train", store).crops
+        taught = load_face_crops(people, "train", store).crops
         result["told_apart"] = round(told_apart(ours, taught[:: max(1, len(taught) // args.tell)], faces.crops), 3)
     result |= {"psnr_worst_db": round(float(values.min()), 2), "split": args.split, "faces": len(values)}
     print(json.dumps(result | {"cores": os.cpu_count()}))

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from tenth.core.types import Person
-from tenth.data.face_crops import People
-from tenth.evaluation.extractors.face_recognizer import DlibRecogniser
-from tenth.experiments.protocol import crop_of, part_people
+from tenth.data.face_crops import PhotoDataset
+from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
+from tenth.experiments.protocol import face_crop, split_people
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import sample
 
 IMAGES = 12
@@ -43,25 +43,25 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="photos seen in learning, instead of the default")
     args = parser.parse_args()
     model = load_model("pocket")
-    recogniser = DlibRecogniser(model.encoder.centre.double().numpy())
+    recogniser = DlibRecognizer(model.encoder.mean.double().numpy())
     schedule = {"schedule": {"images": args.images}} if args.images else {}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in (*WAYS, BASE)}
-    parted = part_people(People(args.people, args.photos), "validation", references=9, held_out=10)
+    parted = split_people(PhotoDataset(args.people, args.photos), "validation", references=9, held_out=10)
     for number, sides in islice(parted, args.count):
-        held_out = recogniser([crop_of(photo) for photo in sides.held_out])
+        held_out = recogniser([face_crop(photo) for photo in sides.held_out])
         centre = held_out[~np.isnan(held_out).any(1)].mean(0)
 
         def judged(noun: str, centre: np.ndarray = centre) -> dict[str, float]:
             prompts = [f"a photo of a {noun}"] * IMAGES
-            rows = recogniser(sample(model, prompts, range(IMAGES), Sampling()))
+            rows = recogniser(sample(model, prompts, range(IMAGES), SamplingConfig()))
             faces = float((~np.isnan(rows).any(1)).mean())
             return {"spread": spread(rows), "like the person": float(np.nanmean(rows @ centre)), "faces": faces}
 
         noun = "person"
         for name, changes in WAYS.items():
-            learn = DreamBooth("dreambooth-lora", changes=changes | schedule)
+            learn = DreamBooth("dreambooth-lora", overrides=changes | schedule)
             identity = learn(Person(number, sides.references), model)
-            noun = identity.word.rpartition(" ")[2]
+            noun = identity.trigger_phrase.rpartition(" ")[2]
             with model.applied([identity]):
                 found[name].append(judged(noun))
         found[BASE].append(judged(noun))

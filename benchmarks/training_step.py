@@ -26,10 +26,10 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from tenth.core.rng import Draws
-from tenth.models.adapters.ip_adapter import untrained_adapter
-from tenth.models.aggregators.self_attention import AttentionSettings, PhotoAttention
-from tenth.training.frozen_diffusion import Frozen, Texts
+from tenth.core.rng import StepRNG
+from tenth.models.adapters.ip_adapter import init_ip_adapter
+from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
+from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
 
 REFERENCES = 9
 
@@ -43,8 +43,8 @@ def main() -> None:
     for module in (vae, vision, text):
         module.to(memory_format=torch.channels_last).bfloat16()
     pipeline = SimpleNamespace(unet=unet, vae=vae, scheduler=DDIMScheduler(), text_encoder=text, vae_scale_factor=8)
-    frozen = Frozen(pipeline, untrained_adapter(unet, WIDTH))
-    aggregator = PhotoAttention(WIDTH, AttentionSettings(heads=4 if TINY else 16))
+    frozen = FrozenDiffusion(pipeline, init_ip_adapter(unet, WIDTH))
+    aggregator = SelfAttentionAggregator(WIDTH, SelfAttentionConfig(heads=4 if TINY else 16))
     adapter = [parameter for parameter in unet.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW([*adapter, *aggregator.parameters()])
 
@@ -56,9 +56,9 @@ def main() -> None:
     hidden, noisy, steps = torch.randn(1, TOKENS, CROSS), torch.randn(1, 4, SIDE // 8, SIDE // 8), torch.tensor([500])
 
     def step(moments: Tensor, embeddings: Tensor, hidden: Tensor) -> None:
-        draws = Draws(0, 0, 1)
+        draws = StepRNG(0, 0, 1)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = frozen.loss(frozen.latents(moments, draws), Texts(hidden), aggregator(embeddings), draws)
+            loss = frozen.loss(frozen.sample_latents(moments, draws), PromptEmbeddings(hidden), aggregator(embeddings), draws)
         loss.backward()
         nn.utils.clip_grad_norm_([*adapter, *aggregator.parameters()], 1.0)
         optimizer.step()
@@ -82,7 +82,7 @@ def main() -> None:
         unet.zero_grad()
 
     seconds: dict[str, list[float]] = {"ours": [], "recomputed": [], "bare": []}
-    with frozen.narrowed(torch.bfloat16):
+    with frozen.cast_frozen_weights(torch.bfloat16):
         for _ in range(ROUNDS + 1):  # the first round warms up
             for name, run in (("ours", ours), ("recomputed", recomputed), ("bare", bare)):
                 start = time.perf_counter()

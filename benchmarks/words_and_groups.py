@@ -21,14 +21,14 @@ import numpy as np
 
 from tenth.core.console import progress
 from tenth.core.types import Person
-from tenth.data.captions.prompt_parser import SIGNS, asked_for
-from tenth.data.face_crops import People
-from tenth.evaluation.extractors.face_attributes import open_signs
-from tenth.evaluation.extractors.face_recognizer import open_recogniser
-from tenth.experiments.protocol import crop_of, part_people
+from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, parse_prompt_attributes
+from tenth.data.face_crops import PhotoDataset
+from tenth.evaluation.extractors.face_attributes import load_face_attributes
+from tenth.evaluation.extractors.face_recognizer import load_recognizer
+from tenth.experiments.protocol import face_crop, split_people
 from tenth.methods.registry import method
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 
 NEUTRAL = "a portrait photo of a person"
@@ -49,7 +49,7 @@ MEN_ALONE = ("beard",)  # captions say it of men alone
 
 def group_of(captions: list[str]) -> tuple[str, str]:
     """(gender, age) by most captions: man, woman or unknown; young, old or neither."""
-    said = [asked_for(caption) for caption in captions]
+    said = [parse_prompt_attributes(caption) for caption in captions]
     gender = Counter(signs["male"] for signs in said if "male" in signs).most_common(1)
     ages = Counter(next((age for age in ("youth", "senior") if signs.get(age)), "") for signs in said)
     names = {"youth": "young", "senior": "old", "": "neither young nor old"}
@@ -78,7 +78,7 @@ class Tally:
                     self.accepted[each] += list(row >= threshold)
             else:
                 wanted = group[0] == "men" if name == "male" else True
-                self.present[name].append(bool((read[place, SIGNS.index(name)] > 0) == wanted))
+                self.present[name].append(bool((read[place, FACE_ATTRIBUTES.index(name)] > 0) == wanted))
 
     def words(self) -> dict[str, dict[str, float]]:
         neutral = np.mean(self.cosines["neutral"])
@@ -138,20 +138,20 @@ def options() -> argparse.Namespace:
 def main() -> None:
     args = options()
     people, model, judge, signs = (
-        People(args.people, args.photos),
+        PhotoDataset(args.people, args.photos),
         load_model(args.model),
-        open_recogniser(args.judge),
-        open_signs(),
+        load_recognizer(args.judge),
+        load_face_attributes(),
     )
     kinds = ("steps", "guidance", "rescale", "words", "scale", "precision")
-    sampling = Sampling(**{name: getattr(args, name) for name in kinds})
-    captions = {row.file: row.caption for row in people.rows(args.split)}
+    sampling = SamplingConfig(**{name: getattr(args, name) for name in kinds})
+    captions = {row.file: row.caption for row in people.entries(args.split)}
     tally = Tally()
-    parted = islice(part_people(people, args.split, references=9, held_out=10), args.count)
+    parted = islice(split_people(people, args.split, references=9, held_out=10), args.count)
     for number, photos in progress(parted, desc="people"):
         group = group_of([captions[photo.file] for photo in (*photos.references, *photos.held_out)])
         identity = method(args.method)(Person(number, photos.references), model)
-        held_out = judge([crop_of(photo) for photo in photos.held_out])
+        held_out = judge([face_crop(photo) for photo in photos.held_out])
         held_out = held_out[~np.isnan(held_out).any(1)]
         prompts = prompts_for(group[0])
         requests = [Request(identity, prompt, seed) for prompt in prompts.values() for seed in range(args.images)]

@@ -8,7 +8,7 @@ import numpy as np
 
 import tenth
 from tenth.core.types import Person, Photo
-from tenth.data.face_descriptors import describe
+from tenth.data.face_descriptors import face_descriptor
 from tenth.data.faces import find_faces
 
 seed, out = int(sys.argv[1]), Path(sys.argv[2])
@@ -23,13 +23,13 @@ def seen(pixels: np.ndarray) -> Photo:
 
 # A face from nothing, drawn without an identity, is the one photo of somebody, of whom more are drawn.
 model = tenth.load_model()
-photo = seen(next(tenth.draw(model, [tenth.Request(None, prompt, seed)], tenth.Sampling())).pixels)
+photo = seen(next(tenth.generate(model, [tenth.Request(None, prompt, seed)], tenth.SamplingConfig())).pixels)
 identity = tenth.method("ip-adapter")(Person("nobody", (photo,)), model)
 requests = [tenth.Request(identity, f"{prompt}, {looks[n % 8]}".rstrip(", "), seed + 1 + n) for n in range(24)]
-samples = [sample for sample in tenth.draw(model, requests, tenth.Sampling()) if find_faces(sample.pixels)]
+samples = [sample for sample in tenth.generate(model, requests, tenth.SamplingConfig()) if find_faces(sample.pixels)]
 
 # The nine that look most like the others stay.
-rows = np.stack([describe(seen(sample.pixels)) for sample in samples])
+rows = np.stack([face_descriptor(seen(sample.pixels)) for sample in samples])
 distances = np.median(np.linalg.norm(rows[:, None] - rows, axis=2), axis=1)
 for number, index in enumerate(sorted(distances.argsort()[:9])):
     tenth.save_sample(samples[index], out / f"{number + 1:02d}.png")

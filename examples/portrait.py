@@ -13,6 +13,6 @@ person = tenth.read_person(photos)
 identity = tenth.method("ip-adapter-consensus")(person, model)
 
 requests = [tenth.Request(identity, "a portrait photo of a person", seed) for seed in range(4)]
-for number, sample in enumerate(tenth.draw(model, requests, tenth.Sampling())):
+for number, sample in enumerate(tenth.generate(model, requests, tenth.SamplingConfig())):
     tenth.save_sample(sample, out / f"{number:04d}.png")
     print(out / f"{number:04d}.png", f"{sample.seconds:.2f} s")

@@ -15,6 +15,6 @@ for folder in folders:
 
 identities = [tenth.load_identity(path) for path in sorted(out.glob("*.safetensors"))]
 requests = [tenth.Request(identity, "a photo of a smiling person", seed=0) for identity in identities]
-for number, sample in enumerate(tenth.draw(model, requests, tenth.Sampling(steps=10))):
+for number, sample in enumerate(tenth.generate(model, requests, tenth.SamplingConfig(steps=10))):
     tenth.save_sample(sample, out / f"{number}.png")
     print(out / f"{number}.png")

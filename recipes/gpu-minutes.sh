@@ -24,12 +24,12 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tenth.training.pocket.packed_dataset import pack, spend
+from tenth.training.pocket.packed_dataset import pack, train_for_seconds
 
 recipe, folder, run = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 pack(Path(recipe), Path(run) if run else None, folder)
 # What spending imports of diffusers, and no more; dlib only by its name.
-spend(folder, folder / "tried", seconds=0, batch=2, rate=1e-9)
+train_for_seconds(folder, folder / "tried", seconds=0, batch_size=2, learning_rate=1e-9)
 shutil.rmtree(folder / "tried")
 with zipfile.ZipFile(folder / "site.zip", "w", zipfile.ZIP_DEFLATED) as site:
     for name, module in sorted(sys.modules.items()):
@@ -51,10 +51,10 @@ spend)
 import sys
 from pathlib import Path
 
-from tenth.training.pocket.packed_dataset import spend
+from tenth.training.pocket.packed_dataset import train_for_seconds
 
 folder, output, seconds, batch, rate = sys.argv[1:]
-spend(Path(folder), Path(output), float(seconds), int(batch), float(rate))
+train_for_seconds(Path(folder), Path(output), float(seconds), int(batch), float(rate))
 PYTHON
     tar -C "$site/out" -c $(cd "$site/out" && ls average*.safetensors) | split -b 16000000 -d - "$out/part-"
     ls -l "$out"

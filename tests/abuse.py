@@ -24,15 +24,15 @@ from urllib.parse import unquote_to_bytes
 
 from bad_materials import write_materials
 from fresh import Done, Fresh, fresh_processes
-from tenth.models.pocket.paths import PHOTOS
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
 TESTS = Path(__file__).resolve().parent
 FUZZ = ("test_fuzz_files.py", "test_fuzz_hub.py", "data/test_photo_fuzz.py")
 TIMES = 3  # as many mutations as the tests have
 KILLS, FAULTS = 30, 10  # of each command
 SECONDS = 20.0  # for a bad command
-LINE = 3_000  # characters of an error
-LONG = (["photos", "x" * 5_000], ["photos", "x/" * 2_000], ["generate", "me", "--prompt", "a" * 100_000, "-o", "new"])
+MAX_ERROR_LENGTH = 3_000  # characters of an error
+LONG_COMMANDS = (["photos", "x" * 5_000], ["photos", "x/" * 2_000], ["generate", "me", "--prompt", "a" * 100_000, "-o", "new"])
 NETWORK = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}  # nobody answers there
 
 
@@ -80,27 +80,27 @@ def bad_commands(text: str) -> Iterator[tuple[dict[str, str], list[str]]]:
             yield environment, words
 
 
-def every_bad_command() -> list[tuple[dict[str, str], list[str]]]:
-    return [*bad_commands((TESTS / "bad_commands.txt").read_text(encoding="utf-8")), *(({}, words) for words in LONG)]
+def all_bad_commands() -> list[tuple[dict[str, str], list[str]]]:
+    return [*bad_commands((TESTS / "bad_commands.txt").read_text(encoding="utf-8")), *(({}, words) for words in LONG_COMMANDS)]
 
 
-def give_bad_commands(work: Path, commands: Iterable[tuple[dict[str, str], list[str]]]) -> Outcome:
+def run_bad_commands(work: Path, commands: Iterable[tuple[dict[str, str], list[str]]]) -> Outcome:
     """Each in a process of its own, in a folder of which nothing may change. work: an empty folder."""
     outcome, at = Outcome(), work / "at"
     for name in ("at", "said"):
         (work / name).mkdir()
     environment = {"TENTH_STORE": str(work / "store"), "TENTH_MODELS": str(work / "models"), **NETWORK}
     with fresh_processes(work / "said", **environment) as fresh:
-        made = fresh.command(["identity", str(PHOTOS), "-o", str(work / "made.safetensors")], work)
+        made = fresh.command(["identity", str(EXAMPLE_PHOTOS_DIR), "-o", str(work / "made.safetensors")], work)
         assert made.code == 0, made.err
         write_materials(at, work / "made.safetensors")
-        before = contents(at)
+        before = folder_digests(at)
         for more, words in commands:
             outcome.tried += 1
             command = shlex.join([*(f"{name}={value}" for name, value in more.items()), *words])[:300]
-            if fault := fault_of(fresh, words, at, more):
+            if fault := find_fault(fresh, words, at, more):
                 outcome.failed.append(f"{command}: {fault}")
-            after = contents(at)
+            after = folder_digests(at)
             outcome.lost += [f"{command}: {path}" for path in before if before[path] != after.get(path)]
             if new := after.keys() - before.keys():
                 outcome.failed.append(f"{command}: refused, and left {', '.join(sorted(new)[:3])}")
@@ -109,7 +109,7 @@ def give_bad_commands(work: Path, commands: Iterable[tuple[dict[str, str], list[
     return outcome
 
 
-def fault_of(fresh: Fresh, words: Sequence[str], at: Path, environment: Mapping[str, str]) -> str:
+def find_fault(fresh: Fresh, words: Sequence[str], at: Path, environment: Mapping[str, str]) -> str:
     """What is wrong with the answer to a bad command; "" if it is one clear error, soon."""
     start = time.monotonic()
     done = fresh.command(words, at, environment)
@@ -128,28 +128,28 @@ def is_clear(done: Done) -> bool:
         return False
     if not lines:
         return done.out.splitlines()[-1:][0].startswith("0 of ") if done.out else False
-    return len(lines) == 1 and lines[0].startswith("tenth: ") and len(lines[0]) < LINE
+    return len(lines) == 1 and lines[0].startswith("tenth: ") and len(lines[0]) < MAX_ERROR_LENGTH
 
 
-def contents(folder: Path) -> dict[str, str]:
+def folder_digests(folder: Path) -> dict[str, str]:
     """What every path in a folder is: a digest of a file, where a link leads, or what else it is."""
     found = {}
     for path in sorted(folder.rglob("*")):
         state = path.lstat()
         if path.is_symlink():
-            said = f"link to {path.readlink()}"
+            description = f"link to {path.readlink()}"
         elif path.is_file() and state.st_blocks * 512 >= min(state.st_size, 1 << 20):
-            said = sha256(path.read_bytes()).hexdigest()
+            description = sha256(path.read_bytes()).hexdigest()
         else:
-            said = f"{state.st_mode} {state.st_size}"  # a folder, a pipe, or a file of holes
-        found[str(path.relative_to(folder))] = said if not path.is_dir() else "folder"
+            description = f"{state.st_mode} {state.st_size}"  # a folder, a pipe, or a file of holes
+        found[str(path.relative_to(folder))] = description if not path.is_dir() else "folder"
     return found
 
 
 # The tests that mutate, and commands that are killed
 
 
-def mutate(work: Path, seed: int) -> Outcome:
+def run_mutation_tests(work: Path, seed: int) -> Outcome:
     """The tests that mutate, with another seed and more of each."""
     tally = work / "tally.jsonl"
     more = {"TENTH_FUZZ_SEED": str(seed), "TENTH_FUZZ_TIMES": str(TIMES), "TENTH_FUZZ_TALLY": str(tally), "HF_HUB_OFFLINE": "1"}
@@ -162,17 +162,17 @@ def mutate(work: Path, seed: int) -> Outcome:
     return outcome
 
 
-def kill(work: Path, seed: int) -> subprocess.Popen[str]:
+def start_kill_tests(work: Path, seed: int) -> subprocess.Popen[str]:
     """Commands that are killed or whose disk fails, beside what else is done."""
     command = [sys.executable, str(TESTS / "killed_commands.py"), str(work), str(KILLS), str(FAULTS), str(seed)]
     paths = os.pathsep.join(str(folder) for folder in (TESTS.parent / "src", TESTS))
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
 
 
-def killed(process: subprocess.Popen[str]) -> Outcome:
+def collect_kill_tests(process: subprocess.Popen[str]) -> Outcome:
     """What came of them."""
-    said, _ = process.communicate()
-    rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    output, _ = process.communicate()
+    rows = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     injected, survived = (
         sum(row["killed"] + row["failed"] for row in rows),
         sum(row["killed"] + row["survived"] for row in rows),
@@ -190,10 +190,10 @@ def main() -> int:
         work = Path(folder)
         print(f"seed {seed}, in {work}", file=sys.stderr)
         (work / "commands").mkdir()
-        with kill(work / "killed", seed) as killing:
-            outcome.add(mutate(work, seed))
-            outcome.add(give_bad_commands(work / "commands", every_bad_command()))
-            outcome.add(killed(killing))
+        with start_kill_tests(work / "killed", seed) as killing:
+            outcome.add(run_mutation_tests(work, seed))
+            outcome.add(run_bad_commands(work / "commands", all_bad_commands()))
+            outcome.add(collect_kill_tests(killing))
     print(f"after {time.monotonic() - start:.0f} s", file=sys.stderr)
     print(outcome)
     return outcome.code

@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tenth.data.manifest import Row, write_rows
-from tenth.models.pocket.paths import PHOTOS
+from tenth.data.manifest import ManifestEntry, write_manifest
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
 SMOKE = Path(__file__).resolve().parents[1] / "recipes/smoke-attention.toml"
 FEW = """split = 'validation'
@@ -31,7 +31,7 @@ DEEP = 100_000
 
 def write_materials(folder: Path, made: Path) -> None:
     """What the commands read, in an empty folder. made: an identity file."""
-    photos = sorted(PHOTOS.glob("*.png"))
+    photos = sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))
     for name in ("me", "empty", "texts", "devices", "folder.safetensors", "folder.toml", "people/anna", "people/bert"):
         (folder / name).mkdir(parents=True)
     for number, photo in enumerate(photos):
@@ -87,10 +87,12 @@ def _write_weights(folder: Path, identity: bytes) -> None:
 def _write_recipes(folder: Path) -> None:
     smoke = SMOKE.read_text(encoding="utf-8")
     rows = [
-        Row(f"{path.parent.name}/{path.name}", path.parent.name, "validation", 1, "a photo", ("a photo",), f"{number:064x}")
+        ManifestEntry(
+            f"{path.parent.name}/{path.name}", path.parent.name, "validation", 1, "a photo", ("a photo",), f"{number:064x}"
+        )
         for number, path in enumerate(sorted((folder / "people").rglob("*.png")))
     ]
-    write_rows(folder / "people.jsonl", rows)
+    write_manifest(folder / "people.jsonl", rows)
     (folder / "deep.jsonl").write_text("[" * DEEP)
     texts = {
         "smoke": smoke,

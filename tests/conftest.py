@@ -29,11 +29,11 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from tenth.models.adapters.ip_adapter import adapter_weights, install_adapter, untrained_adapter
+from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import CONFIGS, PHOTOS
-from toy_hub import Hub, publish, serving
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR, MODEL_DIR
+from toy_hub import Hub, publish, run_hub
 
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 BLOCKS = {
@@ -64,7 +64,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def face_photos() -> list[Path]:
     """Nine example photos, 128 x 128, all of one person who does not exist."""
-    return sorted(PHOTOS.glob("*.png"))
+    return sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))
 
 
 @pytest.fixture(scope="session")
@@ -77,20 +77,20 @@ def write_toy(folder: Path) -> Path:
     """The toy model in a folder, where it lies in `model`."""
     from safetensors.torch import save_file
 
-    from tenth.models.adapters.ip_adapter import install_adapter, untrained_adapter
+    from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
     from tenth.models.pocket.autoencoder import PocketAutoencoder
-    from tenth.models.pocket.paths import CONFIGS
-    from tenth.training.pocket.export import write_model
-    from tenth.training.pocket.modules import Trainable
+    from tenth.models.pocket.paths import MODEL_DIR
+    from tenth.training.pocket.export import export_model
+    from tenth.training.pocket.modules import PocketModules
 
     torch.manual_seed(0)
-    parts = Trainable.create(CONFIGS)
-    install_adapter(parts.unet, untrained_adapter(parts.unet, FaceEncoder.width))
+    parts = PocketModules.create(MODEL_DIR)
+    install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, FaceEncoder.embedding_dim))
     weights = {f"unet.{name}": value for name, value in parts.unet.state_dict().items()}
     weights |= {f"text_encoder.{name}": value for name, value in parts.text_encoder.state_dict().items()}
-    autoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    autoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(MODEL_DIR / "vae"))
     save_file(autoencoder.state_dict(), folder / "autoencoder.safetensors")
-    write_model(folder / "model", weights, folder / "autoencoder.safetensors", FaceEncoder(torch.zeros(128), 0.1))
+    export_model(folder / "model", weights, folder / "autoencoder.safetensors", FaceEncoder(torch.zeros(128), 0.1))
     add_trained(folder / "model", parts.unet)
     return folder / "model"
 
@@ -99,22 +99,22 @@ def add_trained(model: Path, unet: Any) -> None:
     """Trained methods whose weights are far from where training begins: one with an adapter of its own, one without."""
     from safetensors.torch import save_file
 
-    from tenth.models.adapters.ip_adapter import adapter_name, adapter_weights, install_adapter, untrained_adapter
-    from tenth.models.aggregators.checkpoint import Trained, save_aggregator
-    from tenth.models.aggregators.self_attention import PhotoAttention
+    from tenth.models.adapters.ip_adapter import adapter_name, init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
+    from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, save_aggregator
+    from tenth.models.aggregators.self_attention import SelfAttentionAggregator
     from tenth.models.aggregators.set_aggregator import SetAggregator
-    from tenth.models.pocket.paths import ADAPTER
+    from tenth.models.pocket.paths import ADAPTER_PATH
 
     own = model / "ip-adapter-attention" / "ip-adapter.safetensors"
     own.parent.mkdir()
-    install_adapter(unet, untrained_adapter(unet, FaceEncoder.width))
-    save_file(adapter_weights(unet), own)
-    adapters = {"ip-adapter-attention": own, "ip-adapter-set": model / ADAPTER}
-    for aggregator, (name, adapter) in zip((PhotoAttention(128), SetAggregator(128)), adapters.items(), strict=True):
+    install_ip_adapter(unet, init_ip_adapter(unet, FaceEncoder.embedding_dim))
+    save_file(ip_adapter_state_dict(unet), own)
+    adapters = {"ip-adapter-attention": own, "ip-adapter-set": model / ADAPTER_PATH}
+    for aggregator, (name, adapter) in zip((SelfAttentionAggregator(128), SetAggregator(128)), adapters.items(), strict=True):
         with torch.no_grad():
             for parameter in aggregator.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
-        trained = Trained(aggregator, FaceEncoder(torch.zeros(128), 0.1).name, adapter_name(adapter))
+        trained = AggregatorCheckpoint(aggregator, FaceEncoder(torch.zeros(128), 0.1).name, adapter_name(adapter))
         save_aggregator(trained, model / name / "aggregator.safetensors")
 
 
@@ -132,7 +132,7 @@ def text_encoder(kind: Any, tokenizer: CLIPTokenizer) -> Any:
 def write_stable(family: str, folder: Path) -> Path:
     """A model folder with everything that training and drawing need."""
     torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained(CONFIGS / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(MODEL_DIR / "tokenizer")
     vae = AutoencoderKL(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4, latent_channels=4)  # fmt: skip # noqa: E501
     parts = {"vae": vae, "text_encoder": text_encoder(CLIPTextModel, tokenizer), "tokenizer": tokenizer}
     if family == "sd15":
@@ -159,9 +159,9 @@ def write_stable(family: str, folder: Path) -> Path:
     pipeline.save_pretrained(folder)
     vision = CLIPVisionConfig(projection_dim=24, patch_size=8, image_size=224, **SMALL)
     CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder")
-    install_adapter(unet, untrained_adapter(unet, 24))
+    install_ip_adapter(unet, init_ip_adapter(unet, 24))
     (folder / "ip-adapter").mkdir()
-    save_file(adapter_weights(unet), folder / "ip-adapter/ip-adapter.safetensors")
+    save_file(ip_adapter_state_dict(unet), folder / "ip-adapter/ip-adapter.safetensors")
     return folder
 
 
@@ -194,7 +194,7 @@ def with_published_tokenizers(folder: Path) -> Path:
     for tokenizer in folder.glob("tokenizer*"):
         (tokenizer / "tokenizer.json").unlink()
         for name in ("merges.txt", "vocab.json"):
-            shutil.copyfile(CONFIGS / "tokenizer" / name, tokenizer / name)
+            shutil.copyfile(MODEL_DIR / "tokenizer" / name, tokenizer / name)
     return folder
 
 
@@ -211,7 +211,7 @@ def models_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hub(models_here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """An empty hub, which is the one that is asked."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    with serving(Hub()) as hub:
+    with run_hub(Hub()) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         yield hub
 

@@ -15,8 +15,8 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from safetensors.torch import save_file
 
 from conftest import with_published_tokenizers, write_stable
-from tenth.models.adapters.ip_adapter import adapter_weights, install_adapter, untrained_adapter
-from tenth.models.pocket.paths import CONFIGS, PHOTOS
+from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR, MODEL_DIR
 
 ROOT = Path(__file__).resolve().parents[1]
 READ_BY_ALL = ("README.md", "docs/start.md")  # documents whose every block is run
@@ -37,17 +37,17 @@ NOT_RUN = {
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code. kind: "" of a shell, "python", "toml", ..."""
+    """A block of code. language: "" of a shell, "python", "toml", ..."""
 
-    where: str  # file:line
-    kind: str
+    location: str  # file:line
+    language: str
     text: str
 
     @property
     def lines(self) -> list[str]:
         """Of a shell: each command, without its comment."""
-        said = (line.partition("  #")[0].strip() for line in self.text.splitlines())
-        return [line for line in said if line and not line.startswith("#")]
+        commands = (line.partition("  #")[0].strip() for line in self.text.splitlines())
+        return [line for line in commands if line and not line.startswith("#")]
 
 
 def blocks_of(path: Path) -> list[Block]:
@@ -67,24 +67,24 @@ def blocks_of_docstrings() -> Iterator[Block]:
                 yield from (Block(where, "python", line[4:]) for line in said.splitlines() if line.startswith(">>> "))
 
 
-def why_not(line: str) -> str:
+def skip_reason(line: str) -> str:
     """Why a line is not run; "" where it is."""
     return next((reason for begin, reason in NOT_RUN.items() if line.startswith(begin)), "")
 
 
 def lines_of(*names: str) -> list[str]:
     """Every line of a shell in these documents."""
-    return [line for name in names for block in blocks_of(ROOT / name) if not block.kind for line in block.lines]
+    return [line for name in names for block in blocks_of(ROOT / name) if not block.language for line in block.lines]
 
 
 def lines_that_run() -> list[str]:
     """Those that test_documents.py runs."""
-    return [line for line in lines_of(*READ_BY_ALL) if not why_not(line)]
+    return [line for line in lines_of(*READ_BY_ALL) if not skip_reason(line)]
 
 
-def put_inputs(folder: Path) -> None:
+def write_inputs(folder: Path) -> None:
     """What the text has its reader bring: photos of a person, of people, held-out ones, a recipe; folders of the checkout."""
-    photos = sorted(PHOTOS.glob("*.png"))
+    photos = sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))
     for name, some in {
         "me": photos[:3],
         "me-held-out": photos[3:5],
@@ -104,7 +104,7 @@ def put_inputs(folder: Path) -> None:
     assert "images = 40" in text
     smoke.write_text(text, encoding="utf-8")
     shutil.copy(smoke, folder / "my-recipe.toml")
-    shutil.copytree(CONFIGS, folder / "runs/pocket-last/final")  # what the hours of training come to
+    shutil.copytree(MODEL_DIR, folder / "runs/pocket-last/final")  # what the hours of training come to
 
 
 def write_toy_sd15(folder: Path) -> Path:
@@ -131,6 +131,6 @@ def write_toy_sd15(folder: Path) -> Path:
     )
     pipeline.unet = unet
     pipeline.save_pretrained(folder)
-    install_adapter(unet, untrained_adapter(unet, 24))
-    save_file(adapter_weights(unet), folder / "ip-adapter/ip-adapter.safetensors")
+    install_ip_adapter(unet, init_ip_adapter(unet, 24))
+    save_file(ip_adapter_state_dict(unet), folder / "ip-adapter/ip-adapter.safetensors")
     return with_published_tokenizers(folder)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from toy_hub import SD15, Answer, Hub
+from toy_hub import SD15, Hub, HubRequestHandler
 
-Fault = Callable[[Answer], None]
+Fault = Callable[[HubRequestHandler], None]
 Table = dict[str, Any]
 SHA1, SHA256 = "a" * 40, "a" * 64
 # What a list or a lock may have where a sha1 or a sha256 belongs.
@@ -25,7 +25,7 @@ MOST = 256 << 20  # where an endless answer ends all the same, so that a test of
 def answer(status: int, body: bytes = b"", *, length: int | None = None, **headers: str) -> Fault:
     """One answer. length: what it says of its body's instead of the truth; -1: nothing: it ends with the connection."""
 
-    def send(to: Answer) -> None:
+    def send(to: HubRequestHandler) -> None:
         to.send_response(status)
         for name, value in headers.items():
             to.send_header(name.replace("_", "-"), value)
@@ -49,7 +49,7 @@ def listing(table: Any) -> Fault:
 def endless(piece: bytes = b"x" * (1 << 20), sent: list[int] | None = None, **headers: str) -> Fault:
     """A body without an end. sent: grows by each piece's length."""
 
-    def send(to: Answer) -> None:
+    def send(to: HubRequestHandler) -> None:
         to.send_response(200)
         for name, value in headers.items():
             to.send_header(name.replace("_", "-"), value)
@@ -70,7 +70,7 @@ def packed(size: int) -> Fault:
 def drip(before: bytes) -> Fault:
     """A beginning, then a byte now and then, until the other side has had enough."""
 
-    def send(to: Answer) -> None:
+    def send(to: HubRequestHandler) -> None:
         to.wfile.write(before)
         for _ in range(5_000):
             to.wfile.write(b"x")
@@ -84,7 +84,7 @@ def in_turn(*faults: Fault) -> Fault:
     """Each once, then the last for good."""
     left = list(faults)
 
-    def send(to: Answer) -> None:
+    def send(to: HubRequestHandler) -> None:
         (left.pop(0) if len(left) > 1 else left[0])(to)
 
     return send
@@ -93,7 +93,7 @@ def in_turn(*faults: Fault) -> Fault:
 def ranged(content: bytes, other: Fault) -> Fault:
     """The file to who asks for its beginning, breaking off half-way, and another answer to who asks for the rest."""
 
-    def send(to: Answer) -> None:
+    def send(to: HubRequestHandler) -> None:
         if "Range" in to.headers:
             other(to)
         else:

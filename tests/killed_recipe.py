@@ -18,7 +18,7 @@ from pathlib import Path
 COMMAND = "import sys; from tenth.cli.main import main; sys.exit(main())"
 
 
-def newest(directory: Path) -> str:
+def newest_checkpoint(directory: Path) -> str:
     """The newest checkpoint's name, "" where there is none."""
     return max((path.name for path in directory.glob("step-*")), default="")
 
@@ -30,8 +30,8 @@ def unfinished(directory: Path) -> set[str]:
 
 def main() -> None:
     recipe, directory = sys.argv[1], Path(sys.argv[2])
-    kills, chance = int(sys.argv[3]), random.Random(int(sys.argv[4]))
-    killed, saving, steps = 0, 0, []
+    kills, rng = int(sys.argv[3]), random.Random(int(sys.argv[4]))
+    killed, killed_while_saving, steps = 0, 0, []
     with Path(f"{directory}.log").open("w") as log:
 
         def start() -> subprocess.Popen[bytes]:
@@ -42,8 +42,8 @@ def main() -> None:
         while killed < kills:
             left = unfinished(directory)
             process = start()
-            moment = time.monotonic() + chance.uniform(3.0, 12.0)  # some seconds go into starting
-            inside = chance.random() < 0.5
+            moment = time.monotonic() + rng.uniform(3.0, 12.0)  # some seconds go into starting
+            inside = rng.random() < 0.5
             while process.poll() is None and (inside or time.monotonic() < moment):
                 if inside and time.monotonic() > moment and unfinished(directory) - left:
                     break
@@ -52,13 +52,23 @@ def main() -> None:
             process.send_signal(signal.SIGKILL)
             if process.wait() != -signal.SIGKILL:
                 break  # it ended before it could be killed
-            killed, saving = killed + 1, saving + caught
-            steps.append(newest(directory))
+            killed, killed_while_saving = killed + 1, killed_while_saving + caught
+            steps.append(newest_checkpoint(directory))
         ended = start().wait()
     digest = hashlib.sha256()
     for path in sorted((directory / "final").glob("*.safetensors")):
         digest.update(path.read_bytes())
-    print(json.dumps({"killed": killed, "saving": saving, "resumed_at": steps, "ended": ended, "weights": digest.hexdigest()}))
+    print(
+        json.dumps(
+            {
+                "killed": killed,
+                "saving": killed_while_saving,
+                "resumed_at": steps,
+                "ended": ended,
+                "weights": digest.hexdigest(),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

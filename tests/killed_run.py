@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tenth.core.rng import Draws
+from tenth.core.rng import StepRNG
 from tenth.training.checkpoint import load_checkpoint
 from tenth.training.loop import fit
-from tenth.training.schedule import Schedule
+from tenth.training.schedule import TrainingConfig
 
 ITEMS, WIDTH = 37, 400
-SCHEDULE = Schedule(images=1600, batch=8, warmup=80, half_life=80, save_every=80, learning_rate=1e-3, precision="fp32")
+SCHEDULE = TrainingConfig(images=1600, batch=8, warmup=80, half_life=80, save_every=80, learning_rate=1e-3, precision="fp32")
 
 
 def train(directory: Path) -> None:
@@ -35,12 +35,12 @@ def train(directory: Path) -> None:
     step = checkpoint.step if checkpoint else 0
     with (directory / "seen.log").open("a") as log:
 
-        def loss(indices: Tensor, draws: Draws) -> Tensor:
+        def loss(indices: Tensor, rng: StepRNG) -> Tensor:
             nonlocal step
             os.write(log.fileno(), f"{json.dumps([step, indices.tolist()])}\n".encode())  # one write: whole or not at all
             step += 1
             rows = data[indices]
-            return (model(rows + draws.normal(WIDTH)) - rows).square().mean()
+            return (model(rows + rng.normal(WIDTH)) - rows).square().mean()
 
         fit({"model": model}, loss, ITEMS, SCHEDULE, directory)
 
@@ -64,24 +64,24 @@ def unfinished(directory: Path) -> set[str]:
 
 
 def main() -> None:
-    directory, kills, chance = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
-    killed = saving = 0
+    directory, kills, rng = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
+    killed = killed_while_saving = 0
     while killed < kills:
         left = unfinished(directory)
         process = child(directory)
-        time.sleep(chance.uniform(0.02, 0.35))
-        if chance.random() < 0.5:  # a moment within the next save
+        time.sleep(rng.uniform(0.02, 0.35))
+        if rng.random() < 0.5:  # a moment within the next save
             while not unfinished(directory) - left and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG):
                 time.sleep(0.0005)
-            time.sleep(chance.uniform(0, 0.005))
-        saving += bool(unfinished(directory) - left)
+            time.sleep(rng.uniform(0, 0.005))
+        killed_while_saving += bool(unfinished(directory) - left)
         os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
         killed += os.WIFSIGNALED(status)
         if os.WIFEXITED(status):
             break
     _, status = os.waitpid(child(directory), 0)
-    print(json.dumps({"killed": killed, "saving": saving, "ended": status}))
+    print(json.dumps({"killed": killed, "saving": killed_while_saving, "ended": status}))
 
 
 if __name__ == "__main__":

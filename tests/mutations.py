@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-BEGINNING = 4096  # bytes in which most formats say what follows; half of all changes are made there
+HEADER_BYTES = 4096  # bytes in which most formats say what follows; half of all changes are made there
 DEEP, DIGITS, LONG = 100_000, 5_000, 100_000
 HUGE = (0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1)
 
@@ -71,29 +71,29 @@ SHAPES: tuple[Any, ...] = (
 
 def mutations(content: bytes, seed: int, count: int) -> Iterator[bytes]:
     """`count` versions of a file of any format: bits flipped, parts cut off, left out, doubled, overwritten or put in."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     for _ in range(count):
         changed = content
-        for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
-            changed = chance.choice(CHANGES)(changed, chance)
+        for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
+            changed = rng.choice(CHANGES)(changed, rng)
         yield changed
 
 
 def json_mutations(value: Any, seed: int, count: int) -> Iterator[bytes]:
     """`count` JSON texts like the value's, each with one place replaced, left out, doubled, renamed or wrapped."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     for _ in range(count):
-        place = chance.choice(list(_places(value)))
-        yield _json(_replaced(value, place, chance)).encode("utf-8", "surrogatepass")
+        place = rng.choice(list(_value_paths(value)))
+        yield _json(_with_replacement(value, place, rng)).encode("utf-8", "surrogatepass")
 
 
 def toml_mutations(content: bytes, seed: int, count: int) -> Iterator[bytes]:
     """`count` TOML texts like the content, each with the value of one line replaced, or a line left out, doubled or put in."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     lines = content.decode().splitlines()
     for _ in range(count):
-        at, how = chance.randrange(len(lines)), chance.randrange(6)
-        key, strange = lines[at].partition("=")[0], chance.choice(STRANGE_TOML)
+        at, how = rng.randrange(len(lines)), rng.randrange(6)
+        key, strange = lines[at].partition("=")[0], rng.choice(STRANGE_TOML)
         new = {0: [], 1: [lines[at]] * 2, 2: [lines[at], f"unknown = {strange}"]}.get(
             how, [f"{key.strip() or 'x'} = {strange}"]
         )
@@ -102,60 +102,58 @@ def toml_mutations(content: bytes, seed: int, count: int) -> Iterator[bytes]:
 
 def tensor_mutations(content: bytes, seed: int, count: int) -> Iterator[bytes]:
     """`count` safetensors files like the content: dtype, shape, offsets or a text of the header swapped, or the numbers."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     length = int.from_bytes(content[:8], "little")
     header, body = json.loads(content[8 : 8 + length]), content[8 + length :]
     for _ in range(count):
         names = sorted(header)
-        name, changed, data = chance.choice(names), dict(header), body
-        how = chance.randrange(8)
+        name, changed, data = rng.choice(names), dict(header), body
+        how = rng.randrange(8)
         if how == 0:  # one of the texts, which may be JSON of its own
-            changed["__metadata__"] = _odd_metadata(header.get("__metadata__"), chance)
+            changed["__metadata__"] = _odd_metadata(header.get("__metadata__"), rng)
         elif how == 1:
             del changed[name]
         elif how == 2:
-            changed[chance.choice(("x", "", "embeddings", "weights.x", "image_proj.", name + ".x"))] = changed.pop(name)
+            changed[rng.choice(("x", "", "embeddings", "weights.x", "image_proj.", name + ".x"))] = changed.pop(name)
         elif how == 3:  # numbers that are none: all bits of an exponent set
-            start = chance.randrange(0, max(len(body) - 8, 1), 4)
+            start = rng.randrange(0, max(len(body) - 8, 1), 4)
             data = body[:start] + b"\xff\xff\x7f\x7f\x00\x00\x80\x7f"[: len(body) - start] + body[start + 8 :]
         elif how == 4:  # an entry of its own, with a body to it: wholly sound safetensors, of another kind
-            data, changed[name] = _tensor(body, chance)
+            data, changed[name] = _tensor(body, rng)
         else:
-            changed[name] = _odd_entry(header[name], chance)
+            changed[name] = _odd_entry(header[name], rng)
         text = _json(changed).encode("utf-8", "surrogatepass")
         yield len(text).to_bytes(8, "little") + text + data
 
 
-def _tensor(body: bytes, chance: random.Random) -> tuple[bytes, dict[str, Any]]:
+def _tensor(body: bytes, rng: random.Random) -> tuple[bytes, dict[str, Any]]:
     """A body with one more tensor at its end, and that tensor's entry: its bytes are as many as its shape says."""
-    size, dtype = chance.choice(
-        ((1, "BOOL"), (1, "U8"), (2, "I16"), (4, "I32"), (8, "I64"), (8, "C64"), (8, "F64"), (2, "F16"))
-    )
-    shape = chance.choice(([], [0], [1], [3, 5], [1, 2, 3, 4, 5]))
+    size, dtype = rng.choice(((1, "BOOL"), (1, "U8"), (2, "I16"), (4, "I32"), (8, "I64"), (8, "C64"), (8, "F64"), (2, "F16")))
+    shape = rng.choice(([], [0], [1], [3, 5], [1, 2, 3, 4, 5]))
     count = size
     for side in shape:
         count *= side
     return body + b"\0" * count, {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + count]}
 
 
-def _odd_entry(entry: Any, chance: random.Random) -> Any:
-    key, values = chance.choice((("dtype", DTYPES), ("shape", SHAPES), ("data_offsets", HUGE)))
-    if chance.random() < 0.1 or not isinstance(entry, dict):
-        return Raw(chance.choice(STRANGE_JSON))
-    value = chance.choice(values)
-    return entry | {key: [value, chance.choice(HUGE)] if key == "data_offsets" else value}
+def _odd_entry(entry: Any, rng: random.Random) -> Any:
+    key, values = rng.choice((("dtype", DTYPES), ("shape", SHAPES), ("data_offsets", HUGE)))
+    if rng.random() < 0.1 or not isinstance(entry, dict):
+        return Raw(rng.choice(STRANGE_JSON))
+    value = rng.choice(values)
+    return entry | {key: [value, rng.choice(HUGE)] if key == "data_offsets" else value}
 
 
-def _odd_metadata(metadata: Any, chance: random.Random) -> Any:
-    if not isinstance(metadata, dict) or chance.random() < 0.2:
-        return Raw(chance.choice(STRANGE_JSON))
-    key = chance.choice(sorted(metadata))
+def _odd_metadata(metadata: Any, rng: random.Random) -> Any:
+    if not isinstance(metadata, dict) or rng.random() < 0.2:
+        return Raw(rng.choice(STRANGE_JSON))
+    key = rng.choice(sorted(metadata))
     try:
         inner = json.loads(metadata[key])
     except ValueError:
-        return metadata | {key: Raw(chance.choice(STRANGE_JSON))}
-    places = list(_places(inner))
-    return metadata | {key: _json(_replaced(inner, chance.choice(places), chance))}
+        return metadata | {key: Raw(rng.choice(STRANGE_JSON))}
+    places = list(_value_paths(inner))
+    return metadata | {key: _json(_with_replacement(inner, rng.choice(places), rng))}
 
 
 class Raw(str):
@@ -179,73 +177,71 @@ def _json(value: Any) -> str:
     return re.sub(r'"\\u0000(\d+)\\u0000"', lambda found: raw[int(found[1])], json.dumps(marked(value)))
 
 
-def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def _value_paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The way to every value inside a value, itself first."""
     yield at
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, each in inner:
-        yield from _places(each, (*at, key))
+        yield from _value_paths(each, (*at, key))
 
 
-def _replaced(value: Any, at: tuple[Any, ...], chance: random.Random) -> Any:
+def _with_replacement(value: Any, at: tuple[Any, ...], rng: random.Random) -> Any:
     if not at:
-        return chance.choice(([value], {"x": value}, Raw(chance.choice(STRANGE_JSON))))
+        return rng.choice(([value], {"x": value}, Raw(rng.choice(STRANGE_JSON))))
     key, rest = at[0], at[1:]
     if isinstance(value, list):
-        doubled = chance.choice((1, 1, 1, 0, 2)) if not rest else 1
-        return [*value[:key], *[_replaced(value[key], rest, chance)] * doubled, *value[key + 1 :]]
-    how = chance.randrange(6) if not rest else 5
+        doubled = rng.choice((1, 1, 1, 0, 2)) if not rest else 1
+        return [*value[:key], *[_with_replacement(value[key], rest, rng)] * doubled, *value[key + 1 :]]
+    how = rng.randrange(6) if not rest else 5
     without = {name: each for name, each in value.items() if name != key}
     if how == 0:
         return without
     if how == 1:
-        return without | {chance.choice(("", "x", key + "x", key.upper())): value[key]}
-    return value | {key: _replaced(value[key], rest, chance)}
+        return without | {rng.choice(("", "x", key + "x", key.upper())): value[key]}
+    return value | {key: _with_replacement(value[key], rest, rng)}
 
 
-def _place(content: bytes, chance: random.Random) -> int:
-    return chance.randrange(min(len(content), BEGINNING) if chance.random() < 0.5 else len(content)) if content else 0
+def _random_offset(content: bytes, rng: random.Random) -> int:
+    return rng.randrange(min(len(content), HEADER_BYTES) if rng.random() < 0.5 else len(content)) if content else 0
 
 
-def _flip(content: bytes, chance: random.Random) -> bytes:
-    at = _place(content, chance)
-    return content[:at] + bytes([byte ^ 1 << chance.randrange(8) for byte in content[at : at + 1]]) + content[at + 1 :]
+def _flip(content: bytes, rng: random.Random) -> bytes:
+    at = _random_offset(content, rng)
+    return content[:at] + bytes([byte ^ 1 << rng.randrange(8) for byte in content[at : at + 1]]) + content[at + 1 :]
 
 
-def _cut(content: bytes, chance: random.Random) -> bytes:
-    return content[: _place(content, chance)]
+def _cut(content: bytes, rng: random.Random) -> bytes:
+    return content[: _random_offset(content, rng)]
 
 
-def _leave_out(content: bytes, chance: random.Random) -> bytes:
-    at = _place(content, chance)
-    return content[:at] + content[at + chance.choice((1, 4, 100, 10_000)) :]
+def _delete(content: bytes, rng: random.Random) -> bytes:
+    at = _random_offset(content, rng)
+    return content[:at] + content[at + rng.choice((1, 4, 100, 10_000)) :]
 
 
-def _double(content: bytes, chance: random.Random) -> bytes:
-    at, size = _place(content, chance), chance.choice((1, 4, 100, 10_000))
+def _duplicate(content: bytes, rng: random.Random) -> bytes:
+    at, size = _random_offset(content, rng), rng.choice((1, 4, 100, 10_000))
     return content[: at + size] + content[at:]
 
 
-def _overwrite(content: bytes, chance: random.Random) -> bytes:
-    at, size = _place(content, chance), chance.choice((1, 2, 4, 8))
-    value = (chance.choice(HUGE) % 256**size).to_bytes(size, chance.choice(("little", "big")))
+def _overwrite(content: bytes, rng: random.Random) -> bytes:
+    at, size = _random_offset(content, rng), rng.choice((1, 2, 4, 8))
+    value = (rng.choice(HUGE) % 256**size).to_bytes(size, rng.choice(("little", "big")))
     return content[:at] + value + content[at + size :]
 
 
-def _put_in(content: bytes, chance: random.Random) -> bytes:
-    at = _place(content, chance)
-    new: bytes = chance.choice(
-        (b"\0", b"\xff", b"\n", b'"', b"{", b"[", b"\xef\xbb\xbf", b"\xed\xa0\x80", chance.randbytes(100))
-    )
-    return content[:at] + new * chance.choice((1, 1, 50, 10_000 // len(new))) + content[at:]
+def _insert(content: bytes, rng: random.Random) -> bytes:
+    at = _random_offset(content, rng)
+    new: bytes = rng.choice((b"\0", b"\xff", b"\n", b'"', b"{", b"[", b"\xef\xbb\xbf", b"\xed\xa0\x80", rng.randbytes(100)))
+    return content[:at] + new * rng.choice((1, 1, 50, 10_000 // len(new))) + content[at:]
 
 
-def _nothing(_: bytes, chance: random.Random) -> bytes:
-    found: bytes = chance.choice((b"", b"\0" * 1000, b"[" * DEEP, b'{"a":' * DEEP, chance.randbytes(1000), b"\xff\xfe{\0}\0"))
+def _replace_all(_: bytes, rng: random.Random) -> bytes:
+    found: bytes = rng.choice((b"", b"\0" * 1000, b"[" * DEEP, b'{"a":' * DEEP, rng.randbytes(1000), b"\xff\xfe{\0}\0"))
     return found
 
 
 CHANGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (
-    *(_flip, _flip, _flip, _flip, _cut, _cut, _leave_out, _double, _overwrite, _overwrite, _put_in, _put_in),
-    _nothing,
+    *(_flip, _flip, _flip, _flip, _cut, _cut, _delete, _duplicate, _overwrite, _overwrite, _insert, _insert),
+    _replace_all,
 )

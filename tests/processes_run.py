@@ -16,12 +16,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from tenth.core.rng import Draws
-from tenth.training.distributed import processes
+from tenth.core.rng import StepRNG
+from tenth.training.distributed import distributed_state
 from tenth.training.loop import fit
-from tenth.training.schedule import Schedule
+from tenth.training.schedule import TrainingConfig
 
-SCHEDULE = Schedule(
+SCHEDULE = TrainingConfig(
     images=320, batch=8, accumulate=2, warmup=16, half_life=40, save_every=80, learning_rate=1e-2, precision="fp32"
 )
 
@@ -31,18 +31,18 @@ def main() -> None:
     if os.environ.get("RANK", "0") == "0":
         atexit.register(write_threads, directory / "threads.json")  # first, and thus called last
     torch.set_num_threads(1)
-    torch.manual_seed(processes().process_index)  # weights that differ must not matter
+    torch.manual_seed(distributed_state().process_index)  # weights that differ must not matter
     data = torch.randn(11, 5, generator=torch.Generator().manual_seed(0))
     model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 5))
 
-    def loss(indices: Tensor, draws: Draws) -> Tensor:
+    def loss(indices: Tensor, draws: StepRNG) -> Tensor:
         time.sleep(seconds / SCHEDULE.accumulate)
         rows = data[indices]
         noisy = rows + draws.normal(5) * (draws.uniform() < 0.5)[:, None]
         return (model(noisy) - rows).square().mean()
 
     fit({"model": model}, loss, len(data), SCHEDULE, directory)
-    if processes().is_main_process:
+    if distributed_state().is_main_process:
         board = EventAccumulator(str(directory / "tensorboard")).Reload()
         values = {name: [event.value for event in board.Scalars(f"training/{name}")] for name in ("loss", "gradient norm")}
         (directory / "losses.json").write_text(json.dumps(values))

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
-from tenth.cli.main import REFUSED
+from tenth.cli.main import USER_ERRNOS
 from tenth.core.errors import TenthError
 
 SEED, TIMES = int(os.environ.get("TENTH_FUZZ_SEED", "0")), int(os.environ.get("TENTH_FUZZ_TIMES", "1"))
@@ -28,7 +28,7 @@ CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 T = TypeVar("T")
 
 
-class Hang(BaseException):
+class TimeoutExceeded(BaseException):
     """Not an Exception: nothing on the way may take it for its own."""
 
 
@@ -46,14 +46,14 @@ class Tally:
         """The result, or None where it was refused."""
         self.tried += 1
         try:
-            with limited(SECONDS):
+            with time_limit(SECONDS):
                 return call()
         except TenthError:
             self.refused += 1
-        except Hang:
+        except TimeoutExceeded:
             self.failed.append(f"{what}: no answer within {SECONDS:.0f} s")
         except Exception as problem:  # noqa: BLE001 - that is what is looked for
-            if isinstance(problem, OSError) and problem.errno in REFUSED:  # one line of the command's, without its doing
+            if isinstance(problem, OSError) and problem.errno in USER_ERRNOS:  # one line of the command's, without its doing
                 self.refused += 1
             else:
                 self.failed.append(f"{what}: {type(problem).__name__}: {problem}"[:300])
@@ -66,15 +66,15 @@ class Tally:
 
 
 @contextmanager
-def limited(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float) -> Iterator[None]:
     """Raise Hang in the block when it takes longer."""
 
-    def ring(_: int, __: FrameType | None) -> None:
-        raise Hang
+    def on_alarm(_: int, __: FrameType | None) -> None:
+        raise TimeoutExceeded
 
     # Its own seconds: others may keep the machine busy. Who only waits has none, and gets more of everybody's.
     clocks = ((signal.ITIMER_PROF, signal.SIGPROF, seconds), (signal.ITIMER_REAL, signal.SIGALRM, WAITS * seconds))
-    before = [signal.signal(number, ring) for _, number, _ in clocks]
+    before = [signal.signal(number, on_alarm) for _, number, _ in clocks]
     for clock, _, most in clocks:
         signal.setitimer(clock, most)
     try:
@@ -87,12 +87,12 @@ def limited(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def counted(name: str) -> Iterator[Tally]:
+def tally_inputs(name: str) -> Iterator[Tally]:
     """A tally that fails the test when an input failed, or all together took too much memory."""
     tally, start = Tally(name), time.perf_counter()
-    before = held_megabytes(anew=True)
+    before = peak_megabytes(reset=True)
     yield tally
-    tally.megabytes = held_megabytes() - before
+    tally.megabytes = peak_megabytes() - before
     if path := os.environ.get("TENTH_FUZZ_TALLY"):
         with Path(path).open("a", encoding="utf-8") as file:
             print(json.dumps(vars(tally) | {"seconds": round(time.perf_counter() - start, 1)}), file=file)
@@ -101,11 +101,11 @@ def counted(name: str) -> Iterator[Tally]:
     assert tally.megabytes < MEGABYTES
 
 
-def held_megabytes(*, anew: bool = False) -> float:
+def peak_megabytes(*, reset: bool = False) -> float:
     """The most memory that the process held, in MB; anew: what it holds now, from which the most is counted from here on."""
     if not STATUS.exists():
         return 0.0
-    if anew:
+    if reset:
         CLEAR.write_text("5", encoding="ascii")
     (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
     return int(kilobytes) / 1000

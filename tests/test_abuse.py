@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from abuse import Outcome, bad_commands, every_bad_command, give_bad_commands, is_clear
+from abuse import Outcome, all_bad_commands, bad_commands, is_clear, run_bad_commands
 from fresh import Done
 from tenth.cli.arguments import build_parser
 
@@ -14,14 +14,14 @@ EVERY = 12  # so many bad commands are left for `make abuse`
 
 
 def test_some_bad_commands_end_in_one_clear_error_each(tmp_path: Path) -> None:
-    outcome = give_bad_commands(tmp_path, every_bad_command()[::EVERY])
+    outcome = run_bad_commands(tmp_path, all_bad_commands()[::EVERY])
     assert outcome.tried >= 20
     assert outcome.code == 0, str(outcome)
 
 
 def test_every_command_gets_bad_input() -> None:
     (adding,) = (action for action in build_parser()._actions if isinstance(action.choices, dict))
-    commands = every_bad_command()
+    commands = all_bad_commands()
     assert {words[0] for _, words in commands} >= set(adding.choices)
     assert len({tuple(words) for _, words in commands}) >= 250
 

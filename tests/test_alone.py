@@ -19,8 +19,8 @@ import tenth
 from documents import lines_that_run
 from fresh import ROOT, Done, Fresh, fresh_processes
 from tenth.cli.arguments import build_parser
-from tenth.data.manifest import Row, write_rows
-from tenth.models.pocket.paths import PHOTOS
+from tenth.data.manifest import ManifestEntry, write_manifest
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
 # Commands that test_documents.py does not run, each in a process of its own too. `inputs` puts what they read into the folder.
 COMMANDS = (
@@ -42,20 +42,20 @@ PROGRAMS = (
     "import tenth; assert tenth.method('ip-adapter-max').name == 'ip-adapter-max'",
     "import tenth; assert tenth.METHODS and tenth.METRICS and tenth.MODELS",
     "import tenth; assert tenth.Request(None, 'a person', 0).seed == 0",
-    "import tenth; assert tenth.Sampling().steps == 25",
-    "import tenth; assert tenth.HighRes(256, 192).side == 221",
+    "import tenth; assert tenth.SamplingConfig().steps == 25",
+    "import tenth; assert tenth.HiresConfig(256, 192).square_side == 221",
     "import tenth; assert issubclass(tenth.TenthError, Exception)",
     """
 import tenth
 model = tenth.load_model()
-(sample,) = tenth.draw(model, [tenth.Request(None, "a person", 0)], tenth.Sampling())
+(sample,) = tenth.generate(model, [tenth.Request(None, "a person", 0)], tenth.SamplingConfig())
 tenth.save_sample(sample, "nobody.png")
 """,
     "from tenth.models.pocket.loader import load_pocket; assert load_pocket().name.startswith('pocket@')",
     "import tenth.models.pocket.autoencoder as it; assert it.PocketAutoencoder().encode",
-    "from tenth.models.adapters.ip_adapter import adapter_weights, save_adapter; save_adapter({}, 'none.safetensors')",
-    "from tenth.data.manifest import read_people; assert read_people('people.jsonl')",
-    "from tenth.data.splits import references_and_held_out",
+    "import tenth.models.adapters.ip_adapter as it; it.ip_adapter_state_dict; it.save_ip_adapter({}, 'none.safetensors')",
+    "from tenth.data.manifest import read_manifest; assert read_manifest('people.jsonl')",
+    "from tenth.data.splits import split_references",
     "from tenth.data.captions.templates import vocabulary; assert 'smiling' in vocabulary()",
     "from tenth.data.faces import find_faces",
     "from tenth.data.photo_folder import examine; assert len(examine('me')) == 3",
@@ -72,7 +72,7 @@ tenth.save_sample(sample, "nobody.png")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the commands read: photos of one person, of two, of LFW's layout; recipes; a record."""
     folder = tmp_path_factory.mktemp("alone")
-    photos = sorted(PHOTOS.glob("*.png"))
+    photos = sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))
     for name, some in {"me": photos[:3], "people/anna": photos[:5], "people/bert": photos[5:]}.items():
         (folder / name).mkdir(parents=True)
         for photo in some:
@@ -80,10 +80,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "lfw/Ann_Nobody").mkdir(parents=True)
     Image.open(photos[0]).convert("RGB").resize((250, 250)).save(folder / "lfw/Ann_Nobody/Ann_Nobody_0001.jpg")
     rows = [
-        Row(f"{path.parent.name}/{path.name}", path.parent.name, "validation", 1, "a photo", ("a photo",), f"{number:064x}")
+        ManifestEntry(
+            f"{path.parent.name}/{path.name}", path.parent.name, "validation", 1, "a photo", ("a photo",), f"{number:064x}"
+        )
         for number, path in enumerate(sorted((folder / "people").rglob("*.png")))
     ]
-    write_rows(folder / "people.jsonl", rows)
+    write_manifest(folder / "people.jsonl", rows)
     (folder / "few.toml").write_text(
         "split = 'validation'\nmethods = ['ip-adapter']\nimages = 1\nreferences = 2\nheld_out = 2\n"
         "[data]\npeople = 'people.jsonl'\nphotos = 'people'\n"
@@ -188,9 +190,9 @@ def test_a_path_may_be_a_text_when_it_is_called(
     identity = tenth.method("ip-adapter")(person, model)
     tenth.save_identity(identity, "folder/me.safetensors")
     assert tenth.load_identity("folder/me.safetensors").photos == identity.photos
-    (sample,) = tenth.draw(model, [tenth.Request(identity, "a person", 0)], tenth.Sampling(steps=1))
+    (sample,) = tenth.generate(model, [tenth.Request(identity, "a person", 0)], tenth.SamplingConfig(steps=1))
     tenth.save_sample(sample, "me.png")
     assert import_module("tenth.sampling.png_metadata").read_sample("me.png")["seed"] == 0
     adapters = import_module("tenth.models.adapters.ip_adapter")
-    adapters.save_adapter({"image_proj.x": model.encoder.nobody()}, "new/adapter.safetensors")
-    assert adapters.read_adapter(adapter).keys() == {"image_proj", "ip_adapter"}
+    adapters.save_ip_adapter({"image_proj.x": model.encoder.null_embedding()}, "new/adapter.safetensors")
+    assert adapters.load_ip_adapter(adapter).keys() == {"image_proj", "ip_adapter"}

@@ -12,16 +12,16 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tenth.core.errors import DataError
-from tenth.training.monitoring import Board
+from tenth.training.monitoring import TrainingLogger
 
 
 def test_no_file_is_named_after_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "annas-laptop")
     for seen in (0, 8):
-        with Board(tmp_path, shown=True) as board:
-            board.begin(seen, 16)
-            board.step(seen + 8, {"loss": 1.0})
-            board.checkpoint(seen + 8, {"a.b": torch.ones(2)}, {"picture": np.zeros((4, 4, 3), np.uint8)})
+        with TrainingLogger(tmp_path, enabled=True) as board:
+            board.start(seen, 16)
+            board.log_step(seen + 8, {"loss": 1.0})
+            board.log_checkpoint(seen + 8, {"a.b": torch.ones(2)}, {"picture": np.zeros((4, 4, 3), np.uint8)})
     written = list((tmp_path / "tensorboard").iterdir())
     assert len(written) == 2
     assert not any("annas-laptop" in path.name or b"annas-laptop" in path.read_bytes() for path in written)
@@ -40,9 +40,9 @@ class Full:
 
 
 def test_a_full_disk_is_named_also_by_the_curves(tmp_path: Path) -> None:
-    board = Board(tmp_path, shown=True)
-    board.begin(0, 16)
-    assert board.curves is not None
-    board.curves.records._writer = Full()
+    board = TrainingLogger(tmp_path, enabled=True)
+    board.start(0, 16)
+    assert board.event_writer is not None
+    board.event_writer.writer._writer = Full()
     with pytest.raises(DataError, match=r"tensorboard/events.* cannot be written \(No space left on device\)"):
-        board.checkpoint(8, {"a.b": torch.ones(2)}, None)
+        board.log_checkpoint(8, {"a.b": torch.ones(2)}, None)

@@ -21,13 +21,13 @@ from documents import (
     blocks_of_docstrings,
     lines_of,
     lines_that_run,
-    put_inputs,
-    why_not,
+    skip_reason,
+    write_inputs,
     write_toy_sd15,
 )
 from fresh import Fresh, fresh_processes
 from tenth.cli.arguments import EPILOG, build_parser
-from toy_hub import Hub, publish, serving
+from toy_hub import Hub, publish, run_hub
 
 OTHERS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md") if path.name != "start.md")
 SKIPPED = {"README.md": 10, "docs/start.md": 5}  # lines that are not run: NOT_RUN says why
@@ -37,7 +37,7 @@ SKIPPED = {"README.md": 10, "docs/start.md": 5}  # lines that are not run: NOT_R
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
     """Processes that find a hub on this machine, with a toy of Stable Diffusion 1.5."""
     here = {name: str(tmp_path_factory.mktemp(name)) for name in ("store", "models", "cache", "said")}
-    with serving(Hub()) as hub:
+    with run_hub(Hub()) as hub:
         publish(hub, "sd15", write_toy_sd15(tmp_path_factory.mktemp("toy") / "model"))
         environment = {"TENTH_STORE": here["store"], "TENTH_MODELS": here["models"], "HF_HUB_CACHE": here["cache"]}
         environment |= {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -49,23 +49,23 @@ def run(blocks: list[Block], fresh: Fresh, folder: Path) -> tuple[list[str], lis
     """(lines that failed and what they said, lines that were not run and why)."""
     failed, skipped = [], []
     for block in blocks:
-        lines = ["python"] if block.kind == "python" else block.lines
+        lines = ["python"] if block.language == "python" else block.lines
         for line in lines:
-            if reason := why_not(line):
-                skipped.append(f"{block.where}: {line}: {reason}")
+            if reason := skip_reason(line):
+                skipped.append(f"{block.location}: {line}: {reason}")
                 continue
-            done = fresh.python(block.text, folder) if block.kind == "python" else fresh.line(line, folder)
+            done = fresh.python(block.text, folder) if block.language == "python" else fresh.line(line, folder)
             if done.code != 0 or "Traceback" in done.err:
-                failed.append(f"{block.where}: {line}: exit code {done.code}: {done.err[-1000:]}")
+                failed.append(f"{block.location}: {line}: exit code {done.code}: {done.err[-1000:]}")
     return failed, skipped
 
 
 @pytest.mark.parametrize("name", READ_BY_ALL)
 def test_every_block_runs(name: str, fresh: Fresh, tmp_path: Path) -> None:
     blocks = blocks_of(ROOT / name)
-    assert {block.kind for block in blocks} <= {"", "python"}
-    assert all(line.startswith("tenth ") or why_not(line) for block in blocks if not block.kind for line in block.lines)
-    put_inputs(tmp_path)
+    assert {block.language for block in blocks} <= {"", "python"}
+    assert all(line.startswith("tenth ") or skip_reason(line) for block in blocks if not block.language for line in block.lines)
+    write_inputs(tmp_path)
     failed, skipped = run(blocks, fresh, tmp_path)
     assert not failed, "\n".join(failed)
     print("\n".join(skipped))
@@ -73,7 +73,7 @@ def test_every_block_runs(name: str, fresh: Fresh, tmp_path: Path) -> None:
 
 
 def test_the_examples_of_the_help_and_of_docstrings_run(fresh: Fresh, tmp_path: Path) -> None:
-    put_inputs(tmp_path)
+    write_inputs(tmp_path)
     examples = re.findall(r"^ +(tenth .+)$", EPILOG, re.MULTILINE)
     assert len(examples) == 3
     others = [line for line in examples if line not in lines_that_run()]  # those in the documents are run there
@@ -85,9 +85,9 @@ def test_what_is_not_run_says_so_to_its_reader() -> None:
     for name in READ_BY_ALL:
         for block in blocks_of(ROOT / name):
             for line in block.text.splitlines():
-                if line.startswith("tenth") and why_not(line):
-                    assert re.search(r"#.*(LFW|hours|minutes|\d\d|a day)", line), f"{block.where}: {line}"
-    assert all(any(why_not(line) == reason for line in lines_of(*READ_BY_ALL)) for reason in NOT_RUN.values())
+                if line.startswith("tenth") and skip_reason(line):
+                    assert re.search(r"#.*(LFW|hours|minutes|\d\d|a day)", line), f"{block.location}: {line}"
+    assert all(any(skip_reason(line) == reason for line in lines_of(*READ_BY_ALL)) for reason in NOT_RUN.values())
 
 
 @pytest.mark.parametrize("name", [*READ_BY_ALL, *OTHERS])
@@ -97,18 +97,18 @@ def test_every_command_of_a_document_is_one(name: str) -> None:
         assert (ROOT / name).is_file()  # made of the parser, by a test of its own
         return
     for block in blocks_of(ROOT / name):
-        for line in block.lines if not block.kind else ():
+        for line in block.lines if not block.language else ():
             if line.startswith("tenth ") and "..." not in line:
                 args = build_parser().parse_args(shlex.split(line)[1:])
-                assert args.run is not None, f"{block.where}: {line}"
+                assert args.run is not None, f"{block.location}: {line}"
                 for recipe in re.findall(r"recipes/[\w-]+\.toml", line):
-                    assert (ROOT / recipe).is_file(), f"{block.where}: {line}"
+                    assert (ROOT / recipe).is_file(), f"{block.location}: {line}"
 
 
 @pytest.mark.parametrize("line", ["tenth doctor", 'tenth generate me/ --prompt "a photo of a person" -n 1 --steps 1 -o out'])
 def test_a_command_in_a_process_from_the_start(line: str, tmp_path: Path) -> None:
     """Not a fork: nothing at all is loaded."""
-    put_inputs(tmp_path)
+    write_inputs(tmp_path)
     command = [sys.executable, "-m", "tenth.cli.main", *shlex.split(line)[1:]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TENTH_STORE": str(tmp_path / "store"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

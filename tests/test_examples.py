@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tenth.models.pocket.paths import PHOTOS
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ARGUMENTS = {
@@ -26,7 +26,7 @@ def test_every_example_is_run() -> None:
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_an_example_writes_what_it_says(name: str, tmp_path: Path) -> None:
     for folder in ("anna", "bert"):
-        shutil.copytree(PHOTOS, tmp_path / folder)
+        shutil.copytree(EXAMPLE_PHOTOS_DIR, tmp_path / folder)
     arguments = [value if value.isdigit() else str(tmp_path / value) for value in ARGUMENTS[name]]
     command = [sys.executable, str(EXAMPLES / name), *arguments, str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -21,28 +21,28 @@ from PIL import Image, PngImagePlugin
 from safetensors.torch import save
 
 from mutations import json_mutations, mutations, tensor_mutations, toml_mutations
-from tally import SEED, TIMES, Tally, counted
-from tenth.cli.output import claim_folder
-from tenth.cli.png_settings import read_like
-from tenth.core.cache import Store
+from tally import SEED, TIMES, Tally, tally_inputs
+from tenth.cli.output import ensure_writable_folder
+from tenth.cli.png_settings import read_png_settings
+from tenth.core.cache import ArrayCache
 from tenth.core.config import from_table, read_toml
 from tenth.core.run_record import read_record, write_record
 from tenth.core.types import Identity
 from tenth.data.captions.attributes import COLUMNS, read_attributes
 from tenth.data.captions.sidecar_files import read_captions
-from tenth.data.manifest import Row, read_people, write_rows
-from tenth.evaluation.extractors.recognizer_config import read_recogniser_file
-from tenth.experiments.costs import Cost, costs_by, note_cost
+from tenth.data.manifest import ManifestEntry, read_manifest, write_manifest
+from tenth.evaluation.extractors.recognizer_config import read_recognizer_config
+from tenth.experiments.costs import Cost, append_cost, summarize_costs
 from tenth.experiments.runner import read_experiment
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.registry import method
-from tenth.models.adapters.ip_adapter import check_adapter, read_adapter
-from tenth.models.adapters.weight_deltas import kohya_layout, lora_layout
+from tenth.models.adapters.ip_adapter import load_ip_adapter, validate_ip_adapter
+from tenth.models.adapters.weight_deltas import to_diffusers_layout, to_kohya_layout
 from tenth.models.aggregators.checkpoint import load_aggregator
 from tenth.models.pocket.loader import load_pocket
 from tenth.reporting.html.page import page
 from tenth.reporting.markdown import markdown, summary
-from tenth.training.checkpoint import MANIFEST, TENSORS, load_checkpoint, save_checkpoint
+from tenth.training.checkpoint import MANIFEST_FILE, TENSORS_FILE, load_checkpoint, save_checkpoint
 from tenth.training.monitoring import read_history
 from tenth.training.registry import stage
 
@@ -97,12 +97,12 @@ def test_identities(toy_model: Any, tmp_path: Path) -> None:
     def read(path: Path) -> None:
         found = load_identity(path)
         if found.weights:
-            lora_layout(found.weights), kohya_layout(found.weights)
+            to_diffusers_layout(found.weights), to_kohya_layout(found.weights)
         with toy_model.applied([found]):
             pass
 
     read(path)
-    with counted("identities") as tally:
+    with tally_inputs("identities") as tally:
         fuzz(tally, path, of_tensors(path.read_bytes(), 200), read)
 
 
@@ -110,9 +110,9 @@ def test_adapters(toy_model: Any, toy_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "adapter.safetensors"
 
     def read(path: Path) -> None:
-        check_adapter(toy_model.pipeline.unet, read_adapter(path), toy_model.encoder, path)
+        validate_ip_adapter(toy_model.pipeline.unet, load_ip_adapter(path), toy_model.encoder, path)
 
-    with counted("adapters") as tally:
+    with tally_inputs("adapters") as tally:
         fuzz(tally, path, of_tensors((toy_folder / "ip-adapter/ip-adapter.safetensors").read_bytes(), 150), read)
 
 
@@ -123,7 +123,7 @@ def test_aggregators(name: str, toy_folder: Path, tmp_path: Path) -> None:
     def read(path: Path) -> None:
         load_aggregator(path).aggregator.pool(torch.rand(3, 128, dtype=torch.float64))
 
-    with counted(f"aggregators, {name}") as tally:
+    with tally_inputs(f"aggregators, {name}") as tally:
         fuzz(tally, tmp_path / "aggregator.safetensors", of_tensors(sound, 150), read)
 
 
@@ -137,7 +137,7 @@ def test_recipes(name: str, tmp_path: Path) -> None:
         table = read_toml(path)
         return from_table(stage(table).recipe, table)
 
-    with counted(f"recipes, {name}") as tally:
+    with tally_inputs(f"recipes, {name}") as tally:
         fuzz(tally, tmp_path / "recipe.toml", of_toml((ROOT / f"recipes/{name}.toml").read_bytes(), 150), read)
 
 
@@ -148,35 +148,35 @@ def test_records_of_experiments(tmp_path: Path) -> None:
     record["results"]["people"] = record["results"]["people"][:3]
 
     def read(path: Path) -> None:
-        found = read_record(path, kind="experiment")
+        found = read_record(path, command="experiment")
         page(found, path.parent), markdown(found), summary(found)
 
-    with counted("records of experiments") as tally:
+    with tally_inputs("records of experiments") as tally:
         fuzz(tally, tmp_path / "run.json", of_json(record, 100), read)
 
 
 def test_records_of_pictures(tmp_path: Path) -> None:
     path = tmp_path / "out/run.json"
-    write_record(path, kind="generate", settings={"seeds": [0, 1], "model": "m@1"}, results={"images": ["0000.png"]})
-    with counted("records of pictures") as tally:
-        fuzz(tally, path, of_json(json.loads(path.read_text()), 200), lambda path: claim_folder(path.parent))
+    write_record(path, command="generate", settings={"seeds": [0, 1], "model": "m@1"}, results={"images": ["0000.png"]})
+    with tally_inputs("records of pictures") as tally:
+        fuzz(tally, path, of_json(json.loads(path.read_text()), 200), lambda path: ensure_writable_folder(path.parent))
 
 
 def test_people(tmp_path: Path) -> None:
     path = tmp_path / "people.jsonl"
-    row = Row("Anna/1.jpg", "Anna", "train", 1, "a photo of a woman", ("a photo of a woman", "a portrait"), "0" * 64)
-    write_rows(path, [row, Row("Bo/1.jpg", "Bo", "test", 0, "a man", ("a man",), "1" * 64)])
-    with counted("people.jsonl") as tally:
-        fuzz(tally, path, of_bytes(path.read_bytes(), 300), read_people)
-        fuzz(tally, path, json_mutations(asdict(row), SEED, 300 * TIMES), read_people)
+    row = ManifestEntry("Anna/1.jpg", "Anna", "train", 1, "a photo of a woman", ("a photo of a woman", "a portrait"), "0" * 64)
+    write_manifest(path, [row, ManifestEntry("Bo/1.jpg", "Bo", "test", 0, "a man", ("a man",), "1" * 64)])
+    with tally_inputs("people.jsonl") as tally:
+        fuzz(tally, path, of_bytes(path.read_bytes(), 300), read_manifest)
+        fuzz(tally, path, json_mutations(asdict(row), SEED, 300 * TIMES), read_manifest)
 
 
 def test_entries_of_the_cache(tmp_path: Path) -> None:
-    store, sound = Store(tmp_path), np.arange(64.0)
+    store, sound = ArrayCache(tmp_path), np.arange(64.0)
     store.write("s", "key", sound)
     path = store.path("s", "key")
     whole = path.read_bytes()
-    with counted("entries of the cache") as tally:
+    with tally_inputs("entries of the cache") as tally:
         for number, content in enumerate(of_bytes(whole, 600)):
             path.write_bytes(content)
             found = tally.attempt(f"version {number}", lambda: store.read("s", "key"))
@@ -195,39 +195,39 @@ def test_settings_in_pictures(tmp_path: Path) -> None:
         return path.read_bytes()
 
     picture(json.dumps(said).encode())
-    assert read_like(path).seed == 3
-    with counted("settings in pictures") as tally:
-        fuzz(tally, path, map(picture, json_mutations(said, SEED, 250 * TIMES)), read_like)
-        fuzz(tally, path, of_bytes(picture(json.dumps(said).encode()), 350), read_like)
+    assert read_png_settings(path).seed == 3
+    with tally_inputs("settings in pictures") as tally:
+        fuzz(tally, path, map(picture, json_mutations(said, SEED, 250 * TIMES)), read_png_settings)
+        fuzz(tally, path, of_bytes(picture(json.dumps(said).encode()), 350), read_png_settings)
 
 
 def test_tables_captions_and_recognisers(tmp_path: Path) -> None:
     table = f"{','.join(COLUMNS)}\nAnna/1.jpg,F{',1' * (len(COLUMNS) - 2)}\n".encode()
     published = (ROOT / "tests/data/test_attributes.py").read_bytes()  # any text, with its sign at the beginning
-    with counted("attribute tables, captions, recognisers") as tally:
+    with tally_inputs("attribute tables, captions, recognisers") as tally:
         fuzz(tally, tmp_path / "a.csv", of_bytes(table, 100), read_attributes)
         fuzz(tally, tmp_path / "b.txt", of_bytes(b"#\tperson\timagenum\tMale\n" + published[:2000], 100), read_attributes)
         fuzz(tally, tmp_path / "c.txt", of_bytes(b"a photo of a man\na man\n", 200), lambda path: read_captions({"c": path}))
-        fuzz(tally, tmp_path / "d.toml", of_toml(RECOGNISER.encode(), 200), read_recogniser_file)
+        fuzz(tally, tmp_path / "d.toml", of_toml(RECOGNISER.encode(), 200), read_recognizer_config)
 
 
 def test_checkpoints_and_their_histories(tmp_path: Path) -> None:
     folder = save_checkpoint(tmp_path, 3, {"weight.a": torch.rand(3, 4), "step.a": torch.tensor(3)})
-    manifest, tensors = json.loads((folder / MANIFEST).read_text()), (folder / TENSORS).read_bytes()
+    manifest, tensors = json.loads((folder / MANIFEST_FILE).read_text()), (folder / TENSORS_FILE).read_bytes()
     history, costs = {"images": 64, "similarity": 0.3, "low": 0.1, "high": 0.4, "best": True}, tmp_path / "costs.jsonl"
-    note_cost(costs, Cost(1.5, 300), drawn="ip-adapter", count=4)
-    with counted("checkpoints, histories, costs") as tally:
-        fuzz(tally, folder / MANIFEST, of_json(manifest, 100), lambda _: load_checkpoint(tmp_path))
-        (folder / MANIFEST).write_text(json.dumps(manifest))
-        fuzz(tally, folder / TENSORS, of_tensors(tensors, 100), lambda _: load_checkpoint(tmp_path))
+    append_cost(costs, Cost(1.5, 300), drawn="ip-adapter", count=4)
+    with tally_inputs("checkpoints, histories, costs") as tally:
+        fuzz(tally, folder / MANIFEST_FILE, of_json(manifest, 100), lambda _: load_checkpoint(tmp_path))
+        (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+        fuzz(tally, folder / TENSORS_FILE, of_tensors(tensors, 100), lambda _: load_checkpoint(tmp_path))
         fuzz(tally, tmp_path / "validation.jsonl", of_json(history, 100), lambda _: read_history(tmp_path))
-        fuzz(tally, costs, of_json(json.loads(costs.read_text()), 100), lambda path: costs_by(path, "drawn"))
+        fuzz(tally, costs, of_json(json.loads(costs.read_text()), 100), lambda path: summarize_costs(path, "drawn"))
 
 
 def test_configurations_of_models(toy_folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(toy_folder, tmp_path / "model"))
     sound = {path: path.read_bytes() for path in sorted(copy.rglob("*.json")) if path.name != "vocab.json"}
-    with counted("configurations of models") as tally:
+    with tally_inputs("configurations of models") as tally:
         for path, content in sound.items():
             fuzz(tally, path, json_mutations(json.loads(content), SEED, 4 * TIMES), lambda _: load_pocket(copy))
             path.write_bytes(content)
@@ -236,7 +236,7 @@ def test_configurations_of_models(toy_folder: Path, tmp_path: Path) -> None:
 def test_weights_of_models(toy_folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(toy_folder, tmp_path / "model"))
     statistics = save({"centre": torch.rand(128), "scale": torch.tensor(0.1)})
-    with counted("weights of models") as tally:
+    with tally_inputs("weights of models") as tally:
         fuzz(tally, copy / "image_encoder/statistics.safetensors", of_tensors(statistics, 2), lambda _: load_pocket(copy))
         (copy / "image_encoder/statistics.safetensors").write_bytes(statistics)
         for name in ("text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors"):

@@ -15,23 +15,23 @@ from safetensors.torch import load_file, save_file
 
 from tally import Tally
 from tenth.cli.main import main
-from tenth.cli.png_settings import read_like
+from tenth.cli.png_settings import read_png_settings
 from tenth.core.config import read_toml
 from tenth.core.errors import DataError, IdentityError, ModelError, TenthError
 from tenth.core.run_record import read_record
 from tenth.core.types import Identity
 from tenth.data.captions.attributes import read_attributes
 from tenth.data.captions.sidecar_files import read_captions
-from tenth.data.manifest import read_people
-from tenth.evaluation.extractors.face_attributes import SignsReader
+from tenth.data.manifest import read_manifest
+from tenth.evaluation.extractors.face_attributes import FaceAttributeClassifier
 from tenth.evaluation.extractors.inception_weights import read_weights
-from tenth.evaluation.extractors.recognizer_config import read_checked, read_recogniser_file
-from tenth.experiments.images import read_pixels
-from tenth.experiments.runner import claim, read_experiment
-from tenth.methods.dreambooth.method import learnt_before
+from tenth.evaluation.extractors.recognizer_config import read_recognizer_config, read_verified
+from tenth.experiments.images import load_image
+from tenth.experiments.runner import ensure_writable, read_experiment
+from tenth.methods.dreambooth.method import load_trained_weights
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.registry import method
-from tenth.models.adapters.ip_adapter import read_adapter, reads_patches
+from tenth.models.adapters.ip_adapter import load_ip_adapter, uses_patch_tokens
 from tenth.models.aggregators.checkpoint import load_aggregator
 from tenth.models.encoders.clip import ClipEncoder
 from tenth.models.hub.lockfile import read_lock
@@ -45,24 +45,24 @@ KERNEL = "kernels-community/flash-attn"
 # Every reader of one file, by the name that the file has to have.
 READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     "identity": ("me.safetensors", load_identity),
-    "adapter": ("a.safetensors", read_adapter),
-    "adapter's names": ("a.safetensors", reads_patches),
+    "adapter": ("a.safetensors", load_ip_adapter),
+    "adapter's names": ("a.safetensors", uses_patch_tokens),
     "aggregator": ("a.safetensors", load_aggregator),
-    "signs": ("a.safetensors", SignsReader),
+    "signs": ("a.safetensors", FaceAttributeClassifier),
     "statistics": ("a.safetensors", read_statistics),
     "recipe": ("r.toml", read_toml),
     "experiment": ("r.toml", read_experiment),
     "recipe of a method": ("r.toml", lambda path: method(str(path))),
-    "people": ("people.jsonl", read_people),
-    "record": ("run.json", lambda path: read_record(path, kind="experiment")),
-    "settings of an experiment": ("settings.json", lambda path: claim(path.parent, {"seed": 0})),
+    "people": ("people.jsonl", read_manifest),
+    "record": ("run.json", lambda path: read_record(path, command="experiment")),
+    "settings of an experiment": ("settings.json", lambda path: ensure_writable(path.parent, {"seed": 0})),
     "lock": ("models.lock", lambda path: read_lock(path.parent)),
     "table": ("a.csv", read_attributes),
     "caption": ("a.txt", lambda path: read_captions({"a.png": path})),
-    "recogniser": ("r.toml", read_recogniser_file),
-    "recogniser's model": ("r.onnx", lambda path: read_checked(path, "0" * 64)),
+    "recogniser": ("r.toml", read_recognizer_config),
+    "recogniser's model": ("r.onnx", lambda path: read_verified(path, "0" * 64)),
     "inception": ("i.pth", read_weights),
-    "picture": ("p.png", read_like),
+    "picture": ("p.png", read_png_settings),
     "history": ("validation.jsonl", lambda path: read_history(path.parent)),
     "configuration": ("config.json", read_config),
 }
@@ -167,20 +167,20 @@ def test_an_aggregator_and_an_identity_hold_finite_numbers(toy_folder: Path, tmp
 def test_embeddings_of_another_shape_are_refused_before_anything_is_drawn(shape: tuple[int, ...], toy_model: Any) -> None:
     names = toy_model.name, toy_model.encoder.name, toy_model.adapter_name
     with pytest.raises(IdentityError, match="gives 128 for each photo"):
-        toy_model.check(Identity("ip-adapter", *names, torch.rand(shape)))
+        toy_model.validate(Identity("ip-adapter", *names, torch.rand(shape)))
 
 
 def test_what_dreambooth_kept_is_learnt_again_where_it_is_damaged(tmp_path: Path) -> None:
     kept, name = tmp_path / "learnt.safetensors", "unet.conv_in.weight.diff"
     save_file({name: torch.ones(2)}, kept)
-    assert list(learnt_before(kept) or ()) == [name]
+    assert list(load_trained_weights(kept) or ()) == [name]
     for tensors in ({name: torch.full((2,), torch.nan)}, {name: torch.ones(2, dtype=torch.int32)}, {"x": torch.ones(2)}):
         save_file(tensors, kept)
-        assert learnt_before(kept) is None
+        assert load_trained_weights(kept) is None
     kept.unlink()
     for put in (pipe, device, loop):
         put(kept)
-        assert learnt_before(kept) is None
+        assert load_trained_weights(kept) is None
         kept.unlink()
 
 
@@ -188,7 +188,7 @@ def test_what_dreambooth_kept_is_learnt_again_where_it_is_damaged(tmp_path: Path
 def test_a_picture_of_an_experiment_that_is_not_whole_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(content)
     with pytest.raises(DataError, match=r"0\.png is no whole PNG"):
-        read_pixels(tmp_path / "0.png")
+        load_image(tmp_path / "0.png")
 
 
 def change(path: Path, **said: Any) -> None:
@@ -255,11 +255,11 @@ def test_a_pipe_anywhere_in_a_model_is_not_waited_for(toy_folder: Path, tmp_path
 
 
 def test_a_checkpoint_of_other_shapes_is_refused(tmp_path: Path) -> None:
-    from tenth.training.distributed import processes
-    from tenth.training.schedule import Schedule
-    from tenth.training.state import Learning
+    from tenth.training.distributed import distributed_state
+    from tenth.training.schedule import TrainingConfig
+    from tenth.training.state import TrainState
 
-    learning = Learning({"net": torch.nn.Linear(2, 3)}, Schedule(images=64), processes())
+    learning = TrainState({"net": torch.nn.Linear(2, 3)}, TrainingConfig(images=64), distributed_state())
     names = [f"{kind}.net.{name}" for kind in ("weight", "average") for name in ("weight", "bias")]
     save_checkpoint(tmp_path, 1, {name: torch.zeros(5) for name in names})
     assert load_checkpoint(tmp_path) is not None

@@ -16,23 +16,23 @@ from tenth.core.errors import IdentityError
 from tenth.core.types import Identity, Person, Photo
 from tenth.data.face_descriptors import encoder_name
 from tenth.methods.dreambooth.data import DreamBoothSettings
-from tenth.methods.dreambooth.method import defaults
+from tenth.methods.dreambooth.method import default_settings
 from tenth.methods.registry import METHODS
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.sampler import sample
-from tenth.training.schedule import Schedule
+from tenth.training.schedule import TrainingConfig
 
-FEW = Sampling(steps=2, guidance=3.0)
+FEW = SamplingConfig(steps=2, guidance=3.0)
 PROMPT = "a photo of a person"
 
 
 class FakeEncoder:
     """Photos whose embedding stands in their digest: laws need no face."""
 
-    name, width, tokens = encoder_name(), 128, 0  # as trained aggregators expect it
+    name, embedding_dim, num_tokens = encoder_name(), 128, 0  # as trained aggregators expect it
 
-    def nobody(self) -> Tensor:
+    def null_embedding(self) -> Tensor:
         return torch.zeros(128)
 
     def __call__(self, photos: tuple[Photo, ...]) -> Tensor:
@@ -44,14 +44,14 @@ class FakeEncoder:
 def model(toy_model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The toy model, on which a person is learnt in three steps."""
     monkeypatch.setenv("TENTH_STORE", str(tmp_path_factory.getbasetemp() / "store"))
-    monkeypatch.setattr("tenth.methods.dreambooth.method.defaults", in_three_steps)
+    monkeypatch.setattr("tenth.methods.dreambooth.method.default_settings", in_three_steps)
     monkeypatch.setattr(toy_model, "encoder", FakeEncoder())
     return toy_model
 
 
 def in_three_steps(name: str, model: Any) -> DreamBoothSettings:
-    shortened = replace(defaults(name, model), class_images=2, sampling=Sampling(steps=1))
-    return replace(shortened, schedule=Schedule(images=6, batch=2, warmup=0, half_life=2, learning_rate=1e-2))
+    shortened = replace(default_settings(name, model), class_images=2, sampling=SamplingConfig(steps=1))
+    return replace(shortened, schedule=TrainingConfig(images=6, batch=2, warmup=0, half_life=2, learning_rate=1e-2))
 
 
 def person(*digests: str) -> Person:
@@ -66,7 +66,7 @@ def weights_hash(model: Any) -> str:
     return digest.hexdigest()
 
 
-def draw(model: Any, *requests: Request, sampling: Sampling = FEW) -> list[np.ndarray]:
+def draw(model: Any, *requests: Request, sampling: SamplingConfig = FEW) -> list[np.ndarray]:
     return [sample.pixels for sample in generate(model, requests, sampling)]
 
 
@@ -77,7 +77,7 @@ def furthest(one: np.ndarray, other: np.ndarray) -> int:
 @pytest.mark.parametrize("name", METHODS)
 def test_law_1_a_method_leaves_the_model_as_it_was(model: Any, name: str) -> None:
     before = weights_hash(model)
-    identity = METHODS[name].thing(person("1", "2", "3"), model)
+    identity = METHODS[name].value(person("1", "2", "3"), model)
     draw(model, Request(identity, PROMPT, 0))
     assert weights_hash(model) == before
     with model.applied([identity]):
@@ -88,8 +88,8 @@ def test_law_1_a_method_leaves_the_model_as_it_was(model: Any, name: str) -> Non
 
 
 def test_law_2_a_seed_is_one_image_whatever_the_batch(model: Any) -> None:
-    anna = METHODS["ip-adapter-avg"].thing(person("1", "2"), model)
-    bert = METHODS["ip-adapter-avg"].thing(person("7", "8"), model)
+    anna = METHODS["ip-adapter-avg"].value(person("1", "2"), model)
+    bert = METHODS["ip-adapter-avg"].value(person("7", "8"), model)
     alone = draw(model, Request(anna, PROMPT, 5))[0]
     together = draw(model, Request(bert, "a smiling man", 9), Request(anna, PROMPT, 5), Request(anna, PROMPT, 6))
     assert np.array_equal(alone, draw(model, Request(anna, PROMPT, 5))[0])
@@ -99,7 +99,7 @@ def test_law_2_a_seed_is_one_image_whatever_the_batch(model: Any) -> None:
 
 def test_law_2_two_people_in_one_batch_do_not_mix(model: Any) -> None:
     """diffusers #9813: embeddings repeated over the batch, each image sees every person."""
-    anna, bert = (METHODS["ip-adapter"].thing(person(digest), model) for digest in ("1", "7"))
+    anna, bert = (METHODS["ip-adapter"].value(person(digest), model) for digest in ("1", "7"))
     both = draw(model, Request(anna, PROMPT, 5), Request(bert, PROMPT, 5))
     assert furthest(both[0], draw(model, Request(anna, PROMPT, 5))[0]) <= 1
     assert furthest(both[1], draw(model, Request(bert, PROMPT, 5))[0]) <= 1
@@ -108,20 +108,20 @@ def test_law_2_two_people_in_one_batch_do_not_mix(model: Any) -> None:
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "ip-adapter"])
 def test_law_3_the_order_of_photos_does_not_change_the_image(model: Any, name: str) -> None:
-    orders = [METHODS[name].thing(person(*digests), model) for digests in (("1", "2", "3"), ("3", "1", "2"))]
+    orders = [METHODS[name].value(person(*digests), model) for digests in (("1", "2", "3"), ("3", "1", "2"))]
     images = [draw(model, Request(identity, PROMPT, 0))[0] for identity in orders]
     assert furthest(*images) <= 1
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_law_3_copies_of_one_photo_draw_that_photo_s_image(model: Any, name: str) -> None:
-    one, nine = (METHODS[name].thing(person(*["4"] * count), model) for count in (1, 9))
+    one, nine = (METHODS[name].value(person(*["4"] * count), model) for count in (1, 9))
     assert furthest(draw(model, Request(one, PROMPT, 0))[0], draw(model, Request(nine, PROMPT, 0))[0]) <= 1
 
 
 def test_guidance_off_does_not_turn_the_negative_into_a_second_photo(model: Any) -> None:
-    identity = METHODS["ip-adapter"].thing(person("1"), model)
-    plain = Sampling(steps=2, guidance=1.0, rescale=0.0)
+    identity = METHODS["ip-adapter"].value(person("1"), model)
+    plain = SamplingConfig(steps=2, guidance=1.0, rescale=0.0)
     with model.applied([identity]) as embeddings:
         assert embeddings.shape == (1, 1, 128)
         image = sample(model, [PROMPT], [0], plain, embeddings)[0]
@@ -139,8 +139,8 @@ def test_law_9_what_diffusers_computes_we_compute(model: Any, toy_folder: Path) 
     from diffusers import StableDiffusionPipeline
     from safetensors.torch import load_file
 
-    identity = METHODS["ip-adapter-avg"].thing(person("1", "2"), model)
-    ours = draw(model, Request(identity, PROMPT, 3), sampling=Sampling(steps=3, guidance=2.5, rescale=0.0, scale=0.7))[0]
+    identity = METHODS["ip-adapter-avg"].value(person("1", "2"), model)
+    ours = draw(model, Request(identity, PROMPT, 3), sampling=SamplingConfig(steps=3, guidance=2.5, rescale=0.0, scale=0.7))[0]
     pipeline = StableDiffusionPipeline.from_pretrained(toy_folder, dtype=torch.float32, low_cpu_mem_usage=False)
     pipeline.load_ip_adapter(
         toy_folder,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tenth.core.file_reading import is_litter
+from tenth.core.file_reading import is_system_file
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
@@ -129,7 +129,7 @@ def test_a_clone_is_small() -> None:
 
 
 def test_no_litter_is_tracked_nor_would_be() -> None:
-    assert [relative(path) for path in tracked_files() if is_litter(path.relative_to(ROOT))] == []
+    assert [relative(path) for path in tracked_files() if is_system_file(path.relative_to(ROOT))] == []
     places = (
         "src/tenth/pocket/__pycache__/load.pyc",
         "src/tenth/models/pocket/model/.DS_Store",

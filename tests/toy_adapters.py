@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-HEAD = 64  # of the published resamplers
+HEAD_DIM = 64  # of the published resamplers
 # The sizes of the published files, by family: hidden width, heads, tokens, layers of Plus.
 PUBLISHED_PLUS = {"sd15": (768, 12, 16, 4), "sdxl": (1280, 20, 16, 4)}
 TOY_PLUS = {"sd15": (16, 2, 16, 4), "sdxl": (24, 1, 16, 4)}
@@ -15,34 +15,34 @@ TOY_PLUS = {"sd15": (16, 2, 16, 4), "sdxl": (24, 1, 16, 4)}
 Shapes = dict[str, tuple[int, ...]]
 
 
-def pooled(width: int, cross: int, tokens: int = 4) -> Shapes:
+def pooled_projection(width: int, cross_attention_dim: int, tokens: int = 4) -> Shapes:
     """Of ip-adapter_sd15, ip-adapter_sdxl and ip-adapter_sdxl_vit-h."""
     return {
-        "proj.weight": (tokens * cross, width),
-        "proj.bias": (tokens * cross,),
-        "norm.weight": (cross,),
-        "norm.bias": (cross,),
+        "proj.weight": (tokens * cross_attention_dim, width),
+        "proj.bias": (tokens * cross_attention_dim,),
+        "norm.weight": (cross_attention_dim,),
+        "norm.bias": (cross_attention_dim,),
     }
 
 
-def plus(width: int, cross: int, sizes: tuple[int, int, int, int]) -> Shapes:
+def plus_projection(width: int, cross_attention_dim: int, sizes: tuple[int, int, int, int]) -> Shapes:
     """Of ip-adapter-plus and ip-adapter-plus-face, sd15 and sdxl_vit-h."""
     hidden, heads, tokens, layers = sizes
     shapes: Shapes = {
         "latents": (1, tokens, hidden),
         "proj_in.weight": (hidden, width),
         "proj_in.bias": (hidden,),
-        "proj_out.weight": (cross, hidden),
-        "proj_out.bias": (cross,),
-        "norm_out.weight": (cross,),
-        "norm_out.bias": (cross,),
+        "proj_out.weight": (cross_attention_dim, hidden),
+        "proj_out.bias": (cross_attention_dim,),
+        "norm_out.weight": (cross_attention_dim,),
+        "norm_out.bias": (cross_attention_dim,),
     }
     for layer in range(layers):
         inside = {
             **{f"0.norm{n}.{leaf}": (hidden,) for n in (1, 2) for leaf in ("weight", "bias")},
-            "0.to_q.weight": (heads * HEAD, hidden),
-            "0.to_kv.weight": (2 * heads * HEAD, hidden),
-            "0.to_out.weight": (hidden, heads * HEAD),
+            "0.to_q.weight": (heads * HEAD_DIM, hidden),
+            "0.to_kv.weight": (2 * heads * HEAD_DIM, hidden),
+            "0.to_out.weight": (hidden, heads * HEAD_DIM),
             "1.0.weight": (hidden,),
             "1.0.bias": (hidden,),
             "1.1.weight": (4 * hidden, hidden),
@@ -52,19 +52,19 @@ def plus(width: int, cross: int, sizes: tuple[int, int, int, int]) -> Shapes:
     return shapes
 
 
-def full(width: int, cross: int) -> Shapes:
+def full_projection(width: int, cross_attention_dim: int) -> Shapes:
     """Of ip-adapter-full-face_sd15."""
     return {
         "proj.0.weight": (width, width),
         "proj.0.bias": (width,),
-        "proj.2.weight": (cross, width),
-        "proj.2.bias": (cross,),
-        "proj.3.weight": (cross,),
-        "proj.3.bias": (cross,),
+        "proj.2.weight": (cross_attention_dim, width),
+        "proj.2.bias": (cross_attention_dim,),
+        "proj.3.weight": (cross_attention_dim,),
+        "proj.3.bias": (cross_attention_dim,),
     }
 
 
-def layers_of(unet: Any) -> Shapes:
+def cross_attention_shapes(unet: Any) -> Shapes:
     """Keys and values of each cross-attention: down, up, mid last."""
     shapes: Shapes = {}
     blocks = [*unet.down_blocks, *unet.up_blocks, unet.mid_block]
@@ -75,7 +75,7 @@ def layers_of(unet: Any) -> Shapes:
     return shapes
 
 
-def filled(projection: Shapes, layers: Shapes, seed: int = 0) -> dict[str, Tensor]:
+def random_adapter(projection: Shapes, layers: Shapes, seed: int = 0) -> dict[str, Tensor]:
     """A flat file's tensors: strong enough that an adapter is seen in an image of random weights."""
     generator = torch.Generator().manual_seed(seed)
     named = {f"image_proj.{name}": shape for name, shape in projection.items()}
@@ -85,11 +85,11 @@ def filled(projection: Shapes, layers: Shapes, seed: int = 0) -> dict[str, Tenso
 
 def toy_adapters(unet: Any, family: str, pooled_width: int, patch_width: int) -> dict[str, dict[str, Tensor]]:
     """One of each kind, by name."""
-    cross, layers = int(unet.config.cross_attention_dim), layers_of(unet)
+    cross, layers = int(unet.config.cross_attention_dim), cross_attention_shapes(unet)
     kinds = {
-        "ip-adapter": pooled(pooled_width, cross),
-        "seven-tokens": pooled(pooled_width, cross, 7),
-        "ip-adapter-plus": plus(patch_width, cross, TOY_PLUS[family]),
-        "ip-adapter-full": full(patch_width, cross),
+        "ip-adapter": pooled_projection(pooled_width, cross),
+        "seven-tokens": pooled_projection(pooled_width, cross, 7),
+        "ip-adapter-plus": plus_projection(patch_width, cross, TOY_PLUS[family]),
+        "ip-adapter-full": full_projection(patch_width, cross),
     }
-    return {name: filled(projection, layers) for name, projection in kinds.items()}
+    return {name: random_adapter(projection, layers) for name, projection in kinds.items()}

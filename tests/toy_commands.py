@@ -26,20 +26,20 @@ import tenth.sampling.generate
 import tenth.training.loop
 import toy_people
 from tenth.cli.main import main
-from tenth.core.cache import Store
-from tenth.core.file_writing import OURS
+from tenth.core.cache import ArrayCache
+from tenth.core.file_writing import TEMPORARY_NAME
 from tenth.core.types import Photo
-from tenth.data.face_crops import People
-from tenth.data.face_descriptors import describe
+from tenth.data.face_crops import PhotoDataset
+from tenth.data.face_descriptors import face_descriptor
 from tenth.data.faces import find_faces
-from tenth.data.manifest import Row, write_rows
+from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.experiments import judges as readers
 from tenth.methods import registry as catalog
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import PHOTOS
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
-WRITES = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "fsync"}
-ONCE = ("*.png", "*.safetensors", "people.jsonl", "recipe.toml")  # what is never written a second time
+WRITE_EVENTS = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "fsync"}
+WRITTEN_ONCE_PATTERNS = ("*.png", "*.safetensors", "people.jsonl", "recipe.toml")  # what is never written a second time
 RECIPE = """
 split = "validation"
 methods = ["ip-adapter", "ip-adapter-avg"]
@@ -61,104 +61,106 @@ references = {{ least = 1, most = 2 }}
 
 
 @dataclass
-class Moments:
+class FaultInjector:
     """What a process does that the outside can see, and what is to happen at one moment of these."""
 
     output: str
     folder: str  # around the output
-    kind: str = ""  # of which count the moment is: "output", what changes the disk there, "writing", in the folder, or "all"
-    at: int = -1
-    happens: Callable[[str], None] = lambda _: None
+    event_type: str = (
+        ""  # of which count the moment is: "output", what changes the disk there, "writing", in the folder, or "all"
+    )
+    index: int = -1
+    action: Callable[[str], None] = lambda _: None
     counts: dict[str, int] = field(default_factory=lambda: {"output": 0, "writing": 0, "all": 0})
     flushed: set[int] = field(default_factory=set)  # inodes
-    breaches: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
 
-    def seen(self, path: str, *, writes: bool) -> None:
+    def record(self, path: str, *, writes: bool) -> None:
         inside = path.startswith(self.folder)
         kinds = {"output": writes and path.startswith(self.output), "writing": writes and inside, "all": inside or not writes}
         for kind, counts in kinds.items():
             if counts:
                 self.counts[kind] += 1
-                if kind == self.kind and self.counts[kind] - 1 == self.at:
-                    self.happens(path)
+                if kind == self.event_type and self.counts[kind] - 1 == self.index:
+                    self.action(path)
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         """What the interpreter announces, just before it happens."""
         if not (event == "open" or event.startswith("os.")) or not arguments or not isinstance(arguments[0], str | os.PathLike):
             return
-        writes = event in WRITES or (event == "open" and bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)))
+        writes = event in WRITE_EVENTS or (event == "open" and bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)))
         path = Path(arguments[0]).absolute()
-        self.seen(str(path), writes=writes)
+        self.record(str(path), writes=writes)
         if writes and str(path).startswith(self.folder):
-            self.watch(event, path)
+            self.check_write(event, path)
 
     def fsync(self, descriptor: int) -> None:
         """In the place of the system's."""
-        self.seen(str(Path(f"/proc/self/fd/{descriptor}").readlink()), writes=True)
-        flush(descriptor)
+        self.record(str(Path(f"/proc/self/fd/{descriptor}").readlink()), writes=True)
+        system_fsync(descriptor)
         self.flushed.add(os.fstat(descriptor).st_ino)
 
-    def watch(self, event: str, path: Path) -> None:
+    def check_write(self, event: str, path: Path) -> None:
         """What is opened to be written is a temporary file of ours, and what gets a name is one that was flushed."""
-        temporary = any(OURS.fullmatch(part) for part in path.parts)
+        temporary = any(TEMPORARY_NAME.fullmatch(part) for part in path.parts)
         if event == "open" and not temporary and not path.name.startswith("events.out"):
-            self.breaches.append(f"opened: {path}")
+            self.violations.append(f"opened: {path}")
         if event in ("os.rename", "os.link") and temporary:  # else it is set aside
             inside = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
-            self.breaches += [f"named, not flushed: {each}" for each in inside if each.stat().st_ino not in self.flushed]
+            self.violations += [f"named, not flushed: {each}" for each in inside if each.stat().st_ino not in self.flushed]
 
 
-flush = os.fsync
+system_fsync = os.fsync
 
 
-def frozen_clocks() -> None:
+def freeze_clocks() -> None:
     """Nothing takes time, and it is always the same day."""
 
-    class Day(tenth.core.run_record.datetime):  # type: ignore[misc, valid-type]
+    class FrozenDatetime(tenth.core.run_record.datetime):  # type: ignore[misc, valid-type]
         @classmethod
         def now(cls, zone: Any = None) -> Any:
             return cls(2026, 1, 1, tzinfo=zone)
 
-    class Still:
+    class FrozenTime:
         perf_counter = staticmethod(lambda: 0.0)
 
-    tenth.core.run_record.datetime = Day  # type: ignore[attr-defined]
+    tenth.core.run_record.datetime = FrozenDatetime  # type: ignore[attr-defined]
     for module in (tenth.sampling.generate, tenth.experiments.costs, tenth.experiments.runner):
-        module.time = Still  # type: ignore[attr-defined]
+        module.time = FrozenTime  # type: ignore[attr-defined]
     tenth.experiments.costs.peak_megabytes = lambda: 0
 
 
-def toys(work: Path) -> None:
+def install_toys(work: Path) -> None:
     """The toy model, loaded once for all processes, and toy people in the place of the package's model and of photos."""
     toy = load_pocket(work / "toy/model", name="toy")
-    photo = Photo(toy_people.drawn(0, 0), "", face=toy_people.FACE)
+    photo = Photo(toy_people.face_pixels(0, 0), "", face=toy_people.FACE)
     find_faces(photo.pixels)  # what reads faces takes seconds to open, too
-    describe(photo)
+    face_descriptor(photo)
     tenth.experiments.runner.load_model = catalog.load_model = lambda *_, **__: toy
-    People.located = toy_people.located  # type: ignore[assignment]
-    readers.open_recogniser = readers.DlibRecogniser = toy_people.Colours  # type: ignore[misc, assignment]
-    tenth.experiments.demo.QUICK = ("ip-adapter", "ip-adapter-avg", "ip-adapter-set")
-    tenth.sampling.config.Sampling = partial(tenth.sampling.config.Sampling, steps=1)  # type: ignore[misc, assignment]
+    PhotoDataset.open_with_central_face = toy_people.open_toy_photo  # type: ignore[assignment]
+    readers.load_recognizer = readers.DlibRecognizer = toy_people.ColorRecognizer  # type: ignore[misc, assignment]
+    tenth.experiments.demo.TUNING_FREE_METHODS = ("ip-adapter", "ip-adapter-avg", "ip-adapter-set")
+    tenth.sampling.config.SamplingConfig = partial(tenth.sampling.config.SamplingConfig, steps=1)  # type: ignore[misc, assignment]
 
 
 def prepare(work: Path) -> None:
     """All that the commands read, and what is loaded once for all of them."""
     (work / "toy").mkdir()
     conftest.write_toy(work / "toy")
-    frozen_clocks()
-    toys(work)
+    freeze_clocks()
+    install_toys(work)
     rows = [
-        Row(f"{name}/{photo}.jpg", name, "validation", 1, "a photo", ("a photo",), toy_people.digest(person, photo))
+        ManifestEntry(f"{name}/{photo}.jpg", name, "validation", 1, "a photo", ("a photo",), toy_people.digest(person, photo))
         for person, name in enumerate(toy_people.NAMES)
         for photo in range(toy_people.PHOTOS)
     ]
-    write_rows(work / "people.jsonl", rows)
+    write_manifest(work / "people.jsonl", rows)
     (work / "recipe.toml").write_text(RECIPE.format(work))
     (work / "training.toml").write_text(TRAINING.format(work))
     (work / "other.toml").write_text(RECIPE.format(work).replace("images = 2", "images = 1"))
     for folder, count in (("photos", 3), ("others", 2)):
         (work / folder).mkdir()
-        for photo in sorted(PHOTOS.glob("*.png"))[:count]:
+        for photo in sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))[:count]:
             shutil.copyfile(photo, work / folder / photo.name)
     with redirect_stdout(sys.stderr):  # stdout is for what is found
         assert main(["identity", str(work / "photos"), "-o", str(work / "me.safetensors")]) == 0
@@ -178,13 +180,13 @@ def command(name: str, work: Path, output: Path, *, other: bool = False) -> list
     }[name]
 
 
-def forked(run: Callable[[], int], said: Path) -> int:
+def run_forked(run: Callable[[], int], log: Path) -> int:
     """A process's status. What it says goes to a file."""
     process = os.fork()
     if process == 0:
         code = 70
         try:
-            descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(descriptor, 1)
             os.dup2(descriptor, 2)
             code = run()
@@ -208,27 +210,27 @@ class Trial:
     def output(self) -> Path:
         return self.folder / "out"
 
-    def run(self, moments: Moments | None = None) -> int:
+    def run(self, faults: FaultInjector | None = None) -> int:
         """Once. The status of its process."""
 
         def inside() -> int:
             os.environ["TENTH_STORE"] = str(self.folder / "store")
-            catalog.load_model().encoder.store = Store(self.folder / "store")
-            given = command(self.name, self.work, self.output)
-            if moments is None:
-                return main(given)
-            sys.addaudithook(moments.audit)
-            os.fsync = moments.fsync
-            code = main(given)
-            moments.happens = lambda _: None
-            said = {"moments": dict(moments.counts), "breaches": list(moments.breaches)}
-            (self.folder / "moments").write_text(json.dumps(said))
+            catalog.load_model().encoder.cache = ArrayCache(self.folder / "store")
+            arguments = command(self.name, self.work, self.output)
+            if faults is None:
+                return main(arguments)
+            sys.addaudithook(faults.audit)
+            os.fsync = faults.fsync
+            code = main(arguments)
+            faults.action = lambda _: None
+            summary = {"moments": dict(faults.counts), "breaches": list(faults.violations)}
+            (self.folder / "moments").write_text(json.dumps(summary))
             return code
 
-        return forked(inside, self.folder / "said")
+        return run_forked(inside, self.folder / "said")
 
-    def moments(self, kind: str = "", at: int = -1) -> Moments:
-        return Moments(str(self.output), str(self.folder), kind, at)
+    def fault_injector(self, event_type: str = "", index: int = -1) -> FaultInjector:
+        return FaultInjector(str(self.output), str(self.folder), event_type, index)
 
     def files(self) -> dict[str, bytes]:
         return {
@@ -238,7 +240,7 @@ class Trial:
         }
 
     def written_once(self) -> dict[str, tuple[int, int]]:
-        found = (path for pattern in ONCE for path in self.output.rglob(pattern))
+        found = (path for pattern in WRITTEN_ONCE_PATTERNS for path in self.output.rglob(pattern))
         kept = [
             path
             for path in found
@@ -247,5 +249,5 @@ class Trial:
         return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in kept if ".part" not in str(path)}
 
     @property
-    def said(self) -> str:
+    def log(self) -> str:
         return (self.folder / "said").read_text(errors="replace")

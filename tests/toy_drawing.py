@@ -8,26 +8,26 @@ import numpy as np
 import torch
 
 from tenth.core.types import Identity
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.sampler import asked, drawing
+from tenth.sampling.sampler import pipeline_kwargs, sampling_context
 
-FEW = Sampling(steps=3)
+FEW_STEPS = SamplingConfig(steps=3)
 PROMPT = "a photo of a man"
 
 
-def somebody(model: Any, seed: int = 0, rows: int = 1) -> Identity:
-    embeddings = 3 * torch.randn(rows, model.encoder.width, generator=torch.Generator().manual_seed(seed))
+def random_identity(model: Any, seed: int = 0, num_rows: int = 1) -> Identity:
+    embeddings = 3 * torch.randn(num_rows, model.encoder.embedding_dim, generator=torch.Generator().manual_seed(seed))
     return Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, embeddings)
 
 
-def draw(model: Any, sampling: Sampling, *people: Identity | None) -> list[np.ndarray]:
-    requests = [Request(person, PROMPT, 5) for person in people or (somebody(model),)]
+def generate_images(model: Any, sampling: SamplingConfig, *people: Identity | None) -> list[np.ndarray]:
+    requests = [Request(person, PROMPT, 5) for person in people or (random_identity(model),)]
     return [sample.pixels.astype(int) for sample in generate(model, requests, sampling)]
 
 
-def floats(model: Any, sampling: Sampling, identity: Identity) -> np.ndarray:
+def generate_float_image(model: Any, sampling: SamplingConfig, identity: Identity) -> np.ndarray:
     """An image in [0, 1] before it is rounded."""
-    with model.applied([identity]) as embeddings, drawing(model, sampling, embeddings) as images:
-        texts = model.texts([PROMPT], sampling.negative, guided=sampling.guidance > 1)
-        return np.asarray(model.pipeline(**asked([PROMPT], [5], sampling, texts=texts), **images).images[0])
+    with model.applied([identity]) as embeddings, sampling_context(model, sampling, embeddings) as images:
+        texts = model.prompt_encoder([PROMPT], sampling.negative, guided=sampling.guidance > 1)
+        return np.asarray(model.pipeline(**pipeline_kwargs([PROMPT], [5], sampling, text_embeddings=texts), **images).images[0])

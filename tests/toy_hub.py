@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from tenth.models.hub.download import Told, download
-from tenth.models.hub.lockfile import CHECKED
-from tenth.models.hub.published import ADAPTERS, IP_ADAPTER, PUBLISHED, source_of
+from tenth.models.hub.download import DownloadCallbacks, download
+from tenth.models.hub.lockfile import CHECKED_FILE
+from tenth.models.hub.published import ADAPTERS, IP_ADAPTER, PUBLISHED, parse_model_name
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 
 SD15, UNET = PUBLISHED["sd15"].repository, "unet/diffusion_pytorch_model.safetensors"
@@ -30,16 +30,18 @@ PAD = 24 << 20  # huggingface_hub writes 10 MiB at a time: a file that is to sto
 
 @dataclass
 class Hub:
-    """repositories: revisions by name, oldest first. asked: (path, first byte) of each file asked for."""
+    """repositories: revisions by name, oldest first. requests: (path, first byte) of each file asked for."""
 
     repositories: dict[str, dict[str, Files]] = field(default_factory=dict)
-    asked: list[tuple[str, int]] = field(default_factory=list)
-    cut: dict[str, int] = field(default_factory=dict)  # path -> bytes after which the connection breaks, once
-    stall: dict[str, int] = field(default_factory=dict)  # path -> bytes after which nothing more comes, once
-    instead: dict[str, Callable[[Answer], None]] = field(default_factory=dict)  # path, or repository for its list -> answer
+    requests: list[tuple[str, int]] = field(default_factory=list)
+    cut_after: dict[str, int] = field(default_factory=dict)  # path -> bytes after which the connection breaks, once
+    stall_after: dict[str, int] = field(default_factory=dict)  # path -> bytes after which nothing more comes, once
+    handlers: dict[str, Callable[[HubRequestHandler], None]] = field(
+        default_factory=dict
+    )  # path, or repository for its list -> answer
     headers: list[tuple[str, dict[str, str]]] = field(default_factory=list)  # of each request, with its path
     stalled: threading.Event = field(default_factory=threading.Event)
-    go_on: threading.Event = field(default_factory=threading.Event)
+    resume: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
     def add(self, repository: str, files: Files) -> str:
@@ -58,19 +60,19 @@ class Hub:
         name = list(revisions)[-1] if revisions and revision == "main" else revision
         if name not in revisions:
             return None
-        siblings = [entry(path, content) for path, content in revisions[name].items()]
+        siblings = [file_entry(path, content) for path, content in revisions[name].items()]
         return {"id": repository, "sha": name, "siblings": siblings, "cardData": {"license": "toy-licence"}, "tags": []}
 
 
-def entry(path: str, content: bytes) -> dict[str, Any]:
+def file_entry(path: str, content: bytes) -> dict[str, Any]:
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    found: dict[str, Any] = {"rfilename": path, "size": len(content), "blobId": blob}
+    entry_fields: dict[str, Any] = {"rfilename": path, "size": len(content), "blobId": blob}
     if len(content) >= LARGE:
-        found["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
-    return found
+        entry_fields["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+    return entry_fields
 
 
-class Answer(BaseHTTPRequestHandler):
+class HubRequestHandler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
 
@@ -87,7 +89,7 @@ class Answer(BaseHTTPRequestHandler):
         parts = self.path.partition("?")[0].strip("/").split("/")
         listed = parts[:2] == ["api", "models"]
         self.hub.headers.append((self.path, {name.title(): ", ".join(self.headers.get_all(name, ())) for name in self.headers}))
-        if instead := self.hub.instead.get("/".join(parts[2:4] if listed else parts[4:])):
+        if instead := self.hub.handlers.get("/".join(parts[2:4] if listed else parts[4:])):
             self.close_connection = True
             with suppress(ConnectionError):  # whoever asked may hang up
                 instead(self)
@@ -117,30 +119,30 @@ class Answer(BaseHTTPRequestHandler):
             self.send(302, b"", Location=f"{self.hub.url}/{repository}/stored/{revision}/{path}")
             return
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        self.hub.asked.append((path, start))
+        self.hub.requests.append((path, start))
         rest = content[start:]
         if start:
             self.send(206, rest, Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}")
         else:
             self.send(200, rest)
-        cut, stall = self.hub.cut.pop(path, 0), self.hub.stall.pop(path, 0)
+        cut, stall = self.hub.cut_after.pop(path, 0), self.hub.stall_after.pop(path, 0)
         self.wfile.write(rest[: cut or stall or len(rest)])
         if stall:
             self.hub.stalled.set()
-            self.hub.go_on.wait(300)
+            self.hub.resume.wait(300)
         self.close_connection = bool(cut or stall)
 
 
 @contextmanager
-def serving(hub: Hub) -> Iterator[Hub]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("AnswerFor", (Answer,), {"hub": hub}))
+def run_hub(hub: Hub) -> Iterator[Hub]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("AnswerFor", (HubRequestHandler,), {"hub": hub}))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:
         yield hub
     finally:
-        hub.go_on.set()
+        hub.resume.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -152,9 +154,16 @@ def publish(hub: Hub, family: str, folder: Path, *, pad: int = 0) -> None:
     pad: bytes in the header of the adapter's file, so that its download takes a while.
     """
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    ours = {path: content for path, content in files.items() if not path.startswith(("image_encoder/", "ip-adapter/"))}
-    beside = {"README.md": b"# toy", "unet/diffusion_pytorch_model.fp16.safetensors": b"half", "vae_decoder/model.onnx": b"no"}
-    hub.add(PUBLISHED[family].repository, ours | beside | {"unet/diffusion_pytorch_model.bin": b"pickle", "v1.ckpt": b"pickle"})
+    model_files = {path: content for path, content in files.items() if not path.startswith(("image_encoder/", "ip-adapter/"))}
+    unneeded_files = {
+        "README.md": b"# toy",
+        "unet/diffusion_pytorch_model.fp16.safetensors": b"half",
+        "vae_decoder/model.onnx": b"no",
+    }
+    hub.add(
+        PUBLISHED[family].repository,
+        model_files | unneeded_files | {"unet/diffusion_pytorch_model.bin": b"pickle", "v1.ckpt": b"pickle"},
+    )
     adapter = ADAPTERS[{"sd15": "ip-adapter_sd15", "sdxl": "ip-adapter_sdxl_vit-h"}[family]]
     weights = files["ip-adapter/ip-adapter.safetensors"]
     if pad:
@@ -168,21 +177,21 @@ def publish(hub: Hub, family: str, folder: Path, *, pad: int = 0) -> None:
     hub.add(IP_ADAPTER, before | encoder | {adapter.file: weights, adapter.file.replace("safetensors", "bin"): b"pickle"})
 
 
-def get(name: str, *, update: bool = False) -> Path:
-    source = source_of(name)
+def download_model(name: str, *, update: bool = False) -> Path:
+    source = parse_model_name(name)
     assert source is not None
-    return download(source, Told(), update=update)
+    return download(source, DownloadCallbacks(), update=update)
 
 
-def drawn(model: str) -> tuple[str, np.ndarray]:
+def generate_image(model: str) -> tuple[str, np.ndarray]:
     loaded = load_model(model)
-    (sample,) = generate(loaded, [Request(None, "a photo of a person", 1)], Sampling(steps=2))
+    (sample,) = generate(loaded, [Request(None, "a photo of a person", 1)], SamplingConfig(steps=2))
     return loaded.name.partition("@")[2], sample.pixels
 
 
 def files_in(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {CHECKED}
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {CHECKED_FILE}
 
 
-def changed(hub: Hub, repository: str, path: str, content: bytes) -> Files:
+def with_file(hub: Hub, repository: str, path: str, content: bytes) -> Files:
     return hub.newest(repository) | {path: content}

@@ -6,39 +6,39 @@ from pathlib import Path
 
 import torch
 
-from tenth.core.file_reading import file_digest
-from tenth.core.rng import Draws
-from tenth.data.face_crops import People
-from tenth.data.manifest import Row, write_rows
-from tenth.models.pocket.paths import CONFIGS
-from tenth.training.pocket.dataset import Examples, means_of_others
-from tenth.training.pocket.modules import Trainable
+from tenth.core.file_reading import sha256_of
+from tenth.core.rng import StepRNG
+from tenth.data.face_crops import PhotoDataset
+from tenth.data.manifest import ManifestEntry, write_manifest
+from tenth.models.pocket.paths import MODEL_DIR
+from tenth.training.pocket.dataset import PocketDataset, leave_one_out_means
+from tenth.training.pocket.modules import PocketModules
 
 
-def draws(batch: int, step: int = 0) -> Draws:
-    return Draws(0, step, batch)
+def step_rng(batch: int, step: int = 0) -> StepRNG:
+    return StepRNG(0, step, batch)
 
 
-def examples(count: int = 6) -> Examples:
-    parts = Trainable.create(CONFIGS)
+def pocket_dataset(count: int = 6) -> PocketDataset:
+    parts = PocketModules.create(MODEL_DIR)
     embeddings = torch.arange(count)[:, None].float().repeat(1, 128)
-    others = torch.tensor([(0, 1), (1, 3), (1, 3), (1, 3), (4, 2), (4, 2)])
-    return Examples(
-        latents=draws(count).normal(2, 8, 16, 16),
+    person_spans = torch.tensor([(0, 1), (1, 3), (1, 3), (1, 3), (4, 2), (4, 2)])
+    return PocketDataset(
+        latents=step_rng(count).normal(2, 8, 16, 16),
         embeddings=embeddings,
-        tokens=torch.stack([parts.tokens(["a man", "a woman"])] * count),
-        others=others,
-        several=means_of_others(embeddings, others),
+        tokens=torch.stack([parts.tokenize(["a man", "a woman"])] * count),
+        person_spans=person_spans,
+        mean_embeddings=leave_one_out_means(embeddings, person_spans),
     )
 
 
-def people_of(folder: Path, photos: list[Path], validation: int = 0) -> People:
+def photo_dataset(folder: Path, photos: list[Path], validation: int = 0) -> PhotoDataset:
     """Example photos as four people of the training split, and as many as that of the validation split."""
     rows = []
     for path in photos:
         place = int(path.stem)
         person, split = (f"v{place}", "validation") if place <= validation else (f"p{place % 4}", "train")
         captions = ("a woman", "a woman with glasses")
-        rows.append(Row(path.name, person, split, 1, captions[1], captions, file_digest(path)))
-    write_rows(folder / "people.jsonl", sorted(rows, key=lambda row: row.person))
-    return People(folder / "people.jsonl", photos[0].parent)
+        rows.append(ManifestEntry(path.name, person, split, 1, captions[1], captions, sha256_of(path)))
+    write_manifest(folder / "people.jsonl", sorted(rows, key=lambda row: row.person))
+    return PhotoDataset(folder / "people.jsonl", photos[0].parent)

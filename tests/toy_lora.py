@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tenth.models.adapters.lora_names import PARTS, published
+from tenth.models.adapters.lora_names import PARTS, canonical_name
 
 QUERY = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"  # (16, 16) in the tiny models
 CONVOLUTION = "down_blocks.0.resnets.0.conv1"  # (16, 16, 3, 3)
@@ -25,10 +25,10 @@ def layers_of(pipeline: Any) -> Iterator[tuple[str, Tensor]]:
         module = getattr(pipeline, part, None)
         for path, layer in module.named_modules() if module is not None else ():
             if isinstance(layer, nn.Linear | nn.Conv2d):
-                yield published(f"{part}.{path}"), layer.weight.detach()
+                yield canonical_name(f"{part}.{path}"), layer.weight.detach()
 
 
-def everything(pipeline: Any) -> Tensors:
+def all_tensors(pipeline: Any) -> Tensors:
     parts = [(part, getattr(pipeline, part, None)) for part in (*PARTS, "vae")]
     return {
         f"{part}.{name}": value.clone()
@@ -38,7 +38,7 @@ def everything(pipeline: Any) -> Tensors:
     }
 
 
-def product(down: Tensor, up: Tensor) -> Tensor:
+def merged_delta(down: Tensor, up: Tensor) -> Tensor:
     """As kohya's trainer merges."""
     if down.ndim == 2:
         return up @ down
@@ -51,12 +51,12 @@ def random_matrices(weight: Tensor, rank: int, generator: torch.Generator) -> tu
     return down, torch.randn(rows, rank, *[1] * len(kernel), generator=generator) / 10
 
 
-def assert_added(before: Tensors, pipeline: Any, wanted: Tensors) -> None:
+def assert_added(before: Tensors, pipeline: Any, expected: Tensors) -> None:
     """Each layer has what is wanted of it, all else is as it was to the last bit."""
-    after = everything(pipeline)
-    ours = {published(name.removesuffix(".weight")): name for name in after if name.endswith(".weight")}
-    assert wanted.keys() <= ours.keys()
-    changed = {ours[name]: change for name, change in wanted.items()}
+    after = all_tensors(pipeline)
+    ours = {canonical_name(name.removesuffix(".weight")): name for name in after if name.endswith(".weight")}
+    assert expected.keys() <= ours.keys()
+    changed = {ours[name]: change for name, change in expected.items()}
     for name, value in after.items():
         if name in changed:
             torch.testing.assert_close(
@@ -66,7 +66,7 @@ def assert_added(before: Tensors, pipeline: Any, wanted: Tensors) -> None:
             assert torch.equal(value, before[name]), name
 
 
-def pair(key: str = KEY, down: Tensor | None = None, up: Tensor | None = None) -> Tensors:
+def lora_pair(key: str = KEY, down: Tensor | None = None, up: Tensor | None = None) -> Tensors:
     return {
         f"{key}.lora_down.weight": torch.ones(2, 16) if down is None else down,
         f"{key}.lora_up.weight": torch.ones(16, 2) if up is None else up,

@@ -13,36 +13,36 @@ import torch
 from torch import Tensor
 
 from tenth.core.types import Face, Photo, Pixels, Sample
-from tenth.data.face_crops import People
-from tenth.data.manifest import Row
-from tenth.experiments.protocol import crop_of
-from tenth.sampling.config import Sampling
+from tenth.data.face_crops import PhotoDataset
+from tenth.data.manifest import ManifestEntry
+from tenth.experiments.protocol import face_crop
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request
 
 NAMES = ("Zebulon_Quux", "Ottoline_Vark", "Philo_Wexcombe")
-COLOURS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
+COLORS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
 FACE = Face((32, 32, 96, 96), np.array([[88.0, 55], [72, 55], [40, 55], [56, 55], [64, 76]]))
 PHOTOS = 6  # of each person
 
 
-def drawn(person: int, photo: int) -> Pixels:
+def face_pixels(person: int, photo: int) -> Pixels:
     """Blocks around a person's colour: (128, 128, 3)."""
     noise = np.random.default_rng(100 * person + photo).integers(-40, 40, (16, 16, 3))
-    return (np.array(COLOURS[person]) + noise).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+    return (np.array(COLORS[person]) + noise).astype(np.uint8).repeat(8, 0).repeat(8, 1)
 
 
 def digest(person: int, photo: int) -> str:
     return f"{person * 100 + photo:064x}"
 
 
-def located(_: People, row: Row) -> Photo:
-    return Photo(drawn(*divmod(int(row.digest, 16), 100)), row.digest, row.file, FACE)
+def open_toy_photo(_: PhotoDataset, row: ManifestEntry) -> Photo:
+    return Photo(face_pixels(*divmod(int(row.digest, 16), 100)), row.digest, row.file, FACE)
 
 
-class Colours:
+class ColorRecognizer:
     """A recogniser of the colours in sixteen places, (N, 48)."""
 
-    name, width = "colours@0", 48
+    name, feature_dim = "colours@0", 48
 
     def __init__(self, *_: Any) -> None: ...
 
@@ -51,27 +51,27 @@ class Colours:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def held_out_photos(model: Any, requests: Sequence[Request], sampling: Sampling) -> Iterator[Sample]:
+def generate_held_out_photos(model: Any, requests: Sequence[Request], sampling: SamplingConfig) -> Iterator[Sample]:
     """In place of `generate`: the person's first held-out photo; for nobody, grey noise."""
     for request in requests:
         pixels, method = np.random.default_rng(request.seed).integers(90, 120, (128, 128, 3), dtype=np.uint8), "none"
         if request.identity is not None:
             method, person = request.identity.method, int(request.identity.photos[0], 16) // 100
-            pixels = crop_of(Photo(drawn(person, 3), "", face=FACE))
+            pixels = face_crop(Photo(face_pixels(person, 3), "", face=FACE))
         yield Sample(pixels, request.prompt, request.seed, method, model.name, asdict(sampling), 0.0)
 
 
 def scores_at(folder: Path, judge: str = "colours@0", photos: int = 3, wrong: int = 0) -> dict[str, dict[str, Any]]:
     """method -> metric -> the line of run.json."""
-    found: dict[str, dict[str, Any]] = {}
+    scores: dict[str, dict[str, Any]] = {}
     for line in json.loads((folder / "run.json").read_text())["results"]["scores"]:
         if (line["photos"], line["wrong"]) == (photos, wrong) and line["judge"] in (judge, ""):
-            found.setdefault(line["method"], {})[line["metric"]] = line
-    return found
+            scores.setdefault(line["method"], {})[line["metric"]] = line
+    return scores
 
 
-def sign_rows(count: int) -> tuple[tuple[Row, ...], Tensor]:
+def attribute_dataset(count: int) -> tuple[tuple[ManifestEntry, ...], Tensor]:
     """Rows and crops (N, 3, 128, 128) that are dark and light in turn."""
-    rows = tuple(Row(f"{n}/{n}.jpg", str(n), "train", 1, "a photo", ("a photo",), f"{n:064x}") for n in range(count))
+    rows = tuple(ManifestEntry(f"{n}/{n}.jpg", str(n), "train", 1, "a photo", ("a photo",), f"{n:064x}") for n in range(count))
     noise = torch.randint(0, 60, (count, 3, 128, 128), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     return rows, noise + 190 * (torch.arange(count) % 2)[:, None, None, None].to(torch.uint8)

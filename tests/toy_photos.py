@@ -12,14 +12,14 @@ from PIL import Image
 PNG_HEAD, PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 
 
-def encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
+def encode_image(image: Image.Image, file_format: str, **settings: object) -> bytes:
     """An image as a file of that kind; HEIF needs pillow-heif."""
-    if kind == "HEIF":
+    if file_format == "HEIF":
         import pillow_heif
 
         pillow_heif.register_heif_opener()
     file = io.BytesIO()
-    image.save(file, kind, **settings)
+    image.save(file, file_format, **settings)
     return file.getvalue()
 
 
@@ -63,7 +63,7 @@ def webp_canvas(flags: int, width: int, height: int) -> bytes:
 
 def heic_tile(image: Image.Image) -> tuple[bytes, bytes]:
     """(settings, data) of a picture as HEVC: its box hvcC and what stands in mdat."""
-    content = encoded(image, "HEIF")
+    content = encode_image(image, "HEIF")
     settings = content.index(b"hvcC") - 4
     length = struct.unpack(">I", content[settings : settings + 4])[0]
     return content[settings : settings + length], content[content.index(b"mdat") + 4 :]

@@ -16,25 +16,24 @@ if TYPE_CHECKING:
     from tenth.methods.identity_file import load_identity, save_identity
     from tenth.methods.registry import METHODS, method
     from tenth.models.registry import MODELS, load_model
-    from tenth.sampling.config import Sampling
-    from tenth.sampling.generate import Request
-    from tenth.sampling.generate import generate as draw
-    from tenth.sampling.hires import HighRes
+    from tenth.sampling.config import SamplingConfig
+    from tenth.sampling.generate import Request, generate
+    from tenth.sampling.hires import HiresConfig
     from tenth.sampling.png_metadata import save_sample
 
 # name -> where it lives, with its name there if it has another; imported on use, so that --help is quick
 _HOMES = {
     "METHODS": "tenth.methods.registry", "METRICS": "tenth.evaluation.registry", "MODELS": "tenth.models.registry",
     "load_model": "tenth.models.registry", "method": "tenth.methods.registry", "read_person": "tenth.data.photo_folder",
-    "Request": "tenth.sampling.generate", "draw": "tenth.sampling.generate:generate",
+    "Request": "tenth.sampling.generate", "generate": "tenth.sampling.generate",
     "save_sample": "tenth.sampling.png_metadata",
-    "HighRes": "tenth.sampling.hires", "Sampling": "tenth.sampling.config", "TenthError": "tenth.core.errors",
+    "HiresConfig": "tenth.sampling.hires", "SamplingConfig": "tenth.sampling.config", "TenthError": "tenth.core.errors",
     "load_identity": "tenth.methods.identity_file", "save_identity": "tenth.methods.identity_file",
 }  # fmt: skip
 
 __all__ = [
-    "METHODS", "METRICS", "MODELS", "HighRes", "Request", "Sampling", "TenthError", "draw", "load_identity", "load_model",
-    "method", "read_person", "save_identity", "save_sample",
+    "METHODS", "METRICS", "MODELS", "HiresConfig", "Request", "SamplingConfig", "TenthError", "generate",
+    "load_identity", "load_model", "method", "read_person", "save_identity", "save_sample",
 ]  # fmt: skip
 
 

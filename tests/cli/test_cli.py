@@ -16,9 +16,9 @@ from PIL import Image
 from tenth.cli.arguments import help_page
 from tenth.cli.main import main
 from tenth.evaluation.registry import METRICS
-from tenth.methods.registry import METHODS, PAIRS
+from tenth.methods.registry import COMBINATIONS, METHODS
 from tenth.models.registry import MODELS
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPT = "a photo of a person"
@@ -59,7 +59,7 @@ def test_the_manual_is_current() -> None:
 
 
 def test_help_states_the_defaults_that_count() -> None:
-    page, default = help_page(), Sampling()
+    page, default = help_page(), SamplingConfig()
     for text in (f"denoising (default: {default.steps})", f"(default: {default.guidance:g})", f"(default: {default.scale:g})"):
         assert text in page
 
@@ -153,7 +153,7 @@ def test_evaluate_needs_images_and_the_right_inception_file(tmp_path: Path, flat
 
 
 def test_a_fault_of_ours_says_how_to_report_it(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
-    monkeypatch.setattr("tenth.data.photo_folder.examine", lambda _: 1 / 0)
+    monkeypatch.setattr("tenth.data.photo_folder.inspect_folder", lambda _: 1 / 0)
     assert main(["photos", "."]) == 70
     said = capsys.readouterr().err
     assert "ZeroDivisionError" in said
@@ -165,7 +165,7 @@ def test_too_little_memory_is_no_fault_of_ours(said: Exception, monkeypatch: pyt
     def fail(_: Any) -> None:
         raise said
 
-    monkeypatch.setattr("tenth.data.photo_folder.examine", fail)
+    monkeypatch.setattr("tenth.data.photo_folder.inspect_folder", fail)
     assert main(["photos", "."]) == 1
     assert "more memory is needed than there is" in one_complaint(capsys)
 
@@ -214,7 +214,7 @@ def test_stopped_by_the_user(monkeypatch: pytest.MonkeyPatch, capsys: Output) ->
     def stop(_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tenth.data.photo_folder.examine", stop)
+    monkeypatch.setattr("tenth.data.photo_folder.inspect_folder", stop)
     assert main(["photos", "."]) == 130
     assert capsys.readouterr().err == "\ntenth: stopped.\n"
 
@@ -250,7 +250,9 @@ def test_photos_as_json(flat_photos: Path, capsys: Output) -> None:
     assert all(set(row) == {"file", "accepted", "code", "reason", "warnings"} for row in rows)
 
 
-@pytest.mark.parametrize(("kind", "table"), [("methods", {**METHODS, **PAIRS}), ("metrics", METRICS), ("models", MODELS)])
+@pytest.mark.parametrize(
+    ("kind", "table"), [("methods", {**METHODS, **COMBINATIONS}), ("metrics", METRICS), ("models", MODELS)]
+)
 def test_tables_have_every_name(kind: str, table: dict[str, Any], capsys: Output) -> None:
     assert main([kind]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -276,8 +278,8 @@ def test_evaluate_says_what_it_could_not_measure(flat_photos: Path, capsys: Outp
 
 @pytest.mark.parametrize("fine", [True, False])
 def test_the_doctors_verdict_is_the_exit_code(fine: bool, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
-    from tenth.cli.doctor import Finding
+    from tenth.cli.doctor import CheckResult
 
-    monkeypatch.setattr("tenth.cli.doctor.diagnose", lambda: [Finding("torch", fine, "2", needed=True)])
+    monkeypatch.setattr("tenth.cli.doctor.run_checks", lambda: [CheckResult("torch", fine, "2", required=True)])
     assert main(["doctor", "--json"]) == (0 if fine else 1)
     assert json.loads(capsys.readouterr().out)["works"] is fine

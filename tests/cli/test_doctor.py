@@ -11,41 +11,41 @@ from typing import Any
 import pytest
 
 from tenth.cli import doctor
-from tenth.cli.doctor import Finding, findings_to_json, findings_to_table, works
+from tenth.cli.doctor import CheckResult, is_working, results_to_json, results_to_table
 
-FINE = Finding("torch", True, "2", needed=True)
-OPTIONAL = Finding("HEIC photos", False, "not installed", action="Run `pip`")
-BROKEN = Finding("faces", False, "no weights", needed=True, action="Install them")
+FINE = CheckResult("torch", True, "2", required=True)
+OPTIONAL = CheckResult("HEIC photos", False, "not installed", action="Run `pip`")
+BROKEN = CheckResult("faces", False, "no weights", required=True, action="Install them")
 
 
 def test_only_what_is_needed_decides() -> None:
-    assert works([FINE, OPTIONAL])
-    assert not works([FINE, BROKEN])
+    assert is_working([FINE, OPTIONAL])
+    assert not is_working([FINE, BROKEN])
 
 
 def test_the_table_says_what_to_do() -> None:
-    table = findings_to_table([FINE, OPTIONAL, BROKEN])
+    table = results_to_table([FINE, OPTIONAL, BROKEN])
     assert "HEIC photos  missing  not installed\n                      -> Run `pip`\n" in table
     assert table.endswith("tenth does not work here: see MISSING above")
-    assert findings_to_table([FINE]).endswith("tenth works here")
+    assert results_to_table([FINE]).endswith("tenth works here")
 
 
 def test_json_has_every_finding() -> None:
-    said = json.loads(json.dumps(findings_to_json([FINE, BROKEN])))
+    said = json.loads(json.dumps(results_to_json([FINE, BROKEN])))
     assert said["works"] is False
     assert said["findings"][1] == {
-        "what": "faces",
+        "name": "faces",
         "ok": False,
-        "found": "no weights",
-        "needed": True,
+        "detail": "no weights",
+        "required": True,
         "action": "Install them",
     }
 
 
 def test_faces_are_found_by_models_that_are_there() -> None:
-    found = {finding.what: finding for finding in doctor.faces()}
+    found = {finding.name: finding for finding in doctor.faces()}
     assert found["face detector"].ok
-    assert "dlib-resnet@" in found["face recogniser"].found
+    assert "dlib-resnet@" in found["face recogniser"].detail
 
 
 def test_missing_face_models_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,8 +64,8 @@ def test_missing_face_models_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_package_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "LIBRARIES", ("no-such-library",))
-    assert [finding.found for finding in doctor.libraries()] == ["not installed"]
-    assert not doctor._extra("judge", ("no_such_module",), "judge").ok
+    assert [finding.detail for finding in doctor.libraries()] == ["not installed"]
+    assert not doctor._optional_package("judge", ("no_such_module",), "judge").ok
 
 
 def test_the_containers_limit_counts(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_the_store_is_looked_for_where_it_will_be(monkeypatch: pytest.MonkeyPatc
 
 def test_a_hub_set_offline_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(doctor, "connects", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(doctor, "can_connect", lambda *_: pytest.fail("asked"))
     assert [finding.ok for finding in doctor.hub()] == [False]
 
 
@@ -92,7 +92,7 @@ def test_the_hub_is_the_one_that_the_library_is_set_to(answers: bool, monkeypatc
     asked = []
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://hub.test:81")
-    monkeypatch.setattr(doctor, "connects", lambda *address: asked.append(address) or answers)
+    monkeypatch.setattr(doctor, "can_connect", lambda *address: asked.append(address) or answers)
     assert [finding.ok for finding in doctor.hub()] == [answers]
     assert asked == [("hub.test", 81)]
 
@@ -102,7 +102,7 @@ def test_an_address_that_is_none_is_said_without_its_password(address: str, monk
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
     (finding,) = doctor.hub()
-    assert (finding.ok, finding.found) == (False, "optional; HF_ENDPOINT is no address")
+    assert (finding.ok, finding.detail) == (False, "optional; HF_ENDPOINT is no address")
 
 
 def test_connects_tells_an_open_port_from_a_closed_one() -> None:
@@ -110,5 +110,5 @@ def test_connects_tells_an_open_port_from_a_closed_one() -> None:
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        assert doctor.connects("127.0.0.1", port)
-    assert not doctor.connects("127.0.0.1", port)
+        assert doctor.can_connect("127.0.0.1", port)
+    assert not doctor.can_connect("127.0.0.1", port)

@@ -14,13 +14,13 @@ from PIL import Image, PngImagePlugin
 
 from conftest import write_stable
 from tenth.cli.main import main
-from tenth.cli.png_settings import read_like
+from tenth.cli.png_settings import read_png_settings
 from tenth.core.errors import DataError
 from tenth.core.types import Identity
 from tenth.methods.identity_file import save_identity
 from tenth.models.registry import load_model
-from tenth.sampling.config import MOST_TEXT, Sampling
-from tenth.sampling.hires import HighRes
+from tenth.sampling.config import MAX_PROMPT_CHARS, SamplingConfig
+from tenth.sampling.hires import HiresConfig
 from tenth.sampling.png_metadata import read_sample
 
 Output = pytest.CaptureFixture[str]
@@ -32,7 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model, and an identity of it beside it."""
     folder = tmp_path_factory.mktemp("like")
     model = load_model(str(write_stable("sd15", folder / "model")))
-    made = Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, torch.ones(1, model.encoder.width))
+    made = Identity(
+        "ip-adapter", model.name, model.encoder.name, model.adapter_name, torch.ones(1, model.encoder.embedding_dim)
+    )
     save_identity(made, folder / "me.safetensors")
     return folder
 
@@ -107,13 +109,13 @@ def test_a_size_is_taken_too_and_another_wins(draw: Draw, tmp_path: Path, capsys
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
-        ({"strength": 0.5, "face_strength": 0.5, "face_pass": False}, HighRes(32, 24, 0.5)),
-        ({"strength": 0.0, "face_strength": 0.3, "face_pass": True}, HighRes(32, 24, None, True)),  # of the pocket model
-        ({"strength": 0.0, "face_strength": 0.0, "face_pass": False}, HighRes(32, 24, 0.0, False)),
+        ({"strength": 0.5, "face_strength": 0.5, "face_pass": False}, HiresConfig(32, 24, 0.5)),
+        ({"strength": 0.0, "face_strength": 0.3, "face_pass": True}, HiresConfig(32, 24, None, True)),  # of the pocket model
+        ({"strength": 0.0, "face_strength": 0.0, "face_pass": False}, HiresConfig(32, 24, 0.0, False)),
     ],
 )
-def test_how_a_size_was_come_to_is_read(said: dict[str, Any], wanted: HighRes, tmp_path: Path) -> None:
-    assert read_like(says(tmp_path / "x.png", size="32x24", **said)).highres == wanted
+def test_how_a_size_was_come_to_is_read(said: dict[str, Any], wanted: HiresConfig, tmp_path: Path) -> None:
+    assert read_png_settings(says(tmp_path / "x.png", size="32x24", **said)).hires == wanted
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_how_a_size_was_come_to_is_read(said: dict[str, Any], wanted: HighRes, t
 )  # fmt: skip
 def test_a_size_that_nobody_asked_for_is_refused(said: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a PNG as tenth wrote it is needed"):
-        read_like(says(tmp_path / "x.png", **said))
+        read_png_settings(says(tmp_path / "x.png", **said))
 
 
 def test_another_model_or_method_is_said(draw: Draw, tmp_path: Path, capsys: Output) -> None:
@@ -151,10 +153,10 @@ def test_from_photos_the_picture_s_method_is_taken(
 
 
 def test_a_picture_of_an_older_version_has_today_s_defaults_for_the_rest(tmp_path: Path) -> None:
-    found = read_like(picture(tmp_path / "old.png", '{"prompt": "a man"}'))
-    assert (found.prompt, found.seed, found.sampling, found.model) == ("a man", 0, Sampling(), "")
-    newer = read_like(says(tmp_path / "new.png", unheard_of=1, steps=3))
-    assert newer.sampling == Sampling(steps=3)
+    found = read_png_settings(picture(tmp_path / "old.png", '{"prompt": "a man"}'))
+    assert (found.prompt, found.seed, found.sampling, found.model) == ("a man", 0, SamplingConfig(), "")
+    newer = read_png_settings(says(tmp_path / "new.png", unheard_of=1, steps=3))
+    assert newer.sampling == SamplingConfig(steps=3)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_a_picture_of_an_older_version_has_today_s_defaults_for_the_rest(tmp_pat
         ("[" * 40_000, "carries damaged settings"),
         ('{"prompt": "%s"}' % ("a" * 200_000), "carries damaged settings"),
         ('{"kind": "demo"}', "prompt is None"),
-        (json.dumps({"prompt": "a" * (MOST_TEXT + 1)}), "prompt is 'aaa"),
+        (json.dumps({"prompt": "a" * (MAX_PROMPT_CHARS + 1)}), "prompt is 'aaa"),
         (json.dumps({"prompt": ["a"]}), "prompt is ['a']"),
         (json.dumps({"prompt": "\ud800"}), "half a character"),
         *(
@@ -185,7 +187,7 @@ def test_a_picture_of_an_older_version_has_today_s_defaults_for_the_rest(tmp_pat
                 ({"scale": 9}, "scale is 9"),
                 ({"scale": {"up": {"block_0": ["x"]}}}, "scale of up.block_0"),
                 ({"negative": 5}, "negative is 5"),
-                ({"negative": "a" * (MOST_TEXT + 1)}, "negative is "),
+                ({"negative": "a" * (MAX_PROMPT_CHARS + 1)}, "negative is "),
                 ({"scheduler": "/etc"}, "'/etc' is not a scheduler"),
                 ({"scheduler": "lcm", "steps": 100}, "100 steps of lcm"),
                 ({"guidance_interval": [0.5]}, "guidance_interval is"),
@@ -199,7 +201,7 @@ def test_a_picture_of_an_older_version_has_today_s_defaults_for_the_rest(tmp_pat
 )
 def test_what_nobody_could_have_asked_for_is_said_in_one_line(said: str, found: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"; a PNG as tenth wrote it is needed\. ") as problem:
-        read_like(picture(tmp_path / "odd.png", said))
+        read_png_settings(picture(tmp_path / "odd.png", said))
     assert found in str(problem.value)
     assert len(str(problem.value)) < 400 + len(str(tmp_path))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tenth.core.config import from_table, read_toml, with_changes
+from tenth.core.config import from_table, read_toml, with_overrides
 from tenth.core.errors import RecipeError
 from tenth.training.pocket.autoencoder import AutoencoderRecipe
 from tenth.training.pocket.decoder import DecoderRecipe
@@ -73,10 +73,10 @@ def test_the_shipped_recipes_can_be_read() -> None:
 
 def test_what_a_table_says_stands_above_the_settings() -> None:
     before = from_table(DiffusionRecipe, BASE)
-    after = with_changes(before, {"gamma": 1, "schedule": {"batch": 4}})
+    after = with_overrides(before, {"gamma": 1, "schedule": {"batch": 4}})
     assert (after.gamma, after.schedule.batch, after.schedule.images) == (1.0, 4, 10)
     assert before.schedule.batch != 4
     with pytest.raises(RecipeError, match=r"the recipe, schedule has the key 'bach'; known keys: images, batch"):
-        with_changes(before, {"schedule": {"bach": 4}})
-    with pytest.raises(RecipeError, match="the recipe, schedule is 3; needed: Schedule"):
-        with_changes(before, {"schedule": 3})
+        with_overrides(before, {"schedule": {"bach": 4}})
+    with pytest.raises(RecipeError, match="the recipe, schedule is 3; needed: TrainingConfig"):
+        with_overrides(before, {"schedule": 3})

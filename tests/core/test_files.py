@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tenth.core.file_reading import DEPTH, UnreadableError, parse_json, parse_toml, read_bytes, read_json, read_text
+from tenth.core.file_reading import MAX_DEPTH, UnreadableError, parse_json, parse_toml, read_bytes, read_json, read_text
 from tenth.core.file_writing import write_tensors
 from tenth.core.tensor_reading import read_tensors
 
@@ -36,9 +36,9 @@ def test_a_file_of_any_size_is_measured_before_it_is_read(tmp_path: Path) -> Non
     with pytest.raises(UnreadableError, match=r"10\.74 GB"):
         read_bytes(tmp_path / "sparse")
     (tmp_path / "small").write_bytes(b"12345")
-    assert read_bytes(tmp_path / "small", most=5) == b"12345"
+    assert read_bytes(tmp_path / "small", max_bytes=5) == b"12345"
     with pytest.raises(UnreadableError):
-        read_bytes(tmp_path / "small", most=4)
+        read_bytes(tmp_path / "small", max_bytes=4)
 
 
 def test_text_has_a_byte_order_mark_or_none(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_text_has_a_byte_order_mark_or_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        nested(DEPTH + 2),
+        nested(MAX_DEPTH + 2),
         nested(100_000),
         '{"a":' * 200 + "1" + "}" * 200,
         "1" * 5000,
@@ -70,7 +70,7 @@ def test_json_that_is_no_value_to_work_with(text: str) -> None:
 
 
 def test_json_within_the_limits_is_read() -> None:
-    assert parse_json(nested(DEPTH)) == json.loads(nested(DEPTH))
+    assert parse_json(nested(MAX_DEPTH)) == json.loads(nested(MAX_DEPTH))
     assert parse_json('{"a": [1, 2.5, null, "NaN"]}') == {"a": [1, 2.5, None, "NaN"]}
 
 
@@ -104,7 +104,7 @@ def test_tensors_are_finite_floating_point_numbers(tmp_path: Path) -> None:
         read_tensors(path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UnreadableError, match="damaged"):
-        read_tensors(path, numbers=False)
+        read_tensors(path, finite_floats=False)
 
 
 def test_json_that_is_read_is_a_file(tmp_path: Path) -> None:

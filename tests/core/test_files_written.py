@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from tenth.core import file_writing
-from tenth.core.claims import claimed_folder, contents, remove_temporary, remove_temporary_of
+from tenth.core.claims import exclusive_folder, list_entries, remove_temporary, remove_temporary_of
 from tenth.core.errors import CheckpointError, DataError
-from tenth.core.file_writing import write_bytes, write_json, write_png, write_tensors, written, written_folder
+from tenth.core.file_writing import atomic_file, atomic_folder, write_bytes, write_json, write_png, write_tensors
 
 
 def test_what_fails_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_what_fails_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> N
     assert path.stat().st_mode & 0o777 == 0o600
 
     def interrupted() -> None:
-        with written(path) as file:
+        with atomic_file(path) as file:
             file.write(b"new")
             raise KeyError
 
@@ -60,7 +60,7 @@ def test_content_is_on_the_disk_before_its_name(tmp_path: Path, monkeypatch: pyt
     write_bytes(tmp_path / "file", b"content")
     assert [Path(each).suffix or each for each in happened] == [".part", "renamed", str(tmp_path)]
     happened.clear()
-    with written_folder(tmp_path / "folder") as folder:
+    with atomic_folder(tmp_path / "folder") as folder:
         (folder / "inner").mkdir()
         (folder / "inner" / "file").write_bytes(b"content")
     assert [Path(each).name for each in happened[:2]] == ["inner", "file"]
@@ -69,9 +69,9 @@ def test_content_is_on_the_disk_before_its_name(tmp_path: Path, monkeypatch: pyt
 
 def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path) -> None:
     for content in (b"first", b"second"):
-        with written_folder(tmp_path / "folder") as folder:
+        with atomic_folder(tmp_path / "folder") as folder:
             (folder / content.decode()).write_bytes(content)
-    with pytest.raises(KeyError), written_folder(tmp_path / "folder") as folder:
+    with pytest.raises(KeyError), atomic_folder(tmp_path / "folder") as folder:
         raise KeyError
     assert [each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*")] == ["folder", "folder/second"]
 
@@ -81,7 +81,7 @@ def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path) -> None:
     lambda path: write_json(path, {"a": 1}),
     lambda path: write_png(path, Image.new("RGB", (2, 2))),
     lambda path: write_tensors(path, {"a": torch.ones(2)}),
-    lambda path: write_tensors(path, {"a": torch.ones(2)}, new=True),
+    lambda path: write_tensors(path, {"a": torch.ones(2)}, no_overwrite=True),
 ])  # fmt: skip
 def test_what_gets_the_name_is_what_was_flushed(
     write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -100,8 +100,8 @@ def test_permissions_are_those_that_were_asked_for(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_tensors(tmp_path / "all", {"a": torch.ones(2)})
-        write_tensors(tmp_path / "own", {"a": torch.ones(2)}, mode=file_writing.PRIVATE)
-        with written_folder(tmp_path / "folder", file_writing.PRIVATE_FOLDER):
+        write_tensors(tmp_path / "own", {"a": torch.ones(2)}, mode=file_writing.PRIVATE_FILE_MODE)
+        with atomic_folder(tmp_path / "folder", file_writing.PRIVATE_FOLDER_MODE):
             pass
     finally:
         os.umask(before)
@@ -117,12 +117,12 @@ def test_a_new_file_replaces_none(links: bool, tmp_path: Path, monkeypatch: pyte
     if not links:
         monkeypatch.setattr(file_writing.os, "link", no_links)
     path = tmp_path / "file"
-    write_bytes(path, b"one", new=True)
+    write_bytes(path, b"one", no_overwrite=True)
     before = path.stat().st_ino
-    write_bytes(path, b"one", new=True)
+    write_bytes(path, b"one", no_overwrite=True)
     assert path.stat().st_ino == before
     with pytest.raises(CheckpointError, match="exists and is not what would be written"):
-        write_bytes(path, b"two", new=True)
+        write_bytes(path, b"two", no_overwrite=True)
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("file", b"one")]
 
 
@@ -141,7 +141,7 @@ def test_a_disk_that_fails_after_the_name_is_given_is_said(tmp_path: Path, monke
 
 
 def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with written_folder(tmp_path / "folder") as folder:
+    with atomic_folder(tmp_path / "folder") as folder:
         (folder / "first").touch()
     rename, calls = Path.rename, []
 
@@ -152,14 +152,14 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", second_fails)
-    with pytest.raises(DataError), written_folder(tmp_path / "folder") as folder:
+    with pytest.raises(DataError), atomic_folder(tmp_path / "folder") as folder:
         (folder / "second").touch()
     assert [each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*")] == ["folder", "folder/first"]
 
 
 def _claim(folder: Path, answers: multiprocessing.Queue[str]) -> None:
     try:
-        with claimed_folder(folder):
+        with exclusive_folder(folder):
             answers.put("had it")
     except CheckpointError as problem:
         answers.put(str(problem))
@@ -185,11 +185,11 @@ def test_a_folder_has_one_writer_at_a_time(locks_folders: bool, tmp_path: Path, 
         process.join()
         return answers.get(timeout=10)
 
-    with claimed_folder(tmp_path / "out"):
-        with claimed_folder(tmp_path / "out"):  # once more by the same
+    with exclusive_folder(tmp_path / "out"):
+        with exclusive_folder(tmp_path / "out"):  # once more by the same
             assert "another run is writing to" in other()
         assert "another run is writing to" in other()
-        assert contents(tmp_path / "out") == set()
+        assert list_entries(tmp_path / "out") == set()
         assert not locks_folders or list((tmp_path / "out").iterdir()) == []
     assert other() == "had it"
     assert not locks_folders or not (tmp_path / "out").exists()  # nothing came into it
@@ -201,10 +201,10 @@ def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
     for name in (*left, *kept):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"content")
-    assert contents(tmp_path) == {"file", ".browser.part", "inner"}
-    with written(tmp_path / "file") as file:
+    assert list_entries(tmp_path) == {"file", ".browser.part", "inner"}
+    with atomic_file(tmp_path / "file") as file:
         file.write(b"new")
-        remove_temporary(tmp_path, below=False)
+        remove_temporary(tmp_path, recursive=False)
         assert not (tmp_path / left[0]).exists()
         assert (tmp_path / left[1]).exists()
         remove_temporary(tmp_path)

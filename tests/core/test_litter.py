@@ -9,26 +9,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenth.core.claims import contents
-from tenth.core.file_reading import LITTER, is_litter, without_litter
-from tenth.data.image_folder import write_people
-from tenth.data.photo_folder import examine
+from tenth.core.claims import list_entries
+from tenth.core.file_reading import SYSTEM_FILES, is_system_file, without_system_files
+from tenth.data.image_folder import prepare_folder
+from tenth.data.photo_folder import inspect_folder
 from tenth.evaluation.image_set import list_images
-from tenth.models.pocket.paths import PHOTOS
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.models.registry import load_model
 
 
 def strew(folder: Path) -> Path:
     """Every kind of litter, in a folder and in those in it."""
     for each in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-        for name in LITTER:
+        for name in SYSTEM_FILES:
             if name.startswith("__") or name == ".ipynb_checkpoints":
                 (each / name).mkdir()
                 (each / name / "part.pyc").write_bytes(b"x")
-                shutil.copy(PHOTOS / "01.png", each / name)
+                shutil.copy(EXAMPLE_PHOTOS_DIR / "01.png", each / name)
             else:
                 (each / name).write_bytes(b"x" * 100)
-    for path in [path for path in folder.rglob("*") if path.is_file() and not is_litter(path.relative_to(folder))]:
+    for path in [path for path in folder.rglob("*") if path.is_file() and not is_system_file(path.relative_to(folder))]:
         path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7" + b"x" * 100)  # as macOS keeps beside each
     return folder
 
@@ -44,8 +44,8 @@ def people(tmp_path: Path) -> Path:
 
 
 def test_what_is_litter() -> None:
-    assert all(map(is_litter, [*LITTER, "a/__pycache__/b.py", "._a.png", Path("models") / ".DS_Store"]))
-    assert not any(map(is_litter, ["a.png", ".hidden", "pycache", "me", "unet/model.safetensors"]))
+    assert all(map(is_system_file, [*SYSTEM_FILES, "a/__pycache__/b.py", "._a.png", Path("models") / ".DS_Store"]))
+    assert not any(map(is_system_file, ["a.png", ".hidden", "pycache", "me", "unet/model.safetensors"]))
 
 
 def test_a_model_is_the_same_model(toy_folder: Path, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_model_is_the_same_model(toy_folder: Path, tmp_path: Path) -> None:
     clean = load_model(tmp_path / "model")
     littered = load_model(strew(tmp_path / "model"))
     assert (littered.name, littered.adapter_name) == (clean.name, clean.adapter_name)
-    assert littered.trained == clean.trained
+    assert littered.trained_methods == clean.trained_methods
 
 
 def test_a_model_of_stable_diffusion_is_the_same_model(sd15_folder: Path, tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_a_model_of_stable_diffusion_is_the_same_model(sd15_folder: Path, tmp_pa
 
 
 def test_people_are_the_same_people(people: Path, tmp_path: Path) -> None:
-    clean = write_people(people, tmp_path / "clean")
-    littered = write_people(strew(people), tmp_path / "littered")
+    clean = prepare_folder(people, tmp_path / "clean")
+    littered = prepare_folder(strew(people), tmp_path / "littered")
     assert (littered.people, littered.photos, littered.dropped, littered.notes) == (
         clean.people,
         clean.photos,
@@ -75,8 +75,8 @@ def test_people_are_the_same_people(people: Path, tmp_path: Path) -> None:
 
 def test_photos_and_images_are_the_same(people: Path) -> None:
     def seen() -> tuple[list[str], int, tuple[str, ...]]:
-        verdicts, images = examine(people / "anna"), list_images(people)
-        return [verdict.file for verdict in verdicts], len(images), images.left_out
+        verdicts, images = inspect_folder(people / "anna"), list_images(people)
+        return [verdict.file for verdict in verdicts], len(images), images.ignored
 
     clean = seen()
     strew(people)
@@ -85,7 +85,7 @@ def test_photos_and_images_are_the_same(people: Path) -> None:
 
 def test_a_folder_with_litter_alone_is_empty(tmp_path: Path) -> None:
     """So that a run may be begun in a folder that was looked at."""
-    assert contents(strew(tmp_path)) == set()
+    assert list_entries(strew(tmp_path)) == set()
     (tmp_path / "letter.txt").write_text("dear")
-    assert contents(tmp_path) == {"letter.txt"}
-    assert without_litter(tmp_path, tmp_path.iterdir()) == [tmp_path / "letter.txt"]
+    assert list_entries(tmp_path) == {"letter.txt"}
+    assert without_system_files(tmp_path, tmp_path.iterdir()) == [tmp_path / "letter.txt"]

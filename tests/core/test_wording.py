@@ -9,36 +9,36 @@ import pytest
 
 from tenth.core.config import from_table
 from tenth.core.errors import InputError
-from tenth.core.wording import brief, counted, did_you_mean, duration, few
-from tenth.methods.registry import METHODS, PAIRS, method
-from tenth.models.hub.published import source_of
-from tenth.models.memory.planner import Use
-from tenth.models.memory.system import this_machine
+from tenth.core.wording import abbreviate, did_you_mean, format_duration, pluralize, shorten
+from tenth.methods.registry import COMBINATIONS, METHODS, method
+from tenth.models.hub.published import parse_model_name
+from tenth.models.memory.planner import LoadOptions
+from tenth.models.memory.system import available_memory
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.registry import load_model
 from tenth.reporting.html.reproduce import _duration
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.training.registry import stage
 
 
 def test_one_is_said_as_one() -> None:
-    assert [counted(count, "photo") for count in (0, 1, 2, 1234)] == ["0 photos", "1 photo", "2 photos", "1,234 photos"]
-    assert [counted(count, "person") for count in (1, 2)] == ["1 person", "2 people"]
-    assert [counted(count, "file lies", "files lie") for count in (1, 3)] == ["1 file lies", "3 files lie"]
+    assert [pluralize(count, "photo") for count in (0, 1, 2, 1234)] == ["0 photos", "1 photo", "2 photos", "1,234 photos"]
+    assert [pluralize(count, "person") for count in (1, 2)] == ["1 person", "2 people"]
+    assert [pluralize(count, "file lies", "files lie") for count in (1, 3)] == ["1 file lies", "3 files lie"]
 
 
 def test_times() -> None:
     said = {0.4: "0 s", 38: "38 s", 59.7: "1 minute", 60: "1 minute", 89: "1 minute", 1107: "18 minutes", 3599: "1.0 hours"}
-    assert {seconds: duration(seconds) for seconds in said} == said
+    assert {seconds: format_duration(seconds) for seconds in said} == said
     assert _duration(57.1) == {"took": "57 s"}
     assert _duration(61.0) == {"took": "1 minute"}
 
 
 def test_at_most_three_reasons() -> None:
-    assert few(["a", "b", "c"]) == "a, b, c"
-    assert few(str(number) for number in range(1004)) == "0, 1, 2, and 1,001 more"
-    assert few("abcd", " | ") == "a | b | c | and 1 more"
-    assert brief("x" * 200) == "x" * 100 + "..."
+    assert abbreviate(["a", "b", "c"]) == "a, b, c"
+    assert abbreviate(str(number) for number in range(1004)) == "0, 1, 2, and 1,001 more"
+    assert abbreviate("abcd", " | ") == "a | b | c | and 1 more"
+    assert shorten("x" * 200) == "x" * 100 + "..."
 
 
 def test_the_nearest_name() -> None:
@@ -55,11 +55,11 @@ def test_the_nearest_name() -> None:
         (lambda: method("dreamboth"), "dreambooth"),
         (lambda: method("dreambooth+ip-adapter-consensu"), "ip-adapter-consensus"),
         (lambda: load_model("poket"), "pocket"),
-        (lambda: source_of("sd15+ip-adapter-plus_sd14"), "ip-adapter-plus_sd15"),
-        (lambda: Sampling(scheduler="eular"), "euler"),
-        (lambda: from_table(Sampling, {"guidence": 3.0}), "guidance"),
+        (lambda: parse_model_name("sd15+ip-adapter-plus_sd14"), "ip-adapter-plus_sd15"),
+        (lambda: SamplingConfig(scheduler="eular"), "euler"),
+        (lambda: from_table(SamplingConfig, {"guidence": 3.0}), "guidance"),
         (lambda: stage({"stage": "adaptor"}), "adapter"),
-        (lambda: load_model("pocket", use=Use(device="cdua")), "cuda"),
+        (lambda: load_model("pocket", options=LoadOptions(device="cdua")), "cuda"),
     ],
 )
 def test_a_name_that_is_nearly_right_is_told_the_right_one(ask: Callable[[], object], meant: str) -> None:
@@ -69,9 +69,12 @@ def test_a_name_that_is_nearly_right_is_told_the_right_one(ask: Callable[[], obj
 
 
 def test_an_unknown_device_or_rung_names_no_command_that_is_none() -> None:
-    from tenth.models.memory.planner import CPU, allowed, chosen_device
+    from tenth.models.memory.planner import CPU_PROFILES, candidate_profiles, choose_device
 
-    for ask in (lambda: chosen_device("tpu", this_machine(), small=True), lambda: allowed(CPU, Use(rung="highest"))):
+    for ask in (
+        lambda: choose_device("tpu", available_memory(), small=True),
+        lambda: candidate_profiles(CPU_PROFILES, LoadOptions(profile="highest")),
+    ):
         with pytest.raises(InputError) as told:
             ask()
         assert "`tenth devices`" not in str(told.value)
@@ -79,9 +82,9 @@ def test_an_unknown_device_or_rung_names_no_command_that_is_none() -> None:
 
 
 def test_a_pair_of_methods_is_listed_and_no_experiment_learns_it_unasked() -> None:
-    assert set(PAIRS) == {"dreambooth+ip-adapter-consensus"}
-    assert not set(PAIRS) & set(METHODS)
-    assert PAIRS["dreambooth+ip-adapter-consensus"].thing == method("dreambooth+ip-adapter-consensus")
+    assert set(COMBINATIONS) == {"dreambooth+ip-adapter-consensus"}
+    assert not set(COMBINATIONS) & set(METHODS)
+    assert COMBINATIONS["dreambooth+ip-adapter-consensus"].value == method("dreambooth+ip-adapter-consensus")
 
 
 def test_a_folder_that_lacks_everything_names_three_files(tmp_path: Path) -> None:

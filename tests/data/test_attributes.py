@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tenth.core.errors import DataError
-from tenth.data.captions.attributes import COLUMNS, FLAGS, NO_BEARD, OPEN_MOUTH, PUBLISHED, read_attributes
+from tenth.data.captions.attributes import BINARY_ATTRIBUTES, COLUMNS, NO_BEARD, OPEN_MOUTH, PUBLISHED_COLUMNS, read_attributes
 
 HEADER = ",".join(COLUMNS)
-SCORES = ("Male", NO_BEARD, *OPEN_MOUTH, *PUBLISHED.values(), "Asian")
+SCORES = ("Male", NO_BEARD, *OPEN_MOUTH, *PUBLISHED_COLUMNS.values(), "Asian")
 
 
 def own(path: Path, *lines: str) -> Path:
@@ -19,7 +19,7 @@ def own(path: Path, *lines: str) -> Path:
 
 
 def line(file: str = "Anna/Anna_0001.jpg", gender: str = "F", **flags: str) -> str:
-    return ",".join([file, gender, *(flags.get(flag, "") for flag in FLAGS)])
+    return ",".join([file, gender, *(flags.get(flag, "") for flag in BINARY_ATTRIBUTES)])
 
 
 def published(path: Path, *people: tuple[str, str], **scores: str) -> Path:
@@ -50,7 +50,7 @@ def test_the_published_table(tmp_path: Path) -> None:
     row = read_attributes(path)["Aaron_Eckhart/Aaron_Eckhart_0001.jpg"]
     assert (row["gender"], row["smiling"], row["necktie"], row["beard"]) == ("M", False, True, True)
     assert row["hat"] is row["mouth_open"] is None  # 0.1: within the margin
-    assert set(row) == {"gender", *FLAGS}
+    assert set(row) == {"gender", *BINARY_ATTRIBUTES}
 
 
 @pytest.mark.parametrize(("slightly", "wide", "is_open"), [("1", "-1", True), ("-1", "-1", False), ("-1", "0", None)])

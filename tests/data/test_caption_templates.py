@@ -7,8 +7,16 @@ import re
 
 import pytest
 
-from tenth.data.captions.attributes import FLAGS, Attributes
-from tenth.data.captions.templates import HAIR, PROMPTS, UNKNOWN_PERSON, WORD, caption, captions, vocabulary
+from tenth.data.captions.attributes import BINARY_ATTRIBUTES, Attributes
+from tenth.data.captions.templates import (
+    HAIR_COLORS,
+    NEUTRAL_PROMPTS,
+    UNKNOWN_PERSON,
+    WORD_PATTERN,
+    caption,
+    captions,
+    vocabulary,
+)
 
 SMILING_WOMAN: Attributes = {"gender": "F", "smiling": True, "blond_hair": True, "eyeglasses": True}
 BALD_MAN: Attributes = {"gender": "M", "bald": True, "beard": True, "necktie": True, "outdoor": True}
@@ -31,7 +39,7 @@ def many(row: Attributes, count: int = 300) -> list[str]:
 def random_rows(count: int) -> list[Attributes]:
     draws = random.Random(0)
     return [
-        {"gender": draws.choice(["M", "F", None]), **{flag: draws.choice([True, False, None]) for flag in FLAGS}}
+        {"gender": draws.choice(["M", "F", None]), **{flag: draws.choice([True, False, None]) for flag in BINARY_ATTRIBUTES}}
         for _ in range(count)
     ]
 
@@ -61,12 +69,12 @@ def test_phrasing_varies_and_short_captions_occur() -> None:
     said = many(SMILING_WOMAN)
     assert len(set(said)) > 60
     assert "a photo of a woman" in said
-    assert {"glasses", "eyeglasses"} <= {word for line in said for word in WORD.findall(line)}
+    assert {"glasses", "eyeglasses"} <= {word for line in said for word in WORD_PATTERN.findall(line)}
     assert 0.1 < sum("smiling" not in line for line in said) / len(said) < 0.6
 
 
 def test_what_is_unknown_is_not_said() -> None:
-    words = {word for line in many({"gender": None, "smiling": None}) for word in WORD.findall(line)}
+    words = {word for line in many({"gender": None, "smiling": None}) for word in WORD_PATTERN.findall(line)}
     assert words == {"a", "photo", "portrait", "picture", "headshot", "of", "person"}
 
 
@@ -119,17 +127,17 @@ def test_every_caption_is_in_the_vocabulary_and_well_formed() -> None:
     words = set(vocabulary())
     for number, row in enumerate(random_rows(400)):
         for line in captions(row, str(number), 8):
-            assert set(WORD.findall(line)) <= words
-            assert "".join(WORD.findall(line)) == line.replace(" ", "")  # nothing that is not a word
+            assert set(WORD_PATTERN.findall(line)) <= words
+            assert "".join(WORD_PATTERN.findall(line)) == line.replace(" ", "")  # nothing that is not a word
             assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|  |,,|^,|,$", line), line
-            assert sum(colour in line for colour in HAIR.values()) <= 1
+            assert sum(colour in line for colour in HAIR_COLORS.values()) <= 1
 
 
 def test_every_word_that_is_asked_for_is_in_the_vocabulary() -> None:
     asked = "man woman boy girl child young old elderly smiling mouth open glasses eyeglasses sunglasses mustache beard bald"
     asked += " black blond brown gray hair hat tie lipstick earrings outdoors without not clean-shaven neutral expression"
     assert set(asked.split()) <= set(vocabulary())
-    assert set(WORD.findall(PROMPTS[0])) <= set(vocabulary())
+    assert set(WORD_PATTERN.findall(NEUTRAL_PROMPTS[0])) <= set(vocabulary())
     assert vocabulary() == sorted(set(vocabulary()))
 
 

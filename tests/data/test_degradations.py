@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tenth.core.types import Photo
-from tenth.data.degradations import DEGRADATIONS, degraded
-from tenth.data.face_descriptors import describe
+from tenth.data.degradations import DEGRADATIONS, degrade
+from tenth.data.face_descriptors import face_descriptor
 from tenth.data.faces import find_faces
 from tenth.data.photo import open_photo
 
@@ -32,17 +32,17 @@ def test_each_way_changes_the_face_and_what_is_read_of_it(photo: Photo, worse: o
         left, top, right, bottom = photo.face.box
         changed = np.abs(pixels.astype(int) - photo.pixels.astype(int))[top:bottom, left:right]
         assert changed.mean() > 2
-        distance = np.linalg.norm(describe(Photo(pixels, "", face=photo.face)) - describe(photo))
+        distance = np.linalg.norm(face_descriptor(Photo(pixels, "", face=photo.face)) - face_descriptor(photo))
         assert distance > 0.1
 
 
 def test_how_it_is_made_worse_follows_from_its_digest(photo: Photo) -> None:
-    made = [degraded(Photo(photo.pixels, f"{number:016x}{0:048x}", face=photo.face)) for number in range(30)]
-    again = degraded(Photo(photo.pixels, f"{3:016x}{0:048x}", face=photo.face))
+    made = [degrade(Photo(photo.pixels, f"{number:016x}{0:048x}", face=photo.face)) for number in range(30)]
+    again = degrade(Photo(photo.pixels, f"{3:016x}{0:048x}", face=photo.face))
     assert np.array_equal(made[3].pixels, again.pixels)
     assert len({each.pixels.tobytes() for each in made}) > 20  # some round to the same number of pixels
     assert all(each.digest == f"{number:016x}{0:048x}" and each.face is photo.face for number, each in enumerate(made))
 
 
 def test_without_a_face_the_whole_picture_counts(photo: Photo) -> None:
-    assert not np.array_equal(degraded(Photo(photo.pixels, photo.digest)).pixels, photo.pixels)
+    assert not np.array_equal(degrade(Photo(photo.pixels, photo.digest)).pixels, photo.pixels)

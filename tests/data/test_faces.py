@@ -11,17 +11,17 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import file_digest
+from tenth.core.file_reading import sha256_of
 from tenth.core.types import Face, Photo, Pixels
 from tenth.data import faces as faces_module
 from tenth.data.faces import (
-    CROP_PIXELS,
+    CROP_SIZE,
     NEAR_DUPLICATE_BITS,
     crop_face,
-    face_pixels,
+    face_model_path,
+    face_width,
     find_faces,
     hash_distance,
-    model_file,
     near_duplicate_hash,
     sharpness,
 )
@@ -52,7 +52,7 @@ def test_a_face_is_found_where_it_is(face_photos: list[Path]) -> None:
     left, top, right, bottom = moved[0].box
     assert 200 < left < right < 328
     assert 100 < top < bottom < 228
-    assert face_pixels(moved[0]) == right - left
+    assert face_width(moved[0]) == right - left
 
 
 def test_landmarks_are_in_the_order_that_types_promise(face_photos: list[Path]) -> None:
@@ -66,7 +66,7 @@ def test_the_largest_face_comes_first(face_photos: list[Path]) -> None:
     canvas = Image.fromarray(on_canvas(picture(face_photos[0], 100), (0, 0)))
     canvas.paste(picture(face_photos[1], 200), (190, 50))
     first, second = find_faces(np.asarray(canvas))
-    assert face_pixels(first) > face_pixels(second)
+    assert face_width(first) > face_width(second)
     assert first.box[0] > 190
 
 
@@ -80,14 +80,14 @@ def test_a_crop_is_upright(face_photos: list[Path]) -> None:
     eyes = find_faces(crop_of(image.rotate(15, Image.Resampling.BICUBIC)))[0].landmarks[[0, 2]]
     slope = np.degrees(np.arctan2(*(eyes[0] - eyes[1])[::-1]))
     assert abs(slope) < 6  # degrees; the landmarks of a small face jump by some
-    assert crop_of(image).shape == (CROP_PIXELS, CROP_PIXELS, 3)
+    assert crop_of(image).shape == (CROP_SIZE, CROP_SIZE, 3)
 
 
 def test_a_crop_at_the_border_repeats_it() -> None:
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[:, :3], pixels[:, -3:] = (200, 0, 0), (0, 0, 200)
     eyes = [(60.0, 22.0), (50.0, 22.0), (20.0, 22.0), (30.0, 22.0), (40.0, 40.0)]
-    crop = crop_face(pixels, Face((5, 0, 75, 60), np.array(eyes)), side=64, padding=1.0)
+    crop = crop_face(pixels, Face((5, 0, 75, 60), np.array(eyes)), size=64, padding=1.0)
     assert crop.shape == (64, 64, 3)
     assert crop[32, 0].tolist() == [200, 0, 0]
     assert crop[32, -1].tolist() == [0, 0, 200]
@@ -146,12 +146,12 @@ def test_sharpness_by_hand() -> None:
 def test_missing_models_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faces_module, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match="pip install face-recognition-models"):
-        model_file("any.dat")
+        face_model_path("any.dat")
 
 
 def test_file_digest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert file_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_the_predictor_that_is_not_for_commerce_is_never_needed(
@@ -161,17 +161,17 @@ def test_the_predictor_that_is_not_for_commerce_is_never_needed(
     from tenth.data import face_descriptors as recogniser
 
     faces = faces_module
-    for name in ("shape_predictor_5_face_landmarks.dat", recogniser.WEIGHTS):
-        (tmp_path / name).symlink_to(faces.model_file(name))
+    for name in ("shape_predictor_5_face_landmarks.dat", recogniser.RECOGNIZER_WEIGHTS):
+        (tmp_path / name).symlink_to(faces.face_model_path(name))
     for module in (faces, recogniser):
-        monkeypatch.setattr(module, "model_file", lambda name: tmp_path / name)
-    cached = (faces._dlib_detector, recogniser._recogniser, recogniser.encoder_name)
+        monkeypatch.setattr(module, "face_model_path", lambda name: tmp_path / name)
+    cached = (faces._dlib_detector, recogniser._recognizer, recogniser.encoder_name)
     try:
         for function in cached:
             function.cache_clear()
         pixels = open_photo(face_photos[0]).pixels
         found = faces.find_faces(pixels)
-        assert recogniser.describe(Photo(pixels, "", face=found[0])).shape == (128,)
+        assert recogniser.face_descriptor(Photo(pixels, "", face=found[0])).shape == (128,)
     finally:
         for function in cached:
             function.cache_clear()

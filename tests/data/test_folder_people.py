@@ -13,7 +13,7 @@ from PIL import Image
 from tenth.core.errors import DataError
 from tenth.core.types import Photo
 from tenth.data.faces import crop_face
-from tenth.data.photo_folder import UNDECIDED, examine, read_person
+from tenth.data.photo_folder import UNDECIDED, inspect_folder, read_person
 
 Rows = dict[str, list[float]]
 
@@ -32,20 +32,20 @@ def fill(folder: Path, photos: list[Path], count: int) -> list[str]:
 def test_somebody_else_is_refused(tmp_path: Path, face_photos: list[Path]) -> None:
     names = fill(tmp_path, face_photos, 4)
     rows: Rows = {name: [0.1 * number, 0.0] for number, name in enumerate(names)} | {"2.png": [0.0, 1.0]}
-    verdicts = examine(tmp_path, describe=by_file(rows))
+    verdicts = inspect_folder(tmp_path, descriptor=by_file(rows))
     assert [verdict.code for verdict in verdicts] == ["ok", "ok", "other-person", "ok"]
     assert "remove it" in verdicts[2].reason
-    assert [verdict.code for verdict in examine(tmp_path, describe=by_file(rows), same_person=1.5)] == ["ok"] * 4
+    assert [verdict.code for verdict in inspect_folder(tmp_path, descriptor=by_file(rows), same_person=1.5)] == ["ok"] * 4
 
 
 def test_two_that_disagree_are_refused(tmp_path: Path, face_photos: list[Path]) -> None:
     fill(tmp_path, face_photos, 2)
-    verdicts = examine(tmp_path, describe=by_file({"0.png": [0.0], "1.png": [0.7]}))
+    verdicts = inspect_folder(tmp_path, descriptor=by_file({"0.png": [0.0], "1.png": [0.7]}))
     assert [verdict.code for verdict in verdicts] == [UNDECIDED, UNDECIDED]
     with pytest.raises(DataError, match="which one is meant cannot be told; one person who is in more photos") as caught:
-        read_person(tmp_path, describe=by_file({"0.png": [0.0], "1.png": [0.7]}))
+        read_person(tmp_path, descriptor=by_file({"0.png": [0.0], "1.png": [0.7]}))
     assert "0.png" not in str(caught.value)
-    agreed = examine(tmp_path, describe=by_file({"0.png": [0.0], "1.png": [0.5]}))
+    agreed = inspect_folder(tmp_path, descriptor=by_file({"0.png": [0.0], "1.png": [0.5]}))
     assert [(verdict.code, verdict.warnings[:0]) for verdict in agreed] == [("ok", ())] * 2
 
 
@@ -76,7 +76,7 @@ def test_the_most_frequent_person_is_taken_not_the_largest_face(tmp_path: Path, 
     shown(tmp_path, "2.png", (three, RED, 150), (four, GREEN, 260))
     shown(tmp_path, "3.png", (five, RED, 200))
     shown(tmp_path, "4.png", (six, BLUE, 200))
-    verdicts = examine(tmp_path, describe=colour)
+    verdicts = inspect_folder(tmp_path, descriptor=colour)
     assert [verdict.code for verdict in verdicts] == ["ok", "ok", "ok", "other-person"]
     for verdict in verdicts[:3]:
         assert verdict.photo is not None
@@ -90,7 +90,7 @@ def test_the_most_frequent_person_is_taken_not_the_largest_face(tmp_path: Path, 
 def test_two_people_who_are_always_together(tmp_path: Path, face_photos: list[Path]) -> None:
     for number in range(3):
         shown(tmp_path, f"{number}.png", (face_photos[number], RED, 240), (face_photos[number + 3], BLUE, 150))
-    verdicts = examine(tmp_path, describe=colour)
+    verdicts = inspect_folder(tmp_path, descriptor=colour)
     assert [verdict.code for verdict in verdicts] == ["ok"] * 3
     assert all(verdict.photo is not None and colour(verdict.photo)[0] > 1 for verdict in verdicts)  # whose face is larger
     assert sum("several faces" in warning for verdict in verdicts for warning in verdict.warnings) == 1

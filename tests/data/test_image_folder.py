@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tenth.core.errors import DataError
-from tenth.data.image_folder import write_people
-from tenth.data.manifest import Row, Summary, read_people
+from tenth.data.image_folder import prepare_folder
+from tenth.data.manifest import ManifestEntry, ManifestSummary, read_manifest
 from tenth.data.photo import open_photo
 from tenth.data.splits import fold_of, split_by_name
 
@@ -34,9 +34,9 @@ def put(source: Path, *files: str, same: str = "") -> Path:
     return source
 
 
-def written(source: Path, output: Path) -> tuple[Summary, list[Row]]:
-    summary = write_people(source, output)
-    return summary, read_people(output / "people.jsonl")
+def written(source: Path, output: Path) -> tuple[ManifestSummary, list[ManifestEntry]]:
+    summary = prepare_folder(source, output)
+    return summary, read_manifest(output / "people.jsonl")
 
 
 @pytest.fixture
@@ -66,16 +66,16 @@ def test_a_heic_photo_is_read(source: Path, tmp_path: Path) -> None:
 def test_the_same_source_gives_the_same_bytes(source: Path, tmp_path: Path) -> None:
     (source / "Anna/1.txt").write_text("a photo of a woman")
     for name in ("one", "two", "two"):
-        write_people(source, tmp_path / name)
+        prepare_folder(source, tmp_path / name)
     assert (tmp_path / "one/people.jsonl").read_bytes() == (tmp_path / "two/people.jsonl").read_bytes()
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["people.jsonl"]
 
 
 @pytest.mark.parametrize("inside", [".", "written"])
 def test_what_it_wrote_itself_is_no_person(source: Path, inside: str) -> None:
-    first = write_people(source, source / inside)
+    first = prepare_folder(source, source / inside)
     before = (source / inside / "people.jsonl").read_bytes()
-    assert write_people(source, source / inside) == first
+    assert prepare_folder(source, source / inside) == first
     assert (source / inside / "people.jsonl").read_bytes() == before
 
 
@@ -138,7 +138,7 @@ def test_every_photo_has_as_many_captions(source: Path, tmp_path: Path) -> None:
 
 
 def test_without_captions_it_says_what_is_lost(source: Path, tmp_path: Path) -> None:
-    assert any(note.startswith(f'no captions: every one is "{NEUTRAL}"') for note in write_people(source, tmp_path).notes)
+    assert any(note.startswith(f'no captions: every one is "{NEUTRAL}"') for note in prepare_folder(source, tmp_path).notes)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_caption_that_cannot_be_read_is_named(source: Path, tmp_path: Path, co
     (source / "Anna/1.txt").write_bytes(b"x" * 2_000)
     (source / "Anna/2.txt").write_bytes(content)
     with pytest.raises(DataError, match=f"^{reason}; a caption is a line of UTF-8 text, at most 2,000 characters long. Save"):
-        write_people(source, tmp_path / "out")
+        prepare_folder(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -164,7 +164,7 @@ def test_all_wrong_captions_are_told_at_once(tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / f"in/Anna/{number}.txt").write_bytes(b"\xff")
     with pytest.raises(DataError, match=r"Anna/0.txt is not UTF-8 .*, Anna/2.txt is not UTF-8 .*, and 2 more;"):
-        write_people(tmp_path / "in", tmp_path / "out")
+        prepare_folder(tmp_path / "in", tmp_path / "out")
 
 
 # What is dropped or passed over
@@ -245,7 +245,7 @@ def test_one_photo_is_enough_for_a_row_but_it_is_said(source: Path, tmp_path: Pa
 def test_who_has_fewer_than_ten_photos_is_named(tmp_path: Path) -> None:
     for name, count in (("One", 1), ("Two", 2), ("Nine", 9), ("Ten", 10)):
         put(tmp_path / "in", *(f"{name}/{number}.png" for number in range(count)))
-    (note,) = (note for note in write_people(tmp_path / "in", tmp_path).notes if "two to nine" in note)
+    (note,) = (note for note in prepare_folder(tmp_path / "in", tmp_path).notes if "two to nine" in note)
     assert note.startswith("2 people have two to nine usable photos (Nine, Two): recipes that ask for nine references")
 
 
@@ -257,7 +257,7 @@ def test_empty_splits_are_named(tmp_path: Path) -> None:
     for number in range(30):
         if split_by_name(str(number)) != "train":
             (tmp_path / f"in/{number}/1.png").unlink()
-    summary = write_people(tmp_path / "in", tmp_path / "out")
+    summary = prepare_folder(tmp_path / "in", tmp_path / "out")
     assert summary.notes[-1].startswith("nobody is in validation, test: who is where follows from the folder's name alone")
 
 
@@ -279,22 +279,22 @@ def test_another_layout_is_refused(files: list[str] | None, message: str, tmp_pa
         (tmp_path / "people").mkdir()
         put(tmp_path / "people", *files)
     with pytest.raises(DataError, match=message):
-        write_people(tmp_path / "people", tmp_path / "out")
+        prepare_folder(tmp_path / "people", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_an_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "people.zip").write_bytes(b"PK")
     with pytest.raises(DataError, match=r"people.zip is a file; .* unpack an archive first"):
-        write_people(tmp_path / "people.zip", tmp_path / "out")
+        prepare_folder(tmp_path / "people.zip", tmp_path / "out")
 
 
 def test_no_usable_photo_leaves_the_old_file(source: Path, tmp_path: Path) -> None:
-    write_people(source, tmp_path / "out")
+    prepare_folder(source, tmp_path / "out")
     before = (tmp_path / "out/people.jsonl").read_bytes()
     for photo in source.glob("*/*.png"):
         photo.write_bytes(b"")
     message = r"no usable photo in its 2 folders \(Anna/1.png: 1.png is empty; .* and 1 more\); each person has a folder"
     with pytest.raises(DataError, match=message):
-        write_people(source, tmp_path / "out")
+        prepare_folder(source, tmp_path / "out")
     assert (tmp_path / "out/people.jsonl").read_bytes() == before

@@ -17,7 +17,7 @@ from tenth.core.errors import PhotoError
 from tenth.core.types import Photo, Pixels
 from tenth.data import photo as photo_module
 from tenth.data.containers.orientation import ORIENTATION, orientation
-from tenth.data.photo import PHOTO_PIXELS, open_photo
+from tenth.data.photo import MAX_PHOTO_SIDE, open_photo
 
 TRANSPOSED = {
     1: None,
@@ -207,7 +207,7 @@ def test_colour_profile(tmp_path: Path) -> None:
 def test_large_photos_are_reduced(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size
     opened = open_photo(saved(tmp_path, quarters(*size), "a.png")).pixels
-    scale = PHOTO_PIXELS / max(size)
+    scale = MAX_PHOTO_SIDE / max(size)
     assert opened.shape == (max(1, round(height * scale)), max(1, round(width * scale)), 3)
     if min(size) > 10:
         assert np.abs(corners(opened) - EXPECTED).max() <= 1

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image, ImageCms
 
 import toy_photos as toy
-from tally import Tally, counted
+from tally import Tally, tally_inputs
 from tenth.core.errors import PhotoError
 from tenth.core.types import Pixels
-from tenth.data.containers.jpeg import SCANS, jpeg_parts
-from tenth.data.containers.parts import PARTS, READ_BYTES, png_parts, webp_parts
-from tenth.data.photo import PHOTO_PIXELS, open_photo
+from tenth.data.containers.jpeg import MAX_SCANS, parse_jpeg
+from tenth.data.containers.parts import MAX_PARTS, MAX_READ_BYTES, parse_png, parse_webp
+from tenth.data.photo import MAX_PHOTO_SIDE, open_photo
 
 TEAL = Image.new("RGB", (64, 48), "teal")
 BLANK = bytes(1_000_000)
@@ -26,7 +26,7 @@ def opened(folder: Path, content: bytes) -> Pixels:
     """Opened within five seconds and 300 MB."""
     path = folder / "photo"
     path.write_bytes(content)
-    with counted("photo bombs") as tally:
+    with tally_inputs("photo bombs") as tally:
         photo = tally.attempt("photo", lambda: open_photo(path))
     assert photo is not None
     return photo.pixels
@@ -36,7 +36,7 @@ def refused(folder: Path, content: bytes) -> str:
     """Refused within five seconds and 300 MB, in one line; its code and that line."""
     path = folder / "photo"
     path.write_bytes(content)
-    with counted("photo bombs") as tally, pytest.raises(PhotoError) as caught:
+    with tally_inputs("photo bombs") as tally, pytest.raises(PhotoError) as caught:
         refuse(tally, path)
     assert "\n" not in str(caught.value)
     return f"{caught.value.code}: {caught.value}"
@@ -57,14 +57,14 @@ def refuse(tally: Tally, path: Path) -> None:
 
 def with_scans(image: Image.Image, more: int) -> bytes:
     """A progressive JPEG whose last scan comes so many times more."""
-    whole = toy.encoded(image, "JPEG", progressive=True)
+    whole = toy.encode_image(image, "JPEG", progressive=True)
     last, end = whole.rindex(b"\xff\xda"), whole.rindex(b"\xff\xd9")
     return whole[:end] + whole[last:end] * more + whole[end:]
 
 
 def test_scans(tmp_path: Path) -> None:
     assert refused(tmp_path, with_scans(TEAL, 1000)) == (
-        f"too-complex: photo has more than {SCANS} scans; at most {SCANS} can be opened safely. "
+        f"too-complex: photo has more than {MAX_SCANS} scans; at most {MAX_SCANS} can be opened safely. "
         "Save a copy of it with another program."
     )
     assert opened(tmp_path, with_scans(TEAL, 50)).shape == (48, 64, 3)
@@ -73,50 +73,50 @@ def test_scans(tmp_path: Path) -> None:
 def test_fewer_scans_of_a_larger_picture(tmp_path: Path) -> None:
     large = Image.new("L", (6000, 6000))
     assert refused(tmp_path, with_scans(large, 70)).startswith("too-complex: photo has more than 69 scans")
-    assert opened(tmp_path, with_scans(large, 0)).shape[1] == PHOTO_PIXELS
+    assert opened(tmp_path, with_scans(large, 0)).shape[1] == MAX_PHOTO_SIDE
 
 
 def test_scans_hidden_behind_a_marker_without_a_length(tmp_path: Path) -> None:
     """Decoders take reserved markers in a scan for junk and go on with what follows, whatever length seems to stand there."""
-    whole = toy.encoded(TEAL, "JPEG", progressive=True, restart_marker_blocks=1)
+    whole = toy.encode_image(TEAL, "JPEG", progressive=True, restart_marker_blocks=1)
     last, end = whole.rindex(b"\xff\xda"), whole.rindex(b"\xff\xd9")
     hidden = b"\xff\x02" + struct.pack(">H", 60_000) + whole[last:end] * 200
     assert refused(tmp_path, whole[:end] + hidden + whole[end:]).startswith("too-complex: photo has more than 100 scans")
 
 
 def test_scans_are_not_looked_for_in_what_follows_the_picture(tmp_path: Path) -> None:
-    whole = toy.encoded(TEAL, "JPEG", progressive=True)
+    whole = toy.encode_image(TEAL, "JPEG", progressive=True)
     assert opened(tmp_path, whole + b"\xff\xda\0\2" * 1000).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("place", ["before", "between"])
 def test_segments(tmp_path: Path, place: str) -> None:
-    whole = toy.encoded(TEAL, "JPEG", progressive=True)
+    whole = toy.encode_image(TEAL, "JPEG", progressive=True)
     at = 2 if place == "before" else whole.rindex(b"\xff\xda")
-    content = whole[:at] + toy.jpeg_segment(0xFE) * (PARTS + 1) + whole[at:]
+    content = whole[:at] + toy.jpeg_segment(0xFE) * (MAX_PARTS + 1) + whole[at:]
     assert refused(tmp_path, content).startswith("too-complex: photo has more than 100,000 segments")
 
 
 @pytest.mark.parametrize("filler", [b"\xff", b"\0"])
 def test_what_fills_the_room_between_segments(tmp_path: Path, filler: bytes) -> None:
-    whole = toy.encoded(TEAL, "JPEG")
+    whole = toy.encode_image(TEAL, "JPEG")
     assert opened(tmp_path, whole[:20] + filler * 30_000_000 + whole[20:]).shape == (48, 64, 3)
 
 
 def test_a_decoder_sees_no_metadata_of_a_jpeg(tmp_path: Path) -> None:
-    plain = toy.encoded(TEAL, "JPEG")
+    plain = toy.encode_image(TEAL, "JPEG")
     metadata = (b"Exif\0\0MM\0*", b"ICC_PROFILE\0\1\1", b"Photoshop 3.0\x008BIM", b"MPF\0")
     segments = [toy.jpeg_segment(0xE1 + place, key + bytes(60_000)) for place, key in enumerate(metadata)] * 400
     path = tmp_path / "photo"
     path.write_bytes(plain[:2] + b"".join(segments) + plain[2:])
     with path.open("rb") as file:
-        assert jpeg_parts(file).file.readall() == plain
+        assert parse_jpeg(file).file.readall() == plain
     assert np.array_equal(opened(tmp_path, path.read_bytes()), opened(tmp_path, plain))
 
 
 def test_chunks_of_png(tmp_path: Path) -> None:
-    data = toy.png_chunk(b"IDAT") * (PARTS + 1)
-    for content in (toy.png_file((8, 8), before=toy.png_chunk(b"prVt") * (PARTS + 1)), toy.png_file((8, 8), data=data)):
+    data = toy.png_chunk(b"IDAT") * (MAX_PARTS + 1)
+    for content in (toy.png_file((8, 8), before=toy.png_chunk(b"prVt") * (MAX_PARTS + 1)), toy.png_file((8, 8), data=data)):
         assert refused(tmp_path, content).startswith("too-complex: photo has more than 100,000 chunks")
 
 
@@ -137,7 +137,7 @@ def test_a_decoder_sees_no_metadata_of_a_png(tmp_path: Path, chunk: bytes) -> No
     path = tmp_path / "photo"
     path.write_bytes(toy.png_file((64, 48), before=several, after=several))
     with path.open("rb") as file:
-        assert png_parts(file).file.readall() == toy.png_file((64, 48))
+        assert parse_png(file).file.readall() == toy.png_file((64, 48))
     assert opened(tmp_path, path.read_bytes()).shape == (48, 64, 3)
 
 
@@ -147,34 +147,34 @@ def test_what_follows_the_picture_of_a_png_is_never_read_at_once(tmp_path: Path)
     after = toy.png_chunk(b"prVt", bytes(5_000_000))
     assert opened(tmp_path, toy.png_file((64, 48), data=toy.png_chunk(b"IDAT", data), after=after)).max() == 0
     with (tmp_path / "photo").open("rb") as file:
-        parts = png_parts(file)
+        parts = parse_png(file)
         assert parts.file.length < len(data) + 100
-        assert len(parts.file.read(len(data))) == READ_BYTES
+        assert len(parts.file.read(len(data))) == MAX_READ_BYTES
 
 
 def test_chunks_and_frames_of_webp(tmp_path: Path) -> None:
-    picture = toy.encoded(TEAL, "WEBP")[12:]
-    content = toy.webp_file(toy.webp_canvas(0, 64, 48), picture, toy.riff_chunk(b"JUNK", b"") * (PARTS + 1))
+    picture = toy.encode_image(TEAL, "WEBP")[12:]
+    content = toy.webp_file(toy.webp_canvas(0, 64, 48), picture, toy.riff_chunk(b"JUNK", b"") * (MAX_PARTS + 1))
     assert refused(tmp_path, content).startswith("too-complex: photo has more than 100,000 chunks")
     sides = (63).to_bytes(3, "little") + (47).to_bytes(3, "little")
     frame = toy.riff_chunk(b"ANMF", bytes(6) + sides + bytes(4) + picture)
     start = toy.webp_canvas(2, 64, 48) + toy.riff_chunk(b"ANIM", bytes(6))
-    assert refused(tmp_path, toy.webp_file(start, frame * (PARTS + 1))).startswith("too-complex: photo has more than")
-    inside = toy.riff_chunk(b"ANMF", bytes(6) + sides + bytes(4) + toy.riff_chunk(b"JUNK", b"") * (PARTS + 1) + picture)
+    assert refused(tmp_path, toy.webp_file(start, frame * (MAX_PARTS + 1))).startswith("too-complex: photo has more than")
+    inside = toy.riff_chunk(b"ANMF", bytes(6) + sides + bytes(4) + toy.riff_chunk(b"JUNK", b"") * (MAX_PARTS + 1) + picture)
     assert refused(tmp_path, toy.webp_file(start, inside)).startswith("too-complex: photo has more than")
 
 
 def test_a_decoder_sees_one_picture_of_a_webp(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (64, 48), colour) for colour in ("teal", "red", "blue")]
-    moving = toy.encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
-    plain = toy.encoded(TEAL, "WEBP", lossless=True)[12:]
+    moving = toy.encode_image(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    plain = toy.encode_image(TEAL, "WEBP", lossless=True)[12:]
     flags = 0x2C  # with profile, EXIF and XMP
     useless = [toy.riff_chunk(kind, bytes(20_000_000)) for kind in (b"ICCP", b"EXIF", b"XMP ", b"JUNK")]
     still = toy.webp_file(toy.webp_canvas(flags, 64, 48), useless[0], plain, *useless[1:])
     for content in (moving, still):
         assert np.array_equal(opened(tmp_path, content), np.asarray(TEAL))
         with (tmp_path / "photo").open("rb") as file:
-            assert webp_parts(file).file.length < 300
+            assert parse_webp(file).file.length < 300
 
 
 def test_pictures_of_a_heic_that_share_their_metadata(tmp_path: Path) -> None:
@@ -212,5 +212,5 @@ def test_a_profile_of_endless_arithmetic(tmp_path: Path) -> None:
     whole = plain[4:128] + struct.pack(">I", entries + 1) + table + plain[132 + 12 * entries :] + chain + matrix
     profile = struct.pack(">I", len(whole) + 4) + whole
     assert len(profile) < 200_000
-    pixels = opened(tmp_path, toy.encoded(TEAL, "PNG", icc_profile=profile))
+    pixels = opened(tmp_path, toy.encode_image(TEAL, "PNG", icc_profile=profile))
     assert np.array_equal(pixels, np.asarray(TEAL))

@@ -12,10 +12,18 @@ from PIL import Image, ImageFilter
 
 from tenth.core.errors import DataError
 from tenth.core.types import Photo
-from tenth.core.wording import NAMED
+from tenth.core.wording import MAX_ITEMS
 from tenth.data.faces import crop_face, find_faces
 from tenth.data.photo import open_photo
-from tenth.data.photo_folder import CAPTION, Verdict, examine, natural_order, read_person, verdicts_to_json, verdicts_to_table
+from tenth.data.photo_folder import (
+    CAPTION,
+    PhotoVerdict,
+    inspect_folder,
+    natural_sort_key,
+    read_person,
+    verdicts_to_json,
+    verdicts_to_table,
+)
 
 
 def same(_: Photo) -> np.ndarray:
@@ -38,7 +46,7 @@ def fill(folder: Path, photos: list[Path], count: int) -> list[str]:
 
 
 def codes(folder: Path) -> dict[str, str]:
-    return {verdict.file: verdict.code for verdict in examine(folder, describe=same)}
+    return {verdict.file: verdict.code for verdict in inspect_folder(folder, descriptor=same)}
 
 
 def test_every_entry_has_a_row_in_order(tmp_path: Path, face_photos: list[Path]) -> None:
@@ -62,21 +70,21 @@ def test_every_entry_has_a_row_in_order(tmp_path: Path, face_photos: list[Path])
         ("more", "folder"),
         ("wall.jpg", "no-face"),
     ]
-    person = read_person(tmp_path, describe=same)
+    person = read_person(tmp_path, descriptor=same)
     assert [photo.file for photo in person.photos] == ["2.png", "10.png", "b.PNG"]
     assert person.name == tmp_path.name
-    assert read_person(tmp_path, describe=same, name="anna").name == "anna"
+    assert read_person(tmp_path, descriptor=same, name="anna").name == "anna"
 
 
 def test_natural_order() -> None:
     names = ["img10.jpg", "IMG2.jpg", "img2.jpg", "b", "a1b2", "a01b1", "1"]
-    assert sorted(names, key=natural_order) == ["1", "a01b1", "a1b2", "b", "IMG2.jpg", "img2.jpg", "img10.jpg"]
+    assert sorted(names, key=natural_sort_key) == ["1", "a01b1", "a1b2", "b", "IMG2.jpg", "img2.jpg", "img10.jpg"]
 
 
 def test_two_faces_are_a_warning_and_the_largest_is_taken(tmp_path: Path, face_photos: list[Path]) -> None:
     parts = ((face_photos[0], 100, (0, 0)), (face_photos[1], 200, (190, 50)))
     canvas(*parts, size=(400, 300)).save(tmp_path / "two.png")
-    (verdict,) = examine(tmp_path, describe=same)
+    (verdict,) = inspect_folder(tmp_path, descriptor=same)
     assert verdict.accepted
     assert verdict.warnings[0].startswith("2 faces")
     assert verdict.photo is not None
@@ -87,15 +95,15 @@ def test_two_faces_are_a_warning_and_the_largest_is_taken(tmp_path: Path, face_p
 
 def test_a_small_face_is_refused(tmp_path: Path, face_photos: list[Path]) -> None:
     canvas((face_photos[0], 48, (30, 30)), size=(110, 110)).save(tmp_path / "small.png")
-    (verdict,) = examine(tmp_path, describe=same)
+    (verdict,) = inspect_folder(tmp_path, descriptor=same)
     assert verdict.code == "small-face"
     assert "40 are needed" in verdict.reason
 
 
-def blurred(folder: Path, photos: list[Path], sigma: float) -> list[Verdict]:
+def blurred(folder: Path, photos: list[Path], sigma: float) -> list[PhotoVerdict]:
     for number, path in enumerate(photos):
         Image.open(path).convert("RGB").filter(ImageFilter.GaussianBlur(sigma)).save(folder / f"{number}.png")
-    return examine(folder, describe=same)
+    return inspect_folder(folder, descriptor=same)
 
 
 def test_sharp_photos_are_not_called_blurred(tmp_path: Path, face_photos: list[Path]) -> None:
@@ -121,7 +129,7 @@ def test_the_later_of_two_copies_is_refused(tmp_path: Path, face_photos: list[Pa
     fill(tmp_path, face_photos, 2)
     shutil.copy(face_photos[0], tmp_path / "3.png")
     Image.open(face_photos[1]).convert("RGB").save(tmp_path / "4.jpg", quality=60)
-    verdicts = {verdict.file: verdict for verdict in examine(tmp_path, describe=same)}
+    verdicts = {verdict.file: verdict for verdict in inspect_folder(tmp_path, descriptor=same)}
     assert {name: verdict.code for name, verdict in verdicts.items()} == {
         "0.png": "ok",
         "1.png": "ok",
@@ -138,7 +146,7 @@ def test_a_caption_beside_a_photo_is_no_unusable_photo(tmp_path: Path, face_phot
     (tmp_path / "0.txt").touch()
     (tmp_path / "notes.txt").write_text("buy milk")
     shutil.copy(face_photos[1], tmp_path / "1.txt")
-    verdicts = examine(tmp_path, describe=same)
+    verdicts = inspect_folder(tmp_path, descriptor=same)
     assert {verdict.file: verdict.code for verdict in verdicts} == {
         "0.caption": CAPTION,
         "0.png": "ok",
@@ -157,51 +165,51 @@ def test_the_kept_part_gives_the_same_crops(tmp_path: Path, face_photos: list[Pa
     image.save(tmp_path / "a.png")
     whole = open_photo(tmp_path / "a.png")
     (face,) = find_faces(whole.pixels)
-    (photo,) = read_person(tmp_path, describe=same).photos
+    (photo,) = read_person(tmp_path, descriptor=same).photos
     assert photo.face is not None
     assert photo.digest == whole.digest
     assert photo.pixels.size < whole.pixels.size
     assert photo.pixels.base is None  # no view that keeps the whole photo alive
     for side, padding in ((128, 0.5), (150, 0.25), (300, 0.3)):
-        kept = crop_face(photo.pixels, photo.face, side=side, padding=padding)
-        assert np.array_equal(kept, crop_face(whole.pixels, face, side=side, padding=padding))
+        kept = crop_face(photo.pixels, photo.face, size=side, padding=padding)
+        assert np.array_equal(kept, crop_face(whole.pixels, face, size=side, padding=padding))
 
 
 def test_nothing_usable_says_why_for_each(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("no photo")
     (tmp_path / "b.jpg").touch()
     with pytest.raises(DataError, match=r"a\.txt.*not a photo.*b\.jpg.*is empty.*tenth photos"):
-        read_person(tmp_path, describe=same)
-    for number in range(NAMED):
+        read_person(tmp_path, descriptor=same)
+    for number in range(MAX_ITEMS):
         (tmp_path / f"c{number}").touch()
     with pytest.raises(DataError, match=r"^[^|]*( \| [^|]*){2} \| and 2 more\)"):
-        read_person(tmp_path, describe=same)
+        read_person(tmp_path, descriptor=same)
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    assert examine(tmp_path, describe=same) == []
+    assert inspect_folder(tmp_path, descriptor=same) == []
     with pytest.raises(DataError, match="empty"):
-        read_person(tmp_path, describe=same)
+        read_person(tmp_path, descriptor=same)
 
 
 def test_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.jpg").touch()
     with pytest.raises(DataError, match="does not exist"):
-        examine(tmp_path / "nothing", describe=same)
+        inspect_folder(tmp_path / "nothing", descriptor=same)
     with pytest.raises(DataError, match="is a file"):
-        read_person(tmp_path / "a.jpg", describe=same)
+        read_person(tmp_path / "a.jpg", descriptor=same)
 
     def refuse(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(DataError, match="Permission denied"):
-        examine(tmp_path, describe=same)
+        inspect_folder(tmp_path, descriptor=same)
 
 
 VERDICTS = [
-    Verdict("a.png", True, "ok", warnings=("2 faces were found",)),
-    Verdict("evil\x1b[2J.txt", False, "not-a-photo", "evil\x1b[2J.txt is not a photo"),
+    PhotoVerdict("a.png", True, "ok", warnings=("2 faces were found",)),
+    PhotoVerdict("evil\x1b[2J.txt", False, "not-a-photo", "evil\x1b[2J.txt is not a photo"),
 ]
 
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 import toy_photos as toy
 from mutations import mutations
-from tally import SEED, TIMES, Tally, counted
+from tally import SEED, TIMES, Tally, tally_inputs
 from tenth.core.errors import PhotoError
-from tenth.data.photo import PHOTO_PIXELS, open_photo, seems_photo
+from tenth.data.photo import MAX_PHOTO_SIDE, has_photo_signature, open_photo
 
 CODES = {"empty", "too-large", "too-complex", "not-a-photo", "truncated"}
 SIDES = (0, 1, 2, 255, 256, 4097, 16_383, 16_384, 65_500, 65_535, 2**24 - 1, 2**31 - 1, 2**32 - 1)
@@ -31,26 +31,26 @@ def faces() -> Image.Image:
 
 
 def jpegs() -> Iterator[bytes]:
-    yield toy.encoded(faces(), "JPEG", exif=Image.Exif(), comment=b"at home")
-    yield toy.encoded(faces(), "JPEG", progressive=True, restart_marker_blocks=4)
-    yield toy.encoded(faces().convert("CMYK"), "JPEG")
+    yield toy.encode_image(faces(), "JPEG", exif=Image.Exif(), comment=b"at home")
+    yield toy.encode_image(faces(), "JPEG", progressive=True, restart_marker_blocks=4)
+    yield toy.encode_image(faces().convert("CMYK"), "JPEG")
 
 
 def pngs() -> Iterator[bytes]:
-    yield toy.encoded(faces(), "PNG")
-    yield toy.encoded(faces().quantize(200), "PNG", transparency=bytes(range(200)))
-    yield toy.encoded(faces().convert("RGBA"), "PNG", save_all=True, append_images=[faces().convert("RGBA")])
+    yield toy.encode_image(faces(), "PNG")
+    yield toy.encode_image(faces().quantize(200), "PNG", transparency=bytes(range(200)))
+    yield toy.encode_image(faces().convert("RGBA"), "PNG", save_all=True, append_images=[faces().convert("RGBA")])
 
 
 def webps() -> Iterator[bytes]:
-    yield toy.encoded(faces(), "WEBP")
-    yield toy.encoded(faces(), "WEBP", lossless=True, exif=Image.Exif(), icc_profile=b"none")
-    yield toy.encoded(faces().convert("RGBA"), "WEBP", save_all=True, append_images=[faces().convert("RGBA")])
+    yield toy.encode_image(faces(), "WEBP")
+    yield toy.encode_image(faces(), "WEBP", lossless=True, exif=Image.Exif(), icc_profile=b"none")
+    yield toy.encode_image(faces().convert("RGBA"), "WEBP", save_all=True, append_images=[faces().convert("RGBA")])
 
 
 def heics() -> Iterator[bytes]:
     pytest.importorskip("pillow_heif")
-    yield toy.encoded(faces(), "HEIF", exif=Image.Exif().tobytes() or b"Exif\0\0MM")
+    yield toy.encode_image(faces(), "HEIF", exif=Image.Exif().tobytes() or b"Exif\0\0MM")
     yield toy.heic_grid(faces().resize((64, 64)), 3, 2)
 
 
@@ -161,15 +161,15 @@ def attempted(tally: Tally, path: Path, content: bytes, what: str) -> None:
             raise
 
     shape = tally.attempt(what, attempt)
-    tally.check(f"{what}: {shape}", shape is None or (len(shape) == 3 and shape[2] == 3 and max(shape) <= PHOTO_PIXELS))
-    tally.check(f"{what}: {seen}", shape is None or seems_photo(path))
+    tally.check(f"{what}: {shape}", shape is None or (len(shape) == 3 and shape[2] == 3 and max(shape) <= MAX_PHOTO_SIDE))
+    tally.check(f"{what}: {seen}", shape is None or has_photo_signature(path))
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_mutated_photos(tmp_path: Path, name: str) -> None:
     sound, forge = FORMATS[name]
     chance = random.Random(f"{name} {SEED}")
-    with counted(f"photos: {name}") as tally:
+    with tally_inputs(f"photos: {name}") as tally:
         for number, content in enumerate(sound()):
             attempted(tally, tmp_path / "photo", content, f"{name} {number} as it is")
             assert tally.refused == 0

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tenth.core.errors import PhotoError
 from tenth.data import photo as photo_module
-from tenth.data.photo import MEMORY_BYTES, PHOTO_PIXELS, open_photo
+from tenth.data.photo import MAX_DECODE_BYTES, MAX_PHOTO_SIDE, open_photo
 
 EPS = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 MEASURE = """
@@ -126,7 +126,7 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_too_many_bytes(tmp_path: Path) -> None:
     with (tmp_path / "a.jpg").open("wb") as file:
-        file.truncate(photo_module.FILE_BYTES + 1)  # sparse: takes no room
+        file.truncate(photo_module.MAX_FILE_BYTES + 1)  # sparse: takes no room
     assert code_of(tmp_path / "a.jpg") == "too-large"
 
 
@@ -147,6 +147,6 @@ def test_memory(tmp_path: Path) -> None:
     paths = sorted(str(path) for path in tmp_path.iterdir())
     answer = json.loads(subprocess.run([sys.executable, "-c", MEASURE, *paths], capture_output=True, check=True).stdout)
     opened = ("48.png", "108.jpg", "progressive.jpg", "12.webp")
-    assert answer["found"] == dict.fromkeys(opened, PHOTO_PIXELS) | {"bomb.png": "too-large", "dense.jpg": "too-large"}
+    assert answer["found"] == dict.fromkeys(opened, MAX_PHOTO_SIDE) | {"bomb.png": "too-large", "dense.jpg": "too-large"}
     assert answer["megabytes"] < 300
-    assert MEMORY_BYTES <= 300e6
+    assert MAX_DECODE_BYTES <= 300e6

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from tenth.data.captions.attributes import FLAGS
-from tenth.data.captions.prompt_parser import SIGNS, asked_for, signs_of
+from tenth.data.captions.attributes import BINARY_ATTRIBUTES
+from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, attribute_labels, parse_prompt_attributes
 from tenth.data.captions.templates import caption
 
-NONE = dict.fromkeys(("gender", *FLAGS))
+NONE = dict.fromkeys(("gender", *BINARY_ATTRIBUTES))
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ NONE = dict.fromkeys(("gender", *FLAGS))
     ],
 )
 def test_a_prompt_is_read_phrase_by_phrase(prompt: str, asked: dict[str, bool]) -> None:
-    assert asked_for(prompt) == asked
+    assert parse_prompt_attributes(prompt) == asked
 
 
 @pytest.mark.parametrize("variant", range(8))
@@ -32,7 +32,7 @@ def test_a_prompt_is_read_phrase_by_phrase(prompt: str, asked: dict[str, bool]) 
 def test_what_a_caption_says_is_read_from_it(sign: str, variant: int) -> None:
     row = {**NONE, "gender": "M", sign: True}
     for key in map(str, range(20)):
-        asked = asked_for(caption(row, key, variant))
+        asked = parse_prompt_attributes(caption(row, key, variant))
         assert set(asked) <= {sign, "male"}
         assert all(asked.values())
         if variant == 0:
@@ -40,9 +40,9 @@ def test_what_a_caption_says_is_read_from_it(sign: str, variant: int) -> None:
 
 
 def test_a_table_that_knows_only_yes_gets_its_no_from_what_excludes_it() -> None:
-    signs = signs_of({**NONE, "gender": "F", "black_hair": True, "senior": True, "smiling": None, "hat": False})
-    assert set(signs) == set(SIGNS)
+    signs = attribute_labels({**NONE, "gender": "F", "black_hair": True, "senior": True, "smiling": None, "hat": False})
+    assert set(signs) == set(FACE_ATTRIBUTES)
     assert (signs["male"], signs["black_hair"], signs["brown_hair"], signs["youth"]) == (False, True, False, False)
     assert (signs["smiling"], signs["hat"], signs["outdoor"], signs["sunglasses"]) == (None, False, False, False)
-    unknown = signs_of(NONE)
+    unknown = attribute_labels(NONE)
     assert (unknown["male"], unknown["black_hair"], unknown["senior"]) == (None, None, None)

@@ -15,11 +15,11 @@ from tenth.data.splits import (
     FOLD_SALT,
     FOLDS,
     VALIDATION_SALT,
-    distinct,
+    deduplicate,
     fold_of,
-    references_and_held_out,
     split_by_name,
     split_of,
+    split_references,
 )
 
 # The people of LFW with ten photos or more, as `ls` gives them; names only.
@@ -102,37 +102,37 @@ def test_a_name_has_one_fold_however_a_file_system_writes_it() -> None:
 
 def test_distinct_keeps_the_first_of_equal_files_and_of_near_hashes() -> None:
     one, two, three, *_ = far_apart(4)
-    assert distinct(["a", "a", "b", "c", "d"], [one, two, one ^ 1, two, three]) == [0, 3, 4]
+    assert deduplicate(["a", "a", "b", "c", "d"], [one, two, one ^ 1, two, three]) == [0, 3, 4]
 
 
 @pytest.mark.parametrize(("bits", "kept"), [(3, [0]), (2, [0, 1])])
 def test_distinct_has_a_sharp_edge(bits: int, kept: list[int]) -> None:
-    assert distinct(["a", "b"], [0, 0b111], bits) == kept
+    assert deduplicate(["a", "b"], [0, 0b111], bits) == kept
 
 
 def test_references_are_nested_and_held_out_photos_stay() -> None:
-    parted = references_and_held_out("anna", toys(30), far_apart(30))
+    parted = split_references("anna", toys(30), far_apart(30))
     assert [photo.digest for photo in parted.references] == [photo.digest for photo in toys(9)]
     assert parted.held_out == tuple(toys(30)[9:19])
 
 
 def test_a_seed_draws_another_order_and_the_same_one_again() -> None:
-    parted, again, other = (references_and_held_out("anna", toys(12), far_apart(12), seed=seed) for seed in (0, 0, 1))
+    parted, again, other = (split_references("anna", toys(12), far_apart(12), seed=seed) for seed in (0, 0, 1))
     assert parted == again != other
     assert set(parted.references) | set(parted.held_out) == set(toys(12))
     assert not set(parted.references) & set(parted.held_out)
 
 
 def test_the_order_of_a_seed_does_not_depend_on_the_order_of_the_photos() -> None:
-    forward = references_and_held_out("anna", toys(12), far_apart(12), seed=3)
-    backward = references_and_held_out("anna", toys(12)[::-1], far_apart(12)[::-1], seed=3)
+    forward = split_references("anna", toys(12), far_apart(12), seed=3)
+    backward = split_references("anna", toys(12)[::-1], far_apart(12)[::-1], seed=3)
     assert forward == backward
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1, 2])
 def test_a_near_duplicate_of_a_reference_is_never_held_out(seed: int | None) -> None:
     hashes = [value ^ (copy and 1) for value in far_apart(10) for copy in (0, 1)]  # every photo and a copy of it
-    parted = references_and_held_out("anna", toys(20), hashes, references=5, seed=seed)
+    parted = split_references("anna", toys(20), hashes, references=5, seed=seed)
     value = dict(zip(toys(20), hashes, strict=True))
     nearest = min((value[one] ^ value[other]).bit_count() for one in parted.references for other in parted.held_out)
     assert nearest > NEAR_DUPLICATE_BITS
@@ -141,7 +141,7 @@ def test_a_near_duplicate_of_a_reference_is_never_held_out(seed: int | None) -> 
 
 def test_too_few_photos_says_what_to_do() -> None:
     with pytest.raises(DataError) as caught:
-        references_and_held_out("anna", toys(2), far_apart(2), references=3)
+        split_references("anna", toys(2), far_apart(2), references=3)
     assert str(caught.value) == (
         "anna has 2 photos; 3 references and a held-out photo are needed. Add photos, or lower references."
     )
@@ -149,4 +149,4 @@ def test_too_few_photos_says_what_to_do() -> None:
 
 def test_duplicates_do_not_count() -> None:
     with pytest.raises(DataError, match="anna has 1 photo after 9 duplicates; 9 references and a held-out photo are needed"):
-        references_and_held_out("anna", toys(10), [0] * 10)
+        split_references("anna", toys(10), [0] * 10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tenth.data.majority_person import most_frequent
+from tenth.data.majority_person import find_majority_person
 
 NEAR = 0.6
 Faces = list[list[float]]  # of each photo, the largest first
@@ -32,14 +32,14 @@ Faces = list[list[float]]  # of each photo, the largest first
     ],
 )
 def test_most_frequent(photos: Faces, expected: list[int | None] | None) -> None:
-    chosen = most_frequent([np.array(faces).reshape(-1, 1) for faces in photos], NEAR)
-    assert (None if chosen is None else list(chosen.faces)) == expected
+    chosen = find_majority_person([np.array(faces).reshape(-1, 1) for faces in photos], NEAR)
+    assert (None if chosen is None else list(chosen.face_indices)) == expected
 
 
 def test_how_many_photos_show_whom() -> None:
-    chosen = most_frequent([np.array([[0.0], [5.0]]), np.array([[0.1], [5.1]]), np.array([[0.2]])], NEAR)
+    chosen = find_majority_person([np.array([[0.0], [5.0]]), np.array([[0.1], [5.1]]), np.array([[0.2]])], NEAR)
     assert chosen is not None
-    assert (chosen.photos, chosen.rival) == (3, 2)
+    assert (chosen.num_photos, chosen.num_rival_photos) == (3, 2)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -48,6 +48,6 @@ def test_the_order_of_photos_does_not_matter(seed: int) -> None:
     person, friend = rng.normal(0, 1, (2, 128))
     photos = [np.stack([centre + rng.normal(0, 0.02, 128) for centre in (friend, person)][number % 2 :]) for number in range(9)]
     for order in (range(9), rng.permutation(9)):
-        chosen = most_frequent([photos[number] for number in order], NEAR)
+        chosen = find_majority_person([photos[number] for number in order], NEAR)
         assert chosen is not None
-        assert [int(order[place] % 2 == 0) for place in range(9)] == list(chosen.faces)
+        assert [int(order[place] % 2 == 0) for place in range(9)] == list(chosen.face_indices)

@@ -25,7 +25,7 @@ def test_it_is_the_mean_over_people_of_all_pairs():
     score = diversity(at(anna=[0, 60, 90], bert=[0, 180]))
     anna = 1 - (0.5 + 0 + np.sqrt(3) / 2) / 3
     assert score.value == pytest.approx((anna + 2) / 2)
-    assert (score.name, score.better, score.n) == ("identity-diversity", "higher", 2)
+    assert (score.name, score.direction, score.n) == ("identity-diversity", "higher", 2)
     assert score.low <= score.value <= score.high
 
 
@@ -40,7 +40,7 @@ def test_people_are_different_and_that_does_not_count():
 
 def test_the_length_and_order_of_rows_do_not_matter():
     one = at(anna=[10, 40, 90], bert=[70, 80])
-    other = Features(one.rows[::-1] * 7, one.people[::-1])
+    other = Features(one.vectors[::-1] * 7, one.people[::-1])
     assert diversity(other).value == pytest.approx(diversity(one).value)
 
 

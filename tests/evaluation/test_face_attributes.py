@@ -7,65 +7,65 @@ import pytest
 import torch
 from PIL import Image
 
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, ModelError
-from tenth.core.rng import Draws
+from tenth.core.rng import StepRNG
 from tenth.data.captions.attributes import COLUMNS
-from tenth.data.captions.prompt_parser import SIGNS
-from tenth.data.face_crops import Faces, People
+from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
+from tenth.data.face_crops import FaceCrops, PhotoDataset
 from tenth.evaluation.extractors.face_attributes import (
-    TRUSTED,
-    SignsNet,
-    SignsReader,
+    MIN_BALANCED_ACCURACY,
+    FaceAttributeClassifier,
+    FaceAttributeNet,
     balanced_accuracy,
-    open_signs,
-    save_signs,
+    load_face_attributes,
+    save_face_attributes,
 )
-from tenth.models.pocket.paths import PHOTOS
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.training.pocket import face_attributes as training
-from tenth.training.pocket.face_attributes import SignsRecipe, train_signs, varied
-from tenth.training.schedule import Schedule
-from toy_people import sign_rows
+from tenth.training.pocket.face_attributes import FaceAttributesRecipe, augment, train_face_attributes
+from tenth.training.schedule import TrainingConfig
+from toy_people import attribute_dataset
 
 
 def test_the_package_tells_signs_of_people_who_do_not_exist() -> None:
-    reader = open_signs()
-    assert set(reader.trusted) >= {"male", "smiling", "eyeglasses", "gray_hair"}
-    assert all(reader.accuracy[sign] >= TRUSTED for sign in reader.trusted)
-    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(PHOTOS.glob("*.png"))]
+    reader = load_face_attributes()
+    assert set(reader.reliable) >= {"male", "smiling", "eyeglasses", "gray_hair"}
+    assert all(reader.accuracy[sign] >= MIN_BALANCED_ACCURACY for sign in reader.reliable)
+    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))]
     rows = reader(pictures)
-    assert rows.shape == (len(pictures), len(SIGNS))
-    male = rows[:, SIGNS.index("male")]
+    assert rows.shape == (len(pictures), len(FACE_ATTRIBUTES))
+    male = rows[:, FACE_ATTRIBUTES.index("male")]
     assert len({value > 0 for value in male}) == 1  # nine photos of one person
 
 
 def test_what_is_written_is_read_again_and_damage_is_said(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = SignsNet()
-    save_signs(net.state_dict(), {"smiling": 0.9, "hat": 0.6}, tmp_path / "signs.safetensors")
-    reader = SignsReader(tmp_path / "signs.safetensors")
-    assert reader.trusted == ("smiling",)
+    net = FaceAttributeNet()
+    save_face_attributes(net.state_dict(), {"smiling": 0.9, "hat": 0.6}, tmp_path / "signs.safetensors")
+    reader = FaceAttributeClassifier(tmp_path / "signs.safetensors")
+    assert reader.reliable == ("smiling",)
     picture = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
     with torch.no_grad():
         plain = net(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1)
     np.testing.assert_allclose(reader([picture]), plain.numpy(), atol=0.02)  # in half precision
-    assert reader([]).shape == (0, len(SIGNS))
+    assert reader([]).shape == (0, len(FACE_ATTRIBUTES))
     (tmp_path / "signs.safetensors").write_bytes(b"half")
     with pytest.raises(ModelError, match="is damaged or not safetensors"):
-        SignsReader(tmp_path / "signs.safetensors")
+        FaceAttributeClassifier(tmp_path / "signs.safetensors")
 
 
 def test_balanced_accuracy_counts_yes_and_no_alike_and_leaves_unknown_out() -> None:
-    logits = torch.full((4, len(SIGNS)), -1.0)
-    labels = torch.full((4, len(SIGNS)), float("nan"))
+    logits = torch.full((4, len(FACE_ATTRIBUTES)), -1.0)
+    labels = torch.full((4, len(FACE_ATTRIBUTES)), float("nan"))
     labels[:, 1] = torch.tensor([1.0, 0.0, 0.0, 0.0])  # one yes, missed; all no, told
     labels[:, 2] = 0.0  # nothing to say: no yes
-    assert balanced_accuracy(logits, labels) == {SIGNS[1]: 0.5}
+    assert balanced_accuracy(logits, labels) == {FACE_ATTRIBUTES[1]: 0.5}
 
 
 def test_pictures_vary_but_a_step_is_a_function_of_its_draws() -> None:
     crops = torch.rand(4, 3, 128, 128) * 2 - 1
-    one, same, other = (varied(crops, Draws(0, step, 4)) for step in (1, 1, 2))
+    one, same, other = (augment(crops, StepRNG(0, step, 4)) for step in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert one.shape == crops.shape
@@ -73,21 +73,23 @@ def test_pictures_vary_but_a_step_is_a_function_of_its_draws() -> None:
 
 
 def test_light_and_dark_are_learnt_from_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, crops = sign_rows(24)
-    monkeypatch.setattr(training, "load_faces", lambda *_: Faces(rows, crops))
-    monkeypatch.setattr(training, "default_store", lambda: tmp_path / "store")
-    monkeypatch.setattr(training, "Store", Store)
+    rows, crops = attribute_dataset(24)
+    monkeypatch.setattr(training, "load_face_crops", lambda *_: FaceCrops(rows, crops))
+    monkeypatch.setattr(training, "default_cache_dir", lambda: tmp_path / "store")
+    monkeypatch.setattr(training, "ArrayCache", ArrayCache)
     lines = [",".join(COLUMNS)]
     for place, row in enumerate(rows):  # "outdoor" where the picture is light
         values = {"image": row.file, "outdoor": "1" if place % 2 else ""}
         lines.append(",".join(values.get(column, "") for column in COLUMNS))
     (tmp_path / "attributes.csv").write_text("\n".join(lines) + "\n")
-    schedule = Schedule(images=320, batch=16, learning_rate=3e-3, warmup=16, half_life=16, save_every=320, precision="fp32")
-    recipe = SignsRecipe(People(tmp_path / "people.jsonl", tmp_path), tmp_path / "attributes.csv", schedule)
-    train_signs(recipe, tmp_path / "out")
-    reader = SignsReader(tmp_path / "out/final/signs.safetensors")
+    schedule = TrainingConfig(
+        images=320, batch=16, learning_rate=3e-3, warmup=16, half_life=16, save_every=320, precision="fp32"
+    )
+    recipe = FaceAttributesRecipe(PhotoDataset(tmp_path / "people.jsonl", tmp_path), tmp_path / "attributes.csv", schedule)
+    train_face_attributes(recipe, tmp_path / "out")
+    reader = FaceAttributeClassifier(tmp_path / "out/final/signs.safetensors")
     assert reader.accuracy["outdoor"] > 0.9
     assert "smiling" not in reader.accuracy  # nobody knows
     (tmp_path / "attributes.csv").write_text(lines[0] + "\n")
     with pytest.raises(DataError, match="knows none of 24 photos"):
-        train_signs(recipe, tmp_path / "other")
+        train_face_attributes(recipe, tmp_path / "other")

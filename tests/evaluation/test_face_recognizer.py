@@ -14,13 +14,13 @@ from tenth.core.errors import DataError, ModelError
 from tenth.core.types import Face
 from tenth.evaluation.extractors import face_recognizer as module
 from tenth.evaluation.extractors.face_recognizer import (
-    DlibRecogniser,
-    Recogniser,
-    open_detector,
-    open_recogniser,
+    DlibRecognizer,
+    OnnxFaceRecognizer,
+    load_detector,
+    load_recognizer,
     similarity_transform,
 )
-from tenth.evaluation.extractors.recognizer_config import DetectorSettings, read_recogniser_file
+from tenth.evaluation.extractors.recognizer_config import DetectorConfig, read_recognizer_config
 
 POINTS = [[4.0, 4.0], [12.0, 4.0], [8.0, 8.0], [5.0, 12.0], [11.0, 12.0]]
 
@@ -81,15 +81,15 @@ kind = "dlib"
     return folder / "tiny.toml"
 
 
-def tiny(folder: Path, change=("", ""), offset=(0, 0), faces=1) -> Recogniser:
+def tiny(folder: Path, change=("", ""), offset=(0, 0), faces=1) -> OnnxFaceRecognizer:
     """With a detector that sees `faces` faces, its points the template's moved by `offset` (x, y), and remembers the shape."""
-    settings = read_recogniser_file(write(folder, change))
+    settings = read_recognizer_config(write(folder, change))
 
     def detector(pixels):
         detector.saw = pixels.shape
         return [Face((0, 0, 16, 16), np.array(POINTS) + offset)] * faces * int(pixels.max() > 0)
 
-    return Recogniser(settings, detector=detector)
+    return OnnxFaceRecognizer(settings, detector=detector)
 
 
 def picture(seed=0, height=40, width=40):
@@ -162,11 +162,11 @@ def test_another_array_is_refused(tmp_path, bad):
 
 
 def test_name_carries_the_models_digest(tmp_path):
-    name = open_recogniser(write(tmp_path)).name
+    name = load_recognizer(write(tmp_path)).name
     assert re.fullmatch(r"tiny@[0-9a-f]{16}", name)
     (tmp_path / "elsewhere").mkdir()
-    assert open_recogniser(write(tmp_path / "elsewhere")).name == name
-    assert open_recogniser(write(tmp_path, ("border = 0", "border = 0.5"))).name != name
+    assert load_recognizer(write(tmp_path / "elsewhere")).name == name
+    assert load_recognizer(write(tmp_path, ("border = 0", "border = 0.5"))).name != name
 
 
 @pytest.mark.parametrize(
@@ -192,14 +192,14 @@ def test_name_carries_the_models_digest(tmp_path):
 )
 def test_a_file_that_does_not_fit_says_what_does(tmp_path, change, message):
     with pytest.raises(ModelError, match=message):
-        open_recogniser(write(tmp_path, change))
+        load_recognizer(write(tmp_path, change))
 
 
 def test_a_missing_file_and_a_foreign_model_are_model_errors(tmp_path):
     with pytest.raises(ModelError, match="does not exist"):
-        open_recogniser(tmp_path / "gone.toml")
+        load_recognizer(tmp_path / "gone.toml")
     with pytest.raises(ModelError, match="does not fit"):
-        open_recogniser(write(tmp_path, content=b"no network"))
+        load_recognizer(write(tmp_path, content=b"no network"))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_yunet_gives_the_largest_face_first_and_reads_blue_green_red(tmp_path, m
     log, before = cv2.utils.logging, cv2.utils.logging.getLogLevel()
     monkeypatch.setattr(cv2, "FaceDetectorYN", SimpleNamespace(create=lambda *_: seen.update(level=log.getLogLevel()) or net))
     (tmp_path / "yunet.onnx").write_bytes(b"any")
-    detector = open_detector(DetectorSettings("yunet", str(tmp_path / "yunet.onnx"), hashlib.sha256(b"any").hexdigest()))
+    detector = load_detector(DetectorConfig("yunet", str(tmp_path / "yunet.onnx"), hashlib.sha256(b"any").hexdigest()))
     assert (seen["level"], log.getLogLevel()) == (log.LOG_LEVEL_SILENT, before)  # it warns of nothing that is wrong
     first, second = detector(picture(0, 20, 30))
     assert first.box == (20, 21, 42, 44)  # left, top, left + width, top + height
@@ -260,27 +260,27 @@ def test_yunet_gives_the_largest_face_first_and_reads_blue_green_red(tmp_path, m
 
 def test_yunet_without_a_face_and_with_a_foreign_file(tmp_path, monkeypatch):
     (tmp_path / "yunet.onnx").write_bytes(b"any")
-    settings = DetectorSettings("yunet", str(tmp_path / "yunet.onnx"), hashlib.sha256(b"any").hexdigest())
+    settings = DetectorConfig("yunet", str(tmp_path / "yunet.onnx"), hashlib.sha256(b"any").hexdigest())
     with pytest.raises(ModelError, match="YuNet's ONNX file is needed"):
-        open_detector(settings)
+        load_detector(settings)
     net = SimpleNamespace(setInputSize=lambda _: None, detect=lambda _: (1, None))
     monkeypatch.setattr(cv2, "FaceDetectorYN", SimpleNamespace(create=lambda *_: net))
-    assert open_detector(settings)(picture()) == []
+    assert load_detector(settings)(picture()) == []
 
 
 def test_dlib_rows_are_centred_units_and_nan_without_a_face(monkeypatch):
     descriptor, centre = np.arange(128.0), np.full(128, 3.0)
-    monkeypatch.setattr(module, "describe", lambda photo: descriptor)
+    monkeypatch.setattr(module, "face_descriptor", lambda photo: descriptor)
     monkeypatch.setattr(module, "find_faces", lambda pixels: [Face((0, 0, 9, 9), np.array(POINTS))] * int(pixels.max() > 0))
-    rows = DlibRecogniser(centre)([picture(), np.zeros((8, 8, 3), np.uint8)])
+    rows = DlibRecognizer(centre)([picture(), np.zeros((8, 8, 3), np.uint8)])
     np.testing.assert_allclose(rows[0], unit(descriptor - 3))
     assert np.isnan(rows[1]).all()
 
 
 def test_dlib_sees_no_face_in_a_blank_picture():
-    assert np.isnan(DlibRecogniser(np.zeros(128))([np.full((64, 64, 3), 128, np.uint8)])).all()
+    assert np.isnan(DlibRecognizer(np.zeros(128))([np.full((64, 64, 3), 128, np.uint8)])).all()
 
 
 def test_a_centre_of_another_width_is_refused():
     with pytest.raises(DataError, match=r"\(128,\) is needed"):
-        DlibRecogniser(np.zeros(12))
+        DlibRecognizer(np.zeros(12))

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tenth.core.cache import Store, picture_key
-from tenth.core.types import Pixels
-from tenth.evaluation.extractors.features import Rows, extract
+from tenth.core.cache import ArrayCache, image_hash
+from tenth.core.types import FeatureArray, Pixels
+from tenth.evaluation.extractors.features import extract_features
 
 BATCH = 4
 SIDE = 64  # 12 KB a picture
@@ -21,12 +21,12 @@ SIDE = 64  # 12 KB a picture
 class Brightness:
     """Mean and height; NaN for a black picture. Counts what it is shown."""
 
-    width = 2
+    feature_dim = 2
 
     def __init__(self, name: str = "brightness@0") -> None:
         self.name, self.shown = name, list[int]()
 
-    def __call__(self, pictures: Sequence[Pixels]) -> Rows:
+    def __call__(self, pictures: Sequence[Pixels]) -> FeatureArray:
         self.shown.append(len(pictures))
         return np.array([[picture.mean() or np.nan, len(picture)] for picture in pictures])
 
@@ -39,13 +39,13 @@ def many(count: int) -> Iterator[Pixels]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+def store(tmp_path: Path) -> ArrayCache:
+    return ArrayCache(tmp_path)
 
 
-def test_rows_come_in_order_from_every_extractor(store: Store) -> None:
+def test_rows_come_in_order_from_every_extractor(store: ArrayCache) -> None:
     one, other = Brightness(), Brightness("twice@0")
-    rows = extract(many(10), [one, other], store, BATCH)
+    rows = extract_features(many(10), [one, other], store, BATCH)
     expected = Brightness()(list(many(10)))
     assert list(rows) == ["brightness@0", "twice@0"]
     for found in rows.values():
@@ -54,41 +54,41 @@ def test_rows_come_in_order_from_every_extractor(store: Store) -> None:
     assert one.shown == other.shown == [4, 4, 2]
 
 
-def test_what_is_in_the_store_is_not_computed_again(store: Store) -> None:
-    cold = extract(many(10), [Brightness()], store, BATCH)
+def test_what_is_in_the_store_is_not_computed_again(store: ArrayCache) -> None:
+    cold = extract_features(many(10), [Brightness()], store, BATCH)
     warm = Brightness()
-    again = extract(many(12), [warm], store, 5)
+    again = extract_features(many(12), [warm], store, 5)
     np.testing.assert_array_equal(again["brightness@0"][:10], cold["brightness@0"])
     assert warm.shown == [2]  # the two that are new
 
 
-def test_equal_pictures_are_shown_once_and_another_shape_is_another_picture(store: Store) -> None:
+def test_equal_pictures_are_shown_once_and_another_shape_is_another_picture(store: ArrayCache) -> None:
     picture, once = np.ones((4, 9, 3), np.uint8), Brightness()
-    rows = extract([picture, picture.copy(), picture.reshape(9, 4, 3), picture[::-1]], [once], store)
+    rows = extract_features([picture, picture.copy(), picture.reshape(9, 4, 3), picture[::-1]], [once], store)
     assert once.shown == [2]
     assert rows[once.name][:, 1].tolist() == [4, 4, 9, 4]
-    assert picture_key(picture) == picture_key(np.asfortranarray(picture))
+    assert image_hash(picture) == image_hash(np.asfortranarray(picture))
 
 
 def test_another_name_is_another_space_and_stays_inside_of_the_store(tmp_path: Path) -> None:
     for name in ("a@0", "a@1", "../a@0"):
         extractor = Brightness(name)
-        extract(many(2), [extractor], Store(tmp_path / "store"))
+        extract_features(many(2), [extractor], ArrayCache(tmp_path / "store"))
         assert extractor.shown == [2]
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
-def test_no_pictures(store: Store) -> None:
-    assert extract([], [Brightness()], store)["brightness@0"].shape == (0, 2)
+def test_no_pictures(store: ArrayCache) -> None:
+    assert extract_features([], [Brightness()], store)["brightness@0"].shape == (0, 2)
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(store: Store) -> None:
+def test_memory_does_not_grow_with_the_number_of_pictures(store: ArrayCache) -> None:
     bytes_each, peaks = SIDE * SIDE * 3, []
     for count in (100, 1000):
         extractor = Brightness()
         gc.collect()
         tracemalloc.start()
-        rows = extract(many(count), [extractor], store, BATCH)
+        rows = extract_features(many(count), [extractor], store, BATCH)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(rows[extractor.name]) == count

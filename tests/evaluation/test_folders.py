@@ -10,21 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.errors import PhotoError
-from tenth.core.types import Pixels
-from tenth.evaluation.extractors.features import Rows
+from tenth.core.types import FeatureArray, Pixels
 from tenth.evaluation.extractors.inception import Inception
 from tenth.evaluation.folders import (
     NO_INCEPTION,
     NO_PEOPLE,
-    Evaluation,
+    FolderEvaluation,
     evaluate_folders,
     evaluation_to_json,
     evaluation_to_table,
 )
 from tenth.evaluation.metrics.frechet import frechet_distance
-from tenth.evaluation.registry import MEASURES
+from tenth.evaluation.registry import FOLDER_METRICS
 
 IMAGES = 12  # inception-score takes ten splits
 
@@ -32,12 +31,12 @@ IMAGES = 12  # inception-score takes ten splits
 class Corners:
     """The colours of a picture's corners; no face in a black picture."""
 
-    name, width = "corners@0", 12
+    name, feature_dim = "corners@0", 12
 
     def __init__(self) -> None:
         self.shown = 0
 
-    def __call__(self, pictures: Sequence[Pixels]) -> Rows:
+    def __call__(self, pictures: Sequence[Pixels]) -> FeatureArray:
         self.shown += len(pictures)
         rows = np.array([picture[:: len(picture) - 1, :: picture.shape[1] - 1].ravel() for picture in pictures], float)
         return np.where(rows.any(1, keepdims=True), rows / 255, np.nan)
@@ -46,10 +45,10 @@ class Corners:
 class Toy(Corners):
     """In Inception's place: rows (N, 3056)."""
 
-    name, width, meaningless = "toy@0", 3056, "Toy weights: nothing means anything."
+    name, feature_dim, disclaimer = "toy@0", 3056, "Toy weights: nothing means anything."
 
-    def __call__(self, pictures: Sequence[Pixels]) -> Rows:
-        return np.nan_to_num(np.tile(super().__call__(pictures), 255))[:, : self.width]
+    def __call__(self, pictures: Sequence[Pixels]) -> FeatureArray:
+        return np.nan_to_num(np.tile(super().__call__(pictures), 255))[:, : self.feature_dim]
 
 
 def save(folder: Path, seed: int, count: int = IMAGES) -> Path:
@@ -60,12 +59,12 @@ def save(folder: Path, seed: int, count: int = IMAGES) -> Path:
     return folder
 
 
-def measured(tmp_path: Path, inception: Toy | None = None, face: Corners | None = None, **folders: Path) -> Evaluation:
+def measured(tmp_path: Path, inception: Toy | None = None, face: Corners | None = None, **folders: Path) -> FolderEvaluation:
     network = cast(Inception, inception)
-    return evaluate_folders(**folders, face=face or Corners(), inception=network, store=Store(tmp_path / "store"))
+    return evaluate_folders(**folders, recognizer=face or Corners(), inception=network, store=ArrayCache(tmp_path / "store"))
 
 
-def by_name(evaluation: Evaluation) -> dict[str, Any]:
+def by_name(evaluation: FolderEvaluation) -> dict[str, Any]:
     return {score.name: score for score in evaluation.scores}
 
 
@@ -73,12 +72,14 @@ def test_every_metric_of_two_folders(tmp_path: Path) -> None:
     sides = {"generated": save(tmp_path / "g", 0), "held_out": save(tmp_path / "r", 1)}
     found = measured(tmp_path, Toy(), **sides)
     scores = by_name(found)
-    assert list(scores) == [measure.name for measure in MEASURES]
+    assert list(scores) == [measure.name for measure in FOLDER_METRICS]
     assert {name for name, score in scores.items() if score.value is None} == {"stranger"}  # there is no other person
-    assert {measure.name: measure.better for measure in MEASURES} == {name: score.better for name, score in scores.items()}
+    assert {measure.name: measure.direction for measure in FOLDER_METRICS} == {
+        name: score.direction for name, score in scores.items()
+    }
     rows = [Corners()([np.asarray(Image.open(path)) for path in sorted(side.iterdir())]) for side in sides.values()]
     assert scores["face-distance"].value == pytest.approx(frechet_distance(*rows))
-    assert found.meaningless == Toy.meaningless
+    assert found.disclaimer == Toy.disclaimer
     assert "one person" in found.notes[0]
 
 
@@ -97,7 +98,7 @@ def test_without_inception_the_rest_still_runs(tmp_path: Path) -> None:
         assert scores[name].unavailable == NO_INCEPTION
     assert NO_INCEPTION.startswith("needs the Inception file")
     assert scores["face-distance"].value is not None
-    assert found.meaningless == ""
+    assert found.disclaimer == ""
 
 
 def test_people_are_compared_with_themselves(tmp_path: Path) -> None:
@@ -147,6 +148,6 @@ def test_json_and_table_say_all(tmp_path: Path) -> None:
     assert set(printed) == {"metrics", "meaningless"}
     assert all(set(row) == {"value", "low", "high", "n", "better", "unavailable"} for row in printed["metrics"].values())
     lines = evaluation_to_table(found).splitlines()
-    assert lines[0] == Toy.meaningless
+    assert lines[0] == Toy.disclaimer
     assert [line.split()[0] for line in lines[1:]] == list(printed["metrics"])
     assert "there is no other person" in lines[2]

@@ -82,7 +82,7 @@ def test_anchor_held_out_itself_is_nearest():
     held_out = images(rows)
     score = fid(generated=held_out, held_out=held_out)
     assert score.value == pytest.approx(0, abs=1e-12)
-    assert (score.name, score.better, score.n, score.low) == ("fid", "lower", 80, None)
+    assert (score.name, score.direction, score.n, score.low) == ("fid", "lower", 80, None)
     assert fid(generated=images(rows + 0.5), held_out=held_out).value == pytest.approx(32 * 0.25, rel=1e-9)
     for other in (cloud(2, 80, 32), rows[:40], 1.1 * rows):
         assert fid(generated=images(other), held_out=held_out).value > 1e-3
@@ -95,7 +95,7 @@ def test_the_sides_and_the_order_of_images_do_not_matter():
 
 def test_it_falls_with_the_number_of_images_and_its_extrapolation_does_not():
     held_out = images(1.2 * cloud(6, 4_000, 32))
-    truth = frechet_distance(cloud(5, 100_000, 32), held_out.rows)
+    truth = frechet_distance(cloud(5, 100_000, 32), held_out.vectors)
     plain = {n: [fid(generated=images(cloud(s, n, 32)), held_out=held_out).value for s in range(6)] for n in (200, 800)}
     endless = {
         n: [fid_infinity(generated=images(cloud(s, n, 32)), held_out=held_out).value for s in range(6)] for n in (200, 800)
@@ -111,7 +111,7 @@ def test_extrapolation_repeats_and_states_its_side():
     assert score == fid_infinity(generated=a, held_out=b)
     assert score != fid_infinity(generated=a, held_out=b, seed=1)
     assert score.value < fid(generated=a, held_out=b).value
-    assert (score.name, score.better, score.n, score.low) == ("fid-infinity", "lower", 60, None)
+    assert (score.name, score.direction, score.n, score.low) == ("fid-infinity", "lower", 60, None)
     assert fid_infinity(generated=b, held_out=b).value <= fid(generated=b, held_out=b).value + 1e-12
 
 
@@ -119,7 +119,7 @@ def test_extrapolation_repeats_and_states_its_side():
 def test_extrapolation_needs_two_sizes(least):
     sides = {"generated": images(cloud(1, 60, 16)), "held_out": images(cloud(2, 90, 16))}
     with pytest.raises(DataError, match=f"60 generated images and subsets from {least}; two sizes.*needed"):
-        fid_infinity(**sides, least=least)
+        fid_infinity(**sides, min_subset=least)
 
 
 def test_three_images_are_too_few_to_extrapolate():

@@ -25,7 +25,7 @@ def test_a_flat_folder_in_the_order_of_its_names(tmp_path: Path) -> None:
     folder = list_images(tmp_path)
     assert [path.name for path in folder.paths] == ["2.JPG", "3.webp", "10.png"]
     assert folder.people == ("", "", "")
-    assert folder.flat
+    assert folder.is_flat
     assert [int(picture.mean()) for picture in folder] == [0, 128, 255]
     assert [picture.shape for picture in folder] == [(6, 8, 3)] * 3
     assert folder.sizes == {(8, 6): 3}
@@ -38,7 +38,7 @@ def test_a_folder_for_each_person(tmp_path: Path) -> None:
         save(tmp_path / name)
     folder = list_images(tmp_path)
     assert folder.people == ("anna", "anna", "ben")
-    assert not folder.flat
+    assert not folder.is_flat
 
 
 def test_what_is_an_image_goes_by_content_where_the_name_does_not_say(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_what_is_an_image_goes_by_content_where_the_name_does_not_say(tmp_path: 
     folder = list_images(tmp_path)
     assert [path.name for path in folder.paths] == ["0.jfif", "1", "2.jpe", "3.download"]
     assert [picture.shape for picture in folder] == [(6, 8, 3)] * 4
-    assert folder.left_out == ("lone.caption", "notes")  # the others are captions of images
+    assert folder.ignored == ("lone.caption", "notes")  # the others are captions of images
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -59,7 +59,7 @@ def test_a_pipe_is_no_image_and_not_waited_for(tmp_path: Path) -> None:
     save(tmp_path / "0.png")
     save(tmp_path / "1.png")
     os.mkfifo(tmp_path / "2")
-    assert list_images(tmp_path).left_out == ("2",)
+    assert list_images(tmp_path).ignored == ("2",)
 
 
 def test_several_sizes_are_said(tmp_path: Path) -> None:

@@ -11,9 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tenth.core.types import Features, Pixels
-from tenth.evaluation.extractors.features import Rows
-from tenth.evaluation.extractors.inception import SIDE, Inception, features_of, filter_shapes, logits_of, resized
+from tenth.core.types import FeatureArray, Features, Pixels
+from tenth.evaluation.extractors.inception import INPUT_PIXELS, Inception, features_of, filter_shapes, logits_of, resize_tf1
 from tenth.evaluation.extractors.inception_weights import random_inception, random_weights
 from tenth.evaluation.metrics.frechet import fid
 from tenth.evaluation.metrics.inception_score import inception_score
@@ -45,12 +44,12 @@ def pictures() -> list[Pixels]:
 
 
 @pytest.fixture(scope="module")
-def rows(network: Inception, pictures: list[Pixels]) -> Rows:
+def rows(network: Inception, pictures: list[Pixels]) -> FeatureArray:
     return network(pictures)
 
 
 @pytest.fixture(scope="module")
-def expected(pictures: list[Pixels], tmp_path_factory: pytest.TempPathFactory) -> Rows:
+def expected(pictures: list[Pixels], tmp_path_factory: pytest.TempPathFactory) -> FeatureArray:
     """What torch-fidelity gives for the same pictures, in batches of one size, by the same weights."""
     path: Path = tmp_path_factory.mktemp("weights") / "random.pth"
     torch.save(dict(random_weights(0)), path)
@@ -66,7 +65,7 @@ def expected(pictures: list[Pixels], tmp_path_factory: pytest.TempPathFactory) -
     return found
 
 
-def sides(rows: Rows) -> dict[str, Features]:
+def sides(rows: FeatureArray) -> dict[str, Features]:
     people = ("",) * IMAGES
     return {"generated": Features(rows[:IMAGES], people), "held_out": Features(rows[IMAGES:], people)}
 
@@ -79,14 +78,14 @@ def test_the_layout_is_the_standard_files() -> None:
     assert shapes["Mixed_7c.branch_pool"] == (192, 2048, 1, 1)
 
 
-def test_rows_equal_torch_fidelitys(rows: Rows, expected: Rows) -> None:
+def test_rows_equal_torch_fidelitys(rows: FeatureArray, expected: FeatureArray) -> None:
     assert rows.shape == (2 * IMAGES, 3056)
     np.testing.assert_allclose(features_of(rows), features_of(expected), rtol=0, atol=1e-5)  # float32, about 0.2 each
     np.testing.assert_allclose(logits_of(rows), logits_of(expected), rtol=0, atol=1e-4)  # about 3 each
     assert features_of(expected).std(0).mean() > 0.01  # the random weights do tell pictures apart
 
 
-def test_fid_and_inception_score_equal_those_of_torch_fidelitys_rows(rows: Rows, expected: Rows) -> None:
+def test_fid_and_inception_score_equal_those_of_torch_fidelitys_rows(rows: FeatureArray, expected: FeatureArray) -> None:
     ours, theirs = sides(features_of(rows)), sides(features_of(expected))
     assert fid(**ours).value == pytest.approx(fid(**theirs).value, rel=1e-6)
     scores = [inception_score(generated=Features(logits_of(each), ())).value for each in (rows, expected)]
@@ -94,7 +93,7 @@ def test_fid_and_inception_score_equal_those_of_torch_fidelitys_rows(rows: Rows,
     assert kid(**ours).value == pytest.approx(kid(**theirs).value, abs=1e-6)
 
 
-def test_a_row_does_not_depend_on_the_batch(network: Inception, pictures: list[Pixels], rows: Rows) -> None:
+def test_a_row_does_not_depend_on_the_batch(network: Inception, pictures: list[Pixels], rows: FeatureArray) -> None:
     np.testing.assert_allclose(network([pictures[-1]]), rows[-1:], rtol=0, atol=1e-5)
     assert network([]).shape == (0, 3056)
 
@@ -112,5 +111,5 @@ def test_threads_are_as_before(network: Inception, pictures: list[Pixels]) -> No
 def test_resizing_gives_the_bits_of_torch_fidelity(size: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     batch = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
-    theirs = resizing.interpolate_bilinear_2d_like_tensorflow1x(batch, size=(SIDE, SIDE), align_corners=False)
-    assert torch.equal(resized(picture), theirs[0].permute(1, 2, 0))
+    theirs = resizing.interpolate_bilinear_2d_like_tensorflow1x(batch, size=(INPUT_PIXELS, INPUT_PIXELS), align_corners=False)
+    assert torch.equal(resize_tf1(picture), theirs[0].permute(1, 2, 0))

@@ -22,7 +22,7 @@ from tenth.evaluation.extractors.inception_weights import (
     BYTES,
     SHA256,
     download,
-    open_inception,
+    load_inception,
     random_inception,
     random_weights,
     read_weights,
@@ -73,7 +73,7 @@ def test_the_standard_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", CONTENT, b"\x80\x04]"], ids=["empty", "another", "pickle"])
 def test_a_file_of_another_size_is_named_with_its_size_and_what_is_needed(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ModelError, match=f"inception.pth has {len(content):,} bytes") as raised:
-        open_inception(str(write(tmp_path, content)))
+        load_inception(str(write(tmp_path, content)))
     assert f"{BYTES:,} bytes and sha256 {SHA256}" in str(raised.value)
 
 
@@ -87,7 +87,7 @@ def test_a_file_of_another_hash_is_named_with_its_hash(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     for path, found in ((tmp_path / "gone.pth", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(ModelError, match=found):
-            open_inception(str(path))
+            load_inception(str(path))
 
 
 def test_code_in_a_pickle_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,8 +106,8 @@ def test_code_in_a_pickle_is_never_run(tmp_path: Path, monkeypatch: pytest.Monke
 def test_random_weights_are_the_seeds_and_say_that_they_mean_nothing() -> None:
     network, weights, again = random_inception("1"), random_weights(1), random_weights(1)
     assert re.fullmatch(r"inception-random-1@[0-9a-f]{16}", network.name)
-    assert "random:1" in network.meaningless
-    assert "mean nothing" in network.meaningless
+    assert "random:1" in network.disclaimer
+    assert "mean nothing" in network.disclaimer
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     assert not torch.equal(weights["fc.weight"], random_weights(2)["fc.weight"])
     assert len(weights) == 94 * 6 + 2
@@ -119,7 +119,7 @@ def test_random_weights_are_the_seeds_and_say_that_they_mean_nothing() -> None:
 )
 def test_a_seed_is_a_whole_number(source: str) -> None:
     with pytest.raises(ModelError, match="a whole number from 0 to 9223372036854775807 is needed"):
-        open_inception(source)
+        load_inception(source)
 
 
 # Download, from a server on this machine
@@ -207,7 +207,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
 def test_an_address_is_downloaded_into_the_store(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path))
     monkeypatch.setattr(module, "Inception", lambda name, weights: (name, weights))
-    name, weights = open_inception(site.address)  # type: ignore[misc]
+    name, weights = load_inception(site.address)  # type: ignore[misc]
     assert (tmp_path / module.FILE).read_bytes() == CONTENT
     assert name.startswith("inception-2015-12-05@")
     np.testing.assert_array_equal(weights["fc.weight"], np.arange(6.0))

@@ -22,7 +22,7 @@ def photos(seed: int, *, people: int = 12, each: int = 8, noise: float = 0.5) ->
 
 
 def scored(name: str, generated: Features, held_out: Features) -> float:
-    value = METRICS[name].thing(generated=generated, held_out=held_out, references=photos(3)).value
+    value = METRICS[name].value(generated=generated, held_out=held_out, references=photos(3)).value
     assert value is not None
     return value
 
@@ -30,10 +30,10 @@ def scored(name: str, generated: Features, held_out: Features) -> float:
 @pytest.mark.parametrize("name", METRICS)
 def test_a_score_carries_its_name_and_repeats(name):
     sides = {"generated": photos(1), "held_out": photos(2), "references": photos(3)}
-    score = METRICS[name].thing(**sides)
-    assert score == METRICS[name].thing(**sides)
+    score = METRICS[name].value(**sides)
+    assert score == METRICS[name].value(**sides)
     assert score.name == name
-    assert score.better in ("higher", "lower")
+    assert score.direction in ("higher", "lower")
     assert np.isfinite(score.value)
     assert score.n in (12, 12 * 8)  # people where there is an interval over them, else images
     assert (score.low is None) == (score.high is None) == (score.n == 12 * 8)
@@ -43,15 +43,15 @@ def test_a_score_carries_its_name_and_repeats(name):
 def test_the_page_has_a_row_of_every_metric(name):
     rows = [line.split("|") for line in DOCUMENT.splitlines() if line.startswith(f"| `{name}` |")]
     (row,) = rows
-    assert row[3].strip() == METRICS[name].thing(generated=photos(1), held_out=photos(2), references=photos(3)).better
+    assert row[3].strip() == METRICS[name].value(generated=photos(1), held_out=photos(2), references=photos(3)).direction
     assert row[4].strip()  # the known cases
 
 
 OTHERS = {  # as many images as held-out photos: fewer images can be nearer by chance, since two of the distances have no bias
     "another draw": photos(1),
     "wilder": photos(1, noise=1.5),
-    "other people": Features(np.roll(photos(1).rows, 5, axis=1), photos(1).people),
-    "half of it twice": Features(np.tile(photos(2).rows[:48], (2, 1)), photos(2).people),
+    "other people": Features(np.roll(photos(1).vectors, 5, axis=1), photos(1).people),
+    "half of it twice": Features(np.tile(photos(2).vectors[:48], (2, 1)), photos(2).people),
 }
 
 
@@ -64,7 +64,7 @@ def test_law_5_nothing_is_nearer_than_held_out_itself(name, other):
 
 @pytest.mark.parametrize("name", DISTANCES)
 def test_law_5_a_distance_grows_with_the_shift(name):
-    shifted = [Features(photos(2).rows + shift, photos(2).people) for shift in (0.0, 0.2, 0.4, 0.8)]
+    shifted = [Features(photos(2).vectors + shift, photos(2).people) for shift in (0.0, 0.2, 0.4, 0.8)]
     found = [scored(name, images, photos(2)) for images in shifted]
     assert found == sorted(found)
 
@@ -76,5 +76,5 @@ def test_law_5_precision_and_recall_swap_with_the_sides():
 
 @pytest.mark.parametrize("name", EXTREMES)
 def test_one_image_again_and_again_has_its_known_value(name):
-    one = Features(np.tile(photos(1).rows[:1], (96, 1)), photos(1).people)
+    one = Features(np.tile(photos(1).vectors[:1], (96, 1)), photos(1).people)
     assert scored(name, one, photos(2)) == pytest.approx(EXTREMES[name], abs=1e-12)

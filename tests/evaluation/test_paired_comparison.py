@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tenth.core.errors import DataError
-from tenth.evaluation.metrics.bootstrap import paired
+from tenth.evaluation.metrics.bootstrap import paired_difference
 from tenth.evaluation.paired_comparison import compare, holm, win_rate
 
 
@@ -18,7 +18,7 @@ def test_every_pair_is_there_once_in_the_order_given():
     found = compare({name: people(values) for name, values in rows.items()})
     assert [(each.method, each.against) for each in found] == [("c", "a"), ("c", "b"), ("a", "b")]
     for each in found:
-        alone = paired(rows[each.method], rows[each.against])
+        alone = paired_difference(rows[each.method], rows[each.against])
         assert (each.value, each.low, each.high, each.n, each.p_value) == (
             alone.value,
             alone.low,
@@ -50,13 +50,13 @@ def test_holm_never_helps_and_keeps_the_order():
 
 def test_a_tie_counts_half():
     assert win_rate([1, 2, 3, 4], [0, 2, 4, 3]) == (1 + 0.5 + 0 + 1) / 4
-    assert win_rate([1, 2, 3, 4], [0, 2, 4, 3], better="lower") == (0 + 0.5 + 1 + 0) / 4
+    assert win_rate([1, 2, 3, 4], [0, 2, 4, 3], direction="lower") == (0 + 0.5 + 1 + 0) / 4
     assert win_rate([5, 5], [5, 5]) == 0.5
 
 
 def test_better_turns_the_win_rate_and_nothing_else():
     values = {"a": people([1, 2, 3, 9]), "b": people([0, 1, 2, 10])}
-    (up,), (down,) = compare(values), compare(values, better="lower")
+    (up,), (down,) = compare(values), compare(values, direction="lower")
     assert (up.win_rate, down.win_rate) == (0.75, 0.25)
     assert (up.value, up.p_value, up.p_holm) == (down.value, down.p_value, down.p_holm)
 

@@ -113,7 +113,7 @@ def test_the_scores_say_what_they_are():
     sides = {"generated": images(cloud(1, 50, 5)), "held_out": images(cloud(2, 70, 5))}
     for metric in ALL:
         score = metric(**sides)
-        assert (score.name, score.better, score.n, score.low) == (metric.__name__, "higher", 50, None)
+        assert (score.name, score.direction, score.n, score.low) == (metric.__name__, "higher", 50, None)
 
 
 @pytest.mark.parametrize(("metric", "n", "m", "side"), [(precision, 9, 3, "held-out"), (recall, 3, 9, "generated")])
@@ -124,4 +124,4 @@ def test_a_ball_needs_more_images_than_neighbours(metric, n, m, side):
 
 def test_one_generated_image_can_be_precise():
     photos = images(cloud(2, 30, 4))
-    assert precision(generated=images(photos.rows[:1]), held_out=photos).value == 1
+    assert precision(generated=images(photos.vectors[:1]), held_out=photos).value == 1

@@ -10,10 +10,10 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextC
 
 from tenth.core.errors import ModelError
 from tenth.core.types import Features, Pixels
-from tenth.data.captions.prompt_parser import SIGNS
-from tenth.evaluation.extractors.clip_score import ClipPrompts
-from tenth.evaluation.metrics.prompt_alignment import SignPrompts, prompt_adherence, prompt_retrieval
-from tenth.models.pocket.paths import CONFIGS
+from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
+from tenth.evaluation.extractors.clip_score import ClipScorer
+from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, prompt_adherence, prompt_retrieval
+from tenth.models.pocket.paths import MODEL_DIR
 
 SMILE, HAT, PLAIN = "a photo of a smiling person", "a person wearing a hat", "a photo of a person"
 
@@ -21,25 +21,25 @@ SMILE, HAT, PLAIN = "a photo of a smiling person", "a person wearing a hat", "a 
 class Painted:
     """Reads from a picture's first pixels what a test painted there: 255 is yes, 0 is no."""
 
-    name, width = "painted@0", len(SIGNS)
+    name, feature_dim = "painted@0", len(FACE_ATTRIBUTES)
 
     def __call__(self, pictures: Sequence[Pixels], /) -> np.ndarray:
-        return np.stack([picture[0, : self.width, 0] / 25.5 - 5 for picture in pictures]).astype(float)
+        return np.stack([picture[0, : self.feature_dim, 0] / 25.5 - 5 for picture in pictures]).astype(float)
 
 
 def picture(*signs: str) -> Pixels:
     pixels = np.zeros((8, 32, 3), np.uint8)
-    pixels[0, [SIGNS.index(sign) for sign in signs], 0] = 255
+    pixels[0, [FACE_ATTRIBUTES.index(sign) for sign in signs], 0] = 255
     return pixels
 
 
-def seen(reader: SignPrompts, *images: tuple[str, str, Pixels]) -> Features:
+def seen(reader: AttributePromptScorer, *images: tuple[str, str, Pixels]) -> Features:
     people, prompts, pixels = zip(*images, strict=True)
     return Features(reader(pixels), people, prompts)
 
 
 def test_everything_asked_for_is_there_or_nothing_or_half() -> None:
-    reader = SignPrompts(Painted(), SIGNS)
+    reader = AttributePromptScorer(Painted(), FACE_ATTRIBUTES)
     found = seen(
         reader,
         ("a", SMILE, picture("smiling")),
@@ -49,12 +49,12 @@ def test_everything_asked_for_is_there_or_nothing_or_half() -> None:
     )
     score = prompt_adherence(found, reader)
     assert score.value == pytest.approx((1 + 0 + 0.5) / 3)
-    assert (score.name, score.n, score.better) == ("prompt-adherence", 3, "higher")
+    assert (score.name, score.n, score.direction) == ("prompt-adherence", 3, "higher")
     assert prompt_adherence(seen(reader, ("a", "a serious person", picture())), reader).value == 1  # a no, and it is not there
 
 
 def test_the_own_prompt_fits_best_and_ties_share() -> None:
-    reader = SignPrompts(Painted(), SIGNS)
+    reader = AttributePromptScorer(Painted(), FACE_ATTRIBUTES)
     right = seen(reader, ("a", SMILE, picture("smiling")), ("a", HAT, picture("hat")))
     wrong = seen(reader, ("a", SMILE, picture("hat")), ("a", HAT, picture("smiling")))
     same = seen(reader, *((who, prompt, picture("smiling", "hat")) for who in "ab" for prompt in (SMILE, HAT)))
@@ -64,7 +64,7 @@ def test_the_own_prompt_fits_best_and_ties_share() -> None:
 
 
 def test_signs_that_are_not_told_on_real_photos_are_not_judged() -> None:
-    reader = SignPrompts(Painted(), ("smiling",))
+    reader = AttributePromptScorer(Painted(), ("smiling",))
     found = seen(reader, ("a", "a smiling person wearing a hat", picture("smiling")), ("b", HAT, picture()))
     assert prompt_adherence(found, reader).value == 1
     nothing = prompt_adherence(seen(reader, ("a", HAT, picture("hat"))), reader)
@@ -87,13 +87,13 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(folder)
-    for file in (CONFIGS / "tokenizer").iterdir():
+    for file in (MODEL_DIR / "tokenizer").iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     return folder
 
 
 def test_clip_scores_are_those_of_the_model_itself(clip_folder: Path) -> None:
-    reader = ClipPrompts(clip_folder)
+    reader = ClipScorer(clip_folder)
     pictures = [np.full((40, 40, 3), shade, np.uint8) for shade in (0, 128, 255)]
     rows = reader(pictures)
     assert rows.shape == (3, 16)
@@ -103,7 +103,7 @@ def test_clip_scores_are_those_of_the_model_itself(clip_folder: Path) -> None:
     with torch.no_grad():
         whole = reader.model(pixel_values=pixels, **tokens)
     cosines = (whole.logits_per_image / reader.model.logit_scale.exp()).numpy()  # (3, 2)
-    np.testing.assert_allclose(reader.fit(rows, [SMILE, HAT]), cosines, atol=1e-5)
+    np.testing.assert_allclose(reader.score_matrix(rows, [SMILE, HAT]), cosines, atol=1e-5)
     wanted = 2.5 * np.maximum(cosines[[0, 1, 2], [0, 1, 0]], 0)
     np.testing.assert_allclose(reader.adherence(rows, prompts), wanted, atol=1e-5)
     score = prompt_adherence(Features(rows, ("a", "a", "b"), tuple(prompts)), reader)
@@ -113,4 +113,4 @@ def test_clip_scores_are_those_of_the_model_itself(clip_folder: Path) -> None:
 
 def test_a_folder_without_a_whole_clip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="a CLIP model with its text encoder is needed"):
-        ClipPrompts(tmp_path)
+        ClipScorer(tmp_path)

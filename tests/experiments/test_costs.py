@@ -7,48 +7,48 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tenth.experiments.costs import Cost, costs_by, metered, note_cost
+from tenth.experiments.costs import Cost, append_cost, measure_cost, summarize_costs
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory is Linux's")
 def test_the_peak_is_of_what_happens_inside() -> None:
     held = np.ones(40_000_000)  # 320 MB that are gone before it begins
     del held
-    with metered() as small:
+    with measure_cost() as small:
         time.sleep(0.01)
-    with metered() as large:
+    with measure_cost() as large:
         held = np.ones(40_000_000)
         del held
     assert small.seconds >= 0.01
-    assert small.megabytes is not None
-    assert large.megabytes is not None
-    assert large.megabytes - small.megabytes >= 300
+    assert small.peak_memory_mb is not None
+    assert large.peak_memory_mb is not None
+    assert large.peak_memory_mb - small.peak_memory_mb >= 300
 
 
 def test_costs_are_medians_of_each_and_the_most_memory(tmp_path: Path) -> None:
     path = tmp_path / "costs.jsonl"
-    assert costs_by(path, "drawn") == {}
+    assert summarize_costs(path, "drawn") == {}
     for seconds, megabytes in ((8.0, 10), (4.0, 30), (100.0, 20)):
-        note_cost(path, Cost(seconds, megabytes), drawn="a", count=4)
-    note_cost(path, Cost(3.0), learnt="a", person="000")
-    assert costs_by(path, "drawn") == {"a": {"seconds": 2.0, "megabytes": 30, "measured": 3}}
-    assert costs_by(path, "learnt") == {"a": {"seconds": 3.0, "megabytes": None, "measured": 1}}
+        append_cost(path, Cost(seconds, megabytes), drawn="a", count=4)
+    append_cost(path, Cost(3.0), learnt="a", person="000")
+    assert summarize_costs(path, "drawn") == {"a": {"seconds": 2.0, "megabytes": 30, "measured": 3}}
+    assert summarize_costs(path, "learnt") == {"a": {"seconds": 3.0, "megabytes": None, "measured": 1}}
 
 
 def test_a_line_that_an_earlier_version_left_torn_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "costs.jsonl"
-    note_cost(path, Cost(3.0), learnt="a")
+    append_cost(path, Cost(3.0), learnt="a")
     path.write_text(path.read_text() + '{"learnt": "a", "seco\n7\n')
-    note_cost(path, Cost(5.0), learnt="a")
-    assert costs_by(path, "learnt") == {"a": {"seconds": 4.0, "megabytes": None, "measured": 2}}
+    append_cost(path, Cost(5.0), learnt="a")
+    assert summarize_costs(path, "learnt") == {"a": {"seconds": 4.0, "megabytes": None, "measured": 2}}
     assert path.read_text().count("\n") == 2
 
 
 def test_what_was_noted_stays_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "costs.jsonl"
-    note_cost(path, Cost(1.0, 2), drawn="one")
+    append_cost(path, Cost(1.0, 2), drawn="one")
     before = path.read_bytes()
-    note_cost(path, Cost(1.0, None), learnt="two")
-    note_cost(path, Cost(1.0, 2), drawn="three", count=4)
+    append_cost(path, Cost(1.0, None), learnt="two")
+    append_cost(path, Cost(1.0, 2), drawn="three", count=4)
     assert path.read_bytes().startswith(before)
     assert [line.split(":")[0] for line in path.read_text().splitlines()] == ['{"drawn"', '{"learnt"', '{"drawn"']

@@ -15,9 +15,9 @@ from tenth.core.run_record import read_record
 from tenth.core.types import Face, Person, Photo, Sample
 from tenth.experiments import resumable_images as going_on
 from tenth.experiments.demo import SEEDS, demo, demo_methods
-from tenth.methods.registry import QUICK
+from tenth.methods.registry import TUNING_FREE_METHODS
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.png_metadata import read_sample
 
 LANDMARKS = np.array([[110.0, 60], [90, 60], [40, 60], [60, 60], [75, 95]])
@@ -34,7 +34,7 @@ def person() -> Person:
 @pytest.fixture(scope="module")
 def output(person: Person, toy_model: LatentDiffusion, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "out"
-    assert demo(person, toy_model, folder, Sampling(steps=1)) == folder / "sheet.png"
+    assert demo(person, toy_model, folder, SamplingConfig(steps=1)) == folder / "sheet.png"
     return folder
 
 
@@ -43,22 +43,22 @@ def images(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_method_and_seed_has_its_image(output: Path) -> None:
-    assert set(images(output)) == {f"{name}/{seed}.png" for name in QUICK for seed in SEEDS}
-    assert {path.name for path in output.iterdir()} == {*QUICK, "sheet.png", "run.json"}
+    assert set(images(output)) == {f"{name}/{seed}.png" for name in TUNING_FREE_METHODS for seed in SEEDS}
+    assert {path.name for path in output.iterdir()} == {*TUNING_FREE_METHODS, "sheet.png", "run.json"}
     assert read_sample(output / "ip-adapter-max" / "2.png")["seed"] == 2
 
 
 def test_the_record_names_photos_by_digest_only(output: Path, person: Person) -> None:
-    record = read_record(output / "run.json", kind="demo")
+    record = read_record(output / "run.json", command="demo")
     assert record["settings"]["photos"] == [photo.digest for photo in person.photos]
-    assert set(record["results"]["seconds_per_image"]) == set(QUICK)
+    assert set(record["results"]["seconds_per_image"]) == set(TUNING_FREE_METHODS)
     assert "toy" not in (output / "run.json").read_text().replace(record["settings"]["model"], "")
 
 
 def test_it_runs_again_and_leaves_other_files_alone(output: Path, person: Person, toy_model: LatentDiffusion) -> None:
     (output / "notes.txt").write_text("mine")
     before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in output.rglob("*") if path.is_file()}
-    demo(person, toy_model, output, Sampling(steps=1))
+    demo(person, toy_model, output, SamplingConfig(steps=1))
     assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in output.rglob("*") if path.is_file()} == before
     assert (output / "notes.txt").read_text() == "mine"
 
@@ -75,18 +75,18 @@ def test_a_demo_that_was_stopped_goes_on(
 
     monkeypatch.setattr(going_on, "save_sample", interrupted)
     with pytest.raises(KeyboardInterrupt, match="same command goes on"):
-        demo(person, toy_model, tmp_path, Sampling(steps=1))
+        demo(person, toy_model, tmp_path, SamplingConfig(steps=1))
     monkeypatch.undo()
     before = {path: path.stat().st_ino for path in tmp_path.glob("*/*.png")}
     assert len(before) == 2 * len(SEEDS) + 1
     with pytest.raises(CheckpointError, match="holds a demo of other photos"):
-        demo(replace(person, photos=person.photos[:2]), toy_model, tmp_path, Sampling(steps=1))
-    demo(person, toy_model, tmp_path, Sampling(steps=1))
+        demo(replace(person, photos=person.photos[:2]), toy_model, tmp_path, SamplingConfig(steps=1))
+    demo(person, toy_model, tmp_path, SamplingConfig(steps=1))
     assert before.items() <= {path: path.stat().st_ino for path in tmp_path.glob("*/*.png")}.items()
     assert images(tmp_path) == images(output)
-    assert {path.name for path in tmp_path.iterdir()} == {*QUICK, "sheet.png", "run.json"}
-    seconds = read_record(tmp_path / "run.json", kind="demo")["results"]["seconds_per_image"]
-    assert list(seconds) == sorted(QUICK)
+    assert {path.name for path in tmp_path.iterdir()} == {*TUNING_FREE_METHODS, "sheet.png", "run.json"}
+    seconds = read_record(tmp_path / "run.json", command="demo")["results"]["seconds_per_image"]
+    assert list(seconds) == sorted(TUNING_FREE_METHODS)
     assert all(seconds.values())
 
 
@@ -96,7 +96,7 @@ def test_a_sheet_that_is_missing_is_drawn_from_the_pictures(
     before = (output / "sheet.png").read_bytes()
     (output / "sheet.png").unlink()
     monkeypatch.setattr(going_on, "generate", lambda *_, **__: pytest.fail("drew again"))
-    demo(person, toy_model, output, Sampling(steps=1))
+    demo(person, toy_model, output, SamplingConfig(steps=1))
     assert (output / "sheet.png").read_bytes() == before
 
 
@@ -107,7 +107,7 @@ def test_a_file_of_the_users_is_never_replaced(name: str, person: Person, toy_mo
     Image.new("RGB", (8, 8)).save(path, format="PNG")
     before = path.read_bytes()
     with pytest.raises(CheckpointError, match="did not write it"):
-        demo(person, toy_model, tmp_path, Sampling(steps=1))
+        demo(person, toy_model, tmp_path, SamplingConfig(steps=1))
     assert path.read_bytes() == before
     assert [entry for entry in tmp_path.rglob("*") if entry.is_file()] == [path]
 
@@ -115,6 +115,8 @@ def test_a_file_of_the_users_is_never_replaced(name: str, person: Person, toy_mo
 def test_a_method_that_the_model_does_not_bring_is_left_out(
     toy_model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert demo_methods(toy_model) == list(QUICK)
-    monkeypatch.setattr(toy_model, "trained", {})
-    assert demo_methods(toy_model) == [name for name in QUICK if name not in ("ip-adapter-attention", "ip-adapter-set")]
+    assert demo_methods(toy_model) == list(TUNING_FREE_METHODS)
+    monkeypatch.setattr(toy_model, "trained_methods", {})
+    assert demo_methods(toy_model) == [
+        name for name in TUNING_FREE_METHODS if name not in ("ip-adapter-attention", "ip-adapter-set")
+    ]

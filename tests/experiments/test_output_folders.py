@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tenth.cli.main import main
-from tenth.core.claims import claimed_folder
+from tenth.core.claims import exclusive_folder
 from tenth.core.types import Identity
 from tenth.data import lfw
 from tenth.methods.identity_file import save_identity
@@ -99,7 +99,7 @@ def test_a_full_disk_when_training_begins_leaves_nothing_and_names_the_path(
 
 @pytest.mark.usefixtures("others")
 def test_two_trainings_at_once(recipe: Path, tmp_path: Path, capsys: Output) -> None:
-    with claimed_folder(tmp_path / "run"):
+    with exclusive_folder(tmp_path / "run"):
         assert main(["train", str(recipe), "-o", str(tmp_path / "run")]) == 1
         assert list((tmp_path / "run").iterdir()) == []
     assert "another run is writing to" in capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_two_at_once_who_prepare_data(kind: str, tmp_path: Path, capsys: Output)
     photo.parent.mkdir(parents=True)
     Image.effect_noise((250, 250), 80).convert("RGB").save(photo)
     command = ["data", kind, str(tmp_path / "source"), "-o", str(tmp_path / "out")]
-    with claimed_folder(tmp_path / "out"):
+    with exclusive_folder(tmp_path / "out"):
         assert main(command) == 1
         assert "another run is writing to" in capsys.readouterr().err
         assert list((tmp_path / "out").iterdir()) == []
@@ -128,12 +128,12 @@ def test_photos_of_an_archive_that_are_there_stay(tmp_path: Path, monkeypatch: p
     written = tmp_path / "out/photos/Ann_Nobody/Ann_Nobody_0001.jpg"
     inodes = []
     for _ in range(2):
-        lfw.write_people(tmp_path / "lfw.tgz", tmp_path / "out")
+        lfw.prepare_lfw(tmp_path / "lfw.tgz", tmp_path / "out")
         inodes.append(written.stat().st_ino)
         left = written.with_name(".Ann_Nobody_0002.jpg.0123456789abcdef.part")
         left.touch()
     assert inodes[0] == inodes[1]
-    lfw.write_people(tmp_path / "lfw.tgz", tmp_path / "out")
+    lfw.prepare_lfw(tmp_path / "lfw.tgz", tmp_path / "out")
     assert not left.exists()
 
 

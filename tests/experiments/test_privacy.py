@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.types import Identity, Person, Photo
 from tenth.methods.dreambooth.data import DreamBoothSettings
-from tenth.methods.dreambooth.lora import Lora
+from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.export import export_comfyui, export_lora
 from tenth.methods.identity_file import save_identity
 from tenth.models.pocket.loader import load_pocket
-from tenth.sampling.config import Sampling
-from tenth.training.schedule import Schedule
+from tenth.sampling.config import SamplingConfig
+from tenth.training.schedule import TrainingConfig
 
 
 @pytest.fixture(autouse=True)
@@ -50,15 +50,17 @@ def test_identities_and_what_they_are_exported_to(tmp_path: Path) -> None:
 def test_a_store_that_is_made_and_one_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     for name in ("own", "shared"):
-        Store(tmp_path / name).write("space", "key", np.ones(1))
+        ArrayCache(tmp_path / name).write("space", "key", np.ones(1))
     assert mode(tmp_path / "own") == 0o700
     assert mode(tmp_path / "shared") == 0o777  # others may use it, as whoever made it meant
 
 
 def test_what_dreambooth_keeps_of_a_run(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path))
-    schedule = Schedule(images=2, batch=1, warmup=0, half_life=1, save_every=1, learning_rate=0.1, precision="fp32")
-    settings = DreamBoothSettings(schedule, Lora(rank=2, alpha=4), noun="person", class_images=1, sampling=Sampling(steps=1))
+    schedule = TrainingConfig(images=2, batch=1, warmup=0, half_life=1, save_every=1, learning_rate=0.1, precision="fp32")
+    settings = DreamBoothSettings(
+        schedule, LoraSettings(rank=2, alpha=4), noun="person", class_images=1, sampling=SamplingConfig(steps=1)
+    )
     model: Any = load_pocket(toy_folder, name="toy")
     photos = tuple(Photo(np.full((40, 30, 3), shade, np.uint8), f"{shade:064x}") for shade in (1, 2))
     method, person = DreamBooth("dreambooth-lora", settings), Person("anna", photos)

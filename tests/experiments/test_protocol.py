@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tenth.experiments.protocol import with_next
+from tenth.experiments.protocol import pair_with_next
 
 
 def test_each_has_the_next_and_the_last_has_the_first() -> None:
-    assert list(with_next("abc")) == [("a", "b"), ("b", "c"), ("c", "a")]
-    assert list(with_next("a")) == [("a", "a")]
-    assert list(with_next("")) == []
+    assert list(pair_with_next("abc")) == [("a", "b"), ("b", "c"), ("c", "a")]
+    assert list(pair_with_next("a")) == [("a", "a")]
+    assert list(pair_with_next("")) == []
 
 
 def test_only_the_next_one_is_fetched() -> None:
@@ -21,6 +21,6 @@ def test_only_the_next_one_is_fetched() -> None:
             fetched.append(number)
             yield number
 
-    pairs = with_next(people())
+    pairs = pair_with_next(people())
     assert next(pairs) == (0, 1)
     assert fetched == [0, 1]

@@ -11,19 +11,21 @@ import pytest
 import torch
 
 from tenth.core.errors import InputError, RecipeError
-from tenth.core.run_record import folders
+from tenth.core.run_record import method_folder_names
 from tenth.core.types import Identity, Photo
-from tenth.data.captions.templates import WORD, vocabulary
-from tenth.data.face_crops import People
-from tenth.experiments.images import list_pictures, looks, nobodys
-from tenth.experiments.judges import CHOOSING, open_recognisers
-from tenth.experiments.recipe import NEUTRAL, Condition, ExperimentRecipe
+from tenth.data.captions.templates import WORD_PATTERN, vocabulary
+from tenth.data.face_crops import PhotoDataset
+from tenth.experiments.images import identity_fingerprint, list_image_jobs, unconditional_key
+from tenth.experiments.judges import SELECTION_ONLY, load_recognizers
+from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
 from tenth.experiments.runner import read_experiment
 from tenth.methods.registry import METHODS
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-RECIPE = ExperimentRecipe(People(Path("people.jsonl"), Path("photos")), "validation", methods=("ip-adapter", "ip-adapter-avg"))
+RECIPE = ExperimentRecipe(
+    PhotoDataset(Path("people.jsonl"), Path("photos")), "validation", methods=("ip-adapter", "ip-adapter-avg")
+)
 
 
 QUESTIONS = [path for path in sorted(RECIPES.glob("*.toml")) if path.stem.endswith(("-validation", "-test"))]
@@ -35,7 +37,7 @@ def test_recipes_in_the_repository_are_read(path: Path) -> None:
     assert recipe.split == path.stem.rpartition("-")[2]
     assert recipe.judge == Path("judge/judge.toml")
     assert recipe.against == ("ip-adapter", "ip-adapter-consensus")
-    assert replace(recipe.sampling, steps=25, precision="fp32", words=0.0) == Sampling()
+    assert replace(recipe.sampling, steps=25, precision="fp32", words=0.0) == SamplingConfig()
 
 
 def test_the_curve_is_asked_alike_of_both_splits() -> None:
@@ -51,7 +53,7 @@ def test_the_comparison_asks_every_method_and_words_that_the_model_knows() -> No
     assert test.tracks == validation.tracks
     prompts = test.tracks["P"].prompts
     assert len(prompts) == len(set(prompts)) == test.tracks["P"].images == 20
-    assert {word for prompt in prompts for word in WORD.findall(prompt)} <= set(vocabulary())
+    assert {word for prompt in prompts for word in WORD_PATTERN.findall(prompt)} <= set(vocabulary())
 
 
 def test_the_curve_has_these_conditions() -> None:
@@ -63,8 +65,8 @@ def test_the_curve_has_these_conditions() -> None:
 def test_a_recipe_that_says_nothing_asks_for_all_references() -> None:
     assert RECIPE.conditions == (Condition(9),)
     assert replace(RECIPE, references=5).conditions == (Condition(5),)
-    assert RECIPE.baselines == ("ip-adapter",)
-    assert RECIPE.strangers == 0
+    assert RECIPE.baseline_methods == ("ip-adapter",)
+    assert RECIPE.max_impostors == 0
 
 
 @pytest.mark.parametrize(
@@ -97,13 +99,15 @@ def test_an_unknown_method_says_so() -> None:
 
 def test_the_last_photos_are_replaced_by_the_strangers_first() -> None:
     own, other = ([Photo(np.zeros((1, 1, 3), np.uint8), f"{who}{number}") for number in range(4)] for who in "ab")
-    assert [photo.digest for photo in Condition(3).given(own, other)] == ["a0", "a1", "a2"]
-    assert [photo.digest for photo in Condition(4, 2).given(own, other)] == ["a0", "a1", "b0", "b1"]
-    assert [photo.digest for photo in Condition(1).given(own, ())] == ["a0"]
+    assert [photo.digest for photo in Condition(3).select_photos(own, other)] == ["a0", "a1", "a2"]
+    assert [photo.digest for photo in Condition(4, 2).select_photos(own, other)] == ["a0", "a1", "b0", "b1"]
+    assert [photo.digest for photo in Condition(1).select_photos(own, ())] == ["a0"]
 
 
 def test_a_method_that_is_a_path_has_a_folder_of_its_own() -> None:
-    names = folders(("ip-adapter", "runs/attention/final", "runs-attention-final", "Runs/Attention/final", "../x", "/"))
+    names = method_folder_names(
+        ("ip-adapter", "runs/attention/final", "runs-attention-final", "Runs/Attention/final", "../x", "/")
+    )
     assert names["ip-adapter"] == "ip-adapter"
     assert names["runs/attention/final"] == "runs-attention-final"
     assert names["../x"] == "x"
@@ -113,26 +117,30 @@ def test_a_method_that_is_a_path_has_a_folder_of_its_own() -> None:
 
 def test_no_two_pictures_share_a_path_and_nobodys_are_once() -> None:
     recipe = replace(RECIPE, counts=(1, 9), wrong=(1, 2), images=2)
-    pictures = list_pictures(recipe, ["000", "001"], Path("out"))
+    pictures = list_image_jobs(recipe, ["000", "001"], Path("out"))
     paths = [picture.path for images in pictures.values() for picture in images]
     assert len(paths) == len(set(paths)) == 2 + 4 * 2 * 2 * 2
-    assert [picture.path.as_posix() for picture in pictures[nobodys(NEUTRAL)]] == [
+    assert [picture.path.as_posix() for picture in pictures[unconditional_key(PORTRAIT_PROMPT_SET)]] == [
         "out/images/none/0.png",
         "out/images/none/1.png",
     ]
-    assert pictures[NEUTRAL, Condition(9, 2), "ip-adapter", "001"][1].path == Path("out/images/9-wrong-2/ip-adapter/001/1.png")
+    assert pictures[PORTRAIT_PROMPT_SET, Condition(9, 2), "ip-adapter", "001"][1].path == Path(
+        "out/images/9-wrong-2/ip-adapter/001/1.png"
+    )
 
 
 def test_identities_look_alike_only_to_the_bit_and_by_one_adapter() -> None:
     rows = torch.arange(4.0)[None]
     one = Identity("first", "model@0", "encoder@0", "adapter@0", rows, photos=("a",))
-    assert looks(one) == looks(replace(one, method="mean", embeddings=rows.clone(), photos=("a", "b")))
-    others = [replace(one, adapter="adapter@1"), replace(one, word="sks"), replace(one, weights={"down": rows})]
+    assert identity_fingerprint(one) == identity_fingerprint(
+        replace(one, method="mean", embeddings=rows.clone(), photos=("a", "b"))
+    )
+    others = [replace(one, adapter="adapter@1"), replace(one, trigger_phrase="sks"), replace(one, weights={"down": rows})]
     others += [replace(one, embeddings=each) for each in (rows + 1e-6, rows.T, rows.double(), torch.cat([rows, rows]))]
-    assert all(looks(one) != looks(other) for other in others)
+    assert all(identity_fingerprint(one) != identity_fingerprint(other) for other in others)
 
 
 def test_dlib_judges_where_the_model_reads_it_unless_it_is_left_out(toy_model: Any) -> None:
-    assert list(open_recognisers(RECIPE, toy_model)) == [CHOOSING]
+    assert list(load_recognizers(RECIPE, toy_model)) == [SELECTION_ONLY]
     with pytest.raises(RecipeError, match="since dlib's is left out"):
-        open_recognisers(replace(RECIPE, dlib=False), toy_model)
+        load_recognizers(replace(RECIPE, dlib=False), toy_model)

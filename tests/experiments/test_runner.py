@@ -14,26 +14,26 @@ from PIL import Image
 
 from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.types import Photo, Pixels, Sample
-from tenth.data.manifest import write_rows
-from tenth.data.splits import Parted
+from tenth.data.manifest import write_manifest
+from tenth.data.splits import ReferenceSplit
 from tenth.experiments import identities as learnt
 from tenth.experiments import images as pictures
 from tenth.experiments import judges as readers
-from tenth.experiments.judges import CHOOSING
-from tenth.experiments.protocol import check_apart, check_strangers, part_people
-from tenth.experiments.recipe import NEUTRAL, Condition, ExperimentRecipe
-from tenth.experiments.runner import claim, run_experiment
-from tenth.experiments.scoring import CONTROLS, COPIES, NOBODY, REAL
+from tenth.experiments.judges import SELECTION_ONLY
+from tenth.experiments.protocol import check_disjoint, check_impostors, split_people
+from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
+from tenth.experiments.runner import ensure_writable, run_experiment
+from tenth.experiments.scoring import CONTROLS, COPIES, NO_IDENTITY, REAL
 from tenth.methods.identity_file import load_identity, save_identity
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.png_metadata import read_sample
-from toy_people import FACE, NAMES, PHOTOS, Colours, digest, held_out_photos, scores_at
+from toy_people import FACE, NAMES, PHOTOS, ColorRecognizer, digest, generate_held_out_photos, scores_at
 
 
 def used(recipe: ExperimentRecipe, condition: Condition, name: str, output: Path) -> list[tuple[str, ...]]:
     """The photos behind each image of person 001."""
-    shown = pictures.list_pictures(recipe, ["001"], output)[NEUTRAL, condition, name, "001"]
+    shown = pictures.list_image_jobs(recipe, ["001"], output)[PORTRAIT_PROMPT_SET, condition, name, "001"]
     return [load_identity(picture.identity).photos for picture in shown if picture.identity]
 
 
@@ -52,12 +52,12 @@ def test_the_right_person_is_above_a_stranger_and_controls_are_rows(recipe: Expe
     assert [judge["headline"] for judge in record["results"]["judges"]] == [True, False]
     assert record["results"]["people"] == ["000", "001", "002"]
     assert [cost["method"] for cost in record["results"]["costs"]] == list(recipe.methods)
-    for judge in ("colours@0", CHOOSING):
+    for judge in ("colours@0", SELECTION_ONLY):
         rows = scores_at(tmp_path / "out", judge)
         assert list(rows) == [*recipe.methods, *CONTROLS]
         for name in recipe.methods:
             assert rows[name]["identity"]["value"] > rows[name]["stranger"]["value"] + 0.3
-            assert rows[name]["identity"]["value"] > rows[NOBODY]["identity"]["value"] + 0.3
+            assert rows[name]["identity"]["value"] > rows[NO_IDENTITY]["identity"]["value"] + 0.3
             assert rows[name]["copy-index"]["value"] == pytest.approx(-1)  # a held-out photo, copied
         assert rows[COPIES]["copy-index"]["value"] == pytest.approx(1)
         assert abs(rows[REAL]["copy-index"]["value"]) < 0.5
@@ -121,30 +121,30 @@ def test_no_name_is_in_any_output(recipe: ExperimentRecipe, tmp_path: Path) -> N
 def test_another_recipe_or_a_foreign_folder_is_refused(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     run_experiment(recipe, tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"another images, sampling; .*Choose another folder"):
-        run_experiment(replace(recipe, images=3, sampling=Sampling(steps=2)), tmp_path / "out")
+        run_experiment(replace(recipe, images=3, sampling=SamplingConfig(steps=2)), tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     with pytest.raises(CheckpointError, match="holds no experiment"):
-        claim(tmp_path / "mine", {})
+        ensure_writable(tmp_path / "mine", {})
 
 
 def test_sides_do_not_meet(recipe: ExperimentRecipe) -> None:
-    rows = recipe.data.rows("validation")
-    write_rows(recipe.data.people, [rows[0], replace(rows[0], file=f"{NAMES[0]}/again.jpg"), *rows[1:]])
-    number, parted = next(part_people(recipe.data, "validation", references=3, held_out=10))
+    rows = recipe.data.entries("validation")
+    write_manifest(recipe.data.people, [rows[0], replace(rows[0], file=f"{NAMES[0]}/again.jpg"), *rows[1:]])
+    number, parted = next(split_people(recipe.data, "validation", references=3, held_out=10))
     assert number == "000"
     assert [photo.digest for photo in parted.references] == [digest(0, photo) for photo in range(3)]
     assert [photo.digest for photo in parted.held_out] == [digest(0, photo) for photo in range(3, PHOTOS)]
     brighter = Photo(parted.references[0].pixels + np.uint8(3), "0" * 64, face=FACE)
     for met in (parted.references[0], brighter):
         with pytest.raises(DataError, match="also a reference"):
-            check_apart(Parted(parted.references, (met,)))
+            check_disjoint(ReferenceSplit(parted.references, (met,)))
 
 
 def test_people_with_too_few_photos_are_left_out_and_numbers_stay(recipe: ExperimentRecipe, tmp_path: Path) -> None:
-    rows = recipe.data.rows("validation")
-    write_rows(recipe.data.people, rows[PHOTOS - 3 :])  # the first person has three photos left
-    sides = dict(part_people(recipe.data, "validation", references=3, held_out=1))
+    rows = recipe.data.entries("validation")
+    write_manifest(recipe.data.people, rows[PHOTOS - 3 :])  # the first person has three photos left
+    sides = dict(split_people(recipe.data, "validation", references=3, held_out=1))
     assert list(sides) == ["001", "002"]
     assert [len(parted.held_out) for parted in sides.values()] == [1, 1]
     with pytest.raises(DataError, match=r"2 people of validation with 3 references.*3 are needed"):
@@ -154,13 +154,13 @@ def test_people_with_too_few_photos_are_left_out_and_numbers_stay(recipe: Experi
 def test_a_person_without_a_face_to_judge_by_is_left_out(
     recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Blind(Colours):
+    class Blind(ColorRecognizer):
         def __call__(self, pixels: Sequence[Pixels]) -> Any:
             rows = super().__call__(pixels)
             return np.where(rows[:, 1:2] > rows[:, :1], np.nan, rows)  # sees no face in what is greener than red
 
-    monkeypatch.setattr(readers, "open_recogniser", Blind)
-    monkeypatch.setattr(pictures, "generate", held_out_photos)
+    monkeypatch.setattr(readers, "load_recognizer", Blind)
+    monkeypatch.setattr(pictures, "generate", generate_held_out_photos)
     run_experiment(replace(recipe, images=1), tmp_path / "out")
     people = json.loads((tmp_path / "out/run.json").read_text())["results"]["people"]
     assert "001" not in people
@@ -205,7 +205,7 @@ def test_what_comes_to_the_same_is_drawn_once_and_stays_where_it_is(
     recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Request] = []
-    monkeypatch.setattr(pictures, "generate", lambda *given: asked.extend(given[1]) or held_out_photos(*given))
+    monkeypatch.setattr(pictures, "generate", lambda *given: asked.extend(given[1]) or generate_held_out_photos(*given))
     methods = ("ip-adapter", "ip-adapter-max", "ip-adapter-consensus", "ip-adapter-concat")
     recipe = replace(recipe, methods=methods, counts=(1, 2, 3), wrong=(1,), images=1, most_people=2)
     run_experiment(recipe, tmp_path / "out")
@@ -223,11 +223,11 @@ def test_what_comes_to_the_same_is_drawn_once_and_stays_where_it_is(
 
 
 def test_a_strangers_photo_is_of_no_one_else(recipe: ExperimentRecipe, tmp_path: Path) -> None:
-    (_, own), (_, other), _ = part_people(recipe.data, "validation", references=3, held_out=10)
-    check_strangers(other.references, own)
+    (_, own), (_, other), _ = split_people(recipe.data, "validation", references=3, held_out=10)
+    check_impostors(other.references, own)
     for side in (own.references, own.held_out):
         with pytest.raises(DataError, match="must be a stranger's"):
-            check_strangers(side[:1], own)
+            check_impostors(side[:1], own)
     with pytest.raises(DataError, match=r"1 person of validation.*2 are needed"):
         run_experiment(replace(recipe, wrong=(1,), least_people=1, most_people=1), tmp_path / "out")
     assert not (tmp_path / "out/images").exists()
@@ -243,8 +243,8 @@ def test_an_identity_of_another_adapter_is_made_again(recipe: ExperimentRecipe, 
 
 
 def test_people_whom_the_package_has_learnt_from_do_not_test_it(recipe: ExperimentRecipe, tmp_path: Path) -> None:
-    rows = [replace(row, split="test", fold=1) for row in recipe.data.rows("validation")]
-    write_rows(recipe.data.people, rows)
+    rows = [replace(row, split="test", fold=1) for row in recipe.data.entries("validation")]
+    write_manifest(recipe.data.people, rows)
     with pytest.raises(RecipeError, match="test people of fold 1, and the model pocket"):
         run_experiment(replace(recipe, split="test"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from tenth.core.errors import CheckpointError, DataError, RecipeError
-from tenth.evaluation.extractors.inception_weights import open_inception
-from tenth.evaluation.registry import SETS
+from tenth.evaluation.extractors.inception_weights import load_inception
+from tenth.evaluation.registry import IMAGE_SET_METRICS
 from tenth.experiments import identities as learnt
 from tenth.experiments import runner as experiment
 from tenth.experiments import scoring
-from tenth.experiments.recipe import NEUTRAL, ExperimentRecipe, Track
+from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, ExperimentRecipe, PromptSet
 from tenth.experiments.runner import run_experiment
-from tenth.experiments.scoring import AVERAGE, CONTROLS, COPIES, NOBODY, REAL, STRANGER
+from tenth.experiments.scoring import AVERAGE, CONTROLS, COPIES, IMPOSTOR, NO_IDENTITY, REAL
 from tenth.sampling.png_metadata import read_sample
 from toy_people import scores_at
 
@@ -33,18 +33,18 @@ def test_controls_order_as_theory_says(recipe: ExperimentRecipe, tmp_path: Path)
     run_experiment(recipe, tmp_path / "out")
     rows = scores_at(tmp_path / "out")
     who = {name: row["identity"]["value"] for name, row in rows.items()}
-    assert min(who[REAL], who[COPIES], who[AVERAGE]) > max(who[STRANGER], who[NOBODY]) + 0.3
+    assert min(who[REAL], who[COPIES], who[AVERAGE]) > max(who[IMPOSTOR], who[NO_IDENTITY]) + 0.3
     assert who[AVERAGE] > who[COPIES]  # nearer to every photo than a photo is: better than real is a warning
     copied = {name: row["copy-index"]["value"] for name, row in rows.items()}
     assert copied[COPIES] == pytest.approx(1)
-    assert max(abs(copied[REAL]), abs(copied[STRANGER])) < 0.3
+    assert max(abs(copied[REAL]), abs(copied[IMPOSTOR])) < 0.3
     assert rows[REAL]["face-distance"]["n"] == 3  # of three held-out photos, one a person
 
 
 @pytest.mark.usefixtures("copying")
 def test_another_track_asks_other_prompts_of_some_methods(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     prompts = ("a photo of a smiling person", "a photo of an old person")
-    recipe = replace(recipe, tracks={"P": Track(prompts, 3, ("ip-adapter-avg",))}, counts=(1, 3))
+    recipe = replace(recipe, tracks={"P": PromptSet(prompts, 3, ("ip-adapter-avg",))}, counts=(1, 3))
     run_experiment(recipe, tmp_path / "out")
     said = [read_sample(path) for path in sorted((tmp_path / "out/images-P/3/ip-adapter-avg/001").iterdir())]
     assert [(each["prompt"], each["seed"]) for each in said] == [(prompts[0], 0), (prompts[1], 1), (prompts[0], 2)]
@@ -54,16 +54,16 @@ def test_another_track_asks_other_prompts_of_some_methods(recipe: ExperimentReci
     assert dict.fromkeys(scored) == dict.fromkeys([("ip-adapter-avg", 3), *((name, 3) for name in CONTROLS)])
     read = {(each["method"], each["metric"]): each for each in results["scores"] if each["metric"].startswith("prompt-")}
     asked = {name for name, _ in read}
-    assert asked == {"ip-adapter-avg", NOBODY}  # whoever was asked
+    assert asked == {"ip-adapter-avg", NO_IDENTITY}  # whoever was asked
     assert all(each["track"] == "P" and 0 <= each["value"] <= 1 for each in read.values())
     assert read["ip-adapter-avg", "prompt-adherence"]["n"] == 3
-    assert read[NOBODY, "prompt-adherence"]["n"] == 1
+    assert read[NO_IDENTITY, "prompt-adherence"]["n"] == 1
     assert results["readers"][0].startswith("signs@")
     assert "adherence" in (tmp_path / "out/table.md").read_text()
     with pytest.raises(RecipeError, match="tracks is 'R'"):
-        replace(recipe, tracks={NEUTRAL: Track(prompts, 1)})
+        replace(recipe, tracks={PORTRAIT_PROMPT_SET: PromptSet(prompts, 1)})
     with pytest.raises(RecipeError, match="P, methods is"):
-        replace(recipe, tracks={"P": Track(prompts, 1, ("dreambooth",))})
+        replace(recipe, tracks={"P": PromptSet(prompts, 1, ("dreambooth",))})
 
 
 @pytest.mark.usefixtures("copying")
@@ -72,25 +72,27 @@ def test_inception_fills_a_finished_run_and_touches_nothing_else(
 ) -> None:
     run_experiment(recipe, tmp_path / "out")
     before = results_at(tmp_path / "out")
-    assert all("needs the Inception file" in each["unavailable"] for each in before["scores"] if each["metric"] in SETS)
+    assert all(
+        "needs the Inception file" in each["unavailable"] for each in before["scores"] if each["metric"] in IMAGE_SET_METRICS
+    )
     assert "needs the Inception file" in (tmp_path / "out/report.html").read_text()
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
-    monkeypatch.setattr(experiment, "judge_people", lambda *_: pytest.fail("looked at photos again"))
-    inception = open_inception("random:0")
+    monkeypatch.setattr(experiment, "process_people", lambda *_: pytest.fail("looked at photos again"))
+    inception = load_inception("random:0")
     text = run_experiment(recipe, tmp_path / "out", inception)
     after = results_at(tmp_path / "out")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")} == files
-    faces = [[each for each in results["scores"] if each["metric"] not in SETS] for results in (before, after)]
+    faces = [[each for each in results["scores"] if each["metric"] not in IMAGE_SET_METRICS] for results in (before, after)]
     assert faces[0] == faces[1]
     assert before["differences"] == after["differences"]
     rows = scores_at(tmp_path / "out")
     assert rows["ip-adapter"]["fid"]["value"] > 0
     assert rows["ip-adapter"]["fid"]["n"] == 6
     assert rows["ip-adapter"]["fid"]["raw"] not in (None, rows["ip-adapter"]["fid"]["value"])
-    assert rows[NOBODY]["kid"]["n"] == 2  # everybody's images are the same two
+    assert rows[NO_IDENTITY]["kid"]["n"] == 2  # everybody's images are the same two
     assert rows[COPIES]["fid"]["raw"] is None
-    assert after["meaningless"] == inception.meaningless != ""
-    assert inception.meaningless in text
+    assert after["meaningless"] == inception.disclaimer != ""
+    assert inception.disclaimer in text
     assert run_experiment(recipe, tmp_path / "out", inception) == text
 
 
@@ -124,9 +126,9 @@ def test_what_fails_for_one_person_is_said_and_tried_again(
 
 
 def test_a_set_holds_everybodys_image_once() -> None:
-    row = scoring.Row(("000", "000", "001", "001"), tuple(Path(name) for name in "abab"), once=True)
-    assert row.set == (Path("a"), Path("b"))
-    assert replace(row, once=False).set == row.paths
+    row = scoring.TableRow(("000", "000", "001", "001"), tuple(Path(name) for name in "abab"), shared=True)
+    assert row.unique_paths == (Path("a"), Path("b"))
+    assert replace(row, shared=False).unique_paths == row.paths
 
 
 def test_to_go_on_there_must_be_something(recipe: ExperimentRecipe, tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def test_to_go_on_there_must_be_something(recipe: ExperimentRecipe, tmp_path: Pa
 
 def test_lfws_codec_changes_a_picture_little() -> None:
     smooth = np.linspace(0, 255, 128 * 128 * 3).reshape(128, 128, 3).astype(np.uint8)
-    turned = scoring.as_lfw(smooth)
+    turned = scoring.match_lfw_jpeg(smooth)
     assert turned.shape == smooth.shape
     assert 0 < np.abs(turned.astype(int) - smooth).mean() < 4
-    assert scoring.as_lfw(np.zeros((256, 256, 3), np.uint8)).shape == (128, 128, 3)
+    assert scoring.match_lfw_jpeg(np.zeros((256, 256, 3), np.uint8)).shape == (128, 128, 3)

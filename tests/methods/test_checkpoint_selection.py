@@ -12,12 +12,12 @@ import pytest
 from tenth.core.types import Pixels
 from tenth.data.photo import open_photo
 from tenth.methods.dreambooth import checkpoint_selection as choosing
-from tenth.methods.dreambooth.checkpoint_selection import likeness, open_choice, read
+from tenth.methods.dreambooth.checkpoint_selection import build_selector, embed_images, mean_similarity
 from tenth.models.encoders.dlib_face import FaceEncoder
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.training.monitoring import read_history
 
-PROMPTS, FEW = [f"prompt {number}" for number in range(8)], Sampling(steps=1)
+PROMPTS, FEW = [f"prompt {number}" for number in range(8)], SamplingConfig(steps=1)
 
 
 def shade(value: int) -> Pixels:
@@ -45,10 +45,10 @@ def directions(_: Any, pictures: Sequence[Pixels]) -> np.ndarray:
 
 
 def test_the_checkpoint_nearest_to_the_held_out_photo_is_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "read", directions)
+    monkeypatch.setattr(choosing, "embed_images", directions)
     monkeypatch.setattr(choosing, "sample", lambda model, prompts, *_: model.sample(prompts))
     model: Any = Shades(60, 100, 160, 0)
-    choice = open_choice(model, [shade(170), shade(190)], [shade(110)], PROMPTS, FEW, tmp_path)
+    choice = build_selector(model, [shade(170), shade(190)], [shade(110)], PROMPTS, FEW, tmp_path)
     assert choice is not None
     made = [choice(seen) for seen in (10, 20, 30, 40)]
     assert [best for best, _ in made] == [True, True, False, False]
@@ -63,15 +63,15 @@ def test_the_checkpoint_nearest_to_the_held_out_photo_is_the_best(tmp_path: Path
 
 
 def test_without_a_face_on_either_side_nothing_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "read", directions)
-    assert open_choice(Shades(), [shade(0)], [shade(1)], PROMPTS, FEW, tmp_path) is None  # type: ignore[arg-type]
-    assert open_choice(Shades(), [shade(1)], [shade(0)], PROMPTS, FEW, tmp_path) is None  # type: ignore[arg-type]
+    monkeypatch.setattr(choosing, "embed_images", directions)
+    assert build_selector(Shades(), [shade(0)], [shade(1)], PROMPTS, FEW, tmp_path) is None  # type: ignore[arg-type]
+    assert build_selector(Shades(), [shade(1)], [shade(0)], PROMPTS, FEW, tmp_path) is None  # type: ignore[arg-type]
 
 
 def test_the_model_s_own_encoder_reads(toy_model: Any, face_photos: list[Path]) -> None:
     assert isinstance(toy_model.encoder, FaceEncoder)
     pictures = [open_photo(path).pixels for path in face_photos[:2]]
-    rows = read(toy_model, [*pictures, np.zeros((128, 128, 3), np.uint8)])
+    rows = embed_images(toy_model, [*pictures, np.zeros((128, 128, 3), np.uint8)])
     assert np.isnan(rows).any(1).tolist() == [False, False, True]
-    assert likeness(rows[:1], rows[:1]) == pytest.approx(1)
-    assert likeness(rows[2:], rows[:1]) == 0
+    assert mean_similarity(rows[:1], rows[:1]) == pytest.approx(1)
+    assert mean_similarity(rows[2:], rows[:1]) == 0

@@ -13,23 +13,25 @@ import torch
 
 from tenth.core.errors import InputError, RecipeError
 from tenth.core.types import Identity, Person, Photo
-from tenth.data.face_crops import People
+from tenth.data.face_crops import PhotoDataset
 from tenth.experiments import identities as learnt
 from tenth.experiments.recipe import ExperimentRecipe
-from tenth.methods.combined import Together
+from tenth.methods.combined import CombinedMethod
 from tenth.methods.dreambooth.data import DreamBoothSettings
-from tenth.methods.dreambooth.lora import Lora
+from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.identity_file import load_identity
-from tenth.methods.registry import learns, method
-from tenth.sampling.config import Sampling
+from tenth.methods.registry import fine_tunes, method
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.training.schedule import Schedule
+from tenth.training.schedule import TrainingConfig
 
-SCHEDULE = Schedule(images=8, batch=4, warmup=0, half_life=4, save_every=4, learning_rate=0.1, precision="fp32")
+SCHEDULE = TrainingConfig(images=8, batch=4, warmup=0, half_life=4, save_every=4, learning_rate=0.1, precision="fp32")
 LEARNT = DreamBooth(
     "dreambooth-lora",
-    DreamBoothSettings(SCHEDULE, Lora(rank=2, alpha=4), noun="person", class_images=2, sampling=Sampling(steps=1)),
+    DreamBoothSettings(
+        SCHEDULE, LoraSettings(rank=2, alpha=4), noun="person", class_images=2, sampling=SamplingConfig(steps=1)
+    ),
 )
 
 
@@ -38,13 +40,13 @@ class Ones:
     """An adapter's method that reads no face, since these photos have none."""
 
     def __call__(self, person: Person, model: Any) -> Identity:
-        embeddings = torch.ones(1, model.encoder.width)
+        embeddings = torch.ones(1, model.encoder.embedding_dim)
         return Identity("ones", model.name, model.encoder.name, model.adapter_name, embeddings, photos=("0",))
 
-    def weights(self, person: Person, model: Any) -> torch.Tensor:
+    def photo_weights(self, person: Person, model: Any) -> torch.Tensor:
         return torch.full((len(person.photos),), 0.5)
 
-    def notes(self, person: Person, model: Any) -> list[str]:
+    def warnings(self, person: Person, model: Any) -> list[str]:
         return ["all ones"]
 
 
@@ -52,20 +54,20 @@ def test_both_are_in_force(toy_model: Any, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), np.uint8)
     anna = Person("anna", tuple(Photo(each, f"{number:064x}") for number, each in enumerate(pixels)))
-    together = Together(LEARNT, Ones())
+    together = CombinedMethod(LEARNT, Ones())
     parts = LEARNT(anna, toy_model), Ones()(anna, toy_model)
     both = together(anna, toy_model)
     assert both.method == "dreambooth-lora+ones"
-    assert both.word == parts[0].word
+    assert both.trigger_phrase == parts[0].trigger_phrase
     assert set(both.weights) == set(parts[0].weights)
     assert both.embeddings is not None
     assert both.embeddings.tolist() == torch.ones(1, 128).tolist()
-    samples = generate(toy_model, [Request(each, "a photo of a person", 0) for each in (*parts, both)], Sampling(steps=2))
+    samples = generate(toy_model, [Request(each, "a photo of a person", 0) for each in (*parts, both)], SamplingConfig(steps=2))
     alone, adapted, drawn = [sample.pixels.astype(int) for sample in samples]
     assert min(np.abs(drawn - alone).max(), np.abs(drawn - adapted).max()) > 0
-    assert together.weights(anna, toy_model).tolist() == [0.5, 0.5]  # type: ignore[union-attr]
-    assert together.notes(anna, toy_model)[-1] == "all ones"
-    assert 'the person is "' in together.notes(anna, toy_model)[0]
+    assert together.photo_weights(anna, toy_model).tolist() == [0.5, 0.5]  # type: ignore[union-attr]
+    assert together.warnings(anna, toy_model)[-1] == "all ones"
+    assert 'the person is "' in together.warnings(anna, toy_model)[0]
 
 
 def test_an_experiment_takes_what_its_other_method_has_learnt(
@@ -79,16 +81,16 @@ def test_an_experiment_takes_what_its_other_method_has_learnt(
         return LEARNT(person, model)
 
     one, other = "dreambooth-lora", "ip-adapter-avg"
-    known = {one: counted, other: Ones(), f"{one}+{other}": Together(counted, Ones())}
+    known = {one: counted, other: Ones(), f"{one}+{other}": CombinedMethod(counted, Ones())}
     monkeypatch.setattr(learnt, "method", known.__getitem__)
-    people = People(tmp_path / "people.jsonl", tmp_path)
+    people = PhotoDataset(tmp_path / "people.jsonl", tmp_path)
     recipe = ExperimentRecipe(people, "validation", methods=(one, f"{one}+{other}"), references=2)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), np.uint8)
     anna = Person("000", tuple(Photo(each, f"{number:064x}") for number, each in enumerate(pixels)))
 
     def both(asked: ExperimentRecipe, output: Path) -> Identity:
         output.mkdir()
-        assert learnt.learn(asked, toy_model, anna, (), output) == []
+        assert learnt.create_identities(asked, toy_model, anna, (), output) == []
         (condition,) = asked.conditions
         return load_identity(learnt.identity_paths(asked, condition, f"{one}+{other}", "000", output)[0])
 
@@ -103,8 +105,8 @@ def test_an_experiment_takes_what_its_other_method_has_learnt(
 
 def test_names() -> None:
     both = method("dreambooth+ip-adapter-consensus")
-    assert learns(both)
-    assert both == Together(method("dreambooth"), method("ip-adapter-consensus"))
+    assert fine_tunes(both)
+    assert both == CombinedMethod(method("dreambooth"), method("ip-adapter-consensus"))
     for wrong in ("ip-adapter-consensus+dreambooth", "dreambooth+dreambooth-lora", "ip-adapter+ip-adapter-avg"):
         with pytest.raises(RecipeError, match="that learns each person, a plus"):
             method(wrong)

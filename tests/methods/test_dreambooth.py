@@ -13,25 +13,27 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, ModelError, RecipeError
-from tenth.core.rng import Draws
+from tenth.core.rng import StepRNG
 from tenth.core.types import Person, Photo
-from tenth.methods.dreambooth.data import DreamBoothSettings, class_moments, read_lesson
-from tenth.methods.dreambooth.lora import ALL, ATTENTION, Lora, learning
-from tenth.methods.dreambooth.method import DreamBooth, check_noun, rare_word
+from tenth.methods.dreambooth.data import DreamBoothSettings, compute_class_moments, prepare_data
+from tenth.methods.dreambooth.lora import ALL_LAYERS, ATTENTION_LAYERS, LoraSettings, trainable
+from tenth.methods.dreambooth.method import DreamBooth, check_noun, find_rare_token
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.models.pipelines import load_pipeline
 from tenth.models.pocket.loader import load_pocket
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.sampler import sample
-from tenth.training.frozen_diffusion import Frozen
-from tenth.training.schedule import Schedule
+from tenth.training.frozen_diffusion import FrozenDiffusion
+from tenth.training.schedule import TrainingConfig
 
-SCHEDULE = Schedule(images=12, batch=4, warmup=0, half_life=4, save_every=4, learning_rate=0.1, precision="fp32")
-SETTINGS = DreamBoothSettings(SCHEDULE, Lora(rank=2, alpha=4), noun="person", class_images=3, sampling=Sampling(steps=1))
-PROMPT, ONE_STEP = "a photo of a person", Sampling(steps=1)
+SCHEDULE = TrainingConfig(images=12, batch=4, warmup=0, half_life=4, save_every=4, learning_rate=0.1, precision="fp32")
+SETTINGS = DreamBoothSettings(
+    SCHEDULE, LoraSettings(rank=2, alpha=4), noun="person", class_images=3, sampling=SamplingConfig(steps=1)
+)
+PROMPT, ONE_STEP = "a photo of a person", SamplingConfig(steps=1)
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +58,14 @@ def draw(model: Any, identity: Any, seed: int = 0) -> np.ndarray:
 
 
 def lesson_of(model: Any, settings: DreamBoothSettings, store: Path) -> Any:
-    return read_lesson(person(1, 2).photos, "wn", settings, model, Frozen(model.pipeline), Store(store))
+    return prepare_data(person(1, 2).photos, "wn", settings, model, FrozenDiffusion(model.pipeline), ArrayCache(store))
 
 
 @pytest.mark.parametrize("lora", [SETTINGS.lora, None])
 @pytest.mark.parametrize("text_encoder", [False, True])
-def test_a_person_is_learnt_and_the_model_stays(model: Any, lora: Lora | None, text_encoder: bool, tmp_path: Path) -> None:
+def test_a_person_is_learnt_and_the_model_stays(
+    model: Any, lora: LoraSettings | None, text_encoder: bool, tmp_path: Path
+) -> None:
     parts = {name: getattr(model.pipeline, name) for name in ("unet", "text_encoder", "vae")}
     before = {(part, name): value.clone() for part, module in parts.items() for name, value in module.state_dict().items()}
     identity = DreamBooth("dreambooth", replace(SETTINGS, lora=lora, text_encoder=text_encoder))(person(1, 2), model)
@@ -69,7 +73,7 @@ def test_a_person_is_learnt_and_the_model_stays(model: Any, lora: Lora | None, t
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
     assert {name.partition(".")[0] for name in identity.weights} == {"unet", *["text_encoder"] * text_encoder}
-    assert identity.word == f"{rare_word(model.pipeline)} person"
+    assert identity.trigger_phrase == f"{find_rare_token(model.pipeline)} person"
     assert identity.embeddings is None
     assert np.abs(draw(model, identity) - draw(model, None)).max() > 1
     save_identity(identity, tmp_path / "anna.safetensors")
@@ -77,17 +81,17 @@ def test_a_person_is_learnt_and_the_model_stays(model: Any, lora: Lora | None, t
 
 
 @pytest.mark.parametrize("lora", [SETTINGS.lora, None])
-def test_what_is_put_on_is_what_was_trained(model: Any, lora: Lora | None) -> None:
-    frozen = Frozen(model.pipeline)
-    noise, text = Draws(0, 0, 1).normal(8, 16, 16), frozen.encode_prompts([PROMPT]).hidden
-    with learning(model.pipeline, lora) as learners:
+def test_what_is_put_on_is_what_was_trained(model: Any, lora: LoraSettings | None) -> None:
+    frozen = FrozenDiffusion(model.pipeline)
+    noise, text = StepRNG(0, 0, 1).normal(8, 16, 16), frozen.encode_prompts([PROMPT]).hidden
+    with trainable(model.pipeline, lora) as learners:
         for name, value in learners.modules["unet"].named_parameters():
             if value.requires_grad:
                 value.data += 0.02 * torch.randn(value.shape, generator=torch.Generator().manual_seed(len(name)))
         average = {f"unet.{name}": value for name, value in learners.modules["unet"].named_parameters() if value.requires_grad}
         with torch.no_grad():
             trained = model.pipeline.unet(noise, 500, text).sample
-        weights = {name: value.detach() for name, value in learners.learnt(average).items()}
+        weights = {name: value.detach() for name, value in learners.extract_deltas(average).items()}
     plain = person(1).photos[0].digest
     from tenth.core.types import Identity
 
@@ -95,13 +99,13 @@ def test_what_is_put_on_is_what_was_trained(model: Any, lora: Lora | None) -> No
         torch.testing.assert_close(model.pipeline.unet(noise, 500, text).sample, trained, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("layers", [ATTENTION, ALL])
+@pytest.mark.parametrize("layers", [ATTENTION_LAYERS, ALL_LAYERS])
 def test_diffusers_loads_what_was_learnt_and_draws_the_same(
     model: Any, layers: tuple[str, ...], toy_folder: Path, tmp_path: Path
 ) -> None:
-    identity = DreamBooth("dreambooth-lora", replace(SETTINGS, lora=Lora(2, 4, layers)))(person(1, 2), model)
+    identity = DreamBooth("dreambooth-lora", replace(SETTINGS, lora=LoraSettings(2, 4, layers)))(person(1, 2), model)
     save_file(dict(identity.weights), tmp_path / "lora.safetensors")
-    pipeline, prompt = load_pipeline(toy_folder), f"a photo of a {identity.word}"
+    pipeline, prompt = load_pipeline(toy_folder), f"a photo of a {identity.trigger_phrase}"
     pipeline.load_lora_weights(tmp_path, weight_name="lora.safetensors")
     drawn = pipeline(
         prompt, num_inference_steps=2, guidance_scale=2.0, generator=torch.Generator().manual_seed(3),
@@ -113,7 +117,7 @@ def test_diffusers_loads_what_was_learnt_and_draws_the_same(
             output_type="np",
         ).images[0]  # fmt: skip
     assert np.abs(drawn - ours).max() <= 1e-5
-    (sample,) = generate(model, [Request(identity, PROMPT, 3)], Sampling(steps=2, guidance=2.0, rescale=0.0))
+    (sample,) = generate(model, [Request(identity, PROMPT, 3)], SamplingConfig(steps=2, guidance=2.0, rescale=0.0))
     assert np.abs(np.rint(drawn * 255) - sample.pixels).max() <= 1
 
 
@@ -130,13 +134,13 @@ def test_photos_and_class_images_are_weighted_each_by_its_own_noise(model: Any, 
     settings = replace(SETTINGS, prior=0.5, gamma=1.0)
     lesson, batch = lesson_of(model, settings, store), 4
     errors: list[torch.Tensor] = []
-    plain = lesson.frozen.errors
-    lesson.frozen.errors = lambda *given: errors.append(plain(*given)) or errors[-1]
+    plain = lesson.frozen.per_sample_loss
+    lesson.frozen.per_sample_loss = lambda *given: errors.append(plain(*given)) or errors[-1]
     with torch.no_grad():
-        loss = lesson.loss(torch.tensor([0, 1, 0, 1]), Draws(0, 0, batch))
+        loss = lesson.loss(torch.tensor([0, 1, 0, 1]), StepRNG(0, 0, batch))
         assert errors[0].shape == (2 * batch,)
         assert float(loss) == pytest.approx(float(errors[0][:batch].mean() + 0.5 * errors[0][batch:].mean()))
-        halves = [Draws(0, 0, batch, part) for part in (slice(0, 2), slice(2, 4))]
+        halves = [StepRNG(0, 0, batch, part) for part in (slice(0, 2), slice(2, 4))]
         apart = [float(lesson.loss(torch.tensor([0, 1]), half)) for half in halves]
     assert sum(apart) / 2 == pytest.approx(float(loss), rel=1e-5)
 
@@ -144,20 +148,20 @@ def test_photos_and_class_images_are_weighted_each_by_its_own_noise(model: Any, 
 def test_without_the_prior_no_class_image_is_drawn(model: Any, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tenth.methods.dreambooth.data.sample", lambda *_: pytest.fail("drew"))
     lesson = lesson_of(model, replace(SETTINGS, prior=0.0), store)
-    assert float(lesson.loss(torch.tensor([0]), Draws(0, 0, 1)).detach()) > 0
+    assert float(lesson.loss(torch.tensor([0]), StepRNG(0, 0, 1)).detach()) > 0
 
 
 def test_class_images_are_drawn_once_for_each_model_and_noun(model: Any, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = class_moments(SETTINGS, model, Frozen(model.pipeline), Store(store))
+    first = compute_class_moments(SETTINGS, model, FrozenDiffusion(model.pipeline), ArrayCache(store))
     assert first.shape == (3, 2, 8, 16, 16)
     drawn: list[str] = []
     monkeypatch.setattr(
         "tenth.methods.dreambooth.data.sample",
         lambda model, prompts, *more: drawn.extend(prompts) or sample(model, prompts, *more),
     )
-    assert torch.equal(class_moments(SETTINGS, model, Frozen(model.pipeline), Store(store)), first)
+    assert torch.equal(compute_class_moments(SETTINGS, model, FrozenDiffusion(model.pipeline), ArrayCache(store)), first)
     assert drawn == []
-    class_moments(replace(SETTINGS, noun="woman"), model, Frozen(model.pipeline), Store(store))
+    compute_class_moments(replace(SETTINGS, noun="woman"), model, FrozenDiffusion(model.pipeline), ArrayCache(store))
     assert len(drawn) == 3
     assert all(prompt.endswith(" a woman") for prompt in drawn)
 
@@ -179,7 +183,7 @@ def test_the_best_checkpoint_is_kept_and_chosen_by_a_photo_that_is_not_learnt_fr
         return choose
 
     identity = DreamBooth("dreambooth-lora", SETTINGS, opened)(person(1, 2, 3, 4, 5), model)
-    assert asked == [4, 1, f"a photo of a {identity.word}"]
+    assert asked == [4, 1, f"a photo of a {identity.trigger_phrase}"]
     assert len(identity.photos) == 5
     assert len(kept) == sum("lora_A" in name for name in identity.weights)
     assert all(torch.equal(value, identity.weights[f"unet.{name.replace('.person', '')}"]) for name, value in kept.items())
@@ -192,14 +196,14 @@ def test_interrupted_it_goes_on_where_it_stopped(model: Any, store: Path, monkey
     method = DreamBooth("dreambooth-lora", SETTINGS)
     unbroken = method(person(1, 2), model)
     monkeypatch.setenv("TENTH_STORE", str(store := store / "another"))
-    steps, plain = iter(range(100)), Frozen.errors
+    steps, plain = iter(range(100)), FrozenDiffusion.per_sample_loss
 
-    def interrupting(self: Frozen, *given: Any) -> torch.Tensor:
+    def interrupting(self: FrozenDiffusion, *given: Any) -> torch.Tensor:
         if next(steps) == 1:
             signal.raise_signal(signal.SIGINT)
         return plain(self, *given)
 
-    monkeypatch.setattr(Frozen, "errors", interrupting)
+    monkeypatch.setattr(FrozenDiffusion, "per_sample_loss", interrupting)
     with pytest.raises(KeyboardInterrupt, match="same command goes on"):
         method(person(1, 2), model)
     assert len(list(store.glob("dreambooth/*/step-00000002"))) == 1
@@ -218,7 +222,7 @@ def test_interrupted_it_goes_on_where_it_stopped(model: Any, store: Path, monkey
 
 def test_an_error_in_the_middle_leaves_the_model_as_it_was(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {name: value.clone() for name, value in model.pipeline.unet.state_dict().items()}
-    monkeypatch.setattr(Frozen, "errors", lambda *_: torch.full((8,), torch.nan, requires_grad=True))
+    monkeypatch.setattr(FrozenDiffusion, "per_sample_loss", lambda *_: torch.full((8,), torch.nan, requires_grad=True))
     for lora in (SETTINGS.lora, None):
         with pytest.raises(DataError, match="the loss is nan"):
             DreamBooth("dreambooth", replace(SETTINGS, lora=lora))(person(1, 2), model)
@@ -230,7 +234,7 @@ def test_an_error_in_the_middle_leaves_the_model_as_it_was(model: Any, monkeypat
 def test_layers_that_are_not_there_are_said_and_the_model_stays(model: Any) -> None:
     before = list(model.pipeline.unet.state_dict())
     with pytest.raises(RecipeError, match="no layer of UNet2DConditionModel ends in to_x or to_y"):
-        DreamBooth("dreambooth-lora", replace(SETTINGS, lora=Lora(layers=("to_x", "to_y"))))(person(1), model)
+        DreamBooth("dreambooth-lora", replace(SETTINGS, lora=LoraSettings(layers=("to_x", "to_y"))))(person(1), model)
     assert list(model.pipeline.unet.state_dict()) == before
 
 
@@ -249,9 +253,9 @@ def words(**lengths: float) -> Any:
 
 
 def test_the_rare_word_is_the_least_trained_that_means_nothing() -> None:
-    assert rare_word(words(person=0.1, sks=3.0, zwx=1.0, kcd=2.0, cat=0.2, x=0.5)) == "zwx"
+    assert find_rare_token(words(person=0.1, sks=3.0, zwx=1.0, kcd=2.0, cat=0.2, x=0.5)) == "zwx"
     with pytest.raises(ModelError, match="none of the 2 whole words"):
-        rare_word(words(person=1.0, photo=1.0))
+        find_rare_token(words(person=1.0, photo=1.0))
 
 
 def test_a_class_that_a_small_model_does_not_know_is_refused(model: Any) -> None:
@@ -265,9 +269,9 @@ def test_a_class_that_a_small_model_does_not_know_is_refused(model: Any) -> None
 def test_few_photos(model: Any) -> None:
     method = DreamBooth("dreambooth-lora", SETTINGS)
     assert method(person(1), model).photos == (f"{1:064x}",)
-    assert "learnt from one photo" in method.notes(person(1), model)[0]
-    assert method.notes(person(1, 2), model) == [
-        f'in a prompt the person is "{rare_word(model.pipeline)} person", which is put in by itself'
+    assert "learnt from one photo" in method.warnings(person(1), model)[0]
+    assert method.warnings(person(1, 2), model) == [
+        f'in a prompt the person is "{find_rare_token(model.pipeline)} person", which is put in by itself'
     ]
     with pytest.raises(DataError, match="no usable photo"):
         method(Person("anna", ()), model)

@@ -10,43 +10,43 @@ import numpy as np
 import pytest
 import torch
 
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.config import read_toml
 from tenth.core.errors import RecipeError
-from tenth.core.rng import Draws
+from tenth.core.rng import StepRNG
 from tenth.core.types import Person, Photo
-from tenth.methods.dreambooth.class_noun import likely_noun
-from tenth.methods.dreambooth.data import DreamBoothSettings, Lesson, named, read_lesson
-from tenth.methods.dreambooth.lora import Lora
+from tenth.methods.dreambooth.class_noun import classify_noun
+from tenth.methods.dreambooth.data import DreamBoothData, DreamBoothSettings, fill_prompt, prepare_data
+from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.registry import method
-from tenth.sampling.config import Sampling
-from tenth.training.frozen_diffusion import Frozen, Texts
-from tenth.training.schedule import Schedule
+from tenth.sampling.config import SamplingConfig
+from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
+from tenth.training.schedule import TrainingConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SETTINGS = DreamBoothSettings(
-    Schedule(images=12, batch=4),
-    Lora(rank=2),
+    TrainingConfig(images=12, batch=4),
+    LoraSettings(rank=2),
     noun="person",
     prompts=("a photo of a {person}", "a photo of a smiling {person}"),
     class_images=4,
-    sampling=Sampling(steps=1),
+    sampling=SamplingConfig(steps=1),
 )
 
 
-def lesson_of(model: Any, store: Path, **changes: Any) -> Lesson:
+def lesson_of(model: Any, cache: Path, **changes: Any) -> DreamBoothData:
     photo = Photo(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8), "0" * 64)
-    return read_lesson([photo], "wn", replace(SETTINGS, **changes), model, Frozen(model.pipeline), Store(store))
+    return prepare_data([photo], "wn", replace(SETTINGS, **changes), model, FrozenDiffusion(model.pipeline), ArrayCache(cache))
 
 
 def test_prompts_name_the_person_and_the_class(toy_model: Any, tmp_path: Path) -> None:
-    assert named("a portrait of a {person}, outdoors", "wn woman") == "a portrait of a wn woman, outdoors"
-    assert named("a photo of a {person}", "adult") == "a photo of an adult"
-    assert lesson_of(toy_model, tmp_path).said == (
+    assert fill_prompt("a portrait of a {person}, outdoors", "wn woman") == "a portrait of a wn woman, outdoors"
+    assert fill_prompt("a photo of a {person}", "adult") == "a photo of an adult"
+    assert lesson_of(toy_model, tmp_path).prompts == (
         "a photo of a wn person", "a photo of a smiling wn person", "a photo of a person", "a photo of a smiling person",
     )  # fmt: skip
-    others = lesson_of(toy_model, tmp_path, class_prompts=("a portrait of a {person}",)).said
+    others = lesson_of(toy_model, tmp_path, class_prompts=("a portrait of a {person}",)).prompts
     assert others[2:] == ("a portrait of a person",)
     for prompts in ((), ("a photo",), ("a {person} and a {person}",)):
         with pytest.raises(RecipeError, match=r"prompts with one \{person\}"):
@@ -55,16 +55,16 @@ def test_prompts_name_the_person_and_the_class(toy_model: Any, tmp_path: Path) -
 
 def test_a_class_image_comes_with_the_prompt_that_it_was_drawn_from(toy_model: Any, tmp_path: Path) -> None:
     lesson, read = lesson_of(toy_model, tmp_path), []
-    object.__setattr__(lesson, "others", torch.arange(4.0).view(4, 1, 1, 1, 1).expand_as(lesson.others).clone())
-    seen: list[torch.Tensor] = []
-    plain, latents = lesson.frozen.errors, lesson.frozen.latents
-    lesson.frozen.latents = lambda moments, draws: seen.append(moments) or latents(moments, draws)
-    lesson.frozen.errors = lambda values, texts, *more: read.append(texts) or plain(values, texts, *more)
+    object.__setattr__(lesson, "class_moments", torch.arange(4.0).view(4, 1, 1, 1, 1).expand_as(lesson.class_moments).clone())
+    images_seen: list[torch.Tensor] = []
+    plain, latents = lesson.frozen.per_sample_loss, lesson.frozen.sample_latents
+    lesson.frozen.sample_latents = lambda moments, draws: images_seen.append(moments) or latents(moments, draws)
+    lesson.frozen.per_sample_loss = lambda values, texts, *more: read.append(texts) or plain(values, texts, *more)
     with torch.no_grad():
-        lesson.loss(torch.zeros(16, dtype=torch.long), Draws(0, 0, 16))
-    which = seen[0][16:, 0, 0, 0].long()
+        lesson.loss(torch.zeros(16, dtype=torch.long), StepRNG(0, 0, 16))
+    which = images_seen[0][16:, 0, 0, 0].long()
     assert set(which.tolist()) == {0, 1, 2, 3}
-    assert torch.equal(read[0].hidden[16:], lesson.texts.hidden[2 + which % 2])
+    assert torch.equal(read[0].hidden[16:], lesson.prompt_embeddings.hidden[2 + which % 2])
 
 
 def test_a_recipe_changes_settings_of_a_method(toy_model: Any, tmp_path: Path) -> None:
@@ -99,20 +99,20 @@ def test_wrong_recipes_of_a_method(text: str, message: str, tmp_path: Path) -> N
         method(str(tmp_path / "wrong.toml"))
 
 
-class Judging(Frozen):
+class Judging(FrozenDiffusion):
     """Predicts each photo best under the noun whose number it was given: photo number -> noun number."""
 
     def __init__(self, pipeline: Any, best: list[int]) -> None:
         super().__init__(pipeline)
         self.best = best
 
-    def latents(self, moments: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def sample_latents(self, moments: torch.Tensor, rng: StepRNG) -> torch.Tensor:
         return moments
 
-    def encode_prompts(self, prompts: Any, *, learning: bool = False) -> Texts:
-        return Texts(torch.arange(float(len(prompts)))[:, None, None])
+    def encode_prompts(self, prompts: Any, *, with_gradients: bool = False) -> PromptEmbeddings:
+        return PromptEmbeddings(torch.arange(float(len(prompts)))[:, None, None])
 
-    def errors(self, latents: torch.Tensor, texts: Texts, *_: Any) -> torch.Tensor:
+    def per_sample_loss(self, latents: torch.Tensor, texts: PromptEmbeddings, *_: Any) -> torch.Tensor:
         best = torch.tensor(self.best)[latents[:, 0, 0, 0].long()]
         return (texts.hidden[:, 0, 0] != best).float()
 
@@ -123,16 +123,18 @@ class Judging(Frozen):
 )
 def test_the_noun_is_the_one_under_which_most_photos_are_predicted_best(toy_model: Any, best: list[int], noun: str) -> None:
     numbers = torch.arange(float(len(best)))[:, None, None, None]
-    assert likely_noun(numbers, Judging(toy_model.pipeline, best)) == noun
+    assert classify_noun(numbers, Judging(toy_model.pipeline, best)) == noun
 
 
 def test_a_noun_is_guessed_once_and_said(toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path))
     photos = [Photo(np.full((8, 8, 3), shade, np.uint8), f"{shade:064x}") for shade in (9, 99, 9)]
     asked = []
-    monkeypatch.setattr("tenth.methods.dreambooth.data.likely_noun", lambda moments, _: asked.append(len(moments)) or "woman")
+    monkeypatch.setattr("tenth.methods.dreambooth.data.classify_noun", lambda moments, _: asked.append(len(moments)) or "woman")
     learn = DreamBooth("dreambooth-lora", replace(SETTINGS, noun=""))
-    assert learn.word(Person("anna", tuple(photos)), toy_model).endswith(" woman")
-    assert learn.word(Person("anna", tuple(photos[1:])), toy_model).endswith(" woman")
+    assert learn.trigger_phrase(Person("anna", tuple(photos)), toy_model).endswith(" woman")
+    assert learn.trigger_phrase(Person("anna", tuple(photos[1:])), toy_model).endswith(" woman")
     assert asked == [2]
-    assert "woman is the model's guess; `noun` of a recipe sets it" in learn.notes(Person("anna", tuple(photos)), toy_model)[0]
+    assert (
+        "woman is the model's guess; `noun` of a recipe sets it" in learn.warnings(Person("anna", tuple(photos)), toy_model)[0]
+    )

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tenth.cli.main import main
 from tenth.core.errors import CheckpointError, IdentityError
 from tenth.core.types import Identity
-from tenth.methods.combined import combined
+from tenth.methods.combined import combine_identities
 from tenth.methods.export import export_lora, export_model
 from tenth.methods.identity_file import save_identity
 
@@ -32,7 +32,7 @@ def matrices(seed: int, *layers: str) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def tuned(toy_model: Any) -> Identity:
     return Identity(
-        "dreambooth-lora", toy_model.name, "", "", weights=matrices(0, LAYER, TEXT), word="wn person", photos=("0",)
+        "dreambooth-lora", toy_model.name, "", "", weights=matrices(0, LAYER, TEXT), trigger_phrase="wn person", photos=("0",)
     )
 
 
@@ -109,9 +109,9 @@ def test_weights_and_embeddings_together(tuned: Identity, toy_model: Any) -> Non
     adapted = Identity(
         "ip-adapter-avg", toy_model.name, toy_model.encoder.name, toy_model.adapter_name, torch.ones(1, 128), photos=("0", "1")
     )
-    both = combined(tuned, adapted)
+    both = combine_identities(tuned, adapted)
     assert both.method == "dreambooth-lora+ip-adapter-avg"
-    assert (both.word, both.photos) == ("wn person", ("0", "1"))
+    assert (both.trigger_phrase, both.photos) == ("wn person", ("0", "1"))
     weight = toy_model.pipeline.unet.get_parameter(LAYER.removeprefix("unet.") + ".weight")
     before = weight.detach().clone()
     with toy_model.applied([both]) as embeddings:
@@ -121,7 +121,7 @@ def test_weights_and_embeddings_together(tuned: Identity, toy_model: Any) -> Non
     assert torch.equal(weight, before)
     assert toy_model.pipeline.unet.encoder_hid_proj is None
     with pytest.raises(IdentityError, match="of one model"):
-        combined(adapted, tuned)
+        combine_identities(adapted, tuned)
 
 
 @pytest.mark.parametrize(

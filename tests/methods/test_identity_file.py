@@ -21,7 +21,7 @@ def test_round_trip(tmp_path: Path) -> None:
     save_identity(IDENTITY, tmp_path / "me.safetensors")
     read = load_identity(tmp_path / "me.safetensors")
     assert (read.method, read.model, read.encoder, read.adapter) == ("ip-adapter-avg", "m@1", "e@2", "a@3")
-    assert (read.word, read.photos) == ("sks", ("ab", "cd"))
+    assert (read.trigger_phrase, read.photos) == ("sks", ("ab", "cd"))
     assert read.embeddings is not None
     assert IDENTITY.embeddings is not None
     assert torch.equal(read.embeddings, IDENTITY.embeddings)

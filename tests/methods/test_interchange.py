@@ -22,24 +22,24 @@ from tenth.methods.export import export_comfyui, export_embeddings
 from tenth.methods.identity_file import save_identity
 from tenth.models.adapters.ip_adapter import adapter_name
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
-from tenth.sampling.sampler import asked, drawing
+from tenth.sampling.config import SamplingConfig
+from tenth.sampling.sampler import pipeline_kwargs, sampling_context
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 PROMPT = "a photo of a person"
-FEW = Sampling(steps=3)
+FEW = SamplingConfig(steps=3)
 
 
 def somebody(model: Any, rows: int = 2) -> Identity:
-    embeddings = 3 * torch.randn(rows, model.encoder.width, generator=torch.Generator().manual_seed(0))
+    embeddings = 3 * torch.randn(rows, model.encoder.embedding_dim, generator=torch.Generator().manual_seed(0))
     return Identity("ip-adapter-concat", model.name, model.encoder.name, model.adapter_name, embeddings, photos=("0",))
 
 
-def ours(model: Any, identity: Identity, sampling: Sampling = FEW) -> np.ndarray:
+def ours(model: Any, identity: Identity, sampling: SamplingConfig = FEW) -> np.ndarray:
     """The picture before it is rounded, (H, W, 3) in [0, 1]."""
-    with model.applied([identity]) as embeddings, drawing(model, sampling, embeddings) as images:
-        texts = model.texts([PROMPT], sampling.negative, guided=sampling.guidance > 1)
-        return np.asarray(model.pipeline(**asked([PROMPT], [0], sampling, texts=texts), **images).images[0])
+    with model.applied([identity]) as embeddings, sampling_context(model, sampling, embeddings) as images:
+        texts = model.prompt_encoder([PROMPT], sampling.negative, guided=sampling.guidance > 1)
+        return np.asarray(model.pipeline(**pipeline_kwargs([PROMPT], [0], sampling, text_embeddings=texts), **images).images[0])
 
 
 def run_the_page(model: Path, files: Path, first: str = "") -> dict[str, np.ndarray]:
@@ -71,7 +71,10 @@ def run_the_page(model: Path, files: Path, first: str = "") -> dict[str, np.ndar
 
 def assert_the_page_draws_it(model: Any, folder: Path, files: Path, first: str = "") -> None:
     """The page's picture is ours, and depends on whom it shows."""
-    wanted = {"guided": ours(model, somebody(model)), "plain": ours(model, somebody(model), Sampling(steps=3, guidance=1.0))}
+    wanted = {
+        "guided": ours(model, somebody(model)),
+        "plain": ours(model, somebody(model), SamplingConfig(steps=3, guidance=1.0)),
+    }
     for name, image in run_the_page(folder, files, first).items():
         np.testing.assert_allclose(image, wanted[name], atol=1e-5)
         assert np.abs(ours(model, somebody(model, 1)) - image).max() > 1e-3

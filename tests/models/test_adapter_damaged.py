@@ -185,11 +185,11 @@ def test_a_pickle_is_refused_unopened_and_what_to_do_is_said(folder: Path, tmp_p
 
 def test_a_whole_file_is_never_taken_for_a_pickle(tmp_path: Path) -> None:
     """A header of 640 bytes begins as a pickle of protocol 2 does."""
-    from tenth.models.adapters.ip_adapter import read_adapter
+    from tenth.models.adapters.ip_adapter import load_ip_adapter
 
     tensors, starts = {"image_proj.proj.weight": torch.zeros(2, 2)}, set()
     for length in range(440, 640, 8):
         (tmp_path / "a.safetensors").write_bytes(save(tensors, metadata={"x": "y" * length}))
         starts.add((tmp_path / "a.safetensors").read_bytes()[:2])
-        assert read_adapter(tmp_path / "a.safetensors")["image_proj"]["proj.weight"].shape == (2, 2)
+        assert load_ip_adapter(tmp_path / "a.safetensors")["image_proj"]["proj.weight"].shape == (2, 2)
     assert b"\x80\x02" in starts

@@ -13,9 +13,16 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
 from tenth.core.errors import ModelError
-from tenth.models.adapters.ip_adapter import check_adapter, read_adapter, reads_patches
+from tenth.models.adapters.ip_adapter import load_ip_adapter, uses_patch_tokens, validate_ip_adapter
 from tenth.models.pipelines import load_pipeline
-from toy_adapters import PUBLISHED_PLUS, filled, full, layers_of, plus, pooled
+from toy_adapters import (
+    PUBLISHED_PLUS,
+    cross_attention_shapes,
+    full_projection,
+    plus_projection,
+    pooled_projection,
+    random_adapter,
+)
 
 
 def published_unet(family: str) -> UNet2DConditionModel:
@@ -63,13 +70,13 @@ def test_the_layouts_are_those_of_the_published_files_to_the_byte(family: str, k
     unet = published_unet(family)
     cross = unet.config.cross_attention_dim
     kinds = {
-        "plus": plus(1280, cross, PUBLISHED_PLUS[family]),
-        "full": full(1280, cross),
-        "bigG": pooled(1280, cross),
-        "vit-h": pooled(1024, cross),
+        "plus": plus_projection(1280, cross, PUBLISHED_PLUS[family]),
+        "full": full_projection(1280, cross),
+        "bigG": pooled_projection(1280, cross),
+        "vit-h": pooled_projection(1024, cross),
     }
     named = {f"image_proj.{name}": shape for name, shape in kinds[kind].items()}
-    named |= {f"ip_adapter.{name}": shape for name, shape in layers_of(unet).items()}
+    named |= {f"ip_adapter.{name}": shape for name, shape in cross_attention_shapes(unet).items()}
     assert size_of(named) == SIZES[family, kind]
 
 
@@ -79,40 +86,43 @@ class Encoder:
     name = "clip@0"
 
     def __init__(self, width: int, tokens: int) -> None:
-        self.width, self.tokens = width, tokens
+        self.embedding_dim, self.num_tokens = width, tokens
 
 
 @pytest.mark.parametrize(("family", "layers", "last"), [("sd15", 16, 31), ("sdxl", 70, 139)])
 def test_the_published_sizes_fit(family: str, layers: int, last: int, tmp_path: Path) -> None:
     unet = published_unet(family)
-    keys = layers_of(unet)
+    keys = cross_attention_shapes(unet)
     assert len(keys) == 2 * layers
     assert f"{last}.to_v_ip.weight" in keys
     cross = unet.config.cross_attention_dim
     pooled_encoders = [Encoder(1024, 0)] + [Encoder(1280, 0)] * (family == "sdxl")  # ViT-H, bigG
-    cases = [(pooled(each.width, cross), each) for each in pooled_encoders]
-    cases += [(plus(1280, cross, PUBLISHED_PLUS[family]), Encoder(1280, 257)), (full(1280, cross), Encoder(1280, 257))]
+    cases = [(pooled_projection(each.embedding_dim, cross), each) for each in pooled_encoders]
+    cases += [
+        (plus_projection(1280, cross, PUBLISHED_PLUS[family]), Encoder(1280, 257)),
+        (full_projection(1280, cross), Encoder(1280, 257)),
+    ]
     with torch.device("meta"):
         for projection, encoder in cases:
             parts = {
                 "image_proj": {name: torch.empty(shape) for name, shape in projection.items()},
                 "ip_adapter": {name: torch.empty(shape) for name, shape in keys.items()},
             }
-            check_adapter(unet, parts, encoder, tmp_path)  # type: ignore[arg-type]
+            validate_ip_adapter(unet, parts, encoder, tmp_path)  # type: ignore[arg-type]
             with pytest.raises(ModelError, match="patch tokens"):
-                check_adapter(unet, parts, Encoder(encoder.width, 257 - encoder.tokens), tmp_path)  # type: ignore[arg-type]
-            with pytest.raises(ModelError, match=f"reads {encoder.width} numbers, where the image encoder gives 1664"):
-                check_adapter(unet, parts, Encoder(1664, encoder.tokens), tmp_path)  # type: ignore[arg-type]
+                validate_ip_adapter(unet, parts, Encoder(encoder.embedding_dim, 257 - encoder.num_tokens), tmp_path)  # type: ignore[arg-type]
+            with pytest.raises(ModelError, match=f"reads {encoder.embedding_dim} numbers, where the image encoder gives 1664"):
+                validate_ip_adapter(unet, parts, Encoder(1664, encoder.num_tokens), tmp_path)  # type: ignore[arg-type]
 
 
 def test_faceid_adapters_are_refused_by_name(stable_folder: Path, tmp_path: Path) -> None:
-    layers = layers_of(load_pipeline(stable_folder).unet)
+    layers = cross_attention_shapes(load_pipeline(stable_folder).unet)
     for projection in (
         {"proj.0.weight": (8, 4), "proj.0.bias": (8,), "proj.2.weight": (16, 8), "norm.weight": (4,)},
         {"perceiver_resampler.proj_in.weight": (8, 4), "proj.0.weight": (8, 4)},
     ):
-        save_file(filled(projection, layers), tmp_path / "faceid.safetensors")
+        save_file(random_adapter(projection, layers), tmp_path / "faceid.safetensors")
         with pytest.raises(ModelError, match="FaceID adapter"):
-            reads_patches(tmp_path / "faceid.safetensors")
+            uses_patch_tokens(tmp_path / "faceid.safetensors")
         with pytest.raises(ModelError, match="FaceID adapter"):
-            read_adapter(tmp_path / "faceid.safetensors")
+            load_ip_adapter(tmp_path / "faceid.safetensors")

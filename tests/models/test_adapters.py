@@ -22,24 +22,24 @@ from tenth.core.errors import IdentityError, ModelError
 from tenth.core.types import Identity, Person, Photo
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.registry import METHODS, method
-from tenth.models.adapters.ip_adapter import adapter_weights, install_adapter, read_adapter, save_adapter
+from tenth.models.adapters.ip_adapter import install_ip_adapter, ip_adapter_state_dict, load_ip_adapter, save_ip_adapter
 from tenth.models.encoders.clip import ClipEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.pipelines import load_pipeline
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.sampler import asked, drawing
+from tenth.sampling.sampler import pipeline_kwargs, sampling_context
 from tenth.training.adapter.recipe import AdapterRecipe
-from tenth.training.adapter.synthetic_data import ToyPeople
+from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.trainer import train_adapter
-from tenth.training.schedule import Schedule
+from tenth.training.schedule import TrainingConfig
 from toy_adapters import toy_adapters
 
 PROMPT = "a photo of a person"
-FEW = Sampling(steps=2, guidance=3.0, rescale=0.0, scale=0.8)
+FEW = SamplingConfig(steps=2, guidance=3.0, rescale=0.0, scale=0.8)
 KINDS = ("ip-adapter", "ip-adapter-plus", "ip-adapter-full")
-POOLING = [name for name, entry in METHODS.items() if name.startswith("ip-adapter") and "learn" not in entry.text and "trained" not in entry.text]  # fmt: skip # noqa: E501
+POOLING = [name for name, entry in METHODS.items() if name.startswith("ip-adapter") and "learn" not in entry.description and "trained" not in entry.description]  # fmt: skip # noqa: E501
 
 Images = npt.NDArray[np.float32]
 
@@ -77,9 +77,9 @@ def person(name: str, *seeds: int) -> Person:
 
 def ours(model: LatentDiffusion, identities: Sequence[Identity], seed: int = 3) -> Images:
     """Images (B, H, W, 3) in [0, 1], before they are rounded."""
-    with model.applied(identities) as embeddings, drawing(model, FEW, embeddings) as given:
+    with model.applied(identities) as embeddings, sampling_context(model, FEW, embeddings) as given:
         count = len(identities)
-        drawn: Images = np.stack(model.pipeline(**asked([PROMPT] * count, [seed] * count, FEW), **given).images)
+        drawn: Images = np.stack(model.pipeline(**pipeline_kwargs([PROMPT] * count, [seed] * count, FEW), **given).images)
     return drawn
 
 
@@ -91,7 +91,7 @@ def theirs(folder: Path, kind: str, people: Sequence[Person], seed: int = 3) -> 
     pipeline.set_ip_adapter_scale(FEW.scale)
     photos = [[Image.fromarray(photo.pixels) for each in people for photo in each.photos]]
     drawn: Images = np.stack(
-        pipeline(**asked([PROMPT] * len(people), [seed] * len(people), FEW), ip_adapter_image=photos).images
+        pipeline(**pipeline_kwargs([PROMPT] * len(people), [seed] * len(people), FEW), ip_adapter_image=photos).images
     )
     return drawn
 
@@ -129,7 +129,7 @@ def test_another_number_of_tokens_is_drawn_where_diffusers_refuses_to_load(folde
     with model.applied([identity]):
         tokens = model.pipeline.unet.encoder_hid_proj([identity.embeddings[None]])[0]
         assert tokens.shape == (1, 1, 7, model.pipeline.unet.config.cross_attention_dim)
-        exported = adapter_weights(model.pipeline.unet)
+        exported = ip_adapter_state_dict(model.pipeline.unet)
     weights = load_file(file_of(folder, "seven-tokens"))
     assert exported.keys() == weights.keys()
     assert all(torch.equal(exported[name], weights[name]) for name in weights)
@@ -141,8 +141,8 @@ def test_another_number_of_tokens_is_drawn_where_diffusers_refuses_to_load(folde
 @pytest.mark.parametrize("kind", KINDS)
 def test_import_and_export_are_exact_and_diffusers_reads_what_is_exported(folder: Path, kind: str, tmp_path: Path) -> None:
     weights, pipeline = load_file(file_of(folder, kind)), load_pipeline(folder)
-    install_adapter(pipeline.unet, read_adapter(file_of(folder, kind)))
-    save_adapter(adapter_weights(pipeline.unet), tmp_path / "a.safetensors")
+    install_ip_adapter(pipeline.unet, load_ip_adapter(file_of(folder, kind)))
+    save_ip_adapter(ip_adapter_state_dict(pipeline.unet), tmp_path / "a.safetensors")
     again = load_file(tmp_path / "a.safetensors")
     assert again.keys() == weights.keys()
     assert all(torch.equal(again[name], weights[name]) for name in weights)
@@ -165,14 +165,14 @@ def test_the_model_is_as_before_when_an_adapter_is_taken_off(folder: Path, kind:
     assert after.keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in after.items())
     assert model.pipeline.unet.attn_processors.keys() == plain.attn_processors.keys()
-    drawn = model.pipeline(**asked([PROMPT], [0], FEW)).images
-    np.testing.assert_array_equal(drawn, load_pipeline(folder)(**asked([PROMPT], [0], FEW)).images)
+    drawn = model.pipeline(**pipeline_kwargs([PROMPT], [0], FEW)).images
+    np.testing.assert_array_equal(drawn, load_pipeline(folder)(**pipeline_kwargs([PROMPT], [0], FEW)).images)
 
 
 @pytest.mark.parametrize("name", POOLING)
 def test_photos_are_pooled_place_by_place_and_the_method_says_so(folder: Path, name: str, tmp_path: Path) -> None:
     model = opened(folder, "ip-adapter-plus")
-    tokens, width = model.encoder.tokens, model.encoder.width
+    tokens, width = model.encoder.num_tokens, model.encoder.embedding_dim
     assert (tokens, width) == (50, 16)
     one, three = (method(name)(person("anna", *seeds), model) for seeds in ((1,), (1, 2, 4)))
     assert three.embeddings is not None
@@ -182,9 +182,9 @@ def test_photos_are_pooled_place_by_place_and_the_method_says_so(folder: Path, n
     turned = method(name)(person("anna", 4, 1, 2), model)
     same = np.abs(ours(model, [three]) - ours(model, [turned])).max() < 1e-4
     assert same == (name != "ip-adapter")
-    (note,) = method(name).notes(person("anna", 1, 2, 4), model)
+    (note,) = method(name).warnings(person("anna", 1, 2, 4), model)
     assert "the other 2 are not used" in note if name == "ip-adapter" else f"acts on the {tokens} patch tokens" in note
-    assert method(name).notes(person("anna", 1), model) == []
+    assert method(name).warnings(person("anna", 1), model) == []
     save_identity(three, tmp_path / "me.safetensors")
     kept = load_identity(tmp_path / "me.safetensors")
     assert kept.embeddings is not None
@@ -199,7 +199,7 @@ def test_what_is_pooled_place_by_place_is_each_place_s_own(folder: Path) -> None
     made = {name: method(name)(person("anna", 1, 2, 4), model).embeddings for name in POOLING}
     torch.testing.assert_close(made["ip-adapter-avg"], rows.mean(0, keepdim=True))
     torch.testing.assert_close(made["ip-adapter-max"], rows.max(0, keepdim=True).values)
-    weights = method("ip-adapter-consensus").weights(person("anna", 1, 2, 4), model)
+    weights = method("ip-adapter-consensus").photo_weights(person("anna", 1, 2, 4), model)
     assert weights is not None
     assert made["ip-adapter-consensus"] is not None
     torch.testing.assert_close(made["ip-adapter-consensus"].norm(dim=-1)[0], rows.norm(dim=-1).mean(0))
@@ -212,10 +212,10 @@ def test_nobody_is_what_the_encoder_sees_in_zeros_and_is_computed_once(folder: P
     model = opened(folder, "ip-adapter-plus")
     with torch.no_grad():
         seen = model.encoder.model(torch.zeros(1, 3, 224, 224), output_hidden_states=True)  # type: ignore[attr-defined]
-    torch.testing.assert_close(model.encoder.nobody(), seen.hidden_states[-2][0])
-    monkeypatch.setattr(ClipEncoder, "_read", None)
-    assert model.encoder.nobody().shape == (50, 16)
-    assert torch.equal(opened(folder, "ip-adapter").encoder.nobody(), torch.zeros(24))
+    torch.testing.assert_close(model.encoder.null_embedding(), seen.hidden_states[-2][0])
+    monkeypatch.setattr(ClipEncoder, "_encode", None)
+    assert model.encoder.null_embedding().shape == (50, 16)
+    assert torch.equal(opened(folder, "ip-adapter").encoder.null_embedding(), torch.zeros(24))
 
 
 def test_learnt_aggregators_are_refused_where_the_adapter_reads_patches(folder: Path, tmp_path: Path) -> None:
@@ -223,9 +223,9 @@ def test_learnt_aggregators_are_refused_where_the_adapter_reads_patches(folder: 
     for name in ("ip-adapter-attention", "ip-adapter-set"):
         with pytest.raises(ModelError, match=f"{name} reads one pooled embedding of each"):
             method(name)(person("anna", 1, 2), model)
-    schedule = Schedule(images=4, batch=4, warmup=0)
+    schedule = TrainingConfig(images=4, batch=4, warmup=0)
     with pytest.raises(ModelError, match="reads 50 patch tokens of a photo"):
-        train_adapter(AdapterRecipe("set", toy=ToyPeople(2, 10), schedule=schedule), model, tmp_path)
+        train_adapter(AdapterRecipe("set", toy=SyntheticPeople(2, 10), schedule=schedule), model, tmp_path)
 
 
 def test_an_identity_of_one_adapter_is_refused_with_another(folder: Path) -> None:
@@ -241,7 +241,7 @@ def test_an_identity_of_one_adapter_is_refused_with_another(folder: Path) -> Non
 def test_an_adapter_of_faces_says_that_photos_are_read_as_they_are(folder: Path, tmp_path: Path) -> None:
     shutil.copyfile(file_of(folder, "ip-adapter-plus"), tmp_path / "ip-adapter-plus-face.safetensors")
     model = load_model(str(folder), adapter=tmp_path / "ip-adapter-plus-face.safetensors")
-    assert "give photos cropped to the face" in method("ip-adapter").notes(person("anna", 1), model)[0]
+    assert "give photos cropped to the face" in method("ip-adapter").warnings(person("anna", 1), model)[0]
 
 
 def test_an_encoder_beside_the_adapter_is_the_one_that_it_reads(folder: Path, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from tenth.core.errors import ModelError, RecipeError
-from tenth.models.aggregators.checkpoint import Trained, load_aggregator, save_aggregator
-from tenth.models.aggregators.pooling import agreement, consensus
-from tenth.models.aggregators.self_attention import AttentionSettings, PhotoAttention, as_many
-from tenth.models.aggregators.set_aggregator import SetAggregator, SetSettings
+from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, load_aggregator, save_aggregator
+from tenth.models.aggregators.pooling import consensus, consensus_weights
+from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig, resample_to
+from tenth.models.aggregators.set_aggregator import SetAggregator, SetAggregatorConfig
 
 WIDTH = 16
 
@@ -32,14 +32,15 @@ def trained(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "settings", [SetSettings(), SetSettings(residual=False), SetSettings(content=False, hidden=16, layers=1)]
+    "settings",
+    [SetAggregatorConfig(), SetAggregatorConfig(residual=False), SetAggregatorConfig(content=False, hidden=16, layers=1)],
 )
 @pytest.mark.parametrize("count", [1, 2, 5, 9, 12])
-def test_law_4_an_untrained_set_aggregator_is_the_consensus_mean(settings: SetSettings, count: int) -> None:
+def test_law_4_an_untrained_set_aggregator_is_the_consensus_mean(settings: SetAggregatorConfig, count: int) -> None:
     rows = photos(count)
     aggregator = SetAggregator(WIDTH, settings).double()
     assert torch.equal(aggregator.pool(rows), consensus(rows))
-    torch.testing.assert_close(aggregator.weights(rows), agreement(rows))
+    torch.testing.assert_close(aggregator.photo_weights(rows), consensus_weights(rows))
 
 
 def test_rows_that_are_no_photos_never_matter() -> None:
@@ -51,10 +52,10 @@ def test_rows_that_are_no_photos_never_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [PhotoAttention(WIDTH), SetAggregator(WIDTH), SetAggregator(WIDTH, SetSettings(residual=False))]
+    "module", [SelfAttentionAggregator(WIDTH), SetAggregator(WIDTH), SetAggregator(WIDTH, SetAggregatorConfig(residual=False))]
 )
 @pytest.mark.parametrize("count", [4, 9])
-def test_order_does_not_matter(module: PhotoAttention | SetAggregator, count: int) -> None:
+def test_order_does_not_matter(module: SelfAttentionAggregator | SetAggregator, count: int) -> None:
     aggregator, rows = trained(module), photos(count)
     turned = rows[torch.randperm(count, generator=torch.Generator().manual_seed(1))]
     one, other = (aggregator.pool(given) for given in (rows, turned))
@@ -62,35 +63,35 @@ def test_order_does_not_matter(module: PhotoAttention | SetAggregator, count: in
 
 
 def test_weights_sum_to_one_and_pool_stays_among_the_photos_without_a_residual() -> None:
-    aggregator, rows = trained(SetAggregator(WIDTH, SetSettings(residual=False))), photos(5)
-    weights = aggregator.weights(rows)
+    aggregator, rows = trained(SetAggregator(WIDTH, SetAggregatorConfig(residual=False))), photos(5)
+    weights = aggregator.photo_weights(rows)
     assert float(weights.sum()) == pytest.approx(1)
-    assert not torch.allclose(weights, agreement(rows))  # it has moved away
+    assert not torch.allclose(weights, consensus_weights(rows))  # it has moved away
     mean = weights @ rows.double()
     torch.testing.assert_close(aggregator.pool(rows)[0], (mean * rows.double().norm(dim=1).mean() / mean.norm()).float())
 
 
 def test_untrained_attention_changes_nothing() -> None:
     rows = photos(9)
-    ordered = as_many(rows, 9, 0)
-    assert torch.equal(PhotoAttention(WIDTH).double().pool(rows), ordered)
-    mean = PhotoAttention(WIDTH, AttentionSettings(readout="mean")).double().pool(rows)
+    ordered = resample_to(rows, 9, 0)
+    assert torch.equal(SelfAttentionAggregator(WIDTH).double().pool(rows), ordered)
+    mean = SelfAttentionAggregator(WIDTH, SelfAttentionConfig(readout="mean")).double().pool(rows)
     torch.testing.assert_close(mean, rows.mean(0, keepdim=True))
 
 
 def test_surplus_photos_are_dropped_and_missing_ones_drawn_again() -> None:
     many = photos(12)
-    assert {tuple(row.tolist()) for row in as_many(many, 9, 0)} == {tuple(row.tolist()) for row in many[:9]}
+    assert {tuple(row.tolist()) for row in resample_to(many, 9, 0)} == {tuple(row.tolist()) for row in many[:9]}
     few = photos(4)
-    nine = as_many(few, 9, 0)
+    nine = resample_to(few, 9, 0)
     assert nine.shape == (9, WIDTH)
     assert {tuple(row.tolist()) for row in nine} == {tuple(row.tolist()) for row in few}  # all of them, and none else
-    assert torch.equal(nine, as_many(few, 9, 0))
-    assert any(not torch.equal(nine, as_many(few, 9, seed)) for seed in range(1, 5))
+    assert torch.equal(nine, resample_to(few, 9, 0))
+    assert any(not torch.equal(nine, resample_to(few, 9, seed)) for seed in range(1, 5))
 
 
-@pytest.mark.parametrize("module", [SetAggregator(WIDTH), PhotoAttention(WIDTH)])
-def test_everything_learns_from_the_second_step_on(module: PhotoAttention | SetAggregator) -> None:
+@pytest.mark.parametrize("module", [SetAggregator(WIDTH), SelfAttentionAggregator(WIDTH)])
+def test_everything_learns_from_the_second_step_on(module: SelfAttentionAggregator | SetAggregator) -> None:
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     target = photos(8, seed=5)[:, None]
     for _ in range(2):
@@ -98,7 +99,7 @@ def test_everything_learns_from_the_second_step_on(module: PhotoAttention | SetA
         (module(photos(72).view(8, 9, WIDTH)) - target).square().sum().backward()
         gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
         if isinstance(module, SetAggregator) and _ == 0:
-            assert float(gradients["gain"].abs()) > 0  # the residual is still off, its gain already learns
+            assert float(gradients["residual_scale"].abs()) > 0  # the residual is still off, its gain already learns
         optimizer.step()
     assert [name for name, gradient in gradients.items() if gradient is None or not gradient.any()] == []
 
@@ -106,25 +107,27 @@ def test_everything_learns_from_the_second_step_on(module: PhotoAttention | SetA
 def test_the_aggregators_stay_in_full_precision_under_autocast() -> None:
     rows = photos(9)[None]
     with torch.autocast("cpu", torch.bfloat16):
-        for module in (SetAggregator(WIDTH), PhotoAttention(WIDTH)):
+        for module in (SetAggregator(WIDTH), SelfAttentionAggregator(WIDTH)):
             assert module(rows).dtype == torch.float32
 
 
 def test_an_unknown_readout_is_refused() -> None:
     with pytest.raises(RecipeError, match="rows, mean"):
-        AttentionSettings(readout="max")
+        SelfAttentionConfig(readout="max")
 
 
-@pytest.mark.parametrize("module", [PhotoAttention(WIDTH), SetAggregator(WIDTH, SetSettings(hidden=8, heads=2))])
+@pytest.mark.parametrize(
+    "module", [SelfAttentionAggregator(WIDTH), SetAggregator(WIDTH, SetAggregatorConfig(hidden=8, heads=2))]
+)
 def test_a_saved_aggregator_comes_back_and_equal_ones_give_equal_bytes(
-    module: PhotoAttention | SetAggregator, tmp_path: Path
+    module: SelfAttentionAggregator | SetAggregator, tmp_path: Path
 ) -> None:
     aggregator = trained(module)
     for name in "ab":
-        save_aggregator(Trained(aggregator, "encoder@1", "adapter@2"), tmp_path / name)
+        save_aggregator(AggregatorCheckpoint(aggregator, "encoder@1", "adapter@2"), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     read = load_aggregator(tmp_path / "a")
-    assert (read.encoder, read.adapter, read.aggregator.settings) == ("encoder@1", "adapter@2", module.settings)
+    assert (read.encoder, read.adapter, read.aggregator.config) == ("encoder@1", "adapter@2", module.config)
     assert torch.equal(read.aggregator.pool(photos(9)), aggregator.pool(photos(9)))
 
 

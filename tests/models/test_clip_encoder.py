@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.errors import ModelError
 from tenth.core.types import Photo
-from tenth.models.encoders.clip import BATCH, ClipEncoder
+from tenth.models.encoders.clip import BATCH_SIZE, ClipEncoder
 
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # Radford et al. 2021
@@ -47,9 +47,9 @@ def test_an_embedding_is_that_of_the_middle_square_resized_and_normalised(folder
 
 
 def test_photos_do_not_depend_on_what_stands_beside_them(folder: Path) -> None:
-    encoder, given = ClipEncoder(folder), photos(BATCH + 3)
+    encoder, given = ClipEncoder(folder), photos(BATCH_SIZE + 3)
     together = encoder(given)
-    assert together.shape == (BATCH + 3, encoder.width)
+    assert together.shape == (BATCH_SIZE + 3, encoder.embedding_dim)
     assert together.dtype == torch.float32
     torch.testing.assert_close(together, torch.cat([encoder([photo]) for photo in given]))
 
@@ -69,9 +69,9 @@ def test_pooled_embeddings_are_kept_and_a_photo_is_read_once(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = photos(3)
-    fresh = ClipEncoder(folder, store=Store(tmp_path))(given[:2])
+    fresh = ClipEncoder(folder, cache=ArrayCache(tmp_path))(given[:2])
     torch.testing.assert_close(fresh, ClipEncoder(folder)(given[:2]))
-    again, read = ClipEncoder(folder, store=Store(tmp_path)), []
+    again, read = ClipEncoder(folder, cache=ArrayCache(tmp_path)), []
     plain = again._embeddings
     monkeypatch.setattr(again, "_embeddings", lambda some: (read.extend(some), plain(some))[1])
     assert torch.equal(again(given)[:2], fresh)

@@ -18,11 +18,11 @@ from PIL import Image
 
 from tenth.cli.main import main
 from tenth.core.errors import InputError, ModelError
-from tenth.models.hub.lockfile import LOCK, read_lock
-from tenth.models.hub.published import ADAPTERS, IP_ADAPTER, source_of
-from tenth.models.pocket.paths import PHOTOS
+from tenth.models.hub.lockfile import LOCK_FILE, read_lock
+from tenth.models.hub.published import ADAPTERS, IP_ADAPTER, parse_model_name
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.models.registry import load_model
-from toy_hub import PAD, SD15, UNET, Hub, changed, drawn, files_in, get, publish
+from toy_hub import PAD, SD15, UNET, Hub, download_model, files_in, generate_image, publish, with_file
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTER = "models/ip-adapter_sd15.safetensors"
@@ -48,10 +48,10 @@ def test_a_model_comes_from_the_hub_and_draws_as_its_folder_does(
     whole = files_in(sd15_folder)
     assert files_in(models_here / "sd15") == whole == set(locked.files)
     assert all((models_here / "sd15" / path).read_bytes() == (sd15_folder / path).read_bytes() for path in whole)
-    assert {path for path, _ in sd15.asked} == {file.path for file in locked.files.values()}  # and nothing else
-    assert sorted(path.name for path in models_here.iterdir()) == [f".{LOCK}.claim", ".sd15.lock", LOCK, "sd15"]
+    assert {path for path, _ in sd15.requests} == {file.path for file in locked.files.values()}  # and nothing else
+    assert sorted(path.name for path in models_here.iterdir()) == [f".{LOCK_FILE}.claim", ".sd15.lock", LOCK_FILE, "sd15"]
 
-    command = ["generate", str(PHOTOS), "--prompt", "a photo of a person", "-n", "1", "--steps", "2"]
+    command = ["generate", str(EXAMPLE_PHOTOS_DIR), "--prompt", "a photo of a person", "-n", "1", "--steps", "2"]
     assert main([*command, "--model", "sd15", "-o", str(tmp_path / "by-name")]) == 0
     assert main([*command, "--model", str(sd15_folder), "-o", str(tmp_path / "by-folder")]) == 0
     pictures = [np.asarray(Image.open(tmp_path / where / "0000.png")) for where in ("by-name", "by-folder")]
@@ -59,13 +59,13 @@ def test_a_model_comes_from_the_hub_and_draws_as_its_folder_does(
 
 
 def test_a_name_a_repository_and_a_folder_are_one_model(sd15: Hub, models_here: Path) -> None:
-    by_name = drawn(str(get("sd15")))
-    asked = len(sd15.asked)
-    repository = drawn(get(SD15) and SD15)
-    for digest, pixels in (drawn("sd15"), repository):
+    by_name = generate_image(str(download_model("sd15")))
+    asked = len(sd15.requests)
+    repository = generate_image(download_model(SD15) and SD15)
+    for digest, pixels in (generate_image("sd15"), repository):
         assert digest == by_name[0]
         assert np.array_equal(pixels, by_name[1])
-    again = [path for path, _ in sd15.asked[asked:]]
+    again = [path for path, _ in sd15.requests[asked:]]
     assert not any(path.endswith("model.safetensors") for path in again)  # large files are linked, not downloaded twice
     one, other = models_here / "sd15" / UNET, models_here / SD15.replace("/", "--") / UNET
     assert one.samefile(other)
@@ -73,12 +73,12 @@ def test_a_name_a_repository_and_a_folder_are_one_model(sd15: Hub, models_here: 
 
 def test_sdxl_shares_the_image_encoder(sd15: Hub, sdxl_folder: Path, models_here: Path) -> None:
     publish(sd15, "sdxl", sdxl_folder)
-    get("sd15")
-    get("sdxl")
+    download_model("sd15")
+    download_model("sdxl")
     assert files_in(models_here / "sdxl") == files_in(sdxl_folder)
-    assert drawn("sdxl")[1].shape == (16, 16, 3)
+    assert generate_image("sdxl")[1].shape == (16, 16, 3)
     encoder = "models/image_encoder/model.safetensors"
-    assert [path for path, _ in sd15.asked].count(encoder) == 1
+    assert [path for path, _ in sd15.requests].count(encoder) == 1
 
 
 def test_weights_in_pieces_or_in_half_precision_alone(sd15: Hub, sd15_folder: Path, models_here: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_weights_in_pieces_or_in_half_precision_alone(sd15: Hub, sd15_folder: Pa
     vae = "vae/diffusion_pytorch_model"
     half = {path.replace(vae, f"{vae}.fp16"): content for path, content in files.items()}
     sd15.add("toy/half", half)
-    pictures = [drawn(get(name) and name)[1] for name in (SD15, "toy/pieces", "toy/half")]
+    pictures = [generate_image(download_model(name) and name)[1] for name in (SD15, "toy/pieces", "toy/half")]
     assert np.array_equal(pictures[0], pictures[1])
     assert np.array_equal(pictures[0], pictures[2])
     assert set(pieces) <= files_in(models_here / "toy--pieces")
@@ -99,17 +99,17 @@ def test_weights_in_pieces_or_in_half_precision_alone(sd15: Hub, sd15_folder: Pa
 def test_another_adapter_has_a_folder_of_its_own(sd15: Hub, models_here: Path) -> None:
     files = sd15.newest(IP_ADAPTER)
     sd15.add(IP_ADAPTER, files | {ADAPTERS["ip-adapter-plus_sd15"].file: b"plus"})
-    folder = get("sd15+ip-adapter-plus_sd15")
+    folder = download_model("sd15+ip-adapter-plus_sd15")
     assert folder.name == "sd15+ip-adapter-plus_sd15"
     assert (folder / "ip-adapter/ip-adapter.safetensors").read_bytes() == b"plus"
     with pytest.raises(ModelError, match=r"ip-adapter_sdxl is for sdxl and .* is of sd15; one of ip-adapter_sd15, "):
-        get("sd15+ip-adapter_sdxl")
+        download_model("sd15+ip-adapter_sdxl")
     with pytest.raises(InputError, match="'plus' is no published IP-Adapter; choose one of: ip-adapter_sd15, "):
-        source_of("sd15+plus")
+        parse_model_name("sd15+plus")
 
 
 def test_the_table_says_what_is_here(sd15: Hub, models_here: Path, capsys: Output) -> None:
-    get(SD15)
+    download_model(SD15)
     capsys.readouterr()
     assert main(["models", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["models"]}
@@ -132,9 +132,9 @@ def test_the_table_says_what_is_here(sd15: Hub, models_here: Path, capsys: Outpu
 
 def test_a_broken_connection_is_gone_on_with(hub: Hub, sd15_folder: Path, models_here: Path) -> None:
     publish(hub, "sd15", sd15_folder, pad=PAD)
-    hub.cut[ADAPTER] = BROKEN
-    get("sd15")
-    first, second = (start for path, start in hub.asked if path == ADAPTER)
+    hub.cut_after[ADAPTER] = BROKEN
+    download_model("sd15")
+    first, second = (start for path, start in hub.requests if path == ADAPTER)
     assert first == 0
     assert WRITTEN <= second <= BROKEN
     assert (models_here / "sd15/ip-adapter/ip-adapter.safetensors").read_bytes() == hub.newest(IP_ADAPTER)[ADAPTER]
@@ -144,7 +144,7 @@ def test_a_killed_command_leaves_no_model_and_goes_on_with_the_rest(
     hub: Hub, sd15_folder: Path, models_here: Path, capsys: Output
 ) -> None:
     publish(hub, "sd15", sd15_folder, pad=PAD)
-    hub.stall[ADAPTER] = BROKEN
+    hub.stall_after[ADAPTER] = BROKEN
     command = [sys.executable, "-m", "tenth.cli.main", "models", "--download", "sd15"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "0"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -157,16 +157,16 @@ def test_a_killed_command_leaves_no_model_and_goes_on_with_the_rest(
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not (models_here / "sd15").exists()
-    assert not (models_here / LOCK).exists()
+    assert not (models_here / LOCK_FILE).exists()
     with pytest.raises(
         ModelError, match=r"sd15 is not downloaded; its files are needed in .*Run `tenth models --download sd15`"
     ):
         load_model("sd15")
 
-    asked = len(hub.asked)
+    asked = len(hub.requests)
     assert main(["models", "--download", "sd15"]) == 0
     assert capsys.readouterr().out == f"{models_here / 'sd15'}\n"
-    later = hub.asked[asked:]
+    later = hub.requests[asked:]
     assert any(path == ADAPTER and WRITTEN <= start <= BROKEN for path, start in later)
     assert not [path for path, _ in later if path.startswith(("unet/diff", "vae/", "text_encoder/"))]  # they were whole
     assert (models_here / "sd15/ip-adapter/ip-adapter.safetensors").read_bytes() == hub.newest(IP_ADAPTER)[ADAPTER]
@@ -175,18 +175,18 @@ def test_a_killed_command_leaves_no_model_and_goes_on_with_the_rest(
 
 def test_a_killed_command_leaves_what_was_whole(sd15: Hub, models_here: Path) -> None:
     """Between the lock and the last rename of an update: the model is refused until the command has run again."""
-    get("sd15")
+    download_model("sd15")
     before = read_lock(models_here)
     sd15.add(
         SD15,
-        changed(sd15, SD15, "scheduler/scheduler_config.json", sd15.newest(SD15)["scheduler/scheduler_config.json"] + b"\n"),
+        with_file(sd15, SD15, "scheduler/scheduler_config.json", sd15.newest(SD15)["scheduler/scheduler_config.json"] + b"\n"),
     )
-    get("sd15", update=True)
+    download_model("sd15", update=True)
     scheduler = models_here / "sd15/scheduler/scheduler_config.json"
     scheduler.write_bytes(scheduler.read_bytes()[:-1])  # as it was
     with pytest.raises(ModelError, match=r"scheduler_config\.json has other bytes"):
         load_model("sd15")
-    get("sd15")
+    download_model("sd15")
     assert load_model("sd15").name.startswith("sd15@")
     assert read_lock(models_here) != before
 
@@ -195,5 +195,5 @@ def test_a_full_disk_is_noticed_before_a_large_file(sd15: Hub, models_here: Path
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(ModelError, match=r"has 0\.00 GB free; 0\.00 GB are still to come\. Make room, or set TENTH_MODELS"):
-        get("sd15")
-    assert {path for path, _ in sd15.asked} == {"model_index.json", "unet/config.json"}
+        download_model("sd15")
+    assert {path for path, _ in sd15.requests} == {"model_index.json", "unet/config.json"}

@@ -12,15 +12,15 @@ import pytest
 import hub_faults as faults
 from hub_faults import everything, table_of
 from mutations import json_mutations, mutations
-from tally import SEED, TIMES, Tally, counted
+from tally import SEED, TIMES, Tally, tally_inputs
 from tenth.core.errors import TenthError
-from tenth.core.file_reading import file_digest
+from tenth.core.file_reading import sha256_of
 from tenth.models.hub import transfer
-from tenth.models.hub.download import Told, download
-from tenth.models.hub.lockfile import LOCK, check_folder, read_lock
-from tenth.models.hub.published import ADAPTERS, IP_ADAPTER, source_of
+from tenth.models.hub.download import DownloadCallbacks, download
+from tenth.models.hub.lockfile import LOCK_FILE, check_folder, read_lock
+from tenth.models.hub.published import ADAPTERS, IP_ADAPTER, parse_model_name
 from tenth.models.registry import load_model
-from toy_hub import SD15, UNET, Hub, get
+from toy_hub import SD15, UNET, Hub, download_model
 
 CONFIG = "unet/config.json"
 ENCODER = "models/image_encoder/model.safetensors"
@@ -53,14 +53,14 @@ def small(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
 def attempted(tally: Tally, what: str, models: Path) -> None:
     """A download that is tried and, where it says that it is done, whole. Beside the models there is nothing in any case."""
     before = {path: path.read_bytes() for path in models.parent.iterdir() if path.is_file()}
-    folder = tally.attempt(what, lambda: get("sd15"))
+    folder = tally.attempt(what, lambda: download_model("sd15"))
     after = {path: path.read_bytes() for path in models.parent.iterdir() if path.is_file()}
     tally.check(f"{what}: something was written outside", after == before)
     sizes = [path.stat().st_size for path in models.rglob("*") if path.is_file()]
     tally.check(f"{what}: {sum(sizes):,} bytes were kept", sum(sizes) < 1_000_000)
     if folder is not None:
         locked = read_lock(models)["sd15"]
-        digests = {path: file_digest(folder / path) for path in locked.files}
+        digests = {path: sha256_of(folder / path) for path in locked.files}
         tally.check(f"{what}: not as locked", digests == {path: file.sha256 for path, file in locked.files.items()})
         tally.check(f"{what}: more than is locked", everything(folder) >= set(digests))
 
@@ -72,7 +72,7 @@ def emptied(models: Path) -> None:
 
 
 def test_mutated_lists(small: Hub, models_here: Path) -> None:
-    with counted("lists of a hub") as tally:
+    with tally_inputs("lists of a hub") as tally:
         for repository in (SD15, IP_ADAPTER):
             sound = table_of(small, repository)
             texts = [
@@ -80,23 +80,23 @@ def test_mutated_lists(small: Hub, models_here: Path) -> None:
                 *mutations(json.dumps(sound).encode(), SEED + 2, 40 * TIMES),
             ]
             for number, text in enumerate(texts):
-                small.instead[repository] = faults.listing(text)
+                small.handlers[repository] = faults.listing(text)
                 attempted(tally, f"list {number} of {repository}", models_here)
                 emptied(models_here)
-            del small.instead[repository]
+            del small.handlers[repository]
         assert tally.refused > tally.tried / 3
 
 
 def test_mutated_files(small: Hub, models_here: Path) -> None:
     """Other bytes than were listed, as they may come: with the right size or another, at once or after a broken beginning."""
-    with counted("files of a hub") as tally:
+    with tally_inputs("files of a hub") as tally:
         chance = random.Random(SEED + 3)
         for number in range(150 * TIMES):
             name = chance.choice(NAMES)
             sound = next(files[name] for each in small.repositories.values() for files in each.values() if name in files)
-            small.instead[name] = odd_answer(sound, chance)
+            small.handlers[name] = odd_answer(sound, chance)
             attempted(tally, f"file {number}, {name}", models_here)
-            del small.instead[name]
+            del small.handlers[name]
             if number % 3:  # else the next one goes on with what is there
                 emptied(models_here)
         attempted(tally, "the sound ones after all", models_here)
@@ -127,18 +127,18 @@ def odd_answer(sound: bytes, chance: random.Random) -> faults.Fault:
 
 def test_mutated_locks(small: Hub, models_here: Path) -> None:
     """Loading and downloading by a lock that someone else wrote: refused, or by the book."""
-    get("sd15")
-    sound = (models_here / LOCK).read_bytes()
-    with counted("locks") as tally:
+    download_model("sd15")
+    sound = (models_here / LOCK_FILE).read_bytes()
+    with tally_inputs("locks") as tally:
         for number, text in enumerate(locks(sound)):
-            (models_here / LOCK).write_bytes(text)
+            (models_here / LOCK_FILE).write_bytes(text)
             tally.attempt(f"lock {number}, read", lambda: check_folder(models_here / "sd15"))
             attempted(tally, f"lock {number}", models_here)
             if number % 10 == 0:
                 emptied(models_here)
-                (models_here / LOCK).write_bytes(text)
+                (models_here / LOCK_FILE).write_bytes(text)
                 attempted(tally, f"lock {number} alone", models_here)
-                (models_here / LOCK).write_bytes(sound)
+                (models_here / LOCK_FILE).write_bytes(sound)
                 attempted(tally, f"the sound lock after {number}", models_here)
         assert tally.refused > tally.tried / 3
 
@@ -157,14 +157,14 @@ models.lock/x --/-- a/- -/b a--b/c .a/.b datasets/a/b a/b@main sd15/.. con/nul ~
 def test_names_of_models(hub: Hub, models_here: Path) -> None:
     """What a user may type, or a recipe hold: no name leads out of the models' folder, or to another host."""
     odd = ("", "a b/c", "x" * 5000, "x/" + "y" * 5000, *ODD_NAMES.split())
-    with counted("names of models") as tally:
+    with tally_inputs("names of models") as tally:
         for name in odd:
-            source = tally.attempt(f"name {name[:20]!r}", lambda name=name: source_of(name))  # type: ignore[misc]
+            source = tally.attempt(f"name {name[:20]!r}", lambda name=name: parse_model_name(name))  # type: ignore[misc]
             if source is not None:
-                tally.attempt(f"download {name[:20]!r}", lambda source=source: download(source, Told()))  # type: ignore[misc]
+                tally.attempt(f"download {name[:20]!r}", lambda source=source: download(source, DownloadCallbacks()))  # type: ignore[misc]
             tally.attempt(f"load {name[:20]!r}", lambda name=name: load_model(name))  # type: ignore[misc]
             tally.check(
                 f"{name[:20]!r} is in no other place", {path.name for path in models_here.parent.iterdir()} <= {"models"}
             )
         with pytest.raises(TenthError):
-            get("a/..")
+            download_model("a/..")

@@ -12,7 +12,7 @@ from hub_faults import table_of
 from tenth.core.errors import ModelError
 from tenth.models.hub import transfer
 from tenth.models.registry import load_model
-from toy_hub import SD15, UNET, Hub, get
+from toy_hub import SD15, UNET, Hub, download_model
 
 
 def kept(folder: Path, listed: int) -> None:
@@ -54,15 +54,15 @@ def test_a_body_that_is_not_the_listed_one_is_not_kept(
     fault: faults.Fault, said: str, sd15: Hub, models_here: Path, tmp_path: Path
 ) -> None:
     listed = len(sd15.newest(SD15)[UNET])
-    sd15.instead[UNET] = fault
+    sd15.handlers[UNET] = fault
     with pytest.raises(ModelError, match=said) as raised:
-        get("sd15")
+        download_model("sd15")
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 1000
     kept(tmp_path, listed)
     assert not (models_here / "sd15").exists()
-    del sd15.instead[UNET]
-    get("sd15")
+    del sd15.handlers[UNET]
+    download_model("sd15")
     assert load_model("sd15").name.startswith("sd15@")
 
 
@@ -77,9 +77,9 @@ def test_an_error_without_an_end_is_not_read_to_it(sd15: Hub, models_here: Path)
             to.wfile.write(b"x" * (1 << 20))
             sent.append(1 << 20)
 
-    sd15.instead[UNET] = failing
+    sd15.handlers[UNET] = failing
     with pytest.raises(ModelError, match=f"the hub no longer has {UNET}"):
-        get("sd15")
+        download_model("sd15")
     assert sum(sent) < 64 << 20
 
 
@@ -102,8 +102,8 @@ def test_where_the_rest_cannot_be_had_the_file_begins_again(rest: faults.Fault, 
         else:
             faults.ranged(content, rest)(to)
 
-    sd15.instead[UNET] = whole
-    get("sd15")
+    sd15.handlers[UNET] = whole
+    download_model("sd15")
     assert [each is None for each in asked if each is None or each.startswith("bytes=")] == [True, False, True]
     assert (models_here / "sd15" / UNET).read_bytes() == content
 
@@ -111,12 +111,12 @@ def test_where_the_rest_cannot_be_had_the_file_begins_again(rest: faults.Fault, 
 def test_a_part_of_another_run_that_the_hub_has_no_rest_of_begins_again(sd15: Hub, models_here: Path) -> None:
     """As after a mirror has changed: what a stopped command left is longer than what is there now."""
     content = sd15.newest(SD15)[UNET]
-    sd15.instead[UNET] = faults.in_turn(faults.answer(200, content[:30_000], length=len(content)), faults.raw(b""))
+    sd15.handlers[UNET] = faults.in_turn(faults.answer(200, content[:30_000], length=len(content)), faults.raw(b""))
     with pytest.raises(ModelError, match="Run the same command to go on where it stopped"):
-        get("sd15")
+        download_model("sd15")
     assert [path.stat().st_size for path in models_here.rglob("*.part")] == [30_000]
-    sd15.instead[UNET] = faults.in_turn(faults.answer(416), faults.answer(200, content))
-    get("sd15")
+    sd15.handlers[UNET] = faults.in_turn(faults.answer(416), faults.answer(200, content))
+    download_model("sd15")
     assert (models_here / "sd15" / UNET).read_bytes() == content
 
 
@@ -129,9 +129,9 @@ def test_a_file_that_never_gets_whole_is_given_up(sd15: Hub, models_here: Path) 
         there = {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
         faults.answer(206 if start else 200, content[start : start + 1], length=len(content) - start, **there)(to)
 
-    sd15.instead[UNET] = one_byte
+    sd15.handlers[UNET] = one_byte
     with pytest.raises(ModelError, match="Run the same command to go on where it stopped"):
-        get("sd15")
+        download_model("sd15")
     assert 1 < len(asked) < 20
     kept(models_here, len(content))
 
@@ -142,30 +142,30 @@ def test_a_file_that_never_gets_whole_is_given_up(sd15: Hub, models_here: Path) 
 @pytest.mark.parametrize("of", [SD15, UNET], ids=["list", "file"])
 def test_what_drips_is_given_up(of: str, begun: bytes, sd15: Hub, models_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "SLOW_SECONDS", 0.5)
-    sd15.instead[of] = faults.drip(begun)
+    sd15.handlers[of] = faults.drip(begun)
     with pytest.raises(ModelError, match=r"did not come \((fewer than [\d,]+ bytes came in|.*line)"):
-        get("sd15")
+        download_model("sd15")
     assert not (models_here / "sd15").exists()
 
 
 def test_a_hub_that_says_nothing_is_given_up(sd15: Hub, models_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "ANSWER_SECONDS", 0.2)
-    sd15.instead[SD15] = lambda _: sd15.go_on.wait(60) and None
+    sd15.handlers[SD15] = lambda _: sd15.resume.wait(60) and None
     with pytest.raises(ModelError, match=r"did not come \(.*timed out\)"):
-        get("sd15")
-    sd15.go_on.set()
+        download_model("sd15")
+    sd15.resume.set()
 
 
 def test_redirects_end(sd15: Hub, models_here: Path) -> None:
-    sd15.instead[UNET] = lambda to: faults.answer(302, Location=f"{sd15.url}{to.path}")(to)
+    sd15.handlers[UNET] = lambda to: faults.answer(302, Location=f"{sd15.url}{to.path}")(to)
     with pytest.raises(ModelError, match="redirected more than 10 times"):
-        get("sd15")
+        download_model("sd15")
     assert len([path for path, _ in sd15.headers if path.endswith(UNET)]) == 10
 
 
 def test_another_file_behind_a_redirect_is_not_kept(sd15: Hub, models_here: Path) -> None:
     there = f"{sd15.url}/{SD15}/resolve/{table_of(sd15)['sha']}/vae/diffusion_pytorch_model.safetensors"
-    sd15.instead[UNET] = faults.answer(302, Location=there)
+    sd15.handlers[UNET] = faults.answer(302, Location=there)
     with pytest.raises(ModelError, match=f"{UNET} of {SD15} (came with other bytes|did not come)"):
-        get("sd15")
+        download_model("sd15")
     assert not list(models_here.rglob("*.part"))

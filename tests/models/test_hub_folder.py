@@ -12,9 +12,9 @@ import hub_faults as faults
 from hub_faults import NO_DIGESTS, SHA1, SHA256, Table, everything, table_of
 from tenth.cli.main import main
 from tenth.core.errors import ModelError
-from tenth.models.hub.lockfile import LOCK, read_lock
+from tenth.models.hub.lockfile import LOCK_FILE, read_lock
 from tenth.models.registry import load_model
-from toy_hub import SD15, UNET, Hub, changed, get
+from toy_hub import SD15, UNET, Hub, download_model, with_file
 
 Output = pytest.CaptureFixture[str]
 CONFIG = "unet/config.json"
@@ -27,13 +27,13 @@ def test_links_in_the_models_folder_are_not_followed(sd15: Hub, models_here: Pat
     (mine / "new").write_text("mine")
     letter.write_text("mine")
     (models_here / ".sd15.partial").symlink_to(mine)
-    get("sd15")
+    download_model("sd15")
     assert (mine / "new").read_text() == "mine"
-    for name in (".sd15.lock", f".{LOCK}.claim"):
+    for name in (".sd15.lock", f".{LOCK_FILE}.claim"):
         (models_here / name).unlink()
         (models_here / name).symlink_to(letter)
         with pytest.raises(ModelError, match=f"{name} cannot be opened"):
-            get("sd15", update=True) if "claim" not in name else get(SD15)
+            download_model("sd15", update=True) if "claim" not in name else download_model(SD15)
         assert letter.read_text() == "mine"
         (models_here / name).unlink()
 
@@ -45,14 +45,14 @@ def test_a_part_that_is_a_link_is_not_written_to(sd15: Hub, models_here: Path, t
     parts.mkdir(parents=True)
     for name in {each.get("lfs", {}).get("sha256") or each["blobId"] for each in table_of(sd15)["siblings"]}:
         (parts / f"{name}.part").symlink_to(letter)
-    get("sd15")
+    download_model("sd15")
     assert letter.read_text() == "mine"
 
 
 def test_a_model_folder_may_be_a_link_to_another_disk(
     sd15: Hub, models_here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    get("sd15")
+    download_model("sd15")
     other = tmp_path / "other-disk"
     (models_here / "sd15").rename(other)
     (models_here / "sd15").symlink_to(other)
@@ -65,7 +65,7 @@ def test_a_model_folder_may_be_a_link_to_another_disk(
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", crossing)
-    get("sd15")
+    download_model("sd15")
     assert (other / UNET).read_bytes() == sd15.newest(SD15)[UNET]
     assert "@" in load_model("sd15").name
     (other / UNET).write_bytes(b"x")
@@ -82,12 +82,12 @@ def test_what_the_disk_refuses_is_one_line_that_names_the_path(sd15: Hub, models
 
 
 def test_an_update_that_lies_leaves_the_old_model(sd15: Hub, models_here: Path) -> None:
-    get("sd15")
+    download_model("sd15")
     before = read_lock(models_here)
-    sd15.add(SD15, changed(sd15, SD15, UNET, b"x" * 30_000))
-    sd15.instead[UNET] = faults.endless()
+    sd15.add(SD15, with_file(sd15, SD15, UNET, b"x" * 30_000))
+    sd15.handlers[UNET] = faults.endless()
     with pytest.raises(ModelError, match="has more bytes"):
-        get("sd15", update=True)
+        download_model("sd15", update=True)
     assert read_lock(models_here) == before
     assert load_model("sd15").name.startswith("sd15@")
 
@@ -134,12 +134,12 @@ def test_a_lock_that_is_not_sound_is_refused(
     if value == {}:
         value = sound_lock()["models"]["sd15"]["files"][CONFIG]
     inner[where[-1]] = value
-    (models_here / LOCK).write_text(json.dumps(table))
+    (models_here / LOCK_FILE).write_text(json.dumps(table))
     with pytest.raises(ModelError, match=r"models\.lock cannot be read"):
         read_lock(models_here)
     assert main(["models"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
-    assert everything(tmp_path) == {"models", f"models/{LOCK}"}
+    assert everything(tmp_path) == {"models", f"models/{LOCK_FILE}"}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,6 @@ def test_a_lock_that_is_not_sound_is_refused(
 )
 def test_a_lock_that_no_program_wrote_is_refused(text: bytes, models_here: Path) -> None:
     models_here.mkdir()
-    (models_here / LOCK).write_bytes(text)
+    (models_here / LOCK_FILE).write_bytes(text)
     with pytest.raises(ModelError, match=r"models\.lock cannot be read"):
         load_model("sd15")

@@ -13,7 +13,7 @@ from hub_faults import NO_DIGESTS, SHA1, Table, everything, table_of
 from tenth.cli.main import main
 from tenth.core.errors import ModelError
 from tenth.models.hub.lockfile import read_lock
-from toy_hub import SD15, UNET, Hub, files_in, get
+from toy_hub import SD15, UNET, Hub, download_model, files_in
 
 Output = pytest.CaptureFixture[str]
 CONFIG = "unet/config.json"
@@ -25,12 +25,12 @@ def entry_of(table: Table, path: str) -> Table:
 
 def assert_refused(hub: Hub, table: Any, said: str, tmp_path: Path) -> None:
     """The list is refused in one line, before a file is asked for; nothing is written but a claim, and nothing outside."""
-    hub.instead[SD15] = faults.listing(table)
+    hub.handlers[SD15] = faults.listing(table)
     with pytest.raises(ModelError, match=said) as raised:
-        get("sd15")
+        download_model("sd15")
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 1000
-    assert hub.asked == []
+    assert hub.requests == []
     assert everything(tmp_path) == {"models", "models/.sd15.lock", "models/.sd15.partial"}
 
 
@@ -97,9 +97,9 @@ def test_an_answer_that_is_no_list_is_one_line(
 
 def test_a_list_without_an_end_is_not_read_to_it(sd15: Hub, models_here: Path, tmp_path: Path) -> None:
     sent: list[int] = []
-    sd15.instead[SD15] = faults.endless(b" " * (1 << 20), sent)
+    sd15.handlers[SD15] = faults.endless(b" " * (1 << 20), sent)
     with pytest.raises(ModelError, match=r"did not come \(the answer has more than [\d,]+ bytes\)"):
-        get("sd15")
+        download_model("sd15")
     assert sum(sent) < 64 << 20
 
 
@@ -110,8 +110,8 @@ def test_what_is_listed_by_a_name_that_leads_out_is_asked_for_by_nobody(
     names = ["../../x", "/tmp/x", "unet\\..\\x", "a\0b", "a\nb", "", "a//b", ".", "unet/.", "x" * 5_000, "y/" * 2_000 + "y"]
     names += [f"../{odd}", f"/{odd}", "UNET/CONFIG.JSON", "Unet/config.json", "tokenizer/VOCAB.json", "README.MD"]
     table["siblings"] = [{"rfilename": name, "size": 5, "blobId": SHA1} for name in names] + table["siblings"]
-    sd15.instead[SD15] = faults.listing(table)
-    assert files_in(get("sd15")) == files_in(sd15_folder)
+    sd15.handlers[SD15] = faults.listing(table)
+    assert files_in(download_model("sd15")) == files_in(sd15_folder)
     assert {path.name for path in tmp_path.iterdir()} == {"models"}
 
 
@@ -121,17 +121,17 @@ def test_what_is_listed_by_a_name_that_leads_out_is_asked_for_by_nobody(
 def test_a_file_that_is_said_to_be_too_large_is_not_asked_for(path: str, most: str, sd15: Hub, models_here: Path) -> None:
     table = table_of(sd15)
     entry_of(table, path)["size"] = 1 << 40
-    sd15.instead[SD15] = faults.listing(table)
+    sd15.handlers[SD15] = faults.listing(table)
     with pytest.raises(ModelError, match=f"{path} of {SD15} is said to have 1,099,511,627,776 bytes; .* at most {most}"):
-        get("sd15")
-    assert path not in {path for path, _ in sd15.asked}
+        download_model("sd15")
+    assert path not in {path for path, _ in sd15.requests}
 
 
 def test_a_licence_is_one_short_line(sd15: Hub, models_here: Path, capsys: Output) -> None:
     for number, licence in enumerate([["mit", 5, "a\x1b[2Jb"], "x" * 10_000, {"a": 1}, "mit\nfoo", ["mit", "bsd"]]):
         table = table_of(sd15)
         table["cardData"] = {"license": licence}
-        sd15.instead[SD15] = faults.listing(table)
-        get("sd15", update=number > 0)
+        sd15.handlers[SD15] = faults.listing(table)
+        download_model("sd15", update=number > 0)
         found = read_lock(models_here)["sd15"].repositories[SD15].licence
         assert found == ["mit", "x" * 100, "no licence stated", "no licence stated", "mit, bsd"][number]

@@ -8,7 +8,7 @@ import pytest
 
 import hub_faults as faults
 from tenth.cli.main import main
-from toy_hub import SD15, UNET, Hub, get, serving
+from toy_hub import SD15, UNET, Hub, download_model, run_hub
 
 Output = pytest.CaptureFixture[str]
 
@@ -17,12 +17,12 @@ def test_another_host_gets_neither_token_nor_password(sd15: Hub, models_here: Pa
     content = sd15.newest(SD15)[UNET]
     for variable, value in (("HF_TOKEN", "hf_secret"), ("HF_ENDPOINT", sd15.url.replace("//", "//localhost:secret@"))):
         monkeypatch.setenv(variable, value)
-        with serving(Hub(instead={UNET: faults.answer(200, content)})) as other:
-            sd15.instead[UNET] = faults.answer(302, Location=f"{other.url}/a/b/c/d/{UNET}")
-            get("sd15", update=True)
+        with run_hub(Hub(handlers={UNET: faults.answer(200, content)})) as other:
+            sd15.handlers[UNET] = faults.answer(302, Location=f"{other.url}/a/b/c/d/{UNET}")
+            download_model("sd15", update=True)
             for folder in models_here.glob("sd15"):
                 (folder / UNET).unlink()
-            get("sd15")
+            download_model("sd15")
         assert all("Authorization" in headers for path, headers in sd15.headers if "api" in path)
         assert len(other.headers) >= 1
         assert not any("Authorization" in headers for _, headers in other.headers)
@@ -44,7 +44,7 @@ def test_a_password_in_the_address_is_used_and_never_shown(
     monkeypatch.setenv("HF_TOKEN", "hf_token")  # the address says who asks, and this would be a second one
     monkeypatch.setenv("HF_ENDPOINT", url.replace("//", "//localhost:s%65cret@"))
     if found := FAULTS[fault]:
-        sd15.instead[SD15] = found
+        sd15.handlers[SD15] = found
     assert main(["models", "--download", "sd15"]) == (0 if fault == "none" else 1)
     said = capsys.readouterr()
     files = [path.read_bytes() for path in models_here.rglob("*") if path.is_file()]

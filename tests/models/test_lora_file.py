@@ -13,20 +13,20 @@ from safetensors.torch import save_file
 
 from tenth.core.types import Identity
 from tenth.methods.export import export_lora
-from tenth.models.adapters.lora_file import read_lora
+from tenth.models.adapters.lora_file import load_lora
 from tenth.models.adapters.lora_names import PARTS
-from tenth.models.adapters.weight_deltas import put_on
+from tenth.models.adapters.weight_deltas import applied_weights
 from tenth.models.pipelines import load_pipeline
 from tenth.models.registry import load_model
 from toy_lora import (
     CONVOLUTION,
     QUERY,
     TEXT,
+    all_tensors,
     assert_added,
-    everything,
     layers_of,
-    pair,
-    product,
+    lora_pair,
+    merged_delta,
     random_matrices,
 )
 
@@ -49,10 +49,10 @@ def test_every_layer_has_its_own_rank_and_alpha(any_folder: Path, tmp_path: Path
         if number % 7 == 0:  # alpha is the rank
             del tensors[f"{key}.alpha"]
             alpha = rank
-        wanted[name] = alpha / rank * product(down, up)
+        wanted[name] = alpha / rank * merged_delta(down, up)
     assert {name.partition(".")[0] for name in wanted} == {part for part in PARTS if getattr(plain, part, None) is not None}
     save_file(tensors, tmp_path / "lora.safetensors")
-    assert_added(everything(plain), load_pipeline(any_folder, lora=tmp_path / "lora.safetensors"), wanted)
+    assert_added(all_tensors(plain), load_pipeline(any_folder, lora=tmp_path / "lora.safetensors"), wanted)
 
 
 def test_a_model_with_a_lora_is_another_model(sd15_folder: Path, tmp_path: Path) -> None:
@@ -96,7 +96,9 @@ def test_layouts_are_read(layout: str, said: str, name: str, sd15_folder: Path, 
     plain = load_pipeline(sd15_folder)
     down, up = random_matrices(dict(layers_of(plain))[name], 3, torch.Generator().manual_seed(0))
     save_file(dict(zip(NAMES[layout](said), (down, up), strict=True)), tmp_path / "lora.safetensors")
-    assert_added(everything(plain), load_pipeline(sd15_folder, lora=tmp_path / "lora.safetensors"), {name: product(down, up)})
+    assert_added(
+        all_tensors(plain), load_pipeline(sd15_folder, lora=tmp_path / "lora.safetensors"), {name: merged_delta(down, up)}
+    )
 
 
 @pytest.mark.parametrize("by", ["rows", "columns", "flat"])
@@ -112,13 +114,13 @@ def test_dora_gives_the_rows_or_columns_of_the_sum_their_length(name: str, by: s
     key = f"lora_unet_{name.replace('.', '_')}"
     tensors = {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": torch.tensor(3)}
     save_file(tensors | {f"{key}.dora_scale": lengths}, tmp_path / "lora.safetensors")
-    whole = weight + 1.5 * product(down, up)
+    whole = weight + 1.5 * merged_delta(down, up)
     if by == "columns":
         now = whole.transpose(0, 1).flatten(1).norm(dim=1).view(1, columns, *ones)
     else:
         now = whole.flatten(1).norm(dim=1).view(rows, 1, *ones)
     wanted = whole / now * lengths.view(now.shape) - weight
-    assert_added(everything(plain), load_pipeline(sd15_folder, lora=tmp_path / "lora.safetensors"), {f"unet.{name}": wanted})
+    assert_added(all_tensors(plain), load_pipeline(sd15_folder, lora=tmp_path / "lora.safetensors"), {f"unet.{name}": wanted})
 
 
 def test_a_kernel_taken_apart_in_three(sd15_folder: Path, tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_a_kernel_taken_apart_in_three(sd15_folder: Path, tmp_path: Path) -> Non
     answers = F.conv2d(F.conv2d(F.conv2d(pixels, parts["lora_down"]), parts["lora_mid"]), parts["lora_up"])  # (144, 16, 1, 1)
     wanted = answers.flatten(1).T.reshape(16, 16, 3, 3) / 3
     assert_added(
-        everything(plain), load_pipeline(sd15_folder, lora=tmp_path / "lora.safetensors"), {f"unet.{CONVOLUTION}": wanted}
+        all_tensors(plain), load_pipeline(sd15_folder, lora=tmp_path / "lora.safetensors"), {f"unet.{CONVOLUTION}": wanted}
     )
 
 
@@ -141,11 +143,11 @@ def test_weights_of_16_bits_are_rounded_once(sd15_folder: Path, tmp_path: Path) 
     """And matrices may be of 16 bits, as in most files."""
     generator = torch.Generator().manual_seed(0)
     down, up = (torch.randn(shape, generator=generator).bfloat16() for shape in ((2, 16), (16, 2)))
-    save_file(pair(down=down, up=up), tmp_path / "lora.safetensors")
+    save_file(lora_pair(down=down, up=up), tmp_path / "lora.safetensors")
     pipeline = load_pipeline(sd15_folder)
     pipeline.unet.half()
     before = pipeline.unet.get_parameter(f"{QUERY}.weight").detach().clone()
-    read_lora(tmp_path / "lora.safetensors").add_to(pipeline)
+    load_lora(tmp_path / "lora.safetensors").merge_into(pipeline)
     found = pipeline.unet.get_parameter(f"{QUERY}.weight")
     assert found.dtype == torch.float16
     assert torch.equal(found, (before.float() + up.float() @ down.float()).half())
@@ -158,26 +160,26 @@ def exported(pipeline: Any) -> Identity:
         if name.endswith((".to_q", ".to_out.0", ".conv1", ".q_proj", ".out_proj", ".fc1")):
             down, up = random_matrices(weight, 2, generator)
             weights |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
-    return Identity("dreambooth-lora", "model", "", "", weights=weights, word="wn person")
+    return Identity("dreambooth-lora", "model", "", "", weights=weights, trigger_phrase="wn person")
 
 
 @pytest.mark.parametrize("layout", ["diffusers", "kohya"])
 def test_what_is_exported_says_the_same_here_and_in_diffusers(layout: str, any_folder: Path, tmp_path: Path) -> None:
     """Here to the last bit; in diffusers, by its own loader, to 1e-5."""
     pipeline = load_pipeline(any_folder)
-    identity, before = exported(pipeline), everything(pipeline)
+    identity, before = exported(pipeline), all_tensors(pipeline)
     assert {name.partition(".")[0] for name in identity.weights} == {part for part in PARTS if getattr(pipeline, part, None)}
-    with put_on(pipeline, identity.weights):
-        wanted = everything(pipeline)
-    assert all(torch.equal(value, before[name]) for name, value in everything(pipeline).items())
+    with applied_weights(pipeline, identity.weights):
+        wanted = all_tensors(pipeline)
+    assert all(torch.equal(value, before[name]) for name, value in all_tensors(pipeline).items())
     export_lora(identity, tmp_path / "lora.safetensors", layout)
-    ours = everything(load_pipeline(any_folder, lora=tmp_path / "lora.safetensors"))
+    ours = all_tensors(load_pipeline(any_folder, lora=tmp_path / "lora.safetensors"))
     assert all(torch.equal(value, wanted[name]) for name, value in ours.items())
     theirs = load_pipeline(any_folder)
     theirs.load_lora_weights(tmp_path, weight_name="lora.safetensors")
     theirs.fuse_lora()
     theirs.unload_lora_weights()
-    found = everything(theirs)
+    found = all_tensors(theirs)
     assert found.keys() == wanted.keys()
     for name, value in found.items():
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=1e-5)
@@ -185,17 +187,17 @@ def test_what_is_exported_says_the_same_here_and_in_diffusers(layout: str, any_f
 
 
 def test_a_learnt_person_goes_by_published_names(sdxl_folder: Path) -> None:
-    from tenth.methods.dreambooth.lora import Lora, learning
+    from tenth.methods.dreambooth.lora import LoraSettings, trainable
 
     pipeline = load_pipeline(sdxl_folder)
-    for lora, end in ((Lora(rank=1), "lora_B.weight"), (None, "weight.diff")):
-        with learning(pipeline, lora, text_encoder=True) as learners:
+    for lora, end in ((LoraSettings(rank=1), "lora_B.weight"), (None, "weight.diff")):
+        with trainable(pipeline, lora, text_encoder=True) as learners:
             average = {
                 f"{part}.{name}": value.detach()
                 for part, module in learners.modules.items()
                 for name, value in module.named_parameters()
                 if value.requires_grad
             }
-            found = learners.learnt(average)
+            found = learners.extract_deltas(average)
         assert {f"{part}.{TEXT}.{end}" for part in ("text_encoder", "text_encoder_2")} <= found.keys()
         assert not [name for name in found if name.startswith("text_encoder.encoder.")]

@@ -12,8 +12,8 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from published_names import SD15, SD15_OTHERS, SDXL, SDXL_ORIGINAL, SDXL_OTHERS
-from tenth.models.adapters.lora_names import names_in_files, published
-from tenth.models.adapters.weight_deltas import fits, kohya_layout, lora_layout, place
+from tenth.models.adapters.lora_names import canonical_name, layer_aliases
+from tenth.models.adapters.weight_deltas import find_parameter, shapes_match, to_diffusers_layout, to_kohya_layout
 
 LEARNT = ("attentions.", "encoder.layers.")  # in the paths of layers that kohya's trainer teaches
 
@@ -69,8 +69,8 @@ def test_the_tables_have_as_many_layers_as_kohya_s_trainer_says() -> None:
 def test_exports_have_the_published_names(family: str, table: dict[str, str], request: pytest.FixtureRequest) -> None:
     weights = learnt(request.getfixturevalue(family))
     kohya = {f"{name}.{end}" for name in table for end in ("lora_down.weight", "lora_up.weight", "alpha")}
-    assert set(kohya_layout(weights)) == kohya
-    assert set(lora_layout(weights)) == {f"{name}.lora_{side}.weight" for name in table.values() for side in "AB"}
+    assert set(to_kohya_layout(weights)) == kohya
+    assert set(to_diffusers_layout(weights)) == {f"{name}.lora_{side}.weight" for name in table.values() for side in "AB"}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_exports_have_the_published_names(family: str, table: dict[str, str], re
     [("sd15", SD15), ("sd15", SD15_OTHERS), ("sdxl", SDXL), ("sdxl", SDXL_ORIGINAL), ("sdxl", SDXL_OTHERS)],
 )
 def test_published_names_are_read(family: str, table: dict[str, str], request: pytest.FixtureRequest) -> None:
-    names = names_in_files(request.getfixturevalue(family))
+    names = layer_aliases(request.getfixturevalue(family))
     assert {said: names.get(said) for said in table} == {said: [name] for said, name in table.items()}
     assert {name: names.get(name) for name in table.values()} == {name: [name] for name in table.values()}
 
@@ -86,7 +86,7 @@ def test_published_names_are_read(family: str, table: dict[str, str], request: p
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 def test_older_names_are_read(family: str, request: pytest.FixtureRequest) -> None:
     """Of diffusers before it had PEFT, of PEFT itself, and of what tenth once wrote by the module paths of transformers 5."""
-    names = names_in_files(request.getfixturevalue(family))
+    names = layer_aliases(request.getfixturevalue(family))
     attention = "mid_block.attentions.0.transformer_blocks.0.attn1"
     text = "text_model.encoder.layers.3.self_attn"
     for said, name in {
@@ -106,7 +106,7 @@ def test_older_names_are_read(family: str, request: pytest.FixtureRequest) -> No
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 def test_no_name_but_a_text_encoder_s_means_two_layers(family: str, request: pytest.FixtureRequest) -> None:
     pipeline = request.getfixturevalue(family)
-    names = names_in_files(pipeline)
+    names = layer_aliases(pipeline)
     double = {said: meant for said, meant in names.items() if len(meant) > 1}
     assert all({name.partition(".")[0] for name in meant} == {"text_encoder", "text_encoder_2"} for meant in double.values())
     assert bool(double) == (family == "sdxl")
@@ -118,12 +118,12 @@ def test_a_text_encoder_s_layer_is_found_with_and_without_text_model() -> None:
     nested = nn.ModuleDict({"text_model": plain})
     for module in (plain, nested):
         for name in ("text_encoder.encoder.fc.weight", "text_encoder.text_model.encoder.fc.weight"):
-            assert place(SimpleNamespace(text_encoder=module), name) is layer.weight
-            assert published(name) == "text_encoder.text_model.encoder.fc.weight"
+            assert find_parameter(SimpleNamespace(text_encoder=module), name) is layer.weight
+            assert canonical_name(name) == "text_encoder.text_model.encoder.fc.weight"
 
 
 def test_a_linear_layer_is_a_convolution_of_one_pixel() -> None:
-    assert fits(torch.Size([3, 2]), torch.Size([3, 2, 1, 1]))
-    assert fits(torch.Size([3, 2, 3, 3]), torch.Size([3, 2, 3, 3]))
-    assert not fits(torch.Size([3, 2]), torch.Size([3, 2, 3, 3]))
-    assert not fits(torch.Size([3, 2]), torch.Size([2, 3]))
+    assert shapes_match(torch.Size([3, 2]), torch.Size([3, 2, 1, 1]))
+    assert shapes_match(torch.Size([3, 2, 3, 3]), torch.Size([3, 2, 3, 3]))
+    assert not shapes_match(torch.Size([3, 2]), torch.Size([3, 2, 3, 3]))
+    assert not shapes_match(torch.Size([3, 2]), torch.Size([2, 3]))

@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import save_file
 
 from tenth.core.errors import ModelError
-from tenth.models.adapters.lora_file import read_lora
-from tenth.models.adapters.lora_names import PARTS, published
+from tenth.models.adapters.lora_file import load_lora
+from tenth.models.adapters.lora_names import PARTS, canonical_name
 from tenth.models.pipelines import load_pipeline
 from toy_lora import (
     CONVOLUTION,
     QUERY,
     Tensors,
+    all_tensors,
     assert_added,
-    everything,
 )
 
 
@@ -52,7 +52,7 @@ def test_peft_s_own_files_say_the_same_as_peft(settings: dict[str, Any], sd15_fo
     wanted = saved_by_peft(load_pipeline(sd15_folder).unet, tmp_path, target_modules=layers, **settings)
     assert len(wanted) > 10
     found = load_pipeline(sd15_folder, lora=tmp_path / "adapter_model.safetensors")
-    assert_added(everything(plain), found, {f"unet.{name}": change for name, change in wanted.items()})
+    assert_added(all_tensors(plain), found, {f"unet.{name}": change for name, change in wanted.items()})
 
 
 def test_peft_s_own_file_of_a_text_encoder(sd15_folder: Path, sdxl_folder: Path, tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ def test_peft_s_own_file_of_a_text_encoder(sd15_folder: Path, sdxl_folder: Path,
     patterns = {"alpha_pattern": {"encoder.layers.1.self_attn.q_proj": 9}}
     wanted = saved_by_peft(load_pipeline(sd15_folder).text_encoder, tmp_path, target_modules=["q_proj", "fc1"], **patterns)
     path = tmp_path / "adapter_model.safetensors"
-    changes = {published(f"text_encoder.{name}"): change for name, change in wanted.items()}
-    assert_added(everything(plain), load_pipeline(sd15_folder, lora=path), changes)
+    changes = {canonical_name(f"text_encoder.{name}"): change for name, change in wanted.items()}
+    assert_added(all_tensors(plain), load_pipeline(sd15_folder, lora=path), changes)
     with pytest.raises(ModelError, match="does not say which text encoder it is for: base_model"):
         load_pipeline(sdxl_folder, lora=path)
 
@@ -87,7 +87,7 @@ def test_peft_s_settings_are_looked_at(settings: str | None, said: str, tmp_path
     names = (f"base_model.model.{QUERY}.lora_A.weight", f"base_model.model.{QUERY}.lora_B.weight")
     save_file(dict(zip(names, (torch.ones(1, 16), torch.ones(16, 1)), strict=True)), tmp_path / "lora.safetensors")
     with pytest.raises(ModelError, match=said):
-        read_lora(tmp_path / "lora.safetensors")
+        load_lora(tmp_path / "lora.safetensors")
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -114,11 +114,11 @@ def test_diffusers_own_files_with_their_settings(alone: bool, any_folder: Path, 
         given[f"{part}_lora_adapter_metadata"] = module.peft_config["default"].to_dict()
         for path, layer in module.named_modules():
             if hasattr(layer, "get_delta_weight"):
-                wanted[published(f"{part}.{path}")] = layer.get_delta_weight("default").detach()
+                wanted[canonical_name(f"{part}.{path}")] = layer.get_delta_weight("default").detach()
     if alone:
         taught.unet.save_lora_adapter(tmp_path, adapter_name="default")
     else:
         taught.save_lora_weights(tmp_path, **given)
     assert len(wanted) > 10
     found = load_pipeline(any_folder, lora=tmp_path / "pytorch_lora_weights.safetensors")
-    assert_added(everything(plain), found, wanted)
+    assert_added(all_tensors(plain), found, wanted)

@@ -11,24 +11,32 @@ from typing import Any
 import pytest
 
 from tenth.core.errors import InputError, ModelError
-from tenth.models.memory.footprint import Part, Sizes
-from tenth.models.memory.planner import CPU, GPU, Fit, Use, below, fitted, needed
-from tenth.models.memory.system import Machine, free
-from tenth.models.model_folder import described
+from tenth.models.memory.footprint import ModelFootprint, WeightCounts
+from tenth.models.memory.planner import (
+    CPU_PROFILES,
+    GPU_PROFILES,
+    LoadOptions,
+    MemoryPlan,
+    next_profile,
+    plan_memory,
+    required_bytes,
+)
+from tenth.models.memory.system import AvailableMemory, free_memory
+from tenth.models.model_folder import tensor_infos
 
 GB = 1_000_000_000
-SD15 = Sizes(  # a whole Stable Diffusion 1.5 in float16, as benchmarks/full_size.py makes it, in round numbers
+SD15 = ModelFootprint(  # a whole Stable Diffusion 1.5 in float16, as benchmarks/full_size.py makes it, in round numbers
     parts={
-        "unet": Part(859_000_000, 1_000_000, 29_000_000, "F16"),
-        "vae": Part(83_000_000, 1_000_000, 2_000_000, "F16"),
-        "text_encoder": Part(85_000_000, 38_000_000, 2_000_000, "F16"),
-        "image_encoder": Part(631_000_000, 1_000_000, 7_000_000, "F16"),
-        "ip-adapter": Part(19_000_000, 3_000_000, 1_000_000, "F16"),
+        "unet": WeightCounts(859_000_000, 1_000_000, 29_000_000, "F16"),
+        "vae": WeightCounts(83_000_000, 1_000_000, 2_000_000, "F16"),
+        "text_encoder": WeightCounts(85_000_000, 38_000_000, 2_000_000, "F16"),
+        "image_encoder": WeightCounts(631_000_000, 1_000_000, 7_000_000, "F16"),
+        "ip-adapter": WeightCounts(19_000_000, 3_000_000, 1_000_000, "F16"),
     },
-    pixels=512,
-    unet=26 * 320,
-    vae=3 * 256,
-    vision=17 * 257 * 1280,
+    image_size=512,
+    unet_activations=26 * 320,
+    vae_activations=3 * 256,
+    vision_activations=17 * 257 * 1280,
 )
 
 
@@ -74,54 +82,69 @@ TREES: dict[str, tuple[dict[str, str], int | None]] = {
 @pytest.mark.parametrize("case", TREES)
 def test_what_there_is(case: str, tmp_path: Path) -> None:
     files, left = TREES[case]
-    assert free(tree(tmp_path, files)) == left
+    assert free_memory(tree(tmp_path, files)) == left
 
 
 # (use, machine) -> (device, rung), from estimates of the sizes above.
-DECISIONS: dict[str, tuple[Use, Machine, tuple[str, str]]] = {
-    "much": (Use(), Machine(24 * GB), ("cpu", "float32")),
-    "unknown": (Use(), Machine(None), ("cpu", "float32")),
-    "half fits": (Use(images=1), Machine(6 * GB), ("cpu", "half")),
-    "four at a time do not": (Use(), Machine(7 * GB), ("cpu", "half-alone")),
-    "large images": (Use(images=1, pixels=1024), Machine(6 * GB), ("cpu", "half-tiled")),
-    "little": (Use(), Machine(3 * GB), ("cpu", "mapped")),
-    "a GPU": (Use(), Machine(24 * GB, 24 * GB, (8, 6)), ("cuda", "half")),
-    "a small GPU": (Use(), Machine(24 * GB, 3 * GB, (7, 5)), ("cuda", "offloaded")),
-    "a GPU that is not wanted": (Use("cpu"), Machine(24 * GB, 24 * GB), ("cpu", "float32")),
-    "learning on a GPU": (Use(whole=True), Machine(24 * GB, 24 * GB), ("cuda", "float32")),
-    "a rung by name": (Use(rung="mapped"), Machine(24 * GB), ("cpu", "mapped")),
+DECISIONS: dict[str, tuple[LoadOptions, AvailableMemory, tuple[str, str]]] = {
+    "much": (LoadOptions(), AvailableMemory(24 * GB), ("cpu", "float32")),
+    "unknown": (LoadOptions(), AvailableMemory(None), ("cpu", "float32")),
+    "half fits": (LoadOptions(batch_size=1), AvailableMemory(6 * GB), ("cpu", "half")),
+    "four at a time do not": (LoadOptions(), AvailableMemory(7 * GB), ("cpu", "half-alone")),
+    "large images": (LoadOptions(batch_size=1, image_size=1024), AvailableMemory(6 * GB), ("cpu", "half-tiled")),
+    "little": (LoadOptions(), AvailableMemory(3 * GB), ("cpu", "mapped")),
+    "a GPU": (LoadOptions(), AvailableMemory(24 * GB, 24 * GB, (8, 6)), ("cuda", "half")),
+    "a small GPU": (LoadOptions(), AvailableMemory(24 * GB, 3 * GB, (7, 5)), ("cuda", "offloaded")),
+    "a GPU that is not wanted": (LoadOptions("cpu"), AvailableMemory(24 * GB, 24 * GB), ("cpu", "float32")),
+    "learning on a GPU": (LoadOptions(full_precision=True), AvailableMemory(24 * GB, 24 * GB), ("cuda", "float32")),
+    "a rung by name": (LoadOptions(profile="mapped"), AvailableMemory(24 * GB), ("cpu", "mapped")),
 }
 
 
 @pytest.mark.parametrize("case", DECISIONS)
 def test_the_first_rung_that_fits(case: str) -> None:
     use, machine, expected = DECISIONS[case]
-    fit = fitted(SD15, use, machine)
-    assert (fit.device, fit.rung.name) == expected
+    fit = plan_memory(SD15, use, machine)
+    assert (fit.device, fit.profile.name) == expected
     assert not fit.small
-    assert fit.recorded == {"device": fit.device, "rung": fit.rung.name}
-    assert fit.announced.startswith(f"memory on {fit.device}: needs about {(fit.need or 0) / 1e9:.1f} GB, ")
-    assert fit.announced.endswith(f"; {fit.rung.name}: {fit.rung.cost}")
+    assert fit.metadata == {"device": fit.device, "rung": fit.profile.name}
+    assert fit.message.startswith(f"memory on {fit.device}: needs about {(fit.required_bytes or 0) / 1e9:.1f} GB, ")
+    assert fit.message.endswith(f"; {fit.profile.name}: {fit.profile.cost}")
 
 
 def test_the_16_bits_of_a_gpu_are_those_that_it_has() -> None:
-    assert fitted(SD15, Use(), Machine(24 * GB, 24 * GB, (7, 5))).half == "float16"
-    assert fitted(SD15, Use(), Machine(24 * GB, 24 * GB, (8, 0))).half == "bfloat16"
+    assert plan_memory(SD15, LoadOptions(), AvailableMemory(24 * GB, 24 * GB, (7, 5))).half_dtype == "float16"
+    assert plan_memory(SD15, LoadOptions(), AvailableMemory(24 * GB, 24 * GB, (8, 0))).half_dtype == "bfloat16"
 
 
-REFUSED: dict[str, tuple[Use, Machine, type[Exception], str]] = {
+REFUSED: dict[str, tuple[LoadOptions, AvailableMemory, type[Exception], str]] = {
     "nothing fits": (
-        Use(),
-        Machine(1 * GB),
+        LoadOptions(),
+        AvailableMemory(1 * GB),
         ModelError,
         r"1.0 GB of memory are free on cpu; about 1.7 GB are needed \(mapped\)",
     ),
-    "learning needs all": (Use(whole=True), Machine(6 * GB), ModelError, r"are needed \(float32\)"),
-    "no GPU": (Use("cuda"), Machine(9 * GB), ModelError, "torch finds no GPU here"),
-    "no such device": (Use("tpu"), Machine(9 * GB), InputError, "'tpu' is not a device"),
-    "no such rung": (Use(rung="quarter"), Machine(9 * GB), InputError, "'quarter' is not a rung; choose one of: float32, half"),
-    "a rung that does not learn": (Use(rung="half", whole=True), Machine(9 * GB), ModelError, "learning and exporting need"),
-    "off-loaded, and no room on the CPU": (Use(), Machine(2 * GB, 3 * GB), ModelError, r"are needed \(offloaded\)"),
+    "learning needs all": (LoadOptions(full_precision=True), AvailableMemory(6 * GB), ModelError, r"are needed \(float32\)"),
+    "no GPU": (LoadOptions("cuda"), AvailableMemory(9 * GB), ModelError, "torch finds no GPU here"),
+    "no such device": (LoadOptions("tpu"), AvailableMemory(9 * GB), InputError, "'tpu' is not a device"),
+    "no such rung": (
+        LoadOptions(profile="quarter"),
+        AvailableMemory(9 * GB),
+        InputError,
+        "'quarter' is not a rung; choose one of: float32, half",
+    ),
+    "a rung that does not learn": (
+        LoadOptions(profile="half", full_precision=True),
+        AvailableMemory(9 * GB),
+        ModelError,
+        "learning and exporting need",
+    ),
+    "off-loaded, and no room on the CPU": (
+        LoadOptions(),
+        AvailableMemory(2 * GB, 3 * GB),
+        ModelError,
+        r"are needed \(offloaded\)",
+    ),
 }
 
 
@@ -129,26 +152,26 @@ REFUSED: dict[str, tuple[Use, Machine, type[Exception], str]] = {
 def test_refused_before_loading(case: str) -> None:
     use, machine, kind, text = REFUSED[case]
     with pytest.raises(kind, match=text):
-        fitted(SD15, use, machine)
+        plan_memory(SD15, use, machine)
 
 
 def test_every_rung_needs_no_more_than_the_one_above() -> None:
-    for ladder, device in ((CPU, "cpu"), (GPU, "cuda")):
-        needs = [needed(SD15, rung, Use(), device) for rung in ladder]
+    for ladder, device in ((CPU_PROFILES, "cpu"), (GPU_PROFILES, "cuda")):
+        needs = [required_bytes(SD15, rung, LoadOptions(), device) for rung in ladder]
         assert needs == sorted(needs, reverse=True)
         assert needs[-1] < needs[0] / 3
 
 
 def test_below_the_last_rung_is_nothing() -> None:
-    fit = Fit(GPU[1], "cuda", small=False)
+    fit = MemoryPlan(GPU_PROFILES[1], "cuda", small=False)
     names = []
-    while fit.rung is not GPU[-1]:
-        fit = below(fit)
-        names.append(fit.rung.name)
+    while fit.profile is not GPU_PROFILES[-1]:
+        fit = next_profile(fit)
+        names.append(fit.profile.name)
     assert names == ["half-alone", "half-tiled", "offloaded"]
-    for last in (fit, Fit(), Fit(GPU[0], "cuda", small=False)):
+    for last in (fit, MemoryPlan(), MemoryPlan(GPU_PROFILES[0], "cuda", small=False)):
         with pytest.raises(ModelError, match="ran out of memory on the last rung"):
-            below(last)
+            next_profile(last)
 
 
 def test_a_damaged_header_is_said(tmp_path: Path) -> None:
@@ -156,7 +179,7 @@ def test_a_damaged_header_is_said(tmp_path: Path) -> None:
     for content in (b"", b"\x08\0\0\0\0\0\0\0not json", (1 << 60).to_bytes(8, "little"), b"\x02\0\0\0\0\0\0\0[]"):
         path.write_bytes(content)
         with pytest.raises(ModelError, match="is damaged or not safetensors"):
-            described(path)
+            tensor_infos(path)
 
 
 def benchmark(name: str, *options: str) -> dict[str, Any]:

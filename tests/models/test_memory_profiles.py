@@ -25,23 +25,23 @@ from tenth.methods.registry import method
 from tenth.models import stable_diffusion as stable
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory import planner as memory
-from tenth.models.memory.footprint import Sizes, read_sizes
-from tenth.models.memory.half_precision import NarrowConv2d, narrow, narrows
-from tenth.models.memory.planner import CPU, GPU, Fit, Use, weights
-from tenth.models.memory.system import Machine
-from tenth.models.pocket.paths import PHOTOS
+from tenth.models.memory.footprint import ModelFootprint, read_footprint
+from tenth.models.memory.half_precision import HalfStorageConv2d, is_castable, store_in_half
+from tenth.models.memory.planner import CPU_PROFILES, GPU_PROFILES, LoadOptions, MemoryPlan, weight_bytes
+from tenth.models.memory.system import AvailableMemory
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.models.registry import load_model
-from tenth.models.stable_diffusion import load_stable
-from tenth.sampling.config import Sampling
+from tenth.models.stable_diffusion import load_stable_diffusion
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.png_metadata import read_sample
-from tenth.training.frozen_diffusion import Frozen
+from tenth.training.frozen_diffusion import FrozenDiffusion
 
 STAND_IN = "cpu:0"  # for a GPU
 
 
-def sizes_at(folder: Path) -> Sizes:
-    return read_sizes(folder, folder / "image_encoder", folder / "ip-adapter/ip-adapter.safetensors")
+def sizes_at(folder: Path) -> ModelFootprint:
+    return read_footprint(folder, folder / "image_encoder", folder / "ip-adapter/ip-adapter.safetensors")
 
 
 def person() -> Person:
@@ -51,7 +51,9 @@ def person() -> Person:
 
 def drawn(model: LatentDiffusion, count: int = 2, name: str = "ip-adapter-consensus") -> list[Any]:
     identity = method(name)(person(), model)
-    return list(generate(model, [Request(identity, "a photo of a person", seed) for seed in range(count)], Sampling(steps=2)))
+    return list(
+        generate(model, [Request(identity, "a photo of a person", seed) for seed in range(count)], SamplingConfig(steps=2))
+    )
 
 
 def difference(one: list[Any], other: list[Any]) -> int:
@@ -60,7 +62,7 @@ def difference(one: list[Any], other: list[Any]) -> int:
 
 
 def on(folder: Path, rung: str) -> LatentDiffusion:
-    return load_stable(folder, use=Use("cpu", rung))
+    return load_stable_diffusion(folder, options=LoadOptions("cpu", rung))
 
 
 @pytest.fixture(scope="session")
@@ -79,21 +81,21 @@ def halved_folder(stable_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def test_small_models_stay_as_they_were(stable_folder: Path) -> None:
     said: list[str] = []
-    model = load_stable(stable_folder, tell=said.append)
-    assert (model.fit.rung, model.fit.device, said) == (CPU[0], "cpu", [])
+    model = load_stable_diffusion(stable_folder, on_message=said.append)
+    assert (model.memory_plan.profile, model.memory_plan.device, said) == (CPU_PROFILES[0], "cpu", [])
     assert "rung" not in drawn(model, 1)[0].settings
 
 
 def test_counts_are_those_of_the_loaded_parts(stable_folder: Path) -> None:
-    sizes, model = sizes_at(stable_folder), load_stable(stable_folder)
+    sizes, model = sizes_at(stable_folder), load_stable_diffusion(stable_folder)
     modules = {"image_encoder": model.encoder.model, **{name: getattr(model.pipeline, name, None) for name in sizes.parts}}
     for name, module in modules.items():
         if isinstance(module, torch.nn.Module):
-            assert sizes.parts[name].count == sum(value.numel() for value in module.parameters())
-    assert sizes.parts["ip-adapter"].count == sum(
+            assert sizes.parts[name].total == sum(value.numel() for value in module.parameters())
+    assert sizes.parts["ip-adapter"].total == sum(
         value.numel() for part in model.adapter_parts.values() for value in part.values()
     )
-    assert (sizes.pixels, sizes.scale) == (16, 2)
+    assert (sizes.image_size, sizes.vae_scale_factor) == (16, 2)
 
 
 def test_weights_in_memory_are_those_expected(halved_folder: Path) -> None:
@@ -102,7 +104,9 @@ def test_weights_in_memory_are_those_expected(halved_folder: Path) -> None:
     modules = [part for part in [*parts, model.encoder.model] if part is not None]
     held = sum(value.nbytes for module in modules for value in module.parameters())
     adapter = replace(sizes, parts={"ip-adapter": sizes.parts["ip-adapter"]})
-    assert held == pytest.approx(weights(sizes, CPU[1]) - weights(adapter, CPU[1]), rel=0.03)  # biases of layers are narrow too
+    assert held == pytest.approx(
+        weight_bytes(sizes, CPU_PROFILES[1]) - weight_bytes(adapter, CPU_PROFILES[1]), rel=0.03
+    )  # biases of layers are narrow too
 
 
 WHOLE = {"half": "float32", "half-alone": "float32", "mapped": "half-tiled"}  # as precise, and decoded as the rung decodes
@@ -144,7 +148,7 @@ def test_mapped_weights_lie_in_the_file(halved_folder: Path, stable_folder: Path
                 f"{number}.{name}": value
                 for number, part in enumerate([*parts, model.encoder.model])
                 for name, value in (part.named_parameters() if part is not None else ())
-                if narrows(name, list(value.shape)) and "encoder_hid_proj" not in name
+                if is_castable(name, list(value.shape)) and "encoder_hid_proj" not in name
             }
             assert sum("to_k_ip" in name for name in matrices) == len(model.adapter_parts["ip_adapter"]) / 2
             spans = [line.split()[0].split("-") for line in maps.read_text().splitlines() if str(folder) in line]
@@ -158,34 +162,34 @@ def test_mapped_weights_lie_in_the_file(halved_folder: Path, stable_folder: Path
 def test_a_number_too_large_for_float16_becomes_bfloat16() -> None:
     layer = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 1))
     layer[0].weight.data.fill_(1e5)
-    narrow(layer)
-    assert isinstance(layer[0], NarrowConv2d)
+    store_in_half(layer)
+    assert isinstance(layer[0], HalfStorageConv2d)
     assert layer[0].weight.dtype == torch.bfloat16
     assert torch.isfinite(layer(torch.ones(1, 2, 3, 3))).all()
 
 
 def test_nothing_learns_from_narrow_layers(stable_folder: Path) -> None:
     with pytest.raises(ModelError, match="learning and exporting need all weights in float32"):
-        Frozen(on(stable_folder, "half").pipeline)
+        FrozenDiffusion(on(stable_folder, "half").pipeline)
 
 
 def test_what_does_not_fit_is_refused_before_a_weight_is_read(stable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "SMALL", 0)
-    monkeypatch.setattr(stable, "this_machine", lambda: Machine(1_000_000))
+    monkeypatch.setattr(memory, "SMALL_MODEL_WEIGHTS", 0)
+    monkeypatch.setattr(stable, "available_memory", lambda: AvailableMemory(1_000_000))
     monkeypatch.setattr(stable, "load_pipeline", lambda *_: pytest.fail("loaded"))
     with pytest.raises(ModelError, match="Close other programs"):
-        load_stable(stable_folder)
+        load_stable_diffusion(stable_folder)
 
 
 def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, half: str = "bfloat16", rung: int = 1) -> LatentDiffusion:
     """A model as a GPU would hold it, on a device that is not "cpu"."""
-    monkeypatch.setattr(stable, "fitted", lambda *_: Fit(GPU[rung], STAND_IN, half, small=False))
-    return load_stable(folder)
+    monkeypatch.setattr(stable, "plan_memory", lambda *_: MemoryPlan(GPU_PROFILES[rung], STAND_IN, half, small=False))
+    return load_stable_diffusion(folder)
 
 
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 def test_a_gpu_s_16_bits_draw_nearly_the_same(half: str, stable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = drawn(load_stable(stable_folder))
+    whole = drawn(load_stable_diffusion(stable_folder))
     model = stand_in(stable_folder, monkeypatch, half)
     assert {part.dtype for part in (model.pipeline.unet, model.pipeline.vae, model.encoder.model)} == {getattr(torch, half)}
     assert difference(whole, drawn(model)) <= 24
@@ -212,7 +216,7 @@ def test_out_of_memory_goes_a_rung_down_and_draws_the_same(stable_folder: Path, 
     steps: list[int] = []
     identity = method("ip-adapter-consensus")(person(), model)
     requests = [Request(identity, "a photo of a person", seed) for seed in range(3)]
-    samples = list(generate(model, requests, Sampling(steps=2), progress=lambda done, _: steps.append(done)))
+    samples = list(generate(model, requests, SamplingConfig(steps=2), progress=lambda done, _: steps.append(done)))
     assert asked == [6] + [2] * 6
     assert steps == [1, 2, 3, 4, 5, 6]
     assert [sample.settings["rung"] for sample in samples] == ["half-alone"] * 3
@@ -221,9 +225,9 @@ def test_out_of_memory_goes_a_rung_down_and_draws_the_same(stable_folder: Path, 
 
 
 def test_out_of_memory_on_the_last_rung_says_so(stable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small, model = load_stable(stable_folder), stand_in(stable_folder, monkeypatch, rung=len(GPU) - 2)
+    small, model = load_stable_diffusion(stable_folder), stand_in(stable_folder, monkeypatch, rung=len(GPU_PROFILES) - 2)
     full(model, monkeypatch, lambda _: True)
-    monkeypatch.setattr("tenth.models.latent_diffusion.place", lambda *_: None)
+    monkeypatch.setattr("tenth.models.latent_diffusion.apply_memory_plan", lambda *_: None)
     with pytest.raises(ModelError, match=r"cpu:0 ran out of memory on the last rung, offloaded; more memory is needed\. Close"):
         drawn(model, 1)
     full(small, monkeypatch, lambda _: True)
@@ -246,7 +250,7 @@ def test_the_command_says_and_records_the_rung(
     monkeypatch.setenv("TENTH_RUNG", "half")
     out = tmp_path / "out"
     given = ["--prompt", "a photo of a person", "--model", str(stable_folder), "-n", "1", "--steps", "1", "-o", str(out)]
-    assert cli.main(["generate", str(PHOTOS), *given]) == 0
+    assert cli.main(["generate", str(EXAMPLE_PHOTOS_DIR), *given]) == 0
     assert capsys.readouterr().err.count("memory on cpu: needs about ") == 1
     where = {"device": "cpu", "rung": "half"}
     assert where.items() <= read_sample(out / "0000.png").items()
@@ -265,7 +269,7 @@ def test_another_kind_of_model_is_said_first(stable_folder: Path, tmp_path: Path
     copy = Path(shutil.copytree(stable_folder, tmp_path / "model"))
     (copy / "unet" / "config.json").write_text("{}")
     with pytest.raises(ModelError, match=r"config\.json cannot be read: 'block_out_channels'"):
-        load_stable(copy)
+        load_stable_diffusion(copy)
     (copy / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     with pytest.raises(ModelError, match="is a FluxPipeline"):
-        load_stable(copy)
+        load_stable_diffusion(copy)

@@ -12,18 +12,18 @@ from torch import nn
 
 from tenth.core.errors import ModelError
 from tenth.data.captions.templates import vocabulary
-from tenth.data.face_crops import People
-from tenth.models.adapters.ip_adapter import install_adapter, untrained_adapter
+from tenth.data.face_crops import PhotoDataset
+from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import CONFIGS
+from tenth.models.pocket.paths import MODEL_DIR
 from tenth.training.pocket.autoencoder import AutoencoderLoss, psnr
-from tenth.training.pocket.dataset import Dropout, means_of_others
-from tenth.training.pocket.diffusion import DiffusionRecipe, denoising_loss
-from tenth.training.pocket.modules import Trainable
-from tenth.training.pocket.tokenizer import merges_of, write_tokenizer
-from tenth.training.schedule import Schedule
-from toy_latents import draws, examples
+from tenth.training.pocket.dataset import PocketConditioningDropout, leave_one_out_means
+from tenth.training.pocket.diffusion import DiffusionRecipe, training_loss
+from tenth.training.pocket.modules import PocketModules
+from tenth.training.pocket.tokenizer import bpe_merges, write_tokenizer
+from tenth.training.schedule import TrainingConfig
+from toy_latents import pocket_dataset, step_rng
 
 WEIGHTS_BYTES = 31_300_000
 
@@ -37,7 +37,7 @@ def test_the_autoencoder_learns() -> None:
     optimizer, loss = torch.optim.AdamW(model.parameters(), lr=3e-3), AutoencoderLoss()
     for step in range(60):
         optimizer.zero_grad()
-        loss(model, faces, draws(8, step)).backward()
+        loss(model, faces, step_rng(8, step)).backward()
         optimizer.step()
     assert float(psnr(model, crops).mean()) > before + 5
     assert model.encode(faces).latents.shape == (8, 8, 8, 8)
@@ -57,11 +57,11 @@ def test_psnr_of_a_known_error() -> None:
 
 
 def test_every_caption_word_is_one_token(tmp_path: Path) -> None:
-    parts = Trainable.create(CONFIGS)
+    parts = PocketModules.create(MODEL_DIR)
     for word in vocabulary():
         pieces = word.count("-") * 2 + 1
         assert len(parts.tokenizer(word).input_ids) == 2 + pieces, word
-    assert parts.tokens(["a man", ""]).shape == (2, 32)
+    assert parts.tokenize(["a man", ""]).shape == (2, 32)
     write_tokenizer(tmp_path / "new")
     tokens = json.loads((tmp_path / "new/vocab.json").read_text())
     assert {f"{part}</w>" for word in vocabulary() for part in word.split("-")} <= set(tokens)
@@ -73,26 +73,28 @@ def test_the_tokenizer_is_written_the_same_each_time(tmp_path: Path) -> None:
         write_tokenizer(tmp_path / name)
     for name in ("vocab.json", "merges.txt"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert merges_of(["aab", "ab"]) == [("a", "b</w>"), ("a", "ab</w>")]
+    assert bpe_merges(["aab", "ab"]) == [("a", "b</w>"), ("a", "ab</w>")]
 
 
 def test_references_are_the_person_s_own_or_another_photo_of_the_same_person() -> None:
-    made = examples()
+    made = pocket_dataset()
     indices = torch.arange(6).repeat(200)
-    own = made.references(indices, Dropout(own=1.0), draws(1200))[:, 0, 0]
+    own = made.reference_embeddings(indices, PocketConditioningDropout(own=1.0), step_rng(1200))[:, 0, 0]
     assert torch.equal(own, indices.float())
-    other = made.references(indices, Dropout(own=0.0), draws(1200))[:, 0, 0].long().view(200, 6)
+    other = made.reference_embeddings(indices, PocketConditioningDropout(own=0.0), step_rng(1200))[:, 0, 0].long().view(200, 6)
     assert set(other[:, 0].tolist()) == {0}  # alone: there is no other
     assert set(other[:, 2].tolist()) == {1, 3}
     assert set(other[:, 4].tolist()) == {5}
-    several = made.references(indices, Dropout(own=0.5, several=1.0), draws(1200))[:, 0, 0].view(200, 6)
+    several = made.reference_embeddings(indices, PocketConditioningDropout(own=0.5, several=1.0), step_rng(1200))[:, 0, 0].view(
+        200, 6
+    )
     assert {round(each, 4) for each in several[:, 1].tolist()} == {1, 2.5}  # itself, or the mean of 2 and 3
 
 
 def test_the_mean_of_a_person_s_other_photos_is_as_long_as_they_are() -> None:
     embeddings = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 3.0], [0.0, -1.0], [2.0, 2.0]])
     others = torch.tensor([[0, 1], [1, 3], [1, 3], [1, 3], [4, 1]])
-    found = means_of_others(embeddings, others)
+    found = leave_one_out_means(embeddings, others)
     assert torch.equal(found[[0, 4]], embeddings[[0, 4]])  # alone
     assert torch.allclose(found[1], torch.tensor([0.0, 2.0]))  # the mean of (0, 3) and (0, -1) has length 1, they have 3 and 1
     assert torch.allclose(found[3], torch.tensor([1.0, 1.0]) * 3 / 2**0.5)
@@ -100,26 +102,26 @@ def test_the_mean_of_a_person_s_other_photos_is_as_long_as_they_are() -> None:
 
 def test_a_training_step_is_a_function_of_its_draws_and_reaches_every_part() -> None:
     torch.manual_seed(0)
-    parts, made = Trainable.create(CONFIGS), examples()
-    install_adapter(parts.unet, untrained_adapter(parts.unet, 128))
-    recipe = DiffusionRecipe(People(Path(), Path()), Path(), Schedule(1), Dropout(base=0.0))
+    parts, made = PocketModules.create(MODEL_DIR), pocket_dataset()
+    install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, 128))
+    recipe = DiffusionRecipe(PhotoDataset(Path(), Path()), Path(), TrainingConfig(1), PocketConditioningDropout(base=0.0))
     indices = torch.tensor([0, 3])
-    losses = [denoising_loss(parts, made, recipe, indices, draws(2, 7)) for _ in range(2)]
+    losses = [training_loss(parts, made, recipe, indices, step_rng(2, 7)) for _ in range(2)]
     assert losses[0].item() == losses[1].item()
-    assert losses[0].item() != denoising_loss(parts, made, recipe, indices, draws(2, 8)).item()
+    assert losses[0].item() != training_loss(parts, made, recipe, indices, step_rng(2, 8)).item()
     losses[0].backward()
     still = [name for name, parameter in parts.unet.named_parameters() if parameter.grad is None]
     assert still == []
     parts.unet.zero_grad(set_to_none=True)
-    without = DiffusionRecipe(People(Path(), Path()), Path(), Schedule(1), Dropout(base=1.0))
-    denoising_loss(parts, made, without, indices, draws(2, 7)).backward()
+    without = DiffusionRecipe(PhotoDataset(Path(), Path()), Path(), TrainingConfig(1), PocketConditioningDropout(base=1.0))
+    training_loss(parts, made, without, indices, step_rng(2, 7)).backward()
     assert {"_ip" in name or "encoder_hid_proj" in name for name, p in parts.unet.named_parameters() if p.grad is None} == {
         True
     }
 
 
 def test_the_shipped_weights_fit_and_load() -> None:
-    files = list(CONFIGS.rglob("*.safetensors"))
+    files = list(MODEL_DIR.rglob("*.safetensors"))
     assert sum(path.stat().st_size for path in files) < WEIGHTS_BYTES
     model = load_pocket()
     assert model.name.startswith("pocket@")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tenth.core.errors import DataError
 from tenth.core.types import Aggregator
-from tenth.models.aggregators.pooling import agreement, concatenation, consensus, first, maximum, mean
+from tenth.models.aggregators.pooling import concatenation, consensus, consensus_weights, first, maximum, mean
 
 POOLED = [maximum, mean, consensus]
 ALL = [first, concatenation, *POOLED]
@@ -53,8 +53,8 @@ def test_norms_are_over_features_and_not_over_photos() -> None:
     """The 'norm over the wrong axis' of two widely used nodes: there a column's scale would change its weight."""
     rows = photos(6)
     assert consensus(rows).norm() == pytest.approx(float(rows.norm(dim=1).mean()), rel=1e-5)
-    assert agreement(rows).shape == (6,)
-    assert float(agreement(rows).sum()) == pytest.approx(1)
+    assert consensus_weights(rows).shape == (6,)
+    assert float(consensus_weights(rows).sum()) == pytest.approx(1)
     turned = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(1)))[0]
     assert torch.allclose(consensus(rows @ turned), consensus(rows) @ turned, atol=1e-5)  # no axis of features is special
 
@@ -75,5 +75,5 @@ def test_consensus_holds_out_against_a_wrong_person() -> None:
         rows[4] = 1.4 * torch.randn(128, generator=generator)
         cosine = [torch.cosine_similarity(pool(rows)[0], identity, dim=0) for pool in (consensus, mean)]
         gains.append(float(cosine[0] - cosine[1]))
-        assert int(agreement(rows).argmin()) == 4
+        assert int(consensus_weights(rows).argmin()) == 4
     assert sum(gains) / len(gains) > 0.01

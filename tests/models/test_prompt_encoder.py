@@ -15,13 +15,13 @@ from transformers import CLIPTokenizer
 
 from conftest import text_encoder, write_stable
 from tenth.core.types import Identity
-from tenth.models.prompt_encoder import KEPT, NAMES, SMALL_VOCABULARY
+from tenth.models.prompt_encoder import EMBEDDING_NAMES, MAX_CACHED_BATCHES, SMALL_VOCABULARY
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.prompts import prompt_notes
+from tenth.sampling.prompts import prompt_warnings
 
-FEW = Sampling(steps=2)
+FEW = SamplingConfig(steps=2)
 SHORT = "a photo of a man"
 LONG = "a portrait of a smiling woman with glasses " * 12  # far more than 77 tokens
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -57,7 +57,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def named(parts: tuple[Any, ...]) -> dict[str, torch.Tensor]:
-    return {name: part for name, part in zip(NAMES, parts, strict=False) if part is not None}
+    return {name: part for name, part in zip(EMBEDDING_NAMES, parts, strict=False) if part is not None}
 
 
 def encoded(pipeline: Any, prompts: list[str], negative: str, *, guided: bool = True) -> dict[str, torch.Tensor]:
@@ -84,17 +84,17 @@ def counted(pipeline: Any) -> Iterator[list[int]]:
 
 def test_the_toy_reads_as_stable_diffusion_does(model: Any) -> None:
     assert len(model.pipeline.tokenizer) >= SMALL_VOCABULARY
-    assert model.texts.runs(SHORT) == 1
-    assert model.texts.runs("") == 1
-    assert model.texts.runs("ab " * 75) == 1
-    assert model.texts.runs("ab " * 76) == 2
-    assert model.texts.runs(SHORT, "ab " * 151) == 3
+    assert model.prompt_encoder.num_chunks(SHORT) == 1
+    assert model.prompt_encoder.num_chunks("") == 1
+    assert model.prompt_encoder.num_chunks("ab " * 75) == 1
+    assert model.prompt_encoder.num_chunks("ab " * 76) == 2
+    assert model.prompt_encoder.num_chunks(SHORT, "ab " * 151) == 3
 
 
 @pytest.mark.parametrize("guided", [True, False])
 def test_what_fits_is_read_as_diffusers_reads_it_to_the_bit(model: Any, guided: bool) -> None:
     for prompts in ([SHORT], [SHORT, "ab " * 75]):
-        ours = model.texts(prompts, "a hat", guided=guided)
+        ours = model.prompt_encoder(prompts, "a hat", guided=guided)
         theirs = encoded(model.pipeline, prompts, "a hat", guided=guided)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -104,7 +104,7 @@ def test_a_long_prompt_is_its_runs_one_after_the_other(model: Any) -> None:
     """Each run of 75 tokens is a prompt of its own, as diffusers encodes it; so is each of the negative's, and empty ones."""
     words = [f"{one}{other}" for one in LETTERS for other in LETTERS][:100]
     first, last = " ".join(words[:75]), " ".join(words[75:])
-    ours = model.texts([f"{first} {last}", SHORT], "a hat", guided=True)
+    ours = model.prompt_encoder([f"{first} {last}", SHORT], "a hat", guided=True)
     parts = encoded(model.pipeline, [first, SHORT], "a hat"), encoded(model.pipeline, [last, ""], "")
     for name in ("prompt_embeds", "negative_prompt_embeds"):
         assert ours[name].shape[1] == 2 * 77
@@ -118,8 +118,8 @@ def test_the_end_of_a_long_prompt_counts_and_nothing_is_said_to_be_lost(model: A
     requests = [Request(None, f"{LONG}{end}", 1) for end in ("at night", "by day")]
     night, day = (sample.pixels for sample in generate(model, requests, FEW))
     assert not np.array_equal(night, day)
-    assert not any("not read" in note for note in prompt_notes(model, LONG))
-    (sample,) = generate(model, [Request(None, SHORT, 1)], Sampling(steps=2, negative=LONG))
+    assert not any("not read" in note for note in prompt_warnings(model, LONG))
+    (sample,) = generate(model, [Request(None, SHORT, 1)], SamplingConfig(steps=2, negative=LONG))
     assert sample.pixels.shape == (16, 16, 3)
 
 
@@ -132,7 +132,7 @@ def test_a_short_prompt_beside_a_long_one_is_the_picture_it_is_alone(model: Any)
 
 
 def test_a_prompt_is_encoded_once_in_a_run(model: Any) -> None:
-    model.texts.forget()
+    model.prompt_encoder.clear()
     requests = [Request(None, prompt, seed) for prompt in (SHORT, LONG) for seed in range(4)]
     with counted(model.pipeline) as rows:
         first = [sample.pixels for sample in generate(model, requests, FEW, batch=2)]
@@ -140,57 +140,57 @@ def test_a_prompt_is_encoded_once_in_a_run(model: Any) -> None:
         again = [sample.pixels for sample in generate(model, requests, FEW, batch=2)]
     assert len(rows) == once == 2 + 1  # the short one and the negative by diffusers, the long one with its negative together
     assert all(map(np.array_equal, first, again))
-    for number in range(KEPT + 1):
-        model.texts([f"{SHORT} {number * 'a '}"], "", guided=True)
-    assert len(model.texts._kept) == KEPT
+    for number in range(MAX_CACHED_BATCHES + 1):
+        model.prompt_encoder([f"{SHORT} {number * 'a '}"], "", guided=True)
+    assert len(model.prompt_encoder._cache) == MAX_CACHED_BATCHES
     with counted(model.pipeline) as rows:
-        model.texts([SHORT], "", guided=True)
-        model.texts([SHORT], "", guided=True)
+        model.prompt_encoder([SHORT], "", guided=True)
+        model.prompt_encoder([SHORT], "", guided=True)
     assert len(rows) == 2
 
 
 def test_another_person_s_text_encoder_is_another_text(model: Any) -> None:
     layer = "text_encoder.encoder.layers.0.self_attn.q_proj"
     weight = model.pipeline.text_encoder.get_parameter(f"{layer.removeprefix('text_encoder.')}.weight")
-    plain = model.texts([SHORT], "", guided=True)["prompt_embeds"]
+    plain = model.prompt_encoder([SHORT], "", guided=True)["prompt_embeds"]
     found = []
     for seed in (1, 2):
         change = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
-        tuned = Identity("dreambooth", model.name, "", "", weights={f"{layer}.weight.diff": change}, word="wn person")
+        tuned = Identity("dreambooth", model.name, "", "", weights={f"{layer}.weight.diff": change}, trigger_phrase="wn person")
         with model.applied([tuned]):
-            found.append(model.texts([SHORT], "", guided=True)["prompt_embeds"])
+            found.append(model.prompt_encoder([SHORT], "", guided=True)["prompt_embeds"])
             assert torch.equal(found[-1], encoded(model.pipeline, [SHORT], "")["prompt_embeds"])
-        assert torch.equal(model.texts([SHORT], "", guided=True)["prompt_embeds"], plain)
+        assert torch.equal(model.prompt_encoder([SHORT], "", guided=True)["prompt_embeds"], plain)
     assert not torch.equal(found[0], found[1])
     assert not torch.equal(found[0], plain)
 
 
 def test_a_text_encoder_that_learns_is_asked_each_time(model: Any) -> None:
     encoder = model.pipeline.text_encoder
-    before = model.texts([SHORT], "", guided=True)["prompt_embeds"]
+    before = model.prompt_encoder([SHORT], "", guided=True)["prompt_embeds"]
     encoder.train()
     try:
         parameter = next(encoder.parameters())
         kept = parameter.data
         parameter.data = kept + 1
-        assert not torch.equal(model.texts([SHORT], "", guided=True)["prompt_embeds"], before)
+        assert not torch.equal(model.prompt_encoder([SHORT], "", guided=True)["prompt_embeds"], before)
         parameter.data = kept
     finally:
         encoder.eval()
     with torch.autocast("cpu", torch.bfloat16), counted(model.pipeline) as rows:
-        half = [model.texts(["another man"], "", guided=True)["prompt_embeds"] for _ in range(2)]
+        half = [model.prompt_encoder(["another man"], "", guided=True)["prompt_embeds"] for _ in range(2)]
     assert len(rows) == 2  # the prompt and the negative, once
     assert torch.equal(*half)
-    after = model.texts(["another man"], "", guided=True)["prompt_embeds"]
+    after = model.prompt_encoder(["another man"], "", guided=True)["prompt_embeds"]
     assert torch.equal(after, encoded(model.pipeline, ["another man"], "")["prompt_embeds"])
 
 
 def test_a_model_of_few_words_is_given_no_more_than_it_learnt(toy_model: Any) -> None:
-    assert toy_model.texts.runs(LONG) == 1
+    assert toy_model.prompt_encoder.num_chunks(LONG) == 1
     assert model_reads(toy_model, LONG).shape[1] == toy_model.pipeline.tokenizer.model_max_length
-    assert any("its end is not read" in note for note in prompt_notes(toy_model, LONG))
+    assert any("its end is not read" in note for note in prompt_warnings(toy_model, LONG))
 
 
 def model_reads(model: Any, prompt: str) -> torch.Tensor:
-    hidden: torch.Tensor = model.texts([prompt], "", guided=True)["prompt_embeds"]
+    hidden: torch.Tensor = model.prompt_encoder([prompt], "", guided=True)["prompt_embeds"]
     return hidden

@@ -16,24 +16,24 @@ from diffusers import (
 from safetensors.torch import save_file
 
 from tenth.core.errors import ModelError
-from tenth.core.rng import Draws
+from tenth.core.rng import StepRNG
 from tenth.core.types import Person, Photo
-from tenth.methods.dreambooth.checkpoint_selection import open_choice
+from tenth.methods.dreambooth.checkpoint_selection import build_selector
 from tenth.methods.dreambooth.data import DreamBoothSettings
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.export import export_lora
 from tenth.methods.registry import method
-from tenth.models.adapters.ip_adapter import adapter_weights
+from tenth.models.adapters.ip_adapter import ip_adapter_state_dict
 from tenth.models.pipelines import load_pipeline
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.training.adapter.recipe import AdapterRecipe
-from tenth.training.adapter.synthetic_data import ToyPeople
+from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.trainer import train_adapter
 from tenth.training.diffusion_loss import min_snr_weight
-from tenth.training.frozen_diffusion import Frozen, Texts
-from tenth.training.schedule import Schedule
+from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
+from tenth.training.schedule import TrainingConfig
 
 
 @pytest.fixture
@@ -48,39 +48,39 @@ def person(count: int) -> Person:
 
 
 def test_train_then_draw(folder: Path, tmp_path: Path) -> None:
-    schedule = Schedule(images=8, batch=4, accumulate=2, warmup=0, half_life=8, save_every=4)
-    recipe = AdapterRecipe("attention", toy=ToyPeople(2, 10), schedule=schedule, gradient_checkpointing=True)
+    schedule = TrainingConfig(images=8, batch=4, accumulate=2, warmup=0, half_life=8, save_every=4)
+    recipe = AdapterRecipe("attention", toy=SyntheticPeople(2, 10), schedule=schedule, gradient_checkpointing=True)
     train_adapter(recipe, load_model(str(folder)), tmp_path)
     model = load_model(str(folder))
     identity = method(str(tmp_path / "final"))(person(3), model)
-    (sample,) = generate(model, [Request(identity, "a photo of a person", 1)], Sampling(steps=2))
+    (sample,) = generate(model, [Request(identity, "a photo of a person", 1)], SamplingConfig(steps=2))
     assert sample.pixels.shape == (16, 16, 3)
-    (same,) = generate(model, [Request(identity, "a photo of a person", 1)], Sampling(steps=2))
+    (same,) = generate(model, [Request(identity, "a photo of a person", 1)], SamplingConfig(steps=2))
     assert np.array_equal(sample.pixels, same.pixels)
 
 
 def test_diffusers_takes_the_adapter(folder: Path, tmp_path: Path) -> None:
-    schedule = Schedule(images=4, batch=4, warmup=0)
+    schedule = TrainingConfig(images=4, batch=4, warmup=0)
     model = load_model(str(folder))
-    train_adapter(AdapterRecipe("attention", toy=ToyPeople(2, 10), schedule=schedule), model, tmp_path)
+    train_adapter(AdapterRecipe("attention", toy=SyntheticPeople(2, 10), schedule=schedule), model, tmp_path)
     pipeline = load_pipeline(folder)
     pipeline.load_ip_adapter(
         str(tmp_path / "final"), subfolder="", weight_name="ip-adapter.safetensors", image_encoder_folder=None
     )
-    for name, tensor in adapter_weights(pipeline.unet).items():
-        assert torch.equal(tensor, adapter_weights(model.pipeline.unet)[name])
+    for name, tensor in ip_adapter_state_dict(pipeline.unet).items():
+        assert torch.equal(tensor, ip_adapter_state_dict(model.pipeline.unet)[name])
 
 
-def frozen_of(folder: Path) -> Frozen:
+def frozen_of(folder: Path) -> FrozenDiffusion:
     model = load_model(str(folder))
-    return Frozen(model.pipeline, model.adapter_parts)
+    return FrozenDiffusion(model.pipeline, model.adapter_parts)
 
 
 def test_exactly_the_adapter_learns(folder: Path) -> None:
     frozen = frozen_of(folder)
-    latents = frozen.latents(frozen.encode_pixels(torch.rand(2, 3, 16, 16)), Draws(0, 0, 2))
+    latents = frozen.sample_latents(frozen.encode_pixels(torch.rand(2, 3, 16, 16)), StepRNG(0, 0, 2))
     texts = frozen.encode_prompts(["a man", "a woman"])
-    frozen.loss(latents, texts, torch.randn(2, 9, 24), Draws(0, 1, 2)).backward()
+    frozen.loss(latents, texts, torch.randn(2, 9, 24), StepRNG(0, 1, 2)).backward()
     wants = {name for name, parameter in frozen.unet.named_parameters() if parameter.requires_grad}
     assert wants == {name for name, _ in frozen.unet.named_parameters() if "_ip." in name or "encoder_hid_proj" in name}
     assert wants == {name for name, parameter in frozen.unet.named_parameters() if parameter.grad is not None}
@@ -93,8 +93,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
         if checkpointing:
             frozen.unet.enable_gradient_checkpointing()
         texts = frozen.encode_prompts(["a man", "a woman"])
-        embeddings = Draws(0, 2, 2).normal(1, 24)
-        frozen.loss(Draws(0, 0, 2).normal(4, 8, 8), texts, embeddings, Draws(0, 1, 2)).backward()
+        embeddings = StepRNG(0, 2, 2).normal(1, 24)
+        frozen.loss(StepRNG(0, 0, 2).normal(4, 8, 8), texts, embeddings, StepRNG(0, 1, 2)).backward()
         found.append({name: value.grad for name, value in frozen.unet.named_parameters() if value.grad is not None})
     for name, gradient in found[0].items():
         torch.testing.assert_close(found[1][name], gradient)
@@ -106,15 +106,15 @@ def test_frozen_layers_in_autocast_s_precision_give_the_same_loss_and_gradients(
     texts = frozen.encode_prompts(["a man", "a woman"])
     for precision in (torch.float32, torch.bfloat16):
         frozen.unet.zero_grad()
-        with frozen.narrowed(precision), torch.autocast("cpu", torch.bfloat16):
+        with frozen.cast_frozen_weights(precision), torch.autocast("cpu", torch.bfloat16):
             assert frozen.unet.conv_in.weight.dtype == precision
-            loss = frozen.loss(Draws(0, 0, 2).normal(4, 8, 8), texts, Draws(0, 2, 2).normal(1, 24), Draws(0, 1, 2))
+            loss = frozen.loss(StepRNG(0, 0, 2).normal(4, 8, 8), texts, StepRNG(0, 2, 2).normal(1, 24), StepRNG(0, 1, 2))
             loss.backward()
         gradients = {name: value.grad for name, value in frozen.unet.named_parameters() if value.grad is not None}
         found.append({"loss": loss.detach()} | gradients)
     assert found[0].keys() == found[1].keys()
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
-    with pytest.raises(ZeroDivisionError), frozen.narrowed(torch.bfloat16):
+    with pytest.raises(ZeroDivisionError), frozen.cast_frozen_weights(torch.bfloat16):
         _ = 1 / 0
     after = frozen.unet.state_dict()
     assert all(torch.equal(value, after[name]) and value.dtype == after[name].dtype for name, value in before.items())
@@ -122,13 +122,13 @@ def test_frozen_layers_in_autocast_s_precision_give_the_same_loss_and_gradients(
 
 def test_the_loss_is_a_function_of_its_draws(folder: Path) -> None:
     frozen = frozen_of(folder)
-    latents, texts = Draws(0, 0, 4).normal(4, 8, 8), frozen.encode_prompts(["a man"] * 4)
-    embeddings = Draws(0, 2, 4).normal(1, 24)
+    latents, texts = StepRNG(0, 0, 4).normal(4, 8, 8), frozen.encode_prompts(["a man"] * 4)
+    embeddings = StepRNG(0, 2, 4).normal(1, 24)
 
     def loss(step: int, rows: slice) -> float:
-        part = Texts(texts.hidden[rows], None if texts.pooled is None else texts.pooled[rows])
+        part = PromptEmbeddings(texts.hidden[rows], None if texts.pooled is None else texts.pooled[rows])
         with torch.no_grad():
-            return float(frozen.loss(latents[rows], part, embeddings[rows], Draws(0, step, 4, rows)))
+            return float(frozen.loss(latents[rows], part, embeddings[rows], StepRNG(0, step, 4, rows)))
 
     whole = slice(0, 4)
     assert loss(1, whole) == loss(1, whole)
@@ -144,7 +144,7 @@ def test_prompts_are_encoded_as_the_text_encoders_themselves_do(folder: Path) ->
     tokens = pipeline.tokenizer(prompts, max_length=pipeline.tokenizer.model_max_length, **given).input_ids
     with torch.no_grad():
         first = pipeline.text_encoder(tokens, output_hidden_states=True)
-        if not frozen.pools:
+        if not frozen.has_pooled_text:
             torch.testing.assert_close(texts.hidden, first.last_hidden_state)
             assert texts.pooled is None
             return
@@ -156,20 +156,20 @@ def test_prompts_are_encoded_as_the_text_encoders_themselves_do(folder: Path) ->
 def test_several_people_in_one_batch_do_not_mix(folder: Path) -> None:
     model = load_model(str(folder))
     made = method("ip-adapter")(person(1), model)
-    people = [replace(made, embeddings=Draws(0, step, 1).normal(24) * 30) for step in (1, 2)]
+    people = [replace(made, embeddings=StepRNG(0, step, 1).normal(24) * 30) for step in (1, 2)]
     requests = [Request(identity, "a photo of a person", 5) for identity in people]
-    both = [sample.pixels.astype(int) for sample in generate(model, requests, Sampling(steps=2))]
-    alone = [next(generate(model, [request], Sampling(steps=2))).pixels.astype(int) for request in requests]
+    both = [sample.pixels.astype(int) for sample in generate(model, requests, SamplingConfig(steps=2))]
+    alone = [next(generate(model, [request], SamplingConfig(steps=2))).pixels.astype(int) for request in requests]
     assert all(np.abs(one - other).max() <= 1 for one, other in zip(both, alone, strict=True))
     assert np.abs(both[0] - both[1]).max() > 1
 
 
 def test_a_person_is_learnt_and_diffusers_reads_the_lora(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
-    model, few = load_model(str(folder)), Sampling(steps=2, guidance=2.0, rescale=0.0)
-    schedule = Schedule(images=4, batch=2, warmup=0, half_life=2, save_every=2, learning_rate=0.1)
+    model, few = load_model(str(folder)), SamplingConfig(steps=2, guidance=2.0, rescale=0.0)
+    schedule = TrainingConfig(images=4, batch=2, warmup=0, half_life=2, save_every=2, learning_rate=0.1)
     settings = DreamBoothSettings(schedule, text_encoder=True, class_images=2, sampling=few, gradient_checkpointing=True)
-    identity = DreamBooth("dreambooth-lora", settings, open_choice)(person(6), model)
+    identity = DreamBooth("dreambooth-lora", settings, build_selector)(person(6), model)
     assert {name.partition(".")[0] for name in identity.weights} >= {"unet", "text_encoder"}
     (sample,) = generate(model, [Request(identity, "a photo of a person", 1)], few)
     export_lora(identity, tmp_path / "lora/lora.safetensors")
@@ -181,12 +181,12 @@ def test_a_person_is_learnt_and_diffusers_reads_the_lora(folder: Path, tmp_path:
         "generator": torch.Generator().manual_seed(1),
         "output_type": "np",
     }
-    drawn = pipeline(f"a photo of a {identity.word}", negative_prompt="", **given).images[0]
+    drawn = pipeline(f"a photo of a {identity.trigger_phrase}", negative_prompt="", **given).images[0]
     assert np.abs(np.rint(drawn * 255) - sample.pixels).max() <= 1
     (plain,) = generate(model, [Request(None, "a photo of a person", 1)], few)
     other = load_model(str(folder), lora=tmp_path / "lora/lora.safetensors")
     assert other.name != model.name
-    (same,) = generate(other, [Request(None, f"a photo of a {identity.word}", 1)], few)
+    (same,) = generate(other, [Request(None, f"a photo of a {identity.trigger_phrase}", 1)], few)
     assert np.abs(same.pixels.astype(int) - sample.pixels).max() <= 1
     assert np.abs(plain.pixels.astype(int) - sample.pixels).max() > 1
 
@@ -204,7 +204,7 @@ def test_a_lora_of_something_else_is_refused(folder: Path, tmp_path: Path) -> No
 def test_latents_are_drawn_around_the_cached_mean(folder: Path) -> None:
     frozen = frozen_of(folder)
     moments = torch.cat([torch.full((4000, 4, 1, 1), 2.0), torch.full((4000, 4, 1, 1), -2.0)], 1)
-    latents = frozen.latents(moments, Draws(0, 0, 4000)) / frozen.pipeline.vae.config.scaling_factor
+    latents = frozen.sample_latents(moments, StepRNG(0, 0, 4000)) / frozen.pipeline.vae.config.scaling_factor
     assert float(latents.mean()) == pytest.approx(2.0, abs=0.02)
     assert float(latents.std()) == pytest.approx(float(np.exp(-1.0)), abs=0.02)
 

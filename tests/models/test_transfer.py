@@ -15,8 +15,8 @@ from tenth.core.errors import ModelError
 from tenth.evaluation.extractors import inception_weights as inception_file
 from tenth.evaluation.extractors.inception_weights import download
 from tenth.models.hub import transfer
-from tenth.models.hub.transfer import UnansweredError, receive, shown
-from toy_hub import Hub, serving
+from tenth.models.hub.transfer import TransferError, download_to, redact_url
+from toy_hub import Hub, run_hub
 
 Output = pytest.CaptureFixture[str]
 CONTENT = bytes(range(256)) * 100
@@ -52,19 +52,19 @@ def test_the_inception_file_of_a_server_that_lies(
     fault: faults.Fault, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "SLOW_SECONDS", 0.3)
-    with serving(Hub(instead={"inception.pth": fault})) as hub:
+    with run_hub(Hub(handlers={"inception.pth": fault})) as hub:
         with pytest.raises(ModelError, match=said) as raised:
             download(address_of(hub), tmp_path / "inception.pth")
         assert len(str(raised.value).splitlines()) == 1
         assert all(path.stat().st_size < len(CONTENT) for path in tmp_path.iterdir())
-        hub.instead["inception.pth"] = faults.answer(200, CONTENT)
+        hub.handlers["inception.pth"] = faults.answer(200, CONTENT)
         assert download(address_of(hub), tmp_path / "inception.pth").read_bytes() == CONTENT
 
 
 @pytest.mark.usefixtures("standard")
 def test_the_inception_file_begins_again_where_a_server_has_no_rest(tmp_path: Path) -> None:
     (tmp_path / "inception.pth.part").write_bytes(CONTENT[:100])
-    with serving(Hub(instead={"inception.pth": faults.in_turn(faults.answer(416), faults.answer(200, CONTENT))})) as hub:
+    with run_hub(Hub(handlers={"inception.pth": faults.in_turn(faults.answer(416), faults.answer(200, CONTENT))})) as hub:
         assert download(address_of(hub), tmp_path / "inception.pth").read_bytes() == CONTENT
 
 
@@ -72,7 +72,7 @@ def test_the_inception_file_begins_again_where_a_server_has_no_rest(tmp_path: Pa
 def test_the_inception_file_comes_with_a_password_that_is_never_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
-    with serving(Hub(instead={"inception.pth": faults.answer(200, CONTENT)})) as hub:
+    with run_hub(Hub(handlers={"inception.pth": faults.answer(200, CONTENT)})) as hub:
         download(address_of(hub).replace("//", "//localhost:secret@"), tmp_path / "inception.pth")
         assert hub.headers[0][1]["Authorization"] == "Basic bG9jYWxob3N0OnNlY3JldA=="
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
@@ -106,7 +106,7 @@ ADDRESSES = (
 
 
 def test_an_address_is_shown_without_what_may_be_secret() -> None:
-    assert shown("https://localhost:se@cret@hub.example/a/b.pth?key=secret") == "https://hub.example/a/b.pth"
+    assert redact_url("https://localhost:se@cret@hub.example/a/b.pth?key=secret") == "https://hub.example/a/b.pth"
 
 
 def test_a_redirect_does_not_leave_encryption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,33 +118,33 @@ def test_a_redirect_does_not_leave_encryption(tmp_path: Path, monkeypatch: pytes
 
     client = transfer.httpx.Client(transport=transfer.httpx.MockTransport(answered))
     monkeypatch.setattr(transfer, "_client", lambda: client)
-    with pytest.raises(UnansweredError, match="not encrypted"):
-        receive("https://hub.example/x", 5, tmp_path / "part")
+    with pytest.raises(TransferError, match="not encrypted"):
+        download_to("https://hub.example/x", 5, tmp_path / "part")
     assert asked == ["https://hub.example/x"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_process_at_a_time_receives_a_file(tmp_path: Path) -> None:
     part = tmp_path / "part"
-    with part.open("wb") as other, serving(Hub(instead={"inception.pth": faults.answer(200, CONTENT)})) as hub:
+    with part.open("wb") as other, run_hub(Hub(handlers={"inception.pth": faults.answer(200, CONTENT)})) as hub:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(UnansweredError, match="another process is receiving it"):
-            receive(address_of(hub), len(CONTENT), part)
+        with pytest.raises(TransferError, match="another process is receiving it"):
+            download_to(address_of(hub), len(CONTENT), part)
         fcntl.flock(other, fcntl.LOCK_UN)
-        receive(address_of(hub), len(CONTENT), part)
+        download_to(address_of(hub), len(CONTENT), part)
     assert part.read_bytes() == CONTENT
 
 
 def test_a_proxy_that_is_none_is_said_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "secret://localhost:secret@127.0.0.1")
-    with pytest.raises(UnansweredError, match=r"proxy that is none$"):
-        receive("http://hub.example/x", 5, tmp_path / "part")
+    with pytest.raises(TransferError, match=r"proxy that is none$"):
+        download_to("http://hub.example/x", 5, tmp_path / "part")
 
 
 def test_certificates_that_cannot_be_read_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     transfer._certificates.cache_clear()
-    with pytest.raises(UnansweredError, match="certificates that the environment names cannot be read"):
-        receive("http://127.0.0.1:9/x", 5, tmp_path / "part")
+    with pytest.raises(TransferError, match="certificates that the environment names cannot be read"):
+        download_to("http://127.0.0.1:9/x", 5, tmp_path / "part")
     monkeypatch.delenv("SSL_CERT_FILE")
     transfer._certificates.cache_clear()

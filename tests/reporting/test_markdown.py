@@ -70,7 +70,7 @@ def test_the_readme_s_table_is_the_record_s() -> None:
     found = re.findall(r"<!-- tenth report (\S+) --summary -->\n(.*?)<!-- end -->", readme, flags=re.DOTALL)
     assert found
     for folder, table in found:
-        assert table == summary(read_record(REPOSITORY / folder, kind="experiment"))
+        assert table == summary(read_record(REPOSITORY / folder, command="experiment"))
 
 
 def test_figures_without_meaning_are_called_so_first(record: dict[str, Any]) -> None:

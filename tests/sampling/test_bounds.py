@@ -13,11 +13,11 @@ from PIL import Image, PngImagePlugin
 
 from tenth.cli.arguments import build_parser
 from tenth.cli.main import main
-from tenth.cli.png_settings import asked_of, read_like
+from tenth.cli.png_settings import merge_options, read_png_settings
 from tenth.core.config import from_table
 from tenth.core.errors import InputError, RecipeError
 from tenth.experiments.recipe import ExperimentRecipe
-from tenth.sampling.config import BOUNDS, MOST_TEXT, Sampling
+from tenth.sampling.config import MAX_PROMPT_CHARS, SETTING_RANGES, SamplingConfig
 from tenth.sampling.generate import Request
 
 GENERATE = ["generate", "me", "--prompt", "a", "-o", "out"]
@@ -30,7 +30,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "guidance_interval": ([0.5], [0.5, 0.2], [-0.1, 1.0], [0.0, float("nan")], 0.5, ["0", "1"]),
     "scheduler": ("heun", 3, ["ddim"]),
     "precision": ("int8", 16),
-    "negative": ("a" * (MOST_TEXT + 1), "half a character: \ud800", 3),
+    "negative": ("a" * (MAX_PROMPT_CHARS + 1), "half a character: \ud800", 3),
 }
 RIGHT: dict[str, tuple[Any, ...]] = {
     "steps": (1, 1000),
@@ -41,7 +41,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "guidance_interval": ((0.0, 1.0), (0.5, 0.5)),
     "scheduler": ("", "ddim"),
     "precision": ("fp32", "bf16"),
-    "negative": ("", "a hat", "a" * MOST_TEXT),
+    "negative": ("", "a hat", "a" * MAX_PROMPT_CHARS),
 }
 CASES = [(name, value) for name, values in WRONG.items() for value in values]
 
@@ -55,17 +55,17 @@ def of_a_picture(name: str, value: Any, path: Path) -> object:
     info = PngImagePlugin.PngInfo()
     info.add_text("tenth", json.dumps({"prompt": "a", "seed": 0, name: value}))
     Image.new("RGB", (4, 4)).save(path, pnginfo=info)
-    return read_like(path)
+    return read_png_settings(path)
 
 
 def test_every_setting_is_tried() -> None:
-    assert set(WRONG) == set(RIGHT) == set(Sampling.__dataclass_fields__)
+    assert set(WRONG) == set(RIGHT) == set(SamplingConfig.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(("name", "value"), CASES, ids=lambda value: str(value)[:20].encode("ascii", "replace").decode())
 def test_what_cannot_be_is_refused_wherever_it_is_said(name: str, value: Any, tmp_path: Path) -> None:
     asking: tuple[Callable[[], object], ...] = (
-        lambda: Sampling(**{name: value}),
+        lambda: SamplingConfig(**{name: value}),
         lambda: of_a_recipe(name, value),
         lambda: of_a_picture(name, value, tmp_path / "a.png"),
     )
@@ -78,7 +78,7 @@ def test_what_cannot_be_is_refused_wherever_it_is_said(name: str, value: Any, tm
 @pytest.mark.parametrize("name", RIGHT)
 def test_what_can_be_is_taken_wherever_it_is_said(name: str, tmp_path: Path) -> None:
     for value in RIGHT[name]:
-        assert getattr(Sampling(**{name: value}), name) == value
+        assert getattr(SamplingConfig(**{name: value}), name) == value
         assert of_a_recipe(name, json.loads(json.dumps(value)))
         assert of_a_picture(name, value, tmp_path / "a.png")
 
@@ -114,14 +114,14 @@ def test_the_command_line_takes_what_can_be(name: str) -> None:
     for value in RIGHT[name]:
         if value != "":
             args = build_parser().parse_args([*GENERATE, *typed(name, value)])
-            assert asked_of({"prompt": "a", name: getattr(args, name)}, None).sampling == Sampling(**{name: value})
+            assert merge_options({"prompt": "a", name: getattr(args, name)}, None).sampling == SamplingConfig(**{name: value})
 
 
 def test_the_options_read_their_bounds_from_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Narrow one, and both the setting and its option refuse more."""
-    monkeypatch.setitem(BOUNDS, "steps", type(BOUNDS["steps"])(1, 7, whole=True))  # type: ignore[index]
+    monkeypatch.setitem(SETTING_RANGES, "steps", type(SETTING_RANGES["steps"])(1, 7, integer=True))  # type: ignore[index]
     with pytest.raises(RecipeError, match="a whole number from 1 to 7"):
-        Sampling()
+        SamplingConfig()
     with pytest.raises(SystemExit, match="2"):
         build_parser().parse_args([*GENERATE, "--steps", "8"])
 
@@ -132,7 +132,7 @@ def test_a_seed_that_is_none_is_refused(seed: Any) -> None:
         Request(None, "a", seed)
 
 
-@pytest.mark.parametrize("prompt", ["a" * (MOST_TEXT + 1), "half a character: \ud800", 3, None])
+@pytest.mark.parametrize("prompt", ["a" * (MAX_PROMPT_CHARS + 1), "half a character: \ud800", 3, None])
 def test_a_prompt_that_is_none_is_refused_before_anything_is_loaded(
     prompt: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

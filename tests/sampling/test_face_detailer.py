@@ -11,12 +11,12 @@ from PIL import Image
 
 from tenth.data.faces import find_faces
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
-from tenth.sampling.face_detailer import face_square, feather, redraw_square
+from tenth.sampling.config import SamplingConfig
+from tenth.sampling.face_detailer import detail_face, face_crop_box, feather_mask
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.hires import HighRes
-from tenth.sampling.img2img import Scene
-from toy_sizes import PROMPT, apart, picture
+from tenth.sampling.hires import HiresConfig
+from tenth.sampling.img2img import SamplingBatch
+from toy_sizes import PROMPT, max_difference, noise_image
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def scene_with_a_face(photo: Path, side: int, at: tuple[int, int] = (40, 30)) ->
 
 def test_a_small_face_is_found_to_be_drawn_again_and_a_large_one_is_not(toy_model: Any, face_photos: list[Path]) -> None:
     image = scene_with_a_face(face_photos[0], 50)
-    square = face_square(toy_model, image)
+    square = face_crop_box(toy_model, image)
     assert square is not None
     left, top, side = square
     face = find_faces(np.rint(image * 255).astype(np.uint8))[0]
@@ -44,21 +44,21 @@ def test_a_small_face_is_found_to_be_drawn_again_and_a_large_one_is_not(toy_mode
     assert left <= face.box[0] < face.box[2] <= left + side
     assert top <= face.box[1] < face.box[3] <= top + side
     large = scene_with_a_face(face_photos[0], 120)
-    assert face_square(toy_model, large) is None
-    assert face_square(toy_model, large, wanted=True) is not None
-    edge = face_square(toy_model, scene_with_a_face(face_photos[0], 50, (142, 110)))
+    assert face_crop_box(toy_model, large) is None
+    assert face_crop_box(toy_model, large, force=True) is not None
+    edge = face_crop_box(toy_model, scene_with_a_face(face_photos[0], 50, (142, 110)))
     assert edge is not None
     assert edge[0] + edge[2] <= 192
     assert edge[1] + edge[2] <= 160
-    assert face_square(toy_model, np.zeros((64, 64, 3), np.float32), wanted=True) is None
+    assert face_crop_box(toy_model, np.zeros((64, 64, 3), np.float32), force=True) is None
 
 
 @pytest.mark.parametrize("side", [64, 136])
 def test_outside_the_redrawn_square_nothing_changes_and_there_is_no_seam(toy_model: Any, side: int) -> None:
     """The toy model draws noise, which a seam would show."""
-    left, top, image = 40, 24, picture(2, 256, 320) * 0.2 + 0.4
-    sampling = Sampling(steps=2)
-    new = redraw_square(Scene(toy_model, sampling, [PROMPT], [1]), image, (left, top, side), 0.5)
+    left, top, image = 40, 24, noise_image(2, 256, 320) * 0.2 + 0.4
+    sampling = SamplingConfig(steps=2)
+    new = detail_face(SamplingBatch(toy_model, sampling, [PROMPT], [1]), image, (left, top, side), 0.5)
     inside = np.zeros(image.shape[:2], bool)
     inside[top + 1 : top + side - 1, left + 1 : left + side - 1] = True  # the square's border counts nothing yet
     assert np.array_equal(new[~inside], image[~inside])
@@ -72,7 +72,7 @@ def test_outside_the_redrawn_square_nothing_changes_and_there_is_no_seam(toy_mod
 
 
 def test_the_feather_is_nothing_at_the_border_and_all_in_the_middle() -> None:
-    share = feather(64)
+    share = feather_mask(64)
     assert share.shape == (64, 64)
     assert np.array_equal(share, share.T)
     assert np.array_equal(share, share[::-1, ::-1])
@@ -83,16 +83,16 @@ def test_the_feather_is_nothing_at_the_border_and_all_in_the_middle() -> None:
 
 def test_a_face_pass_of_the_real_model(pocket: Any) -> None:
     request = Request(None, "a portrait photo of a smiling woman", 1)
-    sampling = Sampling(steps=8)
+    sampling = SamplingConfig(steps=8)
     plain, again = (
-        next(generate(pocket, [request], sampling, highres=HighRes(128, 128, strength, face_pass)))
+        next(generate(pocket, [request], sampling, hires=HiresConfig(128, 128, strength, face_pass)))
         for strength, face_pass in ((None, False), (0.25, True))
     )
     assert (plain.settings["face_pass"], again.settings["face_pass"]) == (False, True)
-    square = face_square(pocket, plain.pixels.astype(np.float32) / 255, wanted=True)
+    square = face_crop_box(pocket, plain.pixels.astype(np.float32) / 255, force=True)
     assert square is not None
     left, top, side = square
     same = (plain.pixels == again.pixels).all(-1)
     same[top : top + side, left : left + side] = True
     assert same.all()
-    assert apart(plain, again) > 3
+    assert max_difference(plain, again) > 3

@@ -13,20 +13,20 @@ import pytest
 import torch
 
 from tenth.cli.main import main
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.errors import ModelError
 from tenth.core.types import Features
-from tenth.methods.dreambooth.data import DreamBoothSettings, class_moments
+from tenth.methods.dreambooth.data import DreamBoothSettings, compute_class_moments
 from tenth.methods.identity_file import save_identity
-from tenth.sampling.face_detailer import redraw_square
+from tenth.sampling.face_detailer import detail_face
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.hires import HighRes
-from tenth.sampling.img2img import Scene, redraw
-from tenth.sampling.sampler import to_pixels
-from tenth.training.adapter.validation import Judge, Validation
-from tenth.training.frozen_diffusion import Frozen
-from tenth.training.schedule import Schedule
-from toy_sizes import FEW, PROMPT, identity, picture
+from tenth.sampling.hires import HiresConfig
+from tenth.sampling.img2img import SamplingBatch, img2img
+from tenth.sampling.sampler import to_uint8
+from tenth.training.adapter.validation import AdapterValidator, ValidationConfig
+from tenth.training.frozen_diffusion import FrozenDiffusion
+from tenth.training.schedule import TrainingConfig
+from toy_sizes import FEW_STEPS, PROMPT, noise_image, random_identity
 
 NAN, INFINITE = float("nan"), float("inf")
 Output = pytest.CaptureFixture[str]
@@ -60,70 +60,72 @@ def test_no_picture_is_made_by_weights_that_are_no_numbers(part: str, value: flo
     if part == "text encoder":
         weight = toy_model.pipeline.text_encoder.get_input_embeddings().weight[toy_model.pipeline.tokenizer.bos_token_id]
     with spoilt(weight, value), pytest.raises(ModelError, match=r"Get or make .* again; of 16 bits, try --precision fp32"):
-        list(generate(toy_model, [Request(None, f"{PROMPT} {part} {value}", 3)], FEW))
-    assert next(generate(toy_model, [Request(None, PROMPT, 3)], FEW)).pixels.std() > 0
+        list(generate(toy_model, [Request(None, f"{PROMPT} {part} {value}", 3)], FEW_STEPS))
+    assert next(generate(toy_model, [Request(None, PROMPT, 3)], FEW_STEPS)).pixels.std() > 0
 
 
 @pytest.mark.parametrize("value", [NAN, INFINITE])
 def test_no_picture_is_made_of_an_identity_that_is_no_numbers(value: float, toy_model: Any) -> None:
-    sound = identity(toy_model)
+    sound = random_identity(toy_model)
     embeddings = sound.embeddings.clone()
     embeddings[0, 0] = value
     requests = [Request(sound, PROMPT, 7), Request(replace(sound, embeddings=embeddings), PROMPT, 8)]
     with pytest.raises(ModelError, match="the picture of seed 8 is no longer made of numbers after step 1"):
-        list(generate(toy_model, requests, FEW))
+        list(generate(toy_model, requests, FEW_STEPS))
 
 
 def test_it_is_seen_in_the_step_that_it_happens(toy_model: Any) -> None:
     done: list[int] = []
     weight = toy_model.pipeline.unet.conv_out.bias
     with spoilt(weight, NAN), pytest.raises(ModelError, match="after step 1"):
-        list(generate(toy_model, [Request(None, PROMPT, 0)], FEW, progress=lambda now, _: done.append(now)))
+        list(generate(toy_model, [Request(None, PROMPT, 0)], FEW_STEPS, progress=lambda now, _: done.append(now)))
     assert done == []
 
 
 @pytest.mark.parametrize("makes", ["second pass", "face pass", "size"])
 def test_no_larger_picture_is_made_of_what_is_no_number(makes: str, toy_model: Any) -> None:
-    scene, image = Scene(toy_model, FEW, [PROMPT], [5]), picture(0, 128, 128)
+    scene, image = SamplingBatch(toy_model, FEW_STEPS, [PROMPT], [5]), noise_image(0, 128, 128)
     by: dict[str, Callable[[], object]] = {
-        "second pass": lambda: redraw(scene, image, 0.5),
-        "face pass": lambda: redraw_square(scene, image, (0, 0, 64), 0.5),
-        "size": lambda: list(generate(toy_model, [Request(None, PROMPT, 5)], FEW, highres=HighRes(256, 192))),
+        "second pass": lambda: img2img(scene, image, 0.5),
+        "face pass": lambda: detail_face(scene, image, (0, 0, 64), 0.5),
+        "size": lambda: list(generate(toy_model, [Request(None, PROMPT, 5)], FEW_STEPS, hires=HiresConfig(256, 192))),
     }
     with spoilt(toy_model.pipeline.vae.decoder[-2].bias, INFINITE), pytest.raises(ModelError, match="no numbers"):
         by[makes]()
 
 
 def test_no_image_of_the_class_is_kept(toy_model: Any, tmp_path: Path) -> None:
-    settings = DreamBoothSettings(Schedule(images=4), noun="man", class_images=2, sampling=FEW)
-    store, frozen = Store(tmp_path / "store"), Frozen(toy_model.pipeline)
+    settings = DreamBoothSettings(TrainingConfig(images=4), noun="man", class_images=2, sampling=FEW_STEPS)
+    store, frozen = ArrayCache(tmp_path / "store"), FrozenDiffusion(toy_model.pipeline)
     with spoilt(toy_model.pipeline.unet.conv_out.bias, NAN), pytest.raises(ModelError, match="no longer made of numbers"):
-        class_moments(settings, toy_model, frozen, store)
+        compute_class_moments(settings, toy_model, frozen, store)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_no_strip_of_validation_people_is_drawn(toy_model: Any) -> None:
-    judge = Judge(Validation(sampling=FEW), [torch.ones(1, 128)] * 2, Features(np.zeros((0, 128)), ()), None)  # type: ignore[arg-type]
+    judge = AdapterValidator(
+        ValidationConfig(sampling=FEW_STEPS), [torch.ones(1, 128)] * 2, Features(np.zeros((0, 128)), ()), None
+    )  # type: ignore[arg-type]
     aggregator: Any = type("First", (), {"pool": staticmethod(lambda rows: rows)})
-    with toy_model.applied([identity(toy_model)]):
-        assert len(judge.draw(toy_model, aggregator)) == 2
+    with toy_model.applied([random_identity(toy_model)]):
+        assert len(judge.generate(toy_model, aggregator)) == 2
         with spoilt(toy_model.pipeline.unet.conv_out.bias, NAN), pytest.raises(ModelError, match="no longer made of numbers"):
-            judge.draw(toy_model, aggregator)
+            judge.generate(toy_model, aggregator)
 
 
 @pytest.mark.parametrize("value", [NAN, INFINITE, -INFINITE])
 def test_pixels_that_are_no_numbers_are_not_rounded(value: float) -> None:
-    image = picture(0, 8, 8)
-    assert to_pixels([image])[0].dtype == np.uint8
+    image = noise_image(0, 8, 8)
+    assert to_uint8([image])[0].dtype == np.uint8
     image[3, 4, 1] = value
     with pytest.raises(ModelError, match="a picture has pixels that are no numbers"):
-        to_pixels([picture(1, 8, 8), image])
+        to_uint8([noise_image(1, 8, 8), image])
 
 
 def test_the_command_says_so_in_one_line_and_writes_none(
     toy_folder: Path, toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
-    save_identity(identity(toy_model), tmp_path / "me.safetensors")
+    save_identity(random_identity(toy_model), tmp_path / "me.safetensors")
     monkeypatch.setattr("tenth.models.registry.load_model", lambda *_, **__: toy_model)
     given = ["--prompt", PROMPT, "--steps", "1", "--model", str(toy_folder), "-o", str(tmp_path / "out")]
     with spoilt(toy_model.pipeline.unet.conv_out.bias, NAN):

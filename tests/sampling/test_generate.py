@@ -13,11 +13,11 @@ from PIL import Image
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.types import Identity
 from tenth.models.pocket.loader import load_pocket
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.png_metadata import read_sample, save_sample
 
-FEW = Sampling(steps=2)
+FEW = SamplingConfig(steps=2)
 
 
 def identity(model: Any, rows: int = 1, seed: int = 0) -> Identity:
@@ -91,7 +91,7 @@ def test_half_precision_is_the_same_picture_and_a_seed_still_one_image() -> None
     alone = next(generate(model, [Request(None, "a man", 1)], replace(FEW, precision="bf16"))).pixels
     assert np.abs(alone - half[1]).max() <= 1
     with pytest.raises(RecipeError, match="precision is 'int8'"):
-        Sampling(precision="int8")
+        SamplingConfig(precision="int8")
 
 
 def test_foreign_pictures_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tenth.models.registry import load_model
-from toy_drawing import FEW, draw, floats, somebody
+from toy_drawing import FEW_STEPS, generate_float_image, generate_images, random_identity
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,24 @@ def stable(stable_folder: Path) -> Any:
 
 
 def test_guidance_nowhere_is_the_picture_without_guidance(stable: Any) -> None:
-    nowhere, off = replace(FEW, guidance_interval=(1.0, 1.0)), replace(FEW, guidance=1.0)
-    np.testing.assert_allclose(floats(stable, nowhere, somebody(stable)), floats(stable, off, somebody(stable)), atol=1e-5)
-    assert np.abs(floats(stable, FEW, somebody(stable)) - floats(stable, off, somebody(stable))).max() > 1e-3
+    nowhere, off = replace(FEW_STEPS, guidance_interval=(1.0, 1.0)), replace(FEW_STEPS, guidance=1.0)
+    np.testing.assert_allclose(
+        generate_float_image(stable, nowhere, random_identity(stable)),
+        generate_float_image(stable, off, random_identity(stable)),
+        atol=1e-5,
+    )
+    assert (
+        np.abs(
+            generate_float_image(stable, FEW_STEPS, random_identity(stable))
+            - generate_float_image(stable, off, random_identity(stable))
+        ).max()
+        > 1e-3
+    )
 
 
 def test_guidance_in_a_part_is_guidance_there_alone_by_diffusers_own_steps(stable: Any) -> None:
     """The middle one of three steps is guided: the same three steps by hand, each with the UNet's two halves."""
-    identity, seen = somebody(stable), []
+    identity, seen = random_identity(stable), []
     pipeline = stable.pipeline
     pipeline.scheduler.set_timesteps(3)
     times = [1 - float(t) / 1000 for t in pipeline.scheduler.timesteps]
@@ -41,13 +51,13 @@ def test_guidance_in_a_part_is_guidance_there_alone_by_diffusers_own_steps(stabl
     counted: list[int] = []
     inner = pipeline.unet.conv_in.register_forward_pre_hook(lambda _, given: counted.append(len(given[0])))
     try:
-        part = floats(stable, replace(FEW, guidance_interval=interval), identity)
+        part = generate_float_image(stable, replace(FEW_STEPS, guidance_interval=interval), identity)
     finally:
         hook.remove()
         inner.remove()
     assert (seen, counted) == ([2, 2, 2], [1, 2, 1])
 
-    weights = iter([1.0, FEW.guidance, 1.0])
+    weights = iter([1.0, FEW_STEPS.guidance, 1.0])
 
     def by_hand(_: Any, __: Any, predicted: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         if next(weights) == 1.0:
@@ -56,18 +66,18 @@ def test_guidance_in_a_part_is_guidance_there_alone_by_diffusers_own_steps(stabl
 
     hook = pipeline.unet.register_forward_hook(by_hand)
     try:
-        theirs = floats(stable, FEW, identity)
+        theirs = generate_float_image(stable, FEW_STEPS, identity)
     finally:
         hook.remove()
     np.testing.assert_allclose(part, theirs, atol=1e-5)
 
 
 def test_two_people_do_not_mix_where_guidance_stops(stable: Any) -> None:
-    people = [somebody(stable, seed, rows=2) for seed in (1, 2)]
-    some = replace(FEW, guidance_interval=(0.0, 0.5), rescale=0.3)
-    both = draw(stable, some, *people)
+    people = [random_identity(stable, seed, num_rows=2) for seed in (1, 2)]
+    some = replace(FEW_STEPS, guidance_interval=(0.0, 0.5), rescale=0.3)
+    both = generate_images(stable, some, *people)
     for image, person in zip(both, people, strict=True):
-        assert np.abs(image - draw(stable, some, person)[0]).max() <= 1
+        assert np.abs(image - generate_images(stable, some, person)[0]).max() <= 1
     assert np.abs(both[0] - both[1]).max() > 1
     assert not stable.pipeline.unet._forward_hooks
     assert not stable.pipeline.unet._forward_pre_hooks
@@ -78,11 +88,11 @@ def test_two_people_do_not_mix_where_guidance_stops(stable: Any) -> None:
 
 def test_further_guidance_on_words_is_the_sum_of_three_predictions(stable: Any) -> None:
     """The same steps by hand: the UNet reads [negative; prompt; the prompt with nobody]."""
-    identity, share = somebody(stable), 2.0
+    identity, share = random_identity(stable), 2.0
     pipeline = stable.pipeline
-    ours = floats(stable, replace(FEW, words=share, rescale=0.0), identity)
+    ours = generate_float_image(stable, replace(FEW_STEPS, words=share, rescale=0.0), identity)
     assert not pipeline.unet._forward_hooks
-    assert np.abs(ours - floats(stable, replace(FEW, rescale=0.0), identity)).max() > 1e-3
+    assert np.abs(ours - generate_float_image(stable, replace(FEW_STEPS, rescale=0.0), identity)).max() > 1e-3
 
     unet, forward = pipeline.unet, pipeline.unet.forward
 
@@ -98,25 +108,27 @@ def test_further_guidance_on_words_is_the_sum_of_three_predictions(stable: Any) 
             return found
 
         negative, prompt, nobody = (one(*row) for row in rows)
-        guided = negative + FEW.guidance * (prompt - negative) + share * (nobody - negative)
+        guided = negative + FEW_STEPS.guidance * (prompt - negative) + share * (nobody - negative)
         return (torch.cat([guided, guided]),)
 
     unet.forward = by_hand
     try:
-        theirs = floats(stable, replace(FEW, rescale=0.0), identity)
+        theirs = generate_float_image(stable, replace(FEW_STEPS, rescale=0.0), identity)
     finally:
         del unet.forward
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_guidance_on_words_goes_with_an_interval_and_changes_nothing_where_it_cannot(stable: Any) -> None:
-    some = replace(FEW, words=1.0, guidance_interval=(0.0, 0.5))
-    people = [somebody(stable, seed, rows=2) for seed in (1, 2)]
-    both = draw(stable, some, *people)
+    some = replace(FEW_STEPS, words=1.0, guidance_interval=(0.0, 0.5))
+    people = [random_identity(stable, seed, num_rows=2) for seed in (1, 2)]
+    both = generate_images(stable, some, *people)
     for image, person in zip(both, people, strict=True):
-        assert np.abs(image - draw(stable, some, person)[0]).max() <= 1
-    for without in (replace(FEW, guidance=1.0), replace(FEW, guidance_interval=(1.0, 1.0))):
+        assert np.abs(image - generate_images(stable, some, person)[0]).max() <= 1
+    for without in (replace(FEW_STEPS, guidance=1.0), replace(FEW_STEPS, guidance_interval=(1.0, 1.0))):
         np.testing.assert_array_equal(
-            draw(stable, without, people[0])[0], draw(stable, replace(without, words=3.0), people[0])[0]
+            generate_images(stable, without, people[0])[0], generate_images(stable, replace(without, words=3.0), people[0])[0]
         )
-    np.testing.assert_array_equal(draw(stable, FEW, None)[0], draw(stable, replace(FEW, words=3.0), None)[0])
+    np.testing.assert_array_equal(
+        generate_images(stable, FEW_STEPS, None)[0], generate_images(stable, replace(FEW_STEPS, words=3.0), None)[0]
+    )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tenth.sampling.prompts import naming
+from tenth.sampling.prompts import insert_trigger_phrase
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,10 @@ from tenth.sampling.prompts import naming
     ],
 )
 def test_the_word_is_put_before_the_noun_that_means_the_person(prompt: str, named: str) -> None:
-    assert naming(prompt, "wn person") == named
-    assert naming(prompt, "") == prompt
+    assert insert_trigger_phrase(prompt, "wn person") == named
+    assert insert_trigger_phrase(prompt, "") == prompt
 
 
 def test_a_neutral_noun_becomes_the_person_s_own() -> None:
-    assert naming("a photo of a smiling person, outdoors", "wn man") == "a photo of a smiling wn man, outdoors"
-    assert naming("a photo of a boy", "wn man") == "a photo of a wn boy"
+    assert insert_trigger_phrase("a photo of a smiling person, outdoors", "wn man") == "a photo of a smiling wn man, outdoors"
+    assert insert_trigger_phrase("a photo of a boy", "wn man") == "a photo of a wn boy"

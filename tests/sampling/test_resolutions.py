@@ -5,9 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tenth.core.errors import DataError
-from tenth.sampling.resolutions import MULTI_ASPECT, Size, about_square, multi_aspect, parse_size, plan, squares
+from tenth.sampling.resolutions import (
+    SDXL_BUCKETS,
+    Size,
+    near_square_sizes,
+    parse_size,
+    plan_resolution,
+    sdxl_sizes,
+    single_square,
+)
 
-SD15, SDXL, POCKET = (about_square(512), 512), (multi_aspect(1024), 1024), (squares(128), 128)
+SD15, SDXL, POCKET = (near_square_sizes(512), 512), (sdxl_sizes(1024), 1024), (single_square(128), 128)
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("512", Size(512, 512)), ("832x1216", Size(832, 1216)), (" 64X8 ", Size(64, 8))])
@@ -29,8 +37,8 @@ def test_a_side_is_a_multiple_of_eight(text: str, nearest: str) -> None:
 
 @pytest.mark.parametrize(("model", "text"), [(POCKET, "128"), (SD15, "512"), (SD15, "512x640"), (SD15, "640x384"), (SDXL, "1024"), (SDXL, "832x1216"), (SDXL, "1216x832"), (SDXL, "2048x512")])  # fmt: skip # noqa: E501
 def test_trained_sizes_are_drawn_at_once(model: tuple[list[Size], int], text: str) -> None:
-    found = plan(parse_size(text), *model)
-    assert (found.first, found.redrawn, found.final) == (parse_size(text), (), parse_size(text))
+    found = plan_resolution(parse_size(text), *model)
+    assert (found.base, found.hires_sizes, found.final) == (parse_size(text), (), parse_size(text))
     assert str(found) == f"{parse_size(text)}: drawn at once"
 
 
@@ -53,11 +61,11 @@ def test_trained_sizes_are_drawn_at_once(model: tuple[list[Size], int], text: st
 def test_other_sizes_come_from_the_trained_size_of_the_nearest_shape(
     model: tuple[list[Size], int], text: str, said: str
 ) -> None:
-    assert str(plan(parse_size(text), *model)) == said
+    assert str(plan_resolution(parse_size(text), *model)) == said
 
 
 def test_without_a_second_pass_a_size_is_enlarged() -> None:
-    found = plan(Size(256, 256), *POCKET, again=False)
+    found = plan_resolution(Size(256, 256), *POCKET, refine=False)
     assert found.passes == ["128x128"]
     assert str(found) == "256x256: drawn at 128x128, then enlarged"
 
@@ -65,17 +73,17 @@ def test_without_a_second_pass_a_size_is_enlarged() -> None:
 @pytest.mark.parametrize(("model", "text"), [(POCKET, "520"), (SD15, "2560"), (SDXL, "4104")])
 def test_a_size_far_above_the_trained_one_is_refused(model: tuple[list[Size], int], text: str) -> None:
     with pytest.raises(DataError, match="at most 4 times is possible"):
-        plan(parse_size(text), *model)
+        plan_resolution(parse_size(text), *model)
 
 
 def test_sdxls_sizes_are_forty_and_the_square_near_a_million_pixels() -> None:
-    assert sum(map(len, MULTI_ASPECT.values())) == 21
-    assert len(multi_aspect(1024)) == 41
-    assert all(size.width % 64 == size.height % 64 == 0 for size in multi_aspect(1024))
-    assert all(0.87 < size.area / 1024**2 <= 1 for size in multi_aspect(1024))
+    assert sum(map(len, SDXL_BUCKETS.values())) == 21
+    assert len(sdxl_sizes(1024)) == 41
+    assert all(size.width % 64 == size.height % 64 == 0 for size in sdxl_sizes(1024))
+    assert all(0.87 < size.area / 1024**2 <= 1 for size in sdxl_sizes(1024))
 
 
 @pytest.mark.parametrize("side", [512, 768])
 def test_about_a_square_no_side_is_more_than_a_quarter_longer(side: int) -> None:
-    assert max(max(size.width, size.height) for size in about_square(side)) == side * 5 // 4
-    assert Size(side, side) in about_square(side)
+    assert max(max(size.width, size.height) for size in near_square_sizes(side)) == side * 5 // 4
+    assert Size(side, side) in near_square_sizes(side)

@@ -13,20 +13,20 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from conftest import write_stable
-from tenth.core.config import completed, from_table, shown, to_table
+from tenth.core.config import from_table, stable_repr, to_table, with_omitted_defaults
 from tenth.core.errors import RecipeError
-from tenth.experiments.images import Picture, is_drawn
+from tenth.experiments.images import ImageJob, is_generated
 from tenth.experiments.recipe import ExperimentRecipe
-from tenth.experiments.runner import claim
-from tenth.models.adapters.ip_adapter import adapter_layers
-from tenth.models.pocket.paths import CONFIGS
+from tenth.experiments.runner import ensure_writable
+from tenth.models.adapters.ip_adapter import cross_attention_layers
+from tenth.models.pocket.paths import MODEL_DIR
 from tenth.models.registry import load_model
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.png_metadata import read_sample, save_sample
-from tenth.sampling.sampler import drawing
-from tenth.sampling.schedulers import SCHEDULERS, label_of
-from toy_drawing import FEW, PROMPT, draw, floats, somebody
+from tenth.sampling.sampler import sampling_context
+from tenth.sampling.schedulers import SCHEDULERS, a1111_name
+from toy_drawing import FEW_STEPS, PROMPT, generate_float_image, generate_images, random_identity
 
 OLD = {"steps": 3, "guidance": 2.0, "rescale": 0.5, "scale": 1.0, "negative": ""}  # as written before there was more
 
@@ -40,7 +40,7 @@ def stable(stable_folder: Path) -> Any:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny model with the pocket model's noise schedule, which ends in pure noise."""
     folder = write_stable("sd15", tmp_path_factory.mktemp("small") / "model")
-    shutil.copyfile(CONFIGS / "scheduler/scheduler_config.json", folder / "scheduler/scheduler_config.json")
+    shutil.copyfile(MODEL_DIR / "scheduler/scheduler_config.json", folder / "scheduler/scheduler_config.json")
     return load_model(str(folder))
 
 
@@ -48,40 +48,42 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_settings_of_today_s_defaults_are_said_as_before() -> None:
-    assert to_table(FEW) == OLD
-    assert shown(FEW) == "Sampling(steps=3, guidance=2.0, rescale=0.5, scale=1.0, negative='')"  # a key of the store
-    other = replace(FEW, scheduler="unipc", guidance_interval=(0.2, 1.0))
+    assert to_table(FEW_STEPS) == OLD
+    assert (
+        stable_repr(FEW_STEPS) == "SamplingConfig(steps=3, guidance=2.0, rescale=0.5, scale=1.0, negative='')"
+    )  # a key of the store
+    other = replace(FEW_STEPS, scheduler="unipc", guidance_interval=(0.2, 1.0))
     assert to_table(other) == OLD | {"scheduler": "unipc", "guidance_interval": [0.2, 1.0]}
-    assert completed(Sampling, OLD) == json.loads(json.dumps(asdict(FEW)))
-    assert from_table(Sampling, to_table(other)) == other
+    assert with_omitted_defaults(SamplingConfig, OLD) == json.loads(json.dumps(asdict(FEW_STEPS)))
+    assert from_table(SamplingConfig, to_table(other)) == other
 
 
 def test_a_picture_of_before_counts_as_drawn_and_one_of_another_sampler_does_not(small: Any, tmp_path: Path) -> None:
-    path, picture = tmp_path / "0.png", Picture(None, None, None, PROMPT, 0, tmp_path / "0.png")
-    recipe = ExperimentRecipe(None, "validation", sampling=FEW)  # type: ignore[arg-type]
+    path, picture = tmp_path / "0.png", ImageJob(None, None, None, PROMPT, 0, tmp_path / "0.png")
+    recipe = ExperimentRecipe(None, "validation", sampling=FEW_STEPS)  # type: ignore[arg-type]
     said = {"prompt": PROMPT, "seed": 0, "method": "none", "model": small.name, "tenth": "0.0.9"} | OLD
 
-    def drawn(settings: dict[str, Any], wanted: Sampling) -> bool:
+    def drawn(settings: dict[str, Any], wanted: SamplingConfig) -> bool:
         info = PngImagePlugin.PngInfo()
         info.add_text("tenth", json.dumps(settings))
         Image.new("RGB", (8, 8)).save(path, pnginfo=info)
-        return is_drawn(path, "none", picture, replace(recipe, sampling=wanted), small)
+        return is_generated(path, "none", picture, replace(recipe, sampling=wanted), small)
 
-    assert drawn(said, FEW)
-    assert not drawn(said, replace(FEW, scheduler="euler"))
-    assert not drawn(said, replace(FEW, guidance_interval=(0.0, 0.5)))
-    assert not drawn(said | {"scheduler": "euler"}, FEW)
-    assert drawn(said | {"scheduler": "euler"}, replace(FEW, scheduler="euler"))
-    assert drawn(said | {"guidance_interval": [0.0, 0.5]}, replace(FEW, guidance_interval=(0.0, 0.5)))
-    assert drawn(said | {"scale": {"mid": 1}}, replace(FEW, scale={"mid": 1}))
-    assert not drawn(said | {"steps": 4}, FEW)
+    assert drawn(said, FEW_STEPS)
+    assert not drawn(said, replace(FEW_STEPS, scheduler="euler"))
+    assert not drawn(said, replace(FEW_STEPS, guidance_interval=(0.0, 0.5)))
+    assert not drawn(said | {"scheduler": "euler"}, FEW_STEPS)
+    assert drawn(said | {"scheduler": "euler"}, replace(FEW_STEPS, scheduler="euler"))
+    assert drawn(said | {"guidance_interval": [0.0, 0.5]}, replace(FEW_STEPS, guidance_interval=(0.0, 0.5)))
+    assert drawn(said | {"scale": {"mid": 1}}, replace(FEW_STEPS, scale={"mid": 1}))
+    assert not drawn(said | {"steps": 4}, FEW_STEPS)
 
 
 def test_an_experiment_of_before_is_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text(json.dumps({"sampling": OLD, "seed": 0}))
-    claim(tmp_path, json.loads(json.dumps({"sampling": to_table(FEW), "seed": 0})))
+    ensure_writable(tmp_path, json.loads(json.dumps({"sampling": to_table(FEW_STEPS), "seed": 0})))
     with pytest.raises(Exception, match="another sampling"):
-        claim(tmp_path, {"sampling": to_table(replace(FEW, scheduler="euler")), "seed": 0})
+        ensure_writable(tmp_path, {"sampling": to_table(replace(FEW_STEPS, scheduler="euler")), "seed": 0})
 
 
 # Samplers
@@ -89,26 +91,26 @@ def test_an_experiment_of_before_is_gone_on_with(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULERS if "karras" not in name])
 def test_every_sampler_draws_a_seed_s_one_picture_and_leaves_the_model_its_own(name: str, small: Any) -> None:
-    own, sampling = small.pipeline.scheduler, replace(FEW, scheduler=name)
-    people = [somebody(small), somebody(small, 1)]
-    both = draw(small, sampling, *people)
+    own, sampling = small.pipeline.scheduler, replace(FEW_STEPS, scheduler=name)
+    people = [random_identity(small), random_identity(small, 1)]
+    both = generate_images(small, sampling, *people)
     assert small.pipeline.scheduler is own
-    assert np.array_equal(both[0], draw(small, sampling, *people)[0])
-    assert np.abs(both[1] - draw(small, sampling, people[1])[0]).max() <= 1
-    assert (name == "ddim") == np.array_equal(both[0], draw(small, FEW, *people)[0])
+    assert np.array_equal(both[0], generate_images(small, sampling, *people)[0])
+    assert np.abs(both[1] - generate_images(small, sampling, people[1])[0]).max() <= 1
+    assert (name == "ddim") == np.array_equal(both[0], generate_images(small, FEW_STEPS, *people)[0])
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_diffusers_with_that_sampler_draws_the_same(name: str, stable: Any) -> None:
     import diffusers
 
-    sampling, identity = replace(FEW, scheduler=name), somebody(stable)
-    ours, own = floats(stable, sampling, identity), stable.pipeline.scheduler
+    sampling, identity = replace(FEW_STEPS, scheduler=name), random_identity(stable)
+    ours, own = generate_float_image(stable, sampling, identity), stable.pipeline.scheduler
     chosen = SCHEDULERS[name]
     try:
-        stable.pipeline.scheduler = getattr(diffusers, chosen.kind).from_config(own.config, **chosen.settings)
-        assert label_of(stable.pipeline.scheduler) == chosen.label
-        theirs = floats(stable, FEW, identity)
+        stable.pipeline.scheduler = getattr(diffusers, chosen.class_name).from_config(own.config, **chosen.settings)
+        assert a1111_name(stable.pipeline.scheduler) == chosen.a1111_name
+        theirs = generate_float_image(stable, FEW_STEPS, identity)
     finally:
         stable.pipeline.scheduler = own
     assert np.isfinite(ours).all()
@@ -118,9 +120,9 @@ def test_diffusers_with_that_sampler_draws_the_same(name: str, stable: Any) -> N
 def test_the_sampler_stands_in_the_picture(stable: Any, small: Any, tmp_path: Path) -> None:
     own = "Euler" if hasattr(stable.pipeline, "text_encoder_2") else "DDIM"
     for model, sampling, label in (
-        (stable, FEW, own),
-        (small, FEW, "DDIM"),
-        (stable, replace(FEW, scheduler="dpm++-2m-karras"), "DPM++ 2M Karras"),
+        (stable, FEW_STEPS, own),
+        (small, FEW_STEPS, "DDIM"),
+        (stable, replace(FEW_STEPS, scheduler="dpm++-2m-karras"), "DPM++ 2M Karras"),
     ):
         save_sample(next(generate(model, [Request(None, PROMPT, 1)], sampling)), tmp_path / "0.png")
         with Image.open(tmp_path / "0.png") as image:
@@ -130,33 +132,37 @@ def test_the_sampler_stands_in_the_picture(stable: Any, small: Any, tmp_path: Pa
 
 def test_samplers_that_cannot_be_are_said(small: Any) -> None:
     with pytest.raises(RecipeError, match="'heun' is not a scheduler; choose one of: ddim, euler"):
-        Sampling(scheduler="heun")
+        SamplingConfig(scheduler="heun")
     with pytest.raises(RecipeError, match="51 steps of lcm; it takes at most 50"):
-        Sampling(scheduler="lcm", steps=51)
+        SamplingConfig(scheduler="lcm", steps=51)
     with pytest.raises(RecipeError, match="dpm\\+\\+-2m-karras for a model whose noise ends in nothing but noise"):
-        draw(small, replace(FEW, scheduler="dpm++-2m-karras"))
+        generate_images(small, replace(FEW_STEPS, scheduler="dpm++-2m-karras"))
 
 
 # Scales of blocks
 
 
 def test_scales_of_blocks_reach_exactly_those(stable: Any) -> None:
-    with stable.applied([somebody(stable)]) as embeddings:
+    with stable.applied([random_identity(stable)]) as embeddings:
         for scale, wanted in (
             ({"up": {"block_1": [0.25, 0.75]}}, {"up_blocks.1.attentions.0": 0.25, "up_blocks.1.attentions.1": 0.75}),
             ({"mid": 0.5, "down": 1}, {"mid_block": 0.5, "down_blocks.0": 1}),
             (0.3, {"": 0.3}),
         ):
-            with drawing(stable, replace(FEW, scale=scale), embeddings):
-                for _, name, _ in adapter_layers(stable.pipeline.unet):
+            with sampling_context(stable, replace(FEW_STEPS, scale=scale), embeddings):
+                for _, name, _ in cross_attention_layers(stable.pipeline.unet):
                     (found,) = stable.pipeline.unet.attn_processors[name].scale
                     assert found == next((value for start, value in wanted.items() if name.startswith(start)), 0)
 
 
 def test_one_number_in_every_block_is_that_number(small: Any) -> None:
     everywhere = {"down": 0.5, "mid": 0.5, "up": 0.5}
-    assert np.array_equal(draw(small, replace(FEW, scale=everywhere)), draw(small, replace(FEW, scale=0.5)))
-    assert not np.array_equal(draw(small, replace(FEW, scale={"mid": 0.5})), draw(small, replace(FEW, scale=0.5)))
+    assert np.array_equal(
+        generate_images(small, replace(FEW_STEPS, scale=everywhere)), generate_images(small, replace(FEW_STEPS, scale=0.5))
+    )
+    assert not np.array_equal(
+        generate_images(small, replace(FEW_STEPS, scale={"mid": 0.5})), generate_images(small, replace(FEW_STEPS, scale=0.5))
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,7 +178,7 @@ def test_one_number_in_every_block_is_that_number(small: Any) -> None:
 )
 def test_scales_that_are_none_are_said(scale: Any, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        Sampling(scale=scale)
+        SamplingConfig(scale=scale)
 
 
 @pytest.mark.parametrize(
@@ -188,20 +194,20 @@ def test_scales_that_are_none_are_said(scale: Any, said: str) -> None:
 )
 def test_blocks_that_this_model_has_not_are_said(scale: Any, said: str, stable: Any) -> None:
     with pytest.raises(RecipeError, match=said.replace("names", "has")):
-        draw(stable, replace(FEW, scale=scale))
+        generate_images(stable, replace(FEW_STEPS, scale=scale))
 
 
 @pytest.mark.parametrize("interval", [(0.5, 0.2), (-0.1, 1.0), (0.0, 1.5), (0.5,), (float("nan"), 1.0)])
 def test_intervals_that_are_none_are_said(interval: Any) -> None:
     with pytest.raises(RecipeError, match="two numbers from 0 to 1 are needed"):
-        Sampling(guidance_interval=interval)
+        SamplingConfig(guidance_interval=interval)
 
 
 def test_a_recipe_has_them_all() -> None:
     table = {"scheduler": "euler", "guidance_interval": [0.1, 0.9], "scale": {"up": {"block_0": [0, 1, 0]}}}
-    assert from_table(Sampling, table) == Sampling(
+    assert from_table(SamplingConfig, table) == SamplingConfig(
         scheduler="euler", guidance_interval=(0.1, 0.9), scale={"up": {"block_0": [0, 1, 0]}}
     )
-    assert from_table(Sampling, {"scale": 1}).scale == 1.0
+    assert from_table(SamplingConfig, {"scale": 1}).scale == 1.0
     with pytest.raises(RecipeError, match="scale is 'much'"):
-        from_table(Sampling, {"scale": "much"})
+        from_table(SamplingConfig, {"scale": "much"})

@@ -10,19 +10,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tenth.data.face_crops import Faces
-from tenth.models.adapters.ip_adapter import install_adapter, untrained_adapter
+from tenth.data.face_crops import FaceCrops
+from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import CONFIGS
-from tenth.training.pocket.augmentation import KINDS, Augment, tell
-from tenth.training.pocket.dataset import Changed, Dropout
-from tenth.training.pocket.diffusion import DiffusionRecipe, denoising_loss, train_diffusion
-from tenth.training.pocket.identity_loss import LikenessWeights
-from tenth.training.pocket.modules import Told, Trainable
-from tenth.training.schedule import Schedule
-from toy_latents import draws, examples, people_of
+from tenth.models.pocket.paths import MODEL_DIR
+from tenth.training.pocket.augmentation import NUM_AUGMENTATIONS, Augmentation, add_augmentation_conditioning
+from tenth.training.pocket.dataset import AugmentedLatents, PocketConditioningDropout
+from tenth.training.pocket.diffusion import DiffusionRecipe, train_diffusion, training_loss
+from tenth.training.pocket.identity_loss import IdentityLossConfig
+from tenth.training.pocket.modules import Conditioning, PocketModules
+from tenth.training.schedule import TrainingConfig
+from toy_latents import photo_dataset, pocket_dataset, step_rng
 
-PLAIN = Augment(share=0.5)
+PLAIN = Augmentation(share=0.5)
 
 
 def amounts(**changed: float) -> Tensor:
@@ -50,40 +50,40 @@ def test_no_change_is_none_and_each_change_is_what_it_says() -> None:
 
 def test_the_unet_is_told_and_forgets_nothing_when_nothing_was_changed() -> None:
     torch.manual_seed(0)
-    parts = Trainable.create(CONFIGS)
-    install_adapter(parts.unet, untrained_adapter(parts.unet, 128))
-    told = Told(parts.tokens(["a man"] * 2), torch.randn(2, 1, 128))
+    parts = PocketModules.create(MODEL_DIR)
+    install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, 128))
+    told = Conditioning(parts.tokenize(["a man"] * 2), torch.randn(2, 1, 128))
     latents = torch.randn(2, 8, 16, 16)
 
     def loss(changes: Tensor | None) -> float:
-        return float(parts.noise_loss(latents, replace(told, changes=changes), draws(2)).detach())
+        return float(parts.denoising_loss(latents, replace(told, augmentation=changes), step_rng(2)).detach())
 
     before = loss(None)
-    tell(parts.unet)
-    some = torch.ones(2, KINDS)
+    add_augmentation_conditioning(parts.unet)
+    some = torch.ones(2, NUM_AUGMENTATIONS)
     assert loss(some) == before  # the layer begins at zero
     nn.init.normal_(parts.unet.time_embedding.cond_proj.weight)
-    assert loss(torch.zeros(2, KINDS)) == loss(None) == before
+    assert loss(torch.zeros(2, NUM_AUGMENTATIONS)) == loss(None) == before
     assert loss(some) != before
 
 
 def test_a_share_of_the_photos_is_changed_and_not_looked_at() -> None:
     torch.manual_seed(0)
-    made, encoder = examples(), nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, 8, 1))
+    made, encoder = pocket_dataset(), nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, 8, 1))
     crops = torch.randint(0, 256, (6, 3, 128, 128), dtype=torch.uint8)
-    changed = Changed(Faces((), crops).pictures, encoder, Augment(share=0.5))
+    changed = AugmentedLatents(FaceCrops((), crops).images, encoder, Augmentation(share=0.5))
     indices = torch.arange(6).repeat(50)
     mirrored = torch.zeros(300, dtype=torch.long)
-    latents, changes = changed(made.latents[indices, mirrored], indices, mirrored, draws(300))
+    latents, changes = changed(made.latents[indices, mirrored], indices, mirrored, step_rng(300))
     told = changes.any(1)
     assert 110 < int(told.sum()) < 190
     assert torch.equal(latents[~told], made.latents[indices, mirrored][~told])
     assert not torch.isclose(latents[told], made.latents[indices, mirrored][told]).all(-1).any()
     assert changes.abs().max() <= 1
 
-    parts = Trainable.create(CONFIGS)
-    install_adapter(parts.unet, untrained_adapter(parts.unet, 128))
-    tell(parts.unet)
+    parts = PocketModules.create(MODEL_DIR)
+    install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, 128))
+    add_augmentation_conditioning(parts.unet)
     people: list[int] = []
 
     def likeness(found: Tensor, *_: object) -> Tensor:
@@ -91,13 +91,13 @@ def test_a_share_of_the_photos_is_changed_and_not_looked_at() -> None:
         return torch.zeros(len(found))
 
     recipe = DiffusionRecipe(
-        *(None, Path(), Schedule(1), Dropout(base=0.0, both=0.0, image=0.0)),  # type: ignore[arg-type]
-        likeness=LikenessWeights(1.0, share=1.0, signal=0.0),
+        *(None, Path(), TrainingConfig(1), PocketConditioningDropout(base=0.0, both=0.0, image=0.0)),  # type: ignore[arg-type]
+        likeness=IdentityLossConfig(1.0, share=1.0, signal=0.0),
     )
     for share, seen in ((0.0, 4), (1.0, 0)):
         people.clear()
-        some = replace(made, changed=replace(changed, augment=Augment(share=share)))
-        denoising_loss(parts, some, recipe, torch.arange(4), draws(4), likeness)  # type: ignore[arg-type]
+        some = replace(made, augmented=replace(changed, augmentation=Augmentation(share=share)))
+        training_loss(parts, some, recipe, torch.arange(4), step_rng(4), likeness)  # type: ignore[arg-type]
         assert sum(people) == seen
 
 
@@ -106,8 +106,8 @@ def test_a_run_on_changed_photos_gives_a_model_that_knows_nothing_of_them(
 ) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     vae = toy_folder / "vae/diffusion_pytorch_model.safetensors"
-    schedule = Schedule(8, batch=2, learning_rate=1e-3, warmup=0, half_life=4, half_lives=(400,), save_every=4)
-    recipe = DiffusionRecipe(people_of(tmp_path, face_photos), vae, schedule, start=toy_folder, augment=Augment(0.5))
+    schedule = TrainingConfig(8, batch=2, learning_rate=1e-3, warmup=0, half_life=4, half_lives=(400,), save_every=4)
+    recipe = DiffusionRecipe(photo_dataset(tmp_path, face_photos), vae, schedule, start=toy_folder, augment=Augmentation(0.5))
     train_diffusion(recipe, tmp_path / "run")
     name = "unet/diffusion_pytorch_model.safetensors"
     before, final, longer = (

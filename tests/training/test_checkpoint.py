@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tenth.core.errors import CheckpointError
-from tenth.training.checkpoint import claimed, load_checkpoint, save_checkpoint
+from tenth.training.checkpoint import exclusive_run, load_checkpoint, save_checkpoint
 
 
 def tensors(value: float) -> dict[str, torch.Tensor]:
@@ -109,5 +109,5 @@ def test_a_damaged_manifest_is_passed_over(tmp_path: Path, wrong: str) -> None:
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1, tensors(1))
     (tmp_path / ".step-00000002.0123456789abcdef.part").mkdir()
-    with claimed(tmp_path, True):
+    with exclusive_run(tmp_path, True):
         assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -9,34 +9,34 @@ import pytest
 import torch
 
 from tenth.core.errors import ModelError, RecipeError
-from tenth.data.face_crops import People
-from tenth.models.adapters.ip_adapter import install_adapter, untrained_adapter
+from tenth.data.face_crops import PhotoDataset
+from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
 from tenth.models.encoders.dlib_face import FaceEncoder
-from tenth.models.encoders.dlib_resnet import chips_of
+from tenth.models.encoders.dlib_resnet import crops_to_chips
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import CONFIGS
-from tenth.training.pocket.dataset import Dropout, repeated
-from tenth.training.pocket.diffusion import DiffusionRecipe, denoising_loss, train_diffusion
-from tenth.training.pocket.identity_loss import Likeness, LikenessWeights, feature_distance
-from tenth.training.pocket.modules import Trainable
-from tenth.training.schedule import Schedule
-from toy_latents import draws, examples, people_of
+from tenth.models.pocket.paths import MODEL_DIR
+from tenth.training.pocket.dataset import PocketConditioningDropout, repeat_factor_sampling
+from tenth.training.pocket.diffusion import DiffusionRecipe, train_diffusion, training_loss
+from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig, feature_distance
+from tenth.training.pocket.modules import PocketModules
+from tenth.training.schedule import TrainingConfig
+from toy_latents import photo_dataset, pocket_dataset, step_rng
 
 
 @pytest.fixture(scope="module")
-def likeness() -> Likeness:
+def likeness() -> IdentityLoss:
     model = load_pocket()
     assert isinstance(model.pipeline.vae, PocketAutoencoder)
     assert isinstance(model.encoder, FaceEncoder)
-    return Likeness(model.pipeline.vae, model.encoder)
+    return IdentityLoss(model.pipeline.vae, model.encoder)
 
 
-def test_a_face_is_like_itself_and_learns_to_be_like_another(likeness: Likeness) -> None:
+def test_a_face_is_like_itself_and_learns_to_be_like_another(likeness: IdentityLoss) -> None:
     torch.manual_seed(0)
     latents = torch.randn(2, 8, 16, 16)
     with torch.no_grad():
-        own = likeness.encoder.standardised(likeness.net(chips_of(likeness.decoder(latents))))
+        own = likeness.encoder.standardize(likeness.face_net(crops_to_chips(likeness.decoder(latents))))
     for features in (0.0, 1.0):
         assert torch.allclose(likeness(latents, own, latents, features), torch.zeros(2), atol=1e-4)
         moving = latents.clone().requires_grad_()
@@ -45,7 +45,7 @@ def test_a_face_is_like_itself_and_learns_to_be_like_another(likeness: Likeness)
         assert moving.grad is not None
         after = likeness(latents - 0.02 * moving.grad / moving.grad.abs().max(), own.flip(0), latents.flip(0), features)
         assert bool((after < before).all())
-    assert all(weights.grad is None for part in (likeness.decoder, likeness.net) for weights in part.parameters())
+    assert all(weights.grad is None for part in (likeness.decoder, likeness.face_net) for weights in part.parameters())
 
 
 def test_features_are_compared_by_direction_over_places_and_stages() -> None:
@@ -56,20 +56,22 @@ def test_features_are_compared_by_direction_over_places_and_stages() -> None:
     assert apart.tolist() == [2]  # squared distance of directions at right angles
 
 
-def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness: Likeness) -> None:
+def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness: IdentityLoss) -> None:
     torch.manual_seed(0)
-    parts, made = Trainable.create(CONFIGS), examples()
-    install_adapter(parts.unet, untrained_adapter(parts.unet, 128))
+    parts, made = PocketModules.create(MODEL_DIR), pocket_dataset()
+    install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, 128))
     indices = torch.arange(4)
-    plain = DiffusionRecipe(People(Path(), Path()), Path(), Schedule(1), Dropout(base=0.0, both=0.0, image=0.0))
+    plain = DiffusionRecipe(
+        PhotoDataset(Path(), Path()), Path(), TrainingConfig(1), PocketConditioningDropout(base=0.0, both=0.0, image=0.0)
+    )
 
     def difference(recipe: DiffusionRecipe) -> float:
         """What the term adds to one step's loss."""
         with torch.no_grad():
-            values = [denoising_loss(parts, made, recipe, indices, draws(4, 3), each) for each in (likeness, None)]
+            values = [training_loss(parts, made, recipe, indices, step_rng(4, 3), each) for each in (likeness, None)]
         return float(values[0] - values[1])
 
-    every = LikenessWeights(weight=1.0, share=1.0, signal=0.0)
+    every = IdentityLossConfig(weight=1.0, share=1.0, signal=0.0)
     assert difference(replace(plain, likeness=every)) > 0.01
     assert difference(replace(plain, likeness=replace(every, weight=2.0))) == pytest.approx(
         2 * difference(replace(plain, likeness=every)), rel=1e-3
@@ -77,14 +79,14 @@ def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness
     assert difference(replace(plain, likeness=replace(every, features=1.0))) > 1.2 * difference(replace(plain, likeness=every))
     assert difference(replace(plain, likeness=replace(every, share=0.0))) == 0
     assert difference(replace(plain, likeness=replace(every, signal=1.0))) == 0
-    assert difference(replace(plain, dropout=Dropout(base=1.0), likeness=every)) == 0
-    assert difference(replace(plain, dropout=Dropout(base=0.0, both=0.0, image=1.0), likeness=every)) == 0
+    assert difference(replace(plain, dropout=PocketConditioningDropout(base=1.0), likeness=every)) == 0
+    assert difference(replace(plain, dropout=PocketConditioningDropout(base=0.0, both=0.0, image=1.0), likeness=every)) == 0
 
 
 def test_photos_of_rare_signs_are_seen_more_often() -> None:
     captions = ["a man"] * 96 + ["a man with a beard"] * 3 + ["a man wearing a hat"]
-    assert repeated(captions, 0.0).tolist() == list(range(100))
-    seen = repeated(captions, 0.12).tolist()
+    assert repeat_factor_sampling(captions, 0.0).tolist() == list(range(100))
+    seen = repeat_factor_sampling(captions, 0.12).tolist()
     assert seen == sorted(seen)
     assert set(seen) == set(range(100))
     assert sum(96 <= each < 99 for each in seen) == 6  # sqrt(0.12 / 0.03) each
@@ -97,9 +99,9 @@ def test_a_run_goes_on_from_a_whole_model(
 ) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     vae = toy_folder / "vae/diffusion_pytorch_model.safetensors"
-    still = Schedule(4, batch=2, learning_rate=1e-9, warmup=0, weight_decay=0.0)
+    still = TrainingConfig(4, batch=2, learning_rate=1e-9, warmup=0, weight_decay=0.0)
     recipe = DiffusionRecipe(
-        people_of(tmp_path, face_photos), vae, still, start=toy_folder, rare=0.1, likeness=LikenessWeights(0.2, 1.0)
+        photo_dataset(tmp_path, face_photos), vae, still, start=toy_folder, rare=0.1, likeness=IdentityLossConfig(0.2, 1.0)
     )
     train_diffusion(recipe, tmp_path / "run")
     before, after = load_pocket(toy_folder), load_pocket(tmp_path / "run/final")
@@ -109,16 +111,16 @@ def test_a_run_goes_on_from_a_whole_model(
         assert all(torch.allclose(olds[name], news[name], atol=1e-5) for name in olds)
     for kind, weights in before.adapter_parts.items():
         assert all(torch.allclose(value, after.adapter_parts[kind][name], atol=1e-5) for name, value in weights.items())
-    assert torch.equal(before.encoder.nobody(), after.encoder.nobody())
-    assert before.encoder.centre.equal(after.encoder.centre)  # its weights know these embeddings, not the new people's
+    assert torch.equal(before.encoder.null_embedding(), after.encoder.null_embedding())
+    assert before.encoder.mean.equal(after.encoder.mean)  # its weights know these embeddings, not the new people's
 
 
 def test_a_run_does_not_go_on_with_other_latents(
     tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
-    people, other = people_of(tmp_path, face_photos), CONFIGS / "vae/diffusion_pytorch_model.safetensors"
+    people, other = photo_dataset(tmp_path, face_photos), MODEL_DIR / "vae/diffusion_pytorch_model.safetensors"
     with pytest.raises(RecipeError, match="knows the latents of another autoencoder"):
-        train_diffusion(DiffusionRecipe(people, other, Schedule(1), start=toy_folder), tmp_path / "run")
+        train_diffusion(DiffusionRecipe(people, other, TrainingConfig(1), start=toy_folder), tmp_path / "run")
     with pytest.raises(ModelError, match="has no text_encoder"):
-        train_diffusion(DiffusionRecipe(people, other, Schedule(1), start=tmp_path), tmp_path / "run")
+        train_diffusion(DiffusionRecipe(people, other, TrainingConfig(1), start=tmp_path), tmp_path / "run")

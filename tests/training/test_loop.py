@@ -15,15 +15,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from tenth.core.errors import CheckpointError, DataError, RecipeError
-from tenth.core.rng import Draws
-from tenth.training.averages import average_in, keys
-from tenth.training.checkpoint import claimed, load_checkpoint
-from tenth.training.distributed import parts_of
+from tenth.core.rng import StepRNG
+from tenth.training.averages import ema_keys, extract_ema
+from tenth.training.checkpoint import exclusive_run, load_checkpoint
+from tenth.training.distributed import micro_batches
 from tenth.training.loop import fit
 from tenth.training.monitoring import weight_statistics
-from tenth.training.schedule import Schedule, learning_rate, order
+from tenth.training.schedule import TrainingConfig, learning_rate, shuffled_indices
 
-SCHEDULE = Schedule(images=160, batch=4, learning_rate=1e-2, warmup=16, half_life=20, save_every=40, precision="fp32")
+SCHEDULE = TrainingConfig(images=160, batch=4, learning_rate=1e-2, warmup=16, half_life=20, save_every=40, precision="fp32")
 DATA = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -37,11 +37,11 @@ def toy() -> nn.Module:
 
 
 def train(
-    directory: Path, schedule: Schedule = SCHEDULE, kill_at: int | None = None, seen: list[int] | None = None
+    directory: Path, schedule: TrainingConfig = SCHEDULE, kill_at: int | None = None, seen: list[int] | None = None
 ) -> dict[str, Tensor]:
     model, calls = toy(), 0
 
-    def loss(indices: Tensor, draws: Draws) -> Tensor:
+    def loss(indices: Tensor, draws: StepRNG) -> Tensor:
         nonlocal calls
         calls += 1
         if calls == kill_at:
@@ -75,8 +75,8 @@ def test_averages_of_several_lengths_are_kept_and_go_on_to_the_last_bit(tmp_path
     alone = {length: train(tmp_path / f"{length}", replace(SCHEDULE, half_life=length)) for length in (20, 5, 80)}
     checkpoint = load_checkpoint(tmp_path / "one")
     assert checkpoint is not None
-    for key, length in zip(keys([20, 5, 80]), alone, strict=True):
-        found = average_in(checkpoint.tensors, key)
+    for key, length in zip(ema_keys([20, 5, 80]), alone, strict=True):
+        found = extract_ema(checkpoint.tensors, key)
         assert found.keys() == alone[length].keys()
         assert all(torch.equal(value, alone[length][name]) for name, value in found.items()), key
 
@@ -114,7 +114,7 @@ def test_every_item_is_seen_equally_often(tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_step_and_saves_it(tmp_path: Path, number: signal.Signals) -> None:
     model, calls, before = toy(), 0, signal.getsignal(number)
 
-    def loss(indices: Tensor, _: Draws) -> Tensor:
+    def loss(indices: Tensor, _: StepRNG) -> Tensor:
         nonlocal calls
         calls += 1
         if calls == 8:
@@ -152,11 +152,11 @@ def test_a_checkpoint_of_other_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_order_is_a_pure_function_and_goes_on_over_epochs() -> None:
-    whole = order(10, 3, 0, 35)
-    assert torch.equal(whole[7:24], order(10, 3, 7, 17))
+    whole = shuffled_indices(10, 3, 0, 35)
+    assert torch.equal(whole[7:24], shuffled_indices(10, 3, 7, 17))
     assert sorted(whole[10:20].tolist()) == list(range(10))
     assert not torch.equal(whole[:10], whole[10:20])
-    assert not torch.equal(whole, order(10, 4, 0, 35))
+    assert not torch.equal(whole, shuffled_indices(10, 4, 0, 35))
 
 
 def test_learning_rate_rises_and_falls_to_zero() -> None:
@@ -177,7 +177,7 @@ def test_dropout_is_the_same_after_a_kill(tmp_path: Path) -> None:
     def run(directory: Path, kill_at: int | None = None) -> dict[str, Tensor]:
         model, calls = nn.Sequential(toy(), nn.Dropout(0.5)), 0
 
-        def loss(indices: Tensor, _: Draws) -> Tensor:
+        def loss(indices: Tensor, _: StepRNG) -> Tensor:
             nonlocal calls
             calls += 1
             if calls == kill_at:
@@ -235,7 +235,7 @@ def test_the_curves_of_a_resumed_run_have_every_step_once(tmp_path: Path, kill_a
 
 def test_two_runs_do_not_share_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tenth.core.claims.os.getpid", count().__next__)  # each time as if from another process
-    with claimed(tmp_path, True), pytest.raises(CheckpointError, match="another run is writing"):
+    with exclusive_run(tmp_path, True), pytest.raises(CheckpointError, match="another run is writing"):
         train(tmp_path)
 
 
@@ -249,7 +249,7 @@ def test_an_impossible_schedule_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
     with pytest.raises(RecipeError, match="a multiple of 3"):
-        parts_of(SCHEDULE, processes=3, process=0)
+        micro_batches(SCHEDULE, num_processes=3, process_index=0)
 
 
 def test_weight_statistics() -> None:
@@ -270,7 +270,7 @@ def test_moments_in_eight_bits_go_on_to_the_last_bit(tmp_path: Path) -> None:
         torch.manual_seed(1)
         model, calls = nn.Linear(80, 80), iter(range(100))
 
-        def loss(indices: Tensor, draws: Draws) -> Tensor:
+        def loss(indices: Tensor, draws: StepRNG) -> Tensor:
             if next(calls) == kill_at:
                 raise KilledError
             return (model(data[indices] + draws.normal(80)) - data[indices]).square().mean()

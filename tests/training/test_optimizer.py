@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tenth.training.optimizer import optimizer_of
+from tenth.training.optimizer import create_optimizer
 
 
 def step(modules: list[nn.Module], name: str, tables: set[torch.Tensor]) -> None:
@@ -13,7 +13,7 @@ def step(modules: list[nn.Module], name: str, tables: set[torch.Tensor]) -> None
     for parameter in parameters:
         torch.manual_seed(parameter.numel())
         parameter.grad = torch.randn(parameter.shape)
-    optimizer_of(name, parameters, 1e-2, 1e-2, tables).step()
+    create_optimizer(name, parameters, 1e-2, 1e-2, tables).step()
 
 
 def made() -> tuple[nn.Conv2d, nn.Linear, nn.Embedding]:

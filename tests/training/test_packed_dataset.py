@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from tenth.core.errors import CheckpointError
 from tenth.models.pocket.loader import load_pocket
 from tenth.training.pocket.diffusion import Prepared
-from tenth.training.pocket.packed_dataset import STEPS, pack, packed, spend, unpack, unpacked
-from toy_latents import examples, people_of
+from tenth.training.pocket.packed_dataset import QUANTIZATION_STEPS, deserialize, pack, serialize, train_for_seconds, unpack
+from toy_latents import photo_dataset, pocket_dataset
 
 SCRIPT = Path(__file__).resolve().parents[2] / "recipes/gpu-minutes.sh"
 
@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "recipes/gpu-minutes.sh"
 @pytest.fixture
 def recipe(tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
-    people = people_of(tmp_path, face_photos)
+    people = photo_dataset(tmp_path, face_photos)
     lines = [
         'stage = "diffusion"',
         f'autoencoder = "{toy_folder}/vae/diffusion_pytorch_model.safetensors"',
@@ -38,16 +38,16 @@ def recipe(tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatc
 
 
 def test_what_is_packed_comes_back_as_near_as_it_is_kept() -> None:
-    made = examples()
+    made = pocket_dataset()
     made.embeddings.copy_(torch.randn(6, 128))
-    content = packed(Prepared(None, None, None, made, torch.tensor([0, 1, 1, 5])))  # type: ignore[arg-type]
-    found, seen = unpacked(content)
-    for name, step in STEPS.items():
+    content = serialize(Prepared(None, None, None, made, torch.tensor([0, 1, 1, 5])))  # type: ignore[arg-type]
+    found, seen = deserialize(content)
+    for name, step in QUANTIZATION_STEPS.items():
         apart = (getattr(found, name) - getattr(made, name)).abs()
         assert getattr(found, name).shape == getattr(made, name).shape
         assert 0 < apart.max() <= step / 2 + 1e-6
     assert torch.equal(found.tokens, made.tokens)
-    assert torch.equal(found.others, made.others)
+    assert torch.equal(found.person_spans, made.person_spans)
     assert seen.tolist() == [0, 1, 1, 5]
     assert len(content) < made.latents.numel() + made.embeddings.numel()  # less than a byte a number
 
@@ -56,7 +56,7 @@ def test_minutes_are_spent_and_give_whole_models(recipe: Path, tmp_path: Path) -
     pack(recipe, None, tmp_path / "gpu")
     before = load_file(tmp_path / "gpu/weights.safetensors")
     assert {value.dtype for value in before.values()} == {torch.float16}
-    spend(tmp_path / "gpu", tmp_path / "out", seconds=0, batch=2, rate=1e-4)
+    train_for_seconds(tmp_path / "gpu", tmp_path / "out", seconds=0, batch_size=2, learning_rate=1e-4)
     parts = sorted(path.name for path in (tmp_path / "out").glob("*.safetensors"))
     assert parts == ["average-2.safetensors", "average.safetensors"]
     after = load_file(tmp_path / "out/average.safetensors")

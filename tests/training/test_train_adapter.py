@@ -13,27 +13,27 @@ import torch
 from safetensors.torch import load_file
 
 from tenth.cli.main import main
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.config import from_table, read_toml
 from tenth.core.errors import InputError, ModelError, RecipeError
 from tenth.core.types import Person, Photo
 from tenth.methods.registry import method
 from tenth.models.pipelines import load_pipeline
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import PHOTOS
-from tenth.sampling.config import Sampling
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.training.adapter.recipe import AdapterRecipe
-from tenth.training.adapter.synthetic_data import ToyPeople
+from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.trainer import train_adapter
-from tenth.training.monitoring import read_history, record
+from tenth.training.monitoring import append_history, read_history
 from tenth.training.registry import stage
-from tenth.training.schedule import Schedule
-from tenth.training.state import averaged
+from tenth.training.schedule import TrainingConfig
+from tenth.training.state import ema_weights
 
 ROOT = Path(__file__).resolve().parents[2]
-TOY = ToyPeople(people=3, photos=11)
-SHORT = Schedule(images=12, batch=4, warmup=4, half_life=8, save_every=8, learning_rate=1e-2)
+TOY = SyntheticPeople(people=3, photos=11)
+SHORT = TrainingConfig(images=12, batch=4, warmup=4, half_life=8, save_every=8, learning_rate=1e-2)
 
 
 def hashes(model: Any) -> dict[str, str]:
@@ -56,10 +56,10 @@ class FakeEncoder:
     """Photos whose embedding follows from their digest."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.width, self.tokens = name, 128, 0
+        self.name, self.embedding_dim, self.num_tokens = name, 128, 0
 
-    def nobody(self) -> torch.Tensor:
-        return torch.zeros(self.width)
+    def null_embedding(self) -> torch.Tensor:
+        return torch.zeros(self.embedding_dim)
 
     def __call__(self, photos: tuple[Photo, ...]) -> torch.Tensor:
         rows = [torch.randn(128, generator=torch.Generator().manual_seed(int(photo.digest, 16))) for photo in photos]
@@ -92,19 +92,19 @@ def test_the_trained_folder_is_a_method(trained: Path, toy_folder: Path) -> None
     assert identity.embeddings is not None
     assert identity.embeddings.shape == (9, 128)
     assert identity.adapter != model.adapter_name
-    (sample,) = generate(model, [Request(identity, "a photo of a person", 3)], Sampling(steps=2))
+    (sample,) = generate(model, [Request(identity, "a photo of a person", 3)], SamplingConfig(steps=2))
     assert sample.pixels.shape == (128, 128, 3)
-    assert method(str(trained)).notes(person(4), model) == [
+    assert method(str(trained)).warnings(person(4), model) == [
         f"{identity.method} reads 9 photos: the 4 there are, and 5 drawn from them again"
     ]
-    assert "first 9 of 12" in method(str(trained)).notes(person(12), model)[0]
+    assert "first 9 of 12" in method(str(trained)).warnings(person(12), model)[0]
 
 
 def test_diffusers_loads_the_adapter_and_draws_the_same_image(trained: Path, toy_folder: Path) -> None:
     model = load_pocket(toy_folder, name="toy")
     model.encoder = FakeEncoder(model.encoder.name)
     identity = method(str(trained))(person(9), model)
-    (ours,) = generate(model, [Request(identity, "a photo of a person", 3)], Sampling(steps=3, guidance=2.0, rescale=0.0))
+    (ours,) = generate(model, [Request(identity, "a photo of a person", 3)], SamplingConfig(steps=3, guidance=2.0, rescale=0.0))
     pipeline = load_pipeline(toy_folder)
     pipeline.load_ip_adapter(str(trained), subfolder="", weight_name="ip-adapter.safetensors", image_encoder_folder=None)
     assert identity.embeddings is not None
@@ -134,7 +134,7 @@ def test_the_aggregator_may_learn_alone_on_embeddings(toy_folder: Path, tmp_path
     model.encoder = FakeEncoder(model.encoder.name)
     learnt = method(str(tmp_path / "final"))
     assert learnt(person(3), model).adapter == model.adapter_name
-    weights = learnt.weights(person(3), model)
+    weights = learnt.photo_weights(person(3), model)
     assert weights is not None
     assert float(weights.sum()) == pytest.approx(1)
 
@@ -166,7 +166,7 @@ def test_another_encoder_or_adapter_is_refused(trained: Path, toy_folder: Path) 
     model.encoder = FakeEncoder("other@0")
     with pytest.raises(ModelError, match="other@0"):
         method(str(trained))(person(2), model)
-    model.encoder.name, model.encoder.width = load_pocket(toy_folder).encoder.name, 64
+    model.encoder.name, model.encoder.embedding_dim = load_pocket(toy_folder).encoder.name, 64
     with pytest.raises(ModelError, match="64"):
         method(str(trained))(person(2), model)
     with pytest.raises(ModelError, match="reads 128 numbers, where the image encoder gives 64"):
@@ -175,7 +175,7 @@ def test_another_encoder_or_adapter_is_refused(trained: Path, toy_folder: Path) 
 
 def people_file(folder: Path, counts: dict[str, int]) -> dict[str, str]:
     """A people.jsonl of train people with so many of the example photos each."""
-    photos, rows = sorted(PHOTOS.glob("*.png")), []
+    photos, rows = sorted(EXAMPLE_PHOTOS_DIR.glob("*.png")), []
     for name, count in counts.items():
         for number in range(count):
             (folder / name).mkdir(exist_ok=True)
@@ -194,7 +194,7 @@ def test_photos_are_read_once_and_too_few_are_said(toy_folder: Path, tmp_path: P
     schedule = {"images": 4, "batch": 2, "warmup": 0}
     recipe = from_table(AdapterRecipe, table | {"schedule": schedule})
     train_adapter(recipe, load_pocket(toy_folder, name="toy"), tmp_path / "one")
-    monkeypatch.setattr("tenth.training.adapter.dataset.describe", lambda *_: pytest.fail("a frozen encoder ran again"))
+    monkeypatch.setattr("tenth.training.adapter.dataset.face_descriptor", lambda *_: pytest.fail("a frozen encoder ran again"))
     train_adapter(recipe, load_pocket(toy_folder, name="toy"), tmp_path / "two")
     one, two = (load_file(tmp_path / name / "final/aggregator.safetensors") for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -205,9 +205,9 @@ def test_photos_are_read_once_and_too_few_are_said(toy_folder: Path, tmp_path: P
     assert not list((tmp_path / "three").glob("step-*"))
 
     stored = next((tmp_path / "store").glob("moments-*/*/*.npy"))
-    store, entry = Store(tmp_path / "store"), (stored.parent.parent.name, stored.stem)
+    store, entry = ArrayCache(tmp_path / "store"), (stored.parent.parent.name, stored.stem)
     store.write(*entry, np.full_like(store.read(*entry), np.nan))
-    with pytest.raises(InputError, match=r"(anna|bert)/\d.png has moments that are not finite"):
+    with pytest.raises(InputError, match=r"(anna|bert)/\d.png has latent_moments that are not finite"):
         train_adapter(recipe, load_pocket(toy_folder, name="toy"), tmp_path / "four")
 
 
@@ -223,16 +223,16 @@ def test_history_marks_the_best_and_forgets_what_a_kill_left(tmp_path: Path) -> 
     from tenth.core.types import Score
 
     strip = [np.zeros((4, 4, 3), np.uint8)] * 2
-    assert record(tmp_path, 10, Score("identity", 0.2), strip)
-    assert not record(tmp_path, 20, Score("identity", 0.1), strip)
-    assert record(tmp_path, 30, Score("identity", 0.3), strip)
-    assert record(tmp_path, 20, Score("identity", 0.25), strip)  # resumed at 10: 30 has not happened
+    assert append_history(tmp_path, 10, Score("identity", 0.2), strip)
+    assert not append_history(tmp_path, 20, Score("identity", 0.1), strip)
+    assert append_history(tmp_path, 30, Score("identity", 0.3), strip)
+    assert append_history(tmp_path, 20, Score("identity", 0.25), strip)  # resumed at 10: 30 has not happened
     assert [(line["images"], line["best"]) for line in read_history(tmp_path)] == [(10, True), (20, True)]
 
 
 def test_averaged_weights_go_in_and_the_trained_ones_come_back() -> None:
     module = torch.nn.Linear(3, 2)
     before = module.weight.detach().clone()
-    with averaged({"m": module}, {"m.weight": torch.zeros(2, 3)}):
+    with ema_weights({"m": module}, {"m.weight": torch.zeros(2, 3)}):
         assert not module.weight.any()
     assert torch.equal(module.weight, before)

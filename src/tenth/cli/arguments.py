@@ -12,21 +12,21 @@ from typing import Any
 from tenth.cli import generate, info, train
 from tenth.cli import train as training_commands
 from tenth.cli.options import (
-    IMAGES,
-    Formatter,
+    IMAGE_COUNT,
+    HelpFormatter,
     Parser,
     adapter_option,
     add_command,
+    bounded_number,
     inception_option,
     json_option,
     model_option,
     sampling_options,
-    setting,
+    setting_type,
     size_options,
-    within,
 )
 
-TEXT = "Make new pictures of a person from a handful of photos. Nine photos in, the tenth out."
+DESCRIPTION = "Make new pictures of a person from a handful of photos. Nine photos in, the tenth out."
 EPILOG = """examples:
   tenth demo
   tenth photos me/
@@ -39,10 +39,10 @@ tenth's, 130 stopped with Ctrl-C. Results go to stdout, progress to stderr.
 
 def build_parser() -> ArgumentParser:
     """The parser of `tenth`. Parsed arguments carry `run`, the command, and `usage_error`, which leaves with exit code 2."""
-    parser = Parser("tenth", description=TEXT, epilog=EPILOG, formatter_class=Formatter, allow_abbrev=False)
+    parser = Parser("tenth", description=DESCRIPTION, epilog=EPILOG, formatter_class=HelpFormatter, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"tenth {version('tenth')}")
     parser.set_defaults(run=None)
-    adding = parser.add_subparsers(title="commands", metavar="COMMAND")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in (
         _demo,
         _photos,
@@ -59,7 +59,7 @@ def build_parser() -> ArgumentParser:
         _models,
         _doctor,
     ):
-        add(adding)
+        add(subparsers)
     return parser
 
 
@@ -71,22 +71,22 @@ def help_page() -> str:
         "Made of `--help` by `python -m tenth.cli.arguments`; a test checks that it is current.",
         "",
     ]
-    for name, parser in _with_children("tenth", build_parser()):
+    for name, parser in _walk_parsers("tenth", build_parser()):
         lines += [f"## {name}", "", "```", parser.format_help().rstrip(), "```", ""]
     return "\n".join(lines)
 
 
-def _with_children(name: str, parser: ArgumentParser) -> Iterator[tuple[str, ArgumentParser]]:
+def _walk_parsers(name: str, parser: ArgumentParser) -> Iterator[tuple[str, ArgumentParser]]:
     yield name, parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            for child, its in action.choices.items():
-                yield from _with_children(f"{name} {child}", its)
+            for child, child_parser in action.choices.items():
+                yield from _walk_parsers(f"{name} {child}", child_parser)
 
 
-def _demo(adding: Any) -> None:
+def _demo(subparsers: Any) -> None:
     parser = add_command(
-        adding,
+        subparsers,
         "demo",
         "the main job on the pocket model, start to end, with a contact sheet",
         generate.demo,
@@ -97,17 +97,17 @@ def _demo(adding: Any) -> None:
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", default=Path("out/demo"), help="default: out/demo")
 
 
-def _photos(adding: Any) -> None:
+def _photos(subparsers: Any) -> None:
     text = "which photos of a folder can be used, and why the others cannot"
-    parser = add_command(adding, "photos", text, generate.photos, "Exits with 1 if none can.")
+    parser = add_command(subparsers, "photos", text, generate.photos, "Exits with 1 if none can.")
     parser.add_argument("directory", type=Path, metavar="DIR", help="photos of one person")
     json_option(parser)
 
 
-def _identity(adding: Any) -> None:
+def _identity(subparsers: Any) -> None:
     text = "keep what a method learns of a person, as one small file without a photo in it"
-    more = "The file is for your eyes alone (mode 0600), and no other one is replaced by it."
-    parser = add_command(adding, "identity", text, generate.identity, more)
+    details = "The file is for your eyes alone (mode 0600), and no other one is replaced by it."
+    parser = add_command(subparsers, "identity", text, generate.identity, details)
     parser.add_argument("directory", type=Path, metavar="DIR", help="photos of one person")
     parser.add_argument(
         "--method",
@@ -120,9 +120,9 @@ def _identity(adding: Any) -> None:
     json_option(parser)
 
 
-def _export(adding: Any) -> None:
+def _export(subparsers: Any) -> None:
     parser = add_command(
-        adding,
+        subparsers,
         "export",
         "an identity for other programs: diffusers, ComfyUI, A1111",
         generate.export,
@@ -141,9 +141,9 @@ def _export(adding: Any) -> None:
     parser.add_argument("-o", dest="output", type=Path, metavar="PATH", required=True, help="a new FILE or folder")
 
 
-def _generate(adding: Any) -> None:
+def _generate(subparsers: Any) -> None:
     parser = add_command(
-        adding,
+        subparsers,
         "generate",
         "draw new pictures of a person",
         generate.generate,
@@ -162,12 +162,12 @@ def _generate(adding: Any) -> None:
     )
     model_option(parser)
     adapter_option(parser)
-    parser.add_argument("-n", type=within(IMAGES), default=4, metavar="N", help="how many pictures (default: 4)")
-    parser.add_argument("--seed", type=setting("seed"), metavar="SEED", help="of the first (default: 0)")
-    parser.add_argument("--steps", type=setting("steps"), metavar="S", help="steps of denoising (default: 25)")
+    parser.add_argument("-n", type=bounded_number(IMAGE_COUNT), default=4, metavar="N", help="how many pictures (default: 4)")
+    parser.add_argument("--seed", type=setting_type("seed"), metavar="SEED", help="of the first (default: 0)")
+    parser.add_argument("--steps", type=setting_type("steps"), metavar="S", help="steps of denoising (default: 25)")
     parser.add_argument(
         "--guidance",
-        type=setting("guidance"),
+        type=setting_type("guidance"),
         metavar="W",
         help="how strictly to follow prompt and person, 1 or more (default: 2)",
     )
@@ -177,9 +177,9 @@ def _generate(adding: Any) -> None:
     json_option(parser)
 
 
-def _train(adding: Any) -> None:
+def _train(subparsers: Any) -> None:
     parser = add_command(
-        adding,
+        subparsers,
         "train",
         "train a model or an adapter on many people, by a recipe",
         training_commands.train,
@@ -190,28 +190,28 @@ def _train(adding: Any) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the training that was begun in DIR")
 
 
-def _experiment(adding: Any) -> None:
+def _experiment(subparsers: Any) -> None:
     text = "compare methods on many people: images, scores, tables, a page"
-    more = "Started again, it goes on where it stopped; with the Inception file, what needs it is filled in."
-    parser = add_command(adding, "experiment", text, train.experiment, more)
+    details = "Started again, it goes on where it stopped; with the Inception file, what needs it is filled in."
+    parser = add_command(subparsers, "experiment", text, train.experiment, details)
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a TOML file such as those in recipes/")
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", help="default: runs/ and the recipe's name")
     parser.add_argument("--resume", action="store_true", help="only go on: an error where DIR holds no run")
     inception_option(parser)
 
 
-def _report(adding: Any) -> None:
+def _report(subparsers: Any) -> None:
     text = "an experiment's tables, pictures and how to repeat it, as one HTML file"
-    more = "The file needs no network and no other file. Images that lie beside the record are put into it."
-    parser = add_command(adding, "report", text, train.report, more)
+    details = "The file needs no network and no other file. Images that lie beside the record are put into it."
+    parser = add_command(subparsers, "report", text, train.report, details)
     parser.add_argument("record", type=Path, metavar="RUN", help="a folder of `tenth experiment`, or its run.json")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: report.html beside the record")
     parser.add_argument("--summary", action="store_true", help="print one table as Markdown, for a README, and write nothing")
 
 
-def _evaluate(adding: Any) -> None:
+def _evaluate(subparsers: Any) -> None:
     parser = add_command(
-        adding,
+        subparsers,
         "evaluate",
         "measure a folder of images against a folder of real photos",
         train.evaluate,
@@ -225,18 +225,20 @@ def _evaluate(adding: Any) -> None:
     json_option(parser)
 
 
-def _data(adding: Any) -> None:
-    inner = add_command(adding, "data", "prepare data to train and measure on", None).add_subparsers(
+def _data(subparsers: Any) -> None:
+    data_subparsers = add_command(subparsers, "data", "prepare data to train and measure on", None).add_subparsers(
         title="data sets", metavar="SET", required=True
     )
-    parser = add_command(inner, "lfw", "check, split and caption Labeled Faces in the Wild; writes DIR/people.jsonl", train.lfw)
+    parser = add_command(
+        data_subparsers, "lfw", "check, split and caption Labeled Faces in the Wild; writes DIR/people.jsonl", train.lfw
+    )
     parser.add_argument("source", type=Path, metavar="SOURCE", help="lfw-deepfunneled.tgz, or a folder in its layout")
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where people.jsonl goes")
     parser.add_argument("--attributes", type=Path, metavar="FILE", help="what each photo shows: captions are made of it")
     text = "of three folds, whose people are for testing (default: 0)"
     parser.add_argument("--fold", type=int, choices=range(3), default=0, metavar="N", help=text)
     parser = add_command(
-        inner,
+        data_subparsers,
         "people",
         "check, split and caption photos of your own people; writes DIR/people.jsonl",
         train.people,
@@ -247,17 +249,17 @@ def _data(adding: Any) -> None:
     parser.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="where people.jsonl goes")
 
 
-def _methods(adding: Any) -> None:
-    json_option(add_command(adding, "methods", "the ways to turn photos into an identity", info.methods))
+def _methods(subparsers: Any) -> None:
+    json_option(add_command(subparsers, "methods", "the ways to turn photos into an identity", info.methods))
 
 
-def _metrics(adding: Any) -> None:
-    json_option(add_command(adding, "metrics", "what is measured on generated images", info.metrics))
+def _metrics(subparsers: Any) -> None:
+    json_option(add_command(subparsers, "metrics", "what is measured on generated images", info.metrics))
 
 
-def _models(adding: Any) -> None:
+def _models(subparsers: Any) -> None:
     parser = add_command(
-        adding,
+        subparsers,
         "models",
         "the diffusion models, which of them are here, and how the others come",
         info.models,
@@ -270,8 +272,8 @@ def _models(adding: Any) -> None:
     json_option(parser)
 
 
-def _doctor(adding: Any) -> None:
-    json_option(add_command(adding, "doctor", "what works on this machine, and what to do about the rest", info.doctor))
+def _doctor(subparsers: Any) -> None:
+    json_option(add_command(subparsers, "doctor", "what works on this machine, and what to do about the rest", info.doctor))
 
 
 if __name__ == "__main__":

@@ -18,229 +18,239 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tenth.core.errors import TenthError
-from tenth.core.file_reading import without_litter
-from tenth.core.run_record import LIBRARIES, cores
-from tenth.core.wording import counted
+from tenth.core.file_reading import without_system_files
+from tenth.core.run_record import LIBRARIES, num_cores
+from tenth.core.wording import pluralize
 
-MEMORY_BYTES = 2_000_000_000  # generating with the pocket model peaks below; training needs more
-DISK_BYTES = 200_000_000  # embeddings are kept: about a kilobyte a photo
-HUB_SECONDS = 2.0
+MIN_MEMORY_BYTES = 2_000_000_000  # generating with the pocket model peaks below; training needs more
+MIN_DISK_BYTES = 200_000_000  # embeddings are kept: about a kilobyte a photo
+HUB_TIMEOUT_SECONDS = 2.0
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-ON_CPU = "for large models; the pocket model draws on the CPU"
-BROKEN = (ImportError, OSError, RuntimeError, ValueError, TenthError)  # how a library or a file that does not work shows
+GPU_NOTE = "for large models; the pocket model draws on the CPU"
+IMPORT_ERRORS = (ImportError, OSError, RuntimeError, ValueError, TenthError)  # how a library or a file that does not work shows
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing looked at. needed: the main job cannot work without it. action: what to do where it is not ok."""
+class CheckResult:
+    """One thing looked at. required: the main job cannot work without it. action: what to do where it is not ok."""
 
-    what: str
+    name: str
     ok: bool
-    found: str
-    needed: bool = False
+    detail: str
+    required: bool = False
     action: str = ""
 
 
-def diagnose() -> list[Finding]:
+def run_checks() -> list[CheckResult]:
     """Every finding, in the order in which one would mend them."""
     return [finding for check in CHECKS for finding in check()]
 
 
-def works(findings: Sequence[Finding]) -> bool:
+def is_working(results: Sequence[CheckResult]) -> bool:
     """Whether the main job can: photos in, pictures out, with the pocket model."""
-    return all(finding.ok for finding in findings if finding.needed)
+    return all(finding.ok for finding in results if finding.required)
 
 
-def findings_to_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """{"works": ..., "findings": [{"what", "ok", "found", "needed", "action"}]}."""
-    return {"works": works(findings), "findings": [asdict(finding) for finding in findings]}
+def results_to_json(results: Sequence[CheckResult]) -> dict[str, Any]:
+    """{"works": ..., "findings": [{"name", "ok", "detail", "required", "action"}]}."""
+    return {"works": is_working(results), "findings": [asdict(finding) for finding in results]}
 
 
-def findings_to_table(findings: Sequence[Finding]) -> str:
+def results_to_table(results: Sequence[CheckResult]) -> str:
     """A line per finding, below it what to do where something is missing, and the verdict."""
-    width = max(len(finding.what) for finding in findings)
+    width = max(len(finding.name) for finding in results)
     lines = []
-    for finding in findings:
-        state = "ok" if finding.ok else "MISSING" if finding.needed else "missing"
-        lines.append(f"{finding.what:<{width}}  {state:<7}  {finding.found}")
+    for finding in results:
+        state = "ok" if finding.ok else "MISSING" if finding.required else "missing"
+        lines.append(f"{finding.name:<{width}}  {state:<7}  {finding.detail}")
         if not finding.ok and finding.action:
             lines.append(f"{'':<{width}}           -> {finding.action}")
-    return "\n".join([*lines, "", "tenth works here" if works(findings) else "tenth does not work here: see MISSING above"])
+    return "\n".join([*lines, "", "tenth works here" if is_working(results) else "tenth does not work here: see MISSING above"])
 
 
-def python() -> Iterator[Finding]:
+def python() -> Iterator[CheckResult]:
     """The interpreter and the platform."""
     text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield Finding("Python", sys.version_info >= (3, 11), text, True, "Install Python 3.11 or newer")
+    yield CheckResult("Python", sys.version_info >= (3, 11), text, True, "Install Python 3.11 or newer")
 
 
-def libraries() -> Iterator[Finding]:
+def libraries() -> Iterator[CheckResult]:
     """What is installed of what a result can depend on; whether it runs is seen below."""
     for name in LIBRARIES:
         try:
-            yield Finding(name, True, version(name), True)
+            yield CheckResult(name, True, version(name), True)
         except PackageNotFoundError:
-            yield Finding(name, False, "not installed", True, f"Run `pip install {name}`")
+            yield CheckResult(name, False, "not installed", True, f"Run `pip install {name}`")
 
 
-def devices() -> Iterator[Finding]:
+def devices() -> Iterator[CheckResult]:
     """Cores, and a GPU that torch can use."""
-    yield Finding("CPU", True, counted(cores(), "core"))
+    yield CheckResult("CPU", True, pluralize(num_cores(), "core"))
     try:
         torch = importlib.import_module("torch")
-    except BROKEN as problem:
-        yield Finding("torch runs", False, str(problem), True, "Install torch again")
+    except IMPORT_ERRORS as problem:
+        yield CheckResult("torch runs", False, str(problem), True, "Install torch again")
         return
-    yield Finding("torch runs", True, counted(torch.get_num_threads(), "thread"), True)
+    yield CheckResult("torch runs", True, pluralize(torch.get_num_threads(), "thread"), True)
     if torch.cuda.is_available():
-        yield Finding(
-            "GPU", True, f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 1e9:.1f} GB free; {ON_CPU}"
+        yield CheckResult(
+            "GPU", True, f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 1e9:.1f} GB free; {GPU_NOTE}"
         )
     elif torch.backends.mps.is_available():
-        yield Finding("GPU", True, "Apple GPU; not used for drawing")
+        yield CheckResult("GPU", True, "Apple GPU; not used for drawing")
     else:
-        yield Finding("GPU", False, "none; the pocket model needs none")
+        yield CheckResult("GPU", False, "none; the pocket model needs none")
 
 
-def memory(limits: Sequence[Path] = CGROUP_LIMITS) -> Iterator[Finding]:
+def memory(limits: Sequence[Path] = CGROUP_LIMITS) -> Iterator[CheckResult]:
     """What the machine has, or the lower limit of the container that this process runs in."""
-    most = memory_limit(limits)
-    if most is None:
-        yield Finding("memory", True, "this system does not say")
+    limit = memory_limit(limits)
+    if limit is None:
+        yield CheckResult("memory", True, "this system does not say")
         return
-    left = free_memory()
-    text = f"{most / 1e9:.1f} GB" + ("" if left is None else f", {left / 1e9:.1f} GB free")
-    yield Finding(
+    available = free_memory()
+    text = f"{limit / 1e9:.1f} GB" + ("" if available is None else f", {available / 1e9:.1f} GB free")
+    yield CheckResult(
         "memory",
-        most >= MEMORY_BYTES,
+        limit >= MIN_MEMORY_BYTES,
         text,
-        action=f"{MEMORY_BYTES / 1e9:.0f} GB or more are safe; close programs or raise the limit",
+        action=f"{MIN_MEMORY_BYTES / 1e9:.0f} GB or more are safe; close programs or raise the limit",
     )
 
 
 def free_memory() -> int | None:
     """Bytes that new work may take; None where nothing says it, or torch is broken."""
     try:
-        from tenth.models.memory.system import free
+        from tenth.models.memory.system import free_memory
 
-        return free()
-    except BROKEN:
+        return free_memory()
+    except IMPORT_ERRORS:
         return None
 
 
 def memory_limit(limits: Sequence[Path]) -> int | None:
     """Bytes that this process may use: the least of the machine's and the limits in these files; None where nothing says."""
-    found = []
+    candidates = []
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        candidates.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     for limit in limits:
         text = limit.read_text().strip() if limit.is_file() else ""
         if text.isdigit():
-            found.append(int(text))
-    return min(found, default=None)
+            candidates.append(int(text))
+    return min(candidates, default=None)
 
 
-def disk() -> Iterator[Finding]:
+def disk() -> Iterator[CheckResult]:
     """Where embeddings are kept, and how much room is left there."""
-    from tenth.core.cache import default_store
+    from tenth.core.cache import default_cache_dir
 
-    store = default_store()
-    place = next(path for path in (store, *store.absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free
+    store = default_cache_dir()
+    folder = next(path for path in (store, *store.absolute().parents) if path.exists())
+    free = shutil.disk_usage(folder).free
     action = "Set TENTH_STORE to a folder with room that you may write to"
-    yield Finding("store", os.access(place, os.W_OK), f"{store}", True, action)
-    yield Finding("free disk", free >= DISK_BYTES, f"{free / 1e9:.1f} GB", True, action)
+    yield CheckResult("store", os.access(folder, os.W_OK), f"{store}", True, action)
+    yield CheckResult("free disk", free >= MIN_DISK_BYTES, f"{free / 1e9:.1f} GB", True, action)
 
 
-def faces() -> Iterator[Finding]:
+def faces() -> Iterator[CheckResult]:
     """Detector and recogniser, each run on a blank picture."""
     try:
         import numpy as np
 
         from tenth.core.types import Face, Photo
-        from tenth.data.face_descriptors import WEIGHTS, describe, encoder_name
-        from tenth.data.faces import find_faces, model_file
+        from tenth.data.face_descriptors import RECOGNIZER_WEIGHTS, encoder_name, face_descriptor
+        from tenth.data.faces import face_model_path, find_faces
 
         blank = np.zeros((150, 150, 3), np.uint8)
         find_faces(blank)
         landmarks = np.array([[110.0, 60], [90, 60], [40, 60], [60, 60], [75, 95]])
-        describe(Photo(blank, "", face=Face((30, 30, 120, 120), landmarks)))
-        yield Finding("face detector", True, "dlib's, with five landmarks", True)
-        yield Finding("face recogniser", True, f"{encoder_name()} in {model_file(WEIGHTS).parent}", True)
-    except BROKEN as problem:
-        yield Finding("faces", False, str(problem), True, "Run `pip install dlib-bin face-recognition-models`")
+        face_descriptor(Photo(blank, "", face=Face((30, 30, 120, 120), landmarks)))
+        yield CheckResult("face detector", True, "dlib's, with five landmarks", True)
+        yield CheckResult("face recogniser", True, f"{encoder_name()} in {face_model_path(RECOGNIZER_WEIGHTS).parent}", True)
+    except IMPORT_ERRORS as problem:
+        yield CheckResult("faces", False, str(problem), True, "Run `pip install dlib-bin face-recognition-models`")
 
 
-def pocket() -> Iterator[Finding]:
+def pocket() -> Iterator[CheckResult]:
     """The pocket model, loaded, and the photos of `tenth demo`."""
     action = "Install tenth again, from a wheel or a whole checkout"
     try:
         from tenth.models.pocket.loader import load_pocket
-        from tenth.models.pocket.paths import PHOTOS
+        from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
         model = load_pocket()
-        yield Finding("pocket model", True, f"{model.name}, {model.adapter_name}", True)
-    except BROKEN as problem:
-        yield Finding("pocket model", False, str(problem).partition("\n")[0], True, action)
+        yield CheckResult("pocket model", True, f"{model.name}, {model.adapter_name}", True)
+    except IMPORT_ERRORS as problem:
+        yield CheckResult("pocket model", False, str(problem).partition("\n")[0], True, action)
         return
-    photos = len(without_litter(PHOTOS, PHOTOS.glob("*.png")))
-    yield Finding("example photos", photos > 0, f"{photos} in {PHOTOS}", action=action)
+    photos = len(without_system_files(EXAMPLE_PHOTOS_DIR, EXAMPLE_PHOTOS_DIR.glob("*.png")))
+    yield CheckResult("example photos", photos > 0, f"{photos} in {EXAMPLE_PHOTOS_DIR}", action=action)
 
 
-def extras() -> Iterator[Finding]:
+def optional_packages() -> Iterator[CheckResult]:
     """Optional packages, imported, because a wheel may be there and not work."""
-    yield _extra("HEIC photos", ("pillow_heif",), "heic")
-    yield _extra("judge", ("onnxruntime", "cv2"), "judge")
+    yield _optional_package("HEIC photos", ("pillow_heif",), "heic")
+    yield _optional_package("judge", ("onnxruntime", "cv2"), "judge")
 
 
-def _extra(what: str, modules: Sequence[str], extra: str) -> Finding:
+def _optional_package(name: str, modules: Sequence[str], extra: str) -> CheckResult:
     action = f"Run `pip install tenth[{extra}]` if you want it"
     if missing := [module for module in modules if find_spec(module) is None]:
-        return Finding(what, False, f"optional; {' and '.join(missing)} not installed", action=action)
+        return CheckResult(name, False, f"optional; {' and '.join(missing)} not installed", action=action)
     try:
-        found = [f"{module} {importlib.import_module(module).__version__}" for module in modules]
-    except BROKEN as problem:
-        return Finding(what, False, f"optional; {problem}", action=action)
-    return Finding(what, True, ", ".join(found))
+        versions = [f"{module} {importlib.import_module(module).__version__}" for module in modules]
+    except IMPORT_ERRORS as problem:
+        return CheckResult(name, False, f"optional; {problem}", action=action)
+    return CheckResult(name, True, ", ".join(versions))
 
 
-def hub() -> Iterator[Finding]:
+def hub() -> Iterator[CheckResult]:
     """Whether the hub that huggingface_hub is set to answers a connection: a best effort, since a proxy may be in between."""
     try:
         constants = importlib.import_module("huggingface_hub.constants")
-    except BROKEN as problem:
-        yield Finding("hub", False, f"optional; {problem}")
+    except IMPORT_ERRORS as problem:
+        yield CheckResult("hub", False, f"optional; {problem}")
         return
     if constants.HF_HUB_OFFLINE:
-        yield Finding("hub", False, "optional; HF_HUB_OFFLINE is set, so it was not asked")
+        yield CheckResult("hub", False, "optional; HF_HUB_OFFLINE is set, so it was not asked")
         return
     try:
         address = urlsplit(constants.ENDPOINT)
         host, port = address.hostname or "", address.port or (80 if address.scheme == "http" else 443)
     except ValueError:  # whose text may hold a password
-        yield Finding("hub", False, "optional; HF_ENDPOINT is no address", action="Correct it, or unset it")
+        yield CheckResult("hub", False, "optional; HF_ENDPOINT is no address", action="Correct it, or unset it")
         return
-    reached = connects(host, port)
-    yield Finding(
+    reached = can_connect(host, port)
+    yield CheckResult(
         "hub", reached, f"{host} {'answers' if reached else 'does not answer'} (optional; the pocket model needs no network)"
     )
 
 
-def connects(host: str, port: int, seconds: float = HUB_SECONDS) -> bool:
+def can_connect(host: str, port: int, timeout: float = HUB_TIMEOUT_SECONDS) -> bool:
     """Whether a connection opens within the time, the name's look-up included, which has no time limit of its own."""
     opened = threading.Event()
 
     def attempt() -> None:
         try:
-            with socket.create_connection((host, port), timeout=seconds):
+            with socket.create_connection((host, port), timeout=timeout):
                 opened.set()
         except (OSError, UnicodeError):  # the second for a name that no host can have
             return
 
     thread = threading.Thread(target=attempt, daemon=True)
     thread.start()
-    thread.join(seconds)
+    thread.join(timeout)
     return opened.is_set()
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (python, libraries, devices, memory, disk, faces, pocket, extras, hub)
+CHECKS: tuple[Callable[[], Iterator[CheckResult]], ...] = (
+    python,
+    libraries,
+    devices,
+    memory,
+    disk,
+    faces,
+    pocket,
+    optional_packages,
+    hub,
+)

@@ -11,60 +11,83 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tenth.core.console import progress_bar, say, show
-from tenth.core.wording import counted, duration
+from tenth.core.console import print_message, print_result, progress_bar
+from tenth.core.wording import format_duration, pluralize
 
 if TYPE_CHECKING:
     from tenth.core.types import Person
 
 
-EXTENSION = ".safetensors"  # of an identity file
-DRAWING = ("prompt", "seed", "negative", "steps", "guidance", "scale", "scheduler", "guidance_interval", "words", "precision")
+IDENTITY_SUFFIX = ".safetensors"  # of an identity file
+SAMPLING_OPTIONS = (
+    "prompt",
+    "seed",
+    "negative",
+    "steps",
+    "guidance",
+    "scale",
+    "scheduler",
+    "guidance_interval",
+    "words",
+    "precision",
+)
 
 
 def photos(args: Namespace) -> int:
     """The intake report. 1 if no photo is accepted."""
-    from tenth.data.photo_folder import examine, verdicts_to_json, verdicts_to_table
+    from tenth.data.photo_folder import inspect_folder, verdicts_to_json, verdicts_to_table
 
-    verdicts = examine(args.directory)
-    show(verdicts_to_json(verdicts) if args.json else verdicts_to_table(verdicts))
+    verdicts = inspect_folder(args.directory)
+    print_result(verdicts_to_json(verdicts) if args.json else verdicts_to_table(verdicts))
     return 0 if any(verdict.accepted for verdict in verdicts) else 1
 
 
 def identity(args: Namespace) -> int:
     """Photos -> an identity file, whose path goes to stdout."""
-    if args.output.suffix != EXTENSION:
-        args.usage_error(f"-o {args.output}: an identity file ends in {EXTENSION}")
-    from tenth.experiments.output_folders import claim_identity
+    if args.output.suffix != IDENTITY_SUFFIX:
+        args.usage_error(f"-o {args.output}: an identity file ends in {IDENTITY_SUFFIX}")
+    from tenth.experiments.output_folders import ensure_writable_identity
 
-    claim_identity(args.output)  # before minutes go into imports and learning
+    ensure_writable_identity(args.output)  # before minutes go into imports and learning
     from tenth.core.claims import remove_temporary_of
     from tenth.methods.identity_file import save_identity
-    from tenth.methods.registry import DEFAULT_METHOD, learns, method
-    from tenth.models.memory.planner import Use
+    from tenth.methods.registry import DEFAULT_METHOD, fine_tunes, method
+    from tenth.models.memory.planner import LoadOptions
     from tenth.models.registry import load_model
 
-    learn = method(args.method or DEFAULT_METHOD)
-    person, notes = _person(args.directory)
-    model = load_model(args.model, adapter=args.adapter, lora=args.lora, use=Use(args.device, whole=learns(learn)), tell=say)
-    claim_identity(args.output, model=model.name)
-    made = learn(person, model)
-    claim_identity(args.output, method=made.method, model=made.model, adapter=made.adapter, photos=made.photos)
+    chosen_method = method(args.method or DEFAULT_METHOD)
+    person, notes = _read_person(args.directory)
+    model = load_model(
+        args.model,
+        adapter=args.adapter,
+        lora=args.lora,
+        options=LoadOptions(args.device, full_precision=fine_tunes(chosen_method)),
+        on_message=print_message,
+    )
+    ensure_writable_identity(args.output, model=model.name)
+    created = chosen_method(person, model)
+    ensure_writable_identity(
+        args.output, method=created.method, model=created.model, adapter=created.adapter, photos=created.photos
+    )
     remove_temporary_of(args.output)
-    save_identity(made, args.output, new=True)
-    weights = learn.weights(person, model)
-    shares = (
+    save_identity(created, args.output, new=True)
+    weights = chosen_method.photo_weights(person, model)
+    photo_weights = (
         {} if weights is None else {photo.file: float(weight) for photo, weight in zip(person.photos, weights, strict=True)}
     )
-    say(*notes, *learn.notes(person, model), *(f"{file}: counts {share:.1%}" for file, share in shares.items()))
-    said = {"identity": str(args.output), "method": made.method, "photos": len(made.photos), "weights": shares}
-    show(said if args.json else args.output)
+    print_message(
+        *notes,
+        *chosen_method.warnings(person, model),
+        *(f"{file}: counts {share:.1%}" for file, share in photo_weights.items()),
+    )
+    summary = {"identity": str(args.output), "method": created.method, "photos": len(created.photos), "weights": photo_weights}
+    print_result(summary if args.json else args.output)
     return 0
 
 
 def generate(args: Namespace) -> int:
     """Photos or an identity file, and a prompt -> n PNGs and run.json. The PNGs' paths go to stdout."""
-    from_file = args.source.suffix == EXTENSION and not args.source.is_dir()
+    from_file = args.source.suffix == IDENTITY_SUFFIX and not args.source.is_dir()
     if from_file and args.method and not Path(args.method).is_dir():
         args.usage_error("an identity file has its method already; give --method only for the folder that it was trained in")
     if args.prompt is None and args.like is None:
@@ -72,110 +95,122 @@ def generate(args: Namespace) -> int:
     if args.size is None and args.like is None and (args.strength, args.face_pass) != (None, None):
         args.usage_error("--strength and --face-pass are for pictures of a --size")
     # What the user may have to mend comes first, and nothing else is said before it.
-    from tenth.experiments.output_folders import claim_folder
+    from tenth.experiments.output_folders import ensure_writable_folder
 
-    claim_folder(args.output)
-    from tenth.cli.output import draw_into, settings_of
-    from tenth.cli.png_settings import asked_of, read_like, sized
+    ensure_writable_folder(args.output)
+    from tenth.cli.output import generate_into, run_settings
+    from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
     from tenth.methods.identity_file import load_identity
-    from tenth.methods.registry import DEFAULT_METHOD, learns, method, trained_method
-    from tenth.models.memory.planner import BATCH, Use
+    from tenth.methods.registry import DEFAULT_METHOD, fine_tunes, method, trained_method
+    from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
     from tenth.models.registry import load_model
-    from tenth.sampling.config import check
+    from tenth.sampling.config import check_setting
     from tenth.sampling.generate import Request
     from tenth.sampling.png_metadata import read_sample
-    from tenth.sampling.prompts import prompt_notes
+    from tenth.sampling.prompts import prompt_warnings
 
     notes: list[str] = []
-    like = read_like(args.like) if args.like else None
-    asked = asked_of({name: getattr(args, name) for name in DRAWING}, like)
-    check("seed", asked.seed + args.n - 1)
-    large = sized(args.size, args.strength, args.face_pass, like)
-    use = Use(args.device, images=min(args.n, BATCH), pixels=large.side if large else 0)
+    png_settings = read_png_settings(args.like) if args.like else None
+    options = merge_options({name: getattr(args, name) for name in SAMPLING_OPTIONS}, png_settings)
+    check_setting("seed", options.seed + args.n - 1)
+    hires = merge_size(args.size, args.strength, args.face_pass, png_settings)
+    load_options = LoadOptions(
+        args.device, batch_size=min(args.n, DEFAULT_BATCH_SIZE), image_size=hires.square_side if hires else 0
+    )
     if from_file:
-        made = load_identity(args.source)
-        model = load_model(args.model, adapter=args.adapter, lora=args.lora, use=use, tell=say)
+        person_identity = load_identity(args.source)
+        model = load_model(args.model, adapter=args.adapter, lora=args.lora, options=load_options, on_message=print_message)
         if args.method:
             trained_method(args.method).adapter(model)
-        model.check(made)
+        model.validate(person_identity)
     else:
-        learn = method(args.method or (like and like.drawn_by) or DEFAULT_METHOD)
-        person, notes = _person(args.source)
-        model = load_model(args.model, adapter=args.adapter, lora=args.lora, use=replace(use, whole=learns(learn)), tell=say)
-        if large:
-            large.plan(model)  # what the model cannot do is refused before minutes go into learning
-        made = learn(person, model)
-        notes += learn.notes(person, model)
-    requests = [Request(made, asked.prompt, asked.seed + number) for number in range(args.n)]
+        chosen_method = method(args.method or (png_settings and png_settings.method_name) or DEFAULT_METHOD)
+        person, notes = _read_person(args.source)
+        model = load_model(
+            args.model,
+            adapter=args.adapter,
+            lora=args.lora,
+            options=replace(load_options, full_precision=fine_tunes(chosen_method)),
+            on_message=print_message,
+        )
+        if hires:
+            hires.plan(model)  # what the model cannot do is refused before minutes go into learning
+        person_identity = chosen_method(person, model)
+        notes += chosen_method.warnings(person, model)
+    requests = [Request(person_identity, options.prompt, options.seed + number) for number in range(args.n)]
 
-    claim_folder(args.output, settings_of(model, requests, asked.sampling, large))
-    notes += like.notes(model, made.method, asked.taken) if like else []
-    notes += large.notes(model) if large else []
-    say(*notes, *prompt_notes(model, asked.prompt), *prompt_notes(model, asked.sampling.negative))
+    ensure_writable_folder(args.output, run_settings(model, requests, options.sampling, hires))
+    notes += png_settings.notes(model, person_identity.method, options.inherited) if png_settings else []
+    notes += hires.notes(model) if hires else []
+    print_message(*notes, *prompt_warnings(model, options.prompt), *prompt_warnings(model, options.sampling.negative))
     with progress_bar("drawing") as progress:
-        paths = draw_into(args.output, model, requests, asked.sampling, progress, large)
-    say(*(large.face_notes(model, [path.name for path in paths if read_sample(path).get("face_pass")]) if large else []))
-    show({"images": [str(path) for path in paths]} if args.json else "\n".join(map(str, paths)))
+        paths = generate_into(args.output, model, requests, options.sampling, progress, hires)
+    print_message(
+        *(hires.face_notes(model, [path.name for path in paths if read_sample(path).get("face_pass")]) if hires else [])
+    )
+    print_result({"images": [str(path) for path in paths]} if args.json else "\n".join(map(str, paths)))
     return 0
 
 
 def export(args: Namespace) -> int:
     """An identity -> a file of another program's, or a model folder. The paths of what was written go to stdout."""
-    from tenth.methods.export import COMFYUI, export_comfyui, export_embeddings, export_lora, export_model
+    from tenth.methods.export import COMFYUI_SUFFIX, export_comfyui, export_embeddings, export_lora, export_model
     from tenth.methods.identity_file import load_identity
 
-    made, written = load_identity(args.source), [args.output]
-    if args.output.suffix == COMFYUI:
-        export_comfyui(made, args.output)
-    elif args.output.suffix == EXTENSION and (made.weights or args.layout == "kohya"):
-        export_lora(made, args.output, args.layout)
+    person_identity, written = load_identity(args.source), [args.output]
+    if args.output.suffix == COMFYUI_SUFFIX:
+        export_comfyui(person_identity, args.output)
+    elif args.output.suffix == IDENTITY_SUFFIX and (person_identity.weights or args.layout == "kohya"):
+        export_lora(person_identity, args.output, args.layout)
     else:
         from tenth.methods.registry import trained_method
-        from tenth.models.memory.planner import Use
+        from tenth.models.memory.planner import LoadOptions
         from tenth.models.registry import load_model
 
-        use = Use(args.device or "cpu", whole=True)
-        model = load_model(args.model, adapter=args.adapter, lora=args.lora, use=use, tell=say)
+        load_options = LoadOptions(args.device or "cpu", full_precision=True)
+        model = load_model(args.model, adapter=args.adapter, lora=args.lora, options=load_options, on_message=print_message)
         if args.method:
             trained_method(args.method).adapter(model)
-        if args.output.suffix == EXTENSION:
-            written = export_embeddings(made, model, args.output)
+        if args.output.suffix == IDENTITY_SUFFIX:
+            written = export_embeddings(person_identity, model, args.output)
         else:
-            export_model(made, model, args.output)
-    if made.word:
-        say(f'in a prompt the person is "{made.word}"')
-    if made.weights and made.embeddings is not None:
-        say(f"its image embeddings go to a file that ends in {COMFYUI}, its weights to {EXTENSION} or a folder")
-    show("\n".join(map(str, written)))
+            export_model(person_identity, model, args.output)
+    if person_identity.trigger_phrase:
+        print_message(f'in a prompt the person is "{person_identity.trigger_phrase}"')
+    if person_identity.weights and person_identity.embeddings is not None:
+        print_message(
+            f"its image embeddings go to a file that ends in {COMFYUI_SUFFIX}, its weights to {IDENTITY_SUFFIX} or a folder"
+        )
+    print_result("\n".join(map(str, written)))
     return 0
 
 
 def demo(args: Namespace) -> int:
     """The main job once, on the example photos or on the user's. The sheet's path is the one line on stdout."""
-    from tenth.experiments.output_folders import claim_place
+    from tenth.experiments.output_folders import ensure_writable_path
 
-    claim_place(args.output)  # before seconds go into imports, and anything else is said
+    ensure_writable_path(args.output)  # before seconds go into imports, and anything else is said
     from tenth.experiments.demo import demo as run_demo
-    from tenth.models.pocket.paths import PHOTOS
+    from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
     from tenth.models.registry import load_model
-    from tenth.sampling.config import Sampling
+    from tenth.sampling.config import SamplingConfig
 
     start = time.perf_counter()
-    person, notes = _person(args.photos or PHOTOS)
+    person, notes = _read_person(args.photos or EXAMPLE_PHOTOS_DIR)
     model = load_model()
-    say(*notes, f"{counted(len(person.photos), 'photo')}, model {model.name.partition('@')[0]}, into {args.output}")
+    print_message(*notes, f"{pluralize(len(person.photos), 'photo')}, model {model.name.partition('@')[0]}, into {args.output}")
     with progress_bar("drawing") as progress:
-        sheet = run_demo(person, model, args.output, Sampling(), progress)
-    say(f"done in {duration(time.perf_counter() - start)}; the contact sheet is")
-    show(sheet)
+        sheet = run_demo(person, model, args.output, SamplingConfig(), progress)
+    print_message(f"done in {format_duration(time.perf_counter() - start)}; the contact sheet is")
+    print_result(sheet)
     return 0
 
 
-def _person(directory: Path) -> tuple[Person, list[str]]:
+def _read_person(directory: Path) -> tuple[Person, list[str]]:
     """The person in a folder, and what to say about photos that are not used or doubtful."""
-    from tenth.data.photo_folder import CAPTION, examine, to_person
+    from tenth.data.photo_folder import CAPTION, inspect_folder, to_person
 
-    verdicts = examine(directory)
+    verdicts = inspect_folder(directory)
     person = to_person(verdicts, directory.resolve().name)
     refused = [verdict for verdict in verdicts if not verdict.accepted and verdict.code != CAPTION]
     notes = [f"{verdict.file}: not used ({verdict.code})" for verdict in refused]

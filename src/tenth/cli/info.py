@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenth.core.console import progress_bar, say, show
+from tenth.core.console import print_message, print_result, progress_bar
 
 if TYPE_CHECKING:
     from tenth.core.types import Entry
@@ -19,49 +19,49 @@ def models(args: Namespace) -> int:
         args.usage_error("--update goes with --download")
     if args.download:
         return _download(args)
-    rows = list(_rows())
+    rows = list(_model_records())
     if args.json:
-        show({"models": rows})
+        print_result({"models": rows})
         return 0
     width = max(len(row["name"]) for row in rows)
-    show("\n".join(f"{row['name']:<{width}}  {_line(row)}" for row in rows))
+    print_result("\n".join(f"{row['name']:<{width}}  {_format_model(row)}" for row in rows))
     return 0
 
 
 def _download(args: Namespace) -> int:
     from tenth.core.errors import unknown_name
-    from tenth.models.hub.download import Told, download
-    from tenth.models.hub.published import PUBLISHED, source_of
+    from tenth.models.hub.download import DownloadCallbacks, download
+    from tenth.models.hub.published import PUBLISHED, parse_model_name
 
-    source = source_of(args.download)
+    source = parse_model_name(args.download)
     if source is None:
         raise unknown_name("model", args.download, [*PUBLISHED, "owner/name of a repository on the hub"])
     with progress_bar(args.download, unit="B") as progress:
-        folder = download(source, Told(say, progress), update=args.update)
+        folder = download(source, DownloadCallbacks(print_message, progress), update=args.update)
     if args.json:
-        show(next(row for row in _rows() if row["name"] == args.download))
+        print_result(next(row for row in _model_records() if row["name"] == args.download))
     else:
-        show(folder)
+        print_result(folder)
     return 0
 
 
-def _rows() -> Iterator[dict[str, Any]]:
+def _model_records() -> Iterator[dict[str, Any]]:
     """Every model of the catalog, then those of the hub that are locked besides."""
-    from tenth.core.file_reading import without_litter
-    from tenth.models.hub.lockfile import folder_name, models_folder, read_lock
+    from tenth.core.file_reading import without_system_files
+    from tenth.models.hub.lockfile import folder_name, models_dir, read_lock
     from tenth.models.hub.published import IP_ADAPTER_LICENCE, PUBLISHED
-    from tenth.models.pocket.paths import CONFIGS
+    from tenth.models.pocket.paths import MODEL_DIR
     from tenth.models.registry import DEFAULT_MODEL, MODELS
 
-    here, locks = models_folder(), read_lock(models_folder())
+    root, locks = models_dir(), read_lock(models_dir())
     for name in [*MODELS, *(name for name in locks if name not in MODELS)]:
-        text = MODELS[name].text if name in MODELS else "from the hub"
+        text = MODELS[name].description if name in MODELS else "from the hub"
         row = {"name": name, "text": text, "default": name == DEFAULT_MODEL}
         if name == DEFAULT_MODEL:
-            size = sum(path.stat().st_size for path in without_litter(CONFIGS, CONFIGS.rglob("*")) if path.is_file())
-            yield row | {"downloaded": True, "where": str(CONFIGS), "bytes": size, "licences": {}, "revisions": {}}
+            size = sum(path.stat().st_size for path in without_system_files(MODEL_DIR, MODEL_DIR.rglob("*")) if path.is_file())
+            yield row | {"downloaded": True, "where": str(MODEL_DIR), "bytes": size, "licences": {}, "revisions": {}}
             continue
-        locked, folder = locks.get(name), here / folder_name(name)
+        locked, folder = locks.get(name), root / folder_name(name)
         whole = locked is not None and all((folder / path).is_file() for path in locked.files)
         licences = {PUBLISHED[name].repository: PUBLISHED[name].licence} | IP_ADAPTER_LICENCE if name in PUBLISHED else {}
         yield row | {
@@ -73,7 +73,7 @@ def _rows() -> Iterator[dict[str, Any]]:
         }
 
 
-def _line(row: dict[str, Any]) -> str:
+def _format_model(row: dict[str, Any]) -> str:
     if row["default"]:
         return f"{row['text']} (default)"
     licences = ", ".join(f"{name}: {licence}" for name, licence in row["licences"].items())
@@ -84,32 +84,34 @@ def _line(row: dict[str, Any]) -> str:
 
 def methods(args: Namespace) -> int:
     """The table of methods."""
-    from tenth.methods.registry import DEFAULT_METHOD, METHODS, PAIRS
+    from tenth.methods.registry import COMBINATIONS, DEFAULT_METHOD, METHODS
 
-    return _list(args, "methods", {**METHODS, **PAIRS}, DEFAULT_METHOD)
+    return _print_table(args, "methods", {**METHODS, **COMBINATIONS}, DEFAULT_METHOD)
 
 
 def metrics(args: Namespace) -> int:
     """The table of metrics."""
     from tenth.evaluation.registry import METRICS
 
-    return _list(args, "metrics", METRICS)
+    return _print_table(args, "metrics", METRICS)
 
 
 def doctor(args: Namespace) -> int:
     """What works here. 1 if the main job cannot."""
-    from tenth.cli.doctor import diagnose, findings_to_json, findings_to_table, works
+    from tenth.cli.doctor import is_working, results_to_json, results_to_table, run_checks
 
-    findings = diagnose()
-    show(findings_to_json(findings) if args.json else findings_to_table(findings))
-    return 0 if works(findings) else 1
+    findings = run_checks()
+    print_result(results_to_json(findings) if args.json else results_to_table(findings))
+    return 0 if is_working(findings) else 1
 
 
-def _list(args: Namespace, kind: str, table: Mapping[str, Entry[Any]], default: str = "") -> int:
+def _print_table(args: Namespace, key: str, table: Mapping[str, Entry[Any]], default: str = "") -> int:
     if args.json:
-        show({kind: [{"name": name, "text": entry.text, "default": name == default} for name, entry in table.items()]})
+        print_result(
+            {key: [{"name": name, "text": entry.description, "default": name == default} for name, entry in table.items()]}
+        )
         return 0
     width = max(map(len, table))
-    rows = [f"{name:<{width}}  {entry.text}{' (default)' if name == default else ''}" for name, entry in table.items()]
-    show("\n".join(rows))
+    rows = [f"{name:<{width}}  {entry.description}{' (default)' if name == default else ''}" for name, entry in table.items()]
+    print_result("\n".join(rows))
     return 0

@@ -10,18 +10,18 @@ from typing import Any
 
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.file_reading import parse_json
-from tenth.models.adapters.adapter_scale import EXAMPLE, MOST_SCALE, Scale, check_scale
-from tenth.sampling.config import ALWAYS, BOUNDS, OWN, PRECISIONS, Bounds
+from tenth.models.adapters.adapter_scale import EXAMPLE_SCALE, MAX_SCALE, AdapterScale, validate_scale
+from tenth.sampling.config import FULL_INTERVAL, MODEL_SCHEDULER, PRECISIONS, SETTING_RANGES, NumericRange
 from tenth.sampling.resolutions import Size, parse_size
 from tenth.sampling.schedulers import SCHEDULERS, check_scheduler
 
-IMAGES = Bounds(1, 10_000, whole=True)  # 0000.png to 9999.png
+IMAGE_COUNT = NumericRange(1, 10_000, integer=True)  # 0000.png to 9999.png
 
 MAY_BE_EMPTY = ("prompt", "negative")
-WIDTH = 100  # of the help, in every terminal, so that docs/cli.md can be checked
+HELP_WIDTH = 100  # of the help, in every terminal, so that docs/cli.md can be checked
 
 
-class _Once(argparse.Action):
+class _SingleUse(argparse.Action):
     """An option that is given twice is wrong usage: which of the two was meant, nobody can tell."""
 
     def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None) -> None:
@@ -32,15 +32,15 @@ class _Once(argparse.Action):
         super().__call__(parser, namespace, values, option_string)
 
 
-class _Value(_Once, argparse._StoreAction):
+class _StoreOnce(_SingleUse, argparse._StoreAction):
     """--option VALUE."""
 
 
-class _Yes(_Once, argparse._StoreTrueAction):
+class _StoreTrueOnce(_SingleUse, argparse._StoreTrueAction):
     """--option."""
 
 
-class _YesOrNo(_Once, argparse.BooleanOptionalAction):
+class _BooleanOnce(_SingleUse, argparse.BooleanOptionalAction):
     """--option or --no-option."""
 
 
@@ -49,7 +49,12 @@ class Parser(ArgumentParser):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        for name, action in {None: _Value, "store": _Value, "store_true": _Yes, "yes-or-no": _YesOrNo}.items():
+        for name, action in {
+            None: _StoreOnce,
+            "store": _StoreOnce,
+            "store_true": _StoreTrueOnce,
+            "yes-or-no": _BooleanOnce,
+        }.items():
             self.register("action", name, action)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
@@ -60,19 +65,21 @@ class Parser(ArgumentParser):
         return super()._get_value(action, arg_string)
 
 
-class Formatter(argparse.RawDescriptionHelpFormatter):
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help of one width everywhere, its examples as they stand."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26, width=WIDTH)
+        super().__init__(prog, max_help_position=26, width=HELP_WIDTH)
         self._action_max_length = 16  # else the longest command breaks its line: argparse forgets that commands are indented
 
 
-def add_command(adding: Any, name: str, text: str, run: Callable[[Namespace], int] | None, more: str = "") -> ArgumentParser:
+def add_command(
+    subparsers: Any, name: str, text: str, run: Callable[[Namespace], int] | None, details: str = ""
+) -> ArgumentParser:
     """A command. text: its line in the list of commands. more: what its own help says besides."""
     description = text[0].upper() + text[1:] + "."
-    parser: ArgumentParser = adding.add_parser(
-        name, help=text, description=f"{description}\n\n{more}".rstrip(), formatter_class=Formatter, allow_abbrev=False
+    parser: ArgumentParser = subparsers.add_parser(
+        name, help=text, description=f"{description}\n\n{details}".rstrip(), formatter_class=HelpFormatter, allow_abbrev=False
     )
     parser.set_defaults(run=run, usage_error=parser.error)
     return parser
@@ -99,29 +106,29 @@ def adapter_option(parser: ArgumentParser) -> None:
     parser.add_argument("--lora", type=Path, metavar="FILE", help=text)
 
 
-def within(bounds: Bounds) -> Callable[[str], Any]:
+def bounded_number(allowed: NumericRange) -> Callable[[str], Any]:
     """The type of an option: a number within bounds."""
 
-    def read(text: str) -> Any:
+    def parse(text: str) -> Any:
         try:
-            value = (int if bounds.whole else float)(text)
+            value = (int if allowed.integer else float)(text)
         except ValueError:
             value = None
-        if not bounds.hold(value):
-            raise ArgumentTypeError(f"{text!r} is not {bounds}")
+        if not allowed.contains(value):
+            raise ArgumentTypeError(f"{text!r} is not {allowed}")
         return value
 
-    return read
+    return parse
 
 
-def setting(name: str) -> Callable[[str], Any]:
-    """The type of an option that is a setting of `Sampling`, or the seed: within the bounds of it."""
-    return within(BOUNDS[name])
+def setting_type(name: str) -> Callable[[str], Any]:
+    """The type of an option that is a setting of `SamplingConfig`, or the seed: within the bounds of it."""
+    return bounded_number(SETTING_RANGES[name])
 
 
-def scheduler(text: str) -> str:
+def scheduler_type(text: str) -> str:
     """The type of --scheduler."""
-    if text != OWN:
+    if text != MODEL_SCHEDULER:
         try:
             check_scheduler(text, steps=1)
         except RecipeError as problem:
@@ -129,7 +136,7 @@ def scheduler(text: str) -> str:
     return text
 
 
-def size(text: str) -> Size:
+def size_type(text: str) -> Size:
     """The type of an option: the size of a picture."""
     try:
         return parse_size(text)
@@ -137,45 +144,45 @@ def size(text: str) -> Size:
         raise ArgumentTypeError(str(problem)) from problem
 
 
-def scale(text: str) -> Scale:
+def scale_type(text: str) -> AdapterScale:
     """The type of --scale: a number, or JSON of some blocks."""
     if not text.lstrip().startswith("{"):
-        return float(within(Bounds(0, MOST_SCALE))(text))
+        return float(bounded_number(NumericRange(0, MAX_SCALE))(text))
     try:
-        found: Scale = parse_json(text)
-        check_scale(found)
+        value: AdapterScale = parse_json(text)
+        validate_scale(value)
     except ValueError as problem:
-        raise ArgumentTypeError(f"{text!r} is not JSON such as {EXAMPLE}: {problem}") from problem
+        raise ArgumentTypeError(f"{text!r} is not JSON such as {EXAMPLE_SCALE}: {problem}") from problem
     except RecipeError as problem:
         raise ArgumentTypeError(f"{problem.found}; {problem.needed}") from problem
-    return found
+    return value
 
 
 def sampling_options(parser: ArgumentParser) -> None:
     """--scale, --words, --scheduler, --guidance-interval and --precision."""
     parser.add_argument(
         "--scale",
-        type=scale,
+        type=scale_type,
         metavar="S",
         help="how much of the person: 0 nothing, 1 as trained (default: 1); or of some blocks alone, as diffusers names"
-        f" them: '{EXAMPLE}'",
+        f" them: '{EXAMPLE_SCALE}'",
     )
     parser.add_argument(
         "--words",
-        type=setting("words"),
+        type=setting_type("words"),
         metavar="W",
         help="follow the prompt more strictly beside a person, by W: takes half as long again (default: 0)",
     )
     parser.add_argument(
         "--scheduler",
-        type=scheduler,
+        type=scheduler_type,
         metavar="NAME",
-        help=f"one of {', '.join((OWN, *SCHEDULERS))} (default: own, the model's); lcm needs a model made for it",
+        help=f"one of {', '.join((MODEL_SCHEDULER, *SCHEDULERS))} (default: own, the model's); lcm needs a model made for it",
     )
     parser.add_argument(
         "--guidance-interval",
         nargs=2,
-        type=within(Bounds(*ALWAYS)),
+        type=bounded_number(NumericRange(*FULL_INTERVAL)),
         metavar=("FROM", "TO"),
         help="guide only in this part of the denoising, 0 the noise and 1 the picture: quicker (default: 0 1)",
     )
@@ -187,14 +194,14 @@ def size_options(parser: ArgumentParser) -> None:
     """--size, --strength and --face-pass."""
     parser.add_argument(
         "--size",
-        type=size,
+        type=size_type,
         metavar="N|WxH",
         help="of the pictures, in multiples of 8 pixels (default: as the model was trained); what is larger is drawn at a size "
         "that the model was trained at, enlarged and drawn again",
     )
     parser.add_argument(
         "--strength",
-        type=setting("strength"),
+        type=setting_type("strength"),
         metavar="S",
         help="with --size, how much is drawn anew after enlarging: 0 nothing, 1 all (default: 0.3; of pocket 0)",
     )

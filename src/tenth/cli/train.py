@@ -9,71 +9,75 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tenth.core.console import one_line, say, show
+from tenth.core.console import print_message, print_result, printable
 
 if TYPE_CHECKING:
-    from tenth.data.manifest import Summary
+    from tenth.data.manifest import ManifestSummary
 
 
 def train(args: Namespace) -> int:
     """A recipe -> weights in DIR/final, whose path goes to stdout."""
     from tenth.core.config import from_table, read_toml
-    from tenth.experiments.output_folders import TRAINING_RECIPE, claim_training
+    from tenth.experiments.output_folders import TRAINING_RECIPE, ensure_writable_training
 
     table = read_toml(args.recipe)
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process claims the folder and speaks for all
-        claim_training(args.output, resume=args.resume)  # before seconds go into imports
-    from tenth.core.claims import claimed_folder
+        ensure_writable_training(args.output, resume=args.resume)  # before seconds go into imports
+    from tenth.core.claims import exclusive_folder
     from tenth.core.file_writing import write_bytes
-    from tenth.training.distributed import processes
+    from tenth.training.distributed import distributed_state
     from tenth.training.registry import stage
 
     chosen = stage(table, str(args.recipe))
     recipe = from_table(chosen.recipe, table, str(args.recipe))
-    main = processes().is_main_process
-    if main and args.resume:
-        claim_training(args.output, resume=True, table=table)
-    with claimed_folder(args.output) if main else nullcontext():
-        if main and not args.resume:
-            claim_training(args.output, resume=False)
+    is_main = distributed_state().is_main_process
+    if is_main and args.resume:
+        ensure_writable_training(args.output, resume=True, table=table)
+    with exclusive_folder(args.output) if is_main else nullcontext():
+        if is_main and not args.resume:
+            ensure_writable_training(args.output, resume=False)
             write_bytes(args.output / TRAINING_RECIPE, args.recipe.read_bytes())
-        processes().wait_for_everyone()
+        distributed_state().wait_for_everyone()
         try:
             chosen.train(recipe, args.output)
         except KeyboardInterrupt:
             command = shlex.join(["tenth", "train", str(args.recipe), "-o", str(args.output), "--resume"])
             raise KeyboardInterrupt(f"Go on with `{command}`") from None
-    if main:
-        show(args.output / "final")
+    if is_main:
+        print_result(args.output / "final")
     return 0
 
 
-DLIB_JUDGES = "faces are read by dlib, as the pocket model reads them, which favours its methods; --judge brings another"
+DLIB_NOTE = "faces are read by dlib, as the pocket model reads them, which favours its methods; --judge brings another"
 
 
 def experiment(args: Namespace) -> int:
     """A recipe -> images, scores, tables and a page in DIR. The tables go to stdout."""
-    from tenth.evaluation.extractors.inception_weights import open_inception
+    from tenth.evaluation.extractors.inception_weights import load_inception
     from tenth.experiments.runner import read_experiment, run_experiment
 
     recipe = read_experiment(args.recipe)
-    inception = open_inception(args.inception) if args.inception else None
-    show(run_experiment(recipe, args.output or Path("runs") / args.recipe.stem, inception, resume=args.resume))
+    inception = load_inception(args.inception) if args.inception else None
+    print_result(run_experiment(recipe, args.output or Path("runs") / args.recipe.stem, inception, resume=args.resume))
     return 0
 
 
 def evaluate(args: Namespace) -> int:
     """Two folders of images -> metrics. What was not measured says why; what to know of the folders goes to stderr."""
-    from tenth.core.cache import Store, default_store
-    from tenth.evaluation.extractors.face_recognizer import open_recogniser
-    from tenth.evaluation.extractors.inception_weights import open_inception
-    from tenth.evaluation.folders import dlib_recogniser, evaluate_folders, evaluation_to_json, evaluation_to_table
+    from tenth.core.cache import ArrayCache, default_cache_dir
+    from tenth.evaluation.extractors.face_recognizer import load_recognizer
+    from tenth.evaluation.extractors.inception_weights import load_inception
+    from tenth.evaluation.folders import dlib_recognizer, evaluate_folders, evaluation_to_json, evaluation_to_table
 
-    inception = open_inception(args.inception) if args.inception else None
-    face, store = open_recogniser(args.judge) if args.judge else dlib_recogniser(), Store(default_store())
-    found = evaluate_folders(generated=args.generated, held_out=args.reference, face=face, inception=inception, store=store)
-    say(*found.notes, *[DLIB_JUDGES] * (args.judge is None), *[found.meaningless] * bool(found.meaningless))
-    show(evaluation_to_json(found) if args.json else evaluation_to_table(found))
+    inception = load_inception(args.inception) if args.inception else None
+    recognizer, store = load_recognizer(args.judge) if args.judge else dlib_recognizer(), ArrayCache(default_cache_dir())
+    evaluation = evaluate_folders(
+        generated=args.generated, held_out=args.reference, recognizer=recognizer, inception=inception, store=store
+    )
+    print_message(
+        *evaluation.notes, *[DLIB_NOTE] * (args.judge is None), *[evaluation.disclaimer] * bool(evaluation.disclaimer)
+    )
+    print_result(evaluation_to_json(evaluation) if args.json else evaluation_to_table(evaluation))
     return 0
 
 
@@ -86,27 +90,27 @@ def report(args: Namespace) -> int:
     if args.summary and args.output:
         args.usage_error("--summary prints and writes no file; leave -o out")
     if args.summary:
-        show(summary(read_record(args.record, kind="experiment")).rstrip())
+        print_result(summary(read_record(args.record, command="experiment")).rstrip())
     else:
-        show(write_page(args.record, args.output))
+        print_result(write_page(args.record, args.output))
     return 0
 
 
 def lfw(args: Namespace) -> int:
     """LFW -> DIR/people.jsonl. Counts and what was dropped go to stdout, what to know to stderr."""
-    from tenth.data.lfw import write_people
+    from tenth.data.lfw import prepare_lfw
 
-    return _summarise(write_people(args.source, args.output, args.attributes, fold=args.fold))
+    return _print_summary(prepare_lfw(args.source, args.output, args.attributes, fold=args.fold))
 
 
 def people(args: Namespace) -> int:
     """A folder for each person -> DIR/people.jsonl. Counts and what was dropped go to stdout, what to know to stderr."""
-    from tenth.data.image_folder import write_people
+    from tenth.data.image_folder import prepare_folder
 
-    return _summarise(write_people(args.source, args.output))
+    return _print_summary(prepare_folder(args.source, args.output))
 
 
-def _summarise(summary: Summary) -> int:
-    say(*summary.notes)
-    show("\n".join(map(one_line, str(summary).split("\n"))))
+def _print_summary(summary: ManifestSummary) -> int:
+    print_message(*summary.notes)
+    print_result("\n".join(map(printable, str(summary).split("\n"))))
     return 0

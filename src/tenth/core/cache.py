@@ -23,96 +23,102 @@ import numpy.typing as npt
 
 from tenth.core.errors import DataError
 from tenth.core.file_reading import UnreadableError, read_bytes
-from tenth.core.file_writing import private_folder, write_bytes
+from tenth.core.file_writing import make_private_folder, write_bytes
 
 Array = npt.NDArray[Any]
 
-ENTRY_BYTES = 1 << 30  # most that an entry may have; the largest that are kept have some megabytes
-MARK = b"tenth-sha256"  # between an entry's array and its sha256
+MAX_ENTRY_BYTES = 1 << 30  # most that an entry may have; the largest that are kept have some megabytes
+DIGEST_MARKER = b"tenth-sha256"  # between an entry's array and its sha256
 DIGEST_BYTES = 32
 
-_refused: set[Path] = set()  # stores that could not be written: said once, and not tried again
+_unwritable: set[Path] = set()  # stores that could not be written: said once, and not tried again
 
 
-def cache_folder() -> Path:
+def user_cache_dir() -> Path:
     """The user's cache directory; one for temporary files where a user has no home."""
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given)
+    if value := os.environ.get("XDG_CACHE_HOME"):
+        return Path(value)
     try:
         return Path.home() / ".cache"
     except RuntimeError:
         return Path(tempfile.gettempdir())
 
 
-def default_store() -> Path:
+def default_cache_dir() -> Path:
     """`$TENTH_STORE`, else `tenth` under the user's cache directory."""
-    given = os.environ.get("TENTH_STORE")
-    return Path(given) if given else cache_folder() / "tenth"
+    value = os.environ.get("TENTH_STORE")
+    return Path(value) if value else user_cache_dir() / "tenth"
 
 
-class Store:
+class ArrayCache:
     """A folder of arrays: `directory/space/ab/abcdef....npy`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def path(self, space: str, key: str) -> Path:
+    def path(self, namespace: str, key: str) -> Path:
         """Where an entry lies: below the directory, whatever the names are."""
-        space, key = (re.sub(r"[^\w.@+=-]", "-", name).lstrip(".") for name in (space, key))
-        return self.directory / space / key[:2] / f"{key}.npy"
+        namespace, key = (re.sub(r"[^\w.@+=-]", "-", name).lstrip(".") for name in (namespace, key))
+        return self.directory / namespace / key[:2] / f"{key}.npy"
 
-    def read(self, space: str, key: str) -> Array | None:
+    def read(self, namespace: str, key: str) -> Array | None:
         """The array, or None where there is none or its file is not what was written (it is then computed again)."""
         try:
-            content = read_bytes(self.path(space, key), ENTRY_BYTES)
-            end = len(content) - len(MARK) - DIGEST_BYTES
-            if end < 0 or content[end:] != MARK + _digest(space, key, content[:end]):
+            content = read_bytes(self.path(namespace, key), MAX_ENTRY_BYTES)
+            end = len(content) - len(DIGEST_MARKER) - DIGEST_BYTES
+            if end < 0 or content[end:] != DIGEST_MARKER + _digest(namespace, key, content[:end]):
                 return None
             array: Array = np.load(BytesIO(content[:end]), allow_pickle=False)
         except (OSError, UnreadableError, ValueError, EOFError):
             return None
         return array
 
-    def write(self, space: str, key: str, array: Array) -> None:
+    def write(self, namespace: str, key: str, array: Array) -> None:
         """Keep an array. Where that is not possible a line on stderr says so once, and nothing is kept."""
-        if self.directory in _refused:
+        if self.directory in _unwritable:
             return
         buffer = BytesIO()
         np.save(buffer, array, allow_pickle=False)
         try:
             if not self.directory.exists():
-                private_folder(self.directory)  # a face's numbers are in it
-            write_bytes(self.path(space, key), buffer.getvalue() + MARK + _digest(space, key, buffer.getvalue()))
+                make_private_folder(self.directory)  # a face's numbers are in it
+            write_bytes(
+                self.path(namespace, key), buffer.getvalue() + DIGEST_MARKER + _digest(namespace, key, buffer.getvalue())
+            )
         except (DataError, OSError) as problem:
-            _refused.add(self.directory)
-            found = problem.found if isinstance(problem, DataError) else f"{self.directory} ({problem.strerror})"
-            print(f"{found}: the cache is done without, and what was computed is computed again", file=sys.stderr)
+            _unwritable.add(self.directory)
+            reason = problem.found if isinstance(problem, DataError) else f"{self.directory} ({problem.strerror})"
+            print(f"{reason}: the cache is done without, and what was computed is computed again", file=sys.stderr)
 
-    def remember(self, space: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]]) -> Iterator[Array]:
+    def get_or_compute(
+        self, namespace: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]]
+    ) -> Iterator[Array]:
         """The arrays of `keys`, in order. compute(missing positions) yields the missing ones, in order, and is asked once."""
-        found = [self.read(space, key) for key in keys]
-        missing = [position for position, array in enumerate(found) if array is None]
+        arrays = [self.read(namespace, key) for key in keys]
+        missing = [position for position, array in enumerate(arrays) if array is None]
         if missing:
             for position, array in zip(missing, compute(missing), strict=True):
-                self.write(space, keys[position], array)
-                found[position] = array
-        yield from (array for array in found if array is not None)
+                self.write(namespace, keys[position], array)
+                arrays[position] = array
+        yield from (array for array in arrays if array is not None)
 
-    def remember_all(self, space: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]]) -> Array:
-        """As `remember`, stacked: (N, ...). Entries that are not of one shape and type are all computed again."""
-        arrays = list(self.remember(space, keys, compute))
+    def get_or_compute_stacked(
+        self, namespace: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]]
+    ) -> Array:
+        """As `get_or_compute`, stacked: (N, ...). Entries that are not of one shape and type are all computed again."""
+        arrays = list(self.get_or_compute(namespace, keys, compute))
         if len({(array.shape, array.dtype) for array in arrays}) > 1:
             arrays = list(compute(list(range(len(keys)))))
             for key, array in zip(keys, arrays, strict=True):
-                self.write(space, key, array)
+                self.write(namespace, key, array)
         return np.stack(arrays)
 
 
-def picture_key(picture: Array) -> str:
+def image_hash(image: Array) -> str:
     """sha256 of a picture's shape and bytes, hexadecimal."""
-    return hashlib.sha256(repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()).hexdigest()
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
-def _digest(space: str, key: str, content: bytes) -> bytes:
+def _digest(namespace: str, key: str, content: bytes) -> bytes:
     """Of an entry and of its place: moved to another one it is not that one's."""
-    return hashlib.sha256(f"{space}\0{key}\0".encode(errors="surrogateescape") + content).digest()
+    return hashlib.sha256(f"{namespace}\0{key}\0".encode(errors="surrogateescape") + content).digest()

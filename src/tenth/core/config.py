@@ -15,15 +15,15 @@ from tenth.core.file_reading import UnreadableError, reason
 from tenth.core.wording import did_you_mean
 
 Recipe = TypeVar("Recipe")
-RECIPE_BYTES = 1 << 20  # of a TOML file; the longest recipe has 3 kB
-LATER = "later"  # in a field's metadata
-MOST = 1e9  # of numbers with a fraction; whole ones have 64 bits
+MAX_RECIPE_BYTES = 1 << 20  # of a TOML file; the longest recipe has 3 kB
+OMIT_DEFAULT = "later"  # in a field's metadata
+MAX_NUMBER = 1e9  # of numbers with a fraction; whole ones have 64 bits
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The table in a TOML file. Raises RecipeError if it is missing, is not TOML, or has a number that no recipe needs."""
     try:
-        table = file_reading.read_toml(path, RECIPE_BYTES)
+        table = file_reading.read_toml(path, MAX_RECIPE_BYTES)
     except (OSError, UnreadableError) as problem:
         action = "Check the path" if isinstance(problem, OSError) else "Mend it, or choose another"
         raise RecipeError(f"{path} {reason(problem)}", "a recipe is one TOML file", action) from problem
@@ -38,45 +38,45 @@ def _check_numbers(value: Any, where: str) -> None:
             _check_numbers(inner, f"{where}, {key}")
     if isinstance(value, int) and value < 0:
         raise RecipeError(f"{where} is {value}", "needed: a whole number from 0", "Correct it")
-    if isinstance(value, float) and not 0 <= value <= MOST:
-        raise RecipeError(f"{where} is {value}", f"needed: a number from 0 to {MOST:g}", "Correct it")
+    if isinstance(value, float) and not 0 <= value <= MAX_NUMBER:
+        raise RecipeError(f"{where} is {value}", f"needed: a number from 0 to {MAX_NUMBER:g}", "Correct it")
 
 
-def from_table(kind: type[Recipe], table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
+def from_table(cls: type[Recipe], table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
     """A dataclass from a table, nested dataclasses from nested tables.
 
     Raises RecipeError at an unknown key, a missing one, or a value of another type.
     """
-    if not is_dataclass(kind):
-        raise TypeError(f"{kind} is not a dataclass")
-    hints = get_type_hints(kind)
-    known = [each.name for each in fields(kind)]
+    if not is_dataclass(cls):
+        raise TypeError(f"{cls} is not a dataclass")
+    hints = get_type_hints(cls)
+    known = [each.name for each in fields(cls)]
     for key in table:
         _check_known(key, known, where)
-    for each in fields(kind):
-        if each.name not in table and each.default is MISSING and each.default_factory is MISSING:
-            raise RecipeError(f"{where} has no key {each.name!r}", f"needed: {_kind_name(hints[each.name])}", "Add it")
+    for setting in fields(cls):
+        if setting.name not in table and setting.default is MISSING and setting.default_factory is MISSING:
+            raise RecipeError(f"{where} has no key {setting.name!r}", f"needed: {_type_name(hints[setting.name])}", "Add it")
     values = {key: _value(hints[key], value, f"{where}, {key}") for key, value in table.items()}
-    return kind(**values)
+    return cls(**values)
 
 
-def with_changes(settings: Recipe, table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
+def with_overrides(settings: Recipe, table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
     """The settings with what a table says instead; of nested dataclasses the keys that a nested table has. Raises as above."""
     changed: dict[str, Any] = {}
     for key, value in table.items():
-        before, place = getattr(settings, key, None), f"{where}, {key}"
+        before, location = getattr(settings, key, None), f"{where}, {key}"
         if is_dataclass(before) and isinstance(value, Mapping):
-            changed[key] = with_changes(before, value, place)
+            changed[key] = with_overrides(before, value, location)
         else:
             hints = get_type_hints(type(settings))
             _check_known(key, list(hints), where)
-            changed[key] = _value(hints[key], value, place)
+            changed[key] = _value(hints[key], value, location)
     return replace(settings, **changed)  # type: ignore[type-var]
 
 
-def later(default: Any) -> Any:
+def omit_default(default: Any) -> Any:
     """A setting that was added after results had been recorded without it: said only where it is not its default."""
-    return field(default=default, metadata={LATER: True})
+    return field(default=default, metadata={OMIT_DEFAULT: True})
 
 
 def to_table(settings: Any) -> dict[str, Any]:
@@ -87,18 +87,18 @@ def to_table(settings: Any) -> dict[str, Any]:
     return {
         each.name: _plain(getattr(settings, each.name))
         for each in fields(settings)
-        if not (LATER in each.metadata and getattr(settings, each.name) == each.default)
+        if not (OMIT_DEFAULT in each.metadata and getattr(settings, each.name) == each.default)
     }
 
 
-def shown(settings: Any) -> str:
+def stable_repr(settings: Any) -> str:
     """The `repr` of a dataclass without what `to_table` leaves out: the same text as in older versions, for keys of stores."""
     return f"{type(settings).__name__}({', '.join(f'{name}={value!r}' for name, value in to_table(settings).items())})"
 
 
-def completed(kind: type[Any], table: Mapping[str, Any]) -> dict[str, Any]:
+def with_omitted_defaults(cls: type[Any], table: Mapping[str, Any]) -> dict[str, Any]:
     """A table that `to_table` made, perhaps of an older version, with the defaults of what `later` added."""
-    return {each.name: _plain(each.default) for each in fields(kind) if LATER in each.metadata} | dict(table)
+    return {each.name: _plain(each.default) for each in fields(cls) if OMIT_DEFAULT in each.metadata} | dict(table)
 
 
 def _plain(value: Any) -> Any:
@@ -136,7 +136,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if hint is Any:
         return value
     if type(value) is not hint:
-        raise RecipeError(f"{where} is {value!r}", f"needed: {_kind_name(hint)}", "Correct it")
+        raise RecipeError(f"{where} is {value!r}", f"needed: {_type_name(hint)}", "Correct it")
     return value
 
 
@@ -150,5 +150,5 @@ def _path(text: str, where: str) -> Path:
     return path
 
 
-def _kind_name(hint: Any) -> str:
+def _type_name(hint: Any) -> str:
     return getattr(hint, "__name__", str(hint))

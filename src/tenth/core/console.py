@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 
-def speak_plainly() -> None:
+def allow_any_text() -> None:
     """Make stdout and stderr take any text: of a character that a terminal or a pipe cannot show the number is written.
 
     A stream that is closed takes everything and keeps nothing; else the next file that is opened would be written to instead.
@@ -26,7 +26,7 @@ def speak_plainly() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def let_go() -> None:
+def discard_stdout() -> None:
     """Where stdout takes no more, give it up: what is still in its buffer must not fail again when Python ends."""
     try:
         sys.stdout.flush()
@@ -36,7 +36,7 @@ def let_go() -> None:
 
 
 @contextmanager
-def progress_bar(what: str, unit: str = "step") -> Iterator[Callable[[int, int], None]]:
+def progress_bar(description: str, unit: str = "step") -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr over image-steps or bytes (unit "B"), which appears with the first of them."""
     from tqdm import tqdm
 
@@ -44,7 +44,7 @@ def progress_bar(what: str, unit: str = "step") -> Iterator[Callable[[int, int],
 
     def update(done: int, total: int) -> None:
         nonlocal bar
-        bar = bar or tqdm(total=total, desc=what, unit=unit, unit_scale=unit == "B", file=sys.stderr, mininterval=0.5)
+        bar = bar or tqdm(total=total, desc=description, unit=unit, unit_scale=unit == "B", file=sys.stderr, mininterval=0.5)
         bar.update(done - bar.n)
 
     try:
@@ -54,18 +54,18 @@ def progress_bar(what: str, unit: str = "step") -> Iterator[Callable[[int, int],
             bar.close()
 
 
-def one_line(text: str) -> str:
+def printable(text: str) -> str:
     """The text without what ends a line or moves the cursor of a terminal: a file's name may hold anything."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
-def say(*lines: str) -> None:
+def print_message(*lines: str) -> None:
     """What to know, on stderr, each on its line."""
     for line in lines:
-        print(one_line(line), file=sys.stderr)
+        print(printable(line), file=sys.stderr)
 
 
-def show(result: Any) -> None:
+def print_result(result: Any) -> None:
     """One result on stdout: a mapping as JSON, anything else as text."""
     print(json.dumps(result, indent=1) if isinstance(result, Mapping) else result)
 

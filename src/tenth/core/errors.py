@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from tenth.core.wording import did_you_mean
 
-MOST_SAID = 2_000  # characters of a part of a message: a name or value that is found may be of any length
+MAX_PART_CHARS = 2_000  # characters of a part of a message: a name or value that is found may be of any length
 
 
 class TenthError(Exception):
@@ -28,7 +28,7 @@ class InputError(TenthError):
 
     def __init__(self, found: str, needed: str, action: str) -> None:
         found, needed, action = (
-            part if len(part) <= MOST_SAID else f"{part[:MOST_SAID]}..." for part in (found, needed, action)
+            part if len(part) <= MAX_PART_CHARS else f"{part[:MAX_PART_CHARS]}..." for part in (found, needed, action)
         )
         super().__init__(f"{found}; {needed}. {action}.")
         self.found, self.needed, self.action = found, needed, action
@@ -62,10 +62,10 @@ class CheckpointError(InputError):
     """A checkpoint is damaged, or a directory is already in use."""
 
 
-def unknown_name(kind: str, name: str, known: Sequence[str], action: str = "") -> InputError:
+def unknown_name(category: str, name: str, known: Sequence[str], action: str = "") -> InputError:
     """The error for a name that is in no table: all that is, and the nearest. action: else `tenth KINDs`, which lists them."""
     return InputError(
-        f"{name!r} is not a {kind}",
+        f"{name!r} is not a {category}",
         f"choose one of: {', '.join(known)}",
-        did_you_mean(name, known) + (action or f"`tenth {kind}s` says what each does"),
+        did_you_mean(name, known) + (action or f"`tenth {category}s` says what each does"),
     )

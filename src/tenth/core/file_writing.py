@@ -28,44 +28,44 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-TEMPORARY = ".part"  # how a temporary file's name ends
-TARGET = 100  # characters of the target's name in it
-OURS = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{16}}{re.escape(TEMPORARY)}", re.DOTALL)
-PRIVATE, PRIVATE_FOLDER = 0o600, 0o700  # modes of what a person is known by: for its owner alone
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+TEMPORARY_SUFFIX = ".part"  # how a temporary file's name ends
+MAX_TARGET_CHARS = 100  # characters of the target's name in it
+TEMPORARY_NAME = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{16}}{re.escape(TEMPORARY_SUFFIX)}", re.DOTALL)
+PRIVATE_FILE_MODE, PRIVATE_FOLDER_MODE = 0o600, 0o700  # modes of what a person is known by: for its owner alone
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_HARD_LINK_ERRNOS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextmanager
-def written(path: str | Path, mode: int = 0o666, *, new: bool = False) -> Iterator[IO[bytes]]:
+def atomic_file(path: str | Path, mode: int = 0o666, *, no_overwrite: bool = False) -> Iterator[IO[bytes]]:
     """A file that becomes `path` when the block ends without an exception; until then `path` stays as it was.
 
-    mode: permissions, of which the process's umask takes away. new: nothing is replaced; a file of the very same bytes that
-    is there already stays. Parent folders are made.
+    mode: permissions, of which the process's umask takes away. no_overwrite: nothing is replaced; a file of the very same bytes
+    that is there already stays. Parent folders are made.
     Raises DataError if the disk is full or refuses, CheckpointError if a new file is there with other bytes.
     """
     path = Path(path)
-    with naming(path):
+    with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary, file = _opened(path, mode)
+        temporary, file = _open_temporary(path, mode)
         try:
             with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                _give_name(temporary, path, new)
+                _move_into_place(temporary, path, no_overwrite)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: str | Path, content: bytes, mode: int = 0o666, *, new: bool = False) -> None:
+def write_bytes(path: str | Path, content: bytes, mode: int = 0o666, *, no_overwrite: bool = False) -> None:
     """Write a file whole or not at all, and onto the disk. Raises as `written`."""
-    with written(path, mode, new=new) as file:
+    with atomic_file(path, mode, no_overwrite=no_overwrite) as file:
         file.write(content)
 
 
-def write_once(path: str | Path, content: bytes) -> None:
+def write_if_changed(path: str | Path, content: bytes) -> None:
     """As `write_bytes`; a file that has this content already stays."""
     path = Path(path)
     with suppress(OSError):
@@ -85,10 +85,10 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def write_png(path: str | Path, image: Image, info: PngInfo | None = None) -> None:
-    """As `write_once`: a picture, with the texts that it says of itself. Equal pictures and texts give equal bytes."""
+    """As `write_if_changed`: a picture, with the texts that it says of itself. Equal pictures and texts give equal bytes."""
     content = io.BytesIO()  # encoded first: what Pillow says of a full disk names neither the disk nor the file
     image.save(content, format="PNG", pnginfo=info)
-    write_once(path, content.getvalue())
+    write_if_changed(path, content.getvalue())
 
 
 def write_tensors(
@@ -97,7 +97,7 @@ def write_tensors(
     metadata: Mapping[str, str] | None = None,
     mode: int = 0o666,
     *,
-    new: bool = False,
+    no_overwrite: bool = False,
 ) -> None:
     """As `write_bytes`: a safetensors file. Equal tensors and metadata give equal bytes."""
     from safetensors import SafetensorError
@@ -105,50 +105,50 @@ def write_tensors(
 
     # In a folder of its own: `save_file` does not fill the file that it is given, it puts another one in its place.
     path = Path(path)
-    with naming(path), _temporary_folder(path) as folder:
+    with explain_os_errors(path), _temporary_folder(path) as folder:
         file = folder / "content"
         file.touch(mode)
-        allowed = file.stat().st_mode & 0o777
+        permissions = file.stat().st_mode & 0o777
         try:
             contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
             save_file(contiguous, file, dict(metadata or {}) or None)
         except SafetensorError as problem:
             raise as_os_error(problem) from problem
-        file.chmod(allowed)
-        _flush(file)
-        _give_name(file, path, new)
+        file.chmod(permissions)
+        _fsync(file)
+        _move_into_place(file, path, no_overwrite)
 
 
 @contextmanager
-def written_folder(path: str | Path, mode: int = 0o777) -> Iterator[Path]:
+def atomic_folder(path: str | Path, mode: int = 0o777) -> Iterator[Path]:
     """A new folder that becomes `path` when the block ends without an exception, its files flushed to the disk first.
 
     Where `path` is a folder already, that one is replaced. Raises DataError if the disk is full or refuses.
     """
     path = Path(path)
-    with naming(path), _temporary_folder(path, mode) as temporary:
+    with explain_os_errors(path), _temporary_folder(path, mode) as temporary:
         yield temporary
-        for each in sorted(temporary.rglob("*")):
-            flush_folder(each) if each.is_dir() else _flush(each)
-        flush_folder(temporary)
+        for entry in sorted(temporary.rglob("*")):
+            fsync_folder(entry) if entry.is_dir() else _fsync(entry)
+        fsync_folder(temporary)
         if path.is_dir() and not path.is_symlink():
             # The old one is set aside whole: to remove it takes time, in which a kill may come.
-            with _temporary_folder(path) as old:
-                path.rename(old / path.name)
+            with _temporary_folder(path) as previous:
+                path.rename(previous / path.name)
                 try:
                     temporary.rename(path)
                 except OSError:
-                    (old / path.name).rename(path)
+                    (previous / path.name).rename(path)
                     raise
-                flush_folder(path.parent)
+                fsync_folder(path.parent)
         else:
             temporary.rename(path)
-            flush_folder(path.parent)
+            fsync_folder(path.parent)
 
 
 def copy_file(path: str | Path, target: str | Path) -> None:
     """A copy of a file, whole or not at all, and on the disk. Raises as `written`, OSError if the file cannot be read."""
-    with Path(path).open("rb") as file, written(target) as copy:
+    with Path(path).open("rb") as file, atomic_file(target) as copy:
         shutil.copyfileobj(file, copy, 1 << 20)
 
 
@@ -163,34 +163,34 @@ def move_file(path: str | Path, target: str | Path) -> None:
             raise
         copy_file(path, target)
         path.unlink()
-    flush_folder(target.parent)
+    fsync_folder(target.parent)
 
 
-def private_folder(folder: str | Path) -> Path:
+def make_private_folder(folder: str | Path) -> Path:
     """A folder into which its owner alone can look, made where there is none. Raises DataError if it cannot be."""
     folder = Path(folder)
-    with naming(folder):
-        folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
-        folder.chmod(PRIVATE_FOLDER)
+    with explain_os_errors(folder):
+        folder.mkdir(PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+        folder.chmod(PRIVATE_FOLDER_MODE)
     return folder
 
 
-def flush_folder(folder: str | Path) -> None:
+def fsync_folder(folder: str | Path) -> None:
     """Bring a folder's list of names onto the disk, where the system can. Raises OSError if the disk is full or fails."""
     try:
-        _flush(Path(folder))
+        _fsync(Path(folder))
     except OSError as problem:  # some systems open no folders, and lose nothing by it
-        if problem.errno in (*FULL, errno.EIO):
+        if problem.errno in (*DISK_FULL_ERRNOS, errno.EIO):
             raise
 
 
 @contextmanager
-def naming(path: str | Path) -> Iterator[None]:
+def explain_os_errors(path: str | Path) -> Iterator[None]:
     """What the system refuses inside is a DataError that names the path: of a full disk the system itself names none."""
     try:
         yield
     except OSError as problem:
-        _refuse(Path(path), problem)
+        _raise_data_error(Path(path), problem)
 
 
 def as_os_error(problem: Exception) -> OSError:
@@ -199,34 +199,34 @@ def as_os_error(problem: Exception) -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(errno.EIO, str(problem))
 
 
-def _refuse(path: Path, problem: OSError) -> NoReturn:
+def _raise_data_error(path: Path, problem: OSError) -> NoReturn:
     needed, action = "a place where this user may write is needed", "Choose another place, or change its permissions"
-    if problem.errno in FULL:
+    if problem.errno in DISK_FULL_ERRNOS:
         needed, action = "room on the disk is needed", "Make room and run the same again"
     elif problem.errno == errno.EIO:
         needed, action = "a disk that takes it is needed", "Look after the disk and run the same again, or choose another place"
     raise DataError(f"{path} cannot be written ({problem.strerror or problem})", needed, action) from problem
 
 
-def _opened(path: Path, mode: int) -> tuple[Path, IO[bytes]]:
+def _open_temporary(path: Path, mode: int) -> tuple[Path, IO[bytes]]:
     """A temporary file that is locked for as long as it is open."""
     while True:
-        temporary = _temporary(path)
+        temporary = _temporary_path(path)
         file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode), "r+b")
-        if lock(file.fileno()) and temporary.exists():
+        if try_lock(file.fileno()) and temporary.exists():
             return temporary, file
         file.close()  # taken, before it was locked, for what a killed writer left
 
 
 @contextmanager
-def _temporary_folder(path: Path, mode: int = PRIVATE_FOLDER) -> Iterator[Path]:
+def _temporary_folder(path: Path, mode: int = PRIVATE_FOLDER_MODE) -> Iterator[Path]:
     """A temporary folder beside a target, locked while the block runs and removed then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        temporary = _temporary(path)
+        temporary = _temporary_path(path)
         temporary.mkdir(mode)
         descriptor = os.open(temporary, os.O_RDONLY)
-        if lock(descriptor) and temporary.exists():
+        if try_lock(descriptor) and temporary.exists():
             break
         os.close(descriptor)
     try:
@@ -236,24 +236,24 @@ def _temporary_folder(path: Path, mode: int = PRIVATE_FOLDER) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _give_name(temporary: Path, path: Path, new: bool) -> None:
+def _move_into_place(temporary: Path, path: Path, no_overwrite: bool) -> None:
     """What is on the disk already gets its name."""
-    if not new:
+    if not no_overwrite:
         temporary.replace(path)
-    elif not _is_linked(temporary, path) and not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
+    elif not _try_link(temporary, path) and not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
         found = f"{path} exists and is not what would be written"
         raise CheckpointError(found, "a new path is needed, so that nothing is lost", "Choose another -o, or remove it")
-    flush_folder(path.parent)
+    fsync_folder(path.parent)
 
 
-def _is_linked(temporary: Path, path: Path) -> bool:
+def _try_link(temporary: Path, path: Path) -> bool:
     """Give a name by the one way that never replaces another file. False where there is one."""
     try:
         os.link(temporary, path)
     except FileExistsError:
         return False
     except OSError as problem:
-        if problem.errno not in NO_LINKS:
+        if problem.errno not in NO_HARD_LINK_ERRNOS:
             raise
         if os.path.lexists(path):
             return False
@@ -261,7 +261,7 @@ def _is_linked(temporary: Path, path: Path) -> bool:
     return True
 
 
-def lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
     """Whether the lock on what is open was free and is now held, or the system has none. It is let go by closing."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -272,7 +272,7 @@ def lock(descriptor: int) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -280,6 +280,6 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _temporary(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     """A name beside the target that nobody else takes."""
-    return path.with_name(f".{path.name[:TARGET]}.{secrets.token_hex(8)}{TEMPORARY}")
+    return path.with_name(f".{path.name[:MAX_TARGET_CHARS]}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")

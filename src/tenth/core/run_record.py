@@ -17,37 +17,37 @@ from tenth.core.errors import DataError
 from tenth.core.file_reading import UnreadableError, read_json, reason
 from tenth.core.file_writing import write_text
 
-RECORD = "run.json"
+RECORD_FILE = "run.json"
 # What a result can depend on, by the name under which it is installed.
 LIBRARIES = ("tenth", "torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "dlib-bin")
 
 
-def write_record(path: Path, *, kind: str, settings: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+def write_record(path: Path, *, command: str, settings: Mapping[str, Any], results: Mapping[str, Any]) -> None:
     """Write `path` as JSON with sorted keys: kind, settings, results, environment, and when it was written (UTC).
 
-    kind: the command, such as "generate". settings, results: dataclasses, paths and tuples may stand in them; a person's name
-    or the path of a photo may not: photos go by their sha256. Raises ValueError for a number that is not finite, TypeError
+    command: the command, such as "generate". settings, results: dataclasses, paths and tuples may stand in them; a person's
+    name or the path of a photo may not: photos go by their sha256. Raises ValueError for a number that is not finite, TypeError
     for what JSON has no word for; then nothing is written.
     """
-    record = {"kind": kind, "settings": settings, "results": results, "environment": environment()}
+    record = {"kind": command, "settings": settings, "results": results, "environment": environment()}
     record["written"] = datetime.now(UTC).isoformat(timespec="seconds")
-    write_text(path, json.dumps(record, default=_plain, sort_keys=True, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(record, default=_json_default, sort_keys=True, indent=1, allow_nan=False) + "\n")
 
 
-def read_record(path: Path, *, kind: str) -> dict[str, Any]:
+def read_record(path: Path, *, command: str) -> dict[str, Any]:
     """What `write_record` wrote. path: the file, or the folder that it is in as run.json.
 
     Raises DataError if the file is missing, damaged, or a record of another kind.
     """
-    path = path / RECORD if path.is_dir() else path
+    path = path / RECORD_FILE if path.is_dir() else path
     try:
         record: Any = read_json(path)
     except (OSError, UnreadableError) as problem:
-        raise _unusable(path, kind, reason(problem)) from problem
+        raise _unusable(path, command, reason(problem)) from problem
     if not isinstance(record, dict) or not all(isinstance(record.get(key), dict) for key in ("settings", "results")):
-        raise _unusable(path, kind, "is no record of tenth's")
-    if record.get("kind") != kind:
-        raise _unusable(path, kind, f"is of kind {record.get('kind')!r:.100}")
+        raise _unusable(path, command, "is no record of tenth's")
+    if record.get("kind") != command:
+        raise _unusable(path, command, f"is of kind {record.get('kind')!r:.100}")
     return dict(record)
 
 
@@ -57,22 +57,22 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "platform": f"{platform.system()} {platform.machine()}",
-        "cores": cores(),
+        "cores": num_cores(),
     }
 
 
-def folders(methods: Sequence[str]) -> dict[str, str]:
+def method_folder_names(methods: Sequence[str]) -> dict[str, str]:
     """A folder's name for each method, which may itself be a path: plain characters, no two alike on any disk."""
     names: dict[str, str] = {}
     for name in methods:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "method"
+        safe_name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "method"
         taken = {other.lower() for other in names.values()}
-        others = (f"{plain}-{number}" for number in range(2, len(methods) + 2))
-        names[name] = next(each for each in (plain, *others) if each.lower() not in taken)
+        alternatives = (f"{safe_name}-{number}" for number in range(2, len(methods) + 2))
+        names[name] = next(candidate for candidate in (safe_name, *alternatives) if candidate.lower() not in taken)
     return names
 
 
-def cores() -> int:
+def num_cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -84,7 +84,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _plain(value: Any) -> Any:
+def _json_default(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, PurePath):
@@ -92,15 +92,15 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in a record")
 
 
-def _unusable(path: Path, kind: str, found: str) -> DataError:
-    return DataError(f"{path} {found}", f"a record that `tenth {kind}` wrote is needed", "Check the path")
+def _unusable(path: Path, command: str, found: str) -> DataError:
+    return DataError(f"{path} {found}", f"a record that `tenth {command}` wrote is needed", "Check the path")
 
 
-PLUS = "+"  # between two methods in force together
-GENERIC = ("final", "best")  # folders that `tenth train` writes: the one around them says which
+METHOD_SEPARATOR = "+"  # between two methods in force together
+GENERIC_NAMES = ("final", "best")  # folders that `tenth train` writes: the one around them says which
 
 
-def names_of(settings: Mapping[str, Any]) -> dict[str, str]:
+def short_path_names(settings: Mapping[str, Any]) -> dict[str, str]:
     """What each absolute path in an experiment's settings is called: its last part, or as many as tell it from the others.
 
     The same wherever the experiment is run from. And the folders of this machine by which its user may be known.
@@ -108,29 +108,31 @@ def names_of(settings: Mapping[str, Any]) -> dict[str, str]:
     data, methods = settings.get("data"), settings.get("methods")
     values = [*(data.values() if isinstance(data, Mapping) else ()), *(methods if isinstance(methods, list | tuple) else ())]
     values += [settings.get(key) for key in ("judge", "clip", "model")]
-    parts = (part for value in values for part in str(value).split(PLUS))
-    names = _called(dict.fromkeys(part for part in parts if PurePath(part).is_absolute()))
-    own = {str(Path.cwd()): ".", str(Path.home()): "~"}
-    return names | {place: name for place, name in own.items() if len(PurePath(place).parts) > 1}
+    parts = (part for value in values for part in str(value).split(METHOD_SEPARATOR))
+    names = _shortest_unique_names(dict.fromkeys(part for part in parts if PurePath(part).is_absolute()))
+    machine_folders = {str(Path.cwd()): ".", str(Path.home()): "~"}
+    return names | {folder: name for folder, name in machine_folders.items() if len(PurePath(folder).parts) > 1}
 
 
-def without_places(value: Any, names: Mapping[str, str]) -> Any:
+def replace_paths(value: Any, names: Mapping[str, str]) -> Any:
     """A value of JSON in which every path is called by its name, also within texts and as a key."""
     if isinstance(value, str):
-        for place in sorted(names, key=len, reverse=True):
-            value = names[place].join(re.split(rf"{re.escape(place)}(?![\w.-]*\w)", value))
+        for path in sorted(names, key=len, reverse=True):
+            value = names[path].join(re.split(rf"{re.escape(path)}(?![\w.-]*\w)", value))
         return value
     if isinstance(value, Mapping):
-        return {without_places(key, names): without_places(inner, names) for key, inner in value.items()}
-    return [without_places(inner, names) for inner in value] if isinstance(value, list | tuple) else value
+        return {replace_paths(key, names): replace_paths(inner, names) for key, inner in value.items()}
+    return [replace_paths(inner, names) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _called(paths: Iterable[str]) -> dict[str, str]:
+def _shortest_unique_names(paths: Iterable[str]) -> dict[str, str]:
     tails = {path: PurePath(path).parts[1:] for path in paths}
     names: dict[str, str] = {}
     for path, parts in tails.items():
-        least = 2 if parts and parts[-1] in GENERIC else 1
-        others = [other for each, other in tails.items() if each != path]
-        told = (count for count in range(least, len(parts)) if all(other[-count:] != parts[-count:] for other in others))
-        names[path] = "/".join(parts[-next(told, len(parts)) :]) or "folder"
+        min_parts = 2 if parts and parts[-1] in GENERIC_NAMES else 1
+        other_paths = [other for each, other in tails.items() if each != path]
+        unique_counts = (
+            count for count in range(min_parts, len(parts)) if all(other[-count:] != parts[-count:] for other in other_paths)
+        )
+        names[path] = "/".join(parts[-next(unique_counts, len(parts)) :]) or "folder"
     return names

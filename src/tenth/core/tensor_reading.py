@@ -9,46 +9,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenth.core.file_reading import TENSOR_BYTES, UnreadableError, open_regular, parse_json
+from tenth.core.file_reading import MAX_TENSOR_FILE_BYTES, UnreadableError, open_regular, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-HEADER_BYTES = 16 << 20  # most that a header may have; SDXL's UNet has 0.2 MB
-MOST_AXES, LONGEST_AXIS = 16, 1 << 40
+MAX_HEADER_BYTES = 16 << 20  # most that a header may have; SDXL's UNet has 0.2 MB
+MAX_AXES, MAX_AXIS_SIZE = 16, 1 << 40
 # fmt: off
-BITS = {  # of each type of numbers that a safetensors file may have
+DTYPE_BITS = {  # of each type of numbers that a safetensors file may have
     "C128": 128, "C64": 64, "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64,
     "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
 }
 # fmt: on
-FLOATS = ("F64", "F32", "F16", "BF16")
+FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
-class Described:
+class TensorInfo:
     """One tensor as a safetensors file's header describes it. dtype: as the format spells it, such as "F16"."""
 
     dtype: str
     shape: tuple[int, ...]
 
     @property
-    def count(self) -> int:
+    def numel(self) -> int:
         """How many numbers it holds."""
         return math.prod(self.shape)
 
 
-def read_header(path: str | Path, most: int = TENSOR_BYTES) -> tuple[dict[str, str], dict[str, Described]]:
+def read_header(path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES) -> tuple[dict[str, str], dict[str, TensorInfo]]:
     """Metadata, and every tensor by name, from a safetensors file's header alone. Raises as `open_regular`.
 
     Each has as many bytes in the file as its type and shape say, and no others.
     """
-    with open_regular(path, most) as file:
+    with open_regular(path, max_bytes) as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(8)
         length = int.from_bytes(start, "little")
-        if len(start) < 8 or not 2 <= length <= min(HEADER_BYTES, size - 8):
+        if len(start) < 8 or not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
             raise _damaged("it does not begin with a header")
         try:
             header = parse_json(file.read(length).decode())
@@ -59,47 +59,48 @@ def read_header(path: str | Path, most: int = TENSOR_BYTES) -> tuple[dict[str, s
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _damaged("its metadata are not texts")
-    places = [_described(name, entry) for name, entry in header.items()]
+    entries = [_parse_entry(name, entry) for name, entry in header.items()]
     end = 0
-    for _, _, first, last in sorted(places, key=lambda place: place[2:]):
+    for _, _, first, last in sorted(entries, key=lambda place: place[2:]):
         if first != end:
             raise _damaged("its tensors do not lie one after the other")
         end = last
     if end != size - 8 - length:
         raise _damaged(f"its header is of {end} bytes of numbers, and it has {size - 8 - length}")
-    return metadata, {name: tensor for name, tensor, _, _ in places}
+    return metadata, {name: tensor for name, tensor, _, _ in entries}
 
 
 def read_tensors(
-    path: str | Path, most: int = TENSOR_BYTES, *, numbers: bool = True
+    path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES, *, finite_floats: bool = True
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a safetensors file, which stay in the file until they are used. Raises as `open_regular`.
 
-    numbers: raise UnreadableError unless all are floating-point numbers and finite. Names and shapes are the caller's to check.
+    finite_floats: raise UnreadableError unless all are floating-point numbers and finite. Names and shapes are the caller's to
+    check.
     """
     from safetensors import SafetensorError, safe_open
 
-    metadata, described = read_header(path, most)
-    if numbers:
-        check_floats(described)
+    metadata, infos = read_header(path, max_bytes)
+    if finite_floats:
+        check_floats(infos)
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in described}
+            tensors = {name: file.get_tensor(name) for name in infos}
     except (SafetensorError, ValueError, RuntimeError, OverflowError, TypeError, AttributeError, LookupError) as problem:
         raise _damaged(problem) from problem
-    if numbers:
-        check_numbers(tensors)
+    if finite_floats:
+        check_finite_tensors(tensors)
     return metadata, tensors
 
 
-def check_floats(described: Mapping[str, Described]) -> None:
+def check_floats(infos: Mapping[str, TensorInfo]) -> None:
     """Raises UnreadableError unless every tensor is of floating-point numbers of 16 bits or more."""
-    for name, tensor in described.items():
-        if tensor.dtype not in FLOATS:
-            raise UnreadableError(f"holds {name} as {tensor.dtype}, not as floating-point numbers ({', '.join(FLOATS)})")
+    for name, tensor in infos.items():
+        if tensor.dtype not in FLOAT_DTYPES:
+            raise UnreadableError(f"holds {name} as {tensor.dtype}, not as floating-point numbers ({', '.join(FLOAT_DTYPES)})")
 
 
-def check_numbers(tensors: Mapping[str, Tensor], *, floats: bool = False) -> None:
+def check_finite_tensors(tensors: Mapping[str, Tensor], *, floats_only: bool = False) -> None:
     """Raises UnreadableError unless every number is finite. Tensors of whole numbers pass, unless floats.
 
     Several GB a second, and no copy but of numbers of 8 bits.
@@ -107,7 +108,7 @@ def check_numbers(tensors: Mapping[str, Tensor], *, floats: bool = False) -> Non
     import torch
 
     for name, tensor in tensors.items():
-        if floats and not tensor.is_floating_point():
+        if floats_only and not tensor.is_floating_point():
             raise UnreadableError(f"holds {name} as {str(tensor.dtype).removeprefix('torch.')}, not as floating-point numbers")
         if tensor.is_floating_point() and tensor.element_size() == 1:  # torch does not compare these
             tensor = tensor.float()  # noqa: PLW2901
@@ -116,18 +117,18 @@ def check_numbers(tensors: Mapping[str, Tensor], *, floats: bool = False) -> Non
             raise UnreadableError(f"holds {name} with a number that is not finite (NaN or infinity)")
 
 
-def _described(name: str, entry: Any) -> tuple[str, Described, int, int]:
+def _parse_entry(name: str, entry: Any) -> tuple[str, TensorInfo, int, int]:
     """A tensor, where its bytes begin and where they end."""
     fields = entry if isinstance(entry, dict) else {}
-    dtype, shape, place = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if not isinstance(dtype, str) or dtype not in BITS:
+    dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise _damaged(f"it has {name} of the type {str(dtype)[:20]}")
     axes: list[Any] = shape if isinstance(shape, list) else [None]
-    if len(axes) > MOST_AXES or not all(type(axis) is int and 0 <= axis <= LONGEST_AXIS for axis in axes):
+    if len(axes) > MAX_AXES or not all(type(axis) is int and 0 <= axis <= MAX_AXIS_SIZE for axis in axes):
         raise _damaged(f"it has {name} of a shape that nothing has")
-    first, last = place if isinstance(place, list) and len(place) == 2 else (None, None)
-    tensor = Described(dtype, tuple(axes))
-    if type(first) is not int or type(last) is not int or 8 * (last - first) != tensor.count * BITS[dtype]:
+    first, last = offsets if isinstance(offsets, list) and len(offsets) == 2 else (None, None)
+    tensor = TensorInfo(dtype, tuple(axes))
+    if type(first) is not int or type(last) is not int or 8 * (last - first) != tensor.numel * DTYPE_BITS[dtype]:
         raise _damaged(f"it has {name} in other bytes than its shape says")
     return name, tensor, first, last
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]  # (H, W, 3), RGB
+FeatureArray = npt.NDArray[np.float64]  # (N, D)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class Identity:
     embeddings: (M, D), pooled ones, or (M, T, D), patch tokens, whichever the model's adapter reads; or None.
     weights: tensors by name (LoRA or a difference to the base), empty for adapters.
     model, encoder, adapter: "name@digest" of what made it, so that nothing else is ever applied to it.
-    word: how a prompt names the person ("" when the prompt need not). photos: sha256 of each photo used.
+    trigger_phrase: how a prompt names the person ("" when the prompt need not). photos: sha256 of each photo used.
     """
 
     method: str
@@ -65,7 +66,7 @@ class Identity:
     adapter: str
     embeddings: Tensor | None = None
     weights: Mapping[str, Tensor] = field(default_factory=dict)
-    word: str = ""
+    trigger_phrase: str = ""
     photos: tuple[str, ...] = ()
 
 
@@ -85,14 +86,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Score:
-    """A number with its 95 % interval over people. better: 'higher' or 'lower'. unavailable: why there is no value."""
+    """A number with its 95 % interval over people. direction: 'higher' or 'lower'. unavailable: why there is no value."""
 
     name: str
     value: float | None
     low: float | None = None
     high: float | None = None
     n: int = 0
-    better: str = "higher"
+    direction: str = "higher"
     unavailable: str = ""
 
 
@@ -100,7 +101,7 @@ class Score:
 class Features:
     """Rows (N, D) of one extractor, each with its person and its prompt."""
 
-    rows: npt.NDArray[np.float64]
+    vectors: npt.NDArray[np.float64]
     people: tuple[str, ...]
     prompts: tuple[str, ...] = ()
 
@@ -109,15 +110,16 @@ class Encoder(Protocol):
     """K photos -> (K, D) pooled embeddings, or (K, T, D) patch tokens.
 
     name: "name@digest", part of every cache key and identity.
-    width: D. tokens: T; 0 where embeddings are pooled. nobody: (D,) or (T, D), what an adapter sees where it shall see nobody.
+    embedding_dim: D. num_tokens: T; 0 where embeddings are pooled. null_embedding: (D,) or (T, D), what an adapter sees where
+    it shall see nobody.
     """
 
     name: str
-    width: int
-    tokens: int
+    embedding_dim: int
+    num_tokens: int
 
     def __call__(self, photos: Sequence[Photo]) -> Tensor: ...
-    def nobody(self) -> Tensor: ...
+    def null_embedding(self) -> Tensor: ...
 
 
 class Aggregator(Protocol):
@@ -126,23 +128,23 @@ class Aggregator(Protocol):
     def __call__(self, embeddings: Tensor) -> Tensor: ...
 
 
-class Diffusion(Protocol):
-    """What a method may read of a model. name: "name@digest". trained: folders of trained aggregators, by method.
+class DiffusionModel(Protocol):
+    """What a method may read of a model. name: "name@digest". trained_methods: folders of trained aggregators, by method.
 
-    pipeline: of diffusers; texts: prompts -> its text embeddings. Whatever sampling and training do with them, they are as
-    before when it is done.
+    pipeline: of diffusers; prompt_encoder: prompts -> its text embeddings. Whatever sampling and training do with them, they
+    are as before when it is done.
     """
 
     name: str
     pipeline: Any
     adapter_name: str
     encoder: Encoder
-    trained: Mapping[str, Path]
-    texts: Any
+    trained_methods: Mapping[str, Path]
+    prompt_encoder: Any
 
     def add_adapter(self, path: Path) -> str: ...
 
-    def beside_nobody(self, embeddings: Tensor) -> Tensor: ...
+    def with_unconditional(self, embeddings: Tensor) -> Tensor: ...
 
     def applied(self, identities: Sequence[Identity]) -> AbstractContextManager[Tensor | None]: ...
 
@@ -150,12 +152,13 @@ class Diffusion(Protocol):
 class Method(Protocol):
     """Photos of a person -> Identity. May read the model; leaves it exactly as it was.
 
-    weights: how much each photo counts, (K,), or None where that cannot be said. notes: what to know of photos not used.
+    photo_weights: how much each photo counts, (K,), or None where that cannot be said. warnings: what to know of photos not
+    used.
     """
 
-    def __call__(self, person: Person, model: Diffusion) -> Identity: ...
-    def weights(self, person: Person, model: Diffusion) -> Tensor | None: ...
-    def notes(self, person: Person, model: Diffusion) -> list[str]: ...
+    def __call__(self, person: Person, model: DiffusionModel) -> Identity: ...
+    def photo_weights(self, person: Person, model: DiffusionModel) -> Tensor | None: ...
+    def warnings(self, person: Person, model: DiffusionModel) -> list[str]: ...
 
 
 class Metric(Protocol):
@@ -164,12 +167,12 @@ class Metric(Protocol):
     def __call__(self, *, generated: Features, held_out: Features, references: Features | None = None) -> Score: ...
 
 
-Kind = TypeVar("Kind")
+EntryValue = TypeVar("EntryValue")
 
 
 @dataclass(frozen=True)
-class Entry(Generic[Kind]):
+class Entry(Generic[EntryValue]):
     """A row of a table: the thing itself, and a line that says what it does."""
 
-    thing: Kind
-    text: str
+    value: EntryValue
+    description: str

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-NAMED = 3  # reasons, files or names in one line
-SHOWN = 100  # characters of what was given
-MANY = {"person": "people"}
+MAX_ITEMS = 3  # reasons, files or names in one line
+MAX_CHARS = 100  # characters of what was given
+IRREGULAR_PLURALS = {"person": "people"}
 MINUTE, HOUR = 60, 3600  # seconds
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """'1 photo', '2 photos', '1,234 people'. many: 'people' of 'person', else one with an s, unless given."""
-    return f"{count:,} {one if count == 1 else many or MANY.get(one, f'{one}s')}"
+def pluralize(count: int, singular: str, plural: str = "") -> str:
+    """'1 photo', '2 photos', '1,234 people'. plural: 'people' of 'person', else one with an s, unless given."""
+    return f"{count:,} {singular if count == 1 else plural or IRREGULAR_PLURALS.get(singular, f'{singular}s')}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """'38 s', '1 minute', '12 minutes', '2.7 hours'."""
     if round(seconds) < MINUTE:
         return f"{seconds:.0f} s"
     minutes = round(seconds / MINUTE)
-    return counted(minutes, "minute") if minutes * MINUTE < HOUR else f"{seconds / HOUR:.1f} hours"
+    return pluralize(minutes, "minute") if minutes * MINUTE < HOUR else f"{seconds / HOUR:.1f} hours"
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
@@ -31,14 +31,14 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     return f"Did you mean {nearest[found[0]]}? " if found else ""
 
 
-def few(reasons: Iterable[str], between: str = ", ") -> str:
-    """The first NAMED of them, for a line that is to be read, and how many more."""
-    every = list(reasons)
-    more = [f"and {len(every) - NAMED:,} more"] * (len(every) > NAMED)
-    return between.join([*every[:NAMED], *more])
+def abbreviate(items: Iterable[str], separator: str = ", ") -> str:
+    """The first MAX_ITEMS of them, for a line that is to be read, and how many more."""
+    texts = list(items)
+    more = [f"and {len(texts) - MAX_ITEMS:,} more"] * (len(texts) > MAX_ITEMS)
+    return separator.join([*texts[:MAX_ITEMS], *more])
 
 
-def brief(value: object) -> str:
+def shorten(value: object) -> str:
     """What was given, as text for a line that is to be read."""
-    said = str(value)
-    return said if len(said) <= SHOWN else f"{said[:SHOWN]}..."
+    text = str(value)
+    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."

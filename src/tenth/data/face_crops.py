@@ -12,75 +12,75 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from tenth.core.cache import Array, Store
+from tenth.core.cache import Array, ArrayCache
 from tenth.core.console import progress
 from tenth.core.errors import DataError
 from tenth.core.types import Face, Photo, Pixels
-from tenth.data.faces import CROP_PADDING, CROP_PIXELS, crop_face
-from tenth.data.manifest import Row, read_people
-from tenth.data.multiscale_faces import photo_with_faces
+from tenth.data.faces import CROP_PADDING, CROP_SIZE, crop_face
+from tenth.data.manifest import ManifestEntry, read_manifest
+from tenth.data.multiscale_faces import open_photo_with_faces
 
-CENTRAL = "central-face"  # in the store: values of the face nearest a photo's centre, by the photo's sha256
-CROPS = f"{CENTRAL}-crop-{CROP_PIXELS}-{CROP_PADDING}"
+CENTRAL_FACE = "central-face"  # in the store: values of the face nearest a photo's centre, by the photo's sha256
+CROPS_NAMESPACE = f"{CENTRAL_FACE}-crop-{CROP_SIZE}-{CROP_PADDING}"
 
 
 @dataclass(frozen=True)
-class People:
+class PhotoDataset:
     """Where the photos are. people: the file that `tenth data` writes. photos: the folder its `file`s lie below."""
 
     people: Path
     photos: Path
 
-    def rows(self, split: str, *, needed: bool = True) -> list[Row]:
+    def entries(self, split: str, *, required: bool = True) -> list[ManifestEntry]:
         """Rows of one split, in the file's order. Raises DataError if there are none and they are needed."""
-        rows = [row for row in read_people(self.people) if row.split == split]
-        if needed and not rows:
+        entries = [row for row in read_manifest(self.people) if row.split == split]
+        if required and not entries:
             raise DataError(
                 f"{self.people} has no {split} people",
                 "at least one is needed",
                 "Write it anew, of more people: `tenth data lfw` or `tenth data people`",
             )
-        return rows
+        return entries
 
-    def located(self, row: Row) -> Photo | None:
+    def open_with_central_face(self, entry: ManifestEntry) -> Photo | None:
         """The photo with the face nearest its centre, whom LFW names; None without a face."""
-        photo, faces = photo_with_faces(self.photos / row.file)
+        photo, faces = open_photo_with_faces(self.photos / entry.file)
         height, width = photo.pixels.shape[:2]
         face = min(faces, key=lambda face: _distance(face, width / 2, height / 2), default=None)
-        return Photo(photo.pixels, row.digest, row.file, face) if face else None
+        return Photo(photo.pixels, entry.digest, entry.file, face) if face else None
 
 
 @dataclass(frozen=True, eq=False)
-class Faces:
+class FaceCrops:
     """Rows that have a face, and their crops (N, 3, 128, 128) uint8."""
 
-    rows: tuple[Row, ...]
+    entries: tuple[ManifestEntry, ...]
     crops: Tensor
 
-    def pictures(self, indices: Tensor, mirrored: Tensor) -> Tensor:
+    def images(self, indices: Tensor, mirrored: Tensor) -> Tensor:
         """Crops by number (B,), those mirrored where `mirrored` is not 0 -> float32 (B, 3, 128, 128) in [-1, 1]."""
-        crops = to_unit(self.crops[indices])
+        crops = to_minus_one_one(self.crops[indices])
         return torch.where(mirrored.bool()[:, None, None, None], crops.flip(-1), crops)
 
 
-def load_faces(people: People, split: str, store: Store) -> Faces:
+def load_face_crops(dataset: PhotoDataset, split: str, cache: ArrayCache) -> FaceCrops:
     """Crops of every photo of one split in which a face is found; the others are left out."""
-    rows = people.rows(split)
-    arrays = store.remember(CROPS, [row.digest for row in rows], partial(crops_of, people, rows))
-    found = [(row, crop) for row, crop in zip(rows, arrays, strict=True) if crop.size]
-    crops = torch.from_numpy(np.stack([crop for _, crop in found])).permute(0, 3, 1, 2)  # (N, 3, 128, 128)
-    return Faces(tuple(row for row, _ in found), crops)
+    entries = dataset.entries(split)
+    arrays = cache.get_or_compute(CROPS_NAMESPACE, [row.digest for row in entries], partial(compute_crops, dataset, entries))
+    detected = [(row, crop) for row, crop in zip(entries, arrays, strict=True) if crop.size]
+    crops = torch.from_numpy(np.stack([crop for _, crop in detected])).permute(0, 3, 1, 2)  # (N, 3, 128, 128)
+    return FaceCrops(tuple(row for row, _ in detected), crops)
 
 
-def to_unit(crops: Tensor) -> Tensor:
+def to_minus_one_one(crops: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) -> float32 in [-1, 1]."""
     return crops.float() / 127.5 - 1
 
 
-def crops_of(people: People, rows: Sequence[Row], missing: list[int]) -> Iterator[Array]:
+def compute_crops(dataset: PhotoDataset, entries: Sequence[ManifestEntry], missing: list[int]) -> Iterator[Array]:
     """The face of each photo as the pocket model draws faces, (128, 128, 3), empty where there is none."""
     for index in progress(missing, desc="crops"):
-        photo = people.located(rows[index])
+        photo = dataset.open_with_central_face(entries[index])
         yield np.zeros((0,), np.uint8) if photo is None or photo.face is None else crop_face(photo.pixels, photo.face)
 
 
@@ -89,6 +89,6 @@ def _distance(face: Face, x: float, y: float) -> float:
     return abs((left + right) / 2 - x) + abs((top + bottom) / 2 - y)
 
 
-def square(photo: Photo, side: int) -> Pixels:
+def center_crop(photo: Photo, size: int) -> Pixels:
     """The middle square of a photo, (side, side, 3)."""
-    return np.asarray(ImageOps.fit(Image.fromarray(photo.pixels), (side, side), Image.Resampling.LANCZOS))
+    return np.asarray(ImageOps.fit(Image.fromarray(photo.pixels), (size, size), Image.Resampling.LANCZOS))

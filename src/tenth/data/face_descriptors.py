@@ -11,52 +11,52 @@ import dlib
 import numpy as np
 import numpy.typing as npt
 
-from tenth.core.cache import Array, Store
+from tenth.core.cache import Array, ArrayCache
 from tenth.core.errors import DataError
-from tenth.core.file_reading import file_digest
+from tenth.core.file_reading import sha256_of
 from tenth.core.types import Photo, Pixels
 from tenth.data.faces import (
     crop_face,
-    model_file,
+    face_model_path,
 )
 
-WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
+RECOGNIZER_WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
 CHIP_PIXELS, CHIP_PADDING = 150, 0.25  # what dlib's recogniser was trained on
 
 
 @cache
-def _recogniser() -> Any:
-    return dlib.face_recognition_model_v1(str(model_file(WEIGHTS)))
+def _recognizer() -> Any:
+    return dlib.face_recognition_model_v1(str(face_model_path(RECOGNIZER_WEIGHTS)))
 
 
 @cache
 def encoder_name() -> str:
     """'name@digest': the recogniser and its weights, for cache keys and identities."""
-    return f"dlib-resnet@{file_digest(model_file(WEIGHTS))[:16]}"
+    return f"dlib-resnet@{sha256_of(face_model_path(RECOGNIZER_WEIGHTS))[:16]}"
 
 
-def describe(photo: Photo) -> Array:
+def face_descriptor(photo: Photo) -> Array:
     """dlib's descriptor (128,) float64 of the photo's face, of norm about 1.4.
 
     Source: King 2017, "High quality face recognition with deep metric learning". Raises DataError if the photo has no face.
     """
-    return np.array(_recogniser().compute_face_descriptor(_chip(photo)))
+    return np.array(_recognizer().compute_face_descriptor(_chip(photo)))
 
 
 def _chip(photo: Photo) -> Pixels:
     if photo.face is None:
         raise DataError(f"{photo.file or 'a photo'} has no face located", "the face encoder reads faces", "Find the face first")
-    return crop_face(photo.pixels, photo.face, side=CHIP_PIXELS, padding=CHIP_PADDING)
+    return crop_face(photo.pixels, photo.face, size=CHIP_PIXELS, padding=CHIP_PADDING)
 
 
-def describe_through(store: Store) -> Describe:
-    """`describe`, computed once per face: the key is the sha256 of the very pixels that the recogniser reads."""
+def cached_face_descriptor(array_cache: ArrayCache) -> FaceDescriptor:
+    """`face_descriptor`, computed once per face: the key is the sha256 of the very pixels that the recogniser reads."""
 
     def described(photo: Photo) -> Array:
         key = hashlib.sha256(_chip(photo).tobytes()).hexdigest()
-        return next(store.remember(encoder_name(), [key], lambda _: [describe(photo)]))
+        return next(array_cache.get_or_compute(encoder_name(), [key], lambda _: [face_descriptor(photo)]))
 
     return described
 
 
-Describe = Callable[[Photo], npt.NDArray[Any]]
+FaceDescriptor = Callable[[Photo], npt.NDArray[Any]]

@@ -15,8 +15,8 @@ from PIL import Image
 from tenth.core.errors import ModelError
 from tenth.core.types import Face, Pixels
 
-DETECTION_PIXELS = 800  # the longer side of the copy in which faces are looked for: finds a face of a sixteenth of the photo
-CROP_PIXELS = 128  # side of the crop that the pocket model draws
+DETECTION_SIZE = 800  # the longer side of the copy in which faces are looked for: finds a face of a sixteenth of the photo
+CROP_SIZE = 128  # side of the crop that the pocket model draws
 CROP_PADDING = 0.5  # of dlib's face template on each side: head and shoulders; LFW photos then come at 0.84 of their scale
 NEAR_DUPLICATE_BITS = 64  # of 512: copies saved smaller, larger, cropped, brighter or at JPEG quality 25 differ in at most 48,
 
@@ -27,7 +27,7 @@ class Detector(Protocol):
     def __call__(self, pixels: Pixels) -> list[Face]: ...
 
 
-def model_file(name: str) -> Path:
+def face_model_path(name: str) -> Path:
     """Path of a file of `face-recognition-models`, found without running that package's code (which needs pkg_resources).
 
     Raises ModelError if the package is not installed.
@@ -45,12 +45,12 @@ def model_file(name: str) -> Path:
 @cache
 def _dlib_detector() -> tuple[Any, Any]:
     # The 68-point predictor in the same folder is not for commercial use and is never opened.
-    predictor = dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat")))
+    predictor = dlib.shape_predictor(str(face_model_path("shape_predictor_5_face_landmarks.dat")))
     return dlib.get_frontal_face_detector(), predictor
 
 
 @dataclass(frozen=True, eq=False)
-class Detected:
+class Detection:
     """A face and how sure the detector is of it: about 0 for chance, 1 to 3 for faces from the front."""
 
     face: Face
@@ -60,27 +60,27 @@ class Detected:
 def find_faces(pixels: Pixels) -> list[Face]:
     """Faces of at least about a sixteenth of the photo's longer side, the largest first.
 
-    pixels: (H, W, 3) RGB. Looks in a copy of DETECTION_PIXELS, so the cost does not grow with the photo.
+    pixels: (H, W, 3) RGB. Looks in a copy of DETECTION_SIZE, so the cost does not grow with the photo.
     Source: King 2009, JMLR 10 (dlib); Kazemi and Sullivan 2014 for the landmarks.
     """
-    faces = [found.face for found in detect(pixels, DETECTION_PIXELS / max(pixels.shape[:2]))]
-    return sorted(faces, key=lambda face: (-face_pixels(face), face.box))
+    faces = [detection.face for detection in detect_faces(pixels, DETECTION_SIZE / max(pixels.shape[:2]))]
+    return sorted(faces, key=lambda face: (-face_width(face), face.box))
 
 
-def detect(pixels: Pixels, scale: float) -> list[Detected]:
+def detect_faces(pixels: Pixels, scale: float) -> list[Detection]:
     """Faces found in a copy `scale` times as large, in pixels of the original; the detector's window has 80 of the copy's."""
     detector, predictor = _dlib_detector()
-    resized = _resized(pixels, scale)
+    resized = _resize(pixels, scale)
     boxes, scores, _ = detector.run(resized, 0)
-    return [Detected(_face(predictor(resized, box), box, scale), score) for box, score in zip(boxes, scores, strict=True)]
+    return [Detection(_face(predictor(resized, box), box, scale), score) for box, score in zip(boxes, scores, strict=True)]
 
 
-def face_pixels(face: Face) -> int:
+def face_width(face: Face) -> int:
     """Width of the face's box in pixels of its photo."""
     return face.box[2] - face.box[0]
 
 
-def crop_face(pixels: Pixels, face: Face, *, side: int = CROP_PIXELS, padding: float = CROP_PADDING) -> Pixels:
+def crop_face(pixels: Pixels, face: Face, *, size: int = CROP_SIZE, padding: float = CROP_PADDING) -> Pixels:
     """The face, upright and centred: (side, side, 3). What lies outside the photo repeats its border.
 
     padding: how much is seen around the face, as a share of dlib's face template; the recogniser wants 150 and 0.25.
@@ -94,18 +94,18 @@ def crop_face(pixels: Pixels, face: Face, *, side: int = CROP_PIXELS, padding: f
     )  # a new array, as dlib takes no views
     points = [dlib.point(round(x + before[0]), round(y + before[1])) for x, y in face.landmarks]
     box = dlib.rectangle(left + before[0], top + before[1], right + before[0], bottom + before[1])
-    return np.asarray(dlib.get_face_chip(padded, dlib.full_object_detection(box, points), size=side, padding=padding))
+    return np.asarray(dlib.get_face_chip(padded, dlib.full_object_detection(box, points), size=size, padding=padding))
 
 
 def sharpness(crop: Pixels) -> float:
-    """Variance of the Laplacian of the crop's grey values; the crop must be of CROP_PIXELS with CROP_PADDING.
+    """Variance of the Laplacian of the crop's grey values; the crop must be of CROP_SIZE with CROP_PADDING.
 
     Of 158 LFW photos: least 32, first percentile 44, median 160; blurred with a sigma of 1.5 pixels, 7 to 36, of 4, 2.4 to 4.3.
     Source: Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy".
     """
     grey = np.asarray(Image.fromarray(crop).convert("L"), dtype=np.float64)  # (H, W)
-    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    return float((around - 4 * grey[1:-1, 1:-1]).var())
+    neighbors = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float((neighbors - 4 * grey[1:-1, 1:-1]).var())
 
 
 def near_duplicate_hash(crop: Pixels) -> int:
@@ -119,12 +119,12 @@ def near_duplicate_hash(crop: Pixels) -> int:
     return int.from_bytes(np.packbits(np.stack(steps)).tobytes(), "big")
 
 
-def hash_distance(one: int, other: int) -> int:
+def hash_distance(a: int, b: int) -> int:
     """How many bits differ between two near-duplicate hashes."""
-    return (one ^ other).bit_count()
+    return (a ^ b).bit_count()
 
 
-def _resized(pixels: Pixels, scale: float) -> Pixels:
+def _resize(pixels: Pixels, scale: float) -> Pixels:
     pixels = np.ascontiguousarray(pixels)  # dlib takes no views
     if scale == 1:
         return pixels

@@ -14,27 +14,27 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from tenth.core.claims import claimed_folder, remove_temporary, remove_temporary_of
+from tenth.core.claims import exclusive_folder, remove_temporary, remove_temporary_of
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.file_reading import UnreadableError, open_regular, reason, without_litter
-from tenth.core.file_writing import write_once
+from tenth.core.file_reading import UnreadableError, open_regular, reason, without_system_files
+from tenth.core.file_writing import write_if_changed
 from tenth.core.types import Pixels
-from tenth.core.wording import counted
+from tenth.core.wording import pluralize
 from tenth.data.captions.attributes import Attributes, read_attributes
 from tenth.data.captions.templates import captions
 from tenth.data.faces import near_duplicate_hash
-from tenth.data.manifest import Row, Summary, summary, write_rows
+from tenth.data.manifest import ManifestEntry, ManifestSummary, summarize, write_manifest
 from tenth.data.photo import open_photo
-from tenth.data.splits import TEST_FOLD, distinct, fold_of, split_of
+from tenth.data.splits import TEST_FOLD, deduplicate, fold_of, split_of
 
-ARCHIVE_BYTES = 1 << 28  # most that is read of it; it has 108 MB
+MAX_ARCHIVE_BYTES = 1 << 28  # most that is read of it; it has 108 MB
 ARCHIVE_MD5 = "68331da3eb755a505a502b5aacb3c201"  # lfw-deepfunneled.tgz as published
-PHOTOS, PEOPLE = 13_233, 5_749  # in the whole set
-VARIANTS = 8  # captions of each photo
-CENTRE = (61 / 250, 189 / 250)  # the part of a deep-funneled photo with the face and almost none of the black wedges
+TOTAL_PHOTOS, TOTAL_PEOPLE = 13_233, 5_749  # in the whole set
+CAPTIONS_PER_PHOTO = 8  # captions of each photo
+CENTRAL_REGION = (61 / 250, 189 / 250)  # the part of a deep-funneled photo with the face and almost none of the black wedges
 # Bits of `near_duplicate_hash` of the centre. Over all pairs of the whole set, the same picture differs in 11 to 29 bits, the
 # next pairs in 45 and more. Tighter than NEAR_DUPLICATE_BITS, because these photos are aligned and all saved alike.
-SAME_PICTURE_BITS = 36
+NEAR_DUPLICATE_BITS = 36
 
 # file -> why it is left out. Source: the errata of LFW's page, which call these three mislabelled.
 ERRATA: Mapping[str, str] = {
@@ -42,7 +42,7 @@ ERRATA: Mapping[str, str] = {
     "Michael_Schumacher/Michael_Schumacher_0008.jpg": "mislabelled (LFW errata)",
     "Recep_Tayyip_Erdogan/Recep_Tayyip_Erdogan_0004.jpg": "mislabelled (LFW errata)",
 }
-LAYOUT = re.compile(r"(?:.*/)?(?P<name>[^/\\.][^/\\]*)/(?P=name)_(?P<number>[0-9]{4,})\.jpg")  # NAME/NAME_0001.jpg
+PATH_PATTERN = re.compile(r"(?:.*/)?(?P<name>[^/\\.][^/\\]*)/(?P=name)_(?P<number>[0-9]{4,})\.jpg")  # NAME/NAME_0001.jpg
 
 
 @dataclass(frozen=True, order=True)
@@ -81,44 +81,51 @@ def read_lfw(source: Path, extracted: Path) -> list[LfwPhoto]:
     return photos
 
 
-def write_people(
-    source: Path, destination: Path, attributes: Path | None = None, *, variants: int = VARIANTS, fold: int = TEST_FOLD
-) -> Summary:
+def prepare_lfw(
+    source: Path,
+    destination: Path,
+    attributes: Path | None = None,
+    *,
+    captions_per_photo: int = CAPTIONS_PER_PHOTO,
+    fold: int = TEST_FOLD,
+) -> ManifestSummary:
     """Check, split and caption LFW; write `destination`/people.jsonl, last and at once. The same source gives the same bytes.
 
     fold: whose people are for testing; three runs over folds 0, 1 and 2 test everybody once. The model in the package has
     learnt from people of folds 1 and 2. For an archive, the photos come under `destination`/photos.
     Raises DataError for a source or table that cannot be used, CheckpointError if another run is writing to `destination`.
     """
-    with claimed_folder(destination):
+    with exclusive_folder(destination):
         remove_temporary(destination / "photos")
         remove_temporary_of(destination / "people.jsonl")
-        return _write_people(source, destination, attributes, variants, fold)
+        return _prepare(source, destination, attributes, captions_per_photo, fold)
 
 
-def _write_people(source: Path, destination: Path, attributes: Path | None, variants: int, fold: int) -> Summary:
+def _prepare(source: Path, destination: Path, attributes: Path | None, captions_per_photo: int, fold: int) -> ManifestSummary:
     table = read_attributes(attributes) if attributes else {}
     photos = read_lfw(source, destination / "photos")
-    counts = whole_counts(photos, table)
-    rows: list[Row] = []
+    counts = full_photo_counts(photos, table)
+    manifest: list[ManifestEntry] = []
     dropped: dict[str, str] = {}
     for name, group in groupby(photos, key=lambda photo: photo.person):
-        kept, left_out = _kept(list(group))
-        dropped |= left_out
-        blank = Row("", name, split_of(name, counts[name], fold), fold_of(name), "", (), "")
-        rows += [_captioned(replace(blank, file=file, digest=digest), table, variants) for file, digest in kept.items()]
-    write_rows(destination / "people.jsonl", rows)
-    notes = [*_notes(photos, rows, table if attributes else None), *_passed_over(source, photos), *_note_on(fold)]
-    return summary(rows, dropped, notes)
+        kept, rejected = _filter_photos(list(group))
+        dropped |= rejected
+        blank = ManifestEntry("", name, split_of(name, counts[name], fold), fold_of(name), "", (), "")
+        manifest += [
+            _with_captions(replace(blank, file=file, digest=digest), table, captions_per_photo) for file, digest in kept.items()
+        ]
+    write_manifest(destination / "people.jsonl", manifest)
+    notes = [*_notes(photos, manifest, table if attributes else None), *_ignored_file_notes(source, photos), *_fold_notes(fold)]
+    return summarize(manifest, dropped, notes)
 
 
-def _note_on(fold: int) -> list[str]:
+def _fold_notes(fold: int) -> list[str]:
     if fold == TEST_FOLD:
         return []
     return [f"fold {fold} is for testing: train your models on this split; the package's own has learnt from these people"]
 
 
-def whole_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes]) -> dict[str, int]:
+def full_photo_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes]) -> dict[str, int]:
     """How many photos each person has in the whole of LFW, as far as this source can tell.
 
     LFW numbers a person's photos 1, 2, ... with no gap, so the highest number seen is the best lower bound; the attribute
@@ -128,26 +135,28 @@ def whole_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes]) ->
     for photo in photos:
         counts[photo.person] = max(counts[photo.person], photo.number)
     for file in table:
-        found = LAYOUT.fullmatch(file)
+        found = PATH_PATTERN.fullmatch(file)
         if found and found["name"] in counts:
             counts[found["name"]] = max(counts[found["name"]], int(found["number"]))
     return dict(counts)
 
 
 def _photos_in(source: Path) -> list[LfwPhoto]:
-    inside = [path for path in without_litter(source, source.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    inside = [
+        path for path in without_system_files(source, source.iterdir()) if path.is_dir() and not path.name.startswith(".")
+    ]
     folder = inside[0] if len(inside) == 1 and not any(source.glob("*/*.jpg")) else source
-    return [photo for path in without_litter(folder, folder.glob("*/*.jpg")) if (photo := _photo(path))]
+    return [photo for path in without_system_files(folder, folder.glob("*/*.jpg")) if (photo := _photo(path))]
 
 
 def _photo(path: Path) -> LfwPhoto | None:
-    found = LAYOUT.fullmatch(path.as_posix())
+    found = PATH_PATTERN.fullmatch(path.as_posix())
     return LfwPhoto(found["name"], int(found["number"]), path) if found else None
 
 
 def _check_archive(source: Path) -> None:
     try:
-        with open_regular(source, ARCHIVE_BYTES) as file:
+        with open_regular(source, MAX_ARCHIVE_BYTES) as file:
             digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except (OSError, UnreadableError) as problem:
         raise DataError(f"{source} {reason(problem)}", "the published lfw-deepfunneled.tgz is needed", "Check it") from problem
@@ -163,17 +172,17 @@ def _extract(source: Path, extracted: Path) -> Iterator[LfwPhoto]:
     """Only regular files in LFW's layout, each to a path made from its checked name; links and all else stay in the archive."""
     with tarfile.open(source, "r|gz") as archive:
         for member in archive:
-            found = LAYOUT.fullmatch(member.name)
+            found = PATH_PATTERN.fullmatch(member.name)
             if not found or not member.isreg():
                 continue
             content = archive.extractfile(member)
             assert content is not None  # a regular file has content
             path = extracted / found["name"] / Path(member.name).name
-            write_once(path, content.read())  # not `extract`, whose safe filters the first releases of Python 3.11 lack
+            write_if_changed(path, content.read())  # not `extract`, whose safe filters the first releases of Python 3.11 lack
             yield LfwPhoto(found["name"], int(found["number"]), path)
 
 
-def _kept(photos: Sequence[LfwPhoto]) -> tuple[dict[str, str], dict[str, str]]:
+def _filter_photos(photos: Sequence[LfwPhoto]) -> tuple[dict[str, str], dict[str, str]]:
     """(digests of the kept, reasons of the dropped) of one person, both by file."""
     dropped: dict[str, str] = {}
     opened: list[tuple[str, str, int]] = []
@@ -182,46 +191,46 @@ def _kept(photos: Sequence[LfwPhoto]) -> tuple[dict[str, str], dict[str, str]]:
             dropped[photo.file] = ERRATA[photo.file]
             continue
         try:
-            picture = open_photo(photo.path)
+            opened_photo = open_photo(photo.path)
         except PhotoError as error:
             dropped[photo.file] = error.found
         else:
-            opened.append((photo.file, picture.digest, near_duplicate_hash(_centre(picture.pixels))))
+            opened.append((photo.file, opened_photo.digest, near_duplicate_hash(_crop_center(opened_photo.pixels))))
     files, digests, hashes = zip(*opened, strict=True) if opened else ((), (), ())
-    kept = {files[index]: digests[index] for index in distinct(digests, hashes, SAME_PICTURE_BITS)}
+    kept = {files[index]: digests[index] for index in deduplicate(digests, hashes, NEAR_DUPLICATE_BITS)}
     dropped |= {file: "near-duplicate of a kept photo" for file in files if file not in kept}
     return kept, dropped
 
 
-def _centre(pixels: Pixels) -> Pixels:
-    rows, columns = ([round(length * edge) for edge in CENTRE] for length in pixels.shape[:2])
+def _crop_center(pixels: Pixels) -> Pixels:
+    rows, columns = ([round(length * edge) for edge in CENTRAL_REGION] for length in pixels.shape[:2])
     return pixels[rows[0] : rows[1], columns[0] : columns[1]]  # (128, 128, 3) of (250, 250, 3)
 
 
-def _captioned(row: Row, table: Mapping[str, Attributes], variants: int) -> Row:
-    said = captions(table.get(row.file), row.file, variants)
-    return replace(row, caption=said[0], captions=tuple(said))
+def _with_captions(entry: ManifestEntry, table: Mapping[str, Attributes], captions_per_photo: int) -> ManifestEntry:
+    variants = captions(table.get(entry.file), entry.file, captions_per_photo)
+    return replace(entry, caption=variants[0], captions=tuple(variants))
 
 
-def _notes(photos: Sequence[LfwPhoto], rows: Sequence[Row], table: Mapping[str, Attributes] | None) -> list[str]:
+def _notes(photos: Sequence[LfwPhoto], entries: Sequence[ManifestEntry], table: Mapping[str, Attributes] | None) -> list[str]:
     notes: list[str] = []
     people = {photo.person for photo in photos}
-    if len(photos) < PHOTOS:
-        part = f"a part of LFW ({len(people):,} of {PEOPLE:,} people, {len(photos):,} of {PHOTOS:,} photos)"
+    if len(photos) < TOTAL_PHOTOS:
+        part = f"a part of LFW ({len(people):,} of {TOTAL_PEOPLE:,} people, {len(photos):,} of {TOTAL_PHOTOS:,} photos)"
         bound = "the attribute table" if table else "each person's highest photo number, a lower bound"
         notes.append(f"{part}: how many photos the whole set has of a person is taken from {bound}")
     if table is None:
         notes.append('no attributes: every caption is "a photo of a person", so a model learns no word for what it shows')
-    elif missing := sum(row.file not in table for row in rows):
+    elif missing := sum(row.file not in table for row in entries):
         notes.append(
-            f'{counted(missing, "photo has", "photos have")} no line in the attribute table: captioned "a photo of a person"'
+            f'{pluralize(missing, "photo has", "photos have")} no line in the attribute table: captioned "a photo of a person"'
         )
     return notes
 
 
-def _passed_over(source: Path, photos: Sequence[LfwPhoto]) -> list[str]:
+def _ignored_file_notes(source: Path, photos: Sequence[LfwPhoto]) -> list[str]:
     if not source.is_dir():
         return []
-    inside = (path.relative_to(source) for path in without_litter(source, source.rglob("*")) if path.is_file())
+    inside = (path.relative_to(source) for path in without_system_files(source, source.rglob("*")) if path.is_file())
     others = sum(not any(part.startswith(".") for part in path.parts) for path in inside) - len(photos)
-    return [f"{counted(others, 'file is', 'files are')} not NAME/NAME_0001.jpg: passed over"] if others else []
+    return [f"{pluralize(others, 'file is', 'files are')} not NAME/NAME_0001.jpg: passed over"] if others else []

@@ -16,7 +16,7 @@ from tenth.data.splits import FOLDS, SPLITS, Split
 
 
 @dataclass(frozen=True)
-class Row:
+class ManifestEntry:
     """One photo. file: NAME/PHOTO below the folder of photos. digest: sha256 of it. caption: the first of captions."""
 
     file: str
@@ -29,7 +29,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ManifestSummary:
     """What was written. people, photos: number by split. dropped: reason by file. notes: a sentence each, what to know."""
 
     people: Mapping[str, int]
@@ -42,48 +42,48 @@ class Summary:
         return "\n".join([*lines, *(f"dropped {file}: {reason}" for file, reason in self.dropped.items())])
 
 
-def summary(rows: Sequence[Row], dropped: Mapping[str, str], notes: Iterable[str]) -> Summary:
+def summarize(entries: Sequence[ManifestEntry], dropped: Mapping[str, str], notes: Iterable[str]) -> ManifestSummary:
     """Count people and photos by split."""
-    people: dict[str, int] = {split: len({row.person for row in rows if row.split == split}) for split in SPLITS}
-    photos: dict[str, int] = {split: sum(row.split == split for row in rows) for split in SPLITS}
-    return Summary(people, photos, dropped, tuple(notes))
+    people: dict[str, int] = {split: len({row.person for row in entries if row.split == split}) for split in SPLITS}
+    photos: dict[str, int] = {split: sum(row.split == split for row in entries) for split in SPLITS}
+    return ManifestSummary(people, photos, dropped, tuple(notes))
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
+def write_manifest(path: Path, entries: Iterable[ManifestEntry]) -> None:
     """Write all rows at once: a reader sees the old file or the new one, never a half."""
-    write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in entries))
 
 
-def read_people(path: str | Path) -> list[Row]:
+def read_manifest(path: str | Path) -> list[ManifestEntry]:
     """The rows of a people.jsonl, in its order.
 
     Raises DataError if the file is unreadable or empty, a line is damaged, a file stands twice or a person is in two splits.
     """
     path = Path(path)
     try:
-        rows = [_row(path, number, line) for number, line in enumerate(read_lines(path), 1)]
+        entries = [_parse_entry(path, number, line) for number, line in enumerate(read_lines(path), 1)]
     except (OSError, UnreadableError) as problem:
         raise DataError(
             f"{path} {reason(problem)}",
             "the rows of a data set are needed",
             "Write them with `tenth data lfw` or `tenth data people`",
         ) from problem
-    if not rows:
+    if not entries:
         raise _damaged(path, 1, "the file is empty")
     splits: dict[str, str] = {}
     files: set[str] = set()
-    for number, row in enumerate(rows, 1):
-        if row.file in files:
-            raise _damaged(path, number, f"{row.file} stands a second time")
-        if splits.setdefault(row.person, row.split) != row.split:
-            raise _damaged(path, number, f"{row.person} is in {splits[row.person]} and in {row.split}")
-        files.add(row.file)
-    return rows
+    for number, entry in enumerate(entries, 1):
+        if entry.file in files:
+            raise _damaged(path, number, f"{entry.file} stands a second time")
+        if splits.setdefault(entry.person, entry.split) != entry.split:
+            raise _damaged(path, number, f"{entry.person} is in {splits[entry.person]} and in {entry.split}")
+        files.add(entry.file)
+    return entries
 
 
-def _row(path: Path, number: int, line: str) -> Row:
+def _parse_entry(path: Path, number: int, line: str) -> ManifestEntry:
     try:
-        entry = parse_json(line, names=True)
+        entry = parse_json(line, allow_surrogates=True)
     except UnreadableError as problem:
         raise _damaged(path, number, f"not a JSON object: it {problem}") from problem
     if not isinstance(entry, dict):
@@ -91,7 +91,7 @@ def _row(path: Path, number: int, line: str) -> Row:
     for key, fits in CHECKS.items():
         if key not in entry or not fits(entry[key]):
             raise _damaged(path, number, f"{key} is {json.dumps(entry.get(key)):.200}")
-    return Row(**{key: entry[key] for key in CHECKS if key != "captions"}, captions=tuple(entry["captions"]))
+    return ManifestEntry(**{key: entry[key] for key in CHECKS if key != "captions"}, captions=tuple(entry["captions"]))
 
 
 def _name(value: Any) -> bool:
@@ -106,7 +106,7 @@ def _file(value: Any) -> bool:
     return _name(value) and not PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts
 
 
-DIGEST = re.compile("[0-9a-f]{64}")  # part of the names of what is kept about a photo
+SHA256_PATTERN = re.compile("[0-9a-f]{64}")  # part of the names of what is kept about a photo
 CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "file": _file,
     "person": _name,
@@ -114,7 +114,7 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "fold": lambda value: type(value) is int and 0 <= value < FOLDS,
     "caption": _text,
     "captions": lambda value: isinstance(value, list) and len(value) > 0 and all(map(_text, value)),
-    "digest": lambda value: isinstance(value, str) and DIGEST.fullmatch(value) is not None,
+    "digest": lambda value: isinstance(value, str) and SHA256_PATTERN.fullmatch(value) is not None,
 }
 
 

@@ -12,35 +12,35 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tenth.core.cache import Store, default_store
+from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.file_reading import without_litter
+from tenth.core.file_reading import without_system_files
 from tenth.core.types import Face, Person, Photo
-from tenth.core.wording import few
-from tenth.data.captions.sidecar_files import captions_beside
-from tenth.data.face_descriptors import Describe, describe_through
+from tenth.core.wording import abbreviate
+from tenth.data.captions.sidecar_files import find_caption_files
+from tenth.data.face_descriptors import FaceDescriptor, cached_face_descriptor
 from tenth.data.faces import (
     NEAR_DUPLICATE_BITS,
     crop_face,
-    face_pixels,
+    face_width,
     hash_distance,
     near_duplicate_hash,
     sharpness,
 )
-from tenth.data.majority_person import Chosen, most_frequent
-from tenth.data.multiscale_faces import photo_with_faces
+from tenth.data.majority_person import MajorityPerson, find_majority_person
+from tenth.data.multiscale_faces import open_photo_with_faces
 
-FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the file's picture (of 12 megapixels, where it has more)
-MEASURED_PIXELS = 36  # what the detector may say of such a face: it measures in steps of a fifth
-HOPELESS, SOFT = 6.0, 20.0  # sharpness: refused below the first, warned of below the second; see faces.sharpness
-MARGIN = 2  # face widths kept on every side; whatever crops the face later sees what it would see in the whole photo
+MIN_FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the file's picture (of 12 megapixels, where it has more)
+MIN_DETECTED_PIXELS = 36  # what the detector may say of such a face: it measures in steps of a fifth
+MIN_SHARPNESS, WARN_SHARPNESS = 6.0, 20.0  # sharpness: refused below the first, warned of below the second; see faces.sharpness
+CROP_MARGIN = 2  # face widths kept on every side; whatever crops the face later sees what it would see in the whole photo
 SAME_PERSON = 0.6  # dlib's distance between two photos under which they show one person
 UNDECIDED, CAPTION = "several-people", "caption"  # codes
-NO_PHOTO = ("not-a-photo", "empty", "folder", "hidden")  # codes of what is not even a photo that cannot be used
+NOT_PHOTO_CODES = ("not-a-photo", "empty", "folder", "hidden")  # codes of what is not even a photo that cannot be used
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class PhotoVerdict:
     """What became of one entry of a folder. code: a short stable word, 'ok' where accepted. reason: a sentence, '' where ok.
 
     warnings: sentences about an accepted photo. photo: cut to the face and its surroundings; None where not accepted.
@@ -55,25 +55,27 @@ class Verdict:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """A photo that may be used, whole, and its faces that may, the largest first. found: how many there are in all."""
+class _Candidate:
+    """A photo that may be used, whole, and its faces that may, the largest first. num_faces: how many there are in all."""
 
     photo: Photo
     faces: tuple[Face, ...]
-    found: int
+    num_faces: int
 
 
 def read_person(
-    folder: str | Path, *, describe: Describe | None = None, same_person: float = SAME_PERSON, name: str | None = None
+    folder: str | Path, *, descriptor: FaceDescriptor | None = None, same_person: float = SAME_PERSON, name: str | None = None
 ) -> Person:
     """The accepted photos of a folder, in file-name order. name: the folder's, unless given.
 
-    describe, same_person: as for `examine`. Raises DataError where there is no folder or no usable photo in it.
+    descriptor, same_person: as for `inspect_folder`. Raises DataError where there is no folder or no usable photo in it.
     """
-    return to_person(examine(folder, describe=describe, same_person=same_person), name or Path(folder).resolve().name)
+    return to_person(
+        inspect_folder(folder, descriptor=descriptor, same_person=same_person), name or Path(folder).resolve().name
+    )
 
 
-def to_person(verdicts: Sequence[Verdict], name: str) -> Person:
+def to_person(verdicts: Sequence[PhotoVerdict], name: str) -> Person:
     """The person of the accepted photos. Raises DataError if there is none, with the first reasons why not."""
     photos = tuple(verdict.photo for verdict in verdicts if verdict.photo is not None)
     if photos:
@@ -82,33 +84,35 @@ def to_person(verdicts: Sequence[Verdict], name: str) -> Person:
         found = f"{name} shows different people equally often, and which one is meant cannot be told"
         raise DataError(found, "one person who is in more photos than any other is needed", "Remove or crop the others' photos")
     refused = (f"{_printable(verdict.file)}: {verdict.reason}" for verdict in verdicts if verdict.code != CAPTION)
-    found = f"{name} has no usable photo ({few(refused, between=' | ') or 'the folder is empty'})"
+    found = f"{name} has no usable photo ({abbreviate(refused, separator=' | ') or 'the folder is empty'})"
     raise DataError(found, "a sharp photo of one face is needed", "Add photos; `tenth photos DIR` says what is wrong with each")
 
 
-def examine(folder: str | Path, *, describe: Describe | None = None, same_person: float = SAME_PERSON) -> list[Verdict]:
+def inspect_folder(
+    folder: str | Path, *, descriptor: FaceDescriptor | None = None, same_person: float = SAME_PERSON
+) -> list[PhotoVerdict]:
     """A verdict on every entry of the folder, hidden files and folders included, in file-name order ('2' before '10').
 
     Of several faces in a photo that one is taken which is in most of the folder's photos; see whose.py. What was taken is said
-    in a warning at the first photo of several faces. describe: photo with its face -> dlib's descriptor (128,). same_person:
+    in a warning at the first photo of several faces. descriptor: photo with its face -> dlib's descriptor (128,). same_person:
     Euclidean distance under which two of them show one person. Codes: ok, hidden, caption, those of `open_photo`, no-face,
     small-face, blurred, duplicate, other-person, several-people. Raises DataError if there is no such folder.
     """
-    folder, describe = Path(folder), describe or describe_through(Store(default_store()))
+    folder, descriptor = Path(folder), descriptor or cached_face_descriptor(ArrayCache(default_cache_dir()))
     entries = _entries(folder)
-    looks = [_look(path) for path in tqdm(entries, desc="photos", file=sys.stderr, delay=2, disable=None)]
-    looks = _with_captions(entries, looks)
-    return _of_one_person(_without_duplicates(looks), describe, same_person)
+    results = [_inspect_photo(path) for path in tqdm(entries, desc="photos", file=sys.stderr, delay=2, disable=None)]
+    results = _mark_captions(entries, results)
+    return _keep_one_person(_reject_duplicates(results), descriptor, same_person)
 
 
-def verdicts_to_json(verdicts: Sequence[Verdict]) -> dict[str, list[dict[str, Any]]]:
+def verdicts_to_json(verdicts: Sequence[PhotoVerdict]) -> dict[str, list[dict[str, Any]]]:
     """What `tenth photos --json` prints: {"photos": [{"file", "accepted", "code", "reason", "warnings"}]}."""
     keys = ("file", "accepted", "code", "reason", "warnings")
     rows = [{key: getattr(verdict, key) for key in keys} for verdict in verdicts]
     return {"photos": [row | {"warnings": list(row["warnings"])} for row in rows]}
 
 
-def verdicts_to_table(verdicts: Sequence[Verdict]) -> str:
+def verdicts_to_table(verdicts: Sequence[PhotoVerdict]) -> str:
     """What `tenth photos` prints: a line per entry, its warnings below it, and the count."""
     width = max((len(_printable(verdict.file)) for verdict in verdicts), default=0)
     lines = [line for verdict in verdicts for line in _lines(verdict, width)]
@@ -116,7 +120,7 @@ def verdicts_to_table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join([*lines, f"{sum(verdict.accepted for verdict in verdicts)} of {photos} accepted"])
 
 
-def _lines(verdict: Verdict, width: int) -> Iterator[str]:
+def _lines(verdict: PhotoVerdict, width: int) -> Iterator[str]:
     sentence = "" if verdict.accepted else f"{verdict.code}: {_printable(verdict.reason)}"
     yield f"{_printable(verdict.file):<{width}}  {'yes' if verdict.accepted else 'no '}  {sentence}".rstrip()
     yield from (f"{'':<{width}}       warning: {_printable(warning)}" for warning in verdict.warnings)
@@ -130,7 +134,7 @@ def _printable(text: str) -> str:
 def _entries(folder: Path) -> list[Path]:
     action = "Give a folder with photos of one person"
     try:
-        return sorted(without_litter(folder, folder.iterdir()), key=lambda path: natural_order(path.name))
+        return sorted(without_system_files(folder, folder.iterdir()), key=lambda path: natural_sort_key(path.name))
     except FileNotFoundError as error:
         raise DataError(f"{folder} does not exist", "a folder of photos is needed", action) from error
     except NotADirectoryError as error:
@@ -139,115 +143,128 @@ def _entries(folder: Path) -> list[Path]:
         raise DataError(f"{folder} cannot be read ({error.strerror})", "a readable folder is needed", action) from error
 
 
-def natural_order(name: str) -> tuple[list[str | int], str]:
+def natural_sort_key(name: str) -> tuple[list[str | int], str]:
     """Key that sorts names as people do: case aside, 'IMG_2' before 'IMG_10'."""
     parts: list[str | int] = list(re.split(r"(\d+)", name.casefold()))
     parts[1::2] = [int(part) for part in parts[1::2]]
     return parts, name
 
 
-def _look(path: Path) -> Verdict | _Seen:
+def _inspect_photo(path: Path) -> PhotoVerdict | _Candidate:
     """What can be said of one entry by itself."""
     if path.name.startswith("."):
-        return Verdict(path.name, False, "hidden", "hidden files are not looked at; rename it if it is a photo")
+        return PhotoVerdict(path.name, False, "hidden", "hidden files are not looked at; rename it if it is a photo")
     try:
-        photo, faces = photo_with_faces(path)
+        photo, faces = open_photo_with_faces(path)
     except PhotoError as error:
-        return Verdict(path.name, False, error.code, str(error))
+        return PhotoVerdict(path.name, False, error.code, str(error))
     if not faces:
-        return Verdict(path.name, False, "no-face", "no face was found; use a photo where the face is larger, in front and lit")
-    large = [face for face in faces if face_pixels(face) >= MEASURED_PIXELS]
+        return PhotoVerdict(
+            path.name, False, "no-face", "no face was found; use a photo where the face is larger, in front and lit"
+        )
+    large = [face for face in faces if face_width(face) >= MIN_DETECTED_PIXELS]
     if not large:
-        found = f"the face is {face_pixels(faces[0])} pixels wide and {FACE_PIXELS} are needed"
-        return Verdict(path.name, False, "small-face", f"{found}; use a closer or larger photo")
-    sharp = tuple(face for face in large if sharpness(crop_face(photo.pixels, face)) >= HOPELESS)
+        found = f"the face is {face_width(faces[0])} pixels wide and {MIN_FACE_PIXELS} are needed"
+        return PhotoVerdict(path.name, False, "small-face", f"{found}; use a closer or larger photo")
+    sharp = tuple(face for face in large if sharpness(crop_face(photo.pixels, face)) >= MIN_SHARPNESS)
     if not sharp:
-        return Verdict(path.name, False, "blurred", "the face is blurred; use a sharper photo")
+        return PhotoVerdict(path.name, False, "blurred", "the face is blurred; use a sharper photo")
     if len(sharp) > 1:
-        return _Seen(photo, sharp, len(faces))
-    photo = _cut(photo, sharp[0])
-    return _Seen(photo, sharp if photo.face is None else (photo.face,), len(faces))
+        return _Candidate(photo, sharp, len(faces))
+    photo = _crop_around_face(photo, sharp[0])
+    return _Candidate(photo, sharp if photo.face is None else (photo.face,), len(faces))
 
 
-def _with_captions(entries: Sequence[Path], looks: Sequence[Verdict | _Seen]) -> list[Verdict | _Seen]:
+def _mark_captions(entries: Sequence[Path], results: Sequence[PhotoVerdict | _Candidate]) -> list[PhotoVerdict | _Candidate]:
     """A text beside a photo is its caption, and not called an unusable photo."""
-    texts = {path for path, look in zip(entries, looks, strict=True) if isinstance(look, Verdict) and look.code in NO_PHOTO}
-    beside = captions_beside([path for path in entries if path not in texts], texts)
+    texts = {
+        path
+        for path, result in zip(entries, results, strict=True)
+        if isinstance(result, PhotoVerdict) and result.code in NOT_PHOTO_CODES
+    }
+    beside = find_caption_files([path for path in entries if path not in texts], texts)
     photos = {caption: photo.name for photo, captions in beside.items() for caption in captions}
     return [
-        Verdict(path.name, False, CAPTION, f"the caption of {photos[path]}; captions are for training")
+        PhotoVerdict(path.name, False, CAPTION, f"the caption of {photos[path]}; captions are for training")
         if path in photos
         else look
-        for path, look in zip(entries, looks, strict=True)
+        for path, look in zip(entries, results, strict=True)
     ]
 
 
-def _cut(photo: Photo, face: Face) -> Photo:
+def _crop_around_face(photo: Photo, face: Face) -> Photo:
     """The photo cut to MARGIN face widths around the face, so that a hundred photos fit in memory."""
     left, top, right, bottom = face.box
-    margin = MARGIN * face_pixels(face)
+    margin = CROP_MARGIN * face_width(face)
     # Even offsets: crop_face rounds landmarks half to even, and so gives the same crop before and after.
     x, y = (max(0, edge - margin) // 2 * 2 for edge in (left, top))
     pixels = photo.pixels[y : bottom + margin + 1, x : right + margin + 1].copy()
     return replace(photo, pixels=pixels, face=Face((left - x, top - y, right - x, bottom - y), face.landmarks - (x, y)))
 
 
-def _without_duplicates(looks: Sequence[Verdict | _Seen]) -> list[Verdict | _Seen]:
+def _reject_duplicates(results: Sequence[PhotoVerdict | _Candidate]) -> list[PhotoVerdict | _Candidate]:
     """Refuse each photo that is the same file, or shows the same picture, as an earlier one."""
     kept: list[tuple[str, int]] = []
-    judged: list[Verdict | _Seen] = []
-    for look in looks:
-        if isinstance(look, _Seen):
-            code = near_duplicate_hash(crop_face(look.photo.pixels, look.faces[0]))
+    checked: list[PhotoVerdict | _Candidate] = []
+    for result in results:
+        if isinstance(result, _Candidate):
+            code = near_duplicate_hash(crop_face(result.photo.pixels, result.faces[0]))
             if earlier := next((file for file, other in kept if hash_distance(code, other) <= NEAR_DUPLICATE_BITS), None):
                 reason = f"it shows the same picture as {earlier}; remove one of the two"
-                judged.append(Verdict(look.photo.file, False, "duplicate", reason))
+                checked.append(PhotoVerdict(result.photo.file, False, "duplicate", reason))
                 continue
-            kept.append((look.photo.file, code))
-        judged.append(look)
-    return judged
+            kept.append((result.photo.file, code))
+        checked.append(result)
+    return checked
 
 
-def _of_one_person(looks: Sequence[Verdict | _Seen], describe: Describe, same_person: float) -> list[Verdict]:
+def _keep_one_person(
+    results: Sequence[PhotoVerdict | _Candidate], descriptor: FaceDescriptor, same_person: float
+) -> list[PhotoVerdict]:
     """Take the face of the person who is in most photos; refuse photos without it, all of them where nobody can tell."""
-    seen = [look for look in looks if isinstance(look, _Seen)]
-    rows = [np.stack([describe(replace(look.photo, face=face)) for face in look.faces]) for look in seen]  # each (faces, 128)
-    chosen = most_frequent(rows, same_person) if seen else Chosen((), 0, 0)
-    faces = iter(chosen.faces if chosen else ())
-    said = _what_was_taken(seen, chosen)
+    candidates = [look for look in results if isinstance(look, _Candidate)]
+    descriptors = [
+        np.stack([descriptor(replace(look.photo, face=face)) for face in look.faces]) for look in candidates
+    ]  # each (faces, 128)
+    chosen = find_majority_person(descriptors, same_person) if candidates else MajorityPerson((), 0, 0)
+    faces = iter(chosen.face_indices if chosen else ())
+    note = _multiple_faces_note(candidates, chosen)
     verdicts = []
-    for look in looks:
-        if isinstance(look, Verdict):
-            verdicts.append(look)
+    for result in results:
+        if isinstance(result, PhotoVerdict):
+            verdicts.append(result)
         elif chosen is None:
             reason = (
                 "the photos show different people equally often, and which is meant cannot be told; keep those of one person"
             )
-            verdicts.append(Verdict(look.photo.file, False, UNDECIDED, reason))
-        elif (place := next(faces)) is None:
+            verdicts.append(PhotoVerdict(result.photo.file, False, UNDECIDED, reason))
+        elif (face_index := next(faces)) is None:
             reason = "the face seems to be somebody else's than in the other photos; remove it, or crop it to the person meant"
-            verdicts.append(Verdict(look.photo.file, False, "other-person", reason))
+            verdicts.append(PhotoVerdict(result.photo.file, False, "other-person", reason))
         else:
-            warnings = [said] if said and look.found > 1 else []
-            said = said if not warnings else ""
-            verdicts.append(_accepted(look, place, warnings))
+            warnings = [note] if note and result.num_faces > 1 else []
+            note = note if not warnings else ""
+            verdicts.append(_accept(result, face_index, warnings))
     return verdicts
 
 
-def _accepted(look: _Seen, place: int, warnings: list[str]) -> Verdict:
-    face = look.faces[place]
-    if sharpness(crop_face(look.photo.pixels, face)) < SOFT:
+def _accept(candidate: _Candidate, face_index: int, warnings: list[str]) -> PhotoVerdict:
+    face = candidate.faces[face_index]
+    if sharpness(crop_face(candidate.photo.pixels, face)) < WARN_SHARPNESS:
         warnings.append("the face is a little blurred or very dark; a sharper photo gives better pictures")
-    photo = look.photo if look.photo.face is not None else _cut(look.photo, face)
-    return Verdict(photo.file, True, "ok", warnings=tuple(warnings), photo=photo)
+    photo = candidate.photo if candidate.photo.face is not None else _crop_around_face(candidate.photo, face)
+    return PhotoVerdict(photo.file, True, "ok", warnings=tuple(warnings), photo=photo)
 
 
-def _what_was_taken(seen: Sequence[_Seen], chosen: Chosen | None) -> str:
+def _multiple_faces_note(candidates: Sequence[_Candidate], chosen: MajorityPerson | None) -> str:
     """One sentence on whose face was taken, for the whole folder; '' where every photo has one face."""
-    several = sum(look.found > 1 for look in seen)
-    if not several or chosen is None:
+    num_multiple = sum(look.num_faces > 1 for look in candidates)
+    if not num_multiple or chosen is None:
         return ""
-    if len(seen) == 1:
-        return f"{seen[0].found} faces were found and the largest is taken; crop the photo if that is somebody else"
-    people = f"the person in {chosen.photos} of {len(seen)} photos" + f" (the next is in {chosen.rival})" * (chosen.rival > 0)
-    return f"{several} photos show several faces; taken is {people}; crop the photos if that is somebody else"
+    if len(candidates) == 1:
+        return f"{candidates[0].num_faces} faces were found and the largest is taken; crop the photo if that is somebody else"
+    people = (
+        f"the person in {chosen.num_photos} of {len(candidates)} photos"
+        + f" (the next is in {chosen.num_rival_photos})" * (chosen.num_rival_photos > 0)
+    )
+    return f"{num_multiple} photos show several faces; taken is {people}; crop the photos if that is somebody else"

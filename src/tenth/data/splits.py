@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
 from tenth.core.errors import DataError
-from tenth.core.wording import counted
+from tenth.core.wording import pluralize
 from tenth.data.faces import NEAR_DUPLICATE_BITS, hash_distance
 
 Split = Literal["train", "validation", "test", "reserved"]
@@ -20,23 +20,23 @@ FOLD_SALT = "tenth-445"  # folds of 53, 53 and 52 people; fold 0 is the test set
 VALIDATION_SALT = "tenth-validation-19"  # 21 of the other 105: a fifth
 FOLDS = 3
 TEST_FOLD = 0
-VALIDATION_SHARE = 5  # one in five
-TEN_PHOTOS = 10  # nine references and the tenth
+VALIDATION_ONE_IN = 5  # one in five
+MIN_EVALUATION_PHOTOS = 10  # nine references and the tenth
 RESERVED_COUNTS = (8, 9)  # people with so many photos are set aside for an independent check
 
 
-class Digested(Protocol):
+class HasDigest(Protocol):
     """Anything that knows the sha256 of its file: a Photo, a row of people.jsonl."""
 
     @property
     def digest(self) -> str: ...
 
 
-P = TypeVar("P", bound=Digested)
+P = TypeVar("P", bound=HasDigest)
 
 
 @dataclass(frozen=True)
-class Parted(Generic[P]):
+class ReferenceSplit(Generic[P]):
     """Photos of one person on two sides that never meet. `references[:3]` are the three of a nested series 1, 3, 5, 9."""
 
     references: tuple[P, ...]
@@ -45,7 +45,7 @@ class Parted(Generic[P]):
 
 def fold_of(name: str) -> int:
     """0, 1 or 2, from the name alone."""
-    return _draw(FOLD_SALT, name, FOLDS)
+    return _hash_bucket(FOLD_SALT, name, FOLDS)
 
 
 def split_of(name: str, count: int, test_fold: int = TEST_FOLD) -> Split:
@@ -55,7 +55,7 @@ def split_of(name: str, count: int, test_fold: int = TEST_FOLD) -> Split:
     """
     if count in RESERVED_COUNTS:
         return "reserved"
-    return "train" if count < TEN_PHOTOS else split_by_name(name, test_fold)
+    return "train" if count < MIN_EVALUATION_PHOTOS else split_by_name(name, test_fold)
 
 
 def split_by_name(name: str, test_fold: int = TEST_FOLD) -> Split:
@@ -65,48 +65,48 @@ def split_by_name(name: str, test_fold: int = TEST_FOLD) -> Split:
     """
     if fold_of(name) == test_fold:
         return "test"
-    return "validation" if _draw(VALIDATION_SALT, name, VALIDATION_SHARE) == 0 else "train"
+    return "validation" if _hash_bucket(VALIDATION_SALT, name, VALIDATION_ONE_IN) == 0 else "train"
 
 
-def distinct(digests: Sequence[str], hashes: Sequence[int], bits: int = NEAR_DUPLICATE_BITS) -> list[int]:
-    """Indices of the photos that are neither the same file as an earlier kept one nor within `bits` of its hash.
+def deduplicate(digests: Sequence[str], hashes: Sequence[int], max_distance: int = NEAR_DUPLICATE_BITS) -> list[int]:
+    """Indices of the photos that are neither the same file as an earlier kept one nor within `max_distance` of its hash.
 
     No two of the kept are near each other, so however they are parted, the sides do not meet.
     """
     kept: list[int] = []
     for index, (digest, value) in enumerate(zip(digests, hashes, strict=True)):
-        if not any(digest == digests[other] or hash_distance(value, hashes[other]) <= bits for other in kept):
+        if not any(digest == digests[other] or hash_distance(value, hashes[other]) <= max_distance for other in kept):
             kept.append(index)
     return kept
 
 
-def references_and_held_out(
+def split_references(
     name: str, photos: Sequence[P], hashes: Sequence[int], *, references: int = 9, held_out: int = 10, seed: int | None = None
-) -> Parted[P]:
+) -> ReferenceSplit[P]:
     """Part one person's photos: the first `references`, then up to `held_out` others, at least one.
 
     photos: in file-name order, which is kept unless there is a seed. hashes: `near_duplicate_hash` of each photo.
     For a nested series call once with its largest number and slice: the held-out photos are then the same for all of it.
     Raises DataError if there are too few distinct photos.
     """
-    kept = [photos[index] for index in distinct([photo.digest for photo in photos], hashes)]
+    kept = [photos[index] for index in deduplicate([photo.digest for photo in photos], hashes)]
     if len(kept) < references + 1:
         raise DataError(
-            f"{name} has {_photos(len(kept), len(photos))}",
+            f"{name} has {_photo_count(len(kept), len(photos))}",
             f"{references} references and a held-out photo are needed",
             "Add photos, or lower references",
         )
     if seed is not None:
         kept.sort(key=lambda photo: hashlib.sha256(f"{seed}:{photo.digest}".encode()).digest())
-    return Parted(tuple(kept[:references]), tuple(kept[references : references + held_out]))
+    return ReferenceSplit(tuple(kept[:references]), tuple(kept[references : references + held_out]))
 
 
-def _draw(salt: str, name: str, sides: int) -> int:
+def _hash_bucket(salt: str, name: str, num_buckets: int) -> int:
     # File systems write one name in several ways: composed or not, and not always as text.
-    written = (salt + unicodedata.normalize("NFC", name)).encode(errors="surrogatepass")
-    return int.from_bytes(hashlib.sha256(written).digest(), "big") % sides
+    encoded = (salt + unicodedata.normalize("NFC", name)).encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.sha256(encoded).digest(), "big") % num_buckets
 
 
-def _photos(kept: int, given: int) -> str:
-    count = counted(kept, "photo")
-    return count if kept == given else f"{count} after {counted(given - kept, 'duplicate')}"
+def _photo_count(kept: int, total: int) -> str:
+    count = pluralize(kept, "photo")
+    return count if kept == total else f"{count} after {pluralize(total - kept, 'duplicate')}"

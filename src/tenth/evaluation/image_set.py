@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.file_reading import without_litter
+from tenth.core.file_reading import without_system_files
 from tenth.core.types import Pixels
-from tenth.core.wording import counted, few
-from tenth.data.captions.sidecar_files import captions_beside
-from tenth.data.photo import open_photo, seems_photo
-from tenth.data.photo_folder import natural_order
+from tenth.core.wording import abbreviate, pluralize
+from tenth.data.captions.sidecar_files import find_caption_files
+from tenth.data.photo import has_photo_signature, open_photo
+from tenth.data.photo_folder import natural_sort_key
 
 # What is meant to be an image, and named in an error if it is none; anything else is an image if its content is one.
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class ImageFolder:
     directory: Path
     paths: tuple[Path, ...]
     people: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     def __len__(self) -> int:
@@ -39,31 +39,31 @@ class ImageFolder:
         """Pixels (H, W, 3), as open_photo gives them. Raises PhotoError, which names the file, for one that is damaged."""
         self.sizes.clear()
         for path in self.paths:
-            pixels = _opened(path)
+            pixels = _open_image(path)
             self.sizes[pixels.shape[1], pixels.shape[0]] += 1
             yield pixels
 
     @property
-    def flat(self) -> bool:
+    def is_flat(self) -> bool:
         """Whether there are no folders of people."""
         return set(self.people) == {""}
 
     def notes(self) -> list[str]:
         """What to know of the folder once it was read: files left out, and images of several sizes."""
-        said = []
-        if self.left_out:
-            said.append(f"{self.directory}: no images and left out: {len(self.left_out)} ({few(self.left_out)})")
+        messages = []
+        if self.ignored:
+            messages.append(f"{self.directory}: no images and left out: {len(self.ignored)} ({abbreviate(self.ignored)})")
         if len(self.sizes) > 1:
             widths, heights = zip(*self.sizes, strict=True)
             spread = f"{min(widths)} to {max(widths)} x {min(heights)} to {max(heights)} pixels"
-            said.append(f"{self.directory}: images of {len(self.sizes)} sizes, {spread}; each is resized by itself")
-        return said
+            messages.append(f"{self.directory}: images of {len(self.sizes)} sizes, {spread}; each is resized by itself")
+        return messages
 
 
-def list_images(directory: Path, least: int = 2) -> ImageFolder:
+def list_images(directory: Path, min_images: int = 2) -> ImageFolder:
     """The images of a folder, or of the folders in it, one for each person: told by name or content, none is decoded.
 
-    Raises DataError if there is no such folder, fewer than `least` images, or images both beside and inside of folders.
+    Raises DataError if there is no such folder, fewer than `min_images` images, or images both beside and inside of folders.
     """
     entries = _entries(directory)
     folders = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
@@ -71,11 +71,11 @@ def list_images(directory: Path, least: int = 2) -> ImageFolder:
     files += [(folder.name, path) for folder in folders for path in _entries(folder)]
     images = [(person, path) for person, path in files if not path.name.startswith(".") and _seems_image(path)]
     kept = {path for _, path in images}
-    kept.update(*captions_beside(kept, [path for _, path in files if path not in kept]).values())
+    kept.update(*find_caption_files(kept, [path for _, path in files if path not in kept]).values())
     people, paths = tuple(person for person, _ in images), tuple(path for _, path in images)
-    if len(images) < least:
-        found = f"{directory} has {counted(len(images), 'image') if images else 'no images'} (PNG, JPEG or WebP)"
-        raise DataError(found, f"at least {least} are needed", "Add images, or check the path")
+    if len(images) < min_images:
+        message = f"{directory} has {pluralize(len(images), 'image') if images else 'no images'} (PNG, JPEG or WebP)"
+        raise DataError(message, f"at least {min_images} are needed", "Add images, or check the path")
     if "" in people and set(people) != {""}:
         raise DataError(
             f"{directory} has images beside folders with images",
@@ -86,10 +86,10 @@ def list_images(directory: Path, least: int = 2) -> ImageFolder:
 
 
 def _seems_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES or seems_photo(path)
+    return path.suffix.lower() in IMAGE_SUFFIXES or has_photo_signature(path)
 
 
-def _opened(path: Path) -> Pixels:
+def _open_image(path: Path) -> Pixels:
     try:
         return open_photo(path).pixels
     except PhotoError as error:  # names the file; of which person's folder, only this level knows
@@ -98,7 +98,7 @@ def _opened(path: Path) -> Pixels:
 
 def _entries(directory: Path) -> list[Path]:
     try:
-        return sorted(without_litter(directory, directory.iterdir()), key=lambda path: natural_order(path.name))
+        return sorted(without_system_files(directory, directory.iterdir()), key=lambda path: natural_sort_key(path.name))
     except FileNotFoundError as error:
         raise DataError(f"{directory} does not exist", "a folder of images is needed", "Check the path") from error
     except NotADirectoryError as error:

@@ -8,27 +8,27 @@ import numpy as np
 from PIL import Image
 
 from tenth.core.types import Pixels
-from tenth.data.faces import CROP_PIXELS, crop_face, find_faces
+from tenth.data.faces import CROP_SIZE, crop_face, find_faces
 
-SIDE = 152  # pixels that LFW has where a crop has CROP_PIXELS
-QUALITY, SUBSAMPLING = 75, "4:2:0"  # of LFW's files
+LFW_CROP_PIXELS = 152  # pixels that LFW has where a crop has CROP_SIZE
+JPEG_QUALITY, JPEG_SUBSAMPLING = 75, "4:2:0"  # of LFW's files
 
 
-def as_lfw(picture: Pixels) -> Pixels:
+def match_lfw_jpeg(image: Pixels) -> Pixels:
     """An image (H, W, 3) of a face, aligned as crops of photos are: at LFW's resolution, through its codec, (128, 128, 3).
 
     Its landmarks come to where those of every real crop are; an image without a face stays in the frame that it has.
     Distances may fall by all this or rise, so that the same without it belongs beside them.
     """
     content = BytesIO()
-    Image.fromarray(_framed(picture)).save(content, "JPEG", quality=QUALITY, subsampling=SUBSAMPLING)
+    Image.fromarray(_align_or_resize(image)).save(content, "JPEG", quality=JPEG_QUALITY, subsampling=JPEG_SUBSAMPLING)
     with Image.open(content, formats=["JPEG"]) as photo:
-        return np.asarray(photo.resize((CROP_PIXELS, CROP_PIXELS), Image.Resampling.BILINEAR))
+        return np.asarray(photo.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR))
 
 
-def _framed(picture: Pixels) -> Pixels:
+def _align_or_resize(image: Pixels) -> Pixels:
     """(SIDE, SIDE, 3): the largest face in the crop's place, or the whole picture."""
-    faces = find_faces(picture)
+    faces = find_faces(image)
     if faces:
-        return crop_face(picture, faces[0], side=SIDE)
-    return np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+        return crop_face(image, faces[0], size=LFW_CROP_PIXELS)
+    return np.asarray(Image.fromarray(image).resize((LFW_CROP_PIXELS, LFW_CROP_PIXELS), Image.Resampling.BICUBIC))

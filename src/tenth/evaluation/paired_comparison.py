@@ -9,9 +9,9 @@ from itertools import combinations
 import numpy as np
 
 from tenth.core.errors import DataError
-from tenth.core.wording import few
-from tenth.evaluation.metrics.bootstrap import Difference, paired
-from tenth.evaluation.metrics.identity import PerPerson
+from tenth.core.wording import abbreviate
+from tenth.evaluation.metrics.bootstrap import PairedDifference, paired_difference
+from tenth.evaluation.metrics.identity import PersonScores
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,21 @@ class Comparison:
 
 
 def compare(
-    values: Mapping[str, PerPerson], *, better: str = "higher", seed: int = 0, resamples: int = 10_000
+    values: Mapping[str, PersonScores], *, direction: str = "higher", seed: int = 0, resamples: int = 10_000
 ) -> list[Comparison]:
     """All pairs of methods on one metric, in the order given: (first, second), (first, third), ..., (second, third), ...
 
     values: method -> person -> the mean over that person's images; the same people for each method, in any order.
-    better: 'higher' or 'lower', for the win rate. Intervals and p-values are those of `bootstrap.paired`.
+    better: 'higher' or 'lower', for the win rate. Intervals and p-values are those of `bootstrap.paired_difference`.
     Raises DataError if the people differ, or if a value is not finite.
     """
-    columns = _columns(values)
+    columns = _align_people(values)
     pairs = list(combinations(columns, 2))
-    found = [paired(columns[a], columns[b], seed=seed, resamples=resamples) for a, b in pairs]
-    corrected = holm([each.p_value for each in found])
-    wins = [win_rate(columns[a], columns[b], better=better) for a, b in pairs]
-    rows = zip(pairs, found, corrected, wins, strict=True)
-    return [_row(a, b, difference, p_holm, won) for (a, b), difference, p_holm, won in rows]
+    differences = [paired_difference(columns[a], columns[b], seed=seed, resamples=resamples) for a, b in pairs]
+    corrected = holm([each.p_value for each in differences])
+    wins = [win_rate(columns[a], columns[b], direction=direction) for a, b in pairs]
+    rows = zip(pairs, differences, corrected, wins, strict=True)
+    return [_comparison(a, b, difference, p_holm, won) for (a, b), difference, p_holm, won in rows]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -64,25 +64,27 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(each) for each in corrected]
 
 
-def win_rate(a: Sequence[float], b: Sequence[float], *, better: str = "higher") -> float:
+def win_rate(a: Sequence[float], b: Sequence[float], *, direction: str = "higher") -> float:
     """Share of people for whom a is the better one, ties counting half. a, b: (P,), the same people in the same order."""
     signs = np.sign(np.asarray(a, np.float64) - np.asarray(b, np.float64))
-    return float((1 + (signs if better == "higher" else -signs)).mean() / 2)
+    return float((1 + (signs if direction == "higher" else -signs)).mean() / 2)
 
 
-def _columns(values: Mapping[str, PerPerson]) -> dict[str, list[float]]:
+def _align_people(values: Mapping[str, PersonScores]) -> dict[str, list[float]]:
     """Method -> values in one order of people."""
     people = sorted(next(iter(values.values()), {}))
     for method, column in values.items():
         odd = sorted(set(people) ^ set(column))
         if odd:
             raise DataError(
-                f"{method} and {next(iter(values))} have values of different people ({few(odd)})",
+                f"{method} and {next(iter(values))} have values of different people ({abbreviate(odd)})",
                 "a paired difference needs the same people",
                 "Compare on common people, and say which were left out",
             )
     return {method: [column[person] for person in people] for method, column in values.items()}
 
 
-def _row(a: str, b: str, found: Difference, p_holm: float, won: float) -> Comparison:
-    return Comparison(a, b, found.value, found.low, found.high, found.n, found.p_value, p_holm, won)
+def _comparison(a: str, b: str, difference: PairedDifference, p_holm: float, win_fraction: float) -> Comparison:
+    return Comparison(
+        a, b, difference.value, difference.low, difference.high, difference.n, difference.p_value, p_holm, win_fraction
+    )

@@ -11,31 +11,33 @@ from typing import Any
 
 from PIL import PngImagePlugin
 
-from tenth.core.claims import claimed_folder, remove_temporary
+from tenth.core.claims import exclusive_folder, remove_temporary
 from tenth.core.config import to_table
 from tenth.core.errors import CheckpointError
 from tenth.core.file_writing import write_png
-from tenth.core.run_record import RECORD, read_record, write_record
+from tenth.core.run_record import RECORD_FILE, read_record, write_record
 from tenth.core.types import Person
 from tenth.data.faces import crop_face
-from tenth.experiments.images import read_pixels
-from tenth.experiments.output_folders import in_use, settings_in
-from tenth.experiments.resumable_images import Begun, Series
+from tenth.experiments.images import load_image
+from tenth.experiments.output_folders import folder_in_use, read_run_settings
+from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
 from tenth.methods.ip_adapter import IPAdapter
-from tenth.methods.registry import METHODS, QUICK, method
+from tenth.methods.registry import METHODS, TUNING_FREE_METHODS, method
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.reporting.contact_sheet import Row, contact_sheet
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Progress, Request
-from tenth.sampling.png_metadata import read_whole
+from tenth.sampling.png_metadata import read_if_complete
 
 PROMPT = "a portrait photo of a smiling person"
 SEEDS = (0, 1, 2, 3)  # a batch; the same for all methods, so that what differs between rows is the method
-SHEET = "sheet.png"
-KIND = "demo"  # in run.json
+SHEET_FILE = "sheet.png"
+RUN_KIND = "demo"  # in run.json
 
 
-def demo(person: Person, model: LatentDiffusion, output: Path, sampling: Sampling, progress: Progress | None = None) -> Path:
+def demo(
+    person: Person, model: LatentDiffusion, output: Path, sampling: SamplingConfig, progress: Progress | None = None
+) -> Path:
     """Write `output`/METHOD/SEED.png, `output`/run.json and, last, `output`/sheet.png. Returns the sheet's path.
 
     A demo that was stopped goes on where it was; of one that is done nothing is replaced. Raises CheckpointError where another
@@ -52,41 +54,45 @@ def demo(person: Person, model: LatentDiffusion, output: Path, sampling: Samplin
         "tenth": version("tenth"),
     }
     images = {name: [output / name / f"{seed}.png" for seed in SEEDS] for name in methods}
-    with claimed_folder(output):
-        claim(output, [path for paths in images.values() for path in paths], settings)
-        remove_temporary(output, below=False)  # below it may lie anything
+    with exclusive_folder(output):
+        ensure_writable(output, [path for paths in images.values() for path in paths], settings)
+        remove_temporary(output, recursive=False)  # below it may lie anything
         for name in methods:
             remove_temporary(output / name)
-        begun = Begun(output, KIND, settings)
+        run = UnfinishedRun(output, RUN_KIND, settings)
         identities = [method(name)(person, model) for name in methods]
         requests = [Request(identity, PROMPT, seed) for identity in identities for seed in SEEDS]
-        Series(model, requests, [path for paths in images.values() for path in paths], sampling).draw(begun, progress)
+        ImageSeries(model, requests, [path for paths in images.values() for path in paths], sampling).generate(run, progress)
 
-        if not (output / RECORD).exists():
-            seconds = {name: begun.mean_seconds(paths) for name, paths in images.items()}
-            write_record(output / RECORD, kind=KIND, settings=settings, results={"seconds_per_image": seconds})
-        begun.end()
-        if not (output / SHEET).exists():
-            _save_sheet(person, images, read_record(output / RECORD, kind=KIND), output / SHEET)
-    return output / SHEET
+        if not (output / RECORD_FILE).exists():
+            seconds = {name: run.mean_seconds(paths) for name, paths in images.items()}
+            write_record(output / RECORD_FILE, command=RUN_KIND, settings=settings, results={"seconds_per_image": seconds})
+        run.finish()
+        if not (output / SHEET_FILE).exists():
+            _save_sheet(person, images, read_record(output / RECORD_FILE, command=RUN_KIND), output / SHEET_FILE)
+    return output / SHEET_FILE
 
 
 def demo_methods(model: LatentDiffusion) -> list[str]:
     """Methods that learn nothing per person, as far as the model brings them: seconds, not minutes, for each new face."""
-    return [name for name in QUICK if isinstance(METHODS[name].thing, IPAdapter) or name in model.trained]
+    return [name for name in TUNING_FREE_METHODS if isinstance(METHODS[name].value, IPAdapter) or name in model.trained_methods]
 
 
-def claim(output: Path, images: Iterable[Path], settings: Mapping[str, Any]) -> None:
+def ensure_writable(output: Path, images: Iterable[Path], settings: Mapping[str, Any]) -> None:
     """Raises CheckpointError if a file that a demo would write is there and is not of a demo of these settings."""
-    there = [path for path in (*images, output / SHEET, output / RECORD) if os.path.lexists(path)]
-    before = settings_in(output, KIND)
-    foreign = there if before is None else [path for path in there if path == output / SHEET and read_whole(path) is None]
+    existing = [path for path in (*images, output / SHEET_FILE, output / RECORD_FILE) if os.path.lexists(path)]
+    earlier = read_run_settings(output, RUN_KIND)
+    foreign = (
+        existing
+        if earlier is None
+        else [path for path in existing if path == output / SHEET_FILE and read_if_complete(path) is None]
+    )
     if foreign:
         raise CheckpointError(
             f"{foreign[0]} exists and `tenth demo` did not write it", "a demo replaces no file", "Choose another -o"
         )
-    if there and before != settings:
-        raise in_use(output, "a demo of other photos, or by another model or version")
+    if existing and earlier != settings:
+        raise folder_in_use(output, "a demo of other photos, or by another model or version")
 
 
 def _save_sheet(person: Person, images: Mapping[str, Sequence[Path]], record: Mapping[str, Any], path: Path) -> None:
@@ -94,10 +100,10 @@ def _save_sheet(person: Person, images: Mapping[str, Sequence[Path]], record: Ma
     references = [crop_face(photo.pixels, photo.face) for photo in person.photos if photo.face is not None]
     seconds, settings = record["results"]["seconds_per_image"], record["settings"]
     notes = {name: f"{each:.2g} s an image" if each is not None else "" for name, each in seconds.items()}
-    rows = [Row(name, notes[name], [read_pixels(each) for each in paths]) for name, paths in images.items()]
-    said, model = settings["sampling"], settings["model"].partition("@")[0]
-    how = f"{model} · {said['steps']} steps · guidance {said['guidance']:g} · scale {said['scale']:g}"
-    sheet = contact_sheet(references, rows, f"{PROMPT}\n{how}", [f"seed {seed}" for seed in SEEDS])
+    rows = [Row(name, notes[name], [load_image(each) for each in paths]) for name, paths in images.items()]
+    sampling, model = settings["sampling"], settings["model"].partition("@")[0]
+    details = f"{model} · {sampling['steps']} steps · guidance {sampling['guidance']:g} · scale {sampling['scale']:g}"
+    sheet = contact_sheet(references, rows, f"{PROMPT}\n{details}", [f"seed {seed}" for seed in SEEDS])
     info = PngImagePlugin.PngInfo()
-    info.add_text("tenth", json.dumps({"kind": KIND}))
+    info.add_text("tenth", json.dumps({"kind": RUN_KIND}))
     write_png(path, sheet, info)

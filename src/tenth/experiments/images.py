@@ -12,25 +12,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tenth.core.config import completed, to_table
+from tenth.core.config import to_table, with_omitted_defaults
 from tenth.core.console import progress
 from tenth.core.errors import DataError
 from tenth.core.file_reading import open_regular
 from tenth.core.file_writing import write_png
 from tenth.core.types import Identity, Pixels, Sample
-from tenth.experiments.costs import metered, note_cost
-from tenth.experiments.identities import COSTS, identity_paths
-from tenth.experiments.recipe import NEUTRAL, Condition, ExperimentRecipe, Track
+from tenth.experiments.costs import append_cost, measure_cost
+from tenth.experiments.identities import COSTS_FILE, identity_paths
+from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe, PromptSet
 from tenth.methods.identity_file import load_identity
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.models.memory.planner import BATCH
-from tenth.sampling.config import Sampling
+from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.png_metadata import PICTURE_BYTES, read_whole, save_sample
+from tenth.sampling.png_metadata import MAX_PNG_BYTES, read_if_complete, save_sample
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageJob:
     """One image: under which condition and by which method (both None: nobody's), its identity's file, where it lies."""
 
     condition: Condition | None
@@ -41,134 +41,154 @@ class Picture:
     path: Path
 
 
-Key = tuple[str, Condition | None, str | None, str]  # track, condition, method, person's number
-Pictures = Mapping[Key, Sequence[Picture]]  # an image for each seed
+JobKey = tuple[str, Condition | None, str | None, str]  # track, condition, method, person's number
+ImageJobs = Mapping[JobKey, Sequence[ImageJob]]  # an image for each seed
 
 
-def nobodys(track: str) -> Key:
+def unconditional_key(prompt_set: str) -> JobKey:
     """The key of a track's images of nobody in particular."""
-    return track, None, None, ""
+    return prompt_set, None, None, ""
 
 
 @dataclass(frozen=True, eq=False)
-class Drawing:
+class GenerationJob:
     """One image to draw, and where it goes: files and the methods to name in them, which came to the same embeddings."""
 
-    picture: Picture  # the first of those that come to the same
+    job: ImageJob  # the first of those that come to the same
     files: list[tuple[Path, str]] = field(default_factory=list)
 
 
-def list_pictures(recipe: ExperimentRecipe, numbers: Sequence[str], output: Path) -> Pictures:
+def list_image_jobs(recipe: ExperimentRecipe, person_ids: Sequence[str], output: Path) -> ImageJobs:
     """Every image; nobody's come first in each track, are drawn once and count for each person and condition."""
-    pictures: dict[Key, list[Picture]] = {}
-    for track, asked in recipe.asked.items():
-        to = output / ("images" if track == NEUTRAL else f"images-{track}")
-        pictures[nobodys(track)] = _in_turn(recipe.seed, asked, to / "none", (None, None), [None])
-        for condition in recipe.conditions_of(track):
-            for name in recipe.methods_of(track):
-                for number in numbers:
-                    paths = identity_paths(recipe, condition, name, number, output)
-                    at, by = to / condition.folder / recipe.folder_of[name] / number, (condition, name)
-                    pictures[track, condition, name, number] = _in_turn(recipe.seed, asked, at, by, paths)
-    return pictures
+    jobs: dict[JobKey, list[ImageJob]] = {}
+    for prompt_set_name, prompt_set in recipe.all_prompt_sets.items():
+        folder = output / ("images" if prompt_set_name == PORTRAIT_PROMPT_SET else f"images-{prompt_set_name}")
+        jobs[unconditional_key(prompt_set_name)] = _cycle_jobs(recipe.seed, prompt_set, folder / "none", (None, None), [None])
+        for condition in recipe.conditions_of(prompt_set_name):
+            for name in recipe.methods_of(prompt_set_name):
+                for person_id in person_ids:
+                    paths = identity_paths(recipe, condition, name, person_id, output)
+                    image_folder, source = (
+                        folder / condition.folder / recipe.method_folders[name] / person_id,
+                        (condition, name),
+                    )
+                    jobs[prompt_set_name, condition, name, person_id] = _cycle_jobs(
+                        recipe.seed, prompt_set, image_folder, source, paths
+                    )
+    return jobs
 
 
-def _in_turn(
-    seed: int, asked: Track, at: Path, by: tuple[Condition | None, str | None], identities: Sequence[Path | None]
-) -> list[Picture]:
+def _cycle_jobs(
+    seed: int,
+    prompt_set: PromptSet,
+    folder: Path,
+    source: tuple[Condition | None, str | None],
+    identities: Sequence[Path | None],
+) -> list[ImageJob]:
     """A track's images of one person by one method: seeds one after the other, prompts and identities in turn."""
-    turns = zip(range(seed, seed + asked.images), cycle(asked.prompts), cycle(identities), strict=False)
-    return [Picture(*by, identity, prompt, number, at / f"{number}.png") for number, prompt, identity in turns]
+    turns = zip(range(seed, seed + prompt_set.images), cycle(prompt_set.prompts), cycle(identities), strict=False)
+    return [
+        ImageJob(*source, identity, prompt, image_seed, folder / f"{image_seed}.png") for image_seed, prompt, identity in turns
+    ]
 
 
-def draw(recipe: ExperimentRecipe, model: LatentDiffusion, pictures: Iterable[Picture], output: Path) -> None:
+def generate_missing(recipe: ExperimentRecipe, model: LatentDiffusion, jobs: Iterable[ImageJob], output: Path) -> None:
     """Draw what is not there yet, and note what it cost.
 
     A batch with a gap is drawn whole: a pixel may depend on its batch by 1/255.
     """
-    batches = list(batches_of(pictures))
-    read = lru_cache(BATCH)(
+    batches = list(generation_batches(jobs))
+    read_identity = lru_cache(DEFAULT_BATCH_SIZE)(
         load_identity
     )  # of several images one object, so that its weights are put on the model once a batch
     with progress(total=sum(map(len, batches)), desc="images") as bar:
         for batch in batches:
-            gaps = [
-                [not is_drawn(path, said, drawing.picture, recipe, model) for path, said in drawing.files] for drawing in batch
+            missing = [
+                [not is_generated(path, method_name, job.job, recipe, model) for path, method_name in job.files]
+                for job in batch
             ]
-            if any(map(any, gaps)):
-                wanted = [drawing.picture for drawing in batch]
-                requests = [Request(read(each.identity) if each.identity else None, each.prompt, each.seed) for each in wanted]
-                with metered() as cost:
+            if any(map(any, missing)):
+                batch_jobs = [drawing.job for drawing in batch]
+                requests = [
+                    Request(read_identity(each.identity) if each.identity else None, each.prompt, each.seed)
+                    for each in batch_jobs
+                ]
+                with measure_cost() as cost:
                     samples = list(generate(model, requests, recipe.sampling))
-                note_cost(output / COSTS, cost, drawn=recipe.shown.get(wanted[0].method or "", "none"), count=len(batch))
-                for drawing, lacking, sample in zip(batch, gaps, samples, strict=True):
-                    save_lacking(drawing, lacking, sample)
+                append_cost(
+                    output / COSTS_FILE,
+                    cost,
+                    drawn=recipe.display_names.get(batch_jobs[0].method or "", "none"),
+                    count=len(batch),
+                )
+                for drawing, missing_files, sample in zip(batch, missing, samples, strict=True):
+                    save_missing(drawing, missing_files, sample)
             bar.update(len(batch))
 
 
-def save_lacking(drawing: Drawing, lacking: Iterable[bool], sample: Sample) -> None:
+def save_missing(job: GenerationJob, missing: Iterable[bool], sample: Sample) -> None:
     """Write those of a drawing's files that are not there."""
-    for (path, said), lacks in zip(drawing.files, lacking, strict=True):
-        if lacks:
-            save_sample(replace(sample, method=said), path)
+    for (path, method_name), is_missing in zip(job.files, missing, strict=True):
+        if is_missing:
+            save_sample(replace(sample, method=method_name), path)
 
 
-def batches_of(pictures: Iterable[Picture]) -> Iterator[list[Drawing]]:
+def generation_batches(jobs: Iterable[ImageJob]) -> Iterator[list[GenerationJob]]:
     """What to draw together: at most BATCH of one condition and method. They depend on the recipe alone, not on what exists.
 
     Where methods or conditions come to the same embeddings, the image is drawn once, with the first of them.
     """
-    known: dict[object, Drawing] = {}
-    look_of = cache(lambda path: looks_at(path) if path else (None, "none"))
-    batches: list[list[Drawing]] = []
-    for _, run in groupby(pictures, key=lambda picture: (picture.condition, picture.method)):
-        fresh: list[Drawing] = []
-        for picture in run:
-            looks, method = look_of(picture.identity)
-            key = picture.prompt, picture.seed, looks
+    known: dict[object, GenerationJob] = {}
+    fingerprint_of = cache(lambda path: fingerprint_file(path) if path else (None, "none"))
+    batches: list[list[GenerationJob]] = []
+    for _, run in groupby(jobs, key=lambda picture: (picture.condition, picture.method)):
+        new_jobs: list[GenerationJob] = []
+        for job in run:
+            fingerprint, method = fingerprint_of(job.identity)
+            key = job.prompt, job.seed, fingerprint
             if key not in known:
-                known[key] = Drawing(picture)
-                fresh.append(known[key])
-            known[key].files.append((picture.path, method))
-        batches += [fresh[start : start + BATCH] for start in range(0, len(fresh), BATCH)]
+                known[key] = GenerationJob(job)
+                new_jobs.append(known[key])
+            known[key].files.append((job.path, method))
+        batches += [new_jobs[start : start + DEFAULT_BATCH_SIZE] for start in range(0, len(new_jobs), DEFAULT_BATCH_SIZE)]
     yield from batches  # only now does each drawing know all of its files
 
 
-def looks_at(path: Path) -> tuple[str, str]:
-    """`looks` of an identity's file, and its method. Nothing of it stays in memory: some hold a model's weights."""
+def fingerprint_file(path: Path) -> tuple[str, str]:
+    """`identity_fingerprint` of an identity's file, and its method. Nothing stays in memory: some hold a model's weights."""
     identity = load_identity(path)
-    return looks(identity), identity.method
+    return identity_fingerprint(identity), identity.method
 
 
-def looks(identity: Identity) -> str:
+def identity_fingerprint(identity: Identity) -> str:
     """sha256 of all of an identity that its images depend on: who and how it was made is not part of it."""
     tensors = {"": identity.embeddings, **identity.weights}
-    digest = hashlib.sha256(repr((identity.model, identity.encoder, identity.adapter, identity.word)).encode())
+    digest = hashlib.sha256(repr((identity.model, identity.encoder, identity.adapter, identity.trigger_phrase)).encode())
     for name, tensor in sorted(tensors.items()):
         if tensor is not None:
             digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode() + tensor.numpy().tobytes())
     return digest.hexdigest()
 
 
-def is_drawn(path: Path, method: str, picture: Picture, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
+def is_generated(path: Path, method: str, job: ImageJob, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
     """Whether the PNG is there, whole, and made with these settings; what its version did not know had its default."""
-    wanted = {"prompt": picture.prompt, "seed": picture.seed, "method": method, "model": model.name}
-    found = read_whole(path)
-    if found is None:
+    expected = {"prompt": job.prompt, "seed": job.seed, "method": method, "model": model.name}
+    metadata = read_if_complete(path)
+    if metadata is None:
         return False
-    said = completed(Sampling, found)
-    return said | wanted | completed(Sampling, to_table(recipe.sampling)) == said
+    actual = with_omitted_defaults(SamplingConfig, metadata)
+    return actual | expected | with_omitted_defaults(SamplingConfig, to_table(recipe.sampling)) == actual
 
 
-def pixels_of(pictures: Iterable[Picture]) -> list[Pixels]:
+def load_images(jobs: Iterable[ImageJob]) -> list[Pixels]:
     """(H, W, 3) each, from the disk."""
-    return [read_pixels(picture.path) for picture in pictures]
+    return [load_image(picture.path) for picture in jobs]
 
 
-def read_pixels(path: Path) -> Pixels:
+def load_image(path: Path) -> Pixels:
     """(H, W, 3) of a PNG of ours. Raises DataError if it is none, or not whole."""
     try:
-        with open_regular(path, PICTURE_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
+        with open_regular(path, MAX_PNG_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
         needed = "a whole picture of this experiment is needed"
@@ -176,26 +196,26 @@ def read_pixels(path: Path) -> Pixels:
 
 
 @dataclass(frozen=True)
-class Real:
+class RealImages:
     """Crops of the real photos, as pictures beside the generated ones: for the page, for controls, for sets of images."""
 
     output: Path
 
-    def save(self, number: str, references: Sequence[Pixels], held_out: Sequence[Pixels]) -> None:
+    def save(self, person_id: str, references: Sequence[Pixels], held_out: Sequence[Pixels]) -> None:
         """Write those of one person, and the mean of the references."""
         average = np.rint(np.mean(references, axis=0)).astype(np.uint8)
-        for kind, pictures in (("references", references), ("held-out", held_out), ("averages", [average])):
-            for place, pixels in enumerate(pictures):
-                write_png(self.output / kind / number / f"{place:02}.png", Image.fromarray(pixels))
+        for subfolder, images in (("references", references), ("held-out", held_out), ("averages", [average])):
+            for index, pixels in enumerate(images):
+                write_png(self.output / subfolder / person_id / f"{index:02}.png", Image.fromarray(pixels))
 
-    def references(self, number: str) -> list[Path]:
+    def references(self, person_id: str) -> list[Path]:
         """In the order in which they are given to methods."""
-        return sorted((self.output / "references" / number).glob("*.png"))
+        return sorted((self.output / "references" / person_id).glob("*.png"))
 
-    def held_out(self, number: str) -> list[Path]:
+    def held_out(self, person_id: str) -> list[Path]:
         """Those that no method is given."""
-        return sorted((self.output / "held-out" / number).glob("*.png"))
+        return sorted((self.output / "held-out" / person_id).glob("*.png"))
 
-    def average(self, number: str) -> Path:
+    def average(self, person_id: str) -> Path:
         """The pixels' mean over the references."""
-        return self.output / "averages" / number / "00.png"
+        return self.output / "averages" / person_id / "00.png"

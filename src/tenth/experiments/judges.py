@@ -5,53 +5,61 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tenth.evaluation.extractors.clip_score import ClipPrompts
-from tenth.evaluation.extractors.face_attributes import open_signs
-from tenth.evaluation.extractors.face_recognizer import DlibRecogniser, Recogniser, Recognises, open_recogniser
-from tenth.evaluation.metrics.prompt_alignment import ReadsPrompts, SignPrompts
-from tenth.experiments.recipe import ExperimentRecipe, check
+from tenth.evaluation.extractors.clip_score import ClipScorer
+from tenth.evaluation.extractors.face_attributes import load_face_attributes
+from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, FaceEmbedder, OnnxFaceRecognizer, load_recognizer
+from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, PromptScorer
+from tenth.experiments.recipe import ExperimentRecipe, check_value
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
 
 
-def open_recognisers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[str, Recognises]:
+def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[str, FaceEmbedder]:
     """The judge, if any, then dlib's own if it is wanted and the model reads it. Raises RecipeError if that leaves none."""
-    found: dict[str, Recognises] = {}
+    recognizers: dict[str, FaceEmbedder] = {}
     if recipe.judge is not None:
-        judge = open_recogniser(recipe.judge)
-        found[judge.name] = judge
+        recognizer = load_recognizer(recipe.judge)
+        recognizers[recognizer.name] = recognizer
     if recipe.dlib and isinstance(model.encoder, FaceEncoder):
-        found[CHOOSING] = DlibRecogniser(model.encoder.centre.double().numpy())
-    check("judge", None, bool(found), "a recogniser's TOML file, since dlib's is left out or this model does not read it")
-    return found
+        recognizers[SELECTION_ONLY] = DlibRecognizer(model.encoder.mean.double().numpy())
+    check_value(
+        "judge", None, bool(recognizers), "a recogniser's TOML file, since dlib's is left out or this model does not read it"
+    )
+    return recognizers
 
 
-def open_readers(recipe: ExperimentRecipe, model: LatentDiffusion) -> list[ReadsPrompts]:
+def load_prompt_scorers(recipe: ExperimentRecipe, model: LatentDiffusion) -> list[PromptScorer]:
     """Who holds images against prompts: signs of faces where images are framed as crops are, and CLIP if the recipe has it."""
-    signs = open_signs() if isinstance(model.encoder, FaceEncoder) else None
-    found: list[ReadsPrompts] = [] if signs is None else [SignPrompts(signs, signs.trusted)]
+    classifier = load_face_attributes() if isinstance(model.encoder, FaceEncoder) else None
+    scorers: list[PromptScorer] = [] if classifier is None else [AttributePromptScorer(classifier, classifier.reliable)]
     if recipe.clip is not None:
-        found.append(ClipPrompts(recipe.clip))
-    return found
+        scorers.append(ClipScorer(recipe.clip))
+    return scorers
 
 
-CHOOSING = "dlib (conditions the model: for choosing only)"
-Plain = dict[str, Any]  # a line of run.json
+SELECTION_ONLY = "dlib (conditions the model: for choosing only)"
+JsonDict = dict[str, Any]  # a line of run.json
 
 
-def threshold_of(recogniser: Recognises) -> float | None:
+def accept_threshold(recognizer: FaceEmbedder) -> float | None:
     """The least cosine of one person, where the recogniser's file says it."""
-    return recogniser.settings.accept if isinstance(recogniser, Recogniser) else None
+    return recognizer.settings.accept if isinstance(recognizer, OnnxFaceRecognizer) else None
 
 
-def judges_of(recognisers: Mapping[str, Recognises]) -> list[Plain]:
+def recognizer_records(recognizers: Mapping[str, FaceEmbedder]) -> list[JsonDict]:
     """Who judged. The one that the model's own methods read gives no headline."""
-    judges = []
-    for label, recogniser in recognisers.items():
-        own = label == CHOOSING
-        licence = recogniser.settings.licence if isinstance(recogniser, Recogniser) else ""
-        note = "the model's methods read it: for choosing only" if own else ""
-        judges.append(
-            {"name": label, "licence": licence, "threshold": threshold_of(recogniser), "headline": not own, "note": note}
+    records = []
+    for label, recognizer in recognizers.items():
+        selection_only = label == SELECTION_ONLY
+        licence = recognizer.settings.licence if isinstance(recognizer, OnnxFaceRecognizer) else ""
+        note = "the model's methods read it: for choosing only" if selection_only else ""
+        records.append(
+            {
+                "name": label,
+                "licence": licence,
+                "threshold": accept_threshold(recognizer),
+                "headline": not selection_only,
+                "note": note,
+            }
         )
-    return judges
+    return records

@@ -6,60 +6,64 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tenth.core.claims import contents
+from tenth.core.claims import list_entries
 from tenth.core.config import read_toml
 from tenth.core.errors import CheckpointError, TenthError
 from tenth.core.file_reading import UnreadableError, read_json
-from tenth.core.run_record import RECORD, read_record
-from tenth.core.wording import counted
+from tenth.core.run_record import RECORD_FILE, read_record
+from tenth.core.wording import pluralize
 
-BEGUN = ".begun.json"  # in a folder of pictures while they are drawn: kind and settings of the run, and seconds by picture
+PROGRESS_FILE = (
+    ".begun.json"  # in a folder of pictures while they are drawn: kind and settings of the run, and seconds by picture
+)
 TRAINING_RECIPE = "recipe.toml"  # the copy in a training's folder
 
 
-def claim_folder(folder: Path, settings: Mapping[str, Any] | None = None) -> None:
+def ensure_writable_folder(folder: Path, settings: Mapping[str, Any] | None = None) -> None:
     """Raises CheckpointError unless the folder is new or empty, or holds one run of these settings (None: of any) alone.
 
     A run that was begun and has drawn nothing yet leaves the folder as if it were empty.
     """
-    claim_place(folder)
-    entries = contents(folder) - {BEGUN}
+    ensure_writable_path(folder)
+    entries = list_entries(folder) - {PROGRESS_FILE}
     if not entries:
         return
-    before = settings_in(folder, "generate")
-    if before is None:
-        raise in_use(folder, counted(len(entries), "file or folder", "files or folders"))
-    seeds = before.get("seeds")
-    if others := sorted(entries - {RECORD, *image_names(len(seeds) if isinstance(seeds, list) else 0)}):
-        raise in_use(folder, f"{others[0]}, which is not of a run")
-    if settings is not None and before != settings:
-        raise in_use(folder, "the images of another run")
+    earlier = read_run_settings(folder, "generate")
+    if earlier is None:
+        raise folder_in_use(folder, pluralize(len(entries), "file or folder", "files or folders"))
+    seeds = earlier.get("seeds")
+    if foreign := sorted(entries - {RECORD_FILE, *image_names(len(seeds) if isinstance(seeds, list) else 0)}):
+        raise folder_in_use(folder, f"{foreign[0]}, which is not of a run")
+    if settings is not None and earlier != settings:
+        raise folder_in_use(folder, "the images of another run")
 
 
-def claim_place(folder: Path) -> None:
+def ensure_writable_path(folder: Path) -> None:
     """Raises CheckpointError where a folder cannot be, since a file has its name or that of a folder above it."""
     nearest = next((each for each in (folder, *folder.parents) if each.exists()), folder)
     if nearest.exists() and not nearest.is_dir():
         raise CheckpointError(f"{nearest} is a file", "a folder for the images is needed", "Choose another -o")
 
 
-def settings_in(folder: Path, kind: str) -> dict[str, Any] | None:
+def read_run_settings(folder: Path, kind: str) -> dict[str, Any] | None:
     """Settings of the run of a kind that a folder holds, done or begun. None if it is of another kind, damaged or not there."""
     try:
-        record = read_record(folder / RECORD, kind=kind) if (folder / RECORD).exists() else read_begun(folder, kind)
+        record = (
+            read_record(folder / RECORD_FILE, command=kind) if (folder / RECORD_FILE).exists() else read_progress(folder, kind)
+        )
     except TenthError:
         return None
     settings = record.get("settings")
     return settings if isinstance(settings, dict) else None
 
 
-def read_begun(folder: Path, kind: str) -> dict[str, Any]:
-    """What BEGUN says, empty if it is of another kind, damaged or not there."""
+def read_progress(folder: Path, kind: str) -> dict[str, Any]:
+    """What PROGRESS_FILE says, empty if it is of another kind, damaged or not there."""
     try:
-        begun = read_json(folder / BEGUN)
+        progress = read_json(folder / PROGRESS_FILE)
     except (OSError, UnreadableError):
         return {}
-    return begun if isinstance(begun, dict) and begun.get("kind") == kind else {}
+    return progress if isinstance(progress, dict) and progress.get("kind") == kind else {}
 
 
 def image_names(count: int) -> list[str]:
@@ -67,10 +71,10 @@ def image_names(count: int) -> list[str]:
     return [f"{number:04d}.png" for number in range(count)]
 
 
-def claim_identity(path: Path, **wanted: object) -> None:
+def ensure_writable_identity(path: Path, **expected: object) -> None:
     """Raises CheckpointError if `path` exists and is not an identity of these: of other photos, say.
 
-    wanted: as far as it is known; any of an identity's method, model, adapter and photos.
+    expected: as far as it is known; any of an identity's method, model, adapter and photos.
     """
     if not path.exists():
         return
@@ -79,16 +83,16 @@ def claim_identity(path: Path, **wanted: object) -> None:
     try:
         earlier = load_identity(path)
     except TenthError:
-        raise _other_file(path, "is not an identity") from None
-    if any(getattr(earlier, key) != value for key, value in wanted.items()):
-        raise _other_file(path, "is an identity of another method, model or other photos")
+        raise _foreign_file(path, "is not an identity") from None
+    if any(getattr(earlier, key) != value for key, value in expected.items()):
+        raise _foreign_file(path, "is an identity of another method, model or other photos")
 
 
-def claim_training(output: Path, *, resume: bool, table: Mapping[str, Any] | None = None) -> None:
+def ensure_writable_training(output: Path, *, resume: bool, table: Mapping[str, Any] | None = None) -> None:
     """Raises CheckpointError if the folder is in use, has nothing to resume, or was begun with other settings than `table`."""
     if output.exists() and not output.is_dir():
         raise CheckpointError(f"{output} is a file", "a folder for the training is needed", "Choose another -o")
-    if contents(output) and not resume:
+    if list_entries(output) and not resume:
         raise CheckpointError(
             f"{output} is not empty", "training starts in an empty folder", "Add --resume to go on, or choose another -o"
         )
@@ -106,14 +110,16 @@ def claim_training(output: Path, *, resume: bool, table: Mapping[str, Any] | Non
         )
 
 
-def in_use(folder: Path, found: str) -> CheckpointError:
+def folder_in_use(folder: Path, contents_text: str) -> CheckpointError:
     """The error for a folder of another run's or of the user's."""
     return CheckpointError(
-        f"{folder} holds {found}", "an empty or new folder is needed, so that nothing is lost", "Choose another -o, or empty it"
+        f"{folder} holds {contents_text}",
+        "an empty or new folder is needed, so that nothing is lost",
+        "Choose another -o, or empty it",
     )
 
 
-def _other_file(path: Path, found: str) -> CheckpointError:
+def _foreign_file(path: Path, problem: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} exists and {found}", "a new file is needed, so that nothing is lost", "Choose another -o, or remove it"
+        f"{path} exists and {problem}", "a new file is needed, so that nothing is lost", "Choose another -o, or remove it"
     )

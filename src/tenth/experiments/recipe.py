@@ -11,43 +11,43 @@ from pathlib import Path
 
 from tenth.core.config import to_table
 from tenth.core.errors import RecipeError
-from tenth.core.run_record import folders, names_of, without_places
+from tenth.core.run_record import method_folder_names, replace_paths, short_path_names
 from tenth.core.types import Photo
-from tenth.core.wording import counted
-from tenth.data.face_crops import People
-from tenth.methods.registry import QUICK, method
+from tenth.core.wording import pluralize
+from tenth.data.face_crops import PhotoDataset
+from tenth.methods.registry import TUNING_FREE_METHODS, method
 from tenth.models.registry import DEFAULT_MODEL
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 
-NEUTRAL = "R"  # the track of one neutral portrait prompt
+PORTRAIT_PROMPT_SET = "R"  # the track of one neutral portrait prompt
 SPLITS = ("validation", "test")  # nobody in them has ever been trained on
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What each method is given of each person: so many photos, the last `wrong` of them a stranger's."""
+    """What each method is given of each person: so many photos, the last `num_impostors` of them a stranger's."""
 
-    photos: int
-    wrong: int = 0
+    num_photos: int
+    num_impostors: int = 0
 
     @property
     def folder(self) -> str:
         """Its name in paths."""
-        return f"{self.photos}-wrong-{self.wrong}" if self.wrong else str(self.photos)
+        return f"{self.num_photos}-wrong-{self.num_impostors}" if self.num_impostors else str(self.num_photos)
 
     @property
     def label(self) -> str:
         """Its name in tables."""
-        count = counted(self.photos, "photo")
-        return f"{count}, {self.wrong} wrong" if self.wrong else count
+        count = pluralize(self.num_photos, "photo")
+        return f"{count}, {self.num_impostors} wrong" if self.num_impostors else count
 
-    def given(self, own: Sequence[Photo], strangers: Sequence[Photo]) -> tuple[Photo, ...]:
+    def select_photos(self, photos: Sequence[Photo], impostors: Sequence[Photo]) -> tuple[Photo, ...]:
         """The first of a person's references, then the first of the stranger's."""
-        return (*own[: self.photos - self.wrong], *strangers[: self.wrong])
+        return (*photos[: self.num_photos - self.num_impostors], *impostors[: self.num_impostors])
 
 
 @dataclass(frozen=True)
-class Track:
+class PromptSet:
     """What all methods are asked for. Image i of a person has the i-th prompt, in turn, and the i-th seed."""
 
     prompts: tuple[str, ...]
@@ -59,14 +59,14 @@ class Track:
 class ExperimentRecipe:
     """recipes/identity-*.toml, curve-*.toml. Counts are per person."""
 
-    data: People
+    data: PhotoDataset
     split: str  # validation: to choose with; test: to report, once
     model: str = DEFAULT_MODEL  # a name, or a folder in the pocket model's layout
-    methods: tuple[str, ...] = QUICK  # those that learn each person take minutes for each: to be named
+    methods: tuple[str, ...] = TUNING_FREE_METHODS  # those that learn each person take minutes for each: to be named
     against: tuple[str, ...] = ()  # methods that differences are taken to; empty: the first method
     prompt: str = "a portrait photo of a person"  # neutral: what is measured is who, not what; this is the track R
     images: int = 4  # by each method; the interval is over people, so more people help more than more images
-    tracks: Mapping[str, Track] = field(default_factory=dict)  # more to ask for, by name, with all photos and none wrong
+    tracks: Mapping[str, PromptSet] = field(default_factory=dict)  # more to ask for, by name, with all photos and none wrong
     seed: int = 0  # of the first image; the next have the next ones; the same for all methods and people
     references: int = 9  # photos kept for the methods, whatever is given of them
     counts: tuple[int, ...] = ()  # photos given to a method: the first 1, 3, ... references; empty: all of them
@@ -80,91 +80,106 @@ class ExperimentRecipe:
     )
     clip: Path | None = None  # folder of a CLIP model that scores images by their prompts, besides the pocket model's own signs
     photos_as: str = "crop"  # what a recogniser sees of real photos: "crop", as the model draws, or the whole "photo"
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
         for name in self.methods:
             method(name)
-        check("methods", list(self.methods), len(self.methods) > 0 and _once(self.methods), "one or more, each once")
-        known = f"of the recipe's methods, each once: {', '.join(self.methods)}"
-        check("against", list(self.against), set(self.against) <= set(self.methods) and _once(self.against), known)
-        for name, track in self.tracks.items():
-            check(
-                "tracks", name, bool(re.fullmatch("[A-Z][A-Za-z0-9]*", name)) and name != NEUTRAL, "capital letters but R alone"
+        check_value(
+            "methods", list(self.methods), len(self.methods) > 0 and _all_unique(self.methods), "one or more, each once"
+        )
+        expected = f"of the recipe's methods, each once: {', '.join(self.methods)}"
+        check_value(
+            "against", list(self.against), set(self.against) <= set(self.methods) and _all_unique(self.against), expected
+        )
+        for name, prompt_set in self.tracks.items():
+            check_value(
+                "tracks",
+                name,
+                bool(re.fullmatch("[A-Z][A-Za-z0-9]*", name)) and name != PORTRAIT_PROMPT_SET,
+                "capital letters but R alone",
             )
-            check(f"{name}, prompts", list(track.prompts), len(track.prompts) >= 1, "one or more")
-            check(f"{name}, images", track.images, track.images >= 1, "1 or more")
-            check(f"{name}, methods", list(track.methods), set(track.methods) <= set(self.methods), known)
-        check("split", self.split, self.split in SPLITS, f"one of {', '.join(SPLITS)}")
-        check("photos_as", self.photos_as, self.photos_as in ("crop", "photo"), "crop or photo")
+            check_value(f"{name}, prompts", list(prompt_set.prompts), len(prompt_set.prompts) >= 1, "one or more")
+            check_value(f"{name}, images", prompt_set.images, prompt_set.images >= 1, "1 or more")
+            check_value(f"{name}, methods", list(prompt_set.methods), set(prompt_set.methods) <= set(self.methods), expected)
+        check_value("split", self.split, self.split in SPLITS, f"one of {', '.join(SPLITS)}")
+        check_value("photos_as", self.photos_as, self.photos_as in ("crop", "photo"), "crop or photo")
         for name in ("images", "references", "held_out", "least_people"):
-            check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        rising = _once(self.counts) and list(self.counts) == sorted(self.counts)
-        right = rising and all(1 <= count <= self.references for count in self.counts)
-        check("counts", list(self.counts), right, f"numbers from 1 to references, {self.references}, each above the last")
-        right = _once(self.wrong) and all(0 <= number < self.largest.photos for number in self.wrong)
-        check("wrong", list(self.wrong), right, f"numbers from 0 to {self.largest.photos - 1}, each once: one own photo stays")
+            check_value(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        rising = _all_unique(self.counts) and list(self.counts) == sorted(self.counts)
+        valid = rising and all(1 <= count <= self.references for count in self.counts)
+        check_value("counts", list(self.counts), valid, f"numbers from 1 to references, {self.references}, each above the last")
+        valid = _all_unique(self.wrong) and all(0 <= number < self.main_condition.num_photos for number in self.wrong)
+        check_value(
+            "wrong",
+            list(self.wrong),
+            valid,
+            f"numbers from 0 to {self.main_condition.num_photos - 1}, each once: one own photo stays",
+        )
 
     @property
-    def asked(self) -> Mapping[str, Track]:
+    def all_prompt_sets(self) -> Mapping[str, PromptSet]:
         """Every track by name, the neutral one first."""
-        return {NEUTRAL: Track((self.prompt,), self.images), **self.tracks}
+        return {PORTRAIT_PROMPT_SET: PromptSet((self.prompt,), self.images), **self.tracks}
 
-    def methods_of(self, track: str) -> tuple[str, ...]:
+    def methods_of(self, prompt_set: str) -> tuple[str, ...]:
         """Methods that take part in a track, in the recipe's order."""
-        some = self.asked[track].methods
-        return tuple(name for name in self.methods if not some or name in some)
+        subset = self.all_prompt_sets[prompt_set].methods
+        return tuple(name for name in self.methods if not subset or name in subset)
 
-    def conditions_of(self, track: str) -> tuple[Condition, ...]:
+    def conditions_of(self, prompt_set: str) -> tuple[Condition, ...]:
         """All for the neutral track, the one with all photos for the others."""
-        return self.conditions if track == NEUTRAL else (self.largest,)
+        return self.conditions if prompt_set == PORTRAIT_PROMPT_SET else (self.main_condition,)
 
     @cached_property
-    def places(self) -> Mapping[str, str]:
+    def path_names(self) -> Mapping[str, str]:
         """What each absolute path is called in all that is written."""
-        return names_of(json.loads(json.dumps(to_table(self), default=str)))
+        return short_path_names(json.loads(json.dumps(to_table(self), default=str)))
 
     @cached_property
-    def shown(self) -> Mapping[str, str]:
+    def display_names(self) -> Mapping[str, str]:
         """What each method is called there: its name, of one that is a path the last part."""
-        return {name: without_places(name, self.places) for name in self.methods}
+        return {name: replace_paths(name, self.path_names) for name in self.methods}
 
     @cached_property
-    def folder_of(self) -> Mapping[str, str]:
+    def method_folders(self) -> Mapping[str, str]:
         """Each method's folder in the experiment's."""
-        return dict(zip(self.methods, folders(list(self.shown.values())).values(), strict=True))
+        return dict(zip(self.methods, method_folder_names(list(self.display_names.values())).values(), strict=True))
 
     @property
-    def baselines(self) -> tuple[str, ...]:
+    def baseline_methods(self) -> tuple[str, ...]:
         """`against`, or the first method."""
         return self.against or self.methods[:1]
 
     @property
-    def right(self) -> tuple[Condition, ...]:
+    def clean_conditions(self) -> tuple[Condition, ...]:
         """The conditions without a wrong photo, fewest photos first."""
         return tuple(Condition(count) for count in self.counts or (self.references,))
 
     @property
-    def largest(self) -> Condition:
+    def main_condition(self) -> Condition:
         """The most photos, all of them the person's."""
-        return self.right[-1]
+        return self.clean_conditions[-1]
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """All: those without a wrong photo, then the largest count with each number of wrong ones."""
-        return (*self.right, *(Condition(self.largest.photos, number) for number in sorted(self.wrong) if number))
+        return (
+            *self.clean_conditions,
+            *(Condition(self.main_condition.num_photos, number) for number in sorted(self.wrong) if number),
+        )
 
     @property
-    def strangers(self) -> int:
+    def max_impostors(self) -> int:
         """How many photos of another person are needed at most."""
-        return max(condition.wrong for condition in self.conditions)
+        return max(condition.num_impostors for condition in self.conditions)
 
 
-def check(key: str, value: object, right: bool, needed: str) -> None:
+def check_value(key: str, value: object, valid: bool, expected: str) -> None:
     """Raises RecipeError if a value is not right."""
-    if not right:
-        raise RecipeError(f"{key} is {value!r}", f"needed: {needed}", "Correct the recipe")
+    if not valid:
+        raise RecipeError(f"{key} is {value!r}", f"needed: {expected}", "Correct the recipe")
 
 
-def _once(values: Sequence[object]) -> bool:
+def _all_unique(values: Sequence[object]) -> bool:
     return len(set(values)) == len(values)

@@ -9,143 +9,163 @@ from pathlib import Path
 from PIL import Image
 
 from tenth.core.types import Score
-from tenth.core.wording import counted
-from tenth.evaluation.extractors.face_recognizer import Recognises
+from tenth.core.wording import pluralize
+from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.inception import Inception
-from tenth.evaluation.metrics.bootstrap import paired
-from tenth.evaluation.metrics.identity import PerPerson
-from tenth.evaluation.metrics.prompt_alignment import ReadsPrompts
+from tenth.evaluation.metrics.bootstrap import paired_difference
+from tenth.evaluation.metrics.identity import PersonScores
+from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.paired_comparison import compare
-from tenth.experiments.costs import costs_by
-from tenth.experiments.images import Pictures, Real, nobodys, pixels_of
-from tenth.experiments.judges import Plain, threshold_of
-from tenth.experiments.protocol import Judged
-from tenth.experiments.recipe import NEUTRAL, Condition, ExperimentRecipe
-from tenth.experiments.scoring import NOBODY, REAL, Row, face_scores, prompt_scores, set_scores
+from tenth.experiments.costs import summarize_costs
+from tenth.experiments.images import ImageJobs, RealImages, load_images, unconditional_key
+from tenth.experiments.judges import JsonDict, accept_threshold
+from tenth.experiments.protocol import EvaluatedPerson
+from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
+from tenth.experiments.scoring import NO_IDENTITY, REAL, TableRow, face_scores, image_set_scores, prompt_scores
 from tenth.reporting.contact_sheet import Row as Strip
 from tenth.reporting.contact_sheet import Shown, people_sheet
 from tenth.reporting.curve_plot import Line, curve
 
-AllRows = Mapping[tuple[str, Condition], Mapping[str, Row]]  # by track and condition, by method or control
+AllTableRows = Mapping[tuple[str, Condition], Mapping[str, TableRow]]  # by track and condition, by method or control
 
 
-def scores_of_faces(
-    rows: AllRows, people: Sequence[Judged], recognisers: Mapping[str, Recognises]
-) -> tuple[list[Plain], list[Plain]]:
+def face_score_records(
+    rows: AllTableRows, people: Sequence[EvaluatedPerson], recognizers: Mapping[str, FaceEmbedder]
+) -> tuple[list[JsonDict], list[JsonDict]]:
     """Scores and differences by each recogniser, which has the same place in what `people` holds.
 
     Differences of identity: between all pairs of methods, corrected for their number; and, where a photo is wrong, between a
     method and itself without.
     """
-    scores: list[Plain] = []
-    differences: list[Plain] = []
-    for index, (label, recogniser) in enumerate(recognisers.items()):
-        without: dict[str, Mapping[str, PerPerson]] = {}  # by track: of the main condition, which comes before the wrong ones
-        for (track, condition), table in rows.items():
-            found, values = face_scores(table, people, index, recogniser, threshold_of(recogniser))
-            about = place(track, condition) | {"metric": "identity", "judge": label}
-            scores += [line(track, condition, name, score) | {"judge": label} for name, score in found]
-            differences += [about | asdict(pair) for pair in (compare(values) if len(values) > 1 else [])]
-            if condition.wrong:
+    scores: list[JsonDict] = []
+    differences: list[JsonDict] = []
+    for index, (label, recognizer) in enumerate(recognizers.items()):
+        clean_values: dict[
+            str, Mapping[str, PersonScores]
+        ] = {}  # by track: of the main condition, which comes before the wrong ones
+        for (prompt_set, condition), table in rows.items():
+            named_scores, values = face_scores(table, people, index, recognizer, accept_threshold(recognizer))
+            keys = condition_keys(prompt_set, condition) | {"metric": "identity", "judge": label}
+            scores += [score_record(prompt_set, condition, name, score) | {"judge": label} for name, score in named_scores]
+            differences += [keys | asdict(pair) for pair in (compare(values) if len(values) > 1 else [])]
+            if condition.num_impostors:
                 differences += [
-                    about | lost(name, own, without[track][name]) for name, own in values.items() if name in without[track]
+                    keys | impostor_cost(name, person_scores, clean_values[prompt_set][name])
+                    for name, person_scores in values.items()
+                    if name in clean_values[prompt_set]
                 ]
             else:
-                without[track] = values
+                clean_values[prompt_set] = values
     return scores, differences
 
 
-def lost(name: str, own: PerPerson, without: PerPerson) -> Plain:
+def impostor_cost(name: str, with_impostors: PersonScores, without_impostors: PersonScores) -> JsonDict:
     """A method with wrong photos minus the same method without, person by person. Not corrected: it is asked of each alone."""
-    found = paired([own[person] for person in own], [without[person] for person in own])
-    return {"method": name, "against": name, **asdict(found), "p_holm": None, "win_rate": None}
+    difference = paired_difference(
+        [with_impostors[person] for person in with_impostors], [without_impostors[person] for person in with_impostors]
+    )
+    return {"method": name, "against": name, **asdict(difference), "p_holm": None, "win_rate": None}
 
 
-def scores_of_sets(rows: AllRows, numbers: Sequence[str], real: Real, inception: Inception | None) -> Iterator[Plain]:
+def image_set_score_records(
+    rows: AllTableRows, person_ids: Sequence[str], real: RealImages, inception: Inception | None
+) -> Iterator[JsonDict]:
     """Scores of sets of images. raw: of the images as they were drawn, which the score's own are not."""
-    for (track, condition), table in rows.items():
-        for name, score, raw in set_scores(table, numbers, real, inception):
-            yield line(track, condition, name, score) | {"judge": "", "raw": raw}
+    for (prompt_set, condition), table in rows.items():
+        for name, score, raw in image_set_scores(table, person_ids, real, inception):
+            yield score_record(prompt_set, condition, name, score) | {"judge": "", "raw": raw}
 
 
-def scores_of_prompts(rows: AllRows, readers: Sequence[ReadsPrompts]) -> Iterator[Plain]:
+def prompt_score_records(rows: AllTableRows, scorers: Sequence[PromptScorer]) -> Iterator[JsonDict]:
     """What drawn images show of their prompts, by each reader, on tracks that ask for more than one thing."""
-    for (track, condition), table in rows.items():
-        if track != NEUTRAL:
-            for reader in readers:
-                for name, score in prompt_scores(table, reader):
-                    yield line(track, condition, name, score) | {"judge": ""}
+    for (prompt_set, condition), table in rows.items():
+        if prompt_set != PORTRAIT_PROMPT_SET:
+            for scorer in scorers:
+                for name, score in prompt_scores(table, scorer):
+                    yield score_record(prompt_set, condition, name, score) | {"judge": ""}
 
 
-def place(track: str, condition: Condition) -> Plain:
+def condition_keys(prompt_set: str, condition: Condition) -> JsonDict:
     """Of what question a line is."""
-    return {"track": track, "photos": condition.photos, "wrong": condition.wrong}
+    return {"track": prompt_set, "photos": condition.num_photos, "wrong": condition.num_impostors}
 
 
-def line(track: str, condition: Condition, name: str, score: Score) -> Plain:
+def score_record(prompt_set: str, condition: Condition, name: str, score: Score) -> JsonDict:
     """A score as a line of run.json."""
-    said = asdict(score)
-    return place(track, condition) | {"method": name, "metric": said.pop("name"), **said}
+    fields = asdict(score)
+    fields["better"] = fields.pop("direction")
+    return condition_keys(prompt_set, condition) | {"method": name, "metric": fields.pop("name"), **fields}
 
 
-def costs_of(path: Path, recipe: ExperimentRecipe) -> list[Plain]:
+def method_costs(path: Path, recipe: ExperimentRecipe) -> list[JsonDict]:
     """Medians of what each method took for a person and for an image, and the most memory of either."""
-    learnt, drawn = (costs_by(path, kind) for kind in ("learnt", "drawn"))
+    fine_tuning, generation = (summarize_costs(path, kind) for kind in ("learnt", "drawn"))
     costs = []
     for name in recipe.methods:
-        person, image = learnt.get(recipe.shown[name], {}), drawn.get(recipe.shown[name], {})
+        person, image = fine_tuning.get(recipe.display_names[name], {}), generation.get(recipe.display_names[name], {})
         peaks = [each["megabytes"] for each in (person, image) if each.get("megabytes") is not None]
         seconds = {"seconds_person": person.get("seconds"), "seconds_image": image.get("seconds")}
         costs.append({"method": name, **seconds, "peak_mb": max(peaks, default=None)})
     return costs
 
 
-def curve_of(recipe: ExperimentRecipe, label: str, scores: Sequence[Plain]) -> Image.Image:
+def similarity_curve(recipe: ExperimentRecipe, label: str, scores: Sequence[JsonDict]) -> Image.Image:
     """The methods' similarity against the number of photos, those with wrong ones beside it, by one recogniser."""
-    found = {
+    scores_by_condition = {
         (Condition(each["photos"], each["wrong"]), each["method"]): Score(
             "identity", each["value"], each["low"], each["high"], each["n"]
         )
         for each in scores
-        if (each["track"], each["metric"], each["judge"]) == (NEUTRAL, "identity", label)
+        if (each["track"], each["metric"], each["judge"]) == (PORTRAIT_PROMPT_SET, "identity", label)
     }
     lines = [
         Line(
-            recipe.shown[name],
-            {condition.photos: found[condition, name] for condition in recipe.right},
-            {condition.label: found[condition, name] for condition in recipe.conditions if condition.wrong},
+            recipe.display_names[name],
+            {condition.num_photos: scores_by_condition[condition, name] for condition in recipe.clean_conditions},
+            {
+                condition.label: scores_by_condition[condition, name]
+                for condition in recipe.conditions
+                if condition.num_impostors
+            },
         )
         for name in recipe.methods
     ]
-    real, people = found[recipe.largest, REAL], found[recipe.largest, recipe.methods[0]].n
+    real, people = (
+        scores_by_condition[recipe.main_condition, REAL],
+        scores_by_condition[recipe.main_condition, recipe.methods[0]].n,
+    )
     score = "" if real.value is None else f" Real photos score {real.value:.3f}."
-    who = counted(people, f"{recipe.split} person", f"{recipe.split} people")
-    note = f"Mean cosine to other photos of the same person, {who}; bars: 95 % over people.{score}"
+    people_text = pluralize(people, f"{recipe.split} person", f"{recipe.split} people")
+    note = f"Mean cosine to other photos of the same person, {people_text}; bars: 95 % over people.{score}"
     return curve(
         lines,
-        found[recipe.largest, NOBODY],
+        scores_by_condition[recipe.main_condition, NO_IDENTITY],
         "Identity similarity by the number of photos given",
         f"{note}\nJudged by {label}.",
     )
 
 
-def sheet_of(recipe: ExperimentRecipe, people: Sequence[Judged], pictures: Pictures) -> Image.Image:
+def people_contact_sheet(recipe: ExperimentRecipe, people: Sequence[EvaluatedPerson], jobs: ImageJobs) -> Image.Image:
     """For eyes: references and images of a few people, a row for each method.
 
     Columns: the seeds of the one condition, or the conditions, each with the first seed.
     """
-    conditions, nobody = recipe.conditions, pixels_of(pictures[nobodys(NEUTRAL)])
+    conditions, unconditional = recipe.conditions, load_images(jobs[unconditional_key(PORTRAIT_PROMPT_SET)])
 
-    def row(name: str, number: str) -> Strip:
-        several = [pictures[NEUTRAL, condition, name, number] for condition in conditions]
-        return Strip(recipe.shown[name], "", pixels_of(several[0] if len(several) == 1 else [images[0] for images in several]))
+    def row(name: str, person_id: str) -> Strip:
+        condition_jobs = [jobs[PORTRAIT_PROMPT_SET, condition, name, person_id] for condition in conditions]
+        return Strip(
+            recipe.display_names[name],
+            "",
+            load_images(condition_jobs[0] if len(condition_jobs) == 1 else [images[0] for images in condition_jobs]),
+        )
 
-    columns = [f"seed {picture.seed}" for picture in pictures[nobodys(NEUTRAL)]]
+    columns = [f"seed {picture.seed}" for picture in jobs[unconditional_key(PORTRAIT_PROMPT_SET)]]
     if len(conditions) > 1:
-        nobody, columns = nobody[:1] * len(conditions), [condition.label for condition in conditions]
-    methods = recipe.methods_of(NEUTRAL)
-    shown = []
+        unconditional, columns = unconditional[:1] * len(conditions), [condition.label for condition in conditions]
+    methods = recipe.methods_of(PORTRAIT_PROMPT_SET)
+    sections = []
     for person in people:
-        rows = [*(row(name, person.number) for name in methods), Strip(NOBODY, "", nobody)]
-        shown.append(Shown(f"{person.number}\n{recipe.prompt}", person.crops, rows))
-    return people_sheet(shown, columns)
+        rows = [*(row(name, person.person_id) for name in methods), Strip(NO_IDENTITY, "", unconditional)]
+        sections.append(Shown(f"{person.person_id}\n{recipe.prompt}", person.crops, rows))
+    return people_sheet(sections, columns)

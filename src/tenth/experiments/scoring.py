@@ -11,135 +11,151 @@ from typing import Any
 
 import numpy as np
 
-from tenth.core.cache import Store, default_store
-from tenth.core.types import Features, Pixels, Score
-from tenth.evaluation.extractors.face_recognizer import Recognises
-from tenth.evaluation.extractors.features import Rows, extract
+from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.types import FeatureArray, Features, Pixels, Score
+from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
+from tenth.evaluation.extractors.features import extract_features
 from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
 from tenth.evaluation.folders import NO_INCEPTION
-from tenth.evaluation.lfw_preprocessing import as_lfw
-from tenth.evaluation.metrics.frechet import face_distance, with_faces
+from tenth.evaluation.lfw_preprocessing import match_lfw_jpeg
+from tenth.evaluation.metrics.frechet import drop_missing_faces, face_frechet_distance
 from tenth.evaluation.metrics.identity import (
-    PerPerson,
-    acceptance,
-    similarity_per_person,
+    PersonScores,
+    identity_similarity_per_person,
+    true_accept_rate,
 )
 from tenth.evaluation.metrics.inception_score import inception_score
-from tenth.evaluation.metrics.inputs import measured
-from tenth.evaluation.metrics.prompt_alignment import ReadsPrompts, prompt_adherence, prompt_retrieval
-from tenth.evaluation.registry import FACES, SETS
-from tenth.experiments.images import Picture, Pictures, Real, nobodys, read_pixels
-from tenth.experiments.protocol import Judged
+from tenth.evaluation.metrics.inputs import score_or_unavailable
+from tenth.evaluation.metrics.prompt_alignment import PromptScorer, prompt_adherence, prompt_retrieval
+from tenth.evaluation.registry import FACE_METRICS, IMAGE_SET_METRICS
+from tenth.experiments.images import ImageJob, ImageJobs, RealImages, load_image, unconditional_key
+from tenth.experiments.protocol import EvaluatedPerson
 from tenth.experiments.recipe import Condition, ExperimentRecipe
 from tenth.reporting.results_reader import CONTROLS
 
-REAL, COPIES, AVERAGE, STRANGER, NOBODY = CONTROLS  # what a score means is read off them
+REAL, COPIES, AVERAGE, IMPOSTOR, NO_IDENTITY = CONTROLS  # what a score means is read off them
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class TableRow:
     """A row of a table before anything is read: each image's person, file and prompt.
 
-    once: whether the images are the same for everybody, so that a set of them holds one person's. halved: whether they are the
-    first half of each person's held-out photos, which leaves the other half to measure against.
+    shared: whether the images are the same for everybody, so that a set of them holds one person's. half_held_out: whether
+    they are the first half of each person's held-out photos, which leaves the other half to measure against.
     """
 
     people: tuple[str, ...]
     paths: tuple[Path, ...]
     prompts: tuple[str, ...] = ()  # of drawn images
-    once: bool = False
-    halved: bool = False
+    shared: bool = False
+    half_held_out: bool = False
 
     @property
-    def set(self) -> tuple[Path, ...]:
+    def unique_paths(self) -> tuple[Path, ...]:
         """The images as a set: each once."""
-        return self.paths[: self.people.count(self.people[0])] if self.once else self.paths
+        return self.paths[: self.people.count(self.people[0])] if self.shared else self.paths
 
 
-def rows_of(
-    recipe: ExperimentRecipe, numbers: Sequence[str], pictures: Pictures, real: Real, track: str, condition: Condition
-) -> dict[str, Row]:
+def table_rows(
+    recipe: ExperimentRecipe,
+    person_ids: Sequence[str],
+    jobs: ImageJobs,
+    real: RealImages,
+    prompt_set: str,
+    condition: Condition,
+) -> dict[str, TableRow]:
     """Every method of a track under a condition; where it is the main one, the controls too."""
-    found = {
-        name: _drawn({number: pictures[track, condition, name, number] for number in numbers})
-        for name in recipe.methods_of(track)
+    rows = {
+        name: _generated_row({person_id: jobs[prompt_set, condition, name, person_id] for person_id in person_ids})
+        for name in recipe.methods_of(prompt_set)
     }
-    if condition == recipe.largest:
-        after = dict(zip(numbers, [*numbers[1:], *numbers[:1]], strict=True))
-        found |= {
-            REAL: replace(_row({number: first_half(real.held_out(number)) for number in numbers}), halved=True),
-            COPIES: _row({number: real.references(number) for number in numbers}),
-            AVERAGE: _row({number: [real.average(number)] for number in numbers}),
-            STRANGER: _row({number: real.references(after[number]) for number in numbers}),
-            NOBODY: replace(_drawn(dict.fromkeys(numbers, pictures[nobodys(track)])), once=True),
+    if condition == recipe.main_condition:
+        next_person = dict(zip(person_ids, [*person_ids[1:], *person_ids[:1]], strict=True))
+        rows |= {
+            REAL: replace(
+                _table_row({person_id: first_half(real.held_out(person_id)) for person_id in person_ids}), half_held_out=True
+            ),
+            COPIES: _table_row({person_id: real.references(person_id) for person_id in person_ids}),
+            AVERAGE: _table_row({person_id: [real.average(person_id)] for person_id in person_ids}),
+            IMPOSTOR: _table_row({person_id: real.references(next_person[person_id]) for person_id in person_ids}),
+            NO_IDENTITY: replace(_generated_row(dict.fromkeys(person_ids, jobs[unconditional_key(prompt_set)])), shared=True),
         }
-    return found
+    return rows
 
 
 def face_scores(
-    rows: Mapping[str, Row], people: Sequence[Judged], index: int, recogniser: Recognises, threshold: float | None
-) -> tuple[list[tuple[str, Score]], dict[str, PerPerson]]:
+    rows: Mapping[str, TableRow],
+    people: Sequence[EvaluatedPerson],
+    index: int,
+    recognizer: FaceEmbedder,
+    threshold: float | None,
+) -> tuple[list[tuple[str, Score]], dict[str, PersonScores]]:
     """(row, score) as the index-th recogniser sees them, and each method's identity, person by person, where it is known.
 
     threshold: the least cosine of one person, where the recogniser's file says it.
     """
-    references = _features({person.number: person.references[index] for person in people})
-    held_out = _features({person.number: person.held_out[index] for person in people})
-    half = _features({person.number: rest(person.held_out[index]) for person in people})
-    metrics = dict(FACES)
+    references = _features({person.person_id: person.references[index] for person in people})
+    held_out = _features({person.person_id: person.held_out[index] for person in people})
+    half = _features({person.person_id: second_half(person.held_out[index]) for person in people})
+    metrics = dict(FACE_METRICS)
     if threshold is not None:
-        metrics["acceptance"] = ("higher", partial(acceptance, threshold=threshold))
+        metrics["acceptance"] = ("higher", partial(true_accept_rate, threshold=threshold))
     scores, values = [], {}
     for name, row in rows.items():
-        (seen,) = extract(map(read_pixels, row.paths), [recogniser], Store(default_store())).values()
-        generated, photos = Features(seen, row.people), half if row.halved else held_out
-        for metric, (better, measure) in metrics.items():
-            sides = generated, photos
-            if measure is face_distance:
-                sides = with_faces(generated), with_faces(photos)
-            scores.append((name, measured(metric, better, measure, *sides, references)))
-        likeness = similarity_per_person(generated, photos) if name not in CONTROLS else {}
-        if likeness and np.isfinite(list(likeness.values())).all():
-            values[name] = likeness
+        (features,) = extract_features(map(load_image, row.paths), [recognizer], ArrayCache(default_cache_dir())).values()
+        generated, photos = Features(features, row.people), half if row.half_held_out else held_out
+        for metric, (direction, measure) in metrics.items():
+            pair = generated, photos
+            if measure is face_frechet_distance:
+                pair = drop_missing_faces(generated), drop_missing_faces(photos)
+            scores.append((name, score_or_unavailable(metric, direction, measure, *pair, references)))
+        similarities = identity_similarity_per_person(generated, photos) if name not in CONTROLS else {}
+        if similarities and np.isfinite(list(similarities.values())).all():
+            values[name] = similarities
     return scores, values
 
 
-def set_scores(
-    rows: Mapping[str, Row], numbers: Sequence[str], real: Real, inception: Inception | None
+def image_set_scores(
+    rows: Mapping[str, TableRow], person_ids: Sequence[str], real: RealImages, inception: Inception | None
 ) -> Iterator[tuple[str, Score, float | None]]:
     """(row, score, the same on images as they were drawn) by Inception; without it unavailable."""
     if inception is None:
-        for name, (metric, (better, _)) in product(rows, SETS.items()):
-            yield name, Score(metric, None, better=better, unavailable=NO_INCEPTION), None
+        for name, (metric, (direction, _)) in product(rows, IMAGE_SET_METRICS.items()):
+            yield name, Score(metric, None, direction=direction, unavailable=NO_INCEPTION), None
         return
-    store = Store(default_store())
+    store = ArrayCache(default_cache_dir())
 
-    def read(paths: Sequence[Path], turn: Callable[[Pixels], Pixels]) -> Rows:
-        return extract(map(turn, map(read_pixels, paths)), [inception], store)[inception.name]
+    def read_features(paths: Sequence[Path], transform: Callable[[Pixels], Pixels]) -> FeatureArray:
+        return extract_features(map(transform, map(load_image, paths)), [inception], store)[inception.name]
 
-    every = read([path for number in numbers for path in real.held_out(number)], same)
-    half = read([path for number in numbers for path in rest(real.held_out(number))], same)
+    all_features = read_features([path for person_id in person_ids for path in real.held_out(person_id)], unchanged)
+    half_features = read_features(
+        [path for person_id in person_ids for path in second_half(real.held_out(person_id))], unchanged
+    )
     for name, row in rows.items():
-        against = half if row.halved else every
-        drawn = name not in CONTROLS or name == NOBODY
-        plain = read(row.set, same)
-        turned = read(row.set, as_lfw) if drawn else plain
-        for metric, (better, measure) in SETS.items():
+        held_out = half_features if row.half_held_out else all_features
+        is_generated = name not in CONTROLS or name == NO_IDENTITY
+        raw_features = read_features(row.unique_paths, unchanged)
+        features = read_features(row.unique_paths, match_lfw_jpeg) if is_generated else raw_features
+        for metric, (direction, measure) in IMAGE_SET_METRICS.items():
             view = logits_of if measure is inception_score else features_of
-            given, raw = (
-                measured(metric, better, measure, _tagless(view(side)), _tagless(view(against))) for side in (turned, plain)
+            score, raw_score = (
+                score_or_unavailable(metric, direction, measure, _untagged(view(rows_side)), _untagged(view(held_out)))
+                for rows_side in (features, raw_features)
             )
-            yield name, given, raw.value if drawn else None
+            yield name, score, raw_score.value if is_generated else None
 
 
-def prompt_scores(rows: Mapping[str, Row], reader: ReadsPrompts) -> Iterator[tuple[str, Score]]:
+def prompt_scores(rows: Mapping[str, TableRow], scorer: PromptScorer) -> Iterator[tuple[str, Score]]:
     """(row, score) of what drawn images show of their prompts. Everybody's images of nobody are the same, and count once."""
     for name, row in rows.items():
         if row.prompts:
-            (seen,) = extract(map(read_pixels, row.set), [reader], Store(default_store())).values()
-            count = len(row.set)
-            images = Features(seen, row.people[:count], row.prompts[:count])
-            yield from ((name, measure(images, reader)) for measure in (prompt_adherence, prompt_retrieval))
+            (features,) = extract_features(
+                map(load_image, row.unique_paths), [scorer], ArrayCache(default_cache_dir())
+            ).values()
+            count = len(row.unique_paths)
+            images = Features(features, row.people[:count], row.prompts[:count])
+            yield from ((name, measure(images, scorer)) for measure in (prompt_adherence, prompt_retrieval))
 
 
 def first_half(photos: Any) -> Any:
@@ -147,30 +163,30 @@ def first_half(photos: Any) -> Any:
     return photos[: len(photos) // 2]
 
 
-def rest(photos: Any) -> Any:
+def second_half(photos: Any) -> Any:
     """The others, which it is measured against; at least one."""
     return photos[len(photos) // 2 :]
 
 
-def same(picture: Pixels) -> Pixels:
+def unchanged(image: Pixels) -> Pixels:
     """The picture."""
-    return picture
+    return image
 
 
-def _features(rows: Mapping[str, Rows]) -> Features:
+def _features(rows: Mapping[str, FeatureArray]) -> Features:
     """Rows (N, D) of all people, one after the other."""
-    return Features(np.concatenate(list(rows.values())), tuple(number for number, part in rows.items() for _ in part))
+    return Features(np.concatenate(list(rows.values())), tuple(person_id for person_id, part in rows.items() for _ in part))
 
 
-def _tagless(rows: Rows) -> Features:
+def _untagged(rows: FeatureArray) -> Features:
     return Features(rows, ("",) * len(rows))
 
 
-def _drawn(pictures: Mapping[str, Sequence[Picture]]) -> Row:
-    prompts = tuple(each.prompt for of in pictures.values() for each in of)
-    return replace(_row({number: [each.path for each in of] for number, of in pictures.items()}), prompts=prompts)
+def _generated_row(jobs: Mapping[str, Sequence[ImageJob]]) -> TableRow:
+    prompts = tuple(each.prompt for of in jobs.values() for each in of)
+    return replace(_table_row({person_id: [each.path for each in of] for person_id, of in jobs.items()}), prompts=prompts)
 
 
-def _row(paths: Mapping[str, Sequence[Path]]) -> Row:
-    people = tuple(number for number, of in paths.items() for _ in of)
-    return Row(people, tuple(chain.from_iterable(paths.values())))
+def _table_row(paths: Mapping[str, Sequence[Path]]) -> TableRow:
+    people = tuple(person_id for person_id, of in paths.items() for _ in of)
+    return TableRow(people, tuple(chain.from_iterable(paths.values())))

@@ -7,40 +7,46 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from tenth.core.errors import IdentityError
-from tenth.core.types import Diffusion, Identity, Method, Person
+from tenth.core.types import DiffusionModel, Identity, Method, Person
 
 
 @dataclass(frozen=True)
-class Together:
-    """A method: what `learnt` changes of the model and the embeddings of `adapted`, in force together."""
+class CombinedMethod:
+    """A method: what `fine_tuned` changes of the model and the embeddings of `adapter`, in force together."""
 
-    learnt: Method
-    adapted: Method
+    fine_tuned: Method
+    adapter: Method
 
-    def __call__(self, person: Person, model: Diffusion) -> Identity:
+    def __call__(self, person: Person, model: DiffusionModel) -> Identity:
         """Raises what the two raise."""
-        adapted = self.adapted(person, model)  # first: it takes no minutes, and what it refuses is refused at once
-        return combined(self.learnt(person, model), adapted)
+        adapter_identity = self.adapter(person, model)  # first: it takes no minutes, and what it refuses is refused at once
+        return combine_identities(self.fine_tuned(person, model), adapter_identity)
 
-    def weights(self, person: Person, model: Diffusion) -> Tensor | None:
+    def photo_weights(self, person: Person, model: DiffusionModel) -> Tensor | None:
         """The adapter's: (K,), or None where that cannot be said."""
-        return self.adapted.weights(person, model)
+        return self.adapter.photo_weights(person, model)
 
-    def notes(self, person: Person, model: Diffusion) -> list[str]:
+    def warnings(self, person: Person, model: DiffusionModel) -> list[str]:
         """What a user should know of either."""
-        return [*self.learnt.notes(person, model), *self.adapted.notes(person, model)]
+        return [*self.fine_tuned.warnings(person, model), *self.adapter.warnings(person, model)]
 
 
-def combined(learnt: Identity, adapted: Identity) -> Identity:
+def combine_identities(fine_tuned: Identity, adapter: Identity) -> Identity:
     """The weights of one identity and the embeddings of another, both of one person and model, in force together.
 
     Raises IdentityError if they were made for different models, or do not have the one and the other.
     """
-    if learnt.model != adapted.model or not learnt.weights or adapted.embeddings is None or adapted.weights:
+    if fine_tuned.model != adapter.model or not fine_tuned.weights or adapter.embeddings is None or adapter.weights:
         raise IdentityError(
-            f"{learnt.method} for {learnt.model} and {adapted.method} for {adapted.model}",
+            f"{fine_tuned.method} for {fine_tuned.model} and {adapter.method} for {adapter.model}",
             "an identity with weights and one with embeddings, of one model, are needed",
             "Make the first with a method that trains, the second with an adapter",
         )
-    photos = tuple(dict.fromkeys((*learnt.photos, *adapted.photos)))
-    return replace(adapted, method=f"{learnt.method}+{adapted.method}", weights=learnt.weights, word=learnt.word, photos=photos)
+    photos = tuple(dict.fromkeys((*fine_tuned.photos, *adapter.photos)))
+    return replace(
+        adapter,
+        method=f"{fine_tuned.method}+{adapter.method}",
+        weights=fine_tuned.weights,
+        trigger_phrase=fine_tuned.trigger_phrase,
+        photos=photos,
+    )

@@ -12,19 +12,19 @@ from torch import Tensor
 
 from tenth.core.claims import remove_temporary_of
 from tenth.core.errors import CheckpointError, IdentityError
-from tenth.core.file_writing import PRIVATE, write_bytes, write_tensors, written
+from tenth.core.file_writing import PRIVATE_FILE_MODE, atomic_file, write_bytes, write_tensors
 from tenth.core.types import Identity
-from tenth.models.adapters.weight_deltas import kohya_layout, lora_layout
+from tenth.models.adapters.weight_deltas import to_diffusers_layout, to_kohya_layout
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.pipelines import save_pipeline
 
 LAYOUTS: Mapping[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
-    "diffusers": lora_layout,  # `load_lora_weights`
-    "kohya": kohya_layout,  # ComfyUI and A1111
+    "diffusers": to_diffusers_layout,  # `load_lora_weights`
+    "kohya": to_kohya_layout,  # ComfyUI and A1111
 }
-EMBEDDINGS = "ip_adapter_image_embeds"  # the tensor, by the name of the argument of diffusers' pipelines
-COMFYUI = ".ipadpt"
-CLIP = "clip"  # begins the names of the encoders that ComfyUI's adapters read
+EMBEDDINGS_KEY = "ip_adapter_image_embeds"  # the tensor, by the name of the argument of diffusers' pipelines
+COMFYUI_SUFFIX = ".ipadpt"
+CLIP_PREFIX = "clip"  # begins the names of the encoders that ComfyUI's adapters read
 
 
 def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> None:
@@ -32,9 +32,15 @@ def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> No
 
     Raises IdentityError if the identity holds other weights, CheckpointError if the file exists.
     """
-    _is_new(path)
+    _require_new(path)
     weights = LAYOUTS[layout](identity.weights)
-    write_tensors(path, weights, {"format": "pt", "modelspec.trigger_phrase": identity.word}, PRIVATE, new=True)
+    write_tensors(
+        path,
+        weights,
+        {"format": "pt", "modelspec.trigger_phrase": identity.trigger_phrase},
+        PRIVATE_FILE_MODE,
+        no_overwrite=True,
+    )
 
 
 def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) -> list[Path]:
@@ -46,14 +52,14 @@ def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) ->
     Raises IdentityError if the identity is of another model or holds no embeddings, CheckpointError if a file exists.
     """
     adapter = path.with_name(f"{path.stem}.ip-adapter.safetensors")
-    _is_new(path)
+    _require_new(path)
     embeddings = _embeddings(identity)
-    model.check(identity)
-    tensors = {EMBEDDINGS: model.beside_nobody(embeddings[None])}
-    said = {"format": "pt", "encoder": identity.encoder, "adapter": identity.adapter}
-    with model.adapters[identity.adapter].open("rb") as source, written(adapter, new=True) as file:
+    model.validate(identity)
+    tensors = {EMBEDDINGS_KEY: model.with_unconditional(embeddings[None])}
+    metadata = {"format": "pt", "encoder": identity.encoder, "adapter": identity.adapter}
+    with model.adapter_paths[identity.adapter].open("rb") as source, atomic_file(adapter, no_overwrite=True) as file:
         shutil.copyfileobj(source, file)
-    write_tensors(path, tensors, said, PRIVATE, new=True)
+    write_tensors(path, tensors, metadata, PRIVATE_FILE_MODE, no_overwrite=True)
     return [path, adapter]
 
 
@@ -65,9 +71,9 @@ def export_comfyui(identity: Identity, path: Path) -> None:
     Source: cubiq/ComfyUI_IPAdapter_plus, commit 9d076a3, IPAdapterPlus.py: IPAdapterEncoder, -SaveEmbeds, -LoadEmbeds, -Embeds.
     Raises IdentityError for embeddings that are not CLIP's, CheckpointError if the file exists.
     """
-    _is_new(path)
+    _require_new(path)
     embeddings = _embeddings(identity)
-    if not identity.encoder.startswith(CLIP):
+    if not identity.encoder.startswith(CLIP_PREFIX):
         raise IdentityError(
             f"this identity's embeddings are of {identity.encoder}",
             "CLIP's are needed: ComfyUI has no adapter that reads others",
@@ -75,7 +81,7 @@ def export_comfyui(identity: Identity, path: Path) -> None:
         )
     content = io.BytesIO()
     torch.save(embeddings.cpu().contiguous().clone(), content)  # a clone: a view would bring all of its storage
-    write_bytes(path, content.getvalue(), PRIVATE, new=True)
+    write_bytes(path, content.getvalue(), PRIVATE_FILE_MODE, no_overwrite=True)
 
 
 def export_model(identity: Identity, model: LatentDiffusion, folder: Path) -> None:
@@ -83,7 +89,7 @@ def export_model(identity: Identity, model: LatentDiffusion, folder: Path) -> No
 
     Raises IdentityError if the identity is of another model or holds no weights, CheckpointError if the folder exists.
     """
-    _is_new(folder)
+    _require_new(folder)
     if not identity.weights:
         raise IdentityError(
             f"this identity of method {identity.method} holds embeddings alone",
@@ -104,7 +110,7 @@ def _embeddings(identity: Identity) -> Tensor:
     return identity.embeddings
 
 
-def _is_new(path: Path) -> None:
+def _require_new(path: Path) -> None:
     if path.exists():
         raise CheckpointError(f"{path} exists", "a new path is needed, so that nothing is lost", "Choose another -o")
     remove_temporary_of(path)

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from tenth.core.errors import IdentityError
 from tenth.core.file_reading import UnreadableError, parse_json, reason
-from tenth.core.file_writing import PRIVATE, write_tensors
+from tenth.core.file_writing import PRIVATE_FILE_MODE, write_tensors
 from tenth.core.tensor_reading import read_tensors
 from tenth.core.types import Identity
-from tenth.models.adapters.weight_deltas import changes
+from tenth.models.adapters.weight_deltas import weight_deltas
 
 FORMAT = 1
-METADATA = "tenth"
-TEXTS = ("method", "model", "encoder", "adapter", "word")
-LONGEST_TEXT, MOST_PHOTOS = 1_000, 100_000  # characters of one of them; digests of photos
-MOST_NUMBERS = 1 << 28  # in embeddings: a thousand photos of the widest encoder's patches have as many
+METADATA_KEY = "tenth"
+TEXT_FIELDS = ("method", "model", "encoder", "adapter", "trigger_phrase")
+MAX_TEXT_LENGTH, MAX_PHOTOS = 1_000, 100_000  # characters of one of them; digests of photos
+MAX_EMBEDDING_VALUES = 1 << 28  # in embeddings: a thousand photos of the widest encoder's patches have as many
 
 
 def save_identity(identity: Identity, path: str | Path, *, new: bool = False) -> None:
@@ -28,57 +28,59 @@ def save_identity(identity: Identity, path: str | Path, *, new: bool = False) ->
     new: nothing is replaced; a file of the very same identity stays. Raises DataError if the disk is full or refuses,
     CheckpointError if a new file is there and holds anything else.
     """
-    said: dict[str, Any] = {key: getattr(identity, key) for key in TEXTS}
-    said |= {"format": FORMAT, "photos": list(identity.photos)}
+    fields: dict[str, Any] = {key: getattr(identity, key) for key in TEXT_FIELDS}
+    fields |= {"format": FORMAT, "photos": list(identity.photos)}
     tensors = {f"weights.{name}": tensor for name, tensor in identity.weights.items()}
     if identity.embeddings is not None:
         tensors["embeddings"] = identity.embeddings
-    write_tensors(path, tensors, {METADATA: json.dumps(said, sort_keys=True)}, PRIVATE, new=new)
+    write_tensors(path, tensors, {METADATA_KEY: json.dumps(fields, sort_keys=True)}, PRIVATE_FILE_MODE, no_overwrite=new)
 
 
 def load_identity(path: str | Path) -> Identity:
     """Raises IdentityError if the file is missing, truncated, not safetensors (a pickle, say), foreign or of another format.
 
-    Also if what it holds is not what an identity holds: finite floating-point numbers, by the names of weights.py.
+    Also if what it holds is not what an identity holds: finite floating-point numbers, by the names of weight_deltas.py.
     """
     path = Path(path)
     if not path.is_file():
         raise IdentityError(f"{path} is not a file", "an identity that `tenth identity` wrote is needed", "Check the path")
     try:
         metadata, tensors = read_tensors(path)
-        said = parse_json(metadata.get(METADATA, "null"))
+        fields = parse_json(metadata.get(METADATA_KEY, "null"))
     except (OSError, UnreadableError) as problem:
         raise _unusable(path, reason(problem)) from problem
-    if not isinstance(said, dict):
+    if not isinstance(fields, dict):
         raise _unusable(path, "has no entry of tenth's: it is another program's file")
-    if said.get("format") != FORMAT:
-        raise _unusable(path, f"has format {said.get('format')}, this version reads {FORMAT}")
-    return _identity(path, said, tensors)
+    if fields.get("format") != FORMAT:
+        raise _unusable(path, f"has format {fields.get('format')}, this version reads {FORMAT}")
+    return _parse_identity(path, fields, tensors)
 
 
-def _identity(path: Path, said: dict[str, Any], tensors: dict[str, Tensor]) -> Identity:
-    photos = said.get("photos")
-    if not isinstance(photos, list) or not all(map(_is_text, [*(said.get(key) for key in TEXTS), *photos[:MOST_PHOTOS]])):
+def _parse_identity(path: Path, fields: dict[str, Any], tensors: dict[str, Tensor]) -> Identity:
+    photos = fields.get("photos")
+    if not isinstance(photos, list) or not all(
+        map(_is_text, [*(fields.get(key) for key in TEXT_FIELDS), *photos[:MAX_PHOTOS]])
+    ):
         raise _unusable(path, "lacks part of its description")
     embeddings = tensors.pop("embeddings", None)
     if embeddings is not None and embeddings.ndim not in (2, 3):
         raise _unusable(path, f"has embeddings of shape {tuple(embeddings.shape)}, neither (M, D) nor (M, T, D)")
-    if embeddings is not None and not 0 < embeddings.numel() <= MOST_NUMBERS:
+    if embeddings is not None and not 0 < embeddings.numel() <= MAX_EMBEDDING_VALUES:
         raise _unusable(path, f"has embeddings of {embeddings.numel()} numbers")
     if embeddings is None and not tensors:
         raise _unusable(path, "holds neither embeddings nor weights")
     weights = {name.removeprefix("weights."): tensor for name, tensor in tensors.items()}
-    if len(weights) < len(tensors) or len(photos) > MOST_PHOTOS:
+    if len(weights) < len(tensors) or len(photos) > MAX_PHOTOS:
         raise _unusable(path, "says something twice, or more than any identity")
-    changes(weights)  # raises for what is none
-    return Identity(**{key: said[key] for key in TEXTS}, embeddings=embeddings, weights=weights, photos=tuple(photos))
+    weight_deltas(weights)  # raises for what is none
+    return Identity(**{key: fields[key] for key in TEXT_FIELDS}, embeddings=embeddings, weights=weights, photos=tuple(photos))
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_TEXT
+    return isinstance(value, str) and len(value) <= MAX_TEXT_LENGTH
 
 
-def _unusable(path: Path, found: str) -> IdentityError:
+def _unusable(path: Path, fault: str) -> IdentityError:
     return IdentityError(
-        f"{path} {found}", "a whole identity file of this version is needed", "Make it again with `tenth identity`"
+        f"{path} {fault}", "a whole identity file of this version is needed", "Make it again with `tenth identity`"
     )

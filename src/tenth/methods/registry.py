@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tenth.core.errors import RecipeError, unknown_name
-from tenth.core.file_reading import name_of
-from tenth.core.run_record import PLUS
+from tenth.core.file_reading import printable_name
+from tenth.core.run_record import METHOD_SEPARATOR
 from tenth.core.types import Aggregator, Entry, Method
-from tenth.methods.combined import Together
-from tenth.methods.dreambooth.checkpoint_selection import open_choice
+from tenth.methods.combined import CombinedMethod
+from tenth.methods.dreambooth.checkpoint_selection import build_selector
 from tenth.methods.dreambooth.method import DreamBooth, read_method
 from tenth.methods.ip_adapter import IPAdapter
 from tenth.methods.trained_adapter import TrainedAdapter
-from tenth.models.aggregators.checkpoint import FILE
+from tenth.models.aggregators.checkpoint import AGGREGATOR_FILE
 from tenth.models.aggregators.pooling import concatenation, consensus, first, maximum, mean
 
 
@@ -27,7 +27,7 @@ def _trained(name: str, text: str) -> dict[str, Entry[Method]]:
 
 
 def _tuned(name: str, text: str) -> dict[str, Entry[Method]]:
-    return {name: Entry(DreamBooth(name, choose=open_choice), text)}
+    return {name: Entry(DreamBooth(name, selector_factory=build_selector), text)}
 
 
 # fmt: off
@@ -42,10 +42,10 @@ METHODS: Mapping[str, Entry[Method]] = {
     **_tuned("dreambooth",             "the model itself, all of its weights: minutes for each person, and a large file"),
     **_tuned("dreambooth-lora",        "the model itself, by low-rank matrices: minutes for each person, and a small file"),
 }
-QUICK = tuple(name for name, entry in METHODS.items() if not isinstance(entry.thing, DreamBooth))  # learn nothing per person
+TUNING_FREE_METHODS = tuple(name for name, entry in METHODS.items() if not isinstance(entry.value, DreamBooth))
 
 
-RECIPE = ".toml"
+RECIPE_SUFFIX = ".toml"
 DEFAULT_METHOD = "ip-adapter-consensus"
 
 
@@ -55,39 +55,39 @@ def method(name: str | Path) -> Method:
     Two of these with a plus between them are in force together: one that learns each person, then one that does not.
     Raises InputError that lists the known ones, RecipeError for what a recipe says or for two that do not go together.
     """
-    if (Path(name) / FILE).is_file():
+    if (Path(name) / AGGREGATOR_FILE).is_file():
         return trained_method(name)
     name = str(name)
-    if name.endswith(RECIPE):
-        tuned = {known: entry.thing for known, entry in METHODS.items() if isinstance(entry.thing, DreamBooth)}
+    if name.endswith(RECIPE_SUFFIX):
+        tuned = {known: entry.value for known, entry in METHODS.items() if isinstance(entry.value, DreamBooth)}
         return read_method(Path(name), tuned)
-    first_name, _, second_name = name.rpartition(PLUS)
+    first_name, _, second_name = name.rpartition(METHOD_SEPARATOR)
     if first_name and second_name:
-        return _together(method(first_name), method(second_name), name)
+        return _combine(method(first_name), method(second_name), name)
     if name not in METHODS:
-        raise unknown_name("method", name, [*METHODS, *PAIRS])
-    return METHODS[name].thing
+        raise unknown_name("method", name, [*METHODS, *COMBINATIONS])
+    return METHODS[name].value
 
 
-def _together(learnt: Method, adapted: Method, name: str) -> Together:
-    if not isinstance(learnt, DreamBooth) or learns(adapted):
+def _combine(fine_tuned: Method, adapter: Method, name: str) -> CombinedMethod:
+    if not isinstance(fine_tuned, DreamBooth) or fine_tunes(adapter):
         needed = "one that learns each person, a plus, and one that does not are needed"
-        raise RecipeError(f"the method {name}", needed, f"Try {PAIR}")
-    return Together(learnt, adapted)
+        raise RecipeError(f"the method {name}", needed, f"Try {COMBINATION}")
+    return CombinedMethod(fine_tuned, adapter)
 
 
 def trained_method(folder: str | Path) -> TrainedAdapter:
     """The method in a folder that `tenth train` wrote, named after the folder around it."""
-    return TrainedAdapter(name_of(Path(folder).resolve().parent), Path(folder))
+    return TrainedAdapter(printable_name(Path(folder).resolve().parent), Path(folder))
 
 
-def learns(thing: Method) -> bool:
+def fine_tunes(thing: Method) -> bool:
     """Whether a method changes weights of the model for each person, which needs them in float32."""
-    return isinstance(thing, DreamBooth | Together)
+    return isinstance(thing, DreamBooth | CombinedMethod)
 
 
 # What to type for two together, by the pair that was measured: any that learns each person goes with any that does not.
-PAIR = f"dreambooth{PLUS}{DEFAULT_METHOD}"
-PAIRS: Mapping[str, Entry[Method]] = {
-    PAIR: Entry(method(PAIR), "two in force together: any that learns a person, a plus, any that does not")
+COMBINATION = f"dreambooth{METHOD_SEPARATOR}{DEFAULT_METHOD}"
+COMBINATIONS: Mapping[str, Entry[Method]] = {
+    COMBINATION: Entry(method(COMBINATION), "two in force together: any that learns a person, a plus, any that does not")
 }

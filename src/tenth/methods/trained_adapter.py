@@ -8,9 +8,14 @@ from pathlib import Path
 from torch import Tensor
 
 from tenth.core.errors import DataError, IdentityError, ModelError
-from tenth.core.types import Diffusion, Identity, Person
-from tenth.models.adapters.ip_adapter import ADAPTER
-from tenth.models.aggregators.checkpoint import FILE, Trained, load_aggregator, pooled_only
+from tenth.core.types import DiffusionModel, Identity, Person
+from tenth.models.adapters.ip_adapter import ADAPTER_FILE
+from tenth.models.aggregators.checkpoint import (
+    AGGREGATOR_FILE,
+    AggregatorCheckpoint,
+    load_aggregator,
+    require_pooled_embeddings,
+)
 from tenth.models.aggregators.set_aggregator import SetAggregator
 
 
@@ -21,12 +26,12 @@ class TrainedAdapter:
     name: str
     folder: Path | None = None
 
-    def __call__(self, person: Person, model: Diffusion) -> Identity:
+    def __call__(self, person: Person, model: DiffusionModel) -> Identity:
         """Raises DataError if the person has no photo, ModelError if the model has no such aggregator or another encoder."""
         if not person.photos:
             raise DataError(f"{person.name} has no usable photo", "at least one is needed", "Add photos")
         trained = self.load(model)
-        photos = person.photos[: trained.aggregator.most]
+        photos = person.photos[: trained.aggregator.max_photos]
         return Identity(
             method=self.name,
             model=model.name,
@@ -36,10 +41,10 @@ class TrainedAdapter:
             photos=tuple(photo.digest for photo in photos),
         )
 
-    def place(self, model: Diffusion) -> Path:
+    def trained_folder(self, model: DiffusionModel) -> Path:
         """The folder with the trained files. Raises ModelError if this model has none, or its adapter reads patch tokens."""
-        pooled_only(model.encoder, self.name, model.name)
-        folder = self.folder or model.trained.get(self.name)
+        require_pooled_embeddings(model.encoder, self.name, model.name)
+        folder = self.folder or model.trained_methods.get(self.name)
         if folder is None:
             raise ModelError(
                 f"{model.name.partition('@')[0]} has no trained {self.name}",
@@ -48,21 +53,21 @@ class TrainedAdapter:
             )
         return folder
 
-    def load(self, model: Diffusion) -> Trained:
+    def load(self, model: DiffusionModel) -> AggregatorCheckpoint:
         """The aggregator. Raises ModelError if it reads embeddings of another encoder."""
-        path = self.place(model) / FILE
+        path = self.trained_folder(model) / AGGREGATOR_FILE
         trained = load_aggregator(path)
-        if (trained.encoder, trained.aggregator.width) != (model.encoder.name, model.encoder.width):
+        if (trained.encoder, trained.aggregator.embedding_dim) != (model.encoder.name, model.encoder.embedding_dim):
             raise ModelError(
-                f"{path} reads {trained.aggregator.width} numbers of {trained.encoder}",
-                f"this model's encoder gives {model.encoder.width} of {model.encoder.name}",
+                f"{path} reads {trained.aggregator.embedding_dim} numbers of {trained.encoder}",
+                f"this model's encoder gives {model.encoder.embedding_dim} of {model.encoder.name}",
                 "Choose the model it was trained with",
             )
         return trained
 
-    def adapter(self, model: Diffusion) -> str:
+    def adapter(self, model: DiffusionModel) -> str:
         """The name of the adapter that the aggregator was trained with, now known to the model."""
-        path, trained = self.place(model) / ADAPTER, self.load(model)
+        path, trained = self.trained_folder(model) / ADAPTER_FILE, self.load(model)
         name = model.add_adapter(path) if path.is_file() else model.adapter_name
         if name != trained.adapter:
             raise IdentityError(
@@ -72,16 +77,18 @@ class TrainedAdapter:
             )
         return name
 
-    def weights(self, person: Person, model: Diffusion) -> Tensor | None:
+    def photo_weights(self, person: Person, model: DiffusionModel) -> Tensor | None:
         """How much each photo counts, (K,), summing to one; None where that cannot be said."""
         aggregator = self.load(model).aggregator
-        return aggregator.weights(model.encoder(person.photos)) if isinstance(aggregator, SetAggregator) else None
+        return aggregator.photo_weights(model.encoder(person.photos)) if isinstance(aggregator, SetAggregator) else None
 
-    def notes(self, person: Person, model: Diffusion) -> list[str]:
+    def warnings(self, person: Person, model: DiffusionModel) -> list[str]:
         """What a user should know about photos that are not used, or used twice."""
-        most, count = self.load(model).aggregator.most, len(person.photos)
-        if most is None or count == most:
+        limit, count = self.load(model).aggregator.max_photos, len(person.photos)
+        if limit is None or count == limit:
             return []
-        if count > most:
-            return [f"{self.name} reads {most} photos: the first {most} of {count} in file-name order, the others are not used"]
-        return [f"{self.name} reads {most} photos: the {count} there are, and {most - count} drawn from them again"]
+        if count > limit:
+            return [
+                f"{self.name} reads {limit} photos: the first {limit} of {count} in file-name order, the others are not used"
+            ]
+        return [f"{self.name} reads {limit} photos: the {count} there are, and {limit - count} drawn from them again"]

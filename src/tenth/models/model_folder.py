@@ -19,68 +19,73 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import TEXT_BYTES, UnreadableError, open_regular, read_json, reason
-from tenth.core.tensor_reading import FLOATS, Described, check_numbers, read_header
+from tenth.core.file_reading import MAX_TEXT_BYTES, UnreadableError, open_regular, read_json, reason
+from tenth.core.tensor_reading import FLOAT_DTYPES, TensorInfo, check_finite_tensors, read_header
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-FILES = re.compile(r"(model|diffusion_pytorch_model)(-\d{1,5}-of-\d{1,5})?\.safetensors")
-LISTS = re.compile(r"(model|diffusion_pytorch_model)\.safetensors\.index\.json")  # which file has which tensor
-MOST_WHOLE, MOST_NUMBER = 10_000_000, 1e9  # of a number in a configuration
-MOST_PARTS = 1_000  # layers times blocks; of SDXL's UNet 60
-COUNTS, BLOCKS = re.compile(r"layers|blocks$"), re.compile("block")  # in the keys of numbers and of lists that multiply
-LONGEST_LIST, LONGEST_TEXT, DEEPEST = 10_000, 1_000, 4
-WORD = re.compile(r"[\w.-]*", re.ASCII)  # a class, an activation, a kind; never a path or a repository
+WEIGHT_FILE_PATTERN = re.compile(r"(model|diffusion_pytorch_model)(-\d{1,5}-of-\d{1,5})?\.safetensors")
+WEIGHT_INDEX_PATTERN = re.compile(r"(model|diffusion_pytorch_model)\.safetensors\.index\.json")  # which file has which tensor
+MAX_INTEGER, MAX_FLOAT = 10_000_000, 1e9  # of a number in a configuration
+MAX_LAYERS = 1_000  # layers times blocks; of SDXL's UNet 60
+LAYER_COUNT_KEYS, BLOCK_LIST_KEYS = (
+    re.compile(r"layers|blocks$"),
+    re.compile("block"),
+)  # in the keys of numbers and of lists that multiply
+MAX_LIST_LENGTH, MAX_TEXT_CHARS, MAX_DEPTH = 10_000, 1_000, 4
+PLAIN_NAME = re.compile(r"[\w.-]*", re.ASCII)  # a class, an activation, a kind; never a path or a repository
 
 
 @dataclass(frozen=True)
-class Part:
-    """One folder of a model. keys: what of its configuration is passed on; `fixed` stands in it whatever the file says.
+class ComponentSpec:
+    """One folder of a model. keys: what of its configuration is passed on; `fixed_values` stands in it whatever the file says.
 
-    base: the table that is the configuration, where a file has it among others. inner: keys of tables that stay tables.
-    vocabulary: files of a tokenizer, each there or not; then texts in the configuration may be any.
+    config_table: the table that is the configuration, where a file has it among others. nested_keys: keys of tables that stay
+    tables. tokenizer_files: files of a tokenizer, each there or not; then texts in the configuration may be any.
     """
 
     keys: Collection[str]
-    config: str = "config.json"
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    base: str = ""
-    inner: Mapping[str, Collection[str]] = field(default_factory=dict)
+    config_file: str = "config.json"
+    fixed_values: Mapping[str, Any] = field(default_factory=dict)
+    config_table: str = ""
+    nested_keys: Mapping[str, Collection[str]] = field(default_factory=dict)
     weights: bool = True
-    vocabulary: tuple[str, ...] = ()
+    tokenizer_files: tuple[str, ...] = ()
 
 
-TOKENIZER = Part(
+TOKENIZER = ComponentSpec(
     keys=(
         *("model_max_length", "do_lower_case", "add_prefix_space", "bos_token", "eos_token", "pad_token", "unk_token"),
         *("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens", "clean_up_tokenization_spaces"),
         "errors",
     ),
-    config="tokenizer_config.json",
+    config_file="tokenizer_config.json",
     weights=False,
-    vocabulary=("vocab.json", "merges.txt", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"),
+    tokenizer_files=("vocab.json", "merges.txt", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"),
 )
 
 
 @contextmanager
-def vetted(folder: Path, parts: Mapping[str, Part], index: Mapping[str, Any] | None = None) -> Iterator[Path]:
-    """The private folder, while the block runs. parts: by the names of their folders; "": the folder itself.
+def sanitized_folder(
+    folder: Path, components: Mapping[str, ComponentSpec], index: Mapping[str, Any] | None = None
+) -> Iterator[Path]:
+    """The private folder, while the block runs. components: by the names of their folders; "": the folder itself.
 
     index: what its model_index.json says, if it has one. Raises ModelError if a file is missing, or is not what it has to be.
     """
-    with TemporaryDirectory(prefix="tenth-") as made:
-        safe = Path(made)
+    with TemporaryDirectory(prefix="tenth-") as temporary:
+        safe = Path(temporary)
         if index is not None:
             (safe / "model_index.json").write_text(json.dumps(index))
-        for name, part in parts.items():
+        for name, component in components.items():
             (safe / name).mkdir(exist_ok=True)
-            _copy_vocabulary(folder / name, safe / name, part)
-            if part.weights:
+            _copy_tokenizer_files(folder / name, safe / name, component)
+            if component.weights:
                 _link_weights(folder / name, safe / name)
-            settings = _settings(folder / name / part.config, part)
-            (safe / name / part.config).write_text(json.dumps(settings))
+            settings = _read_component_config(folder / name / component.config_file, component)
+            (safe / name / component.config_file).write_text(json.dumps(settings))
         yield safe
 
 
@@ -89,50 +94,50 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = read_json(path)
     except (OSError, UnreadableError) as problem:
-        raise unfit(path, reason(problem)) from problem
+        raise invalid_model(path, reason(problem)) from problem
     if not isinstance(config, dict):
-        raise unfit(path, "is no table")
+        raise invalid_model(path, "is no table")
     return config
 
 
-def check_values(path: Path, table: Mapping[str, Any], *, texts: bool = False) -> None:
-    """Raises ModelError unless the values are such as a configuration has. texts: they may be any, not words alone."""
+def check_values(path: Path, table: Mapping[str, Any], *, allow_any_text: bool = False) -> None:
+    """Raises ModelError unless the values are such as a configuration has. allow_any_text: they may be any, not words alone."""
     count = 1
     for key, value in table.items():
-        _check_value(path, key, value, texts)
-        if COUNTS.search(key):
-            count *= max([1, *_whole_numbers(value)])
-    count *= max([1, *(len(value) for key, value in table.items() if BLOCKS.search(key) and isinstance(value, list))])
-    if count > MOST_PARTS:
-        raise unfit(path, f"asks for {count} layers")
+        _check_value(path, key, value, allow_any_text)
+        if LAYER_COUNT_KEYS.search(key):
+            count *= max([1, *_integers(value)])
+    count *= max([1, *(len(value) for key, value in table.items() if BLOCK_LIST_KEYS.search(key) and isinstance(value, list))])
+    if count > MAX_LAYERS:
+        raise invalid_model(path, f"asks for {count} layers")
 
 
-def weights_in(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The files of one part's weights. Raises ModelError if the folder cannot be read."""
     try:
-        return sorted(path for path in folder.iterdir() if FILES.fullmatch(path.name))
+        return sorted(path for path in folder.iterdir() if WEIGHT_FILE_PATTERN.fullmatch(path.name))
     except OSError as problem:
-        raise unfit(folder, reason(problem)) from problem
+        raise invalid_model(folder, reason(problem)) from problem
 
 
-def described_in(folder: Path) -> dict[str, Described]:
+def folder_tensor_infos(folder: Path) -> dict[str, TensorInfo]:
     """Every tensor of one part by name, from its files' headers. Raises ModelError."""
-    found: dict[str, Described] = {}
-    for path in weights_in(folder):
-        found |= described(path)
-    return found
+    infos: dict[str, TensorInfo] = {}
+    for path in weight_files(folder):
+        infos |= tensor_infos(path)
+    return infos
 
 
-def described(path: Path) -> dict[str, Described]:
+def tensor_infos(path: Path) -> dict[str, TensorInfo]:
     """Every tensor of one file by name, from its header. Raises ModelError."""
     try:
         return read_header(path)[1]
     except (OSError, UnreadableError) as problem:
-        raise unfit(path, reason(problem)) from problem
+        raise invalid_model(path, reason(problem)) from problem
 
 
-def check_fit(build: Callable[[], nn.Module], weights: Mapping[str, Described], folder: Path) -> nn.Module:
-    """The module that a configuration describes, without memory for its weights. build: makes it.
+def check_weights_match(build_module: Callable[[], nn.Module], weights: Mapping[str, TensorInfo], folder: Path) -> nn.Module:
+    """The module that a configuration describes, without memory for its weights. build_module: makes it.
 
     Raises ModelError unless it can be made, and the weights are its own: a tensor of each shape, by its name or an older one.
     """
@@ -140,103 +145,103 @@ def check_fit(build: Callable[[], nn.Module], weights: Mapping[str, Described], 
 
     try:
         with torch.device("meta"):
-            module = build()
+            module = build_module()
     except Exception as problem:  # a library's constructor meets a foreign configuration: it may fail in any way
-        raise unfit(folder, f"has a configuration of nothing that can be made ({short(problem)})") from problem
-    wanted = {name: (tuple(value.shape), value.is_floating_point()) for name, value in module.state_dict().items()}
-    left = Counter(each.shape for name, each in weights.items() if name not in wanted and each.dtype in FLOATS)
-    for name, (shape, floats) in wanted.items():
-        found = weights.get(name)
-        if found is None:
-            left[shape] -= 1
-        elif found.shape != shape or (floats and found.dtype not in FLOATS):
-            raise unfit(folder, f"has {name} as {found.dtype} {found.shape}, where its configuration asks for {shape}")
-        if found is None and left[shape] < 0 and floats:
-            raise unfit(folder, f"has no {name} of {shape}, for which its configuration asks")
+        raise invalid_model(folder, f"has a configuration of nothing that can be made ({first_line(problem)})") from problem
+    expected = {name: (tuple(value.shape), value.is_floating_point()) for name, value in module.state_dict().items()}
+    unmatched = Counter(each.shape for name, each in weights.items() if name not in expected and each.dtype in FLOAT_DTYPES)
+    for name, (shape, is_float) in expected.items():
+        info = weights.get(name)
+        if info is None:
+            unmatched[shape] -= 1
+        elif info.shape != shape or (is_float and info.dtype not in FLOAT_DTYPES):
+            raise invalid_model(folder, f"has {name} as {info.dtype} {info.shape}, where its configuration asks for {shape}")
+        if info is None and unmatched[shape] < 0 and is_float:
+            raise invalid_model(folder, f"has no {name} of {shape}, for which its configuration asks")
     return module
 
 
 def check_finite(module: nn.Module, folder: Path) -> None:
     """Raises ModelError if a weight is not a finite number. Some GB a second, and no copy."""
     try:
-        check_numbers(dict(module.named_parameters()) | dict(module.named_buffers()))
+        check_finite_tensors(dict(module.named_parameters()) | dict(module.named_buffers()))
     except UnreadableError as problem:
-        raise unfit(folder, str(problem)) from problem
+        raise invalid_model(folder, str(problem)) from problem
 
 
-def unfit(path: Path, found: str) -> ModelError:
+def invalid_model(path: Path, found: str) -> ModelError:
     """The error for a part of a model."""
     return ModelError(f"{path} {found}", "a whole model of a known kind is needed", "Get it again, or choose another")
 
 
-def short(problem: BaseException) -> str:
+def first_line(problem: BaseException) -> str:
     """The first line of what a library says, as much of it as a message can hold."""
     lines = str(problem).strip().splitlines() or [type(problem).__name__]
     return f"{lines[0]:.200}"
 
 
-def _settings(path: Path, part: Part) -> dict[str, Any]:
-    if part.vocabulary and not path.exists():
-        return dict(part.fixed)
+def _read_component_config(path: Path, component: ComponentSpec) -> dict[str, Any]:
+    if component.tokenizer_files and not path.exists():
+        return dict(component.fixed_values)
     config = read_config(path)
-    if isinstance(config.get(part.base), dict):
-        config = config[part.base]
-    kept = {key: value for key, value in config.items() if key in part.keys}
-    check_values(path, kept, texts=bool(part.vocabulary))
-    for name, keys in part.inner.items():
+    if isinstance(config.get(component.config_table), dict):
+        config = config[component.config_table]
+    kept = {key: value for key, value in config.items() if key in component.keys}
+    check_values(path, kept, allow_any_text=bool(component.tokenizer_files))
+    for name, keys in component.nested_keys.items():
         table = config.get(name)
         if isinstance(table, dict):
             kept[name] = {key: value for key, value in table.items() if key in keys}
             check_values(path, kept[name])
-    return {**kept, **part.fixed}
+    return {**kept, **component.fixed_values}
 
 
-def _check_value(path: Path, key: str, value: Any, texts: bool, depth: int = 0) -> None:
+def _check_value(path: Path, key: str, value: Any, allow_any_text: bool, depth: int = 0) -> None:
     if isinstance(value, list | dict):
-        if len(value) > LONGEST_LIST or depth == DEEPEST:
-            raise unfit(path, f"has more in {key} than any model")
+        if len(value) > MAX_LIST_LENGTH or depth == MAX_DEPTH:
+            raise invalid_model(path, f"has more in {key} than any model")
         for each in value.values() if isinstance(value, dict) else value:
-            _check_value(path, key, each, texts, depth + 1)
+            _check_value(path, key, each, allow_any_text, depth + 1)
     elif isinstance(value, str):
-        if len(value) > LONGEST_TEXT or not (texts or WORD.fullmatch(value)):
-            raise unfit(path, f"names {value:.100} as its {key}")
-    elif isinstance(value, int | float) and not abs(value) <= (MOST_WHOLE if isinstance(value, int) else MOST_NUMBER):
-        raise unfit(path, f"has {value} as its {key}")
+        if len(value) > MAX_TEXT_CHARS or not (allow_any_text or PLAIN_NAME.fullmatch(value)):
+            raise invalid_model(path, f"names {value:.100} as its {key}")
+    elif isinstance(value, int | float) and not abs(value) <= (MAX_INTEGER if isinstance(value, int) else MAX_FLOAT):
+        raise invalid_model(path, f"has {value} as its {key}")
 
 
-def _whole_numbers(value: Any) -> Iterator[int]:
+def _integers(value: Any) -> Iterator[int]:
     for each in value if isinstance(value, list) else [value]:
         if isinstance(each, list):
-            yield from _whole_numbers(each)
+            yield from _integers(each)
         elif isinstance(each, int):
             yield each
 
 
 def _link_weights(source: Path, target: Path) -> None:
-    paths = weights_in(source)
+    paths = weight_files(source)
     if not paths:
-        raise unfit(source, "has no safetensors file of weights")
+        raise invalid_model(source, "has no safetensors file of weights")
     for path in paths:
-        described(path)
+        tensor_infos(path)
         (target / path.name).symlink_to(path.absolute())
     for path in source.iterdir():
-        if LISTS.fullmatch(path.name):
+        if WEIGHT_INDEX_PATTERN.fullmatch(path.name):
             table = read_config(path).get("weight_map")
             names = {each.name for each in paths}
             if not isinstance(table, dict) or not all(isinstance(name, str) and name in names for name in table.values()):
-                raise unfit(path, "lists files of weights that are not beside it")
+                raise invalid_model(path, "lists files of weights that are not beside it")
             size = sum(each.stat().st_size for each in paths)
             (target / path.name).write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": table}))
 
 
-def _copy_vocabulary(source: Path, target: Path, part: Part) -> None:
-    for name in part.vocabulary:
+def _copy_tokenizer_files(source: Path, target: Path, component: ComponentSpec) -> None:
+    for name in component.tokenizer_files:
         if not (source / name).exists():
             continue
         try:
             if name.endswith(".json"):
                 read_json(source / name)
-            with open_regular(source / name, TEXT_BYTES) as file, (target / name).open("wb") as copy:
+            with open_regular(source / name, MAX_TEXT_BYTES) as file, (target / name).open("wb") as copy:
                 shutil.copyfileobj(file, copy)
         except (OSError, UnreadableError) as problem:
-            raise unfit(source / name, reason(problem)) from problem
+            raise invalid_model(source / name, reason(problem)) from problem

@@ -14,30 +14,30 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from tenth.core.errors import ModelError
-from tenth.core.file_writing import PRIVATE_FOLDER, as_os_error, written_folder
-from tenth.models.adapters.lora_file import read_lora
-from tenth.models.memory.footprint import part_of
-from tenth.models.memory.half_precision import narrow
-from tenth.models.memory.planner import PLAIN, Fit
-from tenth.models.model_folder import short, unfit, vetted, weights_in
+from tenth.core.file_writing import PRIVATE_FOLDER_MODE, as_os_error, atomic_folder
+from tenth.models.adapters.lora_file import load_lora
+from tenth.models.memory.footprint import count_weights
+from tenth.models.memory.half_precision import store_in_half
+from tenth.models.memory.planner import DEFAULT_PLAN, MemoryPlan
+from tenth.models.model_folder import first_line, invalid_model, sanitized_folder, weight_files
 from tenth.models.pipeline_parts import (
     PIPELINES,
-    TEXT_PARTS,
-    UNUSED,
+    TEXT_ENCODERS,
+    UNUSED_COMPONENTS,
     check_networks,
     check_pipeline,
-    index_of,
-    kind_of,
-    vetted_part,
+    component_spec,
+    pipeline_class_name,
+    read_index,
 )
 
-NARROWED = ("unet", *TEXT_PARTS)
-KINDS = {"F64": torch.float32, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+HALF_COMPONENTS = ("unet", *TEXT_ENCODERS)
+DTYPES = {"F64": torch.float32, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def save_pipeline(pipeline: Any, folder: Path) -> None:
     """Write a pipeline as a folder in diffusers' layout, whole or not at all, for its owner alone: it may know a person."""
-    with quiet(), written_folder(folder, PRIVATE_FOLDER) as new:
+    with quiet(), atomic_folder(folder, PRIVATE_FOLDER_MODE) as new:
         pipeline.unet.to(memory_format=torch.contiguous_format)  # the only one that safetensors writes
         try:
             pipeline.save_pretrained(new, safe_serialization=True)
@@ -47,78 +47,80 @@ def save_pipeline(pipeline: Any, folder: Path) -> None:
             pipeline.unet.to(memory_format=torch.channels_last)
 
 
-def load_pipeline(folder: Path, fit: Fit = PLAIN, lora: Path | None = None) -> StableDiffusionPipeline:
-    """A pipeline from a local folder in diffusers' layout, as `fit` says, safetensors only.
+def load_pipeline(folder: Path, plan: MemoryPlan = DEFAULT_PLAN, lora: Path | None = None) -> StableDiffusionPipeline:
+    """A pipeline from a local folder in diffusers' layout, as `plan` says, safetensors only.
 
     lora: a LoRA's file, whose matrices are added to the weights once. Raises ModelError if either cannot be loaded.
     """
-    kind = kind_of(folder)
-    matrices = None if lora is None else read_lora(lora)  # small, and refused before the model is read
-    if matrices is not None and fit.rung.weights == "mapped":
-        raise ModelError(f"a LoRA on the rung {fit.rung.name}", "its sum with weights needs memory", "Free memory for it")
-    index, classes = index_of(folder, kind)
-    unused = {name: None for name in UNUSED if name in PIPELINES[kind]._optional_components}
-    with vetted(folder, {name: vetted_part(name, cls) for name, cls in classes.items()}, index) as safe, quiet():
+    class_name = pipeline_class_name(folder)
+    matrices = None if lora is None else load_lora(lora)  # small, and refused before the model is read
+    if matrices is not None and plan.profile.weights == "mapped":
+        raise ModelError(f"a LoRA on the rung {plan.profile.name}", "its sum with weights needs memory", "Free memory for it")
+    index, classes = read_index(folder, class_name)
+    unused = {name: None for name in UNUSED_COMPONENTS if name in PIPELINES[class_name]._optional_components}
+    with sanitized_folder(folder, {name: component_spec(name, cls) for name, cls in classes.items()}, index) as safe, quiet():
         check_networks(folder, safe, classes)
         try:
-            pipeline = PIPELINES[kind].from_pretrained(
+            pipeline = PIPELINES[class_name].from_pretrained(
                 safe,
                 local_files_only=True,
                 use_safetensors=True,
-                dtype=precisions(folder, fit),
-                low_cpu_mem_usage=not fit.small,
+                dtype=component_dtypes(folder, plan),
+                low_cpu_mem_usage=not plan.small,
                 **unused,
             )
         except Exception as problem:  # whatever a library raises of a foreign file
-            raise unfit(folder, f"cannot be loaded: {short(problem).replace(str(safe), str(folder))}") from problem
+            raise invalid_model(folder, f"cannot be loaded: {first_line(problem).replace(str(safe), str(folder))}") from problem
         check_pipeline(folder, pipeline, classes)
         if matrices is not None:
-            matrices.add_to(pipeline)
-        place(pipeline, fit)
+            matrices.merge_into(pipeline)
+        apply_memory_plan(pipeline, plan)
     return pipeline
 
 
-def precisions(folder: Path, fit: Fit) -> Any:
+def component_dtypes(folder: Path, plan: MemoryPlan) -> Any:
     """What each part is loaded in: what its file has where weights stay in 16 bits or in the file, so that nothing is copied.
 
     The autoencoder of a CPU is float32 on every rung: it is small, and 16 bits show in its pixels.
     """
-    if fit.rung.weights == "float32" or fit.device != "cpu":
-        return precision(folder / "unet", fit)
-    kept = {part: precision(folder / part, fit) for part in NARROWED if (folder / part).is_dir()}
-    return {**kept, "default": torch.float32}
+    if plan.profile.weights == "float32" or plan.device != "cpu":
+        return component_dtype(folder / "unet", plan)
+    dtypes = {part: component_dtype(folder / part, plan) for part in HALF_COMPONENTS if (folder / part).is_dir()}
+    return {**dtypes, "default": torch.float32}
 
 
-def precision(part: Path, fit: Fit) -> torch.dtype:
+def component_dtype(folder: Path, plan: MemoryPlan) -> torch.dtype:
     """What one part is loaded in."""
-    if fit.rung.weights == "float32":
+    if plan.profile.weights == "float32":
         return torch.float32
-    kind: torch.dtype = KINDS[part_of(weights_in(part)).dtype] if fit.device == "cpu" else getattr(torch, fit.half)
-    return kind
+    dtype: torch.dtype = (
+        DTYPES[count_weights(weight_files(folder)).dtype] if plan.device == "cpu" else getattr(torch, plan.half_dtype)
+    )
+    return dtype
 
 
-def place(pipeline: Any, fit: Fit) -> None:
+def apply_memory_plan(pipeline: Any, plan: MemoryPlan) -> None:
     """Put a pipeline on a rung, from where it was loaded or from a rung above it."""
-    if fit.device == "cpu" and fit.rung.weights != "float32":
-        for part in (getattr(pipeline, name, None) for name in NARROWED):
-            if part is not None and not stays_mapped(part, fit):
-                narrow(part)
-    if fit.rung.weights != "mapped":  # whose kernels this would copy
+    if plan.device == "cpu" and plan.profile.weights != "float32":
+        for part in (getattr(pipeline, name, None) for name in HALF_COMPONENTS):
+            if part is not None and not is_memory_mapped(part, plan):
+                store_in_half(part)
+    if plan.profile.weights != "mapped":  # whose kernels this would copy
         pipeline.unet.to(memory_format=torch.channels_last)
-    if fit.rung.tiled:
+    if plan.profile.vae_tiling:
         pipeline.vae.enable_slicing()
         pipeline.vae.enable_tiling()
-        side = pipeline.unet.config.sample_size // 2
-        pipeline.vae.tile_latent_min_size, pipeline.vae.tile_sample_min_size = side, side * pipeline.vae_scale_factor
-    if fit.rung.offloaded:
-        pipeline.enable_sequential_cpu_offload(device=fit.device)
+        tile_size = pipeline.unet.config.sample_size // 2
+        pipeline.vae.tile_latent_min_size, pipeline.vae.tile_sample_min_size = tile_size, tile_size * pipeline.vae_scale_factor
+    if plan.profile.cpu_offload:
+        pipeline.enable_sequential_cpu_offload(device=plan.device)
     else:
-        pipeline.to(fit.device)
+        pipeline.to(plan.device)
 
 
-def stays_mapped(module: Any, fit: Fit) -> bool:
+def is_memory_mapped(module: Any, plan: MemoryPlan) -> bool:
     """Whether a part's weights stay as they lie in its float32 file."""
-    return fit.rung.weights == "mapped" and all(value.dtype == torch.float32 for value in module.parameters())
+    return plan.profile.weights == "mapped" and all(value.dtype == torch.float32 for value in module.parameters())
 
 
 def training_scheduler(pipeline: Any) -> DDIMScheduler:

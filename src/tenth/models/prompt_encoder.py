@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 SMALL_VOCABULARY = 1_000  # tokens; a model with fewer knows only the words of its captions, each of them one token
-KEPT = 8  # batches of prompts whose embeddings are kept; of SDXL some megabytes each
-ENCODERS = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
-NAMES = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
-Arguments = dict[str, Tensor]  # of a call of a pipeline, by NAMES
+MAX_CACHED_BATCHES = 8  # batches of prompts whose embeddings are kept; of SDXL some megabytes each
+ENCODER_ATTRIBUTES = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
+EMBEDDING_NAMES = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+PromptArguments = dict[str, Tensor]  # of a call of a pipeline, by EMBEDDING_NAMES
 
 
-class Texts:
+class PromptEncoder:
     """The text embeddings of one pipeline's prompts.
 
     What fits into the text encoder's positions is read by the pipeline's own `encode_prompt`. A longer prompt is cut into runs
@@ -25,63 +25,65 @@ class Texts:
     the other. A prompt with fewer runs than another in its batch, or than the negative, gets empty ones. The pooled embedding
     (SDXL) is that of the first run. A model of few words never learnt more than fits, and is given no more.
 
-    Whoever changes a text encoder, but inside `apart` or in training mode, calls `forget`.
+    Whoever changes a text encoder, but inside `isolated` or in training mode, calls `clear`.
     """
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
-        self._kept: OrderedDict[tuple[Any, ...], Arguments] = OrderedDict()
+        self._cache: OrderedDict[tuple[Any, ...], PromptArguments] = OrderedDict()
 
-    def __call__(self, prompts: Sequence[str], negative: str, *, guided: bool) -> Arguments:
+    def __call__(self, prompts: Sequence[str], negative: str, *, guided: bool) -> PromptArguments:
         """Embeddings (B, L, C), and of SDXL the pooled ones (B, P). guided: with those of the negative, of equal shapes."""
         encoders = [encoder for _, encoder in self._encoders()]
-        device, kind = self.pipeline._execution_device, encoders[0].dtype
+        device, dtype = self.pipeline._execution_device, encoders[0].dtype
         if any(encoder.training for encoder in encoders):
-            return self._encoded(prompts, negative, guided=guided)  # weights that change: not to be kept
+            return self._encode(prompts, negative, guided=guided)  # weights that change: not to be kept
         cast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
-        key = (*prompts, negative, guided, device, kind, cast)
-        if key not in self._kept:
-            self._kept[key] = self._encoded(prompts, negative, guided=guided)
-        self._kept.move_to_end(key)
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return dict(self._kept[key])
+        key = (*prompts, negative, guided, device, dtype, cast)
+        if key not in self._cache:
+            self._cache[key] = self._encode(prompts, negative, guided=guided)
+        self._cache.move_to_end(key)
+        while len(self._cache) > MAX_CACHED_BATCHES:
+            self._cache.popitem(last=False)
+        return dict(self._cache[key])
 
     @contextmanager
-    def apart(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    def isolated(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
         """A block in which an identity's weights are on the model: if any is a text encoder's, nothing goes in or out of it."""
-        kept = self._kept
+        outer_cache = self._cache
         if any(name.startswith("text_encoder") for name in weights):
-            self._kept = OrderedDict()
+            self._cache = OrderedDict()
         try:
             yield
         finally:
-            self._kept = kept
+            self._cache = outer_cache
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Nothing is kept: the text encoder has changed."""
-        self._kept.clear()
+        self._cache.clear()
 
     @property
-    def long(self) -> bool:
+    def supports_long_prompts(self) -> bool:
         """Whether prompts of more tokens than the text encoder has positions are read to their end."""
         return len(self.pipeline.tokenizer.get_vocab()) >= SMALL_VOCABULARY
 
-    def runs(self, *prompts: str) -> int:
+    def num_chunks(self, *prompts: str) -> int:
         """In how many runs of tokens the longest of the prompts is read; 1 for what fits."""
-        if not self.long:
+        if not self.supports_long_prompts:
             return 1
-        return max(len(_cut(tokenizer, prompt)) for tokenizer, _ in self._encoders() for prompt in prompts)
+        return max(len(_chunk_tokens(tokenizer, prompt)) for tokenizer, _ in self._encoders() for prompt in prompts)
 
     def _encoders(self) -> list[tuple[Any, Any]]:
-        pairs = [(getattr(self.pipeline, first, None), getattr(self.pipeline, second, None)) for first, second in ENCODERS]
+        pairs = [
+            (getattr(self.pipeline, first, None), getattr(self.pipeline, second, None)) for first, second in ENCODER_ATTRIBUTES
+        ]
         return [(tokenizer, encoder) for tokenizer, encoder in pairs if encoder is not None]
 
     @torch.no_grad()
-    def _encoded(self, prompts: Sequence[str], negative: str, *, guided: bool) -> Arguments:
-        asked = [*prompts, negative] if guided else prompts
-        if (runs := self.runs(*asked)) > 1:
-            return _beside(*self._in_runs(asked, runs), len(prompts))
+    def _encode(self, prompts: Sequence[str], negative: str, *, guided: bool) -> PromptArguments:
+        all_prompts = [*prompts, negative] if guided else prompts
+        if (num_chunks := self.num_chunks(*all_prompts)) > 1:
+            return _split_negative(*self._encode_chunks(all_prompts, num_chunks), len(prompts))
         parts = self.pipeline.encode_prompt(
             prompt=list(prompts),
             device=self.pipeline._execution_device,
@@ -89,43 +91,45 @@ class Texts:
             do_classifier_free_guidance=guided,
             negative_prompt=[negative] * len(prompts),
         )
-        return {name: part for name, part in zip(NAMES, parts, strict=False) if part is not None}
+        return {name: part for name, part in zip(EMBEDDING_NAMES, parts, strict=False) if part is not None}
 
-    def _in_runs(self, prompts: Sequence[str], runs: int) -> tuple[Tensor, Tensor | None]:
+    def _encode_chunks(self, prompts: Sequence[str], num_chunks: int) -> tuple[Tensor, Tensor | None]:
         """(B, runs x T, C) and, of SDXL, (B, P)."""
         pairs, hidden, pooled = self._encoders(), [], None
         for tokenizer, encoder in pairs:
-            tokens = torch.tensor([row for prompt in prompts for row in _rows(tokenizer, prompt, runs)])  # (B x runs, T)
-            read = encoder(tokens.to(self.pipeline._execution_device), output_hidden_states=True)
+            tokens = torch.tensor(
+                [row for prompt in prompts for row in _padded_chunks(tokenizer, prompt, num_chunks)]
+            )  # (B x runs, T)
+            output = encoder(tokens.to(self.pipeline._execution_device), output_hidden_states=True)
             # Of two encoders the last layer but one is read, and the second's pooled output, as SDXL's pipeline does.
-            states = read[0] if len(pairs) == 1 else read.hidden_states[-2]
+            states = output[0] if len(pairs) == 1 else output.hidden_states[-2]
             hidden.append(states.reshape(len(prompts), -1, states.shape[-1]))
-            pooled = None if len(pairs) == 1 else read[0].reshape(len(prompts), runs, -1)[:, 0]
+            pooled = None if len(pairs) == 1 else output[0].reshape(len(prompts), num_chunks, -1)[:, 0]
         return torch.cat(hidden, -1).to(pairs[-1][1].dtype), pooled
 
 
-def _beside(hidden: Tensor, pooled: Tensor | None, count: int) -> Arguments:
+def _split_negative(hidden: Tensor, pooled: Tensor | None, count: int) -> PromptArguments:
     """Prompts and, where there is one row more than `count`, the negative beside each of them."""
-    found = {"prompt_embeds": hidden[:count]}
+    arguments = {"prompt_embeds": hidden[:count]}
     if pooled is not None:
-        found["pooled_prompt_embeds"] = pooled[:count]
+        arguments["pooled_prompt_embeds"] = pooled[:count]
     if len(hidden) > count:
-        found["negative_prompt_embeds"] = hidden[count:].expand(count, -1, -1)
+        arguments["negative_prompt_embeds"] = hidden[count:].expand(count, -1, -1)
         if pooled is not None:
-            found["negative_pooled_prompt_embeds"] = pooled[count:].expand(count, -1)
-    return found
+            arguments["negative_pooled_prompt_embeds"] = pooled[count:].expand(count, -1)
+    return arguments
 
 
-def _cut(tokenizer: Any, prompt: str) -> list[list[int]]:
+def _chunk_tokens(tokenizer: Any, prompt: str) -> list[list[int]]:
     """The prompt's tokens in runs that leave room for a first and a last one; one, empty, of an empty prompt."""
     tokens: list[int] = tokenizer(prompt, add_special_tokens=False, truncation=False, verbose=False).input_ids
     size = tokenizer.model_max_length - 2
     return [tokens[start : start + size] for start in range(0, max(len(tokens), 1), size)]
 
 
-def _rows(tokenizer: Any, prompt: str, runs: int) -> list[list[int]]:
+def _padded_chunks(tokenizer: Any, prompt: str, num_chunks: int) -> list[list[int]]:
     """As many rows of tokens as asked, each as long as the text encoder has positions."""
     first, last, length = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.model_max_length
-    cut = _cut(tokenizer, prompt)
-    whole = [[first, *run, last] for run in [*cut, *[[]] * (runs - len(cut))]]
-    return [row + [tokenizer.pad_token_id] * (length - len(row)) for row in whole]
+    chunks = _chunk_tokens(tokenizer, prompt)
+    framed = [[first, *run, last] for run in [*chunks, *[[]] * (num_chunks - len(chunks))]]
+    return [row + [tokenizer.pad_token_id] * (length - len(row)) for row in framed]

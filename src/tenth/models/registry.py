@@ -6,31 +6,38 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from tenth.core.cache import Store, default_store
+from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import ModelError, unknown_name
-from tenth.core.file_reading import name_of
+from tenth.core.file_reading import printable_name
 from tenth.core.types import Entry
-from tenth.models.hub.lockfile import check_folder, downloaded
-from tenth.models.hub.published import PUBLISHED, source_of
+from tenth.models.hub.lockfile import check_folder, local_model_dir
+from tenth.models.hub.published import PUBLISHED, parse_model_name
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.models.memory.planner import ANY, Use, asked
+from tenth.models.memory.planner import DEFAULT_OPTIONS, LoadOptions, with_environment
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import ENCODER
-from tenth.models.stable_diffusion import load_stable
+from tenth.models.pocket.paths import STATISTICS_PATH
+from tenth.models.stable_diffusion import load_stable_diffusion
 
-Tell = Callable[[str], None]  # hears a line for the user
+OnMessage = Callable[[str], None]  # hears a line for the user
 
 
-def _load_package(store: Store, adapter: Path | None, use: Use, tell: Tell | None, lora: Path | None = None) -> LatentDiffusion:
-    del tell  # a small model is on no ladder
+def _load_bundled(
+    cache: ArrayCache, adapter: Path | None, options: LoadOptions, on_message: OnMessage | None, lora: Path | None = None
+) -> LatentDiffusion:
+    del on_message  # a small model is on no ladder
     _check_no_lora(lora)
-    return load_pocket(store=store, adapter=adapter, device=use.device)
+    return load_pocket(cache=cache, adapter=adapter, device=options.device)
 
 
 def _load_downloaded(
-    name: str, store: Store, adapter: Path | None, use: Use, tell: Tell | None, lora: Path | None = None
+    name: str,
+    cache: ArrayCache,
+    adapter: Path | None,
+    options: LoadOptions,
+    on_message: OnMessage | None,
+    lora: Path | None = None,
 ) -> LatentDiffusion:
-    return load_stable(downloaded(name), adapter, use, tell, store, lora)
+    return load_stable_diffusion(local_model_dir(name), adapter, options, on_message, cache, lora)
 
 
 def _check_no_lora(lora: Path | None) -> None:
@@ -43,8 +50,8 @@ def _check_no_lora(lora: Path | None) -> None:
 
 
 MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
-    "pocket": Entry(_load_package, "faces at 128 x 128, in the package: no network, two CPU cores; research use (LFW)"),
-    **{name: Entry(partial(_load_downloaded, name), row.text) for name, row in PUBLISHED.items()},
+    "pocket": Entry(_load_bundled, "faces at 128 x 128, in the package: no network, two CPU cores; research use (LFW)"),
+    **{name: Entry(partial(_load_downloaded, name), row.description) for name, row in PUBLISHED.items()},
 }
 
 
@@ -53,33 +60,35 @@ DEFAULT_MODEL = "pocket"
 
 def load_model(
     name: str | Path = DEFAULT_MODEL,
-    store: Store | None = None,
+    cache: ArrayCache | None = None,
     adapter: str | Path | None = None,
-    use: Use = ANY,
-    tell: Tell | None = None,
+    options: LoadOptions = DEFAULT_OPTIONS,
+    on_message: OnMessage | None = None,
     lora: str | Path | None = None,
 ) -> LatentDiffusion:
     """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models --download` has brought.
 
     A folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py). Nothing is downloaded
     here. adapter: an IP-Adapter's file instead of the model's own. Photo embeddings are kept in the store.
-    use: what for, where and on which rung of the ladder in memory.py; what it leaves open the environment may say. tell:
+    options: what for, where and on which rung of the ladder in memory.py; what it leaves open the environment may say. tell:
     hears, before a large model is loaded, which rung that is. lora: of Stable Diffusion's families, added to the weights.
 
     Raises InputError for an unknown name, ModelError for one that is not downloaded, or whose files are damaged or other ones.
     """
-    store, name = store or Store(default_store()), str(name)
+    cache, name = cache or ArrayCache(default_cache_dir()), str(name)
     adapter, lora = (None if file is None else Path(file) for file in (adapter, lora))
     if name in MODELS:
-        return MODELS[name].thing(store, adapter, asked(use), tell, lora)
+        return MODELS[name].value(cache, adapter, with_environment(options), on_message, lora)
     if Path(name).is_dir():
-        pocket = (Path(name) / ENCODER).is_file()
+        pocket = (Path(name) / STATISTICS_PATH).is_file()
         if pocket:
             _check_no_lora(lora)
-            return load_pocket(Path(name), store, name=name_of(name), adapter=adapter, device=asked(use).device)
+            return load_pocket(
+                Path(name), cache, name=printable_name(name), adapter=adapter, device=with_environment(options).device
+            )
         check_folder(Path(name))
-        return load_stable(Path(name), adapter, asked(use), tell, store, lora)
-    if source_of(name):
-        return _load_downloaded(name, store, adapter, asked(use), tell, lora)
+        return load_stable_diffusion(Path(name), adapter, with_environment(options), on_message, cache, lora)
+    if parse_model_name(name):
+        return _load_downloaded(name, cache, adapter, with_environment(options), on_message, lora)
     others = ["a folder in the layout of the pocket model or of diffusers", "owner/name of a repository on the hub"]
     raise unknown_name("model", name, [*MODELS, *others])

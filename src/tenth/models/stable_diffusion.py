@@ -5,69 +5,71 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import digest_of, name_of, without_litter
-from tenth.core.wording import few
-from tenth.models.adapters.ip_adapter import reads_patches
-from tenth.models.aggregators.checkpoint import FILE
+from tenth.core.file_reading import printable_name, short_sha256_of, without_system_files
+from tenth.core.wording import abbreviate
+from tenth.models.adapters.ip_adapter import uses_patch_tokens
+from tenth.models.aggregators.checkpoint import AGGREGATOR_FILE
 from tenth.models.encoders.clip import ClipEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.models.memory.footprint import read_sizes
-from tenth.models.memory.half_precision import narrow
-from tenth.models.memory.planner import ANY, Fit, Use, fitted
-from tenth.models.memory.system import this_machine
-from tenth.models.pipeline_parts import kind_of
-from tenth.models.pipelines import load_pipeline, precision, quiet, stays_mapped
+from tenth.models.memory.footprint import read_footprint
+from tenth.models.memory.half_precision import store_in_half
+from tenth.models.memory.planner import DEFAULT_OPTIONS, LoadOptions, MemoryPlan, plan_memory
+from tenth.models.memory.system import available_memory
+from tenth.models.pipeline_parts import pipeline_class_name
+from tenth.models.pipelines import component_dtype, is_memory_mapped, load_pipeline, quiet
 
-ADAPTER = "ip-adapter/ip-adapter.safetensors"
+ADAPTER_PATH = "ip-adapter/ip-adapter.safetensors"
 IMAGE_ENCODER = "image_encoder"
-WEIGHTS = ("text_encoder", "text_encoder_2", "unet", "vae")  # the parts whose digest is the model's
+HASHED_COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")  # the parts whose digest is the model's
 
 
-def load_stable(
+def load_stable_diffusion(
     folder: Path,
     adapter: Path | None = None,
-    use: Use = ANY,
-    tell: Callable[[str], None] | None = None,
-    store: Store | None = None,
+    options: LoadOptions = DEFAULT_OPTIONS,
+    on_message: Callable[[str], None] | None = None,
+    cache: ArrayCache | None = None,
     lora: Path | None = None,
 ) -> LatentDiffusion:
     """A folder in diffusers' layout, with a CLIP vision model in image_encoder/ and its adapter in ip-adapter/.
 
-    adapter: another file, of any published kind; an image_encoder/ beside it, if there is one, is what it reads. store: where
+    adapter: another file, of any published kind; an image_encoder/ beside it, if there is one, is what it reads. cache: where
     photo embeddings are kept, if anywhere. lora: a file whose matrices are added to the weights; the model's name then says so.
-    It is loaded on the first rung that fits this machine (memory.py), of which `tell` hears a line before. Raises ModelError
-    if a part is missing or damaged, no rung fits, or the adapter is for another encoder or UNet.
+    It is loaded on the first rung that fits this machine (memory.py), of which `on_message` hears a line before. Raises
+    ModelError if a part is missing or damaged, no rung fits, or the adapter is for another encoder or UNet.
     """
-    chosen = adapter or folder / ADAPTER
-    beside = chosen.parent / IMAGE_ENCODER
-    encoder = beside if beside.is_dir() else folder / IMAGE_ENCODER
-    needed = f"a diffusers folder with a CLIP vision model in {IMAGE_ENCODER}/ and an adapter as {ADAPTER}"
-    parts = {"model_index.json": folder / "model_index.json", IMAGE_ENCODER: encoder, ADAPTER: chosen}
+    adapter_path = adapter or folder / ADAPTER_PATH
+    beside = adapter_path.parent / IMAGE_ENCODER
+    encoder_dir = beside if beside.is_dir() else folder / IMAGE_ENCODER
+    needed = f"a diffusers folder with a CLIP vision model in {IMAGE_ENCODER}/ and an adapter as {ADAPTER_PATH}"
+    parts = {"model_index.json": folder / "model_index.json", IMAGE_ENCODER: encoder_dir, ADAPTER_PATH: adapter_path}
     if missing := [part for part, path in parts.items() if not path.exists() and path != adapter]:
-        raise ModelError(f"{folder} has no {few(missing)}", needed, "Copy the missing parts into it")
-    kind_of(folder)
-    patches = reads_patches(chosen)
-    fit = fitted(read_sizes(folder, encoder, chosen), use, this_machine())
-    if tell is not None and fit.announced:
-        tell(fit.announced)
-    pipeline = load_pipeline(folder, fit, lora)
-    weights = without_litter(folder, (path for part in WEIGHTS for path in (folder / part).glob("*.safetensors")))
-    trained = {path.parent.name: path.parent for path in without_litter(folder, folder.glob(f"*/{FILE}"))}
-    own = name_of(folder.resolve())
-    name = f"{own}@{digest_of(sorted(weights))}"
+        raise ModelError(f"{folder} has no {abbreviate(missing)}", needed, "Copy the missing parts into it")
+    pipeline_class_name(folder)
+    patches = uses_patch_tokens(adapter_path)
+    plan = plan_memory(read_footprint(folder, encoder_dir, adapter_path), options, available_memory())
+    if on_message is not None and plan.message:
+        on_message(plan.message)
+    pipeline = load_pipeline(folder, plan, lora)
+    weights = without_system_files(
+        folder, (path for part in HASHED_COMPONENTS for path in (folder / part).glob("*.safetensors"))
+    )
+    trained = {path.parent.name: path.parent for path in without_system_files(folder, folder.glob(f"*/{AGGREGATOR_FILE}"))}
+    base_name = printable_name(folder.resolve())
+    name = f"{base_name}@{short_sha256_of(sorted(weights))}"
     if lora is not None:
-        name = f"{own}+{name_of(lora.with_suffix(''))}@{digest_of([*sorted(weights), lora])}"
+        name = f"{base_name}+{printable_name(lora.with_suffix(''))}@{short_sha256_of([*sorted(weights), lora])}"
     with quiet():
-        reader = ClipEncoder(encoder, precision(encoder, fit), store, patches=patches)
-    place_encoder(reader, fit)
-    return LatentDiffusion(pipeline, name, reader, chosen, trained, fit)
+        encoder = ClipEncoder(encoder_dir, component_dtype(encoder_dir, plan), cache, patch_tokens=patches)
+    place_encoder(encoder, plan)
+    return LatentDiffusion(pipeline, name, encoder, adapter_path, trained, plan)
 
 
-def place_encoder(encoder: ClipEncoder, fit: Fit) -> None:
+def place_encoder(encoder: ClipEncoder, plan: MemoryPlan) -> None:
     """Put the image encoder on a rung. Where weights are off-loaded it stays on the CPU: it runs once for each photo."""
-    if fit.device != "cpu" and not fit.rung.offloaded:
-        encoder.model.to(fit.device)
-    elif fit.rung.weights != "float32" and not stays_mapped(encoder.model, fit):
-        narrow(encoder.model)
+    if plan.device != "cpu" and not plan.profile.cpu_offload:
+        encoder.model.to(plan.device)
+    elif plan.profile.weights != "float32" and not is_memory_mapped(encoder.model, plan):
+        store_in_half(encoder.model)

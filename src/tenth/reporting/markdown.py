@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tenth.core.wording import counted
+from tenth.core.wording import pluralize
 from tenth.evaluation.registry import Column
 from tenth.reporting.metric_columns import condition_text, groups, heading, places, short
 from tenth.reporting.results_reader import Cost, Difference, Result, Results, read_results
@@ -66,12 +66,12 @@ def _value(results: Results, track: str, name: str) -> float:
 def _of_what(results: Results) -> str:
     """The sentence below the summary: people, photos, images, judge, time."""
     images = [
-        f"{counted(results.tracks[name].images, 'image')} of each in track {name}"
+        f"{pluralize(results.tracks[name].images, 'image')} of each in track {name}"
         for name in results.scored
         if name in results.tracks
     ]
     split = results.settings.get("split", "")
-    people = counted(len(results.people), f"{split} person", f"{split} people")
+    people = pluralize(len(results.people), f"{split} person", f"{split} people")
     said = [f"{people}, {condition_text(results.main)}", *images]
     said.append(f"judged by {_cell(short(results.judge.name))}")
     cost = sum(_seconds(results, each) for each in results.costs) / 3600

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tenth.core.wording import counted
-from tenth.evaluation.registry import GROUPS, PERSON, PICTURES, PROMPT, Column
+from tenth.core.wording import pluralize
+from tenth.evaluation.registry import COLUMN_GROUPS, IDENTITY_COLUMNS, IMAGE_SET_COLUMNS, PROMPT_COLUMNS, Column
 from tenth.reporting.results_reader import Result, Results
 
 ARROWS = {"higher": "↑", "lower": "↓"}
@@ -19,9 +19,12 @@ def groups(results: Results, track: str, judge: str, *, alone: bool = False) -> 
     """
     judges = {judge} if alone else {judge, ""}
     found = dict.fromkeys(r.metric for r in results.scores if r.track == track and r.judge in judges)
-    known = PERSON | PROMPT | PICTURES
+    known = IDENTITY_COLUMNS | PROMPT_COLUMNS | IMAGE_SET_COLUMNS
     others = {name: Column(name, "") for name in found if name not in known}
-    shown = [(title, {name: each for name, each in of.items() if name in found}) for title, of in (*GROUPS, ("Others", others))]
+    shown = [
+        (title, {name: each for name, each in of.items() if name in found})
+        for title, of in (*COLUMN_GROUPS, ("Others", others))
+    ]
     return [(title, of) for title, of in shown if of]
 
 
@@ -63,13 +66,13 @@ def short(name: str) -> str:
 def condition_text(condition: tuple[int, int]) -> str:
     """Photos given, and how many of them show somebody else."""
     photos, wrong = condition
-    return counted(photos, "photo") + (f", {wrong} wrong" if wrong else "")
+    return pluralize(photos, "photo") + (f", {wrong} wrong" if wrong else "")
 
 
 def unmeasured(results: Results) -> dict[str, list[str]]:
     """By reason, the metrics of pictures as a set that no method has, such as those by a file that is not there."""
     reasons: dict[str, list[str]] = {}
-    for metric, column in PICTURES.items():
+    for metric, column in IMAGE_SET_COLUMNS.items():
         cells = [result for result in results.scores if result.metric == metric and result.method in results.methods]
         if cells and all(cell.value is None for cell in cells):
             reason = next((cell.unavailable for cell in cells if cell.unavailable), "no reason is given")

@@ -4,50 +4,53 @@ from __future__ import annotations
 
 import numpy as np
 
-from tenth.data.faces import face_pixels, find_faces
+from tenth.data.faces import face_width, find_faces
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.sampling.img2img import Floats, Scene, draws_one_square, fitted, redraw, trained_side
-from tenth.sampling.resolutions import STEP, Size
-from tenth.sampling.sampler import OnStep, to_pixels
+from tenth.sampling.img2img import FloatImage, SamplingBatch, img2img, is_pocket_model, native_resolution, resize_to_cover
+from tenth.sampling.resolutions import SIZE_MULTIPLE, Size
+from tenth.sampling.sampler import OnStep, to_uint8
 
 FACE_MARGIN = 2.0  # side of the square that is redrawn, in widths of the face's box: the whole head
 FEATHER = 0.25  # of the square's side, in which the redrawn face passes into the picture
-ENLARGED = 2.0  # times that a face's square is enlarged, from which on redrawing it is worth its time
+MIN_UPSCALE = 2.0  # times that a face's square is enlarged, from which on redrawing it is worth its time
 
 
-def face_square(model: LatentDiffusion, image: Floats, wanted: bool | None = None) -> tuple[int, int, int] | None:
+def face_crop_box(model: LatentDiffusion, image: FloatImage, force: bool | None = None) -> tuple[int, int, int] | None:
     """Left, top and side of the square around the largest face that is to be drawn again, or None.
 
-    wanted: True wherever there is a face, None where it is worth it. The side is a multiple of eight; the square lies inside.
+    force: True wherever there is a face, None where it is worth it. The side is a multiple of eight; the square lies inside.
     """
-    faces = find_faces(to_pixels([image])[0])
+    faces = find_faces(to_uint8([image])[0])
     if not faces:
         return None
     face, (height, width) = faces[0], image.shape[:2]
-    side = min(round(FACE_MARGIN * face_pixels(face) / STEP), width // STEP, height // STEP) * STEP
-    if wanted is None and side * ENLARGED > trained_side(model):
+    side = (
+        min(round(FACE_MARGIN * face_width(face) / SIZE_MULTIPLE), width // SIZE_MULTIPLE, height // SIZE_MULTIPLE)
+        * SIZE_MULTIPLE
+    )
+    if force is None and side * MIN_UPSCALE > native_resolution(model):
         return None
     left, top = ((face.box[axis] + face.box[axis + 2] - side) // 2 for axis in (0, 1))
     return min(max(0, left), width - side), min(max(0, top), height - side), side
 
 
-def redraw_square(
-    scene: Scene, image: Floats, square: tuple[int, int, int], strength: float, on_step: OnStep | None = None
-) -> Floats:
+def detail_face(
+    batch: SamplingBatch, image: FloatImage, crop_box: tuple[int, int, int], strength: float, on_step: OnStep | None = None
+) -> FloatImage:
     """The picture with a square of it drawn again at the model's full resolution; outside it stays to the bit."""
-    left, top, side = square
-    drawn_at = trained_side(scene.model)
-    if not draws_one_square(scene.model):
-        drawn_at = max(drawn_at, side)
-    part = (slice(top, top + side), slice(left, left + side))
-    large = redraw(scene, fitted(image[part], Size(drawn_at, drawn_at)), strength, on_step)
-    new, share = fitted(large, Size(side, side)), feather(side)[..., None]
-    whole = image.copy()
-    whole[part] = image[part] * (1 - share) + new * share
-    return whole
+    left, top, side = crop_box
+    resolution = native_resolution(batch.model)
+    if not is_pocket_model(batch.model):
+        resolution = max(resolution, side)
+    region = (slice(top, top + side), slice(left, left + side))
+    upscaled = img2img(batch, resize_to_cover(image[region], Size(resolution, resolution)), strength, on_step)
+    patch, mask = resize_to_cover(upscaled, Size(side, side)), feather_mask(side)[..., None]
+    result = image.copy()
+    result[region] = image[region] * (1 - mask) + patch * mask
+    return result
 
 
-def feather(side: int) -> Floats:
+def feather_mask(side: int) -> FloatImage:
     """How much of the redrawn square counts (side, side): nothing at its border, all in its middle, smoothly between."""
     from_border = np.minimum(np.arange(side), np.arange(side)[::-1]) / (FEATHER * side)
     ramp = from_border.clip(0, 1)

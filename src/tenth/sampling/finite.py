@@ -18,23 +18,23 @@ def check_latents(latents: Tensor, seeds: Sequence[int], step: int) -> None:
     """Raises ModelError if latents (B, C, h, w) after a step of denoising are not finite, a row for each seed."""
     finite = torch.isfinite(latents).flatten(1).all(1)  # (B,)
     if not finite.all():
-        (seed, *_) = (seed for seed, right in zip(seeds, finite.tolist(), strict=True) if not right)
-        raise _not_numbers(f"the picture of seed {seed} is no longer made of numbers after step {step}")
+        (seed, *_) = (seed for seed, is_finite in zip(seeds, finite.tolist(), strict=True) if not is_finite)
+        raise _not_finite(f"the picture of seed {seed} is no longer made of numbers after step {step}")
 
 
 def check_pixels(image: npt.NDArray[Any]) -> None:
     """Raises ModelError if a picture (H, W, 3) is not finite."""
     if not np.isfinite(image).all():
-        raise _not_numbers("a picture has pixels that are no numbers")
+        raise _not_finite("a picture has pixels that are no numbers")
 
 
 @contextmanager
-def decoding(pipeline: Any) -> Iterator[None]:
+def checked_decoding(pipeline: Any) -> Iterator[None]:
     """While pictures are drawn, what the autoencoder gives is finite, before infinity becomes white. Raises ModelError."""
 
     def check(_: Any, __: Any, decoded: Any) -> None:
         if isinstance(decoded, Tensor) and not torch.isfinite(decoded).all():
-            raise _not_numbers("the autoencoder gives pixels that are no numbers")
+            raise _not_finite("the autoencoder gives pixels that are no numbers")
 
     hook = pipeline.vae.decoder.register_forward_hook(check)
     try:
@@ -43,7 +43,7 @@ def decoding(pipeline: Any) -> Iterator[None]:
         hook.remove()
 
 
-def _not_numbers(found: str) -> ModelError:
+def _not_finite(found: str) -> ModelError:
     return ModelError(
         f"{found}, so it is not written",
         "weights that are finite, in a precision in which all stays finite, are needed",

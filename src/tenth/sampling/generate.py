@@ -14,12 +14,12 @@ from torch import Tensor
 from tenth.core.config import to_table
 from tenth.core.types import Identity, Pixels, Sample
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.models.memory.planner import BATCH
-from tenth.sampling.config import Sampling, check, check_text
-from tenth.sampling.hires import HighRes, draw_sized
-from tenth.sampling.img2img import Scene
-from tenth.sampling.png_metadata import _said
-from tenth.sampling.prompts import naming
+from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
+from tenth.sampling.config import SamplingConfig, check_prompt, check_setting
+from tenth.sampling.hires import HiresConfig, generate_at_size
+from tenth.sampling.img2img import SamplingBatch
+from tenth.sampling.png_metadata import base_metadata
+from tenth.sampling.prompts import insert_trigger_phrase
 from tenth.sampling.sampler import sample, sampler_name
 
 Progress = Callable[[int, int], None]  # (image-steps done, image-steps in all)
@@ -37,138 +37,140 @@ class Request:
     seed: int
 
     def __post_init__(self) -> None:
-        check_text("prompt", self.prompt)
-        check("seed", self.seed)
+        check_prompt("prompt", self.prompt)
+        check_setting("seed", self.seed)
 
 
 def generate(
     model: LatentDiffusion,
     requests: Sequence[Request],
-    sampling: Sampling,
-    batch: int = BATCH,
+    sampling: SamplingConfig,
+    batch: int = DEFAULT_BATCH_SIZE,
     progress: Progress | None = None,
-    highres: HighRes | None = None,
+    hires: HiresConfig | None = None,
 ) -> Iterator[Sample]:
     """One sample for each request, in order, as soon as its batch is drawn. People may be mixed in a batch.
 
-    highres: another size than the model's own. Raises DataError for a size or strength that is not for the model, IdentityError
+    hires: another size than the model's own. Raises DataError for a size or strength that is not for the model, IdentityError
     for an identity of another model, before anything is drawn; ModelError where what is drawn is no longer a number.
     """
     for request in requests:
         check_request(model, request)
-    each = steps_of(model, sampling, highres)
-    done, total = 0, len(requests) * each
-    for group in batches(model, requests, sampling.negative, batch):
+    steps_per_image = denoising_steps(model, sampling, hires)
+    done, total = 0, len(requests) * steps_per_image
+    for group in batch_requests(model, requests, sampling.negative, batch):
 
         def steps_done(steps: int, before: int = done) -> None:
             if progress is not None:
                 progress(before + steps, total)
 
-        yield from _fitting(model, group, sampling, steps_done, highres)
-        done += len(group) * each
+        yield from _generate_within_memory(model, group, sampling, steps_done, hires)
+        done += len(group) * steps_per_image
 
 
-def said_of(model: LatentDiffusion, request: Request, sampling: Sampling, highres: HighRes | None = None) -> dict[str, Any]:
+def expected_metadata(
+    model: LatentDiffusion, request: Request, sampling: SamplingConfig, hires: HiresConfig | None = None
+) -> dict[str, Any]:
     """What a request's picture says of itself, as far as it is known before it is drawn."""
     method = "none" if request.identity is None else request.identity.method
-    large = {} if highres is None else highres.said(model)
+    hires_metadata = {} if hires is None else hires.metadata(model)
     # In a picture face_pass is whether a face was drawn again, not whether it was asked for.
-    known = {key: value for key, value in large.items() if key != "face_pass"}
-    return _said(request.prompt, request.seed, method, model.name) | to_table(sampling) | known
+    known = {key: value for key, value in hires_metadata.items() if key != "face_pass"}
+    return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known
 
 
 def check_request(model: LatentDiffusion, request: Request) -> None:
     """Raises IdentityError for an identity of another model."""
     if request.identity is not None:
-        model.check(request.identity)
+        model.validate(request.identity)
 
 
-def batches(model: LatentDiffusion, requests: Iterable[Request], negative: str, size: int) -> Iterator[list[Request]]:
+def batch_requests(model: LatentDiffusion, requests: Iterable[Request], negative: str, size: int) -> Iterator[list[Request]]:
     """Runs of at most `size` requests that can be drawn together: one adapter, embeddings of one shape, the same weights.
 
     And prompts read in as many parts: a short one beside a long one would get empty parts, and be another picture.
     """
 
-    def kind(request: Request) -> tuple[object, ...]:
-        return _kind(request.identity), model.texts.runs(_named(request), negative)
+    def batch_key(request: Request) -> tuple[object, ...]:
+        return _identity_key(request.identity), model.prompt_encoder.num_chunks(_full_prompt(request), negative)
 
-    for _, run in groupby(requests, key=kind):
-        together = list(run)
-        yield from (together[start : start + size] for start in range(0, len(together), size))
+    for _, run in groupby(requests, key=batch_key):
+        run_requests = list(run)
+        yield from (run_requests[start : start + size] for start in range(0, len(run_requests), size))
 
 
-def _kind(identity: Identity | None) -> tuple[object, ...] | None:
+def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
     if identity is None:
         return None
     shape = None if identity.embeddings is None else tuple(identity.embeddings.shape)
     return identity.adapter, shape, id(identity.weights) if identity.weights else 0
 
 
-def steps_of(model: LatentDiffusion, sampling: Sampling, highres: HighRes | None) -> int:
+def denoising_steps(model: LatentDiffusion, sampling: SamplingConfig, hires: HiresConfig | None) -> int:
     """Of denoising, for each picture."""
-    return sampling.steps if highres is None else highres.steps(model, sampling)
+    return sampling.steps if hires is None else hires.num_steps(model, sampling)
 
 
-def _named(request: Request) -> str:
-    return naming(request.prompt, request.identity.word) if request.identity else request.prompt
+def _full_prompt(request: Request) -> str:
+    return insert_trigger_phrase(request.prompt, request.identity.trigger_phrase) if request.identity else request.prompt
 
 
-def _fitting(
+def _generate_within_memory(
     model: LatentDiffusion,
     group: list[Request],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     on_done: Callable[[int], None],
-    highres: HighRes | None,
+    hires: HiresConfig | None,
 ) -> Iterator[Sample]:
     """The group's samples, as many at a time as the model's rung allows. on_done: told the image-steps done.
 
     Where a GPU's memory does not suffice the model goes a rung down and what is missing is drawn again, from the same seeds.
     """
-    each = steps_of(model, sampling, highres)
-    left = list(group)
-    while left:
-        part, done = left[: model.fit.rung.batch], (len(group) - len(left)) * each
+    steps_per_image = denoising_steps(model, sampling, hires)
+    remaining = list(group)
+    while remaining:
+        chunk, done = remaining[: model.memory_plan.profile.batch_size], (len(group) - len(remaining)) * steps_per_image
 
         def steps_done(steps: int, before: int = done) -> None:
             on_done(before + steps)
 
         try:
-            samples = list(_draw(model, part, sampling, steps_done, highres))
+            samples = list(_generate_batch(model, chunk, sampling, steps_done, hires))
         except torch.OutOfMemoryError:
             samples = []  # the error holds on to what it was drawing: it has to be gone before the model moves
         if samples:
             yield from samples
-            left = left[len(part) :]
+            remaining = remaining[len(chunk) :]
         else:
-            model.lower()
+            model.reduce_memory()
 
 
-def _draw(
+def _generate_batch(
     model: LatentDiffusion,
     group: list[Request],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     on_done: Callable[[int], None],
-    highres: HighRes | None,
+    hires: HiresConfig | None,
 ) -> Iterator[Sample]:
     start = time.perf_counter()
-    prompts = list(map(_named, group))
+    prompts = list(map(_full_prompt, group))
     seeds = [request.seed for request in group]
     identities = [request.identity for request in group if request.identity is not None]
 
-    def drawn(embeddings: Tensor | None) -> list[tuple[Pixels, dict[str, Any]]]:
-        if highres is None:
+    def sample_images(embeddings: Tensor | None) -> list[tuple[Pixels, dict[str, Any]]]:
+        if hires is None:
             images = sample(model, prompts, seeds, sampling, embeddings, lambda step: on_done(len(group) * step))
             return [(pixels, {}) for pixels in images]
-        sized = draw_sized(Scene(model, sampling, prompts, seeds, embeddings), highres, on_done)
-        return [(pixels, highres.said(model) | {"face_pass": again}) for pixels, again in sized]
+        sized = generate_at_size(SamplingBatch(model, sampling, prompts, seeds, embeddings), hires, on_done)
+        return [(pixels, hires.metadata(model) | {"face_pass": again}) for pixels, again in sized]
 
     if identities:
         with model.applied(identities) as embeddings:
-            images = drawn(embeddings)
+            images = sample_images(embeddings)
     else:
-        images = drawn(None)
+        images = sample_images(None)
     seconds = (time.perf_counter() - start) / len(group)
-    settings = to_table(sampling) | model.fit.recorded
+    settings = to_table(sampling) | model.memory_plan.metadata
     for request, (pixels, more) in zip(group, images, strict=True):
         method = "none" if request.identity is None else request.identity.method
         how = settings | more, seconds, sampler_name(model, sampling)

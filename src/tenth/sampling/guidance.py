@@ -9,46 +9,56 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tenth.sampling.config import ALWAYS
+from tenth.sampling.config import FULL_INTERVAL
 
-PERSON = "image_embeds"  # what a row of the UNet has of its person, by diffusers' name
+IMAGE_EMBEDS_KEY = "image_embeds"  # what a row of the UNet has of its person, by diffusers' name
 
 
 @contextmanager
-def guided(
-    unet: Any, guidance: float, *, words: float = 0.0, within: tuple[float, float] = ALWAYS, timesteps: int
+def guidance_hooks(
+    unet: Any,
+    guidance_scale: float,
+    *,
+    text_guidance_scale: float = 0.0,
+    interval: tuple[float, float] = FULL_INTERVAL,
+    num_train_timesteps: int,
 ) -> Iterator[None]:
     """Change what classifier-free guidance does, from inside the UNet. It is given [negative; prompt] rows, as pipelines do.
 
-    guidance: that of the pipeline. words: a further one, from the negative towards the prompt as it would be drawn of nobody,
-    where no embedding speaks against it; the UNet then reads each image three times, and what it found goes into the negative
-    rows' prediction. within: guide only where start <= 1 - t / timesteps <= end. 0 is pure noise, 1 the finished image, on the
-    schedule that the model learnt from: it means the same whatever the sampler and the number of steps. Outside the UNet
-    computes the prompt's half, which counts as both, so that guidance adds nothing; image embeddings go with the rest, and no
-    image sees another's. The UNet is as before when the block ends. Sources: Kynkäänniemi et al. 2024, arXiv:2404.07724, whose
-    interval is in noise levels; Liu et al. 2022, composable diffusion, arXiv:2206.01714, the conjunction: here of a prompt, and
-    of the prompt with a person.
+    guidance_scale: that of the pipeline. text_guidance_scale: a further one, from the negative towards the prompt as it would
+    be drawn of nobody, where no embedding speaks against it; the UNet then reads each image three times, and what it found
+    goes into the negative rows' prediction. interval: guide only where start <= 1 - t / num_train_timesteps <= end. 0 is pure
+    noise, 1 the finished image, on the schedule that the model learnt from: it means the same whatever the sampler and the
+    number of steps. Outside the UNet computes the prompt's half, which counts as both, so that guidance adds nothing; image
+    embeddings go with the rest, and no image sees another's. The UNet is as before when the block ends. Sources: Kynkäänniemi
+    et al. 2024, arXiv:2404.07724, whose interval is in noise levels; Liu et al. 2022, composable diffusion, arXiv:2206.01714,
+    the conjunction: here of a prompt, and of the prompt with a person.
     """
-    if guidance <= 1 or (within == ALWAYS and not words):
+    if guidance_scale <= 1 or (interval == FULL_INTERVAL and not text_guidance_scale):
         yield
         return
-    rows = 2
+    num_branches = 2
 
-    def before(_: Any, given: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        nonlocal rows
-        done = 1 - float(torch.as_tensor(given[1]).flatten()[0]) / timesteps
-        rows = 1 if not within[0] <= done <= within[1] else 3 if words else 2
-        if rows == 2:
-            return given, dict(named)
-        change = _half if rows == 1 else _with_nobody
-        return (change(given[0], "sample"), *given[1:]), {name: change(value, name) for name, value in named.items()}
+    def pre_forward(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        nonlocal num_branches
+        denoised_fraction = 1 - float(torch.as_tensor(args[1]).flatten()[0]) / num_train_timesteps
+        num_branches = 1 if not interval[0] <= denoised_fraction <= interval[1] else 3 if text_guidance_scale else 2
+        if num_branches == 2:
+            return args, dict(kwargs)
+        expand = _conditional_half if num_branches == 1 else _add_null_identity
+        return (expand(args[0], "sample"), *args[1:]), {name: expand(value, name) for name, value in kwargs.items()}
 
-    def after(_: Any, __: Any, predicted: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if rows == 2:
+    def post_forward(_: Any, __: Any, predicted: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if num_branches == 2:
             return predicted
-        return tuple(torch.cat([each, each]) if rows == 1 else _towards(each, words / (guidance - 1)) for each in predicted)
+        return tuple(
+            torch.cat([each, each])
+            if num_branches == 1
+            else _fold_text_guidance(each, text_guidance_scale / (guidance_scale - 1))
+            for each in predicted
+        )
 
-    hooks = unet.register_forward_pre_hook(before, with_kwargs=True), unet.register_forward_hook(after)
+    hooks = unet.register_forward_pre_hook(pre_forward, with_kwargs=True), unet.register_forward_hook(post_forward)
     try:
         yield
     finally:
@@ -56,27 +66,27 @@ def guided(
             hook.remove()
 
 
-def _towards(predicted: Tensor, share: float) -> Tensor:
+def _fold_text_guidance(predicted: Tensor, weight: float) -> Tensor:
     """[negative; prompt; nobody] -> [negative; prompt], from which guidance gives what all three are to give together."""
-    negative, prompt, nobody = predicted.chunk(3)
-    return torch.cat([negative - share * (nobody - negative), prompt])
+    negative, prompt, unconditional = predicted.chunk(3)
+    return torch.cat([negative - weight * (unconditional - negative), prompt])
 
 
-def _half(value: Any, name: str) -> Any:
+def _conditional_half(value: Any, name: str) -> Any:
     """The second half of every tensor's rows, through lists and mappings."""
-    return _rows(value, name, lambda _, halves: halves[1])
+    return _map_rows(value, name, lambda _, halves: halves[1])
 
 
-def _with_nobody(value: Any, name: str) -> Any:
+def _add_null_identity(value: Any, name: str) -> Any:
     """[negative; prompt] rows with a third part: the prompt's latents and text, and nobody, whom the negative has."""
-    return _rows(value, name, lambda name, halves: torch.cat([*halves, halves[name != PERSON]]))
+    return _map_rows(value, name, lambda name, halves: torch.cat([*halves, halves[name != IMAGE_EMBEDS_KEY]]))
 
 
-def _rows(value: Any, name: str, change: Callable[[str, tuple[Tensor, ...]], Tensor]) -> Any:
+def _map_rows(value: Any, name: str, change: Callable[[str, tuple[Tensor, ...]], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(name, value.chunk(2)) if value.ndim else value
     if isinstance(value, Mapping):
-        return {inner: _rows(each, inner, change) for inner, each in value.items()}
+        return {inner: _map_rows(each, inner, change) for inner, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_rows(each, name, change) for each in value)
+        return type(value)(_map_rows(each, name, change) for each in value)
     return value

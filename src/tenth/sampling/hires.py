@@ -10,34 +10,44 @@ from typing import Any
 from tenth.core.errors import DataError
 from tenth.core.types import Pixels
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.sampling.config import BOUNDS, Sampling
-from tenth.sampling.face_detailer import face_square, redraw_square
-from tenth.sampling.img2img import Floats, Scene, draws_one_square, fitted, parts_of, redraw, run, steps_again, trained_side
-from tenth.sampling.resolutions import Plan, Size, about_square, multi_aspect, plan, squares
-from tenth.sampling.sampler import OnStep, to_pixels
+from tenth.sampling.config import SETTING_RANGES, SamplingConfig
+from tenth.sampling.face_detailer import detail_face, face_crop_box
+from tenth.sampling.img2img import (
+    FloatImage,
+    SamplingBatch,
+    img2img,
+    img2img_steps,
+    is_pocket_model,
+    native_resolution,
+    resize_to_cover,
+    run_pipeline,
+    untyped_pipeline,
+)
+from tenth.sampling.resolutions import ResolutionPlan, Size, near_square_sizes, plan_resolution, sdxl_sizes, single_square
+from tenth.sampling.sampler import OnStep, to_uint8
 
-STRENGTH = 0.3  # of the second pass and of the face pass
+DEFAULT_STRENGTH = 0.3  # of the second pass and of the face pass
 
 
 @dataclass(frozen=True)
-class HighRes:
+class HiresConfig:
     """A size for pictures, in pixels, and how they come to it.
 
     strength: share of the noise, and of the steps, with which they are drawn again: 0.2 keeps, 0.5 invents, 0 enlarges alone;
-    None: STRENGTH, but 0 for the pocket model. face_pass: draw the face again at the model's full resolution; None: where that
-    enlarges its square at least twice. Raises DataError for what cannot be.
+    None: DEFAULT_STRENGTH, but 0 for the pocket model. face_detailer: draw the face again at the model's full resolution; None:
+    where that enlarges its square at least twice. Raises DataError for what cannot be.
     """
 
     width: int
     height: int
     strength: float | None = None
-    face_pass: bool | None = None
+    face_detailer: bool | None = None
 
     def __post_init__(self) -> None:
         Size(self.width, self.height)
-        if self.strength is not None and not BOUNDS["strength"].hold(self.strength):
-            raise DataError(f"the strength {self.strength}", f"{BOUNDS['strength']} is needed", "Correct it")
-        if self.face_pass and self.strength == 0:
+        if self.strength is not None and not SETTING_RANGES["strength"].contains(self.strength):
+            raise DataError(f"the strength {self.strength}", f"{SETTING_RANGES['strength']} is needed", "Correct it")
+        if self.face_detailer and self.strength == 0:
             raise DataError("a face pass of strength 0", "a face is drawn again with some noise", "Leave out one of the two")
 
     @property
@@ -45,92 +55,105 @@ class HighRes:
         return Size(self.width, self.height)
 
     @property
-    def side(self) -> int:
+    def square_side(self) -> int:
         """Of a square of as many pixels."""
         return math.isqrt(self.size.area)
 
     @property
     def face_strength(self) -> float:
         """Of the face pass; 0: there is none."""
-        given = STRENGTH if self.strength is None else self.strength
-        return 0.0 if self.face_pass is False else given
+        strength = DEFAULT_STRENGTH if self.strength is None else self.strength
+        return 0.0 if self.face_detailer is False else strength
 
     def strength_for(self, model: LatentDiffusion) -> float:
         """Of the second pass. A pocket model knows no detail but that of its own size: see benchmarks/highres.py."""
         if self.strength is not None:
             return self.strength
-        return 0.0 if draws_one_square(model) else STRENGTH
+        return 0.0 if is_pocket_model(model) else DEFAULT_STRENGTH
 
-    def plan(self, model: LatentDiffusion) -> Plan:
+    def plan(self, model: LatentDiffusion) -> ResolutionPlan:
         """The sizes at which a model draws for this one. Raises DataError if size or strength are too large for the model."""
-        side, strength = trained_side(model), self.strength_for(model)
-        path = plan(self.size, trained_sizes(model), side, again=strength > 0)
-        if path.redrawn and draws_one_square(model):  # looked at: docs/log.md, 2026-11-28
+        resolution, strength = native_resolution(model), self.strength_for(model)
+        resolution_plan = plan_resolution(self.size, native_sizes(model), resolution, refine=strength > 0)
+        if resolution_plan.hires_sizes and is_pocket_model(model):  # looked at: docs/log.md, 2026-11-28
             raise DataError(
                 f"the strength {strength:g} for a picture of {self.size}",
-                f"this model knows no detail but that of {side}x{side}: larger pictures that it draws again crack and melt",
+                "this model knows no detail but that of "
+                f"{resolution}x{resolution}: larger pictures that it draws again crack and melt",
                 "Leave the strength out, which enlarges, or choose a model that draws larger",
             )
-        return path
+        return resolution_plan
 
-    def steps(self, model: LatentDiffusion, sampling: Sampling) -> int:
+    def num_steps(self, model: LatentDiffusion, sampling: SamplingConfig) -> int:
         """Steps of denoising for each picture; a face pass is counted wherever it may come to it."""
-        again = len(self.plan(model).redrawn) * steps_again(sampling.steps, self.strength_for(model))
-        return sampling.steps + again + (steps_again(sampling.steps, self.face_strength) if self.face_strength else 0)
+        hires_steps = len(self.plan(model).hires_sizes) * img2img_steps(sampling.steps, self.strength_for(model))
+        return sampling.steps + hires_steps + (img2img_steps(sampling.steps, self.face_strength) if self.face_strength else 0)
 
-    def said(self, model: LatentDiffusion) -> dict[str, Any]:
+    def metadata(self, model: LatentDiffusion) -> dict[str, Any]:
         """What a record says of it."""
-        said = {"size": str(self.size), "passes": self.plan(model).passes, "strength": self.strength_for(model)}
-        return said | {"face_pass": self.face_pass, "face_strength": self.face_strength}
+        record = {"size": str(self.size), "passes": self.plan(model).passes, "strength": self.strength_for(model)}
+        return record | {"face_pass": self.face_detailer, "face_strength": self.face_strength}
 
     def notes(self, model: LatentDiffusion) -> list[str]:
         """What is done for this size, in sentences."""
-        path = self.plan(model)
-        return [f"{path}; strength {self.strength_for(model):g}" if path.redrawn else str(path)]
+        resolution_plan = self.plan(model)
+        return [
+            f"{resolution_plan}; strength {self.strength_for(model):g}" if resolution_plan.hires_sizes else str(resolution_plan)
+        ]
 
     def face_notes(self, model: LatentDiffusion, names: Sequence[str]) -> list[str]:
         """What was done to faces, in sentences. names: of the pictures whose face was drawn again."""
-        side = trained_side(model)
-        how = f"its face was drawn again at {side}x{side} and put back; strength {self.face_strength:g}"
-        return [f"{name}: {how}" for name in names]
+        resolution = native_resolution(model)
+        text = f"its face was drawn again at {resolution}x{resolution} and put back; strength {self.face_strength:g}"
+        return [f"{name}: {text}" for name in names]
 
 
-def trained_sizes(model: LatentDiffusion) -> list[Size]:
+def native_sizes(model: LatentDiffusion) -> list[Size]:
     """The sizes that the model draws in one pass: the pocket model's square, SDXL's list, those around another's square."""
-    pipeline = parts_of(model)
-    if draws_one_square(model):
-        return squares(trained_side(model))
-    several = pipeline.unet.config.addition_embed_type == "text_time"  # it is told the size that it draws
-    return (multi_aspect if several else about_square)(trained_side(model))
+    pipeline = untyped_pipeline(model)
+    if is_pocket_model(model):
+        return single_square(native_resolution(model))
+    multi_aspect = pipeline.unet.config.addition_embed_type == "text_time"  # it is told the size that it draws
+    return (sdxl_sizes if multi_aspect else near_square_sizes)(native_resolution(model))
 
 
-def draw_sized(scene: Scene, highres: HighRes, on_done: Callable[[int], None]) -> list[tuple[Pixels, bool]]:
+def generate_at_size(batch: SamplingBatch, hires: HiresConfig, on_done: Callable[[int], None]) -> list[tuple[Pixels, bool]]:
     """Each picture (H, W, 3) at its size, and whether its face was drawn again. on_done: told the image-steps done.
 
     The first pass is drawn as a batch, the others one by one: they are large, and nothing is gained by more at a time.
     """
-    path, count = highres.plan(scene.model), len(scene.prompts)
-    steps, each = scene.sampling.steps, highres.steps(scene.model, scene.sampling)
-    first = run(scene, path.first, lambda step: on_done(count * step))
+    resolution_plan, batch_size = hires.plan(batch.model), len(batch.prompts)
+    base_steps, steps_per_image = batch.sampling.steps, hires.num_steps(batch.model, batch.sampling)
+    base_images = run_pipeline(batch, resolution_plan.base, lambda step: on_done(batch_size * step))
     finished = []
-    for number in range(count):
-        done = count * steps + number * (each - steps)
-        finished.append(_finished(scene.row(number), first[number], path, highres, _after(done, on_done)))
-        on_done(done + each - steps)
+    for index in range(batch_size):
+        done = batch_size * base_steps + index * (steps_per_image - base_steps)
+        finished.append(
+            _upscale_and_refine(
+                batch.single(index), base_images[index], resolution_plan, hires, _offset_progress(done, on_done)
+            )
+        )
+        on_done(done + steps_per_image - base_steps)
     return finished
 
 
-def _finished(scene: Scene, image: Floats, path: Plan, highres: HighRes, on_step: OnStep) -> tuple[Pixels, bool]:
-    strength, done = highres.strength_for(scene.model), 0
-    for number, size in enumerate(path.redrawn):
-        image = redraw(scene.again("second pass", number), fitted(image, size), strength, _after(done, on_step))
-        done += steps_again(scene.sampling.steps, strength)
-    image = fitted(image, path.final)
-    square = face_square(scene.model, image, highres.face_pass) if highres.face_strength else None
-    if square is not None:
-        image = redraw_square(scene.again("face pass", 0), image, square, highres.face_strength, _after(done, on_step))
-    return to_pixels([image])[0], square is not None
+def _upscale_and_refine(
+    batch: SamplingBatch, image: FloatImage, resolution_plan: ResolutionPlan, hires: HiresConfig, on_step: OnStep
+) -> tuple[Pixels, bool]:
+    strength, done = hires.strength_for(batch.model), 0
+    for index, size in enumerate(resolution_plan.hires_sizes):
+        image = img2img(
+            batch.with_new_noise("second pass", index), resize_to_cover(image, size), strength, _offset_progress(done, on_step)
+        )
+        done += img2img_steps(batch.sampling.steps, strength)
+    image = resize_to_cover(image, resolution_plan.final)
+    crop_box = face_crop_box(batch.model, image, hires.face_detailer) if hires.face_strength else None
+    if crop_box is not None:
+        image = detail_face(
+            batch.with_new_noise("face pass", 0), image, crop_box, hires.face_strength, _offset_progress(done, on_step)
+        )
+    return to_uint8([image])[0], crop_box is not None
 
 
-def _after(before: int, on_step: OnStep) -> OnStep:
-    return lambda step: on_step(before + step)
+def _offset_progress(offset: int, on_step: OnStep) -> OnStep:
+    return lambda step: on_step(offset + step)

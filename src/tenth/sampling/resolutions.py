@@ -9,14 +9,18 @@ from dataclasses import dataclass
 
 from tenth.core.errors import DataError
 
-STEP = 8  # pixels: the pipelines draw multiples of it
-MOST_LARGER = 4  # times a trained size, on each side: beyond it nothing of the first picture says what the last should show
-LARGER_AT_ONCE = 2.0  # more is done in several passes: little noise does not reach blurs of many pixels
-LEAST_AREA, MOST_AREA, LONGEST = 0.75, 1.25, 1.25  # of the trained square's, in which models trained on squares still draw well
+SIZE_MULTIPLE = 8  # pixels: the pipelines draw multiples of it
+MAX_UPSCALE = 4  # times a trained size, on each side: beyond it nothing of the first picture says what the last should show
+MAX_UPSCALE_PER_PASS = 2.0  # more is done in several passes: little noise does not reach blurs of many pixels
+MIN_AREA_RATIO, MAX_AREA_RATIO, MAX_SIDE_RATIO = (
+    0.75,
+    1.25,
+    1.25,
+)  # of the trained square's, in which models trained on squares still draw well
 
 # Of SDXL, in pixels: shorter side -> longer sides, both ways round. Podell et al. 2023, arXiv:2307.01952, appendix I, as two
 # programs that repeat the list agree on it; the paper itself was not at hand.
-MULTI_ASPECT = {
+SDXL_BUCKETS = {
     512: (2048, 1984, 1920, 1856),
     576: (1792, 1728, 1664),
     640: (1600, 1536),
@@ -27,7 +31,7 @@ MULTI_ASPECT = {
     960: (1088, 1024),
     1024: (1024,),
 }
-MULTI_ASPECT_SIDE = 1024
+SDXL_RESOLUTION = 1024
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,11 @@ class Size:
     height: int
 
     def __post_init__(self) -> None:
-        if any(side < STEP or side % STEP for side in (self.width, self.height)):
+        if any(side < SIZE_MULTIPLE or side % SIZE_MULTIPLE for side in (self.width, self.height)):
             raise DataError(
-                f"the size {self}", f"both sides are to be multiples of {STEP}, more than 0", f"Choose {self._nearest()}, say"
+                f"the size {self}",
+                f"both sides are to be multiples of {SIZE_MULTIPLE}, more than 0",
+                f"Choose {self._nearest_valid()}, say",
             )
 
     def __str__(self) -> str:
@@ -51,92 +57,98 @@ class Size:
         return self.width * self.height
 
     @property
-    def ratio(self) -> float:
+    def aspect_ratio(self) -> float:
         return self.width / self.height
 
-    def _nearest(self) -> str:
-        return "x".join(str(max(STEP, round(side / STEP) * STEP)) for side in (self.width, self.height))
+    def _nearest_valid(self) -> str:
+        return "x".join(
+            str(max(SIZE_MULTIPLE, round(side / SIZE_MULTIPLE) * SIZE_MULTIPLE)) for side in (self.width, self.height)
+        )
 
 
 def parse_size(text: str) -> Size:
     """'512' or '832x1216', width first -> Size. Raises DataError for anything else."""
-    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip().lower())
-    if not found:
+    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip().lower())
+    if not match:
         raise DataError(f"the size {text!r}", "a side such as 512, or WIDTHxHEIGHT such as 832x1216, is needed", "Correct it")
-    return Size(int(found[1]), int(found[2] or found[1]))
+    return Size(int(match[1]), int(match[2] or match[1]))
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a picture comes to its size. first: drawn from noise. redrawn: each from the one before, enlarged; then `final`."""
+class ResolutionPlan:
+    """How a picture comes to its size. base: drawn from noise. hires_sizes: each from the last, enlarged; then `final`."""
 
-    first: Size
-    redrawn: tuple[Size, ...]
+    base: Size
+    hires_sizes: tuple[Size, ...]
     final: Size
 
     @property
     def passes(self) -> list[str]:
         """The size of each pass, in order."""
-        return [str(size) for size in (self.first, *self.redrawn)]
+        return [str(size) for size in (self.base, *self.hires_sizes)]
 
     @property
-    def cut(self) -> float:
+    def cropped_fraction(self) -> float:
         """Share of the first picture that is cut off at its edges, because the shapes differ."""
-        return 1 - min(self.first.ratio / self.final.ratio, self.final.ratio / self.first.ratio)
+        return 1 - min(self.base.aspect_ratio / self.final.aspect_ratio, self.final.aspect_ratio / self.base.aspect_ratio)
 
     def __str__(self) -> str:
-        if self.final == self.first:
+        if self.final == self.base:
             return f"{self.final}: drawn at once"
-        how = ["drawn at " + self.passes[0], *(f"redrawn at {size}" for size in self.passes[1:])]
-        if not self.redrawn:
-            how += ["enlarged" if self.final.area > self.first.area else "reduced"]
-        how += [f"{self.cut:.0%} of it cut off at the edges"] if self.cut > 0.005 else []
-        return f"{self.final}: {', then '.join(how[:2])}{''.join(', ' + more for more in how[2:])}"
+        steps = ["drawn at " + self.passes[0], *(f"redrawn at {size}" for size in self.passes[1:])]
+        if not self.hires_sizes:
+            steps += ["enlarged" if self.final.area > self.base.area else "reduced"]
+        steps += [f"{self.cropped_fraction:.0%} of it cut off at the edges"] if self.cropped_fraction > 0.005 else []
+        return f"{self.final}: {', then '.join(steps[:2])}{''.join(', ' + more for more in steps[2:])}"
 
 
-def plan(asked: Size, trained: Sequence[Size], side: int, *, again: bool = True) -> Plan:
+def plan_resolution(
+    target: Size, native_sizes: Sequence[Size], native_resolution: int, *, refine: bool = True
+) -> ResolutionPlan:
     """A trained size at once; another from the trained size nearest in shape, reduced, or enlarged and drawn again.
 
-    trained: what the model was trained at. side: of its square, in pixels. again: without it nothing is drawn again.
-    Raises DataError for a size that is too large.
+    native_sizes: what the model was trained at. native_resolution: of its square, in pixels. refine: without it nothing is
+    drawn again. Raises DataError for a size that is too large.
     """
-    if asked in trained:
-        return Plan(asked, (), asked)
+    if target in native_sizes:
+        return ResolutionPlan(target, (), target)
 
-    def unlike(size: Size) -> tuple[float, int]:
-        return abs(math.log(size.ratio / asked.ratio)), abs(size.area - side * side)
+    def shape_distance(size: Size) -> tuple[float, int]:
+        return abs(math.log(size.aspect_ratio / target.aspect_ratio)), abs(size.area - native_resolution * native_resolution)
 
-    first = min(trained, key=unlike)
-    larger = max(asked.width / first.width, asked.height / first.height)
-    if larger > MOST_LARGER:
+    base = min(native_sizes, key=shape_distance)
+    upscale = max(target.width / base.width, target.height / base.height)
+    if upscale > MAX_UPSCALE:
         raise DataError(
-            f"the size {asked} is {larger:.1f} times {first}, at which this model draws",
-            f"at most {MOST_LARGER} times is possible",
+            f"the size {target} is {upscale:.1f} times {base}, at which this model draws",
+            f"at most {MAX_UPSCALE} times is possible",
             "Choose a smaller size, or a model that draws larger",
         )
-    redrawn = [asked] if again and larger > 1 else []
-    if redrawn and larger > LARGER_AT_ONCE:
-        redrawn.insert(0, Size(*(max(1, round(length / 2 / STEP)) * STEP for length in (asked.width, asked.height))))
-    return Plan(first, tuple(redrawn), asked)
+    hires_sizes = [target] if refine and upscale > 1 else []
+    if hires_sizes and upscale > MAX_UPSCALE_PER_PASS:
+        hires_sizes.insert(
+            0, Size(*(max(1, round(length / 2 / SIZE_MULTIPLE)) * SIZE_MULTIPLE for length in (target.width, target.height)))
+        )
+    return ResolutionPlan(base, tuple(hires_sizes), target)
 
 
-def squares(side: int) -> list[Size]:
+def single_square(resolution: int) -> list[Size]:
     """The square alone: of a model that was trained on aligned squares."""
-    return [Size(side, side)]
+    return [Size(resolution, resolution)]
 
 
-def about_square(side: int) -> list[Size]:
+def near_square_sizes(resolution: int) -> list[Size]:
     """Sizes at which a model trained on squares of any scene still draws well in one pass: 512 -> up to 640 on a side."""
-    lengths = range(STEP, math.floor(LONGEST * side) + 1, STEP)
+    lengths = range(SIZE_MULTIPLE, math.floor(MAX_SIDE_RATIO * resolution) + 1, SIZE_MULTIPLE)
     pairs = [(width, height) for width in lengths for height in lengths]
-    return [Size(*pair) for pair in pairs if LEAST_AREA <= pair[0] * pair[1] / side**2 <= MOST_AREA]
+    return [Size(*pair) for pair in pairs if MIN_AREA_RATIO <= pair[0] * pair[1] / resolution**2 <= MAX_AREA_RATIO]
 
 
-def multi_aspect(side: int) -> list[Size]:
+def sdxl_sizes(resolution: int) -> list[Size]:
     """SDXL's sizes, for a model of its kind whose square has this side."""
     scaled = [
-        [max(1, round(length * side / MULTI_ASPECT_SIDE / STEP)) * STEP for length in pair]
-        for shorter, longer in MULTI_ASPECT.items()
+        [max(1, round(length * resolution / SDXL_RESOLUTION / SIZE_MULTIPLE)) * SIZE_MULTIPLE for length in pair]
+        for shorter, longer in SDXL_BUCKETS.items()
         for pair in ((shorter, other) for other in longer)
     ]
     return [Size(*pair) for pair in dict.fromkeys(tuple(way) for pair in scaled for way in (pair, pair[::-1]))]

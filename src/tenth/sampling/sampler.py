@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenth.core.types import Diffusion, Pixels
+from tenth.core.types import DiffusionModel, Pixels
 from tenth.models.adapters.adapter_scale import set_scale
 from tenth.models.pipelines import quiet
-from tenth.sampling.config import Sampling
-from tenth.sampling.finite import check_latents, check_pixels, decoding
-from tenth.sampling.guidance import guided
-from tenth.sampling.schedulers import SCHEDULERS, label_of, scheduled
+from tenth.sampling.config import SamplingConfig
+from tenth.sampling.finite import check_latents, check_pixels, checked_decoding
+from tenth.sampling.guidance import guidance_hooks
+from tenth.sampling.schedulers import SCHEDULERS, a1111_name, using_scheduler
 
 OnStep = Callable[[int], None]  # called with the number of steps done
 
 
 def sample(
-    model: Diffusion,
+    model: DiffusionModel,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     embeddings: Tensor | None = None,
     on_step: OnStep | None = None,
 ) -> list[Pixels]:
@@ -33,55 +33,66 @@ def sample(
 
     Raises ModelError where what is drawn is no longer a number (finite.py).
     """
-    with drawing(model, sampling, embeddings) as images:
-        texts = model.texts(prompts, sampling.negative, guided=sampling.guidance > 1)
-        drawn = model.pipeline(**asked(prompts, seeds, sampling, on_step, texts), **images).images  # (B, H, W, 3) in [0, 1]
-    return to_pixels(drawn)
+    with sampling_context(model, sampling, embeddings) as image_kwargs:
+        text_embeddings = model.prompt_encoder(prompts, sampling.negative, guided=sampling.guidance > 1)
+        images = model.pipeline(
+            **pipeline_kwargs(prompts, seeds, sampling, on_step, text_embeddings), **image_kwargs
+        ).images  # (B, H, W, 3) in [0, 1]
+    return to_uint8(images)
 
 
 @contextmanager
-def drawing(model: Diffusion, sampling: Sampling, embeddings: Tensor | None) -> Iterator[dict[str, Any]]:
+def sampling_context(model: DiffusionModel, sampling: SamplingConfig, embeddings: Tensor | None) -> Iterator[dict[str, Any]]:
     """Scale, scheduler, guidance and precision as asked, diffusers quiet. Gives what a pipeline takes embeddings by.
 
     Guidance leads away from a zero embedding, or, of patch tokens, from those of a picture of zeros.
     """
-    images: dict[str, Any] = {}
+    image_kwargs: dict[str, Any] = {}
     if embeddings is not None:
         set_scale(model.pipeline, sampling.scale)
-        images = {"ip_adapter_image_embeds": [model.beside_nobody(embeddings) if sampling.guidance > 1 else embeddings]}
-    words = sampling.words if embeddings is not None else 0.0  # of nobody, guidance is on words alone
-    noisy = int(model.pipeline.scheduler.config["num_train_timesteps"])
+        image_kwargs = {
+            "ip_adapter_image_embeds": [model.with_unconditional(embeddings) if sampling.guidance > 1 else embeddings]
+        }
+    text_guidance_scale = sampling.words if embeddings is not None else 0.0  # of nobody, guidance is on words alone
+    num_train_timesteps = int(model.pipeline.scheduler.config["num_train_timesteps"])
     model.pipeline.set_progress_bar_config(disable=True)
     # Not `enabled=False`: that would end the autocast in which a model that is being trained is watched.
-    half = (
+    autocast = (
         torch.autocast(model.pipeline._execution_device.type, torch.bfloat16) if sampling.precision == "bf16" else nullcontext()
     )
     with (
         quiet(),
-        half,
-        decoding(model.pipeline),
-        _as_given(model.pipeline, images.get("ip_adapter_image_embeds")),
-        scheduled(model.pipeline, sampling.scheduler),
-        guided(model.pipeline.unet, sampling.guidance, words=words, within=sampling.guidance_interval, timesteps=noisy),
+        autocast,
+        checked_decoding(model.pipeline),
+        _precomputed_image_embeds(model.pipeline, image_kwargs.get("ip_adapter_image_embeds")),
+        using_scheduler(model.pipeline, sampling.scheduler),
+        guidance_hooks(
+            model.pipeline.unet,
+            sampling.guidance,
+            text_guidance_scale=text_guidance_scale,
+            interval=sampling.guidance_interval,
+            num_train_timesteps=num_train_timesteps,
+        ),
     ):
-        yield images
+        yield image_kwargs
 
 
-def sampler_name(model: Diffusion, sampling: Sampling) -> str:
+def sampler_name(model: DiffusionModel, sampling: SamplingConfig) -> str:
     """The sampler's name as A1111 has it."""
-    return SCHEDULERS[sampling.scheduler].label if sampling.scheduler else label_of(model.pipeline.scheduler)
+    return SCHEDULERS[sampling.scheduler].a1111_name if sampling.scheduler else a1111_name(model.pipeline.scheduler)
 
 
-def asked(
+def pipeline_kwargs(
     prompts: Sequence[str],
     seeds: Sequence[int],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     on_step: OnStep | None = None,
-    texts: Mapping[str, Tensor] | None = None,
+    text_embeddings: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any]:
     """The arguments of a call of a pipeline, but for a person's. A seed is one noise, whatever its batch.
 
-    texts: the prompts' embeddings as `Texts` gives them; None: the pipeline reads the prompts itself, no further than it can.
+    text_embeddings: the prompts' embeddings as `PromptEncoder` gives them; None: the pipeline reads them itself, no further
+    than it can.
     """
 
     def step_done(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -90,9 +101,9 @@ def asked(
             on_step(step + 1)
         return tensors
 
-    plain = {"prompt": list(prompts), "negative_prompt": [sampling.negative] * len(prompts)}
+    prompt_kwargs = {"prompt": list(prompts), "negative_prompt": [sampling.negative] * len(prompts)}
     return {
-        **(plain if texts is None else texts),
+        **(prompt_kwargs if text_embeddings is None else text_embeddings),
         "num_inference_steps": sampling.steps,
         "guidance_scale": sampling.guidance,
         "guidance_rescale": sampling.rescale,
@@ -102,15 +113,15 @@ def asked(
     }
 
 
-def to_pixels(drawn: Sequence[Any]) -> list[Pixels]:
+def to_uint8(images: Sequence[Any]) -> list[Pixels]:
     """Images (H, W, 3) in [0, 1] as diffusers gives them -> whole numbers to 255. Raises ModelError for what is no number."""
-    for image in drawn:
+    for image in images:
         check_pixels(image)
-    return [np.rint(image * 255).astype(np.uint8, order="C") for image in drawn]
+    return [np.rint(image * 255).astype(np.uint8, order="C") for image in images]
 
 
 @contextmanager
-def _as_given(pipeline: Any, embeddings: list[Tensor] | None) -> Iterator[None]:
+def _precomputed_image_embeds(pipeline: Any, embeddings: list[Tensor] | None) -> Iterator[None]:
     """diffusers repeats all rows for each image, so that every image sees every person (#9813); ours match already."""
     pipeline.prepare_ip_adapter_image_embeds = lambda *_, **__: embeddings
     try:

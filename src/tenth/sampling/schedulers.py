@@ -13,25 +13,25 @@ from tenth.core.wording import did_you_mean
 
 @dataclass(frozen=True)
 class Sampler:
-    """kind: the class in diffusers. label: as A1111 and its `parameters` text name it. settings: beside the model's own."""
+    """class_name: the class in diffusers. a1111_name: as A1111's `parameters` name it. settings: beside the model's own."""
 
-    kind: str
-    label: str
+    class_name: str
+    a1111_name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    most_steps: int | None = None
+    max_steps: int | None = None
 
 
 # Those of diffusers that read a schedule which ends in pure noise (`rescale_betas_zero_snr`), as the pocket model's does.
 # Source of the labels: diffusers' documentation, schedulers, overview, the table of A1111's names.
-PLAIN = {"use_karras_sigmas": False}
+NO_KARRAS = {"use_karras_sigmas": False}
 SCHEDULERS: Mapping[str, Sampler] = {
     "ddim": Sampler("DDIMScheduler", "DDIM"),
-    "euler": Sampler("EulerDiscreteScheduler", "Euler", PLAIN),
+    "euler": Sampler("EulerDiscreteScheduler", "Euler", NO_KARRAS),
     "euler-a": Sampler("EulerAncestralDiscreteScheduler", "Euler a"),
-    "dpm++-2m": Sampler("DPMSolverMultistepScheduler", "DPM++ 2M", PLAIN),
+    "dpm++-2m": Sampler("DPMSolverMultistepScheduler", "DPM++ 2M", NO_KARRAS),
     "dpm++-2m-karras": Sampler("DPMSolverMultistepScheduler", "DPM++ 2M Karras", {"use_karras_sigmas": True}),
-    "unipc": Sampler("UniPCMultistepScheduler", "UniPC", PLAIN),
-    "lcm": Sampler("LCMScheduler", "LCM", most_steps=50),  # those that its distillation used
+    "unipc": Sampler("UniPCMultistepScheduler", "UniPC", NO_KARRAS),
+    "lcm": Sampler("LCMScheduler", "LCM", max_steps=50),  # those that its distillation used
 }
 
 
@@ -42,15 +42,15 @@ def check_scheduler(name: str, steps: int) -> None:
     if name not in list(SCHEDULERS):
         action = f"{did_you_mean(str(name), list(SCHEDULERS))}Leave it out for the model's own"
         raise RecipeError(f"{name!r} is not a scheduler", f"choose one of: {', '.join(SCHEDULERS)}", action)
-    most = SCHEDULERS[name].most_steps
-    if most is not None and steps > most:
+    max_steps = SCHEDULERS[name].max_steps
+    if max_steps is not None and steps > max_steps:
         raise RecipeError(
-            f"{steps} steps of {name}", f"it takes at most {most}", "Lower the steps, or choose another scheduler"
+            f"{steps} steps of {name}", f"it takes at most {max_steps}", "Lower the steps, or choose another scheduler"
         )
 
 
 @contextmanager
-def scheduled(pipeline: Any, name: str) -> Iterator[None]:
+def using_scheduler(pipeline: Any, name: str) -> Iterator[None]:
     """The pipeline with that sampler, over its own noise schedule, and its own one back when the block ends.
 
     Raises RecipeError for a sampler that cannot take the schedule: of diffusers 0.42.1 Karras' steps run out of it.
@@ -60,21 +60,23 @@ def scheduled(pipeline: Any, name: str) -> Iterator[None]:
         return
     import diffusers
 
-    own, chosen = pipeline.scheduler, SCHEDULERS[name]
-    if chosen.settings.get("use_karras_sigmas") and own.config.get("rescale_betas_zero_snr"):
+    original, chosen = pipeline.scheduler, SCHEDULERS[name]
+    if chosen.settings.get("use_karras_sigmas") and original.config.get("rescale_betas_zero_snr"):
         raise RecipeError(
             f"{name} for a model whose noise ends in nothing but noise", "Karras' steps need an end before", "Choose dpm++-2m"
         )
-    pipeline.scheduler = getattr(diffusers, chosen.kind).from_config(own.config, **chosen.settings)
+    pipeline.scheduler = getattr(diffusers, chosen.class_name).from_config(original.config, **chosen.settings)
     try:
         yield
     finally:
-        pipeline.scheduler = own
+        pipeline.scheduler = original
 
 
-def label_of(scheduler: Any) -> str:
+def a1111_name(scheduler: Any) -> str:
     """What A1111 calls a scheduler of diffusers; its class's name where that has no name there."""
-    kind = type(scheduler).__name__
+    class_name = type(scheduler).__name__
     karras = bool(scheduler.config.get("use_karras_sigmas", False))
-    labels = {(each.kind, bool(each.settings.get("use_karras_sigmas", False))): each.label for each in SCHEDULERS.values()}
-    return labels.get((kind, karras), kind.removesuffix("Scheduler"))
+    names = {
+        (each.class_name, bool(each.settings.get("use_karras_sigmas", False))): each.a1111_name for each in SCHEDULERS.values()
+    }
+    return names.get((class_name, karras), class_name.removesuffix("Scheduler"))

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tenth.core.claims import claimed_folder, remove_temporary
+from tenth.core.claims import exclusive_folder, remove_temporary
 from tenth.core.errors import CheckpointError, DataError
-from tenth.core.file_reading import UnreadableError, file_digest, read_json, reason
-from tenth.core.file_writing import naming, write_tensors, write_text, written_folder
+from tenth.core.file_reading import UnreadableError, read_json, reason, sha256_of
+from tenth.core.file_writing import atomic_folder, explain_os_errors, write_tensors, write_text
 from tenth.core.tensor_reading import read_tensors
 
-TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
-KEPT = 2  # newest checkpoints that stay: one may be damaged after it was written
+TENSORS_FILE, MANIFEST_FILE = "tensors.safetensors", "manifest.json"
+MAX_CHECKPOINTS = 2  # newest checkpoints that stay: one may be damaged after it was written
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,25 +35,25 @@ class Checkpoint:
 
 
 def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor]) -> Path:
-    """Write `directory/step-XXXXXXXX` atomically and remove all but the KEPT newest. Returns its path.
+    """Write `directory/step-XXXXXXXX` atomically and remove all but the MAX_CHECKPOINTS newest. Returns its path.
 
     Raises CheckpointError if the disk is full or refuses; what was there before stays.
     """
     final = directory / f"step-{step:08d}"
     try:
-        with written_folder(final) as folder:
-            write_tensors(folder / TENSORS, tensors)
-            manifest = {"sha256": file_digest(folder / TENSORS), "step": step}
-            write_text(folder / MANIFEST, json.dumps(manifest, sort_keys=True) + "\n")
+        with atomic_folder(final) as folder:
+            write_tensors(folder / TENSORS_FILE, tensors)
+            manifest = {"sha256": sha256_of(folder / TENSORS_FILE), "step": step}
+            write_text(folder / MANIFEST_FILE, json.dumps(manifest, sort_keys=True) + "\n")
     except DataError as problem:
         kept = [folder.name for folder in _checkpoints(directory)]
         raise CheckpointError(
-            f"the checkpoint of step {step} cannot be written to {directory} ({_reason(problem)})",
+            f"the checkpoint of step {step} cannot be written to {directory} ({_disk_error(problem)})",
             f"room for {sum(tensor.nbytes for tensor in tensors.values()) / 1e6:.0f} MB and the right to write are needed",
             f"Nothing before is lost ({', '.join(kept) or 'there was no checkpoint yet'}): make room and go on with --resume",
         ) from problem
-    for old in _checkpoints(directory)[KEPT:]:
-        with naming(old):
+    for old in _checkpoints(directory)[MAX_CHECKPOINTS:]:
+        with explain_os_errors(old):
             shutil.rmtree(old)
     return final
 
@@ -66,14 +66,14 @@ def load_checkpoint(directory: Path) -> Checkpoint | None:
     skipped: list[str] = []
     for folder in _checkpoints(directory):
         try:
-            manifest = read_json(folder / MANIFEST)
+            manifest = read_json(folder / MANIFEST_FILE)
             if not isinstance(manifest, dict) or type(manifest.get("step")) is not int:
                 raise UnreadableError("has no manifest of tenth's")
-            if file_digest(folder / TENSORS) != manifest.get("sha256"):
+            if sha256_of(folder / TENSORS_FILE) != manifest.get("sha256"):
                 raise UnreadableError("has another sha256 than its manifest")
             if folder.name != f"step-{manifest['step']:08d}":
                 raise UnreadableError(f"has a manifest of step {manifest['step']}")
-            _, tensors = read_tensors(folder / TENSORS, numbers=False)
+            _, tensors = read_tensors(folder / TENSORS_FILE, finite_floats=False)
             return Checkpoint(manifest["step"], tensors, tuple(skipped))
         except (OSError, UnreadableError) as problem:
             skipped.append(f"{folder.name} skipped: it {reason(problem)}")
@@ -85,20 +85,20 @@ def load_checkpoint(directory: Path) -> Checkpoint | None:
 
 
 @contextmanager
-def claimed(directory: Path, mine: bool) -> Iterator[None]:
+def exclusive_run(directory: Path, is_main_process: bool) -> Iterator[None]:
     """The directory for one run alone, while the block runs; what killed runs left half written is removed.
 
-    mine: false in the other processes of the same run. Raises CheckpointError if another run is writing there.
+    is_main_process: false in the other processes of the same run. Raises CheckpointError if another run is writing there.
     """
-    if not mine:
+    if not is_main_process:
         yield
         return
-    with claimed_folder(directory):
+    with exclusive_folder(directory):
         remove_temporary(directory)
         yield
 
 
-def _reason(problem: DataError) -> str:
+def _disk_error(problem: DataError) -> str:
     return str(getattr(problem.__cause__, "strerror", None) or problem.__cause__)
 
 

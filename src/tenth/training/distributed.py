@@ -9,32 +9,37 @@ import torch
 import torch.distributed.nn  # now: imported while a group exists, its functions' defaults would keep the group, and its threads
 from accelerate import PartialState
 
-from tenth.training.schedule import Schedule, _check
+from tenth.training.schedule import TrainingConfig, _check_setting
 
 
-def processes() -> PartialState:
+def distributed_state() -> PartialState:
     """This process's device, its number and how many there are: one, unless torchrun started several."""
     # Without `cpu` accelerate does not join processes that have no accelerator.
     state = PartialState(cpu=not torch.accelerator.is_available())
-    _leave_at_exit()
+    _destroy_group_at_exit()
     return state
 
 
 @cache
-def _leave_at_exit() -> None:
+def _destroy_group_at_exit() -> None:
     """The group is left, and its threads joined, before Python ends: a process that ends while they run can abort."""
 
-    def leave() -> None:
+    def destroy_group() -> None:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
-    atexit.register(leave)
+    atexit.register(destroy_group)
 
 
-def parts_of(schedule: Schedule, processes: int, process: int) -> list[slice]:
+def micro_batches(schedule: TrainingConfig, num_processes: int, process_index: int) -> list[slice]:
     """The parts of a step's batch that one process works through. Raises RecipeError if they cannot all be of one size."""
-    count = processes * schedule.accumulate
-    _check("batch", schedule.batch, schedule.batch % count == 0, f"a multiple of {count}: {processes} processes x accumulate")
-    size = schedule.batch // count
-    mine = range(process * schedule.accumulate, (process + 1) * schedule.accumulate)
-    return [slice(part * size, (part + 1) * size) for part in mine]
+    num_parts = num_processes * schedule.accumulate
+    _check_setting(
+        "batch",
+        schedule.batch,
+        schedule.batch % num_parts == 0,
+        f"a multiple of {num_parts}: {num_processes} processes x accumulate",
+    )
+    size = schedule.batch // num_parts
+    part_indices = range(process_index * schedule.accumulate, (process_index + 1) * schedule.accumulate)
+    return [slice(part * size, (part + 1) * size) for part in part_indices]

@@ -15,64 +15,67 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tenth.core.cache import default_store
-from tenth.core.file_writing import naming
-from tenth.core.rng import Draws
-from tenth.models.adapters.ip_adapter import adapter_weights, install_adapter
-from tenth.models.memory.half_precision import check_whole
+from tenth.core.cache import default_cache_dir
+from tenth.core.file_writing import explain_os_errors
+from tenth.core.rng import StepRNG
+from tenth.models.adapters.ip_adapter import install_ip_adapter, ip_adapter_state_dict
+from tenth.models.memory.half_precision import require_float32
 from tenth.models.pipelines import training_scheduler
-from tenth.training.diffusion_loss import noise_loss
+from tenth.training.diffusion_loss import denoising_loss
 
 # On a CPU the fused attention's backward pass is slow in bfloat16: the plain one trains the pocket model a seventh faster.
 ATTENTION = defaultdict(
     lambda: [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], cpu=[SDPBackend.MATH]
 )
-SMALL = 256  # places in latents up to which plain attention is the faster on a CPU; of larger ones its matrices are too large
+MAX_PLAIN_ATTENTION_POSITIONS = (
+    256  # places in latents up to which plain attention is the faster on a CPU; of larger ones its matrices are too large
+)
 
 
 @dataclass(frozen=True, eq=False)
-class Texts:
+class PromptEmbeddings:
     """Encoded prompts. hidden: (U, T, C). pooled: (U, P) where the model wants it (SDXL)."""
 
     hidden: Tensor
     pooled: Tensor | None = None
 
-    def __getitem__(self, rows: Tensor) -> Texts:
-        return Texts(self.hidden[rows], None if self.pooled is None else self.pooled[rows])
+    def __getitem__(self, indices: Tensor) -> PromptEmbeddings:
+        return PromptEmbeddings(self.hidden[indices], None if self.pooled is None else self.pooled[indices])
 
-    def to(self, device: torch.device) -> Texts:
+    def to(self, device: torch.device) -> PromptEmbeddings:
         """The same on another device."""
-        return Texts(self.hidden.to(device), None if self.pooled is None else self.pooled.to(device))
+        return PromptEmbeddings(self.hidden.to(device), None if self.pooled is None else self.pooled.to(device))
 
 
-class Frozen:
+class FrozenDiffusion:
     """Text encoder, autoencoder and UNet of a pipeline, frozen.
 
-    parts: an adapter that learns in the UNet, to begin with, as `read_adapter` gives it. Afterwards the UNet's parameters that
-    want gradients are exactly the adapter's; without one, none do. Raises ModelError if layers hold their weights in 16 bits.
+    parts: an adapter that learns in the UNet, to begin with, as `load_ip_adapter` gives it. Afterwards the UNet's parameters
+    that want gradients are exactly the adapter's; without one, none do. Raises ModelError if layers hold their weights in 16
+    bits.
     """
 
-    def __init__(self, pipeline: Any, parts: Mapping[str, Mapping[str, Tensor]] | None = None) -> None:
+    def __init__(self, pipeline: Any, adapter_parts: Mapping[str, Mapping[str, Tensor]] | None = None) -> None:
         self.pipeline, self.unet = pipeline, pipeline.unet
-        check_whole(self.unet)
+        require_float32(self.unet)
         self.scheduler = training_scheduler(pipeline)
         for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
             if getattr(pipeline, name, None) is not None:
                 getattr(pipeline, name).requires_grad_(False)
-        if parts is not None:
-            install_adapter(self.unet, parts)
+        if adapter_parts is not None:
+            install_ip_adapter(self.unet, adapter_parts)
         self.unet.train()
 
     @contextmanager
-    def narrowed(self, precision: torch.dtype) -> Iterator[None]:
+    def cast_frozen_weights(self, precision: torch.dtype) -> Iterator[None]:
         """The UNet's frozen layers in the precision in which autocast uses them: half the device's memory, the same values.
 
         Autocast casts them in every step otherwise. Inside, the UNet runs only under autocast of this precision. Its weights
-        wait aside (aside.py), and are back to the last bit when the block ends.
+        are swapped out (`swapped_out`), and are back to the last bit when the block ends.
         """
         layers = [module for module in self.unet.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
         weights = [weight for layer in layers for weight in layer.parameters(recurse=False) if not weight.requires_grad]
-        with aside(weights):
+        with swapped_out(weights):
             for weight in weights:
                 weight.data = weight.data.to(precision)
             yield
@@ -82,9 +85,9 @@ class Frozen:
         return torch.autocast(self.unet.device.type, precision, enabled=precision != torch.float32)
 
     @contextmanager
-    def checkpointed(self, wanted: bool) -> Iterator[None]:
+    def gradient_checkpointing(self, enabled: bool) -> Iterator[None]:
         """With gradient checkpointing, if it is wanted: activations are computed again in the backward pass."""
-        if wanted:
+        if enabled:
             self.unet.enable_gradient_checkpointing()
         try:
             yield
@@ -92,12 +95,12 @@ class Frozen:
             self.unet.disable_gradient_checkpointing()
 
     @property
-    def pixels(self) -> int:
+    def resolution(self) -> int:
         """Side of the square images that the model draws."""
         return int(self.unet.config.sample_size * self.pipeline.vae_scale_factor)
 
     @property
-    def pools(self) -> bool:
+    def has_pooled_text(self) -> bool:
         """Whether the UNet also reads a pooled text embedding (SDXL)."""
         return getattr(self.pipeline, "text_encoder_2", None) is not None
 
@@ -106,13 +109,13 @@ class Frozen:
         parts = [getattr(self.pipeline, name, None) for name in names]
         return weights_digest(*(part for part in parts if part is not None))
 
-    def encode_prompts(self, prompts: Sequence[str], *, learning: bool = False) -> Texts:
-        """Each prompt as the pipeline itself encodes it. learning: with gradients, for text encoders that are not frozen."""
-        with torch.set_grad_enabled(learning):
+    def encode_prompts(self, prompts: Sequence[str], *, with_gradients: bool = False) -> PromptEmbeddings:
+        """Each prompt as the pipeline itself encodes it. with_gradients: for text encoders that are not frozen."""
+        with torch.set_grad_enabled(with_gradients):
             hidden, _, *pooled = self.pipeline.encode_prompt(
                 list(prompts), device=self.pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
             )
-        return Texts(hidden, pooled[0] if pooled else None)
+        return PromptEmbeddings(hidden, pooled[0] if pooled else None)
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
@@ -122,43 +125,61 @@ class Frozen:
         moments: Tensor = encoded.latent_dist.parameters if "latent_dist" in encoded else encoded.latents
         return moments
 
-    def latents(self, moments: Tensor, draws: Draws) -> Tensor:
+    def sample_latents(self, moments: Tensor, rng: StepRNG) -> Tensor:
         """Latents (B, C, h, w) of cached moments, drawn anew at each step, in the UNet's scale."""
         config, channels = self.pipeline.vae.config, self.unet.config.in_channels
         mean = moments[:, :channels]
         if moments.shape[1] > channels:
-            deviation = torch.exp(0.5 * moments[:, channels:].clamp(-30, 20))
-            mean = mean + deviation * draws.normal(*mean.shape[1:]).to(mean)
+            std = torch.exp(0.5 * moments[:, channels:].clamp(-30, 20))
+            mean = mean + std * rng.normal(*mean.shape[1:]).to(mean)
         shift = getattr(config, "shift_factor", None) or 0.0
         return (mean - shift) * float(config.scaling_factor)
 
-    def loss(self, latents: Tensor, texts: Texts, embeddings: Tensor, draws: Draws, gamma: float = 5.0) -> Tensor:
-        """Mean over the images of `errors`."""
-        return self.errors(latents, texts, embeddings, draws, gamma).mean()
+    def loss(
+        self,
+        latents: Tensor,
+        prompt_embeddings: PromptEmbeddings,
+        image_embeddings: Tensor,
+        rng: StepRNG,
+        min_snr_gamma: float = 5.0,
+    ) -> Tensor:
+        """Mean over the images of `per_sample_loss`."""
+        return self.per_sample_loss(latents, prompt_embeddings, image_embeddings, rng, min_snr_gamma).mean()
 
-    def errors(self, latents: Tensor, texts: Texts, embeddings: Tensor | None, draws: Draws, gamma: float = 5.0) -> Tensor:
-        """`noise.noise_loss` of each image, (B,). latents: (B, C, h, w). texts: B of them.
+    def per_sample_loss(
+        self,
+        latents: Tensor,
+        prompt_embeddings: PromptEmbeddings,
+        image_embeddings: Tensor | None,
+        rng: StepRNG,
+        min_snr_gamma: float = 5.0,
+    ) -> Tensor:
+        """`denoising_loss` of each image, (B,). latents: (B, C, h, w). prompt_embeddings: B of them.
 
-        embeddings: (B, M, D), or None where no adapter is installed.
+        image_embeddings: (B, M, D), or None where no adapter is installed.
         """
-        conditions: dict[str, Any] = {} if embeddings is None else {"image_embeds": [embeddings]}
-        if texts.pooled is not None:
-            side = latents.shape[-1] * self.pipeline.vae_scale_factor
-            sizes = torch.tensor([[side, side, 0, 0, side, side]], device=latents.device)  # SDXL: original, crop, target
-            conditions |= {"text_embeds": texts.pooled, "time_ids": sizes.repeat(len(latents), 1)}
+        added_cond_kwargs: dict[str, Any] = {} if image_embeddings is None else {"image_embeds": [image_embeddings]}
+        if prompt_embeddings.pooled is not None:
+            size = latents.shape[-1] * self.pipeline.vae_scale_factor
+            time_ids = torch.tensor([[size, size, 0, 0, size, size]], device=latents.device)  # SDXL: original, crop, target
+            added_cond_kwargs |= {"text_embeds": prompt_embeddings.pooled, "time_ids": time_ids.repeat(len(latents), 1)}
 
-        def predict(noisy: Tensor, steps: Tensor) -> Tensor:
+        def predict(noisy_latents: Tensor, timesteps: Tensor) -> Tensor:
             # Checkpointed layers run again in the backward pass, outside this block, and must then take the same kernel.
-            plain = latents[0, 0].numel() <= SMALL and not self.unet.is_gradient_checkpointing
-            with sdpa_kernel(ATTENTION[latents.device.type]) if plain else nullcontext():
-                predicted: Tensor = self.unet(noisy, steps, texts.hidden, added_cond_kwargs=conditions).sample
+            use_plain_attention = (
+                latents[0, 0].numel() <= MAX_PLAIN_ATTENTION_POSITIONS and not self.unet.is_gradient_checkpointing
+            )
+            with sdpa_kernel(ATTENTION[latents.device.type]) if use_plain_attention else nullcontext():
+                predicted: Tensor = self.unet(
+                    noisy_latents, timesteps, prompt_embeddings.hidden, added_cond_kwargs=added_cond_kwargs
+                ).sample
             return predicted
 
-        return noise_loss(predict, self.scheduler, latents, draws, gamma)
+        return denoising_loss(predict, self.scheduler, latents, rng, min_snr_gamma)
 
-    def adapter(self) -> dict[str, Tensor]:
+    def adapter_state_dict(self) -> dict[str, Tensor]:
         """The adapter in the official layout."""
-        return adapter_weights(self.unet)
+        return ip_adapter_state_dict(self.unet)
 
 
 def weights_digest(*modules: nn.Module) -> str:
@@ -171,46 +192,49 @@ def weights_digest(*modules: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-LARGE = 2**30  # bytes of weights on the CPU from which they wait in a file
+FILE_THRESHOLD_BYTES = 2**30  # bytes of weights on the CPU from which they wait in a file
 
 
 @contextmanager
-def aside(weights: Sequence[nn.Parameter], large: int = LARGE) -> Iterator[None]:
+def swapped_out(weights: Sequence[nn.Parameter], file_threshold: int = FILE_THRESHOLD_BYTES) -> Iterator[None]:
     """The weights may be replaced inside; they are back to the last bit, on the device where they then are, when it ends.
 
     An accelerator's wait in the CPU's memory. Large ones of a CPU wait in a file of the store that has no name, so that nothing
     of it stays after a kill: beside their replacements they would fill the very memory that these are to save.
     Raises DataError, before anything is replaced, if the disk is full.
     """
-    if all(weight.device.type == "cpu" for weight in weights) and sum(weight.data.nbytes for weight in weights) >= large:
-        default_store().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=default_store()) as file:
-            with naming(default_store()):
+    if (
+        all(weight.device.type == "cpu" for weight in weights)
+        and sum(weight.data.nbytes for weight in weights) >= file_threshold
+    ):
+        default_cache_dir().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=default_cache_dir()) as file:
+            with explain_os_errors(default_cache_dir()):
                 for weight in weights:
-                    _write(file, weight.data)
+                    _write_tensor(file, weight.data)
                 file.seek(0)
             shapes = [(weight.shape, weight.stride(), weight.dtype) for weight in weights]
             try:
                 yield
             finally:
                 for weight, (shape, stride, dtype) in zip(weights, shapes, strict=True):
-                    weight.data = _read(file, shape, stride, dtype).to(weight.device)
+                    weight.data = _read_tensor(file, shape, stride, dtype).to(weight.device)
     else:
-        kept = [weight.data.cpu() for weight in weights]
+        saved = [weight.data.cpu() for weight in weights]
         try:
             yield
         finally:
-            for weight, before in zip(weights, kept, strict=True):
+            for weight, before in zip(weights, saved, strict=True):
                 weight.data = before.to(weight.device)
 
 
-def _write(file: IO[bytes], value: Tensor) -> None:
+def _write_tensor(file: IO[bytes], value: Tensor) -> None:
     """Its elements, in the order in which they lie in memory."""
     order = sorted(range(value.ndim), key=value.stride, reverse=True)
     value.permute(order).contiguous().view(-1).view(torch.uint8).numpy().tofile(file)
 
 
-def _read(file: IO[bytes], shape: torch.Size, stride: Sequence[int], dtype: torch.dtype) -> Tensor:
+def _read_tensor(file: IO[bytes], shape: torch.Size, stride: Sequence[int], dtype: torch.dtype) -> Tensor:
     count = int(np.prod(shape)) * dtype.itemsize
     flat = torch.from_numpy(np.fromfile(file, np.uint8, count)).view(dtype)
     return flat.as_strided(shape, stride)

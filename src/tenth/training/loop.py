@@ -11,19 +11,28 @@ import torch.distributed.nn  # now: imported while a group exists, its functions
 from torch import Tensor, nn
 
 from tenth.core.errors import DataError
-from tenth.core.rng import Draws, seed_of
-from tenth.training.checkpoint import claimed
-from tenth.training.distributed import processes
-from tenth.training.monitoring import Board, Seen, stopping
-from tenth.training.schedule import Schedule, learning_rate, order
-from tenth.training.state import Learning
+from tenth.core.rng import StepRNG, derive_seed
+from tenth.training.checkpoint import exclusive_run
+from tenth.training.distributed import distributed_state
+from tenth.training.monitoring import CheckpointMetrics, TrainingLogger, graceful_stop
+from tenth.training.schedule import TrainingConfig, learning_rate, shuffled_indices
+from tenth.training.state import TrainState
 
-Loss = Callable[[Tensor, Draws], Tensor]  # (item indices (B,), this part's random numbers) -> the mean over the part, a scalar
-Watch = Callable[[int, Mapping[str, Tensor]], Seen | None]  # (images seen, averaged weights by name), before each checkpoint
+LossFunction = Callable[
+    [Tensor, StepRNG], Tensor
+]  # (item indices (B,), this part's random numbers) -> the mean over the part, a scalar
+OnCheckpoint = Callable[
+    [int, Mapping[str, Tensor]], CheckpointMetrics | None
+]  # (images seen, averaged weights by name), before each checkpoint
 
 
 def fit(
-    modules: Mapping[str, nn.Module], loss: Loss, items: int, schedule: Schedule, directory: Path, watch: Watch | None = None
+    modules: Mapping[str, nn.Module],
+    loss: LossFunction,
+    num_items: int,
+    schedule: TrainingConfig,
+    directory: Path,
+    on_checkpoint: OnCheckpoint | None = None,
 ) -> dict[str, Tensor]:
     """Train `modules` and return the moving average of their weights, by "module.parameter".
 
@@ -33,50 +42,56 @@ def fit(
     KeyboardInterrupt. Source of the averaging's warm-up: Karras et al. 2022, arXiv:2206.00364, appendix F.
     Raises DataError at a loss that is not finite, CheckpointError at checkpoints of other modules, all damaged or in use.
     """
-    state = processes()
-    learning = Learning(modules, schedule, state)
-    with claimed(directory, state.is_main_process), stopping() as stop, Board(directory, state.is_main_process) as board:
+    distributed = distributed_state()
+    state = TrainState(modules, schedule, distributed)
+    with (
+        exclusive_run(directory, distributed.is_main_process),
+        graceful_stop() as stop,
+        TrainingLogger(directory, distributed.is_main_process) as logger,
+    ):
         # Go on from the newest whole checkpoint, all processes from the same one.
-        state.wait_for_everyone()
-        step = learning.restore(directory)
-        save_steps = max(1, schedule.save_every // schedule.batch)
-        board.begin(step * schedule.batch, schedule.steps * schedule.batch)
+        distributed.wait_for_everyone()
+        step = state.restore(directory)
+        checkpoint_steps = max(1, schedule.save_every // schedule.batch)
+        logger.start(step * schedule.batch, schedule.num_steps * schedule.batch)
 
-        while step < schedule.steps:
+        while step < schedule.num_steps:
             # What this step sees is a pure function of (seed, step); so is what dropout layers draw.
-            indices = order(items, schedule.seed, step * schedule.batch, schedule.batch)
-            torch.manual_seed(seed_of("dropout", schedule.seed, step * state.num_processes + state.process_index))
+            indices = shuffled_indices(num_items, schedule.seed, step * schedule.batch, schedule.batch)
+            torch.manual_seed(
+                derive_seed("dropout", schedule.seed, step * distributed.num_processes + distributed.process_index)
+            )
 
             # Forward and backward, part by part: gradients add up to the mean over this process's share.
-            value = torch.zeros(2, device=state.device)  # the loss, and whether somebody wants to stop
-            for part in learning.parts:
-                draws = Draws(schedule.seed, step, schedule.batch, part)
-                with torch.autocast(state.device.type, learning.precision, enabled=schedule.precision != "fp32"):
-                    error = loss(indices[part], draws) / schedule.accumulate
-                learning.scaler.scale(error).backward()
-                value[0] += error.detach()
+            totals = torch.zeros(2, device=distributed.device)  # the loss, and whether somebody wants to stop
+            for part in state.micro_batches:
+                rng = StepRNG(schedule.seed, step, schedule.batch, part)
+                with torch.autocast(distributed.device.type, state.precision, enabled=schedule.precision != "fp32"):
+                    part_loss = loss(indices[part], rng) / schedule.accumulate
+                state.scaler.scale(part_loss).backward()
+                totals[0] += part_loss.detach()
 
             # All processes see one loss and one gradient, and stop at one step.
-            value[1] = float(stop.wanted)
-            learning.reduce(value)
-            _check_finite(float(value[0]), step)
-            rate = learning_rate(schedule, step * schedule.batch)
-            norm = learning.update(rate)
+            totals[1] = float(stop.requested)
+            state.all_reduce_mean(totals)
+            _check_finite(float(totals[0]), step)
+            current_lr = learning_rate(schedule, step * schedule.batch)
+            grad_norm = state.optimizer_step(current_lr)
             step += 1
-            seen = step * schedule.batch
-            learning.averages.add(seen, schedule.batch)
-            board.step(seen, {"loss": float(value[0]), "learning rate": rate, "gradient norm": norm})
+            images_seen = step * schedule.batch
+            state.ema.update(images_seen, schedule.batch)
+            logger.log_step(images_seen, {"loss": float(totals[0]), "learning rate": current_lr, "gradient norm": grad_norm})
 
             # Watched before it is saved: whatever is saved has been watched, also if a kill comes between the two.
-            wanted, last = bool(value[1] > 0), step == schedule.steps
-            average = learning.averages.first
-            if last or wanted or step % save_steps == 0:
-                if state.is_main_process and (last or not wanted):
-                    board.checkpoint(seen, average, watch(seen, average) if watch else None)
-                learning.save(directory, step)
-            if wanted and not last:
+            stop_requested, is_last = bool(totals[1] > 0), step == schedule.num_steps
+            ema = state.ema.primary
+            if is_last or stop_requested or step % checkpoint_steps == 0:
+                if distributed.is_main_process and (is_last or not stop_requested):
+                    logger.log_checkpoint(images_seen, ema, on_checkpoint(images_seen, ema) if on_checkpoint else None)
+                state.save(directory, step)
+            if stop_requested and not is_last:
                 raise KeyboardInterrupt
-    return learning.averages.first
+    return state.ema.primary
 
 
 def _check_finite(value: float, step: int) -> None:

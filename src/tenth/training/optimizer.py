@@ -13,23 +13,27 @@ from tenth.core.errors import RecipeError
 
 OPTIMIZERS = ("adamw", "adamw-8bit", "muon")
 # Its step, two moments, and of those in eight bits their scales and levels; one moment of a matrix that Muon moves.
-MOMENTS = ("step", "exp_avg", "exp_avg_sq", "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2", "momentum_buffer")
+STATE_KEYS = ("step", "exp_avg", "exp_avg_sq", "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2", "momentum_buffer")
 BETAS = (0.9, 0.99)
 
 
-def optimizer_of(
-    name: str, parameters: Sequence[nn.Parameter], rate: float, decay: float, tables: AbstractSet[Tensor] = frozenset()
+def create_optimizer(
+    name: str,
+    parameters: Sequence[nn.Parameter],
+    learning_rate: float,
+    weight_decay: float,
+    embedding_weights: AbstractSet[Tensor] = frozenset(),
 ) -> torch.optim.Optimizer:
-    """One of OPTIMIZERS. tables: those parameters that are looked up in, a row a word, which are no matrices to Muon.
+    """One of OPTIMIZERS. embedding_weights: parameters that are looked up in, a row a word, which are no matrices to Muon.
 
     Raises RecipeError if it wants a library that is not installed.
     Source of eight bits: Dettmers et al. 2021, arXiv:2110.02861.
     """
-    settings: dict[str, Any] = {"lr": rate, "weight_decay": decay, "betas": BETAS}
+    settings: dict[str, Any] = {"lr": learning_rate, "weight_decay": weight_decay, "betas": BETAS}
     if name == "adamw":
         return torch.optim.AdamW(parameters, **settings)
     if name == "muon":
-        return MuonAdamW(parameters, tables, **settings)
+        return MuonAdamW(parameters, embedding_weights, **settings)
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as problem:
@@ -46,12 +50,12 @@ class MuonAdamW(torch.optim.AdamW):
     An optimizer for hidden layers in neural networks"; the size of its steps: Liu et al. 2025, arXiv:2502.16982, section 2.2.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], tables: AbstractSet[Tensor], **settings: Any) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], embedding_weights: AbstractSet[Tensor], **settings: Any) -> None:
         super().__init__(parameters, **settings)
-        matrices = [each for each in parameters if each.ndim >= 2 and each not in tables]
+        matrices = [each for each in parameters if each.ndim >= 2 and each not in embedding_weights]
         self.matrices = [(each, nn.Parameter(_as_matrix(each.detach(), each))) for each in matrices]
-        same = {name: settings[name] for name in ("lr", "weight_decay")}
-        self.muon = torch.optim.Muon([matrix for _, matrix in self.matrices], adjust_lr_fn="match_rms_adamw", **same)
+        shared_settings = {name: settings[name] for name in ("lr", "weight_decay")}
+        self.muon = torch.optim.Muon([matrix for _, matrix in self.matrices], adjust_lr_fn="match_rms_adamw", **shared_settings)
 
     def step(self, closure: Any = None) -> Any:
         """A step of both. A weight's state is Muon's where it is a matrix, so that checkpoints hold it."""
@@ -59,13 +63,13 @@ class MuonAdamW(torch.optim.AdamW):
             matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad, parameter)
             parameter.grad = None
             self.muon.state[matrix] = self.state[parameter]
-        for group, mine in zip(self.muon.param_groups, self.param_groups, strict=True):
-            group["lr"] = mine["lr"]
+        for group, own_group in zip(self.muon.param_groups, self.param_groups, strict=True):
+            group["lr"] = own_group["lr"]
         self.muon.step()
         return super().step(closure)
 
 
 def _as_matrix(values: Tensor, weight: Tensor) -> Tensor:
     """(O, I, H, W) -> (O, I H W), or (O, H W I) where the weight has its channels last: in the order of its memory."""
-    last = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
-    return (values.permute(0, 2, 3, 1) if last else values).flatten(1)
+    channels_last = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+    return (values.permute(0, 2, 3, 1) if channels_last else values).flatten(1)

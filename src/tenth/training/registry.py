@@ -9,14 +9,14 @@ from typing import Any
 
 from tenth.core.errors import RecipeError
 from tenth.core.wording import did_you_mean
-from tenth.models.memory.planner import Use
+from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import load_model
 from tenth.training.adapter.recipe import AdapterRecipe
 from tenth.training.adapter.trainer import train_adapter
 from tenth.training.pocket.autoencoder import AutoencoderRecipe, train_autoencoder
 from tenth.training.pocket.decoder import DecoderRecipe, train_decoder
 from tenth.training.pocket.diffusion import DiffusionRecipe, train_diffusion
-from tenth.training.pocket.face_attributes import SignsRecipe, train_signs
+from tenth.training.pocket.face_attributes import FaceAttributesRecipe, train_face_attributes
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,18 @@ class Stage:
 
     recipe: type[Any]
     train: Callable[[Any, Path], None]
-    text: str
+    description: str
 
 
 def _train_adapter(recipe: AdapterRecipe, directory: Path) -> None:
-    train_adapter(recipe, load_model(recipe.model, use=Use(device="cpu", whole=True)), directory)
+    train_adapter(recipe, load_model(recipe.model, options=LoadOptions(device="cpu", full_precision=True)), directory)
 
 
 STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
     "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
     "decoder": Stage(DecoderRecipe, train_decoder, "the pocket model's decoder, sharper on the same latents"),
     "diffusion": Stage(DiffusionRecipe, train_diffusion, "the pocket model's UNet, text encoder and IP-Adapter"),
-    "signs": Stage(SignsRecipe, train_signs, "what is to be seen on a face, to judge prompts by"),
+    "signs": Stage(FaceAttributesRecipe, train_face_attributes, "what is to be seen on a face, to judge prompts by"),
     "adapter": Stage(AdapterRecipe, _train_adapter, "an aggregator of several photos and its adapter"),
 }
 # fmt: on

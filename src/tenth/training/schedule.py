@@ -9,16 +9,16 @@ import torch
 import torch.distributed.nn  # now: imported while a group exists, its functions' defaults would keep the group, and its threads
 from torch import Tensor
 
-from tenth.core.config import later
+from tenth.core.config import omit_default
 from tenth.core.errors import RecipeError
-from tenth.core.rng import seed_of
+from tenth.core.rng import derive_seed
 from tenth.training.optimizer import OPTIMIZERS
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TrainingConfig:
     """How long, how fast and how often. Time is counted in images, so that the batch size can change."""
 
     images: int  # seen in all
@@ -26,11 +26,13 @@ class Schedule:
     accumulate: int = 1  # parts in which a process works through its share of a batch: memory for time
     learning_rate: float = 1e-4  # peak, after the warm-up; a cosine then takes it to zero
     warmup: int = 10_000  # images over which the rate rises from zero
-    cooldown: int = later(0)  # images at the end over which it falls to zero, constant before; 0: the cosine
+    cooldown: int = omit_default(0)  # images at the end over which it falls to zero, constant before; 0: the cosine
     weight_decay: float = 1e-2
     clip: float = 1.0  # largest norm of the gradient
     half_life: int = 20_000  # images after which a weight's share in the average has halved; shorter at the start
-    half_lives: tuple[int, ...] = later(())  # of further averages, which checkpoints keep beside it, to choose from afterwards
+    half_lives: tuple[int, ...] = omit_default(
+        ()
+    )  # of further averages, which checkpoints keep beside it, to choose from afterwards
     save_every: int = 20_000  # images between checkpoints
     seed: int = 0
     optimizer: str = "adamw"  # or "adamw-8bit": its moments in a quarter of the memory; or "muon" (optimizer.py)
@@ -38,43 +40,47 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name in ("images", "batch", "accumulate", "half_life", "save_every", "learning_rate", "clip"):
-            _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
-        _check("accumulate", self.accumulate, self.batch % self.accumulate == 0, f"a divisor of the batch of {self.batch}")
-        _check("warmup", self.warmup, self.warmup >= 0, "0 or more")
-        _check("cooldown", self.cooldown, 0 <= self.cooldown <= self.images, "from 0 to all images")
+            _check_setting(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
+        _check_setting(
+            "accumulate", self.accumulate, self.batch % self.accumulate == 0, f"a divisor of the batch of {self.batch}"
+        )
+        _check_setting("warmup", self.warmup, self.warmup >= 0, "0 or more")
+        _check_setting("cooldown", self.cooldown, 0 <= self.cooldown <= self.images, "from 0 to all images")
         lengths = (self.half_life, *self.half_lives)
-        _check("half_lives", self.half_lives, min(lengths) > 0 and len(set(lengths)) == len(lengths), "distinct, more than 0")
-        _check("optimizer", self.optimizer, self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
-        _check("precision", self.precision, self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
+        _check_setting(
+            "half_lives", self.half_lives, min(lengths) > 0 and len(set(lengths)) == len(lengths), "distinct, more than 0"
+        )
+        _check_setting("optimizer", self.optimizer, self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
+        _check_setting("precision", self.precision, self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
 
     @property
-    def steps(self) -> int:
+    def num_steps(self) -> int:
         """Steps in all; the last one may see more images than are asked for."""
         return math.ceil(self.images / self.batch)
 
 
-def learning_rate(schedule: Schedule, seen: int) -> float:
+def learning_rate(schedule: TrainingConfig, images_seen: int) -> float:
     """Linear warm-up, then a cosine to zero at the last image; or constant, and a line to zero over the cooldown.
 
     Source of the second, which lets a run be as long as there is time: Hägele et al. 2024, arXiv:2405.18392.
     """
-    warm = min(1.0, (seen + schedule.batch) / schedule.warmup) if schedule.warmup else 1.0
+    warmup_factor = min(1.0, (images_seen + schedule.batch) / schedule.warmup) if schedule.warmup else 1.0
     if schedule.cooldown:
-        return schedule.learning_rate * warm * min(1.0, max(0.0, (schedule.images - seen) / schedule.cooldown))
-    return schedule.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, seen / schedule.images)))
+        return schedule.learning_rate * warmup_factor * min(1.0, max(0.0, (schedule.images - images_seen) / schedule.cooldown))
+    return schedule.learning_rate * warmup_factor * 0.5 * (1 + math.cos(math.pi * min(1.0, images_seen / schedule.images)))
 
 
-def order(items: int, seed: int, start: int, count: int) -> Tensor:
+def shuffled_indices(num_items: int, seed: int, start: int, count: int) -> Tensor:
     """Items start ... start + count of an endless sequence of shuffled epochs: a pure function of its arguments."""
     indices = []
-    for epoch in range(start // items, (start + count - 1) // items + 1):
-        generator = torch.Generator().manual_seed(seed_of("order", seed, epoch))
-        shuffled = torch.randperm(items, generator=generator)
-        first, last = max(start - epoch * items, 0), min(start + count - epoch * items, items)
+    for epoch in range(start // num_items, (start + count - 1) // num_items + 1):
+        generator = torch.Generator().manual_seed(derive_seed("order", seed, epoch))
+        shuffled = torch.randperm(num_items, generator=generator)
+        first, last = max(start - epoch * num_items, 0), min(start + count - epoch * num_items, num_items)
         indices.append(shuffled[first:last])
     return torch.cat(indices)
 
 
-def _check(key: str, value: object, right: bool, needed: str) -> None:
-    if not right:
-        raise RecipeError(f"{key} is {value!r}", f"needed: {needed}", "Correct the recipe")
+def _check_setting(key: str, value: object, valid: bool, requirement: str) -> None:
+    if not valid:
+        raise RecipeError(f"{key} is {value!r}", f"needed: {requirement}", "Correct the recipe")

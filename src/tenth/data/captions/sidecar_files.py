@@ -9,20 +9,20 @@ from pathlib import Path
 
 from tenth.core.errors import DataError
 from tenth.core.file_reading import UnreadableError, read_text, reason
-from tenth.core.wording import few
+from tenth.core.wording import abbreviate
 from tenth.data.captions.templates import UNKNOWN_PERSON
 
-ENDINGS = (".txt", ".caption")  # as the tools for fine-tuning have them; the first counts where a photo has both
-VARIANTS = 8  # as for LFW. Training stacks the captions of all photos, so each has as many
-CAPTION_CHARACTERS = 2_000  # ten times what a text encoder reads; longer is rather a wrong file
-CAPTION_BYTES = 100_000
+CAPTION_SUFFIXES = (".txt", ".caption")  # as the tools for fine-tuning have them; the first counts where a photo has both
+CAPTIONS_PER_PHOTO = 8  # as for LFW. Training stacks the captions of all photos, so each has as many
+MAX_CAPTION_CHARS = 2_000  # ten times what a text encoder reads; longer is rather a wrong file
+MAX_CAPTION_BYTES = 100_000
 
 
-def captions_beside(photos: Iterable[Path], others: Iterable[Path]) -> dict[Path, list[Path]]:
+def find_caption_files(photos: Iterable[Path], candidates: Iterable[Path]) -> dict[Path, list[Path]]:
     """By photo, those of the others that are caption files of it, of the same name but for the ending; the first one counts."""
     captions: dict[Path, list[Path]] = {}
-    texts = [path for path in others if path.suffix.lower() in ENDINGS]
-    for path in sorted(texts, key=lambda path: ENDINGS.index(path.suffix.lower())):
+    texts = [path for path in candidates if path.suffix.lower() in CAPTION_SUFFIXES]
+    for path in sorted(texts, key=lambda path: CAPTION_SUFFIXES.index(path.suffix.lower())):
         captions.setdefault(path.with_suffix(""), []).append(path)
     return {photo: captions[name] for photo in photos if (name := photo.with_suffix("")) in captions}
 
@@ -34,35 +34,35 @@ def read_captions(paths: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
     Raises DataError if a file is not UTF-8 text or too long.
     """
     captions: dict[str, tuple[str, ...]] = {}
-    wrong: list[str] = []
+    problems: list[str] = []
     for photo, path in paths.items():
         try:
             captions[photo] = _lines(path)
         except ValueError as error:
-            wrong.append(f"{path.parent.name}/{path.name} {error}")
-    if wrong:
+            problems.append(f"{path.parent.name}/{path.name} {error}")
+    if problems:
         raise DataError(
-            few(wrong),
-            f"a caption is a line of UTF-8 text, at most {CAPTION_CHARACTERS:,} characters long",
+            abbreviate(problems),
+            f"a caption is a line of UTF-8 text, at most {MAX_CAPTION_CHARS:,} characters long",
             "Save such a file as UTF-8 and shorten it, or remove it",
         )
     return captions
 
 
-def variants(captions: Sequence[str]) -> tuple[str, ...]:
-    """VARIANTS captions: the first so many, in turn again where there are fewer; the neutral one where there is none."""
-    return tuple(islice(cycle(captions or [UNKNOWN_PERSON]), VARIANTS))
+def repeat_captions(captions: Sequence[str]) -> tuple[str, ...]:
+    """CAPTIONS_PER_PHOTO captions: the first ones, repeated where there are fewer; the neutral one where there is none."""
+    return tuple(islice(cycle(captions or [UNKNOWN_PERSON]), CAPTIONS_PER_PHOTO))
 
 
 def _lines(path: Path) -> tuple[str, ...]:
     """Raises ValueError that says what is wrong."""
     try:
-        text = read_text(path, CAPTION_BYTES)
+        text = read_text(path, MAX_CAPTION_BYTES)
     except (OSError, UnreadableError) as problem:
         raise ValueError(reason(problem)) from problem
     lines = tuple(line for each in text.splitlines() if (line := " ".join(each.split())))
     if any(unicodedata.category(character) == "Cc" for line in lines for character in line):
         raise ValueError("has control characters")  # such as the zeros of UTF-16
-    if (longest := max(map(len, lines), default=0)) > CAPTION_CHARACTERS:
+    if (longest := max(map(len, lines), default=0)) > MAX_CAPTION_CHARS:
         raise ValueError(f"has a line of {longest:,} characters")
     return lines

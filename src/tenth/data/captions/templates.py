@@ -15,12 +15,12 @@ UNKNOWN_PERSON = "a photo of a person"
 OPENINGS = ("a photo of", "a photo of", "a portrait of", "a portrait photo of", "a picture of", "a headshot of")
 NOUNS: Mapping[str, tuple[str, str]] = {"M": ("man", "boy"), "F": ("woman", "girl"), "": ("person", "child")}
 AGES: Mapping[str, tuple[str, ...]] = {"youth": ("young",), "senior": ("old", "elderly", "older")}
-HAIR: Mapping[str, str] = {
+HAIR_COLORS: Mapping[str, str] = {
     "black_hair": "black hair", "blond_hair": "blond hair", "brown_hair": "brown hair", "gray_hair": "gray hair",
 }  # fmt: skip
 
 # attribute -> (place in the sentence, phrase), one of which is drawn. "with" and "wearing" phrases are joined in lists.
-YES: Mapping[str, tuple[tuple[str, str], ...]] = {
+POSITIVE_PHRASES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "smiling":    (("before", "smiling"), ("before", "smiling"), ("after", "smiling")),
     "mouth_open": (("with", "an open mouth"), ("after", "mouth open")),
     "eyeglasses": (("with", "glasses"), ("with", "eyeglasses"), ("wearing", "glasses"), ("wearing", "eyeglasses")),
@@ -34,7 +34,7 @@ YES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "earrings":   (("wearing", "earrings"), ("with", "earrings")),
     "outdoor":    (("after", "outdoors"), ("after", "outside")),
 }  # fmt: skip
-NO: Mapping[str, tuple[tuple[str, str], ...]] = {
+NEGATIVE_PHRASES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "smiling":    (("after", "not smiling"), ("before", "serious")),
     "mouth_open": (("after", "mouth closed"),),
     "eyeglasses": (("after", "without glasses"), ("after", "no glasses")),
@@ -42,18 +42,18 @@ NO: Mapping[str, tuple[tuple[str, str], ...]] = {
     "beard":      (("after", "without a beard"),),
 }  # fmt: skip
 CLEAN_SHAVEN = ("after", "clean-shaven")
-NEUTRAL = (("with", "a neutral expression"), ("after", "neutral expression"))
+NEUTRAL_EXPRESSION = (("with", "a neutral expression"), ("after", "neutral expression"))
 
-BARE_SHARE = 0.15  # of the captions say nothing but the noun: short prompts are common at use
-GENDER_SHARE = 0.93  # of the captions say man or woman where that is known
-NO_SHARE = 0.2  # how much more rarely a "no" is said than a "yes": people describe what is there
-PROMPTS = (
+P_BARE = 0.15  # of the captions say nothing but the noun: short prompts are common at use
+P_GENDER = 0.93  # of the captions say man or woman where that is known
+P_NEGATIVE = 0.2  # how much more rarely a "no" is said than a "yes": people describe what is there
+NEUTRAL_PROMPTS = (
     "a portrait photo of a person, looking at the camera, studio background, neutral expression",
     "a close-up photo of the face of a person in front of a plain white background, soft light, sharp focus",
     "a black and white photo, a color photo, indoors, at night, in the sun, high quality, detailed",
     "and or is are his her their with without no not man men woman women people adult",
 )
-WORD = re.compile(r"[a-z]+(?:-[a-z]+)*|,")  # what `vocabulary` counts as a word; the comma is one
+WORD_PATTERN = re.compile(r"[a-z]+(?:-[a-z]+)*|,")  # what `vocabulary` counts as a word; the comma is one
 
 Phrase = tuple[str, str]  # place in the sentence, words
 T = TypeVar("T")
@@ -67,12 +67,12 @@ def caption(attributes: Attributes | None, key: str, variant: int = 0) -> str:
     if attributes is None:
         return UNKNOWN_PERSON
     # Only random() is used of the generator: its sequence is the one that Python promises to keep between versions.
-    draws = random.Random(int.from_bytes(hashlib.sha256(f"{key}#{variant}".encode()).digest(), "big"))
-    said = {} if variant and draws.random() < BARE_SHARE else attributes
-    share = 0.4 + 0.6 * draws.random() if variant else 1.0
-    gender = str(attributes.get("gender") or "") if draws.random() < GENDER_SHARE or not variant else ""
-    phrases = [phrase for phrase in _phrases(said, draws) if draws.random() < share]
-    return _sentence(_pick(OPENINGS, draws), _noun(said, gender, draws, share), phrases, draws)
+    rng = random.Random(int.from_bytes(hashlib.sha256(f"{key}#{variant}".encode()).digest(), "big"))
+    known = {} if variant and rng.random() < P_BARE else attributes
+    p_mention = 0.4 + 0.6 * rng.random() if variant else 1.0
+    gender = str(attributes.get("gender") or "") if rng.random() < P_GENDER or not variant else ""
+    phrases = [phrase for phrase in _phrases(known, rng) if rng.random() < p_mention]
+    return _sentence(_pick(OPENINGS, rng), _noun(known, gender, rng, p_mention), phrases, rng)
 
 
 def captions(attributes: Attributes | None, key: str, count: int) -> list[str]:
@@ -82,75 +82,82 @@ def captions(attributes: Attributes | None, key: str, count: int) -> list[str]:
 
 def vocabulary() -> list[str]:
     """Every word that a caption can contain and those of common neutral portrait prompts, sorted, each once; and the comma."""
-    phrases = [words for table in (YES, NO) for options in table.values() for _, words in options]
-    phrases += [CLEAN_SHAVEN[1], *(words for _, words in NEUTRAL), *HAIR.values(), *OPENINGS, *PROMPTS, UNKNOWN_PERSON]
+    phrases = [words for table in (POSITIVE_PHRASES, NEGATIVE_PHRASES) for options in table.values() for _, words in options]
+    phrases += [
+        CLEAN_SHAVEN[1],
+        *(words for _, words in NEUTRAL_EXPRESSION),
+        *HAIR_COLORS.values(),
+        *OPENINGS,
+        *NEUTRAL_PROMPTS,
+        UNKNOWN_PERSON,
+    ]
     phrases += [word for table in (NOUNS, AGES) for words in table.values() for word in words]
-    return sorted({word for phrase in [*phrases, "a an and with wearing ,"] for word in WORD.findall(phrase)})
+    return sorted({word for phrase in [*phrases, "a an and with wearing ,"] for word in WORD_PATTERN.findall(phrase)})
 
 
-def _phrases(attributes: Attributes, draws: random.Random) -> list[Phrase]:
+def _phrases(attributes: Attributes, rng: random.Random) -> list[Phrase]:
     """What the row says, in the order of the table: yes always, no now and then. Contradictions are left out."""
-    row = _consistent(attributes)
-    phrases = [("with", HAIR[colour]) for colour in HAIR if row.get(colour) is True]
-    phrases += [_pick(options, draws) for name, options in YES.items() if row.get(name) is True]
-    if draws.random() < NO_SHARE and row.get("smiling") is False and row.get("mouth_open") is False:
-        phrases.append(_pick(NEUTRAL, draws))
+    row = _without_contradictions(attributes)
+    phrases = [("with", HAIR_COLORS[color]) for color in HAIR_COLORS if row.get(color) is True]
+    phrases += [_pick(options, rng) for name, options in POSITIVE_PHRASES.items() if row.get(name) is True]
+    if rng.random() < P_NEGATIVE and row.get("smiling") is False and row.get("mouth_open") is False:
+        phrases.append(_pick(NEUTRAL_EXPRESSION, rng))
         row = {**row, "smiling": None, "mouth_open": None}
-    if draws.random() < NO_SHARE and row.get("gender") == "M" and row.get("beard") is False and row.get("mustache") is False:
+    if rng.random() < P_NEGATIVE and row.get("gender") == "M" and row.get("beard") is False and row.get("mustache") is False:
         phrases.append(CLEAN_SHAVEN)
         row = {**row, "beard": None}
-    for name, options in NO.items():
-        if draws.random() < NO_SHARE and row.get(name) is False:
-            phrases.append(_pick(options, draws))
+    for name, options in NEGATIVE_PHRASES.items():
+        if rng.random() < P_NEGATIVE and row.get(name) is False:
+            phrases.append(_pick(options, rng))
     return phrases
 
 
-def _consistent(attributes: Attributes) -> dict[str, bool | str | None]:
+def _without_contradictions(attributes: Attributes) -> dict[str, bool | str | None]:
     """The row without what contradicts itself: machine-made tables do. Nothing is added, only left out."""
     row = dict(attributes)
-    unsaid = set[str]()
+    omitted = set[str]()
     if row.get("gender") != "M" or row.get("child") is True:
-        unsaid |= {"beard", "mustache", "bald"}
+        omitted |= {"beard", "mustache", "bald"}
     if row.get("gender") == "M":
-        unsaid |= {"lipstick"}
+        omitted |= {"lipstick"}
     if row.get("sunglasses") is True:
-        unsaid |= {"eyeglasses"}
+        omitted |= {"eyeglasses"}
     if row.get("smiling") is True:
-        unsaid |= {"mouth_open"}  # an open mouth is then the smile
-    if row.get("bald") is True or sum(row.get(colour) is True for colour in HAIR) > 1:
-        unsaid |= set(HAIR)
-    return {name: None if name in unsaid else value for name, value in row.items()}
+        omitted |= {"mouth_open"}  # an open mouth is then the smile
+    if row.get("bald") is True or sum(row.get(colour) is True for colour in HAIR_COLORS) > 1:
+        omitted |= set(HAIR_COLORS)
+    return {name: None if name in omitted else value for name, value in row.items()}
 
 
-def _noun(attributes: Attributes, gender: str, draws: random.Random, share: float) -> str:
+def _noun(attributes: Attributes, gender: str, rng: random.Random, p_mention: float) -> str:
     """'man', 'young woman', 'girl': gender and age, where known and not contradictory."""
     ages = [age for age in ("child", "youth", "senior") if attributes.get(age) is True]
-    grown, child = NOUNS[gender]
-    if ("senior" in ages and len(ages) > 1) or draws.random() >= share:
-        return grown
+    adult, child = NOUNS[gender]
+    if ("senior" in ages and len(ages) > 1) or rng.random() >= p_mention:
+        return adult
     if "child" in ages:
         return child
-    return f"{_pick(AGES[ages[0]], draws)} {grown}" if ages else grown
+    return f"{_pick(AGES[ages[0]], rng)} {adult}" if ages else adult
 
 
-def _sentence(opening: str, noun: str, phrases: Sequence[Phrase], draws: random.Random) -> str:
+def _sentence(opening: str, noun: str, phrases: Sequence[Phrase], rng: random.Random) -> str:
     """Opening, article, adjectives, noun, "with ...", ", wearing ...", ", ..."."""
     words = {place: [words for at, words in phrases if at == place] for place in ("before", "with", "wearing", "after")}
-    for listed in words.values():
-        listed.sort(key=lambda _: draws.random())
+    for group in words.values():
+        group.sort(key=lambda _: rng.random())
     subject = " ".join([*words["before"], noun])
     article = "an" if subject[0] in "aeiou" else "a"
     sentence = f"{opening} {article} {subject}"
     if words["with"]:
-        sentence += f" with {_listed(words['with'])}"
+        sentence += f" with {_join_words(words['with'])}"
     if words["wearing"]:
-        sentence += f"{',' if words['with'] else ''} wearing {_listed(words['wearing'])}"
+        sentence += f"{',' if words['with'] else ''} wearing {_join_words(words['wearing'])}"
     return ", ".join([sentence, *words["after"]])
 
 
-def _listed(words: Sequence[str]) -> str:
+def _join_words(words: Sequence[str]) -> str:
     return " and ".join(([", ".join(words[:-1])] if words[1:] else []) + [words[-1]])
 
 
-def _pick(options: Sequence[T], draws: random.Random) -> T:
-    return options[int(draws.random() * len(options))]
+def _pick(options: Sequence[T], rng: random.Random) -> T:
+    return options[int(rng.random() * len(options))]

@@ -10,13 +10,13 @@ from PIL import Image
 from tenth.data.containers.parts import TooComplexError, read_at
 
 BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-MOST_BOXES = 10_000  # at the top of the file; a photo has three
-HIDDEN = 1  # flag of an item that is no picture to show
-META_BYTES = 16_000_000  # of the box that says what a file holds; with a profile of a printing press it has 3 MB
+MAX_BOXES = 10_000  # at the top of the file; a photo has three
+HIDDEN_FLAG = 1  # flag of an item that is no picture to show
+MAX_META_BYTES = 16_000_000  # of the box that says what a file holds; with a profile of a printing press it has 3 MB
 
 
-class Heic:
-    """A HEIC photo, decoded by `load`. size: width and height, upright. profile: its colour profile, or b''.
+class HeicImage:
+    """A HEIC photo, decoded by `load`. size: width and height, upright. icc_profile: its colour profile, or b''.
 
     Only the primary picture is there, without metadata: libheif's binding copies profile and EXIF once for every picture of a
     file, and a thousand pictures may share one of fifty megabytes. Its turn is applied by the decoder, as the format asks.
@@ -26,11 +26,11 @@ class Heic:
     def __init__(self, file: BinaryIO) -> None:
         from pillow_heif import open_heif
 
-        content = alone(file)
+        content = primary_image_only(file)
         self._image = open_heif(content, convert_hdr_to_8bit=True, remove_stride=False, hdr_to_16bit=True)
         self.size: tuple[int, int] = self._image.size
         self.mode: str = self._image.mode
-        self.profile: bytes = self._image.info.get("icc_profile") or b""
+        self.icc_profile: bytes = self._image.info.get("icc_profile") or b""
         self.file_bytes = len(content)
 
     @property
@@ -44,7 +44,7 @@ class Heic:
         return self.size[1]
 
     @property
-    def needed_bytes(self) -> int:
+    def peak_decode_bytes(self) -> int:
         """Memory at the height of decoding: the file, the planes of brightness and colour, and what is made of them."""
         info, bands = self._image.info, len(self.mode)
         planes = (1.5 if info.get("chroma") == 420 else bands) + (bands == 4)
@@ -64,49 +64,49 @@ class Heic:
         return strip if (left, right) == (0, self.width) else strip.crop((left, 0, right, bottom - top))
 
 
-def alone(file: BinaryIO) -> bytes:
+def primary_image_only(file: BinaryIO) -> bytes:
     """A file's content with every picture but the primary one hidden, and no metadata tied to any. Raises TooComplexError.
 
     Layout: ISO/IEC 14496-12, sections 4.2 (boxes) and 8.11 (meta, pitm, iinf, infe, iref).
     """
-    size, place, whole = file.seek(0, 2), 0, []
-    for _ in range(MOST_BOXES):
-        head = read_at(file, place, place + 16)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        length = int.from_bytes(head[8:], "big") if length == 1 else length or size - place
+    size, offset, pieces = file.seek(0, 2), 0, []
+    for _ in range(MAX_BOXES):
+        head = read_at(file, offset, offset + 16)
+        length, box_type = int.from_bytes(head[:4], "big"), head[4:8]
+        length = int.from_bytes(head[8:], "big") if length == 1 else length or size - offset
         if len(head) < 8 or length < 8:
             break
-        if kind == b"meta" and length > META_BYTES:
-            raise TooComplexError(f"{length / 1e6:.0f} MB of descriptions of its pictures", f"{META_BYTES / 1e6:.0f} MB")
-        content = read_at(file, place, min(size, place + length))
-        whole.append(_alone_in(content) if kind == b"meta" else content)
-        place += length
-    return b"".join([*whole, read_at(file, place, size)])
+        if box_type == b"meta" and length > MAX_META_BYTES:
+            raise TooComplexError(f"{length / 1e6:.0f} MB of descriptions of its pictures", f"{MAX_META_BYTES / 1e6:.0f} MB")
+        content = read_at(file, offset, min(size, offset + length))
+        pieces.append(_hide_other_images(content) if box_type == b"meta" else content)
+        offset += length
+    return b"".join([*pieces, read_at(file, offset, size)])
 
 
-def _alone_in(meta: bytes) -> bytes:
-    changed = bytearray(meta)
-    inside = list(_boxes(changed, 12, len(changed)))
-    primary = next((_item(changed, start + 4, changed[start] > 0) for kind, start, _ in inside if kind == b"pitm"), 0)
-    for kind, start, stop in inside:
+def _hide_other_images(meta: bytes) -> bytes:
+    edited = bytearray(meta)
+    boxes = list(_boxes(edited, 12, len(edited)))
+    primary = next((_item_id(edited, start + 4, edited[start] > 0) for kind, start, _ in boxes if kind == b"pitm"), 0)
+    for kind, start, stop in boxes:
         if kind == b"iref":
-            changed[start:stop] = changed[start:stop].replace(b"cdsc", b"none")  # "describes", as EXIF does its picture
+            edited[start:stop] = edited[start:stop].replace(b"cdsc", b"none")  # "describes", as EXIF does its picture
         elif kind == b"iinf":
-            for each, entry, _ in _boxes(changed, start + (8 if changed[start] else 6), stop):
-                if each == b"infe" and _item(changed, entry + 4, changed[entry] > 2) != primary:
-                    changed[entry + 3] |= HIDDEN
-    return bytes(changed)
+            for each, entry, _ in _boxes(edited, start + (8 if edited[start] else 6), stop):
+                if each == b"infe" and _item_id(edited, entry + 4, edited[entry] > 2) != primary:
+                    edited[entry + 3] |= HIDDEN_FLAG
+    return bytes(edited)
 
 
-def _boxes(content: bytearray, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(content: bytearray, offset: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind of each box, and from where to where its content stands."""
-    while place + 12 <= end:
-        length = int.from_bytes(content[place : place + 4], "big")
-        if length < 12 or place + length > end:
+    while offset + 12 <= end:
+        length = int.from_bytes(content[offset : offset + 4], "big")
+        if length < 12 or offset + length > end:
             return
-        yield bytes(content[place + 4 : place + 8]), place + 8, place + length
-        place += length
+        yield bytes(content[offset + 4 : offset + 8]), offset + 8, offset + length
+        offset += length
 
 
-def _item(content: bytearray, place: int, wide: bool) -> int:
-    return int.from_bytes(content[place : place + (4 if wide else 2)], "big")
+def _item_id(content: bytearray, offset: int, wide: bool) -> int:
+    return int.from_bytes(content[offset : offset + (4 if wide else 2)], "big")

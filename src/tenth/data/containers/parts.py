@@ -16,34 +16,34 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import BinaryIO
 
-PARTS = 100_000  # chunks or segments that are walked over, in a tenth of a second; photos of 100 MB have about ten thousand
-PROFILE_BYTES = 4_000_000  # of a colour profile; those of printing presses have up to 3 MB
-METADATA_BYTES = 1_000_000  # of EXIF or XMP
-READ_BYTES = 1 << 20  # most that one read gives, whatever was asked for
-PNG_SHAPING = (b"IHDR", b"PLTE", b"tRNS")
+MAX_PARTS = 100_000  # chunks or segments that are walked over, in a tenth of a second; photos of 100 MB have about ten thousand
+MAX_PROFILE_BYTES = 4_000_000  # of a colour profile; those of printing presses have up to 3 MB
+MAX_METADATA_BYTES = 1_000_000  # of EXIF or XMP
+MAX_READ_BYTES = 1 << 20  # most that one read gives, whatever was asked for
+PNG_IMAGE_CHUNKS = (b"IHDR", b"PLTE", b"tRNS")
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 PNG_XMP = b"XML:com.adobe.xmp\0"
 WEBP_ANIMATED, WEBP_ALPHA = 0x02, 0x10  # flags of VP8X
-WEBP_PICTURES = (b"VP8 ", b"VP8L")
+WEBP_IMAGE_CHUNKS = (b"VP8 ", b"VP8L")
 
 Piece = tuple[int, int] | bytes  # from place to place of a file, or bytes that stand for themselves
 
 
 class TooComplexError(Exception):
-    """A file asks for work out of proportion to its pixels. found: what it has. most: what can be opened safely."""
+    """A file asks for work out of proportion to its pixels. found: what it has. limit: what can be opened safely."""
 
-    def __init__(self, found: str, most: str) -> None:
+    def __init__(self, found: str, limit: str) -> None:
         super().__init__(found)
-        self.found, self.most = found, most
+        self.found, self.limit = found, limit
 
 
-class Spliced(io.RawIOBase):
+class SplicedFile(io.RawIOBase):
     """Pieces, some of them of a file, read as if they were one file."""
 
     def __init__(self, file: BinaryIO, pieces: Sequence[Piece]) -> None:
         self._file, self._pieces = file, pieces
         self._ends = list(accumulate(len(each) if isinstance(each, bytes) else each[1] - each[0] for each in pieces))
-        self._place = 0
+        self._offset = 0
         self.length = self._ends[-1] if self._ends else 0
 
     def readable(self) -> bool:
@@ -56,52 +56,52 @@ class Spliced(io.RawIOBase):
 
     def tell(self) -> int:
         """The place where the next read begins."""
-        return self._place
+        return self._offset
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """As of any file."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.length}[whence]
-        self._place = max(0, base + offset)
-        return self._place
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self.length}[whence]
+        self._offset = max(0, base + offset)
+        return self._offset
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most READ_BYTES: a decoder that skips what is left of a chunk asks for all of it at once."""
-        found, left = [], READ_BYTES if size < 0 else min(size, READ_BYTES)
-        while left > 0 and (piece := self._here(left)):
-            found.append(piece)
-            left -= len(piece)
-            self._place += len(piece)
-        return b"".join(found)
+        """At most MAX_READ_BYTES: a decoder that skips what is left of a chunk asks for all of it at once."""
+        pieces, remaining = [], MAX_READ_BYTES if size < 0 else min(size, MAX_READ_BYTES)
+        while remaining > 0 and (piece := self._next_piece(remaining)):
+            pieces.append(piece)
+            remaining -= len(piece)
+            self._offset += len(piece)
+        return b"".join(pieces)
 
-    def _here(self, most: int) -> bytes:
-        index = bisect_right(self._ends, self._place)
+    def _next_piece(self, max_bytes: int) -> bytes:
+        index = bisect_right(self._ends, self._offset)
         if index == len(self._ends):
             return b""
-        piece, left = self._pieces[index], self._ends[index] - self._place
+        piece, remaining = self._pieces[index], self._ends[index] - self._offset
         if isinstance(piece, bytes):
-            return piece[len(piece) - left :][:most]
-        return read_at(self._file, piece[1] - left, piece[1] - left + min(left, most))
+            return piece[len(piece) - remaining :][:max_bytes]
+        return read_at(self._file, piece[1] - remaining, piece[1] - remaining + min(remaining, max_bytes))
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """file: for the decoder, nothing but what makes the picture. profile, exif, xmp: b'' where there is none of use.
+class ImageParts:
+    """file: for the decoder, nothing but what makes the picture. icc_profile, exif, xmp: b'' where there is none of use.
 
-    size: width and height as the file's header says. scans: whether a JPEG's colours come in more than one.
+    size: width and height as the file's header says. multi_scan: whether a JPEG's colours come in more than one.
     """
 
-    file: Spliced
+    file: SplicedFile
     size: tuple[int, int]
-    profile: bytes = b""
+    icc_profile: bytes = b""
     exif: bytes = b""
     xmp: bytes = b""
-    scans: bool = False
+    multi_scan: bool = False
 
 
-def png_parts(file: BinaryIO) -> Parts:
+def parse_png(file: BinaryIO) -> ImageParts:
     """Header, palette, transparency and the first run of image data of a PNG. Raises TooComplexError."""
     pieces: list[Piece] = [(0, 8)]
-    taken: dict[bytes, bytes] = {}
+    found: dict[bytes, bytes] = {}
     data = False
     for kind, start, stop in _png_chunks(file):
         if kind == b"IDAT":
@@ -109,26 +109,26 @@ def png_parts(file: BinaryIO) -> Parts:
         elif data:  # the picture is complete: texts, frames of an animation or nothing at all may follow
             pieces.append(PNG_END)
             break
-        elif kind in taken or kind not in (*PNG_SHAPING, b"iCCP", b"eXIf", b"iTXt"):
+        elif kind in found or kind not in (*PNG_IMAGE_CHUNKS, b"iCCP", b"eXIf", b"iTXt"):
             continue
-        elif kind not in PNG_SHAPING:
+        elif kind not in PNG_IMAGE_CHUNKS:
             if kind != b"iTXt" or read_at(file, start, start + len(PNG_XMP)) == PNG_XMP:
-                taken[kind] = _png_content(kind, read_at(file, start, min(stop, start + PROFILE_BYTES)))
+                found[kind] = _png_content(kind, read_at(file, start, min(stop, start + MAX_PROFILE_BYTES)))
             continue
-        taken[kind] = kind
+        found[kind] = kind
         pieces.append((start - 8, stop + 4))
     header = read_at(file, 16, 24)
     size = (int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big"))
-    profile, exif, xmp = (taken.get(kind, b"") for kind in (b"iCCP", b"eXIf", b"iTXt"))
-    return Parts(Spliced(file, joined(pieces)), size, profile, exif, xmp)
+    profile, exif, xmp = (found.get(kind, b"") for kind in (b"iCCP", b"eXIf", b"iTXt"))
+    return ImageParts(SplicedFile(file, merge_adjacent(pieces)), size, profile, exif, xmp)
 
 
-def webp_parts(file: BinaryIO) -> Parts:
+def parse_webp(file: BinaryIO) -> ImageParts:
     """The first picture of a WebP as a file of its own. Raises TooComplexError, ValueError."""
     chunks: dict[bytes, tuple[int, int]] = {}
     for kind, start, stop in _riff_chunks(file, 12):
         chunks.setdefault(kind, (start, stop))
-        if kind in WEBP_PICTURES and b"VP8X" not in chunks:
+        if kind in WEBP_IMAGE_CHUNKS and b"VP8X" not in chunks:
             break  # the simple layout: one chunk
     header = read_at(file, *chunks[b"VP8X"])[:10] if b"VP8X" in chunks else b""
     pieces: list[Piece] = []
@@ -136,28 +136,28 @@ def webp_parts(file: BinaryIO) -> Parts:
         pieces.append(_riff_chunk(b"VP8X", bytes([header[0] & (WEBP_ANIMATED | WEBP_ALPHA)]) + header[1:]))
     if header and header[0] & WEBP_ANIMATED and {b"ANIM", b"ANMF"} <= chunks.keys():
         start, stop = chunks[b"ANMF"]
-        frame = _webp_picture({kind: (first, last) for kind, first, last in _riff_chunks(file, start + 16, stop)})
+        frame = _webp_image_spans({kind: (first, last) for kind, first, last in _riff_chunks(file, start + 16, stop)})
         length = 16 + sum(last - first for first, last in frame)
         pieces += [_riff_chunk(b"ANIM", read_at(file, *chunks[b"ANIM"])[:6])]
         pieces += [b"ANMF" + length.to_bytes(4, "little") + read_at(file, start, start + 16), *frame]
     else:
-        pieces += _webp_picture(chunks)
-    body = Spliced(file, pieces).length + 4
+        pieces += _webp_image_spans(chunks)
+    body = SplicedFile(file, pieces).length + 4
     riff = b"RIFF" + body.to_bytes(4, "little") + b"WEBP"
-    profile, exif, xmp = (_limited(file, chunks.get(kind)) for kind in (b"ICCP", b"EXIF", b"XMP "))
-    return Parts(Spliced(file, [riff, *pieces]), _webp_size(file, header, chunks), profile, exif, xmp)
+    profile, exif, xmp = (_read_limited(file, chunks.get(kind)) for kind in (b"ICCP", b"EXIF", b"XMP "))
+    return ImageParts(SplicedFile(file, [riff, *pieces]), _webp_size(file, header, chunks), profile, exif, xmp)
 
 
-def joined(pieces: Sequence[Piece]) -> list[Piece]:
+def merge_adjacent(pieces: Sequence[Piece]) -> list[Piece]:
     """The same pieces, those of the file that touch made one."""
-    one: list[Piece] = []
+    merged: list[Piece] = []
     for piece in pieces:
-        last = one[-1] if one else b""
+        last = merged[-1] if merged else b""
         if isinstance(piece, tuple) and isinstance(last, tuple) and last[1] == piece[0]:
-            one[-1] = (last[0], piece[1])
+            merged[-1] = (last[0], piece[1])
         else:
-            one.append(piece)
-    return one
+            merged.append(piece)
+    return merged
 
 
 def read_at(file: BinaryIO, start: int, stop: int) -> bytes:
@@ -166,68 +166,68 @@ def read_at(file: BinaryIO, start: int, stop: int) -> bytes:
     return file.read(max(0, stop - start))
 
 
-def too_many(kind: str) -> TooComplexError:
+def too_many_parts(kind: str) -> TooComplexError:
     """The error for a file of more than PARTS chunks or segments."""
-    return TooComplexError(f"more than {PARTS:,} {kind}", f"{PARTS:,}")
+    return TooComplexError(f"more than {MAX_PARTS:,} {kind}", f"{MAX_PARTS:,}")
 
 
 def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """Kind of each chunk, and from where to where its content stands."""
-    place = 8
-    for _ in range(PARTS):
-        head = read_at(file, place, place + 8)
+    offset = 8
+    for _ in range(MAX_PARTS):
+        head = read_at(file, offset, offset + 8)
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
         if len(head) < 8 or not kind.isalpha():
             return
-        yield kind, place + 8, place + 8 + length
-        place += 12 + length
-    raise too_many("chunks")
+        yield kind, offset + 8, offset + 8 + length
+        offset += 12 + length
+    raise too_many_parts("chunks")
 
 
 def _png_content(kind: bytes, chunk: bytes) -> bytes:
     """The profile, EXIF or XMP in a chunk, unpacked up to its limit."""
     if kind == b"eXIf":
-        return chunk if len(chunk) <= METADATA_BYTES else b""
+        return chunk if len(chunk) <= MAX_METADATA_BYTES else b""
     if kind == b"iCCP":
-        return _inflated(chunk.partition(b"\0")[2][1:], PROFILE_BYTES)
+        return _inflate(chunk.partition(b"\0")[2][1:], MAX_PROFILE_BYTES)
     packed, text = chunk[len(PNG_XMP) :][:1] == b"\1", chunk[len(PNG_XMP) + 2 :].split(b"\0", 2)[-1]
-    return _inflated(text, METADATA_BYTES) if packed else text[:METADATA_BYTES]
+    return _inflate(text, MAX_METADATA_BYTES) if packed else text[:MAX_METADATA_BYTES]
 
 
-def _inflated(packed: bytes, most: int) -> bytes:
+def _inflate(compressed: bytes, max_bytes: int) -> bytes:
     unpack = zlib.decompressobj()
     try:
-        content = unpack.decompress(packed, most)
+        content = unpack.decompress(compressed, max_bytes)
     except zlib.error:
         return b""
     return b"" if unpack.unconsumed_tail else content
 
 
-def _riff_chunks(file: BinaryIO, place: int, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
-    for _ in range(PARTS):
-        head = read_at(file, place, place + 8)
-        if len(head) < 8 or (end is not None and place + 8 > end):
+def _riff_chunks(file: BinaryIO, offset: int, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+    for _ in range(MAX_PARTS):
+        head = read_at(file, offset, offset + 8)
+        if len(head) < 8 or (end is not None and offset + 8 > end):
             return
-        start, length = place + 8, int.from_bytes(head[4:], "little")
+        start, length = offset + 8, int.from_bytes(head[4:], "little")
         yield head[:4], start, start + length
-        place = start + length + length % 2
-    raise too_many("chunks")
+        offset = start + length + length % 2
+    raise too_many_parts("chunks")
 
 
 def _riff_chunk(kind: bytes, content: bytes) -> bytes:
     return kind + len(content).to_bytes(4, "little") + content
 
 
-def _webp_picture(chunks: dict[bytes, tuple[int, int]]) -> list[tuple[int, int]]:
+def _webp_image_spans(chunks: dict[bytes, tuple[int, int]]) -> list[tuple[int, int]]:
     """Where the alpha and the picture stand, with their heads and what fills them up to an even length."""
-    places = [chunks[kind] for kind in (b"ALPH", *WEBP_PICTURES) if kind in chunks][:2]
-    return [(start - 8, stop + (stop - start) % 2) for start, stop in places]
+    spans = [chunks[kind] for kind in (b"ALPH", *WEBP_IMAGE_CHUNKS) if kind in chunks][:2]
+    return [(start - 8, stop + (stop - start) % 2) for start, stop in spans]
 
 
 def _webp_size(file: BinaryIO, header: bytes, chunks: dict[bytes, tuple[int, int]]) -> tuple[int, int]:
     if header:
         return int.from_bytes(header[4:7], "little") + 1, int.from_bytes(header[7:10], "little") + 1
-    kind = next((each for each in WEBP_PICTURES if each in chunks), None)
+    kind = next((each for each in WEBP_IMAGE_CHUNKS if each in chunks), None)
     if kind is None:
         raise ValueError("a WebP without a picture")
     content = read_at(file, chunks[kind][0], chunks[kind][0] + 10)
@@ -237,5 +237,5 @@ def _webp_size(file: BinaryIO, header: bytes, chunks: dict[bytes, tuple[int, int
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
 
 
-def _limited(file: BinaryIO, place: tuple[int, int] | None) -> bytes:
-    return read_at(file, *place) if place is not None and place[1] - place[0] <= PROFILE_BYTES else b""
+def _read_limited(file: BinaryIO, span: tuple[int, int] | None) -> bytes:
+    return read_at(file, *span) if span is not None and span[1] - span[0] <= MAX_PROFILE_BYTES else b""

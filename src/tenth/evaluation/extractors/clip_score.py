@@ -11,16 +11,15 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
 from tenth.core.errors import ModelError
-from tenth.core.types import Pixels
-from tenth.evaluation.extractors.features import Rows
-from tenth.models.encoders.clip import read_clip
-from tenth.models.model_folder import TOKENIZER, short, vetted
+from tenth.core.types import FeatureArray, Pixels
+from tenth.models.encoders.clip import load_clip
+from tenth.models.model_folder import TOKENIZER, first_line, sanitized_folder
 
 BATCH_IMAGES = 16
-SCALE = 2.5  # of the cosine: Hessel et al. 2021, arXiv:2104.08718, section 3
+CLIP_SCORE_SCALE = 2.5  # of the cosine: Hessel et al. 2021, arXiv:2104.08718, section 3
 
 
-class ClipPrompts:
+class ClipScorer:
     """CLIP's image embedding of each picture (N, D), to hold against its text embedding of a prompt.
 
     folder: a whole CLIP model in the layout of transformers: config.json, model.safetensors, the tokenizer's files. The
@@ -29,48 +28,48 @@ class ClipPrompts:
     Raises ModelError if the folder holds no such model.
     """
 
-    metrics = ("clip-score", "clip-retrieval")
+    metric_names = ("clip-score", "clip-retrieval")
 
     def __init__(self, folder: Path) -> None:
         needed = "a CLIP model with its text encoder is needed"
-        self.model, self.processor, digest = read_clip(CLIPModel, folder, needed)
+        self.model, self.processor, digest = load_clip(CLIPModel, folder, needed)
         try:
-            with vetted(folder, {"": TOKENIZER}) as safe:
+            with sanitized_folder(folder, {"": TOKENIZER}) as safe:
                 self.tokenizer = CLIPTokenizer.from_pretrained(safe, local_files_only=True)
-            self._texts(["a photo of a person"])
+            self._encode_text(["a photo of a person"])
         except ModelError:
             raise
         except Exception as problem:  # whatever a library raises of a foreign file
-            raise ModelError(f"{folder} has no tokenizer: {short(problem)}", needed, "Put it there whole") from problem
-        self.width = int(self.model.config.projection_dim)
+            raise ModelError(f"{folder} has no tokenizer: {first_line(problem)}", needed, "Put it there whole") from problem
+        self.feature_dim = int(self.model.config.projection_dim)
         self.name = f"clip-pictures@{digest}"
 
-    def __call__(self, pictures: Sequence[Pixels], /) -> Rows:
+    def __call__(self, images: Sequence[Pixels], /) -> FeatureArray:
         """(N, D) of length 1."""
-        rows = [np.empty((0, self.width))]
-        for start in range(0, len(pictures), BATCH_IMAGES):
-            some = list(pictures[start : start + BATCH_IMAGES])
-            pixels = self.processor(some, return_tensors="pt", input_data_format="channels_last").pixel_values
-            rows.append(_unit(self.model.visual_projection(self.model.vision_model(pixels).pooler_output)))
+        rows = [np.empty((0, self.feature_dim))]
+        for start in range(0, len(images), BATCH_IMAGES):
+            batch = list(images[start : start + BATCH_IMAGES])
+            pixels = self.processor(batch, return_tensors="pt", input_data_format="channels_last").pixel_values
+            rows.append(_l2_normalize(self.model.visual_projection(self.model.vision_model(pixels).pooler_output)))
         return np.concatenate(rows)
 
-    def adherence(self, rows: Rows, prompts: Sequence[str]) -> Rows:
+    def adherence(self, rows: FeatureArray, prompts: Sequence[str]) -> FeatureArray:
         """CLIP score of each image with its own prompt, (N,)."""
         known = list(dict.fromkeys(prompts))
-        texts = self._texts(known)[[known.index(prompt) for prompt in prompts]]
-        scores: Rows = SCALE * np.maximum((rows * texts).sum(1), 0)
+        texts = self._encode_text(known)[[known.index(prompt) for prompt in prompts]]
+        scores: FeatureArray = CLIP_SCORE_SCALE * np.maximum((rows * texts).sum(1), 0)
         return scores
 
-    def fit(self, rows: Rows, prompts: Sequence[str]) -> Rows:
+    def score_matrix(self, rows: FeatureArray, prompts: Sequence[str]) -> FeatureArray:
         """Cosines (N, P)."""
-        return rows @ self._texts(prompts).T
+        return rows @ self._encode_text(prompts).T
 
-    def _texts(self, prompts: Sequence[str]) -> Rows:
+    def _encode_text(self, prompts: Sequence[str]) -> FeatureArray:
         """(P, D) of length 1."""
         tokens = self.tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
-        return _unit(self.model.text_projection(self.model.text_model(**tokens).pooler_output))
+        return _l2_normalize(self.model.text_projection(self.model.text_model(**tokens).pooler_output))
 
 
-def _unit(features: Tensor) -> Rows:
-    rows: Rows = torch.nn.functional.normalize(features.double(), dim=-1).numpy()
+def _l2_normalize(features: Tensor) -> FeatureArray:
+    rows: FeatureArray = torch.nn.functional.normalize(features.double(), dim=-1).numpy()
     return rows

@@ -16,18 +16,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import UnreadableError, digest_of, parse_json, reason
+from tenth.core.file_reading import UnreadableError, parse_json, reason, short_sha256_of
 from tenth.core.file_writing import write_tensors
 from tenth.core.tensor_reading import read_tensors
 from tenth.core.types import Pixels
-from tenth.data.captions.prompt_parser import SIGNS
-from tenth.data.face_crops import to_unit
-from tenth.data.faces import CROP_PIXELS
+from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
+from tenth.data.face_crops import to_minus_one_one
+from tenth.data.faces import CROP_SIZE
 
 WEIGHTS = Path(__file__).parent / "face_attributes.safetensors"
-METADATA = "tenth"
-TRUSTED = 0.75  # balanced accuracy on real photos of new people from which on a sign is judged; 0.5 is a coin
-WIDTHS = (24, 32, 48, 48, 96, 96, 96, 160, 160)  # channels after each block; a change of width halves the picture
+METADATA_KEY = "tenth"
+MIN_BALANCED_ACCURACY = 0.75  # balanced accuracy on real photos of new people from which on a sign is judged; 0.5 is a coin
+CHANNELS = (24, 32, 48, 48, 96, 96, 96, 160, 160)  # channels after each block; a change of width halves the picture
 BATCH_IMAGES = 64
 
 
@@ -51,14 +51,14 @@ class Block(nn.Module):
         return x + y if self.same else nn.functional.silu(y)
 
 
-class SignsNet(nn.Module):
-    """Crops (B, 3, 128, 128) in [-1, 1] -> logits (B, S), one for each of SIGNS; 0 is a coin between yes and no."""
+class FaceAttributeNet(nn.Module):
+    """Crops (B, 3, 128, 128) in [-1, 1] -> logits (B, S), one for each of FACE_ATTRIBUTES; 0 is a coin between yes and no."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(3, WIDTHS[0], 3, 2, 1)
-        self.blocks = nn.Sequential(*(Block(before, after) for before, after in pairwise(WIDTHS)))
-        self.leave = nn.Linear(WIDTHS[-1], len(SIGNS))
+        self.enter = nn.Conv2d(3, CHANNELS[0], 3, 2, 1)
+        self.blocks = nn.Sequential(*(Block(before, after) for before, after in pairwise(CHANNELS)))
+        self.leave = nn.Linear(CHANNELS[-1], len(FACE_ATTRIBUTES))
 
     def forward(self, crops: Tensor) -> Tensor:
         features = nn.functional.silu(self.blocks(self.enter(crops))).mean((2, 3))
@@ -66,57 +66,61 @@ class SignsNet(nn.Module):
         return logits
 
 
-class SignsReader:
-    """Pictures (H, W, 3), framed as crops are -> (N, S) logits in SIGNS' order, float64: an extractor of features.
+class FaceAttributeClassifier:
+    """Pictures (H, W, 3), framed as crops are -> (N, S) logits in FACE_ATTRIBUTES' order, float64: an extractor of features.
 
     accuracy: sign -> balanced accuracy on real photos of people that it was not trained on. name: "signs@digest".
     Raises ModelError if the file is missing, damaged or another one.
     """
 
-    width = len(SIGNS)
+    feature_dim = len(FACE_ATTRIBUTES)
 
     def __init__(self, path: Path = WEIGHTS) -> None:
         try:
             metadata, weights = read_tensors(path)
-            said = parse_json(metadata.get(METADATA, "null"))
-            if not isinstance(said, dict) or said.get("signs") != list(SIGNS) or not _are_shares(said.get("accuracy")):
+            header = parse_json(metadata.get(METADATA_KEY, "null"))
+            if (
+                not isinstance(header, dict)
+                or header.get("signs") != list(FACE_ATTRIBUTES)
+                or not _are_fractions(header.get("accuracy"))
+            ):
                 raise UnreadableError("is not of the signs that this version knows")
-            self.net = SignsNet()
+            self.net = FaceAttributeNet()
             shapes = {name: tensor.shape for name, tensor in self.net.state_dict().items()}
             if shapes != {name: tensor.shape for name, tensor in weights.items()}:
                 raise UnreadableError("holds other tensors than the network has")
             self.net.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-            self.accuracy: Mapping[str, float] = said["accuracy"]
+            self.accuracy: Mapping[str, float] = header["accuracy"]
         except (OSError, UnreadableError) as problem:
             raise ModelError(
                 f"{path} {reason(problem)}", "weights that `tenth train` wrote are needed", "Train or install again"
             ) from problem
         self.net.eval().requires_grad_(False)
-        self.name = f"signs@{digest_of([path])}"
+        self.name = f"signs@{short_sha256_of([path])}"
 
-    def __call__(self, pictures: Sequence[Pixels], /) -> npt.NDArray[np.float64]:
-        rows = [np.empty((0, self.width))]
-        for start in range(0, len(pictures), BATCH_IMAGES):
-            crops = np.stack([_as_crop(picture) for picture in pictures[start : start + BATCH_IMAGES]])
-            rows.append(self.net(to_unit(torch.from_numpy(crops).permute(0, 3, 1, 2))).double().numpy())
+    def __call__(self, images: Sequence[Pixels], /) -> npt.NDArray[np.float64]:
+        rows = [np.empty((0, self.feature_dim))]
+        for start in range(0, len(images), BATCH_IMAGES):
+            crops = np.stack([_resize_to_crop(picture) for picture in images[start : start + BATCH_IMAGES]])
+            rows.append(self.net(to_minus_one_one(torch.from_numpy(crops).permute(0, 3, 1, 2))).double().numpy())
         return np.concatenate(rows)
 
     @property
-    def trusted(self) -> tuple[str, ...]:
+    def reliable(self) -> tuple[str, ...]:
         """Signs that it tells well enough on real photos to judge by."""
-        return tuple(sign for sign in SIGNS if self.accuracy.get(sign, 0.0) >= TRUSTED)
+        return tuple(sign for sign in FACE_ATTRIBUTES if self.accuracy.get(sign, 0.0) >= MIN_BALANCED_ACCURACY)
 
 
 @cache
-def open_signs() -> SignsReader:
+def load_face_attributes() -> FaceAttributeClassifier:
     """The reader in the package."""
-    return SignsReader()
+    return FaceAttributeClassifier()
 
 
-def save_signs(weights: Mapping[str, Tensor], accuracy: Mapping[str, float], path: Path) -> None:
+def save_face_attributes(weights: Mapping[str, Tensor], accuracy: Mapping[str, float], path: Path) -> None:
     """Write a net's weights, in half precision, and how well it tells each sign; whole or not at all."""
-    said = json.dumps({"signs": SIGNS, "accuracy": dict(accuracy)}, sort_keys=True)
-    write_tensors(path, {name: tensor.half() for name, tensor in weights.items()}, {METADATA: said})
+    header = json.dumps({"signs": FACE_ATTRIBUTES, "accuracy": dict(accuracy)}, sort_keys=True)
+    write_tensors(path, {name: tensor.half() for name, tensor in weights.items()}, {METADATA_KEY: header})
 
 
 def balanced_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
@@ -124,19 +128,19 @@ def balanced_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
     logits, labels: (N, S). Signs that lack one of the two are left out: nothing can be said of them.
     """
-    found = {}
-    for place, sign in enumerate(SIGNS):
-        yes, no = (logits[labels[:, place] == value, place] for value in (1.0, 0.0))
+    accuracies = {}
+    for index, attribute in enumerate(FACE_ATTRIBUTES):
+        yes, no = (logits[labels[:, index] == value, index] for value in (1.0, 0.0))
         if len(yes) and len(no):
-            found[sign] = (float((yes > 0).float().mean()) + float((no <= 0).float().mean())) / 2
-    return found
+            accuracies[attribute] = (float((yes > 0).float().mean()) + float((no <= 0).float().mean())) / 2
+    return accuracies
 
 
-def _are_shares(accuracy: Any) -> bool:
+def _are_fractions(accuracy: Any) -> bool:
     return isinstance(accuracy, dict) and all(type(share) in (int, float) and 0 <= share <= 1 for share in accuracy.values())
 
 
-def _as_crop(picture: Pixels) -> Pixels:
-    if picture.shape[:2] == (CROP_PIXELS, CROP_PIXELS):
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((CROP_PIXELS, CROP_PIXELS), Image.Resampling.BILINEAR))
+def _resize_to_crop(image: Pixels) -> Pixels:
+    if image.shape[:2] == (CROP_SIZE, CROP_SIZE):
+        return image
+    return np.asarray(Image.fromarray(image).resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR))

@@ -13,93 +13,92 @@ import numpy as np
 import numpy.typing as npt
 
 from tenth.core.errors import DataError, ModelError
-from tenth.core.types import Face, Photo, Pixels
-from tenth.data.face_descriptors import describe, encoder_name
+from tenth.core.types import Face, FeatureArray, Photo, Pixels
+from tenth.data.face_descriptors import encoder_name, face_descriptor
 from tenth.data.faces import Detector, find_faces
 from tenth.evaluation.extractors.recognizer_config import (
-    DetectorSettings,
-    RecogniserSettings,
-    read_checked,
-    read_recogniser_file,
+    DetectorConfig,
+    RecognizerConfig,
+    read_recognizer_config,
+    read_verified,
 )
 
-Rows = npt.NDArray[np.float64]
 BATCH_IMAGES = 64  # crops in one run of the network: memory, not the result, depends on it
 
 
-class Recognises(Protocol):
+class FaceEmbedder(Protocol):
     """Pictures (H, W, 3) -> (N, D) float64 rows of length 1, NaN where no face is found. name: "name@digest"."""
 
     name: str
-    width: int
+    feature_dim: int
 
-    def __call__(self, pixels: Sequence[Pixels]) -> Rows: ...
+    def __call__(self, pixels: Sequence[Pixels]) -> FeatureArray: ...
 
 
-def open_recogniser(path: Path) -> Recogniser:
-    """The recogniser that a TOML file describes (see recogniser_file.py).
+def load_recognizer(path: Path) -> OnnxFaceRecognizer:
+    """The recogniser that a TOML file describes (see recognizer_config.py).
 
     Raises ModelError if the file is impossible, a model is missing, damaged or another one, or `tenth[judge]` is not installed.
     """
-    settings = read_recogniser_file(path)
-    return Recogniser(settings, detector=open_detector(settings.detector))
+    settings = read_recognizer_config(path)
+    return OnnxFaceRecognizer(settings, detector=load_detector(settings.detector))
 
 
-def open_detector(settings: DetectorSettings) -> Detector:
-    """YuNet from its checked file, or dlib's. Raises ModelError as open_recogniser does."""
+def load_detector(settings: DetectorConfig) -> Detector:
+    """YuNet from its checked file, or dlib's. Raises ModelError as load_recognizer does."""
     return find_faces if settings.kind == "dlib" else YuNet(settings)
 
 
-class Recogniser:
+class OnnxFaceRecognizer:
     """A face recogniser in an ONNX file: find the largest face, align it by five points, embed it and its mirror image.
 
     Raises ModelError if the file is not the one described, or does not take (N, 3, height, width) and give (N, D).
     """
 
-    def __init__(self, settings: RecogniserSettings, *, detector: Detector) -> None:
+    def __init__(self, settings: RecognizerConfig, *, detector: Detector) -> None:
         self.settings, self.detector = settings, detector
         self.name = f"{settings.name}@{settings.digest}"
-        self._session = _session(settings)
+        self._session = _load_session(settings)
         width, height = settings.size
-        self.width = self._embed(np.zeros((1, height, width, 3), np.uint8)).shape[1]
+        self.feature_dim = self._embed(np.zeros((1, height, width, 3), np.uint8)).shape[1]
 
-    def __call__(self, pixels: Sequence[Pixels]) -> Rows:
+    def __call__(self, pixels: Sequence[Pixels]) -> FeatureArray:
         """N pictures (H, W, 3) uint8 RGB of any sizes -> (N, D) rows of length 1. Raises DataError for another array."""
         crops = [self.crop(image) for image in pixels]
-        rows = np.full((len(crops), self.width), np.nan)  # (N, D)
-        found = [(row, crop) for row, crop in enumerate(crops) if crop is not None]
-        for start in range(0, len(found), BATCH_IMAGES):
-            indices, batch = zip(*found[start : start + BATCH_IMAGES], strict=True)
-            rows[list(indices)] = unit_rows(self._embed(np.stack(batch)))
+        rows = np.full((len(crops), self.feature_dim), np.nan)  # (N, D)
+        detected = [(row, crop) for row, crop in enumerate(crops) if crop is not None]
+        for start in range(0, len(detected), BATCH_IMAGES):
+            indices, batch = zip(*detected[start : start + BATCH_IMAGES], strict=True)
+            rows[list(indices)] = l2_normalize(self._embed(np.stack(batch)))
         return rows
 
     def crop(self, pixels: Pixels) -> Pixels | None:
         """The largest face as the network sees it, (height, width, 3) RGB, or None."""
-        framed = self._framed(checked_pixels(pixels))
+        framed = self._padded(validate_image(pixels))
         faces = self.detector(framed)
         return align(framed, faces[0].landmarks, self.settings) if faces else None
 
-    def _framed(self, pixels: Pixels) -> Pixels:
-        cv2, side = optional("cv2"), self.settings.upsize_to
+    def _padded(self, pixels: Pixels) -> Pixels:
+        cv2, side = import_optional("cv2"), self.settings.upsize_to
         if min(pixels.shape[:2]) < self.settings.upsize_below:
             pixels = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_CUBIC)
         border = round(self.settings.border * pixels.shape[0])
         return np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="edge")
 
-    def _embed(self, crops: Pixels) -> Rows:
+    def _embed(self, crops: Pixels) -> FeatureArray:
         ordered = crops if self.settings.order == "RGB" else crops[..., ::-1]
         batch = ((ordered.astype(np.float32) - self.settings.mean) / self.settings.scale).transpose(0, 3, 1, 2)  # (N, 3, H, W)
-        sides = [batch, batch[..., ::-1]] if self.settings.flip else [batch]
-        return np.concatenate([self._run(side) for side in sides], axis=1)  # (N, D)
+        views = [batch, batch[..., ::-1]] if self.settings.flip else [batch]
+        return np.concatenate([self._run(side) for side in views], axis=1)  # (N, D)
 
-    def _run(self, batch: npt.NDArray[np.float32]) -> Rows:
+    def _run(self, batch: npt.NDArray[np.float32]) -> FeatureArray:
         feed = {self.settings.input: np.ascontiguousarray(batch, np.float32)}
         try:
             output = np.asarray(self._session.run([self.settings.output], feed)[0], np.float64)
         except Exception as error:  # onnxruntime raises its own types, one per status code
-            raise _misfit(self.settings, str(error).splitlines()[0]) from error
+            raise _model_mismatch(self.settings, str(error).splitlines()[0]) from error
         if output.ndim != 2 or len(output) != len(batch):
-            raise _misfit(self.settings, f"it gave {output.shape} for {batch.shape}")
+            raise _model_mismatch(self.settings, f"it gave {output.shape} for {batch.shape}")
         return output
 
 
@@ -109,9 +108,9 @@ class YuNet:
     Source: Wu et al. 2023, "YuNet: a tiny millisecond-level face detector", doi:10.1007/s11633-023-1423-y.
     """
 
-    def __init__(self, settings: DetectorSettings) -> None:
-        content = np.frombuffer(read_checked(Path(settings.model), settings.sha256), np.uint8)
-        cv2, nothing = optional("cv2"), np.empty(0, np.uint8)
+    def __init__(self, settings: DetectorConfig) -> None:
+        content = np.frombuffer(read_verified(Path(settings.model), settings.sha256), np.uint8)
+        cv2, nothing = import_optional("cv2"), np.empty(0, np.uint8)
         try:
             with _quiet(cv2):
                 self._net = cv2.FaceDetectorYN.create("onnx", content, nothing, (320, 320), settings.threshold)
@@ -124,71 +123,71 @@ class YuNet:
         self._net.setInputSize((pixels.shape[1], pixels.shape[0]))
         _, found = self._net.detect(np.ascontiguousarray(pixels[..., ::-1]))  # (F, 15): box, five points, score
         rows = [] if found is None else sorted(found.astype(np.float64), key=lambda row: -float(row[2] * row[3]))
-        return [Face(_edges(row), row[4:14].reshape(5, 2)) for row in rows]
+        return [Face(_box(row), row[4:14].reshape(5, 2)) for row in rows]
 
 
-class DlibRecogniser:
+class DlibRecognizer:
     """dlib's descriptors, centred, as rows of length 1: the pocket model's own encoder.
 
     For choosing checkpoints on validation people; never for a result, because the methods read the same embedding.
-    centre: (128,), the mean descriptor of training people; without it strangers' cosines are near 0.9.
+    center: (128,), the mean descriptor of training people; without it strangers' cosines are near 0.9.
     """
 
-    width = 128
+    feature_dim = 128
 
-    def __init__(self, centre: Rows) -> None:
-        if centre.shape != (self.width,):
+    def __init__(self, center: FeatureArray) -> None:
+        if center.shape != (self.feature_dim,):
             raise DataError(
-                f"a centre of shape {centre.shape}", f"({self.width},) is needed", "Average descriptors over people"
+                f"a centre of shape {center.shape}", f"({self.feature_dim},) is needed", "Average descriptors over people"
             )
-        digest = hashlib.sha256(encoder_name().encode() + np.ascontiguousarray(centre, np.float64).tobytes()).hexdigest()
-        self.centre, self.name = centre, f"dlib-resnet-centred@{digest[:16]}"
+        digest = hashlib.sha256(encoder_name().encode() + np.ascontiguousarray(center, np.float64).tobytes()).hexdigest()
+        self.center, self.name = center, f"dlib-resnet-centred@{digest[:16]}"
 
-    def __call__(self, pixels: Sequence[Pixels]) -> Rows:
-        rows = np.full((len(pixels), self.width), np.nan)  # (N, 128)
+    def __call__(self, pixels: Sequence[Pixels]) -> FeatureArray:
+        rows = np.full((len(pixels), self.feature_dim), np.nan)  # (N, 128)
         for row, image in enumerate(pixels):
-            faces = find_faces(checked_pixels(image))
+            faces = find_faces(validate_image(image))
             if faces:
-                rows[row] = describe(Photo(image, "", face=faces[0])) - self.centre
-        return unit_rows(rows)
+                rows[row] = face_descriptor(Photo(image, "", face=faces[0])) - self.center
+        return l2_normalize(rows)
 
 
-def similarity_transform(source: Rows, target: Rows) -> Rows:
+def similarity_transform(source: FeatureArray, target: FeatureArray) -> FeatureArray:
     """The (2, 3) matrix that turns, scales and moves points (P, 2) onto others with the least squared distance.
 
     Source: Umeyama 1991, doi:10.1109/34.88573, eqs. 38-43. Raises DataError if all source points are one.
     """
-    moved, aim = source - source.mean(0), target - target.mean(0)
-    variance = (moved**2).sum() / len(source)
+    source_centered, target_centered = source - source.mean(0), target - target.mean(0)
+    variance = (source_centered**2).sum() / len(source)
     if variance == 0:
         raise DataError("all landmarks are one point", "at least two different ones are needed", "Check the detector")
-    left, values, right = np.linalg.svd(aim.T @ moved / len(source))
+    left, values, right = np.linalg.svd(target_centered.T @ source_centered / len(source))
     signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])  # never a mirror image
     rotation = (values * signs).sum() / variance * (left * signs) @ right  # (2, 2)
     return np.column_stack([rotation, target.mean(0) - rotation @ source.mean(0)])
 
 
-def align(pixels: Pixels, landmarks: Rows, settings: RecogniserSettings) -> Pixels:
+def align(pixels: Pixels, landmarks: FeatureArray, settings: RecognizerConfig) -> Pixels:
     """The face in the template's place, bilinear: (height, width, 3). landmarks: (5, 2) pixels, in the template's order."""
-    cv2 = optional("cv2")
+    cv2 = import_optional("cv2")
     matrix = similarity_transform(landmarks, np.array(settings.template))
     return np.asarray(cv2.warpAffine(pixels, matrix, settings.size, flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def unit_rows(rows: Rows) -> Rows:
+def l2_normalize(rows: FeatureArray) -> FeatureArray:
     """Rows (N, D) at length 1; NaN rows stay NaN."""
-    lengths: Rows = np.linalg.norm(rows, axis=1, keepdims=True)
+    lengths: FeatureArray = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / lengths
 
 
-def checked_pixels(pixels: Pixels) -> Pixels:
+def validate_image(pixels: Pixels) -> Pixels:
     """The same array. Raises DataError if it is not (H, W, 3) uint8."""
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
         raise DataError(f"a picture of shape {pixels.shape}, {pixels.dtype}", "(H, W, 3) uint8 RGB is needed", "Convert it")
     return pixels
 
 
-def optional(module: str) -> Any:
+def import_optional(module: str) -> Any:
     """A module of the extra `judge`. Raises ModelError if it is not installed."""
     try:
         return import_module(module)
@@ -208,23 +207,23 @@ def _quiet(cv2: Any) -> Iterator[None]:
         logging.setLogLevel(before)
 
 
-def _session(settings: RecogniserSettings) -> Any:
-    content, onnxruntime = read_checked(Path(settings.model), settings.sha256), optional("onnxruntime")
+def _load_session(settings: RecognizerConfig) -> Any:
+    content, onnxruntime = read_verified(Path(settings.model), settings.sha256), import_optional("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # the same rows on any number of cores; aligning takes longer than embedding
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own types, one per status code
-        raise _misfit(settings, str(error).splitlines()[0]) from error
+        raise _model_mismatch(settings, str(error).splitlines()[0]) from error
 
 
-def _misfit(settings: RecogniserSettings, found: str) -> ModelError:
+def _model_mismatch(settings: RecognizerConfig, problem: str) -> ModelError:
     width, height = settings.size
     needed = f"({settings.input}: N, 3, {height}, {width}) -> ({settings.output}: N, D) is what its TOML file says"
-    return ModelError(f"{settings.model} does not fit: {found}", needed, "Correct input, output or size, or the file")
+    return ModelError(f"{settings.model} does not fit: {problem}", needed, "Correct input, output or size, or the file")
 
 
-def _edges(row: Rows) -> tuple[int, int, int, int]:
+def _box(row: FeatureArray) -> tuple[int, int, int, int]:
     left, top, width, height = row[:4]
     return round(left), round(top), round(left + width), round(top + height)

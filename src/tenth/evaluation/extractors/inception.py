@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tenth.core.types import Pixels
+from tenth.core.types import FeatureArray, Pixels
 
-Rows = npt.NDArray[np.float64]
-SIDE, FEATURES, CLASSES = 299, 2048, 1008
-EPSILON = 1e-3  # of the batch normalisations
+INPUT_PIXELS, NUM_FEATURES, NUM_CLASSES = 299, 2048, 1008
+BATCH_NORM_EPS = 1e-3  # of the batch normalisations
 BATCH_IMAGES = 8  # in one pass: as fast as more of them, in a fifth of a gigabyte
 
 
@@ -42,16 +41,16 @@ Step = Conv | tuple[Conv, Conv]
 class Block:
     """Paths side by side, each from the block's input; where a path ends in a pair, both of it read what comes before.
 
-    pool: 'average' or 'max' over 3 x 3. pooled: the convolution beside it; None where the pool halves the picture.
+    pool: 'average' or 'max' over 3 x 3. pool_conv: the convolution beside it; None where the pool halves the picture.
     """
 
     name: str
     paths: tuple[tuple[Step, ...], ...]
     pool: str
-    pooled: Conv | None = None
+    pool_conv: Conv | None = None
 
 
-def _pair(step: Step) -> tuple[Conv, ...]:
+def _parallel_convs(step: Step) -> tuple[Conv, ...]:
     return step if isinstance(step, tuple) else (step,)
 
 
@@ -75,12 +74,12 @@ STEM = (
 )  # each row ends in a max pool
 
 
-def _block_a(name: str, pooled: int) -> Block:
+def _block_a(name: str, pool_channels: int) -> Block:
     return Block(name, (
         (Conv("branch1x1", 64),),
         (Conv("branch5x5_1", 48), _square("branch5x5_2", 64, 5)),
         (Conv("branch3x3dbl_1", 64), _square("branch3x3dbl_2", 96), _square("branch3x3dbl_3", 96)),
-    ), "average", Conv("branch_pool", pooled))
+    ), "average", Conv("branch_pool", pool_channels))
 
 
 def _block_c(name: str, inner: int) -> Block:
@@ -121,53 +120,56 @@ BLOCKS = (
 
 def filter_shapes() -> Iterator[tuple[str, tuple[int, int, int, int]]]:
     """Name and filter shape (out, in, height, width) of the 94 convolutions, in the order of the file."""
-    width = 3
+    in_channels = 3
     for conv in (conv for row in STEM for conv in row):
-        yield conv.name, (conv.channels, width, *conv.kernel)
-        width = conv.channels
+        yield conv.name, (conv.channels, in_channels, *conv.kernel)
+        in_channels = conv.channels
     for block in BLOCKS:
-        ends = 0 if block.pooled else width  # a pool without a convolution keeps its channels
-        for path in (*block.paths, (block.pooled,)) if block.pooled else block.paths:
-            inner = width
+        out_channels = 0 if block.pool_conv else in_channels  # a pool without a convolution keeps its channels
+        for path in (*block.paths, (block.pool_conv,)) if block.pool_conv else block.paths:
+            path_channels = in_channels
             for step in path:
-                yield from ((f"{block.name}.{conv.name}", (conv.channels, inner, *conv.kernel)) for conv in _pair(step))
-                inner = sum(conv.channels for conv in _pair(step))
-            ends += inner
-        width = ends
+                yield from (
+                    (f"{block.name}.{conv.name}", (conv.channels, path_channels, *conv.kernel))
+                    for conv in _parallel_convs(step)
+                )
+                path_channels = sum(conv.channels for conv in _parallel_convs(step))
+            out_channels += path_channels
+        in_channels = out_channels
 
 
 class Inception:
     """The network with its weights: an Extractor of rows (N, 3056), features and logits side by side.
 
-    name: "name@digest". tensors: those of the standard file, by its names. meaningless: '' or, where the weights are not the
+    name: "name@digest". tensors: those of the standard file, by its names. disclaimer: '' or, where the weights are not the
     standard ones, a sentence that goes wherever a figure goes.
     """
 
-    width = FEATURES + CLASSES
+    feature_dim = NUM_FEATURES + NUM_CLASSES
 
-    def __init__(self, name: str, tensors: Mapping[str, Tensor], meaningless: str = "") -> None:
-        self.name, self.meaningless = name, meaningless
-        self._folded = {conv: _folded(tensors, conv) for conv, _ in filter_shapes()}
+    def __init__(self, name: str, tensors: Mapping[str, Tensor], disclaimer: str = "") -> None:
+        self.name, self.disclaimer = name, disclaimer
+        self._folded_weights = {conv: _fold_batch_norm(tensors, conv) for conv, _ in filter_shapes()}
         self._classes = tensors["fc.weight"].float().T  # (2048, 1008); the logits of IS leave the bias out
 
-    def __call__(self, pictures: Sequence[Pixels]) -> Rows:
+    def __call__(self, images: Sequence[Pixels]) -> FeatureArray:
         """N pictures (H, W, 3) uint8 RGB, of any sizes -> (N, 3056).
 
         Equals torch-fidelity 0.4.0 within single precision: FID and IS of both agree to 1e-6 (tests/evaluate/).
         """
         threads = torch.get_num_threads()
-        size = max(1, min(BATCH_IMAGES, -(-len(pictures) // threads)))
-        batches = [pictures[start : start + size] for start in range(0, len(pictures), size)]
+        size = max(1, min(BATCH_IMAGES, -(-len(images) // threads)))
+        batches = [images[start : start + size] for start in range(0, len(images), size)]
         try:
             # A pass for each thread, instead of threads that wait for each other at each of 94 convolutions.
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return np.concatenate([np.empty((0, self.width)), *pool.map(self._pass, batches)])  # (N, 3056)
+                return np.concatenate([np.empty((0, self.feature_dim)), *pool.map(self._forward, batches)])  # (N, 3056)
         finally:
             torch.set_num_threads(threads)  # what one thread sets counts for all that come later
 
     @torch.inference_mode()
-    def _pass(self, pictures: Sequence[Pixels]) -> npt.NDArray[np.float32]:
-        x = torch.stack([resized(picture) for picture in pictures])  # (B, 299, 299, 3)
+    def _forward(self, images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+        x = torch.stack([resize_tf1(picture) for picture in images])  # (B, 299, 299, 3)
         x = ((x - 128) / 128).permute(0, 3, 1, 2)  # (B, 3, 299, 299), channels last in memory
         for row in STEM:
             for conv in row:
@@ -179,65 +181,65 @@ class Inception:
         return torch.cat([features, features @ self._classes], 1).numpy()  # (B, 3056)
 
     def _block(self, x: Tensor, block: Block) -> Tensor:
-        ends = []
+        outputs = []
         for path in block.paths:
             y = x
             for step in path:
-                found = [self._conv(y, f"{block.name}.{conv.name}", conv) for conv in _pair(step)]
-                y = found[0] if len(found) == 1 else torch.cat(found, 1)
-            ends.append(y)
-        return torch.cat([*ends, self._pooled(x, block)], 1)
+                branches = [self._conv(y, f"{block.name}.{conv.name}", conv) for conv in _parallel_convs(step)]
+                y = branches[0] if len(branches) == 1 else torch.cat(branches, 1)
+            outputs.append(y)
+        return torch.cat([*outputs, self._pool(x, block)], 1)
 
-    def _pooled(self, x: Tensor, block: Block) -> Tensor:
-        if block.pooled is None:
+    def _pool(self, x: Tensor, block: Block) -> Tensor:
+        if block.pool_conv is None:
             return F.max_pool2d(x, 3, 2)
-        name = f"{block.name}.{block.pooled.name}"
+        name = f"{block.name}.{block.pool_conv.name}"
         if block.pool == "max":
-            return self._conv(F.max_pool2d(x, 3, 1, 1), name, block.pooled)
+            return self._conv(F.max_pool2d(x, 3, 1, 1), name, block.pool_conv)
         # A mean over places and a sum over channels commute: the mean comes second, on a tenth of the channels.
-        return F.avg_pool2d(F.conv2d(x, *self._folded[name]), 3, 1, 1, count_include_pad=False).relu_()
+        return F.avg_pool2d(F.conv2d(x, *self._folded_weights[name]), 3, 1, 1, count_include_pad=False).relu_()
 
     def _conv(self, x: Tensor, name: str, conv: Conv) -> Tensor:
         padding = (0, 0) if conv.valid else (conv.kernel[0] // 2, conv.kernel[1] // 2)
-        return F.conv2d(x, *self._folded[name], conv.stride, padding).relu_()
+        return F.conv2d(x, *self._folded_weights[name], conv.stride, padding).relu_()
 
 
-def features_of(rows: Rows) -> Rows:
+def features_of(rows: FeatureArray) -> FeatureArray:
     """The 2048 features for FID and KID, of rows (N, 3056)."""
-    return rows[:, :FEATURES]
+    return rows[:, :NUM_FEATURES]
 
 
-def logits_of(rows: Rows) -> Rows:
+def logits_of(rows: FeatureArray) -> FeatureArray:
     """The 1008 logits without bias for the Inception Score, of rows (N, 3056)."""
-    return rows[:, FEATURES:]
+    return rows[:, NUM_FEATURES:]
 
 
-def resized(picture: Pixels, side: int = SIDE) -> Tensor:
+def resize_tf1(image: Pixels, side: int = INPUT_PIXELS) -> Tensor:
     """(H, W, 3) uint8 -> (side, side, 3) float32, from 0 to 255, bilinear as in TensorFlow 1: pixel 0 stays at 0.
 
     Nothing is smoothed before, so that a picture larger than `side` is sampled. The same bits as torch-fidelity 0.4.0.
     """
-    pixels = torch.from_numpy(np.array(picture))  # a copy: what is read-only cannot be a tensor
-    (top, bottom, down), (left, right, across) = (_places(length, side) for length in picture.shape[:2])
+    pixels = torch.from_numpy(np.array(image))  # a copy: what is read-only cannot be a tensor
+    (top, bottom, down), (left, right, across) = (_interpolation_indices(length, side) for length in image.shape[:2])
     lines = pixels[:, left].float()  # (H, side, 3)
     lines += (pixels[:, right].float() - lines) * across[:, None]
     upper, lower = lines[top], lines[bottom]  # (side, side, 3)
     return upper + (lower - upper) * down[:, None, None]
 
 
-def _places(length: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
+def _interpolation_indices(length: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
     """For each of `side` places: the pixel before it, the one after it, and how far between them it lies."""
-    places = torch.arange(side, dtype=torch.float32) * torch.tensor(length / side, dtype=torch.float32)
-    before = places.long()
-    return before, (before + 1).clamp_max(length - 1), places - before
+    positions = torch.arange(side, dtype=torch.float32) * torch.tensor(length / side, dtype=torch.float32)
+    before = positions.long()
+    return before, (before + 1).clamp_max(length - 1), positions - before
 
 
-def _folded(tensors: Mapping[str, Tensor], conv: str) -> tuple[Tensor, Tensor]:
+def _fold_batch_norm(tensors: Mapping[str, Tensor], conv: str) -> tuple[Tensor, Tensor]:
     """Filters (out, in, h, w) and bias (out,) that do what the convolution and its batch normalisation do."""
     weight, (gain, bias, mean, variance) = (
         tensors[f"{conv}.conv.weight"].double(),
         (tensors[f"{conv}.bn.{part}"].double() for part in ("weight", "bias", "running_mean", "running_var")),
     )
-    scale = gain / (variance + EPSILON).sqrt()  # (out,)
+    scale = gain / (variance + BATCH_NORM_EPS).sqrt()  # (out,)
     filters = (weight * scale[:, None, None, None]).float()
     return filters.contiguous(memory_format=torch.channels_last), (bias - mean * scale).float()

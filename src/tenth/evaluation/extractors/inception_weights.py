@@ -13,50 +13,50 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tenth.core.cache import default_store
+from tenth.core.cache import default_cache_dir
 from tenth.core.errors import ModelError
 from tenth.core.file_reading import UnreadableError, read_bytes, reason
 from tenth.core.file_writing import move_file
-from tenth.core.wording import brief
-from tenth.evaluation.extractors.inception import CLASSES, FEATURES, Inception, filter_shapes
-from tenth.models.hub.transfer import UnansweredError, receive, shown
-from tenth.sampling.config import BOUNDS
+from tenth.core.wording import shorten
+from tenth.evaluation.extractors.inception import NUM_CLASSES, NUM_FEATURES, Inception, filter_shapes
+from tenth.models.hub.transfer import TransferError, download_to, redact_url
+from tenth.sampling.config import SETTING_RANGES
 
 FILE, BYTES = "pt_inception-2015-12-05-6726825d.pth", 95_628_359
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 NAME = "inception-2015-12-05"  # its pictures are resized as TensorFlow 1 did: there is one way, so it has no name
-RANDOM = "random:"
+RANDOM_PREFIX = "random:"
 Weights = Mapping[str, Tensor]
 
 
-def open_inception(source: str) -> Inception:
+def load_inception(source: str) -> Inception:
     """The network. source: the file's path; an address to download it from, once, into the store; or random:SEED.
 
     Raises ModelError if the file is missing, incomplete or another one, or if `source` is none of the three.
     """
-    if source.startswith(RANDOM):
-        return random_inception(source.removeprefix(RANDOM))
+    if source.startswith(RANDOM_PREFIX):
+        return random_inception(source.removeprefix(RANDOM_PREFIX))
     if "://" in source:  # of whatever kind: what may hold a password is no path to be repeated in an error
-        return Inception(f"{NAME}@{SHA256[:16]}", read_weights(download(source, default_store() / FILE)))
+        return Inception(f"{NAME}@{SHA256[:16]}", read_weights(download(source, default_cache_dir() / FILE)))
     return Inception(f"{NAME}@{SHA256[:16]}", read_weights(Path(source)))
 
 
 def read_weights(path: Path) -> Weights:
     """The tensors of the standard file. Raises ModelError if it is missing or another file, which is then not unpickled."""
-    weights: Weights = torch.load(io.BytesIO(read_checked(path)), map_location="cpu", weights_only=True)
+    weights: Weights = torch.load(io.BytesIO(read_verified(path)), map_location="cpu", weights_only=True)
     return weights
 
 
-def read_checked(path: Path) -> bytes:
+def read_verified(path: Path) -> bytes:
     """The bytes of the standard file, after their number and sha256 matched. Raises ModelError if it is another file."""
     try:
         content = read_bytes(path, BYTES)
     except (OSError, UnreadableError) as problem:
-        raise _wrong(f"{path} {reason(problem)}") from problem
+        raise _wrong_file(f"{path} {reason(problem)}") from problem
     if len(content) != BYTES:
-        raise _wrong(f"{path} has {len(content):,} bytes")
+        raise _wrong_file(f"{path} has {len(content):,} bytes")
     if (found := hashlib.sha256(content).hexdigest()) != SHA256:
-        raise _wrong(f"{path} has sha256 {found}")
+        raise _wrong_file(f"{path} has sha256 {found}")
     return content
 
 
@@ -68,22 +68,22 @@ def download(address: str, path: Path) -> Path:
     if path.is_file() and path.stat().st_size == BYTES:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+    partial = path.with_name(f"{path.name}.part")
     try:
-        receive(address, BYTES, part)
-    except UnansweredError as problem:
-        kept = part.stat().st_size if part.is_file() else 0
+        download_to(address, BYTES, partial)
+    except TransferError as problem:
+        kept = partial.stat().st_size if partial.is_file() else 0
         raise ModelError(
-            f"{shown(address)} gave {kept:,} bytes ({problem})",
+            f"{redact_url(address)} gave {kept:,} bytes ({problem})",
             f"the Inception file has {BYTES:,}",
             "Run the same command to go on, or download it otherwise and give its path",
         ) from problem
     try:
-        read_checked(part)
+        read_verified(partial)
     except ModelError:
-        part.unlink()
+        partial.unlink()
         raise
-    move_file(part, path)
+    move_file(partial, path)
     return path
 
 
@@ -92,13 +92,15 @@ def random_inception(seed: str) -> Inception:
 
     Raises ModelError if the seed is not one.
     """
-    bounds = BOUNDS["seed"]
-    if not (seed.isascii() and seed.isdigit() and len(seed) <= len(str(bounds.most)) and bounds.hold(int(seed))):
-        raise ModelError(f"{RANDOM}{brief(seed)} has no seed", f"{bounds} is needed", f"Write {RANDOM}0")
+    bounds = SETTING_RANGES["seed"]
+    if not (seed.isascii() and seed.isdigit() and len(seed) <= len(str(bounds.maximum)) and bounds.contains(int(seed))):
+        raise ModelError(f"{RANDOM_PREFIX}{shorten(seed)} has no seed", f"{bounds} is needed", f"Write {RANDOM_PREFIX}0")
     weights = random_weights(int(seed))
     digest = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()[:16]
-    said = f"The Inception network has random weights ({RANDOM}{seed}): FID, KID and Inception Score here mean nothing."
-    return Inception(f"inception-random-{seed}@{digest}", weights, said)
+    disclaimer = (
+        f"The Inception network has random weights ({RANDOM_PREFIX}{seed}): FID, KID and Inception Score here mean nothing."
+    )
+    return Inception(f"inception-random-{seed}@{digest}", weights, disclaimer)
 
 
 def random_weights(seed: int) -> Weights:
@@ -106,18 +108,20 @@ def random_weights(seed: int) -> Weights:
 
     Filters as in He et al. 2015, arXiv:1502.01852, eq. 10; batch normalisations near those that change nothing.
     """
-    draw, weights = torch.Generator().manual_seed(seed), dict[str, Tensor]()
+    generator, weights = torch.Generator().manual_seed(seed), dict[str, Tensor]()
     for name, shape in filter_shapes():
-        filters = torch.randn(shape, generator=draw)
+        filters = torch.randn(shape, generator=generator)
         weights[f"{name}.conv.weight"] = filters * (2 / filters[0].numel()) ** 0.5
         for part, middle, spread in (("weight", 1, 0.1), ("bias", 0, 0.02), ("running_mean", 0, 0.02), ("running_var", 1, 0.1)):
-            weights[f"{name}.bn.{part}"] = middle + spread * (2 * torch.rand(shape[0], generator=draw) - 1)
+            weights[f"{name}.bn.{part}"] = middle + spread * (2 * torch.rand(shape[0], generator=generator) - 1)
         weights[f"{name}.bn.num_batches_tracked"] = torch.tensor(0)
-    weights["fc.weight"] = torch.randn(CLASSES, FEATURES, generator=draw) * 24 / FEATURES**0.5  # logits that are about 1 apart
-    weights["fc.bias"] = torch.randn(CLASSES, generator=draw)
+    weights["fc.weight"] = (
+        torch.randn(NUM_CLASSES, NUM_FEATURES, generator=generator) * 24 / NUM_FEATURES**0.5
+    )  # logits that are about 1 apart
+    weights["fc.bias"] = torch.randn(NUM_CLASSES, generator=generator)
     return weights
 
 
-def _wrong(found: str) -> ModelError:
+def _wrong_file(found: str) -> ModelError:
     needed = f"the Inception file {FILE} has {BYTES:,} bytes and sha256 {SHA256}"
     return ModelError(found, needed, "Give that file; docs/metrics.md says where it is")

@@ -19,19 +19,19 @@ from typing import Any
 
 from tenth.core.errors import ModelError
 from tenth.core.file_reading import UnreadableError, read_bytes, read_toml, reason
-from tenth.core.wording import did_you_mean, few
+from tenth.core.wording import abbreviate, did_you_mean
 
 Point = tuple[float, float]
-POINTS = 5  # what the detectors in use give per face
-MODEL_BYTES = 2 << 30  # the most that an ONNX file has in one piece
-LONGEST = 1_000  # characters of a text
-FILE_BYTES = 1 << 20  # of the TOML file
-MOST_PIXELS = 10_000  # of a side, a template's place or a border: far above what any network reads
-LARGEST, SMALLEST = 1e6, 1e-6  # of `mean` and `scale`
+NUM_LANDMARKS = 5  # what the detectors in use give per face
+MAX_MODEL_BYTES = 2 << 30  # the most that an ONNX file has in one piece
+MAX_TEXT_CHARS = 1_000  # characters of a text
+MAX_CONFIG_BYTES = 1 << 20  # of the TOML file
+MAX_PIXELS = 10_000  # of a side, a template's place or a border: far above what any network reads
+MAX_NUMBER, MIN_SCALE = 1e6, 1e-6  # of `mean` and `scale`
 
 
 @dataclass(frozen=True)
-class DetectorSettings:
+class DetectorConfig:
     """Which detector finds the face. model: an ONNX file, absolute after reading; kind 'dlib' needs neither it nor sha256."""
 
     kind: str
@@ -41,7 +41,7 @@ class DetectorSettings:
 
 
 @dataclass(frozen=True)
-class RecogniserSettings:
+class RecognizerConfig:
     """What the file says. size: width, height of the crop in pixels; template: five points in it, in the detector's order."""
 
     name: str
@@ -53,7 +53,7 @@ class RecogniserSettings:
     mean: float  # the network sees (value - mean) / scale
     scale: float
     template: tuple[Point, ...]
-    detector: DetectorSettings
+    detector: DetectorConfig
     order: str = "RGB"
     flip: bool = True  # embed the mirror image too and put both side by side: less pose in the result
     upsize_below: int = 0  # pictures whose shorter side has fewer pixels are resized; 0: never
@@ -69,109 +69,109 @@ class RecogniserSettings:
         return hashlib.sha256(json.dumps(asdict(self) | models, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= LONGEST and value.isprintable()
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT_CHARS and value.isprintable()
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_PIXELS
+def _is_pixel_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_PIXELS
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST  # nan is in no range
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER  # nan is in no range
 
 
-def _share(value: Any) -> bool:
-    return _number(value) and 0 <= value <= 1
+def _is_fraction(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
 
 
-def _size(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(_whole(side) and side > 0 for side in value)
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(_is_pixel_count(side) and side > 0 for side in value)
 
 
-def _template(value: Any) -> bool:
-    pairs = isinstance(value, list) and len(value) == POINTS and all(isinstance(point, list) for point in value)
+def _is_template(value: Any) -> bool:
+    pairs = isinstance(value, list) and len(value) == NUM_LANDMARKS and all(isinstance(point, list) for point in value)
     return pairs and all(
-        len(point) == 2 and all(_number(each) and abs(each) <= MOST_PIXELS for each in point) for point in value
+        len(point) == 2 and all(_is_number(each) and abs(each) <= MAX_PIXELS for each in point) for point in value
     )
 
 
-def _digest(value: Any) -> bool:
+def _is_sha256(value: Any) -> bool:
     return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
 Rules = Mapping[str, tuple[str, Callable[[Any], bool]]]
 DETECTOR_RULES: Rules = {
     "kind": ("'yunet' or 'dlib'", lambda value: value in ("yunet", "dlib")),
-    "model": ("the path of an ONNX file", _text),
-    "sha256": ("64 hexadecimal digits in lower case", _digest),
-    "threshold": ("a number from 0 to 1", _share),
+    "model": ("the path of an ONNX file", _is_text),
+    "sha256": ("64 hexadecimal digits in lower case", _is_sha256),
+    "threshold": ("a number from 0 to 1", _is_fraction),
 }
 RULES: Rules = {
-    "name": ("a text", _text),
-    "model": ("the path of an ONNX file", _text),
-    "sha256": ("64 hexadecimal digits in lower case", _digest),
-    "input": ("the name of the network's input", _text),
-    "output": ("the name of the network's output", _text),
-    "size": ("[width, height] in pixels", _size),
-    "mean": ("a number", _number),
-    "scale": ("a number above 0", lambda value: _number(value) and value >= SMALLEST),
-    "template": ("five [x, y] points", _template),
+    "name": ("a text", _is_text),
+    "model": ("the path of an ONNX file", _is_text),
+    "sha256": ("64 hexadecimal digits in lower case", _is_sha256),
+    "input": ("the name of the network's input", _is_text),
+    "output": ("the name of the network's output", _is_text),
+    "size": ("[width, height] in pixels", _is_size),
+    "mean": ("a number", _is_number),
+    "scale": ("a number above 0", lambda value: _is_number(value) and value >= MIN_SCALE),
+    "template": ("five [x, y] points", _is_template),
     "detector": ("a table [detector]", lambda value: isinstance(value, dict)),
     "order": ("'RGB' or 'BGR'", lambda value: value in ("RGB", "BGR")),
     "flip": ("true or false", lambda value: isinstance(value, bool)),
-    "upsize_below": ("a whole number of pixels", _whole),
-    "upsize_to": ("a whole number of pixels above 0", lambda value: _whole(value) and value > 0),
-    "border": ("a share of the height, 0 to 1", _share),
-    "accept": ("a cosine from 0 to 1", _share),
-    "licence": ("a text", _text),
+    "upsize_below": ("a whole number of pixels", _is_pixel_count),
+    "upsize_to": ("a whole number of pixels above 0", lambda value: _is_pixel_count(value) and value > 0),
+    "border": ("a share of the height, 0 to 1", _is_fraction),
+    "accept": ("a cosine from 0 to 1", _is_fraction),
+    "licence": ("a text", _is_text),
 }
 
 
-def read_recogniser_file(path: Path) -> RecogniserSettings:
+def read_recognizer_config(path: Path) -> RecognizerConfig:
     """The settings in a TOML file; the model files they name, relative to it, are not opened yet.
 
     Raises ModelError if the file is missing or no TOML, or if a key is unknown, missing or impossible.
     """
-    table = _toml(path)
-    _check(table, RULES, RecogniserSettings, f"{path.name}")
+    table = _read_toml(path)
+    _validate_table(table, RULES, RecognizerConfig, f"{path.name}")
     detector: dict[str, Any] = table["detector"]
-    _check(detector, DETECTOR_RULES, DetectorSettings, f"[detector] of {path.name}")
-    _check_detector_model(detector, path.name)
+    _validate_table(detector, DETECTOR_RULES, DetectorConfig, f"[detector] of {path.name}")
+    _validate_detector_model(detector, path.name)
     for part in (table, detector):
         if "model" in part:
             part["model"] = str((path.parent / part["model"]).absolute())  # not `resolve`: a link may lead back to itself
     table["size"] = tuple(table["size"])
     table["template"] = tuple((float(x), float(y)) for x, y in table["template"])
-    return RecogniserSettings(**{**table, "detector": DetectorSettings(**detector)})
+    return RecognizerConfig(**{**table, "detector": DetectorConfig(**detector)})
 
 
-def read_checked(path: Path, sha256: str) -> bytes:
+def read_verified(path: Path, sha256: str) -> bytes:
     """The bytes of a model file, after their sha256 matched. Raises ModelError if it is missing or another file."""
     try:
-        content = read_bytes(path, MODEL_BYTES)
+        content = read_bytes(path, MAX_MODEL_BYTES)
     except (OSError, UnreadableError) as problem:
         raise ModelError(
             f"{path} {reason(problem)}", "the recogniser's file names it", "Put it there, or correct `model`"
         ) from problem
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
         raise ModelError(
-            f"{path} has sha256 {found}",
+            f"{path} has sha256 {digest}",
             f"{sha256} is expected",
             "Get the original file, or correct `sha256` if you trust this one",
         )
     return content
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return read_toml(path, FILE_BYTES)
+        return read_toml(path, MAX_CONFIG_BYTES)
     except (OSError, UnreadableError) as problem:
         raise ModelError(f"{path} {reason(problem)}", "a recogniser's TOML file is needed", "Correct it") from problem
 
 
-def _check(table: Mapping[str, Any], rules: Rules, settings: type, where: str) -> None:
+def _validate_table(table: Mapping[str, Any], rules: Rules, settings: type, where: str) -> None:
     known = f"known keys: {', '.join(rules)}"
     for key, value in table.items():
         if key not in rules:
@@ -184,10 +184,10 @@ def _check(table: Mapping[str, Any], rules: Rules, settings: type, where: str) -
     required = [each.name for each in fields(settings) if each.default is MISSING]
     missing = [key for key in required if key not in table]
     if missing:
-        raise ModelError(f"{where} lacks {few(missing)}", known, "Add what is missing")
+        raise ModelError(f"{where} lacks {abbreviate(missing)}", known, "Add what is missing")
 
 
-def _check_detector_model(detector: Mapping[str, Any], file: str) -> None:
+def _validate_detector_model(detector: Mapping[str, Any], file: str) -> None:
     given = [key for key in ("model", "sha256") if key in detector]
     needed = [] if detector["kind"] == "dlib" else ["model", "sha256"]
     if given != needed:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tenth.core.errors import DataError
 
 Values = npt.NDArray[np.float64]
-DRAWS_AT_ONCE = 1_000_000  # people drawn per chunk of resamples: 8 MB
+RESAMPLE_CHUNK = 1_000_000  # people drawn per chunk of resamples: 8 MB
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """A mean of per-person differences, its interval, and the chance of one as large if the signs were random."""
 
     value: float
@@ -39,7 +39,7 @@ class Difference:
     p_value: float
 
 
-def interval(
+def bootstrap_interval(
     values_per_person: Sequence[float] | Values, *, seed: int = 0, resamples: int = 10_000, level: float = 0.95
 ) -> Interval:
     """Expanded percentile bootstrap of the mean over people: the quantiles lie further out, as Student's t does for few people.
@@ -48,7 +48,7 @@ def interval(
     interval; it lies within the values. How often it covers the truth: benchmarks/interval_coverage.py, docs/metrics.md.
     Source: Hesterberg 2015, doi:10.1080/00031305.2015.1089789. Raises DataError for no people or NaN.
     """
-    values = _checked(values_per_person)
+    values = _validated_values(values_per_person)
     if len(values) == 1:
         return Interval(float(values[0]), None, None, 1)
     tail = expanded_tail(level, len(values))
@@ -56,21 +56,21 @@ def interval(
     return Interval(float(values.mean()), float(low), float(high), len(values))
 
 
-def paired(
+def paired_difference(
     a: Sequence[float] | Values, b: Sequence[float] | Values, *, seed: int = 0, resamples: int = 10_000, level: float = 0.95
-) -> Difference:
+) -> PairedDifference:
     """Mean of a - b over the same people, in the same order, with interval and two-sided sign-flip permutation p-value.
 
     a, b: (P,). All 2^P signs where these are at most `resamples`, else that many random ones, counting the one observed.
     Source: Phipson and Smyth 2010, doi:10.2202/1544-6115.1585. Raises DataError if the lengths differ, for no people or NaN.
     """
-    first, second = _checked(a), _checked(b)
+    first, second = _validated_values(a), _validated_values(b)
     if len(first) != len(second):
         raise DataError(f"{len(first)} and {len(second)} people", "a pair needs the same people", "Compare on common people")
     differences = first - second
-    found = interval(differences, seed=seed, resamples=resamples, level=level)
+    mean_interval = bootstrap_interval(differences, seed=seed, resamples=resamples, level=level)
     p_value = _sign_flip(differences, seed, resamples)
-    return Difference(found.value, found.low, found.high, found.n, p_value)
+    return PairedDifference(mean_interval.value, mean_interval.low, mean_interval.high, mean_interval.n, p_value)
 
 
 @cache
@@ -83,28 +83,28 @@ def expanded_tail(level: float, people: int) -> float:
     return NormalDist().cdf(-reach)
 
 
-def _student_quantile(share: float, freedom: int) -> float:
+def _student_quantile(probability: float, dof: int) -> float:
     """What |t| stays below with this probability, by halving the angle atan(t / sqrt(freedom))."""
     low, high = 0.0, math.pi / 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _student_share(middle, freedom) < share else (low, middle)
-    return math.sqrt(freedom) * math.tan(low)
+        low, high = (middle, high) if _student_probability(middle, dof) < probability else (low, middle)
+    return math.sqrt(dof) * math.tan(low)
 
 
-def _student_share(angle: float, freedom: int) -> float:
+def _student_probability(angle: float, dof: int) -> float:
     """Probability that |t| < sqrt(freedom) tan(angle). Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4."""
-    odd, cosine = freedom % 2, math.cos(angle)
+    odd, cosine = dof % 2, math.cos(angle)
     term = total = cosine if odd else 1.0
-    for step in range(2 + odd, freedom - 1, 2):
+    for step in range(2 + odd, dof - 1, 2):
         term *= (step - 1) / step * cosine**2
         total += term
     if not odd:
         return math.sin(angle) * total
-    return 2 / math.pi * (angle + (math.sin(angle) * total if freedom > 1 else 0.0))
+    return 2 / math.pi * (angle + (math.sin(angle) * total if dof > 1 else 0.0))
 
 
-def _checked(values: Sequence[float] | Values) -> Values:
+def _validated_values(values: Sequence[float] | Values) -> Values:
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or len(array) == 0 or not np.isfinite(array).all():
         raise DataError(
@@ -116,10 +116,10 @@ def _checked(values: Sequence[float] | Values) -> Values:
 
 
 def _resampled_means(values: Values, seed: int, resamples: int) -> Values:
-    draw = np.random.default_rng(seed)
-    size, chunk = len(values), max(1, DRAWS_AT_ONCE // len(values))
+    rng = np.random.default_rng(seed)
+    size, chunk = len(values), max(1, RESAMPLE_CHUNK // len(values))
     counts = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
-    return np.concatenate([values[draw.integers(size, size=(count, size))].mean(1) for count in counts])
+    return np.concatenate([values[rng.integers(size, size=(count, size))].mean(1) for count in counts])
 
 
 def _sign_flip(differences: Values, seed: int, resamples: int) -> float:
@@ -128,8 +128,8 @@ def _sign_flip(differences: Values, seed: int, resamples: int) -> float:
     if 2**size <= resamples:
         signs = np.array(list(product((-1.0, 1.0), repeat=size)))  # (2^P, P)
         return float((np.abs(signs @ differences) / size >= just_below).mean())
-    draw, chunk = np.random.default_rng(seed), max(1, DRAWS_AT_ONCE // size)
+    rng, chunk = np.random.default_rng(seed), max(1, RESAMPLE_CHUNK // size)
     counts = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
-    flipped = (draw.choice([-1.0, 1.0], size=(count, size)) @ differences / size for count in counts)
+    flipped = (rng.choice([-1.0, 1.0], size=(count, size)) @ differences / size for count in counts)
     as_large = sum(int((np.abs(means) >= just_below).sum()) for means in flipped)
     return (as_large + 1) / (resamples + 1)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tenth.core.types import Features, Score
-from tenth.evaluation.metrics.identity import PerPerson, Rows, by_person, score_over_people
+from tenth.core.types import FeatureArray, Features, Score
+from tenth.evaluation.metrics.identity import PersonScores, by_person, score_over_people
 
 
 def identity_diversity(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
@@ -24,12 +24,12 @@ def identity_diversity(*, generated: Features, held_out: Features, references: F
     return replace(score, unavailable="nobody has two images with a face") if score.value is None else score
 
 
-def diversity_per_person(generated: Features) -> PerPerson:
+def diversity_per_person(generated: Features) -> PersonScores:
     """Person -> mean of 1 - cosine over pairs of images with a face; people with fewer than two of them are left out."""
-    seen = {person: rows[~np.isnan(rows[:, 0])] for person, rows in by_person(generated).items()}
-    return {person: 1 - _mean_cosine_of_pairs(rows) for person, rows in seen.items() if len(rows) > 1}
+    with_face = {person: rows[~np.isnan(rows[:, 0])] for person, rows in by_person(generated).items()}
+    return {person: 1 - _mean_pairwise_cosine(rows) for person, rows in with_face.items() if len(rows) > 1}
 
 
-def _mean_cosine_of_pairs(rows: Rows) -> float:
+def _mean_pairwise_cosine(rows: FeatureArray) -> float:
     n = len(rows)
     return float(np.square(rows.sum(0)).sum() - n) / (n * (n - 1))  # |sum of unit rows|^2 = n + all ordered pairs

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from tenth.core.errors import DataError
-from tenth.core.types import Features, Score
-from tenth.evaluation.metrics.inputs import Rows, sides
+from tenth.core.types import FeatureArray, Features, Score
+from tenth.evaluation.metrics.inputs import validated_pair
 
-POINTS = 15  # sizes of subsets, as Chong and Forsyth take them
+NUM_SUBSETS = 15  # sizes of subsets, as Chong and Forsyth take them
 
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
-    """What a Fréchet distance reads of N rows. mean: (D,). root: (R, D), R = min(N, D); root' root is their covariance."""
+    """What a Fréchet distance reads of N rows. mean: (D,). cov_root: R (K, D), K = min(N, D); R'R is their covariance."""
 
-    mean: Rows
-    root: Rows
+    mean: FeatureArray
+    cov_root: FeatureArray
 
 
 def fid(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
@@ -36,64 +36,66 @@ def fid(*, generated: Features, held_out: Features, references: Features | None 
     Raises DataError if a side has fewer than two images, a row that is not finite or another width.
     """
     del references
-    distance = frechet_distance(generated.rows, held_out.rows)
-    return Score("fid", distance, n=len(generated.rows), better="lower")
+    distance = frechet_distance(generated.vectors, held_out.vectors)
+    return Score("fid", distance, n=len(generated.vectors), direction="lower")
 
 
 def fid_infinity(
-    *, generated: Features, held_out: Features, references: Features | None = None, least: int | None = None, seed: int = 0
+    *, generated: Features, held_out: Features, references: Features | None = None, min_subset: int | None = None, seed: int = 0
 ) -> Score:
     """FID of endlessly many generated images, from a line through FID against 1/n. Lower is better.
 
-    Only the generated side is subsampled: 15 sizes n, evenly from `least` (half of the images if None) to all of them, each
-    a fresh draw without replacement. Held-out photos stay as they are, and so does the bias of their number. May be below 0,
-    and has no interval. n counts generated images. Anchor: at most `fid` when generated is held_out.
-    Source: Chong and Forsyth 2020, arXiv:1911.07023, section 4.
-    Raises DataError as `fid` does, for fewer than four generated images, or if `least` is not from 2 to below their number.
+    Only the generated side is subsampled: 15 sizes n, evenly from `min_subset` (half of the images if None) to all of them,
+    each a fresh draw without replacement. Held-out photos stay as they are, and so does the bias of their number. May be
+    below 0, and has no interval. n counts generated images. Anchor: at most `fid` when generated is held_out. Source: Chong
+    and Forsyth 2020, arXiv:1911.07023, section 4. Raises DataError as `fid` does, for fewer than four generated images, or if
+    `min_subset` is not from 2 to below that.
     """
     del references
-    a, b = sides(generated, held_out)
-    least = len(a) // 2 if least is None else least
-    if not 2 <= least < len(a):
+    a, b = validated_pair(generated, held_out)
+    min_subset = len(a) // 2 if min_subset is None else min_subset
+    if not 2 <= min_subset < len(a):
         raise DataError(
-            f"{len(a)} generated images and subsets from {least}",
+            f"{len(a)} generated images and subsets from {min_subset}",
             "two sizes of 2 or more are needed",
-            "Add images, or lower `least`",
+            "Add images, or lower `min_subset`",
         )
-    fixed, draw = gaussian(b), np.random.default_rng(seed)
-    sizes = np.unique(np.linspace(least, len(a), POINTS).round().astype(int))
-    distances = [distance_between(gaussian(a[draw.permutation(len(a))[:size]]), fixed) for size in sizes]
-    _, at_infinity = np.polyfit(1 / sizes, distances, 1)
-    return Score("fid-infinity", float(at_infinity), n=len(a), better="lower")
+    held_out_gaussian, rng = fit_gaussian(b), np.random.default_rng(seed)
+    sizes = np.unique(np.linspace(min_subset, len(a), NUM_SUBSETS).round().astype(int))
+    distances = [gaussian_distance(fit_gaussian(a[rng.permutation(len(a))[:size]]), held_out_gaussian) for size in sizes]
+    _, intercept = np.polyfit(1 / sizes, distances, 1)
+    return Score("fid-infinity", float(intercept), n=len(a), direction="lower")
 
 
-def frechet_distance(a: Rows, b: Rows) -> float:
+def frechet_distance(a: FeatureArray, b: FeatureArray) -> float:
     """Squared Fréchet distance of the Gaussians fitted to rows of any features, (N, D) and (M, D). Lower is nearer.
 
     N, M >= 2. Covariances over N - 1. Symmetric; 0 for equal rows. It is called FID for Inception features alone.
     Source: Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X. Raises DataError as `fid` does.
     """
-    generated, held_out = sides(Features(a, ()), Features(b, ()))
-    return distance_between(gaussian(generated), gaussian(held_out))
+    generated, held_out = validated_pair(Features(a, ()), Features(b, ()))
+    return gaussian_distance(fit_gaussian(generated), fit_gaussian(held_out))
 
 
-def gaussian(rows: Rows) -> Gaussian:
+def fit_gaussian(rows: FeatureArray) -> Gaussian:
     """The Gaussian of rows (N, D), N >= 2."""
     mean = rows.mean(0)
-    root = (rows - mean) / np.sqrt(len(rows) - 1)  # (N, D)
-    if len(root) > root.shape[1]:
-        root = np.linalg.qr(root, mode="r")  # (D, D), same covariance: the singular values below are then of D x D at most
-    return Gaussian(mean, root)
+    cov_root = (rows - mean) / np.sqrt(len(rows) - 1)  # (N, D)
+    if len(cov_root) > cov_root.shape[1]:
+        cov_root = np.linalg.qr(
+            cov_root, mode="r"
+        )  # (D, D), same covariance: the singular values below are then of D x D at most
+    return Gaussian(mean, cov_root)
 
 
-def distance_between(a: Gaussian, b: Gaussian) -> float:
+def gaussian_distance(a: Gaussian, b: Gaussian) -> float:
     """Squared Fréchet distance of two Gaussians of the same width."""
-    overlap = np.linalg.svd(a.root @ b.root.T, compute_uv=False).sum()  # tr (AB)^(1/2)
-    spread = np.square(a.root).sum() + np.square(b.root).sum() - 2 * overlap
+    overlap = np.linalg.svd(a.cov_root @ b.cov_root.T, compute_uv=False).sum()  # tr (AB)^(1/2)
+    spread = np.square(a.cov_root).sum() + np.square(b.cov_root).sum() - 2 * overlap
     return float(np.square(a.mean - b.mean).sum() + max(spread, 0.0))  # equal sides leave a rounding error of either sign
 
 
-def face_distance(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
+def face_frechet_distance(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Squared Fréchet distance between two Gaussians fitted to a face recogniser's rows. Lower is better.
 
     generated, held_out: (N, D) and (M, D), two with a face on each side; images without are left out here and counted in
@@ -102,12 +104,12 @@ def face_distance(*, generated: Features, held_out: Features, references: Featur
     Source: Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features. Raises DataError if a side has fewer faces than two.
     """
     del references
-    a, b = sides(with_faces(generated), with_faces(held_out))
-    return Score("face-distance", frechet_distance(a, b), n=len(a), better="lower")
+    a, b = validated_pair(drop_missing_faces(generated), drop_missing_faces(held_out))
+    return Score("face-distance", frechet_distance(a, b), n=len(a), direction="lower")
 
 
-def with_faces(features: Features) -> Features:
+def drop_missing_faces(features: Features) -> Features:
     """Only the images in which a face was found: those whose rows are not NaN."""
-    found = np.flatnonzero(~np.isnan(features.rows).any(1))
-    prompts = tuple(features.prompts[place] for place in found) if features.prompts else ()
-    return Features(features.rows[found], tuple(features.people[place] for place in found), prompts)
+    indices = np.flatnonzero(~np.isnan(features.vectors).any(1))
+    prompts = tuple(features.prompts[place] for place in indices) if features.prompts else ()
+    return Features(features.vectors[indices], tuple(features.people[place] for place in indices), prompts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tenth.core.errors import DataError
-from tenth.core.types import Features, Score
-from tenth.evaluation.metrics.inputs import Rows, side
+from tenth.core.types import FeatureArray, Features, Score
+from tenth.evaluation.metrics.inputs import validated_rows
 
 SPLITS, SEED = 10, 2020  # torch-fidelity's
 
@@ -28,11 +28,11 @@ def inception_score(
     Raises DataError if there are fewer images than splits, or for a row that is not finite.
     """
     del held_out, references
-    rows = side(generated, "generated", 1)
+    rows = validated_rows(generated, "generated", 1)
     return Score("inception-score", float(inception_scores(rows, splits=splits, seed=seed).mean()), n=len(rows))
 
 
-def inception_scores(logits: Rows, *, splits: int = SPLITS, seed: int = SEED) -> Rows:
+def inception_scores(logits: FeatureArray, *, splits: int = SPLITS, seed: int = SEED) -> FeatureArray:
     """The score of each split, (splits,), of logits (N, C) in an order shuffled by the seed."""
     if not 1 <= splits <= len(logits):
         raise DataError(
@@ -40,10 +40,10 @@ def inception_scores(logits: Rows, *, splits: int = SPLITS, seed: int = SEED) ->
         )
     order = np.random.RandomState(seed).permutation(len(logits))  # torch-fidelity's generator
     edges = [split * len(logits) // splits for split in range(1, splits)]
-    return np.array([_score(part) for part in np.split(logits[order], edges)])
+    return np.array([_split_score(part) for part in np.split(logits[order], edges)])
 
 
-def _score(logits: Rows) -> float:
+def _split_score(logits: FeatureArray) -> float:
     shifted = logits - logits.max(1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))  # (N, C)
     p = np.exp(log_p)

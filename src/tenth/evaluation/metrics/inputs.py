@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from tenth.core.errors import DataError
-from tenth.core.types import Features, Metric, Score
-
-Rows = npt.NDArray[np.float64]
+from tenth.core.types import FeatureArray, Features, Metric, Score
 
 
-def side(features: Features, name: str, least: int = 2) -> Rows:
-    """The rows of one side, (N, D) float64, N >= least, all finite. name: how a message calls it.
+def validated_rows(features: Features, name: str, min_images: int = 2) -> FeatureArray:
+    """The rows of one side, (N, D) float64, N >= min_images, all finite. name: how a message calls it.
 
     Raises DataError if they are not.
     """
-    rows = np.asarray(features.rows, np.float64)
+    rows = np.asarray(features.vectors, np.float64)
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise DataError(f"{name} features of shape {rows.shape}", "one row (D,) per image is needed", "Embed the images again")
-    if len(rows) < least:
-        found = f"{len(rows)} {name} {'image' if len(rows) == 1 else 'images'}"
-        raise DataError(found, f"at least {least} are needed", "Add images, or leave this metric out")
-    unfit = int((~np.isfinite(rows)).any(1).sum())
-    if unfit:
+    if len(rows) < min_images:
+        message = f"{len(rows)} {name} {'image' if len(rows) == 1 else 'images'}"
+        raise DataError(message, f"at least {min_images} are needed", "Add images, or leave this metric out")
+    num_invalid = int((~np.isfinite(rows)).any(1).sum())
+    if num_invalid:
         raise DataError(
-            f"{unfit} of {len(rows)} {name} rows are not finite",
+            f"{num_invalid} of {len(rows)} {name} rows are not finite",
             "every image needs a whole row",
             "Embed the images again, or leave those out on purpose and say so",
         )
     return rows
 
 
-def sides(generated: Features, held_out: Features, least: int = 2) -> tuple[Rows, Rows]:
-    """The rows of both sides, (N, D) and (M, D), each as `side` gives them. Raises DataError if their widths differ too."""
-    a, b = side(generated, "generated", least), side(held_out, "held-out", least)
+def validated_pair(generated: Features, held_out: Features, min_images: int = 2) -> tuple[FeatureArray, FeatureArray]:
+    """The rows of both sides, (N, D) and (M, D), each as `validated_rows` gives them. Raises DataError if the widths differ."""
+    a, b = validated_rows(generated, "generated", min_images), validated_rows(held_out, "held-out", min_images)
     if a.shape[1] != b.shape[1]:
         raise DataError(
             f"generated rows of width {a.shape[1]} and held-out rows of width {b.shape[1]}",
@@ -44,11 +41,11 @@ def sides(generated: Features, held_out: Features, least: int = 2) -> tuple[Rows
     return a, b
 
 
-def measured(
-    name: str, better: str, metric: Metric, generated: Features, held_out: Features, references: Features | None = None
+def score_or_unavailable(
+    name: str, direction: str, metric: Metric, generated: Features, held_out: Features, references: Features | None = None
 ) -> Score:
     """The metric's score; unavailable, with the reason, where there are too few images or faces for it."""
     try:
         return metric(generated=generated, held_out=held_out, references=references)
     except DataError as problem:
-        return Score(name, None, better=better, unavailable=str(problem))
+        return Score(name, None, direction=direction, unavailable=str(problem))

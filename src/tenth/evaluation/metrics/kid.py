@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tenth.core.types import Features, Score
-from tenth.evaluation.metrics.inputs import Rows, sides
+from tenth.core.types import FeatureArray, Features, Score
+from tenth.evaluation.metrics.inputs import validated_pair
 
 BLOCK = 1024  # rows of each side at a time: 8 MB of kernel values, whatever N is
 
@@ -22,24 +22,24 @@ def kid(*, generated: Features, held_out: Features, references: Features | None 
     Raises DataError if a side has fewer than two images, a row that is not finite or another width.
     """
     del references
-    a, b = sides(generated, held_out)
-    return Score("kid", _mean_off_diagonal(a) + _mean_off_diagonal(b) - 2 * _mean(a, b), n=len(a), better="lower")
+    a, b = validated_pair(generated, held_out)
+    return Score("kid", _mean_off_diagonal(a) + _mean_off_diagonal(b) - 2 * _mean(a, b), n=len(a), direction="lower")
 
 
-def _kernel(a: Rows, b: Rows) -> Rows:
-    values: Rows = (a @ b.T / a.shape[1] + 1) ** 3  # (N, M)
+def _kernel(a: FeatureArray, b: FeatureArray) -> FeatureArray:
+    values: FeatureArray = (a @ b.T / a.shape[1] + 1) ** 3  # (N, M)
     return values
 
 
-def _mean(a: Rows, b: Rows) -> float:
+def _mean(a: FeatureArray, b: FeatureArray) -> float:
     total = sum(float(_kernel(rows, columns).sum()) for rows in _blocks(a) for columns in _blocks(b))
     return total / (len(a) * len(b))
 
 
-def _mean_off_diagonal(rows: Rows) -> float:
-    itself = float(((np.square(rows).mean(1) + 1) ** 3).sum())  # an image and itself is no pair
-    return (_mean(rows, rows) * len(rows) ** 2 - itself) / (len(rows) * (len(rows) - 1))
+def _mean_off_diagonal(rows: FeatureArray) -> float:
+    diagonal = float(((np.square(rows).mean(1) + 1) ** 3).sum())  # an image and itself is no pair
+    return (_mean(rows, rows) * len(rows) ** 2 - diagonal) / (len(rows) * (len(rows) - 1))
 
 
-def _blocks(rows: Rows) -> Iterator[Rows]:
+def _blocks(rows: FeatureArray) -> Iterator[FeatureArray]:
     return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))

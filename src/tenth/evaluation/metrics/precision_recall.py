@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tenth.core.errors import DataError
-from tenth.core.types import Features, Score
-from tenth.evaluation.metrics.inputs import Rows, sides
+from tenth.core.types import FeatureArray, Features, Score
+from tenth.evaluation.metrics.inputs import validated_pair
 
 BLOCK = 1024  # balls at a time
-SLACK = 1e-10  # of the mean squared length of a centred row; a product of doubles is off by less than 1e-12 of it
+TOLERANCE = 1e-10  # of the mean squared length of a centred row; a product of doubles is off by less than 1e-12 of it
 
 
 def precision(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 3) -> Score:
@@ -26,11 +26,11 @@ def precision(*, generated: Features, held_out: Features, references: Features |
     generated, held_out: (N, D) and (M, D), M > k. Depends on M and k, no interval; n counts generated images. Anchors: 1 when
     generated is held_out; a few of the photos, copied, score 1 here and low in `recall`.
     Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2. Equals torch-fidelity 0.4 (tests/evaluate/).
-    Raises DataError if held_out has at most k images, or as `sides` does.
+    Raises DataError if held_out has at most k images, or as `validated_pair` does.
     """
     del references
-    a, b = sides(generated, held_out, least=1)
-    return Score("precision", float(_share_inside(a, b, k, "held-out")), n=len(a))
+    a, b = validated_pair(generated, held_out, min_images=1)
+    return Score("precision", float(_fraction_inside(a, b, k, "held-out")), n=len(a))
 
 
 def recall(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 3) -> Score:
@@ -40,8 +40,8 @@ def recall(*, generated: Features, held_out: Features, references: Features | No
     No interval; n counts generated images. Anchor: 1 when generated is held_out. Source and errors as for `precision`.
     """
     del references
-    a, b = sides(generated, held_out, least=1)
-    return Score("recall", float(_share_inside(b, a, k, "generated")), n=len(a))
+    a, b = validated_pair(generated, held_out, min_images=1)
+    return Score("recall", float(_fraction_inside(b, a, k, "generated")), n=len(a))
 
 
 def density(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 5) -> Score:
@@ -52,7 +52,7 @@ def density(*, generated: Features, held_out: Features, references: Features | N
     Source: Naeem et al. 2020, arXiv:2002.09797, section 3. Errors as for `precision`.
     """
     del references
-    a, b = sides(generated, held_out, least=1)
+    a, b = validated_pair(generated, held_out, min_images=1)
     balls = sum(int(inside.sum()) for inside in _open_balls(a, b, k))
     return Score("density", balls / (k * len(a)), n=len(a))
 
@@ -64,37 +64,39 @@ def coverage(*, generated: Features, held_out: Features, references: Features | 
     No interval; n counts generated images. Source: Naeem et al. 2020, arXiv:2002.09797, section 3. Errors as for `precision`.
     """
     del references
-    a, b = sides(generated, held_out, least=1)
+    a, b = validated_pair(generated, held_out, min_images=1)
     covered = sum(int(inside.any(1).sum()) for inside in _open_balls(a, b, k))
     return Score("coverage", covered / len(b), n=len(a))
 
 
-def _share_inside(points: Rows, centres: Rows, k: int, name: str) -> float:
+def _fraction_inside(points: FeatureArray, centers: FeatureArray, k: int, name: str) -> float:
     """Share of points (N, D) in a closed ball around some centre (M, D)."""
     inside = np.zeros(len(points), bool)
-    for squared, reach, slack in _balls(points, centres, k, name):
-        inside |= (squared <= reach + slack).any(0)
+    for squared, radius, tolerance in _balls(points, centers, k, name):
+        inside |= (squared <= radius + tolerance).any(0)
     return float(inside.mean())
 
 
-def _open_balls(points: Rows, centres: Rows, k: int) -> Iterator[npt.NDArray[np.bool_]]:
-    return (squared < reach - slack for squared, reach, slack in _balls(points, centres, k, "held-out"))
+def _open_balls(points: FeatureArray, centers: FeatureArray, k: int) -> Iterator[npt.NDArray[np.bool_]]:
+    return (squared < reach - slack for squared, reach, slack in _balls(points, centers, k, "held-out"))
 
 
-def _balls(points: Rows, centres: Rows, k: int, name: str) -> Iterator[tuple[Rows, Rows, float]]:
+def _balls(
+    points: FeatureArray, centers: FeatureArray, k: int, name: str
+) -> Iterator[tuple[FeatureArray, FeatureArray, float]]:
     """Blocks of B balls: squared distances of their centres to all points (B, N), squared radii (B, 1), the slack."""
-    if not 0 < k < len(centres):
-        raise DataError(f"{len(centres)} {name} images and k = {k}", "k from 1 to below their number is needed", "Add images")
-    middle = centres.mean(0)  # lengths, and with them rounding errors, are least around it
-    points, centres = points - middle, centres - middle
-    slack = SLACK * float(np.square(centres).sum(1).mean())
-    for start in range(0, len(centres), BLOCK):
-        some = centres[start : start + BLOCK]  # (B, D)
-        among = _squared_distances(some, centres)  # (B, M), each centre's distance to itself among them
-        reach = np.partition(among, k)[:, k, None]  # (B, 1)
-        yield _squared_distances(some, points), reach, slack
+    if not 0 < k < len(centers):
+        raise DataError(f"{len(centers)} {name} images and k = {k}", "k from 1 to below their number is needed", "Add images")
+    mean = centers.mean(0)  # lengths, and with them rounding errors, are least around it
+    points, centers = points - mean, centers - mean
+    tolerance = TOLERANCE * float(np.square(centers).sum(1).mean())
+    for start in range(0, len(centers), BLOCK):
+        block = centers[start : start + BLOCK]  # (B, D)
+        center_distances = _squared_distances(block, centers)  # (B, M), each centre's distance to itself among them
+        radius = np.partition(center_distances, k)[:, k, None]  # (B, 1)
+        yield _squared_distances(block, points), radius, tolerance
 
 
-def _squared_distances(a: Rows, b: Rows) -> Rows:
-    squared: Rows = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T)  # (N, M)
+def _squared_distances(a: FeatureArray, b: FeatureArray) -> FeatureArray:
+    squared: FeatureArray = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T)  # (N, M)
     return squared

@@ -8,74 +8,90 @@ from pathlib import Path
 
 import numpy as np
 
-from tenth.core.types import Features, Photo, Pixels, Score
-from tenth.evaluation.extractors.face_recognizer import DlibRecogniser, Rows, unit_rows
-from tenth.evaluation.metrics.identity import copy_index
+from tenth.core.types import FeatureArray, Features, Photo, Pixels, Score
+from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, l2_normalize
+from tenth.evaluation.metrics.identity import copy_paste_index
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.sampling.config import Sampling
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import sample
-from tenth.training.monitoring import Seen, record, strip
+from tenth.training.monitoring import CheckpointMetrics, append_history, image_strip
 
-IMAGES = 4  # drawn at each checkpoint, with the same seeds and prompts each time
+NUM_IMAGES = 4  # drawn at each checkpoint, with the same seeds and prompts each time
 PERSON = "person"
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
-    """What each checkpoint is judged by. given, held_out: the person's photos as the model's own encoder sees them."""
+class CheckpointSelector:
+    """What each checkpoint is judged by. training_photos, held_out: the person's photos by the model's own encoder."""
 
     model: LatentDiffusion
-    given: Features
+    training_photos: Features
     held_out: Features
     prompts: tuple[str, ...]
-    sampling: Sampling
+    sampling: SamplingConfig
     directory: Path
 
-    def __call__(self, seen: int) -> tuple[bool, Seen]:
+    def __call__(self, images_seen: int) -> tuple[bool, CheckpointMetrics]:
         """Draw with the weights that are on the model. Whether they are the best so far, and what the board shows.
 
         Similarity to the photos that are learnt from rising while that to the held-out ones stalls is overfitting.
         """
-        pictures = sample(self.model, self.prompts, range(IMAGES), self.sampling)
-        drawn = Features(read(self.model, pictures), (PERSON,) * IMAGES)
-        new, known = (likeness(drawn.rows, photos.rows) for photos in (self.held_out, self.given))
-        faces = not np.isnan(drawn.rows).all()
-        copy = copy_index(generated=drawn, held_out=self.held_out, references=self.given).value if faces else None
-        best = record(self.directory, seen, Score("identity", new), pictures, references=known, copy=copy)
-        shown: dict[str, float | Pixels] = {"person/held-out photos": new, "person/photos learnt from": known}
-        return best, shown | ({} if copy is None else {"person/copy index": copy}) | {"person/images": strip(pictures)}
+        images = sample(self.model, self.prompts, range(NUM_IMAGES), self.sampling)
+        generated = Features(embed_images(self.model, images), (PERSON,) * NUM_IMAGES)
+        held_out_similarity, training_similarity = (
+            mean_similarity(generated.vectors, photos.vectors) for photos in (self.held_out, self.training_photos)
+        )
+        has_faces = not np.isnan(generated.vectors).all()
+        copy = (
+            copy_paste_index(generated=generated, held_out=self.held_out, references=self.training_photos).value
+            if has_faces
+            else None
+        )
+        is_best = append_history(
+            self.directory,
+            images_seen,
+            Score("identity", held_out_similarity),
+            images,
+            references=training_similarity,
+            copy=copy,
+        )
+        metrics: dict[str, float | Pixels] = {
+            "person/held-out photos": held_out_similarity,
+            "person/photos learnt from": training_similarity,
+        }
+        return is_best, metrics | ({} if copy is None else {"person/copy index": copy}) | {"person/images": image_strip(images)}
 
 
-def open_choice(
+def build_selector(
     model: LatentDiffusion,
-    given: Sequence[Pixels],
+    training_photos: Sequence[Pixels],
     held_out: Sequence[Pixels],
     prompts: Sequence[str],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     directory: Path,
-) -> Choice | None:
+) -> CheckpointSelector | None:
     """The judge of one person's run; None where no face is found on one of its sides. prompts: those that it learns from.
 
     Images are drawn from some, spread over all, so that a checkpoint that knows the person under one alone is not the best.
     """
-    sides = [read(model, pictures) for pictures in (given, held_out)]
-    seen = [rows[~np.isnan(rows).any(1)] for rows in sides]
-    if not all(map(len, seen)):
+    embeddings = [embed_images(model, pictures) for pictures in (training_photos, held_out)]
+    with_faces = [rows[~np.isnan(rows).any(1)] for rows in embeddings]
+    if not all(map(len, with_faces)):
         return None
-    features = [Features(rows, (PERSON,) * len(rows)) for rows in seen]
-    asked = tuple(prompts[number * len(prompts) // IMAGES] for number in range(IMAGES))
-    return Choice(model, features[0], features[1], asked, sampling, directory)
+    features = [Features(rows, (PERSON,) * len(rows)) for rows in with_faces]
+    selected_prompts = tuple(prompts[number * len(prompts) // NUM_IMAGES] for number in range(NUM_IMAGES))
+    return CheckpointSelector(model, features[0], features[1], selected_prompts, sampling, directory)
 
 
-def read(model: LatentDiffusion, pictures: Sequence[Pixels]) -> Rows:
+def embed_images(model: LatentDiffusion, images: Sequence[Pixels]) -> FeatureArray:
     """Pictures by the model's own image encoder, rows of length 1 (N, D), NaN where a face encoder finds no face."""
     if isinstance(model.encoder, FaceEncoder):
-        return DlibRecogniser(model.encoder.centre.double().numpy())(pictures)
-    rows = model.encoder([Photo(picture, "") for picture in pictures]).double()
-    return unit_rows((rows.mean(1) if rows.ndim == 3 else rows).numpy())  # of patch tokens their mean
+        return DlibRecognizer(model.encoder.mean.double().numpy())(images)
+    embeddings = model.encoder([Photo(picture, "") for picture in images]).double()
+    return l2_normalize((embeddings.mean(1) if embeddings.ndim == 3 else embeddings).numpy())  # of patch tokens their mean
 
 
-def likeness(drawn: Rows, photos: Rows) -> float:
+def mean_similarity(generated: FeatureArray, photos: FeatureArray) -> float:
     """Mean cosine of images to photos; an image without a face counts 0, as a stranger's."""
-    return float(np.nan_to_num(drawn @ photos.mean(0)).mean())
+    return float(np.nan_to_num(generated @ photos.mean(0)).mean())

@@ -8,31 +8,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tenth.core.rng import Draws
-from tenth.training.frozen_diffusion import Frozen
+from tenth.core.rng import StepRNG
+from tenth.training.frozen_diffusion import FrozenDiffusion
 
-NOUNS, UNSURE = ("man", "woman"), "person"
+NOUNS, FALLBACK_NOUN = ("man", "woman"), "person"
 PROMPT = "a photo of a {}"
-TIMES = 8  # noises and timesteps for each photo, the same under each noun
-SURE = 0.75  # share of the photos that have to agree
-BATCH = 4  # photos at a time
+NUM_TRIALS = 8  # noises and timesteps for each photo, the same under each noun
+MIN_AGREEMENT = 0.75  # share of the photos that have to agree
+PHOTO_BATCH = 4  # photos at a time
 
 
 @torch.no_grad()
-def likely_noun(moments: Tensor, frozen: Frozen) -> str:
+def classify_noun(moments: Tensor, frozen: FrozenDiffusion) -> str:
     """man or woman, or person where the photos do not agree. moments: (K, 2C, h, w) of the photos, as Frozen encodes them."""
-    texts = frozen.encode_prompts([PROMPT.format(noun) for noun in NOUNS])
-    parts = [slice(start, start + BATCH) for start in range(0, len(moments), BATCH)]
+    prompt_embeddings = frozen.encode_prompts([PROMPT.format(noun) for noun in NOUNS])
+    parts = [slice(start, start + PHOTO_BATCH) for start in range(0, len(moments), PHOTO_BATCH)]
 
-    def errors(part: slice, noun: int) -> Tensor:
+    def denoising_errors(part: slice, noun_index: int) -> Tensor:
         total = torch.zeros(len(moments[part]))
-        for time in range(TIMES):
-            draws = Draws(0, time, len(moments), part)
-            latents = frozen.latents(moments[part], draws).to(frozen.unet.device)
-            rows = texts[torch.full((len(latents),), noun)].to(frozen.unet.device)
-            total += frozen.errors(latents, rows, None, draws).cpu()
+        for trial in range(NUM_TRIALS):
+            rng = StepRNG(0, trial, len(moments), part)
+            latents = frozen.sample_latents(moments[part], rng).to(frozen.unet.device)
+            prompt = prompt_embeddings[torch.full((len(latents),), noun_index)].to(frozen.unet.device)
+            total += frozen.per_sample_loss(latents, prompt, None, rng).cpu()
         return total  # (b,)
 
-    votes = torch.cat([torch.stack([errors(part, noun) for noun in range(len(NOUNS))]).argmin(0) for part in parts])  # (K,)
+    votes = torch.cat(
+        [torch.stack([denoising_errors(part, noun) for noun in range(len(NOUNS))]).argmin(0) for part in parts]
+    )  # (K,)
     counts = votes.bincount(minlength=len(NOUNS))
-    return NOUNS[int(counts.argmax())] if counts.max() >= SURE * len(votes) else UNSURE
+    return NOUNS[int(counts.argmax())] if counts.max() >= MIN_AGREEMENT * len(votes) else FALLBACK_NOUN

@@ -14,22 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from tenth.core.errors import RecipeError
-from tenth.models.adapters.lora_names import PARTS, published
-from tenth.models.adapters.weight_deltas import DIFFERENCE, HIGH
+from tenth.models.adapters.lora_names import PARTS, canonical_name
+from tenth.models.adapters.weight_deltas import DIFF, LORA_B
 
-NAME = "person"  # of peft's adapter, while it learns
+ADAPTER_NAME = "person"  # of peft's adapter, while it learns
 # Ends of the names of a UNet's layers.
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-ALL = (*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "time_emb_proj")
+ATTENTION_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
+ALL_LAYERS = (*ATTENTION_LAYERS, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "time_emb_proj")
 
 
 @dataclass(frozen=True)
-class Lora:
+class LoraSettings:
     """Low-rank matrices. Their product counts alpha / rank times."""
 
     rank: int = 16
     alpha: int = 16
-    layers: tuple[str, ...] = ATTENTION  # ends of the names of the UNet's linear and convolution layers
+    layers: tuple[str, ...] = ATTENTION_LAYERS  # ends of the names of the UNet's linear and convolution layers
     text_layers: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")  # of the text encoder's, if it learns
     seed: int = 0  # of the first matrices
 
@@ -39,35 +39,35 @@ class Lora:
 
 
 @dataclass(frozen=True, eq=False)
-class Learners:
+class TrainableParameters:
     """The parts of a pipeline that learn, by name; their parameters that want gradients are what learns.
 
-    base: the pipeline's own weights, by "part.path", as they were; none where low-rank matrices learn beside them.
+    base_weights: the pipeline's own weights, by "part.path", as they were; none where low-rank matrices learn beside them.
     """
 
     modules: Mapping[str, nn.Module]
-    base: Mapping[str, Tensor]
-    lora: Lora | None
+    base_weights: Mapping[str, Tensor]
+    lora: LoraSettings | None
 
-    def learnt(self, average: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What was learnt, by the names of weights.py, on the CPU. average: by "part.path", as `fit` gives it.
+    def extract_deltas(self, ema: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What was learnt, by the names of weight_deltas.py, on the CPU. ema: by "part.path", as `fit` gives it.
 
         Low-rank matrices carry their factor alpha / rank, so that they count once.
         """
         if self.lora is None:
             return {
-                published(name) + DIFFERENCE: (value - self.base[name].to(value)).cpu().contiguous()
-                for name, value in average.items()
+                canonical_name(name) + DIFF: (value - self.base_weights[name].to(value)).cpu().contiguous()
+                for name, value in ema.items()
             }
         factor, weights = self.lora.alpha / self.lora.rank, {}
-        for name, value in average.items():
-            plain = published(name.replace(f".{NAME}.", "."))
-            weights[plain] = (value * factor if plain.endswith(HIGH) else value).cpu().contiguous()
+        for name, value in ema.items():
+            published_name = canonical_name(name.replace(f".{ADAPTER_NAME}.", "."))
+            weights[published_name] = (value * factor if published_name.endswith(LORA_B) else value).cpu().contiguous()
         return weights
 
 
 @contextmanager
-def learning(pipeline: Any, lora: Lora | None, *, text_encoder: bool = False) -> Iterator[Learners]:
+def trainable(pipeline: Any, lora: LoraSettings | None, *, text_encoder: bool = False) -> Iterator[TrainableParameters]:
     """A frozen pipeline of which something learns. lora: None where all weights learn.
 
     The pipeline is as before to the last bit when the block ends, by whatever way.
@@ -77,38 +77,38 @@ def learning(pipeline: Any, lora: Lora | None, *, text_encoder: bool = False) ->
         name: getattr(pipeline, name) for name in names if getattr(pipeline, name, None) is not None
     }
     parameters = {f"{name}.{path}": value for name, module in modules.items() for path, value in module.named_parameters()}
-    base = {} if lora else {name: parameter.data for name, parameter in parameters.items()}
+    base_weights = {} if lora else {name: parameter.data for name, parameter in parameters.items()}
     try:
         for name, module in modules.items():
             module.train()
             if lora is not None:
-                _put_in(module, lora, lora.layers if name == "unet" else lora.text_layers)
+                _inject_lora(module, lora, lora.layers if name == "unet" else lora.text_layers)
         for parameter in parameters.values() if lora is None else ():
             parameter.data = parameter.data.clone()
             parameter.requires_grad_(True)
-        yield Learners(modules, base, lora)
+        yield TrainableParameters(modules, base_weights, lora)
     finally:
         for module in modules.values():
-            _take_out(module)
+            _unload_lora(module)
             module.eval().requires_grad_(False)
-        for name, before in base.items():
-            parameters[name].data = before.to(parameters[name].device)
+        for name, original in base_weights.items():
+            parameters[name].data = original.to(parameters[name].device)
 
 
-def _put_in(module: nn.Module, lora: Lora, layers: tuple[str, ...]) -> None:
+def _inject_lora(module: nn.Module, lora: LoraSettings, layers: tuple[str, ...]) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(layers))
     with torch.random.fork_rng():
         torch.manual_seed(lora.seed)
         try:
-            inject_adapter_in_model(config, module, NAME)
+            inject_adapter_in_model(config, module, ADAPTER_NAME)
         except ValueError as problem:  # no layer has such a name
             found = f"no layer of {type(module).__name__} ends in {' or '.join(layers)}"
             raise RecipeError(found, "ends of names of its layers are needed", "Correct the settings") from problem
 
 
-def _take_out(module: nn.Module) -> None:
+def _unload_lora(module: nn.Module) -> None:
     """Every layer that peft has wrapped, itself again."""
     wrapped = [(name, layer) for name, layer in module.named_modules() if hasattr(layer, "base_layer")]
     for name, layer in wrapped:

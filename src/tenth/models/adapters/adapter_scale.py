@@ -8,63 +8,65 @@ from typing import Any
 
 from tenth.core.errors import RecipeError
 
-MOST_SCALE = 2.0  # far beyond what gives a picture
-SIDES = ("down", "mid", "up")
-Scale = float | Mapping[str, Any]  # {"up": {"block_0": [0, 1, 0]}}: what is not named is 0
-EXAMPLE = '{"up": {"block_0": [0, 1, 0]}}'
+MAX_SCALE = 2.0  # far beyond what gives a picture
+UNET_SECTIONS = ("down", "mid", "up")
+AdapterScale = float | Mapping[str, Any]  # {"up": {"block_0": [0, 1, 0]}}: what is not named is 0
+EXAMPLE_SCALE = '{"up": {"block_0": [0, 1, 0]}}'
 
 
-def check_scale(scale: Scale) -> None:
+def validate_scale(scale: AdapterScale) -> None:
     """Raises RecipeError if a scale is not a number from 0 to 2, or a nesting of sides, blocks and layers with such numbers."""
     if not isinstance(scale, Mapping):
         _check_number("scale", scale)
         return
-    for side in scale:
-        if side not in SIDES:
-            raise _odd(f"scale has {side!r}", f"{', '.join(SIDES)} are needed")
-    for place, value in _places(scale):
+    for section in scale:
+        if section not in UNET_SECTIONS:
+            raise _invalid_scale(f"scale has {section!r}", f"{', '.join(UNET_SECTIONS)} are needed")
+    for block, value in _scale_entries(scale):
         for number in value if isinstance(value, list | tuple) else [value]:
-            _check_number(f"scale of {place}", number)
+            _check_number(f"scale of {block}", number)
 
 
-def set_scale(pipeline: Any, scale: Scale) -> None:
+def set_scale(pipeline: Any, scale: AdapterScale) -> None:
     """Set the scale of the installed adapter's layers. Raises RecipeError for a block or number of layers that is not there."""
     if isinstance(scale, Mapping):
-        layers = _layers(pipeline.unet)
-        for place, value in _places(scale):
-            known = {block: count for block, count in layers.items() if block == place or block.startswith(f"{place}.")}
-            if not known or (isinstance(value, list | tuple) and any(len(value) != count for count in known.values())):
-                there = ", ".join(f"{block} of {count}" for block, count in layers.items())
-                raise _odd(f"scale has {place} with {value}", f"the layers with an adapter are {there}")
+        layers = _attention_counts(pipeline.unet)
+        for location, value in _scale_entries(scale):
+            matching = {
+                block: count for block, count in layers.items() if block == location or block.startswith(f"{location}.")
+            }
+            if not matching or (isinstance(value, list | tuple) and any(len(value) != count for count in matching.values())):
+                available = ", ".join(f"{block} of {count}" for block, count in layers.items())
+                raise _invalid_scale(f"scale has {location} with {value}", f"the layers with an adapter are {available}")
         scale = json.loads(json.dumps(scale))  # diffusers wants dicts and lists
     pipeline.set_ip_adapter_scale(scale)
 
 
-def _places(scale: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _scale_entries(scale: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Each named place, "up.block_0" or a whole side, and what it has: a number, or one for each layer."""
-    for side, inner in scale.items():
+    for section, inner in scale.items():
         if isinstance(inner, Mapping):
-            yield from ((f"{side}.{block}", value) for block, value in inner.items())
+            yield from ((f"{section}.{block}", value) for block, value in inner.items())
         else:
-            yield side, inner
+            yield section, inner
 
 
-def _layers(unet: Any) -> dict[str, int]:
+def _attention_counts(unet: Any) -> dict[str, int]:
     """How many layers with cross-attention each block has, by "up.block_0"; of the middle by "mid"."""
-    found = {
-        f"{side}.block_{number}": len(block.attentions)
-        for side, blocks in (("down", unet.down_blocks), ("up", unet.up_blocks))
+    counts = {
+        f"{section}.block_{number}": len(block.attentions)
+        for section, blocks in (("down", unet.down_blocks), ("up", unet.up_blocks))
         for number, block in enumerate(blocks)
         if hasattr(block, "attentions")
     }
-    return found | {"mid": len(getattr(unet.mid_block, "attentions", ()))}
+    return counts | {"mid": len(getattr(unet.mid_block, "attentions", ()))}
 
 
 def _check_number(name: str, value: Any) -> None:
-    right = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_SCALE
-    if not right:
-        raise _odd(f"{name} is {value!r}", f"a number from 0 to {MOST_SCALE:g} is needed")
+    valid = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_SCALE
+    if not valid:
+        raise _invalid_scale(f"{name} is {value!r}", f"a number from 0 to {MAX_SCALE:g} is needed")
 
 
-def _odd(found: str, needed: str) -> RecipeError:
-    return RecipeError(found, needed, f"Give one number for all blocks, or such as {EXAMPLE}")
+def _invalid_scale(found: str, needed: str) -> RecipeError:
+    return RecipeError(found, needed, f"Give one number for all blocks, or such as {EXAMPLE_SCALE}")

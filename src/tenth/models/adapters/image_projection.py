@@ -23,22 +23,22 @@ from diffusers.models.embeddings import (
 from torch import Tensor
 
 from tenth.core.errors import ModelError
-from tenth.core.wording import few
+from tenth.core.wording import abbreviate
 
-MARKS = {"proj.weight": "pooled", "latents": "plus", "proj.3.weight": "full"}  # the name by which a kind is known
-ENTRY = {"pooled": "proj.weight", "plus": "proj_in.weight", "full": "proj.0.weight"}  # (..., D): what reads the embedding
-EXIT = {"pooled": "norm.weight", "plus": "proj_out.weight", "full": "proj.3.weight"}  # (C, ...): what gives the tokens
-PLAIN = {"pooled": {"proj": "image_embeds", "norm": "norm"}, "full": {"proj.0": "ff.net.0.proj", "proj.2": "ff.net.2", "proj.3": "norm"}}  # fmt: skip # noqa: E501
-ENDS = {name: name for name in ("proj_in", "proj_out", "norm_out")}
-LAYER = {"0.norm1": "ln0", "0.norm2": "ln1", "0.to_q": "attn.to_q", "0.to_out": "attn.to_out.0", "1.0": "ff.0", "1.1": "ff.1.net.0.proj", "1.3": "ff.1.net.2"}  # fmt: skip # noqa: E501
-HEAD = 64  # width of a resampler's attention heads in all published files; nothing in a file tells it
-WIDER = 4  # times: its feed-forward's inside
-ALL_TOKENS = 257  # of a "full" one on ViT-H/14 at 224 pixels; diffusers writes it down and does not use it
+TYPE_KEYS = {"proj.weight": "pooled", "latents": "plus", "proj.3.weight": "full"}  # the name by which a kind is known
+INPUT_KEYS = {"pooled": "proj.weight", "plus": "proj_in.weight", "full": "proj.0.weight"}  # (..., D): what reads the embedding
+OUTPUT_KEYS = {"pooled": "norm.weight", "plus": "proj_out.weight", "full": "proj.3.weight"}  # (C, ...): what gives the tokens
+SIMPLE_PATHS = {"pooled": {"proj": "image_embeds", "norm": "norm"}, "full": {"proj.0": "ff.net.0.proj", "proj.2": "ff.net.2", "proj.3": "norm"}}  # fmt: skip # noqa: E501
+RESAMPLER_PATHS = {name: name for name in ("proj_in", "proj_out", "norm_out")}
+RESAMPLER_LAYER_PATHS = {"0.norm1": "ln0", "0.norm2": "ln1", "0.to_q": "attn.to_q", "0.to_out": "attn.to_out.0", "1.0": "ff.0", "1.1": "ff.1.net.0.proj", "1.3": "ff.1.net.2"}  # fmt: skip # noqa: E501
+HEAD_DIM = 64  # width of a resampler's attention heads in all published files; nothing in a file tells it
+FF_MULT = 4  # times: its feed-forward's inside
+FULL_NUM_TOKENS = 257  # of a "full" one on ViT-H/14 at 224 pixels; diffusers writes it down and does not use it
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def kind_of(names: Iterable[str], path: Path) -> str:
+def detect_projection_type(names: Iterable[str], path: Path) -> str:
     """The kind of a projection by the names in its part of the file. Raises ModelError for FaceID's and what is not known."""
     names = set(names)
     if any(name.startswith("perceiver_resampler.") for name in names) or {"proj.0.weight", "norm.weight"} <= names:
@@ -47,52 +47,60 @@ def kind_of(names: Iterable[str], path: Path) -> str:
             "an adapter that reads CLIP is needed",
             "Choose ip-adapter, ip-adapter-plus or ip-adapter-plus-face",
         )
-    found = [kind for mark, kind in MARKS.items() if mark in names]
-    if len(found) != 1:
+    matching = [kind for mark, kind in TYPE_KEYS.items() if mark in names]
+    if len(matching) != 1:
         raise ModelError(
-            f"{path} has an image projection of {few(sorted(names)) or 'no tensors'}",
+            f"{path} has an image projection of {abbreviate(sorted(names)) or 'no tensors'}",
             "one of the official IP-Adapter, Plus or Full is needed",
             "Get the file again, or choose another",
         )
-    return found[0]
+    return matching[0]
 
 
-def misfits(projection: Mapping[str, Tensor], kind: str, width: int, cross: int) -> list[str]:
-    """What is wrong with a projection for embeddings of `width` and tokens of `cross`, the plainest first; empty if nothing."""
-    reads, gives = _size(projection, ENTRY[kind], 1), _size(projection, EXIT[kind], 0)
-    if reads != width:
-        return [f"reads {reads} numbers, where the image encoder gives {width}"]
-    if gives != cross:
-        return [f"gives tokens of {gives} numbers, where the UNet reads {cross}: it is of another family of models"]
-    wanted = _shapes(projection, kind, width, cross)
-    return differences({name: tuple(tensor.shape) for name, tensor in projection.items()}, wanted)
+def shape_mismatches(
+    projection: Mapping[str, Tensor], projection_type: str, embedding_dim: int, cross_attention_dim: int
+) -> list[str]:
+    """What is wrong with a projection for these widths of embeddings and tokens, the plainest first; empty if nothing."""
+    input_dim, output_dim = (
+        _size(projection, INPUT_KEYS[projection_type], 1),
+        _size(projection, OUTPUT_KEYS[projection_type], 0),
+    )
+    if input_dim != embedding_dim:
+        return [f"reads {input_dim} numbers, where the image encoder gives {embedding_dim}"]
+    if output_dim != cross_attention_dim:
+        return [f"gives tokens of {output_dim} numbers, where the UNet takes {cross_attention_dim}: another family of models"]
+    expected = _expected_shapes(projection, projection_type, embedding_dim, cross_attention_dim)
+    return compare_shapes({name: tuple(tensor.shape) for name, tensor in projection.items()}, expected)
 
 
-def differences(found: Shapes, wanted: Shapes) -> list[str]:
+def compare_shapes(actual: Shapes, expected: Shapes) -> list[str]:
     """One line for each name that is missing, unknown or of another shape."""
-    lines = [f"lacks {name}" for name in wanted if name not in found]
-    lines += [f"has {name}, which is not known" for name in found if name not in wanted]
-    pairs = ((name, found[name], shape) for name, shape in wanted.items() if name in found)
+    lines = [f"lacks {name}" for name in expected if name not in actual]
+    lines += [f"has {name}, which is not known" for name in actual if name not in expected]
+    pairs = ((name, actual[name], shape) for name, shape in expected.items() if name in actual)
     return lines + [f"has {name} of shape {one}, where {other} is needed" for name, one, other in pairs if one != other]
 
 
-def build_projection(projection: Mapping[str, Tensor], kind: str) -> Any:
+def build_projection(projection: Mapping[str, Tensor], projection_type: str) -> Any:
     """diffusers' module with these weights, of float32. The projection has no misfits."""
-    reads, gives = _size(projection, ENTRY[kind], 1), _size(projection, EXIT[kind], 0)
-    if kind == "pooled":
-        module = ImageProjection(reads, gives, token_count(projection, kind))
-    elif kind == "full":
-        module = IPAdapterFullImageProjection(reads, gives)
+    input_dim, output_dim = (
+        _size(projection, INPUT_KEYS[projection_type], 1),
+        _size(projection, OUTPUT_KEYS[projection_type], 0),
+    )
+    if projection_type == "pooled":
+        module = ImageProjection(input_dim, output_dim, count_tokens(projection, projection_type))
+    elif projection_type == "full":
+        module = IPAdapterFullImageProjection(input_dim, output_dim)
     else:
         module = IPAdapterPlusImageProjection(
-            reads,
-            gives,
+            input_dim,
+            output_dim,
             hidden_dims=_size(projection, "latents", 2),
             depth=_depth(projection),
-            heads=_size(projection, "layers.0.0.to_q.weight", 0) // HEAD,
+            heads=_size(projection, "layers.0.0.to_q.weight", 0) // HEAD_DIM,
             num_queries=_size(projection, "latents", 1),
         )
-    named = _paths(kind, _depth(projection))
+    module_paths = _module_paths(projection_type, _depth(projection))
     weights = {}
     for name, tensor in projection.items():
         path, _, leaf = name.rpartition(".")
@@ -100,17 +108,20 @@ def build_projection(projection: Mapping[str, Tensor], kind: str) -> Any:
             layer = path.removesuffix("0.to_kv")
             weights[f"{layer}attn.to_k.weight"], weights[f"{layer}attn.to_v.weight"] = tensor.chunk(2)
         else:
-            weights[f"{named[path]}.{leaf}" if path else name] = tensor
+            weights[f"{module_paths[path]}.{leaf}" if path else name] = tensor
     module.load_state_dict(weights)
     return MultiIPAdapterImageProjection([module])
 
 
-def projection_weights(built: Any) -> dict[str, Tensor]:
+def projection_state_dict(projection: Any) -> dict[str, Tensor]:
     """The official layout of what `build_projection` gave."""
-    module = built.image_projection_layers[0]
-    kinds = {ImageProjection: "pooled", IPAdapterFullImageProjection: "full", IPAdapterPlusImageProjection: "plus"}
+    module = projection.image_projection_layers[0]
+    projection_types = {ImageProjection: "pooled", IPAdapterFullImageProjection: "full", IPAdapterPlusImageProjection: "plus"}
     weights = module.state_dict()
-    named = {ours: official for official, ours in _paths(kinds[type(module)], len(getattr(module, "layers", ()))).items()}
+    official_paths = {
+        ours: official
+        for official, ours in _module_paths(projection_types[type(module)], len(getattr(module, "layers", ()))).items()
+    }
     official = {}
     for name, tensor in weights.items():
         path, _, leaf = name.rpartition(".")
@@ -118,51 +129,65 @@ def projection_weights(built: Any) -> dict[str, Tensor]:
             layer = path.removesuffix("attn.to_k")
             official[f"{layer}0.to_kv.weight"] = torch.cat([tensor, weights[f"{layer}attn.to_v.weight"]])
         elif not path.endswith("attn.to_v"):
-            official[f"{named[path]}.{leaf}" if path else name] = tensor
+            official[f"{official_paths[path]}.{leaf}" if path else name] = tensor
     return official
 
 
-def build_processor(attention: Any, keys_and_values: tuple[Tensor, Tensor], tokens: int, *, shared: bool = False) -> Any:
+def build_processor(
+    attention: Any, keys_and_values: tuple[Tensor, Tensor], num_tokens: int, *, share_memory: bool = False
+) -> Any:
     """diffusers' processor of a cross-attention, with the adapter's keys and values (width, C), copied or shared."""
-    width, cross = attention.to_k.weight.shape
-    processor = IPAdapterAttnProcessor2_0(width, cross, num_tokens=[tokens])
+    width, cross_attention_dim = attention.to_k.weight.shape
+    processor = IPAdapterAttnProcessor2_0(width, cross_attention_dim, num_tokens=[num_tokens])
     weights = dict(zip(("to_k_ip.0.weight", "to_v_ip.0.weight"), keys_and_values, strict=True))
-    processor.load_state_dict(weights, assign=shared)
+    processor.load_state_dict(weights, assign=share_memory)
     return processor
 
 
-def token_count(projection: Mapping[str, Tensor], kind: str) -> int:
+def count_tokens(projection: Mapping[str, Tensor], projection_type: str) -> int:
     """How many tokens a photo becomes."""
-    if kind == "pooled":
+    if projection_type == "pooled":
         return _size(projection, "proj.weight", 0) // _size(projection, "norm.weight", 0)
-    return _size(projection, "latents", 1) if kind == "plus" else ALL_TOKENS
+    return _size(projection, "latents", 1) if projection_type == "plus" else FULL_NUM_TOKENS
 
 
-def _shapes(projection: Mapping[str, Tensor], kind: str, width: int, cross: int) -> Shapes:
+def _expected_shapes(
+    projection: Mapping[str, Tensor], projection_type: str, embedding_dim: int, cross_attention_dim: int
+) -> Shapes:
     """Every name and shape that a projection of its free sizes has: tokens, hidden width, heads, layers."""
-    if kind == "pooled":
-        tokens = max(token_count(projection, kind), 1)
-        return _linear("proj", tokens * cross, width) | _norm("norm", cross)
-    if kind == "full":
-        return _linear("proj.0", width, width) | _linear("proj.2", cross, width) | _norm("proj.3", cross)
+    if projection_type == "pooled":
+        num_tokens = max(count_tokens(projection, projection_type), 1)
+        return _linear_shapes("proj", num_tokens * cross_attention_dim, embedding_dim) | _norm_shapes(
+            "norm", cross_attention_dim
+        )
+    if projection_type == "full":
+        return (
+            _linear_shapes("proj.0", embedding_dim, embedding_dim)
+            | _linear_shapes("proj.2", cross_attention_dim, embedding_dim)
+            | _norm_shapes("proj.3", cross_attention_dim)
+        )
     hidden = _size(projection, "latents", 2)
-    inner = max(_size(projection, "layers.0.0.to_q.weight", 0) // HEAD, 1) * HEAD
+    inner = max(_size(projection, "layers.0.0.to_q.weight", 0) // HEAD_DIM, 1) * HEAD_DIM
     shapes: Shapes = {"latents": (1, _size(projection, "latents", 1), hidden)}
-    shapes |= _linear("proj_in", hidden, width) | _linear("proj_out", cross, hidden) | _norm("norm_out", cross)
+    shapes |= (
+        _linear_shapes("proj_in", hidden, embedding_dim)
+        | _linear_shapes("proj_out", cross_attention_dim, hidden)
+        | _norm_shapes("norm_out", cross_attention_dim)
+    )
     for layer in range(max(_depth(projection), 1)):
-        at = f"layers.{layer}"
-        shapes |= _norm(f"{at}.0.norm1", hidden) | _norm(f"{at}.0.norm2", hidden)
-        shapes |= {f"{at}.0.to_q.weight": (inner, hidden), f"{at}.0.to_kv.weight": (2 * inner, hidden)}
-        shapes |= {f"{at}.0.to_out.weight": (hidden, inner)} | _norm(f"{at}.1.0", hidden)
-        shapes |= {f"{at}.1.1.weight": (WIDER * hidden, hidden), f"{at}.1.3.weight": (hidden, WIDER * hidden)}
+        prefix = f"layers.{layer}"
+        shapes |= _norm_shapes(f"{prefix}.0.norm1", hidden) | _norm_shapes(f"{prefix}.0.norm2", hidden)
+        shapes |= {f"{prefix}.0.to_q.weight": (inner, hidden), f"{prefix}.0.to_kv.weight": (2 * inner, hidden)}
+        shapes |= {f"{prefix}.0.to_out.weight": (hidden, inner)} | _norm_shapes(f"{prefix}.1.0", hidden)
+        shapes |= {f"{prefix}.1.1.weight": (FF_MULT * hidden, hidden), f"{prefix}.1.3.weight": (hidden, FF_MULT * hidden)}
     return shapes
 
 
-def _linear(path: str, out: int, into: int) -> Shapes:
-    return {f"{path}.weight": (out, into), f"{path}.bias": (out,)}
+def _linear_shapes(path: str, out_features: int, in_features: int) -> Shapes:
+    return {f"{path}.weight": (out_features, in_features), f"{path}.bias": (out_features,)}
 
 
-def _norm(path: str, width: int) -> Shapes:
+def _norm_shapes(path: str, width: int) -> Shapes:
     return {f"{path}.weight": (width,), f"{path}.bias": (width,)}
 
 
@@ -177,7 +202,7 @@ def _size(projection: Mapping[str, Tensor], name: str, axis: int) -> int:
     return max(int(tensor.shape[axis]), 1) if tensor is not None and tensor.ndim > axis else 1
 
 
-def _paths(kind: str, depth: int) -> dict[str, str]:
+def _module_paths(projection_type: str, depth: int) -> dict[str, str]:
     """Official path of each module -> diffusers'; `to_kv`, which diffusers splits, is not among them."""
-    layers = {f"layers.{n}.{path}": f"layers.{n}.{ours}" for n in range(depth) for path, ours in LAYER.items()}
-    return {**ENDS, **layers} if kind == "plus" else PLAIN[kind]
+    layers = {f"layers.{n}.{path}": f"layers.{n}.{ours}" for n in range(depth) for path, ours in RESAMPLER_LAYER_PATHS.items()}
+    return {**RESAMPLER_PATHS, **layers} if projection_type == "plus" else SIMPLE_PATHS[projection_type]

@@ -21,27 +21,27 @@ from torch import Tensor
 
 from tenth.core.errors import ModelError
 from tenth.core.file_reading import UnreadableError, parse_json, read_json
-from tenth.core.tensor_reading import check_numbers, read_tensors
-from tenth.models.adapters.lora_names import PARTS, PEFT, TEXT_MODEL, names_in_files
-from tenth.models.adapters.weight_deltas import LowRank, change_weights, fits, place
+from tenth.core.tensor_reading import check_finite_tensors, read_tensors
+from tenth.models.adapters.lora_names import PARTS, PEFT_PREFIX, TEXT_MODEL_PREFIX, layer_aliases
+from tenth.models.adapters.weight_deltas import LowRankDelta, find_parameter, merge_weights, shapes_match
 
-MOST = 4 << 30  # bytes of a file; the largest published ones, of rank 256 for SDXL, have about 3 GB
-METADATA = "lora_adapter_metadata"  # diffusers' entry of a file: PEFT's settings of each part
-BESIDE = "adapter_config.json"  # PEFT's own settings
+MAX_BYTES = 4 << 30  # bytes of a file; the largest published ones, of rank 256 for SDXL, have about 3 GB
+METADATA_KEY = "lora_adapter_metadata"  # diffusers' entry of a file: PEFT's settings of each part
+PEFT_CONFIG_FILE = "adapter_config.json"  # PEFT's own settings
 # Ends of names: what a tensor is to its layer.
-ENDS = {
+TENSOR_ROLES = {
     **dict.fromkeys((".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight"), "down"),
     **dict.fromkeys((".lora.down.weight", "_lora.down.weight", ".lora_linear_layer.down.weight"), "down"),
     **dict.fromkeys((".lora_up.weight", ".lora_B.weight", ".lora_B.default.weight"), "up"),
     **dict.fromkeys((".lora.up.weight", "_lora.up.weight", ".lora_linear_layer.up.weight"), "up"),
-    ".lora_mid.weight": "between",
+    ".lora_mid.weight": "mid",
     ".alpha": "alpha",
     ".dora_scale": "magnitude",
     **dict.fromkeys((".lora_magnitude_vector", ".lora_magnitude_vector.weight"), "rows"),
     ".lora_magnitude_vector.default.weight": "rows",
 }
 # What else such files hold, by what is in the names.
-OTHERS = {
+UNSUPPORTED_TENSORS = {
     ".hada_": "LoHa matrices",
     ".lokr_": "LoKr matrices",
     ".oft_": "OFT blocks",
@@ -50,29 +50,29 @@ OTHERS = {
     ".bias": "biases",
     "bundle_emb": "embeddings of words",
 }
-FEW = 3  # names in one error
-LONGEST = 500  # characters of a name
-LARGEST = 1e9  # alpha; usual are 1 to 256
+MAX_NAMES = 3  # names in one error
+MAX_NAME_CHARS = 500  # characters of a name
+MAX_ALPHA = 1e9  # alpha; usual are 1 to 256
 # Beginnings of PEFT's init_lora_weights with which matrices are added to another base than the model as published.
-OTHER_BASES = ("corda", "loftq", "lora_ga", "olora", "pissa")
+UNSUPPORTED_INITS = ("corda", "loftq", "lora_ga", "olora", "pissa")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What PEFT says beside the matrices. alphas: of layers whose names end so, where they differ from `alpha`.
+class PeftSettings:
+    """What PEFT says beside the matrices. alpha_pattern: of layers whose names end so, where they differ from `alpha`.
 
-    root: alpha is divided by the square root of the rank (Kalajdzievski 2023, arXiv:2312.03732), and not by the rank.
+    use_rslora: alpha is divided by the square root of the rank (Kalajdzievski 2023, arXiv:2312.03732), and not by the rank.
     """
 
     alpha: float
-    alphas: Mapping[str, float]
-    root: bool
+    alpha_pattern: Mapping[str, float]
+    use_rslora: bool
 
-    def factor(self, name: str, rank: int) -> float:
+    def scaling(self, name: str, rank: int) -> float:
         """How often the product counts in the layer of this name."""
-        path = f".{name}".replace(f".{TEXT_MODEL}", ".")
-        alpha = next((alpha for end, alpha in self.alphas.items() if path.endswith(f".{end}")), self.alpha)
-        return alpha / (math.sqrt(rank) if self.root else rank)
+        path = f".{name}".replace(f".{TEXT_MODEL_PREFIX}", ".")
+        alpha = next((alpha for end, alpha in self.alpha_pattern.items() if path.endswith(f".{end}")), self.alpha)
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,47 +80,51 @@ class LoraFile:
     """What a file says. matrices: by the names that it gives to layers."""
 
     path: Path
-    matrices: Mapping[str, LowRank]
+    matrices: Mapping[str, LowRankDelta]
 
-    def placed(self, pipeline: Any) -> dict[str, LowRank]:
+    def match_layers(self, pipeline: Any) -> dict[str, LowRankDelta]:
         """The matrices by "part.path.weight" of a pipeline. Raises ModelError if any has no place, or one that another has."""
-        names, placed = names_in_files(pipeline), dict[str, LowRank]()
-        if strange := [name for name in self.matrices if name not in names]:
-            raise _unusable(self.path, f"is for layers that this model does not have ({_few(strange)})")
-        for said, matrices in self.matrices.items():
-            shapes = {name: place(pipeline, f"{name}.weight").shape for name in names[said]}
-            fitting = [name for name, shape in shapes.items() if fits(matrices.shape, shape)]
+        names, placed = layer_aliases(pipeline), dict[str, LowRankDelta]()
+        if unknown := [name for name in self.matrices if name not in names]:
+            raise _unusable(self.path, f"is for layers that this model does not have ({_abbreviate(unknown)})")
+        for layer, matrices in self.matrices.items():
+            shapes = {name: find_parameter(pipeline, f"{name}.weight").shape for name in names[layer]}
+            fitting = [name for name, shape in shapes.items() if shapes_match(matrices.shape, shape)]
             if not fitting:
-                theirs = " or ".join(str(tuple(shape)) for shape in shapes.values())
-                raise _unusable(self.path, f"has {said} for a weight of {tuple(matrices.shape)}, where the model's is {theirs}")
+                model_shapes = " or ".join(str(tuple(shape)) for shape in shapes.values())
+                raise _unusable(
+                    self.path, f"has {layer} for a weight of {tuple(matrices.shape)}, where the model's is {model_shapes}"
+                )
             if len(fitting) > 1:
-                raise _unusable(self.path, f"does not say which text encoder it is for: {said} fits {' and '.join(fitting)}")
+                raise _unusable(self.path, f"does not say which text encoder it is for: {layer} fits {' and '.join(fitting)}")
             if f"{fitting[0]}.weight" in placed:
                 raise _unusable(self.path, f"has {fitting[0]} twice, under two names")
             placed[f"{fitting[0]}.weight"] = matrices
         return placed
 
-    def add_to(self, pipeline: Any) -> None:
+    def merge_into(self, pipeline: Any) -> None:
         """Add it to a pipeline's weights, for good. Raises ModelError if it is not for them, before any is changed.
 
         Or, in between, if a sum is not finite: what the pipeline is then must not be used.
         """
-        placed = self.placed(pipeline)
+        matched = self.match_layers(pipeline)
         try:
-            change_weights(pipeline, placed)
+            merge_weights(pipeline, matched)
         except UnreadableError as problem:
             raise _unusable(self.path, f"adds so much that the model {problem}") from problem
 
 
-def read_lora(path: Path) -> LoraFile:
+def load_lora(path: Path) -> LoraFile:
     """Read a LoRA's file, and PEFT's settings beside it where its names are PEFT's own.
 
     Raises ModelError for a file that is damaged, holds anything but low-rank matrices, or numbers that are none.
     """
     try:
-        metadata, tensors = read_tensors(path, MOST, numbers=False)
+        metadata, tensors = read_tensors(path, MAX_BYTES, finite_floats=False)
         layers = _layers(tensors)
-        check_numbers({name: tensor for name, tensor in tensors.items() if ENDS[_end(name)] != "alpha"}, floats=True)
+        check_finite_tensors(
+            {name: tensor for name, tensor in tensors.items() if TENSOR_ROLES[_name_suffix(name)] != "alpha"}, floats_only=True
+        )
         settings = _settings(path, metadata, layers)
         return LoraFile(path, {name: _matrices(name, parts, settings) for name, parts in layers.items()})
     except FileNotFoundError as problem:
@@ -131,36 +135,38 @@ def read_lora(path: Path) -> LoraFile:
         raise _unusable(path, str(problem)) from problem
 
 
-def _end(name: str) -> str:
+def _name_suffix(name: str) -> str:
     """What of a tensor's name says what it is; "" if nothing does."""
-    return max((end for end in ENDS if name.endswith(end)), key=len, default="")
+    return max((end for end in TENSOR_ROLES if name.endswith(end)), key=len, default="")
 
 
 def _layers(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """The tensors of each layer, by ENDS. Raises UnreadableError unless each is known and there are both matrices."""
-    if odd := [name for name in tensors if not name.isprintable() or len(name) > LONGEST]:
-        raise UnreadableError(f"holds what has no name that a layer can have ({_few(odd)})")
-    if odd := [name for name in tensors if not _end(name)]:
-        kinds = sorted({kind for mark, kind in OTHERS.items() for name in odd if mark in name})
-        raise UnreadableError(f"holds {', '.join(kinds) or 'what belongs to no LoRA'} ({_few(odd)})")
+    """The tensors of each layer, by TENSOR_ROLES. Raises UnreadableError unless each is known and there are both matrices."""
+    if invalid := [name for name in tensors if not name.isprintable() or len(name) > MAX_NAME_CHARS]:
+        raise UnreadableError(f"holds what has no name that a layer can have ({_abbreviate(invalid)})")
+    if invalid := [name for name in tensors if not _name_suffix(name)]:
+        kinds = sorted({kind for mark, kind in UNSUPPORTED_TENSORS.items() for name in invalid if mark in name})
+        raise UnreadableError(f"holds {', '.join(kinds) or 'what belongs to no LoRA'} ({_abbreviate(invalid)})")
     layers: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
-        end = _end(name)
-        parts = layers[name.removesuffix(end)]
-        if ENDS[end] in parts:
-            raise UnreadableError(f"has the {ENDS[end]} matrix of {name.removesuffix(end)} twice, under two names")
-        parts[ENDS[end]] = tensor
-    if halves := [name for name, parts in layers.items() if not {"down", "up"} <= parts.keys()]:
-        raise UnreadableError(f"has not both matrices of {_few(halves)}")
+        suffix = _name_suffix(name)
+        parts = layers[name.removesuffix(suffix)]
+        if TENSOR_ROLES[suffix] in parts:
+            raise UnreadableError(
+                f"has the {TENSOR_ROLES[suffix]} matrix of {name.removesuffix(suffix)} twice, under two names"
+            )
+        parts[TENSOR_ROLES[suffix]] = tensor
+    if incomplete := [name for name, parts in layers.items() if not {"down", "up"} <= parts.keys()]:
+        raise UnreadableError(f"has not both matrices of {_abbreviate(incomplete)}")
     if not layers:
         raise UnreadableError("holds nothing")
     return dict(layers)
 
 
-def _matrices(name: str, parts: Mapping[str, Tensor], settings: Mapping[str, Settings]) -> LowRank:
+def _matrices(name: str, parts: Mapping[str, Tensor], settings: Mapping[str, PeftSettings]) -> LowRankDelta:
     """What the tensors of one layer add to it. settings: by the beginnings of the names that they are for."""
     try:
-        matrices = LowRank(parts["down"], parts["up"], between=parts.get("between"))
+        matrices = LowRankDelta(parts["down"], parts["up"], mid=parts.get("mid"))
         rank, ones = len(parts["down"]), [1] * len(matrices.shape)
         if {"magnitude", "rows"} <= parts.keys():
             raise ValueError("with two kinds of magnitudes")
@@ -169,11 +175,11 @@ def _matrices(name: str, parts: Mapping[str, Tensor], settings: Mapping[str, Set
             magnitude = magnitude.reshape(*magnitude.shape, *ones[magnitude.ndim :])
         elif "rows" in parts:  # (out), or of a convolution (1, out, 1, 1)
             magnitude = parts["rows"].reshape(-1, *ones[1:])
-        said = next((each for beginning, each in settings.items() if name.startswith(beginning)), None)
-        factor = 1.0 if said is None else said.factor(name, rank)
+        layer_settings = next((each for beginning, each in settings.items() if name.startswith(beginning)), None)
+        scaling = 1.0 if layer_settings is None else layer_settings.scaling(name, rank)
         if "alpha" in parts:
-            factor = _alpha(parts["alpha"]) / rank
-        return replace(matrices, factor=factor, magnitude=magnitude)
+            scaling = _alpha(parts["alpha"]) / rank
+        return replace(matrices, scaling=scaling, magnitude=magnitude)
     except ValueError as problem:
         raise UnreadableError(f"has matrices of {name} {problem}") from problem
 
@@ -186,45 +192,51 @@ def _alpha(tensor: Tensor) -> float:
     return alpha
 
 
-def _settings(path: Path, metadata: Mapping[str, str], names: Iterable[str]) -> dict[str, Settings]:
+def _settings(path: Path, metadata: Mapping[str, str], names: Iterable[str]) -> dict[str, PeftSettings]:
     """PEFT's settings by the beginnings of the names that they are for: of diffusers in the file, of PEFT itself beside it."""
-    said = parse_json(metadata.get(METADATA, "{}"))
-    if not isinstance(said, dict):
-        raise UnreadableError(f"has no table as {METADATA}")
+    metadata_table = parse_json(metadata.get(METADATA_KEY, "{}"))
+    if not isinstance(metadata_table, dict):
+        raise UnreadableError(f"has no table as {METADATA_KEY}")
     tables: dict[str, Any] = {
-        f"{part}.": {key.removeprefix(f"{part}."): value for key, value in said.items() if key.startswith(f"{part}.")}
+        f"{part}.": {key.removeprefix(f"{part}."): value for key, value in metadata_table.items() if key.startswith(f"{part}.")}
         for part in PARTS
     }
-    if any(name.startswith(PEFT) for name in names):
+    if any(name.startswith(PEFT_PREFIX) for name in names):
         try:
-            tables[PEFT] = read_json(path.with_name(BESIDE))
+            tables[PEFT_PREFIX] = read_json(path.with_name(PEFT_CONFIG_FILE))
         except FileNotFoundError as problem:
-            raise UnreadableError(f"is PEFT's own, and {BESIDE}, which says how much it counts, is not beside it") from problem
+            raise UnreadableError(
+                f"is PEFT's own, and {PEFT_CONFIG_FILE}, which says how much it counts, is not beside it"
+            ) from problem
         except UnreadableError as problem:
-            raise UnreadableError(f"has a {BESIDE} beside it that {problem}") from problem
-    tables[""] = {key: value for key, value in said.items() if not key.startswith(tuple(tables))}
-    return {beginning: _read_settings(table) for beginning, table in tables.items() if table or beginning == PEFT}
+            raise UnreadableError(f"has a {PEFT_CONFIG_FILE} beside it that {problem}") from problem
+    tables[""] = {key: value for key, value in metadata_table.items() if not key.startswith(tuple(tables))}
+    return {beginning: _parse_settings(table) for beginning, table in tables.items() if table or beginning == PEFT_PREFIX}
 
 
-def _read_settings(table: Any) -> Settings:
+def _parse_settings(table: Any) -> PeftSettings:
     if not isinstance(table, dict) or not isinstance(table.get("alpha_pattern") or {}, dict):
         raise UnreadableError("has settings of PEFT that are no tables")
     alphas: dict[str, Any] = table.get("alpha_pattern") or {}
     numbers: list[Any] = [table.get("lora_alpha"), *alphas.values()]
-    if any(isinstance(each, bool) or not isinstance(each, int | float) or not 0 < abs(each) < LARGEST for each in numbers):
+    if any(isinstance(each, bool) or not isinstance(each, int | float) or not 0 < abs(each) < MAX_ALPHA for each in numbers):
         raise UnreadableError("has settings of PEFT in which lora_alpha or alpha_pattern has no number")
     if odd := [key for key in alphas if not re.fullmatch(r"\^?[\w.]+", key)]:
-        raise UnreadableError(f"has settings of PEFT in which alpha_pattern is for what is no name of a layer ({_few(odd)})")
-    if base := [each for each in OTHER_BASES if str(table.get("init_lora_weights")).startswith(each)]:
+        raise UnreadableError(
+            f"has settings of PEFT in which alpha_pattern is for what is no name of a layer ({_abbreviate(odd)})"
+        )
+    if base := [each for each in UNSUPPORTED_INITS if str(table.get("init_lora_weights")).startswith(each)]:
         raise UnreadableError(f"was made with PEFT's {base[0]}, for a base that is not the model as published")
-    ends = {f".{key.removeprefix('^')}".replace(f".{TEXT_MODEL}", ".")[1:]: float(value) for key, value in alphas.items()}
-    return Settings(float(numbers[0]), ends, root=bool(table.get("use_rslora")))
+    ends = {
+        f".{key.removeprefix('^')}".replace(f".{TEXT_MODEL_PREFIX}", ".")[1:]: float(value) for key, value in alphas.items()
+    }
+    return PeftSettings(float(numbers[0]), ends, use_rslora=bool(table.get("use_rslora")))
 
 
-def _few(names: Iterable[str]) -> str:
-    said = [name if name.isprintable() and len(name) <= LONGEST else f"{ascii(name)[:50]}..." for name in names]
-    more = f" and {len(said) - FEW} more" if len(said) > FEW else ""
-    return ", ".join(said[:FEW]) + more
+def _abbreviate(names: Iterable[str]) -> str:
+    shown = [name if name.isprintable() and len(name) <= MAX_NAME_CHARS else f"{ascii(name)[:50]}..." for name in names]
+    more = f" and {len(shown) - MAX_NAMES} more" if len(shown) > MAX_NAMES else ""
+    return ", ".join(shown[:MAX_NAMES]) + more
 
 
 def _unusable(path: Path, found: str) -> ModelError:

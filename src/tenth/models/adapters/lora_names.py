@@ -15,12 +15,12 @@ from typing import Any
 from torch import nn
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
-PEFT = "base_model.model."  # begins all names that PEFT's own `save_pretrained` writes
-TEXT_MODEL = "text_model."  # begins the names of all layers of a text encoder, but for its projection
+PEFT_PREFIX = "base_model.model."  # begins all names that PEFT's own `save_pretrained` writes
+TEXT_MODEL_PREFIX = "text_model."  # begins the names of all layers of a text encoder, but for its projection
 # Beginnings of kohya's names: of a model with one text encoder, then of one with two (SDXL).
-KOHYA = {"unet": ("lora_unet",), "text_encoder": ("lora_te", "lora_te1"), "text_encoder_2": ("lora_te2",)}
+KOHYA_PREFIXES = {"unet": ("lora_unet",), "text_encoder": ("lora_te", "lora_te1"), "text_encoder_2": ("lora_te2",)}
 # A UNet's layers in the code of the models' authors, which kohya's names of SDXL follow.
-ORIGINAL = {
+ORIGINAL_NAMES = {
     "conv_in": "input_blocks.0.0",
     "conv_out": "out.2",
     "time_embedding.linear_1": "time_embed.0",
@@ -28,22 +28,27 @@ ORIGINAL = {
     "add_embedding.linear_1": "label_emb.0.0",
     "add_embedding.linear_2": "label_emb.0.2",
 }
-RESNET = {"conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
+ORIGINAL_RESNET_NAMES = {
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
 
 
-def published(name: str) -> str:
+def canonical_name(name: str) -> str:
     """A layer's name "part.path" as an installed library has it, whatever its version -> as the published format has it."""
     part, _, path = name.partition(".")
-    if part == "unet" or path.startswith((TEXT_MODEL, "text_projection")):
+    if part == "unet" or path.startswith((TEXT_MODEL_PREFIX, "text_projection")):
         return name
-    return f"{part}.{TEXT_MODEL}{path}"
+    return f"{part}.{TEXT_MODEL_PREFIX}{path}"
 
 
-def installed(module: nn.Module, path: str) -> nn.Parameter | None:
+def get_parameter(module: nn.Module, path: str) -> nn.Parameter | None:
     """The parameter of a module, whether the installed library has `text_model.` in its path or not; None if there is none."""
-    for spelled in (path, path.removeprefix(TEXT_MODEL), TEXT_MODEL + path):
+    for candidate in (path, path.removeprefix(TEXT_MODEL_PREFIX), TEXT_MODEL_PREFIX + path):
         try:
-            return module.get_parameter(spelled)
+            return module.get_parameter(candidate)
         except AttributeError:
             continue
     return None
@@ -52,40 +57,40 @@ def installed(module: nn.Module, path: str) -> nn.Parameter | None:
 def kohya_name(name: str, *, two_text_encoders: bool) -> str:
     """A layer's published name -> kohya's, as ComfyUI and A1111 look it up."""
     part, _, path = name.partition(".")
-    return _flat(KOHYA[part][-1 if two_text_encoders else 0], path)
+    return _kohya_key(KOHYA_PREFIXES[part][-1 if two_text_encoders else 0], path)
 
 
-def names_in_files(pipeline: Any) -> dict[str, list[str]]:
+def layer_aliases(pipeline: Any) -> dict[str, list[str]]:
     """Every name that a file may give to a linear layer or a convolution of the pipeline -> the layers that it may mean.
 
     It is more than one only where a file leaves out which of two text encoders it is for.
     """
-    found: dict[str, list[str]] = defaultdict(list)
+    layers_by_alias: dict[str, list[str]] = defaultdict(list)
     for part in PARTS:
         module = getattr(pipeline, part, None)
         for path, layer in module.named_modules() if module is not None else ():
             if isinstance(layer, nn.Linear | nn.Conv2d):
-                name = published(f"{part}.{path}")
-                for said in set(_said(part, name.removeprefix(f"{part}."), module)):
-                    found[said].append(name)
-    return found
+                name = canonical_name(f"{part}.{path}")
+                for alias in set(_aliases(part, name.removeprefix(f"{part}."), module)):
+                    layers_by_alias[alias].append(name)
+    return layers_by_alias
 
 
-def _said(part: str, path: str, module: Any) -> Iterator[str]:
-    paths = [path] if part == "unet" else [path, path.removeprefix(TEXT_MODEL)]
+def _aliases(part: str, path: str, module: Any) -> Iterator[str]:
+    paths = [path] if part == "unet" else [path, path.removeprefix(TEXT_MODEL_PREFIX)]
     for each in paths:
-        yield from (_flat(beginning, each) for beginning in KOHYA[part])
-        for spelled in (each, *_older(each)):
-            yield from (f"{part}.{spelled}", spelled, PEFT + spelled)
-    if part == "unet" and (original := _original(path, module)):
-        yield _flat(KOHYA[part][0], original)
+        yield from (_kohya_key(beginning, each) for beginning in KOHYA_PREFIXES[part])
+        for spelling in (each, *_legacy_names(each)):
+            yield from (f"{part}.{spelling}", spelling, PEFT_PREFIX + spelling)
+    if part == "unet" and (original := _original_name(path, module)):
+        yield _kohya_key(KOHYA_PREFIXES[part][0], original)
 
 
-def _flat(beginning: str, path: str) -> str:
-    return f"{beginning}_{path.replace('.', '_')}"
+def _kohya_key(prefix: str, path: str) -> str:
+    return f"{prefix}_{path.replace('.', '_')}"
 
 
-def _older(path: str) -> Iterator[str]:
+def _legacy_names(path: str) -> Iterator[str]:
     """An attention's layer as diffusers wrote it when its processors held the matrices."""
     owner, attention, last = path.rpartition(".to_")
     if attention:
@@ -95,27 +100,33 @@ def _older(path: str) -> Iterator[str]:
         yield f"{text[1]}.to_{text[2]}"
 
 
-def _original(path: str, unet: Any) -> str:
+def _original_name(path: str, unet: Any) -> str:
     """The layer's name in the authors' code, "" where it has none. Blocks are counted there through the whole UNet."""
     layers = unet.config.layers_per_block
     if not isinstance(layers, int):
         return ""
-    each = layers + 1  # places of a block: its layers, and down or up; a block up has one layer more than a block down
+    blocks_per_level = (
+        layers + 1
+    )  # places of a block: its layers, and down or up; a block up has one layer more than a block down
     match path.split("."):
         case ["down_blocks", block, "downsamplers", _, "conv"]:
-            return f"input_blocks.{each * (int(block) + 1)}.0.op"
+            return f"input_blocks.{blocks_per_level * (int(block) + 1)}.0.op"
         case ["up_blocks", block, "upsamplers", _, "conv"]:
-            attends = hasattr(unet.up_blocks[int(block)], "attentions")
-            return f"output_blocks.{each * (int(block) + 1) - 1}.{1 + attends}.conv"
+            has_attention = hasattr(unet.up_blocks[int(block)], "attentions")
+            return f"output_blocks.{blocks_per_level * (int(block) + 1) - 1}.{1 + has_attention}.conv"
         case ["down_blocks", block, kind, layer, *inner]:
-            return _inside(f"input_blocks.{1 + each * int(block) + int(layer)}.{int(kind == 'attentions')}", kind, inner)
+            return _original_path(
+                f"input_blocks.{1 + blocks_per_level * int(block) + int(layer)}.{int(kind == 'attentions')}", kind, inner
+            )
         case ["up_blocks", block, kind, layer, *inner]:
-            return _inside(f"output_blocks.{each * int(block) + int(layer)}.{int(kind == 'attentions')}", kind, inner)
+            return _original_path(
+                f"output_blocks.{blocks_per_level * int(block) + int(layer)}.{int(kind == 'attentions')}", kind, inner
+            )
         case ["mid_block", kind, layer, *inner]:
-            return _inside(f"middle_block.{1 if kind == 'attentions' else 2 * int(layer)}", kind, inner)
-    return ORIGINAL.get(path, "")
+            return _original_path(f"middle_block.{1 if kind == 'attentions' else 2 * int(layer)}", kind, inner)
+    return ORIGINAL_NAMES.get(path, "")
 
 
-def _inside(place: str, kind: str, inner: list[str]) -> str:
+def _original_path(prefix: str, kind: str, inner: list[str]) -> str:
     rest = ".".join(inner)
-    return f"{place}.{RESNET.get(rest, rest) if kind == 'resnets' else rest}"
+    return f"{prefix}.{ORIGINAL_RESNET_NAMES.get(rest, rest) if kind == 'resnets' else rest}"

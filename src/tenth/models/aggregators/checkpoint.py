@@ -15,87 +15,91 @@ from tenth.core.file_reading import UnreadableError, parse_json, reason
 from tenth.core.file_writing import write_tensors
 from tenth.core.tensor_reading import read_tensors
 from tenth.core.types import Encoder
-from tenth.models.aggregators.self_attention import AttentionSettings, PhotoAttention
-from tenth.models.aggregators.set_aggregator import SetAggregator, SetSettings
+from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
+from tenth.models.aggregators.set_aggregator import SetAggregator, SetAggregatorConfig
 
-FILE = "aggregator.safetensors"
-METADATA = "tenth"
-FORMAT = 1
-LARGEST_SETTING, MOST_LAYERS = 1 << 16, 64  # far above what is trained: what a file says is built before it is compared
+AGGREGATOR_FILE = "aggregator.safetensors"
+METADATA_KEY = "tenth"
+FORMAT_VERSION = 1
+MAX_SETTING, MAX_LAYERS = 1 << 16, 64  # far above what is trained: what a file says is built before it is compared
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class AggregatorCheckpoint:
     """An aggregator and the "name@digest" of the encoder whose embeddings it reads and of the adapter it feeds."""
 
-    aggregator: Learned
+    aggregator: LearnedAggregator
     encoder: str
     adapter: str
 
 
-def save_aggregator(trained: Trained, path: Path) -> None:
+def save_aggregator(checkpoint: AggregatorCheckpoint, path: Path) -> None:
     """Write `path` whole or not at all."""
-    kind, settings = kind_of(trained.aggregator)
-    said = {"format": FORMAT, "kind": kind, "settings": settings, "width": trained.aggregator.width}
-    said |= {"encoder": trained.encoder, "adapter": trained.adapter}
-    write_tensors(path, trained.aggregator.state_dict(), {METADATA: json.dumps(said, sort_keys=True)})
+    kind, settings = aggregator_type(checkpoint.aggregator)
+    metadata = {"format": FORMAT_VERSION, "kind": kind, "settings": settings, "width": checkpoint.aggregator.embedding_dim}
+    metadata |= {"encoder": checkpoint.encoder, "adapter": checkpoint.adapter}
+    write_tensors(path, checkpoint.aggregator.state_dict(), {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
-def load_aggregator(path: Path) -> Trained:
+def load_aggregator(path: Path) -> AggregatorCheckpoint:
     """In double precision, for use. Raises ModelError if the file is missing, damaged or another program's."""
     try:
         metadata, weights = read_tensors(path)
-        said = parse_json(metadata.get(METADATA, "null"))
-        if not isinstance(said, dict) or not all(isinstance(said.get(key), str) for key in ("encoder", "adapter", "kind")):
+        description = parse_json(metadata.get(METADATA_KEY, "null"))
+        if not isinstance(description, dict) or not all(
+            isinstance(description.get(key), str) for key in ("encoder", "adapter", "kind")
+        ):
             raise UnreadableError("has no description of tenth's")
-        if said.get("format") != FORMAT:
-            raise UnreadableError(f"has format {said.get('format')}, and this version reads {FORMAT}")
-        aggregator = _built(said, weights)
+        if description.get("format") != FORMAT_VERSION:
+            raise UnreadableError(f"has format {description.get('format')}, and this version reads {FORMAT_VERSION}")
+        aggregator = _build_aggregator(description, weights)
     except (OSError, UnreadableError) as problem:
         raise ModelError(
             f"{path} {reason(problem)}", "an aggregator that `tenth train` wrote is needed", "Train or copy it again"
         ) from problem
-    return Trained(aggregator.double().eval(), said["encoder"], said["adapter"])
+    return AggregatorCheckpoint(aggregator.double().eval(), description["encoder"], description["adapter"])
 
 
-def _built(said: dict[str, Any], weights: dict[str, Tensor]) -> Learned:
+def _build_aggregator(description: dict[str, Any], weights: dict[str, Tensor]) -> LearnedAggregator:
     """The module that a file describes, with its weights. Raises UnreadableError if the two do not fit."""
-    module, kind = KINDS.get(said["kind"], (None, None))
-    settings, width = said.get("settings"), said.get("width")
-    if module is None or kind is None or not isinstance(settings, dict):
-        raise UnreadableError(f"is of kind {said['kind']}, which this version does not know")
-    usual = asdict(kind()) | {"width": 1}
+    aggregator_class, config_class = AGGREGATOR_TYPES.get(description["kind"], (None, None))
+    settings, width = description.get("settings"), description.get("width")
+    if aggregator_class is None or config_class is None or not isinstance(settings, dict):
+        raise UnreadableError(f"is of kind {description['kind']}, which this version does not know")
+    defaults = asdict(config_class()) | {"width": 1}
     for name, value in {**settings, "width": width}.items():
-        most = MOST_LAYERS if name == "layers" else LARGEST_SETTING
-        if type(value) is not type(usual.get(name)) or (type(value) is int and not 0 < value <= most):
+        limit = MAX_LAYERS if name == "layers" else MAX_SETTING
+        if type(value) is not type(defaults.get(name)) or (type(value) is int and not 0 < value <= limit):
             raise UnreadableError(f"has {name} {value!s:.100}")
     try:
         with torch.device("meta"):  # nothing has memory until it is known that the file's shapes are the module's
-            aggregator = module(width, kind(**settings))  # type: ignore[arg-type]
+            aggregator = aggregator_class(width, config_class(**settings))  # type: ignore[arg-type]
         aggregator.load_state_dict({name: weights[name] for name in sorted(weights)}, assign=True)
     except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, RecipeError) as problem:
         raise UnreadableError(f"does not hold what it says it holds ({str(problem).splitlines()[0]:.200})") from problem
     return aggregator
 
 
-Learned = PhotoAttention | SetAggregator
-KINDS: dict[str, tuple[type[PhotoAttention | SetAggregator], type[AttentionSettings | SetSettings]]] = {
-    "attention": (PhotoAttention, AttentionSettings),
-    "set": (SetAggregator, SetSettings),
+LearnedAggregator = SelfAttentionAggregator | SetAggregator
+AGGREGATOR_TYPES: dict[
+    str, tuple[type[SelfAttentionAggregator | SetAggregator], type[SelfAttentionConfig | SetAggregatorConfig]]
+] = {
+    "attention": (SelfAttentionAggregator, SelfAttentionConfig),
+    "set": (SetAggregator, SetAggregatorConfig),
 }
 
 
-def kind_of(aggregator: Learned) -> tuple[str, dict[str, Any]]:
-    """Its name in KINDS and its settings as plain values."""
-    kind = next(name for name, (of, _) in KINDS.items() if isinstance(aggregator, of))
-    return kind, asdict(aggregator.settings)
+def aggregator_type(aggregator: LearnedAggregator) -> tuple[str, dict[str, Any]]:
+    """Its name in AGGREGATOR_TYPES and its settings as plain values."""
+    kind = next(name for name, (of, _) in AGGREGATOR_TYPES.items() if isinstance(aggregator, of))
+    return kind, asdict(aggregator.config)
 
 
-def pooled_only(encoder: Encoder, what: str, model: str) -> None:
+def require_pooled_embeddings(encoder: Encoder, consumer: str, model: str) -> None:
     """Raises ModelError if the encoder gives patch tokens: an aggregator of photos is learnt on one embedding a photo."""
-    if encoder.tokens:
+    if encoder.num_tokens:
         raise ModelError(
-            f"the adapter of {model.partition('@')[0]} reads {encoder.tokens} patch tokens of a photo",
-            f"{what} reads one pooled embedding of each",
+            f"the adapter of {model.partition('@')[0]} reads {encoder.num_tokens} patch tokens of a photo",
+            f"{consumer} reads one pooled embedding of each",
             "Choose a method that learns nothing, such as ip-adapter-consensus, or the model's pooled adapter",
         )

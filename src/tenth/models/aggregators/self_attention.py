@@ -12,49 +12,49 @@ import torch
 from torch import Tensor, nn
 
 from tenth.core.errors import RecipeError
-from tenth.models.aggregators.pooling import checked
+from tenth.models.aggregators.pooling import validate_pooled_embeddings
 
-READOUTS = ("rows", "mean")
+POOLINGS = ("rows", "mean")
 
 
 @dataclass(frozen=True)
-class AttentionSettings:
-    """Of `PhotoAttention`."""
+class SelfAttentionConfig:
+    """Of `SelfAttentionAggregator`."""
 
     heads: int = 4
     photos: int = 9  # how many it always sees: surplus is dropped, missing ones are drawn from those there are
     readout: str = "rows"  # "rows": the attended photos side by side, tokens for each; "mean": their mean, tokens of one
 
     def __post_init__(self) -> None:
-        if self.readout not in READOUTS:
-            raise RecipeError(f"readout is {self.readout!r}", f"one of {', '.join(READOUTS)} is needed", "Correct the recipe")
+        if self.readout not in POOLINGS:
+            raise RecipeError(f"readout is {self.readout!r}", f"one of {', '.join(POOLINGS)} is needed", "Correct the recipe")
 
 
-class PhotoAttention(nn.Module):
+class SelfAttentionAggregator(nn.Module):
     """One layer of self-attention over the photos, added to them; its output begins at zero, so it begins as no change.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2; normalised first: Xiong et al. 2020, arXiv:2002.04745.
     """
 
-    def __init__(self, width: int, settings: AttentionSettings | None = None) -> None:
+    def __init__(self, embedding_dim: int, config: SelfAttentionConfig | None = None) -> None:
         super().__init__()
-        self.width, self.settings = width, settings or AttentionSettings()
-        self.norm = nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, self.settings.heads, batch_first=True)
+        self.embedding_dim, self.config = embedding_dim, config or SelfAttentionConfig()
+        self.norm = nn.LayerNorm(embedding_dim)
+        self.attention = nn.MultiheadAttention(embedding_dim, self.config.heads, batch_first=True)
         nn.init.zeros_(self.attention.out_proj.weight)
 
     @property
-    def most(self) -> int:
+    def max_photos(self) -> int:
         """How many photos are read at most: the first ones in file-name order."""
-        return self.settings.photos
+        return self.config.photos
 
-    def forward(self, embeddings: Tensor, present: Tensor | None = None) -> Tensor:  # noqa: ARG002 - all rows are photos
-        """(B, photos, D) -> (B, photos, D), or (B, 1, D) for the read-out "mean". present: as of `SetAggregator`, all true."""
+    def forward(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: ARG002 - all rows are photos
+        """(B, photos, D) -> (B, photos, D), or (B, 1, D) for the read-out "mean". mask: as of `SetAggregator`, all true."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            rows = self.norm(embeddings)
-            attended, _ = self.attention(rows, rows, rows, need_weights=False)
+            normed = self.norm(embeddings)
+            attended, _ = self.attention(normed, normed, normed, need_weights=False)
             attended = embeddings + attended
-        pooled: Tensor = attended if self.settings.readout == "rows" else attended.mean(1, keepdim=True)
+        pooled: Tensor = attended if self.config.readout == "rows" else attended.mean(1, keepdim=True)
         return pooled
 
     @torch.no_grad()
@@ -63,17 +63,17 @@ class PhotoAttention(nn.Module):
 
         The rows' device and type, whatever the module's are.
         """
-        rows = as_many(checked(embeddings), self.settings.photos, seed)  # (photos, D)
-        attended: Tensor = self(rows[None].to(self.norm.weight))[0]
+        sampled = resample_to(validate_pooled_embeddings(embeddings), self.config.photos, seed)  # (photos, D)
+        attended: Tensor = self(sampled[None].to(self.norm.weight))[0]
         return attended.to(embeddings)
 
 
-def as_many(embeddings: Tensor, count: int, seed: int) -> Tensor:
+def resample_to(embeddings: Tensor, count: int, seed: int) -> Tensor:
     """Exactly `count` rows: the first ones of more; of fewer all, and the rest drawn from them with replacement. (count, D).
 
     Which are drawn depends on the rows' values and the seed, and not on their order.
     """
     rows = embeddings[:count]
     rows = rows[sorted(range(len(rows)), key=lambda row: rows[row].tolist())]
-    drawn = torch.randint(len(rows), (count - len(rows),), generator=torch.Generator().manual_seed(seed))
-    return torch.cat([rows, rows[drawn]])
+    indices = torch.randint(len(rows), (count - len(rows),), generator=torch.Generator().manual_seed(seed))
+    return torch.cat([rows, rows[indices]])

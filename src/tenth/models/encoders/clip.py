@@ -12,83 +12,92 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPTextConfig, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from tenth.core.cache import Array, Store, picture_key
+from tenth.core.cache import Array, ArrayCache, image_hash
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import UnreadableError, file_digest, reason
+from tenth.core.file_reading import UnreadableError, reason, sha256_of
 from tenth.core.types import Photo
 from tenth.models.model_folder import (
-    Part,
+    ComponentSpec,
     check_finite,
-    check_fit,
     check_values,
-    described_in,
+    check_weights_match,
+    first_line,
+    folder_tensor_infos,
+    invalid_model,
     read_config,
-    short,
-    unfit,
-    vetted,
+    sanitized_folder,
 )
 
-BATCH = 8  # photos at a time: ViT-H takes some gigabytes
-MOST_PIXELS = 4096  # of a side of what is read
-VISION, TEXT = CLIPVisionConfig.__annotations__, CLIPTextConfig.__annotations__
-BOTH = {"text_config": TEXT, "vision_config": VISION, "text_config_dict": TEXT, "vision_config_dict": VISION}
-PARTS = {  # by the table that is a model's configuration, where a file has several
-    "vision_config": Part(VISION, fixed={"model_type": CLIPVisionConfig.model_type}, base="vision_config"),
-    "": Part(("projection_dim", "logit_scale_init_value"), fixed={"model_type": "clip"}, inner=BOTH),
+BATCH_SIZE = 8  # photos at a time: ViT-H takes some gigabytes
+MAX_PIXELS = 4096  # of a side of what is read
+VISION_KEYS, TEXT_KEYS = CLIPVisionConfig.__annotations__, CLIPTextConfig.__annotations__
+CLIP_CONFIG_KEYS = {
+    "text_config": TEXT_KEYS,
+    "vision_config": VISION_KEYS,
+    "text_config_dict": TEXT_KEYS,
+    "vision_config_dict": VISION_KEYS,
+}
+COMPONENTS = {  # by the table that is a model's configuration, where a file has several
+    "vision_config": ComponentSpec(
+        VISION_KEYS, fixed_values={"model_type": CLIPVisionConfig.model_type}, config_table="vision_config"
+    ),
+    "": ComponentSpec(
+        ("projection_dim", "logit_scale_init_value"), fixed_values={"model_type": "clip"}, nested_keys=CLIP_CONFIG_KEYS
+    ),
 }
 
 
-def read_clip(kind: Any, folder: Path, needed: str, **loading: Any) -> tuple[Any, CLIPImageProcessorPil, str]:
+def load_clip(model_class: Any, folder: Path, needed: str, **load_options: Any) -> tuple[Any, CLIPImageProcessorPil, str]:
     """A CLIP model of transformers from a folder, frozen; its processor, Pillow's; 16 digits that stand for both.
 
     Raises ModelError, which says what is needed, if the folder holds no such model.
     """
     settings, path = folder / "preprocessor_config.json", folder / "model.safetensors"
     try:
-        with vetted(folder, {"": PARTS[kind.config_class.base_config_key]}) as safe:
-            config = kind.config_class.from_pretrained(safe)
-            check_fit(lambda: kind(config), described_in(folder), folder)
-            model = kind.from_pretrained(safe, local_files_only=True, use_safetensors=True, **loading)
+        with sanitized_folder(folder, {"": COMPONENTS[model_class.config_class.base_config_key]}) as safe:
+            config = model_class.config_class.from_pretrained(safe)
+            check_weights_match(lambda: model_class(config), folder_tensor_infos(folder), folder)
+            model = model_class.from_pretrained(safe, local_files_only=True, use_safetensors=True, **load_options)
         check_finite(model, folder)
-        processor = _read_processor(settings) if settings.exists() else CLIPImageProcessorPil()
-        digest = hashlib.sha256(file_digest(path).encode())
+        processor = _load_processor(settings) if settings.exists() else CLIPImageProcessorPil()
+        digest = hashlib.sha256(sha256_of(path).encode())
     except ModelError as problem:
         raise ModelError(problem.found, needed, "Put it there whole") from problem
     except (OSError, UnreadableError) as problem:
         raise ModelError(f"{path} {reason(problem)}", needed, "Put it there whole") from problem
     except Exception as problem:  # whatever a library raises of a foreign file
-        raise ModelError(f"{folder} cannot be loaded: {short(problem)}", needed, "Put it there whole") from problem
+        raise ModelError(f"{folder} cannot be loaded: {first_line(problem)}", needed, "Put it there whole") from problem
     digest.update(processor.to_json_string().encode())
     return model.eval().requires_grad_(False), processor, digest.hexdigest()[:16]
 
 
-def _read_processor(path: Path) -> CLIPImageProcessorPil:
+def _load_processor(path: Path) -> CLIPImageProcessorPil:
     """The processor that a file describes, tried on a picture. All that the file says stays, for it names the processor."""
-    said = read_config(path)
-    check_values(path, said)
-    if odd := [size for size in _sides(said) if not 0 < size <= MOST_PIXELS]:
-        raise unfit(path, f"resizes or cuts to {odd[0]} pixels")
-    processor = CLIPImageProcessorPil.from_dict(said)
+    config = read_config(path)
+    check_values(path, config)
+    if invalid := [size for size in _image_sizes(config) if not 0 < size <= MAX_PIXELS]:
+        raise invalid_model(path, f"resizes or cuts to {invalid[0]} pixels")
+    processor = CLIPImageProcessorPil.from_dict(config)
     grey = np.full((20, 30, 3), 100, np.uint8)
     pixels = processor([grey], return_tensors="pt", input_data_format="channels_last").pixel_values
     if pixels.ndim != 4 or not torch.isfinite(pixels).all():
-        raise unfit(path, "makes no picture of a picture")
+        raise invalid_model(path, "makes no picture of a picture")
     return processor
 
 
-def _sides(said: Mapping[str, Any]) -> Iterator[int]:
+def _image_sizes(config: Mapping[str, Any]) -> Iterator[int]:
     for key in ("size", "crop_size"):
-        value = said.get(key)
+        value = config.get(key)
         yield from (each for each in (value.values() if isinstance(value, dict) else [value]) if isinstance(each, int))
 
 
 class ClipEncoder(nn.Module):
     """The pooled, projected embedding of the whole photo, (K, D) float32. Source: Radford et al. 2021, arXiv:2103.00020.
 
-    patches: instead the last hidden state but one of each patch and of the class token, (K, T, D), which Plus and Full adapters
-    read: 257 x 1280 of ViT-H/14. folder: a CLIP vision model with projection, `config.json` and `model.safetensors`. The
-    processor is the one of Pillow, whatever else is installed: another resizes to other pixels. precision: of the weights,
-    whatever the file's. store: where pooled embeddings are kept, if anywhere. Raises ModelError if the folder holds no such
+    patch_tokens: instead the last hidden state but one of each patch and of the class token, (K, T, D), which Plus and Full
+    adapters read: 257 x 1280 of ViT-H/14. folder: a CLIP vision model with projection, `config.json` and `model.safetensors`.
+    The processor is the one of Pillow, whatever else is installed: another resizes to other pixels. dtype: of the weights,
+    whatever the file's. cache: where pooled embeddings are kept, if anywhere. Raises ModelError if the folder holds no such
     model.
 
     What is read is the middle square of the photo as it is given, also for Plus-Face and Full-Face. These were trained on
@@ -99,55 +108,59 @@ class ClipEncoder(nn.Module):
     """
 
     def __init__(
-        self, folder: Path, precision: torch.dtype = torch.float32, store: Store | None = None, *, patches: bool = False
+        self, folder: Path, dtype: torch.dtype = torch.float32, cache: ArrayCache | None = None, *, patch_tokens: bool = False
     ) -> None:
         super().__init__()
-        self.model, self.processor, digest = read_clip(
-            CLIPVisionModelWithProjection, folder, "a CLIP vision model with projection is needed", dtype=precision
+        self.model, self.processor, digest = load_clip(
+            CLIPVisionModelWithProjection, folder, "a CLIP vision model with projection is needed", dtype=dtype
         )
         config = self.model.config
-        if not all(type(side) is int and 0 < side <= MOST_PIXELS for side in (config.image_size, config.patch_size)):
-            raise unfit(folder, f"reads pictures of {config.image_size!r:.100} pixels in pieces of {config.patch_size!r:.100}")
-        self.width = int(config.hidden_size if patches else config.projection_dim)
-        self.tokens = (config.image_size // config.patch_size) ** 2 + 1 if patches else 0
-        self.name = f"clip-pillow{'-patches' * patches}@{digest}"
-        self.store = None if patches else store
-        self._nobody: Tensor | None = None
+        if not all(type(side) is int and 0 < side <= MAX_PIXELS for side in (config.image_size, config.patch_size)):
+            raise invalid_model(
+                folder, f"reads pictures of {config.image_size!r:.100} pixels in pieces of {config.patch_size!r:.100}"
+            )
+        self.embedding_dim = int(config.hidden_size if patch_tokens else config.projection_dim)
+        self.num_tokens = (config.image_size // config.patch_size) ** 2 + 1 if patch_tokens else 0
+        self.name = f"clip-pillow{'-patches' * patch_tokens}@{digest}"
+        self.cache = None if patch_tokens else cache
+        self._null_embedding: Tensor | None = None
 
     @torch.no_grad()
     def forward(self, photos: Sequence[Photo]) -> Tensor:
         """(K, D) or (K, T, D), on the CPU wherever the model is."""
-        if self.store is None:
+        if self.cache is None:
             return self._embeddings(photos)
 
         def compute(missing: list[int]) -> Iterator[Array]:
             return iter(self._embeddings([photos[index] for index in missing]).numpy())
 
-        space = f"{self.name}-{str(self.model.dtype).removeprefix('torch.')}"
-        return torch.from_numpy(self.store.remember_all(space, [picture_key(photo.pixels) for photo in photos], compute))
+        namespace = f"{self.name}-{str(self.model.dtype).removeprefix('torch.')}"
+        return torch.from_numpy(
+            self.cache.get_or_compute_stacked(namespace, [image_hash(photo.pixels) for photo in photos], compute)
+        )
 
     def _embeddings(self, photos: Sequence[Photo]) -> Tensor:
-        rows = []
-        for start in range(0, len(photos), BATCH):
-            pictures = [photo.pixels for photo in photos[start : start + BATCH]]
-            pixels = self.processor(pictures, return_tensors="pt", input_data_format="channels_last").pixel_values
-            rows.append(self._read(pixels))
-        return torch.cat(rows)
+        batches = []
+        for start in range(0, len(photos), BATCH_SIZE):
+            images = [photo.pixels for photo in photos[start : start + BATCH_SIZE]]
+            pixels = self.processor(images, return_tensors="pt", input_data_format="channels_last").pixel_values
+            batches.append(self._encode(pixels))
+        return torch.cat(batches)
 
     @torch.no_grad()
-    def nobody(self) -> Tensor:
+    def null_embedding(self) -> Tensor:
         """What guidance leads away from: a zero embedding (D,), or what the model sees in a picture of zeros (T, D).
 
         As IP-Adapter was trained; the zeros are in the model's units, so the picture is of the mean colour. Computed once.
         """
-        if not self.tokens:
-            return torch.zeros(self.width)
-        if self._nobody is None:
+        if not self.num_tokens:
+            return torch.zeros(self.embedding_dim)
+        if self._null_embedding is None:
             side = self.model.config.image_size
-            self._nobody = self._read(torch.zeros(1, 3, side, side))[0]
-        return self._nobody
+            self._null_embedding = self._encode(torch.zeros(1, 3, side, side))[0]
+        return self._null_embedding
 
-    def _read(self, pixels: Tensor) -> Tensor:
-        seen = self.model(pixels.to(self.model.device), output_hidden_states=bool(self.tokens))
-        found: Tensor = seen.hidden_states[-2] if self.tokens else seen.image_embeds
-        return found.float().cpu()
+    def _encode(self, pixels: Tensor) -> Tensor:
+        output = self.model(pixels.to(self.model.device), output_hidden_states=bool(self.num_tokens))
+        embeddings: Tensor = output.hidden_states[-2] if self.num_tokens else output.image_embeds
+        return embeddings.float().cpu()

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.types import Photo
-from tenth.data.face_descriptors import describe, describe_through, encoder_name
+from tenth.data.face_descriptors import cached_face_descriptor, encoder_name, face_descriptor
 
 
-def statistics_of(descriptors: Tensor) -> tuple[Tensor, float]:
+def descriptor_statistics(descriptors: Tensor) -> tuple[Tensor, float]:
     """(centre (128,), scale) of many people's descriptors (N, 128): what makes them centred, of unit variance on average."""
     return descriptors.mean(0), float(descriptors.var(0).mean().sqrt())
 
@@ -21,25 +21,25 @@ def statistics_of(descriptors: Tensor) -> tuple[Tensor, float]:
 class FaceEncoder:
     """dlib's descriptors, centred and scaled: (K, 128) float32, each component about unit variance over many people.
 
-    centre: (128,), scale: a number, both measured on training people; without them photos of strangers have cosines of 0.83 and
+    mean: (128,), std: a number, both measured on training people; without them photos of strangers have cosines of 0.83 and
     agreement between photos says little. Distances stay dlib's, divided by scale.
     """
 
-    width, tokens = 128, 0
+    embedding_dim, num_tokens = 128, 0
 
-    def __init__(self, centre: Tensor, scale: float, store: Store | None = None) -> None:
-        self.centre, self.scale, self.store = centre, scale, store
+    def __init__(self, mean: Tensor, std: float, cache: ArrayCache | None = None) -> None:
+        self.mean, self.std, self.cache = mean, std, cache
         self.name = encoder_name()
 
     def __call__(self, photos: Sequence[Photo]) -> Tensor:
-        described = describe_through(self.store) if self.store else describe
-        descriptors = np.stack([described(photo) for photo in photos])
-        return self.standardised(torch.from_numpy(descriptors).float())  # (K, 128)
+        descriptor = cached_face_descriptor(self.cache) if self.cache else face_descriptor
+        descriptors = np.stack([descriptor(photo) for photo in photos])
+        return self.standardize(torch.from_numpy(descriptors).float())  # (K, 128)
 
-    def nobody(self) -> Tensor:
+    def null_embedding(self) -> Tensor:
         """(128,), zeros: what an adapter sees where it shall see nobody."""
-        return torch.zeros(self.width)
+        return torch.zeros(self.embedding_dim)
 
-    def standardised(self, descriptors: Tensor) -> Tensor:
+    def standardize(self, descriptors: Tensor) -> Tensor:
         """dlib's descriptors (K, 128) -> embeddings (K, 128)."""
-        return (descriptors - self.centre) / self.scale
+        return (descriptors - self.mean) / self.std

@@ -1,7 +1,8 @@
 """dlib's face recogniser as a network of torch, through which gradients flow: what a model that learns likeness looks at.
 
-The weights are read from dlib's own file; nothing else of it is. `describe` (face.py) stays what photos are encoded with.
-Source of the layers: dlib's example dnn_face_recognition_ex.cpp (Boost licence); of the file, its tensors one after another.
+The weights are read from dlib's own file; nothing else of it is. `face_descriptor` (face.py) stays what photos are encoded
+with. Source of the layers: dlib's example dnn_face_recognition_ex.cpp (Boost licence); of the file, its tensors one after
+another.
 """
 
 from __future__ import annotations
@@ -15,28 +16,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
-from tenth.data.face_descriptors import CHIP_PADDING, CHIP_PIXELS, WEIGHTS
-from tenth.data.faces import CROP_PADDING, CROP_PIXELS, model_file
+from tenth.data.face_descriptors import CHIP_PADDING, CHIP_PIXELS, RECOGNIZER_WEIGHTS
+from tenth.data.faces import CROP_PADDING, CROP_SIZE, face_model_path
 
 MEAN = (122.782, 117.001, 104.298)  # RGB, which its input layer takes off; then it divides by 256
 STAGES = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))  # width, blocks, does the first halve
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two convolutions and a shortcut; where they halve, the shortcut is a mean of 2 x 2, and what lacks is zeros."""
 
-    def __init__(self, before: int, after: int, halves: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, downsample: bool) -> None:
         super().__init__()
-        self.halves = halves
-        self.first = nn.Conv2d(before, after, 3, stride=2) if halves else nn.Conv2d(before, after, 3, padding=1)
-        self.second = nn.Conv2d(after, after, 3, padding=1)
+        self.downsample = downsample
+        self.conv1 = (
+            nn.Conv2d(in_channels, out_channels, 3, stride=2)
+            if downsample
+            else nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        )
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
-        y: Tensor = self.second(F.relu(self.first(x)))
-        shortcut = F.avg_pool2d(x, 2) if self.halves else x
+        y: Tensor = self.conv2(F.relu(self.conv1(x)))
+        shortcut = F.avg_pool2d(x, 2) if self.downsample else x
         size = [max(one, other) for one, other in zip(shortcut.shape[1:], y.shape[1:], strict=True)]
-        return F.relu(_grown(shortcut, size) + _grown(y, size))
+        return F.relu(_zero_pad(shortcut, size) + _zero_pad(y, size))
 
 
 class DlibNet(nn.Module):
@@ -48,44 +53,44 @@ class DlibNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = [32, *(width for width, _, _ in STAGES)]
-        self.enter = nn.Conv2d(3, 32, 7, stride=2)
+        self.stem = nn.Conv2d(3, 32, 7, stride=2)
         self.blocks = nn.Sequential(
             *(
-                Block(before if place == 0 else width, width, halves and place == 0)
+                ResidualBlock(before if place == 0 else width, width, halves and place == 0)
                 for before, (width, blocks, halves) in zip(widths, STAGES, strict=False)
                 for place in range(blocks)
             )
         )
-        self.ends = [place == blocks - 1 for _, blocks, _ in STAGES for place in range(blocks)]
-        self.leave = nn.Linear(256, 128, bias=False)
+        self.stage_ends = [place == blocks - 1 for _, blocks, _ in STAGES for place in range(blocks)]
+        self.fc = nn.Linear(256, 128, bias=False)
         self.mean = nn.Buffer(torch.tensor(MEAN)[:, None, None], persistent=False)
 
     def forward(self, chips: Tensor) -> Tensor:
-        descriptors, _ = self.look(chips)
+        descriptors, _ = self.forward_features(chips)
         return descriptors
 
-    def look(self, chips: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward_features(self, chips: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Descriptors, and what each stage but the last finds: (B, 32, 35, 35), (B, 64, 17, 17) and so on, four of them."""
-        *found, last = self.stages(chips, len(STAGES))
-        descriptors: Tensor = self.leave(last.mean((2, 3)))
-        return descriptors, found
+        *features, last = self.stage_features(chips, len(STAGES))
+        descriptors: Tensor = self.fc(last.mean((2, 3)))
+        return descriptors, features
 
-    def stages(self, chips: Tensor, count: int) -> list[Tensor]:
+    def stage_features(self, chips: Tensor, count: int) -> list[Tensor]:
         """What each of the first `count` stages finds; the others are not computed."""
-        x = F.max_pool2d(F.relu(self.enter((chips - self.mean) / 256)), 3, 2)
-        found: list[Tensor] = []
-        for block, ends in zip(self.blocks, self.ends, strict=True):
-            if len(found) == count:
+        x = F.max_pool2d(F.relu(self.stem((chips - self.mean) / 256)), 3, 2)
+        features: list[Tensor] = []
+        for block, ends in zip(self.blocks, self.stage_ends, strict=True):
+            if len(features) == count:
                 break
             x = block(x)
             if ends:
-                found.append(x)
-        return found
+                features.append(x)
+        return features
 
 
-def open_dlib_net(path: Path | None = None) -> DlibNet:
+def load_dlib_net(path: Path | None = None) -> DlibNet:
     """The network with the weights of dlib's file, frozen. Raises ModelError if the file is of another layout."""
-    path = path or model_file(WEIGHTS)
+    path = path or face_model_path(RECOGNIZER_WEIGHTS)
     net = DlibNet()
     layers = [each for each in net.modules() if isinstance(each, nn.Conv2d)]
     data = path.read_bytes()
@@ -97,8 +102,8 @@ def open_dlib_net(path: Path | None = None) -> DlibNet:
                 gamma, beta = scale.chunk(2)
                 layer.weight.copy_(values[:size].view_as(layer.weight) * gamma[:, None, None, None])
                 layer.bias.copy_(values[size:] * gamma + beta)  # type: ignore[union-attr]
-            (leaving,) = _tensors(data, b"fc_2", before=2)
-            net.leave.weight.copy_(leaving.view(256, 128).T)
+            (fc_weight,) = _tensors(data, b"fc_2", num_skipped=2)
+            net.fc.weight.copy_(fc_weight.view(256, 128).T)
     except (ValueError, RuntimeError, IndexError) as problem:
         raise ModelError(
             f"{path} is not laid out as dlib's recogniser: {problem}",
@@ -109,30 +114,30 @@ def open_dlib_net(path: Path | None = None) -> DlibNet:
     return net
 
 
-def chips_of(crops: Tensor) -> Tensor:
+def crops_to_chips(crops: Tensor) -> Tensor:
     """The middle, enlarged: crops (B, 3, 128, 128) in [-1, 1], as the pocket model draws -> chips (B, 3, 150, 150) to 255."""
-    shown = CROP_PIXELS * (1 + 2 * CHIP_PADDING) / (1 + 2 * CROP_PADDING)  # 96 pixels
-    margin = round((CROP_PIXELS - shown) / 2)
+    visible = CROP_SIZE * (1 + 2 * CHIP_PADDING) / (1 + 2 * CROP_PADDING)  # 96 pixels
+    margin = round((CROP_SIZE - visible) / 2)
     middle = crops[..., margin:-margin, margin:-margin]
     larger = F.interpolate(middle, size=CHIP_PIXELS, mode="bilinear", align_corners=False)
     return (larger.clamp(-1, 1) + 1) * 127.5
 
 
-def _tensors(data: bytes, layer: bytes, before: int = 0) -> list[Tensor]:
-    """The first tensor after each mention of a layer: `before` numbers, version, four sizes, then little-endian floats."""
+def _tensors(data: bytes, layer: bytes, num_skipped: int = 0) -> list[Tensor]:
+    """The first tensor after each mention of a layer: `num_skipped` numbers, version, four sizes, then little-endian floats."""
     found = []
     for mention in re.finditer(re.escape(layer), data):
-        place, sizes = mention.end(), []
-        for _ in range(before + 5):
-            length = data[place]
-            sizes.append(int.from_bytes(data[place + 1 : place + 1 + length], "little"))
-            place += 1 + length
+        offset, sizes = mention.end(), []
+        for _ in range(num_skipped + 5):
+            length = data[offset]
+            sizes.append(int.from_bytes(data[offset + 1 : offset + 1 + length], "little"))
+            offset += 1 + length
         count = int(np.prod(sizes[-4:]))
-        found.append(torch.from_numpy(np.frombuffer(data, "<f4", count, place).copy()))
+        found.append(torch.from_numpy(np.frombuffer(data, "<f4", count, offset).copy()))
     return found
 
 
-def _grown(x: Tensor, size: list[int]) -> Tensor:
+def _zero_pad(x: Tensor, size: list[int]) -> Tensor:
     """Zeros after the last channel, row and column, up to `size`."""
     channels, rows, columns = (wanted - found for wanted, found in zip(size, x.shape[1:], strict=True))
     return F.pad(x, (0, columns, 0, rows, 0, channels)) if channels or rows or columns else x

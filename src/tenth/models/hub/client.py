@@ -20,124 +20,127 @@ from huggingface_hub.utils import build_hf_headers, validate_repo_id  # type: ig
 
 from tenth.core.errors import ModelError
 from tenth.core.file_reading import parse_json
-from tenth.models.hub.lockfile import check_digest, check_size, is_inside, malformed
-from tenth.models.hub.transfer import UnansweredError, plain, read, receive
+from tenth.models.hub.lockfile import check_digest, check_size, is_safe_path, short_message
+from tenth.models.hub.transfer import TransferError, download_bytes, download_to, split_credentials
 
-NEWEST = "main"
-UNSTATED = "no licence stated"
-LISTING_BYTES = 4 << 20  # some 15,000 files; a model has dozens
-LICENCE_LENGTH = 100
+DEFAULT_REVISION = "main"
+NO_LICENCE = "no licence stated"
+MAX_LISTING_BYTES = 4 << 20  # some 15,000 files; a model has dozens
+MAX_LICENCE_CHARS = 100
 INVALID_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - what the hub says of one
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A file of a repository. sha256: of a large one; git: the id of a small one's blob, a sha1; either may be unknown: "".
+class RemoteFile:
+    """A file of a repository.
 
+    sha256: of a large one; git_sha1: the id of a small one's blob, a sha1; either may be unknown: "".
     Raises ValueError or TypeError for a size or a digest that is none.
     """
 
     path: str
-    bytes: int
+    size: int
     sha256: str = ""
-    git: str = ""
+    git_sha1: str = ""
 
     def __post_init__(self) -> None:
-        check_size(self.bytes)
+        check_size(self.size)
         if self.sha256 != "":
             check_digest(self.sha256, 64)
-        if self.git != "":
-            check_digest(self.git)
+        if self.git_sha1 != "":
+            check_digest(self.git_sha1)
 
 
 @dataclass(frozen=True)
-class Listing:
+class RepoListing:
     """A repository at one revision: its licence and its files by path."""
 
     repository: str
     revision: str
     licence: str
-    files: Mapping[str, Remote]
+    files: Mapping[str, RemoteFile]
 
 
-def list_files(repository: str, revision: str = NEWEST) -> Listing:
+def list_files(repository: str, revision: str = DEFAULT_REVISION) -> RepoListing:
     """What a repository holds at a revision, which comes back as a commit. Raises ModelError if the hub does not say."""
-    with _explained(repository, revision):
+    with _explain_errors(repository, revision):
         validate_repo_id(repository)
         address = f"{_endpoint()}/api/models/{repository}/revision/{quote(revision, safe='')}?blobs=true"
-        content = read(address, LISTING_BYTES, build_hf_headers())
+        content = download_bytes(address, MAX_LISTING_BYTES, build_hf_headers())
     try:
-        return _listing(repository, parse_json(content.decode()))
+        return _parse_listing(repository, parse_json(content.decode()))
     except (ValueError, TypeError, KeyError, AttributeError) as problem:
         raise ModelError(
-            f"the hub's list of {repository}'s files makes no sense ({malformed(problem)})",
+            f"the hub's list of {repository}'s files makes no sense ({short_message(problem)})",
             "commit, names, sizes and digests are needed",
             "Ask another hub, or try again later",
         ) from problem
 
 
-def fetch(repository: str, revision: str, file: Remote, part: Path, progress: Callable[[int], None]) -> None:
-    """A file's bytes at `part`: what is there already is kept, and only the rest asked for.
+def download_file(
+    repository: str, revision: str, file: RemoteFile, partial_path: Path, progress: Callable[[int], None]
+) -> None:
+    """A file's bytes at `partial_path`: what is there already is kept, and only the rest asked for.
 
     progress: told how many bytes of the file are there. Raises ModelError if the rest does not come; what came is kept.
     """
-    with _explained(repository, revision, file.path):
+    with _explain_errors(repository, revision, file.path):
         address = hf_hub_url(repository, file.path, revision=revision, endpoint=_endpoint())
-        receive(address, file.bytes, part, build_hf_headers(), progress)
+        download_to(address, file.size, partial_path, build_hf_headers(), progress)
 
 
-def cached(repository: str, revision: str, path: str) -> Path | None:
+def find_in_hf_cache(repository: str, revision: str, path: str) -> Path | None:
     """The file in the cache of huggingface_hub, if another program has put it there."""
     try:
-        found = try_to_load_from_cache(repository, path, revision=revision)
+        path_in_cache = try_to_load_from_cache(repository, path, revision=revision)
     except HFValidationError:  # of no repository that can be
         return None
-    return Path(found).resolve() if isinstance(found, str) else None
+    return Path(path_in_cache).resolve() if isinstance(path_in_cache, str) else None
 
 
 def _endpoint() -> str:
     """The hub to ask, read at each call: huggingface_hub reads it once, when it is imported. Raises ModelError."""
     endpoint: str = os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
     try:
-        plain(endpoint)
-    except UnansweredError as problem:  # which does not repeat it: a password may stand in it
+        split_credentials(endpoint)
+    except TransferError as problem:  # which does not repeat it: a password may stand in it
         raise ModelError(
             "HF_ENDPOINT is no address of a hub", "an address such as https://hub.example is needed", "Correct it, or unset it"
         ) from problem
     return endpoint
 
 
-def _listing(repository: str, table: Any) -> Listing:
+def _parse_listing(repository: str, table: Any) -> RepoListing:
     """A hub's answer, read. Raises ValueError, TypeError, KeyError or AttributeError if it is not what it should be."""
-    files: dict[str, Remote] = {}
-    for each in table["siblings"]:
-        path, size = each["rfilename"], each.get("size")
+    files: dict[str, RemoteFile] = {}
+    for sibling in table["siblings"]:
+        path, size = sibling["rfilename"], sibling.get("size")
         if size is None:
             raise ModelError(
                 f"the hub gives no sizes of {repository}'s files", "they are needed to tell whole ones", "Ask another hub"
             )
-        if not is_inside(path):  # what is named so is asked for by nobody
+        if not is_safe_path(path):  # what is named so is asked for by nobody
             continue
         if path in files:
             raise ValueError(f"it has {path} twice")
-        large = each["lfs"]["sha256"] if each.get("lfs") else ""
-        files[path] = Remote(path, size, large, "" if large else each.get("blobId") or "")
+        lfs_sha256 = sibling["lfs"]["sha256"] if sibling.get("lfs") else ""
+        files[path] = RemoteFile(path, size, lfs_sha256, "" if lfs_sha256 else sibling.get("blobId") or "")
     check_digest(table["sha"])
     card = table.get("cardData")
     stated = card.get("license") if isinstance(card, dict) else None
     names = [
         name for name in (stated if isinstance(stated, list) else [stated]) if isinstance(name, str) and name.isprintable()
     ]
-    return Listing(repository, table["sha"], ", ".join(names)[:LICENCE_LENGTH] or UNSTATED, files)
+    return RepoListing(repository, table["sha"], ", ".join(names)[:MAX_LICENCE_CHARS] or NO_LICENCE, files)
 
 
 @contextmanager
-def _explained(repository: str, revision: str, path: str = "") -> Iterator[None]:
+def _explain_errors(repository: str, revision: str, path: str = "") -> Iterator[None]:
     """What keeps an answer away, in three parts."""
-    what = f"{path} of {repository}" if path else repository
+    subject = f"{path} of {repository}" if path else repository
     if is_offline_mode():
         raise ModelError(
-            f"HF_HUB_OFFLINE is set and {what} is not here",
+            f"HF_HUB_OFFLINE is set and {subject} is not here",
             "a download asks the hub",
             "Unset it, or copy the model's folder here",
         )
@@ -145,11 +148,11 @@ def _explained(repository: str, revision: str, path: str = "") -> Iterator[None]
         yield
     except HFValidationError as problem:
         raise ModelError(f"{repository} is no name of a repository", "owner/name is needed", "Correct it") from problem
-    except UnansweredError as problem:
-        raise _unanswered(problem, repository, revision, what) from problem
+    except TransferError as problem:
+        raise _hub_error(problem, repository, revision, subject) from problem
 
 
-def _unanswered(problem: UnansweredError, repository: str, revision: str, what: str) -> ModelError:
+def _hub_error(problem: TransferError, repository: str, revision: str, subject: str) -> ModelError:
     status, code = problem.status, problem.code
     if code == "GatedRepo":
         return ModelError(
@@ -157,11 +160,11 @@ def _unanswered(problem: UnansweredError, repository: str, revision: str, what: 
             "the hub must know you",
             "Accept it on the repository's page, then set HF_TOKEN",
         )
-    if problem.said == INVALID_TOKEN:
+    if problem.message == INVALID_TOKEN:
         return ModelError("the hub does not know HF_TOKEN, or the token saved", "a valid one or none is needed", "Renew it")
     if code in ("RevisionNotFound", "EntryNotFound"):
         return ModelError(
-            f"the hub no longer has {what} at revision {revision}",
+            f"the hub no longer has {subject} at revision {revision}",
             "that revision is locked, or was the newest a moment ago",
             "Take what it has now with --update, or copy the model's folder from a machine that has it",
         )
@@ -170,5 +173,5 @@ def _unanswered(problem: UnansweredError, repository: str, revision: str, what: 
             f"the hub has no repository {repository}, or hides it", "owner/name is needed", "Check it, or set HF_TOKEN"
         )
     return ModelError(
-        f"{what} did not come ({problem})", "the whole of it is needed", "Run the same command to go on where it stopped"
+        f"{subject} did not come ({problem})", "the whole of it is needed", "Run the same command to go on where it stopped"
     )

@@ -15,25 +15,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tenth.core.cache import cache_folder
+from tenth.core.cache import user_cache_dir
 from tenth.core.errors import DataError, ModelError
-from tenth.core.file_reading import UnreadableError, file_digest, read_json
+from tenth.core.file_reading import UnreadableError, read_json, sha256_of
 from tenth.core.file_writing import write_json
-from tenth.core.wording import few
+from tenth.core.wording import abbreviate
 
-LOCK, CHECKED = "models.lock", ".checked.json"
-FORMAT = 1
-LOCK_BYTES = 4 << 20  # some thousand models
-LARGEST = 2**63 - 1  # bytes that a file system counts
-DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # a sha1, as git's ids are, or a sha256
-NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(\+[\w.-]+)?", re.ASCII)  # of a model, as users type it
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-PATH_LENGTH, PART_LENGTH = 1000, 255
-SHOWN = 100  # characters of what is found in a message
+LOCK_FILE, CHECKED_FILE = "models.lock", ".checked.json"
+FORMAT_VERSION = 1
+MAX_LOCK_BYTES = 4 << 20  # some thousand models
+MAX_FILE_SIZE = 2**63 - 1  # bytes that a file system counts
+DIGEST_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # a sha1, as git's ids are, or a sha256
+NAME_PATTERN = re.compile(r"[\w.-]+(/[\w.-]+)?(\+[\w.-]+)?", re.ASCII)  # of a model, as users type it
+REPOSITORY_PATTERN = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+MAX_PATH_CHARS, MAX_COMPONENT_BYTES = 1000, 255
+MAX_SHOWN_CHARS = 100  # characters of what is found in a message
 
 
 @dataclass(frozen=True)
-class Origin:
+class LockedRepo:
     """Where files come from: a repository's revision (a commit) and its licence, as the hub states it.
 
     Raises ValueError or TypeError if the revision is no commit, or the licence no text.
@@ -49,7 +49,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class File:
+class LockedFile:
     """One file of a model: its repository and path there, its size, its sha256.
 
     Raises ValueError or TypeError if it is a path, a size or a sha256 that none can be.
@@ -61,42 +61,42 @@ class File:
     sha256: str
 
     def __post_init__(self) -> None:
-        if not is_inside(self.path):
-            raise ValueError(f"{self.path!r:.{SHOWN}} is outside the repository")
+        if not is_safe_path(self.path):
+            raise ValueError(f"{self.path!r:.{MAX_SHOWN_CHARS}} is outside the repository")
         check_size(self.bytes)
         check_digest(self.sha256, 64)
 
 
 @dataclass(frozen=True)
-class Locked:
+class LockedModel:
     """A model: its repositories by name, its files by their path in the model's folder.
 
     Raises ValueError if there is no file, a path leads out of that folder, or a file comes from none of the repositories.
     """
 
-    repositories: Mapping[str, Origin]
-    files: Mapping[str, File]
+    repositories: Mapping[str, LockedRepo]
+    files: Mapping[str, LockedFile]
 
     def __post_init__(self) -> None:
         for name in self.repositories:
-            if not REPOSITORY.fullmatch(name) or not is_inside(name):
-                raise ValueError(f"{name!r:.{SHOWN}} is no repository")
+            if not REPOSITORY_PATTERN.fullmatch(name) or not is_safe_path(name):
+                raise ValueError(f"{name!r:.{MAX_SHOWN_CHARS}} is no repository")
         if not self.files:
             raise ValueError("a model has no files")
         for path, file in self.files.items():
-            if not is_inside(path):
-                raise ValueError(f"{path!r:.{SHOWN}} is outside the model's folder")
+            if not is_safe_path(path):
+                raise ValueError(f"{path!r:.{MAX_SHOWN_CHARS}} is outside the model's folder")
             if file.repository not in self.repositories:
-                raise ValueError(f"{path:.{SHOWN}} is of a repository that is not listed")
+                raise ValueError(f"{path:.{MAX_SHOWN_CHARS}} is of a repository that is not listed")
 
     @property
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files.values())
 
 
-def models_folder() -> Path:
+def models_dir() -> Path:
     """Where models go: `$TENTH_MODELS`, else `tenth/models` under the user's cache directory."""
-    return Path(os.environ.get("TENTH_MODELS") or cache_folder() / "tenth" / "models")
+    return Path(os.environ.get("TENTH_MODELS") or user_cache_dir() / "tenth" / "models")
 
 
 def folder_name(name: str) -> str:
@@ -104,33 +104,33 @@ def folder_name(name: str) -> str:
     return name.replace("/", "--")
 
 
-def read_lock(models: Path) -> dict[str, Locked]:
+def read_lock(models: Path) -> dict[str, LockedModel]:
     """What is locked in a folder of models, by the names that users type; empty where there is no lock. Raises ModelError."""
-    path = models / LOCK
+    path = models / LOCK_FILE
     try:
-        table = read_json(path, LOCK_BYTES)
-        if table["format"] != FORMAT:
-            raise ValueError(f"it has format {table['format']!r:.{SHOWN}}")
-        return {_name(name): _locked(entry) for name, entry in table["models"].items()}
+        table = read_json(path, MAX_LOCK_BYTES)
+        if table["format"] != FORMAT_VERSION:
+            raise ValueError(f"it has format {table['format']!r:.{MAX_SHOWN_CHARS}}")
+        return {_validate_name(name): _parse_model(entry) for name, entry in table["models"].items()}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise ModelError(
-            f"{path} cannot be read ({malformed(problem)})",
-            f"it says which bytes each model had, in format {FORMAT}",
+            f"{path} cannot be read ({short_message(problem)})",
+            f"it says which bytes each model had, in format {FORMAT_VERSION}",
             "Restore it from a copy, or remove it to accept the models as the hub has them now",
         ) from problem
 
 
-def write_lock(models: Path, name: str, locked: Locked) -> None:
+def write_lock(models: Path, name: str, locked: LockedModel) -> None:
     """Lock a model, beside those that are; the file is replaced whole."""
-    with claimed(models / f".{LOCK}.claim"):  # two models may be done at the same moment
+    with file_lock(models / f".{LOCK_FILE}.claim"):  # two models may be done at the same moment
         table = {each: asdict(entry) for each, entry in (read_lock(models) | {name: locked}).items()}
-        write_json(models / LOCK, {"format": FORMAT, "models": table})
+        write_json(models / LOCK_FILE, {"format": FORMAT_VERSION, "models": table})
 
 
 @contextmanager
-def claimed(path: Path, *, wait: bool = True) -> Iterator[None]:
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """A claim on the name `path` while the block runs; the kernel lets go of it when a process dies, however.
 
     Raises BlockingIOError if another process has it and `wait` is not asked for, ModelError if the path is a link or no file:
@@ -150,13 +150,13 @@ def claimed(path: Path, *, wait: bool = True) -> Iterator[None]:
         os.close(descriptor)
 
 
-def downloaded(name: str) -> Path:
+def local_model_dir(name: str) -> Path:
     """The folder of a downloaded model, its files as locked. Asks no network. Raises ModelError if it is not here, or other."""
-    folder, locked = models_folder() / folder_name(name), read_lock(models_folder()).get(name)
+    folder, locked = models_dir() / folder_name(name), read_lock(models_dir()).get(name)
     if locked is None or not folder.is_dir():
         found = f"{name} is neither a folder nor a model that is downloaded" if "/" in name else f"{name} is not downloaded"
         raise ModelError(found, f"its files are needed in {folder}", f"Run `tenth models --download {name}`")
-    _check(folder, name, locked)  # by its name: the folder may be a link to another disk, where no lock lies beside it
+    _check_files(folder, name, locked)  # by its name: the folder may be a link to another disk, where no lock lies beside it
     return folder
 
 
@@ -169,86 +169,86 @@ def check_folder(folder: Path) -> None:
     folder = folder.resolve()
     for name, locked in read_lock(folder.parent).items():
         if folder_name(name) == folder.name:
-            _check(folder, name, locked)
+            _check_files(folder, name, locked)
             return
 
 
-def _check(folder: Path, name: str, locked: Locked) -> None:
+def _check_files(folder: Path, name: str, locked: LockedModel) -> None:
     if missing := [path for path in locked.files if not (folder / path).is_file()]:
-        raise _other(name, f"{folder} has no {few(missing)}")
-    seen = _seen(folder)
+        raise _mismatch_error(name, f"{folder} has no {abbreviate(missing)}")
+    stamps = _read_stamps(folder)
     for path, file in locked.files.items():
-        if seen.get(path) != stamp(folder / path, file) and not is_file(folder / path, file):
-            raise _other(name, f"{folder / path} has other bytes")
-    note_checked(folder, locked)
+        if stamps.get(path) != file_stamp(folder / path, file) and not file_matches(folder / path, file):
+            raise _mismatch_error(name, f"{folder / path} has other bytes")
+    write_stamps(folder, locked)
 
 
-def is_file(path: Path, file: File) -> bool:
+def file_matches(path: Path, file: LockedFile) -> bool:
     """Whether a path has the bytes of a file: the size first, then the sha256."""
-    return path.is_file() and path.stat().st_size == file.bytes and file_digest(path) == file.sha256
+    return path.is_file() and path.stat().st_size == file.bytes and sha256_of(path) == file.sha256
 
 
-def note_checked(folder: Path, locked: Locked) -> None:
+def write_stamps(folder: Path, locked: LockedModel) -> None:
     """Note that the folder's files are the locked ones, as they are now."""
-    stamps = {path: stamp(folder / path, file) for path, file in locked.files.items()}
-    if stamps != _seen(folder):
+    stamps = {path: file_stamp(folder / path, file) for path, file in locked.files.items()}
+    if stamps != _read_stamps(folder):
         with suppress(DataError):  # models that many share may lie where none of them writes: each run then reads them
-            write_json(folder / CHECKED, stamps)
+            write_json(folder / CHECKED_FILE, stamps)
 
 
-def stamp(path: Path, file: File) -> dict[str, Any]:
+def file_stamp(path: Path, file: LockedFile) -> dict[str, Any]:
     """What shows without reading it that a file was not written since."""
     state = path.stat()
     return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": file.sha256}
 
 
-def _seen(folder: Path) -> dict[str, Any]:
+def _read_stamps(folder: Path) -> dict[str, Any]:
     try:
-        noted = read_json(folder / CHECKED, LOCK_BYTES)
+        stamps = read_json(folder / CHECKED_FILE, MAX_LOCK_BYTES)
     except (OSError, UnreadableError):
         return {}
-    return noted if isinstance(noted, dict) else {}
+    return stamps if isinstance(stamps, dict) else {}
 
 
-def is_inside(path: Any) -> bool:
+def is_safe_path(path: Any) -> bool:
     """Whether a path with slashes names something below the folder that it is joined to, on any system."""
-    if not isinstance(path, str) or len(path) > PATH_LENGTH or not path.isprintable() or "\\" in path:
+    if not isinstance(path, str) or len(path) > MAX_PATH_CHARS or not path.isprintable() or "\\" in path:
         return False
-    return all(part not in ("", ".", "..") and len(part.encode()) <= PART_LENGTH for part in path.split("/"))
+    return all(part not in ("", ".", "..") and len(part.encode()) <= MAX_COMPONENT_BYTES for part in path.split("/"))
 
 
-def check_size(count: Any) -> None:
+def check_size(size: Any) -> None:
     """Raises ValueError unless it is a number of bytes."""
-    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= LARGEST:
-        raise ValueError(f"{count!r:.{SHOWN}} is no size")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_FILE_SIZE:
+        raise ValueError(f"{size!r:.{MAX_SHOWN_CHARS}} is no size")
 
 
 def check_digest(digest: Any, length: int = 0) -> None:
     """Raises ValueError unless it is a sha1 or a sha256 in lower-case hexadecimal digits; length: of these, which one."""
-    if not isinstance(digest, str) or not DIGEST.fullmatch(digest) or length not in (0, len(digest)):
-        raise ValueError(f"{digest!r:.{SHOWN}} is no {f'{length}' if length else '40 or 64'} hexadecimal digits")
+    if not isinstance(digest, str) or not DIGEST_PATTERN.fullmatch(digest) or length not in (0, len(digest)):
+        raise ValueError(f"{digest!r:.{MAX_SHOWN_CHARS}} is no {f'{length}' if length else '40 or 64'} hexadecimal digits")
 
 
-def malformed(problem: Exception) -> str:
+def short_message(problem: Exception) -> str:
     """What reading foreign data came upon, as a message shows it: another exception than ValueError says little by its text."""
     text = str(problem) if isinstance(problem, ValueError) else f"{type(problem).__name__}: {problem}"
-    return text[: 2 * SHOWN]
+    return text[: 2 * MAX_SHOWN_CHARS]
 
 
-def _name(name: str) -> str:
-    if not NAME.fullmatch(name) or not all(part.strip(".") for part in re.split(r"[/+]", name)):
-        raise ValueError(f"{name!r:.{SHOWN}} is no name of a model")
+def _validate_name(name: str) -> str:
+    if not NAME_PATTERN.fullmatch(name) or not all(part.strip(".") for part in re.split(r"[/+]", name)):
+        raise ValueError(f"{name!r:.{MAX_SHOWN_CHARS}} is no name of a model")
     return name
 
 
-def _locked(entry: Mapping[str, Any]) -> Locked:
-    repositories = {name: Origin(**origin) for name, origin in entry["repositories"].items()}
-    return Locked(repositories, {path: File(**file) for path, file in entry["files"].items()})
+def _parse_model(entry: Mapping[str, Any]) -> LockedModel:
+    repositories = {name: LockedRepo(**origin) for name, origin in entry["repositories"].items()}
+    return LockedModel(repositories, {path: LockedFile(**file) for path, file in entry["files"].items()})
 
 
-def _other(name: str, found: str) -> ModelError:
+def _mismatch_error(name: str, found: str) -> ModelError:
     return ModelError(
         found,
-        f"{name} was locked with the bytes that {LOCK} lists",
+        f"{name} was locked with the bytes that {LOCK_FILE} lists",
         f"`tenth models --download {name}` gets those again; with --update it locks what the hub has now",
     )

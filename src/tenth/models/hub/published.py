@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenth.core.errors import InputError, ModelError
-from tenth.core.wording import did_you_mean, few
-from tenth.models.hub.client import Listing
-from tenth.models.hub.lockfile import REPOSITORY
+from tenth.core.wording import abbreviate, did_you_mean
+from tenth.models.hub.client import RepoListing
+from tenth.models.hub.lockfile import REPOSITORY_PATTERN
 
 IP_ADAPTER, IP_ADAPTER_LICENCE = "h94/IP-Adapter", {"h94/IP-Adapter": "apache-2.0"}
-VIT_H, BIG_G = "models/image_encoder", "sdxl_models/image_encoder"  # CLIP ViT-H/14 and ViT-bigG/14, of 1024 and 1280 wide
+VIT_H, VIT_BIGG = "models/image_encoder", "sdxl_models/image_encoder"  # CLIP ViT-H/14 and ViT-bigG/14, of 1024 and 1280 wide
 INDEX, UNET = "model_index.json", "unet/config.json"
-PICKLES = (".bin", ".ckpt", ".pt", ".pth")
-TOKENIZER = (
+PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
+TOKENIZER_FILES = (
     "merges.txt",
     "vocab.json",
     "tokenizer.json",
@@ -28,12 +28,12 @@ TOKENIZER = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-LONGEST_NAME = 200  # characters of a repository and an adapter; a hub has at most 96 for the first
-SECOND_WIDTH = 1024  # of Stable Diffusion 2's text encoder; SDXL's two have 2048, 1.5's has 768
+MAX_NAME_CHARS = 200  # characters of a repository and an adapter; a hub has at most 96 for the first
+SD2_CROSS_ATTENTION_DIM = 1024  # of Stable Diffusion 2's text encoder; SDXL's two have 2048, 1.5's has 768
 
 
 @dataclass(frozen=True)
-class Family:
+class ModelFamily:
     """What the models of a family have in common. parts: with weights. adapter: the one that a model gets if none is named."""
 
     pipeline: str
@@ -42,7 +42,7 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Adapter:
+class AdapterSpec:
     """A published IP-Adapter: the family of its UNet, its file and its image encoder's folder in h94/IP-Adapter."""
 
     family: str
@@ -51,16 +51,16 @@ class Adapter:
 
 
 @dataclass(frozen=True)
-class Published:
+class HubModel:
     """A model that has a name here. licence: of the repository, as its card says."""
 
     repository: str
     licence: str
-    text: str
+    description: str
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSpec:
     """What a user's name of a model stands for. adapter: the one asked for, or "" for the family's own."""
 
     name: str
@@ -71,36 +71,36 @@ class Source:
 _MODEL, _DIFFUSION = "model", "diffusion_pytorch_model"
 _SD15 = {"text_encoder": _MODEL, "unet": _DIFFUSION, "vae": _DIFFUSION}
 # fmt: off
-FAMILIES: Mapping[str, Family] = {
-    "sd15": Family("StableDiffusionPipeline",   _SD15,                               "ip-adapter_sd15"),
-    "sdxl": Family("StableDiffusionXLPipeline", _SD15 | {"text_encoder_2": _MODEL},  "ip-adapter_sdxl_vit-h"),
+FAMILIES: Mapping[str, ModelFamily] = {
+    "sd15": ModelFamily("StableDiffusionPipeline",   _SD15,                               "ip-adapter_sd15"),
+    "sdxl": ModelFamily("StableDiffusionXLPipeline", _SD15 | {"text_encoder_2": _MODEL},  "ip-adapter_sdxl_vit-h"),
 }
-ADAPTERS: Mapping[str, Adapter] = {
-    "ip-adapter_sd15":                 Adapter("sd15", "models/ip-adapter_sd15.safetensors",                      VIT_H),
-    "ip-adapter-plus_sd15":            Adapter("sd15", "models/ip-adapter-plus_sd15.safetensors",                 VIT_H),
-    "ip-adapter-plus-face_sd15":       Adapter("sd15", "models/ip-adapter-plus-face_sd15.safetensors",            VIT_H),
-    "ip-adapter_sdxl_vit-h":           Adapter("sdxl", "sdxl_models/ip-adapter_sdxl_vit-h.safetensors",           VIT_H),
-    "ip-adapter_sdxl":                 Adapter("sdxl", "sdxl_models/ip-adapter_sdxl.safetensors",                 BIG_G),
-    "ip-adapter-plus_sdxl_vit-h":      Adapter("sdxl", "sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors",      VIT_H),
-    "ip-adapter-plus-face_sdxl_vit-h": Adapter("sdxl", "sdxl_models/ip-adapter-plus-face_sdxl_vit-h.safetensors", VIT_H),
+ADAPTERS: Mapping[str, AdapterSpec] = {
+    "ip-adapter_sd15":                 AdapterSpec("sd15", "models/ip-adapter_sd15.safetensors",                      VIT_H),
+    "ip-adapter-plus_sd15":            AdapterSpec("sd15", "models/ip-adapter-plus_sd15.safetensors",                 VIT_H),
+    "ip-adapter-plus-face_sd15":       AdapterSpec("sd15", "models/ip-adapter-plus-face_sd15.safetensors",            VIT_H),
+    "ip-adapter_sdxl_vit-h":           AdapterSpec("sdxl", "sdxl_models/ip-adapter_sdxl_vit-h.safetensors",           VIT_H),
+    "ip-adapter_sdxl":                 AdapterSpec("sdxl", "sdxl_models/ip-adapter_sdxl.safetensors",                 VIT_BIGG),
+    "ip-adapter-plus_sdxl_vit-h":      AdapterSpec("sdxl", "sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors",      VIT_H),
+    "ip-adapter-plus-face_sdxl_vit-h": AdapterSpec("sdxl", "sdxl_models/ip-adapter-plus-face_sdxl_vit-h.safetensors", VIT_H),
 }
-PUBLISHED: Mapping[str, Published] = {
-    "sd15": Published("stable-diffusion-v1-5/stable-diffusion-v1-5", "creativeml-openrail-m",
+PUBLISHED: Mapping[str, HubModel] = {
+    "sd15": HubModel("stable-diffusion-v1-5/stable-diffusion-v1-5", "creativeml-openrail-m",
                       "Stable Diffusion 1.5, 512 x 512, with the published IP-Adapter"),
-    "sdxl": Published("stabilityai/stable-diffusion-xl-base-1.0",    "openrail++",
+    "sdxl": HubModel("stabilityai/stable-diffusion-xl-base-1.0",    "openrail++",
                       "Stable Diffusion XL, 1024 x 1024, with the published IP-Adapter"),
 }
 # fmt: on
 
 
-def source_of(name: str) -> Source | None:
+def parse_model_name(name: str) -> ModelSpec | None:
     """What a name stands for: sd15, sdxl or owner/name, each alone or with +ADAPTER. None if it is none of these.
 
     Raises InputError for an adapter that is not published.
     """
     model, plus, adapter = name.partition("+")
     repository = PUBLISHED[model].repository if model in PUBLISHED else model
-    if not REPOSITORY.fullmatch(repository) or len(name) > LONGEST_NAME:
+    if not REPOSITORY_PATTERN.fullmatch(repository) or len(name) > MAX_NAME_CHARS:
         return None
     if plus and adapter not in ADAPTERS:
         raise InputError(
@@ -108,107 +108,109 @@ def source_of(name: str) -> Source | None:
             f"choose one of: {', '.join(ADAPTERS)}",
             did_you_mean(adapter, list(ADAPTERS)) + "See docs/models.md",
         )
-    return Source(name, repository, adapter)
+    return ModelSpec(name, repository, adapter)
 
 
-def family_of(repository: str, index: Any, unet: Any) -> str:
+def detect_family(repository: str, index: Any, unet: Any) -> str:
     """The family of a repository, by its model_index.json and its UNet's config. Raises ModelError if it is of neither."""
-    kind = index.get("_class_name") if isinstance(index, dict) else None
-    family = next((name for name, each in FAMILIES.items() if each.pipeline == kind), None)
+    class_name = index.get("_class_name") if isinstance(index, dict) else None
+    family = next((name for name, each in FAMILIES.items() if each.pipeline == class_name), None)
     if family is None:
-        raise _foreign(repository, f"a {kind:.50}" if isinstance(kind, str) else "of no kind that its model_index.json says")
-    if isinstance(unet, dict) and unet.get("cross_attention_dim") == SECOND_WIDTH:
-        raise _foreign(repository, "Stable Diffusion 2")
+        raise _unsupported_model(
+            repository, f"a {class_name:.50}" if isinstance(class_name, str) else "of no kind that its model_index.json says"
+        )
+    if isinstance(unet, dict) and unet.get("cross_attention_dim") == SD2_CROSS_ATTENTION_DIM:
+        raise _unsupported_model(repository, "Stable Diffusion 2")
     return family
 
 
-def check_layout(listing: Listing) -> None:
+def check_layout(listing: RepoListing) -> None:
     """Raises ModelError if a repository is no folder of diffusers'."""
     if INDEX in listing.files and UNET in listing.files:
         return
-    weights = [path for path in listing.files if path.endswith((*PICKLES, ".safetensors"))]
-    if weights and all(path.endswith(PICKLES) for path in weights):
-        raise _pickled(listing.repository, weights)
+    weights = [path for path in listing.files if path.endswith((*PICKLE_SUFFIXES, ".safetensors"))]
+    if weights and all(path.endswith(PICKLE_SUFFIXES) for path in weights):
+        raise _pickle_error(listing.repository, weights)
     missing = [path for path in (INDEX, UNET) if path not in listing.files]
     raise ModelError(
-        f"{listing.repository} has no {few(missing)}",
+        f"{listing.repository} has no {abbreviate(missing)}",
         "a model in diffusers' layout is needed",
         "Choose another repository, or convert the file to a folder with diffusers",
     )
 
 
-def model_files(listing: Listing, family: str) -> dict[str, str]:
+def model_files(listing: RepoListing, family: str) -> dict[str, str]:
     """Path in the model's folder -> path in the repository, of all that loading needs and nothing else. Raises ModelError."""
     parts = FAMILIES[family].parts
-    wanted = {path: path for path in (INDEX, "scheduler/scheduler_config.json", *(f"{part}/config.json" for part in parts))}
+    required = {path: path for path in (INDEX, "scheduler/scheduler_config.json", *(f"{part}/config.json" for part in parts))}
     for part, stem in parts.items():
-        wanted |= _weights(listing, part, stem)
+        required |= _weight_files(listing, part, stem)
         if part.startswith("text_encoder"):
             folder = part.replace("text_encoder", "tokenizer")
-            found = {f"{folder}/{name}" for name in TOKENIZER} & listing.files.keys()
+            found = {f"{folder}/{name}" for name in TOKENIZER_FILES} & listing.files.keys()
             one_file = f"{folder}/tokenizer.json" in found
             needed = set() if one_file else {f"{folder}/merges.txt", f"{folder}/vocab.json"}
-            wanted |= {path: path for path in sorted(found | needed)}
-    return _present(listing, wanted)
+            required |= {path: path for path in sorted(found | needed)}
+    return _require_files(listing, required)
 
 
-def adapter_files(listing: Listing, adapter: Adapter) -> dict[str, str]:
+def adapter_files(listing: RepoListing, adapter: AdapterSpec) -> dict[str, str]:
     """As `model_files`, for an IP-Adapter and its image encoder. Raises ModelError."""
-    weights = _weights(listing, adapter.encoder, _MODEL)
+    weights = _weight_files(listing, adapter.encoder, _MODEL)
     encoder = {path: path for path in (f"{adapter.encoder}/config.json",)} | weights
     local = {path.replace(adapter.encoder, "image_encoder", 1): remote for path, remote in encoder.items()}
-    return _present(listing, local | {"ip-adapter/ip-adapter.safetensors": adapter.file})
+    return _require_files(listing, local | {"ip-adapter/ip-adapter.safetensors": adapter.file})
 
 
-def adapter_of(source: Source, family: str) -> Adapter:
+def choose_adapter(model_spec: ModelSpec, family: str) -> AdapterSpec:
     """The adapter asked for, or the family's own. Raises ModelError if it is for the other family."""
-    adapter = ADAPTERS[source.adapter or FAMILIES[family].adapter]
+    adapter = ADAPTERS[model_spec.adapter or FAMILIES[family].adapter]
     if adapter.family != family:
         known = [name for name, each in ADAPTERS.items() if each.family == family]
         raise ModelError(
-            f"{source.adapter} is for {adapter.family} and {source.repository} is of {family}",
+            f"{model_spec.adapter} is for {adapter.family} and {model_spec.repository} is of {family}",
             f"one of {', '.join(known)} is needed",
             "Choose one of these",
         )
     return adapter
 
 
-def _weights(listing: Listing, folder: str, stem: str) -> dict[str, str]:
+def _weight_files(listing: RepoListing, folder: str, stem: str) -> dict[str, str]:
     """The weights of a part, whole or in pieces; where there is only half precision, that, by the plain name."""
     plain, half, index = (f"{folder}/{stem}{end}" for end in (".safetensors", ".fp16.safetensors", ".safetensors.index.json"))
     if plain in listing.files:
         return {plain: plain}
     if index in listing.files:
-        piece = re.compile(rf"{re.escape(f'{folder}/{stem}')}-\d+-of-\d+\.safetensors")
-        return {path: path for path in sorted(listing.files) if path == index or piece.fullmatch(path)}
+        shard = re.compile(rf"{re.escape(f'{folder}/{stem}')}-\d+-of-\d+\.safetensors")
+        return {path: path for path in sorted(listing.files) if path == index or shard.fullmatch(path)}
     if half in listing.files:
         return {plain: half}
-    pickles = [path for path in listing.files if path.startswith(f"{folder}/") and path.endswith(PICKLES)]
+    pickles = [path for path in listing.files if path.startswith(f"{folder}/") and path.endswith(PICKLE_SUFFIXES)]
     if pickles:
-        raise _pickled(listing.repository, pickles)
+        raise _pickle_error(listing.repository, pickles)
     return {plain: plain}
 
 
-def _present(listing: Listing, wanted: Mapping[str, str]) -> dict[str, str]:
-    missing = [remote for remote in wanted.values() if remote not in listing.files]
+def _require_files(listing: RepoListing, required: Mapping[str, str]) -> dict[str, str]:
+    missing = [remote for remote in required.values() if remote not in listing.files]
     if missing:
         raise ModelError(
-            f"{listing.repository} at {listing.revision} has no {few(missing)}",
+            f"{listing.repository} at {listing.revision} has no {abbreviate(missing)}",
             "all files of a model are needed",
             "Choose another repository, or put the folder together yourself: docs/models.md",
         )
-    return dict(wanted)
+    return dict(required)
 
 
-def _foreign(repository: str, found: str) -> ModelError:
+def _unsupported_model(repository: str, found: str) -> ModelError:
     return ModelError(
         f"{repository} is {found}", "Stable Diffusion 1.5 or SDXL, as text to image, is needed", "Choose another repository"
     )
 
 
-def _pickled(repository: str, paths: list[str]) -> ModelError:
+def _pickle_error(repository: str, paths: list[str]) -> ModelError:
     return ModelError(
-        f"{repository} has weights as pickles alone ({few(sorted(paths))})",
+        f"{repository} has weights as pickles alone ({abbreviate(sorted(paths))})",
         "safetensors are needed: a pickle may run code when it is read",
         "Choose a repository with safetensors, or convert it yourself",
     )

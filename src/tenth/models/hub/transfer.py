@@ -26,204 +26,209 @@ httpx: Any = import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")
 
 ANSWER_SECONDS = 30.0  # longest wait for a connection, and for the next bytes
 SLOW_SECONDS, SLOW_BYTES = 60.0, 60_000  # an answer that brings fewer bytes than this in that time is given up
-TRIES, ENOUGH = 5, 1 << 20  # so many answers in a row may break off before they have brought this many bytes
-REDIRECTS = 10
-SHOWN = 200  # most characters of a server's text in a message
-WHOLE, PART, NO_RANGE = 200, 206, 416  # of HTTP's statuses
+MAX_TRIES, MIN_PROGRESS_BYTES = 5, 1 << 20  # so many answers in a row may break off before they have brought this many bytes
+MAX_REDIRECTS = 10
+MAX_SHOWN_CHARS = 200  # most characters of a server's text in a message
+HTTP_OK, HTTP_PARTIAL_CONTENT, HTTP_RANGE_NOT_SATISFIABLE = 200, 206, 416  # of HTTP's statuses
 
 
-class UnansweredError(Exception):
-    """What was asked for did not come. status, code, said: the answer's HTTP status and two headers of a hub's, if any came."""
+class TransferError(Exception):
+    """What was asked for did not come.
 
-    def __init__(self, text: str, status: int = 0, code: str = "", said: str = "") -> None:
+    status, code, message: the answer's HTTP status and two headers of a hub's, if any came.
+    """
+
+    def __init__(self, text: str, status: int = 0, code: str = "", message: str = "") -> None:
         super().__init__(text)
-        self.status, self.code, self.said = status, code, said
+        self.status, self.code, self.message = status, code, message
 
 
-def read(address: str, most: int, headers: Mapping[str, str] | None = None) -> bytes:
-    """A whole answer of at most `most` bytes. Raises UnansweredError."""
+def download_bytes(url: str, max_bytes: int, headers: Mapping[str, str] | None = None) -> bytes:
+    """A whole answer of at most `max_bytes` bytes. Raises UnansweredError."""
     content = bytearray()
-    with _answered(address, headers or {}) as answer:
-        for piece in answer.pieces:
+    with _open_response(url, headers or {}) as answer:
+        for piece in answer.chunks:
             content += piece
-            if len(content) > most:
-                raise UnansweredError(f"the answer has more than {most:,} bytes")
+            if len(content) > max_bytes:
+                raise TransferError(f"the answer has more than {max_bytes:,} bytes")
     return bytes(content)
 
 
-def receive(
-    address: str,
+def download_to(
+    url: str,
     size: int,
-    part: Path,
+    partial_path: Path,
     headers: Mapping[str, str] | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """A file of `size` bytes at `part`, on the disk: what is there already is kept, and only the rest asked for.
+    """A file of `size` bytes at `partial_path`, on the disk: what is there already is kept, and only the rest asked for.
 
     progress: told how many bytes are there. Raises UnansweredError if the rest does not come, and keeps what came; but nothing
     where more is sent than belongs to the file. Raises OSError if the disk refuses.
     """
-    with _growing(part, size) as file:
-        tries, anew = 0, False
+    with _open_partial(partial_path, size) as file:
+        tries, restarted = 0, False
         while (start := file.seek(0, os.SEEK_END)) < size:
             progress(start)
             try:
-                _append(address, size, file, headers or {}, progress)
-            except UnansweredError as problem:
+                _append(url, size, file, headers or {}, progress)
+            except TransferError as problem:
                 gained = file.tell() - start
-                tries = 0 if gained >= ENOUGH else tries + 1
-                if problem.status == NO_RANGE and start and not anew:  # the rest cannot be had alone
+                tries = 0 if gained >= MIN_PROGRESS_BYTES else tries + 1
+                if problem.status == HTTP_RANGE_NOT_SATISFIABLE and start and not restarted:  # the rest cannot be had alone
                     file.truncate(0)
-                    anew = True
-                elif gained <= 0 or tries == TRIES:
+                    restarted = True
+                elif gained <= 0 or tries == MAX_TRIES:
                     raise
 
 
-def shown(address: str) -> str:
+def redact_url(url: str) -> str:
     """An address as it may stand in a message: nothing before an @, which may be a password, or behind a question mark."""
-    scheme, _, rest = address.partition("?")[0].partition("://")
+    scheme, _, rest = url.partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
-def plain(address: str) -> tuple[str, dict[str, str]]:
+def split_credentials(url: str) -> tuple[str, dict[str, str]]:
     """An address of http or https without a name and a password, and the header that holds these. Raises UnansweredError."""
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(url)
         name, found, place = parts.netloc.rpartition("@")
         user, _, password = (unquote(each) for each in name.partition(":"))
         clean = parts._replace(netloc=place).geturl()
         if parts.scheme not in ("http", "https") or not httpx.URL(clean).host or parts.port == 0:
             raise ValueError
     except (ValueError, httpx.InvalidURL):  # whose texts may show the password
-        raise UnansweredError("it is no address of http or https") from None
+        raise TransferError("it is no address of http or https") from None
     secret = base64.b64encode(f"{user}:{password}".encode()).decode()
     return clean, {"Authorization": f"Basic {secret}"} if found else {}
 
 
-def _append(address: str, size: int, file: IO[bytes], headers: Mapping[str, str], progress: Callable[[int], None]) -> None:
+def _append(url: str, size: int, file: IO[bytes], headers: Mapping[str, str], progress: Callable[[int], None]) -> None:
     """What a file lacks at its end. Raises UnansweredError, with status 416 if it can only be had from its beginning."""
     start = file.tell()
-    with _answered(address, {**headers, **({"Range": f"bytes={start}-"} if start else {})}) as answer:
-        if answer.status == PART and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise UnansweredError("other bytes came than were asked for", NO_RANGE)
-        anew, length = answer.status == WHOLE, answer.headers.get("Content-Length", "")
-        start = 0 if anew else start
+    with _open_response(url, {**headers, **({"Range": f"bytes={start}-"} if start else {})}) as answer:
+        if answer.status == HTTP_PARTIAL_CONTENT and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise TransferError("other bytes came than were asked for", HTTP_RANGE_NOT_SATISFIABLE)
+        restart, length = answer.status == HTTP_OK, answer.headers.get("Content-Length", "")
+        start = 0 if restart else start
         if length.isdecimal() and start + int(length[:20]) != size:
-            _another(file, size, f"{start + int(length[:20]):,}")
-        for piece in answer.pieces:
-            if anew:  # only now: an answer may bring nothing
+            _reject_size(file, size, f"{start + int(length[:20]):,}")
+        for piece in answer.chunks:
+            if restart:  # only now: an answer may bring nothing
                 file.seek(0)
                 file.truncate()
-                anew = False
+                restart = False
             if file.tell() + len(piece) > size:
-                _another(file, size, "more")
+                _reject_size(file, size, "more")
             file.write(piece)
             progress(file.tell())
     if file.tell() < size:
-        raise UnansweredError(f"it ended after {file.tell():,} of {size:,} bytes")
+        raise TransferError(f"it ended after {file.tell():,} of {size:,} bytes")
 
 
-def _another(file: IO[bytes], size: int, found: str) -> None:
+def _reject_size(file: IO[bytes], size: int, found: str) -> None:
     file.seek(0)
     file.truncate()
-    raise UnansweredError(f"the answer has {found} bytes, and the file {size:,}")
+    raise TransferError(f"the answer has {found} bytes, and the file {size:,}")
 
 
 @contextmanager
-def _growing(part: Path, size: int) -> Iterator[IO[bytes]]:
+def _open_partial(partial_path: Path, size: int) -> Iterator[IO[bytes]]:
     """The file that grows, for this process alone, and on the disk in the end. An empty one is not left."""
-    if part.is_symlink() or not part.is_file() or part.stat().st_size > size:
-        part.unlink(missing_ok=True)
+    if partial_path.is_symlink() or not partial_path.is_file() or partial_path.stat().st_size > size:
+        partial_path.unlink(missing_ok=True)
     try:
-        with part.open("ab") as file:
+        with partial_path.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UnansweredError("another process is receiving it") from None
+                raise TransferError("another process is receiving it") from None
             try:
                 yield file
             finally:
                 file.flush()
                 os.fsync(file.fileno())
                 if size and not file.tell():
-                    part.unlink(missing_ok=True)
+                    partial_path.unlink(missing_ok=True)
     except OSError as problem:
-        problem.filename = problem.filename or str(part)  # a full disk does not say where
+        problem.filename = problem.filename or str(partial_path)  # a full disk does not say where
         raise
 
 
 @contextmanager
-def _answered(address: str, headers: Mapping[str, str]) -> Iterator[_Answer]:
+def _open_response(url: str, headers: Mapping[str, str]) -> Iterator[_Response]:
     """A good answer, redirects followed, its body not read. Raises UnansweredError."""
-    clean, secret = plain(address)
+    clean, secret = split_credentials(url)
     # Of one name, however it is spelt, the last counts: what the address says of who asks goes instead of a token. A packed
     # answer has no size, and no range to go on with.
-    asked = {name.lower(): value for name, value in [*headers.items(), *secret.items(), ("accept-encoding", "identity")]}
-    for name, value in asked.items():
+    request_headers = {
+        name.lower(): value for name, value in [*headers.items(), *secret.items(), ("accept-encoding", "identity")]
+    }
+    for name, value in request_headers.items():
         if not (value.isascii() and value.isprintable()):
-            raise UnansweredError(f"what is to be sent as {name} holds a character that cannot be sent")
-    with _client() as client, _watched(client) as watch:
-        request = client.build_request("GET", clean, headers=asked)
-        for _ in range(REDIRECTS):
-            with watch.explained():
+            raise TransferError(f"what is to be sent as {name} holds a character that cannot be sent")
+    with _client() as client, _watch_stalls(client) as watch:
+        request = client.build_request("GET", clean, headers=request_headers)
+        for _ in range(MAX_REDIRECTS):
+            with watch.explain_errors():
                 response = client.send(request, stream=True)
             with closing(response):
                 if not response.has_redirect_location:
-                    _check(response)
-                    yield _Answer(response.status_code, response.headers, watch.pieces(response))
+                    _check_response(response)
+                    yield _Response(response.status_code, response.headers, watch.chunks(response))
                     return
                 before, request = request, response.next_request
             if request is None or (before.url.scheme, request.url.scheme) == ("https", "http"):
-                raise UnansweredError("it is redirected to no address, or to one that is not encrypted")
-        raise UnansweredError(f"it is redirected more than {REDIRECTS} times")
+                raise TransferError("it is redirected to no address, or to one that is not encrypted")
+        raise TransferError(f"it is redirected more than {MAX_REDIRECTS} times")
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Response:
     status: int
     headers: Mapping[str, str]
-    pieces: Iterator[bytes]
+    chunks: Iterator[bytes]
 
 
 @dataclass
-class _Watch:
+class _StallWatch:
     """How much came, and whether that was too little."""
 
     client: Any
-    came: int = 0
+    received: int = 0
     slow: bool = False
     done: Event = field(default_factory=Event)
 
     def run(self) -> None:
         before = 0
         while not self.done.wait(SLOW_SECONDS):
-            if self.came - before < SLOW_BYTES:
+            if self.received - before < SLOW_BYTES:
                 self.slow = True
                 self.client.close()
                 return
-            before = self.came
+            before = self.received
 
-    def pieces(self, response: Any) -> Iterator[bytes]:
-        with self.explained():
+    def chunks(self, response: Any) -> Iterator[bytes]:
+        with self.explain_errors():
             for piece in response.iter_raw():
-                self.came += len(piece)
+                self.received += len(piece)
                 yield piece
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
+    def explain_errors(self) -> Iterator[None]:
         """Whatever a library raises as UnansweredError, by the first line of its text."""
         try:
             yield
         except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as problem:
-            said = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:SHOWN]
+            said = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:MAX_SHOWN_CHARS]
             slow = f"fewer than {SLOW_BYTES:,} bytes came in {SLOW_SECONDS:.0f} seconds"
-            raise UnansweredError(slow if self.slow else said) from problem
+            raise TransferError(slow if self.slow else said) from problem
 
 
 @contextmanager
-def _watched(client: Any) -> Iterator[_Watch]:
+def _watch_stalls(client: Any) -> Iterator[_StallWatch]:
     """A thread beside the block, which closes the client when too little comes: headers and body alike may drip for ever."""
-    watch = _Watch(client)
+    watch = _StallWatch(client)
     Thread(target=watch.run, daemon=True).start()
     try:
         yield watch
@@ -235,11 +240,11 @@ def _client() -> Any:
     try:
         certificates = _certificates()
     except OSError as problem:
-        raise UnansweredError(f"the certificates that the environment names cannot be read ({problem.strerror})") from problem
+        raise TransferError(f"the certificates that the environment names cannot be read ({problem.strerror})") from problem
     try:
         return httpx.Client(follow_redirects=False, timeout=ANSWER_SECONDS, verify=certificates)
     except (ValueError, httpx.InvalidURL):  # which may show the password of a proxy
-        raise UnansweredError("the environment names a proxy that is none") from None
+        raise TransferError("the environment names a proxy that is none") from None
 
 
 @cache
@@ -247,10 +252,10 @@ def _certificates() -> Any:
     return httpx.create_ssl_context()
 
 
-def _check(response: Any) -> None:
+def _check_response(response: Any) -> None:
     status, packed = response.status_code, response.headers.get("Content-Encoding", "identity")
-    if status not in (WHOLE, PART):
-        code, said = (response.headers.get(f"X-Error-{name}", "")[:SHOWN] for name in ("Code", "Message"))
-        raise UnansweredError(f"the answer is {status} {responses.get(status, '')}".rstrip(), status, code, said)
+    if status not in (HTTP_OK, HTTP_PARTIAL_CONTENT):
+        code, said = (response.headers.get(f"X-Error-{name}", "")[:MAX_SHOWN_CHARS] for name in ("Code", "Message"))
+        raise TransferError(f"the answer is {status} {responses.get(status, '')}".rstrip(), status, code, said)
     if packed != "identity":
-        raise UnansweredError(f"the answer is packed ({packed[:SHOWN]}), and plain bytes were asked for")
+        raise TransferError(f"the answer is packed ({packed[:MAX_SHOWN_CHARS]}), and plain bytes were asked for")

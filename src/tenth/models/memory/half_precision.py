@@ -11,70 +11,70 @@ from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
 
-WIDE = ("embedding", "conv_in")  # in the name of layers that stay float32: where the libraries read a model's precision
+KEEP_FLOAT32 = ("embedding", "conv_in")  # in the name of layers that stay float32: where the libraries read a model's precision
 
 
-class NarrowLinear(nn.Linear):
+class HalfStorageLinear(nn.Linear):
     """A linear layer of narrow weights. With float16 weights of a file the result is that of float32 weights, to the bit."""
 
-    def forward(self, given: Tensor) -> Tensor:
-        made: Tensor = F.linear(given, self.weight.to(given.dtype), _like(self.bias, given))
-        return made
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = F.linear(x, self.weight.to(x.dtype), _match_dtype(self.bias, x))
+        return output
 
 
-class NarrowConv2d(nn.Conv2d):
+class HalfStorageConv2d(nn.Conv2d):
     """A convolution of narrow weights."""
 
-    def forward(self, given: Tensor) -> Tensor:
-        made: Tensor = self._conv_forward(given, self.weight.to(given.dtype), _like(self.bias, given))
-        return made
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self._conv_forward(x, self.weight.to(x.dtype), _match_dtype(self.bias, x))
+        return output
 
 
-NARROW: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: NarrowLinear, nn.Conv2d: NarrowConv2d}
+HALF_STORAGE: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: HalfStorageLinear, nn.Conv2d: HalfStorageConv2d}
 
 
-def narrow(module: nn.Module) -> None:
+def store_in_half(module: nn.Module) -> None:
     """Keep the weights of linear layers and convolutions in 16 bits; all others become float32.
 
     Weights that have 16 bits stay as they are, in the file's pages where they are mapped; float32 ones become float16, which is
     what the published half-size files hold, or bfloat16 where a number is too large for it.
     """
-    inside = {id(parameter) for layer in _layers(module) for parameter in layer.parameters(recurse=False)}
+    castable = {id(parameter) for layer in _castable_layers(module) for parameter in layer.parameters(recurse=False)}
     for parameter in module.parameters():
-        if id(parameter) not in inside:
+        if id(parameter) not in castable:
             parameter.data = parameter.data.float()
         elif parameter.dtype == torch.float32:
-            parameter.data = _in_16_bits(parameter.data)
-    for layer in _layers(module):
-        layer.__class__ = NARROW.get(type(layer), type(layer))
+            parameter.data = _to_half(parameter.data)
+    for layer in _castable_layers(module):
+        layer.__class__ = HALF_STORAGE.get(type(layer), type(layer))
 
 
-def check_whole(module: Any) -> None:
+def require_float32(module: Any) -> None:
     """Raises ModelError unless all weights are float32, as learning and exporting need them."""
-    odd = next((name for name, value in module.named_parameters() if value.dtype != torch.float32), None)
-    if odd is not None:
+    mismatch = next((name for name, value in module.named_parameters() if value.dtype != torch.float32), None)
+    if mismatch is not None:
         raise ModelError(
-            f"the model's {odd} is not in float32",
+            f"the model's {mismatch} is not in float32",
             "learning and exporting need all weights in float32",
-            "Load the model with Use(whole=True)",
+            "Load the model with LoadOptions(full_precision=True)",
         )
 
 
-def narrows(name: str, shape: Sequence[int]) -> bool:
-    """Whether `narrow` keeps a tensor in 16 bits, by its name and shape in a file."""
-    return len(shape) in (2, 4) and not any(word in name for word in WIDE) and not name.startswith("image_proj")
+def is_castable(name: str, shape: Sequence[int]) -> bool:
+    """Whether `store_in_half` keeps a tensor in 16 bits, by its name and shape in a file."""
+    return len(shape) in (2, 4) and not any(word in name for word in KEEP_FLOAT32) and not name.startswith("image_proj")
 
 
-def _layers(module: nn.Module) -> Iterator[nn.Module]:
+def _castable_layers(module: nn.Module) -> Iterator[nn.Module]:
     for name, layer in module.named_modules():
-        if type(layer) in (*NARROW, *NARROW.values()) and not any(word in name for word in WIDE):
+        if type(layer) in (*HALF_STORAGE, *HALF_STORAGE.values()) and not any(word in name for word in KEEP_FLOAT32):
             yield layer
 
 
-def _in_16_bits(value: Tensor) -> Tensor:
+def _to_half(value: Tensor) -> Tensor:
     half = value.half()
     return half if bool(half.isfinite().all()) else value.bfloat16()
 
 
-def _like(bias: Tensor | None, given: Tensor) -> Tensor | None:
-    return None if bias is None else bias.to(given.dtype)
+def _match_dtype(bias: Tensor | None, x: Tensor) -> Tensor | None:
+    return None if bias is None else bias.to(x.dtype)

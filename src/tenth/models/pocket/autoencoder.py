@@ -14,10 +14,10 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-SHUFFLE = 4  # pixels on a side that become channels
+SHUFFLE_FACTOR = 4  # pixels on a side that become channels
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """x + conv(silu(conv(norm(x)))), the identity at the start. (B, C, H, W) -> the same."""
 
     def __init__(self, width: int) -> None:
@@ -29,8 +29,8 @@ class Residual(nn.Module):
         nn.init.zeros_(self.second.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        changed: Tensor = self.second(F.silu(self.first(self.norm(x))))
-        return x + changed
+        residual: Tensor = self.second(F.silu(self.first(self.norm(x))))
+        return x + residual
 
 
 class PocketAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -52,23 +52,23 @@ class PocketAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         quarter, eighth = widths
-        patch = 3 * SHUFFLE**2
+        patch = 3 * SHUFFLE_FACTOR**2
         self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(SHUFFLE),  # (B, 48, H/4, W/4)
+            nn.PixelUnshuffle(SHUFFLE_FACTOR),  # (B, 48, H/4, W/4)
             nn.Conv2d(patch, quarter, 3, padding=1),
-            *(Residual(quarter) for _ in range(encoder_blocks[0])),
+            *(ResidualBlock(quarter) for _ in range(encoder_blocks[0])),
             nn.Conv2d(quarter, eighth, 3, stride=2, padding=1),  # (B, eighth, H/8, W/8)
-            *(Residual(eighth) for _ in range(encoder_blocks[1])),
+            *(ResidualBlock(eighth) for _ in range(encoder_blocks[1])),
             nn.Conv2d(eighth, latent_channels, 3, padding=1),
         )
         self.decoder = nn.Sequential(
             nn.Conv2d(latent_channels, eighth, 3, padding=1),
-            *(Residual(eighth) for _ in range(decoder_blocks[0])),
+            *(ResidualBlock(eighth) for _ in range(decoder_blocks[0])),
             nn.Conv2d(eighth, 4 * quarter, 3, padding=1),
             nn.PixelShuffle(2),  # (B, quarter, H/4, W/4)
-            *(Residual(quarter) for _ in range(decoder_blocks[1])),
+            *(ResidualBlock(quarter) for _ in range(decoder_blocks[1])),
             nn.Conv2d(quarter, patch, 3, padding=1),
-            nn.PixelShuffle(SHUFFLE),  # (B, 3, H, W)
+            nn.PixelShuffle(SHUFFLE_FACTOR),  # (B, 3, H, W)
         )
 
     def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderTinyOutput | tuple[Tensor]:

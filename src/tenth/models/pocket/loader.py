@@ -7,20 +7,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tenth.core.cache import Store
+from tenth.core.cache import ArrayCache
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import UnreadableError, digest_of, reason, without_litter
+from tenth.core.file_reading import UnreadableError, reason, short_sha256_of, without_system_files
 from tenth.core.tensor_reading import read_tensors
-from tenth.core.wording import few
-from tenth.models.aggregators.checkpoint import FILE
+from tenth.core.wording import abbreviate
+from tenth.models.aggregators.checkpoint import AGGREGATOR_FILE
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.models.memory.planner import Fit, chosen_device
-from tenth.models.memory.system import this_machine
+from tenth.models.memory.planner import MemoryPlan, choose_device
+from tenth.models.memory.system import available_memory
 from tenth.models.pipelines import load_pipeline
-from tenth.models.pocket.paths import ADAPTER, CONFIGS, ENCODER
+from tenth.models.pocket.paths import ADAPTER_PATH, MODEL_DIR, STATISTICS_PATH
 
-WEIGHTS = (
+WEIGHT_FILES = (
     "text_encoder/model.safetensors",
     "unet/diffusion_pytorch_model.safetensors",
     "vae/diffusion_pytorch_model.safetensors",
@@ -28,8 +28,8 @@ WEIGHTS = (
 
 
 def load_pocket(
-    folder: str | Path = CONFIGS,
-    store: Store | None = None,
+    folder: str | Path = MODEL_DIR,
+    cache: ArrayCache | None = None,
     *,
     name: str = "pocket",
     adapter: str | Path | None = None,
@@ -37,33 +37,33 @@ def load_pocket(
 ) -> LatentDiffusion:
     """The model with its face encoder and its adapter, or another file of one, float32.
 
-    store: where embeddings are kept, if anywhere. device: "": the CPU.
+    cache: where embeddings are kept, if anywhere. device: "": the CPU.
 
     Raises ModelError if a part is missing or damaged, or torch finds no such device.
     """
     folder = Path(folder)
-    missing = [part for part in (*WEIGHTS, ADAPTER, ENCODER) if not (folder / part).is_file()]
+    missing = [part for part in (*WEIGHT_FILES, ADAPTER_PATH, STATISTICS_PATH) if not (folder / part).is_file()]
     if missing:
-        found = f"{folder} has no {few(missing)}"
+        found = f"{folder} has no {abbreviate(missing)}"
         raise ModelError(found, "all files of a model are needed", "Install tenth again, or train them with the recipes")
-    fit = Fit(device=chosen_device(device, this_machine(), small=True))
-    pipeline = load_pipeline(folder, fit)
-    digest = digest_of([folder / weights for weights in WEIGHTS])
-    centre, scale = read_statistics(folder / ENCODER)
-    encoder = FaceEncoder(centre, scale, store)
-    trained = {path.parent.name: path.parent for path in without_litter(folder, folder.glob(f"*/{FILE}"))}
-    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, Path(adapter or folder / ADAPTER), trained, fit)
+    plan = MemoryPlan(device=choose_device(device, available_memory(), small=True))
+    pipeline = load_pipeline(folder, plan)
+    digest = short_sha256_of([folder / weights for weights in WEIGHT_FILES])
+    mean, std = read_statistics(folder / STATISTICS_PATH)
+    encoder = FaceEncoder(mean, std, cache)
+    trained = {path.parent.name: path.parent for path in without_system_files(folder, folder.glob(f"*/{AGGREGATOR_FILE}"))}
+    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, Path(adapter or folder / ADAPTER_PATH), trained, plan)
 
 
 def read_statistics(path: Path) -> tuple[Tensor, float]:
     """Centre (128,) and scale of a face encoder. Raises ModelError if the file holds none."""
     try:
         _, statistics = read_tensors(path)
-        centre, scale = (statistics.get(name, torch.empty(0)) for name in ("centre", "scale"))
-        if centre.shape != (FaceEncoder.width,) or scale.numel() != 1 or not scale.item() > 0:
+        mean, std = (statistics.get(name, torch.empty(0)) for name in ("centre", "scale"))
+        if mean.shape != (FaceEncoder.embedding_dim,) or std.numel() != 1 or not std.item() > 0:
             raise UnreadableError("holds other statistics than a face encoder's")
     except (OSError, UnreadableError) as problem:
         raise ModelError(
             f"{path} {reason(problem)}", "the statistics of a face encoder are needed", "Get them again"
         ) from problem
-    return centre, float(scale)
+    return mean, float(std)

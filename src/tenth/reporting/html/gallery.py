@@ -13,8 +13,8 @@ from PIL import Image
 
 from tenth.core.errors import DataError
 from tenth.core.file_reading import open_regular
-from tenth.core.run_record import folders
-from tenth.core.wording import counted
+from tenth.core.run_record import method_folder_names
+from tenth.core.wording import pluralize
 from tenth.reporting.html.elements import Markup, element
 from tenth.reporting.results_reader import Results
 
@@ -50,7 +50,7 @@ def sheets(results: Results, folder: Path) -> list[Sheet]:
     """What lies beside the record under the main condition; people without an image are left out."""
     photos, images = results.main[0], folder / "images"
     declared = [str(name) for name in results.settings.get("methods") or ()]
-    names = folders([*declared, *(name for name in results.methods if name not in declared)])
+    names = method_folder_names([*declared, *(name for name in results.methods if name not in declared)])
     nobody = _by_seed(images / "none")
     found: list[Sheet] = []
     for number in filter(_is_plain, results.people):
@@ -86,7 +86,7 @@ def _sheet(sheet: Sheet, is_open: bool) -> Markup:
     return element(
         "details",
         element("summary", f"Person {sheet.number}"),
-        element("p", f"{counted(len(photos), 'photo')} given", class_="note") if photos else None,
+        element("p", f"{pluralize(len(photos), 'photo')} given", class_="note") if photos else None,
         element("div", photos, class_="given") if photos else None,
         element("div", images, class_="scroll", tabindex="0", role="region", aria_label=f"Images of person {sheet.number}"),
         open=is_open,

@@ -11,7 +11,7 @@ from tenth.core.errors import CheckpointError
 from tenth.core.file_reading import UnreadableError, open_regular
 from tenth.core.file_writing import write_text
 from tenth.core.run_record import read_record
-from tenth.core.wording import counted
+from tenth.core.wording import pluralize
 from tenth.reporting.html.elements import Content, Markup, element, joined, series
 from tenth.reporting.html.gallery import gallery, sheets
 from tenth.reporting.html.identity_curves import panels
@@ -43,7 +43,7 @@ def write_page(record: Path, output: Path | None = None) -> Path:
     Raises DataError if it is no record of an experiment, CheckpointError if `output` is there and no page of tenth's.
     """
     folder = record if record.is_dir() else record.parent
-    text = page(read_record(record, kind="experiment"), folder)
+    text = page(read_record(record, command="experiment"), folder)
     target = output or folder / PAGE
     if target.exists() and not _is_ours(target):
         raise CheckpointError(f"{target} exists and is no page of tenth's", "a new file is needed", "Choose another -o")
@@ -66,7 +66,7 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
     anchors = {title: title.lower().replace(" ", "-").replace(",", "") for title in sections}
     links = [element("a", title, href=f"#{anchors[title]}") for title in sections]
     main = [element("section", element("h2", title), body, id=anchors[title]) for title, body in sections.items()]
-    title = f"{counted(len(results.methods), 'method')}, {counted(len(results.people), 'person')}"
+    title = f"{pluralize(len(results.methods), 'method')}, {pluralize(len(results.people), 'person')}"
     return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
         title=f"tenth: {title}",
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -161,7 +161,7 @@ def _prompts(results: Results, track: str) -> Markup | None:
     of = results.tracks.get(track)
     if of is None or not of.prompts:
         return None
-    images = f"{counted(of.images, 'image')} by each method of each person"
+    images = f"{pluralize(of.images, 'image')} by each method of each person"
     if len(of.prompts) == 1:
         return element("p", f"{images}, from “{of.prompts[0]}”.", class_="note")
     words = element("ul", [element("li", prompt) for prompt in of.prompts])

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tenth.core.run_record import names_of, without_places
-from tenth.core.wording import duration
+from tenth.core.run_record import replace_paths, short_path_names
+from tenth.core.wording import format_duration
 from tenth.reporting.html.elements import Markup, element, joined
 from tenth.reporting.results_reader import Results
 
@@ -29,7 +29,7 @@ FOUND = (
 def repeat(results: Results) -> Markup:
     """The section: command, recipe, hashes, environment."""
     command = "tenth experiment recipe.toml -o runs/again"
-    settings = without_places(results.settings, names_of(results.settings))  # of records that earlier versions wrote
+    settings = replace_paths(results.settings, short_path_names(results.settings))  # of records that earlier versions wrote
     return joined(
         [
             element("p", "Save the recipe as ", element("code", "recipe.toml"), ", mend its paths, and run"),
@@ -96,4 +96,4 @@ def _about(judge: Mapping[str, Any]) -> list[str]:
 
 
 def _duration(seconds: float | None) -> dict[str, str]:
-    return {} if seconds is None else {"took": duration(seconds)}
+    return {} if seconds is None else {"took": format_duration(seconds)}

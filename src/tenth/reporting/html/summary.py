@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tenth.core.wording import counted
+from tenth.core.wording import pluralize
 from tenth.reporting.html.elements import Markup, element, joined, series
 from tenth.reporting.metric_columns import condition_text, number, short
 from tenth.reporting.results_reader import Results
@@ -23,7 +23,7 @@ def finding(results: Results, track: str) -> Markup:
     if any(each.p_holm is None for each in known.values()):
         return Markup("This record's p-values are not corrected for the number of comparisons: no method is said to be better.")
     people = max((each.n for each in results.scores if each.metric == "identity"), default=0) or len(results.people)
-    who = counted(people, "person")
+    who = pluralize(people, "person")
     start = f"With {condition_text(results.main)} of each of {who}, judged by {short(results.judge.name)}, "
     sure = {name: each.value for name, each in known.items() if (each.p_holm or 0.0) < LEVEL}
     above = [name for name in known if sure.get(name, 0.0) > 0]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tenth.core.wording import counted
-from tenth.evaluation.registry import PERSON, PICTURES, PROMPT, Column
+from tenth.core.wording import pluralize
+from tenth.evaluation.registry import IDENTITY_COLUMNS, IMAGE_SET_COLUMNS, PROMPT_COLUMNS, Column
 from tenth.reporting.html.elements import Content, Markup, element
 from tenth.reporting.html.summary import LEVEL
 from tenth.reporting.metric_columns import chance, condition_text, groups, heading, interval, number, places
@@ -48,7 +48,7 @@ def _score_table(results: Results, track: str, judge: str, title: str, columns: 
     counts = [cell.n for of in shown.values() for cell in of if cell is not None and cell.value is not None]
     usual = max(set(counts), key=counts.count, default=0)
     caption = (
-        f"{title}. n = {counted(usual, 'person')} where a cell says nothing else; brackets: 95 % over people."
+        f"{title}. n = {pluralize(usual, 'person')} where a cell says nothing else; brackets: 95 % over people."
         if counts
         else title
     )
@@ -193,7 +193,11 @@ def _on(track: str) -> str:
 def definitions(results: Results) -> Markup:
     """What each column is, in a line."""
     found = {result.metric for result in results.scores}
-    known = {column.name: column.text for name, column in (PERSON | PROMPT | PICTURES).items() if name in found}
+    known = {
+        column.name: column.text
+        for name, column in (IDENTITY_COLUMNS | PROMPT_COLUMNS | IMAGE_SET_COLUMNS).items()
+        if name in found
+    }
     if any(result.raw is not None for result in results.scores):
         known["as drawn"] = "the same metric on the images before they went through LFW's alignment and codec"
     return element("dl", [(element("dt", name), element("dd", text)) for name, text in known.items()])

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tenth.core.errors import RecipeError
-from tenth.data.face_crops import People
-from tenth.models.aggregators.self_attention import AttentionSettings
-from tenth.models.aggregators.set_aggregator import SetSettings
-from tenth.training.adapter.reference_sampling import IdentityObjective, References
-from tenth.training.adapter.synthetic_data import ToyPeople
-from tenth.training.adapter.validation import Validation
-from tenth.training.schedule import Schedule
+from tenth.data.face_crops import PhotoDataset
+from tenth.models.aggregators.self_attention import SelfAttentionConfig
+from tenth.models.aggregators.set_aggregator import SetAggregatorConfig
+from tenth.training.adapter.reference_sampling import IdentityContrastiveLoss, ReferenceSampling
+from tenth.training.adapter.synthetic_data import SyntheticPeople
+from tenth.training.adapter.validation import ValidationConfig
+from tenth.training.schedule import TrainingConfig
 
-LEARNERS = ("aggregator", "adapter")
+TRAINABLE_PARTS = ("aggregator", "adapter")
 
 
 @dataclass(frozen=True)
-class Dropped:
+class ConditioningDropout:
     """Shares of the images that lose a condition, so that guidance is learnt. Source: IP-Adapter's published training."""
 
     both: float = 0.05
@@ -26,11 +26,11 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class EmbeddingPhase:
+class EmbeddingPretraining:
     """Before any image is predicted, the aggregator learns on embeddings alone. An image of the schedule is a set here."""
 
-    schedule: Schedule
-    objective: IdentityObjective = field(default_factory=IdentityObjective)
+    schedule: TrainingConfig
+    objective: IdentityContrastiveLoss = field(default_factory=IdentityContrastiveLoss)
 
 
 @dataclass(frozen=True)
@@ -38,29 +38,29 @@ class AdapterRecipe:
     """What a recipe with stage = "adapter" says."""
 
     aggregator: str  # "attention" or "set"
-    data: People | None = None
-    toy: ToyPeople | None = None  # instead of data: drawn people, to try a recipe out
-    schedule: Schedule | None = None  # of the diffusion objective; without it only `embedding` is learnt
-    embedding: EmbeddingPhase | None = None
+    data: PhotoDataset | None = None
+    toy: SyntheticPeople | None = None  # instead of data: drawn people, to try a recipe out
+    schedule: TrainingConfig | None = None  # of the diffusion objective; without it only `embedding` is learnt
+    embedding: EmbeddingPretraining | None = None
     model: str = "pocket"  # a name, or a folder in diffusers' layout
-    learn: tuple[str, ...] = LEARNERS
-    attention: AttentionSettings = field(default_factory=AttentionSettings)
-    set: SetSettings = field(default_factory=SetSettings)
-    references: References = field(default_factory=References)
-    dropped: Dropped = field(default_factory=Dropped)
+    learn: tuple[str, ...] = TRAINABLE_PARTS
+    attention: SelfAttentionConfig = field(default_factory=SelfAttentionConfig)
+    set: SetAggregatorConfig = field(default_factory=SetAggregatorConfig)
+    references: ReferenceSampling = field(default_factory=ReferenceSampling)
+    dropped: ConditioningDropout = field(default_factory=ConditioningDropout)
     gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
     gradient_checkpointing: bool = False  # memory for time: activations are computed again in the backward pass
     half: bool = False  # whether the adapter is written in half precision
-    validation: Validation = field(default_factory=Validation)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     stage: str = "adapter"
 
     @property
-    def seed(self) -> int:
+    def init_seed(self) -> int:
         """Of the first weights."""
         return next(part.seed for part in (self.schedule, self.embedding and self.embedding.schedule) if part)
 
     def __post_init__(self) -> None:
-        known = {"aggregator": (self.aggregator, ("attention", "set")), "learn": (self.learn, LEARNERS)}
+        known = {"aggregator": (self.aggregator, ("attention", "set")), "learn": (self.learn, TRAINABLE_PARTS)}
         for key, (value, choices) in known.items():
             if not set(value if isinstance(value, tuple) else [value]) <= set(choices) or not value:
                 raise RecipeError(f"{key} is {value!r}", f"one of {', '.join(choices)} is needed", "Correct the recipe")
@@ -68,9 +68,11 @@ class AdapterRecipe:
             raise RecipeError(
                 "[data] and [toy]" if self.data else "neither [data] nor [toy]", "one is needed", "Say whose photos"
             )
-        if self.toy and self.toy.photos < self.references.photos:
+        if self.toy and self.toy.photos < self.references.required_photos:
             raise RecipeError(
-                f"{self.toy.photos} toy photos of each person", f"{self.references.photos} are needed", "Correct the recipe"
+                f"{self.toy.photos} toy photos of each person",
+                f"{self.references.required_photos} are needed",
+                "Correct the recipe",
             )
         if self.schedule is None and self.embedding is None:
             raise RecipeError("neither [schedule] nor [embedding]", "at least one of them is needed", "Add [schedule]")

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from tenth.core.errors import RecipeError
-from tenth.core.rng import Draws
-from tenth.training.adapter.dataset import Album
+from tenth.core.rng import StepRNG
+from tenth.training.adapter.dataset import AdapterDataset
 
 
 @dataclass(frozen=True)
-class References:
+class ReferenceSampling:
     """How references are chosen. The photo to predict is never one of them."""
 
     most: int = 9
@@ -29,76 +29,86 @@ class References:
             )
 
     @property
-    def photos(self) -> int:
+    def required_photos(self) -> int:
         """How many photos a person needs to be learnt from."""
         return self.least + 1
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
-    """target: (B,), the photo to predict. photos: (B, K), its references, as they are before any is made worse.
+class ReferenceBatch:
+    """target: (B,), the photo to predict. references: (B, K), its references, as they are before any is made worse.
 
-    present: (B, K), which of them count. embeddings: (B, K, D), with poor and wrong photos in their places.
+    mask: (B, K), which of them count. embeddings: (B, K, D), with poor and wrong photos in their places.
     """
 
     target: Tensor
-    photos: Tensor
-    present: Tensor
+    references: Tensor
+    mask: Tensor
     embeddings: Tensor
 
 
-def choose(album: Album, people: Tensor, references: References, draws: Draws) -> Chosen:
+def sample_references(
+    dataset: AdapterDataset, person_indices: Tensor, config: ReferenceSampling, rng: StepRNG
+) -> ReferenceBatch:
     """A photo of each person (B,) left out uniformly at random, and the references drawn from the person's other photos.
 
     With `least` = `most` = 9 and people of ten photos this is leave-one-out; of more photos ten are drawn anew each time.
     """
-    first, count = album.first[people], album.count[people]
-    keys = draws.uniform(int(album.count.max()))  # (B, most photos of anybody)
-    keys = keys.masked_fill(torch.arange(keys.shape[1]) >= count[:, None], 2.0)
-    width = min(references.most + 1, keys.shape[1])
-    drawn = first[:, None] + torch.minimum(keys.argsort(1)[:, :width], count[:, None] - 1)  # (B, K + 1), a permutation's head
-    number = references.least + draws.integers(references.most - references.least + 1)
-    present = torch.arange(width - 1) < torch.minimum(number, count - 1)[:, None]  # (B, K)
-    photos = drawn[:, 1:]
-    seen = _with_strangers(album, people, photos, present, references.wrong, draws)
-    worse = draws.uniform(width - 1) < references.poor
-    embeddings = torch.where(worse[..., None], album.poor[seen], album.embeddings[seen])  # (B, K, D)
-    return Chosen(drawn[:, 0], photos, present, embeddings * present[..., None])
+    first_photo, num_photos = dataset.first_photo[person_indices], dataset.num_photos[person_indices]
+    sort_keys = rng.uniform(int(dataset.num_photos.max()))  # (B, most photos of anybody)
+    sort_keys = sort_keys.masked_fill(torch.arange(sort_keys.shape[1]) >= num_photos[:, None], 2.0)
+    num_sampled = min(config.most + 1, sort_keys.shape[1])
+    sampled = first_photo[:, None] + torch.minimum(
+        sort_keys.argsort(1)[:, :num_sampled], num_photos[:, None] - 1
+    )  # (B, K + 1), a permutation's head
+    num_references = config.least + rng.integers(config.most - config.least + 1)
+    mask = torch.arange(num_sampled - 1) < torch.minimum(num_references, num_photos - 1)[:, None]  # (B, K)
+    references = sampled[:, 1:]
+    with_impostors = _with_impostors(dataset, person_indices, references, mask, config.wrong, rng)
+    is_degraded = rng.uniform(num_sampled - 1) < config.poor
+    embeddings = torch.where(
+        is_degraded[..., None], dataset.degraded_embeddings[with_impostors], dataset.embeddings[with_impostors]
+    )  # (B, K, D)
+    return ReferenceBatch(sampled[:, 0], references, mask, embeddings * mask[..., None])
 
 
-def _with_strangers(album: Album, people: Tensor, photos: Tensor, present: Tensor, share: float, draws: Draws) -> Tensor:
+def _with_impostors(
+    dataset: AdapterDataset, person_indices: Tensor, references: Tensor, mask: Tensor, p_impostor: float, rng: StepRNG
+) -> Tensor:
     """The same photos (B, K), in a share of the sets of three and more one replaced by a photo of somebody else."""
-    other = (people + 1 + draws.integers(max(album.people - 1, 1))) % album.people
-    photo = album.first[other] + (draws.uniform() * album.count[other]).long()
-    number = present.sum(1)
-    place = (draws.uniform() * number).long()  # (B,), always one that counts
-    struck = (draws.uniform() < share) & (number >= 3) & (other != people)
-    at = struck[:, None] & (torch.arange(photos.shape[1]) == place[:, None])
-    return torch.where(at, photo[:, None], photos)
+    impostor = (person_indices + 1 + rng.integers(max(dataset.num_people - 1, 1))) % dataset.num_people
+    impostor_photo = dataset.first_photo[impostor] + (rng.uniform() * dataset.num_photos[impostor]).long()
+    num_references = mask.sum(1)
+    position = (rng.uniform() * num_references).long()  # (B,), always one that counts
+    replaced = (rng.uniform() < p_impostor) & (num_references >= 3) & (impostor != person_indices)
+    replace_mask = replaced[:, None] & (torch.arange(references.shape[1]) == position[:, None])
+    return torch.where(replace_mask, impostor_photo[:, None], references)
 
 
 @dataclass(frozen=True)
-class IdentityObjective:
+class IdentityContrastiveLoss:
     """Cosine to the identity's centre with InfoNCE, on embeddings alone, before any image is predicted."""
 
     contrast: float = 1.0  # weight of InfoNCE beside the cosine
     temperature: float = 0.1  # of its softmax over everybody's centres
-    references: References = field(default_factory=lambda: References(least=1, wrong=0.3, poor=0.2))
+    references: ReferenceSampling = field(default_factory=lambda: ReferenceSampling(least=1, wrong=0.3, poor=0.2))
 
-    def __call__(self, aggregator: torch.nn.Module, album: Album, people: Tensor, draws: Draws) -> Tensor:
+    def __call__(self, aggregator: torch.nn.Module, dataset: AdapterDataset, person_indices: Tensor, rng: StepRNG) -> Tensor:
         """The loss, a scalar. The right centre is that of the person's photos that are not references.
 
         Source: van den Oord et al. 2018, arXiv:1807.03748, eq. 4; the centre as target: Kim et al. 2022, arXiv:2210.10864.
         """
-        chosen = choose(album, people, self.references, draws)
-        sums = torch.zeros(album.people, album.embeddings.shape[1])
-        sums.index_add_(0, torch.repeat_interleave(torch.arange(album.people), album.count), album.embeddings)
-        given = (album.embeddings[chosen.photos] * chosen.present[..., None]).sum(1)
+        batch = sample_references(dataset, person_indices, self.references, rng)
+        sums = torch.zeros(dataset.num_people, dataset.embeddings.shape[1])
+        sums.index_add_(0, torch.repeat_interleave(torch.arange(dataset.num_people), dataset.num_photos), dataset.embeddings)
+        reference_sums = (dataset.embeddings[batch.references] * batch.mask[..., None]).sum(1)
         device = next(aggregator.parameters()).device
-        own = normalize(sums[people] - given, dim=-1).to(device)  # (B, D): a direction, so no division by the number
-        centres, people = normalize(sums, dim=-1).to(device), people.to(device)
+        target = normalize(sums[person_indices] - reference_sums, dim=-1).to(
+            device
+        )  # (B, D): a direction, so no division by the number
+        centres, person_indices = normalize(sums, dim=-1).to(device), person_indices.to(device)
         with torch.autocast(device.type, enabled=False):  # a cosine needs more than eight bits
-            pooled = normalize(aggregator(chosen.embeddings.to(device), chosen.present.to(device))[:, 0], dim=-1)  # (B, D)
-            right = (pooled * own).sum(1)
-            cosines = (pooled @ centres.T).scatter(1, people[:, None], right[:, None])  # (B, P)
-            return self.contrast * cross_entropy(cosines / self.temperature, people) + (1 - right).mean()
+            pooled = normalize(aggregator(batch.embeddings.to(device), batch.mask.to(device))[:, 0], dim=-1)  # (B, D)
+            positive = (pooled * target).sum(1)
+            cosines = (pooled @ centres.T).scatter(1, person_indices[:, None], positive[:, None])  # (B, P)
+            return self.contrast * cross_entropy(cosines / self.temperature, person_indices) + (1 - positive).mean()

@@ -14,27 +14,33 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tenth.core.cache import Store, default_store
-from tenth.core.file_writing import written_folder
-from tenth.core.rng import Draws
+from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.file_writing import atomic_folder
+from tenth.core.rng import StepRNG
 from tenth.core.types import Encoder, Pixels
-from tenth.core.wording import counted
-from tenth.models.adapters.ip_adapter import ADAPTER, adapter_name, save_adapter
-from tenth.models.aggregators.checkpoint import FILE, Learned, Trained, pooled_only, save_aggregator
-from tenth.models.aggregators.self_attention import PhotoAttention
+from tenth.core.wording import pluralize
+from tenth.models.adapters.ip_adapter import ADAPTER_FILE, adapter_name, save_ip_adapter
+from tenth.models.aggregators.checkpoint import (
+    AGGREGATOR_FILE,
+    AggregatorCheckpoint,
+    LearnedAggregator,
+    require_pooled_embeddings,
+    save_aggregator,
+)
+from tenth.models.aggregators.self_attention import SelfAttentionAggregator
 from tenth.models.aggregators.set_aggregator import SetAggregator
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.training.adapter.dataset import Album, open_album
-from tenth.training.adapter.recipe import AdapterRecipe, EmbeddingPhase
-from tenth.training.adapter.reference_sampling import choose
-from tenth.training.adapter.synthetic_data import ToyPeople
-from tenth.training.adapter.validation import Judge, open_judge
-from tenth.training.distributed import processes
-from tenth.training.frozen_diffusion import Frozen
+from tenth.training.adapter.dataset import AdapterDataset, build_dataset
+from tenth.training.adapter.recipe import AdapterRecipe, EmbeddingPretraining
+from tenth.training.adapter.reference_sampling import sample_references
+from tenth.training.adapter.synthetic_data import SyntheticPeople
+from tenth.training.adapter.validation import AdapterValidator, build_validator
+from tenth.training.distributed import distributed_state
+from tenth.training.frozen_diffusion import FrozenDiffusion
 from tenth.training.loop import fit
-from tenth.training.monitoring import record, strip
-from tenth.training.schedule import PRECISIONS, Schedule
-from tenth.training.state import averaged, load_averaged
+from tenth.training.monitoring import append_history, image_strip
+from tenth.training.schedule import PRECISIONS, TrainingConfig
+from tenth.training.state import ema_weights, load_weights
 
 
 def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path) -> None:
@@ -43,50 +49,53 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
     best: the same of the checkpoint whose images are most like the validation people. validation.jsonl, samples.png: how it
     went. Raises DataError, before the first step, if nobody has enough photos or a value is not finite.
     """
-    pooled_only(model.encoder, f"an aggregator ({recipe.aggregator})", model.name)
-    store, state = Store(default_store()), processes()
-    torch.manual_seed(recipe.seed)
-    aggregator = new_aggregator(recipe, model.encoder.width)
-    model.pipeline.to(state.device)
-    frozen = Frozen(model.pipeline, model.adapter_parts)
-    with state.main_process_first(), placed(model.encoder, state.device):  # the others then find everything in the store
-        album = album_of(recipe, model, frozen, store)
-        judge = judge_of(recipe, model, store) if state.is_main_process else None
-    if state.is_main_process:
+    require_pooled_embeddings(model.encoder, f"an aggregator ({recipe.aggregator})", model.name)
+    cache, distributed = ArrayCache(default_cache_dir()), distributed_state()
+    torch.manual_seed(recipe.init_seed)
+    aggregator = create_aggregator(recipe, model.encoder.embedding_dim)
+    model.pipeline.to(distributed.device)
+    frozen = FrozenDiffusion(model.pipeline, model.adapter_parts)
+    with (
+        distributed.main_process_first(),
+        on_device(model.encoder, distributed.device),
+    ):  # the others then find everything in the store
+        dataset = load_dataset(recipe, model, frozen, cache)
+        validator = load_validator(recipe, model, cache) if distributed.is_main_process else None
+    if distributed.is_main_process:
         print(
-            f"learning from {counted(album.people, 'person')} and {counted(len(album.files), 'photo')}",
+            f"learning from {pluralize(dataset.num_people, 'person')} and {pluralize(len(dataset.files), 'photo')}",
             file=sys.stderr,
         )
-    learner = Learner(recipe, model, frozen, aggregator, album)
+    trainer = AdapterTrainer(recipe, model, frozen, aggregator, dataset)
 
     if recipe.embedding is not None:
-        learner.learn_embeddings(recipe.embedding, directory / "embedding")
+        trainer.pretrain_on_embeddings(recipe.embedding, directory / "embedding")
     if recipe.schedule is not None:
-        learner.learn_images(recipe.schedule, directory, judge)
-    if state.is_main_process:
-        learner.write(directory / "final")
+        trainer.train_on_images(recipe.schedule, directory, validator)
+    if distributed.is_main_process:
+        trainer.save(directory / "final")
 
 
 @dataclass(frozen=True, eq=False)
-class Learner:
+class AdapterTrainer:
     """What learns, from whom, and how."""
 
     recipe: AdapterRecipe
     model: LatentDiffusion
-    frozen: Frozen
-    aggregator: Learned
-    album: Album
+    frozen: FrozenDiffusion
+    aggregator: LearnedAggregator
+    dataset: AdapterDataset
 
-    def learn_embeddings(self, phase: EmbeddingPhase, directory: Path) -> None:
+    def pretrain_on_embeddings(self, pretraining: EmbeddingPretraining, directory: Path) -> None:
         """The aggregator alone, by the identity objective."""
 
-        def loss(people: Tensor, draws: Draws) -> Tensor:
-            return phase.objective(self.aggregator, self.album, people, draws)
+        def loss(person_indices: Tensor, rng: StepRNG) -> Tensor:
+            return pretraining.objective(self.aggregator, self.dataset, person_indices, rng)
 
         modules = {"aggregator": self.aggregator}
-        load_averaged(modules, fit(modules, loss, self.album.people, phase.schedule, directory))
+        load_weights(modules, fit(modules, loss, self.dataset.num_people, pretraining.schedule, directory))
 
-    def learn_images(self, schedule: Schedule, directory: Path, judge: Judge | None) -> None:
+    def train_on_images(self, schedule: TrainingConfig, directory: Path, validator: AdapterValidator | None) -> None:
         """Aggregator and adapter, by predicting the photo that was left out."""
         adapter = [parameter for parameter in self.frozen.unet.parameters() if parameter.requires_grad]
         for part, parameters in (("adapter", adapter), ("aggregator", list(self.aggregator.parameters()))):
@@ -94,52 +103,58 @@ class Learner:
                 parameter.requires_grad_(part in self.recipe.learn)
         modules, precision = {"unet": self.frozen.unet, "aggregator": self.aggregator}, PRECISIONS[schedule.precision]
 
-        def watch(seen: int, average: Mapping[str, Tensor]) -> dict[str, float | Pixels] | None:
-            if judge is None:
+        def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> dict[str, float | Pixels] | None:
+            if validator is None:
                 return None
-            with averaged(modules, average):
+            with ema_weights(modules, ema):
                 self.frozen.unet.eval()
                 with self.frozen.autocast(precision):
-                    pictures = judge.draw(self.model, self.aggregator)
+                    images = validator.generate(self.model, self.aggregator)
                 self.frozen.unet.train()
-                score = judge.score(pictures)
-                if record(directory, seen, score, pictures):
-                    self.write(directory / "best")
-            print(f"{seen:,} images: {score.value or 0:.3f} like the validation people", file=sys.stderr)
-            return {"validation/similarity": score.value or 0.0, "validation/images": strip(pictures)}
+                score = validator.score(images)
+                if append_history(directory, images_seen, score, images):
+                    self.save(directory / "best")
+            print(f"{images_seen:,} images: {score.value or 0:.3f} like the validation people", file=sys.stderr)
+            return {"validation/similarity": score.value or 0.0, "validation/images": image_strip(images)}
 
-        with self.frozen.narrowed(precision), self.frozen.checkpointed(self.recipe.gradient_checkpointing):
-            average = fit(modules, self.loss, self.album.people, schedule, directory, watch)
-        load_averaged(modules, average)
+        with self.frozen.cast_frozen_weights(precision), self.frozen.gradient_checkpointing(self.recipe.gradient_checkpointing):
+            ema = fit(modules, self.loss, self.dataset.num_people, schedule, directory, on_checkpoint)
+        load_weights(modules, ema)
 
-    def loss(self, people: Tensor, draws: Draws) -> Tensor:
-        """One step's loss, a scalar. people: (B,), numbers in the album."""
-        chosen = choose(self.album, people, self.recipe.references, draws)
-        drop, draw = self.recipe.dropped, draws.uniform()
-        mirrored, variant = draws.integers(2), draws.integers(self.album.captions.shape[1])
-        no_image = draw < drop.both + drop.image
-        no_text = (draw < drop.both) | ((draw >= drop.both + drop.image) & (draw < drop.both + drop.image + drop.text))
-        captions = self.album.captions[chosen.target, variant].masked_fill(no_text, 0)  # (B,), 0 is the empty prompt
+    def loss(self, person_indices: Tensor, rng: StepRNG) -> Tensor:
+        """One step's loss, a scalar. person_indices: (B,), numbers in the album."""
+        batch = sample_references(self.dataset, person_indices, self.recipe.references, rng)
+        dropout, uniform = self.recipe.dropped, rng.uniform()
+        mirrored, variant = rng.integers(2), rng.integers(self.dataset.caption_indices.shape[1])
+        drop_image = uniform < dropout.both + dropout.image
+        drop_text = (uniform < dropout.both) | (
+            (uniform >= dropout.both + dropout.image) & (uniform < dropout.both + dropout.image + dropout.text)
+        )
+        caption_indices = self.dataset.caption_indices[batch.target, variant].masked_fill(
+            drop_text, 0
+        )  # (B,), 0 is the empty prompt
         device = self.frozen.unet.device
-        pooled = self.aggregator(chosen.embeddings.to(device), chosen.present.to(device))  # (B, M, D)
-        pooled = pooled.masked_fill(no_image[:, None, None].to(device), 0.0)
-        latents = self.frozen.latents(self.album.moments[chosen.target, mirrored], draws).to(device)
-        return self.frozen.loss(latents, self.album.texts[captions].to(device), pooled, draws, self.recipe.gamma)
+        pooled = self.aggregator(batch.embeddings.to(device), batch.mask.to(device))  # (B, M, D)
+        pooled = pooled.masked_fill(drop_image[:, None, None].to(device), 0.0)
+        latents = self.frozen.sample_latents(self.dataset.latent_moments[batch.target, mirrored], rng).to(device)
+        return self.frozen.loss(
+            latents, self.dataset.prompt_embeddings[caption_indices].to(device), pooled, rng, self.recipe.gamma
+        )
 
-    def write(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
         """The folder of a trained method, whole or not at all."""
         adapter = self.model.adapter_name
-        with written_folder(folder) as new:
+        with atomic_folder(folder) as new:
             if self.recipe.schedule is not None and "adapter" in self.recipe.learn:
-                weights = self.frozen.adapter()
+                weights = self.frozen.adapter_state_dict()
                 weights = {name: value.half() if self.recipe.half else value for name, value in weights.items()}
-                save_adapter(weights, new / ADAPTER)
-                adapter = adapter_name(new / ADAPTER)
-            save_aggregator(Trained(self.aggregator, self.model.encoder.name, adapter), new / FILE)
+                save_ip_adapter(weights, new / ADAPTER_FILE)
+                adapter = adapter_name(new / ADAPTER_FILE)
+            save_aggregator(AggregatorCheckpoint(self.aggregator, self.model.encoder.name, adapter), new / AGGREGATOR_FILE)
 
 
 @contextmanager
-def placed(encoder: Encoder, device: torch.device) -> Iterator[None]:
+def on_device(encoder: Encoder, device: torch.device) -> Iterator[None]:
     """An encoder that is a network on the device while photos are read, and off it when memory is wanted for training."""
     if isinstance(encoder, nn.Module):
         encoder.to(device)
@@ -150,20 +165,20 @@ def placed(encoder: Encoder, device: torch.device) -> Iterator[None]:
             encoder.cpu()
 
 
-def album_of(recipe: AdapterRecipe, model: LatentDiffusion, frozen: Frozen, store: Store) -> Album:
+def load_dataset(recipe: AdapterRecipe, model: LatentDiffusion, frozen: FrozenDiffusion, cache: ArrayCache) -> AdapterDataset:
     """The train people of the data, or the toy people."""
     if recipe.data is None:
-        return (recipe.toy or ToyPeople()).album(model.encoder.width, frozen)
-    return open_album(recipe.data, recipe.references.photos, model.encoder, frozen, store)
+        return (recipe.toy or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen)
+    return build_dataset(recipe.data, recipe.references.required_photos, model.encoder, frozen, cache)
 
 
-def judge_of(recipe: AdapterRecipe, model: LatentDiffusion, store: Store) -> Judge | None:
+def load_validator(recipe: AdapterRecipe, model: LatentDiffusion, cache: ArrayCache) -> AdapterValidator | None:
     """The validation people of the data; toy people have none."""
-    return None if recipe.data is None else open_judge(recipe.data, recipe.validation, model, store)
+    return None if recipe.data is None else build_validator(recipe.data, recipe.validation, model, cache)
 
 
-def new_aggregator(recipe: AdapterRecipe, width: int) -> Learned:
+def create_aggregator(recipe: AdapterRecipe, embedding_dim: int) -> LearnedAggregator:
     """The recipe's aggregator, untrained."""
     if recipe.aggregator == "attention":
-        return PhotoAttention(width, recipe.attention)
-    return SetAggregator(width, recipe.set)
+        return SelfAttentionAggregator(embedding_dim, recipe.attention)
+    return SetAggregator(embedding_dim, recipe.set)

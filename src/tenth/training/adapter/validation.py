@@ -12,28 +12,28 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tenth.core.cache import Array, Store
+from tenth.core.cache import Array, ArrayCache
 from tenth.core.errors import CheckpointError
 from tenth.core.file_reading import open_regular
 from tenth.core.types import Features, Pixels, Score
-from tenth.data.face_crops import CENTRAL, People
-from tenth.data.face_descriptors import describe, encoder_name
-from tenth.data.manifest import Row
-from tenth.evaluation.extractors.face_recognizer import DlibRecogniser
-from tenth.evaluation.metrics.identity import identity
-from tenth.models.aggregators.checkpoint import Learned
+from tenth.data.face_crops import CENTRAL_FACE, PhotoDataset
+from tenth.data.face_descriptors import encoder_name, face_descriptor
+from tenth.data.manifest import ManifestEntry
+from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
+from tenth.evaluation.metrics.identity import identity_similarity
+from tenth.models.aggregators.checkpoint import LearnedAggregator
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.models.memory.planner import BATCH
-from tenth.sampling.config import Sampling
+from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import sample
-from tenth.training.adapter.dataset import finished, read, space_of
+from tenth.training.adapter.dataset import cache_namespace, encode_photos, standardize
 
-ROW_BYTES = 1 << 28
+MAX_ROW_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
-class Validation:
+class ValidationConfig:
     """What is drawn at each checkpoint. Likeness is by dlib, which may condition the model: to choose by, not to report."""
 
     people: int = 21  # validation people, an image each; 0: nothing is drawn
@@ -42,78 +42,91 @@ class Validation:
     prompt: str = "a portrait photo of a person"
     seed: int = 0  # of the first person's image; the next have the next ones
     shown: int = 8  # people on the strip
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class AdapterValidator:
     """Validation people as an adapter's training sees them. references: (K, D) of each. held_out: dlib's rows of each."""
 
-    settings: Validation
+    settings: ValidationConfig
     references: Sequence[Tensor]
     held_out: Features
-    recogniser: DlibRecogniser
+    recognizer: DlibRecognizer
 
-    def draw(self, model: LatentDiffusion, aggregator: Learned) -> list[Pixels]:
+    def generate(self, model: LatentDiffusion, aggregator: LearnedAggregator) -> list[Pixels]:
         """An image of each person, with the adapter that is installed in the model's UNet."""
         pooled = torch.stack([aggregator.pool(rows) for rows in self.references])  # (N, M, D)
-        pictures: list[Pixels] = []
-        for start in range(0, len(pooled), BATCH):
-            rows = pooled[start : start + BATCH].to(model.pipeline.device, model.pipeline.dtype)
+        images: list[Pixels] = []
+        for start in range(0, len(pooled), DEFAULT_BATCH_SIZE):
+            rows = pooled[start : start + DEFAULT_BATCH_SIZE].to(model.pipeline.device, model.pipeline.dtype)
             seeds = [self.settings.seed + start + number for number in range(len(rows))]
-            pictures += sample(model, [self.settings.prompt] * len(rows), seeds, self.settings.sampling, rows)
-        return pictures
+            images += sample(model, [self.settings.prompt] * len(rows), seeds, self.settings.sampling, rows)
+        return images
 
-    def score(self, pictures: Sequence[Pixels]) -> Score:
+    def score(self, images: Sequence[Pixels]) -> Score:
         """Mean cosine to each person's held-out photos; an image without a face counts as a stranger's."""
         people = tuple(dict.fromkeys(self.held_out.people))
-        return identity(generated=Features(self.recogniser(pictures), people), held_out=self.held_out)
+        return identity_similarity(generated=Features(self.recognizer(images), people), held_out=self.held_out)
 
 
-def open_judge(people: People, settings: Validation, model: LatentDiffusion, store: Store) -> Judge | None:
+def build_validator(
+    people: PhotoDataset, settings: ValidationConfig, model: LatentDiffusion, cache: ArrayCache
+) -> AdapterValidator | None:
     """The first validation people with enough photos that can be read; None where fewer than two have, or none is wanted."""
-    rows = people.rows("validation", needed=False) if settings.people else []
-    keys = [row.digest for row in rows]
-    encoded = list(store.remember(space_of(model.encoder), keys, partial(read, people, rows, model.encoder)))
-    described = list(store.remember(f"{CENTRAL}-{encoder_name()}", keys, partial(descriptors, people, rows)))
+    entries = people.entries("validation", required=False) if settings.people else []
+    keys = [row.digest for row in entries]
+    encoded = list(
+        cache.get_or_compute(cache_namespace(model.encoder), keys, partial(encode_photos, people, entries, model.encoder))
+    )
+    face_descriptors = list(
+        cache.get_or_compute(f"{CENTRAL_FACE}-{encoder_name()}", keys, partial(compute_descriptors, people, entries))
+    )
     by_person: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        if encoded[index].size and described[index].size:
+    for index, row in enumerate(entries):
+        if encoded[index].size and face_descriptors[index].size:
             by_person.setdefault(row.person, []).append(index)
     kept = [indices for indices in by_person.values() if len(indices) > settings.references][: settings.people]
     if len(kept) < 2:
         return None
-    centre = centre_of(model, described)
-    references = [finished(model.encoder, np.stack([encoded[i] for i in indices[: settings.references]])) for indices in kept]
+    center = mean_descriptor(model, face_descriptors)
+    references = [
+        standardize(model.encoder, np.stack([encoded[i] for i in indices[: settings.references]])) for indices in kept
+    ]
     held_out = [indices[settings.references :][: settings.held_out] for indices in kept]
-    unit = np.stack([described[i] - centre for indices in held_out for i in indices])
+    held_out_descriptors = np.stack([face_descriptors[i] - center for indices in held_out for i in indices])
     names = tuple(f"{number:03}" for number, indices in enumerate(held_out) for _ in indices)
-    return Judge(settings, references, Features(unit / np.linalg.norm(unit, axis=1)[:, None], names), DlibRecogniser(centre))
+    return AdapterValidator(
+        settings,
+        references,
+        Features(held_out_descriptors / np.linalg.norm(held_out_descriptors, axis=1)[:, None], names),
+        DlibRecognizer(center),
+    )
 
 
-def descriptors(people: People, rows: Sequence[Row], missing: list[int]) -> Iterator[Array]:
+def compute_descriptors(people: PhotoDataset, entries: Sequence[ManifestEntry], missing: list[int]) -> Iterator[Array]:
     """dlib's descriptor of each photo, empty where there is no face."""
     for index in missing:
-        photo = people.located(rows[index])
-        yield np.zeros(0) if photo is None else describe(photo)
+        photo = people.open_with_central_face(entries[index])
+        yield np.zeros(0) if photo is None else face_descriptor(photo)
 
 
-def centre_of(model: LatentDiffusion, described: Sequence[Array]) -> Array:
+def mean_descriptor(model: LatentDiffusion, descriptors: Sequence[Array]) -> Array:
     """The mean descriptor of many people: the encoder's own, or that of these photos."""
     if isinstance(model.encoder, FaceEncoder):
-        return model.encoder.centre.double().numpy()
-    mean: Array = np.stack([row for row in described if row.size]).mean(0)
+        return model.encoder.mean.double().numpy()
+    mean: Array = np.stack([row for row in descriptors if row.size]).mean(0)
     return mean
 
 
-def _damaged(path: Path, found: str) -> CheckpointError:
-    return CheckpointError(f"{path} {found}", "the history of this training is needed, or none", "Remove it: it is begun anew")
+def _damaged_history(path: Path, fault: str) -> CheckpointError:
+    return CheckpointError(f"{path} {fault}", "the history of this training is needed, or none", "Remove it: it is begun anew")
 
 
-def _row(path: Path) -> Pixels | None:
+def _read_strip_row(path: Path) -> Pixels | None:
     """A row of the strip; None where its file is damaged, which costs the strip a row and nothing else."""
     try:
-        with open_regular(path, ROW_BYTES) as file:
+        with open_regular(path, MAX_ROW_BYTES) as file:
             return np.asarray(Image.open(file, formats=["PNG"]).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-KINDS = 7  # numbers that say how a picture was changed; all zero: not at all
-GREY = (0.299, 0.587, 0.114)
+NUM_AUGMENTATIONS = 7  # numbers that say how a picture was changed; all zero: not at all
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class Augment:
+class Augmentation:
     """How far pictures are changed, to either side and at most."""
 
     share: float = 0.0  # of the images are changed, in all of these ways
@@ -30,27 +30,27 @@ class Augment:
     colour: float = 0.5  # saturation, around grey
 
     def __call__(self, pixels: Tensor, amounts: Tensor) -> Tensor:
-        """pixels (B, 3, H, W) in [-1, 1], amounts (B, KINDS) in [-1, 1], 0 for no change -> the same, changed."""
-        turn, zoom, across, down, light, contrast, colour = amounts.float().unbind(1)
-        angle, size = turn * math.radians(self.turn), 1 + zoom * self.zoom
-        cosine, sine = angle.cos() / size, angle.sin() / size
-        rows = [cosine, -sine, 2 * across * self.shift, sine, cosine, 2 * down * self.shift]
-        places = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(pixels.shape), align_corners=False)
-        moved = F.grid_sample(pixels, places, mode="bilinear", padding_mode="border", align_corners=False)
+        """pixels (B, 3, H, W) in [-1, 1], amounts (B, NUM_AUGMENTATIONS) in [-1, 1], 0 for no change -> the same, changed."""
+        rotation, zoom, shift_x, shift_y, brightness, contrast, saturation = amounts.float().unbind(1)
+        angle, scale = rotation * math.radians(self.turn), 1 + zoom * self.zoom
+        cosine, sine = angle.cos() / scale, angle.sin() / scale
+        rows = [cosine, -sine, 2 * shift_x * self.shift, sine, cosine, 2 * shift_y * self.shift]
+        grid = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(pixels.shape), align_corners=False)
+        warped = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
-        def each(values: Tensor) -> Tensor:
+        def per_image(values: Tensor) -> Tensor:
             return values[:, None, None, None]
 
-        grey = (moved * torch.tensor(GREY, device=moved.device)[:, None, None]).sum(1, keepdim=True)
-        coloured = grey + (moved - grey) * each(1 + colour * self.colour)
-        return (coloured * each(1 + contrast * self.contrast) + each(light * self.light)).clamp(-1, 1)
+        grey = (warped * torch.tensor(LUMA_WEIGHTS, device=warped.device)[:, None, None]).sum(1, keepdim=True)
+        saturated = grey + (warped - grey) * per_image(1 + saturation * self.colour)
+        return (saturated * per_image(1 + contrast * self.contrast) + per_image(brightness * self.light)).clamp(-1, 1)
 
 
-def tell(unet: UNet2DConditionModel) -> None:
+def add_augmentation_conditioning(unet: UNet2DConditionModel) -> None:
     """Let a UNet read how pictures were changed, as its `timestep_cond`: a layer without bias, at first zero.
 
     Where nothing was changed it adds nothing, so that a model is written and drawn with as if it had never been there.
     """
-    layer = nn.Linear(KINDS, unet.time_embedding.linear_1.in_features, bias=False)
+    layer = nn.Linear(NUM_AUGMENTATIONS, unet.time_embedding.linear_1.in_features, bias=False)
     nn.init.zeros_(layer.weight)
     unet.time_embedding.cond_proj = layer

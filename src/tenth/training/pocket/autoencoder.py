@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tenth.core.cache import Store, default_store
+from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import ModelError
 from tenth.core.file_reading import UnreadableError, reason
 from tenth.core.file_writing import write_tensors
-from tenth.core.rng import Draws
+from tenth.core.rng import StepRNG
 from tenth.core.tensor_reading import read_tensors
-from tenth.data.face_crops import Faces, People, load_faces, to_unit
+from tenth.data.face_crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.models.pocket.autoencoder import PocketAutoencoder
-from tenth.models.pocket.paths import CONFIGS
+from tenth.models.pocket.paths import MODEL_DIR
 from tenth.training.loop import fit
-from tenth.training.schedule import Schedule
+from tenth.training.schedule import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class AutoencoderLoss:
     noise: float = 0.05  # standard deviation added to the latents: neighbours in latent space then decode alike
     unit: float = 0.01  # weight that keeps each latent channel at mean 0 and variance 1, which diffusion assumes
 
-    def __call__(self, model: PocketAutoencoder, pixels: Tensor, draws: Draws) -> Tensor:
+    def __call__(self, model: PocketAutoencoder, pixels: Tensor, rng: StepRNG) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1] -> the loss, a scalar."""
         latents = model.encoder(pixels)
-        noise = draws.normal(*latents.shape[1:])
+        noise = rng.normal(*latents.shape[1:])
         error = model.decoder(latents + self.noise * noise).float() - pixels
         drift = latents.float().mean((0, 2, 3)).square() + (latents.float().var((0, 2, 3)) - 1).square()  # (8,)
         loss: Tensor = self.squared * error.square().mean() + (1 - self.squared) * error.abs().mean() + self.unit * drift.mean()
@@ -45,36 +45,36 @@ class AutoencoderLoss:
 class AutoencoderRecipe:
     """What recipes/pocket-autoencoder.toml says."""
 
-    data: People
-    schedule: Schedule
+    data: PhotoDataset
+    schedule: TrainingConfig
     loss: AutoencoderLoss = field(default_factory=AutoencoderLoss)
     stage: str = "autoencoder"
 
 
 def train_autoencoder(recipe: AutoencoderRecipe, directory: Path) -> None:
     """Faces of training people -> `directory`/final/autoencoder.safetensors. PSNR on validation people at each checkpoint."""
-    store = Store(default_store())
-    faces, validation = (load_faces(recipe.data, split, store) for split in ("train", "validation"))
+    cache = ArrayCache(default_cache_dir())
+    faces, validation = (load_face_crops(recipe.data, split, cache) for split in ("train", "validation"))
     torch.manual_seed(recipe.schedule.seed)
-    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(MODEL_DIR / "vae"))
     model = model.to(memory_format=torch.channels_last)
 
-    def loss(indices: Tensor, draws: Draws) -> Tensor:
-        flipped = draws.uniform() < 0.5
-        crops = to_unit(faces.crops[indices])
+    def loss(indices: Tensor, rng: StepRNG) -> Tensor:
+        flipped = rng.uniform() < 0.5
+        crops = to_minus_one_one(faces.crops[indices])
         crops = torch.where(flipped[:, None, None, None], crops.flip(-1), crops)
-        return recipe.loss(model, crops.contiguous(memory_format=torch.channels_last), draws)
+        return recipe.loss(model, crops.contiguous(memory_format=torch.channels_last), rng)
 
-    def watch(seen: int, average: Mapping[str, Tensor]) -> None:
-        print(f"{seen} images: {averaged_psnr(average, validation):.2f} dB on validation people", file=sys.stderr)
+    def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> None:
+        print(f"{images_seen} images: {ema_psnr(ema, validation):.2f} dB on validation people", file=sys.stderr)
 
-    average = fit({"autoencoder": model}, loss, len(faces.rows), recipe.schedule, directory, watch)
-    write_final(directory, "autoencoder", average)
+    ema = fit({"autoencoder": model}, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
+    save_final_module(directory, "autoencoder", ema)
 
 
-def open_autoencoder(path: Path) -> PocketAutoencoder:
+def load_autoencoder(path: Path) -> PocketAutoencoder:
     """The autoencoder of a file that a recipe or the package has, float32. Raises ModelError if it holds no such weights."""
-    model: PocketAutoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
+    model: PocketAutoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(MODEL_DIR / "vae"))
     try:
         _, weights = read_tensors(path)
         if {name: tensor.shape for name, tensor in weights.items()} != {
@@ -88,10 +88,10 @@ def open_autoencoder(path: Path) -> PocketAutoencoder:
     return model
 
 
-def averaged_psnr(average: Mapping[str, Tensor], faces: Faces, count: int = 256) -> float:
+def ema_psnr(ema: Mapping[str, Tensor], faces: FaceCrops, count: int = 256) -> float:
     """Mean PSNR in dB of the first `count` faces through an autoencoder of these weights."""
-    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(CONFIGS / "vae"))
-    model.load_state_dict({name.removeprefix("autoencoder."): tensor for name, tensor in average.items()})
+    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(MODEL_DIR / "vae"))
+    model.load_state_dict({name.removeprefix("autoencoder."): tensor for name, tensor in ema.items()})
     return float(psnr(model, faces.crops[:count]).mean())
 
 
@@ -100,21 +100,21 @@ def psnr(model: PocketAutoencoder, crops: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of each crop (N,) through the autoencoder, both in 8 bits. crops: uint8 (N, 3, H, W)."""
     values = []
     for batch in crops.split(32):
-        error = (reconstructed(model, batch) - batch.float()).square().mean((1, 2, 3))
+        error = (reconstruct(model, batch) - batch.float()).square().mean((1, 2, 3))
         values.append(10 * torch.log10(255**2 / error))
     return torch.cat(values)
 
 
 @torch.no_grad()
-def reconstructed(model: PocketAutoencoder, crops: Tensor) -> Tensor:
+def reconstruct(model: PocketAutoencoder, crops: Tensor) -> Tensor:
     """Crops through the autoencoder, uint8 (B, 3, H, W) -> float32, whole numbers from 0 to 255."""
-    drawn: Tensor = model.decoder(model.encoder(to_unit(crops)))
-    return ((drawn.clamp(-1, 1) + 1) * 127.5).round()
+    decoded: Tensor = model.decoder(model.encoder(to_minus_one_one(crops)))
+    return ((decoded.clamp(-1, 1) + 1) * 127.5).round()
 
 
-def write_final(directory: Path, module: str, average: Mapping[str, Tensor]) -> Path:
+def save_final_module(directory: Path, module: str, ema: Mapping[str, Tensor]) -> Path:
     """`directory`/final/MODULE.safetensors from the averaged weights of that module, whole or not at all."""
     path = directory / "final" / f"{module}.safetensors"
-    own = {name: tensor for name, tensor in average.items() if name.startswith(f"{module}.")}
-    write_tensors(path, {name.removeprefix(f"{module}."): tensor for name, tensor in own.items()})
+    weights = {name: tensor for name, tensor in ema.items() if name.startswith(f"{module}.")}
+    write_tensors(path, {name.removeprefix(f"{module}."): tensor for name, tensor in weights.items()})
     return path

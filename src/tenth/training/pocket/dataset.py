@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tenth.core.cache import Array, Store
+from tenth.core.cache import Array, ArrayCache
 from tenth.core.console import progress
-from tenth.core.rng import Draws
-from tenth.data.captions.prompt_parser import asked_for
-from tenth.data.face_crops import CROPS, Faces, to_unit
+from tenth.core.rng import StepRNG
+from tenth.data.captions.prompt_parser import parse_prompt_attributes
+from tenth.data.face_crops import CROPS_NAMESPACE, FaceCrops, to_minus_one_one
 from tenth.data.face_descriptors import encoder_name
-from tenth.models.encoders.dlib_resnet import chips_of, open_dlib_net
+from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.training.frozen_diffusion import weights_digest
-from tenth.training.pocket.augmentation import KINDS, Augment
+from tenth.training.pocket.augmentation import NUM_AUGMENTATIONS, Augmentation
 
 
 @dataclass(frozen=True)
-class Dropout:
+class PocketConditioningDropout:
     """Shares of training in which a condition is missing, so that guidance and the model without adapter are learnt."""
 
     base: float = 0.3  # of the steps run without the adapter at all
@@ -34,108 +34,114 @@ class Dropout:
 
 
 @dataclass(frozen=True, eq=False)
-class Changed:
+class AugmentedLatents:
     """Latents of photos that are changed anew in each step.
 
-    pictures: photos by number (B,) and whether mirrored (B,) -> (B, 3, H, W) in [-1, 1].
+    load_images: photos by number (B,) and whether mirrored (B,) -> (B, 3, H, W) in [-1, 1].
     """
 
-    pictures: Callable[[Tensor, Tensor], Tensor]
+    load_images: Callable[[Tensor, Tensor], Tensor]
     encoder: nn.Module
-    augment: Augment
+    augmentation: Augmentation
 
     @torch.no_grad()
-    def __call__(self, latents: Tensor, indices: Tensor, mirrored: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        """The latents (B, 8, h, w) of a batch, those of a share of it replaced; how each was changed, (B, KINDS)."""
-        chosen = draws.uniform() < self.augment.share
-        amounts = (2 * draws.uniform(KINDS) - 1) * chosen[:, None]
-        latents, (places,) = latents.clone(), torch.where(chosen)
-        if len(places):
-            pictures = self.pictures(indices[places], mirrored[places])
-            latents[places] = self.encoder(self.augment(pictures, amounts[places].to(pictures.device))).to(latents)
+    def __call__(self, latents: Tensor, indices: Tensor, mirrored: Tensor, rng: StepRNG) -> tuple[Tensor, Tensor]:
+        """The latents (B, 8, h, w) of a batch, a share of them replaced; how each was changed, (B, NUM_AUGMENTATIONS)."""
+        selected = rng.uniform() < self.augmentation.share
+        amounts = (2 * rng.uniform(NUM_AUGMENTATIONS) - 1) * selected[:, None]
+        latents, (positions,) = latents.clone(), torch.where(selected)
+        if len(positions):
+            images = self.load_images(indices[positions], mirrored[positions])
+            latents[positions] = self.encoder(self.augmentation(images, amounts[positions].to(images.device))).to(latents)
         return latents, amounts
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
-    """Everything a training step reads, in memory. others: for each photo the first and number of its person's photos."""
+class PocketDataset:
+    """Everything a training step reads, in memory. person_spans: for each photo the first and number of its person's photos."""
 
     latents: Tensor  # (N, 2, 8, 16, 16): as it is, and mirrored
     embeddings: Tensor  # (N, 128)
     tokens: Tensor  # (N, V, T): V captions of each photo
-    others: Tensor  # (N, 2)
-    several: Tensor  # (N, 128): of each photo's person, without that photo
-    changed: Changed | None = None  # where photos are changed
+    person_spans: Tensor  # (N, 2)
+    mean_embeddings: Tensor  # (N, 128): of each photo's person, without that photo
+    augmented: AugmentedLatents | None = None  # where photos are changed
 
-    def references(self, indices: Tensor, drop: Dropout, draws: Draws) -> Tensor:
+    def reference_embeddings(self, indices: Tensor, dropout: PocketConditioningDropout, rng: StepRNG) -> Tensor:
         """Embeddings (B, 1, 128): of the photo itself with probability `own`, else of others of the person, if any."""
-        first, number = self.others[indices].unbind(1)
-        shift = 1 + (draws.uniform() * (number - 1)).long()
-        other = first + (indices - first + shift) % number
-        itself = draws.uniform() < drop.own
-        found = self.embeddings[torch.where(itself, indices, other)]
-        if drop.several:
-            found = torch.where((~itself & (draws.uniform() < drop.several))[:, None], self.several[indices], found)
-        return found[:, None]
+        first, num_photos = self.person_spans[indices].unbind(1)
+        shift = 1 + (rng.uniform() * (num_photos - 1)).long()
+        other = first + (indices - first + shift) % num_photos
+        use_self = rng.uniform() < dropout.own
+        embeddings = self.embeddings[torch.where(use_self, indices, other)]
+        if dropout.several:
+            embeddings = torch.where(
+                (~use_self & (rng.uniform() < dropout.several))[:, None], self.mean_embeddings[indices], embeddings
+            )
+        return embeddings[:, None]
 
 
-def repeated(captions: Sequence[str], rare: float) -> Tensor:
+def repeat_factor_sampling(captions: Sequence[str], repeat_threshold: float) -> Tensor:
     """Photos by number, in order, those with a rare sign several times: (M,), M >= N.
 
-    A sign that a share f < `rare` of the captions say counts sqrt(rare / f) times, the rarest of a photo decides. Source: Gupta
-    et al. 2019, LVIS, arXiv:1908.03195, section 5.2.
+    An attribute that a share f < t = `repeat_threshold` of the captions say counts sqrt(t / f) times, the rarest of a photo
+    decides. Source: Gupta et al. 2019, LVIS, arXiv:1908.03195, section 5.2.
     """
-    said = [{sign for sign, wanted in asked_for(caption).items() if wanted} for caption in captions]
-    counts = Counter(sign for signs in said for sign in signs)
-    factors = [max([1.0, *((rare * len(said) / counts[sign]) ** 0.5 for sign in signs)]) for signs in said]
+    attributes = [{sign for sign, wanted in parse_prompt_attributes(caption).items() if wanted} for caption in captions]
+    counts = Counter(sign for signs in attributes for sign in signs)
+    factors = [
+        max([1.0, *((repeat_threshold * len(attributes) / counts[sign]) ** 0.5 for sign in signs)]) for signs in attributes
+    ]
     # A running sum turns fractions into whole numbers without chance: 1.5 and 1.5 become 1 and 2.
     ends = torch.tensor(factors, dtype=torch.float64).cumsum(0).floor().long()
-    return torch.repeat_interleave(torch.arange(len(said)), ends.diff(prepend=torch.zeros(1, dtype=torch.long)))
+    return torch.repeat_interleave(torch.arange(len(attributes)), ends.diff(prepend=torch.zeros(1, dtype=torch.long)))
 
 
 @torch.no_grad()
-def descriptors_of(faces: Faces, store: Store) -> Tensor:
+def compute_descriptors(faces: FaceCrops, cache: ArrayCache) -> Tensor:
     """dlib's descriptors (N, 128) of the crops, each computed once; those of the photos are about 0.04 away."""
-    net = open_dlib_net()
+    net = load_dlib_net()
 
     def compute(missing: list[int]) -> Iterator[Array]:
         for batch in progress(torch.tensor(missing).split(32), desc="embeddings"):
-            yield from net(chips_of(to_unit(faces.crops[batch]))).numpy()
+            yield from net(crops_to_chips(to_minus_one_one(faces.crops[batch]))).numpy()
 
-    return torch.from_numpy(store.remember_all(f"{CROPS}-{encoder_name()}", [row.digest for row in faces.rows], compute))
+    return torch.from_numpy(
+        cache.get_or_compute_stacked(f"{CROPS_NAMESPACE}-{encoder_name()}", [row.digest for row in faces.entries], compute)
+    )
 
 
 @torch.no_grad()
-def latents_of(faces: Faces, model: PocketAutoencoder, store: Store) -> Tensor:
+def compute_latents(faces: FaceCrops, model: PocketAutoencoder, cache: ArrayCache) -> Tensor:
     """Latents (N, 2, 8, 16, 16) of each crop and its mirror image. They are the encoder's, whatever decoder is beside it."""
 
     def compute(missing: list[int]) -> Iterator[Array]:
         for batch in progress(torch.tensor(missing).split(32), desc="latents"):
-            pixels = to_unit(faces.crops[batch])
+            pixels = to_minus_one_one(faces.crops[batch])
             yield from torch.stack([model.encoder(pixels), model.encoder(pixels.flip(-1))], 1).numpy()
 
-    space = f"latents-{weights_digest(model.encoder)}"
-    return torch.from_numpy(store.remember_all(space, [row.digest for row in faces.rows], compute))
+    namespace = f"latents-{weights_digest(model.encoder)}"
+    return torch.from_numpy(cache.get_or_compute_stacked(namespace, [row.digest for row in faces.entries], compute))
 
 
-def others_of(people: Sequence[str]) -> Tensor:
+def person_spans_of(people: Sequence[str]) -> Tensor:
     """(first, number) of the run of each person's photos; people.jsonl keeps a person's photos together: (N, 2)."""
-    firsts: dict[str, int] = {}
-    counts: dict[str, int] = {}
+    first_photo: dict[str, int] = {}
+    num_photos: dict[str, int] = {}
     for index, person in enumerate(people):
-        firsts.setdefault(person, index)
-        counts[person] = counts.get(person, 0) + 1
-    return torch.tensor([(firsts[person], counts[person]) for person in people])
+        first_photo.setdefault(person, index)
+        num_photos[person] = num_photos.get(person, 0) + 1
+    return torch.tensor([(first_photo[person], num_photos[person]) for person in people])
 
 
-def means_of_others(embeddings: Tensor, others: Tensor) -> Tensor:
+def leave_one_out_means(embeddings: Tensor, person_spans: Tensor) -> Tensor:
     """For each photo the mean of the person's others, as long as they are on average, or itself where it is alone: (N, 128)."""
-    found = embeddings.clone()
-    for first, number in others.unique(dim=0).tolist():
-        if number > 1:
-            rows = embeddings[first : first + number]
-            means = (rows.sum(0) - rows) / (number - 1)
-            lengths = rows.norm(dim=1)
-            wanted = (lengths.sum() - lengths) / (number - 1)
-            found[first : first + number] = means * (wanted / means.norm(dim=1).clamp(min=1e-6))[:, None]
-    return found
+    means_per_photo = embeddings.clone()
+    for first, num_photos in person_spans.unique(dim=0).tolist():
+        if num_photos > 1:
+            rows = embeddings[first : first + num_photos]
+            means = (rows.sum(0) - rows) / (num_photos - 1)
+            norms = rows.norm(dim=1)
+            target_norms = (norms.sum() - norms) / (num_photos - 1)
+            means_per_photo[first : first + num_photos] = means * (target_norms / means.norm(dim=1).clamp(min=1e-6))[:, None]
+    return means_per_photo

@@ -11,25 +11,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tenth.core.cache import Store, default_store
+from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.file_writing import write_tensors
-from tenth.core.rng import Draws
+from tenth.core.rng import StepRNG
 from tenth.core.tensor_reading import read_tensors
-from tenth.data.face_crops import People, load_faces
-from tenth.models.encoders.dlib_resnet import DlibNet, chips_of, open_dlib_net
-from tenth.models.pocket.autoencoder import SHUFFLE, PocketAutoencoder
-from tenth.models.pocket.paths import CONFIGS
+from tenth.data.face_crops import PhotoDataset, load_face_crops
+from tenth.models.encoders.dlib_resnet import DlibNet, crops_to_chips, load_dlib_net
+from tenth.models.pocket.autoencoder import SHUFFLE_FACTOR, PocketAutoencoder
+from tenth.models.pocket.paths import MODEL_DIR
 from tenth.training.loop import fit
-from tenth.training.pocket.autoencoder import open_autoencoder, psnr, reconstructed
-from tenth.training.pocket.dataset import latents_of
-from tenth.training.pocket.discriminator import PatchDiscriminator, hinge, matching
+from tenth.training.pocket.autoencoder import load_autoencoder, psnr, reconstruct
+from tenth.training.pocket.dataset import compute_latents
+from tenth.training.pocket.discriminator import PatchDiscriminator, feature_matching_loss, hinge_loss
 from tenth.training.pocket.identity_loss import feature_distance
-from tenth.training.schedule import Schedule
-from tenth.training.state import averaged
+from tenth.training.schedule import TrainingConfig
+from tenth.training.state import ema_weights
 
-PACKAGED = CONFIGS / "vae/diffusion_pytorch_model.safetensors"
-WATCHED = 256  # validation faces that are measured at each checkpoint
-GREY = (0.299, 0.587, 0.114)
+PACKAGED_AUTOENCODER = MODEL_DIR / "vae/diffusion_pytorch_model.safetensors"
+NUM_VALIDATION_FACES = 256  # validation faces that are measured at each checkpoint
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class DecoderLoss:
     energy: float = 0.02  # that the fine detail is as strong as in photos, at each place within the decoder's squares
     noise: float = 0.05  # standard deviation added to the latents, as the autoencoder learnt: generated ones are not exact
 
-    def __call__(self, parts: Sharpening, latents: Tensor, photos: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
+    def __call__(self, modules: DecoderModules, latents: Tensor, photos: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
         """latents (B, 8, h, w), photos (B, 3, H, W) in [-1, 1] -> the loss of decoder and discriminator, a scalar.
 
         shift: where the discriminator begins to look, down and across, from 0 to SHUFFLE - 1. Its patches would else always lie
@@ -52,43 +52,45 @@ class DecoderLoss:
         Each learns by its own terms alone: the discriminator sees drawn pixels, the decoder the discriminator's weights, as
         they are.
         """
-        drawn = parts.decoder(latents).float()
-        learning = parts.discriminator.weights()
-        still = [weight.detach() for weight in learning]
-        shown = shifted(drawn.clamp(-1, 1), shift)  # clamped as a picture is: nothing is won by running out of it
-        *seen, score = parts.discriminator(shown, still)
-        *_, drawn_score = parts.discriminator(shown.detach(), learning)
-        *asked, photo_score = parts.discriminator(shifted(photos, shift), learning)
+        generated = modules.decoder(latents).float()
+        discriminator_weights = modules.discriminator.normalized_weights()
+        frozen_weights = [weight.detach() for weight in discriminator_weights]
+        shifted_generated = crop_shifted(
+            generated.clamp(-1, 1), shift
+        )  # clamped as a picture is: nothing is won by running out of it
+        *generated_features, generator_score = modules.discriminator(shifted_generated, frozen_weights)
+        *_, generated_score = modules.discriminator(shifted_generated.detach(), discriminator_weights)
+        *photo_features, photo_score = modules.discriminator(crop_shifted(photos, shift), discriminator_weights)
 
-        loss: Tensor = (drawn - photos).abs().mean() - self.adversarial * score.float().mean()
-        loss = loss + self.energy * energy_distance(drawn, photos)
-        loss = loss + self.matching * matching(seen, [each.detach() for each in asked])
+        loss: Tensor = (generated - photos).abs().mean() - self.adversarial * generator_score.float().mean()
+        loss = loss + self.energy * laplacian_energy_loss(generated, photos)
+        loss = loss + self.matching * feature_matching_loss(generated_features, [each.detach() for each in photo_features])
         if self.features:
-            found = parts.net.stages(chips_of(drawn), self.stages)
+            perceptual_features = modules.face_net.stage_features(crops_to_chips(generated), self.stages)
             with torch.no_grad():
-                wanted = parts.net.stages(chips_of(photos), self.stages)
-            loss = loss + self.features * feature_distance(found, wanted).mean()
-        return loss + hinge(photo_score.float(), drawn_score.float())
+                target_features = modules.face_net.stage_features(crops_to_chips(photos), self.stages)
+            loss = loss + self.features * feature_distance(perceptual_features, target_features).mean()
+        return loss + hinge_loss(photo_score.float(), generated_score.float())
 
 
 @dataclass(frozen=True)
 class DecoderRecipe:
     """What recipes/pocket-decoder.toml says. autoencoder: the file it goes on from."""
 
-    data: People
-    schedule: Schedule
-    autoencoder: Path = PACKAGED
+    data: PhotoDataset
+    schedule: TrainingConfig
+    autoencoder: Path = PACKAGED_AUTOENCODER
     loss: DecoderLoss = field(default_factory=DecoderLoss)
     stage: str = "decoder"
 
 
 @dataclass(frozen=True, eq=False)
-class Sharpening:
+class DecoderModules:
     """The decoder, what it learns against, and what looks on."""
 
     decoder: nn.Module
     discriminator: PatchDiscriminator
-    net: DlibNet
+    face_net: DlibNet
 
 
 def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
@@ -96,85 +98,93 @@ def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
 
     PSNR and detail on validation people at each checkpoint, whose file stays beside the run, to choose by eye.
     """
-    store = Store(default_store())
-    faces, validation = (load_faces(recipe.data, split, store) for split in ("train", "validation"))
-    model, (_, weights) = open_autoencoder(recipe.autoencoder), read_tensors(recipe.autoencoder)
-    latents = latents_of(faces, model, store)
+    cache = ArrayCache(default_cache_dir())
+    faces, validation = (load_face_crops(recipe.data, split, cache) for split in ("train", "validation"))
+    model, (_, weights) = load_autoencoder(recipe.autoencoder), read_tensors(recipe.autoencoder)
+    latents = compute_latents(faces, model, cache)
     torch.manual_seed(recipe.schedule.seed)
-    parts = Sharpening(model.decoder, PatchDiscriminator(), open_dlib_net())
-    for part in (parts.decoder, parts.discriminator, parts.net):
+    parts = DecoderModules(model.decoder, PatchDiscriminator(), load_dlib_net())
+    for part in (parts.decoder, parts.discriminator, parts.face_net):
         part.to(memory_format=torch.channels_last)
 
-    def loss(indices: Tensor, draws: Draws) -> Tensor:
-        mirrored = draws.integers(2)
-        photos = faces.pictures(indices, mirrored)
-        wanted = latents[indices, mirrored]
-        wanted = wanted + recipe.loss.noise * draws.normal(*wanted.shape[1:])
-        last, shift = torch.channels_last, (int(SHUFFLE * draws.once()), int(SHUFFLE * draws.once()))
-        return recipe.loss(parts, wanted.contiguous(memory_format=last), photos.contiguous(memory_format=last), shift)
+    def loss(indices: Tensor, rng: StepRNG) -> Tensor:
+        mirrored = rng.integers(2)
+        photos = faces.images(indices, mirrored)
+        noisy_latents = latents[indices, mirrored]
+        noisy_latents = noisy_latents + recipe.loss.noise * rng.normal(*noisy_latents.shape[1:])
+        last, shift = torch.channels_last, (int(SHUFFLE_FACTOR * rng.scalar()), int(SHUFFLE_FACTOR * rng.scalar()))
+        return recipe.loss(parts, noisy_latents.contiguous(memory_format=last), photos.contiguous(memory_format=last), shift)
 
     modules = {"decoder": parts.decoder, "discriminator": parts.discriminator}
 
-    def watch(seen: int, average: Mapping[str, Tensor]) -> dict[str, float]:
-        crops = validation.crops[:WATCHED]
-        with averaged(modules, average):
-            found = {"PSNR": float(psnr(model, crops).mean()), "detail": detail(model, crops), "pattern": pattern(model, crops)}
-            write_decoder(directory / f"decoder-{seen:08d}.safetensors", model, weights)
+    def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> dict[str, float]:
+        crops = validation.crops[:NUM_VALIDATION_FACES]
+        with ema_weights(modules, ema):
+            metrics = {
+                "PSNR": float(psnr(model, crops).mean()),
+                "detail": detail_ratio(model, crops),
+                "pattern": grid_artifact_ratio(model, crops),
+            }
+            write_decoder(directory / f"decoder-{images_seen:08d}.safetensors", model, weights)
         print(
-            f"{seen} images: {found['PSNR']:.2f} dB, detail {found['detail']:.3f}, pattern {found['pattern']:.2f}",
+            f"{images_seen} images: {metrics['PSNR']:.2f} dB, detail {metrics['detail']:.3f}, pattern {metrics['pattern']:.2f}",
             file=sys.stderr,
         )
-        return {f"validation/{name}": value for name, value in found.items()}
+        return {f"validation/{name}": value for name, value in metrics.items()}
 
-    average = fit(modules, loss, len(faces.rows), recipe.schedule, directory, watch)
-    with averaged(modules, average):
+    ema = fit(modules, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
+    with ema_weights(modules, ema):
         write_decoder(directory / "final/autoencoder.safetensors", model, weights)
 
 
-def write_decoder(path: Path, model: PocketAutoencoder, before: Mapping[str, Tensor]) -> None:
-    """The autoencoder's file with the model's decoder and the encoder of `before`, each tensor as wide as there."""
+def write_decoder(path: Path, model: PocketAutoencoder, original: Mapping[str, Tensor]) -> None:
+    """The autoencoder's file with the model's decoder and the encoder of `original`, each tensor as wide as there."""
     now = model.state_dict()
-    tensors = {name: now[name].to(old.dtype) if name.startswith("decoder.") else old for name, old in before.items()}
+    tensors = {name: now[name].to(old.dtype) if name.startswith("decoder.") else old for name, old in original.items()}
     write_tensors(path, tensors, {"format": "pt"})
 
 
 @torch.no_grad()
-def detail(model: PocketAutoencoder, crops: Tensor) -> float:
+def detail_ratio(model: PocketAutoencoder, crops: Tensor) -> float:
     """How much of the photos' fine detail the autoencoder draws within the face: 1 is all of it.
 
     The median over crops of the ratio of `laplacian_variance`. crops: uint8 (N, 3, H, W).
     """
-    ratios = [laplacian_variance(reconstructed(model, batch)) / laplacian_variance(batch.float()) for batch in crops.split(32)]
+    ratios = [laplacian_variance(reconstruct(model, batch)) / laplacian_variance(batch.float()) for batch in crops.split(32)]
     return float(torch.cat(ratios).median())
 
 
 @torch.no_grad()
-def pattern(model: PocketAutoencoder, crops: Tensor) -> float:
+def grid_artifact_ratio(model: PocketAutoencoder, crops: Tensor) -> float:
     """Whether the squares that the decoder puts together are to be seen: 1.05 of photos, more where there is a pattern.
 
     The mean square of the Laplacian at each place within the squares, the largest over the smallest. crops: (N, 3, H, W).
     """
-    found = torch.stack([energies(reconstructed(model, batch)) for batch in crops.split(32)]).mean(0)
-    return float(found.max() / found.min())
+    energy = torch.stack([laplacian_energy(reconstruct(model, batch)) for batch in crops.split(32)]).mean(0)
+    return float(energy.max() / energy.min())
 
 
-def energy_distance(drawn: Tensor, photos: Tensor) -> Tensor:
-    """How far apart the logarithms of a batch's `energies` are, the mean. A scalar."""
-    return (energies(drawn) / energies(photos)).log().abs().mean()
+def laplacian_energy_loss(generated: Tensor, photos: Tensor) -> Tensor:
+    """How far apart the logarithms of a batch's `laplacian_energy` are, the mean. A scalar."""
+    return (laplacian_energy(generated) / laplacian_energy(photos)).log().abs().mean()
 
 
-def energies(pixels: Tensor) -> Tensor:
+def laplacian_energy(pixels: Tensor) -> Tensor:
     """Mean square of the Laplacian of a batch (B, 3, H, W), at each place within the decoder's squares: (SHUFFLE, SHUFFLE)."""
-    found = laplacian(pixels).square().mean((0, 1))  # (H - 2, W - 2)
-    height, width = (side // SHUFFLE * SHUFFLE for side in found.shape)
-    return found[:height, :width].view(height // SHUFFLE, SHUFFLE, width // SHUFFLE, SHUFFLE).mean((0, 2))
+    squared = laplacian(pixels).square().mean((0, 1))  # (H - 2, W - 2)
+    height, width = (side // SHUFFLE_FACTOR * SHUFFLE_FACTOR for side in squared.shape)
+    return (
+        squared[:height, :width]
+        .view(height // SHUFFLE_FACTOR, SHUFFLE_FACTOR, width // SHUFFLE_FACTOR, SHUFFLE_FACTOR)
+        .mean((0, 2))
+    )
 
 
-def shifted(pixels: Tensor, shift: tuple[int, int]) -> Tensor:
+def crop_shifted(pixels: Tensor, shift: tuple[int, int]) -> Tensor:
     """(B, 3, H, W) without SHUFFLE rows and columns, of which `shift` say how many at the top and at the left."""
-    down, across = shift
+    top, left = shift
     height, width = pixels.shape[-2:]
-    return pixels[..., down : height - SHUFFLE + down, across : width - SHUFFLE + across]
+    return pixels[..., top : height - SHUFFLE_FACTOR + top, left : width - SHUFFLE_FACTOR + left]
 
 
 def laplacian_variance(pixels: Tensor) -> Tensor:
@@ -187,5 +197,5 @@ def laplacian_variance(pixels: Tensor) -> Tensor:
 def laplacian(pixels: Tensor) -> Tensor:
     """Of the grey values: (N, 3, H, W) -> (N, 1, H - 2, W - 2)."""
     with torch.autocast(pixels.device.type, enabled=False):  # small differences of large values
-        grey = (pixels.float() * pixels.new_tensor(GREY)[:, None, None]).sum(1, keepdim=True)
+        grey = (pixels.float() * pixels.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(1, keepdim=True)
         return F.conv2d(grey, pixels.new_tensor([[[[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]]]))

@@ -9,34 +9,34 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tenth.core.cache import Store, default_store
+from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import RecipeError
-from tenth.core.rng import Draws
-from tenth.data.face_crops import People, load_faces
-from tenth.models.adapters.ip_adapter import install_adapter, set_adapter_scale, untrained_adapter
-from tenth.models.encoders.dlib_face import FaceEncoder, statistics_of
+from tenth.core.rng import StepRNG
+from tenth.data.face_crops import PhotoDataset, load_face_crops
+from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, set_adapter_scale
+from tenth.models.encoders.dlib_face import FaceEncoder, descriptor_statistics
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import CONFIGS
-from tenth.training.averages import average_in, keys
+from tenth.models.pocket.paths import MODEL_DIR
+from tenth.training.averages import ema_keys, extract_ema
 from tenth.training.checkpoint import load_checkpoint
 from tenth.training.loop import fit
-from tenth.training.pocket.augmentation import Augment, tell
-from tenth.training.pocket.autoencoder import open_autoencoder
+from tenth.training.pocket.augmentation import Augmentation, add_augmentation_conditioning
+from tenth.training.pocket.autoencoder import load_autoencoder
 from tenth.training.pocket.dataset import (
-    Changed,
-    Dropout,
-    Examples,
-    descriptors_of,
-    latents_of,
-    means_of_others,
-    others_of,
-    repeated,
+    AugmentedLatents,
+    PocketConditioningDropout,
+    PocketDataset,
+    compute_descriptors,
+    compute_latents,
+    leave_one_out_means,
+    person_spans_of,
+    repeat_factor_sampling,
 )
-from tenth.training.pocket.export import write_model
-from tenth.training.pocket.identity_loss import Likeness, LikenessWeights
-from tenth.training.pocket.modules import Told, Trainable
-from tenth.training.schedule import Schedule
+from tenth.training.pocket.export import export_model
+from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig
+from tenth.training.pocket.modules import Conditioning, PocketModules
+from tenth.training.schedule import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -46,27 +46,27 @@ class DiffusionRecipe:
     autoencoder: the file that the first stage wrote.
     """
 
-    data: People
+    data: PhotoDataset
     autoencoder: Path
-    schedule: Schedule
-    dropout: Dropout = field(default_factory=Dropout)
+    schedule: TrainingConfig
+    dropout: PocketConditioningDropout = field(default_factory=PocketConditioningDropout)
     start: Path | None = None  # a whole model whose weights it goes on from, as an earlier run wrote it; random without
     gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
-    rare: float = 0.0  # photos with a sign that fewer than this share have are seen more often (`repeated`)
-    likeness: LikenessWeights = field(default_factory=LikenessWeights)
-    augment: Augment = field(default_factory=Augment)
+    rare: float = 0.0  # photos with a sign that fewer than this share have are seen more often (`repeat_factor_sampling`)
+    likeness: IdentityLossConfig = field(default_factory=IdentityLossConfig)
+    augment: Augmentation = field(default_factory=Augmentation)
     stage: str = "diffusion"
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What learns, from what. seen: numbers of photos, those with rare signs several times (M,)."""
+    """What learns, from what. photo_indices: numbers of photos, those with rare signs several times (M,)."""
 
-    parts: Trainable
+    model: PocketModules
     encoder: FaceEncoder
     autoencoder: PocketAutoencoder
-    examples: Examples
-    seen: Tensor
+    dataset: PocketDataset
+    photo_indices: Tensor
 
 
 def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
@@ -74,124 +74,139 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
 
     Of the schedule's further averages likewise, in folders beside it named after their half-lives: average-60000.
     """
-    made = prepared(recipe, Store(default_store()))
-    likeness = Likeness(made.autoencoder, made.encoder) if recipe.likeness.weight else None
-    average = learn(made.parts, made.examples, made.seen, recipe, directory, likeness)
-    write_model(directory / "final", average, recipe.autoencoder, made.encoder)
-    write_averages(recipe, made.encoder, directory, directory)
+    data = prepare(recipe, ArrayCache(default_cache_dir()))
+    identity_loss = IdentityLoss(data.autoencoder, data.encoder) if recipe.likeness.weight else None
+    ema = train(data.model, data.dataset, data.photo_indices, recipe, directory, identity_loss)
+    export_model(directory / "final", ema, recipe.autoencoder, data.encoder)
+    write_averages(recipe, data.encoder, directory, directory)
 
 
-def prepared(recipe: DiffusionRecipe, store: Store) -> Prepared:
+def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
     """Everything that a run of this recipe reads, computed once, and its first weights."""
-    faces = load_faces(recipe.data, "train", store)
+    faces = load_face_crops(recipe.data, "train", cache)
     torch.manual_seed(recipe.schedule.seed)
-    parts = Trainable.create(CONFIGS)
-    autoencoder = open_autoencoder(recipe.autoencoder)
-    descriptors = descriptors_of(faces, store)
+    model = PocketModules.create(MODEL_DIR)
+    autoencoder = load_autoencoder(recipe.autoencoder)
+    descriptors = compute_descriptors(faces, cache)
     if recipe.start:
-        encoder, adapter = _start(parts, recipe.start, autoencoder)
+        encoder, adapter = _load_initial_weights(model, recipe.start, autoencoder)
     else:
-        encoder = FaceEncoder(*statistics_of(descriptors))
-        adapter = untrained_adapter(parts.unet, encoder.width)
-    embeddings, others = encoder.standardised(descriptors), others_of([row.person for row in faces.rows])
-    examples = Examples(
-        latents=latents_of(faces, autoencoder, store),
+        encoder = FaceEncoder(*descriptor_statistics(descriptors))
+        adapter = init_ip_adapter(model.unet, encoder.embedding_dim)
+    embeddings, person_spans = encoder.standardize(descriptors), person_spans_of([row.person for row in faces.entries])
+    dataset = PocketDataset(
+        latents=compute_latents(faces, autoencoder, cache),
         embeddings=embeddings,
-        tokens=torch.stack([parts.tokens(row.captions) for row in faces.rows]),
-        others=others,
-        several=means_of_others(embeddings, others),
-        changed=Changed(faces.pictures, autoencoder.encoder, recipe.augment) if recipe.augment.share else None,
+        tokens=torch.stack([model.tokenize(row.captions) for row in faces.entries]),
+        person_spans=person_spans,
+        mean_embeddings=leave_one_out_means(embeddings, person_spans),
+        augmented=AugmentedLatents(faces.images, autoencoder.encoder, recipe.augment) if recipe.augment.share else None,
     )
-    install_adapter(parts.unet, adapter)
-    if examples.changed:
-        tell(parts.unet)
-    return Prepared(parts, encoder, autoencoder, examples, repeated([row.caption for row in faces.rows], recipe.rare))
+    install_ip_adapter(model.unet, adapter)
+    if dataset.augmented:
+        add_augmentation_conditioning(model.unet)
+    return Prepared(
+        model, encoder, autoencoder, dataset, repeat_factor_sampling([row.caption for row in faces.entries], recipe.rare)
+    )
 
 
-def learn(
-    parts: Trainable,
-    examples: Examples,
-    seen: Tensor,
+def train(
+    model: PocketModules,
+    dataset: PocketDataset,
+    photo_indices: Tensor,
     recipe: DiffusionRecipe,
     directory: Path,
-    likeness: Likeness | None = None,
+    identity_loss: IdentityLoss | None = None,
 ) -> dict[str, Tensor]:
     """Train UNet, with its adapter, and text encoder. Gives their averaged weights, as `fit` does."""
-    parts.unet.to(memory_format=torch.channels_last)
-    parts.unet.train()
-    modules = {"unet": parts.unet, "text_encoder": parts.text_encoder}
+    model.unet.to(memory_format=torch.channels_last)
+    model.unet.train()
+    modules = {"unet": model.unet, "text_encoder": model.text_encoder}
 
-    def loss(indices: Tensor, draws: Draws) -> Tensor:
-        return denoising_loss(parts, examples, recipe, seen[indices], draws, likeness)
+    def loss(indices: Tensor, rng: StepRNG) -> Tensor:
+        return training_loss(model, dataset, recipe, photo_indices[indices], rng, identity_loss)
 
-    return fit(modules, loss, len(seen), recipe.schedule, directory)
+    return fit(modules, loss, len(photo_indices), recipe.schedule, directory)
 
 
 def write_averages(recipe: DiffusionRecipe, encoder: FaceEncoder, run: Path, folder: Path) -> None:
     """A whole model in `folder` of each of the schedule's further averages, as the newest checkpoint of a run has them."""
     checkpoint = load_checkpoint(run)
     assert checkpoint is not None
-    _, *further = keys([recipe.schedule.half_life, *recipe.schedule.half_lives])
+    _, *further = ema_keys([recipe.schedule.half_life, *recipe.schedule.half_lives])
     for key in further:
-        write_model(folder / key, average_in(checkpoint.tensors, key), recipe.autoencoder, encoder)
+        export_model(folder / key, extract_ema(checkpoint.tensors, key), recipe.autoencoder, encoder)
 
 
-def denoising_loss(
-    parts: Trainable,
-    examples: Examples,
+def training_loss(
+    model: PocketModules,
+    dataset: PocketDataset,
     recipe: DiffusionRecipe,
     indices: Tensor,
-    draws: Draws,
-    likeness: Likeness | None = None,
+    rng: StepRNG,
+    identity_loss: IdentityLoss | None = None,
 ) -> Tensor:
     """One step's loss: mirrored at random, a caption at random, conditions dropped as the recipe says.
 
-    likeness: looks at the faces that are predicted, of a share of the images that see their person.
+    identity_loss: looks at the faces that are predicted, of a share of the images that see their person.
     """
-    drop = recipe.dropout
-    draw, mirrored = draws.uniform(), draws.integers(2)
-    variant = draws.integers(examples.tokens.shape[1])
-    embeddings = examples.references(indices, drop, draws)  # (B, 1, 128)
-    looked_at = draws.uniform() < recipe.likeness.share
-    without_adapter = draws.once() < drop.base
-    set_adapter_scale(parts.unet, 0.0 if without_adapter else 1.0)
+    dropout = recipe.dropout
+    uniform, mirrored = rng.uniform(), rng.integers(2)
+    variant = rng.integers(dataset.tokens.shape[1])
+    embeddings = dataset.reference_embeddings(indices, dropout, rng)  # (B, 1, 128)
+    use_identity_loss = rng.uniform() < recipe.likeness.share
+    without_adapter = rng.scalar() < dropout.base
+    set_adapter_scale(model.unet, 0.0 if without_adapter else 1.0)
 
-    latents, changes = examples.latents[indices, mirrored], None
-    if examples.changed:
-        latents, changes = examples.changed(latents, indices, mirrored, draws)
-        looked_at &= ~changes.any(1)  # a face that was moved is not where it is looked for
+    latents, augmentation = dataset.latents[indices, mirrored], None
+    if dataset.augmented:
+        latents, augmentation = dataset.augmented(latents, indices, mirrored, rng)
+        use_identity_loss &= ~augmentation.any(1)  # a face that was moved is not where it is looked for
 
-    no_text = (draw < drop.both) | ((draw >= drop.both + drop.image) & (draw < drop.both + drop.image + drop.text))
-    no_image = draw < drop.both + drop.image
-    tokens = torch.where(no_text[:, None], parts.tokens([""]), examples.tokens[indices, variant])  # (B, T)
-    embeddings = torch.where(no_image[:, None, None], torch.zeros(()), embeddings)
+    drop_text = (uniform < dropout.both) | (
+        (uniform >= dropout.both + dropout.image) & (uniform < dropout.both + dropout.image + dropout.text)
+    )
+    drop_image = uniform < dropout.both + dropout.image
+    tokens = torch.where(drop_text[:, None], model.tokenize([""]), dataset.tokens[indices, variant])  # (B, T)
+    embeddings = torch.where(drop_image[:, None, None], torch.zeros(()), embeddings)
 
-    def unlike(predicted: Tensor, signal: Tensor) -> Tensor:
-        assert likeness is not None
-        error, weights = torch.zeros_like(signal), recipe.likeness
-        (chosen,) = torch.where(looked_at & ~no_image & (signal >= weights.signal))
-        if len(chosen):
-            wanted, clean = examples.embeddings[indices[chosen]], latents[chosen]
-            error[chosen] = weights.weight * signal[chosen] * likeness(predicted[chosen], wanted, clean, weights.features)
+    def identity_term(predicted_latents: Tensor, alphas_cumprod: Tensor) -> Tensor:
+        assert identity_loss is not None
+        error, config = torch.zeros_like(alphas_cumprod), recipe.likeness
+        (selected,) = torch.where(use_identity_loss & ~drop_image & (alphas_cumprod >= config.signal))
+        if len(selected):
+            target_embeddings, target_latents = dataset.embeddings[indices[selected]], latents[selected]
+            error[selected] = (
+                config.weight
+                * alphas_cumprod[selected]
+                * identity_loss(predicted_latents[selected], target_embeddings, target_latents, config.features)
+            )
         return error
 
-    also, device = None if likeness is None or without_adapter else unlike, parts.unet.device
-    told = Told(tokens.to(device), embeddings.to(device), None if changes is None else changes.to(device))
-    return parts.noise_loss(latents.to(device), told, draws, recipe.gamma, also)
+    extra_loss, device = None if identity_loss is None or without_adapter else identity_term, model.unet.device
+    conditioning = Conditioning(
+        tokens.to(device), embeddings.to(device), None if augmentation is None else augmentation.to(device)
+    )
+    return model.denoising_loss(latents.to(device), conditioning, rng, recipe.gamma, extra_loss)
 
 
-def _start(
-    parts: Trainable, folder: Path, autoencoder: PocketAutoencoder
+def _load_initial_weights(
+    model: PocketModules, folder: Path, autoencoder: PocketAutoencoder
 ) -> tuple[FaceEncoder, Mapping[str, Mapping[str, Tensor]]]:
-    """The weights of a whole model into `parts`. Gives its encoder, whose embeddings they know, and its adapter.
+    """The weights of a whole model into `model`. Gives its encoder, whose embeddings they know, and its adapter.
 
     Raises ModelError if it is not whole, RecipeError if its latents are another autoencoder's.
     """
-    model = load_pocket(folder)
-    for mine, its in ((parts.unet, model.pipeline.unet), (parts.text_encoder, model.pipeline.text_encoder)):
-        mine.load_state_dict(its.state_dict())
-    known = model.pipeline.vae.encoder.state_dict()
-    if any(not torch.equal(value.half(), known[name].half()) for name, value in autoencoder.encoder.state_dict().items()):
+    initial_model = load_pocket(folder)
+    for module, source in (
+        (model.unet, initial_model.pipeline.unet),
+        (model.text_encoder, initial_model.pipeline.text_encoder),
+    ):
+        module.load_state_dict(source.state_dict())
+    known_encoder = initial_model.pipeline.vae.encoder.state_dict()
+    if any(
+        not torch.equal(value.half(), known_encoder[name].half()) for name, value in autoencoder.encoder.state_dict().items()
+    ):
         raise RecipeError(f"{folder} knows the latents of another autoencoder", "one for both is needed", "Correct the recipe")
-    assert isinstance(model.encoder, FaceEncoder)
-    return model.encoder, model.adapter_parts
+    assert isinstance(initial_model.encoder, FaceEncoder)
+    return initial_model.encoder, initial_model.adapter_parts

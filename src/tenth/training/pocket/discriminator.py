@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 WIDTH = 64  # channels of the first layer, the second has twice as many
 SLOPE = 0.2  # of the leaky rectifiers
-GAIN = 16.0  # of the scores: three layers that stretch by one at most would never come near the margin of the hinge
-QUICK = 4.0  # how many times as far a step turns the weights as the decoder's: it must keep up, or the decoder runs past photos
+SCORE_SCALE = 16.0  # of the scores: three layers that stretch by one at most would never come near the margin of the hinge
+LEARNING_RATE_FACTOR = (
+    4.0  # how many times as far a step turns the weights as the decoder's: it must keep up, or the decoder runs past photos
+)
 
 
 class PatchDiscriminator(nn.Module):
@@ -34,26 +36,26 @@ class PatchDiscriminator(nn.Module):
         with torch.no_grad():  # smaller weights are the same normalised, and a step of one size turns them further
             for layer in self.layers:
                 assert isinstance(layer, nn.Conv2d)
-                layer.weight /= QUICK
+                layer.weight /= LEARNING_RATE_FACTOR
 
-    def weights(self) -> list[Tensor]:
+    def normalized_weights(self) -> list[Tensor]:
         """Weight and bias of each layer in turn, with a largest singular value of 1."""
-        found: list[Tensor] = []
+        weights: list[Tensor] = []
         for layer in self.layers:
             assert isinstance(layer, nn.Conv2d)
             assert layer.bias is not None
-            found += [layer.weight / largest_singular_value(layer.weight.flatten(1)), layer.bias]
-        return found
+            weights += [layer.weight / largest_singular_value(layer.weight.flatten(1)), layer.bias]
+        return weights
 
     def forward(self, pixels: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
         """What each layer finds, the scores last. weights: as `weights` gives them, detached where they shall not learn."""
-        found, x = [], pixels
-        for place, layer in enumerate(self.layers):
+        outputs, x = [], pixels
+        for index, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Conv2d)
-            x = F.conv2d(x, weights[2 * place], weights[2 * place + 1], layer.stride, layer.padding)
-            x = F.leaky_relu(x, SLOPE) if place < len(self.layers) - 1 else x
-            found.append(x)
-        return [*found[:-1], GAIN * found[-1]]
+            x = F.conv2d(x, weights[2 * index], weights[2 * index + 1], layer.stride, layer.padding)
+            x = F.leaky_relu(x, SLOPE) if index < len(self.layers) - 1 else x
+            outputs.append(x)
+        return [*outputs[:-1], SCORE_SCALE * outputs[-1]]
 
 
 def largest_singular_value(matrix: Tensor) -> Tensor:
@@ -63,21 +65,21 @@ def largest_singular_value(matrix: Tensor) -> Tensor:
     return values[-1].clamp(min=1e-12).sqrt()
 
 
-def hinge(photos: Tensor, drawn: Tensor) -> Tensor:
+def hinge_loss(photos: Tensor, generated: Tensor) -> Tensor:
     """What the discriminator's scores lack to be above 1 for photos and below -1 for drawn patches. A scalar.
 
     Source: Lim and Ye 2017, arXiv:1705.02894.
     """
-    return F.relu(1 - photos).mean() + F.relu(1 + drawn).mean()
+    return F.relu(1 - photos).mean() + F.relu(1 + generated).mean()
 
 
-def matching(drawn: Sequence[Tensor], photos: Sequence[Tensor]) -> Tensor:
+def feature_matching_loss(generated: Sequence[Tensor], photos: Sequence[Tensor]) -> Tensor:
     """Mean absolute difference of what layers find, in units of what they find in photos. A scalar.
 
     Source: Wang et al. 2018, arXiv:1711.11585, section 3.2.
     """
-    apart = [
+    distances = [
         (one.float() - other.float()).abs().mean() / other.float().abs().mean().clamp(min=1e-6)
-        for one, other in zip(drawn, photos, strict=True)
+        for one, other in zip(generated, photos, strict=True)
     ]
-    return torch.stack(apart).mean()
+    return torch.stack(distances).mean()

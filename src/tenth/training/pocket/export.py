@@ -9,38 +9,38 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tenth.core.file_writing import write_bytes, write_tensors, written_folder
-from tenth.models.adapters.ip_adapter import adapter_weights, install_adapter, untrained_adapter
+from tenth.core.file_writing import atomic_folder, write_bytes, write_tensors
+from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
 from tenth.models.encoders.dlib_face import FaceEncoder
-from tenth.models.pocket.paths import ADAPTER, CONFIGS, ENCODER
-from tenth.training.pocket.modules import Trainable
+from tenth.models.pocket.paths import ADAPTER_PATH, MODEL_DIR, STATISTICS_PATH
+from tenth.training.pocket.modules import PocketModules
 
 
-def write_model(folder: Path, average: Mapping[str, Tensor], autoencoder: Path, encoder: FaceEncoder) -> None:
+def export_model(folder: Path, weights: Mapping[str, Tensor], autoencoder: Path, encoder: FaceEncoder) -> None:
     """Write a model to `folder`, whole or not at all, in half precision.
 
-    average: "unet.*" and "text_encoder.*", adapter included.
+    weights: "unet.*" and "text_encoder.*", adapter included.
     """
-    parts = Trainable.create(CONFIGS)
-    plain = set(parts.unet.state_dict())
-    install_adapter(parts.unet, untrained_adapter(parts.unet, encoder.width))
-    for name, module in (("unet", parts.unet), ("text_encoder", parts.text_encoder)):
+    model = PocketModules.create(MODEL_DIR)
+    base_names = set(model.unet.state_dict())
+    install_ip_adapter(model.unet, init_ip_adapter(model.unet, encoder.embedding_dim))
+    for name, module in (("unet", model.unet), ("text_encoder", model.text_encoder)):
         module.load_state_dict(
-            {key.removeprefix(f"{name}."): value for key, value in average.items() if key.startswith(f"{name}.")}, strict=False
+            {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}, strict=False
         )
-    unet = {name: value for name, value in parts.unet.state_dict().items() if name in plain}
-    with written_folder(folder) as new:
-        for config in CONFIGS.rglob("*"):
+    unet = {name: value for name, value in model.unet.state_dict().items() if name in base_names}
+    with atomic_folder(folder) as new:
+        for config in MODEL_DIR.rglob("*"):
             if config.suffix in (".json", ".txt"):
-                write_bytes(new / config.relative_to(CONFIGS), config.read_bytes())
-        save(new / "vae/diffusion_pytorch_model.safetensors", load_file(autoencoder))
-        save(new / "unet/diffusion_pytorch_model.safetensors", unet)
-        save(new / "text_encoder/model.safetensors", parts.text_encoder.state_dict())
-        save(new / ADAPTER, adapter_weights(parts.unet))
-        write_tensors(new / ENCODER, {"centre": encoder.centre, "scale": torch.tensor(encoder.scale)})
+                write_bytes(new / config.relative_to(MODEL_DIR), config.read_bytes())
+        save_half(new / "vae/diffusion_pytorch_model.safetensors", load_file(autoencoder))
+        save_half(new / "unet/diffusion_pytorch_model.safetensors", unet)
+        save_half(new / "text_encoder/model.safetensors", model.text_encoder.state_dict())
+        save_half(new / ADAPTER_PATH, ip_adapter_state_dict(model.unet))
+        write_tensors(new / STATISTICS_PATH, {"centre": encoder.mean, "scale": torch.tensor(encoder.std)})
 
 
-def save(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_half(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Floating-point tensors as float16, others as they are."""
     half = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
     write_tensors(path, half, {"format": "pt"})

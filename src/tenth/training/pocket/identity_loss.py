@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tenth.models.encoders.dlib_face import FaceEncoder
-from tenth.models.encoders.dlib_resnet import DlibNet, chips_of, open_dlib_net
+from tenth.models.encoders.dlib_resnet import DlibNet, crops_to_chips, load_dlib_net
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 
 
 @dataclass(frozen=True)
-class LikenessWeights:
+class IdentityLossConfig:
     """How much a prediction's face counts beside its noise, and on which images it is looked at."""
 
     weight: float = 0.0  # of the term, times the share of signal in the noisy latents; 0 leaves it out
@@ -24,35 +24,38 @@ class LikenessWeights:
     signal: float = 0.25  # least share of signal (of the variance): below it, it bends blurred means into caricatures
 
 
-class Likeness:
+class IdentityLoss:
     """One minus the cosine between the face that predicted latents show and the photo's own embedding.
 
-    Own, so that a perfect prediction is perfect by both terms. It looks with the recogniser that conditions the adapter, so
+    Own, so that a perfect prediction minimises both terms. It looks with the recognizer that conditions the adapter, so
     what it wins is to be measured with another one. Source of the idea: Guo et al. 2024, PuLID, arXiv:2404.16022, section 3.3.
     """
 
     def __init__(self, autoencoder: PocketAutoencoder, encoder: FaceEncoder) -> None:
         self.decoder = autoencoder.decoder.requires_grad_(False).to(memory_format=torch.channels_last)
-        self.net: DlibNet = open_dlib_net().to(memory_format=torch.channels_last)
+        self.face_net: DlibNet = load_dlib_net().to(memory_format=torch.channels_last)
         self.encoder = encoder
 
-    def __call__(self, latents: Tensor, wanted: Tensor, clean: Tensor, features: float = 0.0) -> Tensor:
-        """latents, clean: (B, 8, 16, 16), as predicted and the photo's. wanted: its embeddings (B, 128). -> (B,), 0 at best."""
-        descriptors, found = self.net.look(chips_of(self.decoder(latents)))
-        error = 1 - F.cosine_similarity(self.encoder.standardised(descriptors.float()), wanted, dim=1)
-        if features:
+    def __call__(
+        self, latents: Tensor, target_embeddings: Tensor, target_latents: Tensor, feature_weight: float = 0.0
+    ) -> Tensor:
+        """latents, target_latents: (B, 8, 16, 16), predicted and real. target_embeddings: (B, 128). -> (B,), 0 at best."""
+        descriptors, features = self.face_net.forward_features(crops_to_chips(self.decoder(latents)))
+        error = 1 - F.cosine_similarity(self.encoder.standardize(descriptors.float()), target_embeddings, dim=1)
+        if feature_weight:
             with torch.no_grad():
-                _, asked = self.net.look(chips_of(self.decoder(clean)))
-            error = error + features * feature_distance(found, asked)
+                _, target_features = self.face_net.forward_features(crops_to_chips(self.decoder(target_latents)))
+            error = error + feature_weight * feature_distance(features, target_features)
         return error
 
 
-def feature_distance(found: Sequence[Tensor], asked: Sequence[Tensor]) -> Tensor:
+def feature_distance(features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:
     """Squared distance of directions, mean over places and stages. Each: (B, C, H, W). -> (B,) in [0, 4].
 
     Source: Zhang et al. 2018, LPIPS, arXiv:1801.03924, section 3, without learnt weights.
     """
-    apart = [
-        1 - F.cosine_similarity(one.float(), other.float(), dim=1).mean((1, 2)) for one, other in zip(found, asked, strict=True)
+    distances = [
+        1 - F.cosine_similarity(one.float(), other.float(), dim=1).mean((1, 2))
+        for one, other in zip(features, target_features, strict=True)
     ]
-    return 2 * torch.stack(apart).mean(0)
+    return 2 * torch.stack(distances).mean(0)

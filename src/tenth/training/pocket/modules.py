@@ -11,22 +11,22 @@ from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from tenth.core.rng import Draws
-from tenth.training.diffusion_loss import Also, noise_loss
+from tenth.core.rng import StepRNG
+from tenth.training.diffusion_loss import ExtraLoss, denoising_loss
 from tenth.training.frozen_diffusion import ATTENTION
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class Conditioning:
     """What the UNet is told of each image."""
 
     tokens: Tensor  # (B, T)
     embeddings: Tensor  # (B, M, D), zeros where it is dropped
-    changes: Tensor | None = None  # (B, augment.KINDS), how its photo was changed; None where it has no layer for it
+    augmentation: Tensor | None = None  # (B, NUM_AUGMENTATIONS), how its photo was changed; None where it has no layer for it
 
 
 @dataclass(frozen=True, eq=False)
-class Trainable:
+class PocketModules:
     """The parts of a model that learn, with what stays: made from the configs of a folder, weights random."""
 
     unet: UNet2DConditionModel
@@ -35,7 +35,7 @@ class Trainable:
     scheduler: DDIMScheduler
 
     @classmethod
-    def create(cls, folder: Path) -> Trainable:
+    def create(cls, folder: Path) -> PocketModules:
         return cls(
             unet=UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet")),
             text_encoder=CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder")),
@@ -43,7 +43,7 @@ class Trainable:
             scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
         )
 
-    def tokens(self, prompts: Sequence[str]) -> Tensor:
+    def tokenize(self, prompts: Sequence[str]) -> Tensor:
         """Token numbers (B, T), padded as diffusers' pipelines pad."""
         length = self.tokenizer.model_max_length
         tokens: Tensor = self.tokenizer(
@@ -51,15 +51,24 @@ class Trainable:
         ).input_ids
         return tokens
 
-    def noise_loss(self, latents: Tensor, told: Told, draws: Draws, gamma: float = 5.0, also: Also | None = None) -> Tensor:
-        """Mean of `noise.noise_loss` over the images."""
+    def denoising_loss(
+        self,
+        latents: Tensor,
+        conditioning: Conditioning,
+        rng: StepRNG,
+        min_snr_gamma: float = 5.0,
+        extra_loss: ExtraLoss | None = None,
+    ) -> Tensor:
+        """Mean of `diffusion_loss.denoising_loss` over the images."""
 
-        def predict(noisy: Tensor, steps: Tensor) -> Tensor:
-            text = self.text_encoder(told.tokens).last_hidden_state  # (B, T, cross-attention width)
-            photos = {"image_embeds": [told.embeddings]}
+        def predict(noisy_latents: Tensor, timesteps: Tensor) -> Tensor:
+            text = self.text_encoder(conditioning.tokens).last_hidden_state  # (B, T, cross-attention width)
+            added_cond_kwargs = {"image_embeds": [conditioning.embeddings]}
             with sdpa_kernel(ATTENTION[latents.device.type]):
-                found = self.unet(noisy, steps, text, timestep_cond=told.changes, added_cond_kwargs=photos)
-            predicted: Tensor = found.sample
+                output = self.unet(
+                    noisy_latents, timesteps, text, timestep_cond=conditioning.augmentation, added_cond_kwargs=added_cond_kwargs
+                )
+            predicted: Tensor = output.sample
             return predicted
 
-        return noise_loss(predict, self.scheduler, latents, draws, gamma, also).mean()
+        return denoising_loss(predict, self.scheduler, latents, rng, min_snr_gamma, extra_loss).mean()

@@ -20,14 +20,14 @@ def write_tokenizer(folder: Path) -> None:
     The files that ship know the same words, by other numbers: they were written when ties between merges fell by chance,
     and stay, since the weights were trained on their numbers.
     """
-    merges = merges_of([word for hyphenated in vocabulary() for word in hyphenated.replace("-", " - ").split()])
+    merges = bpe_merges([word for hyphenated in vocabulary() for word in hyphenated.replace("-", " - ").split()])
     tokens = [*CHARACTERS, *(character + "</w>" for character in CHARACTERS), *("".join(pair) for pair in merges)]
     numbers = {token: number for number, token in enumerate([*dict.fromkeys(tokens), START, END])}
     write_text(folder / "vocab.json", json.dumps(numbers, indent=0) + "\n")
     write_text(folder / "merges.txt", "#version: 0.2\n" + "".join(f"{one} {other}\n" for one, other in merges))
 
 
-def merges_of(words: list[str]) -> list[tuple[str, str]]:
+def bpe_merges(words: list[str]) -> list[tuple[str, str]]:
     """Byte-pair merges, the most frequent pair first, until each word is one token. Ties go by the alphabet.
 
     Source: Sennrich et al. 2016, arXiv:1508.07909, algorithm 1.
@@ -37,11 +37,11 @@ def merges_of(words: list[str]) -> list[tuple[str, str]]:
     while counts := Counter(pair for pieces in split for pair in pairwise(pieces)):
         best = min(counts, key=lambda pair: (-counts[pair], pair))
         merges.append(best)
-        split = [_merged(pieces, best) for pieces in split]
+        split = [_merge_pair(pieces, best) for pieces in split]
     return merges
 
 
-def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
+def _merge_pair(pieces: list[str], pair: tuple[str, str]) -> list[str]:
     merged: list[str] = []
     for piece in pieces:
         if merged and (merged[-1], piece) == pair:
