@@ -18,7 +18,7 @@ import numpy as np
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.console import progress
 from tenth.core.types import Features, Person, Pixels
-from tenth.data.face_crops import PhotoDataset, load_face_crops
+from tenth.data.faces.crops import PhotoDataset, load_face_crops
 from tenth.evaluation.extractors.face_recognizer import load_recognizer
 from tenth.evaluation.metrics.frechet import drop_missing_faces, face_frechet_distance
 from tenth.experiments.protocol import face_crop, split_people

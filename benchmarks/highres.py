@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 
 from tenth.core.types import Person
-from tenth.data.face_crops import PhotoDataset
-from tenth.data.faces import sharpness
+from tenth.data.faces.crops import PhotoDataset
+from tenth.data.faces.detection import sharpness
 from tenth.evaluation.extractors.face_recognizer import load_recognizer
 from tenth.evaluation.metrics.bootstrap import paired_difference
 from tenth.experiments.protocol import face_crop, split_people

@@ -21,8 +21,8 @@ from PIL import Image
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.console import progress
 from tenth.core.types import Identity
-from tenth.data.face_crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
-from tenth.data.faces import CROP_SIZE
+from tenth.data.faces.crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
+from tenth.data.faces.detection import CROP_SIZE
 from tenth.data.photo import open_photo
 from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
 from tenth.models.registry import load_model

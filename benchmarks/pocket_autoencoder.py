@@ -23,7 +23,7 @@ from diffusers import AutoencoderTiny
 from torch import nn
 
 from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.data.face_crops import PhotoDataset, load_face_crops, to_minus_one_one
+from tenth.data.faces.crops import PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.training.pocket.autoencoder import load_autoencoder, psnr, reconstruct
 from tenth.training.pocket.decoder import PACKAGED_AUTOENCODER, detail_ratio, grid_artifact_ratio

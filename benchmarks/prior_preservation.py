@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tenth.core.types import Person
-from tenth.data.face_crops import PhotoDataset
+from tenth.data.faces.crops import PhotoDataset
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.experiments.protocol import face_crop, split_people
 from tenth.methods.dreambooth.method import DreamBooth

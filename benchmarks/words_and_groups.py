@@ -22,7 +22,7 @@ import numpy as np
 from tenth.core.console import progress
 from tenth.core.types import Person
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, parse_prompt_attributes
-from tenth.data.face_crops import PhotoDataset
+from tenth.data.faces.crops import PhotoDataset
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from tenth.evaluation.extractors.face_recognizer import load_recognizer
 from tenth.experiments.protocol import face_crop, split_people

@@ -8,8 +8,8 @@ import numpy as np
 
 import tenth
 from tenth.core.types import Person, Photo
-from tenth.data.face_descriptors import face_descriptor
-from tenth.data.faces import find_faces
+from tenth.data.faces.descriptors import face_descriptor
+from tenth.data.faces.detection import find_faces
 
 seed, out = int(sys.argv[1]), Path(sys.argv[2])
 prompt = "a photo of a young woman with brown hair"

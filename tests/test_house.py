@@ -234,7 +234,9 @@ RULES: dict[Rule, Source] = {
     names_say_something: Source("src/tenth/data/photo_utils.py", ""),
     no_pickle_is_read: Source("src/tenth/core/cache.py", "torch.load('weights.pt', weights_only=True)"),
     no_network_host: Source("tests/test_photo.py", "page = 'https://" + "pictures.net/a'"),
-    the_predictor_is_never_named: Source("src/tenth/data/faces.py", f"# {NOT_FOR_COMMERCE}\nname = '{NOT_FOR_COMMERCE}.dat'"),
+    the_predictor_is_never_named: Source(
+        "src/tenth/data/faces/detection.py", f"# {NOT_FOR_COMMERCE}\nname = '{NOT_FOR_COMMERCE}.dat'"
+    ),
     every_test_asserts: Source("tests/test_photo.py", "def test_photo():\n    open_photo('a.png')"),
 }
 

@@ -14,7 +14,7 @@ from test_house import Source, sources
 
 # Who writes files itself.
 WRITERS = {
-    *("src/tenth/core/file_writing.py", "src/tenth/core/claims.py"),
+    *("src/tenth/core/files/writing.py", "src/tenth/core/files/claims.py"),
     *(
         "src/tenth/models/hub/download.py",
         "src/tenth/models/hub/client.py",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tenth.core.errors import IdentityError
 from tenth.core.types import Identity, Person, Photo
-from tenth.data.face_descriptors import encoder_name
+from tenth.data.faces.descriptors import encoder_name
 from tenth.methods.dreambooth.data import DreamBoothSettings
 from tenth.methods.dreambooth.method import default_settings
 from tenth.methods.registry import METHODS

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tenth.core.file_reading import is_system_file
+from tenth.core.files.reading import is_system_file
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"

@@ -27,11 +27,11 @@ import tenth.training.loop
 import toy_people
 from tenth.cli.main import main
 from tenth.core.cache import ArrayCache
-from tenth.core.file_writing import TEMPORARY_NAME
+from tenth.core.files.writing import TEMPORARY_NAME
 from tenth.core.types import Photo
-from tenth.data.face_crops import PhotoDataset
-from tenth.data.face_descriptors import face_descriptor
-from tenth.data.faces import find_faces
+from tenth.data.faces.crops import PhotoDataset
+from tenth.data.faces.descriptors import face_descriptor
+from tenth.data.faces.detection import find_faces
 from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.experiments import judges as readers
 from tenth.methods import registry as catalog

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from tenth.core.file_reading import sha256_of
+from tenth.core.files.reading import sha256_of
 from tenth.core.rng import StepRNG
-from tenth.data.face_crops import PhotoDataset
+from tenth.data.faces.crops import PhotoDataset
 from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.models.pocket.paths import MODEL_DIR
 from tenth.training.pocket.dataset import PocketDataset, leave_one_out_means

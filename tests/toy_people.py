@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tenth.core.types import Face, Photo, Pixels, Sample
-from tenth.data.face_crops import PhotoDataset
+from tenth.data.faces.crops import PhotoDataset
 from tenth.data.manifest import ManifestEntry
 from tenth.experiments.protocol import face_crop
 from tenth.sampling.config import SamplingConfig

@@ -52,7 +52,7 @@ def test_missing_face_models_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     imported = builtins.__import__
 
     def without_dlib(name: str, *rest: Any) -> Any:
-        if name == "tenth.data.faces":
+        if name == "tenth.data.faces.detection":
             raise ImportError("No module named 'dlib'")
         return imported(name, *rest)
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tenth.core.file_reading import MAX_DEPTH, UnreadableError, parse_json, parse_toml, read_bytes, read_json, read_text
-from tenth.core.file_writing import write_tensors
-from tenth.core.tensor_reading import read_tensors
+from tenth.core.files.reading import MAX_DEPTH, UnreadableError, parse_json, parse_toml, read_bytes, read_json, read_text
+from tenth.core.files.tensors import read_tensors
+from tenth.core.files.writing import write_tensors
 
 
 def nested(depth: int) -> str:

@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tenth.core import file_writing
-from tenth.core.claims import exclusive_folder, list_entries, remove_temporary, remove_temporary_of
 from tenth.core.errors import CheckpointError, DataError
-from tenth.core.file_writing import atomic_file, atomic_folder, write_bytes, write_json, write_png, write_tensors
+from tenth.core.files import writing as file_writing
+from tenth.core.files.claims import exclusive_folder, list_entries, remove_temporary, remove_temporary_of
+from tenth.core.files.writing import atomic_file, atomic_folder, write_bytes, write_json, write_png, write_tensors
 
 
 def test_what_fails_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenth.core.claims import list_entries
-from tenth.core.file_reading import SYSTEM_FILES, is_system_file, without_system_files
+from tenth.core.files.claims import list_entries
+from tenth.core.files.reading import SYSTEM_FILES, is_system_file, without_system_files
 from tenth.data.image_folder import prepare_folder
 from tenth.data.photo_folder import inspect_folder
 from tenth.evaluation.image_set import list_images

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenth.data import multiscale_faces as closer
-from tenth.data.faces import crop_face, face_width, find_faces
-from tenth.data.multiscale_faces import open_photo_with_faces
+from tenth.data.faces import multiscale as closer
+from tenth.data.faces.detection import crop_face, face_width, find_faces
+from tenth.data.faces.multiscale import open_photo_with_faces
 from tenth.data.photo import open_photo
 from tenth.data.photo_folder import inspect_folder
 

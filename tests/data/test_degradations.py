@@ -10,8 +10,8 @@ from PIL import Image
 
 from tenth.core.types import Photo
 from tenth.data.degradations import DEGRADATIONS, degrade
-from tenth.data.face_descriptors import face_descriptor
-from tenth.data.faces import find_faces
+from tenth.data.faces.descriptors import face_descriptor
+from tenth.data.faces.detection import find_faces
 from tenth.data.photo import open_photo
 
 

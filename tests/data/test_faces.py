@@ -11,10 +11,10 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import sha256_of
+from tenth.core.files.reading import sha256_of
 from tenth.core.types import Face, Photo, Pixels
-from tenth.data import faces as faces_module
-from tenth.data.faces import (
+from tenth.data.faces import detection as faces_module
+from tenth.data.faces.detection import (
     CROP_SIZE,
     NEAR_DUPLICATE_BITS,
     crop_face,
@@ -158,7 +158,7 @@ def test_the_predictor_that_is_not_for_commerce_is_never_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_photos: list[Path]
 ) -> None:
     """Everything works where of the models only the detector's five points and the recogniser are there."""
-    from tenth.data import face_descriptors as recogniser
+    from tenth.data.faces import descriptors as recogniser
 
     faces = faces_module
     for name in ("shape_predictor_5_face_landmarks.dat", recogniser.RECOGNIZER_WEIGHTS):

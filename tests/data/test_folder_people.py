@@ -12,7 +12,7 @@ from PIL import Image
 
 from tenth.core.errors import DataError
 from tenth.core.types import Photo
-from tenth.data.faces import crop_face
+from tenth.data.faces.detection import crop_face
 from tenth.data.photo_folder import UNDECIDED, inspect_folder, read_person
 
 Rows = dict[str, list[float]]

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from tenth.core.errors import DataError
 from tenth.core.types import Photo
 from tenth.core.wording import MAX_ITEMS
-from tenth.data.faces import crop_face, find_faces
+from tenth.data.faces.detection import crop_face, find_faces
 from tenth.data.photo import open_photo
 from tenth.data.photo_folder import (
     CAPTION,

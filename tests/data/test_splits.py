@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tenth.core.errors import DataError
-from tenth.data.faces import NEAR_DUPLICATE_BITS
+from tenth.data.faces.detection import NEAR_DUPLICATE_BITS
 from tenth.data.splits import (
     FOLD_SALT,
     FOLDS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tenth.data.majority_person import find_majority_person
+from tenth.data.faces.majority_person import find_majority_person
 
 NEAR = 0.6
 Faces = list[list[float]]  # of each photo, the largest first

@@ -12,7 +12,7 @@ from tenth.core.errors import DataError, ModelError
 from tenth.core.rng import StepRNG
 from tenth.data.captions.attributes import COLUMNS
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
-from tenth.data.face_crops import FaceCrops, PhotoDataset
+from tenth.data.faces.crops import FaceCrops, PhotoDataset
 from tenth.evaluation.extractors.face_attributes import (
     MIN_BALANCED_ACCURACY,
     FaceAttributeClassifier,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tenth.data.face_crops import PhotoDataset
+from tenth.data.faces.crops import PhotoDataset
 from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.experiments import images as pictures
 from tenth.experiments import judges as readers

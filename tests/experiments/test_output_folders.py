@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tenth.cli.main import main
-from tenth.core.claims import exclusive_folder
+from tenth.core.files.claims import exclusive_folder
 from tenth.core.types import Identity
 from tenth.data import lfw
 from tenth.methods.identity_file import save_identity
@@ -35,7 +35,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each claim is as if from another process."""
-    monkeypatch.setattr("tenth.core.claims.os.getpid", count().__next__)
+    monkeypatch.setattr("tenth.core.files.claims.os.getpid", count().__next__)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_full_disk_when_training_begins_leaves_nothing_and_names_the_path(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tenth.core.file_writing.os.fsync", full)
+        patch.setattr("tenth.core.files.writing.os.fsync", full)
         assert main(["train", str(recipe), "-o", str(tmp_path / "run")]) == 1
     assert f"{tmp_path / 'run' / 'recipe.toml'} cannot be written (No space left on device)" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

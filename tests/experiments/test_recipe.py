@@ -14,7 +14,7 @@ from tenth.core.errors import InputError, RecipeError
 from tenth.core.run_record import method_folder_names
 from tenth.core.types import Identity, Photo
 from tenth.data.captions.templates import WORD_PATTERN, vocabulary
-from tenth.data.face_crops import PhotoDataset
+from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments.images import identity_fingerprint, list_image_jobs, unconditional_key
 from tenth.experiments.judges import SELECTION_ONLY, load_recognizers
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe

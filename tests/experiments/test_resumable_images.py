@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from tenth.cli.output import generate_into
-from tenth.core.claims import exclusive_folder
 from tenth.core.errors import CheckpointError, RecipeError
+from tenth.core.files.claims import exclusive_folder
 from tenth.core.types import Sample
 from tenth.experiments import resumable_images as going_on
 from tenth.experiments.output_folders import PROGRESS_FILE
@@ -153,7 +153,7 @@ def test_of_another_size_too(toy_model: Any, tmp_path: Path) -> None:
 
 
 def test_two_at_once(toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenth.core.claims.os.getpid", count().__next__)  # each time as if from another process
+    monkeypatch.setattr("tenth.core.files.claims.os.getpid", count().__next__)  # each time as if from another process
     with exclusive_folder(tmp_path / "out"), pytest.raises(CheckpointError, match=r"another run is writing to .*out"):
         generate_into(tmp_path / "out", toy_model, requests(toy_model, 1), ONE)
     assert not (tmp_path / "out").exists()

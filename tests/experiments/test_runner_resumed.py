@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tenth.core.claims import exclusive_folder
 from tenth.core.errors import CheckpointError
+from tenth.core.files.claims import exclusive_folder
 from tenth.experiments import identities as learnt
 from tenth.experiments import images as pictures
 from tenth.experiments.recipe import ExperimentRecipe
@@ -65,7 +65,7 @@ def test_a_folder_whose_settings_name_places_as_earlier_versions_did_goes_on(rec
 
 @pytest.mark.usefixtures("copying")
 def test_two_at_once(recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenth.core.claims.os.getpid", count().__next__)  # each time as if from another process
+    monkeypatch.setattr("tenth.core.files.claims.os.getpid", count().__next__)  # each time as if from another process
     with exclusive_folder(tmp_path / "out"), pytest.raises(CheckpointError, match="another run is writing to"):
         run_experiment(recipe, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -13,7 +13,7 @@ import torch
 
 from tenth.core.errors import InputError, RecipeError
 from tenth.core.types import Identity, Person, Photo
-from tenth.data.face_crops import PhotoDataset
+from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments import identities as learnt
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.methods.combined import CombinedMethod

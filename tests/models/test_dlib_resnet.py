@@ -10,9 +10,9 @@ import torch
 
 from tenth.core.errors import ModelError
 from tenth.core.types import Photo
-from tenth.data.face_crops import to_minus_one_one
-from tenth.data.face_descriptors import face_descriptor
-from tenth.data.faces import crop_face, find_faces
+from tenth.data.faces.crops import to_minus_one_one
+from tenth.data.faces.descriptors import face_descriptor
+from tenth.data.faces.detection import crop_face, find_faces
 from tenth.data.photo import open_photo
 from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR

@@ -14,7 +14,7 @@ from hub_faults import everything, table_of
 from mutations import json_mutations, mutations
 from tally import SEED, TIMES, Tally, tally_inputs
 from tenth.core.errors import TenthError
-from tenth.core.file_reading import sha256_of
+from tenth.core.files.reading import sha256_of
 from tenth.models.hub import transfer
 from tenth.models.hub.download import DownloadCallbacks, download
 from tenth.models.hub.lockfile import LOCK_FILE, check_folder, read_lock

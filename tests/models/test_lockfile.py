@@ -104,7 +104,7 @@ def test_a_file_is_read_again_only_when_it_was_touched(sd15: Hub, models_here: P
 
 
 def _counting(read: list[str]) -> Callable[[Path], str]:
-    from tenth.core.file_reading import sha256_of
+    from tenth.core.files.reading import sha256_of
 
     def counted(path: Path) -> str:
         read.append(path.name)

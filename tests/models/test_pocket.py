@@ -12,7 +12,7 @@ from torch import nn
 
 from tenth.core.errors import ModelError
 from tenth.data.captions.templates import vocabulary
-from tenth.data.face_crops import PhotoDataset
+from tenth.data.faces.crops import PhotoDataset
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket

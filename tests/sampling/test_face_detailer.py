@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenth.data.faces import find_faces
+from tenth.data.faces.detection import find_faces
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.face_detailer import detail_face, face_crop_box, feather_mask

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tenth.data.face_crops import FaceCrops
+from tenth.data.faces.crops import FaceCrops
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import MODEL_DIR

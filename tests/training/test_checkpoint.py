@@ -64,7 +64,7 @@ def test_failed_save_leaves_the_previous_and_no_rest(tmp_path: Path, monkeypatch
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tenth.core.file_writing.os.fsync", full)
+    monkeypatch.setattr("tenth.core.files.writing.os.fsync", full)
     with pytest.raises(CheckpointError, match=r"No space.*step-00000001.*--resume"):
         save_checkpoint(tmp_path, 2, tensors(2))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, ModelError
-from tenth.data.face_crops import FaceCrops
+from tenth.data.faces.crops import FaceCrops
 from tenth.data.manifest import ManifestEntry
 from tenth.models.encoders.dlib_resnet import load_dlib_net
 from tenth.models.pocket.autoencoder import SHUFFLE_FACTOR, PocketAutoencoder

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tenth.core.errors import ModelError, RecipeError
-from tenth.data.face_crops import PhotoDataset
+from tenth.data.faces.crops import PhotoDataset
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.encoders.dlib_resnet import crops_to_chips

@@ -234,7 +234,7 @@ def test_the_curves_of_a_resumed_run_have_every_step_once(tmp_path: Path, kill_a
 
 
 def test_two_runs_do_not_share_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenth.core.claims.os.getpid", count().__next__)  # each time as if from another process
+    monkeypatch.setattr("tenth.core.files.claims.os.getpid", count().__next__)  # each time as if from another process
     with exclusive_run(tmp_path, True), pytest.raises(CheckpointError, match="another run is writing"):
         train(tmp_path)
 

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tenth.core.errors import TenthError
-from tenth.core.file_reading import without_system_files
+from tenth.core.files.reading import without_system_files
 from tenth.core.run_record import LIBRARIES, num_cores
 from tenth.core.wording import pluralize
 
@@ -158,8 +158,8 @@ def faces() -> Iterator[CheckResult]:
         import numpy as np
 
         from tenth.core.types import Face, Photo
-        from tenth.data.face_descriptors import RECOGNIZER_WEIGHTS, encoder_name, face_descriptor
-        from tenth.data.faces import face_model_path, find_faces
+        from tenth.data.faces.descriptors import RECOGNIZER_WEIGHTS, encoder_name, face_descriptor
+        from tenth.data.faces.detection import face_model_path, find_faces
 
         blank = np.zeros((150, 150, 3), np.uint8)
         find_faces(blank)

@@ -49,7 +49,7 @@ def identity(args: Namespace) -> int:
     from tenth.experiments.output_folders import ensure_writable_identity
 
     ensure_writable_identity(args.output)  # before minutes go into imports and learning
-    from tenth.core.claims import remove_temporary_of
+    from tenth.core.files.claims import remove_temporary_of
     from tenth.methods.identity_file import save_identity
     from tenth.methods.registry import DEFAULT_METHOD, fine_tunes, method
     from tenth.models.memory.planner import LoadOptions

@@ -47,7 +47,7 @@ def _download(args: Namespace) -> int:
 
 def _model_records() -> Iterator[dict[str, Any]]:
     """Every model of the catalog, then those of the hub that are locked besides."""
-    from tenth.core.file_reading import without_system_files
+    from tenth.core.files.reading import without_system_files
     from tenth.models.hub.lockfile import folder_name, models_dir, read_lock
     from tenth.models.hub.published import IP_ADAPTER_LICENCE, PUBLISHED
     from tenth.models.pocket.paths import MODEL_DIR

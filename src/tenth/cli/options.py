@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tenth.core.errors import DataError, RecipeError
-from tenth.core.file_reading import parse_json
+from tenth.core.files.reading import parse_json
 from tenth.models.adapters.adapter_scale import EXAMPLE_SCALE, MAX_SCALE, AdapterScale, validate_scale
 from tenth.sampling.config import FULL_INTERVAL, MODEL_SCHEDULER, PRECISIONS, SETTING_RANGES, NumericRange
 from tenth.sampling.resolutions import Size, parse_size

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tenth.core.claims import exclusive_folder, remove_temporary
 from tenth.core.config import to_table
+from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.run_record import RECORD_FILE, write_record
 from tenth.core.types import Identity
 from tenth.experiments.output_folders import ensure_writable_folder, image_names

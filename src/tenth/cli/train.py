@@ -23,8 +23,8 @@ def train(args: Namespace) -> int:
     table = read_toml(args.recipe)
     if os.environ.get("RANK", "0") == "0":  # under torchrun one process claims the folder and speaks for all
         ensure_writable_training(args.output, resume=args.resume)  # before seconds go into imports
-    from tenth.core.claims import exclusive_folder
-    from tenth.core.file_writing import write_bytes
+    from tenth.core.files.claims import exclusive_folder
+    from tenth.core.files.writing import write_bytes
     from tenth.training.distributed import distributed_state
     from tenth.training.registry import stage
 

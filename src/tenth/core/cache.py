@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tenth.core.errors import DataError
-from tenth.core.file_reading import UnreadableError, read_bytes
-from tenth.core.file_writing import make_private_folder, write_bytes
+from tenth.core.files.reading import UnreadableError, read_bytes
+from tenth.core.files.writing import make_private_folder, write_bytes
 
 Array = npt.NDArray[Any]
 

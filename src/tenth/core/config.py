@@ -9,9 +9,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tenth.core import file_reading
 from tenth.core.errors import RecipeError
-from tenth.core.file_reading import UnreadableError, reason
+from tenth.core.files import reading as file_reading
+from tenth.core.files.reading import UnreadableError, reason
 from tenth.core.wording import did_you_mean
 
 Recipe = TypeVar("Recipe")

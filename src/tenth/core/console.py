@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
+
+T = TypeVar("T")
 
 
 def allow_any_text() -> None:
@@ -38,8 +39,6 @@ def discard_stdout() -> None:
 @contextmanager
 def progress_bar(description: str, unit: str = "step") -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr over image-steps or bytes (unit "B"), which appears with the first of them."""
-    from tqdm import tqdm
-
     bar: Any = None
 
     def update(done: int, total: int) -> None:
@@ -70,4 +69,6 @@ def print_result(result: Any) -> None:
     print(json.dumps(result, indent=1) if isinstance(result, Mapping) else result)
 
 
-progress = partial(tqdm, file=sys.stderr, delay=2)
+def track(items: Iterable[T], description: str) -> Iterator[T]:
+    """The items, with a bar on stderr if they take longer than two seconds."""
+    yield from tqdm(items, desc=description, file=sys.stderr, delay=2)

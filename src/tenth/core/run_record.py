@@ -14,8 +14,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from tenth.core.errors import DataError
-from tenth.core.file_reading import UnreadableError, read_json, reason
-from tenth.core.file_writing import write_text
+from tenth.core.files.reading import UnreadableError, read_json, reason
+from tenth.core.files.writing import write_text
 
 RECORD_FILE = "run.json"
 # What a result can depend on, by the name under which it is installed.

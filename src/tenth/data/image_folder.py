@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tenth.core.claims import exclusive_folder, remove_temporary_of
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.file_reading import without_system_files
+from tenth.core.files.claims import exclusive_folder, remove_temporary_of
+from tenth.core.files.reading import without_system_files
 from tenth.core.wording import abbreviate, pluralize
 from tenth.data.captions.sidecar_files import (
     CAPTION_SUFFIXES,
@@ -23,7 +23,7 @@ from tenth.data.captions.sidecar_files import (
     read_captions,
     repeat_captions,
 )
-from tenth.data.faces import hash_distance, near_duplicate_hash
+from tenth.data.faces.detection import hash_distance, near_duplicate_hash
 from tenth.data.manifest import ManifestEntry, ManifestSummary, summarize, write_manifest
 from tenth.data.photo import open_photo
 from tenth.data.photo_folder import natural_sort_key

@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from tenth.core.claims import exclusive_folder, remove_temporary, remove_temporary_of
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.file_reading import UnreadableError, open_regular, reason, without_system_files
-from tenth.core.file_writing import write_if_changed
+from tenth.core.files.claims import exclusive_folder, remove_temporary, remove_temporary_of
+from tenth.core.files.reading import UnreadableError, open_regular, reason, without_system_files
+from tenth.core.files.writing import write_if_changed
 from tenth.core.types import Pixels
 from tenth.core.wording import pluralize
 from tenth.data.captions.attributes import Attributes, read_attributes
 from tenth.data.captions.templates import captions
-from tenth.data.faces import near_duplicate_hash
+from tenth.data.faces.detection import near_duplicate_hash
 from tenth.data.manifest import ManifestEntry, ManifestSummary, summarize, write_manifest
 from tenth.data.photo import open_photo
 from tenth.data.splits import TEST_FOLD, deduplicate, fold_of, split_of

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tenth.core.errors import DataError
-from tenth.core.file_reading import UnreadableError, parse_json, read_lines, reason
-from tenth.core.file_writing import write_text
+from tenth.core.files.reading import UnreadableError, parse_json, read_lines, reason
+from tenth.core.files.writing import write_text
 from tenth.data.splits import FOLDS, SPLITS, Split
 
 

@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from tenth.core.errors import PhotoError
-from tenth.core.file_reading import UnreadableError, open_regular
+from tenth.core.files.reading import UnreadableError, open_regular
 from tenth.core.types import Photo, Pixels
 from tenth.data.containers.heic import BRANDS, HeicImage
 from tenth.data.containers.jpeg import parse_jpeg

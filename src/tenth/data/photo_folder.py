@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.file_reading import without_system_files
+from tenth.core.files.reading import without_system_files
 from tenth.core.types import Face, Person, Photo
 from tenth.core.wording import abbreviate
 from tenth.data.captions.sidecar_files import find_caption_files
-from tenth.data.face_descriptors import FaceDescriptor, cached_face_descriptor
-from tenth.data.faces import (
+from tenth.data.faces.descriptors import FaceDescriptor, cached_face_descriptor
+from tenth.data.faces.detection import (
     NEAR_DUPLICATE_BITS,
     crop_face,
     face_width,
@@ -27,8 +27,8 @@ from tenth.data.faces import (
     near_duplicate_hash,
     sharpness,
 )
-from tenth.data.majority_person import MajorityPerson, find_majority_person
-from tenth.data.multiscale_faces import open_photo_with_faces
+from tenth.data.faces.majority_person import MajorityPerson, find_majority_person
+from tenth.data.faces.multiscale import open_photo_with_faces
 
 MIN_FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the file's picture (of 12 megapixels, where it has more)
 MIN_DETECTED_PIXELS = 36  # what the detector may say of such a face: it measures in steps of a fifth

@@ -10,7 +10,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from tenth.core.errors import DataError
 from tenth.core.wording import pluralize
-from tenth.data.faces import NEAR_DUPLICATE_BITS, hash_distance
+from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, hash_distance
 
 Split = Literal["train", "validation", "test", "reserved"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "reserved")

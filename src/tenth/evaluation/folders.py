@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tenth.core.cache import ArrayCache
-from tenth.core.console import progress
+from tenth.core.console import track
 from tenth.core.types import FeatureArray, Features, Score
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.extractors.features import Extractor, extract_features
@@ -50,7 +50,7 @@ def evaluate_folders(
     """
     folders = (list_images(generated), list_images(held_out))
     extractors: list[Extractor] = [recognizer] if inception is None else [recognizer, inception]
-    rows = [extract_features(progress(folder, desc=folder.directory.name), extractors, store) for folder in folders]
+    rows = [extract_features(track(folder, folder.directory.name), extractors, store) for folder in folders]
     views = _face_views(folders, [found[recognizer.name] for found in rows])
     if inception:
         views |= _inception_views(folders, [found[inception.name] for found in rows])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.file_reading import without_system_files
+from tenth.core.files.reading import without_system_files
 from tenth.core.types import Pixels
 from tenth.core.wording import abbreviate, pluralize
 from tenth.data.captions.sidecar_files import find_caption_files

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tenth.core.types import Pixels
-from tenth.data.faces import CROP_SIZE, crop_face, find_faces
+from tenth.data.faces.detection import CROP_SIZE, crop_face, find_faces
 
 LFW_CROP_PIXELS = 152  # pixels that LFW has where a crop has CROP_SIZE
 JPEG_QUALITY, JPEG_SUBSAMPLING = 75, "4:2:0"  # of LFW's files

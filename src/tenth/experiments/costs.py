@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from tenth.core.file_reading import UnreadableError, parse_json, read_lines
-from tenth.core.file_writing import write_text
+from tenth.core.files.reading import UnreadableError, parse_json, read_lines
+from tenth.core.files.writing import write_text
 
 STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
 RESET = "5"  # written there, the peak begins anew

@@ -11,13 +11,13 @@ from typing import Any
 
 from PIL import PngImagePlugin
 
-from tenth.core.claims import exclusive_folder, remove_temporary
 from tenth.core.config import to_table
 from tenth.core.errors import CheckpointError
-from tenth.core.file_writing import write_png
+from tenth.core.files.claims import exclusive_folder, remove_temporary
+from tenth.core.files.writing import write_png
 from tenth.core.run_record import RECORD_FILE, read_record, write_record
 from tenth.core.types import Person
-from tenth.data.faces import crop_face
+from tenth.data.faces.detection import crop_face
 from tenth.experiments.images import load_image
 from tenth.experiments.output_folders import folder_in_use, read_run_settings
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun

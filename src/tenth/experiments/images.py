@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from tenth.core.config import to_table, with_omitted_defaults
-from tenth.core.console import progress
 from tenth.core.errors import DataError
-from tenth.core.file_reading import open_regular
-from tenth.core.file_writing import write_png
+from tenth.core.files.reading import open_regular
+from tenth.core.files.writing import write_png
 from tenth.core.types import Identity, Pixels, Sample
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
@@ -101,7 +102,7 @@ def generate_missing(recipe: ExperimentRecipe, model: LatentDiffusion, jobs: Ite
     read_identity = lru_cache(DEFAULT_BATCH_SIZE)(
         load_identity
     )  # of several images one object, so that its weights are put on the model once a batch
-    with progress(total=sum(map(len, batches)), desc="images") as bar:
+    with tqdm(total=sum(map(len, batches)), desc="images", file=sys.stderr, delay=2) as bar:
         for batch in batches:
             missing = [
                 [not is_generated(path, method_name, job.job, recipe, model) for path, method_name in job.files]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tenth.core.claims import list_entries
 from tenth.core.config import read_toml
 from tenth.core.errors import CheckpointError, TenthError
-from tenth.core.file_reading import UnreadableError, read_json
+from tenth.core.files.claims import list_entries
+from tenth.core.files.reading import UnreadableError, read_json
 from tenth.core.run_record import RECORD_FILE, read_record
 from tenth.core.wording import pluralize
 

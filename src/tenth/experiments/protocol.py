@@ -10,8 +10,8 @@ import numpy as np
 
 from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Photo, Pixels
-from tenth.data.face_crops import PhotoDataset
-from tenth.data.faces import NEAR_DUPLICATE_BITS, crop_face, hash_distance, near_duplicate_hash
+from tenth.data.faces.crops import PhotoDataset
+from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, crop_face, hash_distance, near_duplicate_hash
 from tenth.data.manifest import ManifestEntry
 from tenth.data.splits import ReferenceSplit, deduplicate, split_references
 

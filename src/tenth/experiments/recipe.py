@@ -14,7 +14,7 @@ from tenth.core.errors import RecipeError
 from tenth.core.run_record import method_folder_names, replace_paths, short_path_names
 from tenth.core.types import Photo
 from tenth.core.wording import pluralize
-from tenth.data.face_crops import PhotoDataset
+from tenth.data.faces.crops import PhotoDataset
 from tenth.methods.registry import TUNING_FREE_METHODS, method
 from tenth.models.registry import DEFAULT_MODEL
 from tenth.sampling.config import SamplingConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tenth.core.errors import CheckpointError
-from tenth.core.file_writing import explain_os_errors, write_json
+from tenth.core.files.writing import explain_os_errors, write_json
 from tenth.experiments.output_folders import PROGRESS_FILE, read_progress
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.core.claims import exclusive_folder, list_entries, remove_temporary
 from tenth.core.config import from_table, read_toml, to_table
-from tenth.core.console import progress
+from tenth.core.console import track
 from tenth.core.errors import CheckpointError, DataError, RecipeError
-from tenth.core.file_reading import UnreadableError, read_json, reason, sha256_of, short_sha256_of, without_system_files
-from tenth.core.file_writing import write_png, write_text
+from tenth.core.files.claims import exclusive_folder, list_entries, remove_temporary
+from tenth.core.files.reading import UnreadableError, read_json, reason, sha256_of, short_sha256_of, without_system_files
+from tenth.core.files.writing import write_png, write_text
 from tenth.core.run_record import RECORD_FILE, read_record, replace_paths, short_path_names, write_record
 from tenth.core.types import FeatureArray, Person, Photo, Pixels
 from tenth.core.wording import abbreviate, pluralize
@@ -281,13 +281,13 @@ def process_people(
 
     people, failed = [], []
     for (judged, parted), (next_person, next_photos) in pair_with_next(
-        progress(islice(usable_people(), recipe.most_people), desc="people")
+        track(islice(usable_people(), recipe.most_people), "people")
     ):
         people.append(judged)
         if next_person is not judged or not recipe.max_impostors:
             impostors = next_photos.references[: recipe.max_impostors]
             check_impostors(impostors, parted)
-            failed += create_identities(recipe, model, Person(judged.number, parted.references), impostors, real.output)
+            failed += create_identities(recipe, model, Person(judged.person_id, parted.references), impostors, real.output)
     needed = max(recipe.least_people, 2 if recipe.max_impostors else 1)
     if len(people) < needed:
         raise DataError(

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tenth.core.claims import remove_temporary_of
 from tenth.core.errors import CheckpointError, IdentityError
-from tenth.core.file_writing import PRIVATE_FILE_MODE, atomic_file, write_bytes, write_tensors
+from tenth.core.files.claims import remove_temporary_of
+from tenth.core.files.writing import PRIVATE_FILE_MODE, atomic_file, write_bytes, write_tensors
 from tenth.core.types import Identity
 from tenth.models.adapters.weight_deltas import to_diffusers_layout, to_kohya_layout
 from tenth.models.latent_diffusion import LatentDiffusion

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from tenth.core.errors import IdentityError
-from tenth.core.file_reading import UnreadableError, parse_json, reason
-from tenth.core.file_writing import PRIVATE_FILE_MODE, write_tensors
-from tenth.core.tensor_reading import read_tensors
+from tenth.core.files.reading import UnreadableError, parse_json, reason
+from tenth.core.files.tensors import read_tensors
+from tenth.core.files.writing import PRIVATE_FILE_MODE, write_tensors
 from tenth.core.types import Identity
 from tenth.models.adapters.weight_deltas import weight_deltas
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tenth.core.errors import RecipeError, unknown_name
-from tenth.core.file_reading import printable_name
+from tenth.core.files.reading import printable_name
 from tenth.core.run_record import METHOD_SEPARATOR
 from tenth.core.types import Aggregator, Entry, Method
 from tenth.methods.combined import CombinedMethod

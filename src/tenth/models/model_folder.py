@@ -19,8 +19,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import MAX_TEXT_BYTES, UnreadableError, open_regular, read_json, reason
-from tenth.core.tensor_reading import FLOAT_DTYPES, TensorInfo, check_finite_tensors, read_header
+from tenth.core.files.reading import MAX_TEXT_BYTES, UnreadableError, open_regular, read_json, reason
+from tenth.core.files.tensors import FLOAT_DTYPES, TensorInfo, check_finite_tensors, read_header
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from tenth.core.errors import ModelError
-from tenth.core.file_writing import PRIVATE_FOLDER_MODE, as_os_error, atomic_folder
+from tenth.core.files.writing import PRIVATE_FOLDER_MODE, as_os_error, atomic_folder
 from tenth.models.adapters.lora_file import load_lora
 from tenth.models.memory.footprint import count_weights
 from tenth.models.memory.half_precision import store_in_half

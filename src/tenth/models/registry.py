@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import ModelError, unknown_name
-from tenth.core.file_reading import printable_name
+from tenth.core.files.reading import printable_name
 from tenth.core.types import Entry
 from tenth.models.hub.lockfile import check_folder, local_model_dir
 from tenth.models.hub.published import PUBLISHED, parse_model_name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tenth.core.cache import ArrayCache
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import printable_name, short_sha256_of, without_system_files
+from tenth.core.files.reading import printable_name, short_sha256_of, without_system_files
 from tenth.core.wording import abbreviate
 from tenth.models.adapters.ip_adapter import uses_patch_tokens
 from tenth.models.aggregators.checkpoint import AGGREGATOR_FILE

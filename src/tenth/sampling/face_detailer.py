@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tenth.data.faces import face_width, find_faces
+from tenth.data.faces.detection import face_width, find_faces
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.img2img import FloatImage, SamplingBatch, img2img, is_pocket_model, native_resolution, resize_to_cover
 from tenth.sampling.resolutions import SIZE_MULTIPLE, Size

@@ -13,8 +13,8 @@ from typing import Any
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from tenth.core.errors import DataError
-from tenth.core.file_reading import UnreadableError, open_regular, parse_json, reason
-from tenth.core.file_writing import write_png
+from tenth.core.files.reading import UnreadableError, open_regular, parse_json, reason
+from tenth.core.files.writing import write_png
 from tenth.core.types import Sample
 
 MAX_METADATA_CHARS = 100_000  # characters that a picture says of itself

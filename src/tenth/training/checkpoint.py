@@ -15,11 +15,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tenth.core.claims import exclusive_folder, remove_temporary
 from tenth.core.errors import CheckpointError, DataError
-from tenth.core.file_reading import UnreadableError, read_json, reason, sha256_of
-from tenth.core.file_writing import atomic_folder, explain_os_errors, write_tensors, write_text
-from tenth.core.tensor_reading import read_tensors
+from tenth.core.files.claims import exclusive_folder, remove_temporary
+from tenth.core.files.reading import UnreadableError, read_json, reason, sha256_of
+from tenth.core.files.tensors import read_tensors
+from tenth.core.files.writing import atomic_folder, explain_os_errors, write_tensors, write_text
 
 TENSORS_FILE, MANIFEST_FILE = "tensors.safetensors", "manifest.json"
 MAX_CHECKPOINTS = 2  # newest checkpoints that stay: one may be damaged after it was written

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tenth.core.cache import default_cache_dir
-from tenth.core.file_writing import explain_os_errors
+from tenth.core.files.writing import explain_os_errors
 from tenth.core.rng import StepRNG
 from tenth.models.adapters.ip_adapter import install_ip_adapter, ip_adapter_state_dict
 from tenth.models.memory.half_precision import require_float32

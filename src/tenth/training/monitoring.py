@@ -19,8 +19,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tenth.core.errors import DataError
-from tenth.core.file_reading import UnreadableError, parse_json, read_lines, reason
-from tenth.core.file_writing import explain_os_errors, write_png, write_text
+from tenth.core.files.reading import UnreadableError, parse_json, read_lines, reason
+from tenth.core.files.writing import explain_os_errors, write_png, write_text
 from tenth.core.types import Pixels, Score
 from tenth.training.adapter.validation import _damaged_history, _read_strip_row
 

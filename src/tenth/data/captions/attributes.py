@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tenth.core.errors import DataError
-from tenth.core.file_reading import UnreadableError, read_text, reason
+from tenth.core.files.reading import UnreadableError, read_text, reason
 from tenth.core.wording import abbreviate
 
 Attributes = Mapping[str, bool | str | None]  # "gender" is "M", "F" or None; every other is yes, no or None for not known

@@ -8,7 +8,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from tenth.core.errors import DataError
-from tenth.core.file_reading import UnreadableError, read_text, reason
+from tenth.core.files.reading import UnreadableError, read_text, reason
 from tenth.core.wording import abbreviate
 from tenth.data.captions.templates import UNKNOWN_PERSON
 

@@ -16,13 +16,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import UnreadableError, parse_json, reason, short_sha256_of
-from tenth.core.file_writing import write_tensors
-from tenth.core.tensor_reading import read_tensors
+from tenth.core.files.reading import UnreadableError, parse_json, reason, short_sha256_of
+from tenth.core.files.tensors import read_tensors
+from tenth.core.files.writing import write_tensors
 from tenth.core.types import Pixels
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
-from tenth.data.face_crops import to_minus_one_one
-from tenth.data.faces import CROP_SIZE
+from tenth.data.faces.crops import to_minus_one_one
+from tenth.data.faces.detection import CROP_SIZE
 
 WEIGHTS = Path(__file__).parent / "face_attributes.safetensors"
 METADATA_KEY = "tenth"

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from tenth.core.errors import DataError, ModelError
 from tenth.core.types import Face, FeatureArray, Photo, Pixels
-from tenth.data.face_descriptors import encoder_name, face_descriptor
-from tenth.data.faces import Detector, find_faces
+from tenth.data.faces.descriptors import encoder_name, face_descriptor
+from tenth.data.faces.detection import Detector, find_faces
 from tenth.evaluation.extractors.recognizer_config import (
     DetectorConfig,
     RecognizerConfig,

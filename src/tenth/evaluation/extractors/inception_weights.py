@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tenth.core.cache import default_cache_dir
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import UnreadableError, read_bytes, reason
-from tenth.core.file_writing import move_file
+from tenth.core.files.reading import UnreadableError, read_bytes, reason
+from tenth.core.files.writing import move_file
 from tenth.core.wording import shorten
 from tenth.evaluation.extractors.inception import NUM_CLASSES, NUM_FEATURES, Inception, filter_shapes
 from tenth.models.hub.transfer import TransferError, download_to, redact_url

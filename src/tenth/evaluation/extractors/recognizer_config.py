@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import UnreadableError, read_bytes, read_toml, reason
+from tenth.core.files.reading import UnreadableError, read_bytes, read_toml, reason
 from tenth.core.wording import abbreviate, did_you_mean
 
 Point = tuple[float, float]

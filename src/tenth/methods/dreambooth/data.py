@@ -16,13 +16,13 @@ from torch import Tensor
 
 from tenth.core.cache import Array, ArrayCache
 from tenth.core.config import stable_repr
-from tenth.core.console import progress
+from tenth.core.console import track
 from tenth.core.errors import RecipeError
 from tenth.core.rng import StepRNG
 from tenth.core.types import DiffusionModel, Photo, Pixels
 from tenth.data.captions.templates import OPENINGS
-from tenth.data.face_crops import center_crop, to_minus_one_one
-from tenth.data.faces import crop_face
+from tenth.data.faces.crops import center_crop, to_minus_one_one
+from tenth.data.faces.detection import crop_face
 from tenth.methods.dreambooth.class_noun import classify_noun
 from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.sampling.config import SamplingConfig
@@ -209,7 +209,7 @@ def compute_class_moments(
     keys = [hashlib.sha256(f"{prompt} {seed}".encode()).hexdigest() for seed, prompt in enumerate(prompts)]
 
     def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in progress(torch.tensor(missing).split(BATCH), desc="images of the class"):
+        for batch in track(torch.tensor(missing).split(BATCH), "images of the class"):
             seeds = batch.tolist()
             images = sample(model, [prompts[seed] for seed in seeds], seeds, settings.sampling)
             yield from encode_with_flip(np.stack(images), frozen).numpy()

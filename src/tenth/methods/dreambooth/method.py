@@ -19,9 +19,9 @@ from torch import Tensor
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.config import read_toml, to_table, with_overrides
 from tenth.core.errors import DataError, IdentityError, ModelError, RecipeError
-from tenth.core.file_reading import UnreadableError
-from tenth.core.file_writing import PRIVATE_FILE_MODE, make_private_folder, write_tensors
-from tenth.core.tensor_reading import read_tensors
+from tenth.core.files.reading import UnreadableError
+from tenth.core.files.tensors import read_tensors
+from tenth.core.files.writing import PRIVATE_FILE_MODE, make_private_folder, write_tensors
 from tenth.core.types import DiffusionModel, Identity, Person, Photo
 from tenth.core.wording import did_you_mean
 from tenth.methods.dreambooth.data import (

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import UnreadableError, open_regular, printable_name, reason, short_sha256_of
-from tenth.core.file_writing import write_tensors
-from tenth.core.tensor_reading import read_header, read_tensors
+from tenth.core.files.reading import UnreadableError, open_regular, printable_name, reason, short_sha256_of
+from tenth.core.files.tensors import read_header, read_tensors
+from tenth.core.files.writing import write_tensors
 from tenth.core.types import Encoder
 from tenth.core.wording import abbreviate
 from tenth.models.adapters.image_projection import (

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import UnreadableError, parse_json, read_json
-from tenth.core.tensor_reading import check_finite_tensors, read_tensors
+from tenth.core.files.reading import UnreadableError, parse_json, read_json
+from tenth.core.files.tensors import check_finite_tensors, read_tensors
 from tenth.models.adapters.lora_names import PARTS, PEFT_PREFIX, TEXT_MODEL_PREFIX, layer_aliases
 from tenth.models.adapters.weight_deltas import LowRankDelta, find_parameter, merge_weights, shapes_match
 

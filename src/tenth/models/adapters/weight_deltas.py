@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from tenth.core.errors import IdentityError, ModelError
-from tenth.core.file_reading import UnreadableError
-from tenth.core.tensor_reading import check_finite_tensors
+from tenth.core.files.reading import UnreadableError
+from tenth.core.files.tensors import check_finite_tensors
 from tenth.models.adapters.lora_names import PARTS, canonical_name, get_parameter, kohya_name
 
 LORA_A, LORA_B, DIFF = ".lora_A.weight", ".lora_B.weight", ".diff"

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tenth.core.errors import ModelError, RecipeError
-from tenth.core.file_reading import UnreadableError, parse_json, reason
-from tenth.core.file_writing import write_tensors
-from tenth.core.tensor_reading import read_tensors
+from tenth.core.files.reading import UnreadableError, parse_json, reason
+from tenth.core.files.tensors import read_tensors
+from tenth.core.files.writing import write_tensors
 from tenth.core.types import Encoder
 from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
 from tenth.models.aggregators.set_aggregator import SetAggregator, SetAggregatorConfig

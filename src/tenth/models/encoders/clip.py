@@ -14,7 +14,7 @@ from transformers import CLIPImageProcessorPil, CLIPTextConfig, CLIPVisionConfig
 
 from tenth.core.cache import Array, ArrayCache, image_hash
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import UnreadableError, reason, sha256_of
+from tenth.core.files.reading import UnreadableError, reason, sha256_of
 from tenth.core.types import Photo
 from tenth.models.model_folder import (
     ComponentSpec,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tenth.core.cache import ArrayCache
 from tenth.core.types import Photo
-from tenth.data.face_descriptors import cached_face_descriptor, encoder_name, face_descriptor
+from tenth.data.faces.descriptors import cached_face_descriptor, encoder_name, face_descriptor
 
 
 def descriptor_statistics(descriptors: Tensor) -> tuple[Tensor, float]:

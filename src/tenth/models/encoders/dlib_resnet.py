@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
-from tenth.data.face_descriptors import CHIP_PADDING, CHIP_PIXELS, RECOGNIZER_WEIGHTS
-from tenth.data.faces import CROP_PADDING, CROP_SIZE, face_model_path
+from tenth.data.faces.descriptors import CHIP_PADDING, CHIP_PIXELS, RECOGNIZER_WEIGHTS
+from tenth.data.faces.detection import CROP_PADDING, CROP_SIZE, face_model_path
 
 MEAN = (122.782, 117.001, 104.298)  # RGB, which its input layer takes off; then it divides by 256
 STAGES = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))  # width, blocks, does the first halve

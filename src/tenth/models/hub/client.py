@@ -19,7 +19,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import build_hf_headers, validate_repo_id  # type: ignore[attr-defined]  # exported lazily
 
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import parse_json
+from tenth.core.files.reading import parse_json
 from tenth.models.hub.lockfile import check_digest, check_size, is_safe_path, short_message
 from tenth.models.hub.transfer import TransferError, download_bytes, download_to, split_credentials
 

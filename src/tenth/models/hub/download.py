@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import MAX_TENSOR_FILE_BYTES, MAX_TEXT_BYTES, UnreadableError, git_blob_sha1, read_json, sha256_of
-from tenth.core.file_writing import copy_file, fsync_folder, move_file
+from tenth.core.files.reading import MAX_TENSOR_FILE_BYTES, MAX_TEXT_BYTES, UnreadableError, git_blob_sha1, read_json, sha256_of
+from tenth.core.files.writing import copy_file, fsync_folder, move_file
 from tenth.core.wording import pluralize
 from tenth.models.hub.client import RemoteFile, RepoListing, download_file, find_in_hf_cache, list_files
 from tenth.models.hub.lockfile import (

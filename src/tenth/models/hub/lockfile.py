@@ -17,8 +17,8 @@ from typing import Any
 
 from tenth.core.cache import user_cache_dir
 from tenth.core.errors import DataError, ModelError
-from tenth.core.file_reading import UnreadableError, read_json, sha256_of
-from tenth.core.file_writing import write_json
+from tenth.core.files.reading import UnreadableError, read_json, sha256_of
+from tenth.core.files.writing import write_json
 from tenth.core.wording import abbreviate
 
 LOCK_FILE, CHECKED_FILE = "models.lock", ".checked.json"

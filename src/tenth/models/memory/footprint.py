@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tenth.core.tensor_reading import FLOAT_DTYPES
+from tenth.core.files.tensors import FLOAT_DTYPES
 from tenth.models.memory.half_precision import is_castable
 from tenth.models.model_folder import MAX_INTEGER, invalid_model, read_config, tensor_infos, weight_files
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tenth.core.cache import ArrayCache
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import UnreadableError, reason, short_sha256_of, without_system_files
-from tenth.core.tensor_reading import read_tensors
+from tenth.core.files.reading import UnreadableError, reason, short_sha256_of, without_system_files
+from tenth.core.files.tensors import read_tensors
 from tenth.core.wording import abbreviate
 from tenth.models.aggregators.checkpoint import AGGREGATOR_FILE
 from tenth.models.encoders.dlib_face import FaceEncoder

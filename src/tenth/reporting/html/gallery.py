@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from tenth.core.errors import DataError
-from tenth.core.file_reading import open_regular
+from tenth.core.files.reading import open_regular
 from tenth.core.run_record import method_folder_names
 from tenth.core.wording import pluralize
 from tenth.reporting.html.elements import Markup, element

@@ -8,8 +8,8 @@ from string import Template
 from typing import Any
 
 from tenth.core.errors import CheckpointError
-from tenth.core.file_reading import UnreadableError, open_regular
-from tenth.core.file_writing import write_text
+from tenth.core.files.reading import UnreadableError, open_regular
+from tenth.core.files.writing import write_text
 from tenth.core.run_record import read_record
 from tenth.core.wording import pluralize
 from tenth.reporting.html.elements import Content, Markup, element, joined, series

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from tenth.core.cache import Array, ArrayCache
-from tenth.core.console import progress
+from tenth.core.console import track
 from tenth.core.errors import DataError
 from tenth.core.types import Encoder
 from tenth.data.degradations import DEGRADATION_VERSION, degrade
-from tenth.data.face_crops import CENTRAL_FACE, CROPS_NAMESPACE, PhotoDataset, center_crop, compute_crops, to_minus_one_one
-from tenth.data.face_descriptors import face_descriptor
+from tenth.data.faces.crops import CENTRAL_FACE, CROPS_NAMESPACE, PhotoDataset, center_crop, compute_crops, to_minus_one_one
+from tenth.data.faces.descriptors import face_descriptor
 from tenth.data.manifest import ManifestEntry
 from tenth.data.photo import open_photo
 from tenth.models.encoders.dlib_face import FaceEncoder
@@ -104,11 +104,11 @@ def encode_photos(
 ) -> Iterator[Array]:
     """What the encoder reads in each photo, empty where a face encoder finds no face. use_degraded: of the photo made worse."""
     if isinstance(encoder, FaceEncoder):
-        for index in progress(missing, desc="poor photos" if use_degraded else "photos"):
+        for index in track(missing, "poor photos" if use_degraded else "photos"):
             photo = people.open_with_central_face(entries[index])
             yield np.zeros(0) if photo is None else face_descriptor(degrade(photo) if use_degraded else photo)
         return
-    for batch in progress(torch.tensor(missing).split(PHOTO_BATCH), desc="poor photos" if use_degraded else "photos"):
+    for batch in track(torch.tensor(missing).split(PHOTO_BATCH), "poor photos" if use_degraded else "photos"):
         photos = [open_photo(people.photos / entries[index].file) for index in batch.tolist()]
         yield from encoder([degrade(photo) if use_degraded else photo for photo in photos]).numpy()
 
@@ -125,7 +125,7 @@ def compute_latent_moments(
     """Moments of each photo's frame and its mirror image (N, 2, C', h, w)."""
 
     def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in progress(torch.tensor(missing).split(BATCH), desc="latents"):
+        for batch in track(torch.tensor(missing).split(BATCH), "latents"):
             chosen = [entries[index] for index in batch.tolist()]
             if crop_faces:
                 frames = list(
@@ -152,7 +152,7 @@ def encode_captions(
     keys = [hashlib.sha256(caption.encode()).hexdigest() for caption in unique_captions]
 
     def compute(part: str, missing: list[int]) -> Iterator[Array]:
-        for batch in progress(torch.tensor(missing).split(BATCH), desc="captions"):
+        for batch in track(torch.tensor(missing).split(BATCH), "captions"):
             texts = frozen.encode_prompts([unique_captions[index] for index in batch.tolist()])
             values = getattr(texts, part)
             yield from values.float().cpu().numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tenth.core.errors import RecipeError
-from tenth.data.face_crops import PhotoDataset
+from tenth.data.faces.crops import PhotoDataset
 from tenth.models.aggregators.self_attention import SelfAttentionConfig
 from tenth.models.aggregators.set_aggregator import SetAggregatorConfig
 from tenth.training.adapter.reference_sampling import IdentityContrastiveLoss, ReferenceSampling

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tenth.core.errors import RecipeError
 from tenth.core.types import Pixels
-from tenth.data.face_crops import to_minus_one_one
+from tenth.data.faces.crops import to_minus_one_one
 from tenth.training.adapter.dataset import BATCH, AdapterDataset
 from tenth.training.frozen_diffusion import FrozenDiffusion
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.core.file_writing import atomic_folder
+from tenth.core.files.writing import atomic_folder
 from tenth.core.rng import StepRNG
 from tenth.core.types import Encoder, Pixels
 from tenth.core.wording import pluralize

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from tenth.core.cache import Array, ArrayCache
 from tenth.core.errors import CheckpointError
-from tenth.core.file_reading import open_regular
+from tenth.core.files.reading import open_regular
 from tenth.core.types import Features, Pixels, Score
-from tenth.data.face_crops import CENTRAL_FACE, PhotoDataset
-from tenth.data.face_descriptors import encoder_name, face_descriptor
+from tenth.data.faces.crops import CENTRAL_FACE, PhotoDataset
+from tenth.data.faces.descriptors import encoder_name, face_descriptor
 from tenth.data.manifest import ManifestEntry
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.metrics.identity import identity_similarity

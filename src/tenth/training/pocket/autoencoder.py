@@ -12,11 +12,11 @@ from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import ModelError
-from tenth.core.file_reading import UnreadableError, reason
-from tenth.core.file_writing import write_tensors
+from tenth.core.files.reading import UnreadableError, reason
+from tenth.core.files.tensors import read_tensors
+from tenth.core.files.writing import write_tensors
 from tenth.core.rng import StepRNG
-from tenth.core.tensor_reading import read_tensors
-from tenth.data.face_crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
+from tenth.data.faces.crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.paths import MODEL_DIR
 from tenth.training.loop import fit

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tenth.core.cache import Array, ArrayCache
-from tenth.core.console import progress
+from tenth.core.console import track
 from tenth.core.rng import StepRNG
 from tenth.data.captions.prompt_parser import parse_prompt_attributes
-from tenth.data.face_crops import CROPS_NAMESPACE, FaceCrops, to_minus_one_one
-from tenth.data.face_descriptors import encoder_name
+from tenth.data.faces.crops import CROPS_NAMESPACE, FaceCrops, to_minus_one_one
+from tenth.data.faces.descriptors import encoder_name
 from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.training.frozen_diffusion import weights_digest
@@ -103,7 +103,7 @@ def compute_descriptors(faces: FaceCrops, cache: ArrayCache) -> Tensor:
     net = load_dlib_net()
 
     def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in progress(torch.tensor(missing).split(32), desc="embeddings"):
+        for batch in track(torch.tensor(missing).split(32), "embeddings"):
             yield from net(crops_to_chips(to_minus_one_one(faces.crops[batch]))).numpy()
 
     return torch.from_numpy(
@@ -116,7 +116,7 @@ def compute_latents(faces: FaceCrops, model: PocketAutoencoder, cache: ArrayCach
     """Latents (N, 2, 8, 16, 16) of each crop and its mirror image. They are the encoder's, whatever decoder is beside it."""
 
     def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in progress(torch.tensor(missing).split(32), desc="latents"):
+        for batch in track(torch.tensor(missing).split(32), "latents"):
             pixels = to_minus_one_one(faces.crops[batch])
             yield from torch.stack([model.encoder(pixels), model.encoder(pixels.flip(-1))], 1).numpy()
 

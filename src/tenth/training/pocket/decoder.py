@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.core.file_writing import write_tensors
+from tenth.core.files.tensors import read_tensors
+from tenth.core.files.writing import write_tensors
 from tenth.core.rng import StepRNG
-from tenth.core.tensor_reading import read_tensors
-from tenth.data.face_crops import PhotoDataset, load_face_crops
+from tenth.data.faces.crops import PhotoDataset, load_face_crops
 from tenth.models.encoders.dlib_resnet import DlibNet, crops_to_chips, load_dlib_net
 from tenth.models.pocket.autoencoder import SHUFFLE_FACTOR, PocketAutoencoder
 from tenth.models.pocket.paths import MODEL_DIR

@@ -12,7 +12,7 @@ from torch import Tensor
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import RecipeError
 from tenth.core.rng import StepRNG
-from tenth.data.face_crops import PhotoDataset, load_face_crops
+from tenth.data.faces.crops import PhotoDataset, load_face_crops
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, set_adapter_scale
 from tenth.models.encoders.dlib_face import FaceEncoder, descriptor_statistics
 from tenth.models.pocket.autoencoder import PocketAutoencoder

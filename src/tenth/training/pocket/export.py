@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tenth.core.file_writing import atomic_folder, write_bytes, write_tensors
+from tenth.core.files.writing import atomic_folder, write_bytes, write_tensors
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.pocket.paths import ADAPTER_PATH, MODEL_DIR, STATISTICS_PATH

@@ -15,7 +15,7 @@ from tenth.core.errors import DataError
 from tenth.core.rng import StepRNG
 from tenth.data.captions.attributes import read_attributes
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, attribute_labels
-from tenth.data.face_crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
+from tenth.data.faces.crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.evaluation.extractors.face_attributes import FaceAttributeNet, balanced_accuracy, save_face_attributes
 from tenth.training.loop import fit
 from tenth.training.schedule import TrainingConfig

@@ -19,7 +19,7 @@ from torch import Tensor
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.config import from_table, read_toml
 from tenth.core.errors import CheckpointError
-from tenth.core.file_writing import write_bytes, write_tensors
+from tenth.core.files.writing import write_bytes, write_tensors
 from tenth.core.rng import StepRNG
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
 from tenth.models.pocket.paths import MODEL_DIR

@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-from tenth.core.file_writing import write_text
+from tenth.core.files.writing import write_text
 from tenth.data.captions.templates import vocabulary
 
 START, END = "<|startoftext|>", "<|endoftext|>"

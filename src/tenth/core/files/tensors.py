@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenth.core.file_reading import MAX_TENSOR_FILE_BYTES, UnreadableError, open_regular, parse_json
+from tenth.core.files.reading import MAX_TENSOR_FILE_BYTES, UnreadableError, open_regular, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor

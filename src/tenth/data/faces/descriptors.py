@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from tenth.core.cache import Array, ArrayCache
 from tenth.core.errors import DataError
-from tenth.core.file_reading import sha256_of
+from tenth.core.files.reading import sha256_of
 from tenth.core.types import Photo, Pixels
-from tenth.data.faces import (
+from tenth.data.faces.detection import (
     crop_face,
     face_model_path,
 )

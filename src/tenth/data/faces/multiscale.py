@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tenth.core.types import Face, Photo, Pixels
-from tenth.data.faces import DETECTION_SIZE, Detection, detect_faces, face_width, find_faces
+from tenth.data.faces.detection import DETECTION_SIZE, Detection, detect_faces, face_width, find_faces
 from tenth.data.photo import MAX_PHOTO_SIDE, open_photo
 
 RETRY_PIXELS = 4096  # longest side of the picture that is looked at again: all that a photo of 12 megapixels has

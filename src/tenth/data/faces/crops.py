@@ -13,12 +13,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from tenth.core.cache import Array, ArrayCache
-from tenth.core.console import progress
+from tenth.core.console import track
 from tenth.core.errors import DataError
 from tenth.core.types import Face, Photo, Pixels
-from tenth.data.faces import CROP_PADDING, CROP_SIZE, crop_face
+from tenth.data.faces.detection import CROP_PADDING, CROP_SIZE, crop_face
+from tenth.data.faces.multiscale import open_photo_with_faces
 from tenth.data.manifest import ManifestEntry, read_manifest
-from tenth.data.multiscale_faces import open_photo_with_faces
 
 CENTRAL_FACE = "central-face"  # in the store: values of the face nearest a photo's centre, by the photo's sha256
 CROPS_NAMESPACE = f"{CENTRAL_FACE}-crop-{CROP_SIZE}-{CROP_PADDING}"
@@ -79,7 +79,7 @@ def to_minus_one_one(crops: Tensor) -> Tensor:
 
 def compute_crops(dataset: PhotoDataset, entries: Sequence[ManifestEntry], missing: list[int]) -> Iterator[Array]:
     """The face of each photo as the pocket model draws faces, (128, 128, 3), empty where there is none."""
-    for index in progress(missing, desc="crops"):
+    for index in track(missing, "crops"):
         photo = dataset.open_with_central_face(entries[index])
         yield np.zeros((0,), np.uint8) if photo is None or photo.face is None else crop_face(photo.pixels, photo.face)
 

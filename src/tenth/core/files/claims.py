@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tenth.core.errors import CheckpointError
-from tenth.core.file_reading import is_system_file
-from tenth.core.file_writing import MAX_TARGET_CHARS, TEMPORARY_NAME, TEMPORARY_SUFFIX, explain_os_errors, try_lock
+from tenth.core.files.reading import is_system_file
+from tenth.core.files.writing import MAX_TARGET_CHARS, TEMPORARY_NAME, TEMPORARY_SUFFIX, explain_os_errors, try_lock
 
 LOCK_FILE = ".claim"  # a file in a claimed folder, only where the system locks no folders
 
