@@ -60,8 +60,9 @@ def ours(generated: Path, held_out: Path, store: Path, inception: Inception) -> 
     ]
     pooled = [Features(features_of(each), ("",) * len(each)) for each in rows]
     logits = Features(logits_of(rows[0]), ("",) * len(rows[0]))
-    scores = [metric(generated=pooled[0], held_out=pooled[1]) for metric in (fid, kid)]
-    return {score.name: score.value for score in (*scores, inception_score(generated=logits))}
+    scores = {"fid": fid(generated=pooled[0], held_out=pooled[1]), "kid": kid(generated=pooled[0], held_out=pooled[1])}
+    scores["inception-score"] = inception_score(generated=logits)
+    return {name: score.value for name, score in scores.items()}
 
 
 def theirs(generated: Path, held_out: Path, weights: Path, count: int) -> dict[str, float]:

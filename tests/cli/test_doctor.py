@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,17 @@ def test_a_package_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(doctor, "LIBRARIES", ("no-such-library",))
     assert [finding.detail for finding in doctor.libraries()] == ["not installed"]
     assert not doctor._optional_package("judge", ("no_such_module",), "judge").ok
+
+
+def test_whether_plots_can_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plots() -> CheckResult:
+        return next(finding for finding in doctor.optional_packages() if "plots" in finding.name)
+
+    assert plots().detail.startswith("matplotlib ")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert not plots().ok
+    assert not plots().required
+    assert plots().action == "Run `pip install tenth[report]` if you want it"
 
 
 def test_the_containers_limit_counts(tmp_path: Path) -> None:

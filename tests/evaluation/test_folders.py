@@ -23,7 +23,7 @@ from tenth.evaluation.folders import (
     evaluation_to_table,
 )
 from tenth.evaluation.metrics.frechet import frechet_distance
-from tenth.evaluation.registry import FOLDER_METRICS
+from tenth.evaluation.registry import METRICS
 
 IMAGES = 12  # inception-score takes ten splits
 
@@ -65,20 +65,21 @@ def measured(tmp_path: Path, inception: Toy | None = None, face: Corners | None 
 
 
 def by_name(evaluation: FolderEvaluation) -> dict[str, Any]:
-    return {score.name: score for score in evaluation.scores}
+    return dict(evaluation.scores)
 
 
 def test_every_metric_of_two_folders(tmp_path: Path) -> None:
     sides = {"generated": save(tmp_path / "g", 0), "held_out": save(tmp_path / "r", 1)}
     found = measured(tmp_path, Toy(), **sides)
     scores = by_name(found)
-    assert list(scores) == [measure.name for measure in FOLDER_METRICS]
-    assert {name for name, score in scores.items() if score.value is None} == {"stranger"}  # there is no other person
-    assert {measure.name: measure.direction for measure in FOLDER_METRICS} == {
-        name: score.direction for name, score in scores.items()
-    }
+    assert list(scores) == [
+        name for name, row in METRICS.items() if not {"prompts", "references", "threshold"} & set(row.needs)
+    ]
+    assert {name for name, score in scores.items() if score.value is None} == {
+        "impostor-similarity"
+    }  # there is no other person
     rows = [Corners()([np.asarray(Image.open(path)) for path in sorted(side.iterdir())]) for side in sides.values()]
-    assert scores["face-distance"].value == pytest.approx(frechet_distance(*rows))
+    assert scores["face-frechet-distance"].value == pytest.approx(frechet_distance(*rows))
     assert found.disclaimer == Toy.disclaimer
     assert "one person" in found.notes[0]
 
@@ -87,7 +88,7 @@ def test_the_same_folder_twice(tmp_path: Path) -> None:
     side = save(tmp_path / "g", 0)
     scores = by_name(measured(tmp_path, Toy(), generated=side, held_out=side))
     assert scores["fid"].value == pytest.approx(0, abs=1e-9)
-    assert scores["face-distance"].value == pytest.approx(0, abs=1e-9)
+    assert scores["face-frechet-distance"].value == pytest.approx(0, abs=1e-9)
     assert {scores[name].value for name in ("precision", "recall", "density", "coverage")} == {1.0}
 
 
@@ -97,7 +98,7 @@ def test_without_inception_the_rest_still_runs(tmp_path: Path) -> None:
     for name in ("fid", "fid-infinity", "kid", "inception-score"):
         assert scores[name].unavailable == NO_INCEPTION
     assert NO_INCEPTION.startswith("needs the Inception file")
-    assert scores["face-distance"].value is not None
+    assert scores["face-frechet-distance"].value is not None
     assert found.disclaimer == ""
 
 
@@ -106,15 +107,15 @@ def test_people_are_compared_with_themselves(tmp_path: Path) -> None:
         for seed, person in enumerate(("anna", "ben")):
             save(tmp_path / side / person, seed, 3)  # the same pictures on both sides
     scores = by_name(measured(tmp_path, generated=tmp_path / "g", held_out=tmp_path / "r"))
-    assert scores["identity"].n == 2
-    assert scores["identity"].value > scores["stranger"].value
+    assert scores["identity-similarity"].n == 2
+    assert scores["identity-similarity"].value > scores["impostor-similarity"].value
 
 
 def test_a_flat_folder_against_people_leaves_identity_out(tmp_path: Path) -> None:
     save(tmp_path / "r" / "anna", 0)
     scores = by_name(measured(tmp_path, generated=save(tmp_path / "g", 1), held_out=tmp_path / "r"))
-    assert scores["identity"].unavailable == scores["stranger"].unavailable == NO_PEOPLE
-    assert scores["detection"].value == 1
+    assert scores["identity-similarity"].unavailable == scores["impostor-similarity"].unavailable == NO_PEOPLE
+    assert scores["face-detection-rate"].value == 1
     assert scores["precision"].value is not None
 
 
@@ -122,8 +123,8 @@ def test_images_without_a_face_count_in_detection_alone(tmp_path: Path) -> None:
     generated = save(tmp_path / "g", 0, 3)
     Image.new("RGB", (8, 8)).save(generated / "black.png")
     scores = by_name(measured(tmp_path, generated=generated, held_out=save(tmp_path / "r", 1)))
-    assert scores["detection"].value == 0.75
-    assert scores["face-distance"].n == 3
+    assert scores["face-detection-rate"].value == 0.75
+    assert scores["face-frechet-distance"].n == 3
 
 
 def test_the_second_time_no_network_runs(tmp_path: Path) -> None:
@@ -146,7 +147,9 @@ def test_json_and_table_say_all(tmp_path: Path) -> None:
     found = measured(tmp_path, Toy(), generated=save(tmp_path / "g", 0), held_out=save(tmp_path / "r", 1))
     printed = evaluation_to_json(found)
     assert set(printed) == {"metrics", "meaningless"}
-    assert all(set(row) == {"value", "low", "high", "n", "better", "unavailable"} for row in printed["metrics"].values())
+    assert all(
+        set(row) == {"value", "low", "high", "n", "higher_is_better", "unavailable"} for row in printed["metrics"].values()
+    )
     lines = evaluation_to_table(found).splitlines()
     assert lines[0] == Toy.disclaimer
     assert [line.split()[0] for line in lines[1:]] == list(printed["metrics"])

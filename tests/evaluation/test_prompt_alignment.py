@@ -13,6 +13,7 @@ from tenth.core.types import Features, Pixels
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.evaluation.extractors.clip_score import ClipScorer
 from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, prompt_adherence, prompt_retrieval
+from tenth.evaluation.registry import metrics_for
 from tenth.models.pocket.paths import MODEL_DIR
 
 SMILE, HAT, PLAIN = "a photo of a smiling person", "a person wearing a hat", "a photo of a person"
@@ -49,7 +50,8 @@ def test_everything_asked_for_is_there_or_nothing_or_half() -> None:
     )
     score = prompt_adherence(found, reader)
     assert score.value == pytest.approx((1 + 0 + 0.5) / 3)
-    assert (score.name, score.n, score.direction) == ("prompt-adherence", 3, "higher")
+    assert score.n == 3
+    assert [row.name for row in metrics_for(reader.kind)] == ["attribute-accuracy", "attribute-r-precision"]
     assert prompt_adherence(seen(reader, ("a", "a serious person", picture())), reader).value == 1  # a no, and it is not there
 
 
@@ -107,8 +109,9 @@ def test_clip_scores_are_those_of_the_model_itself(clip_folder: Path) -> None:
     wanted = 2.5 * np.maximum(cosines[[0, 1, 2], [0, 1, 0]], 0)
     np.testing.assert_allclose(reader.adherence(rows, prompts), wanted, atol=1e-5)
     score = prompt_adherence(Features(rows, ("a", "a", "b"), tuple(prompts)), reader)
-    assert (score.name, score.n) == ("clip-score", 2)
-    assert prompt_retrieval(Features(rows, ("a", "a", "b"), tuple(prompts)), reader).name == "clip-retrieval"
+    assert score.n == 2
+    assert prompt_retrieval(Features(rows, ("a", "a", "b"), tuple(prompts)), reader).n == 2
+    assert [row.name for row in metrics_for(reader.kind)] == ["clip-score", "clip-r-precision"]
 
 
 def test_a_folder_without_a_whole_clip_is_refused(tmp_path: Path) -> None:

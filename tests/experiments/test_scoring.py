@@ -12,15 +12,17 @@ import pytest
 
 from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.evaluation.extractors.inception_weights import load_inception
-from tenth.evaluation.registry import IMAGE_SET_METRICS
+from tenth.evaluation.registry import metrics_for
 from tenth.experiments import identities as learnt
 from tenth.experiments import runner as experiment
 from tenth.experiments import scoring
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, ExperimentRecipe, PromptSet
 from tenth.experiments.runner import run_experiment
-from tenth.experiments.scoring import AVERAGE, CONTROLS, COPIES, IMPOSTOR, NO_IDENTITY, REAL
+from tenth.experiments.scoring import AVERAGE, CONTROLS, COPIES, IMPOSTOR, NO_IDENTITY, OF_SETS, REAL
 from tenth.sampling.png_metadata import read_sample
-from toy_people import scores_at
+from toy_people import ColorRecognizer, scores_at
+
+SETS = {row.name for row in metrics_for(*OF_SETS)}
 
 
 def results_at(folder: Path) -> dict[str, Any]:
@@ -32,13 +34,28 @@ def results_at(folder: Path) -> dict[str, Any]:
 def test_controls_order_as_theory_says(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     run_experiment(recipe, tmp_path / "out")
     rows = scores_at(tmp_path / "out")
-    who = {name: row["identity"]["value"] for name, row in rows.items()}
+    who = {name: row["identity-similarity"]["value"] for name, row in rows.items()}
     assert min(who[REAL], who[COPIES], who[AVERAGE]) > max(who[IMPOSTOR], who[NO_IDENTITY]) + 0.3
     assert who[AVERAGE] > who[COPIES]  # nearer to every photo than a photo is: better than real is a warning
-    copied = {name: row["copy-index"]["value"] for name, row in rows.items()}
+    copied = {name: row["copy-paste-index"]["value"] for name, row in rows.items()}
     assert copied[COPIES] == pytest.approx(1)
     assert max(abs(copied[REAL]), abs(copied[IMPOSTOR])) < 0.3
-    assert rows[REAL]["face-distance"]["n"] == 3  # of three held-out photos, one a person
+    assert rows[REAL]["face-frechet-distance"]["n"] == 3  # of three held-out photos, one a person
+
+
+@pytest.mark.usefixtures("copying")
+def test_a_recogniser_that_says_its_threshold_gives_a_true_accept_rate(
+    recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_experiment(recipe, tmp_path / "without")
+    assert "true-accept-rate" not in scores_at(tmp_path / "without")[REAL]
+    monkeypatch.setattr(ColorRecognizer, "threshold", 0.5)
+    monkeypatch.setattr(ColorRecognizer, "licence", "for trying")
+    run_experiment(recipe, tmp_path / "with")
+    rows = scores_at(tmp_path / "with")
+    assert rows[REAL]["true-accept-rate"]["value"] > rows[IMPOSTOR]["true-accept-rate"]["value"]
+    judge = results_at(tmp_path / "with")["judges"][0]
+    assert (judge["threshold"], judge["licence"]) == (0.5, "for trying")
 
 
 @pytest.mark.usefixtures("copying")
@@ -52,14 +69,14 @@ def test_another_track_asks_other_prompts_of_some_methods(recipe: ExperimentReci
     assert results["tracks"]["P"] == {"prompts": list(prompts), "images": 3}
     scored = [(each["method"], each["photos"]) for each in results["scores"] if each["track"] == "P"]
     assert dict.fromkeys(scored) == dict.fromkeys([("ip-adapter-avg", 3), *((name, 3) for name in CONTROLS)])
-    read = {(each["method"], each["metric"]): each for each in results["scores"] if each["metric"].startswith("prompt-")}
+    read = {(each["method"], each["metric"]): each for each in results["scores"] if each["metric"].startswith("attribute-")}
     asked = {name for name, _ in read}
     assert asked == {"ip-adapter-avg", NO_IDENTITY}  # whoever was asked
     assert all(each["track"] == "P" and 0 <= each["value"] <= 1 for each in read.values())
-    assert read["ip-adapter-avg", "prompt-adherence"]["n"] == 3
-    assert read[NO_IDENTITY, "prompt-adherence"]["n"] == 1
+    assert read["ip-adapter-avg", "attribute-accuracy"]["n"] == 3
+    assert read[NO_IDENTITY, "attribute-accuracy"]["n"] == 1
     assert results["readers"][0].startswith("signs@")
-    assert "adherence" in (tmp_path / "out/table.md").read_text()
+    assert "attribute accuracy" in (tmp_path / "out/table.md").read_text()
     with pytest.raises(RecipeError, match="tracks is 'R'"):
         replace(recipe, tracks={PORTRAIT_PROMPT_SET: PromptSet(prompts, 1)})
     with pytest.raises(RecipeError, match="P, methods is"):
@@ -72,9 +89,7 @@ def test_inception_fills_a_finished_run_and_touches_nothing_else(
 ) -> None:
     run_experiment(recipe, tmp_path / "out")
     before = results_at(tmp_path / "out")
-    assert all(
-        "needs the Inception file" in each["unavailable"] for each in before["scores"] if each["metric"] in IMAGE_SET_METRICS
-    )
+    assert all("needs the Inception file" in each["unavailable"] for each in before["scores"] if each["metric"] in SETS)
     assert "needs the Inception file" in (tmp_path / "out/report.html").read_text()
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
     monkeypatch.setattr(experiment, "process_people", lambda *_: pytest.fail("looked at photos again"))
@@ -82,7 +97,7 @@ def test_inception_fills_a_finished_run_and_touches_nothing_else(
     text = run_experiment(recipe, tmp_path / "out", inception)
     after = results_at(tmp_path / "out")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")} == files
-    faces = [[each for each in results["scores"] if each["metric"] not in IMAGE_SET_METRICS] for results in (before, after)]
+    faces = [[each for each in results["scores"] if each["metric"] not in SETS] for results in (before, after)]
     assert faces[0] == faces[1]
     assert before["differences"] == after["differences"]
     rows = scores_at(tmp_path / "out")

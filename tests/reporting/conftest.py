@@ -16,7 +16,6 @@ METHODS = ["ip-adapter", "ip-adapter-avg", "ip-adapter-max", "dreambooth", EVIL]
 CONTROLS = ["real photos", "verbatim copies", "average of the references", "another person", "no identity"]
 JUDGE, READ = "judge@0123456789abcdef", "dlib-resnet@0123456789abcdef"
 NO_FILE = "needs the Inception file"
-BETTER = {"stranger": "lower", "copy-index": "lower", "face-distance": "lower", "fid": "lower", "fid-infinity": "lower"}
 IDENTITY = {
     "ip-adapter": 0.13,
     "ip-adapter-avg": 0.15,
@@ -30,7 +29,15 @@ IDENTITY = {
     "no identity": 0.031,
 }
 COPY = {"dreambooth": 0.3, "verbatim copies": 1.0, "average of the references": 0.2}
-JUDGED = ("identity", "stranger", "detection", "acceptance", "copy-index", "identity-diversity", "face-distance")
+JUDGED = (
+    "identity-similarity",
+    "impostor-similarity",
+    "face-detection-rate",
+    "true-accept-rate",
+    "copy-paste-index",
+    "identity-diversity",
+    "face-frechet-distance",
+)
 UNAVAILABLE = ("fid", "fid-infinity", "kid", "inception-score")
 SETS = ("precision", "recall", "density", "coverage")
 
@@ -58,7 +65,7 @@ def made_up() -> dict[str, Any]:
     judges = [{"name": JUDGE, "licence": "MIT", "threshold": 0.376, "headline": True, "note": ""}]
     judges.append({"name": READ, "licence": "CC0", "threshold": None, "headline": False, "note": "for choosing only"})
     results = {
-        "format": 2,
+        "format": 3,
         "people": ["000", "001", "002"],
         "meaningless": "",
         "judges": judges,
@@ -82,7 +89,7 @@ def scores() -> list[dict[str, Any]]:
             for name in METHODS if (photos, wrong) != (9, 0) else METHODS + CONTROLS:
                 at = {"track": track, "photos": photos, "wrong": wrong, "method": name}
                 value = {metric: draws.uniform(0.02, 0.9) for metric in (*JUDGED, *SETS)}
-                value |= {"identity": IDENTITY[name] * (0.8 + photos / 45), "copy-index": COPY.get(name, 0.02)}
+                value |= {"identity-similarity": IDENTITY[name] * (0.8 + photos / 45), "copy-paste-index": COPY.get(name, 0.02)}
                 found += [score(at, metric, value[metric], judge) for judge in (JUDGE, READ) for metric in JUDGED]
                 found += [score(at, metric, value[metric]) for metric in SETS]
                 found += [score(at, metric, None) for metric in UNAVAILABLE]
@@ -91,7 +98,7 @@ def scores() -> list[dict[str, Any]]:
 
 def score(at: dict[str, Any], metric: str, value: float | None, judge: str = "") -> dict[str, Any]:
     low, high = (None, None) if value is None else (value - 0.02, value + 0.02)
-    text = {"better": BETTER.get(metric, "higher"), "unavailable": NO_FILE if value is None else ""}
+    text = {"unavailable": NO_FILE if value is None else ""}
     raw = None if metric != "precision" else 0.123
     cell = {"metric": metric, "judge": judge, "value": value, "low": low, "high": high, "n": 0 if value is None else 53}
     return {**at, **cell, **text, "raw": raw}
@@ -104,7 +111,7 @@ def differences() -> list[dict[str, Any]]:
         for one, other in combinations(METHODS, 2):
             value = IDENTITY[one] - IDENTITY[other]
             sure = {"p_value": 0.0001, "p_holm": 0.0004} if abs(value) > 0.01 else {"p_value": 0.3, "p_holm": 0.6}
-            where = {"track": track, "photos": 9, "wrong": 0, "method": one, "against": other, "metric": "identity"}
+            where = {"track": track, "photos": 9, "wrong": 0, "method": one, "against": other, "metric": "identity-similarity"}
             found.append(
                 {**where, "judge": JUDGE, "value": value, "low": value, "high": value, "n": 53, "win_rate": 0.25} | sure
             )

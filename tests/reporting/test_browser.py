@@ -70,7 +70,12 @@ def test_the_page_is_there(scheme: str, width: int, page_file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("part", "colour", "pixels"),
-    [("images", (60, 160, 90), 30_000), ("images", (60, 90, 200), 30_000), ("likeness-or-copy", (11, 98, 168), 200)],
+    [
+        ("images", (60, 160, 90), 30_000),
+        ("images", (60, 90, 200), 30_000),
+        ("similarity-against-copying", (11, 98, 168), 150),
+        ("similarity-by-number-of-photos", (11, 98, 168), 500),
+    ],
 )
 def test_images_and_drawings_are_painted(part: str, colour: tuple[int, int, int], pixels: int, page_file: Path) -> None:
     alone = f"<style>header, section:not(#{part}) {{ display: none; }}</style></head>"
@@ -106,6 +111,6 @@ LISTEN = '<script>addEventListener("message", event => { document.body.dataset.t
 
 def test_the_browser_finds_the_tables(page_file: Path) -> None:
     found = browse(page_file, "--dump-dom")
-    for text in ("0.130<small>[0.110, 0.150]</small>", "needs the Inception file", "<h2>How to repeat it</h2>"):
+    for text in ("0.130<small>[0.110, 0.150]</small>", "needs the Inception file", "<h2>Reproduce</h2>"):
         assert text in found
     assert "<script" not in found

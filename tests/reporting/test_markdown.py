@@ -19,11 +19,11 @@ REPOSITORY = Path(__file__).parents[2]
 def test_every_track_has_its_tables(record: dict[str, Any]) -> None:
     text = markdown(record)
     for track in "RP":
-        assert f"## Track {track}, 9 photos\n" in text
+        assert f"## Prompt set {track}, 9 photos\n" in text
     assert "| `ip-adapter` | 0.130 [0.110, 0.150] |" in text
     assert "| *real photos* |" in text
     assert "| needs the Inception file |" in text
-    assert text.endswith("Judged by judge@0123456789abcdef.\n")
+    assert text.endswith("Recognizer: judge@0123456789abcdef.\n")
 
 
 def test_rows_have_as_many_cells_as_their_heads(record: dict[str, Any]) -> None:
@@ -40,7 +40,10 @@ def test_a_name_is_no_element(record: dict[str, Any]) -> None:
 
 def test_a_summary_has_a_line_for_each_row_the_likest_method_first(record: dict[str, Any]) -> None:
     lines = summary(record).splitlines()
-    assert lines[0].startswith("|  | the person | a stranger | above `ip-adapter` | copy index | diversity | face distance |")
+    assert lines[0] == (
+        "|  | ID similarity ↑ | impostor similarity ↓ | Δ vs `ip-adapter` | copy-paste index ↓ | diversity ↑"
+        " | face Fréchet distance ↓ | seconds per person | seconds per image |"
+    )
     names = [line.split(" | ")[0].strip("| `*") for line in lines[2:-2]]
     assert names == [
         "dreambooth",
@@ -52,17 +55,18 @@ def test_a_summary_has_a_line_for_each_row_the_likest_method_first(record: dict[
     ]
     assert "| 0.070 [0.070, 0.070] |" in lines[2]
     assert lines[2].endswith("| 140 | 0.9 |")
-    assert lines[-1].startswith("3 test people, 9 photos; 4 images of each in track R; ")
+    assert lines[-1].startswith("3 test people, 9 photos; 4 images of each in prompt set R; ")
     assert lines[-1].endswith(
-        "judged by judge. Brackets: 95 % over people. Learning and drawing them all: 0.6 hours by the medians above."
+        "recognizer: judge. Brackets: 95 % intervals over people."
+        " All methods, people and images took 0.6 hours by the medians above."
     )
 
 
 def test_a_summary_has_words_where_a_track_has_them(record: dict[str, Any]) -> None:
-    asked = {"track": "P", "photos": 9, "method": "dreambooth", "metric": "prompt-adherence", "value": 0.75}
+    asked = {"track": "P", "photos": 9, "method": "dreambooth", "metric": "attribute-accuracy", "value": 0.75}
     record["results"]["scores"].append(asked)
     heads, _, first, *_ = summary(record).splitlines()
-    assert dict(zip(heads.split(" | "), first.split(" | "), strict=True))["words, track P"] == "0.750"
+    assert dict(zip(heads.split(" | "), first.split(" | "), strict=True))["attribute accuracy ↑ (prompt set P)"] == "0.750"
 
 
 def test_the_readme_s_table_is_the_record_s() -> None:
@@ -71,6 +75,14 @@ def test_the_readme_s_table_is_the_record_s() -> None:
     assert found
     for folder, table in found:
         assert table == summary(read_record(REPOSITORY / folder, command="experiment"))
+
+
+def test_a_method_that_a_prompt_set_leaves_out_has_no_row(record: dict[str, Any]) -> None:
+    scores = record["results"]["scores"]
+    record["results"]["scores"] = [each for each in scores if (each["track"], each["method"]) != ("P", "dreambooth")]
+    first, second = markdown(record).split("## Prompt set P")
+    assert "| `dreambooth` |" in first
+    assert "dreambooth" not in second
 
 
 def test_figures_without_meaning_are_called_so_first(record: dict[str, Any]) -> None:

@@ -1,10 +1,10 @@
-"""How images are drawn: samplers and scales of blocks; what was drawn before still counts."""
+"""How images are drawn: samplers, scales of blocks, and the settings that pictures and records say."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from conftest import write_stable
-from tenth.core.config import from_table, stable_repr, to_table, with_omitted_defaults
-from tenth.core.errors import RecipeError
+from tenth.core.config import from_table, to_table
+from tenth.core.errors import CheckpointError, RecipeError
 from tenth.experiments.images import ImageJob, is_generated
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.experiments.runner import ensure_writable
@@ -27,8 +27,6 @@ from tenth.sampling.png_metadata import read_sample, save_sample
 from tenth.sampling.sampler import sampling_context
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name
 from toy_drawing import FEW_STEPS, PROMPT, generate_float_image, generate_images, random_identity
-
-OLD = {"steps": 3, "guidance": 2.0, "rescale": 0.5, "scale": 1.0, "negative": ""}  # as written before there was more
 
 
 @pytest.fixture(scope="module")
@@ -44,45 +42,52 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_model(str(folder))
 
 
-# What was drawn before
+# Settings in records and pictures
 
 
-def test_settings_of_today_s_defaults_are_said_as_before() -> None:
-    assert to_table(FEW_STEPS) == OLD
-    assert (
-        stable_repr(FEW_STEPS) == "SamplingConfig(steps=3, guidance=2.0, rescale=0.5, scale=1.0, negative='')"
-    )  # a key of the store
-    other = replace(FEW_STEPS, scheduler="unipc", guidance_interval=(0.2, 1.0))
-    assert to_table(other) == OLD | {"scheduler": "unipc", "guidance_interval": [0.2, 1.0]}
-    assert with_omitted_defaults(SamplingConfig, OLD) == json.loads(json.dumps(asdict(FEW_STEPS)))
-    assert from_table(SamplingConfig, to_table(other)) == other
+def test_settings_are_a_table_and_come_back_from_it() -> None:
+    other = replace(FEW_STEPS, scheduler="unipc", guidance_interval=(0.2, 1.0), scale={"mid": 1})
+    for sampling in (FEW_STEPS, other):
+        table = to_table(sampling)
+        assert list(table) == list(vars(FEW_STEPS))
+        assert from_table(SamplingConfig, json.loads(json.dumps(table))) == sampling
 
 
-def test_a_picture_of_before_counts_as_drawn_and_one_of_another_sampler_does_not(small: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scheduler": "euler"},
+        {"guidance_interval": (0.0, 0.5)},
+        {"scale": {"mid": 1}},
+        {"steps": 4},
+        {"words": 1.0},
+        {"precision": "bf16"},
+    ],
+)
+def test_a_picture_counts_as_drawn_only_with_the_very_settings(change: dict[str, Any], small: Any, tmp_path: Path) -> None:
     path, picture = tmp_path / "0.png", ImageJob(None, None, None, PROMPT, 0, tmp_path / "0.png")
     recipe = ExperimentRecipe(None, "validation", sampling=FEW_STEPS)  # type: ignore[arg-type]
-    said = {"prompt": PROMPT, "seed": 0, "method": "none", "model": small.name, "tenth": "0.0.9"} | OLD
 
-    def drawn(settings: dict[str, Any], wanted: SamplingConfig) -> bool:
+    def drawn(settings: SamplingConfig, wanted: SamplingConfig) -> bool:
         info = PngImagePlugin.PngInfo()
-        info.add_text("tenth", json.dumps(settings))
+        said = {"prompt": PROMPT, "seed": 0, "method": "none", "model": small.name, "tenth": "0.0.9"} | to_table(settings)
+        info.add_text("tenth", json.dumps(said))
         Image.new("RGB", (8, 8)).save(path, pnginfo=info)
         return is_generated(path, "none", picture, replace(recipe, sampling=wanted), small)
 
-    assert drawn(said, FEW_STEPS)
-    assert not drawn(said, replace(FEW_STEPS, scheduler="euler"))
-    assert not drawn(said, replace(FEW_STEPS, guidance_interval=(0.0, 0.5)))
-    assert not drawn(said | {"scheduler": "euler"}, FEW_STEPS)
-    assert drawn(said | {"scheduler": "euler"}, replace(FEW_STEPS, scheduler="euler"))
-    assert drawn(said | {"guidance_interval": [0.0, 0.5]}, replace(FEW_STEPS, guidance_interval=(0.0, 0.5)))
-    assert drawn(said | {"scale": {"mid": 1}}, replace(FEW_STEPS, scale={"mid": 1}))
-    assert not drawn(said | {"steps": 4}, FEW_STEPS)
+    other = replace(FEW_STEPS, **change)
+    assert [drawn(*both) for both in ((FEW_STEPS, FEW_STEPS), (other, other), (FEW_STEPS, other), (other, FEW_STEPS))] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
-def test_an_experiment_of_before_is_gone_on_with(tmp_path: Path) -> None:
-    (tmp_path / "settings.json").write_text(json.dumps({"sampling": OLD, "seed": 0}))
-    ensure_writable(tmp_path, json.loads(json.dumps({"sampling": to_table(FEW_STEPS), "seed": 0})))
-    with pytest.raises(Exception, match="another sampling"):
+def test_an_experiment_goes_on_with_its_own_settings_alone(tmp_path: Path) -> None:
+    ensure_writable(tmp_path, {"sampling": to_table(FEW_STEPS), "seed": 0})
+    ensure_writable(tmp_path, {"sampling": to_table(FEW_STEPS), "seed": 0})
+    with pytest.raises(CheckpointError, match="another sampling"):
         ensure_writable(tmp_path, {"sampling": to_table(replace(FEW_STEPS, scheduler="euler")), "seed": 0})
 
 

@@ -223,10 +223,10 @@ def test_history_marks_the_best_and_forgets_what_a_kill_left(tmp_path: Path) -> 
     from tenth.core.types import Score
 
     strip = [np.zeros((4, 4, 3), np.uint8)] * 2
-    assert append_history(tmp_path, 10, Score("identity", 0.2), strip)
-    assert not append_history(tmp_path, 20, Score("identity", 0.1), strip)
-    assert append_history(tmp_path, 30, Score("identity", 0.3), strip)
-    assert append_history(tmp_path, 20, Score("identity", 0.25), strip)  # resumed at 10: 30 has not happened
+    assert append_history(tmp_path, 10, Score(0.2), strip)
+    assert not append_history(tmp_path, 20, Score(0.1), strip)
+    assert append_history(tmp_path, 30, Score(0.3), strip)
+    assert append_history(tmp_path, 20, Score(0.25), strip)  # resumed at 10: 30 has not happened
     assert [(line["images"], line["best"]) for line in read_history(tmp_path)] == [(10, True), (20, True)]
 
 

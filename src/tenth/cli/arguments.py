@@ -205,7 +205,8 @@ def _report(subparsers: Any) -> None:
     details = "The file needs no network and no other file. Images that lie beside the record are put into it."
     parser = add_command(subparsers, "report", text, train.report, details)
     parser.add_argument("record", type=Path, metavar="RUN", help="a folder of `tenth experiment`, or its run.json")
-    parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: report.html beside the record")
+    text = "default: report.html beside the record; a name in .png or .svg: the curve by number of photos alone"
+    parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help=text)
     parser.add_argument("--summary", action="store_true", help="print one table as Markdown, for a README, and write nothing")
 
 

@@ -90,10 +90,18 @@ def methods(args: Namespace) -> int:
 
 
 def metrics(args: Namespace) -> int:
-    """The table of metrics."""
+    """The table of metrics, with an arrow towards what is better."""
     from tenth.evaluation.registry import METRICS
 
-    return _print_table(args, "metrics", METRICS)
+    if args.json:
+        told = ("name", "label", "text", "higher_is_better", "needs")
+        print_result({"metrics": [{key: getattr(row, key) for key in told} for row in METRICS.values()]})
+        return 0
+    width = max(map(len, METRICS))
+    print_result(
+        "\n".join(f"{name:<{width}}  {row.arrow} {row.text} (needs {', '.join(row.needs)})" for name, row in METRICS.items())
+    )
+    return 0
 
 
 def doctor(args: Namespace) -> int:

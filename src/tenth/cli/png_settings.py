@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tenth.core.config import from_table, to_table
+from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.wording import shorten
 from tenth.methods.registry import TUNING_FREE_METHODS
@@ -49,7 +49,7 @@ class PngSettings:
 
 @dataclass(frozen=True)
 class MergedOptions:
-    """What is to be drawn. inherited: what of it a picture said, by the options' names."""
+    """What is to be drawn. inherited: what of it a picture said that is not the default, by the options' names."""
 
     prompt: str
     seed: int
@@ -67,15 +67,14 @@ def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None) 
         chosen["guidance_interval"] = tuple(chosen["guidance_interval"])
     if chosen.get("scheduler") == MODEL_SCHEDULER:
         chosen["scheduler"] = ""
-    recorded = (
-        {"seed": 0}
-        if png_settings is None
-        else {"prompt": png_settings.prompt, "seed": png_settings.seed, **_recorded_settings(png_settings.sampling)}
-    )
+    recorded: dict[str, Any] = {"seed": 0}
+    inherited: dict[str, Any] = {}
+    if png_settings is not None:
+        recorded = {"prompt": png_settings.prompt, "seed": png_settings.seed, **vars(png_settings.sampling)}
+        usual = vars(SamplingConfig())
+        left = {name: value for name, value in recorded.items() if name not in chosen}
+        inherited = {name: value for name, value in left.items() if name not in usual or value != usual[name]}
     merged = recorded | chosen
-    inherited = (
-        {} if png_settings is None else {name: value for name, value in recorded.items() if name not in chosen and value != ""}
-    )
     prompt, seed = merged.pop("prompt"), merged.pop("seed")
     check_prompt("prompt", prompt)
     return MergedOptions(prompt, seed, SamplingConfig(**merged), inherited)
@@ -93,17 +92,8 @@ def merge_size(
     return hires and replace(hires, **changes)
 
 
-def _recorded_settings(sampling: SamplingConfig) -> dict[str, Any]:
-    """By name, without what has its default since it was added."""
-    table = to_table(sampling)
-    return {each.name: getattr(sampling, each.name) for each in fields(sampling) if each.name in table}
-
-
 def read_png_settings(path: Path) -> PngSettings:
-    """Raises DataError if the file is no PNG, is another program's, or says something that nobody could have asked for.
-
-    What an older version did not know to say has its default.
-    """
+    """Raises DataError if the file is no PNG, is another program's, or says something that nobody could have asked for."""
     metadata = read_sample(path)
     names = {each.name for each in fields(SamplingConfig)}
     try:

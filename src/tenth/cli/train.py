@@ -82,15 +82,20 @@ def evaluate(args: Namespace) -> int:
 
 
 def report(args: Namespace) -> int:
-    """The record of an experiment -> one HTML file, whose path goes to stdout, or one table there."""
+    """The record of an experiment -> one HTML file or its curve, whose path goes to stdout, or one table there."""
     from tenth.core.run_record import read_record
     from tenth.reporting.html.page import write_page
     from tenth.reporting.markdown import summary
+    from tenth.reporting.plots import PICTURES, write_curve
+    from tenth.reporting.results_reader import read_results
 
     if args.summary and args.output:
         args.usage_error("--summary prints and writes no file; leave -o out")
     if args.summary:
         print_result(summary(read_record(args.record, command="experiment")).rstrip())
+    elif args.output and args.output.suffix.lower() in PICTURES:
+        write_curve(read_results(read_record(args.record, command="experiment")), args.output, new=True)
+        print_result(args.output)
     else:
         print_result(write_page(args.record, args.output))
     return 0

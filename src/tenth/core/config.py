@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, field, fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -16,7 +16,6 @@ from tenth.core.wording import did_you_mean
 
 Recipe = TypeVar("Recipe")
 MAX_RECIPE_BYTES = 1 << 20  # of a TOML file; the longest recipe has 3 kB
-OMIT_DEFAULT = "later"  # in a field's metadata
 MAX_NUMBER = 1e9  # of numbers with a fraction; whole ones have 64 bits
 
 
@@ -74,31 +73,9 @@ def with_overrides(settings: Recipe, table: Mapping[str, Any], where: str = "the
     return replace(settings, **changed)  # type: ignore[type-var]
 
 
-def omit_default(default: Any) -> Any:
-    """A setting that was added after results had been recorded without it: said only where it is not its default."""
-    return field(default=default, metadata={OMIT_DEFAULT: True})
-
-
 def to_table(settings: Any) -> dict[str, Any]:
-    """A dataclass as JSON gives it back, nested ones too. What `later` added is left out while it has its default.
-
-    So a record, a PNG or a folder of an older version, which does not have the setting, says the same.
-    """
-    return {
-        each.name: _plain(getattr(settings, each.name))
-        for each in fields(settings)
-        if not (OMIT_DEFAULT in each.metadata and getattr(settings, each.name) == each.default)
-    }
-
-
-def stable_repr(settings: Any) -> str:
-    """The `repr` of a dataclass without what `to_table` leaves out: the same text as in older versions, for keys of stores."""
-    return f"{type(settings).__name__}({', '.join(f'{name}={value!r}' for name, value in to_table(settings).items())})"
-
-
-def with_omitted_defaults(cls: type[Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    """A table that `to_table` made, perhaps of an older version, with the defaults of what `later` added."""
-    return {each.name: _plain(each.default) for each in fields(cls) if OMIT_DEFAULT in each.metadata} | dict(table)
+    """A dataclass as JSON gives it back, nested ones too."""
+    return {each.name: _plain(getattr(settings, each.name)) for each in fields(settings)}
 
 
 def _plain(value: Any) -> Any:

@@ -86,14 +86,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Score:
-    """A number with its 95 % interval over people. direction: 'higher' or 'lower'. unavailable: why there is no value."""
+    """A number with its 95 % interval over people. n: of people, or of images where there is no interval.
 
-    name: str
+    unavailable: why there is no value. Its name and which way is direction: evaluation/registry.py.
+    """
+
     value: float | None
     low: float | None = None
     high: float | None = None
     n: int = 0
-    direction: str = "higher"
     unavailable: str = ""
 
 

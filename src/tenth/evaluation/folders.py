@@ -16,10 +16,11 @@ from tenth.evaluation.extractors.inception import Inception, features_of, logits
 from tenth.evaluation.image_set import ImageFolder, list_images
 from tenth.evaluation.metrics.frechet import drop_missing_faces
 from tenth.evaluation.metrics.inputs import score_or_unavailable
-from tenth.evaluation.registry import FOLDER_METRICS, FolderMetric
+from tenth.evaluation.registry import METRICS, MetricSpec
 from tenth.models.pocket.loader import read_statistics
 from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 
+IN_FOLDERS = {"faces", "people", "features", "inception", "logits"}  # what metrics of two folders may need
 SINGLE_PERSON = "one person"  # the tag of everybody in a flat folder
 NO_INCEPTION = "needs the Inception file; give it with --inception FILE (docs/metrics.md says where it is)"
 NO_PEOPLE = "needs both folders flat, each of one person, or both with a folder for each person"
@@ -30,9 +31,9 @@ FLAT_FOLDERS_NOTE = (
 
 @dataclass(frozen=True, eq=False)
 class FolderEvaluation:
-    """Scores in the order to show them. disclaimer: '' or what belongs above every figure. notes: what to know besides."""
+    """Scores by metric, in the order to show them. disclaimer: '' or what belongs above every figure. notes: what to know."""
 
-    scores: tuple[Score, ...]
+    scores: Mapping[str, Score]
     disclaimer: str
     notes: tuple[str, ...]
 
@@ -57,7 +58,7 @@ def evaluate_folders(
     notes = [note for folder in folders for note in folder.notes()] + [FLAT_FOLDERS_NOTE] * all(
         folder.is_flat for folder in folders
     )
-    scores = tuple(_score_metric(measure, views) for measure in FOLDER_METRICS)
+    scores = {name: _score_metric(metric, views) for name, metric in METRICS.items() if IN_FOLDERS.issuperset(metric.needs)}
     return FolderEvaluation(scores, inception.disclaimer if inception else "", tuple(notes))
 
 
@@ -67,19 +68,17 @@ def dlib_recognizer() -> DlibRecognizer:
 
 
 def evaluation_to_json(evaluation: FolderEvaluation) -> dict[str, Any]:
-    """{"metrics": {NAME: {"value", "low", "high", "n", "better", "unavailable"}}}, and "meaningless" where figures are."""
-    rows: dict[str, Any] = {}
-    for score in evaluation.scores:
-        row = asdict(score)
-        row["better"] = row.pop("direction")
-        rows[row.pop("name")] = row
+    """{"metrics": {NAME: a Score's fields and "higher_is_better"}}, and "meaningless" where figures are."""
+    rows = {
+        name: asdict(score) | {"higher_is_better": METRICS[name].higher_is_better} for name, score in evaluation.scores.items()
+    }
     return {"metrics": rows} | ({"meaningless": evaluation.disclaimer} if evaluation.disclaimer else {})
 
 
 def evaluation_to_table(evaluation: FolderEvaluation) -> str:
     """A line for each metric: its value and interval, which way is better, how many it counts; or why there is none."""
-    width = max(len(score.name) for score in evaluation.scores)
-    lines = [f"{score.name:<{width}}  {_format_score(score)}" for score in evaluation.scores]
+    width = max(map(len, evaluation.scores))
+    lines = [f"{name:<{width}}  {_format_score(METRICS[name], score)}" for name, score in evaluation.scores.items()]
     return "\n".join([*[evaluation.disclaimer] * bool(evaluation.disclaimer), *lines])
 
 
@@ -89,27 +88,31 @@ def _face_views(folders: tuple[ImageFolder, ImageFolder], rows: list[FeatureArra
         Features(found, tuple(person or SINGLE_PERSON for person in folder.people))
         for folder, found in zip(folders, rows, strict=True)
     ]
-    views = {"found": (features[0], features[1]), "faces": (drop_missing_faces(features[0]), drop_missing_faces(features[1]))}
-    return views | ({"people": views["found"]} if folders[0].is_flat == folders[1].is_flat else {})
+    views = {
+        "faces": (features[0], features[1]),
+        "features": (drop_missing_faces(features[0]), drop_missing_faces(features[1])),
+    }
+    return views | ({"people": views["faces"]} if folders[0].is_flat == folders[1].is_flat else {})
 
 
 def _inception_views(folders: tuple[ImageFolder, ImageFolder], rows: list[FeatureArray]) -> dict[str, FeaturePair]:
     people = [folder.people for folder in folders]
     return {
-        "features": (Features(features_of(rows[0]), people[0]), Features(features_of(rows[1]), people[1])),
+        "inception": (Features(features_of(rows[0]), people[0]), Features(features_of(rows[1]), people[1])),
         "logits": (Features(logits_of(rows[0]), people[0]), Features(logits_of(rows[1]), people[1])),
     }
 
 
-def _score_metric(metric: FolderMetric, views: Mapping[str, FeaturePair]) -> Score:
-    if metric.view not in views:
-        why = NO_PEOPLE if metric.view == "people" else NO_INCEPTION
-        return Score(metric.name, None, direction=metric.direction, unavailable=why)
-    return score_or_unavailable(metric.name, metric.direction, metric.metric, *views[metric.view])
+def _score_metric(metric: MetricSpec, views: Mapping[str, FeaturePair]) -> Score:
+    missing = [need for need in metric.needs if need not in views]
+    if missing:
+        return Score(None, unavailable=NO_PEOPLE if missing[0] == "people" else NO_INCEPTION)
+    return score_or_unavailable(metric.function, *views[metric.needs[0]])
 
 
-def _format_score(score: Score) -> str:
+def _format_score(metric: MetricSpec, score: Score) -> str:
     if score.value is None:
         return f"-  {score.unavailable}"
     interval = "" if score.low is None or score.high is None else f" [{score.low:.4f}, {score.high:.4f}]"
-    return f"{score.value:.4f}{interval}  {score.direction} is better, n = {score.n}"
+    better = "higher" if metric.higher_is_better else "lower"
+    return f"{score.value:.4f}{interval}  {better} is better, n = {score.n}"

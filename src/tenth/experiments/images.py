@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from tenth.core.config import to_table, with_omitted_defaults
+from tenth.core.config import to_table
 from tenth.core.errors import DataError
 from tenth.core.files.reading import open_regular
 from tenth.core.files.writing import write_png
@@ -25,7 +25,6 @@ from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentR
 from tenth.methods.identity_file import load_identity
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
-from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.png_metadata import MAX_PNG_BYTES, read_if_complete, save_sample
 
@@ -172,13 +171,10 @@ def identity_fingerprint(identity: Identity) -> str:
 
 
 def is_generated(path: Path, method: str, job: ImageJob, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
-    """Whether the PNG is there, whole, and made with these settings; what its version did not know had its default."""
+    """Whether the PNG is there, whole, and made with these settings."""
     expected = {"prompt": job.prompt, "seed": job.seed, "method": method, "model": model.name}
-    metadata = read_if_complete(path)
-    if metadata is None:
-        return False
-    actual = with_omitted_defaults(SamplingConfig, metadata)
-    return actual | expected | with_omitted_defaults(SamplingConfig, to_table(recipe.sampling)) == actual
+    actual = read_if_complete(path)
+    return actual is not None and actual | expected | to_table(recipe.sampling) == actual
 
 
 def load_images(jobs: Iterable[ImageJob]) -> list[Pixels]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tenth.evaluation.extractors.clip_score import ClipScorer
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
-from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, FaceEmbedder, OnnxFaceRecognizer, load_recognizer
+from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, FaceEmbedder, load_recognizer
 from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, PromptScorer
 from tenth.experiments.recipe import ExperimentRecipe, check_value
 from tenth.models.encoders.dlib_face import FaceEncoder
@@ -41,25 +41,12 @@ SELECTION_ONLY = "dlib (conditions the model: for choosing only)"
 JsonDict = dict[str, Any]  # a line of run.json
 
 
-def accept_threshold(recognizer: FaceEmbedder) -> float | None:
-    """The least cosine of one person, where the recogniser's file says it."""
-    return recognizer.settings.accept if isinstance(recognizer, OnnxFaceRecognizer) else None
-
-
 def recognizer_records(recognizers: Mapping[str, FaceEmbedder]) -> list[JsonDict]:
     """Who judged. The one that the model's own methods read gives no headline."""
     records = []
     for label, recognizer in recognizers.items():
         selection_only = label == SELECTION_ONLY
-        licence = recognizer.settings.licence if isinstance(recognizer, OnnxFaceRecognizer) else ""
         note = "the model's methods read it: for choosing only" if selection_only else ""
-        records.append(
-            {
-                "name": label,
-                "licence": licence,
-                "threshold": accept_threshold(recognizer),
-                "headline": not selection_only,
-                "note": note,
-            }
-        )
+        about = {"licence": recognizer.licence, "threshold": recognizer.threshold}
+        records.append({"name": label, **about, "headline": not selection_only, "note": note})
     return records

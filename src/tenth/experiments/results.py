@@ -8,8 +8,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from tenth.core.types import Score
-from tenth.core.wording import pluralize
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.inception import Inception
 from tenth.evaluation.metrics.bootstrap import paired_difference
@@ -18,13 +16,13 @@ from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.paired_comparison import compare
 from tenth.experiments.costs import summarize_costs
 from tenth.experiments.images import ImageJobs, RealImages, load_images, unconditional_key
-from tenth.experiments.judges import JsonDict, accept_threshold
+from tenth.experiments.judges import JsonDict
 from tenth.experiments.protocol import EvaluatedPerson
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
-from tenth.experiments.scoring import NO_IDENTITY, REAL, TableRow, face_scores, image_set_scores, prompt_scores
+from tenth.experiments.scoring import NO_IDENTITY, Scored, TableRow, face_scores, image_set_scores, prompt_scores
 from tenth.reporting.contact_sheet import Row as Strip
 from tenth.reporting.contact_sheet import Shown, people_sheet
-from tenth.reporting.curve_plot import Line, curve
+from tenth.reporting.results_reader import IDENTITY
 
 AllTableRows = Mapping[tuple[str, Condition], Mapping[str, TableRow]]  # by track and condition, by method or control
 
@@ -44,9 +42,9 @@ def face_score_records(
             str, Mapping[str, PersonScores]
         ] = {}  # by track: of the main condition, which comes before the wrong ones
         for (prompt_set, condition), table in rows.items():
-            named_scores, values = face_scores(table, people, index, recognizer, accept_threshold(recognizer))
-            keys = condition_keys(prompt_set, condition) | {"metric": "identity", "judge": label}
-            scores += [score_record(prompt_set, condition, name, score) | {"judge": label} for name, score in named_scores]
+            named_scores, values = face_scores(table, people, index, recognizer)
+            keys = condition_keys(prompt_set, condition) | {"metric": IDENTITY, "judge": label}
+            scores += [score_record(prompt_set, condition, each) | {"judge": label} for each in named_scores]
             differences += [keys | asdict(pair) for pair in (compare(values) if len(values) > 1 else [])]
             if condition.num_impostors:
                 differences += [
@@ -72,8 +70,8 @@ def image_set_score_records(
 ) -> Iterator[JsonDict]:
     """Scores of sets of images. raw: of the images as they were drawn, which the score's own are not."""
     for (prompt_set, condition), table in rows.items():
-        for name, score, raw in image_set_scores(table, person_ids, real, inception):
-            yield score_record(prompt_set, condition, name, score) | {"judge": "", "raw": raw}
+        for found, raw in image_set_scores(table, person_ids, real, inception):
+            yield score_record(prompt_set, condition, found) | {"judge": "", "raw": raw}
 
 
 def prompt_score_records(rows: AllTableRows, scorers: Sequence[PromptScorer]) -> Iterator[JsonDict]:
@@ -81,8 +79,8 @@ def prompt_score_records(rows: AllTableRows, scorers: Sequence[PromptScorer]) ->
     for (prompt_set, condition), table in rows.items():
         if prompt_set != PORTRAIT_PROMPT_SET:
             for scorer in scorers:
-                for name, score in prompt_scores(table, scorer):
-                    yield score_record(prompt_set, condition, name, score) | {"judge": ""}
+                for found in prompt_scores(table, scorer):
+                    yield score_record(prompt_set, condition, found) | {"judge": ""}
 
 
 def condition_keys(prompt_set: str, condition: Condition) -> JsonDict:
@@ -90,11 +88,10 @@ def condition_keys(prompt_set: str, condition: Condition) -> JsonDict:
     return {"track": prompt_set, "photos": condition.num_photos, "wrong": condition.num_impostors}
 
 
-def score_record(prompt_set: str, condition: Condition, name: str, score: Score) -> JsonDict:
+def score_record(prompt_set: str, condition: Condition, found: Scored) -> JsonDict:
     """A score as a line of run.json."""
-    fields = asdict(score)
-    fields["better"] = fields.pop("direction")
-    return condition_keys(prompt_set, condition) | {"method": name, "metric": fields.pop("name"), **fields}
+    name, metric, score = found
+    return condition_keys(prompt_set, condition) | {"method": name, "metric": metric, **asdict(score)}
 
 
 def method_costs(path: Path, recipe: ExperimentRecipe) -> list[JsonDict]:
@@ -107,42 +104,6 @@ def method_costs(path: Path, recipe: ExperimentRecipe) -> list[JsonDict]:
         seconds = {"seconds_person": person.get("seconds"), "seconds_image": image.get("seconds")}
         costs.append({"method": name, **seconds, "peak_mb": max(peaks, default=None)})
     return costs
-
-
-def similarity_curve(recipe: ExperimentRecipe, label: str, scores: Sequence[JsonDict]) -> Image.Image:
-    """The methods' similarity against the number of photos, those with wrong ones beside it, by one recogniser."""
-    scores_by_condition = {
-        (Condition(each["photos"], each["wrong"]), each["method"]): Score(
-            "identity", each["value"], each["low"], each["high"], each["n"]
-        )
-        for each in scores
-        if (each["track"], each["metric"], each["judge"]) == (PORTRAIT_PROMPT_SET, "identity", label)
-    }
-    lines = [
-        Line(
-            recipe.display_names[name],
-            {condition.num_photos: scores_by_condition[condition, name] for condition in recipe.clean_conditions},
-            {
-                condition.label: scores_by_condition[condition, name]
-                for condition in recipe.conditions
-                if condition.num_impostors
-            },
-        )
-        for name in recipe.methods
-    ]
-    real, people = (
-        scores_by_condition[recipe.main_condition, REAL],
-        scores_by_condition[recipe.main_condition, recipe.methods[0]].n,
-    )
-    score = "" if real.value is None else f" Real photos score {real.value:.3f}."
-    people_text = pluralize(people, f"{recipe.split} person", f"{recipe.split} people")
-    note = f"Mean cosine to other photos of the same person, {people_text}; bars: 95 % over people.{score}"
-    return curve(
-        lines,
-        scores_by_condition[recipe.main_condition, NO_IDENTITY],
-        "Identity similarity by the number of photos given",
-        f"{note}\nJudged by {label}.",
-    )
 
 
 def people_contact_sheet(recipe: ExperimentRecipe, people: Sequence[EvaluatedPerson], jobs: ImageJobs) -> Image.Image:

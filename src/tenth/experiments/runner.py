@@ -24,7 +24,7 @@ from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.files.claims import exclusive_folder, list_entries, remove_temporary
 from tenth.core.files.reading import UnreadableError, read_json, reason, sha256_of, short_sha256_of, without_system_files
 from tenth.core.files.writing import write_png, write_text
-from tenth.core.run_record import RECORD_FILE, read_record, replace_paths, short_path_names, write_record
+from tenth.core.run_record import RECORD_FILE, read_record, replace_paths, write_record
 from tenth.core.types import FeatureArray, Person, Photo, Pixels
 from tenth.core.wording import abbreviate, pluralize
 from tenth.data.splits import TEST_FOLD, ReferenceSplit
@@ -32,7 +32,7 @@ from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.features import extract_features
 from tenth.evaluation.extractors.inception import Inception
 from tenth.evaluation.metrics.prompt_alignment import PromptScorer
-from tenth.evaluation.registry import IMAGE_SET_METRICS
+from tenth.evaluation.registry import metrics_for
 from tenth.experiments.identities import COSTS_FILE, create_identities
 from tenth.experiments.images import ImageJobs, RealImages, generate_missing, list_image_jobs
 from tenth.experiments.judges import load_prompt_scorers, load_recognizers, recognizer_records
@@ -45,19 +45,20 @@ from tenth.experiments.results import (
     method_costs,
     people_contact_sheet,
     prompt_score_records,
-    similarity_curve,
 )
-from tenth.experiments.scoring import table_rows
+from tenth.experiments.scoring import OF_SETS, table_rows
 from tenth.methods.registry import RECIPE_SUFFIX, fine_tunes, method
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import DEFAULT_MODEL, load_model
 from tenth.reporting.html.page import write_page
 from tenth.reporting.markdown import markdown
-from tenth.reporting.results_reader import read_results
+from tenth.reporting.plot_style import can_plot
+from tenth.reporting.plots import has_curve, write_curve
+from tenth.reporting.results_reader import FORMAT, read_results
 
 NUM_SHEET_PEOPLE = 3  # people on sheet.png
-TABLE_FILE, SETTINGS_FILE = "table.md", "settings.json"
+TABLE_FILE, CURVE, SETTINGS_FILE = "table.md", "curve.png", "settings.json"
 
 
 def read_experiment(path: Path) -> ExperimentRecipe:
@@ -126,11 +127,9 @@ class LoadedExperiment:
         rows = all_table_rows(recipe, person_ids, jobs, real)
         scores, differences = face_score_records(rows, people, self.recognizers)
         write_png(output / "sheet.png", people_contact_sheet(recipe, people[:NUM_SHEET_PEOPLE], jobs))
-        if len(recipe.clean_conditions) > 1:
-            write_png(output / "curve.png", similarity_curve(recipe, next(iter(self.recognizers)), scores))
         sets = image_set_score_records(rows, person_ids, real, self.inception)
         return {
-            "format": 2,
+            "format": FORMAT,
             "people": person_ids,
             "judges": recognizer_records(self.recognizers),
             "scores": [*scores, *prompt_score_records(rows, self.prompt_scorers), *sets],
@@ -148,7 +147,8 @@ class LoadedExperiment:
         """Results of a run that was finished, with what Inception says."""
         person_ids, real = earlier["people"], RealImages(output)
         rows = all_table_rows(self.recipe, person_ids, list_image_jobs(self.recipe, person_ids, output), real)
-        kept = [score for score in earlier["scores"] if score["metric"] not in IMAGE_SET_METRICS]
+        of_sets = {metric.name for metric in metrics_for(*OF_SETS)}
+        kept = [score for score in earlier["scores"] if score["metric"] not in of_sets]
         sets = image_set_score_records(rows, person_ids, real, self.inception)
         return {**earlier, "scores": [*kept, *sets], **inception_record(self.inception)}
 
@@ -174,10 +174,14 @@ def write_results(output: Path, settings: Mapping[str, Any], results: Mapping[st
 
 
 def write_tables(output: Path) -> str:
-    """Tables and page, from the record alone, so that a run that was killed before it wrote them has them at the next call."""
-    text = markdown(read_record(output / RECORD_FILE, command="experiment"))
+    """Tables, page and curve, from the record alone, so that a run that was killed before has them at the next call."""
+    record = read_record(output / RECORD_FILE, command="experiment")
+    text = markdown(record)
     write_text(output / TABLE_FILE, text)
     write_page(output / RECORD_FILE)
+    results = read_results(record)
+    if can_plot() and any(has_curve(results, track) for track in results.scored):
+        write_curve(results, output / CURVE)
     return text
 
 
@@ -241,7 +245,7 @@ def ensure_writable(output: Path, settings: Mapping[str, Any]) -> None:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """What an experiment's folder is for. Earlier versions wrote absolute paths. Raises CheckpointError if it is damaged."""
+    """What an experiment's folder is for. Raises CheckpointError if it is damaged."""
     needed, action = "the settings of an experiment are needed", "Choose another folder, or remove this one"
     try:
         settings = read_json(path)
@@ -249,7 +253,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} {reason(problem)}", needed, action) from problem
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} is no table", needed, action)
-    return dict(replace_paths(settings, short_path_names(settings)))
+    return settings
 
 
 def process_people(

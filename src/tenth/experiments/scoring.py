@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, product
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,17 @@ from tenth.evaluation.extractors.features import extract_features
 from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
 from tenth.evaluation.folders import NO_INCEPTION
 from tenth.evaluation.lfw_preprocessing import match_lfw_jpeg
-from tenth.evaluation.metrics.frechet import drop_missing_faces, face_frechet_distance
-from tenth.evaluation.metrics.identity import (
-    PersonScores,
-    identity_similarity_per_person,
-    true_accept_rate,
-)
-from tenth.evaluation.metrics.inception_score import inception_score
+from tenth.evaluation.metrics.identity import PersonScores, identity_similarity_per_person
 from tenth.evaluation.metrics.inputs import score_or_unavailable
-from tenth.evaluation.metrics.prompt_alignment import PromptScorer, prompt_adherence, prompt_retrieval
-from tenth.evaluation.registry import FACE_METRICS, IMAGE_SET_METRICS
+from tenth.evaluation.metrics.prompt_alignment import PromptScorer
+from tenth.evaluation.registry import metrics_for
 from tenth.experiments.images import ImageJob, ImageJobs, RealImages, load_image, unconditional_key
 from tenth.experiments.protocol import EvaluatedPerson
 from tenth.experiments.recipe import Condition, ExperimentRecipe
 from tenth.reporting.results_reader import CONTROLS
 
+Scored = tuple[str, str, Score]  # row of the table, metric, score
+OF_SETS = ("features", "inception", "logits")  # what metrics of a set of images need
 REAL, COPIES, AVERAGE, IMPOSTOR, NO_IDENTITY = CONTROLS  # what a score means is read off them
 
 
@@ -84,31 +80,24 @@ def table_rows(
 
 
 def face_scores(
-    rows: Mapping[str, TableRow],
-    people: Sequence[EvaluatedPerson],
-    index: int,
-    recognizer: FaceEmbedder,
-    threshold: float | None,
-) -> tuple[list[tuple[str, Score]], dict[str, PersonScores]]:
-    """(row, score) as the index-th recogniser sees them, and each method's identity, person by person, where it is known.
-
-    threshold: the least cosine of one person, where the recogniser's file says it.
-    """
+    rows: Mapping[str, TableRow], people: Sequence[EvaluatedPerson], index: int, recognizer: FaceEmbedder
+) -> tuple[list[Scored], dict[str, PersonScores]]:
+    """Scores as the index-th recogniser sees the rows, and each method's similarity, person by person, where it is known."""
+    threshold = recognizer.threshold
     references = _features({person.person_id: person.references[index] for person in people})
     held_out = _features({person.person_id: person.held_out[index] for person in people})
     half = _features({person.person_id: second_half(person.held_out[index]) for person in people})
-    metrics = dict(FACE_METRICS)
-    if threshold is not None:
-        metrics["acceptance"] = ("higher", partial(true_accept_rate, threshold=threshold))
+    metrics = {
+        metric.name: partial(metric.function, threshold=threshold) if "threshold" in metric.needs else metric.function
+        for metric in metrics_for("faces")
+        if threshold is not None or "threshold" not in metric.needs
+    }
     scores, values = [], {}
     for name, row in rows.items():
         (features,) = extract_features(map(load_image, row.paths), [recognizer], ArrayCache(default_cache_dir())).values()
         generated, photos = Features(features, row.people), half if row.half_held_out else held_out
-        for metric, (direction, measure) in metrics.items():
-            pair = generated, photos
-            if measure is face_frechet_distance:
-                pair = drop_missing_faces(generated), drop_missing_faces(photos)
-            scores.append((name, score_or_unavailable(metric, direction, measure, *pair, references)))
+        for metric, measure in metrics.items():
+            scores.append((name, metric, score_or_unavailable(measure, generated, photos, references)))
         similarities = identity_similarity_per_person(generated, photos) if name not in CONTROLS else {}
         if similarities and np.isfinite(list(similarities.values())).all():
             values[name] = similarities
@@ -117,11 +106,11 @@ def face_scores(
 
 def image_set_scores(
     rows: Mapping[str, TableRow], person_ids: Sequence[str], real: RealImages, inception: Inception | None
-) -> Iterator[tuple[str, Score, float | None]]:
-    """(row, score, the same on images as they were drawn) by Inception; without it unavailable."""
+) -> Iterator[tuple[Scored, float | None]]:
+    """(row, metric, score), and the same on images as they were drawn, by Inception; without it unavailable."""
+    metrics = metrics_for(*OF_SETS)
     if inception is None:
-        for name, (metric, (direction, _)) in product(rows, IMAGE_SET_METRICS.items()):
-            yield name, Score(metric, None, direction=direction, unavailable=NO_INCEPTION), None
+        yield from (((name, metric.name, Score(None, unavailable=NO_INCEPTION)), None) for name in rows for metric in metrics)
         return
     store = ArrayCache(default_cache_dir())
 
@@ -137,17 +126,18 @@ def image_set_scores(
         is_generated = name not in CONTROLS or name == NO_IDENTITY
         raw_features = read_features(row.unique_paths, unchanged)
         features = read_features(row.unique_paths, match_lfw_jpeg) if is_generated else raw_features
-        for metric, (direction, measure) in IMAGE_SET_METRICS.items():
-            view = logits_of if measure is inception_score else features_of
+        for metric in metrics:
+            view = logits_of if "logits" in metric.needs else features_of
+            photos = _untagged(view(held_out))
             score, raw_score = (
-                score_or_unavailable(metric, direction, measure, _untagged(view(rows_side)), _untagged(view(held_out)))
+                score_or_unavailable(metric.function, _untagged(view(rows_side)), photos)
                 for rows_side in (features, raw_features)
             )
-            yield name, score, raw_score.value if is_generated else None
+            yield (name, metric.name, score), raw_score.value if is_generated else None
 
 
-def prompt_scores(rows: Mapping[str, TableRow], scorer: PromptScorer) -> Iterator[tuple[str, Score]]:
-    """(row, score) of what drawn images show of their prompts. Everybody's images of nobody are the same, and count once."""
+def prompt_scores(rows: Mapping[str, TableRow], scorer: PromptScorer) -> Iterator[Scored]:
+    """What drawn images show of their prompts. Everybody's images of nobody are the same, and count once."""
     for name, row in rows.items():
         if row.prompts:
             (features,) = extract_features(
@@ -155,7 +145,7 @@ def prompt_scores(rows: Mapping[str, TableRow], scorer: PromptScorer) -> Iterato
             ).values()
             count = len(row.unique_paths)
             images = Features(features, row.people[:count], row.prompts[:count])
-            yield from ((name, measure(images, scorer)) for measure in (prompt_adherence, prompt_retrieval))
+            yield from ((name, metric.name, metric.function(images, scorer)) for metric in metrics_for(scorer.kind))
 
 
 def first_half(photos: Any) -> Any:

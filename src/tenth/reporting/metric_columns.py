@@ -1,47 +1,43 @@
-"""Which metrics stand side by side, what they are called, and how their numbers are written."""
+"""Which metrics stand side by side, how their columns are headed, and how numbers are written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from tenth.core.wording import pluralize
-from tenth.evaluation.registry import COLUMN_GROUPS, IDENTITY_COLUMNS, IMAGE_SET_COLUMNS, PROMPT_COLUMNS, Column
-from tenth.reporting.results_reader import Result, Results
+from tenth.evaluation.registry import METRICS
+from tenth.reporting.results_reader import Results
 
-ARROWS = {"higher": "↑", "lower": "↓"}
 MINUS = "\N{MINUS SIGN}"
+OTHERS = "Other metrics"  # the table of metrics that the registry does not know
 
 
-def groups(results: Results, track: str, judge: str, *, alone: bool = False) -> list[tuple[str, dict[str, Column]]]:
-    """The groups with the metrics that this track has by this recogniser and, unless `alone`, by none.
-
-    Metrics that this version does not know come last, by their own name.
-    """
+def groups(results: Results, track: str, judge: str, *, alone: bool = False) -> dict[str, list[str]]:
+    """Title of each table -> the metrics that this prompt set has by this recognizer and, unless `alone`, without one."""
     judges = {judge} if alone else {judge, ""}
     found = dict.fromkeys(r.metric for r in results.scores if r.track == track and r.judge in judges)
-    known = IDENTITY_COLUMNS | PROMPT_COLUMNS | IMAGE_SET_COLUMNS
-    others = {name: Column(name, "") for name in found if name not in known}
-    shown = [
-        (title, {name: each for name, each in of.items() if name in found})
-        for title, of in (*COLUMN_GROUPS, ("Others", others))
-    ]
-    return [(title, of) for title, of in shown if of]
+    tables: dict[str, list[str]] = {}
+    for name in (*METRICS, *(name for name in found if name not in METRICS)):
+        if name in found:
+            tables.setdefault(METRICS[name].group if name in METRICS else OTHERS, []).append(name)
+    return tables
 
 
-def heading(column: Column, cells: Iterable[Result | None]) -> str:
-    """The name, and an arrow towards what is better."""
-    arrows = {ARROWS.get(cell.better, "") for cell in cells if cell is not None} - {""}
-    return f"{column.name} {arrows.pop()}" if len(arrows) == 1 else column.name
+def label(metric: str) -> str:
+    """What a column is called."""
+    return METRICS[metric].label if metric in METRICS else metric
 
 
-def places(values: Iterable[float | None]) -> int:
-    """Decimals of a column: so many that its largest number has three digits or four."""
-    largest = max((abs(value) for value in values if value is not None), default=1.0)
-    return next((decimals for least, decimals in ((10.0, 1), (2.0, 2), (0.01, 3)) if largest >= least), 4)
+def heading(metric: str) -> str:
+    """The label, and an arrow towards what is better."""
+    return f"{label(metric)} {METRICS[metric].arrow}" if metric in METRICS else metric
+
+
+def decimals(metric: str) -> int:
+    """Of the numbers in a column."""
+    return METRICS[metric].decimals if metric in METRICS else 3
 
 
 def number(value: float, decimals: int, *, signed: bool = False) -> str:
-    """With a minus that is one, and no sign before a zero."""
+    """With a true minus, and no sign before a zero."""
     text = f"{value:{'+' if signed else ''}.{decimals}f}"
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
 
@@ -51,7 +47,7 @@ def interval(low: float | None, high: float | None, decimals: int) -> str:
     return "" if low is None or high is None else f"[{number(low, decimals)}, {number(high, decimals)}]"
 
 
-def chance(p_value: float | None) -> str:
+def p_text(p_value: float | None) -> str:
     """A p-value as a table has it."""
     if p_value is None:
         return ""
@@ -66,15 +62,16 @@ def short(name: str) -> str:
 def condition_text(condition: tuple[int, int]) -> str:
     """Photos given, and how many of them show somebody else."""
     photos, wrong = condition
-    return pluralize(photos, "photo") + (f", {wrong} wrong" if wrong else "")
+    return pluralize(photos, "photo") + (f", {wrong} of another person" if wrong else "")
 
 
 def unmeasured(results: Results) -> dict[str, list[str]]:
-    """By reason, the metrics of pictures as a set that no method has, such as those by a file that is not there."""
+    """By reason, the metrics of image sets that no method has, such as those by a file that is not there."""
     reasons: dict[str, list[str]] = {}
-    for metric, column in IMAGE_SET_COLUMNS.items():
-        cells = [result for result in results.scores if result.metric == metric and result.method in results.methods]
-        if cells and all(cell.value is None for cell in cells):
+    for metric in METRICS.values():
+        cells = [result for result in results.scores if result.metric == metric.name and result.method in results.methods]
+        of_sets = not {"faces", "prompts"} & set(metric.needs)
+        if of_sets and cells and all(cell.value is None for cell in cells):
             reason = next((cell.unavailable for cell in cells if cell.unavailable), "no reason is given")
-            reasons.setdefault(reason, []).append(column.name)
+            reasons.setdefault(reason, []).append(metric.label)
     return reasons

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
-from tenth.reporting.legacy_format import to_format_2
 
-FORMAT = 2
+FORMAT = 3  # of `results` in run.json
+IDENTITY = "identity-similarity"  # the metric that methods are compared by
 LARGEST = 1e9  # of a number in a record: what is larger is none of ours, and no axis or column holds it
 MOST = 200  # methods, metrics, judges, tracks or conditions
 # Rows of a table that are not methods: what a score means is read off them. In the order in which they are shown.
@@ -21,7 +21,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Result:
-    """One cell: a metric of a method under a condition. raw: the same on images as they were drawn, before LFW's codec."""
+    """One cell: a metric of a method under a condition. raw: the same on images as generated, before LFW's codec."""
 
     track: str
     photos: int
@@ -33,7 +33,6 @@ class Result:
     low: float | None = None
     high: float | None = None
     n: int = 0
-    better: str = ""
     unavailable: str = ""
     raw: float | None = None
 
@@ -173,7 +172,7 @@ class Results:
     def _recorded(self, method: str) -> list[tuple[int, int]]:
         return sorted({(r.photos, r.wrong) for r in self.scores if r.method == method}, reverse=True)
 
-    def difference(self, track: str, method: str, against: str, metric: str = "identity") -> Difference | None:
+    def difference(self, track: str, method: str, against: str, metric: str = IDENTITY) -> Difference | None:
         """Method minus the other at the main condition, turned around where it is recorded the other way."""
         return self._differences.get((track, self.main, metric, self.judge.name, method, against))
 
@@ -188,17 +187,12 @@ class Results:
 
 
 def read_results(record: Mapping[str, Any]) -> Results:
-    """The results in a record of `tenth experiment`, in today's layout or an earlier one. Raises DataError otherwise."""
+    """The results in a record of `tenth experiment`. Raises DataError for anything else."""
     found = record.get("results")
     if record.get("kind") != "experiment" or not isinstance(found, Mapping):
         raise _no_record(f"the record is of kind {record.get('kind')!r:.100}")
-    if "format" not in found and "identity" in found:
-        try:
-            found = to_format_2(record)
-        except (AttributeError, KeyError, TypeError) as problem:
-            raise _no_record(f"the record is of an earlier layout and not whole ({problem})") from None
     if found.get("format") != FORMAT:
-        raise _no_record(f"its results are of format {found.get('format')!r:.100} and this version reads {FORMAT} and earlier")
+        raise _no_record(f"its results are of format {found.get('format')!r:.100} and this version reads {FORMAT}")
     settings, tracks = _table(record, "settings"), _table(found, "tracks")
     for key in ("methods", "against"):
         _texts(settings, key)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tenth.core.config import omit_default
 from tenth.core.errors import RecipeError
 from tenth.core.wording import shorten
 from tenth.models.adapters.adapter_scale import AdapterScale, validate_scale
@@ -60,12 +59,10 @@ class SamplingConfig:
     rescale: float = 0.5  # of the guided prediction's contrast to the plain one's: Lin et al. 2023, arXiv:2305.08891, eq. 16
     scale: AdapterScale = 1.0  # of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}
     negative: str = ""
-    scheduler: str = omit_default("")  # a name of schedulers.py; "": the model's own
-    guidance_interval: tuple[float, float] = omit_default(FULL_INTERVAL)  # from pure noise, 0, to the image, 1: guidance.py
-    words: float = omit_default(0.0)  # further guidance on the prompt beside a person: guidance.py
-    precision: str = omit_default(
-        "fp32"
-    )  # or bf16: where a processor computes in it, in less time; pixels move by 2/255 at most
+    scheduler: str = ""  # a name of schedulers.py; "": the model's own
+    guidance_interval: tuple[float, float] = FULL_INTERVAL  # from pure noise, 0, to the image, 1: guidance.py
+    words: float = 0.0  # further guidance on the prompt beside a person: guidance.py
+    precision: str = "fp32"  # or bf16: where a processor computes in it, in less time; pixels move by 2/255 at most
 
     def __post_init__(self) -> None:
         for name in ("steps", "guidance", "rescale", "words"):

@@ -9,7 +9,6 @@ import torch
 import torch.distributed.nn  # now: imported while a group exists, its functions' defaults would keep the group, and its threads
 from torch import Tensor
 
-from tenth.core.config import omit_default
 from tenth.core.errors import RecipeError
 from tenth.core.rng import derive_seed
 from tenth.training.optimizer import OPTIMIZERS
@@ -26,13 +25,11 @@ class TrainingConfig:
     accumulate: int = 1  # parts in which a process works through its share of a batch: memory for time
     learning_rate: float = 1e-4  # peak, after the warm-up; a cosine then takes it to zero
     warmup: int = 10_000  # images over which the rate rises from zero
-    cooldown: int = omit_default(0)  # images at the end over which it falls to zero, constant before; 0: the cosine
+    cooldown: int = 0  # images at the end over which it falls to zero, constant before; 0: the cosine
     weight_decay: float = 1e-2
     clip: float = 1.0  # largest norm of the gradient
     half_life: int = 20_000  # images after which a weight's share in the average has halved; shorter at the start
-    half_lives: tuple[int, ...] = omit_default(
-        ()
-    )  # of further averages, which checkpoints keep beside it, to choose from afterwards
+    half_lives: tuple[int, ...] = ()  # of further averages, which checkpoints keep beside it, to choose from afterwards
     save_every: int = 20_000  # images between checkpoints
     seed: int = 0
     optimizer: str = "adamw"  # or "adamw-8bit": its moments in a quarter of the memory; or "muon" (optimizer.py)

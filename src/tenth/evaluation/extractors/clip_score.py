@@ -28,7 +28,7 @@ class ClipScorer:
     Raises ModelError if the folder holds no such model.
     """
 
-    metric_names = ("clip-score", "clip-retrieval")
+    kind = "CLIP"
 
     def __init__(self, folder: Path) -> None:
         needed = "a CLIP model with its text encoder is needed"

@@ -27,10 +27,15 @@ BATCH_IMAGES = 64  # crops in one run of the network: memory, not the result, de
 
 
 class FaceEmbedder(Protocol):
-    """Pictures (H, W, 3) -> (N, D) float64 rows of length 1, NaN where no face is found. name: "name@digest"."""
+    """Pictures (H, W, 3) -> (N, D) float64 rows of length 1, NaN where no face is found. name: "name@digest".
+
+    threshold: the least cosine of one person, None where nobody has measured it. licence: of the weights, "" for our own.
+    """
 
     name: str
     feature_dim: int
+    threshold: float | None
+    licence: str
 
     def __call__(self, pixels: Sequence[Pixels]) -> FeatureArray: ...
 
@@ -58,6 +63,7 @@ class OnnxFaceRecognizer:
     def __init__(self, settings: RecognizerConfig, *, detector: Detector) -> None:
         self.settings, self.detector = settings, detector
         self.name = f"{settings.name}@{settings.digest}"
+        self.threshold, self.licence = settings.accept, settings.licence
         self._session = _load_session(settings)
         width, height = settings.size
         self.feature_dim = self._embed(np.zeros((1, height, width, 3), np.uint8)).shape[1]
@@ -134,6 +140,8 @@ class DlibRecognizer:
     """
 
     feature_dim = 128
+    threshold: float | None = None
+    licence = ""
 
     def __init__(self, center: FeatureArray) -> None:
         if center.shape != (self.feature_dim,):

@@ -13,14 +13,14 @@ from tenth.evaluation.metrics.identity import PersonScores, by_person, score_ove
 def identity_diversity(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Mean of 1 - cosine over all pairs of generated images of one person, over people. Higher is more different.
 
-    generated: (N, D), rows of any length. Images without a face are in `detection`, not here, and people with fewer than two
+    generated: (N, D), rows of any length. Images without a face count in `detection`, not here, and people with fewer than two
     images with a face are left out. Noise is different too: read it beside `identity`, and against the same number of real
     photos (pass them as generated), which is what a method should reach and not exceed. Anchors: 0 for copies of one image,
     1 for images at right angles. Source: Ruiz et al. 2022, arXiv:2208.12242, DIV, with a recogniser's cosine for LPIPS.
     Unavailable if nobody has two images with a face. Raises DataError as `identity` does for rows that are no embeddings.
     """
     del held_out, references
-    score = score_over_people("identity-diversity", diversity_per_person(generated), "higher")
+    score = score_over_people(diversity_per_person(generated))
     return replace(score, unavailable="nobody has two images with a face") if score.value is None else score
 
 

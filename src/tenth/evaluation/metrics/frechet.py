@@ -37,7 +37,7 @@ def fid(*, generated: Features, held_out: Features, references: Features | None 
     """
     del references
     distance = frechet_distance(generated.vectors, held_out.vectors)
-    return Score("fid", distance, n=len(generated.vectors), direction="lower")
+    return Score(distance, n=len(generated.vectors))
 
 
 def fid_infinity(
@@ -64,7 +64,7 @@ def fid_infinity(
     sizes = np.unique(np.linspace(min_subset, len(a), NUM_SUBSETS).round().astype(int))
     distances = [gaussian_distance(fit_gaussian(a[rng.permutation(len(a))[:size]]), held_out_gaussian) for size in sizes]
     _, intercept = np.polyfit(1 / sizes, distances, 1)
-    return Score("fid-infinity", float(intercept), n=len(a), direction="lower")
+    return Score(float(intercept), n=len(a))
 
 
 def frechet_distance(a: FeatureArray, b: FeatureArray) -> float:
@@ -105,7 +105,7 @@ def face_frechet_distance(*, generated: Features, held_out: Features, references
     """
     del references
     a, b = validated_pair(drop_missing_faces(generated), drop_missing_faces(held_out))
-    return Score("face-distance", frechet_distance(a, b), n=len(a), direction="lower")
+    return Score(frechet_distance(a, b), n=len(a))
 
 
 def drop_missing_faces(features: Features) -> Features:

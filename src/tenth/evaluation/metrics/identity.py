@@ -46,7 +46,7 @@ def identity_similarity(*, generated: Features, held_out: Features, references: 
     Raises DataError if a person has no held-out photo with a face.
     """
     del references
-    return _similarity_score("identity", identity_similarity_per_person(generated, held_out), "higher")
+    return _similarity_score(identity_similarity_per_person(generated, held_out))
 
 
 def impostor_similarity(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
@@ -55,13 +55,13 @@ def impostor_similarity(*, generated: Features, held_out: Features, references: 
     A missing face counts as in `identity`, so that it adds nothing to the difference of the two. Unavailable for one person.
     """
     del references
-    return _similarity_score("stranger", impostor_similarity_per_person(generated, held_out), "lower")
+    return _similarity_score(impostor_similarity_per_person(generated, held_out))
 
 
 def face_detection_rate(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Share of generated images in which the recogniser finds a face, over people. Higher is better; photos have 1."""
     del held_out, references
-    return score_over_people("detection", face_detection_rate_per_person(generated), "higher")
+    return score_over_people(face_detection_rate_per_person(generated))
 
 
 def true_accept_rate(
@@ -74,12 +74,12 @@ def true_accept_rate(
     """
     del references
     if threshold is None:
-        return Score("acceptance", None, unavailable="no threshold is stated for the recogniser")
+        return Score(None, unavailable="no threshold is stated for the recogniser")
     photos, values = by_person(held_out), {}
     for person, rows in by_person(generated).items():
         cosines = rows @ _rows_with_face(photos, person, "held-out").T  # (N, K)
         values[person] = float((cosines >= threshold).mean())  # NaN >= threshold is False
-    return score_over_people("acceptance", values, "higher")
+    return score_over_people(values)
 
 
 def copy_paste_index(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
@@ -88,13 +88,12 @@ def copy_paste_index(*, generated: Features, held_out: Features, references: Fea
     (angle(g, held) - angle(g, ref)) / angle(held, ref), with the reference and the held-out photo nearest to g. Anchors: 1
     when g is a reference, -1 when it is a held-out photo. With more references than held-out photos a real new photo lies
     above 0, since the nearest of more is nearer (docs/metrics.md has figures): compare methods at equal counts.
-    Images without a face are in `detection`, not here. Source: Xu et al. 2025, arXiv:2510.14975, there for one pair.
+    Images without a face count in `detection`, not here. Source: Xu et al. 2025, arXiv:2510.14975, there for one pair.
     Raises DataError if a person has no reference with a face, or if a held-out photo is a reference.
     """
     if references is None:
-        return Score("copy-index", None, direction="lower", unavailable="no references are given")
-    values = copy_paste_index_per_person(generated, held_out, references)
-    return score_over_people("copy-index", values, "lower")
+        return Score(None, unavailable="no references are given")
+    return score_over_people(copy_paste_index_per_person(generated, held_out, references))
 
 
 def identity_similarity_per_person(generated: Features, held_out: Features) -> PersonScores:
@@ -196,17 +195,15 @@ def _centroid(gallery: Gallery, person: str) -> FeatureArray:
     return gallery.centroids[person]
 
 
-def _similarity_score(name: str, values: PersonScores, direction: str) -> Score:
+def _similarity_score(values: PersonScores) -> Score:
     if any(np.isnan(value) for value in values.values()):
-        return Score(
-            name, None, direction=direction, unavailable="there is no other person to measure an impostor's similarity on"
-        )
-    return score_over_people(name, values, direction)
+        return Score(None, unavailable="there is no other person to measure an impostor's similarity on")
+    return score_over_people(values)
 
 
-def score_over_people(name: str, values: PersonScores, direction: str) -> Score:
+def score_over_people(values: PersonScores) -> Score:
     """The mean of per-person values with its interval; unavailable where there is none, since no image has a face."""
     if not values:
-        return Score(name, None, direction=direction, unavailable="no generated image has a face")
+        return Score(None, unavailable="no generated image has a face")
     mean_interval: Interval = bootstrap_interval(list(values.values()))
-    return Score(name, mean_interval.value, mean_interval.low, mean_interval.high, mean_interval.n, direction)
+    return Score(mean_interval.value, mean_interval.low, mean_interval.high, mean_interval.n)

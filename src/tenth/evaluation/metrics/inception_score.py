@@ -29,7 +29,7 @@ def inception_score(
     """
     del held_out, references
     rows = validated_rows(generated, "generated", 1)
-    return Score("inception-score", float(inception_scores(rows, splits=splits, seed=seed).mean()), n=len(rows))
+    return Score(float(inception_scores(rows, splits=splits, seed=seed).mean()), n=len(rows))
 
 
 def inception_scores(logits: FeatureArray, *, splits: int = SPLITS, seed: int = SEED) -> FeatureArray:

@@ -41,11 +41,9 @@ def validated_pair(generated: Features, held_out: Features, min_images: int = 2)
     return a, b
 
 
-def score_or_unavailable(
-    name: str, direction: str, metric: Metric, generated: Features, held_out: Features, references: Features | None = None
-) -> Score:
+def score_or_unavailable(metric: Metric, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """The metric's score; unavailable, with the reason, where there are too few images or faces for it."""
     try:
         return metric(generated=generated, held_out=held_out, references=references)
     except DataError as problem:
-        return Score(name, None, direction=direction, unavailable=str(problem))
+        return Score(None, unavailable=str(problem))

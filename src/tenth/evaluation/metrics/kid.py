@@ -23,7 +23,7 @@ def kid(*, generated: Features, held_out: Features, references: Features | None 
     """
     del references
     a, b = validated_pair(generated, held_out)
-    return Score("kid", _mean_off_diagonal(a) + _mean_off_diagonal(b) - 2 * _mean(a, b), n=len(a), direction="lower")
+    return Score(_mean_off_diagonal(a) + _mean_off_diagonal(b) - 2 * _mean(a, b), n=len(a))
 
 
 def _kernel(a: FeatureArray, b: FeatureArray) -> FeatureArray:

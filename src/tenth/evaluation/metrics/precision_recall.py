@@ -30,7 +30,7 @@ def precision(*, generated: Features, held_out: Features, references: Features |
     """
     del references
     a, b = validated_pair(generated, held_out, min_images=1)
-    return Score("precision", float(_fraction_inside(a, b, k, "held-out")), n=len(a))
+    return Score(float(_fraction_inside(a, b, k, "held-out")), n=len(a))
 
 
 def recall(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 3) -> Score:
@@ -41,7 +41,7 @@ def recall(*, generated: Features, held_out: Features, references: Features | No
     """
     del references
     a, b = validated_pair(generated, held_out, min_images=1)
-    return Score("recall", float(_fraction_inside(b, a, k, "generated")), n=len(a))
+    return Score(float(_fraction_inside(b, a, k, "generated")), n=len(a))
 
 
 def density(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 5) -> Score:
@@ -54,7 +54,7 @@ def density(*, generated: Features, held_out: Features, references: Features | N
     del references
     a, b = validated_pair(generated, held_out, min_images=1)
     balls = sum(int(inside.sum()) for inside in _open_balls(a, b, k))
-    return Score("density", balls / (k * len(a)), n=len(a))
+    return Score(balls / (k * len(a)), n=len(a))
 
 
 def coverage(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 5) -> Score:
@@ -66,7 +66,7 @@ def coverage(*, generated: Features, held_out: Features, references: Features | 
     del references
     a, b = validated_pair(generated, held_out, min_images=1)
     covered = sum(int(inside.any(1).sum()) for inside in _open_balls(a, b, k))
-    return Score("coverage", covered / len(b), n=len(a))
+    return Score(covered / len(b), n=len(a))
 
 
 def _fraction_inside(points: FeatureArray, centers: FeatureArray, k: int, name: str) -> float:

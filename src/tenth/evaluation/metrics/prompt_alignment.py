@@ -16,9 +16,9 @@ from tenth.evaluation.metrics.identity import score_over_people
 
 
 class PromptScorer(Extractor, Protocol):
-    """An extractor whose rows (N, D) can be held against prompts. metric_names: of adherence and retrieval by it."""
+    """An extractor whose rows (N, D) can be held against prompts. kind: what metrics that need it say they need."""
 
-    metric_names: tuple[str, str]
+    kind: str
 
     def adherence(self, rows: FeatureArray, prompts: Sequence[str]) -> FeatureArray:
         """How well each image shows its own prompt, (N,); NaN where the prompt asks for nothing that can be read."""
@@ -34,7 +34,7 @@ class AttributePromptScorer:
     is the share of what it asks for that is there; its fit the mean log-likelihood of that.
     """
 
-    metric_names = ("prompt-adherence", "prompt-retrieval")
+    kind = "face attributes"
 
     def __init__(self, classifier: Extractor, reliable: Sequence[str]) -> None:
         self.classifier, self.reliable = classifier, frozenset(reliable)
@@ -70,7 +70,7 @@ def prompt_adherence(generated: Features, scorer: PromptScorer) -> Score:
     it beside the same images' retrieval. Unavailable if no prompt asks for anything readable.
     """
     values = scorer.adherence(generated.vectors, generated.prompts)
-    return _score_over_people(scorer.metric_names[0], generated, values, "no prompt asks for anything that can be read")
+    return _score_over_people(generated, values, "no prompt asks for anything that can be read")
 
 
 def prompt_retrieval(generated: Features, scorer: PromptScorer) -> Score:
@@ -93,12 +93,10 @@ def prompt_retrieval(generated: Features, scorer: PromptScorer) -> Score:
     )
     if readable.sum() < 2:
         values = np.full(len(own_index), np.nan)
-    return _score_over_people(
-        scorer.metric_names[1], generated, values, "fewer than two prompts ask for anything that can be read"
-    )
+    return _score_over_people(generated, values, "fewer than two prompts ask for anything that can be read")
 
 
-def _score_over_people(metric: str, generated: Features, values: FeatureArray, unavailable: str) -> Score:
+def _score_over_people(generated: Features, values: FeatureArray, unavailable: str) -> Score:
     if len(values) != len(generated.people) or len(generated.prompts) != len(values):
         raise DataError(
             f"{len(values)} images with {len(generated.prompts)} prompts", "one prompt an image is needed", "Tag each row"
@@ -109,7 +107,7 @@ def _score_over_people(metric: str, generated: Features, values: FeatureArray, u
         person_values = values[people == person]
         if not np.isnan(person_values).all():
             means[person] = float(np.nanmean(person_values))
-    return score_over_people(metric, means, "higher") if means else Score(metric, None, unavailable=unavailable)
+    return score_over_people(means) if means else Score(None, unavailable=unavailable)
 
 
 def _mean_or_nan(matches: npt.NDArray[np.bool_]) -> float:

@@ -49,12 +49,7 @@ class CheckpointSelector:
             else None
         )
         is_best = append_history(
-            self.directory,
-            images_seen,
-            Score("identity", held_out_similarity),
-            images,
-            references=training_similarity,
-            copy=copy,
+            self.directory, images_seen, Score(held_out_similarity), images, references=training_similarity, copy=copy
         )
         metrics: dict[str, float | Pixels] = {
             "person/held-out photos": held_out_similarity,

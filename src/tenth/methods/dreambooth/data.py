@@ -6,6 +6,7 @@ Source: Ruiz et al. 2022, arXiv:2208.12242.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tenth.core.cache import Array, ArrayCache
-from tenth.core.config import stable_repr
+from tenth.core.config import to_table
 from tenth.core.console import track
 from tenth.core.errors import RecipeError
 from tenth.core.rng import StepRNG
@@ -214,7 +215,8 @@ def compute_class_moments(
             images = sample(model, [prompts[seed] for seed in seeds], seeds, settings.sampling)
             yield from encode_with_flip(np.stack(images), frozen).numpy()
 
-    sampling = hashlib.sha256(stable_repr(settings.sampling).encode()).hexdigest()[:8]
+    said = json.dumps(to_table(settings.sampling), sort_keys=True)
+    sampling = hashlib.sha256(said.encode()).hexdigest()[:8]
     return torch.from_numpy(
         cache.get_or_compute_stacked(f"class-{model.name}-{frozen.digest('vae')}-{sampling}", keys, compute)
     )

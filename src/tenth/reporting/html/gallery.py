@@ -1,4 +1,4 @@
-"""Contact sheets for the page: of each person the photos given, then a row for each method with the same seeds."""
+"""Images for the page: of each person the photos given, then a row for each method with the same seeds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from PIL import Image
 from tenth.core.errors import DataError
 from tenth.core.files.reading import open_regular
 from tenth.core.run_record import method_folder_names
-from tenth.core.wording import pluralize
-from tenth.reporting.html.elements import Markup, element
 from tenth.reporting.results_reader import Results
 
 PEOPLE, SEEDS, PHOTOS = 12, 6, 12  # shown at most, so that the page stays some megabytes
@@ -34,16 +32,10 @@ class Sheet:
     references: Sequence[Path]
     rows: Mapping[str, Mapping[int, Path]]
 
-
-def gallery(results: Results, folder: Path) -> Markup | None:
-    """A sheet for each of the first people, or None if the folder has no images. Raises DataError at a damaged image."""
-    found = sheets(results, folder)
-    if not found:
-        return None
-    every = len(results.people)
-    about = f"Of {every} people the first {len(found)} with images, at most {PEOPLE}" if every > len(found) else "All people"
-    text = f"{about}, and at most {SEEDS} seeds of each method; the same seed in each column. Nobody was chosen by hand."
-    return element("div", element("p", text), [_sheet(sheet, number < OPEN) for number, sheet in enumerate(found)])
+    @property
+    def seeds(self) -> list[int]:
+        """Columns: the first seeds of all rows."""
+        return sorted({seed for paths in self.rows.values() for seed in paths})[:SEEDS]
 
 
 def sheets(results: Results, folder: Path) -> list[Sheet]:
@@ -74,33 +66,17 @@ def _by_seed(folder: Path) -> dict[int, Path]:
     }
 
 
-def _sheet(sheet: Sheet, is_open: bool) -> Markup:
-    seeds = sorted({seed for paths in sheet.rows.values() for seed in paths})[:SEEDS]
-    head = element("tr", element("td"), [element("th", f"seed {seed}", scope="col") for seed in seeds])
-    rows = [
-        element("tr", element("th", name, scope="row"), [_image(paths.get(seed), name, sheet.number, seed) for seed in seeds])
-        for name, paths in sheet.rows.items()
-    ]
-    photos = [_picture(path, f"person {sheet.number}, photo {place + 1} given") for place, path in enumerate(sheet.references)]
-    images = element("table", element("thead", head), element("tbody", rows), class_="images")
-    return element(
-        "details",
-        element("summary", f"Person {sheet.number}"),
-        element("p", f"{pluralize(len(photos), 'photo')} given", class_="note") if photos else None,
-        element("div", photos, class_="given") if photos else None,
-        element("div", images, class_="scroll", tabindex="0", role="region", aria_label=f"Images of person {sheet.number}"),
-        open=is_open,
-    )
+@dataclass(frozen=True)
+class Embedded:
+    """An image within the page. source: a data URI. width, height: pixels."""
+
+    source: str
+    width: int
+    height: int
 
 
-def _image(path: Path | None, name: str, number: str, seed: int) -> Markup:
-    if path is None:
-        return element("td", "no image", class_="none")
-    return element("td", _picture(path, f"{name}, person {number}, seed {seed}"))
-
-
-def _picture(path: Path, text: str) -> Markup:
-    """The image itself within the page, reduced to what the page shows."""
+def embedded(path: Path) -> Embedded:
+    """The image itself, reduced to what the page shows. Raises DataError if it is damaged."""
     try:
         with open_regular(path, PICTURE_BYTES) as file, Image.open(file, formats=["PNG"]) as opened:
             image = opened.convert("RGB")
@@ -113,5 +89,4 @@ def _picture(path: Path, text: str) -> Markup:
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     packed = BytesIO()
     image.save(packed, "WEBP", quality=QUALITY, method=4)
-    source = f"data:image/webp;base64,{b64encode(packed.getvalue()).decode()}"
-    return element("img", src=source, alt=text, width=image.width, height=image.height, loading="lazy")
+    return Embedded(f"data:image/webp;base64,{b64encode(packed.getvalue()).decode()}", image.width, image.height)

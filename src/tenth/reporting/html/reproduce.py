@@ -1,16 +1,15 @@
-"""How to get the same record again: the recipe, what its names stood for, and the machine."""
+"""How to get the same record again: the recipe, the hashes behind its names, and the machine."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from tenth.core.run_record import replace_paths, short_path_names
 from tenth.core.wording import format_duration
-from tenth.reporting.html.elements import Markup, element, joined
-from tenth.reporting.results_reader import Results
+from tenth.reporting.results_reader import Judge, Results
 
 # What `tenth experiment` adds to the recipe in a record's settings: hashes and versions, which are found, not chosen.
 FOUND = (
@@ -26,22 +25,25 @@ FOUND = (
 )
 
 
-def repeat(results: Results) -> Markup:
-    """The section: command, recipe, hashes, environment."""
-    command = "tenth experiment recipe.toml -o runs/again"
-    settings = replace_paths(results.settings, short_path_names(results.settings))  # of records that earlier versions wrote
-    return joined(
-        [
-            element("p", "Save the recipe as ", element("code", "recipe.toml"), ", mend its paths, and run"),
-            element("pre", element("code", command), tabindex="0"),
-            element("pre", element("code", recipe_toml(settings)), tabindex="0", aria_label="The recipe"),
-            element("h3", "What its names stood for"),
-            _list({key: value for key, value in settings.items() if key in FOUND}),
-            element("h3", "The machine"),
-            _list({**results.environment, "written": results.written} | _duration(results.seconds)),
-            element("h3", "The recognisers"),
-            _list({judge.name: _about(vars(judge)) for judge in results.judges}),
-        ]
+@dataclass(frozen=True)
+class Reproduce:
+    """What a reader needs to get the same record again; each table of facts is name -> parts."""
+
+    recipe: str
+    names: Mapping[str, Sequence[str]]
+    machine: Mapping[str, Sequence[str]]
+    recognizers: Mapping[str, Sequence[str]]
+
+
+def reproduce(results: Results) -> Reproduce:
+    """Recipe, hashes, environment."""
+    took = "" if results.seconds is None else format_duration(results.seconds)
+    machine = {**results.environment, "written": results.written, "duration": took}
+    return Reproduce(
+        recipe_toml(results.settings),
+        _facts({key: value for key, value in results.settings.items() if key in FOUND}),
+        _facts(machine),
+        {judge.name: _about(judge) for judge in results.judges},
     )
 
 
@@ -72,12 +74,9 @@ def _value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _list(table: Mapping[str, Any]) -> Markup:
-    """Names and values; a value of several parts gets a line for each."""
-    rows = (
-        [element("dt", key), *(element("dd", part) for part in _parts(value))] for key, value in table.items() if _parts(value)
-    )
-    return element("dl", joined(rows), class_="facts")
+def _facts(table: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Names and values; a value of several parts gets a line for each, and one without any is left out."""
+    return {key: parts for key, value in table.items() if (parts := _parts(value))}
 
 
 def _parts(value: Any) -> list[str]:
@@ -88,12 +87,8 @@ def _parts(value: Any) -> list[str]:
     return [] if value is None or value == "" else [str(value)]
 
 
-def _about(judge: Mapping[str, Any]) -> list[str]:
-    said = ["judges the results" if judge["headline"] else "for choosing only", judge["note"]]
-    said += [f"licence: {judge['licence']}" if judge["licence"] else ""]
-    said += [f"threshold {judge['threshold']:g}" if judge["threshold"] is not None else ""]
+def _about(judge: Judge) -> list[str]:
+    said = ["evaluates the results" if judge.headline else "for model selection only", judge.note]
+    said.append(f"licence: {judge.licence}" if judge.licence else "")
+    said.append(f"threshold {judge.threshold:g}" if judge.threshold is not None else "")
     return [text for text in said if text]
-
-
-def _duration(seconds: float | None) -> dict[str, str]:
-    return {} if seconds is None else {"took": format_duration(seconds)}

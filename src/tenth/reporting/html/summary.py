@@ -1,66 +1,75 @@
-"""What the numbers say, in a sentence, and no more than they say."""
+"""What the numbers say, and no more than they say; templates/page.html.j2 has the words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from tenth.core.wording import pluralize
-from tenth.reporting.html.elements import Markup, element, joined, series
-from tenth.reporting.metric_columns import condition_text, number, short
-from tenth.reporting.results_reader import Results
-
-LEVEL = 0.05  # of the corrected p-value
+from tenth.reporting.html.tables import LEVEL
+from tenth.reporting.results_reader import IDENTITY, Results
 
 
-def finding(results: Results, track: str) -> Markup:
-    """Which methods are more like the person than the baseline, which less, and which cannot be told apart from it."""
-    baseline = results.baseline
-    others = [name for name in results.methods if name != baseline]
-    found = {name: results.difference(track, name, baseline) for name in others}
+@dataclass(frozen=True)
+class Finding:
+    """Methods against the baseline on some prompt sets: significantly above, below, neither, and not compared.
+
+    known: whether any was compared; corrected: whether all p-values are corrected for the number of comparisons.
+    """
+
+    above: Sequence[str]
+    below: Sequence[str]
+    level: Sequence[str]
+    missing: Sequence[str]
+    known: bool
+    corrected: bool
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The best method's similarity between its anchors. anchors: sentence parts and values that there are."""
+
+    best: str
+    value: float
+    anchors: Sequence[tuple[str, float]]
+    above_real: bool
+
+
+ANCHORS = {"real photos": "real photos score", "no identity": "images without an identity"}
+
+
+def findings(results: Results) -> list[tuple[list[str], Finding]]:
+    """(prompt sets, finding): sets with the same finding together, in their order."""
+    grouped: list[tuple[list[str], Finding]] = []
+    for track in results.scored:
+        found = finding(results, track)
+        same = next((tracks for tracks, other in grouped if other == found), None)
+        if same is None:
+            grouped.append(([track], found))
+        else:
+            same.append(track)
+    return grouped
+
+
+def finding(results: Results, track: str) -> Finding:
+    """Which methods have a higher similarity than the baseline, which a lower, and which cannot be told apart from it."""
+    others = [name for name in results.methods if name != results.baseline]
+    found = {name: results.difference(track, name, results.baseline) for name in others}
     known = {name: each for name, each in found.items() if each is not None}
-    if not known:
-        return joined([f"This record has no differences to {baseline}, so no method is said to be better."])
-    if any(each.p_holm is None for each in known.values()):
-        return Markup("This record's p-values are not corrected for the number of comparisons: no method is said to be better.")
-    people = max((each.n for each in results.scores if each.metric == "identity"), default=0) or len(results.people)
-    who = pluralize(people, "person")
-    start = f"With {condition_text(results.main)} of each of {who}, judged by {short(results.judge.name)}, "
-    sure = {name: each.value for name, each in known.items() if (each.p_holm or 0.0) < LEVEL}
+    sure = {name: each.value for name, each in known.items() if each.p_holm is not None and each.p_holm < LEVEL}
     above = [name for name in known if sure.get(name, 0.0) > 0]
     below = [name for name in known if sure.get(name, 0.0) < 0]
     level = [name for name in known if name not in above + below]
-    compared = (("more like the person than ", above), ("less like the person than ", below))
-    said = [joined([_strong(names), _are(names), words, _strong([baseline])]) for words, names in compared if names]
-    if level:
-        said.append(joined([_strong(level), " cannot be told apart from ", "it" if said else _strong([baseline])]))
-    if missing := [name for name in others if name not in known]:
-        said.append(joined([_strong(missing), _are(missing), "not compared with it"]))
-    hedge = "" if results.judge.headline else " For choosing only: a method has read this recogniser."
-    return joined([start, series(said, "; ", "; "), f" (corrected p < {LEVEL:g}).", hedge])
+    missing = [name for name in others if name not in known]
+    return Finding(above, below, level, missing, bool(known), all(each.p_holm is not None for each in known.values()))
 
 
-def scale_of_it(results: Results, track: str) -> Markup:
-    """The best similarity between its anchors: real photos above, nobody below. A warning where it is above real photos."""
-    judge = results.judge.name
-    cells = {name: results.find(track, name, "identity", judge) for name in results.names}
+def scale_of(results: Results, track: str) -> Scale | None:
+    """The best similarity between real photos above and nobody below; None without any value."""
+    cells = {name: results.find(track, name, IDENTITY, results.judge.name) for name in results.names}
     scores = {name: cell.value for name, cell in cells.items() if cell is not None and cell.value is not None}
     methods = {name: scores[name] for name in results.methods if name in scores}
     if not methods:
-        return Markup("")
+        return None
     best = max(methods, key=lambda name: methods[name])
-    anchors = [f"{words} {number(scores[name], 3)}" for name, words in ANCHORS.items() if name in scores]
-    start = f"The highest identity is {number(methods[best], 3)}, by {best}"
-    scale = joined(["; ", series(anchors), "."]) if anchors else "."
-    above = methods[best] > scores.get("real photos", 1.0)
-    return joined([start, scale, " Above real photos is a warning, not a success: read the copy index." if above else None])
-
-
-ANCHORS = {"real photos": "real photos score", "no identity": "a face that is nobody's"}
-
-
-def _are(names: Sequence[str]) -> str:
-    return " is " if len(names) == 1 else " are "
-
-
-def _strong(names: Sequence[str]) -> Markup:
-    return series([element("b", name) for name in names])
+    anchors = [(words, scores[name]) for name, words in ANCHORS.items() if name in scores]
+    return Scale(best, methods[best], anchors, methods[best] > scores.get("real photos", 1.0))
