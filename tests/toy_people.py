@@ -42,7 +42,7 @@ def open_toy_photo(_: PhotoDataset, row: ManifestEntry) -> Photo:
 class ColorRecognizer:
     """A recogniser of the colours in sixteen places, (N, 48)."""
 
-    name, width, threshold, licence = "colours@0", 48, None, ""
+    name, feature_dim, threshold, licence = "colours@0", 48, None, ""
 
     def __init__(self, *_: Any) -> None: ...
 
