@@ -25,7 +25,7 @@ def placed(recipe: ExperimentRecipe, tmp_path: Path, toy_folder: Path) -> Experi
     folders = [tmp_path / "runs" / name / "final" for name in ("one", "two")]
     for folder in folders:
         shutil.copytree(toy_folder / "ip-adapter-set", folder)
-    return replace(recipe, methods=("ip-adapter", *map(str, folders)), images=1, most_people=2)
+    return replace(recipe, methods=("ip-adapter", *map(str, folders)), images=1, max_people=2)
 
 
 @pytest.mark.usefixtures("copying")
@@ -53,7 +53,7 @@ def test_a_folder_whose_settings_name_places_as_earlier_versions_did_goes_on(rec
     path = tmp_path / "out/settings.json"
     settings = json.loads(path.read_text())
     data = {"people": str(recipe.data.people), "photos": str(recipe.data.photos)}
-    path.write_text(json.dumps(settings | {"data": data, "judge": str(recipe.judge)}))
+    path.write_text(json.dumps(settings | {"data": data, "recognizer": str(recipe.recognizer)}))
     run_experiment(recipe, tmp_path / "out")
     with pytest.raises(CheckpointError, match="another images"):
         run_experiment(replace(recipe, images=1), tmp_path / "out")

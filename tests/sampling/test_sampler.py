@@ -28,7 +28,13 @@ from tenth.sampling.sampler import sampling_context
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name
 from toy_drawing import FEW_STEPS, PROMPT, generate_float_image, generate_images, random_identity
 
-OLD = {"steps": 3, "guidance": 2.0, "rescale": 0.5, "scale": 1.0, "negative": ""}  # as written before there was more
+OLD = {
+    "steps": 3,
+    "guidance_scale": 2.0,
+    "guidance_rescale": 0.5,
+    "ip_adapter_scale": 1.0,
+    "negative_prompt": "",
+}  # as written before there was more
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +56,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_settings_of_today_s_defaults_are_said_as_before() -> None:
     assert to_table(FEW_STEPS) == OLD
     assert (
-        stable_repr(FEW_STEPS) == "SamplingConfig(steps=3, guidance=2.0, rescale=0.5, scale=1.0, negative='')"
+        stable_repr(FEW_STEPS)
+        == "SamplingConfig(steps=3, guidance_scale=2.0, guidance_rescale=0.5, ip_adapter_scale=1.0, negative_prompt='')"
     )  # a key of the store
     other = replace(FEW_STEPS, scheduler="unipc", guidance_interval=(0.2, 1.0))
     assert to_table(other) == OLD | {"scheduler": "unipc", "guidance_interval": [0.2, 1.0]}
@@ -75,7 +82,7 @@ def test_a_picture_of_before_counts_as_drawn_and_one_of_another_sampler_does_not
     assert not drawn(said | {"scheduler": "euler"}, FEW_STEPS)
     assert drawn(said | {"scheduler": "euler"}, replace(FEW_STEPS, scheduler="euler"))
     assert drawn(said | {"guidance_interval": [0.0, 0.5]}, replace(FEW_STEPS, guidance_interval=(0.0, 0.5)))
-    assert drawn(said | {"scale": {"mid": 1}}, replace(FEW_STEPS, scale={"mid": 1}))
+    assert drawn(said | {"ip_adapter_scale": {"mid": 1}}, replace(FEW_STEPS, ip_adapter_scale={"mid": 1}))
     assert not drawn(said | {"steps": 4}, FEW_STEPS)
 
 
@@ -149,7 +156,7 @@ def test_scales_of_blocks_reach_exactly_those(stable: Any) -> None:
             ({"mid": 0.5, "down": 1}, {"mid_block": 0.5, "down_blocks.0": 1}),
             (0.3, {"": 0.3}),
         ):
-            with sampling_context(stable, replace(FEW_STEPS, scale=scale), embeddings):
+            with sampling_context(stable, replace(FEW_STEPS, ip_adapter_scale=scale), embeddings):
                 for _, name, _ in cross_attention_layers(stable.pipeline.unet):
                     (found,) = stable.pipeline.unet.attn_processors[name].scale
                     assert found == next((value for start, value in wanted.items() if name.startswith(start)), 0)
@@ -158,10 +165,12 @@ def test_scales_of_blocks_reach_exactly_those(stable: Any) -> None:
 def test_one_number_in_every_block_is_that_number(small: Any) -> None:
     everywhere = {"down": 0.5, "mid": 0.5, "up": 0.5}
     assert np.array_equal(
-        generate_images(small, replace(FEW_STEPS, scale=everywhere)), generate_images(small, replace(FEW_STEPS, scale=0.5))
+        generate_images(small, replace(FEW_STEPS, ip_adapter_scale=everywhere)),
+        generate_images(small, replace(FEW_STEPS, ip_adapter_scale=0.5)),
     )
     assert not np.array_equal(
-        generate_images(small, replace(FEW_STEPS, scale={"mid": 0.5})), generate_images(small, replace(FEW_STEPS, scale=0.5))
+        generate_images(small, replace(FEW_STEPS, ip_adapter_scale={"mid": 0.5})),
+        generate_images(small, replace(FEW_STEPS, ip_adapter_scale=0.5)),
     )
 
 
@@ -178,7 +187,7 @@ def test_one_number_in_every_block_is_that_number(small: Any) -> None:
 )
 def test_scales_that_are_none_are_said(scale: Any, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        SamplingConfig(scale=scale)
+        SamplingConfig(ip_adapter_scale=scale)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +203,7 @@ def test_scales_that_are_none_are_said(scale: Any, said: str) -> None:
 )
 def test_blocks_that_this_model_has_not_are_said(scale: Any, said: str, stable: Any) -> None:
     with pytest.raises(RecipeError, match=said.replace("names", "has")):
-        generate_images(stable, replace(FEW_STEPS, scale=scale))
+        generate_images(stable, replace(FEW_STEPS, ip_adapter_scale=scale))
 
 
 @pytest.mark.parametrize("interval", [(0.5, 0.2), (-0.1, 1.0), (0.0, 1.5), (0.5,), (float("nan"), 1.0)])
@@ -204,10 +213,10 @@ def test_intervals_that_are_none_are_said(interval: Any) -> None:
 
 
 def test_a_recipe_has_them_all() -> None:
-    table = {"scheduler": "euler", "guidance_interval": [0.1, 0.9], "scale": {"up": {"block_0": [0, 1, 0]}}}
+    table = {"scheduler": "euler", "guidance_interval": [0.1, 0.9], "ip_adapter_scale": {"up": {"block_0": [0, 1, 0]}}}
     assert from_table(SamplingConfig, table) == SamplingConfig(
-        scheduler="euler", guidance_interval=(0.1, 0.9), scale={"up": {"block_0": [0, 1, 0]}}
+        scheduler="euler", guidance_interval=(0.1, 0.9), ip_adapter_scale={"up": {"block_0": [0, 1, 0]}}
     )
-    assert from_table(SamplingConfig, {"scale": 1}).scale == 1.0
+    assert from_table(SamplingConfig, {"ip_adapter_scale": 1}).ip_adapter_scale == 1.0
     with pytest.raises(RecipeError, match="scale is 'much'"):
-        from_table(SamplingConfig, {"scale": "much"})
+        from_table(SamplingConfig, {"ip_adapter_scale": "much"})
