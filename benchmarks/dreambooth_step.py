@@ -38,7 +38,7 @@ def cached() -> DreamBoothData:
     frozen, side = FrozenDiffusion(pipeline), SIDE // 8
     pipeline.vae = SimpleNamespace(config=SimpleNamespace(scaling_factor=0.18215))
     settings = DreamBoothSettings(
-        TrainingConfig(images=1, batch=1), LoraSettings(rank=4, alpha=4), prompts=("a photo of a {person}",)
+        TrainingConfig(total_images=1, batch_size=1), LoraSettings(rank=4, alpha=4), prompts=("a photo of a {person}",)
     )
     texts, moments = PromptEmbeddings(torch.randn(2, TOKENS, CROSS)), torch.randn(1, 2, 8, side, side)
     return DreamBoothData(settings, frozen, moments, moments, ("a photo of a wn person", "a photo of a person"), texts)

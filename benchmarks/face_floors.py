@@ -54,7 +54,7 @@ def main() -> None:
     captions = {row.file: row.caption for row in people.entries(args.split)}
     sides: dict[str, list[Pixels]] = {name: [] for name in ("held out", "same people", "other people", *args.method)}
     parted = split_people(people, args.split, references=REFERENCES, held_out=REFERENCES)
-    sampling = SamplingConfig(steps=args.steps, words=args.words)
+    sampling = SamplingConfig(steps=args.steps, text_guidance_scale=args.words)
     for (number, photos), strangers in progress(zip(parted, others(people), strict=False), desc="people"):
         count = len(photos.held_out)
         sides["held out"] += map(face_crop, photos.held_out)

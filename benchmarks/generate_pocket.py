@@ -36,8 +36,8 @@ def main() -> None:
     def theirs() -> None:
         generators = [torch.Generator().manual_seed(seed) for seed in range(BATCH)]
         pipeline(
-            [PROMPT] * BATCH, num_inference_steps=sampling.steps, guidance_scale=sampling.guidance, generator=generators,
-            guidance_rescale=sampling.rescale, ip_adapter_image_embeds=[embeddings],
+            [PROMPT] * BATCH, num_inference_steps=sampling.steps, guidance_scale=sampling.guidance_scale, generator=generators,
+            guidance_rescale=sampling.guidance_rescale, ip_adapter_image_embeds=[embeddings],
         )  # fmt: skip
 
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}

@@ -39,7 +39,7 @@ def option(name: str, default: int) -> int:
 
 def ours(folder: Path, person: Person, count: int, steps: int) -> tuple[list[np.ndarray], float]:
     model = load_model(str(folder), options=LoadOptions(DEVICE, "float32"))
-    sampling = tenth.SamplingConfig(steps=steps, guidance=GUIDANCE, rescale=0.0, scale=SCALE)
+    sampling = tenth.SamplingConfig(steps=steps, guidance_scale=GUIDANCE, guidance_rescale=0.0, ip_adapter_scale=SCALE)
     start = time.perf_counter()
     identity = method("ip-adapter-concat")(person, model)
     requests = [tenth.Request(identity, PROMPT, seed) for seed in range(count)]

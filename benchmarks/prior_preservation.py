@@ -25,7 +25,7 @@ from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import sample
 
 IMAGES = 12
-WAYS = {"with class images": {}, "without": {"prior": 0.0}}
+WAYS = {"with class images": {}, "without": {"prior_loss_weight": 0.0}}
 BASE = "untouched model"
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     model = load_model("pocket")
     recogniser = DlibRecognizer(model.encoder.mean.double().numpy())
-    schedule = {"schedule": {"images": args.images}} if args.images else {}
+    schedule = {"schedule": {"total_images": args.images}} if args.images else {}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in (*WAYS, BASE)}
     parted = split_people(PhotoDataset(args.people, args.photos), "validation", references=9, held_out=10)
     for number, sides in islice(parted, args.count):

@@ -125,10 +125,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--threshold", type=float, default=0.376, help="the judge's least cosine of one person")
     for name, value in (
         ("steps", 25),
-        ("guidance", 2.0),
-        ("rescale", 0.5),
-        ("words", 0.0),
-        ("scale", 1.0),
+        ("guidance_scale", 2.0),
+        ("guidance_rescale", 0.5),
+        ("text_guidance_scale", 0.0),
+        ("ip_adapter_scale", 1.0),
         ("precision", "fp32"),
     ):
         parser.add_argument(f"--{name}", type=type(value), default=value)
@@ -143,7 +143,7 @@ def main() -> None:
         load_recognizer(args.judge),
         load_face_attributes(),
     )
-    kinds = ("steps", "guidance", "rescale", "words", "scale", "precision")
+    kinds = ("steps", "guidance_scale", "guidance_rescale", "text_guidance_scale", "ip_adapter_scale", "precision")
     sampling = SamplingConfig(**{name: getattr(args, name) for name in kinds})
     captions = {row.file: row.caption for row in people.entries(args.split)}
     tally = Tally()

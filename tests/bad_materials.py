@@ -103,7 +103,7 @@ def _write_recipes(folder: Path) -> None:
         "stage": smoke.replace('"adapter"', '"nonsense"'),
         "key": smoke + "nonsense = 1\n",
         "numbers": smoke.replace("3e-4", "nan").replace("1_600", "-5"),
-        "types": smoke.replace("batch = 8", 'batch = ["x"]'),
+        "types": smoke.replace("batch_size = 8", 'batch_size = ["x"]'),
         "few": FEW,
         "few-nowhere": FEW.replace("people.jsonl", "none.jsonl"),
         "few-people": FEW.replace("people.jsonl", "text.txt"),
@@ -141,7 +141,7 @@ def _write_pictures(folder: Path, photo: Path) -> None:
     Image.new("RGB", (64, 64), "grey").save(folder / "plain.png")
     for name, text in (
         ("deep", "[" * DEEP + "]" * DEEP),
-        ("odd", '{"prompt": 5, "seed": "x", "steps": -1, "guidance": 1e999}'),
+        ("odd", '{"prompt": 5, "seed": "x", "steps": -1, "guidance_scale": 1e999}'),
         ("huge", "x" * 3_000_000),
     ):
         info = PngInfo()

@@ -99,9 +99,11 @@ def write_inputs(folder: Path) -> None:
     # Of the recipe that takes a minute, five steps; the same is the reader's own recipe.
     smoke = folder / "recipes/smoke-attention.toml"
     text = (
-        smoke.read_text(encoding="utf-8").replace("images = 1_600", "images = 40").replace("save_every = 80", "save_every = 40")
+        smoke.read_text(encoding="utf-8")
+        .replace("total_images = 1_600", "total_images = 40")
+        .replace("checkpoint_every_images = 80", "checkpoint_every_images = 40")
     )
-    assert "images = 40" in text
+    assert "total_images = 40" in text
     smoke.write_text(text, encoding="utf-8")
     shutil.copy(smoke, folder / "my-recipe.toml")
     shutil.copytree(MODEL_DIR, folder / "runs/pocket-last/final")  # what the hours of training come to

@@ -22,7 +22,15 @@ from tenth.training.loop import fit
 from tenth.training.schedule import TrainingConfig
 
 ITEMS, WIDTH = 37, 400
-SCHEDULE = TrainingConfig(images=1600, batch=8, warmup=80, half_life=80, save_every=80, learning_rate=1e-3, precision="fp32")
+SCHEDULE = TrainingConfig(
+    total_images=1600,
+    batch_size=8,
+    warmup_images=80,
+    ema_halflife_images=80,
+    checkpoint_every_images=80,
+    learning_rate=1e-3,
+    precision="fp32",
+)
 
 
 def train(directory: Path) -> None:

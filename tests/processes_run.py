@@ -22,7 +22,14 @@ from tenth.training.loop import fit
 from tenth.training.schedule import TrainingConfig
 
 SCHEDULE = TrainingConfig(
-    images=320, batch=8, accumulate=2, warmup=16, half_life=40, save_every=80, learning_rate=1e-2, precision="fp32"
+    total_images=320,
+    batch_size=8,
+    gradient_accumulation_steps=2,
+    warmup_images=16,
+    ema_halflife_images=40,
+    checkpoint_every_images=80,
+    learning_rate=1e-2,
+    precision="fp32",
 )
 
 
@@ -36,7 +43,7 @@ def main() -> None:
     model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 5))
 
     def loss(indices: Tensor, draws: StepRNG) -> Tensor:
-        time.sleep(seconds / SCHEDULE.accumulate)
+        time.sleep(seconds / SCHEDULE.gradient_accumulation_steps)
         rows = data[indices]
         noisy = rows + draws.normal(5) * (draws.uniform() < 0.5)[:, None]
         return (model(noisy) - rows).square().mean()

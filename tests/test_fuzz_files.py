@@ -185,7 +185,14 @@ def test_entries_of_the_cache(tmp_path: Path) -> None:
 
 def test_settings_in_pictures(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
-    said = {"prompt": "a man", "seed": 3, "steps": 20, "guidance": 2.0, "scale": {"up": {"block_0": [0, 1, 0]}}, "negative": ""}
+    said = {
+        "prompt": "a man",
+        "seed": 3,
+        "steps": 20,
+        "guidance_scale": 2.0,
+        "ip_adapter_scale": {"up": {"block_0": [0, 1, 0]}},
+        "negative_prompt": "",
+    }
     said |= {"model": "m@1", "size": "64x64", "strength": 0.3, "guidance_interval": [0.0, 1.0], "method": "ip-adapter"}
 
     def picture(text: bytes) -> bytes:

@@ -116,7 +116,7 @@ def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 def test_a_recipe_says_numbers_that_are_some(value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.toml"
     data = '[data]\npeople = "p"\nphotos = "q"'
-    recipe.write_text(f'stage = "adapter"\naggregator = "set"\n{data}\n[schedule]\nimages = 1\nclip = {value}\n')
+    recipe.write_text(f'stage = "adapter"\naggregator = "set"\n{data}\n[schedule]\ntotal_images = 1\nmax_grad_norm = {value}\n')
     assert main(["train", str(recipe), "-o", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -259,7 +259,7 @@ def test_a_checkpoint_of_other_shapes_is_refused(tmp_path: Path) -> None:
     from tenth.training.schedule import TrainingConfig
     from tenth.training.state import TrainState
 
-    learning = TrainState({"net": torch.nn.Linear(2, 3)}, TrainingConfig(images=64), distributed_state())
+    learning = TrainState({"net": torch.nn.Linear(2, 3)}, TrainingConfig(total_images=64), distributed_state())
     names = [f"{kind}.net.{name}" for kind in ("weight", "average") for name in ("weight", "bias")]
     save_checkpoint(tmp_path, 1, {name: torch.zeros(5) for name in names})
     assert load_checkpoint(tmp_path) is not None

@@ -23,7 +23,7 @@ from tenth.sampling.generate import Request, generate
 from tenth.sampling.sampler import sample
 from tenth.training.schedule import TrainingConfig
 
-FEW = SamplingConfig(steps=2, guidance=3.0)
+FEW = SamplingConfig(steps=2, guidance_scale=3.0)
 PROMPT = "a photo of a person"
 
 
@@ -50,8 +50,11 @@ def model(toy_model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyt
 
 
 def in_three_steps(name: str, model: Any) -> DreamBoothSettings:
-    shortened = replace(default_settings(name, model), class_images=2, sampling=SamplingConfig(steps=1))
-    return replace(shortened, schedule=TrainingConfig(images=6, batch=2, warmup=0, half_life=2, learning_rate=1e-2))
+    shortened = replace(default_settings(name, model), num_class_images=2, sampling=SamplingConfig(steps=1))
+    return replace(
+        shortened,
+        schedule=TrainingConfig(total_images=6, batch_size=2, warmup_images=0, ema_halflife_images=2, learning_rate=1e-2),
+    )
 
 
 def person(*digests: str) -> Person:
@@ -121,7 +124,7 @@ def test_law_3_copies_of_one_photo_draw_that_photo_s_image(model: Any, name: str
 
 def test_guidance_off_does_not_turn_the_negative_into_a_second_photo(model: Any) -> None:
     identity = METHODS["ip-adapter"].value(person("1"), model)
-    plain = SamplingConfig(steps=2, guidance=1.0, rescale=0.0)
+    plain = SamplingConfig(steps=2, guidance_scale=1.0, guidance_rescale=0.0)
     with model.applied([identity]) as embeddings:
         assert embeddings.shape == (1, 1, 128)
         image = sample(model, [PROMPT], [0], plain, embeddings)[0]
@@ -140,7 +143,11 @@ def test_law_9_what_diffusers_computes_we_compute(model: Any, toy_folder: Path) 
     from safetensors.torch import load_file
 
     identity = METHODS["ip-adapter-avg"].value(person("1", "2"), model)
-    ours = draw(model, Request(identity, PROMPT, 3), sampling=SamplingConfig(steps=3, guidance=2.5, rescale=0.0, scale=0.7))[0]
+    ours = draw(
+        model,
+        Request(identity, PROMPT, 3),
+        sampling=SamplingConfig(steps=3, guidance_scale=2.5, guidance_rescale=0.0, ip_adapter_scale=0.7),
+    )[0]
     pipeline = StableDiffusionPipeline.from_pretrained(toy_folder, dtype=torch.float32, low_cpu_mem_usage=False)
     pipeline.load_ip_adapter(
         toy_folder,

@@ -45,8 +45,8 @@ split = "validation"
 methods = ["ip-adapter", "ip-adapter-avg"]
 images = 2
 references = 3
-judge = "judge.toml"
-most_people = 2
+recognizer = "judge.toml"
+max_people = 2
 data = {{ people = "{0}/people.jsonl", photos = "{0}" }}
 sampling = {{ steps = 1 }}
 """
@@ -54,9 +54,15 @@ TRAINING = """
 stage = "adapter"
 aggregator = "set"
 model = "{0}/toy/model"
-toy = {{ people = 4, photos = 3 }}
-schedule = {{ images = 16, batch = 4, warmup = 4, half_life = 4, save_every = 8, precision = "fp32" }}
-references = {{ least = 1, most = 2 }}
+synthetic = {{ num_people = 4, photos_per_person = 3 }}
+references = {{ min_photos = 1, max_photos = 2 }}
+[schedule]
+total_images = 16
+batch_size = 4
+warmup_images = 4
+ema_halflife_images = 4
+checkpoint_every_images = 8
+precision = "fp32"
 """
 
 

@@ -29,5 +29,5 @@ def generate_images(model: Any, sampling: SamplingConfig, *people: Identity | No
 def generate_float_image(model: Any, sampling: SamplingConfig, identity: Identity) -> np.ndarray:
     """An image in [0, 1] before it is rounded."""
     with model.applied([identity]) as embeddings, sampling_context(model, sampling, embeddings) as images:
-        texts = model.prompt_encoder([PROMPT], sampling.negative, guided=sampling.guidance > 1)
+        texts = model.prompt_encoder([PROMPT], sampling.negative_prompt, guided=sampling.guidance_scale > 1)
         return np.asarray(model.pipeline(**pipeline_kwargs([PROMPT], [5], sampling, text_embeddings=texts), **images).images[0])

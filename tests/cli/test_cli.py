@@ -60,7 +60,11 @@ def test_the_manual_is_current() -> None:
 
 def test_help_states_the_defaults_that_count() -> None:
     page, default = help_page(), SamplingConfig()
-    for text in (f"denoising (default: {default.steps})", f"(default: {default.guidance:g})", f"(default: {default.scale:g})"):
+    for text in (
+        f"denoising (default: {default.steps})",
+        f"(default: {default.guidance_scale:g})",
+        f"(default: {default.ip_adapter_scale:g})",
+    ):
         assert text in page
 
 

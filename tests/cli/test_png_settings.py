@@ -70,19 +70,34 @@ def test_a_picture_is_drawn_again_from_what_it_says(draw: Draw, tmp_path: Path, 
     assert draw(tmp_path / "again", "--like", str(one)) == 0
     assert (tmp_path / "again/0000.png").read_bytes() == one.read_bytes()
     said = capsys.readouterr().err
-    for text in ("from 0000.png:", "prompt 'a photo of a man'", "seed 7", "negative 'a hat'", "steps 2", "guidance 2.5"):
+    for text in (
+        "from 0000.png:",
+        "prompt 'a photo of a man'",
+        "seed 7",
+        "negative prompt 'a hat'",
+        "steps 2",
+        "guidance scale 2.5",
+    ):
         assert text in said
-    for text in ("scheduler 'euler'", "guidance interval (0.1, 0.9)", "scale {'up': 0.5}"):
+    for text in ("scheduler 'euler'", "guidance interval (0.1, 0.9)", "ip adapter scale {'up': 0.5}"):
         assert text in said
     assert "will be others" not in said
 
 
 def test_what_is_given_wins_and_is_not_said_to_be_taken(draw: Draw, tmp_path: Path, capsys: Output) -> None:
-    like = says(tmp_path / "old.png", steps=2, guidance=2.0, negative="a hat", scheduler="euler", method="ip-adapter")
+    like = says(
+        tmp_path / "old.png", steps=2, guidance_scale=2.0, negative_prompt="a hat", scheduler="euler", method="ip-adapter"
+    )
     given = ["--prompt", "a woman", "--seed", "0", "--negative", "", "--scheduler", "own"]
     assert draw(tmp_path / "out", "--like", str(like), *given) == 0
     said = read_sample(tmp_path / "out/0000.png")
-    assert [said[name] for name in ("prompt", "seed", "negative", "steps", "guidance")] == ["a woman", 0, "", 2, 2.0]
+    assert [said[name] for name in ("prompt", "seed", "negative_prompt", "steps", "guidance_scale")] == [
+        "a woman",
+        0,
+        "",
+        2,
+        2.0,
+    ]
     assert said["scheduler"] == ""
     told = capsys.readouterr().err
     assert "from old.png: steps 2\n" in told
@@ -180,20 +195,20 @@ def test_a_picture_of_an_older_version_has_today_s_defaults_for_the_rest(tmp_pat
                 ({"steps": 0}, "steps is 0"),
                 ({"steps": 10**9}, "steps is 1000000000"),
                 ({"steps": "2"}, "steps is '2'"),
-                ({"guidance": float("nan")}, "holds NaN, which is no number"),
-                ({"guidance": 1e9}, "guidance is 1000000000.0"),
-                ({"rescale": -1}, "rescale is -1"),
-                ({"scale": [1]}, "scale is"),
-                ({"scale": 9}, "scale is 9"),
-                ({"scale": {"up": {"block_0": ["x"]}}}, "scale of up.block_0"),
-                ({"negative": 5}, "negative is 5"),
-                ({"negative": "a" * (MAX_PROMPT_CHARS + 1)}, "negative is "),
+                ({"guidance_scale": float("nan")}, "holds NaN, which is no number"),
+                ({"guidance_scale": 1e9}, "guidance_scale is 1000000000.0"),
+                ({"guidance_rescale": -1}, "guidance_rescale is -1"),
+                ({"ip_adapter_scale": [1]}, "scale is"),
+                ({"ip_adapter_scale": 9}, "scale is 9"),
+                ({"ip_adapter_scale": {"up": {"block_0": ["x"]}}}, "scale of up.block_0"),
+                ({"negative_prompt": 5}, "negative_prompt is 5"),
+                ({"negative_prompt": "a" * (MAX_PROMPT_CHARS + 1)}, "negative_prompt is "),
                 ({"scheduler": "/etc"}, "'/etc' is not a scheduler"),
                 ({"scheduler": "lcm", "steps": 100}, "100 steps of lcm"),
                 ({"guidance_interval": [0.5]}, "guidance_interval is"),
                 ({"guidance_interval": 3}, "guidance_interval is 3"),
-                ({"words": -1.0}, "words is -1.0"),
-                ({"words": 1e9}, "words is 1000000000.0"),
+                ({"text_guidance_scale": -1.0}, "text_guidance_scale is -1.0"),
+                ({"text_guidance_scale": 1e9}, "text_guidance_scale is 1000000000.0"),
             )
         ),
     ],

@@ -8,7 +8,7 @@ from tenth.core.run_record import replace_paths, short_path_names
 def test_a_path_is_called_by_as_many_parts_as_tell_it_from_the_others() -> None:
     settings = {
         "data": {"people": "/home/x/lfw/people.jsonl", "photos": "/home/x/lfw/photos"},
-        "judge": "judges/casia.toml",
+        "recognizer": "judges/casia.toml",
         "model": "/models/photos",
         "methods": ["ip-adapter", "/runs/one/final", "/runs/two/final", "/y/z/best", "/home/x/a.toml+ip-adapter", "/"],
         "prompt": "/not/a/path",

@@ -63,7 +63,7 @@ def test_the_nearest_name() -> None:
         (lambda: load_model("poket"), "pocket"),
         (lambda: parse_model_name("sd15+ip-adapter-plus_sd14"), "ip-adapter-plus_sd15"),
         (lambda: SamplingConfig(scheduler="eular"), "euler"),
-        (lambda: from_table(SamplingConfig, {"guidence": 3.0}), "guidance"),
+        (lambda: from_table(SamplingConfig, {"guidence_scale": 3.0}), "guidance_scale"),
         (lambda: stage({"stage": "adaptor"}), "adapter"),
         (lambda: load_model("pocket", options=LoadOptions(device="cdua")), "cuda"),
     ],

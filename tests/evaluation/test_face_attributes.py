@@ -83,7 +83,13 @@ def test_light_and_dark_are_learnt_from_a_table(tmp_path: Path, monkeypatch: pyt
         lines.append(",".join(values.get(column, "") for column in COLUMNS))
     (tmp_path / "attributes.csv").write_text("\n".join(lines) + "\n")
     schedule = TrainingConfig(
-        images=320, batch=16, learning_rate=3e-3, warmup=16, half_life=16, save_every=320, precision="fp32"
+        total_images=320,
+        batch_size=16,
+        learning_rate=3e-3,
+        warmup_images=16,
+        ema_halflife_images=16,
+        checkpoint_every_images=320,
+        precision="fp32",
     )
     recipe = FaceAttributesRecipe(PhotoDataset(tmp_path / "people.jsonl", tmp_path), tmp_path / "attributes.csv", schedule)
     train_face_attributes(recipe, tmp_path / "out")

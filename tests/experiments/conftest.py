@@ -34,7 +34,7 @@ def recipe(tmp_path: Path, toy_model: Any, monkeypatch: pytest.MonkeyPatch) -> E
         methods=("ip-adapter", "ip-adapter-avg"),
         images=2,
         references=3,
-        judge=tmp_path / "judge.toml",
+        recognizer=tmp_path / "judge.toml",
         sampling=SamplingConfig(steps=1),
     )
 

@@ -35,24 +35,24 @@ QUESTIONS = [path for path in sorted(RECIPES.glob("*.toml")) if path.stem.endswi
 def test_recipes_in_the_repository_are_read(path: Path) -> None:
     recipe = read_experiment(path)
     assert recipe.split == path.stem.rpartition("-")[2]
-    assert recipe.judge == Path("judge/judge.toml")
-    assert recipe.against == ("ip-adapter", "ip-adapter-consensus")
-    assert replace(recipe.sampling, steps=25, precision="fp32", words=0.0) == SamplingConfig()
+    assert recipe.recognizer == Path("recognizer/recognizer.toml")
+    assert recipe.baselines == ("ip-adapter", "ip-adapter-consensus")
+    assert replace(recipe.sampling, steps=25, precision="fp32", text_guidance_scale=0.0) == SamplingConfig()
 
 
 def test_the_curve_is_asked_alike_of_both_splits() -> None:
     validation, test = (read_experiment(RECIPES / f"curve-{split}.toml") for split in ("validation", "test"))
-    assert replace(validation, split="test", least_people=test.least_people, dlib=test.dlib) == test
+    assert replace(validation, split="test", min_people=test.min_people, use_dlib=test.use_dlib) == test
 
 
 def test_the_comparison_asks_every_method_and_words_that_the_model_knows() -> None:
     validation, test = (read_experiment(RECIPES / f"comparison-{split}.toml") for split in ("validation", "test"))
     assert test.methods == validation.methods == (*METHODS, "dreambooth+ip-adapter-consensus")
     assert test.sampling == validation.sampling
-    assert test.methods_of("P") == ("ip-adapter", "ip-adapter-consensus", "ip-adapter-attention", "ip-adapter-set")
-    assert test.tracks == validation.tracks
-    prompts = test.tracks["P"].prompts
-    assert len(prompts) == len(set(prompts)) == test.tracks["P"].images == 20
+    assert test.methods_of("attributes") == ("ip-adapter", "ip-adapter-consensus", "ip-adapter-attention", "ip-adapter-set")
+    assert test.prompt_sets == validation.prompt_sets
+    prompts = test.prompt_sets["attributes"].prompts
+    assert len(prompts) == len(set(prompts)) == test.prompt_sets["attributes"].images == 20
     assert {word for prompt in prompts for word in WORD_PATTERN.findall(prompt)} <= set(vocabulary())
 
 
@@ -75,16 +75,16 @@ def test_a_recipe_that_says_nothing_asks_for_all_references() -> None:
         ({"split": "train"}, "split is 'train'; needed: one of validation, test"),
         ({"images": 0}, "images is 0"),
         ({"methods": ()}, "methods is"),
-        ({"photos_as": "print"}, "crop or photo"),
-        ({"counts": (0, 3)}, "numbers from 1 to references, 9"),
-        ({"counts": (3, 10)}, "numbers from 1 to references, 9"),
-        ({"counts": (3, 1)}, "each above the last"),
-        ({"counts": (3, 3)}, "each above the last"),
-        ({"counts": (1, 3), "wrong": (0, 3)}, r"wrong is \[0, 3\]; needed: numbers from 0 to 2"),
-        ({"wrong": (-1,)}, "numbers from 0 to 8"),
-        ({"wrong": (1, 1)}, "each once"),
-        ({"against": ("ip-adapter-max",)}, "of the recipe's methods"),
-        ({"against": ("ip-adapter", "ip-adapter")}, "each once"),
+        ({"real_photo_framing": "print"}, "crop or photo"),
+        ({"photo_counts": (0, 3)}, "numbers from 1 to references, 9"),
+        ({"photo_counts": (3, 10)}, "numbers from 1 to references, 9"),
+        ({"photo_counts": (3, 1)}, "each above the last"),
+        ({"photo_counts": (3, 3)}, "each above the last"),
+        ({"photo_counts": (1, 3), "num_impostors": (0, 3)}, r"num_impostors is \[0, 3\]; needed: numbers from 0 to 2"),
+        ({"num_impostors": (-1,)}, "numbers from 0 to 8"),
+        ({"num_impostors": (1, 1)}, "each once"),
+        ({"baselines": ("ip-adapter-max",)}, "of the recipe's methods"),
+        ({"baselines": ("ip-adapter", "ip-adapter")}, "each once"),
     ],
 )
 def test_an_impossible_recipe_says_so(wrong: dict[str, Any], message: str) -> None:
@@ -116,7 +116,7 @@ def test_a_method_that_is_a_path_has_a_folder_of_its_own() -> None:
 
 
 def test_no_two_pictures_share_a_path_and_nobodys_are_once() -> None:
-    recipe = replace(RECIPE, counts=(1, 9), wrong=(1, 2), images=2)
+    recipe = replace(RECIPE, photo_counts=(1, 9), num_impostors=(1, 2), images=2)
     pictures = list_image_jobs(recipe, ["000", "001"], Path("out"))
     paths = [picture.path for images in pictures.values() for picture in images]
     assert len(paths) == len(set(paths)) == 2 + 4 * 2 * 2 * 2
@@ -143,4 +143,4 @@ def test_identities_look_alike_only_to_the_bit_and_by_one_adapter() -> None:
 def test_dlib_judges_where_the_model_reads_it_unless_it_is_left_out(toy_model: Any) -> None:
     assert list(load_recognizers(RECIPE, toy_model)) == [SELECTION_ONLY]
     with pytest.raises(RecipeError, match="since dlib's is left out"):
-        load_recognizers(replace(RECIPE, dlib=False), toy_model)
+        load_recognizers(replace(RECIPE, use_dlib=False), toy_model)

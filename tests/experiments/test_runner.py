@@ -83,7 +83,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
         save(sample, path)
         saved.append(path)
 
-    recipe = replace(recipe, methods=("ip-adapter-avg",), images=3, most_people=2)
+    recipe = replace(recipe, methods=("ip-adapter-avg",), images=3, max_people=2)
     monkeypatch.setattr(pictures, "save_sample", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_experiment(recipe, tmp_path / "one")
@@ -149,7 +149,7 @@ def test_people_with_too_few_photos_are_left_out_and_numbers_stay(recipe: Experi
     assert list(sides) == ["001", "002"]
     assert [len(parted.held_out) for parted in sides.values()] == [1, 1]
     with pytest.raises(DataError, match=r"2 people of validation with 3 references.*3 are needed"):
-        run_experiment(replace(recipe, least_people=3), tmp_path / "out")
+        run_experiment(replace(recipe, min_people=3), tmp_path / "out")
 
 
 def test_a_person_without_a_face_to_judge_by_is_left_out(
@@ -170,7 +170,7 @@ def test_a_person_without_a_face_to_judge_by_is_left_out(
 
 @pytest.mark.usefixtures("copying")
 def test_conditions_are_nested_and_a_wrong_photo_is_a_strangers(recipe: ExperimentRecipe, tmp_path: Path) -> None:
-    recipe = replace(recipe, counts=(1, 3), wrong=(0, 1), images=4)
+    recipe = replace(recipe, photo_counts=(1, 3), num_impostors=(0, 1), images=4)
     run_experiment(recipe, tmp_path / "out")
     own, stranger = [digest(1, photo) for photo in range(PHOTOS)], digest(2, 0)
     given = {Condition(1): own[:1], Condition(3): own[:3], Condition(3, 1): [*own[:2], stranger]}
@@ -186,11 +186,11 @@ def test_conditions_are_nested_and_a_wrong_photo_is_a_strangers(recipe: Experime
 def test_every_condition_is_in_the_tables_and_the_curve_is_drawn(
     recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = replace(recipe, counts=(1, 3), wrong=(1,), images=1, against=("ip-adapter-avg", "ip-adapter"))
+    recipe = replace(recipe, photo_counts=(1, 3), num_impostors=(1,), images=1, baselines=("ip-adapter-avg", "ip-adapter"))
     text = run_experiment(recipe, tmp_path / "out")
     assert Image.open(tmp_path / "out/curve.png").size == (1200, 800)
     record = json.loads((tmp_path / "out/run.json").read_text())
-    assert (record["settings"]["counts"], record["settings"]["against"]) == ([1, 3], ["ip-adapter-avg", "ip-adapter"])
+    assert (record["settings"]["photo_counts"], record["settings"]["baselines"]) == ([1, 3], ["ip-adapter-avg", "ip-adapter"])
     found = {(each["photos"], each["wrong"]): None for each in record["results"]["scores"]}
     assert list(found) == [(1, 0), (3, 0), (3, 1)]
     for photos, wrong in found:
@@ -217,7 +217,7 @@ def test_what_comes_to_the_same_is_drawn_once_and_stays_where_it_is(
     asked: list[Request] = []
     monkeypatch.setattr(pictures, "generate", lambda *given: asked.extend(given[1]) or generate_held_out_photos(*given))
     methods = ("ip-adapter", "ip-adapter-max", "ip-adapter-consensus", "ip-adapter-concat")
-    recipe = replace(recipe, methods=methods, counts=(1, 2, 3), wrong=(1,), images=1, most_people=2)
+    recipe = replace(recipe, methods=methods, photo_counts=(1, 2, 3), num_impostors=(1,), images=1, max_people=2)
     run_experiment(recipe, tmp_path / "out")
     first = 1 + 2 * (1 + 3 * 3)  # nobody; of each person the first photo, and three ways to pool 2, 3, and 3 photos
     assert len(asked) == first
@@ -239,12 +239,12 @@ def test_a_strangers_photo_is_of_no_one_else(recipe: ExperimentRecipe, tmp_path:
         with pytest.raises(DataError, match="must be a stranger's"):
             check_impostors(side[:1], own)
     with pytest.raises(DataError, match=r"1 person of validation.*2 are needed"):
-        run_experiment(replace(recipe, wrong=(1,), least_people=1, most_people=1), tmp_path / "out")
+        run_experiment(replace(recipe, num_impostors=(1,), min_people=1, max_people=1), tmp_path / "out")
     assert not (tmp_path / "out/images").exists()
 
 
 def test_an_identity_of_another_adapter_is_made_again(recipe: ExperimentRecipe, tmp_path: Path, toy_model: Any) -> None:
-    run_experiment(recipe := replace(recipe, images=1, most_people=2), tmp_path / "out")
+    run_experiment(recipe := replace(recipe, images=1, max_people=2), tmp_path / "out")
     path = learnt.identity_paths(recipe, Condition(3), "ip-adapter-avg", "000", tmp_path / "out")[0]
     save_identity(replace(load_identity(path), adapter="older@0"), path)
     (tmp_path / "out/run.json").unlink()

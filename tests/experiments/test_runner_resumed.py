@@ -25,7 +25,7 @@ def placed(recipe: ExperimentRecipe, tmp_path: Path, toy_folder: Path) -> Experi
     folders = [tmp_path / "runs" / name / "final" for name in ("one", "two")]
     for folder in folders:
         shutil.copytree(toy_folder / "ip-adapter-set", folder)
-    return replace(recipe, methods=("ip-adapter", *map(str, folders)), images=1, most_people=2)
+    return replace(recipe, methods=("ip-adapter", *map(str, folders)), images=1, max_people=2)
 
 
 @pytest.mark.usefixtures("copying")

@@ -61,26 +61,26 @@ def test_a_recogniser_that_says_its_threshold_gives_a_true_accept_rate(
 @pytest.mark.usefixtures("copying")
 def test_another_track_asks_other_prompts_of_some_methods(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     prompts = ("a photo of a smiling person", "a photo of an old person")
-    recipe = replace(recipe, tracks={"P": PromptSet(prompts, 3, ("ip-adapter-avg",))}, counts=(1, 3))
+    recipe = replace(recipe, prompt_sets={"attributes": PromptSet(prompts, 3, ("ip-adapter-avg",))}, photo_counts=(1, 3))
     run_experiment(recipe, tmp_path / "out")
-    said = [read_sample(path) for path in sorted((tmp_path / "out/images-P/3/ip-adapter-avg/001").iterdir())]
+    said = [read_sample(path) for path in sorted((tmp_path / "out/images-attributes/3/ip-adapter-avg/001").iterdir())]
     assert [(each["prompt"], each["seed"]) for each in said] == [(prompts[0], 0), (prompts[1], 1), (prompts[0], 2)]
     results = results_at(tmp_path / "out")
-    assert results["tracks"]["P"] == {"prompts": list(prompts), "images": 3}
-    scored = [(each["method"], each["photos"]) for each in results["scores"] if each["track"] == "P"]
+    assert results["tracks"]["attributes"] == {"prompts": list(prompts), "images": 3}
+    scored = [(each["method"], each["photos"]) for each in results["scores"] if each["track"] == "attributes"]
     assert dict.fromkeys(scored) == dict.fromkeys([("ip-adapter-avg", 3), *((name, 3) for name in CONTROLS)])
     read = {(each["method"], each["metric"]): each for each in results["scores"] if each["metric"].startswith("attribute-")}
     asked = {name for name, _ in read}
     assert asked == {"ip-adapter-avg", NO_IDENTITY}  # whoever was asked
-    assert all(each["track"] == "P" and 0 <= each["value"] <= 1 for each in read.values())
+    assert all(each["track"] == "attributes" and 0 <= each["value"] <= 1 for each in read.values())
     assert read["ip-adapter-avg", "attribute-accuracy"]["n"] == 3
     assert read[NO_IDENTITY, "attribute-accuracy"]["n"] == 1
     assert results["readers"][0].startswith("signs@")
     assert "attribute accuracy" in (tmp_path / "out/table.md").read_text()
-    with pytest.raises(RecipeError, match="tracks is 'R'"):
-        replace(recipe, tracks={PORTRAIT_PROMPT_SET: PromptSet(prompts, 1)})
+    with pytest.raises(RecipeError, match="prompt_sets is 'portrait'"):
+        replace(recipe, prompt_sets={PORTRAIT_PROMPT_SET: PromptSet(prompts, 1)})
     with pytest.raises(RecipeError, match="P, methods is"):
-        replace(recipe, tracks={"P": PromptSet(prompts, 1, ("dreambooth",))})
+        replace(recipe, prompt_sets={"attributes": PromptSet(prompts, 1, ("dreambooth",))})
 
 
 @pytest.mark.usefixtures("copying")
@@ -133,7 +133,7 @@ def test_what_fails_for_one_person_is_said_and_tried_again(
     assert "the loss is nan" in cell["why"]
     assert results["people"] == ["000", "002"]  # the same for every method
     with pytest.raises(DataError, match="2 people left without a failure"):
-        run_experiment(replace(recipe, least_people=3), tmp_path / "other")
+        run_experiment(replace(recipe, min_people=3), tmp_path / "other")
     broken[0] = False
     run_experiment(recipe, tmp_path / "out")
     assert results_at(tmp_path / "out")["failed"] == []

@@ -26,11 +26,19 @@ from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.training.schedule import TrainingConfig
 
-SCHEDULE = TrainingConfig(images=8, batch=4, warmup=0, half_life=4, save_every=4, learning_rate=0.1, precision="fp32")
+SCHEDULE = TrainingConfig(
+    total_images=8,
+    batch_size=4,
+    warmup_images=0,
+    ema_halflife_images=4,
+    checkpoint_every_images=4,
+    learning_rate=0.1,
+    precision="fp32",
+)
 LEARNT = DreamBooth(
     "dreambooth-lora",
     DreamBoothSettings(
-        SCHEDULE, LoraSettings(rank=2, alpha=4), noun="person", class_images=2, sampling=SamplingConfig(steps=1)
+        SCHEDULE, LoraSettings(rank=2, alpha=4), class_noun="person", num_class_images=2, sampling=SamplingConfig(steps=1)
     ),
 )
 

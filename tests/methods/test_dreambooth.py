@@ -29,9 +29,17 @@ from tenth.sampling.sampler import sample
 from tenth.training.frozen_diffusion import FrozenDiffusion
 from tenth.training.schedule import TrainingConfig
 
-SCHEDULE = TrainingConfig(images=12, batch=4, warmup=0, half_life=4, save_every=4, learning_rate=0.1, precision="fp32")
+SCHEDULE = TrainingConfig(
+    total_images=12,
+    batch_size=4,
+    warmup_images=0,
+    ema_halflife_images=4,
+    checkpoint_every_images=4,
+    learning_rate=0.1,
+    precision="fp32",
+)
 SETTINGS = DreamBoothSettings(
-    SCHEDULE, LoraSettings(rank=2, alpha=4), noun="person", class_images=3, sampling=SamplingConfig(steps=1)
+    SCHEDULE, LoraSettings(rank=2, alpha=4), class_noun="person", num_class_images=3, sampling=SamplingConfig(steps=1)
 )
 PROMPT, ONE_STEP = "a photo of a person", SamplingConfig(steps=1)
 
@@ -68,7 +76,7 @@ def test_a_person_is_learnt_and_the_model_stays(
 ) -> None:
     parts = {name: getattr(model.pipeline, name) for name in ("unet", "text_encoder", "vae")}
     before = {(part, name): value.clone() for part, module in parts.items() for name, value in module.state_dict().items()}
-    identity = DreamBooth("dreambooth", replace(SETTINGS, lora=lora, text_encoder=text_encoder))(person(1, 2), model)
+    identity = DreamBooth("dreambooth", replace(SETTINGS, lora=lora, train_text_encoder=text_encoder))(person(1, 2), model)
     after = {(part, name): value for part, module in parts.items() for name, value in module.state_dict().items()}
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
@@ -117,7 +125,9 @@ def test_diffusers_loads_what_was_learnt_and_draws_the_same(
             output_type="np",
         ).images[0]  # fmt: skip
     assert np.abs(drawn - ours).max() <= 1e-5
-    (sample,) = generate(model, [Request(identity, PROMPT, 3)], SamplingConfig(steps=2, guidance=2.0, rescale=0.0))
+    (sample,) = generate(
+        model, [Request(identity, PROMPT, 3)], SamplingConfig(steps=2, guidance_scale=2.0, guidance_rescale=0.0)
+    )
     assert np.abs(np.rint(drawn * 255) - sample.pixels).max() <= 1
 
 
@@ -131,7 +141,7 @@ def test_several_people_one_after_the_other_do_not_leak(model: Any) -> None:
 
 def test_photos_and_class_images_are_weighted_each_by_its_own_noise(model: Any, store: Path) -> None:
     """With min-SNR, the loss is the mean over the photos and the mean over the class images, as if each stood alone."""
-    settings = replace(SETTINGS, prior=0.5, gamma=1.0)
+    settings = replace(SETTINGS, prior_loss_weight=0.5, min_snr_gamma=1.0)
     lesson, batch = lesson_of(model, settings, store), 4
     errors: list[torch.Tensor] = []
     plain = lesson.frozen.per_sample_loss
@@ -147,7 +157,7 @@ def test_photos_and_class_images_are_weighted_each_by_its_own_noise(model: Any, 
 
 def test_without_the_prior_no_class_image_is_drawn(model: Any, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tenth.methods.dreambooth.data.sample", lambda *_: pytest.fail("drew"))
-    lesson = lesson_of(model, replace(SETTINGS, prior=0.0), store)
+    lesson = lesson_of(model, replace(SETTINGS, prior_loss_weight=0.0), store)
     assert float(lesson.loss(torch.tensor([0]), StepRNG(0, 0, 1)).detach()) > 0
 
 
@@ -161,7 +171,7 @@ def test_class_images_are_drawn_once_for_each_model_and_noun(model: Any, store: 
     )
     assert torch.equal(compute_class_moments(SETTINGS, model, FrozenDiffusion(model.pipeline), ArrayCache(store)), first)
     assert drawn == []
-    compute_class_moments(replace(SETTINGS, noun="woman"), model, FrozenDiffusion(model.pipeline), ArrayCache(store))
+    compute_class_moments(replace(SETTINGS, class_noun="woman"), model, FrozenDiffusion(model.pipeline), ArrayCache(store))
     assert len(drawn) == 3
     assert all(prompt.endswith(" a woman") for prompt in drawn)
 
@@ -234,7 +244,7 @@ def test_an_error_in_the_middle_leaves_the_model_as_it_was(model: Any, monkeypat
 def test_layers_that_are_not_there_are_said_and_the_model_stays(model: Any) -> None:
     before = list(model.pipeline.unet.state_dict())
     with pytest.raises(RecipeError, match="no layer of UNet2DConditionModel ends in to_x or to_y"):
-        DreamBooth("dreambooth-lora", replace(SETTINGS, lora=LoraSettings(layers=("to_x", "to_y"))))(person(1), model)
+        DreamBooth("dreambooth-lora", replace(SETTINGS, lora=LoraSettings(target_modules=("to_x", "to_y"))))(person(1), model)
     assert list(model.pipeline.unet.state_dict()) == before
 
 
@@ -261,9 +271,9 @@ def test_the_rare_word_is_the_least_trained_that_means_nothing() -> None:
 def test_a_class_that_a_small_model_does_not_know_is_refused(model: Any) -> None:
     check_noun(model.pipeline.tokenizer, "woman")
     with pytest.raises(RecipeError, match="'dog', which this model has never seen"):
-        DreamBooth("dreambooth-lora", replace(SETTINGS, noun="dog"))(person(1), model)
+        DreamBooth("dreambooth-lora", replace(SETTINGS, class_noun="dog"))(person(1), model)
     with pytest.raises(RecipeError, match="one word in small letters"):
-        replace(SETTINGS, noun="A man")
+        replace(SETTINGS, class_noun="A man")
 
 
 def test_few_photos(model: Any) -> None:

@@ -26,11 +26,11 @@ from tenth.training.schedule import TrainingConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SETTINGS = DreamBoothSettings(
-    TrainingConfig(images=12, batch=4),
+    TrainingConfig(total_images=12, batch_size=4),
     LoraSettings(rank=2),
-    noun="person",
+    class_noun="person",
     prompts=("a photo of a {person}", "a photo of a smiling {person}"),
-    class_images=4,
+    num_class_images=4,
     sampling=SamplingConfig(steps=1),
 )
 
@@ -69,10 +69,18 @@ def test_a_class_image_comes_with_the_prompt_that_it_was_drawn_from(toy_model: A
 
 def test_a_recipe_changes_settings_of_a_method(toy_model: Any, tmp_path: Path) -> None:
     path = tmp_path / "woman.toml"
-    path.write_text('method = "dreambooth-lora"\nnoun = "woman"\nprior = 0\n[lora]\nrank = 4\n[schedule]\nimages = 40\n')
+    path.write_text(
+        'method = "dreambooth-lora"\nclass_noun = "woman"\nprior_loss_weight = 0\n'
+        "[lora]\nrank = 4\n[schedule]\ntotal_images = 40\n"
+    )
     changed, plain = (method(name).settings_for(toy_model) for name in (str(path), "dreambooth-lora"))
-    assert (changed.noun, changed.prior, changed.lora.rank, changed.schedule.images) == ("woman", 0.0, 4, 40)
-    assert changed.lora.layers == plain.lora.layers
+    assert (changed.class_noun, changed.prior_loss_weight, changed.lora.rank, changed.schedule.total_images) == (
+        "woman",
+        0.0,
+        4,
+        40,
+    )
+    assert changed.lora.target_modules == plain.lora.target_modules
     assert changed.schedule.learning_rate == plain.schedule.learning_rate
 
 
@@ -86,11 +94,14 @@ def test_the_shipped_recipes_of_methods_are_read(toy_model: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('noun = "woman"', "has method None; one of dreambooth, dreambooth-lora is needed"),
+        ('class_noun = "woman"', "has method None; one of dreambooth, dreambooth-lora is needed"),
         ('method = "ip-adapter"', "has method 'ip-adapter'"),
-        ('method = "dreambooth-lora"\nnown = "woman"', "has the key 'nown'; known keys: schedule, lora, text_encoder, noun"),
+        (
+            'method = "dreambooth-lora"\nclass_nown = "woman"',
+            "has the key 'class_nown'; known keys: schedule, lora, train_text_encoder, class_noun",
+        ),
         ('method = "dreambooth"\n[lora]\nrank = 4', r"has \[lora\]; dreambooth changes all weights"),
-        ('method = "dreambooth"\n[schedule]\nimages = "many"', "schedule, images is 'many'; needed: int"),
+        ('method = "dreambooth"\n[schedule]\ntotal_images = "many"', "schedule, total_images is 'many'; needed: int"),
     ],
 )
 def test_wrong_recipes_of_a_method(text: str, message: str, tmp_path: Path) -> None:
@@ -131,10 +142,11 @@ def test_a_noun_is_guessed_once_and_said(toy_model: Any, tmp_path: Path, monkeyp
     photos = [Photo(np.full((8, 8, 3), shade, np.uint8), f"{shade:064x}") for shade in (9, 99, 9)]
     asked = []
     monkeypatch.setattr("tenth.methods.dreambooth.data.classify_noun", lambda moments, _: asked.append(len(moments)) or "woman")
-    learn = DreamBooth("dreambooth-lora", replace(SETTINGS, noun=""))
+    learn = DreamBooth("dreambooth-lora", replace(SETTINGS, class_noun=""))
     assert learn.trigger_phrase(Person("anna", tuple(photos)), toy_model).endswith(" woman")
     assert learn.trigger_phrase(Person("anna", tuple(photos[1:])), toy_model).endswith(" woman")
     assert asked == [2]
     assert (
-        "woman is the model's guess; `noun` of a recipe sets it" in learn.warnings(Person("anna", tuple(photos)), toy_model)[0]
+        "woman is the model's guess; `class_noun` of a recipe sets it"
+        in learn.warnings(Person("anna", tuple(photos)), toy_model)[0]
     )

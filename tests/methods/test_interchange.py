@@ -38,7 +38,7 @@ def somebody(model: Any, rows: int = 2) -> Identity:
 def ours(model: Any, identity: Identity, sampling: SamplingConfig = FEW) -> np.ndarray:
     """The picture before it is rounded, (H, W, 3) in [0, 1]."""
     with model.applied([identity]) as embeddings, sampling_context(model, sampling, embeddings) as images:
-        texts = model.prompt_encoder([PROMPT], sampling.negative, guided=sampling.guidance > 1)
+        texts = model.prompt_encoder([PROMPT], sampling.negative_prompt, guided=sampling.guidance_scale > 1)
         return np.asarray(model.pipeline(**pipeline_kwargs([PROMPT], [0], sampling, text_embeddings=texts), **images).images[0])
 
 
@@ -73,7 +73,7 @@ def assert_the_page_draws_it(model: Any, folder: Path, files: Path, first: str =
     """The page's picture is ours, and depends on whom it shows."""
     wanted = {
         "guided": ours(model, somebody(model)),
-        "plain": ours(model, somebody(model), SamplingConfig(steps=3, guidance=1.0)),
+        "plain": ours(model, somebody(model), SamplingConfig(steps=3, guidance_scale=1.0)),
     }
     for name, image in run_the_page(folder, files, first).items():
         np.testing.assert_allclose(image, wanted[name], atol=1e-5)

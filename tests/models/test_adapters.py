@@ -37,7 +37,7 @@ from tenth.training.schedule import TrainingConfig
 from toy_adapters import toy_adapters
 
 PROMPT = "a photo of a person"
-FEW = SamplingConfig(steps=2, guidance=3.0, rescale=0.0, scale=0.8)
+FEW = SamplingConfig(steps=2, guidance_scale=3.0, guidance_rescale=0.0, ip_adapter_scale=0.8)
 KINDS = ("ip-adapter", "ip-adapter-plus", "ip-adapter-full")
 POOLING = [name for name, entry in METHODS.items() if name.startswith("ip-adapter") and "learn" not in entry.description and "trained" not in entry.description]  # fmt: skip # noqa: E501
 
@@ -88,7 +88,7 @@ def theirs(folder: Path, kind: str, people: Sequence[Person], seed: int = 3) -> 
     pipeline = load_pipeline(folder)
     pipeline.register_modules(feature_extractor=CLIPImageProcessorPil())  # torchvision's resizes to other pixels
     pipeline.load_ip_adapter(str(folder), subfolder=kind, weight_name="ip-adapter.safetensors", image_encoder_folder="./image_encoder")  # fmt: skip # noqa: E501
-    pipeline.set_ip_adapter_scale(FEW.scale)
+    pipeline.set_ip_adapter_scale(FEW.ip_adapter_scale)
     photos = [[Image.fromarray(photo.pixels) for each in people for photo in each.photos]]
     drawn: Images = np.stack(
         pipeline(**pipeline_kwargs([PROMPT] * len(people), [seed] * len(people), FEW), ip_adapter_image=photos).images
@@ -223,9 +223,9 @@ def test_learnt_aggregators_are_refused_where_the_adapter_reads_patches(folder: 
     for name in ("ip-adapter-attention", "ip-adapter-set"):
         with pytest.raises(ModelError, match=f"{name} reads one pooled embedding of each"):
             method(name)(person("anna", 1, 2), model)
-    schedule = TrainingConfig(images=4, batch=4, warmup=0)
+    schedule = TrainingConfig(total_images=4, batch_size=4, warmup_images=0)
     with pytest.raises(ModelError, match="reads 50 patch tokens of a photo"):
-        train_adapter(AdapterRecipe("set", toy=SyntheticPeople(2, 10), schedule=schedule), model, tmp_path)
+        train_adapter(AdapterRecipe("set", synthetic=SyntheticPeople(2, 10), schedule=schedule), model, tmp_path)
 
 
 def test_an_identity_of_one_adapter_is_refused_with_another(folder: Path) -> None:

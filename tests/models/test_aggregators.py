@@ -33,7 +33,11 @@ def trained(module: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize(
     "settings",
-    [SetAggregatorConfig(), SetAggregatorConfig(residual=False), SetAggregatorConfig(content=False, hidden=16, layers=1)],
+    [
+        SetAggregatorConfig(),
+        SetAggregatorConfig(use_residual=False),
+        SetAggregatorConfig(use_embeddings=False, hidden_dim=16, layers=1),
+    ],
 )
 @pytest.mark.parametrize("count", [1, 2, 5, 9, 12])
 def test_law_4_an_untrained_set_aggregator_is_the_consensus_mean(settings: SetAggregatorConfig, count: int) -> None:
@@ -52,7 +56,8 @@ def test_rows_that_are_no_photos_never_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [SelfAttentionAggregator(WIDTH), SetAggregator(WIDTH), SetAggregator(WIDTH, SetAggregatorConfig(residual=False))]
+    "module",
+    [SelfAttentionAggregator(WIDTH), SetAggregator(WIDTH), SetAggregator(WIDTH, SetAggregatorConfig(use_residual=False))],
 )
 @pytest.mark.parametrize("count", [4, 9])
 def test_order_does_not_matter(module: SelfAttentionAggregator | SetAggregator, count: int) -> None:
@@ -63,7 +68,7 @@ def test_order_does_not_matter(module: SelfAttentionAggregator | SetAggregator, 
 
 
 def test_weights_sum_to_one_and_pool_stays_among_the_photos_without_a_residual() -> None:
-    aggregator, rows = trained(SetAggregator(WIDTH, SetAggregatorConfig(residual=False))), photos(5)
+    aggregator, rows = trained(SetAggregator(WIDTH, SetAggregatorConfig(use_residual=False))), photos(5)
     weights = aggregator.photo_weights(rows)
     assert float(weights.sum()) == pytest.approx(1)
     assert not torch.allclose(weights, consensus_weights(rows))  # it has moved away
@@ -75,7 +80,7 @@ def test_untrained_attention_changes_nothing() -> None:
     rows = photos(9)
     ordered = resample_to(rows, 9, 0)
     assert torch.equal(SelfAttentionAggregator(WIDTH).double().pool(rows), ordered)
-    mean = SelfAttentionAggregator(WIDTH, SelfAttentionConfig(readout="mean")).double().pool(rows)
+    mean = SelfAttentionAggregator(WIDTH, SelfAttentionConfig(pooling="mean")).double().pool(rows)
     torch.testing.assert_close(mean, rows.mean(0, keepdim=True))
 
 
@@ -113,11 +118,11 @@ def test_the_aggregators_stay_in_full_precision_under_autocast() -> None:
 
 def test_an_unknown_readout_is_refused() -> None:
     with pytest.raises(RecipeError, match="rows, mean"):
-        SelfAttentionConfig(readout="max")
+        SelfAttentionConfig(pooling="max")
 
 
 @pytest.mark.parametrize(
-    "module", [SelfAttentionAggregator(WIDTH), SetAggregator(WIDTH, SetAggregatorConfig(hidden=8, heads=2))]
+    "module", [SelfAttentionAggregator(WIDTH), SetAggregator(WIDTH, SetAggregatorConfig(hidden_dim=8, heads=2))]
 )
 def test_a_saved_aggregator_comes_back_and_equal_ones_give_equal_bytes(
     module: SelfAttentionAggregator | SetAggregator, tmp_path: Path

@@ -79,15 +79,19 @@ def test_the_tokenizer_is_written_the_same_each_time(tmp_path: Path) -> None:
 def test_references_are_the_person_s_own_or_another_photo_of_the_same_person() -> None:
     made = pocket_dataset()
     indices = torch.arange(6).repeat(200)
-    own = made.reference_embeddings(indices, PocketConditioningDropout(own=1.0), step_rng(1200))[:, 0, 0]
+    own = made.reference_embeddings(indices, PocketConditioningDropout(p_self_reference=1.0), step_rng(1200))[:, 0, 0]
     assert torch.equal(own, indices.float())
-    other = made.reference_embeddings(indices, PocketConditioningDropout(own=0.0), step_rng(1200))[:, 0, 0].long().view(200, 6)
+    other = (
+        made.reference_embeddings(indices, PocketConditioningDropout(p_self_reference=0.0), step_rng(1200))[:, 0, 0]
+        .long()
+        .view(200, 6)
+    )
     assert set(other[:, 0].tolist()) == {0}  # alone: there is no other
     assert set(other[:, 2].tolist()) == {1, 3}
     assert set(other[:, 4].tolist()) == {5}
-    several = made.reference_embeddings(indices, PocketConditioningDropout(own=0.5, several=1.0), step_rng(1200))[:, 0, 0].view(
-        200, 6
-    )
+    several = made.reference_embeddings(
+        indices, PocketConditioningDropout(p_self_reference=0.5, p_mean_reference=1.0), step_rng(1200)
+    )[:, 0, 0].view(200, 6)
     assert {round(each, 4) for each in several[:, 1].tolist()} == {1, 2.5}  # itself, or the mean of 2 and 3
 
 
@@ -104,7 +108,9 @@ def test_a_training_step_is_a_function_of_its_draws_and_reaches_every_part() -> 
     torch.manual_seed(0)
     parts, made = PocketModules.create(MODEL_DIR), pocket_dataset()
     install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, 128))
-    recipe = DiffusionRecipe(PhotoDataset(Path(), Path()), Path(), TrainingConfig(1), PocketConditioningDropout(base=0.0))
+    recipe = DiffusionRecipe(
+        PhotoDataset(Path(), Path()), Path(), TrainingConfig(1), PocketConditioningDropout(p_no_adapter=0.0)
+    )
     indices = torch.tensor([0, 3])
     losses = [training_loss(parts, made, recipe, indices, step_rng(2, 7)) for _ in range(2)]
     assert losses[0].item() == losses[1].item()
@@ -113,7 +119,9 @@ def test_a_training_step_is_a_function_of_its_draws_and_reaches_every_part() -> 
     still = [name for name, parameter in parts.unet.named_parameters() if parameter.grad is None]
     assert still == []
     parts.unet.zero_grad(set_to_none=True)
-    without = DiffusionRecipe(PhotoDataset(Path(), Path()), Path(), TrainingConfig(1), PocketConditioningDropout(base=1.0))
+    without = DiffusionRecipe(
+        PhotoDataset(Path(), Path()), Path(), TrainingConfig(1), PocketConditioningDropout(p_no_adapter=1.0)
+    )
     training_loss(parts, made, without, indices, step_rng(2, 7)).backward()
     assert {"_ip" in name or "encoder_hid_proj" in name for name, p in parts.unet.named_parameters() if p.grad is None} == {
         True

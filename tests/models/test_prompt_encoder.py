@@ -119,7 +119,7 @@ def test_the_end_of_a_long_prompt_counts_and_nothing_is_said_to_be_lost(model: A
     night, day = (sample.pixels for sample in generate(model, requests, FEW))
     assert not np.array_equal(night, day)
     assert not any("not read" in note for note in prompt_warnings(model, LONG))
-    (sample,) = generate(model, [Request(None, SHORT, 1)], SamplingConfig(steps=2, negative=LONG))
+    (sample,) = generate(model, [Request(None, SHORT, 1)], SamplingConfig(steps=2, negative_prompt=LONG))
     assert sample.pixels.shape == (16, 16, 3)
 
 

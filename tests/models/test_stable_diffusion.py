@@ -48,8 +48,15 @@ def person(count: int) -> Person:
 
 
 def test_train_then_draw(folder: Path, tmp_path: Path) -> None:
-    schedule = TrainingConfig(images=8, batch=4, accumulate=2, warmup=0, half_life=8, save_every=4)
-    recipe = AdapterRecipe("attention", toy=SyntheticPeople(2, 10), schedule=schedule, gradient_checkpointing=True)
+    schedule = TrainingConfig(
+        total_images=8,
+        batch_size=4,
+        gradient_accumulation_steps=2,
+        warmup_images=0,
+        ema_halflife_images=8,
+        checkpoint_every_images=4,
+    )
+    recipe = AdapterRecipe("attention", synthetic=SyntheticPeople(2, 10), schedule=schedule, gradient_checkpointing=True)
     train_adapter(recipe, load_model(str(folder)), tmp_path)
     model = load_model(str(folder))
     identity = method(str(tmp_path / "final"))(person(3), model)
@@ -60,9 +67,9 @@ def test_train_then_draw(folder: Path, tmp_path: Path) -> None:
 
 
 def test_diffusers_takes_the_adapter(folder: Path, tmp_path: Path) -> None:
-    schedule = TrainingConfig(images=4, batch=4, warmup=0)
+    schedule = TrainingConfig(total_images=4, batch_size=4, warmup_images=0)
     model = load_model(str(folder))
-    train_adapter(AdapterRecipe("attention", toy=SyntheticPeople(2, 10), schedule=schedule), model, tmp_path)
+    train_adapter(AdapterRecipe("attention", synthetic=SyntheticPeople(2, 10), schedule=schedule), model, tmp_path)
     pipeline = load_pipeline(folder)
     pipeline.load_ip_adapter(
         str(tmp_path / "final"), subfolder="", weight_name="ip-adapter.safetensors", image_encoder_folder=None
@@ -166,9 +173,13 @@ def test_several_people_in_one_batch_do_not_mix(folder: Path) -> None:
 
 def test_a_person_is_learnt_and_diffusers_reads_the_lora(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
-    model, few = load_model(str(folder)), SamplingConfig(steps=2, guidance=2.0, rescale=0.0)
-    schedule = TrainingConfig(images=4, batch=2, warmup=0, half_life=2, save_every=2, learning_rate=0.1)
-    settings = DreamBoothSettings(schedule, text_encoder=True, class_images=2, sampling=few, gradient_checkpointing=True)
+    model, few = load_model(str(folder)), SamplingConfig(steps=2, guidance_scale=2.0, guidance_rescale=0.0)
+    schedule = TrainingConfig(
+        total_images=4, batch_size=2, warmup_images=0, ema_halflife_images=2, checkpoint_every_images=2, learning_rate=0.1
+    )
+    settings = DreamBoothSettings(
+        schedule, train_text_encoder=True, num_class_images=2, sampling=few, gradient_checkpointing=True
+    )
     identity = DreamBooth("dreambooth-lora", settings, build_selector)(person(6), model)
     assert {name.partition(".")[0] for name in identity.weights} >= {"unet", "text_encoder"}
     (sample,) = generate(model, [Request(identity, "a photo of a person", 1)], few)

@@ -269,7 +269,7 @@ def test_what_is_no_record_is_refused(change: Record, said: str, record: Record,
 def test_the_recipe_of_a_record_is_one() -> None:
     record = json.loads((RESULTS / "curve-test" / "run.json").read_text())
     recipe = from_table(ExperimentRecipe, tomllib.loads(recipe_toml(record["settings"])))
-    assert recipe.counts == (1, 3, 5, 7, 9)
+    assert recipe.photo_counts == (1, 3, 5, 7, 9)
     assert recipe.sampling.steps == 12
 
 

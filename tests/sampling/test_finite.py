@@ -95,7 +95,7 @@ def test_no_larger_picture_is_made_of_what_is_no_number(makes: str, toy_model: A
 
 
 def test_no_image_of_the_class_is_kept(toy_model: Any, tmp_path: Path) -> None:
-    settings = DreamBoothSettings(TrainingConfig(images=4), noun="man", class_images=2, sampling=FEW_STEPS)
+    settings = DreamBoothSettings(TrainingConfig(total_images=4), class_noun="man", num_class_images=2, sampling=FEW_STEPS)
     store, frozen = ArrayCache(tmp_path / "store"), FrozenDiffusion(toy_model.pipeline)
     with spoilt(toy_model.pipeline.unet.conv_out.bias, NAN), pytest.raises(ModelError, match="no longer made of numbers"):
         compute_class_moments(settings, toy_model, frozen, store)

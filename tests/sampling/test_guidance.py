@@ -23,7 +23,7 @@ def stable(stable_folder: Path) -> Any:
 
 
 def test_guidance_nowhere_is_the_picture_without_guidance(stable: Any) -> None:
-    nowhere, off = replace(FEW_STEPS, guidance_interval=(1.0, 1.0)), replace(FEW_STEPS, guidance=1.0)
+    nowhere, off = replace(FEW_STEPS, guidance_interval=(1.0, 1.0)), replace(FEW_STEPS, guidance_scale=1.0)
     np.testing.assert_allclose(
         generate_float_image(stable, nowhere, random_identity(stable)),
         generate_float_image(stable, off, random_identity(stable)),
@@ -57,7 +57,7 @@ def test_guidance_in_a_part_is_guidance_there_alone_by_diffusers_own_steps(stabl
         inner.remove()
     assert (seen, counted) == ([2, 2, 2], [1, 2, 1])
 
-    weights = iter([1.0, FEW_STEPS.guidance, 1.0])
+    weights = iter([1.0, FEW_STEPS.guidance_scale, 1.0])
 
     def by_hand(_: Any, __: Any, predicted: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         if next(weights) == 1.0:
@@ -74,7 +74,7 @@ def test_guidance_in_a_part_is_guidance_there_alone_by_diffusers_own_steps(stabl
 
 def test_two_people_do_not_mix_where_guidance_stops(stable: Any) -> None:
     people = [random_identity(stable, seed, num_rows=2) for seed in (1, 2)]
-    some = replace(FEW_STEPS, guidance_interval=(0.0, 0.5), rescale=0.3)
+    some = replace(FEW_STEPS, guidance_interval=(0.0, 0.5), guidance_rescale=0.3)
     both = generate_images(stable, some, *people)
     for image, person in zip(both, people, strict=True):
         assert np.abs(image - generate_images(stable, some, person)[0]).max() <= 1
@@ -90,9 +90,9 @@ def test_further_guidance_on_words_is_the_sum_of_three_predictions(stable: Any) 
     """The same steps by hand: the UNet reads [negative; prompt; the prompt with nobody]."""
     identity, share = random_identity(stable), 2.0
     pipeline = stable.pipeline
-    ours = generate_float_image(stable, replace(FEW_STEPS, words=share, rescale=0.0), identity)
+    ours = generate_float_image(stable, replace(FEW_STEPS, text_guidance_scale=share, guidance_rescale=0.0), identity)
     assert not pipeline.unet._forward_hooks
-    assert np.abs(ours - generate_float_image(stable, replace(FEW_STEPS, rescale=0.0), identity)).max() > 1e-3
+    assert np.abs(ours - generate_float_image(stable, replace(FEW_STEPS, guidance_rescale=0.0), identity)).max() > 1e-3
 
     unet, forward = pipeline.unet, pipeline.unet.forward
 
@@ -108,27 +108,29 @@ def test_further_guidance_on_words_is_the_sum_of_three_predictions(stable: Any) 
             return found
 
         negative, prompt, nobody = (one(*row) for row in rows)
-        guided = negative + FEW_STEPS.guidance * (prompt - negative) + share * (nobody - negative)
+        guided = negative + FEW_STEPS.guidance_scale * (prompt - negative) + share * (nobody - negative)
         return (torch.cat([guided, guided]),)
 
     unet.forward = by_hand
     try:
-        theirs = generate_float_image(stable, replace(FEW_STEPS, rescale=0.0), identity)
+        theirs = generate_float_image(stable, replace(FEW_STEPS, guidance_rescale=0.0), identity)
     finally:
         del unet.forward
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_guidance_on_words_goes_with_an_interval_and_changes_nothing_where_it_cannot(stable: Any) -> None:
-    some = replace(FEW_STEPS, words=1.0, guidance_interval=(0.0, 0.5))
+    some = replace(FEW_STEPS, text_guidance_scale=1.0, guidance_interval=(0.0, 0.5))
     people = [random_identity(stable, seed, num_rows=2) for seed in (1, 2)]
     both = generate_images(stable, some, *people)
     for image, person in zip(both, people, strict=True):
         assert np.abs(image - generate_images(stable, some, person)[0]).max() <= 1
-    for without in (replace(FEW_STEPS, guidance=1.0), replace(FEW_STEPS, guidance_interval=(1.0, 1.0))):
+    for without in (replace(FEW_STEPS, guidance_scale=1.0), replace(FEW_STEPS, guidance_interval=(1.0, 1.0))):
         np.testing.assert_array_equal(
-            generate_images(stable, without, people[0])[0], generate_images(stable, replace(without, words=3.0), people[0])[0]
+            generate_images(stable, without, people[0])[0],
+            generate_images(stable, replace(without, text_guidance_scale=3.0), people[0])[0],
         )
     np.testing.assert_array_equal(
-        generate_images(stable, FEW_STEPS, None)[0], generate_images(stable, replace(FEW_STEPS, words=3.0), None)[0]
+        generate_images(stable, FEW_STEPS, None)[0],
+        generate_images(stable, replace(FEW_STEPS, text_guidance_scale=3.0), None)[0],
     )

@@ -115,7 +115,7 @@ def test_each_pass_has_noise_of_its_own(stable_model: Any) -> None:
 def test_a_second_pass_is_diffusers_image_to_image(stable_model: Any, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline, sampling, image = (
         stable_model.pipeline,
-        SamplingConfig(steps=4, guidance=2.0, rescale=0.0),
+        SamplingConfig(steps=4, guidance_scale=2.0, guidance_rescale=0.0),
         noise_image(1, 24, 32),
     )
     if scheduler == "pndm":  # that of the published Stable Diffusion 1.5

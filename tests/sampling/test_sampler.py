@@ -46,7 +46,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_settings_are_a_table_and_come_back_from_it() -> None:
-    other = replace(FEW_STEPS, scheduler="unipc", guidance_interval=(0.2, 1.0), scale={"mid": 1})
+    other = replace(FEW_STEPS, scheduler="unipc", guidance_interval=(0.2, 1.0), ip_adapter_scale={"mid": 1})
     for sampling in (FEW_STEPS, other):
         table = to_table(sampling)
         assert list(table) == list(vars(FEW_STEPS))
@@ -58,9 +58,9 @@ def test_settings_are_a_table_and_come_back_from_it() -> None:
     [
         {"scheduler": "euler"},
         {"guidance_interval": (0.0, 0.5)},
-        {"scale": {"mid": 1}},
+        {"ip_adapter_scale": {"mid": 1}},
         {"steps": 4},
-        {"words": 1.0},
+        {"text_guidance_scale": 1.0},
         {"precision": "bf16"},
     ],
 )
@@ -154,7 +154,7 @@ def test_scales_of_blocks_reach_exactly_those(stable: Any) -> None:
             ({"mid": 0.5, "down": 1}, {"mid_block": 0.5, "down_blocks.0": 1}),
             (0.3, {"": 0.3}),
         ):
-            with sampling_context(stable, replace(FEW_STEPS, scale=scale), embeddings):
+            with sampling_context(stable, replace(FEW_STEPS, ip_adapter_scale=scale), embeddings):
                 for _, name, _ in cross_attention_layers(stable.pipeline.unet):
                     (found,) = stable.pipeline.unet.attn_processors[name].scale
                     assert found == next((value for start, value in wanted.items() if name.startswith(start)), 0)
@@ -163,10 +163,12 @@ def test_scales_of_blocks_reach_exactly_those(stable: Any) -> None:
 def test_one_number_in_every_block_is_that_number(small: Any) -> None:
     everywhere = {"down": 0.5, "mid": 0.5, "up": 0.5}
     assert np.array_equal(
-        generate_images(small, replace(FEW_STEPS, scale=everywhere)), generate_images(small, replace(FEW_STEPS, scale=0.5))
+        generate_images(small, replace(FEW_STEPS, ip_adapter_scale=everywhere)),
+        generate_images(small, replace(FEW_STEPS, ip_adapter_scale=0.5)),
     )
     assert not np.array_equal(
-        generate_images(small, replace(FEW_STEPS, scale={"mid": 0.5})), generate_images(small, replace(FEW_STEPS, scale=0.5))
+        generate_images(small, replace(FEW_STEPS, ip_adapter_scale={"mid": 0.5})),
+        generate_images(small, replace(FEW_STEPS, ip_adapter_scale=0.5)),
     )
 
 
@@ -183,7 +185,7 @@ def test_one_number_in_every_block_is_that_number(small: Any) -> None:
 )
 def test_scales_that_are_none_are_said(scale: Any, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        SamplingConfig(scale=scale)
+        SamplingConfig(ip_adapter_scale=scale)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,7 @@ def test_scales_that_are_none_are_said(scale: Any, said: str) -> None:
 )
 def test_blocks_that_this_model_has_not_are_said(scale: Any, said: str, stable: Any) -> None:
     with pytest.raises(RecipeError, match=said.replace("names", "has")):
-        generate_images(stable, replace(FEW_STEPS, scale=scale))
+        generate_images(stable, replace(FEW_STEPS, ip_adapter_scale=scale))
 
 
 @pytest.mark.parametrize("interval", [(0.5, 0.2), (-0.1, 1.0), (0.0, 1.5), (0.5,), (float("nan"), 1.0)])
@@ -209,10 +211,10 @@ def test_intervals_that_are_none_are_said(interval: Any) -> None:
 
 
 def test_a_recipe_has_them_all() -> None:
-    table = {"scheduler": "euler", "guidance_interval": [0.1, 0.9], "scale": {"up": {"block_0": [0, 1, 0]}}}
+    table = {"scheduler": "euler", "guidance_interval": [0.1, 0.9], "ip_adapter_scale": {"up": {"block_0": [0, 1, 0]}}}
     assert from_table(SamplingConfig, table) == SamplingConfig(
-        scheduler="euler", guidance_interval=(0.1, 0.9), scale={"up": {"block_0": [0, 1, 0]}}
+        scheduler="euler", guidance_interval=(0.1, 0.9), ip_adapter_scale={"up": {"block_0": [0, 1, 0]}}
     )
-    assert from_table(SamplingConfig, {"scale": 1}).scale == 1.0
+    assert from_table(SamplingConfig, {"ip_adapter_scale": 1}).ip_adapter_scale == 1.0
     with pytest.raises(RecipeError, match="scale is 'much'"):
-        from_table(SamplingConfig, {"scale": "much"})
+        from_table(SamplingConfig, {"ip_adapter_scale": "much"})

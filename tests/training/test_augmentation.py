@@ -22,7 +22,7 @@ from tenth.training.pocket.modules import Conditioning, PocketModules
 from tenth.training.schedule import TrainingConfig
 from toy_latents import photo_dataset, pocket_dataset, step_rng
 
-PLAIN = Augmentation(share=0.5)
+PLAIN = Augmentation(p_apply=0.5)
 
 
 def amounts(**changed: float) -> Tensor:
@@ -34,17 +34,17 @@ def amounts(**changed: float) -> Tensor:
 def test_no_change_is_none_and_each_change_is_what_it_says() -> None:
     pixels = torch.rand(1, 3, 32, 32) * 1.2 - 0.6
     assert torch.allclose(PLAIN(pixels, amounts()), pixels, atol=1e-5)
-    assert torch.allclose(PLAIN(pixels, amounts(light=1.0)), pixels + PLAIN.light, atol=1e-5)
-    assert torch.allclose(PLAIN(pixels, amounts(contrast=-1.0)), pixels * (1 - PLAIN.contrast), atol=1e-5)
-    grey = replace(PLAIN, colour=1.0)(pixels, amounts(colour=-1.0))
+    assert torch.allclose(PLAIN(pixels, amounts(light=1.0)), pixels + PLAIN.max_brightness, atol=1e-5)
+    assert torch.allclose(PLAIN(pixels, amounts(contrast=-1.0)), pixels * (1 - PLAIN.max_contrast), atol=1e-5)
+    grey = replace(PLAIN, max_saturation=1.0)(pixels, amounts(colour=-1.0))
     assert torch.allclose(grey[:, 0], grey[:, 2], atol=1e-5)
     dot = torch.full((1, 3, 33, 33), -1.0)
     dot[..., 16, 16] = 1.0
-    moved = replace(PLAIN, shift=4 / 33)(dot, amounts(across=1.0))  # it looks four pixels to the right
+    moved = replace(PLAIN, max_translation=4 / 33)(dot, amounts(across=1.0))  # it looks four pixels to the right
     assert int(moved[0, 0].argmax()) == 16 * 33 + 12
-    turned = replace(PLAIN, turn=90.0)(dot.roll(8, -1), amounts(turn=1.0))
+    turned = replace(PLAIN, max_rotation=90.0)(dot.roll(8, -1), amounts(turn=1.0))
     assert int(turned[0, 0].argmax()) in (8 * 33 + 16, 24 * 33 + 16)
-    larger = replace(PLAIN, zoom=1.0)(dot.roll(4, -1), amounts(zoom=1.0))  # twice as large, twice as far from the middle
+    larger = replace(PLAIN, max_zoom=1.0)(dot.roll(4, -1), amounts(zoom=1.0))  # twice as large, twice as far from the middle
     assert int(larger[0, 0].argmax()) == 16 * 33 + 24
 
 
@@ -71,7 +71,7 @@ def test_a_share_of_the_photos_is_changed_and_not_looked_at() -> None:
     torch.manual_seed(0)
     made, encoder = pocket_dataset(), nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, 8, 1))
     crops = torch.randint(0, 256, (6, 3, 128, 128), dtype=torch.uint8)
-    changed = AugmentedLatents(FaceCrops((), crops).images, encoder, Augmentation(share=0.5))
+    changed = AugmentedLatents(FaceCrops((), crops).images, encoder, Augmentation(p_apply=0.5))
     indices = torch.arange(6).repeat(50)
     mirrored = torch.zeros(300, dtype=torch.long)
     latents, changes = changed(made.latents[indices, mirrored], indices, mirrored, step_rng(300))
@@ -91,12 +91,12 @@ def test_a_share_of_the_photos_is_changed_and_not_looked_at() -> None:
         return torch.zeros(len(found))
 
     recipe = DiffusionRecipe(
-        *(None, Path(), TrainingConfig(1), PocketConditioningDropout(base=0.0, both=0.0, image=0.0)),  # type: ignore[arg-type]
-        likeness=IdentityLossConfig(1.0, share=1.0, signal=0.0),
+        *(None, Path(), TrainingConfig(1), PocketConditioningDropout(p_no_adapter=0.0, p_unconditional=0.0, p_no_image=0.0)),  # type: ignore[arg-type]
+        identity_loss=IdentityLossConfig(1.0, p_apply=1.0, min_alphas_cumprod=0.0),
     )
     for share, seen in ((0.0, 4), (1.0, 0)):
         people.clear()
-        some = replace(made, augmented=replace(changed, augmentation=Augmentation(share=share)))
+        some = replace(made, augmented=replace(changed, augmentation=Augmentation(p_apply=share)))
         training_loss(parts, some, recipe, torch.arange(4), step_rng(4), likeness)  # type: ignore[arg-type]
         assert sum(people) == seen
 
@@ -106,8 +106,18 @@ def test_a_run_on_changed_photos_gives_a_model_that_knows_nothing_of_them(
 ) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     vae = toy_folder / "vae/diffusion_pytorch_model.safetensors"
-    schedule = TrainingConfig(8, batch=2, learning_rate=1e-3, warmup=0, half_life=4, half_lives=(400,), save_every=4)
-    recipe = DiffusionRecipe(photo_dataset(tmp_path, face_photos), vae, schedule, start=toy_folder, augment=Augmentation(0.5))
+    schedule = TrainingConfig(
+        8,
+        batch_size=2,
+        learning_rate=1e-3,
+        warmup_images=0,
+        ema_halflife_images=4,
+        extra_ema_halflives_images=(400,),
+        checkpoint_every_images=4,
+    )
+    recipe = DiffusionRecipe(
+        photo_dataset(tmp_path, face_photos), vae, schedule, init_from=toy_folder, augmentation=Augmentation(0.5)
+    )
     train_diffusion(recipe, tmp_path / "run")
     name = "unet/diffusion_pytorch_model.safetensors"
     before, final, longer = (

@@ -38,7 +38,7 @@ from tenth.training.pocket.discriminator import PatchDiscriminator, feature_matc
 from tenth.training.schedule import TrainingConfig
 from toy_latents import photo_dataset
 
-SHORT = TrainingConfig(8, batch=2, learning_rate=1e-3, warmup=0, weight_decay=0.0, save_every=4)
+SHORT = TrainingConfig(8, batch_size=2, learning_rate=1e-3, warmup_images=0, weight_decay=0.0, checkpoint_every_images=4)
 
 
 def sharpening() -> DecoderModules:
@@ -79,9 +79,9 @@ def test_decoder_and_discriminator_each_learn_by_their_own_terms() -> None:
         sides = [part.parameters() for part in (parts.decoder, parts.discriminator)]
         return [torch.cat([each.grad.flatten() for each in side if each.grad is not None]) for side in sides]
 
-    plain = DecoderLoss(adversarial=0.0, matching=0.0, features=0.0, energy=0.0)
+    plain = DecoderLoss(adversarial_weight=0.0, feature_matching_weight=0.0, perceptual_weight=0.0, laplacian_weight=0.0)
     alone = gradients(plain)
-    for term in ("adversarial", "matching", "features", "energy"):
+    for term in ("adversarial_weight", "feature_matching_weight", "perceptual_weight", "laplacian_weight"):
         decoder, discriminator = gradients(replace(plain, **{term: 1.0}))
         assert not torch.allclose(decoder, alone[0]), term
         assert torch.equal(discriminator, alone[1]), term  # only the hinge moves it
@@ -210,7 +210,7 @@ def test_the_autoencoder_s_file_may_be_of_single_precision(
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     save_file({name: tensor.float() for name, tensor in load_file(PACKAGED_AUTOENCODER).items()}, tmp_path / "wide.safetensors")
     recipe = DecoderRecipe(
-        photo_dataset(tmp_path, face_photos, validation=2), replace(SHORT, images=2), tmp_path / "wide.safetensors"
+        photo_dataset(tmp_path, face_photos, validation=2), replace(SHORT, total_images=2), tmp_path / "wide.safetensors"
     )
     train_decoder(recipe, tmp_path / "run")
     after = load_file(tmp_path / "run/final/autoencoder.safetensors")

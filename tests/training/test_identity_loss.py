@@ -62,7 +62,10 @@ def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness
     install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, 128))
     indices = torch.arange(4)
     plain = DiffusionRecipe(
-        PhotoDataset(Path(), Path()), Path(), TrainingConfig(1), PocketConditioningDropout(base=0.0, both=0.0, image=0.0)
+        PhotoDataset(Path(), Path()),
+        Path(),
+        TrainingConfig(1),
+        PocketConditioningDropout(p_no_adapter=0.0, p_unconditional=0.0, p_no_image=0.0),
     )
 
     def difference(recipe: DiffusionRecipe) -> float:
@@ -71,16 +74,29 @@ def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness
             values = [training_loss(parts, made, recipe, indices, step_rng(4, 3), each) for each in (likeness, None)]
         return float(values[0] - values[1])
 
-    every = IdentityLossConfig(weight=1.0, share=1.0, signal=0.0)
-    assert difference(replace(plain, likeness=every)) > 0.01
-    assert difference(replace(plain, likeness=replace(every, weight=2.0))) == pytest.approx(
-        2 * difference(replace(plain, likeness=every)), rel=1e-3
+    every = IdentityLossConfig(weight=1.0, p_apply=1.0, min_alphas_cumprod=0.0)
+    assert difference(replace(plain, identity_loss=every)) > 0.01
+    assert difference(replace(plain, identity_loss=replace(every, weight=2.0))) == pytest.approx(
+        2 * difference(replace(plain, identity_loss=every)), rel=1e-3
     )
-    assert difference(replace(plain, likeness=replace(every, features=1.0))) > 1.2 * difference(replace(plain, likeness=every))
-    assert difference(replace(plain, likeness=replace(every, share=0.0))) == 0
-    assert difference(replace(plain, likeness=replace(every, signal=1.0))) == 0
-    assert difference(replace(plain, dropout=PocketConditioningDropout(base=1.0), likeness=every)) == 0
-    assert difference(replace(plain, dropout=PocketConditioningDropout(base=0.0, both=0.0, image=1.0), likeness=every)) == 0
+    assert difference(replace(plain, identity_loss=replace(every, feature_weight=1.0))) > 1.2 * difference(
+        replace(plain, identity_loss=every)
+    )
+    assert difference(replace(plain, identity_loss=replace(every, p_apply=0.0))) == 0
+    assert difference(replace(plain, identity_loss=replace(every, min_alphas_cumprod=1.0))) == 0
+    assert (
+        difference(replace(plain, conditioning_dropout=PocketConditioningDropout(p_no_adapter=1.0), identity_loss=every)) == 0
+    )
+    assert (
+        difference(
+            replace(
+                plain,
+                conditioning_dropout=PocketConditioningDropout(p_no_adapter=0.0, p_unconditional=0.0, p_no_image=1.0),
+                identity_loss=every,
+            )
+        )
+        == 0
+    )
 
 
 def test_photos_of_rare_signs_are_seen_more_often() -> None:
@@ -99,9 +115,14 @@ def test_a_run_goes_on_from_a_whole_model(
 ) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     vae = toy_folder / "vae/diffusion_pytorch_model.safetensors"
-    still = TrainingConfig(4, batch=2, learning_rate=1e-9, warmup=0, weight_decay=0.0)
+    still = TrainingConfig(4, batch_size=2, learning_rate=1e-9, warmup_images=0, weight_decay=0.0)
     recipe = DiffusionRecipe(
-        photo_dataset(tmp_path, face_photos), vae, still, start=toy_folder, rare=0.1, likeness=IdentityLossConfig(0.2, 1.0)
+        photo_dataset(tmp_path, face_photos),
+        vae,
+        still,
+        init_from=toy_folder,
+        repeat_threshold=0.1,
+        identity_loss=IdentityLossConfig(0.2, 1.0),
     )
     train_diffusion(recipe, tmp_path / "run")
     before, after = load_pocket(toy_folder), load_pocket(tmp_path / "run/final")
@@ -121,6 +142,6 @@ def test_a_run_does_not_go_on_with_other_latents(
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     people, other = photo_dataset(tmp_path, face_photos), MODEL_DIR / "vae/diffusion_pytorch_model.safetensors"
     with pytest.raises(RecipeError, match="knows the latents of another autoencoder"):
-        train_diffusion(DiffusionRecipe(people, other, TrainingConfig(1), start=toy_folder), tmp_path / "run")
+        train_diffusion(DiffusionRecipe(people, other, TrainingConfig(1), init_from=toy_folder), tmp_path / "run")
     with pytest.raises(ModelError, match="has no text_encoder"):
-        train_diffusion(DiffusionRecipe(people, other, TrainingConfig(1), start=tmp_path), tmp_path / "run")
+        train_diffusion(DiffusionRecipe(people, other, TrainingConfig(1), init_from=tmp_path), tmp_path / "run")

@@ -25,12 +25,12 @@ def recipe(tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatc
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
     people = photo_dataset(tmp_path, face_photos)
     lines = [
-        'stage = "diffusion"',
+        'stage = "base-model"',
         f'autoencoder = "{toy_folder}/vae/diffusion_pytorch_model.safetensors"',
-        f'start = "{toy_folder}"',
+        f'init_from = "{toy_folder}"',
         f'[data]\npeople = "{people.people}"\nphotos = "{people.photos}"',
-        "[schedule]\nimages = 4\nbatch = 2\nsave_every = 2",
-        "[augment]\nshare = 0.5",
+        "[schedule]\ntotal_images = 4\nbatch_size = 2\ncheckpoint_every_images = 2",
+        "[augmentation]\np_apply = 0.5",
     ]
     path = tmp_path / "recipe.toml"
     path.write_text("\n".join(lines))

@@ -63,7 +63,7 @@ def test_of_more_than_ten_photos_ten_are_drawn_anew() -> None:
 
 
 def test_the_number_of_references_is_drawn_and_capped_by_what_there_is() -> None:
-    made = chosen(album(2, 12), ReferenceSampling(least=1))
+    made = chosen(album(2, 12), ReferenceSampling(min_photos=1))
     numbers = made.mask.sum(1).view(-1, 2)
     assert set(numbers[:, 0].tolist()) == {1}
     assert set(numbers[:, 1].tolist()) == set(range(1, 10))
@@ -73,7 +73,7 @@ def test_the_number_of_references_is_drawn_and_capped_by_what_there_is() -> None
 
 def test_a_wrong_photo_is_another_person_s_and_poor_ones_are_poor() -> None:
     made = album(12, 12, 2)
-    references = ReferenceSampling(least=1, wrong=0.5, poor=0.2)
+    references = ReferenceSampling(min_photos=1, p_impostor=0.5, p_degraded=0.2)
     drawn = chosen(made, references)
     seen = drawn.embeddings[..., 0].abs().long() - 1
     own = (seen >= made.first_photo[:, None].repeat(400, 1)) & (
@@ -91,7 +91,7 @@ def test_a_wrong_photo_is_another_person_s_and_poor_ones_are_poor() -> None:
 def test_what_is_chosen_does_not_depend_on_how_the_batch_is_cut() -> None:
     made, references, people = (
         album(12, 5, 3),
-        ReferenceSampling(least=1, wrong=0.5, poor=0.5),
+        ReferenceSampling(min_photos=1, p_impostor=0.5, p_degraded=0.5),
         torch.tensor([0, 1, 2, 0, 1, 2]),
     )
     whole = sample_references(made, people, references, StepRNG(1, 2, 6))
@@ -101,8 +101,8 @@ def test_what_is_chosen_does_not_depend_on_how_the_batch_is_cut() -> None:
 
 
 def test_impossible_references_are_refused() -> None:
-    with pytest.raises(RecipeError, match="1 <= least <= most"):
-        ReferenceSampling(most=3, least=4)
+    with pytest.raises(RecipeError, match="1 <= min_photos <= max_photos"):
+        ReferenceSampling(max_photos=3, min_photos=4)
 
 
 def test_the_identity_objective_falls_as_the_aggregator_learns() -> None:

@@ -32,8 +32,10 @@ from tenth.training.schedule import TrainingConfig
 from tenth.training.state import ema_weights
 
 ROOT = Path(__file__).resolve().parents[2]
-TOY = SyntheticPeople(people=3, photos=11)
-SHORT = TrainingConfig(images=12, batch=4, warmup=4, half_life=8, save_every=8, learning_rate=1e-2)
+TOY = SyntheticPeople(num_people=3, photos_per_person=11)
+SHORT = TrainingConfig(
+    total_images=12, batch_size=4, warmup_images=4, ema_halflife_images=8, checkpoint_every_images=8, learning_rate=1e-2
+)
 
 
 def hashes(model: Any) -> dict[str, str]:
@@ -72,7 +74,7 @@ def trained(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("run")
     model = load_pocket(toy_folder, name="toy")
     before = hashes(model)
-    train_adapter(AdapterRecipe("attention", toy=TOY, schedule=SHORT), model, directory)
+    train_adapter(AdapterRecipe("attention", synthetic=TOY, schedule=SHORT), model, directory)
     after = hashes(model)
     assert before == {name: after[name] for name in before}  # only adapter and aggregator have moved
     return directory / "final"
@@ -104,7 +106,9 @@ def test_diffusers_loads_the_adapter_and_draws_the_same_image(trained: Path, toy
     model = load_pocket(toy_folder, name="toy")
     model.encoder = FakeEncoder(model.encoder.name)
     identity = method(str(trained))(person(9), model)
-    (ours,) = generate(model, [Request(identity, "a photo of a person", 3)], SamplingConfig(steps=3, guidance=2.0, rescale=0.0))
+    (ours,) = generate(
+        model, [Request(identity, "a photo of a person", 3)], SamplingConfig(steps=3, guidance_scale=2.0, guidance_rescale=0.0)
+    )
     pipeline = load_pipeline(toy_folder)
     pipeline.load_ip_adapter(str(trained), subfolder="", weight_name="ip-adapter.safetensors", image_encoder_folder=None)
     assert identity.embeddings is not None
@@ -123,9 +127,12 @@ def test_diffusers_loads_the_adapter_and_draws_the_same_image(trained: Path, toy
 def test_the_aggregator_may_learn_alone_on_embeddings(toy_folder: Path, tmp_path: Path) -> None:
     table = {
         "aggregator": "set",
-        "toy": {"people": 4, "photos": 5},
-        "references": {"least": 1},
-        "embedding": {"schedule": {"images": 32, "batch": 8}, "objective": {"contrast": 0.0, "references": {"least": 1}}},
+        "synthetic": {"num_people": 4, "photos_per_person": 5},
+        "references": {"min_photos": 1},
+        "embedding_pretraining": {
+            "schedule": {"total_images": 32, "batch_size": 8},
+            "loss": {"infonce_weight": 0.0, "references": {"min_photos": 1}},
+        },
     }
     model = load_pocket(toy_folder, name="toy")
     train_adapter(from_table(AdapterRecipe, table), model, tmp_path)
@@ -142,10 +149,10 @@ def test_the_aggregator_may_learn_alone_on_embeddings(toy_folder: Path, tmp_path
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"toy": TOY, "aggregator": "sett"}, "attention, set"),
-        ({"toy": TOY, "learn": ("encoder",)}, "aggregator, adapter"),
-        ({}, "neither .data. nor .toy."),
-        ({"toy": TOY, "schedule": None}, "at least one of them"),
+        ({"synthetic": TOY, "aggregator": "sett"}, "attention, set"),
+        ({"synthetic": TOY, "trainable": ("encoder",)}, "aggregator, adapter"),
+        ({}, "neither .data. nor .synthetic."),
+        ({"synthetic": TOY, "schedule": None}, "at least one of them"),
     ],
 )
 def test_an_impossible_recipe_is_refused(wrong: dict[str, Any], said: str) -> None:
@@ -190,8 +197,8 @@ def people_file(folder: Path, counts: dict[str, int]) -> dict[str, str]:
 
 def test_photos_are_read_once_and_too_few_are_said(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
-    table = {"aggregator": "set", "data": people_file(tmp_path, {"anna": 3, "bert": 2}), "references": {"least": 1}}
-    schedule = {"images": 4, "batch": 2, "warmup": 0}
+    table = {"aggregator": "set", "data": people_file(tmp_path, {"anna": 3, "bert": 2}), "references": {"min_photos": 1}}
+    schedule = {"total_images": 4, "batch_size": 2, "warmup_images": 0}
     recipe = from_table(AdapterRecipe, table | {"schedule": schedule})
     train_adapter(recipe, load_pocket(toy_folder, name="toy"), tmp_path / "one")
     monkeypatch.setattr("tenth.training.adapter.dataset.face_descriptor", lambda *_: pytest.fail("a frozen encoder ran again"))
@@ -199,7 +206,7 @@ def test_photos_are_read_once_and_too_few_are_said(toy_folder: Path, tmp_path: P
     one, two = (load_file(tmp_path / name / "final/aggregator.safetensors") for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
-    alone = from_table(AdapterRecipe, {**table, "schedule": schedule, "references": {"least": 9}})
+    alone = from_table(AdapterRecipe, {**table, "schedule": schedule, "references": {"min_photos": 9}})
     with pytest.raises(InputError, match="none has more than 3; at least 10 photos"):
         train_adapter(alone, load_pocket(toy_folder, name="toy"), tmp_path / "three")
     assert not list((tmp_path / "three").glob("step-*"))

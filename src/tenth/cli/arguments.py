@@ -154,7 +154,7 @@ def _generate(subparsers: Any) -> None:
     parser.add_argument("source", type=Path, metavar="SOURCE", help="photos of one person (a folder), or an identity file")
     parser.add_argument("--prompt", metavar="TEXT", help='such as "a portrait photo of a person"; needed without --like')
     parser.add_argument("--like", type=Path, metavar="IMAGE", help="take what is not given here from a picture that tenth drew")
-    parser.add_argument("--negative", metavar="TEXT", help="what the pictures should not show")
+    parser.add_argument("--negative", dest="negative_prompt", metavar="TEXT", help="what the pictures should not show")
     parser.add_argument(
         "--method",
         metavar="M",
@@ -167,7 +167,8 @@ def _generate(subparsers: Any) -> None:
     parser.add_argument("--steps", type=setting_type("steps"), metavar="S", help="steps of denoising (default: 25)")
     parser.add_argument(
         "--guidance",
-        type=setting_type("guidance"),
+        dest="guidance_scale",
+        type=setting_type("guidance_scale"),
         metavar="W",
         help="how strictly to follow prompt and person, 1 or more (default: 2)",
     )

@@ -22,13 +22,13 @@ IDENTITY_SUFFIX = ".safetensors"  # of an identity file
 SAMPLING_OPTIONS = (
     "prompt",
     "seed",
-    "negative",
+    "negative_prompt",
     "steps",
-    "guidance",
-    "scale",
+    "guidance_scale",
+    "ip_adapter_scale",
     "scheduler",
     "guidance_interval",
-    "words",
+    "text_guidance_scale",
     "precision",
 )
 
@@ -142,7 +142,7 @@ def generate(args: Namespace) -> int:
     ensure_writable_folder(args.output, run_settings(model, requests, options.sampling, hires))
     notes += png_settings.notes(model, person_identity.method, options.inherited) if png_settings else []
     notes += hires.notes(model) if hires else []
-    print_message(*notes, *prompt_warnings(model, options.prompt), *prompt_warnings(model, options.sampling.negative))
+    print_message(*notes, *prompt_warnings(model, options.prompt), *prompt_warnings(model, options.sampling.negative_prompt))
     with progress_bar("drawing") as progress:
         paths = generate_into(args.output, model, requests, options.sampling, progress, hires)
     print_message(

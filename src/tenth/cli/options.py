@@ -17,7 +17,7 @@ from tenth.sampling.schedulers import SCHEDULERS, check_scheduler
 
 IMAGE_COUNT = NumericRange(1, 10_000, integer=True)  # 0000.png to 9999.png
 
-MAY_BE_EMPTY = ("prompt", "negative")
+MAY_BE_EMPTY = ("prompt", "negative_prompt")
 HELP_WIDTH = 100  # of the help, in every terminal, so that docs/cli.md can be checked
 
 
@@ -162,6 +162,7 @@ def sampling_options(parser: ArgumentParser) -> None:
     """--scale, --words, --scheduler, --guidance-interval and --precision."""
     parser.add_argument(
         "--scale",
+        dest="ip_adapter_scale",
         type=scale_type,
         metavar="S",
         help="how much of the person: 0 nothing, 1 as trained (default: 1); or of some blocks alone, as diffusers names"
@@ -169,7 +170,8 @@ def sampling_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--words",
-        type=setting_type("words"),
+        dest="text_guidance_scale",
+        type=setting_type("text_guidance_scale"),
         metavar="W",
         help="follow the prompt more strictly beside a person, by W: takes half as long again (default: 0)",
     )

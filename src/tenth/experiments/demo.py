@@ -102,7 +102,8 @@ def _save_sheet(person: Person, images: Mapping[str, Sequence[Path]], record: Ma
     notes = {name: f"{each:.2g} s an image" if each is not None else "" for name, each in seconds.items()}
     rows = [Row(name, notes[name], [load_image(each) for each in paths]) for name, paths in images.items()]
     sampling, model = settings["sampling"], settings["model"].partition("@")[0]
-    details = f"{model} · {sampling['steps']} steps · guidance {sampling['guidance']:g} · scale {sampling['scale']:g}"
+    scales = f"guidance {sampling['guidance_scale']:g} · scale {sampling['ip_adapter_scale']:g}"
+    details = f"{model} · {sampling['steps']} steps · {scales}"
     sheet = contact_sheet(references, rows, f"{PROMPT}\n{details}", [f"seed {seed}" for seed in SEEDS])
     info = PngImagePlugin.PngInfo()
     info.add_text("tenth", json.dumps({"kind": RUN_KIND}))

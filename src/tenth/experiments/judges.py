@@ -17,13 +17,16 @@ from tenth.models.latent_diffusion import LatentDiffusion
 def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[str, FaceEmbedder]:
     """The judge, if any, then dlib's own if it is wanted and the model reads it. Raises RecipeError if that leaves none."""
     recognizers: dict[str, FaceEmbedder] = {}
-    if recipe.judge is not None:
-        recognizer = load_recognizer(recipe.judge)
+    if recipe.recognizer is not None:
+        recognizer = load_recognizer(recipe.recognizer)
         recognizers[recognizer.name] = recognizer
-    if recipe.dlib and isinstance(model.encoder, FaceEncoder):
+    if recipe.use_dlib and isinstance(model.encoder, FaceEncoder):
         recognizers[SELECTION_ONLY] = DlibRecognizer(model.encoder.mean.double().numpy())
     check_value(
-        "judge", None, bool(recognizers), "a recogniser's TOML file, since dlib's is left out or this model does not read it"
+        "recognizer",
+        None,
+        bool(recognizers),
+        "a recogniser's TOML file, since dlib's is left out or this model does not read it",
     )
     return recognizers
 
@@ -32,8 +35,8 @@ def load_prompt_scorers(recipe: ExperimentRecipe, model: LatentDiffusion) -> lis
     """Who holds images against prompts: signs of faces where images are framed as crops are, and CLIP if the recipe has it."""
     classifier = load_face_attributes() if isinstance(model.encoder, FaceEncoder) else None
     scorers: list[PromptScorer] = [] if classifier is None else [AttributePromptScorer(classifier, classifier.reliable)]
-    if recipe.clip is not None:
-        scorers.append(ClipScorer(recipe.clip))
+    if recipe.clip_model is not None:
+        scorers.append(ClipScorer(recipe.clip_model))
     return scorers
 
 

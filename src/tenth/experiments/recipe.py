@@ -19,7 +19,7 @@ from tenth.methods.registry import TUNING_FREE_METHODS, method
 from tenth.models.registry import DEFAULT_MODEL
 from tenth.sampling.config import SamplingConfig
 
-PORTRAIT_PROMPT_SET = "R"  # the track of one neutral portrait prompt
+PORTRAIT_PROMPT_SET = "portrait"  # the prompt set of `prompt` alone
 SPLITS = ("validation", "test")  # nobody in them has ever been trained on
 
 
@@ -63,23 +63,29 @@ class ExperimentRecipe:
     split: str  # validation: to choose with; test: to report, once
     model: str = DEFAULT_MODEL  # a name, or a folder in the pocket model's layout
     methods: tuple[str, ...] = TUNING_FREE_METHODS  # those that learn each person take minutes for each: to be named
-    against: tuple[str, ...] = ()  # methods that differences are taken to; empty: the first method
-    prompt: str = "a portrait photo of a person"  # neutral: what is measured is who, not what; this is the track R
+    baselines: tuple[str, ...] = ()  # methods that differences are taken to; empty: the first method
+    prompt: str = (
+        "a portrait photo of a person"  # neutral: what is measured is who, not what; this is the prompt set `portrait`
+    )
     images: int = 4  # by each method; the interval is over people, so more people help more than more images
-    tracks: Mapping[str, PromptSet] = field(default_factory=dict)  # more to ask for, by name, with all photos and none wrong
+    prompt_sets: Mapping[str, PromptSet] = field(
+        default_factory=dict
+    )  # more to ask for, by name, with all photos and none wrong
     seed: int = 0  # of the first image; the next have the next ones; the same for all methods and people
     references: int = 9  # photos kept for the methods, whatever is given of them
-    counts: tuple[int, ...] = ()  # photos given to a method: the first 1, 3, ... references; empty: all of them
-    wrong: tuple[int, ...] = (0,)  # how many of the largest count are a stranger's; none is always measured too
+    photo_counts: tuple[int, ...] = ()  # photos given to a method: the first 1, 3, ... references; empty: all of them
+    num_impostors: tuple[int, ...] = (0,)  # how many of the largest count are a stranger's; none is always measured too
     held_out: int = 10  # photos kept for judging, at most
-    least_people: int = 2  # with fewer usable people there is no result: one alone has no strangers
-    most_people: int | None = None  # only the first so many: for trying a recipe out
-    judge: Path | None = None  # TOML file of a recogniser that no method has seen; without it nothing is a result
-    dlib: bool = (
+    min_people: int = 2  # with fewer usable people there is no result: one alone has no strangers
+    max_people: int | None = None  # only the first so many: for trying a recipe out
+    recognizer: Path | None = None  # TOML file of a recogniser that no method has seen; without it nothing is a result
+    use_dlib: bool = (
         True  # whether dlib's recogniser judges too, where the model reads it; without it judging takes a third of the time
     )
-    clip: Path | None = None  # folder of a CLIP model that scores images by their prompts, besides the pocket model's own signs
-    photos_as: str = "crop"  # what a recogniser sees of real photos: "crop", as the model draws, or the whole "photo"
+    clip_model: Path | None = (
+        None  # folder of a CLIP model that scores images by their prompts, besides the pocket model's own signs
+    )
+    real_photo_framing: str = "crop"  # what a recogniser sees of real photos: "crop", as the model draws, or the whole "photo"
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
@@ -90,45 +96,57 @@ class ExperimentRecipe:
         )
         expected = f"of the recipe's methods, each once: {', '.join(self.methods)}"
         check_value(
-            "against", list(self.against), set(self.against) <= set(self.methods) and _all_unique(self.against), expected
+            "baselines",
+            list(self.baselines),
+            set(self.baselines) <= set(self.methods) and _all_unique(self.baselines),
+            expected,
         )
-        for name, prompt_set in self.tracks.items():
+        for name, prompt_set in self.prompt_sets.items():
             check_value(
-                "tracks",
+                "prompt_sets",
                 name,
-                bool(re.fullmatch("[A-Z][A-Za-z0-9]*", name)) and name != PORTRAIT_PROMPT_SET,
-                "capital letters but R alone",
+                bool(re.fullmatch("[a-z][a-z0-9-]*", name)) and name != PORTRAIT_PROMPT_SET,
+                f"small letters, digits and hyphens, and not {PORTRAIT_PROMPT_SET}",
             )
             check_value(f"{name}, prompts", list(prompt_set.prompts), len(prompt_set.prompts) >= 1, "one or more")
             check_value(f"{name}, images", prompt_set.images, prompt_set.images >= 1, "1 or more")
             check_value(f"{name}, methods", list(prompt_set.methods), set(prompt_set.methods) <= set(self.methods), expected)
         check_value("split", self.split, self.split in SPLITS, f"one of {', '.join(SPLITS)}")
-        check_value("photos_as", self.photos_as, self.photos_as in ("crop", "photo"), "crop or photo")
-        for name in ("images", "references", "held_out", "least_people"):
-            check_value(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        rising = _all_unique(self.counts) and list(self.counts) == sorted(self.counts)
-        valid = rising and all(1 <= count <= self.references for count in self.counts)
-        check_value("counts", list(self.counts), valid, f"numbers from 1 to references, {self.references}, each above the last")
-        valid = _all_unique(self.wrong) and all(0 <= number < self.main_condition.num_photos for number in self.wrong)
         check_value(
-            "wrong",
-            list(self.wrong),
+            "real_photo_framing", self.real_photo_framing, self.real_photo_framing in ("crop", "photo"), "crop or photo"
+        )
+        for name in ("images", "references", "held_out", "min_people"):
+            check_value(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        rising = _all_unique(self.photo_counts) and list(self.photo_counts) == sorted(self.photo_counts)
+        valid = rising and all(1 <= count <= self.references for count in self.photo_counts)
+        check_value(
+            "photo_counts",
+            list(self.photo_counts),
+            valid,
+            f"numbers from 1 to references, {self.references}, each above the last",
+        )
+        valid = _all_unique(self.num_impostors) and all(
+            0 <= number < self.main_condition.num_photos for number in self.num_impostors
+        )
+        check_value(
+            "num_impostors",
+            list(self.num_impostors),
             valid,
             f"numbers from 0 to {self.main_condition.num_photos - 1}, each once: one own photo stays",
         )
 
     @property
     def all_prompt_sets(self) -> Mapping[str, PromptSet]:
-        """Every track by name, the neutral one first."""
-        return {PORTRAIT_PROMPT_SET: PromptSet((self.prompt,), self.images), **self.tracks}
+        """Every prompt set by name, the neutral one first."""
+        return {PORTRAIT_PROMPT_SET: PromptSet((self.prompt,), self.images), **self.prompt_sets}
 
     def methods_of(self, prompt_set: str) -> tuple[str, ...]:
-        """Methods that take part in a track, in the recipe's order."""
+        """Methods that take part in a prompt set, in the recipe's order."""
         subset = self.all_prompt_sets[prompt_set].methods
         return tuple(name for name in self.methods if not subset or name in subset)
 
     def conditions_of(self, prompt_set: str) -> tuple[Condition, ...]:
-        """All for the neutral track, the one with all photos for the others."""
+        """All for the portraits, the one with all photos for the others."""
         return self.conditions if prompt_set == PORTRAIT_PROMPT_SET else (self.main_condition,)
 
     @cached_property
@@ -148,13 +166,13 @@ class ExperimentRecipe:
 
     @property
     def baseline_methods(self) -> tuple[str, ...]:
-        """`against`, or the first method."""
-        return self.against or self.methods[:1]
+        """`baselines`, or the first method."""
+        return self.baselines or self.methods[:1]
 
     @property
     def clean_conditions(self) -> tuple[Condition, ...]:
         """The conditions without a wrong photo, fewest photos first."""
-        return tuple(Condition(count) for count in self.counts or (self.references,))
+        return tuple(Condition(count) for count in self.photo_counts or (self.references,))
 
     @property
     def main_condition(self) -> Condition:
@@ -166,7 +184,7 @@ class ExperimentRecipe:
         """All: those without a wrong photo, then the largest count with each number of wrong ones."""
         return (
             *self.clean_conditions,
-            *(Condition(self.main_condition.num_photos, number) for number in sorted(self.wrong) if number),
+            *(Condition(self.main_condition.num_photos, number) for number in sorted(self.num_impostors) if number),
         )
 
     @property

@@ -108,7 +108,7 @@ class ImageSeries:
         for group in batch_requests(
             self.model,
             self.requests,
-            self.sampling.negative,
+            self.sampling.negative_prompt,
             min(DEFAULT_BATCH_SIZE, self.model.memory_plan.profile.batch_size),
         ):
             yield group, list(islice(remaining, len(group)))

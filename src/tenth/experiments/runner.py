@@ -116,10 +116,10 @@ class LoadedExperiment:
         recipe, real = self.recipe, RealImages(output)
         people, failed = process_people(recipe, self.model, self.recognizers, real)
         people = [person for person in people if person.person_id not in {each["person"] for each in failed}]
-        if len(people) < recipe.least_people:
+        if len(people) < recipe.min_people:
             remaining = f"{pluralize(len(people), 'person')} left without a failure"
             reasons = abbreviate(dict.fromkeys(each["why"].rstrip(".") for each in failed), "; ")
-            raise DataError(remaining, f"{recipe.least_people} are needed", reasons)
+            raise DataError(remaining, f"{recipe.min_people} are needed", reasons)
         person_ids = [person.person_id for person in people]
         jobs = list_image_jobs(recipe, person_ids, output)
         generate_missing(recipe, self.model, (picture for images in jobs.values() for picture in images), output)
@@ -209,8 +209,8 @@ def run_settings(recipe: ExperimentRecipe, model: LatentDiffusion, recognizers: 
     """The recipe and what its names stood for: weights, data, recognisers and version. Ready for JSON."""
     trained = {name: Path(name) if Path(name).is_dir() else model.trained_methods.get(name) for name in recipe.methods}
     settings = to_table(recipe) | {
-        "against": recipe.baseline_methods,
-        "counts": [condition.num_photos for condition in recipe.clean_conditions],
+        "baselines": recipe.baseline_methods,
+        "photo_counts": [condition.num_photos for condition in recipe.clean_conditions],
         "trained_methods": {
             name: short_sha256_of(without_system_files(folder, folder.glob("*.safetensors")))
             for name, folder in trained.items()
@@ -285,14 +285,14 @@ def process_people(
 
     people, failed = [], []
     for (judged, parted), (next_person, next_photos) in pair_with_next(
-        track(islice(usable_people(), recipe.most_people), "people")
+        track(islice(usable_people(), recipe.max_people), "people")
     ):
         people.append(judged)
         if next_person is not judged or not recipe.max_impostors:
             impostors = next_photos.references[: recipe.max_impostors]
             check_impostors(impostors, parted)
             failed += create_identities(recipe, model, Person(judged.person_id, parted.references), impostors, real.output)
-    needed = max(recipe.least_people, 2 if recipe.max_impostors else 1)
+    needed = max(recipe.min_people, 2 if recipe.max_impostors else 1)
     if len(people) < needed:
         raise DataError(
             f"{pluralize(len(people), 'person')} of {recipe.split} with {recipe.references} references and a held-out photo",
@@ -309,7 +309,7 @@ def embed_images(recognizer: FaceEmbedder, images: Sequence[Pixels]) -> FeatureA
 
 def real_images(recipe: ExperimentRecipe, photos: Iterable[Photo]) -> list[Pixels]:
     """What a recogniser sees of real photos."""
-    return [face_crop(photo) if recipe.photos_as == "crop" else photo.pixels for photo in photos]
+    return [face_crop(photo) if recipe.real_photo_framing == "crop" else photo.pixels for photo in photos]
 
 
 def all_table_rows(recipe: ExperimentRecipe, person_ids: Sequence[str], jobs: ImageJobs, real: RealImages) -> AllTableRows:

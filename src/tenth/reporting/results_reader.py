@@ -135,8 +135,8 @@ class Results:
 
     @property
     def baseline(self) -> str:
-        """The method that others are measured against: the recipe's first of `against`, else its first method."""
-        wanted = [str(name) for name in self.settings.get("against") or ()]
+        """The method that others are measured against: the recipe's first of `baselines`, else its first method."""
+        wanted = [str(name) for name in self.settings.get("baselines") or ()]
         return next((name for name in wanted if name in self.methods), self.methods[0])
 
     @property
@@ -194,7 +194,7 @@ def read_results(record: Mapping[str, Any]) -> Results:
     if found.get("format") != FORMAT:
         raise _no_record(f"its results are of format {found.get('format')!r:.100} and this version reads {FORMAT}")
     settings, tracks = _table(record, "settings"), _table(found, "tracks")
-    for key in ("methods", "against"):
+    for key in ("methods", "baselines"):
         _texts(settings, key)
     results = Results(
         _rows(Result, found, "scores"),

@@ -39,9 +39,9 @@ class NumericRange:
 
 SETTING_RANGES: Mapping[str, NumericRange] = {
     "steps": NumericRange(1, 1_000, integer=True),  # the steps in which the models were trained
-    "guidance": NumericRange(1, 50),  # far beyond what gives a picture
-    "rescale": NumericRange(0, 1),
-    "words": NumericRange(0, 50),
+    "guidance_scale": NumericRange(1, 50),  # far beyond what gives a picture
+    "guidance_rescale": NumericRange(0, 1),
+    "text_guidance_scale": NumericRange(0, 50),
     "strength": NumericRange(0, 1),  # of HiresConfig
     "seed": NumericRange(0, 2**63 - 1, integer=True),
 }
@@ -55,20 +55,20 @@ class SamplingConfig:
     """
 
     steps: int = 25
-    guidance: float = 2.0  # classifier-free, on text and image together; 1 turns it off
-    rescale: float = 0.5  # of the guided prediction's contrast to the plain one's: Lin et al. 2023, arXiv:2305.08891, eq. 16
-    scale: AdapterScale = 1.0  # of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}
-    negative: str = ""
+    guidance_scale: float = 2.0  # classifier-free, on text and image together; 1 turns it off
+    guidance_rescale: float = 0.5  # of the guided prediction's contrast to the plain one's: arXiv:2305.08891, eq. 16
+    ip_adapter_scale: AdapterScale = 1.0  # of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}
+    negative_prompt: str = ""
     scheduler: str = ""  # a name of schedulers.py; "": the model's own
     guidance_interval: tuple[float, float] = FULL_INTERVAL  # from pure noise, 0, to the image, 1: guidance.py
-    words: float = 0.0  # further guidance on the prompt beside a person: guidance.py
+    text_guidance_scale: float = 0.0  # further guidance on the prompt beside a person: guidance.py
     precision: str = "fp32"  # or bf16: where a processor computes in it, in less time; pixels move by 2/255 at most
 
     def __post_init__(self) -> None:
-        for name in ("steps", "guidance", "rescale", "words"):
+        for name in ("steps", "guidance_scale", "guidance_rescale", "text_guidance_scale"):
             check_setting(name, getattr(self, name))
-        validate_scale(self.scale)
-        check_prompt("negative", self.negative)
+        validate_scale(self.ip_adapter_scale)
+        check_prompt("negative_prompt", self.negative_prompt)
         check_scheduler(self.scheduler, self.steps)
         _check_interval(self.guidance_interval)
         if self.precision not in PRECISIONS:

@@ -58,7 +58,7 @@ def generate(
         check_request(model, request)
     steps_per_image = denoising_steps(model, sampling, hires)
     done, total = 0, len(requests) * steps_per_image
-    for group in batch_requests(model, requests, sampling.negative, batch):
+    for group in batch_requests(model, requests, sampling.negative_prompt, batch):
 
         def steps_done(steps: int, before: int = done) -> None:
             if progress is not None:

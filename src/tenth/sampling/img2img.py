@@ -81,7 +81,9 @@ def run_pipeline(
         _vae_tiling(pipeline.vae, size),
         _truncated_schedule(pipeline, strength),
     ):
-        text_embeddings = batch.model.prompt_encoder(batch.prompts, batch.sampling.negative, guided=batch.sampling.guidance > 1)
+        text_embeddings = batch.model.prompt_encoder(
+            batch.prompts, batch.sampling.negative_prompt, guided=batch.sampling.guidance_scale > 1
+        )
         kwargs = pipeline_kwargs(batch.prompts, batch.seeds, batch.sampling, on_step, text_embeddings)
         if init_latents is not None:
             kwargs["latents"] = init_latents(pipeline, kwargs["generator"])

@@ -92,10 +92,15 @@ def base_metadata(prompt: str, seed: int, method: str, model: str) -> dict[str, 
 def _a1111_parameters(sample: Sample) -> str:
     settings = sample.settings
     lines = [sample.prompt]
-    if settings["negative"]:
-        lines.append(f"Negative prompt: {settings['negative']}")
+    if settings["negative_prompt"]:
+        lines.append(f"Negative prompt: {settings['negative_prompt']}")
     height, width = sample.pixels.shape[:2]
-    fields = {"Steps": settings["steps"], "Sampler": sample.sampler, "CFG scale": settings["guidance"], "Seed": sample.seed}
+    fields = {
+        "Steps": settings["steps"],
+        "Sampler": sample.sampler,
+        "CFG scale": settings["guidance_scale"],
+        "Seed": sample.seed,
+    }
     fields |= {"Size": f"{width}x{height}"}
     if len(settings.get("passes", [])) > 1:
         fields |= {"Denoising strength": settings["strength"]}

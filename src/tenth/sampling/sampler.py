@@ -34,7 +34,7 @@ def sample(
     Raises ModelError where what is drawn is no longer a number (finite.py).
     """
     with sampling_context(model, sampling, embeddings) as image_kwargs:
-        text_embeddings = model.prompt_encoder(prompts, sampling.negative, guided=sampling.guidance > 1)
+        text_embeddings = model.prompt_encoder(prompts, sampling.negative_prompt, guided=sampling.guidance_scale > 1)
         images = model.pipeline(
             **pipeline_kwargs(prompts, seeds, sampling, on_step, text_embeddings), **image_kwargs
         ).images  # (B, H, W, 3) in [0, 1]
@@ -49,11 +49,13 @@ def sampling_context(model: DiffusionModel, sampling: SamplingConfig, embeddings
     """
     image_kwargs: dict[str, Any] = {}
     if embeddings is not None:
-        set_scale(model.pipeline, sampling.scale)
+        set_scale(model.pipeline, sampling.ip_adapter_scale)
         image_kwargs = {
-            "ip_adapter_image_embeds": [model.with_unconditional(embeddings) if sampling.guidance > 1 else embeddings]
+            "ip_adapter_image_embeds": [model.with_unconditional(embeddings) if sampling.guidance_scale > 1 else embeddings]
         }
-    text_guidance_scale = sampling.words if embeddings is not None else 0.0  # of nobody, guidance is on words alone
+    text_guidance_scale = (
+        sampling.text_guidance_scale if embeddings is not None else 0.0
+    )  # of nobody, guidance is on words alone
     num_train_timesteps = int(model.pipeline.scheduler.config["num_train_timesteps"])
     model.pipeline.set_progress_bar_config(disable=True)
     # Not `enabled=False`: that would end the autocast in which a model that is being trained is watched.
@@ -68,7 +70,7 @@ def sampling_context(model: DiffusionModel, sampling: SamplingConfig, embeddings
         using_scheduler(model.pipeline, sampling.scheduler),
         guidance_hooks(
             model.pipeline.unet,
-            sampling.guidance,
+            sampling.guidance_scale,
             text_guidance_scale=text_guidance_scale,
             interval=sampling.guidance_interval,
             num_train_timesteps=num_train_timesteps,
@@ -101,12 +103,12 @@ def pipeline_kwargs(
             on_step(step + 1)
         return tensors
 
-    prompt_kwargs = {"prompt": list(prompts), "negative_prompt": [sampling.negative] * len(prompts)}
+    prompt_kwargs = {"prompt": list(prompts), "negative_prompt": [sampling.negative_prompt] * len(prompts)}
     return {
         **(prompt_kwargs if text_embeddings is None else text_embeddings),
         "num_inference_steps": sampling.steps,
-        "guidance_scale": sampling.guidance,
-        "guidance_rescale": sampling.rescale,
+        "guidance_scale": sampling.guidance_scale,
+        "guidance_rescale": sampling.guidance_rescale,
         "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
         "output_type": "np",
         "callback_on_step_end": step_done,

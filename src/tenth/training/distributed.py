@@ -33,13 +33,15 @@ def _destroy_group_at_exit() -> None:
 
 def micro_batches(schedule: TrainingConfig, num_processes: int, process_index: int) -> list[slice]:
     """The parts of a step's batch that one process works through. Raises RecipeError if they cannot all be of one size."""
-    num_parts = num_processes * schedule.accumulate
+    num_parts = num_processes * schedule.gradient_accumulation_steps
     _check_setting(
-        "batch",
-        schedule.batch,
-        schedule.batch % num_parts == 0,
-        f"a multiple of {num_parts}: {num_processes} processes x accumulate",
+        "batch_size",
+        schedule.batch_size,
+        schedule.batch_size % num_parts == 0,
+        f"a multiple of {num_parts}: {num_processes} processes x gradient_accumulation_steps",
     )
-    size = schedule.batch // num_parts
-    part_indices = range(process_index * schedule.accumulate, (process_index + 1) * schedule.accumulate)
+    size = schedule.batch_size // num_parts
+    part_indices = range(
+        process_index * schedule.gradient_accumulation_steps, (process_index + 1) * schedule.gradient_accumulation_steps
+    )
     return [slice(part * size, (part + 1) * size) for part in part_indices]

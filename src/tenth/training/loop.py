@@ -52,12 +52,12 @@ def fit(
         # Go on from the newest whole checkpoint, all processes from the same one.
         distributed.wait_for_everyone()
         step = state.restore(directory)
-        checkpoint_steps = max(1, schedule.save_every // schedule.batch)
-        logger.start(step * schedule.batch, schedule.num_steps * schedule.batch)
+        checkpoint_steps = max(1, schedule.checkpoint_every_images // schedule.batch_size)
+        logger.start(step * schedule.batch_size, schedule.num_steps * schedule.batch_size)
 
         while step < schedule.num_steps:
             # What this step sees is a pure function of (seed, step); so is what dropout layers draw.
-            indices = shuffled_indices(num_items, schedule.seed, step * schedule.batch, schedule.batch)
+            indices = shuffled_indices(num_items, schedule.seed, step * schedule.batch_size, schedule.batch_size)
             torch.manual_seed(
                 derive_seed("dropout", schedule.seed, step * distributed.num_processes + distributed.process_index)
             )
@@ -65,9 +65,9 @@ def fit(
             # Forward and backward, part by part: gradients add up to the mean over this process's share.
             totals = torch.zeros(2, device=distributed.device)  # the loss, and whether somebody wants to stop
             for part in state.micro_batches:
-                rng = StepRNG(schedule.seed, step, schedule.batch, part)
+                rng = StepRNG(schedule.seed, step, schedule.batch_size, part)
                 with torch.autocast(distributed.device.type, state.precision, enabled=schedule.precision != "fp32"):
-                    part_loss = loss(indices[part], rng) / schedule.accumulate
+                    part_loss = loss(indices[part], rng) / schedule.gradient_accumulation_steps
                 state.scaler.scale(part_loss).backward()
                 totals[0] += part_loss.detach()
 
@@ -75,11 +75,11 @@ def fit(
             totals[1] = float(stop.requested)
             state.all_reduce_mean(totals)
             _check_finite(float(totals[0]), step)
-            current_lr = learning_rate(schedule, step * schedule.batch)
+            current_lr = learning_rate(schedule, step * schedule.batch_size)
             grad_norm = state.optimizer_step(current_lr)
             step += 1
-            images_seen = step * schedule.batch
-            state.ema.update(images_seen, schedule.batch)
+            images_seen = step * schedule.batch_size
+            state.ema.update(images_seen, schedule.batch_size)
             logger.log_step(images_seen, {"loss": float(totals[0]), "learning rate": current_lr, "gradient norm": grad_norm})
 
             # Watched before it is saved: whatever is saved has been watched, also if a kill comes between the two.

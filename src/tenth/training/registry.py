@@ -35,8 +35,8 @@ def _train_adapter(recipe: AdapterRecipe, directory: Path) -> None:
 STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
     "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
     "decoder": Stage(DecoderRecipe, train_decoder, "the pocket model's decoder, sharper on the same latents"),
-    "diffusion": Stage(DiffusionRecipe, train_diffusion, "the pocket model's UNet, text encoder and IP-Adapter"),
-    "signs": Stage(FaceAttributesRecipe, train_face_attributes, "what is to be seen on a face, to judge prompts by"),
+    "base-model": Stage(DiffusionRecipe, train_diffusion, "the pocket model's UNet, text encoder and IP-Adapter"),
+    "face-attributes": Stage(FaceAttributesRecipe, train_face_attributes, "what is to be seen on a face, to judge prompts by"),
     "adapter": Stage(AdapterRecipe, _train_adapter, "an aggregator of several photos and its adapter"),
 }
 # fmt: on

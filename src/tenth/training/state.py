@@ -57,7 +57,7 @@ class TrainState:
         if distributed.num_processes > 1:
             for parameter in self.parameters:
                 torch.distributed.broadcast(parameter.data, 0)
-        self.ema = EMAWeights(self.names, self.parameters, (schedule.half_life, *schedule.half_lives))
+        self.ema = EMAWeights(self.names, self.parameters, (schedule.ema_halflife_images, *schedule.extra_ema_halflives_images))
         embedding_weights = {
             each.weight for module in modules.values() for each in module.modules() if isinstance(each, nn.Embedding)
         }
@@ -80,7 +80,7 @@ class TrainState:
     def optimizer_step(self, learning_rate: float) -> float:
         """One step at this rate with clipped gradients. Gives their norm before."""
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.max_grad_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.scaler.step(self.optimizer)

@@ -70,25 +70,25 @@ class DreamBoothSettings:
 
     schedule: TrainingConfig
     lora: LoraSettings | None = field(default_factory=LoraSettings)  # None: all weights of the UNet
-    text_encoder: bool = False  # whether the text encoder learns too, in the same way
-    noun: str = ""  # the class: person, man, woman, ...; empty: what the model itself would say (class_noun.py)
+    train_text_encoder: bool = False  # whether the text encoder learns too, in the same way
+    class_noun: str = ""  # the class: person, man, woman, ...; empty: what the model itself would say (class_noun.py)
     prompts: tuple[str, ...] = PROMPTS  # of the photos, one drawn for each; {person}: whom they name
     class_prompts: tuple[str, ...] = ()  # of the class images, in turn; none: those of the photos
-    class_images: int = 64  # drawn once by the frozen model for each noun, and kept in the store
-    prior: float = 1.0  # weight of the class images' loss; 0: no class images
+    num_class_images: int = 64  # drawn once by the frozen model for each noun, and kept in the store
+    prior_loss_weight: float = 1.0  # weight of the class images' loss; 0: no class images
     sampling: SamplingConfig = field(default_factory=SamplingConfig)  # of the class images
-    held_out: int = 1  # photos not learnt from, by which the best checkpoint is chosen, where at least four others stay
-    gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
+    num_held_out: int = 1  # photos not learnt from, by which the best checkpoint is chosen, where at least four others stay
+    min_snr_gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for key, right, needed in (
-            ("noun", bool(re.fullmatch(r"[a-z]*", self.noun)), "one word in small letters"),
+            ("class_noun", bool(re.fullmatch(r"[a-z]*", self.class_noun)), "one word in small letters"),
             ("prompts", len(self.prompts) >= 1 and _all_name_person(self.prompts), f"prompts with one {PLACEHOLDER}"),
             ("class_prompts", _all_name_person(self.class_prompts), f"prompts with one {PLACEHOLDER}"),
-            ("class_images", self.class_images >= 1, "1 or more"),
-            ("prior", self.prior >= 0, "0 or more"),
-            ("held_out", self.held_out >= 0, "0 or more"),
+            ("num_class_images", self.num_class_images >= 1, "1 or more"),
+            ("prior_loss_weight", self.prior_loss_weight >= 0, "0 or more"),
+            ("num_held_out", self.num_held_out >= 0, "0 or more"),
         ):
             if not right:
                 raise RecipeError(f"{key} is {getattr(self, key)!r}", f"needed: {needed}", "Correct the settings")
@@ -115,14 +115,14 @@ class DreamBoothData:
     prompt_embeddings: PromptEmbeddings | None
 
     def loss(self, photos: Tensor, rng: StepRNG) -> Tensor:
-        """Of a step, a scalar: the mean error on the person's photos (B,), and `prior` times that on as many class images.
+        """Loss of a step, a scalar: error on the person's photos (B,), plus `prior_loss_weight` times that on class images.
 
         Each image is weighted by the min-SNR weight of its own noise.
         """
         num_prompts, count = len(self.settings.prompts), len(photos)
         mirrored, prompt_indices = rng.integers(2), rng.integers(num_prompts)
         moments = self.instance_moments[photos, mirrored]
-        if self.settings.prior:
+        if self.settings.prior_loss_weight:
             class_indices = rng.integers(len(self.class_moments))
             moments = torch.cat([moments, self.class_moments[class_indices, rng.integers(2)]])
             prompt_indices = torch.cat(
@@ -131,10 +131,10 @@ class DreamBoothData:
         repeated_rng, device = RepeatedRNG(rng, len(moments) // count), self.frozen.unet.device
         latents = self.frozen.sample_latents(moments, repeated_rng).to(device)
         losses = self.frozen.per_sample_loss(
-            latents, self.embed_prompts(prompt_indices), None, repeated_rng, self.settings.gamma
+            latents, self.embed_prompts(prompt_indices), None, repeated_rng, self.settings.min_snr_gamma
         )  # (B,) or (2B,)
         loss: Tensor = losses[:count].mean()
-        return loss + self.settings.prior * losses[count:].mean() if self.settings.prior else loss
+        return loss + self.settings.prior_loss_weight * losses[count:].mean() if self.settings.prior_loss_weight else loss
 
     def embed_prompts(self, prompt_indices: Tensor) -> PromptEmbeddings:
         """These prompts (B,), encoded."""
@@ -170,21 +170,23 @@ def prepare_data(
     cache: ArrayCache,
 ) -> DreamBoothData:
     """Photos, class images and prompts through the frozen encoders."""
-    noun = settings.noun
+    noun = settings.class_noun
     prompts = (
         *(fill_prompt(text, f"{rare_token} {noun}") for text in settings.prompts),
         *(fill_prompt(text, noun) for text in settings.effective_class_prompts),
     )
     frames = np.stack([training_crop(photo, frozen.resolution) for photo in photos])
     instance_moments = encode_with_flip(frames, frozen)
-    class_image_moments = compute_class_moments(settings, model, frozen, cache) if settings.prior else instance_moments[:0]
+    class_image_moments = (
+        compute_class_moments(settings, model, frozen, cache) if settings.prior_loss_weight else instance_moments[:0]
+    )
     return DreamBoothData(
         settings,
         frozen,
         instance_moments,
         class_image_moments,
         prompts,
-        None if settings.text_encoder else frozen.encode_prompts(prompts),
+        None if settings.train_text_encoder else frozen.encode_prompts(prompts),
     )
 
 
@@ -206,7 +208,9 @@ def compute_class_moments(
 ) -> Tensor:
     """Moments of images of the class (M, 2, C', h, w), drawn by the frozen model, once for each model and noun."""
     templates = settings.effective_class_prompts
-    prompts = [fill_prompt(templates[number % len(templates)], settings.noun) for number in range(settings.class_images)]
+    prompts = [
+        fill_prompt(templates[number % len(templates)], settings.class_noun) for number in range(settings.num_class_images)
+    ]
     keys = [hashlib.sha256(f"{prompt} {seed}".encode()).hexdigest() for seed, prompt in enumerate(prompts)]
 
     def compute(missing: list[int]) -> Iterator[Array]:

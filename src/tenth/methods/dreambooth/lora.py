@@ -29,8 +29,8 @@ class LoraSettings:
 
     rank: int = 16
     alpha: int = 16
-    layers: tuple[str, ...] = ATTENTION_LAYERS  # ends of the names of the UNet's linear and convolution layers
-    text_layers: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")  # of the text encoder's, if it learns
+    target_modules: tuple[str, ...] = ATTENTION_LAYERS  # ends of the names of the UNet's linear and convolution layers
+    text_target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")  # of the text encoder's, if it learns
     seed: int = 0  # of the first matrices
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ def trainable(pipeline: Any, lora: LoraSettings | None, *, text_encoder: bool = 
         for name, module in modules.items():
             module.train()
             if lora is not None:
-                _inject_lora(module, lora, lora.layers if name == "unet" else lora.text_layers)
+                _inject_lora(module, lora, lora.target_modules if name == "unet" else lora.text_target_modules)
         for parameter in parameters.values() if lora is None else ():
             parameter.data = parameter.data.clone()
             parameter.requires_grad_(True)

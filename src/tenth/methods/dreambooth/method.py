@@ -75,10 +75,10 @@ class DreamBooth:
         if not person.photos:
             raise DataError(f"{person.name} has no usable photo", "at least one is needed", "Add photos")
         settings = self.settings_for(model)
-        check_noun(model.pipeline.tokenizer, settings.noun)
+        check_noun(model.pipeline.tokenizer, settings.class_noun)
         find_rare_token(model.pipeline)  # a model without one is refused before anything is computed
         photos = sorted_unique(person.photos)
-        num_held_out = settings.held_out if len(photos) - settings.held_out >= MIN_TRAIN_PHOTOS else 0
+        num_held_out = settings.num_held_out if len(photos) - settings.num_held_out >= MIN_TRAIN_PHOTOS else 0
         training_photos, held_out, cache = photos[num_held_out:], photos[:num_held_out], ArrayCache(default_cache_dir())
         directory = self.run_directory(photos, settings, model)
         digests = tuple(photo.digest for photo in person.photos)
@@ -92,7 +92,7 @@ class DreamBooth:
                 remove_checkpoints(directory)
                 return Identity(self.name, model.name, "", "", weights=weights, trigger_phrase=trigger_phrase, photos=digests)
             rare_token, _, noun = trigger_phrase.partition(" ")
-            data = prepare_data(training_photos, rare_token, replace(settings, noun=noun), model, frozen, cache)
+            data = prepare_data(training_photos, rare_token, replace(settings, class_noun=noun), model, frozen, cache)
             crops = [[training_crop(photo, frozen.resolution) for photo in split] for split in (training_photos, held_out)]
             prompts = data.prompts[: len(settings.prompts)]
             selector = (
@@ -112,7 +112,9 @@ class DreamBooth:
 
     def trigger_phrase(self, person: Person, model: DiffusionModel) -> str:
         """What names the person in a prompt: the rare word and the noun, which is the model's guess where it is not set."""
-        noun = self.settings_for(model).noun or guess_noun(sorted_unique(person.photos), model, ArrayCache(default_cache_dir()))
+        noun = self.settings_for(model).class_noun or guess_noun(
+            sorted_unique(person.photos), model, ArrayCache(default_cache_dir())
+        )
         return f"{find_rare_token(model.pipeline)} {noun}"
 
     def settings_for(self, model: DiffusionModel) -> DreamBoothSettings:
@@ -136,7 +138,9 @@ class DreamBooth:
         settings = self.settings_for(model)
         trigger_phrase = self.trigger_phrase(person, model)
         guess = (
-            "" if settings.noun else f" ({trigger_phrase.rpartition(' ')[2]} is the model's guess; `noun` of a recipe sets it)"
+            ""
+            if settings.class_noun
+            else f" ({trigger_phrase.rpartition(' ')[2]} is the model's guess; `class_noun` of a recipe sets it)"
         )
         call_hint = f'in a prompt the person is "{trigger_phrase}", which is put in by itself{guess}'
         one_photo_hint = [f"{self.name} learnt from one photo: expect copies of it"] if len(person.photos) == 1 else []
@@ -160,7 +164,7 @@ def read_method(path: Path, methods: Mapping[str, DreamBooth]) -> DreamBooth:
         raise RecipeError(f"{path} has method {name!r}", f"one of {', '.join(methods)} is needed", action)
     if "lora" in table and not name.endswith(LORA_SUFFIX):
         raise RecipeError(f"{path} has [lora]", f"{name} changes all weights", "Remove it, or choose dreambooth-lora")
-    placeholder = DreamBoothSettings(TrainingConfig(images=1))
+    placeholder = DreamBoothSettings(TrainingConfig(total_images=1))
     with_overrides(placeholder, table, str(path))  # a wrong key is said before a model is loaded
     return replace(methods[name], overrides=table)
 
@@ -193,7 +197,7 @@ def train(
     """Train on a lesson of so many photos. The averaged weights of the best checkpoint, or of the last where none is chosen."""
     settings, frozen, best_file = data.settings, data.frozen, directory / BEST_FILE
     precision = PRECISIONS[settings.schedule.precision]
-    with trainable(pipeline, settings.lora, text_encoder=settings.text_encoder) as parameters:
+    with trainable(pipeline, settings.lora, text_encoder=settings.train_text_encoder) as parameters:
 
         def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> CheckpointMetrics | None:
             if selector is None:
@@ -234,24 +238,44 @@ def check_noun(tokenizer: Any, noun: str) -> None:
     """Raises RecipeError if a model of few words does not know the noun: its class images would be of anything."""
     vocabulary = tokenizer.get_vocab()
     if noun and len(vocabulary) < SMALL_VOCABULARY and f"{noun}</w>" not in vocabulary:
-        raise RecipeError(f"noun is {noun!r}, which this model has never seen", "needed: a word of its captions", "Try person")
+        raise RecipeError(
+            f"class_noun is {noun!r}, which this model has never seen", "needed: a word of its captions", "Try person"
+        )
 
 
 def default_settings(name: str, model: DiffusionModel) -> DreamBoothSettings:
     """Settings that work without tuning, for small models of faces and for those of Stable Diffusion's size."""
     small_vocabulary = len(model.pipeline.tokenizer.get_vocab()) < SMALL_VOCABULARY
-    lora = LoraSettings(layers=ALL_LAYERS if small_vocabulary else ATTENTION_LAYERS) if name.endswith(LORA_SUFFIX) else None
+    lora = (
+        LoraSettings(target_modules=ALL_LAYERS if small_vocabulary else ATTENTION_LAYERS)
+        if name.endswith(LORA_SUFFIX)
+        else None
+    )
     if small_vocabulary:
         learning_rate = 2e-3 if lora else 3e-4
-        schedule = TrainingConfig(images=960, batch=8, warmup=80, half_life=240, save_every=240, learning_rate=learning_rate)
+        schedule = TrainingConfig(
+            total_images=960,
+            batch_size=8,
+            warmup_images=80,
+            ema_halflife_images=240,
+            checkpoint_every_images=240,
+            learning_rate=learning_rate,
+        )
         return DreamBoothSettings(
             schedule,
             lora,
-            text_encoder=True,
+            train_text_encoder=True,
             prompts=SMALL_VOCAB_PROMPTS,
             class_prompts=SMALL_VOCAB_CLASS_PROMPTS,
-            class_images=34,
+            num_class_images=34,
         )
     learning_rate = 1e-4 if lora else 2e-6
-    schedule = TrainingConfig(images=1_600, batch=2, warmup=40, half_life=200, save_every=200, learning_rate=learning_rate)
-    return DreamBoothSettings(schedule, lora, class_images=200, gradient_checkpointing=True)
+    schedule = TrainingConfig(
+        total_images=1_600,
+        batch_size=2,
+        warmup_images=40,
+        ema_halflife_images=200,
+        checkpoint_every_images=200,
+        learning_rate=learning_rate,
+    )
+    return DreamBoothSettings(schedule, lora, num_class_images=200, gradient_checkpointing=True)

@@ -17,14 +17,14 @@ EXAMPLE_SCALE = '{"up": {"block_0": [0, 1, 0]}}'
 def validate_scale(scale: AdapterScale) -> None:
     """Raises RecipeError if a scale is not a number from 0 to 2, or a nesting of sides, blocks and layers with such numbers."""
     if not isinstance(scale, Mapping):
-        _check_number("scale", scale)
+        _check_number("ip_adapter_scale", scale)
         return
     for section in scale:
         if section not in UNET_SECTIONS:
-            raise _invalid_scale(f"scale has {section!r}", f"{', '.join(UNET_SECTIONS)} are needed")
+            raise _invalid_scale(f"ip_adapter_scale has {section!r}", f"{', '.join(UNET_SECTIONS)} are needed")
     for block, value in _scale_entries(scale):
         for number in value if isinstance(value, list | tuple) else [value]:
-            _check_number(f"scale of {block}", number)
+            _check_number(f"ip_adapter_scale of {block}", number)
 
 
 def set_scale(pipeline: Any, scale: AdapterScale) -> None:
@@ -37,7 +37,9 @@ def set_scale(pipeline: Any, scale: AdapterScale) -> None:
             }
             if not matching or (isinstance(value, list | tuple) and any(len(value) != count for count in matching.values())):
                 available = ", ".join(f"{block} of {count}" for block, count in layers.items())
-                raise _invalid_scale(f"scale has {location} with {value}", f"the layers with an adapter are {available}")
+                raise _invalid_scale(
+                    f"ip_adapter_scale has {location} with {value}", f"the layers with an adapter are {available}"
+                )
         scale = json.loads(json.dumps(scale))  # diffusers wants dicts and lists
     pipeline.set_ip_adapter_scale(scale)
 

@@ -22,12 +22,12 @@ class SelfAttentionConfig:
     """Of `SelfAttentionAggregator`."""
 
     heads: int = 4
-    photos: int = 9  # how many it always sees: surplus is dropped, missing ones are drawn from those there are
-    readout: str = "rows"  # "rows": the attended photos side by side, tokens for each; "mean": their mean, tokens of one
+    num_photos: int = 9  # how many it always sees: surplus is dropped, missing ones are drawn from those there are
+    pooling: str = "rows"  # "rows": the attended photos side by side, tokens for each; "mean": their mean, tokens of one
 
     def __post_init__(self) -> None:
-        if self.readout not in POOLINGS:
-            raise RecipeError(f"readout is {self.readout!r}", f"one of {', '.join(POOLINGS)} is needed", "Correct the recipe")
+        if self.pooling not in POOLINGS:
+            raise RecipeError(f"pooling is {self.pooling!r}", f"one of {', '.join(POOLINGS)} is needed", "Correct the recipe")
 
 
 class SelfAttentionAggregator(nn.Module):
@@ -46,15 +46,15 @@ class SelfAttentionAggregator(nn.Module):
     @property
     def max_photos(self) -> int:
         """How many photos are read at most: the first ones in file-name order."""
-        return self.config.photos
+        return self.config.num_photos
 
     def forward(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: ARG002 - all rows are photos
-        """(B, photos, D) -> (B, photos, D), or (B, 1, D) for the read-out "mean". mask: as of `SetAggregator`, all true."""
+        """(B, photos, D) -> (B, photos, D), or (B, 1, D) for the pooling "mean". mask: as of `SetAggregator`, all true."""
         with torch.autocast(embeddings.device.type, enabled=False):
             normed = self.norm(embeddings)
             attended, _ = self.attention(normed, normed, normed, need_weights=False)
             attended = embeddings + attended
-        pooled: Tensor = attended if self.config.readout == "rows" else attended.mean(1, keepdim=True)
+        pooled: Tensor = attended if self.config.pooling == "rows" else attended.mean(1, keepdim=True)
         return pooled
 
     @torch.no_grad()
@@ -63,7 +63,7 @@ class SelfAttentionAggregator(nn.Module):
 
         The rows' device and type, whatever the module's are.
         """
-        sampled = resample_to(validate_pooled_embeddings(embeddings), self.config.photos, seed)  # (photos, D)
+        sampled = resample_to(validate_pooled_embeddings(embeddings), self.config.num_photos, seed)  # (photos, D)
         attended: Tensor = self(sampled[None].to(self.norm.weight))[0]
         return attended.to(embeddings)
 

@@ -19,11 +19,11 @@ from tenth.models.aggregators.pooling import (
 class SetAggregatorConfig:
     """Of `SetAggregator`."""
 
-    hidden: int = 64  # width of the photos' features
+    hidden_dim: int = 64  # width of the photos' features
     heads: int = 4
     layers: int = 2
-    content: bool = True  # whether scores read the embeddings themselves, or only how the photos agree and their norms
-    residual: bool = True  # whether the result may leave the photos' span; otherwise only their weights are learnt
+    use_embeddings: bool = True  # whether scores read the embeddings themselves, or only how the photos agree and their norms
+    use_residual: bool = True  # whether the result may leave the photos' span; otherwise only their weights are learnt
 
 
 class SetAggregator(nn.Module):
@@ -39,7 +39,7 @@ class SetAggregator(nn.Module):
     def __init__(self, embedding_dim: int, config: SetAggregatorConfig | None = None) -> None:
         super().__init__()
         self.embedding_dim, self.config = embedding_dim, config or SetAggregatorConfig()
-        hidden = self.config.hidden
+        hidden = self.config.hidden_dim
         self.enter = nn.Linear(embedding_dim + 2, hidden)  # beside each embedding its agreement with the others and its norm
         layer = nn.TransformerEncoderLayer(
             hidden, self.config.heads, 2 * hidden, 0.0, "gelu", batch_first=True, norm_first=True
@@ -47,7 +47,7 @@ class SetAggregator(nn.Module):
         self.photos = nn.TransformerEncoder(layer, self.config.layers, enable_nested_tensor=False)
         self.score = nn.Linear(hidden, 1, bias=False)  # a bias would count for all photos alike: softmax takes it out again
         nn.init.zeros_(self.score.weight)
-        if self.config.residual:
+        if self.config.use_residual:
             self.residual = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, embedding_dim))
             self.residual_scale = nn.Parameter(torch.zeros(()))
 
@@ -56,7 +56,7 @@ class SetAggregator(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             features, weights = self._features_and_weights(embeddings, mask)
             pooled = self._restore_norm(embeddings, weights, mask)
-            if self.config.residual:
+            if self.config.use_residual:
                 pooled = pooled + self.residual_scale * self.residual((weights[..., None] * features).sum(1))
         return pooled[:, None]
 
@@ -65,7 +65,7 @@ class SetAggregator(nn.Module):
         """(K, D) -> (1, D), on the rows' device and of their type, whatever the module's are."""
         valid = validate_pooled_embeddings(embeddings)
         pooled: Tensor = self(valid[None].to(self.score.weight))[0].to(valid.device)
-        return pooled.to(valid.dtype) if self.config.residual else keep_identical_rows_exact(valid, pooled)
+        return pooled.to(valid.dtype) if self.config.use_residual else keep_identical_rows_exact(valid, pooled)
 
     @torch.no_grad()
     def photo_weights(self, embeddings: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class SetAggregator(nn.Module):
         mask = mask.to(embeddings.device)
         cosines = leave_one_out_cosines(embeddings, mask)  # (B, K)
         norms = embeddings.norm(dim=-1) / self.embedding_dim**0.5
-        inputs = torch.cat([self.config.content * embeddings, cosines[..., None], norms[..., None]], -1)  # (B, K, D + 2)
+        inputs = torch.cat([self.config.use_embeddings * embeddings, cosines[..., None], norms[..., None]], -1)  # (B, K, D + 2)
         features = self.photos(self.enter(inputs), src_key_padding_mask=~mask)
         scores = TEMPERATURE * cosines + self.score(features)[..., 0]
         weights: Tensor = torch.softmax(scores.masked_fill(~mask, -torch.inf), -1)

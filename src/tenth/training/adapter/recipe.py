@@ -20,9 +20,9 @@ TRAINABLE_PARTS = ("aggregator", "adapter")
 class ConditioningDropout:
     """Shares of the images that lose a condition, so that guidance is learnt. Source: IP-Adapter's published training."""
 
-    both: float = 0.05
-    image: float = 0.05  # only the image: the adapter then sees one zero embedding, which no aggregator touches
-    text: float = 0.05  # only the text
+    p_unconditional: float = 0.05
+    p_no_image: float = 0.05  # only the image: the adapter then sees one zero embedding, which no aggregator touches
+    p_no_text: float = 0.05  # only the text
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class EmbeddingPretraining:
     """Before any image is predicted, the aggregator learns on embeddings alone. An image of the schedule is a set here."""
 
     schedule: TrainingConfig
-    objective: IdentityContrastiveLoss = field(default_factory=IdentityContrastiveLoss)
+    loss: IdentityContrastiveLoss = field(default_factory=IdentityContrastiveLoss)
 
 
 @dataclass(frozen=True)
@@ -39,46 +39,53 @@ class AdapterRecipe:
 
     aggregator: str  # "attention" or "set"
     data: PhotoDataset | None = None
-    toy: SyntheticPeople | None = None  # instead of data: drawn people, to try a recipe out
-    schedule: TrainingConfig | None = None  # of the diffusion objective; without it only `embedding` is learnt
-    embedding: EmbeddingPretraining | None = None
+    synthetic: SyntheticPeople | None = None  # instead of data: drawn people, to try a recipe out
+    schedule: TrainingConfig | None = None  # of the diffusion objective; without it only `embedding_pretraining` is learnt
+    embedding_pretraining: EmbeddingPretraining | None = None
     model: str = "pocket"  # a name, or a folder in diffusers' layout
-    learn: tuple[str, ...] = TRAINABLE_PARTS
-    attention: SelfAttentionConfig = field(default_factory=SelfAttentionConfig)
-    set: SetAggregatorConfig = field(default_factory=SetAggregatorConfig)
+    trainable: tuple[str, ...] = TRAINABLE_PARTS
+    attention_aggregator: SelfAttentionConfig = field(default_factory=SelfAttentionConfig)
+    set_aggregator: SetAggregatorConfig = field(default_factory=SetAggregatorConfig)
     references: ReferenceSampling = field(default_factory=ReferenceSampling)
-    dropped: ConditioningDropout = field(default_factory=ConditioningDropout)
-    gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
+    conditioning_dropout: ConditioningDropout = field(default_factory=ConditioningDropout)
+    min_snr_gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
     gradient_checkpointing: bool = False  # memory for time: activations are computed again in the backward pass
-    half: bool = False  # whether the adapter is written in half precision
+    save_half_precision: bool = False  # whether the adapter is written in half precision
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     stage: str = "adapter"
 
     @property
     def init_seed(self) -> int:
         """Of the first weights."""
-        return next(part.seed for part in (self.schedule, self.embedding and self.embedding.schedule) if part)
+        return next(
+            part.seed for part in (self.schedule, self.embedding_pretraining and self.embedding_pretraining.schedule) if part
+        )
 
     def __post_init__(self) -> None:
-        known = {"aggregator": (self.aggregator, ("attention", "set")), "learn": (self.learn, TRAINABLE_PARTS)}
+        known = {"aggregator": (self.aggregator, ("attention", "set")), "trainable": (self.trainable, TRAINABLE_PARTS)}
         for key, (value, choices) in known.items():
             if not set(value if isinstance(value, tuple) else [value]) <= set(choices) or not value:
                 raise RecipeError(f"{key} is {value!r}", f"one of {', '.join(choices)} is needed", "Correct the recipe")
-        if (self.data is None) == (self.toy is None):
+        if (self.data is None) == (self.synthetic is None):
             raise RecipeError(
-                "[data] and [toy]" if self.data else "neither [data] nor [toy]", "one is needed", "Say whose photos"
+                "[data] and [synthetic]" if self.data else "neither [data] nor [synthetic]", "one is needed", "Say whose photos"
             )
-        if self.toy and self.toy.photos < self.references.required_photos:
+        if self.synthetic and self.synthetic.photos_per_person < self.references.required_photos:
             raise RecipeError(
-                f"{self.toy.photos} toy photos of each person",
+                f"{self.synthetic.photos_per_person} toy photos of each person",
                 f"{self.references.required_photos} are needed",
                 "Correct the recipe",
             )
-        if self.schedule is None and self.embedding is None:
-            raise RecipeError("neither [schedule] nor [embedding]", "at least one of them is needed", "Add [schedule]")
-        if self.aggregator == "attention" and not self.references.least == self.references.most == self.attention.photos:
+        if self.schedule is None and self.embedding_pretraining is None:
             raise RecipeError(
-                f"references from {self.references.least} to {self.references.most}",
-                f"the attention reads exactly {self.attention.photos}",
-                "Set least and most to that number",
+                "neither [schedule] nor [embedding_pretraining]", "at least one of them is needed", "Add [schedule]"
+            )
+        if (
+            self.aggregator == "attention"
+            and not self.references.min_photos == self.references.max_photos == self.attention_aggregator.num_photos
+        ):
+            raise RecipeError(
+                f"references from {self.references.min_photos} to {self.references.max_photos}",
+                f"the attention reads exactly {self.attention_aggregator.num_photos}",
+                "Set min_photos and max_photos to that number",
             )

@@ -17,21 +17,23 @@ from tenth.training.adapter.dataset import AdapterDataset
 class ReferenceSampling:
     """How references are chosen. The photo to predict is never one of them."""
 
-    most: int = 9
-    least: int = 9  # below `most`, a number between the two is drawn for each image
-    wrong: float = 0.0  # share of the sets of three and more in which one photo is of somebody else
-    poor: float = 0.0  # share of the photos that are blurred, small or half hidden
+    max_photos: int = 9
+    min_photos: int = 9  # below `max_photos`, a number between the two is drawn for each image
+    p_impostor: float = 0.0  # share of the sets of three and more in which one photo is of somebody else
+    p_degraded: float = 0.0  # share of the photos that are blurred, small or half hidden
 
     def __post_init__(self) -> None:
-        if not 1 <= self.least <= self.most:
+        if not 1 <= self.min_photos <= self.max_photos:
             raise RecipeError(
-                f"references from {self.least} to {self.most}", "1 <= least <= most is needed", "Correct the recipe"
+                f"references from {self.min_photos} to {self.max_photos}",
+                "1 <= min_photos <= max_photos is needed",
+                "Correct the recipe",
             )
 
     @property
     def required_photos(self) -> int:
         """How many photos a person needs to be learnt from."""
-        return self.least + 1
+        return self.min_photos + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,20 +54,20 @@ def sample_references(
 ) -> ReferenceBatch:
     """A photo of each person (B,) left out uniformly at random, and the references drawn from the person's other photos.
 
-    With `least` = `most` = 9 and people of ten photos this is leave-one-out; of more photos ten are drawn anew each time.
+    With `min_photos` = `max_photos` = 9 and people of ten photos this is leave-one-out; of more, ten are sampled each time.
     """
     first_photo, num_photos = dataset.first_photo[person_indices], dataset.num_photos[person_indices]
     sort_keys = rng.uniform(int(dataset.num_photos.max()))  # (B, most photos of anybody)
     sort_keys = sort_keys.masked_fill(torch.arange(sort_keys.shape[1]) >= num_photos[:, None], 2.0)
-    num_sampled = min(config.most + 1, sort_keys.shape[1])
+    num_sampled = min(config.max_photos + 1, sort_keys.shape[1])
     sampled = first_photo[:, None] + torch.minimum(
         sort_keys.argsort(1)[:, :num_sampled], num_photos[:, None] - 1
     )  # (B, K + 1), a permutation's head
-    num_references = config.least + rng.integers(config.most - config.least + 1)
+    num_references = config.min_photos + rng.integers(config.max_photos - config.min_photos + 1)
     mask = torch.arange(num_sampled - 1) < torch.minimum(num_references, num_photos - 1)[:, None]  # (B, K)
     references = sampled[:, 1:]
-    with_impostors = _with_impostors(dataset, person_indices, references, mask, config.wrong, rng)
-    is_degraded = rng.uniform(num_sampled - 1) < config.poor
+    with_impostors = _with_impostors(dataset, person_indices, references, mask, config.p_impostor, rng)
+    is_degraded = rng.uniform(num_sampled - 1) < config.p_degraded
     embeddings = torch.where(
         is_degraded[..., None], dataset.degraded_embeddings[with_impostors], dataset.embeddings[with_impostors]
     )  # (B, K, D)
@@ -89,9 +91,11 @@ def _with_impostors(
 class IdentityContrastiveLoss:
     """Cosine to the identity's centre with InfoNCE, on embeddings alone, before any image is predicted."""
 
-    contrast: float = 1.0  # weight of InfoNCE beside the cosine
+    infonce_weight: float = 1.0  # weight of InfoNCE beside the cosine
     temperature: float = 0.1  # of its softmax over everybody's centres
-    references: ReferenceSampling = field(default_factory=lambda: ReferenceSampling(least=1, wrong=0.3, poor=0.2))
+    references: ReferenceSampling = field(
+        default_factory=lambda: ReferenceSampling(min_photos=1, p_impostor=0.3, p_degraded=0.2)
+    )
 
     def __call__(self, aggregator: torch.nn.Module, dataset: AdapterDataset, person_indices: Tensor, rng: StepRNG) -> Tensor:
         """The loss, a scalar. The right centre is that of the person's photos that are not references.
@@ -111,4 +115,4 @@ class IdentityContrastiveLoss:
             pooled = normalize(aggregator(batch.embeddings.to(device), batch.mask.to(device))[:, 0], dim=-1)  # (B, D)
             positive = (pooled * target).sum(1)
             cosines = (pooled @ centres.T).scatter(1, person_indices[:, None], positive[:, None])  # (B, P)
-            return self.contrast * cross_entropy(cosines / self.temperature, person_indices) + (1 - positive).mean()
+            return self.infonce_weight * cross_entropy(cosines / self.temperature, person_indices) + (1 - positive).mean()

@@ -24,38 +24,42 @@ EMBEDDING_NOISE, DEGRADED_NOISE = 0.6, 1.5  # of an embedding, in units of the p
 class SyntheticPeople:
     """How many people are drawn, and how many photos of each. Raises RecipeError for more than a try-out takes, or none."""
 
-    people: int = 8
-    photos: int = 12
+    num_people: int = 8
+    photos_per_person: int = 12
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("people", "photos"):
+        for name in ("num_people", "photos_per_person"):
             if not 1 <= getattr(self, name) <= MAX_COUNT:
-                raise RecipeError(f"toy {name} are {getattr(self, name)}", f"needed: 1 to {MAX_COUNT}", "Correct the recipe")
+                raise RecipeError(
+                    f"synthetic {name} is {getattr(self, name)}", f"needed: 1 to {MAX_COUNT}", "Correct the recipe"
+                )
 
     def build_dataset(self, embedding_dim: int, frozen: FrozenDiffusion) -> AdapterDataset:
         """Their photos with embeddings of `embedding_dim`, made anew each time: the same numbers for the same seed."""
         generator = torch.Generator().manual_seed(self.seed)
-        num_photos = self.people * self.photos
-        centres = torch.randn(self.people, 1, embedding_dim, generator=generator)
-        noise = torch.randn(2, self.people, self.photos, embedding_dim, generator=generator)
+        num_photos = self.num_people * self.photos_per_person
+        centres = torch.randn(self.num_people, 1, embedding_dim, generator=generator)
+        noise = torch.randn(2, self.num_people, self.photos_per_person, embedding_dim, generator=generator)
         frames = torch.from_numpy(np.stack([self.render(index, frozen.resolution) for index in range(num_photos)])).permute(
             0, 3, 1, 2
         )
         return AdapterDataset(
-            files=tuple(f"toy-{index // self.photos}/{index % self.photos}" for index in range(num_photos)),
+            files=tuple(
+                f"toy-{index // self.photos_per_person}/{index % self.photos_per_person}" for index in range(num_photos)
+            ),
             latent_moments=torch.cat([_latent_moments(frozen, batch) for batch in frames.split(BATCH)]),
             embeddings=(centres + EMBEDDING_NOISE * noise[0]).flatten(0, 1),
             degraded_embeddings=(centres + DEGRADED_NOISE * noise[1]).flatten(0, 1),
             caption_indices=torch.arange(1, len(CAPTIONS)).repeat(num_photos, 1),
             prompt_embeddings=frozen.encode_prompts(CAPTIONS),
-            first_photo=torch.arange(0, num_photos, self.photos),
-            num_photos=torch.full((self.people,), self.photos),
+            first_photo=torch.arange(0, num_photos, self.photos_per_person),
+            num_photos=torch.full((self.num_people,), self.photos_per_person),
         )
 
     def render(self, index: int, size: int) -> Pixels:
         """A face (side, side, 3): skin, hair and eyes are the person's, place and ground the photo's."""
-        person = np.random.default_rng([self.seed, index // self.photos])
+        person = np.random.default_rng([self.seed, index // self.photos_per_person])
         skin, hair, eyes = (tuple(int(value) for value in person.integers(40, 220, 3)) for _ in range(3))
         half_width, half_height = person.uniform(0.22, 0.32), person.uniform(0.30, 0.40)
         photo = np.random.default_rng([self.seed, 1, index])

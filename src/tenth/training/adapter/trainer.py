@@ -68,8 +68,8 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
         )
     trainer = AdapterTrainer(recipe, model, frozen, aggregator, dataset)
 
-    if recipe.embedding is not None:
-        trainer.pretrain_on_embeddings(recipe.embedding, directory / "embedding")
+    if recipe.embedding_pretraining is not None:
+        trainer.pretrain_on_embeddings(recipe.embedding_pretraining, directory / "embedding")
     if recipe.schedule is not None:
         trainer.train_on_images(recipe.schedule, directory, validator)
     if distributed.is_main_process:
@@ -90,7 +90,7 @@ class AdapterTrainer:
         """The aggregator alone, by the identity objective."""
 
         def loss(person_indices: Tensor, rng: StepRNG) -> Tensor:
-            return pretraining.objective(self.aggregator, self.dataset, person_indices, rng)
+            return pretraining.loss(self.aggregator, self.dataset, person_indices, rng)
 
         modules = {"aggregator": self.aggregator}
         load_weights(modules, fit(modules, loss, self.dataset.num_people, pretraining.schedule, directory))
@@ -100,7 +100,7 @@ class AdapterTrainer:
         adapter = [parameter for parameter in self.frozen.unet.parameters() if parameter.requires_grad]
         for part, parameters in (("adapter", adapter), ("aggregator", list(self.aggregator.parameters()))):
             for parameter in parameters:
-                parameter.requires_grad_(part in self.recipe.learn)
+                parameter.requires_grad_(part in self.recipe.trainable)
         modules, precision = {"unet": self.frozen.unet, "aggregator": self.aggregator}, PRECISIONS[schedule.precision]
 
         def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> dict[str, float | Pixels] | None:
@@ -124,11 +124,12 @@ class AdapterTrainer:
     def loss(self, person_indices: Tensor, rng: StepRNG) -> Tensor:
         """One step's loss, a scalar. person_indices: (B,), numbers in the album."""
         batch = sample_references(self.dataset, person_indices, self.recipe.references, rng)
-        dropout, uniform = self.recipe.dropped, rng.uniform()
+        dropout, uniform = self.recipe.conditioning_dropout, rng.uniform()
         mirrored, variant = rng.integers(2), rng.integers(self.dataset.caption_indices.shape[1])
-        drop_image = uniform < dropout.both + dropout.image
-        drop_text = (uniform < dropout.both) | (
-            (uniform >= dropout.both + dropout.image) & (uniform < dropout.both + dropout.image + dropout.text)
+        drop_image = uniform < dropout.p_unconditional + dropout.p_no_image
+        drop_text = (uniform < dropout.p_unconditional) | (
+            (uniform >= dropout.p_unconditional + dropout.p_no_image)
+            & (uniform < dropout.p_unconditional + dropout.p_no_image + dropout.p_no_text)
         )
         caption_indices = self.dataset.caption_indices[batch.target, variant].masked_fill(
             drop_text, 0
@@ -138,16 +139,16 @@ class AdapterTrainer:
         pooled = pooled.masked_fill(drop_image[:, None, None].to(device), 0.0)
         latents = self.frozen.sample_latents(self.dataset.latent_moments[batch.target, mirrored], rng).to(device)
         return self.frozen.loss(
-            latents, self.dataset.prompt_embeddings[caption_indices].to(device), pooled, rng, self.recipe.gamma
+            latents, self.dataset.prompt_embeddings[caption_indices].to(device), pooled, rng, self.recipe.min_snr_gamma
         )
 
     def save(self, folder: Path) -> None:
         """The folder of a trained method, whole or not at all."""
         adapter = self.model.adapter_name
         with atomic_folder(folder) as new:
-            if self.recipe.schedule is not None and "adapter" in self.recipe.learn:
+            if self.recipe.schedule is not None and "adapter" in self.recipe.trainable:
                 weights = self.frozen.adapter_state_dict()
-                weights = {name: value.half() if self.recipe.half else value for name, value in weights.items()}
+                weights = {name: value.half() if self.recipe.save_half_precision else value for name, value in weights.items()}
                 save_ip_adapter(weights, new / ADAPTER_FILE)
                 adapter = adapter_name(new / ADAPTER_FILE)
             save_aggregator(AggregatorCheckpoint(self.aggregator, self.model.encoder.name, adapter), new / AGGREGATOR_FILE)
@@ -168,7 +169,7 @@ def on_device(encoder: Encoder, device: torch.device) -> Iterator[None]:
 def load_dataset(recipe: AdapterRecipe, model: LatentDiffusion, frozen: FrozenDiffusion, cache: ArrayCache) -> AdapterDataset:
     """The train people of the data, or the toy people."""
     if recipe.data is None:
-        return (recipe.toy or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen)
+        return (recipe.synthetic or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen)
     return build_dataset(recipe.data, recipe.references.required_photos, model.encoder, frozen, cache)
 
 
@@ -180,5 +181,5 @@ def load_validator(recipe: AdapterRecipe, model: LatentDiffusion, cache: ArrayCa
 def create_aggregator(recipe: AdapterRecipe, embedding_dim: int) -> LearnedAggregator:
     """The recipe's aggregator, untrained."""
     if recipe.aggregator == "attention":
-        return SelfAttentionAggregator(embedding_dim, recipe.attention)
-    return SetAggregator(embedding_dim, recipe.set)
+        return SelfAttentionAggregator(embedding_dim, recipe.attention_aggregator)
+    return SetAggregator(embedding_dim, recipe.set_aggregator)

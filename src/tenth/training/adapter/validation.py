@@ -36,12 +36,12 @@ MAX_ROW_BYTES = 1 << 28
 class ValidationConfig:
     """What is drawn at each checkpoint. Likeness is by dlib, which may condition the model: to choose by, not to report."""
 
-    people: int = 21  # validation people, an image each; 0: nothing is drawn
-    references: int = 9
-    held_out: int = 10  # photos of each person that an image is compared with, at most
+    num_people: int = 21  # validation people, an image each; 0: nothing is drawn
+    num_references: int = 9
+    num_held_out: int = 10  # photos of each person that an image is compared with, at most
     prompt: str = "a portrait photo of a person"
     seed: int = 0  # of the first person's image; the next have the next ones
-    shown: int = 8  # people on the strip
+    num_shown: int = 8  # people on the strip
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
@@ -74,7 +74,7 @@ def build_validator(
     people: PhotoDataset, settings: ValidationConfig, model: LatentDiffusion, cache: ArrayCache
 ) -> AdapterValidator | None:
     """The first validation people with enough photos that can be read; None where fewer than two have, or none is wanted."""
-    entries = people.entries("validation", required=False) if settings.people else []
+    entries = people.entries("validation", required=False) if settings.num_people else []
     keys = [row.digest for row in entries]
     encoded = list(
         cache.get_or_compute(cache_namespace(model.encoder), keys, partial(encode_photos, people, entries, model.encoder))
@@ -86,14 +86,14 @@ def build_validator(
     for index, row in enumerate(entries):
         if encoded[index].size and face_descriptors[index].size:
             by_person.setdefault(row.person, []).append(index)
-    kept = [indices for indices in by_person.values() if len(indices) > settings.references][: settings.people]
+    kept = [indices for indices in by_person.values() if len(indices) > settings.num_references][: settings.num_people]
     if len(kept) < 2:
         return None
     center = mean_descriptor(model, face_descriptors)
     references = [
-        standardize(model.encoder, np.stack([encoded[i] for i in indices[: settings.references]])) for indices in kept
+        standardize(model.encoder, np.stack([encoded[i] for i in indices[: settings.num_references]])) for indices in kept
     ]
-    held_out = [indices[settings.references :][: settings.held_out] for indices in kept]
+    held_out = [indices[settings.num_references :][: settings.num_held_out] for indices in kept]
     held_out_descriptors = np.stack([face_descriptors[i] - center for indices in held_out for i in indices])
     names = tuple(f"{number:03}" for number, indices in enumerate(held_out) for _ in indices)
     return AdapterValidator(

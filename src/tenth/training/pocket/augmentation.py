@@ -21,20 +21,20 @@ LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 class Augmentation:
     """How far pictures are changed, to either side and at most."""
 
-    share: float = 0.0  # of the images are changed, in all of these ways
-    turn: float = 12.0  # degrees
-    zoom: float = 0.2  # of the size: from 0.8 to 1.2
-    shift: float = 0.1  # of the side, across and down
-    light: float = 0.2  # added, of half the range
-    contrast: float = 0.3  # around the middle grey
-    colour: float = 0.5  # saturation, around grey
+    p_apply: float = 0.0  # of the images are changed, in all of these ways
+    max_rotation: float = 12.0  # degrees
+    max_zoom: float = 0.2  # of the size: from 0.8 to 1.2
+    max_translation: float = 0.1  # of the side, across and down
+    max_brightness: float = 0.2  # added, of half the range
+    max_contrast: float = 0.3  # around the middle grey
+    max_saturation: float = 0.5  # saturation, around grey
 
     def __call__(self, pixels: Tensor, amounts: Tensor) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1], amounts (B, NUM_AUGMENTATIONS) in [-1, 1], 0 for no change -> the same, changed."""
         rotation, zoom, shift_x, shift_y, brightness, contrast, saturation = amounts.float().unbind(1)
-        angle, scale = rotation * math.radians(self.turn), 1 + zoom * self.zoom
+        angle, scale = rotation * math.radians(self.max_rotation), 1 + zoom * self.max_zoom
         cosine, sine = angle.cos() / scale, angle.sin() / scale
-        rows = [cosine, -sine, 2 * shift_x * self.shift, sine, cosine, 2 * shift_y * self.shift]
+        rows = [cosine, -sine, 2 * shift_x * self.max_translation, sine, cosine, 2 * shift_y * self.max_translation]
         grid = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(pixels.shape), align_corners=False)
         warped = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -42,8 +42,10 @@ class Augmentation:
             return values[:, None, None, None]
 
         grey = (warped * torch.tensor(LUMA_WEIGHTS, device=warped.device)[:, None, None]).sum(1, keepdim=True)
-        saturated = grey + (warped - grey) * per_image(1 + saturation * self.colour)
-        return (saturated * per_image(1 + contrast * self.contrast) + per_image(brightness * self.light)).clamp(-1, 1)
+        saturated = grey + (warped - grey) * per_image(1 + saturation * self.max_saturation)
+        return (saturated * per_image(1 + contrast * self.max_contrast) + per_image(brightness * self.max_brightness)).clamp(
+            -1, 1
+        )
 
 
 def add_augmentation_conditioning(unet: UNet2DConditionModel) -> None:

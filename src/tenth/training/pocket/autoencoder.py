@@ -27,17 +27,23 @@ from tenth.training.schedule import TrainingConfig
 class AutoencoderLoss:
     """What the autoencoder learns by."""
 
-    squared: float = 0.5  # share of the squared against the absolute error: PSNR against sharpness
-    noise: float = 0.05  # standard deviation added to the latents: neighbours in latent space then decode alike
-    unit: float = 0.01  # weight that keeps each latent channel at mean 0 and variance 1, which diffusion assumes
+    l2_fraction: float = 0.5  # share of the squared against the absolute error: PSNR against sharpness
+    latent_noise: float = 0.05  # standard deviation added to the latents: neighbours in latent space then decode alike
+    normalization_weight: float = (
+        0.01  # weight that keeps each latent channel at mean 0 and variance 1, which diffusion assumes
+    )
 
     def __call__(self, model: PocketAutoencoder, pixels: Tensor, rng: StepRNG) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1] -> the loss, a scalar."""
         latents = model.encoder(pixels)
         noise = rng.normal(*latents.shape[1:])
-        error = model.decoder(latents + self.noise * noise).float() - pixels
+        error = model.decoder(latents + self.latent_noise * noise).float() - pixels
         drift = latents.float().mean((0, 2, 3)).square() + (latents.float().var((0, 2, 3)) - 1).square()  # (8,)
-        loss: Tensor = self.squared * error.square().mean() + (1 - self.squared) * error.abs().mean() + self.unit * drift.mean()
+        loss: Tensor = (
+            self.l2_fraction * error.square().mean()
+            + (1 - self.l2_fraction) * error.abs().mean()
+            + self.normalization_weight * drift.mean()
+        )
         return loss
 
 

@@ -25,12 +25,16 @@ from tenth.training.pocket.augmentation import NUM_AUGMENTATIONS, Augmentation
 class PocketConditioningDropout:
     """Shares of training in which a condition is missing, so that guidance and the model without adapter are learnt."""
 
-    base: float = 0.3  # of the steps run without the adapter at all
-    both: float = 0.1  # of the images lose text and image
-    image: float = 0.05  # only the image
-    text: float = 0.1  # only the text
-    own: float = 0.5  # of the images are described by their own embedding, the others by another photo of the person
-    several: float = 0.0  # of those others by all other photos of the person, their mean with the photos' norm restored
+    p_no_adapter: float = 0.3  # of the steps run without the adapter at all
+    p_unconditional: float = 0.1  # of the images lose text and image
+    p_no_image: float = 0.05  # only the image
+    p_no_text: float = 0.1  # only the text
+    p_self_reference: float = (
+        0.5  # of the images are described by their own embedding, the others by another photo of the person
+    )
+    p_mean_reference: float = (
+        0.0  # of those others by all other photos of the person, their mean with the photos' norm restored
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +51,7 @@ class AugmentedLatents:
     @torch.no_grad()
     def __call__(self, latents: Tensor, indices: Tensor, mirrored: Tensor, rng: StepRNG) -> tuple[Tensor, Tensor]:
         """The latents (B, 8, h, w) of a batch, a share of them replaced; how each was changed, (B, NUM_AUGMENTATIONS)."""
-        selected = rng.uniform() < self.augmentation.share
+        selected = rng.uniform() < self.augmentation.p_apply
         amounts = (2 * rng.uniform(NUM_AUGMENTATIONS) - 1) * selected[:, None]
         latents, (positions,) = latents.clone(), torch.where(selected)
         if len(positions):
@@ -68,15 +72,15 @@ class PocketDataset:
     augmented: AugmentedLatents | None = None  # where photos are changed
 
     def reference_embeddings(self, indices: Tensor, dropout: PocketConditioningDropout, rng: StepRNG) -> Tensor:
-        """Embeddings (B, 1, 128): of the photo itself with probability `own`, else of others of the person, if any."""
+        """Embeddings (B, 1, 128): of the photo itself with probability `p_self_reference`, else of the person's others."""
         first, num_photos = self.person_spans[indices].unbind(1)
         shift = 1 + (rng.uniform() * (num_photos - 1)).long()
         other = first + (indices - first + shift) % num_photos
-        use_self = rng.uniform() < dropout.own
+        use_self = rng.uniform() < dropout.p_self_reference
         embeddings = self.embeddings[torch.where(use_self, indices, other)]
-        if dropout.several:
+        if dropout.p_mean_reference:
             embeddings = torch.where(
-                (~use_self & (rng.uniform() < dropout.several))[:, None], self.mean_embeddings[indices], embeddings
+                (~use_self & (rng.uniform() < dropout.p_mean_reference))[:, None], self.mean_embeddings[indices], embeddings
             )
         return embeddings[:, None]
 

@@ -36,12 +36,14 @@ LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 class DecoderLoss:
     """What the decoder learns by, beside the absolute error of its pixels."""
 
-    adversarial: float = 0.015  # how much it counts to be taken for a photo, patch by patch
-    matching: float = 0.25  # what the discriminator's layers find
-    features: float = 0.03  # what the first stages of dlib's recogniser find
-    stages: int = 2  # of them
-    energy: float = 0.02  # that the fine detail is as strong as in photos, at each place within the decoder's squares
-    noise: float = 0.05  # standard deviation added to the latents, as the autoencoder learnt: generated ones are not exact
+    adversarial_weight: float = 0.015  # how much it counts to be taken for a photo, patch by patch
+    feature_matching_weight: float = 0.25  # what the discriminator's layers find
+    perceptual_weight: float = 0.03  # what the first stages of dlib's recogniser find
+    perceptual_stages: int = 2  # of them
+    laplacian_weight: float = 0.02  # that the fine detail is as strong as in photos, at each place within the decoder's squares
+    latent_noise: float = (
+        0.05  # standard deviation added to the latents, as the autoencoder learnt: generated ones are not exact
+    )
 
     def __call__(self, modules: DecoderModules, latents: Tensor, photos: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
         """latents (B, 8, h, w), photos (B, 3, H, W) in [-1, 1] -> the loss of decoder and discriminator, a scalar.
@@ -62,14 +64,16 @@ class DecoderLoss:
         *_, generated_score = modules.discriminator(shifted_generated.detach(), discriminator_weights)
         *photo_features, photo_score = modules.discriminator(crop_shifted(photos, shift), discriminator_weights)
 
-        loss: Tensor = (generated - photos).abs().mean() - self.adversarial * generator_score.float().mean()
-        loss = loss + self.energy * laplacian_energy_loss(generated, photos)
-        loss = loss + self.matching * feature_matching_loss(generated_features, [each.detach() for each in photo_features])
-        if self.features:
-            perceptual_features = modules.face_net.stage_features(crops_to_chips(generated), self.stages)
+        loss: Tensor = (generated - photos).abs().mean() - self.adversarial_weight * generator_score.float().mean()
+        loss = loss + self.laplacian_weight * laplacian_energy_loss(generated, photos)
+        loss = loss + self.feature_matching_weight * feature_matching_loss(
+            generated_features, [each.detach() for each in photo_features]
+        )
+        if self.perceptual_weight:
+            perceptual_features = modules.face_net.stage_features(crops_to_chips(generated), self.perceptual_stages)
             with torch.no_grad():
-                target_features = modules.face_net.stage_features(crops_to_chips(photos), self.stages)
-            loss = loss + self.features * feature_distance(perceptual_features, target_features).mean()
+                target_features = modules.face_net.stage_features(crops_to_chips(photos), self.perceptual_stages)
+            loss = loss + self.perceptual_weight * feature_distance(perceptual_features, target_features).mean()
         return loss + hinge_loss(photo_score.float(), generated_score.float())
 
 
@@ -111,7 +115,7 @@ def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
         mirrored = rng.integers(2)
         photos = faces.images(indices, mirrored)
         noisy_latents = latents[indices, mirrored]
-        noisy_latents = noisy_latents + recipe.loss.noise * rng.normal(*noisy_latents.shape[1:])
+        noisy_latents = noisy_latents + recipe.loss.latent_noise * rng.normal(*noisy_latents.shape[1:])
         last, shift = torch.channels_last, (int(SHUFFLE_FACTOR * rng.scalar()), int(SHUFFLE_FACTOR * rng.scalar()))
         return recipe.loss(parts, noisy_latents.contiguous(memory_format=last), photos.contiguous(memory_format=last), shift)
 

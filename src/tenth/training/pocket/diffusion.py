@@ -41,7 +41,7 @@ from tenth.training.schedule import TrainingConfig
 
 @dataclass(frozen=True)
 class DiffusionRecipe:
-    """recipes/pocket-diffusion.toml, then pocket-longer.toml, pocket-finish.toml and pocket-last.toml.
+    """recipes/pocket-diffusion.toml, then pocket-diffusion-2.toml, -3 and -4; pocket-base.toml.
 
     autoencoder: the file that the first stage wrote.
     """
@@ -49,13 +49,15 @@ class DiffusionRecipe:
     data: PhotoDataset
     autoencoder: Path
     schedule: TrainingConfig
-    dropout: PocketConditioningDropout = field(default_factory=PocketConditioningDropout)
-    start: Path | None = None  # a whole model whose weights it goes on from, as an earlier run wrote it; random without
-    gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
-    rare: float = 0.0  # photos with a sign that fewer than this share have are seen more often (`repeat_factor_sampling`)
-    likeness: IdentityLossConfig = field(default_factory=IdentityLossConfig)
-    augment: Augmentation = field(default_factory=Augmentation)
-    stage: str = "diffusion"
+    conditioning_dropout: PocketConditioningDropout = field(default_factory=PocketConditioningDropout)
+    init_from: Path | None = None  # a whole model whose weights it goes on from, as an earlier run wrote it; random without
+    min_snr_gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
+    repeat_threshold: float = (
+        0.0  # photos with a sign that fewer than this share have are seen more often (`repeat_factor_sampling`)
+    )
+    identity_loss: IdentityLossConfig = field(default_factory=IdentityLossConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    stage: str = "base-model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
     Of the schedule's further averages likewise, in folders beside it named after their half-lives: average-60000.
     """
     data = prepare(recipe, ArrayCache(default_cache_dir()))
-    identity_loss = IdentityLoss(data.autoencoder, data.encoder) if recipe.likeness.weight else None
+    identity_loss = IdentityLoss(data.autoencoder, data.encoder) if recipe.identity_loss.weight else None
     ema = train(data.model, data.dataset, data.photo_indices, recipe, directory, identity_loss)
     export_model(directory / "final", ema, recipe.autoencoder, data.encoder)
     write_averages(recipe, data.encoder, directory, directory)
@@ -88,8 +90,8 @@ def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
     model = PocketModules.create(MODEL_DIR)
     autoencoder = load_autoencoder(recipe.autoencoder)
     descriptors = compute_descriptors(faces, cache)
-    if recipe.start:
-        encoder, adapter = _load_initial_weights(model, recipe.start, autoencoder)
+    if recipe.init_from:
+        encoder, adapter = _load_initial_weights(model, recipe.init_from, autoencoder)
     else:
         encoder = FaceEncoder(*descriptor_statistics(descriptors))
         adapter = init_ip_adapter(model.unet, encoder.embedding_dim)
@@ -100,13 +102,19 @@ def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
         tokens=torch.stack([model.tokenize(row.captions) for row in faces.entries]),
         person_spans=person_spans,
         mean_embeddings=leave_one_out_means(embeddings, person_spans),
-        augmented=AugmentedLatents(faces.images, autoencoder.encoder, recipe.augment) if recipe.augment.share else None,
+        augmented=AugmentedLatents(faces.images, autoencoder.encoder, recipe.augmentation)
+        if recipe.augmentation.p_apply
+        else None,
     )
     install_ip_adapter(model.unet, adapter)
     if dataset.augmented:
         add_augmentation_conditioning(model.unet)
     return Prepared(
-        model, encoder, autoencoder, dataset, repeat_factor_sampling([row.caption for row in faces.entries], recipe.rare)
+        model,
+        encoder,
+        autoencoder,
+        dataset,
+        repeat_factor_sampling([row.caption for row in faces.entries], recipe.repeat_threshold),
     )
 
 
@@ -133,7 +141,7 @@ def write_averages(recipe: DiffusionRecipe, encoder: FaceEncoder, run: Path, fol
     """A whole model in `folder` of each of the schedule's further averages, as the newest checkpoint of a run has them."""
     checkpoint = load_checkpoint(run)
     assert checkpoint is not None
-    _, *further = ema_keys([recipe.schedule.half_life, *recipe.schedule.half_lives])
+    _, *further = ema_keys([recipe.schedule.ema_halflife_images, *recipe.schedule.extra_ema_halflives_images])
     for key in further:
         export_model(folder / key, extract_ema(checkpoint.tensors, key), recipe.autoencoder, encoder)
 
@@ -150,12 +158,12 @@ def training_loss(
 
     identity_loss: looks at the faces that are predicted, of a share of the images that see their person.
     """
-    dropout = recipe.dropout
+    dropout = recipe.conditioning_dropout
     uniform, mirrored = rng.uniform(), rng.integers(2)
     variant = rng.integers(dataset.tokens.shape[1])
     embeddings = dataset.reference_embeddings(indices, dropout, rng)  # (B, 1, 128)
-    use_identity_loss = rng.uniform() < recipe.likeness.share
-    without_adapter = rng.scalar() < dropout.base
+    use_identity_loss = rng.uniform() < recipe.identity_loss.p_apply
+    without_adapter = rng.scalar() < dropout.p_no_adapter
     set_adapter_scale(model.unet, 0.0 if without_adapter else 1.0)
 
     latents, augmentation = dataset.latents[indices, mirrored], None
@@ -163,23 +171,24 @@ def training_loss(
         latents, augmentation = dataset.augmented(latents, indices, mirrored, rng)
         use_identity_loss &= ~augmentation.any(1)  # a face that was moved is not where it is looked for
 
-    drop_text = (uniform < dropout.both) | (
-        (uniform >= dropout.both + dropout.image) & (uniform < dropout.both + dropout.image + dropout.text)
+    drop_text = (uniform < dropout.p_unconditional) | (
+        (uniform >= dropout.p_unconditional + dropout.p_no_image)
+        & (uniform < dropout.p_unconditional + dropout.p_no_image + dropout.p_no_text)
     )
-    drop_image = uniform < dropout.both + dropout.image
+    drop_image = uniform < dropout.p_unconditional + dropout.p_no_image
     tokens = torch.where(drop_text[:, None], model.tokenize([""]), dataset.tokens[indices, variant])  # (B, T)
     embeddings = torch.where(drop_image[:, None, None], torch.zeros(()), embeddings)
 
     def identity_term(predicted_latents: Tensor, alphas_cumprod: Tensor) -> Tensor:
         assert identity_loss is not None
-        error, config = torch.zeros_like(alphas_cumprod), recipe.likeness
-        (selected,) = torch.where(use_identity_loss & ~drop_image & (alphas_cumprod >= config.signal))
+        error, config = torch.zeros_like(alphas_cumprod), recipe.identity_loss
+        (selected,) = torch.where(use_identity_loss & ~drop_image & (alphas_cumprod >= config.min_alphas_cumprod))
         if len(selected):
             target_embeddings, target_latents = dataset.embeddings[indices[selected]], latents[selected]
             error[selected] = (
                 config.weight
                 * alphas_cumprod[selected]
-                * identity_loss(predicted_latents[selected], target_embeddings, target_latents, config.features)
+                * identity_loss(predicted_latents[selected], target_embeddings, target_latents, config.feature_weight)
             )
         return error
 
@@ -187,7 +196,7 @@ def training_loss(
     conditioning = Conditioning(
         tokens.to(device), embeddings.to(device), None if augmentation is None else augmentation.to(device)
     )
-    return model.denoising_loss(latents.to(device), conditioning, rng, recipe.gamma, extra_loss)
+    return model.denoising_loss(latents.to(device), conditioning, rng, recipe.min_snr_gamma, extra_loss)
 
 
 def _load_initial_weights(

@@ -27,12 +27,12 @@ P_BLUR = 0.3  # share of pictures that lose their finest detail, as drawn ones l
 
 @dataclass(frozen=True)
 class FaceAttributesRecipe:
-    """What recipes/pocket-signs.toml says. attributes: the table that captions were made of (docs/data.md)."""
+    """What recipes/pocket-face-attributes.toml says. attributes: the table that captions were made of (docs/data.md)."""
 
     data: PhotoDataset
     attributes: Path
     schedule: TrainingConfig
-    stage: str = "signs"
+    stage: str = "face-attributes"
 
 
 def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None:

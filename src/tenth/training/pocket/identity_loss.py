@@ -19,9 +19,11 @@ class IdentityLossConfig:
     """How much a prediction's face counts beside its noise, and on which images it is looked at."""
 
     weight: float = 0.0  # of the term, times the share of signal in the noisy latents; 0 leaves it out
-    features: float = 0.0  # how much the recogniser's early features count in the term, beside the embedding
-    share: float = 0.5  # of the images are looked at: it costs a decoding and the recogniser, there and back
-    signal: float = 0.25  # least share of signal (of the variance): below it, it bends blurred means into caricatures
+    feature_weight: float = 0.0  # how much the recogniser's early features count in the term, beside the embedding
+    p_apply: float = 0.5  # of the images are looked at: it costs a decoding and the recogniser, there and back
+    min_alphas_cumprod: float = (
+        0.25  # least share of signal (of the variance): below it, it bends blurred means into caricatures
+    )
 
 
 class IdentityLoss:

@@ -96,7 +96,7 @@ def train_for_seconds(folder: Path, output: Path, seconds: float, batch_size: in
     Photos that are changed come from their latents. `output`/average-N.safetensors: of a longer half-life.
     """
     start = time.monotonic()
-    recipe = from_table(DiffusionRecipe, read_toml(folder / RECIPE_FILE) | {"likeness": {}}, RECIPE_FILE)
+    recipe = from_table(DiffusionRecipe, read_toml(folder / RECIPE_FILE) | {"identity_loss": {}}, RECIPE_FILE)
     dataset, photo_indices = deserialize((folder / DATASET_FILE).read_bytes())
     model, device = _load_model(load_file(folder / WEIGHTS_FILE)), distributed_state().device
     autoencoder = load_autoencoder(VAE_FILE)
@@ -106,16 +106,16 @@ def train_for_seconds(folder: Path, output: Path, seconds: float, batch_size: in
         decoded: Tensor = autoencoder.decoder(dataset.latents[indices, mirrored].to(device))
         return decoded.float()
 
-    if recipe.augment.share:
-        dataset = replace(dataset, augmented=AugmentedLatents(decode_images, autoencoder.encoder, recipe.augment))
+    if recipe.augmentation.p_apply:
+        dataset = replace(dataset, augmented=AugmentedLatents(decode_images, autoencoder.encoder, recipe.augmentation))
     speed = _measure_speed(model, dataset, photo_indices, recipe, batch_size)
     total_images = math.ceil(speed * USED_TIME_FRACTION * (seconds - (time.monotonic() - start)))
     schedule = _shortened_schedule(recipe.schedule, total_images, batch_size, learning_rate)
-    print(f"{speed:.0f} images a second, so {schedule.images:,} images", flush=True)
+    print(f"{speed:.0f} images a second, so {schedule.total_images:,} images", flush=True)
     train(model, dataset, photo_indices, replace(recipe, schedule=schedule), output / "run")
     checkpoint = load_checkpoint(output / "run")
     assert checkpoint is not None
-    for key in ema_keys([schedule.half_life, *schedule.half_lives]):
+    for key in ema_keys([schedule.ema_halflife_images, *schedule.extra_ema_halflives_images]):
         halves = {name: value.half() for name, value in extract_ema(checkpoint.tensors, key).items()}
         write_tensors(output / f"{key}.safetensors", halves)
 
@@ -150,18 +150,18 @@ def _shortened_schedule(config: TrainingConfig, total_images: int, batch_size: i
     total_images = max(total_images, batch_size)
     shortened = replace(
         config,
-        images=total_images,
-        cooldown=2 * total_images // 5,
-        warmup=min(total_images // 10, 50 * batch_size),
-        save_every=total_images,
+        total_images=total_images,
+        cooldown_images=2 * total_images // 5,
+        warmup_images=min(total_images // 10, 50 * batch_size),
+        checkpoint_every_images=total_images,
     )
     further_half_lives = (max(2, total_images // 12),)
     return replace(
         shortened,
-        batch=batch_size,
+        batch_size=batch_size,
         learning_rate=learning_rate,
-        half_life=max(1, total_images // 40),
-        half_lives=further_half_lives,
+        ema_halflife_images=max(1, total_images // 40),
+        extra_ema_halflives_images=further_half_lives,
     )
 
 
