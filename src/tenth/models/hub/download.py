@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+
 from tenth.core.errors import ModelError
 from tenth.core.files.reading import MAX_TENSOR_FILE_BYTES, MAX_TEXT_BYTES, UnreadableError, git_blob_sha1, read_json, sha256_of
 from tenth.core.files.writing import copy_file, fsync_folder, move_file
@@ -298,5 +300,5 @@ def _exclusive(path: Path, name: str) -> Iterator[None]:
     try:
         with file_lock(path, wait=False):
             yield
-    except BlockingIOError:
+    except Timeout:
         raise ModelError(f"{name} is being downloaded already", "one download at a time goes there", "Wait for it") from None
