@@ -16,7 +16,7 @@ class AvailableMemory:
 
 
 def available_memory() -> AvailableMemory:
-    """What is free now, on the CPU and on the first GPU that torch can use."""
+    """What is free now: on the CPU, and on the first GPU that torch can use."""
     import torch
 
     if not torch.cuda.is_available():
@@ -25,9 +25,9 @@ def available_memory() -> AvailableMemory:
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that new work may take: the least of what the system and every control group around this process leave.
+    """Free bytes for this process: the least of the system's and of each control group's around it. None where unknown.
 
-    None where neither says it. root: for a test, a folder with a `proc` and a `sys` of its own.
+    root: for tests, a folder that contains `proc` and `sys`.
     """
     available = [line for line in _lines(root / "proc/meminfo") if line.startswith("MemAvailable:")]
     found = [int(line.split()[1]) * 1024 for line in available]
@@ -42,9 +42,9 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 
 def _cgroup_free_bytes(mount: Path, path: str, names: tuple[str, str, str]) -> list[int]:
-    """What each group from `path` up to the mount leaves: its limit less its use, files in the cache not counted as used.
+    """Free bytes of each group from `path` up to the mount: limit minus use; cached files do not count as used.
 
-    In a container the path may be the host's: then the mount itself is the group.
+    In a container the path may be the host's; then the mount itself is the group.
     """
     limit, usage, prefix = names
     inner = mount / path.strip("/")
@@ -67,6 +67,6 @@ def _number(path: Path) -> int | None:
 
 
 def _cached_bytes(path: Path, prefix: str) -> int:
-    """Bytes of files in the cache, which the kernel gives up when memory is asked for."""
+    """Bytes of cached files, which the kernel frees when memory is needed."""
     rows = dict(line.split() for line in _lines(path))
     return sum(int(rows.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
