@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,32 +31,40 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
     root: for tests, a folder that contains `proc` and `sys`.
     """
-    available = [line for line in _lines(root / "proc/meminfo") if line.startswith("MemAvailable:")]
-    found = [int(line.split()[1]) * 1024 for line in available]
+    return min(
+        [*_meminfo(root, "MemAvailable"), *(max(limit - used, 0) for limit, used in _control_groups(root))], default=None
+    )
+
+
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """Bytes that this process may use at most, from the same sources as `free_memory`."""
+    total = _meminfo(root, "MemTotal")
+    if not total and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):  # macOS
+        total = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    return min([*total, *(limit for limit, _ in _control_groups(root))], default=None)
+
+
+def _meminfo(root: Path, field: str) -> list[int]:
+    return [int(line.split()[1]) * 1024 for line in _lines(root / "proc/meminfo") if line.startswith(f"{field}:")]
+
+
+def _control_groups(root: Path) -> Iterator[tuple[int, int]]:
+    """(limit, use) in bytes of each group around this process that has a limit; cached files do not count as used."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            found += _cgroup_free_bytes(root / "sys/fs/cgroup", path, ("memory.max", "memory.current", ""))
-        elif "memory" in controllers.split(","):
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
-            found += _cgroup_free_bytes(root / "sys/fs/cgroup/memory", path, names)
-    return min(found, default=None)
+        mount, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "")
+        if "memory" in controllers.split(","):  # version 1
+            mount, names = mount / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+        elif controllers:
+            continue
 
-
-def _cgroup_free_bytes(mount: Path, path: str, names: tuple[str, str, str]) -> list[int]:
-    """Free bytes of each group from `path` up to the mount: limit minus use; cached files do not count as used.
-
-    In a container the path may be the host's; then the mount itself is the group.
-    """
-    limit, usage, prefix = names
-    inner = mount / path.strip("/")
-    groups = [inner, *(parent for parent in inner.parents if parent.is_relative_to(mount))]
-    left = []
-    for group in groups:
-        most, used = _number(group / limit), _number(group / usage)
-        if most is not None and used is not None:
-            left.append(max(most - max(used - _cached_bytes(group / "memory.stat", prefix), 0), 0))
-    return left
+        # From the process's group up to the mount. In a container the path may be the host's; then only the mount exists.
+        limit_file, usage_file, prefix = names
+        group = mount / path.strip("/")
+        for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(mount))):
+            limit, usage = _number(folder / limit_file), _number(folder / usage_file)
+            if limit is not None and usage is not None:
+                yield limit, max(usage - _cached_bytes(folder / "memory.stat", prefix), 0)
 
 
 def _lines(path: Path) -> list[str]:
