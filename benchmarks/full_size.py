@@ -1,11 +1,11 @@
 """Photos to one picture with a model of the published size of Stable Diffusion 1.5 or SDXL, random weights, on the CPU.
 
-FAMILY is sd15 or sdxl. Options: --pixels=N (what the model draws), --steps=N, --rung=NAME (default: the first that fits),
+FAMILY is sd15 or sdxl. Options: --pixels=N (what the model draws), --steps=N, --profile=NAME (default: the first that fits),
 --tiny (for a test of this file). It makes the folder in TMPDIR (4 GB, of SDXL 9 GB) and removes it; a process of its own draws,
 and gives up when less than 2 GB of the machine's memory are left.
 Prints one JSON object as its last line. estimate: what memory.py expected before loading; measured: by how much the process's
 largest resident memory grew; unmapped: the same without pages of files, which the system may take back at any time (megabytes).
-over: measured over estimate, on the rung that leaves weights in their files unmapped over estimate.
+over: measured over estimate, with the profile `mapped` unmapped over estimate.
 """
 
 import json
@@ -64,7 +64,7 @@ def draw(folder: Path) -> None:
         start = time.perf_counter()
         model = load_model(
             str(folder),
-            options=LoadOptions("cpu", option("rung", ""), batch_size=1),
+            options=LoadOptions("cpu", option("profile", ""), batch_size=1),
             on_message=lambda line: print(line, file=sys.stderr),
         )
         seconds["load"] = time.perf_counter() - start
@@ -76,7 +76,12 @@ def draw(folder: Path) -> None:
         seconds["draw"] = sample.seconds
     assert sample.pixels.std() > 1, "a picture of one colour"
     estimate, measured = round((model.memory_plan.required_bytes or 0) / 1e6), (cost.peak_memory_mb or 0) - before
-    said = {"rung": model.memory_plan.profile.name, "pixels": len(sample.pixels), "steps": sampling.steps, "libraries": before}
+    said = {
+        "memory_profile": model.memory_plan.profile.name,
+        "pixels": len(sample.pixels),
+        "steps": sampling.steps,
+        "libraries": before,
+    }
     taken = most["RssAnon"] - anonymous if model.memory_plan.profile.weights == "mapped" else measured
     said |= {"estimate": estimate, "measured": measured, "unmapped": most["RssAnon"] - anonymous}
     said |= {

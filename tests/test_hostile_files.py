@@ -25,7 +25,7 @@ from tenth.data.captions.sidecar_files import read_captions
 from tenth.data.manifest import read_manifest
 from tenth.evaluation.extractors.face_attributes import FaceAttributeClassifier
 from tenth.evaluation.extractors.inception_weights import read_weights
-from tenth.evaluation.extractors.recognizer_config import read_recognizer_config, read_verified
+from tenth.evaluation.extractors.recognizer_config import read_model, read_recognizer_config
 from tenth.experiments.images import load_image
 from tenth.experiments.runner import ensure_writable, read_experiment
 from tenth.methods.dreambooth.method import load_trained_weights
@@ -60,7 +60,7 @@ READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     "table": ("a.csv", read_attributes),
     "caption": ("a.txt", lambda path: read_captions({"a.png": path})),
     "recogniser": ("r.toml", read_recognizer_config),
-    "recogniser's model": ("r.onnx", lambda path: read_verified(path, "0" * 64)),
+    "recogniser's model": ("r.onnx", lambda path: read_model(path, "0" * 64)),
     "inception": ("i.pth", read_weights),
     "picture": ("p.png", read_png_settings),
     "history": ("validation.jsonl", lambda path: read_history(path.parent)),

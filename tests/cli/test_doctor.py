@@ -81,10 +81,14 @@ def test_whether_plots_can_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_containers_limit_counts(tmp_path: Path) -> None:
-    (tmp_path / "low").write_text("500000000\n")
-    (tmp_path / "none").write_text("max\n")
-    assert doctor.memory_limit([tmp_path / "low", tmp_path / "none", tmp_path / "missing"]) == 500_000_000
-    assert [finding.ok for finding in doctor.memory([tmp_path / "low"])] == [False]
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\n")
+    assert [(finding.ok, finding.detail) for finding in doctor.memory(tmp_path)] == [(True, "8.2 GB, 4.1 GB free")]
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/memory.max").write_text("500000000\n")
+    (tmp_path / "sys/fs/cgroup/memory.current").write_text("100000000\n")
+    assert [(finding.ok, finding.detail) for finding in doctor.memory(tmp_path)] == [(False, "0.5 GB, 0.4 GB free")]
 
 
 def test_the_store_is_looked_for_where_it_will_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_name_that_is_nearly_right_is_told_the_right_one(ask: Callable[[], obj
     assert f"Did you mean {meant}? " in str(told.value)
 
 
-def test_an_unknown_device_or_rung_names_no_command_that_is_none() -> None:
+def test_an_unknown_device_or_profile_names_no_command_that_is_none() -> None:
     from tenth.models.memory.planner import CPU_PROFILES, candidate_profiles, choose_device
 
     for ask in (
@@ -84,7 +84,7 @@ def test_an_unknown_device_or_rung_names_no_command_that_is_none() -> None:
         with pytest.raises(InputError) as told:
             ask()
         assert "`tenth devices`" not in str(told.value)
-        assert "`tenth rungs`" not in str(told.value)
+        assert "`tenth memory profiles`" not in str(told.value)
 
 
 def test_a_pair_of_methods_is_listed_and_no_experiment_learns_it_unasked() -> None:

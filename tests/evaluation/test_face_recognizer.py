@@ -184,7 +184,7 @@ def test_name_carries_the_models_digest(tmp_path):
         (('kind = "dlib"', 'kind = "dlib"\nmodel = "a.onnx"'), "takes neither"),
         (("[detector]", "[detector"), "is not TOML"),
         (('"tiny.onnx"', '"gone.onnx"'), "gone.onnx does not exist"),
-        (('sha256 = "', f'sha256 = "{"0" * 64}"  # '), f"{'0' * 64} is expected"),
+        (('sha256 = "', f'sha256 = "{"0" * 64}"  # '), f"names one with the sha256 {'0' * 64}"),
         (('"face"', '"photo"'), r"does not fit.*photo: N, 3, 16, 16"),
         (('"embedding"', '"row"'), "does not fit"),
         (("size = [16, 16]", "size = [24, 16]"), "does not fit.*3, 16, 24"),

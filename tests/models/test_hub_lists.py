@@ -122,7 +122,7 @@ def test_a_file_that_is_said_to_be_too_large_is_not_asked_for(path: str, most: s
     table = table_of(sd15)
     entry_of(table, path)["size"] = 1 << 40
     sd15.handlers[SD15] = faults.listing(table)
-    with pytest.raises(ModelError, match=f"{path} of {SD15} is said to have 1,099,511,627,776 bytes; .* at most {most}"):
+    with pytest.raises(ModelError, match=f"{path} of {SD15} is listed with 1,099,511,627,776 bytes; .* at most {most}"):
         download_model("sd15")
     assert path not in {path for path, _ in sd15.requests}
 

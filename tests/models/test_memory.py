@@ -1,4 +1,4 @@
-"""Memory: what there is, what a model needs, and the rung of the ladder that fits."""
+"""Memory: what there is, what a model needs, and the memory profile that fits."""
 
 from __future__ import annotations
 
@@ -85,29 +85,29 @@ def test_what_there_is(case: str, tmp_path: Path) -> None:
     assert free_memory(tree(tmp_path, files)) == left
 
 
-# (use, machine) -> (device, rung), from estimates of the sizes above.
+# (use, machine) -> (device, profile), from estimates of the sizes above.
 DECISIONS: dict[str, tuple[LoadOptions, AvailableMemory, tuple[str, str]]] = {
     "much": (LoadOptions(), AvailableMemory(24 * GB), ("cpu", "float32")),
     "unknown": (LoadOptions(), AvailableMemory(None), ("cpu", "float32")),
     "half fits": (LoadOptions(batch_size=1), AvailableMemory(6 * GB), ("cpu", "half")),
-    "four at a time do not": (LoadOptions(), AvailableMemory(7 * GB), ("cpu", "half-alone")),
-    "large images": (LoadOptions(batch_size=1, image_size=1024), AvailableMemory(6 * GB), ("cpu", "half-tiled")),
+    "four at a time do not": (LoadOptions(), AvailableMemory(7 * GB), ("cpu", "half-batch1")),
+    "large images": (LoadOptions(batch_size=1, image_size=1024), AvailableMemory(6 * GB), ("cpu", "half-vae-tiling")),
     "little": (LoadOptions(), AvailableMemory(3 * GB), ("cpu", "mapped")),
     "a GPU": (LoadOptions(), AvailableMemory(24 * GB, 24 * GB, (8, 6)), ("cuda", "half")),
-    "a small GPU": (LoadOptions(), AvailableMemory(24 * GB, 3 * GB, (7, 5)), ("cuda", "offloaded")),
+    "a small GPU": (LoadOptions(), AvailableMemory(24 * GB, 3 * GB, (7, 5)), ("cuda", "cpu-offload")),
     "a GPU that is not wanted": (LoadOptions("cpu"), AvailableMemory(24 * GB, 24 * GB), ("cpu", "float32")),
     "learning on a GPU": (LoadOptions(full_precision=True), AvailableMemory(24 * GB, 24 * GB), ("cuda", "float32")),
-    "a rung by name": (LoadOptions(profile="mapped"), AvailableMemory(24 * GB), ("cpu", "mapped")),
+    "a profile by name": (LoadOptions(profile="mapped"), AvailableMemory(24 * GB), ("cpu", "mapped")),
 }
 
 
 @pytest.mark.parametrize("case", DECISIONS)
-def test_the_first_rung_that_fits(case: str) -> None:
+def test_the_first_profile_that_fits(case: str) -> None:
     use, machine, expected = DECISIONS[case]
     fit = plan_memory(SD15, use, machine)
     assert (fit.device, fit.profile.name) == expected
     assert not fit.small
-    assert fit.metadata == {"device": fit.device, "rung": fit.profile.name}
+    assert fit.metadata == {"device": fit.device, "memory_profile": fit.profile.name}
     assert fit.message.startswith(f"memory on {fit.device}: needs about {(fit.required_bytes or 0) / 1e9:.1f} GB, ")
     assert fit.message.endswith(f"; {fit.profile.name}: {fit.profile.cost}")
 
@@ -127,23 +127,23 @@ REFUSED: dict[str, tuple[LoadOptions, AvailableMemory, type[Exception], str]] = 
     "learning needs all": (LoadOptions(full_precision=True), AvailableMemory(6 * GB), ModelError, r"are needed \(float32\)"),
     "no GPU": (LoadOptions("cuda"), AvailableMemory(9 * GB), ModelError, "torch finds no GPU here"),
     "no such device": (LoadOptions("tpu"), AvailableMemory(9 * GB), InputError, "'tpu' is not a device"),
-    "no such rung": (
+    "no such profile": (
         LoadOptions(profile="quarter"),
         AvailableMemory(9 * GB),
         InputError,
-        "'quarter' is not a rung; choose one of: float32, half",
+        "'quarter' is not a memory profile; choose one of: float32, half",
     ),
-    "a rung that does not learn": (
+    "a profile that does not learn": (
         LoadOptions(profile="half", full_precision=True),
         AvailableMemory(9 * GB),
         ModelError,
-        "learning and exporting need",
+        "training and export need",
     ),
     "off-loaded, and no room on the CPU": (
         LoadOptions(),
         AvailableMemory(2 * GB, 3 * GB),
         ModelError,
-        r"are needed \(offloaded\)",
+        r"are needed \(cpu-offload\)",
     ),
 }
 
@@ -155,22 +155,22 @@ def test_refused_before_loading(case: str) -> None:
         plan_memory(SD15, use, machine)
 
 
-def test_every_rung_needs_no_more_than_the_one_above() -> None:
-    for ladder, device in ((CPU_PROFILES, "cpu"), (GPU_PROFILES, "cuda")):
-        needs = [required_bytes(SD15, rung, LoadOptions(), device) for rung in ladder]
+def test_every_profile_needs_no_more_than_the_one_before() -> None:
+    for profiles, device in ((CPU_PROFILES, "cpu"), (GPU_PROFILES, "cuda")):
+        needs = [required_bytes(SD15, profile, LoadOptions(), device) for profile in profiles]
         assert needs == sorted(needs, reverse=True)
         assert needs[-1] < needs[0] / 3
 
 
-def test_below_the_last_rung_is_nothing() -> None:
+def test_after_the_last_profile_is_none() -> None:
     fit = MemoryPlan(GPU_PROFILES[1], "cuda", small=False)
     names = []
     while fit.profile is not GPU_PROFILES[-1]:
         fit = next_profile(fit)
         names.append(fit.profile.name)
-    assert names == ["half-alone", "half-tiled", "offloaded"]
+    assert names == ["half-batch1", "half-vae-tiling", "cpu-offload"]
     for last in (fit, MemoryPlan(), MemoryPlan(GPU_PROFILES[0], "cuda", small=False)):
-        with pytest.raises(ModelError, match="ran out of memory on the last rung"):
+        with pytest.raises(ModelError, match="ran out of memory with the last memory profile"):
             next_profile(last)
 
 
@@ -193,8 +193,8 @@ def benchmark(name: str, *options: str) -> dict[str, Any]:
 
 def test_the_estimate_is_near_the_measured_peak() -> None:
     """In a process of its own, with a model whose activations are most of it; what the libraries set up comes on top."""
-    result = benchmark("full_size", "sd15", "--pixels=384", "--steps=1", "--rung=half-alone")
-    assert result["rung"] == "half-alone"
+    result = benchmark("full_size", "sd15", "--pixels=384", "--steps=1", "--profile=half-batch1")
+    assert result["memory_profile"] == "half-batch1"
     assert 0.5 < result["over"] < 3
 
 

@@ -1,6 +1,6 @@
-"""Models on the rungs of the memory ladder: pictures stay the same, and a full GPU costs a rung, not the run.
+"""Memory profiles: images stay the same, and a full GPU costs a profile, not the run.
 
-There is no GPU where these tests run. "cpu:0" stands in for one: to the ladder it is a device that is not the CPU.
+There is no GPU where these tests run. "cpu:0" stands in for one: to the planner it is a device that is not the CPU.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def difference(one: list[Any], other: list[Any]) -> int:
     return max(int(np.abs(a.pixels.astype(int) - b.pixels.astype(int)).max()) for a, b in pairs)
 
 
-def on(folder: Path, rung: str) -> LatentDiffusion:
-    return load_stable_diffusion(folder, options=LoadOptions("cpu", rung))
+def on(folder: Path, profile: str) -> LatentDiffusion:
+    return load_stable_diffusion(folder, options=LoadOptions("cpu", profile))
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +83,7 @@ def test_small_models_stay_as_they_were(stable_folder: Path) -> None:
     said: list[str] = []
     model = load_stable_diffusion(stable_folder, on_message=said.append)
     assert (model.memory_plan.profile, model.memory_plan.device, said) == (CPU_PROFILES[0], "cpu", [])
-    assert "rung" not in drawn(model, 1)[0].settings
+    assert "memory_profile" not in drawn(model, 1)[0].settings
 
 
 def test_counts_are_those_of_the_loaded_parts(stable_folder: Path) -> None:
@@ -109,14 +109,18 @@ def test_weights_in_memory_are_those_expected(halved_folder: Path) -> None:
     )  # biases of layers are narrow too
 
 
-WHOLE = {"half": "float32", "half-alone": "float32", "mapped": "half-tiled"}  # as precise, and decoded as the rung decodes
+WHOLE = {
+    "half": "float32",
+    "half-batch1": "float32",
+    "mapped": "half-vae-tiling",
+}  # as precise, and decoded as the profile decodes
 
 
-@pytest.mark.parametrize("rung", WHOLE)
-def test_half_size_files_give_the_pictures_of_float32(rung: str, halved_folder: Path) -> None:
-    whole, narrower = drawn(on(halved_folder, WHOLE[rung])), drawn(on(halved_folder, rung))
+@pytest.mark.parametrize("profile", WHOLE)
+def test_half_size_files_give_the_pictures_of_float32(profile: str, halved_folder: Path) -> None:
+    whole, narrower = drawn(on(halved_folder, WHOLE[profile])), drawn(on(halved_folder, profile))
     assert difference(whole, narrower) <= 1
-    assert narrower[0].settings["rung"] == rung
+    assert narrower[0].settings["memory_profile"] == profile
 
 
 def test_float32_files_in_16_bits_give_pictures_near_by(stable_folder: Path) -> None:
@@ -127,7 +131,7 @@ def test_float32_files_in_16_bits_give_pictures_near_by(stable_folder: Path) -> 
 
 
 def test_tiles_and_trained_adapters_draw(halved_folder: Path) -> None:
-    model = on(halved_folder, "half-tiled")
+    model = on(halved_folder, "half-vae-tiling")
     assert model.pipeline.vae.use_tiling
     assert model.pipeline.vae.use_slicing
     whole = drawn(on(halved_folder, "float32"))
@@ -169,7 +173,7 @@ def test_a_number_too_large_for_float16_becomes_bfloat16() -> None:
 
 
 def test_nothing_learns_from_narrow_layers(stable_folder: Path) -> None:
-    with pytest.raises(ModelError, match="learning and exporting need all weights in float32"):
+    with pytest.raises(ModelError, match="training and export need all weights in float32"):
         FrozenDiffusion(on(stable_folder, "half").pipeline)
 
 
@@ -181,9 +185,9 @@ def test_what_does_not_fit_is_refused_before_a_weight_is_read(stable_folder: Pat
         load_stable_diffusion(stable_folder)
 
 
-def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, half: str = "bfloat16", rung: int = 1) -> LatentDiffusion:
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, half: str = "bfloat16", profile: int = 1) -> LatentDiffusion:
     """A model as a GPU would hold it, on a device that is not "cpu"."""
-    monkeypatch.setattr(stable, "plan_memory", lambda *_: MemoryPlan(GPU_PROFILES[rung], STAND_IN, half, small=False))
+    monkeypatch.setattr(stable, "plan_memory", lambda *_: MemoryPlan(GPU_PROFILES[profile], STAND_IN, half, small=False))
     return load_stable_diffusion(folder)
 
 
@@ -209,7 +213,7 @@ def full(model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch, when: Callable
     return asked
 
 
-def test_out_of_memory_goes_a_rung_down_and_draws_the_same(stable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_takes_the_next_profile_and_draws_the_same(stable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = stand_in(stable_folder, monkeypatch)
     expected = [sample for seed in range(3) for sample in drawn(model, 3)[seed : seed + 1]]
     asked = full(model, monkeypatch, lambda batch: batch > 2)  # with guidance: more than one image
@@ -219,40 +223,42 @@ def test_out_of_memory_goes_a_rung_down_and_draws_the_same(stable_folder: Path, 
     samples = list(generate(model, requests, SamplingConfig(steps=2), progress=lambda done, _: steps.append(done)))
     assert asked == [6] + [2] * 6
     assert steps == [1, 2, 3, 4, 5, 6]
-    assert [sample.settings["rung"] for sample in samples] == ["half-alone"] * 3
+    assert [sample.settings["memory_profile"] for sample in samples] == ["half-batch1"] * 3
     assert difference(expected, samples) <= 8  # bfloat16, alone against a batch of three
     assert difference(samples, drawn(model, 3)) == 0
 
 
-def test_out_of_memory_on_the_last_rung_says_so(stable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small, model = load_stable_diffusion(stable_folder), stand_in(stable_folder, monkeypatch, rung=len(GPU_PROFILES) - 2)
+def test_out_of_memory_with_the_last_profile_says_so(stable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, model = load_stable_diffusion(stable_folder), stand_in(stable_folder, monkeypatch, profile=len(GPU_PROFILES) - 2)
     full(model, monkeypatch, lambda _: True)
     monkeypatch.setattr("tenth.models.latent_diffusion.apply_memory_plan", lambda *_: None)
-    with pytest.raises(ModelError, match=r"cpu:0 ran out of memory on the last rung, offloaded; more memory is needed\. Close"):
+    with pytest.raises(
+        ModelError, match=r"cpu:0 ran out of memory with the last memory profile, cpu-offload; more memory is needed\. Close"
+    ):
         drawn(model, 1)
     full(small, monkeypatch, lambda _: True)
-    with pytest.raises(ModelError, match="ran out of memory on the last rung, float32"):
+    with pytest.raises(ModelError, match="ran out of memory with the last memory profile, float32"):
         drawn(small, 1)
 
 
 def test_off_loaded_layers_draw_the_same(stable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there, offload = torch.device("cpu"), accelerate.cpu_offload  # a tensor is never on "cpu:0", which confuses the hooks
     monkeypatch.setattr(accelerate, "cpu_offload", lambda module, _, **rest: offload(module, there, **rest))
-    tiled = drawn(stand_in(stable_folder, monkeypatch, rung=3))
-    model = stand_in(stable_folder, monkeypatch, rung=4)
+    tiled = drawn(stand_in(stable_folder, monkeypatch, profile=3))
+    model = stand_in(stable_folder, monkeypatch, profile=4)
     assert next(model.pipeline.unet.parameters()).device.type == "meta"
     assert difference(tiled, drawn(model)) <= 8  # the image encoder is on the CPU, which multiplies in float32
 
 
-def test_the_command_says_and_records_the_rung(
+def test_the_command_says_and_records_the_profile(
     stable_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TENTH_RUNG", "half")
+    monkeypatch.setenv("TENTH_MEMORY_PROFILE", "half")
     out = tmp_path / "out"
     given = ["--prompt", "a photo of a person", "--model", str(stable_folder), "-n", "1", "--steps", "1", "-o", str(out)]
     assert cli.main(["generate", str(EXAMPLE_PHOTOS_DIR), *given]) == 0
     assert capsys.readouterr().err.count("memory on cpu: needs about ") == 1
-    where = {"device": "cpu", "rung": "half"}
+    where = {"device": "cpu", "memory_profile": "half"}
     assert where.items() <= read_sample(out / "0000.png").items()
     assert json.loads((out / "run.json").read_text())["results"]["drawn"] == [where]
 

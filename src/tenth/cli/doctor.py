@@ -25,7 +25,6 @@ from tenth.core.wording import pluralize
 MIN_MEMORY_BYTES = 2_000_000_000  # generating with the pocket model peaks below; training needs more
 MIN_DISK_BYTES = 200_000_000  # embeddings are kept: about a kilobyte a photo
 HUB_TIMEOUT_SECONDS = 2.0
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 GPU_NOTE = "for large models; the pocket model draws on the CPU"
 IMPORT_ERRORS = (ImportError, OSError, RuntimeError, ValueError, TenthError)  # how a library or a file that does not work shows
 
@@ -102,13 +101,14 @@ def devices() -> Iterator[CheckResult]:
         yield CheckResult("GPU", False, "none; the pocket model needs none")
 
 
-def memory(limits: Sequence[Path] = CGROUP_LIMITS) -> Iterator[CheckResult]:
-    """What the machine has, or the lower limit of the container that this process runs in."""
-    limit = memory_limit(limits)
+def memory(root: Path = Path("/")) -> Iterator[CheckResult]:
+    """What this process may use: the machine's memory, or a lower limit of the container around it. root: see memory_limit."""
+    from tenth.models.memory.system import free_memory, memory_limit
+
+    limit, available = memory_limit(root), free_memory(root)
     if limit is None:
         yield CheckResult("memory", True, "this system does not say")
         return
-    available = free_memory()
     text = f"{limit / 1e9:.1f} GB" + ("" if available is None else f", {available / 1e9:.1f} GB free")
     yield CheckResult(
         "memory",
@@ -116,28 +116,6 @@ def memory(limits: Sequence[Path] = CGROUP_LIMITS) -> Iterator[CheckResult]:
         text,
         action=f"{MIN_MEMORY_BYTES / 1e9:.0f} GB or more are safe; close programs or raise the limit",
     )
-
-
-def free_memory() -> int | None:
-    """Bytes that new work may take; None where nothing says it, or torch is broken."""
-    try:
-        from tenth.models.memory.system import free_memory
-
-        return free_memory()
-    except IMPORT_ERRORS:
-        return None
-
-
-def memory_limit(limits: Sequence[Path]) -> int | None:
-    """Bytes that this process may use: the least of the machine's and the limits in these files; None where nothing says."""
-    candidates = []
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        candidates.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for limit in limits:
-        text = limit.read_text().strip() if limit.is_file() else ""
-        if text.isdigit():
-            candidates.append(int(text))
-    return min(candidates, default=None)
 
 
 def disk() -> Iterator[CheckResult]:

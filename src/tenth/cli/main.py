@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tenth.cli.arguments import build_parser
-from tenth.core.console import allow_any_text, discard_stdout, printable
+from tenth.core.console import allow_any_text, discard_stdout
 from tenth.core.errors import InputError
+from tenth.core.wording import printable
 
 EXIT_OK, EXIT_INPUT, EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 0, 1, 2, 70, 130
 # What the machine refuses and the user can mend: permissions, a full disk, a path that cannot be.

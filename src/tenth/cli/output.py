@@ -20,7 +20,7 @@ from tenth.sampling.generate import Progress, Request
 from tenth.sampling.hires import HiresConfig
 from tenth.sampling.png_metadata import read_sample
 
-MEMORY_KEYS = ("device", "rung")  # what a picture says of how a large model was held while it was drawn
+MEMORY_KEYS = ("device", "memory_profile")  # recorded in an image of a large model
 
 
 def generate_into(
@@ -56,7 +56,7 @@ def _run_results(paths: Sequence[Path], run: UnfinishedRun, hires: HiresConfig |
     if hires is not None:
         results["faces_drawn_again"] = [path.name for path, each in zip(paths, metadata, strict=True) if each["face_pass"]]
     profiles = [{key: each[key] for key in MEMORY_KEYS if key in each} for each in metadata]
-    if distinct := [rung for position, rung in enumerate(profiles) if rung and rung not in profiles[:position]]:
+    if distinct := [each for position, each in enumerate(profiles) if each and each not in profiles[:position]]:
         results["drawn"] = distinct
     return results
 

@@ -9,7 +9,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tenth.core.console import print_message, print_result, printable
+from tenth.core.console import print_message, print_result
+from tenth.core.wording import printable
 
 if TYPE_CHECKING:
     from tenth.data.manifest import ManifestSummary

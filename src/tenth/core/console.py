@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from tenth.core.wording import printable
+
 T = TypeVar("T")
 
 
@@ -51,11 +53,6 @@ def progress_bar(description: str, unit: str = "step") -> Iterator[Callable[[int
     finally:
         if bar is not None:
             bar.close()
-
-
-def printable(text: str) -> str:
-    """The text without what ends a line or moves the cursor of a terminal: a file's name may hold anything."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def print_message(*lines: str) -> None:

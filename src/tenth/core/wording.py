@@ -42,3 +42,8 @@ def shorten(value: object) -> str:
     """What was given, as text for a line that is to be read."""
     text = str(value)
     return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
+
+
+def printable(text: str) -> str:
+    """The text with control characters replaced: the name of a file may hold a line end, or move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

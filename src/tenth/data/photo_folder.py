@@ -16,7 +16,7 @@ from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import DataError, PhotoError
 from tenth.core.files.reading import without_system_files
 from tenth.core.types import Face, Person, Photo
-from tenth.core.wording import abbreviate
+from tenth.core.wording import abbreviate, printable
 from tenth.data.captions.sidecar_files import find_caption_files
 from tenth.data.faces.descriptors import FaceDescriptor, cached_face_descriptor
 from tenth.data.faces.detection import (
@@ -83,7 +83,7 @@ def to_person(verdicts: Sequence[PhotoVerdict], name: str) -> Person:
     if any(verdict.code == UNDECIDED for verdict in verdicts):
         found = f"{name} shows different people equally often, and which one is meant cannot be told"
         raise DataError(found, "one person who is in more photos than any other is needed", "Remove or crop the others' photos")
-    refused = (f"{_printable(verdict.file)}: {verdict.reason}" for verdict in verdicts if verdict.code != CAPTION)
+    refused = (f"{printable(verdict.file)}: {verdict.reason}" for verdict in verdicts if verdict.code != CAPTION)
     found = f"{name} has no usable photo ({abbreviate(refused, separator=' | ') or 'the folder is empty'})"
     raise DataError(found, "a sharp photo of one face is needed", "Add photos; `tenth photos DIR` says what is wrong with each")
 
@@ -114,21 +114,16 @@ def verdicts_to_json(verdicts: Sequence[PhotoVerdict]) -> dict[str, list[dict[st
 
 def verdicts_to_table(verdicts: Sequence[PhotoVerdict]) -> str:
     """What `tenth photos` prints: a line per entry, its warnings below it, and the count."""
-    width = max((len(_printable(verdict.file)) for verdict in verdicts), default=0)
+    width = max((len(printable(verdict.file)) for verdict in verdicts), default=0)
     lines = [line for verdict in verdicts for line in _lines(verdict, width)]
     photos = sum(verdict.code != CAPTION for verdict in verdicts)
     return "\n".join([*lines, f"{sum(verdict.accepted for verdict in verdicts)} of {photos} accepted"])
 
 
 def _lines(verdict: PhotoVerdict, width: int) -> Iterator[str]:
-    sentence = "" if verdict.accepted else f"{verdict.code}: {_printable(verdict.reason)}"
-    yield f"{_printable(verdict.file):<{width}}  {'yes' if verdict.accepted else 'no '}  {sentence}".rstrip()
-    yield from (f"{'':<{width}}       warning: {_printable(warning)}" for warning in verdict.warnings)
-
-
-def _printable(text: str) -> str:
-    # A file's name may hold anything, also what moves the cursor of a terminal.
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    sentence = "" if verdict.accepted else f"{verdict.code}: {printable(verdict.reason)}"
+    yield f"{printable(verdict.file):<{width}}  {'yes' if verdict.accepted else 'no '}  {sentence}".rstrip()
+    yield from (f"{'':<{width}}       warning: {printable(warning)}" for warning in verdict.warnings)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -34,7 +34,7 @@ class LatentDiffusion:
 
     name and adapter_name, the adapter of methods that learn nothing, are "name@digest" over the weights. An adapter is
     installed only inside `applied`. trained_methods: folders of methods that learnt an adapter or aggregator for it, by method.
-    memory_plan: the rung on which the pipeline stands (memory.py).
+    memory_plan: how the pipeline's weights are held (memory/planner.py).
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class LatentDiffusion:
         return name
 
     def reduce_memory(self) -> None:
-        """One rung down, after a GPU ran out of memory. Raises ModelError if this is the last."""
+        """Change to the next memory profile, after a GPU ran out of memory. Raises ModelError if this is the last."""
         self.memory_plan = next_profile(self.memory_plan)
         apply_memory_plan(self.pipeline, self.memory_plan)
         if torch.cuda.is_available():

@@ -55,7 +55,7 @@ def load_pipeline(folder: Path, plan: MemoryPlan = DEFAULT_PLAN, lora: Path | No
     class_name = pipeline_class_name(folder)
     matrices = None if lora is None else load_lora(lora)  # small, and refused before the model is read
     if matrices is not None and plan.profile.weights == "mapped":
-        raise ModelError(f"a LoRA on the rung {plan.profile.name}", "its sum with weights needs memory", "Free memory for it")
+        raise ModelError(f"a LoRA with the memory profile {plan.profile.name}", "merging it needs memory", "Free memory for it")
     index, classes = read_index(folder, class_name)
     unused = {name: None for name in UNUSED_COMPONENTS if name in PIPELINES[class_name]._optional_components}
     with sanitized_folder(folder, {name: component_spec(name, cls) for name, cls in classes.items()}, index) as safe, quiet():
@@ -81,7 +81,7 @@ def load_pipeline(folder: Path, plan: MemoryPlan = DEFAULT_PLAN, lora: Path | No
 def component_dtypes(folder: Path, plan: MemoryPlan) -> Any:
     """What each part is loaded in: what its file has where weights stay in 16 bits or in the file, so that nothing is copied.
 
-    The autoencoder of a CPU is float32 on every rung: it is small, and 16 bits show in its pixels.
+    On a CPU the autoencoder is float32 in every profile: it is small, and 16 bits show in its pixels.
     """
     if plan.profile.weights == "float32" or plan.device != "cpu":
         return component_dtype(folder / "unet", plan)
@@ -100,7 +100,7 @@ def component_dtype(folder: Path, plan: MemoryPlan) -> torch.dtype:
 
 
 def apply_memory_plan(pipeline: Any, plan: MemoryPlan) -> None:
-    """Put a pipeline on a rung, from where it was loaded or from a rung above it."""
+    """Apply a memory profile to a pipeline as it was loaded, or as a profile that needs more memory left it."""
     if plan.device == "cpu" and plan.profile.weights != "float32":
         for part in (getattr(pipeline, name, None) for name in HALF_COMPONENTS):
             if part is not None and not is_memory_mapped(part, plan):

@@ -24,7 +24,7 @@ OnMessage = Callable[[str], None]  # hears a line for the user
 def _load_bundled(
     cache: ArrayCache, adapter: Path | None, options: LoadOptions, on_message: OnMessage | None, lora: Path | None = None
 ) -> LatentDiffusion:
-    del on_message  # a small model is on no ladder
+    del on_message  # a small model needs no memory profile
     _check_no_lora(lora)
     return load_pocket(cache=cache, adapter=adapter, device=options.device)
 
@@ -70,8 +70,8 @@ def load_model(
 
     A folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py). Nothing is downloaded
     here. adapter: an IP-Adapter's file instead of the model's own. Photo embeddings are kept in the store.
-    options: what for, where and on which rung of the ladder in memory.py; what it leaves open the environment may say. tell:
-    hears, before a large model is loaded, which rung that is. lora: of Stable Diffusion's families, added to the weights.
+    options: purpose, device and memory profile; what it leaves open comes from the environment. on_message: gets a line about
+    the memory profile before a large model is loaded. lora: of Stable Diffusion's families, added to the weights.
 
     Raises InputError for an unknown name, ModelError for one that is not downloaded, or whose files are damaged or other ones.
     """

@@ -37,8 +37,8 @@ def load_stable_diffusion(
 
     adapter: another file, of any published kind; an image_encoder/ beside it, if there is one, is what it reads. cache: where
     photo embeddings are kept, if anywhere. lora: a file whose matrices are added to the weights; the model's name then says so.
-    It is loaded on the first rung that fits this machine (memory.py), of which `on_message` hears a line before. Raises
-    ModelError if a part is missing or damaged, no rung fits, or the adapter is for another encoder or UNet.
+    It is loaded with the first memory profile that fits this machine; `on_message` gets a line about it before. Raises
+    ModelError if a part is missing or damaged, no profile fits, or the adapter is for another encoder or UNet.
     """
     adapter_path = adapter or folder / ADAPTER_PATH
     beside = adapter_path.parent / IMAGE_ENCODER
@@ -68,7 +68,7 @@ def load_stable_diffusion(
 
 
 def place_encoder(encoder: ClipEncoder, plan: MemoryPlan) -> None:
-    """Put the image encoder on a rung. Where weights are off-loaded it stays on the CPU: it runs once for each photo."""
+    """Apply a memory profile to the image encoder. With cpu-offload it stays on the CPU: it runs once for each photo."""
     if plan.device != "cpu" and not plan.profile.cpu_offload:
         encoder.model.to(plan.device)
     elif plan.profile.weights != "float32" and not is_memory_mapped(encoder.model, plan):

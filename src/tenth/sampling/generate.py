@@ -122,9 +122,9 @@ def _generate_within_memory(
     on_done: Callable[[int], None],
     hires: HiresConfig | None,
 ) -> Iterator[Sample]:
-    """The group's samples, as many at a time as the model's rung allows. on_done: told the image-steps done.
+    """The group's samples, as many at a time as the model's memory profile allows. on_done: told the image-steps done.
 
-    Where a GPU's memory does not suffice the model goes a rung down and what is missing is drawn again, from the same seeds.
+    When a GPU runs out of memory, the next memory profile is taken and the missing samples are drawn again from the same seeds.
     """
     steps_per_image = denoising_steps(model, sampling, hires)
     remaining = list(group)

@@ -84,6 +84,14 @@ def read_bytes(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     return content
 
 
+def read_verified(path: str | Path, sha256: str, max_bytes: int) -> bytes:
+    """As `read_bytes`; the very bytes that are returned have this sha256, else UnreadableError."""
+    content = read_bytes(path, max_bytes)
+    if (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise UnreadableError(f"has {len(content):,} bytes and the sha256 {found}")
+    return content
+
+
 def read_text(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """As `read_bytes`, in UTF-8 with or without a byte order mark."""
     try:

@@ -7,7 +7,6 @@ writes holds a lock on the temporary file, so that what a killed writer left can
 from __future__ import annotations
 
 import errno
-import fcntl
 import filecmp
 import io
 import json
@@ -262,14 +261,16 @@ def _try_link(temporary: Path, path: Path) -> bool:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Whether the lock on what is open was free and is now held, or the system has none. It is let go by closing."""
+    """Lock an open file or folder for this process. False if another process holds the lock; closing it releases the lock.
+
+    True where the file system has no locks. The system releases the lock of a process that is killed.
+    """
+    from filelock import lock_descriptor  # on first use: most commands that only look write nothing
+
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return lock_descriptor(descriptor, blocking=False)
     except OSError:
         return True
-    return True
 
 
 def _fsync(path: Path) -> None:

@@ -19,8 +19,8 @@ from tenth.data.faces.detection import Detector, find_faces
 from tenth.evaluation.extractors.recognizer_config import (
     DetectorConfig,
     RecognizerConfig,
+    read_model,
     read_recognizer_config,
-    read_verified,
 )
 
 BATCH_IMAGES = 64  # crops in one run of the network: memory, not the result, depends on it
@@ -115,7 +115,7 @@ class YuNet:
     """
 
     def __init__(self, settings: DetectorConfig) -> None:
-        content = np.frombuffer(read_verified(Path(settings.model), settings.sha256), np.uint8)
+        content = np.frombuffer(read_model(Path(settings.model), settings.sha256), np.uint8)
         cv2, nothing = import_optional("cv2"), np.empty(0, np.uint8)
         try:
             with _quiet(cv2):
@@ -216,7 +216,7 @@ def _quiet(cv2: Any) -> Iterator[None]:
 
 
 def _load_session(settings: RecognizerConfig) -> Any:
-    content, onnxruntime = read_verified(Path(settings.model), settings.sha256), import_optional("onnxruntime")
+    content, onnxruntime = read_model(Path(settings.model), settings.sha256), import_optional("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # the same rows on any number of cores; aligning takes longer than embedding
     options.log_severity_level = 3

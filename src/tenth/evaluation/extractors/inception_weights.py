@@ -15,7 +15,8 @@ from torch import Tensor
 
 from tenth.core.cache import default_cache_dir
 from tenth.core.errors import ModelError
-from tenth.core.files.reading import UnreadableError, read_bytes, reason
+from tenth.core.files import reading
+from tenth.core.files.reading import UnreadableError, reason
 from tenth.core.files.writing import move_file
 from tenth.core.wording import shorten
 from tenth.evaluation.extractors.inception import NUM_CLASSES, NUM_FEATURES, Inception, filter_shapes
@@ -50,14 +51,9 @@ def read_weights(path: Path) -> Weights:
 def read_verified(path: Path) -> bytes:
     """The bytes of the standard file, after their number and sha256 matched. Raises ModelError if it is another file."""
     try:
-        content = read_bytes(path, BYTES)
+        return reading.read_verified(path, SHA256, BYTES)
     except (OSError, UnreadableError) as problem:
         raise _wrong_file(f"{path} {reason(problem)}") from problem
-    if len(content) != BYTES:
-        raise _wrong_file(f"{path} has {len(content):,} bytes")
-    if (found := hashlib.sha256(content).hexdigest()) != SHA256:
-        raise _wrong_file(f"{path} has sha256 {found}")
-    return content
 
 
 def download(address: str, path: Path) -> Path:

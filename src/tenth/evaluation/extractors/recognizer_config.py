@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tenth.core.errors import ModelError
-from tenth.core.files.reading import UnreadableError, read_bytes, read_toml, reason
+from tenth.core.files.reading import UnreadableError, read_toml, read_verified, reason
 from tenth.core.wording import abbreviate, did_you_mean
 
 Point = tuple[float, float]
@@ -146,22 +146,13 @@ def read_recognizer_config(path: Path) -> RecognizerConfig:
     return RecognizerConfig(**{**table, "detector": DetectorConfig(**detector)})
 
 
-def read_verified(path: Path, sha256: str) -> bytes:
-    """The bytes of a model file, after their sha256 matched. Raises ModelError if it is missing or another file."""
+def read_model(path: Path, sha256: str) -> bytes:
+    """The bytes of a model file, verified. Raises ModelError if it is missing or another file."""
     try:
-        content = read_bytes(path, MAX_MODEL_BYTES)
+        return read_verified(path, sha256, MAX_MODEL_BYTES)
     except (OSError, UnreadableError) as problem:
-        raise ModelError(
-            f"{path} {reason(problem)}", "the recogniser's file names it", "Put it there, or correct `model`"
-        ) from problem
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != sha256:
-        raise ModelError(
-            f"{path} has sha256 {digest}",
-            f"{sha256} is expected",
-            "Get the original file, or correct `sha256` if you trust this one",
-        )
-    return content
+        needed = f"the recogniser's file names one with the sha256 {sha256}"
+        raise ModelError(f"{path} {reason(problem)}", needed, "Put it there, or correct `model` and `sha256`") from problem
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -1,28 +1,25 @@
-"""A model's name -> its folder beside the others, whole and locked, or not there at all."""
+"""Download a published model by name: its folder is complete and locked afterwards, or not there at all."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+
 from tenth.core.errors import ModelError
-from tenth.core.files.reading import MAX_TENSOR_FILE_BYTES, MAX_TEXT_BYTES, UnreadableError, git_blob_sha1, read_json, sha256_of
-from tenth.core.files.writing import copy_file, fsync_folder, move_file
+from tenth.core.files.reading import MAX_TENSOR_FILE_BYTES, MAX_TEXT_BYTES, UnreadableError, read_json, sha256_of
+from tenth.core.files.writing import move_file
 from tenth.core.wording import pluralize
-from tenth.models.hub.client import RemoteFile, RepoListing, download_file, find_in_hf_cache, list_files
+from tenth.models.hub.client import RemoteFile, RepoListing, download_file, list_files
 from tenth.models.hub.lockfile import (
     LockedFile,
     LockedModel,
     LockedRepo,
     file_lock,
-    file_matches,
     folder_name,
     models_dir,
     read_lock,
@@ -40,89 +37,90 @@ from tenth.models.hub.published import (
     detect_family,
     model_files,
 )
+from tenth.models.hub.staging import FileSpec, Staging
 
-MAX_CONFIG_BYTES = 1 << 20  # of a configuration that is read before anything large is asked for; they have a few thousand
-
-
-@dataclass(frozen=True)
-class FileSpec:
-    """A file to get: where from, and how its bytes are known. remote.sha256 is unknown of a small file that is not locked."""
-
-    repository: str
-    revision: str
-    remote: RemoteFile
-
-    def matches(self, path: Path) -> bool:
-        """Whether the path has these bytes."""
-        if not path.is_file() or path.stat().st_size != self.remote.size:
-            return False
-        if self.remote.sha256:
-            return sha256_of(path) == self.remote.sha256
-        return not self.remote.git_sha1 or git_blob_sha1(path) == self.remote.git_sha1
+MAX_CONFIG_BYTES = 1 << 20  # of a configuration that is read before anything large is requested; they have a few thousand
 
 
 @dataclass(frozen=True)
 class DownloadPlan:
-    """Everything to get for a model, by path in its folder."""
+    """All files of a model, by path in its folder, and the repositories that they come from."""
 
     repositories: dict[str, LockedRepo] = field(default_factory=dict)
     files: dict[str, FileSpec] = field(default_factory=dict)
 
     def add(self, listing: RepoListing, paths: dict[str, str]) -> None:
+        """Add files of one repository. paths: path in the model's folder -> path in the repository."""
         self.repositories[listing.repository] = LockedRepo(listing.revision, listing.licence)
         for local, path in paths.items():
             self.files[local] = _file_spec(listing, path)
 
+    def num_bytes(self, paths: list[str] | None = None, repository: str = "") -> int:
+        """Size of these files in bytes, or of all; repository: only those that come from it."""
+        specs = [self.files[path] for path in (self.files if paths is None else paths)]
+        return sum(spec.remote.size for spec in specs if repository in ("", spec.repository))
+
 
 @dataclass(frozen=True)
 class DownloadCallbacks:
-    """Where a download says what it does. on_message: lines; on_progress: bytes that are here, of all."""
+    """How a download reports. on_message: lines for the user; on_progress: (bytes that are here, bytes in total)."""
 
     on_message: Callable[[str], None] = lambda _: None
     on_progress: Callable[[int, int], None] = lambda _, __: None
 
 
 def download(model_spec: ModelSpec, callbacks: DownloadCallbacks, *, update: bool = False) -> Path:
-    """The model's folder, every byte of it compared with the lock; what is not here comes from the hub, or goes on coming.
+    """Download a model's missing files and return its folder, every byte of it compared with the lock.
 
-    update: lock what the hub has now, instead of getting what is locked. Raises ModelError if the hub, the disk or the lock is
-    in the way; what was whole before stays.
+    update: lock what the hub has now, instead of what is locked. Raises ModelError if the hub, the disk or the lock file
+    prevents it; a model that was complete before stays, and an incomplete file is continued next time.
     """
     models = models_dir()
     try:
-        return _download_locked(model_spec, callbacks, models, update=update)
-    except BrokenPipeError:  # of `told`
+        models.mkdir(parents=True, exist_ok=True)
+        staging = Staging(models, folder_name(model_spec.name))
+        with file_lock(staging.lock_path, wait=False):
+            return _download_locked(model_spec, callbacks, staging, update=update)
+    except Timeout:
+        found = f"{model_spec.name} is being downloaded already"
+        raise ModelError(found, "one download at a time goes there", "Wait for it") from None
+    except BrokenPipeError:  # of a callback that prints
         raise
     except OSError as problem:
         found = f"{problem.filename or models}: {problem.strerror or problem}"
         raise ModelError(found, "a download writes there", "Check path, permissions and disk, then run it again") from problem
 
 
-def _download_locked(model_spec: ModelSpec, callbacks: DownloadCallbacks, models: Path, *, update: bool) -> Path:
-    folder = models / folder_name(model_spec.name)
-    staging = models / f".{folder.name}.partial"
-    models.mkdir(parents=True, exist_ok=True)
-    if staging.is_symlink():  # what it leads to is not ours
-        staging.unlink()
-    with _exclusive(models / f".{folder.name}.lock", model_spec.name):
-        previous = read_lock(models).get(model_spec.name)
-        staging.mkdir(exist_ok=True)
-        plan = _locked_plan(previous) if previous and not update else _newest_plan(model_spec, staging)
-        _report_plan(plan, folder, callbacks)
-        missing = [path for path, spec in plan.files.items() if not _is_available(path, spec, folder, staging, models)]
-        _report_missing(plan, missing, callbacks)
-        _check_space(plan, missing, models, staging)
-        _download_missing(plan, missing, staging, callbacks)
-        locked = _make_lock(plan, folder, staging)
-        if locked != previous:
-            write_lock(models, model_spec.name, locked)
-        _install_files(staging, folder, locked, previous)
-        write_stamps(folder, locked)
+def _download_locked(model_spec: ModelSpec, callbacks: DownloadCallbacks, staging: Staging, *, update: bool) -> Path:
+    # What to download: the locked files or, for a new model and an update, what the hub has now.
+    previous = read_lock(staging.models).get(model_spec.name)
+    staging.create()
+    plan = _locked_plan(previous) if previous and not update else _newest_plan(model_spec, staging)
+    for name, repo in plan.repositories.items():
+        callbacks.on_message(f"{name} at {repo.revision}: {plan.num_bytes(repository=name):,} bytes, {repo.licence}")
+    callbacks.on_message(f"into {staging.folder}")
+
+    # What of it is missing, and whether the disk has room.
+    missing = [local for local, spec in plan.files.items() if staging.find(local, spec) is None]
+    if missing:
+        files = pluralize(len(plan.files), "file")
+        callbacks.on_message(f"not here: {len(missing)} of {files}, {plan.num_bytes(missing):,} bytes")
+    else:
+        callbacks.on_message("all files are here; every byte was compared")
+    _check_space(plan, missing, staging)
+    _download_missing(plan, missing, staging, callbacks)
+
+    # The lock is written first: a model whose installation is cut off is refused until this has run again.
+    locked = _make_lock(plan, staging)
+    if locked != previous:
+        write_lock(staging.models, model_spec.name, locked)
+    staging.install(locked, previous)
+    write_stamps(staging.folder, locked)
     if locked != previous:
         callbacks.on_message("locked: " + ", ".join(f"{name} at {repo.revision}" for name, repo in locked.repositories.items()))
-        for path, file in locked.files.items():
-            callbacks.on_message(f"{file.sha256}  {path}")
-    return folder
+        for local, file in locked.files.items():
+            callbacks.on_message(f"{file.sha256}  {local}")
+    return staging.folder
 
 
 def _locked_plan(locked: LockedModel) -> DownloadPlan:
@@ -133,8 +131,8 @@ def _locked_plan(locked: LockedModel) -> DownloadPlan:
     return plan
 
 
-def _newest_plan(model_spec: ModelSpec, staging: Path) -> DownloadPlan:
-    """What the hub has now. Small files that say which family it is are read, and kept, before anything large is asked for."""
+def _newest_plan(model_spec: ModelSpec, staging: Staging) -> DownloadPlan:
+    """What the hub has now. The small files that tell the model family are read before anything large is requested."""
     listing, plan = list_files(model_spec.repository), DownloadPlan()
     check_layout(listing)
     index, unet = (_read_config(listing, path, staging) for path in (INDEX, UNET))
@@ -146,32 +144,32 @@ def _newest_plan(model_spec: ModelSpec, staging: Path) -> DownloadPlan:
 
 
 def _file_spec(listing: RepoListing, path: str, max_bytes: int = 0) -> FileSpec:
-    """A file of a listing, to be asked for. Raises ModelError if it says that it is larger than such a file can be."""
+    """A file of a listing. Raises ModelError if its listed size is larger than such a file can have."""
     remote = listing.files[path]
     max_bytes = max_bytes or (MAX_TENSOR_FILE_BYTES if path.endswith(".safetensors") else MAX_TEXT_BYTES)
     if remote.size > max_bytes:
         raise ModelError(
-            f"{path} of {listing.repository} is said to have {remote.size:,} bytes",
+            f"{path} of {listing.repository} is listed with {remote.size:,} bytes",
             f"such a file has at most {max_bytes:,}",
             "Choose another repository, or another hub",
         )
     return FileSpec(listing.repository, listing.revision, remote)
 
 
-def _read_config(listing: RepoListing, path: str, staging: Path) -> Any:
+def _read_config(listing: RepoListing, path: str, staging: Staging) -> Any:
     spec = _file_spec(listing, path, MAX_CONFIG_BYTES)
-    partial_path = _partial_path(staging, path, spec)
+    partial_path = staging.partial_path(path, spec)
     _download_file(spec, partial_path, lambda _: None)
     try:
         return read_json(partial_path, MAX_CONFIG_BYTES)
     except UnreadableError as problem:
         partial_path.unlink()
         found = f"{path} of {listing.repository} {problem}"
-        raise ModelError(found, "the file of diffusers is needed", "Choose another") from problem
+        raise ModelError(found, "a configuration of diffusers is needed", "Choose another repository") from problem
 
 
 def _download_file(spec: FileSpec, partial_path: Path, progress: Callable[[int], None]) -> None:
-    """The whole file at `partial_path`, its bytes compared. Raises ModelError, and keeps nothing that is known to be wrong."""
+    """The complete file at `partial_path`, verified. Raises ModelError, and keeps nothing that is known to be wrong."""
     download_file(spec.repository, spec.revision, spec.remote, partial_path, progress)
     if not spec.matches(partial_path):
         partial_path.unlink()
@@ -182,121 +180,41 @@ def _download_file(spec: FileSpec, partial_path: Path, progress: Callable[[int],
         )
 
 
-def _partial_path(staging: Path, path: str, spec: FileSpec) -> Path:
-    """Where a file grows: named by its bytes, so that another revision's never goes on with them."""
-    digest = spec.remote.sha256 or spec.remote.git_sha1 or hashlib.sha256(f"{spec.revision} {path}".encode()).hexdigest()
-    return staging / f"{digest}.part"
-
-
-def _completed_dir(staging: Path) -> Path:
-    """The folder in which whole files wait for the last one."""
-    return staging / "new"
-
-
-def _is_available(path: str, spec: FileSpec, folder: Path, staging: Path, models: Path) -> bool:
-    """Whether the bytes are here: in their place or waiting, or at another model's or program's, whence they are linked."""
-    completed = _completed_dir(staging) / path
-    if spec.matches(folder / path) or spec.matches(completed):
-        return True
-    if not spec.remote.sha256:
-        return False
-    other_models = (
-        models / folder_name(name) / other
-        for name, locked in read_lock(models).items()
-        for other, file in locked.files.items()
-        if file.sha256 == spec.remote.sha256
-    )
-    hf_cache_path = find_in_hf_cache(spec.repository, spec.revision, spec.remote.path)
-    local_copy = next((each for each in (*other_models, hf_cache_path) if each and spec.matches(each)), None)
-    if local_copy is None:
-        return False
-    completed.parent.mkdir(parents=True, exist_ok=True)
-    completed.unlink(missing_ok=True)
-    try:
-        os.link(local_copy, completed)
-    except OSError:  # another disk, or one without links
-        copy_file(local_copy, completed)
-    return True
-
-
-def _check_space(plan: DownloadPlan, missing: list[str], models: Path, staging: Path) -> None:
-    required = sum(plan.files[path].remote.size for path in missing)
-    required -= sum(
-        part.stat().st_size for path in missing if (part := _partial_path(staging, path, plan.files[path])).is_file()
-    )
-    free = shutil.disk_usage(models).free
+def _check_space(plan: DownloadPlan, missing: list[str], staging: Staging) -> None:
+    partial_paths = [staging.partial_path(local, plan.files[local]) for local in missing]
+    required = plan.num_bytes(missing) - sum(path.stat().st_size for path in partial_paths if path.is_file())
+    free = shutil.disk_usage(staging.models).free
     if required > free:
         raise ModelError(
-            f"{models} has {free / 1e9:.2f} GB free",
+            f"{staging.models} has {free / 1e9:.2f} GB free",
             f"{required / 1e9:.2f} GB are still to come",
             "Make room, or set TENTH_MODELS to a folder on another disk",
         )
 
 
-def _download_missing(plan: DownloadPlan, missing: list[str], staging: Path, callbacks: DownloadCallbacks) -> None:
-    total = sum(wanted.remote.size for wanted in plan.files.values())
-    done = total - sum(plan.files[path].remote.size for path in missing)
-    for path in missing:
-        spec = plan.files[path]
-        partial_path, completed = _partial_path(staging, path, spec), _completed_dir(staging) / path
-        _download_file(spec, partial_path, partial(_report_progress, callbacks, done, total))
-        move_file(partial_path, completed)
+def _download_missing(plan: DownloadPlan, missing: list[str], staging: Staging, callbacks: DownloadCallbacks) -> None:
+    total = plan.num_bytes()
+    done = total - plan.num_bytes(missing)
+
+    def on_progress(current: int) -> None:
+        callbacks.on_progress(done + current, total)
+
+    for local in missing:
+        spec = plan.files[local]
+        partial_path = staging.partial_path(local, spec)
+        _download_file(spec, partial_path, on_progress)
+        move_file(partial_path, staging.completed_path(local))
         done += spec.remote.size
         callbacks.on_progress(done, total)
 
 
-def _report_progress(callbacks: DownloadCallbacks, before: int, total: int, current: int) -> None:
-    callbacks.on_progress(before + current, total)
-
-
-def _make_lock(plan: DownloadPlan, folder: Path, staging: Path) -> LockedModel:
+def _make_lock(plan: DownloadPlan, staging: Staging) -> LockedModel:
     files = {}
-    for path, spec in plan.files.items():
-        candidates = (_completed_dir(staging) / path, folder / path)
-        digest = spec.remote.sha256 or next((sha256_of(each) for each in candidates if spec.matches(each)), "")
+    for local, spec in plan.files.items():
+        digest = spec.remote.sha256
+        if not digest and (path := staging.find(local, spec)):
+            digest = sha256_of(path)
         if not digest:
-            raise ModelError(f"{path} of {folder.name} has changed since it came", "it is locked as it is", "Run it again")
-        files[path] = LockedFile(spec.repository, spec.remote.path, spec.remote.size, digest)
+            raise ModelError(f"{local} of {staging.name} has changed since it came", "it is locked as it is", "Run it again")
+        files[local] = LockedFile(spec.repository, spec.remote.path, spec.remote.size, digest)
     return LockedModel(plan.repositories, files)
-
-
-def _install_files(staging: Path, folder: Path, locked: LockedModel, previous: LockedModel | None) -> None:
-    """The waiting files into the model's folder: a new one by one rename; one that is there gets the files that differ."""
-    for stray in (path for path in _completed_dir(staging).rglob("*") if path.is_file()):
-        if stray.relative_to(_completed_dir(staging)).as_posix() not in locked.files:  # of another, stopped download
-            stray.unlink()
-    if not folder.exists():
-        _completed_dir(staging).rename(folder)
-        fsync_folder(folder.parent)
-    for path, file in locked.files.items():
-        completed = _completed_dir(staging) / path
-        if file_matches(completed, file):
-            move_file(completed, folder / path)
-    for path in (previous.files.keys() if previous else set()) - locked.files.keys():
-        (folder / path).unlink(missing_ok=True)
-    shutil.rmtree(staging)
-
-
-def _report_plan(plan: DownloadPlan, folder: Path, callbacks: DownloadCallbacks) -> None:
-    for name, origin in plan.repositories.items():
-        size = sum(wanted.remote.size for wanted in plan.files.values() if wanted.repository == name)
-        callbacks.on_message(f"{name} at {origin.revision}: {size:,} bytes, {origin.licence}")
-    callbacks.on_message(f"into {folder}")
-
-
-def _report_missing(plan: DownloadPlan, missing: list[str], callbacks: DownloadCallbacks) -> None:
-    if missing:
-        size = sum(plan.files[path].remote.size for path in missing)
-        callbacks.on_message(f"not here: {len(missing)} of {pluralize(len(plan.files), 'file')}, {size:,} bytes")
-    else:
-        callbacks.on_message("all files are here; every byte was compared")
-
-
-@contextmanager
-def _exclusive(path: Path, name: str) -> Iterator[None]:
-    """One download of a model at a time."""
-    try:
-        with file_lock(path, wait=False):
-            yield
-    except BlockingIOError:
-        raise ModelError(f"{name} is being downloaded already", "one download at a time goes there", "Wait for it") from None

@@ -6,7 +6,6 @@ bytes. Beside a model's own files lies a note of when each was last found to be 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from tenth.core.cache import user_cache_dir
 from tenth.core.errors import DataError, ModelError
@@ -131,23 +132,20 @@ def write_lock(models: Path, name: str, locked: LockedModel) -> None:
 
 @contextmanager
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """A claim on the name `path` while the block runs; the kernel lets go of it when a process dies, however.
+    """Hold the lock file `path` while the block runs; the system releases it when the process ends, also when it is killed.
 
-    Raises BlockingIOError if another process has it and `wait` is not asked for, ModelError if the path is a link or no file:
-    what a link leads to is not touched.
+    Raises filelock.Timeout if another process holds it and `wait` is false, ModelError if the path is a link or not a file.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, flags, 0o666)
+        lock = FileLock(path, blocking=wait).acquire()
+    except Timeout:
+        raise
     except OSError as problem:
         raise ModelError(
             f"{path} cannot be opened ({problem.strerror})", "a file of tenth's is there", "Remove it"
         ) from problem
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    with lock:
         yield
-    finally:
-        os.close(descriptor)
 
 
 def local_model_dir(name: str) -> Path:

@@ -7,7 +7,6 @@ A name and a password in an address go into a header, so that no message can sho
 from __future__ import annotations
 
 import base64
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -21,6 +20,8 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from huggingface_hub.errors import HfHubHTTPError
+
+from tenth.core.files.writing import try_lock
 
 httpx: Any = import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])  # or httpx2: what huggingface_hub uses
 
@@ -44,7 +45,7 @@ class TransferError(Exception):
 
 
 def download_bytes(url: str, max_bytes: int, headers: Mapping[str, str] | None = None) -> bytes:
-    """A whole answer of at most `max_bytes` bytes. Raises UnansweredError."""
+    """A whole answer of at most `max_bytes` bytes. Raises TransferError."""
     content = bytearray()
     with _open_response(url, headers or {}) as answer:
         for piece in answer.chunks:
@@ -63,7 +64,7 @@ def download_to(
 ) -> None:
     """A file of `size` bytes at `partial_path`, on the disk: what is there already is kept, and only the rest asked for.
 
-    progress: told how many bytes are there. Raises UnansweredError if the rest does not come, and keeps what came; but nothing
+    progress: told how many bytes are there. Raises TransferError if the rest does not come, and keeps what came; but nothing
     where more is sent than belongs to the file. Raises OSError if the disk refuses.
     """
     with _open_partial(partial_path, size) as file:
@@ -89,7 +90,7 @@ def redact_url(url: str) -> str:
 
 
 def split_credentials(url: str) -> tuple[str, dict[str, str]]:
-    """An address of http or https without a name and a password, and the header that holds these. Raises UnansweredError."""
+    """An address of http or https without a name and a password, and the header that holds these. Raises TransferError."""
     try:
         parts = urlsplit(url)
         name, found, place = parts.netloc.rpartition("@")
@@ -104,7 +105,7 @@ def split_credentials(url: str) -> tuple[str, dict[str, str]]:
 
 
 def _append(url: str, size: int, file: IO[bytes], headers: Mapping[str, str], progress: Callable[[int], None]) -> None:
-    """What a file lacks at its end. Raises UnansweredError, with status 416 if it can only be had from its beginning."""
+    """What a file lacks at its end. Raises TransferError, with status 416 if it can only be had from its beginning."""
     start = file.tell()
     with _open_response(url, {**headers, **({"Range": f"bytes={start}-"} if start else {})}) as answer:
         if answer.status == HTTP_PARTIAL_CONTENT and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
@@ -139,10 +140,8 @@ def _open_partial(partial_path: Path, size: int) -> Iterator[IO[bytes]]:
         partial_path.unlink(missing_ok=True)
     try:
         with partial_path.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise TransferError("another process is receiving it") from None
+            if not try_lock(file.fileno()):
+                raise TransferError("another process is receiving it")
             try:
                 yield file
             finally:
@@ -157,7 +156,7 @@ def _open_partial(partial_path: Path, size: int) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _open_response(url: str, headers: Mapping[str, str]) -> Iterator[_Response]:
-    """A good answer, redirects followed, its body not read. Raises UnansweredError."""
+    """A good answer, redirects followed, its body not read. Raises TransferError."""
     clean, secret = split_credentials(url)
     # Of one name, however it is spelt, the last counts: what the address says of who asks goes instead of a token. A packed
     # answer has no size, and no range to go on with.
@@ -216,7 +215,7 @@ class _StallWatch:
 
     @contextmanager
     def explain_errors(self) -> Iterator[None]:
-        """Whatever a library raises as UnansweredError, by the first line of its text."""
+        """Whatever a library raises as TransferError, by the first line of its text."""
         try:
             yield
         except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as problem:

@@ -1,4 +1,4 @@
-"""A model's folder -> the bytes that drawing with it needs, from the files' headers, before any weight is read."""
+"""Estimate the bytes that a model needs while it draws, from its configurations and the headers of its weight files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from tenth.core.files.tensors import FLOAT_DTYPES
 from tenth.models.memory.half_precision import is_castable
 from tenth.models.model_folder import MAX_INTEGER, invalid_model, read_config, tensor_infos, weight_files
 
-COMPONENTS = ("unet", "vae", "text_encoder", "text_encoder_2", "image_encoder", "ip-adapter")
+COMPONENTS = ("unet", "vae", "text_encoder", "text_encoder_2", "image_encoder")
 MAX_BLOCKS = 16  # of one network
-ENCODER_BATCH = 8  # photos at a time (encode/clip.py)
+ENCODER_BATCH = 8  # photos at a time (models/encoders/clip.py)
+# A layer's weights are copied while it runs, and freed memory is not all returned. Measured on Stable Diffusion 1.5 at 256 and
+# 512 pixels: 440 MB, of which its largest kernel has 118 MB.
+WORKSPACE_FACTOR = 4
 
 
 @dataclass(frozen=True)
 class WeightCounts:
-    """Counts of numbers in one part of a model. castable: those that narrow.py keeps in 16 bits. largest: in one tensor."""
+    """Numbers of weights in one part of a model: castable to 16 bits (half_precision.py), others, in the largest tensor."""
 
     castable: int = 0
     others: int = 0
@@ -28,45 +31,37 @@ class WeightCounts:
 
     @property
     def total(self) -> int:
-        """All of its numbers."""
+        """All of its weights."""
         return self.castable + self.others
 
 
 @dataclass(frozen=True)
 class ModelFootprint:
-    """What an estimate is made of: the parts, the side of the images in pixels, and the widths that activations grow with."""
+    """What the estimate depends on. Activations are counts of numbers that are in memory at the same time."""
 
     parts: Mapping[str, WeightCounts]
-    image_size: int
-    vae_scale_factor: int = 8  # pixels to a place of the latents, along one side
-    unet_activations: float = 0.0  # numbers that the UNet holds at once, for each place
-    vae_activations: float = 0.0  # numbers that the autoencoder holds at once, for each pixel
-    vision_activations: float = 0.0  # numbers that the image encoder holds at once, for each photo
+    image_size: int  # pixels along one side
+    vae_scale_factor: int = 8  # pixels per latent along one side
+    unet_activations: float = 0.0  # per latent
+    vae_activations: float = 0.0  # per pixel
+    vision_activations: float = 0.0  # per photo
 
     @property
     def num_weights(self) -> int:
-        """All numbers of all parts."""
+        """All weights of all parts."""
         return sum(part.total for part in self.parts.values())
 
     @property
     def largest(self) -> int:
-        """Numbers in the largest matrix or kernel."""
+        """Weights in the largest matrix or kernel."""
         return max(part.largest for part in self.parts.values())
 
 
 def read_footprint(folder: Path, encoder: Path, adapter: Path) -> ModelFootprint:
-    """The sizes of a model in diffusers' layout, a folder of an image encoder and an adapter's file.
-
-    Raises ModelError for a damaged file.
-
-    Numbers held at once were counted tensor by tensor on the networks of Stable Diffusion 1.5 and SDXL
-    (benchmarks/activations.py). UNet: ten times its first width for skip connections and residuals, and sixteen times the
-    width of a level with attention for the gated layer, a quarter of it a level down. Autoencoder: at full size
-    three maps of its second width or five of its first. Vision: seventeen times its width for each token.
-    """
+    """The footprint of a folder in diffusers' layout, an image encoder's folder and an adapter's file. Raises ModelError."""
     unet, vae, vision = (read_config(each / "config.json") for each in (folder / "unet", folder / "vae", encoder))
-    folders = {name: encoder if name == "image_encoder" else folder / name for name in COMPONENTS if name != "ip-adapter"}
-    parts = {name: count_weights(weight_files(each)) for name, each in folders.items() if each.is_dir()}
+    folders = {name: encoder if name == "image_encoder" else folder / name for name in COMPONENTS}
+    parts = {name: count_weights(weight_files(path)) for name, path in folders.items() if path.is_dir()}
     try:
         return compute_footprint(unet, vae, vision, parts | {"ip-adapter": count_weights([adapter])})
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as problem:
@@ -76,17 +71,28 @@ def read_footprint(folder: Path, encoder: Path, adapter: Path) -> ModelFootprint
 def compute_footprint(
     unet: Mapping[str, Any], vae: Mapping[str, Any], vision: Mapping[str, Any], parts: Mapping[str, WeightCounts]
 ) -> ModelFootprint:
-    """The sizes of a model by the configurations of its networks and the counts of its parts."""
-    widths, block_types = _all_positive(unet["block_out_channels"]), unet["down_block_types"]
+    """The footprint from the configurations of the networks and the weight counts of the parts.
+
+    Activations were counted tensor by tensor on the networks of Stable Diffusion 1.5 and SDXL (benchmarks/activations.py).
+    Raises LookupError, TypeError or ValueError for a configuration that no such network has.
+    """
+    # UNet: 10 x its first width for skip connections and residuals, and 16 x the width of a level with attention for the gated
+    # layer, a quarter of it per level down.
+    widths, block_types = _positive_integers(unet["block_out_channels"]), unet["down_block_types"]
     gated = [width / 4**level for level, width in enumerate(widths) if "CrossAttn" in block_types[level]]
-    vae_widths = _all_positive(vae["block_out_channels"])
+
+    # Autoencoder: at full size three maps of its second width, or five of its first.
+    vae_widths = _positive_integers(vae["block_out_channels"])
     first, second = (*vae_widths, 0)[:2]
     scale = 2 ** (len(vae_widths) - 1)
+
+    # Image encoder: 17 x its width for each token.
     defaults = {"image_size": 224, "patch_size": 32, "hidden_size": 768}
-    image_size, patch, hidden = _all_positive([vision.get(name, value) for name, value in defaults.items()])
+    image_size, patch, hidden = _positive_integers([vision.get(name, value) for name, value in defaults.items()])
+
     return ModelFootprint(
         parts=parts,
-        image_size=_all_positive([unet["sample_size"]])[0] * scale,
+        image_size=_positive_integers([unet["sample_size"]])[0] * scale,
         vae_scale_factor=scale,
         unet_activations=10 * widths[0] + 16 * max(gated, default=0),
         vae_activations=max(5 * first, 3 * second),
@@ -94,8 +100,8 @@ def compute_footprint(
     )
 
 
-def _all_positive(values: Any) -> list[int]:
-    """Raises ValueError unless it is a list of a few whole numbers above zero, as large as a configuration's may be."""
+def _positive_integers(values: Any) -> list[int]:
+    """Raises ValueError unless it is a short list of positive integers of at most 64 bits."""
     if not isinstance(values, list | tuple) or not 0 < len(values) <= MAX_BLOCKS:
         raise ValueError(f"{values!r:.100}")
     if invalid := [value for value in values if type(value) is not int or not 0 < value <= MAX_INTEGER]:
@@ -104,8 +110,8 @@ def _all_positive(values: Any) -> list[int]:
 
 
 def count_weights(files: Sequence[Path]) -> WeightCounts:
-    """The counts of one part's files."""
-    matrices = others = largest = 0
+    """The weight counts of one part's files. Raises ModelError if one is damaged."""
+    castable = others = largest = 0
     dtypes: Counter[str] = Counter()
     for path in files:
         for name, tensor in tensor_infos(path).items():
@@ -113,24 +119,19 @@ def count_weights(files: Sequence[Path]) -> WeightCounts:
                 continue
             dtypes[tensor.dtype] += tensor.numel
             if is_castable(name, tensor.shape):
-                matrices, largest = matrices + tensor.numel, max(largest, tensor.numel)
+                castable, largest = castable + tensor.numel, max(largest, tensor.numel)
             else:
                 others += tensor.numel
-    return WeightCounts(matrices, others, largest, max(dtypes, key=lambda kind: dtypes[kind], default="F32"))
+    return WeightCounts(castable, others, largest, max(dtypes, key=lambda dtype: dtypes[dtype], default="F32"))
 
 
 def activation_bytes(footprint: ModelFootprint, batch_size: int, *, image_size: int, vae_tiling: bool, bits: int = 32) -> int:
-    """Bytes beside the weights while `batch_size` are drawn with guidance: the most of image encoder, UNet and autoencoder.
+    """Bytes beside the weights while `batch_size` images are drawn with guidance: the most that one of the networks needs.
 
-    vae_tiling: the autoencoder takes one image at a time, in tiles of half the model's side.
-    A layer's weights are laid out anew while it runs, and memory that was freed is not all given back: four times the largest.
+    vae_tiling: the autoencoder decodes one image at a time, in tiles of half the model's image size.
     """
-    vae_size = footprint.image_size // 2 if vae_tiling else image_size
+    decoded, vae_size = (1, footprint.image_size // 2) if vae_tiling else (batch_size, image_size)
     unet = 2 * batch_size * (image_size / footprint.vae_scale_factor) ** 2 * footprint.unet_activations
-    vae = (1 if vae_tiling else batch_size) * vae_size**2 * footprint.vae_activations + batch_size * 3 * image_size**2
-    return round(
-        bits / 8 * (max(unet, vae, ENCODER_BATCH * footprint.vision_activations) + WORKSPACE_FACTOR * footprint.largest)
-    )
-
-
-WORKSPACE_FACTOR = 4  # measured on Stable Diffusion 1.5 at 256 and 512 pixels: 440 MB, its largest kernel has 118 MB
+    vae = decoded * vae_size**2 * footprint.vae_activations + batch_size * 3 * image_size**2
+    vision = ENCODER_BATCH * footprint.vision_activations
+    return round(bits / 8 * (max(unet, vae, vision) + WORKSPACE_FACTOR * footprint.largest))

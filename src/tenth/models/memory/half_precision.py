@@ -1,4 +1,7 @@
-"""Layers that keep their weights in 16 bits and compute in the precision of what they are given."""
+"""Layers that store their weights in 16 bits and compute in the precision of their input.
+
+Not diffusers' layerwise casting, after whose first pass weights no longer lie in the mapped file (docs/decisions/0007).
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
 
-KEEP_FLOAT32 = ("embedding", "conv_in")  # in the name of layers that stay float32: where the libraries read a model's precision
+KEEP_FLOAT32 = ("embedding", "conv_in")  # in names of layers that stay float32: the libraries read a model's dtype from them
 
 
 class HalfStorageLinear(nn.Linear):
-    """A linear layer of narrow weights. With float16 weights of a file the result is that of float32 weights, to the bit."""
+    """A linear layer with 16-bit weights. The result is that of the same weights in float32, to the bit."""
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = F.linear(x, self.weight.to(x.dtype), _match_dtype(self.bias, x))
@@ -23,7 +26,7 @@ class HalfStorageLinear(nn.Linear):
 
 
 class HalfStorageConv2d(nn.Conv2d):
-    """A convolution of narrow weights."""
+    """A convolution with 16-bit weights."""
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self._conv_forward(x, self.weight.to(x.dtype), _match_dtype(self.bias, x))
@@ -34,10 +37,10 @@ HALF_STORAGE: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: HalfStorageLi
 
 
 def store_in_half(module: nn.Module) -> None:
-    """Keep the weights of linear layers and convolutions in 16 bits; all others become float32.
+    """Store the weights of linear layers and convolutions in 16 bits; all others become float32.
 
-    Weights that have 16 bits stay as they are, in the file's pages where they are mapped; float32 ones become float16, which is
-    what the published half-size files hold, or bfloat16 where a number is too large for it.
+    Weights of 16 bits stay where they are, also in a mapped file. Weights in float32 become float16, as in the published
+    half-size files, or bfloat16 where a number is too large for float16.
     """
     castable = {id(parameter) for layer in _castable_layers(module) for parameter in layer.parameters(recurse=False)}
     for parameter in module.parameters():
@@ -50,12 +53,12 @@ def store_in_half(module: nn.Module) -> None:
 
 
 def require_float32(module: Any) -> None:
-    """Raises ModelError unless all weights are float32, as learning and exporting need them."""
+    """Raises ModelError unless all weights are float32, as training and export need them."""
     mismatch = next((name for name, value in module.named_parameters() if value.dtype != torch.float32), None)
     if mismatch is not None:
         raise ModelError(
             f"the model's {mismatch} is not in float32",
-            "learning and exporting need all weights in float32",
+            "training and export need all weights in float32",
             "Load the model with LoadOptions(full_precision=True)",
         )
 

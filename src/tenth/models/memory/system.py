@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ class AvailableMemory:
 
 
 def available_memory() -> AvailableMemory:
-    """What is free now, on the CPU and on the first GPU that torch can use."""
+    """What is free now: on the CPU, and on the first GPU that torch can use."""
     import torch
 
     if not torch.cuda.is_available():
@@ -25,36 +27,44 @@ def available_memory() -> AvailableMemory:
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that new work may take: the least of what the system and every control group around this process leave.
+    """Free bytes for this process: the least of the system's and of each control group's around it. None where unknown.
 
-    None where neither says it. root: for a test, a folder with a `proc` and a `sys` of its own.
+    root: for tests, a folder that contains `proc` and `sys`.
     """
-    available = [line for line in _lines(root / "proc/meminfo") if line.startswith("MemAvailable:")]
-    found = [int(line.split()[1]) * 1024 for line in available]
+    return min(
+        [*_meminfo(root, "MemAvailable"), *(max(limit - used, 0) for limit, used in _control_groups(root))], default=None
+    )
+
+
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """Bytes that this process may use at most, from the same sources as `free_memory`."""
+    total = _meminfo(root, "MemTotal")
+    if not total and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):  # macOS
+        total = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    return min([*total, *(limit for limit, _ in _control_groups(root))], default=None)
+
+
+def _meminfo(root: Path, field: str) -> list[int]:
+    return [int(line.split()[1]) * 1024 for line in _lines(root / "proc/meminfo") if line.startswith(f"{field}:")]
+
+
+def _control_groups(root: Path) -> Iterator[tuple[int, int]]:
+    """(limit, use) in bytes of each group around this process that has a limit; cached files do not count as used."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            found += _cgroup_free_bytes(root / "sys/fs/cgroup", path, ("memory.max", "memory.current", ""))
-        elif "memory" in controllers.split(","):
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
-            found += _cgroup_free_bytes(root / "sys/fs/cgroup/memory", path, names)
-    return min(found, default=None)
+        mount, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "")
+        if "memory" in controllers.split(","):  # version 1
+            mount, names = mount / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+        elif controllers:
+            continue
 
-
-def _cgroup_free_bytes(mount: Path, path: str, names: tuple[str, str, str]) -> list[int]:
-    """What each group from `path` up to the mount leaves: its limit less its use, files in the cache not counted as used.
-
-    In a container the path may be the host's: then the mount itself is the group.
-    """
-    limit, usage, prefix = names
-    inner = mount / path.strip("/")
-    groups = [inner, *(parent for parent in inner.parents if parent.is_relative_to(mount))]
-    left = []
-    for group in groups:
-        most, used = _number(group / limit), _number(group / usage)
-        if most is not None and used is not None:
-            left.append(max(most - max(used - _cached_bytes(group / "memory.stat", prefix), 0), 0))
-    return left
+        # From the process's group up to the mount. In a container the path may be the host's; then only the mount exists.
+        limit_file, usage_file, prefix = names
+        group = mount / path.strip("/")
+        for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(mount))):
+            limit, usage = _number(folder / limit_file), _number(folder / usage_file)
+            if limit is not None and usage is not None:
+                yield limit, max(usage - _cached_bytes(folder / "memory.stat", prefix), 0)
 
 
 def _lines(path: Path) -> list[str]:
@@ -67,6 +77,6 @@ def _number(path: Path) -> int | None:
 
 
 def _cached_bytes(path: Path, prefix: str) -> int:
-    """Bytes of files in the cache, which the kernel gives up when memory is asked for."""
+    """Bytes of cached files, which the kernel frees when memory is needed."""
     rows = dict(line.split() for line in _lines(path))
     return sum(int(rows.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
