@@ -61,7 +61,7 @@ def test_a_closed_stdout_is_not_the_next_file_that_is_opened(folder: Path, tmp_p
     assert subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *script], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("option", ["--prompt", "--negative"])
+@pytest.mark.parametrize("option", ["--prompt", "--negative-prompt"])
 def test_a_prompt_that_is_not_utf_8_is_refused_before_anything_is_drawn(
     option: str, face_photos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,7 +75,7 @@ def test_a_prompt_that_is_not_utf_8_is_refused_before_anything_is_drawn(
         "-o",
         str(tmp_path / "o"),
     ]
-    given = given if option == "--negative" else [*given[:2], *given[4:]]
+    given = given if option == "--negative-prompt" else [*given[:2], *given[4:]]
     assert main(given) == 1
     said = capsys.readouterr().err
     assert f"{option.removeprefix('--')} is 'a m\\udce4n'; a text of at most 20,000 characters, in UTF-8, is needed" in said

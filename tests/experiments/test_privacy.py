@@ -56,7 +56,7 @@ def test_a_store_that_is_made_and_one_that_is_there(tmp_path: Path) -> None:
 
 
 def test_what_dreambooth_keeps_of_a_run(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path))
     schedule = TrainingConfig(images=2, batch=1, warmup=0, half_life=1, save_every=1, learning_rate=0.1, precision="fp32")
     settings = DreamBoothSettings(
         schedule, LoraSettings(rank=2, alpha=4), noun="person", class_images=1, sampling=SamplingConfig(steps=1)

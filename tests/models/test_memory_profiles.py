@@ -247,7 +247,7 @@ def test_off_loaded_layers_draw_the_same(stable_folder: Path, monkeypatch: pytes
 def test_the_command_says_and_records_the_rung(
     stable_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TENTH_RUNG", "half")
+    monkeypatch.setenv("TENTH_MEMORY_PROFILE", "half")
     out = tmp_path / "out"
     given = ["--prompt", "a photo of a person", "--model", str(stable_folder), "-n", "1", "--steps", "1", "-o", str(out)]
     assert cli.main(["generate", str(EXAMPLE_PHOTOS_DIR), *given]) == 0

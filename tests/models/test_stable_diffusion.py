@@ -165,7 +165,7 @@ def test_several_people_in_one_batch_do_not_mix(folder: Path) -> None:
 
 
 def test_a_person_is_learnt_and_diffusers_reads_the_lora(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     model, few = load_model(str(folder)), SamplingConfig(steps=2, guidance=2.0, rescale=0.0)
     schedule = TrainingConfig(images=4, batch=2, warmup=0, half_life=2, save_every=2, learning_rate=0.1)
     settings = DreamBoothSettings(schedule, text_encoder=True, class_images=2, sampling=few, gradient_checkpointing=True)

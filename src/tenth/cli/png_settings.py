@@ -88,7 +88,7 @@ def merge_size(
     given: dict[str, Any] = {"strength": strength, "face_detailer": face_detailer}
     changes = {name: value for name, value in given.items() if value is not None}
     if hires is None and changes:
-        raise RecipeError("--strength or --face-pass", "they are for pictures of a size of their own", "Give --size too")
+        raise RecipeError("--strength or --face-detailer", "they are for pictures of a size of their own", "Give --size too")
     return hires and replace(hires, **changes)
 
 

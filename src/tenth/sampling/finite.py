@@ -47,5 +47,6 @@ def _not_finite(found: str) -> ModelError:
     return ModelError(
         f"{found}, so it is not written",
         "weights that are finite, in a precision in which all stays finite, are needed",
-        "Get or make the model, adapter, LoRA or identity again; of 16 bits, try --precision fp32 or TENTH_RUNG=float32",
+        "Get or make the model, adapter, LoRA or identity again; of 16 bits, try --precision fp32 or"
+        " TENTH_MEMORY_PROFILE=float32",
     )

@@ -14,7 +14,10 @@ from tenth.core.errors import ModelError, unknown_name
 from tenth.models.memory.footprint import ModelFootprint, WeightCounts, activation_bytes
 from tenth.models.memory.system import AvailableMemory
 
-DEVICE_VARIABLE, PROFILE_VARIABLE = "TENTH_DEVICE", "TENTH_RUNG"  # environment variables, for what no option was given
+DEVICE_VARIABLE, PROFILE_VARIABLE = (
+    "TENTH_DEVICE",
+    "TENTH_MEMORY_PROFILE",
+)  # environment variables, for what no option was given
 RESERVED_BYTES = 500_000_000  # bytes that stay free for everybody else
 SMALL_MODEL_WEIGHTS = 250_000_000  # numbers; a model with fewer is drawn in float32, on the CPU unless a device is asked for
 DEFAULT_BATCH_SIZE = 4  # images at a time: on two cores larger batches are no faster
