@@ -59,6 +59,33 @@ def test_the_manual_is_current() -> None:
     assert written == help_page(), "write it anew: python -m tenth.cli.app > docs/cli.md"
 
 
+def test_the_manual_is_the_same_in_every_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = []
+    for columns in ("40", "300"):
+        monkeypatch.setenv("COLUMNS", columns)
+        pages.append(help_page())
+    assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"), [("tenth gen", ["generate"]), ("tenth generate --scheduler e", ["euler", "euler-a"])]
+)
+def test_a_shell_completes_commands_and_values(
+    line: str, expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("_TENTH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+    with pytest.raises(SystemExit, match="0"):
+        main([])
+    assert capsys.readouterr().out.split() == expected
+
+
+def test_a_command_that_is_nearly_one_is_named(capsys: Output) -> None:
+    assert main(["generat"]) == 2
+    assert capsys.readouterr().err == ("tenth: No such command 'generat'. Did you mean 'generate'? `tenth --help` says more.\n")
+
+
 def test_help_states_the_defaults_that_count() -> None:
     page, default = help_page(), SamplingConfig()
     for text in (f"denoising [default: {default.steps}]", f"[default: {default.guidance:g}]", f"[default: {default.scale:g}]"):
@@ -265,8 +292,9 @@ def test_evaluate_says_what_it_could_not_measure(flat_photos: Path, capsys: Outp
     assert main([*sides, "--json"]) == 0
     said = capsys.readouterr()
     metrics = json.loads(said.out)["metrics"]
-    needing_more = {name for name, row in METRICS.items() if {"prompts", "references", "threshold"} & set(row.needs)}
+    needing_more = {name for name, row in METRICS.items() if {"prompts", "threshold"} & set(row.needs)}
     assert set(metrics) == set(METRICS) - needing_more
+    assert metrics["copy-paste-index"]["unavailable"].startswith("needs the photos that the method was given")
     assert all(set(row) == {"value", "low", "high", "n", "higher_is_better", "unavailable"} for row in metrics.values())
     assert metrics["face-detection-rate"]["value"] == 0
     assert metrics["fid"]["unavailable"].startswith("needs the Inception file")

@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from conftest import write_stable
 from tenth.cli.main import main
-from tenth.cli.png_settings import read_png_settings
+from tenth.cli.png_settings import merge_size, read_png_settings
 from tenth.core.errors import DataError
 from tenth.core.types import Identity
 from tenth.methods.identity_file import save_identity
@@ -139,12 +139,18 @@ def test_a_size_that_nobody_asked_for_is_refused(said: dict[str, Any], tmp_path:
         read_png_settings(says(tmp_path / "x.png", **said))
 
 
+def test_strength_and_face_are_changed_together(tmp_path: Path) -> None:
+    """Each alone would not go with what the image says of the other."""
+    old = read_png_settings(says(tmp_path / "x.png", size="32x24", strength=0.5, face_strength=0.5, face_pass=True))
+    assert merge_size(None, 0.0, False, old) == HiresConfig(32, 24, 0.0, False)
+
+
 def test_another_model_or_method_is_said(draw: Draw, tmp_path: Path, capsys: Output) -> None:
     like = says(tmp_path / "old.png", steps=1, model="pocket@0", method="dreambooth")
     assert draw(tmp_path / "out", "--settings-from", str(like)) == 0
     told = capsys.readouterr().err
-    assert "old.png was drawn with model pocket@0, this is model@" in told
-    assert "old.png was drawn with method dreambooth, this is ip-adapter: the pictures will be others" in told
+    assert "old.png was made with model pocket@0, this is model@" in told
+    assert "old.png was made with method dreambooth, this is ip-adapter: the images will be others" in told
 
 
 def test_from_photos_the_picture_s_method_is_taken(

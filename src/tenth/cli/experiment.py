@@ -13,6 +13,7 @@ from tenth.cli.parameters import (
     Json,
     Recipe,
     RecognizerFile,
+    References,
     ReportFile,
     ResumeRun,
     Run,
@@ -64,13 +65,14 @@ def report(record: Run, output: ReportFile = None, summary: Summary = False) -> 
 def evaluate(
     generated: Generated,
     held_out: HeldOut,
+    references: References = None,
     inception: InceptionFile = None,
     recognizer: RecognizerFile = None,
     json: Json = False,
 ) -> int:
     """Measure a folder of images against a folder of real photos.
 
-    Either both folders hold images, of one person, or both hold a folder for each person. A metric that cannot be measured
+    Either all folders hold images, of one person, or all hold a folder for each person. A metric that cannot be measured
     says why. Features are kept: the same images are not read by a network again.
     """
     from tenth.core.cache import ArrayCache, default_cache_dir
@@ -84,6 +86,7 @@ def evaluate(
     evaluation = evaluate_folders(
         generated=generated,
         held_out=held_out,
+        references=references,
         recognizer=embedder,
         inception=network,
         store=ArrayCache(default_cache_dir()),

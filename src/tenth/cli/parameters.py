@@ -44,7 +44,13 @@ RunFolder = Annotated[
     Path | None, typer.Option(*OUTPUT, metavar="DIR", parser=Path, help="[default: runs/ and the recipe's name]")
 ]
 ReportFile = Annotated[
-    Path | None, typer.Option(*OUTPUT, metavar="FILE", parser=Path, help="[default: report.html beside the record]; a name in .png or .svg: the curve by number of photos alone")
+    Path | None,
+    typer.Option(
+        *OUTPUT,
+        metavar="FILE",
+        parser=Path,
+        help="[default: report.html beside the record]; a name in .png or .svg: the curve by number of photos alone",
+    ),
 ]
 ManifestFolder = Annotated[Path, typer.Option(*OUTPUT, metavar="DIR", parser=Path, help="where people.jsonl goes")]
 
