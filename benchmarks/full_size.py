@@ -102,7 +102,7 @@ def main() -> None:
         folder = write_large(family, Path(temporary) / family, pixels)
         bytes_on_disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         print(f"{folder} made in {time.perf_counter() - start:.0f} s: {bytes_on_disk / 1e9:.2f} GB", file=sys.stderr)
-        environment = os.environ | {"TENTH_STORE": str(Path(temporary) / "store")}
+        environment = os.environ | {"TENTH_CACHE_DIR": str(Path(temporary) / "store")}
         command = [sys.executable, *sys.argv, f"--draw={folder}"]
         said = json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1])
         millions = {

@@ -74,7 +74,7 @@ def theirs(folder: Path, person: Person, count: int, steps: int) -> tuple[list[n
 count, steps, pixels = option("images", 20), option("steps", 2), option("pixels", SIDE)
 person = read_person(EXAMPLE_PHOTOS_DIR)
 with tempfile.TemporaryDirectory() as temporary:
-    os.environ["TENTH_STORE"] = str(Path(temporary) / "store")
+    os.environ["TENTH_CACHE_DIR"] = str(Path(temporary) / "store")
     folder = write_large("sd15", Path(temporary) / "sd15", pixels)
     one, seconds = ours(folder, person, count, steps)
     other, their_seconds = theirs(folder, person, count, steps)

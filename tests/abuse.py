@@ -89,7 +89,7 @@ def run_bad_commands(work: Path, commands: Iterable[tuple[dict[str, str], list[s
     outcome, at = Outcome(), work / "at"
     for name in ("at", "said"):
         (work / name).mkdir()
-    environment = {"TENTH_STORE": str(work / "store"), "TENTH_MODELS": str(work / "models"), **NETWORK}
+    environment = {"TENTH_CACHE_DIR": str(work / "store"), "TENTH_MODELS": str(work / "models"), **NETWORK}
     with fresh_processes(work / "said", **environment) as fresh:
         made = fresh.command(["identity", str(EXAMPLE_PHOTOS_DIR), "-o", str(work / "made.safetensors")], work)
         assert made.code == 0, made.err
@@ -120,10 +120,10 @@ def find_fault(fresh: Fresh, words: Sequence[str], at: Path, environment: Mappin
 
 
 def is_clear(done: Done) -> bool:
-    """Wrong usage, said last; or one line on stderr; or a table of photos of which none is accepted."""
+    """One line on stderr; or a table of photos of which none is accepted."""
     lines = done.err.splitlines()
     if done.code == 2:
-        return bool(lines) and ": error: " in lines[-1]
+        return len(lines) == 1 and lines[0].startswith("tenth") and lines[0].endswith(" --help` says more.")
     if done.code != 1:
         return False
     if not lines:

@@ -157,6 +157,8 @@ def functions_are_small(source: Source) -> Iterator[Breach]:
 
 def arguments_are_few(source: Source) -> Iterator[Breach]:
     for function in source.functions():
+        if source.path.startswith("src/tenth/cli/") and not function.name.startswith("_"):
+            continue  # a command has as many as it has options
         names = [argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)]
         if len(names) - (names[:1] in (["self"], ["cls"])) > ARGUMENTS:
             yield function.lineno, f"{function.name} has {len(names)} arguments: more than {ARGUMENTS} is a missing dataclass"
@@ -233,7 +235,7 @@ RULES: dict[Rule, Source] = {
     libraries_stay_in_place: Source("src/tenth/methods/dreambooth/method.py", "from diffusers import UNet2DConditionModel"),
     files_are_small: Source("src/tenth/cli/main.py", "x = 1\n" * 301),
     functions_are_small: Source("src/tenth/cli/main.py", "def f():\n" + "    x = 1\n" * 60),
-    arguments_are_few: Source("src/tenth/cli/main.py", "def f(a, b, /, c, *d, e, f, **g): ..."),
+    arguments_are_few: Source("src/tenth/core/rng.py", "def f(a, b, /, c, *d, e, f, **g): ..."),
     names_say_something: Source("src/tenth/data/photo_utils.py", ""),
     no_pickle_is_read: Source("src/tenth/core/cache.py", "torch.load('weights.pt', weights_only=True)"),
     no_network_host: Source("tests/test_photo.py", "page = 'https://" + "pictures.net/a'"),

@@ -43,7 +43,7 @@ class FakeEncoder:
 @pytest.fixture
 def model(toy_model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The toy model, on which a person is learnt in three steps."""
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path_factory.getbasetemp() / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "store"))
     monkeypatch.setattr("tenth.methods.dreambooth.method.default_settings", in_three_steps)
     monkeypatch.setattr(toy_model, "encoder", FakeEncoder())
     return toy_model

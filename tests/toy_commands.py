@@ -220,7 +220,7 @@ class Trial:
         """Once. The status of its process."""
 
         def inside() -> int:
-            os.environ["TENTH_STORE"] = str(self.folder / "store")
+            os.environ["TENTH_CACHE_DIR"] = str(self.folder / "store")
             catalog.load_model().encoder.cache = ArrayCache(self.folder / "store")
             arguments = command(self.name, self.work, self.output)
             if faults is None:

@@ -92,7 +92,7 @@ def test_the_containers_limit_counts(tmp_path: Path) -> None:
 
 
 def test_the_store_is_looked_for_where_it_will_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "not" / "yet"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "not" / "yet"))
     assert all(finding.ok for finding in doctor.disk())
     assert not (tmp_path / "not").exists()
 

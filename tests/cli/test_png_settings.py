@@ -1,4 +1,4 @@
-"""`tenth generate --like`: a picture's own settings again, and no picture that can do harm."""
+"""`tenth generate --settings-from`: a picture's own settings again, and no picture that can do harm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from conftest import write_stable
 from tenth.cli.main import main
-from tenth.cli.png_settings import read_png_settings
+from tenth.cli.png_settings import merge_size, read_png_settings
 from tenth.core.errors import DataError
 from tenth.core.types import Identity
 from tenth.methods.identity_file import save_identity
@@ -62,12 +62,23 @@ def says(path: Path, **said: Any) -> Path:
 
 
 def test_a_picture_is_drawn_again_from_what_it_says(draw: Draw, tmp_path: Path, capsys: Output) -> None:
-    asked = ["--prompt", "a photo of a man", "--negative", "a hat", "--seed", "7", "--steps", "2", "--guidance", "2.5"]
-    more = ["--scale", '{"up": 0.5}', "--scheduler", "euler", "--guidance-interval", "0.1", "0.9"]
+    asked = [
+        "--prompt",
+        "a photo of a man",
+        "--negative-prompt",
+        "a hat",
+        "--seed",
+        "7",
+        "--steps",
+        "2",
+        "--guidance-scale",
+        "2.5",
+    ]
+    more = ["--adapter-scale", '{"up": 0.5}', "--scheduler", "euler", "--guidance-interval", "0.1", "0.9"]
     assert draw(tmp_path / "one", *asked, *more) == 0
     one = tmp_path / "one/0000.png"
     capsys.readouterr()
-    assert draw(tmp_path / "again", "--like", str(one)) == 0
+    assert draw(tmp_path / "again", "--settings-from", str(one)) == 0
     assert (tmp_path / "again/0000.png").read_bytes() == one.read_bytes()
     said = capsys.readouterr().err
     for text in (
@@ -88,8 +99,8 @@ def test_what_is_given_wins_and_is_not_said_to_be_taken(draw: Draw, tmp_path: Pa
     like = says(
         tmp_path / "old.png", steps=2, guidance_scale=2.0, negative_prompt="a hat", scheduler="euler", method="ip-adapter"
     )
-    given = ["--prompt", "a woman", "--seed", "0", "--negative", "", "--scheduler", "own"]
-    assert draw(tmp_path / "out", "--like", str(like), *given) == 0
+    given = ["--prompt", "a woman", "--seed", "0", "--negative-prompt", "", "--scheduler", "own"]
+    assert draw(tmp_path / "out", "--settings-from", str(like), *given) == 0
     said = read_sample(tmp_path / "out/0000.png")
     assert [said[name] for name in ("prompt", "seed", "negative_prompt", "steps", "guidance_scale")] == [
         "a woman",
@@ -106,18 +117,18 @@ def test_what_is_given_wins_and_is_not_said_to_be_taken(draw: Draw, tmp_path: Pa
 
 
 def test_a_size_is_taken_too_and_another_wins(draw: Draw, tmp_path: Path, capsys: Output) -> None:
-    asked = ["--prompt", "a man", "--steps", "2", "--size", "32x24", "--strength", "0.5", "--no-face-pass"]
+    asked = ["--prompt", "a man", "--steps", "2", "--size", "32x24", "--strength", "0.5", "--no-face-detailer"]
     assert draw(tmp_path / "one", *asked) == 0
     one = tmp_path / "one/0000.png"
-    assert draw(tmp_path / "again", "--like", str(one)) == 0
+    assert draw(tmp_path / "again", "--settings-from", str(one)) == 0
     assert (tmp_path / "again/0000.png").read_bytes() == one.read_bytes()
-    assert draw(tmp_path / "weaker", "--like", str(one), "--strength", "0") == 0
+    assert draw(tmp_path / "weaker", "--settings-from", str(one), "--strength", "0") == 0
     assert read_sample(tmp_path / "weaker/0000.png")["strength"] == 0
-    assert draw(tmp_path / "other", "--like", str(one), "--size", "24") == 0
+    assert draw(tmp_path / "other", "--settings-from", str(one), "--size", "24") == 0
     assert Image.open(tmp_path / "other/0000.png").size == (24, 24)
     capsys.readouterr()
     plain = str(says(tmp_path / "plain.png"))
-    assert draw(tmp_path / "none", "--like", plain, "--strength", "0.5") == 1
+    assert draw(tmp_path / "none", "--settings-from", plain, "--strength", "0.5") == 1
     assert "Give --size too" in capsys.readouterr().err
 
 
@@ -143,18 +154,24 @@ def test_a_size_that_nobody_asked_for_is_refused(said: dict[str, Any], tmp_path:
         read_png_settings(says(tmp_path / "x.png", **said))
 
 
+def test_strength_and_face_are_changed_together(tmp_path: Path) -> None:
+    """Each alone would not go with what the image says of the other."""
+    old = read_png_settings(says(tmp_path / "x.png", size="32x24", strength=0.5, face_strength=0.5, face_pass=True))
+    assert merge_size(None, 0.0, False, old) == HiresConfig(32, 24, 0.0, False)
+
+
 def test_another_model_or_method_is_said(draw: Draw, tmp_path: Path, capsys: Output) -> None:
     like = says(tmp_path / "old.png", steps=1, model="pocket@0", method="dreambooth")
-    assert draw(tmp_path / "out", "--like", str(like)) == 0
+    assert draw(tmp_path / "out", "--settings-from", str(like)) == 0
     told = capsys.readouterr().err
-    assert "old.png was drawn with model pocket@0, this is model@" in told
-    assert "old.png was drawn with method dreambooth, this is ip-adapter: the pictures will be others" in told
+    assert "old.png was made with model pocket@0, this is model@" in told
+    assert "old.png was made with method dreambooth, this is ip-adapter: the images will be others" in told
 
 
 def test_from_photos_the_picture_s_method_is_taken(
     face_photos: list[Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     photos = tmp_path / "photos"
     photos.mkdir()
     for photo in face_photos[:2]:
@@ -163,7 +180,7 @@ def test_from_photos_the_picture_s_method_is_taken(
     for name, method in (("ip-adapter-max", "ip-adapter-max"), ("dreambooth", "ip-adapter-consensus"), ("/a/b.toml", None)):
         like = says(tmp_path / "old.png", steps=1, method=name)
         out = tmp_path / name.replace("/", "")
-        assert main([*given, "--like", str(like), "-o", str(out)]) == 0
+        assert main([*given, "--settings-from", str(like), "-o", str(out)]) == 0
         assert read_sample(out / "0000.png")["method"] == (method or "ip-adapter-consensus")
 
 
@@ -242,26 +259,24 @@ def test_files_that_are_no_picture_of_ours(draw: Draw, tmp_path: Path, capsys: O
     }
     for name, (content, found) in files.items():
         (tmp_path / name).write_bytes(content)
-        assert draw(tmp_path / "out", "--like", str(tmp_path / name)) == 1, name
+        assert draw(tmp_path / "out", "--settings-from", str(tmp_path / name)) == 1, name
         told = capsys.readouterr().err
         assert found in told, told
         assert told.count("\n") == 1
     for place, found in ((tmp_path / "nowhere.png", "does not exist"), (tmp_path, "is a folder")):
-        assert draw(tmp_path / "out", "--like", str(place)) == 1
+        assert draw(tmp_path / "out", "--settings-from", str(place)) == 1
         assert found in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_a_prompt_or_a_picture_is_needed(draw: Draw, tmp_path: Path, capsys: Output) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        draw(tmp_path / "out")
-    assert "--prompt is needed, or --like" in capsys.readouterr().err
+    assert draw(tmp_path / "out") == 2
+    assert "--prompt: it is needed, or --settings-from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "more",
-    ["--scale {", '--scale {"left":1}', "--scheduler heun", "--guidance-interval 0 2", "--guidance-interval 0"],
+    ["--adapter-scale {", '--adapter-scale {"left":1}', "--scheduler heun", "--guidance-interval 0 2", "--guidance-interval 0"],
 )
 def test_options_that_are_none_are_wrong_usage(more: str, draw: Draw, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        draw(tmp_path / "out", "--prompt", "a man", *more.split())
+    assert draw(tmp_path / "out", "--prompt", "a man", *more.split()) == 2

@@ -61,9 +61,9 @@ def test_a_closed_stdout_is_not_the_next_file_that_is_opened(folder: Path, tmp_p
     assert subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *script], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("option", ["--prompt", "--negative"])
+@pytest.mark.parametrize(("option", "name"), [("--prompt", "prompt"), ("--negative-prompt", "negative")])
 def test_a_prompt_that_is_not_utf_8_is_refused_before_anything_is_drawn(
-    option: str, face_photos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    option: str, name: str, face_photos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [
         "generate",
@@ -75,9 +75,9 @@ def test_a_prompt_that_is_not_utf_8_is_refused_before_anything_is_drawn(
         "-o",
         str(tmp_path / "o"),
     ]
-    given = given if option == "--negative" else [*given[:2], *given[4:]]
+    given = given if option == "--negative-prompt" else [*given[:2], *given[4:]]
     assert main(given) == 1
     said = capsys.readouterr().err
-    assert f"{option.removeprefix('--')} is 'a m\\udce4n'; a text of at most 20,000 characters, in UTF-8, is needed" in said
+    assert f"{name} is 'a m\\udce4n'; a text of at most 20,000 characters, in UTF-8, is needed" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "o").exists()

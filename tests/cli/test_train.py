@@ -96,7 +96,7 @@ def test_own_people_counts_to_stdout_and_notes_to_stderr(tmp_path: Path, capsys:
     photo.parent.mkdir(parents=True)
     Image.effect_noise((64, 64), 80).convert("RGB").save(photo)
     (photo.parent / "\x1b[2J.png").write_text("")
-    assert main(["data", "people", str(tmp_path / "people"), "-o", str(tmp_path / "out")]) == 0
+    assert main(["data", "image-folder", str(tmp_path / "people"), "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
     assert "1 people" in said.out
     assert "dropped Ann/\N{REPLACEMENT CHARACTER}[2J.png" in said.out
@@ -106,7 +106,7 @@ def test_own_people_counts_to_stdout_and_notes_to_stderr(tmp_path: Path, capsys:
 
 
 def test_no_people_is_one_line(tmp_path: Path, capsys: Output) -> None:
-    assert main(["data", "people", str(tmp_path / "none"), "-o", str(tmp_path / "out")]) == 1
+    assert main(["data", "image-folder", str(tmp_path / "none"), "-o", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
     assert "none does not exist; a folder of people is needed" in said.err

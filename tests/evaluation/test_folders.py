@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from tenth.core.cache import ArrayCache
-from tenth.core.errors import PhotoError
+from tenth.core.errors import DataError, PhotoError
 from tenth.core.types import FeatureArray, Pixels
 from tenth.evaluation.extractors.inception import Inception
 from tenth.evaluation.folders import (
     NO_INCEPTION,
     NO_PEOPLE,
+    NO_REFERENCES,
     FolderEvaluation,
     evaluate_folders,
     evaluation_to_json,
@@ -72,12 +73,10 @@ def test_every_metric_of_two_folders(tmp_path: Path) -> None:
     sides = {"generated": save(tmp_path / "g", 0), "held_out": save(tmp_path / "r", 1)}
     found = measured(tmp_path, Toy(), **sides)
     scores = by_name(found)
-    assert list(scores) == [
-        name for name, row in METRICS.items() if not {"prompts", "references", "threshold"} & set(row.needs)
-    ]
-    assert {name for name, score in scores.items() if score.value is None} == {
-        "impostor-similarity"
-    }  # there is no other person
+    assert list(scores) == [name for name, row in METRICS.items() if not {"prompts", "threshold"} & set(row.needs)]
+    missing = {name: score.unavailable for name, score in scores.items() if score.value is None}
+    assert set(missing) == {"impostor-similarity", "copy-paste-index"}  # there is no other person
+    assert missing["copy-paste-index"] == NO_REFERENCES
     rows = [Corners()([np.asarray(Image.open(path)) for path in sorted(side.iterdir())]) for side in sides.values()]
     assert scores["face-frechet-distance"].value == pytest.approx(frechet_distance(*rows))
     assert found.disclaimer == Toy.disclaimer
@@ -109,6 +108,31 @@ def test_people_are_compared_with_themselves(tmp_path: Path) -> None:
     scores = by_name(measured(tmp_path, generated=tmp_path / "g", held_out=tmp_path / "r"))
     assert scores["identity-similarity"].n == 2
     assert scores["identity-similarity"].value > scores["impostor-similarity"].value
+
+
+def test_a_copied_reference_is_told_from_a_new_photo(tmp_path: Path) -> None:
+    """The images are the references, or the held-out photos: 1 and -1, for each of two people."""
+    for seed, person in enumerate(("anna", "ben")):
+        save(tmp_path / "given" / person, seed, 1)
+        save(tmp_path / "kept" / person, seed + 2, 2)
+    given, kept = tmp_path / "given", tmp_path / "kept"
+    copied = by_name(measured(tmp_path, generated=given, held_out=kept, references=given))["copy-paste-index"]
+    assert (copied.value, copied.n) == (pytest.approx(1), 2)
+    new = by_name(measured(tmp_path, generated=kept, held_out=kept, references=given))["copy-paste-index"]
+    assert new.value == pytest.approx(-1)
+    same = by_name(measured(tmp_path, generated=given, held_out=kept, references=kept))["copy-paste-index"]
+    assert "a held-out photo of anna is also a reference" in same.unavailable
+
+
+def test_references_are_read_for_faces_alone_and_in_the_same_layout(tmp_path: Path) -> None:
+    sides = {"generated": save(tmp_path / "g", 0), "held_out": save(tmp_path / "r", 1)}
+    network = Toy()
+    found = measured(tmp_path, network, **sides, references=save(tmp_path / "given", 2, 1))
+    assert by_name(found)["copy-paste-index"].value is not None
+    assert network.shown == 2 * IMAGES
+    save(tmp_path / "people" / "anna", 3, 1)
+    with pytest.raises(DataError, match=f"{tmp_path / 'people'} has a folder for each person; the layout of .* is needed"):
+        measured(tmp_path, **sides, references=tmp_path / "people")
 
 
 def test_a_flat_folder_against_people_leaves_identity_out(tmp_path: Path) -> None:

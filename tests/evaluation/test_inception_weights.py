@@ -207,7 +207,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("standard")
 def test_an_address_is_downloaded_into_the_store(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(module, "Inception", lambda name, weights: (name, weights))
     name, weights = load_inception(site.address)  # type: ignore[misc]
     assert (tmp_path / module.FILE).read_bytes() == CONTENT

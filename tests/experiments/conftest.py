@@ -23,7 +23,7 @@ def recipe(tmp_path: Path, toy_model: Any, monkeypatch: pytest.MonkeyPatch) -> E
         for photo in range(PHOTOS)
     ]
     write_manifest(tmp_path / "people.jsonl", rows)
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     monkeypatch.setattr(PhotoDataset, "open_with_central_face", open_toy_photo)
     monkeypatch.setattr(experiment, "load_model", lambda *_, **__: toy_model)
     monkeypatch.setattr(readers, "load_recognizer", ColorRecognizer)

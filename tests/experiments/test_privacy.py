@@ -56,7 +56,7 @@ def test_a_store_that_is_made_and_one_that_is_there(tmp_path: Path) -> None:
 
 
 def test_what_dreambooth_keeps_of_a_run(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path))
     schedule = TrainingConfig(
         total_images=2,
         batch_size=1,

@@ -59,7 +59,7 @@ class Ones:
 
 
 def test_both_are_in_force(toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), np.uint8)
     anna = Person("anna", tuple(Photo(each, f"{number:064x}") for number, each in enumerate(pixels)))
     together = CombinedMethod(LEARNT, Ones())
@@ -81,7 +81,7 @@ def test_both_are_in_force(toy_model: Any, tmp_path: Path, monkeypatch: pytest.M
 def test_an_experiment_takes_what_its_other_method_has_learnt(
     toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     calls: list[str] = []
 
     def counted(person: Person, model: Any) -> Identity:

@@ -46,7 +46,7 @@ PROMPT, ONE_STEP = "a photo of a person", SamplingConfig(steps=1)
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     return tmp_path / "store"
 
 
@@ -205,7 +205,7 @@ def test_the_best_checkpoint_is_kept_and_chosen_by_a_photo_that_is_not_learnt_fr
 def test_interrupted_it_goes_on_where_it_stopped(model: Any, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method = DreamBooth("dreambooth-lora", SETTINGS)
     unbroken = method(person(1, 2), model)
-    monkeypatch.setenv("TENTH_STORE", str(store := store / "another"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(store := store / "another"))
     steps, plain = iter(range(100)), FrozenDiffusion.per_sample_loss
 
     def interrupting(self: FrozenDiffusion, *given: Any) -> torch.Tensor:

@@ -138,7 +138,7 @@ def test_the_noun_is_the_one_under_which_most_photos_are_predicted_best(toy_mode
 
 
 def test_a_noun_is_guessed_once_and_said(toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path))
     photos = [Photo(np.full((8, 8, 3), shade, np.uint8), f"{shade:064x}") for shade in (9, 99, 9)]
     asked = []
     monkeypatch.setattr("tenth.methods.dreambooth.data.classify_noun", lambda moments, _: asked.append(len(moments)) or "woman")

@@ -256,7 +256,7 @@ def test_an_encoder_beside_the_adapter_is_the_one_that_it_reads(folder: Path, tm
 def test_the_command_line_takes_an_adapter(
     folder: Path, face_photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     (tmp_path / "me").mkdir()
     for photo in face_photos[:2]:
         shutil.copyfile(photo, tmp_path / "me" / photo.name)

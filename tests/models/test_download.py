@@ -38,7 +38,7 @@ Output = pytest.CaptureFixture[str]
 def test_a_model_comes_from_the_hub_and_draws_as_its_folder_does(
     sd15: Hub, sd15_folder: Path, models_here: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    assert main(["models", "--download", "sd15"]) == 0
+    assert main(["models", "download", "sd15"]) == 0
     said = capsys.readouterr()
     assert said.out == f"{models_here / 'sd15'}\n"
     locked = read_lock(models_here)["sd15"]
@@ -121,10 +121,9 @@ def test_the_table_says_what_is_here(sd15: Hub, models_here: Path, capsys: Outpu
     assert rows[SD15]["bytes"] == sum((folder / path).stat().st_size for path in files_in(folder))
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "not here: `tenth models --download sdxl`" in lines[2]
+    assert "not here: `tenth models download sdxl`" in lines[2]
     assert f"GB in {folder}; {IP_ADAPTER}: toy-licence" in lines[3]
-    with pytest.raises(SystemExit, match="2"):
-        main(["models", "--update"])
+    assert main(["models", "update"]) == 2
 
 
 # Interrupted
@@ -145,26 +144,24 @@ def test_a_killed_command_leaves_no_model_and_goes_on_with_the_rest(
 ) -> None:
     publish(hub, "sd15", sd15_folder, pad=PAD)
     hub.stall_after[ADAPTER] = BROKEN
-    command = [sys.executable, "-m", "tenth.cli.main", "models", "--download", "sd15"]
+    command = [sys.executable, "-m", "tenth.cli.main", "models", "download", "sd15"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "0"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         assert hub.stalled.wait(240)
         part = next(each for each in iter(lambda: list(models_here.glob(".sd15.partial/*.part")), None) if each)[0]
         while part.stat().st_size < WRITTEN:
             assert process.poll() is None
-        assert main(["models", "--download", "sd15"]) == 1
+        assert main(["models", "download", "sd15"]) == 1
         assert "sd15 is being downloaded already" in capsys.readouterr().err
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not (models_here / "sd15").exists()
     assert not (models_here / LOCK_FILE).exists()
-    with pytest.raises(
-        ModelError, match=r"sd15 is not downloaded; its files are needed in .*Run `tenth models --download sd15`"
-    ):
+    with pytest.raises(ModelError, match=r"sd15 is not downloaded; its files are needed in .*Run `tenth models download sd15`"):
         load_model("sd15")
 
     asked = len(hub.requests)
-    assert main(["models", "--download", "sd15"]) == 0
+    assert main(["models", "download", "sd15"]) == 0
     assert capsys.readouterr().out == f"{models_here / 'sd15'}\n"
     later = hub.requests[asked:]
     assert any(path == ADAPTER and WRITTEN <= start <= BROKEN for path, start in later)

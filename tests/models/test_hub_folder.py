@@ -75,7 +75,7 @@ def test_a_model_folder_may_be_a_link_to_another_disk(
 
 def test_what_the_disk_refuses_is_one_line_that_names_the_path(sd15: Hub, models_here: Path, capsys: Output) -> None:
     models_here.write_text("a file")
-    assert main(["models", "--download", "sd15"]) == 1
+    assert main(["models", "download", "sd15"]) == 1
     said = capsys.readouterr().err
     assert str(models_here) in said
     assert len(said.splitlines()) == 1

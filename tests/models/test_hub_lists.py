@@ -89,7 +89,7 @@ def test_an_answer_that_is_no_list_is_one_line(
     content: bytes, sd15: Hub, models_here: Path, tmp_path: Path, capsys: Output
 ) -> None:
     assert_refused(sd15, content, "makes no sense", tmp_path)
-    assert main(["models", "--download", "sd15"]) == 1
+    assert main(["models", "download", "sd15"]) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert len(said.err.splitlines()) == 1

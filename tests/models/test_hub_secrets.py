@@ -45,7 +45,7 @@ def test_a_password_in_the_address_is_used_and_never_shown(
     monkeypatch.setenv("HF_ENDPOINT", url.replace("//", "//localhost:s%65cret@"))
     if found := FAULTS[fault]:
         sd15.handlers[SD15] = found
-    assert main(["models", "--download", "sd15"]) == (0 if fault == "none" else 1)
+    assert main(["models", "download", "sd15"]) == (0 if fault == "none" else 1)
     said = capsys.readouterr()
     files = [path.read_bytes() for path in models_here.rglob("*") if path.is_file()]
     for secret in ("hf_token", "s%65cret", "secret", "bG9jYWxob3N0OnNlY3JldA=="):
@@ -83,7 +83,7 @@ def test_an_address_that_is_none_is_said_without_its_password(
     address: str, models_here: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
-    assert main(["models", "--download", "sd15"]) == 1
+    assert main(["models", "download", "sd15"]) == 1
     said = capsys.readouterr().err
     assert "HF_ENDPOINT is no address of a hub; " in said or "did not come" in said
     assert "secret" not in said
@@ -95,7 +95,7 @@ def test_a_token_that_cannot_be_sent_is_not_shown(
     token: str, sd15: Hub, models_here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
-    assert main(["models", "--download", "sd15"]) == 1
+    assert main(["models", "download", "sd15"]) == 1
     said = capsys.readouterr().err
     assert "what is to be sent as authorization holds a character that cannot be sent" in said
     assert "hf_" not in said

@@ -42,7 +42,7 @@ def test_the_locked_revision_stays_until_an_update(sd15: Hub, models_here: Path,
     assert read_lock(models_here) == locked
     assert generate_image("sd15")[0] == first[0]
 
-    assert main(["models", "--download", "sd15", "--update"]) == 0
+    assert main(["models", "update", "sd15"]) == 0
     assert f"{SD15} at {second}" in capsys.readouterr().err
     assert read_lock(models_here)["sd15"].repositories[SD15].revision == second
     assert (models_here / "sd15" / UNET).read_bytes() == bytes(unet)
@@ -55,7 +55,9 @@ def test_other_bytes_under_the_locked_revision_are_refused(sd15: Hub, models_her
     shutil.rmtree(models_here / "sd15")
     unet = sd15.newest(SD15)[UNET]
     sd15.repositories[SD15][revision] = with_file(sd15, SD15, UNET, unet[:-1] + bytes([unet[-1] ^ 1]))
-    with pytest.raises(ModelError, match=f"{UNET} of {SD15} came with other bytes; those .* locked with are needed.*--update"):
+    with pytest.raises(
+        ModelError, match=f"{UNET} of {SD15} came with other bytes; those .* locked with are needed.*models update NAME"
+    ):
         download_model("sd15")
     assert not (models_here / "sd15").exists()
 
@@ -66,7 +68,7 @@ def test_a_locked_revision_that_is_gone_is_said(sd15: Hub, models_here: Path) ->
     shutil.rmtree(models_here / "sd15")
     files = sd15.repositories[SD15].pop(revision)
     sd15.add(SD15, {**files, "README.md": b"rewritten"})
-    with pytest.raises(ModelError, match=f"no longer has .* of {SD15} at revision {revision}; .*--update"):
+    with pytest.raises(ModelError, match=f"no longer has .* of {SD15} at revision {revision}; .*models update NAME"):
         download_model("sd15")
 
 
@@ -83,7 +85,7 @@ def test_a_damaged_file_is_refused_and_got_again(damage: str, sd15: Hub, models_
         path.unlink()
     found = f"has no {UNET}" if damage == "missing" else f"{UNET} has other bytes"
     for name in ("sd15", str(models_here / "sd15")):
-        with pytest.raises(ModelError, match=f"{found}; sd15 was locked .*`tenth models --download sd15` gets those again"):
+        with pytest.raises(ModelError, match=f"{found}; sd15 was locked .*`tenth models download sd15` gets those again"):
             load_model(name)
     asked = len(sd15.requests)
     download_model("sd15")
@@ -141,10 +143,10 @@ def test_offline_a_model_that_is_here_draws_and_one_that_is_not_says_so(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert generate_image("sd15")[1].shape == (16, 16, 3)
-    assert main(["models", "--download", "sd15"]) == 0  # every byte compared, without the hub
+    assert main(["models", "download", "sd15"]) == 0  # every byte compared, without the hub
     assert "every byte was compared" in capsys.readouterr().err
     asked = len(sd15.requests)
-    assert main(["models", "--download", "sdxl"]) == 1
+    assert main(["models", "download", "sdxl"]) == 1
     assert "HF_HUB_OFFLINE is set and stabilityai/" in capsys.readouterr().err
     assert len(sd15.requests) == asked
 
@@ -209,11 +211,11 @@ def test_what_the_hub_does_not_give(hub: Hub, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("name", ["sd15", "toy/other", "sd15+ip-adapter-plus_sd15"])
 def test_what_is_not_downloaded_says_how_it_comes(name: str, models_here: Path) -> None:
-    with pytest.raises(ModelError, match=re.escape(f"Run `tenth models --download {name}`")):
+    with pytest.raises(ModelError, match=re.escape(f"Run `tenth models download {name}`")):
         load_model(name)
     assert not models_here.exists()
 
 
 def test_a_name_that_is_none_is_said(models_here: Path, capsys: Output) -> None:
-    assert main(["models", "--download", "pocket"]) == 1
+    assert main(["models", "download", "pocket"]) == 1
     assert "'pocket' is not a model; choose one of: sd15, sdxl, owner/name" in capsys.readouterr().err

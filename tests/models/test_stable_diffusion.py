@@ -172,7 +172,7 @@ def test_several_people_in_one_batch_do_not_mix(folder: Path) -> None:
 
 
 def test_a_person_is_learnt_and_diffusers_reads_the_lora(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     model, few = load_model(str(folder)), SamplingConfig(steps=2, guidance_scale=2.0, guidance_rescale=0.0)
     schedule = TrainingConfig(
         total_images=4, batch_size=2, warmup_images=0, ema_halflife_images=2, checkpoint_every_images=2, learning_rate=0.1

@@ -75,9 +75,9 @@ def test_the_inception_file_comes_with_a_password_that_is_never_shown(
     with run_hub(Hub(handlers={"inception.pth": faults.answer(200, CONTENT)})) as hub:
         download(address_of(hub).replace("//", "//localhost:secret@"), tmp_path / "inception.pth")
         assert hub.headers[0][1]["Authorization"] == "Basic bG9jYWxob3N0OnNlY3JldA=="
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     for address in ADDRESSES:
-        assert main(["evaluate", str(tmp_path), "--reference", str(tmp_path), "--inception", address]) == 1
+        assert main(["evaluate", str(tmp_path), "--held-out", str(tmp_path), "--inception", address]) == 1
         said = capsys.readouterr()
         assert "secret" not in said.out + said.err
         assert len(said.err.splitlines()) == 1

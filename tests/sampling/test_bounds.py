@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from PIL import Image, PngImagePlugin
 
-from tenth.cli.arguments import build_parser
+from parsed_commands import every_command, parse
 from tenth.cli.main import main
 from tenth.cli.png_settings import merge_options, read_png_settings
 from tenth.core.config import from_table
@@ -83,16 +83,17 @@ def test_what_can_be_is_taken_wherever_it_is_said(name: str, tmp_path: Path) -> 
         assert of_a_picture(name, value, tmp_path / "a.png")
 
 
-def option(name: str) -> str:
-    """Of a setting."""
-    short = {"guidance_scale": "guidance", "ip_adapter_scale": "scale", "text_guidance_scale": "words"}.get(name, name)
-    return f"--{short.replace('_', '-')}"
+# Settings whose option has another name.
+OPTIONS = {"ip_adapter_scale": "adapter_scale", "text_guidance_scale": "text_guidance"}
 
 
 def typed(name: str, value: Any) -> list[str]:
     """As the command line has it."""
     values = value if isinstance(value, list | tuple) and name == "guidance_interval" else [value]
-    return [option(name), *(json.dumps(each) if isinstance(each, dict) else str(each) for each in values)]
+    return [
+        f"--{OPTIONS.get(name, name).replace('_', '-')}",
+        *(json.dumps(each) if isinstance(each, dict) else str(each) for each in values),
+    ]
 
 
 TYPED = [
@@ -106,21 +107,19 @@ TYPED = [
 
 @pytest.mark.parametrize(("name", "value"), TYPED)
 def test_the_command_line_has_the_same_bounds(name: str, value: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        code = main([*GENERATE, *typed(name, value)])
-    except SystemExit as left:
-        code = left.code
+    code = main([*GENERATE, *typed(name, value)])
     said = capsys.readouterr()
     assert (code, said.out) in ((1, ""), (2, ""))
-    assert option(name).removeprefix("--") in said.err.replace("_", "-")
+    assert OPTIONS.get(name, name).replace("_", "-") in said.err.replace("_", "-")
 
 
 @pytest.mark.parametrize("name", [name for name in RIGHT if name not in ("guidance_rescale", "negative_prompt")])
 def test_the_command_line_takes_what_can_be(name: str) -> None:
     for value in RIGHT[name]:
         if value != "":
-            args = build_parser().parse_args([*GENERATE, *typed(name, value)])
-            assert merge_options({"prompt": "a", name: getattr(args, name)}, None).sampling == SamplingConfig(**{name: value})
+            _, given = parse([*GENERATE, *typed(name, value)])
+            options = {"prompt": "a", name: given[OPTIONS.get(name, name)]}
+            assert merge_options(options, None).sampling == SamplingConfig(**{name: value})
 
 
 def test_the_options_read_their_bounds_from_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +127,8 @@ def test_the_options_read_their_bounds_from_where_they_are(monkeypatch: pytest.M
     monkeypatch.setitem(SETTING_RANGES, "steps", type(SETTING_RANGES["steps"])(1, 7, integer=True))  # type: ignore[index]
     with pytest.raises(RecipeError, match="a whole number from 1 to 7"):
         SamplingConfig()
-    with pytest.raises(SystemExit, match="2"):
-        build_parser().parse_args([*GENERATE, "--steps", "8"])
+    with pytest.raises(typer.BadParameter, match="a whole number from 1 to 7"):
+        parse([*GENERATE, "--steps", "8"])
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, True, None])
@@ -160,41 +159,43 @@ def test_seeds_beyond_the_last_are_refused_before_anything_is_loaded(
 # An option that is given twice
 
 
-def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
-    inner = [each for action in parser._actions if isinstance(action.choices, dict) for each in action.choices.values()]
-    return [parser, *(deeper for each in inner for deeper in parsers(each))]
-
-
 def twice() -> list[tuple[str, str]]:
     """Every option of every command by each of its names, and the command."""
     return [
-        (parser.prog.removeprefix("tenth").strip(), name)
-        for parser in parsers(build_parser())
-        for action in parser._actions
-        for name in action.option_strings
-        if not isinstance(action, argparse._HelpAction | argparse._VersionAction)
+        (path, name)
+        for path, command in every_command()
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+        if name.startswith("-") and path  # `tenth` alone has options that print and leave
     ]
 
 
 @pytest.mark.parametrize(("command", "option"), twice())
 def test_an_option_is_given_once(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     values = {"--guidance-interval": ["0", "1"], "--device": ["cpu"], "--precision": ["fp32"], "--layout": ["kohya"]}
-    values |= {"--scheduler": ["ddim"], "--size": ["64"]}
-    values |= {name: [] for name in ("--json", "--resume", "--update", "--summary", "--face-pass", "--no-face-pass")}
+    values |= {"--scheduler": ["ddim"], "--fold": ["1"], "--size": ["64"]}
+    values |= {name: [] for name in ("--json", "--resume", "--summary", "--face-detailer", "--no-face-detailer")}
     given = [option, *values.get(option, ["1"])]
-    with pytest.raises(SystemExit) as left:
-        main([*command.split(), *given, *given])
-    assert left.value.code == 2
+    assert main([*command.split(), *given, *given]) == 2
     assert "is given twice; give it once" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("more", ["--prompt=b", "--face-pass --no-face-pass", "-n 1 -n2", "--seed=1 --seed 1"])
+@pytest.mark.parametrize("more", ["--prompt=b", "--face-detailer --no-face-detailer", "-n 1 -n2", "--seed=1 --seed 1"])
 def test_another_way_of_writing_it_is_twice_too(more: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main([*GENERATE, *more.split()])
+    assert main([*GENERATE, *more.split()]) == 2
     assert "is given twice; give it once" in capsys.readouterr().err
 
 
-def test_what_follows_two_hyphens_or_an_option_is_no_option() -> None:
-    args = build_parser().parse_args(["photos", "--", "--json"])
-    assert (args.directory, args.json) == (Path("--json"), False)
+def test_what_follows_two_hyphens_is_no_option() -> None:
+    assert parse(["photos", "--", "--json"])[1] == {"directory": Path("--json"), "json": False}
+
+
+@pytest.mark.parametrize("more", ["-o --json", "--negative-prompt --steps 3"])
+def test_an_option_is_no_value_of_another(more: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "me", "--prompt", "a", *more.split()]) == 2
+    assert "is an option, where a value belongs" in capsys.readouterr().err
+
+
+def test_an_option_is_given_by_its_whole_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GENERATE, "--step", "3"]) == 2
+    assert "No such option: --step" in capsys.readouterr().err

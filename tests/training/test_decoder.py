@@ -153,7 +153,7 @@ def test_the_discriminator_looks_from_other_places() -> None:
 def test_a_run_changes_the_decoder_and_nothing_else_of_the_file(
     tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     recipe = DecoderRecipe(photo_dataset(tmp_path, face_photos, validation=2), SHORT)
     train_decoder(recipe, tmp_path / "run")
     before, after = load_file(PACKAGED_AUTOENCODER), load_file(tmp_path / "run/final/autoencoder.safetensors")
@@ -166,7 +166,7 @@ def test_a_run_changes_the_decoder_and_nothing_else_of_the_file(
 def test_a_run_that_was_stopped_gives_the_same_decoder(
     tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     recipe = DecoderRecipe(photo_dataset(tmp_path, face_photos, validation=2), SHORT)
     train_decoder(recipe, tmp_path / "whole")
     calls: list[Tensor] = []
@@ -207,7 +207,7 @@ def test_latents_are_kept_by_their_encoder_whatever_the_decoder(tmp_path: Path) 
 def test_the_autoencoder_s_file_may_be_of_single_precision(
     tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     save_file({name: tensor.float() for name, tensor in load_file(PACKAGED_AUTOENCODER).items()}, tmp_path / "wide.safetensors")
     recipe = DecoderRecipe(
         photo_dataset(tmp_path, face_photos, validation=2), replace(SHORT, total_images=2), tmp_path / "wide.safetensors"

@@ -113,7 +113,7 @@ def test_photos_of_rare_signs_are_seen_more_often() -> None:
 def test_a_run_goes_on_from_a_whole_model(
     tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     vae = toy_folder / "vae/diffusion_pytorch_model.safetensors"
     still = TrainingConfig(4, batch_size=2, learning_rate=1e-9, warmup_images=0, weight_decay=0.0)
     recipe = DiffusionRecipe(
@@ -139,7 +139,7 @@ def test_a_run_goes_on_from_a_whole_model(
 def test_a_run_does_not_go_on_with_other_latents(
     tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     people, other = photo_dataset(tmp_path, face_photos), MODEL_DIR / "vae/diffusion_pytorch_model.safetensors"
     with pytest.raises(RecipeError, match="knows the latents of another autoencoder"):
         train_diffusion(DiffusionRecipe(people, other, TrainingConfig(1), init_from=toy_folder), tmp_path / "run")

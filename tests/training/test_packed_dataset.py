@@ -22,7 +22,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "recipes/gpu-minutes.sh"
 
 @pytest.fixture
 def recipe(tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     people = photo_dataset(tmp_path, face_photos)
     lines = [
         'stage = "base-model"',

@@ -21,7 +21,7 @@ def replace_and_fail(weights: list[nn.Parameter], large: int) -> None:
 def test_weights_are_back_to_the_last_bit_in_whatever_order_they_lie(
     large: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path))
     layers = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Linear(4, 6)).to(memory_format=torch.channels_last).requires_grad_(False)
     layers[1].half()
     before = {name: (value.clone(), value.stride()) for name, value in layers.state_dict().items()}
@@ -36,7 +36,7 @@ def test_weights_are_back_to_the_last_bit_in_whatever_order_they_lie(
 
 
 def test_a_full_disk_is_said_before_anything_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path))
     weight = nn.Parameter(torch.ones(4))
 
     def full(*_: object) -> None:

@@ -196,7 +196,7 @@ def people_file(folder: Path, counts: dict[str, int]) -> dict[str, str]:
 
 
 def test_photos_are_read_once_and_too_few_are_said(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENTH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     table = {"aggregator": "set", "data": people_file(tmp_path, {"anna": 3, "bert": 2}), "references": {"min_photos": 1}}
     schedule = {"total_images": 4, "batch_size": 2, "warmup_images": 0}
     recipe = from_table(AdapterRecipe, table | {"schedule": schedule})

@@ -125,7 +125,7 @@ def disk() -> Iterator[CheckResult]:
     store = default_cache_dir()
     folder = next(path for path in (store, *store.absolute().parents) if path.exists())
     free = shutil.disk_usage(folder).free
-    action = "Set TENTH_STORE to a folder with room that you may write to"
+    action = "Set TENTH_CACHE_DIR to a folder with room that you may write to"
     yield CheckResult("store", os.access(folder, os.W_OK), f"{store}", True, action)
     yield CheckResult("free disk", free >= MIN_DISK_BYTES, f"{free / 1e9:.1f} GB", True, action)
 

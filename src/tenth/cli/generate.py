@@ -1,218 +1,206 @@
-"""The commands for one person: photos, identity, generate, export, demo. Each returns its exit code.
+"""`tenth generate`: photos or an identity file, and a prompt -> n PNGs and run.json. The PNGs' paths go to stdout.
 
 Heavy imports happen inside the functions, so that `tenth --help` is quick.
 """
 
 from __future__ import annotations
 
-import time
-from argparse import Namespace
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import typer
+
+from tenth.cli.image_options import (
+    AdapterScaleOption,
+    FaceDetailer,
+    GuidanceInterval,
+    GuidanceScale,
+    ImageSize,
+    NegativePrompt,
+    NumImages,
+    Precision,
+    Prompt,
+    Scheduler,
+    Seed,
+    SettingsFrom,
+    Steps,
+    Strength,
+    TextGuidance,
+)
+from tenth.cli.inputs import IDENTITY_SUFFIX, ModelOptions, read_person
+from tenth.cli.parameters import Adapter, Device, ImagesFolder, Json, Lora, Method, Model, Source
 from tenth.core.console import print_message, print_result, progress_bar
-from tenth.core.wording import format_duration, pluralize
 
 if TYPE_CHECKING:
-    from tenth.core.types import Person
+    from tenth.cli.png_settings import MergedOptions, PngSettings
+    from tenth.core.types import Identity
+    from tenth.models.latent_diffusion import LatentDiffusion
+    from tenth.sampling.hires import HiresConfig
+    from tenth.sampling.resolutions import Size
 
 
-IDENTITY_SUFFIX = ".safetensors"  # of an identity file
-SAMPLING_OPTIONS = (
-    "prompt",
-    "seed",
-    "negative_prompt",
-    "steps",
-    "guidance_scale",
-    "ip_adapter_scale",
-    "scheduler",
-    "guidance_interval",
-    "text_guidance_scale",
-    "precision",
-)
+def generate(
+    source: Source,
+    output: ImagesFolder,
+    prompt: Prompt = None,
+    negative_prompt: NegativePrompt = None,
+    settings_from: SettingsFrom = None,
+    num_images: NumImages = 4,
+    seed: Seed = None,
+    method: Method = None,
+    model: Model = "pocket",
+    device: Device = None,
+    adapter: Adapter = None,
+    lora: Lora = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    adapter_scale: AdapterScaleOption = None,
+    text_guidance: TextGuidance = None,
+    scheduler: Scheduler = None,
+    guidance_interval: GuidanceInterval = None,
+    precision: Precision = None,
+    size: ImageSize = None,
+    strength: Strength = None,
+    face_detailer: FaceDetailer = None,
+    json: Json = False,
+) -> int:
+    """Generate new images of a person.
 
-
-def photos(args: Namespace) -> int:
-    """The intake report. 1 if no photo is accepted."""
-    from tenth.data.photo_folder import inspect_folder, verdicts_to_json, verdicts_to_table
-
-    verdicts = inspect_folder(args.directory)
-    print_result(verdicts_to_json(verdicts) if args.json else verdicts_to_table(verdicts))
-    return 0 if any(verdict.accepted for verdict in verdicts) else 1
-
-
-def identity(args: Namespace) -> int:
-    """Photos -> an identity file, whose path goes to stdout."""
-    if args.output.suffix != IDENTITY_SUFFIX:
-        args.usage_error(f"-o {args.output}: an identity file ends in {IDENTITY_SUFFIX}")
-    from tenth.experiments.output_folders import ensure_writable_identity
-
-    ensure_writable_identity(args.output)  # before minutes go into imports and learning
-    from tenth.core.files.claims import remove_temporary_of
-    from tenth.methods.identity_file import save_identity
-    from tenth.methods.registry import DEFAULT_METHOD, fine_tunes, method
-    from tenth.models.memory.planner import LoadOptions
-    from tenth.models.registry import load_model
-
-    chosen_method = method(args.method or DEFAULT_METHOD)
-    person, notes = _read_person(args.directory)
-    model = load_model(
-        args.model,
-        adapter=args.adapter,
-        lora=args.lora,
-        options=LoadOptions(args.device, full_precision=fine_tunes(chosen_method)),
-        on_message=print_message,
-    )
-    ensure_writable_identity(args.output, model=model.name)
-    created = chosen_method(person, model)
-    ensure_writable_identity(
-        args.output, method=created.method, model=created.model, adapter=created.adapter, photos=created.photos
-    )
-    remove_temporary_of(args.output)
-    save_identity(created, args.output, new=True)
-    weights = chosen_method.photo_weights(person, model)
-    photo_weights = (
-        {} if weights is None else {photo.file: float(weight) for photo, weight in zip(person.photos, weights, strict=True)}
-    )
-    print_message(
-        *notes,
-        *chosen_method.warnings(person, model),
-        *(f"{file}: counts {share:.1%}" for file, share in photo_weights.items()),
-    )
-    summary = {"identity": str(args.output), "method": created.method, "photos": len(created.photos), "weights": photo_weights}
-    print_result(summary if args.json else args.output)
-    return 0
-
-
-def generate(args: Namespace) -> int:
-    """Photos or an identity file, and a prompt -> n PNGs and run.json. The PNGs' paths go to stdout."""
-    from_file = args.source.suffix == IDENTITY_SUFFIX and not args.source.is_dir()
-    if from_file and args.method and not Path(args.method).is_dir():
-        args.usage_error("an identity file has its method already; give --method only for the folder that it was trained in")
-    if args.prompt is None and args.like is None:
-        args.usage_error("--prompt is needed, or --like")
-    if args.size is None and args.like is None and (args.strength, args.face_pass) != (None, None):
-        args.usage_error("--strength and --face-pass are for pictures of a --size")
-    # What the user may have to mend comes first, and nothing else is said before it.
+    Writes 0000.png, 0001.png, ... and run.json into DIR. The first image has the seed given, the next the next one; a seed is
+    one image. A DIR that holds something is refused, except by the very command that filled it: stopped or killed, it goes on
+    where it was, and gives the same images.
+    """
+    if is_identity_file(source) and method and not Path(method).is_dir():
+        raise typer.BadParameter(
+            "an identity file has its method; give the folder that it was trained in", param_hint="--method"
+        )
+    if prompt is None and settings_from is None:
+        raise typer.BadParameter("it is needed, or --settings-from", param_hint="--prompt")
+    if size is None and settings_from is None and (strength, face_detailer) != (None, None):
+        raise typer.BadParameter("--strength and --face-detailer are for images of a --size", param_hint="--size")
     from tenth.experiments.output_folders import ensure_writable_folder
 
-    ensure_writable_folder(args.output)
-    from tenth.cli.output import generate_into, run_settings
-    from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
+    # What the user may have to mend comes first, and nothing else is said before it.
+    ensure_writable_folder(output)
+    content = {"prompt": prompt, "seed": seed, "negative_prompt": negative_prompt}
+    scales = {
+        "steps": steps,
+        "guidance_scale": guidance_scale,
+        "ip_adapter_scale": adapter_scale,
+        "text_guidance_scale": text_guidance,
+    }
+    process = {"scheduler": scheduler, "guidance_interval": guidance_interval, "precision": precision}
+    settings = ImageSettings.read(content | scales | process, num_images, settings_from)
+    settings = settings.with_size(size, strength, face_detailer)
+
+    # The person, then the images.
+    subject = _load_subject(source, method, ModelOptions(model, device, adapter, lora), settings)
+    paths = _write_images(output, subject, settings)
+    print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
+    return 0
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What is to be generated. png: the image whose settings were taken, hires: of another size than the model's own."""
+
+    options: MergedOptions
+    num_images: int
+    png: PngSettings | None
+    hires: HiresConfig | None = None
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any], num_images: int, settings_from: Path | None) -> ImageSettings:
+        """The options of the command, on those of a PNG. Raises InputError for what cannot be."""
+        from tenth.cli.png_settings import merge_options, read_png_settings
+        from tenth.sampling.config import check_setting
+
+        png = read_png_settings(settings_from) if settings_from else None
+        merged = merge_options(options, png)
+        check_setting("seed", merged.seed + num_images - 1)
+        return cls(merged, num_images, png)
+
+    def with_size(self, size: Size | None, strength: float | None, face_detailer: bool | None) -> ImageSettings:
+        """With the options of a size, on those of the PNG. Raises InputError for what cannot be."""
+        from tenth.cli.png_settings import merge_size
+
+        return replace(self, hires=merge_size(size, strength, face_detailer, self.png))
+
+    def notes(self, subject: Subject) -> list[str]:
+        """What to know before the images are generated."""
+        from tenth.sampling.prompts import prompt_warnings
+
+        notes = []
+        if self.png:
+            notes += self.png.notes(subject.model, subject.identity.method, self.options.inherited)
+        if self.hires:
+            notes += self.hires.notes(subject.model)
+        notes += prompt_warnings(subject.model, self.options.prompt)
+        return notes + prompt_warnings(subject.model, self.options.sampling.negative_prompt)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A person as an identity, the model that it is for, and what to say about the photos."""
+
+    identity: Identity
+    model: LatentDiffusion
+    notes: Sequence[str] = ()
+
+
+def is_identity_file(source: Path) -> bool:
+    """Whether what is given is, by its name, an identity file, and no folder of photos."""
+    return source.suffix == IDENTITY_SUFFIX and not source.is_dir()
+
+
+def _load_subject(source: Path, method: str | None, options: ModelOptions, settings: ImageSettings) -> Subject:
+    """Read the identity, or make it of the photos. method: by name; of an identity file, the folder it was trained in."""
     from tenth.methods.identity_file import load_identity
-    from tenth.methods.registry import DEFAULT_METHOD, fine_tunes, method, trained_method
-    from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
-    from tenth.models.registry import load_model
-    from tenth.sampling.config import check_setting
+    from tenth.methods.registry import DEFAULT_METHOD, fine_tunes, trained_method
+    from tenth.methods.registry import method as find_method
+    from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
+
+    batch_size = min(settings.num_images, DEFAULT_BATCH_SIZE)
+    image_size = settings.hires.square_side if settings.hires else 0
+
+    # An identity file, which is for one model.
+    if is_identity_file(source):
+        identity = load_identity(source)
+        model = options.load(full_precision=False, batch_size=batch_size, image_size=image_size)
+        if method:
+            trained_method(method).adapter(model)
+        model.validate(identity)
+        return Subject(identity, model)
+
+    # Photos. What the model cannot do is refused before minutes go into learning.
+    recorded = settings.png.method_name if settings.png else None
+    chosen = find_method(method or recorded or DEFAULT_METHOD)
+    person, notes = read_person(source)
+    model = options.load(full_precision=fine_tunes(chosen), batch_size=batch_size, image_size=image_size)
+    if settings.hires:
+        settings.hires.plan(model)
+    identity = chosen(person, model)
+    return Subject(identity, model, [*notes, *chosen.warnings(person, model)])
+
+
+def _write_images(output: Path, subject: Subject, settings: ImageSettings) -> list[Path]:
+    """Generate the images into the folder, with what to know on stderr. Returns their paths."""
+    from tenth.cli.output import generate_into, run_settings
+    from tenth.experiments.output_folders import ensure_writable_folder
     from tenth.sampling.generate import Request
     from tenth.sampling.png_metadata import read_sample
-    from tenth.sampling.prompts import prompt_warnings
 
-    notes: list[str] = []
-    png_settings = read_png_settings(args.like) if args.like else None
-    options = merge_options({name: getattr(args, name) for name in SAMPLING_OPTIONS}, png_settings)
-    check_setting("seed", options.seed + args.n - 1)
-    hires = merge_size(args.size, args.strength, args.face_pass, png_settings)
-    load_options = LoadOptions(
-        args.device, batch_size=min(args.n, DEFAULT_BATCH_SIZE), image_size=hires.square_side if hires else 0
-    )
-    if from_file:
-        person_identity = load_identity(args.source)
-        model = load_model(args.model, adapter=args.adapter, lora=args.lora, options=load_options, on_message=print_message)
-        if args.method:
-            trained_method(args.method).adapter(model)
-        model.validate(person_identity)
-    else:
-        chosen_method = method(args.method or (png_settings and png_settings.method_name) or DEFAULT_METHOD)
-        person, notes = _read_person(args.source)
-        model = load_model(
-            args.model,
-            adapter=args.adapter,
-            lora=args.lora,
-            options=replace(load_options, full_precision=fine_tunes(chosen_method)),
-            on_message=print_message,
-        )
-        if hires:
-            hires.plan(model)  # what the model cannot do is refused before minutes go into learning
-        person_identity = chosen_method(person, model)
-        notes += chosen_method.warnings(person, model)
-    requests = [Request(person_identity, options.prompt, options.seed + number) for number in range(args.n)]
+    # A folder of another run is refused before anything is said.
+    model, options, hires = subject.model, settings.options, settings.hires
+    requests = [Request(subject.identity, options.prompt, options.seed + index) for index in range(settings.num_images)]
+    ensure_writable_folder(output, run_settings(model, requests, options.sampling, hires))
 
-    ensure_writable_folder(args.output, run_settings(model, requests, options.sampling, hires))
-    notes += png_settings.notes(model, person_identity.method, options.inherited) if png_settings else []
-    notes += hires.notes(model) if hires else []
-    print_message(*notes, *prompt_warnings(model, options.prompt), *prompt_warnings(model, options.sampling.negative_prompt))
+    # Notes, images, and whose face was made again.
+    print_message(*subject.notes, *settings.notes(subject))
     with progress_bar("drawing") as progress:
-        paths = generate_into(args.output, model, requests, options.sampling, progress, hires)
-    print_message(
-        *(hires.face_notes(model, [path.name for path in paths if read_sample(path).get("face_pass")]) if hires else [])
-    )
-    print_result({"images": [str(path) for path in paths]} if args.json else "\n".join(map(str, paths)))
-    return 0
-
-
-def export(args: Namespace) -> int:
-    """An identity -> a file of another program's, or a model folder. The paths of what was written go to stdout."""
-    from tenth.methods.export import COMFYUI_SUFFIX, export_comfyui, export_embeddings, export_lora, export_model
-    from tenth.methods.identity_file import load_identity
-
-    person_identity, written = load_identity(args.source), [args.output]
-    if args.output.suffix == COMFYUI_SUFFIX:
-        export_comfyui(person_identity, args.output)
-    elif args.output.suffix == IDENTITY_SUFFIX and (person_identity.weights or args.layout == "kohya"):
-        export_lora(person_identity, args.output, args.layout)
-    else:
-        from tenth.methods.registry import trained_method
-        from tenth.models.memory.planner import LoadOptions
-        from tenth.models.registry import load_model
-
-        load_options = LoadOptions(args.device or "cpu", full_precision=True)
-        model = load_model(args.model, adapter=args.adapter, lora=args.lora, options=load_options, on_message=print_message)
-        if args.method:
-            trained_method(args.method).adapter(model)
-        if args.output.suffix == IDENTITY_SUFFIX:
-            written = export_embeddings(person_identity, model, args.output)
-        else:
-            export_model(person_identity, model, args.output)
-    if person_identity.trigger_phrase:
-        print_message(f'in a prompt the person is "{person_identity.trigger_phrase}"')
-    if person_identity.weights and person_identity.embeddings is not None:
-        print_message(
-            f"its image embeddings go to a file that ends in {COMFYUI_SUFFIX}, its weights to {IDENTITY_SUFFIX} or a folder"
-        )
-    print_result("\n".join(map(str, written)))
-    return 0
-
-
-def demo(args: Namespace) -> int:
-    """The main job once, on the example photos or on the user's. The sheet's path is the one line on stdout."""
-    from tenth.experiments.output_folders import ensure_writable_path
-
-    ensure_writable_path(args.output)  # before seconds go into imports, and anything else is said
-    from tenth.experiments.demo import demo as run_demo
-    from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
-    from tenth.models.registry import load_model
-    from tenth.sampling.config import SamplingConfig
-
-    start = time.perf_counter()
-    person, notes = _read_person(args.photos or EXAMPLE_PHOTOS_DIR)
-    model = load_model()
-    print_message(*notes, f"{pluralize(len(person.photos), 'photo')}, model {model.name.partition('@')[0]}, into {args.output}")
-    with progress_bar("drawing") as progress:
-        sheet = run_demo(person, model, args.output, SamplingConfig(), progress)
-    print_message(f"done in {format_duration(time.perf_counter() - start)}; the contact sheet is")
-    print_result(sheet)
-    return 0
-
-
-def _read_person(directory: Path) -> tuple[Person, list[str]]:
-    """The person in a folder, and what to say about photos that are not used or doubtful."""
-    from tenth.data.photo_folder import CAPTION, inspect_folder, to_person
-
-    verdicts = inspect_folder(directory)
-    person = to_person(verdicts, directory.resolve().name)
-    refused = [verdict for verdict in verdicts if not verdict.accepted and verdict.code != CAPTION]
-    notes = [f"{verdict.file}: not used ({verdict.code})" for verdict in refused]
-    notes += [f"{verdict.file}: {warning}" for verdict in verdicts for warning in verdict.warnings]
-    return person, notes
+        paths = generate_into(output, model, requests, options.sampling, progress, hires)
+    if hires:
+        print_message(*hires.face_notes(model, [path.name for path in paths if read_sample(path).get("face_pass")]))
+    return paths

@@ -1,4 +1,4 @@
-"""The command line: one command, one call. Exit codes are here, arguments in arguments.py, what commands do in commands.py.
+"""The command line: one command, one call. Exit codes are here, the commands in app.py.
 
 0 done, 1 the user's input (one line on stderr), 2 wrong usage, 70 our fault, 130 stopped with Ctrl-C. stdout carries results,
 stderr progress.
@@ -7,12 +7,15 @@ stderr progress.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from tenth.cli.arguments import build_parser
+import typer
+
+from tenth.cli.app import build_command
 from tenth.core.console import allow_any_text, discard_stdout
 from tenth.core.errors import InputError
 from tenth.core.wording import printable
@@ -25,6 +28,7 @@ USER_ERRNOS = {
     *(errno.EIO, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.ENOTEMPTY, errno.EBUSY, errno.ESTALE),
 }
 OUT_OF_MEMORY_TEXTS = ("OutOfMemoryError", "can't allocate memory", "Storage size calculation overflowed")  # as torch says it
+COMPLETION_VARIABLE = "_TENTH_COMPLETE"  # set by the scripts of `tenth --show-completion`
 MAX_ERROR_CHARS = 2000  # most characters of an error
 BUG_REPORT_TEXT = """
 tenth: this is a fault of tenth's, not yours. To report it, open an issue at the project with the text above, your command
@@ -32,16 +36,15 @@ and the output of `tenth doctor`. Take out names and paths that you do not want 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; wrong usage leaves with SystemExit(2), as argparse does."""
+    """Run one command and return its exit code."""
     allow_any_text()
-    parser = build_parser()
     try:
-        args = parser.parse_args(argv)
-        if args.run is None:
-            parser.print_help(sys.stderr)
-            return EXIT_USAGE
-        status: int = args.run(args)
+        status = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
+    except typer.TyperException as problem:
+        return _print_usage_error(problem)
+    except typer.Exit as leaving:
+        return leaving.exit_code
     except InputError as problem:
         return _print_input_error(str(problem))
     except KeyboardInterrupt as stop:
@@ -58,12 +61,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _print_input_error(message: str) -> int:
+def _run(words: list[str]) -> int:
+    """The command's exit code. Its errors stay what they are, which typer's own way of running it would not let them."""
+    command = build_command()
+    if COMPLETION_VARIABLE in os.environ:  # a shell asks what could come next
+        command.main(words, prog_name="tenth", standalone_mode=False)
+    with command.make_context("tenth", words) as context:
+        return int(command.invoke(context))
+
+
+def _print_usage_error(problem: typer.TyperException) -> int:
+    """One line: what was found, and where the help is."""
+    context = getattr(problem, "ctx", None)
+    name = context.command_path if context else "tenth"
+    message = problem.format_message()
+    stop = "" if message.endswith((".", "?")) else "."
+    _print_line(f"{name}: {message}{stop} `{name} --help` says more.")
+    return EXIT_USAGE
+
+
+def _print_line(message: str) -> None:
+    """One line on stderr, not too long: what to do stands at its end."""
     line = printable(message)
-    shown = (
-        line if len(line) <= MAX_ERROR_CHARS else f"{line[: MAX_ERROR_CHARS // 2]} ... {line[-MAX_ERROR_CHARS // 2 :]}"
-    )  # what to do stands at the end
-    print(f"tenth: {shown}", file=sys.stderr)
+    if len(line) > MAX_ERROR_CHARS:
+        line = f"{line[: MAX_ERROR_CHARS // 2]} ... {line[-MAX_ERROR_CHARS // 2 :]}"
+    print(line, file=sys.stderr)
+
+
+def _print_input_error(message: str) -> int:
+    _print_line(f"tenth: {message}")
     return EXIT_INPUT
 
 

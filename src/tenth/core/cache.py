@@ -45,8 +45,8 @@ def user_cache_dir() -> Path:
 
 
 def default_cache_dir() -> Path:
-    """`$TENTH_STORE`, else `tenth` under the user's cache directory."""
-    value = os.environ.get("TENTH_STORE")
+    """`$TENTH_CACHE_DIR`, else `tenth` under the user's cache directory."""
+    value = os.environ.get("TENTH_CACHE_DIR")
     return Path(value) if value else user_cache_dir() / "tenth"
 
 

@@ -66,7 +66,7 @@ def read_manifest(path: str | Path) -> list[ManifestEntry]:
         raise DataError(
             f"{path} {reason(problem)}",
             "the rows of a data set are needed",
-            "Write them with `tenth data lfw` or `tenth data people`",
+            "Write them with `tenth data lfw` or `tenth data image-folder`",
         ) from problem
     if not entries:
         raise _damaged(path, 1, "the file is empty")
@@ -122,5 +122,5 @@ def _damaged(path: Path, number: int, found: str) -> DataError:
     return DataError(
         f"{path}, line {number}: {found}",
         "each line is one photo with file, person, split, fold, caption, captions and digest",
-        "Write it again with `tenth data lfw` or `tenth data people`",
+        "Write it again with `tenth data lfw` or `tenth data image-folder`",
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tenth.core.cache import ArrayCache
 from tenth.core.console import track
+from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Score
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.extractors.features import Extractor, extract_features
@@ -20,9 +21,10 @@ from tenth.evaluation.registry import METRICS, MetricSpec
 from tenth.models.pocket.loader import read_statistics
 from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 
-IN_FOLDERS = {"faces", "people", "features", "inception", "logits"}  # what metrics of two folders may need
+IN_FOLDERS = {"faces", "people", "references", "features", "inception", "logits"}  # what metrics of folders may need
 SINGLE_PERSON = "one person"  # the tag of everybody in a flat folder
 NO_INCEPTION = "needs the Inception file; give it with --inception FILE (docs/metrics.md says where it is)"
+NO_REFERENCES = "needs the photos that the method was given; give them with --references DIR"
 NO_PEOPLE = "needs both folders flat, each of one person, or both with a folder for each person"
 FLAT_FOLDERS_NOTE = (
     f"flat folders: identity takes each for {SINGLE_PERSON}; for several, make a folder for each of them on both sides"
@@ -38,26 +40,41 @@ class FolderEvaluation:
     notes: tuple[str, ...]
 
 
-FeaturePair = tuple[Features, Features]  # generated, held out
+Sides = tuple[Features, ...]  # generated, held out; under "references" these too
 
 
 def evaluate_folders(
-    *, generated: Path, held_out: Path, recognizer: Extractor, inception: Inception | None, store: ArrayCache
+    *,
+    generated: Path,
+    held_out: Path,
+    references: Path | None = None,
+    recognizer: Extractor,
+    inception: Inception | None,
+    store: ArrayCache,
 ) -> FolderEvaluation:
     """Every metric of two folders, each flat or with a folder for each person. recognizer: of faces.
 
+    references: the photos that the method was given, in the same layout, for the copy-paste index; one is enough.
     What cannot be measured is unavailable, and says why. Raises DataError if a folder does not exist or has fewer than two
-    images, PhotoError for a damaged image.
+    images, or references have another layout, PhotoError for a damaged image.
     """
-    folders = (list_images(generated), list_images(held_out))
+    # Each image is read once, by all that need it; of the references only faces are compared.
+    folders = [list_images(generated), list_images(held_out)]
     extractors: list[Extractor] = [recognizer] if inception is None else [recognizer, inception]
     rows = [extract_features(track(folder, folder.directory.name), extractors, store) for folder in folders]
+    if references is not None:
+        folders.append(_list_references(references, folders[0]))
+        rows.append(extract_features(track(folders[2], folders[2].directory.name), [recognizer], store))
+
+    # What the metrics read, and what to know of the folders.
     views = _face_views(folders, [found[recognizer.name] for found in rows])
     if inception:
-        views |= _inception_views(folders, [found[inception.name] for found in rows])
-    notes = [note for folder in folders for note in folder.notes()] + [FLAT_FOLDERS_NOTE] * all(
-        folder.is_flat for folder in folders
-    )
+        views |= _inception_views(folders, [found[inception.name] for found in rows[:2]])
+    notes = [note for folder in folders for note in folder.notes()]
+    if all(folder.is_flat for folder in folders):
+        notes.append(FLAT_FOLDERS_NOTE)
+
+    # Every metric that folders can have.
     scores = {name: _score_metric(metric, views) for name, metric in METRICS.items() if IN_FOLDERS.issuperset(metric.needs)}
     return FolderEvaluation(scores, inception.disclaimer if inception else "", tuple(notes))
 
@@ -82,20 +99,33 @@ def evaluation_to_table(evaluation: FolderEvaluation) -> str:
     return "\n".join([*[evaluation.disclaimer] * bool(evaluation.disclaimer), *lines])
 
 
-def _face_views(folders: tuple[ImageFolder, ImageFolder], rows: list[FeatureArray]) -> dict[str, FeaturePair]:
+def _list_references(directory: Path, generated: ImageFolder) -> ImageFolder:
+    """The photos that the method was given. Raises DataError where they do not say who is who as the images do."""
+    references = list_images(directory, min_images=1)
+    if references.is_flat != generated.is_flat:
+        raise DataError(
+            f"{directory} has {'no' if references.is_flat else 'a'} folder for each person",
+            f"the layout of {generated.directory} is needed",
+            "Put the photos into folders, or give one person's",
+        )
+    return references
+
+
+def _face_views(folders: Sequence[ImageFolder], rows: Sequence[FeatureArray]) -> dict[str, Sides]:
     """What is read of faces; without 'people' where the folders do not say who is who in the same way."""
-    features = [
+    features = tuple(
         Features(found, tuple(person or SINGLE_PERSON for person in folder.people))
         for folder, found in zip(folders, rows, strict=True)
-    ]
-    views = {
-        "faces": (features[0], features[1]),
-        "features": (drop_missing_faces(features[0]), drop_missing_faces(features[1])),
-    }
-    return views | ({"people": views["faces"]} if folders[0].is_flat == folders[1].is_flat else {})
+    )
+    views = {"faces": features[:2], "features": tuple(map(drop_missing_faces, features[:2]))}
+    if len(features) > 2:
+        views["references"] = features
+    if folders[0].is_flat == folders[1].is_flat:
+        views["people"] = features[:2]
+    return views
 
 
-def _inception_views(folders: tuple[ImageFolder, ImageFolder], rows: list[FeatureArray]) -> dict[str, FeaturePair]:
+def _inception_views(folders: Sequence[ImageFolder], rows: Sequence[FeatureArray]) -> dict[str, Sides]:
     people = [folder.people for folder in folders]
     return {
         "inception": (Features(features_of(rows[0]), people[0]), Features(features_of(rows[1]), people[1])),
@@ -103,11 +133,13 @@ def _inception_views(folders: tuple[ImageFolder, ImageFolder], rows: list[Featur
     }
 
 
-def _score_metric(metric: MetricSpec, views: Mapping[str, FeaturePair]) -> Score:
+def _score_metric(metric: MetricSpec, views: Mapping[str, Sides]) -> Score:
     missing = [need for need in metric.needs if need not in views]
     if missing:
-        return Score(None, unavailable=NO_PEOPLE if missing[0] == "people" else NO_INCEPTION)
-    return score_or_unavailable(metric.function, *views[metric.needs[0]])
+        reasons = {"people": NO_PEOPLE, "references": NO_REFERENCES}
+        return Score(None, unavailable=reasons.get(missing[0], NO_INCEPTION))
+    view = "references" if "references" in metric.needs else metric.needs[0]
+    return score_or_unavailable(metric.function, *views[view])
 
 
 def _format_score(metric: MetricSpec, score: Score) -> str:

@@ -66,7 +66,7 @@ def load_model(
     on_message: OnMessage | None = None,
     lora: str | Path | None = None,
 ) -> LatentDiffusion:
-    """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models --download` has brought.
+    """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models download` has brought.
 
     A folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py). Nothing is downloaded
     here. adapter: an IP-Adapter's file instead of the model's own. Photo embeddings are kept in the store.

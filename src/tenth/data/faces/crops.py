@@ -38,7 +38,7 @@ class PhotoDataset:
             raise DataError(
                 f"{self.people} has no {split} people",
                 "at least one is needed",
-                "Write it anew, of more people: `tenth data lfw` or `tenth data people`",
+                "Write it anew, of more people: `tenth data lfw` or `tenth data image-folder`",
             )
         return entries
 

@@ -166,7 +166,7 @@ def _hub_error(problem: TransferError, repository: str, revision: str, subject: 
         return ModelError(
             f"the hub no longer has {subject} at revision {revision}",
             "that revision is locked, or was the newest a moment ago",
-            "Take what it has now with --update, or copy the model's folder from a machine that has it",
+            "Take what it has now with `tenth models update NAME`, or copy the model's folder from a machine that has it",
         )
     if code == "RepoNotFound" or status == 401:
         return ModelError(

@@ -176,7 +176,7 @@ def _download_file(spec: FileSpec, partial_path: Path, progress: Callable[[int],
         raise ModelError(
             f"{spec.remote.path} of {spec.repository} came with other bytes",
             f"those that revision {spec.revision} was listed or locked with are needed",
-            "Run it again if the network may have damaged it; --update takes what the hub has now",
+            "Run it again if the network may have damaged it; `tenth models update NAME` takes what the hub has now",
         )
 
 

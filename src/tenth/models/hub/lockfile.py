@@ -153,7 +153,7 @@ def local_model_dir(name: str) -> Path:
     folder, locked = models_dir() / folder_name(name), read_lock(models_dir()).get(name)
     if locked is None or not folder.is_dir():
         found = f"{name} is neither a folder nor a model that is downloaded" if "/" in name else f"{name} is not downloaded"
-        raise ModelError(found, f"its files are needed in {folder}", f"Run `tenth models --download {name}`")
+        raise ModelError(found, f"its files are needed in {folder}", f"Run `tenth models download {name}`")
     _check_files(folder, name, locked)  # by its name: the folder may be a link to another disk, where no lock lies beside it
     return folder
 
@@ -162,7 +162,7 @@ def check_folder(folder: Path) -> None:
     """Raises ModelError unless every file is the locked one. A folder that no lock beside it names is not checked.
 
     A file is read again only when its size or its time of change is not what it was when its sha256 was last compared; a note
-    in the folder says so. Bytes that change without either, as on a failing disk, are found by `tenth models --download`.
+    in the folder says so. Bytes that change without either, as on a failing disk, are found by `tenth models download`.
     """
     folder = folder.resolve()
     for name, locked in read_lock(folder.parent).items():
@@ -248,5 +248,5 @@ def _mismatch_error(name: str, found: str) -> ModelError:
     return ModelError(
         found,
         f"{name} was locked with the bytes that {LOCK_FILE} lists",
-        f"`tenth models --download {name}` gets those again; with --update it locks what the hub has now",
+        f"`tenth models download {name}` gets those again; `tenth models update {name}` locks what the hub has now",
     )

@@ -1,0 +1,167 @@
+"""`tenth` as typer reads it: which commands there are, how strictly their words are read, how the help looks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup
+
+from tenth.cli.data import image_folder, lfw
+from tenth.cli.experiment import evaluate, experiment, report
+from tenth.cli.generate import generate
+from tenth.cli.info import doctor, methods, metrics
+from tenth.cli.models import download, models, update
+from tenth.cli.person import demo, export, identity, photos
+from tenth.cli.train import train
+
+HELP_WIDTH = 100  # in every terminal, so that docs/cli.md can be checked
+MAY_BE_EMPTY = {"prompt", "negative_prompt"}
+EPILOG = """\b
+Examples:
+  tenth demo
+  tenth photos me/
+  tenth generate me/ --prompt "a portrait photo of a smiling person" -o out/me
+
+\b
+Exit codes: 0 done, 1 something about your input (one line says what), 2 wrong usage, 70 a fault of
+tenth's, 130 stopped with Ctrl-C. Results go to stdout, progress to stderr.
+`tenth COMMAND --help` says more."""
+
+
+class Command(TyperCommand):
+    """A command whose words are read strictly, and whose options stand in groups in the help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _check_words(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        _write_options(self, ctx, formatter)
+
+
+class Group(TyperGroup):
+    """Commands under one word, in groups in the help; the words before the command are read as strictly."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _check_words(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        _write_options(self, ctx, formatter)
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            title = getattr(command, "rich_help_panel", None) or "Commands"
+            sections.setdefault(title, []).append((name, command.get_short_help_str(HELP_WIDTH)))
+        _write_sections(sections, formatter)
+
+
+def _check_words(command: Command | Group, context: Any, words: Sequence[str]) -> None:
+    """Refuse what typer would take and nobody means. Raises typer.BadParameter.
+
+    An option that is given twice: of two values nobody can tell which was meant. An option where a value belongs. Nothing where
+    a path or a name belongs, as an unset variable of a shell leaves it: as a path it would be this folder.
+    """
+    values, _, order = command.make_parser(context).parse_args(args=list(words))
+    given: list[Any] = list(order)
+    options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    for index, parameter in enumerate(given):
+        value = values[parameter.name]
+        if parameter in given[:index]:
+            raise typer.BadParameter("it is given twice; give it once", context, parameter)
+        if parameter.param_type_name == "option" and value in options:
+            raise typer.BadParameter(f"{value!r} is an option, where a value belongs", context, parameter)
+        if value == "" and parameter.name not in MAY_BE_EMPTY:
+            raise typer.BadParameter("'' is given; leave it out, or say what", context, parameter)
+
+
+def _write_options(command: Command | Group, context: Any, formatter: Any) -> None:
+    """Arguments, then options, in their groups."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if isinstance(parameter, TyperArgument):
+            sections.setdefault("Arguments", []).append((str(parameter.metavar), str(parameter.help)))
+        elif record is not None:
+            title = getattr(parameter, "rich_help_panel", None) or "Options"
+            sections.setdefault(title, []).append(record)
+    _write_sections(sections, formatter)
+
+
+def _write_sections(sections: Mapping[str, Sequence[tuple[str, str]]], formatter: Any) -> None:
+    for title, records in sections.items():
+        with formatter.section(title):
+            formatter.write_dl(records)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"tenth {version('tenth')}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="show the version and exit")]
+
+
+def tenth(context: typer.Context, version: Version = False) -> None:
+    """Make new images of a person from a handful of photos. Nine photos in, the tenth out."""
+    del version
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
+
+
+def data() -> None:
+    """Prepare data to train and measure on."""
+
+
+def build_app() -> typer.Typer:
+    """The application: every command in its group of the help, the functions' docstrings and annotations being what it says."""
+    settings: dict[str, Any] = {"rich_markup_mode": None, "cls": Group}
+    app = typer.Typer(
+        context_settings={"terminal_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]}, epilog=EPILOG, **settings
+    )
+    app.callback(invoke_without_command=True, cls=Group)(tenth)
+    data_app, models_app = typer.Typer(**settings), typer.Typer(**settings)
+    data_app.callback()(data)
+    models_app.callback(invoke_without_command=True)(models)
+    for parent, title, commands in (
+        (app, "One person", (demo, photos, identity, generate, export)),
+        (app, "Many people", (train, experiment, report, evaluate)),
+        (app, "This installation", (methods, metrics, doctor)),
+        (data_app, None, (lfw, image_folder)),
+        (models_app, None, (download, update)),
+    ):
+        for command in commands:
+            parent.command(cls=Command, rich_help_panel=title)(command)
+    app.add_typer(data_app, name="data", rich_help_panel="Many people")
+    app.add_typer(models_app, name="models", rich_help_panel="This installation")
+    return app
+
+
+def build_command() -> Any:
+    """`tenth` as click has it: to run, to ask for its help, to walk over."""
+    return typer.main.get_command(build_app())
+
+
+def help_page() -> str:
+    """docs/cli.md: the help of every command. Written anew by `python -m tenth.cli.app > docs/cli.md`."""
+    lines = ["# The command line", "", "Made of `--help` by `python -m tenth.cli.app`; a test checks that it is current.", ""]
+    for context in _contexts(build_command(), "tenth"):
+        lines += [f"## {context.command_path}", "", "```", context.get_help().rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def _contexts(command: Any, name: str, parent: Any = None) -> Iterator[Any]:
+    """A context for a command and each below it."""
+    context = command.make_context(name, [], parent=parent, resilient_parsing=True)
+    yield context
+    for child_name, child in getattr(command, "commands", {}).items():
+        yield from _contexts(child, child_name, context)
+
+
+if __name__ == "__main__":
+    print(help_page(), end="")

@@ -1,0 +1,50 @@
+"""What the commands of one person take in: the person in a folder, and the model that the options choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tenth.core.console import print_message
+
+if TYPE_CHECKING:
+    from tenth.core.types import Person
+    from tenth.models.latent_diffusion import LatentDiffusion
+
+IDENTITY_SUFFIX = ".safetensors"  # of an identity file
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """--model, --device, --adapter and --lora."""
+
+    model: str
+    device: str | None
+    adapter: Path | None
+    lora: Path | None
+
+    def load(self, *, full_precision: bool, batch_size: int | None = None, image_size: int = 0) -> LatentDiffusion:
+        """The model, and a line on stderr where it had to be made to fit into memory. Raises as `load_model` does."""
+        from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
+        from tenth.models.registry import load_model
+
+        options = LoadOptions(
+            self.device or "",
+            image_size=image_size,
+            batch_size=batch_size or DEFAULT_BATCH_SIZE,
+            full_precision=full_precision,
+        )
+        return load_model(self.model, adapter=self.adapter, lora=self.lora, options=options, on_message=print_message)
+
+
+def read_person(directory: Path) -> tuple[Person, list[str]]:
+    """The person in a folder, and what to say about photos that are not used or doubtful."""
+    from tenth.data.photo_folder import CAPTION, inspect_folder, to_person
+
+    verdicts = inspect_folder(directory)
+    person = to_person(verdicts, directory.resolve().name)
+    refused = [verdict for verdict in verdicts if not verdict.accepted and verdict.code != CAPTION]
+    notes = [f"{verdict.file}: not used ({verdict.code})" for verdict in refused]
+    notes += [f"{verdict.file}: {warning}" for verdict in verdicts for warning in verdict.warnings]
+    return person, notes

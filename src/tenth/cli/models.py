@@ -1,0 +1,118 @@
+"""`tenth models`: which models there are and which are here; and the commands that download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tenth.cli.parameters import Json, PublishedModel
+from tenth.core.console import print_message, print_result, progress_bar
+
+if TYPE_CHECKING:
+    from tenth.models.hub.lockfile import LockedModel
+
+
+def models(context: typer.Context, json: Json = False) -> int:
+    """List the diffusion models and which of them are here; download the others.
+
+    No model comes but by `download`. See docs/models.md.
+    """
+    if context.invoked_subcommand is not None:
+        if json:
+            raise typer.BadParameter(f"give it after `{context.invoked_subcommand}`", param_hint="--json")
+        return 0
+    records = list(_model_records())
+    if json:
+        print_result({"models": records})
+        return 0
+    width = max(len(record["name"]) for record in records)
+    print_result("\n".join(f"{record['name']:<{width}}  {_format_model(record)}" for record in records))
+    return 0
+
+
+def download(name: PublishedModel, json: Json = False) -> int:
+    """Get a model, and lock its revision and bytes in models.lock.
+
+    NAME is one of the list, owner/name of a repository of either family on the hub, or one of these with +ADAPTER, another
+    published IP-Adapter. A download that was stopped goes on when it is run again; one that is done compares every byte.
+    """
+    return _download(name, update=False, as_json=json)
+
+
+def update(name: PublishedModel, json: Json = False) -> int:
+    """Get what the hub has now of a model, and lock that instead."""
+    return _download(name, update=True, as_json=json)
+
+
+def _download(name: str, *, update: bool, as_json: bool) -> int:
+    """Get a model; its folder, or its record, goes to stdout."""
+    from tenth.core.errors import unknown_name
+    from tenth.models.hub.download import DownloadCallbacks, download
+    from tenth.models.hub.published import PUBLISHED, parse_model_name
+
+    source = parse_model_name(name)
+    if source is None:
+        raise unknown_name("model", name, [*PUBLISHED, "owner/name of a repository on the hub"])
+    with progress_bar(name, unit="B") as progress:
+        folder = download(source, DownloadCallbacks(print_message, progress), update=update)
+    print_result(next(record for record in _model_records() if record["name"] == name) if as_json else folder)
+    return 0
+
+
+def _model_records() -> Iterator[dict[str, Any]]:
+    """Every model of the registry, then those of the hub that are locked besides."""
+    from tenth.models.hub.lockfile import models_dir, read_lock
+    from tenth.models.registry import DEFAULT_MODEL, MODELS
+
+    yield _bundled_record(DEFAULT_MODEL, MODELS[DEFAULT_MODEL].description)
+    locks = read_lock(models_dir())
+    for name, entry in MODELS.items():
+        if name != DEFAULT_MODEL:
+            yield _hub_record(name, entry.description, locks.get(name))
+    for name, locked in locks.items():
+        if name not in MODELS:
+            yield _hub_record(name, "from the hub", locked)
+
+
+def _bundled_record(name: str, text: str) -> dict[str, Any]:
+    """The model in the package: always here."""
+    from tenth.core.files.reading import without_system_files
+    from tenth.models.pocket.paths import MODEL_DIR
+
+    files = [path for path in without_system_files(MODEL_DIR, MODEL_DIR.rglob("*")) if path.is_file()]
+    num_bytes = sum(path.stat().st_size for path in files)
+    record = {"name": name, "text": text, "default": True, "downloaded": True, "where": str(MODEL_DIR), "bytes": num_bytes}
+    return record | {"licences": {}, "revisions": {}}
+
+
+def _hub_record(name: str, text: str, locked: LockedModel | None) -> dict[str, Any]:
+    """A model of the hub. locked: what models.lock holds of it."""
+    from tenth.models.hub.lockfile import folder_name, models_dir
+    from tenth.models.hub.published import IP_ADAPTER_LICENCE, PUBLISHED
+
+    # What is known of a model that is not here: the licences under which it is published.
+    record: dict[str, Any] = {"name": name, "text": text, "default": False, "downloaded": False, "where": None, "bytes": None}
+    if locked is None:
+        licences = {PUBLISHED[name].repository: PUBLISHED[name].licence} | IP_ADAPTER_LICENCE if name in PUBLISHED else {}
+        return record | {"licences": licences, "revisions": {}}
+
+    # What the lock says, and whether all of its files are here.
+    folder = models_dir() / folder_name(name)
+    record["bytes"] = locked.bytes
+    if all((folder / path).is_file() for path in locked.files):
+        record |= {"downloaded": True, "where": str(folder)}
+    record["licences"] = {repository: origin.licence for repository, origin in locked.repositories.items()}
+    record["revisions"] = {repository: origin.revision for repository, origin in locked.repositories.items()}
+    return record
+
+
+def _format_model(record: dict[str, Any]) -> str:
+    if record["default"]:
+        return f"{record['text']} (default)"
+    licences = ", ".join(f"{repository}: {licence}" for repository, licence in record["licences"].items())
+    if record["downloaded"]:
+        return f"{record['text']}; {record['bytes'] / 1e9:.2f} GB in {Path(record['where'])}; {licences}"
+    return f"{record['text']}; not here: `tenth models download {record['name']}`; {licences}"
