@@ -17,7 +17,6 @@ from tqdm import tqdm
 from tenth.core.config import to_table
 from tenth.core.errors import DataError
 from tenth.core.files.reading import open_regular
-from tenth.core.files.writing import write_png
 from tenth.core.types import Identity, Pixels, Sample
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
@@ -190,29 +189,3 @@ def load_image(path: Path) -> Pixels:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
         needed = "a whole picture of this experiment is needed"
         raise DataError(f"{path} is no whole PNG ({problem})", needed, "Remove it and run the same again") from problem
-
-
-@dataclass(frozen=True)
-class RealImages:
-    """Crops of the real photos, as pictures beside the generated ones: for the page, for controls, for sets of images."""
-
-    output: Path
-
-    def save(self, person_id: str, references: Sequence[Pixels], held_out: Sequence[Pixels]) -> None:
-        """Write those of one person, and the mean of the references."""
-        average = np.rint(np.mean(references, axis=0)).astype(np.uint8)
-        for subfolder, images in (("references", references), ("held-out", held_out), ("averages", [average])):
-            for index, pixels in enumerate(images):
-                write_png(self.output / subfolder / person_id / f"{index:02}.png", Image.fromarray(pixels))
-
-    def references(self, person_id: str) -> list[Path]:
-        """In the order in which they are given to methods."""
-        return sorted((self.output / "references" / person_id).glob("*.png"))
-
-    def held_out(self, person_id: str) -> list[Path]:
-        """Those that no method is given."""
-        return sorted((self.output / "held-out" / person_id).glob("*.png"))
-
-    def average(self, person_id: str) -> Path:
-        """The pixels' mean over the references."""
-        return self.output / "averages" / person_id / "00.png"

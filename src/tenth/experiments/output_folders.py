@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 from tenth.core.config import read_toml
 from tenth.core.errors import CheckpointError, TenthError
 from tenth.core.files.claims import list_entries
-from tenth.core.files.reading import UnreadableError, read_json
+from tenth.core.files.reading import UnreadableError, read_json, reason
+from tenth.core.files.writing import write_text
 from tenth.core.run_record import RECORD_FILE, read_record
-from tenth.core.wording import pluralize
+from tenth.core.wording import abbreviate, pluralize
 
 PROGRESS_FILE = (
     ".begun.json"  # in a folder of pictures while they are drawn: kind and settings of the run, and seconds by picture
 )
+SETTINGS_FILE = "settings.json"  # in an experiment's folder: what it was started with
 TRAINING_RECIPE = "recipe.toml"  # the copy in a training's folder
 
 
@@ -108,6 +111,35 @@ def ensure_writable_training(output: Path, *, resume: bool, table: Mapping[str, 
             f"the recipe must be as in its {TRAINING_RECIPE}",
             "Choose another -o, or that recipe",
         )
+
+
+def ensure_writable_experiment(output: Path, settings: Mapping[str, Any]) -> None:
+    """Claim a new or empty folder for an experiment of these settings, by writing SETTINGS_FILE into it.
+
+    Raises CheckpointError if the folder holds an experiment of other settings, or anything else.
+    """
+    path, action = output / SETTINGS_FILE, "Choose another folder, or remove this one"
+    if path.is_file():
+        earlier = _read_settings(path, action)
+        changed = sorted(key for key in {*earlier, *settings} if earlier.get(key) != settings.get(key))
+        if changed:
+            found = f"{output} holds an experiment with another {abbreviate(changed)}"
+            raise CheckpointError(found, "a folder holds one", action)
+    elif output.exists() and (not output.is_dir() or list_entries(output)):
+        raise CheckpointError(f"{output} is not empty and holds no experiment", "an empty or new folder is needed", action)
+    else:
+        write_text(path, json.dumps(settings, indent=1) + "\n")
+
+
+def _read_settings(path: Path, action: str) -> dict[str, Any]:
+    needed = "the settings of an experiment are needed"
+    try:
+        settings = read_json(path)
+    except (OSError, UnreadableError) as problem:
+        raise CheckpointError(f"{path} {reason(problem)}", needed, action) from problem
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path} is no table", needed, action)
+    return settings
 
 
 def folder_in_use(folder: Path, contents_text: str) -> CheckpointError:

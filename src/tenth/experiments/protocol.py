@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
+from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import DataError
+from tenth.core.files.writing import write_png
 from tenth.core.types import FeatureArray, Photo, Pixels
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, crop_face, hash_distance, near_duplicate_hash
 from tenth.data.manifest import ManifestEntry
 from tenth.data.splits import ReferenceSplit, deduplicate, split_references
+from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
+from tenth.evaluation.extractors.features import extract_features
+from tenth.experiments.recipe import ExperimentRecipe
 
 Item = TypeVar("Item")
 
@@ -30,6 +37,60 @@ class EvaluatedPerson:
     def has_faces(self) -> bool:
         """Whether every recogniser finds a face on both sides."""
         return not any(np.isnan(rows).any(1).all() for rows in (*self.references, *self.held_out))
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """Crops of the real photos, as pictures beside the generated ones: for the page, for controls, for sets of images."""
+
+    output: Path
+
+    def save(self, person_id: str, references: Sequence[Pixels], held_out: Sequence[Pixels]) -> None:
+        """Write those of one person, and the mean of the references."""
+        average = np.rint(np.mean(references, axis=0)).astype(np.uint8)
+        for subfolder, images in (("references", references), ("held-out", held_out), ("averages", [average])):
+            for index, pixels in enumerate(images):
+                write_png(self.output / subfolder / person_id / f"{index:02}.png", Image.fromarray(pixels))
+
+    def references(self, person_id: str) -> list[Path]:
+        """In the order in which they are given to methods."""
+        return sorted((self.output / "references" / person_id).glob("*.png"))
+
+    def held_out(self, person_id: str) -> list[Path]:
+        """Those that no method is given."""
+        return sorted((self.output / "held-out" / person_id).glob("*.png"))
+
+    def average(self, person_id: str) -> Path:
+        """The pixels' mean over the references."""
+        return self.output / "averages" / person_id / "00.png"
+
+
+def embed_people(
+    recipe: ExperimentRecipe, recognizers: Mapping[str, FaceEmbedder], real: RealImages
+) -> Iterator[tuple[EvaluatedPerson, ReferenceSplit[Photo]]]:
+    """Every usable person of the recipe's split, with the photos; crops of the photos are saved on the way.
+
+    Left out, whatever the methods: people with too few distinct photos, and those in whose references or held-out photos a
+    recognizer finds no face at all.
+    """
+    split = split_people(recipe.data, recipe.split, references=recipe.references, held_out=recipe.held_out)
+    for person_id, photos in split:
+        crops, held_out_crops = list(map(face_crop, photos.references)), list(map(face_crop, photos.held_out))
+        images, held_out_images = crops, held_out_crops
+        if recipe.real_photo_framing == "photo":
+            images, held_out_images = ([photo.pixels for photo in side] for side in (photos.references, photos.held_out))
+
+        references = tuple(embed_images(recognizer, images) for recognizer in recognizers.values())
+        held_out = tuple(embed_images(recognizer, held_out_images) for recognizer in recognizers.values())
+        person = EvaluatedPerson(person_id, tuple(crops), references, held_out)
+        if person.has_faces():
+            real.save(person_id, crops, held_out_crops)
+            yield person, photos
+
+
+def embed_images(recognizer: FaceEmbedder, images: Sequence[Pixels]) -> FeatureArray:
+    """Embeddings (K, D) of K images, cached for all experiments."""
+    return extract_features(images, [recognizer], ArrayCache(default_cache_dir()))[recognizer.name]
 
 
 def split_people(
