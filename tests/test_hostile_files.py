@@ -27,7 +27,8 @@ from tenth.evaluation.extractors.face_attributes import FaceAttributeClassifier
 from tenth.evaluation.extractors.inception_weights import read_weights
 from tenth.evaluation.extractors.recognizer_config import read_model, read_recognizer_config
 from tenth.experiments.images import load_image
-from tenth.experiments.runner import ensure_writable, read_experiment
+from tenth.experiments.output_folders import ensure_writable_experiment
+from tenth.experiments.runner import read_experiment
 from tenth.methods.dreambooth.method import load_trained_weights
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.registry import method
@@ -39,7 +40,7 @@ from tenth.models.model_folder import read_config
 from tenth.models.pocket.loader import load_pocket, read_statistics
 from tenth.models.registry import load_model
 from tenth.training.checkpoint import load_checkpoint, save_checkpoint
-from tenth.training.monitoring import read_history
+from tenth.training.history import read_history
 
 KERNEL = "kernels-community/flash-attn"
 # Every reader of one file, by the name that the file has to have.
@@ -55,7 +56,7 @@ READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     "recipe of a method": ("r.toml", lambda path: method(str(path))),
     "people": ("people.jsonl", read_manifest),
     "record": ("run.json", lambda path: read_record(path, command="experiment")),
-    "settings of an experiment": ("settings.json", lambda path: ensure_writable(path.parent, {"seed": 0})),
+    "settings of an experiment": ("settings.json", lambda path: ensure_writable_experiment(path.parent, {"seed": 0})),
     "lock": ("models.lock", lambda path: read_lock(path.parent)),
     "table": ("a.csv", read_attributes),
     "caption": ("a.txt", lambda path: read_captions({"a.png": path})),

@@ -21,9 +21,10 @@ from tenth.experiments import identities as learnt
 from tenth.experiments import images as pictures
 from tenth.experiments import judges as readers
 from tenth.experiments.judges import SELECTION_ONLY
+from tenth.experiments.output_folders import ensure_writable_experiment
 from tenth.experiments.protocol import check_disjoint, check_impostors, split_people
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
-from tenth.experiments.runner import ensure_writable, run_experiment
+from tenth.experiments.runner import run_experiment
 from tenth.experiments.scoring import CONTROLS, COPIES, NO_IDENTITY, REAL
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.sampling.config import SamplingConfig
@@ -126,7 +127,7 @@ def test_another_recipe_or_a_foreign_folder_is_refused(recipe: ExperimentRecipe,
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     with pytest.raises(CheckpointError, match="holds no experiment"):
-        ensure_writable(tmp_path / "mine", {})
+        ensure_writable_experiment(tmp_path / "mine", {})
 
 
 def test_sides_do_not_meet(recipe: ExperimentRecipe) -> None:

@@ -49,7 +49,7 @@ def test_the_picture_says_how_to_make_it_again(toy_model: Any, tmp_path: Path) -
     sample = next(generate(toy_model, [Request(identity(toy_model), "a man", 7)], replace(FEW, negative_prompt="a hat")))
     save_sample(sample, tmp_path / "0000.png")
     said = read_sample(tmp_path / "0000.png")
-    assert (said["prompt"], said["seed"], said["steps"], said["negative"]) == ("a man", 7, 2, "a hat")
+    assert (said["prompt"], said["seed"], said["steps"], said["negative_prompt"]) == ("a man", 7, 2, "a hat")
     assert said["model"] == toy_model.name
     with Image.open(tmp_path / "0000.png") as image:
         assert (

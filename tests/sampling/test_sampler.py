@@ -16,8 +16,8 @@ from conftest import write_stable
 from tenth.core.config import from_table, to_table
 from tenth.core.errors import CheckpointError, RecipeError
 from tenth.experiments.images import ImageJob, is_generated
+from tenth.experiments.output_folders import ensure_writable_experiment
 from tenth.experiments.recipe import ExperimentRecipe
-from tenth.experiments.runner import ensure_writable
 from tenth.models.adapters.ip_adapter import cross_attention_layers
 from tenth.models.pocket.paths import MODEL_DIR
 from tenth.models.registry import load_model
@@ -85,10 +85,10 @@ def test_a_picture_counts_as_drawn_only_with_the_very_settings(change: dict[str,
 
 
 def test_an_experiment_goes_on_with_its_own_settings_alone(tmp_path: Path) -> None:
-    ensure_writable(tmp_path, {"sampling": to_table(FEW_STEPS), "seed": 0})
-    ensure_writable(tmp_path, {"sampling": to_table(FEW_STEPS), "seed": 0})
+    ensure_writable_experiment(tmp_path, {"sampling": to_table(FEW_STEPS), "seed": 0})
+    ensure_writable_experiment(tmp_path, {"sampling": to_table(FEW_STEPS), "seed": 0})
     with pytest.raises(CheckpointError, match="another sampling"):
-        ensure_writable(tmp_path, {"sampling": to_table(replace(FEW_STEPS, scheduler="euler")), "seed": 0})
+        ensure_writable_experiment(tmp_path, {"sampling": to_table(replace(FEW_STEPS, scheduler="euler")), "seed": 0})
 
 
 # Samplers

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.rng import StepRNG
-from tenth.training.averages import ema_keys, extract_ema
+from tenth.training.averages import ema_keys, tensors_under
 from tenth.training.checkpoint import exclusive_run, load_checkpoint
 from tenth.training.loop import fit
 from tenth.training.monitoring import weight_statistics
@@ -83,7 +83,7 @@ def test_averages_of_several_lengths_are_kept_and_go_on_to_the_last_bit(tmp_path
     checkpoint = load_checkpoint(tmp_path / "one")
     assert checkpoint is not None
     for key, length in zip(ema_keys([20, 5, 80]), alone, strict=True):
-        found = extract_ema(checkpoint.tensors, key)
+        found = tensors_under(checkpoint.tensors, key)
         assert found.keys() == alone[length].keys()
         assert all(torch.equal(value, alone[length][name]) for name, value in found.items()), key
 

@@ -1,4 +1,4 @@
-"""What a piece of work costs on this machine: seconds, and the most memory that it held."""
+"""The cost of work on this machine: seconds, and peak memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tenth.core.files.reading import UnreadableError, parse_json, read_lines
 from tenth.core.files.writing import write_text
 
 STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
-RESET = "5"  # written there, the peak begins anew
+RESET = "5"  # written to clear_refs, it resets the peak
 
 
 @dataclass
 class Cost:
-    """Known when the work is done. peak_memory_mb: the process's largest resident memory, an accelerator's where there is one.
+    """seconds and peak_memory_mb, set when the work is done: the process's peak resident memory, or an accelerator's.
 
-    None where neither Linux nor an accelerator says it.
+    None where neither Linux nor an accelerator reports it.
     """
 
     seconds: float = 0.0
@@ -33,7 +33,7 @@ class Cost:
 
 @contextmanager
 def measure_cost() -> Iterator[Cost]:
-    """Measure what happens inside."""
+    """Measure the block."""
     cost, device = Cost(), _accelerator()
     if device is not None:
         device.reset_peak_memory_stats()
@@ -49,26 +49,28 @@ def measure_cost() -> Iterator[Cost]:
 
 
 def peak_megabytes() -> int:
-    """The process's largest resident memory so far. Not from `resource`: a child's begins there with its parent's."""
+    """The process's peak resident memory. Not from `resource`: there a child's starts at its parent's."""
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
     return round(int(line.split()[1]) * 1024 / 1e6)
 
 
 def append_cost(path: Path, cost: Cost, **labels: Any) -> None:
-    """Add a line of JSON to a file, which is replaced whole: what it cost, and what `labels` say that it was."""
+    """Add a line of JSON to a file, which is replaced as a whole: the cost, and `labels`, which say of what."""
     line = labels | {"seconds": round(cost.seconds, 3), "megabytes": cost.peak_memory_mb}
     write_text(path, "".join(text + "\n" for text in [*_valid_lines(path), json.dumps(line)]))  # the others as they stand
 
 
 def add_recorded_cost(path: Path, cost: Cost, **labels: Any) -> Cost:
-    """A cost and that of the last line that says all that `labels` say, one after the other."""
-    recorded: dict[str, Any] = next((line for line in reversed(_read_records(path)) if line.items() >= labels.items()), {})
-    peaks = [each for each in (cost.peak_memory_mb, recorded.get("megabytes")) if each is not None]
-    return Cost(cost.seconds + recorded.get("seconds", 0.0), max(peaks, default=None))
+    """A cost plus that of the last line with these labels, if there is one."""
+    for line in reversed(_read_records(path)):
+        if line.items() >= labels.items():
+            peaks = [peak for peak in (cost.peak_memory_mb, line["megabytes"]) if peak is not None]
+            return Cost(cost.seconds + line["seconds"], max(peaks, default=None))
+    return cost
 
 
 def summarize_costs(path: Path, key: str) -> dict[str, dict[str, Any]]:
-    """By the value of one key of the file's lines: median seconds for each of their `count`, most megabytes, and how many."""
+    """By the value of one label: median seconds per unit of `count`, peak megabytes, and the number of lines."""
     lines = _read_records(path)
     summary: dict[str, dict[str, Any]] = {}
     for value in dict.fromkeys(line[key] for line in lines if isinstance(line.get(key), str)):
@@ -84,7 +86,7 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _valid_lines(path: Path) -> list[str]:
-    """Lines that say what something cost. One that does not, as of a run that was killed while it wrote, is left out."""
+    """Lines that record a cost. Others, such as one that a killed run left half written, are ignored."""
     try:
         return [text for text in read_lines(path) if _parse_record(text) is not None]
     except (OSError, UnreadableError):

@@ -1,4 +1,4 @@
-"""Every identity of an experiment: where it lies, and learning what is not there yet, each person once by each method."""
+"""The identities of an experiment: where each is, and creating what is missing, each person once by each method."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.registry import method
 from tenth.models.latent_diffusion import LatentDiffusion
 
-COSTS_FILE = "costs.jsonl"  # in an experiment's folder: a line for each person learnt and each batch drawn
+COSTS_FILE = "costs.jsonl"  # in an experiment's folder: a line for each identity and each batch of images
 SINGLE_PHOTO_METHODS = {
     "ip-adapter": 3
 }  # methods that read one photo: over how many references their images are spread, in turn
 
 
 def identity_paths(recipe: ExperimentRecipe, condition: Condition, name: str, person_id: str, output: Path) -> list[Path]:
-    """Where the identities of one person are; image i uses the i-th, in turn. More than one for methods of one photo."""
+    """The files of one person's identities; image i uses the i-th, in turn. Methods of a single photo have several."""
     folder = output / "identities" / condition.folder / recipe.method_folders[name]
-    # Its own photos alone: what a wrong photo does to a method that reads one is known, and it would hide the other methods'.
+    # Only of the person's own photos: a single impostor photo would measure the impostor.
     count = min(SINGLE_PHOTO_METHODS.get(name, 1), condition.num_photos - condition.num_impostors)
     return [folder / f"{person_id}-{index}.safetensors" for index in range(count)]
 
@@ -33,38 +33,42 @@ def identity_paths(recipe: ExperimentRecipe, condition: Condition, name: str, pe
 def create_identities(
     recipe: ExperimentRecipe, model: LatentDiffusion, person: Person, impostors: Sequence[Photo], output: Path
 ) -> list[dict[str, str]]:
-    """Every method's identity of one person under each condition, on disk. A method of one photo gets one for each photo.
+    """Write every method's identities of one person under each condition that are missing.
 
-    Gives the methods that failed, and why: the others go on.
+    Returns which methods failed, and why; the others go on.
     """
     failed = {}
     for condition, name in product(recipe.conditions, recipe.methods):
         photos = condition.select_photos(person.photos, impostors)
         paths = identity_paths(recipe, condition, name, person.name, output)
         photo_sets = [(photo,) for photo in photos[: len(paths)]] if name in SINGLE_PHOTO_METHODS else [photos]
+
+        # Of two methods combined, the first may be there already.
         first = name.rpartition(METHOD_SEPARATOR)[0]
         first_path = identity_paths(recipe, condition, first, person.name, output)[0] if first in recipe.methods else None
+
         for path, selected in zip(paths, photo_sets, strict=True):
             if identity_exists(path, model):
                 continue
             try:
                 with measure_cost() as cost:
                     identity, reused = create_identity(name, Person(person.name, selected), model, first_path)
-            except (TenthError, RuntimeError) as problem:  # a loss that is not finite, memory that is not there
+            except (TenthError, RuntimeError) as problem:  # such as a loss that is not finite, or too little memory
                 failed[name] = str(problem)
                 continue
             if reused:
                 cost = add_recorded_cost(output / COSTS_FILE, cost, learnt=recipe.display_names[first], person=person.name)
-            # Noted first: of what is there the cost is known.
+            # The cost first, so that it is known of every identity on disk.
             append_cost(output / COSTS_FILE, cost, learnt=recipe.display_names[name], person=person.name)
             save_identity(identity, path)
     return [{"method": name, "person": person.name, "why": reason} for name, reason in failed.items()]
 
 
 def create_identity(name: str, person: Person, model: LatentDiffusion, first_path: Path | None) -> tuple[Identity, bool]:
-    """By a method. first_path: of the first of two methods together, of the same photos; taken if it is there.
+    """The identity by a method, and whether `first_path` was reused.
 
-    Gives whether it was: it is what the two together would have learnt again, to the last bit, in minutes.
+    first_path: the file of the first of two combined methods, of the same photos. It is used if it exists: training again would
+    give the same weights, bit for bit, in minutes.
     """
     if first_path is None or not identity_exists(first_path, model):
         return method(name)(person, model), False
@@ -72,7 +76,7 @@ def create_identity(name: str, person: Person, model: LatentDiffusion, first_pat
 
 
 def identity_exists(path: Path, model: LatentDiffusion) -> bool:
-    """Whether the identity is there and of this model."""
+    """Whether the file exists, and the identity is of this model."""
     try:
         model.validate(load_identity(path))
     except IdentityError:

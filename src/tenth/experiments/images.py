@@ -1,13 +1,12 @@
-"""Every image of an experiment: where it lies, and drawing what is not there yet, each picture once."""
+"""The generated images of an experiment: where each is, and generating what is missing, each image once."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
-from itertools import cycle, groupby
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle, groupby, product
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from tqdm import tqdm
 from tenth.core.config import to_table
 from tenth.core.errors import DataError
 from tenth.core.files.reading import open_regular
-from tenth.core.files.writing import write_png
 from tenth.core.types import Identity, Pixels, Sample
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
@@ -31,7 +29,7 @@ from tenth.sampling.png_metadata import MAX_PNG_BYTES, read_if_complete, save_sa
 
 @dataclass(frozen=True)
 class ImageJob:
-    """One image: under which condition and by which method (both None: nobody's), its identity's file, where it lies."""
+    """One image: its condition and method (None: without a person), the file of its identity, prompt, seed and path."""
 
     condition: Condition | None
     method: str | None
@@ -41,40 +39,35 @@ class ImageJob:
     path: Path
 
 
-JobKey = tuple[str, Condition | None, str | None, str]  # track, condition, method, person's number
-ImageJobs = Mapping[JobKey, Sequence[ImageJob]]  # an image for each seed
+JobKey = tuple[str, Condition | None, str | None, str]  # prompt set, condition, method, person_id
+ImageJobs = Mapping[JobKey, Sequence[ImageJob]]  # one per seed
 
 
 def unconditional_key(prompt_set: str) -> JobKey:
-    """The key of a track's images of nobody in particular."""
+    """The key of a prompt set's images without a person."""
     return prompt_set, None, None, ""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class GenerationJob:
-    """One image to draw, and where it goes: files and the methods to name in them, which came to the same embeddings."""
+    """One image to generate. files: its paths, each with the method that it names; these methods gave equal identities."""
 
-    job: ImageJob  # the first of those that come to the same
-    files: list[tuple[Path, str]] = field(default_factory=list)
+    job: ImageJob  # the first of them
+    files: tuple[tuple[Path, str], ...]
 
 
 def list_image_jobs(recipe: ExperimentRecipe, person_ids: Sequence[str], output: Path) -> ImageJobs:
-    """Every image; nobody's come first in each track, are drawn once and count for each person and condition."""
+    """Every image of every prompt set. Images without a person come first, and count for each person and condition."""
     jobs: dict[JobKey, list[ImageJob]] = {}
-    for prompt_set_name, prompt_set in recipe.all_prompt_sets.items():
-        folder = output / ("images" if prompt_set_name == PORTRAIT_PROMPT_SET else f"images-{prompt_set_name}")
-        jobs[unconditional_key(prompt_set_name)] = _cycle_jobs(recipe.seed, prompt_set, folder / "none", (None, None), [None])
-        for condition in recipe.conditions_of(prompt_set_name):
-            for name in recipe.methods_of(prompt_set_name):
-                for person_id in person_ids:
-                    paths = identity_paths(recipe, condition, name, person_id, output)
-                    image_folder, source = (
-                        folder / condition.folder / recipe.method_folders[name] / person_id,
-                        (condition, name),
-                    )
-                    jobs[prompt_set_name, condition, name, person_id] = _cycle_jobs(
-                        recipe.seed, prompt_set, image_folder, source, paths
-                    )
+    for set_name, prompt_set in recipe.all_prompt_sets.items():
+        folder = output / ("images" if set_name == PORTRAIT_PROMPT_SET else f"images-{set_name}")
+        jobs[unconditional_key(set_name)] = _cycle_jobs(recipe.seed, prompt_set, folder / "none", (None, None), [None])
+        for condition, name in product(recipe.conditions_of(set_name), recipe.methods_of(set_name)):
+            for person_id in person_ids:
+                paths = identity_paths(recipe, condition, name, person_id, output)
+                images = folder / condition.folder / recipe.method_folders[name] / person_id
+                key = set_name, condition, name, person_id
+                jobs[key] = _cycle_jobs(recipe.seed, prompt_set, images, (condition, name), paths)
     return jobs
 
 
@@ -85,77 +78,79 @@ def _cycle_jobs(
     source: tuple[Condition | None, str | None],
     identities: Sequence[Path | None],
 ) -> list[ImageJob]:
-    """A track's images of one person by one method: seeds one after the other, prompts and identities in turn."""
-    turns = zip(range(seed, seed + prompt_set.images), cycle(prompt_set.prompts), cycle(identities), strict=False)
-    return [
-        ImageJob(*source, identity, prompt, image_seed, folder / f"{image_seed}.png") for image_seed, prompt, identity in turns
-    ]
+    """A prompt set's images of one person by one method: consecutive seeds, with prompts and identities in turn."""
+    seeds = range(seed, seed + prompt_set.images)
+    turns = zip(seeds, cycle(prompt_set.prompts), cycle(identities), strict=False)
+    return [ImageJob(*source, identity, prompt, number, folder / f"{number}.png") for number, prompt, identity in turns]
 
 
 def generate_missing(recipe: ExperimentRecipe, model: LatentDiffusion, jobs: Iterable[ImageJob], output: Path) -> None:
-    """Draw what is not there yet, and note what it cost.
+    """Generate the images that are missing, and record the cost.
 
-    A batch with a gap is drawn whole: a pixel may depend on its batch by 1/255.
+    A batch with a missing image is generated as a whole: a pixel may differ by 1/255 in another batch.
     """
-    batches = list(generation_batches(jobs))
-    read_identity = lru_cache(DEFAULT_BATCH_SIZE)(
-        load_identity
-    )  # of several images one object, so that its weights are put on the model once a batch
+    batches = generation_batches(jobs)
     with tqdm(total=sum(map(len, batches)), desc="images", file=sys.stderr, delay=2) as bar:
         for batch in batches:
-            missing = [
-                [not is_generated(path, method_name, job.job, recipe, model) for path, method_name in job.files]
-                for job in batch
-            ]
+            missing = [[not is_generated(path, method, job.job, recipe, model) for path, method in job.files] for job in batch]
             if any(map(any, missing)):
-                batch_jobs = [drawing.job for drawing in batch]
-                requests = [
-                    Request(read_identity(each.identity) if each.identity else None, each.prompt, each.seed)
-                    for each in batch_jobs
-                ]
-                with measure_cost() as cost:
-                    samples = list(generate(model, requests, recipe.sampling))
-                append_cost(
-                    output / COSTS_FILE,
-                    cost,
-                    drawn=recipe.display_names.get(batch_jobs[0].method or "", "none"),
-                    count=len(batch),
-                )
-                for drawing, missing_files, sample in zip(batch, missing, samples, strict=True):
-                    save_missing(drawing, missing_files, sample)
+                samples = _generate_batch(recipe, model, batch, output)
+                for job, missing_files, sample in zip(batch, missing, samples, strict=True):
+                    save_missing(job, missing_files, sample)
             bar.update(len(batch))
 
 
+def _generate_batch(
+    recipe: ExperimentRecipe, model: LatentDiffusion, batch: Sequence[GenerationJob], output: Path
+) -> list[Sample]:
+    """The batch's samples. Their cost is recorded before any of them is saved, so that of each image it is known."""
+    jobs = [job.job for job in batch]
+    # Images of one identity share the object, so that its weights are applied once.
+    identities = {path: load_identity(path) for path in dict.fromkeys(job.identity for job in jobs) if path is not None}
+    requests = [Request(identities[job.identity] if job.identity else None, job.prompt, job.seed) for job in jobs]
+    with measure_cost() as cost:
+        samples = list(generate(model, requests, recipe.sampling))
+    method = recipe.display_names.get(jobs[0].method or "", "none")
+    append_cost(output / COSTS_FILE, cost, drawn=method, count=len(batch))
+    return samples
+
+
 def save_missing(job: GenerationJob, missing: Iterable[bool], sample: Sample) -> None:
-    """Write those of a drawing's files that are not there."""
+    """Save the sample under those of the job's paths that are missing, each with its own method."""
     for (path, method_name), is_missing in zip(job.files, missing, strict=True):
         if is_missing:
             save_sample(replace(sample, method=method_name), path)
 
 
-def generation_batches(jobs: Iterable[ImageJob]) -> Iterator[list[GenerationJob]]:
-    """What to draw together: at most BATCH of one condition and method. They depend on the recipe alone, not on what exists.
+def generation_batches(jobs: Iterable[ImageJob]) -> list[list[GenerationJob]]:
+    """What to generate together: at most DEFAULT_BATCH_SIZE images of one condition and method, whatever files exist.
 
-    Where methods or conditions come to the same embeddings, the image is drawn once, with the first of them.
+    Where methods or conditions gave equal identities, the image is generated once, with the first of them.
     """
-    known: dict[object, GenerationJob] = {}
-    fingerprint_of = cache(lambda path: fingerprint_file(path) if path else (None, "none"))
+    # Which files are the same image: equal identity, prompt and seed.
+    jobs = list(jobs)
+    fingerprints = {path: fingerprint_file(path) for path in dict.fromkeys(job.identity for job in jobs) if path is not None}
+
+    def fingerprint(job: ImageJob) -> tuple[str, str]:
+        return fingerprints[job.identity] if job.identity else ("", "none")
+
+    def image_key(job: ImageJob) -> tuple[str, str, int]:
+        return fingerprint(job)[0], job.prompt, job.seed
+
+    files: dict[tuple[str, str, int], list[tuple[Path, str]]] = {}
+    for job in jobs:
+        files.setdefault(image_key(job), []).append((job.path, fingerprint(job)[1]))
+
+    # Batches of each run of one condition and method, every image where it comes first.
     batches: list[list[GenerationJob]] = []
-    for _, run in groupby(jobs, key=lambda picture: (picture.condition, picture.method)):
-        new_jobs: list[GenerationJob] = []
-        for job in run:
-            fingerprint, method = fingerprint_of(job.identity)
-            key = job.prompt, job.seed, fingerprint
-            if key not in known:
-                known[key] = GenerationJob(job)
-                new_jobs.append(known[key])
-            known[key].files.append((job.path, method))
-        batches += [new_jobs[start : start + DEFAULT_BATCH_SIZE] for start in range(0, len(new_jobs), DEFAULT_BATCH_SIZE)]
-    yield from batches  # only now does each drawing know all of its files
+    for _, run in groupby(jobs, key=lambda job: (job.condition, job.method)):
+        new = [GenerationJob(job, tuple(files.pop(image_key(job)))) for job in run if image_key(job) in files]
+        batches += [new[start : start + DEFAULT_BATCH_SIZE] for start in range(0, len(new), DEFAULT_BATCH_SIZE)]
+    return batches
 
 
 def fingerprint_file(path: Path) -> tuple[str, str]:
-    """`identity_fingerprint` of an identity's file, and its method. Nothing stays in memory: some hold a model's weights."""
+    """Fingerprint and method of an identity's file. Nothing stays in memory: some hold a model's weights."""
     identity = load_identity(path)
     return identity_fingerprint(identity), identity.method
 
@@ -171,48 +166,22 @@ def identity_fingerprint(identity: Identity) -> str:
 
 
 def is_generated(path: Path, method: str, job: ImageJob, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
-    """Whether the PNG is there, whole, and made with these settings."""
+    """Whether the PNG exists, is complete, and was generated with these settings."""
     expected = {"prompt": job.prompt, "seed": job.seed, "method": method, "model": model.name}
     actual = read_if_complete(path)
     return actual is not None and actual | expected | to_table(recipe.sampling) == actual
 
 
 def load_images(jobs: Iterable[ImageJob]) -> list[Pixels]:
-    """(H, W, 3) each, from the disk."""
+    """(H, W, 3) each, from disk."""
     return [load_image(picture.path) for picture in jobs]
 
 
 def load_image(path: Path) -> Pixels:
-    """(H, W, 3) of a PNG of ours. Raises DataError if it is none, or not whole."""
+    """(H, W, 3) of a PNG of ours. Raises DataError if it is no PNG, or incomplete."""
     try:
         with open_regular(path, MAX_PNG_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        needed = "a whole picture of this experiment is needed"
+        needed = "a whole image of this experiment is needed"
         raise DataError(f"{path} is no whole PNG ({problem})", needed, "Remove it and run the same again") from problem
-
-
-@dataclass(frozen=True)
-class RealImages:
-    """Crops of the real photos, as pictures beside the generated ones: for the page, for controls, for sets of images."""
-
-    output: Path
-
-    def save(self, person_id: str, references: Sequence[Pixels], held_out: Sequence[Pixels]) -> None:
-        """Write those of one person, and the mean of the references."""
-        average = np.rint(np.mean(references, axis=0)).astype(np.uint8)
-        for subfolder, images in (("references", references), ("held-out", held_out), ("averages", [average])):
-            for index, pixels in enumerate(images):
-                write_png(self.output / subfolder / person_id / f"{index:02}.png", Image.fromarray(pixels))
-
-    def references(self, person_id: str) -> list[Path]:
-        """In the order in which they are given to methods."""
-        return sorted((self.output / "references" / person_id).glob("*.png"))
-
-    def held_out(self, person_id: str) -> list[Path]:
-        """Those that no method is given."""
-        return sorted((self.output / "held-out" / person_id).glob("*.png"))
-
-    def average(self, person_id: str) -> Path:
-        """The pixels' mean over the references."""
-        return self.output / "averages" / person_id / "00.png"

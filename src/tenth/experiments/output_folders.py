@@ -1,7 +1,8 @@
-"""Where commands refuse to write, so that nothing of the user's is ever lost. Imports nothing heavy: it is said at once."""
+"""Where commands may write, so that nothing of the user's is lost. Light imports: it is checked first."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,20 @@ from typing import Any
 from tenth.core.config import read_toml
 from tenth.core.errors import CheckpointError, TenthError
 from tenth.core.files.claims import list_entries
-from tenth.core.files.reading import UnreadableError, read_json
+from tenth.core.files.reading import UnreadableError, read_json, reason
+from tenth.core.files.writing import write_text
 from tenth.core.run_record import RECORD_FILE, read_record
-from tenth.core.wording import pluralize
+from tenth.core.wording import abbreviate, pluralize
 
-PROGRESS_FILE = (
-    ".begun.json"  # in a folder of pictures while they are drawn: kind and settings of the run, and seconds by picture
-)
+PROGRESS_FILE = ".begun.json"  # in a folder of images of an unfinished run: its kind, settings, and seconds by image
+SETTINGS_FILE = "settings.json"  # in an experiment's folder: what it was started with
 TRAINING_RECIPE = "recipe.toml"  # the copy in a training's folder
 
 
 def ensure_writable_folder(folder: Path, settings: Mapping[str, Any] | None = None) -> None:
-    """Raises CheckpointError unless the folder is new or empty, or holds one run of these settings (None: of any) alone.
+    """Raises CheckpointError unless the folder is new or empty, or holds only a run of these settings (None: of any).
 
-    A run that was begun and has drawn nothing yet leaves the folder as if it were empty.
+    A run that has not generated anything yet leaves the folder as if it were empty.
     """
     ensure_writable_path(folder)
     entries = list_entries(folder) - {PROGRESS_FILE}
@@ -39,18 +40,17 @@ def ensure_writable_folder(folder: Path, settings: Mapping[str, Any] | None = No
 
 
 def ensure_writable_path(folder: Path) -> None:
-    """Raises CheckpointError where a folder cannot be, since a file has its name or that of a folder above it."""
-    nearest = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    """Raises CheckpointError if there cannot be such a folder, since it or one above it is a file."""
+    nearest = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if nearest.exists() and not nearest.is_dir():
         raise CheckpointError(f"{nearest} is a file", "a folder for the images is needed", "Choose another -o")
 
 
 def read_run_settings(folder: Path, kind: str) -> dict[str, Any] | None:
-    """Settings of the run of a kind that a folder holds, done or begun. None if it is of another kind, damaged or not there."""
+    """Settings of the folder's run of a kind, finished or not. None if it is of another kind, damaged or missing."""
+    record_file = folder / RECORD_FILE
     try:
-        record = (
-            read_record(folder / RECORD_FILE, command=kind) if (folder / RECORD_FILE).exists() else read_progress(folder, kind)
-        )
+        record = read_record(record_file, command=kind) if record_file.exists() else read_progress(folder, kind)
     except TenthError:
         return None
     settings = record.get("settings")
@@ -58,7 +58,7 @@ def read_run_settings(folder: Path, kind: str) -> dict[str, Any] | None:
 
 
 def read_progress(folder: Path, kind: str) -> dict[str, Any]:
-    """What PROGRESS_FILE says, empty if it is of another kind, damaged or not there."""
+    """The contents of PROGRESS_FILE, empty if it is of another kind, damaged or missing."""
     try:
         progress = read_json(folder / PROGRESS_FILE)
     except (OSError, UnreadableError):
@@ -72,9 +72,9 @@ def image_names(count: int) -> list[str]:
 
 
 def ensure_writable_identity(path: Path, **expected: object) -> None:
-    """Raises CheckpointError if `path` exists and is not an identity of these: of other photos, say.
+    """Raises CheckpointError if `path` exists and is not an identity of these, but of other photos, say.
 
-    expected: as far as it is known; any of an identity's method, model, adapter and photos.
+    expected: those known of an identity's method, model, adapter and photos.
     """
     if not path.exists():
         return
@@ -89,7 +89,7 @@ def ensure_writable_identity(path: Path, **expected: object) -> None:
 
 
 def ensure_writable_training(output: Path, *, resume: bool, table: Mapping[str, Any] | None = None) -> None:
-    """Raises CheckpointError if the folder is in use, has nothing to resume, or was begun with other settings than `table`."""
+    """Raises CheckpointError if the folder is in use, has nothing to resume, or was started with other settings."""
     if output.exists() and not output.is_dir():
         raise CheckpointError(f"{output} is a file", "a folder for the training is needed", "Choose another -o")
     if list_entries(output) and not resume:
@@ -110,8 +110,37 @@ def ensure_writable_training(output: Path, *, resume: bool, table: Mapping[str, 
         )
 
 
+def ensure_writable_experiment(output: Path, settings: Mapping[str, Any]) -> None:
+    """Claim a new or empty folder for an experiment of these settings, by writing SETTINGS_FILE into it.
+
+    Raises CheckpointError if the folder holds an experiment of other settings, or anything else.
+    """
+    path, action = output / SETTINGS_FILE, "Choose another folder, or remove this one"
+    if path.is_file():
+        earlier = _read_settings(path, action)
+        changed = sorted(key for key in {*earlier, *settings} if earlier.get(key) != settings.get(key))
+        if changed:
+            found = f"{output} holds an experiment with another {abbreviate(changed)}"
+            raise CheckpointError(found, "a folder holds one", action)
+    elif output.exists() and (not output.is_dir() or list_entries(output)):
+        raise CheckpointError(f"{output} is not empty and holds no experiment", "an empty or new folder is needed", action)
+    else:
+        write_text(path, json.dumps(settings, indent=1) + "\n")
+
+
+def _read_settings(path: Path, action: str) -> dict[str, Any]:
+    needed = "the settings of an experiment are needed"
+    try:
+        settings = read_json(path)
+    except (OSError, UnreadableError) as problem:
+        raise CheckpointError(f"{path} {reason(problem)}", needed, action) from problem
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path} is no table", needed, action)
+    return settings
+
+
 def folder_in_use(folder: Path, contents_text: str) -> CheckpointError:
-    """The error for a folder of another run's or of the user's."""
+    """The error for a folder that holds another run's files or the user's."""
     return CheckpointError(
         f"{folder} holds {contents_text}",
         "an empty or new folder is needed, so that nothing is lost",

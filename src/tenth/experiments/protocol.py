@@ -1,26 +1,34 @@
-"""Who is judged on what: the references and held-out photos of each person of a split, which never meet."""
+"""The evaluation protocol: the references and the held-out photos of each person of a split, which never overlap."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
+from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import DataError
+from tenth.core.files.writing import write_png
 from tenth.core.types import FeatureArray, Photo, Pixels
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, crop_face, hash_distance, near_duplicate_hash
 from tenth.data.manifest import ManifestEntry
 from tenth.data.splits import ReferenceSplit, deduplicate, split_references
+from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
+from tenth.evaluation.extractors.features import extract_features
+from tenth.experiments.recipe import ExperimentRecipe
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedPerson:
-    """One person's real photos as each recogniser sees them: rows (K, D) by recogniser. crops: the references, to look at."""
+    """One person's real photos: embeddings (K, D) by recognizer. crops: the references, for the report."""
 
     person_id: str
     crops: tuple[Pixels, ...]
@@ -28,16 +36,70 @@ class EvaluatedPerson:
     held_out: tuple[FeatureArray, ...]
 
     def has_faces(self) -> bool:
-        """Whether every recogniser finds a face on both sides."""
+        """Whether every recognizer finds a face in the references and in the held-out photos."""
         return not any(np.isnan(rows).any(1).all() for rows in (*self.references, *self.held_out))
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """Crops of the real photos, saved beside the generated images: for the report, controls and metrics of image sets."""
+
+    output: Path
+
+    def save(self, person_id: str, references: Sequence[Pixels], held_out: Sequence[Pixels]) -> None:
+        """Write the crops of one person, and the mean of the references."""
+        average = np.rint(np.mean(references, axis=0)).astype(np.uint8)
+        for subfolder, images in (("references", references), ("held-out", held_out), ("averages", [average])):
+            for index, pixels in enumerate(images):
+                write_png(self.output / subfolder / person_id / f"{index:02}.png", Image.fromarray(pixels))
+
+    def references(self, person_id: str) -> list[Path]:
+        """In the order in which they are given to methods."""
+        return sorted((self.output / "references" / person_id).glob("*.png"))
+
+    def held_out(self, person_id: str) -> list[Path]:
+        """The photos that no method is given."""
+        return sorted((self.output / "held-out" / person_id).glob("*.png"))
+
+    def average(self, person_id: str) -> Path:
+        """The pixel-wise mean of the references."""
+        return self.output / "averages" / person_id / "00.png"
+
+
+def embed_people(
+    recipe: ExperimentRecipe, recognizers: Mapping[str, FaceEmbedder], real: RealImages
+) -> Iterator[tuple[EvaluatedPerson, ReferenceSplit[Photo]]]:
+    """Every usable person of the recipe's split, with the photos; crops of the photos are saved on the way.
+
+    Left out, whatever the methods: people with too few distinct photos, and those in whose references or held-out photos a
+    recognizer finds no face at all.
+    """
+    split = split_people(recipe.data, recipe.split, references=recipe.references, held_out=recipe.held_out)
+    for person_id, photos in split:
+        crops, held_out_crops = list(map(face_crop, photos.references)), list(map(face_crop, photos.held_out))
+        images, held_out_images = crops, held_out_crops
+        if recipe.real_photo_framing == "photo":
+            images, held_out_images = ([photo.pixels for photo in side] for side in (photos.references, photos.held_out))
+
+        references = tuple(embed_images(recognizer, images) for recognizer in recognizers.values())
+        held_out = tuple(embed_images(recognizer, held_out_images) for recognizer in recognizers.values())
+        person = EvaluatedPerson(person_id, tuple(crops), references, held_out)
+        if person.has_faces():
+            real.save(person_id, crops, held_out_crops)
+            yield person, photos
+
+
+def embed_images(recognizer: FaceEmbedder, images: Sequence[Pixels]) -> FeatureArray:
+    """Embeddings (K, D) of K images, cached for all experiments."""
+    return extract_features(images, [recognizer], ArrayCache(default_cache_dir()))[recognizer.name]
 
 
 def split_people(
     people: PhotoDataset, split: str, *, references: int, held_out: int
 ) -> Iterator[tuple[str, ReferenceSplit[Photo]]]:
-    """A number and the two sides of each person with enough distinct photos of a face, one person in memory at a time.
+    """person_id and the two sides of each person with enough distinct photos of a face, one person in memory at a time.
 
-    The number, "000" and on, is the place among all people of the split: no name leaves this function.
+    person_id: "000" and on, the position among all people of the split: no name leaves this function.
     references: how many exactly. held_out: how many at most, at least one.
     """
     by_person: dict[str, list[ManifestEntry]] = {}
@@ -53,13 +115,13 @@ def split_people(
 
 
 def face_crop(photo: Photo) -> Pixels:
-    """The face as the pocket model draws faces, (128, 128, 3)."""
+    """The aligned face crop, (128, 128, 3)."""
     assert photo.face is not None  # open_with_central_face gives no photo without one
     return crop_face(photo.pixels, photo.face)
 
 
 def pair_with_next(items: Iterable[Item]) -> Iterator[tuple[Item, Item]]:
-    """Each thing with the one after it, the last with the first; one alone with itself. Three are in memory at a time."""
+    """Each item with the next one, the last with the first; a single one with itself. At most three are in memory."""
     rest = iter(items)
     for first in rest:
         current = first
@@ -70,13 +132,13 @@ def pair_with_next(items: Iterable[Item]) -> Iterator[tuple[Item, Item]]:
 
 
 def check_disjoint(split_photos: ReferenceSplit[Photo]) -> None:
-    """Raises DataError if a held-out photo is a reference, by its bytes or by its looks: every result hangs on that."""
+    """Raises DataError if a held-out photo is a reference, by its bytes or as a near duplicate: every result depends on it."""
     if _overlap(split_photos.references, split_photos.held_out):
         raise DataError("a held-out photo is also a reference", "the two must not meet", "Split the photos again")
 
 
 def check_impostors(impostors: Sequence[Photo], split_photos: ReferenceSplit[Photo]) -> None:
-    """Raises DataError if a photo given as another person's is one of the person's own, on either side."""
+    """Raises DataError if an impostor's photo is one of the person's own."""
     if _overlap(impostors, (*split_photos.references, *split_photos.held_out)):
         raise DataError(
             "a photo of two people of the split is the same", "a wrong photo must be a stranger's", "Mend the data set's names"
@@ -84,16 +146,14 @@ def check_impostors(impostors: Sequence[Photo], split_photos: ReferenceSplit[Pho
 
 
 def _overlap(first: Sequence[Photo], second: Sequence[Photo]) -> bool:
-    sides = [[(photo.digest, near_duplicate_hash(face_crop(photo))) for photo in side] for side in (first, second)]
-    return any(
-        digest == another or hash_distance(given, new) <= NEAR_DUPLICATE_BITS
-        for digest, given in sides[0]
-        for another, new in sides[1]
-    )
+    """Whether a photo of one side is one of the other, or a near duplicate."""
+    hashes, other_hashes = ([near_duplicate_hash(face_crop(photo)) for photo in side] for side in (first, second))
+    same_file = bool({photo.digest for photo in first} & {photo.digest for photo in second})
+    return same_file or any(hash_distance(a, b) <= NEAR_DUPLICATE_BITS for a, b in product(hashes, other_hashes))
 
 
 def _usable_photos(people: PhotoDataset, entries: Sequence[ManifestEntry], max_photos: int) -> tuple[list[Photo], list[int]]:
-    """Distinct photos with a face and their hashes, in the file's order, until there are enough: some people have hundreds."""
+    """The first distinct photos with a face, at most `max_photos`, and their hashes: some people have hundreds."""
     photos: list[Photo] = []
     hashes: list[int] = []
     for entry in entries:

@@ -15,16 +15,14 @@ from tenth.evaluation.metrics.identity import PersonScores
 from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.paired_comparison import compare
 from tenth.experiments.costs import summarize_costs
-from tenth.experiments.images import ImageJobs, RealImages, load_images, unconditional_key
+from tenth.experiments.images import ImageJobs, load_images, unconditional_key
 from tenth.experiments.judges import JsonDict
-from tenth.experiments.protocol import EvaluatedPerson
+from tenth.experiments.protocol import EvaluatedPerson, RealImages
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
-from tenth.experiments.scoring import NO_IDENTITY, Scored, TableRow, face_scores, image_set_scores, prompt_scores
+from tenth.experiments.scoring import NO_IDENTITY, AllTableRows, Scored, face_scores, image_set_scores, prompt_scores
 from tenth.reporting.contact_sheet import Row as Strip
 from tenth.reporting.contact_sheet import Shown, people_sheet
 from tenth.reporting.results_reader import IDENTITY
-
-AllTableRows = Mapping[tuple[str, Condition], Mapping[str, TableRow]]  # by track and condition, by method or control
 
 
 def face_score_records(

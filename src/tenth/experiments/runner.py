@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -17,36 +17,34 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.config import from_table, read_toml, to_table
 from tenth.core.console import track
 from tenth.core.errors import CheckpointError, DataError, RecipeError
-from tenth.core.files.claims import exclusive_folder, list_entries, remove_temporary
-from tenth.core.files.reading import UnreadableError, read_json, reason, sha256_of, short_sha256_of, without_system_files
+from tenth.core.files.claims import exclusive_folder, remove_temporary
+from tenth.core.files.reading import sha256_of, short_sha256_of, without_system_files
 from tenth.core.files.writing import write_png, write_text
 from tenth.core.run_record import RECORD_FILE, read_record, replace_paths, write_record
-from tenth.core.types import FeatureArray, Person, Photo, Pixels
+from tenth.core.types import Person
 from tenth.core.wording import abbreviate, pluralize
-from tenth.data.splits import TEST_FOLD, ReferenceSplit
+from tenth.data.splits import TEST_FOLD
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
-from tenth.evaluation.extractors.features import extract_features
 from tenth.evaluation.extractors.inception import Inception
 from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.registry import metrics_for
 from tenth.experiments.identities import COSTS_FILE, create_identities
-from tenth.experiments.images import ImageJobs, RealImages, generate_missing, list_image_jobs
+from tenth.experiments.images import generate_missing, list_image_jobs
 from tenth.experiments.judges import load_prompt_scorers, load_recognizers, recognizer_records
-from tenth.experiments.protocol import EvaluatedPerson, check_impostors, face_crop, pair_with_next, split_people
+from tenth.experiments.output_folders import SETTINGS_FILE, ensure_writable_experiment
+from tenth.experiments.protocol import EvaluatedPerson, RealImages, check_impostors, embed_people, pair_with_next
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.experiments.results import (
-    AllTableRows,
     face_score_records,
     image_set_score_records,
     method_costs,
     people_contact_sheet,
     prompt_score_records,
 )
-from tenth.experiments.scoring import OF_SETS, table_rows
+from tenth.experiments.scoring import OF_SETS, all_table_rows
 from tenth.methods.registry import RECIPE_SUFFIX, fine_tunes, method
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import LoadOptions
@@ -58,7 +56,7 @@ from tenth.reporting.plots import has_curve, write_curve
 from tenth.reporting.results_reader import FORMAT, read_results
 
 NUM_SHEET_PEOPLE = 3  # people on sheet.png
-TABLE_FILE, CURVE, SETTINGS_FILE = "table.md", "curve.png", "settings.json"
+TABLE_FILE, CURVE_FILE = "table.md", "curve.png"
 
 
 def read_experiment(path: Path) -> ExperimentRecipe:
@@ -87,7 +85,7 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
     check_test_people(recipe)
     settings = run_settings(recipe, model, experiment.recognizers)
     with exclusive_folder(output):
-        ensure_writable(output, settings)
+        ensure_writable_experiment(output, settings)
         remove_temporary(output)
         earlier = read_finished(output)
         if earlier is None:
@@ -153,6 +151,32 @@ class LoadedExperiment:
         return {**earlier, "scores": [*kept, *sets], **inception_record(self.inception)}
 
 
+def process_people(
+    recipe: ExperimentRecipe, model: LatentDiffusion, recognizers: Mapping[str, FaceEmbedder], real: RealImages
+) -> tuple[list[EvaluatedPerson], list[dict[str, str]]]:
+    """Every usable person, with each method's identity of that person on disk; and which methods failed, and why.
+
+    Photos of at most three people are in memory at a time. Raises DataError if fewer than `min_people` remain, or one alone
+    where impostor photos are needed, or if an impostor's photo is the person's own.
+    """
+    people, failed = [], []
+    usable = islice(embed_people(recipe, recognizers, real), recipe.max_people)
+    for (person, photos), (next_person, next_photos) in pair_with_next(track(usable, "people")):
+        people.append(person)
+        # The next person's photos are the impostor's; a person alone has no impostor, and is left to the error below.
+        if next_person is not person or not recipe.max_impostors:
+            impostors = next_photos.references[: recipe.max_impostors]
+            check_impostors(impostors, photos)
+            failed += create_identities(recipe, model, Person(person.person_id, photos.references), impostors, real.output)
+
+    needed = max(recipe.min_people, 2 if recipe.max_impostors else 1)
+    if len(people) < needed:
+        found = f"{pluralize(len(people), 'person')} of {recipe.split} with {recipe.references} references and a held-out photo"
+        action = "Lower references or min_people, or check the folder of photos"
+        raise DataError(found, f"{needed} are needed", action)
+    return people, failed
+
+
 def read_finished(output: Path) -> dict[str, Any] | None:
     """The results of a run that is done and in which nothing failed."""
     if not (output / RECORD_FILE).exists():
@@ -181,7 +205,7 @@ def write_tables(output: Path) -> str:
     write_page(output / RECORD_FILE)
     results = read_results(record)
     if can_plot() and any(has_curve(results, track) for track in results.scored):
-        write_curve(results, output / CURVE)
+        write_curve(results, output / CURVE_FILE)
     return text
 
 
@@ -226,96 +250,3 @@ def run_settings(recipe: ExperimentRecipe, model: LatentDiffusion, recognizers: 
     }
     plain: dict[str, Any] = replace_paths(json.loads(json.dumps(settings, default=str)), recipe.path_names)
     return plain
-
-
-def ensure_writable(output: Path, settings: Mapping[str, Any]) -> None:
-    """Make the folder this experiment's, or see that it is. Raises CheckpointError if it holds another or anything else."""
-    path, action = output / SETTINGS_FILE, "Choose another folder, or remove this one"
-    if path.is_file():
-        earlier = read_settings(path)
-        changed = sorted(key for key in {*earlier, *settings} if earlier.get(key) != settings.get(key))
-        if changed:
-            raise CheckpointError(
-                f"{output} holds an experiment with another {abbreviate(changed)}", "a folder holds one", action
-            )
-    elif output.exists() and (not output.is_dir() or list_entries(output)):
-        raise CheckpointError(f"{output} is not empty and holds no experiment", "an empty or new folder is needed", action)
-    else:
-        write_text(path, json.dumps(settings, indent=1) + "\n")
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """What an experiment's folder is for. Raises CheckpointError if it is damaged."""
-    needed, action = "the settings of an experiment are needed", "Choose another folder, or remove this one"
-    try:
-        settings = read_json(path)
-    except (OSError, UnreadableError) as problem:
-        raise CheckpointError(f"{path} {reason(problem)}", needed, action) from problem
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path} is no table", needed, action)
-    return settings
-
-
-def process_people(
-    recipe: ExperimentRecipe, model: LatentDiffusion, recognizers: Mapping[str, FaceEmbedder], real: RealImages
-) -> tuple[list[EvaluatedPerson], list[dict[str, str]]]:
-    """Part, judge and learn person after person; the photos of three people at most are in memory at a time.
-
-    Left out, whatever the methods: who has too few distinct photos, and in whose references or held-out photos a
-    recogniser finds no face at all. Gives what failed besides. Raises DataError if fewer than `least_people` remain, or one
-    alone where photos of a stranger are needed, or if a stranger's photo is the person's own.
-    """
-
-    def usable_people() -> Iterator[tuple[EvaluatedPerson, ReferenceSplit[Photo]]]:
-        for person_id, split_photos in split_people(
-            recipe.data, recipe.split, references=recipe.references, held_out=recipe.held_out
-        ):
-            reference_images, held_out_images = (
-                real_images(recipe, split_photos.references),
-                real_images(recipe, split_photos.held_out),
-            )
-            rows = [
-                [embed_images(recogniser, side) for side in (reference_images, held_out_images)]
-                for recogniser in recognizers.values()
-            ]
-            person = EvaluatedPerson(person_id, tuple(map(face_crop, split_photos.references)), *zip(*rows, strict=True))
-            if person.has_faces():
-                real.save(person_id, person.crops, list(map(face_crop, split_photos.held_out)))
-                yield person, split_photos
-
-    people, failed = [], []
-    for (judged, parted), (next_person, next_photos) in pair_with_next(
-        track(islice(usable_people(), recipe.max_people), "people")
-    ):
-        people.append(judged)
-        if next_person is not judged or not recipe.max_impostors:
-            impostors = next_photos.references[: recipe.max_impostors]
-            check_impostors(impostors, parted)
-            failed += create_identities(recipe, model, Person(judged.person_id, parted.references), impostors, real.output)
-    needed = max(recipe.min_people, 2 if recipe.max_impostors else 1)
-    if len(people) < needed:
-        raise DataError(
-            f"{pluralize(len(people), 'person')} of {recipe.split} with {recipe.references} references and a held-out photo",
-            f"{needed} are needed",
-            "Lower references or least_people, or check the folder of photos",
-        )
-    return people, failed
-
-
-def embed_images(recognizer: FaceEmbedder, images: Sequence[Pixels]) -> FeatureArray:
-    """Rows (K, D) of a few pictures, once for all experiments."""
-    return extract_features(images, [recognizer], ArrayCache(default_cache_dir()))[recognizer.name]
-
-
-def real_images(recipe: ExperimentRecipe, photos: Iterable[Photo]) -> list[Pixels]:
-    """What a recogniser sees of real photos."""
-    return [face_crop(photo) if recipe.real_photo_framing == "crop" else photo.pixels for photo in photos]
-
-
-def all_table_rows(recipe: ExperimentRecipe, person_ids: Sequence[str], jobs: ImageJobs, real: RealImages) -> AllTableRows:
-    """The rows of every table, by track and condition."""
-    return {
-        (track, condition): table_rows(recipe, person_ids, jobs, real, track, condition)
-        for track in recipe.all_prompt_sets
-        for condition in recipe.conditions_of(track)
-    }

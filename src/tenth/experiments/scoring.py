@@ -22,8 +22,8 @@ from tenth.evaluation.metrics.identity import PersonScores, identity_similarity_
 from tenth.evaluation.metrics.inputs import score_or_unavailable
 from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.registry import metrics_for
-from tenth.experiments.images import ImageJob, ImageJobs, RealImages, load_image, unconditional_key
-from tenth.experiments.protocol import EvaluatedPerson
+from tenth.experiments.images import ImageJob, ImageJobs, load_image, unconditional_key
+from tenth.experiments.protocol import EvaluatedPerson, RealImages
 from tenth.experiments.recipe import Condition, ExperimentRecipe
 from tenth.reporting.results_reader import CONTROLS
 
@@ -52,6 +52,9 @@ class TableRow:
         return self.paths[: self.people.count(self.people[0])] if self.shared else self.paths
 
 
+AllTableRows = Mapping[tuple[str, Condition], Mapping[str, TableRow]]  # by prompt set and condition, by method or control
+
+
 def table_rows(
     recipe: ExperimentRecipe,
     person_ids: Sequence[str],
@@ -77,6 +80,15 @@ def table_rows(
             NO_IDENTITY: replace(_generated_row(dict.fromkeys(person_ids, jobs[unconditional_key(prompt_set)])), shared=True),
         }
     return rows
+
+
+def all_table_rows(recipe: ExperimentRecipe, person_ids: Sequence[str], jobs: ImageJobs, real: RealImages) -> AllTableRows:
+    """The rows of every table, by track and condition."""
+    return {
+        (track, condition): table_rows(recipe, person_ids, jobs, real, track, condition)
+        for track in recipe.all_prompt_sets
+        for condition in recipe.conditions_of(track)
+    }
 
 
 def face_scores(

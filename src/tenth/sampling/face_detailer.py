@@ -1,4 +1,4 @@
-"""A picture -> its face drawn again at the model's full resolution, and put back without a seam."""
+"""Face detailer: generate the face of an image again at the model's full resolution, and blend it in."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from tenth.sampling.img2img import FloatImage, SamplingBatch, img2img, is_pocket
 from tenth.sampling.resolutions import SIZE_MULTIPLE, Size
 from tenth.sampling.sampler import OnStep, to_uint8
 
-FACE_MARGIN = 2.0  # side of the square that is redrawn, in widths of the face's box: the whole head
-FEATHER = 0.25  # of the square's side, in which the redrawn face passes into the picture
-MIN_UPSCALE = 2.0  # times that a face's square is enlarged, from which on redrawing it is worth its time
+FACE_MARGIN = 2.0  # side of the square around a face, in widths of its box: the whole head
+FEATHER = 0.25  # width of the blending, a fraction of the square's side
+MIN_UPSCALE = 2.0  # the least upscaling of the square for which a second pass is worth its time
 
 
 def face_crop_box(model: LatentDiffusion, image: FloatImage, force: bool | None = None) -> tuple[int, int, int] | None:
-    """Left, top and side of the square around the largest face that is to be drawn again, or None.
+    """Left, top and side, in pixels, of the square around the largest face that needs detail, or None.
 
-    force: True wherever there is a face, None where it is worth it. The side is a multiple of eight; the square lies inside.
+    force: True for any face, None where the square is enlarged at least MIN_UPSCALE times. The side is a multiple of
+    SIZE_MULTIPLE; the square lies inside the image.
     """
     faces = find_faces(to_uint8([image])[0])
     if not faces:
         return None
     face, (height, width) = faces[0], image.shape[:2]
-    side = (
-        min(round(FACE_MARGIN * face_width(face) / SIZE_MULTIPLE), width // SIZE_MULTIPLE, height // SIZE_MULTIPLE)
-        * SIZE_MULTIPLE
-    )
+
+    # The largest whole number of multiples that fits.
+    multiples = min(round(FACE_MARGIN * face_width(face) / SIZE_MULTIPLE), width // SIZE_MULTIPLE, height // SIZE_MULTIPLE)
+    side = multiples * SIZE_MULTIPLE
     if force is None and side * MIN_UPSCALE > native_resolution(model):
         return None
+
+    # Centered on the face, moved inside the image.
     left, top = ((face.box[axis] + face.box[axis + 2] - side) // 2 for axis in (0, 1))
     return min(max(0, left), width - side), min(max(0, top), height - side), side
 
@@ -37,7 +40,7 @@ def face_crop_box(model: LatentDiffusion, image: FloatImage, force: bool | None 
 def detail_face(
     batch: SamplingBatch, image: FloatImage, crop_box: tuple[int, int, int], strength: float, on_step: OnStep | None = None
 ) -> FloatImage:
-    """The picture with a square of it drawn again at the model's full resolution; outside it stays to the bit."""
+    """The image (H, W, 3) with the square generated again at the model's full resolution; outside it nothing changes."""
     left, top, side = crop_box
     resolution = native_resolution(batch.model)
     if not is_pocket_model(batch.model):
@@ -51,7 +54,7 @@ def detail_face(
 
 
 def feather_mask(side: int) -> FloatImage:
-    """How much of the redrawn square counts (side, side): nothing at its border, all in its middle, smoothly between."""
+    """The weight of the new square at each pixel, (side, side): 0 at the border, 1 in the middle, smooth between."""
     from_border = np.minimum(np.arange(side), np.arange(side)[::-1]) / (FEATHER * side)
     ramp = from_border.clip(0, 1)
     smooth = ramp * ramp * (3 - 2 * ramp)  # (side,)

@@ -1,4 +1,4 @@
-"""No picture is made of what is not a number: not of a model's latents, and not of its pixels."""
+"""No image is written of NaN or infinity: checks of latents, decoder output and pixels."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tenth.core.errors import ModelError
 
 
 def check_latents(latents: Tensor, seeds: Sequence[int], step: int) -> None:
-    """Raises ModelError if latents (B, C, h, w) after a step of denoising are not finite, a row for each seed."""
+    """Raises ModelError, which names the first seed, if latents (B, C, h, w) are not finite. seeds: B of them. step: from 1."""
     finite = torch.isfinite(latents).flatten(1).all(1)  # (B,)
     if not finite.all():
-        (seed, *_) = (seed for seed, is_finite in zip(seeds, finite.tolist(), strict=True) if not is_finite)
+        seed = seeds[int(finite.long().argmin())]
         raise _not_finite(f"the picture of seed {seed} is no longer made of numbers after step {step}")
 
 
 def check_pixels(image: npt.NDArray[Any]) -> None:
-    """Raises ModelError if a picture (H, W, 3) is not finite."""
+    """Raises ModelError if an image (H, W, 3) is not finite."""
     if not np.isfinite(image).all():
         raise _not_finite("a picture has pixels that are no numbers")
 
 
 @contextmanager
 def checked_decoding(pipeline: Any) -> Iterator[None]:
-    """While pictures are drawn, what the autoencoder gives is finite, before infinity becomes white. Raises ModelError."""
+    """Inside, the decoder raises ModelError for output that is not finite, before clamping turns infinity white."""
 
     def check(_: Any, __: Any, decoded: Any) -> None:
         if isinstance(decoded, Tensor) and not torch.isfinite(decoded).all():

@@ -1,4 +1,4 @@
-"""Identities and prompts -> a stream of samples. A seed is one image, whatever stands beside it."""
+"""Requests -> a stream of samples. The seed alone decides an image's noise, whatever else is in its batch."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Progress = Callable[[int, int], None]  # (image-steps done, image-steps in all)
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One image to draw: who (None: nobody in particular), what, and from which noise.
+    """One image to generate. identity: None for an image of nobody in particular. seed: of its noise.
 
-    Raises RecipeError for a prompt that is no text, or a seed out of bounds (sampling.py).
+    Raises RecipeError for a prompt that is no text, or a seed out of range (sampling/config.py).
     """
 
     identity: Identity | None
@@ -49,10 +49,10 @@ def generate(
     progress: Progress | None = None,
     hires: HiresConfig | None = None,
 ) -> Iterator[Sample]:
-    """One sample for each request, in order, as soon as its batch is drawn. People may be mixed in a batch.
+    """One sample for each request, in order, as soon as its batch is done. A batch may mix people.
 
-    hires: another size than the model's own. Raises DataError for a size or strength that is not for the model, IdentityError
-    for an identity of another model, before anything is drawn; ModelError where what is drawn is no longer a number.
+    hires: a size other than the model's own. Raises DataError for a size or strength that the model does not support,
+    IdentityError for an identity of another model, before anything is generated; ModelError if a value is not finite.
     """
     for request in requests:
         check_request(model, request)
@@ -71,10 +71,10 @@ def generate(
 def expected_metadata(
     model: LatentDiffusion, request: Request, sampling: SamplingConfig, hires: HiresConfig | None = None
 ) -> dict[str, Any]:
-    """What a request's picture says of itself, as far as it is known before it is drawn."""
+    """The settings that a request's PNG will have, as far as they are known before it is generated."""
     method = "none" if request.identity is None else request.identity.method
     hires_metadata = {} if hires is None else hires.metadata(model)
-    # In a picture face_pass is whether a face was drawn again, not whether it was asked for.
+    # In a PNG, face_pass says whether a face was generated again, not whether it was asked for.
     known = {key: value for key, value in hires_metadata.items() if key != "face_pass"}
     return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known
 
@@ -86,9 +86,9 @@ def check_request(model: LatentDiffusion, request: Request) -> None:
 
 
 def batch_requests(model: LatentDiffusion, requests: Iterable[Request], negative: str, size: int) -> Iterator[list[Request]]:
-    """Runs of at most `size` requests that can be drawn together: one adapter, embeddings of one shape, the same weights.
+    """Runs of at most `size` requests that can share a batch: the same adapter, weights, shape of embeddings and prompt chunks.
 
-    And prompts read in as many parts: a short one beside a long one would get empty parts, and be another picture.
+    A short prompt beside a long one would be padded with empty chunks, and become another image.
     """
 
     def batch_key(request: Request) -> tuple[object, ...]:
@@ -107,7 +107,7 @@ def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
 
 
 def denoising_steps(model: LatentDiffusion, sampling: SamplingConfig, hires: HiresConfig | None) -> int:
-    """Of denoising, for each picture."""
+    """Denoising steps per image."""
     return sampling.steps if hires is None else hires.num_steps(model, sampling)
 
 
@@ -122,9 +122,9 @@ def _generate_within_memory(
     on_done: Callable[[int], None],
     hires: HiresConfig | None,
 ) -> Iterator[Sample]:
-    """The group's samples, as many at a time as the model's memory profile allows. on_done: told the image-steps done.
+    """The group's samples, as many at a time as the memory profile allows. on_done: gets the image-steps done.
 
-    When a GPU runs out of memory, the next memory profile is taken and the missing samples are drawn again from the same seeds.
+    If a GPU's memory does not suffice, the model goes to the next profile, and missing images are generated from their seeds.
     """
     steps_per_image = denoising_steps(model, sampling, hires)
     remaining = list(group)
@@ -137,7 +137,7 @@ def _generate_within_memory(
         try:
             samples = list(_generate_batch(model, chunk, sampling, steps_done, hires))
         except torch.OutOfMemoryError:
-            samples = []  # the error holds on to what it was drawing: it has to be gone before the model moves
+            samples = []  # the error references tensors: it must be gone before the model is moved
         if samples:
             yield from samples
             remaining = remaining[len(chunk) :]
@@ -153,22 +153,23 @@ def _generate_batch(
     hires: HiresConfig | None,
 ) -> Iterator[Sample]:
     start = time.perf_counter()
-    prompts = list(map(_full_prompt, group))
-    seeds = [request.seed for request in group]
-    identities = [request.identity for request in group if request.identity is not None]
+    prompts, seeds = list(map(_full_prompt, group)), [request.seed for request in group]
 
     def sample_images(embeddings: Tensor | None) -> list[tuple[Pixels, dict[str, Any]]]:
+        """Images, and the settings that each of them has beside the others'."""
         if hires is None:
             images = sample(model, prompts, seeds, sampling, embeddings, lambda step: on_done(len(group) * step))
             return [(pixels, {}) for pixels in images]
         sized = generate_at_size(SamplingBatch(model, sampling, prompts, seeds, embeddings), hires, on_done)
-        return [(pixels, hires.metadata(model) | {"face_pass": again}) for pixels, again in sized]
+        return [(pixels, hires.metadata(model) | {"face_pass": detailed}) for pixels, detailed in sized]
 
+    identities = [request.identity for request in group if request.identity is not None]
     if identities:
         with model.applied(identities) as embeddings:
             images = sample_images(embeddings)
     else:
         images = sample_images(None)
+
     seconds = (time.perf_counter() - start) / len(group)
     settings = to_table(sampling) | model.memory_plan.metadata
     for request, (pixels, more) in zip(group, images, strict=True):

@@ -1,4 +1,4 @@
-"""Pictures of any size: drawn at a size that the model was trained at, enlarged, and drawn again from little noise."""
+"""Images of any size: generate at a size that the model was trained at, upscale, and denoise again from little noise."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from tenth.sampling.img2img import (
 from tenth.sampling.resolutions import ResolutionPlan, Size, near_square_sizes, plan_resolution, sdxl_sizes, single_square
 from tenth.sampling.sampler import OnStep, to_uint8
 
-DEFAULT_STRENGTH = 0.3  # of the second pass and of the face pass
+DEFAULT_STRENGTH = 0.3  # of the second pass and of the face detailer
 
 
 @dataclass(frozen=True)
 class HiresConfig:
-    """A size for pictures, in pixels, and how they come to it.
+    """An image size in pixels, and how it is reached.
 
-    strength: share of the noise, and of the steps, with which they are drawn again: 0.2 keeps, 0.5 invents, 0 enlarges alone;
-    None: DEFAULT_STRENGTH, but 0 for the pocket model. face_detailer: draw the face again at the model's full resolution; None:
-    where that enlarges its square at least twice. Raises DataError for what cannot be.
+    strength: fraction of the noise, and of the steps, of later passes: 0.2 keeps, 0.5 invents, 0 only upscales; None:
+    DEFAULT_STRENGTH, but 0 for the pocket model. face_detailer: whether the face is generated again at the model's full
+    resolution; None: where that enlarges its square at least twice. Raises DataError for impossible values.
     """
 
     width: int
@@ -56,60 +56,59 @@ class HiresConfig:
 
     @property
     def square_side(self) -> int:
-        """Of a square of as many pixels."""
+        """Side, in pixels, of a square of the same area."""
         return math.isqrt(self.size.area)
 
     @property
     def face_strength(self) -> float:
-        """Of the face pass; 0: there is none."""
+        """Strength of the face detailer; 0: it is off."""
         strength = DEFAULT_STRENGTH if self.strength is None else self.strength
         return 0.0 if self.face_detailer is False else strength
 
     def strength_for(self, model: LatentDiffusion) -> float:
-        """Of the second pass. A pocket model knows no detail but that of its own size: see benchmarks/highres.py."""
+        """Strength of the second pass. The pocket model knows no finer detail than its own size has: benchmarks/highres.py."""
         if self.strength is not None:
             return self.strength
         return 0.0 if is_pocket_model(model) else DEFAULT_STRENGTH
 
     def plan(self, model: LatentDiffusion) -> ResolutionPlan:
-        """The sizes at which a model draws for this one. Raises DataError if size or strength are too large for the model."""
+        """The sizes of the passes for this size. Raises DataError if size or strength are too large for the model."""
         resolution, strength = native_resolution(model), self.strength_for(model)
-        resolution_plan = plan_resolution(self.size, native_sizes(model), resolution, refine=strength > 0)
-        if resolution_plan.hires_sizes and is_pocket_model(model):  # looked at: docs/log.md, 2026-11-28
+        plan = plan_resolution(self.size, native_sizes(model), resolution, refine=strength > 0)
+        if plan.hires_sizes and is_pocket_model(model):  # docs/log.md, 2026-11-28
+            needed = f"this model knows no detail but that of {resolution}x{resolution}"
             raise DataError(
                 f"the strength {strength:g} for a picture of {self.size}",
-                "this model knows no detail but that of "
-                f"{resolution}x{resolution}: larger pictures that it draws again crack and melt",
+                f"{needed}: larger pictures that it draws again crack and melt",
                 "Leave the strength out, which enlarges, or choose a model that draws larger",
             )
-        return resolution_plan
+        return plan
 
     def num_steps(self, model: LatentDiffusion, sampling: SamplingConfig) -> int:
-        """Steps of denoising for each picture; a face pass is counted wherever it may come to it."""
+        """Denoising steps per image, over all passes; the face detailer's count wherever it may run."""
         hires_steps = len(self.plan(model).hires_sizes) * img2img_steps(sampling.steps, self.strength_for(model))
-        return sampling.steps + hires_steps + (img2img_steps(sampling.steps, self.face_strength) if self.face_strength else 0)
+        face_steps = img2img_steps(sampling.steps, self.face_strength) if self.face_strength else 0
+        return sampling.steps + hires_steps + face_steps
 
     def metadata(self, model: LatentDiffusion) -> dict[str, Any]:
-        """What a record says of it."""
+        """The settings as a PNG and run.json record them."""
         record = {"size": str(self.size), "passes": self.plan(model).passes, "strength": self.strength_for(model)}
         return record | {"face_pass": self.face_detailer, "face_strength": self.face_strength}
 
     def notes(self, model: LatentDiffusion) -> list[str]:
-        """What is done for this size, in sentences."""
-        resolution_plan = self.plan(model)
-        return [
-            f"{resolution_plan}; strength {self.strength_for(model):g}" if resolution_plan.hires_sizes else str(resolution_plan)
-        ]
+        """How this size is reached, in sentences for the user."""
+        plan = self.plan(model)
+        return [f"{plan}; strength {self.strength_for(model):g}" if plan.hires_sizes else str(plan)]
 
     def face_notes(self, model: LatentDiffusion, names: Sequence[str]) -> list[str]:
-        """What was done to faces, in sentences. names: of the pictures whose face was drawn again."""
+        """What was done to faces, in sentences for the user. names: images whose face was generated again."""
         resolution = native_resolution(model)
         text = f"its face was drawn again at {resolution}x{resolution} and put back; strength {self.face_strength:g}"
         return [f"{name}: {text}" for name in names]
 
 
 def native_sizes(model: LatentDiffusion) -> list[Size]:
-    """The sizes that the model draws in one pass: the pocket model's square, SDXL's list, those around another's square."""
+    """The sizes that the model generates in one pass: the pocket model's square, SDXL's list, or sizes around a square."""
     pipeline = untyped_pipeline(model)
     if is_pocket_model(model):
         return single_square(native_resolution(model))
@@ -118,40 +117,38 @@ def native_sizes(model: LatentDiffusion) -> list[Size]:
 
 
 def generate_at_size(batch: SamplingBatch, hires: HiresConfig, on_done: Callable[[int], None]) -> list[tuple[Pixels, bool]]:
-    """Each picture (H, W, 3) at its size, and whether its face was drawn again. on_done: told the image-steps done.
+    """Each image (H, W, 3) at its size, and whether its face was generated again. on_done: gets the image-steps done.
 
-    The first pass is drawn as a batch, the others one by one: they are large, and nothing is gained by more at a time.
+    The first pass runs as a batch, the others image by image: they are large, and batching them would gain nothing.
     """
-    resolution_plan, batch_size = hires.plan(batch.model), len(batch.prompts)
-    base_steps, steps_per_image = batch.sampling.steps, hires.num_steps(batch.model, batch.sampling)
-    base_images = run_pipeline(batch, resolution_plan.base, lambda step: on_done(batch_size * step))
+    plan, batch_size = hires.plan(batch.model), len(batch.prompts)
+    base_steps = batch.sampling.steps
+    refine_steps = hires.num_steps(batch.model, batch.sampling) - base_steps
+    base_images = run_pipeline(batch, plan.base, lambda step: on_done(batch_size * step))
     finished = []
-    for index in range(batch_size):
-        done = batch_size * base_steps + index * (steps_per_image - base_steps)
-        finished.append(
-            _upscale_and_refine(
-                batch.single(index), base_images[index], resolution_plan, hires, _offset_progress(done, on_done)
-            )
-        )
-        on_done(done + steps_per_image - base_steps)
+    for index, image in enumerate(base_images):
+        done = batch_size * base_steps + index * refine_steps
+        finished.append(_upscale_and_refine(batch.single(index), image, plan, hires, _offset_progress(done, on_done)))
+        on_done(done + refine_steps)
     return finished
 
 
 def _upscale_and_refine(
-    batch: SamplingBatch, image: FloatImage, resolution_plan: ResolutionPlan, hires: HiresConfig, on_step: OnStep
+    batch: SamplingBatch, image: FloatImage, plan: ResolutionPlan, hires: HiresConfig, on_step: OnStep
 ) -> tuple[Pixels, bool]:
+    # Later passes, each with noise of its own.
     strength, done = hires.strength_for(batch.model), 0
-    for index, size in enumerate(resolution_plan.hires_sizes):
-        image = img2img(
-            batch.with_new_noise("second pass", index), resize_to_cover(image, size), strength, _offset_progress(done, on_step)
-        )
+    for index, size in enumerate(plan.hires_sizes):
+        noised = batch.with_new_noise("second pass", index)
+        image = img2img(noised, resize_to_cover(image, size), strength, _offset_progress(done, on_step))
         done += img2img_steps(batch.sampling.steps, strength)
-    image = resize_to_cover(image, resolution_plan.final)
+
+    # The final size, and the face.
+    image = resize_to_cover(image, plan.final)
     crop_box = face_crop_box(batch.model, image, hires.face_detailer) if hires.face_strength else None
     if crop_box is not None:
-        image = detail_face(
-            batch.with_new_noise("face pass", 0), image, crop_box, hires.face_strength, _offset_progress(done, on_step)
-        )
+        noised = batch.with_new_noise("face pass", 0)
+        image = detail_face(noised, image, crop_box, hires.face_strength, _offset_progress(done, on_step))
     return to_uint8([image])[0], crop_box is not None
 
 

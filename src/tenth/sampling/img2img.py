@@ -1,4 +1,4 @@
-"""A picture -> the same drawn again from little noise: one call of the pipeline that also draws from noise alone."""
+"""Image-to-image: an image with noise added is denoised again, by the pipeline that also generates from pure noise."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tenth.sampling.sampler import OnStep, pipeline_kwargs, sampling_context
 
 FloatImage = npt.NDArray[np.float32]  # (H, W, 3) in [0, 1]; between passes nothing is rounded
 
-MAX_UNTILED_PIXELS = 1024 * 1024  # pixels that the autoencoder reads and writes at once; of more, in tiles where it can
+MAX_UNTILED_PIXELS = 1024 * 1024  # the autoencoder processes larger images in tiles, if it can
 
 
 @dataclass(frozen=True, eq=False)
 class SamplingBatch:
-    """What a batch of pictures shows, a row each, while its identities are on the model. embeddings: (B, M, D) or None."""
+    """B images to generate, while their identities are applied to the model. embeddings: (B, M, D) or None."""
 
     model: LatentDiffusion
     sampling: SamplingConfig
@@ -36,28 +36,28 @@ class SamplingBatch:
     embeddings: Tensor | None = None
 
     def single(self, index: int) -> SamplingBatch:
-        """One picture of the batch, alone."""
+        """A batch of one of its images."""
         selected = slice(index, index + 1)
         embeddings = None if self.embeddings is None else self.embeddings[selected]
         return replace(self, prompts=self.prompts[selected], seeds=self.seeds[selected], embeddings=embeddings)
 
     def with_new_noise(self, purpose: str, pass_index: int) -> SamplingBatch:
-        """The same with other noise, a function of the first."""
+        """The same batch with other seeds, a function of the first ones."""
         return replace(self, seeds=[derive_seed(purpose, seed, pass_index) for seed in self.seeds])
 
 
 def untyped_pipeline(model: LatentDiffusion) -> Any:
-    """The model's pipeline: diffusers' types do not know its parts."""
+    """The model's pipeline as Any: diffusers' types do not declare its parts."""
     return model.pipeline
 
 
 def is_pocket_model(model: LatentDiffusion) -> bool:
-    """Whether it is a pocket model, which has seen upright faces in one square and knows no detail but that of it."""
+    """Whether it is the pocket model, which was trained on aligned faces at one size."""
     return isinstance(untyped_pipeline(model).vae, PocketAutoencoder)
 
 
 def native_resolution(model: LatentDiffusion) -> int:
-    """Side of the square, in pixels, that the model draws when no size is asked for."""
+    """Side of the square, in pixels, that the model generates by default."""
     pipeline = untyped_pipeline(model)
     return int(pipeline.unet.config.sample_size * pipeline.vae_scale_factor)
 
@@ -69,11 +69,11 @@ def run_pipeline(
     init_latents: Callable[[Any, list[torch.Generator]], Tensor] | None = None,
     strength: float = 1.0,
 ) -> list[FloatImage]:
-    """One call of the pipeline: pictures (H, W, 3) of a size. init_latents: gives the latents to begin with (B, C, h, w).
+    """One call of the pipeline: images (H, W, 3) of a size.
 
-    strength: share of the sampling's steps that are taken, the last ones.
-
-    SDXL is told this size as the original's and the target's, as in its training on whole pictures.
+    init_latents: gives the initial latents (B, C, h, w) from the pipeline and its generators; None: noise.
+    strength: fraction of the steps that are taken, the last ones.
+    SDXL is conditioned on this size as original and target size, as in its training on whole images.
     """
     pipeline = untyped_pipeline(batch.model)
     with (
@@ -91,17 +91,17 @@ def run_pipeline(
 
 
 def img2img(batch: SamplingBatch, image: FloatImage, strength: float, on_step: OnStep | None = None) -> FloatImage:
-    """One picture (H, W, 3) with noise added, and denoised again at its size, by the pipeline that draws from noise.
+    """An image (H, W, 3) with noise added, denoised again at its size.
 
-    Source: Meng et al. 2021, arXiv:2108.01073 (SDEdit). What diffusers' image-to-image pipelines compute, but for the
-    autoencoder's mean in place of a draw, and with `SamplingConfig.rescale`, which that of Stable Diffusion 1.5 does not know.
+    Source: Meng et al. 2021, arXiv:2108.01073 (SDEdit). Computes what diffusers' image-to-image pipelines do, but with the mean
+    of the autoencoder's distribution in place of a sample, and with guidance rescaling, which Stable Diffusion 1.5's lacks.
     """
     size = Size(image.shape[1], image.shape[0])
 
     def init_latents(pipeline: Any, generators: list[torch.Generator]) -> Tensor:
         scheduler, device = pipeline.scheduler, pipeline.unet.device
         latents = encode_image(pipeline, image)  # (1, C, h, w)
-        # The generator goes on to the pipeline, so that a sampler that adds noise of its own does not add the same again.
+        # The pipeline continues with this generator, so that a stochastic sampler does not add the same noise again.
         noise = torch.randn(latents.shape, generator=generators[0]).to(latents)
         scheduler.set_timesteps(batch.sampling.steps, device=device)
         noisy: Tensor = scheduler.add_noise(latents, noise, scheduler.timesteps[:1])
@@ -111,13 +111,13 @@ def img2img(batch: SamplingBatch, image: FloatImage, strength: float, on_step: O
 
 
 def img2img_steps(steps: int, strength: float) -> int:
-    """How many of a sampling's steps a second pass takes: at least one."""
+    """Steps of a pass of this strength: at least one."""
     return max(1, round(steps * strength))
 
 
 @contextmanager
 def _truncated_schedule(pipeline: Any, strength: float) -> Iterator[None]:
-    """The pipeline with a copy of its scheduler that leaves out the first steps; with strength 1 as it is."""
+    """Inside, the pipeline has a copy of its scheduler without the first steps; with strength 1 its own."""
     if strength == 1:
         yield
         return
@@ -129,7 +129,7 @@ def _truncated_schedule(pipeline: Any, strength: float) -> Iterator[None]:
         set_timesteps(count, **given)
         left_out = (count - img2img_steps(count, strength)) * truncated.order
         truncated.timesteps = truncated.timesteps[left_out:]
-        if set_begin_index is not None:  # schedulers count from the first of all steps, pipelines from the first that is left
+        if set_begin_index is not None:  # schedulers count from the first of all steps, pipelines from the first remaining one
             truncated.set_begin_index = lambda index=0: set_begin_index(left_out + index)
             truncated.set_begin_index()
 
@@ -143,10 +143,10 @@ def _truncated_schedule(pipeline: Any, strength: float) -> Iterator[None]:
 
 @torch.no_grad()
 def encode_image(pipeline: Any, image: FloatImage) -> Tensor:
-    """A picture (H, W, 3) -> latents (1, C, h, w) in the UNet's scale and precision: the mean, nothing is drawn."""
+    """An image (H, W, 3) -> latents (1, C, h, w) in the UNet's scale and precision: the mean of the distribution."""
     vae = pipeline.vae
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] * 2 - 1  # (1, 3, H, W)
-    overflows = vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False)  # SDXL's does
+    overflows = vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False)  # as SDXL's does
     if overflows:
         vae.to(torch.float32)
     try:
@@ -176,7 +176,7 @@ def _vae_tiling(vae: Any, size: Size) -> Iterator[None]:
 
 
 def resize_to_cover(image: FloatImage, size: Size) -> FloatImage:
-    """A picture (h, w, 3) enlarged or reduced by Lanczos' filter until it covers the size, its middle: (H, W, 3)."""
+    """Resize an image (h, w, 3) with Lanczos' filter until it covers the size, and crop its center: (H, W, 3)."""
     height, width = image.shape[:2]
     if (width, height) == (size.width, size.height):
         return image

@@ -17,13 +17,13 @@ from tenth.core.files.reading import UnreadableError, open_regular, parse_json, 
 from tenth.core.files.writing import write_png
 from tenth.core.types import Sample
 
-MAX_METADATA_CHARS = 100_000  # characters that a picture says of itself
-MAX_PNG_BYTES = 1 << 28  # of a PNG: more than the largest pictures that are drawn have
-HEADER_BYTES = 1 << 21  # of these, in which everything stands that comes before the pixels
+MAX_METADATA_CHARS = 100_000
+MAX_PNG_BYTES = 1 << 28  # more than the largest generated images have
+HEADER_BYTES = 1 << 21  # of a PNG, in which all chunks before the pixels are
 
 
 def save_sample(sample: Sample, path: str | Path) -> None:
-    """Write a PNG that says how to make it again: in our JSON and in the `parameters` text that other tools read.
+    """Write a PNG with the settings that reproduce it: in our JSON, and in the `parameters` text that other tools read.
 
     Neither names the person or a photo.
     """
@@ -35,7 +35,7 @@ def save_sample(sample: Sample, path: str | Path) -> None:
 
 
 def read_sample(path: str | Path) -> dict[str, Any]:
-    """What `save_sample` wrote beside the pixels. Raises DataError if it is no PNG, or carries nothing of tenth's whole."""
+    """The settings that `save_sample` wrote. Raises DataError if the file is no PNG, or has no complete settings of tenth."""
     path = Path(path)
     text = _read_text_chunk(path)
     if not isinstance(text, str):
@@ -50,7 +50,7 @@ def read_sample(path: str | Path) -> dict[str, Any]:
 
 
 def _read_text_chunk(path: Path) -> Any:
-    """What a PNG says under our name. No pixel is decoded, and no more is read than stands before them."""
+    """The PNG's text under our key, or None. Pixels are not decoded, and nothing after them is read."""
     try:
         with open_regular(path, MAX_PNG_BYTES) as file:
             header = BytesIO(file.read(HEADER_BYTES))
@@ -75,7 +75,7 @@ def _unusable_png(path: Path, reason_text: str) -> DataError:
 
 
 def read_if_complete(path: Path) -> dict[str, Any] | None:
-    """What a PNG of ours says of itself; None unless it is there and all of its pixels can be read."""
+    """The settings in a PNG of ours; None unless the file exists and all of its pixels can be decoded."""
     try:
         with open_regular(path, MAX_PNG_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
             image.load()
@@ -85,7 +85,7 @@ def read_if_complete(path: Path) -> dict[str, Any] | None:
 
 
 def base_metadata(prompt: str, seed: int, method: str, model: str) -> dict[str, Any]:
-    """What every image records, however it was made."""
+    """The settings that every image records."""
     return {"prompt": prompt, "seed": seed, "method": method, "model": model, "tenth": version("tenth")}
 
 
@@ -110,6 +110,6 @@ def _a1111_parameters(sample: Sample) -> str:
 
 
 def _quote_value(value: Any) -> str:
-    """As A1111 writes a value with characters that would end it, and reads it back (modules/infotext_utils.py)."""
+    """Quoted as A1111 does, and reads back (modules/infotext_utils.py), where a character would end the value."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:"\n') else text

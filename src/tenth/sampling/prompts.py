@@ -1,4 +1,4 @@
-"""A prompt before it is read: the person's word put in, and what a model does not read of it, to be said, not to be hidden."""
+"""Prompts before they are encoded: insert the trigger phrase, and warn of what the model does not read."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ WORD_PATTERN = re.compile(r"[^\W\d_]+")
 
 
 def insert_trigger_phrase(prompt: str, trigger_phrase: str) -> str:
-    """The prompt with a person's word, "rare noun" as of an Identity, before the first noun that may mean the person.
+    """The prompt with a trigger phrase, "rare_token class_noun", at the first noun that may mean the person.
 
-    "a photo of a smiling man" -> "a photo of a smiling rare man"; "person", which says nothing of anybody, becomes the noun.
-    Without such a noun the word is put in front of everything. A prompt that has it already stays as it is, and so does one
-    of somebody without a word.
+    "a photo of a smiling man" -> "a photo of a smiling rare man"; the neutral "person" becomes the class noun. Without such a
+    noun the phrase goes in front of everything. A prompt that has the rare token already stays as it is, and so does any prompt
+    if there is no trigger phrase.
     """
     rare_token, _, class_noun = trigger_phrase.partition(" ")
     if not trigger_phrase or rare_token in prompt.lower().split():
@@ -31,9 +31,9 @@ def insert_trigger_phrase(prompt: str, trigger_phrase: str) -> str:
 
 
 def prompt_warnings(model: LatentDiffusion, prompt: str) -> list[str]:
-    """A sentence about words that the model has never seen, one about an end that it does not read; none where all is read.
+    """A sentence about words outside the model's vocabulary, and one about tokens beyond its limit; none where all is read.
 
-    Models of many words read a long prompt to its end (texts.py).
+    Models with a large vocabulary encode long prompts in chunks (prompt_encoder.py).
     """
     pipeline: Any = model.pipeline  # diffusers' types do not know a pipeline's parts
     tokenizer = pipeline.tokenizer
@@ -42,9 +42,8 @@ def prompt_warnings(model: LatentDiffusion, prompt: str) -> list[str]:
     unknown = [word for word in dict.fromkeys(WORD_PATTERN.findall(prompt.lower())) if f"{word}</w>" not in vocabulary]
     if unknown and len(vocabulary) < SMALL_VOCABULARY:
         messages.append(f"the model has never seen these words, and draws as if they were not there: {', '.join(unknown)}")
-    num_tokens = len(tokenizer(prompt, verbose=False).input_ids)  # with the tokens that begin and end each prompt
-    if num_tokens > tokenizer.model_max_length and not model.prompt_encoder.supports_long_prompts:
-        messages.append(
-            f"the prompt has {num_tokens} tokens and the model reads {tokenizer.model_max_length}: its end is not read"
-        )
+    num_tokens = len(tokenizer(prompt, verbose=False).input_ids)  # with start and end token
+    limit = tokenizer.model_max_length
+    if num_tokens > limit and not model.prompt_encoder.supports_long_prompts:
+        messages.append(f"the prompt has {num_tokens} tokens and the model reads {limit}: its end is not read")
     return messages

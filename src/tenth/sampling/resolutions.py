@@ -1,4 +1,4 @@
-"""The size asked for -> the sizes at which a model draws a picture: first one that it was trained at. Imports nothing heavy."""
+"""A target size -> the sizes of the passes that reach it, the first one a size that the model was trained at. Light imports."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from dataclasses import dataclass
 
 from tenth.core.errors import DataError
 
-SIZE_MULTIPLE = 8  # pixels: the pipelines draw multiples of it
-MAX_UPSCALE = 4  # times a trained size, on each side: beyond it nothing of the first picture says what the last should show
-MAX_UPSCALE_PER_PASS = 2.0  # more is done in several passes: little noise does not reach blurs of many pixels
-MIN_AREA_RATIO, MAX_AREA_RATIO, MAX_SIDE_RATIO = (
-    0.75,
-    1.25,
-    1.25,
-)  # of the trained square's, in which models trained on squares still draw well
+SIZE_MULTIPLE = 8  # pixels: sides of generated images are multiples of it
+MAX_UPSCALE = 4  # of a trained size, per side: beyond it the first image does not determine the last
+MAX_UPSCALE_PER_PASS = 2.0  # more takes two passes: a little noise does not remove a blur of many pixels
+# Relative to the trained square, within which models trained on squares still work.
+MIN_AREA_RATIO, MAX_AREA_RATIO, MAX_SIDE_RATIO = 0.75, 1.25, 1.25
 
-# Of SDXL, in pixels: shorter side -> longer sides, both ways round. Podell et al. 2023, arXiv:2307.01952, appendix I, as two
-# programs that repeat the list agree on it; the paper itself was not at hand.
+# SDXL's, in pixels: shorter side -> longer sides, in both orientations. Podell et al. 2023, arXiv:2307.01952, appendix I, as
+# two programs repeat the list, which agree; the paper itself was not at hand.
 SDXL_BUCKETS = {
     512: (2048, 1984, 1920, 1856),
     576: (1792, 1728, 1664),
@@ -36,18 +33,16 @@ SDXL_RESOLUTION = 1024
 
 @dataclass(frozen=True)
 class Size:
-    """Of a picture, in pixels."""
+    """Width and height of an image, in pixels. Raises DataError unless both are positive multiples of SIZE_MULTIPLE."""
 
     width: int
     height: int
 
     def __post_init__(self) -> None:
         if any(side < SIZE_MULTIPLE or side % SIZE_MULTIPLE for side in (self.width, self.height)):
-            raise DataError(
-                f"the size {self}",
-                f"both sides are to be multiples of {SIZE_MULTIPLE}, more than 0",
-                f"Choose {self._nearest_valid()}, say",
-            )
+            nearest = "x".join(str(_nearest_multiple(side)) for side in (self.width, self.height))
+            needed = f"both sides are to be multiples of {SIZE_MULTIPLE}, more than 0"
+            raise DataError(f"the size {self}", needed, f"Choose {nearest}, say")
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"
@@ -60,10 +55,9 @@ class Size:
     def aspect_ratio(self) -> float:
         return self.width / self.height
 
-    def _nearest_valid(self) -> str:
-        return "x".join(
-            str(max(SIZE_MULTIPLE, round(side / SIZE_MULTIPLE) * SIZE_MULTIPLE)) for side in (self.width, self.height)
-        )
+
+def _nearest_multiple(length: float) -> int:
+    return max(1, round(length / SIZE_MULTIPLE)) * SIZE_MULTIPLE
 
 
 def parse_size(text: str) -> Size:
@@ -76,7 +70,7 @@ def parse_size(text: str) -> Size:
 
 @dataclass(frozen=True)
 class ResolutionPlan:
-    """How a picture comes to its size. base: drawn from noise. hires_sizes: each from the last, enlarged; then `final`."""
+    """The passes to a size. base: generated from noise. hires_sizes: each upscaled from the last. final: resized to it."""
 
     base: Size
     hires_sizes: tuple[Size, ...]
@@ -89,26 +83,29 @@ class ResolutionPlan:
 
     @property
     def cropped_fraction(self) -> float:
-        """Share of the first picture that is cut off at its edges, because the shapes differ."""
-        return 1 - min(self.base.aspect_ratio / self.final.aspect_ratio, self.final.aspect_ratio / self.base.aspect_ratio)
+        """Fraction of the first image that is cropped, because its shape differs from the final one."""
+        ratio = self.base.aspect_ratio / self.final.aspect_ratio
+        return 1 - min(ratio, self.final.aspect_ratio / self.base.aspect_ratio)
 
     def __str__(self) -> str:
         if self.final == self.base:
             return f"{self.final}: drawn at once"
         steps = ["drawn at " + self.passes[0], *(f"redrawn at {size}" for size in self.passes[1:])]
         if not self.hires_sizes:
-            steps += ["enlarged" if self.final.area > self.base.area else "reduced"]
-        steps += [f"{self.cropped_fraction:.0%} of it cut off at the edges"] if self.cropped_fraction > 0.005 else []
-        return f"{self.final}: {', then '.join(steps[:2])}{''.join(', ' + more for more in steps[2:])}"
+            steps.append("enlarged" if self.final.area > self.base.area else "reduced")
+        if self.cropped_fraction > 0.005:
+            steps.append(f"{self.cropped_fraction:.0%} of it cut off at the edges")
+        first, second, *more = steps
+        return ", ".join([f"{self.final}: {first}, then {second}", *more])
 
 
 def plan_resolution(
     target: Size, native_sizes: Sequence[Size], native_resolution: int, *, refine: bool = True
 ) -> ResolutionPlan:
-    """A trained size at once; another from the trained size nearest in shape, reduced, or enlarged and drawn again.
+    """One pass at a trained size; any other size starts from the trained size nearest in shape.
 
-    native_sizes: what the model was trained at. native_resolution: of its square, in pixels. refine: without it nothing is
-    drawn again. Raises DataError for a size that is too large.
+    native_sizes: those the model was trained at. native_resolution: side of its square, in pixels. refine: whether upscaled
+    images are denoised again. Raises DataError for a size that is too large.
     """
     if target in native_sizes:
         return ResolutionPlan(target, (), target)
@@ -126,29 +123,25 @@ def plan_resolution(
         )
     hires_sizes = [target] if refine and upscale > 1 else []
     if hires_sizes and upscale > MAX_UPSCALE_PER_PASS:
-        hires_sizes.insert(
-            0, Size(*(max(1, round(length / 2 / SIZE_MULTIPLE)) * SIZE_MULTIPLE for length in (target.width, target.height)))
-        )
+        hires_sizes.insert(0, Size(_nearest_multiple(target.width / 2), _nearest_multiple(target.height / 2)))
     return ResolutionPlan(base, tuple(hires_sizes), target)
 
 
 def single_square(resolution: int) -> list[Size]:
-    """The square alone: of a model that was trained on aligned squares."""
+    """The square alone: for a model trained on aligned squares."""
     return [Size(resolution, resolution)]
 
 
 def near_square_sizes(resolution: int) -> list[Size]:
-    """Sizes at which a model trained on squares of any scene still draws well in one pass: 512 -> up to 640 on a side."""
+    """Sizes at which a model trained on squares still works in one pass: 512 -> up to 640 per side."""
     lengths = range(SIZE_MULTIPLE, math.floor(MAX_SIDE_RATIO * resolution) + 1, SIZE_MULTIPLE)
     pairs = [(width, height) for width in lengths for height in lengths]
     return [Size(*pair) for pair in pairs if MIN_AREA_RATIO <= pair[0] * pair[1] / resolution**2 <= MAX_AREA_RATIO]
 
 
 def sdxl_sizes(resolution: int) -> list[Size]:
-    """SDXL's sizes, for a model of its kind whose square has this side."""
-    scaled = [
-        [max(1, round(length * resolution / SDXL_RESOLUTION / SIZE_MULTIPLE)) * SIZE_MULTIPLE for length in pair]
-        for shorter, longer in SDXL_BUCKETS.items()
-        for pair in ((shorter, other) for other in longer)
-    ]
-    return [Size(*pair) for pair in dict.fromkeys(tuple(way) for pair in scaled for way in (pair, pair[::-1]))]
+    """SDXL's sizes in both orientations, scaled for a model of its kind whose square has this side."""
+    scale = resolution / SDXL_RESOLUTION
+    pairs = [(shorter, longer) for shorter, longer_sides in SDXL_BUCKETS.items() for longer in longer_sides]
+    sizes = [Size(_nearest_multiple(shorter * scale), _nearest_multiple(longer * scale)) for shorter, longer in pairs]
+    return list(dict.fromkeys(size for each in sizes for size in (each, Size(each.height, each.width))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -29,58 +29,58 @@ def sample(
     embeddings: Tensor | None = None,
     on_step: OnStep | None = None,
 ) -> list[Pixels]:
-    """One image (H, W, 3) for each prompt and seed. embeddings: from `applied`, a row an image.
+    """One image (H, W, 3) for each prompt and seed. embeddings: of `applied`, (B, M, D), a row per image.
 
-    Raises ModelError where what is drawn is no longer a number (finite.py).
+    Raises ModelError if latents or pixels are not finite.
     """
     with sampling_context(model, sampling, embeddings) as image_kwargs:
         text_embeddings = model.prompt_encoder(prompts, sampling.negative_prompt, guided=sampling.guidance_scale > 1)
-        images = model.pipeline(
-            **pipeline_kwargs(prompts, seeds, sampling, on_step, text_embeddings), **image_kwargs
-        ).images  # (B, H, W, 3) in [0, 1]
+        kwargs = pipeline_kwargs(prompts, seeds, sampling, on_step, text_embeddings)
+        images = model.pipeline(**kwargs, **image_kwargs).images  # (B, H, W, 3) in [0, 1]
     return to_uint8(images)
 
 
 @contextmanager
 def sampling_context(model: DiffusionModel, sampling: SamplingConfig, embeddings: Tensor | None) -> Iterator[dict[str, Any]]:
-    """Scale, scheduler, guidance and precision as asked, diffusers quiet. Gives what a pipeline takes embeddings by.
+    """The pipeline with the scale, scheduler, guidance and precision of `sampling`. Gives its arguments for the embeddings.
 
-    Guidance leads away from a zero embedding, or, of patch tokens, from those of a picture of zeros.
+    Guidance is away from a zero embedding, or, for patch tokens, from those of a black image.
     """
-    image_kwargs: dict[str, Any] = {}
+    # The embeddings, with the unconditional ones where there is guidance.
+    pipeline = model.pipeline
+    image_embeds: list[Tensor] | None = None
     if embeddings is not None:
-        set_scale(model.pipeline, sampling.ip_adapter_scale)
-        image_kwargs = {
-            "ip_adapter_image_embeds": [model.with_unconditional(embeddings) if sampling.guidance_scale > 1 else embeddings]
-        }
-    text_guidance_scale = (
-        sampling.text_guidance_scale if embeddings is not None else 0.0
-    )  # of nobody, guidance is on words alone
-    num_train_timesteps = int(model.pipeline.scheduler.config["num_train_timesteps"])
-    model.pipeline.set_progress_bar_config(disable=True)
-    # Not `enabled=False`: that would end the autocast in which a model that is being trained is watched.
-    autocast = (
-        torch.autocast(model.pipeline._execution_device.type, torch.bfloat16) if sampling.precision == "bf16" else nullcontext()
+        set_scale(pipeline, sampling.ip_adapter_scale)
+        image_embeds = [model.with_unconditional(embeddings) if sampling.guidance_scale > 1 else embeddings]
+
+    # Guidance. Without a person, all of it is on the text.
+    guidance = guidance_hooks(
+        pipeline.unet,
+        sampling.guidance_scale,
+        text_guidance_scale=0.0 if embeddings is None else sampling.text_guidance_scale,
+        interval=sampling.guidance_interval,
+        num_train_timesteps=int(pipeline.scheduler.config["num_train_timesteps"]),
     )
+
+    # Precision. Not `enabled=False`: that would end the autocast in which a model in training is validated.
+    autocast: AbstractContextManager[Any] = nullcontext()
+    if sampling.precision == "bf16":
+        autocast = torch.autocast(pipeline._execution_device.type, torch.bfloat16)
+
+    pipeline.set_progress_bar_config(disable=True)
     with (
         quiet(),
         autocast,
-        checked_decoding(model.pipeline),
-        _precomputed_image_embeds(model.pipeline, image_kwargs.get("ip_adapter_image_embeds")),
-        using_scheduler(model.pipeline, sampling.scheduler),
-        guidance_hooks(
-            model.pipeline.unet,
-            sampling.guidance_scale,
-            text_guidance_scale=text_guidance_scale,
-            interval=sampling.guidance_interval,
-            num_train_timesteps=num_train_timesteps,
-        ),
+        checked_decoding(pipeline),
+        _precomputed_image_embeds(pipeline, image_embeds),
+        using_scheduler(pipeline, sampling.scheduler),
+        guidance,
     ):
-        yield image_kwargs
+        yield {} if image_embeds is None else {"ip_adapter_image_embeds": image_embeds}
 
 
 def sampler_name(model: DiffusionModel, sampling: SamplingConfig) -> str:
-    """The sampler's name as A1111 has it."""
+    """The sampler's name as A1111 writes it."""
     return SCHEDULERS[sampling.scheduler].a1111_name if sampling.scheduler else a1111_name(model.pipeline.scheduler)
 
 
@@ -91,10 +91,9 @@ def pipeline_kwargs(
     on_step: OnStep | None = None,
     text_embeddings: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any]:
-    """The arguments of a call of a pipeline, but for a person's. A seed is one noise, whatever its batch.
+    """The arguments of a pipeline call, but for a person's. A seed is one noise, whatever its batch.
 
-    text_embeddings: the prompts' embeddings as `PromptEncoder` gives them; None: the pipeline reads them itself, no further
-    than it can.
+    text_embeddings: of `PromptEncoder`; None: the pipeline encodes the prompts itself, cut at its limit.
     """
 
     def step_done(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +115,7 @@ def pipeline_kwargs(
 
 
 def to_uint8(images: Sequence[Any]) -> list[Pixels]:
-    """Images (H, W, 3) in [0, 1] as diffusers gives them -> whole numbers to 255. Raises ModelError for what is no number."""
+    """Images (H, W, 3) in [0, 1] -> uint8. Raises ModelError if a value is not finite."""
     for image in images:
         check_pixels(image)
     return [np.rint(image * 255).astype(np.uint8, order="C") for image in images]
@@ -124,7 +123,7 @@ def to_uint8(images: Sequence[Any]) -> list[Pixels]:
 
 @contextmanager
 def _precomputed_image_embeds(pipeline: Any, embeddings: list[Tensor] | None) -> Iterator[None]:
-    """diffusers repeats all rows for each image, so that every image sees every person (#9813); ours match already."""
+    """Inside, the pipeline uses these embeddings. Its own code repeats all rows for each image (diffusers #9813)."""
     pipeline.prepare_ip_adapter_image_embeds = lambda *_, **__: embeddings
     try:
         yield

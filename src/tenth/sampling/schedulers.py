@@ -1,4 +1,4 @@
-"""A sampler by the name that users type, made of the model's own noise schedule."""
+"""Samplers by the name that users type, on the model's own noise schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tenth.core.wording import did_you_mean
 
 @dataclass(frozen=True)
 class Sampler:
-    """class_name: the class in diffusers. a1111_name: as A1111's `parameters` name it. settings: beside the model's own."""
+    """class_name: diffusers'. a1111_name: in A1111's `parameters`. settings: added to those of the model's own scheduler."""
 
     class_name: str
     a1111_name: str
@@ -21,8 +21,8 @@ class Sampler:
     max_steps: int | None = None
 
 
-# Those of diffusers that read a schedule which ends in pure noise (`rescale_betas_zero_snr`), as the pocket model's does.
-# Source of the labels: diffusers' documentation, schedulers, overview, the table of A1111's names.
+# Those of diffusers that support zero terminal SNR (`rescale_betas_zero_snr`), which the pocket model has.
+# Source of A1111's names: the table in diffusers' documentation, schedulers, overview.
 NO_KARRAS = {"use_karras_sigmas": False}
 SCHEDULERS: Mapping[str, Sampler] = {
     "ddim": Sampler("DDIMScheduler", "DDIM"),
@@ -31,7 +31,7 @@ SCHEDULERS: Mapping[str, Sampler] = {
     "dpm++-2m": Sampler("DPMSolverMultistepScheduler", "DPM++ 2M", NO_KARRAS),
     "dpm++-2m-karras": Sampler("DPMSolverMultistepScheduler", "DPM++ 2M Karras", {"use_karras_sigmas": True}),
     "unipc": Sampler("UniPCMultistepScheduler", "UniPC", NO_KARRAS),
-    "lcm": Sampler("LCMScheduler", "LCM", max_steps=50),  # those that its distillation used
+    "lcm": Sampler("LCMScheduler", "LCM", max_steps=50),  # the steps of its distillation
 }
 
 
@@ -44,16 +44,15 @@ def check_scheduler(name: str, steps: int) -> None:
         raise RecipeError(f"{name!r} is not a scheduler", f"choose one of: {', '.join(SCHEDULERS)}", action)
     max_steps = SCHEDULERS[name].max_steps
     if max_steps is not None and steps > max_steps:
-        raise RecipeError(
-            f"{steps} steps of {name}", f"it takes at most {max_steps}", "Lower the steps, or choose another scheduler"
-        )
+        action = "Lower the steps, or choose another scheduler"
+        raise RecipeError(f"{steps} steps of {name}", f"it takes at most {max_steps}", action)
 
 
 @contextmanager
 def using_scheduler(pipeline: Any, name: str) -> Iterator[None]:
-    """The pipeline with that sampler, over its own noise schedule, and its own one back when the block ends.
+    """Inside, the pipeline has that sampler, on its own noise schedule.
 
-    Raises RecipeError for a sampler that cannot take the schedule: of diffusers 0.42.1 Karras' steps run out of it.
+    Raises RecipeError for a sampler that does not support the schedule: Karras' steps of diffusers 0.42.1 leave it.
     """
     if not name:
         yield
@@ -62,9 +61,8 @@ def using_scheduler(pipeline: Any, name: str) -> Iterator[None]:
 
     original, chosen = pipeline.scheduler, SCHEDULERS[name]
     if chosen.settings.get("use_karras_sigmas") and original.config.get("rescale_betas_zero_snr"):
-        raise RecipeError(
-            f"{name} for a model whose noise ends in nothing but noise", "Karras' steps need an end before", "Choose dpm++-2m"
-        )
+        found = f"{name} for a model whose noise ends in nothing but noise"
+        raise RecipeError(found, "Karras' steps need an end before", "Choose dpm++-2m")
     pipeline.scheduler = getattr(diffusers, chosen.class_name).from_config(original.config, **chosen.settings)
     try:
         yield
@@ -73,10 +71,9 @@ def using_scheduler(pipeline: Any, name: str) -> Iterator[None]:
 
 
 def a1111_name(scheduler: Any) -> str:
-    """What A1111 calls a scheduler of diffusers; its class's name where that has no name there."""
-    class_name = type(scheduler).__name__
-    karras = bool(scheduler.config.get("use_karras_sigmas", False))
-    names = {
-        (each.class_name, bool(each.settings.get("use_karras_sigmas", False))): each.a1111_name for each in SCHEDULERS.values()
-    }
-    return names.get((class_name, karras), class_name.removesuffix("Scheduler"))
+    """A1111's name of a scheduler of diffusers; its class name where A1111 has none."""
+    class_name, karras = type(scheduler).__name__, bool(scheduler.config.get("use_karras_sigmas", False))
+    for sampler in SCHEDULERS.values():
+        if sampler.class_name == class_name and bool(sampler.settings.get("use_karras_sigmas", False)) == karras:
+            return sampler.a1111_name
+    return class_name.removesuffix("Scheduler")

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment: written whole under a temporary name, flushed to the disk, then renamed.
+"""Checkpoints that survive a kill at any moment: written under a temporary name, flushed to disk, then renamed.
 
 A checkpoint is a folder `step-00001234` with `tensors.safetensors` and `manifest.json` (step and sha256 of the tensors,
 written last). No pickle is read or written.
@@ -22,12 +22,12 @@ from tenth.core.files.tensors import read_tensors
 from tenth.core.files.writing import atomic_folder, explain_os_errors, write_tensors, write_text
 
 TENSORS_FILE, MANIFEST_FILE = "tensors.safetensors", "manifest.json"
-MAX_CHECKPOINTS = 2  # newest checkpoints that stay: one may be damaged after it was written
+MAX_CHECKPOINTS = 2  # the newest ones that are kept: one may be damaged after it was written
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Tensors by name at a step; skipped: what was wrong with newer checkpoints that were passed over."""
+    """Tensors by name at a step. skipped: why newer checkpoints were passed over, a sentence each."""
 
     step: int
     tensors: Mapping[str, Tensor]
@@ -35,9 +35,9 @@ class Checkpoint:
 
 
 def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor]) -> Path:
-    """Write `directory/step-XXXXXXXX` atomically and remove all but the MAX_CHECKPOINTS newest. Returns its path.
+    """Write `directory/step-XXXXXXXX` atomically, remove all but the MAX_CHECKPOINTS newest, and return its path.
 
-    Raises CheckpointError if the disk is full or refuses; what was there before stays.
+    Raises CheckpointError if it cannot be written, such as on a full disk; earlier checkpoints are kept.
     """
     final = directory / f"step-{step:08d}"
     try:
@@ -59,7 +59,7 @@ def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor]) -
 
 
 def load_checkpoint(directory: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None where there is no checkpoint at all.
+    """The newest undamaged checkpoint, or None if there is no checkpoint.
 
     Raises CheckpointError if there are some and every one is damaged.
     """
@@ -86,9 +86,9 @@ def load_checkpoint(directory: Path) -> Checkpoint | None:
 
 @contextmanager
 def exclusive_run(directory: Path, is_main_process: bool) -> Iterator[None]:
-    """The directory for one run alone, while the block runs; what killed runs left half written is removed.
+    """Lock the directory for one run, and remove what killed runs left half written.
 
-    is_main_process: false in the other processes of the same run. Raises CheckpointError if another run is writing there.
+    is_main_process: False in the other processes of the same run. Raises CheckpointError if another run is writing there.
     """
     if not is_main_process:
         yield

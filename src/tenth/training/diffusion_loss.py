@@ -1,4 +1,4 @@
-"""The training objective of every diffusion model here: one noise, one prediction, one weighted squared error."""
+"""The training objective of every diffusion model: the denoising error, weighted by min-SNR."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tenth.core.rng import StepRNG
 
-MIN_WEIGHT = 0.1  # at zero terminal SNR the weight would vanish and the first step of sampling would never be learnt
+MIN_WEIGHT = 0.1  # at zero terminal SNR the weight would vanish, and the first step of sampling would never be trained
 
 ExtraLoss = Callable[[Tensor, Tensor], Tensor]  # (predicted x0 (B, C, H, W), alphas_cumprod (B,)) -> losses (B,)
 Predict = Callable[[Tensor, Tensor], Tensor]  # (noisy latents (B, C, H, W), timesteps (B,)) -> prediction (B, C, H, W)
@@ -24,33 +24,49 @@ def denoising_loss(
     min_snr_gamma: float = 5.0,
     extra_loss: ExtraLoss | None = None,
 ) -> Tensor:
-    """Error of one noise prediction for each image, weighted by min-SNR: (B,), to be averaged over the images.
+    """Squared error of one prediction for each image, weighted by min-SNR: (B,), to be averaged over the images.
 
-    latents: (B, C, H, W), as the UNet sees them. scheduler: adds the noise; its prediction_type says what is predicted.
-    extra_loss: a further error, of the image that the prediction amounts to.
+    latents: (B, C, H, W), in the UNet's scale. scheduler: adds the noise; its prediction_type says what is predicted.
+    extra_loss: a further loss on the denoised latents (x0) that the prediction implies.
     Source: Ho et al. 2020, arXiv:2006.11239; velocity: Salimans and Ho 2022, arXiv:2202.00512.
     """
-    device = latents.device
+    # Noise every image at a random timestep.
+    device, prediction_type = latents.device, scheduler.config.prediction_type
     noise = rng.normal(*latents.shape[1:]).to(device)
-    timesteps = rng.integers(scheduler.config.num_train_timesteps).to(device)
+    timesteps = rng.integers(scheduler.config.num_train_timesteps).to(device)  # (B,)
     noisy_latents = scheduler.add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
-    prediction_type = scheduler.config.prediction_type
-    target = {"epsilon": noise, "sample": latents}.get(prediction_type)
-    if target is None:
+
+    # Compare the prediction with its target.
+    if prediction_type == "epsilon":
+        target = noise
+    elif prediction_type == "sample":
+        target = latents
+    else:
         target = scheduler.get_velocity(latents, noise, timesteps)
     model_output = predict(noisy_latents, timesteps).float()
     error = (model_output - target.float()).square().mean((1, 2, 3))  # (B,)
-    alphas_cumprod: Tensor = scheduler.alphas_cumprod.to(device)[timesteps]
+
+    # Weight by min-SNR, and add the loss on x0.
+    alphas_cumprod: Tensor = scheduler.alphas_cumprod.to(device)[timesteps]  # (B,)
     loss: Tensor = min_snr_weight(alphas_cumprod / (1 - alphas_cumprod), prediction_type, min_snr_gamma) * error
-    return (
-        loss + extra_loss(predict_x0(noisy_latents, model_output, alphas_cumprod, prediction_type), alphas_cumprod)
-        if extra_loss
-        else loss
-    )
+    if extra_loss is not None:
+        x0 = predict_x0(noisy_latents, model_output, alphas_cumprod, prediction_type)
+        loss = loss + extra_loss(x0, alphas_cumprod)
+    return loss
+
+
+def dropped_conditions(uniform: Tensor, both: float, image: float, text: float) -> tuple[Tensor, Tensor]:
+    """Which images lose their image and which their text condition, for classifier-free guidance: (B,) bool each.
+
+    uniform: (B,) in [0, 1), a number per image. both, image, text: probabilities of losing both, only the image, only the text.
+    """
+    drop_image = uniform < both + image
+    drop_text = (uniform < both) | ((uniform >= both + image) & (uniform < both + image + text))
+    return drop_image, drop_text
 
 
 def predict_x0(noisy_latents: Tensor, model_output: Tensor, alphas_cumprod: Tensor, prediction_type: str) -> Tensor:
-    """The latents (B, C, H, W) that a prediction amounts to. alphas_cumprod: (B,), above 0 for epsilon-prediction."""
+    """The denoised latents x0 (B, C, H, W) that a prediction implies. alphas_cumprod: (B,), above 0 for epsilon-prediction."""
     signal, noise = (share.sqrt()[:, None, None, None] for share in (alphas_cumprod, 1 - alphas_cumprod))
     if prediction_type == "sample":
         return model_output
@@ -60,9 +76,9 @@ def predict_x0(noisy_latents: Tensor, model_output: Tensor, alphas_cumprod: Tens
 
 
 def min_snr_weight(snr: Tensor, prediction_type: str, gamma: float) -> Tensor:
-    """The weight of each timestep's error (B,) so that, in terms of the image, it is min(SNR, gamma); 1 where gamma is 0.
+    """Weight of each timestep's error, (B,), so that the error of x0 is weighted by min(SNR, gamma); 1 where gamma is 0.
 
-    The image's error is the noise's divided by SNR, and the velocity's divided by SNR + 1.
+    The error of x0 is that of epsilon divided by the SNR, and that of the velocity divided by SNR + 1.
     Source: Hang et al. 2023, arXiv:2303.09556, section 3.4.
     """
     if not gamma:

@@ -1,45 +1,37 @@
-"""Several processes in one training: ranks, and the micro-batches of each."""
+"""Distributed training: this process's rank and device, and its micro-batches."""
 
 from __future__ import annotations
 
 import atexit
-from functools import cache
 
 import torch
-import torch.distributed.nn  # now: imported while a group exists, its functions' defaults would keep the group, and its threads
+import torch.distributed.nn  # imported while a group exists, its functions' defaults would keep the group and its threads alive
 from accelerate import PartialState
 
 from tenth.training.schedule import TrainingConfig, _check_setting
 
 
 def distributed_state() -> PartialState:
-    """This process's device, its number and how many there are: one, unless torchrun started several."""
+    """This process's device and rank, and the number of processes: one, unless torchrun started several."""
     # Without `cpu` accelerate does not join processes that have no accelerator.
     state = PartialState(cpu=not torch.accelerator.is_available())
-    _destroy_group_at_exit()
+    # Registering a function again moves it to the end of the list: it is still called once.
+    atexit.unregister(_destroy_group)
+    atexit.register(_destroy_group)
     return state
 
 
-@cache
-def _destroy_group_at_exit() -> None:
-    """The group is left, and its threads joined, before Python ends: a process that ends while they run can abort."""
-
-    def destroy_group() -> None:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-
-    atexit.register(destroy_group)
+def _destroy_group() -> None:
+    """Leave the group and join its threads before Python ends: a process that ends while they run can abort."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def micro_batches(schedule: TrainingConfig, num_processes: int, process_index: int) -> list[slice]:
-    """The parts of a step's batch that one process works through. Raises RecipeError if they cannot all be of one size."""
+    """The slices of a step's batch that this process computes in turn. Raises RecipeError if they are of unequal size."""
     num_parts = num_processes * schedule.gradient_accumulation_steps
-    _check_setting(
-        "batch_size",
-        schedule.batch_size,
-        schedule.batch_size % num_parts == 0,
-        f"a multiple of {num_parts}: {num_processes} processes x gradient_accumulation_steps",
-    )
+    requirement = f"a multiple of {num_parts}: {num_processes} processes x gradient_accumulation_steps"
+    _check_setting("batch_size", schedule.batch_size, schedule.batch_size % num_parts == 0, requirement)
     size = schedule.batch_size // num_parts
     part_indices = range(
         process_index * schedule.gradient_accumulation_steps, (process_index + 1) * schedule.gradient_accumulation_steps

@@ -1,4 +1,4 @@
-"""The only training loop. It knows parameters, items and a loss; what is learnt is the caller's."""
+"""The one training loop. The caller gives modules, items and a loss."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-import torch.distributed.nn  # now: imported while a group exists, its functions' defaults would keep the group, and its threads
 from torch import Tensor, nn
 
 from tenth.core.errors import DataError
@@ -18,12 +17,10 @@ from tenth.training.monitoring import CheckpointMetrics, TrainingLogger, gracefu
 from tenth.training.schedule import TrainingConfig, learning_rate, shuffled_indices
 from tenth.training.state import TrainState
 
-LossFunction = Callable[
-    [Tensor, StepRNG], Tensor
-]  # (item indices (B,), this part's random numbers) -> the mean over the part, a scalar
-OnCheckpoint = Callable[
-    [int, Mapping[str, Tensor]], CheckpointMetrics | None
-]  # (images seen, averaged weights by name), before each checkpoint
+# (item indices (B,), the micro-batch's random numbers) -> the mean loss over the micro-batch, a scalar.
+LossFunction = Callable[[Tensor, StepRNG], Tensor]
+# Called before each checkpoint with (images seen, averaged weights by name).
+OnCheckpoint = Callable[[int, Mapping[str, Tensor]], CheckpointMetrics | None]
 
 
 def fit(
@@ -36,11 +33,11 @@ def fit(
 ) -> dict[str, Tensor]:
     """Train `modules` and return the moving average of their weights, by "module.parameter".
 
-    loss: a function of item indices in [0, items) and of random numbers that depend on (seed, step) alone, so that a run that
-    was killed and resumed sees the same. Under torchrun the batch is split over the processes, and each weights the same.
-    directory: where checkpoints are; if there is one, it goes on from it. Ctrl-C and SIGTERM save after the step and raise
-    KeyboardInterrupt. Source of the averaging's warm-up: Karras et al. 2022, arXiv:2206.00364, appendix F.
-    Raises DataError at a loss that is not finite, CheckpointError at checkpoints of other modules, all damaged or in use.
+    loss: gets item indices in [0, num_items) and random numbers that depend on (seed, step) alone, so that a run that was
+    killed and resumed computes the same. Under torchrun the batch is split over the processes, which all count the same.
+    directory: of the checkpoints; if there is one, training resumes from it. Ctrl-C and SIGTERM save after the step and raise
+    KeyboardInterrupt. Source of the average's warm-up: Karras et al. 2022, arXiv:2206.00364, appendix F.
+    Raises DataError at a loss that is not finite, CheckpointError if checkpoints are of other modules, all damaged or in use.
     """
     distributed = distributed_state()
     state = TrainState(modules, schedule, distributed)
@@ -49,21 +46,20 @@ def fit(
         graceful_stop() as stop,
         TrainingLogger(directory, distributed.is_main_process) as logger,
     ):
-        # Go on from the newest whole checkpoint, all processes from the same one.
+        # Resume from the newest undamaged checkpoint, all processes from the same one.
         distributed.wait_for_everyone()
         step = state.restore(directory)
         checkpoint_steps = max(1, schedule.checkpoint_every_images // schedule.batch_size)
         logger.start(step * schedule.batch_size, schedule.num_steps * schedule.batch_size)
 
         while step < schedule.num_steps:
-            # What this step sees is a pure function of (seed, step); so is what dropout layers draw.
+            # The items of this step are a pure function of (seed, step); so are the masks of dropout layers.
             indices = shuffled_indices(num_items, schedule.seed, step * schedule.batch_size, schedule.batch_size)
-            torch.manual_seed(
-                derive_seed("dropout", schedule.seed, step * distributed.num_processes + distributed.process_index)
-            )
+            dropout_index = step * distributed.num_processes + distributed.process_index
+            torch.manual_seed(derive_seed("dropout", schedule.seed, dropout_index))
 
-            # Forward and backward, part by part: gradients add up to the mean over this process's share.
-            totals = torch.zeros(2, device=distributed.device)  # the loss, and whether somebody wants to stop
+            # Forward and backward, one micro-batch after the other: gradients add up to the mean over this process's share.
+            totals = torch.zeros(2, device=distributed.device)  # the loss, and whether a stop was requested
             for part in state.micro_batches:
                 rng = StepRNG(schedule.seed, step, schedule.batch_size, part)
                 with torch.autocast(distributed.device.type, state.precision, enabled=schedule.precision != "fp32"):
@@ -71,7 +67,7 @@ def fit(
                 state.scaler.scale(part_loss).backward()
                 totals[0] += part_loss.detach()
 
-            # All processes see one loss and one gradient, and stop at one step.
+            # All processes take the same step from the mean loss and gradient, and stop at the same step.
             totals[1] = float(stop.requested)
             state.all_reduce_mean(totals)
             _check_finite(float(totals[0]), step)
@@ -82,7 +78,7 @@ def fit(
             state.ema.update(images_seen, schedule.batch_size)
             logger.log_step(images_seen, {"loss": float(totals[0]), "learning rate": current_lr, "gradient norm": grad_norm})
 
-            # Watched before it is saved: whatever is saved has been watched, also if a kill comes between the two.
+            # Validate before saving: what was saved has been validated, also if the process is killed between the two.
             stop_requested, is_last = bool(totals[1] > 0), step == schedule.num_steps
             ema = state.ema.primary
             if is_last or stop_requested or step % checkpoint_steps == 0:
@@ -96,6 +92,5 @@ def fit(
 
 def _check_finite(value: float, step: int) -> None:
     if not math.isfinite(value):
-        raise DataError(
-            f"the loss is {value} at step {step}", "a finite loss is needed", "Look for NaN in the data, or lower learning_rate"
-        )
+        action = "Look for NaN in the data, or lower learning_rate"
+        raise DataError(f"the loss is {value} at step {step}", "a finite loss is needed", action)

@@ -1,43 +1,38 @@
-"""A training run as it is seen from outside: progress bar, TensorBoard, and stopping on request."""
+"""A training run as seen from outside: progress bar, TensorBoard, and stopping on request."""
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from tenth.core.errors import DataError
-from tenth.core.files.reading import UnreadableError, parse_json, read_lines, reason
-from tenth.core.files.writing import explain_os_errors, write_png, write_text
-from tenth.core.types import Pixels, Score
-from tenth.training.adapter.validation import _damaged_history, _read_strip_row
+from tenth.core.files.writing import explain_os_errors
+from tenth.core.types import Pixels
 
-CheckpointMetrics = Mapping[str, "float | Pixels"]  # what was measured at a checkpoint: numbers and pictures (H, W, 3), by name
+CheckpointMetrics = Mapping[str, "float | Pixels"]  # measured at a checkpoint: numbers and images (H, W, 3), by name
 TENSORBOARD_FOLDER = "tensorboard"
-LOSS_WINDOW = 200  # steps over which the bar's loss is averaged
-FLUSH_SECONDS = 30  # after which what was measured can be seen from outside
+LOSS_WINDOW = 200  # steps over which the progress bar's loss is averaged
+FLUSH_SECONDS = 30  # between writes to disk
 
 
 class EventWriter:
-    """A file of events as TensorBoard reads it, which grows while a run lasts.
+    """An event file of TensorBoard, which grows while a run lasts.
 
-    torch's own writer names its file after the host. Raises DataError, which names the file, if the disk is full or refuses.
+    torch's own writer names its file after the host. Raises DataError, which names the file, if it cannot be written.
     """
 
     def __init__(self, folder: Path, images_seen: int) -> None:
-        """What files of earlier runs say beyond `images_seen` images is taken off the curves."""
+        """Start a file. Points of earlier files beyond `images_seen` images are removed from the curves."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -83,7 +78,7 @@ class EventWriter:
 
 
 class TrainingLogger:
-    """Writes curves and pictures to `directory`/tensorboard and shows a bar; silent where it is not shown."""
+    """Writes curves and images to `directory`/tensorboard and shows a progress bar; does nothing unless enabled."""
 
     def __init__(self, directory: Path, enabled: bool) -> None:
         self.directory, self.enabled = directory / TENSORBOARD_FOLDER, enabled
@@ -97,11 +92,12 @@ class TrainingLogger:
         if self.progress_bar is not None:
             self.progress_bar.close()
         if self.event_writer is not None:
-            with suppress(*[DataError] * (kind is not None)):  # what went wrong before is said, not what it led to
+            ignored = () if kind is None else (DataError,)  # the first error is reported, not one that follows from it
+            with suppress(*ignored):
                 self.event_writer.close()
 
     def start(self, images_seen: int, total_images: int) -> None:
-        """Start at `images_seen` images; what an earlier run drew beyond them is taken off the curves."""
+        """Start at `images_seen` images; points of an earlier run beyond them are removed from the curves."""
         self.first_image = self.images_seen = images_seen
         self.num_steps, self.smoothed_loss, self.last_time = 0, 0.0, time.monotonic()
         if self.enabled:
@@ -109,7 +105,7 @@ class TrainingLogger:
             self.progress_bar = tqdm(total=total_images, initial=images_seen, unit="img", file=sys.stderr, mininterval=1)
 
     def log_step(self, images_seen: int, values: Mapping[str, float]) -> None:
-        """Numbers of one step, "loss" among them."""
+        """Log the numbers of one step, "loss" among them."""
         self.num_steps += 1
         self.smoothed_loss += (values["loss"] - self.smoothed_loss) / min(self.num_steps, LOSS_WINDOW)
         now = time.monotonic()
@@ -122,7 +118,7 @@ class TrainingLogger:
         self.images_seen, self.last_time = images_seen, now
 
     def log_checkpoint(self, images_seen: int, ema: Mapping[str, Tensor], metrics: CheckpointMetrics | None) -> None:
-        """Statistics of the averaged weights, and what was measured with them."""
+        """Log statistics of the averaged weights, and a checkpoint's metrics."""
         if self.event_writer is not None:
             for name, value in {**weight_statistics(ema), **(metrics or {})}.items():
                 if isinstance(value, float):
@@ -134,31 +130,28 @@ class TrainingLogger:
 
 
 def weight_statistics(ema: Mapping[str, Tensor]) -> dict[str, float]:
-    """Norm, mean and standard deviation of each module's weights."""
+    """Norm, mean and standard deviation of each module's weights, as "weights/MODULE norm" and so on."""
     statistics: dict[str, float] = {}
     for module in dict.fromkeys(name.partition(".")[0] for name in ema):
         tensors = [value.double() for name, value in ema.items() if name.partition(".")[0] == module]
         count = sum(part.numel() for part in tensors)
         mean = sum(float(part.sum()) for part in tensors) / count
         sum_of_squares = sum(float(part.square().sum()) for part in tensors)
-        std = max(sum_of_squares / count - mean**2, 0.0) ** 0.5
-        statistics |= {f"weights/{module} {key}": value for key, value in _named_statistics(sum_of_squares**0.5, mean, std)}
+        statistics[f"weights/{module} norm"] = sum_of_squares**0.5
+        statistics[f"weights/{module} mean"] = mean
+        statistics[f"weights/{module} deviation"] = max(sum_of_squares / count - mean**2, 0.0) ** 0.5
     return statistics
 
 
-def _named_statistics(norm: float, mean: float, std: float) -> Iterator[tuple[str, float]]:
-    yield from (("norm", norm), ("mean", mean), ("deviation", std))
-
-
 class StopRequest:
-    """Whether somebody wants the run to stop."""
+    """Whether the run was asked to stop."""
 
     requested = False
 
 
 @contextmanager
 def graceful_stop() -> Iterator[StopRequest]:
-    """Ctrl-C and SIGTERM ask to stop after the step that is under way; asked a second time they stop at once."""
+    """Ctrl-C and SIGTERM request a stop after the current step; a second signal stops at once."""
     stop = StopRequest()
 
     def on_signal(_: int, __: FrameType | None) -> None:
@@ -175,47 +168,3 @@ def graceful_stop() -> Iterator[StopRequest]:
     finally:
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)
-
-
-HISTORY_FILE = "validation.jsonl"  # a line a checkpoint
-
-STRIP_FILE = "samples.png"  # a row a checkpoint, a column a person
-
-
-def append_history(directory: Path, images_seen: int, score: Score, images: Sequence[Pixels], **extra: float | None) -> bool:
-    """Add a line to the history and a row to the strip. Whether this is the best checkpoint so far. extra: for the line.
-
-    What a run that was killed wrote beyond this point is replaced.
-    """
-    history = [line for line in read_history(directory) if line["images"] < images_seen]
-    best = score.value is not None and all(score.value > (before["similarity"] or -1.0) for before in history)
-    line = {"images": images_seen, "similarity": score.value, "low": score.low, "high": score.high, **extra, "best": best}
-    write_text(directory / HISTORY_FILE, "".join(json.dumps(entry) + "\n" for entry in [*history, line]))
-    folder = directory / "samples"
-    newest = image_strip(images)
-    write_png(folder / f"{images_seen:09}.png", Image.fromarray(newest))
-    earlier = [path for path in sorted(folder.glob("*.png")) if path.stem.isdecimal() and int(path.stem) < images_seen]
-    rows = [row for path in earlier if (row := _read_strip_row(path)) is not None and row.shape == newest.shape]
-    write_png(directory / STRIP_FILE, Image.fromarray(np.concatenate([*rows, newest])))
-    return best
-
-
-def image_strip(images: Sequence[Pixels]) -> Pixels:
-    """Pictures side by side."""
-    return np.concatenate(list(images), 1)
-
-
-def read_history(directory: Path) -> list[dict[str, float]]:
-    """The lines of validation.jsonl, none where there is no such file. Raises CheckpointError if it is damaged."""
-    path = directory / HISTORY_FILE
-    try:
-        lines = [parse_json(line) for line in read_lines(path)]
-    except FileNotFoundError:
-        return []
-    except (OSError, UnreadableError) as problem:
-        raise _damaged_history(path, reason(problem)) from problem
-    for number, line in enumerate(lines, 1):
-        required = [line.get("images"), line.get("similarity") or 0.0] if isinstance(line, dict) else [None]
-        if not all(type(value) in (int, float) for value in required):
-            raise _damaged_history(path, f"says nothing in line {number}")
-    return lines

@@ -1,4 +1,4 @@
-"""The optimizer of every training, and what it keeps of a parameter between steps."""
+"""The optimizers, and which of their state a checkpoint keeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tenth.core.errors import RecipeError
 
 OPTIMIZERS = ("adamw", "adamw-8bit", "muon")
-# Its step, two moments, and of those in eight bits their scales and levels; one moment of a matrix that Muon moves.
+# AdamW's step and two moments; with 8 bits their scales and levels; Muon's momentum.
 STATE_KEYS = ("step", "exp_avg", "exp_avg_sq", "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2", "momentum_buffer")
 BETAS = (0.9, 0.99)
 
@@ -24,10 +24,9 @@ def create_optimizer(
     weight_decay: float,
     embedding_weights: AbstractSet[Tensor] = frozenset(),
 ) -> torch.optim.Optimizer:
-    """One of OPTIMIZERS. embedding_weights: parameters that are looked up in, a row a word, which are no matrices to Muon.
+    """One of OPTIMIZERS. embedding_weights: parameters that are lookup tables, which Muon does not treat as matrices.
 
-    Raises RecipeError if it wants a library that is not installed.
-    Source of eight bits: Dettmers et al. 2021, arXiv:2110.02861.
+    Raises RecipeError if its library is not installed. Source of 8-bit AdamW: Dettmers et al. 2021, arXiv:2110.02861.
     """
     settings: dict[str, Any] = {"lr": learning_rate, "weight_decay": weight_decay, "betas": BETAS}
     if name == "adamw":
@@ -44,10 +43,10 @@ def create_optimizer(
 
 
 class MuonAdamW(torch.optim.AdamW):
-    """Muon for weights of two dimensions and more, a convolution's as a matrix with a row for each output; AdamW for the rest.
+    """Muon for parameters of two or more dimensions, a convolution's as a matrix with a row per output; AdamW for the rest.
 
-    Muon's steps are as large as AdamW's (`match_rms_adamw`), so that one rate serves both. Source: Jordan et al. 2024, "Muon:
-    An optimizer for hidden layers in neural networks"; the size of its steps: Liu et al. 2025, arXiv:2502.16982, section 2.2.
+    Muon's steps are as large as AdamW's (`match_rms_adamw`), so that one learning rate serves both. Source: Jordan et al. 2024,
+    "Muon: An optimizer for hidden layers in neural networks"; step size: Liu et al. 2025, arXiv:2502.16982, section 2.2.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], embedding_weights: AbstractSet[Tensor], **settings: Any) -> None:
@@ -58,7 +57,7 @@ class MuonAdamW(torch.optim.AdamW):
         self.muon = torch.optim.Muon([matrix for _, matrix in self.matrices], adjust_lr_fn="match_rms_adamw", **shared_settings)
 
     def step(self, closure: Any = None) -> Any:
-        """A step of both. A weight's state is Muon's where it is a matrix, so that checkpoints hold it."""
+        """One step of both. A matrix's Muon state is kept as the parameter's state, so that checkpoints hold it."""
         for parameter, matrix in self.matrices:
             matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad, parameter)
             parameter.grad = None
@@ -70,6 +69,6 @@ class MuonAdamW(torch.optim.AdamW):
 
 
 def _as_matrix(values: Tensor, weight: Tensor) -> Tensor:
-    """(O, I, H, W) -> (O, I H W), or (O, H W I) where the weight has its channels last: in the order of its memory."""
+    """(O, I, H, W) -> (O, I H W), or (O, H W I) where the weight is channels-last: in the order of its memory."""
     channels_last = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
     return (values.permute(0, 2, 3, 1) if channels_last else values).flatten(1)

@@ -1,4 +1,4 @@
-"""Every stage of training by the key `stage` of a recipe."""
+"""The stages of training that `tenth train` knows, by the key `stage` of a recipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tenth.training.pocket.face_attributes import FaceAttributesRecipe, train_fa
 
 @dataclass(frozen=True)
 class Stage:
-    """What `tenth train` can train. recipe: the dataclass of its TOML file. train: writes `directory`/final, last."""
+    """recipe: the dataclass of the TOML file. train: writes its result to `directory`/final, last."""
 
     recipe: type[Any]
     train: Callable[[Any, Path], None]
@@ -32,18 +32,17 @@ def _train_adapter(recipe: AdapterRecipe, directory: Path) -> None:
     train_adapter(recipe, load_model(recipe.model, options=LoadOptions(device="cpu", full_precision=True)), directory)
 
 
-STAGES: Mapping[str, Stage] = {  # by the key `stage` of a recipe
+STAGES: Mapping[str, Stage] = {
     "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
     "decoder": Stage(DecoderRecipe, train_decoder, "the pocket model's decoder, sharper on the same latents"),
     "base-model": Stage(DiffusionRecipe, train_diffusion, "the pocket model's UNet, text encoder and IP-Adapter"),
     "face-attributes": Stage(FaceAttributesRecipe, train_face_attributes, "what is to be seen on a face, to judge prompts by"),
     "adapter": Stage(AdapterRecipe, _train_adapter, "an aggregator of several photos and its adapter"),
 }
-# fmt: on
 
 
 def stage(table: Mapping[str, Any], where: str = "the recipe") -> Stage:
-    """The stage that a recipe's table names with its key `stage`. Raises RecipeError that lists the known ones."""
+    """The stage that a recipe's table names. Raises RecipeError, which lists the known ones, for any other."""
     name = table.get("stage")
     if not isinstance(name, str) or name not in STAGES:
         known = ", ".join(repr(each) for each in STAGES)

@@ -1,4 +1,4 @@
-"""The training schedule: how many images, which learning rate at each, and in which order."""
+"""The training schedule: number of images, learning rate and data order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.distributed.nn  # now: imported while a group exists, its functions' defaults would keep the group, and its threads
 from torch import Tensor
 
 from tenth.core.errors import RecipeError
@@ -68,14 +67,14 @@ class TrainingConfig:
 
     @property
     def num_steps(self) -> int:
-        """Steps in all; the last one may see more images than are asked for."""
+        """Steps in all; the last one may see more images than were asked for."""
         return math.ceil(self.total_images / self.batch_size)
 
 
 def learning_rate(schedule: TrainingConfig, images_seen: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last image; or constant, and a line to zero over the cooldown.
+    """Linear warm-up, then a cosine to zero at the last image; or, with a cooldown, constant and then linear to zero.
 
-    Source of the second, which lets a run be as long as there is time: Hägele et al. 2024, arXiv:2405.18392.
+    Source of the second, with which a run can be extended: Hägele et al. 2024, arXiv:2405.18392.
     """
     warmup_factor = min(1.0, (images_seen + schedule.batch_size) / schedule.warmup_images) if schedule.warmup_images else 1.0
     if schedule.cooldown_images:
@@ -90,7 +89,7 @@ def learning_rate(schedule: TrainingConfig, images_seen: int) -> float:
 
 
 def shuffled_indices(num_items: int, seed: int, start: int, count: int) -> Tensor:
-    """Items start ... start + count of an endless sequence of shuffled epochs: a pure function of its arguments."""
+    """Items start ... start + count of an endless sequence of shuffled epochs: (count,), a pure function of its arguments."""
     indices = []
     for epoch in range(start // num_items, (start + count - 1) // num_items + 1):
         generator = torch.Generator().manual_seed(derive_seed("order", seed, epoch))

@@ -1,4 +1,4 @@
-"""What a training run keeps: parameters, their moving average, the optimizer; saved and restored."""
+"""The state of a training run: parameters, their moving averages, optimizer and gradient scaler; saved and restored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import torch.distributed.nn  # now: imported while a group exists, its functions' defaults would keep the group, and its threads
 from accelerate import PartialState
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ from tenth.training.schedule import PRECISIONS, TrainingConfig
 
 @contextmanager
 def ema_weights(modules: Mapping[str, nn.Module], ema: Mapping[str, Tensor]) -> Iterator[None]:
-    """The averaged weights in their modules, and the trained ones back afterwards, to the last bit."""
+    """Put averaged weights into their modules; the trained ones are back, bit for bit, when the block ends."""
     parameters = named_parameters(modules)
     saved = {name: parameters[name].detach().clone() for name in ema}
     load_weights(modules, ema)
@@ -34,7 +33,7 @@ def ema_weights(modules: Mapping[str, nn.Module], ema: Mapping[str, Tensor]) -> 
 
 @torch.no_grad()
 def load_weights(modules: Mapping[str, nn.Module], ema: Mapping[str, Tensor]) -> None:
-    """Put weights by "module.parameter", as `fit` gives them, into their modules."""
+    """Copy weights by "module.parameter", as `fit` gives them, into their modules."""
     parameters = named_parameters(modules)
     for name, value in ema.items():
         parameters[name].copy_(value)
@@ -46,7 +45,7 @@ def named_parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter
 
 
 class TrainState:
-    """The weights that learn, their moving average, optimizer and gradient scaler, on one process's device."""
+    """Trainable parameters, their moving averages, optimizer and gradient scaler, on this process's device."""
 
     def __init__(self, modules: Mapping[str, nn.Module], schedule: TrainingConfig, distributed: PartialState) -> None:
         for module in modules.values():
@@ -58,15 +57,14 @@ class TrainState:
             for parameter in self.parameters:
                 torch.distributed.broadcast(parameter.data, 0)
         self.ema = EMAWeights(self.names, self.parameters, (schedule.ema_halflife_images, *schedule.extra_ema_halflives_images))
-        embedding_weights = {
-            each.weight for module in modules.values() for each in module.modules() if isinstance(each, nn.Embedding)
-        }
+        layers = [layer for module in modules.values() for layer in module.modules()]
+        embedding_weights = {layer.weight for layer in layers if isinstance(layer, nn.Embedding)}
         learning_rate, weight_decay = schedule.learning_rate, schedule.weight_decay
         self.optimizer = create_optimizer(schedule.optimizer, self.parameters, learning_rate, weight_decay, embedding_weights)
         self.scaler = torch.amp.GradScaler(distributed.device.type, enabled=schedule.precision == "fp16")
 
     def all_reduce_mean(self, value: Tensor) -> None:
-        """The mean over processes of `value` and of all gradients, in place."""
+        """Average `value` and all gradients over the processes, in place."""
         if self.distributed.num_processes > 1:
             gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
             flat = torch.cat([value, *(gradient.flatten() for gradient in gradients)])
@@ -78,7 +76,7 @@ class TrainState:
                 gradient.copy_(mean.view_as(gradient))
 
     def optimizer_step(self, learning_rate: float) -> float:
-        """One step at this rate with clipped gradients. Gives their norm before."""
+        """One step at this learning rate with clipped gradients. Returns the gradients' norm before clipping."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.max_grad_norm)
         for group in self.optimizer.param_groups:
@@ -100,33 +98,43 @@ class TrainState:
             save_checkpoint(directory, step, tensors)
 
     def restore(self, directory: Path) -> int:
-        """Go on from the newest whole checkpoint. Gives its step, 0 where there is none."""
+        """Resume from the newest undamaged checkpoint. Returns its step, 0 if there is none.
+
+        Raises CheckpointError if it holds other parameters.
+        """
         checkpoint = load_checkpoint(directory)
         if checkpoint is None:
             return 0
-        for line in checkpoint.skipped if self.distributed.is_main_process else ():
-            print(line, file=sys.stderr)
-        saved = {name: tensor.shape for name, tensor in checkpoint.tensors.items() if name.startswith(("weight.", "average."))}
-        parameters = dict(zip(self.names, self.parameters, strict=True)).items()
-        if saved != {f"{part}.{name}": value.shape for part in ("weight", "average") for name, value in parameters}:
+        if self.distributed.is_main_process:
+            for line in checkpoint.skipped:
+                print(line, file=sys.stderr)
+
+        # It must hold these parameters and their average.
+        tensors = checkpoint.tensors
+        saved = {name: tensor.shape for name, tensor in tensors.items() if name.startswith(("weight.", "average."))}
+        shapes = {name: parameter.shape for name, parameter in zip(self.names, self.parameters, strict=True)}
+        if saved != {f"{part}.{name}": shape for part in ("weight", "average") for name, shape in shapes.items()}:
             found = f"{directory} holds a checkpoint of other weights"
             raise CheckpointError(found, "one of this recipe is needed to go on", "Choose another directory")
+
+        # Averages, parameters, the optimizer's state of each, and the gradient scaler.
         with torch.no_grad():
-            self.ema.load_state_dict(checkpoint.tensors)
+            self.ema.load_state_dict(tensors)
             for name, parameter in zip(self.names, self.parameters, strict=True):
-                parameter.copy_(checkpoint.tensors[f"weight.{name}"])
-                saved_state = {
-                    key: checkpoint.tensors[f"{key}.{name}"] for key in STATE_KEYS if f"{key}.{name}" in checkpoint.tensors
-                }
+                parameter.copy_(tensors[f"weight.{name}"])
+                state = {key: tensors[f"{key}.{name}"] for key in STATE_KEYS if f"{key}.{name}" in tensors}
                 self.optimizer.state[parameter] = {
-                    key: self.on_optimizer_device(key, value, parameter) for key, value in saved_state.items()
+                    key: self.on_optimizer_device(key, value, parameter) for key, value in state.items()
                 }
-        scaled = {key: checkpoint.tensors.get(f"scaler.{key}") for key in self.scaler.state_dict()}
-        self.scaler.load_state_dict({key: value.item() for key, value in scaled.items() if value is not None})
+        scaler_keys = [key for key in self.scaler.state_dict() if f"scaler.{key}" in tensors]
+        self.scaler.load_state_dict({key: tensors[f"scaler.{key}"].item() for key in scaler_keys})
         return checkpoint.step
 
     def on_optimizer_device(self, key: str, value: Tensor, parameter: nn.Parameter) -> Tensor | int:
-        """As the optimizer keeps it: moments beside the parameter; AdamW's step on the CPU, that of eight bits a number."""
+        """A value of the optimizer's state where the optimizer expects it: on the parameter's device, AdamW's step on the CPU.
+
+        The step of 8-bit AdamW is a plain number.
+        """
         if key == "step":
             return value if self.schedule.optimizer != "adamw-8bit" else int(value)
         return value.to(parameter.device)

@@ -93,6 +93,11 @@ def read_tensors(
     return metadata, tensors
 
 
+def tensor_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor by name, to compare two sets of weights."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
 def check_floats(infos: Mapping[str, TensorInfo]) -> None:
     """Raises UnreadableError unless every tensor is of floating-point numbers of 16 bits or more."""
     for name, tensor in infos.items():

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
 from tenth.core.files.reading import UnreadableError, parse_json, reason, short_sha256_of
-from tenth.core.files.tensors import read_tensors
+from tenth.core.files.tensors import read_tensors, tensor_shapes
 from tenth.core.files.writing import write_tensors
 from tenth.core.types import Pixels
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
@@ -86,8 +86,7 @@ class FaceAttributeClassifier:
             ):
                 raise UnreadableError("is not of the signs that this version knows")
             self.net = FaceAttributeNet()
-            shapes = {name: tensor.shape for name, tensor in self.net.state_dict().items()}
-            if shapes != {name: tensor.shape for name, tensor in weights.items()}:
+            if tensor_shapes(weights) != tensor_shapes(self.net.state_dict()):
                 raise UnreadableError("holds other tensors than the network has")
             self.net.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
             self.accuracy: Mapping[str, float] = header["accuracy"]

@@ -15,7 +15,8 @@ from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import sample
-from tenth.training.monitoring import CheckpointMetrics, append_history, image_strip
+from tenth.training.history import append_history, image_strip
+from tenth.training.monitoring import CheckpointMetrics
 
 NUM_IMAGES = 4  # drawn at each checkpoint, with the same seeds and prompts each time
 PERSON = "person"

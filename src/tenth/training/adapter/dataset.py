@@ -1,11 +1,13 @@
-"""Photos of many people as the training of an adapter reads them: every frozen encoder has run once, through the store."""
+"""The data set of an adapter's training: what every frozen encoder computes of the photos, once, through the cache."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -24,18 +26,18 @@ from tenth.data.photo import open_photo
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
 
-BATCH = 32  # of frozen encoders
+BATCH = 32  # images or captions per call of a frozen encoder
 PHOTO_BATCH = 8  # whole photos in memory at a time
-MAX_CAPTIONS = 4  # variants of a photo's caption that are encoded
+MAX_CAPTIONS = 4  # encoded captions per photo
 
 
 @dataclass(frozen=True, eq=False)
 class AdapterDataset:
-    """N photos of P people; a person's photos stand together.
+    """N photos of P people; a person's photos are consecutive.
 
-    latent_moments: (N, 2, C', h, w), as it is and mirrored. embeddings, degraded_embeddings: (N, D).
+    latent_moments: (N, 2, C', h, w), of each photo and its mirror image. embeddings, degraded_embeddings: (N, D).
     caption_indices: (N, V), rows of `prompt_embeddings`, whose first row is the empty prompt.
-    first_photo, num_photos: (P,), where a person's photos are.
+    first_photo, num_photos: (P,), each person's span of photos.
     """
 
     files: tuple[str, ...]
@@ -55,36 +57,30 @@ class AdapterDataset:
 def build_dataset(
     people: PhotoDataset, min_photos: int, encoder: Encoder, frozen: FrozenDiffusion, cache: ArrayCache
 ) -> AdapterDataset:
-    """Every train person with at least `min_photos` photos that the encoder can read. What is missing in the store is computed.
+    """Every training person with at least `min_photos` photos that the encoder can read. Missing cache entries are computed.
 
     Raises DataError if nobody has so many, or if a value is not finite.
     """
-    entries = people.entries("train")
-    embeddings = list(
-        cache.get_or_compute(
-            cache_namespace(encoder), [row.digest for row in entries], partial(encode_photos, people, entries, encoder)
-        )
-    )
-    readable = [index for index, array in enumerate(embeddings) if array.size]
-    photo_counts: dict[str, int] = {}
-    for index in readable:
-        photo_counts[entries[index].person] = photo_counts.get(entries[index].person, 0) + 1
-    kept = [index for index in readable if photo_counts[entries[index].person] >= min_photos]
+    # Keep people with enough readable photos.
+    entries, namespace = people.entries("train"), cache_namespace(encoder)
+    digests = [entry.digest for entry in entries]
+    encoded = list(cache.get_or_compute(namespace, digests, partial(encode_photos, people, entries, encoder)))
+    readable = [index for index, embedding in enumerate(encoded) if embedding.size]
+    photo_counts = Counter(entries[index].person for index in readable)
     check_counts(photo_counts, min_photos)
-    entries = [entries[index] for index in kept]
-    digests = [row.digest for row in entries]
-    degraded_embeddings = cache.get_or_compute_stacked(
-        f"{cache_namespace(encoder)}-poor-{DEGRADATION_VERSION}",
-        digests,
-        partial(encode_photos, people, entries, encoder, use_degraded=True),
-    )
-    prompt_embeddings, caption_indices = encode_captions([row.captions[:MAX_CAPTIONS] for row in entries], frozen, cache)
-    first_photo, num_photos = person_spans([row.person for row in entries])
+    kept = [index for index in readable if photo_counts[entries[index].person] >= min_photos]
+    entries, digests = [entries[index] for index in kept], [digests[index] for index in kept]
+
+    # Embeddings of their photos, degraded ones too, captions and latents.
+    embed_degraded = partial(encode_photos, people, entries, encoder, use_degraded=True)
+    degraded = cache.get_or_compute_stacked(f"{namespace}-poor-{DEGRADATION_VERSION}", digests, embed_degraded)
+    prompt_embeddings, caption_indices = encode_captions([entry.captions[:MAX_CAPTIONS] for entry in entries], frozen, cache)
+    first_photo, num_photos = person_spans([entry.person for entry in entries])
     dataset = AdapterDataset(
-        files=tuple(row.file for row in entries),
+        files=tuple(entry.file for entry in entries),
         latent_moments=compute_latent_moments(people, entries, isinstance(encoder, FaceEncoder), frozen, cache),
-        embeddings=standardize(encoder, np.stack([embeddings[index] for index in kept])),
-        degraded_embeddings=standardize(encoder, degraded_embeddings),
+        embeddings=standardize(encoder, np.stack([encoded[index] for index in kept])),
+        degraded_embeddings=standardize(encoder, degraded),
         caption_indices=caption_indices,
         prompt_embeddings=prompt_embeddings,
         first_photo=first_photo,
@@ -95,14 +91,14 @@ def build_dataset(
 
 
 def cache_namespace(encoder: Encoder) -> str:
-    """Where the store keeps the encoder's values by the photo's sha256. Of a face encoder they are dlib's, not yet centred."""
+    """Where the cache keeps the encoder's embeddings, by the photo's sha256. A face encoder's are not yet standardized."""
     return f"{CENTRAL_FACE}-{encoder.name}"
 
 
 def encode_photos(
     people: PhotoDataset, entries: Sequence[ManifestEntry], encoder: Encoder, missing: list[int], *, use_degraded: bool = False
 ) -> Iterator[Array]:
-    """What the encoder reads in each photo, empty where a face encoder finds no face. use_degraded: of the photo made worse."""
+    """The embedding of each photo, empty where a face encoder finds no face. use_degraded: of the degraded photo."""
     if isinstance(encoder, FaceEncoder):
         for index in track(missing, "poor photos" if use_degraded else "photos"):
             photo = people.open_with_central_face(entries[index])
@@ -122,39 +118,41 @@ def standardize(encoder: Encoder, arrays: Array) -> Tensor:
 def compute_latent_moments(
     people: PhotoDataset, entries: Sequence[ManifestEntry], crop_faces: bool, frozen: FrozenDiffusion, cache: ArrayCache
 ) -> Tensor:
-    """Moments of each photo's frame and its mirror image (N, 2, C', h, w)."""
+    """Moments of each photo's crop and its mirror image, (N, 2, C', h, w). crop_faces: aligned faces, else center crops."""
 
     def compute(missing: list[int]) -> Iterator[Array]:
         for batch in track(torch.tensor(missing).split(BATCH), "latents"):
-            chosen = [entries[index] for index in batch.tolist()]
+            selected = [entries[index] for index in batch.tolist()]
             if crop_faces:
-                frames = list(
-                    cache.get_or_compute(
-                        CROPS_NAMESPACE, [row.digest for row in chosen], partial(compute_crops, people, chosen)
-                    )
-                )
+                digests = [entry.digest for entry in selected]
+                crops = list(cache.get_or_compute(CROPS_NAMESPACE, digests, partial(compute_crops, people, selected)))
             else:
-                frames = [center_crop(open_photo(people.photos / row.file), frozen.resolution) for row in chosen]
-            pixels = to_minus_one_one(torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2))
-            moments = torch.stack([frozen.encode_pixels(pixels), frozen.encode_pixels(pixels.flip(-1))], 1)
-            yield from moments.float().cpu().numpy()
+                crops = [center_crop(open_photo(people.photos / entry.file), frozen.resolution) for entry in selected]
+            yield from encode_with_flip(frozen, torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)).numpy()
 
-    namespace = f"moments-{CROPS_NAMESPACE if crop_faces else f'square-{frozen.resolution}'}-{frozen.digest('vae')}"
-    return torch.from_numpy(cache.get_or_compute_stacked(namespace, [row.digest for row in entries], compute))
+    framing = CROPS_NAMESPACE if crop_faces else f"square-{frozen.resolution}"
+    namespace = f"moments-{framing}-{frozen.digest('vae')}"
+    return torch.from_numpy(cache.get_or_compute_stacked(namespace, [entry.digest for entry in entries], compute))
+
+
+def encode_with_flip(frozen: FrozenDiffusion, images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) uint8 -> moments of each and its mirror image, (B, 2, C', h, w) float32, on the CPU."""
+    pixels = to_minus_one_one(images)
+    return torch.stack([frozen.encode_pixels(pixels), frozen.encode_pixels(pixels.flip(-1))], 1).float().cpu()
 
 
 def encode_captions(
     captions: Sequence[Sequence[str]], frozen: FrozenDiffusion, cache: ArrayCache
 ) -> tuple[PromptEmbeddings, Tensor]:
-    """Each distinct caption once, the empty one first, and which rows belong to each photo (N, V); fewer variants repeat."""
+    """Each distinct caption once, the empty one first, and the rows of each photo's captions (N, V); fewer than V repeat."""
     unique_captions = ["", *dict.fromkeys(caption for variants in captions for caption in variants if caption)]
     caption_index = {caption: row for row, caption in enumerate(unique_captions)}
     keys = [hashlib.sha256(caption.encode()).hexdigest() for caption in unique_captions]
 
     def compute(part: str, missing: list[int]) -> Iterator[Array]:
         for batch in track(torch.tensor(missing).split(BATCH), "captions"):
-            texts = frozen.encode_prompts([unique_captions[index] for index in batch.tolist()])
-            values = getattr(texts, part)
+            embeddings = frozen.encode_prompts([unique_captions[index] for index in batch.tolist()])
+            values: Tensor = getattr(embeddings, part)
             yield from values.float().cpu().numpy()
 
     parts: dict[str, Any] = {}
@@ -167,38 +165,38 @@ def encode_captions(
 
 
 def person_spans(people: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """(first, count) of the run of each person's rows, (P,) each. Raises DataError if a person stands in two places."""
-    first_photo: dict[str, int] = {}
-    num_photos: dict[str, int] = {}
-    for index, person in enumerate(people):
-        if first_photo.setdefault(person, index) + num_photos.get(person, 0) != index:
-            raise DataError(
-                f"the rows of {person} are not together", "a person's photos stand one after the other", "Sort them"
-            )
-        num_photos[person] = num_photos.get(person, 0) + 1
-    return torch.tensor(list(first_photo.values())), torch.tensor(list(num_photos.values()))
+    """The first photo and the number of photos of each person, (P,) each. people: whose each photo is, (N,).
+
+    Raises DataError if a person's photos are not consecutive.
+    """
+    runs = [(person, len(list(photos))) for person, photos in groupby(people)]
+    names, counts = [person for person, _ in runs], torch.tensor([count for _, count in runs], dtype=torch.long)
+    if len(set(names)) < len(names):
+        (person, _), *_ = Counter(names).most_common()
+        raise DataError(f"the rows of {person} are not together", "a person's photos stand one after the other", "Sort them")
+    return counts.cumsum(0) - counts, counts
 
 
-def check_counts(photo_counts: dict[str, int], min_photos: int) -> None:
+def check_counts(photo_counts: Mapping[str, int], min_photos: int) -> None:
     """Raises DataError if nobody has `min_photos` photos."""
-    if not any(count >= min_photos for count in photo_counts.values()):
-        max_count = max(photo_counts.values(), default=0)
+    most = max(photo_counts.values(), default=0)
+    if most < min_photos:
         raise DataError(
-            f"of {len(photo_counts)} train people with a usable photo none has more than {max_count}",
+            f"of {len(photo_counts)} train people with a usable photo none has more than {most}",
             f"at least {min_photos} photos of a person are needed",
             "Add photos of each person, or lower the number of references",
         )
 
 
 def check_finite(dataset: AdapterDataset) -> None:
-    """Raises DataError that names the first photo with NaN or infinity in what was read of it."""
+    """Raises DataError, which names the first photo, if a value computed of photos or captions is not finite."""
     for name in ("latent_moments", "embeddings", "degraded_embeddings"):
         not_finite = (~torch.isfinite(getattr(dataset, name)).flatten(1).all(1)).nonzero()
         if len(not_finite):
             raise DataError(
                 f"{dataset.files[int(not_finite[0])]} has {name} that are not finite",
                 "finite numbers are needed",
-                "Check that photo, and remove the store's copy if the photo is sound",
+                "Check that photo, and empty the cache if the photo is sound",
             )
     if not torch.isfinite(dataset.prompt_embeddings.hidden).all():
         raise DataError("a caption's embedding is not finite", "finite numbers are needed", "Check the text encoder's weights")

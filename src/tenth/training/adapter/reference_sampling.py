@@ -1,4 +1,4 @@
-"""Which photos a training step sees: for each image of the batch one photo to predict and others to predict it from."""
+"""Sampling of references: for each image of a batch, one photo to predict and other photos of the person to predict it from."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class ReferenceSampling:
 
 @dataclass(frozen=True, eq=False)
 class ReferenceBatch:
-    """target: (B,), the photo to predict. references: (B, K), its references, as they are before any is made worse.
+    """target: (B,), the photo to predict. references: (B, K), the photos it is predicted from, before impostors are mixed in.
 
-    mask: (B, K), which of them count. embeddings: (B, K, D), with poor and wrong photos in their places.
+    mask: (B, K), which of them count. embeddings: (B, K, D), of the references with degraded and impostor photos among them.
     """
 
     target: Tensor
@@ -52,32 +52,35 @@ class ReferenceBatch:
 def sample_references(
     dataset: AdapterDataset, person_indices: Tensor, config: ReferenceSampling, rng: StepRNG
 ) -> ReferenceBatch:
-    """A photo of each person (B,) left out uniformly at random, and the references drawn from the person's other photos.
+    """For each person (B,) a target photo, uniformly at random, and references drawn from the person's other photos.
 
     With `min_photos` = `max_photos` = 9 and people of ten photos this is leave-one-out; of more, ten are sampled each time.
     """
+    # A random permutation of each person's photos: sort random keys, those beyond the person's number last.
     first_photo, num_photos = dataset.first_photo[person_indices], dataset.num_photos[person_indices]
-    sort_keys = rng.uniform(int(dataset.num_photos.max()))  # (B, most photos of anybody)
+    sort_keys = rng.uniform(int(dataset.num_photos.max()))  # (B, largest number of photos)
     sort_keys = sort_keys.masked_fill(torch.arange(sort_keys.shape[1]) >= num_photos[:, None], 2.0)
     num_sampled = min(config.max_photos + 1, sort_keys.shape[1])
-    sampled = first_photo[:, None] + torch.minimum(
-        sort_keys.argsort(1)[:, :num_sampled], num_photos[:, None] - 1
-    )  # (B, K + 1), a permutation's head
+    offsets = torch.minimum(sort_keys.argsort(1)[:, :num_sampled], num_photos[:, None] - 1)
+    sampled = first_photo[:, None] + offsets  # (B, K + 1)
+
+    # The first photo is the target; of the others, a random number between `min_photos` and `max_photos` count.
     num_references = config.min_photos + rng.integers(config.max_photos - config.min_photos + 1)
     mask = torch.arange(num_sampled - 1) < torch.minimum(num_references, num_photos - 1)[:, None]  # (B, K)
     references = sampled[:, 1:]
+
+    # Impostor and degraded photos.
     with_impostors = _with_impostors(dataset, person_indices, references, mask, config.p_impostor, rng)
-    is_degraded = rng.uniform(num_sampled - 1) < config.p_degraded
-    embeddings = torch.where(
-        is_degraded[..., None], dataset.degraded_embeddings[with_impostors], dataset.embeddings[with_impostors]
-    )  # (B, K, D)
+    is_degraded = (rng.uniform(num_sampled - 1) < config.p_degraded)[..., None]
+    clean, degraded = dataset.embeddings[with_impostors], dataset.degraded_embeddings[with_impostors]
+    embeddings = torch.where(is_degraded, degraded, clean)  # (B, K, D)
     return ReferenceBatch(sampled[:, 0], references, mask, embeddings * mask[..., None])
 
 
 def _with_impostors(
     dataset: AdapterDataset, person_indices: Tensor, references: Tensor, mask: Tensor, p_impostor: float, rng: StepRNG
 ) -> Tensor:
-    """The same photos (B, K), in a share of the sets of three and more one replaced by a photo of somebody else."""
+    """The references (B, K); with probability `p_impostor` one of three or more is replaced by a photo of another person."""
     impostor = (person_indices + 1 + rng.integers(max(dataset.num_people - 1, 1))) % dataset.num_people
     impostor_photo = dataset.first_photo[impostor] + (rng.uniform() * dataset.num_photos[impostor]).long()
     num_references = mask.sum(1)
@@ -98,21 +101,23 @@ class IdentityContrastiveLoss:
     )
 
     def __call__(self, aggregator: torch.nn.Module, dataset: AdapterDataset, person_indices: Tensor, rng: StepRNG) -> Tensor:
-        """The loss, a scalar. The right centre is that of the person's photos that are not references.
+        """The loss, a scalar. The positive is the centroid of the person's photos that are not references.
 
-        Source: van den Oord et al. 2018, arXiv:1807.03748, eq. 4; the centre as target: Kim et al. 2022, arXiv:2210.10864.
+        Source: van den Oord et al. 2018, arXiv:1807.03748, eq. 4; the centroid as target: Kim et al. 2022, arXiv:2210.10864.
         """
+        # Everybody's centroid, and of each image's person that of the photos which are not references. Only directions count,
+        # so sums need no division.
         batch = sample_references(dataset, person_indices, self.references, rng)
         sums = torch.zeros(dataset.num_people, dataset.embeddings.shape[1])
         sums.index_add_(0, torch.repeat_interleave(torch.arange(dataset.num_people), dataset.num_photos), dataset.embeddings)
         reference_sums = (dataset.embeddings[batch.references] * batch.mask[..., None]).sum(1)
         device = next(aggregator.parameters()).device
-        target = normalize(sums[person_indices] - reference_sums, dim=-1).to(
-            device
-        )  # (B, D): a direction, so no division by the number
-        centres, person_indices = normalize(sums, dim=-1).to(device), person_indices.to(device)
-        with torch.autocast(device.type, enabled=False):  # a cosine needs more than eight bits
+        target = normalize(sums[person_indices] - reference_sums, dim=-1).to(device)  # (B, D)
+        centroids, person_indices = normalize(sums, dim=-1).to(device), person_indices.to(device)  # (P, D)
+
+        # InfoNCE over everybody's centroids, and the cosine itself.
+        with torch.autocast(device.type, enabled=False):  # bfloat16 is too coarse for cosines
             pooled = normalize(aggregator(batch.embeddings.to(device), batch.mask.to(device))[:, 0], dim=-1)  # (B, D)
             positive = (pooled * target).sum(1)
-            cosines = (pooled @ centres.T).scatter(1, person_indices[:, None], positive[:, None])  # (B, P)
+            cosines = (pooled @ centroids.T).scatter(1, person_indices[:, None], positive[:, None])  # (B, P)
             return self.infonce_weight * cross_entropy(cosines / self.temperature, person_indices) + (1 - positive).mean()

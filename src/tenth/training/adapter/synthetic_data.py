@@ -1,4 +1,4 @@
-"""People who are drawn, for trying a recipe out in a minute, without data: a face of a few shapes, an embedding with noise."""
+"""Synthetic people, for trying a recipe out in a minute without data: faces of a few shapes, embeddings with noise."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torch import Tensor
 
 from tenth.core.errors import RecipeError
 from tenth.core.types import Pixels
-from tenth.data.faces.crops import to_minus_one_one
-from tenth.training.adapter.dataset import BATCH, AdapterDataset
+from tenth.training.adapter.dataset import BATCH, AdapterDataset, encode_with_flip
 from tenth.training.frozen_diffusion import FrozenDiffusion
 
 MAX_COUNT = 1000
 CAPTIONS = ("", "a photo of a person", "a portrait of a person")
-EMBEDDING_NOISE, DEGRADED_NOISE = 0.6, 1.5  # of an embedding, in units of the person's own deviation from the average
+EMBEDDING_NOISE, DEGRADED_NOISE = 0.6, 1.5  # of embeddings, in units of the standard deviation between people
 
 
 @dataclass(frozen=True)
@@ -36,19 +34,18 @@ class SyntheticPeople:
                 )
 
     def build_dataset(self, embedding_dim: int, frozen: FrozenDiffusion) -> AdapterDataset:
-        """Their photos with embeddings of `embedding_dim`, made anew each time: the same numbers for the same seed."""
+        """The people's photos with embeddings of `embedding_dim`: the same numbers for the same seed."""
         generator = torch.Generator().manual_seed(self.seed)
         num_photos = self.num_people * self.photos_per_person
         centres = torch.randn(self.num_people, 1, embedding_dim, generator=generator)
         noise = torch.randn(2, self.num_people, self.photos_per_person, embedding_dim, generator=generator)
-        frames = torch.from_numpy(np.stack([self.render(index, frozen.resolution) for index in range(num_photos)])).permute(
-            0, 3, 1, 2
-        )
+        rendered = np.stack([self.render(index, frozen.resolution) for index in range(num_photos)])
+        frames = torch.from_numpy(rendered).permute(0, 3, 1, 2)  # (N, 3, H, W)
         return AdapterDataset(
             files=tuple(
                 f"toy-{index // self.photos_per_person}/{index % self.photos_per_person}" for index in range(num_photos)
             ),
-            latent_moments=torch.cat([_latent_moments(frozen, batch) for batch in frames.split(BATCH)]),
+            latent_moments=torch.cat([encode_with_flip(frozen, batch) for batch in frames.split(BATCH)]),
             embeddings=(centres + EMBEDDING_NOISE * noise[0]).flatten(0, 1),
             degraded_embeddings=(centres + DEGRADED_NOISE * noise[1]).flatten(0, 1),
             caption_indices=torch.arange(1, len(CAPTIONS)).repeat(num_photos, 1),
@@ -58,15 +55,20 @@ class SyntheticPeople:
         )
 
     def render(self, index: int, size: int) -> Pixels:
-        """A face (side, side, 3): skin, hair and eyes are the person's, place and ground the photo's."""
+        """A face (size, size, 3): skin, hair and eyes are the person's, position and background the photo's."""
+        # The person.
         person = np.random.default_rng([self.seed, index // self.photos_per_person])
         skin, hair, eyes = (tuple(int(value) for value in person.integers(40, 220, 3)) for _ in range(3))
         half_width, half_height = person.uniform(0.22, 0.32), person.uniform(0.30, 0.40)
+
+        # The photo.
         photo = np.random.default_rng([self.seed, 1, index])
         background = tuple(int(value) for value in photo.integers(0, 255, 3))
         x, y = 0.5 + photo.uniform(-0.06, 0.06), 0.5 + photo.uniform(-0.06, 0.06)
         image = Image.new("RGB", (size, size), background)
         draw = ImageDraw.Draw(image)
+
+        # Hair, skin, eyes and mouth.
         draw.ellipse(_box(size, x, y - 0.05, half_width * 1.2, half_height * 1.15), fill=hair)
         draw.ellipse(_box(size, x, y, half_width, half_height), fill=skin)
         for shift in (-0.4, 0.4):
@@ -77,8 +79,3 @@ class SyntheticPeople:
 
 def _box(size: int, x: float, y: float, half_width: float, half_height: float) -> tuple[float, float, float, float]:
     return (size * (x - half_width), size * (y - half_height), size * (x + half_width), size * (y + half_height))
-
-
-def _latent_moments(frozen: FrozenDiffusion, frames: Tensor) -> Tensor:
-    pixels = to_minus_one_one(frames)
-    return torch.stack([frozen.encode_pixels(pixels), frozen.encode_pixels(pixels.flip(-1))], 1).float().cpu()

@@ -1,6 +1,6 @@
-"""Train an aggregator and its adapter on many people. The whole flow, top to bottom.
+"""Training of an aggregator and its adapter on many people. The whole flow, top to bottom.
 
-The model and the encoders stay frozen and run once; what is predicted is a photo that is not among its references.
+The model and the encoders stay frozen and run once; the model learns to predict a photo that is not among its references.
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ from tenth.training.adapter.recipe import AdapterRecipe, EmbeddingPretraining
 from tenth.training.adapter.reference_sampling import sample_references
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import AdapterValidator, build_validator
+from tenth.training.diffusion_loss import dropped_conditions
 from tenth.training.distributed import distributed_state
 from tenth.training.frozen_diffusion import FrozenDiffusion
+from tenth.training.history import append_history, image_strip
 from tenth.training.loop import fit
-from tenth.training.monitoring import append_history, image_strip
 from tenth.training.schedule import PRECISIONS, TrainingConfig
 from tenth.training.state import ema_weights, load_weights
 
 
 def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path) -> None:
-    """People -> `directory`/final, a folder that `--method` takes: ip-adapter.safetensors and aggregator.safetensors.
+    """Train and write `directory`/final, a folder that `--method` takes: ip-adapter.safetensors and aggregator.safetensors.
 
-    best: the same of the checkpoint whose images are most like the validation people. validation.jsonl, samples.png: how it
-    went. Raises DataError, before the first step, if nobody has enough photos or a value is not finite.
+    `directory`/best: the same of the checkpoint with the highest identity similarity on validation people. validation.jsonl and
+    samples.png: the history. Raises DataError, before the first step, if nobody has enough photos or a value is not finite.
     """
+    # The aggregator, and the frozen model with the adapter.
     require_pooled_embeddings(model.encoder, f"an aggregator ({recipe.aggregator})", model.name)
     cache, distributed = ArrayCache(default_cache_dir()), distributed_state()
     torch.manual_seed(recipe.init_seed)
     aggregator = create_aggregator(recipe, model.encoder.embedding_dim)
     model.pipeline.to(distributed.device)
     frozen = FrozenDiffusion(model.pipeline, model.adapter_parts)
-    with (
-        distributed.main_process_first(),
-        on_device(model.encoder, distributed.device),
-    ):  # the others then find everything in the store
+
+    # The data, computed by the main process; the others find it in the cache.
+    with distributed.main_process_first(), on_device(model.encoder, distributed.device):
         dataset = load_dataset(recipe, model, frozen, cache)
         validator = load_validator(recipe, model, cache) if distributed.is_main_process else None
     if distributed.is_main_process:
-        print(
-            f"learning from {pluralize(dataset.num_people, 'person')} and {pluralize(len(dataset.files), 'photo')}",
-            file=sys.stderr,
-        )
-    trainer = AdapterTrainer(recipe, model, frozen, aggregator, dataset)
+        people, photos = pluralize(dataset.num_people, "person"), pluralize(len(dataset.files), "photo")
+        print(f"training on {people} and {photos}", file=sys.stderr)
 
+    # The two phases, and the result.
+    trainer = AdapterTrainer(recipe, model, frozen, aggregator, dataset)
     if recipe.embedding_pretraining is not None:
         trainer.pretrain_on_embeddings(recipe.embedding_pretraining, directory / "embedding")
     if recipe.schedule is not None:
@@ -78,7 +78,7 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
 
 @dataclass(frozen=True, eq=False)
 class AdapterTrainer:
-    """What learns, from whom, and how."""
+    """The modules that are trained, and the data."""
 
     recipe: AdapterRecipe
     model: LatentDiffusion
@@ -87,7 +87,7 @@ class AdapterTrainer:
     dataset: AdapterDataset
 
     def pretrain_on_embeddings(self, pretraining: EmbeddingPretraining, directory: Path) -> None:
-        """The aggregator alone, by the identity objective."""
+        """Train the aggregator alone, on embeddings."""
 
         def loss(person_indices: Tensor, rng: StepRNG) -> Tensor:
             return pretraining.loss(self.aggregator, self.dataset, person_indices, rng)
@@ -96,7 +96,7 @@ class AdapterTrainer:
         load_weights(modules, fit(modules, loss, self.dataset.num_people, pretraining.schedule, directory))
 
     def train_on_images(self, schedule: TrainingConfig, directory: Path, validator: AdapterValidator | None) -> None:
-        """Aggregator and adapter, by predicting the photo that was left out."""
+        """Train aggregator and adapter to predict the target photo."""
         adapter = [parameter for parameter in self.frozen.unet.parameters() if parameter.requires_grad]
         for part, parameters in (("adapter", adapter), ("aggregator", list(self.aggregator.parameters()))):
             for parameter in parameters:
@@ -114,36 +114,34 @@ class AdapterTrainer:
                 score = validator.score(images)
                 if append_history(directory, images_seen, score, images):
                     self.save(directory / "best")
-            print(f"{images_seen:,} images: {score.value or 0:.3f} like the validation people", file=sys.stderr)
-            return {"validation/similarity": score.value or 0.0, "validation/images": image_strip(images)}
+            similarity = score.value or 0.0
+            print(f"{images_seen:,} images: identity similarity {similarity:.3f} on validation people", file=sys.stderr)
+            return {"validation/similarity": similarity, "validation/images": image_strip(images)}
 
         with self.frozen.cast_frozen_weights(precision), self.frozen.gradient_checkpointing(self.recipe.gradient_checkpointing):
             ema = fit(modules, self.loss, self.dataset.num_people, schedule, directory, on_checkpoint)
         load_weights(modules, ema)
 
     def loss(self, person_indices: Tensor, rng: StepRNG) -> Tensor:
-        """One step's loss, a scalar. person_indices: (B,), numbers in the album."""
+        """One step's loss, a scalar. person_indices: (B,), people of the data set."""
+        # The target photo, mirrored at random, with a random caption, and its references.
         batch = sample_references(self.dataset, person_indices, self.recipe.references, rng)
         dropout, uniform = self.recipe.conditioning_dropout, rng.uniform()
         mirrored, variant = rng.integers(2), rng.integers(self.dataset.caption_indices.shape[1])
-        drop_image = uniform < dropout.p_unconditional + dropout.p_no_image
-        drop_text = (uniform < dropout.p_unconditional) | (
-            (uniform >= dropout.p_unconditional + dropout.p_no_image)
-            & (uniform < dropout.p_unconditional + dropout.p_no_image + dropout.p_no_text)
-        )
-        caption_indices = self.dataset.caption_indices[batch.target, variant].masked_fill(
-            drop_text, 0
-        )  # (B,), 0 is the empty prompt
+
+        # Conditions, dropped at random: the empty prompt is row 0, no image a zero embedding.
         device = self.frozen.unet.device
+        drop_image, drop_text = dropped_conditions(uniform, dropout.p_unconditional, dropout.p_no_image, dropout.p_no_text)
+        caption_indices = self.dataset.caption_indices[batch.target, variant].masked_fill(drop_text, 0)  # (B,)
+        prompt_embeddings = self.dataset.prompt_embeddings[caption_indices].to(device)
         pooled = self.aggregator(batch.embeddings.to(device), batch.mask.to(device))  # (B, M, D)
         pooled = pooled.masked_fill(drop_image[:, None, None].to(device), 0.0)
+
         latents = self.frozen.sample_latents(self.dataset.latent_moments[batch.target, mirrored], rng).to(device)
-        return self.frozen.loss(
-            latents, self.dataset.prompt_embeddings[caption_indices].to(device), pooled, rng, self.recipe.min_snr_gamma
-        )
+        return self.frozen.loss(latents, prompt_embeddings, pooled, rng, self.recipe.min_snr_gamma)
 
     def save(self, folder: Path) -> None:
-        """The folder of a trained method, whole or not at all."""
+        """Write the folder of a trained method, whole or not at all."""
         adapter = self.model.adapter_name
         with atomic_folder(folder) as new:
             if self.recipe.schedule is not None and "adapter" in self.recipe.trainable:
@@ -156,7 +154,7 @@ class AdapterTrainer:
 
 @contextmanager
 def on_device(encoder: Encoder, device: torch.device) -> Iterator[None]:
-    """An encoder that is a network on the device while photos are read, and off it when memory is wanted for training."""
+    """Move an encoder that is a network to the device while photos are encoded, and off it before training needs the memory."""
     if isinstance(encoder, nn.Module):
         encoder.to(device)
     try:
@@ -167,14 +165,14 @@ def on_device(encoder: Encoder, device: torch.device) -> Iterator[None]:
 
 
 def load_dataset(recipe: AdapterRecipe, model: LatentDiffusion, frozen: FrozenDiffusion, cache: ArrayCache) -> AdapterDataset:
-    """The train people of the data, or the toy people."""
+    """The training people of the data, or synthetic people."""
     if recipe.data is None:
         return (recipe.synthetic or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen)
     return build_dataset(recipe.data, recipe.references.required_photos, model.encoder, frozen, cache)
 
 
 def load_validator(recipe: AdapterRecipe, model: LatentDiffusion, cache: ArrayCache) -> AdapterValidator | None:
-    """The validation people of the data; toy people have none."""
+    """The validation people of the data; there are none of synthetic data."""
     return None if recipe.data is None else build_validator(recipe.data, recipe.validation, model, cache)
 
 

@@ -1,20 +1,16 @@
-"""While an adapter trains: images of validation people with the same seeds, and how like the people they are."""
+"""Validation of an adapter in training: images of validation people with fixed seeds, and their identity similarity."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from tenth.core.cache import Array, ArrayCache
-from tenth.core.errors import CheckpointError
-from tenth.core.files.reading import open_regular
 from tenth.core.types import Features, Pixels, Score
 from tenth.data.faces.crops import CENTRAL_FACE, PhotoDataset
 from tenth.data.faces.descriptors import encoder_name, face_descriptor
@@ -28,8 +24,6 @@ from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import sample
 from tenth.training.adapter.dataset import cache_namespace, encode_photos, standardize
-
-MAX_ROW_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class ValidationConfig:
 
 @dataclass(frozen=True, eq=False)
 class AdapterValidator:
-    """Validation people as an adapter's training sees them. references: (K, D) of each. held_out: dlib's rows of each."""
+    """Validation people. references: (K, D) of each, for the aggregator. held_out: dlib's embeddings, to compare with."""
 
     settings: ValidationConfig
     references: Sequence[Tensor]
@@ -55,7 +49,7 @@ class AdapterValidator:
     recognizer: DlibRecognizer
 
     def generate(self, model: LatentDiffusion, aggregator: LearnedAggregator) -> list[Pixels]:
-        """An image of each person, with the adapter that is installed in the model's UNet."""
+        """An image of each person, (H, W, 3), with the adapter that is installed in the model's UNet."""
         pooled = torch.stack([aggregator.pool(rows) for rows in self.references])  # (N, M, D)
         images: list[Pixels] = []
         for start in range(0, len(pooled), DEFAULT_BATCH_SIZE):
@@ -65,7 +59,7 @@ class AdapterValidator:
         return images
 
     def score(self, images: Sequence[Pixels]) -> Score:
-        """Mean cosine to each person's held-out photos; an image without a face counts as a stranger's."""
+        """Identity similarity to each person's held-out photos; an image without a face counts as an impostor's."""
         people = tuple(dict.fromkeys(self.held_out.people))
         return identity_similarity(generated=Features(self.recognizer(images), people), held_out=self.held_out)
 
@@ -73,60 +67,44 @@ class AdapterValidator:
 def build_validator(
     people: PhotoDataset, settings: ValidationConfig, model: LatentDiffusion, cache: ArrayCache
 ) -> AdapterValidator | None:
-    """The first validation people with enough photos that can be read; None where fewer than two have, or none is wanted."""
+    """The first validation people with enough readable photos; None if there are fewer than two, or none is asked for."""
+    # What the model's encoder and dlib read in each photo.
     entries = people.entries("validation", required=False) if settings.num_people else []
-    keys = [row.digest for row in entries]
-    encoded = list(
-        cache.get_or_compute(cache_namespace(model.encoder), keys, partial(encode_photos, people, entries, model.encoder))
-    )
-    face_descriptors = list(
-        cache.get_or_compute(f"{CENTRAL_FACE}-{encoder_name()}", keys, partial(compute_descriptors, people, entries))
-    )
+    keys, encode = [entry.digest for entry in entries], partial(encode_photos, people, entries, model.encoder)
+    encoded = list(cache.get_or_compute(cache_namespace(model.encoder), keys, encode))
+    describe = partial(compute_descriptors, people, entries)
+    descriptors = list(cache.get_or_compute(f"{CENTRAL_FACE}-{encoder_name()}", keys, describe))
+
+    # People with more readable photos than are references.
     by_person: dict[str, list[int]] = {}
-    for index, row in enumerate(entries):
-        if encoded[index].size and face_descriptors[index].size:
-            by_person.setdefault(row.person, []).append(index)
+    for index, entry in enumerate(entries):
+        if encoded[index].size and descriptors[index].size:
+            by_person.setdefault(entry.person, []).append(index)
     kept = [indices for indices in by_person.values() if len(indices) > settings.num_references][: settings.num_people]
     if len(kept) < 2:
         return None
-    center = mean_descriptor(model, face_descriptors)
-    references = [
-        standardize(model.encoder, np.stack([encoded[i] for i in indices[: settings.num_references]])) for indices in kept
-    ]
+
+    # The first photos are references, the next are held out.
+    center = mean_descriptor(model, descriptors)
+    reference_photos = [np.stack([encoded[index] for index in indices[: settings.num_references]]) for indices in kept]
+    references = [standardize(model.encoder, embeddings) for embeddings in reference_photos]
     held_out = [indices[settings.num_references :][: settings.num_held_out] for indices in kept]
-    held_out_descriptors = np.stack([face_descriptors[i] - center for indices in held_out for i in indices])
+    centered = np.stack([descriptors[index] - center for indices in held_out for index in indices])  # (N, 128)
     names = tuple(f"{number:03}" for number, indices in enumerate(held_out) for _ in indices)
-    return AdapterValidator(
-        settings,
-        references,
-        Features(held_out_descriptors / np.linalg.norm(held_out_descriptors, axis=1)[:, None], names),
-        DlibRecognizer(center),
-    )
+    features = Features(centered / np.linalg.norm(centered, axis=1)[:, None], names)
+    return AdapterValidator(settings, references, features, DlibRecognizer(center))
 
 
 def compute_descriptors(people: PhotoDataset, entries: Sequence[ManifestEntry], missing: list[int]) -> Iterator[Array]:
-    """dlib's descriptor of each photo, empty where there is no face."""
+    """dlib's descriptor of each photo, (128,), empty where there is no face."""
     for index in missing:
         photo = people.open_with_central_face(entries[index])
         yield np.zeros(0) if photo is None else face_descriptor(photo)
 
 
 def mean_descriptor(model: LatentDiffusion, descriptors: Sequence[Array]) -> Array:
-    """The mean descriptor of many people: the encoder's own, or that of these photos."""
+    """The mean descriptor over many people, (128,): the encoder's own, or that of these photos."""
     if isinstance(model.encoder, FaceEncoder):
         return model.encoder.mean.double().numpy()
     mean: Array = np.stack([row for row in descriptors if row.size]).mean(0)
     return mean
-
-
-def _damaged_history(path: Path, fault: str) -> CheckpointError:
-    return CheckpointError(f"{path} {fault}", "the history of this training is needed, or none", "Remove it: it is begun anew")
-
-
-def _read_strip_row(path: Path) -> Pixels | None:
-    """A row of the strip; None where its file is damaged, which costs the strip a row and nothing else."""
-    try:
-        with open_regular(path, MAX_ROW_BYTES) as file:
-            return np.asarray(Image.open(file, formats=["PNG"]).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None

@@ -1,4 +1,4 @@
-"""Photos changed at random while the model is told how, so that it learns from more of them and draws as the unchanged ones.
+"""Augmentation of photos; the model is conditioned on it, so that it learns from more photos and generates unchanged ones.
 
 Source: Karras et al. 2022, arXiv:2206.00364, appendix F.2, and Jun et al. 2020, "Distribution augmentation".
 """
@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-NUM_AUGMENTATIONS = 7  # numbers that say how a picture was changed; all zero: not at all
-LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+NUM_AUGMENTATIONS = 7  # parameters of an augmentation; all zero: none
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue in the gray value
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Augmentation:
     max_saturation: float = 0.5  # saturation, around grey
 
     def __call__(self, pixels: Tensor, amounts: Tensor) -> Tensor:
-        """pixels (B, 3, H, W) in [-1, 1], amounts (B, NUM_AUGMENTATIONS) in [-1, 1], 0 for no change -> the same, changed."""
+        """Augment pixels (B, 3, H, W) in [-1, 1] by amounts (B, NUM_AUGMENTATIONS) in [-1, 1], 0 for no change."""
+        # Rotate, zoom and shift.
         rotation, zoom, shift_x, shift_y, brightness, contrast, saturation = amounts.float().unbind(1)
         angle, scale = rotation * math.radians(self.max_rotation), 1 + zoom * self.max_zoom
         cosine, sine = angle.cos() / scale, angle.sin() / scale
@@ -38,20 +39,21 @@ class Augmentation:
         grid = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(pixels.shape), align_corners=False)
         warped = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
+        # Saturation, contrast and brightness.
         def per_image(values: Tensor) -> Tensor:
             return values[:, None, None, None]
 
-        grey = (warped * torch.tensor(LUMA_WEIGHTS, device=warped.device)[:, None, None]).sum(1, keepdim=True)
-        saturated = grey + (warped - grey) * per_image(1 + saturation * self.max_saturation)
+        gray = (warped * torch.tensor(LUMA_WEIGHTS, device=warped.device)[:, None, None]).sum(1, keepdim=True)
+        saturated = gray + (warped - gray) * per_image(1 + saturation * self.max_saturation)
         return (saturated * per_image(1 + contrast * self.max_contrast) + per_image(brightness * self.max_brightness)).clamp(
             -1, 1
         )
 
 
 def add_augmentation_conditioning(unet: UNet2DConditionModel) -> None:
-    """Let a UNet read how pictures were changed, as its `timestep_cond`: a layer without bias, at first zero.
+    """Condition a UNet on the augmentation through its `timestep_cond`: a layer without bias, initialized with zeros.
 
-    Where nothing was changed it adds nothing, so that a model is written and drawn with as if it had never been there.
+    Without augmentation it adds nothing, so that a model is exported and used as if the layer were not there.
     """
     layer = nn.Linear(NUM_AUGMENTATIONS, unet.time_embedding.linear_1.in_features, bias=False)
     nn.init.zeros_(layer.weight)

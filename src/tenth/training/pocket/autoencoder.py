@@ -1,4 +1,4 @@
-"""The stages in which the pocket model is trained, each a recipe: the autoencoder, then UNet, text encoder and adapter."""
+"""Stage 1 of the pocket model: its autoencoder."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from torch import Tensor
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import ModelError
 from tenth.core.files.reading import UnreadableError, reason
-from tenth.core.files.tensors import read_tensors
+from tenth.core.files.tensors import read_tensors, tensor_shapes
 from tenth.core.files.writing import write_tensors
 from tenth.core.rng import StepRNG
 from tenth.data.faces.crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.paths import MODEL_DIR
+from tenth.training.averages import tensors_under
 from tenth.training.loop import fit
 from tenth.training.schedule import TrainingConfig
 
@@ -58,34 +59,35 @@ class AutoencoderRecipe:
 
 
 def train_autoencoder(recipe: AutoencoderRecipe, directory: Path) -> None:
-    """Faces of training people -> `directory`/final/autoencoder.safetensors. PSNR on validation people at each checkpoint."""
+    """Train and write `directory`/final/autoencoder.safetensors. PSNR on validation people at each checkpoint."""
     cache = ArrayCache(default_cache_dir())
     faces, validation = (load_face_crops(recipe.data, split, cache) for split in ("train", "validation"))
     torch.manual_seed(recipe.schedule.seed)
-    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(MODEL_DIR / "vae"))
-    model = model.to(memory_format=torch.channels_last)
+    model = create_autoencoder().to(memory_format=torch.channels_last)
 
     def loss(indices: Tensor, rng: StepRNG) -> Tensor:
-        flipped = rng.uniform() < 0.5
-        crops = to_minus_one_one(faces.crops[indices])
-        crops = torch.where(flipped[:, None, None, None], crops.flip(-1), crops)
-        return recipe.loss(model, crops.contiguous(memory_format=torch.channels_last), rng)
+        images = faces.images(indices, rng.uniform() < 0.5)  # mirrored at random
+        return recipe.loss(model, images.contiguous(memory_format=torch.channels_last), rng)
 
     def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> None:
         print(f"{images_seen} images: {ema_psnr(ema, validation):.2f} dB on validation people", file=sys.stderr)
 
     ema = fit({"autoencoder": model}, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
-    save_final_module(directory, "autoencoder", ema)
+    write_tensors(directory / "final/autoencoder.safetensors", tensors_under(ema, "autoencoder"))
+
+
+def create_autoencoder() -> PocketAutoencoder:
+    """The pocket model's autoencoder with random weights."""
+    model: PocketAutoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(MODEL_DIR / "vae"))
+    return model
 
 
 def load_autoencoder(path: Path) -> PocketAutoencoder:
-    """The autoencoder of a file that a recipe or the package has, float32. Raises ModelError if it holds no such weights."""
-    model: PocketAutoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(MODEL_DIR / "vae"))
+    """The autoencoder of a file, in float32. Raises ModelError if the file is missing, damaged or holds other tensors."""
+    model = create_autoencoder()
     try:
         _, weights = read_tensors(path)
-        if {name: tensor.shape for name, tensor in weights.items()} != {
-            name: tensor.shape for name, tensor in model.state_dict().items()
-        }:
+        if tensor_shapes(weights) != tensor_shapes(model.state_dict()):
             raise UnreadableError("holds other tensors than the pocket model's autoencoder has")
     except (OSError, UnreadableError) as problem:
         needed = "the file of an autoencoder that `tenth train` wrote is needed"
@@ -95,15 +97,15 @@ def load_autoencoder(path: Path) -> PocketAutoencoder:
 
 
 def ema_psnr(ema: Mapping[str, Tensor], faces: FaceCrops, count: int = 256) -> float:
-    """Mean PSNR in dB of the first `count` faces through an autoencoder of these weights."""
-    model = PocketAutoencoder.from_config(PocketAutoencoder.load_config(MODEL_DIR / "vae"))
-    model.load_state_dict({name.removeprefix("autoencoder."): tensor for name, tensor in ema.items()})
+    """Mean PSNR in dB over the first `count` faces, with these weights."""
+    model = create_autoencoder()
+    model.load_state_dict(tensors_under(ema, "autoencoder"))
     return float(psnr(model, faces.crops[:count]).mean())
 
 
 @torch.no_grad()
 def psnr(model: PocketAutoencoder, crops: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each crop (N,) through the autoencoder, both in 8 bits. crops: uint8 (N, 3, H, W)."""
+    """Peak signal-to-noise ratio in dB of each reconstructed crop, (N,), in 8 bits. crops: uint8 (N, 3, H, W)."""
     values = []
     for batch in crops.split(32):
         error = (reconstruct(model, batch) - batch.float()).square().mean((1, 2, 3))
@@ -113,14 +115,6 @@ def psnr(model: PocketAutoencoder, crops: Tensor) -> Tensor:
 
 @torch.no_grad()
 def reconstruct(model: PocketAutoencoder, crops: Tensor) -> Tensor:
-    """Crops through the autoencoder, uint8 (B, 3, H, W) -> float32, whole numbers from 0 to 255."""
+    """Encode and decode crops: uint8 (B, 3, H, W) -> float32, whole numbers from 0 to 255."""
     decoded: Tensor = model.decoder(model.encoder(to_minus_one_one(crops)))
     return ((decoded.clamp(-1, 1) + 1) * 127.5).round()
-
-
-def save_final_module(directory: Path, module: str, ema: Mapping[str, Tensor]) -> Path:
-    """`directory`/final/MODULE.safetensors from the averaged weights of that module, whole or not at all."""
-    path = directory / "final" / f"{module}.safetensors"
-    weights = {name: tensor for name, tensor in ema.items() if name.startswith(f"{module}.")}
-    write_tensors(path, {name.removeprefix(f"{module}."): tensor for name, tensor in weights.items()})
-    return path

@@ -1,7 +1,8 @@
-"""What a training step of the pocket model's UNet reads: latents, embeddings and captions of photos, each computed once."""
+"""The data set of the pocket model's UNet: latents, embeddings and captions of photos, each computed once."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tenth.data.faces.crops import CROPS_NAMESPACE, FaceCrops, to_minus_one_one
 from tenth.data.faces.descriptors import encoder_name
 from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
 from tenth.models.pocket.autoencoder import PocketAutoencoder
+from tenth.training.adapter.dataset import BATCH, person_spans
 from tenth.training.frozen_diffusion import weights_digest
 from tenth.training.pocket.augmentation import NUM_AUGMENTATIONS, Augmentation
 
@@ -39,9 +41,9 @@ class PocketConditioningDropout:
 
 @dataclass(frozen=True, eq=False)
 class AugmentedLatents:
-    """Latents of photos that are changed anew in each step.
+    """Latents of photos that are augmented anew in each step.
 
-    load_images: photos by number (B,) and whether mirrored (B,) -> (B, 3, H, W) in [-1, 1].
+    load_images: indices of photos (B,) and whether mirrored (B,) -> (B, 3, H, W) in [-1, 1].
     """
 
     load_images: Callable[[Tensor, Tensor], Tensor]
@@ -50,19 +52,20 @@ class AugmentedLatents:
 
     @torch.no_grad()
     def __call__(self, latents: Tensor, indices: Tensor, mirrored: Tensor, rng: StepRNG) -> tuple[Tensor, Tensor]:
-        """The latents (B, 8, h, w) of a batch, a share of them replaced; how each was changed, (B, NUM_AUGMENTATIONS)."""
+        """The latents (B, 8, h, w), some replaced by those of augmented photos; the amounts, (B, NUM_AUGMENTATIONS)."""
         selected = rng.uniform() < self.augmentation.p_apply
         amounts = (2 * rng.uniform(NUM_AUGMENTATIONS) - 1) * selected[:, None]
         latents, (positions,) = latents.clone(), torch.where(selected)
         if len(positions):
             images = self.load_images(indices[positions], mirrored[positions])
-            latents[positions] = self.encoder(self.augmentation(images, amounts[positions].to(images.device))).to(latents)
+            augmented = self.augmentation(images, amounts[positions].to(images.device))
+            latents[positions] = self.encoder(augmented).to(latents)
         return latents, amounts
 
 
 @dataclass(frozen=True, eq=False)
 class PocketDataset:
-    """Everything a training step reads, in memory. person_spans: for each photo the first and number of its person's photos."""
+    """All data of a training, in memory. person_spans: for each photo, the first photo and number of photos of its person."""
 
     latents: Tensor  # (N, 2, 8, 16, 16): as it is, and mirrored
     embeddings: Tensor  # (N, 128)
@@ -72,74 +75,70 @@ class PocketDataset:
     augmented: AugmentedLatents | None = None  # where photos are changed
 
     def reference_embeddings(self, indices: Tensor, dropout: PocketConditioningDropout, rng: StepRNG) -> Tensor:
-        """Embeddings (B, 1, 128): of the photo itself with probability `p_self_reference`, else of the person's others."""
+        """Embeddings (B, 1, 128): of the photo itself with probability `p_self_reference`, else of another of its person."""
         first, num_photos = self.person_spans[indices].unbind(1)
         shift = 1 + (rng.uniform() * (num_photos - 1)).long()
         other = first + (indices - first + shift) % num_photos
         use_self = rng.uniform() < dropout.p_self_reference
         embeddings = self.embeddings[torch.where(use_self, indices, other)]
         if dropout.p_mean_reference:
-            embeddings = torch.where(
-                (~use_self & (rng.uniform() < dropout.p_mean_reference))[:, None], self.mean_embeddings[indices], embeddings
-            )
+            use_mean = ~use_self & (rng.uniform() < dropout.p_mean_reference)
+            embeddings = torch.where(use_mean[:, None], self.mean_embeddings[indices], embeddings)
         return embeddings[:, None]
 
 
 def repeat_factor_sampling(captions: Sequence[str], repeat_threshold: float) -> Tensor:
-    """Photos by number, in order, those with a rare sign several times: (M,), M >= N.
+    """Indices of photos, in order, those with a rare attribute several times: (M,), M >= N.
 
-    An attribute that a share f < t = `repeat_threshold` of the captions say counts sqrt(t / f) times, the rarest of a photo
-    decides. Source: Gupta et al. 2019, LVIS, arXiv:1908.03195, section 5.2.
+    An attribute that a fraction f < t = `repeat_threshold` of the captions has is repeated sqrt(t / f) times; the rarest of
+    a photo decides. Source: Gupta et al. 2019, LVIS, arXiv:1908.03195, section 5.2.
     """
-    attributes = [{sign for sign, wanted in parse_prompt_attributes(caption).items() if wanted} for caption in captions]
-    counts = Counter(sign for signs in attributes for sign in signs)
-    factors = [
-        max([1.0, *((repeat_threshold * len(attributes) / counts[sign]) ** 0.5 for sign in signs)]) for signs in attributes
-    ]
-    # A running sum turns fractions into whole numbers without chance: 1.5 and 1.5 become 1 and 2.
+    # The factor of each photo, at least 1.
+    parsed = [parse_prompt_attributes(caption) for caption in captions]
+    attributes = [{name for name, requested in each.items() if requested} for each in parsed]
+    counts = Counter(name for names in attributes for name in names)
+    rarest = [min((counts[name] for name in names), default=math.inf) for names in attributes]
+    factors = [max(1.0, (repeat_threshold * len(captions) / count) ** 0.5) for count in rarest]
+
+    # A running sum rounds factors to whole numbers without randomness: 1.5 and 1.5 become 1 and 2.
     ends = torch.tensor(factors, dtype=torch.float64).cumsum(0).floor().long()
-    return torch.repeat_interleave(torch.arange(len(attributes)), ends.diff(prepend=torch.zeros(1, dtype=torch.long)))
+    return torch.repeat_interleave(torch.arange(len(captions)), ends.diff(prepend=torch.zeros(1, dtype=torch.long)))
 
 
 @torch.no_grad()
 def compute_descriptors(faces: FaceCrops, cache: ArrayCache) -> Tensor:
-    """dlib's descriptors (N, 128) of the crops, each computed once; those of the photos are about 0.04 away."""
+    """dlib's descriptors (N, 128) of the crops, each computed once; they are about 0.04 from those of the photos."""
     net = load_dlib_net()
 
     def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in track(torch.tensor(missing).split(32), "embeddings"):
+        for batch in track(torch.tensor(missing).split(BATCH), "embeddings"):
             yield from net(crops_to_chips(to_minus_one_one(faces.crops[batch]))).numpy()
 
-    return torch.from_numpy(
-        cache.get_or_compute_stacked(f"{CROPS_NAMESPACE}-{encoder_name()}", [row.digest for row in faces.entries], compute)
-    )
+    digests = [entry.digest for entry in faces.entries]
+    return torch.from_numpy(cache.get_or_compute_stacked(f"{CROPS_NAMESPACE}-{encoder_name()}", digests, compute))
 
 
 @torch.no_grad()
 def compute_latents(faces: FaceCrops, model: PocketAutoencoder, cache: ArrayCache) -> Tensor:
-    """Latents (N, 2, 8, 16, 16) of each crop and its mirror image. They are the encoder's, whatever decoder is beside it."""
+    """Latents (N, 2, 8, 16, 16) of each crop and its mirror image. They depend on the encoder, not on the decoder."""
 
     def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in track(torch.tensor(missing).split(32), "latents"):
+        for batch in track(torch.tensor(missing).split(BATCH), "latents"):
             pixels = to_minus_one_one(faces.crops[batch])
             yield from torch.stack([model.encoder(pixels), model.encoder(pixels.flip(-1))], 1).numpy()
 
-    namespace = f"latents-{weights_digest(model.encoder)}"
-    return torch.from_numpy(cache.get_or_compute_stacked(namespace, [row.digest for row in faces.entries], compute))
+    namespace, digests = f"latents-{weights_digest(model.encoder)}", [entry.digest for entry in faces.entries]
+    return torch.from_numpy(cache.get_or_compute_stacked(namespace, digests, compute))
 
 
 def person_spans_of(people: Sequence[str]) -> Tensor:
-    """(first, number) of the run of each person's photos; people.jsonl keeps a person's photos together: (N, 2)."""
-    first_photo: dict[str, int] = {}
-    num_photos: dict[str, int] = {}
-    for index, person in enumerate(people):
-        first_photo.setdefault(person, index)
-        num_photos[person] = num_photos.get(person, 0) + 1
-    return torch.tensor([(first_photo[person], num_photos[person]) for person in people])
+    """The first photo and the number of photos of each photo's person, (N, 2); a person's photos are consecutive."""
+    first, counts = person_spans(people)
+    return torch.stack([first, counts], 1).repeat_interleave(counts, 0)
 
 
 def leave_one_out_means(embeddings: Tensor, person_spans: Tensor) -> Tensor:
-    """For each photo the mean of the person's others, as long as they are on average, or itself where it is alone: (N, 128)."""
+    """Mean of the other embeddings of each photo's person, with their mean norm; its own if it has no other: (N, 128)."""
     means_per_photo = embeddings.clone()
     for first, num_photos in person_spans.unique(dim=0).tolist():
         if num_photos > 1:

@@ -1,4 +1,4 @@
-"""The pocket model's decoder goes on learning, for sharper pictures of the same latents: the encoder stays to the last bit."""
+"""Fine-tuning of the pocket model's decoder, for sharper images of the same latents: the encoder stays, bit for bit."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tenth.models.encoders.dlib_resnet import DlibNet, crops_to_chips, load_dlib
 from tenth.models.pocket.autoencoder import SHUFFLE_FACTOR, PocketAutoencoder
 from tenth.models.pocket.paths import MODEL_DIR
 from tenth.training.loop import fit
+from tenth.training.pocket.augmentation import LUMA_WEIGHTS
 from tenth.training.pocket.autoencoder import load_autoencoder, psnr, reconstruct
 from tenth.training.pocket.dataset import compute_latents
 from tenth.training.pocket.discriminator import PatchDiscriminator, feature_matching_loss, hinge_loss
@@ -28,8 +29,7 @@ from tenth.training.schedule import TrainingConfig
 from tenth.training.state import ema_weights
 
 PACKAGED_AUTOENCODER = MODEL_DIR / "vae/diffusion_pytorch_model.safetensors"
-NUM_VALIDATION_FACES = 256  # validation faces that are measured at each checkpoint
-LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+NUM_VALIDATION_FACES = 256  # measured at each checkpoint
 
 
 @dataclass(frozen=True)
@@ -48,32 +48,34 @@ class DecoderLoss:
     def __call__(self, modules: DecoderModules, latents: Tensor, photos: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
         """latents (B, 8, h, w), photos (B, 3, H, W) in [-1, 1] -> the loss of decoder and discriminator, a scalar.
 
-        shift: where the discriminator begins to look, down and across, from 0 to SHUFFLE - 1. Its patches would else always lie
-        as the squares that the decoder puts together, and a pattern of such squares would be the cheapest detail.
+        shift: offset of the discriminator's patches, down and across, from 0 to SHUFFLE_FACTOR - 1 pixels. Without it the
+        patches would always be aligned with the decoder's blocks, and a pattern of blocks would be the cheapest detail.
 
-        Each learns by its own terms alone: the discriminator sees drawn pixels, the decoder the discriminator's weights, as
-        they are.
+        Each module is trained by its own terms: gradients of the discriminator stop at the generated pixels, those of the
+        decoder at the discriminator's weights.
         """
+        # What the discriminator says of generated images, for the decoder and for itself, and of photos.
         generated = modules.decoder(latents).float()
-        discriminator_weights = modules.discriminator.normalized_weights()
-        frozen_weights = [weight.detach() for weight in discriminator_weights]
-        shifted_generated = crop_shifted(
-            generated.clamp(-1, 1), shift
-        )  # clamped as a picture is: nothing is won by running out of it
-        *generated_features, generator_score = modules.discriminator(shifted_generated, frozen_weights)
-        *_, generated_score = modules.discriminator(shifted_generated.detach(), discriminator_weights)
-        *photo_features, photo_score = modules.discriminator(crop_shifted(photos, shift), discriminator_weights)
+        weights = modules.discriminator.normalized_weights()
+        frozen_weights = [weight.detach() for weight in weights]
+        shifted = crop_shifted(generated.clamp(-1, 1), shift)  # clamped like an image: values out of range gain nothing
+        *generated_features, generator_score = modules.discriminator(shifted, frozen_weights)
+        *_, generated_score = modules.discriminator(shifted.detach(), weights)
+        *photo_features, photo_score = modules.discriminator(crop_shifted(photos, shift), weights)
 
+        # The decoder's terms.
         loss: Tensor = (generated - photos).abs().mean() - self.adversarial_weight * generator_score.float().mean()
         loss = loss + self.laplacian_weight * laplacian_energy_loss(generated, photos)
         loss = loss + self.feature_matching_weight * feature_matching_loss(
-            generated_features, [each.detach() for each in photo_features]
+            generated_features, [features.detach() for features in photo_features]
         )
         if self.perceptual_weight:
             perceptual_features = modules.face_net.stage_features(crops_to_chips(generated), self.perceptual_stages)
             with torch.no_grad():
                 target_features = modules.face_net.stage_features(crops_to_chips(photos), self.perceptual_stages)
             loss = loss + self.perceptual_weight * feature_distance(perceptual_features, target_features).mean()
+
+        # The discriminator's.
         return loss + hinge_loss(photo_score.float(), generated_score.float())
 
 
@@ -90,7 +92,7 @@ class DecoderRecipe:
 
 @dataclass(frozen=True, eq=False)
 class DecoderModules:
-    """The decoder, what it learns against, and what looks on."""
+    """The decoder, its discriminator, and the frozen network of the perceptual loss."""
 
     decoder: nn.Module
     discriminator: PatchDiscriminator
@@ -98,9 +100,9 @@ class DecoderModules:
 
 
 def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
-    """Faces of training people -> `directory`/final/autoencoder.safetensors: the same file with another decoder.
+    """Train and write `directory`/final/autoencoder.safetensors: the same file with another decoder.
 
-    PSNR and detail on validation people at each checkpoint, whose file stays beside the run, to choose by eye.
+    PSNR and detail on validation people at each checkpoint, whose decoder is kept beside the run, to choose from by eye.
     """
     cache = ArrayCache(default_cache_dir())
     faces, validation = (load_face_crops(recipe.data, split, cache) for split in ("train", "validation"))
@@ -130,10 +132,8 @@ def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
                 "pattern": grid_artifact_ratio(model, crops),
             }
             write_decoder(directory / f"decoder-{images_seen:08d}.safetensors", model, weights)
-        print(
-            f"{images_seen} images: {metrics['PSNR']:.2f} dB, detail {metrics['detail']:.3f}, pattern {metrics['pattern']:.2f}",
-            file=sys.stderr,
-        )
+        text = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        print(f"{images_seen} images: {text}", file=sys.stderr)
         return {f"validation/{name}": value for name, value in metrics.items()}
 
     ema = fit(modules, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
@@ -142,7 +142,7 @@ def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
 
 
 def write_decoder(path: Path, model: PocketAutoencoder, original: Mapping[str, Tensor]) -> None:
-    """The autoencoder's file with the model's decoder and the encoder of `original`, each tensor as wide as there."""
+    """The file `original` with the model's decoder in place of its own, each tensor in the type that it has there."""
     now = model.state_dict()
     tensors = {name: now[name].to(old.dtype) if name.startswith("decoder.") else old for name, old in original.items()}
     write_tensors(path, tensors, {"format": "pt"})
@@ -150,7 +150,7 @@ def write_decoder(path: Path, model: PocketAutoencoder, original: Mapping[str, T
 
 @torch.no_grad()
 def detail_ratio(model: PocketAutoencoder, crops: Tensor) -> float:
-    """How much of the photos' fine detail the autoencoder draws within the face: 1 is all of it.
+    """How much of the photos' fine detail the autoencoder reproduces within the face: 1 is all of it.
 
     The median over crops of the ratio of `laplacian_variance`. crops: uint8 (N, 3, H, W).
     """
@@ -160,46 +160,43 @@ def detail_ratio(model: PocketAutoencoder, crops: Tensor) -> float:
 
 @torch.no_grad()
 def grid_artifact_ratio(model: PocketAutoencoder, crops: Tensor) -> float:
-    """Whether the squares that the decoder puts together are to be seen: 1.05 of photos, more where there is a pattern.
+    """Whether the decoder's blocks are visible: 1.05 for photos, more where there is a pattern.
 
-    The mean square of the Laplacian at each place within the squares, the largest over the smallest. crops: (N, 3, H, W).
+    The mean square of the Laplacian at each position within a block, the largest over the smallest. crops: uint8 (N, 3, H, W).
     """
     energy = torch.stack([laplacian_energy(reconstruct(model, batch)) for batch in crops.split(32)]).mean(0)
     return float(energy.max() / energy.min())
 
 
 def laplacian_energy_loss(generated: Tensor, photos: Tensor) -> Tensor:
-    """How far apart the logarithms of a batch's `laplacian_energy` are, the mean. A scalar."""
+    """Mean absolute difference of the logarithms of two batches' `laplacian_energy`. A scalar."""
     return (laplacian_energy(generated) / laplacian_energy(photos)).log().abs().mean()
 
 
 def laplacian_energy(pixels: Tensor) -> Tensor:
-    """Mean square of the Laplacian of a batch (B, 3, H, W), at each place within the decoder's squares: (SHUFFLE, SHUFFLE)."""
+    """Mean square of the Laplacian of a batch (B, 3, H, W) at each position in a block: (SHUFFLE_FACTOR, SHUFFLE_FACTOR)."""
     squared = laplacian(pixels).square().mean((0, 1))  # (H - 2, W - 2)
-    height, width = (side // SHUFFLE_FACTOR * SHUFFLE_FACTOR for side in squared.shape)
-    return (
-        squared[:height, :width]
-        .view(height // SHUFFLE_FACTOR, SHUFFLE_FACTOR, width // SHUFFLE_FACTOR, SHUFFLE_FACTOR)
-        .mean((0, 2))
-    )
+    rows, columns = (side // SHUFFLE_FACTOR for side in squared.shape)
+    whole_blocks = squared[: rows * SHUFFLE_FACTOR, : columns * SHUFFLE_FACTOR]
+    return whole_blocks.view(rows, SHUFFLE_FACTOR, columns, SHUFFLE_FACTOR).mean((0, 2))
 
 
 def crop_shifted(pixels: Tensor, shift: tuple[int, int]) -> Tensor:
-    """(B, 3, H, W) without SHUFFLE rows and columns, of which `shift` say how many at the top and at the left."""
+    """(B, 3, H, W) without SHUFFLE_FACTOR rows and columns; `shift` of them are cut off at the top and at the left."""
     top, left = shift
     height, width = pixels.shape[-2:]
     return pixels[..., top : height - SHUFFLE_FACTOR + top, left : width - SHUFFLE_FACTOR + left]
 
 
 def laplacian_variance(pixels: Tensor) -> Tensor:
-    """Variance of the Laplacian of the grey values in the middle half, where the face is: (N, 3, H, W) of 0 to 255 -> (N,)."""
+    """Variance of the Laplacian in the middle half, where the face is: (N, 3, H, W) from 0 to 255 -> (N,)."""
     height, width = (side // 4 for side in pixels.shape[-2:])
     middle = pixels[..., height:-height, width:-width]
     return laplacian(middle).flatten(1).var(1)
 
 
 def laplacian(pixels: Tensor) -> Tensor:
-    """Of the grey values: (N, 3, H, W) -> (N, 1, H - 2, W - 2)."""
+    """Of the gray values: (N, 3, H, W) -> (N, 1, H - 2, W - 2)."""
     with torch.autocast(pixels.device.type, enabled=False):  # small differences of large values
-        grey = (pixels.float() * pixels.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(1, keepdim=True)
-        return F.conv2d(grey, pixels.new_tensor([[[[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]]]))
+        gray = (pixels.float() * pixels.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(1, keepdim=True)
+        return F.conv2d(gray, pixels.new_tensor([[[[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]]]))

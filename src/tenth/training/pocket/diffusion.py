@@ -1,4 +1,4 @@
-"""The pocket model's UNet, text encoder and IP-Adapter, trained together on cached latents and embeddings."""
+"""Stage 2 of the pocket model: UNet, text encoder and IP-Adapter, trained together on cached latents and embeddings."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from tenth.models.encoders.dlib_face import FaceEncoder, descriptor_statistics
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import MODEL_DIR
-from tenth.training.averages import ema_keys, extract_ema
+from tenth.training.averages import ema_keys, tensors_under
 from tenth.training.checkpoint import load_checkpoint
+from tenth.training.diffusion_loss import dropped_conditions
 from tenth.training.loop import fit
 from tenth.training.pocket.augmentation import Augmentation, add_augmentation_conditioning
 from tenth.training.pocket.autoencoder import load_autoencoder
@@ -62,7 +63,7 @@ class DiffusionRecipe:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What learns, from what. photo_indices: numbers of photos, those with rare signs several times (M,)."""
+    """The modules that are trained, and the data. photo_indices: photos, those with rare attributes several times, (M,)."""
 
     model: PocketModules
     encoder: FaceEncoder
@@ -72,9 +73,9 @@ class Prepared:
 
 
 def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
-    """Faces of training people -> `directory`/final: a whole model in diffusers' layout with adapter and encoder.
+    """Train and write `directory`/final: a whole model in diffusers' layout with adapter and encoder.
 
-    Of the schedule's further averages likewise, in folders beside it named after their half-lives: average-60000.
+    The schedule's further averages are written beside it, in folders named after their half-lives: average-60000.
     """
     data = prepare(recipe, ArrayCache(default_cache_dir()))
     identity_loss = IdentityLoss(data.autoencoder, data.encoder) if recipe.identity_loss.weight else None
@@ -84,7 +85,8 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
 
 
 def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
-    """Everything that a run of this recipe reads, computed once, and its first weights."""
+    """The data of this recipe, computed once, and the modules with their initial weights."""
+    # Modules, autoencoder and embeddings.
     faces = load_face_crops(recipe.data, "train", cache)
     torch.manual_seed(recipe.schedule.seed)
     model = PocketModules.create(MODEL_DIR)
@@ -95,27 +97,27 @@ def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
     else:
         encoder = FaceEncoder(*descriptor_statistics(descriptors))
         adapter = init_ip_adapter(model.unet, encoder.embedding_dim)
-    embeddings, person_spans = encoder.standardize(descriptors), person_spans_of([row.person for row in faces.entries])
+
+    # Data.
+    embeddings = encoder.standardize(descriptors)
+    person_spans = person_spans_of([entry.person for entry in faces.entries])
     dataset = PocketDataset(
         latents=compute_latents(faces, autoencoder, cache),
         embeddings=embeddings,
-        tokens=torch.stack([model.tokenize(row.captions) for row in faces.entries]),
+        tokens=torch.stack([model.tokenize(entry.captions) for entry in faces.entries]),
         person_spans=person_spans,
         mean_embeddings=leave_one_out_means(embeddings, person_spans),
         augmented=AugmentedLatents(faces.images, autoencoder.encoder, recipe.augmentation)
         if recipe.augmentation.p_apply
         else None,
     )
+    photo_indices = repeat_factor_sampling([entry.caption for entry in faces.entries], recipe.repeat_threshold)
+
+    # What is added to the UNet.
     install_ip_adapter(model.unet, adapter)
     if dataset.augmented:
         add_augmentation_conditioning(model.unet)
-    return Prepared(
-        model,
-        encoder,
-        autoencoder,
-        dataset,
-        repeat_factor_sampling([row.caption for row in faces.entries], recipe.repeat_threshold),
-    )
+    return Prepared(model, encoder, autoencoder, dataset, photo_indices)
 
 
 def train(
@@ -126,7 +128,7 @@ def train(
     directory: Path,
     identity_loss: IdentityLoss | None = None,
 ) -> dict[str, Tensor]:
-    """Train UNet, with its adapter, and text encoder. Gives their averaged weights, as `fit` does."""
+    """Train UNet, with its adapter, and text encoder. Returns their averaged weights, as `fit` does."""
     model.unet.to(memory_format=torch.channels_last)
     model.unet.train()
     modules = {"unet": model.unet, "text_encoder": model.text_encoder}
@@ -138,12 +140,12 @@ def train(
 
 
 def write_averages(recipe: DiffusionRecipe, encoder: FaceEncoder, run: Path, folder: Path) -> None:
-    """A whole model in `folder` of each of the schedule's further averages, as the newest checkpoint of a run has them."""
+    """Write a whole model to `folder` for each of the schedule's further averages, from the newest checkpoint of a run."""
     checkpoint = load_checkpoint(run)
     assert checkpoint is not None
     _, *further = ema_keys([recipe.schedule.ema_halflife_images, *recipe.schedule.extra_ema_halflives_images])
     for key in further:
-        export_model(folder / key, extract_ema(checkpoint.tensors, key), recipe.autoencoder, encoder)
+        export_model(folder / key, tensors_under(checkpoint.tensors, key), recipe.autoencoder, encoder)
 
 
 def training_loss(
@@ -154,10 +156,11 @@ def training_loss(
     rng: StepRNG,
     identity_loss: IdentityLoss | None = None,
 ) -> Tensor:
-    """One step's loss: mirrored at random, a caption at random, conditions dropped as the recipe says.
+    """One step's loss, a scalar, with random mirroring, captions and conditioning dropout. indices: (B,), photos.
 
-    identity_loss: looks at the faces that are predicted, of a share of the images that see their person.
+    identity_loss: added for a fraction of the images that are conditioned on their person.
     """
+    # Random choices, in a fixed order.
     dropout = recipe.conditioning_dropout
     uniform, mirrored = rng.uniform(), rng.integers(2)
     variant = rng.integers(dataset.tokens.shape[1])
@@ -166,56 +169,47 @@ def training_loss(
     without_adapter = rng.scalar() < dropout.p_no_adapter
     set_adapter_scale(model.unet, 0.0 if without_adapter else 1.0)
 
+    # Latents, some of them of augmented photos. The identity loss expects faces in their place.
     latents, augmentation = dataset.latents[indices, mirrored], None
     if dataset.augmented:
         latents, augmentation = dataset.augmented(latents, indices, mirrored, rng)
-        use_identity_loss &= ~augmentation.any(1)  # a face that was moved is not where it is looked for
+        use_identity_loss &= ~augmentation.any(1)
 
-    drop_text = (uniform < dropout.p_unconditional) | (
-        (uniform >= dropout.p_unconditional + dropout.p_no_image)
-        & (uniform < dropout.p_unconditional + dropout.p_no_image + dropout.p_no_text)
-    )
-    drop_image = uniform < dropout.p_unconditional + dropout.p_no_image
+    # Conditions, some of them dropped.
+    drop_image, drop_text = dropped_conditions(uniform, dropout.p_unconditional, dropout.p_no_image, dropout.p_no_text)
     tokens = torch.where(drop_text[:, None], model.tokenize([""]), dataset.tokens[indices, variant])  # (B, T)
-    embeddings = torch.where(drop_image[:, None, None], torch.zeros(()), embeddings)
+    embeddings = embeddings.masked_fill(drop_image[:, None, None], 0.0)
+    use_identity_loss &= ~drop_image
 
     def identity_term(predicted_latents: Tensor, alphas_cumprod: Tensor) -> Tensor:
         assert identity_loss is not None
         error, config = torch.zeros_like(alphas_cumprod), recipe.identity_loss
-        (selected,) = torch.where(use_identity_loss & ~drop_image & (alphas_cumprod >= config.min_alphas_cumprod))
+        (selected,) = torch.where(use_identity_loss & (alphas_cumprod >= config.min_alphas_cumprod))
         if len(selected):
-            target_embeddings, target_latents = dataset.embeddings[indices[selected]], latents[selected]
-            error[selected] = (
-                config.weight
-                * alphas_cumprod[selected]
-                * identity_loss(predicted_latents[selected], target_embeddings, target_latents, config.feature_weight)
-            )
+            targets = dataset.embeddings[indices[selected]], latents[selected]
+            term = identity_loss(predicted_latents[selected], *targets, config.feature_weight)
+            error[selected] = config.weight * alphas_cumprod[selected] * term
         return error
 
-    extra_loss, device = None if identity_loss is None or without_adapter else identity_term, model.unet.device
-    conditioning = Conditioning(
-        tokens.to(device), embeddings.to(device), None if augmentation is None else augmentation.to(device)
-    )
+    device = model.unet.device
+    amounts = None if augmentation is None else augmentation.to(device)
+    conditioning = Conditioning(tokens.to(device), embeddings.to(device), amounts)
+    extra_loss = None if identity_loss is None or without_adapter else identity_term
     return model.denoising_loss(latents.to(device), conditioning, rng, recipe.min_snr_gamma, extra_loss)
 
 
 def _load_initial_weights(
     model: PocketModules, folder: Path, autoencoder: PocketAutoencoder
 ) -> tuple[FaceEncoder, Mapping[str, Mapping[str, Tensor]]]:
-    """The weights of a whole model into `model`. Gives its encoder, whose embeddings they know, and its adapter.
+    """Copy the weights of a model folder into `model`. Returns its encoder, which they were trained with, and its adapter.
 
-    Raises ModelError if it is not whole, RecipeError if its latents are another autoencoder's.
+    Raises ModelError if the folder is incomplete, RecipeError if it was trained on latents of another autoencoder.
     """
-    initial_model = load_pocket(folder)
-    for module, source in (
-        (model.unet, initial_model.pipeline.unet),
-        (model.text_encoder, initial_model.pipeline.text_encoder),
-    ):
-        module.load_state_dict(source.state_dict())
-    known_encoder = initial_model.pipeline.vae.encoder.state_dict()
-    if any(
-        not torch.equal(value.half(), known_encoder[name].half()) for name, value in autoencoder.encoder.state_dict().items()
-    ):
+    initial = load_pocket(folder)
+    model.unet.load_state_dict(initial.pipeline.unet.state_dict())
+    model.text_encoder.load_state_dict(initial.pipeline.text_encoder.state_dict())
+    theirs, ours = initial.pipeline.vae.encoder.state_dict(), autoencoder.encoder.state_dict()
+    if not all(torch.equal(value.half(), theirs[name].half()) for name, value in ours.items()):
         raise RecipeError(f"{folder} knows the latents of another autoencoder", "one for both is needed", "Correct the recipe")
-    assert isinstance(initial_model.encoder, FaceEncoder)
-    return initial_model.encoder, initial_model.adapter_parts
+    assert isinstance(initial.encoder, FaceEncoder)
+    return initial.encoder, initial.adapter_parts

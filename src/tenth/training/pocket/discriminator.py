@@ -1,4 +1,4 @@
-"""What the decoder learns against: a small network that tells patches of photos from drawn ones, and what it looks at."""
+"""The decoder's discriminator, a small network that tells patches of photos from generated ones, and its losses."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTH = 64  # channels of the first layer, the second has twice as many
-SLOPE = 0.2  # of the leaky rectifiers
-SCORE_SCALE = 16.0  # of the scores: three layers that stretch by one at most would never come near the margin of the hinge
-LEARNING_RATE_FACTOR = (
-    4.0  # how many times as far a step turns the weights as the decoder's: it must keep up, or the decoder runs past photos
-)
+SLOPE = 0.2  # of the leaky ReLUs
+SCORE_SCALE = 16.0  # three layers of norm 1 would never reach the margin of the hinge loss
+LEARNING_RATE_FACTOR = 4.0  # relative to the decoder's: it must keep up, or the decoder overshoots the photos' detail
 
 
 class PatchDiscriminator(nn.Module):
-    """Three convolutions, spectrally normalised: pixels (B, 3, H, W) -> a score for each patch, (B, 1, H/4, W/4).
+    """Three convolutions with spectral normalization: pixels (B, 3, H, W) -> a score for each patch, (B, 1, H/4, W/4).
 
-    A score looks at 18 x 18 pixels: too few for a face, enough for an eyelash. Its weights are all that it keeps between
-    steps: the largest singular values are computed anew, not carried along. Source: Isola et al. 2017, arXiv:1611.07004, of the
-    patches; Miyato et al. 2018, arXiv:1802.05957, of the normalisation.
+    The receptive field is 18 x 18 pixels: too small for a face, enough for an eyelash. Singular values are computed anew in
+    each step, so that weights are all the state there is. Source: Isola et al. 2017, arXiv:1611.07004, of the patches; Miyato
+    et al. 2018, arXiv:1802.05957, of the normalization.
     """
 
     def __init__(self) -> None:
@@ -33,13 +31,13 @@ class PatchDiscriminator(nn.Module):
                 nn.Conv2d(2 * WIDTH, 1, 3, padding=1),
             ]
         )
-        with torch.no_grad():  # smaller weights are the same normalised, and a step of one size turns them further
+        with torch.no_grad():  # smaller weights are the same when normalized, and a step changes their direction more
             for layer in self.layers:
                 assert isinstance(layer, nn.Conv2d)
                 layer.weight /= LEARNING_RATE_FACTOR
 
     def normalized_weights(self) -> list[Tensor]:
-        """Weight and bias of each layer in turn, with a largest singular value of 1."""
+        """Weight and bias of each layer in turn, weights divided by their largest singular value."""
         weights: list[Tensor] = []
         for layer in self.layers:
             assert isinstance(layer, nn.Conv2d)
@@ -48,7 +46,7 @@ class PatchDiscriminator(nn.Module):
         return weights
 
     def forward(self, pixels: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
-        """What each layer finds, the scores last. weights: as `weights` gives them, detached where they shall not learn."""
+        """Features of each layer, the scores last. weights: of `normalized_weights`, detached where they are not trained."""
         outputs, x = [], pixels
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Conv2d)
@@ -59,14 +57,14 @@ class PatchDiscriminator(nn.Module):
 
 
 def largest_singular_value(matrix: Tensor) -> Tensor:
-    """Of (O, I), O being the smaller: the root of the largest eigenvalue of its Gram matrix. A scalar."""
+    """Of (O, I), O <= I, from the largest eigenvalue of its Gram matrix. A scalar."""
     with torch.autocast(matrix.device.type, enabled=False):
         values: Tensor = torch.linalg.eigvalsh(matrix @ matrix.T)
     return values[-1].clamp(min=1e-12).sqrt()
 
 
 def hinge_loss(photos: Tensor, generated: Tensor) -> Tensor:
-    """What the discriminator's scores lack to be above 1 for photos and below -1 for drawn patches. A scalar.
+    """Hinge loss of the scores: photos' should be above 1, generated images' below -1. A scalar.
 
     Source: Lim and Ye 2017, arXiv:1705.02894.
     """
@@ -74,7 +72,7 @@ def hinge_loss(photos: Tensor, generated: Tensor) -> Tensor:
 
 
 def feature_matching_loss(generated: Sequence[Tensor], photos: Sequence[Tensor]) -> Tensor:
-    """Mean absolute difference of what layers find, in units of what they find in photos. A scalar.
+    """Mean absolute difference of each layer's features, relative to their mean size on photos. A scalar.
 
     Source: Wang et al. 2018, arXiv:1711.11585, section 3.2.
     """

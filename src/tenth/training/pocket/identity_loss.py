@@ -1,4 +1,4 @@
-"""The second term of the pocket model's objective: the face that a prediction shows shall be the photo's."""
+"""The identity loss: the face that a prediction shows should be the photo's."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class IdentityLossConfig:
 class IdentityLoss:
     """One minus the cosine between the face that predicted latents show and the photo's own embedding.
 
-    Own, so that a perfect prediction minimises both terms. It looks with the recognizer that conditions the adapter, so
-    what it wins is to be measured with another one. Source of the idea: Guo et al. 2024, PuLID, arXiv:2404.16022, section 3.3.
+    The target is the photo's own embedding, so a perfect prediction minimises both terms of the objective. The recognizer is
+    the one that conditions the adapter: measure the gain with another one. Source of the idea: Guo et al. 2024, PuLID,
+    arXiv:2404.16022, section 3.3.
     """
 
     def __init__(self, autoencoder: PocketAutoencoder, encoder: FaceEncoder) -> None:
@@ -52,12 +53,10 @@ class IdentityLoss:
 
 
 def feature_distance(features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:
-    """Squared distance of directions, mean over places and stages. Each: (B, C, H, W). -> (B,) in [0, 4].
+    """Squared distance of unit features, mean over positions and stages. Each: (B, C, H, W). -> (B,) in [0, 4].
 
-    Source: Zhang et al. 2018, LPIPS, arXiv:1801.03924, section 3, without learnt weights.
+    Source: Zhang et al. 2018, LPIPS, arXiv:1801.03924, section 3, without its trained weights.
     """
-    distances = [
-        1 - F.cosine_similarity(one.float(), other.float(), dim=1).mean((1, 2))
-        for one, other in zip(features, target_features, strict=True)
-    ]
+    pairs = zip(features, target_features, strict=True)
+    distances = [1 - F.cosine_similarity(a.float(), b.float(), dim=1).mean((1, 2)) for a, b in pairs]
     return 2 * torch.stack(distances).mean(0)

@@ -1,4 +1,4 @@
-"""The parts of the pocket model that learn: UNet and text encoder, with the loss of a step."""
+"""The modules of the pocket model that are trained, UNet and text encoder, and the loss of a step."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tenth.training.frozen_diffusion import ATTENTION
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """What the UNet is told of each image."""
+    """What the UNet is conditioned on, for each image."""
 
     tokens: Tensor  # (B, T)
-    embeddings: Tensor  # (B, M, D), zeros where it is dropped
-    augmentation: Tensor | None = None  # (B, NUM_AUGMENTATIONS), how its photo was changed; None where it has no layer for it
+    embeddings: Tensor  # (B, M, D), zeros where they are dropped
+    augmentation: Tensor | None = None  # (B, NUM_AUGMENTATIONS); None where the UNet has no layer for it
 
 
 @dataclass(frozen=True, eq=False)
 class PocketModules:
-    """The parts of a model that learn, with what stays: made from the configs of a folder, weights random."""
+    """UNet and text encoder, made from the configs of a folder with random weights, with tokenizer and scheduler."""
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
