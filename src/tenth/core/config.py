@@ -94,6 +94,7 @@ def _check_known(key: str, known: Sequence[str], where: str) -> None:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
+    # Converted: tables, paths, floats and lists. All else must have the very type of the field.
     if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
         return from_table(hint, value, where)
     if hint is Path and isinstance(value, str):

@@ -211,6 +211,7 @@ def _notes_on_people(entries: Sequence[ManifestEntry], folders: Sequence[PersonF
     def have(people: Sequence[str]) -> str:
         return pluralize(len(people), "person has", "people have")
 
+    # People with too few photos, then splits without people.
     if unusable := [name for name, count in counts.items() if count == 0]:
         yield f"{have(unusable)} no usable photo ({abbreviate(unusable)}): left out"
     if single := [name for name, count in counts.items() if count == 1]:
