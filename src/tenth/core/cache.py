@@ -1,9 +1,8 @@
-"""Arrays on disk by what they were computed from, so that a frozen encoder runs once per photo.
+"""A cache of arrays on disk, so that a frozen encoder runs once per photo.
 
-A space names everything that shaped the value except the content: encoder, its weights' hash, the crop. A key is the
-content's sha256. Files are `.npy` without pickles, which hold shape and type, and a sha256 behind that; written whole or not at
-all, so several processes may fill one store. An entry that is not what was written is computed again, and a store that cannot
-be written is done without.
+A namespace names everything that the value depends on except the content: encoder, hash of its weights, crop. A key is the
+sha256 of the content. An entry is a `.npy` file without pickles and a sha256 after it, written atomically, so that several
+processes may share a cache. A damaged entry is computed again; if the cache cannot be written, values are not kept.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from tenth.core.files.writing import make_private_folder, write_bytes
 
 Array = npt.NDArray[Any]
 
-MAX_ENTRY_BYTES = 1 << 30  # most that an entry may have; the largest that are kept have some megabytes
+MAX_ENTRY_BYTES = 1 << 30  # the largest entries have some megabytes
 DIGEST_MARKER = b"tenth-sha256"  # between an entry's array and its sha256
 DIGEST_BYTES = 32
 
-_unwritable: set[Path] = set()  # stores that could not be written: said once, and not tried again
+_unwritable: set[Path] = set()  # caches that could not be written: reported once, and not tried again
 
 
 def user_cache_dir() -> Path:
-    """The user's cache directory; one for temporary files where a user has no home."""
+    """The user's cache directory; that for temporary files if the user has no home."""
     if value := os.environ.get("XDG_CACHE_HOME"):
         return Path(value)
     try:
@@ -51,18 +50,18 @@ def default_cache_dir() -> Path:
 
 
 class ArrayCache:
-    """A folder of arrays: `directory/space/ab/abcdef....npy`."""
+    """A folder of arrays: `directory/namespace/ab/abcdef....npy`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def path(self, namespace: str, key: str) -> Path:
-        """Where an entry lies: below the directory, whatever the names are."""
+        """The path of an entry, which is below the directory for any names."""
         namespace, key = (re.sub(r"[^\w.@+=-]", "-", name).lstrip(".") for name in (namespace, key))
         return self.directory / namespace / key[:2] / f"{key}.npy"
 
     def read(self, namespace: str, key: str) -> Array | None:
-        """The array, or None where there is none or its file is not what was written (it is then computed again)."""
+        """The array, or None if there is none or its file is damaged."""
         try:
             content = read_bytes(self.path(namespace, key), MAX_ENTRY_BYTES)
             end = len(content) - len(DIGEST_MARKER) - DIGEST_BYTES
@@ -74,14 +73,14 @@ class ArrayCache:
         return array
 
     def write(self, namespace: str, key: str, array: Array) -> None:
-        """Keep an array. Where that is not possible a line on stderr says so once, and nothing is kept."""
+        """Keep an array. If that fails, a line on stderr says so once, and nothing is kept from then on."""
         if self.directory in _unwritable:
             return
         buffer = BytesIO()
         np.save(buffer, array, allow_pickle=False)
         try:
             if not self.directory.exists():
-                make_private_folder(self.directory)  # a face's numbers are in it
+                make_private_folder(self.directory)  # it holds face descriptors
             write_bytes(
                 self.path(namespace, key), buffer.getvalue() + DIGEST_MARKER + _digest(namespace, key, buffer.getvalue())
             )
@@ -93,7 +92,7 @@ class ArrayCache:
     def get_or_compute(
         self, namespace: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]]
     ) -> Iterator[Array]:
-        """The arrays of `keys`, in order. compute(missing positions) yields the missing ones, in order, and is asked once."""
+        """The arrays of `keys`, in order. compute(positions of missing keys) yields theirs, in order, and is called once."""
         arrays = [self.read(namespace, key) for key in keys]
         missing = [position for position, array in enumerate(arrays) if array is None]
         if missing:
@@ -105,7 +104,7 @@ class ArrayCache:
     def get_or_compute_stacked(
         self, namespace: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]]
     ) -> Array:
-        """As `get_or_compute`, stacked: (N, ...). Entries that are not of one shape and type are all computed again."""
+        """As `get_or_compute`, stacked: (N, ...). If shapes or dtypes differ, all entries are computed again."""
         arrays = list(self.get_or_compute(namespace, keys, compute))
         if len({(array.shape, array.dtype) for array in arrays}) > 1:
             arrays = list(compute(list(range(len(keys)))))
@@ -115,10 +114,10 @@ class ArrayCache:
 
 
 def image_hash(image: Array) -> str:
-    """sha256 of a picture's shape and bytes, hexadecimal."""
+    """sha256 of an image's shape and bytes, hexadecimal."""
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
 def _digest(namespace: str, key: str, content: bytes) -> bytes:
-    """Of an entry and of its place: moved to another one it is not that one's."""
+    """Of an entry and its place: an entry that was moved does not match."""
     return hashlib.sha256(f"{namespace}\0{key}\0".encode(errors="surrogateescape") + content).digest()

@@ -1,4 +1,4 @@
-"""Recipe TOML <-> dataclass. An unknown key is an error that names the known ones."""
+"""Recipes: TOML <-> dataclasses. An unknown key is an error that lists the known ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tenth.core.files.reading import UnreadableError, reason
 from tenth.core.wording import did_you_mean
 
 Recipe = TypeVar("Recipe")
-MAX_RECIPE_BYTES = 1 << 20  # of a TOML file; the longest recipe has 3 kB
-MAX_NUMBER = 1e9  # of numbers with a fraction; whole ones have 64 bits
+MAX_RECIPE_BYTES = 1 << 20  # the longest recipe has 3 kB
+MAX_NUMBER = 1e9  # of floats; integers have 64 bits
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file. Raises RecipeError if it is missing, is not TOML, or has a number that no recipe needs."""
+    """The table in a TOML file. Raises RecipeError if it is missing or not TOML, or has a number out of range."""
     try:
         table = file_reading.read_toml(path, MAX_RECIPE_BYTES)
     except (OSError, UnreadableError) as problem:
@@ -31,7 +31,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _check_numbers(value: Any, where: str) -> None:
-    """Whole numbers of recipes are counts and seeds, others rates, weights and shares."""
+    """Raises RecipeError for a negative or very large number: recipes hold counts, seeds, rates and weights."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value, 1):
             _check_numbers(inner, f"{where}, {key}")
@@ -60,7 +60,7 @@ def from_table(cls: type[Recipe], table: Mapping[str, Any], where: str = "the re
 
 
 def with_overrides(settings: Recipe, table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
-    """The settings with what a table says instead; of nested dataclasses the keys that a nested table has. Raises as above."""
+    """The settings with the keys of a table replaced, also in nested dataclasses. Raises as `from_table`."""
     changed: dict[str, Any] = {}
     for key, value in table.items():
         before, location = getattr(settings, key, None), f"{where}, {key}"
@@ -94,6 +94,7 @@ def _check_known(key: str, known: Sequence[str], where: str) -> None:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
+    # Converted: tables, paths, floats and lists. All else must have the very type of the field.
     if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
         return from_table(hint, value, where)
     if hint is Path and isinstance(value, str):

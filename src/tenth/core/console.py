@@ -1,4 +1,4 @@
-"""What a command says: results to stdout, everything else to stderr, and nothing that moves the cursor."""
+"""Output of commands: results to stdout, all else to stderr, without control characters."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 def allow_any_text() -> None:
-    """Make stdout and stderr take any text: of a character that a terminal or a pipe cannot show the number is written.
+    """Make stdout and stderr accept any text: characters that they cannot encode are escaped.
 
-    A stream that is closed takes everything and keeps nothing; else the next file that is opened would be written to instead.
+    A closed stream is replaced by the null device; else the next file that is opened would get its output.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -30,7 +30,7 @@ def allow_any_text() -> None:
 
 
 def discard_stdout() -> None:
-    """Where stdout takes no more, give it up: what is still in its buffer must not fail again when Python ends."""
+    """Give up a stdout that accepts no more: its buffer must not raise again when Python exits."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -40,7 +40,7 @@ def discard_stdout() -> None:
 
 @contextmanager
 def progress_bar(description: str, unit: str = "step") -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr over image-steps or bytes (unit "B"), which appears with the first of them."""
+    """Yield update(done, total), which shows a bar on stderr. unit: "B" for bytes."""
     bar: Any = None
 
     def update(done: int, total: int) -> None:
@@ -56,13 +56,13 @@ def progress_bar(description: str, unit: str = "step") -> Iterator[Callable[[int
 
 
 def print_message(*lines: str) -> None:
-    """What to know, on stderr, each on its line."""
+    """Lines for the user, on stderr."""
     for line in lines:
         print(printable(line), file=sys.stderr)
 
 
 def print_result(result: Any) -> None:
-    """One result on stdout: a mapping as JSON, anything else as text."""
+    """A result on stdout: a mapping as JSON, anything else as text."""
     print(json.dumps(result, indent=1) if isinstance(result, Mapping) else result)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from tenth.core.wording import did_you_mean
 
-MAX_PART_CHARS = 2_000  # characters of a part of a message: a name or value that is found may be of any length
+MAX_PART_CHARS = 2_000  # of a part of a message: what was found may be of any length
 
 
 class TenthError(Exception):
@@ -24,7 +24,7 @@ class TenthError(Exception):
 
 
 class InputError(TenthError):
-    """Something given by the user does not fit. found, needed, action: the three parts of the message."""
+    """The user's input does not fit. found, needed, action: the three parts of the message."""
 
     def __init__(self, found: str, needed: str, action: str) -> None:
         found, needed, action = (
@@ -63,7 +63,7 @@ class CheckpointError(InputError):
 
 
 def unknown_name(category: str, name: str, known: Sequence[str], action: str = "") -> InputError:
-    """The error for a name that is in no table: all that is, and the nearest. action: else `tenth KINDs`, which lists them."""
+    """The error for an unknown name, with all known names. action: by default `tenth CATEGORYs`, which lists them."""
     return InputError(
         f"{name!r} is not a {category}",
         f"choose one of: {', '.join(known)}",

@@ -1,4 +1,4 @@
-"""The random numbers of one training step: a pure function of (seed, step), whatever part of its batch is asked for."""
+"""Random numbers of a training step, a pure function of (seed, step). Micro-batches take rows of the same numbers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 def derive_seed(purpose: str, seed: int, index: int) -> int:
-    """A seed of 63 bits for one purpose, from the run's seed and a number such as the step."""
+    """A 63-bit seed for one purpose, from the run's seed and an index such as the step."""
     digest = hashlib.sha256(f"{purpose} {seed} {index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 class StepRNG:
-    """Random numbers with a row for each image of a step's batch; only the rows of `micro_batch` are given.
+    """Random numbers with a row for each image of a step's batch, of which the rows of `micro_batch` are returned.
 
-    Several processes, or several parts one after the other, thus see together exactly what one process sees at once.
-    Every call draws for the whole batch and moves on, so that all parts must make the same calls. On the CPU.
+    Several processes or micro-batches together get exactly the numbers of one process with the whole batch. Every call samples
+    for the whole batch, so all must make the same calls. On the CPU.
     """
 
     def __init__(self, seed: int, step: int, batch_size: int, micro_batch: slice | None = None) -> None:

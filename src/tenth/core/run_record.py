@@ -1,4 +1,4 @@
-"""run.json: what was run, with which settings, on which machine, and what came out. Written once, whole or not at all."""
+"""run.json: command, settings, environment and results of a run, written atomically."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tenth.core.files.reading import UnreadableError, read_json, reason
 from tenth.core.files.writing import write_text
 
 RECORD_FILE = "run.json"
-# What a result can depend on, by the name under which it is installed.
+# Packages that a result can depend on.
 LIBRARIES = ("tenth", "torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "dlib-bin")
 
 
 def write_record(path: Path, *, command: str, settings: Mapping[str, Any], results: Mapping[str, Any]) -> None:
-    """Write `path` as JSON with sorted keys: kind, settings, results, environment, and when it was written (UTC).
+    """Write `path` as JSON with sorted keys: kind, settings, results, environment, and the time (UTC).
 
-    command: the command, such as "generate". settings, results: dataclasses, paths and tuples may stand in them; a person's
-    name or the path of a photo may not: photos go by their sha256. Raises ValueError for a number that is not finite, TypeError
-    for what JSON has no word for; then nothing is written.
+    command: such as "generate". settings, results: may contain dataclasses, paths and tuples, but no person's name and no path
+    of a photo: photos are identified by sha256. Raises ValueError for a number that is not finite, TypeError for a type that
+    JSON lacks; then nothing is written.
     """
     record = {"kind": command, "settings": settings, "results": results, "environment": environment()}
     record["written"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -35,7 +35,7 @@ def write_record(path: Path, *, command: str, settings: Mapping[str, Any], resul
 
 
 def read_record(path: Path, *, command: str) -> dict[str, Any]:
-    """What `write_record` wrote. path: the file, or the folder that it is in as run.json.
+    """A record of `write_record`. path: the file, or the folder with its run.json.
 
     Raises DataError if the file is missing, damaged, or a record of another kind.
     """
@@ -52,7 +52,7 @@ def read_record(path: Path, *, command: str) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Python, libraries, platform and cores of this machine; nothing that names it or its user."""
+    """Python, libraries, platform and cores of this machine, without the names of machine and user."""
     return {
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
@@ -62,7 +62,7 @@ def environment() -> dict[str, Any]:
 
 
 def method_folder_names(methods: Sequence[str]) -> dict[str, str]:
-    """A folder's name for each method, which may itself be a path: plain characters, no two alike on any disk."""
+    """A folder name for each method (a name or path): plain characters, unique on any file system."""
     names: dict[str, str] = {}
     for name in methods:
         safe_name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "method"
@@ -96,14 +96,14 @@ def _unusable(path: Path, command: str, found: str) -> DataError:
     return DataError(f"{path} {found}", f"a record that `tenth {command}` wrote is needed", "Check the path")
 
 
-METHOD_SEPARATOR = "+"  # between two methods in force together
-GENERIC_NAMES = ("final", "best")  # folders that `tenth train` writes: the one around them says which
+METHOD_SEPARATOR = "+"  # between two combined methods
+GENERIC_NAMES = ("final", "best")  # of folders that `tenth train` writes: the parent's name is added
 
 
 def short_path_names(settings: Mapping[str, Any]) -> dict[str, str]:
-    """What each absolute path in an experiment's settings is called: its last part, or as many as tell it from the others.
+    """A short name for each absolute path in an experiment's settings: its last part, or as many as make it unique.
 
-    The same wherever the experiment is run from. And the folders of this machine by which its user may be known.
+    Also "." and "~" for this machine's folders that may identify its user. Independent of the working directory otherwise.
     """
     data, methods = settings.get("data"), settings.get("methods")
     values = [*(data.values() if isinstance(data, Mapping) else ()), *(methods if isinstance(methods, list | tuple) else ())]
@@ -115,7 +115,7 @@ def short_path_names(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def replace_paths(value: Any, names: Mapping[str, str]) -> Any:
-    """A value of JSON in which every path is called by its name, also within texts and as a key."""
+    """A JSON value with every path replaced by its short name, also within strings and as a key."""
     if isinstance(value, str):
         for path in sorted(names, key=len, reverse=True):
             value = names[path].join(re.split(rf"{re.escape(path)}(?![\w.-]*\w)", value))

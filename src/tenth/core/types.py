@@ -1,6 +1,6 @@
-"""The nouns and verbs of tenth. Everything else is a function between them.
+"""The data types and interfaces of tenth.
 
-Shape letters, the same in every file: K photos, D embedding width, M rows of an identity, T tokens of a photo,
+Shape letters, the same in every file: K photos, D embedding dimension, M rows of an identity, T tokens of a photo,
 B batch, N images, C H W channels, height, width.
 """
 
@@ -22,7 +22,7 @@ FeatureArray = npt.NDArray[np.float64]  # (N, D)
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """Where a face is in its photo, in pixels of that photo.
+    """The position of a face, in pixels of its photo.
 
     box: left, top, right, bottom. landmarks: (5, 2) x and y in dlib's five-point order: outer and inner corner of the eye
     at the right of the image, outer and inner corner of the eye at its left, base of the nose.
@@ -52,11 +52,11 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """What a method learnt of a person: image embeddings before projection, or weights, or both. Plain data.
+    """What a method learned of a person: image embeddings before projection, or weights, or both.
 
-    embeddings: (M, D), pooled ones, or (M, T, D), patch tokens, whichever the model's adapter reads; or None.
-    weights: tensors by name (LoRA or a difference to the base), empty for adapters.
-    model, encoder, adapter: "name@digest" of what made it, so that nothing else is ever applied to it.
+    embeddings: (M, D) pooled, or (M, T, D) patch tokens, as the model's adapter needs; or None.
+    weights: tensors by name (LoRA or deltas to the base), empty for adapters.
+    model, encoder, adapter: "name@digest" of those that made it, so that it is used with no other.
     trigger_phrase: how a prompt names the person ("" when the prompt need not). photos: sha256 of each photo used.
     """
 
@@ -72,7 +72,7 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One generated image (H, W, 3) and what makes it again. sampler: as A1111 names it."""
+    """One generated image (H, W, 3) and everything that reproduces it. sampler: A1111's name."""
 
     pixels: Pixels
     prompt: str
@@ -86,9 +86,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Score:
-    """A number with its 95 % interval over people. n: of people, or of images where there is no interval.
+    """A metric's value with its 95 % interval over people. n: number of people, or of images if there is no interval.
 
-    unavailable: why there is no value. Its name and which way is direction: evaluation/registry.py.
+    unavailable: why value is None. Name and direction of the metric are in evaluation/registry.py.
     """
 
     value: float | None
@@ -100,7 +100,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Rows (N, D) of one extractor, each with its person and its prompt."""
+    """Feature vectors (N, D) of one extractor, each with its person and prompt."""
 
     vectors: npt.NDArray[np.float64]
     people: tuple[str, ...]
@@ -111,8 +111,7 @@ class Encoder(Protocol):
     """K photos -> (K, D) pooled embeddings, or (K, T, D) patch tokens.
 
     name: "name@digest", part of every cache key and identity.
-    embedding_dim: D. num_tokens: T; 0 where embeddings are pooled. null_embedding: (D,) or (T, D), what an adapter sees where
-    it shall see nobody.
+    embedding_dim: D. num_tokens: T; 0 if embeddings are pooled. null_embedding: (D,) or (T, D), the unconditional embedding.
     """
 
     name: str
@@ -132,8 +131,7 @@ class Aggregator(Protocol):
 class DiffusionModel(Protocol):
     """What a method may read of a model. name: "name@digest". trained_methods: folders of trained aggregators, by method.
 
-    pipeline: of diffusers; prompt_encoder: prompts -> its text embeddings. Whatever sampling and training do with them, they
-    are as before when it is done.
+    pipeline: of diffusers; prompt_encoder: prompts -> its text embeddings. Sampling and training leave both unchanged.
     """
 
     name: str
@@ -151,10 +149,9 @@ class DiffusionModel(Protocol):
 
 
 class Method(Protocol):
-    """Photos of a person -> Identity. May read the model; leaves it exactly as it was.
+    """Photos of a person -> Identity. Reads the model and leaves it unchanged.
 
-    photo_weights: how much each photo counts, (K,), or None where that cannot be said. warnings: what to know of photos not
-    used.
+    photo_weights: the weight of each photo, (K,), or None if the method has none. warnings: sentences about unused photos.
     """
 
     def __call__(self, person: Person, model: DiffusionModel) -> Identity: ...
@@ -163,7 +160,7 @@ class Method(Protocol):
 
 
 class Metric(Protocol):
-    """Images and held-out photos -> a number with its interval."""
+    """Features of images and of held-out photos -> a score with its interval."""
 
     def __call__(self, *, generated: Features, held_out: Features, references: Features | None = None) -> Score: ...
 
@@ -173,7 +170,7 @@ EntryValue = TypeVar("EntryValue")
 
 @dataclass(frozen=True)
 class Entry(Generic[EntryValue]):
-    """A row of a table: the thing itself, and a line that says what it does."""
+    """A row of a registry: the value, and a line that says what it does."""
 
     value: EntryValue
     description: str

@@ -1,18 +1,18 @@
-"""How counts, times, names and reasons are said in a line."""
+"""Format counts, durations, names and lists for messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-MAX_ITEMS = 3  # reasons, files or names in one line
-MAX_CHARS = 100  # characters of what was given
+MAX_ITEMS = 3  # of a list in one line
+MAX_CHARS = 100  # of a value that is shown
 IRREGULAR_PLURALS = {"person": "people"}
 MINUTE, HOUR = 60, 3600  # seconds
 
 
 def pluralize(count: int, singular: str, plural: str = "") -> str:
-    """'1 photo', '2 photos', '1,234 people'. plural: 'people' of 'person', else one with an s, unless given."""
+    """'1 photo', '2 photos', '1,234 people'. plural: by default with an s, or from IRREGULAR_PLURALS."""
     return f"{count:,} {singular if count == 1 else plural or IRREGULAR_PLURALS.get(singular, f'{singular}s')}"
 
 
@@ -25,21 +25,21 @@ def format_duration(seconds: float) -> str:
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """'Did you mean X? ' where a known name is nearly what was typed, else ''."""
+    """'Did you mean X? ' if a known name is close to what was typed, else ''."""
     nearest = {each.casefold(): each for each in reversed(known)}
     found = get_close_matches(name.casefold(), nearest, n=1)
     return f"Did you mean {nearest[found[0]]}? " if found else ""
 
 
 def abbreviate(items: Iterable[str], separator: str = ", ") -> str:
-    """The first MAX_ITEMS of them, for a line that is to be read, and how many more."""
+    """The first MAX_ITEMS items, and how many more there are."""
     texts = list(items)
     more = [f"and {len(texts) - MAX_ITEMS:,} more"] * (len(texts) > MAX_ITEMS)
     return separator.join([*texts[:MAX_ITEMS], *more])
 
 
 def shorten(value: object) -> str:
-    """What was given, as text for a line that is to be read."""
+    """The value as text of at most MAX_CHARS characters, then '...'."""
     text = str(value)
     return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
 

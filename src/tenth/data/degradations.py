@@ -1,4 +1,4 @@
-"""Poor photos made of good ones, so that an aggregator learns what a poor photo is worth."""
+"""Degrade photos (blur, downscale, occlude), so that an aggregator learns to give poor photos less weight."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tenth.core.types import Photo
 Box = tuple[int, int, int, int]
 Degradation = Callable[[Image.Image, Box, np.random.Generator], Image.Image]
 
-BLUR_RADIUS = (0.04, 0.10)  # radius, as a share of the face's width: from out of focus to hardly anybody
-SMALL_FACE_PIXELS = (8, 18)  # pixels across the face: a person at the back of a group
-OCCLUDED_FRACTION = (0.40, 0.60)  # share of the face that something stands before
+BLUR_RADIUS = (0.04, 0.10)  # as a fraction of the face's width: from out of focus to unrecognisable
+SMALL_FACE_PIXELS = (8, 18)  # across the face: a person at the back of a group
+OCCLUDED_FRACTION = (0.40, 0.60)  # of the face's width or height
 
 
 def blur(image: Image.Image, face: Box, rng: np.random.Generator) -> Image.Image:
-    """Out of focus."""
+    """Blur, as if out of focus."""
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(*BLUR_RADIUS) * (face[2] - face[0])))
 
 
 def downscale(image: Image.Image, face: Box, rng: np.random.Generator) -> Image.Image:
-    """Taken from afar, then enlarged."""
+    """Reduce and enlarge again, as if taken from afar."""
     scale = rng.uniform(*SMALL_FACE_PIXELS) / (face[2] - face[0])
     size = [max(1, round(length * min(scale, 1.0))) for length in image.size]
     return image.resize((size[0], size[1]), Image.Resampling.BOX).resize(image.size, Image.Resampling.BICUBIC)
 
 
 def occlude(image: Image.Image, face: Box, rng: np.random.Generator) -> Image.Image:
-    """A grey thing before one side of the face: left, top, right or bottom."""
+    """Cover one side of the face (left, top, right or bottom) with a grey rectangle."""
     left, top, right, bottom = face
     fraction, edge, grey = rng.uniform(*OCCLUDED_FRACTION), rng.integers(4), int(rng.integers(30, 200))
     across, down = fraction * (right - left), fraction * (bottom - top)
@@ -42,14 +42,14 @@ def occlude(image: Image.Image, face: Box, rng: np.random.Generator) -> Image.Im
     return occluded
 
 
-DEGRADATION_VERSION = 1  # part of the store's keys: to be raised when anything here changes what comes out
+DEGRADATION_VERSION = 1  # part of cache keys: increase it whenever the result changes
 DEGRADATIONS: tuple[Degradation, ...] = (blur, downscale, occlude)
 
 
 def degrade(photo: Photo) -> Photo:
-    """The photo as a poor one: which way and how much is a pure function of its sha256.
+    """A degraded copy of the photo. Kind and strength are a pure function of the photo's sha256.
 
-    Where the face stands is taken from the good photo; without one the whole picture counts as the face.
+    The face's box comes from the original photo; without a face it is the whole image.
     """
     height, width = photo.pixels.shape[:2]
     rng = np.random.default_rng(int(photo.digest[:16], 16))

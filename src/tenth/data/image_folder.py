@@ -1,4 +1,4 @@
-"""A folder for each person -> people.jsonl, to train and measure on one's own people."""
+"""Write people.jsonl from a folder of photos per person, to train and evaluate on your own people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from tenth.core.errors import DataError, PhotoError
 from tenth.core.files.claims import exclusive_folder, remove_temporary_of
-from tenth.core.files.reading import without_system_files
 from tenth.core.wording import abbreviate, pluralize
 from tenth.data.captions.sidecar_files import (
     CAPTION_SUFFIXES,
@@ -26,24 +25,24 @@ from tenth.data.captions.sidecar_files import (
 from tenth.data.faces.detection import hash_distance, near_duplicate_hash
 from tenth.data.manifest import ManifestEntry, ManifestSummary, summarize, write_manifest
 from tenth.data.photo import open_photo
-from tenth.data.photo_folder import natural_sort_key
+from tenth.data.photo_folder import folder_entries, natural_sort_key
 from tenth.data.splits import MIN_EVALUATION_PHOTOS, SPLITS, fold_of, split_by_name
 
 MANIFEST_FILE = "people.jsonl"
-# Differing bits of `near_duplicate_hash` of two whole pictures, as a share of the bits that are set in either: a plain
-# background sets none, so a limit in bits would take all passport photos of a person for one. Of 17,765 pairs of LFW one is
-# below, and shows one picture; with the faces cut out on pure white, at most 8. Copies of half the size have up to 0.06, at
-# JPEG quality 60 up to 0.09 (95 % up to 0.056), at 25 mostly 0.05. Cropped copies are not told.
+# Differing bits of `near_duplicate_hash` of two whole images, as a fraction of the bits that are set in either. A plain
+# background sets no bits, so a limit in bits would make duplicates of all passport photos of a person. Of 17,765 pairs of LFW
+# one is below it, a true duplicate; with the faces cut out on pure white, at most 8. Copies of half the size reach 0.06, at
+# JPEG quality 60 0.09 (95 %: 0.056), at 25 mostly 0.05. Cropped copies are not found.
 NEAR_DUPLICATE_FRACTION = 0.08
 LAYOUT = "each person has a folder with their photos in it, SOURCE/NAME/photo.jpg"
 
 
 @dataclass(frozen=True)
 class PersonFolder:
-    """Files of one person, in the order of their names.
+    """The files of one person, in file-name order.
 
-    caption_files: by photo. orphan_captions: texts without a photo. extra_captions: a photo's second text. num_subfolders: how
-    many folders.
+    caption_files: by photo. orphan_captions: without a photo. extra_captions: second ones of a photo. num_subfolders: how
+    many folders lie in the person's folder; they are not read.
     """
 
     name: str
@@ -56,7 +55,7 @@ class PersonFolder:
 
 @dataclass(frozen=True)
 class OpenedPhoto:
-    """What is remembered of a photo. hash: `near_duplicate_hash` of the whole picture."""
+    """What is kept of a photo. hash: `near_duplicate_hash` of the whole image."""
 
     file: str
     person: str
@@ -64,15 +63,15 @@ class OpenedPhoto:
     hash: int
 
     def is_near_duplicate(self, other: OpenedPhoto) -> bool:
-        """Whether it is the same file, or the same picture saved anew."""
+        """Whether it is the same file, or the same image saved again."""
         max_distance = NEAR_DUPLICATE_FRACTION * (self.hash | other.hash).bit_count()
         return self.digest == other.digest or hash_distance(self.hash, other.hash) <= max_distance
 
 
 def prepare_folder(source: Path, destination: Path) -> ManifestSummary:
-    """Check, split and caption the photos in `source`; write `destination`/people.jsonl, last and at once.
+    """Check, split and caption the photos in `source`, then write `destination`/people.jsonl atomically.
 
-    source: a folder for each person; rows are relative to it. The same source gives the same bytes.
+    source: contains a folder for each person; rows are relative to it. The same source gives the same bytes.
     Raises DataError for another layout, a caption that cannot be read, or if no photo can be used, CheckpointError if another
     run is writing to `destination`.
     """
@@ -82,16 +81,16 @@ def prepare_folder(source: Path, destination: Path) -> ManifestSummary:
 
 
 def _prepare(source: Path, destination: Path) -> ManifestSummary:
+    # People's folders. The output may lie among them.
     outputs = {os.path.realpath(path) for path in (destination, destination / MANIFEST_FILE)}
     entries = [path for path in _entries(source) if os.path.realpath(path) not in outputs]
     folders = [_person_folder(path) for path in entries if path.is_dir()]
     if not folders:
         found = f"{source} has {pluralize(len(entries), 'file')} and no folder" if entries else f"{source} is empty"
         raise DataError(found, LAYOUT, "Move the photos of each person into a folder of their own")
-    captions = read_captions(
-        {file: path for folder in folders for file, path in folder.caption_files.items()}
-    )  # quick, so first
 
+    # Captions first: they are quick to read, and may be refused.
+    captions = read_captions({file: path for folder in folders for file, path in folder.caption_files.items()})
     opened, dropped = _open(folders)
     dropped |= _find_duplicates(opened)
     manifest = [_manifest_entry(photo, captions.get(photo.file, ())) for photo in opened if photo.file not in dropped]
@@ -99,6 +98,7 @@ def _prepare(source: Path, destination: Path) -> ManifestSummary:
         reasons = abbreviate(f"{file}: {reason.rstrip('.')}" for file, reason in dropped.items())
         found = f"{source} has no usable photo in its {pluralize(len(folders), 'folder')} ({reasons or 'they are empty'})"
         raise DataError(found, LAYOUT, "Give the folder that holds the people's folders, and mend or add photos")
+
     write_manifest(destination / MANIFEST_FILE, manifest)
     num_loose_files = sum(not path.is_dir() for path in entries)
     notes = [
@@ -110,15 +110,9 @@ def _prepare(source: Path, destination: Path) -> ManifestSummary:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, hidden files left out, '2' before '10'."""
-    action = f"Give the folder in which {LAYOUT}"
-    try:
-        visible = [path for path in without_system_files(folder, folder.iterdir()) if not path.name.startswith(".")]
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} does not exist", "a folder of people is needed", action) from error
-    except NotADirectoryError as error:
-        raise DataError(f"{folder} is a file", "a folder of people is needed", f"{action}; unpack an archive first") from error
-    return sorted(visible, key=lambda path: natural_sort_key(path.name))
+    """What is in a folder, without hidden files."""
+    action = f"Give the folder in which {LAYOUT}; unpack an archive first"
+    return [path for path in folder_entries(folder, "a folder of people is needed", action) if not path.name.startswith(".")]
 
 
 def _person_folder(folder: Path) -> PersonFolder:
@@ -140,7 +134,7 @@ def _person_folder(folder: Path) -> PersonFolder:
 
 
 def _open(folders: Sequence[PersonFolder]) -> tuple[list[OpenedPhoto], dict[str, str]]:
-    """(what could be opened, reasons of the others by file). One photo is in memory at a time."""
+    """(photos that could be opened, reasons for the others by file). One photo is in memory at a time."""
     opened: list[OpenedPhoto] = []
     dropped: dict[str, str] = {}
     photos = [(folder.name, path) for folder in folders for path in folder.photos]
@@ -156,14 +150,14 @@ def _open(folders: Sequence[PersonFolder]) -> tuple[list[OpenedPhoto], dict[str,
 
 
 def _find_duplicates(opened: Sequence[OpenedPhoto]) -> dict[str, str]:
-    """Reasons by file: a photo under two people is dropped for both, of the copies of one person's photo the first stays."""
-    files_by_person: dict[str, dict[str, str]] = defaultdict(dict)  # file by person, by digest
+    """Reasons by file. A photo that two people have is dropped for both; of one person's duplicates the first is kept."""
+    files_by_person: dict[str, dict[str, str]] = defaultdict(dict)  # digest -> person -> file
     for photo in opened:
         files_by_person[photo.digest].setdefault(photo.person, photo.file)
     dropped: dict[str, str] = {}
     for name, group in groupby(opened, key=lambda photo: photo.person):
         earlier: list[OpenedPhoto] = []
-        # Photos of two people come first, so that a copy saved anew goes with them.
+        # Photos that two people have come first, so that near-duplicates of them are dropped, too.
         for photo in sorted(group, key=lambda photo: len(files_by_person[photo.digest]) == 1):
             others = [file for owner, file in files_by_person[photo.digest].items() if owner != name]
             duplicate = next((other for other in earlier if photo.is_near_duplicate(other)), None)
@@ -217,6 +211,7 @@ def _notes_on_people(entries: Sequence[ManifestEntry], folders: Sequence[PersonF
     def have(people: Sequence[str]) -> str:
         return pluralize(len(people), "person has", "people have")
 
+    # People with too few photos, then splits without people.
     if unusable := [name for name, count in counts.items() if count == 0]:
         yield f"{have(unusable)} no usable photo ({abbreviate(unusable)}): left out"
     if single := [name for name, count in counts.items() if count == 1]:

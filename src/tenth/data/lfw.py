@@ -1,4 +1,4 @@
-"""Labeled Faces in the Wild, deep funneled -> people.jsonl: who is in which split, and what each photo shows.
+"""Write people.jsonl from Labeled Faces in the Wild (deep funneled): splits, captions, duplicates removed.
 
 Source: Huang, Ramesh, Berg, Learned-Miller, UMass TR 07-49, 2007; Huang, Mattar, Lee, Learned-Miller, NIPS 2012.
 """
@@ -27,16 +27,16 @@ from tenth.data.manifest import ManifestEntry, ManifestSummary, summarize, write
 from tenth.data.photo import open_photo
 from tenth.data.splits import TEST_FOLD, deduplicate, fold_of, split_of
 
-MAX_ARCHIVE_BYTES = 1 << 28  # most that is read of it; it has 108 MB
+MAX_ARCHIVE_BYTES = 1 << 28  # it has 108 MB
 ARCHIVE_MD5 = "68331da3eb755a505a502b5aacb3c201"  # lfw-deepfunneled.tgz as published
 TOTAL_PHOTOS, TOTAL_PEOPLE = 13_233, 5_749  # in the whole set
-CAPTIONS_PER_PHOTO = 8  # captions of each photo
-CENTRAL_REGION = (61 / 250, 189 / 250)  # the part of a deep-funneled photo with the face and almost none of the black wedges
-# Bits of `near_duplicate_hash` of the centre. Over all pairs of the whole set, the same picture differs in 11 to 29 bits, the
-# next pairs in 45 and more. Tighter than NEAR_DUPLICATE_BITS, because these photos are aligned and all saved alike.
+CAPTIONS_PER_PHOTO = 8
+CENTRAL_REGION = (61 / 250, 189 / 250)  # of each side: the face, with almost none of the black wedges
+# Differing bits of `near_duplicate_hash` of the centre. Over all pairs of the data set, duplicates differ in 11 to 29 bits, all
+# others in 45 or more. Less than detection's limit, because these photos are aligned and were saved in the same way.
 NEAR_DUPLICATE_BITS = 36
 
-# file -> why it is left out. Source: the errata of LFW's page, which call these three mislabelled.
+# file -> reason. Source: the errata on LFW's page.
 ERRATA: Mapping[str, str] = {
     "Mahmoud_Abbas/Mahmoud_Abbas_0012.jpg": "mislabelled (LFW errata)",
     "Michael_Schumacher/Michael_Schumacher_0008.jpg": "mislabelled (LFW errata)",
@@ -47,7 +47,7 @@ PATH_PATTERN = re.compile(r"(?:.*/)?(?P<name>[^/\\.][^/\\]*)/(?P=name)_(?P<numbe
 
 @dataclass(frozen=True, order=True)
 class LfwPhoto:
-    """Where one photo of LFW is. Sorted by name, then number."""
+    """One photo of LFW. Sorted by name, then number."""
 
     person: str
     number: int
@@ -55,14 +55,14 @@ class LfwPhoto:
 
     @property
     def file(self) -> str:
-        """NAME/NAME_0001.jpg: the key of the photo everywhere, whatever folder it lies in."""
+        """NAME/NAME_0001.jpg, the key of the photo everywhere."""
         return f"{self.person}/{self.path.name}"
 
 
 def read_lfw(source: Path, extracted: Path) -> list[LfwPhoto]:
     """All photos of an archive or folder, by name and number. An archive's photos are written under `extracted` first.
 
-    source: lfw-deepfunneled.tgz, or a folder in LFW's layout, with or without one folder around it, whole or a part of it.
+    source: lfw-deepfunneled.tgz, or a folder in LFW's layout, or one that contains it; it may be a part of the data set.
     Raises DataError if it is neither, or an archive other than the published one.
     """
     if source.is_dir():
@@ -89,10 +89,10 @@ def prepare_lfw(
     captions_per_photo: int = CAPTIONS_PER_PHOTO,
     fold: int = TEST_FOLD,
 ) -> ManifestSummary:
-    """Check, split and caption LFW; write `destination`/people.jsonl, last and at once. The same source gives the same bytes.
+    """Check, split and caption LFW, then write `destination`/people.jsonl atomically. The same source gives the same bytes.
 
-    fold: whose people are for testing; three runs over folds 0, 1 and 2 test everybody once. The model in the package has
-    learnt from people of folds 1 and 2. For an archive, the photos come under `destination`/photos.
+    fold: the test fold; three runs with folds 0, 1 and 2 test everybody once. The bundled model was trained on folds 1 and 2.
+    The photos of an archive are written to `destination`/photos.
     Raises DataError for a source or table that cannot be used, CheckpointError if another run is writing to `destination`.
     """
     with exclusive_folder(destination):
@@ -126,10 +126,10 @@ def _fold_notes(fold: int) -> list[str]:
 
 
 def full_photo_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes]) -> dict[str, int]:
-    """How many photos each person has in the whole of LFW, as far as this source can tell.
+    """How many photos each person has in the whole data set, as far as this source shows.
 
-    LFW numbers a person's photos 1, 2, ... with no gap, so the highest number seen is the best lower bound; the attribute
-    table, which lists the whole set, counts too.
+    LFW numbers a person's photos 1, 2, ... without a gap, so the highest number is a lower bound; the attribute table lists the
+    whole data set.
     """
     counts: dict[str, int] = defaultdict(int)
     for photo in photos:
@@ -169,7 +169,7 @@ def _check_archive(source: Path) -> None:
 
 
 def _extract(source: Path, extracted: Path) -> Iterator[LfwPhoto]:
-    """Only regular files in LFW's layout, each to a path made from its checked name; links and all else stay in the archive."""
+    """Extract only regular files in LFW's layout, each to a path made from its validated name; links are ignored."""
     with tarfile.open(source, "r|gz") as archive:
         for member in archive:
             found = PATH_PATTERN.fullmatch(member.name)
@@ -178,12 +178,13 @@ def _extract(source: Path, extracted: Path) -> Iterator[LfwPhoto]:
             content = archive.extractfile(member)
             assert content is not None  # a regular file has content
             path = extracted / found["name"] / Path(member.name).name
-            write_if_changed(path, content.read())  # not `extract`, whose safe filters the first releases of Python 3.11 lack
+            write_if_changed(path, content.read())  # not `extract`: the first releases of Python 3.11 lack its safe filters
             yield LfwPhoto(found["name"], int(found["number"]), path)
 
 
 def _filter_photos(photos: Sequence[LfwPhoto]) -> tuple[dict[str, str], dict[str, str]]:
-    """(digests of the kept, reasons of the dropped) of one person, both by file."""
+    """(digests of kept photos, reasons for dropped ones) of one person, by file."""
+    # Photos that open, with their hashes.
     dropped: dict[str, str] = {}
     opened: list[tuple[str, str, int]] = []
     for photo in photos:
@@ -196,6 +197,8 @@ def _filter_photos(photos: Sequence[LfwPhoto]) -> tuple[dict[str, str], dict[str
             dropped[photo.file] = error.found
         else:
             opened.append((photo.file, opened_photo.digest, near_duplicate_hash(_crop_center(opened_photo.pixels))))
+
+    # The first of each group of near-duplicates.
     files, digests, hashes = zip(*opened, strict=True) if opened else ((), (), ())
     kept = {files[index]: digests[index] for index in deduplicate(digests, hashes, NEAR_DUPLICATE_BITS)}
     dropped |= {file: "near-duplicate of a kept photo" for file in files if file not in kept}

@@ -1,4 +1,4 @@
-"""people.jsonl: one photo a line, with its person, split and captions. What training and experiments read."""
+"""people.jsonl, the input of training and experiments: one photo per line, with its person, split and captions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tenth.data.splits import FOLDS, SPLITS, Split
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One photo. file: NAME/PHOTO below the folder of photos. digest: sha256 of it. caption: the first of captions."""
+    """One photo. file: NAME/PHOTO, relative to the folder of photos. digest: its sha256. caption: the first of captions."""
 
     file: str
     person: str
@@ -30,7 +30,7 @@ class ManifestEntry:
 
 @dataclass(frozen=True)
 class ManifestSummary:
-    """What was written. people, photos: number by split. dropped: reason by file. notes: a sentence each, what to know."""
+    """What was written. people, photos: counts by split. dropped: reason by file. notes: sentences for the user."""
 
     people: Mapping[str, int]
     photos: Mapping[str, int]
@@ -50,15 +50,16 @@ def summarize(entries: Sequence[ManifestEntry], dropped: Mapping[str, str], note
 
 
 def write_manifest(path: Path, entries: Iterable[ManifestEntry]) -> None:
-    """Write all rows at once: a reader sees the old file or the new one, never a half."""
+    """Write all rows atomically: a reader sees the old file or the new one."""
     write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in entries))
 
 
 def read_manifest(path: str | Path) -> list[ManifestEntry]:
     """The rows of a people.jsonl, in its order.
 
-    Raises DataError if the file is unreadable or empty, a line is damaged, a file stands twice or a person is in two splits.
+    Raises DataError if the file is unreadable or empty, a line is damaged, a photo is listed twice, or a person has two splits.
     """
+    # Each line by itself.
     path = Path(path)
     try:
         entries = [_parse_entry(path, number, line) for number, line in enumerate(read_lines(path), 1)]
@@ -70,6 +71,8 @@ def read_manifest(path: str | Path) -> list[ManifestEntry]:
         ) from problem
     if not entries:
         raise _damaged(path, 1, "the file is empty")
+
+    # All lines together.
     splits: dict[str, str] = {}
     files: set[str] = set()
     for number, entry in enumerate(entries, 1):
@@ -99,14 +102,14 @@ def _name(value: Any) -> bool:
 
 
 def _text(value: Any) -> bool:
-    return _name(value) and all(not "\ud800" <= character <= "\udfff" for character in value)  # no half characters
+    return _name(value) and all(not "\ud800" <= character <= "\udfff" for character in value)  # no unpaired surrogates
 
 
 def _file(value: Any) -> bool:
     return _name(value) and not PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts
 
 
-SHA256_PATTERN = re.compile("[0-9a-f]{64}")  # part of the names of what is kept about a photo
+SHA256_PATTERN = re.compile("[0-9a-f]{64}")  # part of the names of cache entries of a photo
 CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "file": _file,
     "person": _name,

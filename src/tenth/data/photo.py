@@ -1,4 +1,4 @@
-"""Open a photo safely: four formats told by their content, limits checked before decoding, upright sRGB out, no metadata."""
+"""Open a photo safely: formats are detected by content, limits checked before decoding, the result is upright sRGB."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from tenth.data.containers.parts import ImageParts, TooComplexError, parse_png, 
 MAX_PHOTO_SIDE = 2048  # longest side of Photo.pixels: enough for a 1024 px crop of a face that fills half of it
 MAX_FILE_BYTES = 100_000_000  # a 200-megapixel phone photo is about 60 MB
 MAX_HEADER_PIXELS = 250_000_000  # no phone makes more; bounds the time that a small crafted file can cost
-MAX_DECODE_BYTES = 300_000_000  # at most, reckoned from the header before decoding
-PILLOW_BYTES_PER_PIXEL, WEBP_BYTES_PER_PIXEL = 4, 20  # a pixel while decoding; of WebP with the codec's buffers, measured
-REDUCING_BYTES = 40_000_000  # for a strip, a copy reduced to MAX_PHOTO_SIDE and the array of it
+MAX_DECODE_BYTES = 300_000_000  # estimated from the header before decoding
+PILLOW_BYTES_PER_PIXEL, WEBP_BYTES_PER_PIXEL = 4, 20  # while decoding; for WebP with the codec's buffers, measured
+REDUCING_BYTES = 40_000_000  # for a strip, a copy reduced to MAX_PHOTO_SIDE, and its array
 STRIP_PIXELS = 1 << 20  # converted to RGB at a time, so that a second full-size copy never exists
 EXIF_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,31 +44,31 @@ EXIF_TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 PROFILE_MODES = {"RGB ": "RGB", "CMYK": "CMYK", "GRAY": "L"}
-FLOAT_LUT_TAGS = (b"D2B", b"B2D")  # tags of profiles that hold chains of arithmetic of any length, run for each colour
-# What decoders were seen to raise, or may by their source, on hostile bytes; Image.DecompressionBombError comes from WebP.
+FLOAT_LUT_TAGS = (b"D2B", b"B2D")  # profile tags with chains of arithmetic of any length, computed for each colour
+# What decoders raise on hostile bytes, as observed or by their source. Image.DecompressionBombError comes from WebP.
 DECODER_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, AttributeError, AssertionError, LookupError, ArithmeticError),
     *(RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
 )
 
-_decode_lock = threading.Lock()  # Python's warning filters are global, and memory stays that of one photo
+_decode_lock = threading.Lock()  # Python's warning filters are global; and only one photo is in memory at a time
 
-DecodableImage = Image.Image | HeicImage  # what has a size, a mode, and parts that can be cropped
+DecodableImage = Image.Image | HeicImage  # has size, mode and crop()
 
 
 def open_photo(path: Path, max_side: int = MAX_PHOTO_SIDE) -> Photo:
-    """A photo as upright 8-bit sRGB, the longer side at most `max_side`; larger ones are reduced (box, then Lanczos).
+    """A photo as upright 8-bit sRGB; larger ones are reduced to `max_side` pixels on the longer side (box, then Lanczos).
 
-    JPEG, PNG, WebP and, with `pip install tenth[heic]`, HEIC, told by content, never by name. Transparency is laid on white;
-    of an animation the first frame counts; EXIF orientation and colour profile are applied, then all metadata is left behind.
-    Takes under 300 MB and a few seconds, whatever the file; but a crafted lossless WebP can make libwebp take over a gigabyte
-    for its tables, which nobody can know before decoding. Raises PhotoError with one of the codes: missing, folder,
+    Formats: JPEG, PNG, WebP and, with `pip install tenth[heic]`, HEIC, detected by content. Transparent pixels are blended with
+    white; of an animation the first frame is used; EXIF orientation and colour profile are applied, and no metadata is kept.
+    Takes under 300 MB and a few seconds for any file, except that a crafted lossless WebP can make libwebp allocate over a
+    gigabyte for its tables, which is not known before decoding. Raises PhotoError with one of the codes: missing, folder,
     not-a-file, unreadable, empty, too-large, too-complex, not-a-photo, needs-heic, truncated.
     """
     _check_file(path)
     try:
         with open_regular(path, MAX_FILE_BYTES) as file, _decode_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow warns of is either handled here or no concern of the user
+            warnings.simplefilter("ignore")  # what Pillow warns of is handled here, or does not matter to the user
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             pixels = _pixels(file, path.name, max_side)
     except (OSError, UnreadableError) as error:
@@ -79,7 +79,7 @@ def open_photo(path: Path, max_side: int = MAX_PHOTO_SIDE) -> Photo:
 
 
 def has_photo_signature(path: Path) -> bool:
-    """Whether a file begins as one of the four formats does, whatever its name. Opens nothing but regular files."""
+    """Whether a file begins like one of the four formats. Opens only regular files."""
     try:
         with open_regular(path) as file:
             return _detect_format(file.read(16)) != ""
@@ -88,7 +88,7 @@ def has_photo_signature(path: Path) -> bool:
 
 
 def _check_file(path: Path) -> None:
-    # stat first: opening a named pipe would wait for ever, opening a device may do anything.
+    # stat first: opening a named pipe would block, and opening a device may have effects.
     try:
         status = path.stat()
     except FileNotFoundError as error:
@@ -116,6 +116,7 @@ def _too_large(name: str, found: str, limit: str) -> PhotoError:
 
 
 def _pixels(file: BinaryIO, name: str, max_side: int) -> Pixels:
+    # Header and structure: refuse before decoding.
     try:
         image, parts = _open_image(file, name)
         _check_size(image, parts, name, max_side)
@@ -124,14 +125,18 @@ def _pixels(file: BinaryIO, name: str, max_side: int) -> Pixels:
         raise PhotoError("too-complex", found, f"at most {error.limit} can be opened safely", action) from error
     except DECODER_ERRORS as error:
         raise _not_a_photo(name) from error
+
+    # Decode, convert to sRGB, turn upright.
     try:
         image.load()
         if isinstance(image, HeicImage) or parts is None:
-            profile, turn = getattr(image, "icc_profile", b""), 1  # turned by its decoder
+            profile, exif_orientation = getattr(image, "icc_profile", b""), 1  # its decoder applies the orientation
         else:
-            profile, turn = parts.icc_profile, orientation(parts.exif, parts.xmp)
+            profile, exif_orientation = parts.icc_profile, orientation(parts.exif, parts.xmp)
         reduced = _reduced_rgb(image, _srgb_transform(profile, image.mode), max_side)
-        return np.array(reduced.transpose(EXIF_TRANSPOSE[turn]) if turn in EXIF_TRANSPOSE else reduced)  # (H, W, 3)
+        if exif_orientation in EXIF_TRANSPOSE:
+            reduced = reduced.transpose(EXIF_TRANSPOSE[exif_orientation])
+        return np.array(reduced)  # (H, W, 3)
     except DECODER_ERRORS as error:
         found = f"{name} is cut short or damaged"
         raise PhotoError("truncated", found, "a whole photo is needed", "Copy or download it again") from error
@@ -142,7 +147,7 @@ def _not_a_photo(name: str) -> PhotoError:
 
 
 def _detect_format(head: bytes) -> str:
-    """JPEG, PNG, WEBP, HEIF, or '', by the first 16 bytes."""
+    """JPEG, PNG, WEBP, HEIF or '', from the first 16 bytes."""
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -153,8 +158,8 @@ def _detect_format(head: bytes) -> str:
 
 
 def _open_image(file: BinaryIO, name: str) -> tuple[DecodableImage, ImageParts | None]:
-    # The class is called itself, not through Image.open: no other decoder ever sees the bytes (an EPS named x.png opens as
-    # EPS there), and Image.open refuses 200-megapixel JPEGs, which decode well at an eighth of their size.
+    # Not through Image.open: no other decoder may see the bytes (it opens an EPS named x.png as EPS), and it refuses
+    # 200-megapixel JPEGs, which can be decoded at an eighth of their size.
     file.seek(0)
     format_name = _detect_format(file.read(16))
     if format_name == "HEIF":
@@ -165,7 +170,7 @@ def _open_image(file: BinaryIO, name: str) -> tuple[DecodableImage, ImageParts |
     content: Any = parts.file
     if format_name != "WEBP":
         return (JpegImageFile if format_name == "JPEG" else PngImageFile)(content), parts
-    # Before it is opened, which makes room for whole pictures.
+    # Before it is opened, which allocates whole frames.
     _check_memory(WEBP_BYTES_PER_PIXEL * parts.size[0] * parts.size[1] + content.length, parts.size, name)
     return WebPImageFile(io.BytesIO(content.readall())), parts
 
@@ -179,7 +184,7 @@ def _open_heic(file: BinaryIO, name: str) -> HeicImage:
 
 
 def _check_size(image: DecodableImage, parts: ImageParts | None, name: str, max_side: int) -> None:
-    """Refuse by the header what would take too much memory. A JPEG is first told to decode no larger than needed."""
+    """Refuse an image whose header says that decoding would need too much memory. A JPEG is set to decode at a reduced size."""
     width, height = size = image.size
     if min(size) < 1:
         raise _not_a_photo(name)
@@ -192,7 +197,7 @@ def _check_size(image: DecodableImage, parts: ImageParts | None, name: str, max_
         image.draft(None, (max(1, int(width / reduction)), max(1, int(height / reduction))))
         needed = REDUCING_BYTES + coefficients + PILLOW_BYTES_PER_PIXEL * image.width * image.height
     elif isinstance(image, WebPImageFile):
-        return  # was checked before it was opened
+        return  # checked before it was opened
     _check_memory(needed, size, name)
 
 
@@ -204,16 +209,16 @@ def _check_memory(needed: int, size: tuple[int, int], name: str) -> None:
 
 
 def _coefficient_bytes(image: JpegImageFile) -> int:
-    """What libjpeg keeps besides the picture where colours come in several scans: two bytes per coefficient."""
+    """What libjpeg keeps beside the image if colours come in several scans: two bytes per coefficient."""
     max_blocks = max(h for _, h, _, _ in image.layer) * max(v for _, _, v, _ in image.layer)
     return 2 * image.width * image.height * sum(h * v for _, h, v, _ in image.layer) // max(1, max_blocks)
 
 
 def _reduced_rgb(image: DecodableImage, transform: ImageCms.ImageCmsTransform | None, max_side: int) -> Image.Image:
-    """RGB of at most `max_side` pixels a side, converted strip by strip."""
+    """RGB with at most `max_side` pixels a side, converted strip by strip."""
     factor = max(1, max(image.size) // max_side)
     if PILLOW_BYTES_PER_PIXEL * image.width * image.height * (1 + 1 / factor**2) > MAX_DECODE_BYTES - REDUCING_BYTES:
-        factor += 1  # smaller than asked for, rather than two large copies at once
+        factor += 1  # smaller than requested, to avoid two large copies in memory
     reduced = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     rows = factor * max(1, STRIP_PIXELS // (image.width * factor))
     for top in range(0, image.height, rows):
@@ -237,7 +242,7 @@ def _convert_to_rgb(image: Image.Image, transform: ImageCms.ImageCmsTransform | 
 
 
 def _srgb_transform(icc_profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The way from the embedded colour profile to sRGB; None where there is none, or it is damaged or of another kind."""
+    """The transform from the embedded colour profile to sRGB; None if it is missing, damaged or does not fit `mode`."""
     if not icc_profile or any(
         icc_profile[place : place + 3] in FLOAT_LUT_TAGS for place in range(132, min(len(icc_profile), 132 + 12 * 100), 12)
     ):

@@ -1,4 +1,4 @@
-"""A folder of photos -> a Person, or a verdict on every entry of the folder."""
+"""Read a person from a folder of photos, with a verdict on every file in it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from tenth.data.faces.detection import (
 from tenth.data.faces.majority_person import MajorityPerson, find_majority_person
 from tenth.data.faces.multiscale import open_photo_with_faces
 
-MIN_FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the file's picture (of 12 megapixels, where it has more)
-MIN_DETECTED_PIXELS = 36  # what the detector may say of such a face: it measures in steps of a fifth
-MIN_SHARPNESS, WARN_SHARPNESS = 6.0, 20.0  # sharpness: refused below the first, warned of below the second; see faces.sharpness
-CROP_MARGIN = 2  # face widths kept on every side; whatever crops the face later sees what it would see in the whole photo
-SAME_PERSON = 0.6  # dlib's distance between two photos under which they show one person
+MIN_FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the photo (of at most 12 megapixels)
+MIN_DETECTED_PIXELS = 36  # the detector's width of such a face: it scales in steps of a fifth
+MIN_SHARPNESS, WARN_SHARPNESS = 6.0, 20.0  # refused below the first, a warning below the second; see detection.sharpness
+CROP_MARGIN = 2  # face widths kept on every side: enough for every later crop of the face
+SAME_PERSON = 0.6  # distance of two dlib descriptors below which they are of one person
 UNDECIDED, CAPTION = "several-people", "caption"  # codes
-NOT_PHOTO_CODES = ("not-a-photo", "empty", "folder", "hidden")  # codes of what is not even a photo that cannot be used
+NOT_PHOTO_CODES = ("not-a-photo", "empty", "folder", "hidden")  # codes of entries that are no photo at all
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoVerdict:
-    """What became of one entry of a folder. code: a short stable word, 'ok' where accepted. reason: a sentence, '' where ok.
+    """The verdict on one entry of a folder. code: a short stable word, 'ok' if accepted. reason: a sentence, '' if accepted.
 
-    warnings: sentences about an accepted photo. photo: cut to the face and its surroundings; None where not accepted.
+    warnings: sentences about an accepted photo. photo: cropped to the face and its surroundings; None if not accepted.
     """
 
     file: str
@@ -56,7 +56,7 @@ class PhotoVerdict:
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A photo that may be used, whole, and its faces that may, the largest first. num_faces: how many there are in all."""
+    """A usable photo, its usable faces, the largest first, and the number of all its faces."""
 
     photo: Photo
     faces: tuple[Face, ...]
@@ -66,9 +66,9 @@ class _Candidate:
 def read_person(
     folder: str | Path, *, descriptor: FaceDescriptor | None = None, same_person: float = SAME_PERSON, name: str | None = None
 ) -> Person:
-    """The accepted photos of a folder, in file-name order. name: the folder's, unless given.
+    """The accepted photos of a folder, in file-name order. name: by default the folder's.
 
-    descriptor, same_person: as for `inspect_folder`. Raises DataError where there is no folder or no usable photo in it.
+    descriptor, same_person: as for `inspect_folder`. Raises DataError if there is no folder or no usable photo in it.
     """
     return to_person(
         inspect_folder(folder, descriptor=descriptor, same_person=same_person), name or Path(folder).resolve().name
@@ -76,7 +76,7 @@ def read_person(
 
 
 def to_person(verdicts: Sequence[PhotoVerdict], name: str) -> Person:
-    """The person of the accepted photos. Raises DataError if there is none, with the first reasons why not."""
+    """The person of the accepted photos. Raises DataError, with the first reasons, if no photo was accepted."""
     photos = tuple(verdict.photo for verdict in verdicts if verdict.photo is not None)
     if photos:
         return Person(name, photos)
@@ -93,27 +93,27 @@ def inspect_folder(
 ) -> list[PhotoVerdict]:
     """A verdict on every entry of the folder, hidden files and folders included, in file-name order ('2' before '10').
 
-    Of several faces in a photo that one is taken which is in most of the folder's photos; see whose.py. What was taken is said
-    in a warning at the first photo of several faces. descriptor: photo with its face -> dlib's descriptor (128,). same_person:
-    Euclidean distance under which two of them show one person. Codes: ok, hidden, caption, those of `open_photo`, no-face,
-    small-face, blurred, duplicate, other-person, several-people. Raises DataError if there is no such folder.
+    If a photo has several faces, the face of the person in most photos is used (faces/majority_person.py); a warning at the
+    first such photo says so. descriptor: photo with its face -> dlib's descriptor (128,). same_person: Euclidean distance below
+    which two descriptors are of one person. Codes: ok, hidden, caption, those of `open_photo`, no-face, small-face, blurred,
+    duplicate, other-person, several-people. Raises DataError if there is no such folder.
     """
     folder, descriptor = Path(folder), descriptor or cached_face_descriptor(ArrayCache(default_cache_dir()))
-    entries = _entries(folder)
+    entries = folder_entries(folder, "a folder of photos is needed", "Give a folder with photos of one person")
     results = [_inspect_photo(path) for path in tqdm(entries, desc="photos", file=sys.stderr, delay=2, disable=None)]
     results = _mark_captions(entries, results)
     return _keep_one_person(_reject_duplicates(results), descriptor, same_person)
 
 
 def verdicts_to_json(verdicts: Sequence[PhotoVerdict]) -> dict[str, list[dict[str, Any]]]:
-    """What `tenth photos --json` prints: {"photos": [{"file", "accepted", "code", "reason", "warnings"}]}."""
+    """The output of `tenth photos --json`: {"photos": [{"file", "accepted", "code", "reason", "warnings"}]}."""
     keys = ("file", "accepted", "code", "reason", "warnings")
     rows = [{key: getattr(verdict, key) for key in keys} for verdict in verdicts]
     return {"photos": [row | {"warnings": list(row["warnings"])} for row in rows]}
 
 
 def verdicts_to_table(verdicts: Sequence[PhotoVerdict]) -> str:
-    """What `tenth photos` prints: a line per entry, its warnings below it, and the count."""
+    """The output of `tenth photos`: a line per entry, its warnings below it, and the count."""
     width = max((len(printable(verdict.file)) for verdict in verdicts), default=0)
     lines = [line for verdict in verdicts for line in _lines(verdict, width)]
     photos = sum(verdict.code != CAPTION for verdict in verdicts)
@@ -126,29 +126,31 @@ def _lines(verdict: PhotoVerdict, width: int) -> Iterator[str]:
     yield from (f"{'':<{width}}       warning: {printable(warning)}" for warning in verdict.warnings)
 
 
-def _entries(folder: Path) -> list[Path]:
-    action = "Give a folder with photos of one person"
+def folder_entries(folder: Path, needed: str, action: str) -> list[Path]:
+    """What is in a folder, without system files, '2' before '10'. Raises DataError with `needed` and `action`."""
     try:
         return sorted(without_system_files(folder, folder.iterdir()), key=lambda path: natural_sort_key(path.name))
     except FileNotFoundError as error:
-        raise DataError(f"{folder} does not exist", "a folder of photos is needed", action) from error
+        raise DataError(f"{folder} does not exist", needed, action) from error
     except NotADirectoryError as error:
-        raise DataError(f"{folder} is a file", "a folder of photos is needed", action) from error
+        raise DataError(f"{folder} is a file", needed, action) from error
     except OSError as error:
-        raise DataError(f"{folder} cannot be read ({error.strerror})", "a readable folder is needed", action) from error
+        raise DataError(f"{folder} cannot be read ({error.strerror})", needed, action) from error
 
 
 def natural_sort_key(name: str) -> tuple[list[str | int], str]:
-    """Key that sorts names as people do: case aside, 'IMG_2' before 'IMG_10'."""
+    """Sort key that ignores case and compares numbers by value: 'IMG_2' before 'IMG_10'."""
     parts: list[str | int] = list(re.split(r"(\d+)", name.casefold()))
     parts[1::2] = [int(part) for part in parts[1::2]]
     return parts, name
 
 
 def _inspect_photo(path: Path) -> PhotoVerdict | _Candidate:
-    """What can be said of one entry by itself."""
+    """The verdict on one entry, or a candidate that still has to be compared with the others."""
     if path.name.startswith("."):
         return PhotoVerdict(path.name, False, "hidden", "hidden files are not looked at; rename it if it is a photo")
+
+    # It opens, and a face is found.
     try:
         photo, faces = open_photo_with_faces(path)
     except PhotoError as error:
@@ -157,6 +159,8 @@ def _inspect_photo(path: Path) -> PhotoVerdict | _Candidate:
         return PhotoVerdict(
             path.name, False, "no-face", "no face was found; use a photo where the face is larger, in front and lit"
         )
+
+    # The face is large and sharp enough.
     large = [face for face in faces if face_width(face) >= MIN_DETECTED_PIXELS]
     if not large:
         found = f"the face is {face_width(faces[0])} pixels wide and {MIN_FACE_PIXELS} are needed"
@@ -164,6 +168,8 @@ def _inspect_photo(path: Path) -> PhotoVerdict | _Candidate:
     sharp = tuple(face for face in large if sharpness(crop_face(photo.pixels, face)) >= MIN_SHARPNESS)
     if not sharp:
         return PhotoVerdict(path.name, False, "blurred", "the face is blurred; use a sharper photo")
+
+    # With several faces the whole photo is kept until one is chosen.
     if len(sharp) > 1:
         return _Candidate(photo, sharp, len(faces))
     photo = _crop_around_face(photo, sharp[0])
@@ -171,7 +177,7 @@ def _inspect_photo(path: Path) -> PhotoVerdict | _Candidate:
 
 
 def _mark_captions(entries: Sequence[Path], results: Sequence[PhotoVerdict | _Candidate]) -> list[PhotoVerdict | _Candidate]:
-    """A text beside a photo is its caption, and not called an unusable photo."""
+    """Give caption files, which lie beside a photo, a code of their own instead of that of an unusable photo."""
     texts = {
         path
         for path, result in zip(entries, results, strict=True)
@@ -182,13 +188,13 @@ def _mark_captions(entries: Sequence[Path], results: Sequence[PhotoVerdict | _Ca
     return [
         PhotoVerdict(path.name, False, CAPTION, f"the caption of {photos[path]}; captions are for training")
         if path in photos
-        else look
-        for path, look in zip(entries, results, strict=True)
+        else result
+        for path, result in zip(entries, results, strict=True)
     ]
 
 
 def _crop_around_face(photo: Photo, face: Face) -> Photo:
-    """The photo cut to MARGIN face widths around the face, so that a hundred photos fit in memory."""
+    """The photo cropped to CROP_MARGIN face widths around the face, so that a hundred photos fit in memory."""
     left, top, right, bottom = face.box
     margin = CROP_MARGIN * face_width(face)
     # Even offsets: crop_face rounds landmarks half to even, and so gives the same crop before and after.
@@ -198,7 +204,7 @@ def _crop_around_face(photo: Photo, face: Face) -> Photo:
 
 
 def _reject_duplicates(results: Sequence[PhotoVerdict | _Candidate]) -> list[PhotoVerdict | _Candidate]:
-    """Refuse each photo that is the same file, or shows the same picture, as an earlier one."""
+    """Refuse each photo that is a duplicate or near-duplicate of an earlier one."""
     kept: list[tuple[str, int]] = []
     checked: list[PhotoVerdict | _Candidate] = []
     for result in results:
@@ -216,13 +222,16 @@ def _reject_duplicates(results: Sequence[PhotoVerdict | _Candidate]) -> list[Pho
 def _keep_one_person(
     results: Sequence[PhotoVerdict | _Candidate], descriptor: FaceDescriptor, same_person: float
 ) -> list[PhotoVerdict]:
-    """Take the face of the person who is in most photos; refuse photos without it, all of them where nobody can tell."""
-    candidates = [look for look in results if isinstance(look, _Candidate)]
+    """Choose the face of the person who is in most photos and refuse photos without it; refuse all if that is a tie."""
+    # Whose face, from the descriptors of all faces.
+    candidates = [result for result in results if isinstance(result, _Candidate)]
     descriptors = [
-        np.stack([descriptor(replace(look.photo, face=face)) for face in look.faces]) for look in candidates
+        np.stack([descriptor(replace(each.photo, face=face)) for face in each.faces]) for each in candidates
     ]  # each (faces, 128)
     chosen = find_majority_person(descriptors, same_person) if candidates else MajorityPerson((), 0, 0)
-    faces = iter(chosen.face_indices if chosen else ())
+
+    # The verdicts, in the order of the entries; the note on several faces goes to the first photo that it concerns.
+    face_indices = iter(chosen.face_indices if chosen else ())
     note = _multiple_faces_note(candidates, chosen)
     verdicts = []
     for result in results:
@@ -233,7 +242,7 @@ def _keep_one_person(
                 "the photos show different people equally often, and which is meant cannot be told; keep those of one person"
             )
             verdicts.append(PhotoVerdict(result.photo.file, False, UNDECIDED, reason))
-        elif (face_index := next(faces)) is None:
+        elif (face_index := next(face_indices)) is None:
             reason = "the face seems to be somebody else's than in the other photos; remove it, or crop it to the person meant"
             verdicts.append(PhotoVerdict(result.photo.file, False, "other-person", reason))
         else:
@@ -252,8 +261,8 @@ def _accept(candidate: _Candidate, face_index: int, warnings: list[str]) -> Phot
 
 
 def _multiple_faces_note(candidates: Sequence[_Candidate], chosen: MajorityPerson | None) -> str:
-    """One sentence on whose face was taken, for the whole folder; '' where every photo has one face."""
-    num_multiple = sum(look.num_faces > 1 for look in candidates)
+    """A sentence for the whole folder that says whose face is used; '' if every photo has one face."""
+    num_multiple = sum(candidate.num_faces > 1 for candidate in candidates)
     if not num_multiple or chosen is None:
         return ""
     if len(candidates) == 1:

@@ -1,4 +1,4 @@
-"""Who is for training and who for testing, by the name alone; which photos are references and which are held out."""
+"""Train, validation and test splits by the person's name alone; reference and held-out photos of a person."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, hash_distance
 Split = Literal["train", "validation", "test", "reserved"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "reserved")
 
-# Each salt is the first of its series (tenth-0, tenth-1, ...) whose counts over LFW's 158 people with ten photos come out even.
+# Each salt is the first of its series (tenth-0, tenth-1, ...) that splits LFW's 158 people with ten photos evenly.
 FOLD_SALT = "tenth-445"  # folds of 53, 53 and 52 people; fold 0 is the test set
 VALIDATION_SALT = "tenth-validation-19"  # 21 of the other 105: a fifth
 FOLDS = 3
 TEST_FOLD = 0
-VALIDATION_ONE_IN = 5  # one in five
+VALIDATION_ONE_IN = 5  # of those that are not in the test fold
 MIN_EVALUATION_PHOTOS = 10  # nine references and the tenth
-RESERVED_COUNTS = (8, 9)  # people with so many photos are set aside for an independent check
+RESERVED_COUNTS = (8, 9)  # photos of a person; people with so many are reserved for an independent check
 
 
 class HasDigest(Protocol):
-    """Anything that knows the sha256 of its file: a Photo, a row of people.jsonl."""
+    """Anything with the sha256 of its file: a Photo, a ManifestEntry."""
 
     @property
     def digest(self) -> str: ...
@@ -37,7 +37,7 @@ P = TypeVar("P", bound=HasDigest)
 
 @dataclass(frozen=True)
 class ReferenceSplit(Generic[P]):
-    """Photos of one person on two sides that never meet. `references[:3]` are the three of a nested series 1, 3, 5, 9."""
+    """Disjoint reference and held-out photos of one person. `references[:3]` are the three of a nested series 1, 3, 5, 9."""
 
     references: tuple[P, ...]
     held_out: tuple[P, ...]
@@ -59,9 +59,9 @@ def split_of(name: str, count: int, test_fold: int = TEST_FOLD) -> Split:
 
 
 def split_by_name(name: str, test_fold: int = TEST_FOLD) -> Split:
-    """The split of one's own people: 2:1 into training and test, a fifth of the first for validation, whatever the count.
+    """The split of a user's own person: a third for test; of the rest a fifth for validation; independent of photo counts.
 
-    So photos and people may be added, and nobody moves.
+    Photos and people may therefore be added without moving anybody.
     """
     if fold_of(name) == test_fold:
         return "test"
@@ -69,9 +69,9 @@ def split_by_name(name: str, test_fold: int = TEST_FOLD) -> Split:
 
 
 def deduplicate(digests: Sequence[str], hashes: Sequence[int], max_distance: int = NEAR_DUPLICATE_BITS) -> list[int]:
-    """Indices of the photos that are neither the same file as an earlier kept one nor within `max_distance` of its hash.
+    """Indices of photos that are no duplicate (by digest) or near-duplicate (by hash, in bits) of an earlier kept photo.
 
-    No two of the kept are near each other, so however they are parted, the sides do not meet.
+    No two of the kept photos are near-duplicates, so every split of them is disjoint.
     """
     kept: list[int] = []
     for index, (digest, value) in enumerate(zip(digests, hashes, strict=True)):
@@ -83,10 +83,10 @@ def deduplicate(digests: Sequence[str], hashes: Sequence[int], max_distance: int
 def split_references(
     name: str, photos: Sequence[P], hashes: Sequence[int], *, references: int = 9, held_out: int = 10, seed: int | None = None
 ) -> ReferenceSplit[P]:
-    """Part one person's photos: the first `references`, then up to `held_out` others, at least one.
+    """Split one person's photos: the first `references`, then up to `held_out` others, at least one.
 
-    photos: in file-name order, which is kept unless there is a seed. hashes: `near_duplicate_hash` of each photo.
-    For a nested series call once with its largest number and slice: the held-out photos are then the same for all of it.
+    photos: in file-name order, which is kept without a seed, else shuffled. hashes: `near_duplicate_hash` of each photo.
+    For a nested series call once with its largest number and slice: then all of it has the same held-out photos.
     Raises DataError if there are too few distinct photos.
     """
     kept = [photos[index] for index in deduplicate([photo.digest for photo in photos], hashes)]
@@ -102,7 +102,7 @@ def split_references(
 
 
 def _hash_bucket(salt: str, name: str, num_buckets: int) -> int:
-    # File systems write one name in several ways: composed or not, and not always as text.
+    # A file system may store a name composed or decomposed, and not always as valid Unicode.
     encoded = (salt + unicodedata.normalize("NFC", name)).encode(errors="surrogatepass")
     return int.from_bytes(hashlib.sha256(encoded).digest(), "big") % num_buckets
 

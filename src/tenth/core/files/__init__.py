@@ -1,1 +1,1 @@
-"""Files read with suspicion and written whole: the one place for each."""
+"""Reading untrusted files, writing files atomically, and locking folders."""

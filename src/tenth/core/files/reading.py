@@ -1,7 +1,7 @@
-"""Files read with suspicion: only a regular file (never a device, a pipe or a folder), up to a stated size.
+"""Read untrusted files: only regular files (no device, pipe or folder), up to a given size.
 
-JSON and TOML are read up to a depth, and numbers are numbers. What fails raises UnreadableError, whose text says what was
-found; the caller, who knows what the file is for, turns it into an error that says what is needed and what to do:
+JSON and TOML are limited in depth, and numbers must be finite. A file that fails raises UnreadableError, whose text says what
+was found; the caller adds what is needed and what to do:
 
     except (OSError, UnreadableError) as problem:
         raise DataError(f"{path} {reason(problem)}", "what is needed", "What to do") from problem
@@ -23,36 +23,36 @@ from typing import Any, NoReturn
 
 from tenth.core.errors import ModelError
 
-MAX_TEXT_BYTES = 32 << 20  # most that is read of a JSON, TOML or text file
-MAX_LINE_BYTES = 1 << 20  # most that is read of one line of a file that has a value a line
-MAX_TENSOR_FILE_BYTES = 64 << 30  # most that a file of weights may hold; the largest published ones have about 20 GB
-MAX_DEPTH = 64  # lists and tables inside one another
-MAX_INTEGER = 2**63 - 1  # of whole numbers, as everything that takes them on takes
+MAX_TEXT_BYTES = 32 << 20  # of a JSON, TOML or text file
+MAX_LINE_BYTES = 1 << 20  # of one line of a file that has one value per line
+MAX_TENSOR_FILE_BYTES = 64 << 30  # of a file of weights; the largest published ones have about 20 GB
+MAX_DEPTH = 64  # of nested lists and tables
+MAX_INTEGER = 2**63 - 1  # of whole numbers: 64 bits
 CHUNK_BYTES = 1 << 20
 
 
 class UnreadableError(ValueError):
-    """A file is not what can be read safely. Its text says what was found, without the path."""
+    """A file cannot be read safely. The text says what was found, without the path."""
 
 
 def reason(problem: OSError | UnreadableError) -> str:
-    """What was found, to stand after the path in a message."""
+    """What was found, for a message in which it follows the path."""
     if isinstance(problem, UnreadableError):
         return str(problem)
     return "does not exist" if isinstance(problem, FileNotFoundError) else f"cannot be read ({problem.strerror or problem})"
 
 
 def printable_name(path: str | Path) -> str:
-    """The last part of a path as text that any file and terminal can hold: what is not UTF-8 in it is replaced."""
+    """The last part of a path as valid Unicode: bytes that are not UTF-8 are replaced."""
     return os.fsencode(Path(path).name).decode("utf-8", "replace")
 
 
 def open_regular(path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES) -> BufferedReader:
     """A regular file of at most `max_bytes` bytes, open for reading.
 
-    Raises UnreadableError, FileNotFoundError or another OSError.
-    A pipe or a device is refused without waiting for it: opened without blocking, looked at, closed.
+    A pipe or a device is refused without waiting for it. Raises UnreadableError, FileNotFoundError or another OSError.
     """
+    # Without blocking: opening a pipe would wait for its other end.
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as problem:
@@ -63,6 +63,7 @@ def open_regular(path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES) -> Bu
         raise
     except ValueError as problem:
         raise UnreadableError("has a name that no file can have") from problem
+
     state = os.fstat(descriptor)
     if not stat.S_ISREG(state.st_mode):
         os.close(descriptor)
@@ -78,8 +79,8 @@ def open_regular(path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES) -> Bu
 def read_bytes(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     """The content of a regular file of at most `max_bytes` bytes. Raises as `open_regular`."""
     with open_regular(path, max_bytes) as file:
-        content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)  # room is made for as much as is asked for
-    if len(content) > max_bytes:  # it grew since it was looked at
+        content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)  # read() allocates as much as is requested
+    if len(content) > max_bytes:  # it grew after fstat
         raise UnreadableError(f"has more than the {_format_bytes(max_bytes)} that such a file may have")
     return content
 
@@ -120,9 +121,9 @@ def read_json(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> Any:
 
 
 def parse_json(text: str, *, allow_surrogates: bool = False) -> Any:
-    """A JSON value at most DEPTH deep, numbers finite and of 64 bits, texts such as UTF-8 has. Raises UnreadableError.
+    """A JSON value at most MAX_DEPTH deep, numbers finite and of 64 bits, strings valid Unicode. Raises UnreadableError.
 
-    allow_surrogates: texts may also be names of files that are not UTF-8, as Python has them.
+    allow_surrogates: strings may contain surrogate escapes, Python's form of file names that are not UTF-8.
     """
     try:
         return _check_json(
@@ -143,7 +144,7 @@ def read_toml(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, An
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """As `parse_json`; `nan` and `inf` are for whoever reads the value to refuse. Raises UnreadableError."""
+    """As `parse_json`; but `nan` and `inf` are for the caller to refuse. Raises UnreadableError."""
     try:
         return dict(_check_json(tomllib.loads(text)))
     except RecursionError as problem:
@@ -164,7 +165,7 @@ def sha256_of(path: str | Path) -> str:
 
 
 def git_blob_sha1(path: str | Path) -> str:
-    """The id that git gives a file: the sha1 of a header and its content, hexadecimal. Raises as `open_regular`."""
+    """Git's blob id of a file, hexadecimal: the sha1 of a header and the content. Raises as `open_regular`."""
     with open_regular(path) as file:
         digest = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size, usedforsecurity=False)
         while chunk := file.read(CHUNK_BYTES):
@@ -173,7 +174,7 @@ def git_blob_sha1(path: str | Path) -> str:
 
 
 def _check_json(value: Any, encoding_errors: str = "strict") -> Any:
-    """The value, if it is shallow enough and its whole numbers and texts are such as a program can take on."""
+    """The value, if its depth, whole numbers and strings are within the limits of `parse_json`."""
     level, values = 0, [value]
     while values:
         if level > MAX_DEPTH and any(isinstance(each, dict | list) for each in values):
@@ -226,21 +227,21 @@ SYSTEM_FILES = {
     "desktop.ini",
     ".directory",
 }
-APPLEDOUBLE_PREFIX = "._"  # how the name of a second file begins that macOS writes beside each on foreign disks
+APPLEDOUBLE_PREFIX = "._"  # of a second file that macOS writes beside each on foreign disks
 
 
 def is_system_file(path: str | Path) -> bool:
-    """Whether a file or folder is litter, by its name alone, or lies in a folder that is."""
+    """Whether a file or folder, or one around it, has the name of a file that systems leave behind."""
     return any(part in SYSTEM_FILES or part.startswith(APPLEDOUBLE_PREFIX) for part in Path(path).parts)
 
 
 def without_system_files(folder: Path, paths: Iterable[Path]) -> list[Path]:
-    """Those of a folder's files and folders that somebody put there, in order."""
+    """The paths without system files, sorted."""
     return sorted(path for path in paths if not is_system_file(path.relative_to(folder)))
 
 
 def short_sha256_of(files: Sequence[Path]) -> str:
-    """First 16 hexadecimal digits of the sha256 over the files' contents, in the given order. Raises ModelError."""
+    """First 16 hexadecimal digits of the sha256 of the files' contents, in the given order. Raises ModelError."""
     digest = hashlib.sha256()
     for path in files:
         try:

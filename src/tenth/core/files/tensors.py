@@ -1,4 +1,4 @@
-"""Files of weights read with suspicion: a safetensors file is what its header says, and every number is a number."""
+"""Read untrusted safetensors files: the header is validated, and all numbers must be finite."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-MAX_HEADER_BYTES = 16 << 20  # most that a header may have; SDXL's UNet has 0.2 MB
+MAX_HEADER_BYTES = 16 << 20  # SDXL's UNet has 0.2 MB
 MAX_AXES, MAX_AXIS_SIZE = 16, 1 << 40
 # fmt: off
-DTYPE_BITS = {  # of each type of numbers that a safetensors file may have
+DTYPE_BITS = {  # of each dtype of the format
     "C128": 128, "C64": 64, "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64,
     "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
 }
@@ -28,22 +28,23 @@ FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor as a safetensors file's header describes it. dtype: as the format spells it, such as "F16"."""
+    """One tensor in a safetensors header. dtype: as the format spells it, such as "F16"."""
 
     dtype: str
     shape: tuple[int, ...]
 
     @property
     def numel(self) -> int:
-        """How many numbers it holds."""
+        """Number of elements."""
         return math.prod(self.shape)
 
 
 def read_header(path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES) -> tuple[dict[str, str], dict[str, TensorInfo]]:
-    """Metadata, and every tensor by name, from a safetensors file's header alone. Raises as `open_regular`.
+    """Metadata and tensor infos by name from a safetensors header; no tensor is read. Raises as `open_regular`.
 
-    Each has as many bytes in the file as its type and shape say, and no others.
+    The tensors fill the file without gaps, each with the bytes that its dtype and shape need.
     """
+    # The header: its length, then JSON.
     with open_regular(path, max_bytes) as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(8)
@@ -56,9 +57,12 @@ def read_header(path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES) -> tup
             raise _damaged(f"its header {problem}") from problem
     if not isinstance(header, dict):
         raise _damaged("its header is no table")
+
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _damaged("its metadata are not texts")
+
+    # The tensors, one after the other up to the end of the file.
     entries = [_parse_entry(name, entry) for name, entry in header.items()]
     end = 0
     for _, _, first, last in sorted(entries, key=lambda place: place[2:]):
@@ -73,10 +77,9 @@ def read_header(path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES) -> tup
 def read_tensors(
     path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES, *, finite_floats: bool = True
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file, which stay in the file until they are used. Raises as `open_regular`.
+    """Metadata and tensors of a safetensors file, memory-mapped. Raises as `open_regular`.
 
-    finite_floats: raise UnreadableError unless all are floating-point numbers and finite. Names and shapes are the caller's to
-    check.
+    finite_floats: raise UnreadableError unless all are finite floating-point numbers. The caller checks names and shapes.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -99,31 +102,31 @@ def tensor_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def check_floats(infos: Mapping[str, TensorInfo]) -> None:
-    """Raises UnreadableError unless every tensor is of floating-point numbers of 16 bits or more."""
+    """Raises UnreadableError unless every tensor has a floating-point dtype of 16 bits or more."""
     for name, tensor in infos.items():
         if tensor.dtype not in FLOAT_DTYPES:
             raise UnreadableError(f"holds {name} as {tensor.dtype}, not as floating-point numbers ({', '.join(FLOAT_DTYPES)})")
 
 
 def check_finite_tensors(tensors: Mapping[str, Tensor], *, floats_only: bool = False) -> None:
-    """Raises UnreadableError unless every number is finite. Tensors of whole numbers pass, unless floats.
+    """Raises UnreadableError unless every number is finite. Integer tensors pass, unless `floats_only`.
 
-    Several GB a second, and no copy but of numbers of 8 bits.
+    Reads several GB per second, and copies only 8-bit tensors.
     """
     import torch
 
     for name, tensor in tensors.items():
         if floats_only and not tensor.is_floating_point():
             raise UnreadableError(f"holds {name} as {str(tensor.dtype).removeprefix('torch.')}, not as floating-point numbers")
-        if tensor.is_floating_point() and tensor.element_size() == 1:  # torch does not compare these
+        if tensor.is_floating_point() and tensor.element_size() == 1:  # torch cannot compare these
             tensor = tensor.float()  # noqa: PLW2901
-        # NaN is passed on to both ends, and infinity is one of them.
+        # NaN propagates to minimum and maximum, and infinity is one of them.
         if tensor.is_floating_point() and tensor.numel() and not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
             raise UnreadableError(f"holds {name} with a number that is not finite (NaN or infinity)")
 
 
 def _parse_entry(name: str, entry: Any) -> tuple[str, TensorInfo, int, int]:
-    """A tensor, where its bytes begin and where they end."""
+    """Name, info, start and end of a tensor."""
     fields = entry if isinstance(entry, dict) else {}
     dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:

@@ -1,7 +1,7 @@
-"""Files written whole: under a private temporary name beside the target, flushed to the disk, then renamed.
+"""Write files atomically: to a temporary file beside the target, flushed to the disk, then renamed.
 
-A reader therefore sees the old content or the new, also after a power cut; two writers never share a temporary file. Whoever
-writes holds a lock on the temporary file, so that what a killed writer left can be told from what is being written.
+A reader sees the old content or the new, also after a power failure, and no two writers share a temporary file. The writer
+holds a lock on the temporary file, which tells it from the file of a killed writer.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-TEMPORARY_SUFFIX = ".part"  # how a temporary file's name ends
-MAX_TARGET_CHARS = 100  # characters of the target's name in it
+TEMPORARY_SUFFIX = ".part"
+MAX_TARGET_CHARS = 100  # of the target's name in a temporary name
 TEMPORARY_NAME = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{16}}{re.escape(TEMPORARY_SUFFIX)}", re.DOTALL)
-PRIVATE_FILE_MODE, PRIVATE_FOLDER_MODE = 0o600, 0o700  # modes of what a person is known by: for its owner alone
+PRIVATE_FILE_MODE, PRIVATE_FOLDER_MODE = 0o600, 0o700  # of data that identifies a person: for its owner only
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_HARD_LINK_ERRNOS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextmanager
 def atomic_file(path: str | Path, mode: int = 0o666, *, no_overwrite: bool = False) -> Iterator[IO[bytes]]:
-    """A file that becomes `path` when the block ends without an exception; until then `path` stays as it was.
+    """A file that becomes `path` when the block ends without an exception; until then `path` is unchanged.
 
-    mode: permissions, of which the process's umask takes away. no_overwrite: nothing is replaced; a file of the very same bytes
-    that is there already stays. Parent folders are made.
-    Raises DataError if the disk is full or refuses, CheckpointError if a new file is there with other bytes.
+    mode: permissions before the umask. no_overwrite: no other file is replaced; an existing one with the same bytes stays.
+    Parent folders are created.
+    Raises DataError if the disk is full or refuses, CheckpointError if `no_overwrite` and a file with other bytes is there.
     """
     path = Path(path)
     with explain_os_errors(path):
@@ -59,13 +59,13 @@ def atomic_file(path: str | Path, mode: int = 0o666, *, no_overwrite: bool = Fal
 
 
 def write_bytes(path: str | Path, content: bytes, mode: int = 0o666, *, no_overwrite: bool = False) -> None:
-    """Write a file whole or not at all, and onto the disk. Raises as `written`."""
+    """Write a file atomically and durably. Raises as `atomic_file`."""
     with atomic_file(path, mode, no_overwrite=no_overwrite) as file:
         file.write(content)
 
 
 def write_if_changed(path: str | Path, content: bytes) -> None:
-    """As `write_bytes`; a file that has this content already stays."""
+    """As `write_bytes`; a file that has this content already is not touched."""
     path = Path(path)
     with suppress(OSError):
         if path.stat().st_size == len(content) and path.read_bytes() == content:
@@ -84,8 +84,8 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def write_png(path: str | Path, image: Image, info: PngInfo | None = None) -> None:
-    """As `write_if_changed`: a picture, with the texts that it says of itself. Equal pictures and texts give equal bytes."""
-    content = io.BytesIO()  # encoded first: what Pillow says of a full disk names neither the disk nor the file
+    """As `write_if_changed`: a PNG with text chunks. Equal pixels and texts give equal bytes."""
+    content = io.BytesIO()  # encoded first: Pillow's error for a full disk names neither disk nor file
     image.save(content, format="PNG", pnginfo=info)
     write_if_changed(path, content.getvalue())
 
@@ -102,7 +102,7 @@ def write_tensors(
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    # In a folder of its own: `save_file` does not fill the file that it is given, it puts another one in its place.
+    # In a folder of its own: `save_file` replaces the file that it is given instead of writing to it.
     path = Path(path)
     with explain_os_errors(path), _temporary_folder(path) as folder:
         file = folder / "content"
@@ -122,16 +122,18 @@ def write_tensors(
 def atomic_folder(path: str | Path, mode: int = 0o777) -> Iterator[Path]:
     """A new folder that becomes `path` when the block ends without an exception, its files flushed to the disk first.
 
-    Where `path` is a folder already, that one is replaced. Raises DataError if the disk is full or refuses.
+    An existing folder is replaced. Raises DataError if the disk is full or refuses.
     """
     path = Path(path)
     with explain_os_errors(path), _temporary_folder(path, mode) as temporary:
         yield temporary
+
+        # All content onto the disk, before the folder gets its name.
         for entry in sorted(temporary.rglob("*")):
             fsync_folder(entry) if entry.is_dir() else _fsync(entry)
         fsync_folder(temporary)
         if path.is_dir() and not path.is_symlink():
-            # The old one is set aside whole: to remove it takes time, in which a kill may come.
+            # The old one is renamed first, not removed: removal takes time, in which the process may be killed.
             with _temporary_folder(path) as previous:
                 path.rename(previous / path.name)
                 try:
@@ -146,13 +148,13 @@ def atomic_folder(path: str | Path, mode: int = 0o777) -> Iterator[Path]:
 
 
 def copy_file(path: str | Path, target: str | Path) -> None:
-    """A copy of a file, whole or not at all, and on the disk. Raises as `written`, OSError if the file cannot be read."""
+    """Copy a file atomically and durably. Raises as `atomic_file`, OSError if the source cannot be read."""
     with Path(path).open("rb") as file, atomic_file(target) as copy:
         shutil.copyfileobj(file, copy, 1 << 20)
 
 
 def move_file(path: str | Path, target: str | Path) -> None:
-    """A file whose content is on the disk already to its place, which may be on another disk. Raises OSError."""
+    """Move a file that was flushed already; the target may be on another disk. Raises OSError."""
     path, target = Path(path), Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -166,7 +168,7 @@ def move_file(path: str | Path, target: str | Path) -> None:
 
 
 def make_private_folder(folder: str | Path) -> Path:
-    """A folder into which its owner alone can look, made where there is none. Raises DataError if it cannot be."""
+    """Create a folder that only its owner can read, or make an existing one so. Raises DataError if that fails."""
     folder = Path(folder)
     with explain_os_errors(folder):
         folder.mkdir(PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
@@ -175,17 +177,17 @@ def make_private_folder(folder: str | Path) -> Path:
 
 
 def fsync_folder(folder: str | Path) -> None:
-    """Bring a folder's list of names onto the disk, where the system can. Raises OSError if the disk is full or fails."""
+    """Flush a folder's list of names to the disk, if the system can. Raises OSError if the disk is full or fails."""
     try:
         _fsync(Path(folder))
-    except OSError as problem:  # some systems open no folders, and lose nothing by it
+    except OSError as problem:  # some systems cannot open folders, and need no flush
         if problem.errno in (*DISK_FULL_ERRNOS, errno.EIO):
             raise
 
 
 @contextmanager
 def explain_os_errors(path: str | Path) -> Iterator[None]:
-    """What the system refuses inside is a DataError that names the path: of a full disk the system itself names none."""
+    """Turn OSError in the block into DataError that names the path: for a full disk the system names none."""
     try:
         yield
     except OSError as problem:
@@ -193,7 +195,7 @@ def explain_os_errors(path: str | Path) -> Iterator[None]:
 
 
 def as_os_error(problem: Exception) -> OSError:
-    """What safetensors says of a disk that refuses, in the way of the system."""
+    """An error of safetensors about the disk, as the OSError that it was."""
     full = f"os error {errno.ENOSPC}" in str(problem)
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(errno.EIO, str(problem))
 
@@ -208,13 +210,13 @@ def _raise_data_error(path: Path, problem: OSError) -> NoReturn:
 
 
 def _open_temporary(path: Path, mode: int) -> tuple[Path, IO[bytes]]:
-    """A temporary file that is locked for as long as it is open."""
+    """A temporary file that is locked while it is open."""
     while True:
         temporary = _temporary_path(path)
         file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode), "r+b")
         if try_lock(file.fileno()) and temporary.exists():
             return temporary, file
-        file.close()  # taken, before it was locked, for what a killed writer left
+        file.close()  # another process removed it, before it was locked, as that of a killed writer
 
 
 @contextmanager
@@ -236,7 +238,7 @@ def _temporary_folder(path: Path, mode: int = PRIVATE_FOLDER_MODE) -> Iterator[P
 
 
 def _move_into_place(temporary: Path, path: Path, no_overwrite: bool) -> None:
-    """What is on the disk already gets its name."""
+    """Give a temporary file or folder, which was flushed already, its name."""
     if not no_overwrite:
         temporary.replace(path)
     elif not _try_link(temporary, path) and not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
@@ -246,7 +248,7 @@ def _move_into_place(temporary: Path, path: Path, no_overwrite: bool) -> None:
 
 
 def _try_link(temporary: Path, path: Path) -> bool:
-    """Give a name by the one way that never replaces another file. False where there is one."""
+    """Give a name without ever replacing another file. False if there is one."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -282,5 +284,5 @@ def _fsync(path: Path) -> None:
 
 
 def _temporary_path(path: Path) -> Path:
-    """A name beside the target that nobody else takes."""
+    """A name beside the target that no other writer has."""
     return path.with_name(f".{path.name[:MAX_TARGET_CHARS]}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")

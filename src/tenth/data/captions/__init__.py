@@ -1,3 +1,3 @@
-"""Captions of photos: attributes, templates, caption files, prompts read back."""
+"""Captions of photos: attribute tables, templates, caption files, and attributes parsed from prompts."""
 
 __all__: list[str] = []

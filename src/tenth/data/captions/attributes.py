@@ -1,4 +1,4 @@
-"""Attribute tables of LFW: file -> what is to be seen. Ours is a CSV; the published lfw_attributes.txt is read too."""
+"""Face attributes of LFW's photos, from a CSV or from the published lfw_attributes.txt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tenth.core.errors import DataError
 from tenth.core.files.reading import UnreadableError, read_text, reason
 from tenth.core.wording import abbreviate
 
-Attributes = Mapping[str, bool | str | None]  # "gender" is "M", "F" or None; every other is yes, no or None for not known
+Attributes = Mapping[str, bool | str | None]  # "gender" is "M", "F" or None; all others are True, False, or None if unknown
 
 BINARY_ATTRIBUTES = (
     "smiling", "mouth_open", "eyeglasses", "sunglasses", "mustache", "beard", "bald", "black_hair", "blond_hair", "brown_hair",
@@ -23,9 +23,7 @@ CELL_VALUES: Mapping[str, bool | None] = {"1": True, "0": False, "": None}
 GENDERS: Mapping[str, str | None] = {"M": "M", "F": "F", "": None}
 
 MAX_TABLE_BYTES = 128 << 20  # the published table of LFW has 18 MB
-SCORE_MARGIN = (
-    0.5  # a score between -0.5 and 0.5 is taken as not known: a wrong word in a caption costs more than a missing one
-)
+SCORE_MARGIN = 0.5  # scores from -0.5 to 0.5 count as unknown: a wrong word in a caption costs more than a missing one
 PUBLISHED_COLUMNS: Mapping[str, str] = {
     "smiling": "Smiling", "eyeglasses": "Eyeglasses", "sunglasses": "Sunglasses",
     "mustache": "Mustache", "bald": "Bald", "black_hair": "Black Hair", "blond_hair": "Blond Hair",
@@ -34,14 +32,14 @@ PUBLISHED_COLUMNS: Mapping[str, str] = {
     "outdoor": "Outdoor",
 }  # fmt: skip
 NO_BEARD = "No Beard"
-OPEN_MOUTH = ("Mouth Slightly Open", "Mouth Wide Open")  # yes if one is yes, no if both are no
+OPEN_MOUTH = ("Mouth Slightly Open", "Mouth Wide Open")  # true if one is true, false if both are false
 
 
 def read_attributes(path: Path) -> dict[str, Attributes]:
-    """A table by file, such as "Aaron_Eckhart/Aaron_Eckhart_0001.jpg". Which of the two kinds it is, its first line says.
+    """The attributes by file, such as "Aaron_Eckhart/Aaron_Eckhart_0001.jpg". The first line tells which format it is.
 
-    Source of the published kind: Kumar et al. 2009, "Attribute and simile classifiers for face verification".
-    Raises DataError if the file is missing, is neither kind, or has a missing column, a wrong value or a file twice.
+    Source of the published format: Kumar et al. 2009, "Attribute and simile classifiers for face verification".
+    Raises DataError if the file is missing, has neither format, lacks a column, or has an invalid value or a file twice.
     """
     try:
         lines = read_text(path, MAX_TABLE_BYTES).splitlines()

@@ -1,4 +1,4 @@
-"""A prompt -> the attributes that it asks for: captions.py, read backwards."""
+"""Parse the face attributes that a prompt asks for: the inverse of templates.py."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tenth.data.captions.templates import (
     WORD_PATTERN,
 )
 
-FACE_ATTRIBUTES = ("male", *BINARY_ATTRIBUTES)  # what a picture can be asked for: yes or no to each
+FACE_ATTRIBUTES = ("male", *BINARY_ATTRIBUTES)  # that a prompt can ask for
 
-PromptAttributes = Mapping[str, bool]  # sign -> wanted or not wanted; what is not in it is left open
+PromptAttributes = Mapping[str, bool]  # attribute -> wanted or not; attributes that the prompt leaves open are missing
 
 
 def parse_prompt_attributes(prompt: str) -> PromptAttributes:
-    """What a prompt says of a face, in words that captions use. Empty for a prompt that leaves all open, such as "a photo".
+    """The attributes of a prompt that uses the captions' words. Empty for a prompt without any, such as "a photo".
 
-    A longer phrase is read before the words in it: "without glasses" is no "glasses", "no beard" no "beard".
+    Longer phrases are matched before the words in them: "without glasses" is not "glasses", "no beard" not "beard".
     """
     text = " ".join(WORD_PATTERN.findall(prompt.lower()))
     attributes: dict[str, bool] = {}
@@ -37,10 +37,10 @@ def parse_prompt_attributes(prompt: str) -> PromptAttributes:
 
 
 def attribute_labels(attributes: Attributes) -> dict[str, bool | None]:
-    """A row of an attribute table as yes, no or not known for every sign.
+    """A row of an attribute table as True, False or None (unknown) for every attribute.
 
-    Tables that merge sources know of some signs only where they are: there the no is taken from what excludes it (another
-    colour of hair, another age), or, for sunglasses, children and places, from their not being said.
+    Tables merged from several sources list some attributes only where they are true. False then follows from an attribute that
+    excludes it (another hair colour, another age) or, for sunglasses, child and outdoor, from their absence.
     """
     known = {flag: attributes.get(flag) for flag in BINARY_ATTRIBUTES}
     labels: dict[str, bool | None] = {flag: value if isinstance(value, bool) else None for flag, value in known.items()}
@@ -59,7 +59,7 @@ def _phrase_attributes() -> Iterator[tuple[str, dict[str, bool]]]:
     yield from ((words, {"smiling": False, "mouth_open": False}) for _, words in NEUTRAL_EXPRESSION)
     yield CLEAN_SHAVEN[1], {"beard": False, "mustache": False}
     yield from ((words, {color: True}) for color, words in HAIR_COLORS.items())
-    yield from ((word, {sign: True}) for sign, words in AGES.items() for word in words)
+    yield from ((word, {attribute: True}) for attribute, words in AGES.items() for word in words)
     for gender, (adult, child) in NOUNS.items():
         values = {"male": gender == "M"} if gender else {}
         yield from ((adult, values), (child, values | {"child": True}))
@@ -70,5 +70,5 @@ def _without_article(phrase: str) -> str:
 
 
 PHRASES = {
-    _without_article(words): said for words, said in sorted(_phrase_attributes(), key=lambda item: -len(item[0]))
+    _without_article(words): values for words, values in sorted(_phrase_attributes(), key=lambda item: -len(item[0]))
 }  # longest first

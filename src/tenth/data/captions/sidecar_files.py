@@ -1,4 +1,4 @@
-"""Captions that somebody wrote: a text file beside each photo, as the common tools for fine-tuning have them."""
+"""Caption files: a text file beside each photo, the layout of common fine-tuning tools."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tenth.core.files.reading import UnreadableError, read_text, reason
 from tenth.core.wording import abbreviate
 from tenth.data.captions.templates import UNKNOWN_PERSON
 
-CAPTION_SUFFIXES = (".txt", ".caption")  # as the tools for fine-tuning have them; the first counts where a photo has both
-CAPTIONS_PER_PHOTO = 8  # as for LFW. Training stacks the captions of all photos, so each has as many
-MAX_CAPTION_CHARS = 2_000  # ten times what a text encoder reads; longer is rather a wrong file
+CAPTION_SUFFIXES = (".txt", ".caption")  # if a photo has both, the first is used
+CAPTIONS_PER_PHOTO = 8  # as for LFW: training stacks the captions of all photos, so all have the same number
+MAX_CAPTION_CHARS = 2_000  # ten times what a text encoder reads; a longer one is probably another file
 MAX_CAPTION_BYTES = 100_000
 
 
 def find_caption_files(photos: Iterable[Path], candidates: Iterable[Path]) -> dict[Path, list[Path]]:
-    """By photo, those of the others that are caption files of it, of the same name but for the ending; the first one counts."""
+    """The caption files of each photo among the candidates: the same name with another suffix. The first one is used."""
     captions: dict[Path, list[Path]] = {}
     texts = [path for path in candidates if path.suffix.lower() in CAPTION_SUFFIXES]
     for path in sorted(texts, key=lambda path: CAPTION_SUFFIXES.index(path.suffix.lower())):
@@ -28,9 +28,9 @@ def find_caption_files(photos: Iterable[Path], candidates: Iterable[Path]) -> di
 
 
 def read_captions(paths: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
-    """The captions by photo: one a line, empty lines and surplus spaces left out. () where the file says nothing.
+    """The captions by photo, one per line, without empty lines and extra spaces. () for an empty file.
 
-    paths: text file by photo. All files are read before any is complained of.
+    paths: caption file by photo. All files are read before an error is raised.
     Raises DataError if a file is not UTF-8 text or too long.
     """
     captions: dict[str, tuple[str, ...]] = {}
@@ -50,12 +50,12 @@ def read_captions(paths: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
 
 
 def repeat_captions(captions: Sequence[str]) -> tuple[str, ...]:
-    """CAPTIONS_PER_PHOTO captions: the first ones, repeated where there are fewer; the neutral one where there is none."""
+    """CAPTIONS_PER_PHOTO captions: the first ones, repeated if there are fewer; a neutral caption if there is none."""
     return tuple(islice(cycle(captions or [UNKNOWN_PERSON]), CAPTIONS_PER_PHOTO))
 
 
 def _lines(path: Path) -> tuple[str, ...]:
-    """Raises ValueError that says what is wrong."""
+    """Raises ValueError whose text is the reason."""
     try:
         text = read_text(path, MAX_CAPTION_BYTES)
     except (OSError, UnreadableError) as problem:

@@ -1,4 +1,4 @@
-"""A row of an attribute table -> captions in plain words. Never a name; what is not known is not said."""
+"""Captions from a row of an attribute table. They contain no names and mention no unknown attribute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HAIR_COLORS: Mapping[str, str] = {
     "black_hair": "black hair", "blond_hair": "blond hair", "brown_hair": "brown hair", "gray_hair": "gray hair",
 }  # fmt: skip
 
-# attribute -> (place in the sentence, phrase), one of which is drawn. "with" and "wearing" phrases are joined in lists.
+# attribute -> (place in the sentence, phrase); one is sampled. "with" and "wearing" phrases are joined to a list.
 POSITIVE_PHRASES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "smiling":    (("before", "smiling"), ("before", "smiling"), ("after", "smiling")),
     "mouth_open": (("with", "an open mouth"), ("after", "mouth open")),
@@ -44,29 +44,29 @@ NEGATIVE_PHRASES: Mapping[str, tuple[tuple[str, str], ...]] = {
 CLEAN_SHAVEN = ("after", "clean-shaven")
 NEUTRAL_EXPRESSION = (("with", "a neutral expression"), ("after", "neutral expression"))
 
-P_BARE = 0.15  # of the captions say nothing but the noun: short prompts are common at use
-P_GENDER = 0.93  # of the captions say man or woman where that is known
-P_NEGATIVE = 0.2  # how much more rarely a "no" is said than a "yes": people describe what is there
+P_BARE = 0.15  # of captions with the noun only: short prompts are common
+P_GENDER = 0.93  # of captions that mention a known gender
+P_NEGATIVE = 0.2  # of mentioning an absent attribute: people describe what is there
 NEUTRAL_PROMPTS = (
     "a portrait photo of a person, looking at the camera, studio background, neutral expression",
     "a close-up photo of the face of a person in front of a plain white background, soft light, sharp focus",
     "a black and white photo, a color photo, indoors, at night, in the sun, high quality, detailed",
     "and or is are his her their with without no not man men woman women people adult",
 )
-WORD_PATTERN = re.compile(r"[a-z]+(?:-[a-z]+)*|,")  # what `vocabulary` counts as a word; the comma is one
+WORD_PATTERN = re.compile(r"[a-z]+(?:-[a-z]+)*|,")  # the comma is a word, too
 
 Phrase = tuple[str, str]  # place in the sentence, words
 T = TypeVar("T")
 
 
 def caption(attributes: Attributes | None, key: str, variant: int = 0) -> str:
-    """One caption, the same for the same key (the photo's file) and variant.
+    """One caption, a pure function of its arguments. key: the photo's file.
 
-    Variant 0 says everything that is known to be there; the others leave out at random, so that short captions occur too.
+    Variant 0 mentions every attribute that is present; others omit some at random, so that there are short captions, too.
     """
     if attributes is None:
         return UNKNOWN_PERSON
-    # Only random() is used of the generator: its sequence is the one that Python promises to keep between versions.
+    # Only random() is used: Python guarantees its sequence between versions, but not that of other methods.
     rng = random.Random(int.from_bytes(hashlib.sha256(f"{key}#{variant}".encode()).digest(), "big"))
     known = {} if variant and rng.random() < P_BARE else attributes
     p_mention = 0.4 + 0.6 * rng.random() if variant else 1.0
@@ -76,12 +76,12 @@ def caption(attributes: Attributes | None, key: str, variant: int = 0) -> str:
 
 
 def captions(attributes: Attributes | None, key: str, count: int) -> list[str]:
-    """`count` captions of one photo; training draws one of them each time. Some may be equal."""
+    """`count` captions of one photo, of which training samples one each time. Some may be equal."""
     return [caption(attributes, key, variant) for variant in range(count)]
 
 
 def vocabulary() -> list[str]:
-    """Every word that a caption can contain and those of common neutral portrait prompts, sorted, each once; and the comma."""
+    """The sorted words of all possible captions and of common neutral portrait prompts, and the comma."""
     phrases = [words for table in (POSITIVE_PHRASES, NEGATIVE_PHRASES) for options in table.values() for _, words in options]
     phrases += [
         CLEAN_SHAVEN[1],
@@ -96,7 +96,7 @@ def vocabulary() -> list[str]:
 
 
 def _phrases(attributes: Attributes, rng: random.Random) -> list[Phrase]:
-    """What the row says, in the order of the table: yes always, no now and then. Contradictions are left out."""
+    """Phrases in the order of the table: all present attributes, some absent ones, no contradictions."""
     row = _without_contradictions(attributes)
     phrases = [("with", HAIR_COLORS[color]) for color in HAIR_COLORS if row.get(color) is True]
     phrases += [_pick(options, rng) for name, options in POSITIVE_PHRASES.items() if row.get(name) is True]
@@ -113,7 +113,7 @@ def _phrases(attributes: Attributes, rng: random.Random) -> list[Phrase]:
 
 
 def _without_contradictions(attributes: Attributes) -> dict[str, bool | str | None]:
-    """The row without what contradicts itself: machine-made tables do. Nothing is added, only left out."""
+    """The row without contradictory attributes, which predicted tables contain."""
     row = dict(attributes)
     omitted = set[str]()
     if row.get("gender") != "M" or row.get("child") is True:
@@ -123,7 +123,7 @@ def _without_contradictions(attributes: Attributes) -> dict[str, bool | str | No
     if row.get("sunglasses") is True:
         omitted |= {"eyeglasses"}
     if row.get("smiling") is True:
-        omitted |= {"mouth_open"}  # an open mouth is then the smile
+        omitted |= {"mouth_open"}  # the open mouth is then part of the smile
     if row.get("bald") is True or sum(row.get(colour) is True for colour in HAIR_COLORS) > 1:
         omitted |= set(HAIR_COLORS)
     return {name: None if name in omitted else value for name, value in row.items()}

@@ -1,3 +1,3 @@
-"""The structure of image files, walked over before any decoder sees a byte."""
+"""Parsers of image file structure, which run before any decoder."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Open a HEIC photo in bounded memory: the picture alone, row by row from the decoder's own buffer."""
+"""Open a HEIC photo in bounded memory: the primary image only, read row by row from the decoder's buffer."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from PIL import Image
 from tenth.data.containers.parts import TooComplexError, read_at
 
 BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-MAX_BOXES = 10_000  # at the top of the file; a photo has three
-HIDDEN_FLAG = 1  # flag of an item that is no picture to show
-MAX_META_BYTES = 16_000_000  # of the box that says what a file holds; with a profile of a printing press it has 3 MB
+MAX_BOXES = 10_000  # at the top level of the file; a photo has three
+HIDDEN_FLAG = 1  # of an item that is not displayed
+MAX_META_BYTES = 16_000_000  # of the meta box; with a printing profile it has 3 MB
 
 
 class HeicImage:
     """A HEIC photo, decoded by `load`. size: width and height, upright. icc_profile: its colour profile, or b''.
 
-    Only the primary picture is there, without metadata: libheif's binding copies profile and EXIF once for every picture of a
-    file, and a thousand pictures may share one of fifty megabytes. Its turn is applied by the decoder, as the format asks.
+    Only the primary image is decoded, without metadata: the binding copies profile and EXIF once for every image of a file, and
+    a thousand images may share one of 50 MB. The decoder applies the orientation, as the format requires.
     Raises what the binding does (OSError, ValueError, SyntaxError, RuntimeError, EOFError), and ImportError without it.
     """
 
@@ -45,7 +45,7 @@ class HeicImage:
 
     @property
     def peak_decode_bytes(self) -> int:
-        """Memory at the height of decoding: the file, the planes of brightness and colour, and what is made of them."""
+        """Peak memory of decoding: the file, the luma and chroma planes, and the result."""
         info, bands = self._image.info, len(self.mode)
         planes = (1.5 if info.get("chroma") == 420 else bands) + (bands == 4)
         return self.file_bytes + int(self.width * self.height * (planes * (1 + (info.get("bit_depth", 16) > 8)) + bands + 0.2))
@@ -56,7 +56,7 @@ class HeicImage:
         self.size = self._image.size
 
     def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
-        """A part of the decoded picture, as Pillow has it."""
+        """A part of the decoded image, as a Pillow image."""
         left, top, right, bottom = box
         stride = self._image.stride
         rows = self._rows[top * stride : bottom * stride]
@@ -65,7 +65,7 @@ class HeicImage:
 
 
 def primary_image_only(file: BinaryIO) -> bytes:
-    """A file's content with every picture but the primary one hidden, and no metadata tied to any. Raises TooComplexError.
+    """A file's content with all images but the primary one hidden, and all metadata unlinked. Raises TooComplexError.
 
     Layout: ISO/IEC 14496-12, sections 4.2 (boxes) and 8.11 (meta, pitm, iinf, infe, iref).
     """
@@ -90,7 +90,9 @@ def _hide_other_images(meta: bytes) -> bytes:
     primary = next((_item_id(edited, start + 4, edited[start] > 0) for kind, start, _ in boxes if kind == b"pitm"), 0)
     for kind, start, stop in boxes:
         if kind == b"iref":
-            edited[start:stop] = edited[start:stop].replace(b"cdsc", b"none")  # "describes", as EXIF does its picture
+            edited[start:stop] = edited[start:stop].replace(
+                b"cdsc", b"none"
+            )  # "content describes": the link of EXIF to its image
         elif kind == b"iinf":
             for each, entry, _ in _boxes(edited, start + (8 if edited[start] else 6), stop):
                 if each == b"infe" and _item_id(edited, entry + 4, edited[entry] > 2) != primary:
@@ -99,7 +101,7 @@ def _hide_other_images(meta: bytes) -> bytes:
 
 
 def _boxes(content: bytearray, offset: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind of each box, and from where to where its content stands."""
+    """Type, start and end of each box's content."""
     while offset + 12 <= end:
         length = int.from_bytes(content[offset : offset + 4], "big")
         if length < 12 or offset + length > end:

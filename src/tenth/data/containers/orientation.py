@@ -1,4 +1,4 @@
-"""Which way up a photo is: from its EXIF, or from its XMP where that says nothing."""
+"""The orientation of a photo, from its EXIF or else its XMP."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ XMP_TAG = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 
 
 def orientation(exif: bytes, xmp: bytes) -> int:
-    """1 to 8 as EXIF counts them, 1 being upright. What is damaged says nothing.
+    """EXIF's orientation, 1 (upright) to 8. Damaged metadata is ignored.
 
-    Read here and not by Pillow, which reads all values of all entries first: a thousand entries may point at one megabyte.
+    Pillow is not used: it reads all values of all entries first, and a thousand entries may point at the same megabyte.
     Source: TIFF 6.0, sections 2 and 8 (Orientation).
     """
     exif = exif.removeprefix(b"Exif\0\0")

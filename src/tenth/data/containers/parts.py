@@ -1,9 +1,9 @@
-"""What of a file makes its picture: found by walking over the file's own structure before any decoder sees a byte of it.
+"""Find the parts of a PNG or WebP that its first image needs, before any decoder reads it.
 
-A decoder reads, unpacks and keeps whatever a file holds, so that a small file can cost minutes or gigabytes without one pixel
-more: compressed texts, millions of empty chunks, thousands of frames, EXIF repeated for ever. So it is given those parts alone
-from which the first picture is made. Colour profile, EXIF and XMP are taken out on the way, up to a size. A process of its own
-with limits was the other way: what it refuses depends on the machine and on how busy it is, and Windows has no such limits.
+A decoder reads, unpacks and keeps everything in a file, so a small file can cost minutes or gigabytes without more pixels:
+compressed texts, millions of empty chunks, thousands of frames, repeated EXIF. Decoders therefore get only the parts of the
+first image. Colour profile, EXIF and XMP are extracted up to a size. The alternative, a separate process with limits, was
+rejected: what it refuses depends on the machine and its load, and Windows has no such limits.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import BinaryIO
 
-MAX_PARTS = 100_000  # chunks or segments that are walked over, in a tenth of a second; photos of 100 MB have about ten thousand
-MAX_PROFILE_BYTES = 4_000_000  # of a colour profile; those of printing presses have up to 3 MB
+MAX_PARTS = 100_000  # chunks or segments, read in 0.1 s; a photo of 100 MB has about ten thousand
+MAX_PROFILE_BYTES = 4_000_000  # printing profiles have up to 3 MB
 MAX_METADATA_BYTES = 1_000_000  # of EXIF or XMP
-MAX_READ_BYTES = 1 << 20  # most that one read gives, whatever was asked for
+MAX_READ_BYTES = 1 << 20  # at most, from one read()
 PNG_IMAGE_CHUNKS = (b"IHDR", b"PLTE", b"tRNS")
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 PNG_XMP = b"XML:com.adobe.xmp\0"
 WEBP_ANIMATED, WEBP_ALPHA = 0x02, 0x10  # flags of VP8X
 WEBP_IMAGE_CHUNKS = (b"VP8 ", b"VP8L")
 
-Piece = tuple[int, int] | bytes  # from place to place of a file, or bytes that stand for themselves
+Piece = tuple[int, int] | bytes  # start and end in the file, or literal bytes
 
 
 class TooComplexError(Exception):
-    """A file asks for work out of proportion to its pixels. found: what it has. limit: what can be opened safely."""
+    """A file costs too much work for its pixels. found: what it has. limit: what can be opened safely."""
 
     def __init__(self, found: str, limit: str) -> None:
         super().__init__(found)
@@ -38,7 +38,7 @@ class TooComplexError(Exception):
 
 
 class SplicedFile(io.RawIOBase):
-    """Pieces, some of them of a file, read as if they were one file."""
+    """A read-only file that is the concatenation of pieces of another file and of literal bytes."""
 
     def __init__(self, file: BinaryIO, pieces: Sequence[Piece]) -> None:
         self._file, self._pieces = file, pieces
@@ -55,7 +55,7 @@ class SplicedFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """The place where the next read begins."""
+        """The current offset."""
         return self._offset
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
@@ -65,7 +65,7 @@ class SplicedFile(io.RawIOBase):
         return self._offset
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most MAX_READ_BYTES: a decoder that skips what is left of a chunk asks for all of it at once."""
+        """At most MAX_READ_BYTES at once: a decoder that skips the rest of a chunk requests all of it."""
         pieces, remaining = [], MAX_READ_BYTES if size < 0 else min(size, MAX_READ_BYTES)
         while remaining > 0 and (piece := self._next_piece(remaining)):
             pieces.append(piece)
@@ -85,9 +85,9 @@ class SplicedFile(io.RawIOBase):
 
 @dataclass(frozen=True, eq=False)
 class ImageParts:
-    """file: for the decoder, nothing but what makes the picture. icc_profile, exif, xmp: b'' where there is none of use.
+    """file: for the decoder, only what the image needs. icc_profile, exif, xmp: b'' if missing or too large.
 
-    size: width and height as the file's header says. multi_scan: whether a JPEG's colours come in more than one.
+    size: width and height from the header. multi_scan: whether a JPEG has its colours in several scans.
     """
 
     file: SplicedFile
@@ -100,13 +100,14 @@ class ImageParts:
 
 def parse_png(file: BinaryIO) -> ImageParts:
     """Header, palette, transparency and the first run of image data of a PNG. Raises TooComplexError."""
+    # Keep image chunks, extract metadata, skip all others.
     pieces: list[Piece] = [(0, 8)]
     found: dict[bytes, bytes] = {}
     data = False
     for kind, start, stop in _png_chunks(file):
         if kind == b"IDAT":
             data = True
-        elif data:  # the picture is complete: texts, frames of an animation or nothing at all may follow
+        elif data:  # the image is complete; texts or animation frames may follow
             pieces.append(PNG_END)
             break
         elif kind in found or kind not in (*PNG_IMAGE_CHUNKS, b"iCCP", b"eXIf", b"iTXt"):
@@ -117,6 +118,7 @@ def parse_png(file: BinaryIO) -> ImageParts:
             continue
         found[kind] = kind
         pieces.append((start - 8, stop + 4))
+
     header = read_at(file, 16, 24)
     size = (int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big"))
     profile, exif, xmp = (found.get(kind, b"") for kind in (b"iCCP", b"eXIf", b"iTXt"))
@@ -124,12 +126,15 @@ def parse_png(file: BinaryIO) -> ImageParts:
 
 
 def parse_webp(file: BinaryIO) -> ImageParts:
-    """The first picture of a WebP as a file of its own. Raises TooComplexError, ValueError."""
+    """The first image of a WebP as a file of its own. Raises TooComplexError, ValueError."""
+    # The first chunk of each kind.
     chunks: dict[bytes, tuple[int, int]] = {}
     for kind, start, stop in _riff_chunks(file, 12):
         chunks.setdefault(kind, (start, stop))
         if kind in WEBP_IMAGE_CHUNKS and b"VP8X" not in chunks:
             break  # the simple layout: one chunk
+
+    # A new file: extended header, then the first frame of an animation, or the image.
     header = read_at(file, *chunks[b"VP8X"])[:10] if b"VP8X" in chunks else b""
     pieces: list[Piece] = []
     if header:
@@ -142,6 +147,7 @@ def parse_webp(file: BinaryIO) -> ImageParts:
         pieces += [b"ANMF" + length.to_bytes(4, "little") + read_at(file, start, start + 16), *frame]
     else:
         pieces += _webp_image_spans(chunks)
+
     body = SplicedFile(file, pieces).length + 4
     riff = b"RIFF" + body.to_bytes(4, "little") + b"WEBP"
     profile, exif, xmp = (_read_limited(file, chunks.get(kind)) for kind in (b"ICCP", b"EXIF", b"XMP "))
@@ -149,7 +155,7 @@ def parse_webp(file: BinaryIO) -> ImageParts:
 
 
 def merge_adjacent(pieces: Sequence[Piece]) -> list[Piece]:
-    """The same pieces, those of the file that touch made one."""
+    """The same pieces, with adjacent ones of the file merged."""
     merged: list[Piece] = []
     for piece in pieces:
         last = merged[-1] if merged else b""
@@ -161,18 +167,18 @@ def merge_adjacent(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def read_at(file: BinaryIO, start: int, stop: int) -> bytes:
-    """What a file holds from one place to another; less where it ends before."""
+    """The bytes from start to stop; fewer at the end of the file."""
     file.seek(start)
     return file.read(max(0, stop - start))
 
 
 def too_many_parts(kind: str) -> TooComplexError:
-    """The error for a file of more than PARTS chunks or segments."""
+    """The error for a file of more than MAX_PARTS chunks or segments."""
     return TooComplexError(f"more than {MAX_PARTS:,} {kind}", f"{MAX_PARTS:,}")
 
 
 def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Kind of each chunk, and from where to where its content stands."""
+    """Type, start and end of each chunk's content."""
     offset = 8
     for _ in range(MAX_PARTS):
         head = read_at(file, offset, offset + 8)
@@ -185,7 +191,7 @@ def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _png_content(kind: bytes, chunk: bytes) -> bytes:
-    """The profile, EXIF or XMP in a chunk, unpacked up to its limit."""
+    """The profile, EXIF or XMP in a chunk, decompressed up to its limit."""
     if kind == b"eXIf":
         return chunk if len(chunk) <= MAX_METADATA_BYTES else b""
     if kind == b"iCCP":
@@ -219,7 +225,7 @@ def _riff_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _webp_image_spans(chunks: dict[bytes, tuple[int, int]]) -> list[tuple[int, int]]:
-    """Where the alpha and the picture stand, with their heads and what fills them up to an even length."""
+    """Start and end of the alpha and image chunks, with their headers and padding."""
     spans = [chunks[kind] for kind in (b"ALPH", *WEBP_IMAGE_CHUNKS) if kind in chunks][:2]
     return [(start - 8, stop + (stop - start) % 2) for start, stop in spans]
 

@@ -1,1 +1,1 @@
-"""Faces in photos: found, aligned, described, cropped."""
+"""Faces in photos: detection, alignment, descriptors, crops."""

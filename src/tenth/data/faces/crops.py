@@ -1,4 +1,4 @@
-"""What the pocket model learns from: the face crops of people.jsonl, each computed once."""
+"""Face crops of the photos in people.jsonl, cached: the training data of the pocket model."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from tenth.data.faces.detection import CROP_PADDING, CROP_SIZE, crop_face
 from tenth.data.faces.multiscale import open_photo_with_faces
 from tenth.data.manifest import ManifestEntry, read_manifest
 
-CENTRAL_FACE = "central-face"  # in the store: values of the face nearest a photo's centre, by the photo's sha256
+CENTRAL_FACE = "central-face"  # in cache keys: the face nearest a photo's centre
 CROPS_NAMESPACE = f"{CENTRAL_FACE}-crop-{CROP_SIZE}-{CROP_PADDING}"
 
 
 @dataclass(frozen=True)
 class PhotoDataset:
-    """Where the photos are. people: the file that `tenth data` writes. photos: the folder its `file`s lie below."""
+    """A manifest and its photos. people: the file that `tenth data` writes. photos: the folder of its photos."""
 
     people: Path
     photos: Path
 
     def entries(self, split: str, *, required: bool = True) -> list[ManifestEntry]:
-        """Rows of one split, in the file's order. Raises DataError if there are none and they are needed."""
+        """Rows of one split, in the file's order. Raises DataError if it is empty and required."""
         entries = [row for row in read_manifest(self.people) if row.split == split]
         if required and not entries:
             raise DataError(
                 f"{self.people} has no {split} people",
                 "at least one is needed",
-                "Write it anew, of more people: `tenth data lfw` or `tenth data image-folder`",
+                "Write it again with more people: `tenth data lfw` or `tenth data image-folder`",
             )
         return entries
 
@@ -58,13 +58,13 @@ class FaceCrops:
     crops: Tensor
 
     def images(self, indices: Tensor, mirrored: Tensor) -> Tensor:
-        """Crops by number (B,), those mirrored where `mirrored` is not 0 -> float32 (B, 3, 128, 128) in [-1, 1]."""
+        """Crops by index (B,), mirrored where `mirrored` (B,) is not 0 -> float32 (B, 3, 128, 128) in [-1, 1]."""
         crops = to_minus_one_one(self.crops[indices])
         return torch.where(mirrored.bool()[:, None, None, None], crops.flip(-1), crops)
 
 
 def load_face_crops(dataset: PhotoDataset, split: str, cache: ArrayCache) -> FaceCrops:
-    """Crops of every photo of one split in which a face is found; the others are left out."""
+    """Crops of the photos of one split; photos without a face are omitted."""
     entries = dataset.entries(split)
     arrays = cache.get_or_compute(CROPS_NAMESPACE, [row.digest for row in entries], partial(compute_crops, dataset, entries))
     detected = [(row, crop) for row, crop in zip(entries, arrays, strict=True) if crop.size]
@@ -78,7 +78,7 @@ def to_minus_one_one(crops: Tensor) -> Tensor:
 
 
 def compute_crops(dataset: PhotoDataset, entries: Sequence[ManifestEntry], missing: list[int]) -> Iterator[Array]:
-    """The face of each photo as the pocket model draws faces, (128, 128, 3), empty where there is none."""
+    """The aligned face crop of each missing photo, (128, 128, 3) uint8, empty without a face."""
     for index in track(missing, "crops"):
         photo = dataset.open_with_central_face(entries[index])
         yield np.zeros((0,), np.uint8) if photo is None or photo.face is None else crop_face(photo.pixels, photo.face)
@@ -90,5 +90,5 @@ def _distance(face: Face, x: float, y: float) -> float:
 
 
 def center_crop(photo: Photo, size: int) -> Pixels:
-    """The middle square of a photo, (side, side, 3)."""
+    """The central square of a photo, resized: (size, size, 3)."""
     return np.asarray(ImageOps.fit(Image.fromarray(photo.pixels), (size, size), Image.Resampling.LANCZOS))

@@ -1,4 +1,4 @@
-"""Photos -> dlib's 128-d face descriptors, each computed once."""
+"""dlib's 128-d face descriptors, cached."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ from tenth.core.cache import Array, ArrayCache
 from tenth.core.errors import DataError
 from tenth.core.files.reading import sha256_of
 from tenth.core.types import Photo, Pixels
-from tenth.data.faces.detection import (
-    crop_face,
-    face_model_path,
-)
+from tenth.data.faces.detection import crop_face, face_model_path
 
 RECOGNIZER_WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
 CHIP_PIXELS, CHIP_PADDING = 150, 0.25  # what dlib's recogniser was trained on
@@ -31,7 +28,7 @@ def _recognizer() -> Any:
 
 @cache
 def encoder_name() -> str:
-    """'name@digest': the recogniser and its weights, for cache keys and identities."""
+    """'name@digest' of the recogniser's weights, for cache keys and identities."""
     return f"dlib-resnet@{sha256_of(face_model_path(RECOGNIZER_WEIGHTS))[:16]}"
 
 
@@ -50,7 +47,7 @@ def _chip(photo: Photo) -> Pixels:
 
 
 def cached_face_descriptor(array_cache: ArrayCache) -> FaceDescriptor:
-    """`face_descriptor`, computed once per face: the key is the sha256 of the very pixels that the recogniser reads."""
+    """`face_descriptor` with a cache, whose key is the sha256 of the pixels that the recogniser reads."""
 
     def described(photo: Photo) -> Array:
         key = hashlib.sha256(_chip(photo).tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Find the face in a photo and crop it, aligned by its landmarks. Detector and landmarks are dlib's."""
+"""Detect faces with dlib, crop them aligned by landmarks, and measure sharpness and near-duplicates."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from PIL import Image
 from tenth.core.errors import ModelError
 from tenth.core.types import Face, Pixels
 
-DETECTION_SIZE = 800  # the longer side of the copy in which faces are looked for: finds a face of a sixteenth of the photo
-CROP_SIZE = 128  # side of the crop that the pocket model draws
-CROP_PADDING = 0.5  # of dlib's face template on each side: head and shoulders; LFW photos then come at 0.84 of their scale
-NEAR_DUPLICATE_BITS = 64  # of 512: copies saved smaller, larger, cropped, brighter or at JPEG quality 25 differ in at most 48,
+DETECTION_SIZE = 800  # pixels of the longer side of the searched copy: finds a face of 1/16 of the photo
+CROP_SIZE = 128  # pixels a side of the pocket model's images
+CROP_PADDING = 0.5  # of dlib's face template on each side: head and shoulders; LFW photos are scaled by 0.84
+NEAR_DUPLICATE_BITS = 64  # of 512: copies resized, cropped, brightened or at JPEG quality 25 differ in at most 48
 
 
 class Detector(Protocol):
-    """Pixels (H, W, 3) -> faces, the largest first. dlib's is the one in use; OpenCV's YuNet has the same shape."""
+    """Pixels (H, W, 3) -> faces, the largest first. dlib's is the default; OpenCV's YuNet is another."""
 
     def __call__(self, pixels: Pixels) -> list[Face]: ...
 
@@ -51,16 +51,16 @@ def _dlib_detector() -> tuple[Any, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """A face and how sure the detector is of it: about 0 for chance, 1 to 3 for faces from the front."""
+    """A face and the detector's score: about 0 for false positives, 1 to 3 for frontal faces."""
 
     face: Face
     score: float
 
 
 def find_faces(pixels: Pixels) -> list[Face]:
-    """Faces of at least about a sixteenth of the photo's longer side, the largest first.
+    """Faces of at least about 1/16 of the photo's longer side, the largest first.
 
-    pixels: (H, W, 3) RGB. Looks in a copy of DETECTION_SIZE, so the cost does not grow with the photo.
+    pixels: (H, W, 3) RGB. Searches a copy of DETECTION_SIZE, so the cost does not grow with the photo.
     Source: King 2009, JMLR 10 (dlib); Kazemi and Sullivan 2014 for the landmarks.
     """
     faces = [detection.face for detection in detect_faces(pixels, DETECTION_SIZE / max(pixels.shape[:2]))]
@@ -68,7 +68,7 @@ def find_faces(pixels: Pixels) -> list[Face]:
 
 
 def detect_faces(pixels: Pixels, scale: float) -> list[Detection]:
-    """Faces found in a copy `scale` times as large, in pixels of the original; the detector's window has 80 of the copy's."""
+    """Faces found in a copy scaled by `scale`, in pixels of the original. The detector's window has 80 pixels of the copy."""
     detector, predictor = _dlib_detector()
     resized = _resize(pixels, scale)
     boxes, scores, _ = detector.run(resized, 0)
@@ -81,17 +81,16 @@ def face_width(face: Face) -> int:
 
 
 def crop_face(pixels: Pixels, face: Face, *, size: int = CROP_SIZE, padding: float = CROP_PADDING) -> Pixels:
-    """The face, upright and centred: (side, side, 3). What lies outside the photo repeats its border.
+    """The aligned face crop, (size, size, 3). Outside the photo its border is repeated.
 
-    padding: how much is seen around the face, as a share of dlib's face template; the recogniser wants 150 and 0.25.
+    padding: on each side, as a fraction of dlib's face template. The recogniser needs size 150 and padding 0.25.
     """
     left, top, right, bottom = face.box
     margin = int((right - left) * (1 + 2 * padding))
     before = (max(0, margin - left), max(0, margin - top))
     after = (max(0, right + margin - pixels.shape[1]), max(0, bottom + margin - pixels.shape[0]))
-    padded = np.pad(
-        pixels, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge"
-    )  # a new array, as dlib takes no views
+    # A new array, as dlib takes no views.
+    padded = np.pad(pixels, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
     points = [dlib.point(round(x + before[0]), round(y + before[1])) for x, y in face.landmarks]
     box = dlib.rectangle(left + before[0], top + before[1], right + before[0], bottom + before[1])
     return np.asarray(dlib.get_face_chip(padded, dlib.full_object_detection(box, points), size=size, padding=padding))
@@ -100,7 +99,7 @@ def crop_face(pixels: Pixels, face: Face, *, size: int = CROP_SIZE, padding: flo
 def sharpness(crop: Pixels) -> float:
     """Variance of the Laplacian of the crop's grey values; the crop must be of CROP_SIZE with CROP_PADDING.
 
-    Of 158 LFW photos: least 32, first percentile 44, median 160; blurred with a sigma of 1.5 pixels, 7 to 36, of 4, 2.4 to 4.3.
+    Of 158 LFW photos: minimum 32, first percentile 44, median 160; blurred with sigma 1.5 pixels 7 to 36, with 4 2.4 to 4.3.
     Source: Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy".
     """
     grey = np.asarray(Image.fromarray(crop).convert("L"), dtype=np.float64)  # (H, W)
@@ -109,10 +108,10 @@ def sharpness(crop: Pixels) -> float:
 
 
 def near_duplicate_hash(crop: Pixels) -> int:
-    """512 bits, nearly the same for crops of the same picture however saved: is a pixel brighter than its neighbour.
+    """Difference hash of 512 bits: whether a pixel is brighter than its neighbour. Nearly equal for copies of one image.
 
-    crop: as crop_face gives it, (side, side, 3). Compare with `hash_distance`; at most NEAR_DUPLICATE_BITS is one picture.
-    Source: the difference hash (Krawetz 2013), with the neighbours at the left and above.
+    crop: (H, W, 3), such as from `crop_face`. Copies have a `hash_distance` of at most NEAR_DUPLICATE_BITS.
+    Source: Krawetz 2013 (difference hash), with the neighbours at the left and above.
     """
     grey = np.asarray(Image.fromarray(crop).convert("L").resize((17, 17), Image.Resampling.LANCZOS), dtype=np.int16)
     steps = (np.diff(grey[:-1], axis=1) > 0, np.diff(grey[:, :-1], axis=0) > 0)  # 2 of (16, 16)
@@ -120,7 +119,7 @@ def near_duplicate_hash(crop: Pixels) -> int:
 
 
 def hash_distance(a: int, b: int) -> int:
-    """How many bits differ between two near-duplicate hashes."""
+    """Number of differing bits of two near-duplicate hashes."""
     return (a ^ b).bit_count()
 
 

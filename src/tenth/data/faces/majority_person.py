@@ -1,4 +1,4 @@
-"""Whose folder it is: the person who is in most of its photos, told by the faces alone."""
+"""Find the person who is in most photos of a folder, by face descriptors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ FloatArray = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class MajorityPerson:
-    """face_indices: for each photo which of its faces is the person's, None where none is.
+    """face_indices: for each photo the index of the person's face, or None.
 
-    num_photos: how many show the person. num_rival_photos: how many photos show the next most frequent person, 0 if there is
-    nobody else.
+    num_photos: photos of the person. num_rival_photos: photos of the next most frequent person, 0 if there is nobody else.
     """
 
     face_indices: tuple[int | None, ...]
@@ -26,25 +25,27 @@ class MajorityPerson:
 
 
 def find_majority_person(photos: Sequence[FloatArray], max_distance: float) -> MajorityPerson | None:
-    """The person in most photos; of two in as many, the one whose face is the largest more often. None if that is even, too.
+    """The person in most photos; in a tie, the one whose face is more often the largest. None if that is a tie, too.
 
-    photos: of each photo the descriptors of its faces, (faces, D), the largest first; every photo has at least one.
-    max_distance: Euclidean distance up to which two descriptors show one person.
+    photos: for each photo the descriptors of its faces, (faces, D), the largest first, at least one.
+    max_distance: Euclidean distance up to which two descriptors are of one person.
     """
+    # All faces of all photos, and their distances.
     photo_index = np.array([photo for photo, rows in enumerate(photos) for _ in rows])  # (F,)
-    face_index = np.array([place for rows in photos for place in range(len(rows))])  # (F,), 0 for the largest face of its photo
+    face_index = np.array([place for rows in photos for place in range(len(rows))])  # (F,), 0 for the largest face of a photo
     descriptors = np.concatenate(list(photos))  # (F, D)
     distances = np.linalg.norm(descriptors[:, None] - descriptors[None], axis=2)  # (F, F)
 
     free = np.ones(len(descriptors), dtype=bool)
     cluster = _largest_cluster(distances, photo_index, face_index, free, max_distance)
-    # Whoever of the person's other photos is far from the one in the middle is near to most of the others.
+    # The cluster around one face, then every face that is near to most of the cluster: some are far from the central one.
     median = np.array([_lower_median(distances[face, cluster[cluster != face]]) for face in range(len(descriptors))])
     faces = [_nearest(median, np.flatnonzero(photo_index == photo), max_distance) for photo in range(len(photos))]
     chosen = [face for face in faces if face is not None]
 
+    # The same for everybody else.
     free[chosen] = False
-    free &= median > max_distance  # a second picture of the person in one photo, such as in a mirror, is no rival
+    free &= median > max_distance  # the person twice in one photo, as in a mirror, is no rival
     rival = _largest_cluster(distances, photo_index, face_index, free, max_distance) if free.any() else np.array([], dtype=int)
     if len(rival) and _rank(rival, face_index) >= _rank(np.array(chosen), face_index):
         return None
@@ -54,7 +55,7 @@ def find_majority_person(photos: Sequence[FloatArray], max_distance: float) -> M
 def _largest_cluster(
     distances: FloatArray, photo_index: FloatArray, face_index: FloatArray, free: FloatArray, max_distance: float
 ) -> FloatArray:
-    """The faces, one of a photo at most, around that free face around which the most are."""
+    """The largest set of faces, at most one per photo, within `max_distance` of one free face."""
     best, best_rank = np.array([], dtype=int), (0, 0, 0.0)
     for face in np.flatnonzero(free):
         near = np.flatnonzero(free & (distances[face] <= max_distance))

@@ -1,4 +1,4 @@
-"""A photo with its faces, looked at again at higher resolution where nothing is found at once."""
+"""Detect faces in a photo, at higher resolutions if none is found at first."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from tenth.core.types import Face, Photo, Pixels
 from tenth.data.faces.detection import DETECTION_SIZE, Detection, detect_faces, face_width, find_faces
 from tenth.data.photo import MAX_PHOTO_SIDE, open_photo
 
-RETRY_PIXELS = 4096  # longest side of the picture that is looked at again: all that a photo of 12 megapixels has
+RETRY_PIXELS = 4096  # longest side of the image that is searched again: that of a photo of 12 megapixels
 UPSCALE = 2  # the detector's window has 80 pixels, the smallest usable face 40
-MIN_SCALE_GAIN = 1.25  # times larger than the copy that was looked at before
-MIN_SCORE = (
-    0.5  # the detector's score. A hundred times as many windows bring chance faces; of 40 real ones of LFW, 40 pixels wide
-)
-# in noise, none scores below 0.63, and of nine drawn ones none below 1
-TILE_SIZE, TILE_OVERLAP = 2400, 320  # pixels of what is looked at at once; the look before has found all faces of 160 pixels
+MIN_SCALE_GAIN = 1.25  # over the copy that was searched before; else it is not worth it
+# The detector's score: a hundred times as many windows give false positives. Of 40 faces of LFW, 40 pixels wide in noise, none
+# scores below 0.63; of nine drawn faces none below 1.
+MIN_SCORE = 0.5
+TILE_SIZE, TILE_OVERLAP = 2400, 320  # pixels; faces of 160 pixels and more were found at first
 
 
 def open_photo_with_faces(path: Path) -> tuple[Photo, list[Face]]:
     """A photo and its faces, the largest first, in pixels of that photo. Raises PhotoError.
 
-    Mostly as `open_photo` and `find_faces` give them. Where that is no face, the photo is looked at in its own size, then
-    twice as large, and comes with up to RETRY_PIXELS if they were needed: a face 40 pixels wide is found in 12 megapixels.
+    As from `open_photo` and `find_faces`. If there is no face, the photo is searched at its own size, then at twice that; a
+    reduced photo is opened again with up to RETRY_PIXELS. So a face 40 pixels wide is found in 12 megapixels.
     """
     photo = open_photo(path)
     faces = find_faces(photo.pixels)
@@ -50,7 +49,7 @@ def _detect_at_scales(pixels: Pixels, scales: tuple[int, ...]) -> list[Face]:
 
 
 def _detect_in_tiles(pixels: Pixels, scale: int) -> Iterator[Detection]:
-    """Faces of overlapping tiles, so that memory does not grow with the photo; one may come several times."""
+    """Faces in overlapping tiles, so that memory does not grow with the photo. A face may be found several times."""
     height, width = pixels.shape[:2]
     step, size = TILE_SIZE // scale, (TILE_SIZE + TILE_OVERLAP) // scale
     for top in range(0, max(1, height - TILE_OVERLAP // scale), step):
@@ -62,7 +61,7 @@ def _detect_in_tiles(pixels: Pixels, scale: int) -> Iterator[Detection]:
 
 
 def _suppress_overlaps(detections: list[Detection]) -> list[Face]:
-    """Of faces whose middles lie in one another's boxes, the one the detector is surest of."""
+    """Of faces whose centres lie in each other's boxes, the one with the highest score."""
     kept: list[Face] = []
     for detection in sorted(detections, key=lambda each: -each.score):
         if not any(_inside(detection.face, other) or _inside(other, detection.face) for other in kept):
@@ -71,5 +70,5 @@ def _suppress_overlaps(detections: list[Detection]) -> list[Face]:
 
 
 def _inside(face: Face, other: Face) -> bool:
-    middle = np.array(face.box).reshape(2, 2).mean(0)
-    return bool((middle >= other.box[:2]).all() and (middle <= other.box[2:]).all())
+    center = np.array(face.box).reshape(2, 2).mean(0)
+    return bool((center >= other.box[:2]).all() and (center <= other.box[2:]).all())

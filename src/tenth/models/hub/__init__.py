@@ -1,3 +1,3 @@
-"""Published models: which files, downloaded once, locked."""
+"""Published models: which files they have, downloads, and the lock file."""
 
 __all__: list[str] = []

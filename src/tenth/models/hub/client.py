@@ -1,7 +1,7 @@
-"""A repository of a model hub -> its list of files, and a file of it at one revision.
+"""List a repository of a model hub and download its files at one revision.
 
-The only place that speaks to the hub, as huggingface_hub does: its endpoint (HF_ENDPOINT), token and offline mode
-(HF_HUB_OFFLINE) hold. What the hub says is taken for no more than it is: names, sizes and digests are checked before use.
+The only module that talks to the hub. As in huggingface_hub, HF_ENDPOINT, the token and HF_HUB_OFFLINE apply. The hub is not
+trusted: names, sizes and digests are validated before use. Why huggingface_hub's own download is not used: docs/decisions/0007.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ DEFAULT_REVISION = "main"
 NO_LICENCE = "no licence stated"
 MAX_LISTING_BYTES = 4 << 20  # some 15,000 files; a model has dozens
 MAX_LICENCE_CHARS = 100
-INVALID_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - what the hub says of one
+INVALID_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - text of the hub's error
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a repository.
+    """A file of a repository. sha256: of a large file; git_sha1: the blob id of a small one; "" if unknown.
 
-    sha256: of a large one; git_sha1: the id of a small one's blob, a sha1; either may be unknown: "".
-    Raises ValueError or TypeError for a size or a digest that is none.
+    Raises ValueError or TypeError for an invalid size or digest.
     """
 
     path: str
@@ -53,7 +52,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class RepoListing:
-    """A repository at one revision: its licence and its files by path."""
+    """A repository at one revision (a commit): its licence, and its files by path."""
 
     repository: str
     revision: str
@@ -62,7 +61,7 @@ class RepoListing:
 
 
 def list_files(repository: str, revision: str = DEFAULT_REVISION) -> RepoListing:
-    """What a repository holds at a revision, which comes back as a commit. Raises ModelError if the hub does not say."""
+    """The files of a repository at a revision, which is resolved to a commit. Raises ModelError if the hub does not answer."""
     with _explain_errors(repository, revision):
         validate_repo_id(repository)
         address = f"{_endpoint()}/api/models/{repository}/revision/{quote(revision, safe='')}?blobs=true"
@@ -80,9 +79,9 @@ def list_files(repository: str, revision: str = DEFAULT_REVISION) -> RepoListing
 def download_file(
     repository: str, revision: str, file: RemoteFile, partial_path: Path, progress: Callable[[int], None]
 ) -> None:
-    """A file's bytes at `partial_path`: what is there already is kept, and only the rest asked for.
+    """Download a file to `partial_path`; bytes that are there already are kept, and only the rest is requested.
 
-    progress: told how many bytes of the file are there. Raises ModelError if the rest does not come; what came is kept.
+    progress: called with the number of bytes that are there. Raises ModelError if the rest does not arrive; what did is kept.
     """
     with _explain_errors(repository, revision, file.path):
         address = hf_hub_url(repository, file.path, revision=revision, endpoint=_endpoint())
@@ -90,20 +89,20 @@ def download_file(
 
 
 def find_in_hf_cache(repository: str, revision: str, path: str) -> Path | None:
-    """The file in the cache of huggingface_hub, if another program has put it there."""
+    """The file in huggingface_hub's cache, if another program has downloaded it."""
     try:
         path_in_cache = try_to_load_from_cache(repository, path, revision=revision)
-    except HFValidationError:  # of no repository that can be
+    except HFValidationError:  # an impossible name
         return None
     return Path(path_in_cache).resolve() if isinstance(path_in_cache, str) else None
 
 
 def _endpoint() -> str:
-    """The hub to ask, read at each call: huggingface_hub reads it once, when it is imported. Raises ModelError."""
+    """The hub's address, read at each call; huggingface_hub reads it only when it is imported. Raises ModelError."""
     endpoint: str = os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
     try:
         split_credentials(endpoint)
-    except TransferError as problem:  # which does not repeat it: a password may stand in it
+    except TransferError as problem:  # whose text omits the address: it may hold a password
         raise ModelError(
             "HF_ENDPOINT is no address of a hub", "an address such as https://hub.example is needed", "Correct it, or unset it"
         ) from problem
@@ -111,7 +110,8 @@ def _endpoint() -> str:
 
 
 def _parse_listing(repository: str, table: Any) -> RepoListing:
-    """A hub's answer, read. Raises ValueError, TypeError, KeyError or AttributeError if it is not what it should be."""
+    """Parse a hub's answer. Raises ValueError, TypeError, KeyError or AttributeError if it is invalid."""
+    # Files.
     files: dict[str, RemoteFile] = {}
     for sibling in table["siblings"]:
         path, size = sibling["rfilename"], sibling.get("size")
@@ -119,24 +119,25 @@ def _parse_listing(repository: str, table: Any) -> RepoListing:
             raise ModelError(
                 f"the hub gives no sizes of {repository}'s files", "they are needed to tell whole ones", "Ask another hub"
             )
-        if not is_safe_path(path):  # what is named so is asked for by nobody
+        if not is_safe_path(path):  # no model needs a file of such a name
             continue
         if path in files:
             raise ValueError(f"it has {path} twice")
         lfs_sha256 = sibling["lfs"]["sha256"] if sibling.get("lfs") else ""
         files[path] = RemoteFile(path, size, lfs_sha256, "" if lfs_sha256 else sibling.get("blobId") or "")
+
+    # Commit and licence.
     check_digest(table["sha"])
     card = table.get("cardData")
     stated = card.get("license") if isinstance(card, dict) else None
-    names = [
-        name for name in (stated if isinstance(stated, list) else [stated]) if isinstance(name, str) and name.isprintable()
-    ]
+    stated_names = stated if isinstance(stated, list) else [stated]
+    names = [name for name in stated_names if isinstance(name, str) and name.isprintable()]
     return RepoListing(repository, table["sha"], ", ".join(names)[:MAX_LICENCE_CHARS] or NO_LICENCE, files)
 
 
 @contextmanager
 def _explain_errors(repository: str, revision: str, path: str = "") -> Iterator[None]:
-    """What keeps an answer away, in three parts."""
+    """Turn errors of names and transfers into ModelError. Raises it at once in offline mode."""
     subject = f"{path} of {repository}" if path else repository
     if is_offline_mode():
         raise ModelError(
@@ -153,6 +154,7 @@ def _explain_errors(repository: str, revision: str, path: str = "") -> Iterator[
 
 
 def _hub_error(problem: TransferError, repository: str, revision: str, subject: str) -> ModelError:
+    # By the hub's error codes; a repository that needs a token looks as if it did not exist.
     status, code = problem.status, problem.code
     if code == "GatedRepo":
         return ModelError(

@@ -1,7 +1,7 @@
-"""models.lock: which revision and which bytes of each downloaded model were taken once, and nothing else from then on.
+"""models.lock: the revision and the file digests of each downloaded model; no other bytes are loaded or downloaded.
 
-The file lies beside the models and holds nothing of the machine, so it may be copied to another one, which then gets the same
-bytes. Beside a model's own files lies a note of when each was last found to be the locked one.
+The file lies beside the models and may be copied to another machine, which then gets the same bytes. Stamps beside a model's
+files note their size and time when they were last verified.
 """
 
 from __future__ import annotations
@@ -25,20 +25,17 @@ from tenth.core.wording import abbreviate
 LOCK_FILE, CHECKED_FILE = "models.lock", ".checked.json"
 FORMAT_VERSION = 1
 MAX_LOCK_BYTES = 4 << 20  # some thousand models
-MAX_FILE_SIZE = 2**63 - 1  # bytes that a file system counts
-DIGEST_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # a sha1, as git's ids are, or a sha256
-NAME_PATTERN = re.compile(r"[\w.-]+(/[\w.-]+)?(\+[\w.-]+)?", re.ASCII)  # of a model, as users type it
+MAX_FILE_SIZE = 2**63 - 1  # of what a file system can count
+DIGEST_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # sha1 (git) or sha256
+NAME_PATTERN = re.compile(r"[\w.-]+(/[\w.-]+)?(\+[\w.-]+)?", re.ASCII)  # of a model on the command line
 REPOSITORY_PATTERN = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 MAX_PATH_CHARS, MAX_COMPONENT_BYTES = 1000, 255
-MAX_SHOWN_CHARS = 100  # characters of what is found in a message
+MAX_SHOWN_CHARS = 100  # of a value in a message
 
 
 @dataclass(frozen=True)
 class LockedRepo:
-    """Where files come from: a repository's revision (a commit) and its licence, as the hub states it.
-
-    Raises ValueError or TypeError if the revision is no commit, or the licence no text.
-    """
+    """A repository's revision (a commit), and its licence as the hub states it. Raises ValueError or TypeError if invalid."""
 
     revision: str
     licence: str
@@ -51,10 +48,7 @@ class LockedRepo:
 
 @dataclass(frozen=True)
 class LockedFile:
-    """One file of a model: its repository and path there, its size, its sha256.
-
-    Raises ValueError or TypeError if it is a path, a size or a sha256 that none can be.
-    """
+    """A file of a model: repository, path in it, size and sha256. Raises ValueError or TypeError if one is invalid."""
 
     repository: str
     path: str
@@ -70,9 +64,9 @@ class LockedFile:
 
 @dataclass(frozen=True)
 class LockedModel:
-    """A model: its repositories by name, its files by their path in the model's folder.
+    """A model: its repositories by name, and its files by path in the model's folder.
 
-    Raises ValueError if there is no file, a path leads out of that folder, or a file comes from none of the repositories.
+    Raises ValueError if there is no file, a path leads out of the folder, or a file's repository is not listed.
     """
 
     repositories: Mapping[str, LockedRepo]
@@ -96,17 +90,17 @@ class LockedModel:
 
 
 def models_dir() -> Path:
-    """Where models go: `$TENTH_MODELS`, else `tenth/models` under the user's cache directory."""
+    """The folder of all models: `$TENTH_MODELS`, else `tenth/models` in the user's cache directory."""
     return Path(os.environ.get("TENTH_MODELS") or user_cache_dir() / "tenth" / "models")
 
 
 def folder_name(name: str) -> str:
-    """The folder of a model among the others. A repository's name never has two hyphens side by side."""
+    """The name of a model's folder. It is unique: a repository's name has no double hyphen."""
     return name.replace("/", "--")
 
 
 def read_lock(models: Path) -> dict[str, LockedModel]:
-    """What is locked in a folder of models, by the names that users type; empty where there is no lock. Raises ModelError."""
+    """The locked models of a folder by name; empty if there is no lock file. Raises ModelError if it is invalid."""
     path = models / LOCK_FILE
     try:
         table = read_json(path, MAX_LOCK_BYTES)
@@ -124,8 +118,8 @@ def read_lock(models: Path) -> dict[str, LockedModel]:
 
 
 def write_lock(models: Path, name: str, locked: LockedModel) -> None:
-    """Lock a model, beside those that are; the file is replaced whole."""
-    with file_lock(models / f".{LOCK_FILE}.claim"):  # two models may be done at the same moment
+    """Add a model to the lock file, or replace it there."""
+    with file_lock(models / f".{LOCK_FILE}.claim"):  # two downloads may end at the same time
         table = {each: asdict(entry) for each, entry in (read_lock(models) | {name: locked}).items()}
         write_json(models / LOCK_FILE, {"format": FORMAT_VERSION, "models": table})
 
@@ -149,20 +143,20 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def local_model_dir(name: str) -> Path:
-    """The folder of a downloaded model, its files as locked. Asks no network. Raises ModelError if it is not here, or other."""
+    """The folder of a downloaded model, verified, without network. Raises ModelError if it is missing or has other bytes."""
     folder, locked = models_dir() / folder_name(name), read_lock(models_dir()).get(name)
     if locked is None or not folder.is_dir():
         found = f"{name} is neither a folder nor a model that is downloaded" if "/" in name else f"{name} is not downloaded"
         raise ModelError(found, f"its files are needed in {folder}", f"Run `tenth models download {name}`")
-    _check_files(folder, name, locked)  # by its name: the folder may be a link to another disk, where no lock lies beside it
+    _check_files(folder, name, locked)  # by name: the folder may be a link to another disk, without a lock file beside it
     return folder
 
 
 def check_folder(folder: Path) -> None:
-    """Raises ModelError unless every file is the locked one. A folder that no lock beside it names is not checked.
+    """Raises ModelError unless every file has its locked bytes. A folder that is in no lock file beside it is not checked.
 
-    A file is read again only when its size or its time of change is not what it was when its sha256 was last compared; a note
-    in the folder says so. Bytes that change without either, as on a failing disk, are found by `tenth models download`.
+    A file is read only if its size or modification time differs from its stamp. Bytes that change without either, as on a
+    failing disk, are found by `tenth models download`.
     """
     folder = folder.resolve()
     for name, locked in read_lock(folder.parent).items():
@@ -182,20 +176,20 @@ def _check_files(folder: Path, name: str, locked: LockedModel) -> None:
 
 
 def file_matches(path: Path, file: LockedFile) -> bool:
-    """Whether a path has the bytes of a file: the size first, then the sha256."""
+    """Whether the file at `path` has the locked size and sha256."""
     return path.is_file() and path.stat().st_size == file.bytes and sha256_of(path) == file.sha256
 
 
 def write_stamps(folder: Path, locked: LockedModel) -> None:
-    """Note that the folder's files are the locked ones, as they are now."""
+    """Note size and modification time of the folder's files, which were just verified."""
     stamps = {path: file_stamp(folder / path, file) for path, file in locked.files.items()}
     if stamps != _read_stamps(folder):
-        with suppress(DataError):  # models that many share may lie where none of them writes: each run then reads them
+        with suppress(DataError):  # a shared, read-only folder: every run verifies the files again
             write_json(folder / CHECKED_FILE, stamps)
 
 
 def file_stamp(path: Path, file: LockedFile) -> dict[str, Any]:
-    """What shows without reading it that a file was not written since."""
+    """Size, modification time and sha256, which show without reading the file whether it was changed."""
     state = path.stat()
     return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": file.sha256}
 
@@ -209,26 +203,26 @@ def _read_stamps(folder: Path) -> dict[str, Any]:
 
 
 def is_safe_path(path: Any) -> bool:
-    """Whether a path with slashes names something below the folder that it is joined to, on any system."""
+    """Whether a path with slashes stays below the folder that it is joined to, on any system."""
     if not isinstance(path, str) or len(path) > MAX_PATH_CHARS or not path.isprintable() or "\\" in path:
         return False
     return all(part not in ("", ".", "..") and len(part.encode()) <= MAX_COMPONENT_BYTES for part in path.split("/"))
 
 
 def check_size(size: Any) -> None:
-    """Raises ValueError unless it is a number of bytes."""
+    """Raises ValueError unless it is a possible number of bytes."""
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_FILE_SIZE:
         raise ValueError(f"{size!r:.{MAX_SHOWN_CHARS}} is no size")
 
 
 def check_digest(digest: Any, length: int = 0) -> None:
-    """Raises ValueError unless it is a sha1 or a sha256 in lower-case hexadecimal digits; length: of these, which one."""
+    """Raises ValueError unless it is a sha1 or sha256 in lower-case hexadecimal. length: of which only this one, if not 0."""
     if not isinstance(digest, str) or not DIGEST_PATTERN.fullmatch(digest) or length not in (0, len(digest)):
         raise ValueError(f"{digest!r:.{MAX_SHOWN_CHARS}} is no {f'{length}' if length else '40 or 64'} hexadecimal digits")
 
 
 def short_message(problem: Exception) -> str:
-    """What reading foreign data came upon, as a message shows it: another exception than ValueError says little by its text."""
+    """The text of a parsing error for a message; with the type, unless it is a ValueError, whose text says enough."""
     text = str(problem) if isinstance(problem, ValueError) else f"{type(problem).__name__}: {problem}"
     return text[: 2 * MAX_SHOWN_CHARS]
 

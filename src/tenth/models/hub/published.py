@@ -1,7 +1,7 @@
-"""Which files of which published repositories make a model folder of Stable Diffusion 1.5 or SDXL: names, listings -> paths.
+"""Which files of which published repositories make a model folder of Stable Diffusion 1.5 or SDXL.
 
-Source of the layouts: the repositories' own file lists on the hub, and that of h94/IP-Adapter. No revision and no hash stands
-here: what the hub has at the first download is locked (locked.py).
+Source of the layouts: the file lists of the repositories and of h94/IP-Adapter on the hub. Revisions and digests are not listed
+here: those of the first download are locked (lockfile.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from tenth.models.hub.client import RepoListing
 from tenth.models.hub.lockfile import REPOSITORY_PATTERN
 
 IP_ADAPTER, IP_ADAPTER_LICENCE = "h94/IP-Adapter", {"h94/IP-Adapter": "apache-2.0"}
-VIT_H, VIT_BIGG = "models/image_encoder", "sdxl_models/image_encoder"  # CLIP ViT-H/14 and ViT-bigG/14, of 1024 and 1280 wide
+VIT_H, VIT_BIGG = (
+    "models/image_encoder",
+    "sdxl_models/image_encoder",
+)  # CLIP ViT-H/14 and ViT-bigG/14, embeddings of 1024 and 1280
 INDEX, UNET = "model_index.json", "unet/config.json"
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
 TOKENIZER_FILES = (
@@ -28,13 +31,13 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-MAX_NAME_CHARS = 200  # characters of a repository and an adapter; a hub has at most 96 for the first
+MAX_NAME_CHARS = 200  # of repository and adapter; a hub allows 96 for the former
 SD2_CROSS_ATTENTION_DIM = 1024  # of Stable Diffusion 2's text encoder; SDXL's two have 2048, 1.5's has 768
 
 
 @dataclass(frozen=True)
 class ModelFamily:
-    """What the models of a family have in common. parts: with weights. adapter: the one that a model gets if none is named."""
+    """What the models of a family have in common. parts: weight file stem by folder. adapter: the default one."""
 
     pipeline: str
     parts: Mapping[str, str]
@@ -43,7 +46,7 @@ class ModelFamily:
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """A published IP-Adapter: the family of its UNet, its file and its image encoder's folder in h94/IP-Adapter."""
+    """A published IP-Adapter: family of its UNet, and its file and its image encoder's folder in h94/IP-Adapter."""
 
     family: str
     file: str
@@ -52,7 +55,7 @@ class AdapterSpec:
 
 @dataclass(frozen=True)
 class HubModel:
-    """A model that has a name here. licence: of the repository, as its card says."""
+    """A model with a short name. licence: from the repository's card."""
 
     repository: str
     licence: str
@@ -61,7 +64,7 @@ class HubModel:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a user's name of a model stands for. adapter: the one asked for, or "" for the family's own."""
+    """A parsed model name. adapter: the requested one, or "" for the family's default."""
 
     name: str
     repository: str
@@ -94,7 +97,7 @@ PUBLISHED: Mapping[str, HubModel] = {
 
 
 def parse_model_name(name: str) -> ModelSpec | None:
-    """What a name stands for: sd15, sdxl or owner/name, each alone or with +ADAPTER. None if it is none of these.
+    """Parse a name: sd15, sdxl or owner/name, each alone or with +ADAPTER. None if it is none of these.
 
     Raises InputError for an adapter that is not published.
     """
@@ -163,7 +166,7 @@ def adapter_files(listing: RepoListing, adapter: AdapterSpec) -> dict[str, str]:
 
 
 def choose_adapter(model_spec: ModelSpec, family: str) -> AdapterSpec:
-    """The adapter asked for, or the family's own. Raises ModelError if it is for the other family."""
+    """The requested adapter, or the family's default. Raises ModelError if it is for the other family."""
     adapter = ADAPTERS[model_spec.adapter or FAMILIES[family].adapter]
     if adapter.family != family:
         known = [name for name, each in ADAPTERS.items() if each.family == family]
@@ -176,7 +179,7 @@ def choose_adapter(model_spec: ModelSpec, family: str) -> AdapterSpec:
 
 
 def _weight_files(listing: RepoListing, folder: str, stem: str) -> dict[str, str]:
-    """The weights of a part, whole or in pieces; where there is only half precision, that, by the plain name."""
+    """The weight files of a component: one file, else shards, else half precision under the plain name."""
     plain, half, index = (f"{folder}/{stem}{end}" for end in (".safetensors", ".fp16.safetensors", ".safetensors.index.json"))
     if plain in listing.files:
         return {plain: plain}

@@ -1,7 +1,7 @@
-"""An address -> its bytes: never more than agreed, in a time that ends, gone on with where they stopped.
+"""Download bytes from a server that is not trusted: limited in size and time, and resumable.
 
-Who answers may lie, break off, or never come to an end. Proxies and certificates hold as httpx takes them from the environment.
-A name and a password in an address go into a header, so that no message can show them.
+The server may lie, break off or never end. Proxies and certificates come from the environment, as in httpx. User name and
+password of an address are sent as a header, so that no message can show them.
 """
 
 from __future__ import annotations
@@ -23,21 +23,20 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from tenth.core.files.writing import try_lock
 
-httpx: Any = import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])  # or httpx2: what huggingface_hub uses
+httpx: Any = import_module(
+    HfHubHTTPError.__bases__[0].__module__.partition(".")[0]
+)  # httpx or httpx2, whichever huggingface_hub uses
 
-ANSWER_SECONDS = 30.0  # longest wait for a connection, and for the next bytes
-SLOW_SECONDS, SLOW_BYTES = 60.0, 60_000  # an answer that brings fewer bytes than this in that time is given up
-MAX_TRIES, MIN_PROGRESS_BYTES = 5, 1 << 20  # so many answers in a row may break off before they have brought this many bytes
+ANSWER_SECONDS = 30.0  # timeout of a connection, and of the next bytes
+SLOW_SECONDS, SLOW_BYTES = 60.0, 60_000  # a slower answer is given up
+MAX_TRIES, MIN_PROGRESS_BYTES = 5, 1 << 20  # answers in a row that may break off with fewer bytes than that
 MAX_REDIRECTS = 10
-MAX_SHOWN_CHARS = 200  # most characters of a server's text in a message
-HTTP_OK, HTTP_PARTIAL_CONTENT, HTTP_RANGE_NOT_SATISFIABLE = 200, 206, 416  # of HTTP's statuses
+MAX_SHOWN_CHARS = 200  # of a server's text in a message
+HTTP_OK, HTTP_PARTIAL_CONTENT, HTTP_RANGE_NOT_SATISFIABLE = 200, 206, 416  # HTTP status codes
 
 
 class TransferError(Exception):
-    """What was asked for did not come.
-
-    status, code, message: the answer's HTTP status and two headers of a hub's, if any came.
-    """
+    """A download failed. status, code, message: HTTP status and the hub's two error headers, if there was an answer."""
 
     def __init__(self, text: str, status: int = 0, code: str = "", message: str = "") -> None:
         super().__init__(text)
@@ -45,7 +44,7 @@ class TransferError(Exception):
 
 
 def download_bytes(url: str, max_bytes: int, headers: Mapping[str, str] | None = None) -> bytes:
-    """A whole answer of at most `max_bytes` bytes. Raises TransferError."""
+    """An answer of at most `max_bytes` bytes. Raises TransferError."""
     content = bytearray()
     with _open_response(url, headers or {}) as answer:
         for piece in answer.chunks:
@@ -62,11 +61,12 @@ def download_to(
     headers: Mapping[str, str] | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """A file of `size` bytes at `partial_path`, on the disk: what is there already is kept, and only the rest asked for.
+    """Download a file of `size` bytes to `partial_path` and flush it; bytes that are there already are not requested again.
 
-    progress: told how many bytes are there. Raises TransferError if the rest does not come, and keeps what came; but nothing
-    where more is sent than belongs to the file. Raises OSError if the disk refuses.
+    progress: called with the number of bytes that are there. Raises TransferError if the rest does not arrive: what did is
+    kept, unless the server sends more than `size`. Raises OSError if the disk refuses.
     """
+    # Answers that break off are continued, as long as each of a few brings something.
     with _open_partial(partial_path, size) as file:
         tries, restarted = 0, False
         while (start := file.seek(0, os.SEEK_END)) < size:
@@ -76,7 +76,9 @@ def download_to(
             except TransferError as problem:
                 gained = file.tell() - start
                 tries = 0 if gained >= MIN_PROGRESS_BYTES else tries + 1
-                if problem.status == HTTP_RANGE_NOT_SATISFIABLE and start and not restarted:  # the rest cannot be had alone
+                if (
+                    problem.status == HTTP_RANGE_NOT_SATISFIABLE and start and not restarted
+                ):  # the server does not send the rest alone
                     file.truncate(0)
                     restarted = True
                 elif gained <= 0 or tries == MAX_TRIES:
@@ -84,13 +86,13 @@ def download_to(
 
 
 def redact_url(url: str) -> str:
-    """An address as it may stand in a message: nothing before an @, which may be a password, or behind a question mark."""
+    """An address for a message: without what is before an @, which may be a password, or after a question mark."""
     scheme, _, rest = url.partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def split_credentials(url: str) -> tuple[str, dict[str, str]]:
-    """An address of http or https without a name and a password, and the header that holds these. Raises TransferError."""
+    """An http(s) address without user name and password, and the header with these. Raises TransferError."""
     try:
         parts = urlsplit(url)
         name, found, place = parts.netloc.rpartition("@")
@@ -98,14 +100,15 @@ def split_credentials(url: str) -> tuple[str, dict[str, str]]:
         clean = parts._replace(netloc=place).geturl()
         if parts.scheme not in ("http", "https") or not httpx.URL(clean).host or parts.port == 0:
             raise ValueError
-    except (ValueError, httpx.InvalidURL):  # whose texts may show the password
+    except (ValueError, httpx.InvalidURL):  # whose text may show the password
         raise TransferError("it is no address of http or https") from None
     secret = base64.b64encode(f"{user}:{password}".encode()).decode()
     return clean, {"Authorization": f"Basic {secret}"} if found else {}
 
 
 def _append(url: str, size: int, file: IO[bytes], headers: Mapping[str, str], progress: Callable[[int], None]) -> None:
-    """What a file lacks at its end. Raises TransferError, with status 416 if it can only be had from its beginning."""
+    """Append what a file lacks. Raises TransferError, with status 416 if it can only be downloaded from the start."""
+    # Request the rest; a server may answer with the whole file instead, but not with another range or size.
     start = file.tell()
     with _open_response(url, {**headers, **({"Range": f"bytes={start}-"} if start else {})}) as answer:
         if answer.status == HTTP_PARTIAL_CONTENT and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
@@ -114,8 +117,10 @@ def _append(url: str, size: int, file: IO[bytes], headers: Mapping[str, str], pr
         start = 0 if restart else start
         if length.isdecimal() and start + int(length[:20]) != size:
             _reject_size(file, size, f"{start + int(length[:20]):,}")
+
+        # Never write more than the file has.
         for piece in answer.chunks:
-            if restart:  # only now: an answer may bring nothing
+            if restart:  # not earlier: the answer may bring nothing
                 file.seek(0)
                 file.truncate()
                 restart = False
@@ -135,7 +140,7 @@ def _reject_size(file: IO[bytes], size: int, found: str) -> None:
 
 @contextmanager
 def _open_partial(partial_path: Path, size: int) -> Iterator[IO[bytes]]:
-    """The file that grows, for this process alone, and on the disk in the end. An empty one is not left."""
+    """Open a partial file, locked for this process, and flush it at the end. An empty one is removed."""
     if partial_path.is_symlink() or not partial_path.is_file() or partial_path.stat().st_size > size:
         partial_path.unlink(missing_ok=True)
     try:
@@ -150,22 +155,24 @@ def _open_partial(partial_path: Path, size: int) -> Iterator[IO[bytes]]:
                 if size and not file.tell():
                     partial_path.unlink(missing_ok=True)
     except OSError as problem:
-        problem.filename = problem.filename or str(partial_path)  # a full disk does not say where
+        problem.filename = problem.filename or str(partial_path)  # for a full disk the system names none
         raise
 
 
 @contextmanager
 def _open_response(url: str, headers: Mapping[str, str]) -> Iterator[_Response]:
-    """A good answer, redirects followed, its body not read. Raises TransferError."""
+    """A successful answer after redirects, its body not yet read. Raises TransferError."""
     clean, secret = split_credentials(url)
-    # Of one name, however it is spelt, the last counts: what the address says of who asks goes instead of a token. A packed
-    # answer has no size, and no range to go on with.
+    # Of equal names, whatever their case, the last one counts: credentials in the address replace a token. Compressed answers
+    # are not requested: they have no size, and no range to continue from.
     request_headers = {
         name.lower(): value for name, value in [*headers.items(), *secret.items(), ("accept-encoding", "identity")]
     }
     for name, value in request_headers.items():
         if not (value.isascii() and value.isprintable()):
             raise TransferError(f"what is to be sent as {name} holds a character that cannot be sent")
+
+    # Redirects are followed here, so that they end and never leave encryption.
     with _client() as client, _watch_stalls(client) as watch:
         request = client.build_request("GET", clean, headers=request_headers)
         for _ in range(MAX_REDIRECTS):
@@ -191,7 +198,7 @@ class _Response:
 
 @dataclass
 class _StallWatch:
-    """How much came, and whether that was too little."""
+    """Counts received bytes, and closes the client if too few arrive."""
 
     client: Any
     received: int = 0
@@ -215,7 +222,7 @@ class _StallWatch:
 
     @contextmanager
     def explain_errors(self) -> Iterator[None]:
-        """Whatever a library raises as TransferError, by the first line of its text."""
+        """Turn errors of the HTTP library into TransferError, with the first line of their text."""
         try:
             yield
         except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as problem:
@@ -226,7 +233,7 @@ class _StallWatch:
 
 @contextmanager
 def _watch_stalls(client: Any) -> Iterator[_StallWatch]:
-    """A thread beside the block, which closes the client when too little comes: headers and body alike may drip for ever."""
+    """Watch the block from a thread that closes a slow client: headers and body may arrive byte by byte, without end."""
     watch = _StallWatch(client)
     Thread(target=watch.run, daemon=True).start()
     try:
@@ -242,7 +249,7 @@ def _client() -> Any:
         raise TransferError(f"the certificates that the environment names cannot be read ({problem.strerror})") from problem
     try:
         return httpx.Client(follow_redirects=False, timeout=ANSWER_SECONDS, verify=certificates)
-    except (ValueError, httpx.InvalidURL):  # which may show the password of a proxy
+    except (ValueError, httpx.InvalidURL):  # whose text may show a proxy's password
         raise TransferError("the environment names a proxy that is none") from None
 
 
