@@ -30,6 +30,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from fresh import Fresh, fresh_processes
 from tenth.models.adapters.ip_adapter import adapter_name, init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
 from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, save_aggregator
 from tenth.models.aggregators.self_attention import SelfAttentionAggregator
@@ -139,6 +140,14 @@ def add_trained(model: Path, unet: Any) -> None:
                 parameter.add_(0.05 * torch.randn_like(parameter))
         trained = AggregatorCheckpoint(aggregator, FaceEncoder(torch.zeros(128), 0.1).name, adapter_name(adapter))
         save_aggregator(trained, model / name / "aggregator.safetensors")
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
+    """Processes that have loaded nothing of tenth."""
+    store = str(tmp_path_factory.mktemp("store"))
+    with fresh_processes(tmp_path_factory.mktemp("said"), TENTH_STORE=store, TENTH_MODELS=store, HF_HUB_OFFLINE="1") as fresh:
+        yield fresh
 
 
 @pytest.fixture(scope="session")

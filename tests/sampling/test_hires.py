@@ -151,7 +151,9 @@ def test_sdxl_is_told_the_size_of_each_pass(stable_model: Any) -> None:
 def test_an_identitys_weights_are_on_in_every_pass(stable_model: Any) -> None:
     weight = stable_model.pipeline.unet.conv_in.weight
     before = weight.detach().clone()
-    who = random_identity(stable_model, weights={"unet.conv_in.weight.diff": torch.full_like(before, 0.5)}, word="sks man")
+    who = random_identity(
+        stable_model, weights={"unet.conv_in.weight.diff": torch.full_like(before, 0.5)}, trigger_phrase="sks man"
+    )
     with watched(stable_model, lambda latents, _: (latents.shape[-1], float((weight.detach() - before).mean()))) as noted:
         (sample,) = generate_samples(stable_model, [who])
     assert [width for width, _ in noted] == [FIRST[family(stable_model)].width // 2] * 4 + [16] * 2
