@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 from collections.abc import Iterator
@@ -29,10 +30,17 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
+from fresh import Fresh, fresh_processes
+from tenth.models.adapters.ip_adapter import adapter_name, init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
+from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, save_aggregator
+from tenth.models.aggregators.self_attention import SelfAttentionAggregator
+from tenth.models.aggregators.set_aggregator import SetAggregator
 from tenth.models.encoders.dlib_face import FaceEncoder
+from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR, MODEL_DIR
+from tenth.models.pocket.paths import ADAPTER_PATH, EXAMPLE_PHOTOS_DIR, MODEL_DIR
+from tenth.training.pocket.export import export_model
+from tenth.training.pocket.modules import PocketModules
 from toy_hub import Hub, publish, run_hub
 
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -44,6 +52,11 @@ BLOCKS = {
     "norm_num_groups": 8,
     "attention_head_dim": 2,
     "sample_size": 8,
+}
+TOY_SIZES: dict[str, dict[str, Any]] = {
+    "unet": {"block_out_channels": [16, 32], "cross_attention_dim": 32, "attention_head_dim": [2, 2]},
+    "text_encoder": {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "projection_dim": 32},
+    "vae": {"widths": [16, 16], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1]},
 }
 FAMILIES = ("sd15", "sdxl")
 
@@ -69,42 +82,53 @@ def face_photos() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder of the pocket's layout and sizes with random weights."""
+    """A model folder of the pocket's layout, tiny, with random weights."""
     return write_toy(tmp_path_factory.mktemp("toy"))
 
 
-def write_toy(folder: Path) -> Path:
-    """The toy model in a folder, where it lies in `model`."""
-    from safetensors.torch import save_file
+@pytest.fixture(scope="session")
+def pocket_sized_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `toy_folder`, with networks of the pocket model's own size, which training begins with."""
+    return write_toy(tmp_path_factory.mktemp("pocket-sized"), MODEL_DIR)
 
-    from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
-    from tenth.models.pocket.autoencoder import PocketAutoencoder
-    from tenth.models.pocket.paths import MODEL_DIR
-    from tenth.training.pocket.export import export_model
-    from tenth.training.pocket.modules import PocketModules
 
+@pytest.fixture
+def toy_configs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stages of training make networks of the toy's sizes."""
+    configs = write_toy_configs(tmp_path_factory.mktemp("configs"))
+    for stage in ("autoencoder", "diffusion", "export", "packed_dataset"):
+        monkeypatch.setattr(f"tenth.training.pocket.{stage}.MODEL_DIR", configs)
+    return configs
+
+
+def write_toy_configs(folder: Path) -> Path:
+    """The pocket model's folder without weights, its networks a hundredth as large."""
+    shutil.copytree(MODEL_DIR, folder, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)
+    for part, sizes in TOY_SIZES.items():
+        path = folder / part / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | sizes), encoding="utf-8")
+    return folder
+
+
+def write_toy(folder: Path, configs: Path | None = None) -> Path:
+    """The toy model in a folder, where it lies in `model`. configs: a folder whose networks it has; None: tiny ones."""
+    configs = configs or write_toy_configs(folder / "configs")
     torch.manual_seed(0)
-    parts = PocketModules.create(MODEL_DIR)
+    parts = PocketModules.create(configs)
     install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, FaceEncoder.embedding_dim))
     weights = {f"unet.{name}": value for name, value in parts.unet.state_dict().items()}
     weights |= {f"text_encoder.{name}": value for name, value in parts.text_encoder.state_dict().items()}
-    autoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(MODEL_DIR / "vae"))
+    autoencoder = PocketAutoencoder.from_config(PocketAutoencoder.load_config(configs / "vae"))
     save_file(autoencoder.state_dict(), folder / "autoencoder.safetensors")
-    export_model(folder / "model", weights, folder / "autoencoder.safetensors", FaceEncoder(torch.zeros(128), 0.1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tenth.training.pocket.export.MODEL_DIR", configs)
+        export_model(folder / "model", weights, folder / "autoencoder.safetensors", FaceEncoder(torch.zeros(128), 0.1))
     add_trained(folder / "model", parts.unet)
     return folder / "model"
 
 
 def add_trained(model: Path, unet: Any) -> None:
     """Trained methods whose weights are far from where training begins: one with an adapter of its own, one without."""
-    from safetensors.torch import save_file
-
-    from tenth.models.adapters.ip_adapter import adapter_name, init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
-    from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, save_aggregator
-    from tenth.models.aggregators.self_attention import SelfAttentionAggregator
-    from tenth.models.aggregators.set_aggregator import SetAggregator
-    from tenth.models.pocket.paths import ADAPTER_PATH
-
     own = model / "ip-adapter-attention" / "ip-adapter.safetensors"
     own.parent.mkdir()
     install_ip_adapter(unet, init_ip_adapter(unet, FaceEncoder.embedding_dim))
@@ -116,6 +140,16 @@ def add_trained(model: Path, unet: Any) -> None:
                 parameter.add_(0.05 * torch.randn_like(parameter))
         trained = AggregatorCheckpoint(aggregator, FaceEncoder(torch.zeros(128), 0.1).name, adapter_name(adapter))
         save_aggregator(trained, model / name / "aggregator.safetensors")
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
+    """Processes that have loaded nothing of tenth."""
+    store = str(tmp_path_factory.mktemp("store"))
+    with fresh_processes(
+        tmp_path_factory.mktemp("said"), TENTH_CACHE_DIR=store, TENTH_MODELS=store, HF_HUB_OFFLINE="1"
+    ) as fresh:
+        yield fresh
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,13 @@
 """Processes that have loaded nothing of tenth: each a fork of one that has loaded what tenth stands on, which takes seconds.
 
-Pictures are drawn in one step there, whatever is asked for: what they show is not looked at.
+Commands and programs draw pictures in one step there, whatever is asked for: what they show is not looked at.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import shlex
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 240  # after which a process is killed
+SECONDS = 480  # after which a process is killed
 STEPS = 1
 
 
@@ -33,14 +34,18 @@ class Done:
 
 
 class Fresh:
-    """Forks of one server. environment: of all of them, beside this process's own."""
+    """Forks of one server. environment: of all of them, beside the server's own."""
 
-    def __init__(self, server: subprocess.Popen[str], folder: Path) -> None:
-        self.server, self.folder = server, folder
+    def __init__(self, server: subprocess.Popen[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.server, self.folder, self.environment = server, folder, dict(environment or {})
+
+    def within(self, **environment: str) -> Fresh:
+        """Forks of the same server with more in their environment: what no library reads when it is imported."""
+        return Fresh(self.server, self.folder, self.environment | environment)
 
     def command(self, words: Sequence[str], at: Path, environment: Mapping[str, str] | None = None) -> Done:
         """`tenth` with these words, as the console script calls it, in a folder."""
-        return self._run({"command": list(words), "environment": dict(environment or {})}, at)
+        return self._run({"command": list(words), "steps": STEPS}, at, environment)
 
     def line(self, line: str, at: Path) -> Done:
         """A line of a shell that begins with `tenth`."""
@@ -48,13 +53,18 @@ class Fresh:
 
     def python(self, code: str, at: Path) -> Done:
         """A program, as `python -c` runs it, in a folder."""
-        return self._run({"code": code}, at)
+        return self._run({"code": code, "steps": STEPS}, at)
 
-    def _run(self, task: Mapping[str, Any], at: Path) -> Done:
+    def script(self, path: Path, *arguments: object, at: Path, steps: int = 1_000) -> Done:
+        """`python path arguments` in a folder, where pictures are drawn in so many steps at most."""
+        return self._run({"script": [str(path), *map(str, arguments)], "steps": steps}, at)
+
+    def _run(self, task: Mapping[str, Any], at: Path, environment: Mapping[str, str] | None = None) -> Done:
         paths = {name: str(self.folder / name) for name in ("out", "err")}
         assert self.server.stdin is not None
         assert self.server.stdout is not None
-        print(json.dumps({**task, **paths, "at": str(at)}), file=self.server.stdin, flush=True)
+        more = {"at": str(at), "environment": {**self.environment, **(environment or {})}}
+        print(json.dumps({**task, **paths, **more}), file=self.server.stdin, flush=True)
         code = int(self.server.stdout.readline())
         return Done(code, *(Path(path).read_text(encoding="utf-8") for path in paths.values()))
 
@@ -85,17 +95,22 @@ def serve() -> None:
 
 
 def load_what_tenth_stands_on() -> None:
-    """Its large libraries, with the pipelines' steps cut short."""
+    """Its large libraries."""
     import dlib  # noqa: F401
     import numpy as np  # noqa: F401
     import torch  # noqa: F401
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # noqa: F401
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection  # noqa: F401
+
+
+def cut_short(steps: int) -> None:
+    """The pipelines draw in so many steps at most."""
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
     for pipeline in (StableDiffusionPipeline, StableDiffusionXLPipeline):
 
         def quick(self: Any, *given: Any, called: Any = pipeline.__call__, **named: Any) -> Any:
-            return called(self, *given, **named | {"num_inference_steps": min(STEPS, named["num_inference_steps"])})
+            return called(self, *given, **named | {"num_inference_steps": min(steps, named.get("num_inference_steps", steps))})
 
         pipeline.__call__ = quick
 
@@ -106,13 +121,18 @@ def become(task: Mapping[str, Any]) -> None:
     for number, (path, flags) in enumerate(((os.devnull, os.O_RDONLY), (task["out"], new), (task["err"], new))):
         os.dup2(os.open(path, flags), number)
     os.chdir(task["at"])
-    os.environ.update(task.get("environment", {}))
+    os.environ.update(task["environment"])
+    cut_short(task["steps"])
     code: Any = 0
     try:
         if "command" in task:
             from tenth.cli.main import main
 
             code = main(task["command"])
+        elif "script" in task:
+            sys.argv = task["script"]
+            sys.path.insert(0, str(Path(sys.argv[0]).parent))
+            runpy.run_path(sys.argv[0], run_name="__main__")
         else:
             exec(compile(task["code"], "<the text>", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own texts
     except SystemExit as leaving:

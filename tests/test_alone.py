@@ -17,7 +17,7 @@ from PIL import Image
 
 import tenth
 from documents import lines_that_run
-from fresh import ROOT, Done, Fresh, fresh_processes
+from fresh import ROOT, Done, Fresh
 from parsed_commands import top_commands
 from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
@@ -95,14 +95,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fresh(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
-    store = str(tmp_path_factory.mktemp("store"))
-    with fresh_processes(
-        tmp_path_factory.mktemp("said"), TENTH_CACHE_DIR=store, TENTH_MODELS=store, HF_HUB_OFFLINE="1"
-    ) as fresh:
-        made = fresh.command(["identity", "me", "-o", "me.safetensors"], inputs)
-        assert made.code == 0, made.err
-        yield fresh
+def with_identity(fresh: Fresh, inputs: Path) -> Fresh:
+    """Processes, and in the folder an identity that one of them has made."""
+    made = fresh.command(["identity", "me", "-o", "me.safetensors"], inputs)
+    assert made.code == 0, made.err
+    return fresh
 
 
 def right(done: Done) -> bool:
@@ -115,14 +112,14 @@ def test_every_command_is_tried_here_or_by_the_documents() -> None:
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_by_itself(line: str, fresh: Fresh, inputs: Path) -> None:
-    done = fresh.line(f"tenth {line}", inputs)
+def test_a_command_by_itself(line: str, with_identity: Fresh, inputs: Path) -> None:
+    done = with_identity.line(f"tenth {line}", inputs)
     assert right(done), done.err
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda text: text.strip().partition("\n")[0][:60])
-def test_a_public_name_by_itself(program: str, fresh: Fresh, inputs: Path) -> None:
-    done = fresh.python(program, inputs)
+def test_a_public_name_by_itself(program: str, with_identity: Fresh, inputs: Path) -> None:
+    done = with_identity.python(program, inputs)
     assert right(done), done.err
 
 

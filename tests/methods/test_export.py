@@ -21,11 +21,12 @@ from tenth.methods.identity_file import save_identity
 
 LAYER = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 TEXT = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
+WIDTH = 32  # of both layers in the toy model
 
 
 def matrices(seed: int, *layers: str) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    shapes = {"lora_A": (2, 192), "lora_B": (192, 2)}
+    shapes = {"lora_A": (2, WIDTH), "lora_B": (WIDTH, 2)}
     return {f"{at}.{side}.weight": torch.randn(*shape, generator=generator) for at in layers for side, shape in shapes.items()}
 
 
@@ -127,9 +128,9 @@ def test_weights_and_embeddings_together(tuned: Identity, toy_model: Any) -> Non
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        ({"unet.nowhere.lora_A.weight": torch.zeros(2, 192), "unet.nowhere.lora_B.weight": torch.zeros(192, 2)}, "nowhere"),
-        ({f"{LAYER}.lora_A.weight": torch.zeros(2, 192)}, "without"),
-        ({f"{LAYER}.weight.diff": torch.zeros(3, 3)}, r"of shape \(3, 3\), where the model's is \(192, 192\)"),
+        ({"unet.nowhere.lora_A.weight": torch.zeros(2, WIDTH), "unet.nowhere.lora_B.weight": torch.zeros(WIDTH, 2)}, "nowhere"),
+        ({f"{LAYER}.lora_A.weight": torch.zeros(2, WIDTH)}, "without"),
+        ({f"{LAYER}.weight.diff": torch.zeros(3, 3)}, rf"of shape \(3, 3\), where the model's is \({WIDTH}, {WIDTH}\)"),
         ({"vae.decoder.weight.diff": torch.zeros(3)}, "vae.decoder"),
         ({f"{LAYER}.hada.weight": torch.zeros(3)}, "hada"),
     ],

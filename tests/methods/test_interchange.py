@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from fresh import Fresh
 from tenth.cli.main import main
 from tenth.core.errors import CheckpointError, IdentityError
 from tenth.core.types import Identity
@@ -42,7 +41,7 @@ def ours(model: Any, identity: Identity, sampling: SamplingConfig = FEW) -> np.n
         return np.asarray(model.pipeline(**pipeline_kwargs([PROMPT], [0], sampling, text_embeddings=texts), **images).images[0])
 
 
-def run_the_page(model: Path, files: Path, first: str = "") -> dict[str, np.ndarray]:
+def run_the_page(fresh: Fresh, model: Path, files: Path, first: str = "") -> dict[str, np.ndarray]:
     """The page's lines in a second process, on this model and these files, with a few steps: its picture as numbers.
 
     And then once more without guidance, as the page says.
@@ -64,33 +63,36 @@ def run_the_page(model: Path, files: Path, first: str = "") -> dict[str, np.ndar
     knows = "" if first else "import sys; assert not any(name.startswith('tenth') for name in sys.modules)"
     save = f"import numpy; numpy.savez({str(files / 'images.npz')!r}, guided=image, plain=plain)"
     script = f"{first}\n{lines}\n{plain}\n{knows}\n{save}"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    (files / "page.py").write_text(script, encoding="utf-8")
+    done = fresh.script(files / "page.py", at=files)
+    assert done.code == 0, done.err
     return dict(np.load(files / "images.npz"))
 
 
-def assert_the_page_draws_it(model: Any, folder: Path, files: Path, first: str = "") -> None:
+def assert_the_page_draws_it(fresh: Fresh, model: Any, folder: Path, files: Path, first: str = "") -> None:
     """The page's picture is ours, and depends on whom it shows."""
     wanted = {
         "guided": ours(model, somebody(model)),
         "plain": ours(model, somebody(model), SamplingConfig(steps=3, guidance_scale=1.0)),
     }
-    for name, image in run_the_page(folder, files, first).items():
+    for name, image in run_the_page(fresh, folder, files, first).items():
         np.testing.assert_allclose(image, wanted[name], atol=1e-5)
         assert np.abs(ours(model, somebody(model, 1)) - image).max() > 1e-3
 
 
-def test_five_lines_of_diffusers_draw_the_same_picture(stable_folder: Path, tmp_path: Path) -> None:
+def test_five_lines_of_diffusers_draw_the_same_picture(fresh: Fresh, stable_folder: Path, tmp_path: Path) -> None:
     model = load_model(str(stable_folder))
     written = export_embeddings(somebody(model), model, tmp_path / "me.safetensors")
     assert written == [tmp_path / "me.safetensors", tmp_path / "me.ip-adapter.safetensors"]
     assert sorted(tmp_path.iterdir()) == sorted(written)
-    assert_the_page_draws_it(model, stable_folder, tmp_path)
+    assert_the_page_draws_it(fresh, model, stable_folder, tmp_path)
 
 
-def test_the_pocket_model_wants_its_autoencoder_known_first(toy_model: Any, toy_folder: Path, tmp_path: Path) -> None:
+def test_the_pocket_model_wants_its_autoencoder_known_first(
+    fresh: Fresh, toy_model: Any, toy_folder: Path, tmp_path: Path
+) -> None:
     export_embeddings(somebody(toy_model), toy_model, tmp_path / "me.safetensors")
-    assert_the_page_draws_it(toy_model, toy_folder, tmp_path, "import tenth.models.pocket.autoencoder")
+    assert_the_page_draws_it(fresh, toy_model, toy_folder, tmp_path, "import tenth.models.pocket.autoencoder")
 
 
 def test_the_files_hold_nobody_and_the_person_and_the_adapter_s_very_bytes(
@@ -143,7 +145,9 @@ def test_what_cannot_be_exported_is_said(toy_model: Any, tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
-def test_comfyui_reads_the_person_s_rows(stable_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_comfyui_reads_the_person_s_rows(
+    fresh: Fresh, stable_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As its node does it, in a process that does not know tenth."""
     model = load_model(str(stable_folder))
     identity = somebody(model, 3)
@@ -157,7 +161,9 @@ def test_comfyui_reads_the_person_s_rows(stable_folder: Path, tmp_path: Path, ca
         "assert type(embeds) is torch.Tensor and 'tenth' not in sys.modules\n"
         "save_file({'embeds': embeds}, sys.argv[2])"
     )
-    subprocess.run([sys.executable, "-c", script, str(path), str(tmp_path / "read.safetensors")], check=True)
+    (tmp_path / "node.py").write_text(script, encoding="utf-8")
+    done = fresh.script(tmp_path / "node.py", path, tmp_path / "read.safetensors", at=tmp_path)
+    assert done.code == 0, done.err
     assert torch.equal(load_file(tmp_path / "read.safetensors")["embeds"], identity.embeddings)
     assert path.stat().st_size < identity.embeddings.nbytes + 2_000  # nothing else is in it
     assert main(["export", str(tmp_path / "made.safetensors"), "-o", str(path)]) == 1

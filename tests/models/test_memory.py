@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fresh import ROOT, Fresh
 from tenth.core.errors import InputError, ModelError
 from tenth.models.memory.footprint import ModelFootprint, WeightCounts
 from tenth.models.memory.planner import (
@@ -182,23 +181,22 @@ def test_a_damaged_header_is_said(tmp_path: Path) -> None:
             tensor_infos(path)
 
 
-def benchmark(name: str, *options: str) -> dict[str, Any]:
-    script = Path(__file__).resolve().parents[2] / "benchmarks" / f"{name}.py"
-    done = subprocess.run([sys.executable, str(script), "--tiny", *options], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def benchmark(fresh: Fresh, name: str, *options: str) -> dict[str, Any]:
+    done = fresh.script(ROOT / "benchmarks" / f"{name}.py", "--tiny", *options, at=ROOT)
+    assert done.code == 0, done.err
+    result: dict[str, Any] = json.loads(done.out.splitlines()[-1])
     assert result["name"] == name
     return result
 
 
-def test_the_estimate_is_near_the_measured_peak() -> None:
+def test_the_estimate_is_near_the_measured_peak(fresh: Fresh) -> None:
     """In a process of its own, with a model whose activations are most of it; what the libraries set up comes on top."""
-    result = benchmark("full_size", "sd15", "--pixels=384", "--steps=1", "--profile=half-batch1")
+    result = benchmark(fresh, "full_size", "sd15", "--pixels=384", "--steps=1", "--profile=half-batch1")
     assert result["memory_profile"] == "half-batch1"
     assert 0.5 < result["over"] < 3
 
 
-def test_the_activations_are_those_counted() -> None:
-    rows = benchmark("activations")["rows"]
+def test_the_activations_are_those_counted(fresh: Fresh) -> None:
+    rows = benchmark(fresh, "activations")["rows"]
     assert len(rows) == 6
     assert all(0.8 < row["over"] < 1.25 for row in rows[1:])  # the first is of the image encoder, whose tiny one has wide maps

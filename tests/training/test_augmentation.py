@@ -102,7 +102,7 @@ def test_a_share_of_the_photos_is_changed_and_not_looked_at() -> None:
 
 
 def test_a_run_on_changed_photos_gives_a_model_that_knows_nothing_of_them(
-    tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, toy_folder: Path, toy_configs: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     vae = toy_folder / "vae/diffusion_pytorch_model.safetensors"

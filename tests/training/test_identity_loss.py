@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tenth.core.errors import ModelError, RecipeError
 from tenth.data.faces.crops import PhotoDataset
@@ -111,7 +112,7 @@ def test_photos_of_rare_signs_are_seen_more_often() -> None:
 
 
 def test_a_run_goes_on_from_a_whole_model(
-    tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, toy_folder: Path, toy_configs: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     vae = toy_folder / "vae/diffusion_pytorch_model.safetensors"
@@ -137,10 +138,12 @@ def test_a_run_goes_on_from_a_whole_model(
 
 
 def test_a_run_does_not_go_on_with_other_latents(
-    tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, toy_folder: Path, toy_configs: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
-    people, other = photo_dataset(tmp_path, face_photos), MODEL_DIR / "vae/diffusion_pytorch_model.safetensors"
+    people, other = photo_dataset(tmp_path, face_photos), tmp_path / "other.safetensors"
+    own = load_file(toy_folder / "vae/diffusion_pytorch_model.safetensors")
+    save_file({name: value + 1 for name, value in own.items()}, other)
     with pytest.raises(RecipeError, match="knows the latents of another autoencoder"):
         train_diffusion(DiffusionRecipe(people, other, TrainingConfig(1), init_from=toy_folder), tmp_path / "run")
     with pytest.raises(ModelError, match="has no text_encoder"):

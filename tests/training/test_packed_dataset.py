@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from tenth.core.errors import CheckpointError
 from tenth.models.pocket.loader import load_pocket
+from tenth.training.pocket import packed_dataset
 from tenth.training.pocket.diffusion import Prepared
 from tenth.training.pocket.packed_dataset import QUANTIZATION_STEPS, deserialize, pack, serialize, train_for_seconds, unpack
 from toy_latents import photo_dataset, pocket_dataset
@@ -21,13 +22,20 @@ SCRIPT = Path(__file__).resolve().parents[2] / "recipes/gpu-minutes.sh"
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, toy_folder: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+def recipe(
+    tmp_path: Path, toy_folder: Path, toy_configs: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    monkeypatch.setattr(packed_dataset, "VAE_FILE", toy_folder / "vae/diffusion_pytorch_model.safetensors")
+    return write_recipe(tmp_path, toy_folder, face_photos, monkeypatch)
+
+
+def write_recipe(tmp_path: Path, start: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     people = photo_dataset(tmp_path, face_photos)
     lines = [
         'stage = "base-model"',
-        f'autoencoder = "{toy_folder}/vae/diffusion_pytorch_model.safetensors"',
-        f'init_from = "{toy_folder}"',
+        f'autoencoder = "{start}/vae/diffusion_pytorch_model.safetensors"',
+        f'init_from = "{start}"',
         f'[data]\npeople = "{people.people}"\nphotos = "{people.photos}"',
         "[schedule]\ntotal_images = 4\nbatch_size = 2\ncheckpoint_every_images = 2",
         "[augmentation]\np_apply = 0.5",
@@ -73,9 +81,11 @@ def test_a_run_without_a_checkpoint_is_said(recipe: Path, tmp_path: Path) -> Non
         pack(recipe, tmp_path, tmp_path / "gpu")
 
 
-def test_the_command_packs_spends_and_joins(recipe: Path, tmp_path: Path) -> None:
-    """What spending imports is what was carried: neither the installed diffusers nor dlib."""
-
+def test_the_command_packs_spends_and_joins(
+    pocket_sized_folder: Path, face_photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What spending imports is what was carried: neither the installed diffusers nor dlib. At the pocket model's own size."""
+    recipe = write_recipe(tmp_path, pocket_sized_folder, face_photos, monkeypatch)
     environment = {**os.environ, "PYTHON": sys.executable}
 
     def run(*words: object) -> str:
