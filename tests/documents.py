@@ -131,7 +131,7 @@ def write_inputs(folder: Path) -> None:
     assert replaced == 2
     smoke.write_text(text, encoding="utf-8")
     shutil.copy(smoke, folder / "my-recipe.toml")
-    shutil.copytree(MODEL_DIR, folder / "runs/pocket-last/final")  # what the hours of training come to
+    shutil.copytree(MODEL_DIR, folder / "runs/pocket-diffusion-4/final")  # what the hours of training come to
 
 
 def write_toy_sd15(folder: Path) -> Path:

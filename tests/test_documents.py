@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,9 @@ from documents import (
 )
 from fresh import Fresh, fresh_processes
 from tenth.cli.arguments import EPILOG, build_parser
+from tenth.core.config import from_table
+from tenth.experiments.recipe import ExperimentRecipe
+from tenth.training.adapter.recipe import AdapterRecipe
 from toy_hub import Hub, publish, run_hub
 
 DOCUMENTS = sorted(
@@ -118,6 +122,14 @@ def test_every_command_of_a_document_is_one(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     missing = [recipe for recipe in re.findall(r"\brecipes/[\w-]+\.(?:toml|sh)", text) if not (ROOT / recipe).is_file()]
     assert missing == []
+
+
+def test_the_recipes_of_the_documents_have_known_keys() -> None:
+    data = {"people": "people.jsonl", "photos": "photos"}
+    own_data, recipe = (tomllib.loads(block.text) for block in blocks_of("docs/train.md") if block.language == "toml")
+    assert from_table(AdapterRecipe, own_data | recipe).references.p_impostor == 0.3
+    (sets,) = (tomllib.loads(block.text) for block in blocks_of("docs/experiments.md") if block.language == "toml")
+    assert from_table(ExperimentRecipe, {"split": "validation", "data": data, **sets}).prompt_sets["attributes"].images == 20
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
