@@ -30,7 +30,8 @@ from documents import (
     write_toy_sd15,
 )
 from fresh import Fresh, fresh_processes
-from tenth.cli.arguments import EPILOG, build_parser
+from parsed_commands import parse
+from tenth.cli.app import EPILOG
 from tenth.core.config import from_table
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.training.adapter.recipe import AdapterRecipe
@@ -52,7 +53,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
     here = {name: str(tmp_path_factory.mktemp(name)) for name in ("store", "models", "cache", "said")}
     with run_hub(Hub()) as hub:
         publish(hub, "sd15", write_toy_sd15(tmp_path_factory.mktemp("toy") / "model"))
-        environment = {"TENTH_STORE": here["store"], "TENTH_MODELS": here["models"], "HF_HUB_CACHE": here["cache"]}
+        environment = {"TENTH_CACHE_DIR": here["store"], "TENTH_MODELS": here["models"], "HF_HUB_CACHE": here["cache"]}
         environment |= {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}
         with fresh_processes(Path(here["said"]), **environment) as fresh:
             yield fresh
@@ -117,8 +118,7 @@ def test_every_command_of_a_document_is_one(name: str) -> None:
     for block in blocks_of(name) if name != "docs/cli.md" else ():  # cli.md is made of the parser, by a test of its own
         for line in block.lines if not block.language else ():
             if line.startswith("tenth ") and "..." not in line:
-                args = build_parser().parse_args(shlex.split(line)[1:])
-                assert args.run is not None, f"{block.location}: {line}"
+                assert parse(shlex.split(line)[1:]), f"{block.location}: {line}"
     text = (ROOT / name).read_text(encoding="utf-8")
     missing = [recipe for recipe in re.findall(r"\brecipes/[\w-]+\.(?:toml|sh)", text) if not (ROOT / recipe).is_file()]
     assert missing == []
@@ -202,6 +202,11 @@ def test_a_command_in_a_process_from_the_start(line: str, tmp_path: Path) -> Non
     """Not a fork: nothing at all is loaded."""
     write_inputs(tmp_path)
     command = [sys.executable, "-m", "tenth.cli.main", *shlex.split(line)[1:]]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TENTH_STORE": str(tmp_path / "store"), "HF_HUB_OFFLINE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "src"),
+        "TENTH_CACHE_DIR": str(tmp_path / "store"),
+        "HF_HUB_OFFLINE": "1",
+    }
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

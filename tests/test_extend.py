@@ -40,7 +40,7 @@ COMMANDS = (
         "-o",
         "out",
     ),
-    ("evaluate", "out", "--reference", "me", "--json"),
+    ("evaluate", "out", "--held-out", "me", "--json"),
     ("generate", "me", "--model", "studio", "--prompt", "a photo of a person", "--steps", "1", "-n", "1", "-o", "studio"),
 )
 PROGRAM = """
@@ -85,7 +85,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_the_page_adds_works(source: Path, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE_PHOTOS_DIR, tmp_path / "me")
     with_published_tokenizers(write_stable("sd15", tmp_path / "models/studio"))
-    environment = {**os.environ, "PYTHONPATH": str(source / "src"), "TENTH_STORE": str(tmp_path / "store")}
+    environment = {**os.environ, "PYTHONPATH": str(source / "src"), "TENTH_CACHE_DIR": str(tmp_path / "store")}
     command = [sys.executable, "-c", PROGRAM, json.dumps(COMMANDS)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
