@@ -1,11 +1,15 @@
-"""The blocks of code of a document, as its reader would type them, and what they read put beside them."""
+"""The code blocks and tables of the documents, and the inputs that the code needs.
+
+`python tests/documents.py` writes the tables of results anew, each by the command in the comment above it.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,23 +19,31 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from safetensors.torch import save_file
 
 from conftest import with_published_tokenizers, write_stable
+from tenth.core.run_record import read_record
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR, MODEL_DIR
+from tenth.reporting.markdown import summary
 
 ROOT = Path(__file__).resolve().parents[1]
-READ_BY_ALL = ("README.md", "docs/start.md")  # documents whose every block is run
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+HEADING = re.compile(r"^## (.*)$", re.MULTILINE)
+TABLE = re.compile(r"(<!-- tenth report (\S+) --summary(?: \| ([^\n]*))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+# The documents whose code blocks are run, and under which headings; None: all of them.
+RUN: dict[str, tuple[str, ...] | None] = {
+    "README.md": None,
+    "docs/start.md": None,
+    "docs/models.md": ("Download a model",),
+    "docs/train.md": ("A first run", "Your own people", "Train the pocket model"),
+}
 
 # What is not run: how a line of a shell begins, and why. Each such line of tenth's says so to its reader too.
 NOT_RUN = {
-    "make ": "sets up an environment, with a network",
-    ". .venv/bin/activate": "the environment of the tests is active",
     "git clone ": "needs a network",
     "python -m venv ": "sets up an environment",
     "pip install ": "needs a network",
     "tenth data lfw lfw-deepfunneled.tgz ": "needs LFW, of which no photo is here",
     "tenth train recipes/pocket-": "an hour each, and LFW",
-    "tenth experiment recipes/comparison-validation.toml ": "hours, and LFW",
 }
 
 
@@ -50,11 +62,15 @@ class Block:
         return [line for line in commands if line and not line.startswith("#")]
 
 
-def blocks_of(path: Path) -> list[Block]:
-    """Every fenced block of a Markdown file."""
-    text = path.read_text(encoding="utf-8")
-    name = path.relative_to(ROOT).as_posix()
-    return [Block(f"{name}:{text.count(chr(10), 0, found.start()) + 1}", found[2], found[3]) for found in FENCE.finditer(text)]
+def blocks_of(name: str, headings: tuple[str, ...] | None = None) -> list[Block]:
+    """The fenced blocks of a Markdown file: all of them, or those under these headings of the second level."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = []
+    for found in FENCE.finditer(text):
+        heading = [title[1] for title in HEADING.finditer(text, 0, found.start())][-1:]
+        if headings is None or heading[0] in headings:
+            blocks.append(Block(f"{name}:{text.count(chr(10), 0, found.start()) + 1}", found[2], found[3]))
+    return blocks
 
 
 def blocks_of_docstrings() -> Iterator[Block]:
@@ -72,14 +88,27 @@ def skip_reason(line: str) -> str:
     return next((reason for begin, reason in NOT_RUN.items() if line.startswith(begin)), "")
 
 
-def lines_of(*names: str) -> list[str]:
-    """Every line of a shell in these documents."""
-    return [line for name in names for block in blocks_of(ROOT / name) if not block.language for line in block.lines]
+def blocks_that_run() -> list[Block]:
+    """The code blocks of all documents in RUN."""
+    return [block for name, headings in RUN.items() for block in blocks_of(name, headings)]
 
 
-def lines_that_run() -> list[str]:
-    """Those that test_documents.py runs."""
-    return [line for line in lines_of(*READ_BY_ALL) if not skip_reason(line)]
+def shell_lines(blocks: Iterable[Block]) -> list[str]:
+    """Every line of a shell in these blocks."""
+    return [line for block in blocks if not block.language for line in block.lines]
+
+
+def with_tables(text: str) -> str:
+    """A document's text with each of its tables of results as the command in the comment above it prints it."""
+
+    def table(found: re.Match[str]) -> str:
+        begin, folder, pipe, _, end = found.groups()
+        lines = summary(read_record(ROOT / folder, command="experiment"))
+        if pipe:
+            lines = subprocess.run(["sh", "-c", pipe], input=lines, capture_output=True, text=True, check=True).stdout
+        return f"{begin}{lines}{end}"
+
+    return TABLE.sub(table, text)
 
 
 def write_inputs(folder: Path) -> None:
@@ -96,17 +125,13 @@ def write_inputs(folder: Path) -> None:
             shutil.copy(photo, folder / name)
     for name in ("recipes", "results"):
         shutil.copytree(ROOT / name, folder / name)
-    # Of the recipe that takes a minute, five steps; the same is the reader's own recipe.
+    # Of the recipe that takes a minute, two steps; the same is the reader's own recipe.
     smoke = folder / "recipes/smoke-attention.toml"
-    text = (
-        smoke.read_text(encoding="utf-8")
-        .replace("total_images = 1_600", "total_images = 40")
-        .replace("checkpoint_every_images = 80", "checkpoint_every_images = 40")
-    )
-    assert "total_images = 40" in text
+    text, replaced = re.subn(r"= (1_600|80)$", "= 16", smoke.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert replaced == 2
     smoke.write_text(text, encoding="utf-8")
     shutil.copy(smoke, folder / "my-recipe.toml")
-    shutil.copytree(MODEL_DIR, folder / "runs/pocket-last/final")  # what the hours of training come to
+    shutil.copytree(MODEL_DIR, folder / "runs/pocket-diffusion-4/final")  # what the hours of training come to
 
 
 def write_toy_sd15(folder: Path) -> Path:
@@ -136,3 +161,8 @@ def write_toy_sd15(folder: Path) -> Path:
     install_ip_adapter(unet, init_ip_adapter(unet, 24))
     save_file(ip_adapter_state_dict(unet), folder / "ip-adapter/ip-adapter.safetensors")
     return with_published_tokenizers(folder)
+
+
+if __name__ == "__main__":
+    for document in (ROOT / "README.md", ROOT / "docs/results.md"):
+        document.write_text(with_tables(document.read_text(encoding="utf-8")), encoding="utf-8")

@@ -31,9 +31,9 @@ NEEDS = {
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MetricSpec:
     """The metric of docs/extend.md: its file imported, its row in the table."""
     section = PAGE.split("## A metric\n")[1].split("\n## ")[0]
-    file, row = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
-    (tmp_path / "worst_image.py").write_text(file, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("worst_image", tmp_path / "worst_image.py")
+    ((file, row),) = re.findall(r"```python\n(.*?)```.*?```text\nfrom .*?\n(.*?)```", section, flags=re.DOTALL)
+    (tmp_path / "added.py").write_text(file, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("added", tmp_path / "added.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -59,7 +59,7 @@ def test_a_metric_is_one_file_and_one_row(added: MetricSpec, tmp_path: Path, cap
 
     # It is listed, with what it needs.
     assert main(["metrics"]) == 0
-    assert f"{added.name}  ↑ {added.text} (needs faces, people)" in " ".join(capsys.readouterr().out.split(" "))
+    assert f"{added.name} ↑ {added.text} (needs faces, people)" in " ".join(capsys.readouterr().out.split())
 
     # Two folders are measured by it; these photos have no face, which it says.
     for name in "ab":

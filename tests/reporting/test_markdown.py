@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tenth.core.errors import DataError
-from tenth.core.run_record import read_record
 from tenth.reporting.markdown import markdown, summary
 from tenth.reporting.results_reader import CONTROLS
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 def test_every_track_has_its_tables(record: dict[str, Any]) -> None:
@@ -67,14 +62,6 @@ def test_a_summary_has_words_where_a_track_has_them(record: dict[str, Any]) -> N
     record["results"]["scores"].append(asked)
     heads, _, first, *_ = summary(record).splitlines()
     assert dict(zip(heads.split(" | "), first.split(" | "), strict=True))["attribute accuracy ↑ (prompt set P)"] == "0.750"
-
-
-def test_the_readme_s_table_is_the_record_s() -> None:
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    found = re.findall(r"<!-- tenth report (\S+) --summary -->\n(.*?)<!-- end -->", readme, flags=re.DOTALL)
-    assert found
-    for folder, table in found:
-        assert table == summary(read_record(REPOSITORY / folder, command="experiment"))
 
 
 def test_a_method_that_a_prompt_set_leaves_out_has_no_row(record: dict[str, Any]) -> None:
