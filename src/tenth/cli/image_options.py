@@ -130,7 +130,7 @@ AdapterScaleOption = Annotated[
         metavar="S",
         parser=_parse_scale,
         rich_help_panel=SAMPLING,
-        help=f"how much of the person: 0 nothing, 1 as trained [default: {DEFAULTS.ip_adapter_scale:g}]; or of some blocks alone, as"
+        help=f"how much of the person: 0 none, 1 as trained [default: {DEFAULTS.ip_adapter_scale:g}]; or of some blocks alone, as"
         f" diffusers names them: '{EXAMPLE_SCALE}'",
     ),
 ]
