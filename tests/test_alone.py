@@ -186,8 +186,8 @@ def test_a_path_may_be_a_text_when_it_is_called(
     person = tenth.read_person(".")
     for named in (str, Path):
         model = tenth.load_model(named(toy_folder), adapter=named(adapter))
-        assert tenth.method(named(trained))(person, model).method == tenth.method(trained).name
-    identity = tenth.method("ip-adapter")(person, model)
+        assert tenth.method(named(trained))(person, model).identity.method == tenth.method(trained).name
+    identity = tenth.method("ip-adapter")(person, model).identity
     tenth.save_identity(identity, "folder/me.safetensors")
     assert tenth.load_identity("folder/me.safetensors").photos == identity.photos
     (sample,) = tenth.generate(model, [tenth.Request(identity, "a person", 0)], tenth.SamplingConfig(steps=1))

@@ -31,6 +31,7 @@ class FakeEncoder:
     """Photos whose embedding stands in their digest: laws need no face."""
 
     name, embedding_dim, num_tokens = encoder_name(), 128, 0  # as trained aggregators expect it
+    crops_faces, dlib_mean = False, None
 
     def null_embedding(self) -> Tensor:
         return torch.zeros(128)
@@ -69,6 +70,13 @@ def weights_hash(model: Any) -> str:
     return digest.hexdigest()
 
 
+def modes(model: Any) -> list[bool]:
+    """Whether each module is in training mode and each parameter requires gradients."""
+    parts = (model.pipeline.unet, model.pipeline.text_encoder, model.pipeline.vae)
+    found = [module.training for part in parts for module in part.modules()]
+    return found + [parameter.requires_grad for part in parts for parameter in part.parameters()]
+
+
 def draw(model: Any, *requests: Request, sampling: SamplingConfig = FEW) -> list[np.ndarray]:
     return [sample.pixels for sample in generate(model, requests, sampling)]
 
@@ -79,8 +87,9 @@ def furthest(one: np.ndarray, other: np.ndarray) -> int:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_law_1_a_method_leaves_the_model_as_it_was(model: Any, name: str) -> None:
-    before = weights_hash(model)
-    identity = METHODS[name].value(person("1", "2", "3"), model)
+    before, modes_before = weights_hash(model), modes(model)
+    identity = METHODS[name].value(person("1", "2", "3"), model).identity
+    assert modes(model) == modes_before
     draw(model, Request(identity, PROMPT, 0))
     assert weights_hash(model) == before
     with model.applied([identity]):
@@ -88,11 +97,12 @@ def test_law_1_a_method_leaves_the_model_as_it_was(model: Any, name: str) -> Non
     with pytest.raises(ZeroDivisionError), model.applied([identity]):
         _ = 1 / 0
     assert weights_hash(model) == before
+    assert modes(model) == modes_before
 
 
 def test_law_2_a_seed_is_one_image_whatever_the_batch(model: Any) -> None:
-    anna = METHODS["ip-adapter-avg"].value(person("1", "2"), model)
-    bert = METHODS["ip-adapter-avg"].value(person("7", "8"), model)
+    anna = METHODS["ip-adapter-avg"].value(person("1", "2"), model).identity
+    bert = METHODS["ip-adapter-avg"].value(person("7", "8"), model).identity
     alone = draw(model, Request(anna, PROMPT, 5))[0]
     together = draw(model, Request(bert, "a smiling man", 9), Request(anna, PROMPT, 5), Request(anna, PROMPT, 6))
     assert np.array_equal(alone, draw(model, Request(anna, PROMPT, 5))[0])
@@ -102,7 +112,7 @@ def test_law_2_a_seed_is_one_image_whatever_the_batch(model: Any) -> None:
 
 def test_law_2_two_people_in_one_batch_do_not_mix(model: Any) -> None:
     """diffusers #9813: embeddings repeated over the batch, each image sees every person."""
-    anna, bert = (METHODS["ip-adapter"].value(person(digest), model) for digest in ("1", "7"))
+    anna, bert = (METHODS["ip-adapter"].value(person(digest), model).identity for digest in ("1", "7"))
     both = draw(model, Request(anna, PROMPT, 5), Request(bert, PROMPT, 5))
     assert furthest(both[0], draw(model, Request(anna, PROMPT, 5))[0]) <= 1
     assert furthest(both[1], draw(model, Request(bert, PROMPT, 5))[0]) <= 1
@@ -111,19 +121,19 @@ def test_law_2_two_people_in_one_batch_do_not_mix(model: Any) -> None:
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "ip-adapter"])
 def test_law_3_the_order_of_photos_does_not_change_the_image(model: Any, name: str) -> None:
-    orders = [METHODS[name].value(person(*digests), model) for digests in (("1", "2", "3"), ("3", "1", "2"))]
+    orders = [METHODS[name].value(person(*digests), model).identity for digests in (("1", "2", "3"), ("3", "1", "2"))]
     images = [draw(model, Request(identity, PROMPT, 0))[0] for identity in orders]
     assert furthest(*images) <= 1
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_law_3_copies_of_one_photo_draw_that_photo_s_image(model: Any, name: str) -> None:
-    one, nine = (METHODS[name].value(person(*["4"] * count), model) for count in (1, 9))
+    one, nine = (METHODS[name].value(person(*["4"] * count), model).identity for count in (1, 9))
     assert furthest(draw(model, Request(one, PROMPT, 0))[0], draw(model, Request(nine, PROMPT, 0))[0]) <= 1
 
 
 def test_guidance_off_does_not_turn_the_negative_into_a_second_photo(model: Any) -> None:
-    identity = METHODS["ip-adapter"].value(person("1"), model)
+    identity = METHODS["ip-adapter"].value(person("1"), model).identity
     plain = SamplingConfig(steps=2, guidance_scale=1.0, guidance_rescale=0.0)
     with model.applied([identity]) as embeddings:
         assert embeddings.shape == (1, 1, 128)
@@ -142,7 +152,7 @@ def test_law_9_what_diffusers_computes_we_compute(model: Any, toy_folder: Path) 
     from diffusers import StableDiffusionPipeline
     from safetensors.torch import load_file
 
-    identity = METHODS["ip-adapter-avg"].value(person("1", "2"), model)
+    identity = METHODS["ip-adapter-avg"].value(person("1", "2"), model).identity
     ours = draw(
         model,
         Request(identity, PROMPT, 3),

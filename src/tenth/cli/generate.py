@@ -51,7 +51,7 @@ def identity(args: Namespace) -> int:
     ensure_writable_identity(args.output)  # before minutes go into imports and learning
     from tenth.core.files.claims import remove_temporary_of
     from tenth.methods.identity_file import save_identity
-    from tenth.methods.registry import DEFAULT_METHOD, fine_tunes, method
+    from tenth.methods.registry import DEFAULT_METHOD, method
     from tenth.models.memory.planner import LoadOptions
     from tenth.models.registry import load_model
 
@@ -61,23 +61,23 @@ def identity(args: Namespace) -> int:
         args.model,
         adapter=args.adapter,
         lora=args.lora,
-        options=LoadOptions(args.device, full_precision=fine_tunes(chosen_method)),
+        options=LoadOptions(args.device, full_precision=chosen_method.tunes_model),
         on_message=print_message,
     )
     ensure_writable_identity(args.output, model=model.name)
-    created = chosen_method(person, model)
+    result = chosen_method(person, model)
+    created = result.identity
     ensure_writable_identity(
         args.output, method=created.method, model=created.model, adapter=created.adapter, photos=created.photos
     )
     remove_temporary_of(args.output)
     save_identity(created, args.output, new=True)
-    weights = chosen_method.photo_weights(person, model)
-    photo_weights = (
-        {} if weights is None else {photo.file: float(weight) for photo, weight in zip(person.photos, weights, strict=True)}
-    )
+    photo_weights: dict[str, float] = {}
+    if result.photo_weights is not None:
+        photo_weights = {photo.file: float(weight) for photo, weight in zip(person.photos, result.photo_weights, strict=True)}
     print_message(
         *notes,
-        *chosen_method.warnings(person, model),
+        *result.warnings,
         *(f"{file}: counts {share:.1%}" for file, share in photo_weights.items()),
     )
     summary = {"identity": str(args.output), "method": created.method, "photos": len(created.photos), "weights": photo_weights}
@@ -101,7 +101,7 @@ def generate(args: Namespace) -> int:
     from tenth.cli.output import generate_into, run_settings
     from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
     from tenth.methods.identity_file import load_identity
-    from tenth.methods.registry import DEFAULT_METHOD, fine_tunes, method, trained_method
+    from tenth.methods.registry import DEFAULT_METHOD, method, trained_method
     from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
     from tenth.models.registry import load_model
     from tenth.sampling.config import check_setting
@@ -121,7 +121,7 @@ def generate(args: Namespace) -> int:
         person_identity = load_identity(args.source)
         model = load_model(args.model, adapter=args.adapter, lora=args.lora, options=load_options, on_message=print_message)
         if args.method:
-            trained_method(args.method).adapter(model)
+            trained_method(args.method).ensure_adapter(model)
         model.validate(person_identity)
     else:
         chosen_method = method(args.method or (png_settings and png_settings.method_name) or DEFAULT_METHOD)
@@ -130,13 +130,13 @@ def generate(args: Namespace) -> int:
             args.model,
             adapter=args.adapter,
             lora=args.lora,
-            options=replace(load_options, full_precision=fine_tunes(chosen_method)),
+            options=replace(load_options, full_precision=chosen_method.tunes_model),
             on_message=print_message,
         )
         if hires:
             hires.plan(model)  # what the model cannot do is refused before minutes go into learning
-        person_identity = chosen_method(person, model)
-        notes += chosen_method.warnings(person, model)
+        result = chosen_method(person, model)
+        person_identity, notes = result.identity, [*notes, *result.warnings]
     requests = [Request(person_identity, options.prompt, options.seed + number) for number in range(args.n)]
 
     ensure_writable_folder(args.output, run_settings(model, requests, options.sampling, hires))
@@ -170,7 +170,7 @@ def export(args: Namespace) -> int:
         load_options = LoadOptions(args.device or "cpu", full_precision=True)
         model = load_model(args.model, adapter=args.adapter, lora=args.lora, options=load_options, on_message=print_message)
         if args.method:
-            trained_method(args.method).adapter(model)
+            trained_method(args.method).ensure_adapter(model)
         if args.output.suffix == IDENTITY_SUFFIX:
             written = export_embeddings(person_identity, model, args.output)
         else:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
 from itertools import cycle, groupby
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from tenth.core.config import to_table
 from tenth.core.errors import DataError
 from tenth.core.files.reading import open_regular
 from tenth.core.files.writing import write_png
-from tenth.core.types import Identity, Pixels, Sample
+from tenth.core.types import Pixels, Sample
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe, PromptSet
@@ -97,10 +95,7 @@ def generate_missing(recipe: ExperimentRecipe, model: LatentDiffusion, jobs: Ite
 
     A batch with a gap is drawn whole: a pixel may depend on its batch by 1/255.
     """
-    batches = list(generation_batches(jobs))
-    read_identity = lru_cache(DEFAULT_BATCH_SIZE)(
-        load_identity
-    )  # of several images one object, so that its weights are put on the model once a batch
+    batches = generation_batches(jobs)
     with tqdm(total=sum(map(len, batches)), desc="images", file=sys.stderr, delay=2) as bar:
         for batch in batches:
             missing = [
@@ -109,9 +104,9 @@ def generate_missing(recipe: ExperimentRecipe, model: LatentDiffusion, jobs: Ite
             ]
             if any(map(any, missing)):
                 batch_jobs = [drawing.job for drawing in batch]
+                identities = {path: load_identity(path) for path in {each.identity for each in batch_jobs} if path is not None}
                 requests = [
-                    Request(read_identity(each.identity) if each.identity else None, each.prompt, each.seed)
-                    for each in batch_jobs
+                    Request(identities[each.identity] if each.identity else None, each.prompt, each.seed) for each in batch_jobs
                 ]
                 with measure_cost() as cost:
                     samples = list(generate(model, requests, recipe.sampling))
@@ -133,41 +128,33 @@ def save_missing(job: GenerationJob, missing: Iterable[bool], sample: Sample) ->
             save_sample(replace(sample, method=method_name), path)
 
 
-def generation_batches(jobs: Iterable[ImageJob]) -> Iterator[list[GenerationJob]]:
-    """What to draw together: at most BATCH of one condition and method. They depend on the recipe alone, not on what exists.
+def generation_batches(jobs: Iterable[ImageJob]) -> list[list[GenerationJob]]:
+    """What to generate together: at most DEFAULT_BATCH_SIZE of one condition and method, whatever files exist.
 
-    Where methods or conditions come to the same embeddings, the image is drawn once, with the first of them.
+    Where methods or conditions give the same identity, the image is generated once, with the first of them.
     """
+    jobs = list(jobs)
+    fingerprints: dict[Path | None, tuple[str | None, str]] = {None: (None, "none")}
+    fingerprints |= {path: fingerprint_file(path) for path in {job.identity for job in jobs} if path is not None}
     known: dict[object, GenerationJob] = {}
-    fingerprint_of = cache(lambda path: fingerprint_file(path) if path else (None, "none"))
     batches: list[list[GenerationJob]] = []
     for _, run in groupby(jobs, key=lambda picture: (picture.condition, picture.method)):
         new_jobs: list[GenerationJob] = []
         for job in run:
-            fingerprint, method = fingerprint_of(job.identity)
+            fingerprint, method = fingerprints[job.identity]
             key = job.prompt, job.seed, fingerprint
             if key not in known:
                 known[key] = GenerationJob(job)
                 new_jobs.append(known[key])
             known[key].files.append((job.path, method))
         batches += [new_jobs[start : start + DEFAULT_BATCH_SIZE] for start in range(0, len(new_jobs), DEFAULT_BATCH_SIZE)]
-    yield from batches  # only now does each drawing know all of its files
+    return batches
 
 
 def fingerprint_file(path: Path) -> tuple[str, str]:
-    """`identity_fingerprint` of an identity's file, and its method. Nothing stays in memory: some hold a model's weights."""
+    """Fingerprint and method of an identity's file. Nothing stays in memory: some hold a model's weights."""
     identity = load_identity(path)
-    return identity_fingerprint(identity), identity.method
-
-
-def identity_fingerprint(identity: Identity) -> str:
-    """sha256 of all of an identity that its images depend on: who and how it was made is not part of it."""
-    tensors = {"": identity.embeddings, **identity.weights}
-    digest = hashlib.sha256(repr((identity.model, identity.encoder, identity.adapter, identity.trigger_phrase)).encode())
-    for name, tensor in sorted(tensors.items()):
-        if tensor is not None:
-            digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()
+    return identity.fingerprint, identity.method
 
 
 def is_generated(path: Path, method: str, job: ImageJob, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tenth.core.errors import DataError
 from tenth.core.types import Pixels
-from tenth.models.latent_diffusion import LatentDiffusion
+from tenth.models.latent_diffusion import DEFAULT_HIRES_STRENGTH, LatentDiffusion, TrainedResolutions
 from tenth.sampling.config import SETTING_RANGES, SamplingConfig
 from tenth.sampling.face_detailer import detail_face, face_crop_box
 from tenth.sampling.img2img import (
@@ -17,16 +17,12 @@ from tenth.sampling.img2img import (
     SamplingBatch,
     img2img,
     img2img_steps,
-    is_pocket_model,
     native_resolution,
     resize_to_cover,
     run_pipeline,
-    untyped_pipeline,
 )
 from tenth.sampling.resolutions import ResolutionPlan, Size, near_square_sizes, plan_resolution, sdxl_sizes, single_square
 from tenth.sampling.sampler import OnStep, to_uint8
-
-DEFAULT_STRENGTH = 0.3  # of the second pass and of the face pass
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class HiresConfig:
     """A size for pictures, in pixels, and how they come to it.
 
     strength: share of the noise, and of the steps, with which they are drawn again: 0.2 keeps, 0.5 invents, 0 enlarges alone;
-    None: DEFAULT_STRENGTH, but 0 for the pocket model. face_detailer: draw the face again at the model's full resolution; None:
+    None: the model's default. face_detailer: draw the face again at the model's full resolution; None:
     where that enlarges its square at least twice. Raises DataError for what cannot be.
     """
 
@@ -62,20 +58,19 @@ class HiresConfig:
     @property
     def face_strength(self) -> float:
         """Of the face pass; 0: there is none."""
-        strength = DEFAULT_STRENGTH if self.strength is None else self.strength
+        strength = DEFAULT_HIRES_STRENGTH if self.strength is None else self.strength
         return 0.0 if self.face_detailer is False else strength
 
     def strength_for(self, model: LatentDiffusion) -> float:
-        """Of the second pass. A pocket model knows no detail but that of its own size: see benchmarks/highres.py."""
-        if self.strength is not None:
-            return self.strength
-        return 0.0 if is_pocket_model(model) else DEFAULT_STRENGTH
+        """Of the second pass."""
+        return model.default_hires_strength if self.strength is None else self.strength
 
     def plan(self, model: LatentDiffusion) -> ResolutionPlan:
         """The sizes at which a model draws for this one. Raises DataError if size or strength are too large for the model."""
         resolution, strength = native_resolution(model), self.strength_for(model)
         resolution_plan = plan_resolution(self.size, native_sizes(model), resolution, refine=strength > 0)
-        if resolution_plan.hires_sizes and is_pocket_model(model):  # looked at: docs/log.md, 2026-11-28
+        single_square = model.trained_resolutions is TrainedResolutions.SINGLE_SQUARE
+        if resolution_plan.hires_sizes and single_square:  # looked at: docs/log.md, 2026-11-28
             raise DataError(
                 f"the strength {strength:g} for a picture of {self.size}",
                 "this model knows no detail but that of "
@@ -108,13 +103,16 @@ class HiresConfig:
         return [f"{name}: {text}" for name in names]
 
 
+NATIVE_SIZES = {
+    TrainedResolutions.SINGLE_SQUARE: single_square,
+    TrainedResolutions.NEAR_SQUARE: near_square_sizes,
+    TrainedResolutions.MULTI_ASPECT: sdxl_sizes,
+}
+
+
 def native_sizes(model: LatentDiffusion) -> list[Size]:
-    """The sizes that the model draws in one pass: the pocket model's square, SDXL's list, those around another's square."""
-    pipeline = untyped_pipeline(model)
-    if is_pocket_model(model):
-        return single_square(native_resolution(model))
-    multi_aspect = pipeline.unet.config.addition_embed_type == "text_time"  # it is told the size that it draws
-    return (sdxl_sizes if multi_aspect else near_square_sizes)(native_resolution(model))
+    """The sizes that the model generates in one pass."""
+    return NATIVE_SIZES[model.trained_resolutions](native_resolution(model))
 
 
 def generate_at_size(batch: SamplingBatch, hires: HiresConfig, on_done: Callable[[int], None]) -> list[tuple[Pixels, bool]]:

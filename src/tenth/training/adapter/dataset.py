@@ -18,10 +18,8 @@ from tenth.core.errors import DataError
 from tenth.core.types import Encoder
 from tenth.data.degradations import DEGRADATION_VERSION, degrade
 from tenth.data.faces.crops import CENTRAL_FACE, CROPS_NAMESPACE, PhotoDataset, center_crop, compute_crops, to_minus_one_one
-from tenth.data.faces.descriptors import face_descriptor
 from tenth.data.manifest import ManifestEntry
 from tenth.data.photo import open_photo
-from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
 
 BATCH = 32  # of frozen encoders
@@ -82,9 +80,9 @@ def build_dataset(
     first_photo, num_photos = person_spans([row.person for row in entries])
     dataset = AdapterDataset(
         files=tuple(row.file for row in entries),
-        latent_moments=compute_latent_moments(people, entries, isinstance(encoder, FaceEncoder), frozen, cache),
-        embeddings=standardize(encoder, np.stack([embeddings[index] for index in kept])),
-        degraded_embeddings=standardize(encoder, degraded_embeddings),
+        latent_moments=compute_latent_moments(people, entries, encoder.crops_faces, frozen, cache),
+        embeddings=encoder.standardize(torch.from_numpy(np.stack([embeddings[index] for index in kept]))),
+        degraded_embeddings=encoder.standardize(torch.from_numpy(degraded_embeddings)),
         caption_indices=caption_indices,
         prompt_embeddings=prompt_embeddings,
         first_photo=first_photo,
@@ -103,20 +101,17 @@ def encode_photos(
     people: PhotoDataset, entries: Sequence[ManifestEntry], encoder: Encoder, missing: list[int], *, use_degraded: bool = False
 ) -> Iterator[Array]:
     """What the encoder reads in each photo, empty where a face encoder finds no face. use_degraded: of the photo made worse."""
-    if isinstance(encoder, FaceEncoder):
+    if encoder.crops_faces:
         for index in track(missing, "poor photos" if use_degraded else "photos"):
             photo = people.open_with_central_face(entries[index])
-            yield np.zeros(0) if photo is None else face_descriptor(degrade(photo) if use_degraded else photo)
+            if photo is None:
+                yield np.zeros(0)
+            else:
+                yield encoder.raw_embeddings([degrade(photo) if use_degraded else photo])[0].numpy()
         return
     for batch in track(torch.tensor(missing).split(PHOTO_BATCH), "poor photos" if use_degraded else "photos"):
         photos = [open_photo(people.photos / entries[index].file) for index in batch.tolist()]
-        yield from encoder([degrade(photo) if use_degraded else photo for photo in photos]).numpy()
-
-
-def standardize(encoder: Encoder, arrays: Array) -> Tensor:
-    """What `encode_photos` gave, (N, D), as the encoder gives it to an aggregator: float32."""
-    values = torch.from_numpy(arrays).float()
-    return encoder.standardize(values) if isinstance(encoder, FaceEncoder) else values
+        yield from encoder.raw_embeddings([degrade(photo) if use_degraded else photo for photo in photos]).numpy()
 
 
 def compute_latent_moments(
@@ -136,8 +131,7 @@ def compute_latent_moments(
             else:
                 frames = [center_crop(open_photo(people.photos / row.file), frozen.resolution) for row in chosen]
             pixels = to_minus_one_one(torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2))
-            moments = torch.stack([frozen.encode_pixels(pixels), frozen.encode_pixels(pixels.flip(-1))], 1)
-            yield from moments.float().cpu().numpy()
+            yield from frozen.encode_with_flip(pixels).numpy()
 
     namespace = f"moments-{CROPS_NAMESPACE if crop_faces else f'square-{frozen.resolution}'}-{frozen.digest('vae')}"
     return torch.from_numpy(cache.get_or_compute_stacked(namespace, [row.digest for row in entries], compute))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torch import Tensor
 
 from tenth.core.errors import RecipeError
 from tenth.core.types import Pixels
@@ -48,7 +47,7 @@ class SyntheticPeople:
             files=tuple(
                 f"toy-{index // self.photos_per_person}/{index % self.photos_per_person}" for index in range(num_photos)
             ),
-            latent_moments=torch.cat([_latent_moments(frozen, batch) for batch in frames.split(BATCH)]),
+            latent_moments=torch.cat([frozen.encode_with_flip(to_minus_one_one(batch)) for batch in frames.split(BATCH)]),
             embeddings=(centres + EMBEDDING_NOISE * noise[0]).flatten(0, 1),
             degraded_embeddings=(centres + DEGRADED_NOISE * noise[1]).flatten(0, 1),
             caption_indices=torch.arange(1, len(CAPTIONS)).repeat(num_photos, 1),
@@ -77,8 +76,3 @@ class SyntheticPeople:
 
 def _box(size: int, x: float, y: float, half_width: float, half_height: float) -> tuple[float, float, float, float]:
     return (size * (x - half_width), size * (y - half_height), size * (x + half_width), size * (y + half_height))
-
-
-def _latent_moments(frozen: FrozenDiffusion, frames: Tensor) -> Tensor:
-    pixels = to_minus_one_one(frames)
-    return torch.stack([frozen.encode_pixels(pixels), frozen.encode_pixels(pixels.flip(-1))], 1).float().cpu()

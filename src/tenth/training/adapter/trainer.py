@@ -36,7 +36,7 @@ from tenth.training.adapter.reference_sampling import sample_references
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import AdapterValidator, build_validator
 from tenth.training.distributed import distributed_state
-from tenth.training.frozen_diffusion import FrozenDiffusion
+from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
 from tenth.training.loop import fit
 from tenth.training.monitoring import append_history, image_strip
 from tenth.training.schedule import PRECISIONS, TrainingConfig
@@ -54,26 +54,24 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
     torch.manual_seed(recipe.init_seed)
     aggregator = create_aggregator(recipe, model.encoder.embedding_dim)
     model.pipeline.to(distributed.device)
-    frozen = FrozenDiffusion(model.pipeline, model.adapter_parts)
-    with (
-        distributed.main_process_first(),
-        on_device(model.encoder, distributed.device),
-    ):  # the others then find everything in the store
-        dataset = load_dataset(recipe, model, frozen, cache)
-        validator = load_validator(recipe, model, cache) if distributed.is_main_process else None
-    if distributed.is_main_process:
-        print(
-            f"learning from {pluralize(dataset.num_people, 'person')} and {pluralize(len(dataset.files), 'photo')}",
-            file=sys.stderr,
-        )
-    trainer = AdapterTrainer(recipe, model, frozen, aggregator, dataset)
+    with frozen_diffusion(model.pipeline, model.adapter_parts) as frozen:
+        # The main process fills the cache, in which the others then find everything.
+        with distributed.main_process_first(), on_device(model.encoder, distributed.device):
+            dataset = load_dataset(recipe, model, frozen, cache)
+            validator = load_validator(recipe, model, cache) if distributed.is_main_process else None
+        if distributed.is_main_process:
+            print(
+                f"learning from {pluralize(dataset.num_people, 'person')} and {pluralize(len(dataset.files), 'photo')}",
+                file=sys.stderr,
+            )
+        trainer = AdapterTrainer(recipe, model, frozen, aggregator, dataset)
 
-    if recipe.embedding_pretraining is not None:
-        trainer.pretrain_on_embeddings(recipe.embedding_pretraining, directory / "embedding")
-    if recipe.schedule is not None:
-        trainer.train_on_images(recipe.schedule, directory, validator)
-    if distributed.is_main_process:
-        trainer.save(directory / "final")
+        if recipe.embedding_pretraining is not None:
+            trainer.pretrain_on_embeddings(recipe.embedding_pretraining, directory / "embedding")
+        if recipe.schedule is not None:
+            trainer.train_on_images(recipe.schedule, directory, validator)
+        if distributed.is_main_process:
+            trainer.save(directory / "final")
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,12 +22,11 @@ from tenth.data.manifest import ManifestEntry
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.metrics.identity import identity_similarity
 from tenth.models.aggregators.checkpoint import LearnedAggregator
-from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import sample
-from tenth.training.adapter.dataset import cache_namespace, encode_photos, standardize
+from tenth.training.adapter.dataset import cache_namespace, encode_photos
 
 MAX_ROW_BYTES = 1 << 28
 
@@ -91,7 +90,8 @@ def build_validator(
         return None
     center = mean_descriptor(model, face_descriptors)
     references = [
-        standardize(model.encoder, np.stack([encoded[i] for i in indices[: settings.num_references]])) for indices in kept
+        model.encoder.standardize(torch.from_numpy(np.stack([encoded[i] for i in indices[: settings.num_references]])))
+        for indices in kept
     ]
     held_out = [indices[settings.num_references :][: settings.num_held_out] for indices in kept]
     held_out_descriptors = np.stack([face_descriptors[i] - center for indices in held_out for i in indices])
@@ -113,8 +113,8 @@ def compute_descriptors(people: PhotoDataset, entries: Sequence[ManifestEntry], 
 
 def mean_descriptor(model: LatentDiffusion, descriptors: Sequence[Array]) -> Array:
     """The mean descriptor of many people: the encoder's own, or that of these photos."""
-    if isinstance(model.encoder, FaceEncoder):
-        return model.encoder.mean.double().numpy()
+    if model.encoder.dlib_mean is not None:
+        return model.encoder.dlib_mean.double().numpy()
     mean: Array = np.stack([row for row in descriptors if row.size]).mean(0)
     return mean
 
