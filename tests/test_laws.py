@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from tenth.data.faces.descriptors import encoder_name
 from tenth.methods.dreambooth.data import DreamBoothSettings
 from tenth.methods.dreambooth.method import default_settings
 from tenth.methods.registry import METHODS
+from tenth.models.pocket.loader import load_pocket
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.generate import Request, generate
+from tenth.sampling.generate import Request, batch_requests, generate
 from tenth.sampling.sampler import sample
 from tenth.training.schedule import TrainingConfig
 
@@ -175,6 +177,32 @@ def test_law_9_what_diffusers_computes_we_compute(model: Any, toy_folder: Path) 
         ip_adapter_image_embeds=[torch.cat([torch.zeros_like(embeddings), embeddings])],
     ).images[0]  # fmt: skip
     assert furthest(ours, np.rint(theirs * 255).astype(np.uint8)) <= 1
+
+
+@pytest.mark.parametrize("method_of", [lambda name: name, lambda name: f"dreambooth-lora+{name}"])
+def test_checking_an_identity_loads_no_adapter(toy_folder: Path, method_of: Callable[[str], str]) -> None:
+    """Of a trained method's identity the adapter is loaded when it is applied, also where the method is one of two combined."""
+    name, first, second = "ip-adapter-attention", load_pocket(toy_folder, name="toy"), load_pocket(toy_folder, name="toy")
+    first.encoder = second.encoder = FakeEncoder()
+    made = METHODS[name].value(person("1", "2"), first).identity
+    assert made.adapter != second.adapter_name
+    identity = replace(made, method=method_of(name))
+    second.validate(identity)
+    assert list(second.adapters) == [second.adapter_name]
+    assert np.array_equal(draw(second, Request(identity, PROMPT, 0)), draw(first, Request(made, PROMPT, 0)))
+    assert made.adapter in second.adapters
+
+
+def test_identities_of_equal_weights_share_a_batch(model: Any) -> None:
+    tuned = METHODS["dreambooth-lora"].value(person("1", "2"), model).identity
+    same = replace(tuned, weights={name: value.clone() for name, value in tuned.weights.items()})
+    other = replace(tuned, weights={name: value + 1e-3 for name, value in tuned.weights.items()})
+    requests = [Request(each, PROMPT, seed) for seed, each in enumerate((tuned, same, other))]
+    assert [len(batch) for batch in batch_requests(model, requests, "", 4)] == [2, 1]
+    with model.applied([tuned, same]) as embeddings:
+        assert embeddings is None
+    with pytest.raises(IdentityError, match="2 identities with weights of their own"), model.applied([tuned, other]):
+        pytest.fail("both were applied")
 
 
 @pytest.mark.parametrize("part", ["model", "encoder", "adapter"])

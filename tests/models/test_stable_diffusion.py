@@ -183,7 +183,7 @@ def test_a_person_is_learnt_and_diffusers_reads_the_lora(folder: Path, tmp_path:
     settings = DreamBoothSettings(
         schedule, train_text_encoder=True, num_class_images=2, sampling=few, gradient_checkpointing=True
     )
-    identity = DreamBooth("dreambooth-lora", settings, build_selector)(person(6), model)
+    identity = DreamBooth("dreambooth-lora", settings, build_selector)(person(6), model).identity
     assert {name.partition(".")[0] for name in identity.weights} >= {"unet", "text_encoder"}
     (sample,) = generate(model, [Request(identity, "a photo of a person", 1)], few)
     export_lora(identity, tmp_path / "lora/lora.safetensors")
