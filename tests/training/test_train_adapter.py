@@ -203,7 +203,7 @@ def test_photos_are_read_once_and_too_few_are_said(toy_folder: Path, tmp_path: P
     schedule = {"total_images": 4, "batch_size": 2, "warmup_images": 0}
     recipe = from_table(AdapterRecipe, table | {"schedule": schedule})
     train_adapter(recipe, load_pocket(toy_folder, name="toy"), tmp_path / "one")
-    monkeypatch.setattr("tenth.training.adapter.dataset.face_descriptor", lambda *_: pytest.fail("a frozen encoder ran again"))
+    monkeypatch.setattr("tenth.models.encoders.dlib_face.face_descriptor", lambda *_: pytest.fail("a frozen encoder ran again"))
     train_adapter(recipe, load_pocket(toy_folder, name="toy"), tmp_path / "two")
     one, two = (load_file(tmp_path / name / "final/aggregator.safetensors") for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
