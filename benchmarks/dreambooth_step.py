@@ -36,6 +36,7 @@ def cached() -> DreamBoothData:
     unet = filled(lambda: UNet2DConditionModel(**UNET)).to(memory_format=torch.channels_last)
     pipeline = SimpleNamespace(unet=unet, scheduler=DDIMScheduler(), vae_scale_factor=8)
     frozen, side = FrozenDiffusion(pipeline), SIDE // 8
+    unet.requires_grad_(False).train()
     pipeline.vae = SimpleNamespace(config=SimpleNamespace(scaling_factor=0.18215))
     settings = DreamBoothSettings(
         TrainingConfig(total_images=1, batch_size=1), LoraSettings(rank=4, alpha=4), prompts=("a photo of a {person}",)

@@ -61,7 +61,7 @@ def main() -> None:
         sides["same people"] += map(face_crop, photos.references[:count])
         sides["other people"] += strangers[:count]
         for name in args.method:
-            identity = method(name)(Person(number, photos.references), model)
+            identity = method(name)(Person(number, photos.references), model).identity
             requests = [Request(identity, captions[photo.file], seed) for seed, photo in enumerate(photos.held_out)]
             sides[name] += [sample.pixels for sample in generate(model, requests, sampling)]
 

@@ -69,7 +69,7 @@ def draw(folder: Path) -> None:
         )
         seconds["load"] = time.perf_counter() - start
         start = time.perf_counter()
-        identity = method("ip-adapter-consensus")(person, model)
+        identity = method("ip-adapter-consensus")(person, model).identity
         seconds["photos"] = time.perf_counter() - start
         print(f"loaded and photos read: {seconds}, resident {resident('VmRSS')} MB", file=sys.stderr)
         (sample,) = tenth.generate(model, [tenth.Request(identity, PROMPT, 0)], sampling)

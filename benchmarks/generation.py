@@ -41,7 +41,7 @@ def ours(folder: Path, person: Person, count: int, steps: int) -> tuple[list[np.
     model = load_model(str(folder), options=LoadOptions(DEVICE, "float32"))
     sampling = tenth.SamplingConfig(steps=steps, guidance_scale=GUIDANCE, guidance_rescale=0.0, ip_adapter_scale=SCALE)
     start = time.perf_counter()
-    identity = method("ip-adapter-concat")(person, model)
+    identity = method("ip-adapter-concat")(person, model).identity
     requests = [tenth.Request(identity, PROMPT, seed) for seed in range(count)]
     images = [sample.pixels for sample in tenth.generate(model, requests, sampling)]
     return images, time.perf_counter() - start

@@ -78,7 +78,7 @@ def main() -> None:
     ):
         real = judge([face_crop(photo) for photo in sides.held_out])
         centre = real[~np.isnan(real).any(1)].mean(0)
-        identity = method(METHOD)(Person(number, sides.references), model)
+        identity = method(METHOD)(Person(number, sides.references), model).identity
         made: dict[str, list[FloatImage]] = {}
         with model.applied([identity] * IMAGES) as embeddings:
             scene = SamplingBatch(model, SamplingConfig(), [PROMPT] * IMAGES, range(IMAGES), embeddings)

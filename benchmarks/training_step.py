@@ -12,6 +12,7 @@ import os
 import statistics
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from transformers import (
 from tenth.core.rng import StepRNG
 from tenth.models.adapters.ip_adapter import init_ip_adapter
 from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
-from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
+from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings, frozen_diffusion
 
 REFERENCES = 9
 
@@ -43,7 +44,12 @@ def main() -> None:
     for module in (vae, vision, text):
         module.to(memory_format=torch.channels_last).bfloat16()
     pipeline = SimpleNamespace(unet=unet, vae=vae, scheduler=DDIMScheduler(), text_encoder=text, vae_scale_factor=8)
-    frozen = FrozenDiffusion(pipeline, init_ip_adapter(unet, WIDTH))
+    with frozen_diffusion(pipeline, init_ip_adapter(unet, WIDTH)) as frozen:
+        measure(frozen, vae, vision, text)
+
+
+def measure(frozen: FrozenDiffusion, vae: Any, vision: Any, text: Any) -> None:
+    unet = frozen.unet
     aggregator = SelfAttentionAggregator(WIDTH, SelfAttentionConfig(heads=4 if TINY else 16))
     adapter = [parameter for parameter in unet.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW([*adapter, *aggregator.parameters()])

@@ -150,7 +150,7 @@ def main() -> None:
     parted = islice(split_people(people, args.split, references=9, held_out=10), args.count)
     for number, photos in progress(parted, desc="people"):
         group = group_of([captions[photo.file] for photo in (*photos.references, *photos.held_out)])
-        identity = method(args.method)(Person(number, photos.references), model)
+        identity = method(args.method)(Person(number, photos.references), model).identity
         held_out = judge([face_crop(photo) for photo in photos.held_out])
         held_out = held_out[~np.isnan(held_out).any(1)]
         prompts = prompts_for(group[0])

@@ -24,7 +24,7 @@ def seen(pixels: np.ndarray) -> Photo:
 # A face from nothing, drawn without an identity, is the one photo of somebody, of whom more are drawn.
 model = tenth.load_model()
 photo = seen(next(tenth.generate(model, [tenth.Request(None, prompt, seed)], tenth.SamplingConfig())).pixels)
-identity = tenth.method("ip-adapter")(Person("nobody", (photo,)), model)
+identity = tenth.method("ip-adapter")(Person("nobody", (photo,)), model).identity
 requests = [tenth.Request(identity, f"{prompt}, {looks[n % 8]}".rstrip(", "), seed + 1 + n) for n in range(24)]
 samples = [sample for sample in tenth.generate(model, requests, tenth.SamplingConfig()) if find_faces(sample.pixels)]
 

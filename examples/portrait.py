@@ -10,7 +10,7 @@ out.mkdir(parents=True, exist_ok=True)
 
 model = tenth.load_model("pocket")
 person = tenth.read_person(photos)
-identity = tenth.method("ip-adapter-consensus")(person, model)
+identity = tenth.method("ip-adapter-consensus")(person, model).identity
 
 requests = [tenth.Request(identity, "a portrait photo of a person", seed) for seed in range(4)]
 for number, sample in enumerate(tenth.generate(model, requests, tenth.SamplingConfig())):

@@ -10,7 +10,7 @@ out.mkdir(parents=True, exist_ok=True)
 
 model = tenth.load_model()
 for folder in folders:
-    identity = tenth.method("ip-adapter-avg")(tenth.read_person(folder), model)
+    identity = tenth.method("ip-adapter-avg")(tenth.read_person(folder), model).identity
     tenth.save_identity(identity, out / f"{folder.name}.safetensors")
 
 identities = [tenth.load_identity(path) for path in sorted(out.glob("*.safetensors"))]

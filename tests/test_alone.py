@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import tenth
-from documents import lines_that_run
+from documents import blocks_that_run, shell_lines
 from fresh import ROOT, Done, Fresh
 from parsed_commands import top_commands
 from tenth.data.manifest import ManifestEntry, write_manifest
@@ -107,7 +107,7 @@ def right(done: Done) -> bool:
 
 
 def test_every_command_is_tried_here_or_by_the_documents() -> None:
-    documented = [line.partition(" ")[2] for line in lines_that_run() if line.startswith("tenth ")]
+    documented = [line.partition(" ")[2] for line in shell_lines(blocks_that_run()) if line.startswith("tenth ")]
     assert {line.split()[0] for line in [*documented, *COMMANDS]} == top_commands()
 
 
@@ -184,8 +184,8 @@ def test_a_path_may_be_a_text_when_it_is_called(
     person = tenth.read_person(".")
     for named in (str, Path):
         model = tenth.load_model(named(toy_folder), adapter=named(adapter))
-        assert tenth.method(named(trained))(person, model).method == tenth.method(trained).name
-    identity = tenth.method("ip-adapter")(person, model)
+        assert tenth.method(named(trained))(person, model).identity.method == tenth.method(trained).name
+    identity = tenth.method("ip-adapter")(person, model).identity
     tenth.save_identity(identity, "folder/me.safetensors")
     assert tenth.load_identity("folder/me.safetensors").photos == identity.photos
     (sample,) = tenth.generate(model, [tenth.Request(identity, "a person", 0)], tenth.SamplingConfig(steps=1))

@@ -64,6 +64,11 @@ PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "mars
 INCEPTION_FILE = "src/tenth/evaluation/extractors/inception_weights.py"
 LOADS_CHECKED = "torch.load(io.BytesIO(read_verified(path)), map_location='cpu', weights_only=True)"
 NOT_FOR_COMMERCE = "shape_predictor_68_face_landmarks"  # dlib's 68-point predictor: its data set's licence forbids it
+# What these are like is a property of theirs, so that a new one need not be known anywhere else.
+NOT_TO_DISPATCH_ON = {
+    *("ClipEncoder", "FaceEncoder", "PocketAutoencoder", "LatentDiffusion", "SelfAttentionAggregator", "SetAggregator"),
+    *("CombinedMethod", "DreamBooth", "IPAdapter", "TrainedAdapter"),
+}
 FILE_LINES, MEDIAN_FILE_LINES, EXAMPLE_LINES = 300, 150, 40
 FUNCTION_LINES, MEDIAN_FUNCTION_LINES, FIT_LINES = 60, 10, 100
 ARGUMENTS = 6  # without self
@@ -217,6 +222,17 @@ def the_predictor_is_never_named(source: Source) -> Iterator[Breach]:
             )
 
 
+def no_dispatch_on_a_class(source: Source) -> Iterator[Breach]:
+    if not source.shipped:
+        return
+    own = {node.name for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef)}
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            names = {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)}
+            if found := (names & NOT_TO_DISPATCH_ON) - own:
+                yield node.lineno, f"isinstance on {', '.join(sorted(found))}: give it a property"
+
+
 def every_test_asserts(source: Source) -> Iterator[Breach]:
     if not Path(source.path).name.startswith("test_"):
         return
@@ -249,6 +265,7 @@ RULES: dict[Rule, Source] = {
     the_predictor_is_never_named: Source(
         "src/tenth/data/faces/detection.py", f"# {NOT_FOR_COMMERCE}\nname = '{NOT_FOR_COMMERCE}.dat'"
     ),
+    no_dispatch_on_a_class: Source("src/tenth/experiments/demo.py", "isinstance(method, IPAdapter | DreamBooth)"),
     every_test_asserts: Source("tests/test_photo.py", "def test_photo():\n    open_photo('a.png')"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from tenth.data.faces.descriptors import encoder_name
 from tenth.methods.dreambooth.data import DreamBoothSettings
 from tenth.methods.dreambooth.method import default_settings
 from tenth.methods.registry import METHODS
+from tenth.models.pocket.loader import load_pocket
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.generate import Request, generate
+from tenth.sampling.generate import Request, batch_requests, generate
 from tenth.sampling.sampler import sample
 from tenth.training.schedule import TrainingConfig
 
@@ -31,6 +33,7 @@ class FakeEncoder:
     """Photos whose embedding stands in their digest: laws need no face."""
 
     name, embedding_dim, num_tokens = encoder_name(), 128, 0  # as trained aggregators expect it
+    crops_faces, dlib_mean = False, None
 
     def null_embedding(self) -> Tensor:
         return torch.zeros(128)
@@ -69,6 +72,13 @@ def weights_hash(model: Any) -> str:
     return digest.hexdigest()
 
 
+def modes(model: Any) -> list[bool]:
+    """Whether each module is in training mode and each parameter requires gradients."""
+    parts = (model.pipeline.unet, model.pipeline.text_encoder, model.pipeline.vae)
+    found = [module.training for part in parts for module in part.modules()]
+    return found + [parameter.requires_grad for part in parts for parameter in part.parameters()]
+
+
 def draw(model: Any, *requests: Request, sampling: SamplingConfig = FEW) -> list[np.ndarray]:
     return [sample.pixels for sample in generate(model, requests, sampling)]
 
@@ -79,8 +89,9 @@ def furthest(one: np.ndarray, other: np.ndarray) -> int:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_law_1_a_method_leaves_the_model_as_it_was(model: Any, name: str) -> None:
-    before = weights_hash(model)
-    identity = METHODS[name].value(person("1", "2", "3"), model)
+    before, modes_before = weights_hash(model), modes(model)
+    identity = METHODS[name].value(person("1", "2", "3"), model).identity
+    assert modes(model) == modes_before
     draw(model, Request(identity, PROMPT, 0))
     assert weights_hash(model) == before
     with model.applied([identity]):
@@ -88,11 +99,12 @@ def test_law_1_a_method_leaves_the_model_as_it_was(model: Any, name: str) -> Non
     with pytest.raises(ZeroDivisionError), model.applied([identity]):
         _ = 1 / 0
     assert weights_hash(model) == before
+    assert modes(model) == modes_before
 
 
 def test_law_2_a_seed_is_one_image_whatever_the_batch(model: Any) -> None:
-    anna = METHODS["ip-adapter-avg"].value(person("1", "2"), model)
-    bert = METHODS["ip-adapter-avg"].value(person("7", "8"), model)
+    anna = METHODS["ip-adapter-avg"].value(person("1", "2"), model).identity
+    bert = METHODS["ip-adapter-avg"].value(person("7", "8"), model).identity
     alone = draw(model, Request(anna, PROMPT, 5))[0]
     together = draw(model, Request(bert, "a smiling man", 9), Request(anna, PROMPT, 5), Request(anna, PROMPT, 6))
     assert np.array_equal(alone, draw(model, Request(anna, PROMPT, 5))[0])
@@ -102,7 +114,7 @@ def test_law_2_a_seed_is_one_image_whatever_the_batch(model: Any) -> None:
 
 def test_law_2_two_people_in_one_batch_do_not_mix(model: Any) -> None:
     """diffusers #9813: embeddings repeated over the batch, each image sees every person."""
-    anna, bert = (METHODS["ip-adapter"].value(person(digest), model) for digest in ("1", "7"))
+    anna, bert = (METHODS["ip-adapter"].value(person(digest), model).identity for digest in ("1", "7"))
     both = draw(model, Request(anna, PROMPT, 5), Request(bert, PROMPT, 5))
     assert furthest(both[0], draw(model, Request(anna, PROMPT, 5))[0]) <= 1
     assert furthest(both[1], draw(model, Request(bert, PROMPT, 5))[0]) <= 1
@@ -111,19 +123,19 @@ def test_law_2_two_people_in_one_batch_do_not_mix(model: Any) -> None:
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "ip-adapter"])
 def test_law_3_the_order_of_photos_does_not_change_the_image(model: Any, name: str) -> None:
-    orders = [METHODS[name].value(person(*digests), model) for digests in (("1", "2", "3"), ("3", "1", "2"))]
+    orders = [METHODS[name].value(person(*digests), model).identity for digests in (("1", "2", "3"), ("3", "1", "2"))]
     images = [draw(model, Request(identity, PROMPT, 0))[0] for identity in orders]
     assert furthest(*images) <= 1
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_law_3_copies_of_one_photo_draw_that_photo_s_image(model: Any, name: str) -> None:
-    one, nine = (METHODS[name].value(person(*["4"] * count), model) for count in (1, 9))
+    one, nine = (METHODS[name].value(person(*["4"] * count), model).identity for count in (1, 9))
     assert furthest(draw(model, Request(one, PROMPT, 0))[0], draw(model, Request(nine, PROMPT, 0))[0]) <= 1
 
 
 def test_guidance_off_does_not_turn_the_negative_into_a_second_photo(model: Any) -> None:
-    identity = METHODS["ip-adapter"].value(person("1"), model)
+    identity = METHODS["ip-adapter"].value(person("1"), model).identity
     plain = SamplingConfig(steps=2, guidance_scale=1.0, guidance_rescale=0.0)
     with model.applied([identity]) as embeddings:
         assert embeddings.shape == (1, 1, 128)
@@ -142,7 +154,7 @@ def test_law_9_what_diffusers_computes_we_compute(model: Any, toy_folder: Path) 
     from diffusers import StableDiffusionPipeline
     from safetensors.torch import load_file
 
-    identity = METHODS["ip-adapter-avg"].value(person("1", "2"), model)
+    identity = METHODS["ip-adapter-avg"].value(person("1", "2"), model).identity
     ours = draw(
         model,
         Request(identity, PROMPT, 3),
@@ -165,6 +177,32 @@ def test_law_9_what_diffusers_computes_we_compute(model: Any, toy_folder: Path) 
         ip_adapter_image_embeds=[torch.cat([torch.zeros_like(embeddings), embeddings])],
     ).images[0]  # fmt: skip
     assert furthest(ours, np.rint(theirs * 255).astype(np.uint8)) <= 1
+
+
+@pytest.mark.parametrize("method_of", [lambda name: name, lambda name: f"dreambooth-lora+{name}"])
+def test_checking_an_identity_loads_no_adapter(toy_folder: Path, method_of: Callable[[str], str]) -> None:
+    """Of a trained method's identity the adapter is loaded when it is applied, also where the method is one of two combined."""
+    name, first, second = "ip-adapter-attention", load_pocket(toy_folder, name="toy"), load_pocket(toy_folder, name="toy")
+    first.encoder = second.encoder = FakeEncoder()
+    made = METHODS[name].value(person("1", "2"), first).identity
+    assert made.adapter != second.adapter_name
+    identity = replace(made, method=method_of(name))
+    second.validate(identity)
+    assert list(second.adapters) == [second.adapter_name]
+    assert np.array_equal(draw(second, Request(identity, PROMPT, 0)), draw(first, Request(made, PROMPT, 0)))
+    assert made.adapter in second.adapters
+
+
+def test_identities_of_equal_weights_share_a_batch(model: Any) -> None:
+    tuned = METHODS["dreambooth-lora"].value(person("1", "2"), model).identity
+    same = replace(tuned, weights={name: value.clone() for name, value in tuned.weights.items()})
+    other = replace(tuned, weights={name: value + 1e-3 for name, value in tuned.weights.items()})
+    requests = [Request(each, PROMPT, seed) for seed, each in enumerate((tuned, same, other))]
+    assert [len(batch) for batch in batch_requests(model, requests, "", 4)] == [2, 1]
+    with model.applied([tuned, same]) as embeddings:
+        assert embeddings is None
+    with pytest.raises(IdentityError, match="2 identities with weights of their own"), model.applied([tuned, other]):
+        pytest.fail("both were applied")
 
 
 @pytest.mark.parametrize("part", ["model", "encoder", "adapter"])

@@ -28,8 +28,7 @@ def test_a_flat_folder_in_the_order_of_its_names(tmp_path: Path) -> None:
     assert folder.is_flat
     assert [int(picture.mean()) for picture in folder] == [0, 128, 255]
     assert [picture.shape for picture in folder] == [(6, 8, 3)] * 3
-    assert folder.sizes == {(8, 6): 3}
-    (note,) = folder.notes()
+    (note,) = folder.notes([(8, 6)])
     assert "left out: 2 (.hidden.png, run.json)" in note
 
 
@@ -67,7 +66,7 @@ def test_several_sizes_are_said(tmp_path: Path) -> None:
     save(tmp_path / "1.png", (20, 10))
     folder = list_images(tmp_path)
     assert [picture.shape for picture in folder] == [(6, 8, 3), (10, 20, 3)]
-    (note,) = folder.notes()
+    (note,) = folder.notes([(8, 6), (20, 10)])
     assert "2 sizes, 8 to 20 x 6 to 10 pixels" in note
 
 

@@ -72,11 +72,11 @@ def test_what_dreambooth_keeps_of_a_run(toy_folder: Path, tmp_path: Path, monkey
     model: Any = load_pocket(toy_folder, name="toy")
     photos = tuple(Photo(np.full((40, 30, 3), shade, np.uint8), f"{shade:064x}") for shade in (1, 2))
     method, person = DreamBooth("dreambooth-lora", settings), Person("anna", photos)
-    learnt = method(person, model)
+    learnt = method(person, model).identity
     (folder,) = (tmp_path / "dreambooth").iterdir()
     assert mode(folder) == 0o700
-    assert mode(folder / "learnt.safetensors") == 0o600
+    assert mode(folder / "trained.safetensors") == 0o600
     (folder / "step-00000009").mkdir()  # as a kill between the last two writes leaves it
-    again = method(person, model)
-    assert {path.name for path in folder.iterdir()} == {"learnt.safetensors", "tensorboard"}
+    again = method(person, model).identity
+    assert {path.name for path in folder.iterdir()} == {"trained.safetensors", "tensorboard"}
     assert all(torch.equal(value, again.weights[name]) for name, value in learnt.weights.items())

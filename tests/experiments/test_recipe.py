@@ -15,7 +15,7 @@ from tenth.core.run_record import method_folder_names
 from tenth.core.types import Identity, Photo
 from tenth.data.captions.templates import WORD_PATTERN, vocabulary
 from tenth.data.faces.crops import PhotoDataset
-from tenth.experiments.images import identity_fingerprint, list_image_jobs, unconditional_key
+from tenth.experiments.images import list_image_jobs, unconditional_key
 from tenth.experiments.judges import SELECTION_ONLY, load_recognizers
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
 from tenth.experiments.runner import read_experiment
@@ -132,12 +132,10 @@ def test_no_two_pictures_share_a_path_and_nobodys_are_once() -> None:
 def test_identities_look_alike_only_to_the_bit_and_by_one_adapter() -> None:
     rows = torch.arange(4.0)[None]
     one = Identity("first", "model@0", "encoder@0", "adapter@0", rows, photos=("a",))
-    assert identity_fingerprint(one) == identity_fingerprint(
-        replace(one, method="mean", embeddings=rows.clone(), photos=("a", "b"))
-    )
+    assert one.fingerprint == replace(one, method="mean", embeddings=rows.clone(), photos=("a", "b")).fingerprint
     others = [replace(one, adapter="adapter@1"), replace(one, trigger_phrase="sks"), replace(one, weights={"down": rows})]
     others += [replace(one, embeddings=each) for each in (rows + 1e-6, rows.T, rows.double(), torch.cat([rows, rows]))]
-    assert all(identity_fingerprint(one) != identity_fingerprint(other) for other in others)
+    assert all(one.fingerprint != other.fingerprint for other in others)
 
 
 def test_dlib_judges_where_the_model_reads_it_unless_it_is_left_out(toy_model: Any) -> None:

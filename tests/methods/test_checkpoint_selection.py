@@ -13,7 +13,6 @@ from tenth.core.types import Pixels
 from tenth.data.photo import open_photo
 from tenth.methods.dreambooth import checkpoint_selection as choosing
 from tenth.methods.dreambooth.checkpoint_selection import build_selector, embed_images, mean_similarity
-from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.sampling.config import SamplingConfig
 from tenth.training.history import read_history
 
@@ -69,7 +68,7 @@ def test_without_a_face_on_either_side_nothing_is_chosen(tmp_path: Path, monkeyp
 
 
 def test_the_model_s_own_encoder_reads(toy_model: Any, face_photos: list[Path]) -> None:
-    assert isinstance(toy_model.encoder, FaceEncoder)
+    assert toy_model.encoder.crops_faces
     pictures = [open_photo(path).pixels for path in face_photos[:2]]
     rows = embed_images(toy_model, [*pictures, np.zeros((128, 128, 3), np.uint8)])
     assert np.isnan(rows).any(1).tolist() == [False, False, True]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tenth.core.errors import InputError, RecipeError
-from tenth.core.types import Identity, Person, Photo
+from tenth.core.types import Identity, MethodResult, Person, Photo
 from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments import identities as learnt
 from tenth.experiments.recipe import ExperimentRecipe
@@ -21,7 +21,7 @@ from tenth.methods.dreambooth.data import DreamBoothSettings
 from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.identity_file import load_identity
-from tenth.methods.registry import fine_tunes, method
+from tenth.methods.registry import method
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.training.schedule import TrainingConfig
@@ -47,15 +47,15 @@ LEARNT = DreamBooth(
 class Ones:
     """An adapter's method that reads no face, since these photos have none."""
 
-    def __call__(self, person: Person, model: Any) -> Identity:
+    name, tunes_model = "ones", False
+
+    def is_available(self, model: Any) -> bool:
+        return True
+
+    def __call__(self, person: Person, model: Any) -> MethodResult:
         embeddings = torch.ones(1, model.encoder.embedding_dim)
-        return Identity("ones", model.name, model.encoder.name, model.adapter_name, embeddings, photos=("0",))
-
-    def photo_weights(self, person: Person, model: Any) -> torch.Tensor:
-        return torch.full((len(person.photos),), 0.5)
-
-    def warnings(self, person: Person, model: Any) -> list[str]:
-        return ["all ones"]
+        identity = Identity("ones", model.name, model.encoder.name, model.adapter_name, embeddings, photos=("0",))
+        return MethodResult(identity, torch.full((len(person.photos),), 0.5), ("all ones",))
 
 
 def test_both_are_in_force(toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,8 +63,9 @@ def test_both_are_in_force(toy_model: Any, tmp_path: Path, monkeypatch: pytest.M
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), np.uint8)
     anna = Person("anna", tuple(Photo(each, f"{number:064x}") for number, each in enumerate(pixels)))
     together = CombinedMethod(LEARNT, Ones())
-    parts = LEARNT(anna, toy_model), Ones()(anna, toy_model)
-    both = together(anna, toy_model)
+    parts = LEARNT(anna, toy_model).identity, Ones()(anna, toy_model).identity
+    result = together(anna, toy_model)
+    both = result.identity
     assert both.method == "dreambooth-lora+ones"
     assert both.trigger_phrase == parts[0].trigger_phrase
     assert set(both.weights) == set(parts[0].weights)
@@ -73,9 +74,10 @@ def test_both_are_in_force(toy_model: Any, tmp_path: Path, monkeypatch: pytest.M
     samples = generate(toy_model, [Request(each, "a photo of a person", 0) for each in (*parts, both)], SamplingConfig(steps=2))
     alone, adapted, drawn = [sample.pixels.astype(int) for sample in samples]
     assert min(np.abs(drawn - alone).max(), np.abs(drawn - adapted).max()) > 0
-    assert together.photo_weights(anna, toy_model).tolist() == [0.5, 0.5]  # type: ignore[union-attr]
-    assert together.warnings(anna, toy_model)[-1] == "all ones"
-    assert 'the person is "' in together.warnings(anna, toy_model)[0]
+    assert result.photo_weights is not None
+    assert result.photo_weights.tolist() == [0.5, 0.5]
+    assert result.warnings[-1] == "all ones"
+    assert 'the person is "' in result.warnings[0]
 
 
 def test_an_experiment_takes_what_its_other_method_has_learnt(
@@ -84,9 +86,12 @@ def test_an_experiment_takes_what_its_other_method_has_learnt(
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     calls: list[str] = []
 
-    def counted(person: Person, model: Any) -> Identity:
-        calls.append(person.name)
-        return LEARNT(person, model)
+    class Counted(DreamBooth):
+        def __call__(self, person: Person, model: Any) -> MethodResult:
+            calls.append(person.name)
+            return super().__call__(person, model)
+
+    counted = Counted(LEARNT.name, LEARNT.settings)
 
     one, other = "dreambooth-lora", "ip-adapter-avg"
     known = {one: counted, other: Ones(), f"{one}+{other}": CombinedMethod(counted, Ones())}
@@ -113,7 +118,8 @@ def test_an_experiment_takes_what_its_other_method_has_learnt(
 
 def test_names() -> None:
     both = method("dreambooth+ip-adapter-consensus")
-    assert fine_tunes(both)
+    assert both.tunes_model
+    assert both.name == "dreambooth+ip-adapter-consensus"
     assert both == CombinedMethod(method("dreambooth"), method("ip-adapter-consensus"))
     for wrong in ("ip-adapter-consensus+dreambooth", "dreambooth+dreambooth-lora", "ip-adapter+ip-adapter-avg"):
         with pytest.raises(RecipeError, match="that learns each person, a plus"):

@@ -76,7 +76,9 @@ def test_a_person_is_learnt_and_the_model_stays(
 ) -> None:
     parts = {name: getattr(model.pipeline, name) for name in ("unet", "text_encoder", "vae")}
     before = {(part, name): value.clone() for part, module in parts.items() for name, value in module.state_dict().items()}
-    identity = DreamBooth("dreambooth", replace(SETTINGS, lora=lora, train_text_encoder=text_encoder))(person(1, 2), model)
+    identity = DreamBooth("dreambooth", replace(SETTINGS, lora=lora, train_text_encoder=text_encoder))(
+        person(1, 2), model
+    ).identity
     after = {(part, name): value for part, module in parts.items() for name, value in module.state_dict().items()}
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
@@ -111,7 +113,7 @@ def test_what_is_put_on_is_what_was_trained(model: Any, lora: LoraSettings | Non
 def test_diffusers_loads_what_was_learnt_and_draws_the_same(
     model: Any, layers: tuple[str, ...], toy_folder: Path, tmp_path: Path
 ) -> None:
-    identity = DreamBooth("dreambooth-lora", replace(SETTINGS, lora=LoraSettings(2, 4, layers)))(person(1, 2), model)
+    identity = DreamBooth("dreambooth-lora", replace(SETTINGS, lora=LoraSettings(2, 4, layers)))(person(1, 2), model).identity
     save_file(dict(identity.weights), tmp_path / "lora.safetensors")
     pipeline, prompt = load_pipeline(toy_folder), f"a photo of a {identity.trigger_phrase}"
     pipeline.load_lora_weights(tmp_path, weight_name="lora.safetensors")
@@ -132,7 +134,7 @@ def test_diffusers_loads_what_was_learnt_and_draws_the_same(
 
 
 def test_several_people_one_after_the_other_do_not_leak(model: Any) -> None:
-    anna, bert = (DreamBooth("dreambooth-lora", SETTINGS)(person(*numbers), model) for numbers in ((1, 2), (3, 4)))
+    anna, bert = (DreamBooth("dreambooth-lora", SETTINGS)(person(*numbers), model).identity for numbers in ((1, 2), (3, 4)))
     alone = [draw(model, each) for each in (anna, bert, None)]
     together = generate(model, [Request(each, PROMPT, 0) for each in (anna, bert, None)], ONE_STEP)
     assert all(np.array_equal(one, sample.pixels) for one, sample in zip(alone, together, strict=True))
@@ -192,7 +194,7 @@ def test_the_best_checkpoint_is_kept_and_chosen_by_a_photo_that_is_not_learnt_fr
 
         return choose
 
-    identity = DreamBooth("dreambooth-lora", SETTINGS, opened)(person(1, 2, 3, 4, 5), model)
+    identity = DreamBooth("dreambooth-lora", SETTINGS, opened)(person(1, 2, 3, 4, 5), model).identity
     assert asked == [4, 1, f"a photo of a {identity.trigger_phrase}"]
     assert len(identity.photos) == 5
     assert len(kept) == sum("lora_A" in name for name in identity.weights)
@@ -204,7 +206,7 @@ def test_the_best_checkpoint_is_kept_and_chosen_by_a_photo_that_is_not_learnt_fr
 
 def test_interrupted_it_goes_on_where_it_stopped(model: Any, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method = DreamBooth("dreambooth-lora", SETTINGS)
-    unbroken = method(person(1, 2), model)
+    unbroken = method(person(1, 2), model).identity
     monkeypatch.setenv("TENTH_CACHE_DIR", str(store := store / "another"))
     steps, plain = iter(range(100)), FrozenDiffusion.per_sample_loss
 
@@ -217,16 +219,16 @@ def test_interrupted_it_goes_on_where_it_stopped(model: Any, store: Path, monkey
     with pytest.raises(KeyboardInterrupt, match="same command goes on"):
         method(person(1, 2), model)
     assert len(list(store.glob("dreambooth/*/step-00000002"))) == 1
-    resumed = method(person(1, 2), model)
+    resumed = method(person(1, 2), model).identity
     assert next(steps) == 3  # two steps before, one after
     assert all(torch.equal(value, resumed.weights[name]) for name, value in unbroken.weights.items())
     assert not list(store.glob("dreambooth/*/step-*"))
-    again = method(person(2, 1), model)  # what was learnt is at hand, in whatever order the photos come
+    again = method(person(2, 1), model).identity  # what was learnt is at hand, in whatever order the photos come
     assert next(steps) == 4
     assert all(torch.equal(value, again.weights[name]) for name, value in unbroken.weights.items())
-    (learnt,) = store.glob("dreambooth/*/learnt.safetensors")
+    (learnt,) = store.glob("dreambooth/*/trained.safetensors")
     learnt.write_bytes(b"half")
-    again = method(person(1, 2), model)
+    again = method(person(1, 2), model).identity
     assert all(torch.equal(value, again.weights[name]) for name, value in unbroken.weights.items())
 
 
@@ -278,10 +280,11 @@ def test_a_class_that_a_small_model_does_not_know_is_refused(model: Any) -> None
 
 def test_few_photos(model: Any) -> None:
     method = DreamBooth("dreambooth-lora", SETTINGS)
-    assert method(person(1), model).photos == (f"{1:064x}",)
-    assert "learnt from one photo" in method.warnings(person(1), model)[0]
-    assert method.warnings(person(1, 2), model) == [
-        f'in a prompt the person is "{find_rare_token(model.pipeline)} person", which is put in by itself'
-    ]
+    result = method(person(1), model)
+    assert result.identity.photos == (f"{1:064x}",)
+    assert "trained on one photo" in result.warnings[0]
+    warnings = method(person(1, 2), model).warnings
+    assert warnings[0] == (f'in a prompt the person is "{find_rare_token(model.pipeline)} person", which is put in by itself')
+    assert warnings[1].startswith("the history of the training is in ")
     with pytest.raises(DataError, match="no usable photo"):
         method(Person("anna", ()), model)

@@ -143,10 +143,7 @@ def test_a_noun_is_guessed_once_and_said(toy_model: Any, tmp_path: Path, monkeyp
     asked = []
     monkeypatch.setattr("tenth.methods.dreambooth.data.classify_noun", lambda moments, _: asked.append(len(moments)) or "woman")
     learn = DreamBooth("dreambooth-lora", replace(SETTINGS, class_noun=""))
-    assert learn.trigger_phrase(Person("anna", tuple(photos)), toy_model).endswith(" woman")
-    assert learn.trigger_phrase(Person("anna", tuple(photos[1:])), toy_model).endswith(" woman")
+    results = [learn(Person("anna", tuple(chosen)), toy_model) for chosen in (photos, photos[1:])]
+    assert all(result.identity.trigger_phrase.endswith(" woman") for result in results)
     assert asked == [2]
-    assert (
-        "woman is the model's guess; `class_noun` of a recipe sets it"
-        in learn.warnings(Person("anna", tuple(photos)), toy_model)[0]
-    )
+    assert "woman is the model's guess; `class_noun` of a recipe sets it" in results[0].warnings[0]

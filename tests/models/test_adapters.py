@@ -99,23 +99,23 @@ def theirs(folder: Path, kind: str, people: Sequence[Person], seed: int = 3) -> 
 @pytest.mark.parametrize("kind", KINDS)
 def test_diffusers_and_we_draw_the_same_image_of_one_person(folder: Path, kind: str) -> None:
     model, anna = opened(folder, kind), person("anna", 1)
-    image = ours(model, [method("ip-adapter")(anna, model)])
+    image = ours(model, [method("ip-adapter")(anna, model).identity])
     np.testing.assert_allclose(image, theirs(folder, kind, [anna]), atol=1e-4)
-    other = ours(model, [method("ip-adapter")(person("bert", 2), model)])
+    other = ours(model, [method("ip-adapter")(person("bert", 2), model).identity])
     assert np.abs(image - other).max() > 1e-2  # the adapter is seen
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_several_photos_side_by_side_are_diffusers_list_of_photos(folder: Path, kind: str) -> None:
     model, anna = opened(folder, kind), person("anna", 1, 2, 4)
-    image = ours(model, [method("ip-adapter-concat")(anna, model)])
+    image = ours(model, [method("ip-adapter-concat")(anna, model).identity])
     np.testing.assert_allclose(image, theirs(folder, kind, [anna]), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_people_in_one_batch_are_each_drawn_alone_where_diffusers_mixes_them(folder: Path, kind: str) -> None:
     model, people = opened(folder, kind), [person("anna", 1), person("bert", 2)]
-    identities = [method("ip-adapter")(each, model) for each in people]
+    identities = [method("ip-adapter")(each, model).identity for each in people]
     alone = np.concatenate([ours(model, [each]) for each in identities])
     np.testing.assert_allclose(ours(model, identities), alone, atol=1e-4)
     mixed = theirs(folder, kind, people)
@@ -125,7 +125,7 @@ def test_two_people_in_one_batch_are_each_drawn_alone_where_diffusers_mixes_them
 
 def test_another_number_of_tokens_is_drawn_where_diffusers_refuses_to_load(folder: Path) -> None:
     model, anna = opened(folder, "seven-tokens"), person("anna", 1)
-    identity = method("ip-adapter")(anna, model)
+    identity = method("ip-adapter")(anna, model).identity
     with model.applied([identity]):
         tokens = model.pipeline.unet.encoder_hid_proj([identity.embeddings[None]])[0]
         assert tokens.shape == (1, 1, 7, model.pipeline.unet.config.cross_attention_dim)
@@ -133,7 +133,7 @@ def test_another_number_of_tokens_is_drawn_where_diffusers_refuses_to_load(folde
     weights = load_file(file_of(folder, "seven-tokens"))
     assert exported.keys() == weights.keys()
     assert all(torch.equal(exported[name], weights[name]) for name in weights)
-    assert np.abs(ours(model, [identity]) - ours(model, [method("ip-adapter")(person("bert", 2), model)])).max() > 1e-2
+    assert np.abs(ours(model, [identity]) - ours(model, [method("ip-adapter")(person("bert", 2), model).identity])).max() > 1e-2
     with pytest.raises((RuntimeError, ValueError)):
         theirs(folder, "seven-tokens", [anna])
 
@@ -158,7 +158,7 @@ def test_the_model_is_as_before_when_an_adapter_is_taken_off(folder: Path, kind:
     plain, model = load_pipeline(folder).unet, opened(folder, kind)
     before = {name: value.clone() for name, value in model.pipeline.unet.state_dict().items()}
     assert before.keys() == plain.state_dict().keys()
-    identity = method("ip-adapter")(person("anna", 1), model)
+    identity = method("ip-adapter")(person("anna", 1), model).identity
     with pytest.raises(ZeroDivisionError), model.applied([identity]):
         _ = 1 / 0
     after = model.pipeline.unet.state_dict()
@@ -174,17 +174,17 @@ def test_photos_are_pooled_place_by_place_and_the_method_says_so(folder: Path, n
     model = opened(folder, "ip-adapter-plus")
     tokens, width = model.encoder.num_tokens, model.encoder.embedding_dim
     assert (tokens, width) == (50, 16)
-    one, three = (method(name)(person("anna", *seeds), model) for seeds in ((1,), (1, 2, 4)))
+    one, three = (method(name)(person("anna", *seeds), model).identity for seeds in ((1,), (1, 2, 4)))
     assert three.embeddings is not None
     assert three.embeddings.shape == (3 if name == "ip-adapter-concat" else 1, tokens, width)
-    copies = method(name)(person("anna", 1, 1, 1), model)
+    copies = method(name)(person("anna", 1, 1, 1), model).identity
     np.testing.assert_allclose(ours(model, [one]), ours(model, [copies]), atol=1e-4)
-    turned = method(name)(person("anna", 4, 1, 2), model)
+    turned = method(name)(person("anna", 4, 1, 2), model).identity
     same = np.abs(ours(model, [three]) - ours(model, [turned])).max() < 1e-4
     assert same == (name != "ip-adapter")
-    (note,) = method(name).warnings(person("anna", 1, 2, 4), model)
+    (note,) = method(name)(person("anna", 1, 2, 4), model).warnings
     assert "the other 2 are not used" in note if name == "ip-adapter" else f"acts on the {tokens} patch tokens" in note
-    assert method(name).warnings(person("anna", 1), model) == []
+    assert method(name)(person("anna", 1), model).warnings == ()
     save_identity(three, tmp_path / "me.safetensors")
     kept = load_identity(tmp_path / "me.safetensors")
     assert kept.embeddings is not None
@@ -196,10 +196,10 @@ def test_photos_are_pooled_place_by_place_and_the_method_says_so(folder: Path, n
 def test_what_is_pooled_place_by_place_is_each_place_s_own(folder: Path) -> None:
     model = opened(folder, "ip-adapter-plus")
     rows = model.encoder(person("anna", 1, 2, 4).photos)  # (3, T, D)
-    made = {name: method(name)(person("anna", 1, 2, 4), model).embeddings for name in POOLING}
+    made = {name: method(name)(person("anna", 1, 2, 4), model).identity.embeddings for name in POOLING}
     torch.testing.assert_close(made["ip-adapter-avg"], rows.mean(0, keepdim=True))
     torch.testing.assert_close(made["ip-adapter-max"], rows.max(0, keepdim=True).values)
-    weights = method("ip-adapter-consensus").photo_weights(person("anna", 1, 2, 4), model)
+    weights = method("ip-adapter-consensus")(person("anna", 1, 2, 4), model).photo_weights
     assert weights is not None
     assert made["ip-adapter-consensus"] is not None
     torch.testing.assert_close(made["ip-adapter-consensus"].norm(dim=-1)[0], rows.norm(dim=-1).mean(0))
@@ -230,7 +230,7 @@ def test_learnt_aggregators_are_refused_where_the_adapter_reads_patches(folder: 
 
 def test_an_identity_of_one_adapter_is_refused_with_another(folder: Path) -> None:
     model, other = opened(folder, "ip-adapter-plus"), opened(folder, "ip-adapter")
-    identity = method("ip-adapter")(person("anna", 1), model)
+    identity = method("ip-adapter")(person("anna", 1), model).identity
     with pytest.raises(IdentityError, match=r"made for encoder clip-pillow-patches@.*--adapter"):
         list(generate(other, [Request(identity, PROMPT, 0)], FEW))
     full_model = opened(folder, "ip-adapter-full")
@@ -241,7 +241,7 @@ def test_an_identity_of_one_adapter_is_refused_with_another(folder: Path) -> Non
 def test_an_adapter_of_faces_says_that_photos_are_read_as_they_are(folder: Path, tmp_path: Path) -> None:
     shutil.copyfile(file_of(folder, "ip-adapter-plus"), tmp_path / "ip-adapter-plus-face.safetensors")
     model = load_model(str(folder), adapter=tmp_path / "ip-adapter-plus-face.safetensors")
-    assert "give photos cropped to the face" in method("ip-adapter").warnings(person("anna", 1), model)[0]
+    assert "give photos cropped to the face" in method("ip-adapter")(person("anna", 1), model).warnings[0]
 
 
 def test_an_encoder_beside_the_adapter_is_the_one_that_it_reads(folder: Path, tmp_path: Path) -> None:

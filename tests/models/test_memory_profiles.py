@@ -35,7 +35,7 @@ from tenth.models.stable_diffusion import load_stable_diffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.png_metadata import read_sample
-from tenth.training.frozen_diffusion import FrozenDiffusion
+from tenth.training.frozen_diffusion import frozen_diffusion
 
 STAND_IN = "cpu:0"  # for a GPU
 
@@ -50,7 +50,7 @@ def person() -> Person:
 
 
 def drawn(model: LatentDiffusion, count: int = 2, name: str = "ip-adapter-consensus") -> list[Any]:
-    identity = method(name)(person(), model)
+    identity = method(name)(person(), model).identity
     return list(
         generate(model, [Request(identity, "a photo of a person", seed) for seed in range(count)], SamplingConfig(steps=2))
     )
@@ -147,7 +147,7 @@ def test_mapped_weights_lie_in_the_file(halved_folder: Path, stable_folder: Path
     for folder in (halved_folder, stable_folder):
         model = on(folder, "mapped")
         parts = [getattr(model.pipeline, name, None) for name in ("unet", "text_encoder", "text_encoder_2")]
-        with model.applied([method("ip-adapter-avg")(person(), model)]):
+        with model.applied([method("ip-adapter-avg")(person(), model).identity]):
             matrices = {
                 f"{number}.{name}": value
                 for number, part in enumerate([*parts, model.encoder.model])
@@ -173,8 +173,9 @@ def test_a_number_too_large_for_float16_becomes_bfloat16() -> None:
 
 
 def test_nothing_learns_from_narrow_layers(stable_folder: Path) -> None:
-    with pytest.raises(ModelError, match="training and export need all weights in float32"):
-        FrozenDiffusion(on(stable_folder, "half").pipeline)
+    pipeline = on(stable_folder, "half").pipeline
+    with pytest.raises(ModelError, match="need all weights in float32"), frozen_diffusion(pipeline):
+        pytest.fail("it was frozen")
 
 
 def test_what_does_not_fit_is_refused_before_a_weight_is_read(stable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +219,7 @@ def test_out_of_memory_takes_the_next_profile_and_draws_the_same(stable_folder: 
     expected = [sample for seed in range(3) for sample in drawn(model, 3)[seed : seed + 1]]
     asked = full(model, monkeypatch, lambda batch: batch > 2)  # with guidance: more than one image
     steps: list[int] = []
-    identity = method("ip-adapter-consensus")(person(), model)
+    identity = method("ip-adapter-consensus")(person(), model).identity
     requests = [Request(identity, "a photo of a person", seed) for seed in range(3)]
     samples = list(generate(model, requests, SamplingConfig(steps=2), progress=lambda done, _: steps.append(done)))
     assert asked == [6] + [2] * 6

@@ -132,7 +132,7 @@ def test_a_short_prompt_beside_a_long_one_is_the_picture_it_is_alone(model: Any)
 
 
 def test_a_prompt_is_encoded_once_in_a_run(model: Any) -> None:
-    model.prompt_encoder.clear()
+    model.prompt_encoder._cache.clear()
     requests = [Request(None, prompt, seed) for prompt in (SHORT, LONG) for seed in range(4)]
     with counted(model.pipeline) as rows:
         first = [sample.pixels for sample in generate(model, requests, FEW, batch=2)]

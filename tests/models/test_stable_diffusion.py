@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from diffusers import (
     DDIMScheduler,
 )
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tenth.core.errors import ModelError
 from tenth.core.rng import StepRNG
@@ -32,7 +33,7 @@ from tenth.training.adapter.recipe import AdapterRecipe
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.trainer import train_adapter
 from tenth.training.diffusion_loss import min_snr_weight
-from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
+from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings, frozen_diffusion
 from tenth.training.schedule import TrainingConfig
 
 
@@ -59,7 +60,7 @@ def test_train_then_draw(folder: Path, tmp_path: Path) -> None:
     recipe = AdapterRecipe("attention", synthetic=SyntheticPeople(2, 10), schedule=schedule, gradient_checkpointing=True)
     train_adapter(recipe, load_model(str(folder)), tmp_path)
     model = load_model(str(folder))
-    identity = method(str(tmp_path / "final"))(person(3), model)
+    identity = method(str(tmp_path / "final"))(person(3), model).identity
     (sample,) = generate(model, [Request(identity, "a photo of a person", 1)], SamplingConfig(steps=2))
     assert sample.pixels.shape == (16, 16, 3)
     (same,) = generate(model, [Request(identity, "a photo of a person", 1)], SamplingConfig(steps=2))
@@ -74,17 +75,20 @@ def test_diffusers_takes_the_adapter(folder: Path, tmp_path: Path) -> None:
     pipeline.load_ip_adapter(
         str(tmp_path / "final"), subfolder="", weight_name="ip-adapter.safetensors", image_encoder_folder=None
     )
-    for name, tensor in ip_adapter_state_dict(pipeline.unet).items():
-        assert torch.equal(tensor, ip_adapter_state_dict(model.pipeline.unet)[name])
+    written = load_file(tmp_path / "final" / "ip-adapter.safetensors")
+    assert all(torch.equal(tensor, written[name].float()) for name, tensor in ip_adapter_state_dict(pipeline.unet).items())
+    assert model.pipeline.unet.encoder_hid_proj is None  # the model is without it again
+    assert not any("_ip." in name for name in model.pipeline.unet.state_dict())
 
 
-def frozen_of(folder: Path) -> FrozenDiffusion:
+@pytest.fixture
+def frozen(folder: Path) -> Iterator[FrozenDiffusion]:
     model = load_model(str(folder))
-    return FrozenDiffusion(model.pipeline, model.adapter_parts)
+    with frozen_diffusion(model.pipeline, model.adapter_parts) as opened:
+        yield opened
 
 
-def test_exactly_the_adapter_learns(folder: Path) -> None:
-    frozen = frozen_of(folder)
+def test_exactly_the_adapter_learns(frozen: FrozenDiffusion) -> None:
     latents = frozen.sample_latents(frozen.encode_pixels(torch.rand(2, 3, 16, 16)), StepRNG(0, 0, 2))
     texts = frozen.encode_prompts(["a man", "a woman"])
     frozen.loss(latents, texts, torch.randn(2, 9, 24), StepRNG(0, 1, 2)).backward()
@@ -93,22 +97,22 @@ def test_exactly_the_adapter_learns(folder: Path) -> None:
     assert wants == {name for name, parameter in frozen.unet.named_parameters() if parameter.grad is not None}
 
 
-def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
+def test_gradient_checkpointing_gives_the_same_gradients(frozen: FrozenDiffusion) -> None:
     found = []
     for checkpointing in (False, True):
-        frozen = frozen_of(folder)
-        if checkpointing:
-            frozen.unet.enable_gradient_checkpointing()
+        frozen.unet.zero_grad()
         texts = frozen.encode_prompts(["a man", "a woman"])
         embeddings = StepRNG(0, 2, 2).normal(1, 24)
-        frozen.loss(StepRNG(0, 0, 2).normal(4, 8, 8), texts, embeddings, StepRNG(0, 1, 2)).backward()
+        with frozen.gradient_checkpointing(checkpointing):
+            assert frozen.unet.is_gradient_checkpointing == checkpointing
+            frozen.loss(StepRNG(0, 0, 2).normal(4, 8, 8), texts, embeddings, StepRNG(0, 1, 2)).backward()
         found.append({name: value.grad for name, value in frozen.unet.named_parameters() if value.grad is not None})
     for name, gradient in found[0].items():
         torch.testing.assert_close(found[1][name], gradient)
 
 
-def test_frozen_layers_in_autocast_s_precision_give_the_same_loss_and_gradients(folder: Path) -> None:
-    frozen, found = frozen_of(folder), []
+def test_frozen_layers_in_autocast_s_precision_give_the_same_loss_and_gradients(frozen: FrozenDiffusion) -> None:
+    found = []
     before = {name: value.clone() for name, value in frozen.unet.state_dict().items()}
     texts = frozen.encode_prompts(["a man", "a woman"])
     for precision in (torch.float32, torch.bfloat16):
@@ -127,8 +131,7 @@ def test_frozen_layers_in_autocast_s_precision_give_the_same_loss_and_gradients(
     assert all(torch.equal(value, after[name]) and value.dtype == after[name].dtype for name, value in before.items())
 
 
-def test_the_loss_is_a_function_of_its_draws(folder: Path) -> None:
-    frozen = frozen_of(folder)
+def test_the_loss_is_a_function_of_its_draws(frozen: FrozenDiffusion) -> None:
     latents, texts = StepRNG(0, 0, 4).normal(4, 8, 8), frozen.encode_prompts(["a man"] * 4)
     embeddings = StepRNG(0, 2, 4).normal(1, 24)
 
@@ -144,8 +147,8 @@ def test_the_loss_is_a_function_of_its_draws(folder: Path) -> None:
     assert sum(halves) / 2 == pytest.approx(loss(1, whole), rel=1e-5)
 
 
-def test_prompts_are_encoded_as_the_text_encoders_themselves_do(folder: Path) -> None:
-    frozen, prompts = frozen_of(folder), ["a man", "a smiling woman"]
+def test_prompts_are_encoded_as_the_text_encoders_themselves_do(frozen: FrozenDiffusion) -> None:
+    prompts = ["a man", "a smiling woman"]
     pipeline, texts = frozen.pipeline, frozen.encode_prompts(prompts)
     given = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
     tokens = pipeline.tokenizer(prompts, max_length=pipeline.tokenizer.model_max_length, **given).input_ids
@@ -162,7 +165,7 @@ def test_prompts_are_encoded_as_the_text_encoders_themselves_do(folder: Path) ->
 
 def test_several_people_in_one_batch_do_not_mix(folder: Path) -> None:
     model = load_model(str(folder))
-    made = method("ip-adapter")(person(1), model)
+    made = method("ip-adapter")(person(1), model).identity
     people = [replace(made, embeddings=StepRNG(0, step, 1).normal(24) * 30) for step in (1, 2)]
     requests = [Request(identity, "a photo of a person", 5) for identity in people]
     both = [sample.pixels.astype(int) for sample in generate(model, requests, SamplingConfig(steps=2))]
@@ -180,7 +183,7 @@ def test_a_person_is_learnt_and_diffusers_reads_the_lora(folder: Path, tmp_path:
     settings = DreamBoothSettings(
         schedule, train_text_encoder=True, num_class_images=2, sampling=few, gradient_checkpointing=True
     )
-    identity = DreamBooth("dreambooth-lora", settings, build_selector)(person(6), model)
+    identity = DreamBooth("dreambooth-lora", settings, build_selector)(person(6), model).identity
     assert {name.partition(".")[0] for name in identity.weights} >= {"unet", "text_encoder"}
     (sample,) = generate(model, [Request(identity, "a photo of a person", 1)], few)
     export_lora(identity, tmp_path / "lora/lora.safetensors")
@@ -212,8 +215,7 @@ def test_a_lora_of_something_else_is_refused(folder: Path, tmp_path: Path) -> No
         load_model("pocket", lora=tmp_path / "other.safetensors")
 
 
-def test_latents_are_drawn_around_the_cached_mean(folder: Path) -> None:
-    frozen = frozen_of(folder)
+def test_latents_are_drawn_around_the_cached_mean(frozen: FrozenDiffusion) -> None:
     moments = torch.cat([torch.full((4000, 4, 1, 1), 2.0), torch.full((4000, 4, 1, 1), -2.0)], 1)
     latents = frozen.sample_latents(moments, StepRNG(0, 0, 4000)) / frozen.pipeline.vae.config.scaling_factor
     assert float(latents.mean()) == pytest.approx(2.0, abs=0.02)

@@ -59,6 +59,7 @@ class FakeEncoder:
 
     def __init__(self, name: str) -> None:
         self.name, self.embedding_dim, self.num_tokens = name, 128, 0
+        self.crops_faces, self.dlib_mean = False, None
 
     def null_embedding(self) -> torch.Tensor:
         return torch.zeros(self.embedding_dim)
@@ -90,22 +91,22 @@ def test_training_writes_an_adapter_and_an_aggregator_that_have_moved(trained: P
 def test_the_trained_folder_is_a_method(trained: Path, toy_folder: Path) -> None:
     model = load_pocket(toy_folder, name="toy")
     model.encoder = FakeEncoder(model.encoder.name)
-    identity = method(str(trained))(person(4), model)
+    identity = method(str(trained))(person(4), model).identity
     assert identity.embeddings is not None
     assert identity.embeddings.shape == (9, 128)
     assert identity.adapter != model.adapter_name
     (sample,) = generate(model, [Request(identity, "a photo of a person", 3)], SamplingConfig(steps=2))
     assert sample.pixels.shape == (128, 128, 3)
-    assert method(str(trained)).warnings(person(4), model) == [
-        f"{identity.method} reads 9 photos: the 4 there are, and 5 drawn from them again"
-    ]
-    assert "first 9 of 12" in method(str(trained)).warnings(person(12), model)[0]
+    assert method(str(trained))(person(4), model).warnings == (
+        f"{identity.method} reads 9 photos: the 4 there are, and 5 drawn from them again",
+    )
+    assert "first 9 of 12" in method(str(trained))(person(12), model).warnings[0]
 
 
 def test_diffusers_loads_the_adapter_and_draws_the_same_image(trained: Path, toy_folder: Path) -> None:
     model = load_pocket(toy_folder, name="toy")
     model.encoder = FakeEncoder(model.encoder.name)
-    identity = method(str(trained))(person(9), model)
+    identity = method(str(trained))(person(9), model).identity
     (ours,) = generate(
         model, [Request(identity, "a photo of a person", 3)], SamplingConfig(steps=3, guidance_scale=2.0, guidance_rescale=0.0)
     )
@@ -140,8 +141,9 @@ def test_the_aggregator_may_learn_alone_on_embeddings(toy_folder: Path, tmp_path
     model = load_pocket(toy_folder, name="toy")
     model.encoder = FakeEncoder(model.encoder.name)
     learnt = method(str(tmp_path / "final"))
-    assert learnt(person(3), model).adapter == model.adapter_name
-    weights = learnt.photo_weights(person(3), model)
+    result = learnt(person(3), model)
+    assert result.identity.adapter == model.adapter_name
+    weights = result.photo_weights
     assert weights is not None
     assert float(weights.sum()) == pytest.approx(1)
 
@@ -201,7 +203,7 @@ def test_photos_are_read_once_and_too_few_are_said(toy_folder: Path, tmp_path: P
     schedule = {"total_images": 4, "batch_size": 2, "warmup_images": 0}
     recipe = from_table(AdapterRecipe, table | {"schedule": schedule})
     train_adapter(recipe, load_pocket(toy_folder, name="toy"), tmp_path / "one")
-    monkeypatch.setattr("tenth.training.adapter.dataset.face_descriptor", lambda *_: pytest.fail("a frozen encoder ran again"))
+    monkeypatch.setattr("tenth.models.encoders.dlib_face.face_descriptor", lambda *_: pytest.fail("a frozen encoder ran again"))
     train_adapter(recipe, load_pocket(toy_folder, name="toy"), tmp_path / "two")
     one, two = (load_file(tmp_path / name / "final/aggregator.safetensors") for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -158,7 +158,7 @@ def is_identity_file(source: Path) -> bool:
 def _load_subject(source: Path, method: str | None, options: ModelOptions, settings: ImageSettings) -> Subject:
     """Read the identity, or make it of the photos. method: by name; of an identity file, the folder it was trained in."""
     from tenth.methods.identity_file import load_identity
-    from tenth.methods.registry import DEFAULT_METHOD, fine_tunes, trained_method
+    from tenth.methods.registry import DEFAULT_METHOD, trained_method
     from tenth.methods.registry import method as find_method
     from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 
@@ -170,7 +170,7 @@ def _load_subject(source: Path, method: str | None, options: ModelOptions, setti
         identity = load_identity(source)
         model = options.load(full_precision=False, batch_size=batch_size, image_size=image_size)
         if method:
-            trained_method(method).adapter(model)
+            trained_method(method).ensure_adapter(model)
         model.validate(identity)
         return Subject(identity, model)
 
@@ -178,11 +178,11 @@ def _load_subject(source: Path, method: str | None, options: ModelOptions, setti
     recorded = settings.png.method_name if settings.png else None
     chosen = find_method(method or recorded or DEFAULT_METHOD)
     person, notes = read_person(source)
-    model = options.load(full_precision=fine_tunes(chosen), batch_size=batch_size, image_size=image_size)
+    model = options.load(full_precision=chosen.tunes_model, batch_size=batch_size, image_size=image_size)
     if settings.hires:
         settings.hires.plan(model)
-    identity = chosen(person, model)
-    return Subject(identity, model, [*notes, *chosen.warnings(person, model)])
+    result = chosen(person, model)
+    return Subject(result.identity, model, [*notes, *result.warnings])
 
 
 def _write_images(output: Path, subject: Subject, settings: ImageSettings) -> list[Path]:

@@ -130,8 +130,8 @@ AdapterScaleOption = Annotated[
         metavar="S",
         parser=_parse_scale,
         rich_help_panel=SAMPLING,
-        help=f"how much of the person: 0 none, 1 as trained [default: {DEFAULTS.ip_adapter_scale:g}]; or of some blocks alone, as"
-        f" diffusers names them: '{EXAMPLE_SCALE}'",
+        help=f"how much of the person: 0 none, 1 as trained [default: {DEFAULTS.ip_adapter_scale:g}];"
+        f" or of some blocks, as diffusers names them: '{EXAMPLE_SCALE}'",
     ),
 ]
 TextGuidance = Annotated[

@@ -91,23 +91,25 @@ def identity(
     ensure_writable_identity(output)  # before minutes go into imports and learning
     from tenth.core.files.claims import remove_temporary_of
     from tenth.methods.identity_file import save_identity
-    from tenth.methods.registry import DEFAULT_METHOD, fine_tunes
+    from tenth.methods.registry import DEFAULT_METHOD
     from tenth.methods.registry import method as find_method
 
     # The person, the model, and the identity; whatever would replace another one's file is refused as soon as it is known.
     chosen = find_method(method or DEFAULT_METHOD)
     person, notes = read_person(directory)
-    loaded = ModelOptions(model, device, adapter, lora).load(full_precision=fine_tunes(chosen))
+    loaded = ModelOptions(model, device, adapter, lora).load(full_precision=chosen.tunes_model)
     ensure_writable_identity(output, model=loaded.name)
-    created = chosen(person, loaded)
+    result = chosen(person, loaded)
+    created = result.identity
     ensure_writable_identity(output, method=created.method, model=created.model, adapter=created.adapter, photos=created.photos)
     remove_temporary_of(output)
     save_identity(created, output, new=True)
 
     # What to know goes to stderr, the file's path to stdout.
-    weights = chosen.photo_weights(person, loaded)
-    by_file = {} if weights is None else dict(zip((photo.file for photo in person.photos), map(float, weights), strict=True))
-    print_message(*notes, *chosen.warnings(person, loaded), *(f"{file}: counts {share:.1%}" for file, share in by_file.items()))
+    weights, by_file = result.photo_weights, {}
+    if weights is not None:
+        by_file = dict(zip((photo.file for photo in person.photos), map(float, weights), strict=True))
+    print_message(*notes, *result.warnings, *(f"{file}: counts {share:.1%}" for file, share in by_file.items()))
     summary = {"identity": str(output), "method": created.method, "photos": len(created.photos), "weights": by_file}
     print_result(summary if json else output)
     return 0
@@ -160,7 +162,7 @@ def _export_with_model(identity: Identity, output: Path, method: str | None, opt
 
     model = options.load(full_precision=True)
     if method:
-        trained_method(method).adapter(model)
+        trained_method(method).ensure_adapter(model)
     if output.suffix == IDENTITY_SUFFIX:
         return export_embeddings(identity, model, output)
     export_model(identity, model, output)

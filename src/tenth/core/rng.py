@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -23,19 +25,29 @@ class StepRNG:
 
     def __init__(self, seed: int, step: int, batch_size: int, micro_batch: slice | None = None) -> None:
         self.batch_size, self.micro_batch = batch_size, micro_batch or slice(None)
-        self.generator = torch.Generator().manual_seed(derive_seed("noise", seed, step))
+        self.generator, self.repeats = torch.Generator().manual_seed(derive_seed("noise", seed, step)), 1
+
+    def repeated(self, repeats: int) -> StepRNG:
+        """The same stream with `repeats` rows for each image, b x repeats in all: those of all images, then all again."""
+        other = copy.copy(self)  # which shares the generator
+        other.repeats = repeats
+        return other
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, (b, *shape)."""
-        return torch.randn(self.batch_size, *shape, generator=self.generator)[self.micro_batch]
+        return self._rows(lambda: torch.randn(self.batch_size, *shape, generator=self.generator))
 
     def uniform(self, *shape: int) -> Tensor:
         """In [0, 1), (b, *shape)."""
-        return torch.rand(self.batch_size, *shape, generator=self.generator)[self.micro_batch]
+        return self._rows(lambda: torch.rand(self.batch_size, *shape, generator=self.generator))
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """In [0, high), (b, *shape)."""
-        return torch.randint(high, (self.batch_size, *shape), generator=self.generator)[self.micro_batch]
+        return self._rows(lambda: torch.randint(high, (self.batch_size, *shape), generator=self.generator))
+
+    def _rows(self, draw: Callable[[], Tensor]) -> Tensor:
+        """The micro-batch's rows of each of the draws for the whole batch."""
+        return torch.cat([draw()[self.micro_batch] for _ in range(self.repeats)])
 
     def scalar(self) -> float:
         """One number in [0, 1) for the whole batch."""

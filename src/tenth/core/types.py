@@ -1,4 +1,4 @@
-"""The data types and interfaces of tenth.
+"""The data types and protocols that the packages exchange.
 
 Shape letters, the same in every file: K photos, D embedding dimension, M rows of an identity, T tokens of a photo,
 B batch, N images, C H W channels, height, width.
@@ -6,15 +6,20 @@ B batch, N images, C H W channels, height, width.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
+
+from tenth.core.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 FeatureArray = npt.NDArray[np.float64]  # (N, D)
@@ -22,7 +27,7 @@ FeatureArray = npt.NDArray[np.float64]  # (N, D)
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """The position of a face, in pixels of its photo.
+    """Where a face is in its photo, in pixels.
 
     box: left, top, right, bottom. landmarks: (5, 2) x and y in dlib's five-point order: outer and inner corner of the eye
     at the right of the image, outer and inner corner of the eye at its left, base of the nose.
@@ -34,7 +39,7 @@ class Face:
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """An opened photo: RGB pixels (H, W, 3) and the sha256 of the file it came from. `file` is for messages only."""
+    """An opened photo: RGB pixels (H, W, 3) and the sha256 of its file. `file`: the name, for messages only."""
 
     pixels: Pixels
     digest: str
@@ -49,15 +54,21 @@ class Person:
     name: str
     photos: tuple[Photo, ...]
 
+    def require_photos(self) -> tuple[Photo, ...]:
+        """The photos, at least one. Raises DataError if there is none."""
+        if not self.photos:
+            raise DataError(f"{self.name} has no usable photo", "at least one is needed", "Add photos")
+        return self.photos
+
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """What a method learned of a person: image embeddings before projection, or weights, or both.
+    """One person as a diffusion model is conditioned on them: image embeddings before projection, weights, or both.
 
-    embeddings: (M, D) pooled, or (M, T, D) patch tokens, as the model's adapter needs; or None.
-    weights: tensors by name (LoRA or deltas to the base), empty for adapters.
-    model, encoder, adapter: "name@digest" of those that made it, so that it is used with no other.
-    trigger_phrase: how a prompt names the person ("" when the prompt need not). photos: sha256 of each photo used.
+    embeddings: (M, D), pooled, or (M, T, D), patch tokens, whichever the model's adapter reads; or None.
+    weights: tensors by name (LoRA matrices or differences to the base weights), empty for adapters.
+    model, encoder, adapter: "name@digest" of what made it; it is applied to nothing else.
+    trigger_phrase: how a prompt names the person, "" where it need not. photos: sha256 of each photo used.
     """
 
     method: str
@@ -69,10 +80,44 @@ class Identity:
     trigger_phrase: str = ""
     photos: tuple[str, ...] = ()
 
+    @cached_property
+    def weights_digest(self) -> str:
+        """sha256 over the weights, hexadecimal, computed once; "" without weights. Equal weights have equal digests."""
+        return tensors_digest(self.weights) if self.weights else ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256, hexadecimal, over all that its images depend on. Who it is and how it was made are not part of it."""
+        embeddings = {} if self.embeddings is None else {"embeddings": self.embeddings}
+        fields = (self.model, self.encoder, self.adapter, self.trigger_phrase, self.weights_digest, tensors_digest(embeddings))
+        return hashlib.sha256(repr(fields).encode()).hexdigest()
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256, hexadecimal, over names, types, shapes and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class MethodResult:
+    """What a method gives for one person.
+
+    photo_weights: (K,), how much each photo counts, summing to one; None where a method has no such weights.
+    warnings: sentences for the user, such as which photos are not used.
+    """
+
+    identity: Identity
+    photo_weights: Tensor | None = None
+    warnings: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One generated image (H, W, 3) and everything that reproduces it. sampler: A1111's name."""
+    """One generated image (H, W, 3) and the settings that reproduce it. sampler: as A1111 names it."""
 
     pixels: Pixels
     prompt: str
@@ -111,14 +156,23 @@ class Encoder(Protocol):
     """K photos -> (K, D) pooled embeddings, or (K, T, D) patch tokens.
 
     name: "name@digest", part of every cache key and identity.
-    embedding_dim: D. num_tokens: T; 0 if embeddings are pooled. null_embedding: (D,) or (T, D), the unconditional embedding.
+    embedding_dim: D. num_tokens: T; 0 where embeddings are pooled.
+    crops_faces: whether it encodes aligned crops of faces: a photo without a face has no embedding, and a model with such an
+    encoder generates images framed as these crops.
+    dlib_mean: (128,), the mean of dlib's face descriptors over many people, where embeddings are made of these; else None.
+    raw_embeddings, standardize: the two steps of a call, without a cache: what the network gives, and its normalization.
+    null_embedding: (D,) or (T, D), the unconditional embedding of classifier-free guidance.
     """
 
     name: str
     embedding_dim: int
     num_tokens: int
+    crops_faces: bool
+    dlib_mean: Tensor | None
 
     def __call__(self, photos: Sequence[Photo]) -> Tensor: ...
+    def raw_embeddings(self, photos: Sequence[Photo]) -> Tensor: ...
+    def standardize(self, raw: Tensor) -> Tensor: ...
     def null_embedding(self) -> Tensor: ...
 
 
@@ -131,7 +185,7 @@ class Aggregator(Protocol):
 class DiffusionModel(Protocol):
     """What a method may read of a model. name: "name@digest". trained_methods: folders of trained aggregators, by method.
 
-    pipeline: of diffusers; prompt_encoder: prompts -> its text embeddings. Sampling and training leave both unchanged.
+    pipeline: of diffusers; prompt_encoder: prompts -> its text embeddings. Sampling and training leave both as they were.
     """
 
     name: str
@@ -149,14 +203,19 @@ class DiffusionModel(Protocol):
 
 
 class Method(Protocol):
-    """Photos of a person -> Identity. Reads the model and leaves it unchanged.
+    """Photos of a person -> MethodResult. May read the model; leaves it exactly as it was, also after an exception.
 
-    photo_weights: the weight of each photo, (K,), or None if the method has none. warnings: sentences about unused photos.
+    tunes_model: whether it fine-tunes weights for each person: minutes, and the model has to be loaded in float32.
+    is_available: whether the model has all that the method needs, such as a trained aggregator.
     """
 
-    def __call__(self, person: Person, model: DiffusionModel) -> Identity: ...
-    def photo_weights(self, person: Person, model: DiffusionModel) -> Tensor | None: ...
-    def warnings(self, person: Person, model: DiffusionModel) -> list[str]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def tunes_model(self) -> bool: ...
+
+    def is_available(self, model: DiffusionModel) -> bool: ...
+    def __call__(self, person: Person, model: DiffusionModel) -> MethodResult: ...
 
 
 class Metric(Protocol):
@@ -170,7 +229,7 @@ EntryValue = TypeVar("EntryValue")
 
 @dataclass(frozen=True)
 class Entry(Generic[EntryValue]):
-    """A row of a registry: the value, and a line that says what it does."""
+    """A row of a registry: the object, and a line that says what it does."""
 
     value: EntryValue
     description: str

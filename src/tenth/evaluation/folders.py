@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from tenth.core.cache import ArrayCache
 from tenth.core.console import track
 from tenth.core.errors import DataError
-from tenth.core.types import FeatureArray, Features, Score
+from tenth.core.types import FeatureArray, Features, Pixels, Score
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.extractors.features import Extractor, extract_features
 from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
@@ -61,22 +61,35 @@ def evaluate_folders(
     # Each image is read once, by all that need it; of the references only faces are compared.
     folders = [list_images(generated), list_images(held_out)]
     extractors: list[Extractor] = [recognizer] if inception is None else [recognizer, inception]
-    rows = [extract_features(track(folder, folder.directory.name), extractors, store) for folder in folders]
+    sizes: list[set[tuple[int, int]]] = [set(), set()]
+    rows = [
+        extract_features(_with_sizes(track(folder, folder.directory.name), found), extractors, store)
+        for folder, found in zip(folders, sizes, strict=True)
+    ]
     if references is not None:
         folders.append(_list_references(references, folders[0]))
-        rows.append(extract_features(track(folders[2], folders[2].directory.name), [recognizer], store))
+        sizes.append(set())
+        images = _with_sizes(track(folders[2], folders[2].directory.name), sizes[2])
+        rows.append(extract_features(images, [recognizer], store))
 
     # What the metrics read, and what to know of the folders.
     views = _face_views(folders, [found[recognizer.name] for found in rows])
     if inception:
         views |= _inception_views(folders, [found[inception.name] for found in rows[:2]])
-    notes = [note for folder in folders for note in folder.notes()]
+    notes = [note for folder, found in zip(folders, sizes, strict=True) for note in folder.notes(found)]
     if all(folder.is_flat for folder in folders):
         notes.append(FLAT_FOLDERS_NOTE)
 
     # Every metric that folders can have.
     scores = {name: _score_metric(metric, views) for name, metric in METRICS.items() if IN_FOLDERS.issuperset(metric.needs)}
     return FolderEvaluation(scores, inception.disclaimer if inception else "", tuple(notes))
+
+
+def _with_sizes(images: Iterable[Pixels], sizes: set[tuple[int, int]]) -> Iterator[Pixels]:
+    """The images, whose sizes, (width, height) pixels, are added to `sizes` as they pass."""
+    for pixels in images:
+        sizes.add((pixels.shape[1], pixels.shape[0]))
+        yield pixels
 
 
 def dlib_recognizer() -> DlibRecognizer:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tenth.core.errors import DataError, PhotoError
@@ -23,40 +22,35 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".
 class ImageFolder:
     """N images in the order of their names. people: one each, '' in a flat folder. left_out: names of other files.
 
-    Iterating opens them, one at a time, and counts their sizes, (width, height) pixels, of the last time through.
+    Iterating opens them, one at a time.
     """
 
     directory: Path
     paths: tuple[Path, ...]
     people: tuple[str, ...]
     ignored: tuple[str, ...] = ()
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[Pixels]:
         """Pixels (H, W, 3), as open_photo gives them. Raises PhotoError, which names the file, for one that is damaged."""
-        self.sizes.clear()
-        for path in self.paths:
-            pixels = _open_image(path)
-            self.sizes[pixels.shape[1], pixels.shape[0]] += 1
-            yield pixels
+        return map(_open_image, self.paths)
 
     @property
     def is_flat(self) -> bool:
         """Whether there are no folders of people."""
         return set(self.people) == {""}
 
-    def notes(self) -> list[str]:
-        """What to know of the folder once it was read: files left out, and images of several sizes."""
+    def notes(self, sizes: Collection[tuple[int, int]]) -> list[str]:
+        """What a user should know of the folder: files left out, and images of several sizes. sizes: (width, height) pixels."""
         messages = []
         if self.ignored:
             messages.append(f"{self.directory}: no images and left out: {len(self.ignored)} ({abbreviate(self.ignored)})")
-        if len(self.sizes) > 1:
-            widths, heights = zip(*self.sizes, strict=True)
+        if len(sizes) > 1:
+            widths, heights = zip(*sizes, strict=True)
             spread = f"{min(widths)} to {max(widths)} x {min(heights)} to {max(heights)} pixels"
-            messages.append(f"{self.directory}: images of {len(self.sizes)} sizes, {spread}; each is resized by itself")
+            messages.append(f"{self.directory}: images of {len(sizes)} sizes, {spread}; each is resized by itself")
         return messages
 
 

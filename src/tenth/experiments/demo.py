@@ -21,7 +21,6 @@ from tenth.data.faces.detection import crop_face
 from tenth.experiments.images import load_image
 from tenth.experiments.output_folders import folder_in_use, read_run_settings
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
-from tenth.methods.ip_adapter import IPAdapter
 from tenth.methods.registry import METHODS, TUNING_FREE_METHODS, method
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.reporting.contact_sheet import Row, contact_sheet
@@ -60,7 +59,7 @@ def demo(
         for name in methods:
             remove_temporary(output / name)
         run = UnfinishedRun(output, RUN_KIND, settings)
-        identities = [method(name)(person, model) for name in methods]
+        identities = [method(name)(person, model).identity for name in methods]
         requests = [Request(identity, PROMPT, seed) for identity in identities for seed in SEEDS]
         ImageSeries(model, requests, [path for paths in images.values() for path in paths], sampling).generate(run, progress)
 
@@ -75,7 +74,7 @@ def demo(
 
 def demo_methods(model: LatentDiffusion) -> list[str]:
     """Methods that learn nothing per person, as far as the model brings them: seconds, not minutes, for each new face."""
-    return [name for name in TUNING_FREE_METHODS if isinstance(METHODS[name].value, IPAdapter) or name in model.trained_methods]
+    return [name for name in TUNING_FREE_METHODS if METHODS[name].value.is_available(model)]
 
 
 def ensure_writable(output: Path, images: Iterable[Path], settings: Mapping[str, Any]) -> None:

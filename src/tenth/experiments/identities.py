@@ -71,8 +71,9 @@ def create_identity(name: str, person: Person, model: LatentDiffusion, first_pat
     give the same weights, bit for bit, in minutes.
     """
     if first_path is None or not identity_exists(first_path, model):
-        return method(name)(person, model), False
-    return combine_identities(load_identity(first_path), method(name.rpartition(METHOD_SEPARATOR)[2])(person, model)), True
+        return method(name)(person, model).identity, False
+    adapted = method(name.rpartition(METHOD_SEPARATOR)[2])(person, model)
+    return combine_identities(load_identity(first_path), adapted.identity), True
 
 
 def identity_exists(path: Path, model: LatentDiffusion) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from tenth.core.config import to_table
 from tenth.core.errors import DataError
 from tenth.core.files.reading import open_regular
-from tenth.core.types import Identity, Pixels, Sample
+from tenth.core.types import Pixels, Sample
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe, PromptSet
@@ -152,17 +151,7 @@ def generation_batches(jobs: Iterable[ImageJob]) -> list[list[GenerationJob]]:
 def fingerprint_file(path: Path) -> tuple[str, str]:
     """Fingerprint and method of an identity's file. Nothing stays in memory: some hold a model's weights."""
     identity = load_identity(path)
-    return identity_fingerprint(identity), identity.method
-
-
-def identity_fingerprint(identity: Identity) -> str:
-    """sha256 of all of an identity that its images depend on: who and how it was made is not part of it."""
-    tensors = {"": identity.embeddings, **identity.weights}
-    digest = hashlib.sha256(repr((identity.model, identity.encoder, identity.adapter, identity.trigger_phrase)).encode())
-    for name, tensor in sorted(tensors.items()):
-        if tensor is not None:
-            digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()
+    return identity.fingerprint, identity.method
 
 
 def is_generated(path: Path, method: str, job: ImageJob, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:

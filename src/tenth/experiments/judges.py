@@ -10,7 +10,6 @@ from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, FaceEmbedder, load_recognizer
 from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, PromptScorer
 from tenth.experiments.recipe import ExperimentRecipe, check_value
-from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
 
 
@@ -20,8 +19,8 @@ def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[s
     if recipe.recognizer is not None:
         recognizer = load_recognizer(recipe.recognizer)
         recognizers[recognizer.name] = recognizer
-    if recipe.use_dlib and isinstance(model.encoder, FaceEncoder):
-        recognizers[SELECTION_ONLY] = DlibRecognizer(model.encoder.mean.double().numpy())
+    if recipe.use_dlib and model.encoder.dlib_mean is not None:
+        recognizers[SELECTION_ONLY] = DlibRecognizer(model.encoder.dlib_mean.double().numpy())
     check_value(
         "recognizer",
         None,
@@ -33,7 +32,7 @@ def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[s
 
 def load_prompt_scorers(recipe: ExperimentRecipe, model: LatentDiffusion) -> list[PromptScorer]:
     """Who holds images against prompts: signs of faces where images are framed as crops are, and CLIP if the recipe has it."""
-    classifier = load_face_attributes() if isinstance(model.encoder, FaceEncoder) else None
+    classifier = load_face_attributes() if model.encoder.crops_faces else None
     scorers: list[PromptScorer] = [] if classifier is None else [AttributePromptScorer(classifier, classifier.reliable)]
     if recipe.clip_model is not None:
         scorers.append(ClipScorer(recipe.clip_model))

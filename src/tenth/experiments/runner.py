@@ -45,7 +45,7 @@ from tenth.experiments.results import (
     prompt_score_records,
 )
 from tenth.experiments.scoring import OF_SETS, all_table_rows
-from tenth.methods.registry import RECIPE_SUFFIX, fine_tunes, method
+from tenth.methods.registry import RECIPE_SUFFIX, method
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import DEFAULT_MODEL, load_model
@@ -77,7 +77,7 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
         raise CheckpointError(
             f"{output} holds no experiment to go on with", "one is needed", "Leave out --resume, or correct -o"
         )
-    needs_training = any(fine_tunes(method(name)) for name in recipe.methods)
+    needs_training = any(method(name).tunes_model for name in recipe.methods)
     model = load_model(
         recipe.model, options=LoadOptions(full_precision=needs_training), on_message=partial(print, file=sys.stderr)
     )

@@ -1,3 +1,3 @@
-"""Person -> Identity."""
+"""Methods of personalization: photos of a person -> an identity."""
 
 __all__: list[str] = []

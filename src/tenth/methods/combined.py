@@ -1,40 +1,42 @@
-"""Two methods together: the model has learnt the person, and an adapter shows it the photos as well."""
+"""A fine-tuned method together with an adapter: fine-tuned weights and image embeddings in one identity."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
 from tenth.core.errors import IdentityError
-from tenth.core.types import DiffusionModel, Identity, Method, Person
+from tenth.core.run_record import METHOD_SEPARATOR
+from tenth.core.types import DiffusionModel, Identity, Method, MethodResult, Person
 
 
 @dataclass(frozen=True)
 class CombinedMethod:
-    """A method: what `fine_tuned` changes of the model and the embeddings of `adapter`, in force together."""
+    """A method: the weights of `fine_tuned` and the embeddings of `adapter`, applied together."""
 
     fine_tuned: Method
     adapter: Method
+    tunes_model = True
 
-    def __call__(self, person: Person, model: DiffusionModel) -> Identity:
-        """Raises what the two raise."""
-        adapter_identity = self.adapter(person, model)  # first: it takes no minutes, and what it refuses is refused at once
-        return combine_identities(self.fine_tuned(person, model), adapter_identity)
+    @property
+    def name(self) -> str:
+        return f"{self.fine_tuned.name}{METHOD_SEPARATOR}{self.adapter.name}"
 
-    def photo_weights(self, person: Person, model: DiffusionModel) -> Tensor | None:
-        """The adapter's: (K,), or None where that cannot be said."""
-        return self.adapter.photo_weights(person, model)
+    def is_available(self, model: DiffusionModel) -> bool:
+        return self.fine_tuned.is_available(model) and self.adapter.is_available(model)
 
-    def warnings(self, person: Person, model: DiffusionModel) -> list[str]:
-        """What a user should know of either."""
-        return [*self.fine_tuned.warnings(person, model), *self.adapter.warnings(person, model)]
+    def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
+        """The photo weights are the adapter's. Raises what the two methods raise."""
+        # The adapter takes seconds and may refuse the photos: it runs before minutes of fine-tuning.
+        adapted = self.adapter(person, model)
+        tuned = self.fine_tuned(person, model)
+        identity = combine_identities(tuned.identity, adapted.identity)
+        return MethodResult(identity, adapted.photo_weights, (*tuned.warnings, *adapted.warnings))
 
 
 def combine_identities(fine_tuned: Identity, adapter: Identity) -> Identity:
-    """The weights of one identity and the embeddings of another, both of one person and model, in force together.
+    """The weights of one identity with the embeddings of another, both of one person and model.
 
-    Raises IdentityError if they were made for different models, or do not have the one and the other.
+    Raises IdentityError if the models differ, or if the first has no weights or the second is not embeddings alone.
     """
     if fine_tuned.model != adapter.model or not fine_tuned.weights or adapter.embeddings is None or adapter.weights:
         raise IdentityError(
@@ -45,7 +47,7 @@ def combine_identities(fine_tuned: Identity, adapter: Identity) -> Identity:
     photos = tuple(dict.fromkeys((*fine_tuned.photos, *adapter.photos)))
     return replace(
         adapter,
-        method=f"{fine_tuned.method}+{adapter.method}",
+        method=f"{fine_tuned.method}{METHOD_SEPARATOR}{adapter.method}",
         weights=fine_tuned.weights,
         trigger_phrase=fine_tuned.trigger_phrase,
         photos=photos,

@@ -55,9 +55,10 @@ def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) ->
     _require_new(path)
     embeddings = _embeddings(identity)
     model.validate(identity)
+    model.ensure_adapter(identity.adapter)
     tensors = {EMBEDDINGS_KEY: model.with_unconditional(embeddings[None])}
     metadata = {"format": "pt", "encoder": identity.encoder, "adapter": identity.adapter}
-    with model.adapter_paths[identity.adapter].open("rb") as source, atomic_file(adapter, no_overwrite=True) as file:
+    with model.adapters[identity.adapter].path.open("rb") as source, atomic_file(adapter, no_overwrite=True) as file:
         shutil.copyfileobj(source, file)
     write_tensors(path, tensors, metadata, PRIVATE_FILE_MODE, no_overwrite=True)
     return [path, adapter]

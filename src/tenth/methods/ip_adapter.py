@@ -1,4 +1,4 @@
-"""IP-Adapter: photos -> pooled embedding -> identity, and how an untrained adapter begins.
+"""IP-Adapter without training: photos -> embeddings -> one pooled embedding -> identity.
 
 Source: Ye et al. 2023, arXiv:2308.06721.
 """
@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from tenth.core.errors import DataError
-from tenth.core.types import Aggregator, DiffusionModel, Identity, Person
+from tenth.core.types import Aggregator, DiffusionModel, Identity, MethodResult, Person
 from tenth.models.aggregators.pooling import (
     concatenation,
     consensus,
@@ -30,45 +27,47 @@ POOLING_DESCRIPTIONS: Mapping[Aggregator, str] = {
     consensus: "the mean of all photos at each place, weighted by how their mean tokens agree",
     concatenation: "those of all photos side by side",
 }
-FACE_MARKER = "face"  # in the name of a published adapter's file: Plus-Face, Full-Face
+FACE_MARKER = "face"  # in the file names of published adapters trained on cropped faces: Plus-Face, Full-Face
 
 
 @dataclass(frozen=True)
 class IPAdapter:
-    """A method: encode each photo, aggregate, done. Nothing is learnt per person."""
+    """A method: encode each photo and pool the embeddings. Nothing is trained."""
 
     name: str
     aggregate: Aggregator
+    tunes_model = False
 
-    def __call__(self, person: Person, model: DiffusionModel) -> Identity:
+    def is_available(self, model: DiffusionModel) -> bool:  # noqa: ARG002 - every model comes with an adapter
+        return True
+
+    def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
         """Raises DataError if the person has no photo."""
-        if not person.photos:
-            raise DataError(f"{person.name} has no usable photo", "at least one is needed", "Add photos")
-        embeddings = self.aggregate(model.encoder(person.photos))  # (M, D) or (M, T, D)
-        return Identity(
+        photos = person.require_photos()
+        embeddings = model.encoder(photos)  # (K, D) or (K, T, D)
+        identity = Identity(
             method=self.name,
             model=model.name,
             encoder=model.encoder.name,
             adapter=model.adapter_name,
-            embeddings=embeddings,
-            photos=tuple(photo.digest for photo in person.photos),
+            embeddings=self.aggregate(embeddings),  # (M, D) or (M, T, D)
+            photos=tuple(photo.digest for photo in photos),
         )
+        weights_of = PHOTO_WEIGHTS.get(self.aggregate)
+        photo_weights = None if weights_of is None else weights_of(embeddings)  # (K,)
+        return MethodResult(identity, photo_weights, self._warnings(len(photos), model))
 
-    def photo_weights(self, person: Person, model: DiffusionModel) -> Tensor | None:
-        """How much each photo counts, (K,), summing to one; None where that cannot be said."""
-        return PHOTO_WEIGHTS[self.aggregate](model.encoder(person.photos)) if self.aggregate in PHOTO_WEIGHTS else None
-
-    def warnings(self, person: Person, model: DiffusionModel) -> list[str]:
-        """What a user should know: photos that are not used, and what is pooled where it is not one embedding a photo."""
-        count, num_tokens, warnings = len(person.photos), model.encoder.num_tokens, []
+    def _warnings(self, count: int, model: DiffusionModel) -> tuple[str, ...]:
+        """Which photos are not used, how patch tokens are pooled, and whether the adapter needs cropped photos."""
+        warnings = []
         if self.aggregate is first and count > 1:
-            warnings = [f"{self.name} reads one photo, the first in file-name order: the other {count - 1} are not used"]
+            warnings.append(f"{self.name} reads one photo, the first in file-name order: the other {count - 1} are not used")
+        num_tokens = model.encoder.num_tokens
         if num_tokens and self.aggregate in POOLING_DESCRIPTIONS and count > 1:
-            warnings = [
-                f"{self.name} acts on the {num_tokens} patch tokens of each photo: {POOLING_DESCRIPTIONS[self.aggregate]}"
-            ]
+            pooling = POOLING_DESCRIPTIONS[self.aggregate]
+            warnings.append(f"{self.name} acts on the {num_tokens} patch tokens of each photo: {pooling}")
         if FACE_MARKER in model.adapter_name.partition("@")[0]:
             warnings.append(
                 "this adapter was trained on faces alone, and reads photos as they are: give photos cropped to the face"
             )
-        return warnings
+        return tuple(warnings)

@@ -1,14 +1,12 @@
-"""Methods whose aggregator was trained once, on many people: photos -> aggregated embeddings -> identity."""
+"""Methods with an aggregator that was trained once, on many people: photos -> aggregated embeddings -> identity."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
-from tenth.core.errors import DataError, IdentityError, ModelError
-from tenth.core.types import DiffusionModel, Identity, Person
+from tenth.core.errors import IdentityError, ModelError
+from tenth.core.types import DiffusionModel, Identity, MethodResult, Person
 from tenth.models.adapters.ip_adapter import ADAPTER_FILE
 from tenth.models.aggregators.checkpoint import (
     AGGREGATOR_FILE,
@@ -16,33 +14,47 @@ from tenth.models.aggregators.checkpoint import (
     load_aggregator,
     require_pooled_embeddings,
 )
-from tenth.models.aggregators.set_aggregator import SetAggregator
 
 
 @dataclass(frozen=True)
 class TrainedAdapter:
-    """A method: encode each photo, aggregate as was learnt. folder: what `tenth train` wrote; None: what the model brings."""
+    """A method: encode each photo, pool with a trained aggregator.
+
+    folder: what `tenth train` wrote; None: the one that comes with the model.
+    """
 
     name: str
     folder: Path | None = None
+    tunes_model = False
 
-    def __call__(self, person: Person, model: DiffusionModel) -> Identity:
+    def is_available(self, model: DiffusionModel) -> bool:
+        return self.folder is not None or self.name in model.trained_methods
+
+    def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
         """Raises DataError if the person has no photo, ModelError if the model has no such aggregator or another encoder."""
-        if not person.photos:
-            raise DataError(f"{person.name} has no usable photo", "at least one is needed", "Add photos")
-        trained = self.load(model)
-        photos = person.photos[: trained.aggregator.max_photos]
-        return Identity(
+        person.require_photos()
+        checkpoint = self._load(model)
+        adapter = self._add_adapter(model, checkpoint)
+        aggregator = checkpoint.aggregator
+        photos = person.photos[: aggregator.max_photos]
+        embeddings = model.encoder(photos)  # (K, D)
+        identity = Identity(
             method=self.name,
             model=model.name,
             encoder=model.encoder.name,
-            adapter=self.adapter(model),
-            embeddings=trained.aggregator.pool(model.encoder(photos)),  # (M, D)
+            adapter=adapter,
+            embeddings=aggregator.pool(embeddings),  # (M, D)
             photos=tuple(photo.digest for photo in photos),
         )
+        warnings = self._warnings(len(person.photos), aggregator.max_photos)
+        return MethodResult(identity, aggregator.photo_weights(embeddings), warnings)
 
-    def trained_folder(self, model: DiffusionModel) -> Path:
-        """The folder with the trained files. Raises ModelError if this model has none, or its adapter reads patch tokens."""
+    def ensure_adapter(self, model: DiffusionModel) -> None:
+        """Make the adapter that the aggregator was trained with known to the model. Raises what a call raises."""
+        self._add_adapter(model, self._load(model))
+
+    def _folder(self, model: DiffusionModel) -> Path:
+        """The folder of trained files. Raises ModelError if the model has none, or its adapter reads patch tokens."""
         require_pooled_embeddings(model.encoder, self.name, model.name)
         folder = self.folder or model.trained_methods.get(self.name)
         if folder is None:
@@ -53,42 +65,37 @@ class TrainedAdapter:
             )
         return folder
 
-    def load(self, model: DiffusionModel) -> AggregatorCheckpoint:
-        """The aggregator. Raises ModelError if it reads embeddings of another encoder."""
-        path = self.trained_folder(model) / AGGREGATOR_FILE
-        trained = load_aggregator(path)
-        if (trained.encoder, trained.aggregator.embedding_dim) != (model.encoder.name, model.encoder.embedding_dim):
+    def _load(self, model: DiffusionModel) -> AggregatorCheckpoint:
+        """The aggregator. Raises ModelError if it was trained with another encoder."""
+        path = self._folder(model) / AGGREGATOR_FILE
+        checkpoint = load_aggregator(path)
+        trained_with = (checkpoint.encoder, checkpoint.aggregator.embedding_dim)
+        if trained_with != (model.encoder.name, model.encoder.embedding_dim):
             raise ModelError(
-                f"{path} reads {trained.aggregator.embedding_dim} numbers of {trained.encoder}",
+                f"{path} reads {checkpoint.aggregator.embedding_dim} numbers of {checkpoint.encoder}",
                 f"this model's encoder gives {model.encoder.embedding_dim} of {model.encoder.name}",
                 "Choose the model it was trained with",
             )
-        return trained
+        return checkpoint
 
-    def adapter(self, model: DiffusionModel) -> str:
-        """The name of the adapter that the aggregator was trained with, now known to the model."""
-        path, trained = self.trained_folder(model) / ADAPTER_FILE, self.load(model)
+    def _add_adapter(self, model: DiffusionModel, checkpoint: AggregatorCheckpoint) -> str:
+        """The "name@digest" of the adapter, loaded. Raises IdentityError if the aggregator was trained with another."""
+        path = self._folder(model) / ADAPTER_FILE
         name = model.add_adapter(path) if path.is_file() else model.adapter_name
-        if name != trained.adapter:
+        if name != checkpoint.adapter:
             raise IdentityError(
-                f"{path.parent} holds an aggregator for adapter {trained.adapter}",
+                f"{path.parent} holds an aggregator for adapter {checkpoint.adapter}",
                 f"the adapter at hand is {name}",
                 "Choose the model it was trained with, or copy the whole folder again",
             )
         return name
 
-    def photo_weights(self, person: Person, model: DiffusionModel) -> Tensor | None:
-        """How much each photo counts, (K,), summing to one; None where that cannot be said."""
-        aggregator = self.load(model).aggregator
-        return aggregator.photo_weights(model.encoder(person.photos)) if isinstance(aggregator, SetAggregator) else None
-
-    def warnings(self, person: Person, model: DiffusionModel) -> list[str]:
-        """What a user should know about photos that are not used, or used twice."""
-        limit, count = self.load(model).aggregator.max_photos, len(person.photos)
+    def _warnings(self, count: int, limit: int | None) -> tuple[str, ...]:
+        """Which of `count` photos are not used, or used twice. limit: how many the aggregator reads; None: any number."""
         if limit is None or count == limit:
-            return []
+            return ()
         if count > limit:
-            return [
-                f"{self.name} reads {limit} photos: the first {limit} of {count} in file-name order, the others are not used"
-            ]
-        return [f"{self.name} reads {limit} photos: the {count} there are, and {limit - count} drawn from them again"]
+            used = f"the first {limit} of {count} in file-name order, the others are not used"
+        else:
+            used = f"the {count} there are, and {limit - count} drawn from them again"
+        return (f"{self.name} reads {limit} photos: {used}",)

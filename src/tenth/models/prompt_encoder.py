@@ -58,10 +58,6 @@ class PromptEncoder:
         finally:
             self._cache = outer_cache
 
-    def clear(self) -> None:
-        """Nothing is kept: the text encoder has changed."""
-        self._cache.clear()
-
     @property
     def supports_long_prompts(self) -> bool:
         """Whether prompts of more tokens than the text encoder has positions are read to their end."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tenth.data.faces.detection import face_width, find_faces
-from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.sampling.img2img import FloatImage, SamplingBatch, img2img, is_pocket_model, native_resolution, resize_to_cover
+from tenth.models.latent_diffusion import LatentDiffusion, TrainedResolutions
+from tenth.sampling.img2img import FloatImage, SamplingBatch, img2img, native_resolution, resize_to_cover
 from tenth.sampling.resolutions import SIZE_MULTIPLE, Size
 from tenth.sampling.sampler import OnStep, to_uint8
 
@@ -43,7 +43,7 @@ def detail_face(
     """The image (H, W, 3) with the square generated again at the model's full resolution; outside it nothing changes."""
     left, top, side = crop_box
     resolution = native_resolution(batch.model)
-    if not is_pocket_model(batch.model):
+    if batch.model.trained_resolutions is not TrainedResolutions.SINGLE_SQUARE:
         resolution = max(resolution, side)
     region = (slice(top, top + side), slice(left, left + side))
     upscaled = img2img(batch, resize_to_cover(image[region], Size(resolution, resolution)), strength, on_step)

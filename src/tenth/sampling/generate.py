@@ -103,7 +103,7 @@ def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
     if identity is None:
         return None
     shape = None if identity.embeddings is None else tuple(identity.embeddings.shape)
-    return identity.adapter, shape, id(identity.weights) if identity.weights else 0
+    return identity.adapter, shape, identity.weights_digest
 
 
 def denoising_steps(model: LatentDiffusion, sampling: SamplingConfig, hires: HiresConfig | None) -> int:

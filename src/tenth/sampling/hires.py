@@ -9,7 +9,7 @@ from typing import Any
 
 from tenth.core.errors import DataError
 from tenth.core.types import Pixels
-from tenth.models.latent_diffusion import LatentDiffusion
+from tenth.models.latent_diffusion import DEFAULT_HIRES_STRENGTH, LatentDiffusion, TrainedResolutions
 from tenth.sampling.config import SETTING_RANGES, SamplingConfig
 from tenth.sampling.face_detailer import detail_face, face_crop_box
 from tenth.sampling.img2img import (
@@ -17,16 +17,12 @@ from tenth.sampling.img2img import (
     SamplingBatch,
     img2img,
     img2img_steps,
-    is_pocket_model,
     native_resolution,
     resize_to_cover,
     run_pipeline,
-    untyped_pipeline,
 )
 from tenth.sampling.resolutions import ResolutionPlan, Size, near_square_sizes, plan_resolution, sdxl_sizes, single_square
 from tenth.sampling.sampler import OnStep, to_uint8
-
-DEFAULT_STRENGTH = 0.3  # of the second pass and of the face detailer
 
 
 @dataclass(frozen=True)
@@ -34,8 +30,8 @@ class HiresConfig:
     """An image size in pixels, and how it is reached.
 
     strength: fraction of the noise, and of the steps, of later passes: 0.2 keeps, 0.5 invents, 0 only upscales; None:
-    DEFAULT_STRENGTH, but 0 for the pocket model. face_detailer: whether the face is generated again at the model's full
-    resolution; None: where that enlarges its square at least twice. Raises DataError for impossible values.
+    the model's default. face_detailer: whether the face is generated again at the model's full resolution; None: where
+    that enlarges its square at least twice. Raises DataError for impossible values.
     """
 
     width: int
@@ -62,20 +58,18 @@ class HiresConfig:
     @property
     def face_strength(self) -> float:
         """Strength of the face detailer; 0: it is off."""
-        strength = DEFAULT_STRENGTH if self.strength is None else self.strength
+        strength = DEFAULT_HIRES_STRENGTH if self.strength is None else self.strength
         return 0.0 if self.face_detailer is False else strength
 
     def strength_for(self, model: LatentDiffusion) -> float:
-        """Strength of the second pass. The pocket model knows no finer detail than its own size has: benchmarks/highres.py."""
-        if self.strength is not None:
-            return self.strength
-        return 0.0 if is_pocket_model(model) else DEFAULT_STRENGTH
+        """Strength of the second pass."""
+        return model.default_hires_strength if self.strength is None else self.strength
 
     def plan(self, model: LatentDiffusion) -> ResolutionPlan:
         """The sizes of the passes for this size. Raises DataError if size or strength are too large for the model."""
         resolution, strength = native_resolution(model), self.strength_for(model)
         plan = plan_resolution(self.size, native_sizes(model), resolution, refine=strength > 0)
-        if plan.hires_sizes and is_pocket_model(model):  # docs/log.md, 2026-11-28
+        if plan.hires_sizes and model.trained_resolutions is TrainedResolutions.SINGLE_SQUARE:  # docs/log.md, 2026-11-28
             needed = f"this model knows no detail but that of {resolution}x{resolution}"
             raise DataError(
                 f"the strength {strength:g} for a picture of {self.size}",
@@ -107,13 +101,16 @@ class HiresConfig:
         return [f"{name}: {text}" for name in names]
 
 
+NATIVE_SIZES = {
+    TrainedResolutions.SINGLE_SQUARE: single_square,
+    TrainedResolutions.NEAR_SQUARE: near_square_sizes,
+    TrainedResolutions.MULTI_ASPECT: sdxl_sizes,
+}
+
+
 def native_sizes(model: LatentDiffusion) -> list[Size]:
-    """The sizes that the model generates in one pass: the pocket model's square, SDXL's list, or sizes around a square."""
-    pipeline = untyped_pipeline(model)
-    if is_pocket_model(model):
-        return single_square(native_resolution(model))
-    multi_aspect = pipeline.unet.config.addition_embed_type == "text_time"  # it is told the size that it draws
-    return (sdxl_sizes if multi_aspect else near_square_sizes)(native_resolution(model))
+    """The sizes that the model generates in one pass."""
+    return NATIVE_SIZES[model.trained_resolutions](native_resolution(model))
 
 
 def generate_at_size(batch: SamplingBatch, hires: HiresConfig, on_done: Callable[[int], None]) -> list[tuple[Pixels, bool]]:

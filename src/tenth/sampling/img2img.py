@@ -15,7 +15,6 @@ from torch import Tensor
 
 from tenth.core.rng import derive_seed
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.resolutions import Size
 from tenth.sampling.sampler import OnStep, pipeline_kwargs, sampling_context
@@ -49,11 +48,6 @@ class SamplingBatch:
 def untyped_pipeline(model: LatentDiffusion) -> Any:
     """The model's pipeline as Any: diffusers' types do not declare its parts."""
     return model.pipeline
-
-
-def is_pocket_model(model: LatentDiffusion) -> bool:
-    """Whether it is the pocket model, which was trained on aligned faces at one size."""
-    return isinstance(untyped_pipeline(model).vae, PocketAutoencoder)
 
 
 def native_resolution(model: LatentDiffusion) -> int:

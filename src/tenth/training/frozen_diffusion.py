@@ -1,11 +1,10 @@
-"""A diffusion model whose weights stay while something beside them learns: what is computed once, and the loss of a step."""
+"""A frozen diffusion model beside which an adapter or LoRA is trained: its encoders, and the denoising loss of a step."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import IO, Any
@@ -18,18 +17,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tenth.core.cache import default_cache_dir
 from tenth.core.files.writing import explain_os_errors
 from tenth.core.rng import StepRNG
-from tenth.models.adapters.ip_adapter import install_ip_adapter, ip_adapter_state_dict
+from tenth.models.adapters.ip_adapter import installed_ip_adapter, ip_adapter_state_dict
 from tenth.models.memory.half_precision import require_float32
+from tenth.models.pipeline_parts import NETWORKS
 from tenth.models.pipelines import training_scheduler
 from tenth.training.diffusion_loss import denoising_loss
 
-# On a CPU the fused attention's backward pass is slow in bfloat16: the plain one trains the pocket model a seventh faster.
-ATTENTION = defaultdict(
-    lambda: [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], cpu=[SDPBackend.MATH]
-)
-MAX_PLAIN_ATTENTION_POSITIONS = (
-    256  # places in latents up to which plain attention is the faster on a CPU; of larger ones its matrices are too large
-)
+FUSED_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+# Positions in the latents up to which plain attention is faster on a CPU; for more, its matrices are too large.
+MAX_PLAIN_ATTENTION_POSITIONS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,30 +43,51 @@ class PromptEmbeddings:
         return PromptEmbeddings(self.hidden.to(device), None if self.pooled is None else self.pooled.to(device))
 
 
-class FrozenDiffusion:
-    """Text encoder, autoencoder and UNet of a pipeline, frozen.
+@contextmanager
+def frozen_diffusion(
+    pipeline: Any, adapter_parts: Mapping[str, Mapping[str, Tensor]] | None = None
+) -> Iterator[FrozenDiffusion]:
+    """A pipeline with all parameters frozen and the UNet in training mode; both as before when the block ends.
 
-    parts: an adapter that learns in the UNet, to begin with, as `load_ip_adapter` gives it. Afterwards the UNet's parameters
-    that want gradients are exactly the adapter's; without one, none do. Raises ModelError if layers hold their weights in 16
-    bits.
+    adapter_parts: an IP-Adapter to train, as `load_ip_adapter` gives it, installed until the block ends. The UNet's parameters
+    that require gradients are then exactly the adapter's. Raises ModelError if layers hold their weights in 16 bits.
     """
+    require_float32(pipeline.unet)
+    modules = [module for name in NETWORKS if (module := getattr(pipeline, name, None)) is not None]
+    with restored_modes(modules):
+        for module in modules:
+            module.requires_grad_(False)
+        with nullcontext() if adapter_parts is None else installed_ip_adapter(pipeline.unet, adapter_parts):
+            pipeline.unet.train()
+            yield FrozenDiffusion(pipeline)
 
-    def __init__(self, pipeline: Any, adapter_parts: Mapping[str, Mapping[str, Tensor]] | None = None) -> None:
+
+@contextmanager
+def restored_modes(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Training modes and `requires_grad` of modules may change inside; they are as before when the block ends."""
+    modes = [(module, module.training) for root in modules for module in root.modules()]
+    gradients = [(parameter, parameter.requires_grad) for root, _ in modes for parameter in root.parameters(recurse=False)]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, requires_grad in gradients:
+            parameter.requires_grad_(requires_grad)
+
+
+class FrozenDiffusion:
+    """Text encoder, autoencoder and UNet of a pipeline that `frozen_diffusion` has frozen."""
+
+    def __init__(self, pipeline: Any) -> None:
         self.pipeline, self.unet = pipeline, pipeline.unet
-        require_float32(self.unet)
         self.scheduler = training_scheduler(pipeline)
-        for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
-            if getattr(pipeline, name, None) is not None:
-                getattr(pipeline, name).requires_grad_(False)
-        if adapter_parts is not None:
-            install_ip_adapter(self.unet, adapter_parts)
-        self.unet.train()
 
     @contextmanager
     def cast_frozen_weights(self, precision: torch.dtype) -> Iterator[None]:
-        """The UNet's frozen layers in the precision in which autocast uses them: half the device's memory, the same values.
+        """The UNet's frozen layers in the precision in which autocast uses them: half the memory, the same values.
 
-        Autocast casts them in every step otherwise. Inside, the UNet runs only under autocast of this precision. Its weights
+        Otherwise autocast casts them in every step. Inside, the UNet runs only under autocast of this precision. Its weights
         are swapped out (`swapped_out`), and are back to the last bit when the block ends.
         """
         layers = [module for module in self.unet.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
@@ -81,12 +98,12 @@ class FrozenDiffusion:
             yield
 
     def autocast(self, precision: torch.dtype) -> torch.autocast:
-        """As a training step runs, for what is drawn between steps: narrowed layers run in nothing else."""
+        """Autocast as in a training step, for sampling between steps: cast layers run in nothing else."""
         return torch.autocast(self.unet.device.type, precision, enabled=precision != torch.float32)
 
     @contextmanager
     def gradient_checkpointing(self, enabled: bool) -> Iterator[None]:
-        """With gradient checkpointing, if it is wanted: activations are computed again in the backward pass."""
+        """With gradient checkpointing, if enabled: activations are recomputed in the backward pass."""
         if enabled:
             self.unet.enable_gradient_checkpointing()
         try:
@@ -96,7 +113,7 @@ class FrozenDiffusion:
 
     @property
     def resolution(self) -> int:
-        """Side of the square images that the model draws."""
+        """Side in pixels of the square images that the model generates."""
         return int(self.unet.config.sample_size * self.pipeline.vae_scale_factor)
 
     @property
@@ -105,12 +122,11 @@ class FrozenDiffusion:
         return getattr(self.pipeline, "text_encoder_2", None) is not None
 
     def digest(self, *names: str) -> str:
-        """First 16 hexadecimal digits of the sha256 over the weights of these parts, for the store's keys."""
-        parts = [getattr(self.pipeline, name, None) for name in names]
-        return weights_digest(*(part for part in parts if part is not None))
+        """First 16 hexadecimal digits of the sha256 over the weights of these parts, for cache keys."""
+        return weights_digest(*(part for name in names if (part := getattr(self.pipeline, name, None)) is not None))
 
     def encode_prompts(self, prompts: Sequence[str], *, with_gradients: bool = False) -> PromptEmbeddings:
-        """Each prompt as the pipeline itself encodes it. with_gradients: for text encoders that are not frozen."""
+        """Each prompt as the pipeline encodes it. with_gradients: for text encoders that are trained."""
         with torch.set_grad_enabled(with_gradients):
             hidden, _, *pooled = self.pipeline.encode_prompt(
                 list(prompts), device=self.pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
@@ -119,14 +135,18 @@ class FrozenDiffusion:
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> moments (B, 2C, h, w): mean, log variance; (B, C, h, w) if nothing is random."""
+        """(B, 3, H, W) in [-1, 1] -> moments (B, 2C, h, w): mean, log variance; (B, C, h, w) of a deterministic encoder."""
         vae = self.pipeline.vae
         encoded = vae.encode(pixels.to(vae.device, vae.dtype))
         moments: Tensor = encoded.latent_dist.parameters if "latent_dist" in encoded else encoded.latents
         return moments
 
+    def encode_with_flip(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> moments as they are and mirrored (B, 2, C', h, w), float32 on the CPU."""
+        return torch.stack([self.encode_pixels(pixels), self.encode_pixels(pixels.flip(-1))], 1).float().cpu()
+
     def sample_latents(self, moments: Tensor, rng: StepRNG) -> Tensor:
-        """Latents (B, C, h, w) of cached moments, drawn anew at each step, in the UNet's scale."""
+        """Latents (B, C, h, w) sampled from cached moments, in the UNet's scale."""
         config, channels = self.pipeline.vae.config, self.unet.config.in_channels
         mean = moments[:, :channels]
         if moments.shape[1] > channels:
@@ -143,7 +163,7 @@ class FrozenDiffusion:
         rng: StepRNG,
         min_snr_gamma: float = 5.0,
     ) -> Tensor:
-        """Mean over the images of `per_sample_loss`."""
+        """The mean of `per_sample_loss` over the images."""
         return self.per_sample_loss(latents, prompt_embeddings, image_embeddings, rng, min_snr_gamma).mean()
 
     def per_sample_loss(
@@ -158,6 +178,7 @@ class FrozenDiffusion:
 
         image_embeddings: (B, M, D), or None where no adapter is installed.
         """
+        # What the UNet is conditioned on besides the prompt.
         added_cond_kwargs: dict[str, Any] = {} if image_embeddings is None else {"image_embeds": [image_embeddings]}
         if prompt_embeddings.pooled is not None:
             size = latents.shape[-1] * self.pipeline.vae_scale_factor
@@ -169,7 +190,7 @@ class FrozenDiffusion:
             use_plain_attention = (
                 latents[0, 0].numel() <= MAX_PLAIN_ATTENTION_POSITIONS and not self.unet.is_gradient_checkpointing
             )
-            with sdpa_kernel(ATTENTION[latents.device.type]) if use_plain_attention else nullcontext():
+            with sdpa_kernel(attention_kernels(latents.device)) if use_plain_attention else nullcontext():
                 predicted: Tensor = self.unet(
                     noisy_latents, timesteps, prompt_embeddings.hidden, added_cond_kwargs=added_cond_kwargs
                 ).sample
@@ -182,8 +203,13 @@ class FrozenDiffusion:
         return ip_adapter_state_dict(self.unet)
 
 
+def attention_kernels(device: torch.device) -> list[SDPBackend]:
+    """The fastest attention for training the pocket model: in bfloat16 on a CPU, the fused one's backward pass is slow."""
+    return [SDPBackend.MATH] if device.type == "cpu" else FUSED_ATTENTION
+
+
 def weights_digest(*modules: nn.Module) -> str:
-    """First 16 hexadecimal digits of the sha256 over the weights of modules, in this order: what a store's key calls them."""
+    """First 16 hexadecimal digits of the sha256 over the weights of modules, in this order, for cache keys."""
     digest = hashlib.sha256()
     for module in modules:
         for key, tensor in sorted(module.state_dict().items()):
@@ -192,21 +218,20 @@ def weights_digest(*modules: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-FILE_THRESHOLD_BYTES = 2**30  # bytes of weights on the CPU from which they wait in a file
+FILE_THRESHOLD_BYTES = 2**30  # size of weights on the CPU from which they are swapped to a file
 
 
 @contextmanager
 def swapped_out(weights: Sequence[nn.Parameter], file_threshold: int = FILE_THRESHOLD_BYTES) -> Iterator[None]:
     """The weights may be replaced inside; they are back to the last bit, on the device where they then are, when it ends.
 
-    An accelerator's wait in the CPU's memory. Large ones of a CPU wait in a file of the store that has no name, so that nothing
-    of it stays after a kill: beside their replacements they would fill the very memory that these are to save.
+    Weights of an accelerator are kept in the CPU's memory. Large ones on a CPU are kept in an unnamed file in the cache folder,
+    of which nothing stays after a kill: in memory, they would take the room that their replacements are to save.
     Raises DataError, before anything is replaced, if the disk is full.
     """
-    if (
-        all(weight.device.type == "cpu" for weight in weights)
-        and sum(weight.data.nbytes for weight in weights) >= file_threshold
-    ):
+    on_cpu = all(weight.device.type == "cpu" for weight in weights)
+    if on_cpu and sum(weight.data.nbytes for weight in weights) >= file_threshold:
+        # To a file, in order, and back in the same order.
         default_cache_dir().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=default_cache_dir()) as file:
             with explain_os_errors(default_cache_dir()):
@@ -229,7 +254,7 @@ def swapped_out(weights: Sequence[nn.Parameter], file_threshold: int = FILE_THRE
 
 
 def _write_tensor(file: IO[bytes], value: Tensor) -> None:
-    """Its elements, in the order in which they lie in memory."""
+    """The elements, in the order in which they lie in memory."""
     order = sorted(range(value.ndim), key=value.stride, reverse=True)
     value.permute(order).contiguous().view(-1).view(torch.uint8).numpy().tofile(file)
 

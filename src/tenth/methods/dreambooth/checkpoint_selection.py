@@ -1,4 +1,4 @@
-"""Which checkpoint of a run that learns one person is kept: the one most like photos that it has not seen."""
+"""Checkpoint selection for fine-tuning on one person: the most similar to held-out photos of the person is kept."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ import numpy as np
 from tenth.core.types import FeatureArray, Features, Photo, Pixels, Score
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, l2_normalize
 from tenth.evaluation.metrics.identity import copy_paste_index
-from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import sample
 from tenth.training.history import append_history, image_strip
 from tenth.training.monitoring import CheckpointMetrics
 
-NUM_IMAGES = 4  # drawn at each checkpoint, with the same seeds and prompts each time
+NUM_IMAGES = 4  # generated at each checkpoint, with the same seeds and prompts each time
 PERSON = "person"
 
 
 @dataclass(frozen=True, eq=False)
 class CheckpointSelector:
-    """What each checkpoint is judged by. training_photos, held_out: the person's photos by the model's own encoder."""
+    """Measures a checkpoint. training_photos, held_out: the person's photos, as the model's own encoder embeds them."""
 
     model: LatentDiffusion
     training_photos: Features
@@ -34,29 +33,31 @@ class CheckpointSelector:
     directory: Path
 
     def __call__(self, images_seen: int) -> tuple[bool, CheckpointMetrics]:
-        """Draw with the weights that are on the model. Whether they are the best so far, and what the board shows.
+        """Generate with the weights that are on the model. Gives whether they are the best so far, and metrics to log.
 
-        Similarity to the photos that are learnt from rising while that to the held-out ones stalls is overfitting.
+        Overfitting shows as similarity to the training photos that rises while that to the held-out ones stalls.
         """
         images = sample(self.model, self.prompts, range(NUM_IMAGES), self.sampling)
         generated = Features(embed_images(self.model, images), (PERSON,) * NUM_IMAGES)
         held_out_similarity, training_similarity = (
             mean_similarity(generated.vectors, photos.vectors) for photos in (self.held_out, self.training_photos)
         )
-        has_faces = not np.isnan(generated.vectors).all()
-        copy = (
-            copy_paste_index(generated=generated, held_out=self.held_out, references=self.training_photos).value
-            if has_faces
-            else None
-        )
+        copy = None
+        if not np.isnan(generated.vectors).all():
+            copy = copy_paste_index(generated=generated, held_out=self.held_out, references=self.training_photos).value
+
+        # The history on disk says whether this is the best, also after an interruption.
         is_best = append_history(
             self.directory, images_seen, Score(held_out_similarity), images, references=training_similarity, copy=copy
         )
         metrics: dict[str, float | Pixels] = {
             "person/held-out photos": held_out_similarity,
             "person/photos learnt from": training_similarity,
+            "person/images": image_strip(images),
         }
-        return is_best, metrics | ({} if copy is None else {"person/copy index": copy}) | {"person/images": image_strip(images)}
+        if copy is not None:
+            metrics["person/copy index"] = copy
+        return is_best, metrics
 
 
 def build_selector(
@@ -67,11 +68,12 @@ def build_selector(
     sampling: SamplingConfig,
     directory: Path,
 ) -> CheckpointSelector | None:
-    """The judge of one person's run; None where no face is found on one of its sides. prompts: those that it learns from.
+    """The selector of one run; None if no face is found in the training photos or in the held-out ones.
 
-    Images are drawn from some, spread over all, so that a checkpoint that knows the person under one alone is not the best.
+    prompts: of the training photos. Images are generated from NUM_IMAGES of them, spread evenly, so that a checkpoint that
+    knows the person under one prompt alone is not the best.
     """
-    embeddings = [embed_images(model, pictures) for pictures in (training_photos, held_out)]
+    embeddings = [embed_images(model, images) for images in (training_photos, held_out)]
     with_faces = [rows[~np.isnan(rows).any(1)] for rows in embeddings]
     if not all(map(len, with_faces)):
         return None
@@ -81,13 +83,15 @@ def build_selector(
 
 
 def embed_images(model: LatentDiffusion, images: Sequence[Pixels]) -> FeatureArray:
-    """Pictures by the model's own image encoder, rows of length 1 (N, D), NaN where a face encoder finds no face."""
-    if isinstance(model.encoder, FaceEncoder):
-        return DlibRecognizer(model.encoder.mean.double().numpy())(images)
-    embeddings = model.encoder([Photo(picture, "") for picture in images]).double()
-    return l2_normalize((embeddings.mean(1) if embeddings.ndim == 3 else embeddings).numpy())  # of patch tokens their mean
+    """Embeddings by the model's own image encoder, of norm 1 (N, D); NaN where a face encoder finds no face."""
+    if model.encoder.dlib_mean is not None:
+        return DlibRecognizer(model.encoder.dlib_mean.double().numpy())(images)
+    embeddings = model.encoder([Photo(pixels, "") for pixels in images]).double()
+    if embeddings.ndim == 3:  # of patch tokens, the mean
+        embeddings = embeddings.mean(1)
+    return l2_normalize(embeddings.numpy())
 
 
 def mean_similarity(generated: FeatureArray, photos: FeatureArray) -> float:
-    """Mean cosine of images to photos; an image without a face counts 0, as a stranger's."""
+    """Mean cosine similarity of images to photos; an image without a face counts as 0."""
     return float(np.nan_to_num(generated @ photos.mean(0)).mean())

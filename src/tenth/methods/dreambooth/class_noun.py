@@ -1,4 +1,4 @@
-"""Which noun a model itself would call somebody by: the one under which it predicts the noise on the photos best.
+"""The class noun of a person by the model itself: the noun under which it predicts the noise on the photos best.
 
 Source: Li et al. 2023, "Your Diffusion Model is Secretly a Zero-Shot Classifier", arXiv:2303.16203.
 """
@@ -13,14 +13,14 @@ from tenth.training.frozen_diffusion import FrozenDiffusion
 
 NOUNS, FALLBACK_NOUN = ("man", "woman"), "person"
 PROMPT = "a photo of a {}"
-NUM_TRIALS = 8  # noises and timesteps for each photo, the same under each noun
-MIN_AGREEMENT = 0.75  # share of the photos that have to agree
+NUM_TRIALS = 8  # noises and timesteps for each photo, the same for each noun
+MIN_AGREEMENT = 0.75  # fraction of the photos that have to agree
 PHOTO_BATCH = 4  # photos at a time
 
 
 @torch.no_grad()
 def classify_noun(moments: Tensor, frozen: FrozenDiffusion) -> str:
-    """man or woman, or person where the photos do not agree. moments: (K, 2C, h, w) of the photos, as Frozen encodes them."""
+    """man or woman, or person where the photos do not agree. moments: (K, 2C, h, w), as `encode_pixels` gives them."""
     prompt_embeddings = frozen.encode_prompts([PROMPT.format(noun) for noun in NOUNS])
     parts = [slice(start, start + PHOTO_BATCH) for start in range(0, len(moments), PHOTO_BATCH)]
 
@@ -33,6 +33,7 @@ def classify_noun(moments: Tensor, frozen: FrozenDiffusion) -> str:
             total += frozen.per_sample_loss(latents, prompt, None, rng).cpu()
         return total  # (b,)
 
+    # Each photo votes for the noun with the smaller error.
     votes = torch.cat(
         [torch.stack([denoising_errors(part, noun) for noun in range(len(NOUNS))]).argmin(0) for part in parts]
     )  # (K,)

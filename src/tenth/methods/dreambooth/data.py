@@ -1,4 +1,4 @@
-"""What one person is learnt from: photos, images of the class and prompts, all encoded once, and the loss of a step.
+"""DreamBooth's training data: instance photos, class images and prompts, all encoded once, and the loss of a step.
 
 Source: Ruiz et al. 2022, arXiv:2208.12242.
 """
@@ -28,13 +28,14 @@ from tenth.methods.dreambooth.class_noun import classify_noun
 from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import sample
-from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
+from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings, frozen_diffusion
 from tenth.training.schedule import TrainingConfig
 
-PLACEHOLDER = "{person}"  # in a prompt: the noun, with the rare word before it or without
+PLACEHOLDER = "{person}"  # in a prompt: stands for the class noun, with the rare token before it or without
 PROMPTS = tuple(f"{opening} a {PLACEHOLDER}" for opening in dict.fromkeys(OPENINGS))
-# For models of few words, whose text encoder carries a new word less far: a few words more with the photos, so that the person
-# is known beside them, and many with the class images, so that these keep what they mean (docs/log.md has what was tried).
+# For models with a small vocabulary, whose text encoder generalizes a new token less: prompts with attributes for the photos,
+# so that the person is known together with them, and many for the class images, so that they keep their meaning (docs/log.md
+# has what was tried).
 SMALL_VOCAB_PROMPTS = (
     *PROMPTS,
     f"a photo of a smiling {PLACEHOLDER}",
@@ -42,42 +43,37 @@ SMALL_VOCAB_PROMPTS = (
     f"a picture of a {PLACEHOLDER}, outdoors",
 )
 SMALL_VOCAB_CLASS_PROMPTS = (
-    *(
-        *PROMPTS,
-        f"a photo of a smiling {PLACEHOLDER}",
-        f"a portrait of a smiling {PLACEHOLDER}",
-        f"a photo of a serious {PLACEHOLDER}",
-    ),
-    *(
-        f"a portrait photo of a young {PLACEHOLDER}",
-        f"a photo of an old {PLACEHOLDER}",
-        f"a photo of a {PLACEHOLDER} with glasses",
-    ),
-    *(
-        f"a portrait of a {PLACEHOLDER} wearing a hat",
-        f"a photo of a {PLACEHOLDER} with an open mouth",
-        f"a picture of a {PLACEHOLDER}, outdoors",
-    ),
-    *(f"a black and white photo of a {PLACEHOLDER}", f"a portrait photo of a {PLACEHOLDER} wearing a tie"),
+    *PROMPTS,
+    f"a photo of a smiling {PLACEHOLDER}",
+    f"a portrait of a smiling {PLACEHOLDER}",
+    f"a photo of a serious {PLACEHOLDER}",
+    f"a portrait photo of a young {PLACEHOLDER}",
+    f"a photo of an old {PLACEHOLDER}",
+    f"a photo of a {PLACEHOLDER} with glasses",
+    f"a portrait of a {PLACEHOLDER} wearing a hat",
+    f"a photo of a {PLACEHOLDER} with an open mouth",
+    f"a picture of a {PLACEHOLDER}, outdoors",
+    f"a black and white photo of a {PLACEHOLDER}",
+    f"a portrait photo of a {PLACEHOLDER} wearing a tie",
     f"a photo of a young smiling {PLACEHOLDER}",
 )
-BATCH = 4  # class images drawn at a time
+BATCH_SIZE = 4  # class images that are generated, and images that are encoded, at a time
 
 
 @dataclass(frozen=True)
 class DreamBoothSettings:
-    """What is learnt, and how. An image of the schedule is a photo of the person; each comes with an image of the class."""
+    """What is trained, and how. An image of the schedule is a photo of the person; each comes with a class image."""
 
     schedule: TrainingConfig
     lora: LoraSettings | None = field(default_factory=LoraSettings)  # None: all weights of the UNet
-    train_text_encoder: bool = False  # whether the text encoder learns too, in the same way
-    class_noun: str = ""  # the class: person, man, woman, ...; empty: what the model itself would say (class_noun.py)
-    prompts: tuple[str, ...] = PROMPTS  # of the photos, one drawn for each; {person}: whom they name
+    train_text_encoder: bool = False  # whether the text encoder is trained too, in the same way
+    class_noun: str = ""  # of the class: person, man, woman, ...; empty: guessed by the model (class_noun.py)
+    prompts: tuple[str, ...] = PROMPTS  # of the photos, one at random for each step; {person}: whom they name
     class_prompts: tuple[str, ...] = ()  # of the class images, in turn; none: those of the photos
-    num_class_images: int = 64  # drawn once by the frozen model for each noun, and kept in the store
+    num_class_images: int = 64  # generated once by the frozen model for each noun, and cached
     prior_loss_weight: float = 1.0  # weight of the class images' loss; 0: no class images
     sampling: SamplingConfig = field(default_factory=SamplingConfig)  # of the class images
-    num_held_out: int = 1  # photos not learnt from, by which the best checkpoint is chosen, where at least four others stay
+    num_held_out: int = 1  # photos not trained on, by which the best checkpoint is chosen, where at least four others stay
     min_snr_gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
     gradient_checkpointing: bool = False
 
@@ -101,10 +97,10 @@ class DreamBoothSettings:
 
 @dataclass(frozen=True, eq=False)
 class DreamBoothData:
-    """What a step reads, all computed once. instance_moments: (K, 2, C', h, w), moments of the photos as they are and mirrored.
+    """The inputs of a step, computed once. instance_moments: (K, 2, C', h, w), of the photos as they are and mirrored.
 
     class_moments: (M, 2, C', h, w), of the class images. prompts: those with the rare token, then those without;
-    prompt_embeddings: both encoded, None where the text encoder trains.
+    prompt_embeddings: both encoded, None where the text encoder is trained.
     """
 
     settings: DreamBoothSettings
@@ -115,26 +111,31 @@ class DreamBoothData:
     prompt_embeddings: PromptEmbeddings | None
 
     def loss(self, photos: Tensor, rng: StepRNG) -> Tensor:
-        """Loss of a step, a scalar: error on the person's photos (B,), plus `prior_loss_weight` times that on class images.
+        """One step's loss, a scalar: the mean error on photos (B,), and `prior_loss_weight` times that on as many class images.
 
         Each image is weighted by the min-SNR weight of its own noise.
         """
-        num_prompts, count = len(self.settings.prompts), len(photos)
+        num_prompts, count, repeats = len(self.settings.prompts), len(photos), 1
         mirrored, prompt_indices = rng.integers(2), rng.integers(num_prompts)
         moments = self.instance_moments[photos, mirrored]
         if self.settings.prior_loss_weight:
-            class_indices = rng.integers(len(self.class_moments))
+            # As many class images, each with the prompt that it was generated from.
+            class_indices, repeats = rng.integers(len(self.class_moments)), 2
             moments = torch.cat([moments, self.class_moments[class_indices, rng.integers(2)]])
-            prompt_indices = torch.cat(
-                [prompt_indices, num_prompts + class_indices % (len(self.prompts) - num_prompts)]
-            )  # the one that it is of
-        repeated_rng, device = RepeatedRNG(rng, len(moments) // count), self.frozen.unet.device
-        latents = self.frozen.sample_latents(moments, repeated_rng).to(device)
+            class_prompts = num_prompts + class_indices % (len(self.prompts) - num_prompts)
+            prompt_indices = torch.cat([prompt_indices, class_prompts])  # (2B,)
+
+        # One pass over both, with noise for each.
+        repeated_rng = rng.repeated(repeats)
+        latents = self.frozen.sample_latents(moments, repeated_rng).to(self.frozen.unet.device)
+        embeddings = self.embed_prompts(prompt_indices)
         losses = self.frozen.per_sample_loss(
-            latents, self.embed_prompts(prompt_indices), None, repeated_rng, self.settings.min_snr_gamma
+            latents, embeddings, None, repeated_rng, self.settings.min_snr_gamma
         )  # (B,) or (2B,)
         loss: Tensor = losses[:count].mean()
-        return loss + self.settings.prior_loss_weight * losses[count:].mean() if self.settings.prior_loss_weight else loss
+        if self.settings.prior_loss_weight:
+            loss = loss + self.settings.prior_loss_weight * losses[count:].mean()
+        return loss
 
     def embed_prompts(self, prompt_indices: Tensor) -> PromptEmbeddings:
         """These prompts (B,), encoded."""
@@ -144,21 +145,6 @@ class DreamBoothData:
         unique_indices, rows = prompt_indices.unique(return_inverse=True)
         encoded = self.frozen.encode_prompts([self.prompts[index] for index in unique_indices.tolist()], with_gradients=True)
         return encoded[rows.to(device)]
-
-
-class RepeatedRNG(StepRNG):
-    """The draws of a step for its photos, and then again for as many class images. repeats: 1 or 2."""
-
-    def __init__(self, rng: StepRNG, repeats: int) -> None:  # no numbers of its own
-        self.rng, self.repeats = rng, repeats
-
-    def normal(self, *shape: int) -> Tensor:
-        """Standard normal, (times x b, *shape)."""
-        return torch.cat([self.rng.normal(*shape) for _ in range(self.repeats)])
-
-    def integers(self, high: int, *shape: int) -> Tensor:
-        """In [0, high), (times x b, *shape)."""
-        return torch.cat([self.rng.integers(high, *shape) for _ in range(self.repeats)])
 
 
 def prepare_data(
@@ -191,12 +177,12 @@ def prepare_data(
 
 
 def guess_noun(photos: Sequence[Photo], model: DiffusionModel, cache: ArrayCache) -> str:
-    """The noun by which the frozen model itself would call whom these photos show, asked once."""
+    """The class noun that the frozen model gives to the person in these photos, computed once."""
 
     def guess(_: list[int]) -> Iterator[Array]:
-        frozen = FrozenDiffusion(model.pipeline)
-        frames = np.stack([training_crop(photo, frozen.resolution) for photo in photos])
-        yield np.array(classify_noun(encode_with_flip(frames, frozen)[:, 0], frozen))
+        with frozen_diffusion(model.pipeline) as frozen:
+            frames = np.stack([training_crop(photo, frozen.resolution) for photo in photos])
+            yield np.array(classify_noun(encode_with_flip(frames, frozen)[:, 0], frozen))
 
     key = hashlib.sha256("".join(photo.digest for photo in photos).encode()).hexdigest()
     (noun,) = cache.get_or_compute(f"noun-{model.name}", [key], guess)
@@ -206,7 +192,7 @@ def guess_noun(photos: Sequence[Photo], model: DiffusionModel, cache: ArrayCache
 def compute_class_moments(
     settings: DreamBoothSettings, model: DiffusionModel, frozen: FrozenDiffusion, cache: ArrayCache
 ) -> Tensor:
-    """Moments of images of the class (M, 2, C', h, w), drawn by the frozen model, once for each model and noun."""
+    """Moments of class images (M, 2, C', h, w), generated by the frozen model, once for each model and noun."""
     templates = settings.effective_class_prompts
     prompts = [
         fill_prompt(templates[number % len(templates)], settings.class_noun) for number in range(settings.num_class_images)
@@ -214,7 +200,7 @@ def compute_class_moments(
     keys = [hashlib.sha256(f"{prompt} {seed}".encode()).hexdigest() for seed, prompt in enumerate(prompts)]
 
     def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in track(torch.tensor(missing).split(BATCH), "images of the class"):
+        for batch in track(torch.tensor(missing).split(BATCH_SIZE), "images of the class"):
             seeds = batch.tolist()
             images = sample(model, [prompts[seed] for seed in seeds], seeds, settings.sampling)
             yield from encode_with_flip(np.stack(images), frozen).numpy()
@@ -227,14 +213,13 @@ def compute_class_moments(
 
 
 def encode_with_flip(frames: Array, frozen: FrozenDiffusion) -> Tensor:
-    """Moments of pictures (N, S, S, 3), as they are and mirrored: (N, 2, C', h, w), float32 on the CPU."""
+    """Moments of images (N, S, S, 3) as they are and mirrored: (N, 2, C', h, w), float32 on the CPU."""
     pixels = to_minus_one_one(torch.from_numpy(frames).permute(0, 3, 1, 2))
-    parts = [torch.stack([frozen.encode_pixels(part), frozen.encode_pixels(part.flip(-1))], 1) for part in pixels.split(BATCH)]
-    return torch.cat(parts).float().cpu()
+    return torch.cat([frozen.encode_with_flip(batch) for batch in pixels.split(BATCH_SIZE)])
 
 
 def training_crop(photo: Photo, size: int) -> Pixels:
-    """What of a photo is learnt, (side, side, 3): head and shoulders where its face is known, else the middle square."""
+    """The part of a photo that is trained on, (size, size, 3): head and shoulders where its face is known, else the middle."""
     return center_crop(photo, size) if photo.face is None else crop_face(photo.pixels, photo.face, size=size)
 
 
@@ -243,6 +228,6 @@ def _all_name_person(prompts: Sequence[str]) -> bool:
 
 
 def fill_prompt(prompt: str, person: str) -> str:
-    """The prompt with the person's words in it, and the right article before them."""
+    """The prompt with `person` in place of the placeholder, and the right article before it."""
     article = "an" if person[0] in "aeiou" else "a"
     return prompt.replace(f"a {PLACEHOLDER}", f"{article} {PLACEHOLDER}").replace(PLACEHOLDER, person)

@@ -1,4 +1,4 @@
-"""DreamBooth: the model itself learns one person, under a rare word, and class images keep it from forgetting everybody else.
+"""DreamBooth: the model is fine-tuned on one person, named by a rare token; class images keep it from forgetting the class.
 
 Source: Ruiz et al. 2022, arXiv:2208.12242; on low-rank matrices: Hu et al. 2021, arXiv:2106.09685.
 """
@@ -9,20 +9,22 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.config import read_toml, to_table, with_overrides
-from tenth.core.errors import DataError, IdentityError, ModelError, RecipeError
+from tenth.core.errors import IdentityError, ModelError, RecipeError
 from tenth.core.files.reading import UnreadableError
 from tenth.core.files.tensors import read_tensors
 from tenth.core.files.writing import PRIVATE_FILE_MODE, make_private_folder, write_tensors
-from tenth.core.types import DiffusionModel, Identity, Person, Photo
+from tenth.core.types import DiffusionModel, Identity, MethodResult, Person, Photo
 from tenth.core.wording import did_you_mean
 from tenth.methods.dreambooth.data import (
     SMALL_VOCAB_CLASS_PROMPTS,
@@ -37,27 +39,27 @@ from tenth.methods.dreambooth.lora import ALL_LAYERS, ATTENTION_LAYERS, LoraSett
 from tenth.models.adapters.weight_deltas import weight_deltas
 from tenth.models.prompt_encoder import SMALL_VOCABULARY
 from tenth.training.distributed import distributed_state
-from tenth.training.frozen_diffusion import FrozenDiffusion
+from tenth.training.frozen_diffusion import frozen_diffusion
 from tenth.training.loop import fit
 from tenth.training.monitoring import CheckpointMetrics
 from tenth.training.schedule import PRECISIONS, TrainingConfig
 from tenth.training.state import ema_weights
 
 CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{2,4}")
-LORA_SUFFIX = "lora"  # the end of a method's name that learns low-rank matrices
-MIN_TRAIN_PHOTOS = 4  # photos that stay to learn from, where some are held out
-BEST_FILE, TRAINED_FILE = "best.safetensors", "learnt.safetensors"  # in a run's directory: while it lasts, and when it is done
+LORA_SUFFIX = "lora"  # of the names of methods that train low-rank matrices
+MIN_TRAIN_PHOTOS = 4  # photos that stay for training, where some are held out
+BEST_FILE, TRAINED_FILE = "best.safetensors", "trained.safetensors"  # in a run's directory: during training, and after it
 
-# Images seen -> whether the weights that are on the model are the best so far, and what to show of them.
+# Images seen -> whether the weights that are on the model are the best so far, and metrics to log.
 SelectCheckpoint = Callable[[int], tuple[bool, CheckpointMetrics]]
 
 
 @dataclass(frozen=True)
 class DreamBooth:
-    """A method: fine-tune on the person's photos; the identity holds what changed.
+    """A method: fine-tune on the person's photos; the identity holds the changes of the weights.
 
-    settings: None: the model's defaults. selector_factory: opens the selector of a run's checkpoints; None: the last is taken.
-    overrides: a recipe's keys, which stand above the settings.
+    settings: None: the model's defaults. selector_factory: builds the checkpoint selector of a run; None: the last checkpoint
+    is taken. overrides: keys of a recipe, which take precedence over the settings.
     """
 
     name: str
@@ -65,97 +67,105 @@ class DreamBooth:
     selector_factory: Callable[..., SelectCheckpoint | None] | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, person: Person, model: DiffusionModel) -> Identity:
-        """Interrupted, it goes on where it stopped when it is called again for the same photos, model and settings.
+    @property
+    def tunes_model(self) -> bool:
+        return True
 
-        What was learnt is kept in the store, so that the next call is done at once.
+    def is_available(self, model: DiffusionModel) -> bool:  # noqa: ARG002 - it needs a text encoder, which every model has
+        return True
 
-        Raises DataError if the person has no photo, ModelError if the model has no free rare word or does not know the noun.
+    def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
+        """Fine-tune on the photos. An interrupted call is continued by the next one with the same photos, model and settings.
+
+        The trained weights are cached, so that the next call returns at once.
+        Raises DataError if the person has no photo, ModelError if the model has no free rare token or does not know the noun.
         """
-        if not person.photos:
-            raise DataError(f"{person.name} has no usable photo", "at least one is needed", "Add photos")
-        settings = self.settings_for(model)
+        # What cannot work is refused before anything is computed.
+        photos = sorted_unique(person.require_photos())
+        settings, cache = self.settings_for(model), ArrayCache(default_cache_dir())
         check_noun(model.pipeline.tokenizer, settings.class_noun)
-        find_rare_token(model.pipeline)  # a model without one is refused before anything is computed
-        photos = sorted_unique(person.photos)
-        num_held_out = settings.num_held_out if len(photos) - settings.num_held_out >= MIN_TRAIN_PHOTOS else 0
-        training_photos, held_out, cache = photos[num_held_out:], photos[:num_held_out], ArrayCache(default_cache_dir())
+        rare_token = find_rare_token(model.pipeline)
         directory = self.run_directory(photos, settings, model)
-        digests = tuple(photo.digest for photo in person.photos)
 
-        frozen, previous_device = FrozenDiffusion(model.pipeline), model.pipeline.device
-        model.pipeline.to(distributed_state().device)
         try:
-            trigger_phrase = self.trigger_phrase(person, model)
-            weights = load_trained_weights(directory / TRAINED_FILE)
-            if weights is not None:
-                remove_checkpoints(directory)
-                return Identity(self.name, model.name, "", "", weights=weights, trigger_phrase=trigger_phrase, photos=digests)
-            rare_token, _, noun = trigger_phrase.partition(" ")
-            data = prepare_data(training_photos, rare_token, replace(settings, class_noun=noun), model, frozen, cache)
-            crops = [[training_crop(photo, frozen.resolution) for photo in split] for split in (training_photos, held_out)]
-            prompts = data.prompts[: len(settings.prompts)]
-            selector = (
-                self.selector_factory
-                and num_held_out
-                and self.selector_factory(model, *crops, prompts, settings.sampling, directory)
-            )
-            weights = train(data, model.pipeline, len(training_photos), selector or None, make_private_folder(directory))
+            with on_device(model.pipeline, distributed_state().device):
+                noun = settings.class_noun or guess_noun(photos, model, cache)
+                weights = load_trained_weights(directory / TRAINED_FILE)
+                if weights is None:
+                    named = replace(settings, class_noun=noun)
+                    weights = self._train(photos, rare_token, named, model, cache, directory)
+                    write_tensors(directory / TRAINED_FILE, weights, mode=PRIVATE_FILE_MODE)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("The same command goes on where this one stopped") from None
-        finally:
-            model.pipeline.to(previous_device)
-            model.pipeline.unet.eval()
-        write_tensors(directory / TRAINED_FILE, weights, mode=PRIVATE_FILE_MODE)
         remove_checkpoints(directory)
-        return Identity(self.name, model.name, "", "", weights=weights, trigger_phrase=trigger_phrase, photos=digests)
 
-    def trigger_phrase(self, person: Person, model: DiffusionModel) -> str:
-        """What names the person in a prompt: the rare word and the noun, which is the model's guess where it is not set."""
-        noun = self.settings_for(model).class_noun or guess_noun(
-            sorted_unique(person.photos), model, ArrayCache(default_cache_dir())
-        )
-        return f"{find_rare_token(model.pipeline)} {noun}"
+        trigger_phrase, digests = f"{rare_token} {noun}", tuple(photo.digest for photo in person.photos)
+        identity = Identity(self.name, model.name, "", "", weights=weights, trigger_phrase=trigger_phrase, photos=digests)
+        return MethodResult(identity, warnings=self._warnings(identity, directory, noun_is_guessed=not settings.class_noun))
+
+    def _train(
+        self,
+        photos: Sequence[Photo],
+        rare_token: str,
+        settings: DreamBoothSettings,
+        model: DiffusionModel,
+        cache: ArrayCache,
+        directory: Path,
+    ) -> dict[str, Tensor]:
+        """The weights that training on the photos changes. settings: with a noun."""
+        # The first photos are held out, where enough others stay.
+        num_held_out = settings.num_held_out if len(photos) - settings.num_held_out >= MIN_TRAIN_PHOTOS else 0
+        training_photos, held_out = photos[num_held_out:], photos[:num_held_out]
+
+        with frozen_diffusion(model.pipeline) as frozen:
+            data = prepare_data(training_photos, rare_token, settings, model, frozen, cache)
+            selector = None
+            if num_held_out and self.selector_factory is not None:
+                crops = [[training_crop(photo, frozen.resolution) for photo in split] for split in (training_photos, held_out)]
+                prompts = data.prompts[: len(settings.prompts)]
+                selector = self.selector_factory(model, *crops, prompts, settings.sampling, directory)
+            return train(data, model.pipeline, len(training_photos), selector, make_private_folder(directory))
 
     def settings_for(self, model: DiffusionModel) -> DreamBoothSettings:
-        """What is learnt of a model, and how."""
+        """The settings for a model: what is trained, and how."""
         return with_overrides(self.settings or default_settings(self.name, model), self.overrides)
 
     def run_directory(self, photos: Sequence[Photo], settings: DreamBoothSettings, model: DiffusionModel) -> Path:
-        """Where a run keeps its checkpoints while it lasts, and how it went: in the store."""
+        """The folder of a run, in the cache: checkpoints while it lasts, and its history."""
         digests = sorted({photo.digest for photo in photos})
         key = json.dumps(
             [to_table(settings), self.selector_factory is not None, model.name, digests], sort_keys=True, default=str
         )
         return default_cache_dir() / "dreambooth" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
-    def photo_weights(self, person: Person, model: DiffusionModel) -> Tensor | None:  # noqa: ARG002 - of no person or model
-        """None: what a photo counts cannot be said."""
-        return None
+    def _warnings(self, identity: Identity, directory: Path, *, noun_is_guessed: bool) -> tuple[str, ...]:
+        """How a prompt names the person, and where the history of the training is."""
+        guess = ""
+        if noun_is_guessed:
+            guess = f" ({identity.trigger_phrase.rpartition(' ')[2]} is the model's guess; `class_noun` of a recipe sets it)"
+        warnings = [f'in a prompt the person is "{identity.trigger_phrase}", which is put in by itself{guess}']
+        if len(identity.photos) == 1:
+            warnings.insert(0, f"{self.name} was trained on one photo: expect copies of it")
+        if directory.is_dir():
+            warnings.append(f"the history of the training is in {directory}")
+        return tuple(warnings)
 
-    def warnings(self, person: Person, model: DiffusionModel) -> list[str]:
-        """What a user should know about how the person is called."""
-        settings = self.settings_for(model)
-        trigger_phrase = self.trigger_phrase(person, model)
-        guess = (
-            ""
-            if settings.class_noun
-            else f" ({trigger_phrase.rpartition(' ')[2]} is the model's guess; `class_noun` of a recipe sets it)"
-        )
-        call_hint = f'in a prompt the person is "{trigger_phrase}", which is put in by itself{guess}'
-        one_photo_hint = [f"{self.name} learnt from one photo: expect copies of it"] if len(person.photos) == 1 else []
-        run_directory = self.run_directory(person.photos, settings, model)
-        return [
-            *one_photo_hint,
-            call_hint,
-            *([f"how the learning went is in {run_directory}"] if run_directory.is_dir() else []),
-        ]
+
+@contextmanager
+def on_device(pipeline: Any, device: torch.device) -> Iterator[None]:
+    """A pipeline on a device until the block ends, then back where it was."""
+    before = pipeline.device
+    pipeline.to(device)
+    try:
+        yield
+    finally:
+        pipeline.to(before)
 
 
 def read_method(path: Path, methods: Mapping[str, DreamBooth]) -> DreamBooth:
-    """The method in a recipe: its key `method` names one of the known; the other keys change that one's settings.
+    """The method in a recipe: its key `method` names one of `methods`; the other keys change that method's settings.
 
-    Raises RecipeError if it names none of them, at an unknown key, or for matrices where all weights learn.
+    Raises RecipeError if it names none of them, at an unknown key, or for LoRA settings where all weights are trained.
     """
     table = read_toml(path)
     name = table.pop("method", None)
@@ -165,17 +175,17 @@ def read_method(path: Path, methods: Mapping[str, DreamBooth]) -> DreamBooth:
     if "lora" in table and not name.endswith(LORA_SUFFIX):
         raise RecipeError(f"{path} has [lora]", f"{name} changes all weights", "Remove it, or choose dreambooth-lora")
     placeholder = DreamBoothSettings(TrainingConfig(total_images=1))
-    with_overrides(placeholder, table, str(path))  # a wrong key is said before a model is loaded
+    with_overrides(placeholder, table, str(path))  # a wrong key is refused before a model is loaded
     return replace(methods[name], overrides=table)
 
 
 def sorted_unique(photos: Sequence[Photo]) -> list[Photo]:
-    """Each photo once, in an order of its own: neither that of the files nor copies change what is learnt."""
+    """Each photo once, in the order of the digests: neither the order of files nor copies change the result."""
     return sorted({photo.digest: photo for photo in photos}.values(), key=lambda photo: photo.digest)
 
 
 def load_trained_weights(path: Path) -> dict[str, Tensor] | None:
-    """What an earlier run of the same learnt, None where there is none or its file is damaged."""
+    """The weights of an earlier run of the same; None where there is none or its file is damaged."""
     try:
         _, weights = read_tensors(path)
         weight_deltas(weights)
@@ -185,7 +195,7 @@ def load_trained_weights(path: Path) -> dict[str, Tensor] | None:
 
 
 def remove_checkpoints(directory: Path) -> None:
-    """What a run needs only while it lasts: large, and of no use when it is done."""
+    """Remove the files that only an unfinished run needs."""
     (directory / BEST_FILE).unlink(missing_ok=True)
     for checkpoint in directory.glob("step-*"):
         shutil.rmtree(checkpoint)
@@ -194,7 +204,7 @@ def remove_checkpoints(directory: Path) -> None:
 def train(
     data: DreamBoothData, pipeline: Any, num_photos: int, selector: SelectCheckpoint | None, directory: Path
 ) -> dict[str, Tensor]:
-    """Train on a lesson of so many photos. The averaged weights of the best checkpoint, or of the last where none is chosen."""
+    """Train on `num_photos` photos. Gives the averaged weights of the best checkpoint, or of the last without a selector."""
     settings, frozen, best_file = data.settings, data.frozen, directory / BEST_FILE
     precision = PRECISIONS[settings.schedule.precision]
     with trainable(pipeline, settings.lora, text_encoder=settings.train_text_encoder) as parameters:
@@ -214,11 +224,12 @@ def train(
 
 
 def find_rare_token(pipeline: Any) -> str:
-    """A word that means nothing to the model: one token, two to four consonants, and of these the least trained.
+    """A token without meaning to the model: two to four consonants, and of these the least trained.
 
-    That is the one whose embedding is the shortest: weight decay shrinks what no caption uses. Looked up, not assumed, as in
-    Ruiz et al. 2022, section 3.2. Raises ModelError if there is none.
+    That is the one with the shortest embedding: weight decay shrinks those that no caption uses. It is looked up in the
+    tokenizer, as in Ruiz et al. 2022, section 3.2. Raises ModelError if there is none.
     """
+    # Whole words that are one token, by the length of their embeddings.
     tokenizer = pipeline.tokenizer
     token_ids = {
         token.removesuffix("</w>"): number for token, number in tokenizer.get_vocab().items() if token.endswith("</w>")
@@ -235,7 +246,7 @@ def find_rare_token(pipeline: Any) -> str:
 
 
 def check_noun(tokenizer: Any, noun: str) -> None:
-    """Raises RecipeError if a model of few words does not know the noun: its class images would be of anything."""
+    """Raises RecipeError if a model with a small vocabulary does not know the noun: its class images would be of anything."""
     vocabulary = tokenizer.get_vocab()
     if noun and len(vocabulary) < SMALL_VOCABULARY and f"{noun}</w>" not in vocabulary:
         raise RecipeError(
@@ -244,7 +255,7 @@ def check_noun(tokenizer: Any, noun: str) -> None:
 
 
 def default_settings(name: str, model: DiffusionModel) -> DreamBoothSettings:
-    """Settings that work without tuning, for small models of faces and for those of Stable Diffusion's size."""
+    """Settings that work without tuning, for small models of faces and for models of Stable Diffusion's size."""
     small_vocabulary = len(model.pipeline.tokenizer.get_vocab()) < SMALL_VOCABULARY
     lora = (
         LoraSettings(target_modules=ALL_LAYERS if small_vocabulary else ATTENTION_LAYERS)

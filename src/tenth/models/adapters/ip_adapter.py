@@ -1,4 +1,4 @@
-"""IP-Adapter files in the official layout, and the modules that an installed adapter adds to a UNet.
+"""IP-Adapters: files in the official layout, and the modules that an adapter adds to a UNet.
 
 Source of the layout: the weights of Ye et al. 2023, arXiv:2308.06721: image_proj.* and ip_adapter.<odd>.to_{k,v}_ip.weight.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +30,18 @@ from tenth.models.adapters.image_projection import (
     projection_state_dict,
     shape_mismatches,
 )
-from tenth.models.pipelines import quiet
 
 ADAPTER_FILE = "ip-adapter.safetensors"  # in the folder of a trained method; without it the model's own is used
 PARTS = ("image_proj", "ip_adapter")
 ALLOWED_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-PICKLE_MAGIC = (
-    b"PK\x03\x04",
-    b"\x80\x02",
-    b"\x80\x03",
-    b"\x80\x04",
-    b"\x80\x05",
-)  # how files of torch.save and of pickle begin
+PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # of files of torch.save and pickle
+PROJECTION_PREFIX = "encoder_hid_proj."  # where an adapter's projection is in the UNet
 
 
 def load_ip_adapter(path: str | Path, *, as_float32: bool = True) -> dict[str, dict[str, Tensor]]:
     """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}.
 
-    as_float32: in float32; otherwise as they lie in the file, from which they are then read when they are used.
+    as_float32: in float32; otherwise in the file's types, memory-mapped.
     Raises ModelError if the file is a pickle, damaged or of another layout, or a value is not finite.
     """
     path = Path(path)
@@ -95,13 +90,54 @@ def validate_ip_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], en
         raise _mismatch_error(path, mismatches)
 
 
-def install_ip_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], *, share_memory: bool = False) -> None:
-    """Put an adapter's processors and projection into the UNet, as modules of diffusers.
+@dataclass(frozen=True, eq=False)
+class ImageConditioning:
+    """How a UNet is conditioned on images: attention processors, projection of embeddings, its type. They are never copied."""
 
-    share_memory: copies no keys and values.
-    Its own way, `load_ip_adapter`, takes pooled embeddings to four tokens alone, and wants an image encoder of the CLIP family.
+    processors: Mapping[str, Any]
+    projection: Any
+    projection_type: Any
+
+    @classmethod
+    def of(cls, unet: Any) -> ImageConditioning:
+        """What is in the UNet now."""
+        # A resampler has attention of its own, which is not the UNet's.
+        processors = {name: value for name, value in unet.attn_processors.items() if not name.startswith(PROJECTION_PREFIX)}
+        return cls(processors, unet.encoder_hid_proj, unet.config.encoder_hid_dim_type)
+
+    def put_into(self, unet: Any) -> None:
+        """Replace the UNet's."""
+        unet.encoder_hid_proj = None  # set_attn_processor counts processors, and a resampler has some of its own
+        unet.set_attn_processor(dict(self.processors))
+        unet.encoder_hid_proj = self.projection
+        unet.config.encoder_hid_dim_type = self.projection_type
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The modules with weights: the adapter's."""
+        return [module for module in (*self.processors.values(), self.projection) if isinstance(module, nn.Module)]
+
+
+@contextmanager
+def installed_ip_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]]) -> Iterator[None]:
+    """An adapter in the UNet, on its device and in its precision, until the block ends."""
+    before = ImageConditioning.of(unet)
+    install_ip_adapter(unet, parts)
+    for module in ImageConditioning.of(unet).modules:
+        module.to(unet.device, unet.dtype)
+    try:
+        yield
+    finally:
+        before.put_into(unet)
+
+
+def install_ip_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], *, share_memory: bool = False) -> None:
+    """Put an adapter's processors and projection into the UNet, as modules of diffusers, on the CPU.
+
+    share_memory: keys and values are not copied.
+    diffusers' own `load_ip_adapter` makes four tokens of pooled embeddings, no other number, and needs a CLIP image encoder.
     """
-    unet.encoder_hid_proj = None  # a resampler has attention too, which is none of the UNet's
+    unet.encoder_hid_proj = None  # a resampler has attention of its own, which is not the UNet's
     projection, processors = parts["image_proj"], dict(unet.attn_processors)
     projection_type = detect_projection_type(projection, Path("an adapter"))
     for number, name, attention in cross_attention_layers(unet):
@@ -112,8 +148,6 @@ def install_ip_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], *, 
     unet.set_attn_processor(processors)
     unet.encoder_hid_proj = build_projection(projection, projection_type)
     unet.config.encoder_hid_dim_type = "ip_image_proj"
-    with quiet():
-        unet.to(dtype=unet.dtype, device=unet.device)
 
 
 def cross_attention_layers(unet: Any) -> list[tuple[int, str, Any]]:
@@ -138,7 +172,7 @@ def save_ip_adapter(weights: Mapping[str, Tensor], path: str | Path) -> None:
 
 
 def set_adapter_scale(unet: Any, scale: float) -> None:
-    """The weight of the image cross-attention; at 0 it is not computed at all."""
+    """Set the weight of the image cross-attention; at 0 it is not computed."""
     for _, name, _ in cross_attention_layers(unet):
         unet.attn_processors[name].scale = [scale]
 

@@ -21,7 +21,7 @@ from tenth.models.aggregators.set_aggregator import SetAggregator, SetAggregator
 AGGREGATOR_FILE = "aggregator.safetensors"
 METADATA_KEY = "tenth"
 FORMAT_VERSION = 1
-MAX_SETTING, MAX_LAYERS = 1 << 16, 64  # far above what is trained: what a file says is built before it is compared
+MAX_SETTING, MAX_LAYERS = 1 << 16, 64  # far above any trained aggregator's: a module is built before shapes are compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def aggregator_type(aggregator: LearnedAggregator) -> tuple[str, dict[str, Any]]
 
 
 def require_pooled_embeddings(encoder: Encoder, consumer: str, model: str) -> None:
-    """Raises ModelError if the encoder gives patch tokens: an aggregator of photos is learnt on one embedding a photo."""
+    """Raises ModelError if the encoder gives patch tokens: aggregators are trained on one embedding for each photo."""
     if encoder.num_tokens:
         raise ModelError(
             f"the adapter of {model.partition('@')[0]} reads {encoder.num_tokens} patch tokens of a photo",

@@ -1,6 +1,6 @@
-"""(K, D) embeddings of one person's photos -> (M, D): nothing learnt. None but `first` depends on the order of the photos.
+"""Pooling without training: (K, D) embeddings of one person's photos -> (M, D). Only `first` depends on the order of photos.
 
-Of patch tokens, (K, T, D) -> (M, T, D): each place of the picture by itself, with weights of whole photos.
+Of patch tokens, (K, T, D) -> (M, T, D): each position of the image by itself, with weights of whole photos.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tenth.core.errors import DataError
 
-TEMPERATURE = 6.0  # of the consensus weights, on cosines
+TEMPERATURE = 6.0  # inverse, of the softmax over cosines in the consensus weights
 
 
 def first(embeddings: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def mean(embeddings: Tensor) -> Tensor:
 
 
 def concatenation(embeddings: Tensor) -> Tensor:
-    """All photos, side by side: their tokens share one attention. (K, D) -> (K, D), in an order of the values' own."""
+    """All photos: the UNet attends to the tokens of all. (K, D) -> (K, D), in lexicographic order."""
     valid = validate_embeddings(embeddings)
     return valid[sorted(range(len(valid)), key=lambda row: valid[row].tolist())]
 
@@ -39,7 +39,7 @@ def concatenation(embeddings: Tensor) -> Tensor:
 def consensus(embeddings: Tensor) -> Tensor:
     """Mean weighted by each photo's agreement with the others, with the photos' norm restored: (K, D) -> (1, D).
 
-    Of patch tokens, a norm is restored for each place.
+    Of patch tokens, a norm is restored for each position.
     """
     valid = validate_embeddings(embeddings)
     if len(valid) == 1:
@@ -62,11 +62,11 @@ def uniform_weights(embeddings: Tensor) -> Tensor:
 
 
 def consensus_weights(embeddings: Tensor) -> Tensor:
-    """Weights (K,) that sum to one: softmax, at temperature 6, of each photo's cosine to the mean of the others.
+    """Weights (K,) that sum to one: softmax, of 6 times each photo's cosine to the mean of the others.
 
-    Embeddings are expected centred: of encoders that are not, all cosines are alike and the weights nearly equal. Of patch
-    tokens (K, T, D) the mean token of each photo is compared: a photo is trusted or not as a whole, and one place of two photos
-    shows different things where the framing differs. The pooled embedding is nothing that an adapter of patches reads.
+    Embeddings are expected to be centred; otherwise all cosines are alike and the weights nearly equal. Of patch tokens
+    (K, T, D), the mean token of each photo is compared: a photo counts as a whole, and one position of two photos shows
+    different things where the framing differs.
     """
     valid = validate_embeddings(embeddings).double()
     photos = valid.mean(1) if valid.ndim == 3 else valid  # (K, D)
@@ -94,7 +94,7 @@ def validate_pooled_embeddings(embeddings: Tensor) -> Tensor:
 
 
 def validate_embeddings(embeddings: Tensor) -> Tensor:
-    """The same, if it is (K, D) or (K, T, D) and of finite values; raises DataError as `checked` does otherwise."""
+    """The same, if it is (K, D) or (K, T, D) with K at least 1 and finite; raises DataError otherwise."""
     if embeddings.ndim == 3:
         validate_pooled_embeddings(embeddings.flatten(1))
         return embeddings

@@ -1,7 +1,7 @@
-"""Aggregators that learn: self-attention over nine photos, and a set aggregator that begins as the consensus mean.
+"""The self-attention aggregator: a fixed number of photos, whose embeddings attend to each other.
 
-Both are modules over batches, (B, K, D) -> (B, M, D), and aggregators of one person's photos by `pool`, (K, D) -> (M, D).
-Neither knows positions, so the order of photos does not matter.
+Trained aggregators are modules over batches, (B, K, D) -> (B, M, D), and aggregate one person's photos by `pool`, (K, D) ->
+(M, D). They have no position embeddings, so the order of photos does not matter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class SelfAttentionConfig:
     """Of `SelfAttentionAggregator`."""
 
     heads: int = 4
-    num_photos: int = 9  # how many it always sees: surplus is dropped, missing ones are drawn from those there are
+    num_photos: int = 9  # always so many: further ones are dropped, missing ones resampled from those there are
     pooling: str = "rows"  # "rows": the attended photos side by side, tokens for each; "mean": their mean, tokens of one
 
     def __post_init__(self) -> None:
@@ -31,7 +31,7 @@ class SelfAttentionConfig:
 
 
 class SelfAttentionAggregator(nn.Module):
-    """One layer of self-attention over the photos, added to them; its output begins at zero, so it begins as no change.
+    """One residual layer of self-attention over the photos; its output starts at zero, so untrained it changes nothing.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2; normalised first: Xiong et al. 2020, arXiv:2002.04745.
     """
@@ -45,7 +45,7 @@ class SelfAttentionAggregator(nn.Module):
 
     @property
     def max_photos(self) -> int:
-        """How many photos are read at most: the first ones in file-name order."""
+        """At most so many photos are used: the first ones in file-name order."""
         return self.config.num_photos
 
     def forward(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: ARG002 - all rows are photos
@@ -59,7 +59,7 @@ class SelfAttentionAggregator(nn.Module):
 
     @torch.no_grad()
     def pool(self, embeddings: Tensor, seed: int = 0) -> Tensor:
-        """(K, D) -> (M, D) of the first `photos`; where there are fewer, the rest are drawn from them with replacement.
+        """(K, D) -> (M, D) of the first `photos`; where there are fewer, the rest are sampled from them with replacement.
 
         The rows' device and type, whatever the module's are.
         """
@@ -67,11 +67,15 @@ class SelfAttentionAggregator(nn.Module):
         attended: Tensor = self(sampled[None].to(self.norm.weight))[0]
         return attended.to(embeddings)
 
+    def photo_weights(self, embeddings: Tensor) -> Tensor | None:  # noqa: ARG002 - of `SetAggregator`
+        """None: attention gives no weight of a photo."""
+        return None
+
 
 def resample_to(embeddings: Tensor, count: int, seed: int) -> Tensor:
-    """Exactly `count` rows: the first ones of more; of fewer all, and the rest drawn from them with replacement. (count, D).
+    """Exactly `count` rows (count, D): the first ones of more; of fewer all, and the rest sampled from them with replacement.
 
-    Which are drawn depends on the rows' values and the seed, and not on their order.
+    Which are sampled depends on the rows' values and the seed, not on their order.
     """
     rows = embeddings[:count]
     rows = rows[sorted(range(len(rows)), key=lambda row: rows[row].tolist())]

@@ -23,15 +23,15 @@ class SetAggregatorConfig:
     heads: int = 4
     layers: int = 2
     use_embeddings: bool = True  # whether scores read the embeddings themselves, or only how the photos agree and their norms
-    use_residual: bool = True  # whether the result may leave the photos' span; otherwise only their weights are learnt
+    use_residual: bool = True  # whether the result may leave the photos' span; otherwise only their weights are trained
 
 
 class SetAggregator(nn.Module):
-    """A mean of any number of photos with learnt weights, plus a residual; untrained it is exactly the consensus mean.
+    """A mean of any number of photos with learned weights, plus a residual; untrained it is exactly the consensus mean.
 
-    The weights are consensus's with a learnt score added, which begins at zero; the residual has a gain that begins at zero.
-    Features of photos see one another, as in Lee et al. 2019 (Set Transformer, arXiv:1810.00825); weights that a person can
-    read, as in Yang et al. 2017 (NAN, arXiv:1603.05474).
+    To the logits of the consensus weights a learned score is added; it and the residual's gain start at zero.
+    Features of photos attend to each other, as in Lee et al. 2019 (Set Transformer, arXiv:1810.00825); weights of photos, as in
+    Yang et al. 2017 (NAN, arXiv:1603.05474).
     """
 
     max_photos = None  # any number of photos
@@ -52,7 +52,7 @@ class SetAggregator(nn.Module):
             self.residual_scale = nn.Parameter(torch.zeros(()))
 
     def forward(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, K, D), present (B, K) bool: which rows are photos -> (B, 1, D)."""
+        """(B, K, D) -> (B, 1, D). mask: (B, K) bool, which rows are photos."""
         with torch.autocast(embeddings.device.type, enabled=False):
             features, weights = self._features_and_weights(embeddings, mask)
             pooled = self._restore_norm(embeddings, weights, mask)
@@ -70,10 +70,9 @@ class SetAggregator(nn.Module):
     @torch.no_grad()
     def photo_weights(self, embeddings: Tensor) -> Tensor:
         """How much each photo counts, (K,), summing to one."""
-        weights: Tensor = self._features_and_weights(validate_pooled_embeddings(embeddings)[None].to(self.score.weight), None)[
-            1
-        ][0]
-        return weights.to(embeddings.device)
+        valid = validate_pooled_embeddings(embeddings)
+        _, weights = self._features_and_weights(valid[None].to(self.score.weight), None)  # (1, K)
+        return weights[0].to(embeddings.device)
 
     def _features_and_weights(self, embeddings: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Features (B, K, H) and weights (B, K), zero where no photo is."""

@@ -29,7 +29,7 @@ from tenth.models.model_folder import (
 )
 
 BATCH_SIZE = 8  # photos at a time: ViT-H takes some gigabytes
-MAX_PIXELS = 4096  # of a side of what is read
+MAX_PIXELS = 4096  # side of an encoded image
 VISION_KEYS, TEXT_KEYS = CLIPVisionConfig.__annotations__, CLIPTextConfig.__annotations__
 CLIP_CONFIG_KEYS = {
     "text_config": TEXT_KEYS,
@@ -37,7 +37,7 @@ CLIP_CONFIG_KEYS = {
     "text_config_dict": TEXT_KEYS,
     "vision_config_dict": VISION_KEYS,
 }
-COMPONENTS = {  # by the table that is a model's configuration, where a file has several
+COMPONENTS = {  # by the table of the configuration file that is the model's own
     "vision_config": ComponentSpec(
         VISION_KEYS, fixed_values={"model_type": CLIPVisionConfig.model_type}, config_table="vision_config"
     ),
@@ -72,7 +72,7 @@ def load_clip(model_class: Any, folder: Path, needed: str, **load_options: Any) 
 
 
 def _load_processor(path: Path) -> CLIPImageProcessorPil:
-    """The processor that a file describes, tried on a picture. All that the file says stays, for it names the processor."""
+    """The processor that a file describes, tried on an image. All its settings are kept, for the encoder's name."""
     config = read_config(path)
     check_values(path, config)
     if invalid := [size for size in _image_sizes(config) if not 0 < size <= MAX_PIXELS]:
@@ -81,7 +81,7 @@ def _load_processor(path: Path) -> CLIPImageProcessorPil:
     grey = np.full((20, 30, 3), 100, np.uint8)
     pixels = processor([grey], return_tensors="pt", input_data_format="channels_last").pixel_values
     if pixels.ndim != 4 or not torch.isfinite(pixels).all():
-        raise invalid_model(path, "makes no picture of a picture")
+        raise invalid_model(path, "gives no image")
     return processor
 
 
@@ -94,18 +94,19 @@ def _image_sizes(config: Mapping[str, Any]) -> Iterator[int]:
 class ClipEncoder(nn.Module):
     """The pooled, projected embedding of the whole photo, (K, D) float32. Source: Radford et al. 2021, arXiv:2103.00020.
 
-    patch_tokens: instead the last hidden state but one of each patch and of the class token, (K, T, D), which Plus and Full
-    adapters read: 257 x 1280 of ViT-H/14. folder: a CLIP vision model with projection, `config.json` and `model.safetensors`.
-    The processor is the one of Pillow, whatever else is installed: another resizes to other pixels. dtype: of the weights,
-    whatever the file's. cache: where pooled embeddings are kept, if anywhere. Raises ModelError if the folder holds no such
-    model.
+    folder: a CLIP vision model with projection, `config.json` and `model.safetensors`. dtype: of the weights, whatever the
+    file's. cache: for pooled embeddings. patch_tokens: give the last but one hidden state of each patch and of the class token
+    instead, (K, T, D), which Plus and Full adapters read: 257 x 1280 for ViT-H/14. The processor is always Pillow's: others
+    resize to different pixels. Raises ModelError if the folder holds no such model.
 
-    What is read is the middle square of the photo as it is given, also for Plus-Face and Full-Face. These were trained on
-    cropped faces (their authors' wiki, page IP-Adapter-Face), but neither their code (ip_adapter.py) nor diffusers crops: both
-    read the picture that they are given. So do we, and equal them: a Plus-Face file does not differ from a Plus file by a name
-    or shape, and the margin of a crop could only be guessed. Photos cropped to the face are the user's to give; the methods'
-    notes say so.
+    Encoded is the middle square of each photo, also for Plus-Face and Full-Face. These were trained on cropped faces (their
+    authors' wiki, page IP-Adapter-Face), but neither the authors' code (ip_adapter.py) nor diffusers crops, and neither do we:
+    by names and shapes, a Plus-Face file is a Plus file, and the margin of a crop could only be guessed. Users give cropped
+    photos; the methods' warnings say so.
     """
+
+    crops_faces = False
+    dlib_mean: Tensor | None = None
 
     def __init__(
         self, folder: Path, dtype: torch.dtype = torch.float32, cache: ArrayCache | None = None, *, patch_tokens: bool = False
@@ -139,6 +140,15 @@ class ClipEncoder(nn.Module):
             self.cache.get_or_compute_stacked(namespace, [image_hash(photo.pixels) for photo in photos], compute)
         )
 
+    def raw_embeddings(self, photos: Sequence[Photo]) -> Tensor:
+        """The embeddings: CLIP's are not normalized."""
+        embeddings: Tensor = self(photos)
+        return embeddings
+
+    def standardize(self, raw: Tensor) -> Tensor:
+        """The same, float32."""
+        return raw.float()
+
     def _embeddings(self, photos: Sequence[Photo]) -> Tensor:
         batches = []
         for start in range(0, len(photos), BATCH_SIZE):
@@ -149,9 +159,9 @@ class ClipEncoder(nn.Module):
 
     @torch.no_grad()
     def null_embedding(self) -> Tensor:
-        """What guidance leads away from: a zero embedding (D,), or what the model sees in a picture of zeros (T, D).
+        """A zero embedding (D,), or the patch tokens of an image of zeros (T, D), as IP-Adapter was trained.
 
-        As IP-Adapter was trained; the zeros are in the model's units, so the picture is of the mean colour. Computed once.
+        The zeros are in the model's units, so that the image is of the mean colour. Computed once.
         """
         if not self.num_tokens:
             return torch.zeros(self.embedding_dim)

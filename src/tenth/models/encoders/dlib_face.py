@@ -14,32 +14,37 @@ from tenth.data.faces.descriptors import cached_face_descriptor, encoder_name, f
 
 
 def descriptor_statistics(descriptors: Tensor) -> tuple[Tensor, float]:
-    """(centre (128,), scale) of many people's descriptors (N, 128): what makes them centred, of unit variance on average."""
+    """(mean (128,), std) of many people's descriptors (N, 128), std over all components."""
     return descriptors.mean(0), float(descriptors.var(0).mean().sqrt())
 
 
 class FaceEncoder:
     """dlib's descriptors, centred and scaled: (K, 128) float32, each component about unit variance over many people.
 
-    mean: (128,), std: a number, both measured on training people; without them photos of strangers have cosines of 0.83 and
-    agreement between photos says little. Distances stay dlib's, divided by scale.
+    mean: (128,), std: a number, both measured on training people. Without them, photos of different people have cosines of
+    0.83, and agreement between photos says little. Distances stay dlib's, divided by std.
     """
 
-    embedding_dim, num_tokens = 128, 0
+    embedding_dim, num_tokens, crops_faces = 128, 0, True
 
     def __init__(self, mean: Tensor, std: float, cache: ArrayCache | None = None) -> None:
         self.mean, self.std, self.cache = mean, std, cache
+        self.dlib_mean: Tensor | None = mean
         self.name = encoder_name()
 
     def __call__(self, photos: Sequence[Photo]) -> Tensor:
         descriptor = cached_face_descriptor(self.cache) if self.cache else face_descriptor
         descriptors = np.stack([descriptor(photo) for photo in photos])
-        return self.standardize(torch.from_numpy(descriptors).float())  # (K, 128)
+        return self.standardize(torch.from_numpy(descriptors))  # (K, 128)
+
+    def raw_embeddings(self, photos: Sequence[Photo]) -> Tensor:
+        """dlib's descriptors (K, 128), float64. Raises DataError if a photo has no face."""
+        return torch.from_numpy(np.stack([face_descriptor(photo) for photo in photos]))
+
+    def standardize(self, raw: Tensor) -> Tensor:
+        """dlib's descriptors (K, 128) -> embeddings (K, 128), float32."""
+        return (raw.float() - self.mean) / self.std
 
     def null_embedding(self) -> Tensor:
-        """(128,), zeros: what an adapter sees where it shall see nobody."""
+        """(128,), zeros."""
         return torch.zeros(self.embedding_dim)
-
-    def standardize(self, descriptors: Tensor) -> Tensor:
-        """dlib's descriptors (K, 128) -> embeddings (K, 128)."""
-        return (descriptors - self.mean) / self.std

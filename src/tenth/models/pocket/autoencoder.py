@@ -38,7 +38,10 @@ class PocketAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     widths: channels at a quarter, and at an eighth of the resolution. block_out_channels is read by pipelines, which take
     the compression from its length.
+    single_square: the pocket model is trained at one size, and generates no other (LatentDiffusion.trained_resolutions).
     """
+
+    single_square = True
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(

@@ -20,10 +20,8 @@ from tenth.core.errors import DataError
 from tenth.core.types import Encoder
 from tenth.data.degradations import DEGRADATION_VERSION, degrade
 from tenth.data.faces.crops import CENTRAL_FACE, CROPS_NAMESPACE, PhotoDataset, center_crop, compute_crops, to_minus_one_one
-from tenth.data.faces.descriptors import face_descriptor
 from tenth.data.manifest import ManifestEntry
 from tenth.data.photo import open_photo
-from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
 
 BATCH = 32  # images or captions per call of a frozen encoder
@@ -78,9 +76,9 @@ def build_dataset(
     first_photo, num_photos = person_spans([entry.person for entry in entries])
     dataset = AdapterDataset(
         files=tuple(entry.file for entry in entries),
-        latent_moments=compute_latent_moments(people, entries, isinstance(encoder, FaceEncoder), frozen, cache),
-        embeddings=standardize(encoder, np.stack([encoded[index] for index in kept])),
-        degraded_embeddings=standardize(encoder, degraded),
+        latent_moments=compute_latent_moments(people, entries, encoder.crops_faces, frozen, cache),
+        embeddings=encoder.standardize(torch.from_numpy(np.stack([encoded[index] for index in kept]))),
+        degraded_embeddings=encoder.standardize(torch.from_numpy(degraded)),
         caption_indices=caption_indices,
         prompt_embeddings=prompt_embeddings,
         first_photo=first_photo,
@@ -99,20 +97,17 @@ def encode_photos(
     people: PhotoDataset, entries: Sequence[ManifestEntry], encoder: Encoder, missing: list[int], *, use_degraded: bool = False
 ) -> Iterator[Array]:
     """The embedding of each photo, empty where a face encoder finds no face. use_degraded: of the degraded photo."""
-    if isinstance(encoder, FaceEncoder):
+    if encoder.crops_faces:
         for index in track(missing, "poor photos" if use_degraded else "photos"):
             photo = people.open_with_central_face(entries[index])
-            yield np.zeros(0) if photo is None else face_descriptor(degrade(photo) if use_degraded else photo)
+            if photo is None:
+                yield np.zeros(0)
+            else:
+                yield encoder.raw_embeddings([degrade(photo) if use_degraded else photo])[0].numpy()
         return
     for batch in track(torch.tensor(missing).split(PHOTO_BATCH), "poor photos" if use_degraded else "photos"):
         photos = [open_photo(people.photos / entries[index].file) for index in batch.tolist()]
-        yield from encoder([degrade(photo) if use_degraded else photo for photo in photos]).numpy()
-
-
-def standardize(encoder: Encoder, arrays: Array) -> Tensor:
-    """What `encode_photos` gave, (N, D), as the encoder gives it to an aggregator: float32."""
-    values = torch.from_numpy(arrays).float()
-    return encoder.standardize(values) if isinstance(encoder, FaceEncoder) else values
+        yield from encoder.raw_embeddings([degrade(photo) if use_degraded else photo for photo in photos]).numpy()
 
 
 def compute_latent_moments(
@@ -128,17 +123,12 @@ def compute_latent_moments(
                 crops = list(cache.get_or_compute(CROPS_NAMESPACE, digests, partial(compute_crops, people, selected)))
             else:
                 crops = [center_crop(open_photo(people.photos / entry.file), frozen.resolution) for entry in selected]
-            yield from encode_with_flip(frozen, torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)).numpy()
+            pixels = to_minus_one_one(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2))
+            yield from frozen.encode_with_flip(pixels).numpy()
 
     framing = CROPS_NAMESPACE if crop_faces else f"square-{frozen.resolution}"
     namespace = f"moments-{framing}-{frozen.digest('vae')}"
     return torch.from_numpy(cache.get_or_compute_stacked(namespace, [entry.digest for entry in entries], compute))
-
-
-def encode_with_flip(frozen: FrozenDiffusion, images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) uint8 -> moments of each and its mirror image, (B, 2, C', h, w) float32, on the CPU."""
-    pixels = to_minus_one_one(images)
-    return torch.stack([frozen.encode_pixels(pixels), frozen.encode_pixels(pixels.flip(-1))], 1).float().cpu()
 
 
 def encode_captions(

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 
 from tenth.core.errors import RecipeError
 from tenth.core.types import Pixels
-from tenth.training.adapter.dataset import BATCH, AdapterDataset, encode_with_flip
+from tenth.data.faces.crops import to_minus_one_one
+from tenth.training.adapter.dataset import BATCH, AdapterDataset
 from tenth.training.frozen_diffusion import FrozenDiffusion
 
 MAX_COUNT = 1000
@@ -45,7 +46,7 @@ class SyntheticPeople:
             files=tuple(
                 f"toy-{index // self.photos_per_person}/{index % self.photos_per_person}" for index in range(num_photos)
             ),
-            latent_moments=torch.cat([encode_with_flip(frozen, batch) for batch in frames.split(BATCH)]),
+            latent_moments=torch.cat([frozen.encode_with_flip(to_minus_one_one(batch)) for batch in frames.split(BATCH)]),
             embeddings=(centres + EMBEDDING_NOISE * noise[0]).flatten(0, 1),
             degraded_embeddings=(centres + DEGRADED_NOISE * noise[1]).flatten(0, 1),
             caption_indices=torch.arange(1, len(CAPTIONS)).repeat(num_photos, 1),

@@ -37,7 +37,7 @@ from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import AdapterValidator, build_validator
 from tenth.training.diffusion_loss import dropped_conditions
 from tenth.training.distributed import distributed_state
-from tenth.training.frozen_diffusion import FrozenDiffusion
+from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
 from tenth.training.history import append_history, image_strip
 from tenth.training.loop import fit
 from tenth.training.schedule import PRECISIONS, TrainingConfig
@@ -56,24 +56,23 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
     torch.manual_seed(recipe.init_seed)
     aggregator = create_aggregator(recipe, model.encoder.embedding_dim)
     model.pipeline.to(distributed.device)
-    frozen = FrozenDiffusion(model.pipeline, model.adapter_parts)
+    with frozen_diffusion(model.pipeline, model.adapter_parts) as frozen:
+        # The data, computed by the main process; the others find it in the cache.
+        with distributed.main_process_first(), on_device(model.encoder, distributed.device):
+            dataset = load_dataset(recipe, model, frozen, cache)
+            validator = load_validator(recipe, model, cache) if distributed.is_main_process else None
+        if distributed.is_main_process:
+            people, photos = pluralize(dataset.num_people, "person"), pluralize(len(dataset.files), "photo")
+            print(f"training on {people} and {photos}", file=sys.stderr)
 
-    # The data, computed by the main process; the others find it in the cache.
-    with distributed.main_process_first(), on_device(model.encoder, distributed.device):
-        dataset = load_dataset(recipe, model, frozen, cache)
-        validator = load_validator(recipe, model, cache) if distributed.is_main_process else None
-    if distributed.is_main_process:
-        people, photos = pluralize(dataset.num_people, "person"), pluralize(len(dataset.files), "photo")
-        print(f"training on {people} and {photos}", file=sys.stderr)
-
-    # The two phases, and the result.
-    trainer = AdapterTrainer(recipe, model, frozen, aggregator, dataset)
-    if recipe.embedding_pretraining is not None:
-        trainer.pretrain_on_embeddings(recipe.embedding_pretraining, directory / "embedding")
-    if recipe.schedule is not None:
-        trainer.train_on_images(recipe.schedule, directory, validator)
-    if distributed.is_main_process:
-        trainer.save(directory / "final")
+        # The two phases, and the result.
+        trainer = AdapterTrainer(recipe, model, frozen, aggregator, dataset)
+        if recipe.embedding_pretraining is not None:
+            trainer.pretrain_on_embeddings(recipe.embedding_pretraining, directory / "embedding")
+        if recipe.schedule is not None:
+            trainer.train_on_images(recipe.schedule, directory, validator)
+        if distributed.is_main_process:
+            trainer.save(directory / "final")
 
 
 @dataclass(frozen=True, eq=False)

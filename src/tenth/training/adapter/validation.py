@@ -18,12 +18,11 @@ from tenth.data.manifest import ManifestEntry
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.metrics.identity import identity_similarity
 from tenth.models.aggregators.checkpoint import LearnedAggregator
-from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import sample
-from tenth.training.adapter.dataset import cache_namespace, encode_photos, standardize
+from tenth.training.adapter.dataset import cache_namespace, encode_photos
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def build_validator(
     # The first photos are references, the next are held out.
     center = mean_descriptor(model, descriptors)
     reference_photos = [np.stack([encoded[index] for index in indices[: settings.num_references]]) for indices in kept]
-    references = [standardize(model.encoder, embeddings) for embeddings in reference_photos]
+    references = [model.encoder.standardize(torch.from_numpy(embeddings)) for embeddings in reference_photos]
     held_out = [indices[settings.num_references :][: settings.num_held_out] for indices in kept]
     centered = np.stack([descriptors[index] - center for indices in held_out for index in indices])  # (N, 128)
     names = tuple(f"{number:03}" for number, indices in enumerate(held_out) for _ in indices)
@@ -104,7 +103,7 @@ def compute_descriptors(people: PhotoDataset, entries: Sequence[ManifestEntry], 
 
 def mean_descriptor(model: LatentDiffusion, descriptors: Sequence[Array]) -> Array:
     """The mean descriptor over many people, (128,): the encoder's own, or that of these photos."""
-    if isinstance(model.encoder, FaceEncoder):
-        return model.encoder.mean.double().numpy()
+    if model.encoder.dlib_mean is not None:
+        return model.encoder.dlib_mean.double().numpy()
     mean: Array = np.stack([row for row in descriptors if row.size]).mean(0)
     return mean

@@ -16,8 +16,8 @@ from tenth.data.faces.crops import PhotoDataset, load_face_crops
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, set_adapter_scale
 from tenth.models.encoders.dlib_face import FaceEncoder, descriptor_statistics
 from tenth.models.pocket.autoencoder import PocketAutoencoder
-from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import MODEL_DIR
+from tenth.models.pocket.loader import load_pocket, read_statistics
+from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 from tenth.training.averages import ema_keys, tensors_under
 from tenth.training.checkpoint import load_checkpoint
 from tenth.training.diffusion_loss import dropped_conditions
@@ -211,5 +211,4 @@ def _load_initial_weights(
     theirs, ours = initial.pipeline.vae.encoder.state_dict(), autoencoder.encoder.state_dict()
     if not all(torch.equal(value.half(), theirs[name].half()) for name, value in ours.items()):
         raise RecipeError(f"{folder} knows the latents of another autoencoder", "one for both is needed", "Correct the recipe")
-    assert isinstance(initial.encoder, FaceEncoder)
-    return initial.encoder, initial.adapter_parts
+    return FaceEncoder(*read_statistics(folder / STATISTICS_PATH)), initial.adapter_parts

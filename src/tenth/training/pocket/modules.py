@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from tenth.core.rng import StepRNG
 from tenth.training.diffusion_loss import ExtraLoss, denoising_loss
-from tenth.training.frozen_diffusion import ATTENTION
+from tenth.training.frozen_diffusion import attention_kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class PocketModules:
         def predict(noisy_latents: Tensor, timesteps: Tensor) -> Tensor:
             text = self.text_encoder(conditioning.tokens).last_hidden_state  # (B, T, cross-attention width)
             added_cond_kwargs = {"image_embeds": [conditioning.embeddings]}
-            with sdpa_kernel(ATTENTION[latents.device.type]):
+            with sdpa_kernel(attention_kernels(latents.device)):
                 output = self.unet(
                     noisy_latents, timesteps, text, timestep_cond=conditioning.augmentation, added_cond_kwargs=added_cond_kwargs
                 )

@@ -121,10 +121,10 @@ def train_for_seconds(folder: Path, output: Path, seconds: float, batch_size: in
 def unpack(weights: Path, folder: Path) -> None:
     """Write a whole model in diffusers' layout, from weights that `train_for_seconds` wrote."""
     from tenth.models.encoders.dlib_face import FaceEncoder
-    from tenth.models.pocket.loader import load_pocket
+    from tenth.models.pocket.loader import read_statistics
+    from tenth.models.pocket.paths import STATISTICS_PATH
 
-    encoder = load_pocket().encoder
-    assert isinstance(encoder, FaceEncoder)
+    encoder = FaceEncoder(*read_statistics(MODEL_DIR / STATISTICS_PATH))
     floats = {name: value.float() for name, value in load_file(weights).items()}
     export_model(folder, floats, PACKAGED_AUTOENCODER, encoder)
 
