@@ -15,7 +15,7 @@ from tenth.models.latent_diffusion import LatentDiffusion
 
 
 def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[str, FaceEmbedder]:
-    """The recipe's recognizer, then dlib's, if asked for and if it conditions the model. Raises RecipeError if there is none."""
+    """The recipe's recognizer, then dlib's, if asked for and conditioning the model. Raises RecipeError if there is none."""
     recognizers: dict[str, FaceEmbedder] = {}
     if recipe.recognizer is not None:
         recognizer = load_recognizer(recipe.recognizer)
