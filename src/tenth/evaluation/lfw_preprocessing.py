@@ -1,4 +1,4 @@
-"""A generated image as if it had been a photo of LFW, so that distances between sets of images do not measure file formats."""
+"""LFW's resolution and JPEG for generated images, so that distances between image sets do not measure file formats."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from PIL import Image
 from tenth.core.types import Pixels
 from tenth.data.faces.detection import CROP_SIZE, crop_face, find_faces
 
-LFW_CROP_PIXELS = 152  # pixels that LFW has where a crop has CROP_SIZE
+LFW_CROP_PIXELS = 152  # the side in LFW's photos of what becomes a crop of CROP_SIZE
 JPEG_QUALITY, JPEG_SUBSAMPLING = 75, "4:2:0"  # of LFW's files
 
 
 def match_lfw_jpeg(image: Pixels) -> Pixels:
-    """An image (H, W, 3) of a face, aligned as crops of photos are: at LFW's resolution, through its codec, (128, 128, 3).
+    """An image (H, W, 3) of a face, at LFW's resolution and after its JPEG, aligned like a crop: (128, 128, 3).
 
-    Its landmarks come to where those of every real crop are; an image without a face stays in the frame that it has.
-    Distances may fall by all this or rise, so that the same without it belongs beside them.
+    An image without a face is resized. This may lower distances or raise them: report those without it beside them.
     """
     content = BytesIO()
     Image.fromarray(_align_or_resize(image)).save(content, "JPEG", quality=JPEG_QUALITY, subsampling=JPEG_SUBSAMPLING)
@@ -27,7 +26,7 @@ def match_lfw_jpeg(image: Pixels) -> Pixels:
 
 
 def _align_or_resize(image: Pixels) -> Pixels:
-    """(SIDE, SIDE, 3): the largest face in the crop's place, or the whole picture."""
+    """(LFW_CROP_PIXELS, LFW_CROP_PIXELS, 3): the largest face aligned, or the whole image."""
     faces = find_faces(image)
     if faces:
         return crop_face(image, faces[0], size=LFW_CROP_PIXELS)

@@ -1,16 +1,16 @@
-"""Every method against every other, person by person, with p-values corrected for how many questions are asked."""
+"""Paired comparison of methods, person by person, with p-values corrected for the number of pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 
 import numpy as np
 
 from tenth.core.errors import DataError
 from tenth.core.wording import abbreviate
-from tenth.evaluation.metrics.bootstrap import PairedDifference, paired_difference
+from tenth.evaluation.metrics.bootstrap import paired_difference
 from tenth.evaluation.metrics.identity import PersonScores
 
 
@@ -18,8 +18,8 @@ from tenth.evaluation.metrics.identity import PersonScores
 class Comparison:
     """Method minus `against`, over n people: mean of the per-person differences with its 95 % interval.
 
-    p_value: sign flips, of this pair alone. p_holm: the same, corrected for all pairs of the table; never below p_value.
-    win_rate: share of people for whom the method is the better one, ties counting half; 0.5 for equal methods.
+    p_value: of a sign-flip test of this pair alone. p_holm: corrected for all pairs of the table; never below p_value.
+    win_rate: fraction of people for whom the method is better, ties counting half; 0.5 for equal methods.
     """
 
     method: str
@@ -39,20 +39,22 @@ def compare(
     """All pairs of methods on one metric, in the order given: (first, second), (first, third), ..., (second, third), ...
 
     values: method -> person -> the mean over that person's images; the same people for each method, in any order.
-    better: 'higher' or 'lower', for the win rate. Intervals and p-values are those of `bootstrap.paired_difference`.
+    direction: 'higher' or 'lower' is better, for the win rate. Intervals and p-values: `bootstrap.paired_difference`.
     Raises DataError if the people differ, or if a value is not finite.
     """
     columns = _align_people(values)
     pairs = list(combinations(columns, 2))
     differences = [paired_difference(columns[a], columns[b], seed=seed, resamples=resamples) for a, b in pairs]
-    corrected = holm([each.p_value for each in differences])
-    wins = [win_rate(columns[a], columns[b], direction=direction) for a, b in pairs]
-    rows = zip(pairs, differences, corrected, wins, strict=True)
-    return [_comparison(a, b, difference, p_holm, won) for (a, b), difference, p_holm, won in rows]
+    corrected = holm([difference.p_value for difference in differences])
+    comparisons = []
+    for (a, b), difference, p_holm in zip(pairs, differences, corrected, strict=True):
+        wins = win_rate(columns[a], columns[b], direction=direction)
+        comparisons.append(Comparison(a, b, **asdict(difference), p_holm=p_holm, win_rate=wins))
+    return comparisons
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected so that one false claim among all of them is as rare as stated, in the order given.
+    """p-values in the order given, corrected for multiple comparisons.
 
     The i-th smallest of m is multiplied by m - i + 1, and none may fall below a smaller one's. Source: Holm 1979, Scandinavian
     Journal of Statistics 6, "A Simple Sequentially Rejective Multiple Test Procedure".
@@ -61,17 +63,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     factors = np.arange(len(order), 0, -1)
     corrected = np.empty(len(order))
     corrected[order] = np.minimum(np.maximum.accumulate(np.asarray(p_values, np.float64)[order] * factors), 1)
-    return [float(each) for each in corrected]
+    return [float(value) for value in corrected]
 
 
 def win_rate(a: Sequence[float], b: Sequence[float], *, direction: str = "higher") -> float:
-    """Share of people for whom a is the better one, ties counting half. a, b: (P,), the same people in the same order."""
+    """Fraction of people for whom a is better, ties counting half. a, b: (P,), the same people in the same order."""
     signs = np.sign(np.asarray(a, np.float64) - np.asarray(b, np.float64))
     return float((1 + (signs if direction == "higher" else -signs)).mean() / 2)
 
 
 def _align_people(values: Mapping[str, PersonScores]) -> dict[str, list[float]]:
-    """Method -> values in one order of people."""
+    """Method -> values, in one order of people."""
     people = sorted(next(iter(values.values()), {}))
     for method, column in values.items():
         odd = sorted(set(people) ^ set(column))
@@ -82,9 +84,3 @@ def _align_people(values: Mapping[str, PersonScores]) -> dict[str, list[float]]:
                 "Compare on common people, and say which were left out",
             )
     return {method: [column[person] for person in people] for method, column in values.items()}
-
-
-def _comparison(a: str, b: str, difference: PairedDifference, p_holm: float, win_fraction: float) -> Comparison:
-    return Comparison(
-        a, b, difference.value, difference.low, difference.high, difference.n, difference.p_value, p_holm, win_fraction
-    )

@@ -1,4 +1,4 @@
-"""The main job once, start to end: photos -> every method that learns nothing per person -> images -> one contact sheet."""
+"""The demo: photos -> every tuning-free method -> images -> one contact sheet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tenth.sampling.generate import Progress, Request
 from tenth.sampling.png_metadata import read_if_complete
 
 PROMPT = "a portrait photo of a smiling person"
-SEEDS = (0, 1, 2, 3)  # a batch; the same for all methods, so that what differs between rows is the method
+SEEDS = (0, 1, 2, 3)  # one batch; the same for all methods
 SHEET_FILE = "sheet.png"
 RUN_KIND = "demo"  # in run.json
 
@@ -39,8 +39,8 @@ def demo(
 ) -> Path:
     """Write `output`/METHOD/SEED.png, `output`/run.json and, last, `output`/sheet.png. Returns the sheet's path.
 
-    A demo that was stopped goes on where it was; of one that is done nothing is replaced. Raises CheckpointError where another
-    demo's pictures or a file of another origin stand in the way, or another run is writing there, before anything is drawn.
+    A demo that was stopped continues; a finished one is not changed. Raises CheckpointError, before anything is generated, if
+    another demo's or other files are in the way, or another run is writing there.
     """
     methods = demo_methods(model)
     settings = {
@@ -53,16 +53,20 @@ def demo(
         "tenth": version("tenth"),
     }
     images = {name: [output / name / f"{seed}.png" for seed in SEEDS] for name in methods}
+    paths = [path for method_paths in images.values() for path in method_paths]
     with exclusive_folder(output):
-        ensure_writable(output, [path for paths in images.values() for path in paths], settings)
-        remove_temporary(output, recursive=False)  # below it may lie anything
+        ensure_writable(output, paths, settings)
+        remove_temporary(output, recursive=False)  # its folders may be the user's
         for name in methods:
             remove_temporary(output / name)
+
+        # Images.
         run = UnfinishedRun(output, RUN_KIND, settings)
         identities = [method(name)(person, model).identity for name in methods]
         requests = [Request(identity, PROMPT, seed) for identity in identities for seed in SEEDS]
-        ImageSeries(model, requests, [path for paths in images.values() for path in paths], sampling).generate(run, progress)
+        ImageSeries(model, requests, paths, sampling).generate(run, progress)
 
+        # The record, and the sheet.
         if not (output / RECORD_FILE).exists():
             seconds = {name: run.mean_seconds(paths) for name, paths in images.items()}
             write_record(output / RECORD_FILE, command=RUN_KIND, settings=settings, results={"seconds_per_image": seconds})
@@ -73,33 +77,31 @@ def demo(
 
 
 def demo_methods(model: LatentDiffusion) -> list[str]:
-    """Methods that learn nothing per person, as far as the model brings them: seconds, not minutes, for each new face."""
+    """The tuning-free methods that the model supports."""
     return [name for name in TUNING_FREE_METHODS if METHODS[name].value.is_available(model)]
 
 
 def ensure_writable(output: Path, images: Iterable[Path], settings: Mapping[str, Any]) -> None:
-    """Raises CheckpointError if a file that a demo would write is there and is not of a demo of these settings."""
-    existing = [path for path in (*images, output / SHEET_FILE, output / RECORD_FILE) if os.path.lexists(path)]
+    """Raises CheckpointError if a file that the demo would write exists and is not of a demo of these settings."""
+    sheet = output / SHEET_FILE
+    existing = [path for path in (*images, sheet, output / RECORD_FILE) if os.path.lexists(path)]
     earlier = read_run_settings(output, RUN_KIND)
-    foreign = (
-        existing
-        if earlier is None
-        else [path for path in existing if path == output / SHEET_FILE and read_if_complete(path) is None]
-    )
+    foreign = existing
+    if earlier is not None:  # then only a sheet that is damaged or has no settings of ours can be another's
+        foreign = [sheet] if sheet in existing and read_if_complete(sheet) is None else []
     if foreign:
-        raise CheckpointError(
-            f"{foreign[0]} exists and `tenth demo` did not write it", "a demo replaces no file", "Choose another -o"
-        )
+        found = f"{foreign[0]} exists and `tenth demo` did not write it"
+        raise CheckpointError(found, "a demo replaces no file", "Choose another -o")
     if existing and earlier != settings:
         raise folder_in_use(output, "a demo of other photos, or by another model or version")
 
 
 def _save_sheet(person: Person, images: Mapping[str, Sequence[Path]], record: Mapping[str, Any], path: Path) -> None:
-    """Draw the sheet of what is on the disk, and mark it as a demo's."""
+    """Write the sheet of the images on disk, and mark it as a demo's."""
     references = [crop_face(photo.pixels, photo.face) for photo in person.photos if photo.face is not None]
     seconds, settings = record["results"]["seconds_per_image"], record["settings"]
-    notes = {name: f"{each:.2g} s an image" if each is not None else "" for name, each in seconds.items()}
-    rows = [Row(name, notes[name], [load_image(each) for each in paths]) for name, paths in images.items()]
+    notes = {name: "" if value is None else f"{value:.2g} s an image" for name, value in seconds.items()}
+    rows = [Row(name, notes[name], list(map(load_image, paths))) for name, paths in images.items()]
     sampling, model = settings["sampling"], settings["model"].partition("@")[0]
     scales = f"guidance {sampling['guidance_scale']:g} · scale {sampling['ip_adapter_scale']:g}"
     details = f"{model} · {sampling['steps']} steps · {scales}"

@@ -1,4 +1,4 @@
-"""Who reads an experiment's images: recognisers of faces, and readers that hold them against their prompts."""
+"""The recognizers and prompt scorers of an experiment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tenth.models.latent_diffusion import LatentDiffusion
 
 
 def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[str, FaceEmbedder]:
-    """The judge, if any, then dlib's own if it is wanted and the model reads it. Raises RecipeError if that leaves none."""
+    """The recipe's recognizer, then dlib's, if asked for and conditioning the model. Raises RecipeError if there is none."""
     recognizers: dict[str, FaceEmbedder] = {}
     if recipe.recognizer is not None:
         recognizer = load_recognizer(recipe.recognizer)
@@ -31,7 +31,7 @@ def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[s
 
 
 def load_prompt_scorers(recipe: ExperimentRecipe, model: LatentDiffusion) -> list[PromptScorer]:
-    """Who holds images against prompts: signs of faces where images are framed as crops are, and CLIP if the recipe has it."""
+    """Face attributes, for a model whose images are framed like face crops, and CLIP if the recipe names a model."""
     classifier = load_face_attributes() if model.encoder.crops_faces else None
     scorers: list[PromptScorer] = [] if classifier is None else [AttributePromptScorer(classifier, classifier.reliable)]
     if recipe.clip_model is not None:
@@ -44,7 +44,7 @@ JsonDict = dict[str, Any]  # a line of run.json
 
 
 def recognizer_records(recognizers: Mapping[str, FaceEmbedder]) -> list[JsonDict]:
-    """Who judged. The one that the model's own methods read gives no headline."""
+    """The recognizers in run.json. The one that the model's own methods are conditioned on is not for headlines."""
     records = []
     for label, recognizer in recognizers.items():
         selection_only = label == SELECTION_ONLY

@@ -1,7 +1,7 @@
-"""Methods x conditions x people: the same prompt, seeds and photos for all, judged side by side on identity. Top to bottom.
+"""An experiment: methods x conditions x people, with the same prompts, seeds and photos for all. Top to bottom.
 
-People are numbers here: no name gets into a path, a picture or run.json. What exists already is not made again, so an
-experiment that was killed goes on where it stopped, and ends with the same bytes.
+People are numbered here: no name gets into a path, an image or run.json. What exists is not computed again, so an
+experiment that was killed continues where it stopped, and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ from tenth.reporting.plot_style import can_plot
 from tenth.reporting.plots import has_curve, write_curve
 from tenth.reporting.results_reader import FORMAT, read_results
 
-NUM_SHEET_PEOPLE = 3  # people on sheet.png
+NUM_SHEET_PEOPLE = 3  # on sheet.png
 TABLE_FILE, CURVE_FILE = "table.md", "curve.png"
 
 
@@ -65,42 +65,40 @@ def read_experiment(path: Path) -> ExperimentRecipe:
 
 
 def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception | None = None, *, resume: bool = False) -> str:
-    """Everything, once: `output`/images, identities, run.json, and from it table.md and report.html. Gives the tables.
+    """Write `output`/images, identities, run.json, and from it table.md and report.html. Returns the tables.
 
-    What failed for one method and person is in run.json, is tried again by the next call, and costs the person, not the run.
-    inception: for metrics of sets of images; a run that was finished without it is given those and nothing else.
-    Raises CheckpointError if the folder holds something else, or nothing to resume where that is asked, DataError if too few
-    people are usable.
+    A method that fails for a person is noted in run.json and tried again by the next call; the person is left out.
+    inception: for metrics of image sets; a finished run without them is only given these.
+    Raises CheckpointError if the folder holds something else, or has nothing to resume, DataError if too few people are usable.
     """
     start = time.perf_counter()
     if resume and not (output / SETTINGS_FILE).is_file():
-        raise CheckpointError(
-            f"{output} holds no experiment to go on with", "one is needed", "Leave out --resume, or correct -o"
-        )
-    needs_training = any(method(name).tunes_model for name in recipe.methods)
-    model = load_model(
-        recipe.model, options=LoadOptions(full_precision=needs_training), on_message=partial(print, file=sys.stderr)
-    )
+        found = f"{output} holds no experiment to go on with"
+        raise CheckpointError(found, "one is needed", "Leave out --resume, or correct -o")
+
+    # The model, and what measures its images.
+    options = LoadOptions(full_precision=any(method(name).tunes_model for name in recipe.methods))
+    model = load_model(recipe.model, options=options, on_message=partial(print, file=sys.stderr))
     experiment = LoadedExperiment(recipe, model, load_recognizers(recipe, model), load_prompt_scorers(recipe, model), inception)
     check_test_people(recipe)
     settings = run_settings(recipe, model, experiment.recognizers)
+
     with exclusive_folder(output):
         ensure_writable_experiment(output, settings)
         remove_temporary(output)
-        earlier = read_finished(output)
-        if earlier is None:
-            results = experiment.results(output)
-            return write_results(
-                output, settings, results | {"seconds": round(time.perf_counter() - start, 1)}, recipe.path_names
-            )
-        if inception is None or earlier["inception"] == inception.name:
+        finished = read_finished(output)
+        if finished is None:
+            results = experiment.results(output) | {"seconds": round(time.perf_counter() - start, 1)}
+        elif inception is None or finished["inception"] == inception.name:
             return write_tables(output)
-        return write_results(output, settings, experiment.with_inception(earlier, output), recipe.path_names)
+        else:
+            results = experiment.with_inception(finished, output)
+        return write_results(output, settings, results, recipe.path_names)
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedExperiment:
-    """An experiment's recipe, and what its names stand for."""
+    """A recipe, and what its names stand for."""
 
     recipe: ExperimentRecipe
     model: LatentDiffusion
@@ -109,40 +107,44 @@ class LoadedExperiment:
     inception: Inception | None
 
     def results(self, output: Path) -> dict[str, Any]:
-        """Learn, draw and judge what is not there yet. What came of it, for run.json."""
-        # Real photos first: who is usable is known before anything is drawn, and does not depend on a method.
+        """Create identities, generate and score images, as far as they are missing. Returns the results for run.json."""
+        # Real photos first: who is usable is known before images are generated, and does not depend on a method.
         recipe, real = self.recipe, RealImages(output)
         people, failed = process_people(recipe, self.model, self.recognizers, real)
-        people = [person for person in people if person.person_id not in {each["person"] for each in failed}]
+        failed_people = {failure["person"] for failure in failed}
+        people = [person for person in people if person.person_id not in failed_people]
         if len(people) < recipe.min_people:
             remaining = f"{pluralize(len(people), 'person')} left without a failure"
-            reasons = abbreviate(dict.fromkeys(each["why"].rstrip(".") for each in failed), "; ")
+            reasons = abbreviate(dict.fromkeys(failure["why"].rstrip(".") for failure in failed), "; ")
             raise DataError(remaining, f"{recipe.min_people} are needed", reasons)
+
+        # Images.
         person_ids = [person.person_id for person in people]
         jobs = list_image_jobs(recipe, person_ids, output)
-        generate_missing(recipe, self.model, (picture for images in jobs.values() for picture in images), output)
+        generate_missing(recipe, self.model, chain.from_iterable(jobs.values()), output)
+        write_png(output / "sheet.png", people_contact_sheet(recipe, people[:NUM_SHEET_PEOPLE], jobs))
 
+        # Scores.
         rows = all_table_rows(recipe, person_ids, jobs, real)
         scores, differences = face_score_records(rows, people, self.recognizers)
-        write_png(output / "sheet.png", people_contact_sheet(recipe, people[:NUM_SHEET_PEOPLE], jobs))
-        sets = image_set_score_records(rows, person_ids, real, self.inception)
+        scores += prompt_score_records(rows, self.prompt_scorers)
+        scores += image_set_score_records(rows, person_ids, real, self.inception)
+        prompt_sets = recipe.all_prompt_sets.items()
         return {
             "format": FORMAT,
             "people": person_ids,
             "judges": recognizer_records(self.recognizers),
-            "scores": [*scores, *prompt_score_records(rows, self.prompt_scorers), *sets],
-            "readers": [reader.name for reader in self.prompt_scorers],
+            "scores": scores,
+            "readers": [scorer.name for scorer in self.prompt_scorers],
             "differences": differences,
             "costs": method_costs(output / COSTS_FILE, recipe),
             "failed": failed,
-            "tracks": {
-                name: {"prompts": track.prompts, "images": track.images} for name, track in recipe.all_prompt_sets.items()
-            },
+            "tracks": {name: {"prompts": prompt_set.prompts, "images": prompt_set.images} for name, prompt_set in prompt_sets},
             **inception_record(self.inception),
         }
 
     def with_inception(self, earlier: Mapping[str, Any], output: Path) -> dict[str, Any]:
-        """Results of a run that was finished, with what Inception says."""
+        """The results of a finished run, with the metrics of image sets."""
         person_ids, real = earlier["people"], RealImages(output)
         rows = all_table_rows(self.recipe, person_ids, list_image_jobs(self.recipe, person_ids, output), real)
         of_sets = {metric.name for metric in metrics_for(*OF_SETS)}
@@ -178,7 +180,7 @@ def process_people(
 
 
 def read_finished(output: Path) -> dict[str, Any] | None:
-    """The results of a run that is done and in which nothing failed."""
+    """The results of a finished run in which nothing failed, or None."""
     if not (output / RECORD_FILE).exists():
         return None
     record = read_record(output / RECORD_FILE, command="experiment")
@@ -192,13 +194,13 @@ def read_finished(output: Path) -> dict[str, Any] | None:
 
 
 def write_results(output: Path, settings: Mapping[str, Any], results: Mapping[str, Any], path_names: Mapping[str, str]) -> str:
-    """Write the record, in which no place of this machine stands, and what is made of it. Gives the tables."""
+    """Write the record, without paths of this machine, and tables and page. Returns the tables."""
     write_record(output / RECORD_FILE, command="experiment", settings=settings, results=replace_paths(results, path_names))
     return write_tables(output)
 
 
 def write_tables(output: Path) -> str:
-    """Tables, page and curve, from the record alone, so that a run that was killed before has them at the next call."""
+    """Tables, page and curve, from the record alone: a run that was killed before it wrote them has them at the next call."""
     record = read_record(output / RECORD_FILE, command="experiment")
     text = markdown(record)
     write_text(output / TABLE_FILE, text)
@@ -210,16 +212,14 @@ def write_tables(output: Path) -> str:
 
 
 def inception_record(inception: Inception | None) -> dict[str, str]:
-    """What run.json says of Inception."""
-    return (
-        {"inception": inception.name, "meaningless": inception.disclaimer}
-        if inception
-        else {"inception": "", "meaningless": ""}
-    )
+    """The Inception weights' name and disclaimer in run.json, empty without them."""
+    if inception is None:
+        return {"inception": "", "meaningless": ""}
+    return {"inception": inception.name, "meaningless": inception.disclaimer}
 
 
 def check_test_people(recipe: ExperimentRecipe) -> None:
-    """Raises RecipeError if people that the package's model has learnt from are to test it."""
+    """Raises RecipeError if the package's model was trained on the people that are to test it."""
     folds = {row.fold for row in recipe.data.entries(recipe.split, required=False)}
     if recipe.model == DEFAULT_MODEL and recipe.split == "test" and not folds <= {TEST_FOLD}:
         raise RecipeError(
@@ -230,7 +230,7 @@ def check_test_people(recipe: ExperimentRecipe) -> None:
 
 
 def run_settings(recipe: ExperimentRecipe, model: LatentDiffusion, recognizers: Iterable[str]) -> dict[str, Any]:
-    """The recipe and what its names stood for: weights, data, recognisers and version. Ready for JSON."""
+    """The recipe and what its names stand for: weights, data, recognizers and version. Ready for JSON."""
     trained = {name: Path(name) if Path(name).is_dir() else model.trained_methods.get(name) for name in recipe.methods}
     settings = to_table(recipe) | {
         "baselines": recipe.baseline_methods,

@@ -1,4 +1,4 @@
-"""Pictures and prompts -> how well they fit, by a CLIP model that the user has."""
+"""CLIP score: how well images fit their prompts, by a CLIP model of the user's."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ CLIP_SCORE_SCALE = 2.5  # of the cosine: Hessel et al. 2021, arXiv:2104.08718, s
 
 
 class ClipScorer:
-    """CLIP's image embedding of each picture (N, D), to hold against its text embedding of a prompt.
+    """CLIP's image embeddings (N, D), to compare with its text embeddings of prompts.
 
-    folder: a whole CLIP model in the layout of transformers: config.json, model.safetensors, the tokenizer's files. The
-    adherence of an image is the CLIP score, 2.5 * max(cosine, 0); its fit the cosine. Prompts beyond 77 tokens are cut, as
-    CLIP was trained. Not the model that a method reads photos by, if it is to judge that method.
-    Raises ModelError if the folder holds no such model.
+    folder: a complete CLIP model in the layout of transformers: config.json, model.safetensors, the tokenizer's files.
+    Adherence is the CLIP score, 2.5 * max(cosine, 0); the score matrix has cosines. Prompts are cut at 77 tokens, as in
+    training. It should not be the image encoder of a method that it scores. Raises ModelError if the folder has no such model.
     """
 
     kind = "CLIP"

@@ -1,4 +1,4 @@
-"""Pictures of faces -> what is to be seen on them: a small network that the project trains, to judge prompts by."""
+"""Face attributes: a small classifier of what a face shows, trained by this project, to score prompts with."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tenth.data.faces.detection import CROP_SIZE
 
 WEIGHTS = Path(__file__).parent / "face_attributes.safetensors"
 METADATA_KEY = "tenth"
-MIN_BALANCED_ACCURACY = 0.75  # balanced accuracy on real photos of new people from which on a sign is judged; 0.5 is a coin
-CHANNELS = (24, 32, 48, 48, 96, 96, 96, 160, 160)  # channels after each block; a change of width halves the picture
+MIN_BALANCED_ACCURACY = 0.75  # of a reliable attribute, on real photos of people not trained on; 0.5 is chance
+CHANNELS = (24, 32, 48, 48, 96, 96, 96, 160, 160)  # after each block; a change of channels halves the resolution
 BATCH_IMAGES = 64
 
 
@@ -52,7 +52,7 @@ class Block(nn.Module):
 
 
 class FaceAttributeNet(nn.Module):
-    """Crops (B, 3, 128, 128) in [-1, 1] -> logits (B, S), one for each of FACE_ATTRIBUTES; 0 is a coin between yes and no."""
+    """Crops (B, 3, 128, 128) in [-1, 1] -> logits (B, S), one for each of FACE_ATTRIBUTES."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,10 +67,10 @@ class FaceAttributeNet(nn.Module):
 
 
 class FaceAttributeClassifier:
-    """Pictures (H, W, 3), framed as crops are -> (N, S) logits in FACE_ATTRIBUTES' order, float64: an extractor of features.
+    """Images (H, W, 3), framed like crops -> (N, S) logits in FACE_ATTRIBUTES' order, float64. An Extractor.
 
-    accuracy: sign -> balanced accuracy on real photos of people that it was not trained on. name: "signs@digest".
-    Raises ModelError if the file is missing, damaged or another one.
+    accuracy: attribute -> balanced accuracy on real photos of people that it was not trained on. name: "signs@digest".
+    Raises ModelError if the file is missing, damaged or of other attributes.
     """
 
     feature_dim = len(FACE_ATTRIBUTES)
@@ -106,26 +106,26 @@ class FaceAttributeClassifier:
 
     @property
     def reliable(self) -> tuple[str, ...]:
-        """Signs that it tells well enough on real photos to judge by."""
+        """Attributes that it classifies well enough on real photos to score prompts with."""
         return tuple(sign for sign in FACE_ATTRIBUTES if self.accuracy.get(sign, 0.0) >= MIN_BALANCED_ACCURACY)
 
 
 @cache
 def load_face_attributes() -> FaceAttributeClassifier:
-    """The reader in the package."""
+    """The classifier in the package."""
     return FaceAttributeClassifier()
 
 
 def save_face_attributes(weights: Mapping[str, Tensor], accuracy: Mapping[str, float], path: Path) -> None:
-    """Write a net's weights, in half precision, and how well it tells each sign; whole or not at all."""
+    """Write a net's weights, in half precision, and its accuracy for each attribute; whole or not at all."""
     header = json.dumps({"signs": FACE_ATTRIBUTES, "accuracy": dict(accuracy)}, sort_keys=True)
     write_tensors(path, {name: tensor.half() for name, tensor in weights.items()}, {METADATA_KEY: header})
 
 
 def balanced_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Sign -> mean of the share of yes and the share of no that are told, of photos that are known (labels not NaN).
+    """Attribute -> mean of the true positive and the true negative rate, over known labels (not NaN).
 
-    logits, labels: (N, S). Signs that lack one of the two are left out: nothing can be said of them.
+    logits, labels: (N, S). Attributes without positives or without negatives are left out.
     """
     accuracies = {}
     for index, attribute in enumerate(FACE_ATTRIBUTES):

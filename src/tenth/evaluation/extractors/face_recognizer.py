@@ -1,4 +1,4 @@
-"""Pictures -> rows of a face recogniser that no method has seen: (N, D), NaN where no face is found."""
+"""Face embeddings by a recognizer that no method is conditioned on: (N, D), NaN where no face is found."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tenth.evaluation.extractors.recognizer_config import (
     read_recognizer_config,
 )
 
-BATCH_IMAGES = 64  # crops in one run of the network: memory, not the result, depends on it
+BATCH_IMAGES = 64  # crops per run of the network; the result does not depend on it
 
 
 class FaceEmbedder(Protocol):
-    """Pictures (H, W, 3) -> (N, D) float64 rows of length 1, NaN where no face is found. name: "name@digest".
+    """Images (H, W, 3) -> (N, D) float64 embeddings of length 1, NaN where no face is found. name: "name@digest".
 
-    threshold: the least cosine of one person, None where nobody has measured it. licence: of the weights, "" for our own.
+    threshold: the least cosine of two faces accepted as one person; None: unknown. licence: of the weights, "" for our own.
     """
 
     name: str
@@ -41,23 +41,23 @@ class FaceEmbedder(Protocol):
 
 
 def load_recognizer(path: Path) -> OnnxFaceRecognizer:
-    """The recogniser that a TOML file describes (see recognizer_config.py).
+    """The recognizer that a TOML file describes (recognizer_config.py).
 
-    Raises ModelError if the file is impossible, a model is missing, damaged or another one, or `tenth[judge]` is not installed.
+    Raises ModelError if the file is invalid, a model is missing, damaged or another one, or `tenth[judge]` is not installed.
     """
     settings = read_recognizer_config(path)
     return OnnxFaceRecognizer(settings, detector=load_detector(settings.detector))
 
 
 def load_detector(settings: DetectorConfig) -> Detector:
-    """YuNet from its checked file, or dlib's. Raises ModelError as load_recognizer does."""
+    """YuNet from its verified file, or dlib's detector. Raises ModelError as load_recognizer does."""
     return find_faces if settings.kind == "dlib" else YuNet(settings)
 
 
 class OnnxFaceRecognizer:
-    """A face recogniser in an ONNX file: find the largest face, align it by five points, embed it and its mirror image.
+    """A face recognizer in an ONNX file: find the largest face, align it by five points, embed it and its mirror image.
 
-    Raises ModelError if the file is not the one described, or does not take (N, 3, height, width) and give (N, D).
+    Raises ModelError if the file is not the one described, or does not map (N, 3, height, width) to (N, D).
     """
 
     def __init__(self, settings: RecognizerConfig, *, detector: Detector) -> None:
@@ -69,7 +69,7 @@ class OnnxFaceRecognizer:
         self.feature_dim = self._embed(np.zeros((1, height, width, 3), np.uint8)).shape[1]
 
     def __call__(self, pixels: Sequence[Pixels]) -> FeatureArray:
-        """N pictures (H, W, 3) uint8 RGB of any sizes -> (N, D) rows of length 1. Raises DataError for another array."""
+        """N images (H, W, 3) uint8 RGB of any sizes -> (N, D) embeddings of length 1. Raises DataError for another array."""
         crops = [self.crop(image) for image in pixels]
         rows = np.full((len(crops), self.feature_dim), np.nan)  # (N, D)
         detected = [(row, crop) for row, crop in enumerate(crops) if crop is not None]
@@ -79,7 +79,7 @@ class OnnxFaceRecognizer:
         return rows
 
     def crop(self, pixels: Pixels) -> Pixels | None:
-        """The largest face as the network sees it, (height, width, 3) RGB, or None."""
+        """The largest face, aligned as the network expects it, (height, width, 3) RGB, or None."""
         framed = self._padded(validate_image(pixels))
         faces = self.detector(framed)
         return align(framed, faces[0].landmarks, self.settings) if faces else None
@@ -109,7 +109,7 @@ class OnnxFaceRecognizer:
 
 
 class YuNet:
-    """OpenCV's YuNet: largest face first; eye, eye, nose, mouth corner, mouth corner, each pair from image left to right.
+    """OpenCV's YuNet: largest face first; two eyes, nose and two mouth corners, each pair from left to right in the image.
 
     Source: Wu et al. 2023, "YuNet: a tiny millisecond-level face detector", doi:10.1007/s11633-023-1423-y.
     """
@@ -133,10 +133,10 @@ class YuNet:
 
 
 class DlibRecognizer:
-    """dlib's descriptors, centred, as rows of length 1: the pocket model's own encoder.
+    """dlib's descriptors, centered and of length 1: as the pocket model's own encoder gives them.
 
-    For choosing checkpoints on validation people; never for a result, because the methods read the same embedding.
-    center: (128,), the mean descriptor of training people; without it strangers' cosines are near 0.9.
+    For choosing checkpoints on validation people; never for a result, because methods are conditioned on the same embedding.
+    center: (128,), the mean descriptor of training people; without it impostors' cosines are near 0.9.
     """
 
     feature_dim = 128
@@ -161,9 +161,9 @@ class DlibRecognizer:
 
 
 def similarity_transform(source: FeatureArray, target: FeatureArray) -> FeatureArray:
-    """The (2, 3) matrix that turns, scales and moves points (P, 2) onto others with the least squared distance.
+    """The (2, 3) matrix that rotates, scales and translates points (P, 2) onto others with the least squared distance.
 
-    Source: Umeyama 1991, doi:10.1109/34.88573, eqs. 38-43. Raises DataError if all source points are one.
+    Source: Umeyama 1991, doi:10.1109/34.88573, eqs. 38-43. Raises DataError if all source points are equal.
     """
     source_centered, target_centered = source - source.mean(0), target - target.mean(0)
     variance = (source_centered**2).sum() / len(source)
@@ -176,14 +176,14 @@ def similarity_transform(source: FeatureArray, target: FeatureArray) -> FeatureA
 
 
 def align(pixels: Pixels, landmarks: FeatureArray, settings: RecognizerConfig) -> Pixels:
-    """The face in the template's place, bilinear: (height, width, 3). landmarks: (5, 2) pixels, in the template's order."""
+    """The face at the template's position, bilinear: (height, width, 3). landmarks: (5, 2) pixels, in the template's order."""
     cv2 = import_optional("cv2")
     matrix = similarity_transform(landmarks, np.array(settings.template))
     return np.asarray(cv2.warpAffine(pixels, matrix, settings.size, flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def l2_normalize(rows: FeatureArray) -> FeatureArray:
-    """Rows (N, D) at length 1; NaN rows stay NaN."""
+    """Rows (N, D) scaled to length 1; NaN rows stay NaN."""
     lengths: FeatureArray = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / lengths
 
@@ -205,7 +205,7 @@ def import_optional(module: str) -> Any:
 
 @contextmanager
 def _quiet(cv2: Any) -> Iterator[None]:
-    """OpenCV warns each time that its newer engine runs on the CPU alone; what goes wrong, it raises."""
+    """Without OpenCV's warning, each time, that its newer engine runs only on the CPU; errors are raised."""
     logging = cv2.utils.logging
     before = logging.getLogLevel()
     logging.setLogLevel(logging.LOG_LEVEL_SILENT)

@@ -1,4 +1,4 @@
-"""Pictures -> rows of every extractor: a picture is decoded once, a row computed once and kept by the picture's content."""
+"""Features of images: an image is decoded once, and its features are computed once and cached by its content."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tenth.core.types import FeatureArray, Pixels
 
 
 class Extractor(Protocol):
-    """N pictures (H, W, 3) -> (N, feature_dim) float64; NaN rows where there is nothing to read.
+    """N images (H, W, 3) -> (N, feature_dim) float64; NaN rows where there is nothing to extract.
 
-    name: "name@digest", where the digest stands for all that shapes a row (weights, preprocessing): the key of what is kept.
+    name: "name@digest", where the digest covers all that a row depends on (weights, preprocessing): the cache's key.
     """
 
     name: str
@@ -28,12 +28,11 @@ class Extractor(Protocol):
 def extract_features(
     images: Iterable[Pixels], extractors: Sequence[Extractor], store: ArrayCache, batch: int = 32
 ) -> dict[str, FeatureArray]:
-    """The rows (N, feature_dim) of N pictures, by extractor's name, in order. N may be 0.
+    """The features (N, feature_dim) of N images, by extractor's name, in order. N may be 0.
 
-    Memory holds two times `batch` pictures, the rows and nothing that grows besides. An extractor sees only pictures whose rows
-    are not in the store, and equal ones once.
+    At most two times `batch` images are in memory. An extractor sees only images that are not in the cache, equal ones once.
     """
-    rows = {extractor.name: bytearray() for extractor in extractors}  # grows in place: a list of arrays would be copied to join
+    rows = {extractor.name: bytearray() for extractor in extractors}  # grows in place, where joining arrays would copy them
     for chunk in _batches(images, batch):
         keys = [image_hash(picture) for picture in chunk]
         by_hash = dict(zip(keys, chunk, strict=True))
@@ -58,11 +57,11 @@ def _cached_features(by_hash: dict[str, Pixels], extractor: Extractor, store: Ar
     def compute(missing: list[int]) -> Iterator[Array]:
         return map(_compact_dtype, extractor([by_hash[keys[place]] for place in missing]))
 
-    namespace = quote(extractor.name, safe="@")  # a recogniser's name is the user's own text; here it is a folder
+    namespace = quote(extractor.name, safe="@")  # a folder's name, and a recognizer's is the user's own text
     return dict(zip(keys, store.get_or_compute(namespace, keys, compute), strict=True))
 
 
 def _compact_dtype(row: FeatureArray) -> Array:
-    """The row in single precision where nothing is lost by it: networks compute in that, and files are half as large."""
+    """In single precision where nothing is lost by it: networks compute in that, and files are half as large."""
     single = row.astype(np.float32)
     return single if np.array_equal(single, row, equal_nan=True) else row

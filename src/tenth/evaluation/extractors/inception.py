@@ -1,7 +1,7 @@
-"""The InceptionV3 of FID and IS: pictures -> rows of 2048 pooled features and 1008 logits, by one pass of the network.
+"""The InceptionV3 of FID and Inception Score: images -> 2048 pooled features and 1008 logits, in one pass.
 
-This is the network of the TensorFlow graph of 2015, not the one of today's libraries: average pools leave the border out, the
-last block pools by maximum, there are 1008 classes, and pictures become 299 x 299 as TensorFlow 1 resized them.
+This is the network of the TensorFlow graph of 2015, not that of today's libraries: average pools leave the padding out, the
+last block pools by maximum, there are 1008 classes, and images become 299 x 299 as TensorFlow 1 resized them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCH_IMAGES = 8  # in one pass: as fast as more of them, in a fifth of a gigaby
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution, its batch normalisation and ReLU. kernel: height, width. valid: nothing is put around the input."""
+    """A convolution, its batch normalization and ReLU. kernel: height, width. valid: no padding."""
 
     name: str
     channels: int
@@ -39,9 +39,9 @@ Step = Conv | tuple[Conv, Conv]
 
 @dataclass(frozen=True)
 class Block:
-    """Paths side by side, each from the block's input; where a path ends in a pair, both of it read what comes before.
+    """Parallel paths, each from the block's input; where a path ends in a pair, both convolutions take what precedes it.
 
-    pool: 'average' or 'max' over 3 x 3. pool_conv: the convolution beside it; None where the pool halves the picture.
+    pool: 'average' or 'max' over 3 x 3. pool_conv: the convolution of the pool's path; None: the pool halves the resolution.
     """
 
     name: str
@@ -161,11 +161,11 @@ class Inception:
         size = max(1, min(BATCH_IMAGES, -(-len(images) // threads)))
         batches = [images[start : start + size] for start in range(0, len(images), size)]
         try:
-            # A pass for each thread, instead of threads that wait for each other at each of 94 convolutions.
+            # A batch per thread, instead of threads that wait for each other at each of 94 convolutions.
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 return np.concatenate([np.empty((0, self.feature_dim)), *pool.map(self._forward, batches)])  # (N, 3056)
         finally:
-            torch.set_num_threads(threads)  # what one thread sets counts for all that come later
+            torch.set_num_threads(threads)  # the pool's threads changed it for the whole process
 
     @torch.inference_mode()
     def _forward(self, images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
@@ -217,7 +217,7 @@ def logits_of(rows: FeatureArray) -> FeatureArray:
 def resize_tf1(image: Pixels, side: int = INPUT_PIXELS) -> Tensor:
     """(H, W, 3) uint8 -> (side, side, 3) float32, from 0 to 255, bilinear as in TensorFlow 1: pixel 0 stays at 0.
 
-    Nothing is smoothed before, so that a picture larger than `side` is sampled. The same bits as torch-fidelity 0.4.0.
+    There is no antialiasing. Equal to torch-fidelity 0.4.0, bit for bit.
     """
     pixels = torch.from_numpy(np.array(image))  # a copy: what is read-only cannot be a tensor
     (top, bottom, down), (left, right, across) = (_interpolation_indices(length, side) for length in image.shape[:2])
@@ -228,14 +228,14 @@ def resize_tf1(image: Pixels, side: int = INPUT_PIXELS) -> Tensor:
 
 
 def _interpolation_indices(length: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of `side` places: the pixel before it, the one after it, and how far between them it lies."""
+    """For each of `side` positions: the pixel before, the pixel after, and the position between them in [0, 1)."""
     positions = torch.arange(side, dtype=torch.float32) * torch.tensor(length / side, dtype=torch.float32)
     before = positions.long()
     return before, (before + 1).clamp_max(length - 1), positions - before
 
 
 def _fold_batch_norm(tensors: Mapping[str, Tensor], conv: str) -> tuple[Tensor, Tensor]:
-    """Filters (out, in, h, w) and bias (out,) that do what the convolution and its batch normalisation do."""
+    """Weight (out, in, h, w) and bias (out,) of the convolution with its batch normalization folded in."""
     weight, (gain, bias, mean, variance) = (
         tensors[f"{conv}.conv.weight"].double(),
         (tensors[f"{conv}.bn.{part}"].double() for part in ("weight", "bias", "running_mean", "running_var")),

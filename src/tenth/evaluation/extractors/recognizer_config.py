@@ -64,7 +64,7 @@ class RecognizerConfig:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits of all that shapes a row: every setting, and the models by their sha256, wherever they lie."""
+        """16 hexadecimal digits of all that embeddings depend on: settings, and the models by their sha256."""
         models = {"name": "", "model": "", "detector": asdict(self.detector) | {"model": ""}, "accept": None, "licence": ""}
         return hashlib.sha256(json.dumps(asdict(self) | models, sort_keys=True).encode()).hexdigest()[:16]
 

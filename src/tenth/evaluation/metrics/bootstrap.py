@@ -1,4 +1,4 @@
-"""Intervals over people. The unit is the person, never the image: images of one person are not independent of each other."""
+"""Bootstrap intervals over people. The unit is the person: images of one person are not independent of each other."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import numpy.typing as npt
 from tenth.core.errors import DataError
 
 Values = npt.NDArray[np.float64]
-RESAMPLE_CHUNK = 1_000_000  # people drawn per chunk of resamples: 8 MB
+RESAMPLE_CHUNK = 1_000_000  # values per chunk of resamples: 8 MB
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over n people, and where it would lie with other people. low, high: None for one person."""
+    """A mean over n people and its interval. low, high: None for one person."""
 
     value: float
     low: float | None
@@ -30,7 +30,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A mean of per-person differences, its interval, and the chance of one as large if the signs were random."""
+    """A mean of per-person differences, its interval, and the p-value of a sign-flip test."""
 
     value: float
     low: float | None
@@ -42,10 +42,10 @@ class PairedDifference:
 def bootstrap_interval(
     values_per_person: Sequence[float] | Values, *, seed: int = 0, resamples: int = 10_000, level: float = 0.95
 ) -> Interval:
-    """Expanded percentile bootstrap of the mean over people: the quantiles lie further out, as Student's t does for few people.
+    """Expanded percentile bootstrap of the mean over people, wider for few people, as Student's t is.
 
     values_per_person: (P,), one value per person, itself the mean over that person's images. The same seed gives the same
-    interval; it lies within the values. How often it covers the truth: benchmarks/interval_coverage.py, docs/metrics.md.
+    interval; it lies within the values. Coverage: benchmarks/interval_coverage.py, docs/metrics.md.
     Source: Hesterberg 2015, doi:10.1080/00031305.2015.1089789. Raises DataError for no people or NaN.
     """
     values = _validated_values(values_per_person)
@@ -75,16 +75,16 @@ def paired_difference(
 
 @cache
 def expanded_tail(level: float, people: int) -> float:
-    """Which quantile of resampled means has the reach of Student's t for P >= 2 people: less than (1 - level) / 2.
+    """The quantile of resampled means with the reach of Student's t for P >= 2 people: less than (1 - level) / 2.
 
-    Resampled means spread sqrt((P - 1) / P) too little, and normal quantiles are too near for a spread that is estimated.
+    Resampled means spread too little, by sqrt((P - 1) / P), and normal quantiles are too narrow for an estimated spread.
     """
     reach = _student_quantile(level, people - 1) * math.sqrt(people / (people - 1))
     return NormalDist().cdf(-reach)
 
 
 def _student_quantile(probability: float, dof: int) -> float:
-    """What |t| stays below with this probability, by halving the angle atan(t / sqrt(freedom))."""
+    """The bound of |t| at this probability, by bisection over the angle atan(t / sqrt(dof))."""
     low, high = 0.0, math.pi / 2
     for _ in range(60):
         middle = (low + high) / 2
@@ -93,7 +93,7 @@ def _student_quantile(probability: float, dof: int) -> float:
 
 
 def _student_probability(angle: float, dof: int) -> float:
-    """Probability that |t| < sqrt(freedom) tan(angle). Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4."""
+    """Probability that |t| < sqrt(dof) tan(angle). Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4."""
     odd, cosine = dof % 2, math.cos(angle)
     term = total = cosine if odd else 1.0
     for step in range(2 + odd, dof - 1, 2):

@@ -1,4 +1,4 @@
-"""How different the images of one person are from each other: a method that draws one picture again and again scores 0."""
+"""Identity diversity: how different the images of one person are from each other."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Fréchet Inception Distance, exactly and without a matrix square root, and what it tends to with ever more images.
+"""Fréchet Inception Distance (FID), exactly and without a matrix square root, and its limit for infinitely many images.
 
-With centred rows X (N, D) and Y (M, D), covariances A = X'X / (N - 1) and B = Y'Y / (M - 1): the eigenvalues of AB that are
-not 0 are the squared singular values of XY' over (N - 1)(M - 1), so that tr (AB)^(1/2) is the nuclear norm of XY' over
-sqrt((N - 1)(M - 1)). This takes no root of a rounding error, which is what `sqrtm` of AB does where N < D.
+With centered features X (N, D) and Y (M, D), covariances A = X'X / (N - 1) and B = Y'Y / (M - 1): the non-zero eigenvalues
+of AB are the squared singular values of XY' over (N - 1)(M - 1), so that tr (AB)^(1/2) is the nuclear norm of XY' over
+sqrt((N - 1)(M - 1)). It avoids roots of rounding errors, which `sqrtm` of AB takes where N < D.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NUM_SUBSETS = 15  # sizes of subsets, as Chong and Forsyth take them
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
-    """What a Fréchet distance reads of N rows. mean: (D,). cov_root: R (K, D), K = min(N, D); R'R is their covariance."""
+    """A Gaussian fitted to N features. mean: (D,). cov_root: R (K, D), K = min(N, D); R'R is the covariance."""
 
     mean: FeatureArray
     cov_root: FeatureArray
@@ -82,9 +82,7 @@ def fit_gaussian(rows: FeatureArray) -> Gaussian:
     mean = rows.mean(0)
     cov_root = (rows - mean) / np.sqrt(len(rows) - 1)  # (N, D)
     if len(cov_root) > cov_root.shape[1]:
-        cov_root = np.linalg.qr(
-            cov_root, mode="r"
-        )  # (D, D), same covariance: the singular values below are then of D x D at most
+        cov_root = np.linalg.qr(cov_root, mode="r")  # (D, D), of the same covariance
     return Gaussian(mean, cov_root)
 
 
@@ -109,7 +107,8 @@ def face_frechet_distance(*, generated: Features, held_out: Features, references
 
 
 def drop_missing_faces(features: Features) -> Features:
-    """Only the images in which a face was found: those whose rows are not NaN."""
+    """Only the images in which a face was found: those whose features are not NaN."""
     indices = np.flatnonzero(~np.isnan(features.vectors).any(1))
-    prompts = tuple(features.prompts[place] for place in indices) if features.prompts else ()
-    return Features(features.vectors[indices], tuple(features.people[place] for place in indices), prompts)
+    people = tuple(features.people[index] for index in indices)
+    prompts = tuple(features.prompts[index] for index in indices) if features.prompts else ()
+    return Features(features.vectors[indices], people, prompts)

@@ -1,4 +1,4 @@
-"""The sides of a comparison as plain rows. Image features have no missing rows: what cannot be compared is an error."""
+"""Validation of the two sides of a comparison."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import numpy as np
 
 from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Metric, Score
+from tenth.core.wording import pluralize
 
 
 def validated_rows(features: Features, name: str, min_images: int = 2) -> FeatureArray:
-    """The rows of one side, (N, D) float64, N >= min_images, all finite. name: how a message calls it.
+    """The features of one side, (N, D) float64, N >= min_images, all finite. name: what a message calls it.
 
     Raises DataError if they are not.
     """
@@ -17,8 +18,8 @@ def validated_rows(features: Features, name: str, min_images: int = 2) -> Featur
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise DataError(f"{name} features of shape {rows.shape}", "one row (D,) per image is needed", "Embed the images again")
     if len(rows) < min_images:
-        message = f"{len(rows)} {name} {'image' if len(rows) == 1 else 'images'}"
-        raise DataError(message, f"at least {min_images} are needed", "Add images, or leave this metric out")
+        found = pluralize(len(rows), f"{name} image")
+        raise DataError(found, f"at least {min_images} are needed", "Add images, or leave this metric out")
     num_invalid = int((~np.isfinite(rows)).any(1).sum())
     if num_invalid:
         raise DataError(
@@ -30,7 +31,7 @@ def validated_rows(features: Features, name: str, min_images: int = 2) -> Featur
 
 
 def validated_pair(generated: Features, held_out: Features, min_images: int = 2) -> tuple[FeatureArray, FeatureArray]:
-    """The rows of both sides, (N, D) and (M, D), each as `validated_rows` gives them. Raises DataError if the widths differ."""
+    """The features of both sides, (N, D) and (M, D), as `validated_rows` gives them. Raises DataError if the widths differ."""
     a, b = validated_rows(generated, "generated", min_images), validated_rows(held_out, "held-out", min_images)
     if a.shape[1] != b.shape[1]:
         raise DataError(
