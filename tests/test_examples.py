@@ -24,8 +24,10 @@ def test_every_example_is_run() -> None:
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_an_example_writes_what_it_says(name: str, fresh: Fresh, tmp_path: Path) -> None:
-    for folder in ("anna", "bert"):
-        shutil.copytree(EXAMPLE_PHOTOS_DIR, tmp_path / folder)
+    for folder, photos in (("anna", "0[1-3].png"), ("bert", "0[4-6].png")):
+        (tmp_path / folder).mkdir()
+        for photo in EXAMPLE_PHOTOS_DIR.glob(photos):
+            shutil.copy(photo, tmp_path / folder)
     arguments = [value if value.isdigit() else str(tmp_path / value) for value in ARGUMENTS[name]]
     done = fresh.script(EXAMPLES / name, *arguments, tmp_path / "out", at=tmp_path, steps=4)
     assert done.code == 0, done.err

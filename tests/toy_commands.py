@@ -34,7 +34,7 @@ from tenth.data.faces.descriptors import face_descriptor
 from tenth.data.faces.detection import find_faces
 from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.experiments import judges as readers
-from tenth.methods import registry as catalog
+from tenth.models import registry as model_registry
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
@@ -142,7 +142,7 @@ def install_toys(work: Path) -> None:
     photo = Photo(toy_people.face_pixels(0, 0), "", face=toy_people.FACE)
     find_faces(photo.pixels)  # what reads faces takes seconds to open, too
     face_descriptor(photo)
-    tenth.experiments.runner.load_model = catalog.load_model = lambda *_, **__: toy
+    tenth.experiments.runner.load_model = model_registry.load_model = lambda *_, **__: toy
     PhotoDataset.open_with_central_face = toy_people.open_toy_photo  # type: ignore[assignment]
     readers.load_recognizer = readers.DlibRecognizer = toy_people.ColorRecognizer  # type: ignore[misc, assignment]
     tenth.experiments.demo.TUNING_FREE_METHODS = ("ip-adapter", "ip-adapter-avg", "ip-adapter-set")
@@ -221,7 +221,7 @@ class Trial:
 
         def inside() -> int:
             os.environ["TENTH_CACHE_DIR"] = str(self.folder / "store")
-            catalog.load_model().encoder.cache = ArrayCache(self.folder / "store")
+            model_registry.load_model().encoder.cache = ArrayCache(self.folder / "store")
             arguments = command(self.name, self.work, self.output)
             if faults is None:
                 return main(arguments)

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from fresh import Fresh
 from tenth.core.errors import CheckpointError
 from tenth.training.checkpoint import exclusive_run, load_checkpoint, save_checkpoint
 
@@ -86,11 +85,13 @@ save_checkpoint(Path(sys.argv[1]), 2, {"a": torch.zeros(1_000_000)})
 """
 
 
-def test_a_disk_that_refuses_is_named_and_the_previous_stays(tmp_path: Path) -> None:
-    run = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert "CheckpointError: the checkpoint of step 2 cannot be written" in run.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
-    read = load_checkpoint(tmp_path)
+def test_a_disk_that_refuses_is_named_and_the_previous_stays(fresh: Fresh, tmp_path: Path) -> None:
+    checkpoints = tmp_path / "run"
+    (tmp_path / "full.py").write_text(FULL)
+    done = fresh.script(tmp_path / "full.py", checkpoints, at=tmp_path)
+    assert "CheckpointError: the checkpoint of step 2 cannot be written" in done.err
+    assert [path.name for path in checkpoints.iterdir()] == ["step-00000001"]
+    read = load_checkpoint(checkpoints)
     assert read is not None
     assert torch.equal(read.tensors["a"], torch.zeros(1000))
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import torch
 
+from fresh import Fresh
 from tenth.training.checkpoint import load_checkpoint
 
 SCRIPT = Path(__file__).parents[1] / "killed_run.py"
 
 
-def run(directory: Path, kills: int) -> dict[str, int]:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(directory), str(kills), "5"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    result: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+def run(fresh: Fresh, directory: Path, kills: int) -> dict[str, int]:
+    done = fresh.script(SCRIPT, directory, kills, 5, at=directory.parent)
+    assert done.code == 0, done.err
+    result: dict[str, int] = json.loads(done.out.splitlines()[-1])
     return result
 
 
@@ -30,9 +27,9 @@ def seen(directory: Path) -> Counter[int]:
     return Counter(item for items in dict(lines).values() for item in items)
 
 
-def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
-    assert run(tmp_path / "unbroken", 0) == {"killed": 0, "saving": 0, "ended": 0}
-    broken = run(tmp_path / "broken", 20)
+def test_twenty_kills_change_nothing(fresh: Fresh, tmp_path: Path) -> None:
+    assert run(fresh, tmp_path / "unbroken", 0) == {"killed": 0, "saving": 0, "ended": 0}
+    broken = run(fresh, tmp_path / "broken", 20)
     assert (broken["killed"], broken["ended"]) == (20, 0)
     assert broken["saving"] > 0  # some were killed inside a save
     one, two = (load_checkpoint(tmp_path / name) for name in ("unbroken", "broken"))
