@@ -64,7 +64,7 @@ def test_a_metric_is_one_file_and_one_row(added: MetricSpec, tmp_path: Path, cap
     # Two folders are measured by it; these photos have no face, which it says.
     for name in "ab":
         Image.new("RGB", (48, 64), "white").save(tmp_path / f"{name}.png")
-    assert main(["evaluate", str(tmp_path), "--reference", str(tmp_path), "--json"]) == 0
+    assert main(["evaluate", str(tmp_path), "--held-out", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["metrics"][added.name]
     assert found["higher_is_better"] is True
     assert found["value"] is None
