@@ -70,7 +70,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ROOT / "src/tenth", copy / "src/tenth", copy_function=copy_file, ignore=shutil.ignore_patterns("__pycache__")
     )
     additions = list(ADDITION.finditer(PAGE))
-    assert [found["table"] for found in additions] == ["METHODS", "ROWS", "MODELS"]
+    assert [found["table"] for found in additions] == ["_METHODS", "ROWS", "MODELS"]
     for found in additions:
         assert not (copy / found["file"]).exists()
         (copy / found["file"]).write_text(found["text"], encoding="utf-8")
