@@ -309,8 +309,8 @@ def test_evaluate_says_what_it_could_not_measure(flat_photos: Path, capsys: Outp
 
 @pytest.mark.parametrize("fine", [True, False])
 def test_the_doctors_verdict_is_the_exit_code(fine: bool, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
-    from tenth.cli.doctor import CheckResult
+    from tenth.cli.commands.doctor import CheckResult
 
-    monkeypatch.setattr("tenth.cli.doctor.run_checks", lambda: [CheckResult("torch", fine, "2", required=True)])
+    monkeypatch.setattr("tenth.cli.commands.doctor.run_checks", lambda: [CheckResult("torch", fine, "2", required=True)])
     assert main(["doctor", "--json"]) == (0 if fine else 1)
     assert json.loads(capsys.readouterr().out)["works"] is fine

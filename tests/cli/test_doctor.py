@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tenth.cli import doctor
-from tenth.cli.doctor import CheckResult, is_working, results_to_json, results_to_table
+from tenth.cli.commands import doctor
+from tenth.cli.commands.doctor import CheckResult, is_working, results_to_json, results_to_table
 
 FINE = CheckResult("torch", True, "2", required=True)
 OPTIONAL = CheckResult("HEIC photos", False, "not installed", action="Run `pip`")

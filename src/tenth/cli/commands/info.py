@@ -38,7 +38,7 @@ def metrics(json: Json = False) -> int:
 
 def doctor(json: Json = False) -> int:
     """Check what works on this machine, and say what to do about the rest. Exits with 1 if the main job cannot work."""
-    from tenth.cli.doctor import is_working, results_to_json, results_to_table, run_checks
+    from tenth.cli.commands.doctor import is_working, results_to_json, results_to_table, run_checks
 
     findings = run_checks()
     print_result(results_to_json(findings) if json else results_to_table(findings))

@@ -1,0 +1,1 @@
+"""The commands: typed functions, which typer reads."""
