@@ -6,19 +6,16 @@ A rule is a function from one file to its breaches; it runs over every file, and
 from __future__ import annotations
 
 import ast
-import graphlib
 import io
 import re
 import statistics
 import tokenize
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from house_source import ROOT, Breach, Source, lines_of, sources
 
 # Floors from the top down: an import stays in its package or goes down. `__init__` is the face of the whole package.
 STAGES = (
@@ -72,64 +69,10 @@ NOT_TO_DISPATCH_ON = {
 FILE_LINES, MEDIAN_FILE_LINES, EXAMPLE_LINES = 300, 150, 40
 FUNCTION_LINES, MEDIAN_FUNCTION_LINES, FIT_LINES = 60, 10, 100
 ARGUMENTS = 6  # without self
-MAX_ENTRIES, MIN_MODULES, MAX_MODULES, MAX_FLOORS = 12, 3, 12, 9  # of src/tenth; of a package, without __init__; of imports
 
 HOST = re.compile(r"https?://([\w.-]+)|\b((?:[\w-]+\.)+(?:com|org|co|ai))\b")
 PAGE_SUFFIXES = (".css", ".html", ".j2", ".js", ".svg")
 NOT_HOSTS = re.compile(r"localhost|127\.|0\.0\.0\.0|www\.w3\.org$|(.+\.)?example(\.(com|org|net))?$|.+\.(invalid|test)$")
-
-Breach = tuple[int, str]
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file of Python: its path from the root, with slashes, and its text."""
-
-    path: str
-    text: str
-
-    @cached_property
-    def tree(self) -> ast.Module:
-        return ast.parse(self.text)
-
-    @property
-    def module(self) -> str:
-        """Its dotted name."""
-        return self.path.removeprefix("src/").removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-
-    @property
-    def lines(self) -> int:
-        return len(self.text.splitlines())
-
-    @property
-    def shipped(self) -> bool:
-        return self.path.startswith("src/")
-
-    def functions(self) -> Iterator[Function]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, Function))
-
-    def imports(self) -> Iterator[Breach]:
-        """Line and dotted name of every import, wherever it stands; names in strings, as lazy tables hold them, too."""
-        package = self.path.removeprefix("src/").split("/")[:-1]
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Import):
-                yield from ((node.lineno, alias.name) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                parents = package[: len(package) + 1 - node.level] if node.level else []
-                module = ".".join([*parents, *([node.module] if node.module else [])])
-                yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
-            elif isinstance(node, ast.Constant) and re.fullmatch(r"tenth(\.\w+)+(:\w+)?", str(node.value)):
-                yield node.lineno, str(node.value).split(":")[0]
-
-
-def sources(*folders: str) -> list[Source]:
-    paths = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
-    return [Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
-
-
-def lines_of(function: Function) -> int:
-    return (function.end_lineno or function.lineno) - function.lineno + 1
 
 
 def imports_go_down(source: Source) -> Iterator[Breach]:
@@ -280,62 +223,6 @@ def test_law(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_law_notices_a_breach(rule: Rule) -> None:
     assert len(list(rule(RULES[rule]))) == 1
-
-
-Imports = dict[str, set[str]]  # module or package -> those that it imports
-
-
-def imports_of_modules(files: list[Source]) -> Imports:
-    modules = {file.module: file for file in files}
-    imports: Imports = {}
-    for module, file in modules.items():
-        # An import names a module, or something in a module.
-        names = {name if name in modules else name.rpartition(".")[0] for _, name in file.imports()}
-        imports[module] = names & set(modules) - {module}
-    return imports
-
-
-def imports_of_packages(modules: Imports) -> Imports:
-    packages: Imports = {}
-    for module, names in modules.items():
-        if module != "tenth":  # the face of the whole, which is lazy
-            package = module.split(".")[1]
-            packages.setdefault(package, set()).update(name.split(".")[1] for name in names - {"tenth"})
-            packages[package].discard(package)
-    return packages
-
-
-def floors(imports: Imports) -> dict[str, int]:
-    """How many floors each stands on, its own included. Raises CycleError if imports go in a circle."""
-    counts: dict[str, int] = {}
-    for name in graphlib.TopologicalSorter(imports).static_order():
-        counts[name] = 1 + max((counts[below] for below in imports[name]), default=0)
-    return counts
-
-
-def test_imports_stand_on_few_floors_and_go_in_no_circle() -> None:
-    modules = imports_of_modules(sources("src/tenth"))
-    assert len(floors(modules)) > 100
-    assert max(floors(imports_of_packages(modules)).values()) <= MAX_FLOORS
-
-
-def test_a_circle_and_floors_of_imports_are_noticed() -> None:
-    texts = {"a": "from .b import x", "b": "import tenth.c.d", "c/d": "", "c/__init__": "from ..a import y"}
-    modules = imports_of_modules([Source(f"src/tenth/{name}.py", text) for name, text in texts.items()])
-    assert modules == {"tenth.a": {"tenth.b"}, "tenth.b": {"tenth.c.d"}, "tenth.c.d": set(), "tenth.c": {"tenth.a"}}
-    assert floors(modules)["tenth.c"] == 4
-    with pytest.raises(graphlib.CycleError):
-        floors(imports_of_packages(modules))
-
-
-def test_folders_are_neither_crowded_nor_empty() -> None:
-    package = ROOT / "src/tenth"
-    assert len([path for path in package.iterdir() if path.name != "__pycache__"]) <= MAX_ENTRIES
-    folders = {path.parent for path in package.rglob("__init__.py")} - {package}
-    counts = {folder: len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) for folder in folders}
-    wrong = {folder.name: count for folder, count in counts.items() if not MIN_MODULES <= count <= MAX_MODULES}
-    assert len(folders) > 10
-    assert not wrong, f"a package has {MIN_MODULES} to {MAX_MODULES} modules"
 
 
 def test_medians() -> None:

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from test_house import Source, sources
+from house_source import Source, sources
 
 # Who writes files itself.
 WRITERS = {

@@ -72,7 +72,7 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
         if recipe.schedule is not None:
             trainer.train_on_images(recipe.schedule, directory, validator)
         if distributed.is_main_process:
-            trainer.save(directory / "final")
+            trainer.save_method(directory / "final")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class AdapterTrainer:
                 self.frozen.unet.train()
                 score = validator.score(images)
                 if append_history(directory, images_seen, score, images):
-                    self.save(directory / "best")
+                    self.save_method(directory / "best")
             similarity = score.value or 0.0
             print(f"{images_seen:,} images: identity similarity {similarity:.3f} on validation people", file=sys.stderr)
             return {"validation/similarity": similarity, "validation/images": image_strip(images)}
@@ -139,7 +139,7 @@ class AdapterTrainer:
         latents = self.frozen.sample_latents(self.dataset.latent_moments[batch.target, mirrored], rng).to(device)
         return self.frozen.loss(latents, prompt_embeddings, pooled, rng, self.recipe.min_snr_gamma)
 
-    def save(self, folder: Path) -> None:
+    def save_method(self, folder: Path) -> None:
         """Write the folder of a trained method, whole or not at all."""
         adapter = self.model.adapter_name
         with atomic_folder(folder) as new:
