@@ -106,7 +106,7 @@ def test_two_trainings_at_once(recipe: Path, tmp_path: Path, capsys: Output) -> 
 
 
 @pytest.mark.usefixtures("others")
-@pytest.mark.parametrize("kind", ["lfw", "people"])
+@pytest.mark.parametrize("kind", ["lfw", "image-folder"])
 def test_two_at_once_who_prepare_data(kind: str, tmp_path: Path, capsys: Output) -> None:
     photo = tmp_path / "source/Ann_Nobody/Ann_Nobody_0001.jpg"
     photo.parent.mkdir(parents=True)
