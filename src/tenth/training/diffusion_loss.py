@@ -55,16 +55,6 @@ def denoising_loss(
     return loss
 
 
-def dropped_conditions(uniform: Tensor, both: float, image: float, text: float) -> tuple[Tensor, Tensor]:
-    """Which images lose their image and which their text condition, for classifier-free guidance: (B,) bool each.
-
-    uniform: (B,) in [0, 1), a number per image. both, image, text: probabilities of losing both, only the image, only the text.
-    """
-    drop_image = uniform < both + image
-    drop_text = (uniform < both) | ((uniform >= both + image) & (uniform < both + image + text))
-    return drop_image, drop_text
-
-
 def predict_x0(noisy_latents: Tensor, model_output: Tensor, alphas_cumprod: Tensor, prediction_type: str) -> Tensor:
     """The denoised latents x0 (B, C, H, W) that a prediction implies. alphas_cumprod: (B,), above 0 for epsilon-prediction."""
     signal, noise = (share.sqrt()[:, None, None, None] for share in (alphas_cumprod, 1 - alphas_cumprod))
