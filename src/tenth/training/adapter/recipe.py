@@ -13,7 +13,7 @@ from tenth.models.aggregators.set_aggregator import SetAggregatorConfig
 from tenth.training.adapter.reference_sampling import IdentityContrastiveLoss, ReferenceSampling
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import ValidationConfig
-from tenth.training.conditioning_dropout import ConditioningDropout
+from tenth.training.diffusion_loss import ConditioningDropout
 from tenth.training.schedule import TrainingConfig
 
 

@@ -20,7 +20,7 @@ from tenth.data.faces.descriptors import encoder_name
 from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.training.adapter.dataset import BATCH, person_spans
-from tenth.training.conditioning_dropout import ConditioningDropout
+from tenth.training.diffusion_loss import ConditioningDropout
 from tenth.training.frozen_diffusion import weights_digest
 from tenth.training.pocket.augmentation import NUM_AUGMENTATIONS, Augmentation
 
