@@ -47,7 +47,7 @@ from tenth.training.history import read_history
 from tenth.training.registry import stage
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPES = ("quick-test", "smoke-attention", "pocket-finish", "dreambooth-lora-woman")
+RECIPES = ("quick-test", "smoke-attention", "pocket-diffusion-3", "dreambooth-lora-woman")
 RECOGNISER = """
 name = "mine"
 model = "mine.onnx"

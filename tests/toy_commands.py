@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ import tenth.training.loop
 import toy_people
 from tenth.cli.main import main
 from tenth.core.cache import ArrayCache
+from tenth.core.config import config_dataclass
 from tenth.core.files.writing import TEMPORARY_NAME
 from tenth.core.types import Photo
 from tenth.data.faces.crops import PhotoDataset
@@ -37,6 +37,7 @@ from tenth.experiments import judges as readers
 from tenth.models import registry as model_registry
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
+from tenth.sampling.config import SamplingConfig
 
 WRITE_EVENTS = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "fsync"}
 WRITTEN_ONCE_PATTERNS = ("*.png", "*.safetensors", "people.jsonl", "recipe.toml")  # what is never written a second time
@@ -146,7 +147,14 @@ def install_toys(work: Path) -> None:
     PhotoDataset.open_with_central_face = toy_people.open_toy_photo  # type: ignore[assignment]
     readers.load_recognizer = readers.DlibRecognizer = toy_people.ColorRecognizer  # type: ignore[misc, assignment]
     tenth.experiments.demo.TUNING_FREE_METHODS = ("ip-adapter", "ip-adapter-avg", "ip-adapter-set")
-    tenth.sampling.config.SamplingConfig = partial(tenth.sampling.config.SamplingConfig, steps=1)  # type: ignore[misc, assignment]
+    tenth.sampling.config.SamplingConfig = OneStep  # type: ignore[misc, assignment]
+
+
+@config_dataclass
+class OneStep(SamplingConfig):
+    """The settings of commands that are tried many times."""
+
+    steps: int = 1
 
 
 def prepare(work: Path) -> None:

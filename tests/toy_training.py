@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tenth.core.config import config_dataclass
 from tenth.training.registry import STAGES, Stage
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class ToyRecipe:
     images: int
     stage: str = "toy"

@@ -19,7 +19,8 @@ from tenth.core.errors import DataError
 from tenth.core.types import Identity
 from tenth.methods.identity_file import save_identity
 from tenth.models.registry import load_model
-from tenth.sampling.config import MAX_PROMPT_CHARS, SamplingConfig
+from tenth.sampling.bounds import MAX_PROMPT_CHARS
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.hires import HiresConfig
 from tenth.sampling.png_metadata import read_sample
 

@@ -50,7 +50,7 @@ def test_nothing_to_resume(recipe: Path, tmp_path: Path, capsys: Output) -> None
         ("stage = 'dream'", "has stage 'dream'"),
         ("stage = ['toy']", "has stage ['toy']"),
         ("stage = 'toy'\nimages = 3\nsteps = 1", "known keys: images, stage"),
-        ("stage = 'toy'", "no key 'images'"),
+        ("stage = 'toy'", "'images' is missing"),
         ("stage =", "is not TOML"),
     ],
 )

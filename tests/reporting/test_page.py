@@ -247,7 +247,7 @@ def test_a_damaged_image_is_an_error_that_names_it(content: bytes, record: Recor
         ({"results": {"format": 2}}, "format 2 and this version reads 3"),
         ({"results": {"identity": {"judge": [{}]}}}, "of format None"),
         ({"results": {"format": 3}}, "no score of a method"),
-        ({"results": {"format": 3, "scores": [{"track": "R"}]}}, "scores, entry 0 has no key 'photos'"),
+        ({"results": {"format": 3, "scores": [{"track": "R"}]}}, "scores, entry 0: 'photos' is missing"),
         ({"results": {"format": 3, "scores": ["R"]}}, "'R' is no table"),
         (
             {

@@ -17,7 +17,8 @@ from tenth.cli.png_settings import merge_options, read_png_settings
 from tenth.core.config import from_table
 from tenth.core.errors import InputError, RecipeError
 from tenth.experiments.recipe import ExperimentRecipe
-from tenth.sampling.config import MAX_PROMPT_CHARS, SETTING_RANGES, SamplingConfig
+from tenth.sampling.bounds import MAX_PROMPT_CHARS, SETTING_RANGES
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request
 
 GENERATE = ["generate", "me", "--prompt", "a", "-o", "out"]

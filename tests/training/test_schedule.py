@@ -23,7 +23,7 @@ def test_the_rate_is_constant_until_it_cools_down() -> None:
         with pytest.raises(RecipeError, match="cooldown_images is"):
             replace(SCHEDULE, cooldown_images=wrong)
     for lengths in ((20,), (0,), (3, 3)):
-        with pytest.raises(RecipeError, match="extra_ema_halflives_images is"):
+        with pytest.raises(RecipeError, match="extra_ema_halflives_images"):
             replace(SCHEDULE, extra_ema_halflives_images=lengths)
 
 

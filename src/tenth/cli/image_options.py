@@ -11,12 +11,19 @@ import typer
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.files.reading import parse_json
 from tenth.models.adapters.adapter_scale import EXAMPLE_SCALE, MAX_SCALE, AdapterScale, validate_scale
-from tenth.sampling.config import FULL_INTERVAL, MODEL_SCHEDULER, SETTING_RANGES, NumericRange, SamplingConfig
+from tenth.sampling.bounds import (
+    DEFAULT_ADAPTER_SCALE,
+    DEFAULT_GUIDANCE_SCALE,
+    DEFAULT_STEPS,
+    FULL_INTERVAL,
+    MODEL_SCHEDULER,
+    SETTING_RANGES,
+    NumericRange,
+)
 from tenth.sampling.resolutions import Size, parse_size
 from tenth.sampling.schedulers import SCHEDULERS, check_scheduler
 
 IMAGE_COUNT = NumericRange(1, 10_000, integer=True)  # 0000.png to 9999.png
-DEFAULTS = SamplingConfig()
 IMAGE, SAMPLING, SIZE = "Images", "Sampling", "Size"  # groups in the help
 
 
@@ -111,7 +118,7 @@ Steps = Annotated[
         metavar="S",
         parser=_parse_setting("steps"),
         rich_help_panel=SAMPLING,
-        help=f"steps of denoising [default: {DEFAULTS.steps}]",
+        help=f"steps of denoising [default: {DEFAULT_STEPS}]",
     ),
 ]
 GuidanceScale = Annotated[
@@ -120,7 +127,7 @@ GuidanceScale = Annotated[
         metavar="W",
         parser=_parse_setting("guidance_scale"),
         rich_help_panel=SAMPLING,
-        help=f"how strictly to follow prompt and person, 1 or more [default: {DEFAULTS.guidance_scale:g}]",
+        help=f"how strictly to follow prompt and person, 1 or more [default: {DEFAULT_GUIDANCE_SCALE:g}]",
     ),
 ]
 AdapterScaleOption = Annotated[
@@ -130,7 +137,7 @@ AdapterScaleOption = Annotated[
         metavar="S",
         parser=_parse_scale,
         rich_help_panel=SAMPLING,
-        help=f"how much of the person: 0 none, 1 as trained [default: {DEFAULTS.ip_adapter_scale:g}];"
+        help=f"how much of the person: 0 none, 1 as trained [default: {DEFAULT_ADAPTER_SCALE:g}];"
         f" or of some blocks, as diffusers names them: '{EXAMPLE_SCALE}'",
     ),
 ]

@@ -12,7 +12,8 @@ from tenth.core.errors import DataError, RecipeError
 from tenth.core.wording import shorten
 from tenth.methods.registry import TUNING_FREE_METHODS
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.sampling.config import MODEL_SCHEDULER, SamplingConfig, check_prompt, check_setting
+from tenth.sampling.bounds import MODEL_SCHEDULER, check_prompt, check_setting
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.hires import HiresConfig
 from tenth.sampling.png_metadata import read_sample
 from tenth.sampling.resolutions import Size, parse_size

@@ -1,81 +1,133 @@
-"""Recipes: TOML <-> dataclasses. An unknown key is an error that lists the known ones."""
+"""Recipe TOML <-> frozen dataclasses, which pydantic validates. What is wrong is named by its dotted path in a RecipeError."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass, replace
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import field, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, dataclass_transform, get_args, get_type_hints
+
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from tenth.core.errors import RecipeError
 from tenth.core.files import reading as file_reading
 from tenth.core.files.reading import UnreadableError, reason
-from tenth.core.wording import did_you_mean
+from tenth.core.wording import did_you_mean, shorten
 
-Recipe = TypeVar("Recipe")
-MAX_RECIPE_BYTES = 1 << 20  # the longest recipe has 3 kB
-MAX_NUMBER = 1e9  # of floats; integers have 64 bits
+T = TypeVar("T")
+MAX_RECIPE_BYTES = 1 << 20  # of a TOML file; the longest recipe has 3 kB
+MAX_NUMBER = 1e9  # of numbers with a fraction; whole ones have 64 bits
+CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+UNKNOWN_KEY = "unexpected_keyword_argument"  # pydantic's name for it
+
+
+def _to_path(value: Any) -> Path:
+    if not isinstance(value, str | Path) or "\0" in str(value):
+        raise ValueError("a path")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # ~somebody, who is not on this machine
+        return Path(value)
+
+
+def needs(expected: str, test: Callable[[Any], bool]) -> AfterValidator:
+    """A validator of values that pass a test. expected: what is needed, for the error."""
+
+    def validate(value: T) -> T:
+        if not test(value):
+            raise ValueError(expected)
+        return value
+
+    return AfterValidator(validate)
+
+
+def one_of(choices: Collection[str]) -> AfterValidator:
+    """A validator of names in a table."""
+    return needs(f"one of {', '.join(choices)}", lambda value: value in choices)
+
+
+# Types of settings
+Count = Annotated[int, Field(ge=1)]
+WholeNumber = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0, le=MAX_NUMBER)]
+Positive = Annotated[float, Field(gt=0, le=MAX_NUMBER)]
+FilePath = Annotated[Path, PlainValidator(_to_path)]
+SomeItems = Annotated[tuple[T, ...], needs("one or more", lambda items: len(items) > 0)]
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field, Field))
+def config_dataclass(cls: type[T]) -> type[T]:
+    """A frozen dataclass of settings, validated however it is made: nothing is converted but whole numbers to float.
+
+    Making one raises RecipeError for an unknown key, a missing one or a value of another type or out of its bounds.
+    """
+    validated: Any = dataclass(frozen=True, config=CONFIG)(cls)
+    init = validated.__init__
+
+    @wraps(init)
+    def validated_init(self: Any, /, *args: Any, **values: Any) -> None:
+        try:
+            init(self, *args, **values)
+        except ValidationError as problem:
+            raise _recipe_error(problem, validated) from None
+
+    validated.__init__ = validated_init
+    checked: type[T] = validated
+    return checked
+
+
+def require(valid: bool, key: str, value: object, expected: str) -> None:
+    """Raises RecipeError unless a setting is valid: for what depends on another setting."""
+    if not valid:
+        shown = list(value) if isinstance(value, tuple) else value
+        raise RecipeError(f"{key} is {shorten(repr(shown))}", f"needed: {expected}", "Correct it")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file. Raises RecipeError if it is missing or not TOML, or has a number out of range."""
+    """The table in a TOML file. Raises RecipeError if it is missing or is not TOML."""
     try:
-        table = file_reading.read_toml(path, MAX_RECIPE_BYTES)
+        return file_reading.read_toml(path, MAX_RECIPE_BYTES)
     except (OSError, UnreadableError) as problem:
         action = "Check the path" if isinstance(problem, OSError) else "Mend it, or choose another"
         raise RecipeError(f"{path} {reason(problem)}", "a recipe is one TOML file", action) from problem
-    _check_numbers(table, str(path))
-    return table
 
 
-def _check_numbers(value: Any, where: str) -> None:
-    """Raises RecipeError for a negative or very large number: recipes hold counts, seeds, rates and weights."""
-    if isinstance(value, dict | list):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value, 1):
-            _check_numbers(inner, f"{where}, {key}")
-    if isinstance(value, int) and value < 0:
-        raise RecipeError(f"{where} is {value}", "needed: a whole number from 0", "Correct it")
-    if isinstance(value, float) and not 0 <= value <= MAX_NUMBER:
-        raise RecipeError(f"{where} is {value}", f"needed: a number from 0 to {MAX_NUMBER:g}", "Correct it")
+def from_table(cls: type[T], table: Mapping[str, Any], where: str = "the recipe") -> T:
+    """A `config_dataclass` from a table, nested ones from nested tables. Raises RecipeError, which says `where`.
 
-
-def from_table(cls: type[Recipe], table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
-    """A dataclass from a table, nested dataclasses from nested tables.
-
-    Raises RecipeError at an unknown key, a missing one, or a value of another type.
+    As JSON, since pydantic's strict mode then takes a list for a tuple, an object for a dataclass and a text for a path.
     """
-    if not is_dataclass(cls):
-        raise TypeError(f"{cls} is not a dataclass")
-    hints = get_type_hints(cls)
-    known = [each.name for each in fields(cls)]
-    for key in table:
-        _check_known(key, known, where)
-    for setting in fields(cls):
-        if setting.name not in table and setting.default is MISSING and setting.default_factory is MISSING:
-            raise RecipeError(f"{where} has no key {setting.name!r}", f"needed: {_type_name(hints[setting.name])}", "Add it")
-    values = {key: _value(hints[key], value, f"{where}, {key}") for key, value in table.items()}
-    return cls(**values)
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(table, default=str, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        error = RecipeError("half a character", "text in UTF-8 is needed", "Correct it")
+    except ValidationError as problem:
+        error = _recipe_error(problem, cls)
+    except RecipeError as problem:
+        error = problem
+    raise RecipeError(f"{where}: {error.found}", error.needed, error.action)
 
 
-def with_overrides(settings: Recipe, table: Mapping[str, Any], where: str = "the recipe") -> Recipe:
-    """The settings with the keys of a table replaced, also in nested dataclasses. Raises as `from_table`."""
-    changed: dict[str, Any] = {}
-    for key, value in table.items():
-        before, location = getattr(settings, key, None), f"{where}, {key}"
-        if is_dataclass(before) and isinstance(value, Mapping):
-            changed[key] = with_overrides(before, value, location)
-        else:
-            hints = get_type_hints(type(settings))
-            _check_known(key, list(hints), where)
-            changed[key] = _value(hints[key], value, location)
-    return replace(settings, **changed)  # type: ignore[type-var]
+def with_overrides(settings: T, table: Mapping[str, Any], where: str = "the recipe") -> T:
+    """The settings with what a table says instead; of nested dataclasses the keys that a nested table has. Raises as above."""
+    return from_table(type(settings), _merge(settings, table), where)
 
 
 def to_table(settings: Any) -> dict[str, Any]:
     """A dataclass as JSON gives it back, nested ones too."""
     return {each.name: _plain(getattr(settings, each.name)) for each in fields(settings)}
+
+
+def _merge(settings: Any, table: Mapping[str, Any]) -> dict[str, Any]:
+    merged = to_table(settings)
+    for key, value in table.items():
+        before = getattr(settings, key, None)
+        merged[key] = _merge(before, value) if is_dataclass(before) and isinstance(value, Mapping) else value
+    return merged
 
 
 def _plain(value: Any) -> Any:
@@ -86,47 +138,33 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _check_known(key: str, known: Sequence[str], where: str) -> None:
-    if key not in known:
-        raise RecipeError(
-            f"{where} has the key {key!r}", f"known keys: {', '.join(known)}", did_you_mean(key, known) + "Correct or remove it"
-        )
+def _recipe_error(problem: ValidationError, cls: type) -> RecipeError:
+    """The first of pydantic's errors in three parts; an unknown key before others, since it may be a missing one misspelt."""
+    errors = problem.errors(include_url=False)
+    error = next((each for each in errors if each["type"] == UNKNOWN_KEY), errors[0])
+    location = error["loc"]
+    if location and isinstance(location[0], int):  # an argument without its name
+        location = (fields(cls)[location[0]].name, *location[1:])
+    key = ".".join(map(str, location)) or "it"
+    if error["type"] == UNKNOWN_KEY:
+        known = [each.name for each in fields(_dataclass_at(cls, location[:-1]))]
+        action = did_you_mean(str(location[-1]), known) + "Correct or remove it"
+        return RecipeError(f"{key!r} is not a key", f"known keys: {', '.join(known)}", action)
+    if error["type"] == "missing":
+        return RecipeError(f"{key!r} is missing", "it has no default", "Add it")
+    expected = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return RecipeError(f"{key} is {shorten(repr(error['input']))}", f"needed: {expected}", "Correct it")
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
-    # Converted: tables, paths, floats and lists. All else must have the very type of the field.
-    if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
-        return from_table(hint, value, where)
-    if hint is Path and isinstance(value, str):
-        return _path(value, where)
-    if hint is float and type(value) in (int, float):
-        if not math.isfinite(value):
-            raise RecipeError(f"{where} is {value}", "needed: a finite number", "Correct it")
-        return float(value)
-    if get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(_value(get_args(hint)[0], item, where) for item in value)
-    if get_origin(hint) is Mapping and isinstance(value, Mapping):
-        return {name: _value(get_args(hint)[1], item, f"{where}, {name}") for name, item in value.items()}
-    if get_origin(hint) in (Union, UnionType):
-        choices = [choice for choice in get_args(hint) if choice is not type(None)]
-        nested = [choice for choice in choices if get_origin(choice) is Mapping and isinstance(value, Mapping)]
-        return _value([*nested, *choices][0], value, where)
-    if hint is Any:
-        return value
-    if type(value) is not hint:
-        raise RecipeError(f"{where} is {value!r}", f"needed: {_type_name(hint)}", "Correct it")
-    return value
+def _dataclass_at(cls: Any, location: tuple[int | str, ...]) -> Any:
+    """The dataclass of a table within a recipe; names of a mapping and places in a list are passed over."""
+    for key in location:
+        hint = get_type_hints(cls).get(str(key))
+        cls = cls if hint is None else _dataclass_in(hint)
+    return cls
 
 
-def _path(text: str, where: str) -> Path:
-    try:
-        path = Path(text).expanduser()
-    except RuntimeError:  # ~somebody, who is not on this machine
-        path = Path(text)
-    if "\0" in text:
-        raise RecipeError(f"{where} is {text!r}", "needed: a path", "Correct it")
-    return path
-
-
-def _type_name(hint: Any) -> str:
-    return getattr(hint, "__name__", str(hint))
+def _dataclass_in(hint: Any) -> Any:
+    if is_dataclass(hint):
+        return hint
+    return next((found for inner in get_args(hint) if (found := _dataclass_in(inner)) is not None), None)

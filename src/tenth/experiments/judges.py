@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tenth.core.config import require
 from tenth.evaluation.extractors.clip_score import ClipScorer
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, FaceEmbedder, load_recognizer
 from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, PromptScorer
-from tenth.experiments.recipe import ExperimentRecipe, check_value
+from tenth.experiments.recipe import ExperimentRecipe
 from tenth.models.latent_diffusion import LatentDiffusion
 
 
@@ -21,12 +22,8 @@ def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[s
         recognizers[recognizer.name] = recognizer
     if recipe.use_dlib and model.encoder.dlib_mean is not None:
         recognizers[SELECTION_ONLY] = DlibRecognizer(model.encoder.dlib_mean.double().numpy())
-    check_value(
-        "recognizer",
-        None,
-        bool(recognizers),
-        "a recogniser's TOML file, since dlib's is left out or this model does not read it",
-    )
+    expected = "a recogniser's TOML file, since dlib's is left out or this model does not read it"
+    require(bool(recognizers), "recognizer", None, expected)
     return recognizers
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tenth.core.config import read_toml
 from tenth.core.errors import CheckpointError, TenthError
 from tenth.core.files.claims import list_entries
 from tenth.core.files.reading import UnreadableError, read_json, reason
@@ -102,6 +101,8 @@ def ensure_writable_training(output: Path, *, resume: bool, table: Mapping[str, 
             "a folder of `tenth train` is needed",
             "Leave out --resume",
         )
+    from tenth.core.config import read_toml
+
     if resume and table is not None and read_toml(output / TRAINING_RECIPE) != table:
         raise CheckpointError(
             f"{output} was begun with other settings",

@@ -7,10 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from typing import Literal
 
-from tenth.core.config import to_table
-from tenth.core.errors import RecipeError
+from tenth.core.config import Count, FilePath, SomeItems, WholeNumber, config_dataclass, require, to_table
 from tenth.core.run_record import method_folder_names, replace_paths, short_path_names
 from tenth.core.types import Photo
 from tenth.core.wording import pluralize
@@ -20,7 +19,6 @@ from tenth.models.registry import DEFAULT_MODEL
 from tenth.sampling.config import SamplingConfig
 
 PORTRAIT_PROMPT_SET = "portrait"  # the prompt set of `prompt` alone
-SPLITS = ("validation", "test")  # nobody in them has ever been trained on
 
 
 @dataclass(frozen=True)
@@ -46,94 +44,61 @@ class Condition:
         return (*photos[: self.num_photos - self.num_impostors], *impostors[: self.num_impostors])
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class PromptSet:
     """What all methods are asked for. Image i of a person has the i-th prompt, in turn, and the i-th seed."""
 
-    prompts: tuple[str, ...]
-    images: int
+    prompts: SomeItems[str]
+    images: Count
     methods: tuple[str, ...] = ()  # empty: all of the recipe's
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class ExperimentRecipe:
     """recipes/identity-*.toml, curve-*.toml. Counts are per person."""
 
     data: PhotoDataset
-    split: str  # validation: to choose with; test: to report, once
+    split: Literal["validation", "test"]  # validation: to choose with; test: to report, once. Nobody in them is trained on
     model: str = DEFAULT_MODEL  # a name, or a folder in the pocket model's layout
-    methods: tuple[str, ...] = TUNING_FREE_METHODS  # those that learn each person take minutes for each: to be named
+    methods: SomeItems[str] = TUNING_FREE_METHODS  # those that learn each person take minutes for each: to be named
     baselines: tuple[str, ...] = ()  # methods that differences are taken to; empty: the first method
-    prompt: str = (
-        "a portrait photo of a person"  # neutral: what is measured is who, not what; this is the prompt set `portrait`
-    )
-    images: int = 4  # by each method; the interval is over people, so more people help more than more images
-    prompt_sets: Mapping[str, PromptSet] = field(
-        default_factory=dict
-    )  # more to ask for, by name, with all photos and none wrong
-    seed: int = 0  # of the first image; the next have the next ones; the same for all methods and people
-    references: int = 9  # photos kept for the methods, whatever is given of them
-    photo_counts: tuple[int, ...] = ()  # photos given to a method: the first 1, 3, ... references; empty: all of them
-    num_impostors: tuple[int, ...] = (0,)  # how many of the largest count are a stranger's; none is always measured too
-    held_out: int = 10  # photos kept for judging, at most
-    min_people: int = 2  # with fewer usable people there is no result: one alone has no strangers
-    max_people: int | None = None  # only the first so many: for trying a recipe out
-    recognizer: Path | None = None  # TOML file of a recogniser that no method has seen; without it nothing is a result
-    use_dlib: bool = (
-        True  # whether dlib's recogniser judges too, where the model reads it; without it judging takes a third of the time
-    )
-    clip_model: Path | None = (
-        None  # folder of a CLIP model that scores images by their prompts, besides the pocket model's own signs
-    )
-    real_photo_framing: str = "crop"  # what a recogniser sees of real photos: "crop", as the model draws, or the whole "photo"
+    prompt: str = "a portrait photo of a person"  # of the prompt set `portrait`, neutral: who is measured, not what
+    images: Count = 4  # by each method; the interval is over people, so more people help more than more images
+    prompt_sets: Mapping[str, PromptSet] = field(default_factory=dict)  # more, by name, with all photos and none wrong
+    seed: WholeNumber = 0  # of the first image; the next have the next ones; the same for all methods and people
+    references: Count = 9  # photos kept for the methods, whatever is given of them
+    photo_counts: tuple[Count, ...] = ()  # photos given to a method: the first 1, 3, ... references; empty: all of them
+    num_impostors: tuple[WholeNumber, ...] = (0,)  # how many of the largest count are another's; none is measured too
+    held_out: Count = 10  # photos kept for judging, at most
+    min_people: Count = 2  # with fewer usable people there is no result: one alone has no strangers
+    max_people: WholeNumber | None = None  # only the first so many: for trying a recipe out
+    recognizer: FilePath | None = None  # TOML file of a recogniser that no method has seen; without it nothing is a result
+    use_dlib: bool = True  # whether dlib's recogniser evaluates too, where the model reads it: three times as long
+    clip_model: FilePath | None = None  # folder of a CLIP model that scores images by their prompts, beside face attributes
+    real_photo_framing: Literal["crop", "photo"] = "crop"  # what is seen of real photos: crops as the model's, or all
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
+        # Methods are known, and those that others name are among them.
         for name in self.methods:
             method(name)
-        check_value(
-            "methods", list(self.methods), len(self.methods) > 0 and _all_unique(self.methods), "one or more, each once"
-        )
+        require(_all_unique(self.methods), "methods", self.methods, "each once")
         expected = f"of the recipe's methods, each once: {', '.join(self.methods)}"
-        check_value(
-            "baselines",
-            list(self.baselines),
-            set(self.baselines) <= set(self.methods) and _all_unique(self.baselines),
-            expected,
-        )
+        require(self._are_methods(self.baselines), "baselines", self.baselines, expected)
         for name, prompt_set in self.prompt_sets.items():
-            check_value(
-                "prompt_sets",
-                name,
-                bool(re.fullmatch("[a-z][a-z0-9-]*", name)) and name != PORTRAIT_PROMPT_SET,
-                f"small letters, digits and hyphens, and not {PORTRAIT_PROMPT_SET}",
-            )
-            check_value(f"{name}, prompts", list(prompt_set.prompts), len(prompt_set.prompts) >= 1, "one or more")
-            check_value(f"{name}, images", prompt_set.images, prompt_set.images >= 1, "1 or more")
-            check_value(f"{name}, methods", list(prompt_set.methods), set(prompt_set.methods) <= set(self.methods), expected)
-        check_value("split", self.split, self.split in SPLITS, f"one of {', '.join(SPLITS)}")
-        check_value(
-            "real_photo_framing", self.real_photo_framing, self.real_photo_framing in ("crop", "photo"), "crop or photo"
-        )
-        for name in ("images", "references", "held_out", "min_people"):
-            check_value(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        rising = _all_unique(self.photo_counts) and list(self.photo_counts) == sorted(self.photo_counts)
-        valid = rising and all(1 <= count <= self.references for count in self.photo_counts)
-        check_value(
-            "photo_counts",
-            list(self.photo_counts),
-            valid,
-            f"numbers from 1 to references, {self.references}, each above the last",
-        )
-        valid = _all_unique(self.num_impostors) and all(
-            0 <= number < self.main_condition.num_photos for number in self.num_impostors
-        )
-        check_value(
-            "num_impostors",
-            list(self.num_impostors),
-            valid,
-            f"numbers from 0 to {self.main_condition.num_photos - 1}, each once: one own photo stays",
-        )
+            valid = bool(re.fullmatch("[a-z][a-z0-9-]*", name)) and name != PORTRAIT_PROMPT_SET
+            require(valid, "prompt_sets", name, f"small letters, digits and hyphens, and not {PORTRAIT_PROMPT_SET}")
+            require(self._are_methods(prompt_set.methods), f"prompt_sets.{name}.methods", prompt_set.methods, expected)
+        # Conditions differ, and each has enough photos.
+        counts, impostors, num_photos = self.photo_counts, self.num_impostors, self.main_condition.num_photos
+        rising = _all_unique(counts) and list(counts) == sorted(counts)
+        expected = f"numbers from 1 to references, {self.references}, each above the last"
+        require(rising and max(counts, default=0) <= self.references, "photo_counts", counts, expected)
+        expected = f"numbers from 0 to {num_photos - 1}, each once: one own photo stays"
+        require(_all_unique(impostors) and max(impostors, default=0) < num_photos, "num_impostors", impostors, expected)
+
+    def _are_methods(self, names: Sequence[str]) -> bool:
+        return set(names) <= set(self.methods) and _all_unique(names)
 
     @property
     def all_prompt_sets(self) -> Mapping[str, PromptSet]:
@@ -191,12 +156,6 @@ class ExperimentRecipe:
     def max_impostors(self) -> int:
         """How many photos of another person are needed at most."""
         return max(condition.num_impostors for condition in self.conditions)
-
-
-def check_value(key: str, value: object, valid: bool, expected: str) -> None:
-    """Raises RecipeError if a value is not right."""
-    if not valid:
-        raise RecipeError(f"{key} is {value!r}", f"needed: {expected}", "Correct the recipe")
 
 
 def _all_unique(values: Sequence[object]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, TypeVar
 
-from tenth.core.config import from_table
+from tenth.core.config import config_dataclass, from_table
 from tenth.core.errors import DataError, RecipeError
 
 FORMAT = 3  # of `results` in run.json
@@ -19,7 +19,7 @@ CONTROLS = ("real photos", "verbatim copies", "average of the references", "anot
 Row = TypeVar("Row")
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class Result:
     """One cell: a metric of a method under a condition. raw: the same on images as generated, before LFW's codec."""
 
@@ -37,7 +37,7 @@ class Result:
     raw: float | None = None
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class Difference:
     """A method minus another, person by person. p_holm: corrected for the number of comparisons, None where it is not."""
 
@@ -56,7 +56,7 @@ class Difference:
     win_rate: float | None = None
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class Judge:
     """A recogniser. headline: whether no method has read it, so that what it says is a result."""
 
@@ -67,7 +67,7 @@ class Judge:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class Cost:
     """What a method takes: to learn one person, to draw one image, and of memory."""
 
@@ -77,7 +77,7 @@ class Cost:
     peak_mb: float | None = None
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class Failure:
     """A person for whom a method gave nothing."""
 
@@ -86,7 +86,7 @@ class Failure:
     why: str
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class Track:
     """Prompts, and images by each method of each person."""
 

@@ -1,105 +1,73 @@
-"""How pictures are drawn, and its bounds: one set for command line, recipe, library and PNG. Imports nothing heavy."""
+"""The settings by which images are generated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from tenth.core.errors import RecipeError
-from tenth.core.wording import shorten
+from pydantic import BeforeValidator, PlainValidator
+
+from tenth.core.config import config_dataclass, one_of
 from tenth.models.adapters.adapter_scale import AdapterScale, validate_scale
+from tenth.sampling.bounds import (
+    DEFAULT_ADAPTER_SCALE,
+    DEFAULT_GUIDANCE_SCALE,
+    DEFAULT_STEPS,
+    FULL_INTERVAL,
+    PRECISIONS,
+    SETTING_RANGES,
+    NumericRange,
+    check_prompt,
+)
 from tenth.sampling.schedulers import check_scheduler
 
-MODEL_SCHEDULER = "own"  # the model's scheduler
+
+def _within_range(name: str) -> BeforeValidator:
+    """A validator by the entry of SETTING_RANGES."""
+
+    def validate(value: Any) -> Any:
+        if not SETTING_RANGES[name].contains(value):
+            raise ValueError(str(SETTING_RANGES[name]))
+        return value
+
+    return BeforeValidator(validate)
 
 
-FULL_INTERVAL = (0.0, 1.0)
-PRECISIONS = ("fp32", "bf16")
-MAX_PROMPT_CHARS = 20_000  # characters of a prompt
+def _validated_scale(scale: AdapterScale) -> AdapterScale:
+    validate_scale(scale)
+    return scale if isinstance(scale, Mapping) else float(scale)
 
 
-@dataclass(frozen=True)
-class NumericRange:
-    """Between which numbers a setting lies, both included. integer: without a fraction."""
-
-    minimum: float
-    maximum: float
-    integer: bool = False
-
-    def __str__(self) -> str:
-        noun, maximum = ("whole number", str(self.maximum)) if self.integer else ("number", f"{self.maximum:g}")
-        return f"a {noun} from {self.minimum:g} to {maximum}"
-
-    def contains(self, value: object) -> bool:
-        """Whether it is such a number; "not a number" is in no bounds, and yes and no are no numbers."""
-        is_number = isinstance(value, int if self.integer else int | float) and not isinstance(value, bool)
-        return is_number and self.minimum <= value <= self.maximum  # type: ignore[operator]  # a number, by the line above
+def _validated_interval(value: Any) -> Any:
+    pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(NumericRange(*FULL_INTERVAL).contains, value))
+    if not pair or value[0] > value[1]:
+        raise ValueError("two numbers from 0 to 1, the second not below the first")
+    return tuple(value)
 
 
-SETTING_RANGES: Mapping[str, NumericRange] = {
-    "steps": NumericRange(1, 1_000, integer=True),  # the steps in which the models were trained
-    "guidance_scale": NumericRange(1, 50),  # far beyond what gives a picture
-    "guidance_rescale": NumericRange(0, 1),
-    "text_guidance_scale": NumericRange(0, 50),
-    "strength": NumericRange(0, 1),  # of HiresConfig
-    "seed": NumericRange(0, 2**63 - 1, integer=True),
-}
-
-
-@dataclass(frozen=True)
+@config_dataclass
 class SamplingConfig:
-    """How images are drawn. The defaults were chosen on validation people for the pocket model (docs/log.md).
+    """How images are generated. The defaults were chosen on validation people for the pocket model (docs/log.md).
 
     Raises RecipeError for what cannot be: it is what the command line, recipes and pictures are held to as well.
     """
 
-    steps: int = 25
-    guidance_scale: float = 2.0  # classifier-free, on text and image together; 1 turns it off
-    guidance_rescale: float = 0.5  # of the guided prediction's contrast to the plain one's: arXiv:2305.08891, eq. 16
-    ip_adapter_scale: AdapterScale = 1.0  # of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}
+    steps: Annotated[int, _within_range("steps")] = DEFAULT_STEPS
+    # Classifier-free, on text and image together; 1 turns it off.
+    guidance_scale: Annotated[float, _within_range("guidance_scale")] = DEFAULT_GUIDANCE_SCALE
+    # Of the guided prediction's contrast to the plain one's: Lin et al. 2023, arXiv:2305.08891, eq. 16.
+    guidance_rescale: Annotated[float, _within_range("guidance_rescale")] = 0.5
+    # Of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}.
+    ip_adapter_scale: Annotated[AdapterScale, PlainValidator(_validated_scale)] = DEFAULT_ADAPTER_SCALE
     negative_prompt: str = ""
     scheduler: str = ""  # a name of schedulers.py; "": the model's own
-    guidance_interval: tuple[float, float] = FULL_INTERVAL  # from pure noise, 0, to the image, 1: guidance.py
-    text_guidance_scale: float = 0.0  # further guidance on the prompt beside a person: guidance.py
-    precision: str = "fp32"  # or bf16: where a processor computes in it, in less time; pixels move by 2/255 at most
+    # From pure noise, 0, to the image, 1: guidance.py.
+    guidance_interval: Annotated[tuple[float, float], BeforeValidator(_validated_interval)] = FULL_INTERVAL
+    # Further guidance on the prompt beside a person: guidance.py.
+    text_guidance_scale: Annotated[float, _within_range("text_guidance_scale")] = 0.0
+    # bf16: where a processor computes in it, in less time; pixels move by 2/255 at most.
+    precision: Annotated[str, one_of(PRECISIONS)] = "fp32"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "guidance_scale", "guidance_rescale", "text_guidance_scale"):
-            check_setting(name, getattr(self, name))
-        validate_scale(self.ip_adapter_scale)
         check_prompt("negative_prompt", self.negative_prompt)
         check_scheduler(self.scheduler, self.steps)
-        _check_interval(self.guidance_interval)
-        if self.precision not in PRECISIONS:
-            raise _invalid_setting("precision", self.precision, f"one of {', '.join(PRECISIONS)}")
-
-
-def check_setting(name: str, value: Any) -> None:
-    """Raises RecipeError if a setting's value is not within its BOUNDS."""
-    if not SETTING_RANGES[name].contains(value):
-        raise _invalid_setting(name, value, str(SETTING_RANGES[name]))
-
-
-def check_prompt(name: str, value: Any) -> None:
-    """Raises RecipeError if a prompt is no text that a file can hold: half a character is none, a book is too long."""
-    expected = f"a text of at most {MAX_PROMPT_CHARS:,} characters"
-    if not isinstance(value, str) or len(value) > MAX_PROMPT_CHARS:
-        raise _invalid_setting(name, value, expected)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise _invalid_setting(name, value, f"{expected}, in UTF-8,") from None
-
-
-def _check_interval(interval: Sequence[float]) -> None:
-    valid = (
-        isinstance(interval, list | tuple) and len(interval) == 2 and all(map(NumericRange(*FULL_INTERVAL).contains, interval))
-    )
-    if not valid or interval[0] > interval[1]:
-        message = f"guidance_interval is {shorten(list(interval) if isinstance(interval, tuple) else interval)}"
-        raise RecipeError(message, "two numbers from 0 to 1 are needed, the second not below the first", "Correct it")
-
-
-def _invalid_setting(name: str, value: Any, expected: str) -> RecipeError:
-    return RecipeError(f"{name} is {shorten(repr(value))}", f"{expected} is needed", "Correct it")

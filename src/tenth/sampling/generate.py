@@ -15,7 +15,8 @@ from tenth.core.config import to_table
 from tenth.core.types import Identity, Pixels, Sample
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
-from tenth.sampling.config import SamplingConfig, check_prompt, check_setting
+from tenth.sampling.bounds import check_prompt, check_setting
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.hires import HiresConfig, generate_at_size
 from tenth.sampling.img2img import SamplingBatch
 from tenth.sampling.png_metadata import base_metadata

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tenth.sampling.config import FULL_INTERVAL
+from tenth.sampling.bounds import FULL_INTERVAL
 
 IMAGE_EMBEDS_KEY = "image_embeds"  # diffusers' name of the person's embeddings among the UNet's inputs
 

@@ -10,7 +10,8 @@ from typing import Any
 from tenth.core.errors import DataError
 from tenth.core.types import Pixels
 from tenth.models.latent_diffusion import DEFAULT_HIRES_STRENGTH, LatentDiffusion, TrainedResolutions
-from tenth.sampling.config import SETTING_RANGES, SamplingConfig
+from tenth.sampling.bounds import SETTING_RANGES
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.face_detailer import detail_face, face_crop_box
 from tenth.sampling.img2img import (
     FloatImage,

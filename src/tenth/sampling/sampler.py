@@ -7,14 +7,15 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tenth.core.errors import ModelError
 from tenth.core.types import DiffusionModel, Pixels
 from tenth.models.adapters.adapter_scale import set_scale
 from tenth.models.pipelines import quiet
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.finite import check_latents, check_pixels, checked_decoding
 from tenth.sampling.guidance import guidance_hooks
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name, using_scheduler
 
@@ -129,3 +130,43 @@ def _precomputed_image_embeds(pipeline: Any, embeddings: list[Tensor] | None) ->
         yield
     finally:
         del pipeline.prepare_ip_adapter_image_embeds
+
+
+# No image is written of NaN or infinity.
+
+
+def check_latents(latents: Tensor, seeds: Sequence[int], step: int) -> None:
+    """Raises ModelError, which names the first seed, if latents (B, C, h, w) are not finite. seeds: B of them. step: from 1."""
+    finite = torch.isfinite(latents).flatten(1).all(1)  # (B,)
+    if not finite.all():
+        seed = seeds[int(finite.long().argmin())]
+        raise _not_finite(f"the picture of seed {seed} is no longer made of numbers after step {step}")
+
+
+def check_pixels(image: npt.NDArray[Any]) -> None:
+    """Raises ModelError if an image (H, W, 3) is not finite."""
+    if not np.isfinite(image).all():
+        raise _not_finite("a picture has pixels that are no numbers")
+
+
+@contextmanager
+def checked_decoding(pipeline: Any) -> Iterator[None]:
+    """Inside, the decoder raises ModelError for output that is not finite, before clamping turns infinity white."""
+
+    def check(_: Any, __: Any, decoded: Any) -> None:
+        if isinstance(decoded, Tensor) and not torch.isfinite(decoded).all():
+            raise _not_finite("the autoencoder gives pixels that are no numbers")
+
+    hook = pipeline.vae.decoder.register_forward_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _not_finite(found: str) -> ModelError:
+    return ModelError(
+        f"{found}, so it is not written",
+        "weights that are finite, in a precision in which all stays finite, are needed",
+        "Get or make the model, adapter, LoRA or identity again; or try --precision fp32 or TENTH_MEMORY_PROFILE=float32",
+    )

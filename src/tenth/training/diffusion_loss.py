@@ -1,4 +1,4 @@
-"""The training objective of every diffusion model: the denoising error, weighted by min-SNR."""
+"""The training objective of every diffusion model: the denoising error, weighted by min-SNR, under dropped conditions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tenth.core.config import Fraction, config_dataclass, require
 from tenth.core.rng import StepRNG
 
 MIN_WEIGHT = 0.1  # at zero terminal SNR the weight would vanish, and the first step of sampling would never be trained
@@ -55,14 +56,22 @@ def denoising_loss(
     return loss
 
 
-def dropped_conditions(uniform: Tensor, both: float, image: float, text: float) -> tuple[Tensor, Tensor]:
-    """Which images lose their image and which their text condition, for classifier-free guidance: (B,) bool each.
+@config_dataclass
+class ConditioningDropout:
+    """The probabilities with which an image loses conditions, for classifier-free guidance. Source: IP-Adapter's training."""
 
-    uniform: (B,) in [0, 1), a number per image. both, image, text: probabilities of losing both, only the image, only the text.
-    """
-    drop_image = uniform < both + image
-    drop_text = (uniform < both) | ((uniform >= both + image) & (uniform < both + image + text))
-    return drop_image, drop_text
+    p_unconditional: Fraction = 0.05  # text and image
+    p_no_image: Fraction = 0.05  # only the image: the adapter then sees one zero embedding, which no aggregator touches
+    p_no_text: Fraction = 0.05  # only the text
+
+    def __post_init__(self) -> None:
+        total = self.p_unconditional + self.p_no_image + self.p_no_text
+        require(total <= 1, "p_unconditional + p_no_image + p_no_text", total, "at most 1 together")
+
+    def masks(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Which images lose their image and which their text condition: (B,) bool each. uniform: (B,) in [0, 1)."""
+        unconditional, no_image = uniform < self.p_unconditional, uniform < self.p_unconditional + self.p_no_image
+        return no_image, unconditional | ~no_image & (uniform < self.p_unconditional + self.p_no_image + self.p_no_text)
 
 
 def predict_x0(noisy_latents: Tensor, model_output: Tensor, alphas_cumprod: Tensor, prediction_type: str) -> Tensor:

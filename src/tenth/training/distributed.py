@@ -8,7 +8,8 @@ import torch
 import torch.distributed.nn  # imported while a group exists, its functions' defaults would keep the group and its threads alive
 from accelerate import PartialState
 
-from tenth.training.schedule import TrainingConfig, _check_setting
+from tenth.core.config import require
+from tenth.training.schedule import TrainingConfig
 
 
 def distributed_state() -> PartialState:
@@ -30,8 +31,8 @@ def _destroy_group() -> None:
 def micro_batches(schedule: TrainingConfig, num_processes: int, process_index: int) -> list[slice]:
     """The slices of a step's batch that this process computes in turn. Raises RecipeError if they are of unequal size."""
     num_parts = num_processes * schedule.gradient_accumulation_steps
-    requirement = f"a multiple of {num_parts}: {num_processes} processes x gradient_accumulation_steps"
-    _check_setting("batch_size", schedule.batch_size, schedule.batch_size % num_parts == 0, requirement)
+    expected = f"a multiple of {num_parts}: {num_processes} processes x gradient_accumulation_steps"
+    require(schedule.batch_size % num_parts == 0, "batch_size", schedule.batch_size, expected)
     size = schedule.batch_size // num_parts
     part_indices = range(
         process_index * schedule.gradient_accumulation_steps, (process_index + 1) * schedule.gradient_accumulation_steps

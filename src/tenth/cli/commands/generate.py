@@ -115,7 +115,7 @@ class ImageSettings:
     def read(cls, options: Mapping[str, Any], num_images: int, settings_from: Path | None) -> ImageSettings:
         """The options of the command, on those of a PNG. Raises InputError for what cannot be."""
         from tenth.cli.png_settings import merge_options, read_png_settings
-        from tenth.sampling.config import check_setting
+        from tenth.sampling.bounds import check_setting
 
         png = read_png_settings(settings_from) if settings_from else None
         merged = merge_options(options, png)

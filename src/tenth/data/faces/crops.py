@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from tenth.core.cache import Array, ArrayCache
+from tenth.core.config import FilePath, config_dataclass
 from tenth.core.console import track
 from tenth.core.errors import DataError
 from tenth.core.types import Face, Photo, Pixels
@@ -24,12 +24,12 @@ CENTRAL_FACE = "central-face"  # in cache keys: the face nearest a photo's centr
 CROPS_NAMESPACE = f"{CENTRAL_FACE}-crop-{CROP_SIZE}-{CROP_PADDING}"
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class PhotoDataset:
     """A manifest and its photos. people: the file that `tenth data` writes. photos: the folder of its photos."""
 
-    people: Path
-    photos: Path
+    people: FilePath
+    photos: FilePath
 
     def entries(self, split: str, *, required: bool = True) -> list[ManifestEntry]:
         """Rows of one split, in the file's order. Raises DataError if it is empty and required."""

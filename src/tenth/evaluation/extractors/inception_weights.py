@@ -21,7 +21,7 @@ from tenth.core.files.writing import move_file
 from tenth.core.wording import shorten
 from tenth.evaluation.extractors.inception import NUM_CLASSES, NUM_FEATURES, Inception, filter_shapes
 from tenth.models.hub.transfer import TransferError, download_to, redact_url
-from tenth.sampling.config import SETTING_RANGES
+from tenth.sampling.bounds import SETTING_RANGES
 
 FILE, BYTES = "pt_inception-2015-12-05-6726825d.pth", 95_628_359
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"

@@ -10,15 +10,15 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tenth.core.cache import Array, ArrayCache
-from tenth.core.config import to_table
+from tenth.core.config import Count, NonNegative, SomeItems, WholeNumber, config_dataclass, needs, to_table
 from tenth.core.console import track
-from tenth.core.errors import RecipeError
 from tenth.core.rng import StepRNG
 from tenth.core.types import DiffusionModel, Photo, Pixels
 from tenth.data.captions.templates import OPENINGS
@@ -58,36 +58,26 @@ SMALL_VOCAB_CLASS_PROMPTS = (
     f"a photo of a young smiling {PLACEHOLDER}",
 )
 BATCH_SIZE = 4  # class images that are generated, and images that are encoded, at a time
+ClassNoun = Annotated[str, needs("one word in small letters", lambda text: bool(re.fullmatch("[a-z]*", text)))]
+Template = Annotated[str, needs(f"a prompt with one {PLACEHOLDER}", lambda text: text.count(PLACEHOLDER) == 1)]
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class DreamBoothSettings:
     """What is trained, and how. An image of the schedule is a photo of the person; each comes with a class image."""
 
     schedule: TrainingConfig
     lora: LoraSettings | None = field(default_factory=LoraSettings)  # None: all weights of the UNet
     train_text_encoder: bool = False  # whether the text encoder is trained too, in the same way
-    class_noun: str = ""  # of the class: person, man, woman, ...; empty: guessed by the model (class_noun.py)
-    prompts: tuple[str, ...] = PROMPTS  # of the photos, one at random for each step; {person}: whom they name
-    class_prompts: tuple[str, ...] = ()  # of the class images, in turn; none: those of the photos
-    num_class_images: int = 64  # generated once by the frozen model for each noun, and cached
-    prior_loss_weight: float = 1.0  # weight of the class images' loss; 0: no class images
+    class_noun: ClassNoun = ""  # of the class: person, man, woman, ...; empty: guessed by the model (class_noun.py)
+    prompts: SomeItems[Template] = PROMPTS  # of the photos, one at random for each step; {person}: whom they name
+    class_prompts: tuple[Template, ...] = ()  # of the class images, in turn; none: those of the photos
+    num_class_images: Count = 64  # generated once by the frozen model for each noun, and cached
+    prior_loss_weight: NonNegative = 1.0  # weight of the class images' loss; 0: no class images
     sampling: SamplingConfig = field(default_factory=SamplingConfig)  # of the class images
-    num_held_out: int = 1  # photos not trained on, by which the best checkpoint is chosen, where at least four others stay
-    min_snr_gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
+    num_held_out: WholeNumber = 1  # photos to choose the best checkpoint by, where at least four others stay to train on
+    min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
     gradient_checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        for key, right, needed in (
-            ("class_noun", bool(re.fullmatch(r"[a-z]*", self.class_noun)), "one word in small letters"),
-            ("prompts", len(self.prompts) >= 1 and _all_name_person(self.prompts), f"prompts with one {PLACEHOLDER}"),
-            ("class_prompts", _all_name_person(self.class_prompts), f"prompts with one {PLACEHOLDER}"),
-            ("num_class_images", self.num_class_images >= 1, "1 or more"),
-            ("prior_loss_weight", self.prior_loss_weight >= 0, "0 or more"),
-            ("num_held_out", self.num_held_out >= 0, "0 or more"),
-        ):
-            if not right:
-                raise RecipeError(f"{key} is {getattr(self, key)!r}", f"needed: {needed}", "Correct the settings")
 
     @property
     def effective_class_prompts(self) -> tuple[str, ...]:
@@ -221,10 +211,6 @@ def encode_with_flip(frames: Array, frozen: FrozenDiffusion) -> Tensor:
 def training_crop(photo: Photo, size: int) -> Pixels:
     """The part of a photo that is trained on, (size, size, 3): head and shoulders where its face is known, else the middle."""
     return center_crop(photo, size) if photo.face is None else crop_face(photo.pixels, photo.face, size=size)
-
-
-def _all_name_person(prompts: Sequence[str]) -> bool:
-    return all(text.count(PLACEHOLDER) == 1 for text in prompts)
 
 
 def fill_prompt(prompt: str, person: str) -> str:

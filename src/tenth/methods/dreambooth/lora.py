@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tenth.core.config import Count, WholeNumber, config_dataclass
 from tenth.core.errors import RecipeError
 from tenth.models.adapters.lora_names import PARTS, canonical_name
 from tenth.models.adapters.weight_deltas import DIFF, LORA_B
@@ -24,19 +25,15 @@ ATTENTION_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
 ALL_LAYERS = (*ATTENTION_LAYERS, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "time_emb_proj")
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class LoraSettings:
     """Low-rank matrices, whose product is scaled by alpha / rank."""
 
-    rank: int = 16
-    alpha: int = 16
+    rank: Count = 16
+    alpha: Count = 16
     target_modules: tuple[str, ...] = ATTENTION_LAYERS  # suffixes of the names of the UNet's linear and convolution layers
     text_target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")  # of the text encoder's, if it is trained
-    seed: int = 0  # of the initial matrices
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0:
-            raise RecipeError(f"rank {self.rank} and alpha {self.alpha}", "both are to be more than 0", "Correct the settings")
+    seed: WholeNumber = 0  # of the initial matrices
 
 
 @dataclass(frozen=True, eq=False)

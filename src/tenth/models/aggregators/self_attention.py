@@ -6,28 +6,22 @@ Trained aggregators are modules over batches, (B, K, D) -> (B, M, D), and aggreg
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from tenth.core.errors import RecipeError
+from tenth.core.config import Count, config_dataclass
 from tenth.models.aggregators.pooling import validate_pooled_embeddings
 
-POOLINGS = ("rows", "mean")
 
-
-@dataclass(frozen=True)
+@config_dataclass
 class SelfAttentionConfig:
     """Of `SelfAttentionAggregator`."""
 
-    heads: int = 4
-    num_photos: int = 9  # always so many: further ones are dropped, missing ones resampled from those there are
-    pooling: str = "rows"  # "rows": the attended photos side by side, tokens for each; "mean": their mean, tokens of one
-
-    def __post_init__(self) -> None:
-        if self.pooling not in POOLINGS:
-            raise RecipeError(f"pooling is {self.pooling!r}", f"one of {', '.join(POOLINGS)} is needed", "Correct the recipe")
+    heads: Count = 4
+    num_photos: Count = 9  # always so many: further ones are dropped, missing ones resampled from those there are
+    pooling: Literal["rows", "mean"] = "rows"  # the attended photos side by side, tokens for each; or their mean, of one
 
 
 class SelfAttentionAggregator(nn.Module):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
+from tenth.core.config import Count, config_dataclass
 from tenth.models.aggregators.pooling import (
     TEMPERATURE,
     keep_identical_rows_exact,
@@ -15,13 +14,13 @@ from tenth.models.aggregators.pooling import (
 )
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class SetAggregatorConfig:
     """Of `SetAggregator`."""
 
-    hidden_dim: int = 64  # width of the photos' features
-    heads: int = 4
-    layers: int = 2
+    hidden_dim: Count = 64  # width of the photos' features
+    heads: Count = 4
+    layers: Count = 2
     use_embeddings: bool = True  # whether scores read the embeddings themselves, or only how the photos agree and their norms
     use_residual: bool = True  # whether the result may leave the photos' span; otherwise only their weights are trained
 

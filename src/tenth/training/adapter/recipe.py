@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Literal
 
+from tenth.core.config import NonNegative, SomeItems, config_dataclass
 from tenth.core.errors import RecipeError
 from tenth.data.faces.crops import PhotoDataset
 from tenth.models.aggregators.self_attention import SelfAttentionConfig
@@ -11,21 +13,11 @@ from tenth.models.aggregators.set_aggregator import SetAggregatorConfig
 from tenth.training.adapter.reference_sampling import IdentityContrastiveLoss, ReferenceSampling
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import ValidationConfig
+from tenth.training.diffusion_loss import ConditioningDropout
 from tenth.training.schedule import TrainingConfig
 
-TRAINABLE_PARTS = ("aggregator", "adapter")
 
-
-@dataclass(frozen=True)
-class ConditioningDropout:
-    """Shares of the images that lose a condition, so that guidance is learnt. Source: IP-Adapter's published training."""
-
-    p_unconditional: float = 0.05
-    p_no_image: float = 0.05  # only the image: the adapter then sees one zero embedding, which no aggregator touches
-    p_no_text: float = 0.05  # only the text
-
-
-@dataclass(frozen=True)
+@config_dataclass
 class EmbeddingPretraining:
     """Before any image is predicted, the aggregator learns on embeddings alone. An image of the schedule is a set here."""
 
@@ -33,26 +25,26 @@ class EmbeddingPretraining:
     loss: IdentityContrastiveLoss = field(default_factory=IdentityContrastiveLoss)
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class AdapterRecipe:
     """What a recipe with stage = "adapter" says."""
 
-    aggregator: str  # "attention" or "set"
+    aggregator: Literal["attention", "set"]
     data: PhotoDataset | None = None
     synthetic: SyntheticPeople | None = None  # instead of data: drawn people, to try a recipe out
     schedule: TrainingConfig | None = None  # of the diffusion objective; without it only `embedding_pretraining` is learnt
     embedding_pretraining: EmbeddingPretraining | None = None
     model: str = "pocket"  # a name, or a folder in diffusers' layout
-    trainable: tuple[str, ...] = TRAINABLE_PARTS
+    trainable: SomeItems[Literal["aggregator", "adapter"]] = ("aggregator", "adapter")
     attention_aggregator: SelfAttentionConfig = field(default_factory=SelfAttentionConfig)
     set_aggregator: SetAggregatorConfig = field(default_factory=SetAggregatorConfig)
     references: ReferenceSampling = field(default_factory=ReferenceSampling)
     conditioning_dropout: ConditioningDropout = field(default_factory=ConditioningDropout)
-    min_snr_gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
+    min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
     gradient_checkpointing: bool = False  # memory for time: activations are computed again in the backward pass
     save_half_precision: bool = False  # whether the adapter is written in half precision
     validation: ValidationConfig = field(default_factory=ValidationConfig)
-    stage: str = "adapter"
+    stage: Literal["adapter"] = "adapter"
 
     @property
     def init_seed(self) -> int:
@@ -62,10 +54,6 @@ class AdapterRecipe:
         )
 
     def __post_init__(self) -> None:
-        known = {"aggregator": (self.aggregator, ("attention", "set")), "trainable": (self.trainable, TRAINABLE_PARTS)}
-        for key, (value, choices) in known.items():
-            if not set(value if isinstance(value, tuple) else [value]) <= set(choices) or not value:
-                raise RecipeError(f"{key} is {value!r}", f"one of {', '.join(choices)} is needed", "Correct the recipe")
         if (self.data is None) == (self.synthetic is None):
             raise RecipeError(
                 "[data] and [synthetic]" if self.data else "neither [data] nor [synthetic]", "one is needed", "Say whose photos"

@@ -8,27 +8,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from tenth.core.errors import RecipeError
+from tenth.core.config import Count, Fraction, NonNegative, Positive, config_dataclass, require
 from tenth.core.rng import StepRNG
 from tenth.training.adapter.dataset import AdapterDataset
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class ReferenceSampling:
     """How references are chosen. The photo to predict is never one of them."""
 
-    max_photos: int = 9
-    min_photos: int = 9  # below `max_photos`, a number between the two is drawn for each image
-    p_impostor: float = 0.0  # share of the sets of three and more in which one photo is of somebody else
-    p_degraded: float = 0.0  # share of the photos that are blurred, small or half hidden
+    max_photos: Count = 9
+    min_photos: Count = 9  # below `max_photos`, a number between the two is drawn for each image
+    p_impostor: Fraction = 0.0  # share of the sets of three and more in which one photo is of somebody else
+    p_degraded: Fraction = 0.0  # share of the photos that are blurred, small or half hidden
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_photos <= self.max_photos:
-            raise RecipeError(
-                f"references from {self.min_photos} to {self.max_photos}",
-                "1 <= min_photos <= max_photos is needed",
-                "Correct the recipe",
-            )
+        require(self.min_photos <= self.max_photos, "min_photos", self.min_photos, f"at most max_photos, {self.max_photos}")
 
     @property
     def required_photos(self) -> int:
@@ -90,12 +85,12 @@ def _with_impostors(
     return torch.where(replace_mask, impostor_photo[:, None], references)
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class IdentityContrastiveLoss:
     """Cosine to the identity's centre with InfoNCE, on embeddings alone, before any image is predicted."""
 
-    infonce_weight: float = 1.0  # weight of InfoNCE beside the cosine
-    temperature: float = 0.1  # of its softmax over everybody's centres
+    infonce_weight: NonNegative = 1.0  # weight of InfoNCE beside the cosine
+    temperature: Positive = 0.1  # of its softmax over everybody's centres
     references: ReferenceSampling = field(
         default_factory=lambda: ReferenceSampling(min_photos=1, p_impostor=0.3, p_degraded=0.2)
     )

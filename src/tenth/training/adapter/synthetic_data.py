@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from pydantic import Field
 
-from tenth.core.errors import RecipeError
+from tenth.core.config import WholeNumber, config_dataclass
 from tenth.core.types import Pixels
 from tenth.data.faces.crops import to_minus_one_one
 from tenth.training.adapter.dataset import BATCH, AdapterDataset
 from tenth.training.frozen_diffusion import FrozenDiffusion
 
-MAX_COUNT = 1000
+Few = Annotated[int, Field(ge=1, le=1000)]
 CAPTIONS = ("", "a photo of a person", "a portrait of a person")
 EMBEDDING_NOISE, DEGRADED_NOISE = 0.6, 1.5  # of embeddings, in units of the standard deviation between people
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class SyntheticPeople:
     """How many people are drawn, and how many photos of each. Raises RecipeError for more than a try-out takes, or none."""
 
-    num_people: int = 8
-    photos_per_person: int = 12
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("num_people", "photos_per_person"):
-            if not 1 <= getattr(self, name) <= MAX_COUNT:
-                raise RecipeError(
-                    f"synthetic {name} is {getattr(self, name)}", f"needed: 1 to {MAX_COUNT}", "Correct the recipe"
-                )
+    num_people: Few = 8
+    photos_per_person: Few = 12
+    seed: WholeNumber = 0
 
     def build_dataset(self, embedding_dim: int, frozen: FrozenDiffusion) -> AdapterDataset:
         """The people's photos with embeddings of `embedding_dim`: the same numbers for the same seed."""

@@ -35,7 +35,6 @@ from tenth.training.adapter.recipe import AdapterRecipe, EmbeddingPretraining
 from tenth.training.adapter.reference_sampling import sample_references
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import AdapterValidator, build_validator
-from tenth.training.diffusion_loss import dropped_conditions
 from tenth.training.distributed import distributed_state
 from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
 from tenth.training.history import append_history, image_strip
@@ -125,12 +124,11 @@ class AdapterTrainer:
         """One step's loss, a scalar. person_indices: (B,), people of the data set."""
         # The target photo, mirrored at random, with a random caption, and its references.
         batch = sample_references(self.dataset, person_indices, self.recipe.references, rng)
-        dropout, uniform = self.recipe.conditioning_dropout, rng.uniform()
+        drop_image, drop_text = self.recipe.conditioning_dropout.masks(rng.uniform())
         mirrored, variant = rng.integers(2), rng.integers(self.dataset.caption_indices.shape[1])
 
         # Conditions, dropped at random: the empty prompt is row 0, no image a zero embedding.
         device = self.frozen.unet.device
-        drop_image, drop_text = dropped_conditions(uniform, dropout.p_unconditional, dropout.p_no_image, dropout.p_no_text)
         caption_indices = self.dataset.caption_indices[batch.target, variant].masked_fill(drop_text, 0)  # (B,)
         prompt_embeddings = self.dataset.prompt_embeddings[caption_indices].to(device)
         pooled = self.aggregator(batch.embeddings.to(device), batch.mask.to(device))  # (B, M, D)

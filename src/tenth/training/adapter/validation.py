@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tenth.core.cache import Array, ArrayCache
+from tenth.core.config import Count, WholeNumber, config_dataclass
 from tenth.core.types import Features, Pixels, Score
 from tenth.data.faces.crops import CENTRAL_FACE, PhotoDataset
 from tenth.data.faces.descriptors import encoder_name, face_descriptor
@@ -25,16 +26,16 @@ from tenth.sampling.sampler import sample
 from tenth.training.adapter.dataset import cache_namespace, encode_photos
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class ValidationConfig:
     """What is drawn at each checkpoint. Likeness is by dlib, which may condition the model: to choose by, not to report."""
 
-    num_people: int = 21  # validation people, an image each; 0: nothing is drawn
-    num_references: int = 9
-    num_held_out: int = 10  # photos of each person that an image is compared with, at most
+    num_people: WholeNumber = 21  # validation people, an image each; 0: nothing is drawn
+    num_references: Count = 9
+    num_held_out: Count = 10  # photos of each person that an image is compared with, at most
     prompt: str = "a portrait photo of a person"
-    seed: int = 0  # of the first person's image; the next have the next ones
-    num_shown: int = 8  # people on the strip
+    seed: WholeNumber = 0  # of the first person's image; the next have the next ones
+    num_shown: WholeNumber = 8  # people on the strip
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 

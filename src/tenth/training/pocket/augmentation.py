@@ -6,28 +6,29 @@ Source: Karras et al. 2022, arXiv:2206.00364, appendix F.2, and Jun et al. 2020,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from tenth.core.config import Fraction, NonNegative, config_dataclass
+
 NUM_AUGMENTATIONS = 7  # parameters of an augmentation; all zero: none
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue in the gray value
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class Augmentation:
     """How far pictures are changed, to either side and at most."""
 
-    p_apply: float = 0.0  # of the images are changed, in all of these ways
-    max_rotation: float = 12.0  # degrees
-    max_zoom: float = 0.2  # of the size: from 0.8 to 1.2
-    max_translation: float = 0.1  # of the side, across and down
-    max_brightness: float = 0.2  # added, of half the range
-    max_contrast: float = 0.3  # around the middle grey
-    max_saturation: float = 0.5  # saturation, around grey
+    p_apply: Fraction = 0.0  # of the images are changed, in all of these ways
+    max_rotation: NonNegative = 12.0  # degrees
+    max_zoom: NonNegative = 0.2  # of the size: from 0.8 to 1.2
+    max_translation: NonNegative = 0.1  # of the side, across and down
+    max_brightness: NonNegative = 0.2  # added, of half the range
+    max_contrast: NonNegative = 0.3  # around the middle grey
+    max_saturation: NonNegative = 0.5  # saturation, around grey
 
     def __call__(self, pixels: Tensor, amounts: Tensor) -> Tensor:
         """Augment pixels (B, 3, H, W) in [-1, 1] by amounts (B, NUM_AUGMENTATIONS) in [-1, 1], 0 for no change."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.config import Fraction, NonNegative, config_dataclass
 from tenth.core.errors import ModelError
 from tenth.core.files.reading import UnreadableError, reason
 from tenth.core.files.tensors import read_tensors, tensor_shapes
@@ -24,15 +26,13 @@ from tenth.training.loop import fit
 from tenth.training.schedule import TrainingConfig
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class AutoencoderLoss:
     """What the autoencoder learns by."""
 
-    l2_fraction: float = 0.5  # share of the squared against the absolute error: PSNR against sharpness
-    latent_noise: float = 0.05  # standard deviation added to the latents: neighbours in latent space then decode alike
-    normalization_weight: float = (
-        0.01  # weight that keeps each latent channel at mean 0 and variance 1, which diffusion assumes
-    )
+    l2_fraction: Fraction = 0.5  # share of the squared against the absolute error: PSNR against sharpness
+    latent_noise: NonNegative = 0.05  # standard deviation added to the latents: neighbours in latent space then decode alike
+    normalization_weight: NonNegative = 0.01  # of each latent channel's mean 0 and variance 1, which diffusion assumes
 
     def __call__(self, model: PocketAutoencoder, pixels: Tensor, rng: StepRNG) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1] -> the loss, a scalar."""
@@ -48,14 +48,14 @@ class AutoencoderLoss:
         return loss
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class AutoencoderRecipe:
     """What recipes/pocket-autoencoder.toml says."""
 
     data: PhotoDataset
     schedule: TrainingConfig
     loss: AutoencoderLoss = field(default_factory=AutoencoderLoss)
-    stage: str = "autoencoder"
+    stage: Literal["autoencoder"] = "autoencoder"
 
 
 def train_autoencoder(recipe: AutoencoderRecipe, directory: Path) -> None:

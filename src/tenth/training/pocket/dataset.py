@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tenth.core.cache import Array, ArrayCache
+from tenth.core.config import Fraction, config_dataclass
 from tenth.core.console import track
 from tenth.core.rng import StepRNG
 from tenth.data.captions.prompt_parser import parse_prompt_attributes
@@ -19,24 +20,20 @@ from tenth.data.faces.descriptors import encoder_name
 from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.training.adapter.dataset import BATCH, person_spans
+from tenth.training.diffusion_loss import ConditioningDropout
 from tenth.training.frozen_diffusion import weights_digest
 from tenth.training.pocket.augmentation import NUM_AUGMENTATIONS, Augmentation
 
 
-@dataclass(frozen=True)
-class PocketConditioningDropout:
-    """Shares of training in which a condition is missing, so that guidance and the model without adapter are learnt."""
+@config_dataclass
+class PocketConditioningDropout(ConditioningDropout):
+    """Beside the conditions of an image those of a step, so that the model without adapter is trained as well."""
 
-    p_no_adapter: float = 0.3  # of the steps run without the adapter at all
-    p_unconditional: float = 0.1  # of the images lose text and image
-    p_no_image: float = 0.05  # only the image
-    p_no_text: float = 0.1  # only the text
-    p_self_reference: float = (
-        0.5  # of the images are described by their own embedding, the others by another photo of the person
-    )
-    p_mean_reference: float = (
-        0.0  # of those others by all other photos of the person, their mean with the photos' norm restored
-    )
+    p_unconditional: Fraction = 0.1
+    p_no_text: Fraction = 0.1
+    p_no_adapter: Fraction = 0.3  # of the steps run without the adapter at all
+    p_self_reference: Fraction = 0.5  # of the images are described by their own embedding, others by another of the person
+    p_mean_reference: Fraction = 0.0  # of those others by all other photos of the person: their mean, its norm restored
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.config import FilePath, NonNegative, WholeNumber, config_dataclass
 from tenth.core.files.tensors import read_tensors
 from tenth.core.files.writing import write_tensors
 from tenth.core.rng import StepRNG
@@ -32,18 +34,16 @@ PACKAGED_AUTOENCODER = MODEL_DIR / "vae/diffusion_pytorch_model.safetensors"
 NUM_VALIDATION_FACES = 256  # measured at each checkpoint
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class DecoderLoss:
     """What the decoder learns by, beside the absolute error of its pixels."""
 
-    adversarial_weight: float = 0.015  # how much it counts to be taken for a photo, patch by patch
-    feature_matching_weight: float = 0.25  # what the discriminator's layers find
-    perceptual_weight: float = 0.03  # what the first stages of dlib's recogniser find
-    perceptual_stages: int = 2  # of them
-    laplacian_weight: float = 0.02  # that the fine detail is as strong as in photos, at each place within the decoder's squares
-    latent_noise: float = (
-        0.05  # standard deviation added to the latents, as the autoencoder learnt: generated ones are not exact
-    )
+    adversarial_weight: NonNegative = 0.015  # how much it counts to be taken for a photo, patch by patch
+    feature_matching_weight: NonNegative = 0.25  # what the discriminator's layers find
+    perceptual_weight: NonNegative = 0.03  # what the first stages of dlib's recogniser find
+    perceptual_stages: WholeNumber = 2  # of them
+    laplacian_weight: NonNegative = 0.02  # that fine detail is as strong as in photos, at each place of the decoder's squares
+    latent_noise: NonNegative = 0.05  # standard deviation added to the latents, as for the autoencoder: generated ones are off
 
     def __call__(self, modules: DecoderModules, latents: Tensor, photos: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
         """latents (B, 8, h, w), photos (B, 3, H, W) in [-1, 1] -> the loss of decoder and discriminator, a scalar.
@@ -79,15 +79,15 @@ class DecoderLoss:
         return loss + hinge_loss(photo_score.float(), generated_score.float())
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class DecoderRecipe:
     """What recipes/pocket-decoder.toml says. autoencoder: the file it goes on from."""
 
     data: PhotoDataset
     schedule: TrainingConfig
-    autoencoder: Path = PACKAGED_AUTOENCODER
+    autoencoder: FilePath = PACKAGED_AUTOENCODER
     loss: DecoderLoss = field(default_factory=DecoderLoss)
-    stage: str = "decoder"
+    stage: Literal["decoder"] = "decoder"
 
 
 @dataclass(frozen=True, eq=False)

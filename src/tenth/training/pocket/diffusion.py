@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.config import FilePath, Fraction, NonNegative, config_dataclass
 from tenth.core.errors import RecipeError
 from tenth.core.rng import StepRNG
 from tenth.data.faces.crops import PhotoDataset, load_face_crops
@@ -20,7 +22,6 @@ from tenth.models.pocket.loader import load_pocket, read_statistics
 from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 from tenth.training.averages import ema_keys, tensors_under
 from tenth.training.checkpoint import load_checkpoint
-from tenth.training.diffusion_loss import dropped_conditions
 from tenth.training.loop import fit
 from tenth.training.pocket.augmentation import Augmentation, add_augmentation_conditioning
 from tenth.training.pocket.autoencoder import load_autoencoder
@@ -40,7 +41,7 @@ from tenth.training.pocket.modules import Conditioning, PocketModules
 from tenth.training.schedule import TrainingConfig
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class DiffusionRecipe:
     """recipes/pocket-diffusion.toml, then pocket-diffusion-2.toml, -3 and -4; pocket-base.toml.
 
@@ -48,17 +49,17 @@ class DiffusionRecipe:
     """
 
     data: PhotoDataset
-    autoencoder: Path
+    autoencoder: FilePath
     schedule: TrainingConfig
     conditioning_dropout: PocketConditioningDropout = field(default_factory=PocketConditioningDropout)
-    init_from: Path | None = None  # a whole model whose weights it goes on from, as an earlier run wrote it; random without
-    min_snr_gamma: float = 5.0  # of min-SNR weighting; 0 turns it off
-    repeat_threshold: float = (
+    init_from: FilePath | None = None  # a whole model whose weights it goes on from, as an earlier run wrote it; random without
+    min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
+    repeat_threshold: Fraction = (
         0.0  # photos with a sign that fewer than this share have are seen more often (`repeat_factor_sampling`)
     )
     identity_loss: IdentityLossConfig = field(default_factory=IdentityLossConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    stage: str = "base-model"
+    stage: Literal["base-model"] = "base-model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +177,7 @@ def training_loss(
         use_identity_loss &= ~augmentation.any(1)
 
     # Conditions, some of them dropped.
-    drop_image, drop_text = dropped_conditions(uniform, dropout.p_unconditional, dropout.p_no_image, dropout.p_no_text)
+    drop_image, drop_text = dropout.masks(uniform)
     tokens = torch.where(drop_text[:, None], model.tokenize([""]), dataset.tokens[indices, variant])  # (B, T)
     embeddings = embeddings.masked_fill(drop_image[:, None, None], 0.0)
     use_identity_loss &= ~drop_image

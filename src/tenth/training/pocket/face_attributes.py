@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.config import FilePath, config_dataclass
 from tenth.core.errors import DataError
 from tenth.core.rng import StepRNG
 from tenth.data.captions.attributes import read_attributes
@@ -26,14 +27,14 @@ MAX_SHIFT = 6  # pixels, of a crop to each side
 P_BLUR = 0.3  # of an image: generated images lack the finest detail
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class FaceAttributesRecipe:
     """What recipes/pocket-face-attributes.toml says. attributes: the table that captions were made of (docs/data.md)."""
 
     data: PhotoDataset
-    attributes: Path
+    attributes: FilePath
     schedule: TrainingConfig
-    stage: str = "face-attributes"
+    stage: Literal["face-attributes"] = "face-attributes"
 
 
 def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None:

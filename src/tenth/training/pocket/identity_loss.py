@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tenth.core.config import Fraction, NonNegative, config_dataclass
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.encoders.dlib_resnet import DlibNet, crops_to_chips, load_dlib_net
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class IdentityLossConfig:
     """How much a prediction's face counts beside its noise, and on which images it is looked at."""
 
-    weight: float = 0.0  # of the term, times the share of signal in the noisy latents; 0 leaves it out
-    feature_weight: float = 0.0  # how much the recogniser's early features count in the term, beside the embedding
-    p_apply: float = 0.5  # of the images are looked at: it costs a decoding and the recogniser, there and back
-    min_alphas_cumprod: float = (
+    weight: NonNegative = 0.0  # of the term, times the share of signal in the noisy latents; 0 leaves it out
+    feature_weight: NonNegative = 0.0  # how much the recogniser's early features count in the term, beside the embedding
+    p_apply: Fraction = 0.5  # of the images are looked at: it costs a decoding and the recogniser, there and back
+    min_alphas_cumprod: Fraction = (
         0.25  # least share of signal (of the variance): below it, it bends blurred means into caricatures
     )
 
