@@ -96,9 +96,14 @@ def serve() -> None:
 
 def load_what_tenth_stands_on() -> None:
     """Its large libraries."""
+    import accelerate  # noqa: F401
     import dlib  # noqa: F401
+    import jinja2  # noqa: F401
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
     import numpy as np  # noqa: F401
-    import torch  # noqa: F401
+    import peft  # noqa: F401
+    import torch.utils.tensorboard  # noqa: F401
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # noqa: F401
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection  # noqa: F401
 
