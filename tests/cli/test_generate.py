@@ -159,7 +159,7 @@ def test_a_trained_method_says_what_it_reads_and_its_identity_draws_the_same_ima
         capsys.readouterr()
         assert main(["identity", str(photos), *with_model, *making, "-o", str(file), "--json"]) == 0
         said = capsys.readouterr()
-        assert f"{name} reads 9 photos: the 4 there are, and 5 drawn from them again" in said.err
+        assert f"{name} reads 9 photos: the 4 there are, and 5 of them repeated" in said.err
         assert json.loads(said.out)["weights"] == {}
         assert main(["generate", str(file), *given, *drawing, "-o", str(tmp_path / f"{name}-file")]) == 0
         assert main(["generate", str(photos), *making, *drawing, "-o", str(tmp_path / f"{name}-photos")]) == 0

@@ -1,4 +1,4 @@
-"""Two methods with a plus between them: what one learnt and what the other embeds, in force together."""
+"""A fine-tuned method combined with an adapter: weights and embeddings in one identity."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_names() -> None:
     assert both.name == "dreambooth+ip-adapter-consensus"
     assert both == CombinedMethod(method("dreambooth"), method("ip-adapter-consensus"))
     for wrong in ("ip-adapter-consensus+dreambooth", "dreambooth+dreambooth-lora", "ip-adapter+ip-adapter-avg"):
-        with pytest.raises(RecipeError, match="that learns each person, a plus"):
+        with pytest.raises(RecipeError, match="that fine-tunes for each person, a plus"):
             method(wrong)
     for unknown in ("dreambooth+nothing", "+ip-adapter", "dreambooth+"):
         with pytest.raises(InputError, match="method"):

@@ -69,7 +69,7 @@ def test_peft_s_own_file_of_a_text_encoder(sd15_folder: Path, sdxl_folder: Path,
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (None, "adapter_config.json, which says how much it counts, is not beside it"),
+        (None, "adapter_config.json, which has its alpha, is not beside it"),
         ("[]", "that are no tables"),
         ("{", "has a adapter_config.json beside it that is not JSON"),
         ("{}", "lora_alpha or alpha_pattern has no number"),

@@ -98,7 +98,7 @@ def test_the_trained_folder_is_a_method(trained: Path, toy_folder: Path) -> None
     (sample,) = generate(model, [Request(identity, "a photo of a person", 3)], SamplingConfig(steps=2))
     assert sample.pixels.shape == (128, 128, 3)
     assert method(str(trained))(person(4), model).warnings == (
-        f"{identity.method} reads 9 photos: the 4 there are, and 5 drawn from them again",
+        f"{identity.method} reads 9 photos: the 4 there are, and 5 of them repeated",
     )
     assert "first 9 of 12" in method(str(trained))(person(12), model).warnings[0]
 

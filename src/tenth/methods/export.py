@@ -28,7 +28,7 @@ CLIP_PREFIX = "clip"  # begins the names of the encoders that ComfyUI's adapters
 
 
 def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> None:
-    """Write a LoRA file, whole or not at all; its metadata name the words by which a prompt calls the person.
+    """Write a LoRA file, whole or not at all, with the trigger phrase in its metadata.
 
     Raises IdentityError if the identity holds other weights, CheckpointError if the file exists.
     """
@@ -44,10 +44,10 @@ def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> No
 
 
 def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) -> list[Path]:
-    """Write what a script of diffusers alone needs to draw the person, and give the two files' paths.
+    """Write two files with which diffusers alone generates images of the person, and give their paths.
 
-    `path`: safetensors with one tensor, ip_adapter_image_embeds (2, M, D) or (2, M, T, D): those of nobody and of the person,
-    as diffusers 0.42.1 wants them where guidance is above 1; without guidance, the second half alone is to be given. Beside it
+    `path`: safetensors with one tensor, ip_adapter_image_embeds (2, M, D) or (2, M, T, D): unconditional embeddings and the
+    person's, as diffusers 0.42.1 takes them with guidance; without it, only the second half is to be passed. Beside it
     the adapter, for `load_ip_adapter`: NAME.ip-adapter.safetensors of NAME.safetensors.
     Raises IdentityError if the identity is of another model or holds no embeddings, CheckpointError if a file exists.
     """

@@ -71,7 +71,7 @@ def _parse_identity(path: Path, fields: dict[str, Any], tensors: dict[str, Tenso
         raise _unusable(path, "holds neither embeddings nor weights")
     weights = {name.removeprefix("weights."): tensor for name, tensor in tensors.items()}
     if len(weights) < len(tensors) or len(photos) > MAX_PHOTOS:
-        raise _unusable(path, "says something twice, or more than any identity")
+        raise _unusable(path, "has a tensor twice, or more photos than any identity")
     weight_deltas(weights)  # raises for what is none
     return Identity(**{key: fields[key] for key in TEXT_FIELDS}, embeddings=embeddings, weights=weights, photos=tuple(photos))
 

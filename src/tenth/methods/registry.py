@@ -29,7 +29,7 @@ _METHODS: tuple[tuple[Method, str], ...] = (
     (IPAdapter("ip-adapter-concat",    concatenation), "all photos, their tokens side by side"),
     (IPAdapter("ip-adapter-consensus", consensus),     "all photos, mean weighted by agreement: a wrong photo hardly counts"),
     (TrainedAdapter("ip-adapter-attention"), "nine photos, self-attention trained leave-one-out on many people"),
-    (TrainedAdapter("ip-adapter-set"), "any number of photos, weights learnt on many people; begins as the consensus"),
+    (TrainedAdapter("ip-adapter-set"), "any number of photos, weights trained on many people; untrained it is the consensus"),
     *_FINE_TUNING,
 )
 # fmt: on
@@ -61,7 +61,7 @@ def method(name: str | Path) -> Method:
 
 def _combine(fine_tuned: Method, adapter: Method, name: str) -> CombinedMethod:
     if METHOD_SEPARATOR in fine_tuned.name or not fine_tuned.tunes_model or adapter.tunes_model:
-        needed = "one that learns each person, a plus, and one that does not are needed"
+        needed = "a method that fine-tunes for each person, a plus, and one that does not are needed"
         raise RecipeError(f"the method {name}", needed, f"Try {COMBINATION}")
     return CombinedMethod(fine_tuned, adapter)
 
@@ -74,5 +74,5 @@ def trained_method(folder: str | Path) -> TrainedAdapter:
 # The combination that was measured, as an example: any method that fine-tunes goes with any that does not.
 COMBINATION = f"dreambooth{METHOD_SEPARATOR}{DEFAULT_METHOD}"
 COMBINATIONS: Mapping[str, Entry[Method]] = {
-    COMBINATION: Entry(method(COMBINATION), "two in force together: any that learns a person, a plus, any that does not")
+    COMBINATION: Entry(method(COMBINATION), "two combined: any that fine-tunes, a plus, any that does not")
 }

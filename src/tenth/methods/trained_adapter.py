@@ -97,5 +97,5 @@ class TrainedAdapter:
         if count > limit:
             used = f"the first {limit} of {count} in file-name order, the others are not used"
         else:
-            used = f"the {count} there are, and {limit - count} drawn from them again"
+            used = f"the {count} there are, and {limit - count} of them repeated"
         return (f"{self.name} reads {limit} photos: {used}",)

@@ -1,8 +1,8 @@
-"""A model's folder as diffusers and transformers may see it: a private one, in which nothing names what is not there.
+"""A sanitized copy of a model's folder for the loaders of diffusers and transformers, which never read the original.
 
-Their loaders do what a folder says: they take a class by its name, a kernel of a hub, an adapter that lies beside the weights.
-So a folder that somebody gives is never theirs to read. Of each configuration the keys that its part knows are copied, their
-values checked; files of weights, of which the headers were read, are linked; everything else stays where it is.
+The loaders follow what a folder names: a class, a kernel on a hub, an adapter beside the weights. Therefore only the known keys
+of each configuration are copied, with checked values; files of weights are linked after their headers were validated; nothing
+else is taken over.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PLAIN_NAME = re.compile(r"[\w.-]*", re.ASCII)  # a class, an activation, a kind;
 
 @dataclass(frozen=True)
 class ComponentSpec:
-    """One folder of a model. keys: what of its configuration is passed on; `fixed_values` stands in it whatever the file says.
+    """One folder of a model. keys: of its configuration, that are copied; `fixed_values` override the file's.
 
     config_table: the table that is the configuration, where a file has it among others. nested_keys: keys of tables that stay
     tables. tokenizer_files: files of a tokenizer, each there or not; then texts in the configuration may be any.
@@ -73,7 +73,7 @@ def sanitized_folder(
 ) -> Iterator[Path]:
     """The private folder, while the block runs. components: by the names of their folders; "": the folder itself.
 
-    index: what its model_index.json says, if it has one. Raises ModelError if a file is missing, or is not what it has to be.
+    index: the content of its model_index.json, if it has one. Raises ModelError if a file is missing or invalid.
     """
     with TemporaryDirectory(prefix="tenth-") as temporary:
         safe = Path(temporary)
@@ -175,7 +175,7 @@ def invalid_model(path: Path, found: str) -> ModelError:
 
 
 def first_line(problem: BaseException) -> str:
-    """The first line of what a library says, as much of it as a message can hold."""
+    """The first line of a library's error, shortened."""
     lines = str(problem).strip().splitlines() or [type(problem).__name__]
     return f"{lines[0]:.200}"
 

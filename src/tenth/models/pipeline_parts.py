@@ -67,7 +67,7 @@ def pipeline_class_name(folder: Path) -> str:
 
 
 def read_index(folder: Path, class_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a folder's index says of a pipeline, and the class of each part. Raises ModelError for a class that is not known."""
+    """A pipeline's index, reduced to what is known, and the class of each part. Raises ModelError for an unknown class."""
     path, version = folder / "model_index.json", diffusers.__version__
     listed, index, classes = read_config(path), {"_class_name": class_name, "_diffusers_version": version}, {}
     for name in _init_parameters(PIPELINES[class_name]):

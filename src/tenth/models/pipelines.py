@@ -48,7 +48,7 @@ def save_pipeline(pipeline: Any, folder: Path) -> None:
 
 
 def load_pipeline(folder: Path, plan: MemoryPlan = DEFAULT_PLAN, lora: Path | None = None) -> StableDiffusionPipeline:
-    """A pipeline from a local folder in diffusers' layout, as `plan` says, safetensors only.
+    """A pipeline from a local folder in diffusers' layout, placed by `plan`, safetensors only.
 
     lora: a LoRA's file, whose matrices are added to the weights once. Raises ModelError if either cannot be loaded.
     """

@@ -1,4 +1,4 @@
-"""Prompts -> the text embeddings that a pipeline takes: long ones in parts, and none of them computed twice in a run."""
+"""Prompts -> the text embeddings that a pipeline takes: long ones in chunks, and none computed twice in a run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PromptArguments = dict[str, Tensor]  # of a call of a pipeline, by EMBEDDING_NAM
 class PromptEncoder:
     """The text embeddings of one pipeline's prompts.
 
-    What fits into the text encoder's positions is read by the pipeline's own `encode_prompt`. A longer prompt is cut into runs
-    of as many tokens as fit between the first and the last one (75 of CLIP's 77); the hidden states of the runs stand one after
-    the other. A prompt with fewer runs than another in its batch, or than the negative, gets empty ones. The pooled embedding
-    (SDXL) is that of the first run. A model of few words never learnt more than fits, and is given no more.
+    A prompt that fits into the text encoder's positions is encoded by the pipeline's own `encode_prompt`. A longer one is split
+    into chunks of as many tokens as fit between the first and the last one (75 of CLIP's 77), whose hidden states are
+    concatenated. A prompt with fewer chunks than another in its batch, or than the negative, is padded with empty ones. The
+    pooled embedding (SDXL) is that of the first chunk. For a model with a small vocabulary, longer prompts are truncated.
 
-    Whoever changes a text encoder, but inside `isolated` or in training mode, calls `clear`.
+    Text encoders may change in training mode and inside `isolated`; otherwise embeddings are cached.
     """
 
     def __init__(self, pipeline: Any) -> None:

@@ -18,7 +18,7 @@ from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import STATISTICS_PATH
 from tenth.models.stable_diffusion import load_stable_diffusion
 
-OnMessage = Callable[[str], None]  # hears a line for the user
+OnMessage = Callable[[str], None]  # called with a line for the user
 
 
 def _load_bundled(
@@ -68,8 +68,8 @@ def load_model(
 ) -> LatentDiffusion:
     """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models download` has brought.
 
-    A folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable.py). Nothing is downloaded
-    here. adapter: an IP-Adapter's file instead of the model's own. Photo embeddings are kept in the store.
+    A folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable_diffusion.py). Nothing is
+    downloaded here. adapter: an IP-Adapter's file instead of the model's own. Photo embeddings are cached.
     options: purpose, device and memory profile; what it leaves open comes from the environment. on_message: gets a line about
     the memory profile before a large model is loaded. lora: of Stable Diffusion's families, added to the weights.
 

@@ -1,4 +1,4 @@
-"""How much of the person there is in each block of a UNet: one number, or the adapter's scales in diffusers' own nesting."""
+"""The IP-Adapter scale of each block of a UNet: one number, or a nesting of sections, blocks and layers as in diffusers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tenth.core.errors import RecipeError
 
-MAX_SCALE = 2.0  # far beyond what gives a picture
+MAX_SCALE = 2.0  # far beyond useful values
 UNET_SECTIONS = ("down", "mid", "up")
 AdapterScale = float | Mapping[str, Any]  # {"up": {"block_0": [0, 1, 0]}}: what is not named is 0
 EXAMPLE_SCALE = '{"up": {"block_0": [0, 1, 0]}}'

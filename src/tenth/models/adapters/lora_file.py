@@ -1,7 +1,7 @@
-"""A LoRA's file, of whatever program, read with suspicion -> what it adds to each layer of a model, by the file's own numbers.
+"""LoRA files of other programs, validated -> what they add to each layer of a model.
 
-Read are low-rank matrices, with DoRA's magnitudes, in the layouts of kohya's trainer, diffusers (also before it had PEFT) and
-PEFT. Whatever else a file holds, and whatever has no place in the model, is refused by name.
+Supported are low-rank matrices, with DoRA's magnitudes, in the layouts of kohya's trainer, diffusers (also before it used PEFT)
+and PEFT. Any other tensor, and any without a layer in the model, is refused by name.
 Sources: kohya-ss/sd-scripts, networks/lora.py (alpha); KohakuBlueleaf/LyCORIS, modules/locon.py (lora_mid, dora_scale);
 diffusers, utils/state_dict_utils.py and loaders/lora_base.py; PEFT, tuners/lora/layer.py.
 """
@@ -59,7 +59,7 @@ UNSUPPORTED_INITS = ("corda", "loftq", "lora_ga", "olora", "pissa")
 
 @dataclass(frozen=True)
 class PeftSettings:
-    """What PEFT says beside the matrices. alpha_pattern: of layers whose names end so, where they differ from `alpha`.
+    """PEFT's settings for the matrices. alpha_pattern: by suffixes of layers' names, where it differs from `alpha`.
 
     use_rslora: alpha is divided by the square root of the rank (Kalajdzievski 2023, arXiv:2312.03732), and not by the rank.
     """
@@ -77,7 +77,7 @@ class PeftSettings:
 
 @dataclass(frozen=True, eq=False)
 class LoraFile:
-    """What a file says. matrices: by the names that it gives to layers."""
+    """The content of a file. matrices: by the file's names of layers."""
 
     path: Path
     matrices: Mapping[str, LowRankDelta]
@@ -136,7 +136,7 @@ def load_lora(path: Path) -> LoraFile:
 
 
 def _name_suffix(name: str) -> str:
-    """What of a tensor's name says what it is; "" if nothing does."""
+    """The suffix of a tensor's name by which its role is known; "" if there is none."""
     return max((end for end in TENSOR_ROLES if name.endswith(end)), key=len, default="")
 
 
@@ -205,9 +205,7 @@ def _settings(path: Path, metadata: Mapping[str, str], names: Iterable[str]) -> 
         try:
             tables[PEFT_PREFIX] = read_json(path.with_name(PEFT_CONFIG_FILE))
         except FileNotFoundError as problem:
-            raise UnreadableError(
-                f"is PEFT's own, and {PEFT_CONFIG_FILE}, which says how much it counts, is not beside it"
-            ) from problem
+            raise UnreadableError(f"is PEFT's own, and {PEFT_CONFIG_FILE}, which has its alpha, is not beside it") from problem
         except UnreadableError as problem:
             raise UnreadableError(f"has a {PEFT_CONFIG_FILE} beside it that {problem}") from problem
     tables[""] = {key: value for key, value in metadata_table.items() if not key.startswith(tuple(tables))}

@@ -1,4 +1,4 @@
-"""What is added to a model's weights, by an identity or a LoRA's file, and taken off again to the last bit.
+"""Changes of a model's weights, of an identity or a LoRA file, applied and reverted to the last bit.
 
 An identity's names are "part.path.lora_A.weight" and "....lora_B.weight" for low-rank matrices, whose product is added (the
 layout that diffusers' `load_lora_weights` reads, with alpha equal to the rank), and "part.path.weight.diff" for a difference to
@@ -43,7 +43,7 @@ class LowRankDelta:
     down: (r, in) or (r, in, h, w). up: (out, r) or (out, r, 1, 1). scaling: how often the product counts, alpha / r.
     mid: (r, r, h, w), a third one, where LyCORIS took a kernel apart in three (then down is (r, in, 1, 1)).
     magnitude: of DoRA (Liu et al. 2024, arXiv:2402.09353, eq. 5), the length that is given to each row (out, 1, ...) or column
-    (1, in, ...) of the sum. Raises ValueError, whose text says what does not fit, if shapes do not go together.
+    (1, in, ...) of the sum. Raises ValueError if the shapes do not fit.
     """
 
     down: Tensor

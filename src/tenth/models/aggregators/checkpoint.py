@@ -76,7 +76,7 @@ def _build_aggregator(description: dict[str, Any], weights: dict[str, Tensor]) -
             aggregator = aggregator_class(width, config_class(**settings))  # type: ignore[arg-type]
         aggregator.load_state_dict({name: weights[name] for name in sorted(weights)}, assign=True)
     except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, RecipeError) as problem:
-        raise UnreadableError(f"does not hold what it says it holds ({str(problem).splitlines()[0]:.200})") from problem
+        raise UnreadableError(f"has weights that do not fit its description ({str(problem).splitlines()[0]:.200})") from problem
     return aggregator
 
 

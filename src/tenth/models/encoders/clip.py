@@ -50,7 +50,7 @@ COMPONENTS = {  # by the table of the configuration file that is the model's own
 def load_clip(model_class: Any, folder: Path, needed: str, **load_options: Any) -> tuple[Any, CLIPImageProcessorPil, str]:
     """A CLIP model of transformers from a folder, frozen; its processor, Pillow's; 16 digits that stand for both.
 
-    Raises ModelError, which says what is needed, if the folder holds no such model.
+    needed: for the error. Raises ModelError if the folder holds no such model.
     """
     settings, path = folder / "preprocessor_config.json", folder / "model.safetensors"
     try:
@@ -118,7 +118,7 @@ class ClipEncoder(nn.Module):
         config = self.model.config
         if not all(type(side) is int and 0 < side <= MAX_PIXELS for side in (config.image_size, config.patch_size)):
             raise invalid_model(
-                folder, f"reads pictures of {config.image_size!r:.100} pixels in pieces of {config.patch_size!r:.100}"
+                folder, f"encodes images of {config.image_size!r:.100} pixels in patches of {config.patch_size!r:.100}"
             )
         self.embedding_dim = int(config.hidden_size if patch_tokens else config.projection_dim)
         self.num_tokens = (config.image_size // config.patch_size) ** 2 + 1 if patch_tokens else 0

@@ -1,8 +1,7 @@
-"""dlib's face recogniser as a network of torch, through which gradients flow: what a model that learns likeness looks at.
+"""dlib's face recognizer as a differentiable torch network, for the identity loss.
 
-The weights are read from dlib's own file; nothing else of it is. `face_descriptor` (face.py) stays what photos are encoded
-with. Source of the layers: dlib's example dnn_face_recognition_ex.cpp (Boost licence); of the file, its tensors one after
-another.
+Only the weights are read from dlib's file. Photos are encoded by dlib itself (`face_descriptor`).
+Source of the layers: dlib's example dnn_face_recognition_ex.cpp (Boost licence).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ STAGES = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions and a shortcut; where they halve, the shortcut is a mean of 2 x 2, and what lacks is zeros."""
+    """Two convolutions and a shortcut; with downsampling, it is a 2 x 2 mean, and missing channels are zeros."""
 
     def __init__(self, in_channels: int, out_channels: int, downsample: bool) -> None:
         super().__init__()
@@ -47,7 +46,7 @@ class ResidualBlock(nn.Module):
 class DlibNet(nn.Module):
     """Chips (B, 3, 150, 150) of 0 to 255, aligned -> dlib's descriptors (B, 128).
 
-    What dlib keeps as a scale and a shift after each convolution is in the convolution's own weights here.
+    dlib's scale and shift after each convolution are folded into the convolution's weights.
     """
 
     def __init__(self) -> None:
@@ -115,7 +114,7 @@ def load_dlib_net(path: Path | None = None) -> DlibNet:
 
 
 def crops_to_chips(crops: Tensor) -> Tensor:
-    """The middle, enlarged: crops (B, 3, 128, 128) in [-1, 1], as the pocket model draws -> chips (B, 3, 150, 150) to 255."""
+    """The pocket model's crops (B, 3, 128, 128) in [-1, 1] -> dlib's chips (B, 3, 150, 150), 0 to 255: the middle, enlarged."""
     visible = CROP_SIZE * (1 + 2 * CHIP_PADDING) / (1 + 2 * CROP_PADDING)  # 96 pixels
     margin = round((CROP_SIZE - visible) / 2)
     middle = crops[..., margin:-margin, margin:-margin]
