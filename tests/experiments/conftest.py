@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tenth.core.cache import ArrayCache
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.experiments import images as pictures
@@ -13,6 +15,19 @@ from tenth.experiments import runner as experiment
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.sampling.config import SamplingConfig
 from toy_people import NAMES, PHOTOS, ColorRecognizer, digest, generate_held_out_photos, open_toy_photo
+
+
+@pytest.fixture(scope="session")
+def descriptors(tmp_path_factory: pytest.TempPathFactory) -> ArrayCache:
+    """Descriptors of the toy people's faces, each computed once: a tenth of a second."""
+    return ArrayCache(tmp_path_factory.mktemp("descriptors"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cached_descriptors(toy_model: Any, descriptors: ArrayCache) -> Iterator[None]:
+    toy_model.encoder.cache = descriptors
+    yield
+    toy_model.encoder.cache = None
 
 
 @pytest.fixture
