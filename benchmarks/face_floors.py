@@ -48,13 +48,13 @@ def main() -> None:
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--method", nargs="+", default=["ip-adapter-consensus"])
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--words", type=float, default=0.0)
+    parser.add_argument("--text-guidance-scale", type=float, default=0.0)
     args = parser.parse_args()
     people, model, judge = PhotoDataset(args.people, args.photos), load_model(args.model), load_recognizer(args.judge)
     captions = {row.file: row.caption for row in people.entries(args.split)}
     sides: dict[str, list[Pixels]] = {name: [] for name in ("held out", "same people", "other people", *args.method)}
     parted = split_people(people, args.split, references=REFERENCES, held_out=REFERENCES)
-    sampling = SamplingConfig(steps=args.steps, text_guidance_scale=args.words)
+    sampling = SamplingConfig(steps=args.steps, text_guidance_scale=args.text_guidance_scale)
     for (number, photos), strangers in progress(zip(parted, others(people), strict=False), desc="people"):
         count = len(photos.held_out)
         sides["held out"] += map(face_crop, photos.held_out)

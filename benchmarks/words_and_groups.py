@@ -1,6 +1,6 @@
 """Do words work where a person is asked for, and whom is the model like: ten attributes, and identity by gender and age.
 
-    python benchmarks/words_and_groups.py PEOPLE.jsonl PHOTOS JUDGE.toml [SPLIT] [--model MODEL] [--method NAME] [--words W]
+    python benchmarks/words_and_groups.py PEOPLE.jsonl PHOTOS JUDGE.toml [SPLIT] [--method NAME] [--text-guidance-scale W]
 
 For each person of the split a method reads nine photos and draws neutral portraits, then each of ten attributes. present:
 share of those pictures on which the attribute is seen by the network that reads signs (docs/metrics.md). drop: by how much
@@ -131,7 +131,7 @@ def options() -> argparse.Namespace:
         ("ip_adapter_scale", 1.0),
         ("precision", "fp32"),
     ):
-        parser.add_argument(f"--{name}", type=type(value), default=value)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     return parser.parse_args()
 
 

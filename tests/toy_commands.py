@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import conftest
-import tenth.cli.generate
+import tenth.cli.commands.generate
 import tenth.cli.output
 import tenth.core.run_record
 import tenth.experiments.costs

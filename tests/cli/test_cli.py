@@ -14,12 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tenth.cli.app import help_page
 from tenth.cli.main import main
 from tenth.evaluation.registry import METRICS
 from tenth.methods.registry import COMBINATIONS, METHODS
 from tenth.models.registry import MODELS
-from tenth.sampling.config import SamplingConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPT = "a photo of a person"
@@ -49,61 +47,6 @@ def one_complaint(output: Output) -> str:
     assert said.err.startswith("tenth: ")
     assert said.err.count("\n") == 1
     return said.err
-
-
-# Help
-
-
-def test_the_manual_is_current() -> None:
-    written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert written == help_page(), "write it anew: python -m tenth.cli.app > docs/cli.md"
-
-
-def test_the_manual_is_the_same_in_every_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    pages = []
-    for columns in ("40", "300"):
-        monkeypatch.setenv("COLUMNS", columns)
-        pages.append(help_page())
-    assert pages[0] == pages[1]
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"), [("tenth gen", ["generate"]), ("tenth generate --scheduler e", ["euler", "euler-a"])]
-)
-def test_a_shell_completes_commands_and_values(
-    line: str, expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
-) -> None:
-    monkeypatch.setenv("_TENTH_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", line)
-    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
-    with pytest.raises(SystemExit, match="0"):
-        main([])
-    assert capsys.readouterr().out.split() == expected
-
-
-def test_a_command_that_is_nearly_one_is_named(capsys: Output) -> None:
-    assert main(["generat"]) == 2
-    assert capsys.readouterr().err == ("tenth: No such command 'generat'. Did you mean 'generate'? `tenth --help` says more.\n")
-
-
-def test_help_states_the_defaults_that_count() -> None:
-    page, default = help_page(), SamplingConfig()
-    for text in (
-        f"denoising [default: {default.steps}]",
-        f"[default: {default.guidance_scale:g}]",
-        f"[default: {default.ip_adapter_scale:g}]",
-    ):
-        assert text in page
-
-
-def test_without_a_command_the_help_is_said_and_the_usage_is_wrong(capsys: Output) -> None:
-    assert main([]) == 2
-    assert "Usage: tenth" in capsys.readouterr().err
-
-
-def test_the_version_is_the_packages(capsys: Output) -> None:
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == "tenth 0.1.0\n"
 
 
 # Exit code 2: wrong usage, known before anything heavy is loaded

@@ -61,7 +61,7 @@ def test_a_closed_stdout_is_not_the_next_file_that_is_opened(folder: Path, tmp_p
     assert subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *script], check=False).returncode == 0
 
 
-@pytest.mark.parametrize(("option", "name"), [("--prompt", "prompt"), ("--negative-prompt", "negative")])
+@pytest.mark.parametrize(("option", "name"), [("--prompt", "prompt"), ("--negative-prompt", "negative_prompt")])
 def test_a_prompt_that_is_not_utf_8_is_refused_before_anything_is_drawn(
     option: str, name: str, face_photos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from tenth.cli.data import image_folder, lfw
-from tenth.cli.experiment import evaluate, experiment, report
-from tenth.cli.generate import generate
-from tenth.cli.info import doctor, methods, metrics
-from tenth.cli.models import download, models, update
-from tenth.cli.person import demo, export, identity, photos
-from tenth.cli.train import train
+from tenth.cli.commands.data import image_folder, lfw
+from tenth.cli.commands.experiment import evaluate, experiment, report
+from tenth.cli.commands.generate import generate
+from tenth.cli.commands.info import doctor, methods, metrics
+from tenth.cli.commands.models import download, models, update
+from tenth.cli.commands.person import demo, export, identity, photos
+from tenth.cli.commands.train import train
 
 HELP_WIDTH = 100  # in every terminal, so that docs/cli.md can be checked
 MAY_BE_EMPTY = {"prompt", "negative_prompt"}

@@ -84,15 +84,10 @@ def generate(
 
     # What the user may have to mend comes first, and nothing else is said before it.
     ensure_writable_folder(output)
-    content = {"prompt": prompt, "seed": seed, "negative_prompt": negative_prompt}
-    scales = {
-        "steps": steps,
-        "guidance_scale": guidance_scale,
-        "ip_adapter_scale": adapter_scale,
-        "text_guidance_scale": text_guidance,
-    }
-    process = {"scheduler": scheduler, "guidance_interval": guidance_interval, "precision": precision}
-    settings = ImageSettings.read(content | scales | process, num_images, settings_from)
+    options: dict[str, Any] = {"prompt": prompt, "seed": seed, "negative_prompt": negative_prompt, "steps": steps}
+    options |= {"guidance_scale": guidance_scale, "ip_adapter_scale": adapter_scale, "text_guidance_scale": text_guidance}
+    options |= {"scheduler": scheduler, "guidance_interval": guidance_interval, "precision": precision}
+    settings = ImageSettings.read(options, num_images, settings_from)
     settings = settings.with_size(size, strength, face_detailer)
 
     # The person, then the images.
