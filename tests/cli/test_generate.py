@@ -110,7 +110,7 @@ def test_a_folder_of_the_users_is_not_written_into(draw: Callable[..., int], tmp
 def test_words_that_the_model_never_saw_are_said(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
     assert draw(tmp_path / "out", "--negative-prompt", "an astronaut") == 0
     said = capsys.readouterr()
-    assert "never seen these words, and draws as if they were not there: astronaut" in said.err
+    assert "never seen these words, and generates as if they were not there: astronaut" in said.err
     assert "astronaut" not in said.out
 
 
@@ -176,7 +176,7 @@ def test_a_place_that_the_machine_refuses(draw: Callable[..., int], tmp_path: Pa
 def test_a_size_is_drawn_recorded_and_explained(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
     assert draw(tmp_path / "out", "--size", "256x192") == 0
     said = capsys.readouterr().err
-    assert "256x192: drawn at 128x128, then enlarged, 25% of it cut off at the edges\n" in said
+    assert "256x192: generated at 128x128, then enlarged, 25% of it cut off at the edges\n" in said
     assert "face" not in said  # none was drawn again
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     done = {"size": "256x192", "passes": ["128x128"], "strength": 0.0, "face_pass": None, "face_strength": 0.3}
@@ -198,7 +198,7 @@ def test_a_face_that_was_drawn_again_is_said(
     monkeypatch.setattr("tenth.sampling.hires.face_crop_box", lambda *_: next(squares))
     assert draw(tmp_path / "out", "--size", "96") == 0
     said = capsys.readouterr().err
-    assert "0001.png: its face was drawn again at 128x128 and put back; strength 0.3\n" in said
+    assert "0001.png: its face was generated again at 128x128 and put back; strength 0.3\n" in said
     assert "0000.png: its face" not in said
 
 

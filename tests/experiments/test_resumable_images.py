@@ -135,7 +135,7 @@ def test_what_is_no_picture_of_the_run_is_not_replaced(damage: str, stopped: Pat
         path.unlink()
         {"text": path.touch, "folder": path.mkdir, "link": lambda: path.symlink_to("nowhere")}[damage]()
     before = path.lstat().st_ino
-    with pytest.raises(CheckpointError, match=r"0001.png is not the whole picture that would be drawn there.*Remove it"):
+    with pytest.raises(CheckpointError, match=r"0001.png is not the complete image that would be generated there.*Remove it"):
         generate_into(stopped, toy_model, requests(toy_model), ONE)
     assert path.lstat().st_ino == before
     assert not (stopped / "0005.png").exists()

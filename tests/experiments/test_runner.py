@@ -202,7 +202,7 @@ def test_every_condition_is_in_the_tables_and_the_curve_is_drawn(
         (name, 1) for name in recipe.methods
     ] * 2  # by either recogniser
     assert lost[1]["value"] == pytest.approx(0)  # the same held-out photo is "drawn" for both
-    assert "## Prompt set R, 3 photos" in text
+    assert "## Prompt set portrait, 3 photos" in text
 
     # Without matplotlib the run is as good, but for the curve.
     (tmp_path / "out/curve.png").unlink()
@@ -237,7 +237,7 @@ def test_a_strangers_photo_is_of_no_one_else(recipe: ExperimentRecipe, tmp_path:
     (_, own), (_, other), _ = split_people(recipe.data, "validation", references=3, held_out=10)
     check_impostors(other.references, own)
     for side in (own.references, own.held_out):
-        with pytest.raises(DataError, match="must be a stranger's"):
+        with pytest.raises(DataError, match="must be another person's"):
             check_impostors(side[:1], own)
     with pytest.raises(DataError, match=r"1 person of validation.*2 are needed"):
         run_experiment(replace(recipe, num_impostors=(1,), min_people=1, max_people=1), tmp_path / "out")

@@ -70,7 +70,7 @@ def test_no_picture_is_made_of_an_identity_that_is_no_numbers(value: float, toy_
     embeddings = sound.embeddings.clone()
     embeddings[0, 0] = value
     requests = [Request(sound, PROMPT, 7), Request(replace(sound, embeddings=embeddings), PROMPT, 8)]
-    with pytest.raises(ModelError, match="the picture of seed 8 is no longer made of numbers after step 1"):
+    with pytest.raises(ModelError, match="the image of seed 8 has values that are not finite after step 1"):
         list(generate(toy_model, requests, FEW_STEPS))
 
 
@@ -90,14 +90,17 @@ def test_no_larger_picture_is_made_of_what_is_no_number(makes: str, toy_model: A
         "face pass": lambda: detail_face(scene, image, (0, 0, 64), 0.5),
         "size": lambda: list(generate(toy_model, [Request(None, PROMPT, 5)], FEW_STEPS, hires=HiresConfig(256, 192))),
     }
-    with spoilt(toy_model.pipeline.vae.decoder[-2].bias, INFINITE), pytest.raises(ModelError, match="no numbers"):
+    with (
+        spoilt(toy_model.pipeline.vae.decoder[-2].bias, INFINITE),
+        pytest.raises(ModelError, match="pixels that are not finite"),
+    ):
         by[makes]()
 
 
 def test_no_image_of_the_class_is_kept(toy_model: Any, tmp_path: Path) -> None:
     settings = DreamBoothSettings(TrainingConfig(total_images=4), class_noun="man", num_class_images=2, sampling=FEW_STEPS)
     store, frozen = ArrayCache(tmp_path / "store"), FrozenDiffusion(toy_model.pipeline)
-    with spoilt(toy_model.pipeline.unet.conv_out.bias, NAN), pytest.raises(ModelError, match="no longer made of numbers"):
+    with spoilt(toy_model.pipeline.unet.conv_out.bias, NAN), pytest.raises(ModelError, match="values that are not finite"):
         compute_class_moments(settings, toy_model, frozen, store)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -109,7 +112,7 @@ def test_no_strip_of_validation_people_is_drawn(toy_model: Any) -> None:
     aggregator: Any = type("First", (), {"pool": staticmethod(lambda rows: rows)})
     with toy_model.applied([random_identity(toy_model)]):
         assert len(judge.generate(toy_model, aggregator)) == 2
-        with spoilt(toy_model.pipeline.unet.conv_out.bias, NAN), pytest.raises(ModelError, match="no longer made of numbers"):
+        with spoilt(toy_model.pipeline.unet.conv_out.bias, NAN), pytest.raises(ModelError, match="values that are not finite"):
             judge.generate(toy_model, aggregator)
 
 
@@ -118,7 +121,7 @@ def test_pixels_that_are_no_numbers_are_not_rounded(value: float) -> None:
     image = noise_image(0, 8, 8)
     assert to_uint8([image])[0].dtype == np.uint8
     image[3, 4, 1] = value
-    with pytest.raises(ModelError, match="a picture has pixels that are no numbers"):
+    with pytest.raises(ModelError, match="an image has pixels that are not finite"):
         to_uint8([noise_image(1, 8, 8), image])
 
 
@@ -132,5 +135,5 @@ def test_the_command_says_so_in_one_line_and_writes_none(
         assert main(["generate", str(tmp_path / "me.safetensors"), *given]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert "tenth: the picture of seed 0 is no longer made of numbers after step 1, so it is not written;" in said.err
+    assert "tenth: the image of seed 0 has values that are not finite after step 1, so it is not written;" in said.err
     assert not list(tmp_path.rglob("*.png"))

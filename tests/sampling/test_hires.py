@@ -229,7 +229,7 @@ def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 def test_too_large_a_size_is_refused_before_anything_is_drawn(stable_model: Any) -> None:
     with (
         watched(stable_model, lambda *_: None) as noted,
-        pytest.raises(DataError, match="times 16x16, at which this model draws"),
+        pytest.raises(DataError, match="times 16x16, which this model generates"),
     ):
         generate_samples(stable_model, [None], HiresConfig(72, 72))
     assert noted == []

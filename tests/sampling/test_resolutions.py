@@ -39,23 +39,27 @@ def test_a_side_is_a_multiple_of_eight(text: str, nearest: str) -> None:
 def test_trained_sizes_are_drawn_at_once(model: tuple[list[Size], int], text: str) -> None:
     found = plan_resolution(parse_size(text), *model)
     assert (found.base, found.hires_sizes, found.final) == (parse_size(text), (), parse_size(text))
-    assert str(found) == f"{parse_size(text)}: drawn at once"
+    assert str(found) == f"{parse_size(text)}: generated in one pass"
 
 
 @pytest.mark.parametrize(
     ("model", "text", "said"),
     [
-        (POCKET, "256", "256x256: drawn at 128x128, then redrawn at 256x256"),
-        (POCKET, "512", "512x512: drawn at 128x128, then redrawn at 256x256, redrawn at 512x512"),
-        (POCKET, "96", "96x96: drawn at 128x128, then reduced"),
-        (POCKET, "256x192", "256x192: drawn at 128x128, then redrawn at 256x192, 25% of it cut off at the edges"),
-        (SD15, "1024", "1024x1024: drawn at 512x512, then redrawn at 1024x1024"),
-        (SD15, "512x768", "512x768: drawn at 416x624, then redrawn at 512x768"),
-        (SD15, "2048", "2048x2048: drawn at 512x512, then redrawn at 1024x1024, redrawn at 2048x2048"),
-        (SD15, "1536x1024", "1536x1024: drawn at 624x416, then redrawn at 768x512, redrawn at 1536x1024"),
-        (SD15, "256", "256x256: drawn at 512x512, then reduced"),
-        (SDXL, "1664x2432", "1664x2432: drawn at 832x1216, then redrawn at 1664x2432"),
-        (SDXL, "1920x1080", "1920x1080: drawn at 1344x768, then redrawn at 1920x1080, 2% of it cut off at the edges"),
+        (POCKET, "256", "256x256: generated at 128x128, then generated again at 256x256"),
+        (POCKET, "512", "512x512: generated at 128x128, then generated again at 256x256, generated again at 512x512"),
+        (POCKET, "96", "96x96: generated at 128x128, then reduced"),
+        (POCKET, "256x192", "256x192: generated at 128x128, then generated again at 256x192, 25% of it cut off at the edges"),
+        (SD15, "1024", "1024x1024: generated at 512x512, then generated again at 1024x1024"),
+        (SD15, "512x768", "512x768: generated at 416x624, then generated again at 512x768"),
+        (SD15, "2048", "2048x2048: generated at 512x512, then generated again at 1024x1024, generated again at 2048x2048"),
+        (SD15, "1536x1024", "1536x1024: generated at 624x416, then generated again at 768x512, generated again at 1536x1024"),
+        (SD15, "256", "256x256: generated at 512x512, then reduced"),
+        (SDXL, "1664x2432", "1664x2432: generated at 832x1216, then generated again at 1664x2432"),
+        (
+            SDXL,
+            "1920x1080",
+            "1920x1080: generated at 1344x768, then generated again at 1920x1080, 2% of it cut off at the edges",
+        ),
     ],
 )
 def test_other_sizes_come_from_the_trained_size_of_the_nearest_shape(
@@ -67,7 +71,7 @@ def test_other_sizes_come_from_the_trained_size_of_the_nearest_shape(
 def test_without_a_second_pass_a_size_is_enlarged() -> None:
     found = plan_resolution(Size(256, 256), *POCKET, refine=False)
     assert found.passes == ["128x128"]
-    assert str(found) == "256x256: drawn at 128x128, then enlarged"
+    assert str(found) == "256x256: generated at 128x128, then enlarged"
 
 
 @pytest.mark.parametrize(("model", "text"), [(POCKET, "520"), (SD15, "2560"), (SDXL, "4104")])

@@ -163,7 +163,7 @@ def is_generated(path: Path, method: str, job: ImageJob, recipe: ExperimentRecip
 
 def load_images(jobs: Iterable[ImageJob]) -> list[Pixels]:
     """(H, W, 3) each, from disk."""
-    return [load_image(picture.path) for picture in jobs]
+    return [load_image(job.path) for job in jobs]
 
 
 def load_image(path: Path) -> Pixels:

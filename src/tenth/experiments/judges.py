@@ -22,7 +22,7 @@ def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[s
         recognizers[recognizer.name] = recognizer
     if recipe.use_dlib and model.encoder.dlib_mean is not None:
         recognizers[SELECTION_ONLY] = DlibRecognizer(model.encoder.dlib_mean.double().numpy())
-    expected = "a recogniser's TOML file, since dlib's is left out or this model does not read it"
+    expected = "a recognizer's TOML file, since dlib's is left out or this model does not read it"
     require(bool(recognizers), "recognizer", None, expected)
     return recognizers
 

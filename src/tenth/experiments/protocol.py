@@ -141,7 +141,9 @@ def check_impostors(impostors: Sequence[Photo], split_photos: ReferenceSplit[Pho
     """Raises DataError if an impostor's photo is one of the person's own."""
     if _overlap(impostors, (*split_photos.references, *split_photos.held_out)):
         raise DataError(
-            "a photo of two people of the split is the same", "a wrong photo must be a stranger's", "Mend the data set's names"
+            "a photo of two people of the split is the same",
+            "an impostor photo must be another person's",
+            "Mend the data set's names",
         )
 
 

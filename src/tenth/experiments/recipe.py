@@ -23,7 +23,7 @@ PORTRAIT_PROMPT_SET = "portrait"  # the prompt set of `prompt` alone
 
 @dataclass(frozen=True)
 class Condition:
-    """What each method is given of each person: so many photos, the last `num_impostors` of them a stranger's."""
+    """The photos that each method is given of each person, the last `num_impostors` of them an impostor's."""
 
     num_photos: int
     num_impostors: int = 0
@@ -40,7 +40,7 @@ class Condition:
         return f"{count}, {self.num_impostors} wrong" if self.num_impostors else count
 
     def select_photos(self, photos: Sequence[Photo], impostors: Sequence[Photo]) -> tuple[Photo, ...]:
-        """The first of a person's references, then the first of the stranger's."""
+        """The first of a person's references, then the first of the impostor's."""
         return (*photos[: self.num_photos - self.num_impostors], *impostors[: self.num_impostors])
 
 
@@ -70,9 +70,9 @@ class ExperimentRecipe:
     photo_counts: tuple[Count, ...] = ()  # photos given to a method: the first 1, 3, ... references; empty: all of them
     num_impostors: tuple[WholeNumber, ...] = (0,)  # how many of the largest count are another's; none is measured too
     held_out: Count = 10  # photos kept for judging, at most
-    min_people: Count = 2  # with fewer usable people there is no result: one alone has no strangers
+    min_people: Count = 2  # fewer usable people are an error: one alone has no impostors
     max_people: WholeNumber | None = None  # only the first so many: for trying a recipe out
-    recognizer: FilePath | None = None  # TOML file of a recogniser that no method has seen; without it nothing is a result
+    recognizer: FilePath | None = None  # TOML file of a recognizer that conditions no method; without it nothing is a result
     use_dlib: bool = True  # whether dlib's recogniser evaluates too, where the model reads it: three times as long
     clip_model: FilePath | None = None  # folder of a CLIP model that scores images by their prompts, beside face attributes
     real_photo_framing: Literal["crop", "photo"] = "crop"  # what is seen of real photos: crops as the model's, or all

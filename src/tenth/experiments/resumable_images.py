@@ -114,5 +114,5 @@ class ImageSeries:
             return
         expected, actual = expected_metadata(self.model, request, self.sampling, self.hires), read_if_complete(path)
         if actual is None or not actual.items() >= expected.items():
-            found = f"{path} is not the whole picture that would be drawn there"
+            found = f"{path} is not the complete image that would be generated there"
             raise CheckpointError(found, "what is there stays as it is", "Remove it, or choose another -o")

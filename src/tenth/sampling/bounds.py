@@ -36,7 +36,7 @@ class NumericRange:
 
 SETTING_RANGES: Mapping[str, NumericRange] = {
     "steps": NumericRange(1, 1_000, integer=True),  # the steps in which the models were trained
-    "guidance_scale": NumericRange(1, 50),  # far beyond what gives a picture
+    "guidance_scale": NumericRange(1, 50),  # far beyond any useful value
     "guidance_rescale": NumericRange(0, 1),
     "text_guidance_scale": NumericRange(0, 50),
     "strength": NumericRange(0, 1),  # of HiresConfig

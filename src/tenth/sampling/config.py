@@ -49,7 +49,7 @@ def _validated_interval(value: Any) -> Any:
 class SamplingConfig:
     """How images are generated. The defaults were chosen on validation people for the pocket model (docs/log.md).
 
-    Raises RecipeError for what cannot be: it is what the command line, recipes and pictures are held to as well.
+    Raises RecipeError for invalid values, from the command line, recipes and PNGs as well.
     """
 
     steps: Annotated[int, _within_range("steps")] = DEFAULT_STEPS

@@ -45,7 +45,7 @@ class HiresConfig:
         if self.strength is not None and not SETTING_RANGES["strength"].contains(self.strength):
             raise DataError(f"the strength {self.strength}", f"{SETTING_RANGES['strength']} is needed", "Correct it")
         if self.face_detailer and self.strength == 0:
-            raise DataError("a face pass of strength 0", "a face is drawn again with some noise", "Leave out one of the two")
+            raise DataError("the face detailer with strength 0", "the face detailer needs noise", "Leave out one of the two")
 
     @property
     def size(self) -> Size:
@@ -73,9 +73,9 @@ class HiresConfig:
         if plan.hires_sizes and model.trained_resolutions is TrainedResolutions.SINGLE_SQUARE:  # docs/log.md, 2026-11-28
             needed = f"this model knows no detail but that of {resolution}x{resolution}"
             raise DataError(
-                f"the strength {strength:g} for a picture of {self.size}",
-                f"{needed}: larger pictures that it draws again crack and melt",
-                "Leave the strength out, which enlarges, or choose a model that draws larger",
+                f"the strength {strength:g} for an image of {self.size}",
+                f"{needed}: larger images have artifacts after a second pass",
+                "Leave the strength out, which enlarges, or choose a model of larger images",
             )
         return plan
 
@@ -98,7 +98,7 @@ class HiresConfig:
     def face_notes(self, model: LatentDiffusion, names: Sequence[str]) -> list[str]:
         """What was done to faces, in sentences for the user. names: images whose face was generated again."""
         resolution = native_resolution(model)
-        text = f"its face was drawn again at {resolution}x{resolution} and put back; strength {self.face_strength:g}"
+        text = f"its face was generated again at {resolution}x{resolution} and put back; strength {self.face_strength:g}"
         return [f"{name}: {text}" for name in names]
 
 

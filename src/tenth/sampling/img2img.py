@@ -158,7 +158,7 @@ def encode_image(pipeline: Any, image: FloatImage) -> Tensor:
 
 @contextmanager
 def _vae_tiling(vae: Any, size: Size) -> Iterator[None]:
-    """The autoencoder working in tiles if the picture is large and it can; as it was afterwards."""
+    """Inside, the autoencoder works in tiles if the image is large and it supports them."""
     use_tiling = size.area > MAX_UNTILED_PIXELS and hasattr(vae, "enable_tiling") and not vae.use_tiling
     if use_tiling:
         vae.enable_tiling()

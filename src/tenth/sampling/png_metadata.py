@@ -69,9 +69,7 @@ def _read_text_chunk(path: Path) -> Any:
 
 
 def _unusable_png(path: Path, reason_text: str) -> DataError:
-    return DataError(
-        f"{path} {reason_text}", "a PNG as tenth wrote it is needed", "Choose another picture, or give the options"
-    )
+    return DataError(f"{path} {reason_text}", "a PNG as tenth wrote it is needed", "Choose another image, or give the options")
 
 
 def read_if_complete(path: Path) -> dict[str, Any] | None:

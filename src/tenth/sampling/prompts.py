@@ -41,7 +41,7 @@ def prompt_warnings(model: LatentDiffusion, prompt: str) -> list[str]:
     vocabulary = tokenizer.get_vocab()
     unknown = [word for word in dict.fromkeys(WORD_PATTERN.findall(prompt.lower())) if f"{word}</w>" not in vocabulary]
     if unknown and len(vocabulary) < SMALL_VOCABULARY:
-        messages.append(f"the model has never seen these words, and draws as if they were not there: {', '.join(unknown)}")
+        messages.append(f"the model has never seen these words, and generates as if they were not there: {', '.join(unknown)}")
     num_tokens = len(tokenizer(prompt, verbose=False).input_ids)  # with start and end token
     limit = tokenizer.model_max_length
     if num_tokens > limit and not model.prompt_encoder.supports_long_prompts:

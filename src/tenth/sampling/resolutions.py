@@ -89,8 +89,8 @@ class ResolutionPlan:
 
     def __str__(self) -> str:
         if self.final == self.base:
-            return f"{self.final}: drawn at once"
-        steps = ["drawn at " + self.passes[0], *(f"redrawn at {size}" for size in self.passes[1:])]
+            return f"{self.final}: generated in one pass"
+        steps = ["generated at " + self.passes[0], *(f"generated again at {size}" for size in self.passes[1:])]
         if not self.hires_sizes:
             steps.append("enlarged" if self.final.area > self.base.area else "reduced")
         if self.cropped_fraction > 0.005:
@@ -117,9 +117,9 @@ def plan_resolution(
     upscale = max(target.width / base.width, target.height / base.height)
     if upscale > MAX_UPSCALE:
         raise DataError(
-            f"the size {target} is {upscale:.1f} times {base}, at which this model draws",
+            f"the size {target} is {upscale:.1f} times {base}, which this model generates",
             f"at most {MAX_UPSCALE} times is possible",
-            "Choose a smaller size, or a model that draws larger",
+            "Choose a smaller size, or a model of larger images",
         )
     hires_sizes = [target] if refine and upscale > 1 else []
     if hires_sizes and upscale > MAX_UPSCALE_PER_PASS:

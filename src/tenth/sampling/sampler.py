@@ -140,13 +140,13 @@ def check_latents(latents: Tensor, seeds: Sequence[int], step: int) -> None:
     finite = torch.isfinite(latents).flatten(1).all(1)  # (B,)
     if not finite.all():
         seed = seeds[int(finite.long().argmin())]
-        raise _not_finite(f"the picture of seed {seed} is no longer made of numbers after step {step}")
+        raise _not_finite(f"the image of seed {seed} has values that are not finite after step {step}")
 
 
 def check_pixels(image: npt.NDArray[Any]) -> None:
     """Raises ModelError if an image (H, W, 3) is not finite."""
     if not np.isfinite(image).all():
-        raise _not_finite("a picture has pixels that are no numbers")
+        raise _not_finite("an image has pixels that are not finite")
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def checked_decoding(pipeline: Any) -> Iterator[None]:
 
     def check(_: Any, __: Any, decoded: Any) -> None:
         if isinstance(decoded, Tensor) and not torch.isfinite(decoded).all():
-            raise _not_finite("the autoencoder gives pixels that are no numbers")
+            raise _not_finite("the autoencoder gives pixels that are not finite")
 
     hook = pipeline.vae.decoder.register_forward_hook(check)
     try:

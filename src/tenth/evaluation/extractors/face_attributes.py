@@ -100,7 +100,7 @@ class FaceAttributeClassifier:
     def __call__(self, images: Sequence[Pixels], /) -> npt.NDArray[np.float64]:
         rows = [np.empty((0, self.feature_dim))]
         for start in range(0, len(images), BATCH_IMAGES):
-            crops = np.stack([_resize_to_crop(picture) for picture in images[start : start + BATCH_IMAGES]])
+            crops = np.stack([_resize_to_crop(image) for image in images[start : start + BATCH_IMAGES]])
             rows.append(self.net(to_minus_one_one(torch.from_numpy(crops).permute(0, 3, 1, 2))).double().numpy())
         return np.concatenate(rows)
 

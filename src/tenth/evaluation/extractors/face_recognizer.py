@@ -191,7 +191,7 @@ def l2_normalize(rows: FeatureArray) -> FeatureArray:
 def validate_image(pixels: Pixels) -> Pixels:
     """The same array. Raises DataError if it is not (H, W, 3) uint8."""
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
-        raise DataError(f"a picture of shape {pixels.shape}, {pixels.dtype}", "(H, W, 3) uint8 RGB is needed", "Convert it")
+        raise DataError(f"an image of shape {pixels.shape}, {pixels.dtype}", "(H, W, 3) uint8 RGB is needed", "Convert it")
     return pixels
 
 
@@ -200,7 +200,7 @@ def import_optional(module: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ModelError(f"{module} is not installed", "the recogniser needs it", "Run `pip install tenth[judge]`") from error
+        raise ModelError(f"{module} is not installed", "the recognizer needs it", "Run `pip install tenth[judge]`") from error
 
 
 @contextmanager

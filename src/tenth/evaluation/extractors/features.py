@@ -34,7 +34,7 @@ def extract_features(
     """
     rows = {extractor.name: bytearray() for extractor in extractors}  # grows in place, where joining arrays would copy them
     for chunk in _batches(images, batch):
-        keys = [image_hash(picture) for picture in chunk]
+        keys = [image_hash(image) for image in chunk]
         by_hash = dict(zip(keys, chunk, strict=True))
         for extractor in extractors:
             cached = _cached_features(by_hash, extractor, store)

@@ -153,7 +153,7 @@ class Inception:
         self._classes = tensors["fc.weight"].float().T  # (2048, 1008); the logits of IS leave the bias out
 
     def __call__(self, images: Sequence[Pixels]) -> FeatureArray:
-        """N pictures (H, W, 3) uint8 RGB, of any sizes -> (N, 3056).
+        """N images (H, W, 3) uint8 RGB, of any sizes -> (N, 3056).
 
         Equals torch-fidelity 0.4.0 within single precision: FID and IS of both agree to 1e-6 (tests/evaluate/).
         """
@@ -169,7 +169,7 @@ class Inception:
 
     @torch.inference_mode()
     def _forward(self, images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
-        x = torch.stack([resize_tf1(picture) for picture in images])  # (B, 299, 299, 3)
+        x = torch.stack([resize_tf1(image) for image in images])  # (B, 299, 299, 3)
         x = ((x - 128) / 128).permute(0, 3, 1, 2)  # (B, 3, 299, 299), channels last in memory
         for row in STEM:
             for conv in row:

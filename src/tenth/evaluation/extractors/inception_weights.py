@@ -25,7 +25,7 @@ from tenth.sampling.bounds import SETTING_RANGES
 
 FILE, BYTES = "pt_inception-2015-12-05-6726825d.pth", 95_628_359
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-NAME = "inception-2015-12-05"  # its pictures are resized as TensorFlow 1 did: there is one way, so it has no name
+NAME = "inception-2015-12-05"  # its images are resized as TensorFlow 1 did
 RANDOM_PREFIX = "random:"
 Weights = Mapping[str, Tensor]
 
@@ -100,7 +100,7 @@ def random_inception(seed: str) -> Inception:
 
 
 def random_weights(seed: int) -> Weights:
-    """Tensors by the names of the standard file, whose rows tell pictures apart and let no rounding error grow.
+    """Tensors by the names of the standard file, whose features differ between images and do not amplify rounding errors.
 
     Filters as in He et al. 2015, arXiv:1502.01852, eq. 10; batch normalisations near those that change nothing.
     """

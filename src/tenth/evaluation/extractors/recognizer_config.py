@@ -1,4 +1,4 @@
-"""The TOML file that describes a face recogniser: what to open, how to cut the face, how to scale it. Checked key by key.
+"""The TOML file that describes a face recognizer: its model, alignment and scaling. Checked key by key.
 
 name = "mine"                    model = "mine.onnx"       # beside this file
 sha256 = "..."                   input = "face"            output = "embedding"
@@ -96,7 +96,7 @@ def read_recognizer_config(path: Path) -> RecognizerConfig:
                 part["model"] = str((path.parent / part["model"]).absolute())  # not `resolve`: a link may lead back to itself
         return from_table(RecognizerConfig, table, path.name)
     except (OSError, UnreadableError) as problem:
-        raise ModelError(f"{path} {reason(problem)}", "a recogniser's TOML file is needed", "Correct it") from problem
+        raise ModelError(f"{path} {reason(problem)}", "a recognizer's TOML file is needed", "Correct it") from problem
     except RecipeError as problem:
         raise ModelError(problem.found, problem.needed, problem.action) from None
 
@@ -106,5 +106,5 @@ def read_model(path: Path, sha256: str) -> bytes:
     try:
         return read_verified(path, sha256, MAX_MODEL_BYTES)
     except (OSError, UnreadableError) as problem:
-        needed = f"the recogniser's file names one with the sha256 {sha256}"
+        needed = f"the recognizer's file names one with the sha256 {sha256}"
         raise ModelError(f"{path} {reason(problem)}", needed, "Put it there, or correct `model` and `sha256`") from problem

@@ -16,7 +16,7 @@ def identity_diversity(*, generated: Features, held_out: Features, references: F
     generated: (N, D), rows of any length. Images without a face count in `detection`, not here, and people with fewer than two
     images with a face are left out. Noise is different too: read it beside `identity`, and against the same number of real
     photos (pass them as generated), which is what a method should reach and not exceed. Anchors: 0 for copies of one image,
-    1 for images at right angles. Source: Ruiz et al. 2022, arXiv:2208.12242, DIV, with a recogniser's cosine for LPIPS.
+    1 for images at right angles. Source: Ruiz et al. 2022, arXiv:2208.12242, DIV, with a recognizer's cosine for LPIPS.
     Unavailable if nobody has two images with a face. Raises DataError as `identity` does for rows that are no embeddings.
     """
     del held_out, references

@@ -94,7 +94,7 @@ def gaussian_distance(a: Gaussian, b: Gaussian) -> float:
 
 
 def face_frechet_distance(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
-    """Squared Fréchet distance between two Gaussians fitted to a face recogniser's rows. Lower is better.
+    """Squared Fréchet distance between two Gaussians fitted to a face recognizer's features. Lower is better.
 
     generated, held_out: (N, D) and (M, D), two with a face on each side; images without are left out here and counted in
     `detection`. Compare only at equal counts and the same held-out photos: it depends on N, and more on who is in them than on

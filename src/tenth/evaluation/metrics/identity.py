@@ -1,7 +1,7 @@
-"""Is it this person? Similarity to held-out photos, with the floor that strangers set and the check for copied photos.
+"""Identity metrics: similarity to held-out photos, its floor by impostors, and the check for copied photos.
 
-Rows come from a recogniser that no method has seen (face_recognizer.py). NaN rows are pictures in which it found no face:
-a generated one counts as an impostor's similarity, never as a dropped picture; a held-out or reference one is left out.
+Features come from a recognizer that conditions no method (face_recognizer.py). NaN rows are images in which it found no
+face: a generated one counts with an impostor's similarity and is never dropped; a held-out or reference one is left out.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def identity_similarity(*, generated: Features, held_out: Features, references: 
 
     generated, held_out: (N, D), rows of any length. A generated image without a face counts as the impostor's similarity:
     the mean cosine between held-out photos of this person and of others. Anchors: 1 when generated is the only held-out
-    photo; another person's photos score the stranger floor. Above real photos is a warning, no success: see copy_paste_index.
+    photo; another person's photos score as impostors. Above real photos is a warning, no success: see copy_paste_index.
     Unavailable if an image has no face and there is no other person.
     Raises DataError if a person has no held-out photo with a face.
     """
@@ -59,7 +59,7 @@ def impostor_similarity(*, generated: Features, held_out: Features, references: 
 
 
 def face_detection_rate(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
-    """Share of generated images in which the recogniser finds a face, over people. Higher is better; photos have 1."""
+    """Share of generated images in which the recognizer finds a face, over people. Higher is better; photos have 1."""
     del held_out, references
     return score_over_people(face_detection_rate_per_person(generated))
 
@@ -67,14 +67,14 @@ def face_detection_rate(*, generated: Features, held_out: Features, references: 
 def true_accept_rate(
     *, generated: Features, held_out: Features, references: Features | None = None, threshold: float | None = None
 ) -> Score:
-    """Share of pairs, generated and held-out, that the recogniser takes for one person, over people. Higher is better.
+    """Share of pairs, generated and held-out, that the recognizer accepts as one person, over people. Higher is better.
 
-    threshold: the least cosine of one person, a property of the recogniser at a stated false-accept rate; unavailable without.
+    threshold: the least cosine of one person, a property of the recognizer at a stated false-accept rate; unavailable without.
     A missing face is never accepted.
     """
     del references
     if threshold is None:
-        return Score(None, unavailable="no threshold is stated for the recogniser")
+        return Score(None, unavailable="no threshold is stated for the recognizer")
     photos, values = by_person(held_out), {}
     for person, rows in by_person(generated).items():
         cosines = rows @ _rows_with_face(photos, person, "held-out").T  # (N, K)

@@ -31,8 +31,8 @@ class AdapterRecipe:
 
     aggregator: Literal["attention", "set"]
     data: PhotoDataset | None = None
-    synthetic: SyntheticPeople | None = None  # instead of data: drawn people, to try a recipe out
-    schedule: TrainingConfig | None = None  # of the diffusion objective; without it only `embedding_pretraining` is learnt
+    synthetic: SyntheticPeople | None = None  # instead of data: synthetic people, to try a recipe out
+    schedule: TrainingConfig | None = None  # of the diffusion objective; without it only `embedding_pretraining` runs
     embedding_pretraining: EmbeddingPretraining | None = None
     model: str = "pocket"  # a name, or a folder in diffusers' layout
     trainable: SomeItems[Literal["aggregator", "adapter"]] = ("aggregator", "adapter")

@@ -18,7 +18,7 @@ class ReferenceSampling:
     """How references are chosen. The photo to predict is never one of them."""
 
     max_photos: Count = 9
-    min_photos: Count = 9  # below `max_photos`, a number between the two is drawn for each image
+    min_photos: Count = 9  # below `max_photos`, a number between the two is sampled for each image
     p_impostor: Fraction = 0.0  # share of the sets of three and more in which one photo is of somebody else
     p_degraded: Fraction = 0.0  # share of the photos that are blurred, small or half hidden
 
@@ -27,7 +27,7 @@ class ReferenceSampling:
 
     @property
     def required_photos(self) -> int:
-        """How many photos a person needs to be learnt from."""
+        """How many photos a person needs for training."""
         return self.min_photos + 1
 
 
@@ -90,7 +90,7 @@ class IdentityContrastiveLoss:
     """Cosine to the identity's centre with InfoNCE, on embeddings alone, before any image is predicted."""
 
     infonce_weight: NonNegative = 1.0  # weight of InfoNCE beside the cosine
-    temperature: Positive = 0.1  # of its softmax over everybody's centres
+    temperature: Positive = 0.1  # of its softmax over everybody's centroids
     references: ReferenceSampling = field(
         default_factory=lambda: ReferenceSampling(min_photos=1, p_impostor=0.3, p_degraded=0.2)
     )

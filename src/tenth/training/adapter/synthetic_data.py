@@ -22,7 +22,7 @@ EMBEDDING_NOISE, DEGRADED_NOISE = 0.6, 1.5  # of embeddings, in units of the sta
 
 @config_dataclass
 class SyntheticPeople:
-    """How many people are drawn, and how many photos of each. Raises RecipeError for more than a try-out takes, or none."""
+    """The number of people, and of photos of each. Raises RecipeError for none, or too many."""
 
     num_people: Few = 8
     photos_per_person: Few = 12

@@ -28,9 +28,9 @@ from tenth.training.adapter.dataset import cache_namespace, encode_photos
 
 @config_dataclass
 class ValidationConfig:
-    """What is drawn at each checkpoint. Likeness is by dlib, which may condition the model: to choose by, not to report."""
+    """Images at each checkpoint. The similarity is by dlib, which may condition the model: for selection, not for results."""
 
-    num_people: WholeNumber = 21  # validation people, an image each; 0: nothing is drawn
+    num_people: WholeNumber = 21  # validation people, an image each; 0: no validation
     num_references: Count = 9
     num_held_out: Count = 10  # photos of each person that an image is compared with, at most
     prompt: str = "a portrait photo of a person"

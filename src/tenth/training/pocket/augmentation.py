@@ -20,7 +20,7 @@ LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue in the gray value
 
 @config_dataclass
 class Augmentation:
-    """How far pictures are changed, to either side and at most."""
+    """The largest change of each kind, in either direction."""
 
     p_apply: Fraction = 0.0  # of the images are changed, in all of these ways
     max_rotation: NonNegative = 12.0  # degrees

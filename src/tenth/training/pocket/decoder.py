@@ -40,7 +40,7 @@ class DecoderLoss:
 
     adversarial_weight: NonNegative = 0.015  # how much it counts to be taken for a photo, patch by patch
     feature_matching_weight: NonNegative = 0.25  # what the discriminator's layers find
-    perceptual_weight: NonNegative = 0.03  # what the first stages of dlib's recogniser find
+    perceptual_weight: NonNegative = 0.03  # of the features of dlib's first stages
     perceptual_stages: WholeNumber = 2  # of them
     laplacian_weight: NonNegative = 0.02  # that fine detail is as strong as in photos, at each place of the decoder's squares
     latent_noise: NonNegative = 0.05  # standard deviation added to the latents, as for the autoencoder: generated ones are off

@@ -19,8 +19,8 @@ class IdentityLossConfig:
     """How much a prediction's face counts beside its noise, and on which images it is looked at."""
 
     weight: NonNegative = 0.0  # of the term, times the share of signal in the noisy latents; 0 leaves it out
-    feature_weight: NonNegative = 0.0  # how much the recogniser's early features count in the term, beside the embedding
-    p_apply: Fraction = 0.5  # of the images are looked at: it costs a decoding and the recogniser, there and back
+    feature_weight: NonNegative = 0.0  # of the recognizer's early features, beside the embedding
+    p_apply: Fraction = 0.5  # of an image: the term needs a decoding and the recognizer, forward and backward
     min_alphas_cumprod: Fraction = (
         0.25  # least share of signal (of the variance): below it, it bends blurred means into caricatures
     )
