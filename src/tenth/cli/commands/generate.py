@@ -84,10 +84,15 @@ def generate(
 
     # What the user may have to mend comes first, and nothing else is said before it.
     ensure_writable_folder(output)
-    options: dict[str, Any] = {"prompt": prompt, "seed": seed, "negative_prompt": negative_prompt, "steps": steps}
-    options |= {"guidance_scale": guidance_scale, "ip_adapter_scale": adapter_scale, "text_guidance_scale": text_guidance}
-    options |= {"scheduler": scheduler, "guidance_interval": guidance_interval, "precision": precision}
-    settings = ImageSettings.read(options, num_images, settings_from)
+    content = {"prompt": prompt, "seed": seed, "negative_prompt": negative_prompt}
+    scales = {
+        "steps": steps,
+        "guidance_scale": guidance_scale,
+        "ip_adapter_scale": adapter_scale,
+        "text_guidance_scale": text_guidance,
+    }
+    process = {"scheduler": scheduler, "guidance_interval": guidance_interval, "precision": precision}
+    settings = ImageSettings.read(content | scales | process, num_images, settings_from)
     settings = settings.with_size(size, strength, face_detailer)
 
     # The person, then the images.
@@ -110,7 +115,7 @@ class ImageSettings:
     def read(cls, options: Mapping[str, Any], num_images: int, settings_from: Path | None) -> ImageSettings:
         """The options of the command, on those of a PNG. Raises InputError for what cannot be."""
         from tenth.cli.png_settings import merge_options, read_png_settings
-        from tenth.sampling.config import check_setting
+        from tenth.sampling.bounds import check_setting
 
         png = read_png_settings(settings_from) if settings_from else None
         merged = merge_options(options, png)
