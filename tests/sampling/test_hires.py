@@ -222,7 +222,7 @@ def test_progress_counts_every_step_once(stable_model: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [{"width": 30}, {"height": 0}, {"strength": -0.1}, {"strength": 1.5}, {"strength": float("nan")}, {"strength": 0, "face_detailer": True}])  # fmt: skip # noqa: E501
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match=r"the size 30x24|the size 32x0|the strength |a face pass of strength 0"):
+    with pytest.raises(DataError, match=r"the size 30x24|the size 32x0|the strength |the face detailer with strength 0"):
         replace(HIRES, **wrong)
 
 

@@ -45,7 +45,7 @@ class HiresConfig:
         if self.strength is not None and not SETTING_RANGES["strength"].contains(self.strength):
             raise DataError(f"the strength {self.strength}", f"{SETTING_RANGES['strength']} is needed", "Correct it")
         if self.face_detailer and self.strength == 0:
-            raise DataError("the face detailer with strength 0", "the face detailer needs noise", "Leave out one of the two")
+            raise DataError("the face detailer with strength 0", "a strength above 0 is needed", "Leave out one of the two")
 
     @property
     def size(self) -> Size:
