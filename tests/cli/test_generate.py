@@ -217,7 +217,7 @@ def test_what_the_model_cannot_draw_is_refused_before_anybody_is_learnt(
         str(tmp_path / "out"),
     ]
     assert main([*given, "--size", "512", "--strength", "0.4"]) == 1
-    assert "the strength 0.4 for a picture of 512x512; this model knows no detail but that of 128x128" in one_complaint(capsys)
+    assert "the strength 0.4 for an image of 512x512; this model knows no detail but that of 128x128" in one_complaint(capsys)
     assert not (tmp_path / "out").exists()
 
 
