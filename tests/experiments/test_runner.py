@@ -202,7 +202,7 @@ def test_every_condition_is_in_the_tables_and_the_curve_is_drawn(
         (name, 1) for name in recipe.methods
     ] * 2  # by either recogniser
     assert lost[1]["value"] == pytest.approx(0)  # the same held-out photo is "drawn" for both
-    assert "## Prompt set R, 3 photos" in text
+    assert "## Prompt set portrait, 3 photos" in text
 
     # Without matplotlib the run is as good, but for the curve.
     (tmp_path / "out/curve.png").unlink()

@@ -79,7 +79,7 @@ def test_another_track_asks_other_prompts_of_some_methods(recipe: ExperimentReci
     assert "attribute accuracy" in (tmp_path / "out/table.md").read_text()
     with pytest.raises(RecipeError, match="prompt_sets is 'portrait'"):
         replace(recipe, prompt_sets={PORTRAIT_PROMPT_SET: PromptSet(prompts, 1)})
-    with pytest.raises(RecipeError, match="P, methods is"):
+    with pytest.raises(RecipeError, match="attributes, methods is"):
         replace(recipe, prompt_sets={"attributes": PromptSet(prompts, 1, ("dreambooth",))})
 
 
