@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tenth.evaluation.registry import METRICS
-from tenth.reporting.markdown import markdown, summary
+from tenth.reporting.markdown import markdown
 from tenth.reporting.plots import write_curve
 from tenth.reporting.results_reader import read_results
 
@@ -33,14 +32,6 @@ def test_the_tables_are_the_records(run: str) -> None:
 @pytest.mark.parametrize("run", RUNS)
 def test_every_metric_of_a_record_is_in_the_registry(run: str) -> None:
     assert {score["metric"] for score in record_of(run)["results"]["scores"]} <= set(METRICS)
-
-
-def test_the_readmes_tables_are_the_records() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"<!-- tenth report results/(\S+) --summary -->\n(.*?)<!-- end -->", readme, re.DOTALL)
-    assert [run for run, _ in blocks] == ["quick-test", "comparison-test"]
-    for run, block in blocks:
-        assert block == summary(record_of(run)), f"write `tenth report results/{run} --summary` into README.md again"
 
 
 def test_the_curve_is_the_records(tmp_path: Path) -> None:
