@@ -1,6 +1,6 @@
 #!/bin/bash
-# Minutes of one large GPU for the pocket model, on a machine that has torch, transformers and accelerate, and neither photos, nor
-# dlib, nor diffusers, nor a network. What goes there is this checkout and one folder, 64 MiB in all; what comes back are parts of
+# Minutes of one large GPU for the pocket model, on a machine that has torch, transformers, accelerate and pydantic, and no photos,
+# dlib, diffusers or network. What goes there is this checkout and one folder, 64 MiB in all; what comes back are parts of
 # at most 16 MiB. From the checkout's root:
 #
 #   recipes/gpu-minutes.sh pack recipes/pocket-base.toml gpu [RUN]    # here: RUN's newest checkpoint, else the recipe's start

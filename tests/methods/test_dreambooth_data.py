@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,12 @@ def test_prompts_name_the_person_and_the_class(toy_model: Any, tmp_path: Path) -
     )  # fmt: skip
     others = lesson_of(toy_model, tmp_path, class_prompts=("a portrait of a {person}",)).prompts
     assert others[2:] == ("a portrait of a person",)
-    for prompts in ((), ("a photo",), ("a {person} and a {person}",)):
-        with pytest.raises(RecipeError, match=r"prompts with one \{person\}"):
+    for prompts, needed in (
+        ((), "one or more"),
+        (("a photo",), "a prompt with one {person}"),
+        (("a {person}" * 2,), "one {person}"),
+    ):
+        with pytest.raises(RecipeError, match=re.escape(needed)):
             replace(SETTINGS, prompts=prompts)
 
 
@@ -98,10 +103,13 @@ def test_the_shipped_recipes_of_methods_are_read(toy_model: Any) -> None:
         ('method = "ip-adapter"', "has method 'ip-adapter'"),
         (
             'method = "dreambooth-lora"\nclass_nown = "woman"',
-            "has the key 'class_nown'; known keys: schedule, lora, train_text_encoder, class_noun",
+            "'class_nown' is not a key; known keys: schedule, lora, train_text_encoder, class_noun",
         ),
         ('method = "dreambooth"\n[lora]\nrank = 4', r"has \[lora\]; dreambooth changes all weights"),
-        ('method = "dreambooth"\n[schedule]\ntotal_images = "many"', "schedule, total_images is 'many'; needed: int"),
+        (
+            'method = "dreambooth"\n[schedule]\ntotal_images = "many"',
+            "schedule.total_images is 'many'; needed: a valid integer",
+        ),
     ],
 )
 def test_wrong_recipes_of_a_method(text: str, message: str, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_the_aggregators_stay_in_full_precision_under_autocast() -> None:
 
 
 def test_an_unknown_readout_is_refused() -> None:
-    with pytest.raises(RecipeError, match="rows, mean"):
+    with pytest.raises(RecipeError, match="pooling is 'max'; needed: 'rows' or 'mean'"):
         SelfAttentionConfig(pooling="max")
 
 

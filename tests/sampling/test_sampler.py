@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin
 from conftest import write_stable
 from tenth.core.config import from_table, to_table
 from tenth.core.errors import CheckpointError, RecipeError
+from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments.images import ImageJob, is_generated
 from tenth.experiments.output_folders import ensure_writable_experiment
 from tenth.experiments.recipe import ExperimentRecipe
@@ -66,7 +67,7 @@ def test_settings_are_a_table_and_come_back_from_it() -> None:
 )
 def test_a_picture_counts_as_drawn_only_with_the_very_settings(change: dict[str, Any], small: Any, tmp_path: Path) -> None:
     path, picture = tmp_path / "0.png", ImageJob(None, None, None, PROMPT, 0, tmp_path / "0.png")
-    recipe = ExperimentRecipe(None, "validation", sampling=FEW_STEPS)  # type: ignore[arg-type]
+    recipe = ExperimentRecipe(PhotoDataset(Path(), Path()), "validation", sampling=FEW_STEPS)
 
     def drawn(settings: SamplingConfig, wanted: SamplingConfig) -> bool:
         info = PngImagePlugin.PngInfo()
@@ -206,7 +207,7 @@ def test_blocks_that_this_model_has_not_are_said(scale: Any, said: str, stable: 
 
 @pytest.mark.parametrize("interval", [(0.5, 0.2), (-0.1, 1.0), (0.0, 1.5), (0.5,), (float("nan"), 1.0)])
 def test_intervals_that_are_none_are_said(interval: Any) -> None:
-    with pytest.raises(RecipeError, match="two numbers from 0 to 1 are needed"):
+    with pytest.raises(RecipeError, match="needed: two numbers from 0 to 1"):
         SamplingConfig(guidance_interval=interval)
 
 

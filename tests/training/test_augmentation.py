@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tenth.data.faces.crops import FaceCrops
+from tenth.data.faces.crops import FaceCrops, PhotoDataset
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import MODEL_DIR
@@ -91,7 +91,10 @@ def test_a_share_of_the_photos_is_changed_and_not_looked_at() -> None:
         return torch.zeros(len(found))
 
     recipe = DiffusionRecipe(
-        *(None, Path(), TrainingConfig(1), PocketConditioningDropout(p_no_adapter=0.0, p_unconditional=0.0, p_no_image=0.0)),  # type: ignore[arg-type]
+        PhotoDataset(Path(), Path()),
+        Path(),
+        TrainingConfig(1),
+        PocketConditioningDropout(p_no_adapter=0.0, p_unconditional=0.0, p_no_image=0.0),
         identity_loss=IdentityLossConfig(1.0, p_apply=1.0, min_alphas_cumprod=0.0),
     )
     for share, seen in ((0.0, 4), (1.0, 0)):

@@ -92,7 +92,9 @@ def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness
         difference(
             replace(
                 plain,
-                conditioning_dropout=PocketConditioningDropout(p_no_adapter=0.0, p_unconditional=0.0, p_no_image=1.0),
+                conditioning_dropout=PocketConditioningDropout(
+                    p_unconditional=0.0, p_no_image=1.0, p_no_text=0.0, p_no_adapter=0.0
+                ),
                 identity_loss=every,
             )
         )

@@ -101,7 +101,7 @@ def test_what_is_chosen_does_not_depend_on_how_the_batch_is_cut() -> None:
 
 
 def test_impossible_references_are_refused() -> None:
-    with pytest.raises(RecipeError, match="1 <= min_photos <= max_photos"):
+    with pytest.raises(RecipeError, match="min_photos is 4; needed: at most max_photos, 3"):
         ReferenceSampling(max_photos=3, min_photos=4)
 
 
