@@ -64,10 +64,15 @@ join)
     out=$2 models=$3
     mkdir -p "$models"
     cat "$out"/part-* | tar -x -C "$models"
-    for weights in "$models"/average*.safetensors; do
-        "$python" -c "import sys; from pathlib import Path; from tenth.training.pocket.packed_dataset import unpack; unpack(*map(Path, sys.argv[1:]))" \
-            "$weights" "${weights%.safetensors}"
-    done
+    "$python" - "$models"/average*.safetensors <<'PYTHON'
+import sys
+from pathlib import Path
+
+from tenth.training.pocket.packed_dataset import unpack
+
+for weights in map(Path, sys.argv[1:]):
+    unpack(weights, weights.with_suffix(""))
+PYTHON
     ls "$models"
     ;;
 *)

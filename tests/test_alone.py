@@ -111,12 +111,14 @@ def test_every_command_is_tried_here_or_by_the_documents() -> None:
     assert {line.split()[0] for line in [*documented, *COMMANDS]} == top_commands()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_by_itself(line: str, with_identity: Fresh, inputs: Path) -> None:
     done = with_identity.line(f"tenth {line}", inputs)
     assert right(done), done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda text: text.strip().partition("\n")[0][:60])
 def test_a_public_name_by_itself(program: str, with_identity: Fresh, inputs: Path) -> None:
     done = with_identity.python(program, inputs)

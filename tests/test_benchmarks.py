@@ -10,6 +10,8 @@ import pytest
 
 from fresh import Fresh
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 

@@ -82,6 +82,7 @@ def run(blocks: list[Block], fresh: Fresh, folder: Path) -> tuple[list[str], lis
     return failed, skipped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUN)
 def test_every_block_runs(name: str, fresh: Fresh, folder: Path) -> None:
     blocks = blocks_of(name, RUN[name])
@@ -95,6 +96,7 @@ def test_every_block_runs(name: str, fresh: Fresh, folder: Path) -> None:
     assert len(skipped) == SKIPPED[name], "\n".join(skipped)
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_help_and_of_docstrings_run(fresh: Fresh, folder: Path) -> None:
     examples = re.findall(r"^ +(tenth .+)$", EPILOG, re.MULTILINE)
     assert len(examples) == 3
@@ -197,6 +199,7 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["tenth doctor", 'tenth generate me/ --prompt "a photo of a person" -n 1 --steps 1 -o out'])
 def test_a_command_in_a_process_from_the_start(line: str, tmp_path: Path) -> None:
     """Not a fork: nothing at all is loaded."""

@@ -10,6 +10,8 @@ import pytest
 from fresh import Fresh
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ARGUMENTS = {
     "portrait.py": ["anna"],

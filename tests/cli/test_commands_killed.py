@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from fresh import Fresh
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[1] / "killed_commands.py"
 COMMANDS = ("generate", "identity", "experiment", "demo", "train")

@@ -27,6 +27,7 @@ def with_a_face(path: Path, face: Path, width: int, size: tuple[int, int], place
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "place"), [(200, (2900, 300)), (40, (2350, 1130))])
 def test_a_face_anywhere_in_twelve_megapixels(
     tmp_path: Path, face_photos: list[Path], width: int, place: tuple[int, int]
@@ -42,6 +43,7 @@ def test_a_face_anywhere_in_twelve_megapixels(
     assert place[1] < (top + bottom) / 2 < place[1] + 2.2 * width
 
 
+@pytest.mark.slow
 def test_a_small_face_is_used_in_the_pixels_of_its_file(tmp_path: Path, face_photos: list[Path]) -> None:
     path = with_a_face(tmp_path / "photo.jpg", face_photos[0], 85, (4000, 3000), (100, 2400))
     photo, faces = open_photo_with_faces(path)

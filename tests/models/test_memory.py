@@ -189,6 +189,7 @@ def benchmark(fresh: Fresh, name: str, *options: str) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.slow
 def test_the_estimate_is_near_the_measured_peak(fresh: Fresh) -> None:
     """In a process of its own, with a model whose activations are most of it; what the libraries set up comes on top."""
     result = benchmark(fresh, "full_size", "sd15", "--pixels=384", "--steps=1", "--profile=half-batch1")

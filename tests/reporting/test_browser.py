@@ -24,7 +24,10 @@ SCHEMES = {"light": 1, "dark": 0}  # as the browser numbers them
 WIDE, NARROW, PHONE, HEIGHT = 1280, 400, 360, 1200
 SECONDS = 240  # on a machine that has other work
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"no browser in PATH: {', '.join(NAMES)}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason=f"no browser in PATH: {', '.join(NAMES)}"),
+]
 
 
 @pytest.fixture

@@ -6,10 +6,13 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import torch
 
 from fresh import Fresh
 from tenth.training.checkpoint import load_checkpoint
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[1] / "killed_run.py"
 

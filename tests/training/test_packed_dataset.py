@@ -81,6 +81,7 @@ def test_a_run_without_a_checkpoint_is_said(recipe: Path, tmp_path: Path) -> Non
         pack(recipe, tmp_path, tmp_path / "gpu")
 
 
+@pytest.mark.slow
 def test_the_command_packs_spends_and_joins(
     pocket_sized_folder: Path, face_photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

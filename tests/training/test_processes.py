@@ -14,6 +14,8 @@ import torch
 from fresh import Fresh
 from tenth.training.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "processes_run.py"
 
 
