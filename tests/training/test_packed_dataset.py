@@ -25,7 +25,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "recipes/gpu-minutes.sh"
 def recipe(
     tmp_path: Path, toy_folder: Path, toy_configs: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    monkeypatch.setattr(packed_dataset, "VAE_FILE", toy_folder / "vae/diffusion_pytorch_model.safetensors")
+    monkeypatch.setattr(packed_dataset, "PACKAGED_AUTOENCODER", toy_folder / "vae/diffusion_pytorch_model.safetensors")
     return write_recipe(tmp_path, toy_folder, face_photos, monkeypatch)
 
 
