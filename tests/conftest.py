@@ -103,7 +103,7 @@ def toy_configs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 def write_toy_configs(folder: Path) -> Path:
     """The pocket model's folder without weights, its networks a hundredth as large."""
-    shutil.copytree(MODEL_DIR, folder, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)
+    shutil.copytree(MODEL_DIR, folder, ignore=shutil.ignore_patterns("*model.safetensors", "ip-adapter*"), dirs_exist_ok=True)
     for part, sizes in TOY_SIZES.items():
         path = folder / part / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | sizes), encoding="utf-8")

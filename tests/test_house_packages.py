@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import graphlib
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,7 +13,7 @@ MAX_ENTRIES, MIN_MODULES, MAX_MODULES, MAX_FLOORS = 12, 3, 12, 9  # of src/tenth
 Imports = dict[str, set[str]]  # module or package -> those that it imports
 
 
-def imports_of_modules(files: list[Source]) -> Imports:
+def imports_of_modules(files: Sequence[Source]) -> Imports:
     modules = {file.module: file for file in files}
     imports: Imports = {}
     for module, file in modules.items():
