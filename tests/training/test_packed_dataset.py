@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "recipes/gpu-minutes.sh"
 def recipe(
     tmp_path: Path, toy_folder: Path, toy_configs: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> Path:
+    shutil.copytree(toy_folder / "image_encoder", toy_configs / "image_encoder", dirs_exist_ok=True)  # what `unpack` reads
     monkeypatch.setattr(packed_dataset, "PACKAGED_AUTOENCODER", toy_folder / "vae/diffusion_pytorch_model.safetensors")
     return write_recipe(tmp_path, toy_folder, face_photos, monkeypatch)
 
