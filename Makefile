@@ -10,9 +10,9 @@
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python3.12 python3.13 python3.14 python)
-CHECKS := "ruff format --check ." "ruff check ." "mypy" "pytest $(PYTEST)"
 # A process on each core, which computes by one thread, and takes tests from another when it has none left.
 PYTEST := --numprocesses=logical --maxprocesses=8 --dist=worksteal --durations=25 --durations-min=1
+CHECKS := "ruff format --check ." "ruff check ." "mypy" "pytest $(PYTEST)"
 
 # Settings of the caller that would reach around .venv.
 unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
