@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -71,16 +72,30 @@ def unfinished(directory: Path) -> set[str]:
     return {path.name for path in directory.glob(".step-*.part")}
 
 
+def steps_done(directory: Path) -> int:
+    """Steps that were begun, over all processes: each announces its own in the log."""
+    log = directory / "seen.log"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def wait_until(process: int, happened: Callable[[], bool]) -> None:
+    """Return when it has happened, or the process has ended."""
+    while not happened() and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+        time.sleep(0.0005)
+
+
 def main() -> None:
     directory, kills, rng = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
     killed = killed_while_saving = 0
     while killed < kills:
         left = unfinished(directory)
+        done = steps_done(directory)
         process = child(directory)
-        time.sleep(rng.uniform(0.02, 0.35))
-        if rng.random() < 0.5:  # a moment within the next save
-            while not unfinished(directory) - left and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG):
-                time.sleep(0.0005)
+        in_save = rng.random() < 0.5
+        wanted = done + rng.randint(1, 9 if in_save else 14)
+        wait_until(process, lambda wanted=wanted: steps_done(directory) >= wanted)
+        if in_save:  # a moment within the next save
+            wait_until(process, lambda left=left: bool(unfinished(directory) - left))
             time.sleep(rng.uniform(0, 0.005))
         killed_while_saving += bool(unfinished(directory) - left)
         os.kill(process, signal.SIGKILL)
