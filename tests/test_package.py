@@ -163,3 +163,12 @@ def test_no_name_of_the_face_is_hidden_by_a_module_of_the_same_name() -> None:
             import_module(f"tenth.{path.stem}")
     hidden = [name for name in tenth.__all__ if isinstance(getattr(tenth, name), ModuleType)]
     assert not hidden, f"src/tenth/__init__.py: modules, not what they hold: {hidden}"
+
+
+def test_the_command_that_is_installed_starts() -> None:
+    """Its entry point names a function, and the script that pip has written runs."""
+    entry = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["tenth"]
+    module, _, function = entry.partition(":")
+    assert callable(getattr(import_module(module), function))
+    done = subprocess.run([Path(sys.executable).parent / "tenth", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[:1]) == (0, ["tenth"]), done.stderr
