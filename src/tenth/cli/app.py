@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -32,34 +32,7 @@ tenth's, 130 stopped with Ctrl-C. Results go to stdout, progress to stderr.
 `tenth COMMAND --help` says more."""
 
 
-class Command(TyperCommand):
-    """A command whose words are read strictly, and whose options stand in groups in the help."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _check_words(self, ctx, args)
-        return super().parse_args(ctx, args)
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        _write_options(self, ctx, formatter)
-
-
-class Group(TyperGroup):
-    """Commands under one word, in groups in the help; the words before the command are read as strictly."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _check_words(self, ctx, args)
-        return super().parse_args(ctx, args)
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        _write_options(self, ctx, formatter)
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for name, command in self.commands.items():
-            title = getattr(command, "rich_help_panel", None) or "Commands"
-            sections.setdefault(title, []).append((name, command.get_short_help_str(HELP_WIDTH)))
-        _write_sections(sections, formatter)
-
-
-def _check_words(command: Command | Group, context: Any, words: Sequence[str]) -> None:
+def _check_words(command: TyperCommand | TyperGroup, context: Any, words: Sequence[str]) -> None:
     """Refuse what typer would take and nobody means. Raises typer.BadParameter.
 
     An option that is given twice: of two values nobody can tell which was meant. An option where a value belongs. Nothing where
@@ -78,23 +51,40 @@ def _check_words(command: Command | Group, context: Any, words: Sequence[str]) -
             raise typer.BadParameter("'' is given; leave it out, or say what", context, parameter)
 
 
-def _write_options(command: Command | Group, context: Any, formatter: Any) -> None:
-    """Arguments, then options, in their groups."""
+def _write_options(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:
+    """Arguments, then options, then commands, in their groups."""
     sections: dict[str, list[tuple[str, str]]] = {}
-    for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
+    for parameter in command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
         if isinstance(parameter, TyperArgument):
             sections.setdefault("Arguments", []).append((str(parameter.metavar), str(parameter.help)))
         elif record is not None:
-            title = getattr(parameter, "rich_help_panel", None) or "Options"
-            sections.setdefault(title, []).append(record)
-    _write_sections(sections, formatter)
-
-
-def _write_sections(sections: Mapping[str, Sequence[tuple[str, str]]], formatter: Any) -> None:
+            sections.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
+    for name, child in getattr(command, "commands", {}).items():
+        sections.setdefault(child.rich_help_panel or "Commands", []).append((name, child.get_short_help_str(HELP_WIDTH)))
     for title, records in sections.items():
         with formatter.section(title):
             formatter.write_dl(records)
+
+
+class Command(TyperCommand):
+    """A command whose words are read strictly, and whose options stand in groups in the help."""
+
+    format_options = _write_options
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _check_words(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+
+class Group(TyperGroup):
+    """Commands under one word, in groups in the help; the words before the command are read as strictly."""
+
+    format_options = _write_options
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _check_words(self, ctx, args)
+        return super().parse_args(ctx, args)
 
 
 def _print_version(value: bool) -> None:
@@ -118,12 +108,11 @@ def data() -> None:
     """Prepare data to train and measure on."""
 
 
-def build_app() -> typer.Typer:
-    """The application: every command in its group of the help, the functions' docstrings and annotations being what it says."""
+def build_command() -> Any:
+    """`tenth` as click has it: every command in its group of the help, which is the functions' docstrings and annotations."""
     settings: dict[str, Any] = {"rich_markup_mode": None, "cls": Group}
-    app = typer.Typer(
-        context_settings={"terminal_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]}, epilog=EPILOG, **settings
-    )
+    context = {"terminal_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]}
+    app = typer.Typer(context_settings=context, epilog=EPILOG, **settings)
     app.callback(invoke_without_command=True, cls=Group)(tenth)
     data_app, models_app = typer.Typer(**settings), typer.Typer(**settings)
     data_app.callback()(data)
@@ -139,12 +128,7 @@ def build_app() -> typer.Typer:
             parent.command(cls=Command, rich_help_panel=title)(command)
     app.add_typer(data_app, name="data", rich_help_panel="Many people")
     app.add_typer(models_app, name="models", rich_help_panel="This installation")
-    return app
-
-
-def build_command() -> Any:
-    """`tenth` as click has it: to run, to ask for its help, to walk over."""
-    return typer.main.get_command(build_app())
+    return typer.main.get_command(app)
 
 
 def help_page() -> str:

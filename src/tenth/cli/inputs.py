@@ -11,6 +11,7 @@ from tenth.core.console import print_message
 if TYPE_CHECKING:
     from tenth.core.types import Person
     from tenth.models.latent_diffusion import LatentDiffusion
+    from tenth.sampling.hires import HiresConfig
 
 IDENTITY_SUFFIX = ".safetensors"  # of an identity file
 
@@ -24,17 +25,16 @@ class ModelOptions:
     adapter: Path | None
     lora: Path | None
 
-    def load(self, *, full_precision: bool, batch_size: int | None = None, image_size: int = 0) -> LatentDiffusion:
-        """The model, and a line on stderr where it had to be made to fit into memory. Raises as `load_model` does."""
+    def load(self, *, full_precision: bool, num_images: int = 0, hires: HiresConfig | None = None) -> LatentDiffusion:
+        """The model, and a line on stderr where it had to be made to fit into memory. Raises as `load_model` does.
+
+        num_images, hires: what it is to generate, where that is known.
+        """
         from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
         from tenth.models.registry import load_model
 
-        options = LoadOptions(
-            self.device or "",
-            image_size=image_size,
-            batch_size=batch_size or DEFAULT_BATCH_SIZE,
-            full_precision=full_precision,
-        )
+        image_size, batch_size = hires.square_side if hires else 0, min(num_images or DEFAULT_BATCH_SIZE, DEFAULT_BATCH_SIZE)
+        options = LoadOptions(self.device or "", "", image_size, batch_size, full_precision)
         return load_model(self.model, adapter=self.adapter, lora=self.lora, options=options, on_message=print_message)
 
 

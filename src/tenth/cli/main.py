@@ -21,6 +21,8 @@ from tenth.core.errors import InputError
 from tenth.core.wording import printable
 
 EXIT_OK, EXIT_INPUT, EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 0, 1, 2, 70, 130
+MEMORY_TEXT = "more memory is needed than there is; less at a time may fit. Ask for fewer or smaller things."
+HUB_TEXT = "huggingface_hub cannot read the environment; its variables begin with HF_. Correct or unset those."
 # What the machine refuses and the user can mend: permissions, a full disk, a path that cannot be.
 USER_ERRNOS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
@@ -55,9 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_OK
     except OSError as problem:
         discard_stdout()
-        return _print_os_error(problem) if problem.errno in USER_ERRNOS else _print_internal_error()
+        if problem.errno not in USER_ERRNOS:
+            return _print_internal_error()
+        where = f"{problem.filename or 'a file'}: {problem.strerror}"
+        return _print_input_error(f"{where}; tenth reads or writes there. Check the path, its permissions and the disk.")
     except Exception as problem:  # noqa: BLE001 - the last resort: nobody is left alone with a traceback
-        return _print_environment_error(problem) or _print_internal_error()
+        text = _environment_text(problem)
+        return _print_input_error(text) if text else _print_internal_error()
     return status
 
 
@@ -93,26 +99,13 @@ def _print_input_error(message: str) -> int:
     return EXIT_INPUT
 
 
-def _print_os_error(problem: OSError) -> int:
-    where = problem.filename or "a file"
-    return _print_input_error(
-        f"{where}: {problem.strerror}; tenth reads or writes there. Check the path, its permissions and the disk."
-    )
-
-
-def _print_environment_error(problem: Exception) -> int:
-    """The code for what is beyond the machine, or what a library cannot take from the environment; else 0."""
+def _environment_text(problem: Exception) -> str:
+    """What to say where something is beyond the machine, or a library cannot take it from the environment; else ''."""
     if isinstance(problem, MemoryError) or any(sign in f"{type(problem).__name__}: {problem}" for sign in OUT_OF_MEMORY_TEXTS):
-        return _print_input_error(
-            "more memory is needed than there is; less at a time may fit. Ask for fewer or smaller things."
-        )
+        return MEMORY_TEXT
     codes = [frame.f_code for frame, _ in traceback.walk_tb(problem.__traceback__)]
     importing = any(code.co_name == "<module>" and "huggingface_hub" in Path(code.co_filename).parts for code in codes)
-    if isinstance(problem, ValueError) and importing:  # what it says may hold the password of an address
-        return _print_input_error(
-            "huggingface_hub cannot read the environment; its variables begin with HF_. Correct or unset those."
-        )
-    return 0
+    return HUB_TEXT if isinstance(problem, ValueError) and importing else ""  # its own may hold the password of an address
 
 
 def _print_internal_error() -> int:

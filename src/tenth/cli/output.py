@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 from tenth.core.config import to_table
 from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.run_record import RECORD_FILE, write_record
-from tenth.core.types import Identity
 from tenth.experiments.output_folders import ensure_writable_folder, image_names
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
 from tenth.models.latent_diffusion import LatentDiffusion
@@ -72,7 +70,7 @@ def run_settings(
         "adapters": _unique(identity.adapter for identity in identities if identity is not None),
         "methods": _unique("none" if identity is None else identity.method for identity in identities),
         "photos": _unique(photo for identity in identities if identity is not None for photo in identity.photos),
-        "identities": _unique(_identity_digest(identity) for identity in identities if identity is not None),
+        "identities": _unique(identity.fingerprint for identity in identities if identity is not None),
         "prompts": _unique(request.prompt for request in requests),
         "seeds": [request.seed for request in requests],
         "sampling": to_table(sampling),
@@ -83,11 +81,3 @@ def run_settings(
 
 def _unique(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
-
-
-def _identity_digest(identity: Identity) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted({"": identity.embeddings, **identity.weights}.items()):
-        if tensor is not None:
-            digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -56,15 +56,13 @@ class MergedOptions:
     inherited: Mapping[str, Any]
 
 
-def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None) -> MergedOptions:
+def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None, num_images: int = 1) -> MergedOptions:
     """The options of a command, None where one is not given, on those of an image, on the defaults.
 
-    Raises RecipeError for options that do not go together, or a prompt that is no text.
+    Raises RecipeError for options that do not go together, a prompt that is no text, or a last seed beyond the largest.
     """
     # What was given, as a SamplingConfig has it.
     given = {name: value for name, value in options.items() if value is not None}
-    if "guidance_interval" in given:
-        given["guidance_interval"] = tuple(given["guidance_interval"])
     if given.get("scheduler") == MODEL_SCHEDULER:
         given["scheduler"] = ""
 
@@ -74,73 +72,55 @@ def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None) 
     if png_settings is not None:
         recorded = {"prompt": png_settings.prompt, "seed": png_settings.seed, **vars(png_settings.sampling)}
         defaults = vars(SamplingConfig())
-        inherited = {
-            name: value
-            for name, value in recorded.items()
-            if name not in given and (name not in defaults or value != defaults[name])
-        }
+        unlike = {name: value for name, value in recorded.items() if name not in defaults or value != defaults[name]}
+        inherited = {name: value for name, value in unlike.items() if name not in given}
 
     # Prompt and seed are no settings of sampling.
     merged = recorded | given
-    prompt = merged.pop("prompt")
-    seed = merged.pop("seed")
+    prompt, seed = merged.pop("prompt"), merged.pop("seed")
     check_prompt("prompt", prompt)
-    return MergedOptions(prompt, seed, SamplingConfig(**merged), inherited)
+    config = SamplingConfig(**merged)
+    check_setting("seed", seed + num_images - 1)
+    return MergedOptions(prompt, seed, config, inherited)
 
 
 def merge_size(
     size: Size | None, strength: float | None, face_detailer: bool | None, png_settings: PngSettings | None
 ) -> HiresConfig | None:
     """The options of a size on what an image says of its own; None where neither names a size. Raises RecipeError."""
-    hires = png_settings.hires if png_settings else None
-    if size is not None:
-        hires = HiresConfig(size.width, size.height)
+    hires = HiresConfig(size.width, size.height) if size else png_settings.hires if png_settings else None
     given: dict[str, Any] = {"strength": strength, "face_detailer": face_detailer}
     changes = {name: value for name, value in given.items() if value is not None}
-    if hires is not None:
-        return replace(hires, **changes)  # at once: each alone may not go with the other as it was
-    if changes:
+    if hires is None and changes:
         raise RecipeError("--strength or --face-detailer", "they are for images of a size of their own", "Give --size too")
-    return None
+    return replace(hires, **changes) if hires else None  # at once: each alone may not go with the other as it was
 
 
 def read_png_settings(path: Path) -> PngSettings:
     """Raises DataError if the file is no PNG, is another program's, or says something that nobody could have asked for."""
     metadata = read_sample(path)
+    prompt, seed = metadata.get("prompt"), metadata.get("seed", 0)
     names = {field.name for field in fields(SamplingConfig)}
-    seed = metadata.get("seed", 0)
-    prompt = metadata.get("prompt")
     try:
         sampling = from_table(SamplingConfig, {name: value for name, value in metadata.items() if name in names}, "it")
         check_setting("seed", seed)
         check_prompt("prompt", prompt)
-    except RecipeError as problem:
-        raise _unusable_png(path, f"says what nobody can ask for: {shorten(problem)}") from problem
+        hires = _read_hires(metadata) if "size" in metadata else None
+    except (DataError, RecipeError) as problem:
+        needed, action = "a PNG as tenth wrote it is needed", "Choose another image, or give the options"
+        raise DataError(f"{path} says what nobody can ask for: {shorten(problem)}", needed, action) from problem
     model, method = (value if isinstance(value, str) else "" for value in (metadata.get("model"), metadata.get("method")))
-    return PngSettings(path, str(prompt), int(seed), sampling, model, method, _read_hires(path, metadata))
+    return PngSettings(path, str(prompt), int(seed), sampling, model, method, hires)
 
 
-def _read_hires(path: Path, metadata: Mapping[str, Any]) -> HiresConfig | None:
+def _read_hires(metadata: Mapping[str, Any]) -> HiresConfig:
     """The size that was asked for, and how the image came to it: what `HiresConfig.metadata` says."""
-    if "size" not in metadata:
-        return None
     strength, face_strength = metadata.get("strength"), metadata.get("face_strength", 0.0)
-    try:
-        for name, value in {"strength": strength, "face_strength": face_strength}.items():
-            if type(value) not in (int, float):
-                raise DataError(f"{name} is {value!r}", "a number is needed", "Correct it")
-        size = parse_size(str(metadata["size"]))
-
-        # Without a face's strength it was forbidden; with one it was asked for, or left to the size of the face.
-        face_detailer: bool | None = False
-        if face_strength:
-            face_detailer = True if metadata.get("face_pass") is True else None
-            # The strength was the model's own choice then: one of 0 would forbid the face.
-            strength = strength or None
-        return HiresConfig(size.width, size.height, strength, face_detailer)
-    except DataError as problem:
-        raise _unusable_png(path, f"says what nobody can ask for: {shorten(problem)}") from problem
-
-
-def _unusable_png(path: Path, reason: str) -> DataError:
-    return DataError(f"{path} {reason}", "a PNG as tenth wrote it is needed", "Choose another image, or give the options")
+    for name, value in {"strength": strength, "face_strength": face_strength}.items():
+        if type(value) not in (int, float):
+            raise DataError(f"{name} is {value!r}", "a number is needed", "Correct it")
+    size = parse_size(str(metadata["size"]))
+    if not face_strength:  # the face detailer was forbidden
+        return HiresConfig(size.width, size.height, strength, face_detailer=False)
+    # It was asked for, or left to the size of the face. A strength of 0 was then the model's own: given, it would forbid it.
+    return HiresConfig(size.width, size.height, strength or None, True if metadata.get("face_pass") is True else None)

@@ -9,7 +9,7 @@ import shutil
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -42,7 +42,8 @@ class CheckResult:
 
 def run_checks() -> list[CheckResult]:
     """Every finding, in the order in which one would mend them."""
-    return [finding for check in CHECKS for finding in check()]
+    checks = (python, libraries, devices, memory, disk, faces, pocket, optional_packages, hub)
+    return [finding for check in checks for finding in check()]
 
 
 def is_working(results: Sequence[CheckResult]) -> bool:
@@ -92,9 +93,8 @@ def devices() -> Iterator[CheckResult]:
         return
     yield CheckResult("torch runs", True, pluralize(torch.get_num_threads(), "thread"), True)
     if torch.cuda.is_available():
-        yield CheckResult(
-            "GPU", True, f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 1e9:.1f} GB free; {GPU_NOTE}"
-        )
+        free = f"{torch.cuda.mem_get_info()[0] / 1e9:.1f} GB free"
+        yield CheckResult("GPU", True, f"{torch.cuda.get_device_name()}, {free}; {GPU_NOTE}")
     elif torch.backends.mps.is_available():
         yield CheckResult("GPU", True, "Apple GPU; not used for drawing")
     else:
@@ -110,12 +110,8 @@ def memory(root: Path = Path("/")) -> Iterator[CheckResult]:
         yield CheckResult("memory", True, "this system does not say")
         return
     text = f"{limit / 1e9:.1f} GB" + ("" if available is None else f", {available / 1e9:.1f} GB free")
-    yield CheckResult(
-        "memory",
-        limit >= MIN_MEMORY_BYTES,
-        text,
-        action=f"{MIN_MEMORY_BYTES / 1e9:.0f} GB or more are safe; close programs or raise the limit",
-    )
+    action = f"{MIN_MEMORY_BYTES / 1e9:.0f} GB or more are safe; close programs or raise the limit"
+    yield CheckResult("memory", limit >= MIN_MEMORY_BYTES, text, action=action)
 
 
 def disk() -> Iterator[CheckResult]:
@@ -126,7 +122,7 @@ def disk() -> Iterator[CheckResult]:
     folder = next(path for path in (store, *store.absolute().parents) if path.exists())
     free = shutil.disk_usage(folder).free
     action = "Set TENTH_CACHE_DIR to a folder with room that you may write to"
-    yield CheckResult("store", os.access(folder, os.W_OK), f"{store}", True, action)
+    yield CheckResult("store", os.access(folder, os.W_OK), str(store), True, action)
     yield CheckResult("free disk", free >= MIN_DISK_BYTES, f"{free / 1e9:.1f} GB", True, action)
 
 
@@ -200,9 +196,8 @@ def hub() -> Iterator[CheckResult]:
         yield CheckResult("hub", False, "optional; HF_ENDPOINT is no address", action="Correct it, or unset it")
         return
     reached = can_connect(host, port)
-    yield CheckResult(
-        "hub", reached, f"{host} {'answers' if reached else 'does not answer'} (optional; the pocket model needs no network)"
-    )
+    text = f"{host} {'answers' if reached else 'does not answer'} (optional; the pocket model needs no network)"
+    yield CheckResult("hub", reached, text)
 
 
 def can_connect(host: str, port: int, timeout: float = HUB_TIMEOUT_SECONDS) -> bool:
@@ -220,16 +215,3 @@ def can_connect(host: str, port: int, timeout: float = HUB_TIMEOUT_SECONDS) -> b
     thread.start()
     thread.join(timeout)
     return opened.is_set()
-
-
-CHECKS: tuple[Callable[[], Iterator[CheckResult]], ...] = (
-    python,
-    libraries,
-    devices,
-    memory,
-    disk,
-    faces,
-    pocket,
-    optional_packages,
-    hub,
-)

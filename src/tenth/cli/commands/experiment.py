@@ -6,26 +6,18 @@ from pathlib import Path
 
 import typer
 
-from tenth.cli.parameters import (
-    Generated,
-    HeldOut,
-    InceptionFile,
-    Json,
-    Recipe,
-    RecognizerFile,
-    References,
-    ReportFile,
-    ResumeRun,
-    Run,
-    RunFolder,
-    Summary,
-)
+from tenth.cli import parameters
 from tenth.core.console import print_message, print_result
 
 DLIB_NOTE = "faces are read by dlib, as the pocket model reads them, which favours its methods; --recognizer brings another"
 
 
-def experiment(recipe: Recipe, output: RunFolder = None, resume: ResumeRun = False, inception: InceptionFile = None) -> int:
+def experiment(
+    recipe: parameters.Recipe,
+    output: parameters.RunFolder = None,
+    resume: parameters.ResumeRun = False,
+    inception: parameters.InceptionFile = None,
+) -> int:
     """Compare methods on many people: images, scores, tables, a page.
 
     Started again, it goes on where it stopped; with the Inception file, what needs it is filled in. The tables go to stdout.
@@ -39,7 +31,7 @@ def experiment(recipe: Recipe, output: RunFolder = None, resume: ResumeRun = Fal
     return 0
 
 
-def report(record: Run, output: ReportFile = None, summary: Summary = False) -> int:
+def report(record: parameters.Run, output: parameters.ReportFile = None, summary: parameters.Summary = False) -> int:
     """Write an experiment's tables, images and how to repeat it as one HTML file.
 
     The file needs no network and no other file. Images that lie beside the record are put into it.
@@ -63,12 +55,12 @@ def report(record: Run, output: ReportFile = None, summary: Summary = False) -> 
 
 
 def evaluate(
-    generated: Generated,
-    held_out: HeldOut,
-    references: References = None,
-    inception: InceptionFile = None,
-    recognizer: RecognizerFile = None,
-    json: Json = False,
+    generated: parameters.Generated,
+    held_out: parameters.HeldOut,
+    references: parameters.References = None,
+    inception: parameters.InceptionFile = None,
+    recognizer: parameters.RecognizerFile = None,
+    json: parameters.Json = False,
 ) -> int:
     """Measure a folder of images against a folder of real photos.
 
@@ -83,20 +75,13 @@ def evaluate(
     # Files that the user may have to mend come first.
     network = load_inception(inception) if inception else None
     embedder = load_recognizer(recognizer) if recognizer else dlib_recognizer()
+    store = ArrayCache(default_cache_dir())
     evaluation = evaluate_folders(
-        generated=generated,
-        held_out=held_out,
-        references=references,
-        recognizer=embedder,
-        inception=network,
-        store=ArrayCache(default_cache_dir()),
+        generated=generated, held_out=held_out, references=references, recognizer=embedder, inception=network, store=store
     )
 
     # What to know of the folders goes to stderr, the figures to stdout.
-    print_message(*evaluation.notes)
-    if recognizer is None:
-        print_message(DLIB_NOTE)
-    if evaluation.disclaimer:
-        print_message(evaluation.disclaimer)
+    more = ("" if recognizer else DLIB_NOTE, evaluation.disclaimer)
+    print_message(*evaluation.notes, *filter(None, more))
     print_result(evaluation_to_json(evaluation) if json else evaluation_to_table(evaluation))
     return 0

@@ -64,28 +64,21 @@ def _download(name: str, *, update: bool, as_json: bool) -> int:
 
 def _model_records() -> Iterator[dict[str, Any]]:
     """Every model of the registry, then those of the hub that are locked besides."""
+    from tenth.core.files.reading import without_system_files
     from tenth.models.hub.lockfile import models_dir, read_lock
+    from tenth.models.pocket.paths import MODEL_DIR
     from tenth.models.registry import DEFAULT_MODEL, MODELS
 
-    yield _bundled_record(DEFAULT_MODEL, MODELS[DEFAULT_MODEL].description)
+    # The model in the package, which is always here.
+    num_bytes = sum(path.stat().st_size for path in without_system_files(MODEL_DIR, MODEL_DIR.rglob("*")) if path.is_file())
+    record = {"name": DEFAULT_MODEL, "text": MODELS[DEFAULT_MODEL].description, "default": True, "downloaded": True}
+    yield record | {"where": str(MODEL_DIR), "bytes": num_bytes, "licences": {}, "revisions": {}}
+
+    # Those of the hub.
     locks = read_lock(models_dir())
-    for name, entry in MODELS.items():
+    for name in dict.fromkeys([*MODELS, *locks]):
         if name != DEFAULT_MODEL:
-            yield _hub_record(name, entry.description, locks.get(name))
-    for name, locked in locks.items():
-        if name not in MODELS:
-            yield _hub_record(name, "from the hub", locked)
-
-
-def _bundled_record(name: str, text: str) -> dict[str, Any]:
-    """The model in the package: always here."""
-    from tenth.core.files.reading import without_system_files
-    from tenth.models.pocket.paths import MODEL_DIR
-
-    files = [path for path in without_system_files(MODEL_DIR, MODEL_DIR.rglob("*")) if path.is_file()]
-    num_bytes = sum(path.stat().st_size for path in files)
-    record = {"name": name, "text": text, "default": True, "downloaded": True, "where": str(MODEL_DIR), "bytes": num_bytes}
-    return record | {"licences": {}, "revisions": {}}
+            yield _hub_record(name, MODELS[name].description if name in MODELS else "from the hub", locks.get(name))
 
 
 def _hub_record(name: str, text: str, locked: LockedModel | None) -> dict[str, Any]:

@@ -11,23 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tenth.cli import parameters
 from tenth.cli.inputs import IDENTITY_SUFFIX, ModelOptions, read_person
-from tenth.cli.parameters import (
-    Adapter,
-    Device,
-    ExamplePhotos,
-    IdentityFile,
-    Json,
-    Layout,
-    Lora,
-    Method,
-    Model,
-    NewFileOrFolder,
-    NewIdentity,
-    PersonFolder,
-    SheetFolder,
-    TrainedFolder,
-)
 from tenth.core.console import print_message, print_result, progress_bar
 from tenth.core.wording import format_duration, pluralize
 
@@ -35,7 +20,7 @@ if TYPE_CHECKING:
     from tenth.core.types import Identity
 
 
-def demo(photos: ExamplePhotos = None, output: SheetFolder = Path("out/demo")) -> int:
+def demo(photos: parameters.ExamplePhotos = None, output: parameters.SheetFolder = Path("out/demo")) -> int:
     """Run every tuning-free method on example photos and write a contact sheet.
 
     Nine photos of a person who does not exist, or yours. Stopped or killed, the same command goes on where it was; no file is
@@ -61,7 +46,7 @@ def demo(photos: ExamplePhotos = None, output: SheetFolder = Path("out/demo")) -
     return 0
 
 
-def photos(directory: PersonFolder, json: Json = False) -> int:
+def photos(directory: parameters.PersonFolder, json: parameters.Json = False) -> int:
     """Check which photos of a folder can be used, and why the others cannot. Exits with 1 if none can."""
     from tenth.data.photo_folder import inspect_folder, verdicts_to_json, verdicts_to_table
 
@@ -71,14 +56,14 @@ def photos(directory: PersonFolder, json: Json = False) -> int:
 
 
 def identity(
-    directory: PersonFolder,
-    output: NewIdentity,
-    method: Method = None,
-    model: Model = "pocket",
-    device: Device = None,
-    adapter: Adapter = None,
-    lora: Lora = None,
-    json: Json = False,
+    directory: parameters.PersonFolder,
+    output: parameters.NewIdentity,
+    method: parameters.Method = None,
+    model: parameters.Model = "pocket",
+    device: parameters.Device = None,
+    adapter: parameters.Adapter = None,
+    lora: parameters.Lora = None,
+    json: parameters.Json = False,
 ) -> int:
     """Keep what a method makes of a person, as one small file without a photo in it.
 
@@ -116,14 +101,14 @@ def identity(
 
 
 def export(
-    source: IdentityFile,
-    output: NewFileOrFolder,
-    layout: Layout = "diffusers",
-    method: TrainedFolder = None,
-    model: Model = "pocket",
-    device: Device = None,
-    adapter: Adapter = None,
-    lora: Lora = None,
+    source: parameters.IdentityFile,
+    output: parameters.NewFileOrFolder,
+    layout: parameters.Layout = "diffusers",
+    method: parameters.TrainedFolder = None,
+    model: parameters.Model = "pocket",
+    device: parameters.Device = None,
+    adapter: parameters.Adapter = None,
+    lora: parameters.Lora = None,
 ) -> int:
     """Write an identity for other programs: diffusers, ComfyUI, A1111.
 
@@ -148,9 +133,8 @@ def export(
     if loaded.trigger_phrase:
         print_message(f'in a prompt the person is "{loaded.trigger_phrase}"')
     if loaded.weights and loaded.embeddings is not None:
-        print_message(
-            f"its image embeddings go to a file that ends in {COMFYUI_SUFFIX}, its weights to {IDENTITY_SUFFIX} or a folder"
-        )
+        weights = f"its weights to {IDENTITY_SUFFIX} or a folder"
+        print_message(f"its image embeddings go to a file that ends in {COMFYUI_SUFFIX}, {weights}")
     print_result("\n".join(map(str, written)))
     return 0
 
