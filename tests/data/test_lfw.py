@@ -118,12 +118,12 @@ def test_without_attributes_the_highest_number_counts(tmp_path: Path) -> None:
 
 
 def test_captions_come_from_the_table(whole: Path, tmp_path: Path) -> None:
-    summary = prepare_lfw(whole, tmp_path, table(tmp_path / "a.csv", {"One": 1}), captions_per_photo=6)
+    summary = prepare_lfw(whole, tmp_path, table(tmp_path / "a.csv", {"One": 1}))
     rows = read_manifest(tmp_path / "people.jsonl")
     one = next(row for row in rows if row.person == "One")
     assert "smiling" in one.caption
     assert one.captions[0] == one.caption
-    assert {len(row.captions) for row in rows} == {6}
+    assert {len(row.captions) for row in rows} == {8}
     assert {row.caption for row in rows if row != one} == {"a photo of a person"}
     assert summary.notes[-1] == '57 photos have no line in the attribute table: captioned "a photo of a person"'
 

@@ -73,7 +73,6 @@ def test_every_entry_has_a_row_in_order(tmp_path: Path, face_photos: list[Path])
     person = read_person(tmp_path, descriptor=same)
     assert [photo.file for photo in person.photos] == ["2.png", "10.png", "b.PNG"]
     assert person.name == tmp_path.name
-    assert read_person(tmp_path, descriptor=same, name="anna").name == "anna"
 
 
 def test_natural_order() -> None:

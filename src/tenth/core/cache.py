@@ -78,12 +78,11 @@ class ArrayCache:
             return
         buffer = BytesIO()
         np.save(buffer, array, allow_pickle=False)
+        content = buffer.getvalue()
         try:
             if not self.directory.exists():
                 make_private_folder(self.directory)  # it holds face descriptors
-            write_bytes(
-                self.path(namespace, key), buffer.getvalue() + DIGEST_MARKER + _digest(namespace, key, buffer.getvalue())
-            )
+            write_bytes(self.path(namespace, key), content + DIGEST_MARKER + _digest(namespace, key, content))
         except (DataError, OSError) as problem:
             _unwritable.add(self.directory)
             reason = problem.found if isinstance(problem, DataError) else f"{self.directory} ({problem.strerror})"
@@ -95,10 +94,9 @@ class ArrayCache:
         """The arrays of `keys`, in order. compute(positions of missing keys) yields theirs, in order, and is called once."""
         arrays = [self.read(namespace, key) for key in keys]
         missing = [position for position, array in enumerate(arrays) if array is None]
-        if missing:
-            for position, array in zip(missing, compute(missing), strict=True):
-                self.write(namespace, keys[position], array)
-                arrays[position] = array
+        for position, array in zip(missing, compute(missing), strict=True) if missing else ():
+            self.write(namespace, keys[position], array)
+            arrays[position] = array
         yield from (array for array in arrays if array is not None)
 
     def get_or_compute_stacked(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, dataclass_transform, get_args, get_t
 
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import to_jsonable_python
 
 from tenth.core.errors import RecipeError
 from tenth.core.files import reading as file_reading
@@ -119,7 +120,7 @@ def with_overrides(settings: T, table: Mapping[str, Any], where: str = "the reci
 
 def to_table(settings: Any) -> dict[str, Any]:
     """A dataclass as JSON gives it back, nested ones too."""
-    return {each.name: _plain(getattr(settings, each.name)) for each in fields(settings)}
+    return dict(to_jsonable_python(settings))
 
 
 def _merge(settings: Any, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,14 +129,6 @@ def _merge(settings: Any, table: Mapping[str, Any]) -> dict[str, Any]:
         before = getattr(settings, key, None)
         merged[key] = _merge(before, value) if is_dataclass(before) and isinstance(value, Mapping) else value
     return merged
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return to_table(value)
-    if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _recipe_error(problem: ValidationError, cls: type) -> RecipeError:

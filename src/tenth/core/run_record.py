@@ -55,7 +55,7 @@ def environment() -> dict[str, Any]:
     """Python, libraries, platform and cores of this machine, without the names of machine and user."""
     return {
         "python": platform.python_version(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": {name: library_version(name) for name in LIBRARIES},
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": num_cores(),
     }
@@ -77,7 +77,8 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _version(name: str) -> str | None:
+def library_version(name: str) -> str | None:
+    """The version of an installed library; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,6 +22,7 @@ from tenth.data.captions.sidecar_files import (
     read_captions,
     repeat_captions,
 )
+from tenth.data.captions.templates import UNKNOWN_PERSON
 from tenth.data.faces.detection import hash_distance, near_duplicate_hash
 from tenth.data.manifest import ManifestEntry, ManifestSummary, summarize, write_manifest
 from tenth.data.photo import open_photo
@@ -34,6 +35,12 @@ MANIFEST_FILE = "people.jsonl"
 # one is below it, a true duplicate; with the faces cut out on pure white, at most 8. Copies of half the size reach 0.06, at
 # JPEG quality 60 0.09 (95 %: 0.056), at 25 mostly 0.05. Cropped copies are not found.
 NEAR_DUPLICATE_FRACTION = 0.08
+PHOTO_COUNT_NOTES = {  # of people with so many usable photos
+    range(1): "no usable photo ({}): left out",
+    range(1, 2): "a single usable photo ({}): no model learns from it to use several",
+    range(2, MIN_EVALUATION_PHOTOS): "two to nine usable photos ({}): recipes that ask for nine references and a tenth photo"
+    " pass them over; add photos, or lower references in the recipe",
+}
 LAYOUT = "each person has a folder with their photos in it, SOURCE/NAME/photo.jpg"
 
 
@@ -41,15 +48,14 @@ LAYOUT = "each person has a folder with their photos in it, SOURCE/NAME/photo.jp
 class PersonFolder:
     """The files of one person, in file-name order.
 
-    caption_files: by photo. orphan_captions: without a photo. extra_captions: second ones of a photo. num_subfolders: how
-    many folders lie in the person's folder; they are not read.
+    captions: the caption files of each photo that has some, the one to read first. texts: all caption files.
+    num_subfolders: how many folders lie in the person's folder; they are not read.
     """
 
     name: str
-    photos: tuple[Path, ...]
-    caption_files: Mapping[str, Path]
-    orphan_captions: tuple[str, ...]
-    extra_captions: tuple[str, ...]
+    photos: Sequence[Path]
+    captions: Mapping[Path, Sequence[Path]]
+    texts: Sequence[Path]
     num_subfolders: int
 
 
@@ -75,38 +81,31 @@ def prepare_folder(source: Path, destination: Path) -> ManifestSummary:
     Raises DataError for another layout, a caption that cannot be read, or if no photo can be used, CheckpointError if another
     run is writing to `destination`.
     """
+    output = destination / MANIFEST_FILE
     with exclusive_folder(destination):
-        remove_temporary_of(destination / MANIFEST_FILE)
-        return _prepare(source, destination)
+        remove_temporary_of(output)
 
+        # People's folders. The output may lie among them.
+        outputs = {os.path.realpath(path) for path in (destination, output)}
+        entries = [path for path in _entries(source) if os.path.realpath(path) not in outputs]
+        folders = [_person_folder(path) for path in entries if path.is_dir()]
+        if not folders:
+            found = f"{source} has {pluralize(len(entries), 'file')} and no folder" if entries else f"{source} is empty"
+            raise DataError(found, LAYOUT, "Move the photos of each person into a folder of their own")
 
-def _prepare(source: Path, destination: Path) -> ManifestSummary:
-    # People's folders. The output may lie among them.
-    outputs = {os.path.realpath(path) for path in (destination, destination / MANIFEST_FILE)}
-    entries = [path for path in _entries(source) if os.path.realpath(path) not in outputs]
-    folders = [_person_folder(path) for path in entries if path.is_dir()]
-    if not folders:
-        found = f"{source} has {pluralize(len(entries), 'file')} and no folder" if entries else f"{source} is empty"
-        raise DataError(found, LAYOUT, "Move the photos of each person into a folder of their own")
-
-    # Captions first: they are quick to read, and may be refused.
-    captions = read_captions({file: path for folder in folders for file, path in folder.caption_files.items()})
-    opened, dropped = _open(folders)
-    dropped |= _find_duplicates(opened)
-    manifest = [_manifest_entry(photo, captions.get(photo.file, ())) for photo in opened if photo.file not in dropped]
-    if not manifest:
-        reasons = abbreviate(f"{file}: {reason.rstrip('.')}" for file, reason in dropped.items())
-        found = f"{source} has no usable photo in its {pluralize(len(folders), 'folder')} ({reasons or 'they are empty'})"
-        raise DataError(found, LAYOUT, "Give the folder that holds the people's folders, and mend or add photos")
-
-    write_manifest(destination / MANIFEST_FILE, manifest)
-    num_loose_files = sum(not path.is_dir() for path in entries)
-    notes = [
-        *_notes_on_files(folders, num_loose_files),
-        *_notes_on_captions(manifest, captions),
-        *_notes_on_people(manifest, folders),
-    ]
-    return summarize(manifest, dict(sorted(dropped.items(), key=lambda item: natural_sort_key(item[0]))), notes)
+        # Captions first: they are quick to read, and may be refused.
+        captions = read_captions({_file(photo): texts[0] for each in folders for photo, texts in each.captions.items()})
+        opened, dropped = _open(folders)
+        dropped |= _find_duplicates(opened)
+        manifest = [_manifest_entry(photo, captions.get(photo.file, ())) for photo in opened if photo.file not in dropped]
+        if not manifest:
+            reasons = abbreviate(f"{file}: {reason.rstrip('.')}" for file, reason in dropped.items()) or "they are empty"
+            found = f"{source} has no usable photo in its {pluralize(len(folders), 'folder')} ({reasons})"
+            raise DataError(found, LAYOUT, "Give the folder that holds the people's folders, and mend or add photos")
+        write_manifest(output, manifest)
+    dropped = dict(sorted(dropped.items(), key=lambda item: natural_sort_key(item[0])))
+    files = _notes_on_files(folders, len(entries) - len(folders), manifest, captions)
+    return summarize(manifest, dropped, [*files, *_notes_on_people(manifest, folders)])
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -119,18 +118,13 @@ def _person_folder(folder: Path) -> PersonFolder:
     entries = _entries(folder)
     subfolders = [path for path in entries if path.is_dir()]
     texts = [path for path in entries if path.suffix.lower() in CAPTION_SUFFIXES and path.is_file()]
-    others = {*subfolders, *texts}
-    photos = tuple(path for path in entries if path not in others)
-    caption_files = find_caption_files(photos, texts)
-    used = {path: captions[0] for captions in caption_files.values() for path in captions}
-    return PersonFolder(
-        name=folder.name,
-        photos=photos,
-        caption_files={f"{folder.name}/{photo.name}": captions[0] for photo, captions in caption_files.items()},
-        orphan_captions=tuple(f"{folder.name}/{path.name}" for path in texts if path not in used),
-        extra_captions=tuple(f"{folder.name}/{path.name}" for path in texts if used.get(path, path) != path),
-        num_subfolders=len(subfolders),
-    )
+    photos = [path for path in entries if path not in {*subfolders, *texts}]
+    return PersonFolder(folder.name, photos, find_caption_files(photos, texts), texts, len(subfolders))
+
+
+def _file(path: Path) -> str:
+    """NAME/PHOTO, as the manifest has it."""
+    return f"{path.parent.name}/{path.name}"
 
 
 def _open(folders: Sequence[PersonFolder]) -> tuple[list[OpenedPhoto], dict[str, str]]:
@@ -139,13 +133,12 @@ def _open(folders: Sequence[PersonFolder]) -> tuple[list[OpenedPhoto], dict[str,
     dropped: dict[str, str] = {}
     photos = [(folder.name, path) for folder in folders for path in folder.photos]
     for name, path in tqdm(photos, desc="photos", file=sys.stderr, delay=2, disable=None):
-        file = f"{name}/{path.name}"
         try:
             photo = open_photo(path)
         except PhotoError as error:
-            dropped[file] = str(error)
+            dropped[_file(path)] = str(error)
         else:
-            opened.append(OpenedPhoto(file, name, photo.digest, near_duplicate_hash(photo.pixels)))
+            opened.append(OpenedPhoto(_file(path), name, photo.digest, near_duplicate_hash(photo.pixels)))
     return opened, dropped
 
 
@@ -171,57 +164,49 @@ def _find_duplicates(opened: Sequence[OpenedPhoto]) -> dict[str, str]:
 
 
 def _manifest_entry(photo: OpenedPhoto, captions: Sequence[str]) -> ManifestEntry:
-    variants = repeat_captions(captions)
-    return ManifestEntry(
-        photo.file, photo.person, split_by_name(photo.person), fold_of(photo.person), variants[0], variants, photo.digest
-    )
+    variants, split = repeat_captions(captions), split_by_name(photo.person)
+    return ManifestEntry(photo.file, photo.person, split, fold_of(photo.person), variants[0], variants, photo.digest)
 
 
-def _notes_on_files(folders: Sequence[PersonFolder], num_loose_files: int) -> Iterator[str]:
-    if num_loose_files:
-        yield f"{pluralize(num_loose_files, 'file lies', 'files lie')} beside the people's folders: passed over"
+def _have(people_or_files: Sequence[str], noun: str, text: str) -> Iterator[str]:
+    """'3 photos have TEXT', unless there are none. {} in the text: the first of them."""
+    if count := len(people_or_files):
+        yield f"{pluralize(count, noun)} {'has' if count == 1 else 'have'} {text.format(abbreviate(people_or_files))}"
+
+
+def _notes_on_files(
+    folders: Sequence[PersonFolder], num_loose: int, manifest: Sequence[ManifestEntry], captions: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """What is passed over, and which captions are used. num_loose: files beside the people's folders."""
+    if num_loose:
+        yield f"{pluralize(num_loose, 'file lies', 'files lie')} beside the people's folders: passed over"
     if deeper := [folder.name for folder in folders if folder.num_subfolders]:
         subfolders = pluralize(sum(folder.num_subfolders for folder in folders), "folder lies", "folders lie")
         yield f"{subfolders} inside people's folders ({abbreviate(deeper)}): passed over; photos lie directly in a person's"
-    if orphans := [file for folder in folders for file in folder.orphan_captions]:
-        found = pluralize(len(orphans), "caption file has", "caption files have")
-        yield f"{found} no photo of the same name beside them ({abbreviate(orphans)}): passed over"
-    if spare := [file for folder in folders for file in folder.extra_captions]:
-        found = pluralize(len(spare), "photo has", "photos have")
-        yield f"{found} a {CAPTION_SUFFIXES[0]} beside them, too ({abbreviate(spare)}): that one is read"
+
+    # Caption files without a photo, second ones of a photo, photos without one.
+    of_photos = [texts for folder in folders for texts in folder.captions.values()]
+    used = {text for texts in of_photos for text in texts}
+    orphans = [_file(text) for folder in folders for text in folder.texts if text not in used]
+    yield from _have(orphans, "caption file", "no photo of the same name beside them ({}): passed over")
+    spare = [_file(text) for texts in of_photos for text in texts[1:]]
+    yield from _have(spare, "photo", f"a {CAPTION_SUFFIXES[0]} beside them, too ({{}}): that one is read")
+    without = [row.file for row in manifest if not captions.get(row.file)]
+    if len(without) == len(manifest):
+        yield f'no captions: every one is "{UNKNOWN_PERSON}", so a model learns no word for what a photo shows'
+    else:
+        yield from _have(without, "photo", f'no caption ({{}}): "{UNKNOWN_PERSON}" is taken')
+    long = [row.file for row in manifest if len(captions.get(row.file, ())) > CAPTIONS_PER_PHOTO]
+    yield from _have(long, "photo", f"more than {CAPTIONS_PER_PHOTO} captions ({{}}): the first {CAPTIONS_PER_PHOTO} are used")
 
 
-def _notes_on_captions(entries: Sequence[ManifestEntry], captions: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    without = [row.file for row in entries if not captions.get(row.file)]
-    if len(without) == len(entries):
-        yield f'no captions: every one is "{entries[0].caption}", so a model learns no word for what a photo shows'
-    elif without:
-        found = pluralize(len(without), "photo has", "photos have")
-        yield f'{found} no caption ({abbreviate(without)}): "{repeat_captions(())[0]}" is taken'
-    if long := [row.file for row in entries if len(captions.get(row.file, ())) > CAPTIONS_PER_PHOTO]:
-        found = pluralize(len(long), "photo has", "photos have")
-        yield f"{found} more than {CAPTIONS_PER_PHOTO} captions ({abbreviate(long)}): the first {CAPTIONS_PER_PHOTO} are used"
-
-
-def _notes_on_people(entries: Sequence[ManifestEntry], folders: Sequence[PersonFolder]) -> Iterator[str]:
-    counts = {folder.name: 0 for folder in folders}
-    for row in entries:
-        counts[row.person] += 1
-
-    def have(people: Sequence[str]) -> str:
-        return pluralize(len(people), "person has", "people have")
-
-    # People with too few photos, then splits without people.
-    if unusable := [name for name, count in counts.items() if count == 0]:
-        yield f"{have(unusable)} no usable photo ({abbreviate(unusable)}): left out"
-    if single := [name for name, count in counts.items() if count == 1]:
-        yield f"{have(single)} a single usable photo ({abbreviate(single)}): no model learns from it to use several"
-    if short := [name for name, count in counts.items() if 1 < count < MIN_EVALUATION_PHOTOS]:
-        yield (
-            f"{have(short)} two to nine usable photos ({abbreviate(short)}): recipes that ask for nine references and a "
-            "tenth photo pass them over; add photos, or lower references in the recipe"
-        )
-    used = {row.split for row in entries}
+def _notes_on_people(manifest: Sequence[ManifestEntry], folders: Sequence[PersonFolder]) -> Iterator[str]:
+    """People with too few photos, then splits without people."""
+    counts = Counter({folder.name: 0 for folder in folders})
+    counts.update(row.person for row in manifest)
+    for numbers, text in PHOTO_COUNT_NOTES.items():
+        yield from _have([name for name, count in counts.items() if count in numbers], "person", text)
+    used = {row.split for row in manifest}
     if empty := [split for split in SPLITS[:3] if split not in used]:
         yield (
             f"nobody is in {', '.join(empty)}: who is where follows from the folder's name alone, so a split of few people may "

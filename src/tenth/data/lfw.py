@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import re
 import tarfile
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -65,30 +64,16 @@ def read_lfw(source: Path, extracted: Path) -> list[LfwPhoto]:
     source: lfw-deepfunneled.tgz, or a folder in LFW's layout, or one that contains it; it may be a part of the data set.
     Raises DataError if it is neither, or an archive other than the published one.
     """
-    if source.is_dir():
-        photos = sorted(_photos_in(source))
-    elif source.is_file():
-        _check_archive(source)
-        photos = sorted(_extract(source, extracted))
-    else:
+    if not source.exists():
         raise DataError(f"{source} does not exist", "the source is lfw-deepfunneled.tgz or a folder of it", "Check the path")
+    photos = sorted(_photos_in(source) if source.is_dir() else _extract(source, extracted))
     if not photos:
-        raise DataError(
-            f"{source} has no photo in LFW's layout",
-            "photos are NAME/NAME_0001.jpg, at most one folder down",
-            "Give the folder that holds the people's folders",
-        )
+        found, action = f"{source} has no photo in LFW's layout", "Give the folder that holds the people's folders"
+        raise DataError(found, "photos are NAME/NAME_0001.jpg, at most one folder down", action)
     return photos
 
 
-def prepare_lfw(
-    source: Path,
-    destination: Path,
-    attributes: Path | None = None,
-    *,
-    captions_per_photo: int = CAPTIONS_PER_PHOTO,
-    fold: int = TEST_FOLD,
-) -> ManifestSummary:
+def prepare_lfw(source: Path, destination: Path, attributes: Path | None = None, *, fold: int = TEST_FOLD) -> ManifestSummary:
     """Check, split and caption LFW, then write `destination`/people.jsonl atomically. The same source gives the same bytes.
 
     fold: the test fold; three runs with folds 0, 1 and 2 test everybody once. The bundled model was trained on folds 1 and 2.
@@ -98,31 +83,22 @@ def prepare_lfw(
     with exclusive_folder(destination):
         remove_temporary(destination / "photos")
         remove_temporary_of(destination / "people.jsonl")
-        return _prepare(source, destination, attributes, captions_per_photo, fold)
+        table = read_attributes(attributes) if attributes else {}
+        photos = read_lfw(source, destination / "photos")
+        counts = full_photo_counts(photos, table)
 
-
-def _prepare(source: Path, destination: Path, attributes: Path | None, captions_per_photo: int, fold: int) -> ManifestSummary:
-    table = read_attributes(attributes) if attributes else {}
-    photos = read_lfw(source, destination / "photos")
-    counts = full_photo_counts(photos, table)
-    manifest: list[ManifestEntry] = []
-    dropped: dict[str, str] = {}
-    for name, group in groupby(photos, key=lambda photo: photo.person):
-        kept, rejected = _filter_photos(list(group))
-        dropped |= rejected
-        blank = ManifestEntry("", name, split_of(name, counts[name], fold), fold_of(name), "", (), "")
-        manifest += [
-            _with_captions(replace(blank, file=file, digest=digest), table, captions_per_photo) for file, digest in kept.items()
-        ]
-    write_manifest(destination / "people.jsonl", manifest)
-    notes = [*_notes(photos, manifest, table if attributes else None), *_ignored_file_notes(source, photos), *_fold_notes(fold)]
-    return summarize(manifest, dropped, notes)
-
-
-def _fold_notes(fold: int) -> list[str]:
-    if fold == TEST_FOLD:
-        return []
-    return [f"fold {fold} is for testing: train your models on this split; the package's own has learnt from these people"]
+        # Person by person: only one's photos are compared with each other.
+        manifest: list[ManifestEntry] = []
+        dropped: dict[str, str] = {}
+        for name, group in groupby(photos, key=lambda photo: photo.person):
+            kept, rejected = _filter_photos(list(group))
+            dropped |= rejected
+            split, own_fold = split_of(name, counts[name], fold), fold_of(name)
+            for file, digest in kept.items():
+                variants = tuple(captions(table.get(file), file, CAPTIONS_PER_PHOTO))
+                manifest.append(ManifestEntry(file, name, split, own_fold, variants[0], variants, digest))
+        write_manifest(destination / "people.jsonl", manifest)
+        return summarize(manifest, dropped, _notes(source, photos, manifest, table if attributes else None, fold))
 
 
 def full_photo_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes]) -> dict[str, int]:
@@ -131,20 +107,16 @@ def full_photo_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes
     LFW numbers a person's photos 1, 2, ... without a gap, so the highest number is a lower bound; the attribute table lists the
     whole data set.
     """
-    counts: dict[str, int] = defaultdict(int)
-    for photo in photos:
-        counts[photo.person] = max(counts[photo.person], photo.number)
-    for file in table:
-        found = PATH_PATTERN.fullmatch(file)
-        if found and found["name"] in counts:
-            counts[found["name"]] = max(counts[found["name"]], int(found["number"]))
-    return dict(counts)
+    listed = [photo for file in table if (photo := _photo(Path(file)))]
+    counts = dict.fromkeys((photo.person for photo in photos), 0)
+    for photo in (*photos, *listed):
+        if photo.person in counts:
+            counts[photo.person] = max(counts[photo.person], photo.number)
+    return counts
 
 
 def _photos_in(source: Path) -> list[LfwPhoto]:
-    inside = [
-        path for path in without_system_files(source, source.iterdir()) if path.is_dir() and not path.name.startswith(".")
-    ]
+    inside = [path for path in without_system_files(source, source.iterdir()) if path.is_dir() and path.name[0] != "."]
     folder = inside[0] if len(inside) == 1 and not any(source.glob("*/*.jpg")) else source
     return [photo for path in without_system_files(folder, folder.glob("*/*.jpg")) if (photo := _photo(path))]
 
@@ -161,15 +133,14 @@ def _check_archive(source: Path) -> None:
     except (OSError, UnreadableError) as problem:
         raise DataError(f"{source} {reason(problem)}", "the published lfw-deepfunneled.tgz is needed", "Check it") from problem
     if digest != ARCHIVE_MD5:
-        raise DataError(
-            f"{source} has md5 {digest}",
-            f"the published lfw-deepfunneled.tgz has {ARCHIVE_MD5}",
-            "Download it again, or unpack it yourself and give the folder",
-        )
+        needed = f"the published lfw-deepfunneled.tgz has {ARCHIVE_MD5}"
+        action = "Download it again, or unpack it yourself and give the folder"
+        raise DataError(f"{source} has md5 {digest}", needed, action)
 
 
 def _extract(source: Path, extracted: Path) -> Iterator[LfwPhoto]:
     """Extract only regular files in LFW's layout, each to a path made from its validated name; links are ignored."""
+    _check_archive(source)
     with tarfile.open(source, "r|gz") as archive:
         for member in archive:
             found = PATH_PATTERN.fullmatch(member.name)
@@ -192,48 +163,48 @@ def _filter_photos(photos: Sequence[LfwPhoto]) -> tuple[dict[str, str], dict[str
             dropped[photo.file] = ERRATA[photo.file]
             continue
         try:
-            opened_photo = open_photo(photo.path)
+            found = open_photo(photo.path)
         except PhotoError as error:
             dropped[photo.file] = error.found
         else:
-            opened.append((photo.file, opened_photo.digest, near_duplicate_hash(_crop_center(opened_photo.pixels))))
+            opened.append((photo.file, found.digest, near_duplicate_hash(_crop_center(found.pixels))))
 
     # The first of each group of near-duplicates.
     files, digests, hashes = zip(*opened, strict=True) if opened else ((), (), ())
     kept = {files[index]: digests[index] for index in deduplicate(digests, hashes, NEAR_DUPLICATE_BITS)}
-    dropped |= {file: "near-duplicate of a kept photo" for file in files if file not in kept}
-    return kept, dropped
+    return kept, dropped | {file: "near-duplicate of a kept photo" for file in files if file not in kept}
 
 
 def _crop_center(pixels: Pixels) -> Pixels:
-    rows, columns = ([round(length * edge) for edge in CENTRAL_REGION] for length in pixels.shape[:2])
-    return pixels[rows[0] : rows[1], columns[0] : columns[1]]  # (128, 128, 3) of (250, 250, 3)
+    rows, columns = (slice(*(round(length * edge) for edge in CENTRAL_REGION)) for length in pixels.shape[:2])
+    return pixels[rows, columns]  # (128, 128, 3) of (250, 250, 3)
 
 
-def _with_captions(entry: ManifestEntry, table: Mapping[str, Attributes], captions_per_photo: int) -> ManifestEntry:
-    variants = captions(table.get(entry.file), entry.file, captions_per_photo)
-    return replace(entry, caption=variants[0], captions=tuple(variants))
-
-
-def _notes(photos: Sequence[LfwPhoto], entries: Sequence[ManifestEntry], table: Mapping[str, Attributes] | None) -> list[str]:
-    notes: list[str] = []
-    people = {photo.person for photo in photos}
+def _notes(
+    source: Path,
+    photos: Sequence[LfwPhoto],
+    manifest: Sequence[ManifestEntry],
+    table: Mapping[str, Attributes] | None,
+    fold: int,
+) -> Iterator[str]:
+    """What the user should know. table: None without attributes."""
+    # The photos, and what their captions are made of.
     if len(photos) < TOTAL_PHOTOS:
-        part = f"a part of LFW ({len(people):,} of {TOTAL_PEOPLE:,} people, {len(photos):,} of {TOTAL_PHOTOS:,} photos)"
+        people = len({photo.person for photo in photos})
+        part = f"a part of LFW ({people:,} of {TOTAL_PEOPLE:,} people, {len(photos):,} of {TOTAL_PHOTOS:,} photos)"
         bound = "the attribute table" if table else "each person's highest photo number, a lower bound"
-        notes.append(f"{part}: how many photos the whole set has of a person is taken from {bound}")
+        yield f"{part}: how many photos the whole set has of a person is taken from {bound}"
     if table is None:
-        notes.append('no attributes: every caption is "a photo of a person", so a model learns no word for what it shows')
-    elif missing := sum(row.file not in table for row in entries):
-        notes.append(
-            f'{pluralize(missing, "photo has", "photos have")} no line in the attribute table: captioned "a photo of a person"'
-        )
-    return notes
+        yield 'no attributes: every caption is "a photo of a person", so a model learns no word for what it shows'
+    elif missing := sum(row.file not in table for row in manifest):
+        found = pluralize(missing, "photo has", "photos have")
+        yield f'{found} no line in the attribute table: captioned "a photo of a person"'
 
-
-def _ignored_file_notes(source: Path, photos: Sequence[LfwPhoto]) -> list[str]:
-    if not source.is_dir():
-        return []
-    inside = (path.relative_to(source) for path in without_system_files(source, source.rglob("*")) if path.is_file())
-    others = sum(not any(part.startswith(".") for part in path.parts) for path in inside) - len(photos)
-    return [f"{pluralize(others, 'file is', 'files are')} not NAME/NAME_0001.jpg: passed over"] if others else []
+    # Other files, and another fold.
+    if source.is_dir():
+        inside = (path.relative_to(source) for path in without_system_files(source, source.rglob("*")) if path.is_file())
+        others = sum(not any(part.startswith(".") for part in path.parts) for path in inside) - len(photos)
+        if others:
+            yield f"{pluralize(others, 'file is', 'files are')} not NAME/NAME_0001.jpg: passed over"
+    if fold != TEST_FOLD:
+        yield f"fold {fold} is for testing: train your models on this split; the package's own has learnt from these people"

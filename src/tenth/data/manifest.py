@@ -64,11 +64,8 @@ def read_manifest(path: str | Path) -> list[ManifestEntry]:
     try:
         entries = [_parse_entry(path, number, line) for number, line in enumerate(read_lines(path), 1)]
     except (OSError, UnreadableError) as problem:
-        raise DataError(
-            f"{path} {reason(problem)}",
-            "the rows of a data set are needed",
-            "Write them with `tenth data lfw` or `tenth data image-folder`",
-        ) from problem
+        action = "Write them with `tenth data lfw` or `tenth data image-folder`"
+        raise DataError(f"{path} {reason(problem)}", "the rows of a data set are needed", action) from problem
     if not entries:
         raise _damaged(path, 1, "the file is empty")
 
@@ -122,8 +119,7 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
 
 
 def _damaged(path: Path, number: int, found: str) -> DataError:
+    needed = "each line is one photo with file, person, split, fold, caption, captions and digest"
     return DataError(
-        f"{path}, line {number}: {found}",
-        "each line is one photo with file, person, split, fold, caption, captions and digest",
-        "Write it again with `tenth data lfw` or `tenth data image-folder`",
+        f"{path}, line {number}: {found}", needed, "Write it again with `tenth data lfw` or `tenth data image-folder`"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.files.reading import without_system_files
+from tenth.core.files.reading import reason, without_system_files
 from tenth.core.types import Face, Person, Photo
 from tenth.core.wording import abbreviate, printable
 from tenth.data.captions.sidecar_files import find_caption_files
@@ -35,6 +35,12 @@ MIN_DETECTED_PIXELS = 36  # the detector's width of such a face: it scales in st
 MIN_SHARPNESS, WARN_SHARPNESS = 6.0, 20.0  # refused below the first, a warning below the second; see detection.sharpness
 CROP_MARGIN = 2  # face widths kept on every side: enough for every later crop of the face
 SAME_PERSON = 0.6  # distance of two dlib descriptors below which they are of one person
+UNDECIDED_SENTENCE = (
+    "the photos show different people equally often, and which is meant cannot be told; keep those of one person"
+)
+OTHER_PERSON_SENTENCE = (
+    "the face seems to be somebody else's than in the other photos; remove it, or crop it to the person meant"
+)
 UNDECIDED, CAPTION = "several-people", "caption"  # codes
 NOT_PHOTO_CODES = ("not-a-photo", "empty", "folder", "hidden")  # codes of entries that are no photo at all
 
@@ -63,16 +69,12 @@ class _Candidate:
     num_faces: int
 
 
-def read_person(
-    folder: str | Path, *, descriptor: FaceDescriptor | None = None, same_person: float = SAME_PERSON, name: str | None = None
-) -> Person:
-    """The accepted photos of a folder, in file-name order. name: by default the folder's.
+def read_person(folder: str | Path, *, descriptor: FaceDescriptor | None = None) -> Person:
+    """The accepted photos of a folder, in file-name order, as a person of the folder's name.
 
-    descriptor, same_person: as for `inspect_folder`. Raises DataError if there is no folder or no usable photo in it.
+    descriptor: as for `inspect_folder`. Raises DataError if there is no folder or no usable photo in it.
     """
-    return to_person(
-        inspect_folder(folder, descriptor=descriptor, same_person=same_person), name or Path(folder).resolve().name
-    )
+    return to_person(inspect_folder(folder, descriptor=descriptor), Path(folder).resolve().name)
 
 
 def to_person(verdicts: Sequence[PhotoVerdict], name: str) -> Person:
@@ -88,54 +90,45 @@ def to_person(verdicts: Sequence[PhotoVerdict], name: str) -> Person:
     raise DataError(found, "a sharp photo of one face is needed", "Add photos; `tenth photos DIR` says what is wrong with each")
 
 
-def inspect_folder(
-    folder: str | Path, *, descriptor: FaceDescriptor | None = None, same_person: float = SAME_PERSON
-) -> list[PhotoVerdict]:
+def inspect_folder(folder: str | Path, *, descriptor: FaceDescriptor | None = None) -> list[PhotoVerdict]:
     """A verdict on every entry of the folder, hidden files and folders included, in file-name order ('2' before '10').
 
     If a photo has several faces, the face of the person in most photos is used (faces/majority_person.py); a warning at the
-    first such photo says so. descriptor: photo with its face -> dlib's descriptor (128,). same_person: Euclidean distance below
-    which two descriptors are of one person. Codes: ok, hidden, caption, those of `open_photo`, no-face, small-face, blurred,
-    duplicate, other-person, several-people. Raises DataError if there is no such folder.
+    first such photo says so. descriptor: photo with its face -> dlib's descriptor (128,). Codes: ok, hidden, caption, those of
+    `open_photo`, no-face, small-face, blurred, duplicate, other-person, several-people. Raises DataError if there is no such
+    folder.
     """
     folder, descriptor = Path(folder), descriptor or cached_face_descriptor(ArrayCache(default_cache_dir()))
     entries = folder_entries(folder, "a folder of photos is needed", "Give a folder with photos of one person")
     results = [_inspect_photo(path) for path in tqdm(entries, desc="photos", file=sys.stderr, delay=2, disable=None)]
-    results = _mark_captions(entries, results)
-    return _keep_one_person(_reject_duplicates(results), descriptor, same_person)
+    return _keep_one_person(_reject_duplicates(_mark_captions(entries, results)), descriptor)
 
 
 def verdicts_to_json(verdicts: Sequence[PhotoVerdict]) -> dict[str, list[dict[str, Any]]]:
     """The output of `tenth photos --json`: {"photos": [{"file", "accepted", "code", "reason", "warnings"}]}."""
     keys = ("file", "accepted", "code", "reason", "warnings")
-    rows = [{key: getattr(verdict, key) for key in keys} for verdict in verdicts]
-    return {"photos": [row | {"warnings": list(row["warnings"])} for row in rows]}
+    return {"photos": [{key: getattr(verdict, key) for key in keys} for verdict in verdicts]}
 
 
 def verdicts_to_table(verdicts: Sequence[PhotoVerdict]) -> str:
     """The output of `tenth photos`: a line per entry, its warnings below it, and the count."""
     width = max((len(printable(verdict.file)) for verdict in verdicts), default=0)
-    lines = [line for verdict in verdicts for line in _lines(verdict, width)]
+    lines = []
+    for verdict in verdicts:
+        sentence = "yes" if verdict.accepted else f"no   {verdict.code}: {printable(verdict.reason)}"
+        lines.append(f"{printable(verdict.file):<{width}}  {sentence}".rstrip())
+        lines += [f"{'':<{width}}       warning: {printable(warning)}" for warning in verdict.warnings]
     photos = sum(verdict.code != CAPTION for verdict in verdicts)
     return "\n".join([*lines, f"{sum(verdict.accepted for verdict in verdicts)} of {photos} accepted"])
-
-
-def _lines(verdict: PhotoVerdict, width: int) -> Iterator[str]:
-    sentence = "" if verdict.accepted else f"{verdict.code}: {printable(verdict.reason)}"
-    yield f"{printable(verdict.file):<{width}}  {'yes' if verdict.accepted else 'no '}  {sentence}".rstrip()
-    yield from (f"{'':<{width}}       warning: {printable(warning)}" for warning in verdict.warnings)
 
 
 def folder_entries(folder: Path, needed: str, action: str) -> list[Path]:
     """What is in a folder, without system files, '2' before '10'. Raises DataError with `needed` and `action`."""
     try:
         return sorted(without_system_files(folder, folder.iterdir()), key=lambda path: natural_sort_key(path.name))
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} does not exist", needed, action) from error
-    except NotADirectoryError as error:
-        raise DataError(f"{folder} is a file", needed, action) from error
     except OSError as error:
-        raise DataError(f"{folder} cannot be read ({error.strerror})", needed, action) from error
+        found = "is a file" if isinstance(error, NotADirectoryError) else reason(error)
+        raise DataError(f"{folder} {found}", needed, action) from error
 
 
 def natural_sort_key(name: str) -> tuple[list[str | int], str]:
@@ -156,9 +149,8 @@ def _inspect_photo(path: Path) -> PhotoVerdict | _Candidate:
     except PhotoError as error:
         return PhotoVerdict(path.name, False, error.code, str(error))
     if not faces:
-        return PhotoVerdict(
-            path.name, False, "no-face", "no face was found; use a photo where the face is larger, in front and lit"
-        )
+        sentence = "no face was found; use a photo where the face is larger, in front and lit"
+        return PhotoVerdict(path.name, False, "no-face", sentence)
 
     # The face is large and sharp enough.
     large = [face for face in faces if face_width(face) >= MIN_DETECTED_PIXELS]
@@ -178,19 +170,13 @@ def _inspect_photo(path: Path) -> PhotoVerdict | _Candidate:
 
 def _mark_captions(entries: Sequence[Path], results: Sequence[PhotoVerdict | _Candidate]) -> list[PhotoVerdict | _Candidate]:
     """Give caption files, which lie beside a photo, a code of their own instead of that of an unusable photo."""
-    texts = {
-        path
-        for path, result in zip(entries, results, strict=True)
-        if isinstance(result, PhotoVerdict) and result.code in NOT_PHOTO_CODES
-    }
+    by_path = dict(zip(entries, results, strict=True))
+    texts = {path for path, it in by_path.items() if isinstance(it, PhotoVerdict) and it.code in NOT_PHOTO_CODES}
     beside = find_caption_files([path for path in entries if path not in texts], texts)
-    photos = {caption: photo.name for photo, captions in beside.items() for caption in captions}
-    return [
-        PhotoVerdict(path.name, False, CAPTION, f"the caption of {photos[path]}; captions are for training")
-        if path in photos
-        else result
-        for path, result in zip(entries, results, strict=True)
-    ]
+    for path, photo in ((path, photo) for photo, captions in beside.items() for path in captions):
+        sentence = f"the caption of {photo.name}; captions are for training"
+        by_path[path] = PhotoVerdict(path.name, False, CAPTION, sentence)
+    return list(by_path.values())
 
 
 def _crop_around_face(photo: Photo, face: Face) -> Photo:
@@ -211,40 +197,31 @@ def _reject_duplicates(results: Sequence[PhotoVerdict | _Candidate]) -> list[Pho
         if isinstance(result, _Candidate):
             code = near_duplicate_hash(crop_face(result.photo.pixels, result.faces[0]))
             if earlier := next((file for file, other in kept if hash_distance(code, other) <= NEAR_DUPLICATE_BITS), None):
-                reason = f"it shows the same picture as {earlier}; remove one of the two"
-                checked.append(PhotoVerdict(result.photo.file, False, "duplicate", reason))
+                sentence = f"it shows the same picture as {earlier}; remove one of the two"
+                checked.append(PhotoVerdict(result.photo.file, False, "duplicate", sentence))
                 continue
             kept.append((result.photo.file, code))
         checked.append(result)
     return checked
 
 
-def _keep_one_person(
-    results: Sequence[PhotoVerdict | _Candidate], descriptor: FaceDescriptor, same_person: float
-) -> list[PhotoVerdict]:
+def _keep_one_person(results: Sequence[PhotoVerdict | _Candidate], descriptor: FaceDescriptor) -> list[PhotoVerdict]:
     """Choose the face of the person who is in most photos and refuse photos without it; refuse all if that is a tie."""
     # Whose face, from the descriptors of all faces.
     candidates = [result for result in results if isinstance(result, _Candidate)]
-    descriptors = [
-        np.stack([descriptor(replace(each.photo, face=face)) for face in each.faces]) for each in candidates
-    ]  # each (faces, 128)
-    chosen = find_majority_person(descriptors, same_person) if candidates else MajorityPerson((), 0, 0)
+    descriptors = [np.stack([descriptor(replace(each.photo, face=face)) for face in each.faces]) for each in candidates]
+    chosen = find_majority_person(descriptors, SAME_PERSON) if candidates else MajorityPerson((), 0, 0)  # of (faces, 128) each
 
     # The verdicts, in the order of the entries; the note on several faces goes to the first photo that it concerns.
-    face_indices = iter(chosen.face_indices if chosen else ())
-    note = _multiple_faces_note(candidates, chosen)
+    face_indices, note = iter(chosen.face_indices if chosen else ()), _multiple_faces_note(candidates, chosen)
     verdicts = []
     for result in results:
         if isinstance(result, PhotoVerdict):
             verdicts.append(result)
         elif chosen is None:
-            reason = (
-                "the photos show different people equally often, and which is meant cannot be told; keep those of one person"
-            )
-            verdicts.append(PhotoVerdict(result.photo.file, False, UNDECIDED, reason))
+            verdicts.append(PhotoVerdict(result.photo.file, False, UNDECIDED, UNDECIDED_SENTENCE))
         elif (face_index := next(face_indices)) is None:
-            reason = "the face seems to be somebody else's than in the other photos; remove it, or crop it to the person meant"
-            verdicts.append(PhotoVerdict(result.photo.file, False, "other-person", reason))
+            verdicts.append(PhotoVerdict(result.photo.file, False, "other-person", OTHER_PERSON_SENTENCE))
         else:
             warnings = [note] if note and result.num_faces > 1 else []
             note = note if not warnings else ""
@@ -267,8 +244,6 @@ def _multiple_faces_note(candidates: Sequence[_Candidate], chosen: MajorityPerso
         return ""
     if len(candidates) == 1:
         return f"{candidates[0].num_faces} faces were found and the largest is taken; crop the photo if that is somebody else"
-    people = (
-        f"the person in {chosen.num_photos} of {len(candidates)} photos"
-        + f" (the next is in {chosen.num_rival_photos})" * (chosen.num_rival_photos > 0)
-    )
+    rival = f" (the next is in {chosen.num_rival_photos})" if chosen.num_rival_photos else ""
+    people = f"the person in {chosen.num_photos} of {len(candidates)} photos{rival}"
     return f"{num_multiple} photos show several faces; taken is {people}; crop the photos if that is somebody else"

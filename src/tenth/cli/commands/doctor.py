@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 
 from tenth.core.errors import TenthError
 from tenth.core.files.reading import without_system_files
-from tenth.core.run_record import LIBRARIES, num_cores
+from tenth.core.run_record import LIBRARIES, library_version, num_cores
 from tenth.core.wording import pluralize
 
 MIN_MEMORY_BYTES = 2_000_000_000  # generating with the pocket model peaks below; training needs more
@@ -77,10 +76,8 @@ def python() -> Iterator[CheckResult]:
 def libraries() -> Iterator[CheckResult]:
     """What is installed of what a result can depend on; whether it runs is seen below."""
     for name in LIBRARIES:
-        try:
-            yield CheckResult(name, True, version(name), True)
-        except PackageNotFoundError:
-            yield CheckResult(name, False, "not installed", True, f"Run `pip install {name}`")
+        found = library_version(name)
+        yield CheckResult(name, found is not None, found or "not installed", True, f"Run `pip install {name}`")
 
 
 def devices() -> Iterator[CheckResult]:

@@ -107,7 +107,6 @@ def _lock_folder(folder: Path) -> int:
         locked = try_lock(descriptor)
     if not locked:
         os.close(descriptor)
-        raise CheckpointError(
-            f"another run is writing to {folder}", "a folder holds one run at a time", "Wait for it, or choose another folder"
-        )
+        found, action = f"another run is writing to {folder}", "Wait for it, or choose another folder"
+        raise CheckpointError(found, "a folder holds one run at a time", action)
     return descriptor

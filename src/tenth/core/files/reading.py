@@ -16,7 +16,8 @@ import math
 import os
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,7 +29,6 @@ MAX_LINE_BYTES = 1 << 20  # of one line of a file that has one value per line
 MAX_TENSOR_FILE_BYTES = 64 << 30  # of a file of weights; the largest published ones have about 20 GB
 MAX_DEPTH = 64  # of nested lists and tables
 MAX_INTEGER = 2**63 - 1  # of whole numbers: 64 bits
-CHUNK_BYTES = 1 << 20
 
 
 class UnreadableError(ValueError):
@@ -70,9 +70,8 @@ def open_regular(path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES) -> Bu
         raise UnreadableError("is a folder" if stat.S_ISDIR(state.st_mode) else "is a pipe or a device, not a file")
     if state.st_size > max_bytes:
         os.close(descriptor)
-        raise UnreadableError(
-            f"has {_format_bytes(state.st_size)}, more than the {_format_bytes(max_bytes)} that such a file may have"
-        )
+        found, most = _format_bytes(state.st_size), _format_bytes(max_bytes)
+        raise UnreadableError(f"has {found}, more than the {most} that such a file may have")
     return os.fdopen(descriptor, "rb")
 
 
@@ -101,12 +100,10 @@ def read_text(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
         raise UnreadableError(f"is not UTF-8 (byte {problem.start})") from problem
 
 
-def read_lines(path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES) -> Iterator[str]:
+def read_lines(path: str | Path) -> Iterator[str]:
     """The lines of a UTF-8 file of any length, each at most MAX_LINE_BYTES, without line ends. Raises as `read_text`."""
-    with open_regular(path, max_bytes) as file:
-        number = 0
-        while line := file.readline(MAX_LINE_BYTES + 1):
-            number += 1
+    with open_regular(path) as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
             if len(line) > MAX_LINE_BYTES:
                 raise UnreadableError(f"has more than {_format_bytes(MAX_LINE_BYTES)} in line {number}")
             try:
@@ -125,17 +122,8 @@ def parse_json(text: str, *, allow_surrogates: bool = False) -> Any:
 
     allow_surrogates: strings may contain surrogate escapes, Python's form of file names that are not UTF-8.
     """
-    try:
-        return _check_json(
-            json.loads(text, parse_constant=_reject_constant, parse_float=_finite_float),
-            "surrogateescape" if allow_surrogates else "strict",
-        )
-    except RecursionError as problem:
-        raise UnreadableError(f"is nested more than {MAX_DEPTH} deep") from problem
-    except UnreadableError:
-        raise
-    except ValueError as problem:
-        raise UnreadableError(f"is not JSON ({problem})") from problem
+    parse = partial(json.loads, parse_constant=_reject_constant, parse_float=_finite_float)
+    return _parse(parse, text, "JSON", "surrogateescape" if allow_surrogates else "strict")
 
 
 def read_toml(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, Any]:
@@ -145,47 +133,49 @@ def read_toml(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, An
 
 def parse_toml(text: str) -> dict[str, Any]:
     """As `parse_json`; but `nan` and `inf` are for the caller to refuse. Raises UnreadableError."""
-    try:
-        return dict(_check_json(tomllib.loads(text)))
-    except RecursionError as problem:
-        raise UnreadableError(f"is nested more than {MAX_DEPTH} deep") from problem
-    except UnreadableError:
-        raise
-    except ValueError as problem:
-        raise UnreadableError(f"is not TOML: {problem}") from problem
+    return dict(_parse(tomllib.loads, text, "TOML"))
 
 
 def sha256_of(path: str | Path) -> str:
     """sha256 of a file's content, hexadecimal. Raises as `open_regular`."""
-    digest = hashlib.sha256()
     with open_regular(path) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def short_sha256_of(files: Sequence[Path]) -> str:
+    """First 16 hexadecimal digits of the sha256 of the files' contents, in the given order. Raises ModelError."""
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            with open_regular(path) as file:
+                hashlib.file_digest(file, lambda: digest)
+        except (OSError, UnreadableError) as problem:
+            raise ModelError(f"{path} {reason(problem)}", "a file of weights is needed", "Get it again") from problem
+    return digest.hexdigest()[:16]
 
 
 def git_blob_sha1(path: str | Path) -> str:
     """Git's blob id of a file, hexadecimal: the sha1 of a header and the content. Raises as `open_regular`."""
     with open_regular(path) as file:
         digest = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size, usedforsecurity=False)
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
-def _check_json(value: Any, encoding_errors: str = "strict") -> Any:
-    """The value, if its depth, whole numbers and strings are within the limits of `parse_json`."""
-    level, values = 0, [value]
-    while values:
-        if level > MAX_DEPTH and any(isinstance(each, dict | list) for each in values):
-            raise UnreadableError(f"is nested more than {MAX_DEPTH} deep")
-        for each in values:
-            _check_json_value(each, encoding_errors)
-        level, values = level + 1, [each for outer in values for each in _children(outer)]
+def _parse(parse: Callable[[str], Any], text: str, syntax: str, encoding_errors: str = "strict") -> Any:
+    try:
+        value = parse(text)
+        _check_value(value, encoding_errors)
+    except RecursionError as problem:
+        raise UnreadableError(f"is nested more than {MAX_DEPTH} deep") from problem
+    except UnreadableError:
+        raise
+    except ValueError as problem:
+        raise UnreadableError(f"is not {syntax} ({problem})") from problem
     return value
 
 
-def _check_json_value(value: Any, encoding_errors: str) -> None:
+def _check_value(value: Any, encoding_errors: str, depth: int = 0) -> None:
+    """Raises UnreadableError unless depth, whole numbers and strings are within the limits of `parse_json`."""
     if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
         raise UnreadableError("holds a whole number of more than 64 bits")
     if isinstance(value, str) and not value.isascii():
@@ -193,10 +183,11 @@ def _check_json_value(value: Any, encoding_errors: str) -> None:
             value.encode(errors=encoding_errors)
         except UnicodeEncodeError:
             raise UnreadableError("holds a text with half a character in it, which UTF-8 does not have") from None
-
-
-def _children(value: Any) -> Iterable[Any]:
-    return (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict | list):
+        if depth > MAX_DEPTH:
+            raise RecursionError
+        for inner in (*value, *value.values()) if isinstance(value, dict) else value:
+            _check_value(inner, encoding_errors, depth + 1)
 
 
 def _reject_constant(text: str) -> NoReturn:
@@ -218,15 +209,8 @@ def _format_bytes(count: int) -> str:
 
 
 SYSTEM_FILES = {
-    "__pycache__",
-    ".ipynb_checkpoints",
-    "__MACOSX",
-    ".DS_Store",
-    "Thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
-    ".directory",
-}
+    "__pycache__", ".ipynb_checkpoints", "__MACOSX", ".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini", ".directory",
+}  # fmt: skip
 APPLEDOUBLE_PREFIX = "._"  # of a second file that macOS writes beside each on foreign disks
 
 
@@ -238,16 +222,3 @@ def is_system_file(path: str | Path) -> bool:
 def without_system_files(folder: Path, paths: Iterable[Path]) -> list[Path]:
     """The paths without system files, sorted."""
     return sorted(path for path in paths if not is_system_file(path.relative_to(folder)))
-
-
-def short_sha256_of(files: Sequence[Path]) -> str:
-    """First 16 hexadecimal digits of the sha256 of the files' contents, in the given order. Raises ModelError."""
-    digest = hashlib.sha256()
-    for path in files:
-        try:
-            with open_regular(path) as file:
-                while chunk := file.read(CHUNK_BYTES):
-                    digest.update(chunk)
-        except (OSError, UnreadableError) as problem:
-            raise ModelError(f"{path} {reason(problem)}", "a file of weights is needed", "Get it again") from problem
-    return digest.hexdigest()[:16]

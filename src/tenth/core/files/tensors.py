@@ -79,13 +79,14 @@ def read_tensors(
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a safetensors file, memory-mapped. Raises as `open_regular`.
 
-    finite_floats: raise UnreadableError unless all are finite floating-point numbers. The caller checks names and shapes.
+    finite_floats: raise UnreadableError unless all are finite floating-point numbers of 16 bits or more.
     """
     from safetensors import SafetensorError, safe_open
 
     metadata, infos = read_header(path, max_bytes)
-    if finite_floats:
-        check_floats(infos)
+    for name, info in infos.items() if finite_floats else ():
+        if info.dtype not in FLOAT_DTYPES:
+            raise UnreadableError(f"holds {name} as {info.dtype}, not as floating-point numbers ({', '.join(FLOAT_DTYPES)})")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in infos}
@@ -99,13 +100,6 @@ def read_tensors(
 def tensor_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor by name, to compare two sets of weights."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def check_floats(infos: Mapping[str, TensorInfo]) -> None:
-    """Raises UnreadableError unless every tensor has a floating-point dtype of 16 bits or more."""
-    for name, tensor in infos.items():
-        if tensor.dtype not in FLOAT_DTYPES:
-            raise UnreadableError(f"holds {name} as {tensor.dtype}, not as floating-point numbers ({', '.join(FLOAT_DTYPES)})")
 
 
 def check_finite_tensors(tensors: Mapping[str, Tensor], *, floats_only: bool = False) -> None:

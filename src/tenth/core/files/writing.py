@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any
 
 from tenth.core.errors import CheckpointError, DataError
 
@@ -191,22 +191,21 @@ def explain_os_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        _raise_data_error(Path(path), problem)
+        needed, action = "a place where this user may write is needed", "Choose another place, or change its permissions"
+        if problem.errno in DISK_FULL_ERRNOS:
+            needed, action = "room on the disk is needed", "Make room and run the same again"
+        elif problem.errno == errno.EIO:
+            needed, action = (
+                "a disk that takes it is needed",
+                "Look after the disk and run the same again, or choose another place",
+            )
+        raise DataError(f"{path} cannot be written ({problem.strerror or problem})", needed, action) from problem
 
 
 def as_os_error(problem: Exception) -> OSError:
     """An error of safetensors about the disk, as the OSError that it was."""
     full = f"os error {errno.ENOSPC}" in str(problem)
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(errno.EIO, str(problem))
-
-
-def _raise_data_error(path: Path, problem: OSError) -> NoReturn:
-    needed, action = "a place where this user may write is needed", "Choose another place, or change its permissions"
-    if problem.errno in DISK_FULL_ERRNOS:
-        needed, action = "room on the disk is needed", "Make room and run the same again"
-    elif problem.errno == errno.EIO:
-        needed, action = "a disk that takes it is needed", "Look after the disk and run the same again, or choose another place"
-    raise DataError(f"{path} cannot be written ({problem.strerror or problem})", needed, action) from problem
 
 
 def _open_temporary(path: Path, mode: int) -> tuple[Path, IO[bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tenth.core.errors import DataError
@@ -31,8 +31,10 @@ PUBLISHED_COLUMNS: Mapping[str, str] = {
     "lipstick": "Wearing Lipstick", "earrings": "Wearing Earrings", "child": "Child", "youth": "Youth", "senior": "Senior",
     "outdoor": "Outdoor",
 }  # fmt: skip
+MEND = "Correct the line, or take the table from its source again"
 NO_BEARD = "No Beard"
 OPEN_MOUTH = ("Mouth Slightly Open", "Mouth Wide Open")  # true if one is true, false if both are false
+PUBLISHED_HEADER = ("person", "imagenum", "Male", NO_BEARD, *OPEN_MOUTH, *PUBLISHED_COLUMNS.values())
 
 
 def read_attributes(path: Path) -> dict[str, Attributes]:
@@ -43,50 +45,59 @@ def read_attributes(path: Path) -> dict[str, Attributes]:
     """
     try:
         lines = read_text(path, MAX_TABLE_BYTES).splitlines()
+        return _parse(path, lines)
     except (OSError, UnreadableError) as problem:
         raise _unreadable(f"{path} {reason(problem)}") from problem
-    table: dict[str, Attributes] = {}
-    try:
-        for number, file, row in (_parse_published_table if lines and lines[0].startswith("#") else _parse_csv)(path, lines):
-            if file in table:
-                raise _invalid_line(path, number, f"{file} a second time", "each photo has one line")
-            table[file] = row
     except csv.Error as error:
         raise _unreadable(f"{path} cannot be read as CSV ({error})") from error
+
+
+def _parse(path: Path, lines: Sequence[str]) -> dict[str, Attributes]:
+    # The header, which the published table has below a comment.
+    if published := bool(lines) and lines[0].startswith("#"):
+        skipped = next((index for index, line in enumerate(lines) if line.startswith("#\tperson")), len(lines))
+        reader = csv.reader(lines[skipped:], delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        skipped, reader = 0, csv.reader(lines)
+    header = next(reader, [])[published:]
+    if missing := [column for column in (PUBLISHED_HEADER if published else COLUMNS) if column not in header]:
+        raise _unreadable(f"{path} has no column {abbreviate(missing)}")
+
+    # A line for each photo.
+    table: dict[str, Attributes] = {}
+    for cells in reader:
+        try:
+            if len(cells) != len(header):
+                raise DataError(f"{len(cells)} cells", f"the header has {len(header)}", MEND)
+            row = dict(zip(header, cells, strict=True))
+            file = _published_file(row) if published else row["image"]
+            if file in table:
+                raise DataError(f"{file} a second time", "each photo has one line", MEND)
+            table[file] = _from_scores(row) if published else _from_flags(row)
+        except DataError as problem:
+            found = f"{path}, line {skipped + reader.line_num}: {problem.found}"
+            raise DataError(found, problem.needed, problem.action) from None
     return table
 
 
-def _parse_csv(path: Path, lines: Sequence[str]) -> Iterator[tuple[int, str, Attributes]]:
-    table = csv.reader(lines)
-    header = next(table, [])
-    _check_columns(path, header, COLUMNS)
-    for cells in table:
-        number = table.line_num
-        _check_width(path, number, cells, header)
-        row = dict(zip(header, cells, strict=True))
-        flags = {flag: _value(path, number, flag, row[flag]) for flag in BINARY_ATTRIBUTES}
-        if row["gender"] not in GENDERS:
-            raise _invalid_line(path, number, f"gender {row['gender']!r}", "a gender is M, F or empty")
-        yield number, row["image"], {"gender": GENDERS[row["gender"]], **flags}
+def _published_file(row: Mapping[str, str]) -> str:
+    name, number = row["person"].replace(" ", "_"), row["imagenum"]
+    if not re.fullmatch("[0-9]{1,9}", number):
+        raise DataError(f"imagenum {number!r}", "a photo has a whole number", MEND)
+    return f"{name}/{name}_{int(number):04d}.jpg"
 
 
-def _parse_published_table(path: Path, lines: Sequence[str]) -> Iterator[tuple[int, str, Attributes]]:
-    start = next((index for index, line in enumerate(lines) if line.startswith("#\tperson")), len(lines))
-    header = lines[start].split("\t")[1:] if start < len(lines) else []
-    _check_columns(path, header, ("person", "imagenum", "Male", *PUBLISHED_COLUMNS.values(), NO_BEARD, *OPEN_MOUTH))
-    for number, line in enumerate(lines[start + 1 :], start + 2):
-        cells = line.split("\t")
-        _check_width(path, number, cells, header)
-        row = dict(zip(header, cells, strict=True))
-        if not re.fullmatch("[0-9]{1,9}", row["imagenum"]):
-            raise _invalid_line(path, number, f"imagenum {row['imagenum']!r}", "a photo has a whole number")
-        name = row["person"].replace(" ", "_")
-        yield number, f"{name}/{name}_{int(row['imagenum']):04d}.jpg", _from_scores(path, number, row)
+def _from_flags(row: Mapping[str, str]) -> Attributes:
+    for flag in BINARY_ATTRIBUTES:
+        if row[flag] not in CELL_VALUES:
+            raise DataError(f"{flag} {row[flag]!r}", "a value is 1, 0 or empty", MEND)
+    if row["gender"] not in GENDERS:
+        raise DataError(f"gender {row['gender']!r}", "a gender is M, F or empty", MEND)
+    return {"gender": GENDERS[row["gender"]], **{flag: CELL_VALUES[row[flag]] for flag in BINARY_ATTRIBUTES}}
 
 
-def _from_scores(path: Path, number: int, row: Mapping[str, str]) -> Attributes:
-    columns = ("Male", NO_BEARD, *OPEN_MOUTH, *PUBLISHED_COLUMNS.values())
-    known = {column: _score(path, number, column, row[column]) for column in columns}
+def _from_scores(row: Mapping[str, str]) -> Attributes:
+    known = {column: _score(column, row[column]) for column in PUBLISHED_HEADER[2:]}
     gender = {True: "M", False: "F", None: None}[known["Male"]]
     beard = {True: False, False: True, None: None}[known[NO_BEARD]]
     mouths = {known[column] for column in OPEN_MOUTH}
@@ -95,37 +106,16 @@ def _from_scores(path: Path, number: int, row: Mapping[str, str]) -> Attributes:
     return {"gender": gender, **flags, "beard": beard, "mouth_open": mouth_open}
 
 
-def _value(path: Path, number: int, column: str, cell: str) -> bool | None:
-    if cell not in CELL_VALUES:
-        raise _invalid_line(path, number, f"{column} {cell!r}", "a value is 1, 0 or empty")
-    return CELL_VALUES[cell]
-
-
-def _score(path: Path, number: int, column: str, cell: str) -> bool | None:
+def _score(column: str, cell: str) -> bool | None:
     try:
         score = float(cell)
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise _invalid_line(path, number, f"{column} {cell!r}", "a score is a finite number")
+        raise DataError(f"{column} {cell!r}", "a score is a finite number", MEND)
     return None if abs(score) <= SCORE_MARGIN else score > 0
-
-
-def _check_columns(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
-    missing = [column for column in needed if column not in header]
-    if missing:
-        raise _unreadable(f"{path} has no column {abbreviate(missing)}")
-
-
-def _check_width(path: Path, number: int, cells: Sequence[str], header: Sequence[str]) -> None:
-    if len(cells) != len(header):
-        raise _invalid_line(path, number, f"{len(cells)} cells", f"the header has {len(header)}")
 
 
 def _unreadable(found: str) -> DataError:
     needed = "an attribute table is a CSV that begins with image,gender,smiling,... or the published lfw_attributes.txt"
     return DataError(found, needed, "See docs/data.md for the columns, or leave --attributes out")
-
-
-def _invalid_line(path: Path, number: int, found: str, needed: str) -> DataError:
-    return DataError(f"{path}, line {number}: {found}", needed, "Correct the line, or take the table from its source again")

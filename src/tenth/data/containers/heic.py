@@ -29,19 +29,10 @@ class HeicImage:
         content = primary_image_only(file)
         self._image = open_heif(content, convert_hdr_to_8bit=True, remove_stride=False, hdr_to_16bit=True)
         self.size: tuple[int, int] = self._image.size
+        self.width, self.height = self.size
         self.mode: str = self._image.mode
         self.icc_profile: bytes = self._image.info.get("icc_profile") or b""
         self.file_bytes = len(content)
-
-    @property
-    def width(self) -> int:
-        """Pixels."""
-        return self.size[0]
-
-    @property
-    def height(self) -> int:
-        """Pixels."""
-        return self.size[1]
 
     @property
     def peak_decode_bytes(self) -> int:
@@ -53,7 +44,7 @@ class HeicImage:
     def load(self) -> None:
         """Decode it."""
         self._rows = memoryview(self._image.data)
-        self.size = self._image.size
+        self.size = self.width, self.height = self._image.size
 
     def crop(self, box: tuple[int, int, int, int]) -> Image.Image:
         """A part of the decoded image, as a Pillow image."""
@@ -90,9 +81,8 @@ def _hide_other_images(meta: bytes) -> bytes:
     primary = next((_item_id(edited, start + 4, edited[start] > 0) for kind, start, _ in boxes if kind == b"pitm"), 0)
     for kind, start, stop in boxes:
         if kind == b"iref":
-            edited[start:stop] = edited[start:stop].replace(
-                b"cdsc", b"none"
-            )  # "content describes": the link of EXIF to its image
+            # "Content describes" is the link of EXIF to its image.
+            edited[start:stop] = edited[start:stop].replace(b"cdsc", b"none")
         elif kind == b"iinf":
             for each, entry, _ in _boxes(edited, start + (8 if edited[start] else 6), stop):
                 if each == b"infe" and _item_id(edited, entry + 4, edited[entry] > 2) != primary:

@@ -47,19 +47,15 @@ class SplicedFile(io.RawIOBase):
         self.length = self._ends[-1] if self._ends else 0
 
     def readable(self) -> bool:
-        """Yes."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
         return True
 
     def tell(self) -> int:
-        """The current offset."""
         return self._offset
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """As of any file."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self.length}[whence]
         self._offset = max(0, base + offset)
         return self._offset
@@ -104,7 +100,7 @@ def parse_png(file: BinaryIO) -> ImageParts:
     pieces: list[Piece] = [(0, 8)]
     found: dict[bytes, bytes] = {}
     data = False
-    for kind, start, stop in _png_chunks(file):
+    for kind, start, stop in _chunks(file, 8, png=True):
         if kind == b"IDAT":
             data = True
         elif data:  # the image is complete; texts or animation frames may follow
@@ -129,7 +125,7 @@ def parse_webp(file: BinaryIO) -> ImageParts:
     """The first image of a WebP as a file of its own. Raises TooComplexError, ValueError."""
     # The first chunk of each kind.
     chunks: dict[bytes, tuple[int, int]] = {}
-    for kind, start, stop in _riff_chunks(file, 12):
+    for kind, start, stop in _chunks(file, 12, png=False):
         chunks.setdefault(kind, (start, stop))
         if kind in WEBP_IMAGE_CHUNKS and b"VP8X" not in chunks:
             break  # the simple layout: one chunk
@@ -141,16 +137,17 @@ def parse_webp(file: BinaryIO) -> ImageParts:
         pieces.append(_riff_chunk(b"VP8X", bytes([header[0] & (WEBP_ANIMATED | WEBP_ALPHA)]) + header[1:]))
     if header and header[0] & WEBP_ANIMATED and {b"ANIM", b"ANMF"} <= chunks.keys():
         start, stop = chunks[b"ANMF"]
-        frame = _webp_image_spans({kind: (first, last) for kind, first, last in _riff_chunks(file, start + 16, stop)})
+        inner = _chunks(file, start + 16, png=False, end=stop)
+        frame = _webp_image_spans({kind: (first, last) for kind, first, last in inner})
         length = 16 + sum(last - first for first, last in frame)
         pieces += [_riff_chunk(b"ANIM", read_at(file, *chunks[b"ANIM"])[:6])]
         pieces += [b"ANMF" + length.to_bytes(4, "little") + read_at(file, start, start + 16), *frame]
     else:
         pieces += _webp_image_spans(chunks)
 
-    body = SplicedFile(file, pieces).length + 4
-    riff = b"RIFF" + body.to_bytes(4, "little") + b"WEBP"
-    profile, exif, xmp = (_read_limited(file, chunks.get(kind)) for kind in (b"ICCP", b"EXIF", b"XMP "))
+    riff = b"RIFF" + (SplicedFile(file, pieces).length + 4).to_bytes(4, "little") + b"WEBP"
+    spans = (chunks.get(kind, (0, 0)) for kind in (b"ICCP", b"EXIF", b"XMP "))
+    profile, exif, xmp = (read_at(file, *span) if span[1] - span[0] <= MAX_PROFILE_BYTES else b"" for span in spans)
     return ImageParts(SplicedFile(file, [riff, *pieces]), _webp_size(file, header, chunks), profile, exif, xmp)
 
 
@@ -177,16 +174,15 @@ def too_many_parts(kind: str) -> TooComplexError:
     return TooComplexError(f"more than {MAX_PARTS:,} {kind}", f"{MAX_PARTS:,}")
 
 
-def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of each chunk's content."""
-    offset = 8
+def _chunks(file: BinaryIO, offset: int, *, png: bool, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of the content of each chunk of a PNG, else of a RIFF file, from the offset on."""
     for _ in range(MAX_PARTS):
-        head = read_at(file, offset, offset + 8)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:]
-        if len(head) < 8 or not kind.isalpha():
+        head, start = read_at(file, offset, offset + 8), offset + 8
+        kind, length = (head[4:], int.from_bytes(head[:4], "big")) if png else (head[:4], int.from_bytes(head[4:], "little"))
+        if len(head) < 8 or (png and not kind.isalpha()) or (end is not None and start > end):
             return
-        yield kind, offset + 8, offset + 8 + length
-        offset += 12 + length
+        yield kind, start, start + length
+        offset = start + length + (4 if png else length % 2)  # a checksum, or padding
     raise too_many_parts("chunks")
 
 
@@ -207,17 +203,6 @@ def _inflate(compressed: bytes, max_bytes: int) -> bytes:
     except zlib.error:
         return b""
     return b"" if unpack.unconsumed_tail else content
-
-
-def _riff_chunks(file: BinaryIO, offset: int, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
-    for _ in range(MAX_PARTS):
-        head = read_at(file, offset, offset + 8)
-        if len(head) < 8 or (end is not None and offset + 8 > end):
-            return
-        start, length = offset + 8, int.from_bytes(head[4:], "little")
-        yield head[:4], start, start + length
-        offset = start + length + length % 2
-    raise too_many_parts("chunks")
 
 
 def _riff_chunk(kind: bytes, content: bytes) -> bytes:
@@ -241,7 +226,3 @@ def _webp_size(file: BinaryIO, header: bytes, chunks: dict[bytes, tuple[int, int
         return int.from_bytes(content[6:8], "little") & 0x3FFF, int.from_bytes(content[8:10], "little") & 0x3FFF
     bits = int.from_bytes(content[1:5], "little")
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-
-
-def _read_limited(file: BinaryIO, span: tuple[int, int] | None) -> bytes:
-    return read_at(file, *span) if span is not None and span[1] - span[0] <= MAX_PROFILE_BYTES else b""
