@@ -81,23 +81,20 @@ def deduplicate(digests: Sequence[str], hashes: Sequence[int], max_distance: int
 
 
 def split_references(
-    name: str, photos: Sequence[P], hashes: Sequence[int], *, references: int = 9, held_out: int = 10, seed: int | None = None
+    name: str, photos: Sequence[P], hashes: Sequence[int], *, references: int = 9, held_out: int = 10
 ) -> ReferenceSplit[P]:
     """Split one person's photos: the first `references`, then up to `held_out` others, at least one.
 
-    photos: in file-name order, which is kept without a seed, else shuffled. hashes: `near_duplicate_hash` of each photo.
+    photos: in file-name order. hashes: `near_duplicate_hash` of each photo.
     For a nested series call once with its largest number and slice: then all of it has the same held-out photos.
     Raises DataError if there are too few distinct photos.
     """
     kept = [photos[index] for index in deduplicate([photo.digest for photo in photos], hashes)]
     if len(kept) < references + 1:
-        raise DataError(
-            f"{name} has {_photo_count(len(kept), len(photos))}",
-            f"{references} references and a held-out photo are needed",
-            "Add photos, or lower references",
-        )
-    if seed is not None:
-        kept.sort(key=lambda photo: hashlib.sha256(f"{seed}:{photo.digest}".encode()).digest())
+        found, duplicates = f"{name} has {pluralize(len(kept), 'photo')}", len(photos) - len(kept)
+        found += f" after {pluralize(duplicates, 'duplicate')}" if duplicates else ""
+        needed = f"{references} references and a held-out photo are needed"
+        raise DataError(found, needed, "Add photos, or lower references")
     return ReferenceSplit(tuple(kept[:references]), tuple(kept[references : references + held_out]))
 
 
@@ -105,8 +102,3 @@ def _hash_bucket(salt: str, name: str, num_buckets: int) -> int:
     # A file system may store a name composed or decomposed, and not always as valid Unicode.
     encoded = (salt + unicodedata.normalize("NFC", name)).encode(errors="surrogatepass")
     return int.from_bytes(hashlib.sha256(encoded).digest(), "big") % num_buckets
-
-
-def _photo_count(kept: int, total: int) -> str:
-    count = pluralize(kept, "photo")
-    return count if kept == total else f"{count} after {pluralize(total - kept, 'duplicate')}"

@@ -5,17 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from tenth.data.captions import templates
 from tenth.data.captions.attributes import BINARY_ATTRIBUTES, Attributes
-from tenth.data.captions.templates import (
-    AGES,
-    CLEAN_SHAVEN,
-    HAIR_COLORS,
-    NEGATIVE_PHRASES,
-    NEUTRAL_EXPRESSION,
-    NOUNS,
-    POSITIVE_PHRASES,
-    WORD_PATTERN,
-)
 
 FACE_ATTRIBUTES = ("male", *BINARY_ATTRIBUTES)  # that a prompt can ask for
 
@@ -27,7 +18,7 @@ def parse_prompt_attributes(prompt: str) -> PromptAttributes:
 
     Longer phrases are matched before the words in them: "without glasses" is not "glasses", "no beard" not "beard".
     """
-    text = " ".join(WORD_PATTERN.findall(prompt.lower()))
+    text = " ".join(templates.WORD_PATTERN.findall(prompt.lower()))
     attributes: dict[str, bool] = {}
     for phrase, values in PHRASES.items():
         rest = re.sub(rf"\b{re.escape(phrase)}\b(?!-)", "|", text)
@@ -45,30 +36,26 @@ def attribute_labels(attributes: Attributes) -> dict[str, bool | None]:
     known = {flag: attributes.get(flag) for flag in BINARY_ATTRIBUTES}
     labels: dict[str, bool | None] = {flag: value if isinstance(value, bool) else None for flag, value in known.items()}
     labels["male"] = {"M": True, "F": False}.get(str(attributes.get("gender")))
-    for group in (tuple(HAIR_COLORS), ("child", "youth", "senior")):
+    for group in (tuple(templates.HAIR_COLORS), ("child", "youth", "senior")):
         if any(labels[flag] for flag in group):
             labels |= {flag: bool(labels[flag]) for flag in group}
     return labels | {flag: bool(labels[flag]) for flag in ("sunglasses", "child", "outdoor")}
 
 
 def _phrase_attributes() -> Iterator[tuple[str, dict[str, bool]]]:
-    for attribute, options in POSITIVE_PHRASES.items():
-        yield from ((words, {attribute: True}) for _, words in options)
-    for attribute, options in NEGATIVE_PHRASES.items():
-        yield from ((words, {attribute: False}) for _, words in options)
-    yield from ((words, {"smiling": False, "mouth_open": False}) for _, words in NEUTRAL_EXPRESSION)
-    yield CLEAN_SHAVEN[1], {"beard": False, "mustache": False}
-    yield from ((words, {color: True}) for color, words in HAIR_COLORS.items())
-    yield from ((word, {attribute: True}) for attribute, words in AGES.items() for word in words)
-    for gender, (adult, child) in NOUNS.items():
+    for table, value in ((templates.POSITIVE_PHRASES, True), (templates.NEGATIVE_PHRASES, False)):
+        for attribute, options in table.items():
+            yield from ((words, {attribute: value}) for _, words in options)
+    yield from ((words, {"smiling": False, "mouth_open": False}) for _, words in templates.NEUTRAL_EXPRESSION)
+    yield templates.CLEAN_SHAVEN[1], {"beard": False, "mustache": False}
+    yield from ((words, {color: True}) for color, words in templates.HAIR_COLORS.items())
+    yield from ((word, {attribute: True}) for attribute, words in templates.AGES.items() for word in words)
+    for gender, (adult, child) in templates.NOUNS.items():
         values = {"male": gender == "M"} if gender else {}
         yield from ((adult, values), (child, values | {"child": True}))
 
 
-def _without_article(phrase: str) -> str:
-    return re.sub(r"^an? ", "", phrase)
-
-
+# Without an article, the longest first.
 PHRASES = {
-    _without_article(words): values for words, values in sorted(_phrase_attributes(), key=lambda item: -len(item[0]))
-}  # longest first
+    re.sub(r"^an? ", "", words): values for words, values in sorted(_phrase_attributes(), key=lambda item: -len(item[0]))
+}

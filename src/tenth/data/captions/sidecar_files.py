@@ -41,11 +41,8 @@ def read_captions(paths: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
         except ValueError as error:
             problems.append(f"{path.parent.name}/{path.name} {error}")
     if problems:
-        raise DataError(
-            abbreviate(problems),
-            f"a caption is a line of UTF-8 text, at most {MAX_CAPTION_CHARS:,} characters long",
-            "Save such a file as UTF-8 and shorten it, or remove it",
-        )
+        needed = f"a caption is a line of UTF-8 text, at most {MAX_CAPTION_CHARS:,} characters long"
+        raise DataError(abbreviate(problems), needed, "Save such a file as UTF-8 and shorten it, or remove it")
     return captions
 
 

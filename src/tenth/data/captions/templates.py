@@ -15,9 +15,7 @@ UNKNOWN_PERSON = "a photo of a person"
 OPENINGS = ("a photo of", "a photo of", "a portrait of", "a portrait photo of", "a picture of", "a headshot of")
 NOUNS: Mapping[str, tuple[str, str]] = {"M": ("man", "boy"), "F": ("woman", "girl"), "": ("person", "child")}
 AGES: Mapping[str, tuple[str, ...]] = {"youth": ("young",), "senior": ("old", "elderly", "older")}
-HAIR_COLORS: Mapping[str, str] = {
-    "black_hair": "black hair", "blond_hair": "blond hair", "brown_hair": "brown hair", "gray_hair": "gray hair",
-}  # fmt: skip
+HAIR_COLORS: Mapping[str, str] = {f"{color}_hair": f"{color} hair" for color in ("black", "blond", "brown", "gray")}
 
 # attribute -> (place in the sentence, phrase); one is sampled. "with" and "wearing" phrases are joined to a list.
 POSITIVE_PHRASES: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -83,14 +81,8 @@ def captions(attributes: Attributes | None, key: str, count: int) -> list[str]:
 def vocabulary() -> list[str]:
     """The sorted words of all possible captions and of common neutral portrait prompts, and the comma."""
     phrases = [words for table in (POSITIVE_PHRASES, NEGATIVE_PHRASES) for options in table.values() for _, words in options]
-    phrases += [
-        CLEAN_SHAVEN[1],
-        *(words for _, words in NEUTRAL_EXPRESSION),
-        *HAIR_COLORS.values(),
-        *OPENINGS,
-        *NEUTRAL_PROMPTS,
-        UNKNOWN_PERSON,
-    ]
+    phrases += [words for _, words in (CLEAN_SHAVEN, *NEUTRAL_EXPRESSION)]
+    phrases += [*HAIR_COLORS.values(), *OPENINGS, *NEUTRAL_PROMPTS, UNKNOWN_PERSON]
     phrases += [word for table in (NOUNS, AGES) for words in table.values() for word in words]
     return sorted({word for phrase in [*phrases, "a an and with wearing ,"] for word in WORD_PATTERN.findall(phrase)})
 
@@ -114,8 +106,7 @@ def _phrases(attributes: Attributes, rng: random.Random) -> list[Phrase]:
 
 def _without_contradictions(attributes: Attributes) -> dict[str, bool | str | None]:
     """The row without contradictory attributes, which predicted tables contain."""
-    row = dict(attributes)
-    omitted = set[str]()
+    row, omitted = dict(attributes), set[str]()
     if row.get("gender") != "M" or row.get("child") is True:
         omitted |= {"beard", "mustache", "bald"}
     if row.get("gender") == "M":
@@ -146,8 +137,7 @@ def _sentence(opening: str, noun: str, phrases: Sequence[Phrase], rng: random.Ra
     for group in words.values():
         group.sort(key=lambda _: rng.random())
     subject = " ".join([*words["before"], noun])
-    article = "an" if subject[0] in "aeiou" else "a"
-    sentence = f"{opening} {article} {subject}"
+    sentence = f"{opening} {'an' if subject[0] in 'aeiou' else 'a'} {subject}"
     if words["with"]:
         sentence += f" with {_join_words(words['with'])}"
     if words["wearing"]:
