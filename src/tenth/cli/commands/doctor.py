@@ -166,14 +166,14 @@ def optional_packages() -> Iterator[CheckResult]:
 
 
 def _optional_package(name: str, modules: Sequence[str], extra: str) -> CheckResult:
-    action = f"Run `pip install tenth[{extra}]` if you want it"
-    if missing := [module for module in modules if find_spec(module) is None]:
-        return CheckResult(name, False, f"optional; {' and '.join(missing)} not installed", action=action)
+    missing = [module for module in modules if find_spec(module) is None]
+    detail = f"optional; {' and '.join(missing)} not installed"
     try:
-        versions = [f"{module} {importlib.import_module(module).__version__}" for module in modules]
+        if not missing:
+            return CheckResult(name, True, ", ".join(f"{each} {importlib.import_module(each).__version__}" for each in modules))
     except IMPORT_ERRORS as problem:
-        return CheckResult(name, False, f"optional; {problem}", action=action)
-    return CheckResult(name, True, ", ".join(versions))
+        detail = f"optional; {problem}"
+    return CheckResult(name, False, detail, action=f"Run `pip install tenth[{extra}]` if you want it")
 
 
 def hub() -> Iterator[CheckResult]:

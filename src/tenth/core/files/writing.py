@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from PIL.PngImagePlugin import PngInfo
     from torch import Tensor
 
-
 TEMPORARY_SUFFIX = ".part"
 MAX_TARGET_CHARS = 100  # of the target's name in a temporary name
 TEMPORARY_NAME = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{16}}{re.escape(TEMPORARY_SUFFIX)}", re.DOTALL)
@@ -45,10 +44,9 @@ def atomic_file(path: str | Path, mode: int = 0o666, *, no_overwrite: bool = Fal
     """
     path = Path(path)
     with explain_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary, file = _open_temporary(path, mode)
+        temporary, descriptor = _create_temporary(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         try:
-            with file:
+            with os.fdopen(descriptor, "r+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -109,8 +107,7 @@ def write_tensors(
         file.touch(mode)
         permissions = file.stat().st_mode & 0o777
         try:
-            contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-            save_file(contiguous, file, dict(metadata or {}) or None)
+            save_file({name: each.detach().contiguous() for name, each in tensors.items()}, file, dict(metadata or {}) or None)
         except SafetensorError as problem:
             raise as_os_error(problem) from problem
         file.chmod(permissions)
@@ -208,27 +205,23 @@ def as_os_error(problem: Exception) -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(errno.EIO, str(problem))
 
 
-def _open_temporary(path: Path, mode: int) -> tuple[Path, IO[bytes]]:
-    """A temporary file that is locked while it is open."""
+def _create_temporary(path: Path, flags: int, mode: int) -> tuple[Path, int]:
+    """A temporary file beside a target, or a folder without O_CREAT in the flags, and a descriptor that locks it while open."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        temporary = _temporary_path(path)
-        file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode), "r+b")
-        if try_lock(file.fileno()) and temporary.exists():
-            return temporary, file
-        file.close()  # another process removed it, before it was locked, as that of a killed writer
+        temporary = path.with_name(f".{path.name[:MAX_TARGET_CHARS]}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+        if not flags & os.O_CREAT:
+            temporary.mkdir(mode)
+        descriptor = os.open(temporary, flags, mode)
+        if try_lock(descriptor) and temporary.exists():
+            return temporary, descriptor
+        os.close(descriptor)  # another process removed it, before it was locked, as that of a killed writer
 
 
 @contextmanager
 def _temporary_folder(path: Path, mode: int = PRIVATE_FOLDER_MODE) -> Iterator[Path]:
     """A temporary folder beside a target, locked while the block runs and removed then."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        temporary = _temporary_path(path)
-        temporary.mkdir(mode)
-        descriptor = os.open(temporary, os.O_RDONLY)
-        if try_lock(descriptor) and temporary.exists():
-            break
-        os.close(descriptor)
+    temporary, descriptor = _create_temporary(path, os.O_RDONLY, mode)
     try:
         yield temporary
     finally:
@@ -280,8 +273,3 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _temporary_path(path: Path) -> Path:
-    """A name beside the target that no other writer has."""
-    return path.with_name(f".{path.name[:MAX_TARGET_CHARS]}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
