@@ -101,8 +101,7 @@ GuidanceScale = Annotated[float | None, of_sampling("W", GUIDANCE_HELP, parser=_
 AdapterScaleOption = Annotated[Any, of_sampling("S", SCALE_HELP, "--adapter-scale", parser=_scale)]
 TextGuidance = Annotated[float | None, of_sampling("W", TEXT_HELP, parser=_setting("text_guidance_scale"))]
 Scheduler = Annotated[
-    str | None,
-    of_sampling("NAME", SCHEDULER_HELP, parser=_checked(_scheduler), autocompletion=lambda: list(SCHEDULER_NAMES)),
+    str | None, of_sampling("NAME", SCHEDULER_HELP, parser=_checked(_scheduler), autocompletion=lambda: list(SCHEDULER_NAMES))
 ]
 GuidanceInterval = Annotated[
     tuple[float, float] | None, of_sampling("FROM TO", INTERVAL_HELP, parser=lambda text: _number(text, INTERVAL))

@@ -19,14 +19,7 @@ from tenth.core.types import Face, Person, Photo
 from tenth.core.wording import abbreviate, printable
 from tenth.data.captions.sidecar_files import find_caption_files
 from tenth.data.faces.descriptors import FaceDescriptor, cached_face_descriptor
-from tenth.data.faces.detection import (
-    NEAR_DUPLICATE_BITS,
-    crop_face,
-    face_width,
-    hash_distance,
-    near_duplicate_hash,
-    sharpness,
-)
+from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, crop_face, face_width, hash_distance, near_duplicate_hash, sharpness
 from tenth.data.faces.majority_person import MajorityPerson, find_majority_person
 from tenth.data.faces.multiscale import open_photo_with_faces
 
