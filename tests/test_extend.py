@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import with_published_tokenizers, write_stable
 from documents import ROOT
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
+from toy_models import with_published_tokenizers, write_stable
 
 PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
 ADDITION = re.compile(
