@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import huggingface_hub.constants
 import pytest
 
-from fresh import Fresh, fresh_server
+from fresh import Fresh, fresh_server, skip_flush
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR, MODEL_DIR
 
 if TYPE_CHECKING:
@@ -44,6 +44,14 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """No flush takes its milliseconds, of which there are tens of thousands; processes from the start have the system's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", skip_flush)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -137,6 +137,11 @@ def load_what_tenth_stands_on() -> None:
     gc.enable()
 
 
+def skip_flush(descriptor: int) -> None:
+    """In the place of `os.fsync`: no test switches the machine off, and the system keeps what a killed process has written."""
+    os.fstat(descriptor)  # an error where it is not open
+
+
 def cut_short(steps: int) -> None:
     """The pipelines draw in so many steps at most."""
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -160,6 +165,7 @@ def become(task: Mapping[str, Any]) -> None:
     os.environ.update(task["environment"])
     importlib.reload(huggingface_hub.constants)  # read from the environment
     cut_short(task["steps"])
+    os.fsync = skip_flush
     code: Any = 0
     try:
         if "command" in task:
