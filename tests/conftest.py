@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FAMILIES = ("sd15", "sdxl")
 FRESH = "TENTH_TESTS_FRESH"  # of the environment: the address of the server of fresh processes
+LARGEST_HEADER = 1 << 20  # bytes
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,6 +54,37 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", skip_flush)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def networks_checked_once() -> Iterator[None]:
+    """Networks with the same configurations and headers of weights: the step of shapes takes longer than all other loading."""
+    pipelines = sys.modules.get("tenth.models.pipelines")
+    if pipelines is None:  # no test loads a model
+        yield
+        return
+    check, sound = pipelines.check_networks, set()
+
+    def check_once(folder: Path, safe: Path, classes: Mapping[str, Any]) -> None:
+        known = [(name, cls, contents(folder / name, safe / name)) for name, cls in classes.items()]
+        if str(known) not in sound:
+            check(folder, safe, classes)
+            sound.add(str(known))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipelines, "check_networks", check_once)
+        yield
+
+
+def contents(*folders: Path) -> list[tuple[str, int, bytes]]:
+    """All that is read of a part of a model before its weights: its configurations, and the header and size of each file."""
+    found = []
+    for path in sorted(path for folder in folders for path in folder.glob("*") if path.is_file()):
+        with path.open("rb") as file:
+            length = 8 + int.from_bytes(file.read(8), "little") if path.suffix == ".safetensors" else LARGEST_HEADER
+            file.seek(0)
+            found.append((path.name, path.stat().st_size, file.read(min(length, LARGEST_HEADER))))
+    return found
 
 
 @pytest.fixture(scope="session")
