@@ -13,6 +13,7 @@ from parsed_commands import top_commands
 EVERY = 12  # so many bad commands are left for `make abuse`
 
 
+@pytest.mark.slow
 def test_some_bad_commands_end_in_one_clear_error_each(fresh: Fresh, tmp_path: Path) -> None:
     outcome = run_bad_commands(fresh, tmp_path, all_bad_commands()[::EVERY])
     assert outcome.tried >= 20

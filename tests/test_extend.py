@@ -82,6 +82,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_what_the_page_adds_works(source: Path, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE_PHOTOS_DIR, tmp_path / "me")
     with_published_tokenizers(write_stable("sd15", tmp_path / "models/studio"))
