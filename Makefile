@@ -12,27 +12,32 @@ IN_VENV := $(VENV)/bin/python
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python3.12 python3.13 python3.14 python)
 # A process on each core, which computes by one thread, and takes tests from another when it has none left.
 PYTEST := --numprocesses=logical --maxprocesses=8 --dist=worksteal --durations=25 --durations-min=1
-CHECKS := "ruff format --check ." "ruff check ." "mypy" "pytest $(PYTEST)"
+CHECKS := format lint types tests
 
 # Settings of the caller that would reach around .venv.
 unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test abuse clean broken
+.PHONY: demo test abuse clean broken $(CHECKS)
 demo: $(VENV)/demo.stamp
 	@$(VENV)/bin/tenth demo
 
 # All checks run, so that one run shows all findings; the models are in the package, and no test asks the network for more.
+# Types are checked while the first tests are collected.
 test: export HF_HUB_OFFLINE := 1
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/test.stamp
-	@failed=; \
-	for check in $(CHECKS); do \
-	    echo "== $$check"; \
-	    $(IN_VENV) -m $$check || failed="$$failed, $$check"; \
-	done; \
-	test -z "$$failed" || { echo "failed: $${failed#, }" >&2; exit 1; }
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(CHECKS)
+
+format:
+	$(IN_VENV) -m ruff format --check .
+lint:
+	$(IN_VENV) -m ruff check .
+types:
+	$(IN_VENV) -m mypy
+tests:
+	$(IN_VENV) -m pytest $(PYTEST)
 
 abuse: export HF_HUB_OFFLINE := 1
 abuse: $(VENV)/test.stamp

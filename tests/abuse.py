@@ -23,7 +23,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from bad_materials import write_materials
-from fresh import Done, Fresh, fresh_processes
+from fresh import Done, Fresh, fresh_server
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
 TESTS = Path(__file__).resolve().parent
@@ -84,28 +84,26 @@ def all_bad_commands() -> list[tuple[dict[str, str], list[str]]]:
     return [*bad_commands((TESTS / "bad_commands.txt").read_text(encoding="utf-8")), *(({}, words) for words in LONG_COMMANDS)]
 
 
-def run_bad_commands(work: Path, commands: Iterable[tuple[dict[str, str], list[str]]]) -> Outcome:
+def run_bad_commands(fresh: Fresh, work: Path, commands: Iterable[tuple[dict[str, str], list[str]]]) -> Outcome:
     """Each in a process of its own, in a folder of which nothing may change. work: an empty folder."""
     outcome, at = Outcome(), work / "at"
-    for name in ("at", "said"):
-        (work / name).mkdir()
-    environment = {"TENTH_CACHE_DIR": str(work / "store"), "TENTH_MODELS": str(work / "models"), **NETWORK}
-    with fresh_processes(work / "said", **environment) as fresh:
-        made = fresh.command(["identity", str(EXAMPLE_PHOTOS_DIR), "-o", str(work / "made.safetensors")], work)
-        assert made.code == 0, made.err
-        write_materials(at, work / "made.safetensors")
-        before = folder_digests(at)
-        for more, words in commands:
-            outcome.tried += 1
-            command = shlex.join([*(f"{name}={value}" for name, value in more.items()), *words])[:300]
-            if fault := find_fault(fresh, words, at, more):
-                outcome.failed.append(f"{command}: {fault}")
-            after = folder_digests(at)
-            outcome.lost += [f"{command}: {path}" for path in before if before[path] != after.get(path)]
-            if new := after.keys() - before.keys():
-                outcome.failed.append(f"{command}: refused, and left {', '.join(sorted(new)[:3])}")
-                for path in new:
-                    shutil.rmtree(at / path) if (at / path).is_dir() else (at / path).unlink(missing_ok=True)
+    at.mkdir()
+    fresh = fresh.within(TENTH_CACHE_DIR=str(work / "store"), TENTH_MODELS=str(work / "models"), **NETWORK)
+    made = fresh.command(["identity", str(EXAMPLE_PHOTOS_DIR), "-o", str(work / "made.safetensors")], work)
+    assert made.code == 0, made.err
+    write_materials(at, work / "made.safetensors")
+    before = folder_digests(at)
+    for more, words in commands:
+        outcome.tried += 1
+        command = shlex.join([*(f"{name}={value}" for name, value in more.items()), *words])[:300]
+        if fault := find_fault(fresh, words, at, more):
+            outcome.failed.append(f"{command}: {fault}")
+        after = folder_digests(at)
+        outcome.lost += [f"{command}: {path}" for path in before if before[path] != after.get(path)]
+        if new := after.keys() - before.keys():
+            outcome.failed.append(f"{command}: refused, and left {', '.join(sorted(new)[:3])}")
+            for path in new:
+                shutil.rmtree(at / path) if (at / path).is_dir() else (at / path).unlink(missing_ok=True)
     return outcome
 
 
@@ -189,10 +187,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tenth-abuse-") as folder:
         work = Path(folder)
         print(f"seed {seed}, in {work}", file=sys.stderr)
-        (work / "commands").mkdir()
-        with start_kill_tests(work / "killed", seed) as killing:
+        for name in ("commands", "said"):
+            (work / name).mkdir()
+        with start_kill_tests(work / "killed", seed) as killing, fresh_server() as address:
             outcome.add(run_mutation_tests(work, seed))
-            outcome.add(run_bad_commands(work / "commands", all_bad_commands()))
+            outcome.add(run_bad_commands(Fresh(address, work / "said"), work / "commands", all_bad_commands()))
             outcome.add(collect_kill_tests(killing))
     print(f"after {time.monotonic() - start:.0f} s", file=sys.stderr)
     print(outcome)

@@ -18,11 +18,11 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 
-from conftest import with_published_tokenizers, write_stable
 from tenth.core.run_record import read_record
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR, MODEL_DIR
 from tenth.reporting.markdown import summary
+from toy_models import with_published_tokenizers, write_stable
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)

@@ -5,19 +5,25 @@ Commands and programs draw pictures in one step there, whatever is asked for: wh
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
 import runpy
+import select
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 480  # after which a process is killed
@@ -34,14 +40,14 @@ class Done:
 
 
 class Fresh:
-    """Forks of one server. environment: of all of them, beside the server's own."""
+    """Forks of one server. folder: for what they say. environment: of all of them, beside the server's own."""
 
-    def __init__(self, server: subprocess.Popen[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
-        self.server, self.folder, self.environment = server, folder, dict(environment or {})
+    def __init__(self, address: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.address, self.folder, self.environment = address, folder, dict(environment or {})
 
     def within(self, **environment: str) -> Fresh:
-        """Forks of the same server with more in their environment: what no library reads when it is imported."""
-        return Fresh(self.server, self.folder, self.environment | environment)
+        """Forks of the same server with more in their environment: what no library but the hub's reads when it is imported."""
+        return Fresh(self.address, self.folder, self.environment | environment)
 
     def command(self, words: Sequence[str], at: Path, environment: Mapping[str, str] | None = None) -> Done:
         """`tenth` with these words, as the console script calls it, in a folder."""
@@ -61,41 +67,61 @@ class Fresh:
 
     def _run(self, task: Mapping[str, Any], at: Path, environment: Mapping[str, str] | None = None) -> Done:
         paths = {name: str(self.folder / name) for name in ("out", "err")}
-        assert self.server.stdin is not None
-        assert self.server.stdout is not None
         more = {"at": str(at), "environment": {**self.environment, **(environment or {})}}
-        print(json.dumps({**task, **paths, **more}), file=self.server.stdin, flush=True)
-        code = int(self.server.stdout.readline())
+        with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rw", encoding="utf-8") as stream:
+            connection.connect(self.address)
+            print(json.dumps({**task, **paths, **more}), file=stream, flush=True)
+            code = int(stream.readline())
         return Done(code, *(Path(path).read_text(encoding="utf-8") for path in paths.values()))
 
 
 @contextmanager
-def fresh_processes(folder: Path, **environment: str) -> Iterator[Fresh]:
-    """folder: an empty one, for what they say."""
-    more = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **environment}
-    with subprocess.Popen(
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **more}
-    ) as server:
-        yield Fresh(server, folder)
-        assert server.stdin is not None
-        server.stdin.close()
+def fresh_server() -> Iterator[str]:
+    """The address of a server for several processes, which ends with the one that started it."""
+    more = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    with TemporaryDirectory(prefix="tenth-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        address = f"{folder}/socket"
+        listener.bind(address)
+        listener.listen()
+        command = [sys.executable, __file__, str(listener.fileno())]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[listener.fileno()], env={**os.environ, **more}
+        ):
+            yield address
 
 
-def serve() -> None:
-    """A fork for each line of stdin; its exit code as a line on stdout."""
-    load_what_tenth_stands_on()
-    for line in sys.stdin:
-        task = json.loads(line)
+def serve(listener: socket.socket) -> None:
+    """A fork for each connection, until stdin ends. Who needs none waits for no library."""
+    while sys.stdin not in select.select([sys.stdin, listener], [], [])[0]:
+        connection, _ = listener.accept()
+        load_what_tenth_stands_on()
         assert not [name for name in sys.modules if name.partition(".")[0] == "tenth"]
+        if os.fork() == 0:
+            answer(connection)
+        connection.close()
+
+        # Those that have ended: nobody else asks for them.
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def answer(connection: socket.socket) -> NoReturn:
+    """Fork what a line asks for, and say its exit code."""
+    with connection.makefile("rw", encoding="utf-8") as stream:
+        task = json.loads(stream.readline())
         child = os.fork()
         if child == 0:
             signal.alarm(SECONDS)
             become(task)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=stream, flush=True)
+    os._exit(0)
 
 
+@cache
 def load_what_tenth_stands_on() -> None:
-    """Its large libraries."""
+    """Its large libraries. What they leave is never looked through for garbage, here or in a fork."""
+    gc.disable()
     import accelerate  # noqa: F401
     import dlib  # noqa: F401
     import jinja2  # noqa: F401
@@ -106,6 +132,14 @@ def load_what_tenth_stands_on() -> None:
     import torch.utils.tensorboard  # noqa: F401
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # noqa: F401
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection  # noqa: F401
+
+    gc.freeze()
+    gc.enable()
+
+
+def skip_flush(descriptor: int) -> None:
+    """In the place of `os.fsync`: no test switches the machine off, and the system keeps what a killed process has written."""
+    os.fstat(descriptor)  # an error where it is not open
 
 
 def cut_short(steps: int) -> None:
@@ -125,9 +159,13 @@ def become(task: Mapping[str, Any]) -> None:
     new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     for number, (path, flags) in enumerate(((os.devnull, os.O_RDONLY), (task["out"], new), (task["err"], new))):
         os.dup2(os.open(path, flags), number)
+    import huggingface_hub.constants
+
     os.chdir(task["at"])
     os.environ.update(task["environment"])
+    importlib.reload(huggingface_hub.constants)  # read from the environment
     cut_short(task["steps"])
+    os.fsync = skip_flush
     code: Any = 0
     try:
         if "command" in task:
@@ -151,4 +189,4 @@ def become(task: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(socket.socket(fileno=int(sys.argv[1])))

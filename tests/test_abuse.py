@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from abuse import Outcome, all_bad_commands, bad_commands, is_clear, run_bad_commands
-from fresh import Done
+from fresh import Done, Fresh
 from parsed_commands import top_commands
 
 EVERY = 12  # so many bad commands are left for `make abuse`
 
 
-def test_some_bad_commands_end_in_one_clear_error_each(tmp_path: Path) -> None:
-    outcome = run_bad_commands(tmp_path, all_bad_commands()[::EVERY])
+@pytest.mark.slow
+def test_some_bad_commands_end_in_one_clear_error_each(fresh: Fresh, tmp_path: Path) -> None:
+    outcome = run_bad_commands(fresh, tmp_path, all_bad_commands()[::EVERY])
     assert outcome.tried >= 20
     assert outcome.code == 0, str(outcome)
 

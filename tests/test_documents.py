@@ -29,7 +29,7 @@ from documents import (
     write_inputs,
     write_toy_sd15,
 )
-from fresh import Fresh, fresh_processes
+from fresh import Fresh
 from parsed_commands import parse
 from tenth.cli.app import EPILOG
 from tenth.core.config import from_table
@@ -48,15 +48,14 @@ README_LINES = 90
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
+def fresh(fresh: Fresh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
     """Processes that find a hub on this machine, with a toy of Stable Diffusion 1.5."""
-    here = {name: str(tmp_path_factory.mktemp(name)) for name in ("store", "models", "cache", "said")}
+    here = {name: str(tmp_path_factory.mktemp(name)) for name in ("store", "models", "cache")}
     with run_hub(Hub()) as hub:
         publish(hub, "sd15", write_toy_sd15(tmp_path_factory.mktemp("toy") / "model"))
         environment = {"TENTH_CACHE_DIR": here["store"], "TENTH_MODELS": here["models"], "HF_HUB_CACHE": here["cache"]}
         environment |= {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        with fresh_processes(Path(here["said"]), **environment) as fresh:
-            yield fresh
+        yield fresh.within(**environment)
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import with_published_tokenizers, write_stable
 from documents import ROOT
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
+from toy_models import with_published_tokenizers, write_stable
 
 PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
 ADDITION = re.compile(
@@ -82,6 +82,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_what_the_page_adds_works(source: Path, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE_PHOTOS_DIR, tmp_path / "me")
     with_published_tokenizers(write_stable("sd15", tmp_path / "models/studio"))

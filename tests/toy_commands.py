@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import conftest
 import tenth.cli.commands.generate
 import tenth.cli.output
 import tenth.core.run_record
@@ -38,6 +37,7 @@ from tenth.models import registry as model_registry
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.sampling.config import SamplingConfig
+from toy_models import write_toy
 
 WRITE_EVENTS = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "fsync"}
 WRITTEN_ONCE_PATTERNS = ("*.png", "*.safetensors", "people.jsonl", "recipe.toml")  # what is never written a second time
@@ -160,7 +160,7 @@ class OneStep(SamplingConfig):
 def prepare(work: Path) -> None:
     """All that the commands read, and what is loaded once for all of them."""
     (work / "toy").mkdir()
-    conftest.write_toy(work / "toy")
+    write_toy(work / "toy")
     freeze_clocks()
     install_toys(work)
     rows = [

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from conftest import write_stable
 from tenth.cli.main import main
 from tenth.cli.png_settings import merge_size, read_png_settings
 from tenth.core.errors import DataError
@@ -23,6 +22,7 @@ from tenth.sampling.bounds import MAX_PROMPT_CHARS
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.hires import HiresConfig
 from tenth.sampling.png_metadata import read_sample
+from toy_models import write_stable
 
 Output = pytest.CaptureFixture[str]
 Draw = Callable[..., int]

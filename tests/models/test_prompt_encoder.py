@@ -13,13 +13,13 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
-from conftest import text_encoder, write_stable
 from tenth.core.types import Identity
 from tenth.models.prompt_encoder import EMBEDDING_NAMES, MAX_CACHED_BATCHES, SMALL_VOCABULARY
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.prompts import prompt_warnings
+from toy_models import text_encoder, write_stable
 
 FEW = SamplingConfig(steps=2)
 SHORT = "a photo of a man"

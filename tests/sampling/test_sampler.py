@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from conftest import write_stable
 from tenth.core.config import from_table, to_table
 from tenth.core.errors import CheckpointError, RecipeError
 from tenth.data.faces.crops import PhotoDataset
@@ -28,6 +27,7 @@ from tenth.sampling.png_metadata import read_sample, save_sample
 from tenth.sampling.sampler import sampling_context
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name
 from toy_drawing import FEW_STEPS, PROMPT, generate_float_image, generate_images, random_identity
+from toy_models import write_stable
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from fresh import Fresh
+from fresh import Done, Fresh
 from tenth.training.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -19,11 +17,11 @@ pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[1] / "processes_run.py"
 
 
-def torchrun(directory: Path, *asked: int) -> subprocess.CompletedProcess[str]:
-    """Two processes, started by torchrun."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT)]
-    given = [*command, str(directory), "2", *(str(int(each)) for each in asked)]
-    return subprocess.run(given, capture_output=True, text=True, timeout=300, check=False, start_new_session=True)
+def torchrun(fresh: Fresh, directory: Path, *asked: int) -> Done:
+    """Two processes from the start, which torchrun starts."""
+    given = [str(SCRIPT), str(directory), "2", *(str(int(each)) for each in asked)]
+    program = f"from torch.distributed.run import main; main({['--standalone', '--nproc_per_node', '2', *given]!r})"
+    return fresh.python(program, directory.parent)
 
 
 def losses(directory: Path) -> dict[str, list[float]]:
@@ -32,11 +30,11 @@ def losses(directory: Path) -> dict[str, list[float]]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unbroken(fresh: Fresh, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two processes that nothing disturbed."""
     directory = tmp_path_factory.mktemp("unbroken")
-    done = torchrun(directory)
-    assert done.returncode == 0, done.stderr
+    done = torchrun(fresh, directory)
+    assert done.code == 0, done.err
     return directory
 
 
@@ -67,7 +65,7 @@ def test_asked_to_stop_all_processes_save_one_step_and_go_on_from_it(
 ) -> None:
     stopped = tmp_path / "stopped"
     if asked is signal.SIGTERM:
-        torchrun(stopped, asked)
+        torchrun(fresh, stopped, asked)
     else:
         fresh.script(SCRIPT, stopped, 2, int(asked), at=tmp_path)
     checkpoint = load_checkpoint(stopped)
