@@ -22,7 +22,7 @@ Source = Annotated[
 IdentityFile = Annotated[Path, typer.Argument(metavar="IDENTITY", parser=Path, help="made by `tenth identity`")]
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", parser=Path, help="a TOML file such as those in recipes/")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", parser=Path, help="a folder of `tenth experiment`, or its run.json")]
-Generated = Annotated[Path, typer.Argument(metavar="GENERATED", parser=Path, help="the images to judge")]
+Generated = Annotated[Path, typer.Argument(metavar="GENERATED", parser=Path, help="the images to evaluate")]
 LfwSource = Annotated[
     Path, typer.Argument(metavar="SOURCE", parser=Path, help="lfw-deepfunneled.tgz, or a folder in its layout")
 ]
