@@ -1,9 +1,9 @@
 """Are drawn faces spread as the real ones? The face distance of drawn sets at equal counts, beside two floors of real photos.
 
-    python benchmarks/face_floors.py PEOPLE.jsonl PHOTOS JUDGE.toml [SPLIT] [--model MODEL] [--method ip-adapter-consensus ...]
+    python benchmarks/face_floors.py PEOPLE.jsonl PHOTOS TOML [SPLIT] [--model MODEL] [--method ip-adapter-consensus ...]
 
 For each person of the split a method reads nine photos and draws one picture for each held-out photo, by its caption. All are
-held against the same held-out photos in the judge's space: the pictures; as many references of the same people; as many
+held against the same held-out photos in the recognizer's space: the pictures; as many references of the same people; as many
 photos of as many other, training, people. ratio: the distance of other people over that of the first method's pictures: above
 1, drawn people are nearer than real photos of others. Prints one JSON object as its last line.
 """
@@ -42,7 +42,7 @@ def others(people: PhotoDataset) -> Iterator[list[Pixels]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("people", "photos", "judge"):
+    for name in ("people", "photos", "recognizer"):
         parser.add_argument(name, type=Path)
     parser.add_argument("split", nargs="?", default="validation")
     parser.add_argument("--model", default="pocket")
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--text-guidance-scale", type=float, default=0.0)
     args = parser.parse_args()
-    people, model, judge = PhotoDataset(args.people, args.photos), load_model(args.model), load_recognizer(args.judge)
+    people, model, recognizer = PhotoDataset(args.people, args.photos), load_model(args.model), load_recognizer(args.recognizer)
     captions = {row.file: row.caption for row in people.entries(args.split)}
     sides: dict[str, list[Pixels]] = {name: [] for name in ("held out", "same people", "other people", *args.method)}
     parted = split_people(people, args.split, references=REFERENCES, held_out=REFERENCES)
@@ -65,7 +65,7 @@ def main() -> None:
             requests = [Request(identity, captions[photo.file], seed) for seed, photo in enumerate(photos.held_out)]
             sides[name] += [sample.pixels for sample in generate(model, requests, sampling)]
 
-    rows = {name: drop_missing_faces(Features(judge(pictures), ("",) * len(pictures))) for name, pictures in sides.items()}
+    rows = {name: drop_missing_faces(Features(recognizer(pictures), ("",) * len(pictures))) for name, pictures in sides.items()}
     least = min(len(features.vectors) for features in rows.values())
     equal = {name: Features(features.vectors[:least], features.people[:least]) for name, features in rows.items()}
     distances = {
@@ -74,7 +74,7 @@ def main() -> None:
         if name != "held out"
     }
     result = {"name": "face_floors", "ratio": round(distances["other people"] / distances[args.method[0]], 3), "n": least}
-    print(json.dumps(result | {"distance": distances, "split": args.split, "judge": judge.name, "model": model.name}))
+    print(json.dumps(result | {"distance": distances, "split": args.split, "recognizer": recognizer.name, "model": model.name}))
 
 
 main()

@@ -1,8 +1,8 @@
 """Does a second pass help the pocket model beyond 128 pixels? It against plain enlargement of the very same pictures.
 
-    python benchmarks/highres.py PEOPLE.jsonl PHOTOS_FOLDER JUDGE.toml --people 6 --size 256 --strengths 0 0.1 0.3
+    python benchmarks/highres.py PEOPLE.jsonl PHOTOS_FOLDER RECOGNIZER.toml --people 6 --size 256 --strengths 0 0.1 0.3
 
-For validation people, four pictures each, of `ip-adapter-consensus`. identity: cosine, by the judge, to the mean of the
+For validation people, four pictures each, of `ip-adapter-consensus`. identity: cosine, by the recognizer, to the mean of the
 person's held-out photos, a picture without a face counting 0; its difference to Lanczos' enlargement has a 95 % interval over
 people. sharpness: variance of the Laplacian of the grey values, over that of the enlargement. Strength 0 stands for the
 autoencoder alone.
@@ -59,14 +59,14 @@ def compared(ours: list[float], plain: list[float]) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("people", "photos", "judge"):
+    for name in ("people", "photos", "recognizer"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--people", dest="count", type=int, default=6)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--strengths", type=float, nargs="+", default=[0, 0.1, 0.3])
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
-    model, judge = load_model("pocket"), load_recognizer(args.judge)
+    model, recognizer = load_model("pocket"), load_recognizer(args.recognizer)
     size, square = Size(args.size, args.size), Size(native_resolution(model), native_resolution(model))
     ways = [PLAIN, *(f"{strength:g}" for strength in args.strengths)]
     likeness: dict[str, list[float]] = {way: [] for way in ways}
@@ -76,7 +76,7 @@ def main() -> None:
     for number, sides in islice(
         split_people(PhotoDataset(args.people, args.photos), "validation", references=9, held_out=10), args.count
     ):
-        real = judge([face_crop(photo) for photo in sides.held_out])
+        real = recognizer([face_crop(photo) for photo in sides.held_out])
         centre = real[~np.isnan(real).any(1)].mean(0)
         identity = method(METHOD)(Person(number, sides.references), model).identity
         made: dict[str, list[FloatImage]] = {}
@@ -97,7 +97,7 @@ def main() -> None:
         plain = [sharpness(picture) for picture in to_uint8(made[PLAIN])]
         for way in ways:
             pictures = to_uint8(made[way])
-            found = judge(pictures)
+            found = recognizer(pictures)
             likeness[way].append(float(np.nan_to_num(found @ centre).mean()))
             faces[way] += int((~np.isnan(found).any(1)).sum())
             sharp[way].append(float(np.mean([sharpness(one) / least for one, least in zip(pictures, plain, strict=True)])))

@@ -1,12 +1,12 @@
 """Do words work where a person is asked for, and whom is the model like: ten attributes, and identity by gender and age.
 
-    python benchmarks/words_and_groups.py PEOPLE.jsonl PHOTOS JUDGE.toml [SPLIT] [--method NAME] [--text-guidance-scale W]
+    python benchmarks/words_and_groups.py PEOPLE.jsonl PHOTOS RECOGNIZER.toml [SPLIT] [--method NAME] [--text-guidance-scale W]
 
 For each person of the split a method reads nine photos and draws neutral portraits, then each of ten attributes. present:
-share of those pictures on which the attribute is seen by the network that reads signs (docs/metrics.md). drop: by how much
-the cosine to the person's held-out photos, by the judge, is below the neutral portraits'. A picture without a face counts as
-a stranger's: cosine 0. Groups are by what most of a person's captions say. Prints a line each and one JSON object as its last
-line.
+share of those pictures on which the attribute is seen by the network that classifies attributes (docs/metrics.md). drop: by
+how much the cosine to held-out photos of the person, by the recognizer, is below the neutral portraits'. A picture without a
+face counts as a stranger's: cosine 0. Groups are by what most of a person's captions say. Prints a line each and one JSON
+object as its last line.
 """
 
 import argparse
@@ -68,7 +68,7 @@ class Tally:
     faces: list[bool] = field(default_factory=list)
 
     def add(self, names: list[str], pairs: np.ndarray, read: np.ndarray, group: tuple[str, str], threshold: float) -> None:
-        """One person's pictures: cosines to held-out photos (pictures, held-out), NaN without a face, and signs' logits."""
+        """One person's pictures: cosines to held-out photos (pictures, held-out), NaN without a face, and attribute logits."""
         self.faces += list(~np.isnan(pairs).any(1))
         for place, (name, row) in enumerate(zip(names, np.nan_to_num(pairs), strict=True)):
             self.cosines[name].append(float(row.mean()))
@@ -115,14 +115,14 @@ def prompts_for(gender: str) -> dict[str, str]:
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("people", "photos", "judge"):
+    for name in ("people", "photos", "recognizer"):
         parser.add_argument(name, type=Path)
     parser.add_argument("split", nargs="?", default="validation")
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--method", default="ip-adapter-consensus")
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--count", type=int, default=None, help="only the first so many people")
-    parser.add_argument("--threshold", type=float, default=0.376, help="the judge's least cosine of one person")
+    parser.add_argument("--threshold", type=float, default=0.376, help="the recognizer's least cosine of one person")
     for name, value in (
         ("steps", 25),
         ("guidance_scale", 2.0),
@@ -137,10 +137,10 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     args = options()
-    people, model, judge, signs = (
+    people, model, recognizer, signs = (
         PhotoDataset(args.people, args.photos),
         load_model(args.model),
-        load_recognizer(args.judge),
+        load_recognizer(args.recognizer),
         load_face_attributes(),
     )
     kinds = ("steps", "guidance_scale", "guidance_rescale", "text_guidance_scale", "ip_adapter_scale", "precision")
@@ -151,13 +151,13 @@ def main() -> None:
     for number, photos in progress(parted, desc="people"):
         group = group_of([captions[photo.file] for photo in (*photos.references, *photos.held_out)])
         identity = method(args.method)(Person(number, photos.references), model).identity
-        held_out = judge([face_crop(photo) for photo in photos.held_out])
+        held_out = recognizer([face_crop(photo) for photo in photos.held_out])
         held_out = held_out[~np.isnan(held_out).any(1)]
         prompts = prompts_for(group[0])
         requests = [Request(identity, prompt, seed) for prompt in prompts.values() for seed in range(args.images)]
         pictures = [sample.pixels for sample in generate(model, requests, sampling)]
         names = [name for name in prompts for _ in range(args.images)]
-        tally.add(names, judge(pictures) @ held_out.T, signs(pictures), group, args.threshold)
+        tally.add(names, recognizer(pictures) @ held_out.T, signs(pictures), group, args.threshold)
 
     words, groups = tally.words(), tally.groups(args.images)
     for name, each in (words | groups).items():

@@ -111,8 +111,8 @@ def _write_recipes(folder: Path) -> None:
         "few-methods": FEW.replace("'ip-adapter'", "'nonsense'"),
         "few-numbers": FEW.replace("images = 1", "images = -1").replace("references = 2", "references = 99999999999"),
         "few-types": FEW.replace("methods = ['ip-adapter']", "methods = 5"),
-        "judge-types": 'name = 5\nsize = "x"\n',
-        "judge-missing": 'name = "x"\nmodel = "none.onnx"\nsha256 = "' + "0" * 64 + '"\n',
+        "recognizer-types": 'name = 5\nsize = "x"\n',
+        "recognizer-missing": 'name = "x"\nmodel = "none.onnx"\nsha256 = "' + "0" * 64 + '"\n',
     }
     for name, text in texts.items():
         (folder / f"{name}.toml").write_text(text)

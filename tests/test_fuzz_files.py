@@ -59,7 +59,7 @@ mean = 127.5
 scale = 128.0
 template = [[30.3, 51.7], [65.5, 51.5], [48.0, 71.7], [33.5, 92.4], [62.7, 92.2]]
 [detector]
-kind = "dlib"
+type = "dlib"
 """ % ("0" * 64)
 
 
@@ -222,13 +222,13 @@ def test_checkpoints_and_their_histories(tmp_path: Path) -> None:
     folder = save_checkpoint(tmp_path, 3, {"weight.a": torch.rand(3, 4), "step.a": torch.tensor(3)})
     manifest, tensors = json.loads((folder / MANIFEST_FILE).read_text()), (folder / TENSORS_FILE).read_bytes()
     history, costs = {"images": 64, "similarity": 0.3, "low": 0.1, "high": 0.4, "best": True}, tmp_path / "costs.jsonl"
-    append_cost(costs, Cost(1.5, 300), drawn="ip-adapter", count=4)
+    append_cost(costs, Cost(1.5, 300), task="images", method="ip-adapter", count=4)
     with tally_inputs("checkpoints, histories, costs") as tally:
         fuzz(tally, folder / MANIFEST_FILE, of_json(manifest, 100), lambda _: load_checkpoint(tmp_path))
         (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
         fuzz(tally, folder / TENSORS_FILE, of_tensors(tensors, 100), lambda _: load_checkpoint(tmp_path))
         fuzz(tally, tmp_path / "validation.jsonl", of_json(history, 100), lambda _: read_history(tmp_path))
-        fuzz(tally, costs, of_json(json.loads(costs.read_text()), 100), lambda path: summarize_costs(path, "drawn"))
+        fuzz(tally, costs, of_json(json.loads(costs.read_text()), 100), lambda path: summarize_costs(path, "images"))
 
 
 def test_configurations_of_models(toy_folder: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     "adapter": ("a.safetensors", load_ip_adapter),
     "adapter's names": ("a.safetensors", uses_patch_tokens),
     "aggregator": ("a.safetensors", load_aggregator),
-    "signs": ("a.safetensors", FaceAttributeClassifier),
+    "face-attributes": ("a.safetensors", FaceAttributeClassifier),
     "statistics": ("a.safetensors", read_statistics),
     "recipe": ("r.toml", read_toml),
     "experiment": ("r.toml", read_experiment),

@@ -32,7 +32,7 @@ from tenth.data.faces.crops import PhotoDataset
 from tenth.data.faces.descriptors import face_descriptor
 from tenth.data.faces.detection import find_faces
 from tenth.data.manifest import ManifestEntry, write_manifest
-from tenth.experiments import judges as readers
+from tenth.experiments import recognizers
 from tenth.models import registry as model_registry
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
@@ -46,7 +46,7 @@ split = "validation"
 methods = ["ip-adapter", "ip-adapter-avg"]
 images = 2
 references = 3
-recognizer = "judge.toml"
+recognizer = "recognizer.toml"
 max_people = 2
 data = {{ people = "{0}/people.jsonl", photos = "{0}" }}
 sampling = {{ steps = 1 }}
@@ -145,7 +145,7 @@ def install_toys(work: Path) -> None:
     face_descriptor(photo)
     tenth.experiments.runner.load_model = model_registry.load_model = lambda *_, **__: toy
     PhotoDataset.open_with_central_face = toy_people.open_toy_photo  # type: ignore[assignment]
-    readers.load_recognizer = readers.DlibRecognizer = toy_people.ColorRecognizer  # type: ignore[misc, assignment]
+    recognizers.load_recognizer = recognizers.DlibRecognizer = toy_people.ColorRecognizer  # type: ignore[misc, assignment]
     tenth.experiments.demo.TUNING_FREE_METHODS = ("ip-adapter", "ip-adapter-avg", "ip-adapter-set")
     tenth.sampling.config.SamplingConfig = OneStep  # type: ignore[misc, assignment]
 

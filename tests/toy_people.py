@@ -61,11 +61,13 @@ def generate_held_out_photos(model: Any, requests: Sequence[Request], sampling: 
         yield Sample(pixels, request.prompt, request.seed, method, model.name, asdict(sampling), 0.0)
 
 
-def scores_at(folder: Path, judge: str = "colours@0", photos: int = 3, wrong: int = 0) -> dict[str, dict[str, Any]]:
+def scores_at(
+    folder: Path, recognizer: str = "colours@0", photos: int = 3, num_impostors: int = 0
+) -> dict[str, dict[str, Any]]:
     """method -> metric -> the line of run.json."""
     scores: dict[str, dict[str, Any]] = {}
     for line in json.loads((folder / "run.json").read_text())["results"]["scores"]:
-        if (line["photos"], line["wrong"]) == (photos, wrong) and line["judge"] in (judge, ""):
+        if (line["num_photos"], line["num_impostors"]) == (photos, num_impostors) and line["recognizer"] in (recognizer, ""):
             scores.setdefault(line["method"], {})[line["metric"]] = line
     return scores
 

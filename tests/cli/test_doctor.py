@@ -66,7 +66,7 @@ def test_missing_face_models_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_package_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "LIBRARIES", ("no-such-library",))
     assert [finding.detail for finding in doctor.libraries()] == ["not installed"]
-    assert not doctor._optional_package("judge", ("no_such_module",), "judge").ok
+    assert not doctor._optional_package("recognizer", ("no_such_module",), "recognizer").ok
 
 
 def test_whether_plots_can_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

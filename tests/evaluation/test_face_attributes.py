@@ -42,17 +42,17 @@ def test_the_package_tells_signs_of_people_who_do_not_exist() -> None:
 def test_what_is_written_is_read_again_and_damage_is_said(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = FaceAttributeNet()
-    save_face_attributes(net.state_dict(), {"smiling": 0.9, "hat": 0.6}, tmp_path / "signs.safetensors")
-    reader = FaceAttributeClassifier(tmp_path / "signs.safetensors")
+    save_face_attributes(net.state_dict(), {"smiling": 0.9, "hat": 0.6}, tmp_path / "face_attributes.safetensors")
+    reader = FaceAttributeClassifier(tmp_path / "face_attributes.safetensors")
     assert reader.reliable == ("smiling",)
     picture = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
     with torch.no_grad():
         plain = net(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1)
     np.testing.assert_allclose(reader([picture]), plain.numpy(), atol=0.02)  # in half precision
     assert reader([]).shape == (0, len(FACE_ATTRIBUTES))
-    (tmp_path / "signs.safetensors").write_bytes(b"half")
+    (tmp_path / "face_attributes.safetensors").write_bytes(b"half")
     with pytest.raises(ModelError, match="is damaged or not safetensors"):
-        FaceAttributeClassifier(tmp_path / "signs.safetensors")
+        FaceAttributeClassifier(tmp_path / "face_attributes.safetensors")
 
 
 def test_balanced_accuracy_counts_yes_and_no_alike_and_leaves_unknown_out() -> None:
@@ -93,7 +93,7 @@ def test_light_and_dark_are_learnt_from_a_table(tmp_path: Path, monkeypatch: pyt
     )
     recipe = FaceAttributesRecipe(PhotoDataset(tmp_path / "people.jsonl", tmp_path), tmp_path / "attributes.csv", schedule)
     train_face_attributes(recipe, tmp_path / "out")
-    reader = FaceAttributeClassifier(tmp_path / "out/final/signs.safetensors")
+    reader = FaceAttributeClassifier(tmp_path / "out/final/face_attributes.safetensors")
     assert reader.accuracy["outdoor"] > 0.9
     assert "smiling" not in reader.accuracy  # nobody knows
     (tmp_path / "attributes.csv").write_text(lines[0] + "\n")

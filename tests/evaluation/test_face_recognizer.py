@@ -74,7 +74,7 @@ flip = false
 border = 0
 
 [detector]
-kind = "dlib"
+type = "dlib"
 """
     assert change[0] in text
     (folder / "tiny.toml").write_text(text.replace(*change))
@@ -173,15 +173,15 @@ def test_name_carries_the_models_digest(tmp_path):
     ("change", "message"),
     [
         (('order = "RGB"', 'oder = "RGB"'), "tiny.toml: 'oder' is not a key; known keys: name, model, sha256"),
-        (('kind = "dlib"', 'kind = "dlib"\nscore = 1'), "'detector.score' is not a key; known keys: kind, model"),
+        (('type = "dlib"', 'type = "dlib"\nscore = 1'), "'detector.score' is not a key; known keys: type, model"),
         (('input = "face"', ""), "'input' is missing"),
         (("size = [16, 16]", "size = [16]"), "'size.1' is missing"),
         (("scale = 1.0", "scale = 0"), "scale is 0; needed: greater than or equal to 0.000001"),
         (("flip = false", "flip = 1"), "flip is 1; needed: a valid boolean"),
         (("[[4.0, 4.0], ", "["), "five"),
-        (('kind = "dlib"', 'kind = "dlip"'), "detector.kind is 'dlip'; needed: 'yunet' or 'dlib'"),
-        (('kind = "dlib"', 'kind = "yunet"'), "kind is 'yunet'; needed: model and sha256 beside 'yunet'"),
-        (('kind = "dlib"', 'kind = "dlib"\nmodel = "a.onnx"'), "neither beside 'dlib'"),
+        (('type = "dlib"', 'type = "dlip"'), "detector.type is 'dlip'; needed: 'yunet' or 'dlib'"),
+        (('type = "dlib"', 'type = "yunet"'), "type is 'yunet'; needed: model and sha256 beside 'yunet'"),
+        (('type = "dlib"', 'type = "dlib"\nmodel = "a.onnx"'), "neither beside 'dlib'"),
         (("[detector]", "[detector"), "is not TOML"),
         (('"tiny.onnx"', '"gone.onnx"'), "gone.onnx does not exist"),
         (('sha256 = "', f'sha256 = "{"0" * 64}"  # '), f"names one with the sha256 {'0' * 64}"),
@@ -207,7 +207,7 @@ def test_a_missing_file_and_a_foreign_model_are_model_errors(tmp_path):
 )
 def test_a_missing_extra_says_how_to_install_it(tmp_path, monkeypatch, absent, change):
     monkeypatch.setitem(sys.modules, absent, None)
-    with pytest.raises(ModelError, match=rf"{absent} is not installed.*pip install tenth\[judge\]"):
+    with pytest.raises(ModelError, match=rf"{absent} is not installed.*pip install tenth\[recognizer\]"):
         tiny(tmp_path, change)([picture()])
 
 

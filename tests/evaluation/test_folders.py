@@ -170,7 +170,7 @@ def test_a_damaged_image_is_an_error(tmp_path: Path) -> None:
 def test_json_and_table_say_all(tmp_path: Path) -> None:
     found = measured(tmp_path, Toy(), generated=save(tmp_path / "g", 0), held_out=save(tmp_path / "r", 1))
     printed = evaluation_to_json(found)
-    assert set(printed) == {"metrics", "meaningless"}
+    assert set(printed) == {"metrics", "disclaimer"}
     assert all(
         set(row) == {"value", "low", "high", "n", "higher_is_better", "unavailable"} for row in printed["metrics"].values()
     )

@@ -16,9 +16,9 @@ def test_every_pair_is_there_once_in_the_order_given():
     draw = np.random.default_rng(0)
     rows = {name: draw.normal(size=12) for name in ("c", "a", "b")}
     found = compare({name: people(values) for name, values in rows.items()})
-    assert [(each.method, each.against) for each in found] == [("c", "a"), ("c", "b"), ("a", "b")]
+    assert [(each.method, each.baseline) for each in found] == [("c", "a"), ("c", "b"), ("a", "b")]
     for each in found:
-        alone = paired_difference(rows[each.method], rows[each.against])
+        alone = paired_difference(rows[each.method], rows[each.baseline])
         assert (each.value, each.low, each.high, each.n, each.p_value) == (
             alone.value,
             alone.low,

@@ -71,8 +71,8 @@ def test_a_metric_is_one_file_and_one_row(added: MetricSpec, tmp_path: Path, cap
     assert "no held-out photo with a face" in found["unavailable"]
 
     # A record's tables and page have its column.
-    cell = {"track": "R", "photos": 9, "method": "ip-adapter", "metric": added.name, "value": 0.25, "n": 5}
-    record: dict[str, Any] = {"kind": "experiment", "settings": {}, "results": {"format": 3, "scores": [cell]}}
+    cell = {"prompt_set": "portrait", "num_photos": 9, "method": "ip-adapter", "metric": added.name, "value": 0.25, "n": 5}
+    record: dict[str, Any] = {"kind": "experiment", "settings": {}, "results": {"format": 4, "scores": [cell]}}
     assert f"|  | {added.label} ↑ |" in markdown(record)
     shown = page(record, tmp_path)
     assert added.text in shown
@@ -80,7 +80,7 @@ def test_a_metric_is_one_file_and_one_row(added: MetricSpec, tmp_path: Path, cap
 
 
 def test_a_metric_that_the_table_does_not_know_is_still_shown(tmp_path: Path) -> None:
-    cell = {"track": "R", "photos": 9, "method": "ip-adapter", "metric": "hair", "value": 0.25, "n": 5}
-    record: dict[str, Any] = {"kind": "experiment", "settings": {}, "results": {"format": 3, "scores": [cell]}}
+    cell = {"prompt_set": "portrait", "num_photos": 9, "method": "ip-adapter", "metric": "hair", "value": 0.25, "n": 5}
+    record: dict[str, Any] = {"kind": "experiment", "settings": {}, "results": {"format": 4, "scores": [cell]}}
     assert "### Other metrics\n\n|  | hair |" in markdown(record)
     assert "hair" in page(record, tmp_path)

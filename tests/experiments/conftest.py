@@ -10,7 +10,7 @@ from tenth.core.cache import ArrayCache
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.experiments import images as pictures
-from tenth.experiments import judges as readers
+from tenth.experiments import recognizers
 from tenth.experiments import runner as experiment
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.sampling.config import SamplingConfig
@@ -41,15 +41,15 @@ def recipe(tmp_path: Path, toy_model: Any, monkeypatch: pytest.MonkeyPatch) -> E
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     monkeypatch.setattr(PhotoDataset, "open_with_central_face", open_toy_photo)
     monkeypatch.setattr(experiment, "load_model", lambda *_, **__: toy_model)
-    monkeypatch.setattr(readers, "load_recognizer", ColorRecognizer)
-    monkeypatch.setattr(readers, "DlibRecognizer", ColorRecognizer)
+    monkeypatch.setattr(recognizers, "load_recognizer", ColorRecognizer)
+    monkeypatch.setattr(recognizers, "DlibRecognizer", ColorRecognizer)
     return ExperimentRecipe(
         data=PhotoDataset(tmp_path / "people.jsonl", tmp_path),
         split="validation",
         methods=("ip-adapter", "ip-adapter-avg"),
         images=2,
         references=3,
-        recognizer=tmp_path / "judge.toml",
+        recognizer=tmp_path / "recognizer.toml",
         sampling=SamplingConfig(steps=1),
     )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -27,28 +28,28 @@ def test_the_peak_is_of_what_happens_inside() -> None:
 
 def test_costs_are_medians_of_each_and_the_most_memory(tmp_path: Path) -> None:
     path = tmp_path / "costs.jsonl"
-    assert summarize_costs(path, "drawn") == {}
+    assert summarize_costs(path, "images") == {}
     for seconds, megabytes in ((8.0, 10), (4.0, 30), (100.0, 20)):
-        append_cost(path, Cost(seconds, megabytes), drawn="a", count=4)
-    append_cost(path, Cost(3.0), learnt="a", person="000")
-    assert summarize_costs(path, "drawn") == {"a": {"seconds": 2.0, "megabytes": 30, "measured": 3}}
-    assert summarize_costs(path, "learnt") == {"a": {"seconds": 3.0, "megabytes": None, "measured": 1}}
+        append_cost(path, Cost(seconds, megabytes), task="images", method="a", count=4)
+    append_cost(path, Cost(3.0), task="identity", method="a", person="000")
+    assert summarize_costs(path, "images") == {"a": {"seconds": 2.0, "peak_memory_mb": 30, "measured": 3}}
+    assert summarize_costs(path, "identity") == {"a": {"seconds": 3.0, "peak_memory_mb": None, "measured": 1}}
 
 
 def test_a_line_that_an_earlier_version_left_torn_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "costs.jsonl"
-    append_cost(path, Cost(3.0), learnt="a")
-    path.write_text(path.read_text() + '{"learnt": "a", "seco\n7\n')
-    append_cost(path, Cost(5.0), learnt="a")
-    assert summarize_costs(path, "learnt") == {"a": {"seconds": 4.0, "megabytes": None, "measured": 2}}
+    append_cost(path, Cost(3.0), task="identity", method="a")
+    path.write_text(path.read_text() + '{"task": "identity", "method": "a", "seco\n7\n')
+    append_cost(path, Cost(5.0), task="identity", method="a")
+    assert summarize_costs(path, "identity") == {"a": {"seconds": 4.0, "peak_memory_mb": None, "measured": 2}}
     assert path.read_text().count("\n") == 2
 
 
 def test_what_was_noted_stays_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "costs.jsonl"
-    append_cost(path, Cost(1.0, 2), drawn="one")
+    append_cost(path, Cost(1.0, 2), task="images", method="one")
     before = path.read_bytes()
-    append_cost(path, Cost(1.0, None), learnt="two")
-    append_cost(path, Cost(1.0, 2), drawn="three", count=4)
+    append_cost(path, Cost(1.0, None), task="identity", method="two")
+    append_cost(path, Cost(1.0, 2), task="images", method="three", count=4)
     assert path.read_bytes().startswith(before)
-    assert [line.split(":")[0] for line in path.read_text().splitlines()] == ['{"drawn"', '{"learnt"', '{"drawn"']
+    assert [json.loads(line)["method"] for line in path.read_text().splitlines()] == ["one", "two", "three"]

@@ -16,8 +16,8 @@ from tenth.core.types import Identity, Photo
 from tenth.data.captions.templates import WORD_PATTERN, vocabulary
 from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments.images import list_image_jobs, unconditional_key
-from tenth.experiments.judges import SELECTION_ONLY, load_recognizers
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
+from tenth.experiments.recognizers import SELECTION_ONLY, load_recognizers
 from tenth.experiments.runner import read_experiment
 from tenth.methods.registry import METHODS
 from tenth.sampling.config import SamplingConfig
@@ -58,8 +58,8 @@ def test_the_comparison_asks_every_method_and_words_that_the_model_knows() -> No
 
 def test_the_curve_has_these_conditions() -> None:
     found = read_experiment(RECIPES / "curve-test.toml").conditions
-    assert [condition.folder for condition in found] == ["1", "3", "5", "7", "9", "9-wrong-1"]
-    assert [condition.label for condition in found][::5] == ["1 photo", "9 photos, 1 wrong"]
+    assert [condition.folder for condition in found] == ["1", "3", "5", "7", "9", "9-impostor-1"]
+    assert [condition.label for condition in found][::5] == ["1 photo", "9 photos, 1 impostor"]
 
 
 def test_a_recipe_that_says_nothing_asks_for_all_references() -> None:
@@ -70,7 +70,7 @@ def test_a_recipe_that_says_nothing_asks_for_all_references() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("invalid", "message"),
     [
         ({"split": "train"}, "split is 'train'; needed: 'validation' or 'test'"),
         ({"images": 0}, "images is 0"),
@@ -88,9 +88,9 @@ def test_a_recipe_that_says_nothing_asks_for_all_references() -> None:
         ({"baselines": ("ip-adapter", "ip-adapter")}, "each once"),
     ],
 )
-def test_an_impossible_recipe_says_so(wrong: dict[str, Any], message: str) -> None:
+def test_an_impossible_recipe_says_so(invalid: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        replace(RECIPE, **wrong)
+        replace(RECIPE, **invalid)
 
 
 def test_an_unknown_method_says_so() -> None:
@@ -126,7 +126,7 @@ def test_no_two_pictures_share_a_path_and_nobodys_are_once() -> None:
         "out/images/none/1.png",
     ]
     assert pictures[PORTRAIT_PROMPT_SET, Condition(9, 2), "ip-adapter", "001"][1].path == Path(
-        "out/images/9-wrong-2/ip-adapter/001/1.png"
+        "out/images/9-impostor-2/ip-adapter/001/1.png"
     )
 
 

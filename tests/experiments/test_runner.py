@@ -19,11 +19,11 @@ from tenth.data.manifest import write_manifest
 from tenth.data.splits import ReferenceSplit
 from tenth.experiments import identities as learnt
 from tenth.experiments import images as pictures
-from tenth.experiments import judges as readers
-from tenth.experiments.judges import SELECTION_ONLY
+from tenth.experiments import recognizers
 from tenth.experiments.output_folders import ensure_writable_experiment
 from tenth.experiments.protocol import check_disjoint, check_impostors, split_people
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
+from tenth.experiments.recognizers import SELECTION_ONLY
 from tenth.experiments.runner import run_experiment
 from tenth.experiments.scoring import CONTROLS, COPIES, NO_IDENTITY, REAL
 from tenth.methods.identity_file import load_identity, save_identity
@@ -51,11 +51,11 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_the_right_person_is_above_a_stranger_and_controls_are_rows(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     text = run_experiment(recipe, tmp_path / "out")
     record = json.loads((tmp_path / "out/run.json").read_text())
-    assert [judge["headline"] for judge in record["results"]["judges"]] == [True, False]
+    assert [recognizer["selection_only"] for recognizer in record["results"]["recognizers"]] == [False, True]
     assert record["results"]["people"] == ["000", "001", "002"]
     assert [cost["method"] for cost in record["results"]["costs"]] == list(recipe.methods)
-    for judge in ("colours@0", SELECTION_ONLY):
-        rows = scores_at(tmp_path / "out", judge)
+    for recognizer in ("colours@0", SELECTION_ONLY):
+        rows = scores_at(tmp_path / "out", recognizer)
         assert list(rows) == [*recipe.methods, *CONTROLS]
         for name in recipe.methods:
             assert rows[name]["identity-similarity"]["value"] > rows[name]["impostor-similarity"]["value"] + 0.3
@@ -161,7 +161,7 @@ def test_a_person_without_a_face_to_judge_by_is_left_out(
             rows = super().__call__(pixels)
             return np.where(rows[:, 1:2] > rows[:, :1], np.nan, rows)  # sees no face in what is greener than red
 
-    monkeypatch.setattr(readers, "load_recognizer", Blind)
+    monkeypatch.setattr(recognizers, "load_recognizer", Blind)
     monkeypatch.setattr(pictures, "generate", generate_held_out_photos)
     run_experiment(replace(recipe, images=1), tmp_path / "out")
     people = json.loads((tmp_path / "out/run.json").read_text())["results"]["people"]
@@ -192,13 +192,13 @@ def test_every_condition_is_in_the_tables_and_the_curve_is_drawn(
     assert Image.open(tmp_path / "out/curve.png").size == (1200, 800)
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert (record["settings"]["photo_counts"], record["settings"]["baselines"]) == ([1, 3], ["ip-adapter-avg", "ip-adapter"])
-    found = {(each["photos"], each["wrong"]): None for each in record["results"]["scores"]}
+    found = {(each["num_photos"], each["num_impostors"]): None for each in record["results"]["scores"]}
     assert list(found) == [(1, 0), (3, 0), (3, 1)]
-    for photos, wrong in found:
-        rows = scores_at(tmp_path / "out", photos=photos, wrong=wrong)
-        assert list(rows) == [*recipe.methods, *(CONTROLS if (photos, wrong) == (3, 0) else ())]
-    lost = [each for each in record["results"]["differences"] if each["method"] == each["against"]]
-    assert [(each["method"], each["wrong"]) for each in lost] == [
+    for photos, num_impostors in found:
+        rows = scores_at(tmp_path / "out", photos=photos, num_impostors=num_impostors)
+        assert list(rows) == [*recipe.methods, *(CONTROLS if (photos, num_impostors) == (3, 0) else ())]
+    lost = [each for each in record["results"]["differences"] if each["method"] == each["baseline"]]
+    assert [(each["method"], each["num_impostors"]) for each in lost] == [
         (name, 1) for name in recipe.methods
     ] * 2  # by either recogniser
     assert lost[1]["value"] == pytest.approx(0)  # the same held-out photo is "drawn" for both
@@ -222,7 +222,7 @@ def test_what_comes_to_the_same_is_drawn_once_and_stays_where_it_is(
     run_experiment(recipe, tmp_path / "out")
     first = 1 + 2 * (1 + 3 * 3)  # nobody; of each person the first photo, and three ways to pool 2, 3, and 3 photos
     assert len(asked) == first
-    one = [tmp_path / "out/images" / folder / "ip-adapter/001/0.png" for folder in ("2", "3", "3-wrong-1")]
+    one = [tmp_path / "out/images" / folder / "ip-adapter/001/0.png" for folder in ("2", "3", "3-impostor-1")]
     one += [tmp_path / "out/images/1" / name / "001/0.png" for name in methods]
     assert [read_sample(path)["method"] for path in one] == [*methods[:1] * 3, *methods]
     assert len(before := written_at(tmp_path / "out/images")) == 1 + 2 * 4 * 4

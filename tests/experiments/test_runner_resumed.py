@@ -40,7 +40,7 @@ def test_where_things_lie_stands_in_no_file(placed: ExperimentRecipe, tmp_path: 
     assert settings["data"] == {"people": "people.jsonl", "photos": tmp_path.name}
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert [cost["method"] for cost in record["results"]["costs"]] == settings["methods"]
-    assert all(cost["seconds_person"] is not None for cost in record["results"]["costs"])
+    assert all(cost["seconds_per_person"] is not None for cost in record["results"]["costs"])
     assert "images/3/two-final/001/0.png" in {
         path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out/images").rglob("*.png")
     }
@@ -81,4 +81,4 @@ def test_of_what_is_there_the_cost_is_known(
     with pytest.raises(KeyboardInterrupt):
         run_experiment(recipe, tmp_path / "out")
     costs = [json.loads(line) for line in (tmp_path / "out/costs.jsonl").read_text().splitlines()]
-    assert costs[-1].get("drawn" if place[0] is pictures else "learnt") is not None
+    assert costs[-1]["task"] == ("images" if place[0] is pictures else "identity")

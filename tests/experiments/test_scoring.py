@@ -54,8 +54,8 @@ def test_a_recogniser_that_says_its_threshold_gives_a_true_accept_rate(
     run_experiment(recipe, tmp_path / "with")
     rows = scores_at(tmp_path / "with")
     assert rows[REAL]["true-accept-rate"]["value"] > rows[IMPOSTOR]["true-accept-rate"]["value"]
-    judge = results_at(tmp_path / "with")["judges"][0]
-    assert (judge["threshold"], judge["licence"]) == (0.5, "for trying")
+    recognizer = results_at(tmp_path / "with")["recognizers"][0]
+    assert (recognizer["threshold"], recognizer["licence"]) == (0.5, "for trying")
 
 
 @pytest.mark.usefixtures("copying")
@@ -66,16 +66,16 @@ def test_another_track_asks_other_prompts_of_some_methods(recipe: ExperimentReci
     said = [read_sample(path) for path in sorted((tmp_path / "out/images-attributes/3/ip-adapter-avg/001").iterdir())]
     assert [(each["prompt"], each["seed"]) for each in said] == [(prompts[0], 0), (prompts[1], 1), (prompts[0], 2)]
     results = results_at(tmp_path / "out")
-    assert results["tracks"]["attributes"] == {"prompts": list(prompts), "images": 3}
-    scored = [(each["method"], each["photos"]) for each in results["scores"] if each["track"] == "attributes"]
+    assert results["prompt_sets"]["attributes"] == {"prompts": list(prompts), "images": 3}
+    scored = [(each["method"], each["num_photos"]) for each in results["scores"] if each["prompt_set"] == "attributes"]
     assert dict.fromkeys(scored) == dict.fromkeys([("ip-adapter-avg", 3), *((name, 3) for name in CONTROLS)])
     read = {(each["method"], each["metric"]): each for each in results["scores"] if each["metric"].startswith("attribute-")}
     asked = {name for name, _ in read}
     assert asked == {"ip-adapter-avg", NO_IDENTITY}  # whoever was asked
-    assert all(each["track"] == "attributes" and 0 <= each["value"] <= 1 for each in read.values())
+    assert all(each["prompt_set"] == "attributes" and 0 <= each["value"] <= 1 for each in read.values())
     assert read["ip-adapter-avg", "attribute-accuracy"]["n"] == 3
     assert read[NO_IDENTITY, "attribute-accuracy"]["n"] == 1
-    assert results["readers"][0].startswith("signs@")
+    assert results["prompt_scorers"][0].startswith("face-attributes@")
     assert "attribute accuracy" in (tmp_path / "out/table.md").read_text()
     with pytest.raises(RecipeError, match="prompt_sets is 'portrait'"):
         replace(recipe, prompt_sets={PORTRAIT_PROMPT_SET: PromptSet(prompts, 1)})
@@ -106,7 +106,7 @@ def test_inception_fills_a_finished_run_and_touches_nothing_else(
     assert rows["ip-adapter"]["fid"]["raw"] not in (None, rows["ip-adapter"]["fid"]["value"])
     assert rows[NO_IDENTITY]["kid"]["n"] == 2  # everybody's images are the same two
     assert rows[COPIES]["fid"]["raw"] is None
-    assert after["meaningless"] == inception.disclaimer != ""
+    assert after["disclaimer"] == inception.disclaimer != ""
     assert inception.disclaimer in text
     assert run_experiment(recipe, tmp_path / "out", inception) == text
 
@@ -130,7 +130,7 @@ def test_what_fails_for_one_person_is_said_and_tried_again(
     results = results_at(tmp_path / "out")
     (cell,) = results["failed"]
     assert (cell["method"], cell["person"]) == ("ip-adapter-avg", "001")
-    assert "the loss is nan" in cell["why"]
+    assert "the loss is nan" in cell["reason"]
     assert results["people"] == ["000", "002"]  # the same for every method
     with pytest.raises(DataError, match="2 people left without a failure"):
         run_experiment(replace(recipe, min_people=3), tmp_path / "other")

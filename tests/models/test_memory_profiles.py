@@ -261,7 +261,7 @@ def test_the_command_says_and_records_the_profile(
     assert capsys.readouterr().err.count("memory on cpu: needs about ") == 1
     where = {"device": "cpu", "memory_profile": "half"}
     assert where.items() <= read_sample(out / "0000.png").items()
-    assert json.loads((out / "run.json").read_text())["results"]["drawn"] == [where]
+    assert json.loads((out / "run.json").read_text())["results"]["memory_profiles"] == [where]
 
 
 def test_the_environment_chooses_a_device_too(monkeypatch: pytest.MonkeyPatch, stable_folder: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 EVIL = "<script>alert('a')</script>"  # the name of a method, and a reason
 METHODS = ["ip-adapter", "ip-adapter-avg", "ip-adapter-max", "dreambooth", EVIL]
 CONTROLS = ["real photos", "verbatim copies", "average of the references", "another person", "no identity"]
-JUDGE, READ = "judge@0123456789abcdef", "dlib-resnet@0123456789abcdef"
+JUDGE, READ = "recognizer@0123456789abcdef", "dlib-resnet@0123456789abcdef"
 NO_FILE = "needs the Inception file"
 IDENTITY = {
     "ip-adapter": 0.13,
@@ -43,7 +43,7 @@ SETS = ("precision", "recall", "density", "coverage")
 
 
 def made_up() -> dict[str, Any]:
-    """The whole record: two tracks, two judges, a curve, a wrong photo, cells without a value, failures."""
+    """The whole record: two prompt_sets, two recognizers, a curve, a num_impostors photo, cells without a value, failures."""
     settings = {
         "methods": [*METHODS],
         "baselines": ["ip-adapter"],
@@ -53,28 +53,33 @@ def made_up() -> dict[str, Any]:
         "seed": 0,
         "model": "pocket",
         "model_weights": "pocket@0123",
-        "recognizer": "judge.toml",
+        "recognizer": "recognizer.toml",
         "max_people": None,
         "prompt": 'a "b" \\ c',
-        "data": {"people": "people.jsonl", "photos": "photos"},
+        "data": {"people": "people.jsonl", "num_photos": "photos"},
         "sampling": {"steps": 15, "guidance_scale": 3.0, "negative_prompt": ""},
         "people_sha256": "00ff",
         "tenth": "0.1.0",
         "trained_methods": {"ip-adapter-set": "aa"},
     }
-    judges = [{"name": JUDGE, "licence": "MIT", "threshold": 0.376, "headline": True, "note": ""}]
-    judges.append({"name": READ, "licence": "CC0", "threshold": None, "headline": False, "note": "for choosing only"})
+    recognizers = [{"name": JUDGE, "licence": "MIT", "threshold": 0.376, "selection_only": False, "note": ""}]
+    recognizers.append({"name": READ, "licence": "CC0", "threshold": None, "selection_only": True, "note": "for choosing only"})
     results = {
-        "format": 3,
+        "format": 4,
         "people": ["000", "001", "002"],
-        "meaningless": "",
-        "judges": judges,
+        "disclaimer": "",
+        "recognizers": recognizers,
         "seconds": 8000.0,
         "scores": scores(),
         "differences": differences(),
-        "costs": [{"method": name, "seconds_person": 140.0, "seconds_image": 0.9, "peak_mb": None} for name in METHODS],
-        "failed": [{"method": "dreambooth", "person": "002", "why": EVIL}],
-        "tracks": {"R": {"prompts": ["a photo"], "images": 4}, "P": {"prompts": ["a photo", "a hat", "a <b>"], "images": 4}},
+        "costs": [
+            {"method": name, "seconds_per_person": 140.0, "seconds_per_image": 0.9, "peak_memory_mb": None} for name in METHODS
+        ],
+        "failed": [{"method": "dreambooth", "person": "002", "reason": EVIL}],
+        "prompt_sets": {
+            "portrait": {"prompts": ["a photo"], "images": 4},
+            "attributes": {"prompts": ["a photo", "a hat", "a <b>"], "images": 4},
+        },
     }
     environment = {"python": "3.11.7", "libraries": {"torch": "2.14.1"}, "platform": "Linux x86_64", "cores": 2}
     written = "2026-11-24T12:00:00+00:00"
@@ -84,36 +89,50 @@ def made_up() -> dict[str, Any]:
 def scores() -> list[dict[str, Any]]:
     draws = random.Random(0)
     found = []
-    for track in ("R", "P"):
-        for photos, wrong in ((1, 0), (5, 0), (9, 0), (9, 1)):
-            for name in METHODS if (photos, wrong) != (9, 0) else METHODS + CONTROLS:
-                at = {"track": track, "photos": photos, "wrong": wrong, "method": name}
+    for prompt_set in ("portrait", "attributes"):
+        for photos, num_impostors in ((1, 0), (5, 0), (9, 0), (9, 1)):
+            for name in METHODS if (photos, num_impostors) != (9, 0) else METHODS + CONTROLS:
+                at = {"prompt_set": prompt_set, "num_photos": photos, "num_impostors": num_impostors, "method": name}
                 value = {metric: draws.uniform(0.02, 0.9) for metric in (*JUDGED, *SETS)}
                 value |= {"identity-similarity": IDENTITY[name] * (0.8 + photos / 45), "copy-paste-index": COPY.get(name, 0.02)}
-                found += [score(at, metric, value[metric], judge) for judge in (JUDGE, READ) for metric in JUDGED]
+                found += [score(at, metric, value[metric], recognizer) for recognizer in (JUDGE, READ) for metric in JUDGED]
                 found += [score(at, metric, value[metric]) for metric in SETS]
                 found += [score(at, metric, None) for metric in UNAVAILABLE]
     return found
 
 
-def score(at: dict[str, Any], metric: str, value: float | None, judge: str = "") -> dict[str, Any]:
+def score(at: dict[str, Any], metric: str, value: float | None, recognizer: str = "") -> dict[str, Any]:
     low, high = (None, None) if value is None else (value - 0.02, value + 0.02)
     text = {"unavailable": NO_FILE if value is None else ""}
     raw = None if metric != "precision" else 0.123
-    cell = {"metric": metric, "judge": judge, "value": value, "low": low, "high": high, "n": 0 if value is None else 53}
+    cell = {
+        "metric": metric,
+        "recognizer": recognizer,
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": 0 if value is None else 53,
+    }
     return {**at, **cell, **text, "raw": raw}
 
 
 def differences() -> list[dict[str, Any]]:
     """All pairs, in one direction each; the last method's are level with the first's."""
     found = []
-    for track in ("R", "P"):
+    for prompt_set in ("portrait", "attributes"):
         for one, other in combinations(METHODS, 2):
             value = IDENTITY[one] - IDENTITY[other]
             sure = {"p_value": 0.0001, "p_holm": 0.0004} if abs(value) > 0.01 else {"p_value": 0.3, "p_holm": 0.6}
-            where = {"track": track, "photos": 9, "wrong": 0, "method": one, "against": other, "metric": "identity-similarity"}
+            where = {
+                "prompt_set": prompt_set,
+                "num_photos": 9,
+                "num_impostors": 0,
+                "method": one,
+                "baseline": other,
+                "metric": "identity-similarity",
+            }
             found.append(
-                {**where, "judge": JUDGE, "value": value, "low": value, "high": value, "n": 53, "win_rate": 0.25} | sure
+                {**where, "recognizer": JUDGE, "value": value, "low": value, "high": value, "n": 53, "win_rate": 0.25} | sure
             )
     return found
 

@@ -13,12 +13,12 @@ from tenth.reporting.results_reader import CONTROLS
 
 def test_every_track_has_its_tables(record: dict[str, Any]) -> None:
     text = markdown(record)
-    for track in "RP":
-        assert f"## Prompt set {track}, 9 photos\n" in text
+    for prompt_set in ("portrait", "attributes"):
+        assert f"## Prompt set {prompt_set}, 9 photos\n" in text
     assert "| `ip-adapter` | 0.130 [0.110, 0.150] |" in text
     assert "| *real photos* |" in text
     assert "| needs the Inception file |" in text
-    assert text.endswith("Recognizer: judge@0123456789abcdef.\n")
+    assert text.endswith("Recognizer: recognizer@0123456789abcdef.\n")
 
 
 def test_rows_have_as_many_cells_as_their_heads(record: dict[str, Any]) -> None:
@@ -50,30 +50,35 @@ def test_a_summary_has_a_line_for_each_row_the_likest_method_first(record: dict[
     ]
     assert "| 0.070 [0.070, 0.070] |" in lines[2]
     assert lines[2].endswith("| 140 | 0.9 |")
-    assert lines[-1].startswith("3 test people, 9 photos; 4 images of each in prompt set R; ")
+    assert lines[-1].startswith("3 test people, 9 photos; 4 images of each in prompt set portrait; ")
     assert lines[-1].endswith(
-        "recognizer: judge. Brackets: 95 % intervals over people."
+        "recognizer: recognizer. Brackets: 95 % intervals over people."
         " All methods, people and images took 0.6 hours by the medians above."
     )
 
 
 def test_a_summary_has_words_where_a_track_has_them(record: dict[str, Any]) -> None:
-    asked = {"track": "P", "photos": 9, "method": "dreambooth", "metric": "attribute-accuracy", "value": 0.75}
+    asked = {"prompt_set": "attributes", "num_photos": 9, "method": "dreambooth", "metric": "attribute-accuracy", "value": 0.75}
     record["results"]["scores"].append(asked)
     heads, _, first, *_ = summary(record).splitlines()
-    assert dict(zip(heads.split(" | "), first.split(" | "), strict=True))["attribute accuracy ↑ (prompt set P)"] == "0.750"
+    assert (
+        dict(zip(heads.split(" | "), first.split(" | "), strict=True))["attribute accuracy ↑ (prompt set attributes)"]
+        == "0.750"
+    )
 
 
 def test_a_method_that_a_prompt_set_leaves_out_has_no_row(record: dict[str, Any]) -> None:
     scores = record["results"]["scores"]
-    record["results"]["scores"] = [each for each in scores if (each["track"], each["method"]) != ("P", "dreambooth")]
-    first, second = markdown(record).split("## Prompt set P")
+    record["results"]["scores"] = [
+        each for each in scores if (each["prompt_set"], each["method"]) != ("attributes", "dreambooth")
+    ]
+    first, second = markdown(record).split("## Prompt set attributes")
     assert "| `dreambooth` |" in first
     assert "dreambooth" not in second
 
 
 def test_figures_without_meaning_are_called_so_first(record: dict[str, Any]) -> None:
-    record["results"]["meaningless"] = "By random weights."
+    record["results"]["disclaimer"] = "By random weights."
     assert markdown(record).startswith("> By random weights.\n")
 
 

@@ -95,7 +95,7 @@ def test_a_reason_that_a_whole_block_shares_is_said_once(record: Record, tmp_pat
     text = page(record, tmp_path)
     assert (
         text.count('<td class="none" colspan="4" rowspan="5">needs the Inception file</td>') == 4
-    )  # 2 tracks, 2 groups of rows
+    )  # 2 prompt_sets, 2 groups of rows
 
 
 def test_what_was_not_measured_is_said_first(record: Record, tmp_path: Path) -> None:
@@ -106,14 +106,14 @@ def test_what_was_not_measured_is_said_first(record: Record, tmp_path: Path) -> 
 
 def test_figures_without_meaning_are_called_so_first(record: Record, tmp_path: Path) -> None:
     assert "means nothing" not in page(record, tmp_path)
-    record["results"]["meaningless"] = "By random weights: it means nothing."
+    record["results"]["disclaimer"] = "By random weights: it means nothing."
     text = page(record, tmp_path)
     assert text.index("it means nothing") < text.index("<h1>")
 
 
 def test_the_finding_is_in_the_numbers(record: Record, tmp_path: Path) -> None:
     text = tree(record, tmp_path).text
-    assert "Prompt sets R and P: With 9 photos of each of 53 people, evaluated by judge:" in text
+    assert "Prompt sets portrait and attributes: With 9 photos of each of 53 people, evaluated by recognizer:" in text
     assert "ip-adapter-avg and dreambooth have a higher ID similarity than ip-adapter ; ip-adapter-max has a lower" in text
     assert "does not differ significantly from ip-adapter (Holm-corrected p < 0.05)." in text
 
@@ -135,7 +135,7 @@ def test_levels_are_not_called_better(record: Record, tmp_path: Path) -> None:
 
 
 def test_a_recogniser_that_a_method_reads_is_no_judge(record: Record, tmp_path: Path) -> None:
-    record["results"]["judges"][0]["headline"] = False
+    record["results"]["recognizers"][0]["selection_only"] = True
     assert "For model selection only: a method uses this recognizer." in tree(record, tmp_path).text
 
 
@@ -161,10 +161,10 @@ def test_a_difference_is_read_in_both_directions(record: Record, tmp_path: Path)
 def test_nothing_in_a_record_becomes_code(record: Record, run_folder: Path) -> None:
     evil = '"><img src=x onerror=alert(1)><script>'
     results = record["results"]
-    results["meaningless"] = record["written"] = results["judges"][0]["note"] = evil
-    results["tracks"] = {evil: {"prompts": [evil], "images": 1}}
+    results["disclaimer"] = record["written"] = results["recognizers"][0]["note"] = evil
+    results["prompt_sets"] = {evil: {"prompts": [evil], "images": 1}}
     for score in results["scores"]:
-        score["track"] = evil
+        score["prompt_set"] = evil
         score["unavailable"] = score["unavailable"] and evil
     record["settings"] |= {"split": evil, evil: evil}
     record["environment"] = {evil: evil}
@@ -197,8 +197,8 @@ def test_tables_and_pictures_have_words(record: Record, run_folder: Path) -> Non
 def test_a_method_that_a_prompt_set_leaves_out_has_no_row(record: Record, tmp_path: Path) -> None:
     results = record["results"]
     kept = ("ip-adapter", "dreambooth")
-    results["scores"] = [each for each in results["scores"] if each["track"] == "R" or each["method"] in kept]
-    second = page(record, tmp_path).split("<h3>Prompt set P</h3>")[1].split("</table>")[0]
+    results["scores"] = [each for each in results["scores"] if each["prompt_set"] == "portrait" or each["method"] in kept]
+    second = page(record, tmp_path).split("<h3>Prompt set attributes</h3>")[1].split("</table>")[0]
     assert re.findall(r'<th scope="row">(.+?)</th>', second) == list(kept)
 
 
@@ -244,16 +244,16 @@ def test_a_damaged_image_is_an_error_that_names_it(content: bytes, record: Recor
     ("change", "said"),
     [
         ({"kind": "generate"}, "of kind 'generate'"),
-        ({"results": {"format": 2}}, "format 2 and this version reads 3"),
-        ({"results": {"identity": {"judge": [{}]}}}, "of format None"),
-        ({"results": {"format": 3}}, "no score of a method"),
-        ({"results": {"format": 3, "scores": [{"track": "R"}]}}, "scores, entry 0: 'photos' is missing"),
-        ({"results": {"format": 3, "scores": ["R"]}}, "'R' is no table"),
+        ({"results": {"format": 3}}, "format 3 and this version reads 4"),
+        ({"results": {"identity": {"recognizer": [{}]}}}, "of format None"),
+        ({"results": {"format": 4}}, "no score of a method"),
+        ({"results": {"format": 4, "scores": [{"prompt_set": "portrait"}]}}, "scores, entry 0: 'num_photos' is missing"),
+        ({"results": {"format": 4, "scores": ["portrait"]}}, "'portrait' is no table"),
         (
             {
                 "results": {
-                    "format": 3,
-                    "scores": [{"track": "", "photos": 9, "method": "a", "metric": "b", "value": float("nan")}],
+                    "format": 4,
+                    "scores": [{"prompt_set": "", "num_photos": 9, "method": "a", "metric": "b", "value": float("nan")}],
                 }
             },
             "value is not a finite number",
@@ -285,4 +285,4 @@ def test_without_matplotlib_the_page_says_what_is_missing(
     assert found.all("svg") == []
     assert found.text.count("The plot needs matplotlib: pip install tenth[report]") == 3  # two curves, one for the scatters
     assert "0.130 [0.110, 0.150]" in found.text
-    assert "ID similarity, prompt set R by the photos given" in found.text
+    assert "ID similarity, prompt set portrait by the photos given" in found.text

@@ -39,11 +39,11 @@ def where(pixels: Pixels, place: int, legend: bool = False) -> tuple[np.ndarray,
 
 
 def set_identity(record: Record, place: int, values: dict[tuple[int, int], float | None]) -> None:
-    """What the place-th method scores under each condition (photos, wrong)."""
+    """What the place-th method scores under each condition (photos, num_impostors)."""
     method = record["settings"]["methods"][place]
     for each in record["results"]["scores"]:
-        if (each["method"], each["metric"]) == (method, IDENTITY) and (each["photos"], each["wrong"]) in values:
-            value = values[each["photos"], each["wrong"]]
+        if (each["method"], each["metric"]) == (method, IDENTITY) and (each["num_photos"], each["num_impostors"]) in values:
+            value = values[each["num_photos"], each["num_impostors"]]
             ends = (None, None) if value is None else (value - 0.02, value + 0.02)
             each |= {"value": value, "low": ends[0], "high": ends[1]}
 
@@ -86,26 +86,30 @@ def test_a_score_without_value_or_interval_is_left_out(record: Record, tmp_path:
     pixels = curve(record, tmp_path)
     assert len(where(pixels, 1)[0]) > 200
     found = read_results(record)
-    assert [plot.title for plot in small_multiples(found, "R")] == [name for name in found.methods if name != "dreambooth"]
-    assert "dreambooth" not in scatter(found, "R")[1].svg
+    assert [plot.title for plot in small_multiples(found, "portrait")] == [
+        name for name in found.methods if name != "dreambooth"
+    ]
+    assert "dreambooth" not in scatter(found, "portrait")[1].svg
 
 
 def test_one_number_of_photos_is_no_curve(record: Record, tmp_path: Path) -> None:
-    record["results"]["scores"] = [each for each in record["results"]["scores"] if each["photos"] == 9]
-    assert small_multiples(read_results(record), "R") == []
+    record["results"]["scores"] = [each for each in record["results"]["scores"] if each["num_photos"] == 9]
+    assert small_multiples(read_results(record), "portrait") == []
     with pytest.raises(DataError, match="two are needed"):
         write_curve(read_results(record), tmp_path / "curve.png")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_method_has_one_colour_in_every_plot(record: Record) -> None:
-    kept = [each for each in record["results"]["scores"] if each["track"] == "R" or each["method"] == "dreambooth"]
+    kept = [each for each in record["results"]["scores"] if each["prompt_set"] == "portrait" or each["method"] == "dreambooth"]
     record["results"]["scores"] = kept
     colour = series_style(3)[0]
-    for track in "RP":
-        (alone,) = [plot for plot in scatter(read_results(record), track) if "alone" in plot.title or plot.title == "Methods"]
+    for prompt_set in ("portrait", "attributes"):
+        (alone,) = [
+            plot for plot in scatter(read_results(record), prompt_set) if "alone" in plot.title or plot.title == "Methods"
+        ]
         assert colour in alone.svg
-        assert (series_style(0)[0] in alone.svg) == (track == "R")
+        assert (series_style(0)[0] in alone.svg) == (prompt_set == "portrait")
 
 
 def test_more_methods_than_colours_stay_apart(record: Record, tmp_path: Path) -> None:
@@ -124,14 +128,14 @@ def test_the_same_input_gives_the_same_bytes(record: Record, tmp_path: Path) -> 
     for kind in ("png", "svg"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
     assert "dc:date" not in (tmp_path / "a.svg").read_text()
-    assert small_multiples(results, "R") == small_multiples(results, "R")
-    assert scatter(results, "R") == scatter(results, "R")
+    assert small_multiples(results, "portrait") == small_multiples(results, "portrait")
+    assert scatter(results, "portrait") == scatter(results, "portrait")
 
 
 def test_plots_in_the_page_take_its_colours_and_its_font(record: Record) -> None:
     results = read_results(record)
     style = (Path(plot_style.__file__).parent / "html/templates/page.css").read_text()
-    for plot in (*small_multiples(results, "R"), *scatter(results, "R")):
+    for plot in (*small_multiples(results, "portrait"), *scatter(results, "portrait")):
         assert not [colour for colour in COLOURS.values() if colour in plot.svg]
         assert "font-family" not in plot.svg
         assert "DejaVu" not in plot.svg
@@ -146,9 +150,9 @@ def test_plots_in_the_page_take_its_colours_and_its_font(record: Record) -> None
 
 def test_a_name_is_shown_as_it_is_and_becomes_no_code(record: Record, tmp_path: Path) -> None:
     named = json.loads(json.dumps(record).replace('"dreambooth"', '"_runs/$a$/\\u4eba"'))
-    plots = scatter(read_results(named), "R")
+    plots = scatter(read_results(named), "portrait")
     assert "_runs/$a$/\u4eba</text>" in plots[1].svg
-    for plot in small_multiples(read_results(named), "R") + plots:
+    for plot in small_multiples(read_results(named), "portrait") + plots:
         assert "<script" not in plot.svg
     write_curve(read_results(named), tmp_path / "curve.svg")
     assert "_runs/$a$/\u4eba</text>" in (tmp_path / "curve.svg").read_text()

@@ -52,10 +52,10 @@ def _run_results(paths: Sequence[Path], run: UnfinishedRun, hires: HiresConfig |
     results: dict[str, Any] = {"images": [path.name for path in paths], "seconds_per_image": run.mean_seconds(paths)}
     metadata = [read_sample(path) for path in paths]
     if hires is not None:
-        results["faces_drawn_again"] = [path.name for path, each in zip(paths, metadata, strict=True) if each["face_pass"]]
+        results["faces_detailed"] = [path.name for path, each in zip(paths, metadata, strict=True) if each["face_pass"]]
     profiles = [{key: each[key] for key in MEMORY_KEYS if key in each} for each in metadata]
     if distinct := [each for position, each in enumerate(profiles) if each and each not in profiles[:position]]:
-        results["drawn"] = distinct
+        results["memory_profiles"] = distinct
     return results
 
 
@@ -75,7 +75,7 @@ def run_settings(
         "seeds": [request.seed for request in requests],
         "sampling": to_table(sampling),
         "tenth": version("tenth"),
-        **({} if hires is None else {"highres": hires.metadata(model)}),
+        **({} if hires is None else {"hires": hires.metadata(model)}),
     }
 
 

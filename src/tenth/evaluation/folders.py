@@ -93,16 +93,16 @@ def _with_sizes(images: Iterable[Pixels], sizes: set[tuple[int, int]]) -> Iterat
 
 
 def dlib_recognizer() -> DlibRecognizer:
-    """dlib's, around the pocket model's centre: what compares folders where no judge is given."""
+    """dlib's, around the pocket model's centre: what compares folders where no recognizer is given."""
     return DlibRecognizer(read_statistics(MODEL_DIR / STATISTICS_PATH)[0].double().numpy())
 
 
 def evaluation_to_json(evaluation: FolderEvaluation) -> dict[str, Any]:
-    """{"metrics": {NAME: a Score's fields and "higher_is_better"}}, and "meaningless" where figures are."""
+    """{"metrics": {NAME: a Score's fields and "higher_is_better"}}, and "disclaimer" where figures are."""
     rows = {
         name: asdict(score) | {"higher_is_better": METRICS[name].higher_is_better} for name, score in evaluation.scores.items()
     }
-    return {"metrics": rows} | ({"meaningless": evaluation.disclaimer} if evaluation.disclaimer else {})
+    return {"metrics": rows} | ({"disclaimer": evaluation.disclaimer} if evaluation.disclaimer else {})
 
 
 def evaluation_to_table(evaluation: FolderEvaluation) -> str:

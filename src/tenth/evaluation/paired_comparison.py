@@ -16,14 +16,14 @@ from tenth.evaluation.metrics.identity import PersonScores
 
 @dataclass(frozen=True)
 class Comparison:
-    """Method minus `against`, over n people: mean of the per-person differences with its 95 % interval.
+    """Method minus `baseline`, over n people: mean of the per-person differences with its 95 % interval.
 
     p_value: of a sign-flip test of this pair alone. p_holm: corrected for all pairs of the table; never below p_value.
     win_rate: fraction of people for whom the method is better, ties counting half; 0.5 for equal methods.
     """
 
     method: str
-    against: str
+    baseline: str
     value: float
     low: float | None
     high: float | None

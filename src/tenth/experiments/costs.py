@@ -56,7 +56,7 @@ def peak_megabytes() -> int:
 
 def append_cost(path: Path, cost: Cost, **labels: Any) -> None:
     """Add a line of JSON to a file, which is replaced as a whole: the cost, and `labels`, which say of what."""
-    line = labels | {"seconds": round(cost.seconds, 3), "megabytes": cost.peak_memory_mb}
+    line = labels | {"seconds": round(cost.seconds, 3), "peak_memory_mb": cost.peak_memory_mb}
     write_text(path, "".join(text + "\n" for text in [*_valid_lines(path), json.dumps(line)]))  # the others as they stand
 
 
@@ -64,20 +64,24 @@ def add_recorded_cost(path: Path, cost: Cost, **labels: Any) -> Cost:
     """A cost plus that of the last line with these labels, if there is one."""
     for line in reversed(_read_records(path)):
         if line.items() >= labels.items():
-            peaks = [peak for peak in (cost.peak_memory_mb, line["megabytes"]) if peak is not None]
+            peaks = [peak for peak in (cost.peak_memory_mb, line["peak_memory_mb"]) if peak is not None]
             return Cost(cost.seconds + line["seconds"], max(peaks, default=None))
     return cost
 
 
-def summarize_costs(path: Path, key: str) -> dict[str, dict[str, Any]]:
-    """By the value of one label: median seconds per unit of `count`, peak megabytes, and the number of lines."""
-    lines = _read_records(path)
+def summarize_costs(path: Path, task: str) -> dict[str, dict[str, Any]]:
+    """By method, of lines of one task: median seconds per unit of `count`, peak megabytes, and the number of lines."""
+    lines = [line for line in _read_records(path) if line.get("task") == task and isinstance(line.get("method"), str)]
     summary: dict[str, dict[str, Any]] = {}
-    for value in dict.fromkeys(line[key] for line in lines if isinstance(line.get(key), str)):
-        matching = [line for line in lines if line.get(key) == value]
-        megabytes = [line["megabytes"] for line in matching if line["megabytes"] is not None]
+    for value in dict.fromkeys(line["method"] for line in lines):
+        matching = [line for line in lines if line["method"] == value]
+        megabytes = [line["peak_memory_mb"] for line in matching if line["peak_memory_mb"] is not None]
         seconds = statistics.median(line["seconds"] / line["count"] for line in matching)
-        summary[value] = {"seconds": round(seconds, 3), "megabytes": max(megabytes, default=None), "measured": len(matching)}
+        summary[value] = {
+            "seconds": round(seconds, 3),
+            "peak_memory_mb": max(megabytes, default=None),
+            "measured": len(matching),
+        }
     return summary
 
 
@@ -100,8 +104,8 @@ def _parse_record(text: str) -> dict[str, Any] | None:
         return None
     if not isinstance(line, dict):
         return None
-    cost: dict[str, Any] = {"megabytes": None, "count": 1, "seconds": None} | line
-    numbers = [cost["seconds"], cost["count"], 0 if cost["megabytes"] is None else cost["megabytes"]]
+    cost: dict[str, Any] = {"peak_memory_mb": None, "count": 1, "seconds": None} | line
+    numbers = [cost["seconds"], cost["count"], 0 if cost["peak_memory_mb"] is None else cost["peak_memory_mb"]]
     return cost if all(map(_is_non_negative, numbers)) and cost["count"] else None
 
 

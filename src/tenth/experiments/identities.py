@@ -57,11 +57,13 @@ def create_identities(
                 failed[name] = str(problem)
                 continue
             if reused:
-                cost = add_recorded_cost(output / COSTS_FILE, cost, learnt=recipe.display_names[first], person=person.name)
+                cost = add_recorded_cost(
+                    output / COSTS_FILE, cost, task="identity", method=recipe.display_names[first], person=person.name
+                )
             # The cost first, so that it is known of every identity on disk.
-            append_cost(output / COSTS_FILE, cost, learnt=recipe.display_names[name], person=person.name)
+            append_cost(output / COSTS_FILE, cost, task="identity", method=recipe.display_names[name], person=person.name)
             save_identity(identity, path)
-    return [{"method": name, "person": person.name, "why": reason} for name, reason in failed.items()]
+    return [{"method": name, "person": person.name, "reason": reason} for name, reason in failed.items()]
 
 
 def create_identity(name: str, person: Person, model: LatentDiffusion, first_path: Path | None) -> tuple[Identity, bool]:

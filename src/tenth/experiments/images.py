@@ -110,7 +110,7 @@ def _generate_batch(
     with measure_cost() as cost:
         samples = list(generate(model, requests, recipe.sampling))
     method = recipe.display_names.get(jobs[0].method or "", "none")
-    append_cost(output / COSTS_FILE, cost, drawn=method, count=len(batch))
+    append_cost(output / COSTS_FILE, cost, task="images", method=method, count=len(batch))
     return samples
 
 

@@ -31,13 +31,13 @@ class Condition:
     @property
     def folder(self) -> str:
         """Its name in paths."""
-        return f"{self.num_photos}-wrong-{self.num_impostors}" if self.num_impostors else str(self.num_photos)
+        return f"{self.num_photos}-impostor-{self.num_impostors}" if self.num_impostors else str(self.num_photos)
 
     @property
     def label(self) -> str:
         """Its name in tables."""
         count = pluralize(self.num_photos, "photo")
-        return f"{count}, {self.num_impostors} wrong" if self.num_impostors else count
+        return f"{count}, {self.num_impostors} impostor" if self.num_impostors else count
 
     def select_photos(self, photos: Sequence[Photo], impostors: Sequence[Photo]) -> tuple[Photo, ...]:
         """The first of a person's references, then the first of the impostor's."""
@@ -64,16 +64,16 @@ class ExperimentRecipe:
     baselines: tuple[str, ...] = ()  # methods that differences are taken to; empty: the first method
     prompt: str = "a portrait photo of a person"  # of the prompt set `portrait`, neutral: who is measured, not what
     images: Count = 4  # by each method; the interval is over people, so more people help more than more images
-    prompt_sets: Mapping[str, PromptSet] = field(default_factory=dict)  # more, by name, with all photos and none wrong
+    prompt_sets: Mapping[str, PromptSet] = field(default_factory=dict)  # more, by name, with all photos and no impostor
     seed: WholeNumber = 0  # of the first image; the next have the next ones; the same for all methods and people
     references: Count = 9  # photos kept for the methods, whatever is given of them
     photo_counts: tuple[Count, ...] = ()  # photos given to a method: the first 1, 3, ... references; empty: all of them
     num_impostors: tuple[WholeNumber, ...] = (0,)  # how many of the largest count are another's; none is measured too
-    held_out: Count = 10  # photos kept for judging, at most
+    held_out: Count = 10  # photos kept for evaluation, at most
     min_people: Count = 2  # fewer usable people are an error: one alone has no impostors
     max_people: WholeNumber | None = None  # only the first so many: for trying a recipe out
     recognizer: FilePath | None = None  # TOML file of a recognizer that conditions no method; without it nothing is a result
-    use_dlib: bool = True  # whether dlib's recogniser evaluates too, where the model reads it: three times as long
+    use_dlib: bool = True  # whether dlib's recognizer evaluates too, where the model reads it: three times as long
     clip_model: FilePath | None = None  # folder of a CLIP model that scores images by their prompts, beside face attributes
     real_photo_framing: Literal["crop", "photo"] = "crop"  # what is seen of real photos: crops as the model's, or all
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -136,7 +136,7 @@ class ExperimentRecipe:
 
     @property
     def clean_conditions(self) -> tuple[Condition, ...]:
-        """The conditions without a wrong photo, fewest photos first."""
+        """The conditions without an impostor photo, fewest photos first."""
         return tuple(Condition(count) for count in self.photo_counts or (self.references,))
 
     @property
@@ -146,7 +146,7 @@ class ExperimentRecipe:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """All: those without a wrong photo, then the largest count with each number of wrong ones."""
+        """All: those without an impostor photo, then the largest count with each number of impostor photos."""
         return (
             *self.clean_conditions,
             *(Condition(self.main_condition.num_photos, number) for number in sorted(self.num_impostors) if number),

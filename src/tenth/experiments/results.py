@@ -16,9 +16,9 @@ from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.paired_comparison import compare
 from tenth.experiments.costs import summarize_costs
 from tenth.experiments.images import ImageJobs, load_images, unconditional_key
-from tenth.experiments.judges import JsonDict
 from tenth.experiments.protocol import EvaluatedPerson, RealImages
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
+from tenth.experiments.recognizers import JsonDict
 from tenth.experiments.scoring import NO_IDENTITY, AllTableRows, Scored, face_scores, image_set_scores, prompt_scores
 from tenth.reporting.contact_sheet import Row as Strip
 from tenth.reporting.contact_sheet import Shown, people_sheet
@@ -40,8 +40,8 @@ def face_score_records(
         without_impostors: dict[str, Mapping[str, PersonScores]] = {}
         for (prompt_set, condition), table in rows.items():
             named_scores, values = face_scores(table, people, index, recognizer)
-            scores += [score_record(prompt_set, condition, scored) | {"judge": label} for scored in named_scores]
-            keys = condition_keys(prompt_set, condition) | {"metric": IDENTITY, "judge": label}
+            scores += [score_record(prompt_set, condition, scored) | {"recognizer": label} for scored in named_scores]
+            keys = condition_keys(prompt_set, condition) | {"metric": IDENTITY, "recognizer": label}
             if len(values) > 1:
                 differences += [keys | asdict(pair) for pair in compare(values)]
             if not condition.num_impostors:
@@ -56,7 +56,7 @@ def impostor_cost(name: str, with_impostors: PersonScores, without_impostors: Pe
     """The difference between a method with and without impostor photos, over people. Not corrected: one question per method."""
     people = list(with_impostors)
     difference = paired_difference([with_impostors[who] for who in people], [without_impostors[who] for who in people])
-    return {"method": name, "against": name, **asdict(difference), "p_holm": None, "win_rate": None}
+    return {"method": name, "baseline": name, **asdict(difference), "p_holm": None, "win_rate": None}
 
 
 def image_set_score_records(
@@ -65,7 +65,7 @@ def image_set_score_records(
     """Scores of image sets. raw: the same without LFW's resolution and JPEG."""
     for (prompt_set, condition), table in rows.items():
         for found, raw in image_set_scores(table, person_ids, real, inception):
-            yield score_record(prompt_set, condition, found) | {"judge": "", "raw": raw}
+            yield score_record(prompt_set, condition, found) | {"recognizer": "", "raw": raw}
 
 
 def prompt_score_records(rows: AllTableRows, scorers: Sequence[PromptScorer]) -> Iterator[JsonDict]:
@@ -74,12 +74,12 @@ def prompt_score_records(rows: AllTableRows, scorers: Sequence[PromptScorer]) ->
         if prompt_set != PORTRAIT_PROMPT_SET:
             for scorer in scorers:
                 for found in prompt_scores(table, scorer):
-                    yield score_record(prompt_set, condition, found) | {"judge": ""}
+                    yield score_record(prompt_set, condition, found) | {"recognizer": ""}
 
 
 def condition_keys(prompt_set: str, condition: Condition) -> JsonDict:
     """The prompt set and condition of a record."""
-    return {"track": prompt_set, "photos": condition.num_photos, "wrong": condition.num_impostors}
+    return {"prompt_set": prompt_set, "num_photos": condition.num_photos, "num_impostors": condition.num_impostors}
 
 
 def score_record(prompt_set: str, condition: Condition, found: Scored) -> JsonDict:
@@ -90,13 +90,13 @@ def score_record(prompt_set: str, condition: Condition, found: Scored) -> JsonDi
 
 def method_costs(path: Path, recipe: ExperimentRecipe) -> list[JsonDict]:
     """Median seconds of each method per person and per image, and the peak memory of both."""
-    per_person, per_image = summarize_costs(path, "learnt"), summarize_costs(path, "drawn")
+    per_person, per_image = summarize_costs(path, "identity"), summarize_costs(path, "images")
     costs = []
     for name in recipe.methods:
         person, image = (summary.get(recipe.display_names[name], {}) for summary in (per_person, per_image))
-        peaks = [cost["megabytes"] for cost in (person, image) if cost.get("megabytes") is not None]
-        seconds = {"seconds_person": person.get("seconds"), "seconds_image": image.get("seconds")}
-        costs.append({"method": name, **seconds, "peak_mb": max(peaks, default=None)})
+        peaks = [cost["peak_memory_mb"] for cost in (person, image) if cost.get("peak_memory_mb") is not None]
+        seconds = {"seconds_per_person": person.get("seconds"), "seconds_per_image": image.get("seconds")}
+        costs.append({"method": name, **seconds, "peak_memory_mb": max(peaks, default=None)})
     return costs
 
 

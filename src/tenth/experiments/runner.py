@@ -33,10 +33,10 @@ from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.registry import metrics_for
 from tenth.experiments.identities import COSTS_FILE, create_identities
 from tenth.experiments.images import generate_missing, list_image_jobs
-from tenth.experiments.judges import load_prompt_scorers, load_recognizers, recognizer_records
 from tenth.experiments.output_folders import SETTINGS_FILE, ensure_writable_experiment
 from tenth.experiments.protocol import EvaluatedPerson, RealImages, check_impostors, embed_people, pair_with_next
 from tenth.experiments.recipe import ExperimentRecipe
+from tenth.experiments.recognizers import load_prompt_scorers, load_recognizers, recognizer_records
 from tenth.experiments.results import (
     face_score_records,
     image_set_score_records,
@@ -115,7 +115,7 @@ class LoadedExperiment:
         people = [person for person in people if person.person_id not in failed_people]
         if len(people) < recipe.min_people:
             remaining = f"{pluralize(len(people), 'person')} left without a failure"
-            reasons = abbreviate(dict.fromkeys(failure["why"].rstrip(".") for failure in failed), "; ")
+            reasons = abbreviate(dict.fromkeys(failure["reason"].rstrip(".") for failure in failed), "; ")
             raise DataError(remaining, f"{recipe.min_people} are needed", reasons)
 
         # Images.
@@ -133,13 +133,15 @@ class LoadedExperiment:
         return {
             "format": FORMAT,
             "people": person_ids,
-            "judges": recognizer_records(self.recognizers),
+            "recognizers": recognizer_records(self.recognizers),
             "scores": scores,
-            "readers": [scorer.name for scorer in self.prompt_scorers],
+            "prompt_scorers": [scorer.name for scorer in self.prompt_scorers],
             "differences": differences,
             "costs": method_costs(output / COSTS_FILE, recipe),
             "failed": failed,
-            "tracks": {name: {"prompts": prompt_set.prompts, "images": prompt_set.images} for name, prompt_set in prompt_sets},
+            "prompt_sets": {
+                name: {"prompts": prompt_set.prompts, "images": prompt_set.images} for name, prompt_set in prompt_sets
+            },
             **inception_record(self.inception),
         }
 
@@ -214,8 +216,8 @@ def write_tables(output: Path) -> str:
 def inception_record(inception: Inception | None) -> dict[str, str]:
     """The Inception weights' name and disclaimer in run.json, empty without them."""
     if inception is None:
-        return {"inception": "", "meaningless": ""}
-    return {"inception": inception.name, "meaningless": inception.disclaimer}
+        return {"inception": "", "disclaimer": ""}
+    return {"inception": inception.name, "disclaimer": inception.disclaimer}
 
 
 def check_test_people(recipe: ExperimentRecipe) -> None:
@@ -245,7 +247,7 @@ def run_settings(recipe: ExperimentRecipe, model: LatentDiffusion, recognizers: 
         "adapter": model.adapter_name,
         "encoder": model.encoder.name,
         "people_sha256": sha256_of(recipe.data.people),
-        "recognisers": list(recognizers),
+        "recognizers": list(recognizers),
         "tenth": version("tenth"),
     }
     plain: dict[str, Any] = replace_paths(json.loads(json.dumps(settings, default=str)), recipe.path_names)

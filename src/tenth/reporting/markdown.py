@@ -20,13 +20,13 @@ def markdown(record: Mapping[str, Any]) -> str:
     Raises DataError if the record is not one of `tenth experiment`.
     """
     results = read_results(record)
-    parts = [f"> {results.meaningless}\n"] if results.meaningless else []
-    for track in results.scored:
-        title = ", ".join(filter(None, [f"prompt set {track}" if track else "", condition_text(results.main)]))
+    parts = [f"> {results.disclaimer}\n"] if results.disclaimer else []
+    for prompt_set in results.scored:
+        title = ", ".join(filter(None, [f"prompt set {prompt_set}" if prompt_set else "", condition_text(results.main)]))
         parts.append(f"## {title[0].upper()}{title[1:]}\n")
-        for about, metrics in groups(results, track, results.judge.name).items():
-            parts.append(f"### {about}\n\n{_why_none(results, track, metrics) or _table(results, track, metrics)}")
-    recognizer = f" Recognizer: {_cell(results.judge.name)}." if results.judge.name else ""
+        for about, metrics in groups(results, prompt_set, results.recognizer.name).items():
+            parts.append(f"### {about}\n\n{_why_none(results, prompt_set, metrics) or _table(results, prompt_set, metrics)}")
+    recognizer = f" Recognizer: {_cell(results.recognizer.name)}." if results.recognizer.name else ""
     return "\n".join([*parts, f"Brackets: 95 % intervals over people.{recognizer}"]) + "\n"
 
 
@@ -37,13 +37,13 @@ def summary(record: Mapping[str, Any]) -> str:
     """
     results = read_results(record)
     first, *others = results.scored
-    by = results.judge.name
+    by = results.recognizer.name
     costs = {cost.method: cost for cost in results.costs}
-    prompted = [track for track in others if _has(results, track, WORDS)]
+    prompted = [prompt_set for prompt_set in others if _has(results, prompt_set, WORDS)]
 
     # The columns' heads, and a line under them.
     heads = ["", heading(IDENTITY), heading("impostor-similarity"), f"Δ vs `{_cell(results.baseline)}`", *map(heading, BESIDE)]
-    heads += [f"{heading(WORDS)} (prompt set {track})" for track in prompted]
+    heads += [f"{heading(WORDS)} (prompt set {prompt_set})" for prompt_set in prompted]
     heads += ["seconds per person", "seconds per image"]
     lines = [_line(heads), "| --- |" + " ---: |" * (len(heads) - 1)]
 
@@ -54,34 +54,34 @@ def summary(record: Mapping[str, Any]) -> str:
         cells.append(_score(results.find(first, name, "impostor-similarity", by), ends=False))
         cells.append(_span(difference, 3) if difference else "")
         cells += [_score(results.find(first, name, metric, by), ends=False) for metric in BESIDE]
-        cells += [_score(results.find(track, name, WORDS), ends=False) for track in prompted]
+        cells += [_score(results.find(prompt_set, name, WORDS), ends=False) for prompt_set in prompted]
         cost = costs.get(name, Cost(name))
-        cells += ["" if each is None else f"{each:.3g}" for each in (cost.seconds_person, cost.seconds_image)]
+        cells += ["" if each is None else f"{each:.3g}" for each in (cost.seconds_per_person, cost.seconds_per_image)]
         lines.append(_line([_row_name(results, name), *cells]))
     return "\n".join([*lines, "", _of_what(results)]) + "\n"
 
 
-def _has(results: Results, track: str, metric: str) -> bool:
-    cells = (results.find(track, name, metric) for name in results.methods)
+def _has(results: Results, prompt_set: str, metric: str) -> bool:
+    cells = (results.find(prompt_set, name, metric) for name in results.methods)
     return any(cell is not None and cell.value is not None for cell in cells)
 
 
-def _value(results: Results, track: str, name: str) -> float:
-    cell = results.find(track, name, IDENTITY, results.judge.name)
+def _value(results: Results, prompt_set: str, name: str) -> float:
+    cell = results.find(prompt_set, name, IDENTITY, results.recognizer.name)
     return -1.0 if cell is None or cell.value is None else cell.value
 
 
 def _of_what(results: Results) -> str:
     """The sentence below the summary: people, photos, images, recognizer, time."""
     images = [
-        f"{pluralize(results.tracks[name].images, 'image')} of each in prompt set {name}"
+        f"{pluralize(results.prompt_sets[name].images, 'image')} of each in prompt set {name}"
         for name in results.scored
-        if name in results.tracks
+        if name in results.prompt_sets
     ]
     split = results.settings.get("split", "")
     people = pluralize(len(results.people), f"{split} person", f"{split} people")
     said = [f"{people}, {condition_text(results.main)}", *images]
-    said.append(f"recognizer: {_cell(short(results.judge.name))}")
+    said.append(f"recognizer: {_cell(short(results.recognizer.name))}")
     cost = sum(_seconds(results, each) for each in results.costs) / 3600
     hours = f" All methods, people and images took {cost:.1f} hours by the medians above." if cost else ""
     return f"{'; '.join(said)}. Brackets: 95 % intervals over people.{hours}"
@@ -90,24 +90,26 @@ def _of_what(results: Results) -> str:
 def _seconds(results: Results, cost: Cost) -> float:
     """What a method took for all people and images."""
     drawn = [
-        track.images for name, track in results.tracks.items() if results.find(name, cost.method, IDENTITY, results.judge.name)
+        prompt_set.images
+        for name, prompt_set in results.prompt_sets.items()
+        if results.find(name, cost.method, IDENTITY, results.recognizer.name)
     ]
-    return len(results.people) * ((cost.seconds_person or 0.0) + (cost.seconds_image or 0.0) * sum(drawn))
+    return len(results.people) * ((cost.seconds_per_person or 0.0) + (cost.seconds_per_image or 0.0) * sum(drawn))
 
 
-def _why_none(results: Results, track: str, metrics: Sequence[str]) -> str:
+def _why_none(results: Results, prompt_set: str, metrics: Sequence[str]) -> str:
     """One sentence in place of a table in which every cell says the same: why nothing was measured. Else nothing."""
-    cells = [results.find(track, name, metric, results.judge.name) for name in results.names for metric in metrics]
+    cells = [results.find(prompt_set, name, metric, results.recognizer.name) for name in results.names for metric in metrics]
     reasons = {cell.unavailable for cell in cells if cell is not None and cell.value is None}
     if len(reasons) != 1 or any(cell is not None and cell.value is not None for cell in cells):
         return ""
     return f"{', '.join(map(label, metrics))}: {_cell(reasons.pop() or 'not measured')}.\n"
 
 
-def _table(results: Results, track: str, metrics: Sequence[str]) -> str:
+def _table(results: Results, prompt_set: str, metrics: Sequence[str]) -> str:
     lines = [_line(["", *map(heading, metrics)]), "| --- |" + " ---: |" * len(metrics)]
     for name in (*results.methods, *results.controls):
-        cells = [results.find(track, name, metric, results.judge.name) for metric in metrics]
+        cells = [results.find(prompt_set, name, metric, results.recognizer.name) for metric in metrics]
         if any(cells):  # a prompt set may be for some methods alone
             lines.append(_line([_row_name(results, name), *map(_score, cells)]))
     return "\n".join(lines) + "\n"

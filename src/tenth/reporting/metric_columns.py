@@ -10,10 +10,10 @@ MINUS = "\N{MINUS SIGN}"
 OTHERS = "Other metrics"  # the table of metrics that the registry does not know
 
 
-def groups(results: Results, track: str, judge: str, *, alone: bool = False) -> dict[str, list[str]]:
+def groups(results: Results, prompt_set: str, recognizer: str, *, alone: bool = False) -> dict[str, list[str]]:
     """Title of each table -> the metrics that this prompt set has by this recognizer and, unless `alone`, without one."""
-    judges = {judge} if alone else {judge, ""}
-    found = dict.fromkeys(r.metric for r in results.scores if r.track == track and r.judge in judges)
+    recognizers = {recognizer} if alone else {recognizer, ""}
+    found = dict.fromkeys(r.metric for r in results.scores if r.prompt_set == prompt_set and r.recognizer in recognizers)
     tables: dict[str, list[str]] = {}
     for name in (*METRICS, *(name for name in found if name not in METRICS)):
         if name in found:
@@ -61,8 +61,8 @@ def short(name: str) -> str:
 
 def condition_text(condition: tuple[int, int]) -> str:
     """Photos given, and how many of them show somebody else."""
-    photos, wrong = condition
-    return pluralize(photos, "photo") + (f", {wrong} of another person" if wrong else "")
+    photos, num_impostors = condition
+    return pluralize(photos, "photo") + (f", {num_impostors} of another person" if num_impostors else "")
 
 
 def unmeasured(results: Results) -> dict[str, list[str]]:

@@ -45,30 +45,30 @@ def write_curve(results: Results, path: Path, *, new: bool = False) -> None:
     new: nothing is replaced. Raises DataError for a record with fewer than two numbers of photos, InputError without
     matplotlib, CheckpointError if a new file is there already.
     """
-    tracks = [track for track in results.scored if has_curve(results, track)]
-    if not tracks:
+    prompt_sets = [prompt_set for prompt_set in results.scored if has_curve(results, prompt_set)]
+    if not prompt_sets:
         raise DataError("a curve over one number of photos", "two are needed", "Add counts to the recipe")
     with styled_figure(12, 8) as figure:
-        _curve(figure, results, tracks[0])
+        _curve(figure, results, prompt_sets[0])
         write_bytes(path, svg_bytes(figure) if path.suffix.lower() == ".svg" else png_bytes(figure), no_overwrite=new)
 
 
-def small_multiples(results: Results, track: str) -> list[Plot]:
+def small_multiples(results: Results, prompt_set: str) -> list[Plot]:
     """A plot for each method on one scale: its points with intervals, the others in grey behind it. Empty without a curve.
 
     Nine lines whose intervals overlap cannot be read in one plot; nine plots can.
     """
-    if not has_curve(results, track):
+    if not has_curve(results, prompt_set):
         return []
-    points = {name: found for name in results.methods if (found := points_of(results, track, name))}
+    points = {name: found for name in results.methods if (found := points_of(results, prompt_set, name))}
     ends = [end for found in points.values() for each in found.values() for end in _ends(each)]
-    floor = results.find(track, FLOOR, IDENTITY, results.judge.name)
+    floor = results.find(prompt_set, FLOOR, IDENTITY, results.recognizer.name)
     ends += _ends(floor) if floor else []
     margin = 0.05 * (max(ends) - min(ends) or 1.0)
 
     made = []
     for place, (name, mine) in enumerate(points.items()):
-        with styled_figure(3.4, 2.2, salt=f"multiples {track} {place}") as figure:
+        with styled_figure(3.4, 2.2, salt=f"multiples {prompt_set} {place}") as figure:
             axes = figure.add_axes((0.13, 0.13, 0.74, 0.82))
             axes.set_ylim(min(ends) - margin, max(ends) + margin)
             _one_of_many(axes, results, points, name, floor)
@@ -79,9 +79,9 @@ def small_multiples(results: Results, track: str) -> list[Plot]:
     return made
 
 
-def scatter(results: Results, track: str) -> list[Plot]:
+def scatter(results: Results, prompt_set: str) -> list[Plot]:
     """Similarity against the copy-paste index: methods among the controls, and the methods alone, enlarged."""
-    points = {name: pair for name in results.names if (pair := _pair(results, track, name)) is not None}
+    points = {name: pair for name in results.names if (pair := _pair(results, prompt_set, name)) is not None}
     methods = {name: pair for name, pair in points.items() if name in results.methods}
     controls = {name: pair for name, pair in points.items() if name not in methods}
     shown = [("Methods among the controls", controls, methods)] if controls and methods else []
@@ -89,7 +89,7 @@ def scatter(results: Results, track: str) -> list[Plot]:
 
     made = []
     for title, named, others in shown:
-        with styled_figure(6.4, 4.0, salt=f"scatter {track} {title}") as figure:
+        with styled_figure(6.4, 4.0, salt=f"scatter {prompt_set} {title}") as figure:
             axes = figure.add_axes((0.1, 0.13, 0.5, 0.83))
             _scatter(axes, results, named, others)
             said = "; ".join(
@@ -100,20 +100,20 @@ def scatter(results: Results, track: str) -> list[Plot]:
     return made
 
 
-def has_curve(results: Results, track: str) -> bool:
+def has_curve(results: Results, prompt_set: str) -> bool:
     """Whether similarity was measured with two numbers of photos or more."""
-    return len({at for name in results.methods for at in _clean(points_of(results, track, name))}) > 1
+    return len({at for name in results.methods for at in _clean(points_of(results, prompt_set, name))}) > 1
 
 
-def points_of(results: Results, track: str, name: str) -> dict[Condition, Result]:
+def points_of(results: Results, prompt_set: str, name: str) -> dict[Condition, Result]:
     """A method's similarity under each condition where it has a value."""
-    found = {at: results.find(track, name, IDENTITY, results.judge.name, at) for at in results.conditions}
+    found = {at: results.find(prompt_set, name, IDENTITY, results.recognizer.name, at) for at in results.conditions}
     return {at: each for at, each in found.items() if each is not None and each.value is not None}
 
 
-def _curve(figure: Figure, results: Results, track: str) -> None:
+def _curve(figure: Figure, results: Results, prompt_set: str) -> None:
     """All methods side by side at each number of photos, so that each interval is seen; impostor photos at the right."""
-    points = {name: found for name in results.methods if (found := points_of(results, track, name))}
+    points = {name: found for name in results.methods if (found := points_of(results, prompt_set, name))}
     places, step = _places(points)
     axes = figure.add_axes((0.075, 0.14, 0.64, 0.72))
     marks: dict[str, Line2D] = {}
@@ -123,7 +123,7 @@ def _curve(figure: Figure, results: Results, track: str) -> None:
         marks[name] = _errorbars(axes, place, {places[at] + beside: each for at, each in _clean(found).items()})
         _errorbars(axes, place, {places[at] + beside: each for at, each in _mixed(found).items()}, hollow=True)
     marks = {name: marks[name] for name in _by_last(points)} | _floor(
-        axes, results.find(track, FLOOR, IDENTITY, results.judge.name)
+        axes, results.find(prompt_set, FLOOR, IDENTITY, results.recognizer.name)
     )
     axes.set_xticks(list(places.values()), [condition_text(at).replace(", ", ",\n") if at[1] else str(at[0]) for at in places])
 
@@ -132,11 +132,13 @@ def _curve(figure: Figure, results: Results, track: str) -> None:
     axes.set_ylabel(heading(IDENTITY), fontsize=12)
     axes.tick_params(labelsize=12)
     figure.text(0.075, 0.945, "ID similarity by number of photos", fontsize=19)
-    real = results.find(track, "real photos", IDENTITY, results.judge.name)
+    real = results.find(prompt_set, "real photos", IDENTITY, results.recognizer.name)
     known = f" Real photos: {real.value:.3f}." if real and real.value is not None else ""
     people = pluralize(len(results.people), "person")
     note = f"Mean cosine to held-out photos of the same person, {people}; bars: 95 % intervals over people."
-    figure.text(0.075, 0.895, f"{note}{known}\nRecognizer: {short(results.judge.name)}.", fontsize=11, color=COLOURS["soft"])
+    figure.text(
+        0.075, 0.895, f"{note}{known}\nRecognizer: {short(results.recognizer.name)}.", fontsize=11, color=COLOURS["soft"]
+    )
     _legend(axes, marks, 11)
 
 
@@ -234,7 +236,7 @@ def _legend(axes: Axes, marks: Mapping[str, Line2D], size: float) -> None:
 def _places(points: Mapping[str, Points]) -> tuple[dict[Condition, float], int]:
     """Where each condition is along the axis, those with photos of another person to the right; and the least step."""
     conditions = {at for found in points.values() for at in found}
-    counts = sorted(photos for photos, wrong in conditions if not wrong)
+    counts = sorted(photos for photos, num_impostors in conditions if not num_impostors)
     step = min(b - a for a, b in pairwise(counts))
     mixed = sorted(at for at in conditions if at[1])
     apart = {at: counts[-1] + step * (1.4 + place) for place, at in enumerate(mixed)}
@@ -262,9 +264,9 @@ def _place(results: Results, name: str) -> int:
     return (results.methods if name in results.methods else results.controls).index(name)
 
 
-def _pair(results: Results, track: str, name: str) -> Pair | None:
+def _pair(results: Results, prompt_set: str, name: str) -> Pair | None:
     """Copy-paste index and similarity, where both have a value."""
-    found = [results.find(track, name, metric, results.judge.name) for metric in (COPYING, IDENTITY)]
+    found = [results.find(prompt_set, name, metric, results.recognizer.name) for metric in (COPYING, IDENTITY)]
     known = [cell for cell in found if cell is not None and cell.value is not None]
     return (known[0], known[1]) if len(known) == 2 else None
 

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from tenth.core.config import config_dataclass, from_table
 from tenth.core.errors import DataError, RecipeError
 
-FORMAT = 3  # of `results` in run.json
+FORMAT = 4  # of `results` in run.json
 IDENTITY = "identity-similarity"  # the metric that methods are compared by
 LARGEST = 1e9  # of a number in a record: what is larger is none of ours, and no axis or column holds it
-MOST = 200  # methods, metrics, judges, tracks or conditions
+MOST = 200  # methods, metrics, recognizers, prompt_sets or conditions
 # Rows of a table that are not methods: what a score means is read off them. In the order in which they are shown.
 CONTROLS = ("real photos", "verbatim copies", "average of the references", "another person", "no identity")
 Row = TypeVar("Row")
@@ -23,12 +23,12 @@ Row = TypeVar("Row")
 class Result:
     """One cell: a metric of a method under a condition. raw: the same on images as generated, before LFW's codec."""
 
-    track: str
-    photos: int
+    prompt_set: str
+    num_photos: int
     method: str
     metric: str
-    wrong: int = 0
-    judge: str = ""
+    num_impostors: int = 0
+    recognizer: str = ""
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -41,14 +41,14 @@ class Result:
 class Difference:
     """A method minus another, person by person. p_holm: corrected for the number of comparisons, None where it is not."""
 
-    track: str
-    photos: int
+    prompt_set: str
+    num_photos: int
     method: str
-    against: str
+    baseline: str
     metric: str
     value: float
-    wrong: int = 0
-    judge: str = ""
+    num_impostors: int = 0
+    recognizer: str = ""
     low: float | None = None
     high: float | None = None
     p_value: float | None = None
@@ -57,13 +57,13 @@ class Difference:
 
 
 @config_dataclass
-class Judge:
-    """A recogniser. headline: whether no method has read it, so that what it says is a result."""
+class Recognizer:
+    """A face recognizer. selection_only: a method is conditioned on it, so what it says is no result."""
 
     name: str
     licence: str = ""
     threshold: float | None = None
-    headline: bool = False
+    selection_only: bool = False
     note: str = ""
 
 
@@ -72,9 +72,9 @@ class Cost:
     """What a method takes: to learn one person, to draw one image, and of memory."""
 
     method: str
-    seconds_person: float | None = None
-    seconds_image: float | None = None
-    peak_mb: float | None = None
+    seconds_per_person: float | None = None
+    seconds_per_image: float | None = None
+    peak_memory_mb: float | None = None
 
 
 @config_dataclass
@@ -83,11 +83,11 @@ class Failure:
 
     method: str
     person: str
-    why: str
+    reason: str
 
 
 @config_dataclass
-class Track:
+class PromptSet:
     """Prompts, and images by each method of each person."""
 
     prompts: tuple[str, ...] = ()
@@ -96,16 +96,16 @@ class Track:
 
 @dataclass(frozen=True)
 class Results:
-    """All of a record. The main condition is the one with the most photos, none of them wrong."""
+    """All of a record. The main condition is the one with the most photos, none of them num_impostors."""
 
     scores: Sequence[Result]
     differences: Sequence[Difference]
-    judges: Sequence[Judge]
+    recognizers: Sequence[Recognizer]
     costs: Sequence[Cost]
     failed: Sequence[Failure]
-    tracks: Mapping[str, Track]
+    prompt_sets: Mapping[str, PromptSet]
     people: Sequence[str]
-    meaningless: str = ""
+    disclaimer: str = ""
     seconds: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -130,8 +130,8 @@ class Results:
 
     @cached_property
     def scored(self) -> tuple[str, ...]:
-        """The tracks that have a score, in the order of the scores: the neutral one first."""
-        return tuple(dict.fromkeys(result.track for result in self.scores))
+        """The prompt_sets that have a score, in the order of the scores: the neutral one first."""
+        return tuple(dict.fromkeys(result.prompt_set for result in self.scores))
 
     @property
     def baseline(self) -> str:
@@ -140,14 +140,15 @@ class Results:
         return next((name for name in wanted if name in self.methods), self.methods[0])
 
     @property
-    def judge(self) -> Judge:
-        """The recogniser whose word is the result, else the first."""
-        return next((judge for judge in self.judges if judge.headline), self.judges[0] if self.judges else Judge(""))
+    def recognizer(self) -> Recognizer:
+        """The evaluation recognizer, else the first."""
+        unknown = Recognizer("", selection_only=True)
+        return next((each for each in self.recognizers if not each.selection_only), next(iter(self.recognizers), unknown))
 
     @cached_property
     def conditions(self) -> tuple[tuple[int, int], ...]:
-        """(photos, wrong) of the methods' scores, fewest photos first, those with wrong photos last."""
-        found = {(result.photos, result.wrong) for result in self.scores if result.method in self.methods}
+        """(photos, num_impostors) of the methods' scores, fewest photos first, those with num_impostors photos last."""
+        found = {(result.num_photos, result.num_impostors) for result in self.scores if result.method in self.methods}
         return tuple(sorted(found, key=lambda condition: (condition[1], condition[0])))
 
     @property
@@ -157,32 +158,34 @@ class Results:
 
     @cached_property
     def _cells(self) -> dict[tuple[object, ...], Result]:
-        return {(r.track, (r.photos, r.wrong), r.method, r.metric, r.judge): r for r in self.scores}
+        return {(r.prompt_set, (r.num_photos, r.num_impostors), r.method, r.metric, r.recognizer): r for r in self.scores}
 
-    def find(self, track: str, method: str, metric: str, judge: str = "", at: tuple[int, int] | None = None) -> Result | None:
-        """A cell, at the main condition unless told. Metrics that ask no recogniser are found whatever the judge.
+    def find(
+        self, prompt_set: str, method: str, metric: str, recognizer: str = "", at: tuple[int, int] | None = None
+    ) -> Result | None:
+        """A cell, at the main condition unless told. Metrics that ask no recogniser are found whatever the recognizer.
 
         A control is the same whatever a method is given, so it may be recorded once and is found at every condition.
         """
         wanted = at or self.main
         conditions = (wanted, *self._recorded(method)) if method in CONTROLS else (wanted,)
-        keys = ((track, each, method, metric, by) for each in conditions for by in (judge, ""))
+        keys = ((prompt_set, each, method, metric, by) for each in conditions for by in (recognizer, ""))
         return next((self._cells[key] for key in keys if key in self._cells), None)
 
     def _recorded(self, method: str) -> list[tuple[int, int]]:
-        return sorted({(r.photos, r.wrong) for r in self.scores if r.method == method}, reverse=True)
+        return sorted({(r.num_photos, r.num_impostors) for r in self.scores if r.method == method}, reverse=True)
 
-    def difference(self, track: str, method: str, against: str, metric: str = IDENTITY) -> Difference | None:
+    def difference(self, prompt_set: str, method: str, baseline: str, metric: str = IDENTITY) -> Difference | None:
         """Method minus the other at the main condition, turned around where it is recorded the other way."""
-        return self._differences.get((track, self.main, metric, self.judge.name, method, against))
+        return self._differences.get((prompt_set, self.main, metric, self.recognizer.name, method, baseline))
 
     @cached_property
     def _differences(self) -> dict[tuple[object, ...], Difference]:
         found: dict[tuple[object, ...], Difference] = {}
         for each in self.differences:
-            at = (each.track, (each.photos, each.wrong), each.metric, each.judge)
-            found.setdefault((*at, each.method, each.against), each)
-            found.setdefault((*at, each.against, each.method), _turned(each))
+            at = (each.prompt_set, (each.num_photos, each.num_impostors), each.metric, each.recognizer)
+            found.setdefault((*at, each.method, each.baseline), each)
+            found.setdefault((*at, each.baseline, each.method), _turned(each))
         return found
 
 
@@ -193,18 +196,18 @@ def read_results(record: Mapping[str, Any]) -> Results:
         raise _no_record(f"the record is of kind {record.get('kind')!r:.100}")
     if found.get("format") != FORMAT:
         raise _no_record(f"its results are of format {found.get('format')!r:.100} and this version reads {FORMAT}")
-    settings, tracks = _table(record, "settings"), _table(found, "tracks")
+    settings, prompt_sets = _table(record, "settings"), _table(found, "prompt_sets")
     for key in ("methods", "baselines"):
         _texts(settings, key)
     results = Results(
         _rows(Result, found, "scores"),
         _rows(Difference, found, "differences"),
-        _rows(Judge, found, "judges"),
+        _rows(Recognizer, found, "recognizers"),
         _rows(Cost, found, "costs"),
         _rows(Failure, found, "failed"),
-        {name: _row(Track, track, f"tracks, {name}") for name, track in tracks.items()},
+        {name: _row(PromptSet, prompt_set, f"prompt_sets, {name}") for name, prompt_set in prompt_sets.items()},
         _texts(found, "people"),
-        str(found.get("meaningless") or ""),
+        str(found.get("disclaimer") or ""),
         _seconds(found.get("seconds")),
         settings,
         _table(record, "environment"),
@@ -213,9 +216,9 @@ def read_results(record: Mapping[str, Any]) -> Results:
     if not results.methods:
         raise _no_record("its results have no score of a method")
     metrics = {result.metric for result in results.scores}
-    for many in (results.names, metrics, results.judges, results.scored, results.tracks, results.conditions):
+    for many in (results.names, metrics, results.recognizers, results.scored, results.prompt_sets, results.conditions):
         if len(many) > MOST:
-            raise _no_record(f"its results are of {len(many)} methods, metrics, judges, tracks or conditions")
+            raise _no_record(f"its results are of {len(many)} methods, metrics, recognizers, prompt_sets or conditions")
     return results
 
 
@@ -270,7 +273,7 @@ def _turned(each: Difference) -> Difference:
     low, high = (None if end is None else -end for end in (each.high, each.low))
     win_rate = None if each.win_rate is None else 1 - each.win_rate
     return Difference(
-        **{**vars(each), "method": each.against, "against": each.method, "value": -each.value}
+        **{**vars(each), "method": each.baseline, "baseline": each.method, "value": -each.value}
         | {"low": low, "high": high, "win_rate": win_rate}
     )
 

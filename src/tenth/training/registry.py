@@ -36,7 +36,7 @@ STAGES: Mapping[str, Stage] = {
     "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
     "decoder": Stage(DecoderRecipe, train_decoder, "the pocket model's decoder, sharper on the same latents"),
     "base-model": Stage(DiffusionRecipe, train_diffusion, "the pocket model's UNet, text encoder and IP-Adapter"),
-    "face-attributes": Stage(FaceAttributesRecipe, train_face_attributes, "what is to be seen on a face, to judge prompts by"),
+    "face-attributes": Stage(FaceAttributesRecipe, train_face_attributes, "what is to be seen on a face, to score prompts by"),
     "adapter": Stage(AdapterRecipe, _train_adapter, "an aggregator of several photos and its adapter"),
 }
 

@@ -41,7 +41,7 @@ class ClipScorer:
         except Exception as problem:  # whatever a library raises of a foreign file
             raise ModelError(f"{folder} has no tokenizer: {first_line(problem)}", needed, "Put it there whole") from problem
         self.feature_dim = int(self.model.config.projection_dim)
-        self.name = f"clip-pictures@{digest}"
+        self.name = f"clip-score@{digest}"
 
     def __call__(self, images: Sequence[Pixels], /) -> FeatureArray:
         """(N, D) of length 1."""

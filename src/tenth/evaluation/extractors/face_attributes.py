@@ -69,7 +69,7 @@ class FaceAttributeNet(nn.Module):
 class FaceAttributeClassifier:
     """Images (H, W, 3), framed like crops -> (N, S) logits in FACE_ATTRIBUTES' order, float64. An Extractor.
 
-    accuracy: attribute -> balanced accuracy on real photos of people that it was not trained on. name: "signs@digest".
+    accuracy: attribute -> balanced accuracy on real photos of people not trained on. name: "face-attributes@digest".
     Raises ModelError if the file is missing, damaged or of other attributes.
     """
 
@@ -81,10 +81,10 @@ class FaceAttributeClassifier:
             header = parse_json(metadata.get(METADATA_KEY, "null"))
             if (
                 not isinstance(header, dict)
-                or header.get("signs") != list(FACE_ATTRIBUTES)
+                or header.get("attributes") != list(FACE_ATTRIBUTES)
                 or not _are_fractions(header.get("accuracy"))
             ):
-                raise UnreadableError("is not of the signs that this version knows")
+                raise UnreadableError("is not of the attributes that this version knows")
             self.net = FaceAttributeNet()
             if tensor_shapes(weights) != tensor_shapes(self.net.state_dict()):
                 raise UnreadableError("holds other tensors than the network has")
@@ -95,7 +95,7 @@ class FaceAttributeClassifier:
                 f"{path} {reason(problem)}", "weights that `tenth train` wrote are needed", "Train or install again"
             ) from problem
         self.net.eval().requires_grad_(False)
-        self.name = f"signs@{short_sha256_of([path])}"
+        self.name = f"face-attributes@{short_sha256_of([path])}"
 
     def __call__(self, images: Sequence[Pixels], /) -> npt.NDArray[np.float64]:
         rows = [np.empty((0, self.feature_dim))]
@@ -107,7 +107,7 @@ class FaceAttributeClassifier:
     @property
     def reliable(self) -> tuple[str, ...]:
         """Attributes that it classifies well enough on real photos to score prompts with."""
-        return tuple(sign for sign in FACE_ATTRIBUTES if self.accuracy.get(sign, 0.0) >= MIN_BALANCED_ACCURACY)
+        return tuple(name for name in FACE_ATTRIBUTES if self.accuracy.get(name, 0.0) >= MIN_BALANCED_ACCURACY)
 
 
 @cache
@@ -118,7 +118,7 @@ def load_face_attributes() -> FaceAttributeClassifier:
 
 def save_face_attributes(weights: Mapping[str, Tensor], accuracy: Mapping[str, float], path: Path) -> None:
     """Write a net's weights, in half precision, and its accuracy for each attribute; whole or not at all."""
-    header = json.dumps({"signs": FACE_ATTRIBUTES, "accuracy": dict(accuracy)}, sort_keys=True)
+    header = json.dumps({"attributes": FACE_ATTRIBUTES, "accuracy": dict(accuracy)}, sort_keys=True)
     write_tensors(path, {name: tensor.half() for name, tensor in weights.items()}, {METADATA_KEY: header})
 
 

@@ -43,7 +43,7 @@ class FaceEmbedder(Protocol):
 def load_recognizer(path: Path) -> OnnxFaceRecognizer:
     """The recognizer that a TOML file describes (recognizer_config.py).
 
-    Raises ModelError if the file is invalid, a model is missing, damaged or another one, or `tenth[judge]` is not installed.
+    Raises ModelError if the file is invalid, a model is missing or another one, or `tenth[recognizer]` is not installed.
     """
     settings = read_recognizer_config(path)
     return OnnxFaceRecognizer(settings, detector=load_detector(settings.detector))
@@ -51,7 +51,7 @@ def load_recognizer(path: Path) -> OnnxFaceRecognizer:
 
 def load_detector(settings: DetectorConfig) -> Detector:
     """YuNet from its verified file, or dlib's detector. Raises ModelError as load_recognizer does."""
-    return find_faces if settings.kind == "dlib" else YuNet(settings)
+    return find_faces if settings.type == "dlib" else YuNet(settings)
 
 
 class OnnxFaceRecognizer:
@@ -63,7 +63,7 @@ class OnnxFaceRecognizer:
     def __init__(self, settings: RecognizerConfig, *, detector: Detector) -> None:
         self.settings, self.detector = settings, detector
         self.name = f"{settings.name}@{settings.digest}"
-        self.threshold, self.licence = settings.accept, settings.licence
+        self.threshold, self.licence = settings.accept_threshold, settings.licence
         self._session = _load_session(settings)
         width, height = settings.size
         self.feature_dim = self._embed(np.zeros((1, height, width, 3), np.uint8)).shape[1]
@@ -196,11 +196,13 @@ def validate_image(pixels: Pixels) -> Pixels:
 
 
 def import_optional(module: str) -> Any:
-    """A module of the extra `judge`. Raises ModelError if it is not installed."""
+    """A module of the extra `recognizer`. Raises ModelError if it is not installed."""
     try:
         return import_module(module)
     except ImportError as error:
-        raise ModelError(f"{module} is not installed", "the recognizer needs it", "Run `pip install tenth[judge]`") from error
+        raise ModelError(
+            f"{module} is not installed", "the recognizer needs it", "Run `pip install tenth[recognizer]`"
+        ) from error
 
 
 @contextmanager

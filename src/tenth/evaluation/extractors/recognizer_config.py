@@ -5,7 +5,7 @@ sha256 = "..."                   input = "face"            output = "embedding"
 size = [96, 112]                 mean = 127.5              scale = 128.0
 template = [[30.3, 51.7], ...]   # five points
 [detector]
-kind = "yunet"                   model = "yunet.onnx"      sha256 = "..."
+type = "yunet"                   model = "yunet.onnx"      sha256 = "..."
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ Point = tuple[Coordinate, Coordinate]
 
 @config_dataclass
 class DetectorConfig:
-    """Which detector finds the face. model: an ONNX file, absolute after reading; kind 'dlib' needs neither it nor sha256."""
+    """Which detector finds the face. model: an ONNX file, absolute after reading; type 'dlib' needs neither it nor sha256."""
 
-    kind: Literal["yunet", "dlib"]
+    type: Literal["yunet", "dlib"]
     model: ModelPath = ""
     sha256: Digest = ""
     threshold: Fraction = 0.5  # least score of a face; generated faces score lower than photographed ones
@@ -52,7 +52,7 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         given = [key for key in ("model", "sha256") if getattr(self, key)]
         expected = "model and sha256 beside 'yunet', neither beside 'dlib', which brings its own"
-        require(given == ([] if self.kind == "dlib" else ["model", "sha256"]), "[detector] kind", self.kind, expected)
+        require(given == ([] if self.type == "dlib" else ["model", "sha256"]), "[detector] type", self.type, expected)
 
 
 @config_dataclass
@@ -74,13 +74,21 @@ class RecognizerConfig:
     upsize_below: PixelCount = 0  # images whose shorter side has fewer pixels are resized; 0: never
     upsize_to: Side = 256  # side of the square they become, pixels: detectors miss faces in small images
     border: Fraction = 0.25  # repeated on all sides, a share of the height: finds faces that fill the image
-    accept: Fraction | None = None  # the least cosine of one person, at a false-accept rate that whoever measured it knows
+    accept_threshold: Fraction | None = (
+        None  # the least cosine of one person, at a false-accept rate that whoever measured it knows
+    )
     licence: Annotated[str, Field(max_length=MAX_TEXT_CHARS)] = ""  # of the weights, shown with every result
 
     @property
     def digest(self) -> str:
         """16 hexadecimal digits of all that embeddings depend on: settings, and the models by their sha256."""
-        models = {"name": "", "model": "", "detector": asdict(self.detector) | {"model": ""}, "accept": None, "licence": ""}
+        models = {
+            "name": "",
+            "model": "",
+            "detector": asdict(self.detector) | {"model": ""},
+            "accept_threshold": None,
+            "licence": "",
+        }
         return hashlib.sha256(json.dumps(asdict(self) | models, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -51,9 +51,9 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
     """The page of a record. folder: where its images are, if they are there. Raises DataError as `read_results` does."""
     results = read_results(record)
     plotted = results.scored if can_plot() else ()
-    pairs = {track: tables.pairs_table(results, track) for track in results.scored}
-    curves = {track: small_multiples(results, track) for track in plotted}
-    scatters = {track: scatter(results, track) for track in plotted}
+    pairs = {prompt_set: tables.pairs_table(results, prompt_set) for prompt_set in results.scored}
+    curves = {prompt_set: small_multiples(results, prompt_set) for prompt_set in plotted}
+    scatters = {prompt_set: scatter(results, prompt_set) for prompt_set in plotted}
     return (
         _environment()
         .get_template("page.html.j2")
@@ -62,13 +62,17 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
             facts=_facts(results),
             unmeasured=unmeasured(results),
             findings=summary.findings(results),
-            scales={track: scale for track in results.scored if (scale := summary.scale_of(results, track)) is not None},
+            scales={
+                prompt_set: scale
+                for prompt_set in results.scored
+                if (scale := summary.scale_of(results, prompt_set)) is not None
+            },
             people=max((each.n for each in results.scores if each.metric == IDENTITY), default=0) or len(results.people),
-            differences={track: table for track, table in pairs.items() if table},
+            differences={prompt_set: table for prompt_set, table in pairs.items() if table},
             can_plot=can_plot(),
-            curved=[track for track in results.scored if has_curve(results, track)],
-            curves={track: plots for track, plots in curves.items() if plots},
-            scatters={track: plots for track, plots in scatters.items() if plots},
+            curved=[prompt_set for prompt_set in results.scored if has_curve(results, prompt_set)],
+            curves={prompt_set: plots for prompt_set, plots in curves.items() if plots},
+            scatters={prompt_set: plots for prompt_set, plots in scatters.items() if plots},
             sheets=gallery.sheets(results, folder),
             reproduce=reproduce(results),
         )
@@ -98,7 +102,7 @@ def _facts(results: Results) -> dict[str, str]:
         "people": f"{len(results.people)}{split}",
         "photos given": "; ".join(map(condition_text, results.conditions)),
         "model": settings.get("model_weights") or settings.get("model"),
-        "recognizer": results.judge.name,
+        "recognizer": results.recognizer.name,
         "written": results.written[:10],
     }
     return {name: str(value) for name, value in facts.items() if value}

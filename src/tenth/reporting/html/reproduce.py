@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenth.core.wording import format_duration
-from tenth.reporting.results_reader import Judge, Results
+from tenth.reporting.results_reader import Recognizer, Results
 
 # What `tenth experiment` adds to the recipe in a record's settings: hashes and versions, which are found, not chosen.
 FOUND = (
@@ -18,7 +18,7 @@ FOUND = (
     "inception",
     "model_weights",
     "people_sha256",
-    "recognisers",
+    "recognizers",
     "tenth",
     "trained_methods",
     "tuned_methods",
@@ -43,7 +43,7 @@ def reproduce(results: Results) -> Reproduce:
         recipe_toml(results.settings),
         _facts({key: value for key, value in results.settings.items() if key in FOUND}),
         _facts(machine),
-        {judge.name: _about(judge) for judge in results.judges},
+        {recognizer.name: _about(recognizer) for recognizer in results.recognizers},
     )
 
 
@@ -87,8 +87,8 @@ def _parts(value: Any) -> list[str]:
     return [] if value is None or value == "" else [str(value)]
 
 
-def _about(judge: Judge) -> list[str]:
-    said = ["evaluates the results" if judge.headline else "for model selection only", judge.note]
-    said.append(f"licence: {judge.licence}" if judge.licence else "")
-    said.append(f"threshold {judge.threshold:g}" if judge.threshold is not None else "")
+def _about(recognizer: Recognizer) -> list[str]:
+    said = ["for model selection only" if recognizer.selection_only else "evaluates the results", recognizer.note]
+    said.append(f"licence: {recognizer.licence}" if recognizer.licence else "")
+    said.append(f"threshold {recognizer.threshold:g}" if recognizer.threshold is not None else "")
     return [text for text in said if text]

@@ -40,20 +40,20 @@ ANCHORS = {"real photos": "real photos score", "no identity": "images without an
 def findings(results: Results) -> list[tuple[list[str], Finding]]:
     """(prompt sets, finding): sets with the same finding together, in their order."""
     grouped: list[tuple[list[str], Finding]] = []
-    for track in results.scored:
-        found = finding(results, track)
-        same = next((tracks for tracks, other in grouped if other == found), None)
+    for prompt_set in results.scored:
+        found = finding(results, prompt_set)
+        same = next((prompt_sets for prompt_sets, other in grouped if other == found), None)
         if same is None:
-            grouped.append(([track], found))
+            grouped.append(([prompt_set], found))
         else:
-            same.append(track)
+            same.append(prompt_set)
     return grouped
 
 
-def finding(results: Results, track: str) -> Finding:
+def finding(results: Results, prompt_set: str) -> Finding:
     """Which methods have a higher similarity than the baseline, which a lower, and which cannot be told apart from it."""
     others = [name for name in results.methods if name != results.baseline]
-    found = {name: results.difference(track, name, results.baseline) for name in others}
+    found = {name: results.difference(prompt_set, name, results.baseline) for name in others}
     known = {name: each for name, each in found.items() if each is not None}
     sure = {name: each.value for name, each in known.items() if each.p_holm is not None and each.p_holm < LEVEL}
     above = [name for name in known if sure.get(name, 0.0) > 0]
@@ -63,9 +63,9 @@ def finding(results: Results, track: str) -> Finding:
     return Finding(above, below, level, missing, bool(known), all(each.p_holm is not None for each in known.values()))
 
 
-def scale_of(results: Results, track: str) -> Scale | None:
+def scale_of(results: Results, prompt_set: str) -> Scale | None:
     """The best similarity between real photos above and nobody below; None without any value."""
-    cells = {name: results.find(track, name, IDENTITY, results.judge.name) for name in results.names}
+    cells = {name: results.find(prompt_set, name, IDENTITY, results.recognizer.name) for name in results.names}
     scores = {name: cell.value for name, cell in cells.items() if cell is not None and cell.value is not None}
     methods = {name: scores[name] for name in results.methods if name in scores}
     if not methods:

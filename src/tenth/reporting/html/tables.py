@@ -40,14 +40,14 @@ class Table:
     style: str = ""
 
 
-def score_tables(results: Results, track: str, judge: str, *, alone: bool = False) -> list[Table]:
+def score_tables(results: Results, prompt_set: str, recognizer: str, *, alone: bool = False) -> list[Table]:
     """Methods in rows, below them the controls, metrics in columns: a table for each question.
 
     alone: only what this recognizer says, without the metrics that need none.
     """
     return [
-        _score_table(results, track, judge, title, metrics)
-        for title, metrics in groups(results, track, judge, alone=alone).items()
+        _score_table(results, prompt_set, recognizer, title, metrics)
+        for title, metrics in groups(results, prompt_set, recognizer, alone=alone).items()
     ]
 
 
@@ -58,29 +58,32 @@ def published_table(results: Results) -> Table:
     for name, row in cells.items():
         for metric, known in PUBLISHED_RANGES.items():
             row[f"published {label(metric)}"] = Result("", 0, name, metric, unavailable=known)
-        for track in results.scored:
+        for prompt_set in results.scored:
             for metric in PUBLISHED_RANGES:
-                missing = Result(track, 0, name, metric, unavailable="not in this record")
-                row[f"{label(metric)}{on(track)}"] = results.find(track, name, metric) or missing
+                missing = Result(prompt_set, 0, name, metric, unavailable="not in this record")
+                row[f"{label(metric)}{on(prompt_set)}"] = results.find(prompt_set, name, metric) or missing
         columns |= {column: decimals(cell.metric) for column, cell in row.items() if cell}
     caption = "The published table, of which only ranges are known, and the same cells here"
     return Table(caption, list(columns), [_rows(PUBLISHED, cells, columns, _usual(cells))], "scores")
 
 
-def conditions_table(results: Results, track: str) -> Table:
+def conditions_table(results: Results, prompt_set: str) -> Table:
     """Similarity by the main recognizer under each condition: the plots in figures."""
     columns = {condition_text(at): decimals(IDENTITY) for at in results.conditions}
     cells = {
-        name: {condition_text(at): results.find(track, name, IDENTITY, results.judge.name, at) for at in results.conditions}
+        name: {
+            condition_text(at): results.find(prompt_set, name, IDENTITY, results.recognizer.name, at)
+            for at in results.conditions
+        }
         for name in results.methods
     }
     rows = _rows(results.methods, cells, columns, _usual(cells))
-    return Table(f"{label(IDENTITY)}{on(track)} by the photos given", list(columns), [rows], "scores")
+    return Table(f"{label(IDENTITY)}{on(prompt_set)} by the photos given", list(columns), [rows], "scores")
 
 
-def pairs_table(results: Results, track: str) -> Table | None:
+def pairs_table(results: Results, prompt_set: str) -> Table | None:
     """Similarity of the row minus that of the column, person by person, for all pairs that were compared."""
-    found = {(a, b): results.difference(track, a, b) for a in results.names for b in results.names if a != b}
+    found = {(a, b): results.difference(prompt_set, a, b) for a in results.names for b in results.names if a != b}
     names = [name for name in results.names if any(found[pair] is not None for pair in found if name in pair)]
     if not names:
         return None
@@ -88,14 +91,14 @@ def pairs_table(results: Results, track: str) -> Table | None:
     bodies = [[rows[name] for name in group if name in rows] for group in (results.methods, results.controls)]
     corrected = all(each.p_holm is not None for each in found.values() if each is not None)
     meaning = f"bold: corrected p < {LEVEL:g}" if corrected else "p is not corrected in this record"
-    caption = f"{label(IDENTITY)}{on(track)}: row minus column, same people; {meaning}"
+    caption = f"{label(IDENTITY)}{on(prompt_set)}: row minus column, same people; {meaning}"
     return Table(caption, names, bodies, "pairs")
 
 
 def costs_table(results: Results) -> Table:
     """Time and memory of each method."""
     rows = [
-        (cost.method, [_amount(cost.seconds_person), _amount(cost.seconds_image), _amount(cost.peak_mb)])
+        (cost.method, [_amount(cost.seconds_per_person), _amount(cost.seconds_per_image), _amount(cost.peak_memory_mb)])
         for cost in results.costs
     ]
     return Table("On the machine named below", ["seconds per person", "seconds per image", "peak memory, MB"], [rows])
@@ -103,7 +106,7 @@ def costs_table(results: Results) -> Table:
 
 def failed_table(results: Results) -> Table:
     """People for whom a method gave nothing."""
-    rows = [(each.method, [Cell(each.person), Cell(each.why, style="words")]) for each in results.failed]
+    rows = [(each.method, [Cell(each.person), Cell(each.reason, style="words")]) for each in results.failed]
     return Table("Failures", ["person", "reason"], [rows])
 
 
@@ -116,13 +119,13 @@ def definitions(results: Results) -> dict[str, str]:
     return known
 
 
-def on(track: str) -> str:
+def on(prompt_set: str) -> str:
     """The prompt set, where a caption names it."""
-    return f", prompt set {track}" if track else ""
+    return f", prompt set {prompt_set}" if prompt_set else ""
 
 
-def _score_table(results: Results, track: str, judge: str, title: str, metrics: Sequence[str]) -> Table:
-    cells = {name: {metric: results.find(track, name, metric, judge) for metric in metrics} for name in results.names}
+def _score_table(results: Results, prompt_set: str, recognizer: str, title: str, metrics: Sequence[str]) -> Table:
+    cells = {name: {metric: results.find(prompt_set, name, metric, recognizer) for metric in metrics} for name in results.names}
     usual = _usual(cells)
     caption = f"{title}. n = {pluralize(usual, 'person')} unless a cell says otherwise; brackets: 95 % intervals over people."
     columns = {metric: decimals(metric) for metric in metrics}

@@ -38,7 +38,7 @@ class FaceAttributesRecipe:
 
 
 def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None:
-    """Train and write `directory`/final/signs.safetensors. Balanced accuracy on validation people at each checkpoint.
+    """Train and write `directory`/final/face_attributes.safetensors. Balanced accuracy on validation people at each checkpoint.
 
     Raises DataError if the table has none of the photos.
     """
@@ -59,7 +59,7 @@ def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None
 
     def accuracy(ema: Mapping[str, Tensor]) -> dict[str, float]:
         ema_net = FaceAttributeNet()
-        ema_net.load_state_dict(tensors_under(ema, "signs"))
+        ema_net.load_state_dict(tensors_under(ema, "attributes"))
         with torch.no_grad():
             logits = torch.cat([ema_net(to_minus_one_one(batch)) for batch in validation.crops.split(64)])
         return balanced_accuracy(logits, validation_labels)
@@ -68,8 +68,8 @@ def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None
         accuracies = accuracy(ema)
         print(f"{images_seen} images: balanced accuracy {sum(accuracies.values()) / len(accuracies):.3f}", file=sys.stderr)
 
-    ema = fit({"signs": net}, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
-    save_face_attributes(tensors_under(ema, "signs"), accuracy(ema), directory / "final" / "signs.safetensors")
+    ema = fit({"attributes": net}, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
+    save_face_attributes(tensors_under(ema, "attributes"), accuracy(ema), directory / "final" / "face_attributes.safetensors")
 
 
 def augment(crops: Tensor, rng: StepRNG) -> Tensor:

@@ -36,16 +36,16 @@ def load_prompt_scorers(recipe: ExperimentRecipe, model: LatentDiffusion) -> lis
     return scorers
 
 
-SELECTION_ONLY = "dlib (conditions the model: for choosing only)"
+SELECTION_ONLY = "dlib (model selection only)"
 JsonDict = dict[str, Any]  # a line of run.json
 
 
 def recognizer_records(recognizers: Mapping[str, FaceEmbedder]) -> list[JsonDict]:
-    """The recognizers in run.json. The one that the model's own methods are conditioned on is not for headlines."""
+    """The recognizers in run.json. The one that the model's own methods are conditioned on is for model selection only."""
     records = []
     for label, recognizer in recognizers.items():
         selection_only = label == SELECTION_ONLY
-        note = "the model's methods read it: for choosing only" if selection_only else ""
+        note = "a method is conditioned on it" if selection_only else ""
         about = {"licence": recognizer.licence, "threshold": recognizer.threshold}
-        records.append({"name": label, **about, "headline": not selection_only, "note": note})
+        records.append({"name": label, **about, "selection_only": selection_only, "note": note})
     return records
