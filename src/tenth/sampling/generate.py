@@ -18,10 +18,11 @@ from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.bounds import check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.hires import HiresConfig, generate_at_size
-from tenth.sampling.img2img import SamplingBatch
 from tenth.sampling.png_metadata import base_metadata
+from tenth.sampling.preview import Step
 from tenth.sampling.prompts import insert_trigger_phrase
-from tenth.sampling.sampler import sample, sampler_name
+from tenth.sampling.sampler import OnStep, SamplingBatch, sample
+from tenth.sampling.schedulers import SCHEDULERS, a1111_name
 
 Progress = Callable[[int, int], None]  # (image-steps done, image-steps in all)
 
@@ -49,24 +50,42 @@ def generate(
     batch: int = DEFAULT_BATCH_SIZE,
     progress: Progress | None = None,
     hires: HiresConfig | None = None,
+    on_step: OnStep | None = None,
 ) -> Iterator[Sample]:
     """One sample for each request, in order, as soon as its batch is done. A batch may mix people.
 
-    hires: a size other than the model's own. Raises DataError for a size or strength that the model does not support,
-    IdentityError for an identity of another model, before anything is generated; ModelError if a value is not finite.
+    hires: a size other than the model's own. on_step: gets each step of a batch, of which it may ask a preview.
+    Raises DataError for a size or strength that the model does not support, IdentityError for an identity of another model,
+    before anything is generated; ModelError if a value is not finite.
     """
     for request in requests:
         check_request(model, request)
     steps_per_image = denoising_steps(model, sampling, hires)
-    done, total = 0, len(requests) * steps_per_image
+    counter, finished = _StepCounter(len(requests) * steps_per_image, progress, on_step), 0
     for group in batch_requests(model, requests, sampling.negative_prompt, batch):
+        for made in _generate_within_memory(model, group, sampling, hires, counter):
+            finished += 1
+            counter.settle(max(counter.done, finished * steps_per_image))  # passes may have been left out
+            yield made
 
-        def steps_done(steps: int, before: int = done) -> None:
-            if progress is not None:
-                progress(before + steps, total)
 
-        yield from _generate_within_memory(model, group, sampling, steps_done, hires)
-        done += len(group) * steps_per_image
+class _StepCounter:
+    """Counts the image-steps that are done, over all batches."""
+
+    def __init__(self, total: int, progress: Progress | None, on_step: OnStep | None) -> None:
+        self.total, self.progress, self.on_step, self.done = total, progress, on_step, 0
+
+    def __call__(self, step: Step) -> None:
+        """A step of a batch is done."""
+        self.settle(min(self.done + len(step.prediction), self.total))
+        if self.on_step is not None:
+            self.on_step(step)
+
+    def settle(self, done: int) -> None:
+        """So many are done."""
+        self.done = done
+        if self.progress is not None:
+            self.progress(done, self.total)
 
 
 def expected_metadata(
@@ -117,51 +136,39 @@ def _full_prompt(request: Request) -> str:
 
 
 def _generate_within_memory(
-    model: LatentDiffusion,
-    group: list[Request],
-    sampling: SamplingConfig,
-    on_done: Callable[[int], None],
-    hires: HiresConfig | None,
+    model: LatentDiffusion, group: list[Request], sampling: SamplingConfig, hires: HiresConfig | None, counter: _StepCounter
 ) -> Iterator[Sample]:
-    """The group's samples, as many at a time as the memory profile allows. on_done: gets the image-steps done.
+    """The group's samples, as many at a time as the memory profile allows.
 
     If a GPU's memory does not suffice, the model goes to the next profile, and missing images are generated from their seeds.
     """
-    steps_per_image = denoising_steps(model, sampling, hires)
     remaining = list(group)
     while remaining:
-        chunk, done = remaining[: model.memory_plan.profile.batch_size], (len(group) - len(remaining)) * steps_per_image
-
-        def steps_done(steps: int, before: int = done) -> None:
-            on_done(before + steps)
-
+        chunk, done_before = remaining[: model.memory_plan.profile.batch_size], counter.done
         try:
-            samples = list(_generate_batch(model, chunk, sampling, steps_done, hires))
+            samples = list(_generate_batch(model, chunk, sampling, hires, counter))
         except torch.OutOfMemoryError:
             samples = []  # the error references tensors: it must be gone before the model is moved
         if samples:
             yield from samples
             remaining = remaining[len(chunk) :]
         else:
+            counter.settle(done_before)
             model.reduce_memory()
 
 
 def _generate_batch(
-    model: LatentDiffusion,
-    group: list[Request],
-    sampling: SamplingConfig,
-    on_done: Callable[[int], None],
-    hires: HiresConfig | None,
+    model: LatentDiffusion, group: list[Request], sampling: SamplingConfig, hires: HiresConfig | None, on_step: OnStep
 ) -> Iterator[Sample]:
     start = time.perf_counter()
     prompts, seeds = list(map(_full_prompt, group)), [request.seed for request in group]
 
     def sample_images(embeddings: Tensor | None) -> list[tuple[Pixels, dict[str, Any]]]:
         """Images, and the settings that each of them has beside the others'."""
+        to_generate = SamplingBatch(model, sampling, prompts, seeds, embeddings)
         if hires is None:
-            images = sample(model, prompts, seeds, sampling, embeddings, lambda step: on_done(len(group) * step))
-            return [(pixels, {}) for pixels in images]
-        sized = generate_at_size(SamplingBatch(model, sampling, prompts, seeds, embeddings), hires, on_done)
+            return [(pixels, {}) for pixels in sample(to_generate, on_step)]
+        sized = generate_at_size(to_generate, hires, on_step)
         return [(pixels, hires.metadata(model) | {"face_pass": detailed}) for pixels, detailed in sized]
 
     identities = [request.identity for request in group if request.identity is not None]
@@ -177,3 +184,8 @@ def _generate_batch(
         method = "none" if request.identity is None else request.identity.method
         how = settings | more, seconds, sampler_name(model, sampling)
         yield Sample(pixels, request.prompt, request.seed, method, model.name, *how)
+
+
+def sampler_name(model: LatentDiffusion, sampling: SamplingConfig) -> str:
+    """The sampler's name as A1111 writes it."""
+    return SCHEDULERS[sampling.scheduler].a1111_name if sampling.scheduler else a1111_name(model.pipeline.scheduler)
