@@ -21,8 +21,8 @@ from tenth.methods.identity_file import save_identity
 from tenth.sampling.face_detailer import detail_face
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.hires import HiresConfig
-from tenth.sampling.img2img import SamplingBatch, img2img
-from tenth.sampling.sampler import to_uint8
+from tenth.sampling.img2img import img2img
+from tenth.sampling.sampler import SamplingBatch, to_uint8
 from tenth.training.adapter.validation import AdapterValidator, ValidationConfig
 from tenth.training.frozen_diffusion import FrozenDiffusion
 from tenth.training.schedule import TrainingConfig

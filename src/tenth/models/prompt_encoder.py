@@ -49,10 +49,13 @@ class PromptEncoder:
         self.pipeline = pipeline
         self._cache: OrderedDict[tuple[Any, ...], Encoded] = OrderedDict()
 
-    def __call__(self, prompts: Sequence[str], negative: str, *, guided: bool, device: torch.device) -> Encoded:
-        """Embeddings of B prompts; with those of the negative, of equal shapes, if guided. device: where they are computed."""
+    def __call__(self, prompts: Sequence[str], negative: str, *, guided: bool, device: torch.device | None = None) -> Encoded:
+        """Embeddings of B prompts; with those of the negative, of equal shapes, if guided.
+
+        device: where they are computed, if the text encoders are not there (offloaded to the CPU's memory).
+        """
         encoders = [encoder for _, encoder in self._encoders()]
-        dtype = encoders[0].dtype
+        device, dtype = device or encoders[0].device, encoders[0].dtype
         if any(encoder.training for encoder in encoders):
             return self._encode(prompts, negative, guided, device)  # weights that change: not to be kept
         cast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None

@@ -83,8 +83,8 @@ class _StepCounter:
 
     def settle(self, done: int) -> None:
         """So many are done."""
-        self.done = done
-        if self.progress is not None:
+        changed, self.done = done != self.done, done
+        if changed and self.progress is not None:
             self.progress(done, self.total)
 
 
