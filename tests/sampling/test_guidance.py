@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenth.models.denoiser import Conditioning, predict
+from tenth.models.denoiser import Conditioning, predict, sdxl_time_ids
 from tenth.models.registry import load_model
 from tenth.sampling.guidance import CONDITIONAL, UNCONDITIONAL, Guidance, rescale_contrast
 from tenth.sampling.sampler import SamplingBatch, decode_images, initial_noise, prompt_and_person
@@ -68,7 +68,7 @@ def test_guidance_in_a_part_is_guidance_there_alone(stable: Any) -> None:
                 negative = predict(unet, scaled, timestep, terms[UNCONDITIONAL])
                 predicted = negative + part.guidance_scale * (predicted - negative)
             latents = scheduler.step(predicted, timestep, latents).prev_sample
-        (theirs,) = decode_images(stable, latents)
+        (theirs,) = decode_images(batch, latents)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
@@ -96,9 +96,9 @@ def test_further_guidance_on_words_is_the_sum_of_three_predictions(stable: Any) 
     scheduler.set_timesteps(more.steps)
     with torch.no_grad(), stable.applied([identity]) as embeddings:
         prompts, negative_prompts = stable.prompt_encoder([PROMPT], more.negative_prompt, guided=True)
-        nobody, size = torch.zeros_like(embeddings), (16, 16)
-        latents = initial_noise(SamplingBatch(stable, more, [PROMPT], [5], embeddings), [torch.Generator().manual_seed(5)])
-        latents = latents * scheduler.init_noise_sigma
+        nobody, size = torch.zeros_like(embeddings), sdxl_time_ids(prompts, 16, 16)
+        batch = SamplingBatch(stable, more, [PROMPT], [5], embeddings)
+        latents = initial_noise(batch, [torch.Generator().manual_seed(5)]) * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, timestep)
             negative = predict(unet, scaled, timestep, Conditioning(negative_prompts, nobody, size))
@@ -106,7 +106,7 @@ def test_further_guidance_on_words_is_the_sum_of_three_predictions(stable: Any) 
             text_only = predict(unet, scaled, timestep, Conditioning(prompts, nobody, size))
             guided = negative + more.guidance_scale * (prompt - negative) + share * (text_only - negative)
             latents = scheduler.step(guided, timestep, latents).prev_sample
-        (theirs,) = decode_images(stable, latents)
+        (theirs,) = decode_images(batch, latents)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 

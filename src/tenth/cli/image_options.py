@@ -14,7 +14,6 @@ from tenth.models.adapters.adapter_scale import EXAMPLE_SCALE, MAX_SCALE, Adapte
 from tenth.sampling.bounds import (
     DEFAULT_ADAPTER_SCALE,
     DEFAULT_GUIDANCE_SCALE,
-    DEFAULT_STEPS,
     FULL_INTERVAL,
     MODEL_SCHEDULER,
     SETTING_RANGES,
@@ -118,7 +117,7 @@ Steps = Annotated[
         metavar="S",
         parser=_parse_setting("steps"),
         rich_help_panel=SAMPLING,
-        help=f"steps of denoising [default: {DEFAULT_STEPS}]",
+        help="steps of denoising [default: the model's, 8 of pocket, 25 of others]",
     ),
 ]
 GuidanceScale = Annotated[

@@ -75,7 +75,7 @@ def run_settings(
         "identities": _unique(_identity_digest(identity) for identity in identities if identity is not None),
         "prompts": _unique(request.prompt for request in requests),
         "seeds": [request.seed for request in requests],
-        "sampling": to_table(sampling),
+        "sampling": to_table(sampling.for_model(model)),
         "tenth": version("tenth"),
         **({} if hires is None else {"highres": hires.metadata(model)}),
     }

@@ -48,7 +48,7 @@ def demo(
         "prompt": PROMPT,
         "seeds": list(SEEDS),
         "model": model.name,
-        "sampling": to_table(sampling),
+        "sampling": to_table(sampling.for_model(model)),
         "photos": [photo.digest for photo in person.photos],
         "tenth": version("tenth"),
     }

@@ -17,12 +17,12 @@ class Conditioning:
     """What B predictions are conditioned on.
 
     prompts: B of them. image_embeddings: (B, M, D), or (B, M, T, D) for patch tokens; None where no adapter is in the UNet.
-    image_size: height and width in pixels, which SDXL's UNet reads. timestep_cond: (B, P), for a UNet with a layer for it.
+    time_ids: of `sdxl_time_ids`, for SDXL. timestep_cond: (B, P), for a UNet with a layer for it.
     """
 
     prompts: PromptEmbeddings
     image_embeddings: Tensor | None = None
-    image_size: tuple[int, int] = (0, 0)
+    time_ids: Tensor | None = None
     timestep_cond: Tensor | None = None
 
 
@@ -39,17 +39,19 @@ def predict(unet: Any, latents: Tensor, timesteps: Tensor, conditioning: Conditi
     if conditioning.image_embeddings is not None:
         added["image_embeds"] = [conditioning.image_embeddings]
     if prompts.pooled is not None:
-        added |= {"text_embeds": prompts.pooled, "time_ids": sdxl_time_ids(conditioning.image_size, latents)}
+        added |= {"text_embeds": prompts.pooled, "time_ids": conditioning.time_ids}
     predicted: Tensor = unet(
         latents, timesteps, prompts.hidden, timestep_cond=conditioning.timestep_cond, added_cond_kwargs=added, return_dict=False
     )[0]
     return predicted
 
 
-def sdxl_time_ids(image_size: tuple[int, int], latents: Tensor) -> Tensor:
-    """SDXL's conditioning on sizes, (B, 6): the original size, no crop, the target size; each as height, width."""
-    ids = torch.tensor([[*image_size, 0, 0, *image_size]], dtype=latents.dtype, device=latents.device)
-    return ids.expand(len(latents), -1)
+def sdxl_time_ids(prompts: PromptEmbeddings, height: int, width: int) -> Tensor | None:
+    """SDXL's conditioning on sizes, (B, 6): the original size, no crop, the target size. None for other families."""
+    if prompts.pooled is None:
+        return None
+    ids = prompts.pooled.new_tensor([[height, width, 0, 0, height, width]])
+    return ids.expand(len(prompts.pooled), -1)
 
 
 def concat(conditionings: Sequence[Conditioning]) -> Conditioning:
@@ -63,7 +65,7 @@ def concat(conditionings: Sequence[Conditioning]) -> Conditioning:
     return Conditioning(
         PromptEmbeddings(hidden, joined([each.prompts.pooled for each in conditionings])),
         joined([each.image_embeddings for each in conditionings]),
-        conditionings[0].image_size,
+        joined([each.time_ids for each in conditionings]),
         joined([each.timestep_cond for each in conditionings]),
     )
 

@@ -13,6 +13,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from tenth.core.cache import default_cache_dir
 from tenth.core.errors import IdentityError
 from tenth.core.types import Encoder, Identity
 from tenth.models.adapters.ip_adapter import (
@@ -24,8 +25,9 @@ from tenth.models.adapters.ip_adapter import (
     validate_ip_adapter,
 )
 from tenth.models.adapters.weight_deltas import applied_weights
+from tenth.models.compiled import CompiledNetworks
 from tenth.models.denoiser import Denoiser, predict
-from tenth.models.latents import decode
+from tenth.models.latents import decode, exceeds_untiled
 from tenth.models.memory.half_precision import store_in_half
 from tenth.models.memory.planner import DEFAULT_PLAN, MemoryPlan, next_profile
 from tenth.models.pipelines import apply_memory_plan, is_memory_mapped
@@ -69,7 +71,7 @@ class LatentDiffusion:
 
     name and adapter_name, of the default adapter, are "name@digest" over the weights. An adapter is in the UNet only inside
     `applied`. trained_methods: folders with an aggregator, and perhaps an adapter, trained for this model, by method.
-    memory_plan: how the pipeline was loaded (memory/planner.py).
+    memory_plan: how the pipeline was loaded (memory/planner.py). backend: what sampling runs on, a name of compiled.py.
     """
 
     def __init__(
@@ -80,11 +82,16 @@ class LatentDiffusion:
         adapter: Path,
         trained_methods: Mapping[str, Path],
         memory_plan: MemoryPlan = DEFAULT_PLAN,
+        backend: str = "torch",
     ) -> None:
         self.pipeline, self.name, self.encoder = pipeline, name, encoder
         self.trained_methods, self.memory_plan = trained_methods, memory_plan
         self.prompt_encoder = PromptEncoder(pipeline)
         self.adapters: dict[str, LoadedAdapter] = {}  # by "name@digest"
+        self.compiled = None
+        if backend == "openvino":
+            self.compiled = CompiledNetworks(pipeline, name, default_cache_dir() / "openvino")
+        self._applied_adapter, self._weights_applied = "", False
         self._default_adapter = adapter
         self.adapter_name = self.add_adapter(adapter)
 
@@ -112,14 +119,28 @@ class LatentDiffusion:
         """Whether the UNet is conditioned on the guidance scale, and needs one prediction a step (LCM)."""
         return self.pipeline.unet.config.time_cond_proj_dim is not None
 
-    @property
-    def denoiser(self) -> Denoiser:
-        """The network that sampling calls in each step."""
-        return partial(predict, self.pipeline.unet)
+    def denoiser(self, precision: str = "fp32") -> Denoiser:
+        """The network that sampling calls in each step. precision: that of the compiled one; "auto" for the quickest."""
+        if self.compiled is None or not self._weights_as_loaded:
+            return partial(predict, self.pipeline.unet)
+        return partial(self.compiled.predict, self._applied_adapter, self.compiled.precision(precision))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, C, h, w) in the UNet's scale -> (B, 3, H, W), about [-1, 1]."""
-        return decode(self.pipeline.vae, latents)
+    def decode(self, latents: Tensor, precision: str = "fp32") -> Tensor:
+        """Latents (B, C, h, w) in the UNet's scale -> (B, 3, H, W), about [-1, 1]. precision: as of `denoiser`."""
+        if self.compiled is None or not self._weights_as_loaded or exceeds_untiled(self.pipeline.vae, latents):
+            return decode(self.pipeline.vae, latents)
+        return self.compiled.decode(self.compiled.precision(precision), latents)
+
+    @property
+    def _weights_as_loaded(self) -> bool:
+        """Whether no person's weights are on the model, and nothing trains it: only then are compiled networks the same."""
+        return not self._weights_applied and not self.pipeline.unet.training
+
+    def backend_name(self, identity: Identity | None, precision: str) -> str:
+        """What an image of this identity is computed by, for its settings: images differ slightly between backends."""
+        if self.compiled is None or (identity is not None and identity.weights):
+            return "torch"
+        return f"openvino-{self.compiled.precision(precision)}"
 
     def decode_preview(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) -> small images (B, 3, h', w'), about [-1, 1]: the pocket model's are decoded, others mapped."""
@@ -132,6 +153,11 @@ class LatentDiffusion:
     def unconditional_like(self, embeddings: Tensor) -> Tensor:
         """What guidance leads away from, in the shape of embeddings (B, M, D): zeros, or a black image's patch tokens."""
         return self.encoder.null_embedding().to(embeddings).expand_as(embeddings)
+
+    @property
+    def default_steps(self) -> int:
+        """Steps of the model's own scheduler from which more give no better images (docs/log.md; benchmarks/samplers.py)."""
+        return 8 if self.trained_resolutions is TrainedResolutions.SINGLE_SQUARE else 25
 
     @property
     def default_hires_strength(self) -> float:
@@ -210,19 +236,34 @@ class LatentDiffusion:
                 f"{len(identities)} identities with weights of their own", "one is on the model at a time", "Draw them in turn"
             )
 
-        with applied_weights(self.pipeline, first.weights), self.prompt_encoder.isolated(first.weights):
+        with (
+            applied_weights(self.pipeline, first.weights),
+            self.prompt_encoder.isolated(first.weights),
+            self._torch_only(first.weights),
+        ):
             if first.embeddings is None:
                 yield None
                 return
             self.ensure_adapter(first.adapter)
             unet = self.pipeline.unet
             embeddings = torch.stack([each.embeddings for each in identities if each.embeddings is not None])
-            before = ImageConditioning.of(unet)
+            before, adapter_before = ImageConditioning.of(unet), self._applied_adapter
             self.adapters[first.adapter].conditioning.put_into(unet)
+            self._applied_adapter = first.adapter
             try:
                 yield embeddings.to(self.device, unet.dtype)  # (B, M, D) or (B, M, T, D)
             finally:
                 before.put_into(unet)
+                self._applied_adapter = adapter_before
+
+    @contextmanager
+    def _torch_only(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """A block in which a person's weights are on the model, if there are any, and compiled networks are not the same."""
+        before, self._weights_applied = self._weights_applied, self._weights_applied or bool(weights)
+        try:
+            yield
+        finally:
+            self._weights_applied = before
 
     def validate(self, identity: Identity) -> None:
         """Raises IdentityError if the identity was made for another model, encoder or adapter. Loads nothing.

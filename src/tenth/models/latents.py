@@ -44,11 +44,15 @@ def encode(vae: Any, pixels: Tensor) -> Tensor:
 @torch.no_grad()
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Latents (B, C, h, w) in the UNet's scale -> (B, 3, H, W), about [-1, 1]. Large images are decoded in tiles."""
-    pixels_per_side = 2 ** (len(vae.config.block_out_channels) - 1)
-    num_pixels = latents.shape[-2] * latents.shape[-1] * pixels_per_side**2
-    with _without_overflow(vae), _tiled(vae, enabled=num_pixels > MAX_UNTILED_PIXELS):
+    with _without_overflow(vae), _tiled(vae, enabled=exceeds_untiled(vae, latents)):
         pixels: Tensor = vae.decode(from_unet_scale(vae, latents.to(vae.dtype)), return_dict=False)[0]
     return pixels
+
+
+def exceeds_untiled(vae: Any, latents: Tensor) -> bool:
+    """Whether latents (B, C, h, w) are those of an image so large that it is decoded in tiles."""
+    pixels_per_side: int = 2 ** (len(vae.config.block_out_channels) - 1)
+    return latents.shape[-2] * latents.shape[-1] * pixels_per_side**2 > MAX_UNTILED_PIXELS
 
 
 @contextmanager

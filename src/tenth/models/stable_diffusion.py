@@ -11,6 +11,7 @@ from tenth.core.files.reading import printable_name, short_sha256_of, without_sy
 from tenth.core.wording import abbreviate
 from tenth.models.adapters.ip_adapter import uses_patch_tokens
 from tenth.models.aggregators.checkpoint import AGGREGATOR_FILE
+from tenth.models.compiled import choose_backend
 from tenth.models.encoders.clip import ClipEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.footprint import read_footprint
@@ -50,6 +51,7 @@ def load_stable_diffusion(
     pipeline_class_name(folder)
     patches = uses_patch_tokens(adapter_path)
     plan = plan_memory(read_footprint(folder, encoder_dir, adapter_path), options, available_memory())
+    backend = choose_backend(options.backend, plan.device, small=plan.small)
     if on_message is not None and plan.message:
         on_message(plan.message)
     pipeline = load_pipeline(folder, plan, lora)
@@ -64,7 +66,7 @@ def load_stable_diffusion(
     with quiet():
         encoder = ClipEncoder(encoder_dir, component_dtype(encoder_dir, plan), cache, patch_tokens=patches)
     place_encoder(encoder, plan)
-    return LatentDiffusion(pipeline, name, encoder, adapter_path, trained, plan)
+    return LatentDiffusion(pipeline, name, encoder, adapter_path, trained, plan, backend)
 
 
 def place_encoder(encoder: ClipEncoder, plan: MemoryPlan) -> None:

@@ -58,6 +58,7 @@ def generate(
     Raises DataError for a size or strength that the model does not support, IdentityError for an identity of another model,
     before anything is generated; ModelError if a value is not finite.
     """
+    sampling = sampling.for_model(model)
     for request in requests:
         check_request(model, request)
     steps_per_image = denoising_steps(model, sampling, hires)
@@ -93,10 +94,11 @@ def expected_metadata(
 ) -> dict[str, Any]:
     """The settings that a request's PNG will have, as far as they are known before it is generated."""
     method = "none" if request.identity is None else request.identity.method
-    hires_metadata = {} if hires is None else hires.metadata(model)
+    sampling, hires_metadata = sampling.for_model(model), {} if hires is None else hires.metadata(model)
     # In a PNG, face_pass says whether a face was generated again, not whether it was asked for.
     known = {key: value for key, value in hires_metadata.items() if key != "face_pass"}
-    return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known
+    backend = {"backend": model.backend_name(request.identity, sampling.precision)}
+    return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known | backend
 
 
 def check_request(model: LatentDiffusion, request: Request) -> None:
@@ -128,7 +130,7 @@ def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
 
 def denoising_steps(model: LatentDiffusion, sampling: SamplingConfig, hires: HiresConfig | None) -> int:
     """Denoising steps per image."""
-    return sampling.steps if hires is None else hires.num_steps(model, sampling)
+    return (sampling.steps or model.default_steps) if hires is None else hires.num_steps(model, sampling)
 
 
 def _full_prompt(request: Request) -> str:
@@ -179,7 +181,8 @@ def _generate_batch(
         images = sample_images(None)
 
     seconds = (time.perf_counter() - start) / len(group)
-    settings = to_table(sampling) | model.memory_plan.metadata
+    backend = model.backend_name(group[0].identity, sampling.precision)
+    settings = to_table(sampling) | model.memory_plan.metadata | {"backend": backend}
     for request, (pixels, more) in zip(group, images, strict=True):
         method = "none" if request.identity is None else request.identity.method
         how = settings | more, seconds, sampler_name(model, sampling)

@@ -73,9 +73,10 @@ class HiresConfig:
 
     def num_steps(self, model: DiffusionModel, sampling: SamplingConfig) -> int:
         """Denoising steps per image, over all passes; the face detailer's count wherever it may run."""
-        hires_steps = len(self.plan(model).hires_sizes) * img2img_steps(sampling.steps, self.strength_for(model))
-        face_steps = img2img_steps(sampling.steps, self.face_strength) if self.face_strength else 0
-        return sampling.steps + hires_steps + face_steps
+        steps = sampling.steps or model.default_steps
+        hires_steps = len(self.plan(model).hires_sizes) * img2img_steps(steps, self.strength_for(model))
+        face_steps = img2img_steps(steps, self.face_strength) if self.face_strength else 0
+        return steps + hires_steps + face_steps
 
     def metadata(self, model: DiffusionModel) -> dict[str, Any]:
         """The settings as a PNG and run.json record them."""

@@ -18,7 +18,7 @@ from tenth.core.errors import ModelError
 from tenth.core.rng import derive_seed
 from tenth.core.types import DiffusionModel, Pixels
 from tenth.models.adapters.adapter_scale import set_scale
-from tenth.models.denoiser import Conditioning, concat, guidance_embedding
+from tenth.models.denoiser import Conditioning, concat, guidance_embedding, sdxl_time_ids
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.guidance import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Guidance
 from tenth.sampling.preview import Step
@@ -88,7 +88,7 @@ def sample_float(
 
         # Noise, or an image with noise.
         scheduler = build_scheduler(model.pipeline.scheduler, sampling.scheduler)
-        timesteps = truncated_timesteps(scheduler, sampling.steps, strength, model.device)
+        timesteps = truncated_timesteps(scheduler, sampling.steps or model.default_steps, strength, model.device)
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
         noise = initial_noise(batch, generators)
         if init_latents is None:
@@ -97,7 +97,7 @@ def sample_float(
             latents = scheduler.add_noise(init_latents, noise, timesteps[:1])
 
         latents = denoise(batch, latents, timesteps, scheduler, guidance, generators, on_step)
-        return decode_images(model, latents)
+        return decode_images(batch, latents)
 
 
 def denoise(
@@ -113,7 +113,8 @@ def denoise(
 
     generators: continued by a stochastic scheduler. Raises ModelError, with the first seed, if values are not finite.
     """
-    model, denoiser, conditionings = batch.model, batch.model.denoiser, prompt_and_person(batch, guidance)
+    model, conditionings = batch.model, prompt_and_person(batch, guidance)
+    denoiser = model.denoiser(batch.sampling.precision)
     num_train_timesteps = int(scheduler.config.num_train_timesteps)
     steps, steps_done = len(timesteps) // scheduler.order, 0
     stochastic = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
@@ -154,7 +155,7 @@ def prompt_and_person(batch: SamplingBatch, guidance: Guidance) -> dict[str, Con
         dim = int(model.pipeline.unet.config.time_cond_proj_dim)
         embedding = guidance_embedding(batch.sampling.guidance_scale, dim, count)
         timestep_cond = embedding.to(model.device, model.pipeline.unet.dtype)
-    person = Conditioning(prompts, batch.embeddings, batch.height_and_width, timestep_cond)
+    person = Conditioning(prompts, batch.embeddings, sdxl_time_ids(prompts, *batch.height_and_width), timestep_cond)
     if negative is None:
         return {CONDITIONAL: person}
     nobody = None
@@ -191,9 +192,9 @@ def img2img_steps(steps: int, strength: float) -> int:
     return max(1, round(steps * strength))
 
 
-def decode_images(model: DiffusionModel, latents: Tensor) -> list[FloatImage]:
+def decode_images(batch: SamplingBatch, latents: Tensor) -> list[FloatImage]:
     """Latents (B, C, h, w) -> images (H, W, 3) in [0, 1]. Raises ModelError if a pixel is not finite."""
-    decoded = model.decode(latents)  # (B, 3, H, W)
+    decoded = batch.model.decode(latents, batch.sampling.precision)  # (B, 3, H, W)
     if not torch.isfinite(decoded).all():  # before clamping turns infinity white
         raise _not_finite("the autoencoder gives pixels that are not finite")
     return list((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy())

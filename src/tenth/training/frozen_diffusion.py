@@ -17,7 +17,7 @@ from tenth.core.cache import default_cache_dir
 from tenth.core.files.writing import explain_os_errors
 from tenth.core.rng import StepRNG
 from tenth.models.adapters.ip_adapter import installed_ip_adapter, ip_adapter_state_dict
-from tenth.models.denoiser import Conditioning, predict
+from tenth.models.denoiser import Conditioning, predict, sdxl_time_ids
 from tenth.models.latents import to_unet_scale
 from tenth.models.memory.half_precision import require_float32
 from tenth.models.pipeline_parts import NETWORKS
@@ -165,7 +165,7 @@ class FrozenDiffusion:
         image_embeddings: (B, M, D), or None where no adapter is installed.
         """
         height, width = (side * self.pipeline.vae_scale_factor for side in latents.shape[-2:])
-        conditioning = Conditioning(prompt_embeddings, image_embeddings, (height, width))
+        conditioning = Conditioning(prompt_embeddings, image_embeddings, sdxl_time_ids(prompt_embeddings, height, width))
 
         def predict_noise(noisy_latents: Tensor, timesteps: Tensor) -> Tensor:
             # Checkpointed layers run again in the backward pass, outside this block, and must then take the same kernel.

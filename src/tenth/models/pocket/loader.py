@@ -13,6 +13,7 @@ from tenth.core.files.reading import UnreadableError, reason, short_sha256_of, w
 from tenth.core.files.tensors import read_tensors
 from tenth.core.wording import abbreviate
 from tenth.models.aggregators.checkpoint import AGGREGATOR_FILE
+from tenth.models.compiled import choose_backend
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import MemoryPlan, choose_device
@@ -34,10 +35,11 @@ def load_pocket(
     name: str = "pocket",
     adapter: str | Path | None = None,
     device: str = "",
+    backend: str = "torch",
 ) -> LatentDiffusion:
     """The model with its face encoder and its adapter, or another file of one, float32.
 
-    cache: where embeddings are kept, if anywhere. device: "": the CPU.
+    cache: where embeddings are kept, if anywhere. device: "": the CPU. backend: of models/compiled.py; "": the quickest.
 
     Raises ModelError if a part is missing or damaged, or torch finds no such device.
     """
@@ -52,7 +54,10 @@ def load_pocket(
     mean, std = read_statistics(folder / STATISTICS_PATH)
     encoder = FaceEncoder(mean, std, cache)
     trained = {path.parent.name: path.parent for path in without_system_files(folder, folder.glob(f"*/{AGGREGATOR_FILE}"))}
-    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, Path(adapter or folder / ADAPTER_PATH), trained, plan)
+    backend = choose_backend(backend, plan.device, small=True)
+    return LatentDiffusion(
+        pipeline, f"{name}@{digest}", encoder, Path(adapter or folder / ADAPTER_PATH), trained, plan, backend
+    )
 
 
 def read_statistics(path: Path) -> tuple[Tensor, float]:
