@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tenth.core.console import progress
+from tenth.core.console import track
 from tenth.core.types import Features, Person
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import PhotoDataset
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
     recognizer, see_attributes = load_recognizer(args.judge), load_face_attributes()
-    backends = {setting: (setting.split(":") + ["torch"])[2] for setting in args.settings}
+    backends = {setting: [*setting.split(":"), "torch"][2] for setting in args.settings}
     models = {backend: load_model(options=LoadOptions(backend=backend)) for backend in set(backends.values())}
 
     # Images of every person by every setting, measured as they come.
@@ -65,7 +65,7 @@ def main() -> None:
     seconds, rows, names = dict.fromkeys(args.settings, 0.0), [], []
     real: list[np.ndarray] = []
     people = split_people(PhotoDataset(args.people, args.photos), args.split, references=9, held_out=10)
-    for person, photos in progress(islice(people, args.count), desc="people"):
+    for person, photos in track(islice(people, args.count), "people"):
         held_out = recognizer([face_crop(photo) for photo in photos.held_out])
         held_out = held_out[~np.isnan(held_out).any(1)]
         real.append(held_out)
@@ -82,7 +82,9 @@ def main() -> None:
             vectors[setting].append(recognizer(images[:IMAGES]))
             cosines[setting].append(float(np.nan_to_num(vectors[setting][-1] @ held_out.T).mean()))
             seen = see_attributes(images[IMAGES:])
-            present[setting].append([bool(found[FACE_ATTRIBUTES.index(name)] > 0) for name, found in zip(ATTRIBUTES, seen, strict=True)])
+            present[setting].append(
+                [bool(found[FACE_ATTRIBUTES.index(name)] > 0) for name, found in zip(ATTRIBUTES, seen, strict=True)]
+            )
             row += images[:2] + images[-2:]
         rows.append(np.concatenate(row, 1))
 
