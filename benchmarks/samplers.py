@@ -44,7 +44,12 @@ ATTRIBUTES = {
 }
 
 
-def main() -> None:
+def quality(generated: Features, held_out: Features) -> dict[str, float]:
+    distance = face_frechet_distance(generated=generated, held_out=held_out).value
+    return {"face_distance": distance, "diversity": float(np.mean(list(diversity_per_person(generated).values())))}
+
+
+def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("people", "photos", "judge"):
         parser.add_argument(name, type=Path)
@@ -53,7 +58,11 @@ def main() -> None:
     parser.add_argument("--method", default="ip-adapter-consensus")
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--sheet", type=Path)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = options()
     recognizer, see_attributes = load_recognizer(args.judge), load_face_attributes()
     backends = {setting: [*setting.split(":"), "torch"][2] for setting in args.settings}
     models = {backend: load_model(options=LoadOptions(backend=backend)) for backend in set(backends.values())}
@@ -94,14 +103,9 @@ def main() -> None:
     for setting in args.settings:
         found = paired_difference(cosines[setting], cosines[args.settings[0]])
         generated = Features(np.concatenate(vectors[setting]), tuple(np.repeat(names, IMAGES)))
-        measured = {
-            "identity": float(np.mean(cosines[setting])),
-            "difference": [found.value, found.low, found.high],
-            "attributes": float(np.mean(present[setting])),
-            "face_distance": face_frechet_distance(generated=generated, held_out=photos_of_all).value,
-            "diversity": float(np.mean(list(diversity_per_person(generated).values()))),
-            "seconds": seconds[setting] / len(names),
-        }
+        measured = {"identity": float(np.mean(cosines[setting])), "difference": [found.value, found.low, found.high]}
+        measured |= quality(generated, photos_of_all) | {"attributes": float(np.mean(present[setting]))}
+        measured["seconds"] = seconds[setting] / len(names)
         result[setting] = json.loads(json.dumps(measured), parse_float=lambda text: round(float(text), 4))
         print(f"{setting:20}", result[setting], flush=True)
     if args.sheet:

@@ -78,7 +78,7 @@ def test_it_is_seen_in_the_step_that_it_happens(toy_model: Any) -> None:
     done: list[int] = []
     weight = toy_model.pipeline.unet.conv_out.bias
     with spoilt(weight, NAN), pytest.raises(ModelError, match="after step 1"):
-        list(generate(toy_model, [Request(None, PROMPT, 0)], FEW_STEPS, progress=lambda now, _: done.append(now)))
+        list(generate(toy_model, [Request(None, PROMPT, 0)], FEW_STEPS, on_progress=lambda now: done.append(now.done)))
     assert done == []
 
 

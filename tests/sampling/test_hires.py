@@ -20,14 +20,14 @@ from tenth.models.latents import encode
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.face_detailer import detail_face
-from tenth.sampling.generate import Request, generate
+from tenth.sampling.generate import Progress, Request, generate
 from tenth.sampling.hires import HiresConfig
 from tenth.sampling.img2img import img2img, resize_to_cover
 from tenth.sampling.png_metadata import read_sample, save_sample
 from tenth.sampling.resolutions import Size
 from tenth.sampling.sampler import SamplingBatch
 from toy_drawing import diffusers_arguments
-from toy_sizes import FEW_STEPS, HIRES, PROMPT, generate_samples, max_difference, noise_image, random_identity
+from toy_sizes import FEW_STEPS, HIRES, PROMPT, generate_samples, max_difference, noise_image, noting, random_identity
 
 FIRST = {"sd15": Size(16, 16), "sdxl": Size(24, 16)}  # where it begins: SDXL knows several shapes
 
@@ -170,12 +170,12 @@ def test_the_model_is_as_before_also_after_an_exception(stable_model: Any) -> No
     list(generate(stable_model, requests, FEW_STEPS, hires=HIRES))
     assert state(stable_model) == before
 
-    def stop(done: int, _: int) -> None:
-        if done == 5:  # in the second pass
+    def stop(now: Progress) -> None:
+        if now.done == 5:  # in the second pass
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(generate(stable_model, requests, FEW_STEPS, progress=stop, hires=HIRES))
+        list(generate(stable_model, requests, FEW_STEPS, on_progress=stop, hires=HIRES))
     assert state(stable_model) == before
 
 
@@ -212,14 +212,19 @@ def test_progress_counts_every_step_once(stable_model: Any) -> None:
     requests = [Request(None, PROMPT, seed) for seed in range(3)]
     list(
         generate(
-            stable_model, requests, FEW_STEPS, 2, lambda *now: told.append(now), HiresConfig(32, 24, 0.5, face_detailer=False)
+            stable_model,
+            requests,
+            FEW_STEPS,
+            2,
+            noting(told),
+            HiresConfig(32, 24, 0.5, face_detailer=False),
         )
     )
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert {total for _, total in told} == {3 * (4 + 2)}
     assert told[-1] == (18, 18)
     told.clear()
-    list(generate(stable_model, requests, FEW_STEPS, 2, lambda *now: told.append(now), HiresConfig(32, 24, 0.5)))
+    list(generate(stable_model, requests, FEW_STEPS, 2, noting(told), HiresConfig(32, 24, 0.5)))
     assert told[-1] == (24, 24)  # there is no face: its steps count as done
 
 

@@ -71,7 +71,7 @@ class LatentDiffusion:
 
     name and adapter_name, of the default adapter, are "name@digest" over the weights. An adapter is in the UNet only inside
     `applied`. trained_methods: folders with an aggregator, and perhaps an adapter, trained for this model, by method.
-    memory_plan: how the pipeline was loaded (memory/planner.py). backend: what sampling runs on, a name of compiled.py.
+    memory_plan: how the pipeline was loaded (memory/planner.py).
     """
 
     def __init__(
@@ -82,14 +82,13 @@ class LatentDiffusion:
         adapter: Path,
         trained_methods: Mapping[str, Path],
         memory_plan: MemoryPlan = DEFAULT_PLAN,
-        backend: str = "torch",
     ) -> None:
         self.pipeline, self.name, self.encoder = pipeline, name, encoder
         self.trained_methods, self.memory_plan = trained_methods, memory_plan
         self.prompt_encoder = PromptEncoder(pipeline)
         self.adapters: dict[str, LoadedAdapter] = {}  # by "name@digest"
         self.compiled = None
-        if backend == "openvino":
+        if memory_plan.backend == "openvino":
             self.compiled = CompiledNetworks(pipeline, name, default_cache_dir() / "openvino")
         self._applied_adapter, self._weights_applied = "", False
         self._default_adapter = adapter

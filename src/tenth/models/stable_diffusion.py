@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tenth.core.cache import ArrayCache
@@ -51,7 +52,7 @@ def load_stable_diffusion(
     pipeline_class_name(folder)
     patches = uses_patch_tokens(adapter_path)
     plan = plan_memory(read_footprint(folder, encoder_dir, adapter_path), options, available_memory())
-    backend = choose_backend(options.backend, plan.device, small=plan.small)
+    plan = replace(plan, backend=choose_backend(options.backend, plan.device, small=plan.small))
     if on_message is not None and plan.message:
         on_message(plan.message)
     pipeline = load_pipeline(folder, plan, lora)
@@ -66,7 +67,7 @@ def load_stable_diffusion(
     with quiet():
         encoder = ClipEncoder(encoder_dir, component_dtype(encoder_dir, plan), cache, patch_tokens=patches)
     place_encoder(encoder, plan)
-    return LatentDiffusion(pipeline, name, encoder, adapter_path, trained, plan, backend)
+    return LatentDiffusion(pipeline, name, encoder, adapter_path, trained, plan)
 
 
 def place_encoder(encoder: ClipEncoder, plan: MemoryPlan) -> None:

@@ -19,12 +19,21 @@ from tenth.sampling.bounds import check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.hires import HiresConfig, generate_at_size
 from tenth.sampling.png_metadata import base_metadata
-from tenth.sampling.preview import Step
 from tenth.sampling.prompts import insert_trigger_phrase
-from tenth.sampling.sampler import OnStep, SamplingBatch, sample
+from tenth.sampling.sampler import OnStep, SamplingBatch, Step, sample
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name
 
-Progress = Callable[[int, int], None]  # (image-steps done, image-steps in all)
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """How far a series of images is. done, total: image-steps. step: the last one, which may be asked for a preview."""
+
+    done: int
+    total: int
+    step: Step | None = None
+
+
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,21 +57,19 @@ def generate(
     requests: Sequence[Request],
     sampling: SamplingConfig,
     batch: int = DEFAULT_BATCH_SIZE,
-    progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     hires: HiresConfig | None = None,
-    on_step: OnStep | None = None,
 ) -> Iterator[Sample]:
     """One sample for each request, in order, as soon as its batch is done. A batch may mix people.
 
-    hires: a size other than the model's own. on_step: gets each step of a batch, of which it may ask a preview.
-    Raises DataError for a size or strength that the model does not support, IdentityError for an identity of another model,
-    before anything is generated; ModelError if a value is not finite.
+    hires: a size other than the model's own. Raises DataError for a size or strength that the model does not support,
+    IdentityError for an identity of another model, before anything is generated; ModelError if a value is not finite.
     """
     sampling = sampling.for_model(model)
     for request in requests:
         check_request(model, request)
     steps_per_image = denoising_steps(model, sampling, hires)
-    counter, finished = _StepCounter(len(requests) * steps_per_image, progress, on_step), 0
+    counter, finished = _StepCounter(len(requests) * steps_per_image, on_progress), 0
     for group in batch_requests(model, requests, sampling.negative_prompt, batch):
         for made in _generate_within_memory(model, group, sampling, hires, counter):
             finished += 1
@@ -73,20 +80,18 @@ def generate(
 class _StepCounter:
     """Counts the image-steps that are done, over all batches."""
 
-    def __init__(self, total: int, progress: Progress | None, on_step: OnStep | None) -> None:
-        self.total, self.progress, self.on_step, self.done = total, progress, on_step, 0
+    def __init__(self, total: int, on_progress: OnProgress | None) -> None:
+        self.total, self.on_progress, self.done = total, on_progress, 0
 
     def __call__(self, step: Step) -> None:
         """A step of a batch is done."""
-        self.settle(min(self.done + len(step.prediction), self.total))
-        if self.on_step is not None:
-            self.on_step(step)
+        self.settle(min(self.done + len(step.prediction), self.total), step)
 
-    def settle(self, done: int) -> None:
+    def settle(self, done: int, step: Step | None = None) -> None:
         """So many are done."""
         changed, self.done = done != self.done, done
-        if changed and self.progress is not None:
-            self.progress(done, self.total)
+        if changed and self.on_progress is not None:
+            self.on_progress(Progress(done, self.total, step))
 
 
 def expected_metadata(

@@ -18,15 +18,13 @@ from tenth.core.errors import ModelError
 from tenth.core.rng import derive_seed
 from tenth.core.types import DiffusionModel, Pixels
 from tenth.models.adapters.adapter_scale import set_scale
-from tenth.models.denoiser import Conditioning, concat, guidance_embedding, sdxl_time_ids
+from tenth.models.denoiser import Conditioning, concat, guidance_embedding, predict_x0, sdxl_time_ids
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.guidance import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Guidance
-from tenth.sampling.preview import Step
 from tenth.sampling.resolutions import Size
 from tenth.sampling.schedulers import build_scheduler
 
 FloatImage = npt.NDArray[np.float32]  # (H, W, 3) in [0, 1]; between passes nothing is rounded
-OnStep = Callable[[Step], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +58,47 @@ class SamplingBatch:
         return replace(self, seeds=[derive_seed(purpose, seed, pass_index) for seed in self.seeds])
 
 
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """A scheduler of diffusers, and the timesteps (S,) that are taken."""
+
+    scheduler: Any
+    timesteps: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A step of denoising that is done. number: from 1, of `total`. The rest is what a preview is computed from, if asked for.
+
+    scaled_latents: (B, C, h, w), what the network was given. prediction: (B, C, h, w), guided. timestep: of the two.
+    """
+
+    number: int
+    total: int
+    model: DiffusionModel
+    scaled_latents: Tensor
+    prediction: Tensor
+    timestep: Tensor
+    scheduler: Any
+
+    @torch.no_grad()
+    def preview(self) -> list[Pixels]:
+        """A small image (h, w, 3) of each of the batch: what the network now expects."""
+        # The latents without noise that the prediction implies.
+        config = self.scheduler.config
+        training_step = self.timestep.round().long().clamp(0, int(config.num_train_timesteps) - 1).cpu()
+        alphas_cumprod = self.scheduler.alphas_cumprod[training_step].to(self.prediction.device).clamp(min=1e-6)
+        latents = predict_x0(
+            self.scaled_latents, self.prediction, alphas_cumprod.expand(len(self.prediction)), config.prediction_type
+        )
+
+        images = (self.model.decode_preview(latents).float().nan_to_num() / 2 + 0.5).clamp(0, 1)
+        return [np.rint(image * 255).astype(np.uint8) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+OnStep = Callable[[Step], None]
+
+
 def sample(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Pixels]:
     """An image (H, W, 3) for each prompt and seed. Raises ModelError if latents or pixels are not finite."""
     return to_uint8(sample_float(batch, on_step))
@@ -88,31 +127,31 @@ def sample_float(
 
         # Noise, or an image with noise.
         scheduler = build_scheduler(model.pipeline.scheduler, sampling.scheduler)
-        timesteps = truncated_timesteps(scheduler, sampling.steps or model.default_steps, strength, model.device)
+        schedule = last_steps(scheduler, sampling.steps or model.default_steps, strength, model.device)
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
         noise = initial_noise(batch, generators)
         if init_latents is None:
             latents = noise * scheduler.init_noise_sigma
         else:
-            latents = scheduler.add_noise(init_latents, noise, timesteps[:1])
+            latents = scheduler.add_noise(init_latents, noise, schedule.timesteps[:1])
 
-        latents = denoise(batch, latents, timesteps, scheduler, guidance, generators, on_step)
+        latents = denoise(batch, latents, schedule, guidance, generators, on_step)
         return decode_images(batch, latents)
 
 
 def denoise(
     batch: SamplingBatch,
     latents: Tensor,
-    timesteps: Tensor,
-    scheduler: Any,
+    schedule: Schedule,
     guidance: Guidance,
     generators: list[torch.Generator],
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """The loop: noisy latents (B, C, h, w) -> latents. timesteps: those of the scheduler that are taken.
+    """The loop: noisy latents (B, C, h, w) -> latents. generators: continued by a stochastic scheduler.
 
-    generators: continued by a stochastic scheduler. Raises ModelError, with the first seed, if values are not finite.
+    Raises ModelError, with the first seed, if values are not finite.
     """
+    scheduler, timesteps = schedule.scheduler, schedule.timesteps
     model, conditionings = batch.model, prompt_and_person(batch, guidance)
     denoiser = model.denoiser(batch.sampling.precision)
     num_train_timesteps = int(scheduler.config.num_train_timesteps)
@@ -168,14 +207,13 @@ def prompt_and_person(batch: SamplingBatch, guidance: Guidance) -> dict[str, Con
     }
 
 
-def truncated_timesteps(scheduler: Any, steps: int, strength: float, device: torch.device) -> Tensor:
-    """The last timesteps, by `img2img_steps` of a scheduler's `steps`, which it is set to."""
+def last_steps(scheduler: Any, steps: int, strength: float, device: torch.device) -> Schedule:
+    """The last of a scheduler's `steps`, by `img2img_steps`. It is set to them."""
     scheduler.set_timesteps(steps, device=device)
     skipped = (steps - img2img_steps(steps, strength)) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):  # it counts from the first of all steps
         scheduler.set_begin_index(skipped)
-    timesteps: Tensor = scheduler.timesteps[skipped:]
-    return timesteps
+    return Schedule(scheduler, scheduler.timesteps[skipped:])
 
 
 def initial_noise(batch: SamplingBatch, generators: list[torch.Generator]) -> Tensor:

@@ -200,7 +200,7 @@ def _write_images(output: Path, subject: Subject, settings: ImageSettings) -> li
     # Notes, images, and whose face was made again.
     print_message(*subject.notes, *settings.notes(subject))
     with progress_bar("drawing") as progress:
-        paths = generate_into(output, model, requests, options.sampling, progress, hires)
+        paths = generate_into(output, model, requests, options.sampling, lambda now: progress(now.done, now.total), hires)
     if hires:
         print_message(*hires.face_notes(model, [path.name for path in paths if read_sample(path).get("face_pass")]))
     return paths

@@ -73,8 +73,8 @@ class LoadOptions:
 class MemoryPlan:
     """The memory profile of a model, and its device.
 
-    half_dtype: the 16-bit type used on a GPU. required_bytes, available_bytes: None where unknown. small: see
-    SMALL_MODEL_WEIGHTS.
+    half_dtype: the 16-bit type used on a GPU. backend: what sampling runs on (models/compiled.py). required_bytes,
+    available_bytes: None where unknown. small: see SMALL_MODEL_WEIGHTS.
     """
 
     profile: MemoryProfile = CPU_PROFILES[0]
@@ -83,6 +83,7 @@ class MemoryPlan:
     required_bytes: int | None = None
     available_bytes: int | None = None
     small: bool = True
+    backend: str = "torch"
 
     @property
     def message(self) -> str:

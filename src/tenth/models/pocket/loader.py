@@ -48,16 +48,14 @@ def load_pocket(
     if missing:
         found = f"{folder} has no {abbreviate(missing)}"
         raise ModelError(found, "all files of a model are needed", "Install tenth again, or train them with the recipes")
-    plan = MemoryPlan(device=choose_device(device, available_memory(), small=True))
+    device = choose_device(device, available_memory(), small=True)
+    plan = MemoryPlan(device=device, backend=choose_backend(backend, device, small=True))
     pipeline = load_pipeline(folder, plan)
     digest = short_sha256_of([folder / weights for weights in WEIGHT_FILES])
     mean, std = read_statistics(folder / STATISTICS_PATH)
     encoder = FaceEncoder(mean, std, cache)
     trained = {path.parent.name: path.parent for path in without_system_files(folder, folder.glob(f"*/{AGGREGATOR_FILE}"))}
-    backend = choose_backend(backend, plan.device, small=True)
-    return LatentDiffusion(
-        pipeline, f"{name}@{digest}", encoder, Path(adapter or folder / ADAPTER_PATH), trained, plan, backend
-    )
+    return LatentDiffusion(pipeline, f"{name}@{digest}", encoder, Path(adapter or folder / ADAPTER_PATH), trained, plan)
 
 
 def read_statistics(path: Path) -> tuple[Tensor, float]:
