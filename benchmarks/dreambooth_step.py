@@ -25,7 +25,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from tenth.core.rng import StepRNG
 from tenth.methods.dreambooth.data import DreamBoothData, DreamBoothSettings
 from tenth.methods.dreambooth.lora import LoraSettings, trainable
-from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
+from tenth.models.prompt_encoder import PromptEmbeddings
+from tenth.training.frozen_diffusion import FrozenDiffusion
 from tenth.training.schedule import TrainingConfig
 
 NAMES = ("ours", "recipe")

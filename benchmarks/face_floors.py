@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.core.console import progress
+from tenth.core.console import track
 from tenth.core.types import Features, Person, Pixels
 from tenth.data.faces.crops import PhotoDataset, load_face_crops
 from tenth.evaluation.extractors.face_recognizer import load_recognizer
@@ -55,7 +55,7 @@ def main() -> None:
     sides: dict[str, list[Pixels]] = {name: [] for name in ("held out", "same people", "other people", *args.method)}
     parted = split_people(people, args.split, references=REFERENCES, held_out=REFERENCES)
     sampling = SamplingConfig(steps=args.steps, text_guidance_scale=args.text_guidance_scale)
-    for (number, photos), strangers in progress(zip(parted, others(people), strict=False), desc="people"):
+    for (number, photos), strangers in track(zip(parted, others(people), strict=False), "people"):
         count = len(photos.held_out)
         sides["held out"] += map(face_crop, photos.held_out)
         sides["same people"] += map(face_crop, photos.references[:count])

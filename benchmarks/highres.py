@@ -27,27 +27,20 @@ from tenth.evaluation.extractors.face_recognizer import load_recognizer
 from tenth.evaluation.metrics.bootstrap import paired_difference
 from tenth.experiments.protocol import face_crop, split_people
 from tenth.methods.registry import method
+from tenth.models.latents import decode, encode
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.img2img import (
-    FloatImage,
-    SamplingBatch,
-    encode_image,
-    img2img,
-    native_resolution,
-    resize_to_cover,
-    run_pipeline,
-)
+from tenth.sampling.img2img import img2img, resize_to_cover
 from tenth.sampling.resolutions import Size
-from tenth.sampling.sampler import to_uint8
+from tenth.sampling.sampler import FloatImage, SamplingBatch, sample_float, to_uint8
 
 IMAGES, PROMPT, METHOD, PLAIN = 4, "a portrait photo of a person", "ip-adapter-consensus", "enlarged"
 
 
 @torch.no_grad()
 def through_autoencoder(scene: SamplingBatch, image: FloatImage) -> FloatImage:
-    pipeline = scene.model.pipeline
-    decoded = pipeline.vae.decode(encode_image(pipeline, image) / pipeline.vae.config.scaling_factor).sample[0]
+    vae = scene.model.pipeline.vae
+    decoded = decode(vae, encode(vae, torch.from_numpy(image).permute(2, 0, 1)[None] * 2 - 1))[0]
     return (decoded / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()
 
 
@@ -67,7 +60,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
     model, recognizer = load_model("pocket"), load_recognizer(args.recognizer)
-    size, square = Size(args.size, args.size), Size(native_resolution(model), native_resolution(model))
+    size = Size(args.size, args.size)
     ways = [PLAIN, *(f"{strength:g}" for strength in args.strengths)]
     likeness: dict[str, list[float]] = {way: [] for way in ways}
     sharp: dict[str, list[float]] = {way: [] for way in ways}
@@ -83,7 +76,7 @@ def main() -> None:
         with model.applied([identity] * IMAGES) as embeddings:
             scene = SamplingBatch(model, SamplingConfig(), [PROMPT] * IMAGES, range(IMAGES), embeddings)
             start = time.perf_counter()
-            made[PLAIN] = [resize_to_cover(image, size) for image in run_pipeline(scene, square)]
+            made[PLAIN] = [resize_to_cover(image, size) for image in sample_float(scene)]
             seconds[PLAIN] += time.perf_counter() - start
             for way, strength in zip(ways[1:], args.strengths, strict=True):
                 start = time.perf_counter()

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.core.console import progress
+from tenth.core.console import track
 from tenth.core.types import Identity
 from tenth.data.faces.crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.data.faces.detection import CROP_SIZE
@@ -72,7 +72,7 @@ def draw(folder: Path, count: int, model_name: str, sampling: SamplingConfig, fa
     requests.sort(key=lambda request: request.identity is None)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = generate(model, requests, sampling, batch=8)
-    for request, sample in progress(zip(requests, drawn, strict=True), total=count, desc="pictures"):
+    for request, sample in track(zip(requests, drawn, strict=True), "pictures"):
         save_sample(sample, folder / f"{request.seed:04}.png")
 
 

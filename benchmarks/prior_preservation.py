@@ -22,7 +22,7 @@ from tenth.experiments.protocol import face_crop, split_people
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.sampler import sample
+from tenth.sampling.sampler import SamplingBatch, sample
 
 IMAGES = 12
 WAYS = {"with class images": {}, "without": {"prior_loss_weight": 0.0}}
@@ -53,7 +53,7 @@ def main() -> None:
 
         def judged(noun: str, centre: np.ndarray = centre) -> dict[str, float]:
             prompts = [f"a photo of a {noun}"] * IMAGES
-            rows = recogniser(sample(model, prompts, range(IMAGES), SamplingConfig()))
+            rows = recogniser(sample(SamplingBatch(model, SamplingConfig(), prompts, range(IMAGES))))
             faces = float((~np.isnan(rows).any(1)).mean())
             return {"spread": spread(rows), "like the person": float(np.nanmean(rows @ centre)), "faces": faces}
 

@@ -30,7 +30,8 @@ from transformers import (
 from tenth.core.rng import StepRNG
 from tenth.models.adapters.ip_adapter import init_ip_adapter
 from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
-from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings, frozen_diffusion
+from tenth.models.prompt_encoder import PromptEmbeddings
+from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
 
 REFERENCES = 9
 

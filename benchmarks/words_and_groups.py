@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tenth.core.console import progress
+from tenth.core.console import track
 from tenth.core.types import Person
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, parse_prompt_attributes
 from tenth.data.faces.crops import PhotoDataset
@@ -124,12 +124,12 @@ def options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=None, help="only the first so many people")
     parser.add_argument("--threshold", type=float, default=0.376, help="the recognizer's least cosine of one person")
     for name, value in (
-        ("steps", 25),
+        ("steps", 8),
         ("guidance_scale", 2.0),
         ("guidance_rescale", 0.5),
         ("text_guidance_scale", 0.0),
         ("ip_adapter_scale", 1.0),
-        ("precision", "fp32"),
+        ("precision", "auto"),
     ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     return parser.parse_args()
@@ -148,7 +148,7 @@ def main() -> None:
     captions = {row.file: row.caption for row in people.entries(args.split)}
     tally = Tally()
     parted = islice(split_people(people, args.split, references=9, held_out=10), args.count)
-    for number, photos in progress(parted, desc="people"):
+    for number, photos in track(parted, "people"):
         group = group_of([captions[photo.file] for photo in (*photos.references, *photos.held_out)])
         identity = method(args.method)(Person(number, photos.references), model).identity
         held_out = recognizer([face_crop(photo) for photo in photos.held_out])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -62,3 +64,15 @@ def test_metrics_are_torch_fidelitys_and_its_ratio_is_printed_last(fresh: Fresh)
     assert ours["fid"] == pytest.approx(theirs["fid"], rel=1e-5)  # theirs takes roots of rounding errors: see test_fid.py
     assert ours["inception-score"] == pytest.approx(theirs["inception-score"], rel=1e-6)
     assert ours["kid"] == pytest.approx(theirs["kid"], abs=1e-5)  # theirs in single precision
+
+
+@pytest.mark.parametrize(
+    "script", sorted((*BENCHMARKS.glob("*.py"), *BENCHMARKS.parent.glob("examples/*.py"))), ids=lambda path: path.name
+)
+def test_what_a_script_imports_is_there(script: Path) -> None:
+    """Also of those that are too long to be run here."""
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tenth")]
+    for node in imports:
+        module = importlib.import_module(str(node.module))
+        assert [name.name for name in node.names if not hasattr(module, name.name)] == []

@@ -41,6 +41,7 @@ ONLY_IN = {
             "src/tenth/models/pipelines.py",
             "src/tenth/training/pocket/modules.py",
             "src/tenth/sampling/schedulers.py",
+            "src/tenth/sampling/sampler.py",
         ),
         "src/tenth/models/pipeline_parts.py",
         "src/tenth/training/pocket/augmentation.py",  # a layer of the UNet
@@ -56,6 +57,7 @@ ONLY_IN = {
     "jinja2": {"src/tenth/reporting/html/page.py"},
 }
 EMPTY_WORDS = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "util", "utils"}
+HOOK = re.compile(r"register_(module_)?(full_)?(forward|backward)_(pre_)?hook")
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 # The one pickle that is read, and how: the very bytes whose sha256 was compared, tensors alone.
 INCEPTION_FILE = "src/tenth/evaluation/extractors/inception_weights.py"
@@ -176,6 +178,24 @@ def no_dispatch_on_a_class(source: Source) -> Iterator[Breach]:
                 yield node.lineno, f"isinstance on {', '.join(sorted(found))}: give it a property"
 
 
+def nothing_of_others_is_patched(source: Source) -> Iterator[Breach]:
+    """No hook on a module, no private attribute and no function set on an object that is not one's own."""
+    if not source.shipped:
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and HOOK.fullmatch(node.func.attr):
+            yield node.lineno, f"{node.func.attr}: call the module, and compute what is needed in the open"
+        if not isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Delete):
+            continue
+        targets = [node.target] if isinstance(node, ast.AugAssign | ast.AnnAssign) else node.targets
+        for target in targets:
+            if not isinstance(target, ast.Attribute) or ast.unparse(target.value) in ("self", "cls"):
+                continue
+            private = target.attr.startswith("_") and target.attr != "__init__"  # which a decorator makes of a class
+            if private or isinstance(getattr(node, "value", None), ast.Lambda):
+                yield node.lineno, f"sets {ast.unparse(target)}, which is not its own"
+
+
 def every_test_asserts(source: Source) -> Iterator[Breach]:
     if not Path(source.path).name.startswith("test_"):
         return
@@ -209,6 +229,7 @@ RULES: dict[Rule, Source] = {
         "src/tenth/data/faces/detection.py", f"# {NOT_FOR_COMMERCE}\nname = '{NOT_FOR_COMMERCE}.dat'"
     ),
     no_dispatch_on_a_class: Source("src/tenth/experiments/demo.py", "isinstance(method, IPAdapter | DreamBooth)"),
+    nothing_of_others_is_patched: Source("src/tenth/sampling/sampler.py", "def f(unet):\n    unet.to = lambda *_: unet"),
     every_test_asserts: Source("tests/test_photo.py", "def test_photo():\n    open_photo('a.png')"),
 }
 

@@ -22,7 +22,7 @@ from tenth.methods.registry import METHODS
 from tenth.models.pocket.loader import load_pocket
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, batch_requests, generate
-from tenth.sampling.sampler import sample
+from tenth.sampling.sampler import SamplingBatch, sample
 from tenth.training.schedule import TrainingConfig
 
 FEW = SamplingConfig(steps=2, guidance_scale=3.0)
@@ -139,7 +139,7 @@ def test_guidance_off_does_not_turn_the_negative_into_a_second_photo(model: Any)
     plain = SamplingConfig(steps=2, guidance_scale=1.0, guidance_rescale=0.0)
     with model.applied([identity]) as embeddings:
         assert embeddings.shape == (1, 1, 128)
-        image = sample(model, [PROMPT], [0], plain, embeddings)[0]
+        image = sample(SamplingBatch(model, plain, [PROMPT], [0], embeddings))[0]
     pipeline = model.pipeline
     with model.applied([identity]):
         pipeline.set_ip_adapter_scale(1.0)

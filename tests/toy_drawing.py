@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from tenth.core.types import Identity
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.sampler import pipeline_kwargs, sampling_context
+from tenth.sampling.sampler import SamplingBatch, sample_float
 
 FEW_STEPS = SamplingConfig(steps=3)
 PROMPT = "a photo of a man"
@@ -28,6 +29,28 @@ def generate_images(model: Any, sampling: SamplingConfig, *people: Identity | No
 
 def generate_float_image(model: Any, sampling: SamplingConfig, identity: Identity) -> np.ndarray:
     """An image in [0, 1] before it is rounded."""
-    with model.applied([identity]) as embeddings, sampling_context(model, sampling, embeddings) as images:
-        texts = model.prompt_encoder([PROMPT], sampling.negative_prompt, guided=sampling.guidance_scale > 1)
-        return np.asarray(model.pipeline(**pipeline_kwargs([PROMPT], [5], sampling, text_embeddings=texts), **images).images[0])
+    with model.applied([identity]) as embeddings:
+        return sample_float(SamplingBatch(model, sampling, [PROMPT], [5], embeddings))[0]
+
+
+def diffusers_arguments(prompts: Sequence[str], seeds: Sequence[int], sampling: SamplingConfig) -> dict[str, Any]:
+    """What diffusers' own pipeline is called with for the same images, but for a person's embeddings."""
+    return {
+        "prompt": list(prompts),
+        "negative_prompt": [sampling.negative_prompt] * len(prompts),
+        "num_inference_steps": sampling.steps,
+        "guidance_scale": sampling.guidance_scale,
+        "guidance_rescale": sampling.guidance_rescale,
+        "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
+        "output_type": "np",
+    }
+
+
+def diffusers_image(model: Any, sampling: SamplingConfig, identity: Identity) -> np.ndarray:
+    """The same image as `generate_float_image`, by diffusers' own pipeline."""
+    model.pipeline.set_progress_bar_config(disable=True)
+    with model.applied([identity]) as embeddings:
+        model.pipeline.set_ip_adapter_scale(sampling.ip_adapter_scale)
+        guided = torch.cat([torch.zeros_like(embeddings), embeddings])
+        arguments = diffusers_arguments([PROMPT], [5], sampling)
+        return np.asarray(model.pipeline(**arguments, ip_adapter_image_embeds=[guided]).images[0])

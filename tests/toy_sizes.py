@@ -9,7 +9,7 @@ import torch
 
 from tenth.core.types import Identity, Sample
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.generate import Request, generate
+from tenth.sampling.generate import OnProgress, Request, generate
 from tenth.sampling.hires import HiresConfig
 
 FEW_STEPS, PROMPT = SamplingConfig(steps=4), "a photo of a person"
@@ -35,3 +35,8 @@ def max_difference(one: Sample, other: Sample) -> int:
 
 def noise_image(seed: int, height: int, width: int) -> Any:
     return np.random.default_rng(seed).random((height, width, 3), dtype=np.float32)
+
+
+def noting(told: list[tuple[int, int]]) -> OnProgress:
+    """Notes what is told of the progress."""
+    return lambda now: told.append((now.done, now.total))

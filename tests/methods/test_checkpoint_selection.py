@@ -45,7 +45,7 @@ def directions(_: Any, pictures: Sequence[Pixels]) -> np.ndarray:
 
 def test_the_checkpoint_nearest_to_the_held_out_photo_is_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing, "embed_images", directions)
-    monkeypatch.setattr(choosing, "sample", lambda model, prompts, *_: model.sample(prompts))
+    monkeypatch.setattr(choosing, "sample", lambda batch: batch.model.sample(batch.prompts))
     model: Any = Shades(60, 100, 160, 0)
     choice = build_selector(model, [shade(170), shade(190)], [shade(110)], PROMPTS, FEW, tmp_path)
     assert choice is not None

@@ -169,7 +169,7 @@ def test_class_images_are_drawn_once_for_each_model_and_noun(model: Any, store: 
     drawn: list[str] = []
     monkeypatch.setattr(
         "tenth.methods.dreambooth.data.sample",
-        lambda model, prompts, *more: drawn.extend(prompts) or sample(model, prompts, *more),
+        lambda batch: drawn.extend(batch.prompts) or sample(batch),
     )
     assert torch.equal(compute_class_moments(SETTINGS, model, FrozenDiffusion(model.pipeline), ArrayCache(store)), first)
     assert drawn == []

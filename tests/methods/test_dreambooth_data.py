@@ -21,8 +21,9 @@ from tenth.methods.dreambooth.data import DreamBoothData, DreamBoothSettings, fi
 from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.registry import method
+from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.sampling.config import SamplingConfig
-from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
+from tenth.training.frozen_diffusion import FrozenDiffusion
 from tenth.training.schedule import TrainingConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes"

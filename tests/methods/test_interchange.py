@@ -22,7 +22,7 @@ from tenth.methods.identity_file import save_identity
 from tenth.models.adapters.ip_adapter import adapter_name
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.sampler import pipeline_kwargs, sampling_context
+from tenth.sampling.sampler import SamplingBatch, sample_float
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 PROMPT = "a photo of a person"
@@ -36,9 +36,8 @@ def somebody(model: Any, rows: int = 2) -> Identity:
 
 def ours(model: Any, identity: Identity, sampling: SamplingConfig = FEW) -> np.ndarray:
     """The picture before it is rounded, (H, W, 3) in [0, 1]."""
-    with model.applied([identity]) as embeddings, sampling_context(model, sampling, embeddings) as images:
-        texts = model.prompt_encoder([PROMPT], sampling.negative_prompt, guided=sampling.guidance_scale > 1)
-        return np.asarray(model.pipeline(**pipeline_kwargs([PROMPT], [0], sampling, text_embeddings=texts), **images).images[0])
+    with model.applied([identity]) as embeddings:
+        return sample_float(SamplingBatch(model, sampling, [PROMPT], [0], embeddings))[0]
 
 
 def run_the_page(fresh: Fresh, model: Path, files: Path, first: str = "") -> dict[str, np.ndarray]:

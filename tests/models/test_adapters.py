@@ -29,12 +29,13 @@ from tenth.models.pipelines import load_pipeline
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.sampler import pipeline_kwargs, sampling_context
+from tenth.sampling.sampler import SamplingBatch, sample_float
 from tenth.training.adapter.recipe import AdapterRecipe
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.trainer import train_adapter
 from tenth.training.schedule import TrainingConfig
 from toy_adapters import toy_adapters
+from toy_drawing import diffusers_arguments
 
 PROMPT = "a photo of a person"
 FEW = SamplingConfig(steps=2, guidance_scale=3.0, guidance_rescale=0.0, ip_adapter_scale=0.8)
@@ -77,10 +78,9 @@ def person(name: str, *seeds: int) -> Person:
 
 def ours(model: LatentDiffusion, identities: Sequence[Identity], seed: int = 3) -> Images:
     """Images (B, H, W, 3) in [0, 1], before they are rounded."""
-    with model.applied(identities) as embeddings, sampling_context(model, FEW, embeddings) as given:
+    with model.applied(identities) as embeddings:
         count = len(identities)
-        drawn: Images = np.stack(model.pipeline(**pipeline_kwargs([PROMPT] * count, [seed] * count, FEW), **given).images)
-    return drawn
+        return np.stack(sample_float(SamplingBatch(model, FEW, [PROMPT] * count, [seed] * count, embeddings)))
 
 
 def theirs(folder: Path, kind: str, people: Sequence[Person], seed: int = 3) -> Images:
@@ -91,7 +91,7 @@ def theirs(folder: Path, kind: str, people: Sequence[Person], seed: int = 3) -> 
     pipeline.set_ip_adapter_scale(FEW.ip_adapter_scale)
     photos = [[Image.fromarray(photo.pixels) for each in people for photo in each.photos]]
     drawn: Images = np.stack(
-        pipeline(**pipeline_kwargs([PROMPT] * len(people), [seed] * len(people), FEW), ip_adapter_image=photos).images
+        pipeline(**diffusers_arguments([PROMPT] * len(people), [seed] * len(people), FEW), ip_adapter_image=photos).images
     )
     return drawn
 
@@ -165,8 +165,8 @@ def test_the_model_is_as_before_when_an_adapter_is_taken_off(folder: Path, kind:
     assert after.keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in after.items())
     assert model.pipeline.unet.attn_processors.keys() == plain.attn_processors.keys()
-    drawn = model.pipeline(**pipeline_kwargs([PROMPT], [0], FEW)).images
-    np.testing.assert_array_equal(drawn, load_pipeline(folder)(**pipeline_kwargs([PROMPT], [0], FEW)).images)
+    drawn = model.pipeline(**diffusers_arguments([PROMPT], [0], FEW)).images
+    np.testing.assert_array_equal(drawn, load_pipeline(folder)(**diffusers_arguments([PROMPT], [0], FEW)).images)
 
 
 @pytest.mark.parametrize("name", POOLING)

@@ -221,7 +221,7 @@ def test_out_of_memory_takes_the_next_profile_and_draws_the_same(stable_folder: 
     steps: list[int] = []
     identity = method("ip-adapter-consensus")(person(), model).identity
     requests = [Request(identity, "a photo of a person", seed) for seed in range(3)]
-    samples = list(generate(model, requests, SamplingConfig(steps=2), progress=lambda done, _: steps.append(done)))
+    samples = list(generate(model, requests, SamplingConfig(steps=2), on_progress=lambda now: steps.append(now.done)))
     assert asked == [6] + [2] * 6
     assert steps == [1, 2, 3, 4, 5, 6]
     assert [sample.settings["memory_profile"] for sample in samples] == ["half-batch1"] * 3

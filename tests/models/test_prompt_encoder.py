@@ -14,7 +14,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from tenth.core.types import Identity
-from tenth.models.prompt_encoder import EMBEDDING_NAMES, MAX_CACHED_BATCHES, SMALL_VOCABULARY
+from tenth.models.prompt_encoder import MAX_CACHED_BATCHES, SMALL_VOCABULARY
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
@@ -22,6 +22,7 @@ from tenth.sampling.prompts import prompt_warnings
 from toy_models import text_encoder, write_stable
 
 FEW = SamplingConfig(steps=2)
+EMBEDDING_NAMES = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 SHORT = "a photo of a man"
 LONG = "a portrait of a smiling woman with glasses " * 12  # far more than 77 tokens
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -60,6 +61,13 @@ def named(parts: tuple[Any, ...]) -> dict[str, torch.Tensor]:
     return {name: part for name, part in zip(EMBEDDING_NAMES, parts, strict=False) if part is not None}
 
 
+def read(model: Any, prompts: list[str], negative: str, *, guided: bool = True) -> dict[str, torch.Tensor]:
+    """As our encoder encodes them, by diffusers' names."""
+    positive, negatives = model.prompt_encoder(prompts, negative, guided=guided)
+    parts = (positive.hidden, negatives and negatives.hidden, positive.pooled, negatives and negatives.pooled)
+    return named(parts)
+
+
 def encoded(pipeline: Any, prompts: list[str], negative: str, *, guided: bool = True) -> dict[str, torch.Tensor]:
     """As diffusers itself encodes them."""
     with torch.no_grad():
@@ -94,7 +102,7 @@ def test_the_toy_reads_as_stable_diffusion_does(model: Any) -> None:
 @pytest.mark.parametrize("guided", [True, False])
 def test_what_fits_is_read_as_diffusers_reads_it_to_the_bit(model: Any, guided: bool) -> None:
     for prompts in ([SHORT], [SHORT, "ab " * 75]):
-        ours = model.prompt_encoder(prompts, "a hat", guided=guided)
+        ours = read(model, prompts, "a hat", guided=guided)
         theirs = encoded(model.pipeline, prompts, "a hat", guided=guided)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -104,7 +112,7 @@ def test_a_long_prompt_is_its_runs_one_after_the_other(model: Any) -> None:
     """Each run of 75 tokens is a prompt of its own, as diffusers encodes it; so is each of the negative's, and empty ones."""
     words = [f"{one}{other}" for one in LETTERS for other in LETTERS][:100]
     first, last = " ".join(words[:75]), " ".join(words[75:])
-    ours = model.prompt_encoder([f"{first} {last}", SHORT], "a hat", guided=True)
+    ours = read(model, [f"{first} {last}", SHORT], "a hat", guided=True)
     parts = encoded(model.pipeline, [first, SHORT], "a hat"), encoded(model.pipeline, [last, ""], "")
     for name in ("prompt_embeds", "negative_prompt_embeds"):
         assert ours[name].shape[1] == 2 * 77
@@ -141,47 +149,47 @@ def test_a_prompt_is_encoded_once_in_a_run(model: Any) -> None:
     assert len(rows) == once == 2 + 1  # the short one and the negative by diffusers, the long one with its negative together
     assert all(map(np.array_equal, first, again))
     for number in range(MAX_CACHED_BATCHES + 1):
-        model.prompt_encoder([f"{SHORT} {number * 'a '}"], "", guided=True)
+        read(model, [f"{SHORT} {number * 'a '}"], "", guided=True)
     assert len(model.prompt_encoder._cache) == MAX_CACHED_BATCHES
     with counted(model.pipeline) as rows:
-        model.prompt_encoder([SHORT], "", guided=True)
-        model.prompt_encoder([SHORT], "", guided=True)
+        read(model, [SHORT], "", guided=True)
+        read(model, [SHORT], "", guided=True)
     assert len(rows) == 2
 
 
 def test_another_person_s_text_encoder_is_another_text(model: Any) -> None:
     layer = "text_encoder.encoder.layers.0.self_attn.q_proj"
     weight = model.pipeline.text_encoder.get_parameter(f"{layer.removeprefix('text_encoder.')}.weight")
-    plain = model.prompt_encoder([SHORT], "", guided=True)["prompt_embeds"]
+    plain = read(model, [SHORT], "", guided=True)["prompt_embeds"]
     found = []
     for seed in (1, 2):
         change = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
         tuned = Identity("dreambooth", model.name, "", "", weights={f"{layer}.weight.diff": change}, trigger_phrase="wn person")
         with model.applied([tuned]):
-            found.append(model.prompt_encoder([SHORT], "", guided=True)["prompt_embeds"])
+            found.append(read(model, [SHORT], "", guided=True)["prompt_embeds"])
             assert torch.equal(found[-1], encoded(model.pipeline, [SHORT], "")["prompt_embeds"])
-        assert torch.equal(model.prompt_encoder([SHORT], "", guided=True)["prompt_embeds"], plain)
+        assert torch.equal(read(model, [SHORT], "", guided=True)["prompt_embeds"], plain)
     assert not torch.equal(found[0], found[1])
     assert not torch.equal(found[0], plain)
 
 
 def test_a_text_encoder_that_learns_is_asked_each_time(model: Any) -> None:
     encoder = model.pipeline.text_encoder
-    before = model.prompt_encoder([SHORT], "", guided=True)["prompt_embeds"]
+    before = read(model, [SHORT], "", guided=True)["prompt_embeds"]
     encoder.train()
     try:
         parameter = next(encoder.parameters())
         kept = parameter.data
         parameter.data = kept + 1
-        assert not torch.equal(model.prompt_encoder([SHORT], "", guided=True)["prompt_embeds"], before)
+        assert not torch.equal(read(model, [SHORT], "", guided=True)["prompt_embeds"], before)
         parameter.data = kept
     finally:
         encoder.eval()
     with torch.autocast("cpu", torch.bfloat16), counted(model.pipeline) as rows:
-        half = [model.prompt_encoder(["another man"], "", guided=True)["prompt_embeds"] for _ in range(2)]
+        half = [read(model, ["another man"], "", guided=True)["prompt_embeds"] for _ in range(2)]
     assert len(rows) == 2  # the prompt and the negative, once
     assert torch.equal(*half)
-    after = model.prompt_encoder(["another man"], "", guided=True)["prompt_embeds"]
+    after = read(model, ["another man"], "", guided=True)["prompt_embeds"]
     assert torch.equal(after, encoded(model.pipeline, ["another man"], "")["prompt_embeds"])
 
 
@@ -192,5 +200,5 @@ def test_a_model_of_few_words_is_given_no_more_than_it_learnt(toy_model: Any) ->
 
 
 def model_reads(model: Any, prompt: str) -> torch.Tensor:
-    hidden: torch.Tensor = model.prompt_encoder([prompt], "", guided=True)["prompt_embeds"]
+    hidden: torch.Tensor = read(model, [prompt], "", guided=True)["prompt_embeds"]
     return hidden

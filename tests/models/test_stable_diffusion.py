@@ -26,6 +26,7 @@ from tenth.methods.export import export_lora
 from tenth.methods.registry import method
 from tenth.models.adapters.ip_adapter import ip_adapter_state_dict
 from tenth.models.pipelines import load_pipeline
+from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
@@ -33,7 +34,7 @@ from tenth.training.adapter.recipe import AdapterRecipe
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.trainer import train_adapter
 from tenth.training.diffusion_loss import min_snr_weight
-from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings, frozen_diffusion
+from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
 from tenth.training.schedule import TrainingConfig
 
 

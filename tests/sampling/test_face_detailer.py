@@ -15,7 +15,7 @@ from tenth.sampling.config import SamplingConfig
 from tenth.sampling.face_detailer import detail_face, face_crop_box, feather_mask
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.hires import HiresConfig
-from tenth.sampling.img2img import SamplingBatch
+from tenth.sampling.sampler import SamplingBatch
 from toy_sizes import PROMPT, max_difference, noise_image
 
 

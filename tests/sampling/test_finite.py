@@ -21,8 +21,8 @@ from tenth.methods.identity_file import save_identity
 from tenth.sampling.face_detailer import detail_face
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.hires import HiresConfig
-from tenth.sampling.img2img import SamplingBatch, img2img
-from tenth.sampling.sampler import to_uint8
+from tenth.sampling.img2img import img2img
+from tenth.sampling.sampler import SamplingBatch, to_uint8
 from tenth.training.adapter.validation import AdapterValidator, ValidationConfig
 from tenth.training.frozen_diffusion import FrozenDiffusion
 from tenth.training.schedule import TrainingConfig
@@ -78,7 +78,7 @@ def test_it_is_seen_in_the_step_that_it_happens(toy_model: Any) -> None:
     done: list[int] = []
     weight = toy_model.pipeline.unet.conv_out.bias
     with spoilt(weight, NAN), pytest.raises(ModelError, match="after step 1"):
-        list(generate(toy_model, [Request(None, PROMPT, 0)], FEW_STEPS, progress=lambda now, _: done.append(now)))
+        list(generate(toy_model, [Request(None, PROMPT, 0)], FEW_STEPS, on_progress=lambda now: done.append(now.done)))
     assert done == []
 
 

@@ -13,9 +13,11 @@ from PIL import Image
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.types import Identity
 from tenth.models.pocket.loader import load_pocket
+from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.generate import Request, generate
+from tenth.sampling.generate import Progress, Request, generate
 from tenth.sampling.png_metadata import read_sample, save_sample
+from toy_sizes import noting
 
 FEW = SamplingConfig(steps=2)
 
@@ -36,7 +38,15 @@ def test_samples_come_in_order_whatever_their_shapes(toy_model: Any) -> None:
 
 def test_progress_counts_every_step_once(toy_model: Any) -> None:
     told: list[tuple[int, int]] = []
-    list(generate(toy_model, [Request(None, "a man", seed) for seed in range(3)], FEW, 2, lambda *now: told.append(now)))
+    list(
+        generate(
+            toy_model,
+            [Request(None, "a man", seed) for seed in range(3)],
+            FEW,
+            2,
+            noting(told),
+        )
+    )
     assert told == [(2, 6), (4, 6), (5, 6), (6, 6)]
 
 
@@ -104,3 +114,33 @@ def test_foreign_pictures_are_refused(tmp_path: Path) -> None:
 def test_seeds_out_of_range_are_refused(toy_model: Any, seed: int) -> None:
     with pytest.raises(RecipeError, match="a whole number from 0"):
         next(generate(toy_model, [Request(None, "a man", seed)], FEW))
+
+
+def test_each_step_gives_a_preview_that_grows_into_the_image(toy_model: Any) -> None:
+    previews: list[list[np.ndarray]] = []
+    seeds, totals = (0, 1), set()
+
+    def ask(now: Progress) -> None:
+        totals.add((now.total, now.step.total if now.step else None))
+        if now.step is not None:
+            previews.append(now.step.preview())
+
+    samples = list(generate(toy_model, [Request(None, "a man", seed) for seed in seeds], SamplingConfig(steps=6), 2, ask))
+    assert len(previews) == 6
+    assert totals == {(12, 6)}
+    assert all(len(step) == 2 and step[0].shape == (128, 128, 3) and step[0].dtype == np.uint8 for step in previews)
+    last = [np.abs(one.astype(int) - made.pixels).max() for one, made in zip(previews[-1], samples, strict=True)]
+    first = [np.abs(one.astype(int) - made.pixels).max() for one, made in zip(previews[0], samples, strict=True)]
+    assert max(last) <= 2 < min(first)
+
+
+def test_a_preview_of_stable_diffusion_is_a_pixel_for_each_place_of_the_latents(stable_folder: Path) -> None:
+    model, shapes = load_model(str(stable_folder)), []
+
+    def ask(now: Progress) -> None:
+        shapes.extend(image.shape for image in now.step.preview())
+
+    with_preview = next(generate(model, [Request(None, "a man", 0)], SamplingConfig(steps=3), on_progress=ask))
+    without = next(generate(model, [Request(None, "a man", 0)], SamplingConfig(steps=3)))
+    assert shapes == [(8, 8, 3)] * 3
+    assert np.array_equal(with_preview.pixels, without.pixels)

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from tenth.models.denoiser import Conditioning, predict, sdxl_time_ids
 from tenth.models.registry import load_model
-from toy_drawing import FEW_STEPS, generate_float_image, generate_images, random_identity
+from tenth.sampling.guidance import CONDITIONAL, UNCONDITIONAL, Guidance, rescale_contrast
+from tenth.sampling.sampler import SamplingBatch, decode_images, initial_noise, prompt_and_person
+from tenth.sampling.schedulers import build_scheduler
+from toy_drawing import FEW_STEPS, PROMPT, generate_float_image, generate_images, random_identity
 
 
 @pytest.fixture(scope="module")
@@ -38,38 +42,34 @@ def test_guidance_nowhere_is_the_picture_without_guidance(stable: Any) -> None:
     )
 
 
-def test_guidance_in_a_part_is_guidance_there_alone_by_diffusers_own_steps(stable: Any) -> None:
-    """The middle one of three steps is guided: the same three steps by hand, each with the UNet's two halves."""
-    identity, seen = random_identity(stable), []
-    pipeline = stable.pipeline
-    pipeline.scheduler.set_timesteps(3)
-    times = [1 - float(t) / 1000 for t in pipeline.scheduler.timesteps]
-    interval = times[1] - 0.01, times[1] + 0.01
-    hook = pipeline.unet.register_forward_pre_hook(
-        lambda _, given: seen.append(len(given[0]))
-    )  # before ours: the pipeline's rows
-    counted: list[int] = []
-    inner = pipeline.unet.conv_in.register_forward_pre_hook(lambda _, given: counted.append(len(given[0])))
+def test_guidance_in_a_part_is_guidance_there_alone(stable: Any) -> None:
+    """The middle one of three steps is guided: the same three steps by diffusers' networks and scheduler, written out."""
+    identity, unet, scheduler = random_identity(stable), stable.pipeline.unet, build_scheduler(stable.pipeline.scheduler)
+    scheduler.set_timesteps(3)
+    times = [1 - float(t) / 1000 for t in scheduler.timesteps]
+    part = replace(FEW_STEPS, guidance_interval=(times[1] - 0.01, times[1] + 0.01), guidance_rescale=0.0)
+    rows: list[int] = []
+    hook = unet.conv_in.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
     try:
-        part = generate_float_image(stable, replace(FEW_STEPS, guidance_interval=interval), identity)
+        ours = generate_float_image(stable, part, identity)
     finally:
         hook.remove()
-        inner.remove()
-    assert (seen, counted) == ([2, 2, 2], [1, 2, 1])
+    assert rows == [1, 2, 1]  # what is not needed is not computed
 
-    weights = iter([1.0, FEW_STEPS.guidance_scale, 1.0])
-
-    def by_hand(_: Any, __: Any, predicted: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        if next(weights) == 1.0:
-            return (predicted[0].chunk(2)[1].repeat(2, 1, 1, 1),)
-        return predicted
-
-    hook = pipeline.unet.register_forward_hook(by_hand)
-    try:
-        theirs = generate_float_image(stable, FEW_STEPS, identity)
-    finally:
-        hook.remove()
-    np.testing.assert_allclose(part, theirs, atol=1e-5)
+    with torch.no_grad(), stable.applied([identity]) as embeddings:
+        batch = SamplingBatch(stable, part, [PROMPT], [5], embeddings)
+        generator = torch.Generator().manual_seed(5)
+        latents = initial_noise(batch, [generator]) * scheduler.init_noise_sigma
+        terms = prompt_and_person(batch, Guidance(part.guidance_scale))
+        for number, timestep in enumerate(scheduler.timesteps):
+            scaled = scheduler.scale_model_input(latents, timestep)
+            predicted = predict(unet, scaled, timestep, terms[CONDITIONAL])
+            if number == 1:
+                negative = predict(unet, scaled, timestep, terms[UNCONDITIONAL])
+                predicted = negative + part.guidance_scale * (predicted - negative)
+            latents = scheduler.step(predicted, timestep, latents).prev_sample
+        (theirs,) = decode_images(batch, latents)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_two_people_do_not_mix_where_guidance_stops(stable: Any) -> None:
@@ -79,44 +79,43 @@ def test_two_people_do_not_mix_where_guidance_stops(stable: Any) -> None:
     for image, person in zip(both, people, strict=True):
         assert np.abs(image - generate_images(stable, some, person)[0]).max() <= 1
     assert np.abs(both[0] - both[1]).max() > 1
-    assert not stable.pipeline.unet._forward_hooks
-    assert not stable.pipeline.unet._forward_pre_hooks
 
 
 # Guidance on words alone
 
 
 def test_further_guidance_on_words_is_the_sum_of_three_predictions(stable: Any) -> None:
-    """The same steps by hand: the UNet reads [negative; prompt; the prompt with nobody]."""
-    identity, share = random_identity(stable), 2.0
-    pipeline = stable.pipeline
-    ours = generate_float_image(stable, replace(FEW_STEPS, text_guidance_scale=share, guidance_rescale=0.0), identity)
-    assert not pipeline.unet._forward_hooks
-    assert np.abs(ours - generate_float_image(stable, replace(FEW_STEPS, guidance_rescale=0.0), identity)).max() > 1e-3
+    """The same steps by diffusers' networks and scheduler, written out."""
+    identity, share, unet = random_identity(stable), 2.0, stable.pipeline.unet
+    plain = replace(FEW_STEPS, guidance_rescale=0.0)
+    more = replace(plain, text_guidance_scale=share)
+    ours = generate_float_image(stable, more, identity)
+    assert np.abs(ours - generate_float_image(stable, plain, identity)).max() > 1e-3
 
-    unet, forward = pipeline.unet, pipeline.unet.forward
-
-    def by_hand(sample: torch.Tensor, step: Any, encoder_hidden_states: torch.Tensor, **others: Any) -> Any:
-        added = others.pop("added_cond_kwargs")
-        rows = ((0, 0, 0), (1, 1, 1), (1, 1, 0))  # latents, text, person of each prediction
-
-        def one(latents: int, text: int, person: int) -> torch.Tensor:
-            words = {name: each.chunk(2)[text] for name, each in added.items() if name != "image_embeds"}
-            words |= {"image_embeds": [added["image_embeds"][0].chunk(2)[person]]}
-            given = sample.chunk(2)[latents], step, encoder_hidden_states.chunk(2)[text]
-            (found,) = forward(*given, **others, added_cond_kwargs=words)
-            return found
-
-        negative, prompt, nobody = (one(*row) for row in rows)
-        guided = negative + FEW_STEPS.guidance_scale * (prompt - negative) + share * (nobody - negative)
-        return (torch.cat([guided, guided]),)
-
-    unet.forward = by_hand
-    try:
-        theirs = generate_float_image(stable, replace(FEW_STEPS, guidance_rescale=0.0), identity)
-    finally:
-        del unet.forward
+    scheduler = build_scheduler(stable.pipeline.scheduler)
+    scheduler.set_timesteps(more.steps)
+    with torch.no_grad(), stable.applied([identity]) as embeddings:
+        prompts, negative_prompts = stable.prompt_encoder([PROMPT], more.negative_prompt, guided=True)
+        nobody, size = torch.zeros_like(embeddings), sdxl_time_ids(prompts, 16, 16)
+        batch = SamplingBatch(stable, more, [PROMPT], [5], embeddings)
+        latents = initial_noise(batch, [torch.Generator().manual_seed(5)]) * scheduler.init_noise_sigma
+        for timestep in scheduler.timesteps:
+            scaled = scheduler.scale_model_input(latents, timestep)
+            negative = predict(unet, scaled, timestep, Conditioning(negative_prompts, nobody, size))
+            prompt = predict(unet, scaled, timestep, Conditioning(prompts, embeddings, size))
+            text_only = predict(unet, scaled, timestep, Conditioning(prompts, nobody, size))
+            guided = negative + more.guidance_scale * (prompt - negative) + share * (text_only - negative)
+            latents = scheduler.step(guided, timestep, latents).prev_sample
+        (theirs,) = decode_images(batch, latents)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_contrast_is_corrected_as_diffusers_does() -> None:
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+
+    guided, conditional = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    for share in (0.3, 1.0):
+        torch.testing.assert_close(rescale_contrast(guided, conditional, share), rescale_noise_cfg(guided, conditional, share))
 
 
 def test_guidance_on_words_goes_with_an_interval_and_changes_nothing_where_it_cannot(stable: Any) -> None:

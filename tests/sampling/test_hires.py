@@ -16,16 +16,18 @@ from diffusers import PNDMScheduler, StableDiffusionImg2ImgPipeline, StableDiffu
 from PIL import Image
 
 from tenth.core.errors import DataError
+from tenth.models.latents import encode
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.face_detailer import detail_face
-from tenth.sampling.generate import Request, generate
+from tenth.sampling.generate import Progress, Request, generate
 from tenth.sampling.hires import HiresConfig
-from tenth.sampling.img2img import SamplingBatch, encode_image, img2img, resize_to_cover
+from tenth.sampling.img2img import img2img, resize_to_cover
 from tenth.sampling.png_metadata import read_sample, save_sample
 from tenth.sampling.resolutions import Size
-from tenth.sampling.sampler import pipeline_kwargs
-from toy_sizes import FEW_STEPS, HIRES, PROMPT, generate_samples, max_difference, noise_image, random_identity
+from tenth.sampling.sampler import SamplingBatch
+from toy_drawing import diffusers_arguments
+from toy_sizes import FEW_STEPS, HIRES, PROMPT, generate_samples, max_difference, noise_image, noting, random_identity
 
 FIRST = {"sd15": Size(16, 16), "sdxl": Size(24, 16)}  # where it begins: SDXL knows several shapes
 
@@ -127,7 +129,8 @@ def test_a_second_pass_is_diffusers_image_to_image(stable_model: Any, scheduler:
         parts = dict(pipeline.components) | ({} if several else {"requires_safety_checker": False})
         theirs = kind(**parts)
         theirs.set_progress_bar_config(disable=True)
-        call = pipeline_kwargs([PROMPT], [5], sampling) | {"image": encode_image(pipeline, image), "strength": 0.5}
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None] * 2 - 1
+        call = diffusers_arguments([PROMPT], [5], sampling) | {"image": encode(pipeline.vae, pixels), "strength": 0.5}
         del call["guidance_rescale"]
         guided = torch.cat([torch.zeros_like(embeddings), embeddings])
         drawn = theirs(**call, ip_adapter_image_embeds=[guided]).images[0]
@@ -167,18 +170,18 @@ def test_the_model_is_as_before_also_after_an_exception(stable_model: Any) -> No
     list(generate(stable_model, requests, FEW_STEPS, hires=HIRES))
     assert state(stable_model) == before
 
-    def stop(done: int, _: int) -> None:
-        if done == 5:  # in the second pass
+    def stop(now: Progress) -> None:
+        if now.done == 5:  # in the second pass
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(generate(stable_model, requests, FEW_STEPS, progress=stop, hires=HIRES))
+        list(generate(stable_model, requests, FEW_STEPS, on_progress=stop, hires=HIRES))
     assert state(stable_model) == before
 
 
 @pytest.mark.parametrize("before", [False, True])
 def test_a_large_picture_is_coded_in_tiles(stable_model: Any, before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenth.sampling.img2img.MAX_UNTILED_PIXELS", 16 * 16)
+    monkeypatch.setattr("tenth.models.latents.MAX_UNTILED_PIXELS", 16 * 16)
     vae = stable_model.pipeline.vae
     monkeypatch.setattr(vae, "use_tiling", before)
     monkeypatch.setattr(vae, "tile_sample_min_size", 16)
@@ -200,7 +203,7 @@ def test_half_precision_of_sdxls_autoencoder_overflows_and_is_not_used(stable_fo
     pipeline.vae.register_to_config(force_upcast=True)
     precisions: list[torch.dtype] = []
     pipeline.vae.encoder.register_forward_pre_hook(lambda _, given: precisions.append(given[0].dtype))
-    latents = encode_image(pipeline, noise_image(0, 16, 16))
+    latents = encode(pipeline.vae, torch.rand(1, 3, 16, 16))
     assert (precisions, pipeline.vae.dtype, latents.dtype) == ([torch.float32], torch.float16, torch.float32)
 
 
@@ -209,14 +212,19 @@ def test_progress_counts_every_step_once(stable_model: Any) -> None:
     requests = [Request(None, PROMPT, seed) for seed in range(3)]
     list(
         generate(
-            stable_model, requests, FEW_STEPS, 2, lambda *now: told.append(now), HiresConfig(32, 24, 0.5, face_detailer=False)
+            stable_model,
+            requests,
+            FEW_STEPS,
+            2,
+            noting(told),
+            HiresConfig(32, 24, 0.5, face_detailer=False),
         )
     )
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert {total for _, total in told} == {3 * (4 + 2)}
     assert told[-1] == (18, 18)
     told.clear()
-    list(generate(stable_model, requests, FEW_STEPS, 2, lambda *now: told.append(now), HiresConfig(32, 24, 0.5)))
+    list(generate(stable_model, requests, FEW_STEPS, 2, noting(told), HiresConfig(32, 24, 0.5)))
     assert told[-1] == (24, 24)  # there is no face: its steps count as done
 
 

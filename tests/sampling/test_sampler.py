@@ -24,9 +24,9 @@ from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.png_metadata import read_sample, save_sample
-from tenth.sampling.sampler import sampling_context
+from tenth.sampling.sampler import SamplingBatch, sample
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name
-from toy_drawing import FEW_STEPS, PROMPT, generate_float_image, generate_images, random_identity
+from toy_drawing import FEW_STEPS, PROMPT, diffusers_image, generate_float_image, generate_images, random_identity
 from toy_models import write_stable
 
 
@@ -116,7 +116,7 @@ def test_diffusers_with_that_sampler_draws_the_same(name: str, stable: Any) -> N
     try:
         stable.pipeline.scheduler = getattr(diffusers, chosen.class_name).from_config(own.config, **chosen.settings)
         assert a1111_name(stable.pipeline.scheduler) == chosen.a1111_name
-        theirs = generate_float_image(stable, FEW_STEPS, identity)
+        theirs = diffusers_image(stable, FEW_STEPS, identity)
     finally:
         stable.pipeline.scheduler = own
     assert np.isfinite(ours).all()
@@ -155,10 +155,10 @@ def test_scales_of_blocks_reach_exactly_those(stable: Any) -> None:
             ({"mid": 0.5, "down": 1}, {"mid_block": 0.5, "down_blocks.0": 1}),
             (0.3, {"": 0.3}),
         ):
-            with sampling_context(stable, replace(FEW_STEPS, ip_adapter_scale=scale), embeddings):
-                for _, name, _ in cross_attention_layers(stable.pipeline.unet):
-                    (found,) = stable.pipeline.unet.attn_processors[name].scale
-                    assert found == next((value for start, value in wanted.items() if name.startswith(start)), 0)
+            sample(SamplingBatch(stable, replace(FEW_STEPS, ip_adapter_scale=scale), [PROMPT], [0], embeddings))
+            for _, name, _ in cross_attention_layers(stable.pipeline.unet):
+                (found,) = stable.pipeline.unet.attn_processors[name].scale
+                assert found == next((value for start, value in wanted.items() if name.startswith(start)), 0)
 
 
 def test_one_number_in_every_block_is_that_number(small: Any) -> None:

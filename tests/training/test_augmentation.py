@@ -18,7 +18,7 @@ from tenth.training.pocket.augmentation import NUM_AUGMENTATIONS, Augmentation, 
 from tenth.training.pocket.dataset import AugmentedLatents, PocketConditioningDropout
 from tenth.training.pocket.diffusion import DiffusionRecipe, train_diffusion, training_loss
 from tenth.training.pocket.identity_loss import IdentityLossConfig
-from tenth.training.pocket.modules import Conditioning, PocketModules
+from tenth.training.pocket.modules import CaptionedPeople, PocketModules
 from tenth.training.schedule import TrainingConfig
 from toy_latents import photo_dataset, pocket_dataset, step_rng
 
@@ -52,7 +52,7 @@ def test_the_unet_is_told_and_forgets_nothing_when_nothing_was_changed() -> None
     torch.manual_seed(0)
     parts = PocketModules.create(MODEL_DIR)
     install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, 128))
-    told = Conditioning(parts.tokenize(["a man"] * 2), torch.randn(2, 1, 128))
+    told = CaptionedPeople(parts.tokenize(["a man"] * 2), torch.randn(2, 1, 128))
     latents = torch.randn(2, 8, 16, 16)
 
     def loss(changes: Tensor | None) -> float:

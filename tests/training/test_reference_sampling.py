@@ -9,6 +9,7 @@ import torch
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.rng import StepRNG
 from tenth.models.aggregators.set_aggregator import SetAggregator
+from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.adapter.dataset import AdapterDataset, check_counts, check_finite, person_spans
 from tenth.training.adapter.reference_sampling import (
     IdentityContrastiveLoss,
@@ -16,7 +17,6 @@ from tenth.training.adapter.reference_sampling import (
     ReferenceSampling,
     sample_references,
 )
-from tenth.training.frozen_diffusion import PromptEmbeddings
 
 WIDTH = 8
 

@@ -84,7 +84,7 @@ Seed = Annotated[int | None, of_images("SEED", "of the first [default: 0]", pars
 
 # How they are sampled
 of_sampling = partial(option, group="Sampling")
-STEPS_HELP = f"steps of denoising [default: {bounds.DEFAULT_STEPS}]"
+STEPS_HELP = "steps of denoising [default: the model's, 8 of pocket, 25 of others]"
 GUIDANCE_HELP = f"how strictly to follow prompt and person, 1 or more [default: {bounds.DEFAULT_GUIDANCE_SCALE:g}]"
 SCALE_HELP = (
     f"how much of the person: 0 none, 1 as trained [default: {bounds.DEFAULT_ADAPTER_SCALE:g}];"
@@ -95,7 +95,7 @@ SCHEDULER_NAMES = (MODEL_SCHEDULER, *SCHEDULERS)
 SCHEDULER_HELP = f"one of {', '.join(SCHEDULER_NAMES)} [default: own, the model's]; lcm needs a model made for it"
 INTERVAL = NumericRange(*bounds.FULL_INTERVAL)
 INTERVAL_HELP = "guide only in this part of the denoising, 0 the noise and 1 the image: quicker [default: 0 1]"
-PRECISION_HELP = "bf16: faster where the processor computes in it; colours differ by 2 of 255 at most [default: fp32]"
+PRECISION_HELP = "auto: bf16 on openvino where the processor computes in it, else fp32; pixels differ slightly [default: auto]"
 Steps = Annotated[int | None, of_sampling("S", STEPS_HELP, parser=_setting("steps"))]
 GuidanceScale = Annotated[float | None, of_sampling("W", GUIDANCE_HELP, parser=_setting("guidance_scale"))]
 AdapterScaleOption = Annotated[Any, of_sampling("S", SCALE_HELP, "--adapter-scale", parser=_scale)]
@@ -106,7 +106,7 @@ Scheduler = Annotated[
 GuidanceInterval = Annotated[
     tuple[float, float] | None, of_sampling("FROM TO", INTERVAL_HELP, parser=lambda text: _number(text, INTERVAL))
 ]
-Precision = Annotated[Literal["fp32", "bf16"] | None, typer.Option(rich_help_panel="Sampling", help=PRECISION_HELP)]
+Precision = Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel="Sampling", help=PRECISION_HELP)]
 
 # Their size
 of_size = partial(option, group="Size")

@@ -14,7 +14,7 @@ from tenth.experiments.output_folders import ensure_writable_folder, image_names
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.generate import Progress, Request
+from tenth.sampling.generate import OnProgress, Request
 from tenth.sampling.hires import HiresConfig
 from tenth.sampling.png_metadata import read_sample
 
@@ -26,7 +26,7 @@ def generate_into(
     model: LatentDiffusion,
     requests: Sequence[Request],
     sampling: SamplingConfig,
-    progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     hires: HiresConfig | None = None,
 ) -> list[Path]:
     """Write one PNG a request, in order, then run.json. Returns the PNGs' paths. hires: another size than the model's own.
@@ -39,7 +39,7 @@ def generate_into(
     with exclusive_folder(folder):
         ensure_writable_folder(folder, settings)
         remove_temporary(folder)
-        ImageSeries(model, requests, paths, sampling, hires).generate(run, progress)
+        ImageSeries(model, requests, paths, sampling, hires).generate(run, on_progress)
         if not (folder / RECORD_FILE).exists():
             results = _run_results(paths, run, hires)
             write_record(folder / RECORD_FILE, command="generate", settings=settings, results=results)
@@ -73,7 +73,7 @@ def run_settings(
         "identities": _unique(identity.fingerprint for identity in identities if identity is not None),
         "prompts": _unique(request.prompt for request in requests),
         "seeds": [request.seed for request in requests],
-        "sampling": to_table(sampling),
+        "sampling": to_table(sampling.for_model(model)),
         "tenth": version("tenth"),
         **({} if hires is None else {"hires": hires.metadata(model)}),
     }

@@ -25,7 +25,7 @@ from tenth.methods.registry import METHODS, TUNING_FREE_METHODS, method
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.reporting.contact_sheet import Row, contact_sheet
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.generate import Progress, Request
+from tenth.sampling.generate import OnProgress, Request
 from tenth.sampling.png_metadata import read_if_complete
 
 PROMPT = "a portrait photo of a smiling person"
@@ -35,7 +35,7 @@ RUN_KIND = "demo"  # in run.json
 
 
 def demo(
-    person: Person, model: LatentDiffusion, output: Path, sampling: SamplingConfig, progress: Progress | None = None
+    person: Person, model: LatentDiffusion, output: Path, sampling: SamplingConfig, on_progress: OnProgress | None = None
 ) -> Path:
     """Write `output`/METHOD/SEED.png, `output`/run.json and, last, `output`/sheet.png. Returns the sheet's path.
 
@@ -48,7 +48,7 @@ def demo(
         "prompt": PROMPT,
         "seeds": list(SEEDS),
         "model": model.name,
-        "sampling": to_table(sampling),
+        "sampling": to_table(sampling.for_model(model)),
         "photos": [photo.digest for photo in person.photos],
         "tenth": version("tenth"),
     }
@@ -64,7 +64,7 @@ def demo(
         run = UnfinishedRun(output, RUN_KIND, settings)
         identities = [method(name)(person, model).identity for name in methods]
         requests = [Request(identity, PROMPT, seed) for identity in identities for seed in SEEDS]
-        ImageSeries(model, requests, paths, sampling).generate(run, progress)
+        ImageSeries(model, requests, paths, sampling).generate(run, on_progress)
 
         # The record, and the sheet.
         if not (output / RECORD_FILE).exists():

@@ -158,7 +158,7 @@ def is_generated(path: Path, method: str, job: ImageJob, recipe: ExperimentRecip
     """Whether the PNG exists, is complete, and was generated with these settings."""
     expected = {"prompt": job.prompt, "seed": job.seed, "method": method, "model": model.name}
     actual = read_if_complete(path)
-    return actual is not None and actual | expected | to_table(recipe.sampling) == actual
+    return actual is not None and actual | expected | to_table(recipe.sampling.for_model(model)) == actual
 
 
 def load_images(jobs: Iterable[ImageJob]) -> list[Pixels]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import (
+    OnProgress,
     Progress,
     Request,
     batch_requests,
@@ -72,7 +73,7 @@ class ImageSeries:
     sampling: SamplingConfig
     hires: HiresConfig | None = None
 
-    def generate(self, run: UnfinishedRun, progress: Progress | None = None) -> None:
+    def generate(self, run: UnfinishedRun, on_progress: OnProgress | None = None) -> None:
         """Generate the images that are missing, each written whole.
 
         A batch with a missing image is generated as a whole: a pixel may differ by 1/255 in another batch. Raises
@@ -90,11 +91,11 @@ class ImageSeries:
         try:
             for requests, paths in batches:
 
-                def steps_done(steps: int, _: int, before: int = done) -> None:
-                    if progress is not None:
-                        progress(before + steps, total)
+                def add_progress(now: Progress, before: int = done) -> None:
+                    if on_progress is not None:
+                        on_progress(replace(now, done=before + now.done, total=total))
 
-                samples = list(generate(self.model, requests, self.sampling, progress=steps_done, hires=self.hires))
+                samples = list(generate(self.model, requests, self.sampling, on_progress=add_progress, hires=self.hires))
                 run.record_seconds({path: sample.seconds for path, sample in zip(paths, samples, strict=True)})
                 for path, sample in zip(paths, samples, strict=True):
                     if not path.exists():

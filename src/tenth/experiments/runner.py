@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import chain, islice
@@ -79,6 +79,7 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
     # The model, and what measures its images.
     options = LoadOptions(full_precision=any(method(name).tunes_model for name in recipe.methods))
     model = load_model(recipe.model, options=options, on_message=partial(print, file=sys.stderr))
+    recipe = replace(recipe, sampling=recipe.sampling.for_model(model))
     experiment = LoadedExperiment(recipe, model, load_recognizers(recipe, model), load_prompt_scorers(recipe, model), inception)
     check_test_people(recipe)
     settings = run_settings(recipe, model, experiment.recognizers)

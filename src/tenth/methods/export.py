@@ -56,7 +56,7 @@ def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) ->
     embeddings = _embeddings(identity)
     model.validate(identity)
     model.ensure_adapter(identity.adapter)
-    tensors = {EMBEDDINGS_KEY: model.with_unconditional(embeddings[None])}
+    tensors = {EMBEDDINGS_KEY: torch.cat([model.unconditional_like(embeddings[None]), embeddings[None]])}
     metadata = {"format": "pt", "encoder": identity.encoder, "adapter": identity.adapter}
     with model.adapters[identity.adapter].path.open("rb") as source, atomic_file(adapter, no_overwrite=True) as file:
         shutil.copyfileobj(source, file)

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from tenth.core.cache import default_cache_dir
 from tenth.core.errors import IdentityError
 from tenth.core.types import Encoder, Identity
 from tenth.models.adapters.ip_adapter import (
@@ -24,6 +25,9 @@ from tenth.models.adapters.ip_adapter import (
     validate_ip_adapter,
 )
 from tenth.models.adapters.weight_deltas import applied_weights
+from tenth.models.compiled import CompiledNetworks
+from tenth.models.denoiser import Denoiser, predict
+from tenth.models.latents import decode, exceeds_untiled
 from tenth.models.memory.half_precision import store_in_half
 from tenth.models.memory.planner import DEFAULT_PLAN, MemoryPlan, next_profile
 from tenth.models.pipelines import apply_memory_plan, is_memory_mapped
@@ -38,6 +42,20 @@ class TrainedResolutions(Enum):
     SINGLE_SQUARE = "one square"  # of aligned faces, and no detail beyond it
     NEAR_SQUARE = "squares"  # of any content: other shapes of about as many pixels work
     MULTI_ASPECT = "buckets"  # SDXL's list of aspect ratios
+
+
+# A linear map of latents to colours: red, green and blue of each of four channels, and what is added.
+# Source of the numbers: ComfyUI, latent_formats.py.
+RGB_FACTORS = {
+    TrainedResolutions.NEAR_SQUARE: (
+        ((0.3512, 0.2297, 0.3227), (0.3250, 0.4974, 0.2350), (-0.2829, 0.1762, 0.2721), (-0.2120, -0.2616, -0.7177)),
+        (0.0, 0.0, 0.0),
+    ),
+    TrainedResolutions.MULTI_ASPECT: (
+        ((0.3651, 0.4232, 0.4341), (-0.2533, -0.0042, 0.1068), (0.1076, 0.1111, -0.0362), (-0.3165, -0.2492, -0.2188)),
+        (0.1084, -0.0175, -0.0011),
+    ),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +87,10 @@ class LatentDiffusion:
         self.trained_methods, self.memory_plan = trained_methods, memory_plan
         self.prompt_encoder = PromptEncoder(pipeline)
         self.adapters: dict[str, LoadedAdapter] = {}  # by "name@digest"
+        self.compiled = None
+        if memory_plan.backend == "openvino":
+            self.compiled = CompiledNetworks(pipeline, name, default_cache_dir() / "openvino")
+        self._applied_adapter, self._weights_applied = "", False
         self._default_adapter = adapter
         self.adapter_name = self.add_adapter(adapter)
 
@@ -79,6 +101,62 @@ class LatentDiffusion:
             return TrainedResolutions.SINGLE_SQUARE
         multi_aspect = self.pipeline.unet.config.addition_embed_type == "text_time"  # it is conditioned on the size
         return TrainedResolutions.MULTI_ASPECT if multi_aspect else TrainedResolutions.NEAR_SQUARE
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute."""
+        offloaded = self.memory_plan.profile.cpu_offload  # the weights are elsewhere until their layer runs
+        return torch.device(self.memory_plan.device) if offloaded else self.pipeline.unet.device
+
+    @property
+    def native_resolution(self) -> int:
+        """Side of the square, in pixels, that the model generates by default."""
+        return int(self.pipeline.unet.config.sample_size * self.pipeline.vae_scale_factor)
+
+    @property
+    def is_guidance_distilled(self) -> bool:
+        """Whether the UNet is conditioned on the guidance scale, and needs one prediction a step (LCM)."""
+        return self.pipeline.unet.config.time_cond_proj_dim is not None
+
+    def denoiser(self, precision: str = "fp32") -> Denoiser:
+        """The network that sampling calls in each step. precision: that of the compiled one; "auto" for the quickest."""
+        if self.compiled is None or not self._weights_as_loaded:
+            return partial(predict, self.pipeline.unet)
+        return partial(self.compiled.predict, self._applied_adapter, self.compiled.precision(precision))
+
+    def decode(self, latents: Tensor, precision: str = "fp32") -> Tensor:
+        """Latents (B, C, h, w) in the UNet's scale -> (B, 3, H, W), about [-1, 1]. precision: as of `denoiser`."""
+        if self.compiled is None or not self._weights_as_loaded or exceeds_untiled(self.pipeline.vae, latents):
+            return decode(self.pipeline.vae, latents)
+        return self.compiled.decode(self.compiled.precision(precision), latents)
+
+    @property
+    def _weights_as_loaded(self) -> bool:
+        """Whether no person's weights are on the model, and nothing trains it: only then are compiled networks the same."""
+        return not self._weights_applied and not self.pipeline.unet.training
+
+    def backend_name(self, identity: Identity | None, precision: str) -> str:
+        """What an image of this identity is computed by, for its settings: images differ slightly between backends."""
+        if self.compiled is None or (identity is not None and identity.weights):
+            return "torch"
+        return f"openvino-{self.compiled.precision(precision)}"
+
+    def decode_preview(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, h, w) -> small images (B, 3, h', w'), about [-1, 1]: the pocket model's are decoded, others mapped."""
+        factors = RGB_FACTORS.get(self.trained_resolutions)
+        if factors is None or latents.shape[1] != len(factors[0]):
+            return self.decode(latents)
+        weights, bias = (latents.new_tensor(values) for values in factors)
+        return torch.einsum("bchw,cr->brhw", latents, weights) + bias[:, None, None]
+
+    def unconditional_like(self, embeddings: Tensor) -> Tensor:
+        """What guidance leads away from, in the shape of embeddings (B, M, D): zeros, or a black image's patch tokens."""
+        return self.encoder.null_embedding().to(embeddings).expand_as(embeddings)
+
+    @property
+    def default_steps(self) -> int:
+        """Steps of the model's own scheduler from which more give no better images (docs/log.md; benchmarks/samplers.py)."""
+        return 8 if self.trained_resolutions is TrainedResolutions.SINGLE_SQUARE else 25
 
     @property
     def default_hires_strength(self) -> float:
@@ -132,7 +210,7 @@ class LatentDiffusion:
 
     def _place(self, adapter: LoadedAdapter) -> None:
         """Move an adapter's layers to the UNet's device and precision; on a CPU, keep half-precision weights as the UNet's."""
-        unet, device = self.pipeline.unet, self.pipeline._execution_device
+        unet, device = self.pipeline.unet, self.device
         in_half = self.memory_plan.device == "cpu" and self.memory_plan.profile.weights != "float32"
         for module in adapter.conditioning.modules:
             if module is adapter.conditioning.projection or not in_half:
@@ -157,19 +235,34 @@ class LatentDiffusion:
                 f"{len(identities)} identities with weights of their own", "one is on the model at a time", "Draw them in turn"
             )
 
-        with applied_weights(self.pipeline, first.weights), self.prompt_encoder.isolated(first.weights):
+        with (
+            applied_weights(self.pipeline, first.weights),
+            self.prompt_encoder.isolated(first.weights),
+            self._torch_only(first.weights),
+        ):
             if first.embeddings is None:
                 yield None
                 return
             self.ensure_adapter(first.adapter)
             unet = self.pipeline.unet
             embeddings = torch.stack([each.embeddings for each in identities if each.embeddings is not None])
-            before = ImageConditioning.of(unet)
+            before, adapter_before = ImageConditioning.of(unet), self._applied_adapter
             self.adapters[first.adapter].conditioning.put_into(unet)
+            self._applied_adapter = first.adapter
             try:
-                yield embeddings.to(self.pipeline._execution_device, unet.dtype)  # (B, M, D) or (B, M, T, D)
+                yield embeddings.to(self.device, unet.dtype)  # (B, M, D) or (B, M, T, D)
             finally:
                 before.put_into(unet)
+                self._applied_adapter = adapter_before
+
+    @contextmanager
+    def _torch_only(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """A block in which a person's weights are on the model, if there are any, and compiled networks are not the same."""
+        before, self._weights_applied = self._weights_applied, self._weights_applied or bool(weights)
+        try:
+            yield
+        finally:
+            self._weights_applied = before
 
     def validate(self, identity: Identity) -> None:
         """Raises IdentityError if the identity was made for another model, encoder or adapter. Loads nothing.
@@ -199,7 +292,3 @@ class LatentDiffusion:
                 f"{self.encoder.name} gives {' x '.join(map(str, expected_shape))} for each photo",
                 "Make it again from the photos",
             )
-
-    def with_unconditional(self, embeddings: Tensor) -> Tensor:
-        """Unconditional embeddings, then those of people (B, M, ...): (2B, M, ...), as diffusers' guidance takes them."""
-        return torch.cat([self.encoder.null_embedding().to(embeddings).expand_as(embeddings), embeddings])

@@ -1,10 +1,11 @@
-"""Prompts -> the text embeddings that a pipeline takes: long ones in chunks, and none computed twice in a run."""
+"""Prompts -> text embeddings: long ones in chunks, and none computed twice in a run."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,8 +14,24 @@ from torch import Tensor
 SMALL_VOCABULARY = 1_000  # tokens; a model with fewer knows only the words of its captions, each of them one token
 MAX_CACHED_BATCHES = 8  # batches of prompts whose embeddings are kept; of SDXL some megabytes each
 ENCODER_ATTRIBUTES = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
-EMBEDDING_NAMES = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
-PromptArguments = dict[str, Tensor]  # of a call of a pipeline, by EMBEDDING_NAMES
+
+
+@dataclass(frozen=True, eq=False)
+class PromptEmbeddings:
+    """Encoded prompts. hidden: (U, T, C). pooled: (U, P) where the model wants it (SDXL)."""
+
+    hidden: Tensor
+    pooled: Tensor | None = None
+
+    def __getitem__(self, indices: Tensor | slice) -> PromptEmbeddings:
+        return PromptEmbeddings(self.hidden[indices], None if self.pooled is None else self.pooled[indices])
+
+    def to(self, device: torch.device) -> PromptEmbeddings:
+        """The same on another device."""
+        return PromptEmbeddings(self.hidden.to(device), None if self.pooled is None else self.pooled.to(device))
+
+
+Encoded = tuple[PromptEmbeddings, PromptEmbeddings | None]  # of prompts, and of the negative beside each of them
 
 
 class PromptEncoder:
@@ -30,22 +47,25 @@ class PromptEncoder:
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
-        self._cache: OrderedDict[tuple[Any, ...], PromptArguments] = OrderedDict()
+        self._cache: OrderedDict[tuple[Any, ...], Encoded] = OrderedDict()
 
-    def __call__(self, prompts: Sequence[str], negative: str, *, guided: bool) -> PromptArguments:
-        """Embeddings (B, L, C), and of SDXL the pooled ones (B, P). guided: with those of the negative, of equal shapes."""
+    def __call__(self, prompts: Sequence[str], negative: str, *, guided: bool, device: torch.device | None = None) -> Encoded:
+        """Embeddings of B prompts; with those of the negative, of equal shapes, if guided.
+
+        device: where they are computed, if the text encoders are not there (offloaded to the CPU's memory).
+        """
         encoders = [encoder for _, encoder in self._encoders()]
-        device, dtype = self.pipeline._execution_device, encoders[0].dtype
+        device, dtype = device or encoders[0].device, encoders[0].dtype
         if any(encoder.training for encoder in encoders):
-            return self._encode(prompts, negative, guided=guided)  # weights that change: not to be kept
+            return self._encode(prompts, negative, guided, device)  # weights that change: not to be kept
         cast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
         key = (*prompts, negative, guided, device, dtype, cast)
         if key not in self._cache:
-            self._cache[key] = self._encode(prompts, negative, guided=guided)
+            self._cache[key] = self._encode(prompts, negative, guided, device)
         self._cache.move_to_end(key)
         while len(self._cache) > MAX_CACHED_BATCHES:
             self._cache.popitem(last=False)
-        return dict(self._cache[key])
+        return self._cache[key]
 
     @contextmanager
     def isolated(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
@@ -76,44 +96,43 @@ class PromptEncoder:
         return [(tokenizer, encoder) for tokenizer, encoder in pairs if encoder is not None]
 
     @torch.no_grad()
-    def _encode(self, prompts: Sequence[str], negative: str, *, guided: bool) -> PromptArguments:
+    def _encode(self, prompts: Sequence[str], negative: str, guided: bool, device: torch.device) -> Encoded:
         all_prompts = [*prompts, negative] if guided else prompts
         if (num_chunks := self.num_chunks(*all_prompts)) > 1:
-            return _split_negative(*self._encode_chunks(all_prompts, num_chunks), len(prompts))
-        parts = self.pipeline.encode_prompt(
+            return _split_negative(self._encode_chunks(all_prompts, num_chunks, device), len(prompts))
+        hidden, negative_hidden, *pooled = self.pipeline.encode_prompt(
             prompt=list(prompts),
-            device=self.pipeline._execution_device,
+            device=device,
             num_images_per_prompt=1,
             do_classifier_free_guidance=guided,
             negative_prompt=[negative] * len(prompts),
         )
-        return {name: part for name, part in zip(EMBEDDING_NAMES, parts, strict=False) if part is not None}
+        prompt_pooled, negative_pooled = pooled or (None, None)
+        encoded = PromptEmbeddings(hidden, prompt_pooled)
+        return encoded, PromptEmbeddings(negative_hidden, negative_pooled) if guided else None
 
-    def _encode_chunks(self, prompts: Sequence[str], num_chunks: int) -> tuple[Tensor, Tensor | None]:
-        """(B, runs x T, C) and, of SDXL, (B, P)."""
+    def _encode_chunks(self, prompts: Sequence[str], num_chunks: int, device: torch.device) -> PromptEmbeddings:
+        """Hidden states (B, chunks x T, C) and, of SDXL, pooled (B, P)."""
         pairs, hidden, pooled = self._encoders(), [], None
         for tokenizer, encoder in pairs:
             tokens = torch.tensor(
                 [row for prompt in prompts for row in _padded_chunks(tokenizer, prompt, num_chunks)]
             )  # (B x runs, T)
-            output = encoder(tokens.to(self.pipeline._execution_device), output_hidden_states=True)
+            output = encoder(tokens.to(device), output_hidden_states=True)
             # Of two encoders the last layer but one is read, and the second's pooled output, as SDXL's pipeline does.
             states = output[0] if len(pairs) == 1 else output.hidden_states[-2]
             hidden.append(states.reshape(len(prompts), -1, states.shape[-1]))
             pooled = None if len(pairs) == 1 else output[0].reshape(len(prompts), num_chunks, -1)[:, 0]
-        return torch.cat(hidden, -1).to(pairs[-1][1].dtype), pooled
+        return PromptEmbeddings(torch.cat(hidden, -1).to(pairs[-1][1].dtype), pooled)
 
 
-def _split_negative(hidden: Tensor, pooled: Tensor | None, count: int) -> PromptArguments:
+def _split_negative(encoded: PromptEmbeddings, count: int) -> Encoded:
     """Prompts and, where there is one row more than `count`, the negative beside each of them."""
-    arguments = {"prompt_embeds": hidden[:count]}
-    if pooled is not None:
-        arguments["pooled_prompt_embeds"] = pooled[:count]
-    if len(hidden) > count:
-        arguments["negative_prompt_embeds"] = hidden[count:].expand(count, -1, -1)
-        if pooled is not None:
-            arguments["negative_pooled_prompt_embeds"] = pooled[count:].expand(count, -1)
-    return arguments
+    prompts, negative = encoded[:count], encoded[count:]
+    if not len(negative.hidden):
+        return prompts, None
+    pooled = None if negative.pooled is None else negative.pooled.expand(count, -1)
+    return prompts, PromptEmbeddings(negative.hidden.expand(count, -1, -1), pooled)
 
 
 def _chunk_tokens(tokenizer: Any, prompt: str) -> list[list[int]]:

@@ -26,7 +26,7 @@ def _load_bundled(
 ) -> LatentDiffusion:
     del on_message  # a small model needs no memory profile
     _check_no_lora(lora)
-    return load_pocket(cache=cache, adapter=adapter, device=options.device)
+    return load_pocket(cache=cache, adapter=adapter, device=options.device, backend=options.backend)
 
 
 def _load_downloaded(
@@ -83,8 +83,9 @@ def load_model(
         pocket = (Path(name) / STATISTICS_PATH).is_file()
         if pocket:
             _check_no_lora(lora)
+            chosen = with_environment(options)
             return load_pocket(
-                Path(name), cache, name=printable_name(name), adapter=adapter, device=with_environment(options).device
+                Path(name), cache, name=printable_name(name), adapter=adapter, device=chosen.device, backend=chosen.backend
             )
         check_folder(Path(name))
         return load_stable_diffusion(Path(name), adapter, with_environment(options), on_message, cache, lora)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tenth.core.cache import ArrayCache
@@ -11,6 +12,7 @@ from tenth.core.files.reading import printable_name, short_sha256_of, without_sy
 from tenth.core.wording import abbreviate
 from tenth.models.adapters.ip_adapter import uses_patch_tokens
 from tenth.models.aggregators.checkpoint import AGGREGATOR_FILE
+from tenth.models.compiled import choose_backend
 from tenth.models.encoders.clip import ClipEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.footprint import read_footprint
@@ -50,6 +52,7 @@ def load_stable_diffusion(
     pipeline_class_name(folder)
     patches = uses_patch_tokens(adapter_path)
     plan = plan_memory(read_footprint(folder, encoder_dir, adapter_path), options, available_memory())
+    plan = replace(plan, backend=choose_backend(options.backend, plan.device, small=plan.small))
     if on_message is not None and plan.message:
         on_message(plan.message)
     pipeline = load_pipeline(folder, plan, lora)

@@ -9,10 +9,10 @@ from typing import Any
 from tenth.core.errors import RecipeError
 from tenth.core.wording import shorten
 
-DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE, DEFAULT_ADAPTER_SCALE = 25, 2.0, 1.0
+DEFAULT_GUIDANCE_SCALE, DEFAULT_ADAPTER_SCALE = 2.0, 1.0
 MODEL_SCHEDULER = "own"  # the model's scheduler
 FULL_INTERVAL = (0.0, 1.0)
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16")
 MAX_PROMPT_CHARS = 20_000  # characters of a prompt
 
 

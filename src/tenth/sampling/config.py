@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainValidator
 
 from tenth.core.config import config_dataclass, one_of
+from tenth.core.types import DiffusionModel
 from tenth.models.adapters.adapter_scale import AdapterScale, validate_scale
 from tenth.sampling.bounds import (
     DEFAULT_ADAPTER_SCALE,
     DEFAULT_GUIDANCE_SCALE,
-    DEFAULT_STEPS,
     FULL_INTERVAL,
     PRECISIONS,
     SETTING_RANGES,
@@ -26,6 +27,8 @@ def _within_range(name: str) -> BeforeValidator:
     """A validator by the entry of SETTING_RANGES."""
 
     def validate(value: Any) -> Any:
+        if value is None and name == "steps":
+            return value
         if not SETTING_RANGES[name].contains(value):
             raise ValueError(str(SETTING_RANGES[name]))
         return value
@@ -52,7 +55,7 @@ class SamplingConfig:
     Raises RecipeError for invalid values, from the command line, recipes and PNGs as well.
     """
 
-    steps: Annotated[int, _within_range("steps")] = DEFAULT_STEPS
+    steps: Annotated[int | None, _within_range("steps")] = None  # None: the model's (LatentDiffusion.default_steps)
     # Classifier-free, on text and image together; 1 turns it off.
     guidance_scale: Annotated[float, _within_range("guidance_scale")] = DEFAULT_GUIDANCE_SCALE
     # Of the guided prediction's contrast to the plain one's: Lin et al. 2023, arXiv:2305.08891, eq. 16.
@@ -65,9 +68,13 @@ class SamplingConfig:
     guidance_interval: Annotated[tuple[float, float], BeforeValidator(_validated_interval)] = FULL_INTERVAL
     # Further guidance on the prompt beside a person: guidance.py.
     text_guidance_scale: Annotated[float, _within_range("text_guidance_scale")] = 0.0
-    # bf16: where a processor computes in it, in less time; pixels move by 2/255 at most.
-    precision: Annotated[str, one_of(PRECISIONS)] = "fp32"
+    # auto: fp32 on torch, and in compiled networks (models/compiled.py) bf16 where the processor computes in it.
+    precision: Annotated[str, one_of(PRECISIONS)] = "auto"
 
     def __post_init__(self) -> None:
         check_prompt("negative_prompt", self.negative_prompt)
-        check_scheduler(self.scheduler, self.steps)
+        check_scheduler(self.scheduler, self.steps or 1)
+
+    def for_model(self, model: DiffusionModel) -> SamplingConfig:
+        """The same settings, with the model's own number of steps where none was chosen."""
+        return self if self.steps is not None else replace(self, steps=model.default_steps)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from tenth.core.types import DiffusionModel
 from tenth.data.faces.detection import face_width, find_faces
-from tenth.models.latent_diffusion import LatentDiffusion, TrainedResolutions
-from tenth.sampling.img2img import FloatImage, SamplingBatch, img2img, native_resolution, resize_to_cover
+from tenth.models.latent_diffusion import TrainedResolutions
+from tenth.sampling.img2img import img2img, resize_to_cover
 from tenth.sampling.resolutions import SIZE_MULTIPLE, Size
-from tenth.sampling.sampler import OnStep, to_uint8
+from tenth.sampling.sampler import FloatImage, OnStep, SamplingBatch, to_uint8
 
 FACE_MARGIN = 2.0  # side of the square around a face, in widths of its box: the whole head
 FEATHER = 0.25  # width of the blending, a fraction of the square's side
 MIN_UPSCALE = 2.0  # the least upscaling of the square for which a second pass is worth its time
 
 
-def face_crop_box(model: LatentDiffusion, image: FloatImage, force: bool | None = None) -> tuple[int, int, int] | None:
+def face_crop_box(model: DiffusionModel, image: FloatImage, force: bool | None = None) -> tuple[int, int, int] | None:
     """Left, top and side, in pixels, of the square around the largest face that needs detail, or None.
 
     force: True for any face, None where the square is enlarged at least MIN_UPSCALE times. The side is a multiple of
@@ -29,7 +30,7 @@ def face_crop_box(model: LatentDiffusion, image: FloatImage, force: bool | None 
     # The largest whole number of multiples that fits.
     multiples = min(round(FACE_MARGIN * face_width(face) / SIZE_MULTIPLE), width // SIZE_MULTIPLE, height // SIZE_MULTIPLE)
     side = multiples * SIZE_MULTIPLE
-    if force is None and side * MIN_UPSCALE > native_resolution(model):
+    if force is None and side * MIN_UPSCALE > model.native_resolution:
         return None
 
     # Centered on the face, moved inside the image.
@@ -42,7 +43,7 @@ def detail_face(
 ) -> FloatImage:
     """The image (H, W, 3) with the square generated again at the model's full resolution; outside it nothing changes."""
     left, top, side = crop_box
-    resolution = native_resolution(batch.model)
+    resolution = batch.model.native_resolution
     if batch.model.trained_resolutions is not TrainedResolutions.SINGLE_SQUARE:
         resolution = max(resolution, side)
     region = (slice(top, top + side), slice(left, left + side))

@@ -18,12 +18,22 @@ from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.bounds import check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.hires import HiresConfig, generate_at_size
-from tenth.sampling.img2img import SamplingBatch
 from tenth.sampling.png_metadata import base_metadata
 from tenth.sampling.prompts import insert_trigger_phrase
-from tenth.sampling.sampler import sample, sampler_name
+from tenth.sampling.sampler import OnStep, SamplingBatch, Step, sample
+from tenth.sampling.schedulers import SCHEDULERS, a1111_name
 
-Progress = Callable[[int, int], None]  # (image-steps done, image-steps in all)
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """How far a series of images is. done, total: image-steps. step: the last one, which may be asked for a preview."""
+
+    done: int
+    total: int
+    step: Step | None = None
+
+
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +57,7 @@ def generate(
     requests: Sequence[Request],
     sampling: SamplingConfig,
     batch: int = DEFAULT_BATCH_SIZE,
-    progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     hires: HiresConfig | None = None,
 ) -> Iterator[Sample]:
     """One sample for each request, in order, as soon as its batch is done. A batch may mix people.
@@ -55,18 +65,33 @@ def generate(
     hires: a size other than the model's own. Raises DataError for a size or strength that the model does not support,
     IdentityError for an identity of another model, before anything is generated; ModelError if a value is not finite.
     """
+    sampling = sampling.for_model(model)
     for request in requests:
         check_request(model, request)
     steps_per_image = denoising_steps(model, sampling, hires)
-    done, total = 0, len(requests) * steps_per_image
+    counter, finished = _StepCounter(len(requests) * steps_per_image, on_progress), 0
     for group in batch_requests(model, requests, sampling.negative_prompt, batch):
+        for made in _generate_within_memory(model, group, sampling, hires, counter):
+            finished += 1
+            counter.settle(max(counter.done, finished * steps_per_image))  # passes may have been left out
+            yield made
 
-        def steps_done(steps: int, before: int = done) -> None:
-            if progress is not None:
-                progress(before + steps, total)
 
-        yield from _generate_within_memory(model, group, sampling, steps_done, hires)
-        done += len(group) * steps_per_image
+class _StepCounter:
+    """Counts the image-steps that are done, over all batches."""
+
+    def __init__(self, total: int, on_progress: OnProgress | None) -> None:
+        self.total, self.on_progress, self.done = total, on_progress, 0
+
+    def __call__(self, step: Step) -> None:
+        """A step of a batch is done."""
+        self.settle(min(self.done + len(step.prediction), self.total), step)
+
+    def settle(self, done: int, step: Step | None = None) -> None:
+        """So many are done."""
+        changed, self.done = done != self.done, done
+        if changed and self.on_progress is not None:
+            self.on_progress(Progress(done, self.total, step))
 
 
 def expected_metadata(
@@ -74,10 +99,11 @@ def expected_metadata(
 ) -> dict[str, Any]:
     """The settings that a request's PNG will have, as far as they are known before it is generated."""
     method = "none" if request.identity is None else request.identity.method
-    hires_metadata = {} if hires is None else hires.metadata(model)
+    sampling, hires_metadata = sampling.for_model(model), {} if hires is None else hires.metadata(model)
     # In a PNG, face_pass says whether a face was generated again, not whether it was asked for.
     known = {key: value for key, value in hires_metadata.items() if key != "face_pass"}
-    return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known
+    backend = {"backend": model.backend_name(request.identity, sampling.precision)}
+    return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known | backend
 
 
 def check_request(model: LatentDiffusion, request: Request) -> None:
@@ -109,7 +135,7 @@ def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
 
 def denoising_steps(model: LatentDiffusion, sampling: SamplingConfig, hires: HiresConfig | None) -> int:
     """Denoising steps per image."""
-    return sampling.steps if hires is None else hires.num_steps(model, sampling)
+    return (sampling.steps or model.default_steps) if hires is None else hires.num_steps(model, sampling)
 
 
 def _full_prompt(request: Request) -> str:
@@ -117,51 +143,39 @@ def _full_prompt(request: Request) -> str:
 
 
 def _generate_within_memory(
-    model: LatentDiffusion,
-    group: list[Request],
-    sampling: SamplingConfig,
-    on_done: Callable[[int], None],
-    hires: HiresConfig | None,
+    model: LatentDiffusion, group: list[Request], sampling: SamplingConfig, hires: HiresConfig | None, counter: _StepCounter
 ) -> Iterator[Sample]:
-    """The group's samples, as many at a time as the memory profile allows. on_done: gets the image-steps done.
+    """The group's samples, as many at a time as the memory profile allows.
 
     If a GPU's memory does not suffice, the model goes to the next profile, and missing images are generated from their seeds.
     """
-    steps_per_image = denoising_steps(model, sampling, hires)
     remaining = list(group)
     while remaining:
-        chunk, done = remaining[: model.memory_plan.profile.batch_size], (len(group) - len(remaining)) * steps_per_image
-
-        def steps_done(steps: int, before: int = done) -> None:
-            on_done(before + steps)
-
+        chunk, done_before = remaining[: model.memory_plan.profile.batch_size], counter.done
         try:
-            samples = list(_generate_batch(model, chunk, sampling, steps_done, hires))
+            samples = list(_generate_batch(model, chunk, sampling, hires, counter))
         except torch.OutOfMemoryError:
             samples = []  # the error references tensors: it must be gone before the model is moved
         if samples:
             yield from samples
             remaining = remaining[len(chunk) :]
         else:
+            counter.settle(done_before)
             model.reduce_memory()
 
 
 def _generate_batch(
-    model: LatentDiffusion,
-    group: list[Request],
-    sampling: SamplingConfig,
-    on_done: Callable[[int], None],
-    hires: HiresConfig | None,
+    model: LatentDiffusion, group: list[Request], sampling: SamplingConfig, hires: HiresConfig | None, on_step: OnStep
 ) -> Iterator[Sample]:
     start = time.perf_counter()
     prompts, seeds = list(map(_full_prompt, group)), [request.seed for request in group]
 
     def sample_images(embeddings: Tensor | None) -> list[tuple[Pixels, dict[str, Any]]]:
         """Images, and the settings that each of them has beside the others'."""
+        to_generate = SamplingBatch(model, sampling, prompts, seeds, embeddings)
         if hires is None:
-            images = sample(model, prompts, seeds, sampling, embeddings, lambda step: on_done(len(group) * step))
-            return [(pixels, {}) for pixels in images]
-        sized = generate_at_size(SamplingBatch(model, sampling, prompts, seeds, embeddings), hires, on_done)
+            return [(pixels, {}) for pixels in sample(to_generate, on_step)]
+        sized = generate_at_size(to_generate, hires, on_step)
         return [(pixels, hires.metadata(model) | {"face_pass": detailed}) for pixels, detailed in sized]
 
     identities = [request.identity for request in group if request.identity is not None]
@@ -172,8 +186,14 @@ def _generate_batch(
         images = sample_images(None)
 
     seconds = (time.perf_counter() - start) / len(group)
-    settings = to_table(sampling) | model.memory_plan.metadata
+    backend = model.backend_name(group[0].identity, sampling.precision)
+    settings = to_table(sampling) | model.memory_plan.metadata | {"backend": backend}
     for request, (pixels, more) in zip(group, images, strict=True):
         method = "none" if request.identity is None else request.identity.method
         how = settings | more, seconds, sampler_name(model, sampling)
         yield Sample(pixels, request.prompt, request.seed, method, model.name, *how)
+
+
+def sampler_name(model: LatentDiffusion, sampling: SamplingConfig) -> str:
+    """The sampler's name as A1111 writes it."""
+    return SCHEDULERS[sampling.scheduler].a1111_name if sampling.scheduler else a1111_name(model.pipeline.scheduler)

@@ -1,89 +1,63 @@
-"""Classifier-free guidance: in an interval of the denoising only, and further guidance on the text."""
+"""Classifier-free guidance: which predictions a step needs, and the sum that they give."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from tenth.sampling.bounds import FULL_INTERVAL
 
-IMAGE_EMBEDS_KEY = "image_embeds"  # diffusers' name of the person's embeddings among the UNet's inputs
+# The terms, in the order in which the network computes them.
+UNCONDITIONAL = "unconditional"  # negative prompt, unconditional image embedding
+CONDITIONAL = "conditional"  # prompt and person
+TEXT_ONLY = "text only"  # prompt, unconditional image embedding
 
 
-@contextmanager
-def guidance_hooks(
-    unet: Any,
-    guidance_scale: float,
-    *,
-    text_guidance_scale: float = 0.0,
-    interval: tuple[float, float] = FULL_INTERVAL,
-    num_train_timesteps: int,
-) -> Iterator[None]:
-    """Change classifier-free guidance from inside the UNet, which is given [negative; prompt] rows by pipelines.
+@dataclass(frozen=True)
+class Guidance:
+    """Guidance on prompt and person together, and further guidance on the prompt alone.
 
-    guidance_scale: the pipeline's. text_guidance_scale: of further guidance from the negative towards the prompt without a
-    person; the UNet then computes three predictions per image, and the third is folded into the negative one.
+    scale: of the first; 1 turns all guidance off. text_scale: of the second; 0 turns it off.
     interval: guidance is on where start <= 1 - t / num_train_timesteps <= end, so that 0 is pure noise and 1 the finished
-    image, whatever the scheduler and the number of steps. Outside, the UNet computes the prompt's prediction alone, which is
-    returned for both, so that guidance adds nothing. The UNet is as before when the block ends.
-    Sources: Kynkäänniemi et al. 2024, arXiv:2404.07724, whose interval is in noise levels; Liu et al. 2022, composable
-    diffusion, arXiv:2206.01714, the conjunction: here of a prompt, and of the prompt with a person.
+    image, whatever the scheduler and the number of steps. rescale: share of Lin et al.'s correction of the contrast.
+    Sources: Ho and Salimans 2022, arXiv:2207.12598; Kynkäänniemi et al. 2024, arXiv:2404.07724, whose interval is in noise
+    levels; Liu et al. 2022, composable diffusion, arXiv:2206.01714: a conjunction, here of a prompt, and of it with a person.
     """
-    if guidance_scale <= 1 or (interval == FULL_INTERVAL and not text_guidance_scale):
-        yield
-        return
-    branches_inside, text_weight = (3, text_guidance_scale / (guidance_scale - 1)) if text_guidance_scale else (2, 0.0)
-    num_branches = 2  # predictions per image in the current step
 
-    def pre_forward(_: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        nonlocal num_branches
-        denoised_fraction = 1 - float(torch.as_tensor(args[1]).flatten()[0]) / num_train_timesteps
-        num_branches = branches_inside if interval[0] <= denoised_fraction <= interval[1] else 1
-        if num_branches == 2:
-            return args, dict(kwargs)
-        change = _conditional_half if num_branches == 1 else _add_null_identity
-        return (change(args[0], "sample"), *args[1:]), {name: change(value, name) for name, value in kwargs.items()}
+    scale: float
+    text_scale: float = 0.0
+    interval: tuple[float, float] = FULL_INTERVAL
+    rescale: float = 0.0
 
-    def post_forward(_: Any, __: Any, predicted: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if num_branches == 1:
-            return tuple(torch.cat([output, output]) for output in predicted)
-        if num_branches == 3:
-            return tuple(_fold_text_guidance(output, text_weight) for output in predicted)
-        return predicted
+    @property
+    def enabled(self) -> bool:
+        """Whether any step needs more than the conditional prediction."""
+        return self.scale > 1
 
-    hooks = unet.register_forward_pre_hook(pre_forward, with_kwargs=True), unet.register_forward_hook(post_forward)
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def terms(self, denoised: float) -> tuple[str, ...]:
+        """The predictions that a step needs. denoised: 1 - t / num_train_timesteps."""
+        if not self.enabled or not self.interval[0] <= denoised <= self.interval[1]:
+            return (CONDITIONAL,)
+        return (UNCONDITIONAL, CONDITIONAL, TEXT_ONLY) if self.text_scale else (UNCONDITIONAL, CONDITIONAL)
 
-
-def _fold_text_guidance(predicted: Tensor, weight: float) -> Tensor:
-    """[negative; prompt; without a person] -> [negative; prompt], from which the pipeline computes all three terms."""
-    negative, prompt, unconditional = predicted.chunk(3)
-    return torch.cat([negative - weight * (unconditional - negative), prompt])
+    def combine(self, predicted: Mapping[str, Tensor]) -> Tensor:
+        """The guided prediction (B, C, h, w) from those of `terms`, each (B, C, h, w)."""
+        conditional = predicted[CONDITIONAL]
+        if UNCONDITIONAL not in predicted:
+            return conditional
+        unconditional = predicted[UNCONDITIONAL]
+        guided = unconditional + self.scale * (conditional - unconditional)
+        if TEXT_ONLY in predicted:
+            guided = guided + self.text_scale * (predicted[TEXT_ONLY] - unconditional)
+        return rescale_contrast(guided, conditional, self.rescale) if self.rescale else guided
 
 
-def _conditional_half(value: Any, name: str) -> Any:
-    """The prompt's half of every tensor's rows, through lists and mappings."""
-    return _map_rows(value, name, lambda _, halves: halves[1])
+def rescale_contrast(guided: Tensor, conditional: Tensor, share: float) -> Tensor:
+    """The guided prediction with, by a share of 0 to 1, the standard deviation of the conditional one, image by image.
 
-
-def _add_null_identity(value: Any, name: str) -> Any:
-    """[negative; prompt] rows with a third part: the prompt's latents and text, and the null embedding of the negative."""
-    return _map_rows(value, name, lambda name, halves: torch.cat([*halves, halves[name != IMAGE_EMBEDS_KEY]]))
-
-
-def _map_rows(value: Any, name: str, change: Callable[[str, tuple[Tensor, ...]], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return change(name, value.chunk(2)) if value.ndim else value
-    if isinstance(value, Mapping):
-        return {key: _map_rows(item, key, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_map_rows(item, name, change) for item in value)
-    return value
+    Source: Lin et al. 2023, arXiv:2305.08891, equations 15 and 16.
+    """
+    std, conditional_std = (each.std((1, 2, 3), keepdim=True) for each in (guided, conditional))  # (B, 1, 1, 1)
+    return share * (guided * (conditional_std / std)) + (1 - share) * guided

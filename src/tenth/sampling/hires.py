@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tenth.core.errors import DataError
-from tenth.core.types import Pixels
-from tenth.models.latent_diffusion import DEFAULT_HIRES_STRENGTH, LatentDiffusion, TrainedResolutions
+from tenth.core.types import DiffusionModel, Pixels
+from tenth.models.latent_diffusion import DEFAULT_HIRES_STRENGTH, TrainedResolutions
 from tenth.sampling.bounds import SETTING_RANGES
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.face_detailer import detail_face, face_crop_box
-from tenth.sampling.img2img import (
-    FloatImage,
-    SamplingBatch,
-    img2img,
-    img2img_steps,
-    native_resolution,
-    resize_to_cover,
-    run_pipeline,
-)
+from tenth.sampling.img2img import img2img, resize_to_cover
 from tenth.sampling.resolutions import ResolutionPlan, Size, near_square_sizes, plan_resolution, sdxl_sizes, single_square
-from tenth.sampling.sampler import OnStep, to_uint8
+from tenth.sampling.sampler import FloatImage, OnStep, SamplingBatch, img2img_steps, sample_float, to_uint8
 
 
 @dataclass(frozen=True)
@@ -62,13 +54,13 @@ class HiresConfig:
         strength = DEFAULT_HIRES_STRENGTH if self.strength is None else self.strength
         return 0.0 if self.face_detailer is False else strength
 
-    def strength_for(self, model: LatentDiffusion) -> float:
+    def strength_for(self, model: DiffusionModel) -> float:
         """Strength of the second pass."""
         return model.default_hires_strength if self.strength is None else self.strength
 
-    def plan(self, model: LatentDiffusion) -> ResolutionPlan:
+    def plan(self, model: DiffusionModel) -> ResolutionPlan:
         """The sizes of the passes for this size. Raises DataError if size or strength are too large for the model."""
-        resolution, strength = native_resolution(model), self.strength_for(model)
+        resolution, strength = model.native_resolution, self.strength_for(model)
         plan = plan_resolution(self.size, native_sizes(model), resolution, refine=strength > 0)
         if plan.hires_sizes and model.trained_resolutions is TrainedResolutions.SINGLE_SQUARE:  # docs/log.md, 2026-11-28
             needed = f"this model knows no detail but that of {resolution}x{resolution}"
@@ -79,25 +71,26 @@ class HiresConfig:
             )
         return plan
 
-    def num_steps(self, model: LatentDiffusion, sampling: SamplingConfig) -> int:
+    def num_steps(self, model: DiffusionModel, sampling: SamplingConfig) -> int:
         """Denoising steps per image, over all passes; the face detailer's count wherever it may run."""
-        hires_steps = len(self.plan(model).hires_sizes) * img2img_steps(sampling.steps, self.strength_for(model))
-        face_steps = img2img_steps(sampling.steps, self.face_strength) if self.face_strength else 0
-        return sampling.steps + hires_steps + face_steps
+        steps = sampling.steps or model.default_steps
+        hires_steps = len(self.plan(model).hires_sizes) * img2img_steps(steps, self.strength_for(model))
+        face_steps = img2img_steps(steps, self.face_strength) if self.face_strength else 0
+        return steps + hires_steps + face_steps
 
-    def metadata(self, model: LatentDiffusion) -> dict[str, Any]:
+    def metadata(self, model: DiffusionModel) -> dict[str, Any]:
         """The settings as a PNG and run.json record them."""
         record = {"size": str(self.size), "passes": self.plan(model).passes, "strength": self.strength_for(model)}
         return record | {"face_pass": self.face_detailer, "face_strength": self.face_strength}
 
-    def notes(self, model: LatentDiffusion) -> list[str]:
+    def notes(self, model: DiffusionModel) -> list[str]:
         """How this size is reached, in sentences for the user."""
         plan = self.plan(model)
         return [f"{plan}; strength {self.strength_for(model):g}" if plan.hires_sizes else str(plan)]
 
-    def face_notes(self, model: LatentDiffusion, names: Sequence[str]) -> list[str]:
+    def face_notes(self, model: DiffusionModel, names: Sequence[str]) -> list[str]:
         """What was done to faces, in sentences for the user. names: images whose face was generated again."""
-        resolution = native_resolution(model)
+        resolution = model.native_resolution
         text = f"its face was generated again at {resolution}x{resolution} and put back; strength {self.face_strength:g}"
         return [f"{name}: {text}" for name in names]
 
@@ -109,46 +102,34 @@ NATIVE_SIZES = {
 }
 
 
-def native_sizes(model: LatentDiffusion) -> list[Size]:
+def native_sizes(model: DiffusionModel) -> list[Size]:
     """The sizes that the model generates in one pass."""
-    return NATIVE_SIZES[model.trained_resolutions](native_resolution(model))
+    return NATIVE_SIZES[model.trained_resolutions](model.native_resolution)
 
 
-def generate_at_size(batch: SamplingBatch, hires: HiresConfig, on_done: Callable[[int], None]) -> list[tuple[Pixels, bool]]:
-    """Each image (H, W, 3) at its size, and whether its face was generated again. on_done: gets the image-steps done.
+def generate_at_size(batch: SamplingBatch, hires: HiresConfig, on_step: OnStep | None = None) -> list[tuple[Pixels, bool]]:
+    """Each image (H, W, 3) at its size, and whether its face was generated again.
 
     The first pass runs as a batch, the others image by image: they are large, and batching them would gain nothing.
     """
-    plan, batch_size = hires.plan(batch.model), len(batch.prompts)
-    base_steps = batch.sampling.steps
-    refine_steps = hires.num_steps(batch.model, batch.sampling) - base_steps
-    base_images = run_pipeline(batch, plan.base, lambda step: on_done(batch_size * step))
-    finished = []
-    for index, image in enumerate(base_images):
-        done = batch_size * base_steps + index * refine_steps
-        finished.append(_upscale_and_refine(batch.single(index), image, plan, hires, _offset_progress(done, on_done)))
-        on_done(done + refine_steps)
-    return finished
+    plan = hires.plan(batch.model)
+    base_images = sample_float(replace(batch, size=plan.base), on_step)
+    return [_upscale_and_refine(batch.single(index), image, plan, hires, on_step) for index, image in enumerate(base_images)]
 
 
 def _upscale_and_refine(
-    batch: SamplingBatch, image: FloatImage, plan: ResolutionPlan, hires: HiresConfig, on_step: OnStep
+    batch: SamplingBatch, image: FloatImage, plan: ResolutionPlan, hires: HiresConfig, on_step: OnStep | None
 ) -> tuple[Pixels, bool]:
     # Later passes, each with noise of its own.
-    strength, done = hires.strength_for(batch.model), 0
+    strength = hires.strength_for(batch.model)
     for index, size in enumerate(plan.hires_sizes):
         noised = batch.with_new_noise("second pass", index)
-        image = img2img(noised, resize_to_cover(image, size), strength, _offset_progress(done, on_step))
-        done += img2img_steps(batch.sampling.steps, strength)
+        image = img2img(noised, resize_to_cover(image, size), strength, on_step)
 
     # The final size, and the face.
     image = resize_to_cover(image, plan.final)
     crop_box = face_crop_box(batch.model, image, hires.face_detailer) if hires.face_strength else None
     if crop_box is not None:
         noised = batch.with_new_noise("face pass", 0)
-        image = detail_face(noised, image, crop_box, hires.face_strength, _offset_progress(done, on_step))
+        image = detail_face(noised, image, crop_box, hires.face_strength, on_step)
     return to_uint8([image])[0], crop_box is not None
-
-
-def _offset_progress(offset: int, on_step: OnStep) -> OnStep:
-    return lambda step: on_step(offset + step)

@@ -1,138 +1,249 @@
-"""One sampling call: prompts, seeds and embeddings -> images."""
+"""The sampling loop: prompts, seeds and identities in, images out. diffusers gives the networks and the schedulers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from tenth.core.errors import ModelError
+from tenth.core.rng import derive_seed
 from tenth.core.types import DiffusionModel, Pixels
 from tenth.models.adapters.adapter_scale import set_scale
-from tenth.models.pipelines import quiet
+from tenth.models.denoiser import Conditioning, concat, guidance_embedding, predict_x0, sdxl_time_ids
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.guidance import guidance_hooks
-from tenth.sampling.schedulers import SCHEDULERS, a1111_name, using_scheduler
+from tenth.sampling.guidance import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Guidance
+from tenth.sampling.resolutions import Size
+from tenth.sampling.schedulers import build_scheduler
 
-OnStep = Callable[[int], None]  # called with the number of steps done
+FloatImage = npt.NDArray[np.float32]  # (H, W, 3) in [0, 1]; between passes nothing is rounded
 
 
-def sample(
-    model: DiffusionModel,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    sampling: SamplingConfig,
-    embeddings: Tensor | None = None,
-    on_step: OnStep | None = None,
-) -> list[Pixels]:
-    """One image (H, W, 3) for each prompt and seed. embeddings: of `applied`, (B, M, D), a row per image.
+@dataclass(frozen=True, eq=False)
+class SamplingBatch:
+    """B images to generate, while their identities are applied to the model. embeddings: of `applied`, (B, M, D), or None.
 
-    Raises ModelError if latents or pixels are not finite.
+    size: of the images; None: the model's own.
     """
-    with sampling_context(model, sampling, embeddings) as image_kwargs:
-        text_embeddings = model.prompt_encoder(prompts, sampling.negative_prompt, guided=sampling.guidance_scale > 1)
-        kwargs = pipeline_kwargs(prompts, seeds, sampling, on_step, text_embeddings)
-        images = model.pipeline(**kwargs, **image_kwargs).images  # (B, H, W, 3) in [0, 1]
-    return to_uint8(images)
+
+    model: DiffusionModel
+    sampling: SamplingConfig
+    prompts: Sequence[str]
+    seeds: Sequence[int]
+    embeddings: Tensor | None = None
+    size: Size | None = None
+
+    @property
+    def height_and_width(self) -> tuple[int, int]:
+        """Of the images, in pixels."""
+        side = self.model.native_resolution
+        return (side, side) if self.size is None else (self.size.height, self.size.width)
+
+    def single(self, index: int) -> SamplingBatch:
+        """A batch of one of its images."""
+        selected = slice(index, index + 1)
+        embeddings = None if self.embeddings is None else self.embeddings[selected]
+        return replace(self, prompts=self.prompts[selected], seeds=self.seeds[selected], embeddings=embeddings)
+
+    def with_new_noise(self, purpose: str, pass_index: int) -> SamplingBatch:
+        """The same batch with other seeds, a function of the first ones."""
+        return replace(self, seeds=[derive_seed(purpose, seed, pass_index) for seed in self.seeds])
 
 
-@contextmanager
-def sampling_context(model: DiffusionModel, sampling: SamplingConfig, embeddings: Tensor | None) -> Iterator[dict[str, Any]]:
-    """The pipeline with the scale, scheduler, guidance and precision of `sampling`. Gives its arguments for the embeddings.
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """A scheduler of diffusers, and the timesteps (S,) that are taken."""
+
+    scheduler: Any
+    timesteps: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A step of denoising that is done. number: from 1, of `total`. The rest is what a preview is computed from, if asked for.
+
+    scaled_latents: (B, C, h, w), what the network was given. prediction: (B, C, h, w), guided. timestep: of the two.
+    """
+
+    number: int
+    total: int
+    model: DiffusionModel
+    scaled_latents: Tensor
+    prediction: Tensor
+    timestep: Tensor
+    scheduler: Any
+
+    @torch.no_grad()
+    def preview(self) -> list[Pixels]:
+        """A small image (h, w, 3) of each of the batch: what the network now expects."""
+        # The latents without noise that the prediction implies.
+        config = self.scheduler.config
+        training_step = self.timestep.round().long().clamp(0, int(config.num_train_timesteps) - 1).cpu()
+        alphas_cumprod = self.scheduler.alphas_cumprod[training_step].to(self.prediction.device).clamp(min=1e-6)
+        latents = predict_x0(
+            self.scaled_latents, self.prediction, alphas_cumprod.expand(len(self.prediction)), config.prediction_type
+        )
+
+        images = (self.model.decode_preview(latents).float().nan_to_num() / 2 + 0.5).clamp(0, 1)
+        return [np.rint(image * 255).astype(np.uint8) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+OnStep = Callable[[Step], None]
+
+
+def sample(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Pixels]:
+    """An image (H, W, 3) for each prompt and seed. Raises ModelError if latents or pixels are not finite."""
+    return to_uint8(sample_float(batch, on_step))
+
+
+def sample_float(
+    batch: SamplingBatch, on_step: OnStep | None = None, init_latents: Tensor | None = None, strength: float = 1.0
+) -> list[FloatImage]:
+    """The images before they are rounded.
+
+    init_latents: (B, C, h, w), in the UNet's scale, to which noise is added; None: from pure noise. strength: fraction of the
+    noise, and of the steps, the last ones, that are taken. A seed is one noise, whatever its batch.
+    """
+    model, sampling = batch.model, batch.sampling
+    autocast: AbstractContextManager[Any] = nullcontext()
+    if sampling.precision == "bf16":  # not `enabled=False` otherwise: that would end the autocast of a model in training
+        autocast = torch.autocast(model.device.type, torch.bfloat16)
+    with torch.no_grad(), autocast:
+        # Guidance. Without a person, all of it is on the prompt.
+        text_scale = 0.0 if batch.embeddings is None else sampling.text_guidance_scale
+        guidance = Guidance(sampling.guidance_scale, text_scale, sampling.guidance_interval, sampling.guidance_rescale)
+        if model.is_guidance_distilled:
+            guidance = replace(guidance, scale=1.0)
+        if batch.embeddings is not None:
+            set_scale(model.pipeline, sampling.ip_adapter_scale)
+
+        # Noise, or an image with noise.
+        scheduler = build_scheduler(model.pipeline.scheduler, sampling.scheduler)
+        schedule = last_steps(scheduler, sampling.steps or model.default_steps, strength, model.device)
+        generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
+        noise = initial_noise(batch, generators)
+        if init_latents is None:
+            latents = noise * scheduler.init_noise_sigma
+        else:
+            latents = scheduler.add_noise(init_latents, noise, schedule.timesteps[:1])
+
+        latents = denoise(batch, latents, schedule, guidance, generators, on_step)
+        return decode_images(batch, latents)
+
+
+def denoise(
+    batch: SamplingBatch,
+    latents: Tensor,
+    schedule: Schedule,
+    guidance: Guidance,
+    generators: list[torch.Generator],
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """The loop: noisy latents (B, C, h, w) -> latents. generators: continued by a stochastic scheduler.
+
+    Raises ModelError, with the first seed, if values are not finite.
+    """
+    scheduler, timesteps = schedule.scheduler, schedule.timesteps
+    model, conditionings = batch.model, prompt_and_person(batch, guidance)
+    denoiser = model.denoiser(batch.sampling.precision)
+    num_train_timesteps = int(scheduler.config.num_train_timesteps)
+    steps, steps_done = len(timesteps) // scheduler.order, 0
+    stochastic = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
+    joined: dict[tuple[str, ...], Conditioning] = {}
+    for index, timestep in enumerate(timesteps):
+        # The terms that this step needs, as one batch.
+        terms = guidance.terms(1 - float(timestep) / num_train_timesteps)
+        if terms not in joined:
+            joined[terms] = concat([conditionings[term] for term in terms])
+        scaled = scheduler.scale_model_input(latents, timestep)
+        predicted = denoiser(torch.cat([scaled] * len(terms)), timestep, joined[terms]).chunk(len(terms))
+        guided = guidance.combine(dict(zip(terms, predicted, strict=True)))
+
+        # One step towards the image.
+        previous = latents
+        latents = scheduler.step(guided, timestep, latents, **stochastic, return_dict=False)[0].to(previous.dtype)
+        check_latents(latents, batch.seeds, index + 1)
+
+        # A step of a scheduler of the second order is two evaluations.
+        finished = (index + 1) * steps // len(timesteps)
+        if on_step is not None and finished > steps_done:
+            on_step(Step(finished, steps, model, scaled, guided, timestep, scheduler))
+        steps_done = finished
+    return latents
+
+
+def prompt_and_person(batch: SamplingBatch, guidance: Guidance) -> dict[str, Conditioning]:
+    """What each of the terms that guidance may need is conditioned on.
 
     Guidance is away from a zero embedding, or, for patch tokens, from those of a black image.
     """
-    # The embeddings, with the unconditional ones where there is guidance.
-    pipeline = model.pipeline
-    image_embeds: list[Tensor] | None = None
-    if embeddings is not None:
-        set_scale(pipeline, sampling.ip_adapter_scale)
-        image_embeds = [model.with_unconditional(embeddings) if sampling.guidance_scale > 1 else embeddings]
-
-    # Guidance. Without a person, all of it is on the text.
-    guidance = guidance_hooks(
-        pipeline.unet,
-        sampling.guidance_scale,
-        text_guidance_scale=0.0 if embeddings is None else sampling.text_guidance_scale,
-        interval=sampling.guidance_interval,
-        num_train_timesteps=int(pipeline.scheduler.config["num_train_timesteps"]),
+    model, count = batch.model, len(batch.prompts)
+    prompts, negative = model.prompt_encoder(
+        batch.prompts, batch.sampling.negative_prompt, guided=guidance.enabled, device=model.device
     )
-
-    # Precision. Not `enabled=False`: that would end the autocast in which a model in training is validated.
-    autocast: AbstractContextManager[Any] = nullcontext()
-    if sampling.precision == "bf16":
-        autocast = torch.autocast(pipeline._execution_device.type, torch.bfloat16)
-
-    pipeline.set_progress_bar_config(disable=True)
-    with (
-        quiet(),
-        autocast,
-        checked_decoding(pipeline),
-        _precomputed_image_embeds(pipeline, image_embeds),
-        using_scheduler(pipeline, sampling.scheduler),
-        guidance,
-    ):
-        yield {} if image_embeds is None else {"ip_adapter_image_embeds": image_embeds}
-
-
-def sampler_name(model: DiffusionModel, sampling: SamplingConfig) -> str:
-    """The sampler's name as A1111 writes it."""
-    return SCHEDULERS[sampling.scheduler].a1111_name if sampling.scheduler else a1111_name(model.pipeline.scheduler)
-
-
-def pipeline_kwargs(
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    sampling: SamplingConfig,
-    on_step: OnStep | None = None,
-    text_embeddings: Mapping[str, Tensor] | None = None,
-) -> dict[str, Any]:
-    """The arguments of a pipeline call, but for a person's. A seed is one noise, whatever its batch.
-
-    text_embeddings: of `PromptEncoder`; None: the pipeline encodes the prompts itself, cut at its limit.
-    """
-
-    def step_done(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        check_latents(tensors["latents"], seeds, step + 1)
-        if on_step is not None:
-            on_step(step + 1)
-        return tensors
-
-    prompt_kwargs = {"prompt": list(prompts), "negative_prompt": [sampling.negative_prompt] * len(prompts)}
+    timestep_cond = None
+    if model.is_guidance_distilled:
+        dim = int(model.pipeline.unet.config.time_cond_proj_dim)
+        embedding = guidance_embedding(batch.sampling.guidance_scale, dim, count)
+        timestep_cond = embedding.to(model.device, model.pipeline.unet.dtype)
+    person = Conditioning(prompts, batch.embeddings, sdxl_time_ids(prompts, *batch.height_and_width), timestep_cond)
+    if negative is None:
+        return {CONDITIONAL: person}
+    nobody = None
+    if batch.embeddings is not None:
+        nobody = model.unconditional_like(batch.embeddings)
     return {
-        **(prompt_kwargs if text_embeddings is None else text_embeddings),
-        "num_inference_steps": sampling.steps,
-        "guidance_scale": sampling.guidance_scale,
-        "guidance_rescale": sampling.guidance_rescale,
-        "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
-        "output_type": "np",
-        "callback_on_step_end": step_done,
+        UNCONDITIONAL: replace(person, prompts=negative, image_embeddings=nobody),
+        CONDITIONAL: person,
+        TEXT_ONLY: replace(person, image_embeddings=nobody),
     }
 
 
-def to_uint8(images: Sequence[Any]) -> list[Pixels]:
+def last_steps(scheduler: Any, steps: int, strength: float, device: torch.device) -> Schedule:
+    """The last of a scheduler's `steps`, by `img2img_steps`. It is set to them."""
+    scheduler.set_timesteps(steps, device=device)
+    skipped = (steps - img2img_steps(steps, strength)) * scheduler.order
+    if hasattr(scheduler, "set_begin_index"):  # it counts from the first of all steps
+        scheduler.set_begin_index(skipped)
+    return Schedule(scheduler, scheduler.timesteps[skipped:])
+
+
+def initial_noise(batch: SamplingBatch, generators: list[torch.Generator]) -> Tensor:
+    """Standard normal noise (B, C, h, w), each image's from its own generator on the CPU."""
+    unet, factor = batch.model.pipeline.unet, batch.model.pipeline.vae_scale_factor
+    height, width = (side // factor for side in batch.height_and_width)
+    shape = (len(generators), unet.config.in_channels, height, width)
+    noise: Tensor = randn_tensor(shape, generators, batch.model.device, unet.dtype)
+    return noise
+
+
+def img2img_steps(steps: int, strength: float) -> int:
+    """Steps of a pass of this strength: at least one."""
+    return max(1, round(steps * strength))
+
+
+def decode_images(batch: SamplingBatch, latents: Tensor) -> list[FloatImage]:
+    """Latents (B, C, h, w) -> images (H, W, 3) in [0, 1]. Raises ModelError if a pixel is not finite."""
+    decoded = batch.model.decode(latents, batch.sampling.precision)  # (B, 3, H, W)
+    if not torch.isfinite(decoded).all():  # before clamping turns infinity white
+        raise _not_finite("the autoencoder gives pixels that are not finite")
+    return list((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy())
+
+
+def to_uint8(images: Sequence[FloatImage]) -> list[Pixels]:
     """Images (H, W, 3) in [0, 1] -> uint8. Raises ModelError if a value is not finite."""
     for image in images:
-        check_pixels(image)
+        if not np.isfinite(image).all():
+            raise _not_finite("an image has pixels that are not finite")
     return [np.rint(image * 255).astype(np.uint8, order="C") for image in images]
-
-
-@contextmanager
-def _precomputed_image_embeds(pipeline: Any, embeddings: list[Tensor] | None) -> Iterator[None]:
-    """Inside, the pipeline uses these embeddings. Its own code repeats all rows for each image (diffusers #9813)."""
-    pipeline.prepare_ip_adapter_image_embeds = lambda *_, **__: embeddings
-    try:
-        yield
-    finally:
-        del pipeline.prepare_ip_adapter_image_embeds
-
-
-# No image is written of NaN or infinity.
 
 
 def check_latents(latents: Tensor, seeds: Sequence[int], step: int) -> None:
@@ -141,27 +252,6 @@ def check_latents(latents: Tensor, seeds: Sequence[int], step: int) -> None:
     if not finite.all():
         seed = seeds[int(finite.long().argmin())]
         raise _not_finite(f"the image of seed {seed} has values that are not finite after step {step}")
-
-
-def check_pixels(image: npt.NDArray[Any]) -> None:
-    """Raises ModelError if an image (H, W, 3) is not finite."""
-    if not np.isfinite(image).all():
-        raise _not_finite("an image has pixels that are not finite")
-
-
-@contextmanager
-def checked_decoding(pipeline: Any) -> Iterator[None]:
-    """Inside, the decoder raises ModelError for output that is not finite, before clamping turns infinity white."""
-
-    def check(_: Any, __: Any, decoded: Any) -> None:
-        if isinstance(decoded, Tensor) and not torch.isfinite(decoded).all():
-            raise _not_finite("the autoencoder gives pixels that are not finite")
-
-    hook = pipeline.vae.decoder.register_forward_hook(check)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def _not_finite(found: str) -> ModelError:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,26 +47,20 @@ def check_scheduler(name: str, steps: int) -> None:
         raise RecipeError(f"{steps} steps of {name}", f"it takes at most {max_steps}", action)
 
 
-@contextmanager
-def using_scheduler(pipeline: Any, name: str) -> Iterator[None]:
-    """Inside, the pipeline has that sampler, on its own noise schedule.
+def build_scheduler(own: Any, name: str = "") -> Any:
+    """A new scheduler on the noise schedule of a model's own; without a name, of its kind.
 
     Raises RecipeError for a sampler that does not support the schedule: Karras' steps of diffusers 0.42.1 leave it.
     """
     if not name:
-        yield
-        return
+        return type(own).from_config(own.config)
     import diffusers
 
-    original, chosen = pipeline.scheduler, SCHEDULERS[name]
-    if chosen.settings.get("use_karras_sigmas") and original.config.get("rescale_betas_zero_snr"):
+    chosen = SCHEDULERS[name]
+    if chosen.settings.get("use_karras_sigmas") and own.config.get("rescale_betas_zero_snr"):
         found = f"{name} for a model whose noise ends in nothing but noise"
         raise RecipeError(found, "Karras' steps need an end before", "Choose dpm++-2m")
-    pipeline.scheduler = getattr(diffusers, chosen.class_name).from_config(original.config, **chosen.settings)
-    try:
-        yield
-    finally:
-        pipeline.scheduler = original
+    return getattr(diffusers, chosen.class_name).from_config(own.config, **chosen.settings)
 
 
 def a1111_name(scheduler: Any) -> str:

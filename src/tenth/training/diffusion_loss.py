@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tenth.core.config import Fraction, config_dataclass, require
 from tenth.core.rng import StepRNG
+from tenth.models.denoiser import predict_x0
 
 MIN_WEIGHT = 0.1  # at zero terminal SNR the weight would vanish, and the first step of sampling would never be trained
 
@@ -72,16 +73,6 @@ class ConditioningDropout:
         """Which images lose their image and which their text condition: (B,) bool each. uniform: (B,) in [0, 1)."""
         unconditional, no_image = uniform < self.p_unconditional, uniform < self.p_unconditional + self.p_no_image
         return no_image, unconditional | ~no_image & (uniform < self.p_unconditional + self.p_no_image + self.p_no_text)
-
-
-def predict_x0(noisy_latents: Tensor, model_output: Tensor, alphas_cumprod: Tensor, prediction_type: str) -> Tensor:
-    """The denoised latents x0 (B, C, H, W) that a prediction implies. alphas_cumprod: (B,), above 0 for epsilon-prediction."""
-    signal, noise = (share.sqrt()[:, None, None, None] for share in (alphas_cumprod, 1 - alphas_cumprod))
-    if prediction_type == "sample":
-        return model_output
-    if prediction_type == "epsilon":
-        return (noisy_latents - noise * model_output) / signal
-    return signal * noisy_latents - noise * model_output
 
 
 def min_snr_weight(snr: Tensor, prediction_type: str, gamma: float) -> Tensor:

@@ -6,7 +6,6 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -18,29 +17,17 @@ from tenth.core.cache import default_cache_dir
 from tenth.core.files.writing import explain_os_errors
 from tenth.core.rng import StepRNG
 from tenth.models.adapters.ip_adapter import installed_ip_adapter, ip_adapter_state_dict
+from tenth.models.denoiser import Conditioning, predict, sdxl_time_ids
+from tenth.models.latents import to_unet_scale
 from tenth.models.memory.half_precision import require_float32
 from tenth.models.pipeline_parts import NETWORKS
 from tenth.models.pipelines import training_scheduler
+from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.diffusion_loss import denoising_loss
 
 FUSED_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 # Positions in the latents up to which plain attention is faster on a CPU; for more, its matrices are too large.
 MAX_PLAIN_ATTENTION_POSITIONS = 256
-
-
-@dataclass(frozen=True, eq=False)
-class PromptEmbeddings:
-    """Encoded prompts. hidden: (U, T, C). pooled: (U, P) where the model wants it (SDXL)."""
-
-    hidden: Tensor
-    pooled: Tensor | None = None
-
-    def __getitem__(self, indices: Tensor) -> PromptEmbeddings:
-        return PromptEmbeddings(self.hidden[indices], None if self.pooled is None else self.pooled[indices])
-
-    def to(self, device: torch.device) -> PromptEmbeddings:
-        """The same on another device."""
-        return PromptEmbeddings(self.hidden.to(device), None if self.pooled is None else self.pooled.to(device))
 
 
 @contextmanager
@@ -147,13 +134,12 @@ class FrozenDiffusion:
 
     def sample_latents(self, moments: Tensor, rng: StepRNG) -> Tensor:
         """Latents (B, C, h, w) sampled from cached moments, in the UNet's scale."""
-        config, channels = self.pipeline.vae.config, self.unet.config.in_channels
+        channels = self.unet.config.in_channels
         mean = moments[:, :channels]
         if moments.shape[1] > channels:
             std = torch.exp(0.5 * moments[:, channels:].clamp(-30, 20))
             mean = mean + std * rng.normal(*mean.shape[1:]).to(mean)
-        shift = getattr(config, "shift_factor", None) or 0.0
-        return (mean - shift) * float(config.scaling_factor)
+        return to_unet_scale(self.pipeline.vae, mean)
 
     def loss(
         self,
@@ -178,25 +164,18 @@ class FrozenDiffusion:
 
         image_embeddings: (B, M, D), or None where no adapter is installed.
         """
-        # What the UNet is conditioned on besides the prompt.
-        added_cond_kwargs: dict[str, Any] = {} if image_embeddings is None else {"image_embeds": [image_embeddings]}
-        if prompt_embeddings.pooled is not None:
-            size = latents.shape[-1] * self.pipeline.vae_scale_factor
-            time_ids = torch.tensor([[size, size, 0, 0, size, size]], device=latents.device)  # SDXL: original, crop, target
-            added_cond_kwargs |= {"text_embeds": prompt_embeddings.pooled, "time_ids": time_ids.repeat(len(latents), 1)}
+        height, width = (side * self.pipeline.vae_scale_factor for side in latents.shape[-2:])
+        conditioning = Conditioning(prompt_embeddings, image_embeddings, sdxl_time_ids(prompt_embeddings, height, width))
 
-        def predict(noisy_latents: Tensor, timesteps: Tensor) -> Tensor:
+        def predict_noise(noisy_latents: Tensor, timesteps: Tensor) -> Tensor:
             # Checkpointed layers run again in the backward pass, outside this block, and must then take the same kernel.
             use_plain_attention = (
                 latents[0, 0].numel() <= MAX_PLAIN_ATTENTION_POSITIONS and not self.unet.is_gradient_checkpointing
             )
             with sdpa_kernel(attention_kernels(latents.device)) if use_plain_attention else nullcontext():
-                predicted: Tensor = self.unet(
-                    noisy_latents, timesteps, prompt_embeddings.hidden, added_cond_kwargs=added_cond_kwargs
-                ).sample
-            return predicted
+                return predict(self.unet, noisy_latents, timesteps, conditioning)
 
-        return denoising_loss(predict, self.scheduler, latents, rng, min_snr_gamma)
+        return denoising_loss(predict_noise, self.scheduler, latents, rng, min_snr_gamma)
 
     def adapter_state_dict(self) -> dict[str, Tensor]:
         """The adapter in the official layout."""

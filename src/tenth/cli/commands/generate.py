@@ -147,7 +147,7 @@ def _write_images(
         notes += prompt_warnings(model, prompt)
     print_message(*notes)
     with progress_bar("drawing") as progress:
-        paths = generate_into(output, model, requests, options.sampling, progress, hires)
+        paths = generate_into(output, model, requests, options.sampling, lambda now: progress(now.done, now.total), hires)
     if hires:
         print_message(*hires.face_notes(model, [path.name for path in paths if read_sample(path).get("face_pass")]))
     return paths

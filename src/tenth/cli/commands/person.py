@@ -40,7 +40,7 @@ def demo(photos: parameters.ExamplePhotos = None, output: parameters.SheetFolder
     model = load_model()
     print_message(*notes, f"{pluralize(len(person.photos), 'photo')}, model {model.name.partition('@')[0]}, into {output}")
     with progress_bar("drawing") as progress:
-        sheet = run_demo(person, model, output, SamplingConfig(), progress)
+        sheet = run_demo(person, model, output, SamplingConfig(), lambda now: progress(now.done, now.total))
     print_message(f"done in {format_duration(time.perf_counter() - start)}; the contact sheet is")
     print_result(sheet)
     return 0

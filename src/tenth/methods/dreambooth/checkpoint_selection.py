@@ -13,7 +13,7 @@ from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, l2_norma
 from tenth.evaluation.metrics.identity import copy_paste_index
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.sampler import sample
+from tenth.sampling.sampler import SamplingBatch, sample
 from tenth.training.history import append_history, image_strip
 from tenth.training.monitoring import CheckpointMetrics
 
@@ -37,7 +37,7 @@ class CheckpointSelector:
 
         Overfitting shows as similarity to the training photos that rises while that to the held-out ones stalls.
         """
-        images = sample(self.model, self.prompts, range(NUM_IMAGES), self.sampling)
+        images = sample(SamplingBatch(self.model, self.sampling, self.prompts, range(NUM_IMAGES)))
         generated = Features(embed_images(self.model, images), (PERSON,) * NUM_IMAGES)
         held_out_similarity, training_similarity = (
             mean_similarity(generated.vectors, photos.vectors) for photos in (self.held_out, self.training_photos)

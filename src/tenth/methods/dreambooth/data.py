@@ -26,9 +26,10 @@ from tenth.data.faces.crops import center_crop, to_minus_one_one
 from tenth.data.faces.detection import crop_face
 from tenth.methods.dreambooth.class_noun import classify_noun
 from tenth.methods.dreambooth.lora import LoraSettings
+from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.sampler import sample
-from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings, frozen_diffusion
+from tenth.sampling.sampler import SamplingBatch, sample
+from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
 from tenth.training.schedule import TrainingConfig
 
 PLACEHOLDER = "{person}"  # in a prompt: stands for the class noun, with the rare token before it or without
@@ -192,7 +193,7 @@ def compute_class_moments(
     def compute(missing: list[int]) -> Iterator[Array]:
         for batch in track(torch.tensor(missing).split(BATCH_SIZE), "images of the class"):
             seeds = batch.tolist()
-            images = sample(model, [prompts[seed] for seed in seeds], seeds, settings.sampling)
+            images = sample(SamplingBatch(model, settings.sampling, [prompts[seed] for seed in seeds], seeds))
             yield from encode_with_flip(np.stack(images), frozen).numpy()
 
     said = json.dumps(to_table(settings.sampling), sort_keys=True)

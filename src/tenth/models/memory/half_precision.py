@@ -42,14 +42,15 @@ def store_in_half(module: nn.Module) -> None:
     Weights of 16 bits stay where they are, also in a mapped file. Weights in float32 become float16, as in the published
     half-size files, or bfloat16 where a number is too large for float16.
     """
-    castable = {id(parameter) for layer in _castable_layers(module) for parameter in layer.parameters(recurse=False)}
+    castable = {id(parameter) for _, layer in _castable_layers(module) for parameter in layer.parameters(recurse=False)}
     for parameter in module.parameters():
         if id(parameter) not in castable:
             parameter.data = parameter.data.float()
         elif parameter.dtype == torch.float32:
             parameter.data = _to_half(parameter.data)
-    for layer in _castable_layers(module):
-        layer.__class__ = HALF_STORAGE.get(type(layer), type(layer))
+    for name, layer in list(_castable_layers(module)):
+        if type(layer) in HALF_STORAGE:
+            module.set_submodule(name, _same_layer(layer))
 
 
 def require_float32(module: Any) -> None:
@@ -68,10 +69,24 @@ def is_castable(name: str, shape: Sequence[int]) -> bool:
     return len(shape) in (2, 4) and not any(word in name for word in KEEP_FLOAT32) and not name.startswith("image_proj")
 
 
-def _castable_layers(module: nn.Module) -> Iterator[nn.Module]:
+def _castable_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, layer in module.named_modules():
         if type(layer) in (*HALF_STORAGE, *HALF_STORAGE.values()) and not any(word in name for word in KEEP_FLOAT32):
-            yield layer
+            yield name, layer
+
+
+def _same_layer(layer: Any) -> nn.Module:
+    """A layer of half storage with the very parameters of another."""
+    with torch.device("meta"):  # no memory, and no random numbers
+        if isinstance(layer, nn.Linear):
+            made: nn.Module = HalfStorageLinear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+        else:
+            sizes = layer.in_channels, layer.out_channels, layer.kernel_size
+            place = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
+            made = HalfStorageConv2d(*sizes, **place, bias=layer.bias is not None, padding_mode=layer.padding_mode)
+    for name, parameter in layer.named_parameters(recurse=False):
+        setattr(made, name, parameter)
+    return made.train(layer.training)
 
 
 def _to_half(value: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from tenth.core.errors import ModelError, unknown_name
 from tenth.models.memory.footprint import ModelFootprint, WeightCounts, activation_bytes
 from tenth.models.memory.system import AvailableMemory
 
-DEVICE_VARIABLE, PROFILE_VARIABLE = "TENTH_DEVICE", "TENTH_MEMORY_PROFILE"  # used where no option was given
+# Used where no option was given.
+DEVICE_VARIABLE, PROFILE_VARIABLE, BACKEND_VARIABLE = "TENTH_DEVICE", "TENTH_MEMORY_PROFILE", "TENTH_BACKEND"
 RESERVED_BYTES = 500_000_000  # stay free for other programs
 SMALL_MODEL_WEIGHTS = 250_000_000  # a model with fewer weights stays in float32, on the CPU unless a device is requested
 DEFAULT_BATCH_SIZE = 4  # images at a time: on two cores larger batches are no faster
@@ -57,6 +58,7 @@ class LoadOptions:
     """What a model is loaded for. image_size: side of the images in pixels, 0 for the model's. batch_size: images at a time.
 
     device, profile: names, "" for the best that fits. full_precision: all weights in float32, for training and export.
+    backend: what the networks run on, a name of models/compiled.py; "" for the quickest.
     """
 
     device: str = ""
@@ -64,14 +66,15 @@ class LoadOptions:
     image_size: int = 0
     batch_size: int = DEFAULT_BATCH_SIZE
     full_precision: bool = False
+    backend: str = ""
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
     """The memory profile of a model, and its device.
 
-    half_dtype: the 16-bit type used on a GPU. required_bytes, available_bytes: None where unknown. small: see
-    SMALL_MODEL_WEIGHTS.
+    half_dtype: the 16-bit type used on a GPU. backend: what sampling runs on (models/compiled.py). required_bytes,
+    available_bytes: None where unknown. small: see SMALL_MODEL_WEIGHTS.
     """
 
     profile: MemoryProfile = CPU_PROFILES[0]
@@ -80,6 +83,7 @@ class MemoryPlan:
     required_bytes: int | None = None
     available_bytes: int | None = None
     small: bool = True
+    backend: str = "torch"
 
     @property
     def message(self) -> str:
@@ -204,9 +208,10 @@ def _component_bytes(name: str, part: WeightCounts, profile: MemoryProfile, keep
 
 
 def with_environment(options: LoadOptions) -> LoadOptions:
-    """The options, with device and memory profile from the environment where they name none."""
+    """The options, with device, memory profile and backend from the environment where they name none."""
     return replace(
         options,
         device=options.device or os.environ.get(DEVICE_VARIABLE, ""),
         profile=options.profile or os.environ.get(PROFILE_VARIABLE, ""),
+        backend=options.backend or os.environ.get(BACKEND_VARIABLE, ""),
     )

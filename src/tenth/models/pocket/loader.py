@@ -13,6 +13,7 @@ from tenth.core.files.reading import UnreadableError, reason, short_sha256_of, w
 from tenth.core.files.tensors import read_tensors
 from tenth.core.wording import abbreviate
 from tenth.models.aggregators.checkpoint import AGGREGATOR_FILE
+from tenth.models.compiled import choose_backend
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import MemoryPlan, choose_device
@@ -34,10 +35,11 @@ def load_pocket(
     name: str = "pocket",
     adapter: str | Path | None = None,
     device: str = "",
+    backend: str = "torch",
 ) -> LatentDiffusion:
     """The model with its face encoder and its adapter, or another file of one, float32.
 
-    cache: where embeddings are kept, if anywhere. device: "": the CPU.
+    cache: where embeddings are kept, if anywhere. device: "": the CPU. backend: of models/compiled.py; "": the quickest.
 
     Raises ModelError if a part is missing or damaged, or torch finds no such device.
     """
@@ -46,7 +48,8 @@ def load_pocket(
     if missing:
         found = f"{folder} has no {abbreviate(missing)}"
         raise ModelError(found, "all files of a model are needed", "Install tenth again, or train them with the recipes")
-    plan = MemoryPlan(device=choose_device(device, available_memory(), small=True))
+    device = choose_device(device, available_memory(), small=True)
+    plan = MemoryPlan(device=device, backend=choose_backend(backend, device, small=True))
     pipeline = load_pipeline(folder, plan)
     digest = short_sha256_of([folder / weights for weights in WEIGHT_FILES])
     mean, std = read_statistics(folder / STATISTICS_PATH)

@@ -22,7 +22,8 @@ from tenth.data.degradations import DEGRADATION_VERSION, degrade
 from tenth.data.faces.crops import CENTRAL_FACE, CROPS_NAMESPACE, PhotoDataset, center_crop, compute_crops, to_minus_one_one
 from tenth.data.manifest import ManifestEntry
 from tenth.data.photo import open_photo
-from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings
+from tenth.models.prompt_encoder import PromptEmbeddings
+from tenth.training.frozen_diffusion import FrozenDiffusion
 
 BATCH = 32  # images or captions per call of a frozen encoder
 PHOTO_BATCH = 8  # whole photos in memory at a time

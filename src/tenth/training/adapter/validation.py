@@ -22,7 +22,7 @@ from tenth.models.aggregators.checkpoint import LearnedAggregator
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.sampler import sample
+from tenth.sampling.sampler import SamplingBatch, sample
 from tenth.training.adapter.dataset import cache_namespace, encode_photos
 
 
@@ -55,7 +55,8 @@ class AdapterValidator:
         for start in range(0, len(pooled), DEFAULT_BATCH_SIZE):
             rows = pooled[start : start + DEFAULT_BATCH_SIZE].to(model.pipeline.device, model.pipeline.dtype)
             seeds = [self.settings.seed + start + number for number in range(len(rows))]
-            images += sample(model, [self.settings.prompt] * len(rows), seeds, self.settings.sampling, rows)
+            prompts = [self.settings.prompt] * len(rows)
+            images += sample(SamplingBatch(model, self.settings.sampling, prompts, seeds, rows))
         return images
 
     def score(self, images: Sequence[Pixels]) -> Score:

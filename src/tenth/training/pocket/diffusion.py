@@ -37,7 +37,7 @@ from tenth.training.pocket.dataset import (
 )
 from tenth.training.pocket.export import export_model
 from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig
-from tenth.training.pocket.modules import Conditioning, PocketModules
+from tenth.training.pocket.modules import CaptionedPeople, PocketModules
 from tenth.training.schedule import TrainingConfig
 
 
@@ -194,9 +194,9 @@ def training_loss(
 
     device = model.unet.device
     amounts = None if augmentation is None else augmentation.to(device)
-    conditioning = Conditioning(tokens.to(device), embeddings.to(device), amounts)
+    conditions = CaptionedPeople(tokens.to(device), embeddings.to(device), amounts)
     extra_loss = None if identity_loss is None or without_adapter else identity_term
-    return model.denoising_loss(latents.to(device), conditioning, rng, recipe.min_snr_gamma, extra_loss)
+    return model.denoising_loss(latents.to(device), conditions, rng, recipe.min_snr_gamma, extra_loss)
 
 
 def _load_initial_weights(

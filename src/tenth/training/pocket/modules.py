@@ -12,12 +12,14 @@ from torch.nn.attention import sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from tenth.core.rng import StepRNG
+from tenth.models.denoiser import Conditioning, predict
+from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.diffusion_loss import ExtraLoss, denoising_loss
 from tenth.training.frozen_diffusion import attention_kernels
 
 
 @dataclass(frozen=True, eq=False)
-class Conditioning:
+class CaptionedPeople:
     """What the UNet is conditioned on, for each image."""
 
     tokens: Tensor  # (B, T)
@@ -54,21 +56,17 @@ class PocketModules:
     def denoising_loss(
         self,
         latents: Tensor,
-        conditioning: Conditioning,
+        conditions: CaptionedPeople,
         rng: StepRNG,
         min_snr_gamma: float = 5.0,
         extra_loss: ExtraLoss | None = None,
     ) -> Tensor:
         """Mean of `diffusion_loss.denoising_loss` over the images."""
 
-        def predict(noisy_latents: Tensor, timesteps: Tensor) -> Tensor:
-            text = self.text_encoder(conditioning.tokens).last_hidden_state  # (B, T, cross-attention width)
-            added_cond_kwargs = {"image_embeds": [conditioning.embeddings]}
+        def predict_noise(noisy_latents: Tensor, timesteps: Tensor) -> Tensor:
+            text = self.text_encoder(conditions.tokens).last_hidden_state  # (B, T, cross-attention width)
+            conditioning = Conditioning(PromptEmbeddings(text), conditions.embeddings, timestep_cond=conditions.augmentation)
             with sdpa_kernel(attention_kernels(latents.device)):
-                output = self.unet(
-                    noisy_latents, timesteps, text, timestep_cond=conditioning.augmentation, added_cond_kwargs=added_cond_kwargs
-                )
-            predicted: Tensor = output.sample
-            return predicted
+                return predict(self.unet, noisy_latents, timesteps, conditioning)
 
-        return denoising_loss(predict, self.scheduler, latents, rng, min_snr_gamma, extra_loss).mean()
+        return denoising_loss(predict_noise, self.scheduler, latents, rng, min_snr_gamma, extra_loss).mean()
