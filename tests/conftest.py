@@ -29,6 +29,7 @@ LARGEST_HEADER = 1 << 20  # bytes
 
 def pytest_configure(config: pytest.Config) -> None:
     """One server of fresh processes for all processes that run tests."""
+    os.environ["TENTH_BACKEND"] = "torch"  # toys are made anew again and again; compiled networks have tests of their own
     if not hasattr(config, "workerinput"):
         stack = ExitStack()
         os.environ[FRESH] = stack.enter_context(fresh_server())

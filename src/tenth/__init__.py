@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tenth.core.threads import set_wait_policy
+
 if TYPE_CHECKING:
     from tenth.core.errors import TenthError
     from tenth.data.photo_folder import read_person
@@ -30,6 +32,8 @@ _HOMES = {
     "HiresConfig": "tenth.sampling.hires", "SamplingConfig": "tenth.sampling.config", "TenthError": "tenth.core.errors",
     "load_identity": "tenth.methods.identity_file", "save_identity": "tenth.methods.identity_file",
 }  # fmt: skip
+
+set_wait_policy()
 
 __all__ = [
     "METHODS", "METRICS", "MODELS", "HiresConfig", "Request", "SamplingConfig", "TenthError", "generate",

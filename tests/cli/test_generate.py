@@ -179,7 +179,7 @@ def test_a_size_is_drawn_recorded_and_explained(draw: Callable[..., int], tmp_pa
     assert "256x192: generated at 128x128, then enlarged, 25% of it cut off at the edges\n" in said
     assert "face" not in said  # none was drawn again
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    done = {"size": "256x192", "passes": ["128x128"], "strength": 0.0, "face_pass": None, "face_strength": 0.3}
+    done = {"size": "256x192", "passes": ["128x128"], "strength": 0.0, "face_detailed": None, "face_strength": 0.3}
     assert record["settings"]["hires"] == done
     assert record["results"]["faces_detailed"] == []
     assert read_sample(tmp_path / "out" / "0001.png")["size"] == "256x192"

@@ -136,9 +136,12 @@ def test_a_size_is_taken_too_and_another_wins(draw: Draw, tmp_path: Path, capsys
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
-        ({"strength": 0.5, "face_strength": 0.5, "face_pass": False}, HiresConfig(32, 24, 0.5)),
-        ({"strength": 0.0, "face_strength": 0.3, "face_pass": True}, HiresConfig(32, 24, None, True)),  # of the pocket model
-        ({"strength": 0.0, "face_strength": 0.0, "face_pass": False}, HiresConfig(32, 24, 0.0, False)),
+        ({"strength": 0.5, "face_strength": 0.5, "face_detailed": False}, HiresConfig(32, 24, 0.5)),
+        (
+            {"strength": 0.0, "face_strength": 0.3, "face_detailed": True},
+            HiresConfig(32, 24, None, True),
+        ),  # of the pocket model
+        ({"strength": 0.0, "face_strength": 0.0, "face_detailed": False}, HiresConfig(32, 24, 0.0, False)),
     ],
 )
 def test_how_a_size_was_come_to_is_read(said: dict[str, Any], wanted: HiresConfig, tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_a_size_that_nobody_asked_for_is_refused(said: dict[str, Any], tmp_path:
 
 def test_strength_and_face_are_changed_together(tmp_path: Path) -> None:
     """Each alone would not go with what the image says of the other."""
-    old = read_png_settings(says(tmp_path / "x.png", size="32x24", strength=0.5, face_strength=0.5, face_pass=True))
+    old = read_png_settings(says(tmp_path / "x.png", size="32x24", strength=0.5, face_strength=0.5, face_detailed=True))
     assert merge_size(None, 0.0, False, old) == HiresConfig(32, 24, 0.0, False)
 
 

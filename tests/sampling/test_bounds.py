@@ -23,7 +23,7 @@ from tenth.sampling.generate import Request
 
 GENERATE = ["generate", "me", "--prompt", "a", "-o", "out"]
 WRONG: dict[str, tuple[Any, ...]] = {
-    "steps": (0, -1, 1e12, 1001, 2.5, True, float("nan"), "2", None),
+    "steps": (0, -1, 1e12, 1001, 2.5, True, float("nan"), "2"),
     "guidance_scale": (0.9, -1, 51, 1e300, float("nan"), float("inf"), True, "2"),
     "guidance_rescale": (-0.1, 1.1, float("nan"), "0"),
     "text_guidance_scale": (-0.1, 51, float("nan"), float("inf")),

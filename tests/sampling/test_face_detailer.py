@@ -88,7 +88,7 @@ def test_a_face_pass_of_the_real_model(pocket: Any) -> None:
         next(generate(pocket, [request], sampling, hires=HiresConfig(128, 128, strength, face_pass)))
         for strength, face_pass in ((None, False), (0.25, True))
     )
-    assert (plain.settings["face_pass"], again.settings["face_pass"]) == (False, True)
+    assert (plain.settings["face_detailed"], again.settings["face_detailed"]) == (False, True)
     square = face_crop_box(pocket, plain.pixels.astype(np.float32) / 255, force=True)
     assert square is not None
     left, top, side = square

@@ -73,7 +73,7 @@ def test_pictures_have_the_size_and_say_how(stable_model: Any, tmp_path: Path) -
     said = read_sample(tmp_path / "0000.png")
     first = str(FIRST[family(stable_model)])
     assert (said["size"], said["passes"], said["strength"]) == ("32x24", [first, "32x24"], 0.5)
-    assert (said["face_pass"], said["seed"], said["steps"]) == (False, 5, 4)
+    assert (said["face_detailed"], said["seed"], said["steps"]) == (False, 5, 4)
     with Image.open(tmp_path / "0000.png") as image:
         assert "Size: 32x24, Denoising strength: 0.5, Model: " in image.info["parameters"]
 

@@ -18,12 +18,13 @@ IDENTITY_SUFFIX = ".safetensors"  # of an identity file
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """--model, --device, --adapter and --lora."""
+    """--model, --device, --adapter, --lora and --backend."""
 
     model: str
     device: str | None
     adapter: Path | None
     lora: Path | None
+    backend: str | None = None
 
     def load(self, *, full_precision: bool, num_images: int = 0, hires: HiresConfig | None = None) -> LatentDiffusion:
         """The model, and a line on stderr where it had to be made to fit into memory. Raises as `load_model` does.
@@ -34,7 +35,7 @@ class ModelOptions:
         from tenth.models.registry import load_model
 
         image_size, batch_size = hires.square_side if hires else 0, min(num_images or DEFAULT_BATCH_SIZE, DEFAULT_BATCH_SIZE)
-        options = LoadOptions(self.device or "", "", image_size, batch_size, full_precision)
+        options = LoadOptions(self.device or "", "", image_size, batch_size, full_precision, self.backend or "")
         return load_model(self.model, adapter=self.adapter, lora=self.lora, options=options, on_message=print_message)
 
 

@@ -52,7 +52,7 @@ def _run_results(paths: Sequence[Path], run: UnfinishedRun, hires: HiresConfig |
     results: dict[str, Any] = {"images": [path.name for path in paths], "seconds_per_image": run.mean_seconds(paths)}
     metadata = [read_sample(path) for path in paths]
     if hires is not None:
-        results["faces_detailed"] = [path.name for path, each in zip(paths, metadata, strict=True) if each["face_pass"]]
+        results["faces_detailed"] = [path.name for path, each in zip(paths, metadata, strict=True) if each["face_detailed"]]
     profiles = [{key: each[key] for key in MEMORY_KEYS if key in each} for each in metadata]
     if distinct := [each for position, each in enumerate(profiles) if each and each not in profiles[:position]]:
         results["memory_profiles"] = distinct
@@ -72,6 +72,7 @@ def run_settings(
         "photos": _unique(photo for identity in identities if identity is not None for photo in identity.photos),
         "identities": _unique(identity.fingerprint for identity in identities if identity is not None),
         "prompts": _unique(request.prompt for request in requests),
+        "backends": _unique(model.backend_name(identity, sampling.precision) for identity in identities),
         "seeds": [request.seed for request in requests],
         "sampling": to_table(sampling.for_model(model)),
         "tenth": version("tenth"),

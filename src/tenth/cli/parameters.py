@@ -55,6 +55,7 @@ MODEL = "Model"
 of_model = partial(option, group=MODEL)
 METHOD_HELP = "one of `tenth methods`, a trained folder, a recipe.toml, or two with a plus [default: the one marked there]"
 MODEL_HELP = "one of `tenth models`, owner/name of one downloaded from the hub, or a model's folder"
+BACKEND_HELP = "what samples on a CPU [default: openvino for pocket where tenth[fast] is installed, else torch]"
 DEVICE_HELP = "where it runs [default: cuda for a large model where torch finds a GPU, else cpu]"
 ADAPTER_HELP = "an IP-Adapter's .safetensors of this model (plain, Plus, Full), instead of the model's own"
 LORA_HELP = "a LoRA's .safetensors for this model, such as one that makes few steps do (with --scheduler lcm)"
@@ -63,6 +64,7 @@ Method = Annotated[str | None, of_model("M", METHOD_HELP, parser=str)]
 TrainedFolder = Annotated[str | None, of_model("DIR", TRAINED_HELP, "--method", parser=str)]
 Model = Annotated[str, of_model("NAME", MODEL_HELP, parser=str)]
 Device = Annotated[Literal["cpu", "cuda"] | None, typer.Option(rich_help_panel=MODEL, help=DEVICE_HELP)]
+Backend = Annotated[Literal["torch", "openvino"] | None, typer.Option(rich_help_panel=MODEL, help=BACKEND_HELP)]
 Adapter = Annotated[Path | None, of_model("FILE", ADAPTER_HELP)]
 Lora = Annotated[Path | None, of_model("FILE", LORA_HELP)]
 

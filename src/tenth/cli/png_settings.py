@@ -123,4 +123,4 @@ def _read_hires(metadata: Mapping[str, Any]) -> HiresConfig:
     if not face_strength:  # the face detailer was forbidden
         return HiresConfig(size.width, size.height, strength, face_detailer=False)
     # It was asked for, or left to the size of the face. A strength of 0 was then the model's own: given, it would forbid it.
-    return HiresConfig(size.width, size.height, strength or None, True if metadata.get("face_pass") is True else None)
+    return HiresConfig(size.width, size.height, strength or None, True if metadata.get("face_detailed") is True else None)

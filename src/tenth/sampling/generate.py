@@ -100,8 +100,8 @@ def expected_metadata(
     """The settings that a request's PNG will have, as far as they are known before it is generated."""
     method = "none" if request.identity is None else request.identity.method
     sampling, hires_metadata = sampling.for_model(model), {} if hires is None else hires.metadata(model)
-    # In a PNG, face_pass says whether a face was generated again, not whether it was asked for.
-    known = {key: value for key, value in hires_metadata.items() if key != "face_pass"}
+    # In a PNG, face_detailed says whether a face was generated again, not whether it was asked for.
+    known = {key: value for key, value in hires_metadata.items() if key != "face_detailed"}
     backend = {"backend": model.backend_name(request.identity, sampling.precision)}
     return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known | backend
 
@@ -176,7 +176,7 @@ def _generate_batch(
         if hires is None:
             return [(pixels, {}) for pixels in sample(to_generate, on_step)]
         sized = generate_at_size(to_generate, hires, on_step)
-        return [(pixels, hires.metadata(model) | {"face_pass": detailed}) for pixels, detailed in sized]
+        return [(pixels, hires.metadata(model) | {"face_detailed": detailed}) for pixels, detailed in sized]
 
     identities = [request.identity for request in group if request.identity is not None]
     if identities:

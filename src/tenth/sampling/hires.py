@@ -81,7 +81,7 @@ class HiresConfig:
     def metadata(self, model: DiffusionModel) -> dict[str, Any]:
         """The settings as a PNG and run.json record them."""
         record = {"size": str(self.size), "passes": self.plan(model).passes, "strength": self.strength_for(model)}
-        return record | {"face_pass": self.face_detailer, "face_strength": self.face_strength}
+        return record | {"face_detailed": self.face_detailer, "face_strength": self.face_strength}
 
     def notes(self, model: DiffusionModel) -> list[str]:
         """How this size is reached, in sentences for the user."""

@@ -160,6 +160,7 @@ def pocket() -> Iterator[CheckResult]:
 
 def optional_packages() -> Iterator[CheckResult]:
     """Optional packages, imported, because a wheel may be there and not work."""
+    yield _optional_package("fast sampling", ("openvino",), "fast")
     yield _optional_package("HEIC photos", ("pillow_heif",), "heic")
     yield _optional_package("recognizer", ("onnxruntime", "cv2"), "recognizer")
     yield _optional_package("plots of a report", ("matplotlib",), "report")

@@ -33,6 +33,7 @@ def generate(
     method: parameters.Method = None,
     model: parameters.Model = "pocket",
     device: parameters.Device = None,
+    backend: parameters.Backend = None,
     adapter: parameters.Adapter = None,
     lora: parameters.Lora = None,
     steps: image_options.Steps = None,
@@ -73,7 +74,7 @@ def generate(
     settings = ImageSettings(options, num_images, png, merge_size(size, strength, face_detailer, png))
 
     # The person, then the images.
-    identity, loaded, notes = _load_subject(source, method, ModelOptions(model, device, adapter, lora), settings)
+    identity, loaded, notes = _load_subject(source, method, ModelOptions(model, device, adapter, lora, backend), settings)
     paths = _write_images(output, identity, loaded, notes, settings)
     print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
     return 0
@@ -149,5 +150,5 @@ def _write_images(
     with progress_bar("drawing") as progress:
         paths = generate_into(output, model, requests, options.sampling, lambda now: progress(now.done, now.total), hires)
     if hires:
-        print_message(*hires.face_notes(model, [path.name for path in paths if read_sample(path).get("face_pass")]))
+        print_message(*hires.face_notes(model, [path.name for path in paths if read_sample(path).get("face_detailed")]))
     return paths
