@@ -228,3 +228,23 @@ def test_a_size_that_cannot_be_is_refused(draw: Callable[..., int], tmp_path: Pa
         assert draw(tmp_path / "out", *wrong) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_one_option_samples_as_distilled_models_want(
+    identity_file: Path, toy_folder: Path, tmp_path: Path, capsys: Output
+) -> None:
+    given = ["generate", str(identity_file), "--prompt", PROMPT, "-n", "1"]
+    faster = ["--fast", "lcm", "--steps", "4", "--guidance-scale", "1.5"]
+    for options, expected in ((["--fast", "tcd"], ("tcd", 6, 1.0)), (faster, ("lcm", 4, 1.5))):
+        output = tmp_path / options[1]
+        assert main([*given, "--model", str(toy_folder), *options, "-o", str(output)]) == 0
+        said = read_sample(output / "0000.png")
+        assert (said["scheduler"], said["steps"], said["guidance_scale"]) == expected
+    capsys.readouterr()
+    for options, problem in (
+        (["--fast", "lcm", "--scheduler", "ddim"], "leave out --scheduler"),
+        (["--fast", "lcm", "--model", "pocket"], "distilled models"),
+    ):
+        assert main([*given, *options, "-o", str(tmp_path / "none")]) == 2
+        assert problem in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

@@ -92,7 +92,7 @@ SCALE_HELP = (
 )
 TEXT_HELP = "follow the prompt more strictly beside a person, by W: takes half as long again [default: 0]"
 SCHEDULER_NAMES = (MODEL_SCHEDULER, *SCHEDULERS)
-SCHEDULER_HELP = f"one of {', '.join(SCHEDULER_NAMES)} [default: own, the model's]; lcm needs a model made for it"
+SCHEDULER_HELP = f"one of {', '.join(SCHEDULER_NAMES)} [default: own, the model's]; lcm and tcd need a model made for them"
 INTERVAL = NumericRange(*bounds.FULL_INTERVAL)
 INTERVAL_HELP = "guide only in this part of the denoising, 0 the noise and 1 the image: quicker [default: 0 1]"
 PRECISION_HELP = "auto: bf16 on openvino where the processor computes in it, else fp32; pixels differ slightly [default: auto]"
@@ -106,6 +106,8 @@ Scheduler = Annotated[
 GuidanceInterval = Annotated[
     tuple[float, float] | None, of_sampling("FROM TO", INTERVAL_HELP, parser=lambda text: _number(text, INTERVAL))
 ]
+FAST_HELP = "6 steps without guidance, as a model or --lora that was distilled for it needs: --steps 4 to 8"
+Fast = Annotated[Literal["lcm", "tcd"] | None, typer.Option(rich_help_panel="Sampling", help=FAST_HELP)]
 Precision = Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel="Sampling", help=PRECISION_HELP)]
 
 # Their size

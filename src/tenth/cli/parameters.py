@@ -58,7 +58,7 @@ MODEL_HELP = "one of `tenth models`, owner/name of one downloaded from the hub, 
 BACKEND_HELP = "what samples on a CPU [default: openvino for pocket where tenth[fast] is installed, else torch]"
 DEVICE_HELP = "where it runs [default: cuda for a large model where torch finds a GPU, else cpu]"
 ADAPTER_HELP = "an IP-Adapter's .safetensors of this model (plain, Plus, Full), instead of the model's own"
-LORA_HELP = "a LoRA's .safetensors for this model, such as one that makes few steps do (with --scheduler lcm)"
+LORA_HELP = "a LoRA's .safetensors for this model, such as one that makes few steps do (with --fast lcm)"
 TRAINED_HELP = "the trained folder whose adapter the identity is for"
 Method = Annotated[str | None, of_model("M", METHOD_HELP, parser=str)]
 TrainedFolder = Annotated[str | None, of_model("DIR", TRAINED_HELP, "--method", parser=str)]

@@ -42,6 +42,7 @@ def generate(
     text_guidance: image_options.TextGuidance = None,
     scheduler: image_options.Scheduler = None,
     guidance_interval: image_options.GuidanceInterval = None,
+    fast: image_options.Fast = None,
     precision: image_options.Precision = None,
     size: image_options.ImageSize = None,
     strength: image_options.Strength = None,
@@ -61,14 +62,21 @@ def generate(
         raise typer.BadParameter("it is needed, or --settings-from", param_hint="--prompt")
     if size is None and settings_from is None and (strength, face_detailer) != (None, None):
         raise typer.BadParameter("--strength and --face-detailer are for images of a --size", param_hint="--size")
+    if fast and scheduler:
+        raise typer.BadParameter("it names a scheduler: leave out --scheduler", param_hint="--fast")
+    if fast and model == "pocket":
+        raise typer.BadParameter("it is for distilled models and LoRAs of Stable Diffusion", param_hint="--fast")
     from tenth.experiments.output_folders import ensure_writable_folder
 
     # What the user may have to mend comes first, before seconds go into imports, and nothing else is said before it.
     ensure_writable_folder(output)
     from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
+    from tenth.sampling.schedulers import fast_settings
 
     sampling = {"steps": steps, "guidance_scale": guidance_scale, "ip_adapter_scale": adapter_scale, "scheduler": scheduler}
     sampling |= {"text_guidance_scale": text_guidance, "guidance_interval": guidance_interval, "precision": precision}
+    if fast:
+        sampling |= {name: value for name, value in fast_settings(fast).items() if sampling.get(name) is None}
     png = read_png_settings(settings_from) if settings_from else None
     options = merge_options({"prompt": prompt, "seed": seed, "negative_prompt": negative_prompt, **sampling}, png, num_images)
     settings = ImageSettings(options, num_images, png, merge_size(size, strength, face_detailer, png))
