@@ -50,6 +50,14 @@ def test_generation_draws_diffusers_images_and_prints_its_ratio_last(fresh: Fres
     assert result["images"] == 2
 
 
+def test_photos_in_threads_have_the_embeddings_of_one_thread(fresh: Fresh) -> None:
+    result = run(fresh, "photos")
+    assert set(result["seconds"]) == {"ours", "one_thread"}
+    assert set(result["parts"]) == {"load_detector", "decode", "search", "search_again", "describe"}
+    assert result["photos"] == 9
+    assert result["same"]
+
+
 def test_the_coverage_of_intervals_is_printed_last(fresh: Fresh) -> None:
     result = last_line(fresh, "interval_coverage")
     assert len(result["cases"]) == 20

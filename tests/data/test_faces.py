@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
@@ -81,6 +82,26 @@ def test_a_crop_is_upright(face_photos: list[Path]) -> None:
     slope = np.degrees(np.arctan2(*(eyes[0] - eyes[1])[::-1]))
     assert abs(slope) < 6  # degrees; the landmarks of a small face jump by some
     assert crop_of(image).shape == (CROP_SIZE, CROP_SIZE, 3)
+
+
+@pytest.mark.parametrize("place", [(1, 3), (151, 89), (272, 171)])
+def test_a_crop_depends_on_the_surroundings_alone(face_photos: list[Path], place: tuple[int, int]) -> None:
+    canvas = on_canvas(picture(face_photos[0]), place)
+    (face,) = find_faces(canvas)
+    landmarks = face.landmarks.round()  # halves are rounded to even, wherever that is
+    larger = np.pad(canvas, ((400, 400), (300, 300), (0, 0)), mode="edge")
+    left, top, right, bottom = face.box
+    moved = Face((left + 300, top + 400, right + 300, bottom + 400), np.add(landmarks, (300, 400)))
+    assert np.array_equal(crop_face(canvas, Face(face.box, landmarks)), crop_face(larger, moved))
+
+
+def test_threads_find_what_one_thread_finds(face_photos: list[Path]) -> None:
+    photos = [np.asarray(picture(path, 256)) for path in face_photos] * 2
+    alone = [find_faces(pixels) for pixels in photos]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(find_faces, photos))
+    assert [[face.box for face in faces] for faces in together] == [[face.box for face in faces] for faces in alone]
+    assert all(np.array_equal(a[0].landmarks, b[0].landmarks) for a, b in zip(alone, together, strict=True))
 
 
 def test_a_crop_at_the_border_repeats_it() -> None:

@@ -213,6 +213,14 @@ def test_large_photos_are_reduced(tmp_path: Path, size: tuple[int, int]) -> None
         assert np.abs(corners(opened) - EXPECTED).max() <= 1
 
 
+def test_a_jpeg_is_reduced_like_a_lossless_copy_of_it(tmp_path: Path) -> None:
+    blotches = np.random.default_rng(0).integers(0, 255, (75, 125, 3), dtype=np.uint8)
+    jpeg = saved(tmp_path, Image.fromarray(blotches).resize((2500, 1501)), "a.jpg", quality=95)
+    with Image.open(jpeg) as image:
+        lossless = saved(tmp_path, image.copy(), "b.png")
+    assert np.array_equal(open_photo(jpeg).pixels, open_photo(lossless).pixels)
+
+
 def test_strips_meet_without_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ramp = Image.fromarray(np.add.outer(np.arange(150), np.arange(250) // 2).astype(np.uint8)).resize((2500, 1501))
     path = saved(tmp_path, ramp, "a.png")

@@ -51,7 +51,7 @@ DECODER_ERRORS = (
     *(RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
 )
 
-_decode_lock = threading.Lock()  # Python's warning filters are global; and only one photo is in memory at a time
+_decode_lock = threading.Lock()  # Python's warning filters are global; and only one photo is decoded at a time
 
 DecodableImage = Image.Image | HeicImage  # has size, mode and crop()
 
@@ -219,15 +219,21 @@ def _reduced_rgb(image: DecodableImage, transform: ImageCms.ImageCmsTransform | 
     factor = max(1, max(image.size) // max_side)
     if PILLOW_BYTES_PER_PIXEL * image.width * image.height * (1 + 1 / factor**2) > MAX_DECODE_BYTES - REDUCING_BYTES:
         factor += 1  # smaller than requested, to avoid two large copies in memory
+    if factor == 1 and isinstance(image, JpegImageFile) and image.mode == "RGB" and transform is None:
+        return _shrunk(image, max_side)  # as it is: no strip has to be converted or reduced
     reduced = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     rows = factor * max(1, STRIP_PIXELS // (image.width * factor))
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         reduced.paste(_convert_to_rgb(strip, transform).reduce(factor), (0, top // factor))
-    if (longer := max(reduced.size)) > max_side:
-        size = (max(1, round(side * max_side / longer)) for side in reduced.size)
-        return reduced.resize((next(size), next(size)), Image.Resampling.LANCZOS)
-    return reduced
+    return _shrunk(reduced, max_side)
+
+
+def _shrunk(image: Image.Image, max_side: int) -> Image.Image:
+    if (longer := max(image.size)) <= max_side:
+        return image
+    width, height = (max(1, round(side * max_side / longer)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _convert_to_rgb(image: Image.Image, transform: ImageCms.ImageCmsTransform | None) -> Image.Image:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.cache import Array, ArrayCache, default_cache_dir
 from tenth.core.errors import DataError, PhotoError
 from tenth.core.files.reading import reason, without_system_files
-from tenth.core.types import Face, Person, Photo
+from tenth.core.run_record import num_cores
+from tenth.core.types import Face, Person, Photo, Pixels
 from tenth.core.wording import abbreviate, printable
 from tenth.data.captions.sidecar_files import find_caption_files
 from tenth.data.faces.descriptors import FaceDescriptor, cached_face_descriptor
@@ -26,6 +29,7 @@ from tenth.data.faces.multiscale import open_photo_with_faces
 MIN_FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the photo (of at most 12 megapixels)
 MIN_DETECTED_PIXELS = 36  # the detector's width of such a face: it scales in steps of a fifth
 MIN_SHARPNESS, WARN_SHARPNESS = 6.0, 20.0  # refused below the first, a warning below the second; see detection.sharpness
+MAX_THREADS = 4  # a photo each, so that few are in memory; one is decoded while others are searched
 CROP_MARGIN = 2  # face widths kept on every side: enough for every later crop of the face
 SAME_PERSON = 0.6  # distance of two dlib descriptors below which they are of one person
 UNDECIDED_SENTENCE = (
@@ -55,10 +59,15 @@ class PhotoVerdict:
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A usable photo, its usable faces, the largest first, and the number of all its faces."""
+    """A usable photo, its usable faces, the largest first, with their crops and descriptors, and the number of all its faces.
+
+    The faces are in pixels of the whole photo; a photo of one usable face is cropped to it, and has it as `photo.face`.
+    """
 
     photo: Photo
     faces: tuple[Face, ...]
+    crops: tuple[Pixels, ...]
+    descriptors: Array  # (faces, 128)
     num_faces: int
 
 
@@ -93,8 +102,10 @@ def inspect_folder(folder: str | Path, *, descriptor: FaceDescriptor | None = No
     """
     folder, descriptor = Path(folder), descriptor or cached_face_descriptor(ArrayCache(default_cache_dir()))
     entries = folder_entries(folder, "a folder of photos is needed", "Give a folder with photos of one person")
-    results = [_inspect_photo(path) for path in tqdm(entries, desc="photos", file=sys.stderr, delay=2, disable=None)]
-    return _keep_one_person(_reject_duplicates(_mark_captions(entries, results)), descriptor)
+    with ThreadPoolExecutor(min(MAX_THREADS, num_cores())) as pool:
+        inspected = pool.map(partial(_inspect_photo, descriptor), entries)
+        results = list(tqdm(inspected, "photos", len(entries), file=sys.stderr, delay=2, disable=None))
+    return _keep_one_person(_reject_duplicates(_mark_captions(entries, results)))
 
 
 def verdicts_to_json(verdicts: Sequence[PhotoVerdict]) -> dict[str, list[dict[str, Any]]]:
@@ -131,7 +142,7 @@ def natural_sort_key(name: str) -> tuple[list[str | int], str]:
     return parts, name
 
 
-def _inspect_photo(path: Path) -> PhotoVerdict | _Candidate:
+def _inspect_photo(descriptor: FaceDescriptor, path: Path) -> PhotoVerdict | _Candidate:
     """The verdict on one entry, or a candidate that still has to be compared with the others."""
     if path.name.startswith("."):
         return PhotoVerdict(path.name, False, "hidden", "hidden files are not looked at; rename it if it is a photo")
@@ -150,15 +161,16 @@ def _inspect_photo(path: Path) -> PhotoVerdict | _Candidate:
     if not large:
         found = f"the face is {face_width(faces[0])} pixels wide and {MIN_FACE_PIXELS} are needed"
         return PhotoVerdict(path.name, False, "small-face", f"{found}; use a closer or larger photo")
-    sharp = tuple(face for face in large if sharpness(crop_face(photo.pixels, face)) >= MIN_SHARPNESS)
+    crops = {face: crop_face(photo.pixels, face) for face in large}
+    sharp = [face for face in large if sharpness(crops[face]) >= MIN_SHARPNESS]
     if not sharp:
         return PhotoVerdict(path.name, False, "blurred", "the face is blurred; use a sharper photo")
 
     # With several faces the whole photo is kept until one is chosen.
-    if len(sharp) > 1:
-        return _Candidate(photo, sharp, len(faces))
-    photo = _crop_around_face(photo, sharp[0])
-    return _Candidate(photo, sharp if photo.face is None else (photo.face,), len(faces))
+    if len(sharp) == 1:
+        photo = _crop_around_face(photo, sharp[0])
+    descriptors = np.stack([descriptor(photo if photo.face else replace(photo, face=face)) for face in sharp])
+    return _Candidate(photo, tuple(sharp), tuple(crops[face] for face in sharp), descriptors, len(faces))
 
 
 def _mark_captions(entries: Sequence[Path], results: Sequence[PhotoVerdict | _Candidate]) -> list[PhotoVerdict | _Candidate]:
@@ -188,7 +200,7 @@ def _reject_duplicates(results: Sequence[PhotoVerdict | _Candidate]) -> list[Pho
     checked: list[PhotoVerdict | _Candidate] = []
     for result in results:
         if isinstance(result, _Candidate):
-            code = near_duplicate_hash(crop_face(result.photo.pixels, result.faces[0]))
+            code = near_duplicate_hash(result.crops[0])
             if earlier := next((file for file, other in kept if hash_distance(code, other) <= NEAR_DUPLICATE_BITS), None):
                 sentence = f"it shows the same picture as {earlier}; remove one of the two"
                 checked.append(PhotoVerdict(result.photo.file, False, "duplicate", sentence))
@@ -198,11 +210,11 @@ def _reject_duplicates(results: Sequence[PhotoVerdict | _Candidate]) -> list[Pho
     return checked
 
 
-def _keep_one_person(results: Sequence[PhotoVerdict | _Candidate], descriptor: FaceDescriptor) -> list[PhotoVerdict]:
+def _keep_one_person(results: Sequence[PhotoVerdict | _Candidate]) -> list[PhotoVerdict]:
     """Choose the face of the person who is in most photos and refuse photos without it; refuse all if that is a tie."""
     # Whose face, from the descriptors of all faces.
     candidates = [result for result in results if isinstance(result, _Candidate)]
-    descriptors = [np.stack([descriptor(replace(each.photo, face=face)) for face in each.faces]) for each in candidates]
+    descriptors = [each.descriptors for each in candidates]
     chosen = find_majority_person(descriptors, SAME_PERSON) if candidates else MajorityPerson((), 0, 0)  # of (faces, 128) each
 
     # The verdicts, in the order of the entries; the note on several faces goes to the first photo that it concerns.
@@ -224,7 +236,7 @@ def _keep_one_person(results: Sequence[PhotoVerdict | _Candidate], descriptor: F
 
 def _accept(candidate: _Candidate, face_index: int, warnings: list[str]) -> PhotoVerdict:
     face = candidate.faces[face_index]
-    if sharpness(crop_face(candidate.photo.pixels, face)) < WARN_SHARPNESS:
+    if sharpness(candidate.crops[face_index]) < WARN_SHARPNESS:
         warnings.append("the face is a little blurred or very dark; a sharper photo gives better pictures")
     photo = candidate.photo if candidate.photo.face is not None else _crop_around_face(candidate.photo, face)
     return PhotoVerdict(photo.file, True, "ok", warnings=tuple(warnings), photo=photo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -37,7 +38,11 @@ def face_descriptor(photo: Photo) -> Array:
 
     Source: King 2017, "High quality face recognition with deep metric learning". Raises DataError if the photo has no face.
     """
-    return np.array(_recognizer().compute_face_descriptor(_chip(photo)))
+    return _describe(_chip(photo))
+
+
+def _describe(chip: Pixels) -> Array:
+    return np.array(_recognizer().compute_face_descriptor(chip))
 
 
 def _chip(photo: Photo) -> Pixels:
@@ -47,11 +52,14 @@ def _chip(photo: Photo) -> Pixels:
 
 
 def cached_face_descriptor(array_cache: ArrayCache) -> FaceDescriptor:
-    """`face_descriptor` with a cache, whose key is the sha256 of the pixels that the recogniser reads."""
+    """`face_descriptor` with a cache, whose key is the sha256 of the pixels that the recogniser reads. For any threads."""
+    lock = threading.Lock()  # dlib's network holds what it computes; and one line says that a cache cannot be written
 
     def described(photo: Photo) -> Array:
-        key = hashlib.sha256(_chip(photo).tobytes()).hexdigest()
-        return next(array_cache.get_or_compute(encoder_name(), [key], lambda _: [face_descriptor(photo)]))
+        chip = _chip(photo)
+        key = hashlib.sha256(chip.tobytes()).hexdigest()
+        with lock:
+            return next(array_cache.get_or_compute(encoder_name(), [key], lambda _: [_describe(chip)]))
 
     return described
 

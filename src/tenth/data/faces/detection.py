@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -42,6 +44,18 @@ def face_model_path(name: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / "models" / name
 
 
+_loading = threading.Lock()
+_of_thread = threading.local()
+
+
+def _thread_detector() -> tuple[Any, Any]:
+    """The detector and the predictor of this thread: dlib's detector holds the image that it searches, and not the GIL."""
+    if not hasattr(_of_thread, "detector"):
+        with _loading:
+            _of_thread.detector = copy(_dlib_detector()[0])
+    return _of_thread.detector, _dlib_detector()[1]
+
+
 @cache
 def _dlib_detector() -> tuple[Any, Any]:
     # The 68-point predictor in the same folder is not for commercial use and is never opened.
@@ -69,7 +83,7 @@ def find_faces(pixels: Pixels) -> list[Face]:
 
 def detect_faces(pixels: Pixels, scale: float) -> list[Detection]:
     """Faces found in a copy scaled by `scale`, in pixels of the original. The detector's window has 80 pixels of the copy."""
-    detector, predictor = _dlib_detector()
+    detector, predictor = _thread_detector()
     resized = _resize(pixels, scale)
     boxes, scores, _ = detector.run(resized, 0)
     return [Detection(_face(predictor(resized, box), box, scale), score) for box, score in zip(boxes, scores, strict=True)]
@@ -89,10 +103,13 @@ def crop_face(pixels: Pixels, face: Face, *, size: int = CROP_SIZE, padding: flo
     margin = int((right - left) * (1 + 2 * padding))
     before = (max(0, margin - left), max(0, margin - top))
     after = (max(0, right + margin - pixels.shape[1]), max(0, bottom + margin - pixels.shape[0]))
-    # A new array, as dlib takes no views.
-    padded = np.pad(pixels, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
-    points = [dlib.point(round(x + before[0]), round(y + before[1])) for x, y in face.landmarks]
-    box = dlib.rectangle(left + before[0], top + before[1], right + before[0], bottom + before[1])
+    # The face's surroundings, not the whole photo; a new array, as dlib takes no views.
+    x0, y0 = max(0, left - margin), max(0, top - margin)
+    around = pixels[y0 : bottom + margin, x0 : right + margin]
+    padded = np.pad(around, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
+    dx, dy = before[0] - x0, before[1] - y0
+    points = [dlib.point(round(x + before[0]) - x0, round(y + before[1]) - y0) for x, y in face.landmarks]
+    box = dlib.rectangle(left + dx, top + dy, right + dx, bottom + dy)
     return np.asarray(dlib.get_face_chip(padded, dlib.full_object_detection(box, points), size=size, padding=padding))
 
 
