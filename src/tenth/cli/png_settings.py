@@ -48,12 +48,18 @@ class PngSettings:
 
 @dataclass(frozen=True)
 class MergedOptions:
-    """What is to be generated. inherited: what of it an image said that is not the default, by the options' names."""
+    """What is to be generated. png: the image whose settings were taken. hires: of another size than the model's own.
+
+    inherited: what an image said that is not the default, by the options' names.
+    """
 
     prompt: str
     seed: int
+    num_images: int
     sampling: SamplingConfig
     inherited: Mapping[str, Any]
+    png: PngSettings | None = None
+    hires: HiresConfig | None = None
 
 
 def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None, num_images: int = 1) -> MergedOptions:
@@ -81,7 +87,7 @@ def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None, 
     check_prompt("prompt", prompt)
     config = SamplingConfig(**merged)
     check_setting("seed", seed + num_images - 1)
-    return MergedOptions(prompt, seed, config, inherited)
+    return MergedOptions(prompt, seed, num_images, config, inherited, png_settings)
 
 
 def merge_size(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -64,6 +64,15 @@ def print_message(*lines: str) -> None:
 def print_result(result: Any) -> None:
     """A result on stdout: a mapping as JSON, anything else as text."""
     print(json.dumps(result, indent=1) if isinstance(result, Mapping) else result)
+
+
+def print_records(
+    name: str, records: Sequence[Mapping[str, Any]], describe: Callable[[Mapping[str, Any]], str], as_json: bool
+) -> None:
+    """Records on stdout, under their common name as JSON, else a line for each: its "name" and what describes it."""
+    width = max(len(record["name"]) for record in records)
+    lines = (f"{record['name']:<{width}}  {describe(record)}" for record in records)
+    print_result({name: records} if as_json else "\n".join(lines))
 
 
 def track(items: Iterable[T], description: str) -> Iterator[T]:

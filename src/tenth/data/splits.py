@@ -6,9 +6,10 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Literal
 
 from tenth.core.errors import DataError
+from tenth.core.types import Photo
 from tenth.core.wording import pluralize
 from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, hash_distance
 
@@ -25,22 +26,12 @@ MIN_EVALUATION_PHOTOS = 10  # nine references and the tenth
 RESERVED_COUNTS = (8, 9)  # photos of a person; people with so many are reserved for an independent check
 
 
-class HasDigest(Protocol):
-    """Anything with the sha256 of its file: a Photo, a ManifestEntry."""
-
-    @property
-    def digest(self) -> str: ...
-
-
-P = TypeVar("P", bound=HasDigest)
-
-
 @dataclass(frozen=True)
-class ReferenceSplit(Generic[P]):
+class ReferenceSplit:
     """Disjoint reference and held-out photos of one person. `references[:3]` are the three of a nested series 1, 3, 5, 9."""
 
-    references: tuple[P, ...]
-    held_out: tuple[P, ...]
+    references: tuple[Photo, ...]
+    held_out: tuple[Photo, ...]
 
 
 def fold_of(name: str) -> int:
@@ -81,8 +72,8 @@ def deduplicate(digests: Sequence[str], hashes: Sequence[int], max_distance: int
 
 
 def split_references(
-    name: str, photos: Sequence[P], hashes: Sequence[int], *, references: int = 9, held_out: int = 10
-) -> ReferenceSplit[P]:
+    name: str, photos: Sequence[Photo], hashes: Sequence[int], *, references: int = 9, held_out: int = 10
+) -> ReferenceSplit:
     """Split one person's photos: the first `references`, then up to `held_out` others, at least one.
 
     photos: in file-name order. hashes: `near_duplicate_hash` of each photo.

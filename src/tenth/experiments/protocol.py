@@ -68,7 +68,7 @@ class RealImages:
 
 def embed_people(
     recipe: ExperimentRecipe, recognizers: Mapping[str, FaceEmbedder], real: RealImages
-) -> Iterator[tuple[EvaluatedPerson, ReferenceSplit[Photo]]]:
+) -> Iterator[tuple[EvaluatedPerson, ReferenceSplit]]:
     """Every usable person of the recipe's split, with the photos; crops of the photos are saved on the way.
 
     Left out, whatever the methods: people with too few distinct photos, and those in whose references or held-out photos a
@@ -94,9 +94,7 @@ def embed_images(recognizer: FaceEmbedder, images: Sequence[Pixels]) -> FeatureA
     return extract_features(images, [recognizer], ArrayCache(default_cache_dir()))[recognizer.name]
 
 
-def split_people(
-    people: PhotoDataset, split: str, *, references: int, held_out: int
-) -> Iterator[tuple[str, ReferenceSplit[Photo]]]:
+def split_people(people: PhotoDataset, split: str, *, references: int, held_out: int) -> Iterator[tuple[str, ReferenceSplit]]:
     """person_id and the two sides of each person with enough distinct photos of a face, one person in memory at a time.
 
     person_id: "000" and on, the position among all people of the split: no name leaves this function.
@@ -131,13 +129,13 @@ def pair_with_next(items: Iterable[Item]) -> Iterator[tuple[Item, Item]]:
         yield current, first
 
 
-def check_disjoint(split_photos: ReferenceSplit[Photo]) -> None:
+def check_disjoint(split_photos: ReferenceSplit) -> None:
     """Raises DataError if a held-out photo is a reference, by its bytes or as a near duplicate: every result depends on it."""
     if _overlap(split_photos.references, split_photos.held_out):
         raise DataError("a held-out photo is also a reference", "the two must not meet", "Split the photos again")
 
 
-def check_impostors(impostors: Sequence[Photo], split_photos: ReferenceSplit[Photo]) -> None:
+def check_impostors(impostors: Sequence[Photo], split_photos: ReferenceSplit) -> None:
     """Raises DataError if an impostor's photo is one of the person's own."""
     if _overlap(impostors, (*split_photos.references, *split_photos.held_out)):
         raise DataError(

@@ -5,7 +5,7 @@ Heavy imports happen inside the functions, so that `tenth --help` is quick.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,9 @@ from tenth.cli.inputs import IDENTITY_SUFFIX, ModelOptions, read_person
 from tenth.core.console import print_message, print_result, progress_bar
 
 if TYPE_CHECKING:
-    from tenth.cli.png_settings import MergedOptions, PngSettings
+    from tenth.cli.png_settings import MergedOptions
     from tenth.core.types import Identity
     from tenth.models.latent_diffusion import LatentDiffusion
-    from tenth.sampling.hires import HiresConfig
 
 
 def generate(
@@ -79,23 +78,13 @@ def generate(
         sampling |= {name: value for name, value in fast_settings(fast).items() if sampling.get(name) is None}
     png = read_png_settings(settings_from) if settings_from else None
     options = merge_options({"prompt": prompt, "seed": seed, "negative_prompt": negative_prompt, **sampling}, png, num_images)
-    settings = ImageSettings(options, num_images, png, merge_size(size, strength, face_detailer, png))
+    options = replace(options, hires=merge_size(size, strength, face_detailer, png))
 
     # The person, then the images.
-    identity, loaded, notes = _load_subject(source, method, ModelOptions(model, device, adapter, lora, backend), settings)
-    paths = _write_images(output, identity, loaded, notes, settings)
+    identity, loaded, notes = _load_subject(source, method, ModelOptions(model, device, adapter, lora, backend), options)
+    paths = _write_images(output, identity, loaded, notes, options)
     print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
     return 0
-
-
-@dataclass(frozen=True)
-class ImageSettings:
-    """What is to be generated. png: the image whose settings were taken, hires: of another size than the model's own."""
-
-    options: MergedOptions
-    num_images: int
-    png: PngSettings | None
-    hires: HiresConfig | None
 
 
 def is_identity_file(source: Path) -> bool:
@@ -104,7 +93,7 @@ def is_identity_file(source: Path) -> bool:
 
 
 def _load_subject(
-    source: Path, method: str | None, model_options: ModelOptions, settings: ImageSettings
+    source: Path, method: str | None, model_options: ModelOptions, options: MergedOptions
 ) -> tuple[Identity, LatentDiffusion, list[str]]:
     """Read the identity, or make it of the photos: with the model that it is for, and what to say about the photos.
 
@@ -115,7 +104,7 @@ def _load_subject(
     from tenth.methods.registry import method as find_method
 
     # An identity file, which is for one model.
-    num_images, png, hires = settings.num_images, settings.png, settings.hires
+    num_images, png, hires = options.num_images, options.png, options.hires
     if is_identity_file(source):
         identity = load_identity(source)
         model = model_options.load(full_precision=False, num_images=num_images, hires=hires)
@@ -135,7 +124,7 @@ def _load_subject(
 
 
 def _write_images(
-    output: Path, identity: Identity, model: LatentDiffusion, notes: list[str], settings: ImageSettings
+    output: Path, identity: Identity, model: LatentDiffusion, notes: list[str], options: MergedOptions
 ) -> list[Path]:
     """Generate the images into the folder, with what to know on stderr. Returns their paths."""
     from tenth.cli.output import generate_into, run_settings
@@ -145,8 +134,8 @@ def _write_images(
     from tenth.sampling.prompts import prompt_warnings
 
     # A folder of another run is refused before anything is said.
-    options, png, hires = settings.options, settings.png, settings.hires
-    requests = [Request(identity, options.prompt, options.seed + index) for index in range(settings.num_images)]
+    png, hires = options.png, options.hires
+    requests = [Request(identity, options.prompt, options.seed + index) for index in range(options.num_images)]
     ensure_writable_folder(output, run_settings(model, requests, options.sampling, hires))
 
     # Notes, images, and whose face was made again.

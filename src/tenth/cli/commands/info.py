@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tenth.cli.parameters import Json
-from tenth.core.console import print_result
+from tenth.core.console import print_records, print_result
 
 
 def methods(json: Json = False) -> int:
@@ -11,14 +11,8 @@ def methods(json: Json = False) -> int:
     from tenth.methods.registry import COMBINATIONS, DEFAULT_METHOD, METHODS
 
     table = {**METHODS, **COMBINATIONS}
-    if json:
-        rows = [{"name": name, "text": entry.description, "default": name == DEFAULT_METHOD} for name, entry in table.items()]
-        print_result({"methods": rows})
-        return 0
-    width = max(map(len, table))
-    for name, entry in table.items():
-        mark = " (default)" if name == DEFAULT_METHOD else ""
-        print_result(f"{name:<{width}}  {entry.description}{mark}")
+    rows = [{"name": name, "text": entry.description, "default": name == DEFAULT_METHOD} for name, entry in table.items()]
+    print_records("methods", rows, lambda row: f"{row['text']}{' (default)' if row['default'] else ''}", json)
     return 0
 
 
@@ -26,13 +20,11 @@ def metrics(json: Json = False) -> int:
     """List what is measured on generated images, with an arrow towards what is better."""
     from tenth.evaluation.registry import METRICS
 
-    if json:
-        keys = ("name", "label", "text", "higher_is_better", "needs")
-        print_result({"metrics": [{key: getattr(row, key) for key in keys} for row in METRICS.values()]})
-        return 0
-    width = max(map(len, METRICS))
-    for name, row in METRICS.items():
-        print_result(f"{name:<{width}}  {row.arrow} {row.text} (needs {', '.join(row.needs)})")
+    keys = ("name", "label", "text", "higher_is_better", "needs")
+    rows = [{key: getattr(row, key) for key in keys} for row in METRICS.values()]
+    print_records(
+        "metrics", rows, lambda row: f"{METRICS[row['name']].arrow} {row['text']} (needs {', '.join(row['needs'])})", json
+    )
     return 0
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tenth.cli.parameters import Json, PublishedModel
-from tenth.core.console import print_message, print_result, progress_bar
+from tenth.core.console import print_message, print_records, print_result, progress_bar
 
 if TYPE_CHECKING:
     from tenth.models.hub.lockfile import LockedModel
@@ -20,16 +20,10 @@ def models(context: typer.Context, json: Json = False) -> int:
 
     No model comes but by `download`. See docs/models.md.
     """
-    if context.invoked_subcommand is not None:
-        if json:
-            raise typer.BadParameter(f"give it after `{context.invoked_subcommand}`", param_hint="--json")
-        return 0
-    records = list(_model_records())
-    if json:
-        print_result({"models": records})
-        return 0
-    width = max(len(record["name"]) for record in records)
-    print_result("\n".join(f"{record['name']:<{width}}  {_format_model(record)}" for record in records))
+    if context.invoked_subcommand is None:
+        print_records("models", list(_model_records()), _format_model, json)
+    elif json:
+        raise typer.BadParameter(f"give it after `{context.invoked_subcommand}`", param_hint="--json")
     return 0
 
 
@@ -102,7 +96,7 @@ def _hub_record(name: str, text: str, locked: LockedModel | None) -> dict[str, A
     return record
 
 
-def _format_model(record: dict[str, Any]) -> str:
+def _format_model(record: Mapping[str, Any]) -> str:
     if record["default"]:
         return f"{record['text']} (default)"
     licences = ", ".join(f"{repository}: {licence}" for repository, licence in record["licences"].items())

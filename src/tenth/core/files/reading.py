@@ -17,10 +17,9 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tenth.core.errors import ModelError
 
@@ -122,8 +121,7 @@ def parse_json(text: str, *, allow_surrogates: bool = False) -> Any:
 
     allow_surrogates: strings may contain surrogate escapes, Python's form of file names that are not UTF-8.
     """
-    parse = partial(json.loads, parse_constant=_reject_constant, parse_float=_finite_float)
-    return _parse(parse, text, "JSON", "surrogateescape" if allow_surrogates else "strict")
+    return _parse(json.loads, text, "JSON", "surrogateescape" if allow_surrogates else "strict")
 
 
 def read_toml(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, Any]:
@@ -164,7 +162,7 @@ def git_blob_sha1(path: str | Path) -> str:
 def _parse(parse: Callable[[str], Any], text: str, syntax: str, encoding_errors: str = "strict") -> Any:
     try:
         value = parse(text)
-        _check_value(value, encoding_errors)
+        _check_value(value, encoding_errors, finite=syntax == "JSON")
     except RecursionError as problem:
         raise UnreadableError(f"is nested more than {MAX_DEPTH} deep") from problem
     except UnreadableError:
@@ -174,8 +172,10 @@ def _parse(parse: Callable[[str], Any], text: str, syntax: str, encoding_errors:
     return value
 
 
-def _check_value(value: Any, encoding_errors: str, depth: int = 0) -> None:
-    """Raises UnreadableError unless depth, whole numbers and strings are within the limits of `parse_json`."""
+def _check_value(value: Any, encoding_errors: str, depth: int = 0, *, finite: bool) -> None:
+    """Raises UnreadableError unless numbers and strings are within the limits of `parse_json`, RecursionError for the depth."""
+    if finite and isinstance(value, float) and not math.isfinite(value):
+        raise UnreadableError("holds a number that is too large, or none (NaN)")
     if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
         raise UnreadableError("holds a whole number of more than 64 bits")
     if isinstance(value, str) and not value.isascii():
@@ -187,18 +187,7 @@ def _check_value(value: Any, encoding_errors: str, depth: int = 0) -> None:
         if depth > MAX_DEPTH:
             raise RecursionError
         for inner in (*value, *value.values()) if isinstance(value, dict) else value:
-            _check_value(inner, encoding_errors, depth + 1)
-
-
-def _reject_constant(text: str) -> NoReturn:
-    raise UnreadableError(f"holds {text}, which is no number")
-
-
-def _finite_float(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise UnreadableError(f"holds {text[:20]}, which is too large a number")
-    return number
+            _check_value(inner, encoding_errors, depth + 1, finite=finite)
 
 
 def _format_bytes(count: int) -> str:

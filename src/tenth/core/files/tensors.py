@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tenth.core.files.reading import MAX_TENSOR_FILE_BYTES, UnreadableError, open_regular, parse_json
+from tenth.core.files.reading import MAX_TENSOR_FILE_BYTES, UnreadableError, open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,12 +16,6 @@ if TYPE_CHECKING:
 
 MAX_HEADER_BYTES = 16 << 20  # SDXL's UNet has 0.2 MB
 MAX_AXES, MAX_AXIS_SIZE = 16, 1 << 40
-# fmt: off
-DTYPE_BITS = {  # of each dtype of the format
-    "C128": 128, "C64": 64, "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64,
-    "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
-}
-# fmt: on
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 
 
@@ -40,38 +33,26 @@ class TensorInfo:
 
 
 def read_header(path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES) -> tuple[dict[str, str], dict[str, TensorInfo]]:
-    """Metadata and tensor infos by name from a safetensors header; no tensor is read. Raises as `open_regular`.
+    """Metadata and tensor infos by name, in the order of the file; no tensor is read. Raises as `open_regular`.
 
-    The tensors fill the file without gaps, each with the bytes that its dtype and shape need.
+    The library refuses a file that the tensors do not fill without gaps, each with the bytes that its dtype and shape need.
     """
-    # The header: its length, then JSON.
+    from safetensors import SafetensorError, safe_open
+
     with open_regular(path, max_bytes) as file:
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-            raise _damaged("it does not begin with a header")
-        try:
-            header = parse_json(file.read(length).decode())
-        except (UnicodeDecodeError, UnreadableError) as problem:
-            raise _damaged(f"its header {problem}") from problem
-    if not isinstance(header, dict):
-        raise _damaged("its header is no table")
-
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise _damaged("its metadata are not texts")
-
-    # The tensors, one after the other up to the end of the file.
-    entries = [_parse_entry(name, entry) for name, entry in header.items()]
-    end = 0
-    for _, _, first, last in sorted(entries, key=lambda place: place[2:]):
-        if first != end:
-            raise _damaged("its tensors do not lie one after the other")
-        end = last
-    if end != size - 8 - length:
-        raise _damaged(f"its header is of {end} bytes of numbers, and it has {size - 8 - length}")
-    return metadata, {name: tensor for name, tensor, _, _ in entries}
+        if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
+            raise _damaged(f"its header is longer than {MAX_HEADER_BYTES} bytes")
+    try:
+        with safe_open(path, framework="np") as tensors:  # numpy: torch need not be imported
+            slices = {name: tensors.get_slice(name) for name in tensors.offset_keys()}
+            infos = {name: TensorInfo(each.get_dtype(), tuple(each.get_shape())) for name, each in slices.items()}
+            metadata = dict(tensors.metadata() or {})
+    except SafetensorError as problem:
+        raise _damaged(problem) from problem
+    for name, info in infos.items():
+        if len(info.shape) > MAX_AXES or any(size > MAX_AXIS_SIZE for size in info.shape):
+            raise _damaged(f"it has {name} of a shape that nothing has")
+    return metadata, infos
 
 
 def read_tensors(
@@ -117,22 +98,6 @@ def check_finite_tensors(tensors: Mapping[str, Tensor], *, floats_only: bool = F
         # NaN propagates to minimum and maximum, and infinity is one of them.
         if tensor.is_floating_point() and tensor.numel() and not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
             raise UnreadableError(f"holds {name} with a number that is not finite (NaN or infinity)")
-
-
-def _parse_entry(name: str, entry: Any) -> tuple[str, TensorInfo, int, int]:
-    """Name, info, start and end of a tensor."""
-    fields = entry if isinstance(entry, dict) else {}
-    dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-        raise _damaged(f"it has {name} of the type {str(dtype)[:20]}")
-    axes: list[Any] = shape if isinstance(shape, list) else [None]
-    if len(axes) > MAX_AXES or not all(type(axis) is int and 0 <= axis <= MAX_AXIS_SIZE for axis in axes):
-        raise _damaged(f"it has {name} of a shape that nothing has")
-    first, last = offsets if isinstance(offsets, list) and len(offsets) == 2 else (None, None)
-    tensor = TensorInfo(dtype, tuple(axes))
-    if type(first) is not int or type(last) is not int or 8 * (last - first) != tensor.numel * DTYPE_BITS[dtype]:
-        raise _damaged(f"it has {name} in other bytes than its shape says")
-    return name, tensor, first, last
 
 
 def _damaged(problem: object) -> UnreadableError:
