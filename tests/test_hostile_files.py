@@ -26,7 +26,7 @@ from tenth.data.manifest import read_manifest
 from tenth.evaluation.extractors.face_attributes import FaceAttributeClassifier
 from tenth.evaluation.extractors.inception_weights import read_weights
 from tenth.evaluation.extractors.recognizer_config import read_model, read_recognizer_config
-from tenth.experiments.images import load_image
+from tenth.evaluation.image_set import load_image
 from tenth.experiments.output_folders import ensure_writable_experiment
 from tenth.experiments.runner import read_experiment
 from tenth.methods.dreambooth.method import load_trained_weights

@@ -20,6 +20,7 @@ from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentR
 from tenth.experiments.recognizers import SELECTION_ONLY, load_recognizers
 from tenth.experiments.runner import read_experiment
 from tenth.methods.registry import METHODS
+from tenth.reporting.metric_columns import condition_text
 from tenth.sampling.config import SamplingConfig
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -59,7 +60,7 @@ def test_the_comparison_asks_every_method_and_words_that_the_model_knows() -> No
 def test_the_curve_has_these_conditions() -> None:
     found = read_experiment(RECIPES / "curve-test.toml").conditions
     assert [condition.folder for condition in found] == ["1", "3", "5", "7", "9", "9-impostor-1"]
-    assert [condition.label for condition in found][::5] == ["1 photo", "9 photos, 1 impostor"]
+    assert [condition_text((at.num_photos, at.num_impostors)) for at in found][::5] == ["1 photo", "9 photos, 1 impostor"]
 
 
 def test_a_recipe_that_says_nothing_asks_for_all_references() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tenth.core.errors import DataError
 from tenth.core.types import Pixels
-from tenth.reporting.contact_sheet import IMAGE, REFERENCE, WHITE, Row, contact_sheet
+from tenth.reporting.contact_sheet import IMAGE, REFERENCE, WHITE, SheetRow, contact_sheet
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -17,7 +17,7 @@ def picture(colour: tuple[int, int, int], height: int = 128, width: int = 128) -
 
 
 def sheet(references: int = 1, columns: int = 2, title: str = "a prompt\ndetails") -> Pixels:
-    rows = [Row("one", "1 s", [picture(GREEN)] * columns), Row("two", "2 s", [picture(BLUE)] * columns)]
+    rows = [SheetRow("one", "1 s", [picture(GREEN)] * columns), SheetRow("two", "2 s", [picture(BLUE)] * columns)]
     return np.asarray(contact_sheet([picture(RED)] * references, rows, title, [f"seed {seed}" for seed in range(columns)]))
 
 
@@ -56,7 +56,7 @@ def test_a_long_title_is_broken_into_lines() -> None:
 
 
 def test_a_picture_that_is_not_square_is_shown_whole() -> None:
-    shown = np.asarray(contact_sheet([], [Row("one", "", [picture(GREEN, 128, 64)])], "", ["0"]))
+    shown = np.asarray(contact_sheet([], [SheetRow("one", "", [picture(GREEN, 128, 64)])], "", ["0"]))
     assert count(shown, GREEN) == IMAGE * IMAGE // 2
 
 
@@ -66,4 +66,4 @@ def test_the_same_input_gives_the_same_bytes() -> None:
 
 def test_a_row_with_another_number_of_images_is_refused() -> None:
     with pytest.raises(DataError, match="the row one has 1 images and the sheet 2 columns"):
-        contact_sheet([], [Row("one", "", [picture(GREEN)])], "", ["0", "1"])
+        contact_sheet([], [SheetRow("one", "", [picture(GREEN)])], "", ["0", "1"])

@@ -17,7 +17,7 @@ def test_every_track_has_its_tables(record: dict[str, Any]) -> None:
         assert f"## Prompt set {prompt_set}, 9 photos\n" in text
     assert "| `ip-adapter` | 0.130 [0.110, 0.150] |" in text
     assert "| *real photos* |" in text
-    assert "| needs the Inception file |" in text
+    assert "\n\nFID, FID∞, KID, Inception Score: needs the Inception file.\n" in text
     assert text.endswith("Recognizer: recognizer@0123456789abcdef.\n")
 
 
@@ -48,6 +48,7 @@ def test_a_summary_has_a_line_for_each_row_the_likest_method_first(record: dict[
         "ip-adapter-max",
         *CONTROLS,
     ]
+    assert lines[2].startswith("| `dreambooth` | 0.200 [0.180, 0.220] |")
     assert "| 0.070 [0.070, 0.070] |" in lines[2]
     assert lines[2].endswith("| 140 | 0.9 |")
     assert lines[-1].startswith("3 test people, 9 photos; 4 images of each in prompt set portrait; ")

@@ -15,7 +15,7 @@ from tenth.core.errors import DataError
 from tenth.core.run_record import read_record
 from tenth.core.types import Pixels
 from tenth.reporting import plot_style
-from tenth.reporting.plot_style import COLOURS, MARKERS, SERIES, can_plot, series_style
+from tenth.reporting.plot_style import COLORS, MARKERS, SERIES, can_plot, series_style
 from tenth.reporting.plots import scatter, small_multiples, write_curve
 from tenth.reporting.results_reader import IDENTITY, Results, read_results
 
@@ -31,7 +31,7 @@ def curve(record: Record, tmp_path: Path) -> Pixels:
 
 def where(pixels: Pixels, place: int, legend: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns in the colour of the place-th method, in the plot or in its legend."""
-    colour = np.array([int(series_style(place)[0][k : k + 2], 16) for k in (1, 3, 5)])
+    colour = np.array([int(series_style(place)["color"][k : k + 2], 16) for k in (1, 3, 5)])
     found = (np.abs(pixels.astype(int) - colour) < 16).all(-1)
     found[:, :870] &= not legend
     found[:, 870:] &= legend
@@ -103,17 +103,17 @@ def test_one_number_of_photos_is_no_curve(record: Record, tmp_path: Path) -> Non
 def test_a_method_has_one_colour_in_every_plot(record: Record) -> None:
     kept = [each for each in record["results"]["scores"] if each["prompt_set"] == "portrait" or each["method"] == "dreambooth"]
     record["results"]["scores"] = kept
-    colour = series_style(3)[0]
+    colour = series_style(3)["color"]
     for prompt_set in ("portrait", "attributes"):
         (alone,) = [
             plot for plot in scatter(read_results(record), prompt_set) if "alone" in plot.title or plot.title == "Methods"
         ]
         assert colour in alone.svg
-        assert (series_style(0)[0] in alone.svg) == (prompt_set == "portrait")
+        assert (series_style(0)["color"] in alone.svg) == (prompt_set == "portrait")
 
 
 def test_more_methods_than_colours_stay_apart(record: Record, tmp_path: Path) -> None:
-    assert len({series_style(place) for place in range(56)}) == 56 == len(SERIES) * len(MARKERS)
+    assert len({tuple(series_style(place).values()) for place in range(56)}) == 56 == len(SERIES) * len(MARKERS)
     renamed = json.dumps(record)
     for place in range(30):
         extra = json.loads(renamed)["results"]["scores"]
@@ -136,14 +136,14 @@ def test_plots_in_the_page_take_its_colours_and_its_font(record: Record) -> None
     results = read_results(record)
     style = (Path(plot_style.__file__).parent / "html/templates/page.css").read_text()
     for plot in (*small_multiples(results, "portrait"), *scatter(results, "portrait")):
-        assert not [colour for colour in COLOURS.values() if colour in plot.svg]
+        assert not [colour for colour in COLORS.values() if colour in plot.svg]
         assert "font-family" not in plot.svg
         assert "DejaVu" not in plot.svg
         used = set(re.findall(r"var\(--(\w+)\)", plot.svg))
-        assert {"soft", "rule"} <= used <= set(COLOURS)
+        assert {"soft", "rule"} <= used <= set(COLORS)
         assert "<text" in plot.svg
         assert len(plot.svg) < 40_000
-    for name, colour in COLOURS.items():
+    for name, colour in COLORS.items():
         short = colour if len(set(colour[1:])) > 1 else colour[:4]
         assert f"--{name}: {short};" in style  # light, the first of the two
 

@@ -6,13 +6,17 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.files.reading import without_system_files
+from tenth.core.files.reading import open_regular, without_system_files
 from tenth.core.types import Pixels
 from tenth.core.wording import abbreviate, pluralize
 from tenth.data.captions.sidecar_files import find_caption_files
 from tenth.data.photo import has_photo_signature, open_photo
 from tenth.data.photo_folder import natural_sort_key
+from tenth.sampling.png_metadata import MAX_PNG_BYTES
 
 # What is meant to be an image, and named in an error if it is none; anything else is an image if its content is one.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif"}
@@ -77,6 +81,16 @@ def list_images(directory: Path, min_images: int = 2) -> ImageFolder:
             "Move the images into folders, or the folders away",
         )
     return ImageFolder(directory, paths, people, tuple(left.name for _, left in files if left not in kept))
+
+
+def load_image(path: Path) -> Pixels:
+    """(H, W, 3) of a PNG of ours. Raises DataError if it is no PNG, or incomplete."""
+    try:
+        with open_regular(path, MAX_PNG_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        found = f"{path} is no whole PNG ({problem})"
+        raise DataError(found, "a whole image is needed", "Remove it and run the same again") from problem
 
 
 def _seems_image(path: Path) -> bool:

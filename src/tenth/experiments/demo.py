@@ -18,12 +18,12 @@ from tenth.core.files.writing import write_png
 from tenth.core.run_record import RECORD_FILE, read_record, write_record
 from tenth.core.types import Person
 from tenth.data.faces.detection import crop_face
-from tenth.experiments.images import load_image
+from tenth.evaluation.image_set import load_image
 from tenth.experiments.output_folders import folder_in_use, read_run_settings
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
 from tenth.methods.registry import METHODS, TUNING_FREE_METHODS, method
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.reporting.contact_sheet import Row, contact_sheet
+from tenth.reporting.contact_sheet import SheetRow, contact_sheet
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import OnProgress, Request
 from tenth.sampling.png_metadata import read_if_complete
@@ -101,7 +101,7 @@ def _save_sheet(person: Person, images: Mapping[str, Sequence[Path]], record: Ma
     references = [crop_face(photo.pixels, photo.face) for photo in person.photos if photo.face is not None]
     seconds, settings = record["results"]["seconds_per_image"], record["settings"]
     notes = {name: "" if value is None else f"{value:.2g} s an image" for name, value in seconds.items()}
-    rows = [Row(name, notes[name], list(map(load_image, paths))) for name, paths in images.items()]
+    rows = [SheetRow(name, notes[name], list(map(load_image, paths))) for name, paths in images.items()]
     sampling, model = settings["sampling"], settings["model"].partition("@")[0]
     scales = f"guidance {sampling['guidance_scale']:g} · scale {sampling['ip_adapter_scale']:g}"
     details = f"{model} · {sampling['steps']} steps · {scales}"

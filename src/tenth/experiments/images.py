@@ -8,14 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import cycle, groupby, product
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from tenth.core.config import to_table
-from tenth.core.errors import DataError
-from tenth.core.files.reading import open_regular
 from tenth.core.types import Pixels, Sample
+from tenth.evaluation.image_set import load_image
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe, PromptSet
@@ -23,7 +20,7 @@ from tenth.methods.identity_file import load_identity
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.png_metadata import MAX_PNG_BYTES, read_if_complete, save_sample
+from tenth.sampling.png_metadata import read_if_complete, save_sample
 
 
 @dataclass(frozen=True)
@@ -164,13 +161,3 @@ def is_generated(path: Path, method: str, job: ImageJob, recipe: ExperimentRecip
 def load_images(jobs: Iterable[ImageJob]) -> list[Pixels]:
     """(H, W, 3) each, from disk."""
     return [load_image(job.path) for job in jobs]
-
-
-def load_image(path: Path) -> Pixels:
-    """(H, W, 3) of a PNG of ours. Raises DataError if it is no PNG, or incomplete."""
-    try:
-        with open_regular(path, MAX_PNG_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        needed = "a whole image of this experiment is needed"
-        raise DataError(f"{path} is no whole PNG ({problem})", needed, "Remove it and run the same again") from problem

@@ -12,7 +12,6 @@ from typing import Literal
 from tenth.core.config import Count, FilePath, SomeItems, WholeNumber, config_dataclass, require, to_table
 from tenth.core.run_record import method_folder_names, replace_paths, short_path_names
 from tenth.core.types import Photo
-from tenth.core.wording import pluralize
 from tenth.data.faces.crops import PhotoDataset
 from tenth.methods.registry import TUNING_FREE_METHODS, method
 from tenth.models.registry import DEFAULT_MODEL
@@ -32,12 +31,6 @@ class Condition:
     def folder(self) -> str:
         """Its name in paths."""
         return f"{self.num_photos}-impostor-{self.num_impostors}" if self.num_impostors else str(self.num_photos)
-
-    @property
-    def label(self) -> str:
-        """Its name in tables."""
-        count = pluralize(self.num_photos, "photo")
-        return f"{count}, {self.num_impostors} impostor" if self.num_impostors else count
 
     def select_photos(self, photos: Sequence[Photo], impostors: Sequence[Photo]) -> tuple[Photo, ...]:
         """The first of a person's references, then the first of the impostor's."""

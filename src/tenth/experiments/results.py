@@ -20,8 +20,8 @@ from tenth.experiments.protocol import EvaluatedPerson, RealImages
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
 from tenth.experiments.recognizers import JsonDict
 from tenth.experiments.scoring import NO_IDENTITY, AllTableRows, Scored, face_scores, image_set_scores, prompt_scores
-from tenth.reporting.contact_sheet import Row as Strip
-from tenth.reporting.contact_sheet import Shown, people_sheet
+from tenth.reporting.contact_sheet import SheetPerson, SheetRow, people_sheet
+from tenth.reporting.metric_columns import condition_text
 from tenth.reporting.results_reader import IDENTITY
 
 
@@ -107,18 +107,21 @@ def people_contact_sheet(recipe: ExperimentRecipe, people: Sequence[EvaluatedPer
     """
     conditions, unconditional = recipe.conditions, jobs[unconditional_key(PORTRAIT_PROMPT_SET)]
     if len(conditions) > 1:
-        columns, unconditional = [condition.label for condition in conditions], [unconditional[0]] * len(conditions)
+        columns, unconditional = (
+            [condition_text((at.num_photos, at.num_impostors)) for at in conditions],
+            [unconditional[0]] * len(conditions),
+        )
     else:
         columns = [f"seed {job.seed}" for job in unconditional]
 
-    def row(name: str, person_id: str) -> Strip:
+    def row(name: str, person_id: str) -> SheetRow:
         images = [jobs[PORTRAIT_PROMPT_SET, condition, name, person_id] for condition in conditions]
         shown = images[0] if len(images) == 1 else [of_condition[0] for of_condition in images]
-        return Strip(recipe.display_names[name], "", load_images(shown))
+        return SheetRow(recipe.display_names[name], "", load_images(shown))
 
-    no_identity = Strip(NO_IDENTITY, "", load_images(unconditional))
+    no_identity = SheetRow(NO_IDENTITY, "", load_images(unconditional))
     sections = []
     for person in people:
         rows = [row(name, person.person_id) for name in recipe.methods_of(PORTRAIT_PROMPT_SET)]
-        sections.append(Shown(f"{person.person_id}\n{recipe.prompt}", person.crops, [*rows, no_identity]))
+        sections.append(SheetPerson(f"{person.person_id}\n{recipe.prompt}", person.crops, [*rows, no_identity]))
     return people_sheet(sections, columns)

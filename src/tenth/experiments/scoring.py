@@ -17,12 +17,13 @@ from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.features import Extractor, extract_features
 from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
 from tenth.evaluation.folders import NO_INCEPTION
+from tenth.evaluation.image_set import load_image
 from tenth.evaluation.lfw_preprocessing import match_lfw_jpeg
 from tenth.evaluation.metrics.identity import PersonScores, identity_similarity_per_person
 from tenth.evaluation.metrics.inputs import score_or_unavailable
 from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.registry import metrics_for
-from tenth.experiments.images import ImageJob, ImageJobs, load_image, unconditional_key
+from tenth.experiments.images import ImageJob, ImageJobs, unconditional_key
 from tenth.experiments.protocol import EvaluatedPerson, RealImages
 from tenth.experiments.recipe import Condition, ExperimentRecipe
 from tenth.reporting.results_reader import CONTROLS

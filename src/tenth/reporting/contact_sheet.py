@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tenth.core.errors import DataError
 from tenth.core.types import Pixels
@@ -16,24 +16,38 @@ MARGIN = 72
 IMAGE, REFERENCE = 256, 128  # side of a generated image, of a reference
 GAP, LABEL_GAP = 16, 48  # between images; between the labels and the first image
 SECTION = 56  # white between title, references and rows
-LEAST_LABELS = 220  # width of the labels' column at least, so that short names do not crowd the images
+MIN_LABELS = 220  # width of the labels' column at least, so that short names do not crowd the images
 LEADING = 1.35  # distance of lines, in sizes of the font
 TITLE, HEADING, NOTE = 44, 26, 22  # sizes of the font
 WHITE, BLACK, GREY, PALE = (255, 255, 255), (17, 17, 17), (128, 128, 128), (236, 236, 236)
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Line = tuple[str, int]  # text, size: a heading is black, a note grey
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class SheetRow:
     """A row of the sheet. label: what made the images. note: a line or more below it, in grey. images: (H, W, 3) each."""
 
     label: str
     note: str
     images: Sequence[Pixels]
 
+    @property
+    def lines(self) -> list[Line]:
+        """The label and the note."""
+        return [(self.label, HEADING), *((line, NOTE) for line in self.note.split("\n") if line)]
 
-def contact_sheet(references: Sequence[Pixels], rows: Sequence[Row], title: str, columns: Sequence[str]) -> Image.Image:
+
+@dataclass(frozen=True, eq=False)
+class SheetPerson:
+    """A person on the sheet. title: a number, not a name. references, rows: as `contact_sheet` takes them."""
+
+    title: str
+    references: Sequence[Pixels]
+    rows: Sequence[SheetRow]
+
+
+def contact_sheet(references: Sequence[Pixels], rows: Sequence[SheetRow], title: str, columns: Sequence[str]) -> Image.Image:
     """References on top, then the rows; every image is shown 256 pixels wide and high, references 128.
 
     title: the first line is large, the others are grey. columns: what stands above each image, the same for all rows.
@@ -43,90 +57,76 @@ def contact_sheet(references: Sequence[Pixels], rows: Sequence[Row], title: str,
         if len(row.images) != len(columns):
             found = f"the row {row.label} has {len(row.images)} images and the sheet {len(columns)} columns"
             raise DataError(found, "an image for each column is needed", "Draw the same seeds for each row")
-    page = _Page(rows, len(columns))
-    page.title(title)
-    page.references(references)
-    page.columns(columns)
-    for row in rows:
-        page.row(row)
-    return page.finished()
+    labels = max([MIN_LABELS, *(_width(text, size) for row in rows for text, size in row.lines)])
+    left = MARGIN + labels + LABEL_GAP  # where images begin
+    width = left + len(columns) * (IMAGE + GAP) - GAP + MARGIN
 
-
-class _Page:
-    """A white page that is filled from the top; y is where the next part begins."""
-
-    def __init__(self, rows: Sequence[Row], columns: int) -> None:
-        texts = [
-            (text, size) for row in rows for text, size in ((row.label, HEADING), *((line, NOTE) for line in _lines(row.note)))
-        ]
-        self.labels = max([LEAST_LABELS, *(_width(text, size) for text, size in texts)])
-        self.left = MARGIN + self.labels + LABEL_GAP  # where images begin
-        self.width = self.left + columns * (IMAGE + GAP) - GAP + MARGIN
-        self.y = MARGIN
-        self.canvas = Image.new("RGB", (self.width, 4 * MARGIN), WHITE)
-
-    def title(self, title: str) -> None:
-        first, *others = title.split("\n")
-        for text in _wrapped(first, TITLE, self.width - 2 * MARGIN):
-            self._text(MARGIN, text, TITLE, BLACK)
-        self.y += 8
-        for line in others:
-            for text in _wrapped(line, NOTE, self.width - 2 * MARGIN):
-                self._text(MARGIN, text, NOTE, GREY)
-        self.y += SECTION
-
-    def references(self, references: Sequence[Pixels]) -> None:
-        """As many in a line as fit, the label above them."""
-        if not references:
-            return
-        self._text(MARGIN, f"{len(references)} photo{'s' * (len(references) > 1)} given", NOTE, GREY)
-        self.y += 12
-        fit = max(1, (self.width - 2 * MARGIN + GAP) // (REFERENCE + GAP))
+    # Strips of the sheet's width, from the top: title, references, heads of the columns, rows.
+    first, *others = title.split("\n")
+    strips = [_white(width, MARGIN), _text(width, _wrapped(first, TITLE, width)), _white(width, 8)]
+    strips += [_text(width, [line for other in others for line in _wrapped(other, NOTE, width)]), _white(width, SECTION)]
+    if references:
+        strips += [_text(width, [(f"{len(references)} photo{'s' * (len(references) > 1)} given", NOTE)]), _white(width, 12)]
+        fit = max(1, (width - 2 * MARGIN + GAP) // (REFERENCE + GAP))
         for start in range(0, len(references), fit):
-            self._images(MARGIN, references[start : start + fit], REFERENCE)
-        self.y += SECTION - GAP
+            strips.append(_images(width, MARGIN, references[start : start + fit], REFERENCE))
+        strips.append(_white(width, SECTION - GAP))
+    heads = _white(width, round(NOTE * LEADING) + 12)
+    for index, head in enumerate(columns):
+        _write(heads, left + index * (IMAGE + GAP), 0, (head, NOTE))
+    strips.append(heads)
+    for row in rows:
+        strips.append(_images(width, left, row.images, IMAGE))
+        text = _text(left, row.lines)
+        strips[-1].paste(text, (0, (IMAGE - text.height) // 2))
+    return _stacked([*strips, _white(width, MARGIN - GAP)])
 
-    def columns(self, columns: Sequence[str]) -> None:
-        top = self.y
-        for number, text in enumerate(columns):
-            self.y = top
-            self._text(self.left + number * (IMAGE + GAP), text, NOTE, GREY)
-        self.y = top + round(NOTE * LEADING) + 12
 
-    def row(self, row: Row) -> None:
-        top = self.y
-        lines = _lines(row.note)
-        self.y += (IMAGE - round((HEADING + NOTE * len(lines)) * LEADING)) // 2
-        self._text(MARGIN, row.label, HEADING, BLACK)
-        for line in lines:
-            self._text(MARGIN, line, NOTE, GREY)
-        self.y = top
-        self._images(self.left, row.images, IMAGE)
+def people_sheet(people: Sequence[SheetPerson], columns: Sequence[str]) -> Image.Image:
+    """One contact sheet for each person, stacked. Raises DataError as `contact_sheet` does."""
+    return _stacked([contact_sheet(person.references, person.rows, person.title, columns) for person in people])
 
-    def finished(self) -> Image.Image:
-        return self.canvas.crop((0, 0, self.width, self.y - GAP + MARGIN))
 
-    def _images(self, left: int, images: Sequence[Pixels], side: int) -> None:
-        self._grow(side)
-        for number, pixels in enumerate(images):
-            self.canvas.paste(_square(pixels, side), (left + number * (side + GAP), self.y))
-        self.y += side + GAP
+def _stacked(strips: Sequence[Image.Image]) -> Image.Image:
+    whole = _white(max(strip.width for strip in strips), sum(strip.height for strip in strips))
+    top = 0
+    for strip in strips:
+        whole.paste(strip, (0, top))
+        top += strip.height
+    return whole
 
-    def _text(self, left: int, text: str, size: int, colour: tuple[int, int, int]) -> None:
-        self._grow(2 * size)
-        # Anchored at the baseline, so that lines with and without descenders keep the same distance.
-        ImageDraw.Draw(self.canvas).text((left, self.y + size), text, fill=colour, font=_font(size), anchor="ls")
-        self.y += round(size * LEADING)
 
-    def _grow(self, needed: int) -> None:
-        if self.y + needed + MARGIN > self.canvas.height:
-            grown = Image.new("RGB", (self.width, 2 * (self.y + needed + MARGIN)), WHITE)
-            grown.paste(self.canvas)
-            self.canvas = grown
+def _white(width: int, height: int) -> Image.Image:
+    return Image.new("RGB", (width, height), WHITE)
+
+
+def _text(width: int, lines: Sequence[Line]) -> Image.Image:
+    """Lines one below the other, at the margin."""
+    strip, top = _white(width, sum(round(size * LEADING) for _, size in lines)), 0
+    for text, size in lines:
+        _write(strip, MARGIN, top, (text, size))
+        top += round(size * LEADING)
+    return strip
+
+
+def _write(strip: Image.Image, left: int, top: int, line: Line) -> None:
+    """Anchored at the baseline, so that lines with and without descenders keep the same distance."""
+    text, size = line
+    color = GREY if size == NOTE else BLACK
+    ImageDraw.Draw(strip).text((left, top + size), text, fill=color, font=_font(size), anchor="ls")
+
+
+def _images(width: int, left: int, images: Iterable[Pixels], side: int) -> Image.Image:
+    """Images side by side, each whole within a square, on pale grey where it is not square; the gap is below them."""
+    strip = _white(width, side + GAP)
+    for index, pixels in enumerate(images):
+        square = ImageOps.pad(Image.fromarray(pixels), (side, side), Image.Resampling.LANCZOS, color=PALE)
+        strip.paste(square, (left + index * (side + GAP), 0))
+    return strip
 
 
 @cache
-def _font(size: int) -> Font:
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)  # Aileron, which Pillow brings: the same letters on every machine
 
 
@@ -134,47 +134,13 @@ def _width(text: str, size: int) -> int:
     return round(_font(size).getlength(text))
 
 
-def _lines(text: str) -> list[str]:
-    return text.split("\n") if text else []
-
-
-def _wrapped(text: str, size: int, width: int) -> list[str]:
-    """The text in lines of at most `width` pixels; a longer word has a line for itself."""
+def _wrapped(text: str, size: int, width: int) -> list[Line]:
+    """The text in lines between the margins; a longer word has a line for itself."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _width(longer, size) > width:
+        if lines[-1] and _width(longer, size) > width - 2 * MARGIN:
             lines.append(word)
         else:
             lines[-1] = longer
-    return lines
-
-
-def _square(pixels: Pixels, side: int) -> Image.Image:
-    """The whole picture within a square of `side`, on pale grey where it is not square."""
-    image = Image.fromarray(pixels)
-    scale = side / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    square = Image.new("RGB", (side, side), PALE)
-    square.paste(image.resize(size, Image.Resampling.LANCZOS), ((side - size[0]) // 2, (side - size[1]) // 2))
-    return square
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """A person on the picture. title: a number, not a name. references, rows: as `contact_sheet` wants them."""
-
-    title: str
-    references: Sequence[Pixels]
-    rows: Sequence[Row]
-
-
-def people_sheet(people: Sequence[Shown], columns: Sequence[str]) -> Image.Image:
-    """One contact sheet for each person, stacked. Raises DataError as `contact_sheet` does."""
-    sheets = [contact_sheet(person.references, person.rows, person.title, columns) for person in people]
-    whole = Image.new("RGB", (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)), WHITE)
-    top = 0
-    for sheet in sheets:
-        whole.paste(sheet, (0, top))
-        top += sheet.height
-    return whole
+    return [(wrapped, size) for wrapped in lines]

@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # The page's colours in light, by the names of templates/page.css, whose variables they become within the page.
-COLOURS = {"ink": "#16181b", "soft": "#5c636b", "rule": "#dfe2e6", "grey": "#a9b0b8", "accent": "#0b62a8", "paper": "#ffffff"}
+COLORS = {"ink": "#16181b", "soft": "#5c636b", "rule": "#dfe2e6", "grey": "#a9b0b8", "accent": "#0b62a8", "paper": "#ffffff"}
 # Okabe and Ito's colours, which people of all kinds of colour vision tell apart, without yellow, too pale on white.
 # Seven colours and eight markers: the two together distinguish 56 methods.
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", COLOURS["ink"])
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", COLORS["ink"])
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 STYLE: dict[str, Any] = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],  # matplotlib brings it; in the page the reader's own font takes its place
     "font.size": 9,
-    "text.color": COLOURS["ink"],
+    "text.color": COLORS["ink"],
     "text.parse_math": False,  # a dollar in a method's name is a dollar
-    "axes.labelcolor": COLOURS["soft"],
-    "axes.edgecolor": COLOURS["soft"],
+    "axes.labelcolor": COLORS["soft"],
+    "axes.edgecolor": COLORS["soft"],
     "axes.facecolor": "none",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": COLOURS["rule"],
+    "grid.color": COLORS["rule"],
     "grid.linewidth": 0.8,
-    "xtick.color": COLOURS["soft"],
-    "ytick.color": COLOURS["soft"],
+    "xtick.color": COLORS["soft"],
+    "ytick.color": COLORS["soft"],
     "legend.frameon": False,
-    "figure.facecolor": COLOURS["paper"],
+    "figure.facecolor": COLORS["paper"],
     "svg.fonttype": "none",  # text stays text: small, selectable, and found by a search
     "svg.image_inline": True,
 }
@@ -72,41 +72,31 @@ def styled_figure(width: float, height: float, salt: str = "tenth") -> Iterator[
         yield Figure(figsize=(width, height), dpi=100)
 
 
-def series_style(place: int) -> tuple[str, str]:
-    """Colour and marker of the place-th method."""
-    return SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]
+def series_style(index: int) -> dict[str, Any]:
+    """Color and marker of a method, by its index; markers that look equally large: a star is mostly gaps."""
+    marker = MARKERS[index % len(MARKERS)]
+    return {"color": SERIES[index % len(SERIES)], "marker": marker, "markersize": 12 if marker == "*" else 8}
 
 
-def marker_size(marker: str) -> int:
-    """Points, so that all markers look equally large: a star is mostly gaps."""
-    return 12 if marker == "*" else 8
-
-
-def png_bytes(figure: Figure) -> bytes:
-    """The figure as a PNG at 100 pixels an inch, without date or version."""
+def figure_bytes(figure: Figure, suffix: str) -> bytes:
+    """The figure as a file, ".png" at 100 pixels an inch or ".svg", without date or version."""
+    nothing = {".png": ("Software",), ".svg": ("Date", "Creator", "Format", "Type")}[suffix]
     packed = BytesIO()
-    figure.savefig(packed, format="png", metadata={"Software": None})
-    return packed.getvalue()
-
-
-def svg_bytes(figure: Figure) -> bytes:
-    """The figure as an SVG file, without date or version."""
-    packed = BytesIO()
-    figure.savefig(packed, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(packed, format=suffix[1:], metadata=dict.fromkeys(nothing))
     return packed.getvalue()
 
 
 def inline_svg(figure: Figure, text: str) -> str:
     """The figure as an element of the page, in the page's font and colours. text: what it shows, for who cannot see it."""
-    whole = svg_bytes(figure).decode()
+    whole = figure_bytes(figure, ".svg").decode()
     body = whole[whole.index(">", whole.index("<svg")) + 1 :]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)  # is in page.css
 
     # Ids of groups are the same in every figure, and nothing refers to them; those of markers and clips have the salt.
     body = re.sub(r'<g id="[^"]*">', "<g>", body).replace("xlink:href", "href")
     body = re.sub(r" font-family: [^;\"]*;?", "", body)
-    for name, colour in COLOURS.items():
-        body = body.replace(colour, f"var(--{name})")
+    for name, color in COLORS.items():
+        body = body.replace(color, f"var(--{name})")
     body = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), body)
     body = re.sub(r"\n\s*", "\n", body)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +12,8 @@ from tenth.core.errors import DataError
 from tenth.core.files.writing import write_bytes
 from tenth.core.wording import pluralize
 from tenth.reporting.metric_columns import condition_text, heading, interval, number, short
-from tenth.reporting.plot_style import COLOURS, inline_svg, marker_size, png_bytes, series_style, styled_figure, svg_bytes
-from tenth.reporting.results_reader import IDENTITY, Result, Results
+from tenth.reporting.plot_style import COLORS, figure_bytes, inline_svg, series_style, styled_figure
+from tenth.reporting.results_reader import IDENTITY, Condition, Estimate, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 FLOOR = "no identity"  # the control that a method without any information about the person would reach
 PICTURES = (".png", ".svg")  # how the name of a plot's file may end
 COPYING = "copy-paste-index"
-LONGEST = 33  # characters of a name in a legend; of a longer one, as of a path, the end is shown
+MAX_NAME = 33  # characters of a name in a legend; of a longer one, as of a path, the end is shown
 
-Condition = tuple[int, int]
-Points = Mapping[Condition, Result]
-Pair = tuple[Result, Result]  # copy-paste index, similarity
+Points = Mapping[Condition, Estimate]
+Pair = tuple[Estimate, Estimate]  # copy-paste index, similarity
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def write_curve(results: Results, path: Path, *, new: bool = False) -> None:
         raise DataError("a curve over one number of photos", "two are needed", "Add counts to the recipe")
     with styled_figure(12, 8) as figure:
         _curve(figure, results, prompt_sets[0])
-        write_bytes(path, svg_bytes(figure) if path.suffix.lower() == ".svg" else png_bytes(figure), no_overwrite=new)
+        write_bytes(path, figure_bytes(figure, ".svg" if path.suffix.lower() == ".svg" else ".png"), no_overwrite=new)
 
 
 def small_multiples(results: Results, prompt_set: str) -> list[Plot]:
@@ -60,223 +59,176 @@ def small_multiples(results: Results, prompt_set: str) -> list[Plot]:
     """
     if not has_curve(results, prompt_set):
         return []
-    points = {name: found for name in results.methods if (found := points_of(results, prompt_set, name))}
-    ends = [end for found in points.values() for each in found.values() for end in _ends(each)]
-    floor = results.find(prompt_set, FLOOR, IDENTITY, results.recognizer.name)
-    ends += _ends(floor) if floor else []
-    margin = 0.05 * (max(ends) - min(ends) or 1.0)
+    points, floor = _points(results, prompt_set), results.measured(prompt_set, FLOOR)
+    shown = [*(estimate for found in points.values() for estimate in found.values()), *([floor] if floor else [])]
+    low, high = min(min(estimate) for estimate in shown), max(max(estimate) for estimate in shown)
+    margin = 0.05 * (high - low or 1.0)
 
-    made = []
-    for place, (name, mine) in enumerate(points.items()):
-        with styled_figure(3.4, 2.2, salt=f"multiples {prompt_set} {place}") as figure:
+    plots = []
+    for index, (name, found) in enumerate(points.items()):
+        with styled_figure(3.4, 2.2, salt=f"multiples {prompt_set} {index}") as figure:
             axes = figure.add_axes((0.13, 0.13, 0.74, 0.82))
-            axes.set_ylim(min(ends) - margin, max(ends) + margin)
-            _one_of_many(axes, results, points, name, floor)
-            said = ", ".join(f"{number(each.value or 0, 3)} with {condition_text(at)}" for at, each in mine.items())
-            last = max(mine, key=lambda at: (-at[1], at[0]))
-            note = f"{condition_text(last)}: {number(mine[last].value or 0, 3)} {interval(mine[last].low, mine[last].high, 3)}"
-            made.append(Plot(name, note, inline_svg(figure, f"{name}: {said}")))
-    return made
+            axes.set_ylim(low - margin, high + margin)
+            _one_of_many(axes, points, name, results.baseline)
+            _floor(axes, floor)
+            text = ", ".join(f"{number(estimate.value, 3)} with {condition_text(at)}" for at, estimate in found.items())
+            last = results.find(prompt_set, name, at=_last(found))
+            ends = interval(last.low, last.high, 3) if last else ""
+            note = f"{condition_text(_last(found))}: {number(found[_last(found)].value, 3)} {ends}"
+            plots.append(Plot(name, note, inline_svg(figure, f"{name}: {text}")))
+    return plots
 
 
 def scatter(results: Results, prompt_set: str) -> list[Plot]:
     """Similarity against the copy-paste index: methods among the controls, and the methods alone, enlarged."""
-    points = {name: pair for name in results.names if (pair := _pair(results, prompt_set, name)) is not None}
+    points: dict[str, Pair] = {}
+    for name in results.names:
+        copying, similarity = results.measured(prompt_set, name, COPYING), results.measured(prompt_set, name)
+        if copying and similarity:
+            points[name] = copying, similarity
     methods = {name: pair for name, pair in points.items() if name in results.methods}
     controls = {name: pair for name, pair in points.items() if name not in methods}
     shown = [("Methods among the controls", controls, methods)] if controls and methods else []
     shown += [("Methods alone, enlarged" if controls else "Methods", methods, {})] if methods else []
 
-    made = []
-    for title, named, others in shown:
+    plots = []
+    for title, named, unnamed in shown:
         with styled_figure(6.4, 4.0, salt=f"scatter {prompt_set} {title}") as figure:
-            axes = figure.add_axes((0.1, 0.13, 0.5, 0.83))
-            _scatter(axes, results, named, others)
-            said = "; ".join(
-                f"{name}: similarity {number(y.value or 0, 3)}, copy-paste index {number(x.value or 0, 3)}"
+            _scatter(figure.add_axes((0.1, 0.13, 0.5, 0.83)), results, named, unnamed)
+            text = "; ".join(
+                f"{name}: similarity {number(y.value, 3)}, copy-paste index {number(x.value, 3)}"
                 for name, (x, y) in named.items()
             )
-            made.append(Plot(title, "", inline_svg(figure, f"{title}. {said}")))
-    return made
+            plots.append(Plot(title, "", inline_svg(figure, f"{title}. {text}")))
+    return plots
 
 
 def has_curve(results: Results, prompt_set: str) -> bool:
     """Whether similarity was measured with two numbers of photos or more."""
-    return len({at for name in results.methods for at in _clean(points_of(results, prompt_set, name))}) > 1
+    return len({at for found in _points(results, prompt_set).values() for at in found if not at[1]}) > 1
 
 
-def points_of(results: Results, prompt_set: str, name: str) -> dict[Condition, Result]:
-    """A method's similarity under each condition where it has a value."""
-    found = {at: results.find(prompt_set, name, IDENTITY, results.recognizer.name, at) for at in results.conditions}
-    return {at: each for at, each in found.items() if each is not None and each.value is not None}
+def _points(results: Results, prompt_set: str) -> dict[str, Points]:
+    """Each method's similarity under the conditions where it has a value; methods without any are left out."""
+    points = {}
+    for name in results.methods:
+        found = {at: results.measured(prompt_set, name, at=at) for at in results.conditions}
+        points[name] = {at: estimate for at, estimate in found.items() if estimate}
+    return {name: found for name, found in points.items() if found}
 
 
 def _curve(figure: Figure, results: Results, prompt_set: str) -> None:
     """All methods side by side at each number of photos, so that each interval is seen; impostor photos at the right."""
-    points = {name: found for name in results.methods if (found := points_of(results, prompt_set, name))}
-    places, step = _places(points)
-    axes = figure.add_axes((0.075, 0.14, 0.64, 0.72))
-    marks: dict[str, Line2D] = {}
-    for side, (name, found) in enumerate(points.items()):
-        place = _place(results, name)
-        beside = (side - (len(points) - 1) / 2) * 0.6 * step / len(points)
-        marks[name] = _errorbars(axes, place, {places[at] + beside: each for at, each in _clean(found).items()})
-        _errorbars(axes, place, {places[at] + beside: each for at, each in _mixed(found).items()}, hollow=True)
-    marks = {name: marks[name] for name in _by_last(points)} | _floor(
-        axes, results.find(prompt_set, FLOOR, IDENTITY, results.recognizer.name)
+    points, floor, real = (
+        _points(results, prompt_set),
+        *(results.measured(prompt_set, name) for name in (FLOOR, "real photos")),
     )
-    axes.set_xticks(list(places.values()), [condition_text(at).replace(", ", ",\n") if at[1] else str(at[0]) for at in places])
+    positions, step = _positions(points)
+    axes = figure.add_axes((0.075, 0.14, 0.64, 0.72))
+    lines: dict[str, Line2D] = {}
+    for index, (name, found) in enumerate(points.items()):
+        beside = (index - (len(points) - 1) / 2) * 0.6 * step / len(points)
+        style = {**_style(results, name), "linewidth": 2, "elinewidth": 1.4, "capsize": 3}
+        lines[name] = _line_and_hollow_points(axes, {at: x + beside for at, x in positions.items()}, found, style)
+    ranked = sorted(points, key=lambda name: -points[name][_last(points[name])].value)
+    _legend(axes, {name: lines[name] for name in ranked} | _floor(axes, floor), 11)
 
-    # Title and note above, the legend from the highest curve to the lowest.
+    # Title and note above.
+    ticks = [condition_text(at).replace(", ", ",\n") if at[1] else str(at[0]) for at in positions]
+    axes.set_xticks(list(positions.values()), ticks)
     axes.set_xlabel("number of photos given", fontsize=12)
     axes.set_ylabel(heading(IDENTITY), fontsize=12)
     axes.tick_params(labelsize=12)
     figure.text(0.075, 0.945, "ID similarity by number of photos", fontsize=19)
-    real = results.find(prompt_set, "real photos", IDENTITY, results.recognizer.name)
-    known = f" Real photos: {real.value:.3f}." if real and real.value is not None else ""
     people = pluralize(len(results.people), "person")
     note = f"Mean cosine to held-out photos of the same person, {people}; bars: 95 % intervals over people."
-    figure.text(
-        0.075, 0.895, f"{note}{known}\nRecognizer: {short(results.recognizer.name)}.", fontsize=11, color=COLOURS["soft"]
-    )
-    _legend(axes, marks, 11)
+    known = f" Real photos: {real.value:.3f}." if real else ""
+    text = f"{note}{known}\nRecognizer: {short(results.recognizer.name)}."
+    figure.text(0.075, 0.895, text, fontsize=11, color=COLORS["soft"])
 
 
-def _errorbars(axes: Axes, place: int, points: Mapping[float, Result], *, hollow: bool = False) -> Line2D:
-    """The place-th method's points with their intervals and a line through them; hollow: without the line."""
-    colour, marker = series_style(place)
-    drawn = axes.errorbar(
-        list(points),
-        [each.value or 0.0 for each in points.values()],
-        yerr=_reaches(list(points.values())),
-        color=colour,
-        marker=marker,
-        markersize=marker_size(marker),
-        markerfacecolor=COLOURS["paper"] if hollow else colour,
-        markeredgecolor=colour if hollow else COLOURS["paper"],
-        markeredgewidth=1.2 if hollow else 0.6,
-        linestyle="none" if hollow else "-",
-        linewidth=2,
-        elinewidth=1.4,
-        capsize=3,
-    )
-    line: Line2D = drawn[0]
-    return line
-
-
-def _one_of_many(axes: Axes, results: Results, points: Mapping[str, Points], name: str, floor: Result | None) -> None:
-    """One method in the accent's colour, the baseline dashed and the others in grey behind it."""
+def _one_of_many(axes: Axes, points: Mapping[str, Points], name: str, baseline: str) -> None:
+    """One method in the accent's color, the baseline dashed and the others in grey behind it."""
     for other, found in points.items():
         if other != name:
-            base = other == results.baseline
-            colour, style = (COLOURS["soft"], "--") if base else (COLOURS["grey"], "-")
-            clean = _clean(found)
-            axes.plot([at[0] for at in clean], [each.value or 0.0 for each in clean.values()], style, color=colour, linewidth=1)
-    _floor(axes, floor)
-
-    # The method itself; hollow where some of the photos show somebody else.
-    places, _ = _places(points)
-    bars: dict[str, Any] = {"color": COLOURS["accent"], "marker": "o", "markersize": 5, "elinewidth": 1.2, "capsize": 2.5}
-    for line, face, shown in (("-", "accent", _clean(points[name])), ("none", "paper", _mixed(points[name]))):
-        values = [each.value or 0.0 for each in shown.values()]
-        reaches = _reaches(list(shown.values()))
-        axes.errorbar([places[at] for at in shown], values, yerr=reaches, linestyle=line, markerfacecolor=COLOURS[face], **bars)
-    axes.set_xticks(list(places.values()), [f"{at[1]} other" if at[1] else str(at[0]) for at in places])
+            color, dashes = (COLORS["soft"], "--") if other == baseline else (COLORS["grey"], "-")
+            clean = {at[0]: estimate.value for at, estimate in found.items() if not at[1]}
+            axes.plot(list(clean), list(clean.values()), dashes, color=color, linewidth=1)
+    positions, _ = _positions(points)
+    style = {"color": COLORS["accent"], "marker": "o", "markersize": 5, "elinewidth": 1.2, "capsize": 2.5}
+    _line_and_hollow_points(axes, positions, points[name], style)
+    axes.set_xticks(list(positions.values()), [f"{at[1]} other" if at[1] else str(at[0]) for at in positions])
 
 
-def _scatter(axes: Axes, results: Results, named: Mapping[str, Pair], others: Mapping[str, Pair]) -> None:
-    """named: each with its own marker and name. others: blue points, whose names are in the other plot."""
-    marks: dict[str, Line2D] = {}
-    for x, y in others.values():
-        marks["methods"] = _cross(axes, x, y, COLOURS["accent"], "o")
-    drawn: dict[str, Line2D] = {}
-    for name, (x, y) in named.items():
-        colour, marker = series_style(_place(results, name))
-        drawn[name] = _cross(axes, x, y, COLOURS["soft"] if others else colour, marker)
-    axes.set_xlabel("copy-paste index: 0 a new picture, 1 a copied reference")
-    axes.set_ylabel(heading(IDENTITY))
-    order = sorted(named, key=lambda name: -(named[name][1].value or 0.0))
-    _legend(axes, marks | {name: drawn[name] for name in order}, 8.5)
-
-
-def _cross(axes: Axes, x: Result, y: Result, colour: str, marker: str) -> Line2D:
-    """A point with the intervals of both sides."""
-    drawn = axes.errorbar(
-        [x.value or 0.0],
-        [y.value or 0.0],
-        xerr=_reaches([x]),
-        yerr=_reaches([y]),
-        color=colour,
-        marker=marker,
-        markersize=marker_size(marker),
-        markeredgecolor=COLOURS["paper"],
-        markeredgewidth=0.6,
-        linestyle="none",
-        elinewidth=0.9,
-    )
-    line: Line2D = drawn[0]
+def _line_and_hollow_points(axes: Axes, positions: Mapping[Condition, float], points: Points, style: dict[str, Any]) -> Line2D:
+    """The points with their intervals and a line through them; those with impostor photos hollow, without a line."""
+    hollow = {
+        "linestyle": "none",
+        "markerfacecolor": COLORS["paper"],
+        "markeredgecolor": style["color"],
+        "markeredgewidth": 1.2,
+    }
+    lines = []
+    for mixed, look in ((False, {}), (True, hollow)):
+        shown = {positions[at]: estimate for at, estimate in points.items() if bool(at[1]) == mixed}
+        values = [estimate.value for estimate in shown.values()]
+        lines.append(axes.errorbar(list(shown), values, yerr=_reaches(shown.values()), **style | look)[0])
+    line: Line2D = lines[0]
     return line
 
 
-def _floor(axes: Axes, floor: Result | None) -> dict[str, Line2D]:
+def _scatter(axes: Axes, results: Results, named: Mapping[str, Pair], unnamed: Mapping[str, Pair]) -> None:
+    """named: each with its own marker and name. unnamed: blue points, whose names are in the other plot."""
+    blue = {"color": COLORS["accent"], "marker": "o", "markersize": 8}
+    lines: dict[str, Line2D] = {}
+    for name, (x, y) in {**unnamed, **named}.items():
+        style = blue if name in unnamed else _style(results, name) | ({"color": COLORS["soft"]} if unnamed else {})
+        bars: Any = axes.errorbar(
+            [x.value], [y.value], xerr=_reaches([x]), yerr=_reaches([y]), linestyle="none", elinewidth=0.9, **style
+        )
+        lines["methods" if name in unnamed else name] = bars[0]
+    axes.set_xlabel("copy-paste index: 0 a new image, 1 a copied reference")
+    axes.set_ylabel(heading(IDENTITY))
+    ranked = sorted(named, key=lambda name: -named[name][1].value)
+    _legend(axes, {name: lines[name] for name in (["methods"] if unnamed else []) + ranked}, 8.5)
+
+
+def _floor(axes: Axes, floor: Estimate | None) -> dict[str, Line2D]:
     """A dotted line, and its interval as a pale band. Gives the line by its name, or nothing."""
-    if floor is None or floor.value is None:
+    if floor is None:
         return {}
-    ends = _ends(floor)
-    axes.axhspan(min(ends), max(ends), color=COLOURS["rule"], alpha=0.5, linewidth=0)
-    return {FLOOR: axes.axhline(floor.value, color=COLOURS["soft"], linestyle=":", linewidth=1.4)}
+    axes.axhspan(min(floor), max(floor), color=COLORS["rule"], alpha=0.5, linewidth=0)
+    return {FLOOR: axes.axhline(floor.value, color=COLORS["soft"], linestyle=":", linewidth=1.4)}
 
 
-def _legend(axes: Axes, marks: Mapping[str, Line2D], size: float) -> None:
+def _legend(axes: Axes, lines: Mapping[str, Line2D], size: float) -> None:
     """At the right of the plot, in this order, without intervals."""
-    shown = [name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}" for name in marks]
-    axes.legend(list(marks.values()), shown, loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=size, borderaxespad=0)
+    names = [name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}" for name in lines]
+    axes.legend(list(lines.values()), names, loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=size, borderaxespad=0)
 
 
-def _places(points: Mapping[str, Points]) -> tuple[dict[Condition, float], int]:
-    """Where each condition is along the axis, those with photos of another person to the right; and the least step."""
-    conditions = {at for found in points.values() for at in found}
-    counts = sorted(photos for photos, num_impostors in conditions if not num_impostors)
+def _positions(points: Mapping[str, Points]) -> tuple[dict[Condition, float], int]:
+    """Where each condition is along the axis, those with impostor photos to the right; and the least step."""
+    conditions = sorted({at for found in points.values() for at in found})
+    counts = [photos for photos, impostors in conditions if not impostors]
     step = min(b - a for a, b in pairwise(counts))
-    mixed = sorted(at for at in conditions if at[1])
-    apart = {at: counts[-1] + step * (1.4 + place) for place, at in enumerate(mixed)}
+    mixed = [at for at in conditions if at[1]]
+    apart = {at: counts[-1] + step * (1.4 + index) for index, at in enumerate(mixed)}
     return {(count, 0): float(count) for count in counts} | apart, step
 
 
-def _clean(points: Points) -> Points:
-    """All photos show the person."""
-    return {at: each for at, each in points.items() if not at[1]}
+def _last(points: Points) -> Condition:
+    """The most photos without an impostor."""
+    return max(points, key=lambda at: (-at[1], at[0]))
 
 
-def _mixed(points: Points) -> Points:
-    """Some photos show another person."""
-    return {at: each for at, each in points.items() if at[1]}
+def _style(results: Results, name: str) -> dict[str, Any]:
+    """Of a method by its place among the methods, of a control among the controls: the same in every plot of a page."""
+    index = (results.methods if name in results.methods else results.controls).index(name)
+    return {**series_style(index), "markeredgecolor": COLORS["paper"], "markeredgewidth": 0.6}
 
 
-def _by_last(points: Mapping[str, Points]) -> list[str]:
-    """Methods from the highest to the lowest at the most photos."""
-    last = {name: found[max(_clean(found) or found)].value or 0.0 for name, found in points.items()}
-    return sorted(last, key=lambda name: -last[name])
-
-
-def _place(results: Results, name: str) -> int:
-    """Of a method among the methods, of a control among the controls: the same colour and marker in every plot of a page."""
-    return (results.methods if name in results.methods else results.controls).index(name)
-
-
-def _pair(results: Results, prompt_set: str, name: str) -> Pair | None:
-    """Copy-paste index and similarity, where both have a value."""
-    found = [results.find(prompt_set, name, metric, results.recognizer.name) for metric in (COPYING, IDENTITY)]
-    known = [cell for cell in found if cell is not None and cell.value is not None]
-    return (known[0], known[1]) if len(known) == 2 else None
-
-
-def _ends(each: Result) -> list[float]:
-    """The value and its interval, what there is of them."""
-    return [end for end in (each.low, each.value, each.high) if end is not None]
-
-
-def _reaches(cells: Sequence[Result]) -> list[list[float]]:
-    """How far the intervals reach below and above the values, as matplotlib wants it; 0 where there is none."""
-    below = [(cell.value or 0.0) - min(_ends(cell)) for cell in cells]
-    return [below, [max(_ends(cell)) - (cell.value or 0.0) for cell in cells]]
+def _reaches(estimates: Iterable[Estimate]) -> list[list[float]]:
+    """How far the intervals reach below and above the values, as matplotlib wants it."""
+    reaches = [(value - min(value, low), max(value, high) - value) for value, low, high in estimates]
+    return [list(ends) for ends in zip(*reaches, strict=True)] or [[], []]

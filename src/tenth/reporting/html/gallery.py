@@ -11,24 +11,21 @@ from pathlib import Path
 
 from PIL import Image
 
-from tenth.core.errors import DataError
-from tenth.core.files.reading import open_regular
 from tenth.core.run_record import method_folder_names
+from tenth.evaluation.image_set import load_image
 from tenth.reporting.results_reader import Results
 
 PEOPLE, SEEDS, PHOTOS = 12, 6, 12  # shown at most, so that the page stays some megabytes
 OPEN = 2  # people whose sheet is open from the start
-PICTURE_BYTES = 1 << 26
-SIDE = 160  # pixels of a picture in the page, at most
+SIDE = 160  # pixels of an image in the page, at most
 QUALITY = 82  # of WebP, where the eye sees no difference at this size
-NOBODY = "no identity"
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """One person's pictures. rows: by method, by seed."""
+    """One person's images. rows: by method, by seed."""
 
-    number: str
+    person_id: str
     references: Sequence[Path]
     rows: Mapping[str, Mapping[int, Path]]
 
@@ -40,30 +37,23 @@ class Sheet:
 
 def sheets(results: Results, folder: Path) -> list[Sheet]:
     """What lies beside the record under the main condition; people without an image are left out."""
-    photos, images = results.main[0], folder / "images"
-    declared = [str(name) for name in results.settings.get("methods") or ()]
-    names = method_folder_names([*declared, *(name for name in results.methods if name not in declared)])
-    nobody = _by_seed(images / "none")
+    images = folder / "images"
+    folders = method_folder_names(list(dict.fromkeys([*results.declared, *results.methods])))
+    unconditional = _by_seed(images / "none")
     found: list[Sheet] = []
-    for number in filter(_is_plain, results.people):
-        paths = {name: _by_seed(images / str(photos) / names[name] / number) for name in results.methods}
-        if any(paths.values()) and len(found) < PEOPLE:
-            rows = {**paths, **({NOBODY: nobody} if nobody else {})}
-            found.append(Sheet(number, list(_by_seed(folder / "references" / number).values())[:PHOTOS], rows))
+    for person_id in results.people:
+        if len(found) < PEOPLE and re.fullmatch(r"\w+", person_id):  # it becomes part of a path
+            condition = images / str(results.main[0])
+            rows = {name: _by_seed(condition / folders[name] / person_id) for name in results.methods}
+            references = list(_by_seed(folder / "references" / person_id).values())[:PHOTOS]
+            if any(rows.values()):
+                found.append(Sheet(person_id, references, rows | ({"no identity": unconditional} if unconditional else {})))
     return found
 
 
-def _is_plain(number: str) -> bool:
-    """Whether a person's number is one: it becomes part of a path."""
-    return re.fullmatch(r"\w+", number) is not None
-
-
 def _by_seed(folder: Path) -> dict[int, Path]:
-    return {
-        int(path.stem): path
-        for path in sorted(folder.glob("*.png"), key=lambda path: len(path.stem))
-        if re.fullmatch("[0-9]{1,20}", path.stem)
-    }
+    paths = sorted(folder.glob("*.png"), key=lambda path: len(path.stem))
+    return {int(path.stem): path for path in paths if re.fullmatch("[0-9]{1,20}", path.stem)}
 
 
 @dataclass(frozen=True)
@@ -77,15 +67,7 @@ class Embedded:
 
 def embedded(path: Path) -> Embedded:
     """The image itself, reduced to what the page shows. Raises DataError if it is damaged."""
-    try:
-        with open_regular(path, PICTURE_BYTES) as file, Image.open(file, formats=["PNG"]) as opened:
-            image = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise DataError(
-            f"{path} is no whole PNG ({problem})",
-            "whole images are needed, or none",
-            "Remove it and run the experiment again, or give run.json in a folder of its own",
-        ) from None
+    image = Image.fromarray(load_image(path))
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     packed = BytesIO()
     image.save(packed, "WEBP", quality=QUALITY, method=4)

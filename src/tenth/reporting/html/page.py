@@ -14,9 +14,10 @@ from tenth.core.files.reading import UnreadableError, open_regular
 from tenth.core.files.writing import write_text
 from tenth.core.run_record import read_record
 from tenth.core.wording import pluralize
-from tenth.reporting.html import gallery, summary, tables
+from tenth.reporting import tables
+from tenth.reporting.html import gallery, summary
 from tenth.reporting.html.reproduce import reproduce
-from tenth.reporting.metric_columns import condition_text, number, short, unmeasured
+from tenth.reporting.metric_columns import condition_text, number, short
 from tenth.reporting.plot_style import can_plot
 from tenth.reporting.plots import has_curve, scatter, small_multiples
 from tenth.reporting.results_reader import IDENTITY, Results, read_results
@@ -51,28 +52,27 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
     """The page of a record. folder: where its images are, if they are there. Raises DataError as `read_results` does."""
     results = read_results(record)
     plotted = results.scored if can_plot() else ()
-    pairs = {prompt_set: tables.pairs_table(results, prompt_set) for prompt_set in results.scored}
-    curves = {prompt_set: small_multiples(results, prompt_set) for prompt_set in plotted}
-    scatters = {prompt_set: scatter(results, prompt_set) for prompt_set in plotted}
+    by_prompt_set: dict[str, dict[str, Any]] = {
+        "score_tables": {name: tables.score_tables(results, name, results.recognizer.name) for name in results.scored},
+        "scales": {name: summary.scale_of(results, name) for name in results.scored},
+        "differences": {name: tables.pairs_table(results, name) for name in results.scored},
+        "curves": {name: small_multiples(results, name) for name in plotted},
+        "scatters": {name: scatter(results, name) for name in plotted},
+    }
+    known = {key: {name: part for name, part in parts.items() if part} for key, parts in by_prompt_set.items()}
+    not_measured = [line for found in by_prompt_set["score_tables"].values() for table in found for line in table.left_out]
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
+            **known,
             results=results,
             facts=_facts(results),
-            unmeasured=unmeasured(results),
+            not_measured=dict.fromkeys(not_measured),
             findings=summary.findings(results),
-            scales={
-                prompt_set: scale
-                for prompt_set in results.scored
-                if (scale := summary.scale_of(results, prompt_set)) is not None
-            },
-            people=max((each.n for each in results.scores if each.metric == IDENTITY), default=0) or len(results.people),
-            differences={prompt_set: table for prompt_set, table in pairs.items() if table},
+            people=max((score.n for score in results.scores if score.metric == IDENTITY), default=0) or len(results.people),
             can_plot=can_plot(),
-            curved=[prompt_set for prompt_set in results.scored if has_curve(results, prompt_set)],
-            curves={prompt_set: plots for prompt_set, plots in curves.items() if plots},
-            scatters={prompt_set: plots for prompt_set, plots in scatters.items() if plots},
+            curved=[name for name in results.scored if has_curve(results, name)],
             sheets=gallery.sheets(results, folder),
             reproduce=reproduce(results),
         )
@@ -82,13 +82,8 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
 @cache
 def _environment() -> Environment:
     """Templates in which all text is escaped, so that nothing in a record can become part of the page's code."""
-    environment = Environment(
-        loader=PackageLoader("tenth.reporting.html"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    loader = PackageLoader("tenth.reporting.html")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters |= {"short": short, "number": number, "condition": condition_text, "counted": pluralize}
     environment.globals |= {"tables": tables, "gallery": gallery}
     return environment

@@ -12,17 +12,10 @@ from tenth.core.wording import format_duration
 from tenth.reporting.results_reader import Recognizer, Results
 
 # What `tenth experiment` adds to the recipe in a record's settings: hashes and versions, which are found, not chosen.
-FOUND = (
-    "adapter",
-    "encoder",
-    "inception",
-    "model_weights",
-    "people_sha256",
-    "recognizers",
-    "tenth",
-    "trained_methods",
-    "tuned_methods",
-)
+FOUND = {
+    *("adapter", "encoder", "inception", "model_weights", "people_sha256", "recognizers", "tenth"),
+    *("trained_methods", "tuned_methods"),
+}
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,9 @@ def _parts(value: Any) -> list[str]:
 
 
 def _about(recognizer: Recognizer) -> list[str]:
-    said = ["for model selection only" if recognizer.selection_only else "evaluates the results", recognizer.note]
-    said.append(f"licence: {recognizer.licence}" if recognizer.licence else "")
-    said.append(f"threshold {recognizer.threshold:g}" if recognizer.threshold is not None else "")
-    return [text for text in said if text]
+    return [
+        "for model selection only" if recognizer.selection_only else "evaluates the results",
+        *([recognizer.note] if recognizer.note else []),
+        *([f"licence: {recognizer.licence}"] if recognizer.licence else []),
+        *([f"threshold {recognizer.threshold:g}"] if recognizer.threshold is not None else []),
+    ]

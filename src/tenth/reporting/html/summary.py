@@ -1,12 +1,15 @@
-"""What the numbers say, and no more than they say; templates/page.html.j2 has the words."""
+"""What the numbers say, and no more than they say; templates/summary.html.j2 has the words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tenth.reporting.html.tables import LEVEL
-from tenth.reporting.results_reader import IDENTITY, Results
+from tenth.reporting.results_reader import Results
+from tenth.reporting.tables import LEVEL
+
+# The controls on either side of a method, and how a sentence about their similarity begins.
+ANCHORS = {"real photos": "real photos score", "no identity": "images without an identity"}
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,6 @@ class Scale:
     value: float
     anchors: Sequence[tuple[str, float]]
     above_real: bool
-
-
-ANCHORS = {"real photos": "real photos score", "no identity": "images without an identity"}
 
 
 def findings(results: Results) -> list[tuple[list[str], Finding]]:
@@ -64,12 +64,11 @@ def finding(results: Results, prompt_set: str) -> Finding:
 
 
 def scale_of(results: Results, prompt_set: str) -> Scale | None:
-    """The best similarity between real photos above and nobody below; None without any value."""
-    cells = {name: results.find(prompt_set, name, IDENTITY, results.recognizer.name) for name in results.names}
-    scores = {name: cell.value for name, cell in cells.items() if cell is not None and cell.value is not None}
-    methods = {name: scores[name] for name in results.methods if name in scores}
-    if not methods:
+    """The best similarity, with that of real photos and of images without an identity; None without any value."""
+    cells = {name: results.measured(prompt_set, name) for name in results.names}
+    values = {name: cell.value for name, cell in cells.items() if cell}
+    best = max((name for name in results.methods if name in values), key=lambda name: values[name], default=None)
+    if best is None:
         return None
-    best = max(methods, key=lambda name: methods[name])
-    anchors = [(words, scores[name]) for name, words in ANCHORS.items() if name in scores]
-    return Scale(best, methods[best], anchors, methods[best] > scores.get("real photos", 1.0))
+    anchors = [(words, values[name]) for name, words in ANCHORS.items() if name in values]
+    return Scale(best, values[best], anchors, values[best] > values.get("real photos", 1.0))
