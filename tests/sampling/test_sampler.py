@@ -19,13 +19,14 @@ from tenth.experiments.images import ImageJob, is_generated
 from tenth.experiments.output_folders import ensure_writable_experiment
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.models.adapters.ip_adapter import cross_attention_layers
+from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import MODEL_DIR
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.png_metadata import read_sample, save_sample
 from tenth.sampling.sampler import SamplingBatch, sample
-from tenth.sampling.schedulers import SCHEDULERS, a1111_name
+from tenth.sampling.schedulers import SCHEDULERS, a1111_name, build_scheduler
 from toy_drawing import FEW_STEPS, PROMPT, diffusers_image, generate_float_image, generate_images, random_identity
 from toy_models import write_stable
 
@@ -121,6 +122,26 @@ def test_diffusers_with_that_sampler_draws_the_same(name: str, stable: Any) -> N
         stable.pipeline.scheduler = own
     assert np.isfinite(ours).all()
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_another_sampler_takes_what_the_model_s_file_says_for_it(tmp_path: Path) -> None:
+    """The published Stable Diffusion 1.5 has PNDM, which clips no sample, and says so for those who could."""
+    folder = write_stable("sd15", tmp_path / "model")
+    for path, change in (
+        (
+            folder / "scheduler/scheduler_config.json",
+            {"_class_name": "PNDMScheduler", "clip_sample": False, "skip_prk_steps": True},
+        ),
+        (folder / "model_index.json", {"scheduler": ["diffusers", "PNDMScheduler"]}),
+    ):
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    own = load_model(str(folder)).pipeline.scheduler
+    assert type(own).__name__ == "PNDMScheduler"
+    assert build_scheduler(own, "ddim").config.clip_sample is False
+    pocket = load_pocket().pipeline.scheduler
+    assert type(pocket).__name__ == "UniPCMultistepScheduler"
+    ddim = build_scheduler(pocket, "ddim").config
+    assert (ddim.clip_sample, ddim.rescale_betas_zero_snr, ddim.timestep_spacing) == (False, True, "trailing")
 
 
 def test_the_sampler_stands_in_the_picture(stable: Any, small: Any, tmp_path: Path) -> None:

@@ -108,9 +108,12 @@ def component_spec(name: str, cls: Any) -> ComponentSpec:
         return ComponentSpec(
             CLIPTextConfig.__annotations__, fixed_values={"model_type": CLIPTextConfig.model_type}, config_table="text_config"
         )
-    scheduler = name == "scheduler"
-    config = "scheduler_config.json" if scheduler else "config.json"
-    return ComponentSpec(_init_parameters(cls), config, {"_class_name": cls.__name__}, weights=not scheduler)
+    fixed_values = {"_class_name": cls.__name__}
+    if name == "scheduler":  # with what others read, which take its place on the same noise schedule
+        classes = [getattr(diffusers, each) for each in COMPONENT_CLASSES["scheduler"]]
+        keys = {key for each in classes for key in _init_parameters(each)}
+        return ComponentSpec(keys, "scheduler_config.json", fixed_values, weights=False)
+    return ComponentSpec(_init_parameters(cls), "config.json", fixed_values)
 
 
 def check_networks(folder: Path, safe: Path, classes: Mapping[str, Any]) -> None:
