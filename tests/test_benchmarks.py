@@ -84,3 +84,14 @@ def test_what_a_script_imports_is_there(script: Path) -> None:
     for node in imports:
         module = importlib.import_module(str(node.module))
         assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+def test_the_pocket_model_s_speed_is_printed_last(fresh: Fresh) -> None:
+    result = run(fresh, "generate_pocket")
+    assert set(result["seconds_per_image"]) == {"diffusers", "loop", "torch"}
+    assert 0 < result["loop_share"] < 1
+
+
+def test_a_busy_machine_s_times_are_printed_last(fresh: Fresh) -> None:
+    result = run(fresh, "busy_machine")
+    assert result["tenth's"]["times"] > 0
