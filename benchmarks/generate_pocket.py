@@ -1,4 +1,8 @@
-"""Warm generation with the pocket model, batch of four, at its defaults, against diffusers' pipeline with 25 steps of DDIM in float32 are what the model had before its quicker sampler, and what a user of diffusers would take. Each way
+"""Warm generation with the pocket model, batch of four, at its defaults, against diffusers' pipeline with 25 steps of DDIM.
+
+    python benchmarks/generate_pocket.py [--rounds=5] [--tiny]
+
+25 steps of DDIM in float32 are what the model had before its quicker sampler, and what a user of diffusers would take. Each way
 runs once in every round, in turn; figures are medians. Prints one JSON object as its last line. ratio: diffusers' seconds over
 ours with OpenVINO (the extra `fast`); without_extra: over ours on torch; loop_share: what of the quickest way's time is spent
 outside the networks, measured with networks that do nothing.
