@@ -175,7 +175,7 @@ def _parse(parse: Callable[[str], Any], text: str, syntax: str, encoding_errors:
 def _check_value(value: Any, encoding_errors: str, depth: int = 0, *, finite: bool) -> None:
     """Raises UnreadableError unless numbers and strings are within the limits of `parse_json`, RecursionError for the depth."""
     if finite and isinstance(value, float) and not math.isfinite(value):
-        raise UnreadableError("holds a number that is too large, or none (NaN)")
+        raise UnreadableError(f"holds {json.dumps(value)}, which is no number")
     if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
         raise UnreadableError("holds a whole number of more than 64 bits")
     if isinstance(value, str) and not value.isascii():
