@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tenth.core.cache import ArrayCache
 from tenth.core.console import track
 from tenth.core.errors import DataError
-from tenth.core.types import FeatureArray, Features, Pixels, Score
+from tenth.core.types import Features, Pixels, Score
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.extractors.features import Extractor, extract_features
 from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
@@ -40,9 +40,6 @@ class FolderEvaluation:
     notes: tuple[str, ...]
 
 
-Sides = tuple[Features, ...]  # generated, held out; under "references" these too
-
-
 def evaluate_folders(
     *,
     generated: Path,
@@ -60,25 +57,26 @@ def evaluate_folders(
     """
     # Each image is read once, by all that need it; of the references only faces are compared.
     folders = [list_images(generated), list_images(held_out)]
-    extractors: list[Extractor] = [recognizer] if inception is None else [recognizer, inception]
-    sizes: list[set[tuple[int, int]]] = [set(), set()]
-    rows = [
-        extract_features(_with_sizes(track(folder, folder.directory.name), found), extractors, store)
-        for folder, found in zip(folders, sizes, strict=True)
-    ]
     if references is not None:
         folders.append(_list_references(references, folders[0]))
-        sizes.append(set())
-        images = _with_sizes(track(folders[2], folders[2].directory.name), sizes[2])
-        rows.append(extract_features(images, [recognizer], store))
-
-    # What the metrics read, and what to know of the folders.
-    views = _face_views(folders, [found[recognizer.name] for found in rows])
-    if inception:
-        views |= _inception_views(folders, [found[inception.name] for found in rows[:2]])
-    notes = [note for folder, found in zip(folders, sizes, strict=True) for note in folder.notes(found)]
+    faces, network, notes = list[Features](), list[Features](), list[str]()
+    for index, folder in enumerate(folders):
+        extractors: list[Extractor] = [recognizer] if inception is None or index == 2 else [recognizer, inception]
+        sizes = set[tuple[int, int]]()
+        rows = extract_features(_with_sizes(track(folder, folder.directory.name), sizes), extractors, store)
+        faces.append(Features(rows[recognizer.name], tuple(person or SINGLE_PERSON for person in folder.people)))
+        network += [Features(rows[extractor.name], folder.people) for extractor in extractors[1:]]
+        notes += folder.notes(sizes)
     if all(folder.is_flat for folder in folders):
         notes.append(FLAT_FOLDERS_NOTE)
+
+    # What the metrics read; no people where the folders do not say who is who in the same way.
+    views: dict[str, Sequence[Features]] = {"faces": faces[:2], "features": list(map(drop_missing_faces, faces[:2]))}
+    views |= {"people": faces[:2]} if folders[0].is_flat == folders[1].is_flat else {}
+    views |= {"references": faces} if references is not None else {}
+    if inception:
+        views["inception"] = [replace(side, vectors=features_of(side.vectors)) for side in network]
+        views["logits"] = [replace(side, vectors=logits_of(side.vectors)) for side in network]
 
     # Every metric that folders can have.
     scores = {name: _score_metric(metric, views) for name, metric in METRICS.items() if IN_FOLDERS.issuperset(metric.needs)}
@@ -116,39 +114,14 @@ def _list_references(directory: Path, generated: ImageFolder) -> ImageFolder:
     """The photos that the method was given. Raises DataError where they do not say who is who as the images do."""
     references = list_images(directory, min_images=1)
     if references.is_flat != generated.is_flat:
-        raise DataError(
-            f"{directory} has {'no' if references.is_flat else 'a'} folder for each person",
-            f"the layout of {generated.directory} is needed",
-            "Put the photos into folders, or give one person's",
-        )
+        found = f"{directory} has {'no' if references.is_flat else 'a'} folder for each person"
+        action = "Put the photos into folders, or give one person's"
+        raise DataError(found, f"the layout of {generated.directory} is needed", action)
     return references
 
 
-def _face_views(folders: Sequence[ImageFolder], rows: Sequence[FeatureArray]) -> dict[str, Sides]:
-    """What is read of faces; without 'people' where the folders do not say who is who in the same way."""
-    features = tuple(
-        Features(found, tuple(person or SINGLE_PERSON for person in folder.people))
-        for folder, found in zip(folders, rows, strict=True)
-    )
-    views = {"faces": features[:2], "features": tuple(map(drop_missing_faces, features[:2]))}
-    if len(features) > 2:
-        views["references"] = features
-    if folders[0].is_flat == folders[1].is_flat:
-        views["people"] = features[:2]
-    return views
-
-
-def _inception_views(folders: Sequence[ImageFolder], rows: Sequence[FeatureArray]) -> dict[str, Sides]:
-    people = [folder.people for folder in folders]
-    return {
-        "inception": (Features(features_of(rows[0]), people[0]), Features(features_of(rows[1]), people[1])),
-        "logits": (Features(logits_of(rows[0]), people[0]), Features(logits_of(rows[1]), people[1])),
-    }
-
-
-def _score_metric(metric: MetricSpec, views: Mapping[str, Sides]) -> Score:
-    missing = [need for need in metric.needs if need not in views]
-    if missing:
+def _score_metric(metric: MetricSpec, views: Mapping[str, Sequence[Features]]) -> Score:
+    if missing := [need for need in metric.needs if need not in views]:
         reasons = {"people": NO_PEOPLE, "references": NO_REFERENCES}
         return Score(None, unavailable=reasons.get(missing[0], NO_INCEPTION))
     view = "references" if "references" in metric.needs else metric.needs[0]

@@ -75,11 +75,8 @@ def list_images(directory: Path, min_images: int = 2) -> ImageFolder:
         message = f"{directory} has {pluralize(len(images), 'image') if images else 'no images'} (PNG, JPEG or WebP)"
         raise DataError(message, f"at least {min_images} are needed", "Add images, or check the path")
     if "" in people and set(people) != {""}:
-        raise DataError(
-            f"{directory} has images beside folders with images",
-            "either images are needed, or a folder for each person",
-            "Move the images into folders, or the folders away",
-        )
+        needed, action = "either images are needed, or a folder for each person", "Move the images or the folders away"
+        raise DataError(f"{directory} has images beside folders with images", needed, action)
     return ImageFolder(directory, paths, people, tuple(left.name for _, left in files if left not in kept))
 
 

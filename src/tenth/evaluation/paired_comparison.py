@@ -76,11 +76,8 @@ def _align_people(values: Mapping[str, PersonScores]) -> dict[str, list[float]]:
     """Method -> values, in one order of people."""
     people = sorted(next(iter(values.values()), {}))
     for method, column in values.items():
-        odd = sorted(set(people) ^ set(column))
-        if odd:
-            raise DataError(
-                f"{method} and {next(iter(values))} have values of different people ({abbreviate(odd)})",
-                "a paired difference needs the same people",
-                "Compare on common people, and say which were left out",
-            )
+        if odd := sorted(set(people) ^ set(column)):
+            found = f"{method} and {next(iter(values))} have values of different people ({abbreviate(odd)})"
+            action = "Compare on common people, and say which were left out"
+            raise DataError(found, "a paired difference needs the same people", action)
     return {method: [column[person] for person in people] for method, column in values.items()}

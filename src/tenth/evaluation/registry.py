@@ -28,16 +28,15 @@ from tenth.evaluation.metrics.prompt_alignment import prompt_adherence, prompt_r
 class MetricSpec:
     """A metric as the table has it.
 
-    name: in records, in JSON and on the command line. label: a column's heading. text: what it is, in a line.
-    decimals: of its numbers in a table. function: a `Metric` of core/types.py; one that needs prompts takes
-    (generated, scorer) instead.
+    name: in records, in JSON and on the command line. label: a column's heading. decimals: of its numbers in a table.
+    function: a `Metric` of core/types.py; one that needs prompts takes (generated, scorer). text: what it is, in a line.
 
     needs: what the images must come with; without it the metric is unavailable.
-      faces            rows of a face recognizer for both sides, NaN where it finds no face
+      faces            features of a face recognizer for both sides, NaN where it finds no face
       people           who is who on both sides
-      references       the recognizer's rows of the photos that a method was given
+      references       the recognizer's features of the photos that a method was given
       threshold        the least cosine at which the recognizer accepts a pair
-      features         rows of any extractor: of Inception in an experiment, of faces between two folders
+      features         of any extractor: of Inception in an experiment, of faces between two folders
       inception        features of the standard Inception network
       logits           its class logits
       prompts          each image's prompt, and a scorer of the kind that is named beside it
@@ -45,11 +44,11 @@ class MetricSpec:
 
     name: str
     label: str
-    text: str
     higher_is_better: bool
     needs: tuple[str, ...]
     decimals: int
     function: Callable[..., Score]
+    text: str
 
     @property
     def arrow(self) -> str:
@@ -67,63 +66,44 @@ class MetricSpec:
 HIGHER, LOWER = True, False
 # fmt: off
 ROWS = (
-    MetricSpec("identity-similarity", "ID similarity",
-               "mean cosine of each generated image to held-out photos of the same person",
-               HIGHER, ("faces", "people"), 3, identity_similarity),
-    MetricSpec("impostor-similarity", "impostor similarity",
-               "the same to held-out photos of other people: the floor of the ID similarity",
-               LOWER, ("faces", "people"), 3, impostor_similarity),
-    MetricSpec("true-accept-rate", "true accept rate",
-               "share of pairs of a generated image and a held-out photo that the recognizer accepts as one person",
-               HIGHER, ("faces", "people", "threshold"), 3, true_accept_rate),
-    MetricSpec("face-detection-rate", "face detection",
-               "share of generated images with a face; one without counts as an impostor",
-               HIGHER, ("faces",), 3, face_detection_rate),
-    MetricSpec("copy-paste-index", "copy-paste index",
-               "1 for a copied reference photo, 0 for a new picture",
-               LOWER, ("faces", "people", "references"), 3, copy_paste_index),
-    MetricSpec("identity-diversity", "diversity",
-               "1 - cosine between generated images of the same person",
-               HIGHER, ("faces",), 3, identity_diversity),
-    MetricSpec("face-frechet-distance", "face Fréchet distance",
-               "Fréchet distance of the recognizer's features; not an FID",
-               LOWER, ("faces",), 3, face_frechet_distance),
-    MetricSpec("attribute-accuracy", "attribute accuracy",
-               "share of the attributes in the prompt that the image shows",
-               HIGHER, ("prompts", "face attributes"), 3, prompt_adherence),
-    MetricSpec("attribute-r-precision", "attribute R-precision",
-               "share of images that match their own prompt best among the prompts of the set",
-               HIGHER, ("prompts", "face attributes"), 3, prompt_retrieval),
-    MetricSpec("clip-score", "CLIP score",
-               "2.5 times the cosine of image and prompt, by CLIP",
-               HIGHER, ("prompts", "CLIP"), 3, prompt_adherence),
-    MetricSpec("clip-r-precision", "CLIP R-precision",
-               "R-precision by CLIP's cosines",
-               HIGHER, ("prompts", "CLIP"), 3, prompt_retrieval),
-    MetricSpec("precision", "precision",
-               "share of generated images within the neighbourhood of held-out photos",
-               HIGHER, ("features",), 3, precision),
-    MetricSpec("recall", "recall",
-               "share of held-out photos within the neighbourhood of generated images",
-               HIGHER, ("features",), 3, recall),
-    MetricSpec("density", "density",
-               "how many neighbourhoods of held-out photos an image lies in, over k; may exceed 1",
-               HIGHER, ("features",), 3, density),
-    MetricSpec("coverage", "coverage",
-               "share of held-out photos with a generated image in their neighbourhood",
-               HIGHER, ("features",), 3, coverage),
-    MetricSpec("fid", "FID",
-               "Fréchet distance of Inception features; comparable only at equal numbers of images",
-               LOWER, ("inception",), 2, fid),
-    MetricSpec("fid-infinity", "FID∞",
-               "FID extrapolated to infinitely many generated images",
-               LOWER, ("inception",), 2, fid_infinity),
-    MetricSpec("kid", "KID",
-               "kernel distance of Inception features; unbiased at any number of images",
-               LOWER, ("inception",), 4, kid),
-    MetricSpec("inception-score", "Inception Score",
-               "how clear and how varied the ImageNet classes are; means little on faces",
-               HIGHER, ("logits",), 2, inception_score),
+    MetricSpec("identity-similarity", "ID similarity", HIGHER, ("faces", "people"), 3, identity_similarity,
+               "mean cosine of each generated image to held-out photos of the same person"),
+    MetricSpec("impostor-similarity", "impostor similarity", LOWER, ("faces", "people"), 3, impostor_similarity,
+               "the same to held-out photos of other people: the floor of the ID similarity"),
+    MetricSpec("true-accept-rate", "true accept rate", HIGHER, ("faces", "people", "threshold"), 3, true_accept_rate,
+               "share of pairs of a generated image and a held-out photo that the recognizer accepts as one person"),
+    MetricSpec("face-detection-rate", "face detection", HIGHER, ("faces",), 3, face_detection_rate,
+               "share of generated images with a face; one without counts as an impostor"),
+    MetricSpec("copy-paste-index", "copy-paste index", LOWER, ("faces", "people", "references"), 3, copy_paste_index,
+               "1 for a copied reference photo, 0 for a new image"),
+    MetricSpec("identity-diversity", "diversity", HIGHER, ("faces",), 3, identity_diversity,
+               "1 - cosine between generated images of the same person"),
+    MetricSpec("face-frechet-distance", "face Fréchet distance", LOWER, ("faces",), 3, face_frechet_distance,
+               "Fréchet distance of the recognizer's features; not an FID"),
+    MetricSpec("attribute-accuracy", "attribute accuracy", HIGHER, ("prompts", "face attributes"), 3, prompt_adherence,
+               "share of the attributes in the prompt that the image shows"),
+    MetricSpec("attribute-r-precision", "attribute R-precision", HIGHER, ("prompts", "face attributes"), 3, prompt_retrieval,
+               "share of images that match their own prompt best among the prompts of the set"),
+    MetricSpec("clip-score", "CLIP score", HIGHER, ("prompts", "CLIP"), 3, prompt_adherence,
+               "2.5 times the cosine of image and prompt, by CLIP"),
+    MetricSpec("clip-r-precision", "CLIP R-precision", HIGHER, ("prompts", "CLIP"), 3, prompt_retrieval,
+               "R-precision by CLIP's cosines"),
+    MetricSpec("precision", "precision", HIGHER, ("features",), 3, precision,
+               "share of generated images within the neighbourhood of held-out photos"),
+    MetricSpec("recall", "recall", HIGHER, ("features",), 3, recall,
+               "share of held-out photos within the neighbourhood of generated images"),
+    MetricSpec("density", "density", HIGHER, ("features",), 3, density,
+               "how many neighbourhoods of held-out photos an image lies in, over k; may exceed 1"),
+    MetricSpec("coverage", "coverage", HIGHER, ("features",), 3, coverage,
+               "share of held-out photos with a generated image in their neighbourhood"),
+    MetricSpec("fid", "FID", LOWER, ("inception",), 2, fid,
+               "Fréchet distance of Inception features; comparable only at equal numbers of images"),
+    MetricSpec("fid-infinity", "FID∞", LOWER, ("inception",), 2, fid_infinity,
+               "FID extrapolated to infinitely many generated images"),
+    MetricSpec("kid", "KID", LOWER, ("inception",), 4, kid,
+               "kernel distance of Inception features; unbiased at any number of images"),
+    MetricSpec("inception-score", "Inception Score", HIGHER, ("logits",), 2, inception_score,
+               "how clear and how varied the ImageNet classes are; means little on faces"),
 )
 # fmt: on
 METRICS = {row.name: row for row in ROWS}

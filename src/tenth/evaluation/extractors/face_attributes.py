@@ -79,11 +79,8 @@ class FaceAttributeClassifier:
         try:
             metadata, weights = read_tensors(path)
             header = parse_json(metadata.get(METADATA_KEY, "null"))
-            if (
-                not isinstance(header, dict)
-                or header.get("attributes") != list(FACE_ATTRIBUTES)
-                or not _are_fractions(header.get("accuracy"))
-            ):
+            header = header if isinstance(header, dict) else {}
+            if header.get("attributes") != list(FACE_ATTRIBUTES) or not _are_fractions(header.get("accuracy")):
                 raise UnreadableError("is not of the attributes that this version knows")
             self.net = FaceAttributeNet()
             if tensor_shapes(weights) != tensor_shapes(self.net.state_dict()):
@@ -91,9 +88,8 @@ class FaceAttributeClassifier:
             self.net.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
             self.accuracy: Mapping[str, float] = header["accuracy"]
         except (OSError, UnreadableError) as problem:
-            raise ModelError(
-                f"{path} {reason(problem)}", "weights that `tenth train` wrote are needed", "Train or install again"
-            ) from problem
+            needed = "weights that `tenth train` wrote are needed"
+            raise ModelError(f"{path} {reason(problem)}", needed, "Train or install again") from problem
         self.net.eval().requires_grad_(False)
         self.name = f"face-attributes@{short_sha256_of([path])}"
 

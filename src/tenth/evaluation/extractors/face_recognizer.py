@@ -80,16 +80,13 @@ class OnnxFaceRecognizer:
 
     def crop(self, pixels: Pixels) -> Pixels | None:
         """The largest face, aligned as the network expects it, (height, width, 3) RGB, or None."""
-        framed = self._padded(validate_image(pixels))
-        faces = self.detector(framed)
-        return align(framed, faces[0].landmarks, self.settings) if faces else None
-
-    def _padded(self, pixels: Pixels) -> Pixels:
-        cv2, side = import_optional("cv2"), self.settings.upsize_to
+        cv2, side, pixels = import_optional("cv2"), self.settings.upsize_to, validate_image(pixels)
         if min(pixels.shape[:2]) < self.settings.upsize_below:
             pixels = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_CUBIC)
         border = round(self.settings.border * pixels.shape[0])
-        return np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="edge")
+        framed = np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="edge")
+        faces = self.detector(framed)
+        return align(framed, faces[0].landmarks, self.settings) if faces else None
 
     def _embed(self, crops: Pixels) -> FeatureArray:
         ordered = crops if self.settings.order == "RGB" else crops[..., ::-1]
@@ -121,15 +118,16 @@ class YuNet:
             with _quiet(cv2):
                 self._net = cv2.FaceDetectorYN.create("onnx", content, nothing, (320, 320), settings.threshold)
         except cv2.error as error:
-            raise ModelError(
-                f"{settings.model} does not open ({error})", "YuNet's ONNX file is needed", "Correct `model`"
-            ) from error
+            found = f"{settings.model} does not open ({error})"
+            raise ModelError(found, "YuNet's ONNX file is needed", "Correct `model`") from error
 
     def __call__(self, pixels: Pixels) -> list[Face]:
         self._net.setInputSize((pixels.shape[1], pixels.shape[0]))
         _, found = self._net.detect(np.ascontiguousarray(pixels[..., ::-1]))  # (F, 15): box, five points, score
         rows = [] if found is None else sorted(found.astype(np.float64), key=lambda row: -float(row[2] * row[3]))
-        return [Face(_box(row), row[4:14].reshape(5, 2)) for row in rows]
+        corners = [(left, top, left + width, top + height) for left, top, width, height in (row[:4] for row in rows)]
+        boxes = [(round(x1), round(y1), round(x2), round(y2)) for x1, y1, x2, y2 in corners]
+        return [Face(box, row[4:14].reshape(5, 2)) for box, row in zip(boxes, rows, strict=True)]
 
 
 class DlibRecognizer:
@@ -145,9 +143,8 @@ class DlibRecognizer:
 
     def __init__(self, center: FeatureArray) -> None:
         if center.shape != (self.feature_dim,):
-            raise DataError(
-                f"a centre of shape {center.shape}", f"({self.feature_dim},) is needed", "Average descriptors over people"
-            )
+            found = f"a centre of shape {center.shape}"
+            raise DataError(found, f"({self.feature_dim},) is needed", "Average descriptors over people")
         digest = hashlib.sha256(encoder_name().encode() + np.ascontiguousarray(center, np.float64).tobytes()).hexdigest()
         self.center, self.name = center, f"dlib-resnet-centred@{digest[:16]}"
 
@@ -232,8 +229,3 @@ def _model_mismatch(settings: RecognizerConfig, problem: str) -> ModelError:
     width, height = settings.size
     needed = f"({settings.input}: N, 3, {height}, {width}) -> ({settings.output}: N, D) is what its TOML file says"
     return ModelError(f"{settings.model} does not fit: {problem}", needed, "Correct input, output or size, or the file")
-
-
-def _box(row: FeatureArray) -> tuple[int, int, int, int]:
-    left, top, width, height = row[:4]
-    return round(left), round(top), round(left + width), round(top + height)

@@ -37,9 +37,9 @@ def load_inception(source: str) -> Inception:
     """
     if source.startswith(RANDOM_PREFIX):
         return random_inception(source.removeprefix(RANDOM_PREFIX))
-    if "://" in source:  # of whatever kind: what may hold a password is no path to be repeated in an error
-        return Inception(f"{NAME}@{SHA256[:16]}", read_weights(download(source, default_cache_dir() / FILE)))
-    return Inception(f"{NAME}@{SHA256[:16]}", read_weights(Path(source)))
+    # An address of whatever kind: what may hold a password is no path to be repeated in an error.
+    path = download(source, default_cache_dir() / FILE) if "://" in source else Path(source)
+    return Inception(f"{NAME}@{SHA256[:16]}", read_weights(path))
 
 
 def read_weights(path: Path) -> Weights:
@@ -53,7 +53,9 @@ def read_verified(path: Path) -> bytes:
     try:
         return reading.read_verified(path, SHA256, BYTES)
     except (OSError, UnreadableError) as problem:
-        raise _wrong_file(f"{path} {reason(problem)}") from problem
+        needed = f"the Inception file {FILE} has {BYTES:,} bytes and sha256 {SHA256}"
+        action = "Give that file; docs/metrics.md says where it is"
+        raise ModelError(f"{path} {reason(problem)}", needed, action) from problem
 
 
 def download(address: str, path: Path) -> Path:
@@ -93,9 +95,7 @@ def random_inception(seed: str) -> Inception:
         raise ModelError(f"{RANDOM_PREFIX}{shorten(seed)} has no seed", f"{bounds} is needed", f"Write {RANDOM_PREFIX}0")
     weights = random_weights(int(seed))
     digest = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()[:16]
-    disclaimer = (
-        f"The Inception network has random weights ({RANDOM_PREFIX}{seed}): FID, KID and Inception Score here mean nothing."
-    )
+    disclaimer = f"The Inception network has random weights ({RANDOM_PREFIX}{seed}): its FID, KID and IS mean nothing."
     return Inception(f"inception-random-{seed}@{digest}", weights, disclaimer)
 
 
@@ -111,13 +111,7 @@ def random_weights(seed: int) -> Weights:
         for part, middle, spread in (("weight", 1, 0.1), ("bias", 0, 0.02), ("running_mean", 0, 0.02), ("running_var", 1, 0.1)):
             weights[f"{name}.bn.{part}"] = middle + spread * (2 * torch.rand(shape[0], generator=generator) - 1)
         weights[f"{name}.bn.num_batches_tracked"] = torch.tensor(0)
-    weights["fc.weight"] = (
-        torch.randn(NUM_CLASSES, NUM_FEATURES, generator=generator) * 24 / NUM_FEATURES**0.5
-    )  # logits that are about 1 apart
+    classes = torch.randn(NUM_CLASSES, NUM_FEATURES, generator=generator)
+    weights["fc.weight"] = classes * 24 / NUM_FEATURES**0.5  # logits that are about 1 apart
     weights["fc.bias"] = torch.randn(NUM_CLASSES, generator=generator)
     return weights
-
-
-def _wrong_file(found: str) -> ModelError:
-    needed = f"the Inception file {FILE} has {BYTES:,} bytes and sha256 {SHA256}"
-    return ModelError(found, needed, "Give that file; docs/metrics.md says where it is")

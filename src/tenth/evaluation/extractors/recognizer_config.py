@@ -74,22 +74,21 @@ class RecognizerConfig:
     upsize_below: PixelCount = 0  # images whose shorter side has fewer pixels are resized; 0: never
     upsize_to: Side = 256  # side of the square they become, pixels: detectors miss faces in small images
     border: Fraction = 0.25  # repeated on all sides, a share of the height: finds faces that fill the image
-    accept_threshold: Fraction | None = (
-        None  # the least cosine of one person, at a false-accept rate that whoever measured it knows
-    )
+    accept_threshold: Fraction | None = None  # the least cosine of one person, at whatever false-accept rate it was measured
     licence: Annotated[str, Field(max_length=MAX_TEXT_CHARS)] = ""  # of the weights, shown with every result
 
     @property
     def digest(self) -> str:
         """16 hexadecimal digits of all that embeddings depend on: settings, and the models by their sha256."""
-        models = {
-            "name": "",
-            "model": "",
-            "detector": asdict(self.detector) | {"model": ""},
-            "accept_threshold": None,
-            "licence": "",
-        }
-        return hashlib.sha256(json.dumps(asdict(self) | models, sort_keys=True).encode()).hexdigest()[:16]
+        settings = asdict(self)
+        del (
+            settings["name"],
+            settings["model"],
+            settings["detector"]["model"],
+            settings["accept_threshold"],
+            settings["licence"],
+        )
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_recognizer_config(path: Path) -> RecognizerConfig:

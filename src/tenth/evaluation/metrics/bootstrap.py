@@ -29,13 +29,9 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class PairedDifference:
+class PairedDifference(Interval):
     """A mean of per-person differences, its interval, and the p-value of a sign-flip test."""
 
-    value: float
-    low: float | None
-    high: float | None
-    n: int
     p_value: float
 
 
@@ -68,9 +64,8 @@ def paired_difference(
     if len(first) != len(second):
         raise DataError(f"{len(first)} and {len(second)} people", "a pair needs the same people", "Compare on common people")
     differences = first - second
-    mean_interval = bootstrap_interval(differences, seed=seed, resamples=resamples, level=level)
-    p_value = _sign_flip(differences, seed, resamples)
-    return PairedDifference(mean_interval.value, mean_interval.low, mean_interval.high, mean_interval.n, p_value)
+    interval = bootstrap_interval(differences, seed=seed, resamples=resamples, level=level)
+    return PairedDifference(**vars(interval), p_value=_sign_flip(differences, seed, resamples))
 
 
 @cache
@@ -116,10 +111,14 @@ def _validated_values(values: Sequence[float] | Values) -> Values:
 
 
 def _resampled_means(values: Values, seed: int, resamples: int) -> Values:
-    rng = np.random.default_rng(seed)
-    size, chunk = len(values), max(1, RESAMPLE_CHUNK // len(values))
-    counts = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
-    return np.concatenate([values[rng.integers(size, size=(count, size))].mean(1) for count in counts])
+    rng, size = np.random.default_rng(seed), len(values)
+    return np.concatenate([values[rng.integers(size, size=(count, size))].mean(1) for count in _chunks(resamples, size)])
+
+
+def _chunks(resamples: int, size: int) -> list[int]:
+    """How many resamples of so many values to take at a time."""
+    chunk = max(1, RESAMPLE_CHUNK // size)
+    return [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
 
 
 def _sign_flip(differences: Values, seed: int, resamples: int) -> float:
@@ -128,8 +127,7 @@ def _sign_flip(differences: Values, seed: int, resamples: int) -> float:
     if 2**size <= resamples:
         signs = np.array(list(product((-1.0, 1.0), repeat=size)))  # (2^P, P)
         return float((np.abs(signs @ differences) / size >= just_below).mean())
-    rng, chunk = np.random.default_rng(seed), max(1, RESAMPLE_CHUNK // size)
-    counts = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
-    flipped = (rng.choice([-1.0, 1.0], size=(count, size)) @ differences / size for count in counts)
-    as_large = sum(int((np.abs(means) >= just_below).sum()) for means in flipped)
+    rng = np.random.default_rng(seed)
+    means = (rng.choice([-1.0, 1.0], size=(count, size)) @ differences / size for count in _chunks(resamples, size))
+    as_large = sum(int((np.abs(chunk) >= just_below).sum()) for chunk in means)
     return (as_large + 1) / (resamples + 1)

@@ -32,12 +32,11 @@ def fid(*, generated: Features, held_out: Features, references: Features | None 
     generated, held_out: (N, 2048) and (M, 2048), N, M >= 2. Falls as N and M grow: compare only at equal counts and the same
     held-out photos. No interval: resampling images with replacement shifts the value itself. n counts generated images.
     Anchors: 0 when generated is held_out; the squared shift when it is held_out, shifted.
-    Source: Heusel et al. 2017, arXiv:1706.08500, eq. 6. Equals torch-fidelity 0.4 to 1e-6 (tests/evaluate/test_fid.py).
+    Source: Heusel et al. 2017, arXiv:1706.08500, eq. 6. Equals torch-fidelity 0.4 to 1e-6 (tests/evaluation/test_frechet.py).
     Raises DataError if a side has fewer than two images, a row that is not finite or another width.
     """
     del references
-    distance = frechet_distance(generated.vectors, held_out.vectors)
-    return Score(distance, n=len(generated.vectors))
+    return Score(frechet_distance(generated.vectors, held_out.vectors), n=len(generated.vectors))
 
 
 def fid_infinity(
@@ -55,11 +54,8 @@ def fid_infinity(
     a, b = validated_pair(generated, held_out)
     min_subset = len(a) // 2 if min_subset is None else min_subset
     if not 2 <= min_subset < len(a):
-        raise DataError(
-            f"{len(a)} generated images and subsets from {min_subset}",
-            "two sizes of 2 or more are needed",
-            "Add images, or lower `min_subset`",
-        )
+        found = f"{len(a)} generated images and subsets from {min_subset}"
+        raise DataError(found, "two sizes of 2 or more are needed", "Add images, or lower `min_subset`")
     held_out_gaussian, rng = fit_gaussian(b), np.random.default_rng(seed)
     sizes = np.unique(np.linspace(min_subset, len(a), NUM_SUBSETS).round().astype(int))
     distances = [gaussian_distance(fit_gaussian(a[rng.permutation(len(a))[:size]]), held_out_gaussian) for size in sizes]
@@ -96,9 +92,9 @@ def gaussian_distance(a: Gaussian, b: Gaussian) -> float:
 def face_frechet_distance(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Squared Fréchet distance between two Gaussians fitted to a face recognizer's features. Lower is better.
 
-    generated, held_out: (N, D) and (M, D), two with a face on each side; images without are left out here and counted in
-    `detection`. Compare only at equal counts and the same held-out photos: it depends on N, and more on who is in them than on
-    a method. No interval; n counts generated images with a face. Anchor: 0 when generated is held_out.
+    generated, held_out: (N, D) and (M, D), two with a face on each side; images without are left out. Compare only at equal
+    counts and the same held-out photos: it depends on N, and more on who is in them than on a method. No interval; n counts
+    generated images with a face. Anchor: 0 when generated is held_out.
     Source: Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features. Raises DataError if a side has fewer faces than two.
     """
     del references

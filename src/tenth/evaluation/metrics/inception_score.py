@@ -24,7 +24,7 @@ def inception_score(
     generated: (N, 1008) logits without bias. Looks at no photo of the person. Falls as images per split fall: compare only at
     equal N and splits. The spread over splits is `inception_scores(...).std()`; it is no interval over people, so there is none
     here. n counts generated images. Anchors: 1 for equal rows; C for clear rows spread evenly over C classes in each split.
-    Source: Salimans et al. 2016, arXiv:1606.03498, section 4. Equals torch-fidelity 0.4 to 1e-6 (tests/evaluate/).
+    Source: Salimans et al. 2016, arXiv:1606.03498, section 4. Equals torch-fidelity 0.4 to 1e-6 (tests/evaluation/).
     Raises DataError if there are fewer images than splits, or for a row that is not finite.
     """
     del held_out, references
@@ -35,9 +35,8 @@ def inception_score(
 def inception_scores(logits: FeatureArray, *, splits: int = SPLITS, seed: int = SEED) -> FeatureArray:
     """The score of each split, (splits,), of logits (N, C) in an order shuffled by the seed."""
     if not 1 <= splits <= len(logits):
-        raise DataError(
-            f"{len(logits)} images for {splits} splits", "1 to N splits are needed", "Add images, or take fewer splits"
-        )
+        found = f"{len(logits)} images for {splits} splits"
+        raise DataError(found, "1 to N splits are needed", "Add images, or take fewer splits")
     order = np.random.RandomState(seed).permutation(len(logits))  # torch-fidelity's generator
     edges = [split * len(logits) // splits for split in range(1, splits)]
     return np.array([_split_score(part) for part in np.split(logits[order], edges)])

@@ -20,13 +20,9 @@ def validated_rows(features: Features, name: str, min_images: int = 2) -> Featur
     if len(rows) < min_images:
         found = pluralize(len(rows), f"{name} image")
         raise DataError(found, f"at least {min_images} are needed", "Add images, or leave this metric out")
-    num_invalid = int((~np.isfinite(rows)).any(1).sum())
-    if num_invalid:
-        raise DataError(
-            f"{num_invalid} of {len(rows)} {name} rows are not finite",
-            "every image needs a whole row",
-            "Embed the images again, or leave those out on purpose and say so",
-        )
+    if num_invalid := int((~np.isfinite(rows)).any(1).sum()):
+        found, action = f"{num_invalid} of {len(rows)} {name} rows are not finite", "Embed the images again, or leave those out"
+        raise DataError(found, "every image needs a whole row", action)
     return rows
 
 
@@ -34,11 +30,8 @@ def validated_pair(generated: Features, held_out: Features, min_images: int = 2)
     """The features of both sides, (N, D) and (M, D), as `validated_rows` gives them. Raises DataError if the widths differ."""
     a, b = validated_rows(generated, "generated", min_images), validated_rows(held_out, "held-out", min_images)
     if a.shape[1] != b.shape[1]:
-        raise DataError(
-            f"generated rows of width {a.shape[1]} and held-out rows of width {b.shape[1]}",
-            "both sides need the same extractor",
-            "Embed both again with one extractor",
-        )
+        found = f"generated rows of width {a.shape[1]} and held-out rows of width {b.shape[1]}"
+        raise DataError(found, "both sides need the same extractor", "Embed both again with one extractor")
     return a, b
 
 

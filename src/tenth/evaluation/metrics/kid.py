@@ -17,7 +17,7 @@ def kid(*, generated: Features, held_out: Features, references: Features | None 
 
     generated, held_out: (N, 2048) and (M, 2048), N, M >= 2. All pairs of images count once, so nothing is drawn at random.
     0 on average for two draws from one distribution, so about half are below 0. No interval; n counts generated images.
-    Anchor: below 0 when generated is held_out. Equals torch-fidelity 0.4 at one subset of all images, N = M (tests/evaluate/).
+    Anchor: below 0 when generated is held_out. Equals torch-fidelity 0.4 at one subset of all images, N = M.
     Source: Bińkowski et al. 2018, arXiv:1801.01401; Gretton et al. 2012, JMLR 13, eq. 3.
     Raises DataError if a side has fewer than two images, a row that is not finite or another width.
     """

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Score
@@ -25,7 +24,7 @@ def precision(*, generated: Features, held_out: Features, references: Features |
 
     generated, held_out: (N, D) and (M, D), M > k. Depends on M and k, no interval; n counts generated images. Anchors: 1 when
     generated is held_out; a few of the photos, copied, score 1 here and low in `recall`.
-    Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2. Equals torch-fidelity 0.4 (tests/evaluate/).
+    Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2. Equals torch-fidelity 0.4 (tests/evaluation/).
     Raises DataError if held_out has at most k images, or as `validated_pair` does.
     """
     del references
@@ -53,7 +52,7 @@ def density(*, generated: Features, held_out: Features, references: Features | N
     """
     del references
     a, b = validated_pair(generated, held_out, min_images=1)
-    balls = sum(int(inside.sum()) for inside in _open_balls(a, b, k))
+    balls = sum(int((squared < radius - slack).sum()) for squared, radius, slack in _balls(a, b, k))
     return Score(balls / (k * len(a)), n=len(a))
 
 
@@ -65,7 +64,7 @@ def coverage(*, generated: Features, held_out: Features, references: Features | 
     """
     del references
     a, b = validated_pair(generated, held_out, min_images=1)
-    covered = sum(int(inside.any(1).sum()) for inside in _open_balls(a, b, k))
+    covered = sum(int((squared < radius - slack).any(1).sum()) for squared, radius, slack in _balls(a, b, k))
     return Score(covered / len(b), n=len(a))
 
 
@@ -77,12 +76,8 @@ def _fraction_inside(points: FeatureArray, centers: FeatureArray, k: int, name: 
     return float(inside.mean())
 
 
-def _open_balls(points: FeatureArray, centers: FeatureArray, k: int) -> Iterator[npt.NDArray[np.bool_]]:
-    return (squared < reach - slack for squared, reach, slack in _balls(points, centers, k, "held-out"))
-
-
 def _balls(
-    points: FeatureArray, centers: FeatureArray, k: int, name: str
+    points: FeatureArray, centers: FeatureArray, k: int, name: str = "held-out"
 ) -> Iterator[tuple[FeatureArray, FeatureArray, float]]:
     """Blocks of B balls: squared distances of their centres to all points (B, N), squared radii (B, 1), the slack."""
     if not 0 < k < len(centers):

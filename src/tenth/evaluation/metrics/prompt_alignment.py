@@ -46,7 +46,7 @@ class AttributePromptScorer:
     def adherence(self, rows: FeatureArray, prompts: Sequence[str]) -> FeatureArray:
         """(N,) in [0, 1]."""
         requested = [self._requested_logits(row[None], prompt)[0] for row, prompt in zip(rows, prompts, strict=True)]
-        return np.array([_mean_or_nan(logits > 0) for logits in requested])
+        return np.array([(logits > 0).mean() if len(logits) else np.nan for logits in requested])
 
     def score_matrix(self, rows: FeatureArray, prompts: Sequence[str]) -> FeatureArray:
         """(N, P), at most 0."""
@@ -68,8 +68,7 @@ def prompt_adherence(generated: Features, scorer: PromptScorer) -> Score:
     for attributes: 1 where everything asked for is there, 0 where nothing is. Common attributes are there without being asked
     for, so read it beside the same images' R-precision. Unavailable if no prompt has a recognizable request.
     """
-    values = scorer.adherence(generated.vectors, generated.prompts)
-    return _score_over_people(generated, values, "no prompt asks for anything that can be read")
+    return _score_over_people(generated, scorer.adherence(generated.vectors, generated.prompts))
 
 
 def prompt_retrieval(generated: Features, scorer: PromptScorer) -> Score:
@@ -85,32 +84,22 @@ def prompt_retrieval(generated: Features, scorer: PromptScorer) -> Score:
     scores = scorer.score_matrix(generated.vectors, candidates)  # (N, P)
     readable: npt.NDArray[np.bool_] = np.logical_not(np.isnan(scores).any(0))  # (P,)
     if readable.sum() < 2:
-        unavailable = "fewer than two prompts ask for anything that can be read"
-        return _score_over_people(generated, np.full(len(scores), np.nan), unavailable)
+        return Score(None, unavailable="fewer than two prompts ask for anything that can be read")
 
     # The own prompt's share of the best ones.
     own = np.array([candidates.index(prompt) for prompt in generated.prompts])
     best = np.nanmax(np.where(readable, scores, -np.inf), axis=1, keepdims=True)
     winners = np.equal(scores, best) & readable  # (N, P)
     shares = winners[np.arange(len(own)), own] / np.maximum(winners.sum(1), 1)
-    return _score_over_people(
-        generated, np.where(readable[own], shares, np.nan), "no prompt asks for anything that can be read"
-    )
+    return _score_over_people(generated, np.where(readable[own], shares, np.nan))
 
 
-def _score_over_people(generated: Features, values: FeatureArray, unavailable: str) -> Score:
+def _score_over_people(generated: Features, values: FeatureArray) -> Score:
     """The mean of each person's values that are not NaN, over people."""
     if len(values) != len(generated.people) or len(generated.prompts) != len(values):
         found = f"{len(values)} images with {len(generated.prompts)} prompts"
         raise DataError(found, "one prompt an image is needed", "Tag each row")
     people = np.array(generated.people, dtype=object)
-    means = {}
-    for person in sorted(set(generated.people)):
-        person_values = values[people == person]
-        if not np.isnan(person_values).all():
-            means[person] = float(np.nanmean(person_values))
-    return score_over_people(means) if means else Score(None, unavailable=unavailable)
-
-
-def _mean_or_nan(matches: npt.NDArray[np.bool_]) -> float:
-    return float(matches.mean()) if len(matches) else float("nan")
+    known = {person: values[(people == person) & ~np.isnan(values)] for person in sorted(set(generated.people))}
+    means = {person: float(scores.mean()) for person, scores in known.items() if len(scores)}
+    return score_over_people(means) if means else Score(None, unavailable="no prompt asks for anything that can be read")
