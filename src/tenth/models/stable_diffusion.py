@@ -53,14 +53,13 @@ def load_stable_diffusion(
     if on_message is not None and plan.message:
         on_message(plan.message)
     pipeline = load_pipeline(folder, plan, lora)
-    weights = without_system_files(
-        folder, (path for part in HASHED_COMPONENTS for path in (folder / part).glob("*.safetensors"))
-    )
+    files = (path for part in HASHED_COMPONENTS for path in (folder / part).glob("*.safetensors"))
+    weights = without_system_files(folder, files)
     trained = {path.parent.name: path.parent for path in without_system_files(folder, folder.glob(f"*/{AGGREGATOR_FILE}"))}
-    base_name = printable_name(folder.resolve())
-    name = f"{base_name}@{short_sha256_of(sorted(weights))}"
+    name = printable_name(folder.resolve())
     if lora is not None:
-        name = f"{base_name}+{printable_name(lora.with_suffix(''))}@{short_sha256_of([*sorted(weights), lora])}"
+        name, weights = f"{name}+{printable_name(lora.with_suffix(''))}", [*weights, lora]
+    name = f"{name}@{short_sha256_of(weights)}"
     with quiet():
         encoder = ClipEncoder(encoder_dir, component_dtype(encoder_dir, plan), cache, patch_tokens=patches)
     place_encoder(encoder, plan)

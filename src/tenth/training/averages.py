@@ -12,8 +12,7 @@ class EMAWeights:
     """Exponential moving averages of the same parameters, by half-life in images; the first one is the training's result.
 
     The decay counts images and is faster at the start, so that no average is dominated by the initial weights. Source: Karras
-    et al. 2022, arXiv:2206.00364, appendix F; several half-lives to choose from afterwards: Karras et al. 2024,
-    arXiv:2312.02696.
+    et al. 2022, arXiv:2206.00364, appendix F; several half-lives: Karras et al. 2024, arXiv:2312.02696.
     """
 
     def __init__(self, names: Sequence[str], parameters: Sequence[Tensor], half_lives: Sequence[int]) -> None:

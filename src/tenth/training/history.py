@@ -31,8 +31,7 @@ def append_history(directory: Path, images_seen: int, score: Score, images: Sequ
     write_text(directory / HISTORY_FILE, "".join(json.dumps(entry) + "\n" for entry in [*history, line]))
 
     # A row that is damaged, or of another run's size, is left out of the strip.
-    folder = directory / "samples"
-    newest = image_strip(images)
+    folder, newest = directory / "samples", image_strip(images)
     write_png(folder / f"{images_seen:09}.png", Image.fromarray(newest))
     earlier = [path for path in sorted(folder.glob("*.png")) if path.stem.isdecimal() and int(path.stem) < images_seen]
     rows = [row for path in earlier if (row := _read_row(path)) is not None and row.shape == newest.shape]
@@ -50,19 +49,16 @@ def read_history(directory: Path) -> list[dict[str, float]]:
     path = directory / HISTORY_FILE
     try:
         lines = [parse_json(line) for line in read_lines(path)]
+        for number, line in enumerate(lines, 1):
+            required = [line.get("images"), line.get("similarity") or 0.0] if isinstance(line, dict) else [None]
+            if not all(type(value) in (int, float) for value in required):
+                raise UnreadableError(f"says nothing in line {number}")
     except FileNotFoundError:
         return []
     except (OSError, UnreadableError) as problem:
-        raise _damaged_history(path, reason(problem)) from problem
-    for number, line in enumerate(lines, 1):
-        required = [line.get("images"), line.get("similarity") or 0.0] if isinstance(line, dict) else [None]
-        if not all(type(value) in (int, float) for value in required):
-            raise _damaged_history(path, f"says nothing in line {number}")
+        needed = "the history of this training is needed, or none"
+        raise CheckpointError(f"{path} {reason(problem)}", needed, "Remove it: it is begun anew") from problem
     return lines
-
-
-def _damaged_history(path: Path, fault: str) -> CheckpointError:
-    return CheckpointError(f"{path} {fault}", "the history of this training is needed, or none", "Remove it: it is begun anew")
 
 
 def _read_row(path: Path) -> Pixels | None:

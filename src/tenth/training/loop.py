@@ -68,7 +68,7 @@ def fit(
                 totals[0] += part_loss.detach()
 
             # All processes take the same step from the mean loss and gradient, and stop at the same step.
-            totals[1] = float(stop.requested)
+            totals[1] = float(stop.is_set())
             state.all_reduce_mean(totals)
             _check_finite(float(totals[0]), step)
             current_lr = learning_rate(schedule, step * schedule.batch_size)

@@ -45,15 +45,15 @@ class EventWriter:
         self._add_event(Event(file_version="brain.Event:2"))
         self._add_event(Event(step=images_seen + 1, session_log=SessionLog(status=SessionLog.START)))
 
-    def add_scalar(self, name: str, value: float, images_seen: int) -> None:
-        from torch.utils.tensorboard.summary import scalar
+    def add(self, name: str, value: float | Pixels, images_seen: int) -> None:
+        """Add a number or an image (H, W, 3)."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from torch.utils.tensorboard.summary import image, scalar
 
-        self._add_summary(scalar(name, value), images_seen)
-
-    def add_image(self, name: str, value: Pixels, images_seen: int) -> None:
-        from torch.utils.tensorboard.summary import image
-
-        self._add_summary(image(name, value, dataformats="HWC"), images_seen)
+        summary = scalar(name, value) if isinstance(value, float) else image(name, value, dataformats="HWC")
+        self._add_event(Event(step=images_seen, summary=summary))
+        if time.monotonic() - self.last_flush > FLUSH_SECONDS:
+            self.flush()
 
     def flush(self) -> None:
         with explain_os_errors(self.path):
@@ -63,13 +63,6 @@ class EventWriter:
     def close(self) -> None:
         with explain_os_errors(self.path):
             self.file.close()
-
-    def _add_summary(self, summary: Any, images_seen: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-
-        self._add_event(Event(step=images_seen, summary=summary))
-        if time.monotonic() - self.last_flush > FLUSH_SECONDS:
-            self.flush()
 
     def _add_event(self, event: Any) -> None:
         event.wall_time = time.time()
@@ -112,7 +105,7 @@ class TrainingLogger:
         if self.event_writer is not None:
             speed = (images_seen - self.images_seen) / max(now - self.last_time, 1e-9)
             for name, value in {**values, "images per second": speed}.items():
-                self.event_writer.add_scalar(f"training/{name}", value, images_seen)
+                self.event_writer.add(f"training/{name}", value, images_seen)
             self.progress_bar.set_postfix(loss=f"{self.smoothed_loss:.4f}", refresh=False)
             self.progress_bar.update(images_seen - self.images_seen)
         self.images_seen, self.last_time = images_seen, now
@@ -121,10 +114,7 @@ class TrainingLogger:
         """Log statistics of the averaged weights, and a checkpoint's metrics."""
         if self.event_writer is not None:
             for name, value in {**weight_statistics(ema), **(metrics or {})}.items():
-                if isinstance(value, float):
-                    self.event_writer.add_scalar(name, value, images_seen)
-                else:
-                    self.event_writer.add_image(name, value, images_seen)
+                self.event_writer.add(name, value, images_seen)
             self.event_writer.flush()
         self.last_time = time.monotonic()
 
@@ -143,21 +133,15 @@ def weight_statistics(ema: Mapping[str, Tensor]) -> dict[str, float]:
     return statistics
 
 
-class StopRequest:
-    """Whether the run was asked to stop."""
-
-    requested = False
-
-
 @contextmanager
-def graceful_stop() -> Iterator[StopRequest]:
-    """Ctrl-C and SIGTERM request a stop after the current step; a second signal stops at once."""
-    stop = StopRequest()
+def graceful_stop() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM request a stop after the current step, and set the event; a second signal stops at once."""
+    stop = threading.Event()
 
     def on_signal(_: int, __: FrameType | None) -> None:
-        if stop.requested:
+        if stop.is_set():
             raise KeyboardInterrupt
-        stop.requested = True
+        stop.set()
 
     if threading.current_thread() is not threading.main_thread():
         yield stop  # signals reach the main thread alone

@@ -53,16 +53,16 @@ def learning_rate(schedule: TrainingConfig, images_seen: int) -> float:
 
     Source of the second, with which a run can be extended: Hägele et al. 2024, arXiv:2405.18392.
     """
-    warmup_factor = min(1.0, (images_seen + schedule.batch_size) / schedule.warmup_images) if schedule.warmup_images else 1.0
-    if schedule.cooldown_images:
-        return (
-            schedule.learning_rate
-            * warmup_factor
-            * min(1.0, max(0.0, (schedule.total_images - images_seen) / schedule.cooldown_images))
-        )
-    return (
-        schedule.learning_rate * warmup_factor * 0.5 * (1 + math.cos(math.pi * min(1.0, images_seen / schedule.total_images)))
+    peak, total, warmup, cooldown = (
+        schedule.learning_rate,
+        schedule.total_images,
+        schedule.warmup_images,
+        schedule.cooldown_images,
     )
+    warmup_factor = min(1.0, (images_seen + schedule.batch_size) / warmup) if warmup else 1.0
+    if cooldown:
+        return peak * warmup_factor * min(1.0, max(0.0, (total - images_seen) / cooldown))
+    return peak * warmup_factor * 0.5 * (1 + math.cos(math.pi * min(1.0, images_seen / total)))
 
 
 def shuffled_indices(num_items: int, seed: int, start: int, count: int) -> Tensor:

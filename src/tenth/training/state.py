@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -22,8 +23,7 @@ from tenth.training.schedule import PRECISIONS, TrainingConfig
 @contextmanager
 def ema_weights(modules: Mapping[str, nn.Module], ema: Mapping[str, Tensor]) -> Iterator[None]:
     """Put averaged weights into their modules; the trained ones are back, bit for bit, when the block ends."""
-    parameters = named_parameters(modules)
-    saved = {name: parameters[name].detach().clone() for name in ema}
+    saved = {name: value.detach().clone() for name, value in named_parameters(modules).items() if name in ema}
     load_weights(modules, ema)
     try:
         yield
@@ -51,7 +51,8 @@ class TrainState:
         for module in modules.values():
             module.to(distributed.device)
         self.schedule, self.distributed, self.precision = schedule, distributed, PRECISIONS[schedule.precision]
-        self.names, self.parameters = zip(*_trainable_parameters(modules), strict=True)
+        trained = {name: value for name, value in named_parameters(modules).items() if value.requires_grad}
+        self.names, self.parameters = list(trained), list(trained.values())
         self.micro_batches = micro_batches(schedule, distributed.num_processes, distributed.process_index)
         if distributed.num_processes > 1:
             for parameter in self.parameters:
@@ -59,8 +60,8 @@ class TrainState:
         self.ema = EMAWeights(self.names, self.parameters, (schedule.ema_halflife_images, *schedule.extra_ema_halflives_images))
         layers = [layer for module in modules.values() for layer in module.modules()]
         embedding_weights = {layer.weight for layer in layers if isinstance(layer, nn.Embedding)}
-        learning_rate, weight_decay = schedule.learning_rate, schedule.weight_decay
-        self.optimizer = create_optimizer(schedule.optimizer, self.parameters, learning_rate, weight_decay, embedding_weights)
+        rates = schedule.learning_rate, schedule.weight_decay
+        self.optimizer = create_optimizer(schedule.optimizer, self.parameters, *rates, embedding_weights)
         self.scaler = torch.amp.GradScaler(distributed.device.type, enabled=schedule.precision == "fp16")
 
     def all_reduce_mean(self, value: Tensor) -> None:
@@ -122,26 +123,12 @@ class TrainState:
             self.ema.load_state_dict(tensors)
             for name, parameter in zip(self.names, self.parameters, strict=True):
                 parameter.copy_(tensors[f"weight.{name}"])
-                state = {key: tensors[f"{key}.{name}"] for key in STATE_KEYS if f"{key}.{name}" in tensors}
-                self.optimizer.state[parameter] = {
-                    key: self.on_optimizer_device(key, value, parameter) for key, value in state.items()
+                state: dict[str, Any] = {
+                    key: tensors[f"{key}.{name}"].to(parameter.device) for key in STATE_KEYS if f"{key}.{name}" in tensors
                 }
+                if "step" in state:  # a number of 8-bit AdamW, and of AdamW one on the CPU
+                    state["step"] = int(state["step"]) if self.schedule.optimizer == "adamw-8bit" else state["step"].cpu()
+                self.optimizer.state[parameter] = state
         scaler_keys = [key for key in self.scaler.state_dict() if f"scaler.{key}" in tensors]
         self.scaler.load_state_dict({key: tensors[f"scaler.{key}"].item() for key in scaler_keys})
         return checkpoint.step
-
-    def on_optimizer_device(self, key: str, value: Tensor, parameter: nn.Parameter) -> Tensor | int:
-        """A value of the optimizer's state where the optimizer expects it: on the parameter's device, AdamW's step on the CPU.
-
-        The step of 8-bit AdamW is a plain number.
-        """
-        if key == "step":
-            return value if self.schedule.optimizer != "adamw-8bit" else int(value)
-        return value.to(parameter.device)
-
-
-def _trainable_parameters(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
-    for name, module in modules.items():
-        for inner, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                yield f"{name}.{inner}", parameter

@@ -82,10 +82,8 @@ class LowRankDelta:
         merged = weight + self.scaling * product.view(self.shape)
         if self.magnitude is None:
             return merged
-        reduced_axes = tuple(axis for axis, size in enumerate(self.magnitude.shape) if size == 1)
-        lengths: Tensor = torch.linalg.vector_norm(merged, dim=reduced_axes, keepdim=True).clamp(
-            min=torch.finfo(torch.float32).tiny
-        )
+        axes = tuple(axis for axis, size in enumerate(self.magnitude.shape) if size == 1)
+        lengths = torch.linalg.vector_norm(merged, dim=axes, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
         ratio: Tensor = self.magnitude.to(weight.device, torch.float32) / lengths
         return merged * ratio
 
@@ -112,7 +110,7 @@ def applied_weights(pipeline: Any, weights: Mapping[str, Tensor]) -> Iterator[No
     """
     deltas = weight_deltas(weights)
     parameters = _find_parameters(pipeline, deltas)
-    originals = {name: parameter.data for name, parameter in parameters.items()}
+    originals = [(parameter, parameter.data) for parameter in parameters.values()]
     try:
         try:
             _apply_deltas(parameters, deltas)
@@ -120,8 +118,8 @@ def applied_weights(pipeline: Any, weights: Mapping[str, Tensor]) -> Iterator[No
             raise _mismatch_error(f"so much that the model {problem}") from problem
         yield
     finally:
-        for name, parameter in parameters.items():
-            parameter.data = originals[name]
+        for parameter, original in originals:
+            parameter.data = original
 
 
 def merge_weights(pipeline: Any, deltas: Mapping[str, WeightDelta]) -> None:
@@ -135,9 +133,9 @@ def merge_weights(pipeline: Any, deltas: Mapping[str, WeightDelta]) -> None:
 def _find_parameters(pipeline: Any, deltas: Mapping[str, WeightDelta]) -> dict[str, nn.Parameter]:
     parameters = {name: find_parameter(pipeline, name) for name in deltas}
     for name, parameter in parameters.items():
-        if not shapes_match(deltas[name].shape, parameter.shape):
-            shapes = tuple(deltas[name].shape), tuple(parameter.shape)
-            raise _mismatch_error(f"{name} of shape {shapes[0]}, where the model's is {shapes[1]}")
+        shape = deltas[name].shape
+        if not shapes_match(shape, parameter.shape):
+            raise _mismatch_error(f"{name} of shape {tuple(shape)}, where the model's is {tuple(parameter.shape)}")
     return parameters
 
 
@@ -198,11 +196,9 @@ def to_diffusers_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Low-rank matrices by the names that diffusers' `load_lora_weights` reads. Raises IdentityError for other weights."""
     invalid = next((name for name in weights if not name.endswith((LORA_A, LORA_B))), None)
     if invalid is not None or not weights:
-        raise IdentityError(
-            f"{invalid} is not a low-rank matrix" if invalid else "this identity holds embeddings alone",
-            "low-rank matrices are needed for a LoRA file",
-            "Make it with dreambooth-lora, or export a whole model",
-        )
+        found = f"{invalid} is not a low-rank matrix" if invalid else "this identity holds embeddings alone"
+        needed = "low-rank matrices are needed for a LoRA file"
+        raise IdentityError(found, needed, "Make it with dreambooth-lora, or export a whole model")
     return {canonical_name(name): tensor.contiguous() for name, tensor in weights.items()}
 
 
@@ -223,8 +219,5 @@ def to_kohya_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _mismatch_error(found: str) -> IdentityError:
-    return IdentityError(
-        f"this identity holds {found}",
-        "weights of the model in use are needed",
-        "Make it again from the photos, or choose the model that it was made with",
-    )
+    action = "Make it again from the photos, or choose the model that it was made with"
+    return IdentityError(f"this identity holds {found}", "weights of the model in use are needed", action)

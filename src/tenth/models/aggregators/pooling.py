@@ -25,9 +25,7 @@ def maximum(embeddings: Tensor) -> Tensor:
 
 def mean(embeddings: Tensor) -> Tensor:
     """Element-wise mean. (K, D) -> (1, D). Its norm shrinks as photos disagree."""
-    return keep_identical_rows_exact(
-        validate_embeddings(embeddings), validate_embeddings(embeddings).double().mean(0, keepdim=True)
-    )
+    return keep_identical_rows_exact(embeddings, validate_embeddings(embeddings).double().mean(0, keepdim=True))
 
 
 def concatenation(embeddings: Tensor) -> Tensor:
@@ -82,23 +80,13 @@ def leave_one_out_cosines(embeddings: Tensor, mask: Tensor | None = None) -> Ten
     return torch.nn.functional.cosine_similarity(masked, others, dim=-1)  # over features, not over photos
 
 
-def validate_pooled_embeddings(embeddings: Tensor) -> Tensor:
-    """The same, if it is (K, D) with K at least 1 and finite; raises DataError otherwise."""
-    if embeddings.ndim != 2 or len(embeddings) == 0 or not torch.isfinite(embeddings).all():
-        raise DataError(
-            f"embeddings of shape {tuple(embeddings.shape)}, finite: {bool(torch.isfinite(embeddings).all())}",
-            "(K, D) with at least one photo and finite values is needed",
-            "Give one row a photo",
-        )
+def validate_embeddings(embeddings: Tensor, max_ndim: int = 3) -> Tensor:
+    """The same, if it is (K, D) or, by default, (K, T, D), with K at least 1 and finite; raises DataError otherwise."""
+    finite = bool(torch.isfinite(embeddings).all())
+    if not 2 <= embeddings.ndim <= max_ndim or len(embeddings) == 0 or not finite:
+        needed = f"{'(K, D)' if max_ndim == 2 else '(K, D) or (K, T, D)'} with at least one photo and finite values is needed"
+        raise DataError(f"embeddings of shape {tuple(embeddings.shape)}, finite: {finite}", needed, "Give one row a photo")
     return embeddings
-
-
-def validate_embeddings(embeddings: Tensor) -> Tensor:
-    """The same, if it is (K, D) or (K, T, D) with K at least 1 and finite; raises DataError otherwise."""
-    if embeddings.ndim == 3:
-        validate_pooled_embeddings(embeddings.flatten(1))
-        return embeddings
-    return validate_pooled_embeddings(embeddings)
 
 
 def keep_identical_rows_exact(embeddings: Tensor, pooled: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tenth.core.config import Count, config_dataclass
-from tenth.models.aggregators.pooling import validate_pooled_embeddings
+from tenth.models.aggregators.pooling import validate_embeddings
 
 
 @config_dataclass
@@ -57,7 +57,7 @@ class SelfAttentionAggregator(nn.Module):
 
         The rows' device and type, whatever the module's are.
         """
-        sampled = resample_to(validate_pooled_embeddings(embeddings), self.config.num_photos, seed)  # (photos, D)
+        sampled = resample_to(validate_embeddings(embeddings, 2), self.config.num_photos, seed)  # (photos, D)
         attended: Tensor = self(sampled[None].to(self.norm.weight))[0]
         return attended.to(embeddings)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +14,10 @@ from tenth.core.errors import ModelError
 from tenth.core.files.reading import MAX_TENSOR_FILE_BYTES, MAX_TEXT_BYTES, UnreadableError, read_json, sha256_of
 from tenth.core.files.writing import move_file
 from tenth.core.wording import pluralize
+from tenth.models.hub import lockfile, published
 from tenth.models.hub.client import RemoteFile, RepoListing, download_file, list_files
-from tenth.models.hub.lockfile import (
-    LockedFile,
-    LockedModel,
-    LockedRepo,
-    file_lock,
-    folder_name,
-    models_dir,
-    read_lock,
-    write_lock,
-    write_stamps,
-)
-from tenth.models.hub.published import (
-    INDEX,
-    IP_ADAPTER,
-    UNET,
-    ModelSpec,
-    adapter_files,
-    check_layout,
-    choose_adapter,
-    detect_family,
-    model_files,
-)
+from tenth.models.hub.lockfile import LockedFile, LockedModel, LockedRepo
+from tenth.models.hub.published import ModelSpec
 from tenth.models.hub.staging import FileSpec, Staging
 
 MAX_CONFIG_BYTES = 1 << 20  # of a configuration that is read before anything large is requested; they have a few thousand
@@ -46,19 +27,12 @@ MAX_CONFIG_BYTES = 1 << 20  # of a configuration that is read before anything la
 class DownloadPlan:
     """All files of a model, by path in its folder, and the repositories that they come from."""
 
-    repositories: dict[str, LockedRepo] = field(default_factory=dict)
-    files: dict[str, FileSpec] = field(default_factory=dict)
+    repositories: dict[str, LockedRepo]
+    files: dict[str, FileSpec]
 
-    def add(self, listing: RepoListing, paths: dict[str, str]) -> None:
-        """Add files of one repository. paths: path in the model's folder -> path in the repository."""
-        self.repositories[listing.repository] = LockedRepo(listing.revision, listing.licence)
-        for local, path in paths.items():
-            self.files[local] = _file_spec(listing, path)
-
-    def num_bytes(self, paths: list[str] | None = None, repository: str = "") -> int:
-        """Size of these files in bytes, or of all; repository: only those that come from it."""
-        specs = [self.files[path] for path in (self.files if paths is None else paths)]
-        return sum(spec.remote.size for spec in specs if repository in ("", spec.repository))
+    def num_bytes(self, paths: Iterable[str]) -> int:
+        """Size of these files in bytes."""
+        return sum(self.files[path].remote.size for path in paths)
 
 
 @dataclass(frozen=True)
@@ -75,11 +49,11 @@ def download(model_spec: ModelSpec, callbacks: DownloadCallbacks, *, update: boo
     update: lock what the hub has now, instead of what is locked. Raises ModelError if the hub, the disk or the lock file
     prevents it; a model that was complete before stays, and an incomplete file is continued next time.
     """
-    models = models_dir()
+    models = lockfile.models_dir()
     try:
         models.mkdir(parents=True, exist_ok=True)
-        staging = Staging(models, folder_name(model_spec.name))
-        with file_lock(staging.lock_path, wait=False):
+        staging = Staging(models, lockfile.folder_name(model_spec.name))
+        with lockfile.file_lock(staging.lock_path, wait=False):
             return _download_locked(model_spec, callbacks, staging, update=update)
     except Timeout:
         found = f"{model_spec.name} is being downloaded already"
@@ -93,29 +67,27 @@ def download(model_spec: ModelSpec, callbacks: DownloadCallbacks, *, update: boo
 
 def _download_locked(model_spec: ModelSpec, callbacks: DownloadCallbacks, staging: Staging, *, update: bool) -> Path:
     # What to download: the locked files or, for a new model and an update, what the hub has now.
-    previous = read_lock(staging.models).get(model_spec.name)
+    previous = lockfile.read_lock(staging.models).get(model_spec.name)
     staging.create()
     plan = _locked_plan(previous) if previous and not update else _newest_plan(model_spec, staging)
     for name, repo in plan.repositories.items():
-        callbacks.on_message(f"{name} at {repo.revision}: {plan.num_bytes(repository=name):,} bytes, {repo.licence}")
+        num_bytes = plan.num_bytes(local for local, spec in plan.files.items() if spec.repository == name)
+        callbacks.on_message(f"{name} at {repo.revision}: {num_bytes:,} bytes, {repo.licence}")
     callbacks.on_message(f"into {staging.folder}")
 
     # What of it is missing, and whether the disk has room.
     missing = [local for local, spec in plan.files.items() if staging.find(local, spec) is None]
-    if missing:
-        files = pluralize(len(plan.files), "file")
-        callbacks.on_message(f"not here: {len(missing)} of {files}, {plan.num_bytes(missing):,} bytes")
-    else:
-        callbacks.on_message("all files are here; every byte was compared")
+    count = f"{len(missing)} of {pluralize(len(plan.files), 'file')}, {plan.num_bytes(missing):,} bytes"
+    callbacks.on_message(f"not here: {count}" if missing else "all files are here; every byte was compared")
     _check_space(plan, missing, staging)
     _download_missing(plan, missing, staging, callbacks)
 
     # The lock is written first: a model whose installation is cut off is refused until this has run again.
     locked = _make_lock(plan, staging)
     if locked != previous:
-        write_lock(staging.models, model_spec.name, locked)
+        lockfile.write_lock(staging.models, model_spec.name, locked)
     staging.install(locked, previous)
-    write_stamps(staging.folder, locked)
+    lockfile.write_stamps(staging.folder, locked)
     if locked != previous:
         callbacks.on_message("locked: " + ", ".join(f"{name} at {repo.revision}" for name, repo in locked.repositories.items()))
         for local, file in locked.files.items():
@@ -124,23 +96,24 @@ def _download_locked(model_spec: ModelSpec, callbacks: DownloadCallbacks, stagin
 
 
 def _locked_plan(locked: LockedModel) -> DownloadPlan:
-    plan = DownloadPlan(dict(locked.repositories))
+    files = {}
     for local, file in locked.files.items():
         revision = locked.repositories[file.repository].revision
-        plan.files[local] = FileSpec(file.repository, revision, RemoteFile(file.path, file.bytes, file.sha256))
-    return plan
+        files[local] = FileSpec(file.repository, revision, RemoteFile(file.path, file.bytes, file.sha256))
+    return DownloadPlan(dict(locked.repositories), files)
 
 
 def _newest_plan(model_spec: ModelSpec, staging: Staging) -> DownloadPlan:
     """What the hub has now. The small files that tell the model family are read before anything large is requested."""
-    listing, plan = list_files(model_spec.repository), DownloadPlan()
-    check_layout(listing)
-    index, unet = (_read_config(listing, path, staging) for path in (INDEX, UNET))
-    family = detect_family(model_spec.repository, index, unet)
-    adapter = choose_adapter(model_spec, family)
-    plan.add(listing, model_files(listing, family))
-    plan.add(adapters := list_files(IP_ADAPTER), adapter_files(adapters, adapter))
-    return plan
+    model = list_files(model_spec.repository)
+    published.check_layout(model)
+    index, unet = (_read_config(model, path, staging) for path in (published.INDEX, published.UNET))
+    family = published.detect_family(model_spec.repository, index, unet)
+    adapter = published.choose_adapter(model_spec, family)
+    paths, adapters = published.model_files(model, family), list_files(published.IP_ADAPTER)
+    files = {local: _file_spec(model, path) for local, path in paths.items()}
+    files |= {local: _file_spec(adapters, path) for local, path in published.adapter_files(adapters, adapter).items()}
+    return DownloadPlan({each.repository: LockedRepo(each.revision, each.licence) for each in (model, adapters)}, files)
 
 
 def _file_spec(listing: RepoListing, path: str, max_bytes: int = 0) -> FileSpec:
@@ -148,11 +121,8 @@ def _file_spec(listing: RepoListing, path: str, max_bytes: int = 0) -> FileSpec:
     remote = listing.files[path]
     max_bytes = max_bytes or (MAX_TENSOR_FILE_BYTES if path.endswith(".safetensors") else MAX_TEXT_BYTES)
     if remote.size > max_bytes:
-        raise ModelError(
-            f"{path} of {listing.repository} is listed with {remote.size:,} bytes",
-            f"such a file has at most {max_bytes:,}",
-            "Choose another repository, or another hub",
-        )
+        found = f"{path} of {listing.repository} is listed with {remote.size:,} bytes"
+        raise ModelError(found, f"such a file has at most {max_bytes:,}", "Choose another repository, or another hub")
     return FileSpec(listing.repository, listing.revision, remote)
 
 
@@ -173,11 +143,9 @@ def _download_file(spec: FileSpec, partial_path: Path, progress: Callable[[int],
     download_file(spec.repository, spec.revision, spec.remote, partial_path, progress)
     if not spec.matches(partial_path):
         partial_path.unlink()
-        raise ModelError(
-            f"{spec.remote.path} of {spec.repository} came with other bytes",
-            f"those that revision {spec.revision} was listed or locked with are needed",
-            "Run it again if the network may have damaged it; `tenth models update NAME` takes what the hub has now",
-        )
+        needed = f"those that revision {spec.revision} was listed or locked with are needed"
+        action = "Run it again if the network may have damaged it; `tenth models update NAME` takes what the hub has now"
+        raise ModelError(f"{spec.remote.path} of {spec.repository} came with other bytes", needed, action)
 
 
 def _check_space(plan: DownloadPlan, missing: list[str], staging: Staging) -> None:
@@ -185,15 +153,12 @@ def _check_space(plan: DownloadPlan, missing: list[str], staging: Staging) -> No
     required = plan.num_bytes(missing) - sum(path.stat().st_size for path in partial_paths if path.is_file())
     free = shutil.disk_usage(staging.models).free
     if required > free:
-        raise ModelError(
-            f"{staging.models} has {free / 1e9:.2f} GB free",
-            f"{required / 1e9:.2f} GB are still to come",
-            "Make room, or set TENTH_MODELS to a folder on another disk",
-        )
+        found, needed = f"{staging.models} has {free / 1e9:.2f} GB free", f"{required / 1e9:.2f} GB are still to come"
+        raise ModelError(found, needed, "Make room, or set TENTH_MODELS to a folder on another disk")
 
 
 def _download_missing(plan: DownloadPlan, missing: list[str], staging: Staging, callbacks: DownloadCallbacks) -> None:
-    total = plan.num_bytes()
+    total = plan.num_bytes(plan.files)
     done = total - plan.num_bytes(missing)
 
     def on_progress(current: int) -> None:
@@ -205,7 +170,7 @@ def _download_missing(plan: DownloadPlan, missing: list[str], staging: Staging, 
         _download_file(spec, partial_path, on_progress)
         move_file(partial_path, staging.completed_path(local))
         done += spec.remote.size
-        callbacks.on_progress(done, total)
+        on_progress(0)
 
 
 def _make_lock(plan: DownloadPlan, staging: Staging) -> LockedModel:
@@ -215,6 +180,7 @@ def _make_lock(plan: DownloadPlan, staging: Staging) -> LockedModel:
         if not digest and (path := staging.find(local, spec)):
             digest = sha256_of(path)
         if not digest:
-            raise ModelError(f"{local} of {staging.name} has changed since it came", "it is locked as it is", "Run it again")
+            found = f"{local} of {staging.folder.name} has changed since it came"
+            raise ModelError(found, "it is locked as it is", "Run it again")
         files[local] = LockedFile(spec.repository, spec.remote.path, spec.remote.size, digest)
     return LockedModel(plan.repositories, files)

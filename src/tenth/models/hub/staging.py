@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenth.core.files.reading import git_blob_sha1, sha256_of
+from tenth.core.files.reading import git_blob_sha1
 from tenth.core.files.writing import copy_file, fsync_folder, move_file
 from tenth.models.hub.client import RemoteFile, find_in_hf_cache
 from tenth.models.hub.lockfile import LockedModel, file_matches, folder_name, read_lock
@@ -27,34 +27,19 @@ class FileSpec:
 
     def matches(self, path: Path) -> bool:
         """Whether the file at `path` has the expected size and digest."""
-        if not path.is_file() or path.stat().st_size != self.remote.size:
-            return False
-        if self.remote.sha256:
-            return sha256_of(path) == self.remote.sha256
-        return not self.remote.git_sha1 or git_blob_sha1(path) == self.remote.git_sha1
+        remote = self.remote
+        if remote.sha256:
+            return file_matches(path, remote.size, remote.sha256)
+        sized = path.is_file() and path.stat().st_size == remote.size
+        return sized and (not remote.git_sha1 or git_blob_sha1(path) == remote.git_sha1)
 
 
-@dataclass(frozen=True)
 class Staging:
-    """The staging folder of one model. models: the folder of all models; name: of the model's own folder in it."""
+    """The staging folder of one model, beside the model's own. models: the folder of all models."""
 
-    models: Path
-    name: str
-
-    @property
-    def folder(self) -> Path:
-        """The model's own folder."""
-        return self.models / self.name
-
-    @property
-    def lock_path(self) -> Path:
-        """The lock file of the one download that may run."""
-        return self.models / f".{self.name}.lock"
-
-    @property
-    def path(self) -> Path:
-        """The staging folder itself."""
-        return self.models / f".{self.name}.partial"
+    def __init__(self, models: Path, name: str) -> None:
+        self.models, self.folder = models, models / name
+        self.path, self.lock_path = models / f".{name}.partial", models / f".{name}.lock"  # lock_path: one download at a time
 
     def create(self) -> None:
         """Make the folder, unless it is there. A link in its place is removed: its target belongs to somebody else."""
@@ -120,7 +105,7 @@ class Staging:
             completed_dir.rename(self.folder)
             fsync_folder(self.models)
         for local, file in locked.files.items():
-            if file_matches(self.completed_path(local), file):
+            if file_matches(self.completed_path(local), file.bytes, file.sha256):
                 move_file(self.completed_path(local), self.folder / local)
 
         for local in (previous.files.keys() if previous else set()) - locked.files.keys():

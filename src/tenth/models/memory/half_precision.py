@@ -47,7 +47,8 @@ def store_in_half(module: nn.Module) -> None:
         if id(parameter) not in castable:
             parameter.data = parameter.data.float()
         elif parameter.dtype == torch.float32:
-            parameter.data = _to_half(parameter.data)
+            half = parameter.data.half()
+            parameter.data = half if bool(half.isfinite().all()) else parameter.data.bfloat16()
     for layer in _castable_layers(module):
         layer.__class__ = HALF_STORAGE.get(type(layer), type(layer))
 
@@ -56,11 +57,11 @@ def require_float32(module: Any) -> None:
     """Raises ModelError unless all weights are float32, as training and export need them."""
     mismatch = next((name for name, value in module.named_parameters() if value.dtype != torch.float32), None)
     if mismatch is not None:
-        raise ModelError(
-            f"the model's {mismatch} is not in float32",
+        needed, action = (
             "training and export need all weights in float32",
             "Load the model with LoadOptions(full_precision=True)",
         )
+        raise ModelError(f"the model's {mismatch} is not in float32", needed, action)
 
 
 def is_castable(name: str, shape: Sequence[int]) -> bool:
@@ -72,11 +73,6 @@ def _castable_layers(module: nn.Module) -> Iterator[nn.Module]:
     for name, layer in module.named_modules():
         if type(layer) in (*HALF_STORAGE, *HALF_STORAGE.values()) and not any(word in name for word in KEEP_FLOAT32):
             yield layer
-
-
-def _to_half(value: Tensor) -> Tensor:
-    half = value.half()
-    return half if bool(half.isfinite().all()) else value.bfloat16()
 
 
 def _match_dtype(bias: Tensor | None, x: Tensor) -> Tensor | None:

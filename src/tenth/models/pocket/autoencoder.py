@@ -24,9 +24,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(16, width)
         self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        nn.init.zeros_(self.second.weight)
-        assert self.second.bias is not None
-        nn.init.zeros_(self.second.bias)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.second(F.silu(self.first(self.norm(x))))

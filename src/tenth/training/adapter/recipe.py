@@ -49,31 +49,21 @@ class AdapterRecipe:
     @property
     def init_seed(self) -> int:
         """Of the first weights."""
-        return next(
-            part.seed for part in (self.schedule, self.embedding_pretraining and self.embedding_pretraining.schedule) if part
-        )
+        pretraining = self.embedding_pretraining and self.embedding_pretraining.schedule
+        return next(schedule.seed for schedule in (self.schedule, pretraining) if schedule)
 
     def __post_init__(self) -> None:
+        references, num_photos = self.references, self.attention_aggregator.num_photos
         if (self.data is None) == (self.synthetic is None):
-            raise RecipeError(
-                "[data] and [synthetic]" if self.data else "neither [data] nor [synthetic]", "one is needed", "Say whose photos"
-            )
-        if self.synthetic and self.synthetic.photos_per_person < self.references.required_photos:
-            raise RecipeError(
-                f"{self.synthetic.photos_per_person} toy photos of each person",
-                f"{self.references.required_photos} are needed",
-                "Correct the recipe",
-            )
+            found = "[data] and [synthetic]" if self.data else "neither [data] nor [synthetic]"
+            raise RecipeError(found, "one is needed", "Say whose photos")
+        if self.synthetic and self.synthetic.photos_per_person < references.required_photos:
+            found = f"{self.synthetic.photos_per_person} toy photos of each person"
+            raise RecipeError(found, f"{references.required_photos} are needed", "Correct the recipe")
         if self.schedule is None and self.embedding_pretraining is None:
-            raise RecipeError(
-                "neither [schedule] nor [embedding_pretraining]", "at least one of them is needed", "Add [schedule]"
-            )
-        if (
-            self.aggregator == "attention"
-            and not self.references.min_photos == self.references.max_photos == self.attention_aggregator.num_photos
-        ):
-            raise RecipeError(
-                f"references from {self.references.min_photos} to {self.references.max_photos}",
-                f"the attention reads exactly {self.attention_aggregator.num_photos}",
-                "Set min_photos and max_photos to that number",
-            )
+            found = "neither [schedule] nor [embedding_pretraining]"
+            raise RecipeError(found, "at least one of them is needed", "Add [schedule]")
+        if self.aggregator == "attention" and {references.min_photos, references.max_photos} != {num_photos}:
+            needed = f"the attention reads exactly {num_photos}"
+            found = f"references from {references.min_photos} to {references.max_photos}"
+            raise RecipeError(found, needed, "Set min_photos and max_photos to that number")

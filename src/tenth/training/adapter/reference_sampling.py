@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -91,9 +91,7 @@ class IdentityContrastiveLoss:
 
     infonce_weight: NonNegative = 1.0  # weight of InfoNCE beside the cosine
     temperature: Positive = 0.1  # of its softmax over everybody's centroids
-    references: ReferenceSampling = field(
-        default_factory=lambda: ReferenceSampling(min_photos=1, p_impostor=0.3, p_degraded=0.2)
-    )
+    references: ReferenceSampling = ReferenceSampling(min_photos=1, p_impostor=0.3, p_degraded=0.2)
 
     def __call__(self, aggregator: torch.nn.Module, dataset: AdapterDataset, person_indices: Tensor, rng: StepRNG) -> Tensor:
         """The loss, a scalar. The positive is the centroid of the person's photos that are not references.

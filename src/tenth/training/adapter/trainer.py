@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,13 +21,8 @@ from tenth.core.rng import StepRNG
 from tenth.core.types import Encoder, Pixels
 from tenth.core.wording import pluralize
 from tenth.models.adapters.ip_adapter import ADAPTER_FILE, adapter_name, save_ip_adapter
-from tenth.models.aggregators.checkpoint import (
-    AGGREGATOR_FILE,
-    AggregatorCheckpoint,
-    LearnedAggregator,
-    require_pooled_embeddings,
-    save_aggregator,
-)
+from tenth.models.aggregators import checkpoint
+from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, LearnedAggregator
 from tenth.models.aggregators.self_attention import SelfAttentionAggregator
 from tenth.models.aggregators.set_aggregator import SetAggregator
 from tenth.models.latent_diffusion import LatentDiffusion
@@ -50,16 +46,17 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
     samples.png: the history. Raises DataError, before the first step, if nobody has enough photos or a value is not finite.
     """
     # The aggregator, and the frozen model with the adapter.
-    require_pooled_embeddings(model.encoder, f"an aggregator ({recipe.aggregator})", model.name)
+    checkpoint.require_pooled_embeddings(model.encoder, f"an aggregator ({recipe.aggregator})", model.name)
     cache, distributed = ArrayCache(default_cache_dir()), distributed_state()
     torch.manual_seed(recipe.init_seed)
-    aggregator = create_aggregator(recipe, model.encoder.embedding_dim)
+    aggregator: LearnedAggregator = SetAggregator(model.encoder.embedding_dim, recipe.set_aggregator)
+    if recipe.aggregator == "attention":
+        aggregator = SelfAttentionAggregator(model.encoder.embedding_dim, recipe.attention_aggregator)
     model.pipeline.to(distributed.device)
     with frozen_diffusion(model.pipeline, model.adapter_parts) as frozen:
         # The data, computed by the main process; the others find it in the cache.
         with distributed.main_process_first(), on_device(model.encoder, distributed.device):
-            dataset = load_dataset(recipe, model, frozen, cache)
-            validator = load_validator(recipe, model, cache) if distributed.is_main_process else None
+            dataset, validator = load_data(recipe, model, frozen, cache, validate=distributed.is_main_process)
         if distributed.is_main_process:
             people, photos = pluralize(dataset.num_people, "person"), pluralize(len(dataset.files), "photo")
             print(f"training on {people} and {photos}", file=sys.stderr)
@@ -86,11 +83,7 @@ class AdapterTrainer:
 
     def pretrain_on_embeddings(self, pretraining: EmbeddingPretraining, directory: Path) -> None:
         """Train the aggregator alone, on embeddings."""
-
-        def loss(person_indices: Tensor, rng: StepRNG) -> Tensor:
-            return pretraining.loss(self.aggregator, self.dataset, person_indices, rng)
-
-        modules = {"aggregator": self.aggregator}
+        modules, loss = {"aggregator": self.aggregator}, partial(pretraining.loss, self.aggregator, self.dataset)
         load_weights(modules, fit(modules, loss, self.dataset.num_people, pretraining.schedule, directory))
 
     def train_on_images(self, schedule: TrainingConfig, directory: Path, validator: AdapterValidator | None) -> None:
@@ -146,12 +139,13 @@ class AdapterTrainer:
                 weights = {name: value.half() if self.recipe.save_half_precision else value for name, value in weights.items()}
                 save_ip_adapter(weights, new / ADAPTER_FILE)
                 adapter = adapter_name(new / ADAPTER_FILE)
-            save_aggregator(AggregatorCheckpoint(self.aggregator, self.model.encoder.name, adapter), new / AGGREGATOR_FILE)
+            result = AggregatorCheckpoint(self.aggregator, self.model.encoder.name, adapter)
+            checkpoint.save_aggregator(result, new / checkpoint.AGGREGATOR_FILE)
 
 
 @contextmanager
 def on_device(encoder: Encoder, device: torch.device) -> Iterator[None]:
-    """Move an encoder that is a network to the device while photos are encoded, and off it before training needs the memory."""
+    """An encoder that is a network on the device while photos are encoded, and off it before training needs the memory."""
     if isinstance(encoder, nn.Module):
         encoder.to(device)
     try:
@@ -161,20 +155,11 @@ def on_device(encoder: Encoder, device: torch.device) -> Iterator[None]:
             encoder.cpu()
 
 
-def load_dataset(recipe: AdapterRecipe, model: LatentDiffusion, frozen: FrozenDiffusion, cache: ArrayCache) -> AdapterDataset:
-    """The training people of the data, or synthetic people."""
+def load_data(
+    recipe: AdapterRecipe, model: LatentDiffusion, frozen: FrozenDiffusion, cache: ArrayCache, *, validate: bool
+) -> tuple[AdapterDataset, AdapterValidator | None]:
+    """The training people of the data, or synthetic people; and the validation people of the data, if asked for."""
     if recipe.data is None:
-        return (recipe.synthetic or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen)
-    return build_dataset(recipe.data, recipe.references.required_photos, model.encoder, frozen, cache)
-
-
-def load_validator(recipe: AdapterRecipe, model: LatentDiffusion, cache: ArrayCache) -> AdapterValidator | None:
-    """The validation people of the data; there are none of synthetic data."""
-    return None if recipe.data is None else build_validator(recipe.data, recipe.validation, model, cache)
-
-
-def create_aggregator(recipe: AdapterRecipe, embedding_dim: int) -> LearnedAggregator:
-    """The recipe's aggregator, untrained."""
-    if recipe.aggregator == "attention":
-        return SelfAttentionAggregator(embedding_dim, recipe.attention_aggregator)
-    return SetAggregator(embedding_dim, recipe.set_aggregator)
+        return (recipe.synthetic or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen), None
+    dataset = build_dataset(recipe.data, recipe.references.required_photos, model.encoder, frozen, cache)
+    return dataset, build_validator(recipe.data, recipe.validation, model, cache) if validate else None
