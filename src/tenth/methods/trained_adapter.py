@@ -8,20 +8,12 @@ from pathlib import Path
 from tenth.core.errors import IdentityError, ModelError
 from tenth.core.types import DiffusionModel, Identity, MethodResult, Person
 from tenth.models.adapters.ip_adapter import ADAPTER_FILE
-from tenth.models.aggregators.checkpoint import (
-    AGGREGATOR_FILE,
-    AggregatorCheckpoint,
-    load_aggregator,
-    require_pooled_embeddings,
-)
+from tenth.models.aggregators import checkpoint
 
 
 @dataclass(frozen=True)
 class TrainedAdapter:
-    """A method: encode each photo, pool with a trained aggregator.
-
-    folder: what `tenth train` wrote; None: the one that comes with the model.
-    """
+    """A method: encode each photo, pool with a trained aggregator. folder: of `tenth train`; None: the one of the model."""
 
     name: str
     folder: Path | None = None
@@ -33,9 +25,8 @@ class TrainedAdapter:
     def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
         """Raises DataError if the person has no photo, ModelError if the model has no such aggregator or another encoder."""
         person.require_photos()
-        checkpoint = self._load(model)
-        adapter = self._add_adapter(model, checkpoint)
-        aggregator = checkpoint.aggregator
+        trained = self._load(model)
+        adapter, aggregator = self._add_adapter(model, trained), trained.aggregator
         photos = person.photos[: aggregator.max_photos]
         embeddings = model.encoder(photos)  # (K, D)
         identity = Identity(
@@ -55,47 +46,39 @@ class TrainedAdapter:
 
     def _folder(self, model: DiffusionModel) -> Path:
         """The folder of trained files. Raises ModelError if the model has none, or its adapter reads patch tokens."""
-        require_pooled_embeddings(model.encoder, self.name, model.name)
+        checkpoint.require_pooled_embeddings(model.encoder, self.name, model.name)
         folder = self.folder or model.trained_methods.get(self.name)
         if folder is None:
-            raise ModelError(
-                f"{model.name.partition('@')[0]} has no trained {self.name}",
-                "this method is trained once for each model",
-                "Train it with `tenth train` and give the folder it wrote as the method",
-            )
+            found = f"{model.name.partition('@')[0]} has no trained {self.name}"
+            action = "Train it with `tenth train` and give the folder it wrote as the method"
+            raise ModelError(found, "this method is trained once for each model", action)
         return folder
 
-    def _load(self, model: DiffusionModel) -> AggregatorCheckpoint:
+    def _load(self, model: DiffusionModel) -> checkpoint.AggregatorCheckpoint:
         """The aggregator. Raises ModelError if it was trained with another encoder."""
-        path = self._folder(model) / AGGREGATOR_FILE
-        checkpoint = load_aggregator(path)
-        trained_with = (checkpoint.encoder, checkpoint.aggregator.embedding_dim)
-        if trained_with != (model.encoder.name, model.encoder.embedding_dim):
-            raise ModelError(
-                f"{path} reads {checkpoint.aggregator.embedding_dim} numbers of {checkpoint.encoder}",
-                f"this model's encoder gives {model.encoder.embedding_dim} of {model.encoder.name}",
-                "Choose the model it was trained with",
-            )
-        return checkpoint
+        path = self._folder(model) / checkpoint.AGGREGATOR_FILE
+        trained = checkpoint.load_aggregator(path)
+        read, given = trained.aggregator.embedding_dim, model.encoder.embedding_dim
+        if (trained.encoder, read) != (model.encoder.name, given):
+            found, needed = f"{path} reads {read} numbers of {trained.encoder}", f"{given} of {model.encoder.name}"
+            raise ModelError(found, f"this model's encoder gives {needed}", "Choose the model it was trained with")
+        return trained
 
-    def _add_adapter(self, model: DiffusionModel, checkpoint: AggregatorCheckpoint) -> str:
+    def _add_adapter(self, model: DiffusionModel, trained: checkpoint.AggregatorCheckpoint) -> str:
         """The "name@digest" of the adapter, loaded. Raises IdentityError if the aggregator was trained with another."""
         path = self._folder(model) / ADAPTER_FILE
         name = model.add_adapter(path) if path.is_file() else model.adapter_name
-        if name != checkpoint.adapter:
-            raise IdentityError(
-                f"{path.parent} holds an aggregator for adapter {checkpoint.adapter}",
-                f"the adapter at hand is {name}",
-                "Choose the model it was trained with, or copy the whole folder again",
-            )
+        if name != trained.adapter:
+            found = f"{path.parent} holds an aggregator for adapter {trained.adapter}"
+            action = "Choose the model it was trained with, or copy the whole folder again"
+            raise IdentityError(found, f"the adapter at hand is {name}", action)
         return name
 
     def _warnings(self, count: int, limit: int | None) -> tuple[str, ...]:
         """Which of `count` photos are not used, or used twice. limit: how many the aggregator reads; None: any number."""
         if limit is None or count == limit:
             return ()
+        used = f"the {count} there are, and {limit - count} of them repeated"
         if count > limit:
             used = f"the first {limit} of {count} in file-name order, the others are not used"
-        else:
-            used = f"the {count} there are, and {limit - count} of them repeated"
         return (f"{self.name} reads {limit} photos: {used}",)

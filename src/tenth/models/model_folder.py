@@ -1,8 +1,7 @@
 """A sanitized copy of a model's folder for the loaders of diffusers and transformers, which never read the original.
 
-The loaders follow what a folder names: a class, a kernel on a hub, an adapter beside the weights. Therefore only the known keys
-of each configuration are copied, with checked values; files of weights are linked after their headers were validated; nothing
-else is taken over.
+They follow what a folder names: a class, a kernel on a hub, an adapter beside the weights. Only known keys of configurations
+are copied, with checked values, and files of weights linked after their headers were validated; nothing else is taken over.
 """
 
 from __future__ import annotations

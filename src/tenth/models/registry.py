@@ -49,7 +49,6 @@ MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
 
 def load_model(
     name: str | Path = DEFAULT_MODEL,
-    cache: ArrayCache | None = None,
     adapter: str | Path | None = None,
     options: LoadOptions = DEFAULT_OPTIONS,
     on_message: OnMessage | None = None,
@@ -64,7 +63,7 @@ def load_model(
 
     Raises InputError for an unknown name, ModelError for one that is not downloaded, or whose files are damaged or other ones.
     """
-    cache, name = cache or ArrayCache(default_cache_dir()), str(name)
+    cache, name = ArrayCache(default_cache_dir()), str(name)
     adapter, lora = (None if file is None else Path(file) for file in (adapter, lora))
     folder, arguments = Path(name), (cache, adapter, with_environment(options), on_message, lora)
     if name in MODELS:

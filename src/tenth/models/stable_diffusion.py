@@ -35,10 +35,9 @@ def load_stable_diffusion(
 ) -> LatentDiffusion:
     """A folder in diffusers' layout, with a CLIP vision model in image_encoder/ and its adapter in ip-adapter/.
 
-    adapter: another file, of any published type; an image_encoder/ beside it, if there is one, is its encoder. cache: for
-    photo embeddings. lora: a file whose matrices are added to the weights; it becomes part of the model's name.
-    It is loaded with the first memory profile that fits this machine; `on_message` gets a line about it before. Raises
-    ModelError if a part is missing or damaged, no profile fits, or the adapter is for another encoder or UNet.
+    adapter: another file, of any published type, with its encoder in an image_encoder/ beside it, if there is one. cache: for
+    photo embeddings. lora: a file whose matrices are added to the weights. on_message: gets a line about the memory profile.
+    Raises ModelError if a part is missing or damaged, no profile fits, or the adapter is for another encoder or UNet.
     """
     adapter_path = adapter or folder / ADAPTER_PATH
     beside = adapter_path.parent / IMAGE_ENCODER

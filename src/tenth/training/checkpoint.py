@@ -1,7 +1,6 @@
 """Checkpoints that survive a kill at any moment: written under a temporary name, flushed to disk, then renamed.
 
-A checkpoint is a folder `step-00001234` with `tensors.safetensors` and `manifest.json` (step and sha256 of the tensors,
-written last). No pickle is read or written.
+A checkpoint is a folder `step-00001234` with `tensors.safetensors` and `manifest.json` (step and sha256 of the tensors).
 """
 
 from __future__ import annotations

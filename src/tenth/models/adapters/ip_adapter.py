@@ -32,9 +32,8 @@ PROJECTION_PREFIX = "encoder_hid_proj."  # where an adapter's projection is in t
 
 
 def load_ip_adapter(path: str | Path, *, as_float32: bool = True) -> dict[str, dict[str, Tensor]]:
-    """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}.
+    """An IP-Adapter in the official layout, split as diffusers wants it. as_float32: else in the file's types, memory-mapped.
 
-    as_float32: in float32; otherwise in the file's types, memory-mapped.
     Raises ModelError if the file is a pickle, damaged or of another layout, or a value is not finite.
     """
     path = Path(path)
@@ -53,10 +52,7 @@ def load_ip_adapter(path: str | Path, *, as_float32: bool = True) -> dict[str, d
 
 
 def uses_patch_tokens(path: Path) -> bool:
-    """Whether an adapter reads an encoder's patch tokens (Plus, Full) and not its pooled embedding, by the file's names alone.
-
-    Raises ModelError as `load_ip_adapter` does.
-    """
+    """Whether an adapter reads patch tokens, not pooled embeddings, by its file's names. Raises as `load_ip_adapter`."""
     with _explain_errors(path):
         _, infos = read_header(path)
     names = [name.removeprefix("image_proj.") for name in infos if name.startswith("image_proj.")]
@@ -121,9 +117,8 @@ def installed_ip_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]]) -
 
 
 def install_ip_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], *, share_memory: bool = False) -> None:
-    """Put an adapter's processors and projection into the UNet, as modules of diffusers, on the CPU.
+    """Put an adapter into the UNet, as modules of diffusers, on the CPU. share_memory: keys and values are not copied.
 
-    share_memory: keys and values are not copied.
     diffusers' own `load_ip_adapter` makes four tokens of pooled embeddings, no other number, and needs a CLIP image encoder.
     """
     unet.encoder_hid_proj = None  # a resampler has attention of its own, which is not the UNet's

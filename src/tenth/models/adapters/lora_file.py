@@ -117,10 +117,7 @@ class LoraFile:
 
 
 def load_lora(path: Path) -> LoraFile:
-    """Read a LoRA's file, and PEFT's settings beside it where its names are PEFT's own.
-
-    Raises ModelError for a file that is damaged, holds anything but low-rank matrices, or numbers that are none.
-    """
+    """Read a LoRA's file, and PEFT's settings beside it where its names are PEFT's. Raises ModelError for any other file."""
     try:
         metadata, tensors = read_tensors(path, MAX_BYTES, finite_floats=False)
         layers = _layers(tensors)

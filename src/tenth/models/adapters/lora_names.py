@@ -1,7 +1,6 @@
 """The names that LoRA files give to a model's layers, now and before: of kohya's trainer, of diffusers, of PEFT.
 
-They are those of the published formats, whatever an installed library calls its modules: transformers 5 has no `text_model.` in
-its CLIPTextModel any more. Inside tenth a layer is "part.path", with the path as diffusers' format has it.
+Inside tenth a layer is "part.path", with the path of diffusers' format, whatever an installed library calls its modules.
 Sources: kohya-ss/sd-scripts, networks/lora.py; ComfyUI, comfy/lora.py; diffusers, utils/state_dict_utils.py.
 """
 
@@ -58,9 +57,9 @@ def kohya_name(name: str, *, two_text_encoders: bool) -> str:
 
 
 def layer_aliases(pipeline: Any) -> dict[str, list[str]]:
-    """Every name that a file may give to a linear layer or a convolution of the pipeline -> the layers that it may mean.
+    """Every name that a file may give to a linear layer or convolution -> the layers that it may mean.
 
-    It is more than one only where a file leaves out which of two text encoders it is for.
+    More than one only where a file leaves out which of two text encoders it is for.
     """
     layers_by_alias: dict[str, list[str]] = defaultdict(list)
     for part in PARTS:

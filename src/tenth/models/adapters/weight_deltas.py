@@ -104,10 +104,7 @@ class FullDelta:
 
 @contextmanager
 def applied_weights(pipeline: Any, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """The pipeline with an identity's weights added to its own, which come back when the block ends, by whatever way.
-
-    Raises IdentityError if a weight has no place in this pipeline, or a sum is not finite.
-    """
+    """The pipeline with an identity's weights added, until the block ends. Raises IdentityError if they have no place in it."""
     deltas = weight_deltas(weights)
     parameters = _find_parameters(pipeline, deltas)
     originals = [(parameter, parameter.data) for parameter in parameters.values()]
@@ -173,7 +170,7 @@ def weight_deltas(weights: Mapping[str, Tensor]) -> dict[str, WeightDelta]:
 def find_parameter(pipeline: Any, name: str) -> nn.Parameter:
     """The parameter that "part.path.weight" names. Raises IdentityError if there is none.
 
-    And ModelError if its numbers are elsewhere: accelerate fetches them layer by layer, and would not see what is added.
+    And ModelError if accelerate fetches its numbers layer by layer, and would not see what is added.
     """
     part, _, path = name.partition(".")
     module = getattr(pipeline, part, None) if part in PARTS else None
@@ -205,8 +202,7 @@ def to_diffusers_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def to_kohya_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Low-rank matrices by the names that ComfyUI and A1111 read. Raises IdentityError for other weights.
 
-    Source: the keys of kohya-ss's trainer: lora_unet_*, lora_te_* (of two text encoders lora_te1_*, lora_te2_*), each with
-    .lora_down.weight, .lora_up.weight and .alpha.
+    Source: the keys of kohya-ss's trainer: lora_unet_*, lora_te_* or lora_te1_* and lora_te2_*, lora_down, lora_up and alpha.
     """
     two_text_encoders = any(name.startswith("text_encoder_2.") for name in weights)
     tensors: dict[str, Tensor] = {}

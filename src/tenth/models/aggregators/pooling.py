@@ -35,10 +35,7 @@ def concatenation(embeddings: Tensor) -> Tensor:
 
 
 def consensus(embeddings: Tensor) -> Tensor:
-    """Mean weighted by each photo's agreement with the others, with the photos' norm restored: (K, D) -> (1, D).
-
-    Of patch tokens, a norm is restored for each position.
-    """
+    """Mean weighted by agreement, with the norm of the photos, or of their patch tokens, restored: (K, D) -> (1, D)."""
     valid = validate_embeddings(embeddings)
     if len(valid) == 1:
         return valid

@@ -1,7 +1,6 @@
-"""The self-attention aggregator: a fixed number of photos, whose embeddings attend to each other.
+"""The self-attention aggregator: a fixed number of photos, whose embeddings attend to each other, in no order.
 
-Trained aggregators are modules over batches, (B, K, D) -> (B, M, D), and aggregate one person's photos by `pool`, (K, D) ->
-(M, D). They have no position embeddings, so the order of photos does not matter.
+Trained aggregators are modules over batches, (B, K, D) -> (B, M, D), and pool one person's photos by `pool`, (K, D) -> (M, D).
 """
 
 from __future__ import annotations
@@ -53,10 +52,7 @@ class SelfAttentionAggregator(nn.Module):
 
     @torch.no_grad()
     def pool(self, embeddings: Tensor, seed: int = 0) -> Tensor:
-        """(K, D) -> (M, D) of the first `photos`; where there are fewer, the rest are sampled from them with replacement.
-
-        The rows' device and type, whatever the module's are.
-        """
+        """(K, D) -> (M, D), of the device and type of the embeddings, of exactly `num_photos` photos (`resample_to`)."""
         sampled = resample_to(validate_embeddings(embeddings, 2), self.config.num_photos, seed)  # (photos, D)
         attended: Tensor = self(sampled[None].to(self.norm.weight))[0]
         return attended.to(embeddings)

@@ -23,9 +23,8 @@ class SetAggregatorConfig:
 class SetAggregator(nn.Module):
     """A mean of any number of photos with learned weights, plus a residual; untrained it is exactly the consensus mean.
 
-    To the logits of the consensus weights a learned score is added; it and the residual's gain start at zero.
-    Features of photos attend to each other, as in Lee et al. 2019 (Set Transformer, arXiv:1810.00825); weights of photos, as in
-    Yang et al. 2017 (NAN, arXiv:1603.05474).
+    A learned score, which starts at zero, is added to the logits of the consensus weights. Sources: of attention between photos
+    Lee et al. 2019 (Set Transformer, arXiv:1810.00825), of weights of photos Yang et al. 2017 (NAN, arXiv:1603.05474).
     """
 
     max_photos = None  # any number of photos

@@ -135,10 +135,7 @@ class ClipEncoder(nn.Module):
 
     @torch.no_grad()
     def null_embedding(self) -> Tensor:
-        """A zero embedding (D,), or the patch tokens of an image of zeros (T, D), as IP-Adapter was trained.
-
-        The zeros are in the model's units, so that the image is of the mean colour. Computed once.
-        """
+        """Zeros (D,), or the patch tokens of an image of zeros in the model's units (T, D), as IP-Adapter was trained."""
         if not self.num_tokens:
             return torch.zeros(self.embedding_dim)
         if self._null_embedding is None:

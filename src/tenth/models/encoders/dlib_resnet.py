@@ -1,6 +1,5 @@
-"""dlib's face recognizer as a differentiable torch network, for the identity loss.
+"""dlib's face recognizer as a differentiable network, for the identity loss; photos are encoded by dlib itself.
 
-Only the weights are read from dlib's file. Photos are encoded by dlib itself (`face_descriptor`).
 Source of the layers: dlib's example dnn_face_recognition_ex.cpp (Boost licence).
 """
 
@@ -41,10 +40,7 @@ class ResidualBlock(nn.Module):
 
 
 class DlibNet(nn.Module):
-    """Chips (B, 3, 150, 150) of 0 to 255, aligned -> dlib's descriptors (B, 128).
-
-    dlib's scale and shift after each convolution are folded into the convolution's weights.
-    """
+    """Aligned chips (B, 3, 150, 150) of 0 to 255 -> dlib's descriptors (B, 128). Affine layers are part of convolutions."""
 
     def __init__(self) -> None:
         super().__init__()

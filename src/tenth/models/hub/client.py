@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from huggingface_hub import constants, hf_hub_url, is_offline_mode, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
@@ -23,7 +22,6 @@ from tenth.core.files.reading import parse_json
 from tenth.models.hub.lockfile import Digest, Size, is_safe_path, matches, short_message
 from tenth.models.hub.transfer import TransferError, download_bytes, download_to, split_credentials
 
-DEFAULT_REVISION = "main"
 MAX_LISTING_BYTES = 4 << 20  # some 15,000 files; a model has dozens
 MAX_LICENCE_CHARS = 100
 INVALID_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - text of the hub's error
@@ -49,11 +47,11 @@ class RepoListing:
     files: Mapping[str, RemoteFile]
 
 
-def list_files(repository: str, revision: str = DEFAULT_REVISION) -> RepoListing:
-    """The files of a repository at a revision, which is resolved to a commit. Raises ModelError if the hub does not answer."""
-    with _explain_errors(repository, revision):
+def list_files(repository: str) -> RepoListing:
+    """The files of a repository at its newest revision, a commit. Raises ModelError if the hub does not answer."""
+    with _explain_errors(repository, "main"):
         validate_repo_id(repository)
-        address = f"{_endpoint()}/api/models/{repository}/revision/{quote(revision, safe='')}?blobs=true"
+        address = f"{_endpoint()}/api/models/{repository}/revision/main?blobs=true"
         content = download_bytes(address, MAX_LISTING_BYTES, build_hf_headers())
     try:
         return _parse_listing(repository, parse_json(content.decode()))

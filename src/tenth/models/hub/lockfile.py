@@ -1,7 +1,6 @@
 """models.lock: the revision and the file digests of each downloaded model; no other bytes are loaded or downloaded.
 
-The file lies beside the models and may be copied to another machine, which then gets the same bytes. Stamps beside a model's
-files note their size and time when they were last verified.
+A copy of it gives another machine the same bytes. Stamps beside a model's files note size and time of the last verification.
 """
 
 from __future__ import annotations
@@ -157,8 +156,7 @@ def local_model_dir(name: str) -> Path:
 def check_folder(folder: Path) -> None:
     """Raises ModelError unless every file has its locked bytes. A folder that is in no lock file beside it is not checked.
 
-    A file is read only if its size or modification time differs from its stamp. Bytes that change without either, as on a
-    failing disk, are found by `tenth models download`.
+    A file whose size and modification time are those of its stamp is not read; `tenth models download` reads all.
     """
     folder = folder.resolve()
     for name, locked in read_lock(folder.parent).items():

@@ -1,7 +1,6 @@
 """Which files of which published repositories make a model folder of Stable Diffusion 1.5 or SDXL.
 
-Source of the layouts: the file lists of the repositories and of h94/IP-Adapter on the hub. Revisions and digests are not listed
-here: those of the first download are locked (lockfile.py).
+Source of the layouts: the file lists on the hub. Revisions and digests are those of the first download (lockfile.py).
 """
 
 from __future__ import annotations
@@ -89,10 +88,7 @@ PUBLISHED: Mapping[str, HubModel] = {
 
 
 def parse_model_name(name: str) -> ModelSpec | None:
-    """Parse a name: sd15, sdxl or owner/name, each alone or with +ADAPTER. None if it is none of these.
-
-    Raises InputError for an adapter that is not published.
-    """
+    """Parse sd15, sdxl or owner/name, alone or with +ADAPTER; None for others. Raises InputError for an unknown adapter."""
     model, plus, adapter = name.partition("+")
     repository = PUBLISHED[model].repository if model in PUBLISHED else model
     if not REPOSITORY_PATTERN.fullmatch(repository) or len(name) > MAX_NAME_CHARS:

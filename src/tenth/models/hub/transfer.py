@@ -1,7 +1,6 @@
-"""Download bytes from a server that is not trusted: limited in size and time, and resumable.
+"""Download bytes from a server that is not trusted and may lie, break off or never end: limited in size and time, resumable.
 
-The server may lie, break off or never end. Proxies and certificates come from the environment, as in httpx. User name and
-password of an address are sent as a header, so that no message can show them.
+Proxies and certificates come from the environment. User name and password of an address are sent as a header, never shown.
 """
 
 from __future__ import annotations

@@ -39,8 +39,7 @@ HALF_STORAGE: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: HalfStorageLi
 def store_in_half(module: nn.Module) -> None:
     """Store the weights of linear layers and convolutions in 16 bits; all others become float32.
 
-    Weights of 16 bits stay where they are, also in a mapped file. Weights in float32 become float16, as in the published
-    half-size files, or bfloat16 where a number is too large for float16.
+    Those of 16 bits stay where they are, also in a mapped file; others become float16, or bfloat16 if too large for it.
     """
     castable = {id(parameter) for layer in _castable_layers(module) for parameter in layer.parameters(recurse=False)}
     for parameter in module.parameters():

@@ -100,10 +100,7 @@ DEFAULT_OPTIONS = LoadOptions()
 
 
 def plan_memory(footprint: ModelFootprint, options: LoadOptions, memory: AvailableMemory) -> MemoryPlan:
-    """The first memory profile that fits the machine.
-
-    Raises ModelError if none does or the device is missing, InputError for an unknown device or profile.
-    """
+    """The first memory profile that fits. Raises ModelError if none does or the device is missing, InputError if unknown."""
     # Device, and the profiles that it has.
     small = footprint.num_weights < SMALL_MODEL_WEIGHTS and not options.profile
     device = choose_device(options.device, memory, small=small)
@@ -134,10 +131,7 @@ def choose_device(name: str, memory: AvailableMemory, *, small: bool) -> str:
 
 
 def candidate_profiles(profiles: Sequence[MemoryProfile], options: LoadOptions) -> list[MemoryProfile]:
-    """The profiles that the options allow.
-
-    Raises InputError for an unknown name, ModelError if the named one is not float32 where full precision is needed.
-    """
+    """The profiles that the options allow. Raises InputError for an unknown name, ModelError for one that is too coarse."""
     if options.profile:
         named = [profile for profile in profiles if profile.name == options.profile]
         if not named:

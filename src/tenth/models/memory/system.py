@@ -28,10 +28,7 @@ def available_memory() -> AvailableMemory:
 
 
 def free_memory(root: Path = Path("/")) -> int:
-    """Free bytes for this process: the least of the system's and of each control group's around it.
-
-    root: for tests, a folder that contains `proc` and `sys`.
-    """
+    """Free bytes, the least of the system's and its control groups'. root: for tests, a folder with `proc` and `sys`."""
     free: int = psutil.virtual_memory().available
     return min([free, *(max(limit - used, 0) for limit, used in _control_groups(root))])
 

@@ -35,9 +35,8 @@ class ResidualBlock(nn.Module):
 class PocketAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """An autoencoder that diffusers' pipelines take as their `vae`. Latents are near unit variance: scaling_factor is 1.
 
-    widths: channels at a quarter, and at an eighth of the resolution. block_out_channels is read by pipelines, which take
-    the compression from its length.
-    single_square: the pocket model is trained at one size, and generates no other (LatentDiffusion.trained_resolutions).
+    widths: channels at a quarter, and at an eighth of the resolution. Pipelines take the compression from block_out_channels.
+    single_square: it is trained at one size, and generates no other (LatentDiffusion.trained_resolutions).
     """
 
     single_square = True

@@ -55,7 +55,7 @@ class AdapterDataset:
 def build_dataset(
     people: PhotoDataset, min_photos: int, encoder: Encoder, frozen: FrozenDiffusion, cache: ArrayCache
 ) -> AdapterDataset:
-    """Every training person with at least `min_photos` photos that the encoder can read. Missing cache entries are computed.
+    """Every training person with at least `min_photos` photos that the encoder can read, through the cache.
 
     Raises DataError if nobody has so many, or if a value is not finite.
     """
@@ -91,10 +91,7 @@ def build_dataset(
 def compute_in_batches(
     cache: ArrayCache, namespace: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]], name: str
 ) -> Tensor:
-    """One array for each key, through the cache, stacked: (N, ...). compute: positions of a batch of keys -> theirs.
-
-    name: of what is computed, for the progress bar.
-    """
+    """Arrays through the cache, (N, ...). compute: positions of a batch of keys -> theirs. name: for the progress bar."""
 
     def compute_missing(missing: list[int]) -> Iterator[Array]:
         for batch in track(torch.tensor(missing).split(BATCH), name):
@@ -166,10 +163,7 @@ def encode_captions(
 
 
 def person_spans(people: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """The first photo and the number of photos of each person, (P,) each. people: whose each photo is, (N,).
-
-    Raises DataError if a person's photos are not consecutive.
-    """
+    """First photo and number of photos of each person, (P,) each. Raises DataError unless people (N,) are consecutive."""
     runs = [(person, len(list(photos))) for person, photos in groupby(people)]
     names, counts = [person for person, _ in runs], torch.tensor([count for _, count in runs], dtype=torch.long)
     if len(set(names)) < len(names):

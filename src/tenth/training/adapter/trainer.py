@@ -1,6 +1,6 @@
-"""Training of an aggregator and its adapter on many people. The whole flow, top to bottom.
+"""Training of an aggregator and its adapter on many people, beside a frozen model. The whole flow, top to bottom.
 
-The model and the encoders stay frozen and run once; the model learns to predict a photo that is not among its references.
+The model learns to predict a photo that is not among its references.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import AdapterValidator, build_validator
 from tenth.training.distributed import distributed_state
 from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
-from tenth.training.history import append_history, image_strip
 from tenth.training.loop import fit
+from tenth.training.monitoring import append_history, image_strip
 from tenth.training.schedule import PRECISIONS, TrainingConfig
 from tenth.training.state import ema_weights, load_weights
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,24 +25,17 @@ class PatchDiscriminator(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            [
-                nn.Conv2d(3, WIDTH, 4, stride=2, padding=1),
-                nn.Conv2d(WIDTH, 2 * WIDTH, 4, stride=2, padding=1),
-                nn.Conv2d(2 * WIDTH, 1, 3, padding=1),
-            ]
-        )
+        sizes: tuple[tuple[int, int, int, int], ...] = ((3, WIDTH, 4, 2), (WIDTH, 2 * WIDTH, 4, 2), (2 * WIDTH, 1, 3, 1))
+        convolutions = [nn.Conv2d(*size, padding=1) for size in sizes]
         with torch.no_grad():  # smaller weights are the same when normalized, and a step changes their direction more
-            for layer in self.layers:
-                assert isinstance(layer, nn.Conv2d)
+            for layer in convolutions:
                 layer.weight /= LEARNING_RATE_FACTOR
+        self.layers: Any = nn.ModuleList(convolutions)
 
     def normalized_weights(self) -> list[Tensor]:
         """Weight and bias of each layer in turn, weights divided by their largest singular value."""
         weights: list[Tensor] = []
         for layer in self.layers:
-            assert isinstance(layer, nn.Conv2d)
-            assert layer.bias is not None
             weights += [layer.weight / largest_singular_value(layer.weight.flatten(1)), layer.bias]
         return weights
 
@@ -49,7 +43,6 @@ class PatchDiscriminator(nn.Module):
         """Features of each layer, the scores last. weights: of `normalized_weights`, detached where they are not trained."""
         outputs, x = [], pixels
         for index, layer in enumerate(self.layers):
-            assert isinstance(layer, nn.Conv2d)
             x = F.conv2d(x, weights[2 * index], weights[2 * index + 1], layer.stride, layer.padding)
             x = F.leaky_relu(x, SLOPE) if index < len(self.layers) - 1 else x
             outputs.append(x)
@@ -64,10 +57,7 @@ def largest_singular_value(matrix: Tensor) -> Tensor:
 
 
 def hinge_loss(photos: Tensor, generated: Tensor) -> Tensor:
-    """Hinge loss of the scores: photos' should be above 1, generated images' below -1. A scalar.
-
-    Source: Lim and Ye 2017, arXiv:1705.02894.
-    """
+    """Photos' scores should be above 1, generated ones below -1. A scalar. Source: Lim and Ye 2017, arXiv:1705.02894."""
     return F.relu(1 - photos).mean() + F.relu(1 + generated).mean()
 
 

@@ -21,9 +21,7 @@ class IdentityLossConfig:
     weight: NonNegative = 0.0  # of the term, times the share of signal in the noisy latents; 0 leaves it out
     feature_weight: NonNegative = 0.0  # of the recognizer's early features, beside the embedding
     p_apply: Fraction = 0.5  # of an image: the term needs a decoding and the recognizer, forward and backward
-    min_alphas_cumprod: Fraction = (
-        0.25  # least share of signal (of the variance): below it, it bends blurred means into caricatures
-    )
+    min_alphas_cumprod: Fraction = 0.25  # least share of signal (of the variance): with less, blurred means become caricatures
 
 
 class IdentityLoss:

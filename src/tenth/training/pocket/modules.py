@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
@@ -45,10 +46,8 @@ class PocketModules:
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
         """Token numbers (B, T), padded as diffusers' pipelines pad."""
-        length = self.tokenizer.model_max_length
-        tokens: Tensor = self.tokenizer(
-            list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).input_ids
+        padding: Any = {"padding": "max_length", "max_length": self.tokenizer.model_max_length, "truncation": True}
+        tokens: Tensor = self.tokenizer(list(prompts), **padding, return_tensors="pt").input_ids
         return tokens
 
     def denoising_loss(
@@ -63,11 +62,9 @@ class PocketModules:
 
         def predict(noisy_latents: Tensor, timesteps: Tensor) -> Tensor:
             text = self.text_encoder(conditioning.tokens).last_hidden_state  # (B, T, cross-attention width)
-            added_cond_kwargs = {"image_embeds": [conditioning.embeddings]}
+            images, amounts = {"image_embeds": [conditioning.embeddings]}, conditioning.augmentation
             with sdpa_kernel(attention_kernels(latents.device)):
-                output = self.unet(
-                    noisy_latents, timesteps, text, timestep_cond=conditioning.augmentation, added_cond_kwargs=added_cond_kwargs
-                )
+                output = self.unet(noisy_latents, timesteps, text, timestep_cond=amounts, added_cond_kwargs=images)
             predicted: Tensor = output.sample
             return predicted
 
