@@ -26,10 +26,7 @@ COMFYUI_SUFFIX = ".ipadpt"
 
 
 def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> None:
-    """Write a LoRA file, whole or not at all, with the trigger phrase in its metadata.
-
-    Raises IdentityError if the identity holds other weights, CheckpointError if the file exists.
-    """
+    """Write a LoRA file with its trigger phrase. Raises IdentityError for other weights, CheckpointError if the file exists."""
     _require_new(path)
     metadata = {"format": "pt", "modelspec.trigger_phrase": identity.trigger_phrase}
     write_tensors(path, LAYOUTS[layout](identity.weights), metadata, PRIVATE_FILE_MODE, no_overwrite=True)
@@ -74,10 +71,7 @@ def export_comfyui(identity: Identity, path: Path) -> None:
 
 
 def export_model(identity: Identity, model: LatentDiffusion, folder: Path) -> None:
-    """Write the model with the identity's weights in it, a folder that diffusers' `from_pretrained` loads.
-
-    Raises IdentityError if the identity is of another model or holds no weights, CheckpointError if the folder exists.
-    """
+    """Write a folder for `from_pretrained`. Raises IdentityError if there are no weights, CheckpointError if it exists."""
     _require_new(folder)
     if not identity.weights:
         found = f"this identity of method {identity.method} holds embeddings alone"

@@ -1,7 +1,4 @@
-"""IP-Adapter without training: photos -> embeddings -> one pooled embedding -> identity.
-
-Source: Ye et al. 2023, arXiv:2308.06721.
-"""
+"""IP-Adapter without training: photos -> embeddings -> pooled embedding -> identity (Ye et al. 2023, arXiv:2308.06721)."""
 
 from __future__ import annotations
 

@@ -82,10 +82,7 @@ def load_checkpoint(directory: Path) -> Checkpoint | None:
 
 @contextmanager
 def exclusive_run(directory: Path, is_main_process: bool) -> Iterator[None]:
-    """Lock the directory for one run, and remove what killed runs left half written.
-
-    is_main_process: False in the other processes of the same run. Raises CheckpointError if another run is writing there.
-    """
+    """Lock the directory for one run and remove leftovers of killed ones. Raises CheckpointError if another run is there."""
     if not is_main_process:
         yield
         return

@@ -33,11 +33,10 @@ def fit(
 ) -> dict[str, Tensor]:
     """Train `modules` and return the moving average of their weights, by "module.parameter".
 
-    loss: gets item indices in [0, num_items) and random numbers that depend on (seed, step) alone, so that a run that was
-    killed and resumed computes the same. Under torchrun the batch is split over the processes, which all count the same.
-    directory: of the checkpoints; if there is one, training resumes from it. Ctrl-C and SIGTERM save after the step and raise
-    KeyboardInterrupt. Source of the average's warm-up: Karras et al. 2022, arXiv:2206.00364, appendix F.
-    Raises DataError at a loss that is not finite, CheckpointError if checkpoints are of other modules, all damaged or in use.
+    loss: gets item indices in [0, num_items) and random numbers that depend on (seed, step) alone: resuming changes nothing.
+    Under torchrun the batch is split over the processes. directory: of the checkpoints, the newest of which is resumed from.
+    Ctrl-C and SIGTERM save after the step and raise KeyboardInterrupt. Raises DataError at a loss that is not finite,
+    CheckpointError if checkpoints are of other modules, all damaged or in use.
     """
     distributed = distributed_state()
     state = TrainState(modules, schedule, distributed)

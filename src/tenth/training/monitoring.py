@@ -33,10 +33,7 @@ MAX_ROW_BYTES = 1 << 28
 
 
 class EventWriter:
-    """An event file of TensorBoard, which grows while a run lasts.
-
-    torch's own writer names its file after the host. Raises DataError, which names the file, if it cannot be written.
-    """
+    """TensorBoard's event file, not named after the host. Raises DataError, which names it, if it cannot be written."""
 
     def __init__(self, folder: Path, images_seen: int) -> None:
         """Start a file. Points of earlier files beyond `images_seen` images are removed from the curves."""

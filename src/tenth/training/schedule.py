@@ -49,10 +49,7 @@ class TrainingConfig:
 
 
 def learning_rate(schedule: TrainingConfig, images_seen: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last image; or, with a cooldown, constant and then linear to zero.
-
-    Source of the second, with which a run can be extended: Hägele et al. 2024, arXiv:2405.18392.
-    """
+    """Linear warm-up, then a cosine to zero; with a cooldown constant, then linear (Hägele et al. 2024, arXiv:2405.18392)."""
     peak, total, warmup, cooldown = (
         schedule.learning_rate,
         schedule.total_images,

@@ -145,10 +145,7 @@ class TrainState:
             save_checkpoint(directory, step, tensors)
 
     def restore(self, directory: Path) -> int:
-        """Resume from the newest undamaged checkpoint. Returns its step, 0 if there is none.
-
-        Raises CheckpointError if it holds other parameters.
-        """
+        """Resume from the newest undamaged checkpoint; its step or 0. Raises CheckpointError for other parameters."""
         checkpoint = load_checkpoint(directory)
         if checkpoint is None:
             return 0

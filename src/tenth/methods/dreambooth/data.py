@@ -1,7 +1,4 @@
-"""DreamBooth's training data: instance photos, class images and prompts, all encoded once, and the loss of a step.
-
-Source: Ruiz et al. 2022, arXiv:2208.12242.
-"""
+"""DreamBooth's training data, all encoded once, and the loss of a step. Source: Ruiz et al. 2022, arXiv:2208.12242."""
 
 from __future__ import annotations
 

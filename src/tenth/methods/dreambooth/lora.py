@@ -1,7 +1,4 @@
-"""Which parameters of a pipeline are fine-tuned on one person, LoRA matrices or all weights, and what training changed.
-
-Source of low-rank matrices: Hu et al. 2021, arXiv:2106.09685.
-"""
+"""What of a pipeline is fine-tuned, LoRA matrices (Hu et al. 2021, arXiv:2106.09685) or all weights, and what changed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""DreamBooth: the model is fine-tuned on one person, named by a rare token; class images keep it from forgetting the class.
-
-Source: Ruiz et al. 2022, arXiv:2208.12242; on low-rank matrices: Hu et al. 2021, arXiv:2106.09685.
-"""
+"""DreamBooth: fine-tuning on one person, named by a rare token, and on class images (Ruiz et al. 2022, arXiv:2208.12242)."""
 
 from __future__ import annotations
 

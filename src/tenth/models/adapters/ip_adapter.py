@@ -192,10 +192,7 @@ DEFAULT_NUM_TOKENS = 4  # of a photo, as published: of the files that diffusers 
 
 
 def init_ip_adapter(unet: Any, embedding_dim: int, num_tokens: int = DEFAULT_NUM_TOKENS) -> dict[str, dict[str, Tensor]]:
-    """A new adapter for pooled embeddings: random projection, keys and values copied from the text's.
-
-    Source: the official training script's initialisation. In the official layout, split as diffusers wants it.
-    """
+    """A new adapter for pooled embeddings, as the official script starts: random projection, the text's keys and values."""
     cross_attention_dim = int(unet.config.cross_attention_dim)
     projection, norm = nn.Linear(embedding_dim, num_tokens * cross_attention_dim), nn.LayerNorm(cross_attention_dim)
     image_proj = {f"proj.{name}": value for name, value in projection.state_dict().items()}

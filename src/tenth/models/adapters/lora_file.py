@@ -38,19 +38,15 @@ TENSOR_ROLES = {
     ".lora_mid.weight": "mid",
     ".alpha": "alpha",
     ".dora_scale": "magnitude",
-    **dict.fromkeys((".lora_magnitude_vector", ".lora_magnitude_vector.weight"), "rows"),
-    ".lora_magnitude_vector.default.weight": "rows",
+    **dict.fromkeys((f".lora_magnitude_vector{end}" for end in ("", ".weight", ".default.weight")), "rows"),
 }
 # What else such files hold, by what is in the names.
+# fmt: off
 UNSUPPORTED_TENSORS = {
-    ".hada_": "LoHa matrices",
-    ".lokr_": "LoKr matrices",
-    ".oft_": "OFT blocks",
-    ".diff": "whole differences",
-    "_norm": "changes of normalisation",
-    ".bias": "biases",
-    "bundle_emb": "embeddings of words",
+    ".hada_": "LoHa matrices",             ".lokr_": "LoKr matrices",  ".oft_":      "OFT blocks", ".diff": "whole differences",
+    "_norm":  "changes of normalisation",  ".bias":  "biases",         "bundle_emb": "embeddings of words",
 }
+# fmt: on
 MAX_NAME_CHARS, MAX_ALPHA = 500, 1e9  # of a name; of alpha: usual are 1 to 256
 # Beginnings of PEFT's init_lora_weights with which matrices are added to another base than the model as published.
 UNSUPPORTED_INITS = ("corda", "loftq", "lora_ga", "olora", "pissa")

@@ -57,10 +57,7 @@ def kohya_name(name: str, *, two_text_encoders: bool) -> str:
 
 
 def layer_aliases(pipeline: Any) -> dict[str, list[str]]:
-    """Every name that a file may give to a linear layer or convolution -> the layers that it may mean.
-
-    More than one only where a file leaves out which of two text encoders it is for.
-    """
+    """Every name that a file may give to a layer -> the layers it may mean: two where it omits which text encoder."""
     layers_by_alias: dict[str, list[str]] = defaultdict(list)
     for part in PARTS:
         module = getattr(pipeline, part, None)

@@ -168,10 +168,7 @@ def weight_deltas(weights: Mapping[str, Tensor]) -> dict[str, WeightDelta]:
 
 
 def find_parameter(pipeline: Any, name: str) -> nn.Parameter:
-    """The parameter that "part.path.weight" names. Raises IdentityError if there is none.
-
-    And ModelError if accelerate fetches its numbers layer by layer, and would not see what is added.
-    """
+    """The named parameter. Raises IdentityError if there is none, ModelError if accelerate fetches it layer by layer."""
     part, _, path = name.partition(".")
     module = getattr(pipeline, part, None) if part in PARTS else None
     parameter = None if module is None else get_parameter(module, path)

@@ -16,13 +16,12 @@ from tenth.core.files.reading import UnreadableError, parse_json, reason
 from tenth.core.files.tensors import read_tensors
 from tenth.core.files.writing import write_tensors
 from tenth.core.types import Encoder
-from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
+from tenth.models.aggregators.self_attention import MAX_DIM, SelfAttentionAggregator, SelfAttentionConfig
 from tenth.models.aggregators.set_aggregator import SetAggregator, SetAggregatorConfig
 
 AGGREGATOR_FILE = "aggregator.safetensors"
 METADATA_KEY = "tenth"
 FORMAT_VERSION = 1
-MAX_SETTING, MAX_LAYERS = 1 << 16, 64  # far above any trained aggregator's: a module is built before shapes are compared
 LearnedAggregator = SelfAttentionAggregator | SetAggregator
 AGGREGATOR_TYPES: Mapping[str, tuple[Any, Any]] = {
     "attention": (SelfAttentionAggregator, SelfAttentionConfig),
@@ -71,11 +70,8 @@ def _build_aggregator(description: dict[str, Any], weights: dict[str, Tensor]) -
     settings, width = description.get("settings"), description.get("width")
     if config_class is None or not isinstance(settings, dict):
         raise UnreadableError(f"is of kind {description['kind']}, which this version does not know")
-    defaults = asdict(config_class()) | {"width": 1}
-    for name, value in {**settings, "width": width}.items():
-        limit = MAX_LAYERS if name == "layers" else MAX_SETTING
-        if type(value) is not type(defaults.get(name)) or (type(value) is int and not 0 < value <= limit):
-            raise UnreadableError(f"has {name} {value!s:.100}")
+    if type(width) is not int or not 0 < width <= MAX_DIM:
+        raise UnreadableError(f"has width {width!s:.100}")
     try:
         with torch.device("meta"):  # nothing has memory until it is known that the file's shapes are the module's
             aggregator: LearnedAggregator = aggregator_class(width, config_class(**settings))

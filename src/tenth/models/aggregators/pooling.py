@@ -59,9 +59,8 @@ def uniform_weights(embeddings: Tensor) -> Tensor:
 def consensus_weights(embeddings: Tensor) -> Tensor:
     """Weights (K,) that sum to one: softmax, of 6 times each photo's cosine to the mean of the others.
 
-    Embeddings are expected to be centred; otherwise all cosines are alike and the weights nearly equal. Of patch tokens
-    (K, T, D), the mean token of each photo is compared: a photo counts as a whole, and one position of two photos shows
-    different things where the framing differs.
+    Embeddings are expected to be centred; otherwise all cosines are alike. Of patch tokens (K, T, D), mean tokens are compared:
+    one position of two photos shows different things where the framing differs.
     """
     valid = validate_embeddings(embeddings).double()
     photos = valid.mean(1) if valid.ndim == 3 else valid  # (K, D)

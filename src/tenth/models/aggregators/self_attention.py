@@ -5,21 +5,25 @@ Trained aggregators are modules over batches, (B, K, D) -> (B, M, D), and pool o
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from tenth.core.config import Count, config_dataclass
+from tenth.core.config import config_dataclass
 from tenth.models.aggregators.pooling import validate_embeddings
+
+MAX_DIM = 1 << 16  # far above any trained aggregator's: a file's module is built before shapes are compared
+Dim = Annotated[int, Field(ge=1, le=MAX_DIM)]
 
 
 @config_dataclass
 class SelfAttentionConfig:
     """Of `SelfAttentionAggregator`."""
 
-    heads: Count = 4
-    num_photos: Count = 9  # always so many: further ones are dropped, missing ones resampled from those there are
+    heads: Dim = 4
+    num_photos: Dim = 9  # always so many: further ones are dropped, missing ones resampled from those there are
     pooling: Literal["rows", "mean"] = "rows"  # the attended photos side by side, tokens for each; or their mean, of one
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from tenth.core.config import Count, config_dataclass
+from tenth.core.config import config_dataclass
 from tenth.models.aggregators.pooling import TEMPERATURE, keep_identical_rows_exact, leave_one_out_cosines, validate_embeddings
+from tenth.models.aggregators.self_attention import Dim
 
 
 @config_dataclass
 class SetAggregatorConfig:
     """Of `SetAggregator`."""
 
-    hidden_dim: Count = 64  # width of the photos' features
-    heads: Count = 4
-    layers: Count = 2
+    hidden_dim: Dim = 64  # width of the photos' features
+    heads: Dim = 4
+    layers: Annotated[int, Field(ge=1, le=64)] = 2
     use_embeddings: bool = True  # whether scores read the embeddings themselves, or only how the photos agree and their norms
     use_residual: bool = True  # whether the result may leave the photos' span; otherwise only their weights are trained
 

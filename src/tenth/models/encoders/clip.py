@@ -33,10 +33,7 @@ COMPONENTS = {  # by the table of the configuration file that is the model's own
 
 
 def load_clip(model_class: Any, folder: Path, needed: str, **load_options: Any) -> tuple[Any, CLIPImageProcessorPil, str]:
-    """A CLIP model of transformers from a folder, frozen; its processor, Pillow's; 16 digits that stand for both.
-
-    needed: for the error. Raises ModelError if the folder holds no such model.
-    """
+    """A frozen CLIP model, Pillow's processor, 16 digits that stand for both. Raises ModelError, with `needed`."""
     settings, path = folder / "preprocessor_config.json", folder / "model.safetensors"
     try:
         with model_folder.sanitized_folder(folder, {"": COMPONENTS[model_class.config_class.base_config_key]}) as safe:

@@ -1,7 +1,4 @@
-"""dlib's face recognizer as a differentiable network, for the identity loss; photos are encoded by dlib itself.
-
-Source of the layers: dlib's example dnn_face_recognition_ex.cpp (Boost licence).
-"""
+"""dlib's face recognizer as a differentiable network. Source: dlib's dnn_face_recognition_ex.cpp (Boost licence)."""
 
 from __future__ import annotations
 

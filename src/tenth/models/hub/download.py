@@ -64,10 +64,7 @@ class Staging:
         return self.path / "new" / local
 
     def find(self, local: str, spec: FileSpec) -> Path | None:
-        """The file if its bytes are here already, in place or complete. Raises OSError if a link or copy cannot be made.
-
-        A large file that another model or huggingface_hub's cache has is linked into the staging folder first.
-        """
+        """The file if its bytes are here; a large one of another model or program is linked first. Raises OSError."""
         completed = self.completed_path(local)
         for path in (completed, self.folder / local):
             if spec.matches(path):

@@ -1,7 +1,4 @@
-"""Which files of which published repositories make a model folder of Stable Diffusion 1.5 or SDXL.
-
-Source of the layouts: the file lists on the hub. Revisions and digests are those of the first download (lockfile.py).
-"""
+"""Which files of which published repositories, by their lists, make a folder of Stable Diffusion 1.5 or SDXL."""
 
 from __future__ import annotations
 

@@ -116,10 +116,7 @@ def count_weights(files: Sequence[Path]) -> WeightCounts:
 
 
 def activation_bytes(footprint: ModelFootprint, batch_size: int, *, image_size: int, vae_tiling: bool, bits: int = 32) -> int:
-    """Bytes beside the weights while `batch_size` images are drawn with guidance: the most that one of the networks needs.
-
-    vae_tiling: the autoencoder decodes one image at a time, in tiles of half the model's image size.
-    """
+    """Bytes beside the weights while images are drawn. vae_tiling: one is decoded at a time, in tiles of half its side."""
     decoded, vae_size = (1, footprint.image_size // 2) if vae_tiling else (batch_size, image_size)
     unet = 2 * batch_size * (image_size / footprint.vae_scale_factor) ** 2 * footprint.unet_activations
     vae = decoded * vae_size**2 * footprint.vae_activations + batch_size * 3 * image_size**2

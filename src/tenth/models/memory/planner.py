@@ -1,7 +1,4 @@
-"""Choose the memory profile that a model is held with: the first of a list whose needs fit the free memory.
-
-Profiles are listed by cost, lowest first; each needs less memory than the one before. No weight is loaded here.
-"""
+"""Choose the first memory profile whose needs fit the free memory; the costliest are last. No weight is loaded here."""
 
 from __future__ import annotations
 

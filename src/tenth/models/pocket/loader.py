@@ -31,10 +31,7 @@ def load_pocket(
     adapter: str | Path | None = None,
     device: str = "",
 ) -> LatentDiffusion:
-    """The model with its face encoder and its adapter, or another file of one, float32. cache: for embeddings. device: "": CPU.
-
-    Raises ModelError if a part is missing or damaged, or torch finds no such device.
-    """
+    """The model with face encoder and adapter, float32. device: "": CPU. Raises ModelError if a part is missing or damaged."""
     folder = Path(folder)
     missing = [part for part in (*WEIGHT_FILES, ADAPTER_PATH, STATISTICS_PATH) if not (folder / part).is_file()]
     if missing:

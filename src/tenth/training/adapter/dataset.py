@@ -55,10 +55,7 @@ class AdapterDataset:
 def build_dataset(
     people: PhotoDataset, min_photos: int, encoder: Encoder, frozen: FrozenDiffusion, cache: ArrayCache
 ) -> AdapterDataset:
-    """Every training person with at least `min_photos` photos that the encoder can read, through the cache.
-
-    Raises DataError if nobody has so many, or if a value is not finite.
-    """
+    """Every training person with `min_photos` readable photos. Raises DataError if nobody has, or a value is not finite."""
     # Keep people with enough readable photos.
     entries, namespace = people.entries("train"), cache_namespace(encoder)
     digests = [entry.digest for entry in entries]

@@ -47,10 +47,7 @@ class ReferenceBatch:
 def sample_references(
     dataset: AdapterDataset, person_indices: Tensor, config: ReferenceSampling, rng: StepRNG
 ) -> ReferenceBatch:
-    """For each person (B,) a target photo, uniformly at random, and references drawn from the person's other photos.
-
-    With `min_photos` = `max_photos` = 9 and people of ten photos this is leave-one-out; of more, ten are sampled each time.
-    """
+    """For each person (B,) a target photo, uniformly at random, and references drawn from the other photos."""
     # A random permutation of each person's photos: sort random keys, those beyond the person's number last.
     first_photo, num_photos = dataset.first_photo[person_indices], dataset.num_photos[person_indices]
     sort_keys = rng.uniform(int(dataset.num_photos.max()))  # (B, largest number of photos)

@@ -1,7 +1,4 @@
-"""Training of an aggregator and its adapter on many people, beside a frozen model. The whole flow, top to bottom.
-
-The model learns to predict a photo that is not among its references.
-"""
+"""Training of an aggregator and its adapter, to predict a photo of a person from others, beside a frozen model."""
 
 from __future__ import annotations
 

@@ -96,10 +96,7 @@ class DecoderModules:
 
 
 def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
-    """Train and write `directory`/final/autoencoder.safetensors: the same file with another decoder.
-
-    PSNR and detail on validation people at each checkpoint, whose decoder is kept beside the run, to choose from by eye.
-    """
+    """Train, write the same file with another decoder to `directory`/final, and one for each checkpoint beside the run."""
     cache = ArrayCache(default_cache_dir())
     faces, validation = (load_face_crops(recipe.data, split, cache) for split in ("train", "validation"))
     model, (_, weights) = load_autoencoder(recipe.autoencoder), read_tensors(recipe.autoencoder)
@@ -142,10 +139,7 @@ def write_decoder(path: Path, model: PocketAutoencoder, original: Mapping[str, T
 
 @torch.no_grad()
 def detail_ratio(model: PocketAutoencoder, crops: Tensor) -> float:
-    """How much of the photos' fine detail the autoencoder reproduces within the face: 1 is all of it.
-
-    The median over crops of the ratio of `laplacian_variance`. crops: uint8 (N, 3, H, W).
-    """
+    """The median share of photos' `laplacian_variance` that the autoencoder reproduces. crops: uint8 (N, 3, H, W)."""
     ratios = [laplacian_variance(reconstruct(model, batch)) / laplacian_variance(batch.float()) for batch in crops.split(32)]
     return float(torch.cat(ratios).median())
 

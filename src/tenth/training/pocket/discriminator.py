@@ -18,9 +18,8 @@ LEARNING_RATE_FACTOR = 4.0  # relative to the decoder's: it must keep up, or the
 class PatchDiscriminator(nn.Module):
     """Three convolutions with spectral normalization: pixels (B, 3, H, W) -> a score for each patch, (B, 1, H/4, W/4).
 
-    The receptive field is 18 x 18 pixels: too small for a face, enough for an eyelash. Singular values are computed anew in
-    each step, so that weights are all the state there is. Source: Isola et al. 2017, arXiv:1611.07004, of the patches; Miyato
-    et al. 2018, arXiv:1802.05957, of the normalization.
+    A patch is 18 x 18 pixels: too small for a face, enough for an eyelash. Weights are all of its state. Sources: Isola et al.
+    2017, arXiv:1611.07004, of patches; Miyato et al. 2018, arXiv:1802.05957, of the normalization.
     """
 
     def __init__(self) -> None:
@@ -62,10 +61,7 @@ def hinge_loss(photos: Tensor, generated: Tensor) -> Tensor:
 
 
 def feature_matching_loss(generated: Sequence[Tensor], photos: Sequence[Tensor]) -> Tensor:
-    """Mean absolute difference of each layer's features, relative to their mean size on photos. A scalar.
-
-    Source: Wang et al. 2018, arXiv:1711.11585, section 3.2.
-    """
+    """Mean difference of features relative to those of photos. A scalar. Source: Wang et al. 2018, arXiv:1711.11585, 3.2."""
     distances = [
         (one.float() - other.float()).abs().mean() / other.float().abs().mean().clamp(min=1e-6)
         for one, other in zip(generated, photos, strict=True)
