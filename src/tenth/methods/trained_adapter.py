@@ -8,7 +8,12 @@ from pathlib import Path
 from tenth.core.errors import IdentityError, ModelError
 from tenth.core.types import DiffusionModel, Identity, MethodResult, Person
 from tenth.models.adapters.ip_adapter import ADAPTER_FILE
-from tenth.models.aggregators import checkpoint
+from tenth.models.aggregators.checkpoint import (
+    AGGREGATOR_FILE,
+    AggregatorCheckpoint,
+    load_aggregator,
+    require_pooled_embeddings,
+)
 
 
 @dataclass(frozen=True)
@@ -25,54 +30,51 @@ class TrainedAdapter:
     def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
         """Raises DataError if the person has no photo, ModelError if the model has no such aggregator or another encoder."""
         person.require_photos()
-        trained = self._load(model)
-        adapter, aggregator = self._add_adapter(model, trained), trained.aggregator
+        checkpoint = self.ensure_adapter(model)
+        aggregator = checkpoint.aggregator
         photos = person.photos[: aggregator.max_photos]
         embeddings = model.encoder(photos)  # (K, D)
         identity = Identity(
             method=self.name,
             model=model.name,
             encoder=model.encoder.name,
-            adapter=adapter,
+            adapter=checkpoint.adapter,
             embeddings=aggregator.pool(embeddings),  # (M, D)
             photos=tuple(photo.digest for photo in photos),
         )
         warnings = self._warnings(len(person.photos), aggregator.max_photos)
         return MethodResult(identity, aggregator.photo_weights(embeddings), warnings)
 
-    def ensure_adapter(self, model: DiffusionModel) -> None:
-        """Make the adapter that the aggregator was trained with known to the model. Raises what a call raises."""
-        self._add_adapter(model, self._load(model))
+    def ensure_adapter(self, model: DiffusionModel) -> AggregatorCheckpoint:
+        """The trained aggregator, whose adapter is loaded into the model.
 
-    def _folder(self, model: DiffusionModel) -> Path:
-        """The folder of trained files. Raises ModelError if the model has none, or its adapter reads patch tokens."""
-        checkpoint.require_pooled_embeddings(model.encoder, self.name, model.name)
+        Raises ModelError if there is none or it was trained with another encoder, IdentityError if with another adapter.
+        """
+        # The folder of trained files.
+        require_pooled_embeddings(model.encoder, self.name, model.name)
         folder = self.folder or model.trained_methods.get(self.name)
         if folder is None:
             found = f"{model.name.partition('@')[0]} has no trained {self.name}"
             action = "Train it with `tenth train` and give the folder it wrote as the method"
             raise ModelError(found, "this method is trained once for each model", action)
-        return folder
 
-    def _load(self, model: DiffusionModel) -> checkpoint.AggregatorCheckpoint:
-        """The aggregator. Raises ModelError if it was trained with another encoder."""
-        path = self._folder(model) / checkpoint.AGGREGATOR_FILE
-        trained = checkpoint.load_aggregator(path)
-        read, given = trained.aggregator.embedding_dim, model.encoder.embedding_dim
-        if (trained.encoder, read) != (model.encoder.name, given):
-            found, needed = f"{path} reads {read} numbers of {trained.encoder}", f"{given} of {model.encoder.name}"
-            raise ModelError(found, f"this model's encoder gives {needed}", "Choose the model it was trained with")
-        return trained
+        # The aggregator, for this encoder.
+        path, encoder = folder / AGGREGATOR_FILE, model.encoder
+        checkpoint = load_aggregator(path)
+        width = checkpoint.aggregator.embedding_dim
+        if (checkpoint.encoder, width) != (encoder.name, encoder.embedding_dim):
+            needed = f"this model's encoder gives {encoder.embedding_dim} of {encoder.name}"
+            action = "Choose the model it was trained with"
+            raise ModelError(f"{path} reads {width} numbers of {checkpoint.encoder}", needed, action)
 
-    def _add_adapter(self, model: DiffusionModel, trained: checkpoint.AggregatorCheckpoint) -> str:
-        """The "name@digest" of the adapter, loaded. Raises IdentityError if the aggregator was trained with another."""
-        path = self._folder(model) / ADAPTER_FILE
-        name = model.add_adapter(path) if path.is_file() else model.adapter_name
-        if name != trained.adapter:
-            found = f"{path.parent} holds an aggregator for adapter {trained.adapter}"
+        # Its adapter, or the model's own.
+        path = folder / ADAPTER_FILE
+        adapter = model.add_adapter(path) if path.is_file() else model.adapter_name
+        if adapter != checkpoint.adapter:
+            found = f"{folder} holds an aggregator for adapter {checkpoint.adapter}"
             action = "Choose the model it was trained with, or copy the whole folder again"
-            raise IdentityError(found, f"the adapter at hand is {name}", action)
-        return name
+            raise IdentityError(found, f"the adapter at hand is {adapter}", action)
+        return checkpoint
 
     def _warnings(self, count: int, limit: int | None) -> tuple[str, ...]:
         """Which of `count` photos are not used, or used twice. limit: how many the aggregator reads; None: any number."""

@@ -52,17 +52,9 @@ class ComponentSpec:
 
 TOKENIZER = ComponentSpec(
     keys=(
-        *(
-            "model_max_length",
-            "do_lower_case",
-            "add_prefix_space",
-            "bos_token",
-            "eos_token",
-            "pad_token",
-            "unk_token",
-            "errors",
-        ),
-        *("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens", "clean_up_tokenization_spaces"),
+        *("model_max_length", "do_lower_case", "add_prefix_space", "clean_up_tokenization_spaces", "errors"),
+        *("bos_token", "eos_token", "pad_token", "unk_token"),
+        *("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens"),
     ),
     config_file="tokenizer_config.json",
     weights=False,

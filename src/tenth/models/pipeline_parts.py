@@ -95,11 +95,14 @@ def check_networks(folder: Path, safe: Path, classes: Mapping[str, Any]) -> None
         made: nn.Module = cls(config) if name in TEXT_ENCODERS else cls.from_config(config)
         return made
 
+    # Each network by itself.
     names = [name for name in NETWORKS if name in classes]
     modules: dict[str, Any] = {}
     for name in names:
         infos = model_folder.folder_tensor_infos(folder / name)
         modules[name] = model_folder.check_weights_match(partial(build, name), infos, folder / name)
+
+    # All of them together.
     unet, zeros = modules["unet"], partial(torch.zeros, device="meta")
     text_configs = [modules[name].config for name in TEXT_ENCODERS if name in modules]
     added = None
@@ -110,14 +113,9 @@ def check_networks(folder: Path, safe: Path, classes: Mapping[str, Any]) -> None
         raise invalid_model(folder / "unet", f"has {sample_size!r:.100} as its sample_size")
     try:
         with torch.no_grad():
-            hidden = zeros(1, 7, sum(each.hidden_size for each in text_configs))
-            sample = unet(
-                zeros(1, channels, sample_size, sample_size),
-                zeros(()),
-                hidden,
-                added_cond_kwargs=added,
-            ).sample
-            modules["vae"].decode(sample)
+            latents, hidden = zeros(1, channels, sample_size, sample_size), sum(each.hidden_size for each in text_configs)
+            latents = unet(latents, zeros(()), zeros(1, 7, hidden), added_cond_kwargs=added).sample
+            modules["vae"].decode(latents)
             modules["vae"].encode(zeros(1, 3, 64, 64))
     except Exception as problem:  # whatever a library raises of a foreign configuration
         raise invalid_model(folder, f"has parts that do not go together ({first_line(problem)})") from problem

@@ -47,11 +47,15 @@ def load_stable_diffusion(
     if missing := [part for part, path in parts.items() if not path.exists() and path != adapter]:
         raise ModelError(f"{folder} has no {abbreviate(missing)}", needed, "Copy the missing parts into it")
     pipeline_class_name(folder)
+
+    # The memory profile, then the pipeline.
     patches = uses_patch_tokens(adapter_path)
     plan = plan_memory(read_footprint(folder, encoder_dir, adapter_path), options, available_memory())
     if on_message is not None and plan.message:
         on_message(plan.message)
     pipeline = load_pipeline(folder, plan, lora)
+
+    # Its name, with a digest of the weights, its trained methods and its image encoder.
     files = (path for part in HASHED_COMPONENTS for path in (folder / part).glob("*.safetensors"))
     weights = without_system_files(folder, files)
     trained = {path.parent.name: path.parent for path in without_system_files(folder, folder.glob(f"*/{AGGREGATOR_FILE}"))}

@@ -95,7 +95,7 @@ class TrainingLogger:
 
     def start(self, images_seen: int, total_images: int) -> None:
         """Start at `images_seen` images; points of an earlier run beyond them are removed from the curves."""
-        self.first_image = self.images_seen = images_seen
+        self.images_seen = images_seen
         self.num_steps, self.smoothed_loss, self.last_time = 0, 0.0, time.monotonic()
         if self.enabled:
             self.event_writer = EventWriter(self.directory, images_seen)

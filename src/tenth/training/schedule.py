@@ -50,16 +50,11 @@ class TrainingConfig:
 
 def learning_rate(schedule: TrainingConfig, images_seen: int) -> float:
     """Linear warm-up, then a cosine to zero; with a cooldown constant, then linear (Hägele et al. 2024, arXiv:2405.18392)."""
-    peak, total, warmup, cooldown = (
-        schedule.learning_rate,
-        schedule.total_images,
-        schedule.warmup_images,
-        schedule.cooldown_images,
-    )
-    warmup_factor = min(1.0, (images_seen + schedule.batch_size) / warmup) if warmup else 1.0
+    total, warmup, cooldown = schedule.total_images, schedule.warmup_images, schedule.cooldown_images
+    rate = schedule.learning_rate * (min(1.0, (images_seen + schedule.batch_size) / warmup) if warmup else 1.0)
     if cooldown:
-        return peak * warmup_factor * min(1.0, max(0.0, (total - images_seen) / cooldown))
-    return peak * warmup_factor * 0.5 * (1 + math.cos(math.pi * min(1.0, images_seen / total)))
+        return rate * min(1.0, max(0.0, (total - images_seen) / cooldown))
+    return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, images_seen / total)))
 
 
 def shuffled_indices(num_items: int, seed: int, start: int, count: int) -> Tensor:

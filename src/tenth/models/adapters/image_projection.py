@@ -34,17 +34,13 @@ PATHS = {
     "full": {"proj.0": "ff.net.0.proj", "proj.2": "ff.net.2", "proj.3": "norm"},
     "plus": {"proj_in": "proj_in", "proj_out": "proj_out", "norm_out": "norm_out"},
 }
+# fmt: off
 LAYER_PATHS = {
-    "0.norm1": "ln0",
-    "0.norm2": "ln1",
-    "1.0": "ff.0",
-    "1.1": "ff.1.net.0.proj",
-    "1.3": "ff.1.net.2",
-    "0.to_q": "attn.to_q",
-    "0.to_k": "attn.to_k",
-    "0.to_v": "attn.to_v",
-    "0.to_out": "attn.to_out.0",
+    "0.norm1": "ln0",       "0.norm2": "ln1",             "1.0": "ff.0",
+    "0.to_q": "attn.to_q",  "0.to_k": "attn.to_k",        "1.1": "ff.1.net.0.proj",
+    "0.to_v": "attn.to_v",  "0.to_out": "attn.to_out.0",  "1.3": "ff.1.net.2",
 }
+# fmt: on
 HEAD_DIM = 64  # width of a resampler's attention heads in all published files; nothing in a file tells it
 MAX_LAYERS = 64  # of a resampler; published ones have 4
 FULL_NUM_TOKENS = 257  # of a "full" one on ViT-H/14 at 224 pixels; diffusers writes it down and does not use it

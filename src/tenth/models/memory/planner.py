@@ -180,8 +180,5 @@ def _component_bytes(name: str, part: WeightCounts, profile: MemoryProfile, keep
 
 def with_environment(options: LoadOptions) -> LoadOptions:
     """The options, with device and memory profile from the environment where they name none."""
-    return replace(
-        options,
-        device=options.device or os.environ.get(DEVICE_VARIABLE, ""),
-        profile=options.profile or os.environ.get(PROFILE_VARIABLE, ""),
-    )
+    device = options.device or os.environ.get(DEVICE_VARIABLE, "")
+    return replace(options, device=device, profile=options.profile or os.environ.get(PROFILE_VARIABLE, ""))

@@ -85,6 +85,7 @@ class AdapterTrainer:
 
     def train_on_images(self, schedule: TrainingConfig, directory: Path, validator: AdapterValidator | None) -> None:
         """Train aggregator and adapter to predict the target photo."""
+        # What the recipe trains.
         adapter = [parameter for parameter in self.frozen.unet.parameters() if parameter.requires_grad]
         for part, parameters in (("adapter", adapter), ("aggregator", list(self.aggregator.parameters()))):
             for parameter in parameters:

@@ -97,6 +97,7 @@ class DecoderModules:
 
 def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
     """Train, write the same file with another decoder to `directory`/final, and one for each checkpoint beside the run."""
+    # The data, and the modules.
     cache = ArrayCache(default_cache_dir())
     faces, validation = (load_face_crops(recipe.data, split, cache) for split in ("train", "validation"))
     model, (_, weights) = load_autoencoder(recipe.autoencoder), read_tensors(recipe.autoencoder)
@@ -125,6 +126,7 @@ def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
         print(f"{images_seen} images: {text}", file=sys.stderr)
         return {f"validation/{name}": value for name, value in metrics.items()}
 
+    # The training, and its result.
     ema = fit(modules, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
     with ema_weights(modules, ema):
         write_decoder(directory / "final/autoencoder.safetensors", model, weights)

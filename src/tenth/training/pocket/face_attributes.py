@@ -41,6 +41,7 @@ class FaceAttributesRecipe:
 
 def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None:
     """Train, write `directory`/final/signs.safetensors. Raises DataError if the table has none of the photos."""
+    # The data, and the network.
     cache = ArrayCache(default_cache_dir())
     faces, validation = (load_face_crops(recipe.data, split, cache) for split in ("train", "validation"))
     labels, validation_labels = _labels(recipe.attributes, faces), _labels(recipe.attributes, validation)
@@ -66,6 +67,7 @@ def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None
     def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> None:
         print(f"{images_seen} images: balanced accuracy {fmean(accuracy(ema).values()):.3f}", file=sys.stderr)
 
+    # The training, and its result.
     ema = fit({"signs": net}, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
     save_face_attributes(tensors_under(ema, "signs"), accuracy(ema), directory / "final" / "signs.safetensors")
 
