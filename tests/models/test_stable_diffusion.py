@@ -29,9 +29,8 @@ from tenth.models.pipelines import load_pipeline
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.training.adapter.recipe import AdapterRecipe
 from tenth.training.adapter.synthetic_data import SyntheticPeople
-from tenth.training.adapter.trainer import train_adapter
+from tenth.training.adapter.trainer import AdapterRecipe, train_adapter
 from tenth.training.diffusion_loss import min_snr_weight
 from tenth.training.frozen_diffusion import FrozenDiffusion, PromptEmbeddings, frozen_diffusion
 from tenth.training.schedule import TrainingConfig

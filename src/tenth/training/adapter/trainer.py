@@ -5,35 +5,91 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.config import NonNegative, SomeItems, config_dataclass
+from tenth.core.errors import RecipeError
 from tenth.core.files.writing import atomic_folder
 from tenth.core.rng import StepRNG
 from tenth.core.types import Encoder, Pixels
 from tenth.core.wording import pluralize
+from tenth.data.faces.crops import PhotoDataset
 from tenth.models.adapters.ip_adapter import ADAPTER_FILE, adapter_name, save_ip_adapter
 from tenth.models.aggregators import checkpoint
 from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, LearnedAggregator
-from tenth.models.aggregators.self_attention import SelfAttentionAggregator
-from tenth.models.aggregators.set_aggregator import SetAggregator
+from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
+from tenth.models.aggregators.set_aggregator import SetAggregator, SetAggregatorConfig
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.training.adapter.dataset import AdapterDataset, build_dataset
-from tenth.training.adapter.recipe import AdapterRecipe, EmbeddingPretraining
-from tenth.training.adapter.reference_sampling import sample_references
+from tenth.training.adapter.reference_sampling import IdentityContrastiveLoss, ReferenceSampling, sample_references
 from tenth.training.adapter.synthetic_data import SyntheticPeople
-from tenth.training.adapter.validation import AdapterValidator, build_validator
+from tenth.training.adapter.validation import AdapterValidator, ValidationConfig, build_validator
+from tenth.training.diffusion_loss import ConditioningDropout
 from tenth.training.distributed import distributed_state
 from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
 from tenth.training.loop import fit
 from tenth.training.monitoring import append_history, image_strip
 from tenth.training.schedule import PRECISIONS, TrainingConfig
 from tenth.training.state import ema_weights, load_weights
+
+
+@config_dataclass
+class EmbeddingPretraining:
+    """Before any image is predicted, the aggregator learns on embeddings alone. An image of the schedule is a set here."""
+
+    schedule: TrainingConfig
+    loss: IdentityContrastiveLoss = field(default_factory=IdentityContrastiveLoss)
+
+
+@config_dataclass
+class AdapterRecipe:
+    """What a recipe with stage = "adapter" says."""
+
+    aggregator: Literal["attention", "set"]
+    data: PhotoDataset | None = None
+    synthetic: SyntheticPeople | None = None  # instead of data: synthetic people, to try a recipe out
+    schedule: TrainingConfig | None = None  # of the diffusion objective; without it only `embedding_pretraining` runs
+    embedding_pretraining: EmbeddingPretraining | None = None
+    model: str = "pocket"  # a name, or a folder in diffusers' layout
+    trainable: SomeItems[Literal["aggregator", "adapter"]] = ("aggregator", "adapter")
+    attention_aggregator: SelfAttentionConfig = field(default_factory=SelfAttentionConfig)
+    set_aggregator: SetAggregatorConfig = field(default_factory=SetAggregatorConfig)
+    references: ReferenceSampling = field(default_factory=ReferenceSampling)
+    conditioning_dropout: ConditioningDropout = field(default_factory=ConditioningDropout)
+    min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
+    gradient_checkpointing: bool = False  # memory for time: activations are computed again in the backward pass
+    save_half_precision: bool = False  # whether the adapter is written in half precision
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    stage: Literal["adapter"] = "adapter"
+
+    @property
+    def init_seed(self) -> int:
+        """Of the first weights."""
+        pretraining = self.embedding_pretraining and self.embedding_pretraining.schedule
+        return next(schedule.seed for schedule in (self.schedule, pretraining) if schedule)
+
+    def __post_init__(self) -> None:
+        references, num_photos = self.references, self.attention_aggregator.num_photos
+        if (self.data is None) == (self.synthetic is None):
+            found = "[data] and [synthetic]" if self.data else "neither [data] nor [synthetic]"
+            raise RecipeError(found, "one is needed", "Say whose photos")
+        if self.synthetic and self.synthetic.photos_per_person < references.required_photos:
+            found = f"{self.synthetic.photos_per_person} toy photos of each person"
+            raise RecipeError(found, f"{references.required_photos} are needed", "Correct the recipe")
+        if self.schedule is None and self.embedding_pretraining is None:
+            found = "neither [schedule] nor [embedding_pretraining]"
+            raise RecipeError(found, "at least one of them is needed", "Add [schedule]")
+        if self.aggregator == "attention" and {references.min_photos, references.max_photos} != {num_photos}:
+            needed = f"the attention reads exactly {num_photos}"
+            found = f"references from {references.min_photos} to {references.max_photos}"
+            raise RecipeError(found, needed, "Set min_photos and max_photos to that number")
 
 
 def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path) -> None:
