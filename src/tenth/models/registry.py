@@ -54,14 +54,11 @@ def load_model(
     on_message: OnMessage | None = None,
     lora: str | Path | None = None,
 ) -> LatentDiffusion:
-    """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models download` has brought.
+    """A model by name, a folder, or owner/name of a repository that `tenth models download` has brought.
 
-    A folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable_diffusion.py). Nothing is
-    downloaded here. adapter: an IP-Adapter's file instead of the model's own. Photo embeddings are cached.
-    options: purpose, device and memory profile; what it leaves open comes from the environment. on_message: gets a line about
-    the memory profile before a large model is loaded. lora: of Stable Diffusion's families, added to the weights.
-
-    Raises InputError for an unknown name, ModelError for one that is not downloaded, or whose files are damaged or other ones.
+    A folder: of the pocket model's layout, or of Stable Diffusion (stable_diffusion.py). adapter: another IP-Adapter's file.
+    lora: added to the weights. options: what they leave open comes from the environment. on_message: gets a line about the
+    memory profile. Raises InputError for an unknown name, ModelError for one that is not downloaded, or is damaged.
     """
     cache, name = ArrayCache(default_cache_dir()), str(name)
     adapter, lora = (None if file is None else Path(file) for file in (adapter, lora))

@@ -163,10 +163,9 @@ def guess_noun(photos: Sequence[Photo], model: DiffusionModel, cache: ArrayCache
 
 @torch.no_grad()
 def classify_noun(moments: Tensor, frozen: FrozenDiffusion) -> str:
-    """man or woman, or person where the photos do not agree. moments: (K, 2C, h, w), as `encode_pixels` gives them.
+    """The noun under which the model predicts the noise best, or person where photos do not agree. moments: (K, 2C, h, w).
 
-    It is the noun under which the model predicts the noise best. Source: Li et al. 2023, "Your Diffusion Model is Secretly a
-    Zero-Shot Classifier", arXiv:2303.16203.
+    Source: Li et al. 2023, "Your Diffusion Model is Secretly a Zero-Shot Classifier", arXiv:2303.16203.
     """
     prompt_embeddings = frozen.encode_prompts([f"a photo of a {noun}" for noun in NOUNS])
     parts = [slice(start, start + BATCH_SIZE) for start in range(0, len(moments), BATCH_SIZE)]

@@ -1,9 +1,8 @@
-"""Changes of a model's weights, of an identity or a LoRA file, applied and reverted to the last bit.
+"""Changes of a model's weights, of an identity or a LoRA file, applied and reverted to the last bit, layer by layer.
 
-An identity's names are "part.path.lora_A.weight" and "....lora_B.weight" for low-rank matrices, whose product is added (the
-layout that diffusers' `load_lora_weights` reads, with alpha equal to the rank), and "part.path.weight.diff" for a difference to
-the base; paths as in lora_names.py. What is added is computed for one layer at a time.
-Source of low-rank matrices: Hu et al. 2021, arXiv:2106.09685.
+An identity's names are "part.path.lora_A.weight" and "....lora_B.weight" for low-rank matrices, whose product is added (as
+diffusers' `load_lora_weights` reads them, alpha equal to the rank; Hu et al. 2021, arXiv:2106.09685), and
+"part.path.weight.diff" for a difference to the base; paths as in lora_names.py.
 """
 
 from __future__ import annotations

@@ -13,11 +13,6 @@ from tenth.core.types import Photo
 from tenth.data.faces.descriptors import cached_face_descriptor, encoder_name, face_descriptor
 
 
-def descriptor_statistics(descriptors: Tensor) -> tuple[Tensor, float]:
-    """(mean (128,), std) of many people's descriptors (N, 128), std over all components."""
-    return descriptors.mean(0), float(descriptors.var(0).mean().sqrt())
-
-
 class FaceEncoder:
     """dlib's descriptors, centred and scaled: (K, 128) float32, each component about unit variance over many people.
 

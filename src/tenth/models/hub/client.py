@@ -1,7 +1,6 @@
-"""List a repository of a model hub and download its files at one revision.
+"""List a repository of a model hub and download its files at one revision: the only module that talks to the hub.
 
-The only module that talks to the hub. As in huggingface_hub, HF_ENDPOINT, the token and HF_HUB_OFFLINE apply. The hub is not
-trusted: names, sizes and digests are validated before use. Why huggingface_hub's own download is not used: docs/decisions/0007.
+HF_ENDPOINT, the token and HF_HUB_OFFLINE apply. Names, sizes and digests are validated: the hub is not trusted (0007).
 """
 
 from __future__ import annotations
@@ -29,8 +28,10 @@ INVALID_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - te
 
 @config_dataclass
 class RemoteFile:
-    """A file of a repository. sha256: of a large file; git_sha1: the blob id of a small one; "" if unknown."""
+    """A file of a repository at a revision. sha256: of a large file; git_sha1: the blob id of a small one; "" if unknown."""
 
+    repository: str
+    revision: Digest
     path: str
     size: Size
     sha256: Annotated[str, matches("64 hexadecimal digits", "([0-9a-f]{64})?")] = ""
@@ -61,22 +62,20 @@ def list_files(repository: str) -> RepoListing:
         raise ModelError(found, needed, "Ask another hub, or try again later") from problem
 
 
-def download_file(
-    repository: str, revision: str, file: RemoteFile, partial_path: Path, progress: Callable[[int], None]
-) -> None:
+def download_file(file: RemoteFile, partial_path: Path, progress: Callable[[int], None]) -> None:
     """Download a file to `partial_path`; bytes that are there already are kept, and only the rest is requested.
 
     progress: called with the number of bytes that are there. Raises ModelError if the rest does not arrive; what did is kept.
     """
-    with _explain_errors(repository, revision, file.path):
-        address = hf_hub_url(repository, file.path, revision=revision, endpoint=_endpoint())
+    with _explain_errors(file.repository, file.revision, file.path):
+        address = hf_hub_url(file.repository, file.path, revision=file.revision, endpoint=_endpoint())
         download_to(address, file.size, partial_path, build_hf_headers(), progress)
 
 
-def find_in_hf_cache(repository: str, revision: str, path: str) -> Path | None:
+def find_in_hf_cache(file: RemoteFile) -> Path | None:
     """The file in huggingface_hub's cache, if another program has downloaded it."""
     try:
-        path_in_cache = try_to_load_from_cache(repository, path, revision=revision)
+        path_in_cache = try_to_load_from_cache(file.repository, file.path, revision=file.revision)
     except HFValidationError:  # an impossible name
         return None
     return Path(path_in_cache).resolve() if isinstance(path_in_cache, str) else None
@@ -106,8 +105,9 @@ def _parse_listing(repository: str, table: Any) -> RepoListing:
             continue
         if path in files:
             raise ValueError(f"it has {path} twice")
-        lfs_sha256 = sibling["lfs"]["sha256"] if sibling.get("lfs") else ""
-        files[path] = RemoteFile(path, size, lfs_sha256, "" if lfs_sha256 else sibling.get("blobId") or "")
+        sha256 = sibling["lfs"]["sha256"] if sibling.get("lfs") else ""
+        blob_id = "" if sha256 else sibling.get("blobId") or ""
+        files[path] = RemoteFile(repository, table["sha"], path, size, sha256, blob_id)
 
     # The licence: one name, or a list of them.
     card = table.get("cardData")

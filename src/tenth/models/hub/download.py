@@ -24,21 +24,12 @@ from tenth.models.hub.published import ModelSpec
 MAX_CONFIG_BYTES = 1 << 20  # of a configuration that is read before anything large is requested; they have a few thousand
 
 
-@dataclass(frozen=True)
-class FileSpec:
-    """A file to download. remote.sha256 is empty for a small file not locked yet: the hub gives only its git sha1."""
-
-    repository: str
-    revision: str
-    remote: RemoteFile
-
-    def matches(self, path: Path) -> bool:
-        """Whether the file at `path` has the expected size and digest."""
-        remote = self.remote
-        if remote.sha256:
-            return lockfile.file_matches(path, remote.size, remote.sha256)
-        sized = path.is_file() and path.stat().st_size == remote.size
-        return sized and (not remote.git_sha1 or git_blob_sha1(path) == remote.git_sha1)
+def matches(file: RemoteFile, path: Path) -> bool:
+    """Whether the file at `path` has the expected size and digest."""
+    if file.sha256:
+        return lockfile.file_matches(path, file.size, file.sha256)
+    sized = path.is_file() and path.stat().st_size == file.size
+    return sized and (not file.git_sha1 or git_blob_sha1(path) == file.git_sha1)
 
 
 class Staging:
@@ -54,34 +45,34 @@ class Staging:
             self.path.unlink()
         self.path.mkdir(exist_ok=True)
 
-    def partial_path(self, local: str, spec: FileSpec) -> Path:
+    def partial_path(self, local: str, file: RemoteFile) -> Path:
         """Where an incomplete file grows. Its digest is its name, so that another revision never continues it."""
-        digest = spec.remote.sha256 or spec.remote.git_sha1 or hashlib.sha256(f"{spec.revision} {local}".encode()).hexdigest()
+        digest = file.sha256 or file.git_sha1 or hashlib.sha256(f"{file.revision} {local}".encode()).hexdigest()
         return self.path / f"{digest}.part"
 
     def completed_path(self, local: str) -> Path:
         """Where a complete file waits for the others. local: its path in the model's folder."""
         return self.path / "new" / local
 
-    def find(self, local: str, spec: FileSpec) -> Path | None:
+    def find(self, local: str, file: RemoteFile) -> Path | None:
         """The file if its bytes are here; a large one of another model or program is linked first. Raises OSError."""
         completed = self.completed_path(local)
         for path in (completed, self.folder / local):
-            if spec.matches(path):
+            if matches(file, path):
                 return path
-        if not spec.remote.sha256:
+        if not file.sha256:
             return None
 
         # The same bytes elsewhere on this machine.
         others = [
             self.models / lockfile.folder_name(name) / other
             for name, locked in lockfile.read_lock(self.models).items()
-            for other, file in locked.files.items()
-            if file.sha256 == spec.remote.sha256
+            for other, each in locked.files.items()
+            if each.sha256 == file.sha256
         ]
-        if cached := find_in_hf_cache(spec.repository, spec.revision, spec.remote.path):
+        if cached := find_in_hf_cache(file):
             others.append(cached)
-        source = next((other for other in others if spec.matches(other)), None)
+        source = next((other for other in others if matches(file, other)), None)
         if source is None:
             return None
 
@@ -121,11 +112,11 @@ class DownloadPlan:
     """All files of a model, by path in its folder, and the repositories that they come from."""
 
     repositories: dict[str, LockedRepo]
-    files: dict[str, FileSpec]
+    files: dict[str, RemoteFile]
 
     def num_bytes(self, paths: Iterable[str]) -> int:
         """Size of these files in bytes."""
-        return sum(self.files[path].remote.size for path in paths)
+        return sum(self.files[path].size for path in paths)
 
 
 @dataclass(frozen=True)
@@ -164,12 +155,12 @@ def _download_locked(model_spec: ModelSpec, callbacks: DownloadCallbacks, stagin
     staging.create()
     plan = _locked_plan(previous) if previous and not update else _newest_plan(model_spec, staging)
     for name, repo in plan.repositories.items():
-        num_bytes = plan.num_bytes(local for local, spec in plan.files.items() if spec.repository == name)
+        num_bytes = plan.num_bytes(local for local, file in plan.files.items() if file.repository == name)
         callbacks.on_message(f"{name} at {repo.revision}: {num_bytes:,} bytes, {repo.licence}")
     callbacks.on_message(f"into {staging.folder}")
 
     # What of it is missing, and whether the disk has room.
-    missing = [local for local, spec in plan.files.items() if staging.find(local, spec) is None]
+    missing = [local for local, file in plan.files.items() if staging.find(local, file) is None]
     count = f"{len(missing)} of {pluralize(len(plan.files), 'file')}, {plan.num_bytes(missing):,} bytes"
     callbacks.on_message(f"not here: {count}" if missing else "all files are here; every byte was compared")
     _check_space(plan, missing, staging)
@@ -192,7 +183,7 @@ def _locked_plan(locked: LockedModel) -> DownloadPlan:
     files = {}
     for local, file in locked.files.items():
         revision = locked.repositories[file.repository].revision
-        files[local] = FileSpec(file.repository, revision, RemoteFile(file.path, file.bytes, file.sha256))
+        files[local] = RemoteFile(file.repository, revision, file.path, file.bytes, file.sha256)
     return DownloadPlan(dict(locked.repositories), files)
 
 
@@ -204,25 +195,25 @@ def _newest_plan(model_spec: ModelSpec, staging: Staging) -> DownloadPlan:
     family = published.detect_family(model_spec.repository, index, unet)
     adapter = published.choose_adapter(model_spec, family)
     paths, adapters = published.model_files(model, family), list_files(published.IP_ADAPTER)
-    files = {local: _file_spec(model, path) for local, path in paths.items()}
-    files |= {local: _file_spec(adapters, path) for local, path in published.adapter_files(adapters, adapter).items()}
+    files = {local: _listed_file(model, path) for local, path in paths.items()}
+    files |= {local: _listed_file(adapters, path) for local, path in published.adapter_files(adapters, adapter).items()}
     return DownloadPlan({each.repository: LockedRepo(each.revision, each.licence) for each in (model, adapters)}, files)
 
 
-def _file_spec(listing: RepoListing, path: str, max_bytes: int = 0) -> FileSpec:
+def _listed_file(listing: RepoListing, path: str, max_bytes: int = 0) -> RemoteFile:
     """A file of a listing. Raises ModelError if its listed size is larger than such a file can have."""
     remote = listing.files[path]
     max_bytes = max_bytes or (MAX_TENSOR_FILE_BYTES if path.endswith(".safetensors") else MAX_TEXT_BYTES)
     if remote.size > max_bytes:
         found = f"{path} of {listing.repository} is listed with {remote.size:,} bytes"
         raise ModelError(found, f"such a file has at most {max_bytes:,}", "Choose another repository, or another hub")
-    return FileSpec(listing.repository, listing.revision, remote)
+    return remote
 
 
 def _read_config(listing: RepoListing, path: str, staging: Staging) -> Any:
-    spec = _file_spec(listing, path, MAX_CONFIG_BYTES)
-    partial_path = staging.partial_path(path, spec)
-    _download_file(spec, partial_path, lambda _: None)
+    file = _listed_file(listing, path, MAX_CONFIG_BYTES)
+    partial_path = staging.partial_path(path, file)
+    _download_file(file, partial_path, lambda _: None)
     try:
         return read_json(partial_path, MAX_CONFIG_BYTES)
     except UnreadableError as problem:
@@ -231,14 +222,14 @@ def _read_config(listing: RepoListing, path: str, staging: Staging) -> Any:
         raise ModelError(found, "a configuration of diffusers is needed", "Choose another repository") from problem
 
 
-def _download_file(spec: FileSpec, partial_path: Path, progress: Callable[[int], None]) -> None:
+def _download_file(file: RemoteFile, partial_path: Path, progress: Callable[[int], None]) -> None:
     """The complete file at `partial_path`, verified. Raises ModelError, and keeps nothing that is known to be wrong."""
-    download_file(spec.repository, spec.revision, spec.remote, partial_path, progress)
-    if not spec.matches(partial_path):
+    download_file(file, partial_path, progress)
+    if not matches(file, partial_path):
         partial_path.unlink()
-        needed = f"those that revision {spec.revision} was listed or locked with are needed"
+        needed = f"those that revision {file.revision} was listed or locked with are needed"
         action = "Run it again if the network may have damaged it; `tenth models update NAME` takes what the hub has now"
-        raise ModelError(f"{spec.remote.path} of {spec.repository} came with other bytes", needed, action)
+        raise ModelError(f"{file.path} of {file.repository} came with other bytes", needed, action)
 
 
 def _check_space(plan: DownloadPlan, missing: list[str], staging: Staging) -> None:
@@ -258,22 +249,22 @@ def _download_missing(plan: DownloadPlan, missing: list[str], staging: Staging, 
         callbacks.on_progress(done + current, total)
 
     for local in missing:
-        spec = plan.files[local]
-        partial_path = staging.partial_path(local, spec)
-        _download_file(spec, partial_path, on_progress)
+        file = plan.files[local]
+        partial_path = staging.partial_path(local, file)
+        _download_file(file, partial_path, on_progress)
         move_file(partial_path, staging.completed_path(local))
-        done += spec.remote.size
+        done += file.size
         on_progress(0)
 
 
 def _make_lock(plan: DownloadPlan, staging: Staging) -> LockedModel:
     files = {}
-    for local, spec in plan.files.items():
-        digest = spec.remote.sha256
-        if not digest and (path := staging.find(local, spec)):
+    for local, file in plan.files.items():
+        digest = file.sha256
+        if not digest and (path := staging.find(local, file)):
             digest = sha256_of(path)
         if not digest:
             found = f"{local} of {staging.folder.name} has changed since it came"
             raise ModelError(found, "it is locked as it is", "Run it again")
-        files[local] = LockedFile(spec.repository, spec.remote.path, spec.remote.size, digest)
+        files[local] = LockedFile(file.repository, file.path, file.size, digest)
     return LockedModel(plan.repositories, files)

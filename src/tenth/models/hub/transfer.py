@@ -60,8 +60,7 @@ def download_to(
 ) -> None:
     """Download a file of `size` bytes to `partial_path` and flush it; bytes that are there already are not requested again.
 
-    progress: called with the number of bytes that are there. Raises TransferError if the rest does not arrive, and keeps what
-    did, unless the server sends more than `size`; OSError if the disk refuses.
+    progress: called with the number of bytes. Raises TransferError if the rest does not arrive, OSError if the disk refuses.
     """
     # Answers that break off are continued, as long as each of a few brings something.
     with _open_partial(partial_path, size) as file:

@@ -16,7 +16,7 @@ from tenth.core.errors import RecipeError
 from tenth.core.rng import StepRNG
 from tenth.data.faces.crops import PhotoDataset, load_face_crops
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, set_adapter_scale
-from tenth.models.encoders.dlib_face import FaceEncoder, descriptor_statistics
+from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket, read_statistics
 from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
@@ -86,7 +86,7 @@ def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
     if recipe.init_from:
         encoder, adapter = _load_initial_weights(model, recipe.init_from, autoencoder)
     else:
-        encoder = FaceEncoder(*descriptor_statistics(descriptors))
+        encoder = FaceEncoder(descriptors.mean(0), float(descriptors.var(0).mean().sqrt()))
         adapter = init_ip_adapter(model.unet, encoder.embedding_dim)
 
     # Data.

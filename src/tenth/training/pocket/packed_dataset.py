@@ -63,7 +63,8 @@ def pack(recipe_file: Path, run: Path | None, folder: Path) -> None:
 def serialize(data: Prepared) -> bytes:
     """The data set, quantized to 8 bits and compressed."""
     dataset = data.dataset
-    tensors = {name: _quantize(getattr(dataset, name), step) for name, step in QUANTIZATION_STEPS.items()}
+    scaled = {name: getattr(dataset, name) / step for name, step in QUANTIZATION_STEPS.items()}
+    tensors = {name: values.round().clamp(-127, 127).to(torch.int8) for name, values in scaled.items()}
     tensors["latents"] = tensors["latents"].transpose(0, 2)  # (8, 2, N, 16, 16): a channel's values together
     tensors |= {"tokens": dataset.tokens.short(), "others": dataset.person_spans.int(), "seen": data.photo_indices.int()}
     return lzma.compress(save({name: value.contiguous() for name, value in tensors.items()}), preset=1)
@@ -120,10 +121,6 @@ def unpack(weights: Path, folder: Path) -> None:
     encoder = FaceEncoder(*read_statistics(MODEL_DIR / STATISTICS_PATH))
     floats = {name: value.float() for name, value in load_file(weights).items()}
     export_model(folder, floats, PACKAGED_AUTOENCODER, encoder)
-
-
-def _quantize(values: Tensor, step: float) -> Tensor:
-    return (values / step).round().clamp(-127, 127).to(torch.int8)
 
 
 def _load_model(weights: Mapping[str, Tensor]) -> PocketModules:
