@@ -34,7 +34,7 @@ from parsed_commands import parse
 from tenth.cli.app import EPILOG
 from tenth.core.config import from_table
 from tenth.experiments.recipe import ExperimentRecipe
-from tenth.training.adapter.recipe import AdapterRecipe
+from tenth.training.adapter.trainer import AdapterRecipe
 from toy_hub import Hub, publish, run_hub
 
 DOCUMENTS = sorted(

@@ -43,7 +43,7 @@ from tenth.models.pocket.loader import load_pocket
 from tenth.reporting.html.page import page
 from tenth.reporting.markdown import markdown, summary
 from tenth.training.checkpoint import MANIFEST_FILE, TENSORS_FILE, load_checkpoint, save_checkpoint
-from tenth.training.history import read_history
+from tenth.training.monitoring import read_history
 from tenth.training.registry import stage
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -40,7 +40,7 @@ from tenth.models.model_folder import read_config
 from tenth.models.pocket.loader import load_pocket, read_statistics
 from tenth.models.registry import load_model
 from tenth.training.checkpoint import load_checkpoint, save_checkpoint
-from tenth.training.history import read_history
+from tenth.training.monitoring import read_history
 
 KERNEL = "kernels-community/flash-attn"
 # Every reader of one file, by the name that the file has to have.

@@ -16,7 +16,7 @@ from house_source import Source, sources
 WRITERS = {
     *("src/tenth/core/files/writing.py", "src/tenth/core/files/claims.py"),
     *(
-        "src/tenth/models/hub/staging.py",
+        "src/tenth/models/hub/download.py",
         "src/tenth/models/hub/client.py",
         "src/tenth/models/hub/lockfile.py",
         "src/tenth/evaluation/extractors/inception_weights.py",

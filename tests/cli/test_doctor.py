@@ -7,8 +7,10 @@ import json
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from tenth.cli.commands import doctor
@@ -80,9 +82,9 @@ def test_whether_plots_can_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     assert plots().action == "Run `pip install tenth[report]` if you want it"
 
 
-def test_the_containers_limit_counts(tmp_path: Path) -> None:
+def test_the_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/meminfo").write_text("MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\n")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=8_192_000_000, available=4_096_000_000))
     assert [(finding.ok, finding.detail) for finding in doctor.memory(tmp_path)] == [(True, "8.2 GB, 4.1 GB free")]
     (tmp_path / "proc/self/cgroup").write_text("0::/\n")
     (tmp_path / "sys/fs/cgroup").mkdir(parents=True)

@@ -12,7 +12,7 @@ from tenth.core.errors import RecipeError
 from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.methods.registry import method
-from tenth.training.adapter.recipe import AdapterRecipe
+from tenth.training.adapter.trainer import AdapterRecipe
 from tenth.training.pocket.diffusion import DiffusionRecipe
 from tenth.training.registry import stage
 

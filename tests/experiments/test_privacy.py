@@ -14,14 +14,11 @@ import torch
 
 from tenth.core.cache import ArrayCache
 from tenth.core.types import Identity, Person, Photo
-from tenth.methods.dreambooth.data import DreamBoothSettings
-from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.export import export_comfyui, export_lora
 from tenth.methods.identity_file import save_identity
 from tenth.models.pocket.loader import load_pocket
-from tenth.sampling.config import SamplingConfig
-from tenth.training.schedule import TrainingConfig
+from toy_dreambooth import SETTINGS
 
 
 @pytest.fixture(autouse=True)
@@ -57,21 +54,9 @@ def test_a_store_that_is_made_and_one_that_is_there(tmp_path: Path) -> None:
 
 def test_what_dreambooth_keeps_of_a_run(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path))
-    schedule = TrainingConfig(
-        total_images=2,
-        batch_size=1,
-        warmup_images=0,
-        ema_halflife_images=1,
-        checkpoint_every_images=1,
-        learning_rate=0.1,
-        precision="fp32",
-    )
-    settings = DreamBoothSettings(
-        schedule, LoraSettings(rank=2, alpha=4), class_noun="person", num_class_images=1, sampling=SamplingConfig(steps=1)
-    )
     model: Any = load_pocket(toy_folder, name="toy")
     photos = tuple(Photo(np.full((40, 30, 3), shade, np.uint8), f"{shade:064x}") for shade in (1, 2))
-    method, person = DreamBooth("dreambooth-lora", settings), Person("anna", photos)
+    method, person = DreamBooth("dreambooth-lora", SETTINGS), Person("anna", photos)
     learnt = method(person, model).identity
     (folder,) = (tmp_path / "dreambooth").iterdir()
     assert mode(folder) == 0o700

@@ -14,7 +14,7 @@ from tenth.data.photo import open_photo
 from tenth.methods.dreambooth import checkpoint_selection as choosing
 from tenth.methods.dreambooth.checkpoint_selection import build_selector, embed_images, mean_similarity
 from tenth.sampling.config import SamplingConfig
-from tenth.training.history import read_history
+from tenth.training.monitoring import read_history
 
 PROMPTS, FEW = [f"prompt {number}" for number in range(8)], SamplingConfig(steps=1)
 

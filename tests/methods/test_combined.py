@@ -17,30 +17,14 @@ from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments import identities as learnt
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.methods.combined import CombinedMethod
-from tenth.methods.dreambooth.data import DreamBoothSettings
-from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.identity_file import load_identity
 from tenth.methods.registry import method
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.training.schedule import TrainingConfig
+from toy_dreambooth import SETTINGS
 
-SCHEDULE = TrainingConfig(
-    total_images=8,
-    batch_size=4,
-    warmup_images=0,
-    ema_halflife_images=4,
-    checkpoint_every_images=4,
-    learning_rate=0.1,
-    precision="fp32",
-)
-LEARNT = DreamBooth(
-    "dreambooth-lora",
-    DreamBoothSettings(
-        SCHEDULE, LoraSettings(rank=2, alpha=4), class_noun="person", num_class_images=2, sampling=SamplingConfig(steps=1)
-    ),
-)
+LEARNT = DreamBooth("dreambooth-lora", SETTINGS)
 
 
 @dataclass(frozen=True)

@@ -27,20 +27,8 @@ from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.sampler import sample
 from tenth.training.frozen_diffusion import FrozenDiffusion
-from tenth.training.schedule import TrainingConfig
+from toy_dreambooth import SETTINGS
 
-SCHEDULE = TrainingConfig(
-    total_images=12,
-    batch_size=4,
-    warmup_images=0,
-    ema_halflife_images=4,
-    checkpoint_every_images=4,
-    learning_rate=0.1,
-    precision="fp32",
-)
-SETTINGS = DreamBoothSettings(
-    SCHEDULE, LoraSettings(rank=2, alpha=4), class_noun="person", num_class_images=3, sampling=SamplingConfig(steps=1)
-)
 PROMPT, ONE_STEP = "a photo of a person", SamplingConfig(steps=1)
 
 

@@ -16,8 +16,7 @@ from tenth.core.config import read_toml
 from tenth.core.errors import RecipeError
 from tenth.core.rng import StepRNG
 from tenth.core.types import Person, Photo
-from tenth.methods.dreambooth.class_noun import classify_noun
-from tenth.methods.dreambooth.data import DreamBoothData, DreamBoothSettings, fill_prompt, prepare_data
+from tenth.methods.dreambooth.data import DreamBoothData, DreamBoothSettings, classify_noun, fill_prompt, prepare_data
 from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.registry import method

@@ -30,9 +30,8 @@ from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.sampler import SamplingBatch, sample_float
-from tenth.training.adapter.recipe import AdapterRecipe
 from tenth.training.adapter.synthetic_data import SyntheticPeople
-from tenth.training.adapter.trainer import train_adapter
+from tenth.training.adapter.trainer import AdapterRecipe, train_adapter
 from tenth.training.schedule import TrainingConfig
 from toy_adapters import toy_adapters
 from toy_drawing import diffusers_arguments

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from fresh import ROOT, Fresh
@@ -46,48 +48,46 @@ def tree(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-MEMINFO = "MemTotal: 8000 kB\nMemAvailable: 4000 kB\n"
 V2 = "0::/a/b\n"
 V1 = "5:devices:/x\n4:memory,cpu:/a\n0::/\n"
 STAT = "anon 9\ninactive_file 300000\nactive_file 200000\n"
 TOTAL = "inactive_file 1\nactive_file 1\ntotal_inactive_file 300000\ntotal_active_file 200000\n"
-TREES: dict[str, tuple[dict[str, str], int | None]] = {
-    "nothing says it": ({}, None),
-    "the system alone": ({"proc/meminfo": MEMINFO}, 4_096_000),
+TREES: dict[str, tuple[dict[str, str], int]] = {
+    "the system alone": ({}, 4_096_000),
     "v2 without a limit": (
-        {"proc/meminfo": MEMINFO, "proc/self/cgroup": V2, "sys/fs/cgroup/a/b/memory.max": "max\n",
+        {"proc/self/cgroup": V2, "sys/fs/cgroup/a/b/memory.max": "max\n",
          "sys/fs/cgroup/a/b/memory.current": "1000\n"}, 4_096_000),
     "v2, files in the cache are not used": (
-        {"proc/meminfo": MEMINFO, "proc/self/cgroup": V2, "sys/fs/cgroup/a/b/memory.max": "2000000\n",
+        {"proc/self/cgroup": V2, "sys/fs/cgroup/a/b/memory.max": "2000000\n",
          "sys/fs/cgroup/a/b/memory.current": "1500000\n", "sys/fs/cgroup/a/b/memory.stat": STAT}, 1_000_000),
     "v2, a group around it is tighter": (
-        {"proc/meminfo": MEMINFO, "proc/self/cgroup": V2, "sys/fs/cgroup/a/b/memory.max": "2000000\n",
+        {"proc/self/cgroup": V2, "sys/fs/cgroup/a/b/memory.max": "2000000\n",
          "sys/fs/cgroup/a/b/memory.current": "0\n", "sys/fs/cgroup/a/memory.max": "1200000\n",
          "sys/fs/cgroup/a/memory.current": "500000\n"}, 700_000),
     "v2, used beyond the limit": (
         {"proc/self/cgroup": V2, "sys/fs/cgroup/a/b/memory.max": "1000\n", "sys/fs/cgroup/a/b/memory.current": "3000\n"}, 0),
     "v2 in a container, whose path is the host's": (
-        {"proc/meminfo": MEMINFO, "proc/self/cgroup": "0::/docker/0123\n", "sys/fs/cgroup/memory.max": "900000\n",
+        {"proc/self/cgroup": "0::/docker/0123\n", "sys/fs/cgroup/memory.max": "900000\n",
          "sys/fs/cgroup/memory.current": "100000\n"}, 800_000),
     "v1": (
-        {"proc/meminfo": MEMINFO, "proc/self/cgroup": V1, "sys/fs/cgroup/memory/a/memory.limit_in_bytes": "2000000\n",
+        {"proc/self/cgroup": V1, "sys/fs/cgroup/memory/a/memory.limit_in_bytes": "2000000\n",
          "sys/fs/cgroup/memory/a/memory.usage_in_bytes": "1500000\n", "sys/fs/cgroup/memory/a/memory.stat": TOTAL}, 1_000_000),
     "v1 without a limit": (
-        {"proc/meminfo": MEMINFO, "proc/self/cgroup": V1, "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+        {"proc/self/cgroup": V1, "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
          "sys/fs/cgroup/memory/memory.usage_in_bytes": "5\n"}, 4_096_000),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", TREES)
-def test_what_there_is(case: str, tmp_path: Path) -> None:
+def test_what_there_is(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, left = TREES[case]
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4_096_000))
     assert free_memory(tree(tmp_path, files)) == left
 
 
 # (use, machine) -> (device, profile), from estimates of the sizes above.
 DECISIONS: dict[str, tuple[LoadOptions, AvailableMemory, tuple[str, str]]] = {
     "much": (LoadOptions(), AvailableMemory(24 * GB), ("cpu", "float32")),
-    "unknown": (LoadOptions(), AvailableMemory(None), ("cpu", "float32")),
     "half fits": (LoadOptions(batch_size=1), AvailableMemory(6 * GB), ("cpu", "half")),
     "four at a time do not": (LoadOptions(), AvailableMemory(7 * GB), ("cpu", "half-batch1")),
     "large images": (LoadOptions(batch_size=1, image_size=1024), AvailableMemory(6 * GB), ("cpu", "half-vae-tiling")),

@@ -30,9 +30,8 @@ from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.training.adapter.recipe import AdapterRecipe
 from tenth.training.adapter.synthetic_data import SyntheticPeople
-from tenth.training.adapter.trainer import train_adapter
+from tenth.training.adapter.trainer import AdapterRecipe, train_adapter
 from tenth.training.diffusion_loss import min_snr_weight
 from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
 from tenth.training.schedule import TrainingConfig
@@ -209,7 +208,11 @@ def test_a_person_is_learnt_and_diffusers_reads_the_lora(folder: Path, tmp_path:
 def test_a_lora_of_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
     save_file({"unet.nothing.lora_A.weight": torch.ones(2, 2)}, tmp_path / "other.safetensors")
     (tmp_path / "half.safetensors").write_bytes(b"half")
-    for name, said in {"other": "has not both matrices", "half": "damaged or not safetensors", "none": "is not there"}.items():
+    for name, said in {
+        "other": "has not both matrices",
+        "half": "damaged or not safetensors",
+        "none": "does not exist",
+    }.items():
         with pytest.raises(ModelError, match=said):
             load_model(str(folder), lora=tmp_path / f"{name}.safetensors")
     with pytest.raises(ModelError, match="a LoRA is for Stable Diffusion's families"):

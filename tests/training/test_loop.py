@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.rng import StepRNG
-from tenth.training.averages import ema_keys, tensors_under
 from tenth.training.checkpoint import exclusive_run, load_checkpoint
 from tenth.training.loop import fit
 from tenth.training.monitoring import weight_statistics
 from tenth.training.schedule import TrainingConfig
+from tenth.training.state import ema_keys, tensors_under
 
 SCHEDULE = TrainingConfig(
     total_images=160,

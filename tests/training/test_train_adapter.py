@@ -23,10 +23,9 @@ from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.training.adapter.recipe import AdapterRecipe
 from tenth.training.adapter.synthetic_data import SyntheticPeople
-from tenth.training.adapter.trainer import train_adapter
-from tenth.training.history import append_history, read_history
+from tenth.training.adapter.trainer import AdapterRecipe, train_adapter
+from tenth.training.monitoring import append_history, read_history
 from tenth.training.registry import stage
 from tenth.training.schedule import TrainingConfig
 from tenth.training.state import ema_weights

@@ -1,3 +1,1 @@
 """Methods of personalization: photos of a person -> an identity."""
-
-__all__: list[str] = []

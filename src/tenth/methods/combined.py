@@ -34,21 +34,12 @@ class CombinedMethod:
 
 
 def combine_identities(fine_tuned: Identity, adapter: Identity) -> Identity:
-    """The weights of one identity with the embeddings of another, both of one person and model.
-
-    Raises IdentityError if the models differ, or if the first has no weights or the second is not embeddings alone.
-    """
+    """The weights of one identity with the embeddings of another. Raises IdentityError unless they are so, of one model."""
     if fine_tuned.model != adapter.model or not fine_tuned.weights or adapter.embeddings is None or adapter.weights:
-        raise IdentityError(
-            f"{fine_tuned.method} for {fine_tuned.model} and {adapter.method} for {adapter.model}",
-            "an identity with weights and one with embeddings, of one model, are needed",
-            "Make the first with a method that trains, the second with an adapter",
-        )
+        found = f"{fine_tuned.method} for {fine_tuned.model} and {adapter.method} for {adapter.model}"
+        needed = "an identity with weights and one with embeddings, of one model, are needed"
+        raise IdentityError(found, needed, "Make the first with a method that trains, the second with an adapter")
     photos = tuple(dict.fromkeys((*fine_tuned.photos, *adapter.photos)))
-    return replace(
-        adapter,
-        method=f"{fine_tuned.method}{METHOD_SEPARATOR}{adapter.method}",
-        weights=fine_tuned.weights,
-        trigger_phrase=fine_tuned.trigger_phrase,
-        photos=photos,
-    )
+    name = f"{fine_tuned.method}{METHOD_SEPARATOR}{adapter.method}"
+    phrase = fine_tuned.trigger_phrase
+    return replace(adapter, method=name, weights=fine_tuned.weights, trigger_phrase=phrase, photos=photos)

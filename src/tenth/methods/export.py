@@ -22,33 +22,21 @@ LAYOUTS: Mapping[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
     "diffusers": to_diffusers_layout,  # `load_lora_weights`
     "kohya": to_kohya_layout,  # ComfyUI and A1111
 }
-EMBEDDINGS_KEY = "ip_adapter_image_embeds"  # the tensor, by the name of the argument of diffusers' pipelines
 COMFYUI_SUFFIX = ".ipadpt"
-CLIP_PREFIX = "clip"  # begins the names of the encoders that ComfyUI's adapters read
 
 
 def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> None:
-    """Write a LoRA file, whole or not at all, with the trigger phrase in its metadata.
-
-    Raises IdentityError if the identity holds other weights, CheckpointError if the file exists.
-    """
+    """Write a LoRA file with its trigger phrase. Raises IdentityError for other weights, CheckpointError if the file exists."""
     _require_new(path)
-    weights = LAYOUTS[layout](identity.weights)
-    write_tensors(
-        path,
-        weights,
-        {"format": "pt", "modelspec.trigger_phrase": identity.trigger_phrase},
-        PRIVATE_FILE_MODE,
-        no_overwrite=True,
-    )
+    metadata = {"format": "pt", "modelspec.trigger_phrase": identity.trigger_phrase}
+    write_tensors(path, LAYOUTS[layout](identity.weights), metadata, PRIVATE_FILE_MODE, no_overwrite=True)
 
 
 def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) -> list[Path]:
     """Write two files with which diffusers alone generates images of the person, and give their paths.
 
     `path`: safetensors with one tensor, ip_adapter_image_embeds (2, M, D) or (2, M, T, D): unconditional embeddings and the
-    person's, as diffusers 0.42.1 takes them with guidance; without it, only the second half is to be passed. Beside it
-    the adapter, for `load_ip_adapter`: NAME.ip-adapter.safetensors of NAME.safetensors.
+    person's, as diffusers 0.42.1 takes them with guidance. NAME.ip-adapter.safetensors beside it: the adapter.
     Raises IdentityError if the identity is of another model or holds no embeddings, CheckpointError if a file exists.
     """
     adapter = path.with_name(f"{path.stem}.ip-adapter.safetensors")
@@ -56,7 +44,7 @@ def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) ->
     embeddings = _embeddings(identity)
     model.validate(identity)
     model.ensure_adapter(identity.adapter)
-    tensors = {EMBEDDINGS_KEY: torch.cat([model.unconditional_like(embeddings[None]), embeddings[None]])}
+    tensors = {"ip_adapter_image_embeds": torch.cat([model.unconditional_like(embeddings[None]), embeddings[None]])}
     metadata = {"format": "pt", "encoder": identity.encoder, "adapter": identity.adapter}
     with model.adapters[identity.adapter].path.open("rb") as source, atomic_file(adapter, no_overwrite=True) as file:
         shutil.copyfileobj(source, file)
@@ -65,49 +53,39 @@ def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) ->
 
 
 def export_comfyui(identity: Identity, path: Path) -> None:
-    """Write the person's image embeddings as ComfyUI's node "IPAdapter Load Embeds" reads them, an .ipadpt file.
+    """Write the person's image embeddings as ComfyUI's node "IPAdapter Load Embeds" reads them: one tensor, by torch.save.
 
-    It holds one tensor, by torch.save, what "IPAdapter Encoder" gives as pos_embed: CLIP's image embeddings before projection,
-    (M, D), or of an adapter that reads patches the layer before the last, (M, T, D). It is written here and never read.
+    CLIP's image embeddings before projection, (M, D), or of an adapter that reads patches the layer before the last, (M, T, D).
     Source: cubiq/ComfyUI_IPAdapter_plus, commit 9d076a3, IPAdapterPlus.py: IPAdapterEncoder, -SaveEmbeds, -LoadEmbeds, -Embeds.
     Raises IdentityError for embeddings that are not CLIP's, CheckpointError if the file exists.
     """
     _require_new(path)
     embeddings = _embeddings(identity)
-    if not identity.encoder.startswith(CLIP_PREFIX):
-        raise IdentityError(
-            f"this identity's embeddings are of {identity.encoder}",
-            "CLIP's are needed: ComfyUI has no adapter that reads others",
-            "Make it with a model of the Stable Diffusion families",
-        )
+    if not identity.encoder.startswith("clip"):
+        found = f"this identity's embeddings are of {identity.encoder}"
+        needed = "CLIP's are needed: ComfyUI has no adapter that reads others"
+        raise IdentityError(found, needed, "Make it with a model of the Stable Diffusion families")
     content = io.BytesIO()
     torch.save(embeddings.cpu().contiguous().clone(), content)  # a clone: a view would bring all of its storage
     write_bytes(path, content.getvalue(), PRIVATE_FILE_MODE, no_overwrite=True)
 
 
 def export_model(identity: Identity, model: LatentDiffusion, folder: Path) -> None:
-    """Write the model with the identity's weights in it, a folder that diffusers' `from_pretrained` loads.
-
-    Raises IdentityError if the identity is of another model or holds no weights, CheckpointError if the folder exists.
-    """
+    """Write a folder for `from_pretrained`. Raises IdentityError if there are no weights, CheckpointError if it exists."""
     _require_new(folder)
     if not identity.weights:
-        raise IdentityError(
-            f"this identity of method {identity.method} holds embeddings alone",
-            "one with weights is needed for a model of its own",
-            "Make it with dreambooth or dreambooth-lora, or export it to a file that ends in .safetensors",
-        )
+        found = f"this identity of method {identity.method} holds embeddings alone"
+        action = "Make it with dreambooth or dreambooth-lora, or export it to a file that ends in .safetensors"
+        raise IdentityError(found, "one with weights is needed for a model of its own", action)
     with model.applied([identity]):
         save_pipeline(model.pipeline, folder)
 
 
 def _embeddings(identity: Identity) -> Tensor:
     if identity.embeddings is None:
-        raise IdentityError(
-            f"this identity of method {identity.method} holds weights alone",
-            "image embeddings are needed",
-            "Make it with a method of an adapter, or export the weights",
-        )
+        found = f"this identity of method {identity.method} holds weights alone"
+        action = "Make it with a method of an adapter, or export the weights"
+        raise IdentityError(found, "image embeddings are needed", action)
     return identity.embeddings
 
 

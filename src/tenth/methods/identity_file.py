@@ -25,8 +25,7 @@ MAX_EMBEDDING_VALUES = 1 << 28  # in embeddings: a thousand photos of the widest
 def save_identity(identity: Identity, path: str | Path, *, new: bool = False) -> None:
     """Write `path` whole or not at all, for its owner alone to read. It holds no photo, no name and no time.
 
-    new: nothing is replaced; a file of the very same identity stays. Raises DataError if the disk is full or refuses,
-    CheckpointError if a new file is there and holds anything else.
+    new: nothing else is replaced. Raises DataError if the disk is full or refuses, CheckpointError if another file is there.
     """
     fields: dict[str, Any] = {key: getattr(identity, key) for key in TEXT_FIELDS}
     fields |= {"format": FORMAT, "photos": list(identity.photos)}
@@ -58,17 +57,16 @@ def load_identity(path: str | Path) -> Identity:
 
 def _parse_identity(path: Path, fields: dict[str, Any], tensors: dict[str, Tensor]) -> Identity:
     photos = fields.get("photos")
-    if not isinstance(photos, list) or not all(
-        map(_is_text, [*(fields.get(key) for key in TEXT_FIELDS), *photos[:MAX_PHOTOS]])
-    ):
+    texts = [*(fields.get(key) for key in TEXT_FIELDS), *(photos[:MAX_PHOTOS] if isinstance(photos, list) else [None])]
+    if not isinstance(photos, list) or not all(isinstance(text, str) and len(text) <= MAX_TEXT_LENGTH for text in texts):
         raise _unusable(path, "lacks part of its description")
     embeddings = tensors.pop("embeddings", None)
+    if embeddings is None and not tensors:
+        raise _unusable(path, "holds neither embeddings nor weights")
     if embeddings is not None and embeddings.ndim not in (2, 3):
         raise _unusable(path, f"has embeddings of shape {tuple(embeddings.shape)}, neither (M, D) nor (M, T, D)")
     if embeddings is not None and not 0 < embeddings.numel() <= MAX_EMBEDDING_VALUES:
         raise _unusable(path, f"has embeddings of {embeddings.numel()} numbers")
-    if embeddings is None and not tensors:
-        raise _unusable(path, "holds neither embeddings nor weights")
     weights = {name.removeprefix("weights."): tensor for name, tensor in tensors.items()}
     if len(weights) < len(tensors) or len(photos) > MAX_PHOTOS:
         raise _unusable(path, "has a tensor twice, or more photos than any identity")
@@ -76,11 +74,6 @@ def _parse_identity(path: Path, fields: dict[str, Any], tensors: dict[str, Tenso
     return Identity(**{key: fields[key] for key in TEXT_FIELDS}, embeddings=embeddings, weights=weights, photos=tuple(photos))
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_TEXT_LENGTH
-
-
 def _unusable(path: Path, fault: str) -> IdentityError:
-    return IdentityError(
-        f"{path} {fault}", "a whole identity file of this version is needed", "Make it again with `tenth identity`"
-    )
+    needed = "a whole identity file of this version is needed"
+    return IdentityError(f"{path} {fault}", needed, "Make it again with `tenth identity`")

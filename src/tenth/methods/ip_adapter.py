@@ -1,7 +1,4 @@
-"""IP-Adapter without training: photos -> embeddings -> one pooled embedding -> identity.
-
-Source: Ye et al. 2023, arXiv:2308.06721.
-"""
+"""IP-Adapter without training: photos -> embeddings -> pooled embedding -> identity (Ye et al. 2023, arXiv:2308.06721)."""
 
 from __future__ import annotations
 
@@ -9,25 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tenth.core.types import Aggregator, DiffusionModel, Identity, MethodResult, Person
-from tenth.models.aggregators.pooling import (
-    concatenation,
-    consensus,
-    consensus_weights,
-    first,
-    first_weights,
-    maximum,
-    mean,
-    uniform_weights,
-)
+from tenth.models.aggregators import pooling
 
-PHOTO_WEIGHTS: Mapping[Aggregator, Aggregator] = {first: first_weights, mean: uniform_weights, consensus: consensus_weights}
-POOLING_DESCRIPTIONS: Mapping[Aggregator, str] = {
-    maximum: "the element-wise maximum of all photos at each place",
-    mean: "the mean of all photos at each place",
-    consensus: "the mean of all photos at each place, weighted by how their mean tokens agree",
-    concatenation: "those of all photos side by side",
+PHOTO_WEIGHTS: Mapping[Aggregator, Aggregator] = {
+    pooling.first: pooling.first_weights,
+    pooling.mean: pooling.uniform_weights,
+    pooling.consensus: pooling.consensus_weights,
 }
-FACE_MARKER = "face"  # in the file names of published adapters trained on cropped faces: Plus-Face, Full-Face
+POOLING_DESCRIPTIONS: Mapping[Aggregator, str] = {
+    pooling.maximum: "the element-wise maximum of all photos at each place",
+    pooling.mean: "the mean of all photos at each place",
+    pooling.consensus: "the mean of all photos at each place, weighted by how their mean tokens agree",
+    pooling.concatenation: "those of all photos side by side",
+}
 
 
 @dataclass(frozen=True)
@@ -60,14 +51,13 @@ class IPAdapter:
     def _warnings(self, count: int, model: DiffusionModel) -> tuple[str, ...]:
         """Which photos are not used, how patch tokens are pooled, and whether the adapter needs cropped photos."""
         warnings = []
-        if self.aggregate is first and count > 1:
+        if self.aggregate is pooling.first and count > 1:
             warnings.append(f"{self.name} reads one photo, the first in file-name order: the other {count - 1} are not used")
         num_tokens = model.encoder.num_tokens
         if num_tokens and self.aggregate in POOLING_DESCRIPTIONS and count > 1:
-            pooling = POOLING_DESCRIPTIONS[self.aggregate]
-            warnings.append(f"{self.name} acts on the {num_tokens} patch tokens of each photo: {pooling}")
-        if FACE_MARKER in model.adapter_name.partition("@")[0]:
-            warnings.append(
-                "this adapter was trained on faces alone, and reads photos as they are: give photos cropped to the face"
-            )
+            description = POOLING_DESCRIPTIONS[self.aggregate]
+            warnings.append(f"{self.name} acts on the {num_tokens} patch tokens of each photo: {description}")
+        if "face" in model.adapter_name.partition("@")[0]:  # as in the file names of Plus-Face and Full-Face
+            remark = "this adapter was trained on faces alone, and reads photos as they are"
+            warnings.append(f"{remark}: give photos cropped to the face")
         return tuple(warnings)

@@ -1,3 +1,1 @@
 """Diffusion models with their encoders and adapters: loaded, placed in memory, an identity put on and taken off."""
-
-__all__: list[str] = []

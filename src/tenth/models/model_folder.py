@@ -1,15 +1,13 @@
 """A sanitized copy of a model's folder for the loaders of diffusers and transformers, which never read the original.
 
-The loaders follow what a folder names: a class, a kernel on a hub, an adapter beside the weights. Therefore only the known keys
-of each configuration are copied, with checked values; files of weights are linked after their headers were validated; nothing
-else is taken over.
+They follow what a folder names: a class, a kernel on a hub, an adapter beside the weights. Only known keys of configurations
+are copied, with checked values, and files of weights linked after their headers were validated; nothing else is taken over.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tenth.core.errors import ModelError
-from tenth.core.files.reading import MAX_TEXT_BYTES, UnreadableError, open_regular, read_json, reason
+from tenth.core.files.reading import MAX_TEXT_BYTES, UnreadableError, read_bytes, read_json, reason
 from tenth.core.files.tensors import FLOAT_DTYPES, TensorInfo, check_finite_tensors, read_header
 
 if TYPE_CHECKING:
@@ -30,10 +28,7 @@ WEIGHT_FILE_PATTERN = re.compile(r"(model|diffusion_pytorch_model)(-\d{1,5}-of-\
 WEIGHT_INDEX_PATTERN = re.compile(r"(model|diffusion_pytorch_model)\.safetensors\.index\.json")  # which file has which tensor
 MAX_INTEGER, MAX_FLOAT = 10_000_000, 1e9  # of a number in a configuration
 MAX_LAYERS = 1_000  # layers times blocks; of SDXL's UNet 60
-LAYER_COUNT_KEYS, BLOCK_LIST_KEYS = (
-    re.compile(r"layers|blocks$"),
-    re.compile("block"),
-)  # in the keys of numbers and of lists that multiply
+LAYER_COUNT_KEYS, BLOCK_LIST_KEYS = re.compile(r"layers|blocks$"), re.compile("block")  # of numbers and lists that multiply
 MAX_LIST_LENGTH, MAX_TEXT_CHARS, MAX_DEPTH = 10_000, 1_000, 4
 PLAIN_NAME = re.compile(r"[\w.-]*", re.ASCII)  # a class, an activation, a kind; never a path or a repository
 
@@ -57,9 +52,9 @@ class ComponentSpec:
 
 TOKENIZER = ComponentSpec(
     keys=(
-        *("model_max_length", "do_lower_case", "add_prefix_space", "bos_token", "eos_token", "pad_token", "unk_token"),
-        *("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens", "clean_up_tokenization_spaces"),
-        "errors",
+        *("model_max_length", "do_lower_case", "add_prefix_space", "clean_up_tokenization_spaces", "errors"),
+        *("bos_token", "eos_token", "pad_token", "unk_token"),
+        *("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens"),
     ),
     config_file="tokenizer_config.json",
     weights=False,
@@ -91,10 +86,8 @@ def sanitized_folder(
 
 def read_config(path: Path) -> dict[str, Any]:
     """The table in a JSON file of a model. Raises ModelError."""
-    try:
+    with _explain_errors(path):
         config = read_json(path)
-    except (OSError, UnreadableError) as problem:
-        raise invalid_model(path, reason(problem)) from problem
     if not isinstance(config, dict):
         raise invalid_model(path, "is no table")
     return config
@@ -114,26 +107,19 @@ def check_values(path: Path, table: Mapping[str, Any], *, allow_any_text: bool =
 
 def weight_files(folder: Path) -> list[Path]:
     """The files of one part's weights. Raises ModelError if the folder cannot be read."""
-    try:
+    with _explain_errors(folder):
         return sorted(path for path in folder.iterdir() if WEIGHT_FILE_PATTERN.fullmatch(path.name))
-    except OSError as problem:
-        raise invalid_model(folder, reason(problem)) from problem
 
 
 def folder_tensor_infos(folder: Path) -> dict[str, TensorInfo]:
     """Every tensor of one part by name, from its files' headers. Raises ModelError."""
-    infos: dict[str, TensorInfo] = {}
-    for path in weight_files(folder):
-        infos |= tensor_infos(path)
-    return infos
+    return {name: info for path in weight_files(folder) for name, info in tensor_infos(path).items()}
 
 
 def tensor_infos(path: Path) -> dict[str, TensorInfo]:
     """Every tensor of one file by name, from its header. Raises ModelError."""
-    try:
+    with _explain_errors(path):
         return read_header(path)[1]
-    except (OSError, UnreadableError) as problem:
-        raise invalid_model(path, reason(problem)) from problem
 
 
 def check_weights_match(build_module: Callable[[], nn.Module], weights: Mapping[str, TensorInfo], folder: Path) -> nn.Module:
@@ -163,10 +149,16 @@ def check_weights_match(build_module: Callable[[], nn.Module], weights: Mapping[
 
 def check_finite(module: nn.Module, folder: Path) -> None:
     """Raises ModelError if a weight is not a finite number. Some GB a second, and no copy."""
-    try:
+    with _explain_errors(folder):
         check_finite_tensors(dict(module.named_parameters()) | dict(module.named_buffers()))
-    except UnreadableError as problem:
-        raise invalid_model(folder, str(problem)) from problem
+
+
+@contextmanager
+def _explain_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, UnreadableError) as problem:
+        raise invalid_model(path, reason(problem)) from problem
 
 
 def invalid_model(path: Path, found: str) -> ModelError:
@@ -218,30 +210,25 @@ def _integers(value: Any) -> Iterator[int]:
 
 
 def _link_weights(source: Path, target: Path) -> None:
-    paths = weight_files(source)
-    if not paths:
+    sizes = {path.name: path.stat().st_size for path in weight_files(source)}
+    if not sizes:
         raise invalid_model(source, "has no safetensors file of weights")
-    for path in paths:
-        tensor_infos(path)
-        (target / path.name).symlink_to(path.absolute())
+    for name in sizes:
+        tensor_infos(source / name)
+        (target / name).symlink_to((source / name).absolute())
     for path in source.iterdir():
         if WEIGHT_INDEX_PATTERN.fullmatch(path.name):
             table = read_config(path).get("weight_map")
-            names = {each.name for each in paths}
-            if not isinstance(table, dict) or not all(isinstance(name, str) and name in names for name in table.values()):
+            if not isinstance(table, dict) or not all(isinstance(name, str) and name in sizes for name in table.values()):
                 raise invalid_model(path, "lists files of weights that are not beside it")
-            size = sum(each.stat().st_size for each in paths)
+            size = sum(sizes.values())
             (target / path.name).write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": table}))
 
 
 def _copy_tokenizer_files(source: Path, target: Path, component: ComponentSpec) -> None:
     for name in component.tokenizer_files:
-        if not (source / name).exists():
-            continue
-        try:
-            if name.endswith(".json"):
-                read_json(source / name)
-            with open_regular(source / name, MAX_TEXT_BYTES) as file, (target / name).open("wb") as copy:
-                shutil.copyfileobj(file, copy)
-        except (OSError, UnreadableError) as problem:
-            raise invalid_model(source / name, reason(problem)) from problem
+        if (source / name).exists():
+            with _explain_errors(source / name):
+                if name.endswith(".json"):
+                    read_json(source / name)
+                (target / name).write_bytes(read_bytes(source / name, MAX_TEXT_BYTES))

@@ -16,36 +16,17 @@ from torch import nn
 from transformers import CLIPTextConfig
 
 from tenth.core.errors import ModelError
-from tenth.models.model_folder import (
-    TOKENIZER,
-    ComponentSpec,
-    check_finite,
-    check_weights_match,
-    first_line,
-    folder_tensor_infos,
-    invalid_model,
-    read_config,
-)
+from tenth.models import model_folder
+from tenth.models.model_folder import ComponentSpec, first_line, invalid_model, read_config
 
 PIPELINES = {each.__name__: each for each in (diffusers.StableDiffusionPipeline, diffusers.StableDiffusionXLPipeline)}
-UNUSED_COMPONENTS = (
-    "safety_checker",
-    "feature_extractor",
-    "image_encoder",
-)  # parts that are not loaded, though an index lists them
-POCKET_AUTOENCODER, POCKET_AUTOENCODER_MODULE = (
-    "PocketAutoencoder",
-    f"{__package__}.pocket.autoencoder",
-)  # by its name: the pocket model stands above this file
-TEXT_ENCODER_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
-TOKENIZER_CLASSES = ("CLIPTokenizer", "CLIPTokenizerFast")
+UNUSED_COMPONENTS = ("safety_checker", "feature_extractor", "image_encoder")  # not loaded, though an index lists them
+POCKET_AUTOENCODER = "PocketAutoencoder"  # by its name: the pocket model stands above this file
 COMPONENT_CLASSES: Mapping[str, tuple[str, ...]] = {  # what an index may name, by the part
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL", "AutoencoderTiny", POCKET_AUTOENCODER),
-    "text_encoder": TEXT_ENCODER_CLASSES,
-    "text_encoder_2": TEXT_ENCODER_CLASSES,
-    "tokenizer": TOKENIZER_CLASSES,
-    "tokenizer_2": TOKENIZER_CLASSES,
+    **dict.fromkeys(("text_encoder", "text_encoder_2"), ("CLIPTextModel", "CLIPTextModelWithProjection")),
+    **dict.fromkeys(("tokenizer", "tokenizer_2"), ("CLIPTokenizer", "CLIPTokenizerFast")),
     "scheduler": (*diffusers.schedulers.KarrasDiffusionSchedulers.__members__, "LCMScheduler", "TCDScheduler"),
 }
 MAX_SAMPLE_SIZE = 1024  # places of the latents along one side: 8192 pixels
@@ -60,9 +41,8 @@ def pipeline_class_name(folder: Path) -> str:
         raise ModelError(f"{folder} has no model_index.json", "a folder in diffusers' layout is needed", "Check the path")
     class_name = read_config(index).get("_class_name")
     if not isinstance(class_name, str) or class_name not in PIPELINES:
-        raise ModelError(
-            f"{folder} is a {class_name!s:.100}", f"one of {', '.join(PIPELINES)} is needed", "Choose another model"
-        )
+        needed = f"one of {', '.join(PIPELINES)} is needed"
+        raise ModelError(f"{folder} is a {class_name!s:.100}", needed, "Choose another model")
     return class_name
 
 
@@ -77,17 +57,11 @@ def read_index(folder: Path, class_name: str) -> tuple[dict[str, Any], dict[str,
         elif name in COMPONENT_CLASSES:
             known = entry[-1] if isinstance(entry, list) and entry else None
             if known not in COMPONENT_CLASSES[name]:
-                raise invalid_model(
-                    path, f"names {entry!r:.100} as its {name}, and {', '.join(COMPONENT_CLASSES[name][:3])} are known"
-                )
-            library = (
-                POCKET_AUTOENCODER_MODULE
-                if known == POCKET_AUTOENCODER
-                else transformers
-                if name.startswith("t")
-                else diffusers
-            )
-            module = import_module(library) if isinstance(library, str) else library
+                names = ", ".join(COMPONENT_CLASSES[name][:3])
+                raise invalid_model(path, f"names {entry!r:.100} as its {name}, and {names} are known")
+            module = transformers if name.startswith("t") else diffusers
+            if known == POCKET_AUTOENCODER:
+                module = import_module(f"{__package__}.pocket.autoencoder")
             classes[name] = getattr(module, known.removesuffix("Fast"))
             index[name] = [module.__name__, classes[name].__name__]
         elif isinstance(entry, bool):
@@ -103,11 +77,10 @@ def _init_parameters(cls: Any) -> list[str]:
 def component_spec(name: str, cls: Any) -> ComponentSpec:
     """What of one part's folder is passed on."""
     if name.startswith("tokenizer"):
-        return TOKENIZER
+        return model_folder.TOKENIZER
     if name.startswith("text_encoder"):
-        return ComponentSpec(
-            CLIPTextConfig.__annotations__, fixed_values={"model_type": CLIPTextConfig.model_type}, config_table="text_config"
-        )
+        kind = {"model_type": CLIPTextConfig.model_type}
+        return ComponentSpec(CLIPTextConfig.__annotations__, fixed_values=kind, config_table="text_config")
     fixed_values = {"_class_name": cls.__name__}
     if name == "scheduler":  # with what others read, which take its place on the same noise schedule
         classes = [getattr(diffusers, each) for each in COMPONENT_CLASSES["scheduler"]]
@@ -125,23 +98,27 @@ def check_networks(folder: Path, safe: Path, classes: Mapping[str, Any]) -> None
         made: nn.Module = cls(config) if name in TEXT_ENCODERS else cls.from_config(config)
         return made
 
+    # Each network by itself.
     names = [name for name in NETWORKS if name in classes]
-    modules: dict[str, Any] = {
-        name: check_weights_match(partial(build, name), folder_tensor_infos(folder / name), folder / name) for name in names
-    }
+    modules: dict[str, Any] = {}
+    for name in names:
+        infos = model_folder.folder_tensor_infos(folder / name)
+        modules[name] = model_folder.check_weights_match(partial(build, name), infos, folder / name)
+
+    # All of them together.
     unet, zeros = modules["unet"], partial(torch.zeros, device="meta")
     text_configs = [modules[name].config for name in TEXT_ENCODERS if name in modules]
-    added = (
-        {"text_embeds": zeros(1, text_configs[-1].projection_dim), "time_ids": zeros(1, 6)} if len(text_configs) > 1 else None
-    )
+    added = None
+    if len(text_configs) > 1:
+        added = {"text_embeds": zeros(1, text_configs[-1].projection_dim), "time_ids": zeros(1, 6)}
     sample_size, channels = unet.config.sample_size, unet.config.in_channels
     if type(sample_size) is not int or not 0 < sample_size <= MAX_SAMPLE_SIZE:
         raise invalid_model(folder / "unet", f"has {sample_size!r:.100} as its sample_size")
     try:
         with torch.no_grad():
-            hidden = zeros(1, 7, sum(each.hidden_size for each in text_configs))
-            sample = unet(zeros(1, channels, sample_size, sample_size), zeros(()), hidden, added_cond_kwargs=added).sample
-            modules["vae"].decode(sample)
+            latents, hidden = zeros(1, channels, sample_size, sample_size), sum(each.hidden_size for each in text_configs)
+            latents = unet(latents, zeros(()), zeros(1, 7, hidden), added_cond_kwargs=added).sample
+            modules["vae"].decode(latents)
             modules["vae"].encode(zeros(1, 3, 64, 64))
     except Exception as problem:  # whatever a library raises of a foreign configuration
         raise invalid_model(folder, f"has parts that do not go together ({first_line(problem)})") from problem
@@ -151,7 +128,7 @@ def check_pipeline(folder: Path, pipeline: Any, classes: Mapping[str, Any]) -> N
     """Raises ModelError unless weights are finite, tokens have an embedding each, and the scheduler steps to finite numbers."""
     for name in classes:
         if name in NETWORKS:
-            check_finite(getattr(pipeline, name), folder / name)
+            model_folder.check_finite(getattr(pipeline, name), folder / name)
         elif name.startswith("tokenizer"):
             tokenizer, config = getattr(pipeline, name), getattr(pipeline, name.replace("tokenizer", "text_encoder")).config
             length, ends = tokenizer.model_max_length, (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)

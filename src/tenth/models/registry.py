@@ -15,81 +15,62 @@ from tenth.models.hub.published import PUBLISHED, parse_model_name
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_OPTIONS, LoadOptions, with_environment
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import STATISTICS_PATH
+from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 from tenth.models.stable_diffusion import load_stable_diffusion
 
 OnMessage = Callable[[str], None]  # called with a line for the user
 
 
-def _load_bundled(
-    cache: ArrayCache, adapter: Path | None, options: LoadOptions, on_message: OnMessage | None, lora: Path | None = None
+def _load_pocket(
+    folder: Path, cache: ArrayCache, adapter: Path | None, options: LoadOptions, _: OnMessage | None, lora: Path | None
 ) -> LatentDiffusion:
-    del on_message  # a small model needs no memory profile
-    _check_no_lora(lora)
-    return load_pocket(cache=cache, adapter=adapter, device=options.device, backend=options.backend)
+    """A small model, which needs no memory profile."""
+    if lora is not None:
+        found, needed = f"the LoRA {lora} for a pocket model", "a LoRA is for Stable Diffusion's families"
+        raise ModelError(found, needed, "Leave --lora out, or choose another --model")
+    name = DEFAULT_MODEL if folder == MODEL_DIR else printable_name(folder)
+    return load_pocket(folder, cache, name=name, adapter=adapter, device=options.device, backend=options.backend)
 
 
 def _load_downloaded(
-    name: str,
-    cache: ArrayCache,
-    adapter: Path | None,
-    options: LoadOptions,
-    on_message: OnMessage | None,
-    lora: Path | None = None,
+    name: str, cache: ArrayCache, adapter: Path | None, options: LoadOptions, on_message: OnMessage | None, lora: Path | None
 ) -> LatentDiffusion:
     return load_stable_diffusion(local_model_dir(name), adapter, options, on_message, cache, lora)
 
 
-def _check_no_lora(lora: Path | None) -> None:
-    if lora is not None:
-        raise ModelError(
-            f"the LoRA {lora} for a pocket model",
-            "a LoRA is for Stable Diffusion's families",
-            "Leave --lora out, or choose another --model",
-        )
-
-
+DEFAULT_MODEL = "pocket"
 MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
-    "pocket": Entry(_load_bundled, "faces at 128 x 128, in the package: no network, two CPU cores; research use (LFW)"),
+    DEFAULT_MODEL: Entry(
+        partial(_load_pocket, MODEL_DIR), "faces at 128 x 128, in the package: no network, two CPU cores; research use (LFW)"
+    ),
     **{name: Entry(partial(_load_downloaded, name), row.description) for name, row in PUBLISHED.items()},
 }
 
 
-DEFAULT_MODEL = "pocket"
-
-
 def load_model(
     name: str | Path = DEFAULT_MODEL,
-    cache: ArrayCache | None = None,
     adapter: str | Path | None = None,
     options: LoadOptions = DEFAULT_OPTIONS,
     on_message: OnMessage | None = None,
     lora: str | Path | None = None,
 ) -> LatentDiffusion:
-    """A model by name, a folder, or a repository of the hub as owner/name, which `tenth models download` has brought.
+    """A model by name, a folder, or owner/name of a repository that `tenth models download` has brought.
 
-    A folder: one of the pocket model's layout that a recipe trained, or of Stable Diffusion (stable_diffusion.py). Nothing is
-    downloaded here. adapter: an IP-Adapter's file instead of the model's own. Photo embeddings are cached.
-    options: purpose, device and memory profile; what it leaves open comes from the environment. on_message: gets a line about
-    the memory profile before a large model is loaded. lora: of Stable Diffusion's families, added to the weights.
-
-    Raises InputError for an unknown name, ModelError for one that is not downloaded, or whose files are damaged or other ones.
+    A folder: of the pocket model's layout, or of Stable Diffusion (stable_diffusion.py). adapter: another IP-Adapter's file.
+    lora: added to the weights. options: what they leave open comes from the environment. on_message: gets a line about the
+    memory profile. Raises InputError for an unknown name, ModelError for one that is not downloaded, or is damaged.
     """
-    cache, name = cache or ArrayCache(default_cache_dir()), str(name)
+    cache, name = ArrayCache(default_cache_dir()), str(name)
     adapter, lora = (None if file is None else Path(file) for file in (adapter, lora))
+    folder, arguments = Path(name), (cache, adapter, with_environment(options), on_message, lora)
     if name in MODELS:
-        return MODELS[name].value(cache, adapter, with_environment(options), on_message, lora)
-    if Path(name).is_dir():
-        pocket = (Path(name) / STATISTICS_PATH).is_file()
-        if pocket:
-            _check_no_lora(lora)
-            chosen = with_environment(options)
-            return load_pocket(
-                Path(name), cache, name=printable_name(name), adapter=adapter, device=chosen.device, backend=chosen.backend
-            )
-        check_folder(Path(name))
-        return load_stable_diffusion(Path(name), adapter, with_environment(options), on_message, cache, lora)
+        return MODELS[name].value(*arguments)
+    if (folder / STATISTICS_PATH).is_file():
+        return _load_pocket(folder, *arguments)
+    if folder.is_dir():
+        check_folder(folder)
+        return load_stable_diffusion(folder, adapter, with_environment(options), on_message, cache, lora)
     if parse_model_name(name):
-        return _load_downloaded(name, cache, adapter, with_environment(options), on_message, lora)
+        return _load_downloaded(name, *arguments)
     others = ["a folder in the layout of the pocket model or of diffusers", "owner/name of a repository on the hub"]
     raise unknown_name("model", name, [*MODELS, *others])

@@ -37,10 +37,9 @@ def load_stable_diffusion(
 ) -> LatentDiffusion:
     """A folder in diffusers' layout, with a CLIP vision model in image_encoder/ and its adapter in ip-adapter/.
 
-    adapter: another file, of any published type; an image_encoder/ beside it, if there is one, is its encoder. cache: for
-    photo embeddings. lora: a file whose matrices are added to the weights; it becomes part of the model's name.
-    It is loaded with the first memory profile that fits this machine; `on_message` gets a line about it before. Raises
-    ModelError if a part is missing or damaged, no profile fits, or the adapter is for another encoder or UNet.
+    adapter: another file, of any published type, with its encoder in an image_encoder/ beside it, if there is one. cache: for
+    photo embeddings. lora: a file whose matrices are added to the weights. on_message: gets a line about the memory profile.
+    Raises ModelError if a part is missing or damaged, no profile fits, or the adapter is for another encoder or UNet.
     """
     adapter_path = adapter or folder / ADAPTER_PATH
     beside = adapter_path.parent / IMAGE_ENCODER
@@ -50,20 +49,23 @@ def load_stable_diffusion(
     if missing := [part for part, path in parts.items() if not path.exists() and path != adapter]:
         raise ModelError(f"{folder} has no {abbreviate(missing)}", needed, "Copy the missing parts into it")
     pipeline_class_name(folder)
+
+    # The memory profile, then the pipeline.
     patches = uses_patch_tokens(adapter_path)
     plan = plan_memory(read_footprint(folder, encoder_dir, adapter_path), options, available_memory())
     plan = replace(plan, backend=choose_backend(options.backend, plan.device, small=plan.small))
     if on_message is not None and plan.message:
         on_message(plan.message)
     pipeline = load_pipeline(folder, plan, lora)
-    weights = without_system_files(
-        folder, (path for part in HASHED_COMPONENTS for path in (folder / part).glob("*.safetensors"))
-    )
+
+    # Its name, with a digest of the weights, its trained methods and its image encoder.
+    files = (path for part in HASHED_COMPONENTS for path in (folder / part).glob("*.safetensors"))
+    weights = without_system_files(folder, files)
     trained = {path.parent.name: path.parent for path in without_system_files(folder, folder.glob(f"*/{AGGREGATOR_FILE}"))}
-    base_name = printable_name(folder.resolve())
-    name = f"{base_name}@{short_sha256_of(sorted(weights))}"
+    name = printable_name(folder.resolve())
     if lora is not None:
-        name = f"{base_name}+{printable_name(lora.with_suffix(''))}@{short_sha256_of([*sorted(weights), lora])}"
+        name, weights = f"{name}+{printable_name(lora.with_suffix(''))}", [*weights, lora]
+    name = f"{name}@{short_sha256_of(weights)}"
     with quiet():
         encoder = ClipEncoder(encoder_dir, component_dtype(encoder_dir, plan), cache, patch_tokens=patches)
     place_encoder(encoder, plan)

@@ -1,12 +1,10 @@
 """Checkpoints that survive a kill at any moment: written under a temporary name, flushed to disk, then renamed.
 
-A checkpoint is a folder `step-00001234` with `tensors.safetensors` and `manifest.json` (step and sha256 of the tensors,
-written last). No pickle is read or written.
+A checkpoint is a folder `step-00001234` with `tensors.safetensors` and `manifest.json` (step and sha256 of the tensors).
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from tenth.core.errors import CheckpointError, DataError
 from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.files.reading import UnreadableError, read_json, reason, sha256_of
 from tenth.core.files.tensors import read_tensors
-from tenth.core.files.writing import atomic_folder, explain_os_errors, write_tensors, write_text
+from tenth.core.files.writing import atomic_folder, explain_os_errors, write_json, write_tensors
 
 TENSORS_FILE, MANIFEST_FILE = "tensors.safetensors", "manifest.json"
 MAX_CHECKPOINTS = 2  # the newest ones that are kept: one may be damaged after it was written
@@ -44,13 +42,15 @@ def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor]) -
         with atomic_folder(final) as folder:
             write_tensors(folder / TENSORS_FILE, tensors)
             manifest = {"sha256": sha256_of(folder / TENSORS_FILE), "step": step}
-            write_text(folder / MANIFEST_FILE, json.dumps(manifest, sort_keys=True) + "\n")
+            write_json(folder / MANIFEST_FILE, manifest)
     except DataError as problem:
-        kept = [folder.name for folder in _checkpoints(directory)]
+        cause = getattr(problem.__cause__, "strerror", None) or problem.__cause__
+        megabytes = sum(tensor.nbytes for tensor in tensors.values()) / 1e6
+        kept = ", ".join(folder.name for folder in _checkpoints(directory)) or "there was no checkpoint yet"
         raise CheckpointError(
-            f"the checkpoint of step {step} cannot be written to {directory} ({_disk_error(problem)})",
-            f"room for {sum(tensor.nbytes for tensor in tensors.values()) / 1e6:.0f} MB and the right to write are needed",
-            f"Nothing before is lost ({', '.join(kept) or 'there was no checkpoint yet'}): make room and go on with --resume",
+            f"the checkpoint of step {step} cannot be written to {directory} ({cause})",
+            f"room for {megabytes:.0f} MB and the right to write are needed",
+            f"Nothing before is lost ({kept}): make room and go on with --resume",
         ) from problem
     for old in _checkpoints(directory)[MAX_CHECKPOINTS:]:
         with explain_os_errors(old):
@@ -59,10 +59,7 @@ def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor]) -
 
 
 def load_checkpoint(directory: Path) -> Checkpoint | None:
-    """The newest undamaged checkpoint, or None if there is no checkpoint.
-
-    Raises CheckpointError if there are some and every one is damaged.
-    """
+    """The newest undamaged checkpoint, None if there is none. Raises CheckpointError if there are some, all damaged."""
     skipped: list[str] = []
     for folder in _checkpoints(directory):
         try:
@@ -78,28 +75,20 @@ def load_checkpoint(directory: Path) -> Checkpoint | None:
         except (OSError, UnreadableError) as problem:
             skipped.append(f"{folder.name} skipped: it {reason(problem)}")
     if skipped:
-        raise CheckpointError(
-            "; ".join(skipped), "one whole checkpoint is needed to resume", "Start again in an empty directory"
-        )
+        needed = "one whole checkpoint is needed to resume"
+        raise CheckpointError("; ".join(skipped), needed, "Start again in an empty directory")
     return None
 
 
 @contextmanager
 def exclusive_run(directory: Path, is_main_process: bool) -> Iterator[None]:
-    """Lock the directory for one run, and remove what killed runs left half written.
-
-    is_main_process: False in the other processes of the same run. Raises CheckpointError if another run is writing there.
-    """
+    """Lock the directory for one run and remove leftovers of killed ones. Raises CheckpointError if another run is there."""
     if not is_main_process:
         yield
         return
     with exclusive_folder(directory):
         remove_temporary(directory)
         yield
-
-
-def _disk_error(problem: DataError) -> str:
-    return str(getattr(problem.__cause__, "strerror", None) or problem.__cause__)
 
 
 def _checkpoints(directory: Path) -> list[Path]:

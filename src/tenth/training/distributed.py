@@ -34,7 +34,6 @@ def micro_batches(schedule: TrainingConfig, num_processes: int, process_index: i
     expected = f"a multiple of {num_parts}: {num_processes} processes x gradient_accumulation_steps"
     require(schedule.batch_size % num_parts == 0, "batch_size", schedule.batch_size, expected)
     size = schedule.batch_size // num_parts
-    part_indices = range(
-        process_index * schedule.gradient_accumulation_steps, (process_index + 1) * schedule.gradient_accumulation_steps
-    )
-    return [slice(part * size, (part + 1) * size) for part in part_indices]
+    first = process_index * schedule.gradient_accumulation_steps
+    parts = range(first, first + schedule.gradient_accumulation_steps)
+    return [slice(part * size, (part + 1) * size) for part in parts]

@@ -33,11 +33,10 @@ def fit(
 ) -> dict[str, Tensor]:
     """Train `modules` and return the moving average of their weights, by "module.parameter".
 
-    loss: gets item indices in [0, num_items) and random numbers that depend on (seed, step) alone, so that a run that was
-    killed and resumed computes the same. Under torchrun the batch is split over the processes, which all count the same.
-    directory: of the checkpoints; if there is one, training resumes from it. Ctrl-C and SIGTERM save after the step and raise
-    KeyboardInterrupt. Source of the average's warm-up: Karras et al. 2022, arXiv:2206.00364, appendix F.
-    Raises DataError at a loss that is not finite, CheckpointError if checkpoints are of other modules, all damaged or in use.
+    loss: gets item indices in [0, num_items) and random numbers that depend on (seed, step) alone: resuming changes nothing.
+    Under torchrun the batch is split over the processes. directory: of the checkpoints, the newest of which is resumed from.
+    Ctrl-C and SIGTERM save after the step and raise KeyboardInterrupt. Raises DataError at a loss that is not finite,
+    CheckpointError if checkpoints are of other modules, all damaged or in use.
     """
     distributed = distributed_state()
     state = TrainState(modules, schedule, distributed)
@@ -68,7 +67,7 @@ def fit(
                 totals[0] += part_loss.detach()
 
             # All processes take the same step from the mean loss and gradient, and stop at the same step.
-            totals[1] = float(stop.requested)
+            totals[1] = float(stop.is_set())
             state.all_reduce_mean(totals)
             _check_finite(float(totals[0]), step)
             current_lr = learning_rate(schedule, step * schedule.batch_size)

@@ -1,35 +1,39 @@
-"""A training run as seen from outside: progress bar, TensorBoard, and stopping on request."""
+"""A training run as seen from outside: progress bar, TensorBoard, stopping on request, and a history with images."""
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from tenth.core.errors import DataError
-from tenth.core.files.writing import explain_os_errors
-from tenth.core.types import Pixels
+from tenth.core.errors import CheckpointError, DataError
+from tenth.core.files.reading import UnreadableError, open_regular, parse_json, read_lines, reason
+from tenth.core.files.writing import explain_os_errors, write_png, write_text
+from tenth.core.types import Pixels, Score
 
 CheckpointMetrics = Mapping[str, "float | Pixels"]  # measured at a checkpoint: numbers and images (H, W, 3), by name
 TENSORBOARD_FOLDER = "tensorboard"
 LOSS_WINDOW = 200  # steps over which the progress bar's loss is averaged
 FLUSH_SECONDS = 30  # between writes to disk
+HISTORY_FILE = "validation.jsonl"  # a line per checkpoint
+STRIP_FILE = "samples.png"  # a row per checkpoint, a column per person
+MAX_ROW_BYTES = 1 << 28
 
 
 class EventWriter:
-    """An event file of TensorBoard, which grows while a run lasts.
-
-    torch's own writer names its file after the host. Raises DataError, which names the file, if it cannot be written.
-    """
+    """TensorBoard's event file, not named after the host. Raises DataError, which names it, if it cannot be written."""
 
     def __init__(self, folder: Path, images_seen: int) -> None:
         """Start a file. Points of earlier files beyond `images_seen` images are removed from the curves."""
@@ -45,15 +49,15 @@ class EventWriter:
         self._add_event(Event(file_version="brain.Event:2"))
         self._add_event(Event(step=images_seen + 1, session_log=SessionLog(status=SessionLog.START)))
 
-    def add_scalar(self, name: str, value: float, images_seen: int) -> None:
-        from torch.utils.tensorboard.summary import scalar
+    def add(self, name: str, value: float | Pixels, images_seen: int) -> None:
+        """Add a number or an image (H, W, 3)."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from torch.utils.tensorboard.summary import image, scalar
 
-        self._add_summary(scalar(name, value), images_seen)
-
-    def add_image(self, name: str, value: Pixels, images_seen: int) -> None:
-        from torch.utils.tensorboard.summary import image
-
-        self._add_summary(image(name, value, dataformats="HWC"), images_seen)
+        summary = scalar(name, value) if isinstance(value, float) else image(name, value, dataformats="HWC")
+        self._add_event(Event(step=images_seen, summary=summary))
+        if time.monotonic() - self.last_flush > FLUSH_SECONDS:
+            self.flush()
 
     def flush(self) -> None:
         with explain_os_errors(self.path):
@@ -63,13 +67,6 @@ class EventWriter:
     def close(self) -> None:
         with explain_os_errors(self.path):
             self.file.close()
-
-    def _add_summary(self, summary: Any, images_seen: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-
-        self._add_event(Event(step=images_seen, summary=summary))
-        if time.monotonic() - self.last_flush > FLUSH_SECONDS:
-            self.flush()
 
     def _add_event(self, event: Any) -> None:
         event.wall_time = time.time()
@@ -98,7 +95,7 @@ class TrainingLogger:
 
     def start(self, images_seen: int, total_images: int) -> None:
         """Start at `images_seen` images; points of an earlier run beyond them are removed from the curves."""
-        self.first_image = self.images_seen = images_seen
+        self.images_seen = images_seen
         self.num_steps, self.smoothed_loss, self.last_time = 0, 0.0, time.monotonic()
         if self.enabled:
             self.event_writer = EventWriter(self.directory, images_seen)
@@ -112,7 +109,7 @@ class TrainingLogger:
         if self.event_writer is not None:
             speed = (images_seen - self.images_seen) / max(now - self.last_time, 1e-9)
             for name, value in {**values, "images per second": speed}.items():
-                self.event_writer.add_scalar(f"training/{name}", value, images_seen)
+                self.event_writer.add(f"training/{name}", value, images_seen)
             self.progress_bar.set_postfix(loss=f"{self.smoothed_loss:.4f}", refresh=False)
             self.progress_bar.update(images_seen - self.images_seen)
         self.images_seen, self.last_time = images_seen, now
@@ -121,10 +118,7 @@ class TrainingLogger:
         """Log statistics of the averaged weights, and a checkpoint's metrics."""
         if self.event_writer is not None:
             for name, value in {**weight_statistics(ema), **(metrics or {})}.items():
-                if isinstance(value, float):
-                    self.event_writer.add_scalar(name, value, images_seen)
-                else:
-                    self.event_writer.add_image(name, value, images_seen)
+                self.event_writer.add(name, value, images_seen)
             self.event_writer.flush()
         self.last_time = time.monotonic()
 
@@ -143,21 +137,15 @@ def weight_statistics(ema: Mapping[str, Tensor]) -> dict[str, float]:
     return statistics
 
 
-class StopRequest:
-    """Whether the run was asked to stop."""
-
-    requested = False
-
-
 @contextmanager
-def graceful_stop() -> Iterator[StopRequest]:
-    """Ctrl-C and SIGTERM request a stop after the current step; a second signal stops at once."""
-    stop = StopRequest()
+def graceful_stop() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM request a stop after the current step, and set the event; a second signal stops at once."""
+    stop = threading.Event()
 
     def on_signal(_: int, __: FrameType | None) -> None:
-        if stop.requested:
+        if stop.is_set():
             raise KeyboardInterrupt
-        stop.requested = True
+        stop.set()
 
     if threading.current_thread() is not threading.main_thread():
         yield stop  # signals reach the main thread alone
@@ -168,3 +156,52 @@ def graceful_stop() -> Iterator[StopRequest]:
     finally:
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)
+
+
+def append_history(directory: Path, images_seen: int, score: Score, images: Sequence[Pixels], **extra: float | None) -> bool:
+    """Add a line to the history and a row to the strip of images (H, W, 3). Returns whether this checkpoint is the best so far.
+
+    extra: more numbers. What a killed run wrote beyond it is replaced. Raises CheckpointError if the history is damaged.
+    """
+    history = [line for line in read_history(directory) if line["images"] < images_seen]
+    best = score.value is not None and all(score.value > (before["similarity"] or -1.0) for before in history)
+    line = {"images": images_seen, "similarity": score.value, "low": score.low, "high": score.high, **extra, "best": best}
+    write_text(directory / HISTORY_FILE, "".join(json.dumps(entry) + "\n" for entry in [*history, line]))
+
+    # A row that is damaged, or of another run's size, is left out of the strip.
+    folder, newest = directory / "samples", image_strip(images)
+    write_png(folder / f"{images_seen:09}.png", Image.fromarray(newest))
+    earlier = [path for path in sorted(folder.glob("*.png")) if path.stem.isdecimal() and int(path.stem) < images_seen]
+    rows = [row for path in earlier if (row := _read_row(path)) is not None and row.shape == newest.shape]
+    write_png(directory / STRIP_FILE, Image.fromarray(np.concatenate([*rows, newest])))
+    return best
+
+
+def image_strip(images: Sequence[Pixels]) -> Pixels:
+    """N images (H, W, 3) side by side: (H, N W, 3)."""
+    return np.concatenate(list(images), 1)
+
+
+def read_history(directory: Path) -> list[dict[str, float]]:
+    """The lines of validation.jsonl, none where there is no such file. Raises CheckpointError if it is damaged."""
+    path = directory / HISTORY_FILE
+    try:
+        lines = [parse_json(line) for line in read_lines(path)]
+        for number, line in enumerate(lines, 1):
+            required = [line.get("images"), line.get("similarity") or 0.0] if isinstance(line, dict) else [None]
+            if not all(type(value) in (int, float) for value in required):
+                raise UnreadableError(f"says nothing in line {number}")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnreadableError) as problem:
+        needed = "the history of this training is needed, or none"
+        raise CheckpointError(f"{path} {reason(problem)}", needed, "Remove it: it is begun anew") from problem
+    return lines
+
+
+def _read_row(path: Path) -> Pixels | None:
+    try:
+        with open_regular(path, MAX_ROW_BYTES) as file:
+            return np.asarray(Image.open(file, formats=["PNG"]).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None

@@ -45,8 +45,7 @@ def create_optimizer(
 class MuonAdamW(torch.optim.AdamW):
     """Muon for parameters of two or more dimensions, a convolution's as a matrix with a row per output; AdamW for the rest.
 
-    Muon's steps are as large as AdamW's (`match_rms_adamw`), so that one learning rate serves both. Source: Jordan et al. 2024,
-    "Muon: An optimizer for hidden layers in neural networks"; step size: Liu et al. 2025, arXiv:2502.16982, section 2.2.
+    Its steps are as large as AdamW's (Liu et al. 2025, arXiv:2502.16982, section 2.2). Source: Jordan et al. 2024, "Muon".
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], embedding_weights: AbstractSet[Tensor], **settings: Any) -> None:

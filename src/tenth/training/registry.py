@@ -11,8 +11,7 @@ from tenth.core.errors import RecipeError
 from tenth.core.wording import did_you_mean
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import load_model
-from tenth.training.adapter.recipe import AdapterRecipe
-from tenth.training.adapter.trainer import train_adapter
+from tenth.training.adapter.trainer import AdapterRecipe, train_adapter
 from tenth.training.pocket.autoencoder import AutoencoderRecipe, train_autoencoder
 from tenth.training.pocket.decoder import DecoderRecipe, train_decoder
 from tenth.training.pocket.diffusion import DiffusionRecipe, train_diffusion

@@ -49,20 +49,12 @@ class TrainingConfig:
 
 
 def learning_rate(schedule: TrainingConfig, images_seen: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last image; or, with a cooldown, constant and then linear to zero.
-
-    Source of the second, with which a run can be extended: Hägele et al. 2024, arXiv:2405.18392.
-    """
-    warmup_factor = min(1.0, (images_seen + schedule.batch_size) / schedule.warmup_images) if schedule.warmup_images else 1.0
-    if schedule.cooldown_images:
-        return (
-            schedule.learning_rate
-            * warmup_factor
-            * min(1.0, max(0.0, (schedule.total_images - images_seen) / schedule.cooldown_images))
-        )
-    return (
-        schedule.learning_rate * warmup_factor * 0.5 * (1 + math.cos(math.pi * min(1.0, images_seen / schedule.total_images)))
-    )
+    """Linear warm-up, then a cosine to zero; with a cooldown constant, then linear (Hägele et al. 2024, arXiv:2405.18392)."""
+    total, warmup, cooldown = schedule.total_images, schedule.warmup_images, schedule.cooldown_images
+    rate = schedule.learning_rate * (min(1.0, (images_seen + schedule.batch_size) / warmup) if warmup else 1.0)
+    if cooldown:
+        return rate * min(1.0, max(0.0, (total - images_seen) / cooldown))
+    return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, images_seen / total)))
 
 
 def shuffled_indices(num_items: int, seed: int, start: int, count: int) -> Tensor:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 
 from tenth.core.errors import CheckpointError
-from tenth.training.averages import EMAWeights
 from tenth.training.checkpoint import load_checkpoint, save_checkpoint
 from tenth.training.distributed import micro_batches
 from tenth.training.optimizer import STATE_KEYS, create_optimizer
@@ -22,8 +22,7 @@ from tenth.training.schedule import PRECISIONS, TrainingConfig
 @contextmanager
 def ema_weights(modules: Mapping[str, nn.Module], ema: Mapping[str, Tensor]) -> Iterator[None]:
     """Put averaged weights into their modules; the trained ones are back, bit for bit, when the block ends."""
-    parameters = named_parameters(modules)
-    saved = {name: parameters[name].detach().clone() for name in ema}
+    saved = {name: value.detach().clone() for name, value in named_parameters(modules).items() if name in ema}
     load_weights(modules, ema)
     try:
         yield
@@ -44,6 +43,53 @@ def named_parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter
     return {f"{name}.{inner}": value for name, module in modules.items() for inner, value in module.named_parameters()}
 
 
+class EMAWeights:
+    """Exponential moving averages of the same parameters, by half-life in images; the first one is the training's result.
+
+    The decay counts images and is faster at the start, so that no average is dominated by the initial weights. Source: Karras
+    et al. 2022, arXiv:2206.00364, appendix F; several half-lives: Karras et al. 2024, arXiv:2312.02696.
+    """
+
+    def __init__(self, names: Sequence[str], parameters: Sequence[Tensor], half_lives: Sequence[int]) -> None:
+        self.names, self.parameters = names, parameters
+        self.ema = {each: [parameter.detach().clone() for parameter in parameters] for each in half_lives}
+
+    @torch.no_grad()
+    def update(self, images_seen: int, batch_size: int) -> None:
+        """Average in the parameters after `images_seen` images, `batch_size` more than at the last update."""
+        for half_life, mean in self.ema.items():
+            decay = 0.5 ** (batch_size / min(half_life, max(1.0, 0.05 * images_seen)))
+            torch._foreach_lerp_(mean, list(self.parameters), 1 - decay)
+
+    @property
+    def primary(self) -> dict[str, Tensor]:
+        """The first average, by the parameters' names."""
+        return dict(zip(self.names, next(iter(self.ema.values())), strict=True))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All averages, as a checkpoint holds them."""
+        keyed_averages = zip(ema_keys(list(self.ema)), self.ema.values(), strict=True)
+        return {f"{key}.{name}": value for key, mean in keyed_averages for name, value in zip(self.names, mean, strict=True)}
+
+    @torch.no_grad()
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `state_dict` gave. An average that is not in `tensors` starts as a copy of the first."""
+        first, *_ = names = ema_keys(list(self.ema))
+        for key, mean in zip(names, self.ema.values(), strict=True):
+            for name, value in zip(self.names, mean, strict=True):
+                value.copy_(tensors.get(f"{key}.{name}", tensors[f"{first}.{name}"]))
+
+
+def ema_keys(half_lives: Sequence[int]) -> list[str]:
+    """The prefix of each average's tensors in a checkpoint."""
+    return ["average", *(f"average-{each}" for each in half_lives[1:])]
+
+
+def tensors_under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors "PREFIX.NAME" by NAME: one average of a checkpoint, or one module of an average."""
+    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
 class TrainState:
     """Trainable parameters, their moving averages, optimizer and gradient scaler, on this process's device."""
 
@@ -51,7 +97,8 @@ class TrainState:
         for module in modules.values():
             module.to(distributed.device)
         self.schedule, self.distributed, self.precision = schedule, distributed, PRECISIONS[schedule.precision]
-        self.names, self.parameters = zip(*_trainable_parameters(modules), strict=True)
+        trained = {name: value for name, value in named_parameters(modules).items() if value.requires_grad}
+        self.names, self.parameters = list(trained), list(trained.values())
         self.micro_batches = micro_batches(schedule, distributed.num_processes, distributed.process_index)
         if distributed.num_processes > 1:
             for parameter in self.parameters:
@@ -59,8 +106,8 @@ class TrainState:
         self.ema = EMAWeights(self.names, self.parameters, (schedule.ema_halflife_images, *schedule.extra_ema_halflives_images))
         layers = [layer for module in modules.values() for layer in module.modules()]
         embedding_weights = {layer.weight for layer in layers if isinstance(layer, nn.Embedding)}
-        learning_rate, weight_decay = schedule.learning_rate, schedule.weight_decay
-        self.optimizer = create_optimizer(schedule.optimizer, self.parameters, learning_rate, weight_decay, embedding_weights)
+        rates = schedule.learning_rate, schedule.weight_decay
+        self.optimizer = create_optimizer(schedule.optimizer, self.parameters, *rates, embedding_weights)
         self.scaler = torch.amp.GradScaler(distributed.device.type, enabled=schedule.precision == "fp16")
 
     def all_reduce_mean(self, value: Tensor) -> None:
@@ -98,10 +145,7 @@ class TrainState:
             save_checkpoint(directory, step, tensors)
 
     def restore(self, directory: Path) -> int:
-        """Resume from the newest undamaged checkpoint. Returns its step, 0 if there is none.
-
-        Raises CheckpointError if it holds other parameters.
-        """
+        """Resume from the newest undamaged checkpoint; its step or 0. Raises CheckpointError for other parameters."""
         checkpoint = load_checkpoint(directory)
         if checkpoint is None:
             return 0
@@ -122,26 +166,12 @@ class TrainState:
             self.ema.load_state_dict(tensors)
             for name, parameter in zip(self.names, self.parameters, strict=True):
                 parameter.copy_(tensors[f"weight.{name}"])
-                state = {key: tensors[f"{key}.{name}"] for key in STATE_KEYS if f"{key}.{name}" in tensors}
-                self.optimizer.state[parameter] = {
-                    key: self.on_optimizer_device(key, value, parameter) for key, value in state.items()
+                state: dict[str, Any] = {
+                    key: tensors[f"{key}.{name}"].to(parameter.device) for key in STATE_KEYS if f"{key}.{name}" in tensors
                 }
+                if "step" in state:  # a number of 8-bit AdamW, and of AdamW one on the CPU
+                    state["step"] = int(state["step"]) if self.schedule.optimizer == "adamw-8bit" else state["step"].cpu()
+                self.optimizer.state[parameter] = state
         scaler_keys = [key for key in self.scaler.state_dict() if f"scaler.{key}" in tensors]
         self.scaler.load_state_dict({key: tensors[f"scaler.{key}"].item() for key in scaler_keys})
         return checkpoint.step
-
-    def on_optimizer_device(self, key: str, value: Tensor, parameter: nn.Parameter) -> Tensor | int:
-        """A value of the optimizer's state where the optimizer expects it: on the parameter's device, AdamW's step on the CPU.
-
-        The step of 8-bit AdamW is a plain number.
-        """
-        if key == "step":
-            return value if self.schedule.optimizer != "adamw-8bit" else int(value)
-        return value.to(parameter.device)
-
-
-def _trainable_parameters(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
-    for name, module in modules.items():
-        for inner, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                yield f"{name}.{inner}", parameter

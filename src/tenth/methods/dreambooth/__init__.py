@@ -1,3 +1,1 @@
 """Fine-tuning for one person, and what it learns from."""
-
-__all__: list[str] = []

@@ -14,8 +14,7 @@ from tenth.evaluation.metrics.identity import copy_paste_index
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample
-from tenth.training.history import append_history, image_strip
-from tenth.training.monitoring import CheckpointMetrics
+from tenth.training.monitoring import CheckpointMetrics, append_history, image_strip
 
 NUM_IMAGES = 4  # generated at each checkpoint, with the same seeds and prompts each time
 PERSON = "person"
@@ -33,23 +32,18 @@ class CheckpointSelector:
     directory: Path
 
     def __call__(self, images_seen: int) -> tuple[bool, CheckpointMetrics]:
-        """Generate with the weights that are on the model. Gives whether they are the best so far, and metrics to log.
-
-        Overfitting shows as similarity to the training photos that rises while that to the held-out ones stalls.
-        """
+        """Generate with the weights that are on the model. Gives whether they are the best so far, and metrics to log."""
         images = sample(SamplingBatch(self.model, self.sampling, self.prompts, range(NUM_IMAGES)))
         generated = Features(embed_images(self.model, images), (PERSON,) * NUM_IMAGES)
-        held_out_similarity, training_similarity = (
-            mean_similarity(generated.vectors, photos.vectors) for photos in (self.held_out, self.training_photos)
-        )
+        held_out_similarity = mean_similarity(generated.vectors, self.held_out.vectors)
+        training_similarity = mean_similarity(generated.vectors, self.training_photos.vectors)
         copy = None
         if not np.isnan(generated.vectors).all():
             copy = copy_paste_index(generated=generated, held_out=self.held_out, references=self.training_photos).value
 
         # The history on disk says whether this is the best, also after an interruption.
-        is_best = append_history(
-            self.directory, images_seen, Score(held_out_similarity), images, references=training_similarity, copy=copy
-        )
+        extra, score = {"references": training_similarity, "copy": copy}, Score(held_out_similarity)
+        is_best = append_history(self.directory, images_seen, score, images, **extra)
         metrics: dict[str, float | Pixels] = {
             "person/held-out photos": held_out_similarity,
             "person/photos learnt from": training_similarity,
@@ -70,8 +64,7 @@ def build_selector(
 ) -> CheckpointSelector | None:
     """The selector of one run; None if no face is found in the training photos or in the held-out ones.
 
-    prompts: of the training photos. Images are generated from NUM_IMAGES of them, spread evenly, so that a checkpoint that
-    knows the person under one prompt alone is not the best.
+    prompts: of the training photos, of which NUM_IMAGES are used, spread evenly: the person should be known under all of them.
     """
     embeddings = [embed_images(model, images) for images in (training_photos, held_out)]
     with_faces = [rows[~np.isnan(rows).any(1)] for rows in embeddings]

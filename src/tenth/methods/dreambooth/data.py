@@ -1,7 +1,4 @@
-"""DreamBooth's training data: instance photos, class images and prompts, all encoded once, and the loss of a step.
-
-Source: Ruiz et al. 2022, arXiv:2208.12242.
-"""
+"""DreamBooth's training data, all encoded once, and the loss of a step. Source: Ruiz et al. 2022, arXiv:2208.12242."""
 
 from __future__ import annotations
 
@@ -24,7 +21,6 @@ from tenth.core.types import DiffusionModel, Photo, Pixels
 from tenth.data.captions.templates import OPENINGS
 from tenth.data.faces.crops import center_crop, to_minus_one_one
 from tenth.data.faces.detection import crop_face
-from tenth.methods.dreambooth.class_noun import classify_noun
 from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.sampling.config import SamplingConfig
@@ -37,28 +33,25 @@ PROMPTS = tuple(f"{opening} a {PLACEHOLDER}" for opening in dict.fromkeys(OPENIN
 # For models with a small vocabulary, whose text encoder generalizes a new token less: prompts with attributes for the photos,
 # so that the person is known together with them, and many for the class images, so that they keep their meaning (docs/log.md
 # has what was tried).
+# fmt: off
 SMALL_VOCAB_PROMPTS = (
     *PROMPTS,
-    f"a photo of a smiling {PLACEHOLDER}",
-    f"a portrait photo of a young {PLACEHOLDER}",
-    f"a picture of a {PLACEHOLDER}, outdoors",
+    "a photo of a smiling {person}",  "a portrait photo of a young {person}",  "a picture of a {person}, outdoors",
 )
 SMALL_VOCAB_CLASS_PROMPTS = (
     *PROMPTS,
-    f"a photo of a smiling {PLACEHOLDER}",
-    f"a portrait of a smiling {PLACEHOLDER}",
-    f"a photo of a serious {PLACEHOLDER}",
-    f"a portrait photo of a young {PLACEHOLDER}",
-    f"a photo of an old {PLACEHOLDER}",
-    f"a photo of a {PLACEHOLDER} with glasses",
-    f"a portrait of a {PLACEHOLDER} wearing a hat",
-    f"a photo of a {PLACEHOLDER} with an open mouth",
-    f"a picture of a {PLACEHOLDER}, outdoors",
-    f"a black and white photo of a {PLACEHOLDER}",
-    f"a portrait photo of a {PLACEHOLDER} wearing a tie",
-    f"a photo of a young smiling {PLACEHOLDER}",
+    "a photo of a smiling {person}",                "a portrait of a smiling {person}",
+    "a photo of a serious {person}",                "a portrait photo of a young {person}",
+    "a photo of an old {person}",                   "a photo of a {person} with glasses",
+    "a portrait of a {person} wearing a hat",       "a photo of a {person} with an open mouth",
+    "a picture of a {person}, outdoors",            "a black and white photo of a {person}",
+    "a portrait photo of a {person} wearing a tie", "a photo of a young smiling {person}",
 )
-BATCH_SIZE = 4  # class images that are generated, and images that are encoded, at a time
+# fmt: on
+BATCH_SIZE = 4  # class images that are generated, and images that are encoded or classified, at a time
+NOUNS = ("man", "woman")
+NUM_NOUN_TRIALS = 8  # noises and timesteps for each photo, the same for each noun
+MIN_NOUN_AGREEMENT = 0.75  # fraction of the photos that have to agree
 ClassNoun = Annotated[str, needs("one word in small letters", lambda text: bool(re.fullmatch("[a-z]*", text)))]
 Template = Annotated[str, needs(f"a prompt with one {PLACEHOLDER}", lambda text: text.count(PLACEHOLDER) == 1)]
 
@@ -70,7 +63,7 @@ class DreamBoothSettings:
     schedule: TrainingConfig
     lora: LoraSettings | None = field(default_factory=LoraSettings)  # None: all weights of the UNet
     train_text_encoder: bool = False  # whether the text encoder is trained too, in the same way
-    class_noun: ClassNoun = ""  # of the class: person, man, woman, ...; empty: guessed by the model (class_noun.py)
+    class_noun: ClassNoun = ""  # of the class: person, man, woman, ...; empty: guessed by the model (classify_noun)
     prompts: SomeItems[Template] = PROMPTS  # of the photos, one at random for each step; {person}: whom they name
     class_prompts: tuple[Template, ...] = ()  # of the class images, in turn; none: those of the photos
     num_class_images: Count = 64  # generated once by the frozen model for each noun, and cached
@@ -102,10 +95,7 @@ class DreamBoothData:
     prompt_embeddings: PromptEmbeddings | None
 
     def loss(self, photos: Tensor, rng: StepRNG) -> Tensor:
-        """One step's loss, a scalar: the mean error on photos (B,), and `prior_loss_weight` times that on as many class images.
-
-        Each image is weighted by the min-SNR weight of its own noise.
-        """
+        """One step's loss, a scalar: the mean error on photos (B,) plus `prior_loss_weight` times that on class images."""
         num_prompts, count, repeats = len(self.settings.prompts), len(photos), 1
         mirrored, prompt_indices = rng.integers(2), rng.integers(num_prompts)
         moments = self.instance_moments[photos, mirrored]
@@ -119,10 +109,8 @@ class DreamBoothData:
         # One pass over both, with noise for each.
         repeated_rng = rng.repeated(repeats)
         latents = self.frozen.sample_latents(moments, repeated_rng).to(self.frozen.unet.device)
-        embeddings = self.embed_prompts(prompt_indices)
-        losses = self.frozen.per_sample_loss(
-            latents, embeddings, None, repeated_rng, self.settings.min_snr_gamma
-        )  # (B,) or (2B,)
+        embeddings, gamma = self.embed_prompts(prompt_indices), self.settings.min_snr_gamma
+        losses = self.frozen.per_sample_loss(latents, embeddings, None, repeated_rng, gamma)  # (B,) or (2B,)
         loss: Tensor = losses[:count].mean()
         if self.settings.prior_loss_weight:
             loss = loss + self.settings.prior_loss_weight * losses[count:].mean()
@@ -154,17 +142,11 @@ def prepare_data(
     )
     frames = np.stack([training_crop(photo, frozen.resolution) for photo in photos])
     instance_moments = encode_with_flip(frames, frozen)
-    class_image_moments = (
-        compute_class_moments(settings, model, frozen, cache) if settings.prior_loss_weight else instance_moments[:0]
-    )
-    return DreamBoothData(
-        settings,
-        frozen,
-        instance_moments,
-        class_image_moments,
-        prompts,
-        None if settings.train_text_encoder else frozen.encode_prompts(prompts),
-    )
+    class_moments = instance_moments[:0]
+    if settings.prior_loss_weight:
+        class_moments = compute_class_moments(settings, model, frozen, cache)
+    embeddings = None if settings.train_text_encoder else frozen.encode_prompts(prompts)
+    return DreamBoothData(settings, frozen, instance_moments, class_moments, prompts, embeddings)
 
 
 def guess_noun(photos: Sequence[Photo], model: DiffusionModel, cache: ArrayCache) -> str:
@@ -180,14 +162,37 @@ def guess_noun(photos: Sequence[Photo], model: DiffusionModel, cache: ArrayCache
     return str(noun)
 
 
+@torch.no_grad()
+def classify_noun(moments: Tensor, frozen: FrozenDiffusion) -> str:
+    """The noun under which the model predicts the noise best, or person where photos do not agree. moments: (K, 2C, h, w).
+
+    Source: Li et al. 2023, "Your Diffusion Model is Secretly a Zero-Shot Classifier", arXiv:2303.16203.
+    """
+    prompt_embeddings = frozen.encode_prompts([f"a photo of a {noun}" for noun in NOUNS])
+    parts = [slice(start, start + BATCH_SIZE) for start in range(0, len(moments), BATCH_SIZE)]
+
+    def denoising_errors(part: slice, noun_index: int) -> Tensor:
+        total = torch.zeros(len(moments[part]))
+        for trial in range(NUM_NOUN_TRIALS):
+            rng = StepRNG(0, trial, len(moments), part)
+            latents = frozen.sample_latents(moments[part], rng).to(frozen.unet.device)
+            prompt = prompt_embeddings[torch.full((len(latents),), noun_index)].to(frozen.unet.device)
+            total += frozen.per_sample_loss(latents, prompt, None, rng).cpu()
+        return total  # (b,)
+
+    # Each photo votes for the noun with the smaller error.
+    errors = [torch.cat([denoising_errors(part, noun) for part in parts]) for noun in range(len(NOUNS))]
+    counts = torch.stack(errors).argmin(0).bincount(minlength=len(NOUNS))
+    return NOUNS[int(counts.argmax())] if counts.max() >= MIN_NOUN_AGREEMENT * len(moments) else "person"
+
+
 def compute_class_moments(
     settings: DreamBoothSettings, model: DiffusionModel, frozen: FrozenDiffusion, cache: ArrayCache
 ) -> Tensor:
     """Moments of class images (M, 2, C', h, w), generated by the frozen model, once for each model and noun."""
     templates = settings.effective_class_prompts
-    prompts = [
-        fill_prompt(templates[number % len(templates)], settings.class_noun) for number in range(settings.num_class_images)
-    ]
+    filled = [fill_prompt(template, settings.class_noun) for template in templates]
+    prompts = [filled[number % len(filled)] for number in range(settings.num_class_images)]
     keys = [hashlib.sha256(f"{prompt} {seed}".encode()).hexdigest() for seed, prompt in enumerate(prompts)]
 
     def compute(missing: list[int]) -> Iterator[Array]:
@@ -196,11 +201,9 @@ def compute_class_moments(
             images = sample(SamplingBatch(model, settings.sampling, [prompts[seed] for seed in seeds], seeds))
             yield from encode_with_flip(np.stack(images), frozen).numpy()
 
-    said = json.dumps(to_table(settings.sampling), sort_keys=True)
-    sampling = hashlib.sha256(said.encode()).hexdigest()[:8]
-    return torch.from_numpy(
-        cache.get_or_compute_stacked(f"class-{model.name}-{frozen.digest('vae')}-{sampling}", keys, compute)
-    )
+    sampling = hashlib.sha256(json.dumps(to_table(settings.sampling), sort_keys=True).encode()).hexdigest()[:8]
+    namespace = f"class-{model.name}-{frozen.digest('vae')}-{sampling}"
+    return torch.from_numpy(cache.get_or_compute_stacked(namespace, keys, compute))
 
 
 def encode_with_flip(frames: Array, frozen: FrozenDiffusion) -> Tensor:

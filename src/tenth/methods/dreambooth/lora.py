@@ -1,7 +1,4 @@
-"""Which parameters of a pipeline are fine-tuned on one person, LoRA matrices or all weights, and what training changed.
-
-Source of low-rank matrices: Hu et al. 2021, arXiv:2106.09685.
-"""
+"""What of a pipeline is fine-tuned, LoRA matrices (Hu et al. 2021, arXiv:2106.09685) or all weights, and what changed."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from tenth.core.errors import RecipeError
 from tenth.models.adapters.lora_names import PARTS, canonical_name
 from tenth.models.adapters.weight_deltas import DIFF, LORA_B
 from tenth.training.frozen_diffusion import restored_modes
+from tenth.training.state import named_parameters
 
 ADAPTER_NAME = "person"  # of peft's adapter, during training
 # Suffixes of the names of a UNet's layers.
@@ -38,10 +36,7 @@ class LoraSettings:
 
 @dataclass(frozen=True, eq=False)
 class TrainableParameters:
-    """The parts of a pipeline that are trained, by name: their parameters that require gradients.
-
-    base_weights: the pipeline's own weights before training, by "part.path"; none where LoRA matrices are trained.
-    """
+    """Trained parts of a pipeline by name. base_weights: the weights before, by "part.path"; none where LoRA is trained."""
 
     modules: Mapping[str, nn.Module]
     base_weights: Mapping[str, Tensor]
@@ -52,16 +47,14 @@ class TrainableParameters:
 
         The factor alpha / rank is multiplied into the second matrix, so that the product is added once.
         """
-        if self.lora is None:
-            return {
-                canonical_name(name) + DIFF: (value - self.base_weights[name].to(value)).cpu().contiguous()
-                for name, value in ema.items()
-            }
-        factor = self.lora.alpha / self.lora.rank
         weights = {}
         for name, value in ema.items():
-            published_name = canonical_name(name.replace(f".{ADAPTER_NAME}.", "."))
-            weights[published_name] = (value * factor if published_name.endswith(LORA_B) else value).cpu().contiguous()
+            published_name, change = canonical_name(name.replace(f".{ADAPTER_NAME}.", ".")), value
+            if self.lora is None:
+                published_name, change = published_name + DIFF, value - self.base_weights[name].to(value)
+            elif published_name.endswith(LORA_B):
+                change = value * (self.lora.alpha / self.lora.rank)
+            weights[published_name] = change.cpu().contiguous()
         return weights
 
 
@@ -69,31 +62,28 @@ class TrainableParameters:
 def trainable(pipeline: Any, lora: LoraSettings | None, *, text_encoder: bool = False) -> Iterator[TrainableParameters]:
     """A frozen pipeline with trainable parameters. lora: None: all weights are trained. text_encoder: whether it is, too.
 
-    When the block ends, in whatever way, weights, modes and `requires_grad` are as before, to the last bit.
-    Raises RecipeError if no layer has one of the names in `lora`.
+    It ends, in whatever way, as it was, to the last bit. Raises RecipeError if no layer has one of the names in `lora`.
     """
-    names = [name for name in PARTS if name == "unet" or text_encoder]
-    modules: dict[str, nn.Module] = {
-        name: getattr(pipeline, name) for name in names if getattr(pipeline, name, None) is not None
-    }
+    modules: dict[str, nn.Module] = {}
+    for name in PARTS:
+        if (name == "unet" or text_encoder) and getattr(pipeline, name, None) is not None:
+            modules[name] = getattr(pipeline, name)
     with restored_modes(modules.values()), ExitStack() as stack:
         for module in modules.values():
             module.train()
         if lora is None:
-            base_weights = stack.enter_context(_trainable_copies(modules))
-        else:
-            base_weights = {}
-            for name, module in modules.items():
-                stack.enter_context(
-                    _injected_lora(module, lora, lora.target_modules if name == "unet" else lora.text_target_modules)
-                )
-        yield TrainableParameters(modules, base_weights, lora)
+            yield TrainableParameters(modules, stack.enter_context(_trainable_copies(modules)), None)
+            return
+        for name, module in modules.items():
+            layers = lora.target_modules if name == "unet" else lora.text_target_modules
+            stack.enter_context(_injected_lora(module, lora, layers))
+        yield TrainableParameters(modules, {}, lora)
 
 
 @contextmanager
 def _trainable_copies(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """All parameters trainable, on copies of the weights. Gives the weights themselves, which are put back at the end."""
-    parameters = {f"{name}.{path}": value for name, module in modules.items() for path, value in module.named_parameters()}
+    parameters = named_parameters(modules)
     base_weights = {name: parameter.data for name, parameter in parameters.items()}
     for parameter in parameters.values():
         parameter.data = parameter.data.clone()

@@ -1,7 +1,4 @@
-"""DreamBooth: the model is fine-tuned on one person, named by a rare token; class images keep it from forgetting the class.
-
-Source: Ruiz et al. 2022, arXiv:2208.12242; on low-rank matrices: Hu et al. 2021, arXiv:2106.09685.
-"""
+"""DreamBooth: fine-tuning on one person, named by a rare token, and on class images (Ruiz et al. 2022, arXiv:2208.12242)."""
 
 from __future__ import annotations
 
@@ -26,15 +23,8 @@ from tenth.core.files.tensors import read_tensors
 from tenth.core.files.writing import PRIVATE_FILE_MODE, make_private_folder, write_tensors
 from tenth.core.types import DiffusionModel, Identity, MethodResult, Person, Photo
 from tenth.core.wording import did_you_mean
-from tenth.methods.dreambooth.data import (
-    SMALL_VOCAB_CLASS_PROMPTS,
-    SMALL_VOCAB_PROMPTS,
-    DreamBoothData,
-    DreamBoothSettings,
-    guess_noun,
-    prepare_data,
-    training_crop,
-)
+from tenth.methods.dreambooth import data as dreambooth_data
+from tenth.methods.dreambooth.data import DreamBoothData, DreamBoothSettings
 from tenth.methods.dreambooth.lora import ALL_LAYERS, ATTENTION_LAYERS, LoraSettings, trainable
 from tenth.models.adapters.weight_deltas import weight_deltas
 from tenth.models.prompt_encoder import SMALL_VOCABULARY
@@ -49,6 +39,9 @@ CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{2,4}")
 LORA_SUFFIX = "lora"  # of the names of methods that train low-rank matrices
 MIN_TRAIN_PHOTOS = 4  # photos that stay for training, where some are held out
 BEST_FILE, TRAINED_FILE = "best.safetensors", "trained.safetensors"  # in a run's directory: during training, and after it
+# Defaults of models of Stable Diffusion's size, and of small ones.
+SCHEDULE = TrainingConfig(1_600, 2, warmup_images=40, ema_halflife_images=200, checkpoint_every_images=200)
+SMALL_SCHEDULE = TrainingConfig(960, 8, warmup_images=80, ema_halflife_images=240, checkpoint_every_images=240)
 
 # Images seen -> whether the weights that are on the model are the best so far, and metrics to log.
 SelectCheckpoint = Callable[[int], tuple[bool, CheckpointMetrics]]
@@ -67,17 +60,14 @@ class DreamBooth:
     selector_factory: Callable[..., SelectCheckpoint | None] | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def tunes_model(self) -> bool:
-        return True
+    tunes_model = True
 
     def is_available(self, model: DiffusionModel) -> bool:  # noqa: ARG002 - it needs a text encoder, which every model has
         return True
 
     def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
-        """Fine-tune on the photos. An interrupted call is continued by the next one with the same photos, model and settings.
+        """Fine-tune on the photos, or go on where an earlier call with the same inputs stopped; trained weights are cached.
 
-        The trained weights are cached, so that the next call returns at once.
         Raises DataError if the person has no photo, ModelError if the model has no free rare token or does not know the noun.
         """
         # What cannot work is refused before anything is computed.
@@ -89,7 +79,7 @@ class DreamBooth:
 
         try:
             with on_device(model.pipeline, distributed_state().device):
-                noun = settings.class_noun or guess_noun(photos, model, cache)
+                noun = settings.class_noun or dreambooth_data.guess_noun(photos, model, cache)
                 weights = load_trained_weights(directory / TRAINED_FILE)
                 if weights is None:
                     named = replace(settings, class_noun=noun)
@@ -97,7 +87,9 @@ class DreamBooth:
                     write_tensors(directory / TRAINED_FILE, weights, mode=PRIVATE_FILE_MODE)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("The same command goes on where this one stopped") from None
-        remove_checkpoints(directory)
+        (directory / BEST_FILE).unlink(missing_ok=True)
+        for checkpoint in directory.glob("step-*"):  # which only an unfinished run needs
+            shutil.rmtree(checkpoint)
 
         trigger_phrase, digests = f"{rare_token} {noun}", tuple(photo.digest for photo in person.photos)
         identity = Identity(self.name, model.name, "", "", weights=weights, trigger_phrase=trigger_phrase, photos=digests)
@@ -118,10 +110,11 @@ class DreamBooth:
         training_photos, held_out = photos[num_held_out:], photos[:num_held_out]
 
         with frozen_diffusion(model.pipeline) as frozen:
-            data = prepare_data(training_photos, rare_token, settings, model, frozen, cache)
+            data = dreambooth_data.prepare_data(training_photos, rare_token, settings, model, frozen, cache)
             selector = None
             if num_held_out and self.selector_factory is not None:
-                crops = [[training_crop(photo, frozen.resolution) for photo in split] for split in (training_photos, held_out)]
+                splits, side = (training_photos, held_out), frozen.resolution
+                crops = [[dreambooth_data.training_crop(photo, side) for photo in split] for split in splits]
                 prompts = data.prompts[: len(settings.prompts)]
                 selector = self.selector_factory(model, *crops, prompts, settings.sampling, directory)
             return train(data, model.pipeline, len(training_photos), selector, make_private_folder(directory))
@@ -132,10 +125,8 @@ class DreamBooth:
 
     def run_directory(self, photos: Sequence[Photo], settings: DreamBoothSettings, model: DiffusionModel) -> Path:
         """The folder of a run, in the cache: checkpoints while it lasts, and its history."""
-        digests = sorted({photo.digest for photo in photos})
-        key = json.dumps(
-            [to_table(settings), self.selector_factory is not None, model.name, digests], sort_keys=True, default=str
-        )
+        inputs = [to_table(settings), self.selector_factory is not None, model.name, sorted({each.digest for each in photos})]
+        key = json.dumps(inputs, sort_keys=True, default=str)
         return default_cache_dir() / "dreambooth" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def _warnings(self, identity: Identity, directory: Path, *, noun_is_guessed: bool) -> tuple[str, ...]:
@@ -194,13 +185,6 @@ def load_trained_weights(path: Path) -> dict[str, Tensor] | None:
     return weights
 
 
-def remove_checkpoints(directory: Path) -> None:
-    """Remove the files that only an unfinished run needs."""
-    (directory / BEST_FILE).unlink(missing_ok=True)
-    for checkpoint in directory.glob("step-*"):
-        shutil.rmtree(checkpoint)
-
-
 def train(
     data: DreamBoothData, pipeline: Any, num_photos: int, selector: SelectCheckpoint | None, directory: Path
 ) -> dict[str, Tensor]:
@@ -224,69 +208,45 @@ def train(
 
 
 def find_rare_token(pipeline: Any) -> str:
-    """A token without meaning to the model: two to four consonants, and of these the least trained.
+    """A token without meaning to the model: two to four consonants, and of these the one with the shortest embedding.
 
-    That is the one with the shortest embedding: weight decay shrinks those that no caption uses. It is looked up in the
-    tokenizer, as in Ruiz et al. 2022, section 3.2. Raises ModelError if there is none.
+    Weight decay shrinks those that no caption uses. Source: Ruiz et al. 2022, section 3.2. Raises ModelError if there is none.
     """
     # Whole words that are one token, by the length of their embeddings.
     tokenizer = pipeline.tokenizer
-    token_ids = {
-        token.removesuffix("</w>"): number for token, number in tokenizer.get_vocab().items() if token.endswith("</w>")
-    }
+    words = [(token, number) for token, number in tokenizer.get_vocab().items() if token.endswith("</w>")]
+    token_ids = {token.removesuffix("</w>"): number for token, number in words}
     norms = pipeline.text_encoder.get_input_embeddings().weight.detach().norm(dim=1).tolist()
     for word in sorted(filter(CONSONANTS.fullmatch, token_ids), key=lambda word: (norms[token_ids[word]], word)):
         if tokenizer(word, add_special_tokens=False).input_ids == [token_ids[word]]:
             return str(word)
-    raise ModelError(
-        f"none of the {len(token_ids)} whole words of this model's tokenizer is two to four consonants",
-        "a rare word that means nothing is needed to call the person by",
-        "Choose another model, or a method that needs no word",
-    )
+    found = f"none of the {len(token_ids)} whole words of this model's tokenizer is two to four consonants"
+    needed = "a rare word that means nothing is needed to call the person by"
+    raise ModelError(found, needed, "Choose another model, or a method that needs no word")
 
 
 def check_noun(tokenizer: Any, noun: str) -> None:
     """Raises RecipeError if a model with a small vocabulary does not know the noun: its class images would be of anything."""
     vocabulary = tokenizer.get_vocab()
     if noun and len(vocabulary) < SMALL_VOCABULARY and f"{noun}</w>" not in vocabulary:
-        raise RecipeError(
-            f"class_noun is {noun!r}, which this model has never seen", "needed: a word of its captions", "Try person"
-        )
+        found = f"class_noun is {noun!r}, which this model has never seen"
+        raise RecipeError(found, "needed: a word of its captions", "Try person")
 
 
 def default_settings(name: str, model: DiffusionModel) -> DreamBoothSettings:
     """Settings that work without tuning, for small models of faces and for models of Stable Diffusion's size."""
     small_vocabulary = len(model.pipeline.tokenizer.get_vocab()) < SMALL_VOCABULARY
-    lora = (
-        LoraSettings(target_modules=ALL_LAYERS if small_vocabulary else ATTENTION_LAYERS)
-        if name.endswith(LORA_SUFFIX)
-        else None
+    lora = None
+    if name.endswith(LORA_SUFFIX):
+        lora = LoraSettings(target_modules=ALL_LAYERS if small_vocabulary else ATTENTION_LAYERS)
+    if not small_vocabulary:
+        schedule = replace(SCHEDULE, learning_rate=1e-4 if lora else 2e-6)
+        return DreamBoothSettings(schedule, lora, num_class_images=200, gradient_checkpointing=True)
+    return DreamBoothSettings(
+        replace(SMALL_SCHEDULE, learning_rate=2e-3 if lora else 3e-4),
+        lora,
+        train_text_encoder=True,
+        prompts=dreambooth_data.SMALL_VOCAB_PROMPTS,
+        class_prompts=dreambooth_data.SMALL_VOCAB_CLASS_PROMPTS,
+        num_class_images=34,
     )
-    if small_vocabulary:
-        learning_rate = 2e-3 if lora else 3e-4
-        schedule = TrainingConfig(
-            total_images=960,
-            batch_size=8,
-            warmup_images=80,
-            ema_halflife_images=240,
-            checkpoint_every_images=240,
-            learning_rate=learning_rate,
-        )
-        return DreamBoothSettings(
-            schedule,
-            lora,
-            train_text_encoder=True,
-            prompts=SMALL_VOCAB_PROMPTS,
-            class_prompts=SMALL_VOCAB_CLASS_PROMPTS,
-            num_class_images=34,
-        )
-    learning_rate = 1e-4 if lora else 2e-6
-    schedule = TrainingConfig(
-        total_images=1_600,
-        batch_size=2,
-        warmup_images=40,
-        ema_halflife_images=200,
-        checkpoint_every_images=200,
-        learning_rate=learning_rate,
-    )
-    return DreamBoothSettings(schedule, lora, num_class_images=200, gradient_checkpointing=True)

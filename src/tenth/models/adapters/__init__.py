@@ -1,3 +1,1 @@
 """IP-Adapters and weight changes: read, checked, installed, saved."""
-
-__all__: list[str] = []

@@ -32,14 +32,11 @@ def set_scale(pipeline: Any, scale: AdapterScale) -> None:
     if isinstance(scale, Mapping):
         layers = _attention_counts(pipeline.unet)
         for location, value in _scale_entries(scale):
-            matching = {
-                block: count for block, count in layers.items() if block == location or block.startswith(f"{location}.")
-            }
-            if not matching or (isinstance(value, list | tuple) and any(len(value) != count for count in matching.values())):
+            counts = {count for block, count in layers.items() if f"{block}.".startswith(f"{location}.")}
+            if not counts or (isinstance(value, list | tuple) and counts != {len(value)}):
                 available = ", ".join(f"{block} of {count}" for block, count in layers.items())
-                raise _invalid_scale(
-                    f"ip_adapter_scale has {location} with {value}", f"the layers with an adapter are {available}"
-                )
+                found = f"ip_adapter_scale has {location} with {value}"
+                raise _invalid_scale(found, f"the layers with an adapter are {available}")
         scale = json.loads(json.dumps(scale))  # diffusers wants dicts and lists
     pipeline.set_ip_adapter_scale(scale)
 
@@ -65,8 +62,7 @@ def _attention_counts(unet: Any) -> dict[str, int]:
 
 
 def _check_number(name: str, value: Any) -> None:
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_SCALE
-    if not valid:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= MAX_SCALE:
         raise _invalid_scale(f"{name} is {value!r}", f"a number from 0 to {MAX_SCALE:g} is needed")
 
 

@@ -12,24 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
 from tenth.core.files.reading import UnreadableError, open_regular, printable_name, reason, short_sha256_of
-from tenth.core.files.tensors import read_header, read_tensors
+from tenth.core.files.tensors import read_header, read_tensors, tensor_shapes
 from tenth.core.files.writing import write_tensors
 from tenth.core.types import Encoder
 from tenth.core.wording import abbreviate
-from tenth.models.adapters.image_projection import (
-    Shapes,
-    build_processor,
-    build_projection,
-    compare_shapes,
-    count_tokens,
-    detect_projection_type,
-    projection_state_dict,
-    shape_mismatches,
-)
+from tenth.models.adapters import image_projection
+from tenth.models.adapters.image_projection import Shapes, detect_projection_type
 
 ADAPTER_FILE = "ip-adapter.safetensors"  # in the folder of a trained method; without it the model's own is used
 PARTS = ("image_proj", "ip_adapter")
@@ -39,9 +32,8 @@ PROJECTION_PREFIX = "encoder_hid_proj."  # where an adapter's projection is in t
 
 
 def load_ip_adapter(path: str | Path, *, as_float32: bool = True) -> dict[str, dict[str, Tensor]]:
-    """An IP-Adapter in the official layout, as diffusers wants it: {"image_proj": ..., "ip_adapter": ...}.
+    """An IP-Adapter in the official layout, split as diffusers wants it. as_float32: else in the file's types, memory-mapped.
 
-    as_float32: in float32; otherwise in the file's types, memory-mapped.
     Raises ModelError if the file is a pickle, damaged or of another layout, or a value is not finite.
     """
     path = Path(path)
@@ -60,10 +52,7 @@ def load_ip_adapter(path: str | Path, *, as_float32: bool = True) -> dict[str, d
 
 
 def uses_patch_tokens(path: Path) -> bool:
-    """Whether an adapter reads an encoder's patch tokens (Plus, Full) and not its pooled embedding, by the file's names alone.
-
-    Raises ModelError as `load_ip_adapter` does.
-    """
+    """Whether an adapter reads patch tokens, not pooled embeddings, by its file's names. Raises as `load_ip_adapter`."""
     with _explain_errors(path):
         _, infos = read_header(path)
     names = [name.removeprefix("image_proj.") for name in infos if name.startswith("image_proj.")]
@@ -73,20 +62,16 @@ def uses_patch_tokens(path: Path) -> bool:
 def validate_ip_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], encoder: Encoder, path: Path) -> None:
     """Raises ModelError unless an adapter is whole and made for this encoder's embeddings and this UNet, to the last shape."""
     projection_type = detect_projection_type(parts["image_proj"], path)
-    if (projection_type != "pooled") != bool(encoder.num_tokens):
-        inputs = {True: "patch tokens", False: "pooled embeddings"}
-        raise _mismatch_error(
-            path,
-            [f"takes {inputs[projection_type != 'pooled']}, where the image encoder gives {inputs[bool(encoder.num_tokens)]}"],
-        )
+    inputs = {True: "patch tokens", False: "pooled embeddings"}
+    taken, given = inputs[projection_type != "pooled"], inputs[bool(encoder.num_tokens)]
+    if taken != given:
+        raise _mismatch_error(path, [f"takes {taken}, where the image encoder gives {given}"])
     expected: Shapes = {}
     for number, _, attention in cross_attention_layers(unet):
         expected |= {f"{number}.to_{each}_ip.weight": tuple(getattr(attention, f"to_{each}").weight.shape) for each in "kv"}
-    actual = {name: tuple(tensor.shape) for name, tensor in parts["ip_adapter"].items()}
-    mismatches = shape_mismatches(
-        parts["image_proj"], projection_type, encoder.embedding_dim, int(unet.config.cross_attention_dim)
-    )
-    if mismatches := mismatches + compare_shapes(actual, expected):
+    widths = encoder.embedding_dim, int(unet.config.cross_attention_dim)
+    mismatches = image_projection.shape_mismatches(parts["image_proj"], projection_type, *widths)
+    if mismatches := mismatches + image_projection.compare_shapes(tensor_shapes(parts["ip_adapter"]), expected):
         raise _mismatch_error(path, mismatches)
 
 
@@ -132,21 +117,20 @@ def installed_ip_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]]) -
 
 
 def install_ip_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], *, share_memory: bool = False) -> None:
-    """Put an adapter's processors and projection into the UNet, as modules of diffusers, on the CPU.
+    """Put an adapter into the UNet, as modules of diffusers, on the CPU. share_memory: keys and values are not copied.
 
-    share_memory: keys and values are not copied.
     diffusers' own `load_ip_adapter` makes four tokens of pooled embeddings, no other number, and needs a CLIP image encoder.
     """
     unet.encoder_hid_proj = None  # a resampler has attention of its own, which is not the UNet's
     projection, processors = parts["image_proj"], dict(unet.attn_processors)
     projection_type = detect_projection_type(projection, Path("an adapter"))
+    num_tokens = [image_projection.count_tokens(projection, projection_type)]
     for number, name, attention in cross_attention_layers(unet):
-        keys, values = (parts["ip_adapter"][f"{number}.to_{part}_ip.weight"] for part in "kv")
-        processors[name] = build_processor(
-            attention, (keys, values), count_tokens(projection, projection_type), share_memory=share_memory
-        )
+        processors[name] = IPAdapterAttnProcessor2_0(*attention.to_k.weight.shape, num_tokens=num_tokens)
+        weights = {f"to_{part}_ip.0.weight": parts["ip_adapter"][f"{number}.to_{part}_ip.weight"] for part in "kv"}
+        processors[name].load_state_dict(weights, assign=share_memory)
     unet.set_attn_processor(processors)
-    unet.encoder_hid_proj = build_projection(projection, projection_type)
+    unet.encoder_hid_proj = image_projection.build_projection(projection, projection_type)
     unet.config.encoder_hid_dim_type = "ip_image_proj"
 
 
@@ -158,11 +142,13 @@ def cross_attention_layers(unet: Any) -> list[tuple[int, str, Any]]:
 
 def ip_adapter_state_dict(unet: Any) -> dict[str, Tensor]:
     """The installed adapter in the official layout: image_proj.* and ip_adapter.<odd>.to_{k,v}_ip.weight."""
-    weights = {f"image_proj.{name}": value for name, value in projection_state_dict(unet.encoder_hid_proj).items()}
+    weights = {
+        f"image_proj.{name}": value for name, value in image_projection.projection_state_dict(unet.encoder_hid_proj).items()
+    }
     for number, name, _ in cross_attention_layers(unet):
         processor = unet.attn_processors[name]
-        weights[f"ip_adapter.{number}.to_k_ip.weight"] = processor.to_k_ip[0].weight
-        weights[f"ip_adapter.{number}.to_v_ip.weight"] = processor.to_v_ip[0].weight
+        for part in "kv":
+            weights[f"ip_adapter.{number}.to_{part}_ip.weight"] = getattr(processor, f"to_{part}_ip")[0].weight
     return {name: value.detach().contiguous() for name, value in weights.items()}
 
 
@@ -185,38 +171,28 @@ def adapter_name(path: Path) -> str:
 @contextmanager
 def _explain_errors(path: Path) -> Iterator[None]:
     """Raises ModelError for a pickle, unread, and for whatever reading in the block cannot read."""
+    needed = "an IP-Adapter in safetensors is needed"
     try:
         with open_regular(path) as file:
             start = file.read(9)  # of safetensors: eight of the header's length, which may be any, and its first
         if start.startswith(PICKLE_MAGIC) and not start.endswith(b"{"):
-            raise ModelError(
-                f"{path} is a pickle, and reading one may run any code in it",
-                "an IP-Adapter in safetensors is needed",
-                "Take the file of the same name that ends in .safetensors, which is published beside it",
-            )
+            action = "Take the file of the same name that ends in .safetensors, which is published beside it"
+            raise ModelError(f"{path} is a pickle, and reading one may run any code in it", needed, action)
         yield
     except (OSError, UnreadableError) as problem:
-        raise ModelError(
-            f"{path} {reason(problem)}", "an IP-Adapter in safetensors is needed", "Get the file again"
-        ) from problem
+        raise ModelError(f"{path} {reason(problem)}", needed, "Get the file again") from problem
 
 
 def _mismatch_error(path: Path, mismatches: Sequence[str]) -> ModelError:
-    return ModelError(
-        f"{path} {abbreviate(mismatches)}",
-        "an IP-Adapter of the official layout is needed, whole, for this model and its image encoder",
-        "Choose an adapter of this model, or get the file again",
-    )
+    needed = "an IP-Adapter of the official layout is needed, whole, for this model and its image encoder"
+    return ModelError(f"{path} {abbreviate(mismatches)}", needed, "Choose an adapter of this model, or get the file again")
 
 
 DEFAULT_NUM_TOKENS = 4  # of a photo, as published: of the files that diffusers itself loads
 
 
 def init_ip_adapter(unet: Any, embedding_dim: int, num_tokens: int = DEFAULT_NUM_TOKENS) -> dict[str, dict[str, Tensor]]:
-    """A new adapter for pooled embeddings: random projection, keys and values copied from the text's.
-
-    Source: the official training script's initialisation. In the official layout, split as diffusers wants it.
-    """
+    """A new adapter for pooled embeddings, as the official script starts: random projection, the text's keys and values."""
     cross_attention_dim = int(unet.config.cross_attention_dim)
     projection, norm = nn.Linear(embedding_dim, num_tokens * cross_attention_dim), nn.LayerNorm(cross_attention_dim)
     image_proj = {f"proj.{name}": value for name, value in projection.state_dict().items()}

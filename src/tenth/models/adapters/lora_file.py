@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from tenth.core.errors import ModelError
-from tenth.core.files.reading import UnreadableError, parse_json, read_json
+from tenth.core.files.reading import UnreadableError, parse_json, read_json, reason
 from tenth.core.files.tensors import check_finite_tensors, read_tensors
+from tenth.core.wording import abbreviate, printable, shorten
 from tenth.models.adapters.lora_names import PARTS, PEFT_PREFIX, TEXT_MODEL_PREFIX, layer_aliases
 from tenth.models.adapters.weight_deltas import LowRankDelta, find_parameter, merge_weights, shapes_match
 
@@ -37,22 +38,16 @@ TENSOR_ROLES = {
     ".lora_mid.weight": "mid",
     ".alpha": "alpha",
     ".dora_scale": "magnitude",
-    **dict.fromkeys((".lora_magnitude_vector", ".lora_magnitude_vector.weight"), "rows"),
-    ".lora_magnitude_vector.default.weight": "rows",
+    **dict.fromkeys((f".lora_magnitude_vector{end}" for end in ("", ".weight", ".default.weight")), "rows"),
 }
 # What else such files hold, by what is in the names.
+# fmt: off
 UNSUPPORTED_TENSORS = {
-    ".hada_": "LoHa matrices",
-    ".lokr_": "LoKr matrices",
-    ".oft_": "OFT blocks",
-    ".diff": "whole differences",
-    "_norm": "changes of normalisation",
-    ".bias": "biases",
-    "bundle_emb": "embeddings of words",
+    ".hada_": "LoHa matrices",             ".lokr_": "LoKr matrices",  ".oft_":      "OFT blocks", ".diff": "whole differences",
+    "_norm":  "changes of normalisation",  ".bias":  "biases",         "bundle_emb": "embeddings of words",
 }
-MAX_NAMES = 3  # names in one error
-MAX_NAME_CHARS = 500  # characters of a name
-MAX_ALPHA = 1e9  # alpha; usual are 1 to 256
+# fmt: on
+MAX_NAME_CHARS, MAX_ALPHA = 500, 1e9  # of a name; of alpha: usual are 1 to 256
 # Beginnings of PEFT's init_lora_weights with which matrices are added to another base than the model as published.
 UNSUPPORTED_INITS = ("corda", "loftq", "lora_ga", "olora", "pissa")
 
@@ -70,9 +65,13 @@ class PeftSettings:
 
     def scaling(self, name: str, rank: int) -> float:
         """How often the product counts in the layer of this name."""
-        path = f".{name}".replace(f".{TEXT_MODEL_PREFIX}", ".")
+        path = f".{_without_text_model(name)}"
         alpha = next((alpha for end, alpha in self.alpha_pattern.items() if path.endswith(f".{end}")), self.alpha)
         return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
+
+def _without_text_model(path: str) -> str:
+    return f".{path}".replace(f".{TEXT_MODEL_PREFIX}", ".")[1:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +85,14 @@ class LoraFile:
         """The matrices by "part.path.weight" of a pipeline. Raises ModelError if any has no place, or one that another has."""
         names, placed = layer_aliases(pipeline), dict[str, LowRankDelta]()
         if unknown := [name for name in self.matrices if name not in names]:
-            raise _unusable(self.path, f"is for layers that this model does not have ({_abbreviate(unknown)})")
+            raise _unusable(self.path, f"is for layers that this model does not have ({_listed(unknown)})")
         for layer, matrices in self.matrices.items():
             shapes = {name: find_parameter(pipeline, f"{name}.weight").shape for name in names[layer]}
             fitting = [name for name, shape in shapes.items() if shapes_match(matrices.shape, shape)]
             if not fitting:
-                model_shapes = " or ".join(str(tuple(shape)) for shape in shapes.values())
-                raise _unusable(
-                    self.path, f"has {layer} for a weight of {tuple(matrices.shape)}, where the model's is {model_shapes}"
-                )
+                theirs = " or ".join(str(tuple(shape)) for shape in shapes.values())
+                found = f"has {layer} for a weight of {tuple(matrices.shape)}, where the model's is {theirs}"
+                raise _unusable(self.path, found)
             if len(fitting) > 1:
                 raise _unusable(self.path, f"does not say which text encoder it is for: {layer} fits {' and '.join(fitting)}")
             if f"{fitting[0]}.weight" in placed:
@@ -115,24 +113,16 @@ class LoraFile:
 
 
 def load_lora(path: Path) -> LoraFile:
-    """Read a LoRA's file, and PEFT's settings beside it where its names are PEFT's own.
-
-    Raises ModelError for a file that is damaged, holds anything but low-rank matrices, or numbers that are none.
-    """
+    """Read a LoRA's file, and PEFT's settings beside it where its names are PEFT's. Raises ModelError for any other file."""
     try:
         metadata, tensors = read_tensors(path, MAX_BYTES, finite_floats=False)
         layers = _layers(tensors)
-        check_finite_tensors(
-            {name: tensor for name, tensor in tensors.items() if TENSOR_ROLES[_name_suffix(name)] != "alpha"}, floats_only=True
-        )
+        matrices = {name: tensor for name, tensor in tensors.items() if TENSOR_ROLES[_name_suffix(name)] != "alpha"}
+        check_finite_tensors(matrices, floats_only=True)
         settings = _settings(path, metadata, layers)
         return LoraFile(path, {name: _matrices(name, parts, settings) for name, parts in layers.items()})
-    except FileNotFoundError as problem:
-        raise _unusable(path, "is not there") from problem
-    except OSError as problem:
-        raise _unusable(path, f"cannot be read ({problem.strerror})") from problem
-    except UnreadableError as problem:
-        raise _unusable(path, str(problem)) from problem
+    except (OSError, UnreadableError) as problem:
+        raise _unusable(path, reason(problem)) from problem
 
 
 def _name_suffix(name: str) -> str:
@@ -143,21 +133,19 @@ def _name_suffix(name: str) -> str:
 def _layers(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """The tensors of each layer, by TENSOR_ROLES. Raises UnreadableError unless each is known and there are both matrices."""
     if invalid := [name for name in tensors if not name.isprintable() or len(name) > MAX_NAME_CHARS]:
-        raise UnreadableError(f"holds what has no name that a layer can have ({_abbreviate(invalid)})")
+        raise UnreadableError(f"holds what has no name that a layer can have ({_listed(invalid)})")
     if invalid := [name for name in tensors if not _name_suffix(name)]:
         kinds = sorted({kind for mark, kind in UNSUPPORTED_TENSORS.items() for name in invalid if mark in name})
-        raise UnreadableError(f"holds {', '.join(kinds) or 'what belongs to no LoRA'} ({_abbreviate(invalid)})")
+        raise UnreadableError(f"holds {', '.join(kinds) or 'what belongs to no LoRA'} ({_listed(invalid)})")
     layers: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
         suffix = _name_suffix(name)
-        parts = layers[name.removesuffix(suffix)]
-        if TENSOR_ROLES[suffix] in parts:
-            raise UnreadableError(
-                f"has the {TENSOR_ROLES[suffix]} matrix of {name.removesuffix(suffix)} twice, under two names"
-            )
-        parts[TENSOR_ROLES[suffix]] = tensor
+        layer, role = name.removesuffix(suffix), TENSOR_ROLES[suffix]
+        if role in layers[layer]:
+            raise UnreadableError(f"has the {role} matrix of {layer} twice, under two names")
+        layers[layer][role] = tensor
     if incomplete := [name for name, parts in layers.items() if not {"down", "up"} <= parts.keys()]:
-        raise UnreadableError(f"has not both matrices of {_abbreviate(incomplete)}")
+        raise UnreadableError(f"has not both matrices of {_listed(incomplete)}")
     if not layers:
         raise UnreadableError("holds nothing")
     return dict(layers)
@@ -194,13 +182,12 @@ def _alpha(tensor: Tensor) -> float:
 
 def _settings(path: Path, metadata: Mapping[str, str], names: Iterable[str]) -> dict[str, PeftSettings]:
     """PEFT's settings by the beginnings of the names that they are for: of diffusers in the file, of PEFT itself beside it."""
-    metadata_table = parse_json(metadata.get(METADATA_KEY, "{}"))
-    if not isinstance(metadata_table, dict):
+    saved = parse_json(metadata.get(METADATA_KEY, "{}"))
+    if not isinstance(saved, dict):
         raise UnreadableError(f"has no table as {METADATA_KEY}")
-    tables: dict[str, Any] = {
-        f"{part}.": {key.removeprefix(f"{part}."): value for key, value in metadata_table.items() if key.startswith(f"{part}.")}
-        for part in PARTS
-    }
+    tables: dict[str, Any] = {}
+    for start in (f"{part}." for part in PARTS):
+        tables[start] = {key.removeprefix(start): value for key, value in saved.items() if key.startswith(start)}
     if any(name.startswith(PEFT_PREFIX) for name in names):
         try:
             tables[PEFT_PREFIX] = read_json(path.with_name(PEFT_CONFIG_FILE))
@@ -208,7 +195,7 @@ def _settings(path: Path, metadata: Mapping[str, str], names: Iterable[str]) -> 
             raise UnreadableError(f"is PEFT's own, and {PEFT_CONFIG_FILE}, which has its alpha, is not beside it") from problem
         except UnreadableError as problem:
             raise UnreadableError(f"has a {PEFT_CONFIG_FILE} beside it that {problem}") from problem
-    tables[""] = {key: value for key, value in metadata_table.items() if not key.startswith(tuple(tables))}
+    tables[""] = {key: value for key, value in saved.items() if not key.startswith(tuple(tables))}
     return {beginning: _parse_settings(table) for beginning, table in tables.items() if table or beginning == PEFT_PREFIX}
 
 
@@ -220,26 +207,17 @@ def _parse_settings(table: Any) -> PeftSettings:
     if any(isinstance(each, bool) or not isinstance(each, int | float) or not 0 < abs(each) < MAX_ALPHA for each in numbers):
         raise UnreadableError("has settings of PEFT in which lora_alpha or alpha_pattern has no number")
     if odd := [key for key in alphas if not re.fullmatch(r"\^?[\w.]+", key)]:
-        raise UnreadableError(
-            f"has settings of PEFT in which alpha_pattern is for what is no name of a layer ({_abbreviate(odd)})"
-        )
+        raise UnreadableError(f"has settings of PEFT whose alpha_pattern is for what is no name of a layer ({_listed(odd)})")
     if base := [each for each in UNSUPPORTED_INITS if str(table.get("init_lora_weights")).startswith(each)]:
         raise UnreadableError(f"was made with PEFT's {base[0]}, for a base that is not the model as published")
-    ends = {
-        f".{key.removeprefix('^')}".replace(f".{TEXT_MODEL_PREFIX}", ".")[1:]: float(value) for key, value in alphas.items()
-    }
+    ends = {_without_text_model(key.removeprefix("^")): float(value) for key, value in alphas.items()}
     return PeftSettings(float(numbers[0]), ends, use_rslora=bool(table.get("use_rslora")))
 
 
-def _abbreviate(names: Iterable[str]) -> str:
-    shown = [name if name.isprintable() and len(name) <= MAX_NAME_CHARS else f"{ascii(name)[:50]}..." for name in names]
-    more = f" and {len(shown) - MAX_NAMES} more" if len(shown) > MAX_NAMES else ""
-    return ", ".join(shown[:MAX_NAMES]) + more
+def _listed(names: Iterable[str]) -> str:
+    return abbreviate(shorten(printable(name)) for name in names)
 
 
 def _unusable(path: Path, found: str) -> ModelError:
-    return ModelError(
-        f"{path} {found}",
-        "a LoRA of this model's family is needed: low-rank matrices as kohya's trainer, diffusers or PEFT write them",
-        "Choose another, or convert it to safetensors in one of these layouts",
-    )
+    needed = "a LoRA of this model's family is needed: low-rank matrices as kohya's trainer, diffusers or PEFT write them"
+    return ModelError(f"{path} {found}", needed, "Choose another, or convert it to safetensors in one of these layouts")

@@ -1,7 +1,6 @@
 """The names that LoRA files give to a model's layers, now and before: of kohya's trainer, of diffusers, of PEFT.
 
-They are those of the published formats, whatever an installed library calls its modules: transformers 5 has no `text_model.` in
-its CLIPTextModel any more. Inside tenth a layer is "part.path", with the path as diffusers' format has it.
+Inside tenth a layer is "part.path", with the path of diffusers' format, whatever an installed library calls its modules.
 Sources: kohya-ss/sd-scripts, networks/lora.py; ComfyUI, comfy/lora.py; diffusers, utils/state_dict_utils.py.
 """
 
@@ -20,20 +19,17 @@ TEXT_MODEL_PREFIX = "text_model."  # begins the names of all layers of a text en
 # Beginnings of kohya's names: of a model with one text encoder, then of one with two (SDXL).
 KOHYA_PREFIXES = {"unet": ("lora_unet",), "text_encoder": ("lora_te", "lora_te1"), "text_encoder_2": ("lora_te2",)}
 # A UNet's layers in the code of the models' authors, which kohya's names of SDXL follow.
+# fmt: off
 ORIGINAL_NAMES = {
-    "conv_in": "input_blocks.0.0",
-    "conv_out": "out.2",
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0",
-    "add_embedding.linear_2": "label_emb.0.2",
+    "conv_in":                 "input_blocks.0.0",  "conv_out":                "out.2",
+    "time_embedding.linear_1": "time_embed.0",      "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1":  "label_emb.0.0",     "add_embedding.linear_2":  "label_emb.0.2",
 }
 ORIGINAL_RESNET_NAMES = {
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
+    "conv1": "in_layers.2",  "time_emb_proj": "emb_layers.1",
+    "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
 }
+# fmt: on
 
 
 def canonical_name(name: str) -> str:
@@ -61,10 +57,7 @@ def kohya_name(name: str, *, two_text_encoders: bool) -> str:
 
 
 def layer_aliases(pipeline: Any) -> dict[str, list[str]]:
-    """Every name that a file may give to a linear layer or a convolution of the pipeline -> the layers that it may mean.
-
-    It is more than one only where a file leaves out which of two text encoders it is for.
-    """
+    """Every name that a file may give to a layer -> the layers it may mean: two where it omits which text encoder."""
     layers_by_alias: dict[str, list[str]] = defaultdict(list)
     for part in PARTS:
         module = getattr(pipeline, part, None)
@@ -105,28 +98,20 @@ def _original_name(path: str, unet: Any) -> str:
     layers = unet.config.layers_per_block
     if not isinstance(layers, int):
         return ""
-    blocks_per_level = (
-        layers + 1
-    )  # places of a block: its layers, and down or up; a block up has one layer more than a block down
+    places = layers + 1  # of a block: its layers, and down or up; a block up has one layer more than a block down
     match path.split("."):
         case ["down_blocks", block, "downsamplers", _, "conv"]:
-            return f"input_blocks.{blocks_per_level * (int(block) + 1)}.0.op"
+            return f"input_blocks.{places * (int(block) + 1)}.0.op"
         case ["up_blocks", block, "upsamplers", _, "conv"]:
             has_attention = hasattr(unet.up_blocks[int(block)], "attentions")
-            return f"output_blocks.{blocks_per_level * (int(block) + 1) - 1}.{1 + has_attention}.conv"
+            return f"output_blocks.{places * (int(block) + 1) - 1}.{1 + has_attention}.conv"
         case ["down_blocks", block, kind, layer, *inner]:
-            return _original_path(
-                f"input_blocks.{1 + blocks_per_level * int(block) + int(layer)}.{int(kind == 'attentions')}", kind, inner
-            )
+            start = f"input_blocks.{1 + places * int(block) + int(layer)}.{int(kind == 'attentions')}"
         case ["up_blocks", block, kind, layer, *inner]:
-            return _original_path(
-                f"output_blocks.{blocks_per_level * int(block) + int(layer)}.{int(kind == 'attentions')}", kind, inner
-            )
+            start = f"output_blocks.{places * int(block) + int(layer)}.{int(kind == 'attentions')}"
         case ["mid_block", kind, layer, *inner]:
-            return _original_path(f"middle_block.{1 if kind == 'attentions' else 2 * int(layer)}", kind, inner)
-    return ORIGINAL_NAMES.get(path, "")
-
-
-def _original_path(prefix: str, kind: str, inner: list[str]) -> str:
+            start = f"middle_block.{1 if kind == 'attentions' else 2 * int(layer)}"
+        case _:
+            return ORIGINAL_NAMES.get(path, "")
     rest = ".".join(inner)
-    return f"{prefix}.{ORIGINAL_RESNET_NAMES.get(rest, rest) if kind == 'resnets' else rest}"
+    return f"{start}.{ORIGINAL_RESNET_NAMES.get(rest, rest) if kind == 'resnets' else rest}"

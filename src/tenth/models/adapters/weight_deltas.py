@@ -1,9 +1,8 @@
-"""Changes of a model's weights, of an identity or a LoRA file, applied and reverted to the last bit.
+"""Changes of a model's weights, of an identity or a LoRA file, applied and reverted to the last bit, layer by layer.
 
-An identity's names are "part.path.lora_A.weight" and "....lora_B.weight" for low-rank matrices, whose product is added (the
-layout that diffusers' `load_lora_weights` reads, with alpha equal to the rank), and "part.path.weight.diff" for a difference to
-the base; paths as in lora_names.py. What is added is computed for one layer at a time.
-Source of low-rank matrices: Hu et al. 2021, arXiv:2106.09685.
+An identity's names are "part.path.lora_A.weight" and "....lora_B.weight" for low-rank matrices, whose product is added (as
+diffusers' `load_lora_weights` reads them, alpha equal to the rank; Hu et al. 2021, arXiv:2106.09685), and
+"part.path.weight.diff" for a difference to the base; paths as in lora_names.py.
 """
 
 from __future__ import annotations
@@ -82,10 +81,8 @@ class LowRankDelta:
         merged = weight + self.scaling * product.view(self.shape)
         if self.magnitude is None:
             return merged
-        reduced_axes = tuple(axis for axis, size in enumerate(self.magnitude.shape) if size == 1)
-        lengths: Tensor = torch.linalg.vector_norm(merged, dim=reduced_axes, keepdim=True).clamp(
-            min=torch.finfo(torch.float32).tiny
-        )
+        axes = tuple(axis for axis, size in enumerate(self.magnitude.shape) if size == 1)
+        lengths = torch.linalg.vector_norm(merged, dim=axes, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
         ratio: Tensor = self.magnitude.to(weight.device, torch.float32) / lengths
         return merged * ratio
 
@@ -106,13 +103,10 @@ class FullDelta:
 
 @contextmanager
 def applied_weights(pipeline: Any, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """The pipeline with an identity's weights added to its own, which come back when the block ends, by whatever way.
-
-    Raises IdentityError if a weight has no place in this pipeline, or a sum is not finite.
-    """
+    """The pipeline with an identity's weights added, until the block ends. Raises IdentityError if they have no place in it."""
     deltas = weight_deltas(weights)
     parameters = _find_parameters(pipeline, deltas)
-    originals = {name: parameter.data for name, parameter in parameters.items()}
+    originals = [(parameter, parameter.data) for parameter in parameters.values()]
     try:
         try:
             _apply_deltas(parameters, deltas)
@@ -120,8 +114,8 @@ def applied_weights(pipeline: Any, weights: Mapping[str, Tensor]) -> Iterator[No
             raise _mismatch_error(f"so much that the model {problem}") from problem
         yield
     finally:
-        for name, parameter in parameters.items():
-            parameter.data = originals[name]
+        for parameter, original in originals:
+            parameter.data = original
 
 
 def merge_weights(pipeline: Any, deltas: Mapping[str, WeightDelta]) -> None:
@@ -135,9 +129,9 @@ def merge_weights(pipeline: Any, deltas: Mapping[str, WeightDelta]) -> None:
 def _find_parameters(pipeline: Any, deltas: Mapping[str, WeightDelta]) -> dict[str, nn.Parameter]:
     parameters = {name: find_parameter(pipeline, name) for name in deltas}
     for name, parameter in parameters.items():
-        if not shapes_match(deltas[name].shape, parameter.shape):
-            shapes = tuple(deltas[name].shape), tuple(parameter.shape)
-            raise _mismatch_error(f"{name} of shape {shapes[0]}, where the model's is {shapes[1]}")
+        shape = deltas[name].shape
+        if not shapes_match(shape, parameter.shape):
+            raise _mismatch_error(f"{name} of shape {tuple(shape)}, where the model's is {tuple(parameter.shape)}")
     return parameters
 
 
@@ -173,10 +167,7 @@ def weight_deltas(weights: Mapping[str, Tensor]) -> dict[str, WeightDelta]:
 
 
 def find_parameter(pipeline: Any, name: str) -> nn.Parameter:
-    """The parameter that "part.path.weight" names. Raises IdentityError if there is none.
-
-    And ModelError if its numbers are elsewhere: accelerate fetches them layer by layer, and would not see what is added.
-    """
+    """The named parameter. Raises IdentityError if there is none, ModelError if accelerate fetches it layer by layer."""
     part, _, path = name.partition(".")
     module = getattr(pipeline, part, None) if part in PARTS else None
     parameter = None if module is None else get_parameter(module, path)
@@ -198,19 +189,16 @@ def to_diffusers_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Low-rank matrices by the names that diffusers' `load_lora_weights` reads. Raises IdentityError for other weights."""
     invalid = next((name for name in weights if not name.endswith((LORA_A, LORA_B))), None)
     if invalid is not None or not weights:
-        raise IdentityError(
-            f"{invalid} is not a low-rank matrix" if invalid else "this identity holds embeddings alone",
-            "low-rank matrices are needed for a LoRA file",
-            "Make it with dreambooth-lora, or export a whole model",
-        )
+        found = f"{invalid} is not a low-rank matrix" if invalid else "this identity holds embeddings alone"
+        needed = "low-rank matrices are needed for a LoRA file"
+        raise IdentityError(found, needed, "Make it with dreambooth-lora, or export a whole model")
     return {canonical_name(name): tensor.contiguous() for name, tensor in weights.items()}
 
 
 def to_kohya_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Low-rank matrices by the names that ComfyUI and A1111 read. Raises IdentityError for other weights.
 
-    Source: the keys of kohya-ss's trainer: lora_unet_*, lora_te_* (of two text encoders lora_te1_*, lora_te2_*), each with
-    .lora_down.weight, .lora_up.weight and .alpha.
+    Source: the keys of kohya-ss's trainer: lora_unet_*, lora_te_* or lora_te1_* and lora_te2_*, lora_down, lora_up and alpha.
     """
     two_text_encoders = any(name.startswith("text_encoder_2.") for name in weights)
     tensors: dict[str, Tensor] = {}
@@ -223,8 +211,5 @@ def to_kohya_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _mismatch_error(found: str) -> IdentityError:
-    return IdentityError(
-        f"this identity holds {found}",
-        "weights of the model in use are needed",
-        "Make it again from the photos, or choose the model that it was made with",
-    )
+    action = "Make it again from the photos, or choose the model that it was made with"
+    return IdentityError(f"this identity holds {found}", "weights of the model in use are needed", action)

@@ -1,3 +1,1 @@
 """Embeddings of several photos -> one."""
-
-__all__: list[str] = []

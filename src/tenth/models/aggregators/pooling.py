@@ -25,9 +25,7 @@ def maximum(embeddings: Tensor) -> Tensor:
 
 def mean(embeddings: Tensor) -> Tensor:
     """Element-wise mean. (K, D) -> (1, D). Its norm shrinks as photos disagree."""
-    return keep_identical_rows_exact(
-        validate_embeddings(embeddings), validate_embeddings(embeddings).double().mean(0, keepdim=True)
-    )
+    return keep_identical_rows_exact(embeddings, validate_embeddings(embeddings).double().mean(0, keepdim=True))
 
 
 def concatenation(embeddings: Tensor) -> Tensor:
@@ -37,10 +35,7 @@ def concatenation(embeddings: Tensor) -> Tensor:
 
 
 def consensus(embeddings: Tensor) -> Tensor:
-    """Mean weighted by each photo's agreement with the others, with the photos' norm restored: (K, D) -> (1, D).
-
-    Of patch tokens, a norm is restored for each position.
-    """
+    """Mean weighted by agreement, with the norm of the photos, or of their patch tokens, restored: (K, D) -> (1, D)."""
     valid = validate_embeddings(embeddings)
     if len(valid) == 1:
         return valid
@@ -64,9 +59,8 @@ def uniform_weights(embeddings: Tensor) -> Tensor:
 def consensus_weights(embeddings: Tensor) -> Tensor:
     """Weights (K,) that sum to one: softmax, of 6 times each photo's cosine to the mean of the others.
 
-    Embeddings are expected to be centred; otherwise all cosines are alike and the weights nearly equal. Of patch tokens
-    (K, T, D), the mean token of each photo is compared: a photo counts as a whole, and one position of two photos shows
-    different things where the framing differs.
+    Embeddings are expected to be centred; otherwise all cosines are alike. Of patch tokens (K, T, D), mean tokens are compared:
+    one position of two photos shows different things where the framing differs.
     """
     valid = validate_embeddings(embeddings).double()
     photos = valid.mean(1) if valid.ndim == 3 else valid  # (K, D)
@@ -82,23 +76,13 @@ def leave_one_out_cosines(embeddings: Tensor, mask: Tensor | None = None) -> Ten
     return torch.nn.functional.cosine_similarity(masked, others, dim=-1)  # over features, not over photos
 
 
-def validate_pooled_embeddings(embeddings: Tensor) -> Tensor:
-    """The same, if it is (K, D) with K at least 1 and finite; raises DataError otherwise."""
-    if embeddings.ndim != 2 or len(embeddings) == 0 or not torch.isfinite(embeddings).all():
-        raise DataError(
-            f"embeddings of shape {tuple(embeddings.shape)}, finite: {bool(torch.isfinite(embeddings).all())}",
-            "(K, D) with at least one photo and finite values is needed",
-            "Give one row a photo",
-        )
+def validate_embeddings(embeddings: Tensor, max_ndim: int = 3) -> Tensor:
+    """The same, if it is (K, D) or, by default, (K, T, D), with K at least 1 and finite; raises DataError otherwise."""
+    finite = bool(torch.isfinite(embeddings).all())
+    if not 2 <= embeddings.ndim <= max_ndim or len(embeddings) == 0 or not finite:
+        needed = f"{'(K, D)' if max_ndim == 2 else '(K, D) or (K, T, D)'} with at least one photo and finite values is needed"
+        raise DataError(f"embeddings of shape {tuple(embeddings.shape)}, finite: {finite}", needed, "Give one row a photo")
     return embeddings
-
-
-def validate_embeddings(embeddings: Tensor) -> Tensor:
-    """The same, if it is (K, D) or (K, T, D) with K at least 1 and finite; raises DataError otherwise."""
-    if embeddings.ndim == 3:
-        validate_pooled_embeddings(embeddings.flatten(1))
-        return embeddings
-    return validate_pooled_embeddings(embeddings)
 
 
 def keep_identical_rows_exact(embeddings: Tensor, pooled: Tensor) -> Tensor:

@@ -1,26 +1,29 @@
-"""The self-attention aggregator: a fixed number of photos, whose embeddings attend to each other.
+"""The self-attention aggregator: a fixed number of photos, whose embeddings attend to each other, in no order.
 
-Trained aggregators are modules over batches, (B, K, D) -> (B, M, D), and aggregate one person's photos by `pool`, (K, D) ->
-(M, D). They have no position embeddings, so the order of photos does not matter.
+Trained aggregators are modules over batches, (B, K, D) -> (B, M, D), and pool one person's photos by `pool`, (K, D) -> (M, D).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from tenth.core.config import Count, config_dataclass
-from tenth.models.aggregators.pooling import validate_pooled_embeddings
+from tenth.core.config import config_dataclass
+from tenth.models.aggregators.pooling import validate_embeddings
+
+MAX_DIM = 1 << 16  # far above any trained aggregator's: a file's module is built before shapes are compared
+Dim = Annotated[int, Field(ge=1, le=MAX_DIM)]
 
 
 @config_dataclass
 class SelfAttentionConfig:
     """Of `SelfAttentionAggregator`."""
 
-    heads: Count = 4
-    num_photos: Count = 9  # always so many: further ones are dropped, missing ones resampled from those there are
+    heads: Dim = 4
+    num_photos: Dim = 9  # always so many: further ones are dropped, missing ones resampled from those there are
     pooling: Literal["rows", "mean"] = "rows"  # the attended photos side by side, tokens for each; or their mean, of one
 
 
@@ -53,11 +56,8 @@ class SelfAttentionAggregator(nn.Module):
 
     @torch.no_grad()
     def pool(self, embeddings: Tensor, seed: int = 0) -> Tensor:
-        """(K, D) -> (M, D) of the first `photos`; where there are fewer, the rest are sampled from them with replacement.
-
-        The rows' device and type, whatever the module's are.
-        """
-        sampled = resample_to(validate_pooled_embeddings(embeddings), self.config.num_photos, seed)  # (photos, D)
+        """(K, D) -> (M, D), of the device and type of the embeddings, of exactly `num_photos` photos (`resample_to`)."""
+        sampled = resample_to(validate_embeddings(embeddings, 2), self.config.num_photos, seed)  # (photos, D)
         attended: Tensor = self(sampled[None].to(self.norm.weight))[0]
         return attended.to(embeddings)
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from tenth.core.config import Count, config_dataclass
-from tenth.models.aggregators.pooling import (
-    TEMPERATURE,
-    keep_identical_rows_exact,
-    leave_one_out_cosines,
-    validate_pooled_embeddings,
-)
+from tenth.core.config import config_dataclass
+from tenth.models.aggregators.pooling import TEMPERATURE, keep_identical_rows_exact, leave_one_out_cosines, validate_embeddings
+from tenth.models.aggregators.self_attention import Dim
 
 
 @config_dataclass
 class SetAggregatorConfig:
     """Of `SetAggregator`."""
 
-    hidden_dim: Count = 64  # width of the photos' features
-    heads: Count = 4
-    layers: Count = 2
+    hidden_dim: Dim = 64  # width of the photos' features
+    heads: Dim = 4
+    layers: Annotated[int, Field(ge=1, le=64)] = 2
     use_embeddings: bool = True  # whether scores read the embeddings themselves, or only how the photos agree and their norms
     use_residual: bool = True  # whether the result may leave the photos' span; otherwise only their weights are trained
 
@@ -28,9 +27,8 @@ class SetAggregatorConfig:
 class SetAggregator(nn.Module):
     """A mean of any number of photos with learned weights, plus a residual; untrained it is exactly the consensus mean.
 
-    To the logits of the consensus weights a learned score is added; it and the residual's gain start at zero.
-    Features of photos attend to each other, as in Lee et al. 2019 (Set Transformer, arXiv:1810.00825); weights of photos, as in
-    Yang et al. 2017 (NAN, arXiv:1603.05474).
+    A learned score, which starts at zero, is added to the logits of the consensus weights. Sources: of attention between photos
+    Lee et al. 2019 (Set Transformer, arXiv:1810.00825), of weights of photos Yang et al. 2017 (NAN, arXiv:1603.05474).
     """
 
     max_photos = None  # any number of photos
@@ -40,9 +38,8 @@ class SetAggregator(nn.Module):
         self.embedding_dim, self.config = embedding_dim, config or SetAggregatorConfig()
         hidden = self.config.hidden_dim
         self.enter = nn.Linear(embedding_dim + 2, hidden)  # beside each embedding its agreement with the others and its norm
-        layer = nn.TransformerEncoderLayer(
-            hidden, self.config.heads, 2 * hidden, 0.0, "gelu", batch_first=True, norm_first=True
-        )
+        heads = self.config.heads
+        layer = nn.TransformerEncoderLayer(hidden, heads, 2 * hidden, 0.0, "gelu", batch_first=True, norm_first=True)
         self.photos = nn.TransformerEncoder(layer, self.config.layers, enable_nested_tensor=False)
         self.score = nn.Linear(hidden, 1, bias=False)  # a bias would count for all photos alike: softmax takes it out again
         nn.init.zeros_(self.score.weight)
@@ -54,7 +51,11 @@ class SetAggregator(nn.Module):
         """(B, K, D) -> (B, 1, D). mask: (B, K) bool, which rows are photos."""
         with torch.autocast(embeddings.device.type, enabled=False):
             features, weights = self._features_and_weights(embeddings, mask)
-            pooled = self._restore_norm(embeddings, weights, mask)
+            # The weighted mean with the photos' mean norm, as consensus restores it.
+            counted = torch.ones_like(weights) if mask is None else mask.to(weights)
+            mean = (weights[..., None] * embeddings).sum(1)  # (B, D)
+            norm = (embeddings.norm(dim=-1) * counted).sum(1) / counted.sum(1)
+            pooled: Tensor = mean * (norm / mean.norm(dim=-1).clamp(min=1e-12))[:, None]
             if self.config.use_residual:
                 pooled = pooled + self.residual_scale * self.residual((weights[..., None] * features).sum(1))
         return pooled[:, None]
@@ -62,14 +63,14 @@ class SetAggregator(nn.Module):
     @torch.no_grad()
     def pool(self, embeddings: Tensor) -> Tensor:
         """(K, D) -> (1, D), on the rows' device and of their type, whatever the module's are."""
-        valid = validate_pooled_embeddings(embeddings)
+        valid = validate_embeddings(embeddings, 2)
         pooled: Tensor = self(valid[None].to(self.score.weight))[0].to(valid.device)
         return pooled.to(valid.dtype) if self.config.use_residual else keep_identical_rows_exact(valid, pooled)
 
     @torch.no_grad()
     def photo_weights(self, embeddings: Tensor) -> Tensor:
         """How much each photo counts, (K,), summing to one."""
-        valid = validate_pooled_embeddings(embeddings)
+        valid = validate_embeddings(embeddings, 2)
         _, weights = self._features_and_weights(valid[None].to(self.score.weight), None)  # (1, K)
         return weights[0].to(embeddings.device)
 
@@ -84,12 +85,3 @@ class SetAggregator(nn.Module):
         scores = TEMPERATURE * cosines + self.score(features)[..., 0]
         weights: Tensor = torch.softmax(scores.masked_fill(~mask, -torch.inf), -1)
         return features, weights
-
-    @staticmethod
-    def _restore_norm(embeddings: Tensor, weights: Tensor, mask: Tensor | None) -> Tensor:
-        """The weighted mean with the photos' mean norm, (B, D), as consensus restores it."""
-        counted = torch.ones_like(weights) if mask is None else mask.to(weights)
-        mean = (weights[..., None] * embeddings).sum(1)
-        norm = (embeddings.norm(dim=-1) * counted).sum(1) / counted.sum(1)
-        restored: Tensor = mean * (norm / mean.norm(dim=-1).clamp(min=1e-12))[:, None]
-        return restored

@@ -1,3 +1,1 @@
 """Photos -> embeddings."""
-
-__all__: list[str] = []

@@ -13,16 +13,10 @@ from tenth.core.types import Photo
 from tenth.data.faces.descriptors import cached_face_descriptor, encoder_name, face_descriptor
 
 
-def descriptor_statistics(descriptors: Tensor) -> tuple[Tensor, float]:
-    """(mean (128,), std) of many people's descriptors (N, 128), std over all components."""
-    return descriptors.mean(0), float(descriptors.var(0).mean().sqrt())
-
-
 class FaceEncoder:
     """dlib's descriptors, centred and scaled: (K, 128) float32, each component about unit variance over many people.
 
-    mean: (128,), std: a number, both measured on training people. Without them, photos of different people have cosines of
-    0.83, and agreement between photos says little. Distances stay dlib's, divided by std.
+    mean (128,) and std are of training people. Without them, photos of different people have cosines of 0.83.
     """
 
     embedding_dim, num_tokens, crops_faces = 128, 0, True

@@ -1,11 +1,8 @@
-"""dlib's face recognizer as a differentiable torch network, for the identity loss.
-
-Only the weights are read from dlib's file. Photos are encoded by dlib itself (`face_descriptor`).
-Source of the layers: dlib's example dnn_face_recognition_ex.cpp (Boost licence).
-"""
+"""dlib's face recognizer as a differentiable network. Source: dlib's dnn_face_recognition_ex.cpp (Boost licence)."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -28,11 +25,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, downsample: bool) -> None:
         super().__init__()
         self.downsample = downsample
-        self.conv1 = (
-            nn.Conv2d(in_channels, out_channels, 3, stride=2)
-            if downsample
-            else nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        )
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2 if downsample else 1, padding=0 if downsample else 1)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,23 +37,18 @@ class ResidualBlock(nn.Module):
 
 
 class DlibNet(nn.Module):
-    """Chips (B, 3, 150, 150) of 0 to 255, aligned -> dlib's descriptors (B, 128).
-
-    dlib's scale and shift after each convolution are folded into the convolution's weights.
-    """
+    """Aligned chips (B, 3, 150, 150) of 0 to 255 -> dlib's descriptors (B, 128). Affine layers are part of convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
         widths = [32, *(width for width, _, _ in STAGES)]
         self.stem = nn.Conv2d(3, 32, 7, stride=2)
-        self.blocks = nn.Sequential(
-            *(
-                ResidualBlock(before if place == 0 else width, width, halves and place == 0)
-                for before, (width, blocks, halves) in zip(widths, STAGES, strict=False)
-                for place in range(blocks)
-            )
-        )
-        self.stage_ends = [place == blocks - 1 for _, blocks, _ in STAGES for place in range(blocks)]
+        blocks: list[nn.Module] = []
+        self.stage_ends = [0]  # how many blocks come before each stage, and how many there are
+        for before, (width, count, halves) in zip(widths, STAGES, strict=False):
+            blocks += [ResidualBlock(before, width, halves), *(ResidualBlock(width, width, False) for _ in range(count - 1))]
+            self.stage_ends.append(len(blocks))
+        self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(256, 128, bias=False)
         self.mean = nn.Buffer(torch.tensor(MEAN)[:, None, None], persistent=False)
 
@@ -78,12 +66,9 @@ class DlibNet(nn.Module):
         """What each of the first `count` stages finds; the others are not computed."""
         x = F.max_pool2d(F.relu(self.stem((chips - self.mean) / 256)), 3, 2)
         features: list[Tensor] = []
-        for block, ends in zip(self.blocks, self.stage_ends, strict=True):
-            if len(features) == count:
-                break
-            x = block(x)
-            if ends:
-                features.append(x)
+        for start, end in itertools.pairwise(self.stage_ends[: count + 1]):
+            x = self.blocks[start:end](x)
+            features.append(x)
         return features
 
 
@@ -104,11 +89,11 @@ def load_dlib_net(path: Path | None = None) -> DlibNet:
             (fc_weight,) = _tensors(data, b"fc_2", num_skipped=2)
             net.fc.weight.copy_(fc_weight.view(256, 128).T)
     except (ValueError, RuntimeError, IndexError) as problem:
-        raise ModelError(
+        found, needed = (
             f"{path} is not laid out as dlib's recogniser: {problem}",
             "the file of face-recognition-models is needed",
-            "Run `pip install --force-reinstall face-recognition-models`",
-        ) from problem
+        )
+        raise ModelError(found, needed, "Run `pip install --force-reinstall face-recognition-models`") from problem
     net.eval().requires_grad_(False)
     return net
 
@@ -138,5 +123,5 @@ def _tensors(data: bytes, layer: bytes, num_skipped: int = 0) -> list[Tensor]:
 
 def _zero_pad(x: Tensor, size: list[int]) -> Tensor:
     """Zeros after the last channel, row and column, up to `size`."""
-    channels, rows, columns = (wanted - found for wanted, found in zip(size, x.shape[1:], strict=True))
-    return F.pad(x, (0, columns, 0, rows, 0, channels)) if channels or rows or columns else x
+    padding = [count for axis in (3, 2, 1) for count in (0, size[axis - 1] - x.shape[axis])]
+    return F.pad(x, padding) if any(padding) else x

@@ -2,63 +2,121 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
 
 from tenth.core.errors import ModelError
-from tenth.core.files.reading import MAX_TENSOR_FILE_BYTES, MAX_TEXT_BYTES, UnreadableError, read_json, sha256_of
-from tenth.core.files.writing import move_file
+from tenth.core.files.reading import MAX_TENSOR_FILE_BYTES, MAX_TEXT_BYTES, UnreadableError, git_blob_sha1, read_json, sha256_of
+from tenth.core.files.writing import copy_file, fsync_folder, move_file
 from tenth.core.wording import pluralize
-from tenth.models.hub.client import RemoteFile, RepoListing, download_file, list_files
-from tenth.models.hub.lockfile import (
-    LockedFile,
-    LockedModel,
-    LockedRepo,
-    file_lock,
-    folder_name,
-    models_dir,
-    read_lock,
-    write_lock,
-    write_stamps,
-)
-from tenth.models.hub.published import (
-    INDEX,
-    IP_ADAPTER,
-    UNET,
-    ModelSpec,
-    adapter_files,
-    check_layout,
-    choose_adapter,
-    detect_family,
-    model_files,
-)
-from tenth.models.hub.staging import FileSpec, Staging
+from tenth.models.hub import lockfile, published
+from tenth.models.hub.client import RemoteFile, RepoListing, download_file, find_in_hf_cache, list_files
+from tenth.models.hub.lockfile import LockedFile, LockedModel, LockedRepo
+from tenth.models.hub.published import ModelSpec
 
 MAX_CONFIG_BYTES = 1 << 20  # of a configuration that is read before anything large is requested; they have a few thousand
+
+
+def matches(file: RemoteFile, path: Path) -> bool:
+    """Whether the file at `path` has the expected size and digest."""
+    if file.sha256:
+        return lockfile.file_matches(path, file.size, file.sha256)
+    sized = path.is_file() and path.stat().st_size == file.size
+    return sized and (not file.git_sha1 or git_blob_sha1(path) == file.git_sha1)
+
+
+class Staging:
+    """The staging folder of one model, beside the model's own. models: the folder of all models."""
+
+    def __init__(self, models: Path, name: str) -> None:
+        self.models, self.folder = models, models / name
+        self.path, self.lock_path = models / f".{name}.partial", models / f".{name}.lock"  # lock_path: one download at a time
+
+    def create(self) -> None:
+        """Make the folder, unless it is there. A link in its place is removed: its target belongs to somebody else."""
+        if self.path.is_symlink():
+            self.path.unlink()
+        self.path.mkdir(exist_ok=True)
+
+    def partial_path(self, local: str, file: RemoteFile) -> Path:
+        """Where an incomplete file grows. Its digest is its name, so that another revision never continues it."""
+        digest = file.sha256 or file.git_sha1 or hashlib.sha256(f"{file.revision} {local}".encode()).hexdigest()
+        return self.path / f"{digest}.part"
+
+    def completed_path(self, local: str) -> Path:
+        """Where a complete file waits for the others. local: its path in the model's folder."""
+        return self.path / "new" / local
+
+    def find(self, local: str, file: RemoteFile) -> Path | None:
+        """The file if its bytes are here; a large one of another model or program is linked first. Raises OSError."""
+        completed = self.completed_path(local)
+        for path in (completed, self.folder / local):
+            if matches(file, path):
+                return path
+        if not file.sha256:
+            return None
+
+        # The same bytes elsewhere on this machine.
+        others = [
+            self.models / lockfile.folder_name(name) / other
+            for name, locked in lockfile.read_lock(self.models).items()
+            for other, each in locked.files.items()
+            if each.sha256 == file.sha256
+        ]
+        if cached := find_in_hf_cache(file):
+            others.append(cached)
+        source = next((other for other in others if matches(file, other)), None)
+        if source is None:
+            return None
+
+        completed.parent.mkdir(parents=True, exist_ok=True)
+        completed.unlink(missing_ok=True)
+        try:
+            os.link(source, completed)
+        except OSError:  # another disk, or a file system without links
+            copy_file(source, completed)
+        return completed
+
+    def install(self, locked: LockedModel, previous: LockedModel | None) -> None:
+        """Move the complete files into the model's folder and remove the staging folder.
+
+        A new model gets its folder by one rename; an existing one loses files that only `previous` had.
+        """
+        # Files of another download, which was stopped, are not part of this model.
+        completed_dir = self.completed_path("")
+        for path in completed_dir.rglob("*"):
+            if path.is_file() and path.relative_to(completed_dir).as_posix() not in locked.files:
+                path.unlink()
+
+        if not self.folder.exists():
+            completed_dir.rename(self.folder)
+            fsync_folder(self.models)
+        for local, file in locked.files.items():
+            if lockfile.file_matches(self.completed_path(local), file.bytes, file.sha256):
+                move_file(self.completed_path(local), self.folder / local)
+
+        for local in (previous.files.keys() if previous else set()) - locked.files.keys():
+            (self.folder / local).unlink(missing_ok=True)
+        shutil.rmtree(self.path)
 
 
 @dataclass(frozen=True)
 class DownloadPlan:
     """All files of a model, by path in its folder, and the repositories that they come from."""
 
-    repositories: dict[str, LockedRepo] = field(default_factory=dict)
-    files: dict[str, FileSpec] = field(default_factory=dict)
+    repositories: dict[str, LockedRepo]
+    files: dict[str, RemoteFile]
 
-    def add(self, listing: RepoListing, paths: dict[str, str]) -> None:
-        """Add files of one repository. paths: path in the model's folder -> path in the repository."""
-        self.repositories[listing.repository] = LockedRepo(listing.revision, listing.licence)
-        for local, path in paths.items():
-            self.files[local] = _file_spec(listing, path)
-
-    def num_bytes(self, paths: list[str] | None = None, repository: str = "") -> int:
-        """Size of these files in bytes, or of all; repository: only those that come from it."""
-        specs = [self.files[path] for path in (self.files if paths is None else paths)]
-        return sum(spec.remote.size for spec in specs if repository in ("", spec.repository))
+    def num_bytes(self, paths: Iterable[str]) -> int:
+        """Size of these files in bytes."""
+        return sum(self.files[path].size for path in paths)
 
 
 @dataclass(frozen=True)
@@ -75,11 +133,11 @@ def download(model_spec: ModelSpec, callbacks: DownloadCallbacks, *, update: boo
     update: lock what the hub has now, instead of what is locked. Raises ModelError if the hub, the disk or the lock file
     prevents it; a model that was complete before stays, and an incomplete file is continued next time.
     """
-    models = models_dir()
+    models = lockfile.models_dir()
     try:
         models.mkdir(parents=True, exist_ok=True)
-        staging = Staging(models, folder_name(model_spec.name))
-        with file_lock(staging.lock_path, wait=False):
+        staging = Staging(models, lockfile.folder_name(model_spec.name))
+        with lockfile.file_lock(staging.lock_path, wait=False):
             return _download_locked(model_spec, callbacks, staging, update=update)
     except Timeout:
         found = f"{model_spec.name} is being downloaded already"
@@ -93,29 +151,27 @@ def download(model_spec: ModelSpec, callbacks: DownloadCallbacks, *, update: boo
 
 def _download_locked(model_spec: ModelSpec, callbacks: DownloadCallbacks, staging: Staging, *, update: bool) -> Path:
     # What to download: the locked files or, for a new model and an update, what the hub has now.
-    previous = read_lock(staging.models).get(model_spec.name)
+    previous = lockfile.read_lock(staging.models).get(model_spec.name)
     staging.create()
     plan = _locked_plan(previous) if previous and not update else _newest_plan(model_spec, staging)
     for name, repo in plan.repositories.items():
-        callbacks.on_message(f"{name} at {repo.revision}: {plan.num_bytes(repository=name):,} bytes, {repo.licence}")
+        num_bytes = plan.num_bytes(local for local, file in plan.files.items() if file.repository == name)
+        callbacks.on_message(f"{name} at {repo.revision}: {num_bytes:,} bytes, {repo.licence}")
     callbacks.on_message(f"into {staging.folder}")
 
     # What of it is missing, and whether the disk has room.
-    missing = [local for local, spec in plan.files.items() if staging.find(local, spec) is None]
-    if missing:
-        files = pluralize(len(plan.files), "file")
-        callbacks.on_message(f"not here: {len(missing)} of {files}, {plan.num_bytes(missing):,} bytes")
-    else:
-        callbacks.on_message("all files are here; every byte was compared")
+    missing = [local for local, file in plan.files.items() if staging.find(local, file) is None]
+    count = f"{len(missing)} of {pluralize(len(plan.files), 'file')}, {plan.num_bytes(missing):,} bytes"
+    callbacks.on_message(f"not here: {count}" if missing else "all files are here; every byte was compared")
     _check_space(plan, missing, staging)
     _download_missing(plan, missing, staging, callbacks)
 
     # The lock is written first: a model whose installation is cut off is refused until this has run again.
     locked = _make_lock(plan, staging)
     if locked != previous:
-        write_lock(staging.models, model_spec.name, locked)
+        lockfile.write_lock(staging.models, model_spec.name, locked)
     staging.install(locked, previous)
-    write_stamps(staging.folder, locked)
+    lockfile.write_stamps(staging.folder, locked)
     if locked != previous:
         callbacks.on_message("locked: " + ", ".join(f"{name} at {repo.revision}" for name, repo in locked.repositories.items()))
         for local, file in locked.files.items():
@@ -124,42 +180,40 @@ def _download_locked(model_spec: ModelSpec, callbacks: DownloadCallbacks, stagin
 
 
 def _locked_plan(locked: LockedModel) -> DownloadPlan:
-    plan = DownloadPlan(dict(locked.repositories))
+    files = {}
     for local, file in locked.files.items():
         revision = locked.repositories[file.repository].revision
-        plan.files[local] = FileSpec(file.repository, revision, RemoteFile(file.path, file.bytes, file.sha256))
-    return plan
+        files[local] = RemoteFile(file.repository, revision, file.path, file.bytes, file.sha256)
+    return DownloadPlan(dict(locked.repositories), files)
 
 
 def _newest_plan(model_spec: ModelSpec, staging: Staging) -> DownloadPlan:
     """What the hub has now. The small files that tell the model family are read before anything large is requested."""
-    listing, plan = list_files(model_spec.repository), DownloadPlan()
-    check_layout(listing)
-    index, unet = (_read_config(listing, path, staging) for path in (INDEX, UNET))
-    family = detect_family(model_spec.repository, index, unet)
-    adapter = choose_adapter(model_spec, family)
-    plan.add(listing, model_files(listing, family))
-    plan.add(adapters := list_files(IP_ADAPTER), adapter_files(adapters, adapter))
-    return plan
+    model = list_files(model_spec.repository)
+    published.check_layout(model)
+    index, unet = (_read_config(model, path, staging) for path in (published.INDEX, published.UNET))
+    family = published.detect_family(model_spec.repository, index, unet)
+    adapter = published.choose_adapter(model_spec, family)
+    paths, adapters = published.model_files(model, family), list_files(published.IP_ADAPTER)
+    files = {local: _listed_file(model, path) for local, path in paths.items()}
+    files |= {local: _listed_file(adapters, path) for local, path in published.adapter_files(adapters, adapter).items()}
+    return DownloadPlan({each.repository: LockedRepo(each.revision, each.licence) for each in (model, adapters)}, files)
 
 
-def _file_spec(listing: RepoListing, path: str, max_bytes: int = 0) -> FileSpec:
+def _listed_file(listing: RepoListing, path: str, max_bytes: int = 0) -> RemoteFile:
     """A file of a listing. Raises ModelError if its listed size is larger than such a file can have."""
     remote = listing.files[path]
     max_bytes = max_bytes or (MAX_TENSOR_FILE_BYTES if path.endswith(".safetensors") else MAX_TEXT_BYTES)
     if remote.size > max_bytes:
-        raise ModelError(
-            f"{path} of {listing.repository} is listed with {remote.size:,} bytes",
-            f"such a file has at most {max_bytes:,}",
-            "Choose another repository, or another hub",
-        )
-    return FileSpec(listing.repository, listing.revision, remote)
+        found = f"{path} of {listing.repository} is listed with {remote.size:,} bytes"
+        raise ModelError(found, f"such a file has at most {max_bytes:,}", "Choose another repository, or another hub")
+    return remote
 
 
 def _read_config(listing: RepoListing, path: str, staging: Staging) -> Any:
-    spec = _file_spec(listing, path, MAX_CONFIG_BYTES)
-    partial_path = staging.partial_path(path, spec)
-    _download_file(spec, partial_path, lambda _: None)
+    file = _listed_file(listing, path, MAX_CONFIG_BYTES)
+    partial_path = staging.partial_path(path, file)
+    _download_file(file, partial_path, lambda _: None)
     try:
         return read_json(partial_path, MAX_CONFIG_BYTES)
     except UnreadableError as problem:
@@ -168,16 +222,14 @@ def _read_config(listing: RepoListing, path: str, staging: Staging) -> Any:
         raise ModelError(found, "a configuration of diffusers is needed", "Choose another repository") from problem
 
 
-def _download_file(spec: FileSpec, partial_path: Path, progress: Callable[[int], None]) -> None:
+def _download_file(file: RemoteFile, partial_path: Path, progress: Callable[[int], None]) -> None:
     """The complete file at `partial_path`, verified. Raises ModelError, and keeps nothing that is known to be wrong."""
-    download_file(spec.repository, spec.revision, spec.remote, partial_path, progress)
-    if not spec.matches(partial_path):
+    download_file(file, partial_path, progress)
+    if not matches(file, partial_path):
         partial_path.unlink()
-        raise ModelError(
-            f"{spec.remote.path} of {spec.repository} came with other bytes",
-            f"those that revision {spec.revision} was listed or locked with are needed",
-            "Run it again if the network may have damaged it; `tenth models update NAME` takes what the hub has now",
-        )
+        needed = f"those that revision {file.revision} was listed or locked with are needed"
+        action = "Run it again if the network may have damaged it; `tenth models update NAME` takes what the hub has now"
+        raise ModelError(f"{file.path} of {file.repository} came with other bytes", needed, action)
 
 
 def _check_space(plan: DownloadPlan, missing: list[str], staging: Staging) -> None:
@@ -185,36 +237,34 @@ def _check_space(plan: DownloadPlan, missing: list[str], staging: Staging) -> No
     required = plan.num_bytes(missing) - sum(path.stat().st_size for path in partial_paths if path.is_file())
     free = shutil.disk_usage(staging.models).free
     if required > free:
-        raise ModelError(
-            f"{staging.models} has {free / 1e9:.2f} GB free",
-            f"{required / 1e9:.2f} GB are still to come",
-            "Make room, or set TENTH_MODELS to a folder on another disk",
-        )
+        found, needed = f"{staging.models} has {free / 1e9:.2f} GB free", f"{required / 1e9:.2f} GB are still to come"
+        raise ModelError(found, needed, "Make room, or set TENTH_MODELS to a folder on another disk")
 
 
 def _download_missing(plan: DownloadPlan, missing: list[str], staging: Staging, callbacks: DownloadCallbacks) -> None:
-    total = plan.num_bytes()
+    total = plan.num_bytes(plan.files)
     done = total - plan.num_bytes(missing)
 
     def on_progress(current: int) -> None:
         callbacks.on_progress(done + current, total)
 
     for local in missing:
-        spec = plan.files[local]
-        partial_path = staging.partial_path(local, spec)
-        _download_file(spec, partial_path, on_progress)
+        file = plan.files[local]
+        partial_path = staging.partial_path(local, file)
+        _download_file(file, partial_path, on_progress)
         move_file(partial_path, staging.completed_path(local))
-        done += spec.remote.size
-        callbacks.on_progress(done, total)
+        done += file.size
+        on_progress(0)
 
 
 def _make_lock(plan: DownloadPlan, staging: Staging) -> LockedModel:
     files = {}
-    for local, spec in plan.files.items():
-        digest = spec.remote.sha256
-        if not digest and (path := staging.find(local, spec)):
+    for local, file in plan.files.items():
+        digest = file.sha256
+        if not digest and (path := staging.find(local, file)):
             digest = sha256_of(path)
         if not digest:
-            raise ModelError(f"{local} of {staging.name} has changed since it came", "it is locked as it is", "Run it again")
-        files[local] = LockedFile(spec.repository, spec.remote.path, spec.remote.size, digest)
+            found = f"{local} of {staging.folder.name} has changed since it came"
+            raise ModelError(found, "it is locked as it is", "Run it again")
+        files[local] = LockedFile(file.repository, file.path, file.size, digest)
     return LockedModel(plan.repositories, files)

@@ -1,7 +1,6 @@
 """models.lock: the revision and the file digests of each downloaded model; no other bytes are loaded or downloaded.
 
-The file lies beside the models and may be copied to another machine, which then gets the same bytes. Stamps beside a model's
-files note their size and time when they were last verified.
+A copy of it gives another machine the same bytes. Stamps beside a model's files note size and time of the last verification.
 """
 
 from __future__ import annotations
@@ -10,83 +9,86 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from filelock import FileLock, Timeout
+from pydantic import AfterValidator, Field
 
 from tenth.core.cache import user_cache_dir
-from tenth.core.errors import DataError, ModelError
+from tenth.core.config import config_dataclass, from_table, needs, require
+from tenth.core.errors import DataError, ModelError, RecipeError
 from tenth.core.files.reading import UnreadableError, read_json, sha256_of
 from tenth.core.files.writing import write_json
-from tenth.core.wording import abbreviate
+from tenth.core.wording import abbreviate, printable
 
 LOCK_FILE, CHECKED_FILE = "models.lock", ".checked.json"
-FORMAT_VERSION = 1
 MAX_LOCK_BYTES = 4 << 20  # some thousand models
-MAX_FILE_SIZE = 2**63 - 1  # of what a file system can count
-DIGEST_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # sha1 (git) or sha256
-NAME_PATTERN = re.compile(r"[\w.-]+(/[\w.-]+)?(\+[\w.-]+)?", re.ASCII)  # of a model on the command line
-REPOSITORY_PATTERN = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-MAX_PATH_CHARS, MAX_COMPONENT_BYTES = 1000, 255
-MAX_SHOWN_CHARS = 100  # of a value in a message
+MAX_PATH_CHARS, MAX_COMPONENT_BYTES, MAX_MESSAGE_CHARS = 1000, 255, 200
+NAME = r"(?!\.+(?:[/+]|$))[\w.-]+"  # of an owner, a repository or an adapter: not dots alone
 
 
-@dataclass(frozen=True)
+def is_safe_path(path: Any) -> bool:
+    """Whether a path with slashes stays below the folder that it is joined to, on any system."""
+    if not isinstance(path, str) or len(path) > MAX_PATH_CHARS or not path.isprintable() or "\\" in path:
+        return False
+    return all(part not in ("", ".", "..") and len(part.encode()) <= MAX_COMPONENT_BYTES for part in path.split("/"))
+
+
+def matches(expected: str, pattern: str) -> AfterValidator:
+    """A validator of texts that a pattern matches in full. expected: what is needed, for the error."""
+    return needs(expected, lambda text: re.fullmatch(pattern, text, re.ASCII) is not None)
+
+
+Digest = Annotated[str, matches("40 or 64 hexadecimal digits", "[0-9a-f]{40}|[0-9a-f]{64}")]  # sha1 (git) or sha256
+Sha256 = Annotated[str, matches("64 hexadecimal digits", "[0-9a-f]{64}")]
+Size = Annotated[int, Field(ge=0, le=2**63 - 1)]  # bytes, as many as a file system can count
+SafePath = Annotated[str, needs("a path that is not outside the model's folder", is_safe_path)]
+Repository = Annotated[str, matches("owner/name", f"{NAME}/{NAME}")]
+ModelName = Annotated[str, matches("a model's name", rf"{NAME}(/{NAME})?(\+{NAME})?")]  # as on the command line
+
+
+@config_dataclass
 class LockedRepo:
-    """A repository's revision (a commit), and its licence as the hub states it. Raises ValueError or TypeError if invalid."""
+    """A repository's revision (a commit), and its licence as the hub states it."""
 
-    revision: str
+    revision: Digest
     licence: str
 
-    def __post_init__(self) -> None:
-        check_digest(self.revision)
-        if not isinstance(self.licence, str):
-            raise TypeError("the licence is no text")
 
-
-@dataclass(frozen=True)
+@config_dataclass
 class LockedFile:
-    """A file of a model: repository, path in it, size and sha256. Raises ValueError or TypeError if one is invalid."""
+    """A file of a model: repository, path in it, size in bytes and sha256."""
 
     repository: str
-    path: str
-    bytes: int
-    sha256: str
-
-    def __post_init__(self) -> None:
-        if not is_safe_path(self.path):
-            raise ValueError(f"{self.path!r:.{MAX_SHOWN_CHARS}} is outside the repository")
-        check_size(self.bytes)
-        check_digest(self.sha256, 64)
+    path: SafePath
+    bytes: Size
+    sha256: Sha256
 
 
-@dataclass(frozen=True)
+@config_dataclass
 class LockedModel:
-    """A model: its repositories by name, and its files by path in the model's folder.
+    """A model: its repositories by name, and its files by path in the model's folder."""
 
-    Raises ValueError if there is no file, a path leads out of the folder, or a file's repository is not listed.
-    """
-
-    repositories: Mapping[str, LockedRepo]
-    files: Mapping[str, LockedFile]
+    repositories: Mapping[Repository, LockedRepo]
+    files: Annotated[Mapping[SafePath, LockedFile], needs("one file or more", bool)]
 
     def __post_init__(self) -> None:
-        for name in self.repositories:
-            if not REPOSITORY_PATTERN.fullmatch(name) or not is_safe_path(name):
-                raise ValueError(f"{name!r:.{MAX_SHOWN_CHARS}} is no repository")
-        if not self.files:
-            raise ValueError("a model has no files")
         for path, file in self.files.items():
-            if not is_safe_path(path):
-                raise ValueError(f"{path!r:.{MAX_SHOWN_CHARS}} is outside the model's folder")
-            if file.repository not in self.repositories:
-                raise ValueError(f"{path:.{MAX_SHOWN_CHARS}} is of a repository that is not listed")
+            require(file.repository in self.repositories, f"{path}: repository", file.repository, "one of those listed")
 
     @property
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files.values())
+
+
+@config_dataclass
+class LockTable:
+    """The content of models.lock: the models by name."""
+
+    models: Mapping[ModelName, LockedModel]
+    format: Literal[1] = 1
 
 
 def models_dir() -> Path:
@@ -101,27 +103,27 @@ def folder_name(name: str) -> str:
 
 def read_lock(models: Path) -> dict[str, LockedModel]:
     """The locked models of a folder by name; empty if there is no lock file. Raises ModelError if it is invalid."""
-    path = models / LOCK_FILE
     try:
-        table = read_json(path, MAX_LOCK_BYTES)
-        if table["format"] != FORMAT_VERSION:
-            raise ValueError(f"it has format {table['format']!r:.{MAX_SHOWN_CHARS}}")
-        return {_validate_name(name): _parse_model(entry) for name, entry in table["models"].items()}
+        return dict(from_table(LockTable, read_json(models / LOCK_FILE, MAX_LOCK_BYTES), "it").models)
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise ModelError(
-            f"{path} cannot be read ({short_message(problem)})",
-            f"it says which bytes each model had, in format {FORMAT_VERSION}",
-            "Restore it from a copy, or remove it to accept the models as the hub has them now",
-        ) from problem
+    except (UnreadableError, RecipeError) as problem:
+        found, needed = f"{models / LOCK_FILE} cannot be read ({short_message(problem)})", "it says which bytes each model had"
+        action = "Restore it from a copy, or remove it to accept the models as the hub has them now"
+        raise ModelError(found, needed, action) from problem
+
+
+def short_message(problem: Exception) -> str:
+    """What is wrong with a lock file or an answer of the hub, in one line."""
+    if isinstance(problem, RecipeError):
+        return printable(f"{problem.found}, {problem.needed}")[:MAX_MESSAGE_CHARS]
+    return printable(str(problem) if isinstance(problem, ValueError) else repr(problem))[:MAX_MESSAGE_CHARS]
 
 
 def write_lock(models: Path, name: str, locked: LockedModel) -> None:
     """Add a model to the lock file, or replace it there."""
     with file_lock(models / f".{LOCK_FILE}.claim"):  # two downloads may end at the same time
-        table = {each: asdict(entry) for each, entry in (read_lock(models) | {name: locked}).items()}
-        write_json(models / LOCK_FILE, {"format": FORMAT_VERSION, "models": table})
+        write_json(models / LOCK_FILE, asdict(LockTable(read_lock(models) | {name: locked})))
 
 
 @contextmanager
@@ -135,9 +137,8 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     except Timeout:
         raise
     except OSError as problem:
-        raise ModelError(
-            f"{path} cannot be opened ({problem.strerror})", "a file of tenth's is there", "Remove it"
-        ) from problem
+        found = f"{path} cannot be opened ({problem.strerror})"
+        raise ModelError(found, "a file of tenth's is there", "Remove it") from problem
     with lock:
         yield
 
@@ -155,8 +156,7 @@ def local_model_dir(name: str) -> Path:
 def check_folder(folder: Path) -> None:
     """Raises ModelError unless every file has its locked bytes. A folder that is in no lock file beside it is not checked.
 
-    A file is read only if its size or modification time differs from its stamp. Bytes that change without either, as on a
-    failing disk, are found by `tenth models download`.
+    A file whose size and modification time are those of its stamp is not read; `tenth models download` reads all.
     """
     folder = folder.resolve()
     for name, locked in read_lock(folder.parent).items():
@@ -170,26 +170,27 @@ def _check_files(folder: Path, name: str, locked: LockedModel) -> None:
         raise _mismatch_error(name, f"{folder} has no {abbreviate(missing)}")
     stamps = _read_stamps(folder)
     for path, file in locked.files.items():
-        if stamps.get(path) != file_stamp(folder / path, file) and not file_matches(folder / path, file):
+        unchanged = stamps.get(path) == _stamp(folder / path, file)
+        if not unchanged and not file_matches(folder / path, file.bytes, file.sha256):
             raise _mismatch_error(name, f"{folder / path} has other bytes")
     write_stamps(folder, locked)
 
 
-def file_matches(path: Path, file: LockedFile) -> bool:
-    """Whether the file at `path` has the locked size and sha256."""
-    return path.is_file() and path.stat().st_size == file.bytes and sha256_of(path) == file.sha256
+def file_matches(path: Path, size: int, sha256: str) -> bool:
+    """Whether there is a file of this size and sha256 at `path`."""
+    return path.is_file() and path.stat().st_size == size and sha256_of(path) == sha256
 
 
 def write_stamps(folder: Path, locked: LockedModel) -> None:
     """Note size and modification time of the folder's files, which were just verified."""
-    stamps = {path: file_stamp(folder / path, file) for path, file in locked.files.items()}
+    stamps = {path: _stamp(folder / path, file) for path, file in locked.files.items()}
     if stamps != _read_stamps(folder):
         with suppress(DataError):  # a shared, read-only folder: every run verifies the files again
             write_json(folder / CHECKED_FILE, stamps)
 
 
-def file_stamp(path: Path, file: LockedFile) -> dict[str, Any]:
-    """Size, modification time and sha256, which show without reading the file whether it was changed."""
+def _stamp(path: Path, file: LockedFile) -> dict[str, Any]:
+    """What shows without reading the file whether it was changed."""
     state = path.stat()
     return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": file.sha256}
 
@@ -202,45 +203,7 @@ def _read_stamps(folder: Path) -> dict[str, Any]:
     return stamps if isinstance(stamps, dict) else {}
 
 
-def is_safe_path(path: Any) -> bool:
-    """Whether a path with slashes stays below the folder that it is joined to, on any system."""
-    if not isinstance(path, str) or len(path) > MAX_PATH_CHARS or not path.isprintable() or "\\" in path:
-        return False
-    return all(part not in ("", ".", "..") and len(part.encode()) <= MAX_COMPONENT_BYTES for part in path.split("/"))
-
-
-def check_size(size: Any) -> None:
-    """Raises ValueError unless it is a possible number of bytes."""
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_FILE_SIZE:
-        raise ValueError(f"{size!r:.{MAX_SHOWN_CHARS}} is no size")
-
-
-def check_digest(digest: Any, length: int = 0) -> None:
-    """Raises ValueError unless it is a sha1 or sha256 in lower-case hexadecimal. length: of which only this one, if not 0."""
-    if not isinstance(digest, str) or not DIGEST_PATTERN.fullmatch(digest) or length not in (0, len(digest)):
-        raise ValueError(f"{digest!r:.{MAX_SHOWN_CHARS}} is no {f'{length}' if length else '40 or 64'} hexadecimal digits")
-
-
-def short_message(problem: Exception) -> str:
-    """The text of a parsing error for a message; with the type, unless it is a ValueError, whose text says enough."""
-    text = str(problem) if isinstance(problem, ValueError) else f"{type(problem).__name__}: {problem}"
-    return text[: 2 * MAX_SHOWN_CHARS]
-
-
-def _validate_name(name: str) -> str:
-    if not NAME_PATTERN.fullmatch(name) or not all(part.strip(".") for part in re.split(r"[/+]", name)):
-        raise ValueError(f"{name!r:.{MAX_SHOWN_CHARS}} is no name of a model")
-    return name
-
-
-def _parse_model(entry: Mapping[str, Any]) -> LockedModel:
-    repositories = {name: LockedRepo(**origin) for name, origin in entry["repositories"].items()}
-    return LockedModel(repositories, {path: LockedFile(**file) for path, file in entry["files"].items()})
-
-
 def _mismatch_error(name: str, found: str) -> ModelError:
-    return ModelError(
-        found,
-        f"{name} was locked with the bytes that {LOCK_FILE} lists",
-        f"`tenth models download {name}` gets those again; `tenth models update {name}` locks what the hub has now",
-    )
+    needed = f"{name} was locked with the bytes that {LOCK_FILE} lists"
+    again = f"`tenth models download {name}` gets those again"
+    return ModelError(found, needed, f"{again}; `tenth models update {name}` locks what the hub has now")

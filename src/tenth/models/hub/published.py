@@ -1,8 +1,4 @@
-"""Which files of which published repositories make a model folder of Stable Diffusion 1.5 or SDXL.
-
-Source of the layouts: the file lists of the repositories and of h94/IP-Adapter on the hub. Revisions and digests are not listed
-here: those of the first download are locked (lockfile.py).
-"""
+"""Which files of which published repositories, by their lists, make a folder of Stable Diffusion 1.5 or SDXL."""
 
 from __future__ import annotations
 
@@ -14,23 +10,15 @@ from typing import Any
 from tenth.core.errors import InputError, ModelError
 from tenth.core.wording import abbreviate, did_you_mean
 from tenth.models.hub.client import RepoListing
-from tenth.models.hub.lockfile import REPOSITORY_PATTERN
 
 IP_ADAPTER, IP_ADAPTER_LICENCE = "h94/IP-Adapter", {"h94/IP-Adapter": "apache-2.0"}
-VIT_H, VIT_BIGG = (
-    "models/image_encoder",
-    "sdxl_models/image_encoder",
-)  # CLIP ViT-H/14 and ViT-bigG/14, embeddings of 1024 and 1280
+VIT_H, VIT_BIGG = "models/image_encoder", "sdxl_models/image_encoder"  # CLIP ViT-H/14 and bigG/14, of 1024 and 1280 numbers
 INDEX, UNET = "model_index.json", "unet/config.json"
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
 TOKENIZER_FILES = (
-    "merges.txt",
-    "vocab.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
+    *("merges.txt", "vocab.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
 )
+REPOSITORY_PATTERN = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 MAX_NAME_CHARS = 200  # of repository and adapter; a hub allows 96 for the former
 SD2_CROSS_ATTENTION_DIM = 1024  # of Stable Diffusion 2's text encoder; SDXL's two have 2048, 1.5's has 768
 
@@ -97,20 +85,14 @@ PUBLISHED: Mapping[str, HubModel] = {
 
 
 def parse_model_name(name: str) -> ModelSpec | None:
-    """Parse a name: sd15, sdxl or owner/name, each alone or with +ADAPTER. None if it is none of these.
-
-    Raises InputError for an adapter that is not published.
-    """
+    """Parse sd15, sdxl or owner/name, alone or with +ADAPTER; None for others. Raises InputError for an unknown adapter."""
     model, plus, adapter = name.partition("+")
     repository = PUBLISHED[model].repository if model in PUBLISHED else model
     if not REPOSITORY_PATTERN.fullmatch(repository) or len(name) > MAX_NAME_CHARS:
         return None
     if plus and adapter not in ADAPTERS:
-        raise InputError(
-            f"{adapter!r} is no published IP-Adapter",
-            f"choose one of: {', '.join(ADAPTERS)}",
-            did_you_mean(adapter, list(ADAPTERS)) + "See docs/models.md",
-        )
+        found, action = f"{adapter!r} is no published IP-Adapter", did_you_mean(adapter, list(ADAPTERS)) + "See docs/models.md"
+        raise InputError(found, f"choose one of: {', '.join(ADAPTERS)}", action)
     return ModelSpec(name, repository, adapter)
 
 
@@ -118,12 +100,12 @@ def detect_family(repository: str, index: Any, unet: Any) -> str:
     """The family of a repository, by its model_index.json and its UNet's config. Raises ModelError if it is of neither."""
     class_name = index.get("_class_name") if isinstance(index, dict) else None
     family = next((name for name, each in FAMILIES.items() if each.pipeline == class_name), None)
+    found = f"a {class_name:.50}" if isinstance(class_name, str) else "of no kind that its model_index.json says"
+    if family is not None and isinstance(unet, dict) and unet.get("cross_attention_dim") == SD2_CROSS_ATTENTION_DIM:
+        found, family = "Stable Diffusion 2", None
     if family is None:
-        raise _unsupported_model(
-            repository, f"a {class_name:.50}" if isinstance(class_name, str) else "of no kind that its model_index.json says"
-        )
-    if isinstance(unet, dict) and unet.get("cross_attention_dim") == SD2_CROSS_ATTENTION_DIM:
-        raise _unsupported_model(repository, "Stable Diffusion 2")
+        needed = "Stable Diffusion 1.5 or SDXL, as text to image, is needed"
+        raise ModelError(f"{repository} is {found}", needed, "Choose another repository")
     return family
 
 
@@ -135,11 +117,8 @@ def check_layout(listing: RepoListing) -> None:
     if weights and all(path.endswith(PICKLE_SUFFIXES) for path in weights):
         raise _pickle_error(listing.repository, weights)
     missing = [path for path in (INDEX, UNET) if path not in listing.files]
-    raise ModelError(
-        f"{listing.repository} has no {abbreviate(missing)}",
-        "a model in diffusers' layout is needed",
-        "Choose another repository, or convert the file to a folder with diffusers",
-    )
+    action = "Choose another repository, or convert the file to a folder with diffusers"
+    raise ModelError(f"{listing.repository} has no {abbreviate(missing)}", "a model in diffusers' layout is needed", action)
 
 
 def model_files(listing: RepoListing, family: str) -> dict[str, str]:
@@ -159,8 +138,8 @@ def model_files(listing: RepoListing, family: str) -> dict[str, str]:
 
 def adapter_files(listing: RepoListing, adapter: AdapterSpec) -> dict[str, str]:
     """As `model_files`, for an IP-Adapter and its image encoder. Raises ModelError."""
-    weights = _weight_files(listing, adapter.encoder, _MODEL)
-    encoder = {path: path for path in (f"{adapter.encoder}/config.json",)} | weights
+    config = f"{adapter.encoder}/config.json"
+    encoder = {config: config} | _weight_files(listing, adapter.encoder, _MODEL)
     local = {path.replace(adapter.encoder, "image_encoder", 1): remote for path, remote in encoder.items()}
     return _require_files(listing, local | {"ip-adapter/ip-adapter.safetensors": adapter.file})
 
@@ -170,11 +149,8 @@ def choose_adapter(model_spec: ModelSpec, family: str) -> AdapterSpec:
     adapter = ADAPTERS[model_spec.adapter or FAMILIES[family].adapter]
     if adapter.family != family:
         known = [name for name, each in ADAPTERS.items() if each.family == family]
-        raise ModelError(
-            f"{model_spec.adapter} is for {adapter.family} and {model_spec.repository} is of {family}",
-            f"one of {', '.join(known)} is needed",
-            "Choose one of these",
-        )
+        found = f"{model_spec.adapter} is for {adapter.family} and {model_spec.repository} is of {family}"
+        raise ModelError(found, f"one of {', '.join(known)} is needed", "Choose one of these")
     return adapter
 
 
@@ -188,32 +164,20 @@ def _weight_files(listing: RepoListing, folder: str, stem: str) -> dict[str, str
         return {path: path for path in sorted(listing.files) if path == index or shard.fullmatch(path)}
     if half in listing.files:
         return {plain: half}
-    pickles = [path for path in listing.files if path.startswith(f"{folder}/") and path.endswith(PICKLE_SUFFIXES)]
-    if pickles:
+    if pickles := [path for path in listing.files if path.startswith(f"{folder}/") and path.endswith(PICKLE_SUFFIXES)]:
         raise _pickle_error(listing.repository, pickles)
     return {plain: plain}
 
 
 def _require_files(listing: RepoListing, required: Mapping[str, str]) -> dict[str, str]:
-    missing = [remote for remote in required.values() if remote not in listing.files]
-    if missing:
-        raise ModelError(
-            f"{listing.repository} at {listing.revision} has no {abbreviate(missing)}",
-            "all files of a model are needed",
-            "Choose another repository, or put the folder together yourself: docs/models.md",
-        )
+    if missing := [remote for remote in required.values() if remote not in listing.files]:
+        found = f"{listing.repository} at {listing.revision} has no {abbreviate(missing)}"
+        action = "Choose another repository, or put the folder together yourself: docs/models.md"
+        raise ModelError(found, "all files of a model are needed", action)
     return dict(required)
 
 
-def _unsupported_model(repository: str, found: str) -> ModelError:
-    return ModelError(
-        f"{repository} is {found}", "Stable Diffusion 1.5 or SDXL, as text to image, is needed", "Choose another repository"
-    )
-
-
 def _pickle_error(repository: str, paths: list[str]) -> ModelError:
-    return ModelError(
-        f"{repository} has weights as pickles alone ({abbreviate(sorted(paths))})",
-        "safetensors are needed: a pickle may run code when it is read",
-        "Choose a repository with safetensors, or convert it yourself",
-    )
+    found = f"{repository} has weights as pickles alone ({abbreviate(sorted(paths))})"
+    needed = "safetensors are needed: a pickle may run code when it is read"
+    return ModelError(found, needed, "Choose a repository with safetensors, or convert it yourself")

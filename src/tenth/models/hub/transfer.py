@@ -1,7 +1,6 @@
-"""Download bytes from a server that is not trusted: limited in size and time, and resumable.
+"""Download bytes from a server that is not trusted and may lie, break off or never end: limited in size and time, resumable.
 
-The server may lie, break off or never end. Proxies and certificates come from the environment, as in httpx. User name and
-password of an address are sent as a header, so that no message can show them.
+Proxies and certificates come from the environment. User name and password of an address are sent as a header, never shown.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import base64
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from functools import cache
 from http.client import responses
 from importlib import import_module
@@ -23,9 +21,8 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from tenth.core.files.writing import try_lock
 
-httpx: Any = import_module(
-    HfHubHTTPError.__bases__[0].__module__.partition(".")[0]
-)  # httpx or httpx2, whichever huggingface_hub uses
+# httpx or httpx2, whichever huggingface_hub uses.
+httpx: Any = import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
 
 ANSWER_SECONDS = 30.0  # timeout of a connection, and of the next bytes
 SLOW_SECONDS, SLOW_BYTES = 60.0, 60_000  # a slower answer is given up
@@ -46,8 +43,8 @@ class TransferError(Exception):
 def download_bytes(url: str, max_bytes: int, headers: Mapping[str, str] | None = None) -> bytes:
     """An answer of at most `max_bytes` bytes. Raises TransferError."""
     content = bytearray()
-    with _open_response(url, headers or {}) as answer:
-        for piece in answer.chunks:
+    with _open_response(url, headers or {}) as (_, chunks):
+        for piece in chunks:
             content += piece
             if len(content) > max_bytes:
                 raise TransferError(f"the answer has more than {max_bytes:,} bytes")
@@ -63,8 +60,7 @@ def download_to(
 ) -> None:
     """Download a file of `size` bytes to `partial_path` and flush it; bytes that are there already are not requested again.
 
-    progress: called with the number of bytes that are there. Raises TransferError if the rest does not arrive: what did is
-    kept, unless the server sends more than `size`. Raises OSError if the disk refuses.
+    progress: called with the number of bytes. Raises TransferError if the rest does not arrive, OSError if the disk refuses.
     """
     # Answers that break off are continued, as long as each of a few brings something.
     with _open_partial(partial_path, size) as file:
@@ -76,9 +72,7 @@ def download_to(
             except TransferError as problem:
                 gained = file.tell() - start
                 tries = 0 if gained >= MIN_PROGRESS_BYTES else tries + 1
-                if (
-                    problem.status == HTTP_RANGE_NOT_SATISFIABLE and start and not restarted
-                ):  # the server does not send the rest alone
+                if problem.status == HTTP_RANGE_NOT_SATISFIABLE and start and not restarted:  # the rest does not come alone
                     file.truncate(0)
                     restarted = True
                 elif gained <= 0 or tries == MAX_TRIES:
@@ -110,16 +104,16 @@ def _append(url: str, size: int, file: IO[bytes], headers: Mapping[str, str], pr
     """Append what a file lacks. Raises TransferError, with status 416 if it can only be downloaded from the start."""
     # Request the rest; a server may answer with the whole file instead, but not with another range or size.
     start = file.tell()
-    with _open_response(url, {**headers, **({"Range": f"bytes={start}-"} if start else {})}) as answer:
-        if answer.status == HTTP_PARTIAL_CONTENT and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+    with _open_response(url, {**headers, **({"Range": f"bytes={start}-"} if start else {})}) as (response, chunks):
+        restart, sent_range = response.status_code == HTTP_OK, response.headers.get("Content-Range", "")
+        if not restart and not sent_range.startswith(f"bytes {start}-"):
             raise TransferError("other bytes came than were asked for", HTTP_RANGE_NOT_SATISFIABLE)
-        restart, length = answer.status == HTTP_OK, answer.headers.get("Content-Length", "")
-        start = 0 if restart else start
+        start, length = 0 if restart else start, response.headers.get("Content-Length", "")
         if length.isdecimal() and start + int(length[:20]) != size:
             _reject_size(file, size, f"{start + int(length[:20]):,}")
 
         # Never write more than the file has.
-        for piece in answer.chunks:
+        for piece in chunks:
             if restart:  # not earlier: the answer may bring nothing
                 file.seek(0)
                 file.truncate()
@@ -160,28 +154,26 @@ def _open_partial(partial_path: Path, size: int) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _open_response(url: str, headers: Mapping[str, str]) -> Iterator[_Response]:
-    """A successful answer after redirects, its body not yet read. Raises TransferError."""
-    clean, secret = split_credentials(url)
+def _open_response(url: str, headers: Mapping[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
+    """A successful response of httpx after redirects, and the chunks of its body. Raises TransferError."""
     # Of equal names, whatever their case, the last one counts: credentials in the address replace a token. Compressed answers
     # are not requested: they have no size, and no range to continue from.
-    request_headers = {
-        name.lower(): value for name, value in [*headers.items(), *secret.items(), ("accept-encoding", "identity")]
-    }
-    for name, value in request_headers.items():
+    clean, secret = split_credentials(url)
+    sent = {name.lower(): value for name, value in {**headers, **secret, "accept-encoding": "identity"}.items()}
+    for name, value in sent.items():
         if not (value.isascii() and value.isprintable()):
             raise TransferError(f"what is to be sent as {name} holds a character that cannot be sent")
 
     # Redirects are followed here, so that they end and never leave encryption.
-    with _client() as client, _watch_stalls(client) as watch:
-        request = client.build_request("GET", clean, headers=request_headers)
+    with _client() as client, _StallWatch(client) as watch:
+        request = client.build_request("GET", clean, headers=sent)
         for _ in range(MAX_REDIRECTS):
             with watch.explain_errors():
                 response = client.send(request, stream=True)
             with closing(response):
                 if not response.has_redirect_location:
                     _check_response(response)
-                    yield _Response(response.status_code, response.headers, watch.chunks(response))
+                    yield response, watch.chunks(response)
                     return
                 before, request = request, response.next_request
             if request is None or (before.url.scheme, request.url.scheme) == ("https", "http"):
@@ -189,23 +181,20 @@ def _open_response(url: str, headers: Mapping[str, str]) -> Iterator[_Response]:
         raise TransferError(f"it is redirected more than {MAX_REDIRECTS} times")
 
 
-@dataclass(frozen=True)
-class _Response:
-    status: int
-    headers: Mapping[str, str]
-    chunks: Iterator[bytes]
-
-
-@dataclass
 class _StallWatch:
-    """Counts received bytes, and closes the client if too few arrive."""
+    """Closes a client from a thread if too few bytes come: headers and body may arrive byte by byte, without end."""
 
-    client: Any
-    received: int = 0
-    slow: bool = False
-    done: Event = field(default_factory=Event)
+    def __init__(self, client: Any) -> None:
+        self.client, self.received, self.slow, self.done = client, 0, False, Event()
 
-    def run(self) -> None:
+    def __enter__(self) -> _StallWatch:
+        Thread(target=self._run, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+
+    def _run(self) -> None:
         before = 0
         while not self.done.wait(SLOW_SECONDS):
             if self.received - before < SLOW_BYTES:
@@ -231,24 +220,11 @@ class _StallWatch:
             raise TransferError(slow if self.slow else said) from problem
 
 
-@contextmanager
-def _watch_stalls(client: Any) -> Iterator[_StallWatch]:
-    """Watch the block from a thread that closes a slow client: headers and body may arrive byte by byte, without end."""
-    watch = _StallWatch(client)
-    Thread(target=watch.run, daemon=True).start()
-    try:
-        yield watch
-    finally:
-        watch.done.set()
-
-
 def _client() -> Any:
     try:
-        certificates = _certificates()
+        return httpx.Client(follow_redirects=False, timeout=ANSWER_SECONDS, verify=_certificates())
     except OSError as problem:
         raise TransferError(f"the certificates that the environment names cannot be read ({problem.strerror})") from problem
-    try:
-        return httpx.Client(follow_redirects=False, timeout=ANSWER_SECONDS, verify=certificates)
     except (ValueError, httpx.InvalidURL):  # whose text may show a proxy's password
         raise TransferError("the environment names a proxy that is none") from None
 

@@ -1,3 +1,1 @@
 """What a model needs, what the machine has, and the profile that fits."""
-
-__all__: list[str] = []

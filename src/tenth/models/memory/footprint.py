@@ -51,11 +51,6 @@ class ModelFootprint:
         """All weights of all parts."""
         return sum(part.total for part in self.parts.values())
 
-    @property
-    def largest(self) -> int:
-        """Weights in the largest matrix or kernel."""
-        return max(part.largest for part in self.parts.values())
-
 
 def read_footprint(folder: Path, encoder: Path, adapter: Path) -> ModelFootprint:
     """The footprint of a folder in diffusers' layout, an image encoder's folder and an adapter's file. Raises ModelError."""
@@ -111,27 +106,20 @@ def _positive_integers(values: Any) -> list[int]:
 
 def count_weights(files: Sequence[Path]) -> WeightCounts:
     """The weight counts of one part's files. Raises ModelError if one is damaged."""
-    castable = others = largest = 0
+    infos = [item for path in files for item in tensor_infos(path).items() if item[1].dtype in FLOAT_DTYPES]
+    castable = [info.numel for name, info in infos if is_castable(name, info.shape)]
     dtypes: Counter[str] = Counter()
-    for path in files:
-        for name, tensor in tensor_infos(path).items():
-            if tensor.dtype not in FLOAT_DTYPES:
-                continue
-            dtypes[tensor.dtype] += tensor.numel
-            if is_castable(name, tensor.shape):
-                castable, largest = castable + tensor.numel, max(largest, tensor.numel)
-            else:
-                others += tensor.numel
-    return WeightCounts(castable, others, largest, max(dtypes, key=lambda dtype: dtypes[dtype], default="F32"))
+    for _, info in infos:
+        dtypes[info.dtype] += info.numel
+    (dtype, _), *_ = dtypes.most_common(1) or [("F32", 0)]
+    return WeightCounts(sum(castable), dtypes.total() - sum(castable), max(castable, default=0), dtype)
 
 
 def activation_bytes(footprint: ModelFootprint, batch_size: int, *, image_size: int, vae_tiling: bool, bits: int = 32) -> int:
-    """Bytes beside the weights while `batch_size` images are drawn with guidance: the most that one of the networks needs.
-
-    vae_tiling: the autoencoder decodes one image at a time, in tiles of half the model's image size.
-    """
+    """Bytes beside the weights while images are drawn. vae_tiling: one is decoded at a time, in tiles of half its side."""
     decoded, vae_size = (1, footprint.image_size // 2) if vae_tiling else (batch_size, image_size)
     unet = 2 * batch_size * (image_size / footprint.vae_scale_factor) ** 2 * footprint.unet_activations
     vae = decoded * vae_size**2 * footprint.vae_activations + batch_size * 3 * image_size**2
     vision = ENCODER_BATCH * footprint.vision_activations
-    return round(bits / 8 * (max(unet, vae, vision) + WORKSPACE_FACTOR * footprint.largest))
+    largest = max(part.largest for part in footprint.parts.values())  # matrix or kernel
+    return round(bits / 8 * (max(unet, vae, vision) + WORKSPACE_FACTOR * largest))

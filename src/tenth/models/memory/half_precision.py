@@ -39,15 +39,15 @@ HALF_STORAGE: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: HalfStorageLi
 def store_in_half(module: nn.Module) -> None:
     """Store the weights of linear layers and convolutions in 16 bits; all others become float32.
 
-    Weights of 16 bits stay where they are, also in a mapped file. Weights in float32 become float16, as in the published
-    half-size files, or bfloat16 where a number is too large for float16.
+    Those of 16 bits stay where they are, also in a mapped file; others become float16, or bfloat16 if too large for it.
     """
     castable = {id(parameter) for _, layer in _castable_layers(module) for parameter in layer.parameters(recurse=False)}
     for parameter in module.parameters():
         if id(parameter) not in castable:
             parameter.data = parameter.data.float()
         elif parameter.dtype == torch.float32:
-            parameter.data = _to_half(parameter.data)
+            half = parameter.data.half()
+            parameter.data = half if bool(half.isfinite().all()) else parameter.data.bfloat16()
     for name, layer in list(_castable_layers(module)):
         if type(layer) in HALF_STORAGE:
             module.set_submodule(name, _same_layer(layer))
@@ -57,11 +57,11 @@ def require_float32(module: Any) -> None:
     """Raises ModelError unless all weights are float32, as training and export need them."""
     mismatch = next((name for name, value in module.named_parameters() if value.dtype != torch.float32), None)
     if mismatch is not None:
-        raise ModelError(
-            f"the model's {mismatch} is not in float32",
+        needed, action = (
             "training and export need all weights in float32",
             "Load the model with LoadOptions(full_precision=True)",
         )
+        raise ModelError(f"the model's {mismatch} is not in float32", needed, action)
 
 
 def is_castable(name: str, shape: Sequence[int]) -> bool:
@@ -87,11 +87,6 @@ def _same_layer(layer: Any) -> nn.Module:
     for name, parameter in layer.named_parameters(recurse=False):
         setattr(made, name, parameter)
     return made.train(layer.training)
-
-
-def _to_half(value: Tensor) -> Tensor:
-    half = value.half()
-    return half if bool(half.isfinite().all()) else value.bfloat16()
 
 
 def _match_dtype(bias: Tensor | None, x: Tensor) -> Tensor | None:

@@ -1,7 +1,4 @@
-"""Choose the memory profile that a model is held with: the first of a list whose needs fit the free memory.
-
-Profiles are listed by cost, lowest first; each needs less memory than the one before. No weight is loaded here.
-"""
+"""Choose the first memory profile whose needs fit the free memory; the costliest are last. No weight is loaded here."""
 
 from __future__ import annotations
 
@@ -73,15 +70,15 @@ class LoadOptions:
 class MemoryPlan:
     """The memory profile of a model, and its device.
 
-    half_dtype: the 16-bit type used on a GPU. backend: what sampling runs on (models/compiled.py). required_bytes,
-    available_bytes: None where unknown. small: see SMALL_MODEL_WEIGHTS.
+    half_dtype: the 16-bit type used on a GPU. backend: what sampling runs on (models/compiled.py). required_bytes: None where
+    unknown. small: see SMALL_MODEL_WEIGHTS.
     """
 
     profile: MemoryProfile = CPU_PROFILES[0]
     device: str = "cpu"
     half_dtype: str = "float16"
     required_bytes: int | None = None
-    available_bytes: int | None = None
+    available_bytes: int = 0
     small: bool = True
     backend: str = "torch"
 
@@ -91,9 +88,7 @@ class MemoryPlan:
         if self.small:
             return ""
         required = "" if self.required_bytes is None else f"needs about {self.required_bytes / 1e9:.1f} GB, "
-        free = "the free memory is unknown"
-        if self.available_bytes is not None:
-            free = f"{self.available_bytes / 1e9:.1f} GB are free"
+        free = f"{self.available_bytes / 1e9:.1f} GB are free"
         return f"memory on {self.device}: {required}{free}; {self.profile.name}: {self.profile.cost}"
 
     @property
@@ -107,14 +102,11 @@ DEFAULT_OPTIONS = LoadOptions()
 
 
 def plan_memory(footprint: ModelFootprint, options: LoadOptions, memory: AvailableMemory) -> MemoryPlan:
-    """The first memory profile that fits the machine.
-
-    Raises ModelError if none does or the device is missing, InputError for an unknown device or profile.
-    """
+    """The first memory profile that fits. Raises ModelError if none does or the device is missing, InputError if unknown."""
     # Device, and the profiles that it has.
     small = footprint.num_weights < SMALL_MODEL_WEIGHTS and not options.profile
     device = choose_device(options.device, memory, small=small)
-    profiles, available = (CPU_PROFILES, memory.cpu) if device == "cpu" else (GPU_PROFILES, memory.gpu)
+    profiles, available = (CPU_PROFILES, memory.cpu) if device == "cpu" else (GPU_PROFILES, memory.gpu or 0)
     half = "bfloat16" if memory.capability >= BFLOAT16_CAPABILITY else "float16"
     if small:
         return MemoryPlan(profiles[0], device, half, available_bytes=available)
@@ -124,17 +116,11 @@ def plan_memory(footprint: ModelFootprint, options: LoadOptions, memory: Availab
     requirements = [required_bytes(footprint, profile, options, device) for profile in candidates]
     for profile, required in zip(candidates, requirements, strict=True):
         on_cpu = weight_bytes(footprint, profile, keep_float32=False) if profile.cpu_offload else 0
-        if _fits(required, available) and _fits(on_cpu, memory.cpu):
+        if required + RESERVED_BYTES <= available and on_cpu + RESERVED_BYTES <= memory.cpu:
             return MemoryPlan(profile, device, half, required, available, small=False)
-    raise ModelError(
-        f"{(available or 0) / 1e9:.1f} GB of memory are free on {device}",
-        f"about {(min(requirements) + RESERVED_BYTES) / 1e9:.1f} GB are needed ({candidates[-1].name})",
-        "Close other programs, draw smaller images, or choose a smaller model",
-    )
-
-
-def _fits(required: int, available: int | None) -> bool:
-    return available is None or required + RESERVED_BYTES <= available
+    needed = f"about {(min(requirements) + RESERVED_BYTES) / 1e9:.1f} GB are needed ({candidates[-1].name})"
+    action = "Close other programs, draw smaller images, or choose a smaller model"
+    raise ModelError(f"{available / 1e9:.1f} GB of memory are free on {device}", needed, action)
 
 
 def choose_device(name: str, memory: AvailableMemory, *, small: bool) -> str:
@@ -147,21 +133,15 @@ def choose_device(name: str, memory: AvailableMemory, *, small: bool) -> str:
 
 
 def candidate_profiles(profiles: Sequence[MemoryProfile], options: LoadOptions) -> list[MemoryProfile]:
-    """The profiles that the options allow.
-
-    Raises InputError for an unknown name, ModelError if the named one is not float32 where full precision is needed.
-    """
+    """The profiles that the options allow. Raises InputError for an unknown name, ModelError for one that is too coarse."""
     if options.profile:
         named = [profile for profile in profiles if profile.name == options.profile]
         if not named:
             known = [profile.name for profile in profiles]
             raise unknown_name("memory profile", options.profile, known, "docs/models.md says what each does")
         if options.full_precision and named[0].weights != "float32":
-            raise ModelError(
-                f"the memory profile {options.profile} is not float32",
-                "training and export need float32",
-                f"Set {PROFILE_VARIABLE}=float32, or unset it",
-            )
+            found = f"the memory profile {options.profile} is not float32"
+            raise ModelError(found, "training and export need float32", f"Set {PROFILE_VARIABLE}=float32, or unset it")
         return named
     if options.full_precision:
         return [profile for profile in profiles if profile.weights == "float32"]
@@ -173,11 +153,9 @@ def next_profile(plan: MemoryPlan) -> MemoryPlan:
     profiles = GPU_PROFILES if plan.device != "cpu" else CPU_PROFILES
     later = profiles[profiles.index(plan.profile) + 1 :]
     if plan.small or plan.profile.weights == "float32" or not later:
-        raise ModelError(
-            f"{plan.device} ran out of memory with the last memory profile, {plan.profile.name}",
-            "more memory is needed",
-            "Close other programs, draw smaller images, or set TENTH_DEVICE=cpu",
-        )
+        found = f"{plan.device} ran out of memory with the last memory profile, {plan.profile.name}"
+        action = "Close other programs, draw smaller images, or set TENTH_DEVICE=cpu"
+        raise ModelError(found, "more memory is needed", action)
     return replace(plan, profile=later[0], required_bytes=None)
 
 
@@ -195,14 +173,12 @@ def weight_bytes(footprint: ModelFootprint, profile: MemoryProfile, *, keep_floa
 
 
 def _component_bytes(name: str, part: WeightCounts, profile: MemoryProfile, keep_float32: bool) -> int:
-    if profile.weights == "float32":
-        return 4 * part.total
-    if not keep_float32:
-        return 2 * part.total
     mapped = profile.weights == "mapped"
-    if mapped and part.dtype == "F32":
+    if profile.weights != "float32" and not keep_float32:
+        return 2 * part.total
+    if keep_float32 and mapped and part.dtype == "F32":
         return 0
-    if name == "vae":
+    if profile.weights == "float32" or name == "vae":
         return 4 * part.total
     return (0 if mapped else 2 * part.castable) + 4 * part.others
 

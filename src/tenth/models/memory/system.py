@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 
 @dataclass(frozen=True)
 class AvailableMemory:
-    """Bytes that a new model may take; None where nothing says it. gpu: None where torch finds none."""
+    """Bytes that a new model may take. gpu: None where torch finds none."""
 
-    cpu: int | None
+    cpu: int
     gpu: int | None = None
     capability: tuple[int, int] = (0, 0)
 
@@ -26,26 +27,16 @@ def available_memory() -> AvailableMemory:
     return AvailableMemory(free_memory(), torch.cuda.mem_get_info()[0], torch.cuda.get_device_capability())
 
 
-def free_memory(root: Path = Path("/")) -> int | None:
-    """Free bytes for this process: the least of the system's and of each control group's around it. None where unknown.
-
-    root: for tests, a folder that contains `proc` and `sys`.
-    """
-    return min(
-        [*_meminfo(root, "MemAvailable"), *(max(limit - used, 0) for limit, used in _control_groups(root))], default=None
-    )
+def free_memory(root: Path = Path("/")) -> int:
+    """Free bytes, the least of the system's and its control groups'. root: for tests, a folder with `proc` and `sys`."""
+    free: int = psutil.virtual_memory().available
+    return min([free, *(max(limit - used, 0) for limit, used in _control_groups(root))])
 
 
-def memory_limit(root: Path = Path("/")) -> int | None:
+def memory_limit(root: Path = Path("/")) -> int:
     """Bytes that this process may use at most, from the same sources as `free_memory`."""
-    total = _meminfo(root, "MemTotal")
-    if not total and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):  # macOS
-        total = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    return min([*total, *(limit for limit, _ in _control_groups(root))], default=None)
-
-
-def _meminfo(root: Path, field: str) -> list[int]:
-    return [int(line.split()[1]) * 1024 for line in _lines(root / "proc/meminfo") if line.startswith(f"{field}:")]
+    total: int = psutil.virtual_memory().total
+    return min([total, *(limit for limit, _ in _control_groups(root))])
 
 
 def _control_groups(root: Path) -> Iterator[tuple[int, int]]:
@@ -72,7 +63,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _number(path: Path) -> int | None:
-    text = path.read_text().strip() if path.is_file() else ""
+    text = "".join(_lines(path)).strip()
     return int(text) if text.isdigit() else None  # "max": no limit
 
 

@@ -24,9 +24,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(16, width)
         self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        nn.init.zeros_(self.second.weight)
-        assert self.second.bias is not None
-        nn.init.zeros_(self.second.bias)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.second(F.silu(self.first(self.norm(x))))
@@ -36,9 +35,8 @@ class ResidualBlock(nn.Module):
 class PocketAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """An autoencoder that diffusers' pipelines take as their `vae`. Latents are near unit variance: scaling_factor is 1.
 
-    widths: channels at a quarter, and at an eighth of the resolution. block_out_channels is read by pipelines, which take
-    the compression from its length.
-    single_square: the pocket model is trained at one size, and generates no other (LatentDiffusion.trained_resolutions).
+    widths: channels at a quarter, and at an eighth of the resolution. Pipelines take the compression from block_out_channels.
+    single_square: it is trained at one size, and generates no other (LatentDiffusion.trained_resolutions).
     """
 
     single_square = True

@@ -21,11 +21,7 @@ from tenth.models.memory.system import available_memory
 from tenth.models.pipelines import load_pipeline
 from tenth.models.pocket.paths import ADAPTER_PATH, MODEL_DIR, STATISTICS_PATH
 
-WEIGHT_FILES = (
-    "text_encoder/model.safetensors",
-    "unet/diffusion_pytorch_model.safetensors",
-    "vae/diffusion_pytorch_model.safetensors",
-)
+WEIGHT_FILES = ("text_encoder/model.safetensors", *(f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae")))
 
 
 def load_pocket(
@@ -37,11 +33,9 @@ def load_pocket(
     device: str = "",
     backend: str = "torch",
 ) -> LatentDiffusion:
-    """The model with its face encoder and its adapter, or another file of one, float32.
+    """The model with face encoder and adapter, float32. device: "": CPU. backend: of models/compiled.py, "": the quickest.
 
-    cache: where embeddings are kept, if anywhere. device: "": the CPU. backend: of models/compiled.py; "": the quickest.
-
-    Raises ModelError if a part is missing or damaged, or torch finds no such device.
+    Raises ModelError if a part is missing or damaged.
     """
     folder = Path(folder)
     missing = [part for part in (*WEIGHT_FILES, ADAPTER_PATH, STATISTICS_PATH) if not (folder / part).is_file()]
@@ -66,7 +60,6 @@ def read_statistics(path: Path) -> tuple[Tensor, float]:
         if mean.shape != (FaceEncoder.embedding_dim,) or std.numel() != 1 or not std.item() > 0:
             raise UnreadableError("holds other statistics than a face encoder's")
     except (OSError, UnreadableError) as problem:
-        raise ModelError(
-            f"{path} {reason(problem)}", "the statistics of a face encoder are needed", "Get them again"
-        ) from problem
+        needed = "the statistics of a face encoder are needed"
+        raise ModelError(f"{path} {reason(problem)}", needed, "Get them again") from problem
     return mean, float(std)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -56,10 +56,7 @@ class AdapterDataset:
 def build_dataset(
     people: PhotoDataset, min_photos: int, encoder: Encoder, frozen: FrozenDiffusion, cache: ArrayCache
 ) -> AdapterDataset:
-    """Every training person with at least `min_photos` photos that the encoder can read. Missing cache entries are computed.
-
-    Raises DataError if nobody has so many, or if a value is not finite.
-    """
+    """Every training person with `min_photos` readable photos. Raises DataError if nobody has, or a value is not finite."""
     # Keep people with enough readable photos.
     entries, namespace = people.entries("train"), cache_namespace(encoder)
     digests = [entry.digest for entry in entries]
@@ -89,6 +86,18 @@ def build_dataset(
     return dataset
 
 
+def compute_in_batches(
+    cache: ArrayCache, namespace: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]], name: str
+) -> Tensor:
+    """Arrays through the cache, (N, ...). compute: positions of a batch of keys -> theirs. name: for the progress bar."""
+
+    def compute_missing(missing: list[int]) -> Iterator[Array]:
+        for batch in track(torch.tensor(missing).split(BATCH), name):
+            yield from compute(batch.tolist())
+
+    return torch.from_numpy(cache.get_or_compute_stacked(namespace, keys, compute_missing))
+
+
 def cache_namespace(encoder: Encoder) -> str:
     """Where the cache keeps the encoder's embeddings, by the photo's sha256. A face encoder's are not yet standardized."""
     return f"{CENTRAL_FACE}-{encoder.name}"
@@ -98,17 +107,15 @@ def encode_photos(
     people: PhotoDataset, entries: Sequence[ManifestEntry], encoder: Encoder, missing: list[int], *, use_degraded: bool = False
 ) -> Iterator[Array]:
     """The embedding of each photo, empty where a face encoder finds no face. use_degraded: of the degraded photo."""
+    name, prepare = ("poor photos", degrade) if use_degraded else ("photos", lambda photo: photo)
     if encoder.crops_faces:
-        for index in track(missing, "poor photos" if use_degraded else "photos"):
+        for index in track(missing, name):
             photo = people.open_with_central_face(entries[index])
-            if photo is None:
-                yield np.zeros(0)
-            else:
-                yield encoder.raw_embeddings([degrade(photo) if use_degraded else photo])[0].numpy()
+            yield np.zeros(0) if photo is None else encoder.raw_embeddings([prepare(photo)])[0].numpy()
         return
-    for batch in track(torch.tensor(missing).split(PHOTO_BATCH), "poor photos" if use_degraded else "photos"):
+    for batch in track(torch.tensor(missing).split(PHOTO_BATCH), name):
         photos = [open_photo(people.photos / entries[index].file) for index in batch.tolist()]
-        yield from encoder.raw_embeddings([degrade(photo) if use_degraded else photo for photo in photos]).numpy()
+        yield from encoder.raw_embeddings([prepare(photo) for photo in photos]).numpy()
 
 
 def compute_latent_moments(
@@ -116,20 +123,19 @@ def compute_latent_moments(
 ) -> Tensor:
     """Moments of each photo's crop and its mirror image, (N, 2, C', h, w). crop_faces: aligned faces, else center crops."""
 
-    def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in track(torch.tensor(missing).split(BATCH), "latents"):
-            selected = [entries[index] for index in batch.tolist()]
-            if crop_faces:
-                digests = [entry.digest for entry in selected]
-                crops = list(cache.get_or_compute(CROPS_NAMESPACE, digests, partial(compute_crops, people, selected)))
-            else:
-                crops = [center_crop(open_photo(people.photos / entry.file), frozen.resolution) for entry in selected]
-            pixels = to_minus_one_one(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2))
-            yield from frozen.encode_with_flip(pixels).numpy()
+    def compute(indices: list[int]) -> Array:
+        selected = [entries[index] for index in indices]
+        if crop_faces:
+            digests = [entry.digest for entry in selected]
+            crops = list(cache.get_or_compute(CROPS_NAMESPACE, digests, partial(compute_crops, people, selected)))
+        else:
+            crops = [center_crop(open_photo(people.photos / entry.file), frozen.resolution) for entry in selected]
+        pixels = to_minus_one_one(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2))
+        return frozen.encode_with_flip(pixels).numpy()
 
     framing = CROPS_NAMESPACE if crop_faces else f"square-{frozen.resolution}"
     namespace = f"moments-{framing}-{frozen.digest('vae')}"
-    return torch.from_numpy(cache.get_or_compute_stacked(namespace, [entry.digest for entry in entries], compute))
+    return compute_in_batches(cache, namespace, [entry.digest for entry in entries], compute, "latents")
 
 
 def encode_captions(
@@ -140,30 +146,26 @@ def encode_captions(
     caption_index = {caption: row for row, caption in enumerate(unique_captions)}
     keys = [hashlib.sha256(caption.encode()).hexdigest() for caption in unique_captions]
 
-    def compute(part: str, missing: list[int]) -> Iterator[Array]:
-        for batch in track(torch.tensor(missing).split(BATCH), "captions"):
-            embeddings = frozen.encode_prompts([unique_captions[index] for index in batch.tolist()])
-            values: Tensor = getattr(embeddings, part)
-            yield from values.float().cpu().numpy()
+    def compute(part: str, indices: list[int]) -> Array:
+        embeddings = frozen.encode_prompts([unique_captions[index] for index in indices])
+        values: Array = getattr(embeddings, part).float().cpu().numpy()
+        return values
 
     parts: dict[str, Any] = {}
     for part in ("hidden", "pooled") if frozen.has_pooled_text else ("hidden",):
         namespace = f"text-{part}-{frozen.digest('text_encoder', 'text_encoder_2')}"
-        parts[part] = torch.from_numpy(cache.get_or_compute_stacked(namespace, keys, partial(compute, part)))
+        parts[part] = compute_in_batches(cache, namespace, keys, partial(compute, part), "captions")
     max_variants = max(len(variants) for variants in captions)
     indices = [[caption_index[variants[number % len(variants)]] for number in range(max_variants)] for variants in captions]
     return PromptEmbeddings(**parts), torch.tensor(indices)
 
 
 def person_spans(people: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """The first photo and the number of photos of each person, (P,) each. people: whose each photo is, (N,).
-
-    Raises DataError if a person's photos are not consecutive.
-    """
+    """First photo and number of photos of each person, (P,) each. Raises DataError unless people (N,) are consecutive."""
     runs = [(person, len(list(photos))) for person, photos in groupby(people)]
     names, counts = [person for person, _ in runs], torch.tensor([count for _, count in runs], dtype=torch.long)
     if len(set(names)) < len(names):
-        (person, _), *_ = Counter(names).most_common()
+        ((person, _),) = Counter(names).most_common(1)
         raise DataError(f"the rows of {person} are not together", "a person's photos stand one after the other", "Sort them")
     return counts.cumsum(0) - counts, counts
 
@@ -172,11 +174,9 @@ def check_counts(photo_counts: Mapping[str, int], min_photos: int) -> None:
     """Raises DataError if nobody has `min_photos` photos."""
     most = max(photo_counts.values(), default=0)
     if most < min_photos:
-        raise DataError(
-            f"of {len(photo_counts)} train people with a usable photo none has more than {most}",
-            f"at least {min_photos} photos of a person are needed",
-            "Add photos of each person, or lower the number of references",
-        )
+        found = f"of {len(photo_counts)} train people with a usable photo none has more than {most}"
+        action = "Add photos of each person, or lower the number of references"
+        raise DataError(found, f"at least {min_photos} photos of a person are needed", action)
 
 
 def check_finite(dataset: AdapterDataset) -> None:
@@ -184,10 +184,7 @@ def check_finite(dataset: AdapterDataset) -> None:
     for name in ("latent_moments", "embeddings", "degraded_embeddings"):
         not_finite = (~torch.isfinite(getattr(dataset, name)).flatten(1).all(1)).nonzero()
         if len(not_finite):
-            raise DataError(
-                f"{dataset.files[int(not_finite[0])]} has {name} that are not finite",
-                "finite numbers are needed",
-                "Check that photo, and empty the cache if the photo is sound",
-            )
+            found = f"{dataset.files[int(not_finite[0])]} has {name} that are not finite"
+            raise DataError(found, "finite numbers are needed", "Check that photo, and empty the cache if the photo is sound")
     if not torch.isfinite(dataset.prompt_embeddings.hidden).all():
         raise DataError("a caption's embedding is not finite", "finite numbers are needed", "Check the text encoder's weights")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -47,10 +47,7 @@ class ReferenceBatch:
 def sample_references(
     dataset: AdapterDataset, person_indices: Tensor, config: ReferenceSampling, rng: StepRNG
 ) -> ReferenceBatch:
-    """For each person (B,) a target photo, uniformly at random, and references drawn from the person's other photos.
-
-    With `min_photos` = `max_photos` = 9 and people of ten photos this is leave-one-out; of more, ten are sampled each time.
-    """
+    """For each person (B,) a target photo, uniformly at random, and references drawn from the other photos."""
     # A random permutation of each person's photos: sort random keys, those beyond the person's number last.
     first_photo, num_photos = dataset.first_photo[person_indices], dataset.num_photos[person_indices]
     sort_keys = rng.uniform(int(dataset.num_photos.max()))  # (B, largest number of photos)
@@ -91,9 +88,7 @@ class IdentityContrastiveLoss:
 
     infonce_weight: NonNegative = 1.0  # weight of InfoNCE beside the cosine
     temperature: Positive = 0.1  # of its softmax over everybody's centroids
-    references: ReferenceSampling = field(
-        default_factory=lambda: ReferenceSampling(min_photos=1, p_impostor=0.3, p_degraded=0.2)
-    )
+    references: ReferenceSampling = ReferenceSampling(min_photos=1, p_impostor=0.3, p_degraded=0.2)
 
     def __call__(self, aggregator: torch.nn.Module, dataset: AdapterDataset, person_indices: Tensor, rng: StepRNG) -> Tensor:
         """The loss, a scalar. The positive is the centroid of the person's photos that are not references.

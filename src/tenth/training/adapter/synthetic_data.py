@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated
 
 import numpy as np
@@ -36,10 +37,9 @@ class SyntheticPeople:
         noise = torch.randn(2, self.num_people, self.photos_per_person, embedding_dim, generator=generator)
         rendered = np.stack([self.render(index, frozen.resolution) for index in range(num_photos)])
         frames = torch.from_numpy(rendered).permute(0, 3, 1, 2)  # (N, 3, H, W)
+        photos = itertools.product(range(self.num_people), range(self.photos_per_person))
         return AdapterDataset(
-            files=tuple(
-                f"toy-{index // self.photos_per_person}/{index % self.photos_per_person}" for index in range(num_photos)
-            ),
+            files=tuple(f"toy-{person}/{photo}" for person, photo in photos),
             latent_moments=torch.cat([frozen.encode_with_flip(to_minus_one_one(batch)) for batch in frames.split(BATCH)]),
             embeddings=(centres + EMBEDDING_NOISE * noise[0]).flatten(0, 1),
             degraded_embeddings=(centres + DEGRADED_NOISE * noise[1]).flatten(0, 1),

@@ -1,46 +1,95 @@
-"""Training of an aggregator and its adapter on many people. The whole flow, top to bottom.
-
-The model and the encoders stay frozen and run once; the model learns to predict a photo that is not among its references.
-"""
+"""Training of an aggregator and its adapter, to predict a photo of a person from others, beside a frozen model."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.config import NonNegative, SomeItems, config_dataclass
+from tenth.core.errors import RecipeError
 from tenth.core.files.writing import atomic_folder
 from tenth.core.rng import StepRNG
 from tenth.core.types import Encoder, Pixels
 from tenth.core.wording import pluralize
+from tenth.data.faces.crops import PhotoDataset
 from tenth.models.adapters.ip_adapter import ADAPTER_FILE, adapter_name, save_ip_adapter
-from tenth.models.aggregators.checkpoint import (
-    AGGREGATOR_FILE,
-    AggregatorCheckpoint,
-    LearnedAggregator,
-    require_pooled_embeddings,
-    save_aggregator,
-)
-from tenth.models.aggregators.self_attention import SelfAttentionAggregator
-from tenth.models.aggregators.set_aggregator import SetAggregator
+from tenth.models.aggregators import checkpoint
+from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, LearnedAggregator
+from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
+from tenth.models.aggregators.set_aggregator import SetAggregator, SetAggregatorConfig
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.training.adapter.dataset import AdapterDataset, build_dataset
-from tenth.training.adapter.recipe import AdapterRecipe, EmbeddingPretraining
-from tenth.training.adapter.reference_sampling import sample_references
+from tenth.training.adapter.reference_sampling import IdentityContrastiveLoss, ReferenceSampling, sample_references
 from tenth.training.adapter.synthetic_data import SyntheticPeople
-from tenth.training.adapter.validation import AdapterValidator, build_validator
+from tenth.training.adapter.validation import AdapterValidator, ValidationConfig, build_validator
+from tenth.training.diffusion_loss import ConditioningDropout
 from tenth.training.distributed import distributed_state
 from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
-from tenth.training.history import append_history, image_strip
 from tenth.training.loop import fit
+from tenth.training.monitoring import append_history, image_strip
 from tenth.training.schedule import PRECISIONS, TrainingConfig
 from tenth.training.state import ema_weights, load_weights
+
+
+@config_dataclass
+class EmbeddingPretraining:
+    """Before any image is predicted, the aggregator learns on embeddings alone. An image of the schedule is a set here."""
+
+    schedule: TrainingConfig
+    loss: IdentityContrastiveLoss = field(default_factory=IdentityContrastiveLoss)
+
+
+@config_dataclass
+class AdapterRecipe:
+    """What a recipe with stage = "adapter" says."""
+
+    aggregator: Literal["attention", "set"]
+    data: PhotoDataset | None = None
+    synthetic: SyntheticPeople | None = None  # instead of data: synthetic people, to try a recipe out
+    schedule: TrainingConfig | None = None  # of the diffusion objective; without it only `embedding_pretraining` runs
+    embedding_pretraining: EmbeddingPretraining | None = None
+    model: str = "pocket"  # a name, or a folder in diffusers' layout
+    trainable: SomeItems[Literal["aggregator", "adapter"]] = ("aggregator", "adapter")
+    attention_aggregator: SelfAttentionConfig = field(default_factory=SelfAttentionConfig)
+    set_aggregator: SetAggregatorConfig = field(default_factory=SetAggregatorConfig)
+    references: ReferenceSampling = field(default_factory=ReferenceSampling)
+    conditioning_dropout: ConditioningDropout = field(default_factory=ConditioningDropout)
+    min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
+    gradient_checkpointing: bool = False  # memory for time: activations are computed again in the backward pass
+    save_half_precision: bool = False  # whether the adapter is written in half precision
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    stage: Literal["adapter"] = "adapter"
+
+    @property
+    def init_seed(self) -> int:
+        """Of the first weights."""
+        pretraining = self.embedding_pretraining and self.embedding_pretraining.schedule
+        return next(schedule.seed for schedule in (self.schedule, pretraining) if schedule)
+
+    def __post_init__(self) -> None:
+        references, num_photos = self.references, self.attention_aggregator.num_photos
+        if (self.data is None) == (self.synthetic is None):
+            found = "[data] and [synthetic]" if self.data else "neither [data] nor [synthetic]"
+            raise RecipeError(found, "one is needed", "Say whose photos")
+        if self.synthetic and self.synthetic.photos_per_person < references.required_photos:
+            found = f"{self.synthetic.photos_per_person} toy photos of each person"
+            raise RecipeError(found, f"{references.required_photos} are needed", "Correct the recipe")
+        if self.schedule is None and self.embedding_pretraining is None:
+            found = "neither [schedule] nor [embedding_pretraining]"
+            raise RecipeError(found, "at least one of them is needed", "Add [schedule]")
+        if self.aggregator == "attention" and {references.min_photos, references.max_photos} != {num_photos}:
+            needed = f"the attention reads exactly {num_photos}"
+            found = f"references from {references.min_photos} to {references.max_photos}"
+            raise RecipeError(found, needed, "Set min_photos and max_photos to that number")
 
 
 def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path) -> None:
@@ -50,16 +99,17 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
     samples.png: the history. Raises DataError, before the first step, if nobody has enough photos or a value is not finite.
     """
     # The aggregator, and the frozen model with the adapter.
-    require_pooled_embeddings(model.encoder, f"an aggregator ({recipe.aggregator})", model.name)
+    checkpoint.require_pooled_embeddings(model.encoder, f"an aggregator ({recipe.aggregator})", model.name)
     cache, distributed = ArrayCache(default_cache_dir()), distributed_state()
     torch.manual_seed(recipe.init_seed)
-    aggregator = create_aggregator(recipe, model.encoder.embedding_dim)
+    aggregator: LearnedAggregator = SetAggregator(model.encoder.embedding_dim, recipe.set_aggregator)
+    if recipe.aggregator == "attention":
+        aggregator = SelfAttentionAggregator(model.encoder.embedding_dim, recipe.attention_aggregator)
     model.pipeline.to(distributed.device)
     with frozen_diffusion(model.pipeline, model.adapter_parts) as frozen:
         # The data, computed by the main process; the others find it in the cache.
         with distributed.main_process_first(), on_device(model.encoder, distributed.device):
-            dataset = load_dataset(recipe, model, frozen, cache)
-            validator = load_validator(recipe, model, cache) if distributed.is_main_process else None
+            dataset, validator = load_data(recipe, model, frozen, cache, validate=distributed.is_main_process)
         if distributed.is_main_process:
             people, photos = pluralize(dataset.num_people, "person"), pluralize(len(dataset.files), "photo")
             print(f"training on {people} and {photos}", file=sys.stderr)
@@ -86,15 +136,12 @@ class AdapterTrainer:
 
     def pretrain_on_embeddings(self, pretraining: EmbeddingPretraining, directory: Path) -> None:
         """Train the aggregator alone, on embeddings."""
-
-        def loss(person_indices: Tensor, rng: StepRNG) -> Tensor:
-            return pretraining.loss(self.aggregator, self.dataset, person_indices, rng)
-
-        modules = {"aggregator": self.aggregator}
+        modules, loss = {"aggregator": self.aggregator}, partial(pretraining.loss, self.aggregator, self.dataset)
         load_weights(modules, fit(modules, loss, self.dataset.num_people, pretraining.schedule, directory))
 
     def train_on_images(self, schedule: TrainingConfig, directory: Path, validator: AdapterValidator | None) -> None:
         """Train aggregator and adapter to predict the target photo."""
+        # What the recipe trains.
         adapter = [parameter for parameter in self.frozen.unet.parameters() if parameter.requires_grad]
         for part, parameters in (("adapter", adapter), ("aggregator", list(self.aggregator.parameters()))):
             for parameter in parameters:
@@ -146,12 +193,13 @@ class AdapterTrainer:
                 weights = {name: value.half() if self.recipe.save_half_precision else value for name, value in weights.items()}
                 save_ip_adapter(weights, new / ADAPTER_FILE)
                 adapter = adapter_name(new / ADAPTER_FILE)
-            save_aggregator(AggregatorCheckpoint(self.aggregator, self.model.encoder.name, adapter), new / AGGREGATOR_FILE)
+            result = AggregatorCheckpoint(self.aggregator, self.model.encoder.name, adapter)
+            checkpoint.save_aggregator(result, new / checkpoint.AGGREGATOR_FILE)
 
 
 @contextmanager
 def on_device(encoder: Encoder, device: torch.device) -> Iterator[None]:
-    """Move an encoder that is a network to the device while photos are encoded, and off it before training needs the memory."""
+    """An encoder that is a network on the device while photos are encoded, and off it before training needs the memory."""
     if isinstance(encoder, nn.Module):
         encoder.to(device)
     try:
@@ -161,20 +209,11 @@ def on_device(encoder: Encoder, device: torch.device) -> Iterator[None]:
             encoder.cpu()
 
 
-def load_dataset(recipe: AdapterRecipe, model: LatentDiffusion, frozen: FrozenDiffusion, cache: ArrayCache) -> AdapterDataset:
-    """The training people of the data, or synthetic people."""
+def load_data(
+    recipe: AdapterRecipe, model: LatentDiffusion, frozen: FrozenDiffusion, cache: ArrayCache, *, validate: bool
+) -> tuple[AdapterDataset, AdapterValidator | None]:
+    """The training people of the data, or synthetic people; and the validation people of the data, if asked for."""
     if recipe.data is None:
-        return (recipe.synthetic or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen)
-    return build_dataset(recipe.data, recipe.references.required_photos, model.encoder, frozen, cache)
-
-
-def load_validator(recipe: AdapterRecipe, model: LatentDiffusion, cache: ArrayCache) -> AdapterValidator | None:
-    """The validation people of the data; there are none of synthetic data."""
-    return None if recipe.data is None else build_validator(recipe.data, recipe.validation, model, cache)
-
-
-def create_aggregator(recipe: AdapterRecipe, embedding_dim: int) -> LearnedAggregator:
-    """The recipe's aggregator, untrained."""
-    if recipe.aggregator == "attention":
-        return SelfAttentionAggregator(embedding_dim, recipe.attention_aggregator)
-    return SetAggregator(embedding_dim, recipe.set_aggregator)
+        return (recipe.synthetic or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen), None
+    dataset = build_dataset(recipe.data, recipe.references.required_photos, model.encoder, frozen, cache)
+    return dataset, build_validator(recipe.data, recipe.validation, model, cache) if validate else None

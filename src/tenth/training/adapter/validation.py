@@ -15,7 +15,6 @@ from tenth.core.config import Count, WholeNumber, config_dataclass
 from tenth.core.types import Features, Pixels, Score
 from tenth.data.faces.crops import CENTRAL_FACE, PhotoDataset
 from tenth.data.faces.descriptors import encoder_name, face_descriptor
-from tenth.data.manifest import ManifestEntry
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.metrics.identity import identity_similarity
 from tenth.models.aggregators.checkpoint import LearnedAggregator
@@ -73,7 +72,12 @@ def build_validator(
     entries = people.entries("validation", required=False) if settings.num_people else []
     keys, encode = [entry.digest for entry in entries], partial(encode_photos, people, entries, model.encoder)
     encoded = list(cache.get_or_compute(cache_namespace(model.encoder), keys, encode))
-    describe = partial(compute_descriptors, people, entries)
+
+    def describe(missing: list[int]) -> Iterator[Array]:
+        for index in missing:
+            photo = people.open_with_central_face(entries[index])
+            yield np.zeros(0) if photo is None else face_descriptor(photo)
+
     descriptors = list(cache.get_or_compute(f"{CENTRAL_FACE}-{encoder_name()}", keys, describe))
 
     # People with more readable photos than are references.
@@ -86,7 +90,9 @@ def build_validator(
         return None
 
     # The first photos are references, the next are held out.
-    center = mean_descriptor(model, descriptors)
+    center = np.stack([row for row in descriptors if row.size]).mean(0)  # (128,)
+    if model.encoder.dlib_mean is not None:  # over many people, not these alone
+        center = model.encoder.dlib_mean.double().numpy()
     reference_photos = [np.stack([encoded[index] for index in indices[: settings.num_references]]) for indices in kept]
     references = [model.encoder.standardize(torch.from_numpy(embeddings)) for embeddings in reference_photos]
     held_out = [indices[settings.num_references :][: settings.num_held_out] for indices in kept]
@@ -94,18 +100,3 @@ def build_validator(
     names = tuple(f"{number:03}" for number, indices in enumerate(held_out) for _ in indices)
     features = Features(centered / np.linalg.norm(centered, axis=1)[:, None], names)
     return AdapterValidator(settings, references, features, DlibRecognizer(center))
-
-
-def compute_descriptors(people: PhotoDataset, entries: Sequence[ManifestEntry], missing: list[int]) -> Iterator[Array]:
-    """dlib's descriptor of each photo, (128,), empty where there is no face."""
-    for index in missing:
-        photo = people.open_with_central_face(entries[index])
-        yield np.zeros(0) if photo is None else face_descriptor(photo)
-
-
-def mean_descriptor(model: LatentDiffusion, descriptors: Sequence[Array]) -> Array:
-    """The mean descriptor over many people, (128,): the encoder's own, or that of these photos."""
-    if model.encoder.dlib_mean is not None:
-        return model.encoder.dlib_mean.double().numpy()
-    mean: Array = np.stack([row for row in descriptors if row.size]).mean(0)
-    return mean

@@ -1,3 +1,1 @@
 """Training of the small model that ships in the package, stage by stage."""
-
-__all__: list[str] = []

@@ -41,21 +41,15 @@ class Augmentation:
         warped = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
         # Saturation, contrast and brightness.
-        def per_image(values: Tensor) -> Tensor:
-            return values[:, None, None, None]
-
+        changes = (saturation * self.max_saturation, contrast * self.max_contrast, brightness * self.max_brightness)
+        saturation, contrast, brightness = (change[:, None, None, None] for change in changes)
         gray = (warped * torch.tensor(LUMA_WEIGHTS, device=warped.device)[:, None, None]).sum(1, keepdim=True)
-        saturated = gray + (warped - gray) * per_image(1 + saturation * self.max_saturation)
-        return (saturated * per_image(1 + contrast * self.max_contrast) + per_image(brightness * self.max_brightness)).clamp(
-            -1, 1
-        )
+        saturated = gray + (warped - gray) * (1 + saturation)
+        return (saturated * (1 + contrast) + brightness).clamp(-1, 1)
 
 
 def add_augmentation_conditioning(unet: UNet2DConditionModel) -> None:
-    """Condition a UNet on the augmentation through its `timestep_cond`: a layer without bias, initialized with zeros.
-
-    Without augmentation it adds nothing, so that a model is exported and used as if the layer were not there.
-    """
+    """Condition a UNet on the augmentation by a layer of zeros in its `timestep_cond`, which need not be exported."""
     layer = nn.Linear(NUM_AUGMENTATIONS, unet.time_embedding.linear_1.in_features, bias=False)
     nn.init.zeros_(layer.weight)
     unet.time_embedding.cond_proj = layer

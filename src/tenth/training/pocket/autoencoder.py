@@ -18,12 +18,14 @@ from tenth.core.files.reading import UnreadableError, reason
 from tenth.core.files.tensors import read_tensors, tensor_shapes
 from tenth.core.files.writing import write_tensors
 from tenth.core.rng import StepRNG
-from tenth.data.faces.crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
+from tenth.data.faces.crops import PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.paths import MODEL_DIR
-from tenth.training.averages import tensors_under
 from tenth.training.loop import fit
 from tenth.training.schedule import TrainingConfig
+from tenth.training.state import tensors_under
+
+NUM_VALIDATION_FACES = 256  # measured at each checkpoint
 
 
 @config_dataclass
@@ -40,11 +42,8 @@ class AutoencoderLoss:
         noise = rng.normal(*latents.shape[1:])
         error = model.decoder(latents + self.latent_noise * noise).float() - pixels
         drift = latents.float().mean((0, 2, 3)).square() + (latents.float().var((0, 2, 3)) - 1).square()  # (8,)
-        loss: Tensor = (
-            self.l2_fraction * error.square().mean()
-            + (1 - self.l2_fraction) * error.abs().mean()
-            + self.normalization_weight * drift.mean()
-        )
+        pixel_loss = self.l2_fraction * error.square().mean() + (1 - self.l2_fraction) * error.abs().mean()
+        loss: Tensor = pixel_loss + self.normalization_weight * drift.mean()
         return loss
 
 
@@ -70,7 +69,10 @@ def train_autoencoder(recipe: AutoencoderRecipe, directory: Path) -> None:
         return recipe.loss(model, images.contiguous(memory_format=torch.channels_last), rng)
 
     def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> None:
-        print(f"{images_seen} images: {ema_psnr(ema, validation):.2f} dB on validation people", file=sys.stderr)
+        averaged = create_autoencoder()
+        averaged.load_state_dict(tensors_under(ema, "autoencoder"))
+        decibels = float(psnr(averaged, validation.crops[:NUM_VALIDATION_FACES]).mean())
+        print(f"{images_seen} images: {decibels:.2f} dB on validation people", file=sys.stderr)
 
     ema = fit({"autoencoder": model}, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
     write_tensors(directory / "final/autoencoder.safetensors", tensors_under(ema, "autoencoder"))
@@ -96,21 +98,11 @@ def load_autoencoder(path: Path) -> PocketAutoencoder:
     return model
 
 
-def ema_psnr(ema: Mapping[str, Tensor], faces: FaceCrops, count: int = 256) -> float:
-    """Mean PSNR in dB over the first `count` faces, with these weights."""
-    model = create_autoencoder()
-    model.load_state_dict(tensors_under(ema, "autoencoder"))
-    return float(psnr(model, faces.crops[:count]).mean())
-
-
 @torch.no_grad()
 def psnr(model: PocketAutoencoder, crops: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of each reconstructed crop, (N,), in 8 bits. crops: uint8 (N, 3, H, W)."""
-    values = []
-    for batch in crops.split(32):
-        error = (reconstruct(model, batch) - batch.float()).square().mean((1, 2, 3))
-        values.append(10 * torch.log10(255**2 / error))
-    return torch.cat(values)
+    errors = [(reconstruct(model, batch) - batch.float()).square().mean((1, 2, 3)) for batch in crops.split(32)]
+    return 10 * torch.log10(255**2 / torch.cat(errors))
 
 
 @torch.no_grad()

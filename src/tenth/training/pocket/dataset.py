@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from tenth.core.cache import Array, ArrayCache
 from tenth.core.config import Fraction, config_dataclass
-from tenth.core.console import track
 from tenth.core.rng import StepRNG
 from tenth.data.captions.prompt_parser import parse_prompt_attributes
 from tenth.data.faces.crops import CROPS_NAMESPACE, FaceCrops, to_minus_one_one
 from tenth.data.faces.descriptors import encoder_name
 from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
 from tenth.models.pocket.autoencoder import PocketAutoencoder
-from tenth.training.adapter.dataset import BATCH, person_spans
+from tenth.training.adapter.dataset import compute_in_batches, person_spans
 from tenth.training.diffusion_loss import ConditioningDropout
 from tenth.training.frozen_diffusion import weights_digest
 from tenth.training.pocket.augmentation import NUM_AUGMENTATIONS, Augmentation
@@ -38,10 +37,7 @@ class PocketConditioningDropout(ConditioningDropout):
 
 @dataclass(frozen=True, eq=False)
 class AugmentedLatents:
-    """Latents of photos that are augmented anew in each step.
-
-    load_images: indices of photos (B,) and whether mirrored (B,) -> (B, 3, H, W) in [-1, 1].
-    """
+    """Latents of photos augmented in each step. load_images: indices (B,), whether mirrored (B,) -> (B, 3, H, W) in [-1, 1]."""
 
     load_images: Callable[[Tensor, Tensor], Tensor]
     encoder: nn.Module
@@ -105,27 +101,25 @@ def repeat_factor_sampling(captions: Sequence[str], repeat_threshold: float) -> 
 @torch.no_grad()
 def compute_descriptors(faces: FaceCrops, cache: ArrayCache) -> Tensor:
     """dlib's descriptors (N, 128) of the crops, each computed once; they are about 0.04 from those of the photos."""
-    net = load_dlib_net()
+    net, digests = load_dlib_net(), [entry.digest for entry in faces.entries]
 
-    def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in track(torch.tensor(missing).split(BATCH), "embeddings"):
-            yield from net(crops_to_chips(to_minus_one_one(faces.crops[batch]))).numpy()
+    def compute(indices: list[int]) -> Array:
+        descriptors: Array = net(crops_to_chips(to_minus_one_one(faces.crops[indices]))).numpy()
+        return descriptors
 
-    digests = [entry.digest for entry in faces.entries]
-    return torch.from_numpy(cache.get_or_compute_stacked(f"{CROPS_NAMESPACE}-{encoder_name()}", digests, compute))
+    return compute_in_batches(cache, f"{CROPS_NAMESPACE}-{encoder_name()}", digests, compute, "embeddings")
 
 
 @torch.no_grad()
 def compute_latents(faces: FaceCrops, model: PocketAutoencoder, cache: ArrayCache) -> Tensor:
     """Latents (N, 2, 8, 16, 16) of each crop and its mirror image. They depend on the encoder, not on the decoder."""
 
-    def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in track(torch.tensor(missing).split(BATCH), "latents"):
-            pixels = to_minus_one_one(faces.crops[batch])
-            yield from torch.stack([model.encoder(pixels), model.encoder(pixels.flip(-1))], 1).numpy()
+    def compute(indices: list[int]) -> Array:
+        pixels = to_minus_one_one(faces.crops[indices])
+        return torch.stack([model.encoder(pixels), model.encoder(pixels.flip(-1))], 1).numpy()
 
     namespace, digests = f"latents-{weights_digest(model.encoder)}", [entry.digest for entry in faces.entries]
-    return torch.from_numpy(cache.get_or_compute_stacked(namespace, digests, compute))
+    return compute_in_batches(cache, namespace, digests, compute, "latents")
 
 
 def person_spans_of(people: Sequence[str]) -> Tensor:

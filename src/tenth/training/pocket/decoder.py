@@ -23,7 +23,7 @@ from tenth.models.pocket.autoencoder import SHUFFLE_FACTOR, PocketAutoencoder
 from tenth.models.pocket.paths import MODEL_DIR
 from tenth.training.loop import fit
 from tenth.training.pocket.augmentation import LUMA_WEIGHTS
-from tenth.training.pocket.autoencoder import load_autoencoder, psnr, reconstruct
+from tenth.training.pocket.autoencoder import NUM_VALIDATION_FACES, load_autoencoder, psnr, reconstruct
 from tenth.training.pocket.dataset import compute_latents
 from tenth.training.pocket.discriminator import PatchDiscriminator, feature_matching_loss, hinge_loss
 from tenth.training.pocket.identity_loss import feature_distance
@@ -31,7 +31,6 @@ from tenth.training.schedule import TrainingConfig
 from tenth.training.state import ema_weights
 
 PACKAGED_AUTOENCODER = MODEL_DIR / "vae/diffusion_pytorch_model.safetensors"
-NUM_VALIDATION_FACES = 256  # measured at each checkpoint
 
 
 @config_dataclass
@@ -48,11 +47,9 @@ class DecoderLoss:
     def __call__(self, modules: DecoderModules, latents: Tensor, photos: Tensor, shift: tuple[int, int] = (0, 0)) -> Tensor:
         """latents (B, 8, h, w), photos (B, 3, H, W) in [-1, 1] -> the loss of decoder and discriminator, a scalar.
 
-        shift: offset of the discriminator's patches, down and across, from 0 to SHUFFLE_FACTOR - 1 pixels. Without it the
-        patches would always be aligned with the decoder's blocks, and a pattern of blocks would be the cheapest detail.
-
-        Each module is trained by its own terms: gradients of the discriminator stop at the generated pixels, those of the
-        decoder at the discriminator's weights.
+        shift: offset of the discriminator's patches, down and across, from 0 to SHUFFLE_FACTOR - 1 pixels: aligned with the
+        decoder's blocks, they would make a pattern of blocks the cheapest detail. Each module is trained by its own terms:
+        gradients of the discriminator stop at the generated pixels, those of the decoder at the discriminator's weights.
         """
         # What the discriminator says of generated images, for the decoder and for itself, and of photos.
         generated = modules.decoder(latents).float()
@@ -66,9 +63,8 @@ class DecoderLoss:
         # The decoder's terms.
         loss: Tensor = (generated - photos).abs().mean() - self.adversarial_weight * generator_score.float().mean()
         loss = loss + self.laplacian_weight * laplacian_energy_loss(generated, photos)
-        loss = loss + self.feature_matching_weight * feature_matching_loss(
-            generated_features, [features.detach() for features in photo_features]
-        )
+        photo_targets = [features.detach() for features in photo_features]
+        loss = loss + self.feature_matching_weight * feature_matching_loss(generated_features, photo_targets)
         if self.perceptual_weight:
             perceptual_features = modules.face_net.stage_features(crops_to_chips(generated), self.perceptual_stages)
             with torch.no_grad():
@@ -100,10 +96,8 @@ class DecoderModules:
 
 
 def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
-    """Train and write `directory`/final/autoencoder.safetensors: the same file with another decoder.
-
-    PSNR and detail on validation people at each checkpoint, whose decoder is kept beside the run, to choose from by eye.
-    """
+    """Train, write the same file with another decoder to `directory`/final, and one for each checkpoint beside the run."""
+    # The data, and the modules.
     cache = ArrayCache(default_cache_dir())
     faces, validation = (load_face_crops(recipe.data, split, cache) for split in ("train", "validation"))
     model, (_, weights) = load_autoencoder(recipe.autoencoder), read_tensors(recipe.autoencoder)
@@ -115,27 +109,24 @@ def train_decoder(recipe: DecoderRecipe, directory: Path) -> None:
 
     def loss(indices: Tensor, rng: StepRNG) -> Tensor:
         mirrored = rng.integers(2)
-        photos = faces.images(indices, mirrored)
-        noisy_latents = latents[indices, mirrored]
-        noisy_latents = noisy_latents + recipe.loss.latent_noise * rng.normal(*noisy_latents.shape[1:])
-        last, shift = torch.channels_last, (int(SHUFFLE_FACTOR * rng.scalar()), int(SHUFFLE_FACTOR * rng.scalar()))
-        return recipe.loss(parts, noisy_latents.contiguous(memory_format=last), photos.contiguous(memory_format=last), shift)
+        noisy_latents = latents[indices, mirrored] + recipe.loss.latent_noise * rng.normal(*latents.shape[2:])
+        shift = int(SHUFFLE_FACTOR * rng.scalar()), int(SHUFFLE_FACTOR * rng.scalar())
+        photos = faces.images(indices, mirrored).contiguous(memory_format=torch.channels_last)
+        return recipe.loss(parts, noisy_latents.contiguous(memory_format=torch.channels_last), photos, shift)
 
     modules = {"decoder": parts.decoder, "discriminator": parts.discriminator}
 
     def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> dict[str, float]:
         crops = validation.crops[:NUM_VALIDATION_FACES]
         with ema_weights(modules, ema):
-            metrics = {
-                "PSNR": float(psnr(model, crops).mean()),
-                "detail": detail_ratio(model, crops),
-                "pattern": grid_artifact_ratio(model, crops),
-            }
+            metrics = {"PSNR": float(psnr(model, crops).mean()), "detail": detail_ratio(model, crops)}
+            metrics["pattern"] = grid_artifact_ratio(model, crops)
             write_decoder(directory / f"decoder-{images_seen:08d}.safetensors", model, weights)
         text = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
         print(f"{images_seen} images: {text}", file=sys.stderr)
         return {f"validation/{name}": value for name, value in metrics.items()}
 
+    # The training, and its result.
     ema = fit(modules, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
     with ema_weights(modules, ema):
         write_decoder(directory / "final/autoencoder.safetensors", model, weights)
@@ -150,10 +141,7 @@ def write_decoder(path: Path, model: PocketAutoencoder, original: Mapping[str, T
 
 @torch.no_grad()
 def detail_ratio(model: PocketAutoencoder, crops: Tensor) -> float:
-    """How much of the photos' fine detail the autoencoder reproduces within the face: 1 is all of it.
-
-    The median over crops of the ratio of `laplacian_variance`. crops: uint8 (N, 3, H, W).
-    """
+    """The median share of photos' `laplacian_variance` that the autoencoder reproduces. crops: uint8 (N, 3, H, W)."""
     ratios = [laplacian_variance(reconstruct(model, batch)) / laplacian_variance(batch.float()) for batch in crops.split(32)]
     return float(torch.cat(ratios).median())
 

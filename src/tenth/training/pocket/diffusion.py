@@ -16,37 +16,26 @@ from tenth.core.errors import RecipeError
 from tenth.core.rng import StepRNG
 from tenth.data.faces.crops import PhotoDataset, load_face_crops
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, set_adapter_scale
-from tenth.models.encoders.dlib_face import FaceEncoder, descriptor_statistics
+from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket, read_statistics
 from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
-from tenth.training.averages import ema_keys, tensors_under
 from tenth.training.checkpoint import load_checkpoint
 from tenth.training.loop import fit
+from tenth.training.pocket import dataset as pocket_dataset
 from tenth.training.pocket.augmentation import Augmentation, add_augmentation_conditioning
 from tenth.training.pocket.autoencoder import load_autoencoder
-from tenth.training.pocket.dataset import (
-    AugmentedLatents,
-    PocketConditioningDropout,
-    PocketDataset,
-    compute_descriptors,
-    compute_latents,
-    leave_one_out_means,
-    person_spans_of,
-    repeat_factor_sampling,
-)
+from tenth.training.pocket.dataset import AugmentedLatents, PocketConditioningDropout, PocketDataset
 from tenth.training.pocket.export import export_model
 from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig
 from tenth.training.pocket.modules import CaptionedPeople, PocketModules
 from tenth.training.schedule import TrainingConfig
+from tenth.training.state import ema_keys, tensors_under
 
 
 @config_dataclass
 class DiffusionRecipe:
-    """recipes/pocket-diffusion.toml, then pocket-diffusion-2.toml, -3 and -4; pocket-base.toml.
-
-    autoencoder: the file that the first stage wrote.
-    """
+    """recipes/pocket-diffusion.toml, -2, -3 and -4, and pocket-base.toml. autoencoder: the file that the first stage wrote."""
 
     data: PhotoDataset
     autoencoder: FilePath
@@ -54,9 +43,7 @@ class DiffusionRecipe:
     conditioning_dropout: PocketConditioningDropout = field(default_factory=PocketConditioningDropout)
     init_from: FilePath | None = None  # a whole model whose weights it goes on from, as an earlier run wrote it; random without
     min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
-    repeat_threshold: Fraction = (
-        0.0  # photos with a sign that fewer than this share have are seen more often (`repeat_factor_sampling`)
-    )
+    repeat_threshold: Fraction = 0.0  # attributes of a smaller share of the photos are seen more often: repeat_factor_sampling
     identity_loss: IdentityLossConfig = field(default_factory=IdentityLossConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
     stage: Literal["base-model"] = "base-model"
@@ -74,15 +61,18 @@ class Prepared:
 
 
 def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
-    """Train and write `directory`/final: a whole model in diffusers' layout with adapter and encoder.
-
-    The schedule's further averages are written beside it, in folders named after their half-lives: average-60000.
-    """
+    """Train and write a whole model to `directory`/final, and of the further averages to `directory`/average-HALFLIFE."""
     data = prepare(recipe, ArrayCache(default_cache_dir()))
     identity_loss = IdentityLoss(data.autoencoder, data.encoder) if recipe.identity_loss.weight else None
     ema = train(data.model, data.dataset, data.photo_indices, recipe, directory, identity_loss)
     export_model(directory / "final", ema, recipe.autoencoder, data.encoder)
-    write_averages(recipe, data.encoder, directory, directory)
+
+    # The further averages, from the last checkpoint.
+    checkpoint = load_checkpoint(directory)
+    assert checkpoint is not None
+    _, *further = ema_keys([recipe.schedule.ema_halflife_images, *recipe.schedule.extra_ema_halflives_images])
+    for key in further:
+        export_model(directory / key, tensors_under(checkpoint.tensors, key), recipe.autoencoder, data.encoder)
 
 
 def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
@@ -92,27 +82,27 @@ def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
     torch.manual_seed(recipe.schedule.seed)
     model = PocketModules.create(MODEL_DIR)
     autoencoder = load_autoencoder(recipe.autoencoder)
-    descriptors = compute_descriptors(faces, cache)
+    descriptors = pocket_dataset.compute_descriptors(faces, cache)
     if recipe.init_from:
         encoder, adapter = _load_initial_weights(model, recipe.init_from, autoencoder)
     else:
-        encoder = FaceEncoder(*descriptor_statistics(descriptors))
+        encoder = FaceEncoder(descriptors.mean(0), float(descriptors.var(0).mean().sqrt()))
         adapter = init_ip_adapter(model.unet, encoder.embedding_dim)
 
     # Data.
     embeddings = encoder.standardize(descriptors)
-    person_spans = person_spans_of([entry.person for entry in faces.entries])
+    person_spans = pocket_dataset.person_spans_of([entry.person for entry in faces.entries])
+    augmented = AugmentedLatents(faces.images, autoencoder.encoder, recipe.augmentation)
     dataset = PocketDataset(
-        latents=compute_latents(faces, autoencoder, cache),
+        latents=pocket_dataset.compute_latents(faces, autoencoder, cache),
         embeddings=embeddings,
         tokens=torch.stack([model.tokenize(entry.captions) for entry in faces.entries]),
         person_spans=person_spans,
-        mean_embeddings=leave_one_out_means(embeddings, person_spans),
-        augmented=AugmentedLatents(faces.images, autoencoder.encoder, recipe.augmentation)
-        if recipe.augmentation.p_apply
-        else None,
+        mean_embeddings=pocket_dataset.leave_one_out_means(embeddings, person_spans),
+        augmented=augmented if recipe.augmentation.p_apply else None,
     )
-    photo_indices = repeat_factor_sampling([entry.caption for entry in faces.entries], recipe.repeat_threshold)
+    captions = [entry.caption for entry in faces.entries]
+    photo_indices = pocket_dataset.repeat_factor_sampling(captions, recipe.repeat_threshold)
 
     # What is added to the UNet.
     install_ip_adapter(model.unet, adapter)
@@ -140,15 +130,6 @@ def train(
     return fit(modules, loss, len(photo_indices), recipe.schedule, directory)
 
 
-def write_averages(recipe: DiffusionRecipe, encoder: FaceEncoder, run: Path, folder: Path) -> None:
-    """Write a whole model to `folder` for each of the schedule's further averages, from the newest checkpoint of a run."""
-    checkpoint = load_checkpoint(run)
-    assert checkpoint is not None
-    _, *further = ema_keys([recipe.schedule.ema_halflife_images, *recipe.schedule.extra_ema_halflives_images])
-    for key in further:
-        export_model(folder / key, tensors_under(checkpoint.tensors, key), recipe.autoencoder, encoder)
-
-
 def training_loss(
     model: PocketModules,
     dataset: PocketDataset,
@@ -157,10 +138,7 @@ def training_loss(
     rng: StepRNG,
     identity_loss: IdentityLoss | None = None,
 ) -> Tensor:
-    """One step's loss, a scalar, with random mirroring, captions and conditioning dropout. indices: (B,), photos.
-
-    identity_loss: added for a fraction of the images that are conditioned on their person.
-    """
+    """One step's loss, a scalar, on photos (B,). identity_loss: added for some of the images conditioned on their person."""
     # Random choices, in a fixed order.
     dropout = recipe.conditioning_dropout
     uniform, mirrored = rng.uniform(), rng.integers(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,31 +18,23 @@ LEARNING_RATE_FACTOR = 4.0  # relative to the decoder's: it must keep up, or the
 class PatchDiscriminator(nn.Module):
     """Three convolutions with spectral normalization: pixels (B, 3, H, W) -> a score for each patch, (B, 1, H/4, W/4).
 
-    The receptive field is 18 x 18 pixels: too small for a face, enough for an eyelash. Singular values are computed anew in
-    each step, so that weights are all the state there is. Source: Isola et al. 2017, arXiv:1611.07004, of the patches; Miyato
-    et al. 2018, arXiv:1802.05957, of the normalization.
+    A patch is 18 x 18 pixels: too small for a face, enough for an eyelash. Weights are all of its state. Sources: Isola et al.
+    2017, arXiv:1611.07004, of patches; Miyato et al. 2018, arXiv:1802.05957, of the normalization.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            [
-                nn.Conv2d(3, WIDTH, 4, stride=2, padding=1),
-                nn.Conv2d(WIDTH, 2 * WIDTH, 4, stride=2, padding=1),
-                nn.Conv2d(2 * WIDTH, 1, 3, padding=1),
-            ]
-        )
+        sizes: tuple[tuple[int, int, int, int], ...] = ((3, WIDTH, 4, 2), (WIDTH, 2 * WIDTH, 4, 2), (2 * WIDTH, 1, 3, 1))
+        convolutions = [nn.Conv2d(*size, padding=1) for size in sizes]
         with torch.no_grad():  # smaller weights are the same when normalized, and a step changes their direction more
-            for layer in self.layers:
-                assert isinstance(layer, nn.Conv2d)
+            for layer in convolutions:
                 layer.weight /= LEARNING_RATE_FACTOR
+        self.layers: Any = nn.ModuleList(convolutions)
 
     def normalized_weights(self) -> list[Tensor]:
         """Weight and bias of each layer in turn, weights divided by their largest singular value."""
         weights: list[Tensor] = []
         for layer in self.layers:
-            assert isinstance(layer, nn.Conv2d)
-            assert layer.bias is not None
             weights += [layer.weight / largest_singular_value(layer.weight.flatten(1)), layer.bias]
         return weights
 
@@ -49,7 +42,6 @@ class PatchDiscriminator(nn.Module):
         """Features of each layer, the scores last. weights: of `normalized_weights`, detached where they are not trained."""
         outputs, x = [], pixels
         for index, layer in enumerate(self.layers):
-            assert isinstance(layer, nn.Conv2d)
             x = F.conv2d(x, weights[2 * index], weights[2 * index + 1], layer.stride, layer.padding)
             x = F.leaky_relu(x, SLOPE) if index < len(self.layers) - 1 else x
             outputs.append(x)
@@ -64,18 +56,12 @@ def largest_singular_value(matrix: Tensor) -> Tensor:
 
 
 def hinge_loss(photos: Tensor, generated: Tensor) -> Tensor:
-    """Hinge loss of the scores: photos' should be above 1, generated images' below -1. A scalar.
-
-    Source: Lim and Ye 2017, arXiv:1705.02894.
-    """
+    """Photos' scores should be above 1, generated ones below -1. A scalar. Source: Lim and Ye 2017, arXiv:1705.02894."""
     return F.relu(1 - photos).mean() + F.relu(1 + generated).mean()
 
 
 def feature_matching_loss(generated: Sequence[Tensor], photos: Sequence[Tensor]) -> Tensor:
-    """Mean absolute difference of each layer's features, relative to their mean size on photos. A scalar.
-
-    Source: Wang et al. 2018, arXiv:1711.11585, section 3.2.
-    """
+    """Mean difference of features relative to those of photos. A scalar. Source: Wang et al. 2018, arXiv:1711.11585, 3.2."""
     distances = [
         (one.float() - other.float()).abs().mean() / other.float().abs().mean().clamp(min=1e-6)
         for one, other in zip(generated, photos, strict=True)

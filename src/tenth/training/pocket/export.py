@@ -13,15 +13,12 @@ from tenth.core.files.writing import atomic_folder, write_bytes, write_tensors
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
 from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.pocket.paths import ADAPTER_PATH, MODEL_DIR, STATISTICS_PATH
-from tenth.training.averages import tensors_under
 from tenth.training.pocket.modules import PocketModules
+from tenth.training.state import tensors_under
 
 
 def export_model(folder: Path, weights: Mapping[str, Tensor], autoencoder: Path, encoder: FaceEncoder) -> None:
-    """Write a model to `folder`, whole or not at all, in half precision.
-
-    weights: "unet.*", with the adapter's, and "text_encoder.*". autoencoder: its file. encoder: for its statistics.
-    """
+    """Write a model in half precision, whole or not at all. weights: "unet.*" with the adapter's, "text_encoder.*"."""
     model = PocketModules.create(MODEL_DIR)
     base_names = set(model.unet.state_dict())
     install_ip_adapter(model.unet, init_ip_adapter(model.unet, encoder.embedding_dim))

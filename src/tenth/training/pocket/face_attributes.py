@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
@@ -18,9 +20,9 @@ from tenth.data.captions.attributes import read_attributes
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, attribute_labels
 from tenth.data.faces.crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.evaluation.extractors.face_attributes import FaceAttributeNet, balanced_accuracy, save_face_attributes
-from tenth.training.averages import tensors_under
 from tenth.training.loop import fit
 from tenth.training.schedule import TrainingConfig
+from tenth.training.state import tensors_under
 
 MIN_POSITIVE_RATE = 0.02  # of an attribute: rarer ones are weighted as if they had this rate
 MAX_SHIFT = 6  # pixels, of a crop to each side
@@ -38,10 +40,8 @@ class FaceAttributesRecipe:
 
 
 def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None:
-    """Train and write `directory`/final/face_attributes.safetensors. Balanced accuracy on validation people at each checkpoint.
-
-    Raises DataError if the table has none of the photos.
-    """
+    """Train, write `directory`/final/face_attributes.safetensors. Raises DataError if the table has none of the photos."""
+    # The data, and the network.
     cache = ArrayCache(default_cache_dir())
     faces, validation = (load_face_crops(recipe.data, split, cache) for split in ("train", "validation"))
     labels, validation_labels = _labels(recipe.attributes, faces), _labels(recipe.attributes, validation)
@@ -53,7 +53,7 @@ def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None
         """Cross-entropy over the known labels, both classes of an attribute with the same total weight."""
         logits = net(augment(to_minus_one_one(faces.crops[indices]), rng)).float()
         targets, known = labels[indices].nan_to_num(), ~labels[indices].isnan()
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         weights = torch.where(targets > 0, class_weights[0], class_weights[1]) * known
         return (losses * weights).sum() / weights.sum()
 
@@ -65,9 +65,9 @@ def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None
         return balanced_accuracy(logits, validation_labels)
 
     def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> None:
-        accuracies = accuracy(ema)
-        print(f"{images_seen} images: balanced accuracy {sum(accuracies.values()) / len(accuracies):.3f}", file=sys.stderr)
+        print(f"{images_seen} images: balanced accuracy {fmean(accuracy(ema).values()):.3f}", file=sys.stderr)
 
+    # The training, and its result.
     ema = fit({"attributes": net}, loss, len(faces.entries), recipe.schedule, directory, on_checkpoint)
     save_face_attributes(tensors_under(ema, "attributes"), accuracy(ema), directory / "final" / "face_attributes.safetensors")
 
@@ -75,18 +75,16 @@ def train_face_attributes(recipe: FaceAttributesRecipe, directory: Path) -> None
 def augment(crops: Tensor, rng: StepRNG) -> Tensor:
     """Crops (B, 3, H, W) in [-1, 1], mirrored, shifted, of other contrast and brightness, and some blurred, at random."""
     # Mirror and shift.
-    flipped = (rng.uniform() < 0.5)[:, None, None, None]
-    crops = torch.where(flipped, crops.flip(-1), crops)
-    shifts = (rng.uniform(2) * 2 - 1) * 2 * MAX_SHIFT / crops.shape[-1]
+    crops = torch.where((rng.uniform() < 0.5)[:, None, None, None], crops.flip(-1), crops)
     transform = torch.eye(2, 3).repeat(len(crops), 1, 1)
-    transform[:, :, 2] = shifts
-    grid = torch.nn.functional.affine_grid(transform, list(crops.shape), align_corners=False)
-    crops = torch.nn.functional.grid_sample(crops, grid, padding_mode="reflection", align_corners=False)
+    transform[:, :, 2] = (rng.uniform(2) * 2 - 1) * 2 * MAX_SHIFT / crops.shape[-1]
+    grid = F.affine_grid(transform, list(crops.shape), align_corners=False)
+    crops = F.grid_sample(crops, grid, padding_mode="reflection", align_corners=False)
 
     # Contrast, brightness and blur.
     contrast, brightness = rng.uniform(1, 1, 1), rng.uniform(1, 1, 1)
     crops = crops * (0.7 + 0.6 * contrast) + 0.4 * (brightness - 0.5)
-    blurred = torch.nn.functional.interpolate(torch.nn.functional.avg_pool2d(crops, 2), scale_factor=2.0, mode="bilinear")
+    blurred = F.interpolate(F.avg_pool2d(crops, 2), scale_factor=2.0, mode="bilinear")
     crops = torch.where((rng.uniform() < P_BLUR)[:, None, None, None], blurred, crops).clamp(-1, 1)
     return crops.contiguous(memory_format=torch.channels_last)
 

@@ -21,17 +21,14 @@ class IdentityLossConfig:
     weight: NonNegative = 0.0  # of the term, times the share of signal in the noisy latents; 0 leaves it out
     feature_weight: NonNegative = 0.0  # of the recognizer's early features, beside the embedding
     p_apply: Fraction = 0.5  # of an image: the term needs a decoding and the recognizer, forward and backward
-    min_alphas_cumprod: Fraction = (
-        0.25  # least share of signal (of the variance): below it, it bends blurred means into caricatures
-    )
+    min_alphas_cumprod: Fraction = 0.25  # least share of signal (of the variance): with less, blurred means become caricatures
 
 
 class IdentityLoss:
     """One minus the cosine between the face that predicted latents show and the photo's own embedding.
 
-    The target is the photo's own embedding, so a perfect prediction minimises both terms of the objective. The recognizer is
-    the one that conditions the adapter: measure the gain with another one. Source of the idea: Guo et al. 2024, PuLID,
-    arXiv:2404.16022, section 3.3.
+    So a perfect prediction minimises both terms of the objective. The recognizer conditions the adapter as well: judge the gain
+    with another one. Source of the idea: Guo et al. 2024, PuLID, arXiv:2404.16022, section 3.3.
     """
 
     def __init__(self, autoencoder: PocketAutoencoder, encoder: FaceEncoder) -> None:
@@ -53,10 +50,7 @@ class IdentityLoss:
 
 
 def feature_distance(features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:
-    """Squared distance of unit features, mean over positions and stages. Each: (B, C, H, W). -> (B,) in [0, 4].
-
-    Source: Zhang et al. 2018, LPIPS, arXiv:1801.03924, section 3, without its trained weights.
-    """
+    """Squared distance of unit features (B, C, H, W), averaged, (B,): LPIPS (arXiv:1801.03924) without trained weights."""
     pairs = zip(features, target_features, strict=True)
     distances = [1 - F.cosine_similarity(a.float(), b.float(), dim=1).mean((1, 2)) for a, b in pairs]
     return 2 * torch.stack(distances).mean(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
@@ -47,10 +48,8 @@ class PocketModules:
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
         """Token numbers (B, T), padded as diffusers' pipelines pad."""
-        length = self.tokenizer.model_max_length
-        tokens: Tensor = self.tokenizer(
-            list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).input_ids
+        padding: Any = {"padding": "max_length", "max_length": self.tokenizer.model_max_length, "truncation": True}
+        tokens: Tensor = self.tokenizer(list(prompts), **padding, return_tensors="pt").input_ids
         return tokens
 
     def denoising_loss(

@@ -1,7 +1,4 @@
-"""A training set packed into one small file, and training on it for a given time: where there are no photos and no dlib.
-
-`recipes/gpu-minutes.sh` is the command.
-"""
+"""A training set packed into one small file, and training on it for a given time (recipes/gpu-minutes.sh)."""
 
 from __future__ import annotations
 
@@ -19,11 +16,12 @@ from torch import Tensor
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.config import from_table, read_toml
 from tenth.core.errors import CheckpointError
-from tenth.core.files.writing import write_bytes, write_tensors
+from tenth.core.files.writing import write_bytes
 from tenth.core.rng import StepRNG
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
-from tenth.models.pocket.paths import MODEL_DIR
-from tenth.training.averages import ema_keys, tensors_under
+from tenth.models.encoders.dlib_face import FaceEncoder
+from tenth.models.pocket.loader import read_statistics
+from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 from tenth.training.checkpoint import load_checkpoint
 from tenth.training.distributed import distributed_state
 from tenth.training.pocket.augmentation import add_augmentation_conditioning
@@ -34,6 +32,7 @@ from tenth.training.pocket.diffusion import DiffusionRecipe, Prepared, prepare, 
 from tenth.training.pocket.export import export_model, write_half
 from tenth.training.pocket.modules import PocketModules
 from tenth.training.schedule import TrainingConfig
+from tenth.training.state import ema_keys, tensors_under
 
 DATASET_FILE, WEIGHTS_FILE, RECIPE_FILE = "examples.xz", "weights.safetensors", "recipe.toml"
 QUANTIZATION_STEPS = {"latents": 0.18, "embeddings": 0.05}  # errors below the noise that the decoder was trained with
@@ -64,7 +63,8 @@ def pack(recipe_file: Path, run: Path | None, folder: Path) -> None:
 def serialize(data: Prepared) -> bytes:
     """The data set, quantized to 8 bits and compressed."""
     dataset = data.dataset
-    tensors = {name: _quantize(getattr(dataset, name), step) for name, step in QUANTIZATION_STEPS.items()}
+    scaled = {name: getattr(dataset, name) / step for name, step in QUANTIZATION_STEPS.items()}
+    tensors = {name: values.round().clamp(-127, 127).to(torch.int8) for name, values in scaled.items()}
     tensors["latents"] = tensors["latents"].transpose(0, 2)  # (8, 2, N, 16, 16): a channel's values together
     tensors |= {"tokens": dataset.tokens.short(), "others": dataset.person_spans.int(), "seen": data.photo_indices.int()}
     return lzma.compress(save({name: value.contiguous() for name, value in tensors.items()}), preset=1)
@@ -87,8 +87,7 @@ def deserialize(content: bytes) -> tuple[PocketDataset, Tensor]:
 def train_for_seconds(folder: Path, output: Path, seconds: float, batch_size: int, learning_rate: float) -> None:
     """Train for about so many seconds on what `pack` wrote, and write the averaged weights to `output`, in half precision.
 
-    The measured speed decides how many images there is time for; the learning rate falls to zero over the last two fifths of
-    them. Augmented photos are decoded from their latents. `output`/average-N.safetensors: the average of a longer half-life.
+    The measured speed decides how many images there is time for. Augmented photos are decoded from their latents.
     """
     start = time.monotonic()
     recipe = from_table(DiffusionRecipe, read_toml(folder / RECIPE_FILE) | {"identity_loss": {}}, RECIPE_FILE)
@@ -114,23 +113,14 @@ def train_for_seconds(folder: Path, output: Path, seconds: float, batch_size: in
     checkpoint = load_checkpoint(output / "run")
     assert checkpoint is not None
     for key in ema_keys([schedule.ema_halflife_images, *schedule.extra_ema_halflives_images]):
-        halves = {name: value.half() for name, value in tensors_under(checkpoint.tensors, key).items()}
-        write_tensors(output / f"{key}.safetensors", halves)
+        write_half(output / f"{key}.safetensors", tensors_under(checkpoint.tensors, key))
 
 
 def unpack(weights: Path, folder: Path) -> None:
     """Write a whole model in diffusers' layout, from weights that `train_for_seconds` wrote."""
-    from tenth.models.encoders.dlib_face import FaceEncoder
-    from tenth.models.pocket.loader import read_statistics
-    from tenth.models.pocket.paths import STATISTICS_PATH
-
     encoder = FaceEncoder(*read_statistics(MODEL_DIR / STATISTICS_PATH))
     floats = {name: value.float() for name, value in load_file(weights).items()}
     export_model(folder, floats, PACKAGED_AUTOENCODER, encoder)
-
-
-def _quantize(values: Tensor, step: float) -> Tensor:
-    return (values / step).round().clamp(-127, 127).to(torch.int8)
 
 
 def _load_model(weights: Mapping[str, Tensor]) -> PocketModules:
@@ -139,10 +129,8 @@ def _load_model(weights: Mapping[str, Tensor]) -> PocketModules:
     install_ip_adapter(model.unet, init_ip_adapter(model.unet, 128))
     if any("cond_proj" in name for name in weights):
         add_augmentation_conditioning(model.unet)
-    for name, module in (("unet", model.unet), ("text_encoder", model.text_encoder)):
-        module.load_state_dict(
-            tensors_under(weights, name), strict=name == "unet"
-        )  # the text encoder's position ids are a buffer
+    model.unet.load_state_dict(tensors_under(weights, "unet"))
+    model.text_encoder.load_state_dict(tensors_under(weights, "text_encoder"), strict=False)  # its position ids are a buffer
     return model
 
 
