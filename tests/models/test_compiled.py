@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -167,3 +170,12 @@ def test_stable_diffusion_s_layouts_are_compiled_too(stable_folder: Path, cache:
     person = random_identity(plain, num_rows=2)
     expected = images(plain, FLOAT32, person, None)
     assert apart(images(fast, replace(FLOAT32, precision=precision), person, None), expected) <= TOLERANCE[precision]
+
+
+def test_openvino_reports_nothing_to_its_makers(tmp_path: Path) -> None:
+    """On import it would write an id into the home folder, and send it with each use."""
+    code = "from tenth.core.optional_packages import import_openvino; import_openvino().Core(); import sys; print(sys.modules['openvino_telemetry'])"  # noqa: E501
+    environment = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "None"
+    assert not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tenth.core.errors import DataError, ModelError, unknown_name
 from tenth.core.files.writing import PRIVATE_FOLDER_MODE, atomic_folder
+from tenth.core.optional_packages import import_openvino
 from tenth.models.adapters.ip_adapter import cross_attention_layers
 from tenth.models.denoiser import Conditioning, predict
 from tenth.models.latents import from_unet_scale
@@ -64,10 +65,8 @@ class CompiledNetworks:
 
     @cached_property
     def core(self) -> Any:
-        """OpenVINO itself."""
-        import openvino
-
-        return openvino.Core()
+        """OpenVINO's runtime."""
+        return import_openvino().Core()
 
     def precision(self, wanted: str) -> str:
         """Which of fp32 and bf16. wanted: one of these, or "auto": bf16 where the processor computes in it."""
@@ -119,9 +118,7 @@ class CompiledNetworks:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with atomic_folder(folder, PRIVATE_FOLDER_MODE) as new:
-                import openvino
-
-                openvino.save_model(network, new / NETWORK_FILE, compress_to_fp16=False)
+                import_openvino().save_model(network, new / NETWORK_FILE, compress_to_fp16=False)
         except (DataError, OSError):
             pass  # no room, say: it is converted again next time
         return self.core.compile_model(network, "CPU", settings)
@@ -129,13 +126,11 @@ class CompiledNetworks:
 
 def convert(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
     """A network of OpenVINO that computes what a module does, for batches and prompts of any length."""
-    import openvino
-
     with warnings.catch_warnings(), scales_kept(module):
         # Tracing warns that it takes Python's branches as for the example, whose scales are 1: layers of scale 0 are left out.
         warnings.simplefilter("ignore")
         example = tuple(torch.ones_like(value) if name == "scales" else value for name, value in inputs.items())
-        return openvino.convert_model(module.eval(), example_input=example)
+        return import_openvino().convert_model(module.eval(), example_input=example)
 
 
 class _UNet(nn.Module):

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from tenth.core.errors import TenthError
 from tenth.core.files.reading import without_system_files
+from tenth.core.optional_packages import import_openvino
 from tenth.core.run_record import LIBRARIES, library_version, num_cores
 from tenth.core.wording import pluralize
 
@@ -168,7 +169,8 @@ def _optional_package(name: str, modules: Sequence[str], extra: str) -> CheckRes
     detail = f"optional; {' and '.join(missing)} not installed"
     try:
         if not missing:
-            return CheckResult(name, True, ", ".join(f"{each} {importlib.import_module(each).__version__}" for each in modules))
+            imported = [import_openvino() if each == "openvino" else importlib.import_module(each) for each in modules]
+            return CheckResult(name, True, ", ".join(f"{each.__name__} {each.__version__}" for each in imported))
     except IMPORT_ERRORS as problem:
         detail = f"optional; {problem}"
     return CheckResult(name, False, detail, action=f"Run `pip install tenth[{extra}]` if you want it")
