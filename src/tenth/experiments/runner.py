@@ -89,11 +89,13 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
         finished = read_finished(output)
         if finished is None:
             results = experiment.results(output) | {"seconds": round(time.perf_counter() - start, 1)}
-        elif inception is None or finished["inception"] == inception.name:
-            return write_tables(output)
-        else:
+        elif inception is not None and finished["inception"] != inception.name:
             results = experiment.with_inception(finished, output)
-        return write_results(output, settings, results, recipe.path_names)
+        else:
+            return write_tables(output)
+        results = replace_paths(results, recipe.path_names)  # no path of this machine
+        write_record(output / RECORD_FILE, command="experiment", settings=settings, results=results)
+        return write_tables(output)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,16 +191,9 @@ def read_finished(output: Path) -> dict[str, Any] | None:
     read_results(record)
     results: dict[str, Any] = record["results"]
     if missing := [key for key in ("failed", "people", "scores", "inception") if key not in results]:
-        raise CheckpointError(
-            f"{output / RECORD_FILE} has no {missing[0]}", "the record of this experiment is needed", "Remove it"
-        )
+        found = f"{output / RECORD_FILE} has no {missing[0]}"
+        raise CheckpointError(found, "the record of this experiment is needed", "Remove it")
     return None if results["failed"] else results
-
-
-def write_results(output: Path, settings: Mapping[str, Any], results: Mapping[str, Any], path_names: Mapping[str, str]) -> str:
-    """Write the record, without paths of this machine, and tables and page. Returns the tables."""
-    write_record(output / RECORD_FILE, command="experiment", settings=settings, results=replace_paths(results, path_names))
-    return write_tables(output)
 
 
 def write_tables(output: Path) -> str:
@@ -215,9 +210,7 @@ def write_tables(output: Path) -> str:
 
 def inception_record(inception: Inception | None) -> dict[str, str]:
     """The Inception weights' name and disclaimer in run.json, empty without them."""
-    if inception is None:
-        return {"inception": "", "disclaimer": ""}
-    return {"inception": inception.name, "disclaimer": inception.disclaimer}
+    return {"inception": inception.name if inception else "", "disclaimer": inception.disclaimer if inception else ""}
 
 
 def check_test_people(recipe: ExperimentRecipe) -> None:

@@ -71,12 +71,12 @@ def table_rows(
     }
     if condition == recipe.main_condition:
         impostors = dict(zip(person_ids, [*person_ids[1:], *person_ids[:1]], strict=True))
-        first_halves = _table_row({person_id: first_half(real.held_out(person_id)) for person_id in person_ids})
+        first_halves = _table_row({person_id: first_half(real.paths("held-out", person_id)) for person_id in person_ids})
         unconditional = _generated_row(dict.fromkeys(person_ids, jobs[unconditional_key(prompt_set)]))
         rows[REAL] = replace(first_halves, half_held_out=True)
-        rows[COPIES] = _table_row({person_id: real.references(person_id) for person_id in person_ids})
-        rows[AVERAGE] = _table_row({person_id: [real.average(person_id)] for person_id in person_ids})
-        rows[IMPOSTOR] = _table_row({person_id: real.references(impostors[person_id]) for person_id in person_ids})
+        rows[COPIES] = _table_row({person_id: real.paths("references", person_id) for person_id in person_ids})
+        rows[AVERAGE] = _table_row({person_id: real.paths("averages", person_id) for person_id in person_ids})
+        rows[IMPOSTOR] = _table_row({person_id: real.paths("references", impostors[person_id]) for person_id in person_ids})
         rows[NO_IDENTITY] = replace(unconditional, shared=True)
     return rows
 
@@ -130,7 +130,7 @@ def image_set_scores(
             yield (name, metric.name, Score(None, unavailable=NO_INCEPTION)), None
         return
 
-    photos = [real.held_out(person_id) for person_id in person_ids]
+    photos = [real.paths("held-out", person_id) for person_id in person_ids]
     held_out = _extract(inception, list(chain.from_iterable(photos)))
     half = _extract(inception, list(chain.from_iterable(map(second_half, photos))))
     for name, row in rows.items():
