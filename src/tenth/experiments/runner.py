@@ -44,7 +44,7 @@ from tenth.experiments.results import (
     people_contact_sheet,
     prompt_score_records,
 )
-from tenth.experiments.scoring import OF_SETS, all_table_rows
+from tenth.experiments.scoring import OF_SETS, table_rows
 from tenth.methods.registry import RECIPE_SUFFIX, method
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import LoadOptions
@@ -127,7 +127,7 @@ class LoadedExperiment:
         write_png(output / "sheet.png", people_contact_sheet(recipe, people[:NUM_SHEET_PEOPLE], jobs))
 
         # Scores.
-        rows = all_table_rows(recipe, person_ids, jobs, real)
+        rows = table_rows(recipe, person_ids, jobs, real)
         scores, differences = face_score_records(rows, people, self.recognizers)
         scores += prompt_score_records(rows, self.prompt_scorers)
         scores += image_set_score_records(rows, person_ids, real, self.inception)
@@ -150,7 +150,7 @@ class LoadedExperiment:
     def with_inception(self, earlier: Mapping[str, Any], output: Path) -> dict[str, Any]:
         """The results of a finished run, with the metrics of image sets."""
         person_ids, real = earlier["people"], RealImages(output)
-        rows = all_table_rows(self.recipe, person_ids, list_image_jobs(self.recipe, person_ids, output), real)
+        rows = table_rows(self.recipe, person_ids, list_image_jobs(self.recipe, person_ids, output), real)
         of_sets = {metric.name for metric in metrics_for(*OF_SETS)}
         kept = [score for score in earlier["scores"] if score["metric"] not in of_sets]
         sets = image_set_score_records(rows, person_ids, real, self.inception)
