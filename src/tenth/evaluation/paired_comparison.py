@@ -45,10 +45,9 @@ def compare(values: Mapping[str, PersonScores], *, resamples: int = 10_000) -> l
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values in the order given, corrected for multiple comparisons.
+    """p-values in the order given, corrected: the i-th smallest of m times m - i + 1, and not below a smaller one's.
 
-    The i-th smallest of m is multiplied by m - i + 1, and none may fall below a smaller one's. Source: Holm 1979, Scandinavian
-    Journal of Statistics 6, "A Simple Sequentially Rejective Multiple Test Procedure".
+    Source: Holm 1979, Scandinavian Journal of Statistics 6, "A Simple Sequentially Rejective Multiple Test Procedure".
     """
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(order), 0, -1)

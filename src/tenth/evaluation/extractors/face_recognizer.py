@@ -126,9 +126,8 @@ class YuNet:
 
 
 class DlibRecognizer:
-    """dlib's descriptors, centered and of length 1: as the pocket model's own encoder gives them.
+    """dlib's descriptors, centered and of length 1, as the pocket model's own encoder gives them: for model selection only.
 
-    For choosing checkpoints on validation people; never for a result, because methods are conditioned on the same embedding.
     center: (128,), the mean descriptor of training people; without it impostors' cosines are near 0.9.
     """
 
