@@ -67,7 +67,7 @@ def test_a_folder_where_a_file_is_is_refused_before_anything_else_is_said(
     letter.write_text("mine")
     assert main([*command, "-o", f"{letter}{below}"]) == 1
     said = capsys.readouterr().err
-    assert said == f"tenth: {letter} is a file; a folder for the images is needed. Choose another -o.\n"
+    assert said == f"tenth: {letter} is a file; a folder is needed. Choose another -o.\n"
     assert letter.read_text() == "mine"
 
 

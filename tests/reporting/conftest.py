@@ -62,8 +62,8 @@ def made_up() -> dict[str, Any]:
         "tenth": "0.1.0",
         "trained_methods": {"ip-adapter-set": "aa"},
     }
-    recognizers = [{"name": JUDGE, "licence": "MIT", "threshold": 0.376, "selection_only": False, "note": ""}]
-    recognizers.append({"name": READ, "licence": "CC0", "threshold": None, "selection_only": True, "note": "for choosing only"})
+    recognizers = [{"name": JUDGE, "licence": "MIT", "threshold": 0.376, "selection_only": False}]
+    recognizers.append({"name": READ, "licence": "CC0", "threshold": None, "selection_only": True})
     results = {
         "format": 4,
         "people": ["000", "001", "002"],

@@ -147,7 +147,7 @@ def test_levels_are_not_called_better(record: Record, tmp_path: Path) -> None:
 
 def test_a_recogniser_that_a_method_reads_is_no_judge(record: Record, tmp_path: Path) -> None:
     record["results"]["recognizers"][0]["selection_only"] = True
-    assert "For model selection only: a method uses this recognizer." in tree(record, tmp_path).text
+    assert "For model selection only: a method is conditioned on this recognizer." in tree(record, tmp_path).text
 
 
 def test_better_than_real_is_a_warning(record: Record, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_difference_is_read_in_both_directions(record: Record, tmp_path: Path)
 def test_nothing_in_a_record_becomes_code(record: Record, run_folder: Path) -> None:
     evil = '"><img src=x onerror=alert(1)><script>'
     results = record["results"]
-    results["disclaimer"] = record["written"] = results["recognizers"][0]["note"] = evil
+    results["disclaimer"] = record["written"] = results["recognizers"][0]["licence"] = evil
     results["prompt_sets"] = {evil: {"prompts": [evil], "images": 1}}
     for score in results["scores"]:
         score["prompt_set"] = evil

@@ -51,9 +51,8 @@ def evaluate_folders(
 ) -> FolderEvaluation:
     """Every metric of two folders, each flat or with a folder for each person. recognizer: of faces.
 
-    references: the photos that the method was given, in the same layout, for the copy-paste index; one is enough.
-    What cannot be measured is unavailable, and says why. Raises DataError if a folder does not exist or has fewer than two
-    images, or references have another layout, PhotoError for a damaged image.
+    references: the photos that the method was given, in the same layout, for the copy-paste index; one is enough. Raises
+    DataError if a folder is missing, has fewer than two images or another layout, PhotoError for a damaged image.
     """
     # Each image is read once, by all that need it; of the references only faces are compared.
     folders = [list_images(generated), list_images(held_out)]

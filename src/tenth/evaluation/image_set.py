@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.files.reading import open_regular, without_system_files
+from tenth.core.files.reading import open_regular, reason, without_system_files
 from tenth.core.types import Pixels
 from tenth.core.wording import abbreviate, pluralize
 from tenth.data.captions.sidecar_files import find_caption_files
@@ -104,10 +104,6 @@ def _open_image(path: Path) -> Pixels:
 def _entries(directory: Path) -> list[Path]:
     try:
         return sorted(without_system_files(directory, directory.iterdir()), key=lambda path: natural_sort_key(path.name))
-    except FileNotFoundError as error:
-        raise DataError(f"{directory} does not exist", "a folder of images is needed", "Check the path") from error
-    except NotADirectoryError as error:
-        raise DataError(f"{directory} is a file", "a folder of images is needed", "Give the folder around it") from error
-    except OSError as error:
-        found = f"{directory} cannot be read ({error.strerror})"
-        raise DataError(found, "a readable folder is needed", "Check its permissions") from error
+    except OSError as problem:
+        found = "is a file" if isinstance(problem, NotADirectoryError) else reason(problem)
+        raise DataError(f"{directory} {found}", "a folder of images is needed", "Check the path") from problem

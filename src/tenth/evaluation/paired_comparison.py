@@ -3,61 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from tenth.core.errors import DataError
 from tenth.core.wording import abbreviate
-from tenth.evaluation.metrics.bootstrap import paired_difference
+from tenth.evaluation.metrics.bootstrap import PairedDifference, paired_difference
 from tenth.evaluation.metrics.identity import PersonScores
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(PairedDifference):
     """Method minus `baseline`, over n people: mean of the per-person differences with its 95 % interval.
 
     p_value: of a sign-flip test of this pair alone. p_holm: corrected for all pairs of the table; never below p_value.
-    win_rate: fraction of people for whom the method is better, ties counting half; 0.5 for equal methods.
+    win_rate: fraction of people for whom the method is higher, ties counting half; 0.5 for equal methods.
     """
 
     method: str
     baseline: str
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    p_value: float
     p_holm: float
     win_rate: float
 
 
-def compare(
-    values: Mapping[str, PersonScores], *, direction: str = "higher", seed: int = 0, resamples: int = 10_000
-) -> list[Comparison]:
+def compare(values: Mapping[str, PersonScores], *, resamples: int = 10_000) -> list[Comparison]:
     """All pairs of methods on one metric, in the order given: (first, second), (first, third), ..., (second, third), ...
 
-    values: method -> person -> the mean over that person's images; the same people for each method, in any order.
-    direction: 'higher' or 'lower' is better, for the win rate. Intervals and p-values: `bootstrap.paired_difference`.
-    Raises DataError if the people differ, or if a value is not finite.
+    values: method -> person -> the mean over that person's images; the same people for each method, in any order. Intervals
+    and p-values: `bootstrap.paired_difference`. Raises DataError if the people differ, or if a value is not finite.
     """
     columns = _align_people(values)
     pairs = list(combinations(columns, 2))
-    differences = [paired_difference(columns[a], columns[b], seed=seed, resamples=resamples) for a, b in pairs]
+    differences = [paired_difference(columns[a], columns[b], resamples=resamples) for a, b in pairs]
     corrected = holm([difference.p_value for difference in differences])
-    comparisons = []
-    for (a, b), difference, p_holm in zip(pairs, differences, corrected, strict=True):
-        wins = win_rate(columns[a], columns[b], direction=direction)
-        comparisons.append(Comparison(a, b, **asdict(difference), p_holm=p_holm, win_rate=wins))
-    return comparisons
+    return [
+        Comparison(**vars(difference), method=a, baseline=b, p_holm=p_holm, win_rate=win_rate(columns[a], columns[b]))
+        for (a, b), difference, p_holm in zip(pairs, differences, corrected, strict=True)
+    ]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values in the order given, corrected for multiple comparisons.
+    """p-values in the order given, corrected: the i-th smallest of m times m - i + 1, and not below a smaller one's.
 
-    The i-th smallest of m is multiplied by m - i + 1, and none may fall below a smaller one's. Source: Holm 1979, Scandinavian
-    Journal of Statistics 6, "A Simple Sequentially Rejective Multiple Test Procedure".
+    Source: Holm 1979, Scandinavian Journal of Statistics 6, "A Simple Sequentially Rejective Multiple Test Procedure".
     """
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(order), 0, -1)
@@ -66,10 +56,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def win_rate(a: Sequence[float], b: Sequence[float], *, direction: str = "higher") -> float:
-    """Fraction of people for whom a is better, ties counting half. a, b: (P,), the same people in the same order."""
-    signs = np.sign(np.asarray(a, np.float64) - np.asarray(b, np.float64))
-    return float((1 + (signs if direction == "higher" else -signs)).mean() / 2)
+def win_rate(a: Sequence[float], b: Sequence[float]) -> float:
+    """Fraction of people for whom a is higher, ties counting half. a, b: (P,), the same people in the same order."""
+    return float((1 + np.sign(np.asarray(a, np.float64) - np.asarray(b, np.float64))).mean() / 2)
 
 
 def _align_people(values: Mapping[str, PersonScores]) -> dict[str, list[float]]:

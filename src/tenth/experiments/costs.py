@@ -6,7 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,12 +57,13 @@ def peak_megabytes() -> int:
 def append_cost(path: Path, cost: Cost, **labels: Any) -> None:
     """Add a line of JSON to a file, which is replaced as a whole: the cost, and `labels`, which say of what."""
     line = labels | {"seconds": round(cost.seconds, 3), "peak_memory_mb": cost.peak_memory_mb}
-    write_text(path, "".join(text + "\n" for text in [*_valid_lines(path), json.dumps(line)]))  # the others as they stand
+    texts = [text for text, _ in _read_lines(path)]  # as they stand
+    write_text(path, "".join(f"{text}\n" for text in [*texts, json.dumps(line)]))
 
 
 def add_recorded_cost(path: Path, cost: Cost, **labels: Any) -> Cost:
     """A cost plus that of the last line with these labels, if there is one."""
-    for line in reversed(_read_records(path)):
+    for _, line in reversed(_read_lines(path)):
         if line.items() >= labels.items():
             peaks = [peak for peak in (cost.peak_memory_mb, line["peak_memory_mb"]) if peak is not None]
             return Cost(cost.seconds + line["seconds"], max(peaks, default=None))
@@ -70,47 +71,31 @@ def add_recorded_cost(path: Path, cost: Cost, **labels: Any) -> Cost:
 
 
 def summarize_costs(path: Path, task: str) -> dict[str, dict[str, Any]]:
-    """By method, of lines of one task: median seconds per unit of `count`, peak megabytes, and the number of lines."""
-    lines = [line for line in _read_records(path) if line.get("task") == task and isinstance(line.get("method"), str)]
+    """By method, of the lines of a task: median seconds per unit of `count`, peak memory, and the number of lines."""
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for _, line in _read_lines(path):
+        if line.get("task") == task and isinstance(line.get("method"), str):
+            by_method.setdefault(line["method"], []).append(line)
     summary: dict[str, dict[str, Any]] = {}
-    for value in dict.fromkeys(line["method"] for line in lines):
-        matching = [line for line in lines if line["method"] == value]
-        megabytes = [line["peak_memory_mb"] for line in matching if line["peak_memory_mb"] is not None]
-        seconds = statistics.median(line["seconds"] / line["count"] for line in matching)
-        summary[value] = {
-            "seconds": round(seconds, 3),
-            "peak_memory_mb": max(megabytes, default=None),
-            "measured": len(matching),
-        }
+    for method, lines in by_method.items():
+        seconds = statistics.median(line["seconds"] / line["count"] for line in lines)
+        peaks = [line["peak_memory_mb"] for line in lines if line["peak_memory_mb"] is not None]
+        summary[method] = {"seconds": round(seconds, 3), "peak_memory_mb": max(peaks, default=None), "measured": len(lines)}
     return summary
 
 
-def _read_records(path: Path) -> list[dict[str, Any]]:
-    return [line for line in map(_parse_record, _valid_lines(path)) if line is not None]
-
-
-def _valid_lines(path: Path) -> list[str]:
-    """Lines that record a cost. Others, such as one that a killed run left half written, are ignored."""
-    try:
-        return [text for text in read_lines(path) if _parse_record(text) is not None]
-    except (OSError, UnreadableError):
-        return []
-
-
-def _parse_record(text: str) -> dict[str, Any] | None:
-    try:
-        line = parse_json(text)
-    except UnreadableError:
-        return None
-    if not isinstance(line, dict):
-        return None
-    cost: dict[str, Any] = {"peak_memory_mb": None, "count": 1, "seconds": None} | line
-    numbers = [cost["seconds"], cost["count"], 0 if cost["peak_memory_mb"] is None else cost["peak_memory_mb"]]
-    return cost if all(map(_is_non_negative, numbers)) and cost["count"] else None
-
-
-def _is_non_negative(value: Any) -> bool:
-    return type(value) in (int, float) and value >= 0
+def _read_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Each line that records a cost, as text and as a table. Others, such as one that a kill left half written, are ignored."""
+    lines = []
+    with suppress(OSError, UnreadableError):
+        for text in read_lines(path):
+            with suppress(UnreadableError):
+                table = parse_json(text)
+                line: dict[str, Any] = {"peak_memory_mb": None, "count": 1, **table} if isinstance(table, dict) else {}
+                numbers: list[Any] = [line.get("seconds"), line.get("count"), line.get("peak_memory_mb") or 0]
+                if all(type(number) in (int, float) and number >= 0 for number in numbers) and line["count"]:
+                    lines.append((text, line))
+    return lines
 
 
 def _accelerator() -> Any:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, groupby, product
+from itertools import compress, cycle, groupby, product
 from pathlib import Path
 
 from tqdm import tqdm
 
 from tenth.core.config import to_table
-from tenth.core.types import Pixels, Sample
-from tenth.evaluation.image_set import load_image
+from tenth.core.types import Sample
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe, PromptSet
@@ -92,7 +91,8 @@ def generate_missing(recipe: ExperimentRecipe, model: LatentDiffusion, jobs: Ite
             if any(map(any, missing)):
                 samples = _generate_batch(recipe, model, batch, output)
                 for job, missing_files, sample in zip(batch, missing, samples, strict=True):
-                    save_missing(job, missing_files, sample)
+                    for path, method in compress(job.files, missing_files):
+                        save_sample(replace(sample, method=method), path)
             bar.update(len(batch))
 
 
@@ -111,13 +111,6 @@ def _generate_batch(
     return samples
 
 
-def save_missing(job: GenerationJob, missing: Iterable[bool], sample: Sample) -> None:
-    """Save the sample under those of the job's paths that are missing, each with its own method."""
-    for (path, method_name), is_missing in zip(job.files, missing, strict=True):
-        if is_missing:
-            save_sample(replace(sample, method=method_name), path)
-
-
 def generation_batches(jobs: Iterable[ImageJob]) -> list[list[GenerationJob]]:
     """What to generate together: at most DEFAULT_BATCH_SIZE images of one condition and method, whatever files exist.
 
@@ -125,28 +118,24 @@ def generation_batches(jobs: Iterable[ImageJob]) -> list[list[GenerationJob]]:
     """
     # Which files are the same image: equal identity, prompt and seed.
     jobs = list(jobs)
-    fingerprints = {path: fingerprint_file(path) for path in dict.fromkeys(job.identity for job in jobs) if path is not None}
-
-    def fingerprint(job: ImageJob) -> tuple[str, str]:
-        return fingerprints[job.identity] if job.identity else ("", "none")
-
-    def image_key(job: ImageJob) -> tuple[str, str, int]:
-        return fingerprint(job)[0], job.prompt, job.seed
-
+    identities = {path: fingerprint_file(path) for path in dict.fromkeys(job.identity for job in jobs)}
+    keys = [(identities[job.identity][0], job.prompt, job.seed) for job in jobs]
     files: dict[tuple[str, str, int], list[tuple[Path, str]]] = {}
-    for job in jobs:
-        files.setdefault(image_key(job), []).append((job.path, fingerprint(job)[1]))
+    for job, key in zip(jobs, keys, strict=True):
+        files.setdefault(key, []).append((job.path, identities[job.identity][1]))
 
     # Batches of each run of one condition and method, every image where it comes first.
     batches: list[list[GenerationJob]] = []
-    for _, run in groupby(jobs, key=lambda job: (job.condition, job.method)):
-        new = [GenerationJob(job, tuple(files.pop(image_key(job)))) for job in run if image_key(job) in files]
+    for _, run in groupby(zip(jobs, keys, strict=True), key=lambda pair: (pair[0].condition, pair[0].method)):
+        new = [GenerationJob(job, tuple(files.pop(key))) for job, key in run if key in files]
         batches += [new[start : start + DEFAULT_BATCH_SIZE] for start in range(0, len(new), DEFAULT_BATCH_SIZE)]
     return batches
 
 
-def fingerprint_file(path: Path) -> tuple[str, str]:
+def fingerprint_file(path: Path | None) -> tuple[str, str]:
     """Fingerprint and method of an identity's file. Nothing stays in memory: some hold a model's weights."""
+    if path is None:
+        return "", "none"
     identity = load_identity(path)
     return identity.fingerprint, identity.method
 
@@ -156,8 +145,3 @@ def is_generated(path: Path, method: str, job: ImageJob, recipe: ExperimentRecip
     expected = {"prompt": job.prompt, "seed": job.seed, "method": method, "model": model.name}
     actual = read_if_complete(path)
     return actual is not None and actual | expected | to_table(recipe.sampling.for_model(model)) == actual
-
-
-def load_images(jobs: Iterable[ImageJob]) -> list[Pixels]:
-    """(H, W, 3) each, from disk."""
-    return [load_image(job.path) for job in jobs]

@@ -42,7 +42,7 @@ def ensure_writable_path(folder: Path) -> None:
     """Raises CheckpointError if there cannot be such a folder, since it or one above it is a file."""
     nearest = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if nearest.exists() and not nearest.is_dir():
-        raise CheckpointError(f"{nearest} is a file", "a folder for the images is needed", "Choose another -o")
+        raise CheckpointError(f"{nearest} is a file", "a folder is needed", "Choose another -o")
 
 
 def read_run_settings(folder: Path, kind: str) -> dict[str, Any] | None:
@@ -89,26 +89,18 @@ def ensure_writable_identity(path: Path, **expected: object) -> None:
 
 def ensure_writable_training(output: Path, *, resume: bool, table: Mapping[str, Any] | None = None) -> None:
     """Raises CheckpointError if the folder is in use, has nothing to resume, or was started with other settings."""
-    if output.exists() and not output.is_dir():
-        raise CheckpointError(f"{output} is a file", "a folder for the training is needed", "Choose another -o")
+    ensure_writable_path(output)
     if list_entries(output) and not resume:
-        raise CheckpointError(
-            f"{output} is not empty", "training starts in an empty folder", "Add --resume to go on, or choose another -o"
-        )
+        action = "Add --resume to go on, or choose another -o"
+        raise CheckpointError(f"{output} is not empty", "training starts in an empty folder", action)
     if resume and not (output / TRAINING_RECIPE).is_file():
-        raise CheckpointError(
-            f"{output} has no {TRAINING_RECIPE}, so there is nothing to resume",
-            "a folder of `tenth train` is needed",
-            "Leave out --resume",
-        )
+        found = f"{output} has no {TRAINING_RECIPE}, so there is nothing to resume"
+        raise CheckpointError(found, "a folder of `tenth train` is needed", "Leave out --resume")
     from tenth.core.config import read_toml
 
     if resume and table is not None and read_toml(output / TRAINING_RECIPE) != table:
-        raise CheckpointError(
-            f"{output} was begun with other settings",
-            f"the recipe must be as in its {TRAINING_RECIPE}",
-            "Choose another -o, or that recipe",
-        )
+        needed = f"the recipe must be as in its {TRAINING_RECIPE}"
+        raise CheckpointError(f"{output} was begun with other settings", needed, "Choose another -o, or that recipe")
 
 
 def ensure_writable_experiment(output: Path, settings: Mapping[str, Any]) -> None:
@@ -118,7 +110,13 @@ def ensure_writable_experiment(output: Path, settings: Mapping[str, Any]) -> Non
     """
     path, action = output / SETTINGS_FILE, "Choose another folder, or remove this one"
     if path.is_file():
-        earlier = _read_settings(path, action)
+        needed = "the settings of an experiment are needed"
+        try:
+            earlier = read_json(path)
+        except (OSError, UnreadableError) as problem:
+            raise CheckpointError(f"{path} {reason(problem)}", needed, action) from problem
+        if not isinstance(earlier, dict):
+            raise CheckpointError(f"{path} is no table", needed, action)
         changed = sorted(key for key in {*earlier, *settings} if earlier.get(key) != settings.get(key))
         if changed:
             found = f"{output} holds an experiment with another {abbreviate(changed)}"
@@ -129,27 +127,12 @@ def ensure_writable_experiment(output: Path, settings: Mapping[str, Any]) -> Non
         write_text(path, json.dumps(settings, indent=1) + "\n")
 
 
-def _read_settings(path: Path, action: str) -> dict[str, Any]:
-    needed = "the settings of an experiment are needed"
-    try:
-        settings = read_json(path)
-    except (OSError, UnreadableError) as problem:
-        raise CheckpointError(f"{path} {reason(problem)}", needed, action) from problem
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path} is no table", needed, action)
-    return settings
-
-
 def folder_in_use(folder: Path, contents_text: str) -> CheckpointError:
     """The error for a folder that holds another run's files or the user's."""
-    return CheckpointError(
-        f"{folder} holds {contents_text}",
-        "an empty or new folder is needed, so that nothing is lost",
-        "Choose another -o, or empty it",
-    )
+    needed = "an empty or new folder is needed, so that nothing is lost"
+    return CheckpointError(f"{folder} holds {contents_text}", needed, "Choose another -o, or empty it")
 
 
 def _foreign_file(path: Path, problem: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} exists and {problem}", "a new file is needed, so that nothing is lost", "Choose another -o, or remove it"
-    )
+    needed = "a new file is needed, so that nothing is lost"
+    return CheckpointError(f"{path} exists and {problem}", needed, "Choose another -o, or remove it")

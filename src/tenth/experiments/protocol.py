@@ -53,17 +53,9 @@ class RealImages:
             for index, pixels in enumerate(images):
                 write_png(self.output / subfolder / person_id / f"{index:02}.png", Image.fromarray(pixels))
 
-    def references(self, person_id: str) -> list[Path]:
-        """In the order in which they are given to methods."""
-        return sorted((self.output / "references" / person_id).glob("*.png"))
-
-    def held_out(self, person_id: str) -> list[Path]:
-        """The photos that no method is given."""
-        return sorted((self.output / "held-out" / person_id).glob("*.png"))
-
-    def average(self, person_id: str) -> Path:
-        """The pixel-wise mean of the references."""
-        return self.output / "averages" / person_id / "00.png"
+    def paths(self, subfolder: str, person_id: str) -> list[Path]:
+        """subfolder: "references" in the order in which methods get them, "held-out", or "averages", the mean of those."""
+        return sorted((self.output / subfolder / person_id).glob("*.png"))
 
 
 def embed_people(
@@ -138,11 +130,8 @@ def check_disjoint(split_photos: ReferenceSplit) -> None:
 def check_impostors(impostors: Sequence[Photo], split_photos: ReferenceSplit) -> None:
     """Raises DataError if an impostor's photo is one of the person's own."""
     if _overlap(impostors, (*split_photos.references, *split_photos.held_out)):
-        raise DataError(
-            "a photo of two people of the split is the same",
-            "an impostor photo must be another person's",
-            "Mend the data set's names",
-        )
+        found, needed = "a photo of two people of the split is the same", "an impostor photo must be another person's"
+        raise DataError(found, needed, "Mend the data set's names")
 
 
 def _overlap(first: Sequence[Photo], second: Sequence[Photo]) -> bool:

@@ -13,6 +13,8 @@ from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, Pro
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.models.latent_diffusion import LatentDiffusion
 
+SELECTION_ONLY = "dlib (model selection only)"  # the name of the recognizer whose embeddings condition the model
+
 
 def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[str, FaceEmbedder]:
     """The recipe's recognizer, then dlib's, if asked for and conditioning the model. Raises RecipeError if there is none."""
@@ -36,16 +38,9 @@ def load_prompt_scorers(recipe: ExperimentRecipe, model: LatentDiffusion) -> lis
     return scorers
 
 
-SELECTION_ONLY = "dlib (model selection only)"
-JsonDict = dict[str, Any]  # a line of run.json
-
-
-def recognizer_records(recognizers: Mapping[str, FaceEmbedder]) -> list[JsonDict]:
+def recognizer_records(recognizers: Mapping[str, FaceEmbedder]) -> list[dict[str, Any]]:
     """The recognizers in run.json. The one that the model's own methods are conditioned on is for model selection only."""
-    records = []
-    for label, recognizer in recognizers.items():
-        selection_only = label == SELECTION_ONLY
-        note = "a method is conditioned on it" if selection_only else ""
-        about = {"licence": recognizer.licence, "threshold": recognizer.threshold}
-        records.append({"name": label, **about, "selection_only": selection_only, "note": note})
-    return records
+    return [
+        {"name": name, "licence": each.licence, "threshold": each.threshold, "selection_only": name == SELECTION_ONLY}
+        for name, each in recognizers.items()
+    ]

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.inception import Inception
+from tenth.evaluation.image_set import load_image
 from tenth.evaluation.metrics.bootstrap import paired_difference
 from tenth.evaluation.metrics.identity import PersonScores
 from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.paired_comparison import compare
 from tenth.experiments.costs import summarize_costs
-from tenth.experiments.images import ImageJobs, load_images, unconditional_key
+from tenth.experiments.images import ImageJob, ImageJobs, unconditional_key
 from tenth.experiments.protocol import EvaluatedPerson, RealImages
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
-from tenth.experiments.recognizers import JsonDict
 from tenth.experiments.scoring import NO_IDENTITY, AllTableRows, Scored, face_scores, image_set_scores, prompt_scores
 from tenth.reporting.contact_sheet import SheetPerson, SheetRow, people_sheet
 from tenth.reporting.metric_columns import condition_text
 from tenth.reporting.results_reader import IDENTITY
+
+JsonDict = dict[str, Any]  # a line of run.json
 
 
 def face_score_records(
@@ -70,11 +74,10 @@ def image_set_score_records(
 
 def prompt_score_records(rows: AllTableRows, scorers: Sequence[PromptScorer]) -> Iterator[JsonDict]:
     """How well images follow their prompts, by each scorer, in prompt sets other than the portrait."""
-    for (prompt_set, condition), table in rows.items():
+    for ((prompt_set, condition), table), scorer in product(rows.items(), scorers):
         if prompt_set != PORTRAIT_PROMPT_SET:
-            for scorer in scorers:
-                for found in prompt_scores(table, scorer):
-                    yield score_record(prompt_set, condition, found) | {"recognizer": ""}
+            for found in prompt_scores(table, scorer):
+                yield score_record(prompt_set, condition, found) | {"recognizer": ""}
 
 
 def condition_keys(prompt_set: str, condition: Condition) -> JsonDict:
@@ -114,14 +117,15 @@ def people_contact_sheet(recipe: ExperimentRecipe, people: Sequence[EvaluatedPer
     else:
         columns = [f"seed {job.seed}" for job in unconditional]
 
-    def row(name: str, person_id: str) -> SheetRow:
-        images = [jobs[PORTRAIT_PROMPT_SET, condition, name, person_id] for condition in conditions]
-        shown = images[0] if len(images) == 1 else [of_condition[0] for of_condition in images]
-        return SheetRow(recipe.display_names[name], "", load_images(shown))
+    def row(name: str, shown: Sequence[ImageJob]) -> SheetRow:
+        return SheetRow(name, "", [load_image(job.path) for job in shown])
 
-    no_identity = SheetRow(NO_IDENTITY, "", load_images(unconditional))
     sections = []
     for person in people:
-        rows = [row(name, person.person_id) for name in recipe.methods_of(PORTRAIT_PROMPT_SET)]
-        sections.append(SheetPerson(f"{person.person_id}\n{recipe.prompt}", person.crops, [*rows, no_identity]))
+        rows = []
+        for name in recipe.methods_of(PORTRAIT_PROMPT_SET):
+            images = [jobs[PORTRAIT_PROMPT_SET, condition, name, person.person_id] for condition in conditions]
+            rows.append(row(recipe.display_names[name], images[0] if len(images) == 1 else [first for first, *_ in images]))
+        rows.append(row(NO_IDENTITY, unconditional))
+        sections.append(SheetPerson(f"{person.person_id}\n{recipe.prompt}", person.crops, rows))
     return people_sheet(sections, columns)

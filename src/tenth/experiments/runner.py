@@ -44,7 +44,7 @@ from tenth.experiments.results import (
     people_contact_sheet,
     prompt_score_records,
 )
-from tenth.experiments.scoring import OF_SETS, all_table_rows
+from tenth.experiments.scoring import OF_SETS, table_rows
 from tenth.methods.registry import RECIPE_SUFFIX, method
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import LoadOptions
@@ -90,11 +90,13 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
         finished = read_finished(output)
         if finished is None:
             results = experiment.results(output) | {"seconds": round(time.perf_counter() - start, 1)}
-        elif inception is None or finished["inception"] == inception.name:
-            return write_tables(output)
-        else:
+        elif inception is not None and finished["inception"] != inception.name:
             results = experiment.with_inception(finished, output)
-        return write_results(output, settings, results, recipe.path_names)
+        else:
+            return write_tables(output)
+        results = replace_paths(results, recipe.path_names)  # no path of this machine
+        write_record(output / RECORD_FILE, command="experiment", settings=settings, results=results)
+        return write_tables(output)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,7 @@ class LoadedExperiment:
         write_png(output / "sheet.png", people_contact_sheet(recipe, people[:NUM_SHEET_PEOPLE], jobs))
 
         # Scores.
-        rows = all_table_rows(recipe, person_ids, jobs, real)
+        rows = table_rows(recipe, person_ids, jobs, real)
         scores, differences = face_score_records(rows, people, self.recognizers)
         scores += prompt_score_records(rows, self.prompt_scorers)
         scores += image_set_score_records(rows, person_ids, real, self.inception)
@@ -149,7 +151,7 @@ class LoadedExperiment:
     def with_inception(self, earlier: Mapping[str, Any], output: Path) -> dict[str, Any]:
         """The results of a finished run, with the metrics of image sets."""
         person_ids, real = earlier["people"], RealImages(output)
-        rows = all_table_rows(self.recipe, person_ids, list_image_jobs(self.recipe, person_ids, output), real)
+        rows = table_rows(self.recipe, person_ids, list_image_jobs(self.recipe, person_ids, output), real)
         of_sets = {metric.name for metric in metrics_for(*OF_SETS)}
         kept = [score for score in earlier["scores"] if score["metric"] not in of_sets]
         sets = image_set_score_records(rows, person_ids, real, self.inception)
@@ -190,16 +192,9 @@ def read_finished(output: Path) -> dict[str, Any] | None:
     read_results(record)
     results: dict[str, Any] = record["results"]
     if missing := [key for key in ("failed", "people", "scores", "inception") if key not in results]:
-        raise CheckpointError(
-            f"{output / RECORD_FILE} has no {missing[0]}", "the record of this experiment is needed", "Remove it"
-        )
+        found = f"{output / RECORD_FILE} has no {missing[0]}"
+        raise CheckpointError(found, "the record of this experiment is needed", "Remove it")
     return None if results["failed"] else results
-
-
-def write_results(output: Path, settings: Mapping[str, Any], results: Mapping[str, Any], path_names: Mapping[str, str]) -> str:
-    """Write the record, without paths of this machine, and tables and page. Returns the tables."""
-    write_record(output / RECORD_FILE, command="experiment", settings=settings, results=replace_paths(results, path_names))
-    return write_tables(output)
 
 
 def write_tables(output: Path) -> str:
@@ -216,9 +211,7 @@ def write_tables(output: Path) -> str:
 
 def inception_record(inception: Inception | None) -> dict[str, str]:
     """The Inception weights' name and disclaimer in run.json, empty without them."""
-    if inception is None:
-        return {"inception": "", "disclaimer": ""}
-    return {"inception": inception.name, "disclaimer": inception.disclaimer}
+    return {"inception": inception.name if inception else "", "disclaimer": inception.disclaimer if inception else ""}
 
 
 def check_test_people(recipe: ExperimentRecipe) -> None:

@@ -56,38 +56,30 @@ class TableRow:
 AllTableRows = Mapping[tuple[str, Condition], Mapping[str, TableRow]]  # by prompt set and condition, by method or control
 
 
-def table_rows(
-    recipe: ExperimentRecipe,
-    person_ids: Sequence[str],
-    jobs: ImageJobs,
-    real: RealImages,
-    prompt_set: str,
-    condition: Condition,
-) -> dict[str, TableRow]:
-    """The rows of a prompt set's methods under a condition; of the controls too, if it is the main one."""
-    rows = {
-        name: _generated_row({person_id: jobs[prompt_set, condition, name, person_id] for person_id in person_ids})
-        for name in recipe.methods_of(prompt_set)
+def table_rows(recipe: ExperimentRecipe, person_ids: Sequence[str], jobs: ImageJobs, real: RealImages) -> AllTableRows:
+    """The rows of every table: a prompt set's methods under a condition; under the main one the controls too."""
+    # The controls of real photos are the same in every prompt set.
+    impostors = dict(zip(person_ids, [*person_ids[1:], *person_ids[:1]], strict=True))
+    halves = _table_row({person_id: first_half(real.paths("held-out", person_id)) for person_id in person_ids})
+    real_controls = {
+        REAL: replace(halves, half_held_out=True),
+        COPIES: _table_row({person_id: real.paths("references", person_id) for person_id in person_ids}),
+        AVERAGE: _table_row({person_id: real.paths("averages", person_id) for person_id in person_ids}),
+        IMPOSTOR: _table_row({person_id: real.paths("references", impostors[person_id]) for person_id in person_ids}),
     }
-    if condition == recipe.main_condition:
-        impostors = dict(zip(person_ids, [*person_ids[1:], *person_ids[:1]], strict=True))
-        first_halves = _table_row({person_id: first_half(real.held_out(person_id)) for person_id in person_ids})
-        unconditional = _generated_row(dict.fromkeys(person_ids, jobs[unconditional_key(prompt_set)]))
-        rows[REAL] = replace(first_halves, half_held_out=True)
-        rows[COPIES] = _table_row({person_id: real.references(person_id) for person_id in person_ids})
-        rows[AVERAGE] = _table_row({person_id: [real.average(person_id)] for person_id in person_ids})
-        rows[IMPOSTOR] = _table_row({person_id: real.references(impostors[person_id]) for person_id in person_ids})
-        rows[NO_IDENTITY] = replace(unconditional, shared=True)
-    return rows
 
-
-def all_table_rows(recipe: ExperimentRecipe, person_ids: Sequence[str], jobs: ImageJobs, real: RealImages) -> AllTableRows:
-    """The rows of every table."""
-    return {
-        (prompt_set, condition): table_rows(recipe, person_ids, jobs, real, prompt_set, condition)
-        for prompt_set in recipe.all_prompt_sets
-        for condition in recipe.conditions_of(prompt_set)
-    }
+    tables = {}
+    for prompt_set in recipe.all_prompt_sets:
+        for condition in recipe.conditions_of(prompt_set):
+            rows = {
+                name: _generated_row({person_id: jobs[prompt_set, condition, name, person_id] for person_id in person_ids})
+                for name in recipe.methods_of(prompt_set)
+            }
+            if condition == recipe.main_condition:
+                unconditional = _generated_row(dict.fromkeys(person_ids, jobs[unconditional_key(prompt_set)]))
+                rows |= {**real_controls, NO_IDENTITY: replace(unconditional, shared=True)}
+            tables[prompt_set, condition] = rows
+    return tables
 
 
 def face_scores(
@@ -130,7 +122,7 @@ def image_set_scores(
             yield (name, metric.name, Score(None, unavailable=NO_INCEPTION)), None
         return
 
-    photos = [real.held_out(person_id) for person_id in person_ids]
+    photos = [real.paths("held-out", person_id) for person_id in person_ids]
     held_out = _extract(inception, list(chain.from_iterable(photos)))
     half = _extract(inception, list(chain.from_iterable(map(second_half, photos))))
     for name, row in rows.items():

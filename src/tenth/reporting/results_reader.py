@@ -79,7 +79,6 @@ class Recognizer:
     licence: str = ""
     threshold: Number | None = None
     selection_only: bool = False
-    note: str = ""
 
 
 @dataclass(frozen=True, config=CONFIG)

@@ -20,11 +20,10 @@ CLIP_SCORE_SCALE = 2.5  # of the cosine: Hessel et al. 2021, arXiv:2104.08718, s
 
 
 class ClipScorer:
-    """CLIP's image embeddings (N, D), to compare with its text embeddings of prompts.
+    """CLIP's image embeddings (N, D), to compare with its text embeddings of prompts, which are cut at 77 tokens.
 
-    folder: a complete CLIP model in the layout of transformers: config.json, model.safetensors, the tokenizer's files.
-    Adherence is the CLIP score, 2.5 * max(cosine, 0); the score matrix has cosines. Prompts are cut at 77 tokens, as in
-    training. It should not be the image encoder of a method that it scores. Raises ModelError if the folder has no such model.
+    folder: a complete CLIP model in the layout of transformers; not the image encoder of a method that it scores. Adherence is
+    the CLIP score, 2.5 * max(cosine, 0); the score matrix has cosines. Raises ModelError if the folder has no such model.
     """
 
     kind = "CLIP"

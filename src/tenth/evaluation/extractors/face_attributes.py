@@ -28,7 +28,6 @@ WEIGHTS = Path(__file__).parent / "face_attributes.safetensors"
 METADATA_KEY = "tenth"
 MIN_BALANCED_ACCURACY = 0.75  # of a reliable attribute, on real photos of people not trained on; 0.5 is chance
 CHANNELS = (24, 32, 48, 48, 96, 96, 96, 160, 160)  # after each block; a change of channels halves the resolution
-BATCH_IMAGES = 64
 
 
 class Block(nn.Module):
@@ -94,11 +93,11 @@ class FaceAttributeClassifier:
         self.name = f"face-attributes@{short_sha256_of([path])}"
 
     def __call__(self, images: Sequence[Pixels], /) -> npt.NDArray[np.float64]:
-        rows = [np.empty((0, self.feature_dim))]
-        for start in range(0, len(images), BATCH_IMAGES):
-            crops = np.stack([_resize_to_crop(image) for image in images[start : start + BATCH_IMAGES]])
-            rows.append(self.net(to_minus_one_one(torch.from_numpy(crops).permute(0, 3, 1, 2))).double().numpy())
-        return np.concatenate(rows)
+        if not len(images):
+            return np.empty((0, self.feature_dim))
+        crops = torch.from_numpy(np.stack(list(map(_resize_to_crop, images))))  # (N, 128, 128, 3)
+        logits: npt.NDArray[np.float64] = self.net(to_minus_one_one(crops.permute(0, 3, 1, 2))).double().numpy()
+        return logits
 
     @property
     def reliable(self) -> tuple[str, ...]:

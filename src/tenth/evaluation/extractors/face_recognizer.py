@@ -16,12 +16,7 @@ from tenth.core.errors import DataError, ModelError
 from tenth.core.types import Face, FeatureArray, Photo, Pixels
 from tenth.data.faces.descriptors import encoder_name, face_descriptor
 from tenth.data.faces.detection import Detector, find_faces
-from tenth.evaluation.extractors.recognizer_config import (
-    DetectorConfig,
-    RecognizerConfig,
-    read_model,
-    read_recognizer_config,
-)
+from tenth.evaluation.extractors.recognizer_config import DetectorConfig, RecognizerConfig, read_model, read_recognizer_config
 
 BATCH_IMAGES = 64  # crops per run of the network; the result does not depend on it
 
@@ -131,9 +126,8 @@ class YuNet:
 
 
 class DlibRecognizer:
-    """dlib's descriptors, centered and of length 1: as the pocket model's own encoder gives them.
+    """dlib's descriptors, centered and of length 1, as the pocket model's own encoder gives them: for model selection only.
 
-    For choosing checkpoints on validation people; never for a result, because methods are conditioned on the same embedding.
     center: (128,), the mean descriptor of training people; without it impostors' cosines are near 0.9.
     """
 

@@ -40,9 +40,8 @@ def bootstrap_interval(
 ) -> Interval:
     """Expanded percentile bootstrap of the mean over people, wider for few people, as Student's t is.
 
-    values_per_person: (P,), one value per person, itself the mean over that person's images. The same seed gives the same
-    interval; it lies within the values. Coverage: benchmarks/interval_coverage.py, docs/metrics.md.
-    Source: Hesterberg 2015, doi:10.1080/00031305.2015.1089789. Raises DataError for no people or NaN.
+    values_per_person: (P,), each the mean over that person's images. The same seed gives the same interval; it lies within the
+    values. Source: Hesterberg 2015, doi:10.1080/00031305.2015.1089789. Raises DataError for no people or NaN.
     """
     values = _validated_values(values_per_person)
     if len(values) == 1:

@@ -13,10 +13,9 @@ from tenth.evaluation.metrics.identity import PersonScores, by_person, score_ove
 def identity_diversity(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Mean of 1 - cosine over all pairs of generated images of one person, over people. Higher is more different.
 
-    generated: (N, D), rows of any length. Images without a face count in `face_detection_rate`, not here. Noise is different
-    too: read it beside `identity_similarity`, and against as many real photos, which a method should reach and not exceed.
-    Anchors: 0 for copies of one image, 1 for images at right angles. Source: Ruiz et al. 2022, arXiv:2208.12242, DIV, with a
-    recognizer's cosine for LPIPS. Unavailable if nobody has two images with a face. Raises DataError as `by_person` does.
+    generated: (N, D), rows of any length; images without a face are left out. Noise is different too: read it beside as many
+    real photos. Source: Ruiz et al. 2022, arXiv:2208.12242, DIV, with a recognizer's cosine for LPIPS. Unavailable if nobody
+    has two images with a face. Raises DataError as `by_person` does.
     """
     del held_out, references
     score = score_over_people(diversity_per_person(generated))

@@ -29,11 +29,9 @@ class Gaussian:
 def fid(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Squared Fréchet distance between two Gaussians fitted to Inception features. Lower is better.
 
-    generated, held_out: (N, 2048) and (M, 2048), N, M >= 2. Falls as N and M grow: compare only at equal counts and the same
-    held-out photos. No interval: resampling images with replacement shifts the value itself. n counts generated images.
-    Anchors: 0 when generated is held_out; the squared shift when it is held_out, shifted.
-    Source: Heusel et al. 2017, arXiv:1706.08500, eq. 6. Equals torch-fidelity 0.4 to 1e-6 (tests/evaluation/test_frechet.py).
-    Raises DataError if a side has fewer than two images, a row that is not finite or another width.
+    generated, held_out: (N, 2048) and (M, 2048), N, M >= 2. Compare only at equal counts and the same held-out photos. No
+    interval: resampling images with replacement shifts the value itself. Source: Heusel et al. 2017, arXiv:1706.08500, eq. 6;
+    equals torch-fidelity 0.4 to 1e-6. Raises DataError for fewer images, a row that is not finite or another width.
     """
     del references
     return Score(frechet_distance(generated.vectors, held_out.vectors), n=len(generated.vectors))
@@ -42,13 +40,11 @@ def fid(*, generated: Features, held_out: Features, references: Features | None 
 def fid_infinity(
     *, generated: Features, held_out: Features, references: Features | None = None, min_subset: int | None = None, seed: int = 0
 ) -> Score:
-    """FID of endlessly many generated images, from a line through FID against 1/n. Lower is better.
+    """FID of endlessly many generated images, from a line through FID against 1/n. Lower is better; may be below 0.
 
-    Only the generated side is subsampled: 15 sizes n, evenly from `min_subset` (half of the images if None) to all of them,
-    each a fresh draw without replacement. Held-out photos stay as they are, and so does the bias of their number. May be
-    below 0, and has no interval. n counts generated images. Anchor: at most `fid` when generated is held_out. Source: Chong
-    and Forsyth 2020, arXiv:1911.07023, section 4. Raises DataError as `fid` does, for fewer than four generated images, or if
-    `min_subset` is not from 2 to below that.
+    Generated images alone are subsampled: 15 sizes, evenly from `min_subset` (None: half of the images) to all of them, each
+    drawn anew without replacement. No interval. Source: Chong and Forsyth 2020, arXiv:1911.07023, section 4. Raises DataError
+    as `fid` does, for fewer than four generated images, or if `min_subset` is not from 2 to below that.
     """
     del references
     a, b = validated_pair(generated, held_out)
@@ -64,10 +60,9 @@ def fid_infinity(
 
 
 def frechet_distance(a: FeatureArray, b: FeatureArray) -> float:
-    """Squared Fréchet distance of the Gaussians fitted to rows of any features, (N, D) and (M, D). Lower is nearer.
+    """Squared Fréchet distance of the Gaussians fitted to any features, (N, D) and (M, D), N, M >= 2. Lower is nearer.
 
-    N, M >= 2. Covariances over N - 1. Symmetric; 0 for equal rows. It is called FID for Inception features alone.
-    Source: Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X. Raises DataError as `fid` does.
+    Covariances over N - 1. Source: Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X. Raises DataError as `fid` does.
     """
     generated, held_out = validated_pair(Features(a, ()), Features(b, ()))
     return gaussian_distance(fit_gaussian(generated), fit_gaussian(held_out))
@@ -93,9 +88,8 @@ def face_frechet_distance(*, generated: Features, held_out: Features, references
     """Squared Fréchet distance between two Gaussians fitted to a face recognizer's features. Lower is better.
 
     generated, held_out: (N, D) and (M, D), two with a face on each side; images without are left out. Compare only at equal
-    counts and the same held-out photos: it depends on N, and more on who is in them than on a method. No interval; n counts
-    generated images with a face. Anchor: 0 when generated is held_out.
-    Source: Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features. Raises DataError if a side has fewer faces than two.
+    counts and the same held-out photos: it depends more on who is in them than on a method. No interval.
+    Source: Heusel et al. 2017, eq. 6, on other features. Raises DataError if a side has fewer faces than two.
     """
     del references
     a, b = validated_pair(drop_missing_faces(generated), drop_missing_faces(held_out))

@@ -20,21 +20,18 @@ PersonScores = Mapping[str, float]  # person -> the mean over that person's imag
 def identity_similarity(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Mean cosine of each generated image to the held-out photos of its person, over people. Higher is better.
 
-    generated, held_out: (N, D), rows of any length. A generated image without a face counts as the impostor's similarity:
-    the mean cosine between held-out photos of this person and of others. Anchors: 1 when generated is the only held-out
-    photo; another person's photos score as impostors. Above real photos is a warning, no success: see copy_paste_index.
-    Unavailable if an image has no face and there is no other person.
-    Raises DataError if a person has no held-out photo with a face.
+    generated, held_out: (N, D), rows of any length. A generated image without a face counts as the impostor's similarity: the
+    mean cosine between held-out photos of this person and of others. Above real photos is a warning: see `copy_paste_index`.
+    Unavailable if an image has no face and there is no other person. Raises DataError if a person has no held-out face.
     """
     del references
     return _similarity_score(identity_similarity_per_person(generated, held_out))
 
 
 def impostor_similarity(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
-    """Mean cosine of each generated image to the held-out photos of other people: the floor of the other. Lower is better.
+    """Mean cosine of each generated image to held-out photos of other people, who weigh the same. Lower is better.
 
-    Each other person weighs the same. A missing face counts as in `identity_similarity`, so that it adds nothing to the
-    difference of the two. Unavailable for one person.
+    The floor of `identity_similarity`. A missing face counts as there, and adds nothing to the difference of the two.
     """
     del references
     return _similarity_score(_similarities(generated, held_out, to_impostors=True))
@@ -51,8 +48,7 @@ def true_accept_rate(
 ) -> Score:
     """Share of pairs, generated and held-out, that the recognizer accepts as one person, over people. Higher is better.
 
-    threshold: the least cosine of one person, a property of the recognizer at a stated false-accept rate; unavailable without.
-    A missing face is never accepted.
+    threshold: the least cosine of one person, at a stated false-accept rate; unavailable without. No face is no match.
     """
     del references
     if threshold is None:
@@ -67,9 +63,8 @@ def true_accept_rate(
 def copy_paste_index(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """How much nearer an image is to the references than to other photos of the person. Lower is better: 0 is a new photo.
 
-    (angle(g, held) - angle(g, ref)) / angle(held, ref), with the reference and the held-out photo nearest to g. Anchors: 1
-    when g is a reference, -1 when it is a held-out photo. With more references than held-out photos a real new photo lies
-    above 0, since the nearest of more is nearer (docs/metrics.md has figures): compare methods at equal counts.
+    (angle(g, held) - angle(g, ref)) / angle(held, ref), with the reference and the held-out photo nearest to g: 1 for a
+    reference, -1 for a held-out photo. Compare methods at equal counts: the nearest of more is nearer (docs/metrics.md).
     Images without a face, and people without any with one, are left out. Source: Xu et al. 2025, arXiv:2510.14975.
     Raises DataError if a person has no reference with a face, or if a held-out photo is a reference.
     """

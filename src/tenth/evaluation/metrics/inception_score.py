@@ -21,11 +21,9 @@ def inception_score(
 ) -> Score:
     """Mean over splits of exp(mean KL(p(y|x) || p(y))) of Inception's classes. Higher is better, from 1 to their number.
 
-    generated: (N, 1008) logits without bias. Looks at no photo of the person. Falls as images per split fall: compare only at
-    equal N and splits. The spread over splits is `inception_scores(...).std()`; it is no interval over people, so there is none
-    here. n counts generated images. Anchors: 1 for equal rows; C for clear rows spread evenly over C classes in each split.
-    Source: Salimans et al. 2016, arXiv:1606.03498, section 4. Equals torch-fidelity 0.4 to 1e-6 (tests/evaluation/).
-    Raises DataError if there are fewer images than splits, or for a row that is not finite.
+    generated: (N, 1008) logits without bias; no photo of the person is compared. Compare only at equal N and splits. The spread
+    over splits, `inception_scores(...).std()`, is no interval over people. Source: Salimans et al. 2016, arXiv:1606.03498,
+    section 4; equals torch-fidelity 0.4 to 1e-6. Raises DataError for fewer images than splits, or a row that is not finite.
     """
     del held_out, references
     rows = validated_rows(generated, "generated", 1)

@@ -15,11 +15,9 @@ BLOCK = 1024  # rows of each side at a time: 8 MB of kernel values, whatever N i
 def kid(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Squared maximum mean discrepancy of Inception features under the kernel (x . y / D + 1)^3, unbiased. Lower is better.
 
-    generated, held_out: (N, 2048) and (M, 2048), N, M >= 2. All pairs of images count once, so nothing is drawn at random.
-    0 on average for two draws from one distribution, so about half are below 0. No interval; n counts generated images.
-    Anchor: below 0 when generated is held_out. Equals torch-fidelity 0.4 at one subset of all images, N = M.
-    Source: Bińkowski et al. 2018, arXiv:1801.01401; Gretton et al. 2012, JMLR 13, eq. 3.
-    Raises DataError if a side has fewer than two images, a row that is not finite or another width.
+    generated, held_out: (N, 2048) and (M, 2048), N, M >= 2. All pairs of images count once, so nothing is drawn at random. No
+    interval. Source: Bińkowski et al. 2018, arXiv:1801.01401; Gretton et al. 2012, JMLR 13, eq. 3; equals torch-fidelity 0.4 at
+    one subset of all images, N = M. Raises DataError for fewer images, a row that is not finite or another width.
     """
     del references
     a, b = validated_pair(generated, held_out)

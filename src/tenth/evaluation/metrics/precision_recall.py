@@ -22,10 +22,8 @@ TOLERANCE = 1e-10  # of the mean squared length of a centred row; a product of d
 def precision(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 3) -> Score:
     """Share of generated images in a ball around some held-out photo. Higher is better.
 
-    generated, held_out: (N, D) and (M, D), M > k. Depends on M and k, no interval; n counts generated images. Anchors: 1 when
-    generated is held_out; a few of the photos, copied, score 1 here and low in `recall`.
-    Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2. Equals torch-fidelity 0.4 (tests/evaluation/).
-    Raises DataError if held_out has at most k images, or as `validated_pair` does.
+    generated, held_out: (N, D) and (M, D), M > k. No interval. Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2;
+    equals torch-fidelity 0.4. Raises DataError if held_out has at most k images, or as `validated_pair` does.
     """
     del references
     a, b = validated_pair(generated, held_out, min_images=1)
@@ -33,10 +31,9 @@ def precision(*, generated: Features, held_out: Features, references: Features |
 
 
 def recall(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 3) -> Score:
-    """Share of held-out photos in a ball around some generated image: `precision` with the sides swapped. Higher is better.
+    """Share of held-out photos in a ball around some generated image, N > k: `precision` with the sides swapped.
 
-    generated, held_out: (N, D) and (M, D), N > k. Depends on N and k: far outliers among the generated images raise it.
-    No interval; n counts generated images. Anchor: 1 when generated is held_out. Source and errors as for `precision`.
+    Higher is better; far outliers among the generated images raise it.
     """
     del references
     a, b = validated_pair(generated, held_out, min_images=1)
@@ -44,11 +41,10 @@ def recall(*, generated: Features, held_out: Features, references: Features | No
 
 
 def density(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 5) -> Score:
-    """Mean number of held-out balls, over k, that a generated image lies in. Higher is better.
+    """Mean number of held-out balls, over k, that a generated image lies in. Higher is better, but above 1 images crowd.
 
-    generated, held_out: (N, D) and (M, D), M > k. Anchors: 1 when generated is held_out, and on average for any draw from the
-    same distribution. Above 1 where images crowd into the densest place: no praise. No interval; n counts generated images.
-    Source: Naeem et al. 2020, arXiv:2002.09797, section 3. Errors as for `precision`.
+    generated, held_out: (N, D) and (M, D), M > k. No interval. Source: Naeem et al. 2020, arXiv:2002.09797, section 3. Errors
+    as for `precision`.
     """
     del references
     a, b = validated_pair(generated, held_out, min_images=1)
@@ -57,10 +53,9 @@ def density(*, generated: Features, held_out: Features, references: Features | N
 
 
 def coverage(*, generated: Features, held_out: Features, references: Features | None = None, k: int = 5) -> Score:
-    """Share of held-out photos whose ball has a generated image in it. Higher is better.
+    """Share of held-out photos whose ball has a generated image in it. Higher is better; grows with N.
 
-    generated, held_out: (N, D) and (M, D), M > k. Grows with N: compare at equal counts. Anchor: 1 when generated is held_out.
-    No interval; n counts generated images. Source: Naeem et al. 2020, arXiv:2002.09797, section 3. Errors as for `precision`.
+    Shapes, source and errors as for `density`.
     """
     del references
     a, b = validated_pair(generated, held_out, min_images=1)

@@ -28,10 +28,10 @@ class PromptScorer(Extractor, Protocol):
 
 
 class AttributePromptScorer:
-    """Prompts by the face attributes that they ask for, as a small classifier recognizes them (face_attributes.py).
+    """Prompts by the face attributes that they ask for, of those that a classifier recognizes reliably on real photos.
 
-    classifier: gives logits (N, S). Only attributes that it classifies reliably on real photos count. Adherence is the fraction
-    of a prompt's attributes that the image has; the score matrix has their mean log-likelihood.
+    classifier: gives logits (N, S). Adherence is the fraction of a prompt's attributes that the image has; the score matrix has
+    their mean log-likelihood.
     """
 
     kind = "face attributes"
@@ -64,9 +64,8 @@ class AttributePromptScorer:
 def prompt_adherence(generated: Features, scorer: PromptScorer) -> Score:
     """Mean adherence of each image to its own prompt, over people. Higher is better.
 
-    generated: features (N, D) of `scorer`, each with its prompt. Prompts without recognizable requests are left out. Anchors,
-    for attributes: 1 where everything asked for is there, 0 where nothing is. Common attributes are there without being asked
-    for, so read it beside the same images' R-precision. Unavailable if no prompt has a recognizable request.
+    generated: features (N, D) of `scorer`, each with its prompt. Prompts without recognizable requests are left out;
+    unavailable if there is no other. Common attributes are there unasked: read it beside the R-precision.
     """
     return _score_over_people(generated, scorer.adherence(generated.vectors, generated.prompts))
 
@@ -75,9 +74,8 @@ def prompt_retrieval(generated: Features, scorer: PromptScorer) -> Score:
     """Fraction of images that match their own prompt better than any other of the prompt set, over people. Higher is better.
 
     generated: features (N, D) of `scorer`, each with its prompt; the candidates are their distinct prompts with recognizable
-    requests. Of k equally good ones, the own counts 1/k. Anchors: 1 where every image matches its own prompt best; one over
-    the number of prompts by chance, also where prompts have no effect. Source of the idea: R-precision in Xu et al. 2018,
-    AttnGAN, arXiv:1711.10485. Unavailable with fewer than two such prompts.
+    requests, two at least. Of k equally good ones, the own counts 1/k. Source of the idea: R-precision in Xu et al. 2018,
+    AttnGAN, arXiv:1711.10485.
     """
     # Scores of all candidates; those with NaN are not candidates.
     candidates = list(dict.fromkeys(generated.prompts))

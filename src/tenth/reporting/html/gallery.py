@@ -56,19 +56,10 @@ def _by_seed(folder: Path) -> dict[int, Path]:
     return {int(path.stem): path for path in paths if re.fullmatch("[0-9]{1,20}", path.stem)}
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """An image within the page. source: a data URI. width, height: pixels."""
-
-    source: str
-    width: int
-    height: int
-
-
-def embedded(path: Path) -> Embedded:
-    """The image itself, reduced to what the page shows. Raises DataError if it is damaged."""
+def embedded(path: Path) -> tuple[str, int, int]:
+    """An image as a data URI, with its width and height in pixels, reduced to what the page shows. Raises as `load_image`."""
     image = Image.fromarray(load_image(path))
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     packed = BytesIO()
     image.save(packed, "WEBP", quality=QUALITY, method=4)
-    return Embedded(f"data:image/webp;base64,{b64encode(packed.getvalue()).decode()}", image.width, image.height)
+    return f"data:image/webp;base64,{b64encode(packed.getvalue()).decode()}", image.width, image.height

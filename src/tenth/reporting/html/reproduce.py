@@ -16,6 +16,7 @@ FOUND = {
     *("adapter", "encoder", "inception", "model_weights", "people_sha256", "recognizers", "tenth"),
     *("trained_methods", "tuned_methods"),
 }
+SELECTION_ONLY = "for model selection only: a method is conditioned on it"
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ def _parts(value: Any) -> list[str]:
 
 def _about(recognizer: Recognizer) -> list[str]:
     return [
-        "for model selection only" if recognizer.selection_only else "evaluates the results",
-        *([recognizer.note] if recognizer.note else []),
+        SELECTION_ONLY if recognizer.selection_only else "evaluates the results",
         *([f"licence: {recognizer.licence}"] if recognizer.licence else []),
         *([f"threshold {recognizer.threshold:g}"] if recognizer.threshold is not None else []),
     ]
