@@ -48,7 +48,7 @@ def watch(most: dict[str, int]) -> None:
     while True:
         most["RssAnon"] = max(most["RssAnon"], resident("RssAnon"))
         left = free_memory()
-        if left is not None and left < LEAST:
+        if left < LEAST:
             print("less than 2 GB of memory are left: stopped", file=sys.stderr)
             os._exit(3)
         time.sleep(0.05)
