@@ -46,11 +46,11 @@ def diffusers_arguments(prompts: Sequence[str], seeds: Sequence[int], sampling: 
     }
 
 
-def diffusers_image(model: Any, sampling: SamplingConfig, identity: Identity) -> np.ndarray:
-    """The same image as `generate_float_image`, by diffusers' own pipeline."""
+def diffusers_image(model: Any, sampling: SamplingConfig, identity: Identity, **more: Any) -> np.ndarray:
+    """The same image as `generate_float_image`, by diffusers' own pipeline. more: arguments of its call."""
     model.pipeline.set_progress_bar_config(disable=True)
     with model.applied([identity]) as embeddings:
         model.pipeline.set_ip_adapter_scale(sampling.ip_adapter_scale)
         guided = torch.cat([torch.zeros_like(embeddings), embeddings])
-        arguments = diffusers_arguments([PROMPT], [5], sampling)
+        arguments = diffusers_arguments([PROMPT], [5], sampling) | more
         return np.asarray(model.pipeline(**arguments, ip_adapter_image_embeds=[guided]).images[0])

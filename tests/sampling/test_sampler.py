@@ -117,7 +117,8 @@ def test_diffusers_with_that_sampler_draws_the_same(name: str, stable: Any) -> N
     try:
         stable.pipeline.scheduler = getattr(diffusers, chosen.class_name).from_config(own.config, **chosen.settings)
         assert a1111_name(stable.pipeline.scheduler) == chosen.a1111_name
-        theirs = diffusers_image(stable, FEW_STEPS, identity)
+        eta = {"eta": 0.3} if name == "tcd" else {}  # its scheduler's own, where a pipeline gives 0
+        theirs = diffusers_image(stable, FEW_STEPS, identity, **eta)
     finally:
         stable.pipeline.scheduler = own
     assert np.isfinite(ours).all()
