@@ -30,8 +30,8 @@ from tenth.methods.registry import method
 from tenth.models.latents import decode, encode
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.img2img import img2img, resize_to_cover
-from tenth.sampling.resolutions import Size
+from tenth.sampling.passes.img2img import img2img, resize_to_cover
+from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.sampler import FloatImage, SamplingBatch, sample_float, to_uint8
 
 IMAGES, PROMPT, METHOD, PLAIN = 4, "a portrait photo of a person", "ip-adapter-consensus", "enlarged"

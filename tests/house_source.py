@@ -63,4 +63,5 @@ def sources(*folders: str) -> tuple[Source, ...]:
 
 
 def lines_of(function: Function) -> int:
-    return (function.end_lineno or function.lineno) - function.lineno + 1
+    """With its docstring, without its signature: a command's has a line for each option."""
+    return (function.end_lineno or function.lineno) - function.body[0].lineno + 2

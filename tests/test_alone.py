@@ -42,7 +42,7 @@ PROGRAMS = (
     "import tenth; assert tenth.method('ip-adapter-max').name == 'ip-adapter-max'",
     "import tenth; assert tenth.METHODS and tenth.METRICS and tenth.MODELS",
     "import tenth; assert tenth.Request(None, 'a person', 0).seed == 0",
-    "import tenth; assert tenth.SamplingConfig().steps == 25",
+    "import tenth; assert tenth.SamplingConfig().guidance_scale == 2.0",
     "import tenth; assert tenth.HiresConfig(256, 192).square_side == 221",
     "import tenth; assert issubclass(tenth.TenthError, Exception)",
     """

@@ -10,7 +10,7 @@ import torch
 from tenth.core.types import Identity, Sample
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import OnProgress, Request, generate
-from tenth.sampling.hires import HiresConfig
+from tenth.sampling.passes.hires import HiresConfig
 
 FEW_STEPS, PROMPT = SamplingConfig(steps=4), "a photo of a person"
 HIRES = HiresConfig(32, 24, strength=0.5, face_detailer=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tenth.models.registry import MODELS, load_model
     from tenth.sampling.config import SamplingConfig
     from tenth.sampling.generate import Request, generate
-    from tenth.sampling.hires import HiresConfig
+    from tenth.sampling.passes.hires import HiresConfig
     from tenth.sampling.png_metadata import save_sample
 
 # name -> where it lives, with its name there if it has another; imported on use, so that --help is quick
@@ -29,7 +29,7 @@ _HOMES = {
     "load_model": "tenth.models.registry", "method": "tenth.methods.registry", "read_person": "tenth.data.photo_folder",
     "Request": "tenth.sampling.generate", "generate": "tenth.sampling.generate",
     "save_sample": "tenth.sampling.png_metadata",
-    "HiresConfig": "tenth.sampling.hires", "SamplingConfig": "tenth.sampling.config", "TenthError": "tenth.core.errors",
+    "HiresConfig": "tenth.sampling.passes.hires", "SamplingConfig": "tenth.sampling.config", "TenthError": "tenth.core.errors",
     "load_identity": "tenth.methods.identity_file", "save_identity": "tenth.methods.identity_file",
 }  # fmt: skip
 

@@ -195,7 +195,7 @@ def test_a_face_that_was_drawn_again_is_said(
     draw: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     squares = iter([None, (8, 8, 32)])
-    monkeypatch.setattr("tenth.sampling.hires.face_crop_box", lambda *_: next(squares))
+    monkeypatch.setattr("tenth.sampling.passes.hires.face_crop_box", lambda *_: next(squares))
     assert draw(tmp_path / "out", "--size", "96") == 0
     said = capsys.readouterr().err
     assert "0001.png: its face was generated again at 128x128 and put back; strength 0.3\n" in said

@@ -20,7 +20,7 @@ from tenth.methods.identity_file import save_identity
 from tenth.models.registry import load_model
 from tenth.sampling.bounds import MAX_PROMPT_CHARS
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.hires import HiresConfig
+from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.png_metadata import read_sample
 from toy_models import write_stable
 

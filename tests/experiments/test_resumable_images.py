@@ -19,7 +19,7 @@ from tenth.experiments import resumable_images as going_on
 from tenth.experiments.output_folders import PROGRESS_FILE
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.hires import HiresConfig
+from tenth.sampling.passes.hires import HiresConfig
 from toy_drawing import PROMPT, random_identity
 
 ONE = SamplingConfig(steps=1)

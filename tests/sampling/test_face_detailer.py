@@ -12,9 +12,9 @@ from PIL import Image
 from tenth.data.faces.detection import find_faces
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.face_detailer import detail_face, face_crop_box, feather_mask
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.hires import HiresConfig
+from tenth.sampling.passes.face_detailer import detail_face, face_crop_box, feather_mask
+from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.sampler import SamplingBatch
 from toy_sizes import PROMPT, max_difference, noise_image
 

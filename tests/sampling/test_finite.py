@@ -18,10 +18,10 @@ from tenth.core.errors import ModelError
 from tenth.core.types import Features
 from tenth.methods.dreambooth.data import DreamBoothSettings, compute_class_moments
 from tenth.methods.identity_file import save_identity
-from tenth.sampling.face_detailer import detail_face
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.hires import HiresConfig
-from tenth.sampling.img2img import img2img
+from tenth.sampling.passes.face_detailer import detail_face
+from tenth.sampling.passes.hires import HiresConfig
+from tenth.sampling.passes.img2img import img2img
 from tenth.sampling.sampler import SamplingBatch, to_uint8
 from tenth.training.adapter.validation import AdapterValidator, ValidationConfig
 from tenth.training.frozen_diffusion import FrozenDiffusion

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tenth.core.errors import DataError
-from tenth.sampling.resolutions import (
+from tenth.sampling.passes.resolutions import (
     SDXL_BUCKETS,
     Size,
     near_square_sizes,

@@ -15,7 +15,7 @@ from tenth.core.files.reading import parse_json
 from tenth.models.adapters.adapter_scale import EXAMPLE_SCALE, MAX_SCALE, AdapterScale, validate_scale
 from tenth.sampling import bounds
 from tenth.sampling.bounds import MODEL_SCHEDULER, SETTING_RANGES, NumericRange
-from tenth.sampling.resolutions import Size, parse_size
+from tenth.sampling.passes.resolutions import Size, parse_size
 from tenth.sampling.schedulers import SCHEDULERS, check_scheduler
 
 T = TypeVar("T")

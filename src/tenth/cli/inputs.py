@@ -11,7 +11,7 @@ from tenth.core.console import print_message
 if TYPE_CHECKING:
     from tenth.core.types import Person
     from tenth.models.latent_diffusion import LatentDiffusion
-    from tenth.sampling.hires import HiresConfig
+    from tenth.sampling.passes.hires import HiresConfig
 
 IDENTITY_SUFFIX = ".safetensors"  # of an identity file
 

@@ -15,7 +15,7 @@ from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import OnProgress, Request
-from tenth.sampling.hires import HiresConfig
+from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.png_metadata import read_sample
 
 MEMORY_KEYS = ("device", "memory_profile")  # recorded in an image of a large model

@@ -14,9 +14,9 @@ from tenth.methods.registry import TUNING_FREE_METHODS
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.bounds import MODEL_SCHEDULER, check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.hires import HiresConfig
+from tenth.sampling.passes.hires import HiresConfig
+from tenth.sampling.passes.resolutions import Size, parse_size
 from tenth.sampling.png_metadata import read_sample
-from tenth.sampling.resolutions import Size, parse_size
 
 
 @dataclass(frozen=True)

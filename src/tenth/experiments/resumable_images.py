@@ -25,7 +25,7 @@ from tenth.sampling.generate import (
     expected_metadata,
     generate,
 )
-from tenth.sampling.hires import HiresConfig
+from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.png_metadata import read_if_complete, save_sample
 
 

@@ -17,7 +17,7 @@ from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.bounds import check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.hires import HiresConfig, generate_at_size
+from tenth.sampling.passes.hires import HiresConfig, generate_at_size
 from tenth.sampling.png_metadata import base_metadata
 from tenth.sampling.prompts import insert_trigger_phrase
 from tenth.sampling.sampler import OnStep, SamplingBatch, Step, sample

@@ -21,7 +21,7 @@ from tenth.models.adapters.adapter_scale import set_scale
 from tenth.models.denoiser import Conditioning, concat, guidance_embedding, predict_x0, sdxl_time_ids
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.guidance import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Guidance
-from tenth.sampling.resolutions import Size
+from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.schedulers import build_scheduler
 
 FloatImage = npt.NDArray[np.float32]  # (H, W, 3) in [0, 1]; between passes nothing is rounded

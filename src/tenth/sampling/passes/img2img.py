@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from tenth.models.latents import encode
-from tenth.sampling.resolutions import Size
+from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.sampler import FloatImage, OnStep, SamplingBatch, sample_float
 
 

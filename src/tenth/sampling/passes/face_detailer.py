@@ -7,8 +7,8 @@ import numpy as np
 from tenth.core.types import DiffusionModel
 from tenth.data.faces.detection import face_width, find_faces
 from tenth.models.latent_diffusion import TrainedResolutions
-from tenth.sampling.img2img import img2img, resize_to_cover
-from tenth.sampling.resolutions import SIZE_MULTIPLE, Size
+from tenth.sampling.passes.img2img import img2img, resize_to_cover
+from tenth.sampling.passes.resolutions import SIZE_MULTIPLE, Size
 from tenth.sampling.sampler import FloatImage, OnStep, SamplingBatch, to_uint8
 
 FACE_MARGIN = 2.0  # side of the square around a face, in widths of its box: the whole head

@@ -12,9 +12,16 @@ from tenth.core.types import DiffusionModel, Pixels
 from tenth.models.latent_diffusion import DEFAULT_HIRES_STRENGTH, TrainedResolutions
 from tenth.sampling.bounds import SETTING_RANGES
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.face_detailer import detail_face, face_crop_box
-from tenth.sampling.img2img import img2img, resize_to_cover
-from tenth.sampling.resolutions import ResolutionPlan, Size, near_square_sizes, plan_resolution, sdxl_sizes, single_square
+from tenth.sampling.passes.face_detailer import detail_face, face_crop_box
+from tenth.sampling.passes.img2img import img2img, resize_to_cover
+from tenth.sampling.passes.resolutions import (
+    ResolutionPlan,
+    Size,
+    near_square_sizes,
+    plan_resolution,
+    sdxl_sizes,
+    single_square,
+)
 from tenth.sampling.sampler import FloatImage, OnStep, SamplingBatch, img2img_steps, sample_float, to_uint8
 
 

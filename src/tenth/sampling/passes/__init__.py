@@ -1,0 +1,1 @@
+"""Passes after the first: larger images, faces generated again, an image to begin from."""
