@@ -30,7 +30,7 @@ from tenth.evaluation.metrics.inception_score import inception_score
 from tenth.evaluation.metrics.kid import kid
 
 SEED, PIXELS, THREADS, SHAPES = "0", 128, 2, 8
-TINY = 8
+TINY = 12
 THEIRS = {
     "fid": "frechet_inception_distance",
     "kid": "kernel_inception_distance_mean",

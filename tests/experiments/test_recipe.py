@@ -38,7 +38,7 @@ def test_recipes_in_the_repository_are_read(path: Path) -> None:
     assert recipe.split == path.stem.rpartition("-")[2]
     assert recipe.recognizer == Path("recognizer/recognizer.toml")
     assert recipe.baselines == ("ip-adapter", "ip-adapter-consensus")
-    assert replace(recipe.sampling, steps=25, precision="fp32", text_guidance_scale=0.0) == SamplingConfig()
+    assert replace(recipe.sampling, steps=None, precision="auto", text_guidance_scale=0.0) == SamplingConfig()
 
 
 def test_the_curve_is_asked_alike_of_both_splits() -> None:

@@ -77,7 +77,7 @@ def test_it_goes_on_replaces_nothing_and_ends_with_the_same_bytes(
 
     monkeypatch.setattr(going_on, "generate", counted)
     told: list[tuple[int, int]] = []
-    paths = generate_into(stopped, toy_model, requests(toy_model), ONE, lambda *steps: told.append(steps))
+    paths = generate_into(stopped, toy_model, requests(toy_model), ONE, lambda now: told.append((now.done, now.total)))
     assert [path.name for path in paths] == [f"000{number}.png" for number in range(6)]
     assert drawn == [4, 5]  # the batch that had a gap
     assert told[-1] == (2, 2)
