@@ -120,10 +120,10 @@ def answer(connection: socket.socket) -> NoReturn:
 
 @cache
 def load_what_tenth_stands_on() -> None:
-    """Its large libraries, and dlib's detector, which takes long to make. Nothing of these is looked through for garbage."""
+    """Its large libraries. Nothing of these is looked through for garbage."""
     gc.disable()
     import accelerate  # noqa: F401
-    import dlib
+    import dlib  # noqa: F401
     import jinja2  # noqa: F401
     import matplotlib.backends.backend_svg
     import matplotlib.figure  # noqa: F401
@@ -133,8 +133,6 @@ def load_what_tenth_stands_on() -> None:
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # noqa: F401
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection  # noqa: F401
 
-    dlib.get_frontal_face_detector = cache(dlib.get_frontal_face_detector)
-    dlib.get_frontal_face_detector()
     gc.freeze()
     gc.enable()
 

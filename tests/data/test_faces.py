@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
+import dlib
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
@@ -17,8 +18,10 @@ from tenth.core.types import Face, Photo, Pixels
 from tenth.data.faces import detection as faces_module
 from tenth.data.faces.detection import (
     CROP_SIZE,
+    DETECTOR_PATH,
     NEAR_DUPLICATE_BITS,
     crop_face,
+    detect_faces,
     face_model_path,
     face_width,
     find_faces,
@@ -104,6 +107,18 @@ def test_threads_find_what_one_thread_finds(face_photos: list[Path]) -> None:
     assert all(np.array_equal(a[0].landmarks, b[0].landmarks) for a, b in zip(alone, together, strict=True))
 
 
+def test_the_detector_is_dlibs_own(tmp_path: Path, face_photos: list[Path]) -> None:
+    own = dlib.get_frontal_face_detector()
+    own.save(str(tmp_path / "own.svm"))
+    assert (tmp_path / "own.svm").read_bytes() == DETECTOR_PATH.read_bytes()
+    pixels = np.asarray(picture(face_photos[0], 400))
+    boxes, scores, _ = own.run(pixels, 0)
+    found = detect_faces(pixels, 1)
+    assert [detection.score for detection in found] == list(scores)
+    assert [detection.face.box for detection in found] == [(b.left(), b.top(), b.right(), b.bottom()) for b in boxes]
+    assert len(found) == 1
+
+
 def test_a_crop_at_the_border_repeats_it() -> None:
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[:, :3], pixels[:, -3:] = (200, 0, 0), (0, 0, 200)
@@ -186,7 +201,7 @@ def test_the_predictor_that_is_not_for_commerce_is_never_needed(
         (tmp_path / name).symlink_to(faces.face_model_path(name))
     for module in (faces, recogniser):
         monkeypatch.setattr(module, "face_model_path", lambda name: tmp_path / name)
-    cached = (faces._dlib_detector, recogniser._recognizer, recogniser.encoder_name)
+    cached = (faces._landmark_predictor, recogniser._recognizer, recogniser.encoder_name)
     try:
         for function in cached:
             function.cache_clear()

@@ -21,7 +21,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from tenth.core.errors import PhotoError
 from tenth.core.files.reading import UnreadableError, open_regular
-from tenth.core.types import Photo, Pixels
+from tenth.core.types import Photo
 from tenth.data.containers.heic import BRANDS, HeicImage
 from tenth.data.containers.jpeg import parse_jpeg
 from tenth.data.containers.orientation import orientation
@@ -70,7 +70,10 @@ def open_photo(path: Path, max_side: int = MAX_PHOTO_SIDE) -> Photo:
         with open_regular(path, MAX_FILE_BYTES) as file, _decode_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow warns of is handled here, or does not matter to the user
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            pixels = _pixels(file, path.name, max_side)
+            decoded, transpose = _decode(file, path.name, max_side)
+        # Without the lock: this takes several times as long as decoding, and leaves the GIL.
+        reduced = _shrunk(decoded, max_side)
+        pixels = np.array(reduced if transpose is None else reduced.transpose(transpose))  # (H, W, 3)
     except (OSError, UnreadableError) as error:
         raise _unreadable(path.name, error) from error
     except MemoryError as error:
@@ -115,7 +118,8 @@ def _too_large(name: str, found: str, limit: str) -> PhotoError:
     return PhotoError("too-large", f"{name} has {found}", f"at most {limit} can be opened safely", "Save a smaller copy of it")
 
 
-def _pixels(file: BinaryIO, name: str, max_side: int) -> Pixels:
+def _decode(file: BinaryIO, name: str, max_side: int) -> tuple[Image.Image, Image.Transpose | None]:
+    """The photo in sRGB, of less than 2 * max_side pixels a side, and what turns it upright; nothing else stays in memory."""
     # Header and structure: refuse before decoding.
     try:
         image, parts = _open_image(file, name)
@@ -126,17 +130,15 @@ def _pixels(file: BinaryIO, name: str, max_side: int) -> Pixels:
     except DECODER_ERRORS as error:
         raise _not_a_photo(name) from error
 
-    # Decode, convert to sRGB, turn upright.
+    # Decode and convert to sRGB.
     try:
         image.load()
         if isinstance(image, HeicImage) or parts is None:
             profile, exif_orientation = getattr(image, "icc_profile", b""), 1  # its decoder applies the orientation
         else:
             profile, exif_orientation = parts.icc_profile, orientation(parts.exif, parts.xmp)
-        reduced = _reduced_rgb(image, _srgb_transform(profile, image.mode), max_side)
-        if exif_orientation in EXIF_TRANSPOSE:
-            reduced = reduced.transpose(EXIF_TRANSPOSE[exif_orientation])
-        return np.array(reduced)  # (H, W, 3)
+        rgb = _box_reduced_rgb(image, _srgb_transform(profile, image.mode), max_side)
+        return rgb, EXIF_TRANSPOSE.get(exif_orientation)
     except DECODER_ERRORS as error:
         found = f"{name} is cut short or damaged"
         raise PhotoError("truncated", found, "a whole photo is needed", "Copy or download it again") from error
@@ -214,19 +216,19 @@ def _coefficient_bytes(image: JpegImageFile) -> int:
     return 2 * image.width * image.height * sum(h * v for _, h, v, _ in image.layer) // max(1, max_blocks)
 
 
-def _reduced_rgb(image: DecodableImage, transform: ImageCms.ImageCmsTransform | None, max_side: int) -> Image.Image:
-    """RGB with at most `max_side` pixels a side, converted strip by strip."""
+def _box_reduced_rgb(image: DecodableImage, transform: ImageCms.ImageCmsTransform | None, max_side: int) -> Image.Image:
+    """RGB with less than twice `max_side` pixels a side, converted and reduced by a whole factor strip by strip."""
     factor = max(1, max(image.size) // max_side)
     if PILLOW_BYTES_PER_PIXEL * image.width * image.height * (1 + 1 / factor**2) > MAX_DECODE_BYTES - REDUCING_BYTES:
         factor += 1  # smaller than requested, to avoid two large copies in memory
     if factor == 1 and isinstance(image, JpegImageFile) and image.mode == "RGB" and transform is None:
-        return _shrunk(image, max_side)  # as it is: no strip has to be converted or reduced
+        return image  # as it is: no strip has to be converted or reduced
     reduced = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     rows = factor * max(1, STRIP_PIXELS // (image.width * factor))
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         reduced.paste(_convert_to_rgb(strip, transform).reduce(factor), (0, top // factor))
-    return _shrunk(reduced, max_side)
+    return reduced
 
 
 def _shrunk(image: Image.Image, max_side: int) -> Image.Image:
