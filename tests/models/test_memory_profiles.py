@@ -230,8 +230,8 @@ def test_out_of_memory_takes_the_next_profile_and_draws_the_same(stable_folder: 
 
 
 def test_out_of_memory_with_the_last_profile_says_so(stable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = LoadOptions(backend="torch")
-    small, model = load_stable_diffusion(stable_folder, options=options), stand_in(stable_folder, monkeypatch, profile=len(GPU_PROFILES) - 2)
+    small = load_stable_diffusion(stable_folder, options=LoadOptions(backend="torch"))
+    model = stand_in(stable_folder, monkeypatch, profile=len(GPU_PROFILES) - 2)
     full(model, monkeypatch, lambda _: True)
     monkeypatch.setattr("tenth.models.latent_diffusion.apply_memory_plan", lambda *_: None)
     with pytest.raises(
