@@ -95,11 +95,12 @@ class CompiledNetworks:
 
     @torch.no_grad()
     def _run(self, part: str, precision: str, module: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
-        key = (f"{part} {' '.join(inputs)}", precision, *(tuple(value.shape) for value in inputs.values()))
+        part = f"{part} {' '.join(inputs)}"
+        key = (part, precision, *(tuple(value.shape) for value in inputs.values()))
         if key not in self._compiled:
             while len(self._compiled) >= MAX_COMPILED:
                 del self._compiled[next(iter(self._compiled))]
-            self._compiled[key] = self._compile(key[0], precision, module, inputs).create_infer_request()
+            self._compiled[key] = self._compile(part, precision, module, inputs).create_infer_request()
         outputs = self._compiled[key].infer([value.float().numpy() for value in inputs.values()], share_inputs=True)
         return torch.from_numpy(outputs[0].copy())
 
