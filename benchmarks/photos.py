@@ -4,7 +4,8 @@ The example faces are pasted into large JPEGs of blotches, WIDTHS pixels wide: t
 ours: the folder is read and encoded as `tenth identity` does it. one_thread: the same, a photo after the other. parts: seconds
 of one thread for dlib's detector, and for all photos' decoding, the first search, the further searches with what they decode
 again, and the descriptors. Options: --rounds=N (3, alternated; medians are printed), --width=N (all faces so wide), --tiny (for
-a test of this file). Prints one JSON object as its last line. ratio: seconds of `one_thread` over ours.
+a test of this file). Prints one JSON object as its last line. ratio: seconds of `one_thread` over ours, that is the gain of the
+threads alone, in the same code; it says nothing of an earlier version.
 """
 
 import json

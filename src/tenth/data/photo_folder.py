@@ -29,7 +29,7 @@ from tenth.data.faces.multiscale import open_photo_with_faces
 MIN_FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the photo (of at most 12 megapixels)
 MIN_DETECTED_PIXELS = 36  # the detector's width of such a face: it scales in steps of a fifth
 MIN_SHARPNESS, WARN_SHARPNESS = 6.0, 20.0  # refused below the first, a warning below the second; see detection.sharpness
-MAX_THREADS = 4  # a photo each, so that few are in memory; one is decoded while others are searched
+MAX_THREADS = 4  # a photo each, so that few are in memory; more than cores, as dlib's descriptor keeps the others from going on
 CROP_MARGIN = 2  # face widths kept on every side: enough for every later crop of the face
 SAME_PERSON = 0.6  # distance of two dlib descriptors below which they are of one person
 UNDECIDED_SENTENCE = (
@@ -102,7 +102,7 @@ def inspect_folder(folder: str | Path, *, descriptor: FaceDescriptor | None = No
     """
     folder, descriptor = Path(folder), descriptor or cached_face_descriptor(ArrayCache(default_cache_dir()))
     entries = folder_entries(folder, "a folder of photos is needed", "Give a folder with photos of one person")
-    with ThreadPoolExecutor(min(MAX_THREADS, num_cores())) as pool:
+    with ThreadPoolExecutor(min(MAX_THREADS, 2 * num_cores())) as pool:
         inspected = pool.map(partial(_inspect_photo, descriptor), entries)
         results = list(tqdm(inspected, "photos", len(entries), file=sys.stderr, delay=2, disable=None))
     return _keep_one_person(_reject_duplicates(_mark_captions(entries, results)))
