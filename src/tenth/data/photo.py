@@ -57,7 +57,7 @@ DecodableImage = Image.Image | HeicImage  # has size, mode and crop()
 
 
 def open_photo(path: Path, max_side: int = MAX_PHOTO_SIDE) -> Photo:
-    """A photo as upright 8-bit sRGB; larger ones are reduced to `max_side` pixels on the longer side (box, then Lanczos).
+    """A photo as upright 8-bit sRGB; larger ones are reduced to `max_side` pixels on the longer side (box, then bicubic).
 
     Formats: JPEG, PNG, WebP and, with `pip install tenth[heic]`, HEIC, detected by content. Transparent pixels are blended with
     white; of an animation the first frame is used; EXIF orientation and colour profile are applied, and no metadata is kept.
@@ -235,7 +235,7 @@ def _shrunk(image: Image.Image, max_side: int) -> Image.Image:
     if (longer := max(image.size)) <= max_side:
         return image
     width, height = (max(1, round(side * max_side / longer)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+    return image.resize((width, height), Image.Resampling.BICUBIC)  # two thirds of the time of Lanczos
 
 
 def _convert_to_rgb(image: Image.Image, transform: ImageCms.ImageCmsTransform | None) -> Image.Image:
