@@ -11,7 +11,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tenth.core.config import to_table
-from tenth.core.types import Sample
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe, PromptSet
@@ -87,28 +86,25 @@ def generate_missing(recipe: ExperimentRecipe, model: LatentDiffusion, jobs: Ite
     batches = generation_batches(jobs)
     with tqdm(total=sum(map(len, batches)), desc="images", file=sys.stderr, delay=2) as bar:
         for batch in batches:
+            jobs = [job.job for job in batch]
             missing = [[not is_generated(path, method, job.job, recipe, model) for path, method in job.files] for job in batch]
-            if any(map(any, missing)):
-                samples = _generate_batch(recipe, model, batch, output)
-                for job, missing_files, sample in zip(batch, missing, samples, strict=True):
-                    for path, method in compress(job.files, missing_files):
-                        save_sample(replace(sample, method=method), path)
+            if not any(map(any, missing)):
+                bar.update(len(batch))
+                continue
+
+            # Images of one identity share the object, so that its weights are applied once.
+            identities = {path: load_identity(path) for path in dict.fromkeys(job.identity for job in jobs) if path is not None}
+            requests = [Request(identities[job.identity] if job.identity else None, job.prompt, job.seed) for job in jobs]
+            with measure_cost() as cost:
+                samples = list(generate(model, requests, recipe.sampling))
+
+            # The cost first, so that it is known of every image on disk.
+            name = recipe.display_names.get(jobs[0].method or "", "none")
+            append_cost(output / COSTS_FILE, cost, task="images", method=name, count=len(batch))
+            for job, missing_files, sample in zip(batch, missing, samples, strict=True):
+                for path, method in compress(job.files, missing_files):
+                    save_sample(replace(sample, method=method), path)
             bar.update(len(batch))
-
-
-def _generate_batch(
-    recipe: ExperimentRecipe, model: LatentDiffusion, batch: Sequence[GenerationJob], output: Path
-) -> list[Sample]:
-    """The batch's samples. Their cost is recorded before any of them is saved, so that of each image it is known."""
-    jobs = [job.job for job in batch]
-    # Images of one identity share the object, so that its weights are applied once.
-    identities = {path: load_identity(path) for path in dict.fromkeys(job.identity for job in jobs) if path is not None}
-    requests = [Request(identities[job.identity] if job.identity else None, job.prompt, job.seed) for job in jobs]
-    with measure_cost() as cost:
-        samples = list(generate(model, requests, recipe.sampling))
-    method = recipe.display_names.get(jobs[0].method or "", "none")
-    append_cost(output / COSTS_FILE, cost, task="images", method=method, count=len(batch))
-    return samples
 
 
 def generation_batches(jobs: Iterable[ImageJob]) -> list[list[GenerationJob]]:

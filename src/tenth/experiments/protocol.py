@@ -11,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import DataError
 from tenth.core.files.writing import write_png
 from tenth.core.types import FeatureArray, Photo, Pixels
@@ -20,7 +19,7 @@ from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, crop_face, hash_dist
 from tenth.data.manifest import ManifestEntry
 from tenth.data.splits import ReferenceSplit, deduplicate, split_references
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
-from tenth.evaluation.extractors.features import extract_features
+from tenth.evaluation.extractors.features import extract_cached
 from tenth.experiments.recipe import ExperimentRecipe
 
 Item = TypeVar("Item")
@@ -34,10 +33,6 @@ class EvaluatedPerson:
     crops: tuple[Pixels, ...]
     references: tuple[FeatureArray, ...]
     held_out: tuple[FeatureArray, ...]
-
-    def has_faces(self) -> bool:
-        """Whether every recognizer finds a face in the references and in the held-out photos."""
-        return not any(np.isnan(rows).any(1).all() for rows in (*self.references, *self.held_out))
 
 
 @dataclass(frozen=True)
@@ -68,22 +63,16 @@ def embed_people(
     """
     split = split_people(recipe.data, recipe.split, references=recipe.references, held_out=recipe.held_out)
     for person_id, photos in split:
-        crops, held_out_crops = list(map(face_crop, photos.references)), list(map(face_crop, photos.held_out))
-        images, held_out_images = crops, held_out_crops
+        crops = [list(map(face_crop, side)) for side in (photos.references, photos.held_out)]
+        images = crops
         if recipe.real_photo_framing == "photo":
-            images, held_out_images = ([photo.pixels for photo in side] for side in (photos.references, photos.held_out))
-
-        references = tuple(embed_images(recognizer, images) for recognizer in recognizers.values())
-        held_out = tuple(embed_images(recognizer, held_out_images) for recognizer in recognizers.values())
-        person = EvaluatedPerson(person_id, tuple(crops), references, held_out)
-        if person.has_faces():
-            real.save(person_id, crops, held_out_crops)
-            yield person, photos
-
-
-def embed_images(recognizer: FaceEmbedder, images: Sequence[Pixels]) -> FeatureArray:
-    """Embeddings (K, D) of K images, cached for all experiments."""
-    return extract_features(images, [recognizer], ArrayCache(default_cache_dir()))[recognizer.name]
+            images = [[photo.pixels for photo in side] for side in (photos.references, photos.held_out)]
+        references, held_out = (
+            tuple(extract_cached(side, recognizer) for recognizer in recognizers.values()) for side in images
+        )
+        if not any(np.isnan(rows).any(1).all() for rows in (*references, *held_out)):
+            real.save(person_id, *crops)
+            yield EvaluatedPerson(person_id, tuple(crops[0]), references, held_out), photos
 
 
 def split_people(people: PhotoDataset, split: str, *, references: int, held_out: int) -> Iterator[tuple[str, ReferenceSplit]]:

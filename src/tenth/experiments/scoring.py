@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.types import FeatureArray, Features, Pixels, Score
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
-from tenth.evaluation.extractors.features import Extractor, extract_features
+from tenth.evaluation.extractors.features import Extractor, extract_cached
 from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
 from tenth.evaluation.folders import NO_INCEPTION
 from tenth.evaluation.image_set import load_image
@@ -148,8 +147,8 @@ def prompt_scores(rows: Mapping[str, TableRow], scorer: PromptScorer) -> Iterato
 
 def _extract(extractor: Extractor, paths: Sequence[Path], transform: Callable[[Pixels], Pixels] | None = None) -> FeatureArray:
     """Features (N, D) of images, each computed once for all experiments."""
-    images = map(load_image, paths) if transform is None else map(transform, map(load_image, paths))
-    return extract_features(images, [extractor], ArrayCache(default_cache_dir()))[extractor.name]
+    images = map(load_image, paths)
+    return extract_cached(images if transform is None else map(transform, images), extractor)
 
 
 def first_half(photos: Any) -> Any:

@@ -73,9 +73,13 @@ def published_table(results: Results) -> Table:
     heads = [f"published {label(metric)}" for metric in PUBLISHED_RANGES]
     heads += [f"{label(metric)}{on(prompt_set)}" for prompt_set, metric in here]
     published = [Cell(known, style="none") for known in PUBLISHED_RANGES.values()]
-    rows = [
-        (name, [*published, *(score_cell(results.find(where, name, metric)) for where, metric in here)]) for name in PUBLISHED
-    ]
+    rows = []
+    for name in PUBLISHED:
+        cells = [results.find(prompt_set, name, metric) for prompt_set, metric in here]
+        shown = [
+            Cell("not measured", style="none") if cell is None or cell.value is None else score_cell(cell) for cell in cells
+        ]
+        rows.append((name, [*published, *shown]))
     return Table("The published table, of which only ranges are known, and the same cells here", heads, [rows], "scores")
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from tenth.core.cache import Array, ArrayCache, image_hash
+from tenth.core.cache import Array, ArrayCache, default_cache_dir, image_hash
 from tenth.core.types import FeatureArray, Pixels
 
 
@@ -43,6 +43,11 @@ def extract_features(
         extractor.name: np.frombuffer(rows[extractor.name], np.float64).reshape(-1, extractor.feature_dim)
         for extractor in extractors
     }
+
+
+def extract_cached(images: Iterable[Pixels], extractor: Extractor) -> FeatureArray:
+    """The features (N, feature_dim) of N images, cached for all experiments."""
+    return extract_features(images, [extractor], ArrayCache(default_cache_dir()))[extractor.name]
 
 
 def _batches(images: Iterable[Pixels], size: int) -> Iterator[list[Pixels]]:
