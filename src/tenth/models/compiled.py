@@ -106,7 +106,11 @@ class CompiledNetworks:
 
     def _compile(self, part: str, precision: str, module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
         """The network from the cache; converted, if it is not there or cannot be read."""
-        made_of = [FORMAT, self.name, part, *(f"{package} {version(package)}" for package in PACKAGES)]
+        configs = (
+            getattr(self.pipeline, component).config.items() for component in ("unet", "vae")
+        )  # the weights do not tell all
+        settings_of = [repr(sorted((key, repr(value)) for key, value in config if key[0] != "_")) for config in configs]
+        made_of = [FORMAT, self.name, part, *settings_of, *(f"{package} {version(package)}" for package in PACKAGES)]
         folder = self.directory / hashlib.sha256("\0".join(made_of).encode()).hexdigest()[:32]
         settings = {
             "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
