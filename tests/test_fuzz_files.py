@@ -155,7 +155,7 @@ def test_records_of_experiments(tmp_path: Path) -> None:
         fuzz(tally, tmp_path / "run.json", of_json(record, 100), read)
 
 
-def test_records_of_pictures(tmp_path: Path) -> None:
+def test_records_of_images(tmp_path: Path) -> None:
     path = tmp_path / "out/run.json"
     write_record(path, command="generate", settings={"seeds": [0, 1], "model": "m@1"}, results={"images": ["0000.png"]})
     with tally_inputs("records of pictures") as tally:
@@ -183,7 +183,7 @@ def test_entries_of_the_cache(tmp_path: Path) -> None:
             tally.check(f"version {number} was taken", found is None or (content == whole and np.array_equal(found, sound)))
 
 
-def test_settings_in_pictures(tmp_path: Path) -> None:
+def test_settings_in_images(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     said = {
         "prompt": "a man",

@@ -186,7 +186,7 @@ def test_what_dreambooth_kept_is_learnt_again_where_it_is_damaged(tmp_path: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\x89PNG\r\n\x1a\n"])
-def test_a_picture_of_an_experiment_that_is_not_whole_is_named(content: bytes, tmp_path: Path) -> None:
+def test_a_image_of_an_experiment_that_is_not_whole_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(content)
     with pytest.raises(DataError, match=r"0\.png is no whole PNG"):
         load_image(tmp_path / "0.png")

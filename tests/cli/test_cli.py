@@ -97,7 +97,7 @@ def test_a_missing_folder(command: str, tmp_path: Path, capsys: Output) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_method_is_told_from_the_known_ones(flat_photos: Path, tmp_path: Path, capsys: Output) -> None:
+def test_an_unknown_method_is_distinguished_from_the_known_ones(flat_photos: Path, tmp_path: Path, capsys: Output) -> None:
     assert main(["generate", str(flat_photos), "--prompt", PROMPT, "--method", "dreambath", "-o", str(tmp_path / "out")]) == 1
     assert "'dreambath' is not a method; choose one of: ip-adapter" in one_complaint(capsys)
 

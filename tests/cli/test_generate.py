@@ -191,7 +191,7 @@ def test_a_size_is_drawn_recorded_and_explained(draw: Callable[..., int], tmp_pa
     assert "holds the images of another run" in one_complaint(capsys)
 
 
-def test_a_face_that_was_drawn_again_is_said(
+def test_a_face_that_was_generated_again_is_said(
     draw: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     squares = iter([None, (8, 8, 32)])
@@ -202,7 +202,7 @@ def test_a_face_that_was_drawn_again_is_said(
     assert "0000.png: its face" not in said
 
 
-def test_what_the_model_cannot_draw_is_refused_before_anybody_is_learnt(
+def test_what_the_model_cannot_draw_is_refused_before_anybody_is_fine_tuned(
     face_photos: list[Path], toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     monkeypatch.setattr(IPAdapter, "__call__", lambda *_: pytest.fail("learnt"))

@@ -62,7 +62,7 @@ def says(path: Path, **said: Any) -> Path:
     return picture(path, json.dumps({"prompt": "a man", "seed": 3} | said))
 
 
-def test_a_picture_is_drawn_again_from_what_it_says(draw: Draw, tmp_path: Path, capsys: Output) -> None:
+def test_a_image_is_generated_again_from_what_it_says(draw: Draw, tmp_path: Path, capsys: Output) -> None:
     asked = [
         "--prompt",
         "a photo of a man",
@@ -172,7 +172,7 @@ def test_another_model_or_method_is_said(draw: Draw, tmp_path: Path, capsys: Out
     assert "old.png was made with method dreambooth, this is ip-adapter: the images will be others" in told
 
 
-def test_from_photos_the_picture_s_method_is_taken(
+def test_from_photos_the_image_s_method_is_taken(
     face_photos: list[Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
@@ -188,7 +188,7 @@ def test_from_photos_the_picture_s_method_is_taken(
         assert read_sample(out / "0000.png")["method"] == (method or "ip-adapter-consensus")
 
 
-def test_a_picture_of_an_older_version_has_today_s_defaults_for_the_rest(tmp_path: Path) -> None:
+def test_a_image_of_an_older_version_has_today_s_defaults_for_the_rest(tmp_path: Path) -> None:
     found = read_png_settings(picture(tmp_path / "old.png", '{"prompt": "a man"}'))
     assert (found.prompt, found.seed, found.sampling, found.model) == ("a man", 0, SamplingConfig(), "")
     newer = read_png_settings(says(tmp_path / "new.png", unheard_of=1, steps=3))
@@ -246,7 +246,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
 
 
-def test_files_that_are_no_picture_of_ours(draw: Draw, tmp_path: Path, capsys: Output) -> None:
+def test_files_that_are_no_image_of_ours(draw: Draw, tmp_path: Path, capsys: Output) -> None:
     plain = (tmp_path / "plain.png", b"")
     Image.new("RGB", (4, 4)).save(plain[0])
     whole = plain[0].read_bytes()
@@ -273,7 +273,7 @@ def test_files_that_are_no_picture_of_ours(draw: Draw, tmp_path: Path, capsys: O
     assert not (tmp_path / "out").exists()
 
 
-def test_a_prompt_or_a_picture_is_needed(draw: Draw, tmp_path: Path, capsys: Output) -> None:
+def test_a_prompt_or_a_image_is_needed(draw: Draw, tmp_path: Path, capsys: Output) -> None:
     assert draw(tmp_path / "out") == 2
     assert "--prompt: it is needed, or --settings-from" in capsys.readouterr().err
 

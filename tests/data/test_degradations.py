@@ -44,5 +44,5 @@ def test_how_it_is_made_worse_follows_from_its_digest(photo: Photo) -> None:
     assert all(each.digest == f"{number:016x}{0:048x}" and each.face is photo.face for number, each in enumerate(made))
 
 
-def test_without_a_face_the_whole_picture_counts(photo: Photo) -> None:
+def test_without_a_face_the_whole_image_counts(photo: Photo) -> None:
     assert not np.array_equal(degrade(Photo(photo.pixels, photo.digest)).pixels, photo.pixels)

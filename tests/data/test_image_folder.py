@@ -195,7 +195,7 @@ def test_copies_of_one_persons_photo_are_dropped(source: Path, tmp_path: Path) -
     assert "Bo/of Anna.jpg" in [row.file for row in rows]
 
 
-def test_small_changes_before_a_plain_background_are_two_pictures(tmp_path: Path) -> None:
+def test_small_changes_before_a_plain_background_are_two_images(tmp_path: Path) -> None:
     (tmp_path / "in/Anna").mkdir(parents=True)
     for name in "ab":
         page = Image.new("RGB", (300, 300), "white")

@@ -90,7 +90,7 @@ def test_another_fold_is_for_testing_and_that_is_said(whole: Path, tmp_path: Pat
     assert ten["George_W_Bush"][1] == 0
     assert ten["George_W_Bush"][0] in ("train", "validation")
     assert all((split == "test") == (fold == 1) for split, fold in ten.values())
-    assert any("the package's own has learnt from these people" in note for note in summary.notes)
+    assert any("the package's own was trained on these people" in note for note in summary.notes)
 
 
 def test_the_same_source_gives_the_same_bytes(whole: Path, tmp_path: Path) -> None:

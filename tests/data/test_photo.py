@@ -85,7 +85,7 @@ def test_heic_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("orientation", TRANSPOSED)
-def test_orientations_give_the_same_picture(tmp_path: Path, orientation: int) -> None:
+def test_orientations_give_the_same_image(tmp_path: Path, orientation: int) -> None:
     turn = TRANSPOSED[orientation]
     exif = Image.Exif()
     exif[ORIENTATION] = orientation

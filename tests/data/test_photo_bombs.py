@@ -70,7 +70,7 @@ def test_scans(tmp_path: Path) -> None:
     assert opened(tmp_path, with_scans(TEAL, 50)).shape == (48, 64, 3)
 
 
-def test_fewer_scans_of_a_larger_picture(tmp_path: Path) -> None:
+def test_fewer_scans_of_a_larger_image(tmp_path: Path) -> None:
     large = Image.new("L", (6000, 6000))
     assert refused(tmp_path, with_scans(large, 70)).startswith("too-complex: photo has more than 69 scans")
     assert opened(tmp_path, with_scans(large, 0)).shape[1] == MAX_PHOTO_SIDE
@@ -84,7 +84,7 @@ def test_scans_hidden_behind_a_marker_without_a_length(tmp_path: Path) -> None:
     assert refused(tmp_path, whole[:end] + hidden + whole[end:]).startswith("too-complex: photo has more than 100 scans")
 
 
-def test_scans_are_not_looked_for_in_what_follows_the_picture(tmp_path: Path) -> None:
+def test_scans_are_not_looked_for_in_what_follows_the_image(tmp_path: Path) -> None:
     whole = toy.encode_image(TEAL, "JPEG", progressive=True)
     assert opened(tmp_path, whole + b"\xff\xda\0\2" * 1000).shape == (48, 64, 3)
 
@@ -141,7 +141,7 @@ def test_a_decoder_sees_no_metadata_of_a_png(tmp_path: Path, chunk: bytes) -> No
     assert opened(tmp_path, path.read_bytes()).shape == (48, 64, 3)
 
 
-def test_what_follows_the_picture_of_a_png_is_never_read_at_once(tmp_path: Path) -> None:
+def test_what_follows_the_image_of_a_png_is_never_read_at_once(tmp_path: Path) -> None:
     """Pillow asks for what is left of a chunk when it has its pixels, and for every chunk after it."""
     data = zlib.compress(bytes(48 * (1 + 3 * 64))) + bytes(90_000_000)
     after = toy.png_chunk(b"prVt", bytes(5_000_000))
@@ -164,7 +164,7 @@ def test_chunks_and_frames_of_webp(tmp_path: Path) -> None:
     assert refused(tmp_path, toy.webp_file(start, inside)).startswith("too-complex: photo has more than")
 
 
-def test_a_decoder_sees_one_picture_of_a_webp(tmp_path: Path) -> None:
+def test_a_decoder_sees_one_image_of_a_webp(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (64, 48), colour) for colour in ("teal", "red", "blue")]
     moving = toy.encode_image(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
     plain = toy.encode_image(TEAL, "WEBP", lossless=True)[12:]
@@ -177,7 +177,7 @@ def test_a_decoder_sees_one_picture_of_a_webp(tmp_path: Path) -> None:
             assert parse_webp(file).file.length < 300
 
 
-def test_pictures_of_a_heic_that_share_their_metadata(tmp_path: Path) -> None:
+def test_images_of_a_heic_that_share_their_metadata(tmp_path: Path) -> None:
     pytest.importorskip("pillow_heif")
     settings, data = toy.heic_tile(TEAL.resize((64, 64)))
     pictures = [(number, b"hvc1", data if number == 1 else 1, [0x81, 2]) for number in range(1, 301)]

@@ -63,7 +63,7 @@ def test_balanced_accuracy_counts_yes_and_no_alike_and_leaves_unknown_out() -> N
     assert balanced_accuracy(logits, labels) == {FACE_ATTRIBUTES[1]: 0.5}
 
 
-def test_pictures_vary_but_a_step_is_a_function_of_its_draws() -> None:
+def test_images_vary_but_a_step_is_a_function_of_its_draws() -> None:
     crops = torch.rand(4, 3, 128, 128) * 2 - 1
     one, same, other = (augment(crops, StepRNG(0, step, 4)) for step in (1, 1, 2))
     assert torch.equal(one, same)
@@ -72,7 +72,7 @@ def test_pictures_vary_but_a_step_is_a_function_of_its_draws() -> None:
     assert float(one.abs().max()) <= 1
 
 
-def test_light_and_dark_are_learnt_from_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_light_and_dark_are_trained_from_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, crops = attribute_dataset(24)
     monkeypatch.setattr(training, "load_face_crops", lambda *_: FaceCrops(rows, crops))
     monkeypatch.setattr(training, "default_cache_dir", lambda: tmp_path / "store")

@@ -141,7 +141,7 @@ def test_nothing_in_nothing_out(tmp_path):
     assert tiny(tmp_path)([]).shape == (0, 12)
 
 
-def test_small_pictures_are_enlarged_and_every_picture_gets_a_border(tmp_path):
+def test_small_images_are_enlarged_and_every_image_gets_a_border(tmp_path):
     recogniser = tiny(tmp_path, ("border = 0", "border = 0.25\nupsize_below = 250\nupsize_to = 256"))
     recogniser([picture(0, 128, 128)])
     assert recogniser.detector.saw == (384, 384, 3)
@@ -277,7 +277,7 @@ def test_dlib_rows_are_centred_units_and_nan_without_a_face(monkeypatch):
     assert np.isnan(rows[1]).all()
 
 
-def test_dlib_sees_no_face_in_a_blank_picture():
+def test_dlib_sees_no_face_in_a_blank_image():
     assert np.isnan(DlibRecognizer(np.zeros(128))([np.full((64, 64, 3), 128, np.uint8)])).all()
 
 

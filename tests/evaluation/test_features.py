@@ -62,7 +62,7 @@ def test_what_is_in_the_store_is_not_computed_again(store: ArrayCache) -> None:
     assert warm.shown == [2]  # the two that are new
 
 
-def test_equal_pictures_are_shown_once_and_another_shape_is_another_picture(store: ArrayCache) -> None:
+def test_equal_images_are_shown_once_and_another_shape_is_another_image(store: ArrayCache) -> None:
     picture, once = np.ones((4, 9, 3), np.uint8), Brightness()
     rows = extract_features([picture, picture.copy(), picture.reshape(9, 4, 3), picture[::-1]], [once], store)
     assert once.shown == [2]
@@ -78,11 +78,11 @@ def test_another_name_is_another_space_and_stays_inside_of_the_store(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
-def test_no_pictures(store: ArrayCache) -> None:
+def test_no_images(store: ArrayCache) -> None:
     assert extract_features([], [Brightness()], store)["brightness@0"].shape == (0, 2)
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(store: ArrayCache) -> None:
+def test_memory_does_not_grow_with_the_number_of_images(store: ArrayCache) -> None:
     bytes_each, peaks = SIDE * SIDE * 3, []
     for count in (100, 1000):
         extractor = Brightness()

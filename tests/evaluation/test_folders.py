@@ -110,7 +110,7 @@ def test_people_are_compared_with_themselves(tmp_path: Path) -> None:
     assert scores["identity-similarity"].value > scores["impostor-similarity"].value
 
 
-def test_a_copied_reference_is_told_from_a_new_photo(tmp_path: Path) -> None:
+def test_a_copied_reference_is_distinguished_from_a_new_photo(tmp_path: Path) -> None:
     """The images are the references, or the held-out photos: 1 and -1, for each of two people."""
     for seed, person in enumerate(("anna", "ben")):
         save(tmp_path / "given" / person, seed, 1)

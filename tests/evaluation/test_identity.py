@@ -39,7 +39,7 @@ def test_identity_is_the_mean_over_people_of_the_mean_cosine():
     assert score.low <= score.value <= score.high
 
 
-def test_stranger_weighs_each_other_person_the_same():
+def test_impostor_weighs_each_other_person_the_same():
     held_out = at(anna=0, bert=[60, 60, 60], carl=90)
     score = impostor_similarity(generated=at(anna=0), held_out=held_out)
     assert score.value == pytest.approx((COS_60 + 0) / 2)
@@ -58,7 +58,7 @@ def test_anchor_the_held_out_photo_itself_scores_one():
     assert identity_similarity(generated=photos, held_out=photos).value == pytest.approx(1)
 
 
-def test_anchor_the_right_person_scores_above_a_stranger():
+def test_anchor_the_right_person_scores_above_a_impostor():
     held_out = crowd(1)
     right, wrong = (
         identity_similarity(generated=crowd(2), held_out=held_out),
@@ -79,7 +79,7 @@ def test_a_missing_face_counts_as_an_impostor():
     assert floor.value == pytest.approx((0 + impostor) / 2)
 
 
-def test_a_method_without_any_face_scores_what_strangers_score():
+def test_a_method_without_any_face_scores_what_other_people_score():
     held_out = at(anna=0, bert=60)
     nothing = at(anna=[NO_FACE, NO_FACE], bert=NO_FACE)
     assert identity_similarity(generated=nothing, held_out=held_out).value == pytest.approx(COS_60)
@@ -99,7 +99,7 @@ def test_losing_the_worst_images_never_helps():
     assert face_detection_rate(generated=missing, held_out=held_out).value == 0.75
 
 
-def test_one_person_alone_has_no_stranger():
+def test_one_person_alone_has_no_impostor():
     held_out = at(anna=0)
     assert identity_similarity(generated=at(anna=60), held_out=held_out).value == pytest.approx(COS_60)
     assert identity_similarity(generated=at(anna=60), held_out=held_out).low is None

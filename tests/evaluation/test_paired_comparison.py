@@ -54,7 +54,7 @@ def test_a_tie_counts_half():
     assert win_rate([5, 5], [5, 5]) == 0.5
 
 
-def test_equal_methods_are_seldom_told_apart_whatever_their_number():
+def test_equal_methods_are_seldom_distinguished_whatever_their_number():
     """Five methods, ten pairs, all from one distribution: a finding in any of them, 150 times."""
     draw, false = np.random.default_rng(2), {"alone": 0, "holm": 0}
     for _ in range(150):

@@ -65,7 +65,7 @@ def test_the_own_prompt_fits_best_and_ties_share() -> None:
     assert prompt_retrieval(more, reader).value == 1  # what asks for nothing is no candidate
 
 
-def test_signs_that_are_not_told_on_real_photos_are_not_judged() -> None:
+def test_attributes_that_are_not_read_on_real_photos_are_not_judged() -> None:
     reader = AttributePromptScorer(Painted(), ("smiling",))
     found = seen(reader, ("a", "a smiling person wearing a hat", picture("smiling")), ("b", HAT, picture()))
     assert prompt_adherence(found, reader).value == 1

@@ -90,7 +90,7 @@ def test_a_demo_that_was_stopped_goes_on(
     assert all(seconds.values())
 
 
-def test_a_sheet_that_is_missing_is_drawn_from_the_pictures(
+def test_a_sheet_that_is_missing_is_drawn_from_the_images(
     output: Path, person: Person, toy_model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (output / "sheet.png").read_bytes()

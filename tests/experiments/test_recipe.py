@@ -99,7 +99,7 @@ def test_an_unknown_method_says_so() -> None:
         replace(RECIPE, methods=("ip-adaptor",))
 
 
-def test_the_last_photos_are_replaced_by_the_strangers_first() -> None:
+def test_the_last_photos_are_replaced_by_the_other_people_first() -> None:
     own, other = ([Photo(np.zeros((1, 1, 3), np.uint8), f"{who}{number}") for number in range(4)] for who in "ab")
     assert [photo.digest for photo in Condition(3).select_photos(own, other)] == ["a0", "a1", "a2"]
     assert [photo.digest for photo in Condition(4, 2).select_photos(own, other)] == ["a0", "a1", "b0", "b1"]
@@ -117,7 +117,7 @@ def test_a_method_that_is_a_path_has_a_folder_of_its_own() -> None:
     assert all(name and "/" not in name for name in names.values())
 
 
-def test_no_two_pictures_share_a_path_and_nobodys_are_once() -> None:
+def test_no_two_images_share_a_path_and_nobodys_are_once() -> None:
     recipe = replace(RECIPE, photo_counts=(1, 9), num_impostors=(1, 2), images=2)
     pictures = list_image_jobs(recipe, ["000", "001"], Path("out"))
     paths = [picture.path for images in pictures.values() for picture in images]

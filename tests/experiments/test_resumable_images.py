@@ -125,7 +125,7 @@ def test_what_was_begun_and_drew_nothing_stands_in_nobodys_way(toy_model: Any, t
 
 
 @pytest.mark.parametrize("damage", ["edited", "cut", "text", "folder", "link"])
-def test_what_is_no_picture_of_the_run_is_not_replaced(damage: str, stopped: Path, toy_model: Any) -> None:
+def test_what_is_no_image_of_the_run_is_not_replaced(damage: str, stopped: Path, toy_model: Any) -> None:
     path = stopped / "0001.png"
     if damage == "edited":
         Image.open(path).save(path)

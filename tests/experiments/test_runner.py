@@ -48,7 +48,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("copying")
-def test_the_right_person_is_above_a_stranger_and_controls_are_rows(recipe: ExperimentRecipe, tmp_path: Path) -> None:
+def test_the_right_person_is_above_a_impostor_and_controls_are_rows(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     text = run_experiment(recipe, tmp_path / "out")
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert [recognizer["selection_only"] for recognizer in record["results"]["recognizers"]] == [False, True]
@@ -170,7 +170,7 @@ def test_a_person_without_a_face_to_judge_by_is_left_out(
 
 
 @pytest.mark.usefixtures("copying")
-def test_conditions_are_nested_and_a_wrong_photo_is_a_strangers(recipe: ExperimentRecipe, tmp_path: Path) -> None:
+def test_conditions_are_nested_and_a_wrong_photo_is_a_other_people(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     recipe = replace(recipe, photo_counts=(1, 3), num_impostors=(0, 1), images=4)
     run_experiment(recipe, tmp_path / "out")
     own, stranger = [digest(1, photo) for photo in range(PHOTOS)], digest(2, 0)
@@ -233,7 +233,7 @@ def test_what_comes_to_the_same_is_drawn_once_and_stays_where_it_is(
     assert {path for path, _ in before.items() ^ written_at(tmp_path / "out/images").items()} == {one[-1]}
 
 
-def test_a_strangers_photo_is_of_no_one_else(recipe: ExperimentRecipe, tmp_path: Path) -> None:
+def test_a_other_people_photo_is_of_no_one_else(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     (_, own), (_, other), _ = split_people(recipe.data, "validation", references=3, held_out=10)
     check_impostors(other.references, own)
     for side in (own.references, own.held_out):
@@ -253,7 +253,7 @@ def test_an_identity_of_another_adapter_is_made_again(recipe: ExperimentRecipe, 
     assert load_identity(path).adapter == toy_model.adapter_name
 
 
-def test_people_whom_the_package_has_learnt_from_do_not_test_it(recipe: ExperimentRecipe, tmp_path: Path) -> None:
+def test_people_whom_the_package_has_trained_from_do_not_test_it(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     rows = [replace(row, split="test", fold=1) for row in recipe.data.entries("validation")]
     write_manifest(recipe.data.people, rows)
     with pytest.raises(RecipeError, match="test people of fold 1, and the model pocket"):

@@ -151,7 +151,7 @@ def test_to_go_on_there_must_be_something(recipe: ExperimentRecipe, tmp_path: Pa
         run_experiment(recipe, tmp_path / "none", resume=True)
 
 
-def test_lfws_codec_changes_a_picture_little() -> None:
+def test_lfws_codec_changes_a_image_little() -> None:
     smooth = np.linspace(0, 255, 128 * 128 * 3).reshape(128, 128, 3).astype(np.uint8)
     turned = scoring.match_lfw_jpeg(smooth)
     assert turned.shape == smooth.shape

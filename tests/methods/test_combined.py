@@ -64,7 +64,7 @@ def test_both_are_in_force(toy_model: Any, tmp_path: Path, monkeypatch: pytest.M
     assert 'the person is "' in result.warnings[0]
 
 
-def test_an_experiment_takes_what_its_other_method_has_learnt(
+def test_an_experiment_takes_what_its_other_method_has_trained(
     toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))

@@ -59,7 +59,7 @@ def lesson_of(model: Any, settings: DreamBoothSettings, store: Path) -> Any:
 
 @pytest.mark.parametrize("lora", [SETTINGS.lora, None])
 @pytest.mark.parametrize("text_encoder", [False, True])
-def test_a_person_is_learnt_and_the_model_stays(
+def test_a_person_is_fine_tuned_and_the_model_stays(
     model: Any, lora: LoraSettings | None, text_encoder: bool, tmp_path: Path
 ) -> None:
     parts = {name: getattr(model.pipeline, name) for name in ("unet", "text_encoder", "vae")}
@@ -98,7 +98,7 @@ def test_what_is_put_on_is_what_was_trained(model: Any, lora: LoraSettings | Non
 
 
 @pytest.mark.parametrize("layers", [ATTENTION_LAYERS, ALL_LAYERS])
-def test_diffusers_loads_what_was_learnt_and_draws_the_same(
+def test_diffusers_loads_what_was_trained_and_draws_the_same(
     model: Any, layers: tuple[str, ...], toy_folder: Path, tmp_path: Path
 ) -> None:
     identity = DreamBooth("dreambooth-lora", replace(SETTINGS, lora=LoraSettings(2, 4, layers)))(person(1, 2), model).identity
@@ -166,7 +166,7 @@ def test_class_images_are_drawn_once_for_each_model_and_noun(model: Any, store: 
     assert all(prompt.endswith(" a woman") for prompt in drawn)
 
 
-def test_the_best_checkpoint_is_kept_and_chosen_by_a_photo_that_is_not_learnt_from(model: Any) -> None:
+def test_the_best_checkpoint_is_kept_and_chosen_by_a_photo_that_is_not_trained_on(model: Any) -> None:
     asked: list[Any] = []
     kept: dict[str, torch.Tensor] = {}
 

@@ -79,7 +79,7 @@ def assert_the_page_draws_it(fresh: Fresh, model: Any, folder: Path, files: Path
         assert np.abs(ours(model, somebody(model, 1)) - image).max() > 1e-3
 
 
-def test_five_lines_of_diffusers_draw_the_same_picture(fresh: Fresh, stable_folder: Path, tmp_path: Path) -> None:
+def test_five_lines_of_diffusers_draw_the_same_image(fresh: Fresh, stable_folder: Path, tmp_path: Path) -> None:
     model = load_model(str(stable_folder))
     written = export_embeddings(somebody(model), model, tmp_path / "me.safetensors")
     assert written == [tmp_path / "me.safetensors", tmp_path / "me.ip-adapter.safetensors"]

@@ -217,7 +217,7 @@ def test_nobody_is_what_the_encoder_sees_in_zeros_and_is_computed_once(folder: P
     assert torch.equal(opened(folder, "ip-adapter").encoder.null_embedding(), torch.zeros(24))
 
 
-def test_learnt_aggregators_are_refused_where_the_adapter_reads_patches(folder: Path, tmp_path: Path) -> None:
+def test_trained_aggregators_are_refused_where_the_adapter_reads_patches(folder: Path, tmp_path: Path) -> None:
     model = opened(folder, "ip-adapter-plus")
     for name in ("ip-adapter-attention", "ip-adapter-set"):
         with pytest.raises(ModelError, match=f"{name} reads one pooled embedding of each"):

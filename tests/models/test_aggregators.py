@@ -84,7 +84,7 @@ def test_untrained_attention_changes_nothing() -> None:
     torch.testing.assert_close(mean, rows.mean(0, keepdim=True))
 
 
-def test_surplus_photos_are_dropped_and_missing_ones_drawn_again() -> None:
+def test_surplus_photos_are_dropped_and_missing_ones_generated_again() -> None:
     many = photos(12)
     assert {tuple(row.tolist()) for row in resample_to(many, 9, 0)} == {tuple(row.tolist()) for row in many[:9]}
     few = photos(4)

@@ -44,7 +44,7 @@ def test_the_middle_of_a_crop_is_nearly_the_photo_s_chip() -> None:
     assert np.linalg.norm(ours - theirs, axis=1).max() < 0.15  # of 0.6 between two people
 
 
-def test_a_picture_can_follow_its_gradient_towards_a_descriptor() -> None:
+def test_a_image_can_follow_its_gradient_towards_a_descriptor() -> None:
     net = load_dlib_net()
     assert not any(weights.requires_grad for weights in net.parameters())
     torch.manual_seed(0)

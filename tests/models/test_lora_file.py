@@ -186,7 +186,7 @@ def test_what_is_exported_says_the_same_here_and_in_diffusers(layout: str, any_f
         assert torch.equal(value, before[name]) == torch.equal(wanted[name], before[name])
 
 
-def test_a_learnt_person_goes_by_published_names(sdxl_folder: Path) -> None:
+def test_a_fine_tuned_person_goes_by_published_names(sdxl_folder: Path) -> None:
     from tenth.methods.dreambooth.lora import LoraSettings, trainable
 
     pipeline = load_pipeline(sdxl_folder)

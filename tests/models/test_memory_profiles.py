@@ -117,13 +117,13 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("profile", WHOLE)
-def test_half_size_files_give_the_pictures_of_float32(profile: str, halved_folder: Path) -> None:
+def test_half_size_files_give_the_images_of_float32(profile: str, halved_folder: Path) -> None:
     whole, narrower = drawn(on(halved_folder, WHOLE[profile])), drawn(on(halved_folder, profile))
     assert difference(whole, narrower) <= 1
     assert narrower[0].settings["memory_profile"] == profile
 
 
-def test_float32_files_in_16_bits_give_pictures_near_by(stable_folder: Path) -> None:
+def test_float32_files_in_16_bits_give_images_near_by(stable_folder: Path) -> None:
     whole, narrower = on(stable_folder, "float32"), on(stable_folder, "half")
     assert narrower.pipeline.unet.dtype == torch.float32
     assert narrower.pipeline.unet.mid_block.resnets[0].conv1.weight.dtype == torch.float16

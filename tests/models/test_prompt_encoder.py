@@ -131,7 +131,7 @@ def test_the_end_of_a_long_prompt_counts_and_nothing_is_said_to_be_lost(model: A
     assert sample.pixels.shape == (16, 16, 3)
 
 
-def test_a_short_prompt_beside_a_long_one_is_the_picture_it_is_alone(model: Any) -> None:
+def test_a_short_prompt_beside_a_long_one_is_the_image_it_is_alone(model: Any) -> None:
     requests = [Request(None, SHORT, 1), Request(None, LONG, 1), Request(None, SHORT, 2)]
     beside = [sample.pixels.astype(int) for sample in generate(model, requests, FEW)]
     for image, request in zip(beside, requests, strict=True):
@@ -193,7 +193,7 @@ def test_a_text_encoder_that_learns_is_asked_each_time(model: Any) -> None:
     assert torch.equal(after, encoded(model.pipeline, ["another man"], "")["prompt_embeds"])
 
 
-def test_a_model_of_few_words_is_given_no_more_than_it_learnt(toy_model: Any) -> None:
+def test_a_model_of_few_words_is_given_no_more_than_it_was_trained_on(toy_model: Any) -> None:
     assert toy_model.prompt_encoder.num_chunks(LONG) == 1
     assert model_reads(toy_model, LONG).shape[1] == toy_model.pipeline.tokenizer.model_max_length
     assert any("its end is not read" in note for note in prompt_warnings(toy_model, LONG))

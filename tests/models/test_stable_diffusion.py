@@ -174,7 +174,9 @@ def test_several_people_in_one_batch_do_not_mix(folder: Path) -> None:
     assert np.abs(both[0] - both[1]).max() > 1
 
 
-def test_a_person_is_learnt_and_diffusers_reads_the_lora(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_is_fine_tuned_and_diffusers_reads_the_lora(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     model, few = load_model(str(folder)), SamplingConfig(steps=2, guidance_scale=2.0, guidance_rescale=0.0)
     schedule = TrainingConfig(

@@ -25,7 +25,7 @@ def count(pixels: Pixels, colour: tuple[int, int, int]) -> int:
     return int((pixels == colour).all(-1).sum())
 
 
-def test_every_picture_is_there_at_its_size() -> None:
+def test_every_image_is_there_at_its_size() -> None:
     pixels = sheet(references=3, columns=2)
     assert count(pixels, RED) == 3 * REFERENCE**2
     assert count(pixels, GREEN) == count(pixels, BLUE) == 2 * IMAGE**2
@@ -55,7 +55,7 @@ def test_a_long_title_is_broken_into_lines() -> None:
     assert sheet(title="word " * 60).shape[0] > sheet(title="word").shape[0]
 
 
-def test_a_picture_that_is_not_square_is_shown_whole() -> None:
+def test_a_image_that_is_not_square_is_shown_whole() -> None:
     shown = np.asarray(contact_sheet([], [SheetRow("one", "", [picture(GREEN, 128, 64)])], "", ["0"]))
     assert count(shown, GREEN) == IMAGE * IMAGE // 2
 

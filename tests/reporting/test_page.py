@@ -24,7 +24,7 @@ Record = dict[str, Any]
 PLOTTED = (  # the others need no plots, which take most of a page's time
     "test_nothing_in_a_record_becomes_code",
     "test_nothing_is_asked_from_elsewhere",
-    "test_tables_and_pictures_have_words",
+    "test_tables_and_images_have_words",
 )
 VOID = {"meta", "link", "img", "br"}
 
@@ -193,7 +193,7 @@ def test_nothing_is_asked_from_elsewhere(record: Record, run_folder: Path) -> No
     assert not re.search(r"https?://|@import|url\((?!#)", text)  # a clip of a plot is in the plot
 
 
-def test_tables_and_pictures_have_words(record: Record, run_folder: Path) -> None:
+def test_tables_and_images_have_words(record: Record, run_folder: Path) -> None:
     found = tree(record, run_folder)
     tables = [attributes for attributes in found.all("table") if attributes.get("class") != "images"]
     assert len(found.all("caption")) == len(tables) > 5

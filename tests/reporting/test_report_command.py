@@ -19,7 +19,7 @@ def test_the_command_writes_beside_the_record(run_folder: Path, capsys: pytest.C
     assert (run_folder / "report.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_the_command_writes_where_it_is_told(run_folder: Path, tmp_path: Path) -> None:
+def test_the_command_writes_where_it_is_asked_to(run_folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "pages" / "a.html"
     assert main(["report", str(run_folder), "-o", str(target)]) == 0
     assert target.exists()

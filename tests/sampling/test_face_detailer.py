@@ -33,7 +33,7 @@ def scene_with_a_face(photo: Path, side: int, at: tuple[int, int] = (40, 30)) ->
     return np.asarray(scene).astype(np.float32) / 255
 
 
-def test_a_small_face_is_found_to_be_drawn_again_and_a_large_one_is_not(toy_model: Any, face_photos: list[Path]) -> None:
+def test_a_small_face_is_found_to_be_generated_again_and_a_large_one_is_not(toy_model: Any, face_photos: list[Path]) -> None:
     image = scene_with_a_face(face_photos[0], 50)
     square = face_crop_box(toy_model, image)
     assert square is not None

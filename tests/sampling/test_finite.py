@@ -55,7 +55,7 @@ PARTS: dict[str, Callable[[Any], torch.Tensor]] = {
 
 @pytest.mark.parametrize("value", [NAN, INFINITE])
 @pytest.mark.parametrize("part", PARTS)
-def test_no_picture_is_made_by_weights_that_are_no_numbers(part: str, value: float, toy_model: Any) -> None:
+def test_no_image_is_made_by_weights_that_are_no_numbers(part: str, value: float, toy_model: Any) -> None:
     weight = PARTS[part](toy_model.pipeline)
     if part == "text encoder":
         weight = toy_model.pipeline.text_encoder.get_input_embeddings().weight[toy_model.pipeline.tokenizer.bos_token_id]
@@ -65,7 +65,7 @@ def test_no_picture_is_made_by_weights_that_are_no_numbers(part: str, value: flo
 
 
 @pytest.mark.parametrize("value", [NAN, INFINITE])
-def test_no_picture_is_made_of_an_identity_that_is_no_numbers(value: float, toy_model: Any) -> None:
+def test_no_image_is_made_of_an_identity_that_is_no_numbers(value: float, toy_model: Any) -> None:
     sound = random_identity(toy_model)
     embeddings = sound.embeddings.clone()
     embeddings[0, 0] = value
@@ -83,7 +83,7 @@ def test_it_is_seen_in_the_step_that_it_happens(toy_model: Any) -> None:
 
 
 @pytest.mark.parametrize("makes", ["second pass", "face pass", "size"])
-def test_no_larger_picture_is_made_of_what_is_no_number(makes: str, toy_model: Any) -> None:
+def test_no_larger_image_is_made_of_what_is_no_number(makes: str, toy_model: Any) -> None:
     scene, image = SamplingBatch(toy_model, FEW_STEPS, [PROMPT], [5]), noise_image(0, 128, 128)
     by: dict[str, Callable[[], object]] = {
         "second pass": lambda: img2img(scene, image, 0.5),

@@ -55,7 +55,7 @@ def test_it_is_a_stream(toy_model: Any) -> None:
     assert next(stream).seed == 0
 
 
-def test_the_picture_says_how_to_make_it_again(toy_model: Any, tmp_path: Path) -> None:
+def test_the_image_says_how_to_make_it_again(toy_model: Any, tmp_path: Path) -> None:
     sample = next(generate(toy_model, [Request(identity(toy_model), "a man", 7)], replace(FEW, negative_prompt="a hat")))
     save_sample(sample, tmp_path / "0000.png")
     said = read_sample(tmp_path / "0000.png")
@@ -90,7 +90,7 @@ def test_a_value_that_would_end_early_is_quoted_as_a1111_does(name: str, toy_mod
         assert "Model: sd15@0123-a b, Method: none, " in image.info["parameters"]
 
 
-def test_half_precision_is_the_same_picture_and_a_seed_still_one_image() -> None:
+def test_half_precision_is_the_same_image_and_a_seed_still_one_image() -> None:
     model, seeds = load_pocket(), range(3)
     exact, half = (
         [each.pixels.astype(int) for each in generate(model, [Request(None, "a man", seed) for seed in seeds], sampling)]
@@ -104,7 +104,7 @@ def test_half_precision_is_the_same_picture_and_a_seed_still_one_image() -> None
         SamplingConfig(precision="int8")
 
 
-def test_foreign_pictures_are_refused(tmp_path: Path) -> None:
+def test_foreign_images_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
     with pytest.raises(DataError, match="carries no settings"):
         read_sample(tmp_path / "x.png")

@@ -26,7 +26,7 @@ def stable(stable_folder: Path) -> Any:
 # Guidance in a part of the steps
 
 
-def test_guidance_nowhere_is_the_picture_without_guidance(stable: Any) -> None:
+def test_guidance_nowhere_is_the_image_without_guidance(stable: Any) -> None:
     nowhere, off = replace(FEW_STEPS, guidance_interval=(1.0, 1.0)), replace(FEW_STEPS, guidance_scale=1.0)
     np.testing.assert_allclose(
         generate_float_image(stable, nowhere, random_identity(stable)),

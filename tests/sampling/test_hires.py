@@ -66,7 +66,7 @@ def watched(model: Any, note: Callable[[Any, dict[str, Any]], object]) -> Iterat
         hook.remove()
 
 
-def test_pictures_have_the_size_and_say_how(stable_model: Any, tmp_path: Path) -> None:
+def test_images_have_the_size_and_say_how(stable_model: Any, tmp_path: Path) -> None:
     (sample,) = generate_samples(stable_model, [random_identity(stable_model)])
     assert sample.pixels.shape == (24, 32, 3)
     save_sample(sample, tmp_path / "0000.png")
@@ -78,7 +78,7 @@ def test_pictures_have_the_size_and_say_how(stable_model: Any, tmp_path: Path) -
         assert "Size: 32x24, Denoising strength: 0.5, Model: " in image.info["parameters"]
 
 
-def test_the_trained_size_is_the_picture_without_a_size(stable_model: Any) -> None:
+def test_the_trained_size_is_the_image_without_a_size(stable_model: Any) -> None:
     people = [random_identity(stable_model), None, random_identity(stable_model, 1)]
     plain = list(generate(stable_model, [Request(who, PROMPT, number) for number, who in enumerate(people)], FEW_STEPS))
     asked_for = generate_samples(stable_model, people, HiresConfig(16, 16, face_detailer=False), seed=0)
@@ -89,7 +89,7 @@ def test_the_trained_size_is_the_picture_without_a_size(stable_model: Any) -> No
     assert np.abs(np.asarray(reduced).astype(int) - small.pixels).max() <= 1
 
 
-def test_a_seed_is_one_picture_and_people_do_not_mix(stable_model: Any) -> None:
+def test_a_seed_is_one_image_and_people_do_not_mix(stable_model: Any) -> None:
     people = [random_identity(stable_model, 1), random_identity(stable_model, 2), random_identity(stable_model, 3)]
     together = generate_samples(stable_model, list(people))
     again = generate_samples(stable_model, list(people))
@@ -180,7 +180,7 @@ def test_the_model_is_as_before_also_after_an_exception(stable_model: Any) -> No
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_a_large_picture_is_coded_in_tiles(stable_model: Any, before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_image_is_coded_in_tiles(stable_model: Any, before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tenth.models.latents.MAX_UNTILED_PIXELS", 16 * 16)
     vae = stable_model.pipeline.vae
     monkeypatch.setattr(vae, "use_tiling", before)
@@ -271,7 +271,7 @@ def test_a_pocket_model_draws_a_large_face_again_at_its_own_size(toy_model: Any)
     assert set(noted) == {(16, 16)}
 
 
-def test_a_picture_is_fitted_by_its_middle() -> None:
+def test_a_image_is_fitted_by_its_middle() -> None:
     image = np.zeros((16, 32, 3), np.float32)
     image[:, 8:24] = 1
     assert (resize_to_cover(image, Size(16, 16)) == 1).mean() > 0.8

@@ -66,7 +66,7 @@ def test_settings_are_a_table_and_come_back_from_it() -> None:
         {"precision": "bf16"},
     ],
 )
-def test_a_picture_counts_as_drawn_only_with_the_very_settings(change: dict[str, Any], small: Any, tmp_path: Path) -> None:
+def test_a_image_counts_as_drawn_only_with_the_very_settings(change: dict[str, Any], small: Any, tmp_path: Path) -> None:
     path, picture = tmp_path / "0.png", ImageJob(None, None, None, PROMPT, 0, tmp_path / "0.png")
     recipe = ExperimentRecipe(PhotoDataset(Path(), Path()), "validation", sampling=FEW_STEPS)
 
@@ -97,7 +97,7 @@ def test_an_experiment_goes_on_with_its_own_settings_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULERS if "karras" not in name])
-def test_every_sampler_draws_a_seed_s_one_picture_and_leaves_the_model_its_own(name: str, small: Any) -> None:
+def test_every_sampler_draws_a_seed_s_one_image_and_leaves_the_model_its_own(name: str, small: Any) -> None:
     own, sampling = small.pipeline.scheduler, replace(FEW_STEPS, scheduler=name)
     people = [random_identity(small), random_identity(small, 1)]
     both = generate_images(small, sampling, *people)
@@ -145,7 +145,7 @@ def test_another_sampler_takes_what_the_model_s_file_says_for_it(tmp_path: Path)
     assert (ddim.clip_sample, ddim.rescale_betas_zero_snr, ddim.timestep_spacing) == (False, True, "trailing")
 
 
-def test_the_sampler_stands_in_the_picture(stable: Any, small: Any, tmp_path: Path) -> None:
+def test_the_sampler_stands_in_the_image(stable: Any, small: Any, tmp_path: Path) -> None:
     own = "Euler" if hasattr(stable.pipeline, "text_encoder_2") else "DDIM"
     for model, sampling, label in (
         (stable, FEW_STEPS, own),

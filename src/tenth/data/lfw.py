@@ -207,4 +207,4 @@ def _notes(
         if others:
             yield f"{pluralize(others, 'file is', 'files are')} not NAME/NAME_0001.jpg: passed over"
     if fold != TEST_FOLD:
-        yield f"fold {fold} is for testing: train your models on this split; the package's own has learnt from these people"
+        yield f"fold {fold} is for testing: train your models on this split; the package's own was trained on these people"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 FLOOR = "no identity"  # the control that a method without any information about the person would reach
-PICTURES = (".png", ".svg")  # how the name of a plot's file may end
+PLOT_SUFFIXES = (".png", ".svg")  # how the name of a plot's file may end
 COPYING = "copy-paste-index"
 MAX_NAME = 33  # characters of a name in a legend; of a longer one, as of a path, the end is shown
 

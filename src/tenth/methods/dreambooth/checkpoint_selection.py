@@ -46,7 +46,7 @@ class CheckpointSelector:
         is_best = append_history(self.directory, images_seen, score, images, **extra)
         metrics: dict[str, float | Pixels] = {
             "person/held-out photos": held_out_similarity,
-            "person/photos learnt from": training_similarity,
+            "person/training photos": training_similarity,
             "person/images": image_strip(images),
         }
         if copy is not None:
