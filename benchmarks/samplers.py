@@ -6,7 +6,8 @@ The first setting is the one that the others are compared with. Each of SPLIT's 
 each, four neutral portraits and one image of each of five attributes. identity: the judge's cosine to held-out photos, over
 the neutral ones, with the paired difference's 95 % interval over people. attributes: share that the attribute network sees.
 face_distance: the judge's Fréchet distance to held-out photos. diversity: 1 - cosine between one person's neutral images.
-NAME:STEPS, or NAME:STEPS:BACKEND (torch, openvino). Prints a line each, and one JSON object as its last line.
+Diversity too has its paired difference. NAME:STEPS[:BACKEND[:FROM-TO[:SCALE]]]: backend torch or openvino, guidance interval
+and guidance scale. Prints a line each, and one JSON object as its last line.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import time
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -49,6 +51,14 @@ def quality(generated: Features, held_out: Features) -> dict[str, float]:
     return {"face_distance": distance, "diversity": float(np.mean(list(diversity_per_person(generated).values())))}
 
 
+def sampling_config(setting: str) -> SamplingConfig:
+    """What NAME:STEPS[:BACKEND[:FROM-TO[:SCALE]]] says of sampling."""
+    name, steps, _, interval, scale = [*setting.split(":"), *["", "", ""]][:5]
+    given: dict[str, Any] = {"guidance_interval": tuple(map(float, interval.split("-")))} if interval else {}
+    given |= {"guidance_scale": float(scale)} if scale else {}
+    return SamplingConfig(steps=int(steps), scheduler=name, **given)
+
+
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("people", "photos", "judge"):
@@ -81,12 +91,12 @@ def main() -> None:
         names.append(person)
         row = []
         for setting in args.settings:
-            scheduler, steps, model = setting.split(":")[0], int(setting.split(":")[1]), models[backends[setting]]
+            model = models[backends[setting]]
             identity = method(args.method)(Person(person, photos.references), model).identity
             requests = [Request(identity, NEUTRAL, seed) for seed in range(IMAGES)]
             requests += [Request(identity, prompt, 0) for prompt in ATTRIBUTES.values()]
             start = time.perf_counter()
-            images = [sample.pixels for sample in generate(model, requests, SamplingConfig(steps=steps, scheduler=scheduler))]
+            images = [sample.pixels for sample in generate(model, requests, sampling_config(setting))]
             seconds[setting] += (time.perf_counter() - start) / len(requests)
             vectors[setting].append(recognizer(images[:IMAGES]))
             cosines[setting].append(float(np.nan_to_num(vectors[setting][-1] @ held_out.T).mean()))
@@ -104,7 +114,11 @@ def main() -> None:
         found = paired_difference(cosines[setting], cosines[args.settings[0]])
         generated = Features(np.concatenate(vectors[setting]), tuple(np.repeat(names, IMAGES)))
         measured = {"identity": float(np.mean(cosines[setting])), "difference": [found.value, found.low, found.high]}
+        spread = list(diversity_per_person(generated).values())
+        first = list(diversity_per_person(Features(np.concatenate(vectors[args.settings[0]]), generated.people)).values())
+        compared = paired_difference(spread, first) if len(spread) == len(first) else None
         measured |= quality(generated, photos_of_all) | {"attributes": float(np.mean(present[setting]))}
+        measured |= {"diversity_difference": [compared.value, compared.low, compared.high] if compared else None}
         measured["seconds"] = seconds[setting] / len(names)
         result[setting] = json.loads(json.dumps(measured), parse_float=lambda text: round(float(text), 4))
         print(f"{setting:20}", result[setting], flush=True)
