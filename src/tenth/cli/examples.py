@@ -1,17 +1,17 @@
-"""The examples at the end of a command's help. A test runs each of them, and docs/cli.md has them from there."""
+"""The examples at the end of a command's help. A test runs them, one after another."""
 
 from __future__ import annotations
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
+    "identity": (
+        "tenth identity me/ -o me.safetensors",
+        "tenth identity me/ --method ip-adapter-set -o me-set.safetensors",
+    ),
     "generate": (
         'tenth generate me/ --prompt "a portrait photo of a smiling person" -o out/smiling',
         'tenth generate me/ --prompt "a photo of an old person" -n 2 --seed 100 --size 512x768 -o out/old',
         "tenth generate me/ --settings-from out/smiling/0001.png --seed 7 -n 1 -o out/again",
         'tenth generate me.safetensors --prompt "a photo of a person with glasses" -n 1 -o out/glasses',
-    ),
-    "identity": (
-        "tenth identity me/ -o me.safetensors",
-        "tenth identity me/ --method ip-adapter-set -o me-set.safetensors",
     ),
     "export": (
         "tenth export me.safetensors -o for-diffusers/me.safetensors",
