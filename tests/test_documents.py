@@ -32,6 +32,7 @@ from documents import (
 from fresh import Fresh
 from parsed_commands import parse
 from tenth.cli.app import EPILOG
+from tenth.cli.examples import EXAMPLES
 from tenth.core.config import from_table
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.training.adapter.trainer import AdapterRecipe
@@ -99,6 +100,7 @@ def test_every_block_runs(name: str, fresh: Fresh, folder: Path) -> None:
 def test_the_examples_of_the_help_and_of_docstrings_run(fresh: Fresh, folder: Path) -> None:
     examples = re.findall(r"^ +(tenth .+)$", EPILOG, re.MULTILINE)
     assert len(examples) == 3
+    examples += [line for lines in EXAMPLES.values() for line in lines]  # of one command each, in this order
     others = [line for line in examples if line not in shell_lines(blocks_that_run())]  # those in the documents are run there
     assert run([Block("the help", "", "\n".join(others)), *blocks_of_docstrings()], fresh, folder) == ([], [])
 

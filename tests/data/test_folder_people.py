@@ -12,8 +12,12 @@ from PIL import Image
 
 from tenth.core.errors import DataError
 from tenth.core.types import Photo
-from tenth.data.faces.detection import crop_face
-from tenth.data.photo_folder import UNDECIDED, inspect_folder, read_person
+from tenth.data.faces.detection import crop_face, face_width
+from tenth.data.photo_folder import UNDECIDED, inspect_folder, read_person, to_person
+from tenth.data.photo_notes import photo_notes
+from tenth.models.registry import load_model
+from tenth.sampling.config import SamplingConfig
+from tenth.sampling.generate import Request, generate
 
 Rows = dict[str, list[float]]
 
@@ -59,6 +63,7 @@ def tinted(path: Path, colour: tuple[float, float, float], side: int) -> Image.I
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
+PLAIN = (1.0, 1.0, 1.0)
 RED, BLUE, GREEN = (1.0, 0.6, 0.4), (0.4, 0.6, 1.0), (0.4, 1.0, 0.4)
 
 
@@ -84,6 +89,43 @@ def test_the_most_frequent_person_is_taken_not_the_largest_face(tmp_path: Path, 
     said = [warning for verdict in verdicts for warning in verdict.warnings if "several faces" in warning]
     assert said == [verdicts[0].warnings[0]]  # once for the folder
     assert said[0].startswith("2 photos show several faces; taken is the person in 3 of 4 photos (the next is in 2)")
+    assert "though 2 photos have a larger face beside; crop the photos if that is somebody else" in said[0]
+
+
+def test_one_line_for_each_matter_not_one_a_photo(tmp_path: Path, face_photos: list[Path]) -> None:
+    names = fill(tmp_path, face_photos, 8)
+    (tmp_path / "letter.txt").write_text("dear")
+    rows: Rows = {name: [float(number)] for number, name in enumerate(names)}
+    rows |= {"0.png": [0.0], "1.png": [0.1], "2.png": [0.2]}
+    notes = photo_notes(inspect_folder(tmp_path, descriptor=by_file(rows)))
+    assert notes[0].startswith("only 3 of 8 photos show the person who is taken, the others somebody else")
+    assert notes[1] == "3.png, 4.png, 5.png, and 2 more: not used (other-person)"
+    assert notes[2] == "letter.txt: not used (not-a-photo)"
+    assert len(notes) == len({note.rpartition(":")[2] for note in notes})
+
+
+def test_nine_different_people_are_nobodys_folder(tmp_path: Path, face_photos: list[Path]) -> None:
+    names = fill(tmp_path, face_photos, 9)
+    rows: Rows = {name: [float(number)] for number, name in enumerate(names)} | {"1.png": [0.5]}  # two look alike
+    with pytest.raises(DataError, match="nobody clearly more often"):
+        read_person(tmp_path, descriptor=by_file(rows))
+
+
+@pytest.mark.slow
+def test_a_person_who_always_stands_beside_a_larger_stranger(tmp_path: Path, face_photos: list[Path]) -> None:
+    """With dlib's own descriptors: the example person beside five people who do not exist either."""
+    prompts = ("an old man", "a young woman with blond hair", "a man with a beard", "a black woman", "a bald man")
+    requests = [Request(None, f"a photo of {prompt}", 100 + index) for index, prompt in enumerate(prompts)]
+    for index, sample in enumerate(generate(load_model(), requests, SamplingConfig())):
+        Image.fromarray(sample.pixels).save(tmp_path / "stranger.png")
+        shown(tmp_path, f"{index}.png", (tmp_path / "stranger.png", PLAIN, 280), (face_photos[index], PLAIN, 150))
+    (tmp_path / "stranger.png").unlink()
+    verdicts = inspect_folder(tmp_path)
+    person = to_person(verdicts, "me")
+    assert [photo.file for photo in person.photos] == [f"{index}.png" for index in range(5)]
+    widths = [face_width(photo.face) for photo in person.photos if photo.face is not None]
+    assert max(widths) < 130, widths  # a stranger's has twice as much
+    assert len([note for note in photo_notes(verdicts) if "though 5 photos have a larger face beside" in note]) == 1
 
 
 def test_two_people_who_are_always_together(tmp_path: Path, face_photos: list[Path]) -> None:

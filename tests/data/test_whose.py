@@ -29,6 +29,10 @@ Faces = list[list[float]]  # of each photo, the largest first
         ([[0.0, 5.0], [0.1, 5.1], [5.2, 0.2]], [0, 0, 1]),  # always together
         ([[0.0, 5.0], [5.1, 0.1]], None),
         ([[0.0, 0.1], [0.2]], [1, 0]),  # a mirror is no rival
+        ([[0.0], [0.1], [1.0], [2.0]], [0, 0, None, None]),
+        ([[0.0], [0.1], [1.0], [2.0], [3.0]], None),  # two of five who look alike, by chance
+        ([[0.0], [0.1], [0.2], *([place] for place in range(2, 11))], [0, 0, 0, *[None] * 9]),
+        ([[0.0], [0.1], [0.2], *([place] for place in range(2, 12))], None),  # fewer than a quarter
     ],
 )
 def test_most_frequent(photos: Faces, expected: list[int | None] | None) -> None:

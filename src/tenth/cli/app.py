@@ -17,6 +17,7 @@ from tenth.cli.commands.info import doctor, methods, metrics
 from tenth.cli.commands.models import download, models, update
 from tenth.cli.commands.person import demo, export, identity, photos
 from tenth.cli.commands.train import train
+from tenth.cli.examples import epilog
 
 HELP_WIDTH = 100  # in every terminal, so that docs/cli.md can be checked
 MAY_BE_EMPTY = {"prompt", "negative_prompt"}
@@ -29,7 +30,7 @@ Examples:
 \b
 Exit codes: 0 done, 1 something about your input (one line says what), 2 wrong usage, 70 a fault of
 tenth's, 130 stopped with Ctrl-C. Results go to stdout, progress to stderr.
-`tenth COMMAND --help` says more."""
+`tenth COMMAND --help` says more. `tenth --install-completion` lets the shell complete commands and names."""
 
 
 def _check_words(command: TyperCommand | TyperGroup, context: Any, words: Sequence[str]) -> None:
@@ -125,7 +126,7 @@ def build_command() -> Any:
         (models_app, None, (download, update)),
     ):
         for command in commands:
-            parent.command(cls=Command, rich_help_panel=title)(command)
+            parent.command(cls=Command, rich_help_panel=title, epilog=epilog(command.__name__))(command)
     app.add_typer(data_app, name="data", rich_help_panel="Many people")
     app.add_typer(models_app, name="models", rich_help_panel="This installation")
     return typer.main.get_command(app)

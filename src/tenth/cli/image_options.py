@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from tenth.cli.parameters import option
+from tenth.cli.parameters import choice, option
 from tenth.core.errors import InputError, RecipeError
 from tenth.core.files.reading import parse_json
 from tenth.models.adapters.adapter_scale import EXAMPLE_SCALE, MAX_SCALE, AdapterScale, validate_scale
@@ -107,8 +107,8 @@ GuidanceInterval = Annotated[
     tuple[float, float] | None, of_sampling("FROM TO", INTERVAL_HELP, parser=lambda text: _number(text, INTERVAL))
 ]
 FAST_HELP = "6 steps without guidance, as a model or --lora that was distilled for it needs: --steps 4 to 8"
-Fast = Annotated[Literal["lcm", "tcd"] | None, typer.Option(rich_help_panel="Sampling", help=FAST_HELP)]
-Precision = Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel="Sampling", help=PRECISION_HELP)]
+Fast = Annotated[Literal["lcm", "tcd"] | None, choice("lcm", "tcd", text=FAST_HELP, group="Sampling")]
+Precision = Annotated[str | None, choice("auto", "fp32", "bf16", text=PRECISION_HELP, group="Sampling")]
 
 # Their size
 of_size = partial(option, group="Size")

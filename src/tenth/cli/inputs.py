@@ -41,11 +41,8 @@ class ModelOptions:
 
 def read_person(directory: Path) -> tuple[Person, list[str]]:
     """The person in a folder, and what to say about photos that are not used or doubtful."""
-    from tenth.data.photo_folder import CAPTION, inspect_folder, to_person
+    from tenth.data.photo_folder import inspect_folder, to_person
+    from tenth.data.photo_notes import photo_notes
 
     verdicts = inspect_folder(directory)
-    person = to_person(verdicts, directory.resolve().name)
-    refused = [verdict for verdict in verdicts if not verdict.accepted and verdict.code != CAPTION]
-    notes = [f"{verdict.file}: not used ({verdict.code})" for verdict in refused]
-    notes += [f"{verdict.file}: {warning}" for verdict in verdicts for warning in verdict.warnings]
-    return person, notes
+    return to_person(verdicts, directory.resolve().name), photo_notes(verdicts)

@@ -18,7 +18,7 @@ import typer
 from tenth.cli.app import build_command
 from tenth.core.console import allow_any_text, discard_stdout
 from tenth.core.errors import InputError
-from tenth.core.wording import printable
+from tenth.core.wording import did_you_mean, printable
 
 EXIT_OK, EXIT_INPUT, EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 0, 1, 2, 70, 130
 MEMORY_TEXT = "more memory is needed than there is; less at a time may fit. Ask for fewer or smaller things."
@@ -81,6 +81,8 @@ def _print_usage_error(problem: typer.TyperException) -> int:
     context = getattr(problem, "ctx", None)
     name = context.command_path if context else "tenth"
     message = problem.format_message()
+    if unknown := getattr(problem, "option_name", None):  # with what it resembles, as everywhere else
+        message = f"No such option: {unknown}. {did_you_mean(unknown, getattr(problem, 'possibilities', None) or [])}".rstrip()
     stop = "" if message.endswith((".", "?")) else "."
     _print_line(f"{name}: {message}{stop} `{name} --help` says more.")
     return EXIT_USAGE

@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from tenth.cli.completion import method_names, model_names
+from tenth.core.wording import did_you_mean
+
 
 def argument(metavar: str, text: str, parser: Callable[[str], Any] = Path) -> Any:
     """An argument. text: its line of help."""
@@ -24,6 +27,18 @@ def option(
 ) -> Any:
     """An option with a value. names: by default that of the parameter. group: which it stands in, in the help."""
     return typer.Option(*names, metavar=metavar, parser=parser, rich_help_panel=group, help=text, **more)
+
+
+def choice(*values: Any, text: str, group: str | None = None) -> Any:
+    """An option whose value is one of these."""
+    known = {str(value): value for value in values}
+
+    def parse(given: str) -> Any:
+        if given not in known:
+            raise typer.BadParameter(f"{given!r} is not one of {', '.join(known)}. {did_you_mean(given, list(known))}".rstrip())
+        return known[given]
+
+    return option(f"<{'|'.join(known)}>", text, group=group, parser=parse, autocompletion=lambda: list(known))
 
 
 # Arguments
@@ -60,11 +75,11 @@ DEVICE_HELP = "where it runs [default: cuda for a large model where torch finds 
 ADAPTER_HELP = "an IP-Adapter's .safetensors of this model (plain, Plus, Full), instead of the model's own"
 LORA_HELP = "a LoRA's .safetensors for this model, such as one that makes few steps do (with --fast lcm)"
 TRAINED_HELP = "the trained folder whose adapter the identity is for"
-Method = Annotated[str | None, of_model("M", METHOD_HELP, parser=str)]
+Method = Annotated[str | None, of_model("M", METHOD_HELP, parser=str, autocompletion=method_names)]
 TrainedFolder = Annotated[str | None, of_model("DIR", TRAINED_HELP, "--method", parser=str)]
-Model = Annotated[str, of_model("NAME", MODEL_HELP, parser=str)]
-Device = Annotated[Literal["cpu", "cuda"] | None, typer.Option(rich_help_panel=MODEL, help=DEVICE_HELP)]
-Backend = Annotated[Literal["torch", "openvino"] | None, typer.Option(rich_help_panel=MODEL, help=BACKEND_HELP)]
+Model = Annotated[str, of_model("NAME", MODEL_HELP, parser=str, autocompletion=model_names)]
+Device = Annotated[str | None, choice("cpu", "cuda", text=DEVICE_HELP, group=MODEL)]
+Backend = Annotated[str | None, choice("torch", "openvino", text=BACKEND_HELP, group=MODEL)]
 Adapter = Annotated[Path | None, of_model("FILE", ADAPTER_HELP)]
 Lora = Annotated[Path | None, of_model("FILE", LORA_HELP)]
 
@@ -73,7 +88,7 @@ INCEPTION_HELP = (
     "for FID, KID and Inception Score: the standard file, an address to download it from once, or random:SEED to try"
 )
 ExamplePhotos = Annotated[Path | None, option("DIR", "photos of one person, instead of the examples")]
-Layout = Annotated[Literal["diffusers", "kohya"], typer.Option(help="of a LoRA; kohya: for ComfyUI and A1111")]
+Layout = Annotated[Literal["diffusers", "kohya"], choice("diffusers", "kohya", text="of a LoRA; kohya: for ComfyUI and A1111")]
 ResumeTraining = Annotated[bool, typer.Option("--resume", help="go on with the training that was begun in DIR")]
 ResumeRun = Annotated[bool, typer.Option("--resume", help="only go on: an error where DIR holds no run")]
 InceptionFile = Annotated[str | None, option("FILE", INCEPTION_HELP, "--inception", parser=str)]
@@ -84,4 +99,4 @@ HeldOut = Annotated[Path, option("DIR", "real photos that no method was given")]
 References = Annotated[Path | None, option("DIR", "the photos that the method was given: for the copy index")]
 Summary = Annotated[bool, typer.Option("--summary", help="print one table as Markdown, for a README, and write nothing")]
 AttributesFile = Annotated[Path | None, option("FILE", "what each photo shows: captions are made of it")]
-Fold = Annotated[Literal[0, 1, 2], typer.Option(help="of three folds, whose people are for testing")]
+Fold = Annotated[Literal[0, 1, 2], choice(0, 1, 2, text="of three folds, whose people are for testing")]

@@ -19,7 +19,7 @@ from tenth.core.errors import DataError, PhotoError
 from tenth.core.files.reading import reason, without_system_files
 from tenth.core.run_record import num_cores
 from tenth.core.types import Face, Person, Photo, Pixels
-from tenth.core.wording import abbreviate, printable
+from tenth.core.wording import abbreviate, pluralize, printable
 from tenth.data.captions.sidecar_files import find_caption_files
 from tenth.data.faces.descriptors import FaceDescriptor, cached_face_descriptor
 from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, crop_face, face_width, hash_distance, near_duplicate_hash, sharpness
@@ -33,12 +33,12 @@ MAX_THREADS = 4  # a photo each, so that few are in memory; more than cores, as 
 CROP_MARGIN = 2  # face widths kept on every side: enough for every later crop of the face
 SAME_PERSON = 0.6  # distance of two dlib descriptors below which they are of one person
 UNDECIDED_SENTENCE = (
-    "the photos show different people equally often, and which is meant cannot be told; keep those of one person"
+    "the photos show different people, nobody clearly more often, and which is meant cannot be told; keep those of one person"
 )
 OTHER_PERSON_SENTENCE = (
     "the face seems to be somebody else's than in the other photos; remove it, or crop it to the person meant"
 )
-UNDECIDED, CAPTION = "several-people", "caption"  # codes
+UNDECIDED, OTHER_PERSON, CAPTION = "several-people", "other-person", "caption"  # codes
 NOT_PHOTO_CODES = ("not-a-photo", "empty", "folder", "hidden")  # codes of entries that are no photo at all
 
 
@@ -85,7 +85,7 @@ def to_person(verdicts: Sequence[PhotoVerdict], name: str) -> Person:
     if photos:
         return Person(name, photos)
     if any(verdict.code == UNDECIDED for verdict in verdicts):
-        found = f"{name} shows different people equally often, and which one is meant cannot be told"
+        found = f"{name} shows different people, nobody clearly more often, and which one is meant cannot be told"
         raise DataError(found, "one person who is in more photos than any other is needed", "Remove or crop the others' photos")
     refused = (f"{printable(verdict.file)}: {verdict.reason}" for verdict in verdicts if verdict.code != CAPTION)
     found = f"{name} has no usable photo ({abbreviate(refused, separator=' | ') or 'the folder is empty'})"
@@ -211,7 +211,7 @@ def _reject_duplicates(results: Sequence[PhotoVerdict | _Candidate]) -> list[Pho
 
 
 def _keep_one_person(results: Sequence[PhotoVerdict | _Candidate]) -> list[PhotoVerdict]:
-    """Choose the face of the person who is in most photos and refuse photos without it; refuse all if that is a tie."""
+    """Choose the face of the person who is in most photos and refuse photos without it; refuse all if nobody can tell."""
     # Whose face, from the descriptors of all faces.
     candidates = [result for result in results if isinstance(result, _Candidate)]
     descriptors = [each.descriptors for each in candidates]
@@ -226,7 +226,7 @@ def _keep_one_person(results: Sequence[PhotoVerdict | _Candidate]) -> list[Photo
         elif chosen is None:
             verdicts.append(PhotoVerdict(result.photo.file, False, UNDECIDED, UNDECIDED_SENTENCE))
         elif (face_index := next(face_indices)) is None:
-            verdicts.append(PhotoVerdict(result.photo.file, False, "other-person", OTHER_PERSON_SENTENCE))
+            verdicts.append(PhotoVerdict(result.photo.file, False, OTHER_PERSON, OTHER_PERSON_SENTENCE))
         else:
             warnings = [note] if note and result.num_faces > 1 else []
             note = note if not warnings else ""
@@ -251,4 +251,6 @@ def _multiple_faces_note(candidates: Sequence[_Candidate], chosen: MajorityPerso
         return f"{candidates[0].num_faces} faces were found and the largest is taken; crop the photo if that is somebody else"
     rival = f" (the next is in {chosen.num_rival_photos})" if chosen.num_rival_photos else ""
     people = f"the person in {chosen.num_photos} of {len(candidates)} photos{rival}"
+    if num_smaller := sum(bool(index) for index in chosen.face_indices):
+        people += f", though {pluralize(num_smaller, 'photo has', 'photos have')} a larger face beside"
     return f"{num_multiple} photos show several faces; taken is {people}; crop the photos if that is somebody else"
