@@ -38,14 +38,14 @@ class StartOptions:
     def open(self, recorded: Mapping[str, Any]) -> tuple[StartImage | None, list[str]]:
         """The start image, if one is given, and notes. recorded: what an image whose settings are taken says of its start.
 
-        Raises PhotoError and DataError as `open_start_image` does.
+        Raises PhotoError and DataError as `StartImage.open` does.
         """
-        from tenth.sampling.passes.start_image import open_start_image
+        from tenth.sampling.passes.start_image import StartImage
 
         if self.image is None:
             return None, _missing_notes(recorded)
         strength = recorded.get("strength") if self.strength is None else self.strength
-        start = open_start_image(self.image, strength, self.mask)
+        start = StartImage.open(self.image, strength, self.mask)
         notes = []
         for name, key in (("start image", "sha256"), ("mask", "mask_sha256")):
             if recorded and recorded.get(key) != start.metadata["start_image"].get(key):

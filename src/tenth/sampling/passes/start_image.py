@@ -66,6 +66,21 @@ class StartImage:
             needed = "white is made anew and black stays, so some white is needed"
             raise DataError("the mask is black everywhere", needed, "Paint white what is to be made anew")
 
+    @classmethod
+    def open(cls, path: str | Path, strength: float | None = None, mask: str | Path | None = None) -> StartImage:
+        """A start image from files. mask: white is made anew, black stays.
+
+        A picture without a mask is reduced to MAX_START_SIDE pixels a side. Raises PhotoError for what is no picture, or is larger
+        and has a mask; DataError as `StartImage`.
+        """
+        photo = open_photo(Path(path), MAX_START_SIDE, reduce=mask is None)
+        if mask is None:
+            return cls(photo.pixels, strength, digest=photo.digest)
+        painted = open_photo(Path(mask), MAX_START_SIDE, reduce=False)
+        grey = np.array(Image.fromarray(painted.pixels).convert("L"))
+        grey[grey < JPEG_NOISE], grey[grey > 255 - JPEG_NOISE] = 0, 255
+        return cls(photo.pixels, strength, grey, photo.digest, painted.digest)
+
     @property
     def resolved_strength(self) -> float:
         """The strength, or its default."""
@@ -88,21 +103,6 @@ class StartImage:
     def batch_key(self) -> tuple[object, ...]:
         """What start images of one batch have in common."""
         return self.pixels.shape, self.resolved_strength, self.mask is None
-
-
-def open_start_image(path: Path, strength: float | None = None, mask: Path | None = None) -> StartImage:
-    """A start image from files. mask: white is made anew, black stays.
-
-    A picture without a mask is reduced to MAX_START_SIDE pixels a side. Raises PhotoError for what is no picture, or is larger
-    and has a mask; DataError as `StartImage`.
-    """
-    photo = open_photo(path, MAX_START_SIDE, reduce=mask is None)
-    if mask is None:
-        return StartImage(photo.pixels, strength, digest=photo.digest)
-    painted = open_photo(mask, MAX_START_SIDE, reduce=False)
-    grey = np.array(Image.fromarray(painted.pixels).convert("L"))
-    grey[grey < JPEG_NOISE], grey[grey > 255 - JPEG_NOISE] = 0, 255
-    return StartImage(photo.pixels, strength, grey, photo.digest, painted.digest)
 
 
 @dataclass(frozen=True)
