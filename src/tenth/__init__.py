@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tenth.sampling.config import SamplingConfig
     from tenth.sampling.generate import Request, generate
     from tenth.sampling.passes.hires import HiresConfig
+    from tenth.sampling.passes.start_image import StartImage
     from tenth.sampling.png_metadata import save_sample
 
 # name -> where it lives, with its name there if it has another; imported on use, so that --help is quick
@@ -30,13 +31,14 @@ _HOMES = {
     "Request": "tenth.sampling.generate", "generate": "tenth.sampling.generate",
     "save_sample": "tenth.sampling.png_metadata",
     "HiresConfig": "tenth.sampling.passes.hires", "SamplingConfig": "tenth.sampling.config", "TenthError": "tenth.core.errors",
+    "StartImage": "tenth.sampling.passes.start_image",
     "load_identity": "tenth.methods.identity_file", "save_identity": "tenth.methods.identity_file",
 }  # fmt: skip
 
 set_wait_policy()
 
 __all__ = [
-    "METHODS", "METRICS", "MODELS", "HiresConfig", "Request", "SamplingConfig", "TenthError", "generate",
+    "METHODS", "METRICS", "MODELS", "HiresConfig", "Request", "SamplingConfig", "StartImage", "TenthError", "generate",
     "load_identity", "load_model", "method", "read_person", "save_identity", "save_sample",
 ]  # fmt: skip
 

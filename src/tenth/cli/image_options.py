@@ -110,15 +110,25 @@ FAST_HELP = "6 steps without guidance, as a model or --lora that was distilled f
 Fast = Annotated[Literal["lcm", "tcd"] | None, choice("lcm", "tcd", text=FAST_HELP, group="Sampling")]
 Precision = Annotated[str | None, choice("auto", "fp32", "bf16", text=PRECISION_HELP, group="Sampling")]
 
+# A picture that they start from
+of_start = partial(option, group="Start image")
+IMAGE_HELP = "start from this picture instead of noise, under the same person; pocket takes the square around its face"
+MASK_HELP = "with --image, of its size: white is made anew, black stays to the last bit, at the picture's own size"
+StartImageFile = Annotated[Path | None, of_start("FILE", IMAGE_HELP, "--image")]
+MaskFile = Annotated[Path | None, of_start("FILE", MASK_HELP, "--mask")]
+STRENGTH_HELP = (
+    "how much is made anew, 0 nothing, 1 all: with --image of that picture [default: 0.6], else with --size"
+    " of the enlarged image [default: 0.3; of pocket 0]"
+)
+Strength = Annotated[float | None, of_start("S", STRENGTH_HELP, parser=_setting("strength"))]
+
 # Their size
 of_size = partial(option, group="Size")
 SIZE_HELP = (
     "of the images, in multiples of 8 pixels [default: as the model was trained]; what is larger is made at a size"
     " that the model was trained at, enlarged and denoised again"
 )
-STRENGTH_HELP = "with --size, how much is made anew after enlarging: 0 nothing, 1 all [default: 0.3; of pocket 0]"
 FACE_HELP = "with --size, make the face again at the model's full resolution [default: where it is small]"
 FACE_NAMES = "--face-detailer/--no-face-detailer"
 ImageSize = Annotated[Size | None, of_size("N|WxH", SIZE_HELP, parser=_checked(parse_size))]
-Strength = Annotated[float | None, of_size("S", STRENGTH_HELP, parser=_setting("strength"))]
 FaceDetailer = Annotated[bool | None, typer.Option(FACE_NAMES, rich_help_panel="Size", help=FACE_HELP)]

@@ -64,6 +64,7 @@ def run_settings(
 ) -> dict[str, Any]:
     """All that the images depend on, as JSON gives it back. Photos go by their sha256; a person's name has no place here."""
     identities = [request.identity for request in requests]
+    starts = list({id(request.start): request.start.metadata for request in requests if request.start is not None}.values())
     return {
         "model": model.name,
         "encoder": model.encoder.name,
@@ -77,6 +78,7 @@ def run_settings(
         "sampling": to_table(sampling.for_model(model)),
         "tenth": version("tenth"),
         **({} if hires is None else {"hires": hires.metadata(model)}),
+        **({"start_images": [start["start_image"] for start in starts]} if starts else {}),
     }
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from tenth.cli.start_options import read_recorded_start
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.wording import shorten
@@ -16,6 +17,7 @@ from tenth.sampling.bounds import MODEL_SCHEDULER, check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.passes.resolutions import Size, parse_size
+from tenth.sampling.passes.start_image import StartImage
 from tenth.sampling.png_metadata import read_sample
 
 
@@ -30,6 +32,7 @@ class PngSettings:
     model: str
     method: str
     hires: HiresConfig | None = None  # its size, where that was asked for
+    start: Mapping[str, Any] = field(default_factory=dict)  # sha256 and strength of the picture that it started from
 
     @property
     def method_name(self) -> str | None:
@@ -50,6 +53,8 @@ class PngSettings:
 class MergedOptions:
     """What is to be generated. png: the image whose settings were taken. hires: of another size than the model's own.
 
+    start: the picture that the images start from.
+
     inherited: what an image said that is not the default, by the options' names.
     """
 
@@ -60,6 +65,7 @@ class MergedOptions:
     inherited: Mapping[str, Any]
     png: PngSettings | None = None
     hires: HiresConfig | None = None
+    start: StartImage | None = None
 
 
 def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None, num_images: int = 1) -> MergedOptions:
@@ -106,17 +112,18 @@ def read_png_settings(path: Path) -> PngSettings:
     """Raises DataError if the file is no PNG, is another program's, or says something that nobody could have asked for."""
     metadata = read_sample(path)
     prompt, seed = metadata.get("prompt"), metadata.get("seed", 0)
-    names = {field.name for field in fields(SamplingConfig)}
+    names = {each.name for each in fields(SamplingConfig)}
     try:
         sampling = from_table(SamplingConfig, {name: value for name, value in metadata.items() if name in names}, "it")
         check_setting("seed", seed)
         check_prompt("prompt", prompt)
         hires = _read_hires(metadata) if "size" in metadata else None
+        start = read_recorded_start(metadata)
     except (DataError, RecipeError) as problem:
         needed, action = "a PNG as tenth wrote it is needed", "Choose another image, or give the options"
         raise DataError(f"{path} says what nobody can ask for: {shorten(problem)}", needed, action) from problem
     model, method = (value if isinstance(value, str) else "" for value in (metadata.get("model"), metadata.get("method")))
-    return PngSettings(path, str(prompt), int(seed), sampling, model, method, hires)
+    return PngSettings(path, str(prompt), int(seed), sampling, model, method, hires, start)
 
 
 def _read_hires(metadata: Mapping[str, Any]) -> HiresConfig:

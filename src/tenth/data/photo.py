@@ -56,9 +56,10 @@ _decode_lock = threading.Lock()  # Python's warning filters are global; and only
 DecodableImage = Image.Image | HeicImage  # has size, mode and crop()
 
 
-def open_photo(path: Path, max_side: int = MAX_PHOTO_SIDE) -> Photo:
+def open_photo(path: Path, max_side: int = MAX_PHOTO_SIDE, *, reduce: bool = True) -> Photo:
     """A photo as upright 8-bit sRGB; larger ones are reduced to `max_side` pixels on the longer side (box, then bicubic).
 
+    reduce: False refuses larger ones instead, as too-large.
     Formats: JPEG, PNG, WebP and, with `pip install tenth[heic]`, HEIC, detected by content. Transparent pixels are blended with
     white; of an animation the first frame is used; EXIF orientation and colour profile are applied, and no metadata is kept.
     Takes under 300 MB and a few seconds for any file, except that a crafted lossless WebP can make libwebp allocate over a
@@ -70,7 +71,7 @@ def open_photo(path: Path, max_side: int = MAX_PHOTO_SIDE) -> Photo:
         with open_regular(path, MAX_FILE_BYTES) as file, _decode_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow warns of is handled here, or does not matter to the user
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            decoded, transpose = _decode(file, path.name, max_side)
+            decoded, transpose = _decode(file, path.name, max_side, reduce)
         # Without the lock: this takes several times as long as decoding, and leaves the GIL.
         reduced = _shrunk(decoded, max_side)
         pixels = np.array(reduced if transpose is None else reduced.transpose(transpose))  # (H, W, 3)
@@ -118,11 +119,13 @@ def _too_large(name: str, found: str, limit: str) -> PhotoError:
     return PhotoError("too-large", f"{name} has {found}", f"at most {limit} can be opened safely", "Save a smaller copy of it")
 
 
-def _decode(file: BinaryIO, name: str, max_side: int) -> tuple[Image.Image, Image.Transpose | None]:
+def _decode(file: BinaryIO, name: str, max_side: int, reduce: bool) -> tuple[Image.Image, Image.Transpose | None]:
     """The photo in sRGB, of less than 2 * max_side pixels a side, and what turns it upright; nothing else stays in memory."""
     # Header and structure: refuse before decoding.
     try:
         image, parts = _open_image(file, name)
+        if not reduce and max(image.size) > max_side:
+            raise _too_large(name, f"{image.width} x {image.height} pixels", f"{max_side} pixels a side")
         _check_size(image, parts, name, max_side)
     except TooComplexError as error:
         found, action = f"{name} has {error.found}", "Save a copy of it with another program"

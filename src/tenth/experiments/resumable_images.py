@@ -80,14 +80,13 @@ class ImageSeries:
         CheckpointError, before anything is generated, if another file is at an image's path.
         """
         for request, path in zip(self.requests, self.paths, strict=True):
-            check_request(self.model, request)
+            check_request(self.model, request, self.hires)
             self._check_existing(request, path)
         batches = [(requests, paths) for requests, paths in self._batches() if not all(path.exists() for path in paths)]
         if not batches:
             return
         run.record_seconds({})
-        steps_per_image = denoising_steps(self.model, self.sampling, self.hires)
-        done, total = 0, steps_per_image * sum(len(requests) for requests, _ in batches)
+        done, total = 0, sum(self._steps(requests) for requests, _ in batches)
         try:
             for requests, paths in batches:
 
@@ -100,9 +99,13 @@ class ImageSeries:
                 for path, sample in zip(paths, samples, strict=True):
                     if not path.exists():
                         save_sample(sample, path)
-                done += steps_per_image * len(requests)
+                done += self._steps(requests)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("The same command goes on where this one stopped") from None
+
+    def _steps(self, requests: Sequence[Request]) -> int:
+        """Denoising steps of some images."""
+        return sum(denoising_steps(self.model, self.sampling, self.hires, request.start) for request in requests)
 
     def _batches(self) -> Iterator[tuple[list[Request], list[Path]]]:
         """Requests that are generated together, with their paths: no more than fit in memory, so that images are saved soon."""

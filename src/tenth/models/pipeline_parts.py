@@ -114,6 +114,10 @@ def check_networks(folder: Path, safe: Path, classes: Mapping[str, Any]) -> None
     sample_size, channels = unet.config.sample_size, unet.config.in_channels
     if type(sample_size) is not int or not 0 < sample_size <= MAX_SAMPLE_SIZE:
         raise invalid_model(folder / "unet", f"has {sample_size!r:.100} as its sample_size")
+    if channels != unet.config.out_channels:  # an inpainting model also reads a mask and a masked picture
+        found = f"{folder / 'unet'} reads {channels} channels and gives {unet.config.out_channels}"
+        needed = "a UNet that reads latents alone is needed, also for --mask"
+        raise ModelError(found, needed, "Choose the plain model instead of the one for inpainting")
     try:
         with torch.no_grad():
             latents, hidden = zeros(1, channels, sample_size, sample_size), sum(each.hidden_size for each in text_configs)

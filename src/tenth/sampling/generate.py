@@ -5,22 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tenth.core.config import to_table
+from tenth.core.errors import DataError
 from tenth.core.types import Identity, Pixels, Sample
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.bounds import check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig, generate_at_size
+from tenth.sampling.passes.start_image import StartImage, begin_with, fit_region, paste_back
 from tenth.sampling.png_metadata import base_metadata
 from tenth.sampling.prompts import insert_trigger_phrase
-from tenth.sampling.sampler import OnStep, SamplingBatch, Step, sample
+from tenth.sampling.sampler import OnStep, SamplingBatch, Step, img2img_steps, sample
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name
 
 
@@ -40,12 +42,15 @@ OnProgress = Callable[[Progress], None]
 class Request:
     """One image to generate. identity: None for an image of nobody in particular. seed: of its noise.
 
+    start: a picture that it starts from; None: pure noise.
+
     Raises RecipeError for a prompt that is no text, or a seed out of range (sampling/config.py).
     """
 
     identity: Identity | None
     prompt: str
     seed: int
+    start: StartImage | None = None
 
     def __post_init__(self) -> None:
         check_prompt("prompt", self.prompt)
@@ -62,18 +67,17 @@ def generate(
 ) -> Iterator[Sample]:
     """One sample for each request, in order, as soon as its batch is done. A batch may mix people.
 
-    hires: a size other than the model's own. Raises DataError for a size or strength that the model does not support,
+    hires: a size other than the model's own. Raises DataError for a size, strength or mask that the model does not support,
     IdentityError for an identity of another model, before anything is generated; ModelError if a value is not finite.
     """
     sampling = sampling.for_model(model)
     for request in requests:
-        check_request(model, request)
-    steps_per_image = denoising_steps(model, sampling, hires)
-    counter, finished = _StepCounter(len(requests) * steps_per_image, on_progress), 0
+        check_request(model, request, hires)
+    steps = [denoising_steps(model, sampling, hires, request.start) for request in requests]
+    counter, finished = _StepCounter(sum(steps), on_progress), accumulate(steps)
     for group in batch_requests(model, requests, sampling.negative_prompt, batch):
         for made in _generate_within_memory(model, group, sampling, hires, counter):
-            finished += 1
-            counter.settle(max(counter.done, finished * steps_per_image))  # passes may have been left out
+            counter.settle(max(counter.done, next(finished)))  # passes may have been left out
             yield made
 
 
@@ -103,13 +107,19 @@ def expected_metadata(
     # In a PNG, face_detailed says whether a face was generated again, not whether it was asked for.
     known = {key: value for key, value in hires_metadata.items() if key != "face_detailed"}
     backend = {"backend": model.backend_name(request.identity, sampling.precision)}
-    return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known | backend
+    started = {} if request.start is None else request.start.metadata
+    return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known | backend | started
 
 
-def check_request(model: LatentDiffusion, request: Request) -> None:
-    """Raises IdentityError for an identity of another model."""
+def check_request(model: LatentDiffusion, request: Request, hires: HiresConfig | None = None) -> None:
+    """Raises IdentityError for an identity of another model, DataError for a mask with another size, or out of reach."""
     if request.identity is not None:
         model.validate(request.identity)
+    if request.start is not None and request.start.mask is not None:
+        if hires is not None:
+            needed = "what a mask keeps stays at the picture's own size"
+            raise DataError(f"a mask and the size {hires.size}", needed, "Leave out the size")
+        fit_region(model, request.start)
 
 
 def batch_requests(model: LatentDiffusion, requests: Iterable[Request], negative: str, size: int) -> Iterator[list[Request]]:
@@ -119,7 +129,8 @@ def batch_requests(model: LatentDiffusion, requests: Iterable[Request], negative
     """
 
     def batch_key(request: Request) -> tuple[object, ...]:
-        return _identity_key(request.identity), model.prompt_encoder.num_chunks(_full_prompt(request), negative)
+        start = None if request.start is None else request.start.batch_key
+        return _identity_key(request.identity), model.prompt_encoder.num_chunks(_full_prompt(request), negative), start
 
     for _, run in groupby(requests, key=batch_key):
         run_requests = list(run)
@@ -133,9 +144,13 @@ def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
     return identity.adapter, shape, identity.weights_digest
 
 
-def denoising_steps(model: LatentDiffusion, sampling: SamplingConfig, hires: HiresConfig | None) -> int:
-    """Denoising steps per image."""
-    return (sampling.steps or model.default_steps) if hires is None else hires.num_steps(model, sampling)
+def denoising_steps(
+    model: LatentDiffusion, sampling: SamplingConfig, hires: HiresConfig | None, start: StartImage | None = None
+) -> int:
+    """Denoising steps of an image."""
+    steps = sampling.steps or model.default_steps
+    skipped = 0 if start is None else steps - img2img_steps(steps, start.resolved_strength)
+    return (steps if hires is None else hires.num_steps(model, sampling)) - skipped
 
 
 def _full_prompt(request: Request) -> str:
@@ -170,13 +185,22 @@ def _generate_batch(
     start = time.perf_counter()
     prompts, seeds = list(map(_full_prompt, group)), [request.seed for request in group]
 
+    starts = [request.start for request in group if request.start is not None]  # of none, or of all
+    size = None if hires is None else hires.plan(model).base
+    regions = [fit_region(model, start, size) for start in starts]
+
     def sample_images(embeddings: Tensor | None) -> list[tuple[Pixels, dict[str, Any]]]:
         """Images, and the settings that each of them has beside the others'."""
         to_generate = SamplingBatch(model, sampling, prompts, seeds, embeddings)
-        if hires is None:
-            return [(pixels, {}) for pixels in sample(to_generate, on_step)]
-        sized = generate_at_size(to_generate, hires, on_step)
-        return [(pixels, hires.metadata(model) | {"face_detailed": detailed}) for pixels, detailed in sized]
+        if starts:
+            to_generate = begin_with(to_generate, starts, regions)
+        if hires is not None:
+            sized = generate_at_size(to_generate, hires, on_step)
+            return [(pixels, hires.metadata(model) | {"face_detailed": detailed}) for pixels, detailed in sized]
+        made = sample(to_generate, on_step)
+        if starts:
+            made = [paste_back(*each) for each in zip(starts, regions, made, strict=True)]
+        return [(pixels, {}) for pixels in made]
 
     identities = [request.identity for request in group if request.identity is not None]
     if identities:
@@ -190,7 +214,8 @@ def _generate_batch(
     settings = to_table(sampling) | model.memory_plan.metadata | {"backend": backend}
     for request, (pixels, more) in zip(group, images, strict=True):
         method = "none" if request.identity is None else request.identity.method
-        how = settings | more, seconds, sampler_name(model, sampling)
+        started = {} if request.start is None else request.start.metadata
+        how = settings | more | started, seconds, sampler_name(model, sampling)
         yield Sample(pixels, request.prompt, request.seed, method, model.name, *how)
 
 

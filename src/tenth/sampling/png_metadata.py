@@ -100,7 +100,9 @@ def _a1111_parameters(sample: Sample) -> str:
         "Seed": sample.seed,
     }
     fields |= {"Size": f"{width}x{height}"}
-    if len(settings.get("passes", [])) > 1:
+    if "start_image" in settings:
+        fields |= {"Denoising strength": settings["start_image"]["strength"]}
+    elif len(settings.get("passes", [])) > 1:
         fields |= {"Denoising strength": settings["strength"]}
     fields |= {"Model": sample.model, "Method": sample.method, "Version": f"tenth {version('tenth')}"}
     lines.append(", ".join(f"{name}: {_quote_value(value)}" for name, value in fields.items()))

@@ -21,6 +21,7 @@ from tenth.models.adapters.adapter_scale import set_scale
 from tenth.models.denoiser import Conditioning, concat, guidance_embedding, predict_x0, sdxl_time_ids
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.guidance import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Guidance
+from tenth.sampling.init_latents import InitLatents
 from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.schedulers import build_scheduler
 
@@ -31,7 +32,7 @@ FloatImage = npt.NDArray[np.float32]  # (H, W, 3) in [0, 1]; between passes noth
 class SamplingBatch:
     """B images to generate, while their identities are applied to the model. embeddings: of `applied`, (B, M, D), or None.
 
-    size: of the images; None: the model's own.
+    size: of the images; None: the model's own. init: what they start from; None: pure noise.
     """
 
     model: DiffusionModel
@@ -40,6 +41,7 @@ class SamplingBatch:
     seeds: Sequence[int]
     embeddings: Tensor | None = None
     size: Size | None = None
+    init: InitLatents | None = None
 
     @property
     def height_and_width(self) -> tuple[int, int]:
@@ -51,7 +53,8 @@ class SamplingBatch:
         """A batch of one of its images."""
         selected = slice(index, index + 1)
         embeddings = None if self.embeddings is None else self.embeddings[selected]
-        return replace(self, prompts=self.prompts[selected], seeds=self.seeds[selected], embeddings=embeddings)
+        init = None if self.init is None else self.init.select(selected)
+        return replace(self, prompts=self.prompts[selected], seeds=self.seeds[selected], embeddings=embeddings, init=init)
 
     def with_new_noise(self, purpose: str, pass_index: int) -> SamplingBatch:
         """The same batch with other seeds, a function of the first ones."""
@@ -60,10 +63,11 @@ class SamplingBatch:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """A scheduler of diffusers, and the timesteps (S,) that are taken."""
+    """A scheduler of diffusers, the timesteps (S,) that are taken, and the noise (B, C, h, w) at their start."""
 
     scheduler: Any
     timesteps: Tensor
+    noise: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +108,9 @@ def sample(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Pixels]:
     return to_uint8(sample_float(batch, on_step))
 
 
-def sample_float(
-    batch: SamplingBatch, on_step: OnStep | None = None, init_latents: Tensor | None = None, strength: float = 1.0
-) -> list[FloatImage]:
-    """The images before they are rounded.
-
-    init_latents: (B, C, h, w), in the UNet's scale, to which noise is added; None: from pure noise. strength: fraction of the
-    noise, and of the steps, the last ones, that are taken. A seed is one noise, whatever its batch.
-    """
-    model, sampling = batch.model, batch.sampling
+def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[FloatImage]:
+    """The images before they are rounded. A seed is one noise, whatever its batch."""
+    model, sampling, init = batch.model, batch.sampling, batch.init
     autocast: AbstractContextManager[Any] = nullcontext()
     if sampling.precision == "bf16":  # not `enabled=False` otherwise: that would end the autocast of a model in training
         autocast = torch.autocast(model.device.type, torch.bfloat16)
@@ -127,13 +125,14 @@ def sample_float(
 
         # Noise, or an image with noise.
         scheduler = build_scheduler(model.pipeline.scheduler, sampling.scheduler)
-        schedule = last_steps(scheduler, sampling.steps or model.default_steps, strength, model.device)
+        steps, strength = sampling.steps or model.default_steps, 1.0 if init is None else init.strength
+        timesteps = last_timesteps(scheduler, steps, strength, model.device)
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
-        noise = initial_noise(batch, generators)
-        if init_latents is None:
-            latents = noise * scheduler.init_noise_sigma
+        schedule = Schedule(scheduler, timesteps, initial_noise(batch, generators))
+        if init is None:
+            latents = schedule.noise * scheduler.init_noise_sigma
         else:
-            latents = scheduler.add_noise(init_latents, noise, schedule.timesteps[:1])
+            latents = init.noised(scheduler, schedule.noise, timesteps)
 
         latents = denoise(batch, latents, schedule, guidance, generators, on_step)
         return decode_images(batch, latents)
@@ -170,6 +169,8 @@ def denoise(
         # One step towards the image.
         previous = latents
         latents = scheduler.step(guided, timestep, latents, **stochastic, return_dict=False)[0].to(previous.dtype)
+        if batch.init is not None:
+            latents = batch.init.keep_unmasked(latents, scheduler, schedule.noise, timesteps[index + 1 : index + 2])
         check_latents(latents, batch.seeds, index + 1)
 
         # A step of a scheduler of the second order is two evaluations.
@@ -207,13 +208,14 @@ def prompt_and_person(batch: SamplingBatch, guidance: Guidance) -> dict[str, Con
     }
 
 
-def last_steps(scheduler: Any, steps: int, strength: float, device: torch.device) -> Schedule:
-    """The last of a scheduler's `steps`, by `img2img_steps`. It is set to them."""
+def last_timesteps(scheduler: Any, steps: int, strength: float, device: torch.device) -> Tensor:
+    """The timesteps (S,) of the last of a scheduler's `steps`, by `img2img_steps`. It is set to them."""
     scheduler.set_timesteps(steps, device=device)
     skipped = (steps - img2img_steps(steps, strength)) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):  # it counts from the first of all steps
         scheduler.set_begin_index(skipped)
-    return Schedule(scheduler, scheduler.timesteps[skipped:])
+    timesteps: Tensor = scheduler.timesteps[skipped:]
+    return timesteps
 
 
 def initial_noise(batch: SamplingBatch, generators: list[torch.Generator]) -> Tensor:

@@ -13,6 +13,7 @@ import typer
 
 from tenth.cli import image_options, parameters
 from tenth.cli.inputs import IDENTITY_SUFFIX, ModelOptions, read_person
+from tenth.cli.start_options import StartOptions
 from tenth.core.console import print_message, print_result, progress_bar
 
 if TYPE_CHECKING:
@@ -43,8 +44,10 @@ def generate(
     guidance_interval: image_options.GuidanceInterval = None,
     fast: image_options.Fast = None,
     precision: image_options.Precision = None,
-    size: image_options.ImageSize = None,
+    image: image_options.StartImageFile = None,
+    mask: image_options.MaskFile = None,
     strength: image_options.Strength = None,
+    size: image_options.ImageSize = None,
     face_detailer: image_options.FaceDetailer = None,
     json: parameters.Json = False,
 ) -> int:
@@ -59,8 +62,9 @@ def generate(
         raise typer.BadParameter(message, param_hint="--method")
     if prompt is None and settings_from is None:
         raise typer.BadParameter("it is needed, or --settings-from", param_hint="--prompt")
-    if size is None and settings_from is None and (strength, face_detailer) != (None, None):
-        raise typer.BadParameter("--strength and --face-detailer are for images of a --size", param_hint="--size")
+    start = StartOptions(image, mask, strength, size is not None)
+    if size is None and settings_from is None and (start.size_strength, face_detailer) != (None, None):
+        raise typer.BadParameter("--strength and --face-detailer are for images of a --size, or --image", param_hint="--size")
     if fast and scheduler:
         raise typer.BadParameter("it names a scheduler: leave out --scheduler", param_hint="--fast")
     if fast and model == "pocket":
@@ -78,11 +82,13 @@ def generate(
         sampling |= {name: value for name, value in fast_settings(fast).items() if sampling.get(name) is None}
     png = read_png_settings(settings_from) if settings_from else None
     options = merge_options({"prompt": prompt, "seed": seed, "negative_prompt": negative_prompt, **sampling}, png, num_images)
-    options = replace(options, hires=merge_size(size, strength, face_detailer, png))
+    options = replace(options, hires=merge_size(size, start.size_strength, face_detailer, png))
+    start_image, start_notes = start.open(png.start if png else {})
+    options = replace(options, start=start_image)
 
     # The person, then the images.
     identity, loaded, notes = _load_subject(source, method, ModelOptions(model, device, adapter, lora, backend), options)
-    paths = _write_images(output, identity, loaded, notes, options)
+    paths = _write_images(output, identity, loaded, [*notes, *start_notes], options)
     print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
     return 0
 
@@ -130,17 +136,20 @@ def _write_images(
     from tenth.cli.output import generate_into, run_settings
     from tenth.experiments.output_folders import ensure_writable_folder
     from tenth.sampling.generate import Request
+    from tenth.sampling.passes.start_image import start_notes
     from tenth.sampling.png_metadata import read_sample
     from tenth.sampling.prompts import prompt_warnings
 
     # A folder of another run is refused before anything is said.
     png, hires = options.png, options.hires
-    requests = [Request(identity, options.prompt, options.seed + index) for index in range(options.num_images)]
+    seeds = range(options.seed, options.seed + options.num_images)
+    requests = [Request(identity, options.prompt, seed, options.start) for seed in seeds]
     ensure_writable_folder(output, run_settings(model, requests, options.sampling, hires))
 
     # Notes, images, and whose face was made again.
     notes += png.notes(model, identity.method, options.inherited) if png else []
     notes += hires.notes(model) if hires else []
+    notes += start_notes(model, options.start) if options.start else []
     for prompt in (options.prompt, options.sampling.negative_prompt):
         notes += prompt_warnings(model, prompt)
     print_message(*notes)

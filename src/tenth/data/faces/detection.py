@@ -110,6 +110,14 @@ def crop_face(pixels: Pixels, face: Face, *, size: int = CROP_SIZE, padding: flo
     return np.asarray(dlib.get_face_chip(padded, dlib.full_object_detection(box, points), size=size, padding=padding))
 
 
+def crop_square(face: Face, *, padding: float = CROP_PADDING) -> tuple[float, float, float]:
+    """Left, top and side, in pixels of the photo, of the upright square about where `crop_face` crops, which also turns it."""
+    points = [dlib.point(round(x), round(y)) for x, y in face.landmarks]
+    shape = dlib.full_object_detection(dlib.rectangle(*face.box), points)
+    rectangle = dlib.get_face_chip_details(shape, size=CROP_SIZE, padding=padding).rect
+    return rectangle.left(), rectangle.top(), rectangle.width()
+
+
 def sharpness(crop: Pixels) -> float:
     """Variance of the Laplacian of the crop's grey values; the crop must be of CROP_SIZE with CROP_PADDING.
 

@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
+from tenth.core.types import DiffusionModel
 from tenth.models.latents import encode
+from tenth.sampling.init_latents import InitLatents
 from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.sampler import FloatImage, OnStep, SamplingBatch, sample_float
 
@@ -19,11 +22,15 @@ def img2img(batch: SamplingBatch, image: FloatImage, strength: float, on_step: O
     Source: Meng et al. 2021, arXiv:2108.01073 (SDEdit). Computes what diffusers' image-to-image pipelines do, but with the mean
     of the autoencoder's distribution in place of a sample, and with guidance rescaling, which Stable Diffusion 1.5's lacks.
     """
-    pipeline, device = batch.model.pipeline, batch.model.device
+    latents = encode_image(batch.model, image)
+    at_size = replace(batch, size=Size(image.shape[1], image.shape[0]), init=InitLatents(latents, strength))
+    return sample_float(at_size, on_step)[0]
+
+
+def encode_image(model: DiffusionModel, image: FloatImage) -> Tensor:
+    """An image (H, W, 3) in [0, 1] -> latents (1, C, h, w), in the UNet's scale."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] * 2 - 1  # (1, 3, H, W)
-    latents = encode(pipeline.vae, pixels.to(device)).to(pipeline.unet.dtype)
-    at_size = replace(batch, size=Size(image.shape[1], image.shape[0]))
-    return sample_float(at_size, on_step, latents, strength)[0]
+    return encode(model.pipeline.vae, pixels.to(model.device)).to(model.pipeline.unet.dtype)
 
 
 def resize_to_cover(image: FloatImage, size: Size) -> FloatImage:

@@ -99,6 +99,15 @@ class ResolutionPlan:
         return ", ".join([f"{self.final}: {first}, then {second}", *more])
 
 
+def nearest_shape(aspect_ratio: float, native_sizes: Sequence[Size], native_resolution: int) -> Size:
+    """The trained size nearest in shape to width / height; of several, the one nearest in area to the trained square."""
+
+    def shape_distance(size: Size) -> tuple[float, int]:
+        return abs(math.log(size.aspect_ratio / aspect_ratio)), abs(size.area - native_resolution * native_resolution)
+
+    return min(native_sizes, key=shape_distance)
+
+
 def plan_resolution(
     target: Size, native_sizes: Sequence[Size], native_resolution: int, *, refine: bool = True
 ) -> ResolutionPlan:
@@ -109,11 +118,7 @@ def plan_resolution(
     """
     if target in native_sizes:
         return ResolutionPlan(target, (), target)
-
-    def shape_distance(size: Size) -> tuple[float, int]:
-        return abs(math.log(size.aspect_ratio / target.aspect_ratio)), abs(size.area - native_resolution * native_resolution)
-
-    base = min(native_sizes, key=shape_distance)
+    base = nearest_shape(target.aspect_ratio, native_sizes, native_resolution)
     upscale = max(target.width / base.width, target.height / base.height)
     if upscale > MAX_UPSCALE:
         raise DataError(
