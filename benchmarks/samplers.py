@@ -3,10 +3,10 @@
     python benchmarks/samplers.py PEOPLE.jsonl PHOTOS JUDGE.toml ddim:25 unipc:8 unipc:6 [--count 24] [--sheet SHEET.png]
 
 The first setting is the one that the others are compared with. Each of SPLIT's first people: nine photos, by --method; of
-each, four neutral portraits and one image of each of five attributes. identity: the judge's cosine to held-out photos, over
+each, four neutral portraits and four images of each of five attributes. identity: the judge's cosine to held-out photos, over
 the neutral ones, with the paired difference's 95 % interval over people. attributes: share that the attribute network sees.
 face_distance: the judge's Fréchet distance to held-out photos. diversity: 1 - cosine between one person's neutral images.
-Diversity too has its paired difference. NAME:STEPS[:BACKEND[:FROM-TO[:SCALE]]]: backend torch or openvino, guidance interval
+Diversity and attributes too have paired differences. NAME:STEPS[:BACKEND[:FROM-TO[:SCALE]]]: backend torch or openvino, guidance interval
 and guidance scale. Prints a line each, and one JSON object as its last line.
 """
 
@@ -94,17 +94,17 @@ def main() -> None:
             model = models[backends[setting]]
             identity = method(args.method)(Person(person, photos.references), model).identity
             requests = [Request(identity, NEUTRAL, seed) for seed in range(IMAGES)]
-            requests += [Request(identity, prompt, 0) for prompt in ATTRIBUTES.values()]
+            requests += [Request(identity, prompt, seed) for prompt in ATTRIBUTES.values() for seed in range(IMAGES)]
             start = time.perf_counter()
             images = [sample.pixels for sample in generate(model, requests, sampling_config(setting))]
             seconds[setting] += (time.perf_counter() - start) / len(requests)
             vectors[setting].append(recognizer(images[:IMAGES]))
             cosines[setting].append(float(np.nan_to_num(vectors[setting][-1] @ held_out.T).mean()))
-            seen = see_attributes(images[IMAGES:])
+            seen, wanted = see_attributes(images[IMAGES:]), np.repeat(list(ATTRIBUTES), IMAGES)
             present[setting].append(
-                [bool(found[FACE_ATTRIBUTES.index(name)] > 0) for name, found in zip(ATTRIBUTES, seen, strict=True)]
+                [bool(found[FACE_ATTRIBUTES.index(name)] > 0) for name, found in zip(wanted, seen, strict=True)]
             )
-            row += images[:2] + images[-2:]
+            row += images[:2] + images[-2 * IMAGES :: IMAGES]
         rows.append(np.concatenate(row, 1))
 
     # One line each.
@@ -117,8 +117,10 @@ def main() -> None:
         spread = list(diversity_per_person(generated).values())
         first = list(diversity_per_person(Features(np.concatenate(vectors[args.settings[0]]), generated.people)).values())
         compared = paired_difference(spread, first) if len(spread) == len(first) else None
+        asked = paired_difference(*(np.mean(present[each], 1).tolist() for each in (setting, args.settings[0])))
         measured |= quality(generated, photos_of_all) | {"attributes": float(np.mean(present[setting]))}
         measured |= {"diversity_difference": [compared.value, compared.low, compared.high] if compared else None}
+        measured |= {"attributes_difference": [asked.value, asked.low, asked.high]}
         measured["seconds"] = seconds[setting] / len(names)
         result[setting] = json.loads(json.dumps(measured), parse_float=lambda text: round(float(text), 4))
         print(f"{setting:20}", result[setting], flush=True)
