@@ -19,11 +19,11 @@ from tenth.data.photo_folder import (
     CAPTION,
     PhotoVerdict,
     inspect_folder,
-    natural_sort_key,
     read_person,
     verdicts_to_json,
     verdicts_to_table,
 )
+from tenth.data.photo_sources import natural_sort_key
 
 
 def same(_: Photo) -> np.ndarray:

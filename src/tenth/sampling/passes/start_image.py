@@ -70,8 +70,8 @@ class StartImage:
     def open(cls, path: str | Path, strength: float | None = None, mask: str | Path | None = None) -> StartImage:
         """A start image from files. mask: white is made anew, black stays.
 
-        A picture without a mask is reduced to MAX_START_SIDE pixels a side. Raises PhotoError for what is no picture, or is larger
-        and has a mask; DataError as `StartImage`.
+        A picture without a mask is reduced to MAX_START_SIDE pixels a side. Raises PhotoError for what is no picture, or larger
+        with a mask; DataError as `StartImage`.
         """
         photo = open_photo(Path(path), MAX_START_SIDE, reduce=mask is None)
         if mask is None:
