@@ -196,6 +196,8 @@ def test_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="does not exist"):
         inspect_folder(tmp_path / "nothing", descriptor=same)
     with pytest.raises(DataError, match="is a file"):
+        inspect_folder(tmp_path / "a.jpg", descriptor=same)
+    with pytest.raises(DataError, match=r"a has no usable photo \(a.jpg: a.jpg is empty"):
         read_person(tmp_path / "a.jpg", descriptor=same)
 
     def refuse(_: Path) -> None:

@@ -43,11 +43,12 @@ def _check_words(command: TyperCommand | TyperGroup, context: Any, words: Sequen
     options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     for index, parameter in enumerate(given):
         value = values[parameter.name]
+        texts = value if isinstance(value, list | tuple) else [value]
         if parameter in given[:index] and not getattr(parameter, "multiple", False):
             raise typer.BadParameter("it is given twice; give it once", context, parameter)
-        if parameter.param_type_name == "option" and value in options:
-            raise typer.BadParameter(f"{value!r} is an option, where a value belongs", context, parameter)
-        if (value == "" or (isinstance(value, list | tuple) and "" in value)) and parameter.name not in MAY_BE_EMPTY:
+        if parameter.param_type_name == "option" and (wrong := [text for text in texts if text in options]):
+            raise typer.BadParameter(f"{wrong[0]!r} is an option, where a value belongs", context, parameter)
+        if "" in texts and parameter.name not in MAY_BE_EMPTY:
             raise typer.BadParameter("'' is given; leave it out, or say what", context, parameter)
 
 
