@@ -6,8 +6,8 @@ The first setting is the one that the others are compared with. Each of SPLIT's 
 each, four neutral portraits and four images of each of five attributes. identity: the judge's cosine to held-out photos, over
 the neutral ones, with the paired difference's 95 % interval over people. attributes: share that the attribute network sees.
 face_distance: the judge's Fréchet distance to held-out photos. diversity: 1 - cosine between one person's neutral images.
-Diversity and attributes too have paired differences. NAME:STEPS[:BACKEND[:FROM-TO[:SCALE]]]: backend torch or openvino, guidance interval
-and guidance scale. Prints a line each, and one JSON object as its last line.
+Diversity and attributes too have paired differences. A setting is NAME:STEPS[:BACKEND[:FROM-TO[:SCALE]]]: backend torch or
+openvino, guidance interval, guidance scale. Prints a line each, and one JSON object as its last line.
 """
 
 import argparse

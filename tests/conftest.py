@@ -29,6 +29,7 @@ LARGEST_HEADER = 1 << 20  # bytes
 
 def pytest_configure(config: pytest.Config) -> None:
     """One server of fresh processes for all processes that run tests."""
+    os.environ["TENTH_PEOPLE_DIR"] = os.path.join(os.sep, "nobody", "is", "saved")  # noqa: PTH118 - a place that is none
     os.environ["TENTH_BACKEND"] = "torch"  # toys are made anew again and again; compiled networks have tests of their own
     if not hasattr(config, "workerinput"):
         stack = ExitStack()
@@ -130,7 +131,8 @@ def toy_configs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     """Processes that have loaded nothing of tenth."""
     store = str(tmp_path_factory.mktemp("store"))
-    return Fresh(os.environ[FRESH], tmp_path_factory.mktemp("said"), {"TENTH_CACHE_DIR": store, "TENTH_MODELS": store})
+    places = {"TENTH_CACHE_DIR": store, "TENTH_MODELS": store, "TENTH_PEOPLE_DIR": str(tmp_path_factory.mktemp("people"))}
+    return Fresh(os.environ[FRESH], tmp_path_factory.mktemp("said"), places)
 
 
 @pytest.fixture(scope="session")

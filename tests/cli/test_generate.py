@@ -129,7 +129,10 @@ def test_photos_to_identity_to_images(face_photos: list[Path], toy_folder: Path,
     assert main(["identity", folder, *with_model, "-o", str(file), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     weights = said.pop("weights")
+    moves, unit = said.pop("leave_one_out"), said.pop("leave_one_out_unit")
     assert said == {"identity": str(file), "method": "ip-adapter-consensus", "photos": 9}
+    assert list(moves) == list(weights)
+    assert (min(moves.values()) > 0, max(moves.values()) < 1, unit) == (True, True, "cosine distance, 0 none to 2")
     assert list(weights) == [photo.name for photo in face_photos]
     assert sum(weights.values()) == pytest.approx(1)
     before = file.read_bytes()

@@ -19,11 +19,11 @@ from tenth.data.photo_folder import (
     CAPTION,
     PhotoVerdict,
     inspect_folder,
-    natural_sort_key,
     read_person,
     verdicts_to_json,
     verdicts_to_table,
 )
+from tenth.data.photo_sources import natural_sort_key
 
 
 def same(_: Photo) -> np.ndarray:
@@ -196,6 +196,8 @@ def test_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="does not exist"):
         inspect_folder(tmp_path / "nothing", descriptor=same)
     with pytest.raises(DataError, match="is a file"):
+        inspect_folder(tmp_path / "a.jpg", descriptor=same)
+    with pytest.raises(DataError, match=r"a has no usable photo \(a.jpg: a.jpg is empty"):
         read_person(tmp_path / "a.jpg", descriptor=same)
 
     def refuse(_: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from tenth.core.errors import DataError
 from tenth.core.types import Aggregator
+from tenth.models.aggregators import pooling
+from tenth.models.aggregators.leave_one_out import leave_one_out_distances
 from tenth.models.aggregators.pooling import concatenation, consensus, consensus_weights, first, maximum, mean
 
 POOLED = [maximum, mean, consensus]
@@ -77,3 +80,41 @@ def test_consensus_holds_out_against_a_wrong_person() -> None:
         gains.append(float(cosine[0] - cosine[1]))
         assert int(consensus_weights(rows).argmin()) == 4
     assert sum(gains) / len(gains) > 0.01
+
+
+# Weights of photos
+
+
+@pytest.mark.parametrize("pool", [pooling.mean, pooling.consensus])
+@pytest.mark.parametrize("shape", [(5, 8), (5, 3, 8)])
+def test_weights_of_photos(pool: Callable[..., Tensor], shape: tuple[int, ...]) -> None:
+    """Only ratios count; equal ones change nothing; 0 leaves a photo out; the largest draws the result to its photo."""
+    embeddings = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([1.0, 2.0, 0.5, 0.0, 1.0])
+    torch.testing.assert_close(pool(embeddings, torch.full((5,), 3.0)), pool(embeddings), atol=1e-6, rtol=0)
+    torch.testing.assert_close(pool(embeddings, 7 * weights), pool(embeddings, weights), atol=1e-6, rtol=0)
+    kept = weights > 0
+    torch.testing.assert_close(pool(embeddings[kept], weights[kept]), pool(embeddings, weights), atol=1e-6, rtol=0)
+    only = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0])
+    torch.testing.assert_close(pool(embeddings, only), embeddings[2:3], atol=1e-6, rtol=0)
+    order = torch.tensor([3, 1, 4, 0, 2])
+    torch.testing.assert_close(pool(embeddings[order], weights[order]), pool(embeddings, weights), atol=1e-6, rtol=0)
+
+
+def test_a_weighted_mean_is_the_mean_of_copies() -> None:
+    embeddings = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    copies = embeddings[[0, 0, 0, 1, 2, 2]]
+    torch.testing.assert_close(pooling.mean(embeddings, torch.tensor([3.0, 1.0, 2.0])), pooling.mean(copies))
+    for shares in (pooling.uniform_weights, pooling.consensus_weights):
+        assert shares(embeddings, torch.tensor([3.0, 1.0, 2.0])).sum() == pytest.approx(1)
+
+
+def test_leaving_a_photo_out_is_measured_on_the_pooled_embedding() -> None:
+    embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    distances = leave_one_out_distances(embeddings, lambda rows, some: pooling.mean(rows[some]))
+    cosine = torch.nn.functional.cosine_similarity
+    whole = torch.tensor([2.0, 1.0])
+    expected = [1 - float(cosine(torch.tensor(rest), whole, dim=0)) for rest in ([1.0, 1.0], [1.0, 1.0], [1.0, 0.0])]
+    assert distances.tolist() == pytest.approx(expected, abs=1e-6)
+    side_by_side = leave_one_out_distances(embeddings, lambda rows, some: pooling.concatenation(rows[some]))
+    assert side_by_side.tolist() == pytest.approx(expected, abs=1e-6)  # of several rows the means are compared

@@ -15,7 +15,7 @@ from tenth.cli.commands.experiment import evaluate, experiment, report
 from tenth.cli.commands.generate import generate
 from tenth.cli.commands.info import doctor, methods, metrics
 from tenth.cli.commands.models import download, models, update
-from tenth.cli.commands.person import demo, export, identity, photos
+from tenth.cli.commands.person import demo, export, identity, people, photos
 from tenth.cli.commands.train import train
 from tenth.cli.examples import epilog
 
@@ -44,11 +44,12 @@ def _check_words(command: TyperCommand | TyperGroup, context: Any, words: Sequen
     options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     for index, parameter in enumerate(given):
         value = values[parameter.name]
-        if parameter in given[:index]:
+        texts = value if isinstance(value, list | tuple) else [value]
+        if parameter in given[:index] and not getattr(parameter, "multiple", False):
             raise typer.BadParameter("it is given twice; give it once", context, parameter)
-        if parameter.param_type_name == "option" and value in options:
-            raise typer.BadParameter(f"{value!r} is an option, where a value belongs", context, parameter)
-        if value == "" and parameter.name not in MAY_BE_EMPTY:
+        if parameter.param_type_name == "option" and (wrong := [text for text in texts if text in options]):
+            raise typer.BadParameter(f"{wrong[0]!r} is an option, where a value belongs", context, parameter)
+        if "" in texts and parameter.name not in MAY_BE_EMPTY:
             raise typer.BadParameter("'' is given; leave it out, or say what", context, parameter)
 
 
@@ -119,7 +120,7 @@ def build_command() -> Any:
     data_app.callback()(data)
     models_app.callback(invoke_without_command=True)(models)
     for parent, title, commands in (
-        (app, "One person", (demo, photos, identity, generate, export)),
+        (app, "One person", (demo, photos, identity, people, generate, export)),
         (app, "Many people", (train, experiment, report, evaluate)),
         (app, "This installation", (methods, metrics, doctor)),
         (data_app, None, (lfw, image_folder)),

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tenth.cli.person.photo_weights import match_weights
 from tenth.core.console import print_message
+from tenth.core.errors import DataError
 
 if TYPE_CHECKING:
     from tenth.core.types import Person
     from tenth.models.latent_diffusion import LatentDiffusion
     from tenth.sampling.passes.hires import HiresConfig
 
-IDENTITY_SUFFIX = ".safetensors"  # of an identity file
+# Verdicts on a file that is no photo at all; others, such as blurred, are said and the photo is left out.
+FILE_CODES = (
+    "hidden",
+    "not-a-file",
+    "unreadable",
+    "empty",
+    "too-large",
+    "too-complex",
+    "not-a-photo",
+    "needs-heic",
+    "truncated",
+)
 
 
 @dataclass(frozen=True)
@@ -39,10 +53,24 @@ class ModelOptions:
         return load_model(self.model, adapter=self.adapter, lora=self.lora, options=options, on_message=print_message)
 
 
-def read_person(directory: Path) -> tuple[Person, list[str]]:
-    """The person in a folder, and what to say about photos that are not used or doubtful."""
-    from tenth.data.photo_folder import inspect_folder, to_person
-    from tenth.data.photo_notes import photo_notes
+def read_person(*sources: Path, weights: Mapping[str, float] | None = None) -> tuple[Person, list[str]]:
+    """The person in folders and files, and what to say about photos that are not used or doubtful.
 
-    verdicts = inspect_folder(directory)
-    return to_person(verdicts, directory.resolve().name), photo_notes(verdicts)
+    weights: by what a photo is called, or its path. Raises DataError for a file, given as such, that is no photo, or a weight
+    of none.
+    """
+    from tenth.data.photo_folder import inspect_photos, to_person
+    from tenth.data.photo_notes import photo_notes
+    from tenth.data.photo_sources import person_name, photo_entries
+
+    verdicts, names = inspect_photos(sources), photo_entries(sources)
+    for source in sources:  # what was named, and not found in a folder, is meant
+        bad = next((each for each in verdicts if each.file == names.get(source) and each.code in FILE_CODES), None)
+        if bad is not None:
+            found = f"{source} cannot be used ({bad.code}: {bad.reason.rstrip('.')})"
+            raise DataError(found, "files that are given one by one are photos", "Leave it out, or choose another")
+    person = to_person(verdicts, person_name(sources))
+    if weights:
+        by_path = {str(path): name for path, name in names.items()}
+        person = replace(person, photo_weights=match_weights(weights, verdicts, by_path))
+    return person, photo_notes(verdicts)

@@ -10,6 +10,7 @@ from typing import Any
 from tenth.core.config import to_table
 from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.run_record import RECORD_FILE, write_record
+from tenth.core.types import Identity
 from tenth.experiments.output_folders import ensure_writable_folder, image_names
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
 from tenth.models.latent_diffusion import LatentDiffusion
@@ -71,6 +72,7 @@ def run_settings(
         "adapters": _unique(identity.adapter for identity in identities if identity is not None),
         "methods": _unique("none" if identity is None else identity.method for identity in identities),
         "photos": _unique(photo for identity in identities if identity is not None for photo in identity.photos),
+        **({"photo_weights": weights} if (weights := _photo_weights(identities)) else {}),
         "identities": _unique(identity.fingerprint for identity in identities if identity is not None),
         "prompts": _unique(request.prompt for request in requests),
         "backends": _unique(model.backend_name(identity, sampling.precision) for identity in identities),
@@ -80,6 +82,12 @@ def run_settings(
         **({} if hires is None else {"hires": hires.metadata(model)}),
         **({"start_images": [start["start_image"] for start in starts]} if starts else {}),
     }
+
+
+def _photo_weights(identities: Iterable[Identity | None]) -> dict[str, float]:
+    """The weight of each photo by its sha256, of identities whose photos do not count alike."""
+    pairs = (zip(each.photos, each.photo_weights, strict=True) for each in identities if each and each.photo_weights)
+    return {digest: weight for some in pairs for digest, weight in some}
 
 
 def _unique(values: Iterable[str]) -> list[str]:

@@ -41,9 +41,24 @@ def choice(*values: Any, text: str, group: str | None = None) -> Any:
     return option(f"<{'|'.join(known)}>", text, group=group, parser=parse, autocompletion=lambda: list(known))
 
 
+def _photo_weight(text: str) -> tuple[str, float]:
+    """'FILE=0.3' -> the file's name and the number."""
+    name, _, number = text.rpartition("=")
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = -1.0
+    if not name or not 0 <= weight <= MAX_PHOTO_WEIGHT:
+        raise typer.BadParameter(f"{text!r} is not a photo, =, and a number from 0 to {MAX_PHOTO_WEIGHT}")
+    return name, weight
+
+
+MAX_PHOTO_WEIGHT = 100  # core/types.py, which imports torch
+
 # Arguments
-PersonFolder = Annotated[Path, argument("DIR", "photos of one person")]
-Source = Annotated[Path, argument("SOURCE", "photos of one person (a folder), or an identity file")]
+PHOTOS_HELP = "photos of one person: a folder, files, or both"
+Photos = Annotated[list[Path], argument("PHOTOS...", PHOTOS_HELP)]
+Source = Annotated[list[Path], argument("SOURCE...", f"{PHOTOS_HELP}; or an identity file, or a saved person's name")]
 IdentityFile = Annotated[Path, argument("IDENTITY", "made by `tenth identity`")]
 Recipe = Annotated[Path, argument("RECIPE", "a TOML file such as those in recipes/")]
 Run = Annotated[Path, argument("RUN", "a folder of `tenth experiment`, or its run.json")]
@@ -55,9 +70,12 @@ PublishedModel = Annotated[str, argument("NAME", "of `tenth models`, or owner/na
 # What comes out, and how
 OUTPUT = ("--output", "-o")
 REPORT_HELP = "[default: report.html beside the record]; a name in .png or .svg: the curve by number of photos alone"
+PHOTO_WEIGHT_HELP = "how much a photo counts beside the others, 1 by default, 0 not at all; may be repeated"
+PhotoWeights = Annotated[list[Any], option("FILE=W", PHOTO_WEIGHT_HELP, "--photo-weight", parser=_photo_weight)]
+PersonName = Annotated[str | None, option("NAME", "save it by this name, for `tenth generate NAME`", "--name", parser=str)]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 SheetFolder = Annotated[Path, option("DIR", "where images and contact sheet go", *OUTPUT)]
-NewIdentity = Annotated[Path, option("FILE", "such as me.safetensors", *OUTPUT)]
+NewIdentity = Annotated[Path | None, option("FILE", "such as me.safetensors", *OUTPUT)]
 ImagesFolder = Annotated[Path, option("DIR", "where the images go", *OUTPUT)]
 NewFileOrFolder = Annotated[Path, option("PATH", "a new FILE or folder", *OUTPUT)]
 TrainingFolder = Annotated[Path, option("DIR", "an empty or new folder", *OUTPUT)]

@@ -70,7 +70,7 @@ def print_records(
     name: str, records: Sequence[Mapping[str, Any]], describe: Callable[[Mapping[str, Any]], str], as_json: bool
 ) -> None:
     """Records on stdout, under their common name as JSON, else a line for each: its "name" and what describes it."""
-    width = max(len(record["name"]) for record in records)
+    width = max((len(record["name"]) for record in records), default=0)
     lines = (f"{record['name']:<{width}}  {describe(record)}" for record in records)
     print_result({name: records} if as_json else "\n".join(lines))
 

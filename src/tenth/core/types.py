@@ -7,7 +7,7 @@ B batch, N images, C H W channels, height, width.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +22,7 @@ from torch import Tensor
 from tenth.core.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]  # (H, W, 3), RGB
+MAX_PHOTO_WEIGHT = 100
 FeatureArray = npt.NDArray[np.float64]  # (N, D)
 
 
@@ -49,10 +50,31 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Accepted photos of one person, in file-name order. The name is for messages; it never enters a prompt or an image."""
+    """Accepted photos of one person, in file-name order. The name is for messages; it never enters a prompt or an image.
+
+    photo_weights: (K,), how much each photo counts beside the others, 0 to MAX_PHOTO_WEIGHT, 1 where nothing is said;
+    None: all alike. Raises DataError for other numbers, or if no photo counts.
+    """
 
     name: str
     photos: tuple[Photo, ...]
+    photo_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        weights = self.photo_weights
+        if weights is None:
+            return
+        if len(weights) != len(self.photos) or not all(0 <= weight <= MAX_PHOTO_WEIGHT for weight in weights):
+            needed = f"a number from 0 to {MAX_PHOTO_WEIGHT} for each of the {len(self.photos)} photos is needed"
+            raise DataError(f"the photo weights {weights}", needed, "Correct them")
+        if not any(weights):
+            raise DataError("no photo counts", "a weight above 0 is needed", "Give one photo a larger weight")
+
+    def require_equal_weights(self, method: str, reason: str) -> None:
+        """Raises DataError if photos are to count differently, which a method cannot do for this reason."""
+        if self.photo_weights is not None:
+            action = "Leave out the photo weights, or choose ip-adapter-consensus or ip-adapter-avg"
+            raise DataError(f"{method} with photo weights", f"it takes none: {reason}", action)
 
     def require_photos(self) -> tuple[Photo, ...]:
         """The photos, at least one. Raises DataError if there is none."""
@@ -69,6 +91,7 @@ class Identity:
     weights: tensors by name (LoRA matrices or differences to the base weights), empty for adapters.
     model, encoder, adapter: "name@digest" of what made it; it is applied to nothing else.
     trigger_phrase: how a prompt names the person, "" where it need not. photos: sha256 of each photo used.
+    photo_weights: the person's, of these photos; () where they counted alike.
     """
 
     method: str
@@ -79,6 +102,7 @@ class Identity:
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     trigger_phrase: str = ""
     photos: tuple[str, ...] = ()
+    photo_weights: tuple[float, ...] = ()
 
     @cached_property
     def weights_digest(self) -> str:
@@ -108,11 +132,14 @@ class MethodResult:
 
     photo_weights: (K,), how much each photo counts, summing to one; None where a method has no such weights.
     warnings: sentences for the user, such as which photos are not used.
+    leave_one_out: () -> (K,), the cosine distance, 0 to 2, by which the identity moves without each photo: see
+    models/aggregators/leave_one_out.py. None where a method pools no embeddings, or of one photo.
     """
 
     identity: Identity
     photo_weights: Tensor | None = None
     warnings: tuple[str, ...] = ()
+    leave_one_out: Callable[[], Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from tenth.data.captions.templates import UNKNOWN_PERSON
 from tenth.data.faces.detection import hash_distance, near_duplicate_hash
 from tenth.data.manifest import ManifestEntry, ManifestSummary, summarize, write_manifest
 from tenth.data.photo import open_photo
-from tenth.data.photo_folder import folder_entries, natural_sort_key
+from tenth.data.photo_sources import folder_entries, natural_sort_key
 from tenth.data.splits import MIN_EVALUATION_PHOTOS, SPLITS, fold_of, split_by_name
 
 MANIFEST_FILE = "people.jsonl"

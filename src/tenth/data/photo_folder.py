@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +15,6 @@ from tqdm import tqdm
 
 from tenth.core.cache import Array, ArrayCache, default_cache_dir
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.files.reading import reason, without_system_files
 from tenth.core.run_record import num_cores
 from tenth.core.types import Face, Person, Photo, Pixels
 from tenth.core.wording import abbreviate, pluralize, printable
@@ -25,6 +23,7 @@ from tenth.data.faces.descriptors import FaceDescriptor, cached_face_descriptor
 from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, crop_face, face_width, hash_distance, near_duplicate_hash, sharpness
 from tenth.data.faces.majority_person import MajorityPerson, find_majority_person
 from tenth.data.faces.multiscale import open_photo_with_faces
+from tenth.data.photo_sources import folder_entries, person_name, photo_entries
 
 MIN_FACE_PIXELS = 40  # width of the smallest usable face, in pixels of the photo (of at most 12 megapixels)
 MIN_DETECTED_PIXELS = 36  # the detector's width of such a face: it scales in steps of a fifth
@@ -71,12 +70,13 @@ class _Candidate:
     num_faces: int
 
 
-def read_person(folder: str | Path, *, descriptor: FaceDescriptor | None = None) -> Person:
-    """The accepted photos of a folder, in file-name order, as a person of the folder's name.
+def read_person(*sources: str | Path, descriptor: FaceDescriptor | None = None) -> Person:
+    """The accepted photos of a folder, or of files and folders, in file-name order, as a person of the first one's name.
 
-    descriptor: as for `inspect_folder`. Raises DataError if there is no folder or no usable photo in it.
+    descriptor: as for `inspect_photos`. Raises DataError as that, or if there is no usable photo.
     """
-    return to_person(inspect_folder(folder, descriptor=descriptor), Path(folder).resolve().name)
+    paths = [Path(source) for source in sources]
+    return to_person(inspect_photos(paths, descriptor=descriptor), person_name(paths))
 
 
 def to_person(verdicts: Sequence[PhotoVerdict], name: str) -> Person:
@@ -93,19 +93,28 @@ def to_person(verdicts: Sequence[PhotoVerdict], name: str) -> Person:
 
 
 def inspect_folder(folder: str | Path, *, descriptor: FaceDescriptor | None = None) -> list[PhotoVerdict]:
-    """A verdict on every entry of the folder, hidden files and folders included, in file-name order ('2' before '10').
+    """As `inspect_photos`, of one folder. Raises DataError if there is no such folder."""
+    entries = folder_entries(Path(folder), "a folder of photos is needed", "Give a folder with photos of one person")
+    return _inspect_entries({path: path.name for path in entries}, descriptor)
+
+
+def inspect_photos(sources: Sequence[Path], *, descriptor: FaceDescriptor | None = None) -> list[PhotoVerdict]:
+    """A verdict on every file and every entry of the folders, hidden ones included, in file-name order ('2' before '10').
 
     If a photo has several faces, the face of the person in most photos is used (faces/majority_person.py); a warning at the
     first such photo says so. descriptor: photo with its face -> dlib's descriptor (128,). Codes: ok, hidden, caption, those of
-    `open_photo`, no-face, small-face, blurred, duplicate, other-person, several-people. Raises DataError if there is no such
-    folder.
+    `open_photo`, no-face, small-face, blurred, duplicate, other-person, several-people. Raises DataError as `photo_entries`.
     """
-    folder, descriptor = Path(folder), descriptor or cached_face_descriptor(ArrayCache(default_cache_dir()))
-    entries = folder_entries(folder, "a folder of photos is needed", "Give a folder with photos of one person")
+    return _inspect_entries(photo_entries(sources), descriptor)
+
+
+def _inspect_entries(entries: Mapping[Path, str], descriptor: FaceDescriptor | None) -> list[PhotoVerdict]:
+    """A verdict on each of the paths, in their order. entries: what each is called."""
+    inspect = partial(_inspect_photo, descriptor or cached_face_descriptor(ArrayCache(default_cache_dir())))
     with ThreadPoolExecutor(min(MAX_THREADS, 2 * num_cores())) as pool:
-        inspected = pool.map(partial(_inspect_photo, descriptor), entries)
+        inspected = pool.map(inspect, entries, entries.values())
         results = list(tqdm(inspected, "photos", len(entries), file=sys.stderr, delay=2, disable=None))
-    return _keep_one_person(_reject_duplicates(_mark_captions(entries, results)))
+    return _keep_one_person(_reject_duplicates(_mark_captions(list(entries), results)))
 
 
 def verdicts_to_json(verdicts: Sequence[PhotoVerdict]) -> dict[str, list[dict[str, Any]]]:
@@ -126,45 +135,30 @@ def verdicts_to_table(verdicts: Sequence[PhotoVerdict]) -> str:
     return "\n".join([*lines, f"{sum(verdict.accepted for verdict in verdicts)} of {photos} accepted"])
 
 
-def folder_entries(folder: Path, needed: str, action: str) -> list[Path]:
-    """What is in a folder, without system files, '2' before '10'. Raises DataError with `needed` and `action`."""
-    try:
-        return sorted(without_system_files(folder, folder.iterdir()), key=lambda path: natural_sort_key(path.name))
-    except OSError as error:
-        found = "is a file" if isinstance(error, NotADirectoryError) else reason(error)
-        raise DataError(f"{folder} {found}", needed, action) from error
-
-
-def natural_sort_key(name: str) -> tuple[list[str | int], str]:
-    """Sort key that ignores case and compares numbers by value: 'IMG_2' before 'IMG_10'."""
-    parts: list[str | int] = list(re.split(r"(\d+)", name.casefold()))
-    parts[1::2] = [int(part) for part in parts[1::2]]
-    return parts, name
-
-
-def _inspect_photo(descriptor: FaceDescriptor, path: Path) -> PhotoVerdict | _Candidate:
-    """The verdict on one entry, or a candidate that still has to be compared with the others."""
+def _inspect_photo(descriptor: FaceDescriptor, path: Path, name: str) -> PhotoVerdict | _Candidate:
+    """The verdict on one entry, called by this name, or a candidate that still has to be compared with the others."""
     if path.name.startswith("."):
-        return PhotoVerdict(path.name, False, "hidden", "hidden files are not looked at; rename it if it is a photo")
+        return PhotoVerdict(name, False, "hidden", "hidden files are not looked at; rename it if it is a photo")
 
     # It opens, and a face is found.
     try:
         photo, faces = open_photo_with_faces(path)
+        photo = replace(photo, file=name)
     except PhotoError as error:
-        return PhotoVerdict(path.name, False, error.code, str(error))
+        return PhotoVerdict(name, False, error.code, str(error))
     if not faces:
         sentence = "no face was found; use a photo where the face is larger, in front and lit"
-        return PhotoVerdict(path.name, False, "no-face", sentence)
+        return PhotoVerdict(name, False, "no-face", sentence)
 
     # The face is large and sharp enough.
     large = [face for face in faces if face_width(face) >= MIN_DETECTED_PIXELS]
     if not large:
         found = f"the face is {face_width(faces[0])} pixels wide and {MIN_FACE_PIXELS} are needed"
-        return PhotoVerdict(path.name, False, "small-face", f"{found}; use a closer or larger photo")
+        return PhotoVerdict(name, False, "small-face", f"{found}; use a closer or larger photo")
     crops = {face: crop_face(photo.pixels, face) for face in large}
     sharp = [face for face in large if sharpness(crops[face]) >= MIN_SHARPNESS]
     if not sharp:
-        return PhotoVerdict(path.name, False, "blurred", "the face is blurred; use a sharper photo")
+        return PhotoVerdict(name, False, "blurred", "the face is blurred; use a sharper photo")
 
     # With several faces the whole photo is kept until one is chosen.
     if len(sharp) == 1:
@@ -180,7 +174,9 @@ def _mark_captions(entries: Sequence[Path], results: Sequence[PhotoVerdict | _Ca
     beside = find_caption_files([path for path in entries if path not in texts], texts)
     for path, photo in ((path, photo) for photo, captions in beside.items() for path in captions):
         sentence = f"the caption of {photo.name}; captions are for training"
-        by_path[path] = PhotoVerdict(path.name, False, CAPTION, sentence)
+        verdict = by_path[path]
+        if isinstance(verdict, PhotoVerdict):
+            by_path[path] = replace(verdict, code=CAPTION, reason=sentence)
     return list(by_path.values())
 
 

@@ -15,7 +15,7 @@ from tenth.core.types import Pixels
 from tenth.core.wording import abbreviate, pluralize
 from tenth.data.captions.sidecar_files import find_caption_files
 from tenth.data.photo import has_photo_signature, open_photo
-from tenth.data.photo_folder import natural_sort_key
+from tenth.data.photo_sources import natural_sort_key
 from tenth.sampling.png_metadata import MAX_PNG_BYTES
 
 # What is meant to be an image, and named in an error if it is none; anything else is an image if its content is one.

@@ -26,11 +26,12 @@ class CombinedMethod:
 
     def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
         """The photo weights are the adapter's. Raises what the two methods raise."""
+        person.require_equal_weights(self.name, "fine-tuning sees every photo equally often")
         # The adapter takes seconds and may refuse the photos: it runs before minutes of fine-tuning.
         adapted = self.adapter(person, model)
         tuned = self.fine_tuned(person, model)
         identity = combine_identities(tuned.identity, adapted.identity)
-        return MethodResult(identity, adapted.photo_weights, (*tuned.warnings, *adapted.warnings))
+        return MethodResult(identity, adapted.photo_weights, (*tuned.warnings, *adapted.warnings), adapted.leave_one_out)
 
 
 def combine_identities(fine_tuned: Identity, adapter: Identity) -> Identity:

@@ -29,6 +29,8 @@ def save_identity(identity: Identity, path: str | Path, *, new: bool = False) ->
     """
     fields: dict[str, Any] = {key: getattr(identity, key) for key in TEXT_FIELDS}
     fields |= {"format": FORMAT, "photos": list(identity.photos)}
+    if identity.photo_weights:
+        fields["photo_weights"] = list(identity.photo_weights)
     tensors = {f"weights.{name}": tensor for name, tensor in identity.weights.items()}
     if identity.embeddings is not None:
         tensors["embeddings"] = identity.embeddings
@@ -60,6 +62,13 @@ def _parse_identity(path: Path, fields: dict[str, Any], tensors: dict[str, Tenso
     texts = [*(fields.get(key) for key in TEXT_FIELDS), *(photos[:MAX_PHOTOS] if isinstance(photos, list) else [None])]
     if not isinstance(photos, list) or not all(isinstance(text, str) and len(text) <= MAX_TEXT_LENGTH for text in texts):
         raise _unusable(path, "lacks part of its description")
+    shares = fields.get("photo_weights", [])
+    if (
+        not isinstance(shares, list)
+        or len(shares) not in (0, len(photos))
+        or not all(type(share) in (int, float) for share in shares)
+    ):
+        raise _unusable(path, "has other photo weights than photos")
     embeddings = tensors.pop("embeddings", None)
     if embeddings is None and not tensors:
         raise _unusable(path, "holds neither embeddings nor weights")
@@ -71,7 +80,8 @@ def _parse_identity(path: Path, fields: dict[str, Any], tensors: dict[str, Tenso
     if len(weights) < len(tensors) or len(photos) > MAX_PHOTOS:
         raise _unusable(path, "has a tensor twice, or more photos than any identity")
     weight_deltas(weights)  # raises for what is none
-    return Identity(**{key: fields[key] for key in TEXT_FIELDS}, embeddings=embeddings, weights=weights, photos=tuple(photos))
+    texts_by_key = {key: fields[key] for key in TEXT_FIELDS}
+    return Identity(**texts_by_key, embeddings=embeddings, weights=weights, photos=tuple(photos), photo_weights=tuple(shares))
 
 
 def _unusable(path: Path, fault: str) -> IdentityError:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
 
 from tenth.core.types import Aggregator, DiffusionModel, Identity, MethodResult, Person
 from tenth.models.aggregators import pooling
+from tenth.models.aggregators.leave_one_out import PoolSome, leave_one_out_distances
 
-PHOTO_WEIGHTS: Mapping[Aggregator, Aggregator] = {
+SHARES: Mapping[Aggregator, Callable[..., Tensor]] = {
     pooling.first: pooling.first_weights,
     pooling.mean: pooling.uniform_weights,
     pooling.consensus: pooling.consensus_weights,
+}
+# Why a way of pooling takes no weights of photos.
+TAKES_NO_WEIGHTS: Mapping[Aggregator, str] = {
+    pooling.first: "it reads one photo",
+    pooling.maximum: "the maximum takes each number from one photo, and no share of any",
+    pooling.concatenation: "the tokens of all photos stand side by side, and the model decides how much it reads of each",
 }
 POOLING_DESCRIPTIONS: Mapping[Aggregator, str] = {
     pooling.maximum: "the element-wise maximum of all photos at each place",
@@ -26,7 +37,7 @@ class IPAdapter:
     """A method: encode each photo and pool the embeddings. Nothing is trained."""
 
     name: str
-    aggregate: Aggregator
+    aggregate: Callable[..., Tensor]
     tunes_model = False
 
     def is_available(self, model: DiffusionModel) -> bool:  # noqa: ARG002 - every model comes with an adapter
@@ -34,19 +45,32 @@ class IPAdapter:
 
     def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
         """Raises DataError if the person has no photo."""
-        photos = person.require_photos()
+        photos, pool = person.require_photos(), self._pool(person)
         embeddings = model.encoder(photos)  # (K, D) or (K, T, D)
         identity = Identity(
             method=self.name,
             model=model.name,
             encoder=model.encoder.name,
             adapter=model.adapter_name,
-            embeddings=self.aggregate(embeddings),  # (M, D) or (M, T, D)
+            embeddings=pool(embeddings, list(range(len(photos)))),  # (M, D) or (M, T, D)
             photos=tuple(photo.digest for photo in photos),
+            photo_weights=person.photo_weights or (),
         )
-        weights_of = PHOTO_WEIGHTS.get(self.aggregate)
-        photo_weights = None if weights_of is None else weights_of(embeddings)  # (K,)
-        return MethodResult(identity, photo_weights, self._warnings(len(photos), model))
+        shares_of = SHARES.get(self.aggregate)
+        shares = None if shares_of is None else shares_of(embeddings, **self._weights(person, list(range(len(photos)))))  # (K,)
+        distances = partial(leave_one_out_distances, embeddings, pool) if len(photos) > 1 else None
+        return MethodResult(identity, shares, self._warnings(len(photos), model), distances)
+
+    def _pool(self, person: Person) -> PoolSome:
+        """Some of the person's photos -> (M, D) or (M, T, D). Raises DataError for weights that this pooling does not take."""
+        if self.aggregate in TAKES_NO_WEIGHTS:
+            person.require_equal_weights(self.name, TAKES_NO_WEIGHTS[self.aggregate])
+        return lambda embeddings, photos: self.aggregate(embeddings[photos], **self._weights(person, photos))
+
+    def _weights(self, person: Person, photos: Sequence[int]) -> dict[str, Tensor]:
+        """The argument `weights` of a way of pooling some of the photos, if they do not count alike."""
+        weights = person.photo_weights
+        return {} if weights is None else {"weights": torch.tensor([weights[photo] for photo in photos], dtype=torch.float64)}
 
     def _warnings(self, count: int, model: DiffusionModel) -> tuple[str, ...]:
         """Which photos are not used, how patch tokens are pooled, and whether the adapter needs cropped photos."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from torch import Tensor
 
 from tenth.core.errors import IdentityError, ModelError
 from tenth.core.types import DiffusionModel, Identity, MethodResult, Person
@@ -14,6 +17,7 @@ from tenth.models.aggregators.checkpoint import (
     load_aggregator,
     require_pooled_embeddings,
 )
+from tenth.models.aggregators.leave_one_out import leave_one_out_distances
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class TrainedAdapter:
     def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
         """Raises DataError if the person has no photo, ModelError if the model has no such aggregator or another encoder."""
         person.require_photos()
+        person.require_equal_weights(self.name, "it was trained on photos that count alike, and weighs them itself")
         checkpoint = self.ensure_adapter(model)
         aggregator = checkpoint.aggregator
         photos = person.photos[: aggregator.max_photos]
@@ -43,7 +48,17 @@ class TrainedAdapter:
             photos=tuple(photo.digest for photo in photos),
         )
         warnings = self._warnings(len(person.photos), aggregator.max_photos)
-        return MethodResult(identity, aggregator.photo_weights(embeddings), warnings)
+        distances = None
+        if len(person.photos) > 1:
+            distances = partial(self._distances, person, model, checkpoint)
+        return MethodResult(identity, aggregator.photo_weights(embeddings), warnings, distances)
+
+    def _distances(self, person: Person, model: DiffusionModel, checkpoint: AggregatorCheckpoint) -> Tensor:
+        """As `leave_one_out_distances`; without a photo, the next one beyond the limit is read."""
+        aggregator = checkpoint.aggregator
+        return leave_one_out_distances(
+            model.encoder(person.photos), lambda rows, some: aggregator.pool(rows[some][: aggregator.max_photos])
+        )
 
     def ensure_adapter(self, model: DiffusionModel) -> AggregatorCheckpoint:
         """The trained aggregator, whose adapter is loaded into the model.

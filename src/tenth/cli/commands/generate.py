@@ -5,6 +5,7 @@ Heavy imports happen inside the functions, so that `tenth --help` is quick.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from tenth.cli import image_options, parameters
-from tenth.cli.inputs import IDENTITY_SUFFIX, ModelOptions, read_person
+from tenth.cli.inputs import ModelOptions, read_person
+from tenth.cli.person.photo_weights import parse_weights
+from tenth.cli.person.source import Source, resolve_source
 from tenth.cli.start_options import StartOptions
 from tenth.core.console import print_message, print_result, progress_bar
 
@@ -23,13 +26,14 @@ if TYPE_CHECKING:
 
 
 def generate(
-    source: parameters.Source,
+    sources: parameters.Source,
     output: parameters.ImagesFolder,
     prompt: image_options.Prompt = None,
     negative_prompt: image_options.NegativePrompt = None,
     settings_from: image_options.SettingsFrom = None,
     num_images: image_options.NumImages = 4,
     seed: image_options.Seed = None,
+    photo_weights: parameters.PhotoWeights = [],  # noqa: B006 - typer's, never changed
     method: parameters.Method = None,
     model: parameters.Model = "pocket",
     device: parameters.Device = None,
@@ -57,9 +61,11 @@ def generate(
     one image. A DIR that holds something is refused, except by the very command that filled it: stopped or killed, it goes on
     where it was, and gives the same images.
     """
-    if is_identity_file(source) and method and not Path(method).is_dir():
+    source = resolve_source(sources)
+    if source.identity and method and not Path(method).is_dir():
         message = "an identity file has its method; give the folder that it was trained in"
         raise typer.BadParameter(message, param_hint="--method")
+    weights = parse_weights(photo_weights, source)
     if prompt is None and settings_from is None:
         raise typer.BadParameter("it is needed, or --settings-from", param_hint="--prompt")
     start = StartOptions(image, mask, strength, size is not None)
@@ -87,19 +93,16 @@ def generate(
     options = replace(options, start=start_image)
 
     # The person, then the images.
-    identity, loaded, notes = _load_subject(source, method, ModelOptions(model, device, adapter, lora, backend), options)
+    identity, loaded, notes = _load_subject(
+        source, weights, method, ModelOptions(model, device, adapter, lora, backend), options
+    )
     paths = _write_images(output, identity, loaded, [*notes, *start_notes], options)
     print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
     return 0
 
 
-def is_identity_file(source: Path) -> bool:
-    """Whether what is given is, by its name, an identity file, and no folder of photos."""
-    return source.suffix == IDENTITY_SUFFIX and not source.is_dir()
-
-
 def _load_subject(
-    source: Path, method: str | None, model_options: ModelOptions, options: MergedOptions
+    source: Source, weights: Mapping[str, float], method: str | None, model_options: ModelOptions, options: MergedOptions
 ) -> tuple[Identity, LatentDiffusion, list[str]]:
     """Read the identity, or make it of the photos: with the model that it is for, and what to say about the photos.
 
@@ -111,22 +114,22 @@ def _load_subject(
 
     # An identity file, which is for one model.
     num_images, png, hires = options.num_images, options.png, options.hires
-    if is_identity_file(source):
-        identity = load_identity(source)
+    if source.identity:
+        identity = load_identity(source.identity)
         model = model_options.load(full_precision=False, num_images=num_images, hires=hires)
         if method:
             trained_method(method).ensure_adapter(model)
         model.validate(identity)
-        return identity, model, []
+        return identity, model, list(source.notes)
 
     # Photos. What the model cannot do is refused before minutes go into learning.
     chosen = find_method(method or (png.method_name if png else None) or DEFAULT_METHOD)
-    person, notes = read_person(source)
+    person, notes = read_person(*source.photos, weights=weights)
     model = model_options.load(full_precision=chosen.tunes_model, num_images=num_images, hires=hires)
     if hires:
         hires.plan(model)
     result = chosen(person, model)
-    return result.identity, model, [*notes, *result.warnings]
+    return result.identity, model, [*source.notes, *notes, *result.warnings]
 
 
 def _write_images(

@@ -1,4 +1,4 @@
-"""The commands of one person but `generate`: `tenth demo`, `photos`, `identity` and `export`.
+"""The commands of one person but `generate`: `tenth demo`, `photos`, `identity`, `people` and `export`.
 
 Heavy imports happen inside the functions, so that `tenth --help` is quick.
 """
@@ -6,15 +6,20 @@ Heavy imports happen inside the functions, so that `tenth --help` is quick.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tenth.cli import parameters
-from tenth.cli.inputs import IDENTITY_SUFFIX, ModelOptions, read_person
-from tenth.core.console import print_message, print_result, progress_bar
+from tenth.cli.inputs import ModelOptions, read_person
+from tenth.cli.person.photo_effects import photo_effects
+from tenth.cli.person.photo_weights import parse_weights
+from tenth.cli.person.source import resolve_source
+from tenth.core.console import print_message, print_records, print_result, progress_bar
 from tenth.core.wording import format_duration, pluralize
+from tenth.data.photo_sources import IDENTITY_SUFFIX
 
 if TYPE_CHECKING:
     from tenth.core.types import Identity
@@ -46,18 +51,20 @@ def demo(photos: parameters.ExamplePhotos = None, output: parameters.SheetFolder
     return 0
 
 
-def photos(directory: parameters.PersonFolder, json: parameters.Json = False) -> int:
-    """Check which photos of a folder can be used, and why the others cannot. Exits with 1 if none can."""
-    from tenth.data.photo_folder import inspect_folder, verdicts_to_json, verdicts_to_table
+def photos(sources: parameters.Photos, json: parameters.Json = False) -> int:
+    """Check which photos can be used, and why the others cannot. Exits with 1 if none can."""
+    from tenth.data.photo_folder import inspect_photos, verdicts_to_json, verdicts_to_table
 
-    verdicts = inspect_folder(directory)
+    verdicts = inspect_photos(sources)
     print_result(verdicts_to_json(verdicts) if json else verdicts_to_table(verdicts))
     return 0 if any(verdict.accepted for verdict in verdicts) else 1
 
 
 def identity(
-    directory: parameters.PersonFolder,
-    output: parameters.NewIdentity,
+    sources: parameters.Photos,
+    output: parameters.NewIdentity = None,
+    name: parameters.PersonName = None,
+    photo_weights: parameters.PhotoWeights = [],  # noqa: B006 - typer's, never changed
     method: parameters.Method = None,
     model: parameters.Model = "pocket",
     device: parameters.Device = None,
@@ -67,37 +74,70 @@ def identity(
 ) -> int:
     """Keep what a method makes of a person, as one small file without a photo in it.
 
-    The file is for your eyes alone (mode 0600), and no other one is replaced by it.
+    Give -o, or --name to save the person for `tenth generate NAME`. The file is for your eyes alone (mode 0600), and no other
+    one is replaced by it. It says how much each photo counts, and by how much the identity would move without it.
     """
-    if output.suffix != IDENTITY_SUFFIX:
+    if (output is None) == (name is None):
+        raise typer.BadParameter("give one of -o FILE and --name NAME", param_hint="--output")
+    if output is not None and output.suffix != IDENTITY_SUFFIX:
         raise typer.BadParameter(f"an identity file ends in {IDENTITY_SUFFIX}, not as {output}", param_hint="--output")
     from tenth.experiments.output_folders import ensure_writable_identity
+    from tenth.methods.saved_people import person_path
 
-    ensure_writable_identity(output)  # before minutes go into imports and learning
-    from tenth.core.files.claims import remove_temporary_of
-    from tenth.methods.identity_file import save_identity
+    source, path = resolve_source(sources), output or person_path(name or "")
+    if source.identity:
+        raise typer.BadParameter("photos are needed; this is an identity already", param_hint="PHOTOS")
+    weights = parse_weights(photo_weights, source)
+    ensure_writable_identity(path)  # before minutes go into imports and learning
     from tenth.methods.registry import DEFAULT_METHOD
     from tenth.methods.registry import method as find_method
 
     # The person, the model, and the identity; whatever would replace another one's file is refused as soon as it is known.
     chosen = find_method(method or DEFAULT_METHOD)
-    person, notes = read_person(directory)
+    person, notes = read_person(*source.photos, weights=weights)
     loaded = ModelOptions(model, device, adapter, lora).load(full_precision=chosen.tunes_model)
-    ensure_writable_identity(output, model=loaded.name)
+    ensure_writable_identity(path, model=loaded.name)
     result = chosen(person, loaded)
-    created = result.identity
-    ensure_writable_identity(output, method=created.method, model=created.model, adapter=created.adapter, photos=created.photos)
-    remove_temporary_of(output)
-    save_identity(created, output, new=True)
+    _save_identity(result.identity, path, name)
 
     # What to know goes to stderr, the file's path to stdout.
-    weights, by_file = result.photo_weights, {}
-    if weights is not None:
-        by_file = dict(zip((photo.file for photo in person.photos), map(float, weights), strict=True))
-    print_message(*notes, *result.warnings, *(f"{file}: counts {share:.1%}" for file, share in by_file.items()))
-    summary = {"identity": str(output), "method": created.method, "photos": len(created.photos), "weights": by_file}
-    print_result(summary if json else output)
+    effects = photo_effects(person, result)
+    print_message(*source.notes, *notes, *result.warnings, *effects.sentences)
+    summary = {"identity": str(path), "method": result.identity.method, "photos": len(result.identity.photos)}
+    print_result(summary | effects.table if json else path)
     return 0
+
+
+def _save_identity(identity: Identity, path: Path, name: str | None) -> None:
+    from tenth.core.files.claims import remove_temporary_of
+    from tenth.experiments.output_folders import ensure_writable_identity
+    from tenth.methods.identity_file import save_identity
+    from tenth.methods.saved_people import save_person
+
+    keys = ("method", "model", "adapter", "photos", "photo_weights")
+    ensure_writable_identity(path, **{key: getattr(identity, key) for key in keys})
+    remove_temporary_of(path)
+    if name is None:
+        save_identity(identity, path, new=True)
+    else:
+        save_person(identity, name)
+
+
+def people(json: parameters.Json = False) -> int:
+    """List the people saved by `tenth identity --name`. Their files are in $TENTH_PEOPLE_DIR; `rm` deletes one."""
+    from tenth.methods.saved_people import list_people, people_dir
+
+    saved = [vars(person) for person in list_people()]
+    if saved or json:
+        print_records("people", saved, _describe_person, json)
+    print_message(f"in {people_dir()}" if saved else "nobody is saved yet: `tenth identity DIR --name NAME`")
+    return 0
+
+
+def _describe_person(person: Mapping[str, Any]) -> str:
+    if person["problem"]:
+        return f"cannot be used: {person['problem']}"
+    return f"{person['method']}, {person['model']}, {pluralize(person['photos'], 'photo')}"
 
 
 def export(

@@ -71,6 +71,7 @@ class DreamBooth:
         Raises DataError if the person has no photo, ModelError if the model has no free rare token or does not know the noun.
         """
         # What cannot work is refused before anything is computed.
+        person.require_equal_weights(self.name, "fine-tuning sees every photo equally often")
         photos = sorted_unique(person.require_photos())
         settings, cache = self.settings_for(model), ArrayCache(default_cache_dir())
         check_noun(model.pipeline.tokenizer, settings.class_noun)

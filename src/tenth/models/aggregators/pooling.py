@@ -1,5 +1,6 @@
 """Pooling without training: (K, D) embeddings of one person's photos -> (M, D). Only `first` depends on the order of photos.
 
+`mean` and `consensus` take weights of photos, (K,): a photo of weight 0 is as one that is not given, and only ratios count.
 Of patch tokens, (K, T, D) -> (M, T, D): each position of the image by itself, with weights of whole photos.
 """
 
@@ -23,9 +24,12 @@ def maximum(embeddings: Tensor) -> Tensor:
     return validate_embeddings(embeddings).amax(0, keepdim=True)
 
 
-def mean(embeddings: Tensor) -> Tensor:
+def mean(embeddings: Tensor, weights: Tensor | None = None) -> Tensor:
     """Element-wise mean. (K, D) -> (1, D). Its norm shrinks as photos disagree."""
-    return keep_identical_rows_exact(embeddings, validate_embeddings(embeddings).double().mean(0, keepdim=True))
+    valid = validate_embeddings(embeddings).double()
+    if weights is None:
+        return keep_identical_rows_exact(embeddings, valid.mean(0, keepdim=True))
+    return keep_identical_rows_exact(embeddings, _weighted(uniform_weights(embeddings, weights), valid)[None])
 
 
 def concatenation(embeddings: Tensor) -> Tensor:
@@ -34,13 +38,14 @@ def concatenation(embeddings: Tensor) -> Tensor:
     return valid[sorted(range(len(valid)), key=lambda row: valid[row].tolist())]
 
 
-def consensus(embeddings: Tensor) -> Tensor:
+def consensus(embeddings: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean weighted by agreement, with the norm of the photos, or of their patch tokens, restored: (K, D) -> (1, D)."""
     valid = validate_embeddings(embeddings)
     if len(valid) == 1:
         return valid
-    weighted = (consensus_weights(valid) @ valid.double().flatten(1)).view(valid.shape[1:])  # (D,) or (T, D)
-    norm = valid.double().norm(dim=-1).mean(0)  # () or (T,)
+    weighted = _weighted(consensus_weights(valid, weights), valid.double())  # (D,) or (T, D)
+    norms = valid.double().norm(dim=-1)  # (K,) or (K, T)
+    norm = norms.mean(0) if weights is None else _weighted(uniform_weights(valid, weights), norms)  # () or (T,)
     length = weighted.norm(dim=-1)
     return keep_identical_rows_exact(valid, (weighted * torch.where(length > 0, norm / length, 1.0)[..., None])[None])
 
@@ -50,21 +55,35 @@ def first_weights(embeddings: Tensor) -> Tensor:
     return torch.eye(len(validate_embeddings(embeddings)), dtype=torch.float64)[0]
 
 
-def uniform_weights(embeddings: Tensor) -> Tensor:
+def uniform_weights(embeddings: Tensor, weights: Tensor | None = None) -> Tensor:
     """How much each photo counts for `mean`: (K, D) -> (K,)."""
     count = len(validate_embeddings(embeddings))
-    return torch.full((count,), 1 / count, dtype=torch.float64)
+    if weights is None:
+        return torch.full((count,), 1 / count, dtype=torch.float64)
+    return weights.double() / weights.double().sum()
 
 
-def consensus_weights(embeddings: Tensor) -> Tensor:
+def consensus_weights(embeddings: Tensor, weights: Tensor | None = None) -> Tensor:
     """Weights (K,) that sum to one: softmax, of 6 times each photo's cosine to the mean of the others.
 
+    weights: (K,), in proportion to which photos count, in that mean and in the sum.
     Embeddings are expected to be centred; otherwise all cosines are alike. Of patch tokens (K, T, D), mean tokens are compared:
     one position of two photos shows different things where the framing differs.
     """
     valid = validate_embeddings(embeddings).double()
     photos = valid.mean(1) if valid.ndim == 3 else valid  # (K, D)
-    return torch.softmax(TEMPERATURE * leave_one_out_cosines(photos), dim=0)
+    if weights is None:
+        return torch.softmax(TEMPERATURE * leave_one_out_cosines(photos), dim=0)
+    weights = weights.double()
+    others = weights @ photos - weights[:, None] * photos  # (K, D): a cosine needs no division by their number
+    logits = TEMPERATURE * torch.nn.functional.cosine_similarity(photos, others, dim=-1)
+    return torch.softmax(logits + weights.log(), dim=0)  # the logarithm of 0 leaves a photo out
+
+
+def _weighted(weights: Tensor, values: Tensor) -> Tensor:
+    """The weighted sum over photos: (K,) and (K, ...) -> (...)."""
+    total: Tensor = (weights @ values.flatten(1) if values.ndim > 1 else weights @ values).view(values.shape[1:])
+    return total
 
 
 def leave_one_out_cosines(embeddings: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -71,7 +71,7 @@ class StartImage:
         """A start image from files. mask: white is made anew, black stays.
 
         A picture without a mask is reduced to MAX_START_SIDE pixels a side. Raises PhotoError for what is no picture, or larger
-        and has a mask; DataError as `StartImage`.
+        with a mask; DataError as `StartImage`.
         """
         photo = open_photo(Path(path), MAX_START_SIDE, reduce=mask is None)
         if mask is None:
