@@ -113,8 +113,8 @@ Precision = Annotated[str | None, choice("auto", "fp32", "bf16", text=PRECISION_
 # Their size
 of_size = partial(option, group="Size")
 SIZE_HELP = (
-    "of the images, in multiples of 8 pixels [default: as the model was trained]; what is larger is made at a size"
-    " that the model was trained at, enlarged and denoised again"
+    "of the images, in multiples of 8 pixels [default: as the model was trained, 128 of pocket]; what is larger is made"
+    " at a size that the model was trained at, enlarged and denoised again"
 )
 STRENGTH_HELP = "with --size, how much is made anew after enlarging: 0 nothing, 1 all [default: 0.3; of pocket 0]"
 FACE_HELP = "with --size, make the face again at the model's full resolution [default: where it is small]"

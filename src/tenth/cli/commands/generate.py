@@ -13,6 +13,7 @@ import typer
 
 from tenth.cli import image_options, parameters
 from tenth.cli.inputs import IDENTITY_SUFFIX, ModelOptions, read_person
+from tenth.cli.large_models import suggest_large_model
 from tenth.core.console import print_message, print_result, progress_bar
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def generate(
     # The person, then the images.
     identity, loaded, notes = _load_subject(source, method, ModelOptions(model, device, adapter, lora, backend), options)
     paths = _write_images(output, identity, loaded, notes, options)
+    suggest_large_model(loaded)
     print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
     return 0
 

@@ -13,6 +13,7 @@ import typer
 
 from tenth.cli import parameters
 from tenth.cli.inputs import IDENTITY_SUFFIX, ModelOptions, read_person
+from tenth.cli.large_models import suggest_large_model
 from tenth.core.console import print_message, print_result, progress_bar
 from tenth.core.wording import format_duration, pluralize
 
@@ -41,6 +42,7 @@ def demo(photos: parameters.ExamplePhotos = None, output: parameters.SheetFolder
     print_message(*notes, f"{pluralize(len(person.photos), 'photo')}, model {model.name.partition('@')[0]}, into {output}")
     with progress_bar("drawing") as progress:
         sheet = run_demo(person, model, output, SamplingConfig(), lambda now: progress(now.done, now.total))
+    suggest_large_model(model)
     print_message(f"done in {format_duration(time.perf_counter() - start)}; the contact sheet is")
     print_result(sheet)
     return 0
