@@ -33,6 +33,7 @@ TABLE = re.compile(r"(<!-- tenth report (\S+) --summary(?: \| ([^\n]*))? -->\n)(
 RUN: dict[str, tuple[str, ...] | None] = {
     "README.md": None,
     "docs/start.md": None,
+    "docs/generate.md": None,
     "docs/models.md": ("Download a model",),
     "docs/train.md": ("A first run", "Your own people", "Train the pocket model"),
 }

@@ -15,6 +15,7 @@ import pytest
 
 from tenth.cli.commands import doctor
 from tenth.cli.commands.doctor import CheckResult, is_working, results_to_json, results_to_table
+from tenth.models.memory.system import AvailableMemory
 
 FINE = CheckResult("torch", True, "2", required=True)
 OPTIONAL = CheckResult("HEIC photos", False, "not installed", action="Run `pip`")
@@ -130,3 +131,27 @@ def test_connects_tells_an_open_port_from_a_closed_one() -> None:
         port = server.getsockname()[1]
         assert doctor.can_connect("127.0.0.1", port)
     assert not doctor.can_connect("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "model", "reason"),
+    [
+        (64, 24, "sdxl", "24.0 GB of the GPU are free, and about 12.1 GB are needed"),
+        (64, 8, "sd15", "8.0 GB of the GPU are free, and about 4.9 GB are needed"),
+        (64, 2, "pocket", "a large model needs about 4.9 GB"),
+        (16, None, "pocket", "no GPU; sd15 fits into the memory, and takes minutes"),
+        (4, None, "pocket", "no GPU, and sd15 needs about 5.4 GB"),
+    ],
+)
+def test_a_model_is_recommended_with_the_reason(
+    cpu: int, gpu: int | None, model: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TENTH_MODELS", str(tmp_path))
+    memory = AvailableMemory(cpu * 10**9, None if gpu is None else gpu * 10**9)
+    monkeypatch.setattr("tenth.models.memory.system.available_memory", lambda: memory)
+    (finding,) = doctor.model_choice()
+    assert finding.detail.startswith(f"{model}: ")
+    assert reason in finding.detail
+    assert finding.ok == (model == "pocket")  # the others are not here
+    assert f"tenth models download {model}" in finding.action
+    assert not finding.required

@@ -7,15 +7,21 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tenth.cli.main import main
-from tenth.core.types import Identity
+from tenth.core.config import to_table
+from tenth.core.errors import DataError
+from tenth.core.types import Identity, Sample
 from tenth.methods.identity_file import save_identity
 from tenth.methods.ip_adapter import IPAdapter
 from tenth.models.registry import load_model
-from tenth.sampling.png_metadata import read_sample
+from tenth.sampling.config import SamplingConfig
+from tenth.sampling.generate import Request, generate
+from tenth.sampling.passes.hires import HiresConfig
+from tenth.sampling.png_metadata import read_sample, save_sample
 
 PROMPT = "a photo of a person"
 Output = pytest.CaptureFixture[str]
@@ -179,7 +185,7 @@ def test_a_place_that_the_machine_refuses(draw: Callable[..., int], tmp_path: Pa
 def test_a_size_is_drawn_recorded_and_explained(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
     assert draw(tmp_path / "out", "--size", "256x192") == 0
     said = capsys.readouterr().err
-    assert "256x192: generated at 128x128, then enlarged, 25% of it cut off at the edges\n" in said
+    assert "256x192: generated at 128x128, then enlarged, filled left and right\n" in said
     assert "face" not in said  # none was drawn again
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     done = {"size": "256x192", "passes": ["128x128"], "strength": 0.0, "face_detailed": None, "face_strength": 0.3}
@@ -222,6 +228,27 @@ def test_what_the_model_cannot_draw_is_refused_before_anybody_is_fine_tuned(
     assert main([*given, "--size", "512", "--strength", "0.4"]) == 1
     assert "the strength 0.4 for an image of 512x512; this model knows no detail but that of 128x128" in one_complaint(capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_strength_that_melts_faces_is_refused_wherever_it_comes_from(
+    draw: Callable[..., int], toy_folder: Path, tmp_path: Path, capsys: Output
+) -> None:
+    """Of an identity file, of an image's settings, in another shape, of the library."""
+    png = tmp_path / "large.png"
+    metadata = to_table(SamplingConfig()) | {"size": "512x512", "strength": 0.4, "face_strength": 0.4}
+    save_sample(Sample(np.zeros((8, 8, 3), np.uint8), PROMPT, 1, "ip-adapter", "sd15@0", metadata, 0.0), png)
+    for given in (
+        ["--size", "512", "--strength", "0.4"],
+        ["--size", "512x768", "--strength", "0.1"],
+        ["--settings-from", str(png)],
+    ):
+        capsys.readouterr()
+        assert draw(tmp_path / "out", *given) == 1
+        assert "knows no detail but that of 128x128" in one_complaint(capsys)
+        assert not (tmp_path / "out").exists()
+    requests = [Request(None, PROMPT, 0)]
+    with pytest.raises(DataError, match="knows no detail"):
+        next(generate(load_model(str(toy_folder)), requests, SamplingConfig(), hires=HiresConfig(512, 512, 0.4)))
 
 
 def test_a_size_that_cannot_be_is_refused(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:

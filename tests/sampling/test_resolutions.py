@@ -48,7 +48,16 @@ def test_trained_sizes_are_drawn_at_once(model: tuple[list[Size], int], text: st
         (POCKET, "256", "256x256: generated at 128x128, then generated again at 256x256"),
         (POCKET, "512", "512x512: generated at 128x128, then generated again at 256x256, generated again at 512x512"),
         (POCKET, "96", "96x96: generated at 128x128, then reduced"),
-        (POCKET, "256x192", "256x192: generated at 128x128, then generated again at 256x192, 25% of it cut off at the edges"),
+        (
+            POCKET,
+            "256x192",
+            "256x192: generated at 128x128, then generated again at 256x192, filled left and right",
+        ),
+        (
+            SD15,
+            "768x256",
+            "768x256: generated at 640x312, then generated again at 768x256, filled left and right",
+        ),
         (SD15, "1024", "1024x1024: generated at 512x512, then generated again at 1024x1024"),
         (SD15, "512x768", "512x768: generated at 416x624, then generated again at 512x768"),
         (SD15, "2048", "2048x2048: generated at 512x512, then generated again at 1024x1024, generated again at 2048x2048"),
@@ -66,6 +75,12 @@ def test_other_sizes_come_from_the_trained_size_of_the_nearest_shape(
     model: tuple[list[Size], int], text: str, said: str
 ) -> None:
     assert str(plan_resolution(parse_size(text), *model)) == said
+
+
+def test_the_image_that_is_shown_whole_counts_for_how_large_a_size_may_be() -> None:
+    assert str(plan_resolution(Size(512, 768), *POCKET, refine=False)) == (
+        "512x768: generated at 128x128, then enlarged, filled above and below"
+    )
 
 
 def test_without_a_second_pass_a_size_is_enlarged() -> None:

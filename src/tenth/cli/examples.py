@@ -13,10 +13,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tenth generate me/ --settings-from out/smiling/0001.png --seed 7 -n 1 -o out/again",
         'tenth generate me.safetensors --prompt "a photo of a person with glasses" -n 1 -o out/glasses',
     ),
-    "export": (
-        "tenth export me.safetensors -o for-diffusers/me.safetensors",
-        "tenth export me.safetensors -o me.ipadpt",
-    ),
+    "export": ("tenth export me.safetensors -o for-diffusers/me.safetensors",),
 }
 
 

@@ -125,8 +125,8 @@ Strength = Annotated[float | None, of_start("S", STRENGTH_HELP, parser=_setting(
 # Their size
 of_size = partial(option, group="Size")
 SIZE_HELP = (
-    "of the images, in multiples of 8 pixels [default: as the model was trained]; what is larger is made at a size"
-    " that the model was trained at, enlarged and denoised again"
+    "of the images, in multiples of 8 pixels [default: as the model was trained, 128 of pocket]; what is larger is made"
+    " at a size that the model was trained at, enlarged and denoised again"
 )
 FACE_HELP = "with --size, make the face again at the model's full resolution [default: where it is small]"
 FACE_NAMES = "--face-detailer/--no-face-detailer"

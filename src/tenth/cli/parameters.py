@@ -33,7 +33,8 @@ def choice(*values: Any, text: str, group: str | None = None) -> Any:
     """An option whose value is one of these."""
     known = {str(value): value for value in values}
 
-    def parse(given: str) -> Any:
+    def parse(value: Any) -> Any:
+        given = str(value)  # a default comes as it is
         if given not in known:
             raise typer.BadParameter(f"{given!r} is not one of {', '.join(known)}. {did_you_mean(given, list(known))}".rstrip())
         return known[given]

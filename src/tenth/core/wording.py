@@ -24,10 +24,10 @@ def format_duration(seconds: float) -> str:
     return pluralize(minutes, "minute") if minutes * MINUTE < HOUR else f"{seconds / HOUR:.1f} hours"
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
+def did_you_mean(name: object, known: Sequence[object]) -> str:
     """'Did you mean X? ' if a known name is close to what was typed, else ''."""
-    nearest = {each.casefold(): each for each in reversed(known)}
-    found = get_close_matches(name.casefold(), nearest, n=1)
+    nearest = {str(each).casefold(): each for each in reversed(known)}
+    found = get_close_matches(str(name).casefold(), nearest, n=1)
     return f"Did you mean {nearest[found[0]]}? " if found else ""
 
 

@@ -42,7 +42,7 @@ class CheckResult:
 
 def run_checks() -> list[CheckResult]:
     """Every finding, in the order in which one would mend them."""
-    checks = (python, libraries, devices, memory, disk, faces, pocket, optional_packages, hub)
+    checks = (python, libraries, devices, memory, disk, faces, pocket, model_choice, optional_packages, hub)
     return [finding for check in checks for finding in check()]
 
 
@@ -154,6 +154,23 @@ def pocket() -> Iterator[CheckResult]:
         return
     photos = len(without_system_files(EXAMPLE_PHOTOS_DIR, EXAMPLE_PHOTOS_DIR.glob("*.png")))
     yield CheckResult("example photos", photos > 0, f"{photos} in {EXAMPLE_PHOTOS_DIR}", action=action)
+
+
+def model_choice() -> Iterator[CheckResult]:
+    """The model that suits the memory and the GPU of this machine, with the reason."""
+    try:
+        from tenth.models.hub.lockfile import models_dir, read_lock
+        from tenth.models.memory.recommendation import recommend_model
+        from tenth.models.memory.system import available_memory
+        from tenth.models.registry import DEFAULT_MODEL
+
+        choice = recommend_model(available_memory())
+        here = choice.model == DEFAULT_MODEL or choice.model in read_lock(models_dir())
+    except IMPORT_ERRORS as problem:
+        yield CheckResult("model for you", False, f"not known: {problem}".partition("\n")[0])
+        return
+    action = f"Run `tenth models download {choice.model}`, then generate with --model {choice.model}"
+    yield CheckResult("model for you", here, f"{choice.model}: {choice.reason}", action=action)
 
 
 def optional_packages() -> Iterator[CheckResult]:

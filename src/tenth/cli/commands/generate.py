@@ -14,6 +14,7 @@ import typer
 
 from tenth.cli import image_options, parameters
 from tenth.cli.inputs import ModelOptions, read_person
+from tenth.cli.large_models import suggest_large_model
 from tenth.cli.person.photo_weights import parse_weights
 from tenth.cli.person.source import Source, resolve_source
 from tenth.cli.start_options import StartOptions
@@ -97,6 +98,7 @@ def generate(
         source, weights, method, ModelOptions(model, device, adapter, lora, backend), options
     )
     paths = _write_images(output, identity, loaded, [*notes, *start_notes], options)
+    suggest_large_model(loaded)
     print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
     return 0
 

@@ -14,6 +14,7 @@ import typer
 
 from tenth.cli import parameters
 from tenth.cli.inputs import ModelOptions, read_person
+from tenth.cli.large_models import suggest_large_model
 from tenth.cli.person.photo_effects import photo_effects
 from tenth.cli.person.photo_weights import parse_weights
 from tenth.cli.person.source import resolve_source
@@ -46,6 +47,7 @@ def demo(photos: parameters.ExamplePhotos = None, output: parameters.SheetFolder
     print_message(*notes, f"{pluralize(len(person.photos), 'photo')}, model {model.name.partition('@')[0]}, into {output}")
     with progress_bar("drawing") as progress:
         sheet = run_demo(person, model, output, SamplingConfig(), lambda now: progress(now.done, now.total))
+    suggest_large_model(model)
     print_message(f"done in {format_duration(time.perf_counter() - start)}; the contact sheet is")
     print_result(sheet)
     return 0

@@ -14,6 +14,7 @@ from tenth.sampling.bounds import SETTING_RANGES
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.face_detailer import detail_face, face_crop_box
 from tenth.sampling.passes.img2img import img2img, resize_to_cover
+from tenth.sampling.passes.padding import resize_and_pad
 from tenth.sampling.passes.resolutions import (
     ResolutionPlan,
     Size,
@@ -128,13 +129,13 @@ def _upscale_and_refine(
     batch: SamplingBatch, image: FloatImage, plan: ResolutionPlan, hires: HiresConfig, on_step: OnStep | None
 ) -> tuple[Pixels, bool]:
     # Later passes, each with noise of its own.
-    strength = hires.strength_for(batch.model)
+    strength, resize = hires.strength_for(batch.model), resize_and_pad if plan.is_padded else resize_to_cover
     for index, size in enumerate(plan.hires_sizes):
         noised = batch.with_new_noise("second pass", index)
-        image = img2img(noised, resize_to_cover(image, size), strength, on_step)
+        image = img2img(noised, resize(image, size), strength, on_step)
 
     # The final size, and the face.
-    image = resize_to_cover(image, plan.final)
+    image = resize(image, plan.final)
     crop_box = face_crop_box(batch.model, image, hires.face_detailer) if hires.face_strength else None
     if crop_box is not None:
         noised = batch.with_new_noise("face pass", 0)

@@ -40,7 +40,11 @@ def resize_to_cover(image: FloatImage, size: Size) -> FloatImage:
         return image
     scale = max(size.width / width, size.height / height)
     left, top = (width - size.width / scale) / 2, (height - size.height / scale) / 2
-    box = (left, top, width - left, height - top)
+    return resize(image, size.width, size.height, (left, top, width - left, height - top))
+
+
+def resize(image: FloatImage, width: int, height: int, box: tuple[float, float, float, float] | None = None) -> FloatImage:
+    """An image (h, w, 3), or a box of it (left, top, right, bottom), at a size, with Lanczos' filter: (H, W, 3)."""
     channels = [Image.fromarray(np.ascontiguousarray(image[..., number])) for number in range(3)]
-    scaled = [channel.resize((size.width, size.height), Image.Resampling.LANCZOS, box) for channel in channels]
+    scaled = [channel.resize((width, height), Image.Resampling.LANCZOS, box) for channel in channels]
     return np.stack([np.asarray(channel) for channel in scaled], -1).clip(0, 1)

@@ -12,6 +12,9 @@ from tenth.core.errors import DataError
 SIZE_MULTIPLE = 8  # pixels: sides of generated images are multiples of it
 MAX_UPSCALE = 4  # of a trained size, per side: beyond it the first image does not determine the last
 MAX_UPSCALE_PER_PASS = 2.0  # more takes two passes: a little noise does not remove a blur of many pixels
+MAX_CROPPED_FRACTION = (
+    0.05  # of an image of another shape: where more would be cut off (hair, a chin), edges are filled instead
+)
 # Relative to the trained square, within which models trained on squares still work.
 MIN_AREA_RATIO, MAX_AREA_RATIO, MAX_SIDE_RATIO = 0.75, 1.25, 1.25
 
@@ -70,7 +73,10 @@ def parse_size(text: str) -> Size:
 
 @dataclass(frozen=True)
 class ResolutionPlan:
-    """The passes to a size. base: generated from noise. hires_sizes: each upscaled from the last. final: resized to it."""
+    """The passes to a size. base: generated from noise. hires_sizes: each upscaled from the last. final: resized to it.
+
+    Of another shape, the first image is cropped a little, or else padded (`is_padded`): nothing of the person is cut off.
+    """
 
     base: Size
     hires_sizes: tuple[Size, ...]
@@ -83,9 +89,14 @@ class ResolutionPlan:
 
     @property
     def cropped_fraction(self) -> float:
-        """Fraction of the first image that is cropped, because its shape differs from the final one."""
+        """Fraction of the first image that does not fit, because its shape differs from the final one."""
         ratio = self.base.aspect_ratio / self.final.aspect_ratio
         return 1 - min(ratio, self.final.aspect_ratio / self.base.aspect_ratio)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether the first image is shown whole and its edges continued, because cropping would take too much of it."""
+        return self.cropped_fraction > MAX_CROPPED_FRACTION
 
     def __str__(self) -> str:
         if self.final == self.base:
@@ -93,7 +104,10 @@ class ResolutionPlan:
         steps = ["generated at " + self.passes[0], *(f"generated again at {size}" for size in self.passes[1:])]
         if not self.hires_sizes:
             steps.append("enlarged" if self.final.area > self.base.area else "reduced")
-        if self.cropped_fraction > 0.005:
+        if self.is_padded:
+            edges = "left and right" if self.final.aspect_ratio > self.base.aspect_ratio else "above and below"
+            steps.append(f"filled {edges}")
+        elif self.cropped_fraction > 0.005:
             steps.append(f"{self.cropped_fraction:.0%} of it cut off at the edges")
         first, second, *more = steps
         return ", ".join([f"{self.final}: {first}, then {second}", *more])
@@ -119,13 +133,14 @@ def plan_resolution(
     if target in native_sizes:
         return ResolutionPlan(target, (), target)
     base = nearest_shape(target.aspect_ratio, native_sizes, native_resolution)
-    upscale = max(target.width / base.width, target.height / base.height)
+    upscale = min(target.width / base.width, target.height / base.height)
     if upscale > MAX_UPSCALE:
         raise DataError(
             f"the size {target} is {upscale:.1f} times {base}, which this model generates",
             f"at most {MAX_UPSCALE} times is possible",
             "Choose a smaller size, or a model of larger images",
         )
+    upscale = max(target.width / base.width, target.height / base.height)
     hires_sizes = [target] if refine and upscale > 1 else []
     if hires_sizes and upscale > MAX_UPSCALE_PER_PASS:
         hires_sizes.insert(0, Size(_nearest_multiple(target.width / 2), _nearest_multiple(target.height / 2)))
