@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import save_file
 
 from tenth.core.run_record import read_record
@@ -124,6 +125,9 @@ def write_inputs(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
         for photo in some:
             shutil.copy(photo, folder / name)
+    mask = Image.new("L", (128, 128))
+    mask.paste(255, (32, 64, 96, 112))
+    mask.save(folder / "mask.png")
     for name in ("recipes", "results"):
         shutil.copytree(ROOT / name, folder / name)
     # Of the recipe that takes a minute, two steps; the same is the reader's own recipe.

@@ -30,7 +30,7 @@ from tenth.sampling.sampler import SamplingBatch
 Mask = npt.NDArray[np.uint8]  # (H, W): 255 is made anew, 0 stays, what is between is blended
 MAX_START_SIDE = 4096  # pixels: longer side of a start image, whose pixels all stay where it has a mask
 JPEG_NOISE = 16  # grey values: what a JPEG makes of black and white
-DEFAULT_STRENGTH = 0.6  # looked at on pocket (docs/log.md): with more the colours of what is anew leave those around a mask
+DEFAULT_STRENGTH = 0.6  # docs/decisions/0010-generate.md: with more the colours of what is anew leave those around a mask
 
 
 @dataclass(frozen=True, eq=False)
