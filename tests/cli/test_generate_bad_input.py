@@ -24,7 +24,7 @@ CASES = (
     (f"texts {PROMPTED} {NEW}", 1, "no usable photo (letter.txt"),
     (f"broken {PROMPTED} {NEW}", 1, "no usable photo (cut.png"),
     (f"faceless {PROMPTED} {NEW}", 1, "no face was found"),
-    (f"me/1.png/ {PROMPTED} {NEW}", 1, "a folder of photos is needed"),
+    (f"letter.txt {PROMPTED} {NEW}", 1, "letter.txt"),
     (f"none.safetensors {PROMPTED} {NEW}", 1, "an identity that `tenth identity` wrote is needed"),
     (f"text.safetensors {PROMPTED} {NEW}", 1, "a whole identity file of this version is needed"),
     (f"'' {PROMPTED} {NEW}", 2, "leave it out, or say what"),
