@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tenth.cli.start_options import read_recorded_start
+from tenth.cli.images.start_options import read_recorded_start
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.wording import shorten

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from tenth.cli import image_options, parameters
+from tenth.cli.images.start_options import StartOptions
 from tenth.cli.inputs import ModelOptions, read_person
 from tenth.cli.large_models import suggest_large_model
 from tenth.cli.person.photo_weights import parse_weights
 from tenth.cli.person.source import Source, resolve_source
-from tenth.cli.start_options import StartOptions
 from tenth.core.console import print_message, print_result, progress_bar
 
 if TYPE_CHECKING:
+    from tenth.cli.images.planned_images import PlannedImage
     from tenth.cli.png_settings import MergedOptions
-    from tenth.cli.prompts import PlannedImage
     from tenth.core.types import Identity
     from tenth.models.latent_diffusion import LatentDiffusion
 
@@ -88,8 +88,8 @@ def generate(
     # What the user may have to mend comes first, before seconds go into imports, and nothing else is said before it.
     ensure_writable_folder(output)
     rows = read_prompt_rows(prompts) if prompts else [PromptRow(text) for text in prompt or ()]
+    from tenth.cli.images.planned_images import DEFAULT_NUM_IMAGES, plan_images
     from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
-    from tenth.cli.prompts import DEFAULT_NUM_IMAGES, plan_images
     from tenth.sampling.schedulers import fast_settings
 
     sampling = {"steps": steps, "guidance_scale": guidance_scale, "ip_adapter_scale": adapter_scale, "scheduler": scheduler}
@@ -133,7 +133,7 @@ def _load_subject(
     method: by name; of an identity file, the folder it was trained in. The identities are by the method of a row, None where
     it does not say.
     """
-    from tenth.cli.prompts import check_sizes, largest_size, methods_of_rows
+    from tenth.cli.images.planned_images import check_sizes, largest_size, methods_of_rows
     from tenth.methods.identity_file import load_identity
     from tenth.methods.registry import DEFAULT_METHOD, trained_method
 
@@ -172,8 +172,8 @@ def _write_images(
     images: Sequence[PlannedImage],
 ) -> list[Path]:
     """Generate the images into the folder, with what to know on stderr. Returns their paths."""
+    from tenth.cli.images.notes import face_notes, image_notes
     from tenth.cli.output import generate_into, run_settings
-    from tenth.cli.prompts import face_notes, image_notes
     from tenth.experiments.output_folders import ensure_writable_folder
     from tenth.sampling.passes.start_image import start_notes
 
