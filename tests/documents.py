@@ -128,6 +128,8 @@ def write_inputs(folder: Path) -> None:
     mask = Image.new("L", (128, 128))
     mask.paste(255, (32, 64, 96, 112))
     mask.save(folder / "mask.png")
+    table = next(block.text for block in blocks_of("docs/generate.md", ("Prompts",)) if block.language == "text")
+    (folder / "prompts.csv").write_text(table, encoding="utf-8")
     for name in ("recipes", "results"):
         shutil.copytree(ROOT / name, folder / name)
     # Of the recipe that takes a minute, two steps; the same is the reader's own recipe.

@@ -182,11 +182,12 @@ def prepare(work: Path) -> None:
 
 def command(name: str, work: Path, output: Path, *, other: bool = False) -> list[str]:
     """A command that writes to `output`. other: with other settings, for the same place."""
-    photos = str(work / ("others" if other else "photos"))
+    photos, identity = str(work / ("others" if other else "photos")), str(work / "me.safetensors")
     drawing = ["--prompt", "a photo of a person", "-n", "6", "--steps", "1", "--seed", str(int(other))]
     resume = ["--resume"] if (output / "recipe.toml").exists() else []
     return {
-        "generate": ["generate", str(work / "me.safetensors"), *drawing, "-o", str(output)],
+        "generate": ["generate", identity, *drawing, "-o", str(output)],
+        "rows": ["generate", identity, "--prompts", str(work / "rows.jsonl"), "--steps", "1", "-o", str(output)],
         "identity": ["identity", photos, "-o", str(output / "me.safetensors")],
         "experiment": ["experiment", str(work / ("other.toml" if other else "recipe.toml")), "-o", str(output)],
         "demo": ["demo", "--photos", photos, "-o", str(output)],

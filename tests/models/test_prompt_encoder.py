@@ -2,59 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import CLIPTokenizer
 
 from tenth.core.types import Identity
 from tenth.models.prompt_encoder import MAX_CACHED_BATCHES, SMALL_VOCABULARY
-from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.prompts import prompt_warnings
-from toy_models import text_encoder, write_stable
+from tenth.sampling.prompts.vocabulary import prompt_warnings
+from toy_vocabulary import LETTERS, load_large_vocabulary
 
 FEW = SamplingConfig(steps=2)
 EMBEDDING_NAMES = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 SHORT = "a photo of a man"
 LONG = "a portrait of a smiling woman with glasses " * 12  # far more than 77 tokens
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-PAD = "!"  # of the second tokenizer, as SDXL's is
-
-
-def write_tokenizer(folder: Path, pad: str) -> CLIPTokenizer:
-    """One of CLIP's kind with 77 positions and more words than captions have: every pair of letters is a token."""
-    ends = [f"{letter}</w>" for letter in LETTERS]
-    pairs = [(first, last) for first in LETTERS for last in (*LETTERS, *ends)]
-    words = [*LETTERS, *ends, PAD, f"{PAD}</w>", *("".join(pair) for pair in pairs), "<|startoftext|>", "<|endoftext|>"]
-    folder.mkdir(parents=True)
-    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in pairs) + "\n")
-    return CLIPTokenizer.from_pretrained(folder, model_max_length=77, pad_token=pad)
 
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A toy of each family with 77 positions."""
-    folder = tmp_path_factory.mktemp(request.param)
-    loaded = load_model(str(write_stable(request.param, folder / "model")))
-    pipeline = loaded.pipeline
-    torch.manual_seed(1)
-    for name, pad in (("", "<|endoftext|>"), ("_2", PAD)):
-        if hasattr(pipeline, f"tokenizer{name}"):
-            tokenizer = write_tokenizer(folder / f"tokenizer{name}", pad)
-            kind = type(getattr(pipeline, f"text_encoder{name}"))
-            pipeline.register_modules(
-                **{f"tokenizer{name}": tokenizer, f"text_encoder{name}": text_encoder(kind, tokenizer).eval()}
-            )
-    return loaded
+    return load_large_vocabulary(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def named(parts: tuple[Any, ...]) -> dict[str, torch.Tensor]:

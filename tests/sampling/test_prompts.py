@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tenth.sampling.prompts import insert_trigger_phrase
+from tenth.sampling.prompts.trigger_phrase import insert_trigger_phrase
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ tenth's, 130 stopped with Ctrl-C. Results go to stdout, progress to stderr.
 def _check_words(command: TyperCommand | TyperGroup, context: Any, words: Sequence[str]) -> None:
     """Refuse what typer would take and nobody means. Raises typer.BadParameter.
 
-    An option that is given twice: of two values nobody can tell which was meant. An option where a value belongs. Nothing where
-    a path or a name belongs, as an unset variable of a shell leaves it: as a path it would be this folder.
+    An option that is given twice and takes one value: of two nobody can tell which was meant. An option where a value belongs.
+    Nothing where a path or a name belongs, as an unset variable of a shell leaves it: as a path it would be this folder.
     """
     values, _, order = command.make_parser(context).parse_args(args=list(words))
     given: list[Any] = list(order)

@@ -16,6 +16,7 @@ from tenth.models.adapters.adapter_scale import EXAMPLE_SCALE, MAX_SCALE, Adapte
 from tenth.sampling import bounds
 from tenth.sampling.bounds import MODEL_SCHEDULER, SETTING_RANGES, NumericRange
 from tenth.sampling.passes.resolutions import Size, parse_size
+from tenth.sampling.prompts.rows import NUM_IMAGES
 from tenth.sampling.schedulers import SCHEDULERS, check_scheduler
 
 T = TypeVar("T")
@@ -74,12 +75,22 @@ def _scale(text: str) -> AdapterScale:
 
 # Images: what they show, how many
 of_images = partial(option, group="Images")
-PROMPT_HELP = 'such as "a portrait photo of a person"; needed without --settings-from'
-COUNT = NumericRange(1, 10_000, integer=True)  # 0000.png to 9999.png
-Prompt = Annotated[str | None, of_images("TEXT", PROMPT_HELP, parser=str)]
+PROMPT_HELP = (
+    'such as "a portrait photo of a person"; needed without --settings-from or --prompts; may be given several times, for N'
+    " images each"
+)
+PROMPTS_HELP = (
+    "prompts from a file: .txt, one a line, or .csv or .jsonl with columns prompt, negative_prompt, seed, size, method and"
+    " num_images"
+)
+COUNT_HELP = "how many images of each prompt [default: 4; of a row of --prompts 1]"
+Prompt = Annotated[list[str] | None, of_images("TEXT", PROMPT_HELP, parser=str)]
+PromptsFile = Annotated[Path | None, of_images("FILE", PROMPTS_HELP)]
 NegativePrompt = Annotated[str | None, of_images("TEXT", "what the images should not show", parser=str)]
 SettingsFrom = Annotated[Path | None, of_images("PNG", "take what is not given here from an image that tenth made")]
-NumImages = Annotated[int, of_images("N", "how many images", "--num-images", "-n", parser=lambda text: _number(text, COUNT))]
+NumImages = Annotated[
+    int | None, of_images("N", COUNT_HELP, "--num-images", "-n", parser=lambda text: _number(text, NUM_IMAGES))
+]
 Seed = Annotated[int | None, of_images("SEED", "of the first [default: 0]", parser=_setting("seed"))]
 
 # How they are sampled

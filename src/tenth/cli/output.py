@@ -15,7 +15,7 @@ from tenth.experiments.output_folders import ensure_writable_folder, image_names
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.generate import OnProgress, Request
+from tenth.sampling.generate import OnProgress, Request, batch_order
 from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.png_metadata import read_sample
 
@@ -40,20 +40,23 @@ def generate_into(
     with exclusive_folder(folder):
         ensure_writable_folder(folder, settings)
         remove_temporary(folder)
-        ImageSeries(model, requests, paths, sampling, hires).generate(run, on_progress)
+        order = batch_order(model, requests, sampling.negative_prompt)
+        ordered = [requests[index] for index in order], [paths[index] for index in order]
+        ImageSeries(model, *ordered, sampling, hires).generate(run, on_progress)
         if not (folder / RECORD_FILE).exists():
-            results = _run_results(paths, run, hires)
+            results = _run_results(paths, run)
             write_record(folder / RECORD_FILE, command="generate", settings=settings, results=results)
         run.finish()
     return paths
 
 
-def _run_results(paths: Sequence[Path], run: UnfinishedRun, hires: HiresConfig | None) -> dict[str, Any]:
+def _run_results(paths: Sequence[Path], run: UnfinishedRun) -> dict[str, Any]:
     """What run.json says came out, read from the pictures: the same whether the run was stopped in between or not."""
     results: dict[str, Any] = {"images": [path.name for path in paths], "seconds_per_image": run.mean_seconds(paths)}
     metadata = [read_sample(path) for path in paths]
-    if hires is not None:
-        results["faces_detailed"] = [path.name for path, each in zip(paths, metadata, strict=True) if each["face_detailed"]]
+    if any("face_detailed" in each for each in metadata):
+        detailed = [path.name for path, each in zip(paths, metadata, strict=True) if each.get("face_detailed")]
+        results["faces_detailed"] = detailed
     profiles = [{key: each[key] for key in MEMORY_KEYS if key in each} for each in metadata]
     if distinct := [each for position, each in enumerate(profiles) if each and each not in profiles[:position]]:
         results["memory_profiles"] = distinct
@@ -66,6 +69,7 @@ def run_settings(
     """All that the images depend on, as JSON gives it back. Photos go by their sha256; a person's name has no place here."""
     identities = [request.identity for request in requests]
     starts = list({id(request.start): request.start.metadata for request in requests if request.start is not None}.values())
+    images = [_image_settings(model, request) for request in requests]
     return {
         "model": model.name,
         "encoder": model.encoder.name,
@@ -81,7 +85,18 @@ def run_settings(
         "tenth": version("tenth"),
         **({} if hires is None else {"hires": hires.metadata(model)}),
         **({"start_images": [start["start_image"] for start in starts]} if starts else {}),
+        **({"requests": images} if any(image != {"prompt": requests[0].prompt} for image in images) else {}),
     }
+
+
+def _image_settings(model: LatentDiffusion, request: Request) -> dict[str, Any]:
+    """What an image has beside the settings of the run."""
+    own: dict[str, Any] = {"prompt": request.prompt, **request.metadata}
+    if request.negative_prompt is not None:
+        own["negative_prompt"] = request.negative_prompt
+    if request.hires is not None:
+        own["hires"] = request.hires.metadata(model)
+    return own
 
 
 def _photo_weights(identities: Iterable[Identity | None]) -> dict[str, float]:

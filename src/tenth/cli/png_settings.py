@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tenth.cli.start_options import read_recorded_start
+from tenth.cli.images.start_options import read_recorded_start
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.wording import shorten
@@ -51,16 +51,14 @@ class PngSettings:
 
 @dataclass(frozen=True)
 class MergedOptions:
-    """What is to be generated. png: the image whose settings were taken. hires: of another size than the model's own.
+    """What all images of a command share. png: the image whose settings were taken. hires: another size than the model's own.
 
-    start: the picture that the images start from.
-
-    inherited: what an image said that is not the default, by the options' names.
+    start: the picture that the images start from. prompt, seed: of the first. inherited: what an image said that is not the
+    default, by the options' names.
     """
 
     prompt: str
     seed: int
-    num_images: int
     sampling: SamplingConfig
     inherited: Mapping[str, Any]
     png: PngSettings | None = None
@@ -68,10 +66,10 @@ class MergedOptions:
     start: StartImage | None = None
 
 
-def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None, num_images: int = 1) -> MergedOptions:
+def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None) -> MergedOptions:
     """The options of a command, None where one is not given, on those of an image, on the defaults.
 
-    Raises RecipeError for options that do not go together, a prompt that is no text, or a last seed beyond the largest.
+    Raises RecipeError for options that do not go together, or a prompt that is no text.
     """
     # What was given, as a SamplingConfig has it.
     given = {name: value for name, value in options.items() if value is not None}
@@ -92,8 +90,7 @@ def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None, 
     prompt, seed = merged.pop("prompt"), merged.pop("seed")
     check_prompt("prompt", prompt)
     config = SamplingConfig(**merged)
-    check_setting("seed", seed + num_images - 1)
-    return MergedOptions(prompt, seed, num_images, config, inherited, png_settings)
+    return MergedOptions(prompt, seed, config, inherited, png_settings)
 
 
 def merge_size(

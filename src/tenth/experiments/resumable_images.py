@@ -21,9 +21,9 @@ from tenth.sampling.generate import (
     Request,
     batch_requests,
     check_request,
-    denoising_steps,
     expected_metadata,
     generate,
+    request_steps,
 )
 from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.png_metadata import read_if_complete, save_sample
@@ -105,7 +105,7 @@ class ImageSeries:
 
     def _steps(self, requests: Sequence[Request]) -> int:
         """Denoising steps of some images."""
-        return sum(denoising_steps(self.model, self.sampling, self.hires, request.start) for request in requests)
+        return sum(request_steps(self.model, request, self.sampling, self.hires) for request in requests)
 
     def _batches(self) -> Iterator[tuple[list[Request], list[Path]]]:
         """Requests that are generated together, with their paths: no more than fit in memory, so that images are saved soon."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from tenth.core.errors import RecipeError
 from tenth.core.wording import shorten
+from tenth.models.prompt_weights import split_weights
 
 DEFAULT_GUIDANCE_SCALE, DEFAULT_ADAPTER_SCALE = 2.0, 1.0
 MODEL_SCHEDULER = "own"  # the model's scheduler
@@ -51,7 +52,10 @@ def check_setting(name: str, value: Any) -> None:
 
 
 def check_prompt(name: str, value: Any) -> None:
-    """Raises RecipeError if a prompt is no text that a file can hold: half a character is none, a book is too long."""
+    """Raises RecipeError if a prompt is no text that a file can hold, or has a weight out of bounds (models/prompt_weights.py).
+
+    Half a character is no text, a book is too long.
+    """
     expected = f"a text of at most {MAX_PROMPT_CHARS:,} characters"
     if not isinstance(value, str) or len(value) > MAX_PROMPT_CHARS:
         raise _invalid_setting(name, value, expected)
@@ -59,6 +63,7 @@ def check_prompt(name: str, value: Any) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise _invalid_setting(name, value, f"{expected}, in UTF-8,") from None
+    split_weights(value)
 
 
 def _invalid_setting(name: str, value: Any, expected: str) -> RecipeError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, groupby
 from typing import Any
 
@@ -21,7 +21,7 @@ from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig, generate_at_size
 from tenth.sampling.passes.start_image import StartImage, begin_with, fit_region, paste_back
 from tenth.sampling.png_metadata import base_metadata
-from tenth.sampling.prompts import insert_trigger_phrase
+from tenth.sampling.prompts.trigger_phrase import insert_trigger_phrase
 from tenth.sampling.sampler import OnStep, SamplingBatch, Step, img2img_steps, sample
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name
 
@@ -42,7 +42,8 @@ OnProgress = Callable[[Progress], None]
 class Request:
     """One image to generate. identity: None for an image of nobody in particular. seed: of its noise.
 
-    start: a picture that it starts from; None: pure noise.
+    start: a picture that it starts from; None: pure noise. negative_prompt, hires: None for those of the call. metadata: more
+    that its PNG records, such as the template of its prompt.
 
     Raises RecipeError for a prompt that is no text, or a seed out of range (sampling/config.py).
     """
@@ -51,10 +52,20 @@ class Request:
     prompt: str
     seed: int
     start: StartImage | None = None
+    negative_prompt: str | None = None
+    hires: HiresConfig | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_prompt("prompt", self.prompt)
+        check_prompt("negative_prompt", self.negative_prompt or "")
         check_setting("seed", self.seed)
+
+    def settings(self, sampling: SamplingConfig, hires: HiresConfig | None) -> tuple[SamplingConfig, HiresConfig | None]:
+        """The settings of a call, with what this request has instead."""
+        if self.negative_prompt is not None:
+            sampling = replace(sampling, negative_prompt=self.negative_prompt)
+        return sampling, self.hires or hires
 
 
 def generate(
@@ -73,10 +84,10 @@ def generate(
     sampling = sampling.for_model(model)
     for request in requests:
         check_request(model, request, hires)
-    steps = [denoising_steps(model, sampling, hires, request.start) for request in requests]
+    steps = [request_steps(model, request, sampling, hires) for request in requests]
     counter, finished = _StepCounter(sum(steps), on_progress), accumulate(steps)
     for group in batch_requests(model, requests, sampling.negative_prompt, batch):
-        for made in _generate_within_memory(model, group, sampling, hires, counter):
+        for made in _generate_within_memory(model, group, *group[0].settings(sampling, hires), counter):
             counter.settle(max(counter.done, next(finished)))  # passes may have been left out
             yield made
 
@@ -103,18 +114,20 @@ def expected_metadata(
 ) -> dict[str, Any]:
     """The settings that a request's PNG will have, as far as they are known before it is generated."""
     method = "none" if request.identity is None else request.identity.method
-    sampling, hires_metadata = sampling.for_model(model), {} if hires is None else hires.metadata(model)
+    sampling, hires = request.settings(sampling.for_model(model), hires)
+    hires_metadata = {} if hires is None else hires.metadata(model)
     # In a PNG, face_detailed says whether a face was generated again, not whether it was asked for.
     known = {key: value for key, value in hires_metadata.items() if key != "face_detailed"}
-    backend = {"backend": model.backend_name(request.identity, sampling.precision)}
-    started = {} if request.start is None else request.start.metadata
-    return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known | backend | started
+    known |= {"backend": model.backend_name(request.identity, sampling.precision)}
+    known |= {} if request.start is None else request.start.metadata
+    return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known | dict(request.metadata)
 
 
 def check_request(model: LatentDiffusion, request: Request, hires: HiresConfig | None = None) -> None:
     """Raises IdentityError for an identity of another model, DataError for a mask with another size, or out of reach."""
     if request.identity is not None:
         model.validate(request.identity)
+    hires = request.hires or hires
     if request.start is not None and request.start.mask is not None:
         if hires is not None:
             needed = "what a mask keeps stays at the picture's own size"
@@ -123,18 +136,29 @@ def check_request(model: LatentDiffusion, request: Request, hires: HiresConfig |
 
 
 def batch_requests(model: LatentDiffusion, requests: Iterable[Request], negative: str, size: int) -> Iterator[list[Request]]:
-    """Runs of at most `size` requests that can share a batch: the same adapter, weights, shape of embeddings and prompt chunks.
+    """Runs of at most `size` requests that can share a batch, each run without a gap in the requests."""
+    for _, run in groupby(requests, key=lambda request: _batch_key(model, request, negative)):
+        run_requests = list(run)
+        yield from (run_requests[start : start + size] for start in range(0, len(run_requests), size))
+
+
+def batch_order(model: LatentDiffusion, requests: Sequence[Request], negative: str) -> list[int]:
+    """The requests' indices, those that can share a batch side by side; in the order of the first of each."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for index, request in enumerate(requests):
+        groups.setdefault(_batch_key(model, request, negative), []).append(index)
+    return [index for group in groups.values() for index in group]
+
+
+def _batch_key(model: LatentDiffusion, request: Request, negative: str) -> tuple[object, ...]:
+    """What requests of one batch share: adapter, weights, shape of embeddings, negative prompt, size and prompt chunks.
 
     A short prompt beside a long one would be padded with empty chunks, and become another image.
     """
-
-    def batch_key(request: Request) -> tuple[object, ...]:
-        start = None if request.start is None else request.start.batch_key
-        return _identity_key(request.identity), model.prompt_encoder.num_chunks(_full_prompt(request), negative), start
-
-    for _, run in groupby(requests, key=batch_key):
-        run_requests = list(run)
-        yield from (run_requests[start : start + size] for start in range(0, len(run_requests), size))
+    own = negative if request.negative_prompt is None else request.negative_prompt
+    num_chunks = model.prompt_encoder.num_chunks(_full_prompt(request), own)
+    start = None if request.start is None else request.start.batch_key
+    return _identity_key(request.identity), own, request.hires, num_chunks, start
 
 
 def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
@@ -144,10 +168,9 @@ def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
     return identity.adapter, shape, identity.weights_digest
 
 
-def denoising_steps(
-    model: LatentDiffusion, sampling: SamplingConfig, hires: HiresConfig | None, start: StartImage | None = None
-) -> int:
+def request_steps(model: LatentDiffusion, request: Request, sampling: SamplingConfig, hires: HiresConfig | None) -> int:
     """Denoising steps of an image."""
+    (sampling, hires), start = request.settings(sampling, hires), request.start
     steps = sampling.steps or model.default_steps
     skipped = 0 if start is None else steps - img2img_steps(steps, start.resolved_strength)
     return (steps if hires is None else hires.num_steps(model, sampling)) - skipped
@@ -215,7 +238,7 @@ def _generate_batch(
     for request, (pixels, more) in zip(group, images, strict=True):
         method = "none" if request.identity is None else request.identity.method
         started = {} if request.start is None else request.start.metadata
-        how = settings | more | started, seconds, sampler_name(model, sampling)
+        how = settings | more | started | dict(request.metadata), seconds, sampler_name(model, sampling)
         yield Sample(pixels, request.prompt, request.seed, method, model.name, *how)
 
 

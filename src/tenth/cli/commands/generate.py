@@ -5,22 +5,24 @@ Heavy imports happen inside the functions, so that `tenth --help` is quick.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from tenth.cli import image_options, parameters
+from tenth.cli.images.start_options import StartOptions
 from tenth.cli.inputs import ModelOptions, read_person
 from tenth.cli.large_models import suggest_large_model
 from tenth.cli.person.photo_weights import parse_weights
 from tenth.cli.person.source import Source, resolve_source
-from tenth.cli.start_options import StartOptions
 from tenth.core.console import print_message, print_result, progress_bar
 
 if TYPE_CHECKING:
+    from tenth.cli.images.planned_images import PlannedImage
     from tenth.cli.png_settings import MergedOptions
     from tenth.core.types import Identity
     from tenth.models.latent_diffusion import LatentDiffusion
@@ -30,9 +32,10 @@ def generate(
     sources: parameters.Source,
     output: parameters.ImagesFolder,
     prompt: image_options.Prompt = None,
+    prompts: image_options.PromptsFile = None,
     negative_prompt: image_options.NegativePrompt = None,
     settings_from: image_options.SettingsFrom = None,
-    num_images: image_options.NumImages = 4,
+    num_images: image_options.NumImages = None,
     seed: image_options.Seed = None,
     photo_weights: parameters.PhotoWeights = [],  # noqa: B006 - typer's, never changed
     method: parameters.Method = None,
@@ -58,28 +61,34 @@ def generate(
 ) -> int:
     """Generate new images of a person.
 
-    Writes 0000.png, 0001.png, ... and run.json into DIR. The first image has the seed given, the next the next one; a seed is
-    one image. A DIR that holds something is refused, except by the very command that filled it: stopped or killed, it goes on
-    where it was, and gives the same images.
+    Writes 0000.png, 0001.png, ... and run.json into DIR. The first image of a prompt has the seed given, the next the next one;
+    a seed is one image. Of several prompts the first one's images come first. A DIR that holds something is refused, except by
+    the very command that filled it: stopped or killed, it goes on where it was, and gives the same images.
     """
     source = resolve_source(sources)
     if source.identity and method and not Path(method).is_dir():
         message = "an identity file has its method; give the folder that it was trained in"
         raise typer.BadParameter(message, param_hint="--method")
     weights = parse_weights(photo_weights, source)
-    if prompt is None and settings_from is None:
-        raise typer.BadParameter("it is needed, or --settings-from", param_hint="--prompt")
+    if not prompt and prompts is None and settings_from is None:
+        raise typer.BadParameter("it is needed, or --settings-from or --prompts", param_hint="--prompt")
+    if prompt and prompts:
+        raise typer.BadParameter("its file has the prompts: leave out --prompt", param_hint="--prompts")
     start = StartOptions(image, mask, strength, size is not None)
-    if size is None and settings_from is None and (start.size_strength, face_detailer) != (None, None):
+    unsized = size is None and settings_from is None and prompts is None
+    if unsized and (start.size_strength, face_detailer) != (None, None):
         raise typer.BadParameter("--strength and --face-detailer are for images of a --size, or --image", param_hint="--size")
     if fast and scheduler:
         raise typer.BadParameter("it names a scheduler: leave out --scheduler", param_hint="--fast")
     if fast and model == "pocket":
         raise typer.BadParameter("it is for distilled models and LoRAs of Stable Diffusion", param_hint="--fast")
     from tenth.experiments.output_folders import ensure_writable_folder
+    from tenth.sampling.prompts.rows import PromptRow, read_prompt_rows
 
     # What the user may have to mend comes first, before seconds go into imports, and nothing else is said before it.
     ensure_writable_folder(output)
+    rows = read_prompt_rows(prompts) if prompts else [PromptRow(text) for text in prompt or ()]
+    from tenth.cli.images.planned_images import DEFAULT_NUM_IMAGES, plan_images
     from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
     from tenth.sampling.schedulers import fast_settings
 
@@ -88,78 +97,99 @@ def generate(
     if fast:
         sampling |= {name: value for name, value in fast_settings(fast).items() if sampling.get(name) is None}
     png = read_png_settings(settings_from) if settings_from else None
-    options = merge_options({"prompt": prompt, "seed": seed, "negative_prompt": negative_prompt, **sampling}, png, num_images)
-    options = replace(options, hires=merge_size(size, start.size_strength, face_detailer, png))
+    given = {"prompt": rows[0].prompt if rows else None, "seed": seed, "negative_prompt": negative_prompt, **sampling}
+    options = merge_options(given, png)
+    resize = partial(merge_size, strength=start.size_strength, face_detailer=face_detailer, png_settings=png)
+    if size is not None or not prompts:
+        options = replace(options, hires=resize(size))
     start_image, start_notes = start.open(png.start if png else {})
     options = replace(options, start=start_image)
+    count = num_images or (1 if prompts else DEFAULT_NUM_IMAGES)
+    images = plan_images(rows or [PromptRow(options.prompt)], options, count, lambda own: resize(own or size))
 
     # The person, then the images.
-    identity, loaded, notes = _load_subject(
-        source, weights, method, ModelOptions(model, device, adapter, lora, backend), options
-    )
-    paths = _write_images(output, identity, loaded, [*notes, *start_notes], options)
+    loading = ModelOptions(model, device, adapter, lora, backend)
+    identities, loaded, notes = _load_subject(Subject(source, weights, method), loading, options, images)
+    paths = _write_images(output, identities, loaded, [*notes, *start_notes], options, images)
     suggest_large_model(loaded)
     print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
     return 0
 
 
-def _load_subject(
-    source: Source, weights: Mapping[str, float], method: str | None, model_options: ModelOptions, options: MergedOptions
-) -> tuple[Identity, LatentDiffusion, list[str]]:
-    """Read the identity, or make it of the photos: with the model that it is for, and what to say about the photos.
+@dataclass(frozen=True)
+class Subject:
+    """Whom to generate: photos or an identity, the weights of photos by their files, and the method as it was given."""
 
-    method: by name; of an identity file, the folder it was trained in.
+    source: Source
+    weights: Mapping[str, float]
+    method: str | None
+
+
+def _load_subject(
+    subject: Subject, model_options: ModelOptions, options: MergedOptions, images: Sequence[PlannedImage]
+) -> tuple[dict[str | None, Identity], LatentDiffusion, list[str]]:
+    """Read the identity, or make one of the photos by each method: with their model, and what to say about the photos.
+
+    method: by name; of an identity file, the folder it was trained in. The identities are by the method of a row, None where
+    it does not say.
     """
+    from tenth.cli.images.planned_images import check_sizes, largest_size, methods_of_rows
     from tenth.methods.identity_file import load_identity
     from tenth.methods.registry import DEFAULT_METHOD, trained_method
-    from tenth.methods.registry import method as find_method
 
     # An identity file, which is for one model.
-    num_images, png, hires = options.num_images, options.png, options.hires
+    source, method = subject.source, subject.method
+    num_images, png, hires = len(images), options.png, largest_size(images, options.hires)
     if source.identity:
+        methods_of_rows(images, None)
         identity = load_identity(source.identity)
         model = model_options.load(full_precision=False, num_images=num_images, hires=hires)
         if method:
             trained_method(method).ensure_adapter(model)
         model.validate(identity)
-        return identity, model, list(source.notes)
+        check_sizes(images, model)
+        return {None: identity}, model, list(source.notes)
 
     # Photos. What the model cannot do is refused before minutes go into learning.
-    chosen = find_method(method or (png.method_name if png else None) or DEFAULT_METHOD)
-    person, notes = read_person(*source.photos, weights=weights)
-    model = model_options.load(full_precision=chosen.tunes_model, num_images=num_images, hires=hires)
-    if hires:
-        hires.plan(model)
-    result = chosen(person, model)
-    return result.identity, model, [*source.notes, *notes, *result.warnings]
+    chosen = methods_of_rows(images, method or (png.method_name if png else None) or DEFAULT_METHOD)
+    person, notes = read_person(*source.photos, weights=subject.weights)
+    tunes_model = any(each.tunes_model for each in chosen.values())
+    model = model_options.load(full_precision=tunes_model, num_images=num_images, hires=hires)
+    if options.hires:
+        options.hires.plan(model)
+    check_sizes(images, model)
+    results = {name: each(person, model) for name, each in chosen.items()}
+    notes = [*source.notes, *notes, *(warning for result in results.values() for warning in result.warnings)]
+    return {name: result.identity for name, result in results.items()}, model, notes
 
 
 def _write_images(
-    output: Path, identity: Identity, model: LatentDiffusion, notes: list[str], options: MergedOptions
+    output: Path,
+    identities: Mapping[str | None, Identity],
+    model: LatentDiffusion,
+    notes: list[str],
+    options: MergedOptions,
+    images: Sequence[PlannedImage],
 ) -> list[Path]:
     """Generate the images into the folder, with what to know on stderr. Returns their paths."""
+    from tenth.cli.images.notes import face_notes, image_notes
     from tenth.cli.output import generate_into, run_settings
     from tenth.experiments.output_folders import ensure_writable_folder
-    from tenth.sampling.generate import Request
     from tenth.sampling.passes.start_image import start_notes
-    from tenth.sampling.png_metadata import read_sample
-    from tenth.sampling.prompts import prompt_warnings
 
     # A folder of another run is refused before anything is said.
-    png, hires = options.png, options.hires
-    seeds = range(options.seed, options.seed + options.num_images)
-    requests = [Request(identity, options.prompt, seed, options.start) for seed in seeds]
-    ensure_writable_folder(output, run_settings(model, requests, options.sampling, hires))
+    png = options.png
+    requests = [replace(image.request, identity=identities[image.row.method]) for image in images]
+    ensure_writable_folder(output, run_settings(model, requests, options.sampling, options.hires))
 
     # Notes, images, and whose face was made again.
-    notes += png.notes(model, identity.method, options.inherited) if png else []
-    notes += hires.notes(model) if hires else []
+    methods = ", ".join(identity.method for identity in identities.values())
+    notes += png.notes(model, methods, options.inherited) if png else []
     notes += start_notes(model, options.start) if options.start else []
-    for prompt in (options.prompt, options.sampling.negative_prompt):
-        notes += prompt_warnings(model, prompt)
-    print_message(*notes)
+    print_message(*notes, *image_notes(model, requests, options))
     with progress_bar("drawing") as progress:
-        paths = generate_into(output, model, requests, options.sampling, lambda now: progress(now.done, now.total), hires)
-    if hires:
-        print_message(*hires.face_notes(model, [path.name for path in paths if read_sample(path).get("face_detailed")]))
+        paths = generate_into(
+            output, model, requests, options.sampling, lambda now: progress(now.done, now.total), options.hires
+        )
+    print_message(*face_notes(model, requests, paths, options))
     return paths

@@ -1,4 +1,4 @@
-"""Prompts before they are encoded: insert the trigger phrase, and warn of what the model does not read."""
+"""What of a prompt the model does not read: words outside its vocabulary, tokens beyond its limit."""
 
 from __future__ import annotations
 
@@ -7,27 +7,9 @@ from typing import Any
 
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.prompt_encoder import SMALL_VOCABULARY
+from tenth.models.prompt_weights import plain_text
 
-NEUTRAL_NOUN = "person"
-PERSON_NOUNS = (NEUTRAL_NOUN, "man", "woman", "boy", "girl", "child", "lady", "gentleman", "guy")
 WORD_PATTERN = re.compile(r"[^\W\d_]+")
-
-
-def insert_trigger_phrase(prompt: str, trigger_phrase: str) -> str:
-    """The prompt with a trigger phrase, "rare_token class_noun", at the first noun that may mean the person.
-
-    "a photo of a smiling man" -> "a photo of a smiling rare man"; the neutral "person" becomes the class noun. Without such a
-    noun the phrase goes in front of everything. A prompt that has the rare token already stays as it is, and so does any prompt
-    if there is no trigger phrase.
-    """
-    rare_token, _, class_noun = trigger_phrase.partition(" ")
-    if not trigger_phrase or rare_token in prompt.lower().split():
-        return prompt
-    match = re.search(rf"\b(?:{'|'.join(dict.fromkeys([re.escape(class_noun), *PERSON_NOUNS]))})\b", prompt, re.IGNORECASE)
-    if not match:
-        return f"{trigger_phrase}, {prompt}"
-    noun = class_noun if match.group().lower() == NEUTRAL_NOUN else match.group()
-    return f"{prompt[: match.start()]}{rare_token} {noun}{prompt[match.end() :]}"
 
 
 def prompt_warnings(model: LatentDiffusion, prompt: str) -> list[str]:
@@ -36,7 +18,7 @@ def prompt_warnings(model: LatentDiffusion, prompt: str) -> list[str]:
     Models with a large vocabulary encode long prompts in chunks (prompt_encoder.py).
     """
     pipeline: Any = model.pipeline  # diffusers' types do not know a pipeline's parts
-    tokenizer = pipeline.tokenizer
+    tokenizer, prompt = pipeline.tokenizer, plain_text(prompt)
     messages = []
     vocabulary = tokenizer.get_vocab()
     unknown = [word for word in dict.fromkeys(WORD_PATTERN.findall(prompt.lower())) if f"{word}</w>" not in vocabulary]

@@ -1,0 +1,1 @@
+"""Prompts before they are encoded: read from files, completed, and checked against what a model reads."""
