@@ -126,7 +126,7 @@ def test_evaluate_needs_images_and_the_right_inception_file(tmp_path: Path, flat
 
 
 def test_a_fault_of_ours_says_how_to_report_it(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
-    monkeypatch.setattr("tenth.data.photo_folder.inspect_folder", lambda _: 1 / 0)
+    monkeypatch.setattr("tenth.data.photo_folder.inspect_photos", lambda _: 1 / 0)
     assert main(["photos", "."]) == 70
     said = capsys.readouterr().err
     assert "ZeroDivisionError" in said
@@ -138,7 +138,7 @@ def test_too_little_memory_is_no_fault_of_ours(said: Exception, monkeypatch: pyt
     def fail(_: Any) -> None:
         raise said
 
-    monkeypatch.setattr("tenth.data.photo_folder.inspect_folder", fail)
+    monkeypatch.setattr("tenth.data.photo_folder.inspect_photos", fail)
     assert main(["photos", "."]) == 1
     assert "more memory is needed than there is" in one_complaint(capsys)
 
@@ -160,7 +160,7 @@ def test_a_long_error_is_shortened_in_its_middle(capsys: Output) -> None:
     said = one_complaint(capsys)
     assert len(said) < 2_100
     assert said.startswith("tenth: x/x/x")
-    assert said.endswith("Give a folder with photos of one person.\n")
+    assert said.endswith("Give photos of one person, or a folder of them.\n")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_stopped_by_the_user(monkeypatch: pytest.MonkeyPatch, capsys: Output) ->
     def stop(_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tenth.data.photo_folder.inspect_folder", stop)
+    monkeypatch.setattr("tenth.data.photo_folder.inspect_photos", stop)
     assert main(["photos", "."]) == 130
     assert capsys.readouterr().err == "\ntenth: stopped.\n"
 

@@ -25,6 +25,7 @@ CASES = (
     (f"broken {PROMPTED} {NEW}", 1, "no usable photo (cut.png"),
     (f"faceless {PROMPTED} {NEW}", 1, "no face was found"),
     (f"letter.txt {PROMPTED} {NEW}", 1, "letter.txt"),
+    (f"me/1.png/x {PROMPTED} {NEW}", 1, "a photo or a folder of photos is needed"),
     (f"none.safetensors {PROMPTED} {NEW}", 1, "an identity that `tenth identity` wrote is needed"),
     (f"text.safetensors {PROMPTED} {NEW}", 1, "a whole identity file of this version is needed"),
     (f"'' {PROMPTED} {NEW}", 2, "leave it out, or say what"),

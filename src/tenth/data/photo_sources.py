@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -20,19 +21,18 @@ def photo_entries(sources: Sequence[Path]) -> dict[Path, str]:
     Called by the name, or by the path where two have one name. So the files of a folder are the folder.
     Raises DataError for what does not exist, an identity file among them, or a file or folder that is given twice.
     """
-    action = "Give a folder with photos of one person, or photos"
+    action = "Give photos of one person, or a folder of them"
     if not sources:
         raise DataError("no photo is given", "a folder of photos, or files, are needed", action)
     entries: dict[Path, str] = {}
     for source in sources:
+        if not os.path.lexists(source):  # also a name that no file can have
+            needed = "a photo or a folder of photos is needed"
+            raise DataError(f"{source} does not exist", needed, _nearest(source) + action)
         for path in folder_entries(source, "a folder of photos is needed", action) if source.is_dir() else [source]:
             if path.suffix == IDENTITY_SUFFIX and path == source and path.is_file():
                 raise DataError(
                     f"{path} is an identity file, among {len(sources)}", "photos, or one identity file, are needed", action
-                )
-            if not path.exists() and not path.is_symlink():
-                raise DataError(
-                    f"{path} does not exist", "a photo or a folder of photos is needed", _nearest(path) + "Check the path"
                 )
             if any(path.resolve() == known.resolve() for known in entries):
                 raise DataError(f"{path} is given twice", "each photo counts once", "Leave out one of the two")
@@ -66,5 +66,5 @@ def person_name(sources: Sequence[Path]) -> str:
 
 def _nearest(path: Path) -> str:
     """'Did you mean X? ' of what is beside a path that does not exist."""
-    names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    names = [each.name for each in path.parent.iterdir()] if os.path.isdir(path.parent) else []  # noqa: PTH112 - which also takes a name that no file can have
     return printable(did_you_mean(path.name, names))

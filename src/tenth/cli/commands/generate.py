@@ -65,11 +65,6 @@ def generate(
     a seed is one image. Of several prompts the first one's images come first. A DIR that holds something is refused, except by
     the very command that filled it: stopped or killed, it goes on where it was, and gives the same images.
     """
-    source = resolve_source(sources)
-    if source.identity and method and not Path(method).is_dir():
-        message = "an identity file has its method; give the folder that it was trained in"
-        raise typer.BadParameter(message, param_hint="--method")
-    weights = parse_weights(photo_weights, source)
     if not prompt and prompts is None and settings_from is None:
         raise typer.BadParameter("it is needed, or --settings-from or --prompts", param_hint="--prompt")
     if prompt and prompts:
@@ -82,6 +77,11 @@ def generate(
         raise typer.BadParameter("it names a scheduler: leave out --scheduler", param_hint="--fast")
     if fast and model == "pocket":
         raise typer.BadParameter("it is for distilled models and LoRAs of Stable Diffusion", param_hint="--fast")
+    source = resolve_source(sources)
+    if source.identity and method and not Path(method).is_dir():
+        message = "an identity file has its method; give the folder that it was trained in"
+        raise typer.BadParameter(message, param_hint="--method")
+    weights = parse_weights(photo_weights, source)
     from tenth.experiments.output_folders import ensure_writable_folder
     from tenth.sampling.prompts.rows import PromptRow, read_prompt_rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ def resolve_source(words: Sequence[Path]) -> Source:
     from tenth.methods.saved_people import find_person, unknown_person
 
     # Saved people stand alone.
-    first, missing = words[0], [word for word in words if not word.exists() and not word.is_symlink()]
+    first, missing = words[0], [word for word in words if not os.path.lexists(word)]
     for word in missing:
         saved = find_person(str(word))
         if saved and len(words) == 1:
