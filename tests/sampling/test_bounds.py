@@ -107,7 +107,11 @@ TYPED = [
 
 
 @pytest.mark.parametrize(("name", "value"), TYPED)
-def test_the_command_line_has_the_same_bounds(name: str, value: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_has_the_same_bounds(
+    name: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("me").mkdir()
     code = main([*GENERATE, *typed(name, value)])
     said = capsys.readouterr()
     assert (code, said.out) in ((1, ""), (2, ""))
@@ -189,7 +193,7 @@ def test_another_way_of_writing_it_is_twice_too(more: str, capsys: pytest.Captur
 
 
 def test_what_follows_two_hyphens_is_no_option() -> None:
-    assert parse(["photos", "--", "--json"])[1] == {"directory": Path("--json"), "json": False}
+    assert parse(["photos", "--", "--json"])[1] == {"sources": [Path("--json")], "json": False}
 
 
 @pytest.mark.parametrize("more", ["-o --json", "--negative-prompt --steps 3", "--prompt --steps 3"])
