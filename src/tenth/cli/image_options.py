@@ -83,9 +83,15 @@ PROMPTS_HELP = (
     "prompts from a file: .txt, one a line, or .csv or .jsonl with columns prompt, negative_prompt, seed, size, method and"
     " num_images"
 )
+STYLE_HELP = "put every prompt into a style, which has a negative prompt too"
+STYLES_HELP = "a TOML file of your own styles, instead of those that come with tenth"
+WILDCARDS_HELP = "a folder whose NAME.txt has the lines of __NAME__ in prompts [default: wildcards, if there is one]"
 COUNT_HELP = "how many images of each prompt [default: 4; of a row of --prompts 1]"
 Prompt = Annotated[list[str] | None, of_images("TEXT", PROMPT_HELP, parser=str)]
 PromptsFile = Annotated[Path | None, of_images("FILE", PROMPTS_HELP)]
+StyleName = Annotated[str | None, of_images("NAME", STYLE_HELP, "--style", parser=str)]
+StylesFile = Annotated[Path | None, of_images("FILE", STYLES_HELP, "--styles")]
+WildcardsFolder = Annotated[Path | None, of_images("DIR", WILDCARDS_HELP, "--wildcards")]
 NegativePrompt = Annotated[str | None, of_images("TEXT", "what the images should not show", parser=str)]
 SettingsFrom = Annotated[Path | None, of_images("PNG", "take what is not given here from an image that tenth made")]
 NumImages = Annotated[

@@ -34,6 +34,9 @@ def generate(
     prompt: image_options.Prompt = None,
     prompts: image_options.PromptsFile = None,
     negative_prompt: image_options.NegativePrompt = None,
+    style: image_options.StyleName = None,
+    styles: image_options.StylesFile = None,
+    wildcards: image_options.WildcardsFolder = None,
     settings_from: image_options.SettingsFrom = None,
     num_images: image_options.NumImages = None,
     seed: image_options.Seed = None,
@@ -69,6 +72,8 @@ def generate(
         raise typer.BadParameter("it is needed, or --settings-from or --prompts", param_hint="--prompt")
     if prompt and prompts:
         raise typer.BadParameter("its file has the prompts: leave out --prompt", param_hint="--prompts")
+    if styles and not style:
+        raise typer.BadParameter("it is for --style, which names one of its styles", param_hint="--styles")
     start = StartOptions(image, mask, strength, size is not None)
     unsized = size is None and settings_from is None and prompts is None
     if unsized and (start.size_strength, face_detailer) != (None, None):
@@ -90,6 +95,9 @@ def generate(
     rows = read_prompt_rows(prompts) if prompts else [PromptRow(text) for text in prompt or ()]
     from tenth.cli.images.planned_images import DEFAULT_NUM_IMAGES, plan_images
     from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
+    from tenth.sampling.prompts.completion import PromptCompletion
+    from tenth.sampling.prompts.styles import read_style
+    from tenth.sampling.prompts.wildcards import open_wildcards
     from tenth.sampling.schedulers import fast_settings
 
     sampling = {"steps": steps, "guidance_scale": guidance_scale, "ip_adapter_scale": adapter_scale, "scheduler": scheduler}
@@ -105,7 +113,8 @@ def generate(
     start_image, start_notes = start.open(png.start if png else {})
     options = replace(options, start=start_image)
     count = num_images or (1 if prompts else DEFAULT_NUM_IMAGES)
-    images = plan_images(rows or [PromptRow(options.prompt)], options, count, lambda own: resize(own or size))
+    completion = PromptCompletion(read_style(style, styles) if style else None, style or "", open_wildcards(wildcards))
+    images = plan_images(rows or [PromptRow(options.prompt)], options, count, completion, lambda own: resize(own or size))
 
     # The person, then the images.
     loading = ModelOptions(model, device, adapter, lora, backend)

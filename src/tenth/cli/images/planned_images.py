@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tenth.cli.png_settings import MergedOptions
 from tenth.core.errors import InputError, RecipeError
@@ -15,6 +15,7 @@ from tenth.sampling.bounds import check_setting
 from tenth.sampling.generate import Request
 from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.passes.resolutions import Size
+from tenth.sampling.prompts.completion import PromptCompletion
 from tenth.sampling.prompts.rows import MAX_IMAGES, PromptRow
 
 DEFAULT_NUM_IMAGES = 4  # of a prompt; of a row of a file 1
@@ -32,11 +33,13 @@ def plan_images(
     rows: Sequence[PromptRow],
     options: MergedOptions,
     num_images: int,
+    complete: PromptCompletion,
     resize: Callable[[Size | None], HiresConfig | None],
 ) -> list[PlannedImage]:
     """The images of each row, one after the other: the first of a row has its seed, the next the next one.
 
-    num_images: of a row that does not say. resize: a row's size, None where it has none -> how images come to it.
+    num_images: of a row that does not say. complete: what is done to prompts. resize: a row's size, None where it has none, ->
+    how images come to it.
     Raises InputError, which names the row, for what no option would take, and for more images than a folder holds.
     """
     total = sum(row.num_images or num_images for row in rows)
@@ -49,9 +52,12 @@ def plan_images(
         with _naming(row):
             check_setting("seed", seeds[-1])
             hires = resize(row.size)
-        own_size = hires if hires != options.hires else None
-        first_request = Request(None, row.prompt, first, options.start, row.negative_prompt, own_size)
-        images += [PlannedImage(row, replace(first_request, seed=seed)) for seed in seeds]
+            own_size = hires if hires != options.hires else None
+            for seed in seeds:
+                made = complete(row, seed, options.sampling.negative_prompt)
+                own = None if made.negative_prompt == options.sampling.negative_prompt else made.negative_prompt
+                request = Request(None, made.prompt, seed, options.start, own, own_size, made.metadata)
+                images.append(PlannedImage(row, request))
     return images
 
 
