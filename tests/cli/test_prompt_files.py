@@ -175,3 +175,54 @@ def test_an_unknown_method_of_a_row_is_named(tmp_path: Path, capsys: Output) -> 
     (tmp_path / "rows.csv").write_text("prompt,method\na,ip-adapter\nb,ip-adaptor\n")
     assert main(["generate", str(tmp_path), "--prompts", str(tmp_path / "rows.csv"), "-o", str(tmp_path / "out")]) == 1
     assert "row 3: 'ip-adaptor' is not a method" in capsys.readouterr().err
+
+
+def test_a_template_is_chosen_by_the_seed_and_recorded(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words/who.txt").write_text("man\nwoman\n")
+    given = ["--prompt", "a photo of a {smiling|bald} __who__", "--wildcards", tmp_path / "words", "--style", "outdoors"]
+    assert draw(tmp_path / "out", *given, "-n", "6", "--negative-prompt", "a hat") == 0
+    said = [read_sample(path) for path in sorted((tmp_path / "out").glob("*.png"))]
+    assert len({each["prompt"] for each in said}) > 2
+    assert all(each["prompt"].endswith(", outdoors, in the sun") and "{" not in each["prompt"] for each in said)
+    assert {each["negative_prompt"] for each in said} == {"a hat, indoors"}
+    recorded = [(each["style"], each["prompt_template"], each["negative_prompt_template"]) for each in said]
+    assert set(recorded) == {("outdoors", given[1], "a hat")}
+
+    # The prompt that a PNG says gives that image again, whatever its template was.
+    again = ["--settings-from", tmp_path / "out/0003.png", "-n", "1"]
+    assert draw(tmp_path / "again", *again) == 0
+    with Image.open(tmp_path / "again/0000.png") as one, Image.open(tmp_path / "out/0003.png") as other:
+        assert one.tobytes() == other.tobytes()
+    capsys.readouterr()
+    assert draw(tmp_path / "out", *given, "-n", "6", "--negative-prompt", "a hat") == 0
+    (tmp_path / "words/who.txt").write_text("girl\n")
+    assert draw(tmp_path / "out", *given, "-n", "6", "--negative-prompt", "a hat") == 1
+    assert "holds the images of another run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("code", "more", "said"),
+    [
+        (1, ["--prompt", "a {man"], "a brace in 'a {man' has no end"),
+        (1, ["--prompt", "a __who__"], "__who__ is a wildcard; a folder of wildcards is needed"),
+        (1, ["--prompt", "a (man:99)"], "the weight 99 of 'man'; a number from 0 to 10 is needed"),
+        (1, ["--prompt", "a man", "--negative-prompt", "(hat:-1)"], "the weight -1 of 'hat'"),
+        (1, ["--prompt", "a man", "--wildcards", "none"], "none is no folder"),
+        (1, ["--prompt", "a man", "--style", "smilling"], "'smilling' is not a style"),
+        (1, ["--prompt", "a man", "--style", "smiling", "--styles", "none.toml"], "none.toml does not exist"),
+        (2, ["--prompt", "a man", "--styles", "none.toml"], "it is for --style"),
+        (2, ["--prompt", "a man", "--style", "smiling", "--style", "serious"], "is given twice"),
+        (2, ["--prompt", "a man", "-n", "0"], "'0' is not a whole number from 1 to 10000"),
+        (1, ["--prompt", "a man", "--prompt", "b", "-n", "6000"], "12,000 images; a folder holds at most 10,000"),
+        (2, [], "it is needed, or --settings-from or --prompts"),
+    ],
+)
+def test_wrong_words_are_refused_before_anything_is_written(
+    code: int, more: list[str], said: str, draw: Callable[..., int], tmp_path: Path, capsys: Output
+) -> None:
+    assert draw(tmp_path / "out", *more) == code
+    found = capsys.readouterr()
+    assert said in found.err
+    assert (found.err.count("\n"), found.out) == (1, "")
+    assert not (tmp_path / "out").exists()
