@@ -68,12 +68,7 @@ def generate(
     a seed is one image. Of several prompts the first one's images come first. A DIR that holds something is refused, except by
     the very command that filled it: stopped or killed, it goes on where it was, and gives the same images.
     """
-    if not prompt and prompts is None and settings_from is None:
-        raise typer.BadParameter("it is needed, or --settings-from or --prompts", param_hint="--prompt")
-    if prompt and prompts:
-        raise typer.BadParameter("its file has the prompts: leave out --prompt", param_hint="--prompts")
-    if styles and not style:
-        raise typer.BadParameter("it is for --style, which names one of its styles", param_hint="--styles")
+    _check_prompt_options(bool(prompt), prompts, settings_from, style, styles)
     start = StartOptions(image, mask, strength, size is not None)
     unsized = size is None and settings_from is None and prompts is None
     if unsized and (start.size_strength, face_detailer) != (None, None):
@@ -123,6 +118,18 @@ def generate(
     suggest_large_model(loaded)
     print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
     return 0
+
+
+def _check_prompt_options(
+    prompt: bool, prompts: Path | None, settings_from: Path | None, style: str | None, styles: Path | None
+) -> None:
+    """Raises typer.BadParameter unless prompts come from one place, and a file of styles is used. prompt: if one is given."""
+    if not prompt and prompts is None and settings_from is None:
+        raise typer.BadParameter("it is needed, or --settings-from or --prompts", param_hint="--prompt")
+    if prompt and prompts:
+        raise typer.BadParameter("its file has the prompts: leave out --prompt", param_hint="--prompts")
+    if styles and not style:
+        raise typer.BadParameter("it is for --style, which names one of its styles", param_hint="--styles")
 
 
 @dataclass(frozen=True)
