@@ -83,6 +83,7 @@ PROMPTS_HELP = (
     "prompts from a file: .txt, one a line, or .csv or .jsonl with columns prompt, negative_prompt, seed, size, method and"
     " num_images"
 )
+DEFAULT_NUM_IMAGES = 4  # of a prompt; of a row of a file 1
 COUNT_HELP = "how many images of each prompt [default: 4; of a row of --prompts 1]"
 Prompt = Annotated[list[str] | None, of_images("TEXT", PROMPT_HELP, parser=str)]
 PromptsFile = Annotated[Path | None, of_images("FILE", PROMPTS_HELP)]
@@ -91,6 +92,12 @@ SettingsFrom = Annotated[Path | None, of_images("PNG", "take what is not given h
 NumImages = Annotated[
     int | None, of_images("N", COUNT_HELP, "--num-images", "-n", parser=lambda text: _number(text, NUM_IMAGES))
 ]
+CANDIDATES_HELP = (
+    "draw M images, and keep the best -n of them: most like the photos, sharp, whole [default: 12 of pocket without --seed]"
+)
+KEEP_ALL_HELP = "keep all --candidates too, in a folder of that name"
+Candidates = Annotated[int | None, of_images("M", CANDIDATES_HELP, parser=lambda text: _number(text, NUM_IMAGES))]
+KeepAll = Annotated[bool, typer.Option("--keep-all", rich_help_panel="Images", help=KEEP_ALL_HELP)]
 Seed = Annotated[int | None, of_images("SEED", "of the first [default: 0]", parser=_setting("seed"))]
 
 # How they are sampled
