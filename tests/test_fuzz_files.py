@@ -22,7 +22,7 @@ from safetensors.torch import save
 
 from mutations import json_mutations, mutations, tensor_mutations, toml_mutations
 from tally import SEED, TIMES, Tally, tally_inputs
-from tenth.cli.output import ensure_writable_folder
+from tenth.cli.images.output import ensure_writable_folder
 from tenth.cli.png_settings import read_png_settings
 from tenth.core.cache import ArrayCache
 from tenth.core.config import from_table, read_toml

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tenth.cli.commands.generate
-import tenth.cli.output
+import tenth.cli.images.output
 import tenth.core.run_record
 import tenth.experiments.costs
 import tenth.experiments.demo
@@ -146,8 +146,8 @@ def install_toys(work: Path) -> None:
     tenth.experiments.runner.load_model = model_registry.load_model = lambda *_, **__: toy
     PhotoDataset.open_with_central_face = toy_people.open_toy_photo  # type: ignore[assignment]
     recognizers.load_recognizer = recognizers.DlibRecognizer = toy_people.ColorRecognizer  # type: ignore[misc, assignment]
-    tenth.experiments.demo.TUNING_FREE_METHODS = ("ip-adapter", "ip-adapter-avg", "ip-adapter-set")
     tenth.sampling.config.SamplingConfig = OneStep  # type: ignore[misc, assignment]
+    tenth.experiments.demo.SAMPLING = OneStep()
 
 
 @config_dataclass
@@ -188,6 +188,7 @@ def command(name: str, work: Path, output: Path, *, other: bool = False) -> list
     return {
         "generate": ["generate", identity, *drawing, "-o", str(output)],
         "rows": ["generate", identity, "--prompts", str(work / "rows.jsonl"), "--steps", "1", "-o", str(output)],
+        "candidates": ["generate", identity, *drawing, "--candidates", "8", "-o", str(output)],
         "identity": ["identity", photos, "-o", str(output / "me.safetensors")],
         "experiment": ["experiment", str(work / ("other.toml" if other else "recipe.toml")), "-o", str(output)],
         "demo": ["demo", "--photos", photos, "-o", str(output)],

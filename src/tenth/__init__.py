@@ -14,6 +14,7 @@ from tenth.core.threads import set_wait_policy
 if TYPE_CHECKING:
     from tenth.core.errors import TenthError
     from tenth.data.photo_folder import read_person
+    from tenth.evaluation.candidates import rank_samples
     from tenth.evaluation.registry import METRICS
     from tenth.methods.identity_file import load_identity, save_identity
     from tenth.methods.registry import METHODS, method
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "METHODS": "tenth.methods.registry", "METRICS": "tenth.evaluation.registry", "MODELS": "tenth.models.registry",
     "load_model": "tenth.models.registry", "method": "tenth.methods.registry", "read_person": "tenth.data.photo_folder",
+    "rank_samples": "tenth.evaluation.candidates",
     "Request": "tenth.sampling.generate", "generate": "tenth.sampling.generate",
     "save_sample": "tenth.sampling.png_metadata",
     "HiresConfig": "tenth.sampling.passes.hires", "SamplingConfig": "tenth.sampling.config", "TenthError": "tenth.core.errors",
@@ -39,7 +41,7 @@ set_wait_policy()
 
 __all__ = [
     "METHODS", "METRICS", "MODELS", "HiresConfig", "Request", "SamplingConfig", "StartImage", "TenthError", "generate",
-    "load_identity", "load_model", "method", "read_person", "save_identity", "save_sample",
+    "load_identity", "load_model", "method", "rank_samples", "read_person", "save_identity", "save_sample",
 ]  # fmt: skip
 
 

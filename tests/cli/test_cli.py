@@ -57,7 +57,6 @@ def one_complaint(output: Output) -> str:
     [
         ["dream"],
         ["generate", "me", "-o", "out"],
-        ["generate", "me", "--prompt", "a"],
         *(
             ["generate", "me", "--prompt", "a", "-o", "out", *more.split()]
             for more in ("-n 0", "-n 10001", "-n two", "--seed -1")

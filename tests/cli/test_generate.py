@@ -55,7 +55,7 @@ def draw(identity_file: Path, toy_folder: Path) -> Callable[..., int]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".png"}
+    return {path.name: path.read_bytes() for path in folder.glob("0*.png")}
 
 
 def one_complaint(output: Output) -> str:
@@ -70,7 +70,7 @@ def one_complaint(output: Output) -> str:
 def test_generate_writes_exactly_n_images_and_a_record(draw: Callable[..., int], tmp_path: Path, capsys: Output) -> None:
     assert draw(tmp_path / "out", "--seed", "7", "-n", "3") == 0
     names = ["0000.png", "0001.png", "0002.png"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [*names, "run.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [*names, "run.json", "sheet.png"]
     assert [read_sample(tmp_path / "out" / name)["seed"] for name in names] == [7, 8, 9]
     said = capsys.readouterr()
     assert said.out.splitlines() == [str(tmp_path / "out" / name) for name in names]

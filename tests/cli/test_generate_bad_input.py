@@ -67,7 +67,6 @@ CASES = (
     (f"me {PROMPTED} --size 512 --strength 0.4 {NEW}", 1, "Leave the strength out"),
     (f"me {PROMPTED} --strength 0.4 {NEW}", 2, "are for images of a --size"),
     # Where to
-    (f"me {PROMPTED}", 2, "--output"),
     (f"me {PROMPTED} -o me", 1, "an empty or new folder is needed"),
     (f"me {PROMPTED} -o letter.txt", 1, "letter.txt is a file"),
     (f"me {PROMPTED} -o letter.txt/new", 1, "letter.txt is a file"),

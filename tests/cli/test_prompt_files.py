@@ -49,7 +49,7 @@ def draw(identity_file: Path, toy_folder: Path) -> Callable[..., int]:
 def said_by(folder: Path) -> list[tuple[Any, ...]]:
     """Prompt, seed, negative prompt and size of each image, in order."""
     found = []
-    for path in sorted(folder.glob("*.png")):
+    for path in sorted(folder.glob("[0-9]*.png")):
         said = read_sample(path)
         with Image.open(path) as image:
             found.append((said["prompt"], said["seed"], said["negative_prompt"], image.size))
@@ -115,7 +115,7 @@ def test_rows_of_one_method_share_an_identity(
     given = ["--model", str(toy_folder), "--steps", "1", "--method", "ip-adapter-max", "-o", str(tmp_path / "out")]
     assert main(["generate", str(photos), "--prompts", str(tmp_path / "rows.jsonl"), *given]) == 0
     assert len(made) == 3
-    found = [read_sample(path)["method"] for path in sorted((tmp_path / "out").glob("*.png"))]
+    found = [read_sample(path)["method"] for path in sorted((tmp_path / "out").glob("[0-9]*.png"))]
     assert found == [name or "ip-adapter-max" for name in methods]
 
 
@@ -183,7 +183,7 @@ def test_a_template_is_chosen_by_the_seed_and_recorded(draw: Callable[..., int],
     (tmp_path / "words/who.txt").write_text("man\nwoman\n")
     given = ["--prompt", "a photo of a {smiling|bald} __who__", "--wildcards", tmp_path / "words", "--style", "outdoors"]
     assert draw(tmp_path / "out", *given, "-n", "6", "--negative-prompt", "a hat") == 0
-    said = [read_sample(path) for path in sorted((tmp_path / "out").glob("*.png"))]
+    said = [read_sample(path) for path in sorted((tmp_path / "out").glob("[0-9]*.png"))]
     assert len({each["prompt"] for each in said}) > 2
     assert all(each["prompt"].endswith(", outdoors, in the sun") and "{" not in each["prompt"] for each in said)
     assert {each["negative_prompt"] for each in said} == {"a hat, indoors"}

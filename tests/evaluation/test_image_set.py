@@ -105,3 +105,15 @@ def test_a_damaged_image_is_named_with_its_folder(tmp_path: Path, damage: str) -
     with pytest.raises(PhotoError, match=r"anna/1\.png") as raised:
         next(pictures)
     assert raised.value.code == damage
+
+
+def test_the_sheet_and_the_candidates_of_a_run_are_none_of_its_images(tmp_path: Path) -> None:
+    for name in ("run/0000.png", "run/0001.png", "run/sheet.png", "run/candidates/0000.png", "own/sheet.png", "own/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "run" / "run.json").write_text("{}")
+    found = list_images(tmp_path / "run")
+    assert [path.name for path in found.paths] == ["0000.png", "0001.png"]
+    assert found.ignored == ("run.json",)
+    assert len(list_images(tmp_path / "own")) == 2
+    assert len(list_images(tmp_path)) == 4

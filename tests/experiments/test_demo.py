@@ -14,11 +14,11 @@ from tenth.core.errors import CheckpointError
 from tenth.core.run_record import read_record
 from tenth.core.types import Face, Person, Photo, Sample
 from tenth.experiments import resumable_images as going_on
-from tenth.experiments.demo import SEEDS, demo, demo_methods
-from tenth.methods.registry import TUNING_FREE_METHODS
+from tenth.experiments.demo import DEMO_METHODS, PROMPTS, SEED, demo
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.png_metadata import read_sample
+from tenth.sampling.prompts.vocabulary import prompt_warnings
 
 LANDMARKS = np.array([[110.0, 60], [90, 60], [40, 60], [60, 60], [75, 95]])
 
@@ -42,16 +42,17 @@ def images(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*")}
 
 
-def test_every_method_and_seed_has_its_image(output: Path) -> None:
-    assert set(images(output)) == {f"{name}/{seed}.png" for name in TUNING_FREE_METHODS for seed in SEEDS}
-    assert {path.name for path in output.iterdir()} == {*TUNING_FREE_METHODS, "sheet.png", "run.json"}
-    assert read_sample(output / "ip-adapter-max" / "2.png")["seed"] == 2
+def test_every_method_and_prompt_has_its_image(output: Path) -> None:
+    assert set(images(output)) == {f"{name}/{head}.png" for name in DEMO_METHODS for head in PROMPTS}
+    assert {path.name for path in output.iterdir()} == {*DEMO_METHODS, "sheet.png", "run.json"}
+    sample = read_sample(output / "ip-adapter-max" / "hat.png")
+    assert (sample["seed"], sample["prompt"]) == (SEED, "a photo of a person wearing a hat")
 
 
 def test_the_record_names_photos_by_digest_only(output: Path, person: Person) -> None:
     record = read_record(output / "run.json", command="demo")
     assert record["settings"]["photos"] == [photo.digest for photo in person.photos]
-    assert set(record["results"]["seconds_per_image"]) == set(TUNING_FREE_METHODS)
+    assert set(record["results"]["seconds_per_image"]) == set(DEMO_METHODS)
     assert "toy" not in (output / "run.json").read_text().replace(record["settings"]["model"], "")
 
 
@@ -69,7 +70,7 @@ def test_a_demo_that_was_stopped_goes_on(
     save = going_on.save_sample
 
     def interrupted(sample: Sample, path: Path) -> None:
-        if path == tmp_path / "ip-adapter-avg" / "1.png":
+        if path == tmp_path / "ip-adapter-consensus" / "old.png":
             raise KeyboardInterrupt
         save(sample, path)
 
@@ -78,15 +79,15 @@ def test_a_demo_that_was_stopped_goes_on(
         demo(person, toy_model, tmp_path, SamplingConfig(steps=1))
     monkeypatch.undo()
     before = {path: path.stat().st_ino for path in tmp_path.glob("*/*.png")}
-    assert len(before) == 2 * len(SEEDS) + 1
+    assert len(before) == 2 * len(PROMPTS) + 1
     with pytest.raises(CheckpointError, match="holds a demo of other photos"):
         demo(replace(person, photos=person.photos[:2]), toy_model, tmp_path, SamplingConfig(steps=1))
     demo(person, toy_model, tmp_path, SamplingConfig(steps=1))
     assert before.items() <= {path: path.stat().st_ino for path in tmp_path.glob("*/*.png")}.items()
     assert images(tmp_path) == images(output)
-    assert {path.name for path in tmp_path.iterdir()} == {*TUNING_FREE_METHODS, "sheet.png", "run.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {*DEMO_METHODS, "sheet.png", "run.json"}
     seconds = read_record(tmp_path / "run.json", command="demo")["results"]["seconds_per_image"]
-    assert list(seconds) == sorted(TUNING_FREE_METHODS)
+    assert list(seconds) == sorted(DEMO_METHODS)
     assert all(seconds.values())
 
 
@@ -100,7 +101,7 @@ def test_a_sheet_that_is_missing_is_drawn_from_the_images(
     assert (output / "sheet.png").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["sheet.png", "ip-adapter/0.png", "run.json"])
+@pytest.mark.parametrize("name", ["sheet.png", "ip-adapter/old.png", "run.json"])
 def test_a_file_of_the_users_is_never_replaced(name: str, person: Person, toy_model: LatentDiffusion, tmp_path: Path) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
@@ -112,11 +113,5 @@ def test_a_file_of_the_users_is_never_replaced(name: str, person: Person, toy_mo
     assert [entry for entry in tmp_path.rglob("*") if entry.is_file()] == [path]
 
 
-def test_a_method_that_the_model_does_not_bring_is_left_out(
-    toy_model: LatentDiffusion, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert demo_methods(toy_model) == list(TUNING_FREE_METHODS)
-    monkeypatch.setattr(toy_model, "trained_methods", {})
-    assert demo_methods(toy_model) == [
-        name for name in TUNING_FREE_METHODS if name not in ("ip-adapter-attention", "ip-adapter-set")
-    ]
+def test_the_prompts_are_of_words_that_the_pocket_model_knows(toy_model: LatentDiffusion) -> None:
+    assert [prompt_warnings(toy_model, prompt) for prompt in PROMPTS.values()] == [[]] * len(PROMPTS)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tenth.cli.output import generate_into
+from tenth.cli.images.output import generate_into
 from tenth.core.errors import CheckpointError, RecipeError
 from tenth.core.files.claims import exclusive_folder
 from tenth.core.types import Sample

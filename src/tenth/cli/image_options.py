@@ -86,6 +86,7 @@ PROMPTS_HELP = (
 STYLE_HELP = "put every prompt into a style, which has a negative prompt too"
 STYLES_HELP = "a TOML file of your own styles, instead of those that come with tenth"
 WILDCARDS_HELP = "a folder whose NAME.txt has the lines of __NAME__ in prompts [default: wildcards, if there is one]"
+DEFAULT_NUM_IMAGES = 4  # of a prompt; of a row of a file 1
 COUNT_HELP = "how many images of each prompt [default: 4; of a row of --prompts 1]"
 Prompt = Annotated[list[str] | None, of_images("TEXT", PROMPT_HELP, parser=str)]
 PromptsFile = Annotated[Path | None, of_images("FILE", PROMPTS_HELP)]
@@ -97,6 +98,12 @@ SettingsFrom = Annotated[Path | None, of_images("PNG", "take what is not given h
 NumImages = Annotated[
     int | None, of_images("N", COUNT_HELP, "--num-images", "-n", parser=lambda text: _number(text, NUM_IMAGES))
 ]
+CANDIDATES_HELP = (
+    "draw M images, and keep the best -n of them: most like the photos, sharp, whole [default: 12 of pocket without --seed]"
+)
+KEEP_ALL_HELP = "keep all --candidates too, in a folder of that name"
+Candidates = Annotated[int | None, of_images("M", CANDIDATES_HELP, parser=lambda text: _number(text, NUM_IMAGES))]
+KeepAll = Annotated[bool, typer.Option("--keep-all", rich_help_panel="Images", help=KEEP_ALL_HELP)]
 Seed = Annotated[int | None, of_images("SEED", "of the first [default: 0]", parser=_setting("seed"))]
 
 # How they are sampled

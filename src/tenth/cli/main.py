@@ -81,8 +81,9 @@ def _print_usage_error(problem: typer.TyperException) -> int:
     context = getattr(problem, "ctx", None)
     name = context.command_path if context else "tenth"
     message = problem.format_message()
-    if unknown := getattr(problem, "option_name", None):  # with what it resembles, as everywhere else
-        message = f"No such option: {unknown}. {did_you_mean(unknown, getattr(problem, 'possibilities', None) or [])}".rstrip()
+    unknown = getattr(problem, "option_name", None)
+    if unknown and hasattr(problem, "possibilities"):  # with what it resembles, as everywhere else
+        message = f"No such option: {unknown}. {did_you_mean(unknown, problem.possibilities or [])}".rstrip()
     stop = "" if message.endswith((".", "?")) else "."
     _print_line(f"{name}: {message}{stop} `{name} --help` says more.")
     return EXIT_USAGE

@@ -71,13 +71,14 @@ PublishedModel = Annotated[str, argument("NAME", "of `tenth models`, or owner/na
 # What comes out, and how
 OUTPUT = ("--output", "-o")
 REPORT_HELP = "[default: report.html beside the record]; a name in .png or .svg: the curve by number of photos alone"
+IMAGES_HELP = "where the images go [default: out/NAME-N, NAME that of SOURCE, N the first that is free]"
 PHOTO_WEIGHT_HELP = "how much a photo counts beside the others, 1 by default, 0 not at all; may be repeated"
 PhotoWeights = Annotated[list[Any], option("FILE=W", PHOTO_WEIGHT_HELP, "--photo-weight", parser=_photo_weight)]
 PersonName = Annotated[str | None, option("NAME", "save it by this name, for `tenth generate NAME`", "--name", parser=str)]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 SheetFolder = Annotated[Path, option("DIR", "where images and contact sheet go", *OUTPUT)]
 NewIdentity = Annotated[Path | None, option("FILE", "such as me.safetensors", *OUTPUT)]
-ImagesFolder = Annotated[Path, option("DIR", "where the images go", *OUTPUT)]
+ImagesFolder = Annotated[Path | None, option("DIR", IMAGES_HELP, *OUTPUT)]
 NewFileOrFolder = Annotated[Path, option("PATH", "a new FILE or folder", *OUTPUT)]
 TrainingFolder = Annotated[Path, option("DIR", "an empty or new folder", *OUTPUT)]
 RunFolder = Annotated[Path | None, option("DIR", "[default: runs/ and the recipe's name]", *OUTPUT)]

@@ -18,6 +18,8 @@ from tenth.core.files.reading import UnreadableError, read_json, reason
 from tenth.core.files.writing import write_text
 
 RECORD_FILE = "run.json"
+SHEET_FILE = "sheet.png"  # beside it: the contact sheet of its images
+CANDIDATES_FOLDER = "candidates"  # beside it: the images of which the best were kept
 # Packages that a result can depend on.
 LIBRARIES = ("tenth", "torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "dlib-bin")
 

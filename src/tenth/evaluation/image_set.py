@@ -11,6 +11,7 @@ from PIL import Image
 
 from tenth.core.errors import DataError, PhotoError
 from tenth.core.files.reading import open_regular, reason, without_system_files
+from tenth.core.run_record import CANDIDATES_FOLDER, RECORD_FILE, SHEET_FILE
 from tenth.core.types import Pixels
 from tenth.core.wording import abbreviate, pluralize
 from tenth.data.captions.sidecar_files import find_caption_files
@@ -63,10 +64,10 @@ def list_images(directory: Path, min_images: int = 2) -> ImageFolder:
 
     Raises DataError if there is no such folder, fewer than `min_images` images, or images both beside and inside of folders.
     """
-    entries = _entries(directory)
+    entries = _without_extras(_entries(directory))
     folders = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
     files = [("", path) for path in entries if not path.is_dir()]
-    files += [(folder.name, path) for folder in folders for path in _entries(folder)]
+    files += [(folder.name, path) for folder in folders for path in _without_extras(_entries(folder))]
     images = [(person, path) for person, path in files if not path.name.startswith(".") and _seems_image(path)]
     kept = {path for _, path in images}
     kept.update(*find_caption_files(kept, [path for _, path in files if path not in kept]).values())
@@ -99,6 +100,12 @@ def _open_image(path: Path) -> Pixels:
         return open_photo(path).pixels
     except PhotoError as error:  # names the file; of which person's folder, only this level knows
         raise PhotoError(error.code, f"{path.parent / error.found}", error.needed, error.action) from error
+
+
+def _without_extras(entries: list[Path]) -> list[Path]:
+    """Without what lies beside the images of a run and is none of them."""
+    of_run = any(path.name == RECORD_FILE for path in entries)
+    return [path for path in entries if not (of_run and path.name in (SHEET_FILE, CANDIDATES_FOLDER))]
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The demo: photos -> every tuning-free method -> images -> one contact sheet."""
+"""The demo: photos -> three methods -> an image of each by several prompts -> one contact sheet."""
 
 from __future__ import annotations
 
@@ -15,44 +15,55 @@ from tenth.core.config import to_table
 from tenth.core.errors import CheckpointError
 from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.files.writing import write_png
-from tenth.core.run_record import RECORD_FILE, read_record, write_record
+from tenth.core.run_record import RECORD_FILE, SHEET_FILE, read_record, write_record
 from tenth.core.types import Person
 from tenth.data.faces.detection import crop_face
 from tenth.evaluation.image_set import load_image
 from tenth.experiments.output_folders import folder_in_use, read_run_settings
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
-from tenth.methods.registry import METHODS, TUNING_FREE_METHODS, method
+from tenth.methods.registry import method
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.reporting.contact_sheet import SheetRow, contact_sheet
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import OnProgress, Request
 from tenth.sampling.png_metadata import read_if_complete
 
-PROMPT = "a portrait photo of a smiling person"
-SEEDS = (0, 1, 2, 3)  # one batch; the same for all methods
-SHEET_FILE = "sheet.png"
+# Those of docs/results.md that differ most, and what a row says of each.
+DEMO_METHODS = {
+    "ip-adapter": "one photo",
+    "ip-adapter-max": "all photos, maximum",
+    "ip-adapter-consensus": "all photos, the default",
+}
+PROMPTS = {  # by the columns' heads; one batch
+    "smiling": "a portrait photo of a smiling person",
+    "old": "a photo of an old person with gray hair",
+    "hat": "a photo of a person wearing a hat",
+    "sunglasses": "a photo of a person wearing sunglasses",
+}
+SEED = 0  # of every image
+SAMPLING = SamplingConfig(text_guidance_scale=5.0)  # the prompt weakens beside a person: docs/choose.md
 RUN_KIND = "demo"  # in run.json
 
 
 def demo(
     person: Person, model: LatentDiffusion, output: Path, sampling: SamplingConfig, on_progress: OnProgress | None = None
 ) -> Path:
-    """Write `output`/METHOD/SEED.png, `output`/run.json and, last, `output`/sheet.png. Returns the sheet's path.
+    """Write `output`/METHOD/HEAD.png for each head of PROMPTS, run.json and, last, sheet.png. Returns the sheet's path.
 
     A demo that was stopped continues; a finished one is not changed. Raises CheckpointError, before anything is generated, if
     another demo's or other files are in the way, or another run is writing there.
     """
-    methods = demo_methods(model)
+    methods = list(DEMO_METHODS)
     settings = {
         "methods": methods,
-        "prompt": PROMPT,
-        "seeds": list(SEEDS),
+        "prompts": list(PROMPTS.values()),
+        "seed": SEED,
         "model": model.name,
         "sampling": to_table(sampling.for_model(model)),
         "photos": [photo.digest for photo in person.photos],
         "tenth": version("tenth"),
     }
-    images = {name: [output / name / f"{seed}.png" for seed in SEEDS] for name in methods}
+    images = {name: [output / name / f"{head}.png" for head in PROMPTS] for name in methods}
     paths = [path for method_paths in images.values() for path in method_paths]
     with exclusive_folder(output):
         ensure_writable(output, paths, settings)
@@ -63,7 +74,7 @@ def demo(
         # Images.
         run = UnfinishedRun(output, RUN_KIND, settings)
         identities = [method(name)(person, model).identity for name in methods]
-        requests = [Request(identity, PROMPT, seed) for identity in identities for seed in SEEDS]
+        requests = [Request(identity, prompt, SEED) for identity in identities for prompt in PROMPTS.values()]
         ImageSeries(model, requests, paths, sampling).generate(run, on_progress)
 
         # The record, and the sheet.
@@ -74,11 +85,6 @@ def demo(
         if not (output / SHEET_FILE).exists():
             _save_sheet(person, images, read_record(output / RECORD_FILE, command=RUN_KIND), output / SHEET_FILE)
     return output / SHEET_FILE
-
-
-def demo_methods(model: LatentDiffusion) -> list[str]:
-    """The tuning-free methods that the model supports."""
-    return [name for name in TUNING_FREE_METHODS if METHODS[name].value.is_available(model)]
 
 
 def ensure_writable(output: Path, images: Iterable[Path], settings: Mapping[str, Any]) -> None:
@@ -99,13 +105,13 @@ def ensure_writable(output: Path, images: Iterable[Path], settings: Mapping[str,
 def _save_sheet(person: Person, images: Mapping[str, Sequence[Path]], record: Mapping[str, Any], path: Path) -> None:
     """Write the sheet of the images on disk, and mark it as a demo's."""
     references = [crop_face(photo.pixels, photo.face) for photo in person.photos if photo.face is not None]
-    seconds, settings = record["results"]["seconds_per_image"], record["settings"]
-    notes = {name: "" if value is None else f"{value:.2g} s an image" for name, value in seconds.items()}
-    rows = [SheetRow(name, notes[name], list(map(load_image, paths))) for name, paths in images.items()]
+    rows = [SheetRow(name, DEMO_METHODS[name], list(map(load_image, paths))) for name, paths in images.items()]
+    settings = record["settings"]
     sampling, model = settings["sampling"], settings["model"].partition("@")[0]
-    scales = f"guidance {sampling['guidance_scale']:g} · scale {sampling['ip_adapter_scale']:g}"
-    details = f"{model} · {sampling['steps']} steps · {scales}"
-    sheet = contact_sheet(references, rows, f"{PROMPT}\n{details}", [f"seed {seed}" for seed in SEEDS])
+    scales = f"guidance {sampling['guidance_scale']:g} · text guidance {sampling['text_guidance_scale']:g}"
+    details = f"{model} · seed {SEED} · {sampling['steps']} steps · {scales}"
+    prompts = [f"{head}: {prompt}" for head, prompt in PROMPTS.items()]
+    sheet = contact_sheet(references, rows, "\n".join(("Three methods, four prompts", details, *prompts)), list(PROMPTS))
     info = PngImagePlugin.PngInfo()
     info.add_text("tenth", json.dumps({"kind": RUN_KIND}))
     write_png(path, sheet, info)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from tenth.core.errors import CheckpointError, TenthError
 from tenth.core.files.claims import list_entries
 from tenth.core.files.reading import UnreadableError, read_json, reason
 from tenth.core.files.writing import write_text
-from tenth.core.run_record import RECORD_FILE, read_record
+from tenth.core.run_record import CANDIDATES_FOLDER, RECORD_FILE, SHEET_FILE, read_record
 from tenth.core.wording import abbreviate, pluralize
 
+DEFAULT_FOLDER = Path("out")  # of images, where none is given: a folder in it for each run
 PROGRESS_FILE = ".begun.json"  # in a folder of images of an unfinished run: its kind, settings, and seconds by image
 SETTINGS_FILE = "settings.json"  # in an experiment's folder: what it was started with
 TRAINING_RECIPE = "recipe.toml"  # the copy in a training's folder
@@ -32,10 +35,24 @@ def ensure_writable_folder(folder: Path, settings: Mapping[str, Any] | None = No
     if earlier is None:
         raise folder_in_use(folder, pluralize(len(entries), "file or folder", "files or folders"))
     seeds = earlier.get("seeds")
-    if foreign := sorted(entries - {RECORD_FILE, *image_names(len(seeds) if isinstance(seeds, list) else 0)}):
+    own = {RECORD_FILE, SHEET_FILE, *image_names(len(seeds) if isinstance(seeds, list) else 0)}
+    if foreign := sorted(entries - own - ({CANDIDATES_FOLDER} if "keep_best" in earlier else set())):
         raise folder_in_use(folder, f"{foreign[0]}, which is not of a run")
     if settings is not None and earlier != settings:
         raise folder_in_use(folder, "the images of another run")
+
+
+def next_folder(name: str, settings: Mapping[str, Any]) -> Path:
+    """out/NAME-N for images of the person of this name.
+
+    N is the first number that is free, or of an unfinished run of these settings, which then goes on.
+    """
+    for number in count(1):
+        folder = DEFAULT_FOLDER / f"{name or 'images'}-{number}"
+        unfinished = read_progress(folder, "generate").get("settings") == settings
+        if not os.path.lexists(folder) or unfinished:
+            return folder
+    raise AssertionError  # numbers do not end
 
 
 def ensure_writable_path(folder: Path) -> None:

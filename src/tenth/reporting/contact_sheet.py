@@ -1,8 +1,9 @@
-"""The contact sheet: the photos given on top, below them a row of images for each method, a seed for each column."""
+"""Contact sheets: the photos given on top; below them a row of images for each method, or all images of each prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,6 +19,7 @@ GAP, LABEL_GAP = 16, 48  # between images; between the labels and the first imag
 SECTION = 56  # white between title, references and rows
 MIN_LABELS = 220  # width of the labels' column at least, so that short names do not crowd the images
 LEADING = 1.35  # distance of lines, in sizes of the font
+MIN_COLUMNS, MAX_COLUMNS = 4, 6  # of the images of a prompt: the sheet is no wider and no narrower
 TITLE, HEADING, NOTE = 44, 26, 22  # sizes of the font
 WHITE, BLACK, GREY, PALE = (255, 255, 255), (17, 17, 17), (128, 128, 128), (236, 236, 236)
 
@@ -36,6 +38,14 @@ class SheetRow:
     def lines(self) -> list[Line]:
         """The label and the note."""
         return [(self.label, HEADING), *((line, NOTE) for line in self.note.split("\n") if line)]
+
+
+@dataclass(frozen=True, eq=False)
+class SheetImage:
+    """An image (H, W, 3) and the line below it, in grey."""
+
+    pixels: Pixels
+    caption: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +75,7 @@ def contact_sheet(references: Sequence[Pixels], rows: Sequence[SheetRow], title:
     first, *others = title.split("\n")
     strips = [_white(width, MARGIN), _text(width, _wrapped(first, TITLE, width)), _white(width, 8)]
     strips += [_text(width, [line for other in others for line in _wrapped(other, NOTE, width)]), _white(width, SECTION)]
-    if references:
-        strips += [_text(width, [(f"{len(references)} photo{'s' * (len(references) > 1)} given", NOTE)]), _white(width, 12)]
-        fit = max(1, (width - 2 * MARGIN + GAP) // (REFERENCE + GAP))
-        for start in range(0, len(references), fit):
-            strips.append(_images(width, MARGIN, references[start : start + fit], REFERENCE))
-        strips.append(_white(width, SECTION - GAP))
+    strips += _reference_strips(width, references, REFERENCE, max(1, (width - 2 * MARGIN + GAP) // (REFERENCE + GAP)))
     heads = _white(width, round(NOTE * LEADING) + 12)
     for index, head in enumerate(columns):
         _write(heads, left + index * (IMAGE + GAP), 0, (head, NOTE))
@@ -82,9 +87,47 @@ def contact_sheet(references: Sequence[Pixels], rows: Sequence[SheetRow], title:
     return _stacked([*strips, _white(width, MARGIN - GAP)])
 
 
+def image_sheet(references: Sequence[Pixels], groups: Mapping[str, Sequence[SheetImage]], details: str) -> Image.Image:
+    """References on top, then the images of each group in rows of equal width, 256 pixels each, with their captions.
+
+    groups: by the heading above them, such as a prompt; one alone is the title. details: a line below the title, in grey.
+    """
+    columns = min(MAX_COLUMNS, max(MIN_COLUMNS, *map(len, groups.values()), 0))
+    width = 2 * MARGIN + columns * (IMAGE + GAP) - GAP
+    title, headings = next(iter(groups), ""), len(groups) > 1
+    strips = [_white(width, MARGIN)]
+    if not headings:
+        strips += [_text(width, _wrapped(title, TITLE, width)), _white(width, 8)]
+    strips += [_text(width, _wrapped(details, NOTE, width)), _white(width, SECTION)]
+    rows = max(1, math.ceil(len(references) / (2 * columns + 2)))  # of references, equally long and as small as they must be
+    per_row = max(1, math.ceil(len(references) / rows))
+    strips += _reference_strips(width, references, min(REFERENCE, (width - 2 * MARGIN + GAP) // per_row - GAP), per_row)
+    for heading, images in groups.items():
+        if headings:
+            strips += [_text(width, _wrapped(heading, HEADING, width)), _white(width, GAP)]
+        for start in range(0, len(images), columns):
+            row = images[start : start + columns]
+            captions = _white(width, round(NOTE * LEADING))
+            for index, image in enumerate(row):
+                _write(captions, MARGIN + index * (IMAGE + GAP), 0, (image.caption, NOTE))
+            strips += [_images(width, MARGIN, [image.pixels for image in row], IMAGE), captions, _white(width, GAP)]
+        strips.append(_white(width, SECTION - GAP))
+    return _stacked([*strips, _white(width, MARGIN - SECTION)])
+
+
 def people_sheet(people: Sequence[SheetPerson], columns: Sequence[str]) -> Image.Image:
     """One contact sheet for each person, stacked. Raises DataError as `contact_sheet` does."""
     return _stacked([contact_sheet(person.references, person.rows, person.title, columns) for person in people])
+
+
+def _reference_strips(width: int, references: Sequence[Pixels], side: int, per_row: int) -> list[Image.Image]:
+    """How many photos were given, and the photos, `side` pixels wide and high, in rows of so many."""
+    if not references:
+        return []
+    strips = [_text(width, [(f"{len(references)} photo{'s' * (len(references) > 1)} given", NOTE)]), _white(width, 12)]
+    starts = range(0, len(references), per_row)
+    strips += [_images(width, MARGIN, references[start : start + per_row], side) for start in starts]
+    return [*strips, _white(width, SECTION - GAP)]
 
 
 def _stacked(strips: Sequence[Image.Image]) -> Image.Image:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tenth.cli import image_options, parameters
+from tenth.cli.images.count_options import CountOptions
 from tenth.cli.images.start_options import StartOptions
 from tenth.cli.inputs import ModelOptions, read_person
 from tenth.cli.large_models import suggest_large_model
@@ -22,15 +23,16 @@ from tenth.cli.person.source import Source, resolve_source
 from tenth.core.console import print_message, print_result, progress_bar
 
 if TYPE_CHECKING:
+    from tenth.cli.images.candidates import GivenPhotos, KeepBest
     from tenth.cli.images.planned_images import PlannedImage
     from tenth.cli.png_settings import MergedOptions
-    from tenth.core.types import Identity
+    from tenth.core.types import Identity, Photo
     from tenth.models.latent_diffusion import LatentDiffusion
 
 
 def generate(
     sources: parameters.Source,
-    output: parameters.ImagesFolder,
+    output: parameters.ImagesFolder = None,
     prompt: image_options.Prompt = None,
     prompts: image_options.PromptsFile = None,
     negative_prompt: image_options.NegativePrompt = None,
@@ -39,6 +41,8 @@ def generate(
     wildcards: image_options.WildcardsFolder = None,
     settings_from: image_options.SettingsFrom = None,
     num_images: image_options.NumImages = None,
+    candidates: image_options.Candidates = None,
+    keep_all: image_options.KeepAll = False,
     seed: image_options.Seed = None,
     photo_weights: parameters.PhotoWeights = [],  # noqa: B006 - typer's, never changed
     method: parameters.Method = None,
@@ -64,31 +68,29 @@ def generate(
 ) -> int:
     """Generate new images of a person.
 
-    Writes 0000.png, 0001.png, ... and run.json into DIR. The first image of a prompt has the seed given, the next the next one;
-    a seed is one image. Of several prompts the first one's images come first. A DIR that holds something is refused, except by
-    the very command that filled it: stopped or killed, it goes on where it was, and gives the same images.
+    Writes 0000.png, 0001.png, ..., run.json, and sheet.png, which shows all beside the photos, into DIR. The first image of a
+    prompt has the seed given, the next the next one; a seed is one image. With --candidates the best come first. Of several
+    prompts the first one's images come first. A DIR that holds something is refused, except by the very command that filled
+    it: stopped or killed, it goes on where it was, and gives the same images.
     """
     _check_prompt_options(bool(prompt), prompts, settings_from, style, styles)
     start = StartOptions(image, mask, strength, size is not None)
     unsized = size is None and settings_from is None and prompts is None
     if unsized and (start.size_strength, face_detailer) != (None, None):
         raise typer.BadParameter("--strength and --face-detailer are for images of a --size, or --image", param_hint="--size")
-    if fast and scheduler:
-        raise typer.BadParameter("it names a scheduler: leave out --scheduler", param_hint="--fast")
-    if fast and model == "pocket":
-        raise typer.BadParameter("it is for distilled models and LoRAs of Stable Diffusion", param_hint="--fast")
-    source = resolve_source(sources)
-    if source.identity and method and not Path(method).is_dir():
-        message = "an identity file has its method; give the folder that it was trained in"
-        raise typer.BadParameter(message, param_hint="--method")
+    _check_fast(fast, scheduler, model)
+    source = _resolve_source(sources, method)
     weights = parse_weights(photo_weights, source)
-    from tenth.experiments.output_folders import ensure_writable_folder
+    automatic = (seed, settings_from, image, prompts, model) == (None, None, None, None, "pocket")
+    counts = CountOptions(num_images or (1 if prompts else image_options.DEFAULT_NUM_IMAGES), candidates, keep_all, automatic)
+    from tenth.experiments.output_folders import DEFAULT_FOLDER, ensure_writable_folder, ensure_writable_path
     from tenth.sampling.prompts.rows import PromptRow, read_prompt_rows
 
     # What the user may have to mend comes first, before seconds go into imports, and nothing else is said before it.
-    ensure_writable_folder(output)
+    ensure_writable_folder(output) if output else ensure_writable_path(DEFAULT_FOLDER)
     rows = read_prompt_rows(prompts) if prompts else [PromptRow(text) for text in prompt or ()]
-    from tenth.cli.images.planned_images import DEFAULT_NUM_IMAGES, plan_images
+    counts.check_rows(rows)
+    from tenth.cli.images.planned_images import plan_images
     from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
     from tenth.sampling.prompts.completion import PromptCompletion
     from tenth.sampling.prompts.styles import read_style
@@ -107,15 +109,20 @@ def generate(
         options = replace(options, hires=resize(size))
     start_image, start_notes = start.open(png.start if png else {})
     options = replace(options, start=start_image)
-    count = num_images or (1 if prompts else DEFAULT_NUM_IMAGES)
     completion = PromptCompletion(read_style(style, styles) if style else None, style or "", open_wildcards(wildcards))
-    images = plan_images(rows or [PromptRow(options.prompt)], options, count, completion, lambda own: resize(own or size))
+    plan = partial(
+        plan_images, rows or [PromptRow(options.prompt)], options, complete=completion, resize=lambda own: resize(own or size)
+    )
+    images = plan(counts.drawn)
 
     # The person, then the images.
     loading = ModelOptions(model, device, adapter, lora, backend)
-    identities, loaded, notes = _load_subject(Subject(source, weights, method), loading, options, images)
-    paths = _write_images(output, identities, loaded, [*notes, *start_notes], options, images)
-    suggest_large_model(loaded)
+    loaded = _load_subject(Subject(source, weights, method), loading, options, images)
+    photos, keep = counts.choose(loaded.photos, next(iter(loaded.identities.values())), loaded.model.encoder)
+    images = plan(keep.num_candidates if keep else counts.num_images)
+    loaded = replace(loaded, notes=(*loaded.notes, *start_notes))
+    paths = _write_images(output, source.name, loaded, options, images, (photos, keep))
+    suggest_large_model(loaded.model)
     print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
     return 0
 
@@ -141,10 +148,36 @@ class Subject:
     method: str | None
 
 
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """What is generated of, and by which model. identities: by the method of a row. photos: none of an identity file."""
+
+    identities: Mapping[str | None, Identity]
+    model: LatentDiffusion
+    photos: tuple[Photo, ...]
+    notes: tuple[str, ...]
+
+
+def _resolve_source(sources: Sequence[Path], method: str | None) -> Source:
+    """As `resolve_source`. Raises typer.BadParameter for a method by name beside an identity file."""
+    source = resolve_source(sources)
+    if source.identity and method and not Path(method).is_dir():
+        message = "an identity file has its method; give the folder that it was trained in"
+        raise typer.BadParameter(message, param_hint="--method")
+    return source
+
+
+def _check_fast(fast: str | None, scheduler: str | None, model: str) -> None:
+    if fast and scheduler:
+        raise typer.BadParameter("it names a scheduler: leave out --scheduler", param_hint="--fast")
+    if fast and model == "pocket":
+        raise typer.BadParameter("it is for distilled models and LoRAs of Stable Diffusion", param_hint="--fast")
+
+
 def _load_subject(
     subject: Subject, model_options: ModelOptions, options: MergedOptions, images: Sequence[PlannedImage]
-) -> tuple[dict[str | None, Identity], LatentDiffusion, list[str]]:
-    """Read the identity, or make one of the photos by each method: with their model, and what to say about the photos.
+) -> _Loaded:
+    """Read the identity, or make one of the photos by each method.
 
     method: by name; of an identity file, the folder it was trained in. The identities are by the method of a row, None where
     it does not say.
@@ -164,7 +197,7 @@ def _load_subject(
             trained_method(method).ensure_adapter(model)
         model.validate(identity)
         check_sizes(images, model)
-        return {None: identity}, model, list(source.notes)
+        return _Loaded({None: identity}, model, (), source.notes)
 
     # Photos. What the model cannot do is refused before minutes go into learning.
     chosen = methods_of_rows(images, method or (png.method_name if png else None) or DEFAULT_METHOD)
@@ -175,37 +208,46 @@ def _load_subject(
         options.hires.plan(model)
     check_sizes(images, model)
     results = {name: each(person, model) for name, each in chosen.items()}
-    notes = [*source.notes, *notes, *(warning for result in results.values() for warning in result.warnings)]
-    return {name: result.identity for name, result in results.items()}, model, notes
+    warnings = (warning for result in results.values() for warning in result.warnings)
+    identities = {name: result.identity for name, result in results.items()}
+    return _Loaded(identities, model, person.photos, (*source.notes, *notes, *warnings))
 
 
 def _write_images(
-    output: Path,
-    identities: Mapping[str | None, Identity],
-    model: LatentDiffusion,
-    notes: list[str],
+    output: Path | None,
+    name: str,
+    loaded: _Loaded,
     options: MergedOptions,
     images: Sequence[PlannedImage],
+    choice: tuple[GivenPhotos, KeepBest | None],
 ) -> list[Path]:
-    """Generate the images into the folder, with what to know on stderr. Returns their paths."""
+    """Generate the images into the folder, with what to know on stderr. Returns their paths.
+
+    name: of the person, for a folder that is not given. choice: what images are compared with, and how many are kept.
+    """
+    from tenth.cli.images.candidates import kept_indices, kept_message
     from tenth.cli.images.notes import face_notes, image_notes
-    from tenth.cli.output import generate_into, run_settings
-    from tenth.experiments.output_folders import ensure_writable_folder
+    from tenth.cli.images.output import generate_into, run_settings
+    from tenth.experiments.output_folders import ensure_writable_folder, next_folder
     from tenth.sampling.passes.start_image import start_notes
 
-    # A folder of another run is refused before anything is said.
-    png = options.png
+    # Where they go: a folder of another run is refused before anything is said.
+    identities, model, png, (photos, keep) = loaded.identities, loaded.model, options.png, choice
     requests = [replace(image.request, identity=identities[image.row.method]) for image in images]
-    ensure_writable_folder(output, run_settings(model, requests, options.sampling, options.hires))
+    settings = run_settings(model, requests, options.sampling, options.hires, keep)
+    folder = output or next_folder(name, settings)
+    ensure_writable_folder(folder, settings)
 
     # Notes, images, and whose face was made again.
     methods = ", ".join(identity.method for identity in identities.values())
-    notes += png.notes(model, methods, options.inherited) if png else []
+    notes = [*loaded.notes, *(png.notes(model, methods, options.inherited) if png else [])]
     notes += start_notes(model, options.start) if options.start else []
     print_message(*notes, *image_notes(model, requests, options))
     with progress_bar("drawing") as progress:
-        paths = generate_into(
-            output, model, requests, options.sampling, lambda now: progress(now.done, now.total), options.hires
-        )
+        draw = partial(generate_into, folder, model, requests, options.sampling, hires=options.hires, given=photos, keep=keep)
+        paths = draw(on_progress=lambda now: progress(now.done, now.total))
+    if keep:
+        print_message(kept_message(folder))
+        requests = [requests[index] for index in kept_indices(folder)]
     print_message(*face_notes(model, requests, paths, options))
     return paths

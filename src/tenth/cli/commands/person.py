@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def demo(photos: parameters.ExamplePhotos = None, output: parameters.SheetFolder = Path("out/demo")) -> int:
-    """Run every tuning-free method on example photos and write a contact sheet.
+    """Run three methods on example photos, by four prompts, and write a contact sheet.
 
     Nine photos of a person who does not exist, or yours. Stopped or killed, the same command goes on where it was; no file is
     replaced.
@@ -35,18 +36,23 @@ def demo(photos: parameters.ExamplePhotos = None, output: parameters.SheetFolder
     from tenth.experiments.output_folders import ensure_writable_path
 
     ensure_writable_path(output)  # before seconds go into imports, and anything else is said
-    from tenth.experiments.demo import demo as run_demo
     from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
-    from tenth.models.registry import load_model
-    from tenth.sampling.config import SamplingConfig
+
+    # Photos are read while the model's libraries are imported, on the other core.
+    start = time.perf_counter()
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_person, photos or EXAMPLE_PHOTOS_DIR)
+        from tenth.experiments.demo import SAMPLING
+        from tenth.experiments.demo import demo as run_demo
+        from tenth.models.registry import load_model
+
+        model = load_model()
+        person, notes = reading.result()
 
     # What is done, where to; then the work.
-    start = time.perf_counter()
-    person, notes = read_person(photos or EXAMPLE_PHOTOS_DIR)
-    model = load_model()
     print_message(*notes, f"{pluralize(len(person.photos), 'photo')}, model {model.name.partition('@')[0]}, into {output}")
     with progress_bar("drawing") as progress:
-        sheet = run_demo(person, model, output, SamplingConfig(), lambda now: progress(now.done, now.total))
+        sheet = run_demo(person, model, output, SAMPLING, lambda now: progress(now.done, now.total))
     suggest_large_model(model)
     print_message(f"done in {format_duration(time.perf_counter() - start)}; the contact sheet is")
     print_result(sheet)

@@ -18,8 +18,6 @@ from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.prompts.completion import PromptCompletion
 from tenth.sampling.prompts.rows import MAX_IMAGES, PromptRow
 
-DEFAULT_NUM_IMAGES = 4  # of a prompt; of a row of a file 1
-
 
 @dataclass(frozen=True, eq=False)
 class PlannedImage:

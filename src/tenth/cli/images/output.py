@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tenth.cli.images.candidates import Choice, GivenPhotos, KeepBest, measure_files
+from tenth.cli.images.sheet import write_sheet
 from tenth.core.config import to_table
 from tenth.core.files.claims import exclusive_folder, remove_temporary
-from tenth.core.run_record import RECORD_FILE, write_record
+from tenth.core.run_record import RECORD_FILE, SHEET_FILE, read_record, write_record
 from tenth.core.types import Identity
 from tenth.experiments.output_folders import ensure_writable_folder, image_names
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
@@ -29,30 +32,53 @@ def generate_into(
     sampling: SamplingConfig,
     on_progress: OnProgress | None = None,
     hires: HiresConfig | None = None,
+    given: GivenPhotos | None = None,
+    keep: KeepBest | None = None,
 ) -> list[Path]:
-    """Write one PNG a request, in order, then run.json. Returns the PNGs' paths. hires: another size than the model's own.
+    """Write one PNG a request, in order, run.json and sheet.png. Returns the PNGs' paths.
 
+    hires: another size than the model's own. given: what the images are compared with, and shown beside. keep: how many of
+    each prompt's images are kept, the best.
     A run that was stopped goes on where it was: what is there already stays, and the bytes are the same in the end.
     Raises CheckpointError if another run is writing to the folder, or it holds anything but a run of the very same settings.
     """
-    settings = run_settings(model, requests, sampling, hires)
-    paths, run = [folder / name for name in image_names(len(requests))], UnfinishedRun(folder, "generate", settings)
+    given = given or GivenPhotos()
+    settings = run_settings(model, requests, sampling, hires, keep)
+    run, choice = UnfinishedRun(folder, "generate", settings), Choice(folder, requests, keep) if keep else None
+    paths = choice.kept if choice else [folder / name for name in image_names(len(requests))]
     with exclusive_folder(folder):
         ensure_writable_folder(folder, settings)
         remove_temporary(folder)
-        order = batch_order(model, requests, sampling.negative_prompt)
-        ordered = [requests[index] for index in order], [paths[index] for index in order]
-        ImageSeries(model, *ordered, sampling, hires).generate(run, on_progress)
-        if not (folder / RECORD_FILE).exists():
-            results = _run_results(paths, run)
-            write_record(folder / RECORD_FILE, command="generate", settings=settings, results=results)
+
+        # Images. Of a finished choice nothing is drawn again.
+        finished, drawn = (folder / RECORD_FILE).exists(), choice.candidates if choice else paths
+        complete = finished and all(path.exists() for path in paths)
+        if choice is None or not complete:
+            order = batch_order(model, requests, sampling.negative_prompt)
+            ordered = [requests[index] for index in order], [drawn[index] for index in order]
+            ImageSeries(model, *ordered, sampling, hires).generate(run, on_progress)
+
+        # Their figures, by which the best are kept; the record, and the sheet.
+        if not complete:
+            figures = measure_files(drawn, given.faces) if given.faces else []
+            chosen = choice.copy_best(figures) if choice else range(len(figures))
+            if not finished:
+                results = _run_results(paths) | {"seconds_per_image": run.mean_seconds(drawn)}
+                results["figures"] = {path.name: asdict(figures[index]) for path, index in zip(paths, chosen, strict=False)}
+                results |= {"candidates": choice.rows(figures, chosen)} if choice else {}
+                write_record(folder / RECORD_FILE, command="generate", settings=settings, results=results)
+        if not (folder / SHEET_FILE).exists():
+            results = read_record(folder / RECORD_FILE, command="generate")["results"]
+            write_sheet(folder / SHEET_FILE, given.crops, paths, results.get("figures", {}))
+        if choice:
+            choice.remove_candidates()
         run.finish()
     return paths
 
 
-def _run_results(paths: Sequence[Path], run: UnfinishedRun) -> dict[str, Any]:
+def _run_results(paths: Sequence[Path]) -> dict[str, Any]:
     """What run.json says came out, read from the pictures: the same whether the run was stopped in between or not."""
-    results: dict[str, Any] = {"images": [path.name for path in paths], "seconds_per_image": run.mean_seconds(paths)}
+    results: dict[str, Any] = {"images": [path.name for path in paths]}
     metadata = [read_sample(path) for path in paths]
     if any("face_detailed" in each for each in metadata):
         detailed = [path.name for path, each in zip(paths, metadata, strict=True) if each.get("face_detailed")]
@@ -64,7 +90,11 @@ def _run_results(paths: Sequence[Path], run: UnfinishedRun) -> dict[str, Any]:
 
 
 def run_settings(
-    model: LatentDiffusion, requests: Sequence[Request], sampling: SamplingConfig, hires: HiresConfig | None = None
+    model: LatentDiffusion,
+    requests: Sequence[Request],
+    sampling: SamplingConfig,
+    hires: HiresConfig | None = None,
+    keep: KeepBest | None = None,
 ) -> dict[str, Any]:
     """All that the images depend on, as JSON gives it back. Photos go by their sha256; a person's name has no place here."""
     identities = [request.identity for request in requests]
@@ -84,6 +114,7 @@ def run_settings(
         "sampling": to_table(sampling.for_model(model)),
         "tenth": version("tenth"),
         **({} if hires is None else {"hires": hires.metadata(model)}),
+        **({} if keep is None else {"keep_best": asdict(keep)}),
         **({"start_images": [start["start_image"] for start in starts]} if starts else {}),
         **({"requests": images} if any(image != {"prompt": requests[0].prompt} for image in images) else {}),
     }
