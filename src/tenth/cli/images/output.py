@@ -20,6 +20,7 @@ from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import OnProgress, Request, batch_order
 from tenth.sampling.passes.hires import HiresConfig
+from tenth.sampling.people import people_metadata
 from tenth.sampling.png_metadata import read_sample
 
 MEMORY_KEYS = ("device", "memory_profile")  # recorded in an image of a large model
@@ -109,7 +110,7 @@ def run_settings(
         **({"photo_weights": weights} if (weights := _photo_weights(identities)) else {}),
         "identities": _unique(identity.fingerprint for identity in identities if identity is not None),
         "prompts": _unique(request.prompt for request in requests),
-        "backends": _unique(model.backend_name(identity, sampling.precision) for identity in identities),
+        "backends": _unique(request.backend(model, sampling.precision) for request in requests),
         "seeds": [request.seed for request in requests],
         "sampling": to_table(sampling.for_model(model)),
         "tenth": version("tenth"),
@@ -122,7 +123,7 @@ def run_settings(
 
 def _image_settings(model: LatentDiffusion, request: Request) -> dict[str, Any]:
     """What an image has beside the settings of the run."""
-    own: dict[str, Any] = {"prompt": request.prompt, **request.metadata}
+    own: dict[str, Any] = {"prompt": request.prompt, **request.metadata, **people_metadata(request.people)}
     if request.negative_prompt is not None:
         own["negative_prompt"] = request.negative_prompt
     if request.hires is not None:
