@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from tenth.core.cache import image_hash
 from tenth.core.errors import DataError, IdentityError
-from tenth.core.types import Identity
+from tenth.core.types import Identity, Photo
 from tenth.models.adapters.regional_attention import RegionMasks
 from tenth.sampling.passes.masks import Mask, open_mask
 
@@ -90,11 +90,13 @@ class Region:
 class PlacedPerson:
     """A person and the part of the image that the person is in.
 
+    photos: those given, by whose faces the person is recognized in the image; () where they are not at hand.
     Raises IdentityError for an identity that is more than image embeddings: weights act everywhere in an image.
     """
 
     identity: Identity
     region: Region
+    photos: tuple[Photo, ...] = ()
 
     def __post_init__(self) -> None:
         if self.identity.embeddings is None or self.identity.weights:
