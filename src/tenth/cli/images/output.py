@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tenth.cli.images.candidates import Choice, GivenPhotos, KeepBest, measure_files
+from tenth.cli.images.people import measured_people
 from tenth.cli.images.sheet import write_sheet
 from tenth.core.config import to_table
 from tenth.core.files.claims import exclusive_folder, remove_temporary
@@ -66,7 +67,7 @@ def generate_into(
             if not finished:
                 results = _run_results(paths) | {"seconds_per_image": run.mean_seconds(drawn)}
                 results["figures"] = {path.name: asdict(figures[index]) for path, index in zip(paths, chosen, strict=False)}
-                results |= {"candidates": choice.rows(figures, chosen)} if choice else {}
+                results |= {"candidates": choice.rows(figures, chosen)} if choice else measured_people(requests, paths)
                 write_record(folder / RECORD_FILE, command="generate", settings=settings, results=results)
         if not (folder / SHEET_FILE).exists():
             results = read_record(folder / RECORD_FILE, command="generate")["results"]

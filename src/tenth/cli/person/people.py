@@ -15,7 +15,8 @@ from tenth.core.errors import IdentityError
 from tenth.core.wording import printable
 
 if TYPE_CHECKING:
-    from tenth.core.types import Identity, Method, Person
+    from tenth.cli.images.planned_images import PlannedImage
+    from tenth.core.types import Identity, Photo
     from tenth.models.latent_diffusion import LatentDiffusion
     from tenth.sampling.people import PlacedPerson
 
@@ -23,7 +24,7 @@ PlacedByMethod = Mapping[str | None, tuple["PlacedPerson", ...]]
 
 
 def resolve_sources(sources: Sequence[Path], people: Sequence[tuple[str, str]]) -> Source:
-    """What SOURCE or --person mean, of which one is given. Raises as `resolve_source`, and typer.BadParameter for both or none."""
+    """What SOURCE or --person mean. Raises as `resolve_source`, and typer.BadParameter for both or none of the two."""
     if people and sources:
         raise typer.BadParameter("it names everybody in the image: leave out SOURCE", param_hint="--person")
     if not people and not sources:
@@ -36,15 +37,16 @@ def resolve_sources(sources: Sequence[Path], people: Sequence[tuple[str, str]]) 
 
 @dataclass(frozen=True, eq=False)
 class LoadedPeople:
-    """placed: the people, by the method of a row. notes: what to say about their photos."""
+    """placed: the people, by the method of a row. photos: of all of them. notes: what to say about these."""
 
     placed: PlacedByMethod
     model: LatentDiffusion
+    photos: tuple[Photo, ...]
     notes: tuple[str, ...]
 
     @property
     def identities(self) -> dict[str | None, Identity]:
-        """Those of all people together."""
+        """Those of all people together. Raises IdentityError for people of different adapters."""
         from tenth.sampling.people import combine_people
 
         return {name: combine_people(people) for name, people in self.placed.items()}
@@ -52,47 +54,49 @@ class LoadedPeople:
 
 def load_people(
     sources: Sequence[PlacedSource],
-    methods: Mapping[str | None, Method],
-    trained_folder: str | None,
+    images: Sequence[PlannedImage],
+    method: str | None,
+    default_method: str | None,
     load_model: Callable[[], LatentDiffusion],
 ) -> LoadedPeople:
-    """The people in their regions. methods: of those who are given by photos. trained_folder: that of identity files' method.
+    """The people in their regions. method: by name; of identity files, the folder it was trained in; None: the default.
 
     Raises IdentityError for an identity of another model, or learnt weights, which no region holds; DataError for what is no
     region, PhotoError for a mask that is no picture.
     """
+    from tenth.cli.images.planned_images import methods_of_rows
     from tenth.methods.identity_file import load_identity
-    from tenth.methods.registry import trained_method
+    from tenth.methods.registry import DEFAULT_METHOD, trained_method
     from tenth.sampling.people import PlacedPerson, Region
 
     # What can be refused before a model is loaded.
     regions = [Region.parse(each.region) for each in sources]
-    for method in methods.values():
-        if method.tunes_model:
-            needed = "it learns weights, which act everywhere in an image"
-            raise IdentityError(f"the method {method.name} with --person", needed, "Choose one of ip-adapter's")
     files = [load_identity(each.source.identity) if each.source.identity else None for each in sources]
-    read: list[tuple[Person, list[str]] | None] = [
-        None if each.source.identity else read_person(*each.source.photos) for each in sources
-    ]
+    if any(files):
+        methods_of_rows(images, None)
+    methods = methods_of_rows(images, method or default_method or DEFAULT_METHOD)
+    for chosen in methods.values():
+        if chosen.tunes_model:
+            needed = "it learns weights, which act everywhere in an image"
+            raise IdentityError(f"the method {chosen.name} with --person", needed, "Choose one of ip-adapter's")
+    read = [None if each.source.identity else read_person(*each.source.photos) for each in sources]
 
     # Their identities by each method.
     model = load_model()
-    if trained_folder:
-        trained_method(trained_folder).ensure_adapter(model)
-    placed: dict[str | None, list[PlacedPerson]] = {name: [] for name in methods or {None: None}}
+    if any(files) and method:
+        trained_method(method).ensure_adapter(model)
+    placed: dict[str | None, list[PlacedPerson]] = {name: [] for name in methods}
     notes: list[str] = []
-    for each, region, file, photos in zip(sources, regions, files, read, strict=True):
-        own = list(each.source.notes)
-        if photos is not None:
-            own += photos[1]
+    for each, region, file, given in zip(sources, regions, files, read, strict=True):
+        own = list(each.source.notes) + (given[1] if given else [])
         for name, people in placed.items():
             if file is not None:
                 model.validate(file)
                 people.append(PlacedPerson(file, region))
-            elif photos is not None:
-                result = methods[name](photos[0], model)
-                people.append(PlacedPerson(result.identity, region, photos[0].photos))
+            elif given is not None:
+                result = methods[name](given[0], model)
+                people.append(PlacedPerson(result.identity, region, given[0].photos))
                 own += result.warnings
         notes += [f"{printable(each.source.name)}: {note}" for note in own]
-    return LoadedPeople({name: tuple(people) for name, people in placed.items()}, model, tuple(notes))
+    photos = tuple(photo for given in read if given for photo in given[0].photos)
+    return LoadedPeople({name: tuple(people) for name, people in placed.items()}, model, photos, tuple(notes))
