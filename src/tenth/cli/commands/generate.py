@@ -18,7 +18,7 @@ from tenth.cli.images.count_options import CountOptions
 from tenth.cli.images.start_options import StartOptions
 from tenth.cli.inputs import ModelOptions, read_person
 from tenth.cli.large_models import suggest_large_model
-from tenth.cli.person.people import PlacedByMethod, load_people, resolve_sources
+from tenth.cli.person.people import PlacedByMethod, load_people, recorded_people_notes, resolve_sources
 from tenth.cli.person.photo_weights import parse_weights
 from tenth.cli.person.source import Source
 from tenth.core.console import print_message, print_result, progress_bar
@@ -263,6 +263,7 @@ def _write_images(
     methods = ", ".join(identity.method for identity in identities.values())
     notes = [*loaded.notes, *(png.notes(model, methods, options.inherited) if png else [])]
     notes += start_notes(model, options.start) if options.start else []
+    notes += recorded_people_notes(png.people if png else (), requests[0].people)
     print_message(*notes, *image_notes(model, requests, options))
     with progress_bar("drawing") as progress:
         draw = partial(generate_into, folder, model, requests, options.sampling, hires=options.hires, given=photos, keep=keep)

@@ -118,13 +118,14 @@ def run_settings(
         **({} if hires is None else {"hires": hires.metadata(model)}),
         **({} if keep is None else {"keep_best": asdict(keep)}),
         **({"start_images": [start["start_image"] for start in starts]} if starts else {}),
+        **people_metadata(requests[0].people),  # the same of all
         **({"requests": images} if any(image != {"prompt": requests[0].prompt} for image in images) else {}),
     }
 
 
 def _image_settings(model: LatentDiffusion, request: Request) -> dict[str, Any]:
     """What an image has beside the settings of the run."""
-    own: dict[str, Any] = {"prompt": request.prompt, **request.metadata, **people_metadata(request.people)}
+    own: dict[str, Any] = {"prompt": request.prompt, **request.metadata}
     if request.negative_prompt is not None:
         own["negative_prompt"] = request.negative_prompt
     if request.hires is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tenth.cli.inputs import read_person
 from tenth.cli.person.source import PlacedSource, Source, resolve_source
-from tenth.core.errors import IdentityError
+from tenth.core.errors import DataError, IdentityError
 from tenth.core.wording import printable
 
 if TYPE_CHECKING:
@@ -100,3 +100,21 @@ def load_people(
         notes += [f"{printable(each.source.name)}: {note}" for note in own]
     photos = tuple(photo for given in read if given for photo in given[0].photos)
     return LoadedPeople({name: tuple(people) for name, people in placed.items()}, model, photos, tuple(notes))
+
+
+def read_recorded_people(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where a PNG's settings say that people are, [] of one person. Raises DataError if nobody could have asked for it."""
+    people = metadata.get("people", [])
+    if not isinstance(people, list) or not all(isinstance(each, dict) for each in people):
+        raise DataError(f"people is {people!r:.100}", "a list of regions is needed", "Correct it")
+    return people
+
+
+def recorded_people_notes(recorded: Sequence[Mapping[str, Any]], people: Sequence[PlacedPerson]) -> list[str]:
+    """That people of an image whose settings are taken are not given again, or are elsewhere."""
+    if not recorded or [dict(each) for each in recorded] == [person.region.metadata for person in people]:
+        return []
+    if people:
+        return ["--settings-from had people in other regions than this command: the images will be others"]
+    text = f"--settings-from shows {len(recorded)} people in regions, and no PNG says who they are"
+    return [f"{text}: give each again with --person; without it the images will be others"]
