@@ -46,7 +46,10 @@ ONLY_IN = {
         "src/tenth/models/pipeline_parts.py",
         "src/tenth/training/pocket/augmentation.py",  # a layer of the UNet
         "src/tenth/models/pocket/autoencoder.py",  # a module of diffusers' kind
-        *("src/tenth/models/adapters/image_projection.py", "src/tenth/models/adapters/ip_adapter.py"),  # an adapter's modules
+        *(
+            "src/tenth/models/adapters/image_projection.py",
+            "src/tenth/models/adapters/regional_attention.py",
+        ),  # an adapter's modules
     },
     "transformers": {
         *("src/tenth/models/pipelines.py", "src/tenth/models/pipeline_parts.py", "src/tenth/training/pocket/modules.py"),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from tenth.models.pipelines import load_pipeline
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
+from tenth.sampling.people import BatchRegions, PlacedPerson, Region, combine_people
 from tenth.sampling.sampler import SamplingBatch, sample_float
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.trainer import AdapterRecipe, train_adapter
@@ -82,16 +84,15 @@ def ours(model: LatentDiffusion, identities: Sequence[Identity], seed: int = 3) 
         return np.stack(sample_float(SamplingBatch(model, FEW, [PROMPT] * count, [seed] * count, embeddings)))
 
 
-def theirs(folder: Path, kind: str, people: Sequence[Person], seed: int = 3) -> Images:
-    """The same by diffusers alone, from photo to image."""
+def theirs(folder: Path, kind: str, people: Sequence[Person], seed: int = 3, **more: Any) -> Images:
+    """The same by diffusers alone, from photo to image. more: arguments of its call."""
     pipeline = load_pipeline(folder)
     pipeline.register_modules(feature_extractor=CLIPImageProcessorPil())  # torchvision's resizes to other pixels
     pipeline.load_ip_adapter(str(folder), subfolder=kind, weight_name="ip-adapter.safetensors", image_encoder_folder="./image_encoder")  # fmt: skip # noqa: E501
     pipeline.set_ip_adapter_scale(FEW.ip_adapter_scale)
     photos = [[Image.fromarray(photo.pixels) for each in people for photo in each.photos]]
-    drawn: Images = np.stack(
-        pipeline(**diffusers_arguments([PROMPT] * len(people), [seed] * len(people), FEW), ip_adapter_image=photos).images
-    )
+    arguments = diffusers_arguments([PROMPT] * len(people), [seed] * len(people), FEW) | more
+    drawn: Images = np.stack(pipeline(**arguments, ip_adapter_image=photos).images)
     return drawn
 
 
@@ -120,6 +121,22 @@ def test_two_people_in_one_batch_are_each_drawn_alone_where_diffusers_mixes_them
     mixed = theirs(folder, kind, people)
     assert all(np.abs(mixed[row] - alone[row]).max() > 1e-3 for row in (0, 1))
     np.testing.assert_allclose(mixed[0], mixed[1], atol=1e-4)  # each image sees both, so that both are one picture
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_people_in_halves_are_diffusers_own_masks_where_these_are_right(folder: Path, kind: str) -> None:
+    """One row a person, no overlap, masks of four times the latents' size: its filter then sees no neighbours of a cell."""
+    model, pair = opened(folder, kind), [person("anna", 1), person("bert", 2)]
+    regions = Region.parse("left"), Region.parse("right")
+    people = [PlacedPerson(method("ip-adapter")(who, model).identity, at) for who, at in zip(pair, regions, strict=True)]
+    with model.applied([combine_people(people)]) as embeddings:
+        batch = SamplingBatch(model, FEW, [PROMPT], [3], embeddings, regions=BatchRegions.of([people]))
+        image = np.stack(sample_float(batch))
+    together = Person("both", pair[0].photos + pair[1].photos)
+    masks = torch.stack([region.coverage(32, 32) for region in regions])[None]
+    diffusers_image = theirs(folder, kind, [together], cross_attention_kwargs={"ip_adapter_masks": [masks]})
+    np.testing.assert_allclose(image, diffusers_image, atol=1e-4)
+    assert np.abs(image - theirs(folder, kind, [together])).max() > 1e-3  # regions are seen
 
 
 def test_another_number_of_tokens_is_drawn_where_diffusers_refuses_to_load(folder: Path) -> None:

@@ -59,7 +59,7 @@ MAX_PHOTO_WEIGHT = 100  # core/types.py, which imports torch
 # Arguments
 PHOTOS_HELP = "photos of one person: a folder, files, or both"
 Photos = Annotated[list[Path], argument("PHOTOS...", PHOTOS_HELP)]
-Source = Annotated[list[Path], argument("SOURCE...", f"{PHOTOS_HELP}; or an identity file, or a saved person's name")]
+Source = Annotated[list[Path] | None, argument("SOURCE...", f"{PHOTOS_HELP}; or an identity file, or a saved person's name")]
 IdentityFile = Annotated[Path, argument("IDENTITY", "made by `tenth identity`")]
 Recipe = Annotated[Path, argument("RECIPE", "a TOML file such as those in recipes/")]
 Run = Annotated[Path, argument("RUN", "a folder of `tenth experiment`, or its run.json")]
@@ -67,6 +67,21 @@ Generated = Annotated[Path, argument("GENERATED", "the images to evaluate")]
 LfwSource = Annotated[Path, argument("SOURCE", "lfw-deepfunneled.tgz, or a folder in its layout")]
 PeopleFolder = Annotated[Path, argument("SOURCE", "a folder that holds a folder for each person")]
 PublishedModel = Annotated[str, argument("NAME", "of `tenth models`, or owner/name on the hub", str)]
+
+
+def _placed_person(text: str) -> tuple[str, str]:
+    """'SOURCE@REGION' -> both."""
+    source, _, region = text.rpartition("@")
+    if not source or not region:
+        raise typer.BadParameter(f"{text!r} is not a person, @, and where in the image, such as anna@left")
+    return source, region
+
+
+PERSON_HELP = (
+    "instead of SOURCE, once for each person of an image of several; REGION is left, right, top, bottom, fractions such as"
+    " 0,0,0.5,1 (left, top, right, bottom), or a mask's file, white where the person is; not for pocket"
+)
+People = Annotated[list[Any], option("SOURCE@REGION", PERSON_HELP, "--person", parser=_placed_person)]
 
 # What comes out, and how
 OUTPUT = ("--output", "-o")

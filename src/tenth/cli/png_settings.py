@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tenth.cli.images.start_options import read_recorded_start
+from tenth.cli.person.people import read_recorded_people
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.wording import shorten
@@ -33,6 +34,7 @@ class PngSettings:
     method: str
     hires: HiresConfig | None = None  # its size, where that was asked for
     start: Mapping[str, Any] = field(default_factory=dict)  # sha256 and strength of the picture that it started from
+    people: Sequence[Mapping[str, Any]] = ()  # where each of several people is
 
     @property
     def method_name(self) -> str | None:
@@ -115,12 +117,12 @@ def read_png_settings(path: Path) -> PngSettings:
         check_setting("seed", seed)
         check_prompt("prompt", prompt)
         hires = _read_hires(metadata) if "size" in metadata else None
-        start = read_recorded_start(metadata)
+        start, people = read_recorded_start(metadata), read_recorded_people(metadata)
     except (DataError, RecipeError) as problem:
         needed, action = "a PNG as tenth wrote it is needed", "Choose another image, or give the options"
         raise DataError(f"{path} says what nobody can ask for: {shorten(problem)}", needed, action) from problem
     model, method = (value if isinstance(value, str) else "" for value in (metadata.get("model"), metadata.get("method")))
-    return PngSettings(path, str(prompt), int(seed), sampling, model, method, hires, start)
+    return PngSettings(path, str(prompt), int(seed), sampling, model, method, hires, start, people)
 
 
 def _read_hires(metadata: Mapping[str, Any]) -> HiresConfig:

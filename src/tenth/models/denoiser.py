@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from tenth.models.adapters.regional_attention import RegionMasks
 from tenth.models.prompt_encoder import PromptEmbeddings
 
 
@@ -17,13 +18,15 @@ class Conditioning:
     """What B predictions are conditioned on.
 
     prompts: B of them. image_embeddings: (B, M, D), or (B, M, T, D) for patch tokens; None where no adapter is in the UNet.
-    time_ids: of `sdxl_time_ids`, for SDXL. timestep_cond: (B, P), for a UNet with a layer for it.
+    time_ids: of `sdxl_time_ids`, for SDXL. timestep_cond: (B, P), for a UNet with a layer for it. regions: where in the images
+    each person's rows of the embeddings act; None: everywhere.
     """
 
     prompts: PromptEmbeddings
     image_embeddings: Tensor | None = None
     time_ids: Tensor | None = None
     timestep_cond: Tensor | None = None
+    regions: RegionMasks | None = None
 
 
 class Denoiser(Protocol):
@@ -41,7 +44,13 @@ def predict(unet: Any, latents: Tensor, timesteps: Tensor, conditioning: Conditi
     if prompts.pooled is not None:
         added |= {"text_embeds": prompts.pooled, "time_ids": conditioning.time_ids}
     predicted: Tensor = unet(
-        latents, timesteps, prompts.hidden, timestep_cond=conditioning.timestep_cond, added_cond_kwargs=added, return_dict=False
+        latents,
+        timesteps,
+        prompts.hidden,
+        timestep_cond=conditioning.timestep_cond,
+        added_cond_kwargs=added,
+        cross_attention_kwargs=None if conditioning.regions is None else {"ip_adapter_masks": conditioning.regions},
+        return_dict=False,
     )[0]
     return predicted
 
@@ -62,11 +71,13 @@ def concat(conditionings: Sequence[Conditioning]) -> Conditioning:
         return torch.cat(tensors) if tensors else None
 
     hidden = torch.cat([each.prompts.hidden for each in conditionings])
+    regions = [each.regions for each in conditionings if each.regions is not None]
     return Conditioning(
         PromptEmbeddings(hidden, joined([each.prompts.pooled for each in conditionings])),
         joined([each.image_embeddings for each in conditionings]),
         joined([each.time_ids for each in conditionings]),
         joined([each.timestep_cond for each in conditionings]),
+        RegionMasks.concat(regions) if regions else None,
     )
 
 

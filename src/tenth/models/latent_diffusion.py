@@ -90,7 +90,7 @@ class LatentDiffusion:
         self.compiled = None
         if memory_plan.backend == "openvino":
             self.compiled = CompiledNetworks(pipeline, name, default_cache_dir() / "openvino")
-        self._applied_adapter, self._weights_applied = "", False
+        self._applied_adapter, self._uses_torch = "", False
         self._default_adapter = adapter
         self.adapter_name = self.add_adapter(adapter)
 
@@ -132,8 +132,8 @@ class LatentDiffusion:
 
     @property
     def _weights_as_loaded(self) -> bool:
-        """Whether no person's weights are on the model, and nothing trains it: only then are compiled networks the same."""
-        return not self._weights_applied and not self.pipeline.unet.training
+        """Whether compiled networks compute the same: no person's weights are on the model, no regions, nothing trains it."""
+        return not self._uses_torch and not self.pipeline.unet.training
 
     def backend_name(self, identity: Identity | None, precision: str) -> str:
         """What an image of this identity is computed by, for its settings: images differ slightly between backends."""
@@ -219,10 +219,10 @@ class LatentDiffusion:
                 store_in_half(module)
 
     @contextmanager
-    def applied(self, identities: Sequence[Identity]) -> Iterator[Tensor | None]:
+    def applied(self, identities: Sequence[Identity], *, torch_only: bool = False) -> Iterator[Tensor | None]:
         """Attach identities, one for each image of a batch, until the block ends. Gives their embeddings for `sample`, if any.
 
-        (B, M, D), or (B, M, T, D) where the adapter reads patch tokens.
+        (B, M, D), or (B, M, T, D) where the adapter reads patch tokens. torch_only: compute by no compiled network.
 
         All are of one adapter and shape, with the same weights. When the block ends, in whatever way, the model is as before.
         Raises IdentityError if one was made for another model, or their weights are not the same.
@@ -238,7 +238,7 @@ class LatentDiffusion:
         with (
             applied_weights(self.pipeline, first.weights),
             self.prompt_encoder.isolated(first.weights),
-            self._torch_only(first.weights),
+            self._torch_only(torch_only or bool(first.weights)),
         ):
             if first.embeddings is None:
                 yield None
@@ -256,13 +256,13 @@ class LatentDiffusion:
                 self._applied_adapter = adapter_before
 
     @contextmanager
-    def _torch_only(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
-        """A block in which a person's weights are on the model, if there are any, and compiled networks are not the same."""
-        before, self._weights_applied = self._weights_applied, self._weights_applied or bool(weights)
+    def _torch_only(self, active: bool) -> Iterator[None]:
+        """A block in which compiled networks do not compute what is asked for: a person's weights are on the model, say."""
+        before, self._uses_torch = self._uses_torch, self._uses_torch or active
         try:
             yield
         finally:
-            self._weights_applied = before
+            self._uses_torch = before
 
     def validate(self, identity: Identity) -> None:
         """Raises IdentityError if the identity was made for another model, encoder or adapter. Loads nothing.

@@ -14,12 +14,14 @@ from torch import Tensor
 from tenth.core.config import to_table
 from tenth.core.errors import DataError
 from tenth.core.types import Identity, Pixels, Sample
-from tenth.models.latent_diffusion import LatentDiffusion
+from tenth.models.latent_diffusion import LatentDiffusion, TrainedResolutions
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.bounds import check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig, generate_at_size
+from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.passes.start_image import StartImage, begin_with, fit_region, paste_back
+from tenth.sampling.people import BatchRegions, PlacedPerson, check_shape, combine_people, num_rows, people_metadata
 from tenth.sampling.png_metadata import base_metadata
 from tenth.sampling.prompts.trigger_phrase import insert_trigger_phrase
 from tenth.sampling.sampler import OnStep, SamplingBatch, Step, img2img_steps, sample
@@ -43,9 +45,11 @@ class Request:
     """One image to generate. identity: None for an image of nobody in particular. seed: of its noise.
 
     start: a picture that it starts from; None: pure noise. negative_prompt, hires: None for those of the call. metadata: more
-    that its PNG records, such as the template of its prompt.
+    that its PNG records, such as the template of its prompt. people: those in the image, each in a region, instead of an
+    identity; then `identity` is that of all of them together.
 
-    Raises RecipeError for a prompt that is no text, or a seed out of range (sampling/config.py).
+    Raises RecipeError for a prompt that is no text, or a seed out of range (sampling/config.py), IdentityError for people who
+    cannot be in one image, DataError for an identity beside people.
     """
 
     identity: Identity | None
@@ -55,17 +59,35 @@ class Request:
     negative_prompt: str | None = None
     hires: HiresConfig | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    people: Sequence[PlacedPerson] = ()
 
     def __post_init__(self) -> None:
         check_prompt("prompt", self.prompt)
         check_prompt("negative_prompt", self.negative_prompt or "")
         check_setting("seed", self.seed)
+        if self.people:
+            together = combine_people(self.people)
+            if self.identity is not None and self.identity.fingerprint != together.fingerprint:
+                needed = "an image is of one identity, or of people in regions"
+                raise DataError("a request with an identity and with people", needed, "Leave out the identity")
+            object.__setattr__(self, "identity", together)
 
     def settings(self, sampling: SamplingConfig, hires: HiresConfig | None) -> tuple[SamplingConfig, HiresConfig | None]:
-        """The settings of a call, with what this request has instead."""
+        """The settings of a call, with what this request has instead. With people no face is made again: it would be of all."""
         if self.negative_prompt is not None:
             sampling = replace(sampling, negative_prompt=self.negative_prompt)
-        return sampling, self.hires or hires
+        hires = self.hires or hires
+        return sampling, replace(hires, face_detailer=False) if hires and self.people else hires
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What its PNG records of it beside prompt, seed and settings."""
+        started = {} if self.start is None else self.start.metadata
+        return started | people_metadata(self.people) | dict(self.metadata)
+
+    def backend(self, model: LatentDiffusion, precision: str) -> str:
+        """What it is computed by: compiled networks know no regions."""
+        return "torch" if self.people else model.backend_name(self.identity, precision)
 
 
 def generate(
@@ -118,21 +140,42 @@ def expected_metadata(
     hires_metadata = {} if hires is None else hires.metadata(model)
     # In a PNG, face_detailed says whether a face was generated again, not whether it was asked for.
     known = {key: value for key, value in hires_metadata.items() if key != "face_detailed"}
-    known |= {"backend": model.backend_name(request.identity, sampling.precision)}
-    known |= {} if request.start is None else request.start.metadata
-    return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known | dict(request.metadata)
+    known |= {"backend": request.backend(model, sampling.precision)} | request.recorded
+    return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known
 
 
 def check_request(model: LatentDiffusion, request: Request, hires: HiresConfig | None = None) -> None:
-    """Raises IdentityError for an identity of another model, DataError for a mask with another size, or out of reach."""
+    """Raises IdentityError for an identity of another model, DataError for a mask with another size, or out of reach.
+
+    DataError also for people in regions on a model or with options that do not support them.
+    """
     if request.identity is not None:
         model.validate(request.identity)
     hires = request.hires or hires
+    if request.people:
+        _check_people(model, request, hires)
     if request.start is not None and request.start.mask is not None:
         if hires is not None:
             needed = "what a mask keeps stays at the picture's own size"
             raise DataError(f"a mask and the size {hires.size}", needed, "Leave out the size")
         fit_region(model, request.start)
+
+
+def _check_people(model: LatentDiffusion, request: Request, hires: HiresConfig | None) -> None:
+    if model.trained_resolutions is TrainedResolutions.SINGLE_SQUARE:
+        needed = "it draws one aligned face, which fills the image, and regions would be parts of that face"
+        raise DataError(f"people in regions on {model.name.partition('@')[0]}", needed, "Choose a model of Stable Diffusion")
+    if hires is not None and hires.face_detailer:
+        needed = "it makes one face again, and does not know whose it is"
+        raise DataError("the face detailer for people in regions", needed, "Leave it out")
+    if request.start is not None and request.start.mask is not None:
+        needed = "what the model sees of the picture moves with the mask, and regions would not"
+        raise DataError("a start image's mask with people in regions", needed, "Leave out the mask")
+    size = Size(model.native_resolution, model.native_resolution)
+    if request.start is not None:
+        size = fit_region(model, request.start).size
+    size = size if hires is None else hires.size
+    check_shape(request.people, size.width, size.height)
 
 
 def batch_requests(model: LatentDiffusion, requests: Iterable[Request], negative: str, size: int) -> Iterator[list[Request]]:
@@ -158,7 +201,7 @@ def _batch_key(model: LatentDiffusion, request: Request, negative: str) -> tuple
     own = negative if request.negative_prompt is None else request.negative_prompt
     num_chunks = model.prompt_encoder.num_chunks(_full_prompt(request), own)
     start = None if request.start is None else request.start.batch_key
-    return _identity_key(request.identity), own, request.hires, num_chunks, start
+    return _identity_key(request.identity), own, request.hires, num_chunks, start, num_rows(request.people)
 
 
 def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
@@ -214,7 +257,8 @@ def _generate_batch(
 
     def sample_images(embeddings: Tensor | None) -> list[tuple[Pixels, dict[str, Any]]]:
         """Images, and the settings that each of them has beside the others'."""
-        to_generate = SamplingBatch(model, sampling, prompts, seeds, embeddings)
+        placed = BatchRegions.of([request.people for request in group])
+        to_generate = SamplingBatch(model, sampling, prompts, seeds, embeddings, regions=placed)
         if starts:
             to_generate = begin_with(to_generate, starts, regions)
         if hires is not None:
@@ -227,18 +271,17 @@ def _generate_batch(
 
     identities = [request.identity for request in group if request.identity is not None]
     if identities:
-        with model.applied(identities) as embeddings:
+        with model.applied(identities, torch_only=bool(group[0].people)) as embeddings:
             images = sample_images(embeddings)
     else:
         images = sample_images(None)
 
     seconds = (time.perf_counter() - start) / len(group)
-    backend = model.backend_name(group[0].identity, sampling.precision)
+    backend = group[0].backend(model, sampling.precision)
     settings = to_table(sampling) | model.memory_plan.metadata | {"backend": backend}
     for request, (pixels, more) in zip(group, images, strict=True):
         method = "none" if request.identity is None else request.identity.method
-        started = {} if request.start is None else request.start.metadata
-        how = settings | more | started | dict(request.metadata), seconds, sampler_name(model, sampling)
+        how = settings | more | request.recorded, seconds, sampler_name(model, sampling)
         yield Sample(pixels, request.prompt, request.seed, method, model.name, *how)
 
 

@@ -23,6 +23,7 @@ from tenth.sampling.config import SamplingConfig
 from tenth.sampling.guidance import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Guidance
 from tenth.sampling.init_latents import InitLatents
 from tenth.sampling.passes.resolutions import Size
+from tenth.sampling.people import BatchRegions
 from tenth.sampling.schedulers import build_scheduler
 
 FloatImage = npt.NDArray[np.float32]  # (H, W, 3) in [0, 1]; between passes nothing is rounded
@@ -32,7 +33,8 @@ FloatImage = npt.NDArray[np.float32]  # (H, W, 3) in [0, 1]; between passes noth
 class SamplingBatch:
     """B images to generate, while their identities are applied to the model. embeddings: of `applied`, (B, M, D), or None.
 
-    size: of the images; None: the model's own. init: what they start from; None: pure noise.
+    size: of the images; None: the model's own. init: what they start from; None: pure noise. regions: where people are, whose
+    rows the embeddings have; None: everywhere.
     """
 
     model: DiffusionModel
@@ -42,6 +44,7 @@ class SamplingBatch:
     embeddings: Tensor | None = None
     size: Size | None = None
     init: InitLatents | None = None
+    regions: BatchRegions | None = None
 
     @property
     def height_and_width(self) -> tuple[int, int]:
@@ -54,7 +57,9 @@ class SamplingBatch:
         selected = slice(index, index + 1)
         embeddings = None if self.embeddings is None else self.embeddings[selected]
         init = None if self.init is None else self.init.select(selected)
-        return replace(self, prompts=self.prompts[selected], seeds=self.seeds[selected], embeddings=embeddings, init=init)
+        regions = None if self.regions is None else self.regions.select(selected)
+        prompts, seeds = self.prompts[selected], self.seeds[selected]
+        return replace(self, prompts=prompts, seeds=seeds, embeddings=embeddings, init=init, regions=regions)
 
     def with_new_noise(self, purpose: str, pass_index: int) -> SamplingBatch:
         """The same batch with other seeds, a function of the first ones."""
@@ -195,7 +200,10 @@ def prompt_and_person(batch: SamplingBatch, guidance: Guidance) -> dict[str, Con
         dim = int(model.pipeline.unet.config.time_cond_proj_dim)
         embedding = guidance_embedding(batch.sampling.guidance_scale, dim, count)
         timestep_cond = embedding.to(model.device, model.pipeline.unet.dtype)
-    person = Conditioning(prompts, batch.embeddings, sdxl_time_ids(prompts, *batch.height_and_width), timestep_cond)
+    time_ids, regions = sdxl_time_ids(prompts, *batch.height_and_width), None
+    if batch.regions is not None:
+        regions = batch.regions.masks(*latent_size(batch), model.device)
+    person = Conditioning(prompts, batch.embeddings, time_ids, timestep_cond, regions)
     if negative is None:
         return {CONDITIONAL: person}
     nobody = None
@@ -220,11 +228,16 @@ def last_timesteps(scheduler: Any, steps: int, strength: float, device: torch.de
 
 def initial_noise(batch: SamplingBatch, generators: list[torch.Generator]) -> Tensor:
     """Standard normal noise (B, C, h, w), each image's from its own generator on the CPU."""
-    unet, factor = batch.model.pipeline.unet, batch.model.pipeline.vae_scale_factor
-    height, width = (side // factor for side in batch.height_and_width)
-    shape = (len(generators), unet.config.in_channels, height, width)
+    unet = batch.model.pipeline.unet
+    shape = (len(generators), unet.config.in_channels, *latent_size(batch))
     noise: Tensor = randn_tensor(shape, generators, batch.model.device, unet.dtype)
     return noise
+
+
+def latent_size(batch: SamplingBatch) -> tuple[int, int]:
+    """Height and width of the latents."""
+    height, width = (side // int(batch.model.pipeline.vae_scale_factor) for side in batch.height_and_width)
+    return height, width
 
 
 def img2img_steps(steps: int, strength: float) -> int:

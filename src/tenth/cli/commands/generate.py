@@ -6,7 +6,7 @@ Heavy imports happen inside the functions, so that `tenth --help` is quick.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +18,9 @@ from tenth.cli.images.count_options import CountOptions
 from tenth.cli.images.start_options import StartOptions
 from tenth.cli.inputs import ModelOptions, read_person
 from tenth.cli.large_models import suggest_large_model
+from tenth.cli.person.people import PlacedByMethod, load_people, recorded_people_notes, resolve_sources
 from tenth.cli.person.photo_weights import parse_weights
-from tenth.cli.person.source import Source, resolve_source
+from tenth.cli.person.source import Source
 from tenth.core.console import print_message, print_result, progress_bar
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from tenth.cli.png_settings import MergedOptions
     from tenth.core.types import Identity, Photo
     from tenth.models.latent_diffusion import LatentDiffusion
+    from tenth.sampling.generate import Request
 
 
 def generate(
-    sources: parameters.Source,
+    sources: parameters.Source = None,
     output: parameters.ImagesFolder = None,
+    people: parameters.People = [],  # noqa: B006 - typer's, never changed
     prompt: image_options.Prompt = None,
     prompts: image_options.PromptsFile = None,
     negative_prompt: image_options.NegativePrompt = None,
@@ -75,14 +78,14 @@ def generate(
     """
     _check_prompt_options(bool(prompt), prompts, settings_from, style, styles)
     start = StartOptions(image, mask, strength, size is not None)
-    unsized = size is None and settings_from is None and prompts is None
-    if unsized and (start.size_strength, face_detailer) != (None, None):
-        raise typer.BadParameter("--strength and --face-detailer are for images of a --size, or --image", param_hint="--size")
+    start.check_sized(face_detailer, may_have_size=(size, settings_from, prompts) != (None, None, None))
     _check_fast(fast, scheduler, model)
-    source = _resolve_source(sources, method)
+    source = _resolve_source(sources or (), people, method)
     weights = parse_weights(photo_weights, source)
     automatic = (seed, settings_from, image, prompts, model) == (None, None, None, None, "pocket")
-    counts = CountOptions(num_images or (1 if prompts else image_options.DEFAULT_NUM_IMAGES), candidates, keep_all, automatic)
+    counts = CountOptions(
+        num_images or (1 if prompts else image_options.DEFAULT_NUM_IMAGES), candidates, keep_all, automatic, bool(people)
+    )
     from tenth.experiments.output_folders import DEFAULT_FOLDER, ensure_writable_folder, ensure_writable_path
     from tenth.sampling.prompts.rows import PromptRow, read_prompt_rows
 
@@ -150,18 +153,26 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
-    """What is generated of, and by which model. identities: by the method of a row. photos: none of an identity file."""
+    """What is generated of, and by which model. identities: by the method of a row. photos: none of an identity file.
+
+    people: those of --person, by the method of a row; then identities are those of all of them together.
+    """
 
     identities: Mapping[str | None, Identity]
     model: LatentDiffusion
     photos: tuple[Photo, ...]
     notes: tuple[str, ...]
+    people: PlacedByMethod = field(default_factory=dict)
+
+    def request(self, image: PlannedImage) -> Request:
+        """An image's request."""
+        return replace(image.request, identity=self.identities[image.row.method], people=self.people.get(image.row.method, ()))
 
 
-def _resolve_source(sources: Sequence[Path], method: str | None) -> Source:
-    """As `resolve_source`. Raises typer.BadParameter for a method by name beside an identity file."""
-    source = resolve_source(sources)
-    if source.identity and method and not Path(method).is_dir():
+def _resolve_source(sources: Sequence[Path], people: Sequence[tuple[str, str]], method: str | None) -> Source:
+    """As `resolve_sources`. Raises typer.BadParameter for a method by name beside an identity file."""
+    source = resolve_sources(sources, people)
+    if (source.identity or any(each.source.identity for each in source.people)) and method and not Path(method).is_dir():
         message = "an identity file has its method; give the folder that it was trained in"
         raise typer.BadParameter(message, param_hint="--method")
     return source
@@ -185,10 +196,20 @@ def _load_subject(
     from tenth.cli.images.planned_images import check_sizes, largest_size, methods_of_rows
     from tenth.methods.identity_file import load_identity
     from tenth.methods.registry import DEFAULT_METHOD, trained_method
+    from tenth.sampling.generate import check_request
 
-    # An identity file, which is for one model.
     source, method = subject.source, subject.method
     num_images, png, hires = len(images), options.png, largest_size(images, options.hires)
+    if source.people:
+        load = partial(model_options.load, full_precision=False, num_images=num_images, hires=hires)
+        people = load_people(source.people, images, method, png.method_name if png else None, load)
+        loaded = _Loaded(people.identities, people.model, people.photos, people.notes, people.placed)
+        check_sizes(images, people.model)
+        for image in images:
+            check_request(people.model, loaded.request(image), options.hires)
+        return loaded
+
+    # An identity file, which is for one model.
     if source.identity:
         methods_of_rows(images, None)
         identity = load_identity(source.identity)
@@ -233,7 +254,7 @@ def _write_images(
 
     # Where they go: a folder of another run is refused before anything is said.
     identities, model, png, (photos, keep) = loaded.identities, loaded.model, options.png, choice
-    requests = [replace(image.request, identity=identities[image.row.method]) for image in images]
+    requests = [loaded.request(image) for image in images]
     settings = run_settings(model, requests, options.sampling, options.hires, keep)
     folder = output or next_folder(name, settings)
     ensure_writable_folder(folder, settings)
@@ -242,6 +263,7 @@ def _write_images(
     methods = ", ".join(identity.method for identity in identities.values())
     notes = [*loaded.notes, *(png.notes(model, methods, options.inherited) if png else [])]
     notes += start_notes(model, options.start) if options.start else []
+    notes += recorded_people_notes(png.people if png else (), requests[0].people)
     print_message(*notes, *image_notes(model, requests, options))
     with progress_bar("drawing") as progress:
         draw = partial(generate_into, folder, model, requests, options.sampling, hires=options.hires, given=photos, keep=keep)

@@ -21,17 +21,21 @@ class CountOptions:
     """The options as they were given. Raises typer.BadParameter for those that do not go together.
 
     num_images: of a prompt. automatic: whether candidates are drawn of a person with faces where their number is not given.
+    several_people: whether an image shows several, whom no one figure ranks.
     """
 
     num_images: int
     candidates: int | None
     keep_all: bool
     automatic: bool
+    several_people: bool = False
 
     def __post_init__(self) -> None:
         if self.candidates is not None and self.candidates < self.num_images:
             message = f"{self.candidates} are fewer than the {self.num_images} that are kept"
             raise typer.BadParameter(message, param_hint="--candidates")
+        if self.candidates and self.several_people:
+            raise typer.BadParameter("it ranks images of one person: leave it out with --person", param_hint="--candidates")
         if self.keep_all and self.candidates is None:
             raise typer.BadParameter("it keeps what --candidates draws; give that too", param_hint="--keep-all")
 
@@ -43,7 +47,7 @@ class CountOptions:
     @property
     def drawn(self) -> int:
         """How many images of a prompt are drawn, if the person has faces to compare them with."""
-        chooses = self.automatic and self.num_images < POCKET_CANDIDATES
+        chooses = self.automatic and not self.several_people and self.num_images < POCKET_CANDIDATES
         return self.candidates or (POCKET_CANDIDATES if chooses else self.num_images)
 
     def choose(self, photos: Sequence[Photo], identity: Identity, encoder: Encoder) -> tuple[GivenPhotos, KeepBest | None]:
@@ -51,5 +55,7 @@ class CountOptions:
         from tenth.cli.images.candidates import GivenPhotos, KeepBest
 
         given = GivenPhotos.of(photos, identity, encoder, required=self.candidates is not None)
+        if self.several_people:
+            return GivenPhotos(given.crops), None
         chooses = self.candidates or (given.faces and self.drawn > self.num_images)
         return given, KeepBest(self.drawn, self.num_images, self.keep_all) if chooses else None

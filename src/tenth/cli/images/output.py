@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tenth.cli.images.candidates import Choice, GivenPhotos, KeepBest, measure_files
+from tenth.cli.images.people import measured_people
 from tenth.cli.images.sheet import write_sheet
 from tenth.core.config import to_table
 from tenth.core.files.claims import exclusive_folder, remove_temporary
@@ -20,6 +21,7 @@ from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import OnProgress, Request, batch_order
 from tenth.sampling.passes.hires import HiresConfig
+from tenth.sampling.people import people_metadata
 from tenth.sampling.png_metadata import read_sample
 
 MEMORY_KEYS = ("device", "memory_profile")  # recorded in an image of a large model
@@ -65,7 +67,7 @@ def generate_into(
             if not finished:
                 results = _run_results(paths) | {"seconds_per_image": run.mean_seconds(drawn)}
                 results["figures"] = {path.name: asdict(figures[index]) for path, index in zip(paths, chosen, strict=False)}
-                results |= {"candidates": choice.rows(figures, chosen)} if choice else {}
+                results |= {"candidates": choice.rows(figures, chosen)} if choice else measured_people(requests, paths)
                 write_record(folder / RECORD_FILE, command="generate", settings=settings, results=results)
         if not (folder / SHEET_FILE).exists():
             results = read_record(folder / RECORD_FILE, command="generate")["results"]
@@ -109,13 +111,14 @@ def run_settings(
         **({"photo_weights": weights} if (weights := _photo_weights(identities)) else {}),
         "identities": _unique(identity.fingerprint for identity in identities if identity is not None),
         "prompts": _unique(request.prompt for request in requests),
-        "backends": _unique(model.backend_name(identity, sampling.precision) for identity in identities),
+        "backends": _unique(request.backend(model, sampling.precision) for request in requests),
         "seeds": [request.seed for request in requests],
         "sampling": to_table(sampling.for_model(model)),
         "tenth": version("tenth"),
         **({} if hires is None else {"hires": hires.metadata(model)}),
         **({} if keep is None else {"keep_best": asdict(keep)}),
         **({"start_images": [start["start_image"] for start in starts]} if starts else {}),
+        **people_metadata(requests[0].people),  # the same of all
         **({"requests": images} if any(image != {"prompt": requests[0].prompt} for image in images) else {}),
     }
 

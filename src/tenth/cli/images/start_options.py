@@ -35,6 +35,12 @@ class StartOptions:
         """The strength, where it is of an enlarged image."""
         return None if self.image else self.strength
 
+    def check_sized(self, face_detailer: bool | None, *, may_have_size: bool) -> None:
+        """Raises typer.BadParameter for options of a size where none can be."""
+        if not may_have_size and (self.size_strength, face_detailer) != (None, None):
+            message = "--strength and --face-detailer are for images of a --size, or --image"
+            raise typer.BadParameter(message, param_hint="--size")
+
     def open(self, recorded: Mapping[str, Any]) -> tuple[StartImage | None, list[str]]:
         """The start image, if one is given, and notes. recorded: what an image whose settings are taken says of its start.
 

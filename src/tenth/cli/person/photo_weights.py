@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 
 def parse_weights(pairs: Sequence[tuple[str, float]], source: Source) -> dict[str, float]:
-    """--photo-weight by file. Raises typer.BadParameter for a file that has two, or an identity, which has no photos."""
+    """--photo-weight by file. Raises typer.BadParameter for a file that has two, an identity, or several people."""
     weights = dict(pairs)
     if len(weights) < len(pairs):
         raise typer.BadParameter("a photo is given twice; give each one weight", param_hint="--photo-weight")
+    if weights and source.people:
+        raise typer.BadParameter("with --person it does not say whose photo it means", param_hint="--photo-weight")
     if weights and source.identity:
         message = "it is for photos; an identity file was made of its photos already"
         raise typer.BadParameter(message, param_hint="--photo-weight")

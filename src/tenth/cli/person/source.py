@@ -14,7 +14,7 @@ from tenth.data.photo_sources import IDENTITY_SUFFIX, person_name
 
 @dataclass(frozen=True)
 class Source:
-    """photos: files and folders; or identity: the file of one. notes: what to say of how the words were read.
+    """photos: files and folders; or identity: the file of one; or people. notes: what to say of how the words were read.
 
     name: the folder's or the first file's without its ending, or the saved person's: for an output's default name.
     """
@@ -23,6 +23,15 @@ class Source:
     photos: tuple[Path, ...] = ()
     identity: Path | None = None
     notes: tuple[str, ...] = ()
+    people: tuple[PlacedSource, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlacedSource:
+    """What one of several people is given as, and the text of where in the image: sampling/people.py reads it."""
+
+    source: Source
+    region: str
 
 
 def resolve_source(words: Sequence[Path]) -> Source:

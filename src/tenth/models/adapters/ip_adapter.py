@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
@@ -23,6 +22,7 @@ from tenth.core.types import Encoder
 from tenth.core.wording import abbreviate
 from tenth.models.adapters import image_projection
 from tenth.models.adapters.image_projection import Shapes, detect_projection_type
+from tenth.models.adapters.regional_attention import RegionalIPAdapterAttnProcessor
 
 ADAPTER_FILE = "ip-adapter.safetensors"  # in the folder of a trained method; without it the model's own is used
 PARTS = ("image_proj", "ip_adapter")
@@ -126,7 +126,7 @@ def install_ip_adapter(unet: Any, parts: Mapping[str, Mapping[str, Tensor]], *, 
     projection_type = detect_projection_type(projection, Path("an adapter"))
     num_tokens = [image_projection.count_tokens(projection, projection_type)]
     for number, name, attention in cross_attention_layers(unet):
-        processors[name] = IPAdapterAttnProcessor2_0(*attention.to_k.weight.shape, num_tokens=num_tokens)
+        processors[name] = RegionalIPAdapterAttnProcessor(*attention.to_k.weight.shape, num_tokens=num_tokens)
         weights = {f"to_{part}_ip.0.weight": parts["ip_adapter"][f"{number}.to_{part}_ip.weight"] for part in "kv"}
         processors[name].load_state_dict(weights, assign=share_memory)
     unet.set_attn_processor(processors)

@@ -24,12 +24,11 @@ from tenth.sampling.bounds import SETTING_RANGES
 from tenth.sampling.init_latents import InitLatents
 from tenth.sampling.passes.hires import native_sizes
 from tenth.sampling.passes.img2img import encode_image
+from tenth.sampling.passes.masks import MAX_MASK_SIDE, Mask, open_mask
 from tenth.sampling.passes.resolutions import Size, nearest_shape
 from tenth.sampling.sampler import SamplingBatch
 
-Mask = npt.NDArray[np.uint8]  # (H, W): 255 is made anew, 0 stays, what is between is blended
-MAX_START_SIDE = 4096  # pixels: longer side of a start image, whose pixels all stay where it has a mask
-JPEG_NOISE = 16  # grey values: what a JPEG makes of black and white
+MAX_START_SIDE = MAX_MASK_SIDE  # pixels: longer side of a start image, whose pixels all stay where it has a mask
 DEFAULT_STRENGTH = 0.6  # docs/decisions/0010-generate.md: with more the colours of what is anew leave those around a mask
 
 
@@ -76,10 +75,8 @@ class StartImage:
         photo = open_photo(Path(path), MAX_START_SIDE, reduce=mask is None)
         if mask is None:
             return cls(photo.pixels, strength, digest=photo.digest)
-        painted = open_photo(Path(mask), MAX_START_SIDE, reduce=False)
-        grey = np.array(Image.fromarray(painted.pixels).convert("L"))
-        grey[grey < JPEG_NOISE], grey[grey > 255 - JPEG_NOISE] = 0, 255
-        return cls(photo.pixels, strength, grey, photo.digest, painted.digest)
+        grey, mask_digest = open_mask(Path(mask))
+        return cls(photo.pixels, strength, grey, photo.digest, mask_digest)
 
     @property
     def resolved_strength(self) -> float:
