@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tenth.cli.images.start_options import read_recorded_start
-from tenth.cli.person.people import read_recorded_people
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.wording import shorten
@@ -117,7 +116,7 @@ def read_png_settings(path: Path) -> PngSettings:
         check_setting("seed", seed)
         check_prompt("prompt", prompt)
         hires = _read_hires(metadata) if "size" in metadata else None
-        start, people = read_recorded_start(metadata), read_recorded_people(metadata)
+        start, people = read_recorded_start(metadata), _read_people(metadata)
     except (DataError, RecipeError) as problem:
         needed, action = "a PNG as tenth wrote it is needed", "Choose another image, or give the options"
         raise DataError(f"{path} says what nobody can ask for: {shorten(problem)}", needed, action) from problem
@@ -136,3 +135,11 @@ def _read_hires(metadata: Mapping[str, Any]) -> HiresConfig:
         return HiresConfig(size.width, size.height, strength, face_detailer=False)
     # It was asked for, or left to the size of the face. A strength of 0 was then the model's own: given, it would forbid it.
     return HiresConfig(size.width, size.height, strength or None, True if metadata.get("face_detailed") is True else None)
+
+
+def _read_people(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where a PNG's settings say that people are, [] of one person. Raises DataError if nobody could have asked for it."""
+    people = metadata.get("people", [])
+    if not isinstance(people, list) or not all(isinstance(each, dict) for each in people):
+        raise DataError(f"people is {people!r:.100}", "a list of regions is needed", "Correct it")
+    return people

@@ -11,7 +11,7 @@ import typer
 
 from tenth.cli.inputs import read_person
 from tenth.cli.person.source import PlacedSource, Source, resolve_source
-from tenth.core.errors import DataError, IdentityError
+from tenth.core.errors import IdentityError
 from tenth.core.wording import printable
 
 if TYPE_CHECKING:
@@ -100,14 +100,6 @@ def load_people(
         notes += [f"{printable(each.source.name)}: {note}" for note in own]
     photos = tuple(photo for given in read if given for photo in given[0].photos)
     return LoadedPeople({name: tuple(people) for name, people in placed.items()}, model, photos, tuple(notes))
-
-
-def read_recorded_people(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Where a PNG's settings say that people are, [] of one person. Raises DataError if nobody could have asked for it."""
-    people = metadata.get("people", [])
-    if not isinstance(people, list) or not all(isinstance(each, dict) for each in people):
-        raise DataError(f"people is {people!r:.100}", "a list of regions is needed", "Correct it")
-    return people
 
 
 def recorded_people_notes(recorded: Sequence[Mapping[str, Any]], people: Sequence[PlacedPerson]) -> list[str]:
