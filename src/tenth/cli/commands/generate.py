@@ -22,6 +22,7 @@ from tenth.cli.person.people import PlacedByMethod, load_people, recorded_people
 from tenth.cli.person.photo_weights import parse_weights
 from tenth.cli.person.source import Source
 from tenth.core.console import print_message, print_result, progress_bar
+from tenth.sampling.prompts.wildcards import has_wildcards, open_wildcards
 
 if TYPE_CHECKING:
     from tenth.cli.images.candidates import GivenPhotos, KeepBest
@@ -83,6 +84,7 @@ def generate(
     source = _resolve_source(sources or (), people, method)
     weights = parse_weights(photo_weights, source)
     automatic = (seed, settings_from, image, prompts, model) == (None, None, None, None, "pocket")
+    automatic &= not any(map(has_wildcards, prompt or ()))  # the best of different prompts would be of one
     counts = CountOptions(
         num_images or (1 if prompts else image_options.DEFAULT_NUM_IMAGES), candidates, keep_all, automatic, bool(people)
     )
@@ -97,7 +99,6 @@ def generate(
     from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
     from tenth.sampling.prompts.completion import PromptCompletion
     from tenth.sampling.prompts.styles import read_style
-    from tenth.sampling.prompts.wildcards import open_wildcards
     from tenth.sampling.schedulers import fast_settings
 
     sampling = {"steps": steps, "guidance_scale": guidance_scale, "ip_adapter_scale": adapter_scale, "scheduler": scheduler}

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.files.reading import UnreadableError, read_text, reason
-from tenth.core.rng import derive_seed
 from tenth.core.wording import did_you_mean, shorten
 
 DEFAULT_FOLDER = Path("wildcards")  # read where it exists
@@ -60,6 +59,11 @@ class Wildcards:
         return choices
 
 
+def has_wildcards(template: str) -> bool:
+    """Whether images of a template may have different prompts."""
+    return any(token["file"] or token["mark"] == "{" for token in TOKEN.finditer(template))
+
+
 def open_wildcards(folder: Path | None = None) -> Wildcards:
     """The wildcards of a folder; None: of DEFAULT_FOLDER, where it exists. Raises DataError if it is no folder."""
     if folder is not None and not folder.is_dir():
@@ -80,6 +84,8 @@ class _Resolver:
 
     def choose(self, choices: Sequence[str], depth: int) -> str:
         """One of the texts, resolved."""
+        from tenth.core.rng import derive_seed  # torch, which takes seconds
+
         index = derive_seed("wildcard", self.seed, self.count) % len(choices)
         self.count += 1
         if self.count > MAX_CHOICES:
