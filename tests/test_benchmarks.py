@@ -95,3 +95,12 @@ def test_the_pocket_model_s_speed_is_printed_last(fresh: Fresh) -> None:
 def test_a_busy_machine_s_times_are_printed_last(fresh: Fresh) -> None:
     result = run(fresh, "busy_machine")
     assert result["tenth's"]["times"] > 0
+
+
+def test_what_keeping_the_best_gives_is_printed_last(fresh: Fresh) -> None:
+    result = last_line(fresh, "keep_best")
+    assert (result["people"], result["candidates"], result["keep"]) == (2, 3, 1)
+    for selector in ("identity", "sharpness", "identity+sharpness", "all"):
+        value, low, high = result[selector]["identity_difference"]
+        assert low <= value <= high
+        assert value == pytest.approx(result[selector]["identity"] - result[selector]["first_identity"], abs=2e-4)

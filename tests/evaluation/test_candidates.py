@@ -104,14 +104,14 @@ def test_equal_images_keep_their_order_and_more_sharpness_than_a_photo_s_is_no_g
     assert rank_candidates([replace(GOOD, sharpness=160.0), replace(GOOD, sharpness=5000.0)]) == [0, 1]
 
 
-def test_samples_come_with_their_figures_the_best_first(photos: list[Photo], references: ReferenceFaces) -> None:
+def test_samples_come_with_their_figures_the_best_first(photos: list[Photo]) -> None:
     def sample(pixels: Pixels, seed: int) -> Sample:
         return Sample(pixels, "a photo", seed, "ip-adapter", "toy@0", {}, 0.0)
 
-    ranked = rank_samples([sample(NOISE, 0), sample(photos[0].pixels, 1)], references)
+    ranked = rank_samples([sample(NOISE, 0), sample(photos[0].pixels, 1)], photos[1:])
     assert [each.sample.seed for each in ranked] == [1, 0]
     assert ranked[0].figures.is_whole
-    assert rank_samples([], references) == []
+    assert rank_samples([], photos) == []
 
 
 def test_an_identity_of_the_face_encoder_stands_for_its_photos(photos: list[Photo]) -> None:

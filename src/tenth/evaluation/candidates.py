@@ -106,10 +106,13 @@ class RankedSample:
     figures: CandidateFigures
 
 
-def rank_samples(samples: Iterable[Sample], references: ReferenceFaces) -> list[RankedSample]:
-    """Images of one person and prompt, the best first, as `rank_candidates` says. Raises ModelError as `measure_candidates`."""
+def rank_samples(samples: Iterable[Sample], photos: Sequence[Photo]) -> list[RankedSample]:
+    """Images of one prompt by the person of these photos, the best first, as `rank_candidates` says.
+
+    Raises ModelError if the recognizer's weights are not installed.
+    """
     candidates = list(samples)
-    figures = measure_candidates([sample.pixels for sample in candidates], references)
+    figures = measure_candidates([sample.pixels for sample in candidates], ReferenceFaces.from_photos(photos))
     return [RankedSample(candidates[index], figures[index]) for index in rank_candidates(figures)]
 
 

@@ -81,8 +81,6 @@ def generate(
     start = StartOptions(image, mask, strength, size is not None)
     start.check_sized(face_detailer, may_have_size=(size, settings_from, prompts) != (None, None, None))
     _check_fast(fast, scheduler, model)
-    source = _resolve_source(sources or (), people, method)
-    weights = parse_weights(photo_weights, source)
     automatic = (seed, settings_from, image, prompts, model) == (None, None, None, None, "pocket")
     automatic &= not any(map(has_wildcards, prompt or ()))  # the best of different prompts would be of one
     counts = CountOptions(
@@ -93,6 +91,8 @@ def generate(
 
     # What the user may have to mend comes first, before seconds go into imports, and nothing else is said before it.
     ensure_writable_folder(output) if output else ensure_writable_path(DEFAULT_FOLDER)
+    source = _resolve_source(sources or (), people, method)
+    weights = parse_weights(photo_weights, source)
     rows = read_prompt_rows(prompts) if prompts else [PromptRow(text) for text in prompt or ()]
     counts.check_rows(rows)
     from tenth.cli.images.planned_images import plan_images
