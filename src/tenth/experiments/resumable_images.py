@@ -110,7 +110,7 @@ class ImageSeries:
     def _batches(self) -> Iterator[tuple[list[Request], list[Path]]]:
         """Requests that are generated together, with their paths: no more than fit in memory, so that images are saved soon."""
         remaining, size = iter(self.paths), min(DEFAULT_BATCH_SIZE, self.model.memory_plan.profile.batch_size)
-        for batch in batch_requests(self.model, self.requests, self.sampling.negative_prompt, size):
+        for batch in batch_requests(self.model, self.requests, self.sampling, size):
             yield batch, list(islice(remaining, len(batch)))
 
     def _check_existing(self, request: Request, path: Path) -> None:

@@ -56,7 +56,7 @@ def generate_into(
         finished, drawn = (folder / RECORD_FILE).exists(), choice.candidates if choice else paths
         complete = finished and all(path.exists() for path in paths)
         if choice is None or not complete:
-            order = batch_order(model, requests, sampling.negative_prompt)
+            order = batch_order(model, requests, sampling)
             ordered = [requests[index] for index in order], [drawn[index] for index in order]
             ImageSeries(model, *ordered, sampling, hires).generate(run, on_progress)
 
