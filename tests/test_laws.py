@@ -198,7 +198,7 @@ def test_identities_of_equal_weights_share_a_batch(model: Any) -> None:
     same = replace(tuned, weights={name: value.clone() for name, value in tuned.weights.items()})
     other = replace(tuned, weights={name: value + 1e-3 for name, value in tuned.weights.items()})
     requests = [Request(each, PROMPT, seed) for seed, each in enumerate((tuned, same, other))]
-    assert [len(batch) for batch in batch_requests(model, requests, "", 4)] == [2, 1]
+    assert [len(batch) for batch in batch_requests(model, requests, SamplingConfig(), 4)] == [2, 1]
     with model.applied([tuned, same]) as embeddings:
         assert embeddings is None
     with pytest.raises(IdentityError, match="2 identities with weights of their own"), model.applied([tuned, other]):

@@ -121,7 +121,7 @@ def test_what_cannot_share_a_batch_does_not(stable: Any) -> None:
     one, other = StartImage(pixels_of(1, 16, 16), 0.5), StartImage(pixels_of(2, 16, 16), 0.5)
     starts = [one, other, None, StartImage(one.pixels, 0.75), StartImage(pixels_of(1, 16, 32), 0.75)]
     requests = [Request(None, PROMPT, 0, start) for start in starts]
-    assert [len(group) for group in batch_requests(stable, requests, "", 4)] == [2, 1, 1, 1]
+    assert [len(group) for group in batch_requests(stable, requests, SamplingConfig(), 4)] == [2, 1, 1, 1]
     apart = [next(generate(stable, [request], FEW_STEPS)).pixels for request in requests]
     for image, sample in zip(apart, generate(stable, requests, FEW_STEPS), strict=True):
         assert np.abs(image.astype(int) - sample.pixels).max() <= 1

@@ -102,7 +102,7 @@ def test_a_folder_is_read_where_it_is_or_asked_for(folder: Path, monkeypatch: py
 
 def test_a_style_is_around_the_prompt_and_what_was_asked_is_recorded() -> None:
     style = Style(prompt="a {color|black and white} photo, {prompt}", negative_prompt="blurred")
-    complete, row = PromptCompletion(style, "mine"), PromptRow("a {man|woman}", "a hat")
+    complete, row = PromptCompletion("mine", {"mine": style}), PromptRow("a {man|woman}", "a hat")
     made = complete(row, 1, "not read")
     assert made.prompt in {f"a {color} photo, a {who}" for color in ("color", "black and white") for who in ("man", "woman")}
     assert made.negative_prompt == "a hat, blurred"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -18,6 +18,9 @@ from tenth.sampling.bounds import MODEL_SCHEDULER, SETTING_RANGES, NumericRange
 from tenth.sampling.passes.resolutions import Size, parse_size
 from tenth.sampling.prompts.rows import NUM_IMAGES
 from tenth.sampling.schedulers import SCHEDULERS, check_scheduler
+
+if TYPE_CHECKING:
+    from tenth.sampling.prompts.grid import Axis
 
 T = TypeVar("T")
 
@@ -59,6 +62,12 @@ def _scheduler(name: str) -> str:
     return name
 
 
+def _axis(text: str) -> Axis:
+    from tenth.sampling.prompts.grid import parse_axis
+
+    return parse_axis(text)
+
+
 def _scale(text: str) -> AdapterScale:
     """A number, or JSON of some blocks."""
     if not text.lstrip().startswith("{"):
@@ -87,9 +96,14 @@ STYLE_HELP = "put every prompt into a style, which has a negative prompt too"
 STYLES_HELP = "a TOML file of your own styles, instead of those that come with tenth"
 WILDCARDS_HELP = "a folder whose NAME.txt has the lines of __NAME__ in prompts [default: wildcards, if there is one]"
 DEFAULT_NUM_IMAGES = 4  # of a prompt; of a row of a file 1
+GRID_HELP = (
+    "an image for each combination of values, and a sheet of them: method=A,B or seed=1-4 or steps=4,8 or"
+    ' "prompt=TEXT|TEXT", also of other settings; given up to three times, for columns, rows and groups of rows'
+)
 COUNT_HELP = "how many images of each prompt [default: 4; of a row of --prompts 1]"
 Prompt = Annotated[list[str] | None, of_images("TEXT", PROMPT_HELP, parser=str)]
 PromptsFile = Annotated[Path | None, of_images("FILE", PROMPTS_HELP)]
+GridAxes = Annotated[list[Any] | None, of_images("NAME=VALUES", GRID_HELP, "--grid", parser=_checked(_axis))]
 StyleName = Annotated[str | None, of_images("NAME", STYLE_HELP, "--style", parser=str)]
 StylesFile = Annotated[Path | None, of_images("FILE", STYLES_HELP, "--styles")]
 WildcardsFolder = Annotated[Path | None, of_images("DIR", WILDCARDS_HELP, "--wildcards")]

@@ -19,6 +19,7 @@ from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.passes.resolutions import Size, parse_size
 from tenth.sampling.passes.start_image import StartImage
 from tenth.sampling.png_metadata import read_sample
+from tenth.sampling.prompts.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class MergedOptions:
     png: PngSettings | None = None
     hires: HiresConfig | None = None
     start: StartImage | None = None
+    grid: Grid | None = None
 
 
 def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None) -> MergedOptions:

@@ -65,13 +65,14 @@ class UnfinishedRun:
 
 @dataclass(frozen=True, eq=False)
 class ImageSeries:
-    """Images to generate, and the path of each."""
+    """Images to generate, and the path of each. batch_size: how many at most are generated at once."""
 
     model: LatentDiffusion
     requests: Sequence[Request]
     paths: Sequence[Path]
     sampling: SamplingConfig
     hires: HiresConfig | None = None
+    batch_size: int = DEFAULT_BATCH_SIZE
 
     def generate(self, run: UnfinishedRun, on_progress: OnProgress | None = None) -> None:
         """Generate the images that are missing, each written whole.
@@ -109,8 +110,8 @@ class ImageSeries:
 
     def _batches(self) -> Iterator[tuple[list[Request], list[Path]]]:
         """Requests that are generated together, with their paths: no more than fit in memory, so that images are saved soon."""
-        remaining, size = iter(self.paths), min(DEFAULT_BATCH_SIZE, self.model.memory_plan.profile.batch_size)
-        for batch in batch_requests(self.model, self.requests, self.sampling.negative_prompt, size):
+        remaining, size = iter(self.paths), min(self.batch_size, self.model.memory_plan.profile.batch_size)
+        for batch in batch_requests(self.model, self.requests, self.sampling, size):
             yield batch, list(islice(remaining, len(batch)))
 
     def _check_existing(self, request: Request, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,6 +20,9 @@ SECTION = 56  # white between title, references and rows
 MIN_LABELS = 220  # width of the labels' column at least, so that short names do not crowd the images
 LEADING = 1.35  # distance of lines, in sizes of the font
 MIN_COLUMNS, MAX_COLUMNS = 4, 6  # of the images of a prompt: the sheet is no wider and no narrower
+MAX_GRID_COLUMNS, MAX_FULL_SIZE = 10, 100  # of a grid: images side by side, and images that are shown at full size
+ROW_HEADINGS = 300  # width of what stands left of a grid's rows, at most
+MAX_HEADING_CHARS = 300
 TITLE, HEADING, NOTE = 44, 26, 22  # sizes of the font
 WHITE, BLACK, GREY, PALE = (255, 255, 255), (17, 17, 17), (128, 128, 128), (236, 236, 236)
 
@@ -46,6 +49,27 @@ class SheetImage:
 
     pixels: Pixels
     caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class SheetGrid:
+    """Images in columns and rows, and groups of rows: headings of each, none where there is one alone.
+
+    images: those of a row side by side, then the next row's, then the next group's.
+    """
+
+    images: Sequence[SheetImage]
+    columns: Sequence[str]
+    rows: Sequence[str] = ()
+    groups: Sequence[str] = ()
+
+    @property
+    def blocks(self) -> Iterator[tuple[str, list[Sequence[SheetImage]]]]:
+        """The heading of each group, and its rows."""
+        width, height = len(self.columns), max(1, len(self.rows))
+        lines = [self.images[start : start + width] for start in range(0, len(self.images), width)]
+        for index, heading in enumerate(self.groups or [""]):
+            yield heading, lines[index * height : (index + 1) * height]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +139,38 @@ def image_sheet(references: Sequence[Pixels], groups: Mapping[str, Sequence[Shee
     return _stacked([*strips, _white(width, MARGIN - SECTION)])
 
 
+def grid_sheet(references: Sequence[Pixels], grid: SheetGrid, title: str) -> Image.Image:
+    """References on top, then the rows of each group, with their headings, and each image's caption below it.
+
+    title: the first line is large, the others are grey. Images are 256 pixels wide and high, of more than MAX_FULL_SIZE 128. A
+    row of more than MAX_GRID_COLUMNS goes on below all others. Headings are cut to their place.
+    """
+    side = IMAGE if len(grid.images) <= MAX_FULL_SIZE else REFERENCE
+    labels = min(ROW_HEADINGS, max((_width(heading[:MAX_HEADING_CHARS], NOTE) for heading in grid.rows), default=0))
+    left = MARGIN + labels + LABEL_GAP * bool(grid.rows)  # where images begin
+    per_line = min(len(grid.columns), MAX_GRID_COLUMNS * IMAGE // side)
+    width = left + max(per_line * (side + GAP), MIN_COLUMNS * (IMAGE + GAP)) - GAP + MARGIN
+    first, *others = title.split("\n")
+    strips = [_white(width, MARGIN), _text(width, _wrapped(first, TITLE, width)), _white(width, 8)]
+    strips += [_text(width, [line for other in others for line in _wrapped(other, NOTE, width)]), _white(width, SECTION)]
+    strips += _reference_strips(width, references, REFERENCE, (width - 2 * MARGIN + GAP) // (REFERENCE + GAP))
+
+    # Groups, each in as many blocks of columns as it takes.
+    for heading, lines in grid.blocks:
+        if heading:
+            strips += [_text(width, _wrapped(heading[:MAX_HEADING_CHARS], HEADING, width)), _white(width, GAP)]
+        for start in range(0, len(grid.columns), per_line):
+            strips.append(_column_headings(width, left, grid.columns[start : start + per_line], side))
+            for label, line in zip(grid.rows or [""], lines, strict=True):
+                strip = _captioned(width, left, line[start : start + per_line], side)
+                name = _text(left, _fitted(label, labels, side))
+                strip.paste(name, (0, max(0, (side - name.height) // 2)))
+                strips.append(strip)
+            strips.append(_white(width, GAP))
+        strips.append(_white(width, SECTION - 2 * GAP))
+    return _stacked([*strips, _white(width, MARGIN - SECTION + 2 * GAP)])
+
+
 def people_sheet(people: Sequence[SheetPerson], columns: Sequence[str]) -> Image.Image:
     """One contact sheet for each person, stacked. Raises DataError as `contact_sheet` does."""
     return _stacked([contact_sheet(person.references, person.rows, person.title, columns) for person in people])
@@ -128,6 +184,42 @@ def _reference_strips(width: int, references: Sequence[Pixels], side: int, per_r
     starts = range(0, len(references), per_row)
     strips += [_images(width, MARGIN, references[start : start + per_row], side) for start in starts]
     return [*strips, _white(width, SECTION - GAP)]
+
+
+def _column_headings(width: int, left: int, headings: Sequence[str], side: int) -> Image.Image:
+    """What stands above the images, down to the last line of the longest."""
+    columns = [_fitted(heading, side, IMAGE) for heading in headings]
+    lines = max(map(len, columns))
+    strip = _white(width, lines * round(NOTE * LEADING) + 12)
+    for index, column in enumerate(columns):
+        for number, line in enumerate(column, lines - len(column)):
+            _write(strip, left + index * (side + GAP), number * round(NOTE * LEADING), line)
+    return strip
+
+
+def _captioned(width: int, left: int, images: Sequence[SheetImage], side: int) -> Image.Image:
+    """Images side by side with their captions below."""
+    captions = _white(width, round(NOTE * LEADING))
+    for index, image in enumerate(images):
+        _write(captions, left + index * (side + GAP), 0, (image.caption, NOTE))
+    return _stacked([_images(width, left, [image.pixels for image in images], side), captions, _white(width, GAP)])
+
+
+def _fitted(text: str, width: int, height: int) -> list[Line]:
+    """The text in lines of at most this width, as many as fit; what is cut off is three dots."""
+    most = max(1, height // round(NOTE * LEADING))
+    lines = _wrapped(text[:MAX_HEADING_CHARS], NOTE, width + 2 * MARGIN)
+    if len(lines) > most or len(text) > MAX_HEADING_CHARS:
+        lines = [*lines[: most - 1], (f"{lines[:most][-1][0]}...", NOTE)]
+    return [(_cut(line, width), NOTE) for line, _ in lines]
+
+
+def _cut(line: str, width: int) -> str:
+    if _width(line, NOTE) <= width:
+        return line
+    while line and _width(f"{line}...", NOTE) > width:
+        line = line[:-1]
+    return f"{line}..."
 
 
 def _stacked(strips: Sequence[Image.Image]) -> Image.Image:

@@ -44,9 +44,9 @@ OnProgress = Callable[[Progress], None]
 class Request:
     """One image to generate. identity: None for an image of nobody in particular. seed: of its noise.
 
-    start: a picture that it starts from; None: pure noise. negative_prompt, hires: None for those of the call. metadata: more
-    that its PNG records, such as the template of its prompt. people: those in the image, each in a region, instead of an
-    identity; then `identity` is that of all of them together.
+    start: a picture that it starts from; None: pure noise. sampling, negative_prompt, hires: None for those of the call; a
+    negative prompt goes before the one of sampling. metadata: more that its PNG records, such as the template of its prompt.
+    people: those in the image, each in a region, instead of an identity; then `identity` is that of all of them together.
 
     Raises RecipeError for a prompt that is no text, or a seed out of range (sampling/config.py), IdentityError for people who
     cannot be in one image, DataError for an identity beside people.
@@ -60,6 +60,7 @@ class Request:
     hires: HiresConfig | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     people: Sequence[PlacedPerson] = ()
+    sampling: SamplingConfig | None = None
 
     def __post_init__(self) -> None:
         check_prompt("prompt", self.prompt)
@@ -73,7 +74,12 @@ class Request:
             object.__setattr__(self, "identity", together)
 
     def settings(self, sampling: SamplingConfig, hires: HiresConfig | None) -> tuple[SamplingConfig, HiresConfig | None]:
-        """The settings of a call, with what this request has instead. With people no face is made again: it would be of all."""
+        """The settings of a call, with what this request has instead. Steps that it leaves open are those of the call.
+
+        With people no face is made again: it would be of all.
+        """
+        if self.sampling is not None:
+            sampling = replace(self.sampling, steps=self.sampling.steps or sampling.steps)
         if self.negative_prompt is not None:
             sampling = replace(sampling, negative_prompt=self.negative_prompt)
         hires = self.hires or hires
@@ -108,7 +114,7 @@ def generate(
         check_request(model, request, hires)
     steps = [request_steps(model, request, sampling, hires) for request in requests]
     counter, finished = _StepCounter(sum(steps), on_progress), accumulate(steps)
-    for group in batch_requests(model, requests, sampling.negative_prompt, batch):
+    for group in batch_requests(model, requests, sampling, batch):
         for made in _generate_within_memory(model, group, *group[0].settings(sampling, hires), counter):
             counter.settle(max(counter.done, next(finished)))  # passes may have been left out
             yield made
@@ -178,30 +184,32 @@ def _check_people(model: LatentDiffusion, request: Request, hires: HiresConfig |
     check_shape(request.people, size.width, size.height)
 
 
-def batch_requests(model: LatentDiffusion, requests: Iterable[Request], negative: str, size: int) -> Iterator[list[Request]]:
+def batch_requests(
+    model: LatentDiffusion, requests: Iterable[Request], sampling: SamplingConfig, size: int
+) -> Iterator[list[Request]]:
     """Runs of at most `size` requests that can share a batch, each run without a gap in the requests."""
-    for _, run in groupby(requests, key=lambda request: _batch_key(model, request, negative)):
+    for _, run in groupby(requests, key=lambda request: _batch_key(model, request, sampling)):
         run_requests = list(run)
         yield from (run_requests[start : start + size] for start in range(0, len(run_requests), size))
 
 
-def batch_order(model: LatentDiffusion, requests: Sequence[Request], negative: str) -> list[int]:
+def batch_order(model: LatentDiffusion, requests: Sequence[Request], sampling: SamplingConfig) -> list[int]:
     """The requests' indices, those that can share a batch side by side; in the order of the first of each."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, request in enumerate(requests):
-        groups.setdefault(_batch_key(model, request, negative), []).append(index)
+        groups.setdefault(_batch_key(model, request, sampling), []).append(index)
     return [index for group in groups.values() for index in group]
 
 
-def _batch_key(model: LatentDiffusion, request: Request, negative: str) -> tuple[object, ...]:
-    """What requests of one batch share: adapter, weights, shape of embeddings, negative prompt, size and prompt chunks.
+def _batch_key(model: LatentDiffusion, request: Request, sampling: SamplingConfig) -> tuple[object, ...]:
+    """What requests of one batch share: adapter, weights, shape of embeddings, sampling, size and prompt chunks.
 
     A short prompt beside a long one would be padded with empty chunks, and become another image.
     """
-    own = negative if request.negative_prompt is None else request.negative_prompt
-    num_chunks = model.prompt_encoder.num_chunks(_full_prompt(request), own)
+    own = request.settings(sampling, None)[0]
+    num_chunks = model.prompt_encoder.num_chunks(_full_prompt(request), own.negative_prompt)
     start = None if request.start is None else request.start.batch_key
-    return _identity_key(request.identity), own, request.hires, num_chunks, start, num_rows(request.people)
+    return _identity_key(request.identity), repr(own), request.hires, num_chunks, start, num_rows(request.people)
 
 
 def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:

@@ -15,6 +15,7 @@ import typer
 
 from tenth.cli import image_options, parameters
 from tenth.cli.images.count_options import CountOptions
+from tenth.cli.images.grid_options import combine_axes, settings_of
 from tenth.cli.images.start_options import StartOptions
 from tenth.cli.inputs import ModelOptions, read_person
 from tenth.cli.large_models import suggest_large_model
@@ -40,6 +41,7 @@ def generate(
     prompt: image_options.Prompt = None,
     prompts: image_options.PromptsFile = None,
     negative_prompt: image_options.NegativePrompt = None,
+    grid: image_options.GridAxes = None,
     style: image_options.StyleName = None,
     styles: image_options.StylesFile = None,
     wildcards: image_options.WildcardsFolder = None,
@@ -77,15 +79,21 @@ def generate(
     prompts the first one's images come first. A DIR that holds something is refused, except by the very command that filled
     it: stopped or killed, it goes on where it was, and gives the same images.
     """
-    _check_prompt_options(bool(prompt), prompts, settings_from, style, styles)
-    start = StartOptions(image, mask, strength, size is not None)
-    start.check_sized(face_detailer, may_have_size=(size, settings_from, prompts) != (None, None, None))
+    sampling = {"steps": steps, "guidance_scale": guidance_scale, "adapter_scale": adapter_scale, "scheduler": scheduler}
+    sampling |= {"text_guidance": text_guidance, "guidance_interval": guidance_interval, "precision": precision}
+    images_options = {"method": method, "negative_prompt": negative_prompt, "seed": seed, "size": size, "style": style}
+    counted = {"prompt": prompt, "prompts": prompts, "num_images": num_images, "candidates": candidates, "fast": fast}
+    cells = combine_axes(grid, {**sampling, **images_options, **counted})
+    varied = {axis.name for axis in cells.axes} if cells else set()
+    _check_prompt_options(bool(prompt) or "prompt" in varied, prompts, settings_from, style or "style" in varied, styles)
+    start = StartOptions(image, mask, strength, size is not None or "size" in varied)
+    sizes_differ = prompts is not None or "size" in varied
+    start.check_sized(face_detailer, may_have_size=sizes_differ or (size, settings_from) != (None, None))
     _check_fast(fast, scheduler, model)
-    automatic = (seed, settings_from, image, prompts, model) == (None, None, None, None, "pocket")
+    automatic = (seed, settings_from, image, prompts, cells, model) == (None, None, None, None, None, "pocket")
     automatic &= not any(map(has_wildcards, prompt or ()))  # the best of different prompts would be of one
-    counts = CountOptions(
-        num_images or (1 if prompts else image_options.DEFAULT_NUM_IMAGES), candidates, keep_all, automatic, bool(people)
-    )
+    count = num_images or (1 if prompts or cells else image_options.DEFAULT_NUM_IMAGES)
+    counts = CountOptions(count, candidates, keep_all, automatic, bool(people))
     from tenth.experiments.output_folders import DEFAULT_FOLDER, ensure_writable_folder, ensure_writable_path
     from tenth.sampling.prompts.rows import PromptRow, read_prompt_rows
 
@@ -98,22 +106,25 @@ def generate(
     from tenth.cli.images.planned_images import plan_images
     from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
     from tenth.sampling.prompts.completion import PromptCompletion
+    from tenth.sampling.prompts.grid import SETTINGS
     from tenth.sampling.prompts.styles import read_style
     from tenth.sampling.schedulers import fast_settings
 
-    sampling = {"steps": steps, "guidance_scale": guidance_scale, "ip_adapter_scale": adapter_scale, "scheduler": scheduler}
-    sampling |= {"text_guidance_scale": text_guidance, "guidance_interval": guidance_interval, "precision": precision}
+    sampling = {SETTINGS[name]: value for name, value in sampling.items()}
     if fast:
         sampling |= {name: value for name, value in fast_settings(fast).items() if sampling.get(name) is None}
     png = read_png_settings(settings_from) if settings_from else None
+    if cells:
+        rows = cells.rows(rows[0] if rows else PromptRow(png.prompt) if png else None)
     given = {"prompt": rows[0].prompt if rows else None, "seed": seed, "negative_prompt": negative_prompt, **sampling}
-    options = merge_options(given, png)
+    options = replace(merge_options(given | (settings_of(rows[0]) if cells else {}), png), grid=cells)
     resize = partial(merge_size, strength=start.size_strength, face_detailer=face_detailer, png_settings=png)
-    if size is not None or not prompts:
+    if size is not None or not sizes_differ:
         options = replace(options, hires=resize(size))
     start_image, start_notes = start.open(png.start if png else {})
     options = replace(options, start=start_image)
-    completion = PromptCompletion(read_style(style, styles) if style else None, style or "", open_wildcards(wildcards))
+    names = dict.fromkeys(name for name in (style, *(row.style for row in rows)) if name)
+    completion = PromptCompletion(style or "", {name: read_style(name, styles) for name in names}, open_wildcards(wildcards))
     plan = partial(
         plan_images, rows or [PromptRow(options.prompt)], options, complete=completion, resize=lambda own: resize(own or size)
     )
@@ -132,7 +143,7 @@ def generate(
 
 
 def _check_prompt_options(
-    prompt: bool, prompts: Path | None, settings_from: Path | None, style: str | None, styles: Path | None
+    prompt: bool, prompts: Path | None, settings_from: Path | None, style: str | bool, styles: Path | None
 ) -> None:
     """Raises typer.BadParameter unless prompts come from one place, and a file of styles is used. prompt: if one is given."""
     if not prompt and prompts is None and settings_from is None:
@@ -200,7 +211,7 @@ def _load_subject(
     from tenth.sampling.generate import check_request
 
     source, method = subject.source, subject.method
-    num_images, png, hires = len(images), options.png, largest_size(images, options.hires)
+    num_images, png, hires = 1 if options.grid else len(images), options.png, largest_size(images, options.hires)
     if source.people:
         load = partial(model_options.load, full_precision=False, num_images=num_images, hires=hires)
         people = load_people(source.people, images, method, png.method_name if png else None, load)
@@ -256,7 +267,7 @@ def _write_images(
     # Where they go: a folder of another run is refused before anything is said.
     identities, model, png, (photos, keep) = loaded.identities, loaded.model, options.png, choice
     requests = [loaded.request(image) for image in images]
-    settings = run_settings(model, requests, options.sampling, options.hires, keep)
+    settings = run_settings(model, requests, options.sampling, options.hires, keep, options.grid)
     folder = output or next_folder(name, settings)
     ensure_writable_folder(folder, settings)
 
@@ -267,8 +278,8 @@ def _write_images(
     notes += recorded_people_notes(png.people if png else (), requests[0].people)
     print_message(*notes, *image_notes(model, requests, options))
     with progress_bar("drawing") as progress:
-        draw = partial(generate_into, folder, model, requests, options.sampling, hires=options.hires, given=photos, keep=keep)
-        paths = draw(on_progress=lambda now: progress(now.done, now.total))
+        draw = partial(generate_into, folder, model, requests, options.sampling, hires=options.hires, given=photos)
+        paths = draw(on_progress=lambda now: progress(now.done, now.total), keep=keep, grid=options.grid)
     if keep:
         print_message(kept_message(folder))
         requests = [requests[index] for index in kept_indices(folder)]

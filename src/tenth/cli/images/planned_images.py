@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenth.cli.png_settings import MergedOptions
 from tenth.core.errors import InputError, RecipeError
@@ -51,10 +51,11 @@ def plan_images(
             check_setting("seed", seeds[-1])
             hires = resize(row.size)
             own_size = hires if hires != options.hires else None
+            own_sampling = replace(options.sampling, **row.sampling) if row.sampling else None
             for seed in seeds:
                 made = complete(row, seed, options.sampling.negative_prompt)
                 own = None if made.negative_prompt == options.sampling.negative_prompt else made.negative_prompt
-                request = Request(None, made.prompt, seed, options.start, own, own_size, made.metadata)
+                request = Request(None, made.prompt, seed, options.start, own, own_size, made.metadata, sampling=own_sampling)
                 images.append(PlannedImage(row, request))
     return images
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ COMMENT = "#"  # at the start of a line of text
 
 @dataclass(frozen=True)
 class PromptRow:
-    """A prompt to generate images of. What is None is left to the command. source: file and row, for messages."""
+    """A prompt to generate images of. What is None is left to the command.
+
+    source: file and row, for messages. style: by name, "" for none. sampling: settings of `SamplingConfig` that are its own.
+    """
 
     prompt: str
     negative_prompt: str | None = None
@@ -30,6 +33,8 @@ class PromptRow:
     method: str | None = None
     num_images: int | None = None
     source: str = ""
+    style: str | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def refused(self, problem: InputError) -> DataError:
         """An error about this row, which says where it stands."""
