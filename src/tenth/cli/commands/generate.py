@@ -79,11 +79,7 @@ def generate(
     prompts the first one's images come first. A DIR that holds something is refused, except by the very command that filled
     it: stopped or killed, it goes on where it was, and gives the same images.
     """
-    sampling = {"steps": steps, "guidance_scale": guidance_scale, "adapter_scale": adapter_scale, "scheduler": scheduler}
-    sampling |= {"text_guidance": text_guidance, "guidance_interval": guidance_interval, "precision": precision}
-    images_options = {"method": method, "negative_prompt": negative_prompt, "seed": seed, "size": size, "style": style}
-    counted = {"prompt": prompt, "prompts": prompts, "num_images": num_images, "candidates": candidates, "fast": fast}
-    cells = combine_axes(grid, {**sampling, **images_options, **counted})
+    cells = combine_axes(grid, locals())  # all options by their names
     varied = {axis.name for axis in cells.axes} if cells else set()
     _check_prompt_options(bool(prompt) or "prompt" in varied, prompts, settings_from, style or "style" in varied, styles)
     start = StartOptions(image, mask, strength, size is not None or "size" in varied)
@@ -103,14 +99,18 @@ def generate(
     weights = parse_weights(photo_weights, source)
     rows = read_prompt_rows(prompts) if prompts else [PromptRow(text) for text in prompt or ()]
     counts.check_rows(rows)
-    from tenth.cli.images.planned_images import plan_images
+    from tenth.cli.images.planned_images import open_completion, plan_images
     from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
+<<<<<<< HEAD
     from tenth.sampling.prompts.completion import PromptCompletion
     from tenth.sampling.prompts.grid import SETTINGS
     from tenth.sampling.prompts.styles import read_style
+=======
+>>>>>>> gF/gF
     from tenth.sampling.schedulers import fast_settings
 
-    sampling = {SETTINGS[name]: value for name, value in sampling.items()}
+    sampling = {"steps": steps, "guidance_scale": guidance_scale, "ip_adapter_scale": adapter_scale, "scheduler": scheduler}
+    sampling |= {"text_guidance_scale": text_guidance, "guidance_interval": guidance_interval, "precision": precision}
     if fast:
         sampling |= {name: value for name, value in fast_settings(fast).items() if sampling.get(name) is None}
     png = read_png_settings(settings_from) if settings_from else None
@@ -123,11 +123,9 @@ def generate(
         options = replace(options, hires=resize(size))
     start_image, start_notes = start.open(png.start if png else {})
     options = replace(options, start=start_image)
-    names = dict.fromkeys(name for name in (style, *(row.style for row in rows)) if name)
-    completion = PromptCompletion(style or "", {name: read_style(name, styles) for name in names}, open_wildcards(wildcards))
-    plan = partial(
-        plan_images, rows or [PromptRow(options.prompt)], options, complete=completion, resize=lambda own: resize(own or size)
-    )
+    rows = rows or [PromptRow(options.prompt)]
+    completion = open_completion(rows, style, styles, wildcards)
+    plan = partial(plan_images, rows, options, complete=completion, resize=lambda own: resize(own or size))
     images = plan(counts.drawn)
 
     # The person, then the images.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tenth.cli.png_settings import MergedOptions
 from tenth.core.errors import InputError, RecipeError
@@ -17,6 +18,8 @@ from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.prompts.completion import PromptCompletion
 from tenth.sampling.prompts.rows import MAX_IMAGES, PromptRow
+from tenth.sampling.prompts.styles import read_style
+from tenth.sampling.prompts.wildcards import open_wildcards
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,17 @@ class PlannedImage:
 
     row: PromptRow
     request: Request
+
+
+def open_completion(
+    rows: Sequence[PromptRow], style: str | None, styles: Path | None, wildcards: Path | None
+) -> PromptCompletion:
+    """What is done to the prompts of rows. style: of those that do not say. styles: a file. wildcards: a folder.
+
+    Raises InputError for a style that is not in the file, or a folder that is none.
+    """
+    names = dict.fromkeys(name for name in (style, *(row.style for row in rows)) if name)
+    return PromptCompletion(style or "", {name: read_style(name, styles) for name in names}, open_wildcards(wildcards))
 
 
 def plan_images(
