@@ -23,7 +23,7 @@ from tenth.cli.person.people import PlacedByMethod, load_people, recorded_people
 from tenth.cli.person.photo_weights import parse_weights
 from tenth.cli.person.source import Source
 from tenth.core.console import print_message, print_result, progress_bar
-from tenth.sampling.prompts.wildcards import has_wildcards, open_wildcards
+from tenth.sampling.prompts.wildcards import has_wildcards
 
 if TYPE_CHECKING:
     from tenth.cli.images.candidates import GivenPhotos, KeepBest
@@ -101,18 +101,11 @@ def generate(
     counts.check_rows(rows)
     from tenth.cli.images.planned_images import open_completion, plan_images
     from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
-<<<<<<< HEAD
-    from tenth.sampling.prompts.completion import PromptCompletion
-    from tenth.sampling.prompts.grid import SETTINGS
-    from tenth.sampling.prompts.styles import read_style
-=======
->>>>>>> gF/gF
     from tenth.sampling.schedulers import fast_settings
 
     sampling = {"steps": steps, "guidance_scale": guidance_scale, "ip_adapter_scale": adapter_scale, "scheduler": scheduler}
     sampling |= {"text_guidance_scale": text_guidance, "guidance_interval": guidance_interval, "precision": precision}
-    if fast:
-        sampling |= {name: value for name, value in fast_settings(fast).items() if sampling.get(name) is None}
+    sampling |= {name: value for name, value in fast_settings(fast).items() if sampling.get(name) is None} if fast else {}
     png = read_png_settings(settings_from) if settings_from else None
     if cells:
         rows = cells.rows(rows[0] if rows else PromptRow(png.prompt) if png else None)
