@@ -163,7 +163,7 @@ def run_all(work: Path, kills: int, faults: int, seed: int, names: list[str]) ->
 
 
 if __name__ == "__main__":
-    given = sys.argv[5:] or ["generate", "candidates", "identity", "experiment", "demo", "train"]
+    given = sys.argv[5:] or ["generate", "candidates", "grid", "identity", "experiment", "demo", "train"]
     lost = 0
     for found in run_all(Path(sys.argv[1]).resolve(), *map(int, sys.argv[2:5]), given):
         print(json.dumps(found), flush=True)

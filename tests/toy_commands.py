@@ -184,9 +184,11 @@ def command(name: str, work: Path, output: Path, *, other: bool = False) -> list
     """A command that writes to `output`. other: with other settings, for the same place."""
     photos, identity = str(work / ("others" if other else "photos")), str(work / "me.safetensors")
     drawing = ["--prompt", "a photo of a person", "-n", "6", "--steps", "1", "--seed", str(int(other))]
+    axes = ["--grid", f"seed={int(other)}-2", "--grid", "prompt=a man|a woman"]
     resume = ["--resume"] if (output / "recipe.toml").exists() else []
     return {
         "generate": ["generate", identity, *drawing, "-o", str(output)],
+        "grid": ["generate", identity, *axes, "--steps", "1", "-o", str(output)],
         "rows": ["generate", identity, "--prompts", str(work / "rows.jsonl"), "--steps", "1", "-o", str(output)],
         "candidates": ["generate", identity, *drawing, "--candidates", "8", "-o", str(output)],
         "identity": ["identity", photos, "-o", str(output / "me.safetensors")],

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 ROWS = Path(__file__).parents[1] / "killed_rows.py"
 SCRIPT = Path(__file__).parents[1] / "killed_commands.py"
-COMMANDS = ("generate", "candidates", "identity", "experiment", "demo", "train")
+COMMANDS = ("generate", "candidates", "grid", "identity", "experiment", "demo", "train")
 
 
 def test_killed_or_on_a_full_disk_they_go_on_and_end_with_the_same_bytes(fresh: Fresh, tmp_path: Path) -> None:

@@ -7,7 +7,18 @@ import pytest
 
 from tenth.core.errors import DataError
 from tenth.core.types import Pixels
-from tenth.reporting.contact_sheet import IMAGE, REFERENCE, WHITE, SheetRow, contact_sheet
+from tenth.reporting.contact_sheet import (
+    IMAGE,
+    MAX_FULL_SIZE,
+    MAX_GRID_COLUMNS,
+    REFERENCE,
+    WHITE,
+    SheetGrid,
+    SheetImage,
+    SheetRow,
+    contact_sheet,
+    grid_sheet,
+)
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -67,3 +78,35 @@ def test_the_same_input_gives_the_same_bytes() -> None:
 def test_a_row_with_another_number_of_images_is_refused() -> None:
     with pytest.raises(DataError, match="the row one has 1 images and the sheet 2 columns"):
         contact_sheet([], [SheetRow("one", "", [picture(GREEN)])], "", ["0", "1"])
+
+
+def grid(columns: int, rows: int = 1, groups: int = 1, heading: str = "value") -> Pixels:
+    count = columns * rows * groups
+    images = [SheetImage(picture(GREEN if index % columns else BLUE), "identity 0.71") for index in range(count)]
+    headings = [[f"{heading} {index}" for index in range(number)] for number in (columns, rows, groups)]
+    return np.asarray(
+        grid_sheet([picture(RED)], SheetGrid(images, headings[0], *headings[1 : 1 + (rows > 1) + (groups > 1)]), "a")
+    )
+
+
+@pytest.mark.parametrize(("columns", "rows", "groups"), [(1, 1, 1), (2, 3, 1), (3, 2, 2), (23, 1, 1), (12, 2, 2)])
+def test_a_grid_shows_every_image_once(columns: int, rows: int, groups: int) -> None:
+    pixels = grid(columns, rows, groups)
+    assert count(pixels, BLUE) == rows * groups * IMAGE**2
+    assert count(pixels, GREEN) == (columns - 1) * rows * groups * IMAGE**2
+    lines = rows * groups * -(-columns // MAX_GRID_COLUMNS)
+    assert pixels.shape[0] > lines * IMAGE
+    assert pixels.shape[1] < (MAX_GRID_COLUMNS + 3) * IMAGE
+
+
+def test_many_images_of_a_grid_are_smaller() -> None:
+    assert count(grid(MAX_FULL_SIZE + 1), BLUE) == REFERENCE**2
+    assert grid(1_000).shape[1] < 12 * IMAGE
+
+
+@pytest.mark.parametrize("heading", ["word " * 100, "w" * 10_000])
+def test_headings_of_a_grid_are_cut_to_their_place(heading: str) -> None:
+    pixels = grid(2, 2, 1, heading)
+    assert count(pixels, BLUE) == 2 * IMAGE**2
+    assert count(pixels, GREEN) == 2 * IMAGE**2
+    assert pixels.shape[0] < grid(2, 2).shape[0] + IMAGE
