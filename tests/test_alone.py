@@ -44,6 +44,8 @@ PROGRAMS = (
     "import tenth; assert tenth.Request(None, 'a person', 0).seed == 0",
     "import tenth; assert tenth.SamplingConfig().guidance_scale == 2.0",
     "import tenth; assert tenth.HiresConfig(256, 192).square_side == 221",
+    "import tenth; assert tenth.StartImage.open('me/01.png', strength=0.5).resolved_strength == 0.5",
+    "import tenth; assert tenth.rank_samples([], tenth.read_person('me/').photos) == []",
     "import tenth; assert issubclass(tenth.TenthError, Exception)",
     """
 import tenth

@@ -121,7 +121,7 @@ def test_another_run_is_refused_while_this_one_is_not_done(stopped: Path, toy_mo
 def test_what_was_begun_and_drew_nothing_stands_in_nobodys_way(toy_model: Any, tmp_path: Path) -> None:
     (tmp_path / PROGRESS_FILE).write_text('{"kind": "generate", "settings": {"seeds": [1]}, "seconds": {}}')
     generate_into(tmp_path, toy_model, requests(toy_model, 1), ONE)
-    assert {path.name for path in tmp_path.iterdir()} == {"0000.png", "run.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"0000.png", "run.json", "sheet.png"}
 
 
 @pytest.mark.parametrize("damage", ["edited", "cut", "text", "folder", "link"])
