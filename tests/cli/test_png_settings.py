@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
@@ -15,13 +17,13 @@ from PIL import Image, PngImagePlugin
 from tenth.cli.main import main
 from tenth.cli.png_settings import merge_size, read_png_settings
 from tenth.core.errors import DataError
-from tenth.core.types import Identity
+from tenth.core.types import Identity, Sample
 from tenth.methods.identity_file import save_identity
 from tenth.models.registry import load_model
 from tenth.sampling.bounds import MAX_PROMPT_CHARS
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig
-from tenth.sampling.png_metadata import read_sample
+from tenth.sampling.png_metadata import read_sample, save_sample
 from toy_models import write_stable
 
 Output = pytest.CaptureFixture[str]
@@ -201,7 +203,7 @@ def test_a_image_of_an_older_version_has_today_s_defaults_for_the_rest(tmp_path:
         ("{", "carries damaged settings"),
         ("[]", "carries damaged settings"),
         ("[" * 40_000, "carries damaged settings"),
-        ('{"prompt": "%s"}' % ("a" * 200_000), "carries damaged settings"),
+        ('{"prompt": "%s"}' % ("a" * 1_100_000), "carries damaged settings"),
         ('{"kind": "demo"}', "prompt is None"),
         (json.dumps({"prompt": "a" * (MAX_PROMPT_CHARS + 1)}), "prompt is 'aaa"),
         (json.dumps({"prompt": ["a"]}), "prompt is ['a']"),
@@ -284,3 +286,12 @@ def test_a_prompt_or_a_image_is_needed(draw: Draw, tmp_path: Path, capsys: Outpu
 )
 def test_options_that_are_none_are_wrong_usage(more: str, draw: Draw, tmp_path: Path) -> None:
     assert draw(tmp_path / "out", "--prompt", "a man", *more.split()) == 2
+
+
+def test_the_longest_prompts_of_any_script_are_read_back(tmp_path: Path) -> None:
+    longest = "\U0001f600" * MAX_PROMPT_CHARS  # each character is two escapes of JSON
+    templates = {"prompt_template": longest, "negative_prompt_template": longest}
+    settings = asdict(SamplingConfig(negative_prompt=longest)) | templates
+    save_sample(Sample(np.zeros((8, 8, 3), np.uint8), longest, 0, "ip-adapter", "toy@0", settings, 0.0), tmp_path / "a.png")
+    read = read_png_settings(tmp_path / "a.png")
+    assert (read.prompt, read.sampling.negative_prompt) == (longest, longest)

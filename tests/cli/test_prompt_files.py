@@ -74,6 +74,13 @@ def test_a_row_of_a_file_has_what_it_says_and_the_rest_of_the_command(
     assert [each.get("hires", {}).get("size") for each in record["requests"]] == ["64x128", "64x128", None]
 
 
+@pytest.mark.parametrize("character", "\u2028\x85\x0b\x1c")
+def test_a_row_ends_where_an_editor_ends_it(character: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(f'prompt,seed\r\na{character}man,1\r\n"two\nlines",2\r\n', newline="", encoding="utf-8")
+    prompts = [(row.prompt, row.source[-5:]) for row in read_prompt_rows(tmp_path / "rows.csv")]
+    assert prompts == [(f"a{character}man", "row 2"), ("two\nlines", "row 3")]
+
+
 def test_a_line_of_text_is_a_prompt_and_comments_are_none(draw: Callable[..., int], tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_text("# people\n\n  a man  \r\na woman # smiling\n")
     assert [row.source[-5:] for row in read_prompt_rows(tmp_path / "rows.txt")] == ["row 3", "row 4"]

@@ -31,7 +31,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "guidance_interval": ([0.5], [0.5, 0.2], [-0.1, 1.0], [0.0, float("nan")], 0.5, ["0", "1"]),
     "scheduler": ("heun", 3, ["ddim"]),
     "precision": ("int8", 16),
-    "negative_prompt": ("a" * (MAX_PROMPT_CHARS + 1), "half a character: \ud800", 3),
+    "negative_prompt": ("a" * (MAX_PROMPT_CHARS + 1), "half a character: \ud800", "a\0b", 3),
 }
 RIGHT: dict[str, tuple[Any, ...]] = {
     "steps": (1, 1000),
@@ -142,13 +142,13 @@ def test_a_seed_that_is_none_is_refused(seed: Any) -> None:
         Request(None, "a", seed)
 
 
-@pytest.mark.parametrize("prompt", ["a" * (MAX_PROMPT_CHARS + 1), "half a character: \ud800", 3, None])
+@pytest.mark.parametrize("prompt", ["a" * (MAX_PROMPT_CHARS + 1), "half a character: \ud800", "a\0b", 3, None])
 def test_a_prompt_that_is_none_is_refused_before_anything_is_loaded(
     prompt: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RecipeError, match=r"prompt is .*a text of at most 20,000 characters"):
         Request(None, prompt, 0)
-    if isinstance(prompt, str):
+    if isinstance(prompt, str) and "\0" not in prompt:  # which no command line can have
         assert main(["generate", str(tmp_path / "nobody"), "--prompt", prompt, "-o", str(tmp_path / "out")]) == 1
         assert "a text of at most 20,000 characters" in capsys.readouterr().err
 

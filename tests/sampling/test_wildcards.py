@@ -143,3 +143,8 @@ def test_a_misspelt_style_is_answered_with_the_nearest() -> None:
         read_style("outdoor")
     with pytest.raises(RecipeError, match="does not exist"):
         read_style("smiling", Path("none.toml"))
+
+
+def test_a_file_s_lines_end_where_an_editor_ends_them(tmp_path: Path) -> None:
+    (tmp_path / "hair.txt").write_text("black\u2028hair\r\nred\x0bhair\n", newline="", encoding="utf-8")
+    assert Wildcards(tmp_path).choices("hair") == ["black\u2028hair", "red\x0bhair"]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tenth.models.pipelines import quiet
 from tenth.models.prompt_weights import Fragment, plain_text, split_weights
 
 SMALL_VOCABULARY = 1_000  # tokens; a model with fewer knows only the words of its captions, each of them one token
@@ -111,13 +112,14 @@ class PromptEncoder:
         if (num_chunks := self.num_chunks(*all_prompts)) > 1:
             encoded, negatives = _split_negative(self._encode_chunks(all_prompts, num_chunks, device), len(prompts))
         else:
-            hidden, negative_hidden, *pooled = self.pipeline.encode_prompt(
-                prompt=list(map(plain_text, prompts)),
-                device=device,
-                num_images_per_prompt=1,
-                do_classifier_free_guidance=guided,
-                negative_prompt=[plain_text(negative)] * len(prompts),
-            )
+            with quiet():  # what is cut off is said once, shorter: vocabulary.py
+                hidden, negative_hidden, *pooled = self.pipeline.encode_prompt(
+                    prompt=list(map(plain_text, prompts)),
+                    device=device,
+                    num_images_per_prompt=1,
+                    do_classifier_free_guidance=guided,
+                    negative_prompt=[plain_text(negative)] * len(prompts),
+                )
             prompt_pooled, negative_pooled = pooled or (None, None)
             encoded = PromptEmbeddings(hidden, prompt_pooled)
             negatives = PromptEmbeddings(negative_hidden, negative_pooled) if guided else None

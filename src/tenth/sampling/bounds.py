@@ -54,7 +54,7 @@ def check_setting(name: str, value: Any) -> None:
 def check_prompt(name: str, value: Any) -> None:
     """Raises RecipeError if a prompt is no text that a file can hold, or has a weight out of bounds (models/prompt_weights.py).
 
-    Half a character is no text, a book is too long.
+    Half a character and a zero byte are no text, a book is too long.
     """
     expected = f"a text of at most {MAX_PROMPT_CHARS:,} characters"
     if not isinstance(value, str) or len(value) > MAX_PROMPT_CHARS:
@@ -63,6 +63,8 @@ def check_prompt(name: str, value: Any) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise _invalid_setting(name, value, f"{expected}, in UTF-8,") from None
+    if "\0" in value:
+        raise _invalid_setting(name, value, f"{expected}, without zero bytes,")
     split_weights(value)
 
 

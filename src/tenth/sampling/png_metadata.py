@@ -17,7 +17,7 @@ from tenth.core.files.reading import UnreadableError, open_regular, parse_json, 
 from tenth.core.files.writing import write_png
 from tenth.core.types import Sample
 
-MAX_METADATA_CHARS = 100_000
+MAX_METADATA_CHARS = 1 << 20  # four prompts of the most characters, each of these written as two escapes, and the rest
 MAX_PNG_BYTES = 1 << 28  # more than the largest generated images have
 HEADER_BYTES = 1 << 21  # of a PNG, in which all chunks before the pixels are
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def _read_json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 def _read_csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     number = 0
     try:
-        table = csv.reader(read_text(path).splitlines(keepends=True), strict=True)
+        table = csv.reader(StringIO(read_text(path), newline=""), strict=True)  # str.splitlines ends lines where editors do not
         header = [name.strip() for name in next(table, [])]
         for name in header:
             _check_column(name, f"{path}, row 1")

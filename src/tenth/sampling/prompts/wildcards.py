@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 
 from tenth.core.errors import DataError, RecipeError
@@ -46,7 +47,7 @@ class Wildcards:
         if not NAME.fullmatch(name) or not path.is_relative_to(root):  # a link may lead out of the folder, too
             raise DataError(f"{said} is no file in {self.folder}", "a name such as hair or clothes/hats is needed", action)
         try:
-            lines = [line.strip() for line in read_text(path, MAX_FILE_BYTES).splitlines()]
+            lines = [line.strip() for line in StringIO(read_text(path, MAX_FILE_BYTES), newline=None)]
         except FileNotFoundError:
             known = sorted(each.relative_to(root).with_suffix("").as_posix() for each in root.rglob("*.txt"))
             hint = did_you_mean(name, known)
