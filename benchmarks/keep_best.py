@@ -3,10 +3,10 @@
     python benchmarks/keep_best.py PEOPLE.jsonl PHOTOS JUDGE.toml [--split validation] [--candidates 12] [--keep 4]
 
 Each of SPLIT's first people: nine photos, by --method; of each, so many candidates of each of five prompts. identity: the
-judge's cosine to held-out photos; copy: the copy-paste index; of each selector less that of the first seeds, with the paired
-difference's 95 % interval over people. Each seed is the first once, and the mean is taken.
-seconds: of an image, and of measuring one. Prints a line for each selector, and one JSON object as its
-last line. `--tiny` is for a test of this file: the example photos, in one step, and dlib for a judge.
+judge's cosine to held-out photos; copy: the copy-paste index; prompt: share of images with the attribute asked for; of each
+selector less that of the first seeds, with the paired difference's 95 % interval over people. Each seed is the first once, and
+the mean is taken. seconds: of an image, and of measuring one. Prints a line for each selector, and one JSON object as its last
+line. `--tiny` is for a test of this file: the example photos, in one step, and dlib for a judge.
 """
 
 import argparse
@@ -21,10 +21,12 @@ import numpy as np
 
 from tenth.core.console import track
 from tenth.core.types import Features, Person
+from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.photo_folder import read_person
 from tenth.data.splits import ReferenceSplit
 from tenth.evaluation.candidates import CandidateFigures, ReferenceFaces, measure_candidates, rank_candidates
+from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from tenth.evaluation.extractors.face_recognizer import load_recognizer
 from tenth.evaluation.folders import dlib_recognizer
 from tenth.evaluation.metrics.bootstrap import paired_difference
@@ -36,13 +38,13 @@ from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 
-PROMPTS = (
-    "a portrait photo of a person",
-    "a portrait photo of a smiling person",
-    "a photo of an old person",
-    "a photo of a person wearing a hat",
-    "a photo of a person with glasses",
-)
+PROMPTS = {  # and the attribute that each asks for
+    "a portrait photo of a person": "",
+    "a portrait photo of a smiling person": "smiling",
+    "a photo of an old person": "senior",
+    "a photo of a person wearing a hat": "hat",
+    "a photo of a person with glasses": "eyeglasses",
+}
 Figures = Sequence[CandidateFigures]
 
 
@@ -66,6 +68,7 @@ class Measured:
     figures: list[list[CandidateFigures]]
     cosines: np.ndarray  # (prompts, candidates)
     copying: np.ndarray
+    present: np.ndarray  # whether the attribute is seen; NaN where none is asked for
 
 
 def options() -> argparse.Namespace:
@@ -93,16 +96,17 @@ def copying(images: np.ndarray, held_out: np.ndarray, references: np.ndarray) ->
 
 
 def kept_minus_first(people: list[Measured], args: argparse.Namespace, select: Callable[[Figures], list[int]]) -> dict:
-    """identity and copy of the kept, and their difference to the first ones, each a mean per person."""
-    rows: dict[str, list[list[float]]] = {"identity": [], "copy": []}
+    """identity, copy and prompt of the kept, and their difference to the first ones, each a mean per person."""
+    rows: dict[str, list[list[float]]] = {"identity": [], "copy": [], "prompt": []}
     for person in people:
         sums = {name: [] for name in rows}
         for prompt, figures in enumerate(person.figures):
             for start in range(args.candidates):
                 turned = [(start + step) % args.candidates for step in range(args.candidates)]
                 best = [turned[rank] for rank in select([figures[seed] for seed in turned])[: args.keep]]
-                for name, values in (("identity", person.cosines[prompt]), ("copy", person.copying[prompt])):
-                    kept, first = values[best], values[turned[: args.keep]]
+                sides = {"identity": person.cosines, "copy": person.copying, "prompt": person.present}
+                for name, values in sides.items():
+                    kept, first = values[prompt][best], values[prompt][turned[: args.keep]]
                     if not (np.isnan(kept).all() or np.isnan(first).all()):
                         sums[name].append((np.nanmean(kept), np.nanmean(first)))
         for name, values in rows.items():
@@ -128,6 +132,8 @@ def main() -> None:
     else:
         people = split_people(PhotoDataset(args.people, args.photos), args.split, references=9, held_out=10)
 
+    see_attributes = load_face_attributes()
+
     # Candidates of every person, measured as they come.
     measured, seconds = [], {"image": 0.0, "measuring": 0.0}
     for person, photos in track(islice(people, args.count), "people"):
@@ -143,7 +149,13 @@ def main() -> None:
         rows, shape = judge(images), (len(PROMPTS), args.candidates)
         cosines = np.nan_to_num(rows @ held_out[~np.isnan(held_out).any(1)].T).mean(1)
         grouped = [figures[first : first + args.candidates] for first in range(0, len(figures), args.candidates)]
-        measured.append(Measured(grouped, cosines.reshape(shape), copying(rows, held_out, references).reshape(shape)))
+        seen = np.asarray(see_attributes(images)).reshape(*shape, -1) > 0
+        present = [
+            seen[row, :, FACE_ATTRIBUTES.index(asked)].astype(float) if asked else np.full(args.candidates, np.nan)
+            for row, asked in enumerate(PROMPTS.values())
+        ]
+        copied = copying(rows, held_out, references).reshape(shape)
+        measured.append(Measured(grouped, cosines.reshape(shape), copied, np.stack(present)))
 
     # One line each.
     result: dict[str, object] = {"name": "keep_best", "split": args.split, "people": len(measured), "method": args.method}

@@ -146,20 +146,6 @@ def test_a_file_of_the_user_s_is_never_replaced_by_a_candidate(
     assert (here / "best" / "0000.png").read_bytes() == b"mine"
 
 
-def test_pocket_chooses_of_twelve_unless_a_seed_is_given(
-    face_photos: list[Path], here: Path, toy_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tenth.models.registry.load_model", lambda *_, **__: toy_model)
-    command = ["generate", str(face_photos[0].parent), "--prompt", PROMPT, "--steps", "1", "-n", "2"]
-    assert main([*command, "-o", "chosen"]) == 0
-    assert len(results(here / "chosen")["candidates"]) == 12
-    assert main([*command, "--seed", "0", "-o", "seeds"]) == 0
-    assert main([*command, "--settings-from", "seeds/0000.png", "-o", "again"]) == 0
-    for folder in ("seeds", "again"):
-        assert [read_sample(here / folder / f"000{number}.png")["seed"] for number in range(2)] == [0, 1]
-        assert "candidates" not in results(here / folder)
-
-
 def test_the_sheet_shows_photos_then_images(face_photos: list[Path], toy_folder: Path, here: Path) -> None:
     photos = str(face_photos[0].parent)
     assert main(["generate", photos, "--prompt", PROMPT, "--model", str(toy_folder), "--steps", "1", "-n", "5"]) == 0
@@ -261,3 +247,11 @@ def test_two_at_once_in_one_folder(draw: Draw, here: Path, monkeypatch: pytest.M
     with exclusive_folder(here / "best"):
         assert draw("--candidates", "4", "-n", "1", "-o", "best") == 1
         assert "another run is writing to" in capsys.readouterr().err
+
+
+def test_without_candidates_each_seed_is_drawn_and_measured(face_photos: list[Path], here: Path, toy_folder: Path) -> None:
+    command = ["generate", str(face_photos[0].parent), "--prompt", PROMPT, "--model", str(toy_folder), "--steps", "1", "-n", "2"]
+    assert main([*command, "-o", "seeds"]) == 0
+    assert [read_sample(here / "seeds" / f"000{number}.png")["seed"] for number in range(2)] == [0, 1]
+    assert set(results(here / "seeds")["figures"]) == {"0000.png", "0001.png"}
+    assert "candidates" not in results(here / "seeds")

@@ -234,11 +234,3 @@ def test_wrong_words_are_refused_before_anything_is_written(
     assert said in found.err
     assert (found.err.count("\n"), found.out) == (1, "")
     assert not (tmp_path / "out").exists()
-
-
-def test_of_different_prompts_no_best_is_chosen_unasked(face_photos: list[Path], tmp_path: Path) -> None:
-    given = ["generate", str(face_photos[0]), "-n", "1", "--steps", "1"]
-    for prompt, chosen in {"a {young|old} woman": False, "a woman": True}.items():
-        assert main([*given, "--prompt", prompt, "-o", str(tmp_path / prompt)]) == 0
-        record = json.loads((tmp_path / prompt / "run.json").read_text())
-        assert ("candidates" in record["results"]) == chosen

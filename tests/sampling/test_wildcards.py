@@ -14,7 +14,7 @@ from tenth.sampling.prompts.completion import PromptCompletion
 from tenth.sampling.prompts.rows import PromptRow
 from tenth.sampling.prompts.styles import Style, read_style, read_styles
 from tenth.sampling.prompts.vocabulary import prompt_warnings
-from tenth.sampling.prompts.wildcards import Wildcards, has_wildcards, open_wildcards, resolve_wildcards
+from tenth.sampling.prompts.wildcards import Wildcards, open_wildcards, resolve_wildcards
 
 
 @pytest.fixture
@@ -64,7 +64,6 @@ def test_a_file_s_lines_are_choices_and_may_hold_choices(folder: Path) -> None:
     ],
 )
 def test_what_is_no_wildcard_stays(template: str, prompt: str) -> None:
-    assert has_wildcards(template) == template.startswith(("a {", "a ({", "{"))
     assert plain_text(resolve_wildcards(template, 0)).replace(":1.3", "") == prompt
 
 

@@ -112,9 +112,7 @@ SettingsFrom = Annotated[Path | None, of_images("PNG", "take what is not given h
 NumImages = Annotated[
     int | None, of_images("N", COUNT_HELP, "--num-images", "-n", parser=lambda text: _number(text, NUM_IMAGES))
 ]
-CANDIDATES_HELP = (
-    "draw M images, and keep the best -n of them: most like the photos, sharp, whole [default: 12 of pocket without --seed]"
-)
+CANDIDATES_HELP = "draw M images, and keep the best -n of them: most like the photos, sharp, whole, no copy"
 KEEP_ALL_HELP = "keep all --candidates too, in a folder of that name"
 Candidates = Annotated[int | None, of_images("M", CANDIDATES_HELP, parser=lambda text: _number(text, NUM_IMAGES))]
 KeepAll = Annotated[bool, typer.Option("--keep-all", rich_help_panel="Images", help=KEEP_ALL_HELP)]

@@ -23,7 +23,6 @@ from tenth.cli.person.people import PlacedByMethod, load_people, recorded_people
 from tenth.cli.person.photo_weights import parse_weights
 from tenth.cli.person.source import Source
 from tenth.core.console import print_message, print_result, progress_bar
-from tenth.sampling.prompts.wildcards import has_wildcards
 
 if TYPE_CHECKING:
     from tenth.cli.images.candidates import GivenPhotos, KeepBest
@@ -86,10 +85,8 @@ def generate(
     sizes_differ = prompts is not None or "size" in varied
     start.check_sized(face_detailer, may_have_size=sizes_differ or (size, settings_from) != (None, None))
     _check_fast(fast, scheduler, model)
-    automatic = (seed, settings_from, image, prompts, cells, model) == (None, None, None, None, None, "pocket")
-    automatic &= not any(map(has_wildcards, prompt or ()))  # the best of different prompts would be of one
     count = num_images or (1 if prompts or cells else image_options.DEFAULT_NUM_IMAGES)
-    counts = CountOptions(count, candidates, keep_all, automatic, bool(people))
+    counts = CountOptions(count, candidates, keep_all, bool(people))
     from tenth.experiments.output_folders import DEFAULT_FOLDER, ensure_writable_folder, ensure_writable_path
     from tenth.sampling.prompts.rows import PromptRow, read_prompt_rows
 
@@ -125,7 +122,6 @@ def generate(
     loading = ModelOptions(model, device, adapter, lora, backend)
     loaded = _load_subject(Subject(source, weights, method), loading, options, images)
     photos, keep = counts.choose(loaded.photos, next(iter(loaded.identities.values())), loaded.model.encoder)
-    images = plan(keep.num_candidates if keep else counts.num_images)
     loaded = replace(loaded, notes=(*loaded.notes, *start_notes))
     paths = _write_images(output, source.name, loaded, options, images, (photos, keep))
     suggest_large_model(loaded.model)

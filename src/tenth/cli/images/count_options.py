@@ -13,21 +13,17 @@ if TYPE_CHECKING:
     from tenth.core.types import Encoder, Identity, Photo
     from tenth.sampling.prompts.rows import PromptRow
 
-POCKET_CANDIDATES = 12  # where nothing says which seeds: two seconds more for four images (docs/decisions/0010-generate.md)
-
 
 @dataclass(frozen=True)
 class CountOptions:
     """The options as they were given. Raises typer.BadParameter for those that do not go together.
 
-    num_images: of a prompt. automatic: whether candidates are drawn of a person with faces where their number is not given.
-    several_people: whether an image shows several, whom no one figure ranks.
+    num_images: of a prompt. several_people: whether an image shows several, whom no one figure ranks.
     """
 
     num_images: int
     candidates: int | None
     keep_all: bool
-    automatic: bool
     several_people: bool = False
 
     def __post_init__(self) -> None:
@@ -46,9 +42,8 @@ class CountOptions:
 
     @property
     def drawn(self) -> int:
-        """How many images of a prompt are drawn, if the person has faces to compare them with."""
-        chooses = self.automatic and not self.several_people and self.num_images < POCKET_CANDIDATES
-        return self.candidates or (POCKET_CANDIDATES if chooses else self.num_images)
+        """How many images of a prompt are drawn."""
+        return self.candidates or self.num_images
 
     def choose(self, photos: Sequence[Photo], identity: Identity, encoder: Encoder) -> tuple[GivenPhotos, KeepBest | None]:
         """What images are compared with, and how many are kept, None: all. Raises as `GivenPhotos.of` for --candidates."""
@@ -57,5 +52,4 @@ class CountOptions:
         given = GivenPhotos.of(photos, identity, encoder, required=self.candidates is not None)
         if self.several_people:
             return GivenPhotos(given.crops), None
-        chooses = self.candidates or (given.faces and self.drawn > self.num_images)
-        return given, KeepBest(self.drawn, self.num_images, self.keep_all) if chooses else None
+        return given, KeepBest(self.candidates, self.num_images, self.keep_all) if self.candidates else None

@@ -60,11 +60,6 @@ class Wildcards:
         return choices
 
 
-def has_wildcards(template: str) -> bool:
-    """Whether images of a template may have different prompts."""
-    return any(token["file"] or token["mark"] == "{" for token in TOKEN.finditer(template))
-
-
 def open_wildcards(folder: Path | None = None) -> Wildcards:
     """The wildcards of a folder; None: of DEFAULT_FOLDER, where it exists. Raises DataError if it is no folder."""
     if folder is not None and not folder.is_dir():
