@@ -250,7 +250,8 @@ def test_two_at_once_in_one_folder(draw: Draw, here: Path, monkeypatch: pytest.M
 
 
 def test_without_candidates_each_seed_is_drawn_and_measured(face_photos: list[Path], here: Path, toy_folder: Path) -> None:
-    command = ["generate", str(face_photos[0].parent), "--prompt", PROMPT, "--model", str(toy_folder), "--steps", "1", "-n", "2"]
+    given = ["--prompt", PROMPT, "--model", str(toy_folder), "--steps", "1", "-n", "2"]
+    command = ["generate", str(face_photos[0].parent), *given]
     assert main([*command, "-o", "seeds"]) == 0
     assert [read_sample(here / "seeds" / f"000{number}.png")["seed"] for number in range(2)] == [0, 1]
     assert set(results(here / "seeds")["figures"]) == {"0000.png", "0001.png"}
