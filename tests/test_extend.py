@@ -101,7 +101,7 @@ def test_what_the_page_adds_works(source: Path, tmp_path: Path) -> None:
     found = json.loads(scores)["metrics"]
     assert -1 <= found["lowest-similarity"]["value"] <= found["identity-similarity"]["value"]
     for folder, count in (("out", 2), ("studio", 1)):
-        assert len(list((tmp_path / folder).glob("*.png"))) == count
+        assert len(list((tmp_path / folder).glob("[0-9]*.png"))) == count
     assert json.loads((tmp_path / "out/run.json").read_text(encoding="utf-8"))["settings"]["methods"] == ["ip-adapter-median"]
 
 
