@@ -32,16 +32,6 @@ def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "store"))
 
 
-@pytest.fixture(scope="module")
-def identity_file(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An identity for the toy model, made of no photo."""
-    model = load_model(str(toy_folder))
-    made = Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, torch.ones(1, 128), photos=("0" * 64,))
-    path = tmp_path_factory.mktemp("identity") / "me.safetensors"
-    save_identity(made, path)
-    return path
-
-
 @pytest.fixture
 def draw(identity_file: Path, toy_folder: Path) -> Callable[..., int]:
     """`tenth generate` of the toy identity, two images of one step, with more arguments."""

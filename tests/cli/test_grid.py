@@ -8,31 +8,18 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from tenth.cli.images import candidates as cli_candidates
 from tenth.cli.images import output as cli_output
 from tenth.cli.main import main
-from tenth.core.types import Identity, Pixels
+from tenth.core.types import Pixels
 from tenth.evaluation.candidates import CandidateFigures
-from tenth.methods.identity_file import save_identity
-from tenth.models.registry import load_model
 from tenth.sampling.png_metadata import read_sample
 
 Output = pytest.CaptureFixture[str]
 Draw = Callable[..., int]
 AXES = ("--grid", "seed=1,2", "--grid", "steps=1,2", "--grid", "prompt=a man, old|a {red|blue} hat")
-
-
-@pytest.fixture(scope="module")
-def identity_file(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An identity for the toy model, made of no photo."""
-    model = load_model(str(toy_folder))
-    made = Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, torch.ones(1, 128), photos=("0" * 64,))
-    path = tmp_path_factory.mktemp("identity") / "me.safetensors"
-    save_identity(made, path)
-    return path
 
 
 @pytest.fixture

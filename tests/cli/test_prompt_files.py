@@ -9,14 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tenth.cli.main import main
 from tenth.core.errors import DataError
-from tenth.core.types import Identity
-from tenth.methods.identity_file import save_identity
-from tenth.models.registry import load_model
 from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.png_metadata import read_sample
 from tenth.sampling.prompts.rows import PromptRow, read_prompt_rows
@@ -26,16 +22,6 @@ ROWS = [
     {"prompt": "a man", "negative_prompt": "a hat", "seed": 7, "size": "64x128", "num_images": 2},
     {"prompt": "a woman, smiling"},
 ]
-
-
-@pytest.fixture(scope="module")
-def identity_file(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An identity for the toy model, made of no photo."""
-    model = load_model(str(toy_folder))
-    made = Identity("ip-adapter", model.name, model.encoder.name, model.adapter_name, torch.ones(1, 128), photos=("0" * 64,))
-    path = tmp_path_factory.mktemp("identity") / "me.safetensors"
-    save_identity(made, path)
-    return path
 
 
 @pytest.fixture
