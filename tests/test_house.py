@@ -21,6 +21,7 @@ from house_source import ROOT, Breach, Source, lines_of, sources
 STAGES = (
     ("__init__",),
     ("cli",),
+    ("server",),
     ("experiments",),
     ("methods",),
     ("training",),
@@ -58,6 +59,7 @@ ONLY_IN = {
     "huggingface_hub": {"src/tenth/models/hub/client.py", "src/tenth/models/hub/transfer.py"},
     "matplotlib": {"src/tenth/reporting/plot_style.py", "src/tenth/reporting/plots.py"},
     "jinja2": {"src/tenth/reporting/html/page.py"},
+    "c2pa": {"src/tenth/core/marks/manifest.py"},
 }
 EMPTY_WORDS = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "util", "utils"}
 HOOK = re.compile(r"register_(module_)?(full_)?(forward|backward)_(pre_)?hook")
