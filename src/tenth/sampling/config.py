@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, PlainValidator
 
 from tenth.core.config import config_dataclass, one_of
-from tenth.core.types import DiffusionModel
 from tenth.models.adapters.adapter_scale import AdapterScale, validate_scale
 from tenth.sampling.bounds import (
     DEFAULT_ADAPTER_SCALE,
@@ -21,6 +20,9 @@ from tenth.sampling.bounds import (
     check_prompt,
 )
 from tenth.sampling.schedulers import check_scheduler
+
+if TYPE_CHECKING:
+    from tenth.core.types import DiffusionModel
 
 
 def _within_range(name: str) -> BeforeValidator:
