@@ -22,8 +22,6 @@ from safetensors.torch import save
 
 from mutations import json_mutations, mutations, tensor_mutations, toml_mutations
 from tally import SEED, TIMES, Tally, tally_inputs
-from tenth.cli.images.output import ensure_writable_folder
-from tenth.cli.png_settings import read_png_settings
 from tenth.core.cache import ArrayCache
 from tenth.core.config import from_table, read_toml
 from tenth.core.run_record import read_record, write_record
@@ -33,6 +31,8 @@ from tenth.data.captions.sidecar_files import read_captions
 from tenth.data.manifest import ManifestEntry, read_manifest, write_manifest
 from tenth.evaluation.extractors.recognizer_config import read_recognizer_config
 from tenth.experiments.costs import Cost, append_cost, summarize_costs
+from tenth.experiments.generation.png_settings import read_png_settings
+from tenth.experiments.output_folders import ensure_writable_folder
 from tenth.experiments.runner import read_experiment
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.registry import method

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 
 from tally import Tally
 from tenth.cli.main import main
-from tenth.cli.png_settings import read_png_settings
 from tenth.core.config import read_toml
 from tenth.core.errors import DataError, IdentityError, ModelError, TenthError
 from tenth.core.run_record import read_record
@@ -27,6 +26,7 @@ from tenth.evaluation.extractors.face_attributes import FaceAttributeClassifier
 from tenth.evaluation.extractors.inception_weights import read_weights
 from tenth.evaluation.extractors.recognizer_config import read_model, read_recognizer_config
 from tenth.evaluation.image_set import load_image
+from tenth.experiments.generation.png_settings import read_png_settings
 from tenth.experiments.output_folders import ensure_writable_experiment
 from tenth.experiments.runner import read_experiment
 from tenth.methods.dreambooth.method import load_trained_weights

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import tenth.cli.commands.generate
-import tenth.cli.images.output
 import tenth.core.run_record
 import tenth.experiments.costs
 import tenth.experiments.demo
+import tenth.experiments.generation.run
 import tenth.experiments.runner
 import tenth.sampling.config
 import tenth.sampling.generate

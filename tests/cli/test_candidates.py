@@ -12,13 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tenth.cli.images import candidates as cli_candidates
-from tenth.cli.images import output as cli_output
-from tenth.cli.images.sheet import MAX_IMAGES, write_sheet
 from tenth.cli.main import main
 from tenth.core.files.claims import exclusive_folder
 from tenth.core.types import Identity, Pixels, Sample
 from tenth.evaluation.candidates import CandidateFigures
+from tenth.experiments.generation import candidates, run
+from tenth.experiments.generation.sheet import MAX_IMAGES, write_sheet
 from tenth.methods.identity_file import save_identity
 from tenth.models.registry import load_model
 from tenth.sampling.png_metadata import read_sample, save_sample
@@ -43,7 +42,7 @@ def figures_of_toys(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(images: Sequence[Pixels], _: object) -> list[CandidateFigures]:
         return [CandidateFigures(float(pixels.mean()) / 255, 50.0, 1.0, False, 200) for pixels in images]
 
-    monkeypatch.setattr(cli_candidates, "measure_candidates", measure)
+    monkeypatch.setattr(candidates, "measure_candidates", measure)
 
 
 @pytest.fixture
@@ -103,7 +102,7 @@ def test_a_choice_that_was_stopped_goes_on_and_gives_the_same(draw: Draw, here: 
     command = ("--candidates", "6", "-n", "2", "-o")
     assert draw(*command, "whole") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(cli_output, "write_sheet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(run, "write_sheet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert draw(*command, "stopped") == 130
     assert (here / "stopped" / "candidates").is_dir()
     assert draw(*command, "stopped") == 0
@@ -127,7 +126,7 @@ def test_nothing_is_drawn_again_when_all_is_there(draw: Draw, here: Path, monkey
 
 def test_what_is_not_ours_among_candidates_stays(draw: Draw, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(cli_output, "write_sheet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(run, "write_sheet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert draw("--candidates", "2", "-n", "1", "-o", "best") == 130
     (here / "best" / "candidates" / "letter.txt").write_text("mine")
     assert draw("--candidates", "2", "-n", "1", "-o", "best") == 0
@@ -138,7 +137,7 @@ def test_a_file_of_the_user_s_is_never_replaced_by_a_candidate(
     draw: Draw, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(cli_output, "measure_files", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(run, "measure_files", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert draw("--candidates", "2", "-n", "1", "-o", "best") == 130
     (here / "best" / "0000.png").write_bytes(b"mine")
     assert draw("--candidates", "2", "-n", "1", "-o", "best") == 1
@@ -189,7 +188,7 @@ def test_a_stopped_run_without_a_named_folder_goes_on_in_its_own(
     draw: Draw, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(cli_output, "write_record", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(run, "write_record", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         assert draw("-n", "1") == 130
     assert draw("-n", "2") == 0  # another run has another folder
     capsys.readouterr()
@@ -198,7 +197,7 @@ def test_a_stopped_run_without_a_named_folder_goes_on_in_its_own(
 
 
 BAD = [
-    (["--candidates", "2"], 2, "2 are fewer than the 4 that are kept"),
+    (["--candidates", "2"], 1, "at least the 4 kept"),
     (["--candidates", "0"], 2, "'0' is not"),
     (["--candidates", "-3"], 2, "'-3' is not"),
     (["--candidates", "2.5"], 2, "'2.5' is not"),
@@ -207,8 +206,8 @@ BAD = [
     (["--candidates", ""], 2, "'' is given"),
     (["--candidates", "8", "--candidates", "9"], 2, "given twice"),
     (["--candidates"], 2, "requires an argument"),
-    (["--keep-all"], 2, "it keeps what --candidates draws"),
-    (["--keep-all", "-n", "2", "--seed", "0"], 2, "it keeps what --candidates draws"),
+    (["--keep-all"], 1, "it keeps what candidates draws"),
+    (["--keep-all", "-n", "2", "--seed", "0"], 1, "it keeps what candidates draws"),
     (["--candidates", "8", "--seed", str(2**63 - 5)], 1, "seed"),
     (["--candidates", "8", "-o", "me.safetensors"], 1, "is a file"),
     (["--candidates", "8", "-o", "used"], 1, "an empty or new folder is needed"),

@@ -65,7 +65,7 @@ CASES = (
     (f"me {PROMPTED} --size 100 {NEW}", 2, "multiples of 8"),
     (f"me {PROMPTED} --size 4096 {NEW}", 1, "at most 4 times is possible"),
     (f"me {PROMPTED} --size 512 --strength 0.4 {NEW}", 1, "Leave the strength out"),
-    (f"me {PROMPTED} --strength 0.4 {NEW}", 2, "are for images of a --size"),
+    (f"me {PROMPTED} --strength 0.4 {NEW}", 1, "Give a size too"),
     # Where to
     (f"me {PROMPTED} -o me", 1, "an empty or new folder is needed"),
     (f"me {PROMPTED} -o letter.txt", 1, "letter.txt is a file"),

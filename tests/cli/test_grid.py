@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tenth.cli.images import candidates as cli_candidates
-from tenth.cli.images import output as cli_output
 from tenth.cli.main import main
 from tenth.core.types import Pixels
 from tenth.evaluation.candidates import CandidateFigures
+from tenth.experiments.generation import candidates, run
 from tenth.sampling.png_metadata import read_sample
 
 Output = pytest.CaptureFixture[str]
@@ -35,7 +34,7 @@ def draw(
     def measure(images: Sequence[Pixels], _: object) -> list[CandidateFigures]:
         return [CandidateFigures(float(pixels.mean()) / 255, 50.0, 1.0, False, 200) for pixels in images]
 
-    monkeypatch.setattr(cli_candidates, "measure_candidates", measure)
+    monkeypatch.setattr(candidates, "measure_candidates", measure)
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "store"))
     monkeypatch.chdir(tmp_path)
     return lambda *more: main(["generate", str(identity_file), "--model", str(toy_folder), *more])
@@ -106,7 +105,7 @@ def test_what_no_axis_has_is_taken_from_an_image(draw: Draw, tmp_path: Path) -> 
 def test_a_grid_that_was_stopped_goes_on(draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     assert draw(*AXES, "-o", "whole") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(cli_output, "write_sheet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(run, "write_sheet", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert draw(*AXES, "-o", "stopped") == 130
     (tmp_path / "stopped/0005.png").unlink()
     assert draw(*AXES, "-o", "stopped") == 0

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenth.cli.images.people import measured_people
 from tenth.cli.main import main
 from tenth.core.types import Identity, Photo
 from tenth.data.faces.detection import find_faces
 from tenth.evaluation.people_in_regions import RegionFigures, measure_regions
+from tenth.experiments.generation.people_figures import measured_people
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.sampling.generate import Request
 from tenth.sampling.people import PlacedPerson, Region

@@ -15,9 +15,10 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from tenth.cli.main import main
-from tenth.cli.png_settings import merge_size, read_png_settings
 from tenth.core.errors import DataError
 from tenth.core.types import Identity, Sample
+from tenth.experiments.generation.png_settings import read_png_settings
+from tenth.experiments.generation.request import inherit
 from tenth.methods.identity_file import save_identity
 from tenth.models.registry import load_model
 from tenth.sampling.bounds import MAX_PROMPT_CHARS
@@ -132,7 +133,7 @@ def test_a_size_is_taken_too_and_another_wins(draw: Draw, tmp_path: Path, capsys
     capsys.readouterr()
     plain = str(says(tmp_path / "plain.png"))
     assert draw(tmp_path / "none", "--settings-from", plain, "--strength", "0.5") == 1
-    assert "Give --size too" in capsys.readouterr().err
+    assert "Give a size too" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,8 @@ def test_a_size_that_nobody_asked_for_is_refused(said: dict[str, Any], tmp_path:
 def test_strength_and_face_are_changed_together(tmp_path: Path) -> None:
     """Each alone would not go with what the image says of the other."""
     old = read_png_settings(says(tmp_path / "x.png", size="32x24", strength=0.5, face_strength=0.5, face_detailed=True))
-    assert merge_size(None, 0.0, False, old) == HiresConfig(32, 24, 0.0, False)
+    request, _ = inherit({"strength": 0.0, "face_detailer": False}, old)
+    assert (request.size, request.strength, request.face_detailer) == ("32x24", 0.0, False)
 
 
 def test_another_model_or_method_is_said(draw: Draw, tmp_path: Path, capsys: Output) -> None:

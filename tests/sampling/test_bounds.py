@@ -13,9 +13,10 @@ from PIL import Image, PngImagePlugin
 
 from parsed_commands import every_command, parse
 from tenth.cli.main import main
-from tenth.cli.png_settings import merge_options, read_png_settings
 from tenth.core.config import from_table
 from tenth.core.errors import InputError, RecipeError
+from tenth.experiments.generation.png_settings import read_png_settings
+from tenth.experiments.generation.request import inherit
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.sampling.bounds import MAX_PROMPT_CHARS, SETTING_RANGES
 from tenth.sampling.config import SamplingConfig
@@ -123,8 +124,8 @@ def test_the_command_line_takes_what_can_be(name: str) -> None:
     for value in RIGHT[name]:
         if value != "":
             _, given = parse([*GENERATE, *typed(name, value)])
-            options = {"prompt": "a", name: given[OPTIONS.get(name, name)]}
-            assert merge_options(options, None).sampling == SamplingConfig(**{name: value})
+            request, _ = inherit({"prompts": ("a",), "sampling": {name: given[OPTIONS.get(name, name)]}}, None)
+            assert request.sampling == SamplingConfig(**{name: value})
 
 
 def test_the_options_read_their_bounds_from_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

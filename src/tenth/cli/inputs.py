@@ -14,7 +14,7 @@ from tenth.core.errors import DataError
 if TYPE_CHECKING:
     from tenth.core.types import Person
     from tenth.models.latent_diffusion import LatentDiffusion
-    from tenth.sampling.passes.hires import HiresConfig
+    from tenth.models.memory.planner import LoadOptions
 
 # Verdicts on a file that is no photo at all; others, such as blurred, are said and the photo is left out.
 FILE_CODES = (
@@ -40,16 +40,14 @@ class ModelOptions:
     lora: Path | None
     backend: str | None = None
 
-    def load(self, *, full_precision: bool, num_images: int = 0, hires: HiresConfig | None = None) -> LatentDiffusion:
+    def load(self, purpose: LoadOptions) -> LatentDiffusion:
         """The model, and a line on stderr where it had to be made to fit into memory. Raises as `load_model` does.
 
-        num_images, hires: what it is to generate, where that is known.
+        purpose: what it is loaded for, but for device and backend.
         """
-        from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
         from tenth.models.registry import load_model
 
-        image_size, batch_size = hires.square_side if hires else 0, min(num_images or DEFAULT_BATCH_SIZE, DEFAULT_BATCH_SIZE)
-        options = LoadOptions(self.device or "", "", image_size, batch_size, full_precision, self.backend or "")
+        options = replace(purpose, device=self.device or "", backend=self.backend or "")
         return load_model(self.model, adapter=self.adapter, lora=self.lora, options=options, on_message=print_message)
 
 

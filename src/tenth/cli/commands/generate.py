@@ -6,31 +6,26 @@ Heavy imports happen inside the functions, so that `tenth --help` is quick.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tenth.cli import image_options, parameters
-from tenth.cli.images.count_options import CountOptions
-from tenth.cli.images.grid_options import combine_axes, settings_of
-from tenth.cli.images.start_options import StartOptions
+from tenth.cli.grid_options import combine_axes
 from tenth.cli.inputs import ModelOptions, read_person
 from tenth.cli.large_models import suggest_large_model
-from tenth.cli.person.people import PlacedByMethod, load_people, recorded_people_notes, resolve_sources
+from tenth.cli.person.people import load_people, recorded_people_notes, resolve_sources
 from tenth.cli.person.photo_weights import parse_weights
 from tenth.cli.person.source import Source
+from tenth.cli.request_options import check_together, open_start, request_fields
 from tenth.core.console import print_message, print_result, progress_bar
 
 if TYPE_CHECKING:
-    from tenth.cli.images.candidates import GivenPhotos, KeepBest
-    from tenth.cli.images.planned_images import PlannedImage
-    from tenth.cli.png_settings import MergedOptions
-    from tenth.core.types import Identity, Photo
-    from tenth.models.latent_diffusion import LatentDiffusion
-    from tenth.sampling.generate import Request
+    from tenth.experiments.generation.plan import ImagePlan
+    from tenth.experiments.generation.png_settings import PngSettings
+    from tenth.experiments.generation.subject import Subject
 
 
 def generate(
@@ -78,15 +73,10 @@ def generate(
     prompts the first one's images come first. A DIR that holds something is refused, except by the very command that filled
     it: stopped or killed, it goes on where it was, and gives the same images.
     """
-    cells = combine_axes(grid, locals())  # all options by their names
-    varied = {axis.name for axis in cells.axes} if cells else set()
-    _check_prompt_options(bool(prompt) or "prompt" in varied, prompts, settings_from, style or "style" in varied, styles)
-    start = StartOptions(image, mask, strength, size is not None or "size" in varied)
-    sizes_differ = prompts is not None or "size" in varied
-    start.check_sized(face_detailer, may_have_size=sizes_differ or (size, settings_from) != (None, None))
-    _check_fast(fast, scheduler, model)
-    count = num_images or (1 if prompts or cells else image_options.DEFAULT_NUM_IMAGES)
-    counts = CountOptions(count, candidates, keep_all, bool(people))
+    options = locals()  # all of them by their names
+    cells = combine_axes(grid, options)
+    check_together(options, [axis.name for axis in cells.axes] if cells else [])
+    from tenth.experiments.generation.request import inherit
     from tenth.experiments.output_folders import DEFAULT_FOLDER, ensure_writable_folder, ensure_writable_path
     from tenth.sampling.prompts.rows import PromptRow, read_prompt_rows
 
@@ -95,77 +85,32 @@ def generate(
     source = _resolve_source(sources or (), people, method)
     weights = parse_weights(photo_weights, source)
     rows = read_prompt_rows(prompts) if prompts else [PromptRow(text) for text in prompt or ()]
-    counts.check_rows(rows)
-    from tenth.cli.images.planned_images import open_completion, plan_images
-    from tenth.cli.png_settings import merge_options, merge_size, read_png_settings
-    from tenth.sampling.schedulers import fast_settings
-
-    sampling = {"steps": steps, "guidance_scale": guidance_scale, "ip_adapter_scale": adapter_scale, "scheduler": scheduler}
-    sampling |= {"text_guidance_scale": text_guidance, "guidance_interval": guidance_interval, "precision": precision}
-    sampling |= {name: value for name, value in fast_settings(fast).items() if sampling.get(name) is None} if fast else {}
-    png = read_png_settings(settings_from) if settings_from else None
+    png = _read_png_settings(settings_from) if settings_from else None
     if cells:
         rows = cells.rows(rows[0] if rows else PromptRow(png.prompt) if png else None)
-    given = {"prompt": rows[0].prompt if rows else None, "seed": seed, "negative_prompt": negative_prompt, **sampling}
-    options = replace(merge_options(given | (settings_of(rows[0]) if cells else {}), png), grid=cells)
-    resize = partial(merge_size, strength=start.size_strength, face_detailer=face_detailer, png_settings=png)
-    if size is not None or not sizes_differ:
-        options = replace(options, hires=resize(size))
-    start_image, start_notes = start.open(png.start if png else {})
-    options = replace(options, start=start_image)
-    rows = rows or [PromptRow(options.prompt)]
-    completion = open_completion(rows, style, styles, wildcards)
-    plan = partial(plan_images, rows, options, complete=completion, resize=lambda own: resize(own or size))
-    images = plan(counts.drawn)
+    request, inherited = inherit(request_fields(options, rows, cells), png)
+
+    # The images to generate.
+    from tenth.experiments.generation.plan import open_completion, plan_images
+
+    start, start_notes = open_start(request, png.start if png else {})
+    completion = open_completion(rows, request.style, styles, wildcards)
+    plan = plan_images(request, rows, completion, start, cells)
 
     # The person, then the images.
     loading = ModelOptions(model, device, adapter, lora, backend)
-    loaded = _load_subject(Subject(source, weights, method), loading, options, images)
-    photos, keep = counts.choose(loaded.photos, next(iter(loaded.identities.values())), loaded.model.encoder)
-    loaded = replace(loaded, notes=(*loaded.notes, *start_notes))
-    paths = _write_images(output, source.name, loaded, options, images, (photos, keep))
-    suggest_large_model(loaded.model)
+    subject = _load_subject(source, weights, plan, png, loading)
+    notes = [*subject.notes, *(_png_notes(png, subject, inherited) if png else []), *start_notes]
+    paths = _write_images(output, source.name, plan, replace(subject, notes=tuple(notes)))
+    suggest_large_model(subject.model)
     print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
     return 0
 
 
-def _check_prompt_options(
-    prompt: bool, prompts: Path | None, settings_from: Path | None, style: str | bool, styles: Path | None
-) -> None:
-    """Raises typer.BadParameter unless prompts come from one place, and a file of styles is used. prompt: if one is given."""
-    if not prompt and prompts is None and settings_from is None:
-        raise typer.BadParameter("it is needed, or --settings-from or --prompts", param_hint="--prompt")
-    if prompt and prompts:
-        raise typer.BadParameter("its file has the prompts: leave out --prompt", param_hint="--prompts")
-    if styles and not style:
-        raise typer.BadParameter("it is for --style, which names one of its styles", param_hint="--styles")
+def _read_png_settings(path: Path) -> PngSettings:
+    from tenth.experiments.generation.png_settings import read_png_settings
 
-
-@dataclass(frozen=True)
-class Subject:
-    """Whom to generate: photos or an identity, the weights of photos by their files, and the method as it was given."""
-
-    source: Source
-    weights: Mapping[str, float]
-    method: str | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """What is generated of, and by which model. identities: by the method of a row. photos: none of an identity file.
-
-    people: those of --person, by the method of a row; then identities are those of all of them together.
-    """
-
-    identities: Mapping[str | None, Identity]
-    model: LatentDiffusion
-    photos: tuple[Photo, ...]
-    notes: tuple[str, ...]
-    people: PlacedByMethod = field(default_factory=dict)
-
-    def request(self, image: PlannedImage) -> Request:
-        """An image's request."""
-        return replace(image.request, identity=self.identities[image.row.method], people=self.people.get(image.row.method, ()))
+    return read_png_settings(path)
 
 
 def _resolve_source(sources: Sequence[Path], people: Sequence[tuple[str, str]], method: str | None) -> Source:
@@ -177,98 +122,57 @@ def _resolve_source(sources: Sequence[Path], people: Sequence[tuple[str, str]], 
     return source
 
 
-def _check_fast(fast: str | None, scheduler: str | None, model: str) -> None:
-    if fast and scheduler:
-        raise typer.BadParameter("it names a scheduler: leave out --scheduler", param_hint="--fast")
-    if fast and model == "pocket":
-        raise typer.BadParameter("it is for distilled models and LoRAs of Stable Diffusion", param_hint="--fast")
-
-
 def _load_subject(
-    subject: Subject, model_options: ModelOptions, options: MergedOptions, images: Sequence[PlannedImage]
-) -> _Loaded:
-    """Read the identity, or make one of the photos by each method.
+    source: Source, weights: Mapping[str, float], plan: ImagePlan, png: PngSettings | None, loading: ModelOptions
+) -> Subject:
+    """Whom the images show: the identity that was given, or those that are made of the photos.
 
-    method: by name; of an identity file, the folder it was trained in. The identities are by the method of a row, None where
-    it does not say.
+    png: whose method is taken where none is given, if it needs no training.
     """
-    from tenth.cli.images.planned_images import check_sizes, largest_size, methods_of_rows
+    from tenth.experiments.generation.subject import subject_of
     from tenth.methods.identity_file import load_identity
-    from tenth.methods.registry import DEFAULT_METHOD, trained_method
-    from tenth.sampling.generate import check_request
+    from tenth.methods.registry import DEFAULT_METHOD
 
-    source, method = subject.source, subject.method
-    num_images, png, hires = 1 if options.grid else len(images), options.png, largest_size(images, options.hires)
+    method, recorded = plan.request.method, png.method_name if png else None
     if source.people:
-        load = partial(model_options.load, full_precision=False, num_images=num_images, hires=hires)
-        people = load_people(source.people, images, method, png.method_name if png else None, load)
-        loaded = _Loaded(people.identities, people.model, people.photos, people.notes, people.placed)
-        check_sizes(images, people.model)
-        for image in images:
-            check_request(people.model, loaded.request(image), options.hires)
-        return loaded
-
-    # An identity file, which is for one model.
+        return load_people(source.people, plan, method or None, recorded, loading.load)
     if source.identity:
-        methods_of_rows(images, None)
-        identity = load_identity(source.identity)
-        model = model_options.load(full_precision=False, num_images=num_images, hires=hires)
-        if method:
-            trained_method(method).ensure_adapter(model)
-        model.validate(identity)
-        check_sizes(images, model)
-        return _Loaded({None: identity}, model, (), source.notes)
-
-    # Photos. What the model cannot do is refused before minutes go into learning.
-    chosen = methods_of_rows(images, method or (png.method_name if png else None) or DEFAULT_METHOD)
-    person, notes = read_person(*source.photos, weights=subject.weights)
-    tunes_model = any(each.tunes_model for each in chosen.values())
-    model = model_options.load(full_precision=tunes_model, num_images=num_images, hires=hires)
-    if options.hires:
-        options.hires.plan(model)
-    check_sizes(images, model)
-    results = {name: each(person, model) for name, each in chosen.items()}
-    warnings = (warning for result in results.values() for warning in result.warnings)
-    identities = {name: result.identity for name, result in results.items()}
-    return _Loaded(identities, model, person.photos, (*source.notes, *notes, *warnings))
+        subject = subject_of(load_identity(source.identity), plan, method, loading.load)
+        return replace(subject, notes=source.notes)
+    plan.methods(method or recorded or DEFAULT_METHOD)  # an unknown one is refused before the photos are looked at
+    person, notes = read_person(*source.photos, weights=weights)
+    subject = subject_of(person, plan, method or recorded or "", loading.load)
+    return replace(subject, notes=(*source.notes, *notes, *subject.notes))
 
 
-def _write_images(
-    output: Path | None,
-    name: str,
-    loaded: _Loaded,
-    options: MergedOptions,
-    images: Sequence[PlannedImage],
-    choice: tuple[GivenPhotos, KeepBest | None],
-) -> list[Path]:
+def _png_notes(png: PngSettings, subject: Subject, inherited: Mapping[str, Any]) -> list[str]:
+    """What was taken from an image, and where the new ones will be others."""
+    methods = ", ".join(identity.method for identity in subject.identities.values())
+    people = next(iter(subject.people.values()), ())
+    return [*png.notes(subject.model, methods, inherited), *recorded_people_notes(png.people, people)]
+
+
+def _write_images(output: Path | None, name: str, plan: ImagePlan, subject: Subject) -> list[Path]:
     """Generate the images into the folder, with what to know on stderr. Returns their paths.
 
-    name: of the person, for a folder that is not given. choice: what images are compared with, and how many are kept.
+    name: of the person, for a folder that is not given.
     """
-    from tenth.cli.images.candidates import kept_indices, kept_message
-    from tenth.cli.images.notes import face_notes, image_notes
-    from tenth.cli.images.output import generate_into, run_settings
+    from tenth.experiments.generation.candidates import kept_indices, kept_message
+    from tenth.experiments.generation.notes import face_notes, image_notes
+    from tenth.experiments.generation.run import ImageRun, generate_into
     from tenth.experiments.output_folders import ensure_writable_folder, next_folder
     from tenth.sampling.passes.start_image import start_notes
 
     # Where they go: a folder of another run is refused before anything is said.
-    identities, model, png, (photos, keep) = loaded.identities, loaded.model, options.png, choice
-    requests = [loaded.request(image) for image in images]
-    settings = run_settings(model, requests, options.sampling, options.hires, keep, options.grid)
-    folder = output or next_folder(name, settings)
-    ensure_writable_folder(folder, settings)
+    images = ImageRun.of(plan, subject)
+    folder = output or next_folder(name, images.settings)
+    ensure_writable_folder(folder, images.settings)
 
     # Notes, images, and whose face was made again.
-    methods = ", ".join(identity.method for identity in identities.values())
-    notes = [*loaded.notes, *(png.notes(model, methods, options.inherited) if png else [])]
-    notes += start_notes(model, options.start) if options.start else []
-    notes += recorded_people_notes(png.people if png else (), requests[0].people)
-    print_message(*notes, *image_notes(model, requests, options))
+    print_message(*subject.notes, *(start_notes(subject.model, plan.start) if plan.start else []), *image_notes(images))
     with progress_bar("drawing") as progress:
-        draw = partial(generate_into, folder, model, requests, options.sampling, hires=options.hires, given=photos)
-        paths = draw(on_progress=lambda now: progress(now.done, now.total), keep=keep, grid=options.grid)
-    if keep:
+        paths = generate_into(folder, images, lambda now: progress(now.done, now.total))
+    if images.keep:
         print_message(kept_message(folder))
-        requests = [requests[index] for index in kept_indices(folder)]
-    print_message(*face_notes(model, requests, paths, options))
+    print_message(*face_notes(images, paths, kept_indices(folder) if images.keep else range(len(paths))))
     return paths

@@ -99,11 +99,12 @@ def identity(
     ensure_writable_identity(path)  # before minutes go into imports and learning
     from tenth.methods.registry import DEFAULT_METHOD
     from tenth.methods.registry import method as find_method
+    from tenth.models.memory.planner import LoadOptions
 
     # The person, the model, and the identity; whatever would replace another one's file is refused as soon as it is known.
     chosen = find_method(method or DEFAULT_METHOD)
     person, notes = read_person(*source.photos, weights=weights)
-    loaded = ModelOptions(model, device, adapter, lora).load(full_precision=chosen.tunes_model)
+    loaded = ModelOptions(model, device, adapter, lora).load(LoadOptions(full_precision=chosen.tunes_model))
     ensure_writable_identity(path, model=loaded.name)
     result = chosen(person, loaded)
     _save_identity(result.identity, path, name)
@@ -191,8 +192,9 @@ def _export_with_model(identity: Identity, output: Path, method: str | None, opt
     """The embeddings with the adapter that reads them, or the whole model. The paths that were written."""
     from tenth.methods.export import export_embeddings, export_model
     from tenth.methods.registry import trained_method
+    from tenth.models.memory.planner import LoadOptions
 
-    model = options.load(full_precision=True)
+    model = options.load(LoadOptions(full_precision=True))
     if method:
         trained_method(method).ensure_adapter(model)
     if output.suffix == IDENTITY_SUFFIX:

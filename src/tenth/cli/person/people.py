@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,9 @@ from tenth.core.errors import IdentityError
 from tenth.core.wording import printable
 
 if TYPE_CHECKING:
-    from tenth.cli.images.planned_images import PlannedImage
-    from tenth.core.types import Identity, Photo
-    from tenth.models.latent_diffusion import LatentDiffusion
+    from tenth.experiments.generation.plan import ImagePlan
+    from tenth.experiments.generation.subject import LoadModel, Subject
     from tenth.sampling.people import PlacedPerson
-
-PlacedByMethod = Mapping[str | None, tuple["PlacedPerson", ...]]
 
 
 def resolve_sources(sources: Sequence[Path], people: Sequence[tuple[str, str]]) -> Source:
@@ -35,46 +31,26 @@ def resolve_sources(sources: Sequence[Path], people: Sequence[tuple[str, str]]) 
     return Source("-".join(each.source.name for each in placed), people=placed)
 
 
-@dataclass(frozen=True, eq=False)
-class LoadedPeople:
-    """placed: the people, by the method of a row. photos: of all of them. notes: what to say about these."""
-
-    placed: PlacedByMethod
-    model: LatentDiffusion
-    photos: tuple[Photo, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def identities(self) -> dict[str | None, Identity]:
-        """Those of all people together. Raises IdentityError for people of different adapters."""
-        from tenth.sampling.people import combine_people
-
-        return {name: combine_people(people) for name, people in self.placed.items()}
-
-
 def load_people(
-    sources: Sequence[PlacedSource],
-    images: Sequence[PlannedImage],
-    method: str | None,
-    default_method: str | None,
-    load_model: Callable[[], LatentDiffusion],
-) -> LoadedPeople:
+    sources: Sequence[PlacedSource], plan: ImagePlan, method: str | None, default_method: str | None, load: LoadModel
+) -> Subject:
     """The people in their regions. method: by name; of identity files, the folder it was trained in; None: the default.
 
     Raises IdentityError for an identity of another model, or learnt weights, which no region holds; DataError for what is no
     region, PhotoError for a mask that is no picture.
     """
-    from tenth.cli.images.planned_images import methods_of_rows
+    from tenth.experiments.generation.subject import Subject, load_options
     from tenth.methods.identity_file import load_identity
     from tenth.methods.registry import DEFAULT_METHOD, trained_method
-    from tenth.sampling.people import PlacedPerson, Region
+    from tenth.sampling.generate import check_request
+    from tenth.sampling.people import PlacedPerson, Region, combine_people
 
     # What can be refused before a model is loaded.
     regions = [Region.parse(each.region) for each in sources]
     files = [load_identity(each.source.identity) if each.source.identity else None for each in sources]
     if any(files):
-        methods_of_rows(images, None)
-    methods = methods_of_rows(images, method or default_method or DEFAULT_METHOD)
+        plan.methods(None)
+    methods = plan.methods(method or default_method or DEFAULT_METHOD)
     for chosen in methods.values():
         if chosen.tunes_model:
             needed = "it learns weights, which act everywhere in an image"
@@ -82,7 +58,7 @@ def load_people(
     read = [None if each.source.identity else read_person(*each.source.photos) for each in sources]
 
     # Their identities by each method.
-    model = load_model()
+    model = load(load_options(plan))
     if any(files) and method:
         trained_method(method).ensure_adapter(model)
     placed: dict[str | None, list[PlacedPerson]] = {name: [] for name in methods}
@@ -98,8 +74,15 @@ def load_people(
                 people.append(PlacedPerson(result.identity, region, given[0].photos))
                 own += result.warnings
         notes += [f"{printable(each.source.name)}: {note}" for note in own]
+
+    # All of them together; what the model cannot do is refused before anything is said.
     photos = tuple(photo for given in read if given for photo in given[0].photos)
-    return LoadedPeople({name: tuple(people) for name, people in placed.items()}, model, photos, tuple(notes))
+    identities = {name: combine_people(people) for name, people in placed.items()}
+    subject = Subject(identities, model, photos, tuple(notes), placed)
+    plan.check_sizes(model)
+    for image in plan.images:
+        check_request(model, subject.request(image), plan.hires)
+    return subject
 
 
 def recorded_people_notes(recorded: Sequence[Mapping[str, Any]], people: Sequence[PlacedPerson]) -> list[str]:

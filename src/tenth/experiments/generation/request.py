@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tenth.core.config import SomeItems, config_dataclass, needs, require
 from tenth.core.errors import RecipeError
@@ -10,6 +11,9 @@ from tenth.sampling.bounds import SETTING_RANGES, check_prompt
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.resolutions import Size, parse_size
 from tenth.sampling.prompts.rows import NUM_IMAGES
+
+if TYPE_CHECKING:
+    from tenth.experiments.generation.png_settings import PngSettings
 
 DEFAULT_NUM_IMAGES = 4  # of a prompt
 
@@ -75,3 +79,33 @@ class ImageRequest:
         if not self.size and (self.hires_strength, self.face_detailer) != (None, None):
             needed = "they are for images of a size, or that start from an image"
             raise RecipeError("a strength or the face detailer without a size", needed, "Give a size too")
+
+
+def inherit(given: Mapping[str, Any], png_settings: PngSettings | None) -> tuple[ImageRequest, dict[str, Any]]:
+    """The request of what is given, on what an image says, on the defaults; and what is the image's and no default, by name.
+
+    given: fields of `ImageRequest`, "sampling" a mapping of its fields; None where one is not given. Raises RecipeError.
+    """
+    known = {name: value for name, value in given.items() if value is not None}
+    sampling = {name: value for name, value in known.pop("sampling", {}).items() if value is not None}
+    if png_settings is None:
+        return ImageRequest(**known, sampling=SamplingConfig(**sampling)), {}
+
+    # What the image says, where nothing is given; its defaults need no word.
+    recorded, defaults = vars(png_settings.sampling), vars(SamplingConfig())
+    unlike = {name: value for name, value in recorded.items() if value != defaults[name] and name not in sampling}
+    own = {"prompts": png_settings.prompt, "seed": png_settings.seed}
+    inherited = {name.removesuffix("s"): value for name, value in own.items() if name not in known} | unlike
+    settings = {"prompts": (png_settings.prompt,), "seed": png_settings.seed, **_size_settings(known, png_settings)} | known
+    return ImageRequest(**settings, sampling=SamplingConfig(**(recorded | sampling))), inherited
+
+
+def _size_settings(given: Mapping[str, Any], png_settings: PngSettings) -> dict[str, Any]:
+    """The size and how the image came to it, unless another size is given; for an image to start from its strength."""
+    settings: dict[str, Any] = {}
+    hires = png_settings.hires
+    if hires and "size" not in given:
+        settings = {"size": str(hires.size), "strength": hires.strength, "face_detailer": hires.face_detailer}
+    if "image" in given:
+        settings["strength"] = png_settings.start.get("strength")
+    return settings

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tenth.cli.images.start_options import read_recorded_start
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.wording import shorten
 from tenth.methods.registry import TUNING_FREE_METHODS
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.sampling.bounds import MODEL_SCHEDULER, check_prompt, check_setting
+from tenth.sampling.bounds import check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig
-from tenth.sampling.passes.resolutions import Size, parse_size
-from tenth.sampling.passes.start_image import StartImage
+from tenth.sampling.passes.resolutions import parse_size
 from tenth.sampling.png_metadata import read_sample
-from tenth.sampling.prompts.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -51,63 +48,6 @@ class PngSettings:
         return notes
 
 
-@dataclass(frozen=True)
-class MergedOptions:
-    """What all images of a command share. png: the image whose settings were taken. hires: another size than the model's own.
-
-    start: the picture that the images start from. prompt, seed: of the first. inherited: what an image said that is not the
-    default, by the options' names.
-    """
-
-    prompt: str
-    seed: int
-    sampling: SamplingConfig
-    inherited: Mapping[str, Any]
-    png: PngSettings | None = None
-    hires: HiresConfig | None = None
-    start: StartImage | None = None
-    grid: Grid | None = None
-
-
-def merge_options(options: Mapping[str, Any], png_settings: PngSettings | None) -> MergedOptions:
-    """The options of a command, None where one is not given, on those of an image, on the defaults.
-
-    Raises RecipeError for options that do not go together, or a prompt that is no text.
-    """
-    # What was given, as a SamplingConfig has it.
-    given = {name: value for name, value in options.items() if value is not None}
-    if given.get("scheduler") == MODEL_SCHEDULER:
-        given["scheduler"] = ""
-
-    # What the image says, where nothing was given; its defaults need no word.
-    recorded: dict[str, Any] = {"seed": 0}
-    inherited: dict[str, Any] = {}
-    if png_settings is not None:
-        recorded = {"prompt": png_settings.prompt, "seed": png_settings.seed, **vars(png_settings.sampling)}
-        defaults = vars(SamplingConfig())
-        unlike = {name: value for name, value in recorded.items() if name not in defaults or value != defaults[name]}
-        inherited = {name: value for name, value in unlike.items() if name not in given}
-
-    # Prompt and seed are no settings of sampling.
-    merged = recorded | given
-    prompt, seed = merged.pop("prompt"), merged.pop("seed")
-    check_prompt("prompt", prompt)
-    config = SamplingConfig(**merged)
-    return MergedOptions(prompt, seed, config, inherited, png_settings)
-
-
-def merge_size(
-    size: Size | None, strength: float | None, face_detailer: bool | None, png_settings: PngSettings | None
-) -> HiresConfig | None:
-    """The options of a size on what an image says of its own; None where neither names a size. Raises RecipeError."""
-    hires = HiresConfig(size.width, size.height) if size else png_settings.hires if png_settings else None
-    given: dict[str, Any] = {"strength": strength, "face_detailer": face_detailer}
-    changes = {name: value for name, value in given.items() if value is not None}
-    if hires is None and changes:
-        raise RecipeError("--strength or --face-detailer", "they are for images of a size of their own", "Give --size too")
-    return replace(hires, **changes) if hires else None  # at once: each alone may not go with the other as it was
-
-
 def read_png_settings(path: Path) -> PngSettings:
     """Raises DataError if the file is no PNG, is another program's, or says something that nobody could have asked for."""
     metadata = read_sample(path)
@@ -118,7 +58,7 @@ def read_png_settings(path: Path) -> PngSettings:
         check_setting("seed", seed)
         check_prompt("prompt", prompt)
         hires = _read_hires(metadata) if "size" in metadata else None
-        start, people = read_recorded_start(metadata), _read_people(metadata)
+        start, people = _read_start(metadata), _read_people(metadata)
     except (DataError, RecipeError) as problem:
         needed, action = "a PNG as tenth wrote it is needed", "Choose another image, or give the options"
         raise DataError(f"{path} says what nobody can ask for: {shorten(problem)}", needed, action) from problem
@@ -145,3 +85,18 @@ def _read_people(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(people, list) or not all(isinstance(each, dict) for each in people):
         raise DataError(f"people is {people!r:.100}", "a list of regions is needed", "Correct it")
     return people
+
+
+def _read_start(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a PNG's settings say of a start image, {} if there was none. Raises DataError if nobody could have asked for it."""
+    if "start_image" not in metadata:
+        return {}
+    start = metadata["start_image"]
+    texts = [start.get("sha256"), start.get("mask_sha256", "")] if isinstance(start, dict) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError(f"start_image is {start!r:.100}", "its sha256 and strength are needed", "Correct it")
+    try:
+        check_setting("strength", start.get("strength"))
+    except RecipeError as problem:
+        raise DataError(problem.found, problem.needed, problem.action) from problem
+    return dict(start)

@@ -11,7 +11,6 @@ from tenth.core.errors import RecipeError
 
 if TYPE_CHECKING:
     from tenth.sampling.prompts.grid import Axis, Grid
-    from tenth.sampling.prompts.rows import PromptRow
 
 ONE_IMAGE = "--grid makes one image of each cell: leave it out"
 # Options that do not go with any grid, and why.
@@ -42,12 +41,3 @@ def combine_axes(axes: Sequence[Axis] | None, options: Mapping[str, Any]) -> Gri
     if len(prompts) > 1:
         raise typer.BadParameter('several are an axis: --grid "prompt=A|B"', param_hint="--prompt")
     return grid
-
-
-def settings_of(row: PromptRow) -> dict[str, Any]:
-    """What a cell has beside its prompt, as `merge_options` takes it.
-
-    Of the first cell: what an axis has is then not said to be taken from another image.
-    """
-    own = {"seed": row.seed, "negative_prompt": row.negative_prompt}
-    return {**row.sampling, **{name: value for name, value in own.items() if value is not None}}
