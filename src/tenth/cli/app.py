@@ -16,6 +16,7 @@ from tenth.cli.commands.generate import generate
 from tenth.cli.commands.info import doctor, methods, metrics
 from tenth.cli.commands.models import download, models, update
 from tenth.cli.commands.person import demo, export, identity, people, photos
+from tenth.cli.commands.serve import serve
 from tenth.cli.commands.train import train
 from tenth.cli.examples import epilog
 
@@ -122,7 +123,7 @@ def build_command() -> Any:
     for parent, title, commands in (
         (app, "One person", (demo, photos, identity, people, generate, export)),
         (app, "Many people", (train, experiment, report, evaluate)),
-        (app, "This installation", (methods, metrics, doctor)),
+        (app, "This installation", (serve, methods, metrics, doctor)),
         (data_app, None, (lfw, image_folder)),
         (models_app, None, (download, update)),
     ):

@@ -1,0 +1,42 @@
+"""`tenth serve`: the page and the API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from tenth.cli.parameters import option
+
+SETTINGS_HELP = "a TOML file with any of the server's settings (docs/serve.md); options come before it"
+USERS_HELP = "a file with users and their tokens' hashes: each then sees what is their own alone"
+DATA_HELP = "where pictures, people and jobs are kept [default: $TENTH_DATA_DIR, else tenth in the user's data folder]"
+HOST_HELP = "the address to listen at; other than this machine's own, a token is needed [default: 127.0.0.1]"
+
+
+def serve(
+    host: Annotated[str | None, option("ADDRESS", HOST_HELP, parser=str)] = None,
+    port: Annotated[int | None, option("N", "the port to listen at; 0 takes a free one [default: 7310]", parser=int)] = None,
+    data: Annotated[Path | None, option("DIR", DATA_HELP)] = None,
+    users: Annotated[Path | None, option("FILE", USERS_HELP)] = None,
+    workers: Annotated[int | None, option("N", "processes that make images [default: 1]", parser=int)] = None,
+    settings: Annotated[Path | None, option("FILE", SETTINGS_HELP)] = None,
+) -> int:
+    """Serve the page and the API on this machine, until Ctrl-C.
+
+    Prints the address to open. Nothing leaves the machine, and nobody else can reach it unless --host says so.
+    """
+    import os
+
+    from tenth.core.config import read_toml, with_overrides
+    from tenth.core.console import print_result
+    from tenth.server.settings import ServerSettings
+    from tenth.server.start import serve
+
+    # The file, then what is said besides.
+    given: dict[str, Any] = {} if settings is None else read_toml(settings)
+    options = {"host": host, "port": port, "data": data, "users": users, "workers": workers}
+    given |= {name: value for name, value in options.items() if value is not None}
+    if token := os.environ.get("TENTH_TOKEN"):  # not an option: others on the machine can read a command's words
+        given["token"] = token
+    serve(with_overrides(ServerSettings(), given, "the settings"), print_result)
+    return 0

@@ -1,0 +1,7 @@
+"""The HTTP API: what is asked, answered, and refused in three parts."""
+
+from __future__ import annotations
+
+from tenth.server.api import health
+
+ROUTERS = (health.router,)

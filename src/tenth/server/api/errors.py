@@ -1,0 +1,126 @@
+"""Errors as every answer has them.
+
+{"error": {"message", "type", "code", "param", "found", "needed", "action"}}: the first four as OpenAI's clients read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from tenth.core.errors import InputError
+from tenth.core.files.writing import DISK_FULL_ERRNOS
+from tenth.core.wording import shorten
+
+# status -> code of the error
+CODES = {
+    HTTPStatus.BAD_REQUEST: "bad_request",
+    HTTPStatus.UNAUTHORIZED: "unauthorized",
+    HTTPStatus.FORBIDDEN: "forbidden",
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.REQUEST_TIMEOUT: "too_slow",
+    HTTPStatus.CONFLICT: "conflict",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "invalid",
+    HTTPStatus.MISDIRECTED_REQUEST: "unknown_host",
+    HTTPStatus.TOO_MANY_REQUESTS: "too_many_requests",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
+    HTTPStatus.SERVICE_UNAVAILABLE: "unavailable",
+    HTTPStatus.INSUFFICIENT_STORAGE: "disk_full",
+}
+# status -> type, where it is not "invalid_request_error"
+TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class RequestError(InputError):
+    """A request that is refused with a status of its own. param: the field that is wrong. retry_after: seconds."""
+
+    def __init__(
+        self, status: int, found: str, needed: str, action: str, *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(found, needed, action)
+        self.status, self.param, self.retry_after = status, param, retry_after
+
+
+def not_found(kind: str, name: str) -> RequestError:
+    """The error for an id that is unknown, or somebody else's: nobody can tell which."""
+    return RequestError(404, f"there is no {kind} {shorten(name)!r}", f"the id of a {kind} is needed", "Check the id")
+
+
+def error_response(problem: InputError, hidden: Iterable[str] = ()) -> JSONResponse:
+    """The answer to a request that raised an error. hidden: paths of this machine that the text is not to show."""
+    status = _status(problem)
+    parts = [problem.found, problem.needed, problem.action]
+    for path in hidden:
+        parts = [part.replace(path, "the data folder") for part in parts]
+    found, needed, action = parts
+    error = {
+        "message": f"{found}; {needed}. {action}.",
+        "type": TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
+        "code": getattr(problem, "code", CODES[HTTPStatus(status)]),
+        "param": getattr(problem, "param", None),
+        "found": found,
+        "needed": needed,
+        "action": action,
+    }
+    headers = {"Retry-After": str(max(1, round(wait)))} if (wait := getattr(problem, "retry_after", None)) is not None else {}
+    return JSONResponse({"error": error}, status, headers)
+
+
+def internal_error() -> InputError:
+    """What a client is told of a fault of ours: nothing of its trace, which is in the server's log."""
+    return RequestError(
+        500, "the server failed", "nothing of the request's is wrong", "Look into the server's log, then try again"
+    )
+
+
+def add_error_answers(app: FastAPI, hidden: Iterable[str]) -> None:
+    """Make an application answer every error in three parts."""
+    hidden = tuple(hidden)
+
+    async def answer(_: Request, problem: Exception) -> JSONResponse:
+        return error_response(_in_three_parts(problem), hidden)
+
+    for kind in (InputError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+def _status(problem: InputError) -> int:
+    if getattr(problem, "retry_after", None) is not None and not isinstance(problem, RequestError):
+        return 429  # a queue that is full
+    cause = problem.__cause__
+    full = isinstance(cause, OSError) and cause.errno in DISK_FULL_ERRNOS
+    return int(getattr(problem, "status", 507 if full else 400))
+
+
+def _in_three_parts(problem: Exception) -> InputError:
+    """Any error as one with three parts."""
+    if isinstance(problem.__cause__, RequestError):
+        return problem.__cause__  # which FastAPI wraps where it reads a request's body
+    if isinstance(problem, InputError):
+        return problem
+    if isinstance(problem, RequestValidationError):
+        return _validation_error(problem)
+    if not isinstance(problem, HTTPException):
+        return internal_error()
+    if problem.status_code in (404, 405):
+        found = "this address" if problem.status_code == 404 else "this method at this address"
+        return RequestError(problem.status_code, f"{found} is unknown", "one of the API is needed", "See /docs")
+    status = problem.status_code if problem.status_code in set(CODES) else 400
+    return RequestError(status, str(problem.detail), "a request as in /docs is needed", "Correct it")
+
+
+def _validation_error(problem: RequestValidationError) -> RequestError:
+    """The first thing that does not fit what a route declares."""
+    first: dict[str, Any] = dict(problem.errors()[0])
+    key = ".".join(str(part) for part in first["loc"][1:]) or "the body"
+    found = f"{key} is missing" if first["type"] == "missing" else f"{key} is {shorten(repr(first.get('input')))}"
+    needed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return RequestError(422, found, f"needed: {needed}", "Correct it", param=key)

@@ -1,0 +1,87 @@
+"""Start a server: the socket, the workers, uvicorn; and end them all."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+
+from tenth.core.errors import DataError
+from tenth.core.files.claims import exclusive_folder
+from tenth.server.app import create_app
+from tenth.server.settings import ServerSettings
+
+TOKEN_BYTES = 32
+GRACEFUL_SECONDS = 5  # for answers that are being sent when the server ends; a stream of events never ends by itself
+
+
+def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM. started: called with the address to open, once requests are answered.
+
+    Raises DataError if the address is taken or is none of this machine's, CheckpointError if another server has the folder.
+    """
+    if not settings.is_loopback and not settings.token and settings.users is None:
+        settings = replace(settings, token=secrets.token_urlsafe(TOKEN_BYTES))
+    signal.signal(signal.SIGTERM, _end)
+    with listen(settings) as listener, exclusive_folder(settings.data / "uploads"):
+        config = uvicorn.Config(
+            create_app(settings),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            lifespan="on",
+            timeout_graceful_shutdown=GRACEFUL_SECONDS,
+            proxy_headers=False,
+        )
+        server = uvicorn.Server(config)
+        asyncio.run(_serve(server, listener, lambda: started(address(settings, listener.getsockname()[1]))))
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """The socket at the settings' host and port. Raises DataError if that cannot be."""
+    where = f"{settings.host}, port {settings.port}"
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+    except OSError as problem:
+        if problem.errno == errno.EADDRINUSE:
+            found = f"{where}, is taken by another program, perhaps another `tenth serve`"
+            raise DataError(found, "a free port is needed", "Give another --port; 0 takes any that is free") from problem
+        if problem.errno == errno.EACCES:
+            raise DataError(f"{where}, is not this user's", "a port from 1024 is needed", "Give another --port") from problem
+        found = f"{where}, cannot be listened at ({problem.strerror or problem})"
+        raise DataError(
+            found, "an address of this machine is needed", "Give another --host; 127.0.0.1 is this machine alone"
+        ) from problem
+
+
+def address(settings: ServerSettings, port: int) -> str:
+    """The address to open in a browser; with the token where one is needed."""
+    host = socket.gethostname() if settings.host in ("0.0.0.0", "::") else settings.host
+    login = f"login?token={settings.token}" if settings.token else ""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/{login}"
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket, started: Callable[[], None]) -> None:
+    """Serve, and say so when requests are answered."""
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not (server.started or serving.done()):
+        await asyncio.sleep(0.01)
+    if server.started:
+        started()
+    await serving
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM ends the process as Ctrl-C does: what was begun is put in order."""
+    del number, frame
+    raise SystemExit(0)

@@ -1,0 +1,132 @@
+"""`tenth serve`: where it listens, what it says, how it ends; and what an application answers where something is wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from running_server import running_server
+from tenth.core.errors import DataError
+from tenth.server.api.errors import RequestError, not_found
+from tenth.server.app import create_app
+from tenth.server.settings import ServerSettings
+from tenth.server.start import address, listen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_says_its_address_answers_and_ends(number: int, tmp_path: Path) -> None:
+    with running_server(tmp_path / "data") as server:
+        assert server.said == f"{server.url}/"
+        assert server.client.get("/health").json()["status"] == "ok"
+        assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+        # A second one at the same port, then one in the same folder.
+        command = [sys.executable, "-m", "tenth.cli", "serve"]
+        port = server.url.rpartition(":")[2]
+        for words, found in ((["--port", port, "--data", str(tmp_path / "b")], "is taken"), (["--port", "0"], "another run")):
+            second = subprocess.run(
+                [*command, "--data", str(tmp_path / "data"), *words] if words[1] == "0" else [*command, *words],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (second.returncode, second.stdout) == (1, "")
+            assert found in second.stderr
+            assert len(second.stderr.splitlines()) == 1
+
+        server.process.send_signal(number)
+        _, stderr = server.process.communicate(timeout=30)
+        assert server.process.returncode == (0 if number == signal.SIGTERM else 130)
+        assert "Traceback" not in stderr
+
+
+@pytest.mark.slow
+def test_the_web_process_imports_no_torch(tmp_path: Path) -> None:
+    made = f"s.create_app(s.ServerSettings(data={str(tmp_path)!r}))"
+    code = f"import sys, tenth.server.start as s; {made}; print('torch' in sys.modules, 'dlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "expected"),
+    [
+        ("127.0.0.1", 80, "http://127.0.0.1:80/"),
+        ("::1", 80, "http://[::1]:80/"),
+        ("server.example", 80, "http://server.example:80/login?token=secret"),
+        ("0.0.0.0", 80, f"http://{socket.gethostname()}:80/login?token=secret"),
+    ],
+)
+def test_the_address_is_one_that_opens(host: str, port: int, expected: str, tmp_path: Path) -> None:
+    settings = ServerSettings(data=tmp_path, host=host, token="secret" if "token" in expected else "")
+    assert address(settings, port) == expected
+
+
+def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"192.0.2.7, port 0, cannot be listened at"):
+        listen(ServerSettings(data=tmp_path, host="192.0.2.7", port=0))
+
+
+def error_of(problem: Exception, tmp_path: Path) -> tuple[int, dict[str, str], dict[str, str]]:
+    """What a route that raises an error answers: status, the error, headers."""
+    app = create_app(ServerSettings(data=tmp_path / "data"))
+
+    @app.get("/raises")
+    def raises() -> None:
+        raise problem
+
+    answer = TestClient(app, base_url="http://localhost", raise_server_exceptions=False).get("/raises")
+    return answer.status_code, answer.json()["error"], dict(answer.headers)
+
+
+def test_an_error_has_three_parts(tmp_path: Path) -> None:
+    status, error, _ = error_of(DataError("2 photos", "three are needed", "Add one"), tmp_path)
+    assert status == 400
+    assert error == {
+        "message": "2 photos; three are needed. Add one.",
+        "type": "invalid_request_error",
+        "code": "bad_request",
+        "param": None,
+        "found": "2 photos",
+        "needed": "three are needed",
+        "action": "Add one",
+    }
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "not_found"), (409, "conflict"), (413, "too_large"), (422, "invalid")])
+def test_an_error_has_its_status(status: int, code: str, tmp_path: Path) -> None:
+    assert error_of(RequestError(status, "a", "b", "c"), tmp_path)[1]["code"] == code
+    assert error_of(not_found("job", "x"), tmp_path)[0] == 404
+
+
+def test_an_error_that_will_pass_says_when(tmp_path: Path) -> None:
+    status, error, headers = error_of(RequestError(429, "a", "b", "c", retry_after=2.4), tmp_path)
+    assert (status, error["type"], headers["retry-after"]) == (429, "rate_limit_error", "2")
+
+
+def test_a_full_disk_is_said_without_the_path(tmp_path: Path) -> None:
+    problem = DataError(f"{tmp_path}/data/blobs/ab cannot be written", "room on the disk is needed", "Make room")
+    problem.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    status, error, _ = error_of(problem, tmp_path)
+    assert (status, error["code"], error["found"]) == (507, "disk_full", "the data folder/blobs/ab cannot be written")
+
+
+def test_a_fault_of_ours_shows_no_trace(tmp_path: Path) -> None:
+    status, error, _ = error_of(KeyError("secret of ours"), tmp_path)
+    assert (status, error["type"], error["code"]) == (500, "server_error", "internal")
+    assert "secret" not in str(error)
+
+
+def test_what_is_not_there_is_404(tmp_path: Path) -> None:
+    client = TestClient(create_app(ServerSettings(data=tmp_path)), base_url="http://localhost")
+    assert client.get("/nothing").json()["error"]["code"] == "not_found"
+    assert client.post("/health").json()["error"]["code"] == "method_not_allowed"
