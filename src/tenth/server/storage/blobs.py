@@ -1,0 +1,113 @@
+"""Files by the sha256 of their content, which stay as long as something uses them.
+
+A file is `blobs/ab/abcdef...`, for its owner alone to read. A use is a row of the database, such as `picture:ID`. A file is
+on the disk before a transaction says that it is used, and is removed only after a transaction has removed its last use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from tenth.core.files.claims import list_entries, remove_temporary
+from tenth.core.files.reading import read_bytes
+from tenth.core.files.writing import PRIVATE_FILE_MODE, make_private_folder, write_bytes
+from tenth.server.storage.database import Database
+
+HASH = re.compile(r"[0-9a-f]{64}")
+MAX_BLOB_BYTES = 1 << 30
+BATCH = 100  # files that are removed while everybody else waits
+ORPHAN_SECONDS = 3600.0  # after which a file that nothing uses was left by a process that was killed
+
+
+class Blobs:
+    """The files of a data folder."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.folder = make_private_folder(database.folder / "blobs")
+
+    def path(self, sha256: str) -> Path:
+        """The path of a file, whether it is there or not. Raises ValueError for what is no sha256."""
+        if not HASH.fullmatch(sha256):
+            raise ValueError("not a sha256")
+        return self.folder / sha256[:2] / sha256
+
+    def put(self, content: bytes) -> str:
+        """Keep a content; its sha256. It goes again unless it is used. Raises DataError if the disk is full."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self.path(sha256)
+        if not path.exists():
+            make_private_folder(path.parent)
+            write_bytes(path, content, PRIVATE_FILE_MODE)
+        return sha256
+
+    def read(self, sha256: str) -> bytes:
+        """The content. Raises FileNotFoundError if it is not there."""
+        return read_bytes(self.path(sha256), MAX_BLOB_BYTES)
+
+    def use(self, transaction: sqlite3.Connection, content: bytes, holder: str, until: float | None = None) -> str:
+        """Keep a content that a holder uses; its sha256. The use is void after the time `until`, in seconds since 1970.
+
+        Within a transaction no file is removed. Call `put` before it: then nobody waits for the disk here.
+        """
+        sha256 = self.put(content)
+        self.share(transaction, sha256, holder, until)
+        return sha256
+
+    def share(self, transaction: sqlite3.Connection, sha256: str, holder: str, until: float | None = None) -> bool:
+        """Let a holder use a file that is there; False if it is not."""
+        if not self.path(sha256).exists():
+            return False
+        transaction.execute("INSERT OR REPLACE INTO blob_uses VALUES (?, ?, ?)", (sha256, holder, until))
+        return True
+
+    def holds(self, holder: str, sha256: str) -> bool:
+        """Whether a holder uses a file, and the use is not void."""
+        query = "SELECT 1 FROM blob_uses WHERE sha256 = ? AND holder = ? AND coalesce(until > ?, 1)"
+        return self.database.row(query, (sha256, holder, time.time())) is not None
+
+    def held(self, holder: str) -> tuple[str, ...]:
+        """The files that a holder uses, in the order of their names."""
+        return tuple(
+            row[0] for row in self.database.rows("SELECT sha256 FROM blob_uses WHERE holder = ? ORDER BY 1", (holder,))
+        )
+
+    @staticmethod
+    def release(transaction: sqlite3.Connection, holder: str) -> list[str]:
+        """Remove all uses of a holder; the files that it used, for `remove_unused` after the transaction."""
+        rows = transaction.execute("DELETE FROM blob_uses WHERE holder = ? RETURNING sha256", (holder,)).fetchall()
+        return [row[0] for row in rows]
+
+    def remove_unused(self, hashes: Iterable[str]) -> int:
+        """Remove those of the files that nothing uses; how many those were."""
+        unique, removed = sorted(set(hashes)), 0
+        for start in range(0, len(unique), BATCH):
+            with self.database.transaction() as transaction:  # while it runs no file gets a use
+                for sha256 in unique[start : start + BATCH]:
+                    used = transaction.execute("SELECT 1 FROM blob_uses WHERE sha256 = ?", (sha256,)).fetchone()
+                    if used is None and self.path(sha256).exists():
+                        self.path(sha256).unlink()
+                        removed += 1
+        return removed
+
+    def remove_expired(self) -> int:
+        """Remove uses that are void, and the files that nothing uses then; how many files those were."""
+        with self.database.transaction() as transaction:
+            query = "DELETE FROM blob_uses WHERE until < ? RETURNING sha256"
+            hashes = [row[0] for row in transaction.execute(query, (time.time(),)).fetchall()]
+        return self.remove_unused(hashes)
+
+    def remove_orphans(self, older_than: float = ORPHAN_SECONDS) -> int:
+        """Remove files that nothing uses and that are older than some seconds; how many those were."""
+        remove_temporary(self.folder)
+        before, removed = time.time() - older_than, 0
+        for name in sorted(list_entries(self.folder)):
+            paths = [path for path in (self.folder / name).iterdir() if HASH.fullmatch(path.name)]
+            old = [path.name for path in paths if path.stat().st_mtime <= before]
+            removed += self.remove_unused(old)
+        return removed

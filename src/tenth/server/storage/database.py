@@ -1,0 +1,184 @@
+"""The server's database: SQLite with a write-ahead log, which any number of processes and threads open.
+
+Each thread has a connection of its own. Whatever is committed is on the disk, also after a power failure. Deleted rows are
+overwritten with zeros at once; `purge` also removes them from the log.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tenth.core.errors import DataError
+from tenth.core.files.writing import DISK_FULL_ERRNOS, PRIVATE_FILE_MODE, make_private_folder
+from tenth.server.storage.migrations import MIGRATIONS
+
+DATABASE_FILE = "server.db"
+BUSY_SECONDS = 30.0  # how long one process waits for the others' writes
+PRAGMAS = (
+    f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "secure_delete = ON",
+    "trusted_schema = OFF",
+)
+DISK_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+class Database:
+    """The database of a data folder, which is created for its owner alone.
+
+    folder: the data folder. Raises DataError if it cannot be written, or the file is damaged or of a newer version.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = make_private_folder(folder)
+        self.path = self.folder / DATABASE_FILE
+        self._local = threading.local()
+        self._migrate()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        known: tuple[int, sqlite3.Connection] | None = getattr(self._local, "connection", None)
+        if known is None or known[0] != os.getpid():  # a connection must not be carried over a fork
+            known = os.getpid(), self._connect()
+            self._local.connection = known
+        return known[1]
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        known = self._local.__dict__.pop("connection", None)
+        if known is not None:
+            known[1].close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All changes of the block or none. Only one transaction runs at a time, in all processes. Raises DataError."""
+        with explain_database_errors(self.path):
+            connection = self.connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk may have ended it already
+                    connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """All rows of a query. Raises DataError."""
+        with explain_database_errors(self.path):
+            return self.connection.execute(query, values).fetchall()
+
+    def row(self, query: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
+        """The first row of a query. Raises DataError."""
+        return next(iter(self.rows(query, values)), None)
+
+    def job_folder(self, job_id: str) -> Path:
+        """Where a job that is not done keeps its files."""
+        return self.folder / "jobs" / job_id
+
+    def purge(self) -> None:
+        """Remove every trace of deleted rows from the database file and its log.
+
+        Raises DataError if another process reads for so long that the log cannot be emptied.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        with explain_database_errors(self.path):
+            self.connection.execute("VACUUM")
+            while self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > deadline:
+                    found, needed = f"{self.path} is being read", "its log is emptied only while nobody reads it"
+                    raise DataError(found, needed, "Run the same again, or stop the server first")
+                time.sleep(0.05)
+
+    def _connect(self) -> sqlite3.Connection:
+        with explain_database_errors(self.path):
+            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            connection.row_factory = sqlite3.Row
+            for pragma in PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+            return connection
+
+    def _migrate(self) -> None:
+        with explain_database_errors(self.path):
+            version = self.connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == len(MIGRATIONS):
+                return
+            if version > len(MIGRATIONS):
+                found, needed = f"{self.path} has version {version}", f"version {len(MIGRATIONS)} or an older one is needed"
+                raise DataError(found, needed, "Install a newer tenth, or choose another data folder")
+            self.path.chmod(PRIVATE_FILE_MODE)  # its log gets the same permissions
+            self._use_log()
+        with self.transaction() as transaction:
+            # Another process may have done it meanwhile.
+            version = transaction.execute("PRAGMA user_version").fetchone()[0]
+            for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+                for statement in statements:
+                    transaction.execute(statement)
+                transaction.execute(f"PRAGMA user_version = {number}")
+
+    def _use_log(self) -> None:
+        """Switch to the write-ahead log, for which SQLite does not wait when another process does the same."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self.connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as problem:
+                if _error_code(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+
+def insert(transaction: sqlite3.Connection, table: str, **values: object) -> None:
+    """Add a row to a table."""
+    marks = ", ".join("?" * len(values))
+    transaction.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
+
+
+def change_number(transaction: sqlite3.Connection) -> int:
+    """The next value of the counter of changes, which only grows."""
+    return int(transaction.execute("UPDATE counter SET value = value + 1 RETURNING value").fetchone()[0])
+
+
+def is_disk_full(problem: BaseException | None) -> bool:
+    """Whether an error, or the one behind it, is a disk that takes no more."""
+    while problem is not None:
+        if isinstance(problem, OSError) and problem.errno in DISK_FULL_ERRNOS:
+            return True
+        if isinstance(problem, sqlite3.Error) and _error_code(problem) in DISK_ERRORS:
+            return True
+        problem = problem.__cause__
+    return False
+
+
+@contextmanager
+def explain_database_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors about the file in the block into DataError."""
+    try:
+        yield
+    except sqlite3.Error as problem:
+        found = f"{path} cannot be used ({problem})"
+        explanations: dict[int, tuple[str, str]] = {
+            **dict.fromkeys(DISK_ERRORS, ("room on a disk that works is needed", "Make room and run the same again")),
+            sqlite3.SQLITE_BUSY: ("another process writes to it for too long", "Run the same again"),
+            sqlite3.SQLITE_READONLY: ("a file that can be written is needed", "Change its permissions"),
+            sqlite3.SQLITE_CANTOPEN: ("a file that can be written is needed", "Change its permissions"),
+            sqlite3.SQLITE_NOTADB: ("a database of tenth is needed", "Restore it from a copy, or move it away"),
+            sqlite3.SQLITE_CORRUPT: ("an undamaged database is needed", "Restore it from a copy, or move it away"),
+        }
+        if (code := _error_code(problem)) not in explanations:
+            raise
+        raise DataError(found, *explanations[code]) from problem
+
+
+def _error_code(problem: sqlite3.Error) -> int:
+    """The primary code of an error; 0 if it is none of SQLite itself."""
+    return int(getattr(problem, "sqlite_errorcode", 0)) & 0xFF
