@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 MAX_KEY_BYTES = 1 << 16
 # The same for every user: a certificate that said when it was made would say when somebody began.
 NOT_BEFORE, NOT_AFTER = datetime(2025, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # RFC 5280: no end
-CERTIFICATE_BEGINS = b"-----BEGIN CERTIFICATE-----"
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def _read_or_make(path: Path) -> OwnKey:
     needed = "a folder for the key that signs pictures is needed"
     try:
         make_private_folder(path.parent)
-        write_bytes(path, _new_key(), PRIVATE_FILE_MODE, no_overwrite=True)
+        write_bytes(path, new_key(), PRIVATE_FILE_MODE, no_overwrite=True)
     except CheckpointError:  # another process was quicker; its key is ours
         pass
     except DataError as problem:
@@ -71,27 +70,31 @@ def _read_or_make(path: Path) -> OwnKey:
 
 
 def _read(path: Path) -> OwnKey:
-    """Raises FileNotFoundError, else DataError."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
+    """Raises FileNotFoundError where nothing is, else DataError."""
     needed, action = "the key that signs pictures is needed", "Remove it: a new one is made"
     try:
-        content = read_bytes(path, MAX_KEY_BYTES)
-        key = load_pem_private_key(content, None)
-    except FileNotFoundError:
-        raise
+        return read_key(read_bytes(path, MAX_KEY_BYTES))
+    except (FileNotFoundError, NotADirectoryError) as problem:
+        raise FileNotFoundError(path) from problem
     except (OSError, UnreadableError) as problem:
         raise DataError(f"{path} {reason(problem)}", needed, action) from problem
-    except (ValueError, TypeError) as problem:
-        raise DataError(f"{path} is no key", needed, action) from problem
-    certificates = content[content.find(CERTIFICATE_BEGINS) :]
-    if not isinstance(key, Ed25519PrivateKey) or not certificates.startswith(CERTIFICATE_BEGINS):
-        raise DataError(f"{path} is no key of tenth", needed, action)
-    return OwnKey(key, certificates)
+    except ValueError as problem:
+        raise DataError(f"{path} is no key of tenth's", needed, action) from problem
 
 
-def _new_key() -> bytes:
+def read_key(pem: bytes) -> OwnKey:
+    """A private key and its certificates, in one text. Raises ValueError for anything else."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.x509 import load_pem_x509_certificates
+
+    key = load_pem_private_key(pem, None)
+    if not isinstance(key, Ed25519PrivateKey) or load_pem_x509_certificates(pem)[0].public_key() != key.public_key():
+        raise ValueError("no Ed25519 key with its certificate first")
+    return OwnKey(key, pem[pem.index(b"-----BEGIN CERTIFICATE-----") :])
+
+
+def new_key() -> bytes:
     """A key with its certificates as PEM. They name the program: no person, host or time."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

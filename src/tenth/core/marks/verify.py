@@ -14,7 +14,7 @@ from tenth.core.files.reading import UnreadableError, read_bytes, reason
 from tenth.core.marks.key import own_certificates
 from tenth.core.marks.manifest import read_manifest
 from tenth.core.marks.watermark import Watermark, current_watermark
-from tenth.core.marks.xmp import GENERATOR
+from tenth.core.marks.xmp import GENERATOR, OUR_XMP
 
 MAX_PICTURE_BYTES = 1 << 28  # more than the largest generated images have
 MEDIA_TYPES = {
@@ -24,8 +24,7 @@ MEDIA_TYPES = {
 }
 MANIFEST_STORE = b"jumdc2pa"  # in any file that has one
 OUR_CLAIM = b"dnameetenth"  # in CBOR, the name of the program in a claim
-OUR_XMP = re.compile(rb"CreatorTool(=\"|>)tenth[\"<]")
-OUR_SETTINGS = re.compile(rb"[tiz][TE]Xttenth\0")
+OUR_SETTINGS = re.compile(rb"(tEXt|zTXt|iTXt)tenth\0")  # the text chunk of a PNG
 
 
 class MarkState(StrEnum):
@@ -59,7 +58,7 @@ def verify(path: str | Path) -> Mark:
         raise DataError(f"{path} {reason(problem)}", needed, action) from problem
     media_type = next((name for name, start in MEDIA_TYPES.items() if start.match(content)), None)
     if media_type is None:
-        raise DataError(f"{path} is none of these" if content else f"{path} is empty", needed, action)
+        raise DataError(f"{path} is no PNG, JPEG or WebP" if content else f"{path} is empty", "a picture is needed", action)
     return _manifest_mark(content, media_type) or _remaining_mark(content, current_watermark())
 
 

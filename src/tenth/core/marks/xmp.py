@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # IPTC's word for a picture that a trained model made. A name, not an address: nothing is fetched.
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 GENERATOR = "tenth"  # by which our own XMP and manifests are told from others'
@@ -12,3 +14,4 @@ XMP = (
     f' xmlns:xmp="http://ns.adobe.com/xap/1.0/" Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCE_TYPE}"'
     f' xmp:CreatorTool="{GENERATOR}"/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
 ).encode()
+OUR_XMP = re.compile(rb"CreatorTool(=\"|>)tenth[\"<]")  # also as other programs write it anew
