@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import huggingface_hub.constants
@@ -33,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TENTH_BACKEND"] = "torch"  # toys are made anew again and again; compiled networks have tests of their own
     if not hasattr(config, "workerinput"):
         stack = ExitStack()
+        os.environ["TENTH_DATA_DIR"] = stack.enter_context(TemporaryDirectory())  # one key for all: equal pictures, equal bytes
         os.environ[FRESH] = stack.enter_context(fresh_server())
         config.add_cleanup(stack.close)
 

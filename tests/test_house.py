@@ -79,7 +79,10 @@ ARGUMENTS = 6  # without self
 
 HOST = re.compile(r"https?://([\w.-]+)|\b((?:[\w-]+\.)+(?:com|org|co|ai))\b")
 PAGE_SUFFIXES = (".css", ".html", ".j2", ".js", ".svg")
-NOT_HOSTS = re.compile(r"localhost|127\.|0\.0\.0\.0|www\.w3\.org$|(.+\.)?example(\.(com|org|net))?$|.+\.(invalid|test)$")
+NAMES_OF_METADATA = r"cv\.iptc\.org$|iptc\.org$|ns\.adobe\.com$"  # of XMP's words, which nobody fetches
+NOT_HOSTS = re.compile(
+    NAMES_OF_METADATA + r"|localhost|127\.|0\.0\.0\.0|www\.w3\.org$|(.+\.)?example(\.(com|org|net))?$|.+\.(invalid|test)$"
+)
 
 
 def imports_go_down(source: Source) -> Iterator[Breach]:

@@ -21,6 +21,7 @@ from tenth.experiments.generation.sheet import MAX_IMAGES, write_sheet
 from tenth.methods.identity_file import save_identity
 from tenth.models.registry import load_model
 from tenth.sampling.png_metadata import read_sample, save_sample
+from toy_marks import assert_marked
 
 PROMPT = "a photo of a person"
 Output = pytest.CaptureFixture[str]
@@ -74,6 +75,7 @@ def test_the_best_are_kept_with_the_bytes_of_their_seeds(draw: Draw, here: Path,
         each.read_bytes() for each in drawn[:2]
     ]
     assert set(files(here / "best")) == {"0000.png", "0001.png", "run.json", "sheet.png"}
+    assert_marked(*(here / "best").glob("*.png"))
 
     # What was said, and what run.json has of every candidate.
     said = capsys.readouterr()

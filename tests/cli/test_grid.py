@@ -15,6 +15,7 @@ from tenth.core.types import Pixels
 from tenth.evaluation.candidates import CandidateFigures
 from tenth.experiments.generation import candidates, run
 from tenth.sampling.png_metadata import read_sample
+from toy_marks import assert_marked
 
 Output = pytest.CaptureFixture[str]
 Draw = Callable[..., int]
@@ -52,6 +53,8 @@ def test_each_cell_has_the_bytes_of_a_plain_command(draw: Draw, tmp_path: Path) 
         assert draw("--prompt", prompt, "--steps", steps, "--seed", seed, "-n", "1", "-o", folder) == 0
         plain = (tmp_path / folder / "0000.png").read_bytes()
         assert (tmp_path / "grid" / f"{number:04d}.png").read_bytes() == plain
+
+    assert_marked(*(tmp_path / "grid").rglob("*.png"))
 
     # The record, and the sheet: columns, rows and groups of rows.
     record = json.loads((tmp_path / "grid/run.json").read_text())

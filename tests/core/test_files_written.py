@@ -17,7 +17,8 @@ from PIL import Image
 from tenth.core.errors import CheckpointError, DataError
 from tenth.core.files import writing as file_writing
 from tenth.core.files.claims import exclusive_folder, list_entries, remove_temporary, remove_temporary_of
-from tenth.core.files.writing import atomic_file, atomic_folder, write_bytes, write_json, write_png, write_tensors
+from tenth.core.files.writing import atomic_file, atomic_folder, write_bytes, write_json, write_tensors
+from tenth.core.marks.png import write_png
 
 
 def test_what_fails_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("write", [
     lambda path: write_bytes(path, b"content"),
     lambda path: write_json(path, {"a": 1}),
-    lambda path: write_png(path, Image.new("RGB", (2, 2))),
+    lambda path: write_png(path, Image.new("RGB", (2, 2)), photo=True),  # no key is made on the way
     lambda path: write_tensors(path, {"a": torch.ones(2)}),
     lambda path: write_tensors(path, {"a": torch.ones(2)}, no_overwrite=True),
 ])  # fmt: skip

@@ -19,6 +19,7 @@ from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.png_metadata import read_sample
 from tenth.sampling.prompts.vocabulary import prompt_warnings
+from toy_marks import assert_marked
 
 LANDMARKS = np.array([[110.0, 60], [90, 60], [40, 60], [60, 60], [75, 95]])
 
@@ -45,6 +46,7 @@ def images(folder: Path) -> dict[str, bytes]:
 def test_every_method_and_prompt_has_its_image(output: Path) -> None:
     assert set(images(output)) == {f"{name}/{head}.png" for name in DEMO_METHODS for head in PROMPTS}
     assert {path.name for path in output.iterdir()} == {*DEMO_METHODS, "sheet.png", "run.json"}
+    assert_marked(*output.rglob("*.png"))
     sample = read_sample(output / "ip-adapter-max" / "hat.png")
     assert (sample["seed"], sample["prompt"]) == (SEED, "a photo of a person wearing a hat")
 

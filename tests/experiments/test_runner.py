@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tenth.core.errors import CheckpointError, DataError, RecipeError
+from tenth.core.marks.verify import MarkState, verify
 from tenth.core.types import Photo, Pixels, Sample
 from tenth.data.manifest import write_manifest
 from tenth.data.splits import ReferenceSplit
@@ -30,7 +31,10 @@ from tenth.methods.identity_file import load_identity, save_identity
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.png_metadata import read_sample
+from toy_marks import assert_marked
 from toy_people import FACE, NAMES, PHOTOS, ColorRecognizer, digest, generate_held_out_photos, scores_at
+
+REAL_FOLDERS = ("references", "held-out", "averages")
 
 
 def used(recipe: ExperimentRecipe, condition: Condition, name: str, output: Path) -> list[tuple[str, ...]]:
@@ -63,6 +67,10 @@ def test_the_right_person_is_above_a_impostor_and_controls_are_rows(recipe: Expe
             assert rows[name]["copy-paste-index"]["value"] == pytest.approx(-1)  # a held-out photo, copied
         assert rows[COPIES]["copy-paste-index"]["value"] == pytest.approx(1)
         assert abs(rows[REAL]["copy-paste-index"]["value"]) < 0.5
+    photos = {path for folder in REAL_FOLDERS for path in (tmp_path / "out" / folder).rglob("*.png")}
+    assert_marked(*(set((tmp_path / "out").rglob("*.png")) - photos))
+    assert photos
+    assert {verify(path).state for path in photos} == {MarkState.FOREIGN}  # no photo is called a model's
     assert text == (tmp_path / "out/table.md").read_text()
     assert "| `ip-adapter-avg` |" in text
     assert "<html" in (tmp_path / "out/report.html").read_text()

@@ -15,6 +15,7 @@ from tenth.methods.dreambooth import checkpoint_selection as choosing
 from tenth.methods.dreambooth.checkpoint_selection import build_selector, embed_images, mean_similarity
 from tenth.sampling.config import SamplingConfig
 from tenth.training.monitoring import read_history
+from toy_marks import assert_marked
 
 PROMPTS, FEW = [f"prompt {number}" for number in range(8)], SamplingConfig(steps=1)
 
@@ -58,7 +59,7 @@ def test_the_checkpoint_nearest_to_the_held_out_photo_is_the_best(tmp_path: Path
     assert history[3]["similarity"] == 0.0  # no face counts as a stranger's
     assert history[3]["copy"] is None
     assert made[1][1]["person/held-out photos"] == history[1]["similarity"]
-    assert (tmp_path / "samples.png").is_file()
+    assert_marked(tmp_path / "samples.png", *(tmp_path / "samples").glob("*.png"))
 
 
 def test_without_a_face_on_either_side_nothing_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tenth.cli.commands.models import download, models, update
 from tenth.cli.commands.person import demo, export, identity, people, photos
 from tenth.cli.commands.serve import serve
 from tenth.cli.commands.train import train
+from tenth.cli.commands.verify import verify
 from tenth.cli.examples import epilog
 
 HELP_WIDTH = 100  # in every terminal, so that docs/cli.md can be checked
@@ -121,7 +122,7 @@ def build_command() -> Any:
     data_app.callback()(data)
     models_app.callback(invoke_without_command=True)(models)
     for parent, title, commands in (
-        (app, "One person", (demo, photos, identity, people, generate, export)),
+        (app, "One person", (demo, photos, identity, people, generate, verify, export)),
         (app, "Many people", (train, experiment, report, evaluate)),
         (app, "This installation", (serve, methods, metrics, doctor)),
         (data_app, None, (lfw, image_folder)),

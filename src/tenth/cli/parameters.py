@@ -63,6 +63,7 @@ Source = Annotated[list[Path] | None, argument("SOURCE...", f"{PHOTOS_HELP}; or 
 IdentityFile = Annotated[Path, argument("IDENTITY", "made by `tenth identity`")]
 Recipe = Annotated[Path, argument("RECIPE", "a TOML file such as those in recipes/")]
 Run = Annotated[Path, argument("RUN", "a folder of `tenth experiment`, or its run.json")]
+Pictures = Annotated[list[Path], argument("FILE...", "PNGs of tenth's, or what became of them as JPEG or WebP")]
 Generated = Annotated[Path, argument("GENERATED", "the images to evaluate")]
 LfwSource = Annotated[Path, argument("SOURCE", "lfw-deepfunneled.tgz, or a folder in its layout")]
 PeopleFolder = Annotated[Path, argument("SOURCE", "a folder that holds a folder for each person")]

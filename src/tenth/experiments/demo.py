@@ -14,7 +14,7 @@ from PIL import PngImagePlugin
 from tenth.core.config import to_table
 from tenth.core.errors import CheckpointError
 from tenth.core.files.claims import exclusive_folder, remove_temporary
-from tenth.core.files.writing import write_png
+from tenth.core.marks.png import write_png
 from tenth.core.run_record import RECORD_FILE, SHEET_FILE, read_record, write_record
 from tenth.core.types import Person
 from tenth.data.faces.detection import crop_face

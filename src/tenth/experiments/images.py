@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tenth.core.config import to_table
+from tenth.core.marks.signer import current_signer
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe, PromptSet
@@ -84,6 +85,7 @@ def generate_missing(recipe: ExperimentRecipe, model: LatentDiffusion, jobs: Ite
     A batch with a missing image is generated as a whole: a pixel may differ by 1/255 in another batch.
     """
     batches = generation_batches(jobs)
+    current_signer()  # what cannot be signed is not drawn
     with tqdm(total=sum(map(len, batches)), desc="images", file=sys.stderr, delay=2) as bar:
         for batch in batches:
             jobs = [job.job for job in batch]

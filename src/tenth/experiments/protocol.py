@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tenth.core.errors import DataError
-from tenth.core.files.writing import write_png
+from tenth.core.marks.png import write_png
 from tenth.core.types import FeatureArray, Photo, Pixels
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, crop_face, hash_distance, near_duplicate_hash
@@ -46,7 +46,7 @@ class RealImages:
         average = np.rint(np.mean(references, axis=0)).astype(np.uint8)
         for subfolder, images in (("references", references), ("held-out", held_out), ("averages", [average])):
             for index, pixels in enumerate(images):
-                write_png(self.output / subfolder / person_id / f"{index:02}.png", Image.fromarray(pixels))
+                write_png(self.output / subfolder / person_id / f"{index:02}.png", Image.fromarray(pixels), photo=True)
 
     def paths(self, subfolder: str, person_id: str) -> list[Path]:
         """subfolder: "references" in the order in which methods get them, "held-out", or "averages", the mean of those."""

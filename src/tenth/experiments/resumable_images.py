@@ -11,6 +11,7 @@ from typing import Any
 
 from tenth.core.errors import CheckpointError
 from tenth.core.files.writing import explain_os_errors, write_json
+from tenth.core.marks.signer import current_signer
 from tenth.experiments.output_folders import PROGRESS_FILE, read_progress
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
@@ -86,6 +87,7 @@ class ImageSeries:
         batches = [(requests, paths) for requests, paths in self._batches() if not all(path.exists() for path in paths)]
         if not batches:
             return
+        current_signer()  # what cannot be signed is not drawn
         run.record_seconds({})
         done, total = 0, sum(self._steps(requests) for requests, _ in batches)
         try:

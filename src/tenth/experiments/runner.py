@@ -22,7 +22,8 @@ from tenth.core.console import track
 from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.files.reading import sha256_of, short_sha256_of, without_system_files
-from tenth.core.files.writing import write_png, write_text
+from tenth.core.files.writing import write_text
+from tenth.core.marks.png import write_png
 from tenth.core.run_record import RECORD_FILE, read_record, replace_paths, write_record
 from tenth.core.types import Person
 from tenth.core.wording import abbreviate, pluralize

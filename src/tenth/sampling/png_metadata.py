@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from tenth.core.errors import DataError
 from tenth.core.files.reading import UnreadableError, open_regular, parse_json, reason
-from tenth.core.files.writing import write_png
+from tenth.core.marks.png import write_png
 from tenth.core.types import Sample
 
 MAX_METADATA_CHARS = 1 << 20  # four prompts of the most characters, each of these written as two escapes, and the rest

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from tenth.core.errors import CheckpointError, DataError
 from tenth.core.files.reading import UnreadableError, open_regular, parse_json, read_lines, reason
-from tenth.core.files.writing import explain_os_errors, write_png, write_text
+from tenth.core.files.writing import explain_os_errors, write_text
+from tenth.core.marks.png import write_png
 from tenth.core.types import Pixels, Score
 
 CheckpointMetrics = Mapping[str, "float | Pixels"]  # measured at a checkpoint: numbers and images (H, W, 3), by name

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import filecmp
-import io
 import json
 import os
 import re
@@ -22,8 +21,6 @@ from typing import IO, TYPE_CHECKING, Any
 from tenth.core.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from PIL.PngImagePlugin import PngInfo
     from torch import Tensor
 
 TEMPORARY_SUFFIX = ".part"
@@ -79,13 +76,6 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """As `write_text`: sorted keys, an indent of one. Raises ValueError for a number that is not finite, and writes nothing."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-
-
-def write_png(path: str | Path, image: Image, info: PngInfo | None = None) -> None:
-    """As `write_if_changed`: a PNG with text chunks. Equal pixels and texts give equal bytes."""
-    content = io.BytesIO()  # encoded first: Pillow's error for a full disk names neither disk nor file
-    image.save(content, format="PNG", pnginfo=info)
-    write_if_changed(path, content.getvalue())
 
 
 def write_tensors(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tenth.core.files.writing import write_png
+from tenth.core.marks.png import write_png
 from tenth.core.types import Pixels
 from tenth.core.wording import printable, shorten
 from tenth.evaluation.image_set import load_image

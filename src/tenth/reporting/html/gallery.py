@@ -11,9 +11,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from tenth.core.files.reading import read_bytes
+from tenth.core.marks.xmp import OUR_XMP, XMP
 from tenth.core.run_record import method_folder_names
 from tenth.evaluation.image_set import load_image
 from tenth.reporting.results_reader import Results
+from tenth.sampling.png_metadata import MAX_PNG_BYTES
 
 PEOPLE, SEEDS, PHOTOS = 12, 6, 12  # shown at most, so that the page stays some megabytes
 OPEN = 2  # people whose sheet is open from the start
@@ -57,9 +60,13 @@ def _by_seed(folder: Path) -> dict[int, Path]:
 
 
 def embedded(path: Path) -> tuple[str, int, int]:
-    """An image as a data URI, with its width and height in pixels, reduced to what the page shows. Raises as `load_image`."""
+    """An image as a data URI, with its width and height in pixels, reduced to what the page shows. Raises as `load_image`.
+
+    What a model made says so there too, in XMP; what says nothing is a photo.
+    """
     image = Image.fromarray(load_image(path))
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     packed = BytesIO()
-    image.save(packed, "WEBP", quality=QUALITY, method=4)
+    xmp = XMP if OUR_XMP.search(read_bytes(path, MAX_PNG_BYTES)) else b""
+    image.save(packed, "WEBP", quality=QUALITY, method=4, xmp=xmp)
     return f"data:image/webp;base64,{b64encode(packed.getvalue()).decode()}", image.width, image.height
