@@ -44,8 +44,8 @@ def resolve_source(words: Sequence[Path], method: str = "", model: str = "", *, 
     Of a saved person it is the identity of the model, or the photos: for a method by name, where no identity is of the
     model, or if `photos` are needed.
 
-    Raises IdentityError for a word that is neither, or a person of whom nothing may be made, DataError
-    for a saved person among other words.
+    Raises IdentityError for a word that is neither, or a person of whom nothing may be made, DataError for a saved person among
+    other words.
     """
     from tenth.methods.people.folder import PeopleFolder
 

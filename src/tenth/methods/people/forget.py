@@ -81,7 +81,7 @@ def find_person_outputs(people: PeopleFolder, name: str, folders: Iterable[Path]
     """What `forget` would remove below these folders; tenth's own folders are not searched."""
     own = [default_cache_dir(), data_dir(), *(each.directory for each in known_people(people))]
     digests = photo_digests(people.path(name))
-    return [output for folder in folders for output in find_outputs(folder, digests, own)]
+    return [output for folder in folders for output in find_outputs(folder, name, digests, own)]
 
 
 def photo_digests(folder: Path) -> set[str]:

@@ -46,8 +46,8 @@ class Output:
             self.folder.rmdir()
 
 
-def find_outputs(directory: Path, digests: Collection[str], without: Collection[Path] = ()) -> Iterator[Output]:
-    """Runs below a folder whose record names one of the photos, and identity files that do.
+def find_outputs(directory: Path, name: str, digests: Collection[str], without: Collection[Path] = ()) -> Iterator[Output]:
+    """Runs below a folder whose record names one of the photos, identity files that do, and empty folders called NAME-1, say.
 
     digests: sha256 of the photos' files. without: folders that are not searched. Links are not followed. Raises DataError if
     there is no such folder.
@@ -57,12 +57,13 @@ def find_outputs(directory: Path, digests: Collection[str], without: Collection[
     wanted, skipped = set(digests), {path.resolve() for path in without}
     for root, folders, files in os.walk(directory):
         folder = Path(root)
-        folders[:] = [name for name in folders if (folder / name).resolve() not in skipped]
-        for name in files:
-            path = folder / name
+        if not files and not folders and re.fullmatch(rf"{re.escape(name)}-\d+", folder.name):
+            yield Output(folder)  # of a run whose files were just removed
+        folders[:] = [each for each in folders if (folder / each).resolve() not in skipped]
+        for path in (folder / file for file in files):
             if path.suffix == IDENTITY_SUFFIX and wanted.intersection(_photos_of_identity(path)):
                 yield Output(folder, records=(path,))
-        records = [folder / name for name in (PROGRESS_FILE, RECORD_FILE) if name in files]
+        records = [folder / each for each in (PROGRESS_FILE, RECORD_FILE) if each in files]
         if any(wanted.intersection(_photos_of_run(path)) for path in records):
             sheet = [folder / SHEET_FILE] if SHEET_FILE in files else []
             yield Output(folder, tuple(_images(folder)), (*sheet, *records))
