@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from tenth.cli.main import main
-from tenth.experiments.output_folders import PROGRESS_FILE
+from tenth.core.run_record import PROGRESS_FILE
 from toy_commands import FaultInjector, Trial, command, prepare, run_forked
 
 MAY_GROW = {"costs.jsonl"}  # a batch that was drawn twice cost twice

@@ -80,7 +80,7 @@ def test_masks_are_the_halves_that_they_paint_and_a_run_goes_on(sd15_folder: Pat
 
 
 def test_people_are_identity_files_and_saved_names_too(sd15_folder: Path, capsys: Output) -> None:
-    assert main(["identity", "anna", "--model", str(sd15_folder), "--name", "Anna B"]) == 0
+    assert main(["identity", "anna", "--model", str(sd15_folder), "--name", "Anna B", "--consent", "self"]) == 0
     assert main(["identity", "bert", "--model", str(sd15_folder), "-o", "b.safetensors"]) == 0
     assert generate(f'--person "Anna B@left" --person b.safetensors@right {DRAWN} -o files', sd15_folder) == 0
     assert generate(f"{PEOPLE} {DRAWN} -o photos", sd15_folder) == 0

@@ -15,7 +15,8 @@ from PIL import Image
 from tenth.cli.main import main
 from tenth.core.types import Identity
 from tenth.methods.identity_file import load_identity, save_identity
-from tenth.methods.saved_people import people_dir
+from tenth.methods.people.folder import PeopleFolder, people_dir
+from tenth.methods.people.record import Consent
 from tenth.models.registry import load_model
 from tenth.sampling.png_metadata import read_sample
 
@@ -129,28 +130,34 @@ def test_what_leaving_a_photo_out_changes_is_said(model: list[str], capsys: Outp
 def test_a_person_is_saved_by_name_for_its_owner_alone(model: list[str], capsys: Output) -> None:
     assert main(["people"]) == 0
     assert "nobody is saved yet" in capsys.readouterr().err
-    assert main(["identity", "me", *model, "--name", "anna"]) == 0
-    path = people_dir() / "anna.safetensors"
+    assert main(["identity", "me", *model, "--name", "anna", "--consent", "self"]) == 0
+    path = PeopleFolder().identity("anna")
+    assert path is not None
     assert capsys.readouterr().out == f"{path}\n"
-    assert [oct(each.stat().st_mode & 0o777) for each in (path, path.parent)] == ["0o600", "0o700"]
-    before = path.read_bytes()
-    assert main(["identity", "me", "extra.png", *model, "--name", "anna"]) == 1
-    assert "exists and is an identity of another" in capsys.readouterr().err
-    assert path.read_bytes() == before
+    entries = [people_dir(), *people_dir().rglob("*")]
+    assert len(entries) == 1 + 3 + 1 + 3 + 1  # folders, person.json, photos, identity
+    assert all(each.stat().st_mode & 0o777 == (0o700 if each.is_dir() else 0o600) for each in entries)
+    kept = {photo.read_bytes() for photo in PeopleFolder().photos("anna")}
+    assert kept == {photo.read_bytes() for photo in Path("me").iterdir()}
+    before = {each: each.read_bytes() for each in entries if each.is_file()}
+    assert main(["identity", "me", "extra.png", *model, "--name", "anna", "--consent", "self"]) == 1
+    assert "anna is saved with 3 photos, and not with the same ones" in capsys.readouterr().err
+    assert main(["identity", "me", *model, "--name", "anna"]) == 0
+    assert {each: each.read_bytes() for each in people_dir().rglob("*") if each.is_file()} == before
     assert main(["generate", "anna", *drawing(model), "-o", "by-name"]) == 0
     assert main(["generate", "me", *drawing(model), "-o", "by-photos"]) == 0
     assert Path("by-name/0000.png").read_bytes() == Path("by-photos/0000.png").read_bytes()
     capsys.readouterr()
     assert main(["people", "--json"]) == 0
     (listed,) = json.loads(capsys.readouterr().out)["people"]
-    assert (listed["name"], listed["method"], listed["photos"]) == ("anna", "ip-adapter-consensus", 3)
+    assert (listed["name"], listed["methods"], listed["num_photos"]) == ("anna", ["ip-adapter-consensus"], 3)
     assert "anna" not in Path("by-name/run.json").read_text()
 
 
 def test_a_path_wins_over_a_name_and_that_is_said(model: list[str], toy_folder: Path, capsys: Output) -> None:
     loaded = load_model(str(toy_folder))
     other = Identity("ip-adapter", loaded.name, loaded.encoder.name, loaded.adapter_name, torch.ones(1, 128))
-    save_identity(other, people_dir() / "me.safetensors")
+    PeopleFolder().save("me", Consent("self"), identity=other)
     assert main(["generate", "me", *drawing(model), "-o", "out"]) == 0
     assert "me: the path is taken, not the person saved by this name" in capsys.readouterr().err
     assert read_sample("out/0000.png")["method"] == "ip-adapter-consensus"
@@ -158,6 +165,7 @@ def test_a_path_wins_over_a_name_and_that_is_said(model: list[str], toy_folder: 
 
 def test_where_people_lie(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("TENTH_PEOPLE_DIR")
+    monkeypatch.delenv("TENTH_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert people_dir() == tmp_path / "tenth/people"
     monkeypatch.delenv("XDG_DATA_HOME")
@@ -243,7 +251,14 @@ BAD = [
     ("generate me --image extra.png --mask small.png", 1, "the mask has 8x8 pixels; the picture has 128x128"),
     ("generate me --image extra.png --mask text.txt", 1, "text.txt is not a photo"),
     ("identity me", 2, "give one of -o FILE and --name NAME"),
-    ("identity me --name ../anna", 1, "the name '../anna'; a name has at most 100 letters"),
+    ("identity me --name bert", 1, "bert without a consent; whose faces may be kept by name is recorded"),
+    ("identity me --name bert --consent permission", 1, "--consent permission without who gave it; the person, or the licence"),
+    ("identity me --name bert --consent self --consent-until 2020-01-01", 1, "until is '2020-01-01'"),
+    ("identity me --name bert --consent self --consent-until soon", 2, "'soon' is not a day such as 2030-12-31"),
+    ("identity me --name bert --consent nobody", 2, "'nobody' is not one of self, permission, licensed"),
+    ("identity me --name bert --consent-by Bert", 2, "it is for --consent"),
+    ("identity me -o new.safetensors --consent self", 2, "it is for --name"),
+    ("identity me --name ../anna --consent self", 1, "the name '../anna'; a name has at most 100 letters"),
     ("identity anna -o new.safetensors", 2, "photos are needed; this is an identity already"),
     ("photos none", 1, "none does not exist"),
 ]
@@ -255,8 +270,8 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
 ) -> None:
     loaded = load_model(str(toy_folder))
     made = Identity("ip-adapter", loaded.name, loaded.encoder.name, loaded.adapter_name, torch.ones(1, 128))
-    for path in (people_dir() / "anna.safetensors", Path("me.safetensors")):
-        save_identity(made, path)
+    PeopleFolder().save("anna", Consent("self"), identity=made)
+    save_identity(made, "me.safetensors")
     before = sorted(path for path, _, _ in os.walk("."))
     command, *words = line.split()
     more = {"generate": [*drawing(model), "-o", "out"], "identity": model, "photos": []}[command]

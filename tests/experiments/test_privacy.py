@@ -63,5 +63,5 @@ def test_what_dreambooth_keeps_of_a_run(toy_folder: Path, tmp_path: Path, monkey
     assert mode(folder / "trained.safetensors") == 0o600
     (folder / "step-00000009").mkdir()  # as a kill between the last two writes leaves it
     again = method(person, model).identity
-    assert {path.name for path in folder.iterdir()} == {"trained.safetensors", "tensorboard"}
+    assert {path.name for path in folder.iterdir()} == {"photos.json", "trained.safetensors", "tensorboard"}
     assert all(torch.equal(value, again.weights[name]) for name, value in learnt.weights.items())

@@ -10,12 +10,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from tenth.cli.commands.cache import cache, clear
 from tenth.cli.commands.data import image_folder, lfw
 from tenth.cli.commands.experiment import evaluate, experiment, report
 from tenth.cli.commands.generate import generate
 from tenth.cli.commands.info import doctor, methods, metrics
 from tenth.cli.commands.models import download, models, update
-from tenth.cli.commands.person import demo, export, identity, people, photos
+from tenth.cli.commands.people import forget, people
+from tenth.cli.commands.person import demo, export, identity, photos
 from tenth.cli.commands.serve import serve
 from tenth.cli.commands.train import train
 from tenth.cli.commands.verify import verify
@@ -118,20 +120,23 @@ def build_command() -> Any:
     context = {"terminal_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]}
     app = typer.Typer(context_settings=context, epilog=EPILOG, **settings)
     app.callback(invoke_without_command=True, cls=Group)(tenth)
-    data_app, models_app = typer.Typer(**settings), typer.Typer(**settings)
+    data_app, models_app, cache_app = (typer.Typer(**settings) for _ in range(3))
     data_app.callback()(data)
     models_app.callback(invoke_without_command=True)(models)
+    cache_app.callback(invoke_without_command=True)(cache)
     for parent, title, commands in (
-        (app, "One person", (demo, photos, identity, people, generate, verify, export)),
+        (app, "One person", (demo, photos, identity, generate, people, forget, verify, export)),
         (app, "Many people", (train, experiment, report, evaluate)),
         (app, "This installation", (serve, methods, metrics, doctor)),
         (data_app, None, (lfw, image_folder)),
         (models_app, None, (download, update)),
+        (cache_app, None, (clear,)),
     ):
         for command in commands:
             parent.command(cls=Command, rich_help_panel=title, epilog=epilog(command.__name__))(command)
     app.add_typer(data_app, name="data", rich_help_panel="Many people")
     app.add_typer(models_app, name="models", rich_help_panel="This installation")
+    app.add_typer(cache_app, name="cache", rich_help_panel="This installation")
     return typer.main.get_command(app)
 
 

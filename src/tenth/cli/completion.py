@@ -23,3 +23,10 @@ def model_names() -> list[str]:
         return list(dict.fromkeys([*MODEL_NAMES, *read_lock(models_dir())]))
     except (TenthError, OSError):  # nothing may be said to a shell that asks
         return list(MODEL_NAMES)
+
+
+def saved_names() -> list[str]:
+    """The people who are saved."""
+    from tenth.methods.people.folder import PeopleFolder
+
+    return PeopleFolder().names()

@@ -6,6 +6,7 @@ paths themselves, and refuse text that is no Unicode, before the code that can s
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from tenth.cli.completion import method_names, model_names
+from tenth.cli.completion import method_names, model_names, saved_names
 from tenth.core.wording import did_you_mean
 
 
@@ -54,6 +55,13 @@ def _photo_weight(text: str) -> tuple[str, float]:
     return name, weight
 
 
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a day such as 2030-12-31") from None
+
+
 MAX_PHOTO_WEIGHT = 100  # core/types.py, which imports torch
 
 # Arguments
@@ -91,6 +99,18 @@ IMAGES_HELP = "where the images go [default: out/NAME-N, NAME that of SOURCE, N 
 PHOTO_WEIGHT_HELP = "how much a photo counts beside the others, 1 by default, 0 not at all; may be repeated"
 PhotoWeights = Annotated[list[Any], option("FILE=W", PHOTO_WEIGHT_HELP, "--photo-weight", parser=_photo_weight)]
 PersonName = Annotated[str | None, option("NAME", "save it by this name, for `tenth generate NAME`", "--name", parser=str)]
+CONSENT_HELP = (
+    "by what right the person is saved, with --name: self, the photos are of you; permission, --consent-by gave it; licensed,"
+    " by the licence that --consent-by names"
+)
+ConsentBasis = Annotated[Any, choice("self", "permission", "licensed", text=CONSENT_HELP)]
+ConsentGiver = Annotated[str | None, option("WHO", "who gave the consent, or which licence", parser=str)]
+CONSENT_END_HELP = "the last day on which it holds, such as 2030-12-31 [default: until the person is forgotten]"
+ConsentEnd = Annotated[Any, option("DATE", CONSENT_END_HELP, parser=_date)]
+SavedName = Annotated[str, typer.Argument(metavar="PERSON", parser=str, help="a saved name", autocompletion=saved_names)]
+FORGET_HELP = "remove images and identity files of the person's photos below it, too; may be repeated"
+ForgetIn = Annotated[list[Any], option("DIR", FORGET_HELP, "--in")]
+Yes = Annotated[bool, typer.Option("--yes", help="do not ask")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 SheetFolder = Annotated[Path, option("DIR", "where images and contact sheet go", *OUTPUT)]
 NewIdentity = Annotated[Path | None, option("FILE", "such as me.safetensors", *OUTPUT)]

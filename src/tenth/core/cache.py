@@ -1,7 +1,8 @@
 """A cache of arrays on disk, so that a frozen encoder runs once per photo.
 
 A namespace names everything that the value depends on except the content: encoder, hash of its weights, crop. A key is the
-sha256 of the content. An entry is a `.npy` file without pickles and a sha256 after it, written atomically, so that several
+sha256 of the content; of what is computed from a file it begins with the file's sha256, so that all of a photo can be found.
+An entry is a `.npy` file without pickles and a sha256 after it, written atomically, so that several
 processes may share a cache. A damaged entry is computed again; if the cache cannot be written, values are not kept.
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tenth.core.cache_contents import ENTRY_SUFFIX, mark_used, note_written
 from tenth.core.errors import DataError
 from tenth.core.files.reading import UnreadableError, read_bytes
 from tenth.core.files.writing import make_private_folder, write_bytes
@@ -58,18 +60,20 @@ class ArrayCache:
     def path(self, namespace: str, key: str) -> Path:
         """The path of an entry, which is below the directory for any names."""
         namespace, key = (re.sub(r"[^\w.@+=-]", "-", name).lstrip(".") for name in (namespace, key))
-        return self.directory / namespace / key[:2] / f"{key}.npy"
+        return self.directory / namespace / key[:2] / f"{key}{ENTRY_SUFFIX}"
 
     def read(self, namespace: str, key: str) -> Array | None:
         """The array, or None if there is none or its file is damaged."""
+        path = self.path(namespace, key)
         try:
-            content = read_bytes(self.path(namespace, key), MAX_ENTRY_BYTES)
+            content = read_bytes(path, MAX_ENTRY_BYTES)
             end = len(content) - len(DIGEST_MARKER) - DIGEST_BYTES
             if end < 0 or content[end:] != DIGEST_MARKER + _digest(namespace, key, content[:end]):
                 return None
             array: Array = np.load(BytesIO(content[:end]), allow_pickle=False)
         except (OSError, UnreadableError, ValueError, EOFError):
             return None
+        mark_used(path)
         return array
 
     def write(self, namespace: str, key: str, array: Array) -> None:
@@ -83,6 +87,7 @@ class ArrayCache:
             if not self.directory.exists():
                 make_private_folder(self.directory)  # it holds face descriptors
             write_bytes(self.path(namespace, key), content + DIGEST_MARKER + _digest(namespace, key, content))
+            note_written(self.directory, len(content))
         except (DataError, OSError) as problem:
             _unwritable.add(self.directory)
             reason = problem.found if isinstance(problem, DataError) else f"{self.directory} ({problem.strerror})"
@@ -109,6 +114,11 @@ class ArrayCache:
             for key, array in zip(keys, arrays, strict=True):
                 self.write(namespace, key, array)
         return np.stack(arrays)
+
+
+def photo_key(digest: str, content_hash: str) -> str:
+    """The key of what is computed from a photo's content. digest: sha256 of its file, "" of an image that has none."""
+    return f"{digest}-{content_hash}" if digest else content_hash
 
 
 def image_hash(image: Array) -> str:

@@ -18,6 +18,7 @@ from tenth.core.files.reading import UnreadableError, read_json, reason
 from tenth.core.files.writing import write_text
 
 RECORD_FILE = "run.json"
+PROGRESS_FILE = ".begun.json"  # in a folder of images of an unfinished run: its kind, settings, and seconds by image
 SHEET_FILE = "sheet.png"  # beside it: the contact sheet of its images
 CANDIDATES_FOLDER = "candidates"  # beside it: the images of which the best were kept
 # Packages that a result can depend on.

@@ -12,14 +12,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from tenth.core.errors import DataError
+
+if TYPE_CHECKING:  # opening photos and listing people need no torch
+    import torch
+    from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 MAX_PHOTO_WEIGHT = 100
@@ -119,6 +121,8 @@ class Identity:
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """sha256, hexadecimal, over names, types, shapes and values, in the order of the names."""
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())

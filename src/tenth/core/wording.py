@@ -24,6 +24,14 @@ def format_duration(seconds: float) -> str:
     return pluralize(minutes, "minute") if minutes * MINUTE < HOUR else f"{seconds / HOUR:.1f} hours"
 
 
+def format_bytes(count: int) -> str:
+    """'512 bytes', '1.5 kB', '20 GB'."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.4g} {unit}"
+    return f"{count} bytes"
+
+
 def did_you_mean(name: object, known: Sequence[object]) -> str:
     """'Did you mean X? ' if a known name is close to what was typed, else ''."""
     nearest = {str(each).casefold(): each for each in reversed(known)}

@@ -13,11 +13,10 @@ from tenth.core.errors import CheckpointError, TenthError
 from tenth.core.files.claims import list_entries
 from tenth.core.files.reading import UnreadableError, read_json, reason
 from tenth.core.files.writing import write_text
-from tenth.core.run_record import CANDIDATES_FOLDER, RECORD_FILE, SHEET_FILE, read_record
+from tenth.core.run_record import CANDIDATES_FOLDER, PROGRESS_FILE, RECORD_FILE, SHEET_FILE, read_record
 from tenth.core.wording import abbreviate, pluralize
 
 DEFAULT_FOLDER = Path("out")  # of images, where none is given: a folder in it for each run
-PROGRESS_FILE = ".begun.json"  # in a folder of images of an unfinished run: its kind, settings, and seconds by image
 SETTINGS_FILE = "settings.json"  # in an experiment's folder: what it was started with
 TRAINING_RECIPE = "recipe.toml"  # the copy in a training's folder
 

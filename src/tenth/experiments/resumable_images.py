@@ -12,7 +12,8 @@ from typing import Any
 from tenth.core.errors import CheckpointError
 from tenth.core.files.writing import explain_os_errors, write_json
 from tenth.core.marks.signer import current_signer
-from tenth.experiments.output_folders import PROGRESS_FILE, read_progress
+from tenth.core.run_record import PROGRESS_FILE
+from tenth.experiments.output_folders import read_progress
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.config import SamplingConfig

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tenth.core.cache_contents import mark_used
 from tenth.core.errors import DataError, ModelError, unknown_name
 from tenth.core.files.writing import PRIVATE_FOLDER_MODE, atomic_folder
 from tenth.core.optional_packages import import_openvino
@@ -131,6 +132,7 @@ class CompiledNetworks:
 
     def _cached(self, folder: Path) -> Any:
         """A converted network; None if it is not there, or damaged: then it is converted again, and replaced."""
+        mark_used(folder / NETWORK_FILE)
         try:
             return self.core.read_model(folder / NETWORK_FILE) if (folder / NETWORK_FILE).is_file() else None
         except RuntimeError:

@@ -14,6 +14,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from tenth.core.cache import default_cache_dir
+from tenth.core.cache_contents import OPENVINO
 from tenth.core.errors import IdentityError
 from tenth.core.types import Encoder, Identity
 from tenth.models.adapters.ip_adapter import (
@@ -89,7 +90,7 @@ class LatentDiffusion:
         self.adapters: dict[str, LoadedAdapter] = {}  # by "name@digest"
         self.compiled = None
         if memory_plan.backend == "openvino":
-            self.compiled = CompiledNetworks(pipeline, name, default_cache_dir() / "openvino")
+            self.compiled = CompiledNetworks(pipeline, name, default_cache_dir() / OPENVINO)
         self._applied_adapter, self._uses_torch = "", False
         self._default_adapter = adapter
         self.adapter_name = self.add_adapter(adapter)

@@ -82,7 +82,7 @@ def generate(
 
     # What the user may have to mend comes first, before seconds go into imports, and nothing else is said before it.
     ensure_writable_folder(output) if output else ensure_writable_path(DEFAULT_FOLDER)
-    source = _resolve_source(sources or (), people, method)
+    source = _resolve_source(sources or (), people, method, model)
     weights = parse_weights(photo_weights, source)
     rows = read_prompt_rows(prompts) if prompts else [PromptRow(text) for text in prompt or ()]
     png = _read_png_settings(settings_from) if settings_from else None
@@ -113,9 +113,9 @@ def _read_png_settings(path: Path) -> PngSettings:
     return read_png_settings(path)
 
 
-def _resolve_source(sources: Sequence[Path], people: Sequence[tuple[str, str]], method: str | None) -> Source:
+def _resolve_source(sources: Sequence[Path], people: Sequence[tuple[str, str]], method: str | None, model: str) -> Source:
     """As `resolve_sources`. Raises typer.BadParameter for a method by name beside an identity file."""
-    source = resolve_sources(sources, people)
+    source = resolve_sources(sources, people, method, model)
     if (source.identity or any(each.source.identity for each in source.people)) and method and not Path(method).is_dir():
         message = "an identity file has its method; give the folder that it was trained in"
         raise typer.BadParameter(message, param_hint="--method")

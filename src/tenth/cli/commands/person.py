@@ -1,4 +1,4 @@
-"""The commands of one person but `generate`: `tenth demo`, `photos`, `identity`, `people` and `export`.
+"""The commands of one person but `generate`: `tenth demo`, `photos`, `identity` and `export`.
 
 Heavy imports happen inside the functions, so that `tenth --help` is quick.
 """
@@ -6,10 +6,9 @@ Heavy imports happen inside the functions, so that `tenth --help` is quick.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,7 +18,7 @@ from tenth.cli.large_models import suggest_large_model
 from tenth.cli.person.photo_effects import photo_effects
 from tenth.cli.person.photo_weights import parse_weights
 from tenth.cli.person.source import resolve_source
-from tenth.core.console import print_message, print_records, print_result, progress_bar
+from tenth.core.console import print_message, print_result, progress_bar
 from tenth.core.wording import format_duration, pluralize
 from tenth.data.photo_sources import IDENTITY_SUFFIX
 
@@ -72,6 +71,9 @@ def identity(
     sources: parameters.Photos,
     output: parameters.NewIdentity = None,
     name: parameters.PersonName = None,
+    consent: parameters.ConsentBasis = None,
+    consent_by: parameters.ConsentGiver = None,
+    consent_until: parameters.ConsentEnd = None,
     photo_weights: parameters.PhotoWeights = [],  # noqa: B006 - typer's, never changed
     method: parameters.Method = None,
     model: parameters.Model = "pocket",
@@ -82,32 +84,36 @@ def identity(
 ) -> int:
     """Keep what a method makes of a person, as one small file without a photo in it.
 
-    Give -o, or --name to save the person for `tenth generate NAME`. The file is for your eyes alone (mode 0600), and no other
-    one is replaced by it. It says how much each photo counts, and by how much the identity would move without it.
+    Give -o, or --name to save the person for `tenth generate NAME`, with the photos, and --consent for them. PHOTOS may be
+    the name of who is saved, for another method or model. All of it is for your eyes alone (mode 0600), and nothing else is
+    replaced by it. The output says how much each photo counts, and by how much the identity would move without it.
     """
     if (output is None) == (name is None):
         raise typer.BadParameter("give one of -o FILE and --name NAME", param_hint="--output")
     if output is not None and output.suffix != IDENTITY_SUFFIX:
         raise typer.BadParameter(f"an identity file ends in {IDENTITY_SUFFIX}, not as {output}", param_hint="--output")
-    from tenth.experiments.output_folders import ensure_writable_identity
-    from tenth.methods.saved_people import person_path
+    from tenth.cli.person.saving import NewIdentityFile, PersonToSave, parse_consent
 
-    source, path = resolve_source(sources), output or person_path(name or "")
+    # Whatever would replace something is refused as soon as it is known, before minutes go into imports and learning.
+    given = parse_consent(consent, consent_by, consent_until, name)
+    source = resolve_source(sources, photos=True)
     if source.identity:
         raise typer.BadParameter("photos are needed; this is an identity already", param_hint="PHOTOS")
+    target = PersonToSave(name, given) if name is not None else NewIdentityFile(output or Path())
     weights = parse_weights(photo_weights, source)
-    ensure_writable_identity(path)  # before minutes go into imports and learning
+    target.check()
     from tenth.methods.registry import DEFAULT_METHOD
     from tenth.methods.registry import method as find_method
     from tenth.models.memory.planner import LoadOptions
 
-    # The person, the model, and the identity; whatever would replace another one's file is refused as soon as it is known.
+    # The person, the model, and the identity.
     chosen = find_method(method or DEFAULT_METHOD)
     person, notes = read_person(*source.photos, weights=weights)
+    target.check_photos(person, source.photos)
     loaded = ModelOptions(model, device, adapter, lora).load(LoadOptions(full_precision=chosen.tunes_model))
-    ensure_writable_identity(path, model=loaded.name)
+    target.check_model(loaded.name)
     result = chosen(person, loaded)
-    _save_identity(result.identity, path, name)
+    path = target.save(result.identity)
 
     # What to know goes to stderr, the file's path to stdout.
     effects = photo_effects(person, result)
@@ -115,38 +121,6 @@ def identity(
     summary = {"identity": str(path), "method": result.identity.method, "photos": len(result.identity.photos)}
     print_result(summary | effects.table if json else path)
     return 0
-
-
-def _save_identity(identity: Identity, path: Path, name: str | None) -> None:
-    from tenth.core.files.claims import remove_temporary_of
-    from tenth.experiments.output_folders import ensure_writable_identity
-    from tenth.methods.identity_file import save_identity
-    from tenth.methods.saved_people import save_person
-
-    keys = ("method", "model", "adapter", "photos", "photo_weights")
-    ensure_writable_identity(path, **{key: getattr(identity, key) for key in keys})
-    remove_temporary_of(path)
-    if name is None:
-        save_identity(identity, path, new=True)
-    else:
-        save_person(identity, name)
-
-
-def people(json: parameters.Json = False) -> int:
-    """List the people saved by `tenth identity --name`. Their files are in $TENTH_PEOPLE_DIR; `rm` deletes one."""
-    from tenth.methods.saved_people import list_people, people_dir
-
-    saved = [vars(person) for person in list_people()]
-    if saved or json:
-        print_records("people", saved, _describe_person, json)
-    print_message(f"in {people_dir()}" if saved else "nobody is saved yet: `tenth identity DIR --name NAME`")
-    return 0
-
-
-def _describe_person(person: Mapping[str, Any]) -> str:
-    if person["problem"]:
-        return f"cannot be used: {person['problem']}"
-    return f"{person['method']}, {person['model']}, {pluralize(person['photos'], 'photo')}"
 
 
 def export(

@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from tenth.sampling.people import PlacedPerson
 
 
-def resolve_sources(sources: Sequence[Path], people: Sequence[tuple[str, str]]) -> Source:
+def resolve_sources(
+    sources: Sequence[Path], people: Sequence[tuple[str, str]], method: str | None = None, model: str = ""
+) -> Source:
     """What SOURCE or --person mean. Raises as `resolve_source`, and typer.BadParameter for both or none of the two."""
     if people and sources:
         raise typer.BadParameter("it names everybody in the image: leave out SOURCE", param_hint="--person")
     if not people and not sources:
         raise typer.BadParameter("it is needed: photos, an identity file or a saved name; or --person", param_hint="SOURCE")
     if not people:
-        return resolve_source(sources)
-    placed = tuple(PlacedSource(resolve_source([Path(source)]), region) for source, region in people)
+        return resolve_source(sources, method or "", model)
+    placed = tuple(PlacedSource(resolve_source([Path(source)], method or "", model), region) for source, region in people)
     return Source("-".join(each.source.name for each in placed), people=placed)
 
 

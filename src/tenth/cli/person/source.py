@@ -6,10 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tenth.core.errors import DataError
-from tenth.core.wording import printable
+from tenth.core.errors import DataError, IdentityError
+from tenth.core.wording import pluralize, printable
 from tenth.data.photo_sources import IDENTITY_SUFFIX, person_name
+
+if TYPE_CHECKING:
+    from tenth.methods.people.folder import PeopleFolder
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,24 @@ class PlacedSource:
     region: str
 
 
-def resolve_source(words: Sequence[Path]) -> Source:
+def resolve_source(words: Sequence[Path], method: str = "", model: str = "", *, photos: bool = False) -> Source:
     """The source that the words of a command mean. A path that exists wins over a saved person.
 
-    Raises IdentityError for a word that is neither, DataError for a saved person among other words.
+    Of a saved person it is the identity of the model, or the photos: for a method by name, where no identity is of the
+    model, or if `photos` are needed.
+
+    Raises IdentityError for a word that is neither, or a person of whom nothing may be made, DataError for a saved person among
+    other words.
     """
-    from tenth.methods.saved_people import find_person, unknown_person
+    from tenth.methods.people.folder import PeopleFolder
 
     # Saved people stand alone.
-    first, missing = words[0], [word for word in words if not os.path.lexists(word)]
+    people = PeopleFolder()
+    first, missing, saved = words[0], [word for word in words if not os.path.lexists(word)], set(people.names())
     for word in missing:
-        saved = find_person(str(word))
-        if saved and len(words) == 1:
-            return Source(str(word), identity=saved)
-        if saved:
+        if str(word) in saved and len(words) == 1:
+            return _saved_source(people, str(word), method, model, photos=photos)
+        if str(word) in saved:
             needed = "a saved person is given alone, without photos"
             raise DataError(f"{word} is a saved person, among {len(words)} sources", needed, "Leave out the other ones")
 
@@ -55,10 +63,26 @@ def resolve_source(words: Sequence[Path]) -> Source:
     if len(words) == 1 and first.suffix == IDENTITY_SUFFIX and not first.is_dir():
         return Source(first.stem, identity=first)
     if missing and len(words) == 1 and len(first.parts) == 1:
-        raise unknown_person(str(first))
+        raise people.unknown(str(first))
     notes = tuple(
-        f"{printable(str(word))}: the path is taken, not the person saved by this name"
-        for word in words
-        if find_person(str(word))
+        f"{printable(str(word))}: the path is taken, not the person saved by this name" for word in words if str(word) in saved
     )
     return Source(person_name(words), photos=tuple(words), notes=notes)
+
+
+def _saved_source(people: PeopleFolder, name: str, method: str, model: str, *, photos: bool) -> Source:
+    """What a saved person is for a model and a method, which "" leaves open."""
+    people.require(name)
+    kept, saved = people.photos(name), people.identities(name)
+    names = {Path(model).name, Path(os.path.realpath(model)).name, model.replace("/", "--")}
+    of_model = [pair for pair in saved if pair[1].model.partition("@")[0].partition("+")[0] in names]
+    if not kept:  # an identity of another model, whose reader says so
+        return Source(name, identity=(of_model or list(saved))[0][0]) if saved else Source(name, photos=kept)
+    if photos or (method and not os.path.isdir(method)) or not of_model:  # noqa: PTH112 - of any text
+        note = f"{printable(name)}: by {pluralize(len(kept), 'photo')} kept, as no identity is of {Path(model).name}"
+        return Source(name, photos=kept, notes=() if photos or method else (note,))
+    if len(of_model) > 1:
+        methods = sorted({metadata.method for _, metadata in of_model})
+        found = f"{name} has {len(of_model)} identities of {Path(model).name} ({', '.join(methods)})"
+        raise IdentityError(found, "one is meant", "Say which with --method")
+    return Source(name, identity=of_model[0][0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import threading
 from collections.abc import Iterator
@@ -76,6 +77,17 @@ def remove_temporary_of(path: str | Path) -> None:
     for leftover in list(Path(path).parent.glob(f".*{TEMPORARY_SUFFIX}")):
         if (match := TEMPORARY_NAME.fullmatch(leftover.name)) and match["target"] == Path(path).name[:MAX_TARGET_CHARS]:
             _remove_leftover(leftover, Path(path))
+
+
+def remove_folder(folder: str | Path) -> None:
+    """Remove a folder and all in it, as a whole: it loses its name first. Raises CheckpointError if another process has it."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return
+    with exclusive_folder(folder):
+        aside = folder.with_name(f".{folder.name[:MAX_TARGET_CHARS]}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
+        folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _remove_leftover(leftover: Path, target: Path) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tenth.core.errors import ModelError
+from tenth.core.wording import format_bytes
 
 MAX_TEXT_BYTES = 32 << 20  # of a JSON, TOML or text file
 MAX_LINE_BYTES = 1 << 20  # of one line of a file that has one value per line
@@ -69,7 +70,7 @@ def open_regular(path: str | Path, max_bytes: int = MAX_TENSOR_FILE_BYTES) -> Bu
         raise UnreadableError("is a folder" if stat.S_ISDIR(state.st_mode) else "is a pipe or a device, not a file")
     if state.st_size > max_bytes:
         os.close(descriptor)
-        found, most = _format_bytes(state.st_size), _format_bytes(max_bytes)
+        found, most = format_bytes(state.st_size), format_bytes(max_bytes)
         raise UnreadableError(f"has {found}, more than the {most} that such a file may have")
     return os.fdopen(descriptor, "rb")
 
@@ -79,7 +80,7 @@ def read_bytes(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     with open_regular(path, max_bytes) as file:
         content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)  # read() allocates as much as is requested
     if len(content) > max_bytes:  # it grew after fstat
-        raise UnreadableError(f"has more than the {_format_bytes(max_bytes)} that such a file may have")
+        raise UnreadableError(f"has more than the {format_bytes(max_bytes)} that such a file may have")
     return content
 
 
@@ -104,7 +105,7 @@ def read_lines(path: str | Path) -> Iterator[str]:
     with open_regular(path) as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
             if len(line) > MAX_LINE_BYTES:
-                raise UnreadableError(f"has more than {_format_bytes(MAX_LINE_BYTES)} in line {number}")
+                raise UnreadableError(f"has more than {format_bytes(MAX_LINE_BYTES)} in line {number}")
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as problem:
@@ -188,13 +189,6 @@ def _check_value(value: Any, encoding_errors: str, depth: int = 0, *, finite: bo
             raise RecursionError
         for inner in (*value, *value.values()) if isinstance(value, dict) else value:
             _check_value(inner, encoding_errors, depth + 1, finite=finite)
-
-
-def _format_bytes(count: int) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.4g} {unit}"
-    return f"{count} bytes"
 
 
 SYSTEM_FILES = {

@@ -106,10 +106,11 @@ def write_tensors(
 
 
 @contextmanager
-def atomic_folder(path: str | Path, mode: int = 0o777) -> Iterator[Path]:
+def atomic_folder(path: str | Path, mode: int = 0o777, *, no_overwrite: bool = False) -> Iterator[Path]:
     """A new folder that becomes `path` when the block ends without an exception, its files flushed to the disk first.
 
-    An existing folder is replaced. Raises DataError if the disk is full or refuses.
+    An existing folder is replaced; no_overwrite: only an empty one. Raises DataError if the disk is full or refuses,
+    CheckpointError if `no_overwrite` and a folder with something in it is there.
     """
     path = Path(path)
     with explain_os_errors(path), _temporary_folder(path, mode) as temporary:
@@ -119,7 +120,7 @@ def atomic_folder(path: str | Path, mode: int = 0o777) -> Iterator[Path]:
         for entry in sorted(temporary.rglob("*")):
             fsync_folder(entry) if entry.is_dir() else _fsync(entry)
         fsync_folder(temporary)
-        if path.is_dir() and not path.is_symlink():
+        if path.is_dir() and not path.is_symlink() and not no_overwrite:
             # The old one is renamed first, not removed: removal takes time, in which the process may be killed.
             with _temporary_folder(path) as previous:
                 path.rename(previous / path.name)
@@ -130,13 +131,20 @@ def atomic_folder(path: str | Path, mode: int = 0o777) -> Iterator[Path]:
                     raise
                 fsync_folder(path.parent)
         else:
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except OSError as problem:
+                if no_overwrite and problem.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise CheckpointError(
+                        f"{path} exists", "a new folder is needed", "Choose another, or remove it"
+                    ) from problem
+                raise
             fsync_folder(path.parent)
 
 
-def copy_file(path: str | Path, target: str | Path) -> None:
+def copy_file(path: str | Path, target: str | Path, mode: int = 0o666) -> None:
     """Copy a file atomically and durably. Raises as `atomic_file`, OSError if the source cannot be read."""
-    with Path(path).open("rb") as file, atomic_file(target) as copy:
+    with Path(path).open("rb") as file, atomic_file(target, mode) as copy:
         shutil.copyfileobj(file, copy, 1 << 20)
 
 

@@ -12,7 +12,7 @@ import dlib
 import numpy as np
 import numpy.typing as npt
 
-from tenth.core.cache import Array, ArrayCache
+from tenth.core.cache import Array, ArrayCache, photo_key
 from tenth.core.errors import DataError
 from tenth.core.files.reading import sha256_of
 from tenth.core.types import Photo, Pixels
@@ -52,12 +52,12 @@ def _chip(photo: Photo) -> Pixels:
 
 
 def cached_face_descriptor(array_cache: ArrayCache) -> FaceDescriptor:
-    """`face_descriptor` with a cache, whose key is the sha256 of the pixels that the recogniser reads. For any threads."""
+    """`face_descriptor` with a cache, whose key is of the photo and the pixels that the recogniser reads. For any threads."""
     lock = threading.Lock()  # dlib's network holds what it computes; and one line says that a cache cannot be written
 
     def described(photo: Photo) -> Array:
         chip = _chip(photo)
-        key = hashlib.sha256(chip.tobytes()).hexdigest()
+        key = photo_key(photo.digest, hashlib.sha256(chip.tobytes()).hexdigest())
         with lock:
             return next(array_cache.get_or_compute(encoder_name(), [key], lambda _: [_describe(chip)]))
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenth.core.cache import Array, ArrayCache
+from tenth.core.cache import Array, ArrayCache, photo_key
 from tenth.core.config import Count, NonNegative, SomeItems, WholeNumber, config_dataclass, needs, to_table
 from tenth.core.console import track
 from tenth.core.rng import StepRNG
@@ -157,7 +157,7 @@ def guess_noun(photos: Sequence[Photo], model: DiffusionModel, cache: ArrayCache
             frames = np.stack([training_crop(photo, frozen.resolution) for photo in photos])
             yield np.array(classify_noun(encode_with_flip(frames, frozen)[:, 0], frozen))
 
-    key = hashlib.sha256("".join(photo.digest for photo in photos).encode()).hexdigest()
+    key = photo_key(photos[0].digest, hashlib.sha256("".join(photo.digest for photo in photos).encode()).hexdigest())
     (noun,) = cache.get_or_compute(f"noun-{model.name}", [key], guess)
     return str(noun)
 

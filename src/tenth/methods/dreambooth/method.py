@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.cache_contents import DREAMBOOTH, PHOTOS_FILE, mark_used
 from tenth.core.config import read_toml, to_table, with_overrides
 from tenth.core.errors import IdentityError, ModelError, RecipeError
 from tenth.core.files.reading import UnreadableError
 from tenth.core.files.tensors import read_tensors
-from tenth.core.files.writing import PRIVATE_FILE_MODE, make_private_folder, write_tensors
+from tenth.core.files.writing import PRIVATE_FILE_MODE, make_private_folder, write_json, write_tensors
 from tenth.core.types import DiffusionModel, Identity, MethodResult, Person, Photo
 from tenth.core.wording import did_you_mean
 from tenth.methods.dreambooth import data as dreambooth_data
@@ -82,7 +83,9 @@ class DreamBooth:
             with on_device(model.pipeline, distributed_state().device):
                 noun = settings.class_noun or dreambooth_data.guess_noun(photos, model, cache)
                 weights = load_trained_weights(directory / TRAINED_FILE)
+                mark_used(directory / TRAINED_FILE)
                 if weights is None:
+                    write_json(make_private_folder(directory) / PHOTOS_FILE, [photo.digest for photo in photos])
                     named = replace(settings, class_noun=noun)
                     weights = self._train(photos, rare_token, named, model, cache, directory)
                     write_tensors(directory / TRAINED_FILE, weights, mode=PRIVATE_FILE_MODE)
@@ -118,7 +121,7 @@ class DreamBooth:
                 crops = [[dreambooth_data.training_crop(photo, side) for photo in split] for split in splits]
                 prompts = data.prompts[: len(settings.prompts)]
                 selector = self.selector_factory(model, *crops, prompts, settings.sampling, directory)
-            return train(data, model.pipeline, len(training_photos), selector, make_private_folder(directory))
+            return train(data, model.pipeline, len(training_photos), selector, directory)
 
     def settings_for(self, model: DiffusionModel) -> DreamBoothSettings:
         """The settings for a model: what is trained, and how."""
@@ -128,7 +131,7 @@ class DreamBooth:
         """The folder of a run, in the cache: checkpoints while it lasts, and its history."""
         inputs = [to_table(settings), self.selector_factory is not None, model.name, sorted({each.digest for each in photos})]
         key = json.dumps(inputs, sort_keys=True, default=str)
-        return default_cache_dir() / "dreambooth" / hashlib.sha256(key.encode()).hexdigest()[:16]
+        return default_cache_dir() / DREAMBOOTH / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def _warnings(self, identity: Identity, directory: Path, *, noun_is_guessed: bool) -> tuple[str, ...]:
         """How a prompt names the person, and where the history of the training is."""

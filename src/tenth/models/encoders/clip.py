@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPImageProcessorPil, CLIPTextConfig, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from tenth.core.cache import Array, ArrayCache, image_hash
+from tenth.core.cache import Array, ArrayCache, image_hash, photo_key
 from tenth.core.errors import ModelError
 from tenth.core.files.reading import UnreadableError, reason, sha256_of
 from tenth.core.types import Photo
@@ -112,7 +112,7 @@ class ClipEncoder(nn.Module):
             return iter(self._embeddings([photos[index] for index in missing]).numpy())
 
         namespace = f"{self.name}-{str(self.model.dtype).removeprefix('torch.')}"
-        keys = [image_hash(photo.pixels) for photo in photos]
+        keys = [photo_key(photo.digest, image_hash(photo.pixels)) for photo in photos]
         return torch.from_numpy(self.cache.get_or_compute_stacked(namespace, keys, compute))
 
     def raw_embeddings(self, photos: Sequence[Photo]) -> Tensor:
