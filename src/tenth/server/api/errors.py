@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from tenth.core.errors import InputError
 from tenth.core.files.writing import DISK_FULL_ERRNOS
 from tenth.core.wording import shorten
+from tenth.server.security.headers import SECURITY_HEADERS
 
 # status -> code of the error
 CODES = {
@@ -70,7 +71,7 @@ def error_response(problem: InputError, hidden: Iterable[str] = ()) -> JSONRespo
         "action": action,
     }
     headers = {"Retry-After": str(max(1, round(wait)))} if (wait := getattr(problem, "retry_after", None)) is not None else {}
-    return JSONResponse({"error": error}, status, headers)
+    return JSONResponse({"error": error}, status, SECURITY_HEADERS | headers)  # a fault of ours passes no gate
 
 
 def internal_error() -> InputError:

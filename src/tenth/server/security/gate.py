@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenth.server.api.errors import RequestError, error_response
 from tenth.server.security.body_limits import RequestBody, UploadSlots
+from tenth.server.security.headers import SECURITY_HEADERS
 from tenth.server.security.hosts import SAFE_METHODS, allowed_hosts, check_host, check_origin
 from tenth.server.security.rate_limit import RateLimit, network_of
 from tenth.server.security.users import SESSION_COOKIE, Users
@@ -20,15 +21,6 @@ LOGIN_PATHS = ("/login", "/v1/session")
 OPEN_PATHS = ("/", *LOGIN_PATHS)  # without a token: the page, which asks for it
 OPEN_FOLDER = "/static/"
 HEALTH = "/health"  # without a token and a limit: who watches the server asks it
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",  # the page has one of its own
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",  # pictures of people stay out of a shared computer's cache
-}
 
 
 class Gate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ THUMBNAIL_SUFFIX = ".png"  # beside each photo that could be opened
 MODULE = "tenth.server.security.photo_inspection"
 START_SECONDS = 60  # until its libraries are imported
 MAX_ANSWER_BYTES = 4 << 20  # a photo's verdict has some hundred
+MAX_WRITTEN_BYTES = 4 << 20  # by the process: a thumbnail has at most some 200 kB
 SECRET_VARIABLES = ("TENTH_TOKEN", "HF_TOKEN")
 UNSAFE = {
     "accepted": False,
@@ -92,3 +94,13 @@ class PhotoChild:
             self.process.kill()
             await self.process.wait()
         self.process = None
+
+
+def limit_resources(max_bytes: int) -> None:
+    """Limit this process: its memory, and the files that it writes; and no dump of its memory, which has faces in it."""
+    for kind, most in (
+        (resource.RLIMIT_DATA, max_bytes),
+        (resource.RLIMIT_FSIZE, MAX_WRITTEN_BYTES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(kind, (most, most))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +20,9 @@ from tenth.core.files.writing import PRIVATE_FILE_MODE, write_bytes
 from tenth.data.faces.descriptors import face_descriptor
 from tenth.data.photo import open_photo
 from tenth.data.photo_folder import PhotoVerdict, inspect_entries
-from tenth.server.security.photo_child import THUMBNAIL_SUFFIX
+from tenth.server.security.photo_child import THUMBNAIL_SUFFIX, limit_resources
 
 THUMBNAIL_PIXELS = 256
-MAX_WRITTEN_BYTES = 4 << 20  # a thumbnail has at most some 200 kB
 NICENESS = 5  # the server answers first
 
 
@@ -37,16 +35,6 @@ def main(max_bytes: int) -> None:
     for line in sys.stdin:
         names = {Path(path): name for path, name in json.loads(line)}
         print(json.dumps(inspect(names)), file=answers, flush=True)
-
-
-def limit_resources(max_bytes: int) -> None:
-    """Memory of this process, bytes of a file that it writes; no dump of its memory, which has faces in it."""
-    for kind, most in (
-        (resource.RLIMIT_DATA, max_bytes),
-        (resource.RLIMIT_FSIZE, MAX_WRITTEN_BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(kind, (most, most))
 
 
 def inspect(names: dict[Path, str]) -> dict[str, dict[str, Any]]:
