@@ -102,7 +102,7 @@ def test_an_error_has_three_parts(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("status", "code"), [(404, "not_found"), (409, "conflict"), (413, "too_large"), (422, "invalid")])
+@pytest.mark.parametrize(("status", "code"), [(404, "not_found"), (409, "conflict"), (413, "too_large")])
 def test_an_error_has_its_status(status: int, code: str, tmp_path: Path) -> None:
     assert error_of(RequestError(status, "a", "b", "c"), tmp_path)[1]["code"] == code
     assert error_of(not_found("job", "x"), tmp_path)[0] == 404

@@ -38,6 +38,7 @@ OTHER_PERSON_SENTENCE = (
     "the face seems to be somebody else's than in the other photos; remove it, or crop it to the person meant"
 )
 UNDECIDED, OTHER_PERSON, CAPTION = "several-people", "other-person", "caption"  # codes
+FaceFractions = tuple[float, float, float, float]
 NOT_PHOTO_CODES = ("not-a-photo", "empty", "folder", "hidden")  # codes of entries that are no photo at all
 
 
@@ -46,6 +47,7 @@ class PhotoVerdict:
     """The verdict on one entry of a folder. code: a short stable word, 'ok' if accepted. reason: a sentence, '' if accepted.
 
     warnings: sentences about an accepted photo. photo: cropped to the face and its surroundings; None if not accepted.
+    face: left, top, right, bottom of the face that was looked at, as fractions of the upright photo; None if none was found.
     """
 
     file: str
@@ -54,6 +56,7 @@ class PhotoVerdict:
     reason: str = ""
     warnings: tuple[str, ...] = ()
     photo: Photo | None = None
+    face: FaceFractions | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,7 @@ class _Candidate:
     """A usable photo, its usable faces, the largest first, with their crops and descriptors, and the number of all its faces.
 
     The faces are in pixels of the whole photo; a photo of one usable face is cropped to it, and has it as `photo.face`.
+    places: the faces again, as fractions of the whole photo.
     """
 
     photo: Photo
@@ -68,6 +72,7 @@ class _Candidate:
     crops: tuple[Pixels, ...]
     descriptors: Array  # (faces, 128)
     num_faces: int
+    places: tuple[FaceFractions, ...]
 
 
 def read_person(*sources: str | Path, descriptor: FaceDescriptor | None = None) -> Person:
@@ -95,7 +100,7 @@ def to_person(verdicts: Sequence[PhotoVerdict], name: str) -> Person:
 def inspect_folder(folder: str | Path, *, descriptor: FaceDescriptor | None = None) -> list[PhotoVerdict]:
     """As `inspect_photos`, of one folder. Raises DataError if there is no such folder."""
     entries = folder_entries(Path(folder), "a folder of photos is needed", "Give a folder with photos of one person")
-    return _inspect_entries({path: path.name for path in entries}, descriptor)
+    return inspect_entries({path: path.name for path in entries}, descriptor)
 
 
 def inspect_photos(sources: Sequence[Path], *, descriptor: FaceDescriptor | None = None) -> list[PhotoVerdict]:
@@ -105,11 +110,11 @@ def inspect_photos(sources: Sequence[Path], *, descriptor: FaceDescriptor | None
     first such photo says so. descriptor: photo with its face -> dlib's descriptor (128,). Codes: ok, hidden, caption, those of
     `open_photo`, no-face, small-face, blurred, duplicate, other-person, several-people. Raises DataError as `photo_entries`.
     """
-    return _inspect_entries(photo_entries(sources), descriptor)
+    return inspect_entries(photo_entries(sources), descriptor)
 
 
-def _inspect_entries(entries: Mapping[Path, str], descriptor: FaceDescriptor | None) -> list[PhotoVerdict]:
-    """A verdict on each of the paths, in their order. entries: what each is called."""
+def inspect_entries(entries: Mapping[Path, str], descriptor: FaceDescriptor | None = None) -> list[PhotoVerdict]:
+    """As `inspect_photos`, a verdict on each of the paths, in their order. entries: what each is called."""
     inspect = partial(_inspect_photo, descriptor or cached_face_descriptor(ArrayCache(default_cache_dir())))
     with ThreadPoolExecutor(min(MAX_THREADS, 2 * num_cores())) as pool:
         inspected = pool.map(inspect, entries, entries.values())
@@ -154,17 +159,21 @@ def _inspect_photo(descriptor: FaceDescriptor, path: Path, name: str) -> PhotoVe
     large = [face for face in faces if face_width(face) >= MIN_DETECTED_PIXELS]
     if not large:
         found = f"the face is {face_width(faces[0])} pixels wide and {MIN_FACE_PIXELS} are needed"
-        return PhotoVerdict(name, False, "small-face", f"{found}; use a closer or larger photo")
+        reason = f"{found}; use a closer or larger photo"
+        return PhotoVerdict(name, False, "small-face", reason, face=_fractions(faces[0], photo))
     crops = {face: crop_face(photo.pixels, face) for face in large}
     sharp = [face for face in large if sharpness(crops[face]) >= MIN_SHARPNESS]
     if not sharp:
-        return PhotoVerdict(name, False, "blurred", "the face is blurred; use a sharper photo")
+        return PhotoVerdict(
+            name, False, "blurred", "the face is blurred; use a sharper photo", face=_fractions(large[0], photo)
+        )
 
     # With several faces the whole photo is kept until one is chosen.
+    places = tuple(_fractions(face, photo) for face in sharp)
     if len(sharp) == 1:
         photo = _crop_around_face(photo, sharp[0])
     descriptors = np.stack([descriptor(photo if photo.face else replace(photo, face=face)) for face in sharp])
-    return _Candidate(photo, tuple(sharp), tuple(crops[face] for face in sharp), descriptors, len(faces))
+    return _Candidate(photo, tuple(sharp), tuple(crops[face] for face in sharp), descriptors, len(faces), places)
 
 
 def _mark_captions(entries: Sequence[Path], results: Sequence[PhotoVerdict | _Candidate]) -> list[PhotoVerdict | _Candidate]:
@@ -190,6 +199,15 @@ def _crop_around_face(photo: Photo, face: Face) -> Photo:
     return replace(photo, pixels=pixels, face=Face((left - x, top - y, right - x, bottom - y), face.landmarks - (x, y)))
 
 
+def _fractions(face: Face, photo: Photo) -> FaceFractions:
+    """Where a face is in a photo of any size. A box that the detector drew beyond the edge ends there."""
+    height, width = photo.pixels.shape[:2]
+    left, top, right, bottom = (
+        min(1.0, max(0.0, edge / side)) for edge, side in zip(face.box, (width, height) * 2, strict=True)
+    )
+    return left, top, right, bottom
+
+
 def _reject_duplicates(results: Sequence[PhotoVerdict | _Candidate]) -> list[PhotoVerdict | _Candidate]:
     """Refuse each photo that is a duplicate or near-duplicate of an earlier one."""
     kept: list[tuple[str, int]] = []
@@ -199,7 +217,7 @@ def _reject_duplicates(results: Sequence[PhotoVerdict | _Candidate]) -> list[Pho
             code = near_duplicate_hash(result.crops[0])
             if earlier := next((file for file, other in kept if hash_distance(code, other) <= NEAR_DUPLICATE_BITS), None):
                 sentence = f"it shows the same picture as {earlier}; remove one of the two"
-                checked.append(PhotoVerdict(result.photo.file, False, "duplicate", sentence))
+                checked.append(PhotoVerdict(result.photo.file, False, "duplicate", sentence, face=result.places[0]))
                 continue
             kept.append((result.photo.file, code))
         checked.append(result)
@@ -220,9 +238,9 @@ def _keep_one_person(results: Sequence[PhotoVerdict | _Candidate]) -> list[Photo
         if isinstance(result, PhotoVerdict):
             verdicts.append(result)
         elif chosen is None:
-            verdicts.append(PhotoVerdict(result.photo.file, False, UNDECIDED, UNDECIDED_SENTENCE))
+            verdicts.append(PhotoVerdict(result.photo.file, False, UNDECIDED, UNDECIDED_SENTENCE, face=result.places[0]))
         elif (face_index := next(face_indices)) is None:
-            verdicts.append(PhotoVerdict(result.photo.file, False, OTHER_PERSON, OTHER_PERSON_SENTENCE))
+            verdicts.append(PhotoVerdict(result.photo.file, False, OTHER_PERSON, OTHER_PERSON_SENTENCE, face=result.places[0]))
         else:
             warnings = [note] if note and result.num_faces > 1 else []
             note = note if not warnings else ""
@@ -235,7 +253,8 @@ def _accept(candidate: _Candidate, face_index: int, warnings: list[str]) -> Phot
     if sharpness(candidate.crops[face_index]) < WARN_SHARPNESS:
         warnings.append("the face is a little blurred or very dark; a sharper photo gives better pictures")
     photo = candidate.photo if candidate.photo.face is not None else _crop_around_face(candidate.photo, face)
-    return PhotoVerdict(photo.file, True, "ok", warnings=tuple(warnings), photo=photo)
+    place = candidate.places[face_index]
+    return PhotoVerdict(photo.file, True, "ok", warnings=tuple(warnings), photo=photo, face=place)
 
 
 def _multiple_faces_note(candidates: Sequence[_Candidate], chosen: MajorityPerson | None) -> str:

@@ -17,9 +17,10 @@ import uvicorn
 from tenth.core.errors import DataError
 from tenth.core.files.claims import exclusive_folder
 from tenth.server.app import create_app
+from tenth.server.security.connections import limited_protocol
+from tenth.server.security.users import TOKEN_BYTES
 from tenth.server.settings import ServerSettings
 
-TOKEN_BYTES = 32
 GRACEFUL_SECONDS = 5  # for answers that are being sent when the server ends; a stream of events never ends by itself
 
 
@@ -34,6 +35,7 @@ def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
     with listen(settings) as listener, exclusive_folder(settings.data / "uploads"):
         config = uvicorn.Config(
             create_app(settings),
+            http=limited_protocol(settings.rates),
             log_level="warning",
             access_log=False,
             server_header=False,

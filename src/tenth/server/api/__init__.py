@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tenth.server.api import health
+from tenth.server.api import health, photos
 
-ROUTERS = (health.router,)
+ROUTERS = (health.router, photos.router)

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from tenth.core.errors import InputError
 from tenth.core.files.writing import DISK_FULL_ERRNOS
 from tenth.core.wording import shorten
+from tenth.server.security.headers import SECURITY_HEADERS
 
 # status -> code of the error
 CODES = {
@@ -28,7 +29,6 @@ CODES = {
     HTTPStatus.REQUEST_TIMEOUT: "too_slow",
     HTTPStatus.CONFLICT: "conflict",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "invalid",
     HTTPStatus.MISDIRECTED_REQUEST: "unknown_host",
     HTTPStatus.TOO_MANY_REQUESTS: "too_many_requests",
     HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
@@ -71,7 +71,7 @@ def error_response(problem: InputError, hidden: Iterable[str] = ()) -> JSONRespo
         "action": action,
     }
     headers = {"Retry-After": str(max(1, round(wait)))} if (wait := getattr(problem, "retry_after", None)) is not None else {}
-    return JSONResponse({"error": error}, status, headers)
+    return JSONResponse({"error": error}, status, SECURITY_HEADERS | headers)  # a fault of ours passes no gate
 
 
 def internal_error() -> InputError:
@@ -112,15 +112,19 @@ def _in_three_parts(problem: Exception) -> InputError:
         return internal_error()
     if problem.status_code in (404, 405):
         found = "this address" if problem.status_code == 404 else "this method at this address"
-        return RequestError(problem.status_code, f"{found} is unknown", "one of the API is needed", "See /docs")
+        return RequestError(problem.status_code, f"{found} is unknown", "one of the API is needed", "See docs/api.md")
     status = problem.status_code if problem.status_code in set(CODES) else 400
-    return RequestError(status, str(problem.detail), "a request as in /docs is needed", "Correct it")
+    return RequestError(status, str(problem.detail), "a request as in docs/api.md is needed", "Correct it")
 
 
 def _validation_error(problem: RequestValidationError) -> RequestError:
     """The first thing that does not fit what a route declares."""
     first: dict[str, Any] = dict(problem.errors()[0])
     key = ".".join(str(part) for part in first["loc"][1:]) or "the body"
+    if first["type"] == "extra_forbidden":
+        return RequestError(
+            400, f"{key!r} is not a parameter", "those of docs/api.md are known", "Correct or remove it", param=key
+        )
     found = f"{key} is missing" if first["type"] == "missing" else f"{key} is {shorten(repr(first.get('input')))}"
     needed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return RequestError(422, found, f"needed: {needed}", "Correct it", param=key)
+    return RequestError(400, found, f"needed: {needed}", "Correct it", param=key)

@@ -1,0 +1,103 @@
+"""What every request passes before a route sees it, and what every answer has."""
+
+from __future__ import annotations
+
+import hmac
+from contextlib import nullcontext
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tenth.server.api.errors import RequestError, error_response
+from tenth.server.security.body_limits import RequestBody, UploadSlots
+from tenth.server.security.headers import SECURITY_HEADERS
+from tenth.server.security.hosts import SAFE_METHODS, allowed_hosts, check_host, check_origin
+from tenth.server.security.rate_limit import RateLimit, network_of
+from tenth.server.security.users import SESSION_COOKIE, Users
+from tenth.server.settings import ServerSettings
+
+LOGIN_PATHS = ("/login", "/v1/session")
+OPEN_PATHS = ("/", *LOGIN_PATHS)  # without a token: the page, which asks for it
+OPEN_FOLDER = "/static/"
+HEALTH = "/health"  # without a token and a limit: who watches the server asks it
+
+
+class Gate:
+    """An application behind the checks of host, origin, token, rate and size. Sets request.state.owner."""
+
+    def __init__(self, app: ASGIApp, settings: ServerSettings, users: Users) -> None:
+        rates = settings.rates
+        self.app, self.settings, self.users, self.hosts = app, settings, users, allowed_hosts(settings)
+        self.reads = RateLimit(rates.reads_per_second, rates.reads_at_once)
+        self.changes = RateLimit(rates.changes_per_second, rates.changes_at_once)
+        self.failures = RateLimit(rates.failures_per_second, rates.failures_at_once)
+        self.uploads = UploadSlots(settings.uploads)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        body: RequestBody | None = None
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                if body is None or not body.complete:
+                    headers["Connection"] = "close"
+            elif body is not None and not body.complete and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await body.linger()
+                message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        try:
+            client = self.admit(scope)
+            body = RequestBody(scope, receive, self.settings.uploads)
+            with self.uploads.slot(client) if body.is_form else nullcontext():
+                await self.app(scope, body.receive, answer)
+        except RequestError as problem:
+            await error_response(problem)(scope, receive, answer)
+
+    def admit(self, scope: Scope) -> str:
+        """Who asks, as limits count them. Raises RequestError for whoever may not."""
+        headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
+        scope.setdefault("state", {})["owner"] = ""
+        check_host(headers.get("host", ""), self.hosts, loopback=self.settings.is_loopback)
+        if path == HEALTH and method in SAFE_METHODS:
+            return ""
+        check_origin(method, headers)
+
+        # The token, unless what is asked for is open.
+        address = network_of((scope.get("client") or ("",))[0])
+        client = f"address {address}"
+        if self.users.hashes and not (path in OPEN_PATHS or path.startswith(OPEN_FOLDER)):
+            owner = self.owner_of(Request(scope))
+            if owner is None:
+                self._limit(self.failures, client)
+                found, needed = "no valid token", "this server's token is needed, as `Authorization: Bearer TOKEN`"
+                raise RequestError(401, found, needed, "Give the token that `tenth serve` printed")
+            scope["state"]["owner"] = owner
+            client = f"user {owner}" if owner else client
+        elif path in LOGIN_PATHS:
+            self._limit(self.failures, client)
+        self._limit(self.reads if method in SAFE_METHODS else self.changes, client)
+        return client
+
+    def owner_of(self, request: Request) -> str | None:
+        """The user whose token or cookie a request has; None if it has none that holds."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if hmac.compare_digest(scheme.lower().encode(), b"bearer"):
+            return self.users.owner(token.strip())
+        return self.users.session_owner(request.cookies.get(SESSION_COOKIE, ""))
+
+    def _limit(self, rate: RateLimit, client: str) -> None:
+        if wait := rate.take(client):
+            needed = f"at most {rate.per_second:g} a second are taken, {rate.at_once:,} at once"
+            raise RequestError(429, "too many requests", needed, "Wait a moment", retry_after=wait)
