@@ -12,7 +12,7 @@ from tenth.server.queue.job import Job, JobResult, NewPicture, Reporter
 
 
 def color_of(seed: int) -> tuple[int, int, int]:
-    return seed * 37 % 256, seed * 91 % 256, seed % 256
+    return seed % 256, seed // 256 % 256, seed * 37 % 256
 
 
 def flat_color(job: Job, reporter: Reporter) -> JobResult:
