@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import Any
 
@@ -41,3 +43,10 @@ def stub(job: Job, reporter: Reporter) -> JobResult:
 def broken(job: Job, reporter: Reporter) -> JobResult:
     """An error that is nobody's input."""
     raise RuntimeError("out of colors")
+
+
+def deadly(job: Job, reporter: Reporter) -> JobResult:
+    """The worker's process dies of a job that says so."""
+    if job.payload.get("dies"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return JobResult()

@@ -57,10 +57,10 @@ class Supervisor:
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self._watch, self._clean)]
 
     @property
-    def alive(self) -> int:
-        """How many workers run."""
+    def process_ids(self) -> tuple[int, ...]:
+        """Those of the workers that run."""
         processes = [place.process for place in self._places]
-        return sum(process is not None and process.poll() is None for process in processes)
+        return tuple(process.pid for process in processes if process is not None and process.poll() is None)
 
     def start(self) -> None:
         """Start the workers. Raises DataError if the data folder cannot be used."""
