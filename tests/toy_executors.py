@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import Any
 
@@ -12,7 +14,7 @@ from tenth.server.queue.job import Job, JobResult, NewPicture, Reporter
 
 
 def color_of(seed: int) -> tuple[int, int, int]:
-    return seed * 37 % 256, seed * 91 % 256, seed % 256
+    return seed % 256, seed // 256 % 256, seed * 37 % 256
 
 
 def flat_color(job: Job, reporter: Reporter) -> JobResult:
@@ -41,3 +43,10 @@ def stub(job: Job, reporter: Reporter) -> JobResult:
 def broken(job: Job, reporter: Reporter) -> JobResult:
     """An error that is nobody's input."""
     raise RuntimeError("out of colors")
+
+
+def deadly(job: Job, reporter: Reporter) -> JobResult:
+    """The worker's process dies of a job that says so."""
+    if job.payload.get("dies"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return JobResult()

@@ -43,9 +43,8 @@ def test_a_file_goes_with_its_last_use(blobs: Blobs, database: Database) -> None
     assert blobs.held("picture:b") == (one,)
     for holder, left in (("picture:a", {one}), ("picture:b", set())):
         with database.transaction() as transaction:
-            released = blobs.release(transaction, holder)
-        assert released == [one]
-        blobs.remove_unused(released)
+            blobs.release(transaction, holder)
+        assert blobs.remove_unused() == len({one} - left)
         assert files(blobs) == left
     assert not blobs.holds("picture:b", one)
 
@@ -60,6 +59,18 @@ def test_a_use_is_void_after_its_time(blobs: Blobs, database: Database) -> None:
     assert blobs.remove_expired() == 1
     assert files(blobs) == {new, both}
     assert blobs.held("staged:") == (new,)
+
+
+def test_a_file_that_was_released_by_a_process_that_was_killed_then_goes_next_time(blobs: Blobs, database: Database) -> None:
+    for number in range(250):  # more than go at once
+        with database.transaction() as transaction:
+            blobs.use(transaction, b"%d" % number, f"picture:{number}")
+            blobs.release(transaction, f"picture:{number}")
+    assert len(files(blobs)) == 250
+    with database.transaction() as transaction:
+        used = blobs.use(transaction, b"7", "picture:new")
+    assert blobs.remove_unused() == 249
+    assert files(blobs) == {used}
 
 
 def test_what_a_killed_process_left_goes_after_a_while(blobs: Blobs, database: Database) -> None:

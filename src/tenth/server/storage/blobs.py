@@ -20,6 +20,7 @@ from tenth.server.storage.database import Database
 
 HASH = re.compile(r"[0-9a-f]{64}")
 MAX_BLOB_BYTES = 1 << 30
+RELEASED = "released"  # the holder of files that go unless they have another
 BATCH = 100  # files that are removed while everybody else waits
 ORPHAN_SECONDS = 3600.0  # after which a file that nothing uses was left by a process that was killed
 
@@ -78,36 +79,47 @@ class Blobs:
         )
 
     @staticmethod
-    def release(transaction: sqlite3.Connection, holder: str) -> list[str]:
-        """Remove all uses of a holder; the files that it used, for `remove_unused` after the transaction."""
+    def release(transaction: sqlite3.Connection, holder: str) -> None:
+        """Remove all uses of a holder. Call `remove_unused` after the transaction."""
         rows = transaction.execute("DELETE FROM blob_uses WHERE holder = ? RETURNING sha256", (holder,)).fetchall()
-        return [row[0] for row in rows]
+        _mark_released(transaction, [row["sha256"] for row in rows])
 
-    def remove_unused(self, hashes: Iterable[str]) -> int:
-        """Remove those of the files that nothing uses; how many those were."""
-        unique, removed = sorted(set(hashes)), 0
-        for start in range(0, len(unique), BATCH):
+    def remove_unused(self) -> int:
+        """Remove the files that were released, here or by a process that was killed then, and that nothing uses; how many."""
+        removed = 0
+        while True:
             with self.database.transaction() as transaction:  # while it runs no file gets a use
-                for sha256 in unique[start : start + BATCH]:
+                query = "DELETE FROM blob_uses WHERE sha256 IN (SELECT sha256 FROM blob_uses WHERE holder = ? LIMIT ?)"
+                query += " AND holder = ? RETURNING sha256"
+                hashes = [row["sha256"] for row in transaction.execute(query, (RELEASED, BATCH, RELEASED)).fetchall()]
+                for sha256 in hashes:
                     used = transaction.execute("SELECT 1 FROM blob_uses WHERE sha256 = ?", (sha256,)).fetchone()
                     if used is None and self.path(sha256).exists():
                         self.path(sha256).unlink()
                         removed += 1
-        return removed
+            if not hashes:
+                return removed
 
     def remove_expired(self) -> int:
         """Remove uses that are void, and the files that nothing uses then; how many files those were."""
         with self.database.transaction() as transaction:
             query = "DELETE FROM blob_uses WHERE until < ? RETURNING sha256"
-            hashes = [row[0] for row in transaction.execute(query, (time.time(),)).fetchall()]
-        return self.remove_unused(hashes)
+            _mark_released(transaction, [row["sha256"] for row in transaction.execute(query, (time.time(),)).fetchall()])
+        return self.remove_unused()
 
     def remove_orphans(self, older_than: float = ORPHAN_SECONDS) -> int:
-        """Remove files that nothing uses and that are older than some seconds; how many those were."""
+        """Remove files without a use that are older than some seconds: a killed process left them. How many those were."""
         remove_temporary(self.folder)
-        before, removed = time.time() - older_than, 0
+        before = time.time() - older_than
         for name in sorted(list_entries(self.folder)):
-            paths = [path for path in (self.folder / name).iterdir() if HASH.fullmatch(path.name)]
-            old = [path.name for path in paths if path.stat().st_mtime <= before]
-            removed += self.remove_unused(old)
-        return removed
+            query = "SELECT DISTINCT sha256 FROM blob_uses WHERE sha256 BETWEEN ? AND ?"
+            used = {row["sha256"] for row in self.database.rows(query, (name, f"{name}g"))}
+            paths = [path for path in (self.folder / name).iterdir() if HASH.fullmatch(path.name) and path.name not in used]
+            if orphans := [path.name for path in paths if path.stat().st_mtime <= before]:
+                with self.database.transaction() as transaction:
+                    _mark_released(transaction, orphans)
+        return self.remove_unused()
+
+
+def _mark_released(transaction: sqlite3.Connection, hashes: Iterable[str]) -> None:
+    transaction.executemany("INSERT OR REPLACE INTO blob_uses VALUES (?, ?, 0)", [(sha256, RELEASED) for sha256 in hashes])

@@ -114,16 +114,16 @@ class Pictures:
         return self.delete_all([picture_id])[0] > 0
 
     def delete_all(self, picture_ids: Iterable[str]) -> tuple[int, int]:
-        """Remove pictures of any owner: how many, and how many files. Their jobs are told as changed."""
-        hashes, removed = [], 0
+        """Remove pictures of any owner: how many, and how many files. Their jobs count as changed."""
+        removed = 0
         with self.database.transaction() as transaction:
             for picture_id in picture_ids:
                 row = transaction.execute("DELETE FROM pictures WHERE id = ? RETURNING job", (picture_id,)).fetchone()
                 if row is not None:
                     removed += 1
-                    hashes += self.blobs.release(transaction, f"picture:{picture_id}")
+                    self.blobs.release(transaction, f"picture:{picture_id}")
                     transaction.execute("UPDATE jobs SET change = ? WHERE id = ?", (change_number(transaction), row["job"]))
-        return removed, self.blobs.remove_unused(hashes)
+        return removed, self.blobs.remove_unused()
 
 
 def page_query(owner: str, person: str | None, before: str | None, limit: int) -> tuple[str, list[object]]:

@@ -1,0 +1,181 @@
+"""A worker's process: what it does with jobs, and what becomes of them when it is stopped or killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import toy_executors
+from tenth.core.errors import DataError
+from tenth.server.queue.job import Job, JobResult, Reporter
+from tenth.server.queue.leases import Leases
+from tenth.server.queue.queue import JobQueue
+from tenth.server.queue.reporter import LeaseReporter, heartbeat
+from tenth.server.queue.worker import Worker, load_executor
+from tenth.server.storage.database import Database
+from tenth.server.storage.pictures import Pictures
+from toy_jobs import SECONDS, status, submit, submit_long, wait_for, worker_process
+
+
+def work_one(database: Database, executor: Any) -> Job:
+    """What became of the first job, in this process."""
+    worker = Worker(database.folder, executor)
+    job = worker.leases.claim()
+    assert job is not None
+    worker.work(job)
+    ended = JobQueue(database).get(job.id, job.owner)
+    assert ended is not None
+    return ended
+
+
+def test_a_job_is_done_with_its_pictures_values_and_no_folder_left(
+    queue: JobQueue, database: Database, pictures: Pictures
+) -> None:
+    queue.submit(owner="", kind="flat", payload={"seed": 5, "num_images": 3, "steps": 2})
+    job = work_one(database, toy_executors.flat_color)
+    assert (job.status, job.done, job.total, job.values) == ("done", 6, 6, {"drawn": 3})
+    assert [picture.seed for picture in pictures.page("")] == [7, 6, 5]
+    assert not database.job_folder(job.id).exists()
+
+
+def test_the_users_error_is_said_at_once_and_another_after_three_attempts(queue: JobQueue, database: Database) -> None:
+    def refused(_: Job, __: Reporter) -> JobResult:
+        raise DataError("no photo", "one is needed", "Add one")
+
+    submit(queue, 0)
+    job = work_one(database, refused)
+    assert (job.status, job.attempts) == ("failed", 1)
+    assert job.error == {"found": "no photo", "needed": "one is needed", "action": "Add one", "code": "input"}
+    submit(queue, 1)
+    jobs = [work_one(database, toy_executors.broken) for _ in range(3)]
+    assert [job.status for job in jobs] == ["queued", "queued", "failed"]
+    assert jobs[-1].error is not None
+    assert jobs[-1].error["found"] == "RuntimeError: out of colors"
+    assert set(jobs[-1].error) == {"found", "needed", "action", "code"}
+
+
+def test_a_preview_is_seen_while_a_job_runs_and_its_folder_stays_for_the_next_attempt(
+    queue: JobQueue, database: Database
+) -> None:
+    job, seen = submit(queue), []
+
+    def first(_: Job, reporter: Reporter) -> JobResult:
+        reporter.preview(b"half a picture")
+        (reporter.folder / "kept").touch()
+        seen.append((queue.preview(job.id, ""), queue.preview(job.id, "ben")))
+        raise RuntimeError
+
+    def second(_: Job, reporter: Reporter) -> JobResult:
+        seen.append((reporter.folder / "kept").exists())
+        return JobResult()
+
+    assert queue.preview(job.id, "") is None
+    assert work_one(database, first).status == "queued"
+    assert work_one(database, second).status == "done"
+    assert seen == [(b"half a picture", None), True]
+    assert queue.preview(job.id, "") is None
+
+
+def test_a_job_that_is_cancelled_stops_at_its_next_step(queue: JobQueue, database: Database, pictures: Pictures) -> None:
+    submit(queue)
+    steps = []
+
+    def cancelled(job: Job, reporter: Reporter) -> JobResult:
+        for step in range(10):
+            steps.append(step)
+            reporter.progress(step, 10)
+            if step == 3:
+                queue.cancel(job.id, "")
+        return JobResult()
+
+    job = work_one(database, cancelled)
+    assert (job.status, steps) == ("cancelled", [0, 1, 2, 3, 4])
+    assert not database.job_folder(job.id).exists()
+    assert pictures.count("") == 0
+
+
+def test_the_heartbeat_keeps_a_job_whose_step_takes_long(queue: JobQueue, database: Database, leases: Leases) -> None:
+    submit(queue)
+    job = leases.claim(lease_seconds=0.2)
+    assert job is not None
+    with heartbeat(leases, job, 0.2):
+        for _ in range(6):
+            time.sleep(0.1)
+            leases.require(job)
+        query = "SELECT lease_until FROM jobs"
+        before = database.rows(query)[0][0]
+        wait_for(lambda: database.rows(query)[0][0] > before)
+
+
+def test_progress_is_written_now_and_then_and_at_the_end(queue: JobQueue, database: Database, leases: Leases) -> None:
+    submit(queue)
+    job = leases.claim()
+    assert job is not None
+    reporter, before = LeaseReporter(leases, job, 60), queue.last_change()
+    for step in range(1, 501):
+        reporter.progress(step, 500)
+    ((_, shown),) = queue.changes("", before)
+    assert (shown.done, shown.total) == (500, 500)
+    assert queue.last_change() - before < 250
+
+
+def test_an_executor_that_is_none_is_refused(tmp_path: Path) -> None:
+    for name in ("", "toy_executors", "toy_executors:none", "no_module:f", ":f"):
+        with pytest.raises(Exception, match="the executor"):
+            load_executor(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_stopped_gives_its_job_back_and_the_next_goes_on(
+    queue: JobQueue, database: Database, number: signal.Signals
+) -> None:
+    job = submit_long(queue)
+    with worker_process(database.folder) as process:
+        wait_for(lambda: queue.get(job.id, "").done > 0)  # type: ignore[union-attr]
+        process.send_signal(number)
+        assert process.wait(SECONDS) == 0
+    found = queue.get(job.id, "")
+    assert found is not None
+    assert (found.status, found.attempts) == ("queued", 0)
+    assert database.job_folder(job.id).exists()
+
+
+@pytest.mark.slow
+def test_the_job_of_a_killed_worker_is_done_by_the_next_from_where_it_was(
+    queue: JobQueue, database: Database, pictures: Pictures
+) -> None:
+    job = submit_long(queue, steps=20)
+    with worker_process(database.folder) as process:
+        wait_for((database.job_folder(job.id) / "work/0.png").exists)
+        process.kill()
+    assert status(queue, job) == "running"
+    with worker_process(database.folder):
+        wait_for(lambda: status(queue, job) == "done")
+        wait_for(lambda: not database.job_folder(job.id).exists())
+    assert [picture.seed for picture in pictures.page("")] == [2, 1]
+
+
+@pytest.mark.slow
+def test_a_worker_ends_when_its_supervisor_is_gone(queue: JobQueue, database: Database) -> None:
+    job = submit_long(queue)
+    with worker_process(database.folder, "--supervised") as process:
+        wait_for(lambda: status(queue, job) == "running")
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(SECONDS) == 0
+    assert status(queue, job) == "queued"
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tenth.server.queue.worker", str(tmp_path / "data"), "--executor", "no_module:f"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("the executor 'no_module:f' (No module named 'no_module'); MODULE:FUNCTION is needed")

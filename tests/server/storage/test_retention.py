@@ -1,0 +1,69 @@
+"""What is removed with time."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from tenth.server.queue.leases import Leases
+from tenth.server.queue.queue import JobQueue
+from tenth.server.storage.blobs import Blobs
+from tenth.server.storage.database import Database
+from tenth.server.storage.pictures import Pictures
+from tenth.server.storage.retention import DAY_SECONDS, clean
+from toy_jobs import done_job, submit
+
+
+def age(database: Database, job: str, days: float) -> None:
+    with database.transaction() as transaction:
+        transaction.execute("UPDATE jobs SET finished = finished - ? WHERE id = ?", (days * DAY_SECONDS, job))
+        transaction.execute("UPDATE pictures SET created = created - ? WHERE job = ?", (days * DAY_SECONDS, job))
+
+
+def test_old_pictures_go_unless_they_are_kept(
+    queue: JobQueue, leases: Leases, pictures: Pictures, blobs: Blobs, database: Database, tmp_path: Path
+) -> None:
+    old, kept, young = (done_job(queue, leases, tmp_path, seed, seed + 1) for seed in (0, 10, 20))
+    failed = submit(queue, 30)
+    queue.cancel(failed.id, "")
+    waiting = submit(queue, 40)
+    for job in (old, kept, failed):
+        age(database, job.id, 8)
+    pictures.keep(kept.pictures[1], "")
+    with database.transaction() as transaction:
+        blobs.use(transaction, b"a photo", f"job:{old.id}")
+
+    assert clean(database, None) == {"pictures": 0, "jobs": 0, "files": 0, "folders": 0}
+    assert clean(database, 7) == {"pictures": 3, "jobs": 2, "files": 4, "folders": 0}
+    assert [picture.id for picture in pictures.page("")] == [*young.pictures[::-1], kept.pictures[1]]
+    assert [job.id for job in queue.list("")] == [waiting.id, young.id, kept.id]
+    assert len([path for path in blobs.folder.rglob("*") if path.is_file()]) == 3
+    assert clean(database, 7) == {"pictures": 0, "jobs": 0, "files": 0, "folders": 0}
+
+
+def test_more_than_are_removed_at_once(
+    queue: JobQueue, leases: Leases, pictures: Pictures, database: Database, tmp_path: Path
+) -> None:
+    job = done_job(queue, leases, tmp_path, *range(450))
+    age(database, job.id, 2)
+    assert clean(database, 1) == {"pictures": 450, "jobs": 1, "files": 450, "folders": 0}
+    assert pictures.count("") == 0
+
+
+def test_folders_of_jobs_that_ended_go_and_those_of_others_stay(queue: JobQueue, leases: Leases, database: Database) -> None:
+    running, waiting, cancelled = (submit(queue, seed) for seed in range(3))
+    leases.claim()
+    queue.cancel(cancelled.id, "")
+    for name in (running.id, waiting.id, cancelled.id, "0-unknown"):
+        (database.job_folder(name) / "work").mkdir(parents=True)
+    assert clean(database)["folders"] == 2
+    assert {path.name for path in (database.folder / "jobs").iterdir()} == {running.id, waiting.id}
+
+
+def test_files_that_nobody_uses_any_more_go(blobs: Blobs, database: Database) -> None:
+    with database.transaction() as transaction:
+        blobs.use(transaction, b"staged", "staged:", until=time.time() - 1)
+    left = blobs.path(blobs.put(b"left"))
+    os.utime(left, (0, 0))
+    assert clean(database)["files"] == 2
