@@ -1,25 +1,25 @@
-"""Jobs of images without a model: an executor that draws flat colours as the request says, and a worker for one thread."""
+"""Jobs of images without a model: an executor that draws flat colors as a request says, and workers within a test's process."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from tenth.core.errors import DataError
-from tenth.server.queue.job import Job, JobResult, JobStopped
-from tenth.server.queue.leases import Leases
-from tenth.server.storage.database import Database
+from tenth.server.queue.job import Job, JobResult, Reporter
+from tenth.server.queue.worker import Worker
 from toy_executors import flat_color
 
+from tenth.core.errors import DataError
+
 SLOW, FAILING, BROKEN = "slow", "failing", "broken"  # words of a prompt that make it so
-STEP_SECONDS, SLOW_STEP_SECONDS = 0.0, 0.1
+SLOW_SECONDS = 0.1  # of a step
 
 
-def draw(job: Job, reporter: object) -> JobResult:
-    """The images of a request, in flat colours; a prompt may say that it is slow, fails, or has a fault."""
+def draw(job: Job, reporter: Reporter) -> JobResult:
+    """The images of a request, in flat colors. A prompt may say that it is slow, fails, or has a fault."""
     request = job.payload["request"]
     prompt = request["prompts"][0]
     if FAILING in prompt:
@@ -27,56 +27,32 @@ def draw(job: Job, reporter: object) -> JobResult:
     if BROKEN in prompt:
         raise RuntimeError("a fault")
     payload = {
-        **{"num_images": request["num_images"], "seed": request["seed"], "prompt": prompt},
-        **{"steps": request["sampling"]["steps"] or 1, "seconds": SLOW_STEP_SECONDS if SLOW in prompt else STEP_SECONDS},
+        "num_images": request["num_images"],
+        "seed": request["seed"],
+        "prompt": prompt,
+        "steps": request["sampling"]["steps"] or 1,
+        "seconds": SLOW_SECONDS if SLOW in prompt else 0.0,
     }
-    return flat_color(replace(job, payload=payload), reporter)  # type: ignore[arg-type]
+    return flat_color(replace(job, payload=payload), reporter)
 
 
-@dataclass
-class ThreadReporter:
-    """A job's reporter in this process."""
-
-    leases: Leases
-    job: Job
-    folder: Path
-
-    def progress(self, done: int, total: int) -> None:
-        self.leases.progress(self.job, done, total)
-
-    def preview(self, png: bytes) -> None:
-        (self.folder / "preview.png").write_bytes(png)
-
-
-def work_off(database: Database) -> int:
-    """Work on all jobs that wait; how many those were."""
-    leases, count = Leases(database, "thread"), 0
-    while (job := leases.claim()) is not None:
+def work_off(data: Path) -> int:
+    """Do all jobs that wait, here and now; how many those were."""
+    worker, count = Worker(data, draw), 0
+    while (job := worker.leases.claim()) is not None:
+        worker.work(job)
         count += 1
-        folder = database.folder / "jobs" / job.id
-        folder.mkdir(parents=True)
-        try:
-            leases.finish(job, draw(job, ThreadReporter(leases, job, folder)))
-        except JobStopped:
-            continue
-        except DataError as problem:
-            error = {"found": problem.found, "needed": problem.needed, "action": problem.action}
-            leases.fail(job, error, retry=False)
-        except RuntimeError:
-            error = {"found": "a fault", "needed": "none", "action": "Report it", "code": "internal"}
-            leases.fail(job, error, retry=False)
     return count
 
 
 @contextmanager
-def working(database: Database) -> Iterator[None]:
+def working(data: Path) -> Iterator[None]:
     """A worker in a thread of this process until the block ends."""
     ended = threading.Event()
 
     def work() -> None:
-        while not ended.wait(0.02):
-            work_off(database)
-        database.close()
+        while not ended.wait(0.05):
+            work_off(data)
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 
@@ -12,7 +13,18 @@ from tenth.server.queue.job import Job
 from tenth.server.queue.queue import MAX_LISTED, JobQueue
 
 POLL_SECONDS = 0.1  # between two looks at the queue's counter, which other processes move
-Changes = tuple[int, Sequence[Job]]  # the counter up to which they go, and the jobs that changed, as they are now
+ENDED = ("done", "failed", "cancelled")  # of a job's status
+View = Callable[[Job], str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A job that changed: the counter then, its id, whether it has ended, and what clients see of it, as JSON."""
+
+    number: int
+    job: str
+    ended: bool
+    text: str
 
 
 class ChangeFeed:
@@ -27,7 +39,7 @@ class ChangeFeed:
         self._poller: asyncio.Task[None] | None = None
         self._moved = asyncio.Condition()
         self._counter = -1
-        self._answers: dict[tuple[str, int], asyncio.Task[Changes]] = {}
+        self._answers: dict[tuple[str, int], asyncio.Task[tuple[int, Sequence[Change]]]] = {}
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -50,21 +62,25 @@ class ChangeFeed:
                 await self._moved.wait_for(lambda: self._counter != counter)
         return self._counter
 
-    async def after(self, owner: str, counter: int) -> Changes:
-        """The owner's changes after a counter, each job once. Waits until anybody's job changed; there may be none of these."""
+    async def after(self, owner: str, counter: int, view: View) -> tuple[int, Sequence[Change]]:
+        """The owner's changes after a counter, each job once, and the counter up to which they go.
+
+        Waits until anybody's job changed; there may be none of these. view: of a job, for whoever asks first.
+        """
         async with self._moved:
             await self._moved.wait_for(lambda: self._counter > counter)
         key = (owner, counter)
         if key not in self._answers:
-            self._answers[key] = asyncio.create_task(self._read(owner, counter))
+            seen = self._counter
+            self._answers[key] = asyncio.create_task(run_in_threadpool(self._read, owner, counter, seen, view))
         # Shielded: one stream's end is not the end of what others wait for.
         return await asyncio.shield(self._answers[key])
 
-    async def _read(self, owner: str, counter: int) -> Changes:
-        seen = self._counter
-        jobs = await run_in_threadpool(self.queue.changes, owner, counter)
-        is_all = len(jobs) < MAX_LISTED
-        return max([seen] * is_all + [job.change for job in jobs]), jobs
+    def _read(self, owner: str, counter: int, seen: int, view: View) -> tuple[int, Sequence[Change]]:
+        found = self.queue.changes(owner, counter)
+        changes = [Change(number, job.id, job.status in ENDED, view(job)) for number, job in found]
+        is_all = len(changes) < MAX_LISTED
+        return max([seen] * is_all + [change.number for change in changes]), changes
 
     async def _poll(self) -> None:
         while True:

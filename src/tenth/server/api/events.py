@@ -14,9 +14,9 @@ from tenth.server.api.errors import RequestError
 from tenth.server.queue.job import Job
 
 from tenth.server.api.jobs import Id, Order, job_view, known_job, submit
+from tenth.server.changes import ENDED, Change
 from tenth.server.services import Services, TheServices
 
-FINAL = ("done", "failed", "cancelled")
 HEARTBEAT_SECONDS, SEND_SECONDS = 15, 30.0  # between comments that keep a stream open; after which a client reads no more
 LOOK_SECONDS = 1.0  # between two looks whether a client that waits is still there
 MAX_STREAMS = 1_000  # open at once
@@ -27,13 +27,17 @@ router = APIRouter(tags=["events"])
 LastEventId = Annotated[str | None, Header(max_length=20, pattern=r"^\d+$")]
 
 
-async def job_changes(services: Services, owner: str, counter: int) -> AsyncGenerator[Job, None]:
+async def job_changes(services: Services, owner: str, counter: int) -> AsyncGenerator[Change, None]:
     """Each job of the owner whenever it changes after the counter; without an end."""
+
+    def view(job: Job) -> str:
+        return job_view(services, job).model_dump_json()
+
     async with services.feed.watched():
         while True:
-            counter, jobs = await services.feed.after(owner, counter)
-            for job in jobs:
-                yield job
+            counter, changes = await services.feed.after(owner, counter, view)
+            for change in changes:
+                yield change
 
 
 async def ordered(services: Services, owner: str, order: Order, request: Request) -> AsyncGenerator[Job, None]:
@@ -49,11 +53,11 @@ async def ordered(services: Services, owner: str, order: Order, request: Request
             while not await request.is_disconnected():
                 job = await run_in_threadpool(known_job, services, owner, job.id)
                 yield job
-                if job.status in FINAL:
+                if job.status in ENDED:
                     return
                 counter = await services.feed.moved(counter, LOOK_SECONDS)
     finally:
-        if counted and services.waiters.leave(job.id) and job.status not in FINAL:
+        if counted and services.waiters.leave(job.id) and job.status not in ENDED:
             services.queue.cancel(job.id, owner)
 
 
@@ -62,7 +66,7 @@ async def ended(services: Services, owner: str, order: Order, request: Request) 
     job = None
     async with aclosing(ordered(services, owner, order, request)) as jobs:
         async for job in jobs:
-            if job.status in FINAL:
+            if job.status in ENDED:
                 raise_failure(job)
                 return job
     return None
@@ -78,16 +82,15 @@ def raise_failure(job: Job) -> None:
         raise RequestError(409, "the job was cancelled", "a job that is done is needed", "Ask again")
 
 
-def _stream(services: Services, jobs: AsyncGenerator[Job, None]) -> EventSourceResponse:
+def _stream(services: Services, changes: AsyncGenerator[Change, None]) -> EventSourceResponse:
     if services.feed.num_watching >= MAX_STREAMS:
         found = f"{MAX_STREAMS} streams are open"
         raise RequestError(429, found, "no more may be", "Close some, or come back later", retry_after=HEARTBEAT_SECONDS)
 
     async def events() -> AsyncIterator[ServerSentEvent]:
-        async with aclosing(jobs):  # at once, not when somebody collects the garbage
-            async for job in jobs:
-                view = await run_in_threadpool(job_view, services, job)
-                yield ServerSentEvent(view.model_dump_json(), event="job", id=str(job.change), retry=RETRY_MILLISECONDS)
+        async with aclosing(changes):  # at once, not when somebody collects the garbage
+            async for change in changes:
+                yield ServerSentEvent(change.text, event="job", id=str(change.number), retry=RETRY_MILLISECONDS)
 
     return EventSourceResponse(events(), ping=HEARTBEAT_SECONDS, send_timeout=SEND_SECONDS)
 
@@ -107,25 +110,22 @@ async def all_events(
 
 
 @router.get("/v1/jobs/{id}/events", response_class=EventSourceResponse, responses=STREAM)
-async def job_events(
-    id: Id,  # noqa: A002  # the name in the address
-    owner: Owner,
-    services: TheServices,
-    last_event_id: LastEventId = None,
-) -> EventSourceResponse:
+async def job_events(id: Id, owner: Owner, services: TheServices) -> EventSourceResponse:  # noqa: A002  # as in the address
     """One job, as it is now and whenever it changes; the stream ends with the job."""
-    now = await run_in_threadpool(known_job, services, owner, id)
+    counter = await run_in_threadpool(services.queue.last_change)
+    job = await run_in_threadpool(known_job, services, owner, id)
+    view = await run_in_threadpool(job_view, services, job)
+    now = Change(counter, job.id, job.status in ENDED, view.model_dump_json())
 
-    async def changes() -> AsyncGenerator[Job, None]:
-        if last_event_id is None or now.change > int(last_event_id):
-            yield now
-        if now.status in FINAL:
+    async def changes() -> AsyncGenerator[Change, None]:
+        yield now
+        if now.ended:
             return
-        async with aclosing(job_changes(services, owner, now.change)) as jobs:
-            async for job in jobs:
-                if job.id == now.id:
-                    yield job
-                    if job.status in FINAL:
+        async with aclosing(job_changes(services, owner, counter)) as later:
+            async for change in later:
+                if change.job == now.job:
+                    yield change
+                    if change.ended:
                         return
 
     return _stream(services, changes())

@@ -19,15 +19,16 @@ from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEv
 from starlette.concurrency import run_in_threadpool
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import RequestError, error_response
-from tenth.server.api.photos import read_photo_form
+from tenth.server.api.photos import Photos, read_photo_form
 
 from tenth.core.config import from_table
 from tenth.core.errors import InputError
 from tenth.experiments.generation.request import ImageRequest
-from tenth.server.api.events import FINAL, HEARTBEAT_SECONDS, ended, ordered, raise_failure
+from tenth.server.api.events import HEARTBEAT_SECONDS, ended, ordered, raise_failure
 from tenth.server.api.info import PERSON_PREFIX
 from tenth.server.api.jobs import Order
 from tenth.server.api.schemas import EXAMPLE_PROMPT
+from tenth.server.changes import ENDED
 from tenth.server.services import Services, TheServices
 
 PHOTO_FIELDS = ("image[]", "image")  # repeated, as the client sends several; once, as it sends one
@@ -143,14 +144,14 @@ async def generate_images(
 
 
 @router.post("/v1/images/edits", response_model=ImagesResponse, openapi_extra=_multipart_schema())
-async def edit_images(request: Request, owner: Owner, services: TheServices) -> Response | ImagesResponse:
+async def edit_images(request: Request, photos: Photos, owner: Owner, services: TheServices) -> Response | ImagesResponse:
     """Images of the person in these photos. `model` may name a diffusion model."""
-    fields, photos = await read_photo_form(services, owner, request, PHOTO_FIELDS)
+    fields, hashes = await read_photo_form(request, photos, owner, PHOTO_FIELDS)
     form = edit_form(fields)
     if form.model.startswith(PERSON_PREFIX):
         found, needed = f"photos and the model {form.model!r:.100}", "a saved person has photos already"
         raise RequestError(400, found, needed, "Use /v1/images/generations", param="model")
-    order = Order(form.to_request(form.model or form.base_model), photos=tuple(photos))
+    order = Order(form.to_request(form.model or form.base_model), photos=tuple(hashes))
     return await _answer(services, owner, order, form, request)
 
 
@@ -191,7 +192,7 @@ async def _events(
         async with aclosing(ordered(services, owner, order, request)) as jobs:
             async for job in jobs:
                 raise_failure(job)
-                if job.status in FINAL:
+                if job.status in ENDED:
                     for picture_id in job.pictures:
                         picture = await run_in_threadpool(_picture, services, owner, picture_id, None)
                         yield _event(f"{kind}.completed", picture.b64_json, usage=USAGE | DETAILS)

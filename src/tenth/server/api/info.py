@@ -44,13 +44,13 @@ def list_models(owner: Owner, services: TheServices) -> ModelList:
 @router.get("/v1/runs")
 def get_runs(services: TheServices) -> RunList:
     """Experiments, trainings and folders of images below the folders that the server was started with."""
-    return RunList(data=[RunView.model_validate(run, from_attributes=True) for run in list_runs(services.settings.runs)])
+    return RunList(data=[RunView.model_validate(run, from_attributes=True) for run in list_runs(services.settings.run_dirs)])
 
 
 @router.get("/v1/runs/{id}")
 def get_run(id: Id, services: TheServices) -> RunDetail:  # noqa: A002  # the name in the address
     """One of them with its settings, and of a training the validations so far."""
-    run = find_run(services.settings.runs, id)
+    run = find_run(services.settings.run_dirs, id)
     if run is None:
         raise not_found("run", id)
     return RunDetail.model_validate(run, from_attributes=True)

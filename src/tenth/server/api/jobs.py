@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import RequestError, not_found
 from tenth.server.api.photos import staged_photo
-from tenth.server.queue.job import KeyReused, Job, JobStatus
+from tenth.server.queue.job import Job, JobStatus, KeyReused
 
 from tenth.core.config import to_table
 from tenth.experiments.generation.request import ImageRequest
@@ -46,13 +46,13 @@ def submit(services: Services, owner: str, order: Order) -> tuple[Job, bool]:
         needed = "the name of a saved person or the sha256 of uploaded photos is needed"
         raise RequestError(400, found, needed, "Give one of them", param="person")
     request.check_sized()
-    services.catalog.check(method=request.method, model=request.model)
     if order.person:
         known_person(services, owner, order.person)
         services.people(owner).require(order.person)
     for sha256 in (*order.photos, *filter(None, (request.image, request.mask))):
         if staged_photo(services, owner, sha256) is None:
             raise not_found("photo", sha256)
+    services.catalog.check(method=request.method, model=request.model)
     payload = {"person": order.person, "photos": list(order.photos), "request": to_table(request)}
     return services.queue.submit(
         owner=owner,
@@ -127,8 +127,7 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
 ) -> JobPage:
     """The newest jobs first. status: of those alone. before: the job after which the page begins."""
-    last = None if before is None else known_job(services, owner, before).number
-    jobs = services.queue.list(owner, limit, last, status)
+    jobs = services.queue.list(owner, limit, before, status)
     return JobPage(data=[job_view(services, job) for job in jobs], next=jobs[-1].id if len(jobs) == limit else None)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 from tenth.methods.people.folder import SavedPerson
+from tenth.methods.people.forget import forget as forget_saved
 from tenth.methods.people.record import Consent
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import RequestError, not_found
 from tenth.server.api.photos import staged_photo
-from tenth.server.storage.forgetting import forget_person
+from tenth.server.storage.forget import forget_person
 
 from tenth.core.config import from_table
 from tenth.server.api.schemas import ConsentView, PersonForm, PersonList, PersonView, RemovedView
@@ -57,6 +60,7 @@ def save_person(form: PersonForm, owner: Owner, services: TheServices) -> Person
         needed = "a name that nobody has is needed"
         raise RequestError(409, f"{form.name!r} is saved already", needed, "Choose another, or forget that one", param="name")
     consent = from_table(Consent, form.consent.model_dump(mode="json", exclude_none=True), "the consent")
+    people.check_savable(form.name, consent)
     photos = []
     for sha256 in dict.fromkeys(form.photos):
         path = staged_photo(services, owner, sha256)
@@ -76,4 +80,9 @@ def get_person(name: PersonName, owner: Owner, services: TheServices) -> PersonV
 def forget(name: PersonName, owner: Owner, services: TheServices) -> RemovedView:
     """Forget a person: photos, identities, pictures, jobs and previews are removed. The answer says how many of each."""
     known_person(services, owner, name)
-    return RemovedView(removed=dict(forget_person(services.database, services.blobs, owner, name)))
+    removed = Counter(forget_person(services.database, services.blobs, owner, name))
+    removed.update(asdict(forget_saved(services.people(owner), name)))
+    # What was submitted meanwhile.
+    if services.database.row("SELECT 1 FROM jobs WHERE owner = ? AND person = ?", (owner, name)) is not None:
+        removed.update(forget_person(services.database, services.blobs, owner, name))
+    return RemovedView(removed=dict(removed))

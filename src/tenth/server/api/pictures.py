@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
+from PIL import Image
+from tenth.core.marks.png import encode_png
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import not_found
 from tenth.server.storage.pictures import Picture
@@ -20,6 +23,7 @@ PNG_CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {
 ZIP_CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # of every file in it: equal pictures give equal bytes
 IDENTITY_FIGURE = "identity"
+THUMBNAIL_PIXELS = 256  # of the longer side
 router = APIRouter(tags=["pictures"])
 IfNoneMatch = Annotated[str | None, Header(max_length=1_000)]
 
@@ -53,6 +57,14 @@ def _png(services: Services, sha256: str, if_none_match: str | None) -> Response
         raise not_found("picture", sha256) from None
 
 
+def _small(png: bytes) -> bytes:
+    """A picture of ours, at most THUMBNAIL_PIXELS a side, without its settings."""
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        small = image.convert("RGB")
+        small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    return encode_png(small)
+
+
 @router.get("/v1/pictures")
 def list_pictures(
     owner: Owner,
@@ -62,8 +74,7 @@ def list_pictures(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
 ) -> PicturePage:
     """The newest pictures first. before: the picture after which the page begins; so a page costs the same wherever it is."""
-    last = None if before is None else _known_picture(services, owner, before).number
-    page = services.pictures.page(owner, person=person, before=last, limit=limit)
+    page = services.pictures.page(owner, person=person, before=before, limit=limit)
     views = [PictureView.model_validate(_view(picture)) for picture in page]
     return PicturePage(data=views, next=page[-1].id if len(page) == limit else None)
 
@@ -126,6 +137,11 @@ def get_image(id: Id, owner: Owner, services: TheServices, if_none_match: IfNone
 def get_thumbnail(id: Id, owner: Owner, services: TheServices, if_none_match: IfNoneMatch = None) -> Response:  # noqa: A002
     """The picture, small; marked as well."""
     picture = _known_picture(services, owner, id)
+    if max(picture.width, picture.height) <= THUMBNAIL_PIXELS:
+        return _png(services, picture.sha256, if_none_match)
+    if picture.thumbnail is None:
+        services.pictures.keep_thumbnail(id, owner, _small(services.blobs.read(picture.sha256)))
+        picture = _known_picture(services, owner, id)
     return _png(services, picture.thumbnail or picture.sha256, if_none_match)
 
 
