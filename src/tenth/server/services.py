@@ -1,0 +1,54 @@
+"""What the routes work with: one of each for an application, made from its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from tenth.methods.people.folder import PeopleFolder
+from tenth.server.catalog import Catalog
+from tenth.server.changes import ChangeFeed, Waiters
+from tenth.server.queue.queue import JobQueue
+from tenth.server.settings import ServerSettings
+from tenth.server.storage.blobs import Blobs
+from tenth.server.storage.database import Database
+from tenth.server.storage.pictures import Pictures
+
+
+@dataclass(frozen=True, eq=False)
+class Services:
+    """The parts of a server that its routes share."""
+
+    settings: ServerSettings
+    database: Database
+    blobs: Blobs
+    queue: JobQueue
+    pictures: Pictures
+    feed: ChangeFeed
+    catalog: Catalog
+    waiters: Waiters
+
+    def people(self, owner: str) -> PeopleFolder:
+        """The folder of an owner's people."""
+        folder = self.settings.data / "users" / owner if owner else self.settings.data
+        return PeopleFolder(folder / "people")
+
+
+def open_services(settings: ServerSettings) -> Services:
+    """The services of a data folder, which is made if it is missing. Raises DataError if that fails."""
+    database = Database(settings.data)
+    queue, blobs = JobQueue(database, max_queued=settings.max_queued), Blobs(database)
+    pictures, feed = Pictures(database, blobs), ChangeFeed(queue)
+    return Services(settings, database, blobs, queue, pictures, feed, Catalog(), Waiters())
+
+
+def services_of(request: Request) -> Services:
+    """Those of the application that a request came to."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+TheServices = Annotated[Services, Depends(services_of)]
