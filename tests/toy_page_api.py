@@ -14,9 +14,9 @@ from playwright.sync_api import Page, Route
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
 PHOTOS = sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))
-METHODS = {
-    "ip-adapter": "one photo, the first in file-name order",
+METHODS = {  # the default comes first
     "ip-adapter-consensus": "all photos, mean weighted by agreement: a wrong photo hardly counts",
+    "ip-adapter": "one photo, the first in file-name order",
     "ip-adapter-max": "all photos, element-wise maximum of their embeddings",
 }
 NOON = 1_700_000_000.0
@@ -24,7 +24,7 @@ REQUEST = {"prompts": ["a portrait photo of a smiling person"], "num_images": 4,
 NOT_FOUND = {"found": "there is no such thing", "needed": "the id of one is needed", "action": "Check the id"}
 
 
-def picture(number: int, **changes: Any) -> dict[str, Any]:
+def picture(number: int, /, **changes: Any) -> dict[str, Any]:
     """A picture as the gallery lists it."""
     names = list(METHODS)
     known = {"id": f"p{number}", "job": "done", "person": "anna", "seed": number, "prompt": REQUEST["prompts"][0]}
@@ -32,27 +32,27 @@ def picture(number: int, **changes: Any) -> dict[str, Any]:
     return known | {"width": 128, "height": 128, "kept": number % 5 == 0} | changes
 
 
-def job(name: str, status: str, created: float = NOON, **changes: Any) -> dict[str, Any]:
+def job(name: str, status: str, created: float = NOON, /, **changes: Any) -> dict[str, Any]:
     """A job as it is listed."""
     known = {"id": name, "kind": "images", "status": status, "done": 0, "total": 4, "position": None, "person": "anna"}
     known |= {"request": REQUEST | {"sampling": {}}, "pictures": [], "error": None, "created": created}
     return known | {"started": None, "finished": None} | changes
 
 
-def verdict(file: str, accepted: bool = True, reason: str = "", **changes: Any) -> dict[str, Any]:
+def verdict(file: str, accepted: bool = True, reason: str = "", /, **changes: Any) -> dict[str, Any]:
     """What the intake says of a photo."""
     code = "ok" if accepted else "blurred"
     known = {"sha256": f"{len(file):064x}", "file": file, "accepted": accepted, "code": code, "reason": reason}
     return known | {"face": [0.2, 0.2, 0.8, 0.85], "width": 128, "height": 128} | changes
 
 
-def person(name: str, **changes: Any) -> dict[str, Any]:
+def person(name: str, /, **changes: Any) -> dict[str, Any]:
     """A saved person as the list has them."""
-    consent = {"basis": "permission", "given_by": name, "date": "2026-11-02", "until": "2999-11-02", "expired": False}
+    consent = {"basis": "permission", "given_by": name, "date": "2026-11-02", "until": "2999-11-02", "is_current": True}
     return {"name": name, "created": "2026-11-02", "num_photos": 9, "methods": [], "consent": consent, "problem": ""} | changes
 
 
-def run(name: str, kind: str, **changes: Any) -> dict[str, Any]:
+def run(name: str, kind: str, /, **changes: Any) -> dict[str, Any]:
     """An experiment or a training that goes on."""
     known = {"id": name, "name": name, "kind": kind, "status": "running", "done": 1200, "total": 4800, "changed": NOON}
     return known | {"metrics": {"identity": 0.412, "fid": 41.2}, "settings": {"seed": 0}, "history": []} | changes

@@ -78,7 +78,7 @@ def test_one_persons_pictures(opened: Opened, page_alone: str) -> None:
     api.between(opened.page)
     opened.show(f"{page_alone}#/gallery")
     expect(opened.page.locator(".tile")).to_have_count(3)
-    opened.page.get_by_label("Person").select_option("bert")
+    opened.page.get_by_label("Person", exact=True).select_option("bert")
     expect(opened.page.locator(".tile")).to_have_count(1)
     assert opened.page.url.endswith("#/gallery?person=bert")
 

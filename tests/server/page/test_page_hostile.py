@@ -19,10 +19,10 @@ INTRUDERS = "[src='x'], [onerror], [onload], main svg:not(.icon), body script"
 
 def hostile_api() -> ToyApi:
     """Hostile texts in every field that is shown."""
-    consent: dict[str, Any] = {"basis": WORSE, "given_by": EVIL, "date": EVIL, "until": WORSE, "expired": True}
+    consent: dict[str, Any] = {"basis": WORSE, "given_by": EVIL, "date": EVIL, "until": WORSE, "is_current": False}
     error = {"found": EVIL, "needed": WORSE, "action": "javascript:alert(4)"}
     request = REQUEST | {"prompts": [EVIL, WORSE], "method": WORSE, "model": EVIL}
-    texts = {"prompt": EVIL, "person": WORSE, "method": EVIL}
+    texts = {"prompt": EVIL, "person": WORSE, "method": EVIL, "job": "d"}
     return ToyApi(
         people=[person(EVIL, created=EVIL, problem=WORSE), person(WORSE, consent=consent)],
         jobs=[

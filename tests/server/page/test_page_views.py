@@ -13,7 +13,7 @@ from toy_page_api import NOON, REQUEST, ToyApi, job, person, picture, run, verdi
 pytestmark = pytest.mark.slow
 
 FAILED = {"found": "bert's consent ended", "needed": "a consent that has not ended is needed", "action": "Record a new one"}
-EXPIRED = {"basis": "self", "given_by": "Bert", "date": "2026-01-02", "until": "2026-06-30", "expired": True}
+EXPIRED = {"basis": "self", "given_by": "Bert", "date": "2026-01-02", "until": "2026-06-30", "is_current": False}
 
 
 def full_api() -> ToyApi:

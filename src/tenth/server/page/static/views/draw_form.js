@@ -52,9 +52,10 @@ export async function drawForm(query, signal) {
 }
 
 function mainFields(names, methods) {
-  const options = [[OWN, "Default"], ...methods.map(method => [method.id, method.id])];
-  const second = field("Second method", select("second_method", options, methods[0]?.id), null, { class: "field second" });
-  const describe = () => methods.find(method => method.id === first.value)?.description ?? "the one that is best for most people";
+  const [standard, ...others] = methods; // the default comes first
+  const options = [[OWN, `${standard.id} (default)`], ...others.map(method => [method.id, method.id])];
+  const second = field("Second method", select("second_method", options, others[0]?.id), null, { class: "field second" });
+  const describe = () => (methods.find(method => method.id === first.value) ?? standard).description;
   const first = select("method", options);
   const help = element("span", {}, describe());
   first.addEventListener("input", () => { help.textContent = describe(); });

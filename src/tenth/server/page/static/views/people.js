@@ -32,7 +32,7 @@ function personCard(person) {
     person.problem ? problemBox({ found: person.problem }) : null,
     latest,
     problems,
-    element("div", { class: "actions" }, person.consent?.expired ? null : draw, linkButton("Pictures", route(["gallery"], { person: person.name }), { "aria-label": `Pictures of ${person.name}` }), forget),
+    element("div", { class: "actions" }, person.consent?.is_current === false ? null : draw, linkButton("Pictures", route(["gallery"], { person: person.name }), { "aria-label": `Pictures of ${person.name}` }), forget),
   );
   get(query("/v1/pictures", { person: person.name, limit: PICTURES_SHOWN })).then(page => {
     latest.append(...page.data.map(picture => element("li", {}, element("a", { href: route(["picture", picture.id]) },
@@ -44,7 +44,7 @@ function personCard(person) {
 function consentLine(consent) {
   if (!consent) return element("p", { class: "warning" }, "No consent is recorded.");
   const words = [`${BASIS[consent.basis] ?? consent.basis}, by ${consent.given_by}`, consent.date && day(consent.date)].filter(Boolean).join(", ");
-  if (consent.expired) return element("p", { class: "warning" }, `${words}. It ended on ${day(consent.until)}: no pictures are made. Forget the person, or save the person again with a new consent.`);
+  if (consent.is_current === false) return element("p", { class: "warning" }, `${words}. It ended on ${day(consent.until)}: no pictures are made. Forget the person, then add them again with a new consent.`);
   return element("p", { class: "soft" }, consent.until ? `${words}, until ${day(consent.until)}` : words);
 }
 

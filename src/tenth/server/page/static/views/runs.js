@@ -1,6 +1,7 @@
 // Experiments and trainings, as they go on.
 
 import { get } from "../parts/api.js";
+import { curves } from "../parts/chart.js";
 import { element, emptyState } from "../parts/elements.js";
 import { figure, path, route, time } from "../parts/format.js";
 import { terms } from "../parts/settings.js";
@@ -66,7 +67,7 @@ async function showRun(view, id, signal) {
       element("p", { class: "soft" }, [run.kind, STATUS[run.status] ?? run.status, run.total ? `${run.done.toLocaleString()} of ${run.total.toLocaleString()}` : null, time(run.changed)].filter(Boolean).join(" · ")),
       ...[progress(run)].filter(Boolean),
       ...section("Metrics so far", Object.keys(run.metrics ?? {}).length ? terms(Object.entries(run.metrics).map(([name, value]) => [name, figure(value)])) : element("p", { class: "soft" }, "None yet.")),
-      ...section("History", run.history?.length ? historyTable(run.history) : null),
+      ...section("History", run.history?.length ? element("div", {}, curves(run.history), historyTable(run.history)) : null),
       ...section("Settings", settings.length ? terms(settings) : null),
     );
     if (focused) place.querySelector("h1").focus();
