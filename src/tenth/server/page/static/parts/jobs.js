@@ -1,0 +1,90 @@
+// The jobs as the server has them: listed once, then kept up by its events, or by asking again where events do not come.
+
+import { get, query } from "./api.js";
+import { path } from "./format.js";
+
+const POLL_SECONDS = 2;
+const PAGE = 12;
+const ACTIVE = new Set(["queued", "running"]);
+
+export const isActive = job => ACTIVE.has(job.status);
+
+/** Listeners: "change", whose detail is the job that is new or other than it was. */
+export const jobs = new EventTarget();
+const known = new Map();
+let source = null;
+let polling = null;
+let older = null; // the cursor of what is not listed yet
+
+/** All known jobs, the newest first. */
+export function listed() {
+  return [...known.values()].sort((one, other) => other.created - one.created);
+}
+
+export const hasOlder = () => older !== null;
+
+/** Take a job as it is now. */
+export function learn(job) {
+  const before = known.get(job.id);
+  if (before && JSON.stringify(before) === JSON.stringify(job)) return;
+  known.set(job.id, job);
+  jobs.dispatchEvent(new CustomEvent("change", { detail: job }));
+}
+
+/** Read the newest jobs, and keep up with them from now on. */
+export async function follow() {
+  await refresh();
+  if (!source && !polling) listen();
+}
+
+async function refresh() {
+  const page = await get(query("/v1/jobs", { limit: PAGE }));
+  page.data.forEach(learn);
+  if (known.size <= page.data.length) older = page.next ?? null;
+  // One that ended long ago is not on the first page: what still seems to run is asked for by itself.
+  const seen = new Set(page.data.map(job => job.id));
+  await Promise.all([...known.values()].filter(job => isActive(job) && !seen.has(job.id)).map(job => reload(job.id)));
+}
+
+export async function reload(id) {
+  learn(await get(path("v1", "jobs", id)));
+}
+
+export async function listOlder() {
+  const page = await get(query("/v1/jobs", { limit: PAGE, before: older }));
+  page.data.forEach(learn);
+  older = page.next ?? null;
+}
+
+function listen() {
+  source = new EventSource("/v1/events");
+  let opened = false;
+  source.addEventListener("open", () => {
+    if (opened) refresh().catch(() => {}); // what happened while it was closed
+    opened = true;
+    stopPolling();
+  });
+  source.addEventListener("job", event => learn(JSON.parse(event.data)));
+  source.addEventListener("error", () => {
+    startPolling(); // until it opens again, which the browser tries unless it was refused
+    if (source.readyState === EventSource.CLOSED) source = null;
+  });
+}
+
+function startPolling() {
+  polling ??= setInterval(() => refresh().catch(() => {}), POLL_SECONDS * 1000);
+}
+
+function stopPolling() {
+  clearInterval(polling);
+  polling = null;
+}
+
+/** Forget all, as after logging in as somebody else. */
+export function reset() {
+  source?.close();
+  source = null;
+  stopPolling();
+  known.clear();
+  older = null;
+}

@@ -1,0 +1,69 @@
+"""The page in the system's own browser: opened in a look, with what it says to the console or asks in dialogs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Dialog, Page, expect
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
+WIDTHS, SCHEMES, HEIGHT = (1280, 400), ("light", "dark"), 900
+MILLISECONDS = 60_000  # on a machine that has other work
+SERIOUS = ("serious", "critical")
+expect.set_options(timeout=MILLISECONDS)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a page is looked at. width: in pixels. scheme: light or dark."""
+
+    width: int = 1280
+    scheme: str = "light"
+
+    def __str__(self) -> str:
+        return f"{self.width}-{self.scheme}"
+
+
+@dataclass
+class Opened:
+    """A page, and what it said to the console or asked in dialogs: nothing, if all is well."""
+
+    page: Page
+    said: list[str] = field(default_factory=list)
+
+    def show(self, address: str) -> None:
+        """Go to an address, anew even where only what follows # differs, and wait until the view is there."""
+        self.page.goto("about:blank")
+        self.page.goto(address)
+        self.page.wait_for_selector(".view:not([aria-busy])")
+
+    def refused(self, dialog: Dialog) -> None:
+        self.said.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def serious_findings(self) -> list[str]:
+        """What a user of a screen reader or of the keyboard would stumble over."""
+        found = Axe().run(self.page).response["violations"]
+        return [f"{each['id']}: {node['html']}" for each in found if each["impact"] in SERIOUS for node in each["nodes"]]
+
+    def scrolls_sideways(self) -> bool:
+        return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+@contextmanager
+def opened_page(browser: Browser, look: Look) -> Iterator[Opened]:
+    size = {"width": look.width, "height": HEIGHT}
+    context = browser.new_context(viewport=size, color_scheme=look.scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    opened = Opened(context.new_page())
+    opened.page.set_default_timeout(MILLISECONDS)
+    opened.page.on("dialog", opened.refused)
+    opened.page.on("pageerror", lambda problem: opened.said.append(str(problem)))
+    opened.page.on("console", lambda message: opened.said.append(message.text) if message.type == "error" else None)
+    yield opened
+    context.close()

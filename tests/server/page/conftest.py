@@ -1,0 +1,52 @@
+"""A browser and servers for the page. The browser is the system's own; without one the tests are skipped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from playwright.sync_api import Browser, sync_playwright
+
+from opened_page import FLAGS, NAMES, PROGRAM, SCHEMES, WIDTHS, Look, Opened, opened_page
+from tenth.server.page.routes import router
+
+
+@pytest.fixture(scope="module")  # its event loop would be in the way of other tests
+def browser() -> Iterator[Browser]:
+    if PROGRAM is None:
+        pytest.skip(f"no browser in PATH: {', '.join(NAMES)}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[Look(width, scheme) for width in WIDTHS for scheme in SCHEMES], ids=str)
+def look(request: pytest.FixtureRequest) -> Look:
+    assert isinstance(request.param, Look)
+    return request.param
+
+
+@pytest.fixture
+def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Opened]:
+    """An empty page; in the look of the test, if it has one."""
+    with opened_page(browser, request.getfixturevalue("look") if "look" in request.fixturenames else Look()) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def page_alone() -> Iterator[str]:
+    """The address of a server of the page and nothing else, for what ToyApi answers."""
+    app = FastAPI()
+    app.include_router(router)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    server.should_exit = True
+    thread.join()
