@@ -17,6 +17,7 @@ from toy_image_jobs import work_off
 PHOTOS = sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))
 METHODS = {"ip-adapter": "one photo", "ip-adapter-consensus": "all photos"}
 TABLES = Tables(METHODS, {"pocket": "small"}, "ip-adapter-consensus", "pocket")
+WEBHOOK_SECRET = "whsec_" + "c2VjcmV0" * 6
 CONSENT = Consent("permission", "Anna")
 
 

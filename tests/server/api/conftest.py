@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from tenth.server.app import create_app
-from tenth.server.settings import ServerSettings
 
-from served_api import TABLES, Served
+from served_api import TABLES, WEBHOOK_SECRET, Served
+from tenth.server.app import create_app
 from tenth.server.catalog import Catalog
+from tenth.server.settings import ServerSettings
 
 SECRET = "whsec_" + "c2VjcmV0" * 6
 HOSTS = ("127.0.0.1:1", "hooks.example:443")
@@ -18,7 +18,9 @@ HOSTS = ("127.0.0.1:1", "hooks.example:443")
 
 @pytest.fixture
 def settings(tmp_path: Path) -> ServerSettings:
-    return ServerSettings(data=tmp_path / "data", max_queued=20, webhook_hosts=HOSTS, webhook_secret=SECRET)
+    return ServerSettings(
+        data=tmp_path / "data", max_queued=20, webhook_hosts=HOSTS, webhook_secret=WEBHOOK_SECRET, run_dirs=(tmp_path / "runs",)
+    )
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from toy_executors import color_of
 
 from served_api import Served
 from tenth.sampling.schedulers import SCHEDULERS
+from toy_executors import color_of
 from toy_image_jobs import working
 
 PERSON = {"override_settings": {"sd_model_checkpoint": "tenth:anna"}}

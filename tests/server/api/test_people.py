@@ -22,10 +22,12 @@ def test_a_person_is_saved_from_uploads_drawn_and_forgotten(served: Served) -> N
     assert served.client.post("/v1/people", json=form).status_code == 409
 
     job = served.drawn(num_images=2)
+    nameless = served.client.post("/v1/jobs", json={"photos": form["photos"], "request": {"prompts": ["a photo"]}}).json()
     removed = served.client.delete("/v1/people/anna").json()["removed"]
-    assert (removed["photos"], removed["pictures"], removed["jobs"]) == (2, 2, 1)
+    assert (removed["photos"], removed["pictures"], removed["jobs"]) == (2, 2, 2)
     assert served.client.get("/v1/people").json()["data"] == []
-    assert served.client.get(f"/v1/jobs/{job['id']}").status_code == 404
+    assert [served.client.get(f"/v1/jobs/{each['id']}").status_code for each in (job, nameless)] == [404, 404]
+    assert list((served.services.settings.data / "uploads/_").iterdir()) == []
     assert served.client.get(f"/v1/pictures/{job['pictures'][0]}/image.png").status_code == 404
     assert served.client.delete("/v1/people/anna").status_code == 404
 

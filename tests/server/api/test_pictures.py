@@ -7,9 +7,9 @@ import zipfile
 
 import pytest
 from PIL import Image
-from toy_executors import color_of
 
 from served_api import Served
+from toy_executors import color_of
 
 
 def test_a_page_goes_on_where_the_last_one_ended(anna: Served) -> None:

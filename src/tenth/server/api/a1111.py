@@ -14,12 +14,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
-from tenth.server.api.context import Owner
-from tenth.server.api.errors import RequestError
 
 from tenth.core.config import from_table
 from tenth.experiments.generation.request import ImageRequest
 from tenth.sampling.schedulers import SCHEDULERS
+from tenth.server.api.context import Owner
+from tenth.server.api.errors import RequestError
 from tenth.server.api.events import ended
 from tenth.server.api.images import MAX_SEED
 from tenth.server.api.info import PERSON_PREFIX

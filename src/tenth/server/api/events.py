@@ -9,12 +9,12 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
+
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import RequestError
-from tenth.server.queue.job import Job
-
 from tenth.server.api.jobs import Id, Order, job_view, known_job, submit
 from tenth.server.changes import ENDED, Change
+from tenth.server.queue.job import Job
 from tenth.server.services import Services, TheServices
 
 HEARTBEAT_SECONDS, SEND_SECONDS = 15, 30.0  # between comments that keep a stream open; after which a client reads no more

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-router = APIRouter()
+from tenth.server.api.schemas import Health
+from tenth.server.queue.supervisor import Supervisor
+from tenth.server.services import TheServices
+
+router = APIRouter(tags=["info"])
 
 
 @router.get("/health")
-async def health() -> dict[str, str | int]:
-    """Whether the server answers."""
-    return {"status": "ok"}
+async def health(request: Request, services: TheServices) -> Health:
+    """Whether the server answers; jobs that wait and run, and workers that live.
+
+    On the loop itself, as a read of two short indexes never waits: whoever asks it waits for no thread.
+    """
+    supervisor: Supervisor | None = getattr(request.app.state, "supervisor", None)
+    return Health(**services.queue.counts(), workers=len(supervisor.process_ids) if supervisor else 0)

@@ -17,16 +17,16 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
-from tenth.server.api.context import Owner
-from tenth.server.api.errors import RequestError, error_response
-from tenth.server.api.photos import Photos, read_photo_form
 
 from tenth.core.config import from_table
 from tenth.core.errors import InputError
 from tenth.experiments.generation.request import ImageRequest
+from tenth.server.api.context import Owner
+from tenth.server.api.errors import RequestError, error_response
 from tenth.server.api.events import HEARTBEAT_SECONDS, ended, ordered, raise_failure
 from tenth.server.api.info import PERSON_PREFIX
 from tenth.server.api.jobs import Order
+from tenth.server.api.photos import Photos, read_photo_form
 from tenth.server.api.schemas import EXAMPLE_PROMPT
 from tenth.server.changes import ENDED
 from tenth.server.services import Services, TheServices

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fastapi import APIRouter
+
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import not_found
-
 from tenth.server.api.jobs import Id
 from tenth.server.api.schemas import ModelList, ModelView, RunDetail, RunList, RunView
 from tenth.server.runs import find_run, list_runs

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
-from tenth.server.api.context import Owner
-from tenth.server.api.errors import RequestError, not_found
-from tenth.server.api.photos import staged_photo
-from tenth.server.queue.job import Job, JobStatus, KeyReused
 
 from tenth.core.config import to_table
 from tenth.experiments.generation.request import ImageRequest
+from tenth.server.api.context import Owner
+from tenth.server.api.errors import RequestError, not_found
 from tenth.server.api.people import known_person
+from tenth.server.api.photos import staged_photo
 from tenth.server.api.schemas import JobForm, JobPage, JobView
+from tenth.server.queue.job import Job, JobStatus, KeyReused
 from tenth.server.services import Services, TheServices
 from tenth.server.webhooks import add_webhook, check_webhook
 

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from PIL import Image
+
 from tenth.core.marks.png import encode_png
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import not_found
-from tenth.server.storage.pictures import Picture
-
 from tenth.server.api.jobs import DEFAULT_LIMIT, MAX_LIMIT, Id
 from tenth.server.api.schemas import PictureChange, PictureDetail, PicturePage, PictureView, ZipForm
 from tenth.server.services import Services, TheServices
+from tenth.server.storage.pictures import Picture
 
 PNG_CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}, 304: {}}
 ZIP_CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
