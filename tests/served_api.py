@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from tenth.methods.people.record import Consent
 
+from tenth.methods.people.record import Consent
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.server.catalog import Tables
 from tenth.server.services import Services

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tenth.server.queue.worker import Worker
-
 from tenth.core.errors import DataError
 from tenth.server.queue.job import Job, JobResult, Reporter
+from tenth.server.queue.worker import Worker
 from toy_executors import flat_color
 
 SLOW, FAILING, BROKEN = "slow", "failing", "broken"  # words of a prompt that make it so

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
-from tenth.server.queue.supervisor import Supervisor, WorkerConfig
 
 from served_api import CONSENT, PHOTOS, TABLES
 from tenth.server.app import create_app
 from tenth.server.catalog import Catalog
+from tenth.server.queue.supervisor import Supervisor, WorkerConfig
 from tenth.server.settings import ServerSettings
 from tenth.server.start import listen
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import FastAPI
 
 from tenth.core.files.writing import make_private_folder
 from tenth.server.api import ROUTERS
 from tenth.server.api.errors import add_error_answers
+from tenth.server.api.jobs import webhook_message
+from tenth.server.page import routes as page
 from tenth.server.security import session
 from tenth.server.security.gate import Gate
 from tenth.server.security.staged_photos import StagedPhotos
 from tenth.server.security.users import load_users
+from tenth.server.services import open_services
 from tenth.server.settings import ServerSettings
+from tenth.server.webhooks import webhooks_delivered
 
 CLEANING_SECONDS = 600  # between two looks for photos that nobody used
 
@@ -23,22 +28,23 @@ CLEANING_SECONDS = 600  # between two looks for photos that nobody used
 def create_app(settings: ServerSettings) -> FastAPI:
     """The server's application. Its folder is made if it is missing. Raises DataError if that fails, or for a users file."""
     make_private_folder(settings.data)
-    users, photos = load_users(settings), StagedPhotos(settings)
+    users, photos, services = load_users(settings), StagedPhotos(settings), open_services(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         cleaning = asyncio.create_task(_remove_old(photos))
-        yield
+        async with webhooks_delivered(settings, services.database, partial(webhook_message, services)):
+            yield
         cleaning.cancel()
         with suppress(asyncio.CancelledError):
             await cleaning
         await photos.child.close()
 
     app = FastAPI(title="tenth", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.state.settings, app.state.users, app.state.photos = settings, users, photos
+    app.state.settings, app.state.users, app.state.photos, app.state.services = settings, users, photos, services
     app.add_middleware(Gate, settings=settings, users=users)
     add_error_answers(app, hidden=[str(settings.data.absolute())])
-    for router in (session.router, *ROUTERS):
+    for router in (page.router, session.router, *ROUTERS):
         app.include_router(router)
     return app
 

@@ -14,8 +14,8 @@ from typing import Any
 from tenth.core.errors import TenthError
 from tenth.core.files.claims import list_entries
 from tenth.core.files.reading import UnreadableError, parse_json, read_json, read_lines, read_toml
-from tenth.core.run_record import RECORD_FILE, replace_paths, short_path_names
-from tenth.experiments.output_folders import PROGRESS_FILE, SETTINGS_FILE, TRAINING_RECIPE
+from tenth.core.run_record import PROGRESS_FILE, RECORD_FILE, replace_paths, short_path_names
+from tenth.experiments.output_folders import SETTINGS_FILE, TRAINING_RECIPE
 from tenth.reporting.results_reader import IDENTITY, read_results
 
 HISTORY_FILE = "validation.jsonl"  # of training/monitoring.py, which imports torch

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from tenth.methods.people.folder import PeopleFolder
 from tenth.server.catalog import Catalog
 from tenth.server.changes import ChangeFeed, Waiters
+from tenth.server.owners import people_of
 from tenth.server.queue.queue import JobQueue
 from tenth.server.settings import ServerSettings
 from tenth.server.storage.blobs import Blobs
@@ -32,8 +33,7 @@ class Services:
 
     def people(self, owner: str) -> PeopleFolder:
         """The folder of an owner's people."""
-        folder = self.settings.data / "users" / owner if owner else self.settings.data
-        return PeopleFolder(folder / "people")
+        return people_of(self.settings.data, owner)
 
 
 def open_services(settings: ServerSettings) -> Services:

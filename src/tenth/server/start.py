@@ -17,10 +17,12 @@ import uvicorn
 from tenth.core.errors import DataError
 from tenth.core.files.claims import exclusive_folder
 from tenth.server.app import create_app
+from tenth.server.queue.supervisor import Supervisor, WorkerConfig
 from tenth.server.security.connections import limited_protocol
 from tenth.server.security.users import TOKEN_BYTES
 from tenth.server.settings import ServerSettings
 
+EXECUTOR = "tenth.server.drawing:execute"  # what workers do
 GRACEFUL_SECONDS = 5  # for answers that are being sent when the server ends; a stream of events never ends by itself
 
 
@@ -33,8 +35,9 @@ def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
         settings = replace(settings, token=secrets.token_urlsafe(TOKEN_BYTES))
     signal.signal(signal.SIGTERM, _end)
     with listen(settings) as listener, exclusive_folder(settings.data / "uploads"):
+        app = create_app(settings)
         config = uvicorn.Config(
-            create_app(settings),
+            app,
             http=limited_protocol(settings.rates),
             log_level="warning",
             access_log=False,
@@ -45,7 +48,13 @@ def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
             proxy_headers=False,
         )
         server = uvicorn.Server(config)
-        asyncio.run(_serve(server, listener, lambda: started(address(settings, listener.getsockname()[1]))))
+        workers = WorkerConfig(EXECUTOR, settings.workers, retention_days=settings.retention_days)
+        app.state.supervisor = Supervisor(settings.data, workers)
+        app.state.supervisor.start()
+        try:
+            asyncio.run(_serve(server, listener, lambda: started(address(settings, listener.getsockname()[1]))))
+        finally:
+            app.state.supervisor.stop()
 
 
 def listen(settings: ServerSettings) -> socket.socket:

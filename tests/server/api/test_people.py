@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
-from tenth.methods.people.record import Consent, today
-
 from served_api import PHOTOS, Served
+from tenth.methods.people.record import Consent, today
 
 
 def test_a_person_is_saved_from_uploads_drawn_and_forgotten(served: Served) -> None:

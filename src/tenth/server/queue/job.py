@@ -65,9 +65,11 @@ class JobResult:
 class Reporter(Protocol):
     """How an executor says how far it is.
 
-    folder: this job's own, which stays when the worker is restarted, so that the job goes on; it is removed after the job.
+    data: the server's data folder. folder: this job's own, which stays when the worker is restarted, so that the job goes on;
+    it is removed after the job.
     """
 
+    data: Path
     folder: Path
 
     def progress(self, done: int, total: int) -> None:

@@ -22,6 +22,7 @@ class LeaseReporter:
 
     def __init__(self, leases: Leases, job: Job, lease_seconds: float) -> None:
         self.leases, self.job, self.lease_seconds = leases, job, lease_seconds
+        self.data = leases.database.folder
         self.folder: Path = leases.database.job_folder(job.id) / "work"
         make_private_folder(self.folder.parent)
         make_private_folder(self.folder)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from tenth.core.errors import DataError
 from tenth.core.files.claims import list_entries, remove_temporary
 from tenth.core.files.reading import read_bytes
 from tenth.core.files.writing import PRIVATE_FILE_MODE, make_private_folder, write_bytes
@@ -22,7 +23,15 @@ HASH = re.compile(r"[0-9a-f]{64}")
 MAX_BLOB_BYTES = 1 << 30
 RELEASED = "released"  # the holder of files that go unless they have another
 BATCH = 100  # files that are removed while everybody else waits
+BLOBS_FOLDER = "blobs"
 ORPHAN_SECONDS = 3600.0  # after which a file that nothing uses was left by a process that was killed
+
+
+def blob_path(data: Path, sha256: str) -> Path:
+    """The path of a file in a data folder, whether it is there or not. Raises DataError for what is no sha256."""
+    if not HASH.fullmatch(sha256):
+        raise DataError(f"{sha256!r:.100}", "a sha256 in hexadecimal is needed", "Give that of an uploaded file")
+    return data / BLOBS_FOLDER / sha256[:2] / sha256
 
 
 class Blobs:
@@ -30,13 +39,11 @@ class Blobs:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.folder = make_private_folder(database.folder / "blobs")
+        self.folder = make_private_folder(database.folder / BLOBS_FOLDER)
 
     def path(self, sha256: str) -> Path:
-        """The path of a file, whether it is there or not. Raises ValueError for what is no sha256."""
-        if not HASH.fullmatch(sha256):
-            raise ValueError("not a sha256")
-        return self.folder / sha256[:2] / sha256
+        """The path of a file, whether it is there or not. Raises DataError for what is no sha256."""
+        return blob_path(self.database.folder, sha256)
 
     def put(self, content: bytes) -> str:
         """Keep a content; its sha256. It goes again unless it is used. Raises DataError if the disk is full."""
