@@ -132,12 +132,12 @@ def test_an_executor_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_is_stopped_gives_its_job_back_and_the_next_goes_on(
-    queue: JobQueue, database: Database, number: signal.Signals
+@pytest.mark.parametrize(("number", "options"), [(signal.SIGTERM, []), (signal.SIGINT, []), (signal.SIGTERM, ["--supervised"])])
+def test_a_worker_that_is_stopped_gives_its_job_back_and_ends_in_peace(
+    queue: JobQueue, database: Database, number: signal.Signals, options: list[str]
 ) -> None:
     job = submit_long(queue)
-    with worker_process(database.folder) as process:
+    with worker_process(database.folder, *options) as process:
         wait_for(lambda: queue.get(job.id, "").done > 0)  # type: ignore[union-attr]
         process.send_signal(number)
         assert process.wait(SECONDS) == 0

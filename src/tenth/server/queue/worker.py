@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import cast
@@ -152,7 +153,9 @@ def end_with_supervisor() -> None:
     """Stop this process when the other end of its standard input is gone: its supervisor has died."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        with suppress(OSError):
+            while os.read(0, 1024):  # not from `sys.stdin`, whose lock Python needs when it ends
+                pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(END_SECONDS)
         os._exit(1)
