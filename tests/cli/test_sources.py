@@ -15,7 +15,7 @@ from PIL import Image
 from tenth.cli.main import main
 from tenth.core.types import Identity
 from tenth.methods.identity_file import load_identity, save_identity
-from tenth.methods.people.folder import PeopleFolder, people_dir
+from tenth.methods.people.folder import PeopleFolder
 from tenth.methods.people.record import Consent
 from tenth.models.registry import load_model
 from tenth.sampling.png_metadata import read_sample
@@ -122,55 +122,6 @@ def test_what_leaving_a_photo_out_changes_is_said(model: list[str], capsys: Outp
     assert "(moves are in cosine distance, 0 none to 2)" in said
     table = identity_json(["extra.png", *model, "-o", "one.safetensors"], capsys)
     assert table["leave_one_out"] == {}
-
-
-# Saved people
-
-
-def test_a_person_is_saved_by_name_for_its_owner_alone(model: list[str], capsys: Output) -> None:
-    assert main(["people"]) == 0
-    assert "nobody is saved yet" in capsys.readouterr().err
-    assert main(["identity", "me", *model, "--name", "anna", "--consent", "self"]) == 0
-    path = PeopleFolder().identity("anna")
-    assert path is not None
-    assert capsys.readouterr().out == f"{path}\n"
-    entries = [people_dir(), *people_dir().rglob("*")]
-    assert len(entries) == 1 + 3 + 1 + 3 + 1  # folders, person.json, photos, identity
-    assert all(each.stat().st_mode & 0o777 == (0o700 if each.is_dir() else 0o600) for each in entries)
-    kept = {photo.read_bytes() for photo in PeopleFolder().photos("anna")}
-    assert kept == {photo.read_bytes() for photo in Path("me").iterdir()}
-    before = {each: each.read_bytes() for each in entries if each.is_file()}
-    assert main(["identity", "me", "extra.png", *model, "--name", "anna", "--consent", "self"]) == 1
-    assert "anna is saved with 3 photos, and not with the same ones" in capsys.readouterr().err
-    assert main(["identity", "me", *model, "--name", "anna"]) == 0
-    assert {each: each.read_bytes() for each in people_dir().rglob("*") if each.is_file()} == before
-    assert main(["generate", "anna", *drawing(model), "-o", "by-name"]) == 0
-    assert main(["generate", "me", *drawing(model), "-o", "by-photos"]) == 0
-    assert Path("by-name/0000.png").read_bytes() == Path("by-photos/0000.png").read_bytes()
-    capsys.readouterr()
-    assert main(["people", "--json"]) == 0
-    (listed,) = json.loads(capsys.readouterr().out)["people"]
-    assert (listed["name"], listed["methods"], listed["num_photos"]) == ("anna", ["ip-adapter-consensus"], 3)
-    assert "anna" not in Path("by-name/run.json").read_text()
-
-
-def test_a_path_wins_over_a_name_and_that_is_said(model: list[str], toy_folder: Path, capsys: Output) -> None:
-    loaded = load_model(str(toy_folder))
-    other = Identity("ip-adapter", loaded.name, loaded.encoder.name, loaded.adapter_name, torch.ones(1, 128))
-    PeopleFolder().save("me", Consent("self"), identity=other)
-    assert main(["generate", "me", *drawing(model), "-o", "out"]) == 0
-    assert "me: the path is taken, not the person saved by this name" in capsys.readouterr().err
-    assert read_sample("out/0000.png")["method"] == "ip-adapter-consensus"
-
-
-def test_where_people_lie(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("TENTH_PEOPLE_DIR")
-    monkeypatch.delenv("TENTH_DATA_DIR", raising=False)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert people_dir() == tmp_path / "tenth/people"
-    monkeypatch.delenv("XDG_DATA_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert people_dir() == tmp_path / ".local/share/tenth/people"
 
 
 # Start images
