@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from tenth.server.api import health, photos
 
+__all__ = ["ROUTERS"]
+
 ROUTERS = (health.router, photos.router)
