@@ -58,6 +58,19 @@ def test_photos_in_threads_have_the_embeddings_of_one_thread(fresh: Fresh) -> No
     assert result["same"]
 
 
+def test_a_server_under_load_answers_and_stays_small(fresh: Fresh) -> None:
+    result = last_line(fresh, "server_load")
+    assert set(result["slow"]["statuses"]) == {"408", "429"}
+    assert result["large"]["statuses"]["200"] >= 1
+    assert sum(result["large"]["statuses"].values()) == 6
+    assert sum(result["jobs"]["statuses"].values()) == 100
+    for load in ("slow", "large", "jobs"):
+        assert "0" not in result[load]["statuses"]  # each was answered
+        assert result[load]["health"]["asked"] > 10
+        assert result[load]["memory_mb"] < 1500
+        assert result[load]["disk_mb"] < 50
+
+
 def test_the_coverage_of_intervals_is_printed_last(fresh: Fresh) -> None:
     result = last_line(fresh, "interval_coverage")
     assert len(result["cases"]) == 20

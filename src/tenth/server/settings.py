@@ -46,8 +46,8 @@ class RateLimits:
 
     reads_per_second: Positive = 200.0
     reads_at_once: Count = 1000  # a gallery's thumbnails
-    changes_per_second: Positive = 50.0
-    changes_at_once: Count = 200
+    changes_per_second: Positive = 20.0
+    changes_at_once: Count = 100
     failures_per_second: Positive = 0.5  # wrong tokens from one address
     failures_at_once: Count = 10
     connections: Count = 2000  # open at the same time; each takes some 30 kB

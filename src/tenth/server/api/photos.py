@@ -63,7 +63,7 @@ async def upload(request: Request, photos: Photos, owner: Owner) -> list[dict[st
     return await photos.inspect(_photos_in(await photos.receive(request, owner), [FIELD]))
 
 
-@router.get("/v1/photos/{sha256}/thumbnail")
+@router.get("/v1/photos/{sha256}/thumbnail", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})
 def thumbnail(sha256: str, photos: Photos, owner: Owner) -> FileResponse:
     """An own staged photo, at most 256 pixels a side."""
     path = photos.thumbnail(owner, sha256)
