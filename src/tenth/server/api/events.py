@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -22,7 +22,9 @@ LOOK_SECONDS = 1.0  # between two looks whether a client that waits is still the
 MAX_STREAMS = 1_000  # open at once
 RETRY_MILLISECONDS = 2_000  # after which a browser that was dropped comes back
 # sse-starlette's response is no type of FastAPI's; so the schema says what the stream is.
-STREAM = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "event: job, data: a job"}}
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "event: job, data: a job"}
+}
 router = APIRouter(tags=["events"])
 LastEventId = Annotated[str | None, Header(max_length=20, pattern=r"^\d+$")]
 

@@ -18,4 +18,6 @@ async def health(request: Request, services: TheServices) -> Health:
     On the loop itself, as a read of two short indexes never waits: whoever asks it waits for no thread.
     """
     supervisor: Supervisor | None = getattr(request.app.state, "supervisor", None)
-    return Health(**services.queue.counts(), workers=len(supervisor.process_ids) if supervisor else 0)
+    counts = services.queue.counts()
+    workers = len(supervisor.process_ids) if supervisor else 0
+    return Health(queued=counts["queued"], running=counts["running"], workers=workers)
