@@ -117,3 +117,9 @@ def test_what_keeping_the_best_gives_is_printed_last(fresh: Fresh) -> None:
         value, low, high = result[selector]["identity_difference"]
         assert low <= value <= high
         assert value == pytest.approx(result[selector]["identity"] - result[selector]["first_identity"], abs=2e-4)
+
+
+def test_a_servers_streams_leave_no_memory_and_their_ratio_is_printed_last(fresh: Fresh) -> None:
+    result = run(fresh, "server_streams")
+    assert (result["streams"], result["told"]) == (20, [10, 10])
+    assert result["connections"] == 1  # the socket that listens

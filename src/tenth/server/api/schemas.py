@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tenth.core.config import from_table
 from tenth.experiments.generation.request import ImageRequest
@@ -17,13 +17,13 @@ MAX_PHOTOS = 100  # of a request
 MAX_ZIP_PICTURES = 1_000
 
 # Two of the example photos in the package, so that the examples work as they stand.
-EXAMPLE_PHOTOS: JsonValue = [
+EXAMPLE_PHOTOS: Any = [
     "1e550b49b473a75886cad150bbbf522c4f754c1483c413cd4692dc27dd23c1e3",
     "41864aece974ddaccb510f8d2f8bde408f37f370e3b992c1764c914725cc1862",
 ]
 EXAMPLE_PROMPT = "a photo of a person, smiling"
-EXAMPLE_REQUEST: JsonValue = {"prompts": [EXAMPLE_PROMPT], "num_images": 2, "sampling": {"steps": 4}}
-EXAMPLE_CONSENT: JsonValue = {"basis": "permission", "given_by": "Anna", "until": "2999-12-31"}
+EXAMPLE_REQUEST: Any = {"prompts": [EXAMPLE_PROMPT], "num_images": 2, "sampling": {"steps": 4}}
+EXAMPLE_CONSENT: Any = {"basis": "permission", "given_by": "Anna", "until": "2999-12-31"}
 
 
 def _to_request(value: Any) -> ImageRequest:
@@ -176,6 +176,19 @@ class ConsentView(BaseModel):
     date: dt.date
     until: dt.date | None = None
     is_current: bool
+
+
+class PhotoView(BaseModel):
+    """What is said of an uploaded file. face: left, top, right, bottom in fractions of the photo."""
+
+    sha256: str | None = None
+    file: str
+    accepted: bool
+    code: str | None = None
+    reason: str | None = None
+    face: list[float] | None = None
+    width: int | None = None
+    height: int | None = None
 
 
 class PersonView(BaseModel):
