@@ -219,6 +219,7 @@ def is_assertion(node: ast.AST) -> bool:
         or name[2].startswith("assert_")
         or name == ("", "", "tally_inputs")  # of tally.py, which fails at its end
         or (name[0] == "pytest" and name[2] in ("raises", "warns"))
+        or (name[0].startswith("expect(") and name[2].startswith(("to_", "not_to_")))  # playwright's
     )
 
 

@@ -244,3 +244,22 @@ def test_chosen_pictures_are_saved_as_a_zip(opened: Opened, page_alone: str) -> 
         opened.page.get_by_role("button", name="ZIP").click()
     assert download.value.suggested_filename == "pictures.zip"
     assert [values for _, path, values in api.asked if path == "/v1/pictures/zip"] == [{"ids": ["p2", "p1"]}]
+
+
+def test_a_hidden_page_holds_no_connection_and_goes_on_when_it_is_seen(opened: Opened, page_alone: str) -> None:
+    api = ToyApi(people=[person("anna")])
+    api.between(opened.page)
+    opened.page.clock.install()
+    opened.show(f"{page_alone}#/draw")
+    expect(opened.page.get_by_text("Nothing is drawn yet")).to_be_visible()
+    hide = "hidden => Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })"
+    tell = "() => document.dispatchEvent(new Event('visibilitychange'))"
+    opened.page.evaluate(hide, True)
+    opened.page.evaluate(tell)
+    num_asked = len(api.asked)
+    opened.page.clock.run_for(60_000)
+    assert len(api.asked) == num_asked
+    api.jobs.append(job("r", "running", done=1))
+    opened.page.evaluate(hide, False)
+    opened.page.evaluate(tell)
+    expect(opened.page.get_by_role("article")).to_contain_text("1 of 4")

@@ -14,6 +14,7 @@ export const jobs = new EventTarget();
 const known = new Map();
 let source = null;
 let polling = null;
+let following = false; // whether some view wants to know
 let older = null; // the cursor of what is not listed yet
 
 /** All known jobs, the newest first. */
@@ -23,16 +24,17 @@ export function listed() {
 
 export const hasOlder = () => older !== null;
 
-/** Take a job as it is now. */
+/** Take a job as it is now. One that is active is told of even if it is as before: its preview may be another. */
 export function learn(job) {
   const before = known.get(job.id);
-  if (before && JSON.stringify(before) === JSON.stringify(job)) return;
+  if (before && !isActive(job) && JSON.stringify(before) === JSON.stringify(job)) return;
   known.set(job.id, job);
   jobs.dispatchEvent(new CustomEvent("change", { detail: job }));
 }
 
 /** Read the newest jobs, and keep up with them from now on. */
 export async function follow() {
+  following = true;
   await refresh();
   if (!source && !polling) listen();
 }
@@ -71,6 +73,15 @@ function listen() {
   });
 }
 
+/** A page that nobody sees holds no connection, of which a browser has six for all its tabs. */
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    source?.close();
+    source = null;
+    stopPolling();
+  } else if (following) follow().catch(() => {});
+});
+
 function startPolling() {
   polling ??= setInterval(() => refresh().catch(() => {}), POLL_SECONDS * 1000);
 }
@@ -85,6 +96,7 @@ export function reset() {
   source?.close();
   source = null;
   stopPolling();
+  following = false;
   known.clear();
   older = null;
 }

@@ -19,7 +19,7 @@ export function jobCard(job) {
   const grid = element("ul", { class: "tiles small", role: "list" });
   const problem = element("div");
   const actions = element("div", { class: "actions" });
-  const shown = { pictures: new Set(), previewed: null };
+  const shown = { pictures: new Set(), asking: false, status: null };
   card.append(
     element("header", {}, element("h3", { id: `job-${job.id}` }, titleOf(job)), status),
     element("p", { class: "job-settings" }, settingsOf(job)),
@@ -35,9 +35,18 @@ export function jobCard(job) {
     else bar.removeAttribute("value");
     if (now.status === "running") showPreview(now, preview, shown);
     else preview.replaceChildren();
-    problem.replaceChildren(...(now.error ? [problemBox(now.error)] : []));
     showPictures(now, grid, shown.pictures);
-    actions.replaceChildren(...actionsOf(now));
+    // What has not changed stays: an alert is not said twice, and a button keeps the focus.
+    ifChanged("error", now.error, () => problem.replaceChildren(...(now.error ? [problemBox(now.error)] : [])));
+    ifChanged("actions", [now.status, now.pictures], () => actions.replaceChildren(...actionsOf(now)));
+    if (shown.status && isActive({ status: shown.status }) && !isActive(now)) notice(`${STATUS[now.status] ?? now.status}: ${titleOf(now)}`);
+    shown.status = now.status;
+  }
+
+  function ifChanged(key, value, redo) {
+    const text = JSON.stringify(value ?? null);
+    if (shown[key] !== text) redo();
+    shown[key] = text;
   }
   update(job);
   return { card, update };
@@ -63,18 +72,19 @@ function progressOf(job) {
 
 /** The picture as far as it is drawn; a new one takes its place without a gap. */
 async function showPreview(job, place, shown) {
-  const version = `${job.done}`;
-  if (shown.previewed === version) return;
-  shown.previewed = version;
+  if (shown.asking) return;
+  shown.asking = true;
   try {
     const answer = await send("GET", `${path("v1", "jobs", job.id)}/preview`);
     if (answer.status === 204) return;
     const address = URL.createObjectURL(await answer.blob());
     const image = element("img", { src: address, alt: `Preview of ${titleOf(job)}` });
     image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
-    if (shown.previewed === version) place.replaceChildren(image);
+    if (shown.status === "running") place.replaceChildren(image);
   } catch {
     // there is none yet: the next step may bring one
+  } finally {
+    shown.asking = false;
   }
 }
 
