@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tenth.data.photo_folder import read_person
     from tenth.evaluation.candidates import rank_samples
     from tenth.evaluation.registry import METRICS
+    from tenth.experiments.generation.request import ImageRequest
+    from tenth.experiments.generation.run import generate_images
     from tenth.methods.identity_file import load_identity, save_identity
     from tenth.methods.registry import METHODS, method
     from tenth.models.registry import MODELS, load_model
@@ -30,6 +32,7 @@ _HOMES = {
     "METHODS": "tenth.methods.registry", "METRICS": "tenth.evaluation.registry", "MODELS": "tenth.models.registry",
     "load_model": "tenth.models.registry", "method": "tenth.methods.registry", "read_person": "tenth.data.photo_folder",
     "rank_samples": "tenth.evaluation.candidates",
+    "ImageRequest": "tenth.experiments.generation.request", "generate_images": "tenth.experiments.generation.run",
     "Request": "tenth.sampling.generate", "generate": "tenth.sampling.generate",
     "save_sample": "tenth.sampling.png_metadata",
     "HiresConfig": "tenth.sampling.passes.hires", "SamplingConfig": "tenth.sampling.config", "TenthError": "tenth.core.errors",
@@ -40,8 +43,8 @@ _HOMES = {
 set_wait_policy()
 
 __all__ = [
-    "METHODS", "METRICS", "MODELS", "HiresConfig", "Request", "SamplingConfig", "StartImage", "TenthError", "generate",
-    "load_identity", "load_model", "method", "rank_samples", "read_person", "save_identity", "save_sample",
+    "METHODS", "METRICS", "MODELS", "HiresConfig", "ImageRequest", "Request", "SamplingConfig", "StartImage", "TenthError",
+    "generate", "generate_images", "load_identity", "load_model", "method", "rank_samples", "read_person", "save_identity", "save_sample",
 ]  # fmt: skip
 
 
