@@ -89,7 +89,11 @@ def run_bad_commands(fresh: Fresh, work: Path, commands: Iterable[tuple[dict[str
     outcome, at = Outcome(), work / "at"
     at.mkdir()
     fresh = fresh.within(
-        TENTH_CACHE_DIR=str(work / "store"), TENTH_MODELS=str(work / "models"), TENTH_PEOPLE_DIR=str(work / "people"), **NETWORK
+        TENTH_CACHE_DIR=str(work / "store"),
+        TENTH_MODELS=str(work / "models"),
+        TENTH_PEOPLE_DIR=str(work / "people"),
+        TENTH_DATA_DIR=str(work / "data"),
+        **NETWORK,
     )
     made = fresh.command(["identity", str(EXAMPLE_PHOTOS_DIR), "-o", str(work / "made.safetensors")], work)
     assert made.code == 0, made.err

@@ -35,6 +35,7 @@ RUN: dict[str, tuple[str, ...] | None] = {
     "README.md": None,
     "docs/start.md": None,
     "docs/generate.md": None,
+    "docs/marks.md": None,
     "docs/models.md": ("Download a model",),
     "docs/train.md": ("A first run", "Your own people", "Train the pocket model"),
 }

@@ -151,6 +151,7 @@ class KillTest:
 def run_all(work: Path, kills: int, faults: int, seed: int, names: list[str]) -> Iterator[dict[str, Any]]:
     work.mkdir(parents=True)
     os.environ["TENTH_CACHE_DIR"] = str(work / "store")
+    os.environ["TENTH_DATA_DIR"] = str(work / "data")
 
     torch.set_num_threads(1)  # no other thread may be there when a process is forked
     prepare(work)

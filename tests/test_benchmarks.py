@@ -123,3 +123,9 @@ def test_a_servers_streams_leave_no_memory_and_their_ratio_is_printed_last(fresh
     result = run(fresh, "server_streams")
     assert (result["streams"], result["told"]) == (20, [10, 10])
     assert result["connections"] == 1  # the socket that listens
+
+
+def test_marks_are_sound_and_their_cost_is_printed_last(fresh: Fresh) -> None:
+    result = run(fresh, "marks")
+    assert result["marked"] == result["same_pixels"] == result["same_bytes"] == result["pictures"] == 10
+    assert 3000 < result["bytes_of_the_marks"] < 4000
