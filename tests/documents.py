@@ -36,6 +36,7 @@ RUN: dict[str, tuple[str, ...] | None] = {
     "docs/start.md": None,
     "docs/generate.md": None,
     "docs/models.md": ("Download a model",),
+    "docs/people.md": None,
     "docs/train.md": ("A first run", "Your own people", "Train the pocket model"),
 }
 
