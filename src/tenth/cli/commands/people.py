@@ -11,8 +11,8 @@ import typer
 
 from tenth.cli import parameters
 from tenth.core.console import print_message, print_records, print_result
-from tenth.core.errors import DataError
-from tenth.core.wording import did_you_mean, pluralize, printable
+from tenth.core.errors import DataError, IdentityError
+from tenth.core.wording import abbreviate, did_you_mean, pluralize, printable
 
 if TYPE_CHECKING:
     from tenth.methods.people.folder import PeopleFolder
@@ -65,8 +65,10 @@ def forget(
     saved = PeopleFolder()
     known = name in saved.names()
     saved.path(name)  # refuses what is no name
-    if not known and did_you_mean(name, saved.names()):
-        raise saved.unknown(name)
+    if not known and (similar := did_you_mean(name, saved.names())):
+        raise IdentityError(
+            f"nobody is saved as {name}", f"one of {abbreviate(saved.names())} is needed", f"{similar}Correct it"
+        )
     outputs = find_person_outputs(saved, name, folders) if known else []
     if known and not yes:
         _ask(name, saved, outputs, searched=bool(folders))
