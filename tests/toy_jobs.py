@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from house_source import ROOT
-from tenth.core.files.writing import write_png
+from tenth.core.marks.png import write_png
 from tenth.server.queue.job import Job, JobResult, NewPicture
 from tenth.server.queue.leases import Leases
 from tenth.server.queue.queue import JobQueue
