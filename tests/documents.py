@@ -37,6 +37,7 @@ RUN: dict[str, tuple[str, ...] | None] = {
     "docs/generate.md": None,
     "docs/marks.md": None,
     "docs/models.md": ("Download a model",),
+    "docs/people.md": None,
     "docs/train.md": ("A first run", "Your own people", "Train the pocket model"),
 }
 

@@ -132,7 +132,7 @@ def test_a_limit_that_is_none_is_said_and_nothing_is_lost(
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("TENTH_CACHE_LIMIT", "much")
     assert main(["cache"]) == 1
-    assert "the size 'much'; a number of bytes is needed, such as 500MB or 20GB" in capsys.readouterr().err
+    assert "$TENTH_CACHE_LIMIT 'much'; a number of bytes is needed, such as 500MB or 20GB" in capsys.readouterr().err
 
 
 def test_all_of_a_photo_goes_and_nothing_of_another(tmp_path: Path) -> None:

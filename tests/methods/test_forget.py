@@ -250,7 +250,7 @@ def test_a_question_is_asked_and_a_slip_refused(here: Path, capsys: Output, monk
     people = PeopleFolder()
     people.save("anna", Consent("self"), [Path("me/01.png")])
     for words, code, said in (
-        (["forget", "ana", "--yes"], 1, "Did you mean anna?"),
+        (["forget", "ana", "--yes"], 1, "nobody is saved as ana; one of anna is needed. Did you mean anna?"),
         (["forget", "../anna", "--yes"], 1, "a name has at most 100 letters"),
         (["forget", "anna", "--in", "none", "--yes"], 1, "none is not a folder"),
         (

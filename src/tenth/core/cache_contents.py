@@ -52,18 +52,18 @@ class NamespaceSize:
     bytes: int
 
 
-def parse_size(text: str) -> int:
-    """'500 MB', '2G' or '1000000' -> bytes. Raises DataError for any other text."""
+def parse_size(text: str, name: str = "the size") -> int:
+    """'500 MB', '2G' or '1000000' -> bytes. name: what it is, for the error. Raises DataError for any other text."""
     match = SIZE.fullmatch(text.strip())
     if match is None:
-        raise DataError(f"the size {text!r:.100}", "a number of bytes is needed, such as 500MB or 20GB", "Correct it")
+        raise DataError(f"{name} {text!r:.100}", "a number of bytes is needed, such as 500MB or 20GB", "Correct it")
     return int(float(match[1]) * UNITS[match[2].lower()])
 
 
 def cache_limit() -> int:
     """Bytes that the cache may have: `$TENTH_CACHE_LIMIT`, else DEFAULT_LIMIT. Raises DataError for a text that is no size."""
     text = os.environ.get("TENTH_CACHE_LIMIT")
-    return parse_size(text) if text else DEFAULT_LIMIT
+    return parse_size(text, "$TENTH_CACHE_LIMIT") if text else DEFAULT_LIMIT
 
 
 def cache_entries(directory: Path) -> Iterator[CacheEntry]:

@@ -15,9 +15,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tenth.server.app import create_app
+from tenth.server.owners import staged_path
 from tenth.server.security.body_limits import RequestBody, UploadSlots
 from tenth.server.security.photo_child import THUMBNAIL_SUFFIX, PhotoChild
-from tenth.server.security.staged_photos import staged_path
 from tenth.server.security.users import add_user
 from tenth.server.settings import ServerSettings, UploadLimits
 

@@ -11,10 +11,12 @@ import typer
 
 from tenth.cli import parameters
 from tenth.core.console import print_message, print_records, print_result
-from tenth.core.errors import DataError
-from tenth.core.wording import did_you_mean, pluralize, printable
+from tenth.core.errors import DataError, IdentityError
+from tenth.core.wording import abbreviate, did_you_mean, pluralize, printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tenth.methods.people.folder import PeopleFolder
     from tenth.methods.people.outputs import Output
 
@@ -59,20 +61,20 @@ def forget(
     """
     from tenth.methods.people.folder import PeopleFolder
     from tenth.methods.people.forget import find_person_outputs
-    from tenth.methods.people.forget import forget as forget_person
 
     # Who is meant: a name that resembles a saved one is a slip, any other has been forgotten already.
     saved = PeopleFolder()
     known = name in saved.names()
     saved.path(name)  # refuses what is no name
-    if not known and did_you_mean(name, saved.names()):
-        raise saved.unknown(name)
+    if not known and (similar := did_you_mean(name, saved.names())):
+        needed = f"one of {abbreviate(saved.names())} is needed"
+        raise IdentityError(f"nobody is saved as {name}", needed, f"{similar}Correct it")
     outputs = find_person_outputs(saved, name, folders) if known else []
     if known and not yes:
         _ask(name, saved, outputs, searched=bool(folders))
 
-    # The server's database first: the person's folder goes last.
-    removed = _forget_in_server(name) | asdict(forget_person(saved, name, folders, decode=True))
+    # What was removed.
+    removed = _forget(name, saved, folders)
     if json:
         print_result({"removed": removed})
         return 0
@@ -96,7 +98,14 @@ def _ask(name: str, people: PeopleFolder, outputs: Sequence[Output], *, searched
         raise typer.Exit(1)
 
 
-def _forget_in_server(name: str) -> dict[str, int]:
-    """Remove the person's jobs and pictures from the database of `tenth serve`, if there is one; how many of what."""
-    del name
-    return {}
+def _forget(name: str, people: PeopleFolder, folders: Sequence[Path]) -> dict[str, int]:
+    """Remove the person, and jobs and pictures of `tenth serve` where it was used; how much of what."""
+    from tenth.core.places import data_dir
+    from tenth.methods.people.forget import forget as forget_saved
+    from tenth.server.storage.database import DATABASE_FILE, Database
+
+    if not (data_dir() / DATABASE_FILE).exists():
+        return asdict(forget_saved(people, name, folders, decode=True))
+    from tenth.server.forgetting import forget as forget_everywhere
+
+    return forget_everywhere(Database(data_dir()), people, "", name, folders, decode=True)

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 
 from tenth.core.config import from_table
 from tenth.methods.people.folder import SavedPerson
-from tenth.methods.people.forget import forget as forget_saved
-from tenth.methods.people.forget import photo_digests
 from tenth.methods.people.record import Consent
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import RequestError, not_found
 from tenth.server.api.photos import staged_photo
 from tenth.server.api.schemas import ConsentView, PersonForm, PersonList, PersonView, RemovedView
-from tenth.server.security.photo_child import THUMBNAIL_SUFFIX
+from tenth.server.forgetting import forget as forget_everywhere
 from tenth.server.services import Services, TheServices
-from tenth.server.storage.forget import forget_person
-from tenth.server.storage.retention import remove_jobs
 
 router = APIRouter(tags=["people"])
-HAS_PHOTO = "SELECT 1 FROM json_each(payload, '$.photos') WHERE value IN (SELECT value FROM json_each(?))"
 PersonName = Annotated[str, Path(max_length=100)]
 
 
@@ -87,19 +80,4 @@ def forget(name: PersonName, owner: Owner, services: TheServices) -> RemovedView
     That goes for jobs with the person's photos that did not name the person, too.
     """
     known_person(services, owner, name)
-    people, of_person = services.people(owner), "owner = ? AND (person = ? OR EXISTS (" + HAS_PHOTO + "))"
-    digests = sorted(photo_digests(people.path(name)))
-    jobs = of_person, owner, name, json.dumps(digests)
-
-    # The jobs first: who is killed in between finds the person still there, and calls it again.
-    num_jobs, num_pictures = remove_jobs(services.database, services.blobs, *jobs)
-    for sha256 in digests:
-        if (path := staged_photo(services, owner, sha256)) is not None:
-            path.unlink(missing_ok=True)
-            path.with_name(f"{path.name}{THUMBNAIL_SUFFIX}").unlink(missing_ok=True)
-    removed = asdict(forget_saved(people, name))
-
-    # Then those that were submitted meanwhile, and what the database still has of the rows.
-    more_jobs, more_pictures = remove_jobs(services.database, services.blobs, *jobs)
-    forget_person(services.database, services.blobs, owner, name)
-    return RemovedView(removed=removed | {"jobs": num_jobs + more_jobs, "pictures": num_pictures + more_pictures})
+    return RemovedView(removed=forget_everywhere(services.database, services.people(owner), owner, name))

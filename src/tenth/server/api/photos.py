@@ -12,8 +12,9 @@ from fastapi.responses import FileResponse
 from tenth.core.errors import PhotoError
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import RequestError, not_found
+from tenth.server.owners import staged_path
 from tenth.server.security.form import Form
-from tenth.server.security.staged_photos import StagedPhotos, staged_path
+from tenth.server.security.staged_photos import StagedPhotos
 from tenth.server.settings import ServerSettings
 
 router = APIRouter(tags=["photos"])

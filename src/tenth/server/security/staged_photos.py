@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import threading
 import time
@@ -16,23 +15,10 @@ from fastapi import Request
 from tenth.core.files.claims import remove_temporary
 from tenth.core.files.writing import make_private_folder
 from tenth.server.api.errors import RequestError
+from tenth.server.owners import staged_path, staging_folder
 from tenth.server.security.form import Form, FormReader, UploadedFile
 from tenth.server.security.photo_child import THUMBNAIL_SUFFIX, PhotoChild
 from tenth.server.settings import MB, ServerSettings
-
-SHA256 = re.compile(r"[0-9a-f]{64}")
-NOBODY = "_"  # the folder where there are no users, whose names begin with a letter or digit
-
-
-def staging_folder(data: Path, owner: str) -> Path:
-    """Where an owner's staged photos are."""
-    return data / "uploads" / (owner or NOBODY)
-
-
-def staged_path(data: Path, owner: str, sha256: str) -> Path | None:
-    """An owner's own staged photo; None if there is none, or the text is no sha256: it is never joined to a path unchecked."""
-    path = staging_folder(data, owner) / sha256 if SHA256.fullmatch(sha256) else None
-    return path if path is not None and path.is_file() else None
 
 
 class StagedPhotos:

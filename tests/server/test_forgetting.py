@@ -1,0 +1,79 @@
+"""`tenth forget` and the server: no byte of a person is in database, files and uploads, whichever of the two is asked."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tenth.cli.main import main
+from tenth.core.cache import ArrayCache
+from tenth.methods.people.folder import PeopleFolder
+from tenth.methods.people.record import Consent
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
+from tenth.server.forgetting import forget
+from tenth.server.owners import people_of, staging_folder
+from tenth.server.queue.leases import Leases
+from tenth.server.queue.queue import JobQueue
+from tenth.server.storage.database import Database
+from toy_jobs import done_job
+
+NAME = "Zebulon Quixote"
+
+
+@pytest.fixture
+def photos(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """A person's photos; all of tenth's folders are below `tmp_path`."""
+    monkeypatch.setenv("TENTH_DATA_DIR", str(database.folder))
+    monkeypatch.delenv("TENTH_PEOPLE_DIR")
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
+    return sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))[:2]
+
+
+def save(database: Database, owner: str, photos: list[Path]) -> PeopleFolder:
+    """The person, saved with an entry of the cache for each photo, which lies among the uploads, too."""
+    people = people_of(database.folder, owner)
+    people.save(NAME, Consent("self"), photos)
+    for path in people.photos(NAME):
+        ArrayCache(database.folder.parent / "store").write("faces", f"{path.name}-00", np.arange(128.0))
+        staging_folder(database.folder, owner).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, staging_folder(database.folder, owner))
+        shutil.copy(path, staging_folder(database.folder, owner) / f"{path.name}.png")
+    return people
+
+
+def files_with(folder: Path, *contents: bytes) -> list[str]:
+    """The files that hold one of some bytes, also in their paths."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    texts = {path: str(path.relative_to(folder)).encode() + b"\n" + path.read_bytes() for path in paths}
+    return [str(path.relative_to(folder)) for path, text in texts.items() if any(each in text for each in contents)]
+
+
+@pytest.mark.parametrize("owner", ["", "ben"])
+def test_nothing_is_left(owner: str, database: Database, queue: JobQueue, leases: Leases, photos: list[Path]) -> None:
+    folder, people = database.folder.parent, save(database, owner, photos)
+    kept = [path.name for path in people.photos(NAME)]
+    contents = [NAME.encode(), *(name.encode() for name in kept), *(path.read_bytes()[-300:] for path in photos)]
+    done_job(queue, leases, folder / "made", 1, owner=owner, person=NAME)
+    other = done_job(queue, leases, folder / "made", 2, owner=owner, person="anna")
+    queue.submit(owner=owner, kind="images", payload={"photos": kept[:1]})
+    assert len(files_with(folder, *contents)) > 8
+    if owner:
+        removed = forget(database, people, owner, NAME)
+        assert (removed["photos"], removed["cached"], removed["jobs"], removed["pictures"]) == (2, 2, 2, 1)
+    else:
+        assert main(["forget", NAME, "--yes"]) == 0
+    assert files_with(folder, *contents) == []
+    assert queue.get(other.id, owner) is not None
+
+
+def test_another_users_person_of_the_same_photos_stays(database: Database, photos: list[Path]) -> None:
+    others, people = save(database, "anna", photos), save(database, "ben", photos)
+    uploads = [path.name for path in sorted(staging_folder(database.folder, "anna").iterdir())]
+    assert forget(database, people, "ben", NAME)["cached"] == 0
+    assert [path.exists() for path in others.photos(NAME)] == [True, True]
+    assert [path.name for path in sorted(staging_folder(database.folder, "anna").iterdir())] == uploads
+    assert list(staging_folder(database.folder, "ben").iterdir()) == []
+    assert forget(database, others, "anna", NAME)["cached"] == 2
