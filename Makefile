@@ -1,4 +1,5 @@
 # make demo    the main job on the pocket model, start to end
+# make serve   the page and the API on this machine, until Ctrl-C
 # make test    format, lint, types, tests: everything that CI runs
 # make abuse   a longer attack than the tests': thousands of bad inputs, hundreds of kills and full disks, counted at the end;
 #              fails if one is not answered by a clear error, or anything is lost. Another seed than the day's: make abuse SEED=7
@@ -19,9 +20,13 @@ unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test abuse clean broken $(CHECKS)
+.PHONY: demo serve test abuse clean broken $(CHECKS)
 demo: $(VENV)/demo.stamp
 	@$(VENV)/bin/tenth demo
+
+# Ctrl-C is how it ends.
+serve: $(VENV)/serve.stamp
+	@$(VENV)/bin/tenth serve || [ $$? -eq 130 ]
 
 # All checks run, so that one run shows all findings; the models are in the package, and no test asks the network for more.
 # Types are checked while the first tests are collected.
@@ -58,9 +63,13 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt $(BROKEN)
 	$(call set-up,.)
 	@touch $@
 
+$(VENV)/serve.stamp: pyproject.toml constraints.txt $(BROKEN)
+	$(call set-up,.[server])
+	@touch $(VENV)/demo.stamp $@
+
 $(VENV)/test.stamp: pyproject.toml constraints.txt $(BROKEN)
 	$(call set-up,.[dev])
-	@touch $(VENV)/demo.stamp $@
+	@touch $(VENV)/demo.stamp $(VENV)/serve.stamp $@
 
 define set-up
 $(if $(BROKEN),@$(environment))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import secrets
 import signal
 import socket
@@ -23,6 +24,7 @@ from tenth.server.security.users import TOKEN_BYTES
 from tenth.server.settings import ServerSettings
 
 EXECUTOR = "tenth.server.drawing:execute"  # what workers do
+MAX_FILES = 8192  # open at once: connections, the photos that they bring, the database
 GRACEFUL_SECONDS = 5  # for answers that are being sent when the server ends; a stream of events never ends by itself
 
 
@@ -34,6 +36,8 @@ def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
     if not settings.is_loopback and not settings.token and settings.users is None:
         settings = replace(settings, token=secrets.token_urlsafe(TOKEN_BYTES))
     signal.signal(signal.SIGTERM, _end)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_FILES if most == resource.RLIM_INFINITY else min(most, MAX_FILES), most))
     with listen(settings) as listener, exclusive_folder(settings.data / "uploads"):
         app = create_app(settings)
         config = uvicorn.Config(

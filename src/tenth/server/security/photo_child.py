@@ -14,7 +14,7 @@ from typing import Any
 from tenth.server.settings import PhotoChildLimits
 
 THUMBNAIL_SUFFIX = ".png"  # beside each photo that could be opened
-MODULE = "tenth.server.security.photo_inspection"
+MODULE = f"{__package__}.photo_inspection"  # which imports what this process must not
 START_SECONDS = 60  # until its libraries are imported
 MAX_ANSWER_BYTES = 4 << 20  # a photo's verdict has some hundred
 MAX_WRITTEN_BYTES = 4 << 20  # by the process: a thumbnail has at most some 200 kB
