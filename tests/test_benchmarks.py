@@ -123,3 +123,9 @@ def test_a_servers_streams_leave_no_memory_and_their_ratio_is_printed_last(fresh
     result = run(fresh, "server_streams")
     assert (result["streams"], result["told"]) == (20, [10, 10])
     assert result["connections"] == 1  # the socket that listens
+
+
+def test_the_pages_of_a_gallery_are_printed_last(fresh: Fresh) -> None:
+    result = run(fresh, "gallery")
+    assert result["pictures"] == {"small": 20, "large": 2000}
+    assert set(result["seconds"]["large"]) == {"just opened", "newest", "person", "middle", "count"}
