@@ -13,13 +13,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from tenth.server.queue.job import to_json
 from tenth.server.queue.job_rows import new_id
 from tenth.server.storage.blobs import Blobs
-from tenth.server.storage.database import Database
+from tenth.server.storage.database import Database, insert
 from tenth.server.storage.pictures import Pictures
 
 TINY = "--tiny" in sys.argv
@@ -31,35 +31,20 @@ SETTINGS = to_json(
 )
 
 
-def job_rows(count: int) -> Iterator[tuple[object, ...]]:
-    for number in range(count // PER_JOB):
-        yield f"job{number}", "images", str(number), SETTINGS, f"person {number % PEOPLE}", "done", number, PER_JOB, number
-
-
-def picture_rows(count: int) -> Iterator[tuple[object, ...]]:
-    for number in range(count):
-        job = number // PER_JOB
-        sizes = (float(number), 128, 128)
-        texts = (secrets.token_hex(32), number, SETTINGS, '{"identity":0.51}')
-        yield number, new_id(number), f"job{job}", number % PER_JOB, f"person {job % PEOPLE}", *texts, *sizes
-
-
-def write_gallery(folder: Path, count: int) -> Database:
+def write_gallery(folder: Path, count: int) -> None:
     database = Database(folder)
     with database.transaction() as transaction:
-        transaction.executemany(
-            "INSERT INTO jobs (id, owner, kind, key, payload, person, status, created, num_pictures, change)"
-            " VALUES (?, '', ?, ?, ?, ?, ?, ?, ?, ?)",
-            job_rows(count),
-        )
-        transaction.executemany(
-            "INSERT INTO pictures (number, id, job, position, person, sha256, seed, settings, figures, created, width, height, owner)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
-            picture_rows(count),
-        )
+        for number in range(count):
+            job, person = f"job{number // PER_JOB}", f"person {number // PER_JOB % PEOPLE}"
+            shared: dict[str, object] = {"owner": "", "person": person, "created": float(number)}
+            if number % PER_JOB == 0:
+                state = {"status": "done", "priority": 0, "num_pictures": PER_JOB, "change": number}
+                insert(transaction, "jobs", id=job, kind="images", key=job, payload=SETTINGS, **state, **shared)
+            place = {"number": number, "id": new_id(number), "job": job, "position": number % PER_JOB}
+            content = {"sha256": secrets.token_hex(32), "seed": number, "settings": SETTINGS, "figures": '{"identity":0.51}'}
+            insert(transaction, "pictures", **place, **content, **shared, width=128, height=128)
         transaction.execute("INSERT INTO blob_uses SELECT sha256, 'picture:' || id, NULL FROM pictures")
     database.close()
-    return database
 
 
 def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
