@@ -44,7 +44,8 @@ class Leases:
         now = time.time()
         waiting = "status = 'queued' AND not_before <= ?"
         alive = time.monotonic() < self._checked + CHECK_SECONDS
-        query = f"SELECT 1 FROM jobs WHERE {waiting} UNION ALL SELECT 1 FROM jobs WHERE status = 'running' AND lease_until < ?"
+        lost = "status = 'running' AND lease_until < ?"
+        query = f"SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs WHERE {waiting}) OR EXISTS (SELECT 1 FROM jobs WHERE {lost})"
         if alive and self.database.row(query, (now, now)) is None:
             return None  # without keeping others from writing
 
