@@ -129,3 +129,9 @@ def test_marks_are_sound_and_their_cost_is_printed_last(fresh: Fresh) -> None:
     result = run(fresh, "marks")
     assert result["marked"] == result["same_pixels"] == result["same_bytes"] == result["pictures"] == 10
     assert 3000 < result["bytes_of_the_marks"] < 4000
+
+
+def test_the_pages_of_a_gallery_are_printed_last(fresh: Fresh) -> None:
+    result = run(fresh, "gallery")
+    assert result["pictures"] == {"small": 20, "large": 2000}
+    assert set(result["seconds"]["large"]) == {"just opened", "newest", "person", "middle", "count"}

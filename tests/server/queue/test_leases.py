@@ -164,6 +164,24 @@ def test_a_process_that_has_got_the_id_of_another_is_not_it() -> None:
     assert not is_gone("worker")
 
 
+def test_a_claim_looks_at_no_more_jobs_where_more_of_them_wait(queue: JobQueue, database: Database, leases: Leases) -> None:
+    queue.max_queued, steps, counts = 2000, [0], []
+
+    def count() -> int:
+        steps[0] += 1
+        return 0
+
+    database.connection.set_progress_handler(count, 10)  # instructions of SQLite
+    for number in (20, 300):
+        for seed in range(number):
+            submit(queue, seed)
+        leases.claim()  # the first time it looks which workers live
+        steps[0] = 0
+        assert leases.claim() is not None
+        counts.append(steps[0])
+    assert counts[1] < 2 * counts[0]
+
+
 def test_an_idle_worker_keeps_nobody_from_writing(leases: Leases, database: Database, tmp_path: Path) -> None:
     leases.claim()  # the first time it looks which workers live
     other = Database(database.folder)

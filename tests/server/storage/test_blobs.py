@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tenth.core.errors import DataError
 from tenth.server.storage.blobs import ORPHAN_SECONDS, Blobs
 from tenth.server.storage.database import Database
 
@@ -30,7 +31,7 @@ def test_a_file_is_its_content_and_for_its_owner_alone(blobs: Blobs) -> None:
 
 @pytest.mark.parametrize("name", ["", "../server.db", "ab/../../server.db", "A" * 64, "a" * 63, "a" * 64 + "\n", "/etc/passwd"])
 def test_what_is_no_sha256_is_no_path(blobs: Blobs, name: str) -> None:
-    with pytest.raises(ValueError, match="sha256"):
+    with pytest.raises(DataError, match="a sha256 in hexadecimal is needed"):
         blobs.path(name)
 
 

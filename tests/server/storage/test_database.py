@@ -7,14 +7,18 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tenth.core.errors import DataError
+from tenth.server.queue.leases import Leases
+from tenth.server.queue.queue import JobQueue
 from tenth.server.storage import database as database_module
 from tenth.server.storage.database import DATABASE_FILE, Database, change_number, is_disk_full
 from tenth.server.storage.migrations import MIGRATIONS
+from toy_jobs import result, submit
 
 OPEN = """import sys
 from tenth.server.storage.database import Database
@@ -30,11 +34,35 @@ def test_the_files_are_for_their_owner_alone(database: Database) -> None:
 
 
 def test_what_is_committed_is_on_the_disk_and_what_is_deleted_is_overwritten(database: Database) -> None:
-    pragmas = ("journal_mode", "synchronous", "secure_delete", "foreign_keys", "user_version")
+    pragmas = ("journal_mode", "secure_delete", "foreign_keys", "user_version")
     found = {name: database.rows(f"PRAGMA {name}")[0][0] for name in pragmas}
     assert found == {
-        "journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "foreign_keys": 1, "user_version": len(MIGRATIONS),
+        "journal_mode": "wal", "secure_delete": 1, "foreign_keys": 1, "user_version": len(MIGRATIONS),
     }  # fmt: skip
+    for durable, synchronous in ((False, 1), (True, 2)):
+        with database.transaction(durable=durable) as transaction:
+            assert transaction.execute("PRAGMA synchronous").fetchone()[0] == synchronous
+
+
+def test_what_must_not_be_lost_is_flushed_and_leases_are_not(
+    queue: JobQueue, leases: Leases, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[bool] = []
+    transaction = database.transaction
+
+    def watched(*, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+        flushed.append(durable)
+        return transaction(durable=durable)
+
+    monkeypatch.setattr(database, "transaction", watched)
+    submit(queue)
+    job = leases.claim()
+    assert job is not None
+    leases.renew(job)
+    leases.progress(job, 1, 2)
+    leases.finish(job, result(tmp_path, 0))
+    queue.cancel(submit(queue, 1).id, "")
+    assert flushed == [True, False, False, False, True, True, True]
 
 
 def test_a_transaction_is_all_or_nothing(database: Database) -> None:

@@ -63,14 +63,15 @@ class JobResult:
 
 
 class Reporter(Protocol):
-    """How an executor says how far it is.
+    """How an executor says how far it is."""
 
-    data: the server's data folder. folder: this job's own, which stays when the worker is restarted, so that the job goes on;
-    it is removed after the job.
-    """
+    @property
+    def data(self) -> Path:
+        """The data folder."""
 
-    data: Path
-    folder: Path
+    @property
+    def folder(self) -> Path:
+        """This job's own, which stays when the worker is restarted, so that the job goes on; it is removed after the job."""
 
     def progress(self, done: int, total: int) -> None:
         """Say how many steps are done. Raises JobStopped if the job was cancelled or another worker has it."""

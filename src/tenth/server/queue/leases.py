@@ -44,11 +44,12 @@ class Leases:
         now = time.time()
         waiting = "status = 'queued' AND not_before <= ?"
         alive = time.monotonic() < self._checked + CHECK_SECONDS
-        query = f"SELECT 1 FROM jobs WHERE {waiting} UNION ALL SELECT 1 FROM jobs WHERE status = 'running' AND lease_until < ?"
+        lost = "status = 'running' AND lease_until < ?"
+        query = f"SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs WHERE {waiting}) OR EXISTS (SELECT 1 FROM jobs WHERE {lost})"
         if alive and self.database.row(query, (now, now)) is None:
             return None  # without keeping others from writing
 
-        with self.database.transaction() as transaction:
+        with self.database.transaction(durable=False) as transaction:  # if it is lost, the job waits still
             self._take_back(transaction, now, also_gone=not alive)
             query = f"SELECT id, attempts, started FROM jobs WHERE {waiting} ORDER BY priority DESC, number LIMIT 1"
             row = transaction.execute(query, (now,)).fetchone()
@@ -67,7 +68,7 @@ class Leases:
 
     def renew(self, job: Job, lease_seconds: float = LEASE_SECONDS) -> None:
         """Keep a job for longer. Raises JobStopped if it is this worker's no more."""
-        with self.database.transaction() as transaction:
+        with self.database.transaction(durable=False) as transaction:
             self._require(transaction, job)
             transaction.execute("UPDATE jobs SET lease_until = ? WHERE id = ?", (time.time() + lease_seconds, job.id))
 
@@ -77,7 +78,7 @@ class Leases:
 
     def progress(self, job: Job, done: int, total: int, lease_seconds: float = LEASE_SECONDS) -> None:
         """As `renew`, and say how far the job is. What gets further than all attempts before has all its attempts again."""
-        with self.database.transaction() as transaction:
+        with self.database.transaction(durable=False) as transaction:
             furthest, attempts = self._require(transaction, job)
             changes = {"done": done, "total": total, "lease_until": time.time() + lease_seconds}
             further = {"furthest": done, "attempts": min(attempts, 1)} if done > furthest else {}

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from tenth.core.errors import DataError
@@ -22,11 +23,16 @@ class LeaseReporter:
 
     def __init__(self, leases: Leases, job: Job, lease_seconds: float) -> None:
         self.leases, self.job, self.lease_seconds = leases, job, lease_seconds
-        self.data = leases.database.folder
-        self.folder: Path = leases.database.job_folder(job.id) / "work"
-        make_private_folder(self.folder.parent)
-        make_private_folder(self.folder)
         self._written = -WRITE_SECONDS
+
+    @property
+    def data(self) -> Path:
+        return self.leases.database.folder
+
+    @cached_property
+    def folder(self) -> Path:
+        job_folder = make_private_folder(self.leases.database.job_folder(self.job.id))
+        return make_private_folder(job_folder / "work")
 
     def progress(self, done: int, total: int) -> None:
         self.leases.require(self.job)

@@ -122,7 +122,9 @@ class Worker:
 
 def remove_job_folder(database: Database, job_id: str) -> None:
     """Remove the folder of a job that is neither queued nor running."""
-    with database.transaction() as transaction:  # so that nobody queues it again meanwhile
+    if not database.job_folder(job_id).exists():
+        return
+    with database.transaction(durable=False) as transaction:  # so that nobody queues it again meanwhile
         query = "SELECT 1 FROM jobs WHERE id = ? AND status IN ('queued', 'running')"
         if transaction.execute(query, (job_id,)).fetchone() is None:
             shutil.rmtree(database.job_folder(job_id), ignore_errors=True)

@@ -20,10 +20,10 @@ from tenth.core.files.writing import PRIVATE_FILE_MODE, make_private_folder, wri
 from tenth.server.storage.database import Database
 
 HASH = re.compile(r"[0-9a-f]{64}")
+BLOBS_FOLDER = "blobs"
 MAX_BLOB_BYTES = 1 << 30
 RELEASED = "released"  # the holder of files that go unless they have another
 BATCH = 100  # files that are removed while everybody else waits
-BLOBS_FOLDER = "blobs"
 ORPHAN_SECONDS = 3600.0  # after which a file that nothing uses was left by a process that was killed
 
 

@@ -1,7 +1,7 @@
 """The server's database: SQLite with a write-ahead log, which any number of processes and threads open.
 
-Each thread has a connection of its own. Whatever is committed is on the disk, also after a power failure. Deleted rows are
-overwritten with zeros at once; `purge` also removes them from the log.
+Each thread has a connection of its own. Whatever is committed is on the disk, also after a power failure, but for what may be
+lost without harm. Deleted rows are overwritten with zeros at once; `purge` also removes them from the log.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ DATABASE_FILE = "server.db"
 BUSY_SECONDS = 30.0  # how long one process waits for the others' writes
 PRAGMAS = (
     f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",
-    "synchronous = FULL",
     "foreign_keys = ON",
     "secure_delete = ON",
     "trusted_schema = OFF",
@@ -58,10 +57,15 @@ class Database:
             known[1].close()
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All changes of the block or none. Only one transaction runs at a time, in all processes. Raises DataError."""
+    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """All changes of the block or none. Only one transaction runs at a time, in all processes.
+
+        durable: it is on the disk at the end of the block, else with the next one that is: a power failure before undoes it.
+        Raises DataError.
+        """
         with explain_database_errors(self.path):
             connection = self.connection
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
