@@ -19,6 +19,7 @@ from tenth.server.services import Services, TheServices
 from tenth.server.webhooks import add_webhook, check_webhook
 
 IMAGES_KIND = "images"  # of a job
+MAX_JOB_IMAGES = 500  # so that others have their turn
 MAX_LIMIT, DEFAULT_LIMIT = 200, 50
 router = APIRouter(tags=["jobs"])
 Id = Annotated[str, Path(max_length=64)]
@@ -45,6 +46,10 @@ def submit(services: Services, owner: str, order: Order) -> tuple[Job, bool]:
         found = "a person and photos" if order.person else "neither a person nor photos"
         needed = "the name of a saved person or the sha256 of uploaded photos is needed"
         raise RequestError(400, found, needed, "Give one of them", param="person")
+    num_images = len(request.prompts) * (request.candidates or request.num_images)
+    if num_images > MAX_JOB_IMAGES:
+        needed = f"at most {MAX_JOB_IMAGES} images in a job"
+        raise RequestError(400, f"{num_images:,} images", needed, "Submit several jobs", param="request.num_images")
     request.check_sized()
     if order.person:
         known_person(services, owner, order.person)
