@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from tenth.core.files.writing import write_png
+from tenth.core.marks.png import write_png
 from tenth.server.queue.job import Job, JobResult, NewPicture, Reporter
 
 
