@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 
 from tenth.core.files.writing import make_private_folder
-from tenth.server.api import ROUTERS
+from tenth.server.api import a1111, events, health, images, info, jobs, people, photos, pictures
 from tenth.server.api.errors import add_error_answers
-from tenth.server.api.jobs import webhook_message
+from tenth.server.api.schemas import ErrorView
 from tenth.server.page import routes as page
 from tenth.server.security import session
 from tenth.server.security.gate import Gate
@@ -22,30 +23,32 @@ from tenth.server.services import open_services
 from tenth.server.settings import ServerSettings
 from tenth.server.webhooks import webhooks_delivered
 
+PARTS = (page, session, health, info, photos, people, jobs, events, pictures, images, a1111)
+ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorView}, "5XX": {"model": ErrorView}}
 CLEANING_SECONDS = 600  # between two looks for photos that nobody used
 
 
 def create_app(settings: ServerSettings) -> FastAPI:
     """The server's application. Its folder is made if it is missing. Raises DataError if that fails, or for a users file."""
     make_private_folder(settings.data)
-    users, photos, services = load_users(settings), StagedPhotos(settings), open_services(settings)
+    users, staged, services = load_users(settings), StagedPhotos(settings), open_services(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        cleaning = asyncio.create_task(_remove_old(photos))
-        async with webhooks_delivered(settings, services.database, partial(webhook_message, services)):
+        cleaning = asyncio.create_task(_remove_old(staged))
+        async with webhooks_delivered(settings, services.database, partial(jobs.webhook_message, services)):
             yield
         cleaning.cancel()
         with suppress(asyncio.CancelledError):
             await cleaning
-        await photos.child.close()
+        await staged.child.close()
 
-    app = FastAPI(title="tenth", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.state.settings, app.state.users, app.state.photos, app.state.services = settings, users, photos, services
+    app = FastAPI(title="tenth", docs_url=None, redoc_url=None, lifespan=lifespan, responses=ERRORS)
+    app.state.settings, app.state.users, app.state.photos, app.state.services = settings, users, staged, services
     app.add_middleware(Gate, settings=settings, users=users)
     add_error_answers(app, hidden=[str(settings.data.absolute())])
-    for router in (page.router, session.router, *ROUTERS):
-        app.include_router(router)
+    for part in PARTS:
+        app.include_router(part.router)
     return app
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 
+from tenth.core.errors import TenthError
 from tenth.server.queue.job import Job
 from tenth.server.queue.queue import MAX_LISTED, JobQueue
 
@@ -84,7 +85,9 @@ class ChangeFeed:
 
     async def _poll(self) -> None:
         while True:
-            counter = await run_in_threadpool(self.queue.last_change)
+            counter = self._counter
+            with suppress(TenthError):  # of a disk: the next look may be luckier
+                counter = await run_in_threadpool(self.queue.last_change)
             if counter != self._counter:
                 self._answers.clear()
                 self._counter = counter

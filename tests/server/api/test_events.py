@@ -99,6 +99,6 @@ def test_too_many_streams_are_refused(anna: Served, monkeypatch: pytest.MonkeyPa
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "15")
 
 
-@pytest.mark.parametrize("header", ["x", "-1", "9" * 21])
+@pytest.mark.parametrize("header", ["x", "-1", "9" * 19])
 def test_an_id_that_is_no_number_is_refused(header: str, anna: Served) -> None:
     assert anna.client.get("/v1/events", headers={"Last-Event-ID": header}).status_code == 400

@@ -107,3 +107,21 @@ print([name for name in ("torch", "diffusers", "dlib") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_each_module_can_be_imported_first() -> None:
+    """No import goes in a circle by the package around it."""
+    folder = ROOT / "src/tenth/server"
+    names = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts) for path in sorted(folder.rglob("*.py"))]
+    heavy = ("tenth.server.drawing", "tenth.server.security.photo_inspection")  # of the other processes
+    names = [name for name in names if name not in heavy and not name.endswith("__init__")]
+    assert len(names) > 25
+    code = f"""
+import importlib, sys
+for name in {names}:
+    for loaded in [each for each in sys.modules if each.startswith("tenth.server")]:
+        del sys.modules[loaded]
+    importlib.import_module(name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

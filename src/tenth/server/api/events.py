@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
@@ -25,8 +26,9 @@ RETRY_MILLISECONDS = 2_000  # after which a browser that was dropped comes back
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "event: job, data: a job"}
 }
+MAX_COUNTER = 10**18  # far beyond any
 router = APIRouter(tags=["events"])
-LastEventId = Annotated[str | None, Header(max_length=20, pattern=r"^\d+$")]
+LastEventId = Annotated[str | None, Header(max_length=18, pattern=r"^\d+$")]
 
 
 async def job_changes(services: Services, owner: str, counter: int) -> AsyncGenerator[Change, None]:
@@ -60,7 +62,8 @@ async def ordered(services: Services, owner: str, order: Order, request: Request
                 counter = await services.feed.moved(counter, LOOK_SECONDS)
     finally:
         if counted and services.waiters.leave(job.id) and job.status not in ENDED:
-            services.queue.cancel(job.id, owner)
+            # Not awaited: this may be the end of a task that was cancelled. Nor here, where a busy disk would stop the loop.
+            asyncio.get_running_loop().run_in_executor(None, services.queue.cancel, job.id, owner)
 
 
 async def ended(services: Services, owner: str, order: Order, request: Request) -> Job | None:
@@ -101,7 +104,7 @@ def _stream(services: Services, changes: AsyncGenerator[Change, None]) -> EventS
 async def all_events(
     owner: Owner,
     services: TheServices,
-    after: Annotated[int | None, Query(ge=0)] = None,
+    after: Annotated[int | None, Query(ge=0, le=MAX_COUNTER)] = None,
     last_event_id: LastEventId = None,
 ) -> EventSourceResponse:
     """Every job when it changes. after: the id of the last event that was seen; without it, from now on."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from tenth.core.config import to_table
+from tenth.core.files.reading import read_bytes
 from tenth.experiments.generation.request import ImageRequest
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import RequestError, not_found
@@ -19,7 +23,9 @@ from tenth.server.services import Services, TheServices
 from tenth.server.webhooks import add_webhook, check_webhook
 
 IMAGES_KIND = "images"  # of a job
+MAX_JOB_IMAGES = 500  # so that others have their turn
 MAX_LIMIT, DEFAULT_LIMIT = 200, 50
+HOLD_SECONDS = 3_600.0  # of an upload, until its job is there
 router = APIRouter(tags=["jobs"])
 Id = Annotated[str, Path(max_length=64)]
 
@@ -45,23 +51,52 @@ def submit(services: Services, owner: str, order: Order) -> tuple[Job, bool]:
         found = "a person and photos" if order.person else "neither a person nor photos"
         needed = "the name of a saved person or the sha256 of uploaded photos is needed"
         raise RequestError(400, found, needed, "Give one of them", param="person")
+    num_images = len(request.prompts) * (request.candidates or request.num_images)
+    if num_images > MAX_JOB_IMAGES:
+        needed = f"at most {MAX_JOB_IMAGES} images in a job"
+        raise RequestError(400, f"{num_images:,} images", needed, "Submit several jobs", param="request.num_images")
     request.check_sized()
     if order.person:
         known_person(services, owner, order.person)
         services.people(owner).require(order.person)
-    for sha256 in (*order.photos, *filter(None, (request.image, request.mask))):
-        if staged_photo(services, owner, sha256) is None:
-            raise not_found("photo", sha256)
     services.catalog.check(method=request.method, model=request.model)
     payload = {"person": order.person, "photos": list(order.photos), "request": to_table(request)}
-    return services.queue.submit(
-        owner=owner,
-        kind=IMAGES_KIND,
-        payload=payload,
-        person=order.person,
-        priority=order.priority,
-        client_key=order.client_key,
-    )
+
+    # Uploads are the job's from now on, and not gone after a day: held by nobody else's name until the job is there.
+    files = [*order.photos, *filter(None, (request.image, request.mask))]
+    holder = f"submission:{secrets.token_hex(16)}"
+    try:
+        _hold(services, owner, files, holder)
+        job, is_new = services.queue.submit(
+            owner=owner,
+            kind=IMAGES_KIND,
+            payload=payload,
+            person=order.person,
+            priority=order.priority,
+            client_key=order.client_key,
+        )
+        if files:
+            with services.database.transaction() as transaction:
+                for sha256 in files:
+                    services.blobs.share(transaction, sha256, f"job:{job.id}")
+        return job, is_new
+    finally:
+        if files:
+            with services.database.transaction() as transaction:
+                services.blobs.release(transaction, holder)
+            services.blobs.remove_unused()
+
+
+def _hold(services: Services, owner: str, hashes: Sequence[str], holder: str) -> None:
+    """Keep own staged photos among the server's files, for a while. Raises RequestError, 404, for one that is not there."""
+    for sha256 in hashes:
+        path = staged_photo(services, owner, sha256)
+        if path is None:
+            raise not_found("photo", sha256)
+        content = read_bytes(path, services.settings.uploads.photo_bytes)
+        services.blobs.put(content)
+        with services.database.transaction() as transaction:
+            services.blobs.use(transaction, content, holder, time.time() + HOLD_SECONDS)
 
 
 def job_view(services: Services, job: Job) -> JobView:

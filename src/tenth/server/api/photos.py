@@ -10,8 +10,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse
 
 from tenth.core.errors import PhotoError
+from tenth.core.wording import shorten
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import RequestError, not_found
+from tenth.server.api.schemas import PhotoView
 from tenth.server.owners import staged_path
 from tenth.server.security.form import Form
 from tenth.server.security.staged_photos import StagedPhotos
@@ -59,9 +61,10 @@ async def read_photo_form(
 
 
 @router.post("/v1/photos")
-async def upload(request: Request, photos: Photos, owner: Owner) -> list[dict[str, Any]]:
+async def upload(request: Request, photos: Photos, owner: Owner) -> list[PhotoView]:
     """Stage the photos of a form, field `photo`, and say of each whether it can be used, why not, and where the face is."""
-    return await photos.inspect(_photos_in(await photos.receive(request, owner), [FIELD]))
+    rows = await photos.inspect(_photos_in(await photos.receive(request, owner), [FIELD]))
+    return [PhotoView.model_validate(row) for row in rows]
 
 
 @router.get("/v1/photos/{sha256}/thumbnail", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})
@@ -76,6 +79,9 @@ def thumbnail(sha256: str, photos: Photos, owner: Owner) -> FileResponse:
 def _photos_in(form: Form, names: Collection[str]) -> list[Any]:
     """The files in these fields, at least one. Raises RequestError if there is none."""
     files = [file for file in form.files if file.field in names]
+    if other := next((file.field for file in form.files if file.field not in names), ""):
+        needed = f"files in the field {' or '.join(names)} are taken"
+        raise RequestError(400, f"{shorten(other)} is not a parameter", needed, "Leave it out", param=other)
     if not files:
         found, needed = "no photo", f"a form with a file in the field {' or '.join(names)} is needed"
         raise RequestError(400, found, needed, "Add a photo", param=next(iter(names)))
