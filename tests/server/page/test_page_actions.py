@@ -73,7 +73,7 @@ def test_what_was_typed_is_there_after_a_reload(opened: Opened, page_alone: str)
     opened.page.get_by_label("Prompt").fill("a person in the rain")
     opened.page.reload()
     expect(opened.page.get_by_label("Prompt")).to_have_value("a person in the rain")
-    expect(opened.page.get_by_role("article")).to_contain_text("2 of 4")  # and the job that runs
+    expect(opened.page.get_by_role("article")).to_contain_text("50 %")  # and the job that runs
 
 
 def test_again_as_this_one_fills_the_form(opened: Opened, page_alone: str) -> None:
@@ -132,10 +132,10 @@ def test_jobs_are_followed_without_a_stream_of_events(opened: Opened, page_alone
     api.between(opened.page)
     opened.show(f"{page_alone}#/draw")
     card = opened.page.get_by_role("article")
-    expect(card).to_contain_text("1 of 4")
+    expect(card).to_contain_text("25 %")
     expect(card.get_by_role("img")).to_be_visible()  # the preview
     running.update(done=3)
-    expect(card).to_contain_text("3 of 4")
+    expect(card).to_contain_text("75 %")
     running.update(status="done", pictures=["p1", "p2"])
     expect(card).to_contain_text("Done")
     expect(card.locator(".tile img")).to_have_count(2)
@@ -262,4 +262,4 @@ def test_a_hidden_page_holds_no_connection_and_goes_on_when_it_is_seen(opened: O
     api.jobs.append(job("r", "running", done=1))
     opened.page.evaluate(hide, False)
     opened.page.evaluate(tell)
-    expect(opened.page.get_by_role("article")).to_contain_text("1 of 4")
+    expect(opened.page.get_by_role("article")).to_contain_text("25 %")

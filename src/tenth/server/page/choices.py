@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tenth.sampling import bounds
+from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.resolutions import SIZE_MULTIPLE
 from tenth.sampling.schedulers import SCHEDULERS
 
@@ -18,9 +19,10 @@ def choices() -> dict[str, Any]:
         for name, allowed in bounds.SETTING_RANGES.items()
     }
     ranges["seed"]["max"] = LARGEST_SEED
+    usual = SamplingConfig()
     return {
         "ranges": ranges,
-        "defaults": {"guidance_scale": bounds.DEFAULT_GUIDANCE_SCALE, "ip_adapter_scale": bounds.DEFAULT_ADAPTER_SCALE},
+        "defaults": {name: getattr(usual, name) for name in ("guidance_scale", "text_guidance_scale", "ip_adapter_scale")},
         "schedulers": list(SCHEDULERS),
         "size_multiple": SIZE_MULTIPLE,
         "max_prompt_chars": bounds.MAX_PROMPT_CHARS,

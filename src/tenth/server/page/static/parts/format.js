@@ -25,8 +25,9 @@ function toDate(value) {
   return Number.isNaN(date.getTime()) ? null : date;
 }
 
-/** A figure in three places; text as it is. */
+/** A figure in three places, yes or no; text as it is. */
 export function figure(value) {
+  if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value !== "number") return value === null || value === undefined ? "–" : String(value);
   return Number.isInteger(value) ? value.toLocaleString() : value.toPrecision(3);
 }

@@ -20,7 +20,13 @@ const LABELS = {
   precision: "Precision",
 };
 const ELSEWHERE = new Set(["prompt"]);
-const FIGURES = { identity: "Identity", face_score: "Face", sharpness: "Sharpness", nearest_photo_bits: "Bits from the nearest photo" };
+const FIGURES = {
+  identity: "Identity",
+  face_score: "Face",
+  face_cut: "Face cut off",
+  sharpness: "Sharpness",
+  nearest_photo_bits: "Bits from the nearest photo",
+};
 
 /** Pairs of a name and a value as a list of terms; a value is text. */
 export function terms(pairs) {

@@ -19,7 +19,7 @@ export async function show(view, { argument, signal }) {
   const methods = [...new Set(all.map(picture => picture.method))];
   const rows = Map.groupBy(all, picture => JSON.stringify([picture.prompt, picture.seed]));
   const crossed = [...rows.values()].some(row => new Set(row.map(picture => picture.method)).size > 1);
-  view.append(crossed ? table([...rows.values()], methods) : element("ul", { class: "cells", role: "list" }, all.map(picture => element("li", {}, cell(picture)))));
+  view.append(crossed ? table([...rows.values()], methods) : element("ul", { class: "cells", role: "list" }, all.map(picture => element("li", {}, cell(picture, `${picture.method}, seed ${picture.seed}`)))));
   pictures.addEventListener("removed", event => {
     for (const one of view.querySelectorAll(".cell")) if (one.dataset.id === event.detail.id) one.replaceChildren(element("p", { class: "soft" }, "deleted"));
   }, { signal });
@@ -31,13 +31,14 @@ function table(rows, methods) {
   const body = rows.map(row => {
     const [first] = row;
     const label = element("th", { scope: "row" }, shorten(first.prompt), element("span", { class: "soft" }, `seed ${first.seed}`));
-    return element("tr", {}, label, methods.map(name => element("td", {}, row.filter(picture => picture.method === name).map(cell))));
+    return element("tr", {}, label, methods.map(name => element("td", {}, row.filter(picture => picture.method === name).map(picture => cell(picture, null)))));
   });
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Pictures by method" },
     element("table", { class: "comparison" }, element("thead", {}, head), element("tbody", {}, body)));
 }
 
-function cell(picture) {
+/** A picture with its identity. text: what else there is to say of it. */
+function cell(picture, text) {
   const identity = identityText(picture);
   return element(
     "figure",
@@ -47,7 +48,7 @@ function cell(picture) {
       "figcaption",
       {},
       element("span", { class: "identity" }, identity ? `Identity ${identity}` : "Identity not measured"),
-      element("span", { class: "soft" }, `${picture.method}, seed ${picture.seed}`),
+      text && element("span", { class: "soft" }, text),
       keepButton(picture),
     ),
   );

@@ -52,6 +52,7 @@ export async function fillFromPicture(form, id) {
     ...Object.fromEntries(SAMPLING.map(name => [name, sampling[name] ?? ""])),
   };
   for (const [name, value] of Object.entries(given)) setValue(form, name, value);
-  form.querySelector("details").open = ["size", ...SAMPLING.slice(0, -1)].some(name => given[name] !== "");
+  const unusual = name => given[name] !== "" && String(given[name]) !== form.elements.namedItem(name).placeholder;
+  form.querySelector("details").open = ["size", ...SAMPLING.slice(0, -1)].some(unusual);
   form.prompts.focus();
 }

@@ -15,13 +15,14 @@ export async function show(view, { query, signal }) {
   const list = element("div", { class: "jobs" });
   const place = element("div", { "aria-live": "off" }, list);
   const more = button("Show older", () => listOlder().then(arrange).catch(problem => notice(problem.message)), { kind: "quiet" });
+  const form = element("section", { class: "form-column", "aria-label": "What to draw" });
   const failed = problem => notice(problem.message);
   view.append(
     element("h1", { tabindex: "-1" }, "Draw"),
     element(
       "div",
       { class: "columns" },
-      element("section", { class: "form-column", "aria-label": "What to draw" }, await drawForm(query, signal)),
+      form,
       element("section", { class: "job-column", "aria-labelledby": "drawn" }, element("h2", { id: "drawn" }, "Drawings"), place, more),
     ),
     selectionBar({ saveZip, deletePictures, failed }, signal),
@@ -50,12 +51,11 @@ export async function show(view, { query, signal }) {
   pictures.addEventListener("removed", event => {
     for (const tile of list.querySelectorAll(".tile")) if (tile.dataset.id === event.detail.id) tile.remove();
   }, { signal });
-  try {
-    await follow();
-    arrange();
-  } catch (problem) {
+  const following = follow().then(arrange).catch(problem => {
     if (!signal.aborted) place.append(problemBox(problem));
-  }
+  });
+  form.append(await drawForm(query, signal));
+  await following;
   return "Draw";
 }
 

@@ -61,12 +61,12 @@ export function titleOf(job) {
 function settingsOf(job) {
   const { method, model, num_images: count, seed } = job.request ?? {};
   const seeds = Number.isFinite(seed) ? (count > 1 ? `seeds ${seed} to ${seed + count - 1}` : `seed ${seed}`) : null;
-  return [job.person, method, model, seeds, time(job.created)].filter(Boolean).join(" · ");
+  return [job.person, method || "default method", model, seeds, time(job.created)].filter(Boolean).join(" · ");
 }
 
 function progressOf(job) {
   if (job.status === "queued") return job.position ? `${plural(job.position, "drawing")} before it.` : "Next in the queue.";
-  if (job.status === "running") return job.total ? `${job.done} of ${job.total}` : "Starting…";
+  if (job.status === "running") return job.total ? `${Math.floor((100 * job.done) / job.total)} %` : "Starting…";
   return "";
 }
 
