@@ -20,6 +20,7 @@ from PIL import Image
 
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.console import track
+from tenth.core.files.png_metadata import save_sample
 from tenth.core.types import Identity
 from tenth.data.faces.crops import FaceCrops, PhotoDataset, load_face_crops, to_minus_one_one
 from tenth.data.faces.detection import CROP_SIZE
@@ -28,7 +29,6 @@ from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.png_metadata import save_sample
 from tenth.training.pocket.dataset import compute_descriptors
 
 NEAREST, SMALL, ROWS, BINS = 3, 32, 12, 12

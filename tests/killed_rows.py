@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tenth.sampling.png_metadata import read_sample
+from tenth.core.files.png_metadata import read_sample
 from toy_commands import Trial, prepare
 
 PROMPTS = ("a photo of a person", "a smiling woman with a hat", "an old man")

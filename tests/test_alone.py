@@ -63,7 +63,7 @@ tenth.save_sample(sample, "nobody.png")
     "from tenth.data.photo_folder import inspect_folder; assert len(inspect_folder('me')) == 3",
     "from tenth.data.faces.descriptors import face_descriptor",
     "from tenth.evaluation.extractors.face_recognizer import YuNet",
-    "from tenth.sampling.png_metadata import read_sample",
+    "from tenth.core.files.png_metadata import read_sample",
     "from tenth.methods.combined import combine_identities",
     "from tenth.reporting.markdown import markdown",
     "from tenth.core.types import Person, Photo",
@@ -194,7 +194,7 @@ def test_a_path_may_be_a_text_when_it_is_called(
     assert tenth.load_identity("folder/me.safetensors").photos == identity.photos
     (sample,) = tenth.generate(model, [tenth.Request(identity, "a person", 0)], tenth.SamplingConfig(steps=1))
     tenth.save_sample(sample, "me.png")
-    assert import_module("tenth.sampling.png_metadata").read_sample("me.png")["seed"] == 0
+    assert import_module("tenth.core.files.png_metadata").read_sample("me.png")["seed"] == 0
     adapters = import_module("tenth.models.adapters.ip_adapter")
     adapters.save_ip_adapter({"image_proj.x": model.encoder.null_embedding()}, "new/adapter.safetensors")
     assert adapters.load_ip_adapter(adapter).keys() == {"image_proj", "ip_adapter"}

@@ -13,6 +13,7 @@ from tenth.core.threads import set_wait_policy
 
 if TYPE_CHECKING:
     from tenth.core.errors import TenthError
+    from tenth.core.files.png_metadata import save_sample
     from tenth.data.photo_folder import read_person
     from tenth.evaluation.candidates import rank_samples
     from tenth.evaluation.registry import METRICS
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from tenth.sampling.generate import Request, generate
     from tenth.sampling.passes.hires import HiresConfig
     from tenth.sampling.passes.start_image import StartImage
-    from tenth.sampling.png_metadata import save_sample
 
 # name -> where it lives, with its name there if it has another; imported on use, so that --help is quick
 _HOMES = {
@@ -34,7 +34,7 @@ _HOMES = {
     "rank_samples": "tenth.evaluation.candidates",
     "ImageRequest": "tenth.experiments.generation.request", "generate_images": "tenth.experiments.generation.run",
     "Request": "tenth.sampling.generate", "generate": "tenth.sampling.generate",
-    "save_sample": "tenth.sampling.png_metadata",
+    "save_sample": "tenth.core.files.png_metadata",
     "HiresConfig": "tenth.sampling.passes.hires", "SamplingConfig": "tenth.sampling.config", "TenthError": "tenth.core.errors",
     "StartImage": "tenth.sampling.passes.start_image",
     "load_identity": "tenth.methods.identity_file", "save_identity": "tenth.methods.identity_file",
@@ -44,7 +44,8 @@ set_wait_policy()
 
 __all__ = [
     "METHODS", "METRICS", "MODELS", "HiresConfig", "ImageRequest", "Request", "SamplingConfig", "StartImage", "TenthError",
-    "generate", "generate_images", "load_identity", "load_model", "method", "rank_samples", "read_person", "save_identity", "save_sample",
+    "generate", "generate_images", "load_identity", "load_model", "method", "rank_samples", "read_person", "save_identity",
+    "save_sample",
 ]  # fmt: skip
 
 

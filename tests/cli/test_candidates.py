@@ -14,13 +14,13 @@ from PIL import Image
 
 from tenth.cli.main import main
 from tenth.core.files.claims import exclusive_folder
+from tenth.core.files.png_metadata import read_sample, save_sample
 from tenth.core.types import Identity, Pixels, Sample
 from tenth.evaluation.candidates import CandidateFigures
 from tenth.experiments.generation import candidates, run
 from tenth.experiments.generation.sheet import MAX_IMAGES, write_sheet
 from tenth.methods.identity_file import save_identity
 from tenth.models.registry import load_model
-from tenth.sampling.png_metadata import read_sample, save_sample
 from toy_marks import assert_marked
 
 PROMPT = "a photo of a person"

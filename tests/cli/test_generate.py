@@ -14,6 +14,7 @@ import torch
 from tenth.cli.main import main
 from tenth.core.config import to_table
 from tenth.core.errors import DataError
+from tenth.core.files.png_metadata import read_sample, save_sample
 from tenth.core.types import Identity, Sample
 from tenth.methods.identity_file import save_identity
 from tenth.methods.ip_adapter import IPAdapter
@@ -21,7 +22,6 @@ from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.passes.hires import HiresConfig
-from tenth.sampling.png_metadata import read_sample, save_sample
 
 PROMPT = "a photo of a person"
 Output = pytest.CaptureFixture[str]

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from tenth.cli.main import main
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.types import Pixels
 from tenth.evaluation.candidates import CandidateFigures
 from tenth.experiments.generation import candidates, run
-from tenth.sampling.png_metadata import read_sample
 from toy_marks import assert_marked
 
 Output = pytest.CaptureFixture[str]

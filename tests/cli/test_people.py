@@ -12,14 +12,13 @@ import pytest
 from PIL import Image
 
 from tenth.cli.main import main
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.types import Identity, Photo
 from tenth.data.faces.detection import find_faces
-from tenth.evaluation.people_in_regions import RegionFigures, measure_regions
-from tenth.experiments.generation.people_figures import measured_people
+from tenth.experiments.generation.people_figures import RegionFigures, measure_regions, measured_people
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.sampling.generate import Request
 from tenth.sampling.people import PlacedPerson, Region
-from tenth.sampling.png_metadata import read_sample
 from toy_drawing import random_identity
 
 Output = pytest.CaptureFixture[str]

@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from tenth.cli.main import main
 from tenth.core.errors import DataError
+from tenth.core.files.png_metadata import read_sample, save_sample
 from tenth.core.types import Identity, Sample
 from tenth.experiments.generation.png_settings import read_png_settings
 from tenth.experiments.generation.request import inherit
@@ -24,7 +25,6 @@ from tenth.models.registry import load_model
 from tenth.sampling.bounds import MAX_PROMPT_CHARS
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig
-from tenth.sampling.png_metadata import read_sample, save_sample
 from toy_models import write_stable
 
 Output = pytest.CaptureFixture[str]

@@ -13,8 +13,8 @@ from PIL import Image
 
 from tenth.cli.main import main
 from tenth.core.errors import DataError
+from tenth.core.files.png_metadata import read_sample
 from tenth.sampling.passes.resolutions import Size
-from tenth.sampling.png_metadata import read_sample
 from tenth.sampling.prompts.rows import PromptRow, read_prompt_rows
 
 Output = pytest.CaptureFixture[str]

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tenth.cli.main import main
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.types import Identity
 from tenth.methods.people.folder import PeopleFolder, people_dir
 from tenth.methods.people.record import Consent
 from tenth.models.registry import load_model
-from tenth.sampling.png_metadata import read_sample
 
 Output = pytest.CaptureFixture[str]
 

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from tenth.cli.main import main
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.types import Identity
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.people.folder import PeopleFolder
 from tenth.methods.people.record import Consent
 from tenth.models.registry import load_model
-from tenth.sampling.png_metadata import read_sample
 
 PROMPT = "a photo of a person"
 Output = pytest.CaptureFixture[str]

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tenth.core.errors import CheckpointError, DataError, RecipeError
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.marks.verify import MarkState, verify
 from tenth.core.types import Photo, Pixels, Sample
 from tenth.data.manifest import write_manifest
@@ -30,7 +31,6 @@ from tenth.experiments.scoring import CONTROLS, COPIES, NO_IDENTITY, REAL
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.png_metadata import read_sample
 from toy_marks import assert_marked
 from toy_people import FACE, NAMES, PHOTOS, ColorRecognizer, digest, generate_held_out_photos, scores_at
 

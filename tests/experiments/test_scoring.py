@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tenth.core.errors import CheckpointError, DataError, RecipeError
+from tenth.core.files.png_metadata import read_sample
 from tenth.evaluation.extractors.inception_weights import load_inception
 from tenth.evaluation.registry import metrics_for
 from tenth.experiments import identities as learnt
@@ -19,7 +20,6 @@ from tenth.experiments import scoring
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, ExperimentRecipe, PromptSet
 from tenth.experiments.runner import run_experiment
 from tenth.experiments.scoring import AVERAGE, CONTROLS, COPIES, IMPOSTOR, NO_IDENTITY, OF_SETS, REAL
-from tenth.sampling.png_metadata import read_sample
 from toy_people import ColorRecognizer, scores_at
 
 SETS = {row.name for row in metrics_for(*OF_SETS)}

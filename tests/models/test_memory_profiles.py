@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from tenth.cli import main as cli
 from tenth.core.errors import ModelError
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.types import Person, Photo
 from tenth.methods.registry import method
 from tenth.models import stable_diffusion as stable
@@ -34,7 +35,6 @@ from tenth.models.registry import load_model
 from tenth.models.stable_diffusion import load_stable_diffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.png_metadata import read_sample
 from tenth.training.frozen_diffusion import frozen_diffusion
 
 STAND_IN = "cpu:0"  # for a GPU

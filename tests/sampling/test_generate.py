@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from tenth.core.errors import DataError, RecipeError
+from tenth.core.files.png_metadata import read_sample, save_sample
 from tenth.core.types import Identity
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Progress, Request, generate
-from tenth.sampling.png_metadata import read_sample, save_sample
 from toy_sizes import noting
 
 FEW = SamplingConfig(steps=2)

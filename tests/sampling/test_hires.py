@@ -16,6 +16,7 @@ from diffusers import PNDMScheduler, StableDiffusionImg2ImgPipeline, StableDiffu
 from PIL import Image
 
 from tenth.core.errors import DataError
+from tenth.core.files.png_metadata import read_sample, save_sample
 from tenth.models.latents import encode
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
@@ -24,7 +25,6 @@ from tenth.sampling.passes.face_detailer import detail_face
 from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.passes.img2img import img2img, resize_to_cover
 from tenth.sampling.passes.resolutions import Size
-from tenth.sampling.png_metadata import read_sample, save_sample
 from tenth.sampling.sampler import SamplingBatch
 from toy_drawing import diffusers_arguments
 from toy_sizes import FEW_STEPS, HIRES, PROMPT, generate_samples, max_difference, noise_image, noting, random_identity

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from tenth.core.errors import DataError, IdentityError, PhotoError
+from tenth.core.files.png_metadata import read_sample, save_sample
 from tenth.core.types import Identity
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
@@ -22,7 +23,6 @@ from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.passes.start_image import StartImage
 from tenth.sampling.people import BatchRegions, PlacedPerson, Region, combine_people
-from tenth.sampling.png_metadata import read_sample, save_sample
 from tenth.sampling.sampler import SamplingBatch, prompt_and_person, sample_float
 from toy_drawing import FEW_STEPS, PROMPT, random_identity
 

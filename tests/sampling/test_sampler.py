@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from tenth.core.config import from_table, to_table
 from tenth.core.errors import CheckpointError, RecipeError
+from tenth.core.files.png_metadata import read_sample, save_sample
 from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments.images import ImageJob, is_generated
 from tenth.experiments.output_folders import ensure_writable_experiment
@@ -24,7 +25,6 @@ from tenth.models.pocket.paths import MODEL_DIR
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.png_metadata import read_sample, save_sample
 from tenth.sampling.sampler import SamplingBatch, sample
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name, build_scheduler
 from toy_drawing import FEW_STEPS, PROMPT, diffusers_image, generate_float_image, generate_images, random_identity

@@ -19,6 +19,7 @@ from diffusers import (
 from PIL import Image
 
 from tenth.core.errors import DataError, ModelError, PhotoError
+from tenth.core.files.png_metadata import read_sample, save_sample
 from tenth.models.latents import encode
 from tenth.models.pipelines import load_pipeline
 from tenth.models.registry import load_model
@@ -27,7 +28,6 @@ from tenth.sampling.generate import Progress, Request, batch_requests, generate
 from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.passes.start_image import StartImage, begin_with, fit_region
-from tenth.sampling.png_metadata import read_sample, save_sample
 from tenth.sampling.sampler import SamplingBatch, sample_float
 from toy_drawing import diffusers_arguments
 from toy_models import write_stable

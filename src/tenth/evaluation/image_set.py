@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from tenth.core.errors import DataError, PhotoError
+from tenth.core.files.png_metadata import MAX_PNG_BYTES
 from tenth.core.files.reading import open_regular, reason, without_system_files
 from tenth.core.run_record import CANDIDATES_FOLDER, RECORD_FILE, SHEET_FILE
 from tenth.core.types import Pixels
@@ -17,7 +18,6 @@ from tenth.core.wording import abbreviate, pluralize
 from tenth.data.captions.sidecar_files import find_caption_files
 from tenth.data.photo import has_photo_signature, open_photo
 from tenth.data.photo_sources import natural_sort_key
-from tenth.sampling.png_metadata import MAX_PNG_BYTES
 
 # What is meant to be an image, and named in an error if it is none; anything else is an image if its content is one.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif"}

@@ -14,6 +14,7 @@ from PIL import PngImagePlugin
 from tenth.core.config import to_table
 from tenth.core.errors import CheckpointError
 from tenth.core.files.claims import exclusive_folder, remove_temporary
+from tenth.core.files.png_metadata import read_if_complete
 from tenth.core.marks.png import write_png
 from tenth.core.run_record import RECORD_FILE, SHEET_FILE, read_record, write_record
 from tenth.core.types import Person
@@ -26,7 +27,6 @@ from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.reporting.contact_sheet import SheetRow, contact_sheet
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import OnProgress, Request
-from tenth.sampling.png_metadata import read_if_complete
 
 # Those of docs/results.md that differ most, and what a row says of each.
 DEMO_METHODS = {

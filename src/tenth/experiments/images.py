@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tenth.core.config import to_table
+from tenth.core.files.png_metadata import read_if_complete, save_sample
 from tenth.core.marks.signer import current_signer
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
@@ -19,7 +20,6 @@ from tenth.methods.identity_file import load_identity
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.png_metadata import read_if_complete, save_sample
 
 
 @dataclass(frozen=True)

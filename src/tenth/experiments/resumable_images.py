@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tenth.core.errors import CheckpointError
+from tenth.core.files.png_metadata import read_if_complete, save_sample
 from tenth.core.files.writing import explain_os_errors, write_json
 from tenth.core.marks.signer import current_signer
 from tenth.core.run_record import PROGRESS_FILE
@@ -28,7 +29,6 @@ from tenth.sampling.generate import (
     request_steps,
 )
 from tenth.sampling.passes.hires import HiresConfig
-from tenth.sampling.png_metadata import read_if_complete, save_sample
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tenth.core.config import to_table
 from tenth.core.errors import DataError
+from tenth.core.files.png_metadata import base_metadata
 from tenth.core.types import Identity, Pixels, Sample
 from tenth.models.latent_diffusion import LatentDiffusion, TrainedResolutions
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
@@ -22,7 +23,6 @@ from tenth.sampling.passes.hires import HiresConfig, generate_at_size
 from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.passes.start_image import StartImage, begin_with, fit_region, paste_back
 from tenth.sampling.people import BatchRegions, PlacedPerson, check_shape, combine_people, num_rows, people_metadata
-from tenth.sampling.png_metadata import base_metadata
 from tenth.sampling.prompts.trigger_phrase import insert_trigger_phrase
 from tenth.sampling.sampler import OnStep, SamplingBatch, Step, img2img_steps, sample
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tenth.core.config import from_table
 from tenth.core.errors import DataError
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.marks.png import encode_png
 from tenth.core.run_record import CANDIDATES_FOLDER, read_record
 from tenth.core.types import Identity, Person
@@ -28,7 +29,6 @@ from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import load_model
 from tenth.sampling.generate import Progress
 from tenth.sampling.passes.start_image import StartImage
-from tenth.sampling.png_metadata import read_sample
 from tenth.server.owners import people_of
 from tenth.server.queue.job import Job, JobResult, NewPicture, Reporter
 from tenth.server.storage.blobs import blob_path

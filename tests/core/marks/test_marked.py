@@ -24,6 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 from fresh import Fresh
 from tenth import save_sample
 from tenth.core.errors import DataError, RecipeError
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.marks.jumbf import with_fixed_salts
 from tenth.core.marks.key import own_key
 from tenth.core.marks.manifest import SETTINGS
@@ -31,7 +32,6 @@ from tenth.core.marks.png import MANIFEST_CHUNK, encode_png, find_chunk, mark_pn
 from tenth.core.marks.verify import MarkState, verify
 from tenth.core.marks.xmp import DIGITAL_SOURCE_TYPE
 from tenth.core.types import Sample
-from tenth.sampling.png_metadata import read_sample
 from toy_marks import assert_marked, marked, noise, p256_signer, pixels_of, service_key
 
 SAMPLE = Sample(

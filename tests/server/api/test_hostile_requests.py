@@ -73,7 +73,9 @@ ADDRESSES = (
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_no_address_leads_to_a_file_or_a_fault(address: str, anna: Served) -> None:
-    check_refused(anna.client.get(address))
+    answer = anna.client.get(address)
+    assert 400 <= answer.status_code < 500
+    check_refused(answer)
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ from tenth.core.files.writing import move_file
 from tenth.core.wording import shorten
 from tenth.evaluation.extractors.inception import NUM_CLASSES, NUM_FEATURES, Inception, filter_shapes
 from tenth.models.hub.transfer import TransferError, download_to, redact_url
-from tenth.sampling.bounds import SETTING_RANGES
 
 FILE, BYTES = "pt_inception-2015-12-05-6726825d.pth", 95_628_359
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 NAME = "inception-2015-12-05"  # its images are resized as TensorFlow 1 did
+MAX_SEED = 2**63 - 1
 RANDOM_PREFIX = "random:"
 Weights = Mapping[str, Tensor]
 
@@ -90,9 +90,9 @@ def random_inception(seed: str) -> Inception:
 
     Raises ModelError if the seed is not one.
     """
-    bounds = SETTING_RANGES["seed"]
-    if not (seed.isascii() and seed.isdigit() and len(seed) <= len(str(bounds.maximum)) and bounds.contains(int(seed))):
-        raise ModelError(f"{RANDOM_PREFIX}{shorten(seed)} has no seed", f"{bounds} is needed", f"Write {RANDOM_PREFIX}0")
+    if not (seed.isascii() and seed.isdigit() and len(seed) <= len(str(MAX_SEED)) and int(seed) <= MAX_SEED):
+        needed = f"a whole number from 0 to {MAX_SEED} is needed"
+        raise ModelError(f"{RANDOM_PREFIX}{shorten(seed)} has no seed", needed, f"Write {RANDOM_PREFIX}0")
     weights = random_weights(int(seed))
     digest = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()[:16]
     disclaimer = f"The Inception network has random weights ({RANDOM_PREFIX}{seed}): its FID, KID and IS mean nothing."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tenth.core.errors import IdentityError, ModelError
+from tenth.core.files.png_metadata import MAX_PNG_BYTES
 from tenth.core.files.reading import read_bytes
 from tenth.core.files.writing import explain_os_errors, write_bytes
 from tenth.core.run_record import CANDIDATES_FOLDER, RECORD_FILE, read_record
@@ -17,7 +18,6 @@ from tenth.evaluation.candidates import CandidateFigures, ReferenceFaces, measur
 from tenth.evaluation.image_set import load_image
 from tenth.experiments.output_folders import image_names
 from tenth.sampling.generate import Request
-from tenth.sampling.png_metadata import MAX_PNG_BYTES
 
 CHUNK = 64  # images that are in memory at once when they are measured
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.wording import pluralize
 from tenth.experiments.generation.run import ImageRun
-from tenth.sampling.png_metadata import read_sample
 from tenth.sampling.prompts.vocabulary import prompt_warnings
 
 MAX_NOTES = 4  # lines about prompts, of which there may be thousands

@@ -9,6 +9,7 @@ from typing import Any
 
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.wording import shorten
 from tenth.methods.registry import TUNING_FREE_METHODS
 from tenth.models.latent_diffusion import LatentDiffusion
@@ -16,7 +17,6 @@ from tenth.sampling.bounds import check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.passes.resolutions import parse_size
-from tenth.sampling.png_metadata import read_sample
 
 
 @dataclass(frozen=True)

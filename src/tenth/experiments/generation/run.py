@@ -11,6 +11,7 @@ from typing import Any
 
 from tenth.core.config import to_table
 from tenth.core.files.claims import exclusive_folder, remove_temporary
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.run_record import RECORD_FILE, SHEET_FILE, read_record, write_record
 from tenth.core.types import Identity, Person
 from tenth.experiments.generation.candidates import Choice, GivenPhotos, KeepBest, measure_files
@@ -29,7 +30,6 @@ from tenth.sampling.generate import OnProgress, Request, batch_order
 from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.passes.start_image import StartImage
 from tenth.sampling.people import people_metadata
-from tenth.sampling.png_metadata import read_sample
 from tenth.sampling.prompts.grid import Grid
 
 MEMORY_KEYS = ("device", "memory_profile")  # recorded in an image of a large model

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.marks.png import write_png
 from tenth.core.types import Pixels
 from tenth.core.wording import printable, shorten
 from tenth.evaluation.image_set import load_image
 from tenth.reporting.contact_sheet import IMAGE, SheetGrid, SheetImage, grid_sheet, image_sheet
-from tenth.sampling.png_metadata import read_sample
 from tenth.sampling.prompts.grid import Grid
 
 MAX_IMAGES = 100  # of a sheet; the first ones

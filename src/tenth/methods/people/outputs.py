@@ -12,12 +12,12 @@ from typing import Any
 
 from tenth.core.errors import DataError, IdentityError
 from tenth.core.files.claims import exclusive_folder, list_entries, remove_temporary
+from tenth.core.files.png_metadata import read_sample
 from tenth.core.files.reading import UnreadableError, read_json
 from tenth.core.files.writing import explain_os_errors
 from tenth.core.run_record import CANDIDATES_FOLDER, PROGRESS_FILE, RECORD_FILE, SHEET_FILE
 from tenth.data.photo_sources import IDENTITY_SUFFIX
 from tenth.methods.identity_file import read_identity_metadata
-from tenth.sampling.png_metadata import read_sample
 
 RUN_KINDS = ("generate", "demo")
 NUMBERED_IMAGE = re.compile(r"\d{4,}\.png")

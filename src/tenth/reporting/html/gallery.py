@@ -11,12 +11,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from tenth.core.files.png_metadata import MAX_PNG_BYTES
 from tenth.core.files.reading import read_bytes
 from tenth.core.marks.xmp import OUR_XMP, XMP
 from tenth.core.run_record import method_folder_names
 from tenth.evaluation.image_set import load_image
 from tenth.reporting.results_reader import Results
-from tenth.sampling.png_metadata import MAX_PNG_BYTES
 
 PEOPLE, SEEDS, PHOTOS = 12, 6, 12  # shown at most, so that the page stays some megabytes
 OPEN = 2  # people whose sheet is open from the start
