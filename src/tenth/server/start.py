@@ -17,6 +17,7 @@ import uvicorn
 
 from tenth.core.errors import DataError
 from tenth.core.files.claims import exclusive_folder
+from tenth.core.marks.signer import current_signer
 from tenth.server.app import create_app
 from tenth.server.queue.supervisor import Supervisor, WorkerConfig
 from tenth.server.security.connections import limited_protocol
@@ -31,10 +32,12 @@ GRACEFUL_SECONDS = 5  # for answers that are being sent when the server ends; a 
 def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
     """Serve until Ctrl-C or SIGTERM. started: called with the address to open, once requests are answered.
 
-    Raises DataError if the address is taken or is none of this machine's, CheckpointError if another server has the folder.
+    Raises DataError if the address is taken or is none of this machine's, or the key that signs pictures cannot be made;
+    CheckpointError if another server has the folder.
     """
     if not settings.is_loopback and not settings.token and settings.users is None:
         settings = replace(settings, token=secrets.token_urlsafe(TOKEN_BYTES))
+    current_signer()  # a key that cannot be made is said now, not by each job
     signal.signal(signal.SIGTERM, _end)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_FILES if most == resource.RLIM_INFINITY else min(most, MAX_FILES), most))
