@@ -32,19 +32,18 @@ BODIES: dict[str, bytes] = {
 ROUTES = ("/v1/jobs", "/v1/people", "/v1/pictures/zip", "/v1/images/generations", "/sdapi/v1/txt2img")
 
 
-def check_refused(answer: Any) -> None:
+def refusal(answer: Any) -> str:
+    """What an answer says that is no success and no fault."""
     assert 400 <= answer.status_code < 500, answer.text[:300]
     error = answer.json()["error"]
-    assert error["found"]
-    assert error["needed"]
-    assert error["action"]
-    assert "Traceback" not in answer.text
+    assert min(map(len, (error["found"], error["needed"], error["action"]))) > 0
+    return str(answer.text)
 
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_body_that_is_none_is_refused_by_every_route(name: str, anna: Served) -> None:
     for route in ROUTES:
-        check_refused(anna.client.post(route, content=BODIES[name], headers=JSON))
+        assert "Traceback" not in refusal(anna.client.post(route, content=BODIES[name], headers=JSON))
     assert anna.services.queue.list("") == []
     assert anna.services.people("").names() == ["anna"]
 
@@ -73,9 +72,7 @@ ADDRESSES = (
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_no_address_leads_to_a_file_or_a_fault(address: str, anna: Served) -> None:
-    answer = anna.client.get(address)
-    assert 400 <= answer.status_code < 500
-    check_refused(answer)
+    assert "Traceback" not in refusal(anna.client.get(address))
 
 
 @pytest.mark.parametrize(
@@ -87,5 +84,5 @@ def test_text_comes_back_as_it_was_sent_and_as_json(text: str, anna: Served) -> 
     answer = anna.client.get(f"/v1/pictures/{job['pictures'][0]}")
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["prompt"] == text
-    check_refused(anna.client.get("/v1/people/" + text.replace("/", "%2F").replace("%s", "%25s")))
+    assert "Traceback" not in refusal(anna.client.get("/v1/people/" + text.replace("/", "%2F").replace("%s", "%25s")))
     assert len(anna.client.get("/v1/jobs").json()["data"]) == 1
