@@ -6,20 +6,16 @@ import json
 import re
 import sys
 import tomllib
-from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from tenth.core.config import from_table
 from tenth.core.errors import DataError
-from tenth.core.marks.png import write_png
-from tenth.core.marks.verify import MarkState, verify
 from tenth.experiments.recipe import ExperimentRecipe
-from tenth.reporting.html.gallery import PEOPLE, embedded
+from tenth.reporting.html.gallery import PEOPLE
 from tenth.reporting.html.page import page
 from tenth.reporting.html.reproduce import recipe_toml
 
@@ -188,15 +184,6 @@ def test_nothing_in_a_record_becomes_code(record: Record, run_folder: Path) -> N
     assert all(str(image["src"]).startswith("data:image/webp;base64,") for image in found.all("img"))
     assert not [key for _, attributes in found.found for key in attributes if key.startswith("on")]
     assert "<script>alert('a')</script>" in found.text
-
-
-def test_an_image_in_the_page_still_says_that_a_model_made_it(tmp_path: Path) -> None:
-    for photo in (False, True):
-        write_png(tmp_path / "a.png", Image.new("RGB", (200, 100)), photo=photo)
-        source, width, height = embedded(tmp_path / "a.png")
-        (tmp_path / "a.webp").write_bytes(b64decode(source.partition(",")[2]))
-        assert (width, height) == (160, 80)
-        assert verify(tmp_path / "a.webp").state == (MarkState.FOREIGN if photo else MarkState.STRIPPED)
 
 
 def test_nothing_is_asked_from_elsewhere(record: Record, run_folder: Path) -> None:
