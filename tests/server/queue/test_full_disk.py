@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tenth.core.errors import DataError
-from tenth.core.files.writing import write_png
+from tenth.core.marks.png import write_png
 from tenth.server.queue import worker as worker_module
 from tenth.server.queue.job import Job, JobResult, NewPicture, Reporter
 from tenth.server.queue.leases import Leases

@@ -32,11 +32,11 @@ def run(script: str, *arguments: str) -> tuple[dict[str, Any], str]:
 
 
 def test_all_pictures_exist_once_and_are_those_of_an_undisturbed_run(tmp_path: Path) -> None:
-    result, said = run("killed_server_queue.py", str(tmp_path), "12", "4", str(SEED))
+    result, said = run("killed_server_queue.py", str(tmp_path), "16", "4", str(SEED))
     assert sum(result["killed"].values()) == 4
     assert result["unfinished after the last"] > 0  # they were killed while there was work
     assert (result["falsely done"], result["each once"], result["same"]) == (0, True, True)
-    assert (result["jobs"], result["pictures"], result["other files"]) == (12, 18, 0)
+    assert (result["jobs"], result["pictures"], result["other files"]) == (16, 24, 0)
     assert "Error" not in said
 
 

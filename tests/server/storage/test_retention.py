@@ -6,8 +6,11 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from tenth.server.queue.leases import Leases
 from tenth.server.queue.queue import JobQueue
+from tenth.server.storage import retention
 from tenth.server.storage.blobs import Blobs
 from tenth.server.storage.database import Database
 from tenth.server.storage.pictures import Pictures
@@ -43,11 +46,12 @@ def test_old_pictures_go_unless_they_are_kept(
 
 
 def test_more_than_are_removed_at_once(
-    queue: JobQueue, leases: Leases, pictures: Pictures, database: Database, tmp_path: Path
+    queue: JobQueue, leases: Leases, pictures: Pictures, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = done_job(queue, leases, tmp_path, *range(450))
+    monkeypatch.setattr(retention, "BATCH", 20)
+    job = done_job(queue, leases, tmp_path, *range(45))
     age(database, job.id, 2)
-    assert clean(database, 1) == {"pictures": 450, "jobs": 1, "files": 450, "folders": 0}
+    assert clean(database, 1) == {"pictures": 45, "jobs": 1, "files": 45, "folders": 0}
     assert pictures.count("") == 0
 
 
