@@ -58,9 +58,11 @@ def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
         workers = WorkerConfig(EXECUTOR, settings.workers, retention_days=settings.retention_days)
         app.state.supervisor = Supervisor(settings.data, workers)
         app.state.supervisor.start()
+        app.state.services.catalog.read_ahead()
         try:
             asyncio.run(_serve(server, listener, lambda: started(address(settings, listener.getsockname()[1]))))
         finally:
+            app.state.services.catalog.close()
             app.state.supervisor.stop()
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,23 @@ RECIPE = 'stage = "adapter"\n[schedule]\ntotal_images = 1_600\nbatch_size = 8\n[
 
 @pytest.mark.slow
 def test_the_catalog_is_that_of_the_registries() -> None:
-    tables = Catalog().tables
+    catalog = Catalog()
+    catalog.read_ahead()
+    tables = catalog.tables  # of the one child
+    catalog.close()
     assert set(tables.methods) == {*METHODS, *COMBINATIONS}
     assert set(tables.models) == set(MODELS)
     assert tables.methods[DEFAULT_METHOD] == METHODS[DEFAULT_METHOD].description
     assert (tables.default_method, tables.default_model) == (DEFAULT_METHOD, "pocket")
+
+
+def test_a_catalog_that_is_closed_leaves_no_child() -> None:
+    catalog = Catalog()
+    catalog.read_ahead()
+    while catalog._child is None:
+        time.sleep(0.01)
+    catalog.close()
+    assert catalog._child.wait(20) < 0
 
 
 def test_methods_and_models_are_listed_the_default_first(anna: Served) -> None:
@@ -95,6 +108,7 @@ def test_runs_are_shown_over_http(runs: Path, served: Served) -> None:
 def test_the_api_imports_no_torch(tmp_path: Path) -> None:
     code = f"""
 import sys
+import time
 from fastapi.testclient import TestClient
 from tenth.server.app import create_app
 from tenth.server.settings import ServerSettings
