@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from opened_page import Look, Opened
+from opened_page import SCHEMES, WIDTHS, Look, Opened, opened_page
 from running_server import running_server
 
 pytestmark = pytest.mark.slow
@@ -23,6 +23,7 @@ DROP = """(names_and_contents) => {
   return transfer;
 }"""
 SERVED_SECONDS = 180  # for a picture, on a machine that has other work
+TOKEN = "a-token-that-is-long-enough"  # noqa: S105 - of a server that lives for a test
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -50,40 +51,74 @@ def save_person(opened: Opened, files: Sequence[tuple[str, bytes]], name: str) -
     expect(page.get_by_label("Person", exact=True)).to_have_value(name)
 
 
-def test_from_photos_to_a_picture_that_is_kept(look: Look, opened: Opened, face_photos: list[Path], tmp_path: Path) -> None:
+def draw_one(opened: Opened) -> None:
+    """Draw a picture, reload the page meanwhile, and keep it."""
     page = opened.page
-    files = [(path.name, path.read_bytes()) for path in face_photos]
-    with running_server(tmp_path / "data") as server:
-        opened.show(f"{server.url}/#/people/new")
-        save_person(opened, [*files, (EVIL, b"no photo")], "anna")
+    page.get_by_label("Prompt").fill(f"a portrait photo of a person {EVIL}")
+    page.get_by_label("Pictures", exact=True).fill("1")
+    page.get_by_text("Advanced settings").click()
+    page.get_by_label("Steps").fill("2")
+    num_jobs = page.get_by_role("article").count()
+    page.get_by_role("button", name="Draw").click()
+    expect(page.get_by_role("article")).to_have_count(num_jobs + 1)
+    page.reload()
+    card = page.get_by_role("article").first
+    expect(card.locator(".tile img")).to_be_visible(timeout=SERVED_SECONDS * 1000)
+    assert opened.serious_findings() == []
+    assert not opened.scrolls_sideways()
+    card.get_by_role("button", name="Keep").click()
+    expect(card.get_by_role("button", name="Keep")).to_have_attribute("aria-pressed", "true")
 
-        # Drawn, with a reload in between.
-        page.get_by_label("Prompt").fill(f"a portrait photo of a person {EVIL}")
-        page.get_by_label("Pictures", exact=True).fill("1")
-        page.get_by_label("Seed", exact=True).fill("3")
-        page.get_by_text("Advanced settings").click()
-        page.get_by_label("Steps").fill("2")
-        page.get_by_role("button", name="Draw").click()
-        expect(page.get_by_role("article")).to_have_count(1)
-        page.reload()
-        card = page.get_by_role("article")
-        expect(card.locator(".tile img")).to_be_visible(timeout=SERVED_SECONDS * 1000)
-        assert opened.serious_findings() == []
-        assert not opened.scrolls_sideways()
-        card.get_by_role("button", name="Keep").click()
-        expect(card.get_by_role("button", name="Keep")).to_have_attribute("aria-pressed", "true")
-        page.goto("about:blank")  # a page that stays says that the server does not answer
+
+def find_picture(opened: Opened, address: str) -> None:
+    """The one picture of a gallery, and the same large with its settings."""
+    page = opened.page
+    opened.show(address)
+    tile = page.locator(".tile")
+    expect(tile).to_have_count(1)
+    expect(tile.get_by_role("button", name="Keep")).to_have_attribute("aria-pressed", "true")
+    tile.get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"a portrait photo of a person {EVIL}")
+    expect(page.locator(".large img")).to_have_js_property("naturalWidth", 128)
+    assert opened.serious_findings() == []
+    assert not opened.scrolls_sideways()
+
+
+def test_from_photos_to_a_picture_that_is_kept(browser: Browser, face_photos: list[Path], tmp_path: Path) -> None:
+    """One server for all looks, each of which has a person of its own: starting one takes as long as the rest."""
+    looks = [Look(width, scheme) for width in WIDTHS for scheme in SCHEMES]
+    files = [*((path.name, path.read_bytes()) for path in face_photos), (EVIL, b"no photo")]
+    with running_server(tmp_path / "data") as server:
+        for look in looks:
+            with opened_page(browser, look) as opened:
+                opened.show(f"{server.url}/#/people/new")
+                save_person(opened, files, str(look))
+                draw_one(opened)
+                assert opened.page.locator("[src='x'], [onerror]").count() == 0
+                assert opened.said == []
 
     # Another server, the same folder.
     with running_server(tmp_path / "data") as server:
+        for look in looks:
+            with opened_page(browser, look) as opened:
+                find_picture(opened, f"{server.url}/#/gallery?person={look}")
+                assert opened.page.locator("[src='x'], [onerror]").count() == 0
+                assert opened.said == []
+
+
+def test_a_server_with_a_token_asks_the_browser_for_it(browser: Browser, tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path / "data", TENTH_TOKEN=TOKEN) as server,
+        opened_page(browser, Look()) as opened,
+    ):
+        page = opened.page
         opened.show(f"{server.url}/#/gallery")
-        tile = page.locator(".tile")
-        expect(tile).to_have_count(1)
-        expect(tile.get_by_role("button", name="Keep")).to_have_attribute("aria-pressed", "true")
-        tile.get_by_role("link").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text(f"a portrait photo of a person {EVIL}")
-        expect(page.locator(".large img")).to_have_js_property("naturalWidth", 128)
-        assert opened.serious_findings() == []
-        assert not opened.scrolls_sideways()
-        assert page.locator("[src='x'], [onerror]").count() == 0
-        assert opened.said == []
+        page.get_by_label("Token").fill("another")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("alert").filter(has_text="This token is not valid.")).to_be_visible()
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
+        page.reload()  # the cookie stays
+        expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
+        assert page.evaluate("document.cookie") == ""  # no script reads it

@@ -31,7 +31,7 @@ async function showRuns(view, signal) {
   const list = element("div");
   view.append(element("h1", { tabindex: "-1" }, "Runs"), element("p", { class: "lead" }, "Experiments and trainings on this machine, as they go on."), list);
   await live("/v1/runs", told => {
-    const empty = emptyState("No runs", "Start the server with the folders that experiments and trainings are written to, and they are seen here.");
+    const empty = emptyState("No runs", "Those in the folders that the server's settings name as run_dirs are seen here.");
     list.replaceChildren(told.data.length ? element("ul", { class: "runs", role: "list" }, told.data.map(runCard)) : empty);
   }, signal);
   return "Runs";
