@@ -43,6 +43,12 @@ PROGRAMS = (
     "import tenth; assert tenth.METHODS and tenth.METRICS and tenth.MODELS",
     "import tenth; assert tenth.Request(None, 'a person', 0).seed == 0",
     "import tenth; assert tenth.SamplingConfig().guidance_scale == 2.0",
+    "import tenth; assert tenth.ImageRequest(('a person',), size='256').target_size.width == 256",
+    """
+import tenth
+request = tenth.ImageRequest(("a person",), num_images=1)
+assert [path.name for path in tenth.generate_images(request, tenth.load_identity("me.safetensors"), "by-request")] == ["0000.png"]
+""",
     "import tenth; assert tenth.HiresConfig(256, 192).square_side == 221",
     "import tenth; assert tenth.StartImage.open('me/01.png', strength=0.5).resolved_strength == 0.5",
     "import tenth; assert tenth.rank_samples([], tenth.read_person('me/').photos) == []",

@@ -23,7 +23,7 @@ PACKAGE = SRC / "tenth"
 
 DATA_BYTES = 32_000_000  # all of the wheel but Python
 TRACKED_BYTES = 38_000_000  # everything that a clone brings
-FACE_NAMES = range(5, 18)  # about ten
+FACE_NAMES = range(5, 19)  # about ten
 PHOTO_SUFFIXES = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 PHOTO_FOLDERS = ("src/tenth/models/pocket/photos/", "docs/")
 HEAVY = {"diffusers", "dlib", "numpy", "pydantic", "rich", "torch", "torchvision", "transformers"}
