@@ -33,6 +33,7 @@ COMMANDS = (
     "metrics",
     "models",
     "doctor --json",
+    "serve --users users.json --add-user anna",
 )
 # What a library's user writes, each by itself: names of the package's face, then what the documents name.
 PROGRAMS = (
