@@ -174,8 +174,10 @@ def test_each_file_has_a_line_and_the_worst_is_the_exit_code(
         ("empty.png",): 1,
     }.items():
         assert main(["verify", *words]) == code
-        lines = capsys.readouterr().out.splitlines()
-        assert [line.split()[0] for line in lines] == list(words)
+        said = capsys.readouterr()
+        bad = [word for word in words if word in ("no-such.png", "empty.png")]
+        assert [line.split()[0] for line in said.out.splitlines()] == [word for word in words if word not in bad]
+        assert [line.split()[:2] for line in said.err.splitlines()] == [["tenth:", word] for word in bad]
 
 
 def test_what_is_no_picture_is_said(tmp_path: Path, capsys: Output) -> None:

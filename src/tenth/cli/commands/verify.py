@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tenth.cli.parameters import Json, Pictures
-from tenth.core.console import print_records
+from tenth.core.console import print_message, print_records
 from tenth.core.errors import DataError
 from tenth.core.wording import printable
 
@@ -27,8 +27,11 @@ def verify(files: Pictures, json: Json = False) -> int:
             mark = read_mark(path)
         except DataError as problem:
             rows.append(row | {"mark": "unreadable", "text": str(problem)})
+            print_message(f"tenth: {problem}")
         else:
             rows.append(row | {"mark": mark.state.value, "text": mark.text, "own_key": mark.own_key})
-    print_records("files", rows, lambda row: f"{row['mark']}: {row['text']}", json)
+    readable = [row for row in rows if row["mark"] != "unreadable"]
+    if readable or json:
+        print_records("files", rows if json else readable, lambda row: f"{row['mark']}: {row['text']}", json)
     found = {row["mark"] for row in rows}
     return next((code for mark, code in EXIT_CODES.items() if mark in found), 0)
