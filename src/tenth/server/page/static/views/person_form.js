@@ -1,6 +1,6 @@
 // A new person: photos, a name, and the consent.
 
-import { get, post } from "../parts/api.js";
+import { post } from "../parts/api.js";
 import { button, element, field } from "../parts/elements.js";
 import { route } from "../parts/format.js";
 import { notice, problemBox } from "../parts/notices.js";
@@ -13,7 +13,6 @@ const BASES = [
 ];
 
 export async function show(view) {
-  get("/v1/methods").catch(() => {}); // takes a server seconds the first time: the next view shall not wait for it
   const save = button("Save person", null, { kind: "primary", type: "submit" });
   const problems = element("div");
   const drop = photoDrop(count => { save.disabled = count === 0; });
