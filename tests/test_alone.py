@@ -48,7 +48,8 @@ PROGRAMS = (
     """
 import tenth
 request = tenth.ImageRequest(("a person",), num_images=1)
-assert [path.name for path in tenth.generate_images(request, tenth.load_identity("me.safetensors"), "by-request")] == ["0000.png"]
+paths = tenth.generate_images(request, tenth.load_identity("me.safetensors"), "by-request")
+assert [path.name for path in paths] == ["0000.png"]
 """,
     "import tenth; assert tenth.HiresConfig(256, 192).square_side == 221",
     "import tenth; assert tenth.StartImage.open('me/01.png', strength=0.5).resolved_strength == 0.5",
