@@ -43,6 +43,14 @@ def choice(*values: Any, text: str, group: str | None = None) -> Any:
     return option(f"<{'|'.join(known)}>", text, group=group, parser=parse, autocompletion=lambda: list(known))
 
 
+def whole_number(text: str) -> int:
+    """The parser of a whole number, whose bounds stand elsewhere."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number") from None
+
+
 def _photo_weight(text: str) -> tuple[str, float]:
     """'FILE=0.3' -> the file's name and the number."""
     name, _, number = text.rpartition("=")

@@ -88,13 +88,13 @@ def require(valid: bool, key: str, value: object, expected: str) -> None:
         raise RecipeError(f"{key} is {shorten(repr(shown))}", f"needed: {expected}", "Correct it")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file. Raises RecipeError if it is missing or is not TOML."""
+def read_toml(path: Path, needed: str = "a recipe is one TOML file") -> dict[str, Any]:
+    """The table in a TOML file. Raises RecipeError, with what is needed, if it is missing or is not TOML."""
     try:
         return file_reading.read_toml(path, MAX_RECIPE_BYTES)
     except (OSError, UnreadableError) as problem:
         action = "Check the path" if isinstance(problem, OSError) else "Mend it, or choose another"
-        raise RecipeError(f"{path} {reason(problem)}", "a recipe is one TOML file", action) from problem
+        raise RecipeError(f"{path} {reason(problem)}", needed, action) from problem
 
 
 def from_table(cls: type[T], table: Mapping[str, Any], where: str = "the recipe") -> T:

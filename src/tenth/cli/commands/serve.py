@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tenth.cli.parameters import option
+from tenth.cli.parameters import option, whole_number
 
 SETTINGS_HELP = "a TOML file with any of the server's settings (docs/serve.md); options come before it"
 USERS_HELP = "a file with users and their tokens' hashes: each then sees what is their own alone"
@@ -18,11 +18,13 @@ HOST_HELP = "the address to listen at; other than this machine's own, a token is
 
 def serve(
     host: Annotated[str | None, option("ADDRESS", HOST_HELP, parser=str)] = None,
-    port: Annotated[int | None, option("N", "the port to listen at; 0 takes a free one [default: 7310]", parser=int)] = None,
+    port: Annotated[
+        int | None, option("N", "the port to listen at; 0 takes a free one [default: 7310]", parser=whole_number)
+    ] = None,
     data: Annotated[Path | None, option("DIR", DATA_HELP)] = None,
     users: Annotated[Path | None, option("FILE", USERS_HELP)] = None,
     add_user: Annotated[str | None, option("NAME", ADD_USER_HELP, parser=str)] = None,
-    workers: Annotated[int | None, option("N", "processes that make images [default: 1]", parser=int)] = None,
+    workers: Annotated[int | None, option("N", "processes that make images [default: 1]", parser=whole_number)] = None,
     settings: Annotated[Path | None, option("FILE", SETTINGS_HELP)] = None,
 ) -> int:
     """Serve the page and the API on this machine, until Ctrl-C.
@@ -44,7 +46,7 @@ def serve(
         return 0
 
     # The file, then what is said besides.
-    given: dict[str, Any] = {} if settings is None else read_toml(settings)
+    given: dict[str, Any] = {} if settings is None else read_toml(settings, "the settings are one TOML file (docs/serve.md)")
     options = {"host": host, "port": port, "data": data, "users": users, "workers": workers}
     given |= {name: value for name, value in options.items() if value is not None}
     if token := os.environ.get("TENTH_TOKEN"):  # not an option: others on the machine can read a command's words
