@@ -21,7 +21,7 @@ from tenth.core.marks.signer import current_signer
 from tenth.server.app import create_app
 from tenth.server.queue.supervisor import Supervisor, WorkerConfig
 from tenth.server.security.connections import limited_protocol
-from tenth.server.security.users import TOKEN_BYTES
+from tenth.server.security.users import TOKEN_BYTES, read_users
 from tenth.server.settings import ServerSettings
 
 EXECUTOR = "tenth.server.drawing:execute"  # what workers do
@@ -35,6 +35,8 @@ def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
     Raises DataError if the address is taken or is none of this machine's, or the key that signs pictures cannot be made;
     CheckpointError if another server has the folder.
     """
+    if settings.users is not None:
+        read_users(settings.users)  # before anything is made
     if not settings.is_loopback and not settings.token and settings.users is None:
         settings = replace(settings, token=secrets.token_urlsafe(TOKEN_BYTES))
     current_signer()  # a key that cannot be made is said now, not by each job

@@ -14,7 +14,6 @@ import psutil
 import pytest
 from PIL import Image
 
-import toy_photos as toy
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.server.security import photo_child
 from tenth.server.security.photo_child import UNSAFE, PhotoChild
@@ -88,7 +87,6 @@ def test_the_process_opens_photos_and_survives_bombs(tmp_path: Path) -> None:
     contents = {
         "photo.png": photo,
         "bomb.png": whole.getvalue(),
-        "huge.png": toy.png_file((60_000, 60_000), data=b""),
         "text.jpg": b"<script>",
         "cut.png": photo[:5000],
         "empty.jpg": b"",
@@ -111,7 +109,6 @@ def test_the_process_opens_photos_and_survives_bombs(tmp_path: Path) -> None:
     assert codes == {
         "photo.png": "ok",
         "bomb.png": "too-large",
-        "huge.png": "too-large",
         "text.jpg": "not-a-photo",
         "cut.png": "truncated",
         "empty.jpg": "empty",

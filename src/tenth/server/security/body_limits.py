@@ -16,6 +16,8 @@ from tenth.server.settings import MB, UploadLimits
 
 FORM = "multipart/form-data"
 RETRY_SECONDS = 5  # after which an upload may find room
+MAX_DIGITS = 15  # of a length
+SMALL_BYTES, SMALL_SECONDS = 1 << 14, 0.1
 LINGER_SECONDS = 2.0  # for which the rest of a refused body is read: a client that still sends would not see the answer
 
 
@@ -33,7 +35,11 @@ class RequestBody:
         self.complete = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
         self.num_bytes, self.seconds = 0, 0.0  # so far; seconds: waited for the client, not for this server
         length = headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > self.max_bytes):
+        self.length = int(length) if length.isascii() and length.isdigit() and len(length) <= MAX_DIGITS else None
+
+    def check_length(self) -> None:
+        """Raises RequestError if the headers say that it is too large: nothing of it has to come then."""
+        if self.length is not None and self.length > self.max_bytes:
             raise self._too_large()
 
     async def receive(self) -> Message:
@@ -58,10 +64,15 @@ class RequestBody:
             raise self._too_large()
         return message
 
-    async def linger(self) -> None:
+    async def end_if_small(self) -> None:
+        """Read and drop the rest if it is a packet or two, which are here already: then the connection can go on."""
+        if self.length is not None and self.length <= SMALL_BYTES:
+            await self.linger(SMALL_SECONDS)
+
+    async def linger(self, seconds: float = LINGER_SECONDS) -> None:
         """Read and drop the rest for a moment, so that a client which sends all before it reads sees the answer."""
         try:
-            async with asyncio.timeout(LINGER_SECONDS):
+            async with asyncio.timeout(seconds):
                 while not self.complete:
                     message = await self._receive()
                     self.complete = message["type"] != "http.request" or not message.get("more_body", False)

@@ -42,16 +42,17 @@ class Gate:
             await self.app(scope, receive, send)
             return
 
-        body: RequestBody | None = None
+        body = RequestBody(scope, receive, self.settings.uploads)
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
-                if body is None or not body.complete:
+                await body.end_if_small()
+                if not body.complete:
                     headers["Connection"] = "close"
-            elif body is not None and not body.complete and not message.get("more_body", False):
+            elif not body.complete and not message.get("more_body", False):
                 await send({**message, "more_body": True})
                 await body.linger()
                 message = {"type": "http.response.body", "body": b""}
@@ -59,7 +60,7 @@ class Gate:
 
         try:
             client = self.admit(scope)
-            body = RequestBody(scope, receive, self.settings.uploads)
+            body.check_length()
             with self.uploads.slot(client) if body.is_form else nullcontext():
                 await self.app(scope, body.receive, answer)
         except RequestError as problem:
