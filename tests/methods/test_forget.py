@@ -15,14 +15,14 @@ import pytest
 from tenth.cli.main import main
 from tenth.core.cache import ArrayCache, default_cache_dir, image_hash
 from tenth.core.cache_contents import cache_entries
-from tenth.core.errors import CheckpointError
+from tenth.core.errors import CheckpointError, DataError
 from tenth.core.files.reading import sha256_of
 from tenth.core.files.writing import try_lock, write_json
 from tenth.data.photo import open_photo
 from tenth.evaluation.extractors.features import extract_cached
 from tenth.methods.identity_file import load_identity
 from tenth.methods.people.folder import PeopleFolder
-from tenth.methods.people.forget import Removed, forget
+from tenth.methods.people.forget import Removed, _remove_person, forget
 from tenth.methods.people.record import Consent
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 
@@ -231,6 +231,29 @@ def test_a_half_forgotten_person_is_not_used_and_a_damaged_one_goes(
     assert [forget(people, name).photos for name in ("anna", "bert", "bert")] == [1, 1, 0]
     assert list(people.directory.iterdir()) == []
     assert not list(cache_entries(default_cache_dir()))
+
+
+def test_what_a_link_leads_to_is_never_removed(here: Path, capsys: Output) -> None:
+    """A link in the people's folder, in the cache or among a person's files is no folder of tenth's."""
+    others = here / "others"
+    (others / "aa").mkdir(parents=True)
+    (others / "letter.txt").write_text("mine")
+    (others / "aa/letter.txt").write_text("mine")
+    PeopleFolder().save("anna", Consent("self"), sorted(Path("me").iterdir()))
+    (here / "people/anna/photos/more").symlink_to(others)
+    (here / "people/linked").symlink_to(others)
+    (here / "store/dreambooth").parent.mkdir(exist_ok=True)
+    (here / "store/dreambooth").symlink_to(others)
+    before = sorted(others.rglob("*"))
+    assert PeopleFolder().names() == ["anna"]
+    assert main(["forget", "linked", "--yes"]) in (0, 1)
+    assert main(["cache", "clear"]) == 0
+    assert main(["forget", "anna", "--yes"]) == 0
+    assert not (here / "people/anna").exists()
+    assert sorted(others.rglob("*")) == before
+    with pytest.raises(DataError, match="is a link"):
+        _remove_person(here / "people/linked")
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_run_that_goes_on_is_waited_for(settled: Path) -> None:

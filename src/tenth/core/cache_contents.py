@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenth.core.errors import CheckpointError, DataError
-from tenth.core.files.claims import exclusive_folder, list_entries, remove_folder, remove_temporary
+from tenth.core.files.claims import exclusive_folder, is_real_folder, list_entries, remove_folder, remove_temporary
 from tenth.core.files.writing import write_bytes
 
 DREAMBOOTH, OPENVINO = "dreambooth", "openvino"  # runs of fine-tuning, and converted networks
@@ -170,7 +170,7 @@ def _entry(namespace: str, path: Path) -> Iterator[CacheEntry]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return [folder / name for name in sorted(list_entries(folder)) if (folder / name).is_dir()]
+    return [folder / name for name in sorted(list_entries(folder)) if is_real_folder(folder / name)]
 
 
 def _measured_lately(path: Path) -> bool:

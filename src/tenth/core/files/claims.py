@@ -79,10 +79,18 @@ def remove_temporary_of(path: str | Path) -> None:
             _remove_leftover(leftover, Path(path))
 
 
+def is_real_folder(path: Path) -> bool:
+    """Whether it is a folder, and no link to one: what is removed is what lies there, never what a link leads to."""
+    return path.is_dir() and not path.is_symlink()
+
+
 def remove_folder(folder: str | Path) -> None:
-    """Remove a folder and all in it, as a whole: it loses its name first. Raises CheckpointError if another process has it."""
+    """Remove a folder and all in it, as a whole: it loses its name first; a link stays, and what it leads to.
+
+    Raises CheckpointError if another process has it.
+    """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not is_real_folder(folder):
         return
     with exclusive_folder(folder):
         aside = folder.with_name(f".{folder.name[:MAX_TARGET_CHARS]}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tenth.core.errors import CheckpointError, DataError, IdentityError
-from tenth.core.files.claims import list_entries
+from tenth.core.files.claims import is_real_folder, list_entries
 from tenth.core.files.reading import UnreadableError, reason, sha256_of
 from tenth.core.files.writing import (
     PRIVATE_FILE_MODE,
@@ -78,7 +78,7 @@ class PeopleFolder:
     def names(self) -> list[str]:
         """Who is saved, in order."""
         names = (name for name in list_entries(self.directory) if NAME_PATTERN.fullmatch(name))
-        return sorted(name for name in names if (self.directory / name).is_dir())
+        return sorted(name for name in names if is_real_folder(self.directory / name))
 
     def list(self) -> tuple[SavedPerson, ...]:
         """Everybody who is saved, in the order of the names."""

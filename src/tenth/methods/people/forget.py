@@ -15,8 +15,8 @@ from typing import Any
 
 from tenth.core.cache import default_cache_dir, image_hash
 from tenth.core.cache_contents import DREAMBOOTH, PHOTOS_FILE, remove_photo_entries
-from tenth.core.errors import IdentityError, PhotoError
-from tenth.core.files.claims import list_entries, remove_folder, remove_temporary
+from tenth.core.errors import DataError, IdentityError, PhotoError
+from tenth.core.files.claims import is_real_folder, list_entries, remove_folder, remove_temporary
 from tenth.core.files.reading import UnreadableError, read_json
 from tenth.core.files.writing import explain_os_errors, fsync_folder
 from tenth.core.places import data_dir
@@ -119,6 +119,8 @@ def _pixel_hashes(paths: Sequence[Path]) -> set[str]:
 def _remove_trainings(directory: Path, digests: set[str]) -> int:
     """Remove the runs of fine-tuning on one of the photos, also those that do not say on which; how many those were."""
     removed = 0
+    if not is_real_folder(directory):
+        return 0
     remove_temporary(directory, recursive=False)
     for name in sorted(list_entries(directory)):
         try:
@@ -132,7 +134,10 @@ def _remove_trainings(directory: Path, digests: set[str]) -> int:
 
 
 def _remove_person(folder: Path) -> None:
-    """Remove the folder, the record last."""
+    """Remove the folder, the record last. Raises DataError for a link: what it leads to is nobody's here."""
+    if not is_real_folder(folder):
+        found = f"{folder} is a link, or no folder"
+        raise DataError(found, "a person's own folder is removed, and nothing else", "Remove the link yourself")
     with explain_os_errors(folder):
         for path in sorted(folder.iterdir()):
             if path.is_dir() and not path.is_symlink():

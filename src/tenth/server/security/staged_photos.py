@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import Request
 
-from tenth.core.files.claims import remove_temporary
+from tenth.core.files.claims import is_real_folder, remove_temporary
 from tenth.core.files.writing import make_private_folder
 from tenth.server.api.errors import RequestError
 from tenth.server.owners import staged_path, staging_folder
@@ -64,7 +64,7 @@ class StagedPhotos:
         limit = time.time() - self.limits.staged_hours * 3600
         for path in folder.glob("*/*"):
             with suppress(FileNotFoundError):  # whoever used it was quicker
-                if path.stat().st_mtime < limit:
+                if is_real_folder(path.parent) and path.lstat().st_mtime < limit:
                     path.unlink()
                     removed += path.suffix != THUMBNAIL_SUFFIX
         with self._lock:
