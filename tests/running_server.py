@@ -37,7 +37,7 @@ def running_server(data: Path, *words: str, **variables: str) -> Iterator[Runnin
         assert process.stderr is not None
         said = process.stdout.readline().strip()
         assert said.startswith("http://"), process.stderr.read()
-        url = "/".join(said.split("/")[:3])
+        url = f"http://127.0.0.1:{said.split('/')[2].rpartition(':')[2]}"  # the name that it said need not resolve
         with httpx.Client(base_url=url, timeout=WAIT_SECONDS, trust_env=False) as client:
             yield RunningServer(url, said, process, client)
     finally:
