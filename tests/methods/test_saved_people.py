@@ -97,10 +97,17 @@ def test_what_is_no_consent_is_refused(people: PeopleFolder) -> None:
     past = Consent("self", date=dt.date(2020, 1, 1), until=dt.date(2020, 1, 1))
     with pytest.raises(DataError, match="a consent until 2020-01-01; one that holds today"):
         people.save("anna", past, PHOTOS)
-    for name in ("../anna", "a/b", "", ".anna", "anna.safetensors", "anna ", "x" * 101, "a\nb"):
+    for name in ("../anna", "a/b", "", ".anna", "anna.safetensors", "anna ", "x" * 101, "漢" * 67, "\u0301a", "a\nb"):
         with pytest.raises(DataError, match="a name has at most 100 letters"):
             people.save(name, Consent("self"), PHOTOS)
     assert not people.directory.exists()
+
+
+@pytest.mark.parametrize("name", ["अनिता", "นภา", "e\u0301milie", "漢" * 66])
+def test_names_are_of_any_script(name: str, people: PeopleFolder) -> None:
+    people.save(name, Consent("self"), PHOTOS)
+    assert people.names() == [name]
+    assert people.require(name).name == name
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"format": 2}', b'{"consent": {"basis": "none"}}', None])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -34,7 +35,11 @@ from tenth.methods.people.record import Consent, PersonRecord, read_person_recor
 if TYPE_CHECKING:
     from tenth.core.types import Identity
 
-NAME_PATTERN = re.compile(r"[^\W_][\w. -]{0,99}")  # letters of any script, digits, spaces, dots, dashes
+NAME_PATTERN = re.compile(r"[^\W_][\w. -]*")  # letters of any script, digits, spaces, dots, dashes
+MAX_NAME_CHARS, MAX_NAME_BYTES = (
+    100,
+    200,
+)  # a folder's name has at most 255 on most file systems, of which a temporary one needs some
 PHOTOS_FOLDER, IDENTITIES_FOLDER = "photos", "identities"
 
 
@@ -46,10 +51,19 @@ def people_dir() -> Path:
 
 def check_name(name: str) -> str:
     """The name. Raises DataError for one that nobody can have."""
-    if not NAME_PATTERN.fullmatch(name) or name.endswith((IDENTITY_SUFFIX, ".", " ")):
+    if not _is_name(name) or name.endswith((IDENTITY_SUFFIX, ".", " ")):
         needed = "a name has at most 100 letters, digits, spaces, dots and dashes, and begins with a letter or digit"
-        raise DataError(f"the name {name!r:.120}", needed, "Choose another")
+        raise DataError(
+            f"the name {name!r:.120}", f"{needed}; in UTF-8 it has at most {MAX_NAME_BYTES} bytes", "Choose another"
+        )
     return name
+
+
+def _is_name(name: str) -> bool:
+    """Whether a name has the characters of one. Vowel signs and accents, which many scripts write apart, go with a letter."""
+    letters = "".join(character for character in name if not unicodedata.category(character).startswith("M"))
+    short = len(name) <= MAX_NAME_CHARS and len(name.encode(errors="replace")) <= MAX_NAME_BYTES
+    return short and letters[:1] == name[:1] and NAME_PATTERN.fullmatch(letters) is not None
 
 
 @dataclass(frozen=True)
@@ -77,7 +91,7 @@ class PeopleFolder:
 
     def names(self) -> list[str]:
         """Who is saved, in order."""
-        names = (name for name in list_entries(self.directory) if NAME_PATTERN.fullmatch(name))
+        names = (name for name in list_entries(self.directory) if _is_name(name))
         return sorted(name for name in names if is_real_folder(self.directory / name))
 
     def list(self) -> tuple[SavedPerson, ...]:
