@@ -59,10 +59,12 @@ def test_nothing_is_left(owner: str, database: Database, queue: JobQueue, leases
     done_job(queue, leases, folder / "made", 1, owner=owner, person=NAME)
     other = done_job(queue, leases, folder / "made", 2, owner=owner, person="anna")
     queue.submit(owner=owner, kind="images", payload={"photos": kept[:1]})
+    for name in ("image", "mask"):  # of another person's pictures
+        queue.submit(owner=owner, kind="images", payload={"photos": [], "request": {name: kept[1]}}, person="anna")
     assert len(files_with(folder, *contents)) > 8
     if owner:
         removed = forget(database, people, owner, NAME)
-        assert (removed["photos"], removed["cached"], removed["jobs"], removed["pictures"]) == (2, 2, 2, 1)
+        assert (removed["photos"], removed["cached"], removed["jobs"], removed["pictures"]) == (2, 2, 4, 1)
     else:
         assert main(["forget", NAME, "--yes"]) == 0
     assert files_with(folder, *contents) == []

@@ -17,7 +17,9 @@ from tenth.server.storage.database import Database
 from tenth.server.storage.forget import forget_person
 from tenth.server.storage.retention import remove_jobs
 
-HAS_PHOTO = "SELECT 1 FROM json_each(payload, '$.photos') WHERE value IN (SELECT value FROM json_each(?))"
+# One of some photos is among a payload's, or its images start from it.
+HAS_PHOTO = """SELECT 1 FROM json_each(?) WHERE value IN (SELECT value FROM json_each(payload, '$.photos')
+    UNION SELECT json_extract(payload, '$.request.image') UNION SELECT json_extract(payload, '$.request.mask'))"""
 
 
 def forget(
