@@ -59,6 +59,15 @@ def test_a_job_that_failed_or_was_cancelled_is_made_anew(queue: JobQueue) -> Non
     assert submit(queue).id != job.id
 
 
+def test_a_job_whose_file_was_removed_by_hand_is_made_anew(queue: JobQueue, leases: Leases, tmp_path: Path) -> None:
+    job = done_job(queue, leases, tmp_path, 0)
+    assert submit(queue).id == job.id
+    picture = leases.pictures.get(job.pictures[0], "")
+    assert picture is not None
+    leases.pictures.path(picture).unlink()
+    assert submit(queue).id != job.id
+
+
 def test_a_client_key_gives_its_job_whatever_became_of_it(queue: JobQueue) -> None:
     job = submit(queue, client_key="k")
     cancelled = queue.cancel(job.id, "")
@@ -85,6 +94,14 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(database: Database, le
         submit(queue, 3)
     assert refused.value.retry_after == 4
     assert queue.counts() == {"queued": 2, "running": 0}
+
+    # Nor does what is tried again go past those who wait.
+    cancelled = queue.cancel(first[1].id, "")
+    assert cancelled is not None
+    submit(queue, 3)
+    with pytest.raises(QueueFull):
+        queue.retry(cancelled.id, "")
+    assert queue.get(cancelled.id, "") == cancelled
 
 
 def test_many_who_submit_at_once_get_one_job_each_and_no_more_than_may_wait(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from tenth.core.files.reading import UnreadableError, read_bytes
 from tenth.server.queue.job import Job, JobStatus, KeyReused, QueueFull, job_key, to_json
 from tenth.server.queue.job_rows import JOB, find_job, from_row, new_id, one_job, order_of, update_job
+from tenth.server.storage.blobs import blob_path
 from tenth.server.storage.database import Database, change_number, insert
 
 MAX_QUEUED, MAX_LISTED = 50, 500
@@ -47,9 +48,7 @@ class JobQueue:
             known = self._known(transaction, owner, key, client_key)
             if known is not None:
                 return known, False
-            (queued,) = transaction.execute("SELECT count(*) FROM jobs WHERE status = 'queued'").fetchone()
-            if queued >= self.max_queued:
-                raise QueueFull(queued, self._retry_after(transaction))
+            self._check_room(transaction)
             number = change_number(transaction)
             job_id = new_id(number)
             insert(
@@ -97,7 +96,10 @@ class JobQueue:
             return job
 
     def retry(self, job_id: str, owner: str) -> Job | None:
-        """Queue a job that failed or was cancelled again; an equal one that is queued or running is it. None if unknown."""
+        """Queue a job that failed or was cancelled again; an equal one that is queued or running is it. None if unknown.
+
+        Raises QueueFull.
+        """
         changes = {"status": "queued", "finished": None, "error": None, "attempts": 0, "not_before": 0.0}
         changes |= {"done": 0, "furthest": 0}
         with self.database.transaction() as transaction:
@@ -105,7 +107,10 @@ class JobQueue:
             if job is None or job.status not in ("failed", "cancelled"):
                 return job
             active = find_job(transaction, f"owner = ? AND key = ? AND {ACTIVE}", owner, job.key)
-            return update_job(transaction, job.id, **changes) if active is None else active
+            if active is not None:
+                return active
+            self._check_room(transaction)
+            return update_job(transaction, job.id, **changes)
 
     def position(self, job: Job) -> int | None:
         """How many jobs are before a queued one; None if it is not queued."""
@@ -159,7 +164,19 @@ class JobQueue:
         query = (
             "owner = ? AND key = ? AND status = 'done' AND num_pictures = (SELECT count(*) FROM pictures WHERE job = jobs.id)"
         )
-        return find_job(transaction, query, owner, key)
+        done = find_job(transaction, query, owner, key)
+        return done if done is not None and self._has_files(transaction, done) else None
+
+    def _has_files(self, transaction: sqlite3.Connection, job: Job) -> bool:
+        """Whether the files of a job's pictures are there: somebody may have removed them by hand."""
+        rows = transaction.execute("SELECT sha256 FROM pictures WHERE job = ?", (job.id,))
+        return all(blob_path(self.database.folder, row["sha256"]).exists() for row in rows)
+
+    def _check_room(self, transaction: sqlite3.Connection) -> None:
+        """Raises QueueFull."""
+        (queued,) = transaction.execute("SELECT count(*) FROM jobs WHERE status = 'queued'").fetchone()
+        if queued >= self.max_queued:
+            raise QueueFull(queued, self._retry_after(transaction))
 
     @staticmethod
     def _retry_after(transaction: sqlite3.Connection) -> int:
