@@ -16,7 +16,8 @@ from tenth.core.errors import DataError
 from tenth.server.queue.leases import Leases
 from tenth.server.queue.queue import JobQueue
 from tenth.server.storage import database as database_module
-from tenth.server.storage.database import DATABASE_FILE, Database, change_number, is_disk_full
+from tenth.server.storage.blobs import Blobs, blob_path
+from tenth.server.storage.database import BLOBS_FOLDER, DATABASE_FILE, Database, change_number, is_disk_full
 from tenth.server.storage.migrations import MIGRATIONS
 from toy_jobs import result, submit
 
@@ -144,3 +145,16 @@ def small() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:")
     connection.execute("PRAGMA max_page_count = 2")
     return connection
+
+
+def test_files_whose_database_is_gone_are_not_taken_for_nobodys(database: Database) -> None:
+    sha256 = Blobs(database).put(b"a picture")
+    database.close()
+    for suffix in ("", "-wal", "-shm"):
+        (database.folder / f"{DATABASE_FILE}{suffix}").unlink(missing_ok=True)
+    for _ in range(2):  # an empty one that is there now is none, either
+        with pytest.raises(DataError, match=r"blobs has pictures, but server\.db is gone"):
+            Database(database.folder)
+    assert blob_path(database.folder, sha256).read_bytes() == b"a picture"
+    (database.folder / BLOBS_FOLDER).rename(database.folder / "moved")
+    assert Database(database.folder).rows("SELECT * FROM jobs") == []

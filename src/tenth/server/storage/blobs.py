@@ -6,6 +6,7 @@ on the disk before a transaction says that it is used, and is removed only after
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import sqlite3
@@ -17,10 +18,9 @@ from tenth.core.errors import DataError
 from tenth.core.files.claims import list_entries, remove_temporary
 from tenth.core.files.reading import read_bytes
 from tenth.core.files.writing import PRIVATE_FILE_MODE, make_private_folder, write_bytes
-from tenth.server.storage.database import Database
+from tenth.server.storage.database import BLOBS_FOLDER, Database
 
 HASH = re.compile(r"[0-9a-f]{64}")
-BLOBS_FOLDER = "blobs"
 MAX_BLOB_BYTES = 1 << 30
 RELEASED = "released"  # the holder of files that go unless they have another
 BATCH = 100  # files that are removed while everybody else waits
@@ -55,8 +55,12 @@ class Blobs:
         return sha256
 
     def read(self, sha256: str) -> bytes:
-        """The content. Raises FileNotFoundError if it is not there."""
-        return read_bytes(self.path(sha256), MAX_BLOB_BYTES)
+        """The content. Raises FileNotFoundError if it is not there, or the file was damaged."""
+        path = self.path(sha256)
+        content = read_bytes(path, MAX_BLOB_BYTES)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise FileNotFoundError(errno.ENOENT, "damaged", str(path))
+        return content
 
     def use(self, transaction: sqlite3.Connection, content: bytes, holder: str, until: float | None = None) -> str:
         """Keep a content that a holder uses; its sha256. The use is void after the time `until`, in seconds since 1970.

@@ -18,7 +18,7 @@ from tenth.core.errors import DataError
 from tenth.core.files.writing import DISK_FULL_ERRNOS, PRIVATE_FILE_MODE, make_private_folder
 from tenth.server.storage.migrations import MIGRATIONS
 
-DATABASE_FILE = "server.db"
+DATABASE_FILE, BLOBS_FOLDER = "server.db", "blobs"
 BUSY_SECONDS = 30.0  # how long one process waits for the others' writes
 PRAGMAS = (
     f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",
@@ -123,10 +123,19 @@ class Database:
         with self.transaction() as transaction:
             # Another process may have done it meanwhile.
             version = transaction.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._require_no_files()
             for number, statements in enumerate(MIGRATIONS[version:], version + 1):
                 for statement in statements:
                     transaction.execute(statement)
                 transaction.execute(f"PRAGMA user_version = {number}")
+
+    def _require_no_files(self) -> None:
+        """Raises DataError if there are files of a database that is gone: to a new one they were nobody's, and removed."""
+        blobs = self.folder / BLOBS_FOLDER
+        if any(path.is_file() for path in blobs.rglob("*")):
+            found, needed = f"{blobs} has pictures, but {DATABASE_FILE} is gone", "what says whose they are is needed"
+            raise DataError(found, needed, f"Restore it from a copy, or move {BLOBS_FOLDER} away to begin anew")
 
     def _use_log(self) -> None:
         """Switch to the write-ahead log, for which SQLite does not wait when another process does the same."""
@@ -169,14 +178,14 @@ def explain_database_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as problem:
-        found = f"{path} cannot be used ({problem})"
+        found, restore = f"{path} cannot be used ({problem})", f"Restore it from a copy, or move it and {BLOBS_FOLDER} away"
         explanations: dict[int, tuple[str, str]] = {
             **dict.fromkeys(DISK_ERRORS, ("room on a disk that works is needed", "Make room and run the same again")),
             sqlite3.SQLITE_BUSY: ("another process writes to it for too long", "Run the same again"),
             sqlite3.SQLITE_READONLY: ("a file that can be written is needed", "Change its permissions"),
             sqlite3.SQLITE_CANTOPEN: ("a file that can be written is needed", "Change its permissions"),
-            sqlite3.SQLITE_NOTADB: ("a database of tenth is needed", "Restore it from a copy, or move it away"),
-            sqlite3.SQLITE_CORRUPT: ("an undamaged database is needed", "Restore it from a copy, or move it away"),
+            sqlite3.SQLITE_NOTADB: ("a database of tenth is needed", restore),
+            sqlite3.SQLITE_CORRUPT: ("an undamaged database is needed", restore),
         }
         if (code := _error_code(problem)) not in explanations:
             raise
