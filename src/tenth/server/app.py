@@ -46,7 +46,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app = FastAPI(title="tenth", docs_url=None, redoc_url=None, lifespan=lifespan, responses=ERRORS)
     app.state.settings, app.state.users, app.state.photos, app.state.services = settings, users, staged, services
     app.add_middleware(Gate, settings=settings, users=users)
-    add_error_answers(app, hidden=[str(settings.data.absolute())])
+    add_error_answers(app, settings.data)
     for part in PARTS:
         app.include_router(part.router)
     return app

@@ -43,6 +43,12 @@ def test_a_clients_key_stands_for_one_request(anna: Served) -> None:
     assert len(anna.client.get("/v1/jobs").json()["data"]) == 1
 
 
+def test_a_key_without_text_is_none(anna: Served) -> None:
+    bodies = [{"person": "anna", "request": {"prompts": [prompt]}} for prompt in ("a hat", "a coat")]
+    answers = [anna.client.post("/v1/jobs", json=body, headers={"Idempotency-Key": ""}) for body in bodies]
+    assert [answer.status_code for answer in answers] == [202, 202]
+
+
 def test_jobs_are_listed_in_pages_the_newest_first(anna: Served) -> None:
     ids = [anna.submit(prompt)["id"] for prompt in "abcde"]
     first = anna.client.get("/v1/jobs", params={"limit": 3}).json()

@@ -6,6 +6,7 @@ import datetime as dt
 
 from served_api import PHOTOS, Served
 from tenth.methods.people.record import Consent, today
+from tenth.server.queue.leases import Leases
 
 
 def test_a_person_is_saved_from_uploads_drawn_and_forgotten(served: Served) -> None:
@@ -80,3 +81,15 @@ def test_an_owner_sees_nothing_of_another(served: Served) -> None:
     assert served.client.get("/v1/jobs").json()["data"] == []
     assert served.client.get("/v1/models").json()["data"][-1]["id"] == "pocket"
     assert len(PHOTOS) == 9
+
+
+def test_nobody_is_told_where_the_data_folder_is(anna: Served) -> None:
+    job, data = anna.submit(), str(anna.services.settings.data)
+    leases = Leases(anna.services.database, "a worker")
+    claimed = leases.claim()
+    assert claimed is not None
+    leases.fail(claimed, {"found": f"{data}/blobs/aa is damaged", "needed": "b", "action": "c", "code": "input"}, retry=False)
+    (anna.services.people("").path("anna") / "person.json").write_text("{")
+    assert anna.job(job["id"])["error"]["found"] == "the data folder/blobs/aa is damaged"
+    person = anna.client.get("/v1/people/anna").json()
+    assert person["problem"].startswith("the data folder/people/anna/person.json is not JSON")

@@ -9,6 +9,9 @@ import pytest
 from PIL import Image
 
 from served_api import Served
+from tenth.server.api import pictures
+from tenth.server.api.errors import RequestError
+from tenth.server.api.images import made_picture
 from toy_executors import color_of
 
 
@@ -73,3 +76,21 @@ def test_a_picture_that_goes_while_a_zip_is_sent_is_left_out(anna: Served) -> No
     answer = anna.client.post("/v1/pictures/zip", json={"ids": ids})
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.namelist() == [f"{ids[1]}.png"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\nand no more"])
+def test_a_picture_whose_file_is_damaged_is_not_sent(
+    content: bytes | None, anna: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (picture_id,) = anna.drawn(num_images=1)["pictures"]
+    picture = anna.services.pictures.get(picture_id, "")
+    assert picture is not None
+    path = anna.services.blobs.path(picture.sha256)
+    path.unlink() if content is None else path.write_bytes(content)
+    monkeypatch.setattr(pictures, "THUMBNAIL_PIXELS", 8)  # so that a thumbnail is to be made
+    for file in ("image.png", "thumbnail.png"):
+        assert anna.client.get(f"/v1/pictures/{picture_id}/{file}").status_code == 404
+    with pytest.raises(RequestError) as refused:
+        made_picture(anna.services, "", picture_id)
+    assert refused.value.status == 409
+    assert anna.client.delete(f"/v1/pictures/{picture_id}").status_code == 204

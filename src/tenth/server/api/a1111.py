@@ -21,7 +21,7 @@ from tenth.sampling.schedulers import SCHEDULERS
 from tenth.server.api.context import Owner
 from tenth.server.api.errors import RequestError
 from tenth.server.api.events import ended
-from tenth.server.api.images import MAX_SEED
+from tenth.server.api.images import MAX_SEED, made_picture
 from tenth.server.api.info import PERSON_PREFIX
 from tenth.server.api.jobs import Order
 from tenth.server.api.schemas import EXAMPLE_PROMPT
@@ -165,10 +165,9 @@ async def txt2img(form: Txt2ImgForm, request: Request, owner: Owner, services: T
         return Response(status_code=499)  # which nobody reads
     images, seeds = [], []
     for picture_id in job.pictures:
-        picture = await run_in_threadpool(services.pictures.get, picture_id, owner)
-        if picture is not None:
-            images.append(base64.b64encode(await run_in_threadpool(services.blobs.read, picture.sha256)).decode())
-            seeds.append(picture.seed)
+        picture, content = await run_in_threadpool(made_picture, services, owner, picture_id)
+        images.append(content)
+        seeds.append(picture.seed)
     info = {
         "prompt": form.prompt,
         "negative_prompt": form.negative_prompt,

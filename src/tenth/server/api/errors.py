@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -54,13 +54,16 @@ def not_found(kind: str, name: str) -> RequestError:
     return RequestError(404, f"there is no {kind} {shorten(name)!r}", f"the id of a {kind} is needed", "Check the id")
 
 
-def error_response(problem: InputError, hidden: Iterable[str] = ()) -> JSONResponse:
-    """The answer to a request that raised an error. hidden: paths of this machine that the text is not to show."""
+def hide_folder(text: str, data: Path) -> str:
+    """A text for clients, who are not to know where the data folder is."""
+    return text.replace(str(data.absolute()), "the data folder")
+
+
+def error_response(problem: InputError, data: Path | None = None) -> JSONResponse:
+    """The answer to a request that raised an error. data: the folder whose path the text is not to show."""
     status = _status(problem)
-    parts = [problem.found, problem.needed, problem.action]
-    for path in hidden:
-        parts = [part.replace(path, "the data folder") for part in parts]
-    found, needed, action = parts
+    parts = (problem.found, problem.needed, problem.action)
+    found, needed, action = parts if data is None else (hide_folder(part, data) for part in parts)
     error = {
         "message": f"{found}; {needed}. {action}.",
         "type": TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
@@ -81,12 +84,11 @@ def internal_error() -> InputError:
     )
 
 
-def add_error_answers(app: FastAPI, hidden: Iterable[str]) -> None:
-    """Make an application answer every error in three parts."""
-    hidden = tuple(hidden)
+def add_error_answers(app: FastAPI, data: Path) -> None:
+    """Make an application answer every error in three parts, without the path of the data folder."""
 
     async def answer(_: Request, problem: Exception) -> JSONResponse:
-        return error_response(_in_three_parts(problem), hidden)
+        return error_response(_in_three_parts(problem), data)
 
     for kind in (InputError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer)

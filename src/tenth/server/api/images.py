@@ -30,6 +30,7 @@ from tenth.server.api.photos import Photos, read_photo_form
 from tenth.server.api.schemas import EXAMPLE_PROMPT
 from tenth.server.changes import ENDED
 from tenth.server.services import Services, TheServices
+from tenth.server.storage.pictures import Picture
 
 PHOTO_FIELDS = ("image[]", "image")  # repeated, as the client sends several; once, as it sends one
 MAX_SEED = 2**31 - 1  # of those that are chosen for a client
@@ -170,16 +171,24 @@ async def _answer(
     return ImagesResponse(created=int(job.created), data=data)
 
 
+def made_picture(services: Services, owner: str, picture_id: str) -> tuple[Picture, str]:
+    """A picture that a job made, and its PNG in base64. Raises RequestError, 409, if it was removed since, or is damaged."""
+    picture = services.pictures.get(picture_id, owner)
+    try:
+        if picture is not None:
+            return picture, base64.b64encode(services.blobs.read(picture.sha256)).decode()
+    except FileNotFoundError:
+        pass
+    action = "Ask again; if it stays so, delete the job's pictures first"
+    raise RequestError(409, "a picture was removed", "all pictures of the job are needed", action)
+
+
 def _picture(services: Services, owner: str, picture_id: str, request: Request | None) -> OpenAIImage:
     """A picture in base64, or by its address where a request is given."""
-    picture = services.pictures.get(picture_id, owner)
-    if picture is None:
-        raise RequestError(409, "a picture was removed", "all pictures of the job are needed", "Ask again")
-    if request is not None:
-        address = str(request.url_for("get_image", id=picture.id))
-        return OpenAIImage(url=address, seed=picture.seed, id=picture.id)
-    content = services.blobs.read(picture.sha256)
-    return OpenAIImage(b64_json=base64.b64encode(content).decode(), seed=picture.seed, id=picture.id)
+    picture, content = made_picture(services, owner, picture_id)
+    if request is None:
+        return OpenAIImage(b64_json=content, seed=picture.seed, id=picture.id)
+    return OpenAIImage(url=str(request.url_for("get_image", id=picture.id)), seed=picture.seed, id=picture.id)
 
 
 async def _events(
@@ -203,7 +212,7 @@ async def _events(
                         yield _event(f"{kind}.partial_image", encoded, partial_image_index=len(previews))
                         previews.append(preview)
     except InputError as problem:
-        body = bytes(error_response(problem).body).decode()
+        body = bytes(error_response(problem, services.settings.data).body).decode()
         yield ServerSentEvent(body, event="error")
 
 

@@ -14,7 +14,7 @@ from tenth.core.config import to_table
 from tenth.core.files.reading import read_bytes
 from tenth.experiments.generation.request import ImageRequest
 from tenth.server.api.context import Owner
-from tenth.server.api.errors import RequestError, not_found
+from tenth.server.api.errors import RequestError, hide_folder, not_found
 from tenth.server.api.people import known_person
 from tenth.server.api.photos import staged_photo
 from tenth.server.api.schemas import JobForm, JobPage, JobView
@@ -101,7 +101,8 @@ def _hold(services: Services, owner: str, hashes: Sequence[str], holder: str) ->
 
 def job_view(services: Services, job: Job) -> JobView:
     """A job as clients see it."""
-    error = job.error and {name: str(job.error.get(name, "")) for name in ("found", "needed", "action")}
+    parts, data = ("found", "needed", "action"), services.settings.data
+    error = job.error and {name: hide_folder(str(job.error.get(name, "")), data) for name in parts}
     view: dict[str, Any] = {
         **{name: getattr(job, name) for name in ("id", "kind", "done", "total", "created", "started", "finished")},
         "status": str(job.status),
@@ -142,7 +143,7 @@ def submit_job(
     """Submit a job. The same request twice is one job; so is the same Idempotency-Key, which another request may not have."""
     if form.webhook is not None:
         check_webhook(services.settings, form.webhook)
-    order = Order(form.request, form.person or "", tuple(form.photos), form.priority, idempotency_key)
+    order = Order(form.request, form.person or "", tuple(form.photos), form.priority, idempotency_key or None)
     try:
         job, is_new = submit(services, owner, order)
     except KeyReused as problem:

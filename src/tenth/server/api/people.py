@@ -10,7 +10,7 @@ from tenth.core.config import from_table
 from tenth.methods.people.folder import SavedPerson
 from tenth.methods.people.record import Consent
 from tenth.server.api.context import Owner
-from tenth.server.api.errors import RequestError, not_found
+from tenth.server.api.errors import RequestError, hide_folder, not_found
 from tenth.server.api.photos import staged_photo
 from tenth.server.api.schemas import ConsentView, PersonForm, PersonList, PersonView, RemovedView
 from tenth.server.forgetting import forget as forget_everywhere
@@ -28,7 +28,7 @@ def known_person(services: Services, owner: str, name: str) -> SavedPerson:
     return person
 
 
-def _view(person: SavedPerson) -> PersonView:
+def _view(services: Services, person: SavedPerson) -> PersonView:
     consent = None
     if person.consent is not None:
         given = {name: getattr(person.consent, name) for name in ("basis", "given_by", "date", "until", "is_current")}
@@ -39,14 +39,14 @@ def _view(person: SavedPerson) -> PersonView:
         num_photos=person.num_photos,
         methods=list(person.methods),
         consent=consent,
-        problem=person.problem,
+        problem=hide_folder(person.problem, services.settings.data),
     )
 
 
 @router.get("/v1/people")
 def list_people(owner: Owner, services: TheServices) -> PersonList:
     """Everybody who is saved, by name."""
-    return PersonList(data=[_view(person) for person in services.people(owner).list()])
+    return PersonList(data=[_view(services, person) for person in services.people(owner).list()])
 
 
 @router.post("/v1/people", status_code=201)
@@ -64,13 +64,13 @@ def save_person(form: PersonForm, owner: Owner, services: TheServices) -> Person
         if path is None:
             raise not_found("photo", sha256)
         photos.append(path)
-    return _view(people.save(form.name, consent, photos))
+    return _view(services, people.save(form.name, consent, photos))
 
 
 @router.get("/v1/people/{name}")
 def get_person(name: PersonName, owner: Owner, services: TheServices) -> PersonView:
     """One saved person."""
-    return _view(known_person(services, owner, name))
+    return _view(services, known_person(services, owner, name))
 
 
 @router.delete("/v1/people/{name}")

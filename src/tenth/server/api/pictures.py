@@ -51,9 +51,14 @@ def _png(services: Services, sha256: str, if_none_match: str | None) -> Response
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
     if if_none_match is not None and headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
+    return Response(_read(services, sha256), media_type="image/png", headers=headers)
+
+
+def _read(services: Services, sha256: str) -> bytes:
+    """A file. Raises RequestError, 404, for one that was removed since the row was read, or is damaged."""
     try:
-        return Response(services.blobs.read(sha256), media_type="image/png", headers=headers)
-    except FileNotFoundError:  # removed since the row was read
+        return services.blobs.read(sha256)
+    except FileNotFoundError:
         raise not_found("picture", sha256) from None
 
 
@@ -140,7 +145,7 @@ def get_thumbnail(id: Id, owner: Owner, services: TheServices, if_none_match: If
     if max(picture.width, picture.height) <= THUMBNAIL_PIXELS:
         return _png(services, picture.sha256, if_none_match)
     if picture.thumbnail is None:
-        services.pictures.keep_thumbnail(id, owner, _small(services.blobs.read(picture.sha256)))
+        services.pictures.keep_thumbnail(id, owner, _small(_read(services, picture.sha256)))
         picture = _known_picture(services, owner, id)
     return _png(services, picture.thumbnail or picture.sha256, if_none_match)
 
