@@ -12,11 +12,18 @@ from tenth.cli.main import main
 from tenth.core.cache import ArrayCache
 from tenth.methods.people.folder import PeopleFolder
 from tenth.methods.people.record import Consent
+from tenth.models.latent_diffusion import LatentDiffusion
+from tenth.models.memory.planner import LoadOptions
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
+from tenth.server import drawing
 from tenth.server.forgetting import forget
 from tenth.server.owners import people_of, staging_folder
+from tenth.server.queue.job import JobCancelled
 from tenth.server.queue.leases import Leases
 from tenth.server.queue.queue import JobQueue
+from tenth.server.queue.reporter import LeaseReporter
+from tenth.server.queue.worker import remove_job_folder
+from tenth.server.storage.blobs import Blobs
 from tenth.server.storage.database import Database
 from toy_jobs import done_job
 
@@ -79,3 +86,32 @@ def test_another_users_person_of_the_same_photos_stays(database: Database, photo
     assert [path.name for path in sorted(staging_folder(database.folder, "anna").iterdir())] == uploads
     assert list(staging_folder(database.folder, "ben").iterdir()) == []
     assert forget(database, others, "anna", NAME)["cached"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("person", [NAME, ""])
+def test_nothing_is_left_by_a_job_that_was_running(
+    person: str, database: Database, queue: JobQueue, leases: Leases, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people, blobs = save(database, "ben", photos), Blobs(database)
+    kept = [path.name for path in people.photos(NAME)]
+    payload = {"photos": [] if person else kept, "request": {"prompts": ["a hat"], "sampling": {"steps": 1}}}
+    queue.submit(owner="ben", kind="images", payload=payload, person=person)
+    job = leases.claim()
+    assert job is not None
+    with database.transaction() as transaction:
+        for path in photos:
+            blobs.use(transaction, path.read_bytes(), f"job:{job.id}")
+    load = drawing._load
+    load.cache_clear()  # the model knows where the cache is
+
+    # The person is forgotten when the photos were read, and nothing is computed of them yet.
+    def load_later(model: str, options: LoadOptions) -> LatentDiffusion:
+        forget(database, people, "ben", NAME)
+        return load(model, options)
+
+    monkeypatch.setattr(drawing, "_load", load_later)
+    with pytest.raises(JobCancelled):
+        drawing.execute(job, LeaseReporter(leases, job, 60))
+    remove_job_folder(database, job.id)
+    assert files_with(database.folder.parent, NAME.encode(), *(name.encode() for name in kept)) == []

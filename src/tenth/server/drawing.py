@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from tenth.core.config import from_table
-from tenth.core.errors import DataError
+from tenth.core.errors import CheckpointError, DataError
 from tenth.core.files.png_metadata import read_sample
 from tenth.core.marks.png import encode_png
 from tenth.core.run_record import CANDIDATES_FOLDER, read_record
@@ -22,6 +23,7 @@ from tenth.experiments.generation.request import ImageRequest
 from tenth.experiments.generation.run import ImageRun, generate_into
 from tenth.experiments.generation.subject import subject_of
 from tenth.methods.identity_file import load_identity
+from tenth.methods.people.forget import remove_learned
 from tenth.methods.registry import DEFAULT_METHOD
 from tenth.methods.registry import method as find_method
 from tenth.models.latent_diffusion import LatentDiffusion
@@ -30,7 +32,7 @@ from tenth.models.registry import load_model
 from tenth.sampling.generate import Progress
 from tenth.sampling.passes.start_image import StartImage
 from tenth.server.owners import people_of
-from tenth.server.queue.job import Job, JobResult, NewPicture, Reporter
+from tenth.server.queue.job import Job, JobResult, JobStopped, NewPicture, Reporter
 from tenth.server.storage.blobs import blob_path
 
 PREVIEW_SECONDS = 0.3  # at most one preview in so many: it takes a small decoder's time
@@ -41,6 +43,21 @@ def execute(job: Job, reporter: Reporter) -> JobResult:
 
     Raises InputError for a request, a person or photos of which nothing can be made.
     """
+    photos, stopped = _photos(job, reporter.data), False
+    try:
+        return _draw(job, reporter)
+    except JobStopped:
+        stopped = True
+        raise
+    finally:
+        # Whoever forgets a person meanwhile does not wait for this job, which may have kept something since.
+        if _is_forgotten(job, reporter.data, stopped=stopped):
+            _read_photos.cache_clear()
+            with suppress(CheckpointError):  # of another worker, which does the same then
+                remove_learned({path.name for path in photos})
+
+
+def _draw(job: Job, reporter: Reporter) -> JobResult:
     request = from_table(ImageRequest, job.payload["request"], "the request")
     start = None
     if request.image:
@@ -67,14 +84,27 @@ def execute(job: Job, reporter: Reporter) -> JobResult:
     return JobResult([_picture(path, figures.get(path.name, {})) for path in paths], {"notes": list(subject.notes)})
 
 
+def _photos(job: Job, data: Path) -> tuple[Path, ...]:
+    """The photos of a job, whose names are their sha256: its own, or those of a saved person."""
+    if not job.person:
+        return tuple(blob_path(data, digest) for digest in job.payload.get("photos", ()))
+    people = people_of(data, job.owner)
+    people.require(job.person)
+    return people.photos(job.person)
+
+
+def _is_forgotten(job: Job, data: Path, *, stopped: bool) -> bool:
+    """Whether nobody may know the person of a job any more. stopped: the job was; of photos of its own that may be why."""
+    person = people_of(data, job.owner).find(job.person) if job.person else None
+    return (person is None or person.problem != "") if job.person else stopped
+
+
 def _subject(job: Job, data: Path, request: ImageRequest) -> Person | Identity:
     """Whom a job is about: photos of its own, or a saved person's; of one without photos, or learned before, the identity."""
-    photos = tuple(blob_path(data, digest) for digest in job.payload.get("photos", ()))
+    photos = _photos(job, data)
     if not job.person:
         return _read_photos(photos, "the photos")
     people = people_of(data, job.owner)
-    people.require(job.person)
-    photos = people.photos(job.person)
     chosen = find_method(request.method or DEFAULT_METHOD)
     if chosen.tunes_model or not photos:
         saved = people.identity(job.person, request.method and chosen.name, request.model)

@@ -66,8 +66,7 @@ def forget(people: PeopleFolder, name: str, output_folders: Iterable[Path] = (),
     images = [path for output in outputs for path in output.images]
     photos = [folder / PHOTOS_FOLDER / digest for digest in own]
     pixels = _pixel_hashes([*photos, *images]) if decode else ()
-    cached = remove_photo_entries(default_cache_dir(), own, pixels)
-    trainings = _remove_trainings(default_cache_dir() / DREAMBOOTH, own)
+    cached, trainings = remove_learned(own, pixels)
 
     # Images, then the person's folder.
     for output in outputs:
@@ -75,6 +74,15 @@ def forget(people: PeopleFolder, name: str, output_folders: Iterable[Path] = (),
     num_photos, num_identities = (len(list_entries(folder / part)) for part in (PHOTOS_FOLDER, IDENTITIES_FOLDER))
     _remove_person(folder)
     return Removed(num_photos, num_identities, cached, trainings, len(images), sum(len(output.records) for output in outputs))
+
+
+def remove_learned(digests: set[str], pixels: Iterable[str] = ()) -> tuple[int, int]:
+    """Remove what the cache and fine-tuning keep of photos; how many entries and runs. pixels: as `decode` finds them.
+
+    digests: sha256 of the photos. Raises CheckpointError while a run of fine-tuning writes.
+    """
+    cached = remove_photo_entries(default_cache_dir(), digests, pixels)
+    return cached, _remove_trainings(default_cache_dir() / DREAMBOOTH, digests)
 
 
 def find_person_outputs(people: PeopleFolder, name: str, folders: Iterable[Path]) -> list[Output]:
