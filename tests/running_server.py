@@ -30,7 +30,13 @@ def running_server(data: Path, *words: str, **variables: str) -> Iterator[Runnin
     """`tenth serve` until the block ends."""
     command = [sys.executable, "-m", "tenth.cli", "serve", "--port", "0", "--data", str(data), *words]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ) | variables
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ)
+        | {"PYTHONUNBUFFERED": ""}
+        | variables,  # as for a service: the address comes through a pipe at once
     )
     try:
         assert process.stdout is not None

@@ -15,6 +15,7 @@ import pytest
 
 from tenth.cli.commands import doctor
 from tenth.cli.commands.doctor import CheckResult, is_working, results_to_json, results_to_table
+from tenth.core.marks.key import own_key
 from tenth.models.memory.system import AvailableMemory
 
 FINE = CheckResult("torch", True, "2", required=True)
@@ -49,7 +50,7 @@ def test_json_has_every_finding() -> None:
 def test_faces_are_found_by_models_that_are_there() -> None:
     found = {finding.name: finding for finding in doctor.faces()}
     assert found["face detector"].ok
-    assert "dlib-resnet@" in found["face recogniser"].detail
+    assert "dlib-resnet@" in found["face recognizer"].detail
 
 
 def test_missing_face_models_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +81,32 @@ def test_whether_plots_can_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert not plots().ok
     assert not plots().required
-    assert plots().action == "Run `pip install tenth[report]` if you want it"
+    assert plots().action == "Run `pip install 'tenth[report]'` if you want it"
+
+
+def test_the_server_is_optional_and_all_of_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def server() -> CheckResult:
+        return next(finding for finding in doctor.optional_packages() if finding.name == "server")
+
+    assert server().ok
+    monkeypatch.setitem(sys.modules, "sse_starlette", None)
+    assert (server().ok, server().required) == (False, False)
+    assert server().action == "Run `pip install 'tenth[server]'` if you want it"
+
+
+def test_how_images_are_marked_is_said_and_no_key_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TENTH_DATA_DIR", str(tmp_path / "data"))
+    assert [finding.detail for finding in doctor.marks()] == [f"signed by {tmp_path}/data/marks/key.pem, made at first use"]
+    assert not (tmp_path / "data").exists()
+    own_key()
+    assert [finding.detail for finding in doctor.marks()] == [f"signed by {tmp_path}/data/marks/key.pem"]
+    monkeypatch.setenv("TENTH_SIGNER", "ours:signer")
+    assert [finding.detail for finding in doctor.marks()] == ["signed as TENTH_SIGNER says"]
+    monkeypatch.setenv("TENTH_MARKS", "off")
+    assert [finding.detail for finding in doctor.marks()] == ["off, by TENTH_MARKS"]
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    (finding,) = doctor.marks()
+    assert (finding.ok, finding.required) == (False, True)
 
 
 def test_the_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

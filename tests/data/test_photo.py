@@ -79,7 +79,7 @@ def test_heic_turned_and_with_position(tmp_path: Path) -> None:
 def test_heic_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(PhotoError, match=r"pip install tenth\[heic\]") as caught:
+    with pytest.raises(PhotoError, match=r"pip install 'tenth\[heic\]'") as caught:
         open_photo(tmp_path / "a.heic")
     assert caught.value.code == "needs-heic"
 

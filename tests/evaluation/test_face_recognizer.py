@@ -207,7 +207,7 @@ def test_a_missing_file_and_a_foreign_model_are_model_errors(tmp_path):
 )
 def test_a_missing_extra_says_how_to_install_it(tmp_path, monkeypatch, absent, change):
     monkeypatch.setitem(sys.modules, absent, None)
-    with pytest.raises(ModelError, match=rf"{absent} is not installed.*pip install tenth\[recognizer\]"):
+    with pytest.raises(ModelError, match=rf"{absent} is not installed.*pip install 'tenth\[recognizer\]'"):
         tiny(tmp_path, change)([picture()])
 
 

@@ -294,6 +294,6 @@ def test_without_matplotlib_the_page_says_what_is_missing(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     found = tree(record, tmp_path)
     assert found.all("svg") == []
-    assert found.text.count("The plot needs matplotlib: pip install tenth[report]") == 3  # two curves, one for the scatters
+    assert found.text.count("The plot needs matplotlib: pip install 'tenth[report]'") == 3  # two curves, one for the scatters
     assert "0.130 [0.110, 0.150]" in found.text
     assert "ID similarity, prompt set portrait by the photos given" in found.text

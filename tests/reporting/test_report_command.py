@@ -44,7 +44,7 @@ def test_the_curve_without_matplotlib_is_an_error_of_three_parts(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["report", str(run_folder), "-o", str(run_folder / "curve.png")]) == 1
     said = capsys.readouterr().err
-    assert said == "tenth: matplotlib is not installed; plots need it. Run `pip install tenth[report]`.\n"
+    assert said == "tenth: matplotlib is not installed; plots need it. Run `pip install 'tenth[report]'`.\n"
     assert not (run_folder / "curve.png").exists()
 
 

@@ -14,11 +14,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from running_server import running_server
+from tenth.cli.main import main
 from tenth.core.errors import DataError
 from tenth.server.api.errors import RequestError, not_found
 from tenth.server.app import create_app
 from tenth.server.settings import ServerSettings
 from tenth.server.start import address, listen
+
+Output = pytest.CaptureFixture[str]
 
 
 @pytest.mark.slow
@@ -47,6 +50,17 @@ def test_a_server_says_its_address_answers_and_ends(number: int, tmp_path: Path)
         _, stderr = server.process.communicate(timeout=30)
         assert server.process.returncode == (0 if number == signal.SIGTERM else 130)
         assert "Traceback" not in stderr
+
+
+def test_a_server_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.delitem(sys.modules, "tenth.server.start", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["serve"]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (
+        "",
+        "tenth: uvicorn is not installed; the server needs it. Run `pip install 'tenth[server]'`.\n",
+    )
 
 
 @pytest.mark.slow

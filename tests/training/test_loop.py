@@ -262,5 +262,5 @@ def test_an_optimizer_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(RecipeError, match="optimizer is 'adam'; needed: one of adamw, adamw-8bit"):
         replace(SCHEDULE, optimizer="adam")
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
-    with pytest.raises(RecipeError, match=r"bitsandbytes, `pip install tenth\[eight-bit\]`, or adamw"):
+    with pytest.raises(RecipeError, match=r"bitsandbytes, `pip install 'tenth\[eight-bit\]'`, or adamw"):
         train(tmp_path, replace(SCHEDULE, optimizer="adamw-8bit"))

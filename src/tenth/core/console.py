@@ -62,8 +62,8 @@ def print_message(*lines: str) -> None:
 
 
 def print_result(result: Any) -> None:
-    """A result on stdout: a mapping as JSON, anything else as text."""
-    print(json.dumps(result, indent=1) if isinstance(result, Mapping) else result)
+    """A result on stdout, at once also where that is a file or a pipe: a mapping as JSON, anything else as text."""
+    print(json.dumps(result, indent=1) if isinstance(result, Mapping) else result, flush=True)
 
 
 def print_records(

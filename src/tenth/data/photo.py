@@ -60,8 +60,8 @@ def open_photo(path: Path, max_side: int = MAX_PHOTO_SIDE, *, reduce: bool = Tru
     """A photo as upright 8-bit sRGB; larger ones are reduced to `max_side` pixels on the longer side (box, then bicubic).
 
     reduce: False refuses larger ones instead, as too-large.
-    Formats: JPEG, PNG, WebP and, with `pip install tenth[heic]`, HEIC, detected by content. Transparent pixels are blended with
-    white; of an animation the first frame is used; EXIF orientation and colour profile are applied, and no metadata is kept.
+    Formats: JPEG, PNG, WebP and, with `pip install 'tenth[heic]'`, HEIC, detected by content. Transparent pixels are blended
+    with white; an animation's first frame is used; EXIF orientation and colour profile are applied, and no metadata is kept.
     Takes under 300 MB and a few seconds for any file, except that a crafted lossless WebP can make libwebp allocate over a
     gigabyte for its tables, which is not known before decoding. Raises PhotoError with one of the codes: missing, folder,
     not-a-file, unreadable, empty, too-large, too-complex, not-a-photo, needs-heic, truncated.
@@ -185,7 +185,7 @@ def _open_heic(file: BinaryIO, name: str) -> HeicImage:
         return HeicImage(file)
     except ImportError as error:
         found = f"{name} is a HEIC photo and pillow-heif is not installed"
-        raise PhotoError("needs-heic", found, "HEIC needs it", "Run `pip install tenth[heic]`, or save it as JPEG") from error
+        raise PhotoError("needs-heic", found, "HEIC needs it", "Run `pip install 'tenth[heic]'`, or save it as JPEG") from error
 
 
 def _check_size(image: DecodableImage, parts: ImageParts | None, name: str, max_side: int) -> None:

@@ -62,7 +62,7 @@ def styled_figure(width: float, height: float, salt: str = "tenth") -> Iterator[
     salt: part of the SVG's ids, so that figures of one page do not share any. Raises InputError without matplotlib.
     """
     if not can_plot():
-        raise InputError("matplotlib is not installed", "plots need it", "Run `pip install tenth[report]`")
+        raise InputError("matplotlib is not installed", "plots need it", "Run `pip install 'tenth[report]'`")
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

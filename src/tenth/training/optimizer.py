@@ -36,7 +36,7 @@ def create_optimizer(
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as problem:
-        needed = "needed: bitsandbytes, `pip install tenth[eight-bit]`, or adamw"
+        needed = "needed: bitsandbytes, `pip install 'tenth[eight-bit]'`, or adamw"
         raise RecipeError(f"optimizer is {name!r}", needed, "Install it, or correct the recipe") from problem
     optimizer: torch.optim.Optimizer = AdamW8bit(parameters, **settings)
     return optimizer

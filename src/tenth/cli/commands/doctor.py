@@ -42,7 +42,7 @@ class CheckResult:
 
 def run_checks() -> list[CheckResult]:
     """Every finding, in the order in which one would mend them."""
-    checks = (python, libraries, devices, memory, disk, faces, pocket, model_choice, optional_packages, hub)
+    checks = (python, libraries, devices, memory, disk, faces, pocket, marks, model_choice, optional_packages, hub)
     return [finding for check in checks for finding in check()]
 
 
@@ -117,12 +117,12 @@ def disk() -> Iterator[CheckResult]:
     folder = next(path for path in (store, *store.absolute().parents) if path.exists())
     free = shutil.disk_usage(folder).free
     action = "Set TENTH_CACHE_DIR to a folder with room that you may write to"
-    yield CheckResult("store", os.access(folder, os.W_OK), str(store), True, action)
+    yield CheckResult("cache", os.access(folder, os.W_OK), str(store), True, action)
     yield CheckResult("free disk", free >= MIN_DISK_BYTES, f"{free / 1e9:.1f} GB", True, action)
 
 
 def faces() -> Iterator[CheckResult]:
-    """Detector and recogniser, each run on a blank picture."""
+    """Detector and recognizer, each run on a blank picture."""
     try:
         import numpy as np
 
@@ -135,7 +135,7 @@ def faces() -> Iterator[CheckResult]:
         landmarks = np.array([[110.0, 60], [90, 60], [40, 60], [60, 60], [75, 95]])
         face_descriptor(Photo(blank, "", face=Face((30, 30, 120, 120), landmarks)))
         yield CheckResult("face detector", True, "dlib's, with five landmarks", True)
-        yield CheckResult("face recogniser", True, f"{encoder_name()} in {face_model_path(RECOGNIZER_WEIGHTS).parent}", True)
+        yield CheckResult("face recognizer", True, f"{encoder_name()} in {face_model_path(RECOGNIZER_WEIGHTS).parent}", True)
     except IMPORT_ERRORS as problem:
         yield CheckResult("faces", False, str(problem), True, "Run `pip install dlib-bin face-recognition-models`")
 
@@ -154,6 +154,26 @@ def pocket() -> Iterator[CheckResult]:
         return
     photos = len(without_system_files(EXAMPLE_PHOTOS_DIR, EXAMPLE_PHOTOS_DIR.glob("*.png")))
     yield CheckResult("example photos", photos > 0, f"{photos} in {EXAMPLE_PHOTOS_DIR}", action=action)
+
+
+def marks() -> Iterator[CheckResult]:
+    """What marks images as made by a model, and where the key is. No key is made."""
+    try:
+        from tenth.core.marks.key import key_path
+        from tenth.core.marks.signer import MARKS_VARIABLE, SIGNER_VARIABLE
+
+        for module in ("c2pa", "cryptography"):
+            importlib.import_module(module)
+    except IMPORT_ERRORS as problem:
+        yield CheckResult("marks", False, str(problem), True, "Run `pip install c2pa-python cryptography`")
+        return
+    if os.environ.get(MARKS_VARIABLE) == "off":
+        detail = f"off, by {MARKS_VARIABLE}"
+    elif os.environ.get(SIGNER_VARIABLE):
+        detail = f"signed as {SIGNER_VARIABLE} says"
+    else:
+        detail = f"signed by {key_path()}{'' if key_path().exists() else ', made at first use'}"
+    yield CheckResult("marks", True, detail, True)
 
 
 def model_choice() -> Iterator[CheckResult]:
@@ -176,8 +196,9 @@ def model_choice() -> Iterator[CheckResult]:
 def optional_packages() -> Iterator[CheckResult]:
     """Optional packages, imported, because a wheel may be there and not work."""
     yield _optional_package("fast sampling", ("openvino",), "fast")
+    yield _optional_package("server", ("fastapi", "uvicorn", "python_multipart", "sse_starlette"), "server")
     yield _optional_package("HEIC photos", ("pillow_heif",), "heic")
-    yield _optional_package("recognizer", ("onnxruntime", "cv2"), "recognizer")
+    yield _optional_package("ONNX recognizer", ("onnxruntime", "cv2"), "recognizer")
     yield _optional_package("plots of a report", ("matplotlib",), "report")
 
 
@@ -190,7 +211,7 @@ def _optional_package(name: str, modules: Sequence[str], extra: str) -> CheckRes
             return CheckResult(name, True, ", ".join(f"{each.__name__} {each.__version__}" for each in imported))
     except IMPORT_ERRORS as problem:
         detail = f"optional; {problem}"
-    return CheckResult(name, False, detail, action=f"Run `pip install tenth[{extra}]` if you want it")
+    return CheckResult(name, False, detail, action=f"Run `pip install 'tenth[{extra}]'` if you want it")
 
 
 def hub() -> Iterator[CheckResult]:

@@ -35,9 +35,15 @@ def serve(
 
     from tenth.core.config import read_toml, with_overrides
     from tenth.core.console import print_result
-    from tenth.server.security.users import add_user as add
-    from tenth.server.settings import ServerSettings
-    from tenth.server.start import serve
+    from tenth.core.errors import InputError
+
+    try:
+        from tenth.server.security.users import add_user as add
+        from tenth.server.settings import ServerSettings
+        from tenth.server.start import serve
+    except ModuleNotFoundError as problem:
+        found = f"{problem.name} is not installed"
+        raise InputError(found, "the server needs it", "Run `pip install 'tenth[server]'`") from problem
 
     if add_user is not None:
         if users is None:

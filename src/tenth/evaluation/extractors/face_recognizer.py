@@ -192,7 +192,7 @@ def import_optional(module: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise ModelError(
-            f"{module} is not installed", "the recognizer needs it", "Run `pip install tenth[recognizer]`"
+            f"{module} is not installed", "the recognizer needs it", "Run `pip install 'tenth[recognizer]'`"
         ) from error
 
 

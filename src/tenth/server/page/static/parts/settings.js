@@ -16,13 +16,13 @@ const LABELS = {
   guidance_rescale: "Guidance rescale",
   guidance_interval: "Guidance interval",
   text_guidance_scale: "Text guidance",
-  ip_adapter_scale: "Likeness",
+  ip_adapter_scale: "Adapter scale",
   precision: "Precision",
 };
 const ELSEWHERE = new Set(["prompt"]);
 const FIGURES = {
   identity: "Identity",
-  face_score: "Face",
+  face_score: "Face score",
   face_cut: "Face cut off",
   sharpness: "Sharpness",
   nearest_photo_bits: "Bits from the nearest photo",

@@ -14,7 +14,7 @@ const SETTINGS = { // of the sampling: label, help
   steps: ["Steps", "of denoising; more take longer"],
   guidance_scale: ["Guidance", "how strictly to follow prompt and person"],
   text_guidance_scale: ["Text guidance", "follow the prompt more strictly beside a person"],
-  ip_adapter_scale: ["Likeness", "how much of the person: 0 none, 1 as trained"],
+  ip_adapter_scale: ["Adapter scale", "how much of the person: 0 none, 1 as trained"],
 };
 
 const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] % LARGEST_RANDOM_SEED;

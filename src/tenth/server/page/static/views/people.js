@@ -8,6 +8,7 @@ import { describe } from "../parts/pictures.js";
 
 const PICTURES_SHOWN = 4;
 const BASIS = { self: "This is me", permission: "With permission", licensed: "Licensed data" };
+const REMOVED = { cached: "entries of the cache" }; // what the API counts, where the key does not say it
 
 export async function show(view, { signal }) {
   const people = await get("/v1/people", { signal });
@@ -54,7 +55,7 @@ async function forgetPerson(person, card, problems) {
   try {
     const told = await remove(path("v1", "people", person.name));
     const counts = Object.entries(told?.removed ?? {}).filter(([, count]) => count);
-    notice(`${person.name} is forgotten${counts.length ? `: ${counts.map(([name, count]) => `${count} ${name}`).join(", ")}` : ""}.`);
+    notice(`${person.name} is forgotten${counts.length ? `: ${counts.map(([name, count]) => `${count} ${REMOVED[name] ?? name}`).join(", ")}` : ""}.`);
     card.remove();
     document.querySelector("h1")?.focus();
     if (!document.querySelector(".person")) dispatchEvent(new HashChangeEvent("hashchange"));
