@@ -144,3 +144,14 @@ def test_what_is_not_there_is_404(tmp_path: Path) -> None:
     client = TestClient(create_app(ServerSettings(data=tmp_path)), base_url="http://localhost")
     assert client.get("/nothing").json()["error"]["code"] == "not_found"
     assert client.post("/health").json()["error"]["code"] == "method_not_allowed"
+
+
+def test_what_is_kept_is_for_its_owner_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "uploads").mkdir(parents=True)
+    for folder in (data, data / "uploads"):
+        folder.chmod(0o755)
+    create_app(ServerSettings(data=data))
+    assert {
+        folder.name: oct(folder.stat().st_mode & 0o777) for folder in (data, *data.iterdir()) if folder.is_dir()
+    } == dict.fromkeys(("data", "uploads", "jobs", "blobs"), "0o700")

@@ -30,7 +30,8 @@ CLEANING_SECONDS = 600  # between two looks for photos that nobody used
 
 def create_app(settings: ServerSettings) -> FastAPI:
     """The server's application. Its folder is made if it is missing. Raises DataError if that fails, or for a users file."""
-    make_private_folder(settings.data)
+    for folder in (settings.data, settings.data / "uploads", settings.data / "jobs"):  # a given folder may be open to all
+        make_private_folder(folder)
     users, staged, services = load_users(settings), StagedPhotos(settings), open_services(settings)
 
     @asynccontextmanager
