@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,7 +76,7 @@ def forget(people: PeopleFolder, name: str, output_folders: Iterable[Path] = (),
     return Removed(num_photos, num_identities, cached, trainings, len(images), sum(len(output.records) for output in outputs))
 
 
-def remove_learned(digests: set[str], pixels: Iterable[str] = ()) -> tuple[int, int]:
+def remove_learned(digests: set[str], pixels: Collection[str] = ()) -> tuple[int, int]:
     """Remove what the cache and fine-tuning keep of photos; how many entries and runs. pixels: as `decode` finds them.
 
     digests: sha256 of the photos. Raises CheckpointError while a run of fine-tuning writes.
