@@ -10,6 +10,7 @@ import pytest
 
 from tenth.cli.main import main
 from tenth.core.cache import ArrayCache
+from tenth.core.errors import DataError
 from tenth.methods.people.folder import PeopleFolder
 from tenth.methods.people.record import Consent
 from tenth.models.latent_diffusion import LatentDiffusion
@@ -86,6 +87,24 @@ def test_another_users_person_of_the_same_photos_stays(database: Database, photo
     assert [path.name for path in sorted(staging_folder(database.folder, "anna").iterdir())] == uploads
     assert list(staging_folder(database.folder, "ben").iterdir()) == []
     assert forget(database, others, "anna", NAME)["cached"] == 2
+
+
+def test_without_room_on_the_disk_the_person_is_still_there(
+    database: Database, queue: JobQueue, leases: Leases, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people, folder = save(database, "ben", photos), database.folder.parent
+    done_job(queue, leases, folder / "made", 1, owner="ben", person=NAME)
+
+    def fail(_: Database) -> None:
+        raise DataError("a full disk", "room is needed", "Make room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "purge", fail)
+        with pytest.raises(DataError):
+            forget(database, people, "ben", NAME)
+    assert people.names() == [NAME]
+    forget(database, people, "ben", NAME)
+    assert files_with(folder, NAME.encode()) == []
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from tenth.server.api.errors import RequestError, not_found
 from tenth.server.app import create_app
 from tenth.server.settings import ServerSettings
 from tenth.server.start import address, listen
+from tenth.server.storage.database import explain_database_errors
 
 Output = pytest.CaptureFixture[str]
 
@@ -132,6 +134,14 @@ def test_a_full_disk_is_said_without_the_path(tmp_path: Path) -> None:
     problem.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     status, error, _ = error_of(problem, tmp_path)
     assert (status, error["code"], error["found"]) == (507, "disk_full", "the data folder/blobs/ab cannot be written")
+
+    # SQLite says it otherwise.
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE t (a)")
+    connection.execute("PRAGMA max_page_count = 2")
+    with pytest.raises(DataError) as full, explain_database_errors(tmp_path / "server.db"):
+        connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    assert error_of(full.value, tmp_path)[:1] == (507,)
 
 
 def test_a_fault_of_ours_shows_no_trace(tmp_path: Path) -> None:

@@ -39,15 +39,17 @@ def forget(
     jobs = f"owner = ? AND (person = ? OR EXISTS ({HAS_PHOTO}))", owner, name, json.dumps(digests)
     blobs = Blobs(database)
 
-    # The jobs first: who is killed in between finds the person still there, and calls it again.
+    # The jobs first, to the last trace: who is killed in between, or has no room on the disk, finds the person still there.
     num_jobs, num_pictures = remove_jobs(database, blobs, *jobs)
+    forget_person(database, blobs, owner, name)
     for digest in digests:
         if (path := staged_path(database.folder, owner, digest)) is not None:
             path.unlink(missing_ok=True)
             path.with_name(f"{path.name}{THUMBNAIL_SUFFIX}").unlink(missing_ok=True)
     removed = asdict(forget_saved(people, name, output_folders, decode=decode))
 
-    # Then those that were submitted meanwhile, and what the database still has of the rows.
+    # Then those that were submitted meanwhile.
     more_jobs, more_pictures = remove_jobs(database, blobs, *jobs)
-    forget_person(database, blobs, owner, name)
+    if more_jobs:
+        forget_person(database, blobs, owner, name)
     return removed | {"jobs": num_jobs + more_jobs, "pictures": num_pictures + more_pictures}

@@ -15,9 +15,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from tenth.core.errors import InputError
-from tenth.core.files.writing import DISK_FULL_ERRNOS
 from tenth.core.wording import shorten
 from tenth.server.security.headers import SECURITY_HEADERS
+from tenth.server.storage.database import is_disk_full
 
 # status -> code of the error
 CODES = {
@@ -97,9 +97,7 @@ def add_error_answers(app: FastAPI, data: Path) -> None:
 def _status(problem: InputError) -> int:
     if getattr(problem, "retry_after", None) is not None and not isinstance(problem, RequestError):
         return 429  # a queue that is full
-    cause = problem.__cause__
-    full = isinstance(cause, OSError) and cause.errno in DISK_FULL_ERRNOS
-    return int(getattr(problem, "status", 507 if full else 400))
+    return int(getattr(problem, "status", 507 if is_disk_full(problem) else 400))
 
 
 def _in_three_parts(problem: Exception) -> InputError:
