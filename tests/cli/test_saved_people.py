@@ -20,18 +20,7 @@ from tenth.models.registry import load_model
 Output = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def here(
-    face_photos: list[Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A folder `me` of three photos, another one beside it, nobody saved; the working directory."""
-    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "store"))
-    monkeypatch.setenv("TENTH_PEOPLE_DIR", str(tmp_path / "people"))
-    monkeypatch.chdir(tmp_path)
-    Path("me").mkdir()
-    for photo in face_photos[:3]:
-        shutil.copy(photo, "me")
-    shutil.copy(face_photos[3], "extra.png")
+pytestmark = pytest.mark.usefixtures("me_and_another")
 
 
 @pytest.fixture

@@ -25,17 +25,9 @@ Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def here(
-    face_photos: list[Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A folder `me` of three photos, others beside it, nobody saved; the working directory."""
-    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "store"))
-    monkeypatch.setenv("TENTH_PEOPLE_DIR", str(tmp_path / "people"))
-    monkeypatch.chdir(tmp_path)
-    Path("me").mkdir()
-    for photo in face_photos[:3]:
-        shutil.copy(photo, "me")
-    shutil.copy(face_photos[3], "extra.png")
+def here(me_and_another: None) -> None:
+    """Further files in the working directory."""
+    del me_and_another
     Path("text.txt").write_text("no photo")
     Path("empty.png").touch()
     black = np.zeros((128, 128), np.uint8)

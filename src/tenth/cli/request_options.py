@@ -16,17 +16,6 @@ if TYPE_CHECKING:
     from tenth.sampling.prompts.grid import Grid
     from tenth.sampling.prompts.rows import PromptRow
 
-SAMPLING = {  # fields of SamplingConfig, by the options' names
-    "steps": "steps",
-    "guidance_scale": "guidance_scale",
-    "adapter_scale": "ip_adapter_scale",
-    "text_guidance": "text_guidance_scale",
-    "scheduler": "scheduler",
-    "guidance_interval": "guidance_interval",
-    "precision": "precision",
-    "negative_prompt": "negative_prompt",
-}
-
 
 def check_together(options: Mapping[str, Any], axes: Sequence[str]) -> None:
     """Raises typer.BadParameter for options that do not go together. axes: those of a grid, by name."""
@@ -49,7 +38,9 @@ def request_fields(options: Mapping[str, Any], rows: Sequence[PromptRow], grid: 
 
     rows: the prompts; with a grid its cells, of which the first one's settings are the request's.
     """
-    sampling = {name: options[option] for option, name in SAMPLING.items()}
+    from tenth.sampling.prompts.grid import SETTINGS
+
+    sampling = {name: options[option] for option, name in SETTINGS.items()} | {"negative_prompt": options["negative_prompt"]}
     if options["fast"]:
         sampling |= {name: value for name, value in fast_settings(options["fast"]).items() if sampling.get(name) is None}
     if sampling["scheduler"] == MODEL_SCHEDULER:
