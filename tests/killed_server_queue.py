@@ -126,7 +126,7 @@ def main() -> None:
     expected = by_seed(undisturbed)
 
     # Pictures take so long that there is work until the last moment.
-    server = Server(work / "killed", count, pocket=pocket, seconds=LONGEST * kills / count / 4)
+    server = Server(work / "killed", count, pocket=pocket, seconds=LONGEST * kills / count)
     falsely_done, retried, killed = 0, 0, dict.fromkeys(("worker", "supervisor", "both"), 0)
     while sum(killed.values()) < kills:
         server.start()

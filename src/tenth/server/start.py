@@ -41,6 +41,7 @@ def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
         settings = replace(settings, token=secrets.token_urlsafe(TOKEN_BYTES))
     current_signer()  # a key that cannot be made is said now, not by each job
     signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what they start in the background ignore it
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_FILES if most == resource.RLIM_INFINITY else min(most, MAX_FILES), most))
     with listen(settings) as listener, exclusive_folder(settings.data / "uploads"):

@@ -120,7 +120,8 @@ def test_the_documents_commands_run_word_for_word(tmp_path: Path) -> None:
     blocks = [block for block in blocks_of(DOCUMENT) if block.language in ("", "python")]
     assert len(blocks) > 7
     with toy_server(tmp_path / "data") as url:
-        environment = os.environ | {"TENTH": url, "CURL_HOME": str(tmp_path), "no_proxy": "127.0.0.1"}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as in an environment that is active
+        environment = os.environ | {"TENTH": url, "CURL_HOME": str(tmp_path), "no_proxy": "127.0.0.1", "PATH": path}
         for block in blocks:
             # In a document's shell what failed stops nothing; here it does.
             command = [sys.executable, "-c", block.text] if block.language else ["bash", "-ec", without_address(block.text)]
