@@ -50,7 +50,7 @@ class Server:
         if pocket:
             PeopleFolder(folder / "people").save("anna", Consent("self"), sorted(EXAMPLE_PHOTOS_DIR.glob("*.png")))
         for number in range(jobs):
-            seed, count = 10 * number, 1 + number % 2
+            seed, count = 10 * number, (4 if pocket else 1) + number % 2
             if pocket:
                 request = to_table(ImageRequest((PROMPT,), num_images=count, seed=seed))
                 payload = {"seed": seed, "person": "anna", "photos": [], "request": request}
