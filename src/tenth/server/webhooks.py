@@ -26,6 +26,7 @@ from starlette.concurrency import run_in_threadpool
 
 from tenth.core.errors import DataError
 from tenth.server.api.errors import RequestError
+from tenth.server.security.hosts import is_address
 from tenth.server.settings import ServerSettings
 from tenth.server.storage.database import Database
 
@@ -83,7 +84,7 @@ def resolve(target: Target) -> str:
     except (OSError, UnicodeError) as problem:
         raise DataError(f"the host {target.host} is unknown", "a host with an address is needed", "Check it") from problem
     addresses = [str(entry[4][0]) for entry in found]
-    chosen_by_address = target.host == "localhost" or _is_address(target.host)
+    chosen_by_address = target.host == "localhost" or is_address(target.host)
     for address in addresses:
         number = ipaddress.ip_address(address.partition("%")[0])
         number = getattr(number, "ipv4_mapped", None) or number
@@ -91,14 +92,6 @@ def resolve(target: Target) -> str:
             needed = "a name that leads out of the private network is needed, or the address itself in webhook_hosts"
             raise DataError(f"the host {target.host} is the private address {address}", needed, "List it by its address")
     return addresses[0]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:

@@ -31,7 +31,7 @@ def check_host(host: str, allowed: frozenset[str], *, loopback: bool) -> None:
     """
     match = HOST.fullmatch(host)
     name = match[1].strip("[]").lower() if match else ""
-    if name in allowed or is_loopback(name) or (not loopback and _is_address(name)):
+    if name in allowed or is_loopback(name) or (not loopback and is_address(name)):
         return
     needed = f"a name of this server is needed: {', '.join(sorted(allowed))}"
     raise RequestError(421, f"the host {shorten(host)!r}", needed, "Add the name to `hosts` of the settings, if it is yours")
@@ -54,7 +54,8 @@ def check_origin(method: str, headers: Mapping[str, str]) -> None:
         raise RequestError(403, found, "one from this server's own page is needed", "Open the server's page itself")
 
 
-def _is_address(name: str) -> bool:
+def is_address(name: str) -> bool:
+    """Whether a host is an IP address, and no name."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
