@@ -59,7 +59,7 @@ def theirs() -> Callable[[], None]:
 
     def draw() -> None:
         pipeline(
-            [PROMPT] * BATCH, num_inference_steps=1 if TINY else STEPS, guidance_scale=sampling.guidance_scale,
+            [PROMPT] * BATCH, num_inference_steps=1 if TINY else STEPS, guidance_scale=2.0,
             guidance_rescale=sampling.guidance_rescale,
             generator=[torch.Generator().manual_seed(seed) for seed in range(BATCH)],
             ip_adapter_image_embeds=[torch.zeros(2 * BATCH, 1, 128)],
@@ -85,7 +85,7 @@ def main() -> None:
     result |= {"without_extra": round(median["diffusers"] / median["torch"], 3), "backend": backends[-1]}
     result |= {"loop_share": round(median["loop"] / median[backends[-1]], 4)}
     result |= {"seconds_per_image": {way: round(value, 4) for way, value in median.items()}, "batch": BATCH}
-    result |= {"steps": models["torch"].default_steps, "cores": os.cpu_count(), "torch": torch.__version__}
+    result |= {"steps": models["torch"].default_sampling.steps, "cores": os.cpu_count(), "torch": torch.__version__}
     print(json.dumps(result))
 
 

@@ -101,7 +101,7 @@ def test_a_image_is_generated_again_from_what_it_says(draw: Draw, tmp_path: Path
 
 def test_what_is_given_wins_and_is_not_said_to_be_taken(draw: Draw, tmp_path: Path, capsys: Output) -> None:
     like = says(
-        tmp_path / "old.png", steps=2, guidance_scale=2.0, negative_prompt="a hat", scheduler="euler", method="ip-adapter"
+        tmp_path / "old.png", steps=2, guidance_scale=2.5, negative_prompt="a hat", scheduler="euler", method="ip-adapter"
     )
     given = ["--prompt", "a woman", "--seed", "0", "--negative-prompt", "", "--scheduler", "own"]
     assert draw(tmp_path / "out", "--settings-from", str(like), *given) == 0
@@ -111,11 +111,11 @@ def test_what_is_given_wins_and_is_not_said_to_be_taken(draw: Draw, tmp_path: Pa
         0,
         "",
         2,
-        2.0,
+        2.5,
     ]
     assert said["scheduler"] == ""
     told = capsys.readouterr().err
-    assert "from old.png: steps 2\n" in told
+    assert "from old.png: steps 2, guidance scale 2.5\n" in told
     assert "a hat" not in told
     assert "euler" not in told
 

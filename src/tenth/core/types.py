@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # opening photos and listing people need no torch
 
 Pixels = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 MAX_PHOTO_WEIGHT = 100
+DEFAULT_HIRES_STRENGTH = 0.3  # share of the noise with which larger images, and faces, are denoised again
 FeatureArray = npt.NDArray[np.float64]  # (N, D)
 
 
@@ -213,6 +214,19 @@ class Aggregator(Protocol):
     def __call__(self, embeddings: Tensor) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class DefaultSampling:
+    """How a model is sampled where nothing else is asked for; sampling/config.py explains each.
+
+    hires_strength: of a second pass at a larger size; 0: none.
+    """
+
+    steps: int
+    guidance_scale: float
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    hires_strength: float = DEFAULT_HIRES_STRENGTH
+
+
 class DiffusionModel(Protocol):
     """What methods and sampling may read of a model. name: "name@digest". trained_methods: trained aggregators' folders.
 
@@ -234,9 +248,7 @@ class DiffusionModel(Protocol):
     @property
     def trained_resolutions(self) -> Any: ...
     @property
-    def default_hires_strength(self) -> float: ...
-    @property
-    def default_steps(self) -> int: ...
+    def default_sampling(self) -> DefaultSampling: ...
     @property
     def is_guidance_distilled(self) -> bool: ...
 

@@ -10,7 +10,7 @@ from tenth.core.errors import RecipeError
 from tenth.core.wording import shorten
 from tenth.models.prompt_weights import split_weights
 
-DEFAULT_GUIDANCE_SCALE, DEFAULT_ADAPTER_SCALE = 2.0, 1.0
+DEFAULT_ADAPTER_SCALE = 1.0
 MODEL_SCHEDULER = "own"  # the model's scheduler
 FULL_INTERVAL = (0.0, 1.0)
 PRECISIONS = ("auto", "fp32", "bf16")

@@ -12,7 +12,6 @@ from tenth.core.config import config_dataclass, one_of
 from tenth.models.adapters.adapter_scale import AdapterScale, validate_scale
 from tenth.sampling.bounds import (
     DEFAULT_ADAPTER_SCALE,
-    DEFAULT_GUIDANCE_SCALE,
     FULL_INTERVAL,
     PRECISIONS,
     SETTING_RANGES,
@@ -22,14 +21,16 @@ from tenth.sampling.bounds import (
 from tenth.sampling.schedulers import check_scheduler
 
 if TYPE_CHECKING:
-    from tenth.core.types import DiffusionModel
+    from tenth.core.types import DefaultSampling, DiffusionModel
+
+MODELS_OWN = ("steps", "guidance_scale", "guidance_interval")  # the settings that each model has defaults for
 
 
 def _within_range(name: str) -> BeforeValidator:
     """A validator by the entry of SETTING_RANGES."""
 
     def validate(value: Any) -> Any:
-        if value is None and name == "steps":
+        if value is None and name in MODELS_OWN:
             return value
         if not SETTING_RANGES[name].contains(value):
             raise ValueError(str(SETTING_RANGES[name]))
@@ -44,6 +45,8 @@ def _validated_scale(scale: AdapterScale) -> AdapterScale:
 
 
 def _validated_interval(value: Any) -> Any:
+    if value is None:
+        return value
     pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(NumericRange(*FULL_INTERVAL).contains, value))
     if not pair or value[0] > value[1]:
         raise ValueError("two numbers from 0 to 1, the second not below the first")
@@ -54,12 +57,13 @@ def _validated_interval(value: Any) -> Any:
 class SamplingConfig:
     """How images are generated. The defaults were chosen on validation people for the pocket model (docs/log.md).
 
-    Raises RecipeError for invalid values, from the command line, recipes and PNGs as well.
+    None: the model's own, `default_sampling`. Raises RecipeError for invalid values, from the command line, recipes and PNGs
+    as well.
     """
 
-    steps: Annotated[int | None, _within_range("steps")] = None  # None: the model's (LatentDiffusion.default_steps)
+    steps: Annotated[int | None, _within_range("steps")] = None
     # Classifier-free, on text and image together; 1 turns it off.
-    guidance_scale: Annotated[float, _within_range("guidance_scale")] = DEFAULT_GUIDANCE_SCALE
+    guidance_scale: Annotated[float | None, _within_range("guidance_scale")] = None
     # Of the guided prediction's contrast to the plain one's: Lin et al. 2023, arXiv:2305.08891, eq. 16.
     guidance_rescale: Annotated[float, _within_range("guidance_rescale")] = 0.5
     # Of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}.
@@ -67,7 +71,7 @@ class SamplingConfig:
     negative_prompt: str = ""
     scheduler: str = ""  # a name of schedulers.py; "": the model's own
     # From pure noise, 0, to the image, 1: guidance.py.
-    guidance_interval: Annotated[tuple[float, float], BeforeValidator(_validated_interval)] = FULL_INTERVAL
+    guidance_interval: Annotated[tuple[float, float] | None, BeforeValidator(_validated_interval)] = None
     # Further guidance on the prompt beside a person: guidance.py.
     text_guidance_scale: Annotated[float, _within_range("text_guidance_scale")] = 0.0
     # auto: fp32 on torch, and in compiled networks (models/compiled.py) bf16 where the processor computes in it.
@@ -78,5 +82,9 @@ class SamplingConfig:
         check_scheduler(self.scheduler, self.steps or 1)
 
     def for_model(self, model: DiffusionModel) -> SamplingConfig:
-        """The same settings, with the model's own number of steps where none was chosen."""
-        return self if self.steps is not None else replace(self, steps=model.default_steps)
+        """The same settings, with the model's own where none was chosen."""
+        return self.completed_by(model.default_sampling)
+
+    def completed_by(self, other: SamplingConfig | DefaultSampling) -> SamplingConfig:
+        """The same settings, with others' where those that a model has of its own are left open."""
+        return replace(self, **{name: getattr(other, name) for name in MODELS_OWN if getattr(self, name) is None})

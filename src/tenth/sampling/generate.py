@@ -74,12 +74,12 @@ class Request:
             object.__setattr__(self, "identity", together)
 
     def settings(self, sampling: SamplingConfig, hires: HiresConfig | None) -> tuple[SamplingConfig, HiresConfig | None]:
-        """The settings of a call, with what this request has instead. Steps that it leaves open are those of the call.
+        """The settings of a call, with what this request has instead. What that leaves open of a model's own is the call's.
 
         With people no face is made again: it would be of all.
         """
         if self.sampling is not None:
-            sampling = replace(self.sampling, steps=self.sampling.steps or sampling.steps)
+            sampling = self.sampling.completed_by(sampling)
         if self.negative_prompt is not None:
             sampling = replace(sampling, negative_prompt=self.negative_prompt)
         hires = self.hires or hires
@@ -222,7 +222,7 @@ def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
 def request_steps(model: LatentDiffusion, request: Request, sampling: SamplingConfig, hires: HiresConfig | None) -> int:
     """Denoising steps of an image."""
     (sampling, hires), start = request.settings(sampling, hires), request.start
-    steps = sampling.steps or model.default_steps
+    steps = sampling.steps or model.default_sampling.steps
     skipped = 0 if start is None else steps - img2img_steps(steps, start.resolved_strength)
     return (steps if hires is None else hires.num_steps(model, sampling)) - skipped
 

@@ -116,21 +116,22 @@ def sample(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Pixels]:
 def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[FloatImage]:
     """The images before they are rounded. A seed is one noise, whatever its batch."""
     model, sampling, init = batch.model, batch.sampling, batch.init
+    defaults = model.default_sampling
     autocast: AbstractContextManager[Any] = nullcontext()
     if sampling.precision == "bf16":  # not `enabled=False` otherwise: that would end the autocast of a model in training
         autocast = torch.autocast(model.device.type, torch.bfloat16)
     with torch.no_grad(), autocast:
         # Guidance. Without a person, all of it is on the prompt.
         text_scale = 0.0 if batch.embeddings is None else sampling.text_guidance_scale
-        guidance = Guidance(sampling.guidance_scale, text_scale, sampling.guidance_interval, sampling.guidance_rescale)
-        if model.is_guidance_distilled:
-            guidance = replace(guidance, scale=1.0)
+        scale = 1.0 if model.is_guidance_distilled else sampling.guidance_scale or defaults.guidance_scale
+        interval = sampling.guidance_interval or defaults.guidance_interval
+        guidance = Guidance(scale, text_scale, interval, sampling.guidance_rescale)
         if batch.embeddings is not None:
             set_scale(model.pipeline, sampling.ip_adapter_scale)
 
         # Noise, or an image with noise.
         scheduler = build_scheduler(model.pipeline.scheduler, sampling.scheduler)
-        steps, strength = sampling.steps or model.default_steps, 1.0 if init is None else init.strength
+        steps, strength = sampling.steps or defaults.steps, 1.0 if init is None else init.strength
         timesteps = last_timesteps(scheduler, steps, strength, model.device)
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
         schedule = Schedule(scheduler, timesteps, initial_noise(batch, generators))
@@ -198,7 +199,8 @@ def prompt_and_person(batch: SamplingBatch, guidance: Guidance) -> dict[str, Con
     timestep_cond = None
     if model.is_guidance_distilled:
         dim = int(model.pipeline.unet.config.time_cond_proj_dim)
-        embedding = guidance_embedding(batch.sampling.guidance_scale, dim, count)
+        scale = batch.sampling.guidance_scale or model.default_sampling.guidance_scale
+        embedding = guidance_embedding(scale, dim, count)
         timestep_cond = embedding.to(model.device, model.pipeline.unet.dtype)
     time_ids, regions = sdxl_time_ids(prompts, *batch.height_and_width), None
     if batch.regions is not None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tenth.core.errors import DataError
-from tenth.core.types import DiffusionModel, Pixels
-from tenth.models.latent_diffusion import DEFAULT_HIRES_STRENGTH, TrainedResolutions
+from tenth.core.types import DEFAULT_HIRES_STRENGTH, DiffusionModel, Pixels
+from tenth.models.latent_diffusion import TrainedResolutions
 from tenth.sampling.bounds import SETTING_RANGES
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.face_detailer import detail_face, face_crop_box
@@ -64,7 +64,7 @@ class HiresConfig:
 
     def strength_for(self, model: DiffusionModel) -> float:
         """Strength of the second pass."""
-        return model.default_hires_strength if self.strength is None else self.strength
+        return model.default_sampling.hires_strength if self.strength is None else self.strength
 
     def plan(self, model: DiffusionModel) -> ResolutionPlan:
         """The sizes of the passes for this size. Raises DataError if size or strength are too large for the model."""
@@ -81,7 +81,7 @@ class HiresConfig:
 
     def num_steps(self, model: DiffusionModel, sampling: SamplingConfig) -> int:
         """Denoising steps per image, over all passes; the face detailer's count wherever it may run."""
-        steps = sampling.steps or model.default_steps
+        steps = sampling.steps or model.default_sampling.steps
         hires_steps = len(self.plan(model).hires_sizes) * img2img_steps(steps, self.strength_for(model))
         face_steps = img2img_steps(steps, self.face_strength) if self.face_strength else 0
         return steps + hires_steps + face_steps

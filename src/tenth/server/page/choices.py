@@ -22,7 +22,7 @@ def choices() -> dict[str, Any]:
     usual = SamplingConfig()
     return {
         "ranges": ranges,
-        "defaults": {name: getattr(usual, name) for name in ("guidance_scale", "text_guidance_scale", "ip_adapter_scale")},
+        "defaults": {name: getattr(usual, name) for name in ("text_guidance_scale", "ip_adapter_scale")},
         "schedulers": list(SCHEDULERS),
         "size_multiple": SIZE_MULTIPLE,
         "max_prompt_chars": bounds.MAX_PROMPT_CHARS,
