@@ -151,9 +151,8 @@ def test_a_command_that_is_nearly_one_is_named(capsys: Output) -> None:
 def test_help_states_the_defaults_that_count() -> None:
     page, default = " ".join(help_page().split()), SamplingConfig()
     for text in (
-        "denoising [default: the model's, 6 of pocket, 25 of others]",
+        "denoising [default: the model's, 5 of pocket, 25 of others]",
         "1 or more [default: the model's, 1.8 of pocket]",
-        "[default: the model's, 0.1 1 of pocket]",
         f"[default: {default.ip_adapter_scale:g}]",
     ):
         assert text in page

@@ -120,7 +120,7 @@ Seed = Annotated[int | None, of_images("SEED", "of the first [default: 0]", pars
 
 # How they are sampled
 of_sampling = partial(option, group="Sampling")
-STEPS_HELP = "steps of denoising [default: the model's, 6 of pocket, 25 of others]"
+STEPS_HELP = "steps of denoising [default: the model's, 5 of pocket, 25 of others]"
 GUIDANCE_HELP = "how strictly to follow prompt and person, 1 or more [default: the model's, 1.8 of pocket]"
 SCALE_HELP = (
     f"how much of the person: 0 none, 1 as trained [default: {bounds.DEFAULT_ADAPTER_SCALE:g}];"
@@ -130,7 +130,7 @@ TEXT_HELP = "follow the prompt more strictly beside a person, by W: takes half a
 SCHEDULER_NAMES = (MODEL_SCHEDULER, *SCHEDULERS)
 SCHEDULER_HELP = f"one of {', '.join(SCHEDULER_NAMES)} [default: own, the model's]; lcm and tcd need a model made for them"
 INTERVAL = NumericRange(*bounds.FULL_INTERVAL)
-INTERVAL_HELP = "guide only in this part, 0 the noise and 1 the image: quicker [default: the model's, 0.1 1 of pocket]"
+INTERVAL_HELP = "guide only in this part of the denoising, 0 the noise and 1 the image: quicker [default: 0 1]"
 PRECISION_HELP = "auto: bf16 on openvino where the processor computes in it, else fp32; pixels differ slightly [default: auto]"
 Steps = Annotated[int | None, of_sampling("S", STEPS_HELP, parser=_setting("steps"))]
 GuidanceScale = Annotated[float | None, of_sampling("W", GUIDANCE_HELP, parser=_setting("guidance_scale"))]

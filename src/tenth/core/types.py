@@ -223,7 +223,6 @@ class DefaultSampling:
 
     steps: int
     guidance_scale: float
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
     hires_strength: float = DEFAULT_HIRES_STRENGTH
 
 

@@ -23,7 +23,7 @@ from tenth.sampling.schedulers import check_scheduler
 if TYPE_CHECKING:
     from tenth.core.types import DefaultSampling, DiffusionModel
 
-MODELS_OWN = ("steps", "guidance_scale", "guidance_interval")  # the settings that each model has defaults for
+MODELS_OWN = ("steps", "guidance_scale")  # the settings that each model has defaults for
 
 
 def _within_range(name: str) -> BeforeValidator:
@@ -45,8 +45,6 @@ def _validated_scale(scale: AdapterScale) -> AdapterScale:
 
 
 def _validated_interval(value: Any) -> Any:
-    if value is None:
-        return value
     pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(NumericRange(*FULL_INTERVAL).contains, value))
     if not pair or value[0] > value[1]:
         raise ValueError("two numbers from 0 to 1, the second not below the first")
@@ -71,7 +69,7 @@ class SamplingConfig:
     negative_prompt: str = ""
     scheduler: str = ""  # a name of schedulers.py; "": the model's own
     # From pure noise, 0, to the image, 1: guidance.py.
-    guidance_interval: Annotated[tuple[float, float] | None, BeforeValidator(_validated_interval)] = None
+    guidance_interval: Annotated[tuple[float, float], BeforeValidator(_validated_interval)] = FULL_INTERVAL
     # Further guidance on the prompt beside a person: guidance.py.
     text_guidance_scale: Annotated[float, _within_range("text_guidance_scale")] = 0.0
     # auto: fp32 on torch, and in compiled networks (models/compiled.py) bf16 where the processor computes in it.

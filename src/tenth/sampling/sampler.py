@@ -124,8 +124,7 @@ def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Fl
         # Guidance. Without a person, all of it is on the prompt.
         text_scale = 0.0 if batch.embeddings is None else sampling.text_guidance_scale
         scale = 1.0 if model.is_guidance_distilled else sampling.guidance_scale or defaults.guidance_scale
-        interval = sampling.guidance_interval or defaults.guidance_interval
-        guidance = Guidance(scale, text_scale, interval, sampling.guidance_rescale)
+        guidance = Guidance(scale, text_scale, sampling.guidance_interval, sampling.guidance_rescale)
         if batch.embeddings is not None:
             set_scale(model.pipeline, sampling.ip_adapter_scale)
 
