@@ -163,4 +163,8 @@ HeldOut = Annotated[Path, option("DIR", "real photos that no method was given")]
 References = Annotated[Path | None, option("DIR", "the photos that the method was given: for the copy index")]
 Summary = Annotated[bool, typer.Option("--summary", help="print one table as Markdown, for a README, and write nothing")]
 AttributesFile = Annotated[Path | None, option("FILE", "what each photo shows: captions are made of it")]
+WORKERS_HELP = "processes on this machine that share the work, or with --ray workers in all [default: this process alone]"
+RAY_HELP = "the nodes of a Ray cluster share the work: auto, the cluster that this machine is a node of; HOST:PORT; local"
+Workers = Annotated[int, option("N", WORKERS_HELP, "--workers", parser=whole_number)]
+RayAddress = Annotated[str, option("ADDRESS", RAY_HELP, "--ray", parser=str)]
 Fold = Annotated[Literal[0, 1, 2], choice(0, 1, 2, text="of three folds, whose people are for testing")]
