@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,8 +109,3 @@ class Attempts(Generic[T, R]):
         found = f"{pluralize(MAX_LOSSES, 'worker')} died of this task; of the last one: {reason}"
         error = InputError(found, "a worker that lives until the task is done is needed", "Give each more memory, or use fewer")
         return Outcome(self.task, None, error, self._losses + self._failures, worker)
-
-
-def announce_loss(reason: str, worker: str) -> None:
-    """One line on stderr: nothing is lost, but the user may want to know why it takes longer."""
-    print(f"{worker} was lost: {reason}. Its task is done again.", file=sys.stderr)
