@@ -60,6 +60,8 @@ ONLY_IN = {
     "matplotlib": {"src/tenth/reporting/plot_style.py", "src/tenth/reporting/plots.py"},
     "jinja2": {"src/tenth/reporting/html/page.py"},
     "ray": {"src/tenth/core/workers/ray_cluster.py"},
+    "fsspec": {"src/tenth/experiments/batch/store.py"},
+    "pyarrow": {"src/tenth/experiments/batch/plan_files.py"},
     "c2pa": {"src/tenth/core/marks/manifest.py"},
 }
 EMPTY_WORDS = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "util", "utils"}
