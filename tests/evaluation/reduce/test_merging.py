@@ -117,7 +117,7 @@ def test_moments_of_nearly_flat_rows_keep_their_digits() -> None:
 def test_moments_of_one_row_are_no_gaussian() -> None:
     moments = Moments(3)
     moments.update(np.ones((1, 3)))
-    with pytest.raises(DataError, match="1 generated images; at least 2 are needed"):
+    with pytest.raises(DataError, match="1 generated image; at least 2 are needed"):
         moments.gaussian()
 
 

@@ -59,13 +59,19 @@ def fid_infinity(
 
 def random_subsets(count: int, *, min_subset: int | None = None, seed: int = 0) -> Iterator[npt.NDArray[np.int64]]:
     """The subsets of `fid_infinity`, smallest first: indices of images, of so many. Raises DataError as it does."""
+    rng = np.random.default_rng(seed)
+    for size in subset_sizes(count, min_subset):
+        yield rng.permutation(count)[:size]
+
+
+def subset_sizes(count: int, min_subset: int | None = None) -> list[int]:
+    """Their sizes: at most NUM_SUBSETS."""
     min_subset = count // 2 if min_subset is None else min_subset
     if not 2 <= min_subset < count:
         found = f"{count} generated images and subsets from {min_subset}"
         raise DataError(found, "two sizes of 2 or more are needed", "Add images, or lower `min_subset`")
-    rng = np.random.default_rng(seed)
-    for size in np.unique(np.linspace(min_subset, count, NUM_SUBSETS).round().astype(int)):
-        yield rng.permutation(count)[:size]
+    sizes: list[int] = np.unique(np.linspace(min_subset, count, NUM_SUBSETS).round().astype(int)).tolist()
+    return sizes
 
 
 def extrapolate_distance(sizes: Sequence[int], distances: Sequence[float]) -> float:

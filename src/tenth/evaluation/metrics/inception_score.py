@@ -39,14 +39,19 @@ def inception_scores(logits: FeatureArray, *, splits: int = SPLITS, seed: int = 
 
 def splits_of_images(count: int, *, splits: int = SPLITS, seed: int = SEED) -> npt.NDArray[np.uint16]:
     """Which split each of so many images is in, (count,). Raises DataError for fewer images than splits."""
-    if not 1 <= splits <= count:
-        found = f"{count} images for {splits} splits"
-        raise DataError(found, "1 to N splits are needed", "Add images, or take fewer splits")
+    require_splits(count, splits)
     order = np.random.RandomState(seed).permutation(count)  # torch-fidelity's generator
     numbers = np.empty(count, np.uint16)
     for number, part in enumerate(np.split(order, [number * count // splits for number in range(1, splits)])):
         numbers[part] = number
     return numbers
+
+
+def require_splits(count: int, splits: int = SPLITS) -> None:
+    """Raises DataError for fewer images than splits, or no split."""
+    if not 1 <= splits <= count:
+        found = f"{count} images for {splits} splits"
+        raise DataError(found, "1 to N splits are needed", "Add images, or take fewer splits")
 
 
 def _split_score(logits: FeatureArray) -> float:

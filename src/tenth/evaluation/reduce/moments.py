@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray
 from tenth.evaluation.metrics.frechet import Gaussian
+from tenth.evaluation.metrics.inputs import require_images
 
 STACKED = 3  # rows of the root, over its width, before it is made a triangle: half as much work again as all at once
 
@@ -39,8 +39,7 @@ class Moments:
 
     def gaussian(self, name: str = "generated") -> Gaussian:
         """The Gaussian fitted to the rows. Raises DataError for fewer than two."""
-        if self.count < 2:
-            raise DataError(f"{self.count} {name} images", "at least 2 are needed", "Add images, or leave this metric out")
+        require_images(self.count, 0, name)
         return Gaussian(self.mean, self.root() / np.sqrt(self.count - 1))
 
     def root(self) -> FeatureArray:

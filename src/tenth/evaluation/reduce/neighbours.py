@@ -14,16 +14,18 @@ import torch
 from torch import Tensor
 
 from tenth.core.types import FeatureArray, Score
-from tenth.evaluation.metrics.precision_recall import Balls, fit_balls, squared_distances
+from tenth.evaluation.metrics.inputs import available
+from tenth.evaluation.metrics.precision_recall import Balls, fit_balls, require_neighbours, squared_distances
 
 PRECISION_K, DENSITY_K = 3, 5  # neighbours, the defaults of the metrics
 
 
 class HeldOutBalls:
-    """The balls of held-out photos (M, D), of precision and of density and coverage; made once. Raises as `fit_balls`."""
+    """The balls of held-out photos (M, D), of precision and of density and coverage; made once. None for too few photos."""
 
     def __init__(self, rows: FeatureArray) -> None:
-        self.precision, self.density = fit_balls(rows, PRECISION_K), fit_balls(rows, DENSITY_K)
+        self.precision = fit_balls(rows, PRECISION_K) if len(rows) > PRECISION_K else None
+        self.density = fit_balls(rows, DENSITY_K) if len(rows) > DENSITY_K else None
 
 
 class NeighbourCounts:
@@ -35,16 +37,19 @@ class NeighbourCounts:
 
     def update(self, rows: FeatureArray, held_out: HeldOutBalls) -> None:
         """Add rows (N, D)."""
-        inside = np.zeros(len(rows), bool)
-        for squared, radius in held_out.precision.around(rows, closed=True):
-            inside |= (squared <= radius).any(0)
-        covered = []
-        for squared, radius in held_out.density.around(rows):
-            within = squared < radius
-            self.balls += int(within.sum())
-            covered.append(within.any(1))
-        self.covered |= np.concatenate(covered)
-        self.images, self.inside = self.images + len(rows), self.inside + int(inside.sum())
+        self.images += len(rows)
+        if held_out.precision is not None:
+            inside = np.zeros(len(rows), bool)
+            for squared, radius in held_out.precision.around(rows, closed=True):
+                inside |= (squared <= radius).any(0)
+            self.inside += int(inside.sum())
+        if held_out.density is not None:
+            covered = []
+            for squared, radius in held_out.density.around(rows):
+                within = squared < radius
+                self.balls += int(within.sum())
+                covered.append(within.any(1))
+            self.covered |= np.concatenate(covered)
 
     def merge(self, other: NeighbourCounts) -> None:
         """Add all that the other has."""
@@ -56,13 +61,17 @@ class NeighbourCounts:
         self.covered = self.covered | other.covered
 
     def scores(self) -> dict[str, Score]:
-        """`precision`, `density` and `coverage` of all images, one at least."""
-        values = {
-            "precision": self.inside / self.images,
-            "density": self.balls / (DENSITY_K * self.images),
-            "coverage": float(self.covered.mean()),
+        """`precision`, `density` and `coverage` of all images, one at least; unavailable for too few photos."""
+
+        def scored(value: float, k: int) -> Score:
+            require_neighbours(len(self.covered), k, "held-out")
+            return Score(value, n=self.images)
+
+        return {
+            "precision": available(lambda: scored(self.inside / self.images, PRECISION_K)),
+            "density": available(lambda: scored(self.balls / (DENSITY_K * self.images), DENSITY_K)),
+            "coverage": available(lambda: scored(float(self.covered.mean()), DENSITY_K)),
         }
-        return {name: Score(value, n=self.images) for name, value in values.items()}
 
     def to_tensors(self) -> dict[str, Tensor]:
         """counts (3,) int64, covered (M,) bool."""
