@@ -71,7 +71,7 @@ def figures(
     if "face-frechet-distance" not in missing:
         distance = gaussian_distance(part.faces.gaussian(), fit_gaussian(real.with_face))
         scores["face-frechet-distance"] = Score(distance, n=part.faces.count)
-    if part.faces.count:
+    if part.faces.count and len(real.with_face):
         scores |= part.neighbours.scores()
         scores["recall"] = Score(float(second.found.mean()), n=part.faces.count) if len(second.found) else Score(None)
     if "fid" not in missing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,13 +115,7 @@ class PersonSums:
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> PersonSums:
         """The inverse of `to_tensors`."""
         sums = cls()
-        for name, counts, row_sum in zip(
-            names_of(tensors), tensors["counts"].tolist(), tensors["row_sums"].numpy(), strict=True
-        ):
+        names = json.loads(tensors["names"].numpy().tobytes())
+        for name, counts, row_sum in zip(names, tensors["counts"].tolist(), tensors["row_sums"].numpy(), strict=True):
             sums.people[name] = PersonSum(counts[0], counts[1], row_sum, counts[2], counts[3])
         return sums
-
-
-def names_of(tensors: Mapping[str, Tensor]) -> Iterator[str]:
-    """The people of `PersonSums.to_tensors`."""
-    yield from json.loads(tensors["names"].numpy().tobytes())
