@@ -67,6 +67,6 @@ def _cached_features(by_hash: dict[str, Pixels], extractor: Extractor, store: Ar
 
 
 def compact_dtype(row: FeatureArray) -> Array:
-    """A row, or rows, in single precision where nothing is lost by it: networks compute in that, and files are half as large."""
+    """A row, or rows, in single precision where nothing is lost by it: networks compute in it, and files are half as large."""
     single = row.astype(np.float32)
     return single if np.array_equal(single, row, equal_nan=True) else row
