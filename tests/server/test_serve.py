@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
@@ -9,8 +10,10 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -24,6 +27,7 @@ from tenth.server.start import address, listen
 from tenth.server.storage.database import explain_database_errors
 
 Output = pytest.CaptureFixture[str]
+NUM_THREADS = 40  # of anyio, in which routes run that are no coroutines
 
 
 @pytest.mark.slow
@@ -154,6 +158,29 @@ def test_what_is_not_there_is_404(tmp_path: Path) -> None:
     client = TestClient(create_app(ServerSettings(data=tmp_path)), base_url="http://localhost")
     assert client.get("/nothing").json()["error"]["code"] == "not_found"
     assert client.post("/health").json()["error"]["code"] == "method_not_allowed"
+
+
+def test_health_waits_for_no_thread(tmp_path: Path) -> None:
+    app, begun, go_on = create_app(ServerSettings(data=tmp_path)), [], threading.Event()
+
+    @app.get("/waits")
+    def waits() -> None:
+        begun.append(threading.get_ident())
+        go_on.wait(60)
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            waiting = [asyncio.create_task(client.get("/waits")) for _ in range(2 * NUM_THREADS)]
+            try:
+                while len(begun) < NUM_THREADS:
+                    await asyncio.sleep(0.01)
+                assert (await asyncio.wait_for(client.get("/health"), 30)).status_code == 200
+                assert len(begun) == NUM_THREADS
+            finally:
+                go_on.set()
+            await asyncio.gather(*waiting)
+
+    asyncio.run(ask())
 
 
 def test_what_is_kept_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -10,17 +10,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from tenth.cli.commands.cache import cache, clear
-from tenth.cli.commands.data import image_folder, lfw
+from tenth.cli.commands.batch import batch
+from tenth.cli.commands.data import encode, image_folder, lfw
 from tenth.cli.commands.experiment import evaluate, experiment, report
 from tenth.cli.commands.generate import generate
-from tenth.cli.commands.info import doctor, methods, metrics
+from tenth.cli.commands.info import cache, clear, doctor, methods, metrics, verify
 from tenth.cli.commands.models import download, models, update
 from tenth.cli.commands.people import forget, people
 from tenth.cli.commands.person import demo, export, identity, photos
 from tenth.cli.commands.serve import serve
 from tenth.cli.commands.train import train
-from tenth.cli.commands.verify import verify
 from tenth.cli.examples import epilog
 
 HELP_WIDTH = 100  # in every terminal, so that docs/cli.md can be checked
@@ -126,9 +125,9 @@ def build_command() -> Any:
     cache_app.callback(invoke_without_command=True)(cache)
     for parent, title, commands in (
         (app, "One person", (demo, photos, identity, generate, people, forget, verify, export)),
-        (app, "Many people", (train, experiment, report, evaluate)),
+        (app, "Many people", (batch, train, experiment, report, evaluate)),
         (app, "This installation", (serve, methods, metrics, doctor)),
-        (data_app, None, (lfw, image_folder)),
+        (data_app, None, (lfw, image_folder, encode)),
         (models_app, None, (download, update)),
         (cache_app, None, (clear,)),
     ):

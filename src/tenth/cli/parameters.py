@@ -7,6 +7,7 @@ paths themselves, and refuse text that is no Unicode, before the code that can s
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,23 @@ def whole_number(text: str) -> int:
         raise typer.BadParameter(f"{text!r} is not a whole number") from None
 
 
+def _count(text: str) -> int:
+    if (number := whole_number(str(text))) < 1:
+        raise typer.BadParameter(f"{text!r} is not a whole number of at least 1")
+    return number
+
+
+def _fraction(text: str) -> float:
+    """A number of things that can be shared."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise typer.BadParameter(f"{text!r} is not a number of at least 0")
+    return number
+
+
 def _photo_weight(text: str) -> tuple[str, float]:
     """'FILE=0.3' -> the file's name and the number."""
     name, _, number = text.rpartition("=")
@@ -83,6 +101,8 @@ Pictures = Annotated[list[Path], argument("FILE...", "PNGs of tenth's, or what b
 Generated = Annotated[Path, argument("GENERATED", "the images to evaluate")]
 LfwSource = Annotated[Path, argument("SOURCE", "lfw-deepfunneled.tgz, or a folder in its layout")]
 PeopleFolder = Annotated[Path, argument("SOURCE", "a folder that holds a folder for each person")]
+PeopleFile = Annotated[Path, argument("PEOPLE", "people.jsonl, which the other commands write")]
+PhotosFolder = Annotated[Path, argument("PHOTOS", "the folder that its photos are in")]
 PublishedModel = Annotated[str, argument("NAME", "of `tenth models`, or owner/name on the hub", str)]
 
 
@@ -128,6 +148,7 @@ TrainingFolder = Annotated[Path, option("DIR", "an empty or new folder", *OUTPUT
 RunFolder = Annotated[Path | None, option("DIR", "[default: runs/ and the recipe's name]", *OUTPUT)]
 ReportFile = Annotated[Path | None, option("FILE", REPORT_HELP, *OUTPUT)]
 ManifestFolder = Annotated[Path, option("DIR", "where people.jsonl goes", *OUTPUT)]
+EncodedFolder = Annotated[Path, option("DIR", "a new folder, or one to go on with", *OUTPUT)]
 
 # The model and the method
 MODEL = "Model"
@@ -163,4 +184,22 @@ HeldOut = Annotated[Path, option("DIR", "real photos that no method was given")]
 References = Annotated[Path | None, option("DIR", "the photos that the method was given: for the copy index")]
 Summary = Annotated[bool, typer.Option("--summary", help="print one table as Markdown, for a README, and write nothing")]
 AttributesFile = Annotated[Path | None, option("FILE", "what each photo shows: captions are made of it")]
+VERIFY_HELP = "read each finished file as a whole, and do again what has changed"
+VerifyShards = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
+WORKERS_HELP = "processes on this machine that share the work, or with --ray workers in all [default: this process alone]"
+RAY_HELP = "the nodes of a Ray cluster share the work: auto, the cluster that this machine is a node of; HOST:PORT; local"
+Workers = Annotated[int, option("N", WORKERS_HELP, "--workers", parser=whole_number)]
+RayAddress = Annotated[str, option("ADDRESS", RAY_HELP, "--ray", parser=str)]
+PlanFile = Annotated[Path, argument("PLAN", "rows in JSON lines or Parquet, or a TOML of people, prompts and seeds")]
+BATCH_HELP = "a folder, or a URL such as s3://bucket/faces; one that holds this batch is gone on with"
+BatchPlace = Annotated[str, option("PLACE", BATCH_HELP, *OUTPUT, parser=str)]
+ImageFormat = Annotated[Literal["png", "webp"], choice("png", "webp", text="of the images; both lose nothing", group=None)]
+FEATURES_HELP = "keep the recognizer's features of each image, and with --inception that network's, for an evaluation"
+KeepFeatures = Annotated[bool, typer.Option("--features", help=FEATURES_HELP)]
+SHARD_HELP = "images of a shard, which is what a lost worker loses"
+RowsPerShard = Annotated[int, option("N", SHARD_HELP, "--rows-per-shard", parser=_count)]
+WorkerThreads = Annotated[int, option("N", "CPU threads of each worker", "--threads", parser=_count)]
+WorkerGpus = Annotated[
+    float, option("N", "accelerators of each worker, with --ray; also a fraction", "--gpus", parser=_fraction)
+]
 Fold = Annotated[Literal[0, 1, 2], choice(0, 1, 2, text="of three folds, whose people are for testing")]

@@ -39,13 +39,15 @@ def discard_stdout() -> None:
 
 
 @contextmanager
-def progress_bar(description: str, unit: str = "step") -> Iterator[Callable[[int, int], None]]:
-    """Yield update(done, total), which shows a bar on stderr. unit: "B" for bytes."""
+def progress_bar(description: str, unit: str = "step") -> Iterator[Callable[..., None]]:
+    """Yield update(done, total, note=""), which shows a bar on stderr. unit: "B" for bytes."""
     bar: Any = None
 
-    def update(done: int, total: int) -> None:
+    def update(done: int, total: int, note: str = "") -> None:
         nonlocal bar
         bar = bar or tqdm(total=total, desc=description, unit=unit, unit_scale=unit == "B", file=sys.stderr, mininterval=0.5)
+        if note:
+            bar.set_postfix_str(note, refresh=False)
         bar.update(done - bar.n)
 
     try:

@@ -12,7 +12,9 @@ TenthError
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
+from typing import Any
 
 from tenth.core.wording import did_you_mean
 
@@ -32,6 +34,10 @@ class InputError(TenthError):
         )
         super().__init__(f"{found}; {needed}. {action}.")
         self.found, self.needed, self.action = found, needed, action
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For the way from one process to another: exceptions are made anew from their message alone otherwise."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class PhotoError(InputError):

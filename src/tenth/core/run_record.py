@@ -32,9 +32,14 @@ def write_record(path: Path, *, command: str, settings: Mapping[str, Any], resul
     of a photo: photos are identified by sha256. Raises ValueError for a number that is not finite, TypeError for a type that
     JSON lacks; then nothing is written.
     """
+    write_text(path, record_text(command=command, settings=settings, results=results))
+
+
+def record_text(*, command: str, settings: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """What `write_record` writes. Raises as that."""
     record = {"kind": command, "settings": settings, "results": results, "environment": environment()}
     record["written"] = datetime.now(UTC).isoformat(timespec="seconds")
-    write_text(path, json.dumps(record, default=_json_default, sort_keys=True, indent=1, allow_nan=False) + "\n")
+    return json.dumps(record, default=_json_default, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
 def read_record(path: Path, *, command: str) -> dict[str, Any]:

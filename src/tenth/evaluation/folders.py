@@ -10,7 +10,7 @@ from typing import Any
 from tenth.core.cache import ArrayCache
 from tenth.core.console import track
 from tenth.core.errors import DataError
-from tenth.core.types import Features, Pixels, Score
+from tenth.core.types import FeatureArray, Features, Pixels, Score
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.extractors.features import Extractor, extract_features
 from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
@@ -57,15 +57,13 @@ def evaluate_folders(
     # Each image is read once, by all that need it; of the references only faces are compared.
     folders = [list_images(generated), list_images(held_out)]
     if references is not None:
-        folders.append(_list_references(references, folders[0]))
+        folders.append(list_references(references, folders[0]))
     faces, network, notes = list[Features](), list[Features](), list[str]()
     for index, folder in enumerate(folders):
         extractors: list[Extractor] = [recognizer] if inception is None or index == 2 else [recognizer, inception]
-        sizes = set[tuple[int, int]]()
-        rows = extract_features(_with_sizes(track(folder, folder.directory.name), sizes), extractors, store)
+        rows = measure_folder(folder, extractors, store, notes)
         faces.append(Features(rows[recognizer.name], tuple(person or SINGLE_PERSON for person in folder.people)))
         network += [Features(rows[extractor.name], folder.people) for extractor in extractors[1:]]
-        notes += folder.notes(sizes)
     if all(folder.is_flat for folder in folders):
         notes.append(FLAT_FOLDERS_NOTE)
 
@@ -80,6 +78,16 @@ def evaluate_folders(
     # Every metric that folders can have.
     scores = {name: _score_metric(metric, views) for name, metric in METRICS.items() if IN_FOLDERS.issuperset(metric.needs)}
     return FolderEvaluation(scores, inception.disclaimer if inception else "", tuple(notes))
+
+
+def measure_folder(
+    folder: ImageFolder, extractors: Sequence[Extractor], store: ArrayCache, notes: list[str]
+) -> dict[str, FeatureArray]:
+    """The features (N, D) of a folder's images, by extractor's name; what to know of the folder is added to `notes`."""
+    sizes = set[tuple[int, int]]()
+    rows = extract_features(_with_sizes(track(folder, folder.directory.name), sizes), extractors, store)
+    notes += folder.notes(sizes)
+    return rows
 
 
 def _with_sizes(images: Iterable[Pixels], sizes: set[tuple[int, int]]) -> Iterator[Pixels]:
@@ -109,13 +117,13 @@ def evaluation_to_table(evaluation: FolderEvaluation) -> str:
     return "\n".join([*[evaluation.disclaimer] * bool(evaluation.disclaimer), *lines])
 
 
-def _list_references(directory: Path, generated: ImageFolder) -> ImageFolder:
-    """The photos that the method was given. Raises DataError where they do not say who is who as the images do."""
+def list_references(directory: Path, other: ImageFolder) -> ImageFolder:
+    """The photos that the method was given. Raises DataError where they do not say who is who as the other side does."""
     references = list_images(directory, min_images=1)
-    if references.is_flat != generated.is_flat:
+    if references.is_flat != other.is_flat:
         found = f"{directory} has {'no' if references.is_flat else 'a'} folder for each person"
         action = "Put the photos into folders, or give one person's"
-        raise DataError(found, f"the layout of {generated.directory} is needed", action)
+        raise DataError(found, f"the layout of {other.directory} is needed", action)
     return references
 
 

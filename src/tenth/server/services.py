@@ -44,8 +44,8 @@ def open_services(settings: ServerSettings) -> Services:
     return Services(settings, database, blobs, queue, pictures, feed, Catalog(), Waiters())
 
 
-def services_of(request: Request) -> Services:
-    """Those of the application that a request came to."""
+async def services_of(request: Request) -> Services:
+    """Those of the application that a request came to. Async, as all of these: another function would wait for a thread."""
     services = request.app.state.services
     assert isinstance(services, Services)
     return services

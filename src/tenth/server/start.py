@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 import uvicorn
+import uvloop
 
 from tenth.core.errors import DataError
 from tenth.core.files.claims import exclusive_folder
@@ -63,7 +64,8 @@ def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
         app.state.supervisor.start()
         app.state.services.catalog.read_ahead()
         try:
-            asyncio.run(_serve(server, listener, lambda: started(address(settings, listener.getsockname()[1]))))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(server, listener, lambda: started(address(settings, listener.getsockname()[1]))))
         finally:
             app.state.services.catalog.close()
             app.state.supervisor.stop()

@@ -18,7 +18,7 @@ from tally import SEED, TIMES, tally_inputs
 from tenth.cli.main import main
 from tenth.core.marks import manifest
 from tenth.core.marks.key import own_key
-from tenth.core.marks.manifest import SETTINGS, sign_png
+from tenth.core.marks.manifest import SETTINGS, sign_image
 from tenth.core.marks.png import MANIFEST_CHUNK, encode_png, find_chunk
 from tenth.core.marks.verify import MarkState, verify
 from tenth.core.marks.xmp import XMP
@@ -92,7 +92,7 @@ def test_what_is_left_of_our_marks_is_found(tmp_path: Path) -> None:
 def test_another_programs_manifest_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = encode_png(Image.fromarray(noise()), photo=True)
     monkeypatch.setattr(manifest, "GENERATOR", "another")
-    foreign = sign_png(plain, own_key())
+    foreign = sign_image(plain, own_key())
     monkeypatch.undo()
     assert state(foreign, tmp_path) == MarkState.FOREIGN
 

@@ -77,6 +77,31 @@ def test_a_client_key_gives_its_job_whatever_became_of_it(queue: JobQueue) -> No
     assert submit(queue, 1, owner="ben", client_key="k").owner == "ben"
 
 
+def test_a_client_key_of_a_job_that_is_there_already_is_kept(queue: JobQueue, database: Database) -> None:
+    job = submit(queue)
+    assert submit(queue, client_key="k") == submit(queue, client_key="l") == job
+    cancelled = queue.cancel(job.id, "")
+    assert submit(queue, client_key="k") == cancelled
+    with pytest.raises(KeyReused):
+        submit(queue, 1, client_key="l")
+
+    # Nobody knows it when the job is gone.
+    with database.transaction() as transaction:
+        transaction.execute("DELETE FROM jobs")
+    assert submit(queue, 1, client_key="l").id != job.id
+
+
+def test_what_no_job_could_be_made_of_is_known_before(database: Database) -> None:
+    queue = JobQueue(database, max_queued=1)
+    waiting = queue.submit(owner="", kind="images", payload={"a": 1}, client_key="k")[0]
+    queue.require_room("", "images", {"a": 1}, "", None)  # that is the one which waits
+    with pytest.raises(QueueFull):
+        queue.require_room("", "images", {"a": 2}, "", None)
+    with pytest.raises(KeyReused):
+        queue.require_room("", "images", {"a": 2}, "", "k")
+    assert queue.list("") == [waiting]
+
+
 def test_a_full_queue_refuses_and_says_when_to_come_again(database: Database, leases: Leases, tmp_path: Path) -> None:
     queue = JobQueue(database, max_queued=2)
     first = [submit(queue, seed) for seed in range(2)]

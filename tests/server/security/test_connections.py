@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -50,6 +51,31 @@ def test_a_connection_without_a_request_ends(begun: bytes, server: RunningServer
     with connect(server) as connection:
         connection.sendall(begun)
         assert answer(connection) == b""
+
+
+def test_a_second_request_has_to_come_in_time_too(server: RunningServer) -> None:
+    whole = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+    with connect(server) as connection:
+        connection.sendall(whole + b"\r\n" + whole + b"X-Header: a")
+        assert answer(connection).count(b"HTTP/1.1 ") == 1
+
+
+ENDLESS = {
+    "header": b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Header: ",
+    "address": b"GET /health?",
+    "trailer": b"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: ",
+}
+
+
+@pytest.mark.parametrize("begun", ENDLESS.values(), ids=ENDLESS)
+def test_a_head_that_never_ends_fills_no_memory(begun: bytes, server: RunningServer) -> None:
+    sent = 0
+    with connect(server) as connection, suppress(ConnectionResetError, BrokenPipeError):
+        connection.sendall(begun)
+        while sent < 1 << 26:
+            connection.sendall(b"a" * (1 << 16))
+            sent += 1 << 16
+    assert sent < 1 << 24  # what the system's own buffers take
 
 
 def test_connections_are_few(server: RunningServer) -> None:

@@ -14,7 +14,9 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from tenth.core.errors import DataError
 from tenth.core.files.reading import UnreadableError, open_regular, parse_json, reason
-from tenth.core.marks.png import write_png
+from tenth.core.files.writing import write_if_changed
+from tenth.core.marks.png import encode_png
+from tenth.core.marks.webp import encode_webp
 from tenth.core.types import Sample
 
 MAX_METADATA_CHARS = 1 << 20  # four prompts of the most characters, each of these written as two escapes, and the rest
@@ -27,11 +29,22 @@ def save_sample(sample: Sample, path: str | Path) -> None:
 
     Neither names the person or a photo.
     """
-    metadata = base_metadata(sample.prompt, sample.seed, sample.method, sample.model) | dict(sample.settings)
+    write_if_changed(path, encode_sample(sample))
+
+
+def encode_sample(sample: Sample, image_format: str = "png") -> bytes:
+    """As `save_sample`, in memory. A WebP, of the same pixels, carries the `parameters` in its EXIF, as A1111 has them."""
+    if image_format == "webp":
+        return encode_webp(Image.fromarray(sample.pixels), _a1111_parameters(sample))
     info = PngImagePlugin.PngInfo()
-    info.add_text("tenth", json.dumps(metadata, sort_keys=True))
+    info.add_text("tenth", json.dumps(sample_metadata(sample), sort_keys=True))
     info.add_text("parameters", _a1111_parameters(sample))
-    write_png(path, Image.fromarray(sample.pixels), info)
+    return encode_png(Image.fromarray(sample.pixels), info)
+
+
+def sample_metadata(sample: Sample) -> dict[str, Any]:
+    """The settings that reproduce an image."""
+    return base_metadata(sample.prompt, sample.seed, sample.method, sample.model) | dict(sample.settings)
 
 
 def read_sample(path: str | Path) -> dict[str, Any]:

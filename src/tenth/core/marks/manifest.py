@@ -49,8 +49,8 @@ class ManifestReport:
     own: bool
 
 
-def sign_png(content: bytes, signer: Signer) -> bytes:
-    """A PNG with a manifest store after its header: a model made the picture, by this program. Pixels and texts stay.
+def sign_image(content: bytes, signer: Signer, media_type: str = "image/png") -> bytes:
+    """A picture with a manifest store, in a PNG after its header: a model made it, by this program. Pixels and texts stay.
 
     For an Ed25519 signer the signature is one to be replaced: `with_fixed_salts` has the signer sign what stays. Raises
     RecipeError for another algorithm than C2PA's, DataError if c2pa refuses the signer's certificates or it fails to sign.
@@ -75,7 +75,7 @@ def sign_png(content: bytes, signer: Signer) -> bytes:
     signed = BytesIO()
     try:
         with _native_signer(signer) as native, c2pa.Context.from_dict(SETTINGS) as context:
-            c2pa.Builder(definition, context).sign(native, "image/png", BytesIO(content), signed)
+            c2pa.Builder(definition, context).sign(native, media_type, BytesIO(content), signed)
     except c2pa.C2paError as problem:
         needed = "a key with certificates that C2PA takes is needed"
         raise DataError(

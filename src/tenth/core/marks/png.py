@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tenth.core.files.writing import write_if_changed
 from tenth.core.marks.jumbf import with_fixed_salts
-from tenth.core.marks.manifest import ED25519, sign_png
+from tenth.core.marks.manifest import ED25519, sign_image
 from tenth.core.marks.signer import Signer, current_signer
 from tenth.core.marks.watermark import current_watermark
 from tenth.core.marks.xmp import XMP
@@ -35,15 +35,20 @@ def write_png(path: str | Path, image: Image, info: PngInfo | None = None, *, ph
 
 def encode_png(image: Image, info: PngInfo | None = None, *, photo: bool = False) -> bytes:
     """As `write_png`, in memory. Raises as `current_signer`."""
-    watermark = None if photo else current_watermark()
-    if watermark is not None:
-        import numpy as np
-        from PIL.Image import fromarray
-
-        image = fromarray(watermark.embed(np.asarray(image.convert("RGB"))))
     content = BytesIO()
-    image.save(content, format="PNG", pnginfo=info)
+    (image if photo else with_watermark(image)).save(content, format="PNG", pnginfo=info)
     return content.getvalue() if photo else mark_png(content.getvalue())
+
+
+def with_watermark(image: Image) -> Image:
+    """The image with the watermark in its pixels, where there is one."""
+    watermark = current_watermark()
+    if watermark is None:
+        return image
+    import numpy as np
+    from PIL.Image import fromarray
+
+    return fromarray(watermark.embed(np.asarray(image.convert("RGB"))))
 
 
 def mark_png(content: bytes, signer: Signer | None = None) -> bytes:
@@ -56,7 +61,7 @@ def mark_png(content: bytes, signer: Signer | None = None) -> bytes:
     if signer is None or find_chunk(content, MANIFEST_CHUNK) is not None:
         return content
     with_xmp = content[:AFTER_HEADER] + _chunk(b"iTXt", XMP_KEYWORD + XMP) + content[AFTER_HEADER:]
-    signed = sign_png(with_xmp, signer)
+    signed = sign_image(with_xmp, signer)
     place = find_chunk(signed, MANIFEST_CHUNK)
     if signer.algorithm != ED25519 or place is None:
         return signed

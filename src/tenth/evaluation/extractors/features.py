@@ -60,13 +60,13 @@ def _cached_features(by_hash: dict[str, Pixels], extractor: Extractor, store: Ar
     keys = list(by_hash)
 
     def compute(missing: list[int]) -> Iterator[Array]:
-        return map(_compact_dtype, extractor([by_hash[keys[place]] for place in missing]))
+        return map(compact_dtype, extractor([by_hash[keys[place]] for place in missing]))
 
     namespace = quote(extractor.name, safe="@")  # a folder's name, and a recognizer's is the user's own text
     return dict(zip(keys, store.get_or_compute(namespace, keys, compute), strict=True))
 
 
-def _compact_dtype(row: FeatureArray) -> Array:
-    """In single precision where nothing is lost by it: networks compute in that, and files are half as large."""
+def compact_dtype(row: FeatureArray) -> Array:
+    """A row, or rows, in single precision where nothing is lost by it: networks compute in it, and files are half as large."""
     single = row.astype(np.float32)
     return single if np.array_equal(single, row, equal_nan=True) else row

@@ -9,6 +9,8 @@ import numpy as np
 from tenth.core.types import Features, Score
 from tenth.evaluation.metrics.identity import PersonScores, by_person, score_over_people
 
+NOBODY_TWICE = "nobody has two images with a face"
+
 
 def identity_diversity(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Mean of 1 - cosine over all pairs of generated images of one person, over people. Higher is more different.
@@ -19,7 +21,7 @@ def identity_diversity(*, generated: Features, held_out: Features, references: F
     """
     del held_out, references
     score = score_over_people(diversity_per_person(generated))
-    return replace(score, unavailable="nobody has two images with a face") if score.value is None else score
+    return replace(score, unavailable=NOBODY_TWICE) if score.value is None else score
 
 
 def diversity_per_person(generated: Features) -> PersonScores:

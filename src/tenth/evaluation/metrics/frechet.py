@@ -7,9 +7,11 @@ sqrt((N - 1)(M - 1)). It avoids roots of rounding errors, which `sqrtm` of AB ta
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Score
@@ -48,15 +50,34 @@ def fid_infinity(
     """
     del references
     a, b = validated_pair(generated, held_out)
-    min_subset = len(a) // 2 if min_subset is None else min_subset
-    if not 2 <= min_subset < len(a):
-        found = f"{len(a)} generated images and subsets from {min_subset}"
+    held_out_gaussian, sizes, distances = fit_gaussian(b), list[int](), list[float]()
+    for indices in random_subsets(len(a), min_subset=min_subset, seed=seed):
+        sizes.append(len(indices))
+        distances.append(gaussian_distance(fit_gaussian(a[indices]), held_out_gaussian))
+    return Score(extrapolate_distance(sizes, distances), n=len(a))
+
+
+def random_subsets(count: int, *, min_subset: int | None = None, seed: int = 0) -> Iterator[npt.NDArray[np.int64]]:
+    """The subsets of `fid_infinity`, smallest first: indices of images, of so many. Raises DataError as it does."""
+    rng = np.random.default_rng(seed)
+    for size in subset_sizes(count, min_subset):
+        yield rng.permutation(count)[:size]
+
+
+def subset_sizes(count: int, min_subset: int | None = None) -> list[int]:
+    """Their sizes: at most NUM_SUBSETS."""
+    min_subset = count // 2 if min_subset is None else min_subset
+    if not 2 <= min_subset < count:
+        found = f"{count} generated images and subsets from {min_subset}"
         raise DataError(found, "two sizes of 2 or more are needed", "Add images, or lower `min_subset`")
-    held_out_gaussian, rng = fit_gaussian(b), np.random.default_rng(seed)
-    sizes = np.unique(np.linspace(min_subset, len(a), NUM_SUBSETS).round().astype(int))
-    distances = [gaussian_distance(fit_gaussian(a[rng.permutation(len(a))[:size]]), held_out_gaussian) for size in sizes]
-    _, intercept = np.polyfit(1 / sizes, distances, 1)
-    return Score(float(intercept), n=len(a))
+    sizes: list[int] = np.unique(np.linspace(min_subset, count, NUM_SUBSETS).round().astype(int)).tolist()
+    return sizes
+
+
+def extrapolate_distance(sizes: Sequence[int], distances: Sequence[float]) -> float:
+    """The distance of endlessly many images: where the line through the distances against 1/size meets 0."""
+    _, intercept = np.polyfit(1 / np.asarray(sizes), distances, 1)
+    return float(intercept)
 
 
 def frechet_distance(a: FeatureArray, b: FeatureArray) -> float:

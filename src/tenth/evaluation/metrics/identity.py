@@ -14,6 +14,7 @@ from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Score
 from tenth.evaluation.metrics.bootstrap import bootstrap_interval
 
+NO_THRESHOLD, NO_REFERENCES_GIVEN = "no threshold is stated for the recognizer", "no references are given"
 PersonScores = Mapping[str, float]  # person -> the mean over that person's images, sorted by person
 
 
@@ -25,7 +26,7 @@ def identity_similarity(*, generated: Features, held_out: Features, references: 
     Unavailable if an image has no face and there is no other person. Raises DataError if a person has no held-out face.
     """
     del references
-    return _similarity_score(identity_similarity_per_person(generated, held_out))
+    return similarity_score(identity_similarity_per_person(generated, held_out))
 
 
 def impostor_similarity(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
@@ -34,7 +35,7 @@ def impostor_similarity(*, generated: Features, held_out: Features, references: 
     The floor of `identity_similarity`. A missing face counts as there, and adds nothing to the difference of the two.
     """
     del references
-    return _similarity_score(_similarities(generated, held_out, to_impostors=True))
+    return similarity_score(_similarities(generated, held_out, to_impostors=True))
 
 
 def face_detection_rate(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
@@ -52,7 +53,7 @@ def true_accept_rate(
     """
     del references
     if threshold is None:
-        return Score(None, unavailable="no threshold is stated for the recognizer")
+        return Score(None, unavailable=NO_THRESHOLD)
     photos, rates = by_person(held_out), {}
     for person, rows in by_person(generated).items():
         cosines = rows @ rows_with_face(photos, person, "held-out").T  # (N, K)
@@ -69,23 +70,30 @@ def copy_paste_index(*, generated: Features, held_out: Features, references: Fea
     Raises DataError if a person has no reference with a face, or if a held-out photo is a reference.
     """
     if references is None:
-        return Score(None, unavailable="no references are given")
+        return Score(None, unavailable=NO_REFERENCES_GIVEN)
     photos, given, means = by_person(held_out), by_person(references), {}
     for person, rows in by_person(generated).items():
         held, refs = rows_with_face(photos, person, "held-out"), rows_with_face(given, person, "reference")
         images = rows[~np.isnan(rows[:, 0])]
         if len(images):
-            to_held, to_refs, between = (
-                _angles(images, held),
-                _angles(images, refs),
-                _angles(held, refs),
-            )  # (N, K) (N, R) (K, R)
-            if (between == 0).any():
-                found = f"a held-out photo of {person} is also a reference"
-                raise DataError(found, "the two must not meet", "Split the photos again")
-            nearest = between[to_held.argmin(1), to_refs.argmin(1)]  # (N,)
-            means[person] = float(((to_held.min(1) - to_refs.min(1)) / nearest).mean())
+            require_distinct(held, refs, person)
+            means[person] = float(copy_paste_indices(images, held, refs).mean())
     return score_over_people(means)
+
+
+def copy_paste_indices(images: FeatureArray, held_out: FeatureArray, references: FeatureArray) -> FeatureArray:
+    """The index of each image, (N,), of unit rows of one person, (N, D), (K, D) and (R, D), all with a face."""
+    to_held, to_refs = _angles(images, held_out), _angles(images, references)  # (N, K) (N, R)
+    nearest = _angles(held_out, references)[to_held.argmin(1), to_refs.argmin(1)]  # (N,)
+    indices: FeatureArray = (to_held.min(1) - to_refs.min(1)) / nearest
+    return indices
+
+
+def require_distinct(held_out: FeatureArray, references: FeatureArray, person: str) -> None:
+    """Raises DataError if a held-out photo is a reference: unit rows (K, D) and (R, D)."""
+    if (_angles(held_out, references) == 0).any():
+        found = f"a held-out photo of {person} is also a reference"
+        raise DataError(found, "the two must not meet", "Split the photos again")
 
 
 def identity_similarity_per_person(generated: Features, held_out: Features) -> PersonScores:
@@ -148,7 +156,8 @@ def rows_with_face(photos: Mapping[str, FeatureArray], person: str, role: str) -
     return with_face
 
 
-def _similarity_score(values: PersonScores) -> Score:
+def similarity_score(values: PersonScores) -> Score:
+    """As `score_over_people`; unavailable where a face is missing and nothing says what it counts as: NaN."""
     if any(map(np.isnan, values.values())):
         return Score(None, unavailable="there is no other person to measure an impostor's similarity on")
     return score_over_people(values)

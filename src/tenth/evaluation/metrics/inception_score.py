@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Score
@@ -32,12 +33,25 @@ def inception_score(
 
 def inception_scores(logits: FeatureArray, *, splits: int = SPLITS, seed: int = SEED) -> FeatureArray:
     """The score of each split, (splits,), of logits (N, C) in an order shuffled by the seed."""
-    if not 1 <= splits <= len(logits):
-        found = f"{len(logits)} images for {splits} splits"
+    split = splits_of_images(len(logits), splits=splits, seed=seed)
+    return np.array([_split_score(logits[split == number]) for number in range(splits)])
+
+
+def splits_of_images(count: int, *, splits: int = SPLITS, seed: int = SEED) -> npt.NDArray[np.uint16]:
+    """Which split each of so many images is in, (count,). Raises DataError for fewer images than splits."""
+    require_splits(count, splits)
+    order = np.random.RandomState(seed).permutation(count)  # torch-fidelity's generator
+    numbers = np.empty(count, np.uint16)
+    for number, part in enumerate(np.split(order, [number * count // splits for number in range(1, splits)])):
+        numbers[part] = number
+    return numbers
+
+
+def require_splits(count: int, splits: int = SPLITS) -> None:
+    """Raises DataError for fewer images than splits, or no split."""
+    if not 1 <= splits <= count:
+        found = f"{count} images for {splits} splits"
         raise DataError(found, "1 to N splits are needed", "Add images, or take fewer splits")
-    order = np.random.RandomState(seed).permutation(len(logits))  # torch-fidelity's generator
-    edges = [split * len(logits) // splits for split in range(1, splits)]
-    return np.array([_split_score(part) for part in np.split(logits[order], edges)])
 
 
 def _split_score(logits: FeatureArray) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tenth.core.errors import DataError
@@ -17,13 +19,18 @@ def validated_rows(features: Features, name: str, min_images: int = 2) -> Featur
     rows = np.asarray(features.vectors, np.float64)
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise DataError(f"{name} features of shape {rows.shape}", "one row (D,) per image is needed", "Embed the images again")
-    if len(rows) < min_images:
-        found = pluralize(len(rows), f"{name} image")
-        raise DataError(found, f"at least {min_images} are needed", "Add images, or leave this metric out")
-    if num_invalid := int((~np.isfinite(rows)).any(1).sum()):
-        found, action = f"{num_invalid} of {len(rows)} {name} rows are not finite", "Embed the images again, or leave those out"
-        raise DataError(found, "every image needs a whole row", action)
+    require_images(len(rows), int((~np.isfinite(rows)).any(1).sum()), name, min_images)
     return rows
+
+
+def require_images(count: int, broken: int, name: str, min_images: int = 2) -> None:
+    """Raises DataError for fewer images than `min_images`, or if rows of some of them are broken: not finite."""
+    if count < min_images:
+        found = pluralize(count, f"{name} image")
+        raise DataError(found, f"at least {min_images} are needed", "Add images, or leave this metric out")
+    if broken:
+        found, action = f"{broken} of {count} {name} rows are not finite", "Embed the images again, or leave those out"
+        raise DataError(found, "every image needs a whole row", action)
 
 
 def validated_pair(generated: Features, held_out: Features, min_images: int = 2) -> tuple[FeatureArray, FeatureArray]:
@@ -37,7 +44,12 @@ def validated_pair(generated: Features, held_out: Features, min_images: int = 2)
 
 def score_or_unavailable(metric: Metric, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """The metric's score; unavailable, with the reason, where there are too few images or faces for it."""
+    return available(lambda: metric(generated=generated, held_out=held_out, references=references))
+
+
+def available(measure: Callable[[], Score]) -> Score:
+    """The score that it gives; unavailable, with the reason, where it raises DataError."""
     try:
-        return metric(generated=generated, held_out=held_out, references=references)
+        return measure()
     except DataError as problem:
         return Score(None, unavailable=str(problem))

@@ -21,22 +21,25 @@ def kid(*, generated: Features, held_out: Features, references: Features | None 
     """
     del references
     a, b = validated_pair(generated, held_out)
-    return Score(_mean_off_diagonal(a) + _mean_off_diagonal(b) - 2 * _mean(a, b), n=len(a))
+    within = [(kernel_sum(side, side) - self_kernel_sum(side)) / (len(side) * (len(side) - 1)) for side in (a, b)]
+    return Score(within[0] + within[1] - 2 * kernel_sum(a, b) / (len(a) * len(b)), n=len(a))
+
+
+def kernel_sum(a: FeatureArray, b: FeatureArray) -> float:
+    """The kernel of all pairs of a row of a (N, D) and one of b (M, D), summed up."""
+    return sum(float(_kernel(rows, columns).sum()) for rows in _blocks(a) for columns in _blocks(b))
+
+
+def self_kernel_sum(rows: FeatureArray) -> float:
+    """The kernel of each row (N, D) and itself, which is no pair, summed up."""
+    return float(((np.square(rows).mean(1) + 1) ** 3).sum())
 
 
 def _kernel(a: FeatureArray, b: FeatureArray) -> FeatureArray:
-    values: FeatureArray = (a @ b.T / a.shape[1] + 1) ** 3  # (N, M)
-    return values
-
-
-def _mean(a: FeatureArray, b: FeatureArray) -> float:
-    total = sum(float(_kernel(rows, columns).sum()) for rows in _blocks(a) for columns in _blocks(b))
-    return total / (len(a) * len(b))
-
-
-def _mean_off_diagonal(rows: FeatureArray) -> float:
-    diagonal = float(((np.square(rows).mean(1) + 1) ** 3).sum())  # an image and itself is no pair
-    return (_mean(rows, rows) * len(rows) ** 2 - diagonal) / (len(rows) * (len(rows) - 1))
+    values = a @ b.T  # (N, M)
+    values /= a.shape[1]
+    values += 1
+    return values * values * values  # a third of the time of a power
 
 
 def _blocks(rows: FeatureArray) -> Iterator[FeatureArray]:

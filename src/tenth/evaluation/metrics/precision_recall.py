@@ -8,6 +8,7 @@ can differ in the last bits from block to block: a slack far below any distance 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def density(*, generated: Features, held_out: Features, references: Features | N
     """
     del references
     a, b = validated_pair(generated, held_out, min_images=1)
-    balls = sum(int((squared < radius - slack).sum()) for squared, radius, slack in _balls(a, b, k))
+    balls = sum(int((squared < radius).sum()) for squared, radius in fit_balls(b, k).around(a))
     return Score(balls / (k * len(a)), n=len(a))
 
 
@@ -59,34 +60,67 @@ def coverage(*, generated: Features, held_out: Features, references: Features | 
     """
     del references
     a, b = validated_pair(generated, held_out, min_images=1)
-    covered = sum(int((squared < radius - slack).any(1).sum()) for squared, radius, slack in _balls(a, b, k))
+    covered = sum(int((squared < radius).any(1).sum()) for squared, radius in fit_balls(b, k).around(a))
     return Score(covered / len(b), n=len(a))
 
 
 def _fraction_inside(points: FeatureArray, centers: FeatureArray, k: int, name: str) -> float:
     """Share of points (N, D) in a closed ball around some centre (M, D)."""
     inside = np.zeros(len(points), bool)
-    for squared, radius, tolerance in _balls(points, centers, k, name):
-        inside |= (squared <= radius + tolerance).any(0)
+    for squared, radius in fit_balls(centers, k, name).around(points, closed=True):
+        inside |= (squared <= radius).any(0)
     return float(inside.mean())
 
 
-def _balls(
-    points: FeatureArray, centers: FeatureArray, k: int, name: str = "held-out"
-) -> Iterator[tuple[FeatureArray, FeatureArray, float]]:
-    """Blocks of B balls: squared distances of their centres to all points (B, N), squared radii (B, 1), the slack."""
-    if not 0 < k < len(centers):
-        raise DataError(f"{len(centers)} {name} images and k = {k}", "k from 1 to below their number is needed", "Add images")
-    mean = centers.mean(0)  # lengths, and with them rounding errors, are least around it
-    points, centers = points - mean, centers - mean
-    tolerance = TOLERANCE * float(np.square(centers).sum(1).mean())
+@dataclass(frozen=True, eq=False)
+class Balls:
+    """A ball around each of M rows. mean: (D,), of the rows. centers: (M, D), without the mean. squared_radii: (M,).
+
+    slack: of squared distances, within which they count as equal.
+    """
+
+    mean: FeatureArray
+    centers: FeatureArray
+    squared_radii: FeatureArray
+    slack: float
+
+    def around(self, points: FeatureArray, *, closed: bool = False) -> Iterator[tuple[FeatureArray, FeatureArray]]:
+        """Blocks of B balls: squared distances of their centres to all points (B, N), and squared radii (B, 1).
+
+        Those are below the radii by the slack for open balls, above them for closed ones.
+        """
+        shifted, radii = points - self.mean, self.squared_radii + (self.slack if closed else -self.slack)
+        for start in range(0, len(self.centers), BLOCK):
+            block = slice(start, start + BLOCK)
+            yield squared_distances(self.centers[block], shifted), radii[block, None]
+
+
+def fit_balls(rows: FeatureArray, k: int, name: str = "held-out") -> Balls:
+    """The ball around each row (M, D) that reaches to its k-th neighbour. name: what a message calls the rows.
+
+    Raises DataError unless k is from 1 to below M.
+    """
+    require_neighbours(len(rows), k, name)
+    mean = rows.mean(0)  # lengths, and with them rounding errors, are least around it
+    centers, radii = rows - mean, list[FeatureArray]()
     for start in range(0, len(centers), BLOCK):
-        block = centers[start : start + BLOCK]  # (B, D)
-        center_distances = _squared_distances(block, centers)  # (B, M), each centre's distance to itself among them
-        radius = np.partition(center_distances, k)[:, k, None]  # (B, 1)
-        yield _squared_distances(block, points), radius, tolerance
+        squared = squared_distances(centers[start : start + BLOCK], centers)  # (B, M), to itself among them
+        radii.append(np.partition(squared, k)[:, k])
+    return Balls(mean, centers, np.concatenate(radii), slack_of(np.square(centers).sum(), len(rows)))
 
 
-def _squared_distances(a: FeatureArray, b: FeatureArray) -> FeatureArray:
+def require_neighbours(count: int, k: int, name: str) -> None:
+    """Raises DataError unless k is from 1 to below the number of images."""
+    if not 0 < k < count:
+        raise DataError(f"{count} {name} images and k = {k}", "k from 1 to below their number is needed", "Add images")
+
+
+def slack_of(squared_lengths: float, count: int) -> float:
+    """The slack of squared distances around so many rows. squared_lengths: their sum, of rows without their mean."""
+    return TOLERANCE * float(squared_lengths) / count
+
+
+def squared_distances(a: FeatureArray, b: FeatureArray) -> FeatureArray:
+    """(N, M), of rows (N, D) and (M, D)."""
     squared: FeatureArray = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T)  # (N, M)
     return squared

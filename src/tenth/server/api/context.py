@@ -13,12 +13,12 @@ from fastapi import Depends, Request
 from tenth.server.settings import ServerSettings
 
 
-def owner_of(request: Request) -> str:
+async def owner_of(request: Request) -> str:
     """The user whose request it is; "" where no users are configured. What has another owner does not exist for it."""
     return str(getattr(request.state, "owner", ""))
 
 
-def settings_of(request: Request) -> ServerSettings:
+async def settings_of(request: Request) -> ServerSettings:
     """What the server was started with."""
     settings = request.app.state.settings
     assert isinstance(settings, ServerSettings)

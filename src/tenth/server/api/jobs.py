@@ -65,6 +65,8 @@ def submit(services: Services, owner: str, order: Order) -> tuple[Job, bool]:
     # Uploads are the job's from now on, and not gone after a day: held by nobody else's name until the job is there.
     files = [*order.photos, *filter(None, (request.image, request.mask))]
     holder = f"submission:{secrets.token_hex(16)}"
+    services.queue.require_room(owner, IMAGES_KIND, payload, order.person, order.client_key)
+    job = None
     try:
         _hold(services, owner, files, holder)
         job, is_new = services.queue.submit(
@@ -75,28 +77,33 @@ def submit(services: Services, owner: str, order: Order) -> tuple[Job, bool]:
             priority=order.priority,
             client_key=order.client_key,
         )
-        if files:
-            with services.database.transaction() as transaction:
-                for sha256 in files:
-                    services.blobs.share(transaction, sha256, f"job:{job.id}")
         return job, is_new
     finally:
         if files:
             with services.database.transaction() as transaction:
+                if job is not None:
+                    for sha256 in files:
+                        services.blobs.share(transaction, sha256, f"job:{job.id}")
                 services.blobs.release(transaction, holder)
             services.blobs.remove_unused()
 
 
 def _hold(services: Services, owner: str, hashes: Sequence[str], holder: str) -> None:
     """Keep own staged photos among the server's files, for a while. Raises RequestError, 404, for one that is not there."""
+    paths = {}
     for sha256 in hashes:
         path = staged_photo(services, owner, sha256)
         if path is None:
             raise not_found("photo", sha256)
-        content = read_bytes(path, services.settings.uploads.photo_bytes)
-        services.blobs.put(content)
+        paths[sha256] = path
+        services.blobs.put(read_bytes(path, services.settings.uploads.photo_bytes))
+    if paths:
+        until = time.time() + HOLD_SECONDS
         with services.database.transaction() as transaction:
-            services.blobs.use(transaction, content, holder, time.time() + HOLD_SECONDS)
+            for sha256, path in paths.items():
+                if not services.blobs.share(transaction, sha256, holder, until):  # removed since, with another's last use
+                    content = read_bytes(path, services.settings.uploads.photo_bytes)
+                    services.blobs.use(transaction, content, holder, until)
 
 
 def job_view(services: Services, job: Job) -> JobView:

@@ -30,7 +30,7 @@ class HasSettings(Protocol):
     def settings(self) -> ServerSettings: ...
 
 
-def photos_of(request: Request) -> StagedPhotos:
+async def photos_of(request: Request) -> StagedPhotos:
     """The staged photos of the application that a request came to."""
     photos = request.app.state.photos
     assert isinstance(photos, StagedPhotos)

@@ -39,7 +39,6 @@ class Job:
     finished: float | None
     error: Mapping[str, str] | None
     person: str
-    client_key: str | None
     pictures: tuple[str, ...]
     values: Mapping[str, Any]
 

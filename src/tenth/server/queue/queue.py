@@ -11,7 +11,7 @@ from tenth.core.files.reading import UnreadableError, read_bytes
 from tenth.server.queue.job import Job, JobStatus, KeyReused, QueueFull, job_key, to_json
 from tenth.server.queue.job_rows import JOB, find_job, from_row, new_id, one_job, order_of, update_job
 from tenth.server.storage.blobs import blob_path
-from tenth.server.storage.database import Database, change_number, insert
+from tenth.server.storage.database import Database, change_number, explain_database_errors, insert
 
 MAX_QUEUED, MAX_LISTED = 50, 500
 RECENT, USUAL_SECONDS = 20, 10.0  # jobs whose mean duration is the time after which there is room; it, where none is done yet
@@ -47,6 +47,7 @@ class JobQueue:
         with self.database.transaction() as transaction:
             known = self._known(transaction, owner, key, client_key)
             if known is not None:
+                _add_client_key(transaction, owner, client_key, known.id)
                 return known, False
             self._check_room(transaction)
             number = change_number(transaction)
@@ -62,11 +63,17 @@ class JobQueue:
                 key=key,
                 payload=text,
                 person=person,
-                client_key=client_key,
                 priority=priority,
                 created=time.time(),
             )
+            _add_client_key(transaction, owner, client_key, job_id)
             return one_job(transaction, job_id), True
+
+    def require_room(self, owner: str, kind: str, payload: Mapping[str, Any], person: str, client_key: str | None) -> None:
+        """Raises what `submit` would, without keeping others from writing: before anything is done for a job."""
+        with explain_database_errors(self.database.path):
+            if self._known(self.database.connection, owner, job_key(kind, person, payload), client_key) is None:
+                self._check_room(self.database.connection)
 
     def get(self, job_id: str, owner: str) -> Job | None:
         """A job, or None if the owner has none of this id."""
@@ -153,7 +160,8 @@ class JobQueue:
     def _known(self, transaction: sqlite3.Connection, owner: str, key: str, client_key: str | None) -> Job | None:
         """The job that a new one is already."""
         if client_key is not None:
-            job = find_job(transaction, "owner = ? AND client_key = ?", owner, client_key)
+            named = "id = (SELECT job FROM client_keys WHERE owner = ? AND client_key = ?)"
+            job = find_job(transaction, named, owner, client_key)
             if job is not None and job.key != key:
                 raise KeyReused
             if job is not None:
@@ -185,3 +193,9 @@ class JobQueue:
             (SELECT finished, started FROM jobs WHERE status = 'done' ORDER BY number DESC LIMIT ?)"""
         (mean,) = transaction.execute(query, (RECENT,)).fetchone()
         return max(1, round(USUAL_SECONDS if mean is None else mean))
+
+
+def _add_client_key(transaction: sqlite3.Connection, owner: str, client_key: str | None, job_id: str) -> None:
+    """Let a client's key, if there is one, stand for a job from now on."""
+    if client_key is not None:
+        transaction.execute("INSERT OR IGNORE INTO client_keys VALUES (?, ?, ?)", (owner, client_key, job_id))

@@ -9,21 +9,19 @@ import argparse
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tenth.core.errors import TenthError
+from tenth.core.workers.processes import start_process, stop_processes
 from tenth.server.queue.leases import LEASE_SECONDS
 from tenth.server.storage.database import Database
 from tenth.server.storage.retention import clean
 
 WATCH_SECONDS = 0.1
-STOP_SECONDS = 10.0  # within which workers end that are told to
 MAX_DELAY = 30.0  # seconds before a worker is started again that cannot begin
 CLEAN_SECONDS = 3600.0
 
@@ -73,17 +71,7 @@ class Supervisor:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
-        processes = [place.process for place in self._places if place.process is not None]
-        for process in processes:
-            process.terminate()
-        deadline = time.monotonic() + STOP_SECONDS
-        for process in processes:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+        stop_processes(place.process for place in self._places if place.process is not None)
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
@@ -95,9 +83,9 @@ class Supervisor:
             self._stopping.wait(WATCH_SECONDS)
 
     def _start_worker(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tenth.server.queue.worker", str(self.folder), "--executor", self.config.executor]
-        command += ["--lease-seconds", str(self.config.lease_seconds), "--supervised"]
-        return subprocess.Popen(command, stdin=subprocess.PIPE)
+        arguments = [str(self.folder), "--executor", self.config.executor]
+        arguments += ["--lease-seconds", str(self.config.lease_seconds), "--supervised"]
+        return start_process("tenth.server.queue.worker", arguments)
 
     @staticmethod
     def _bury(place: _Place) -> None:

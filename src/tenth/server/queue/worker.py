@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import shutil
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import cast
 
 from tenth.core.errors import InputError, TenthError
+from tenth.core.workers.processes import end_with_parent
 from tenth.server.queue.job import Executor, Job, JobStopped
 from tenth.server.queue.leases import LEASE_SECONDS, Leases, worker_name
 from tenth.server.queue.reporter import LeaseReporter, heartbeat
@@ -30,7 +28,6 @@ from tenth.server.storage.database import Database, is_disk_full
 
 IDLE_SECONDS = 0.1  # between two looks whether a job waits
 DISK_SECONDS = 10.0  # after which a job that waits for room on the disk is tried again
-END_SECONDS = 10.0  # within which a worker ends whose supervisor is gone
 MAX_FOUND_CHARS = 500
 
 
@@ -151,20 +148,6 @@ def load_executor(name: str) -> Executor:
         raise InputError(f"the executor {name!r} ({problem})", "MODULE:FUNCTION is needed", "Correct it") from problem
 
 
-def end_with_supervisor() -> None:
-    """Stop this process when the other end of its standard input is gone: its supervisor has died."""
-
-    def watch() -> None:
-        with suppress(OSError):
-            while os.read(0, 1024):  # not from `sys.stdin`, whose lock Python needs when it ends
-                pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(END_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main() -> int:
     """Run a worker until it is stopped; 1 if it cannot begin."""
     parser = argparse.ArgumentParser(prog="tenth.server.queue.worker")
@@ -176,7 +159,7 @@ def main() -> int:
     try:
         worker = Worker(options.data, load_executor(options.executor), options.lease_seconds)
         if options.supervised:
-            end_with_supervisor()
+            end_with_parent()
         worker.run()
     except TenthError as problem:
         print(problem, file=sys.stderr)

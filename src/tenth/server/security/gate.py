@@ -70,7 +70,10 @@ class Gate:
         """Who asks, as limits count them. Raises RequestError for whoever may not."""
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         scope.setdefault("state", {})["owner"] = ""
-        check_host(headers.get("host", ""), self.hosts, loopback=self.settings.is_loopback)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1:  # a proxy might heed another one
+            raise RequestError(400, f"{len(hosts)} headers Host", "exactly one is needed", "Send HTTP/1.1 with one")
+        check_host(hosts[0], self.hosts, loopback=self.settings.is_loopback)
         if path == HEALTH and method in SAFE_METHODS:
             return ""
         check_origin(method, headers)

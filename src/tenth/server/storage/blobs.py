@@ -83,11 +83,10 @@ class Blobs:
         query = "SELECT 1 FROM blob_uses WHERE sha256 = ? AND holder = ? AND coalesce(until > ?, 1)"
         return self.database.row(query, (sha256, holder, time.time())) is not None
 
-    def held(self, holder: str) -> tuple[str, ...]:
-        """The files that a holder uses, in the order of their names."""
-        return tuple(
-            row[0] for row in self.database.rows("SELECT sha256 FROM blob_uses WHERE holder = ? ORDER BY 1", (holder,))
-        )
+    def held(self, holder: str, limit: int = -1) -> tuple[str, ...]:
+        """The files that a holder uses, in the order of their names. limit: at most so many, -1 for all."""
+        query = "SELECT sha256 FROM blob_uses WHERE holder = ? ORDER BY 1 LIMIT ?"
+        return tuple(row[0] for row in self.database.rows(query, (holder, limit)))
 
     @staticmethod
     def release(transaction: sqlite3.Connection, holder: str) -> None:
@@ -98,7 +97,7 @@ class Blobs:
     def remove_unused(self) -> int:
         """Remove the files that were released, here or by a process that was killed then, and that nothing uses; how many."""
         removed = 0
-        while True:
+        while self.held(RELEASED, limit=1):  # else nobody has to wait
             with self.database.transaction() as transaction:  # while it runs no file gets a use
                 query = "DELETE FROM blob_uses WHERE sha256 IN (SELECT sha256 FROM blob_uses WHERE holder = ? LIMIT ?)"
                 query += " AND holder = ? RETURNING sha256"
@@ -108,8 +107,7 @@ class Blobs:
                     if used is None and self.path(sha256).exists():
                         self.path(sha256).unlink()
                         removed += 1
-            if not hashes:
-                return removed
+        return removed
 
     def remove_expired(self) -> int:
         """Remove uses that are void, and the files that nothing uses then; how many files those were."""
@@ -133,4 +131,5 @@ class Blobs:
 
 
 def _mark_released(transaction: sqlite3.Connection, hashes: Iterable[str]) -> None:
-    transaction.executemany("INSERT OR REPLACE INTO blob_uses VALUES (?, ?, 0)", [(sha256, RELEASED) for sha256 in hashes])
+    unused = "SELECT ?1, ?2, 0 WHERE NOT EXISTS (SELECT 1 FROM blob_uses WHERE sha256 = ?1 AND holder <> ?2)"
+    transaction.executemany(f"INSERT OR REPLACE INTO blob_uses {unused}", [(sha256, RELEASED) for sha256 in hashes])

@@ -39,6 +39,9 @@ class Database:
         self.folder = make_private_folder(folder)
         self.path = self.folder / DATABASE_FILE
         self._local = threading.local()
+        self._writing = (
+            threading.Lock()
+        )  # for this process's threads: SQLite itself only looks again after longer and longer pauses
         self._migrate()
 
     @property
@@ -63,7 +66,7 @@ class Database:
         durable: it is on the disk at the end of the block, else with the next one that is: a power failure before undoes it.
         Raises DataError.
         """
-        with explain_database_errors(self.path):
+        with self._writing, explain_database_errors(self.path):
             connection = self.connection
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")

@@ -4,6 +4,7 @@ A database has the version of the last step that was applied to it. A step is ne
 
 - jobs: `number` is the order of submission, with which the id begins, `furthest` the most that any attempt has done, `change`
   the value of the counter at the last change of the row, which event streams follow.
+- client_keys: what clients call a job, to submit it twice without harm; several may have submitted the same.
 - pictures: of jobs that are done; `number` is as a job's, `position` the picture's in its job, `thumbnail` a sha256.
 - webhooks: whom to tell that a job ended, and when next.
 - blob_uses: who uses a file, as `picture:ID` or `job:ID`; `until` is a time after which a use is void.
@@ -17,7 +18,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO counter VALUES (0)",
         """CREATE TABLE jobs (
             number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, kind TEXT NOT NULL,
-            key TEXT NOT NULL, payload TEXT NOT NULL, person TEXT NOT NULL, client_key TEXT, priority INTEGER NOT NULL,
+            key TEXT NOT NULL, payload TEXT NOT NULL, person TEXT NOT NULL, priority INTEGER NOT NULL,
             status TEXT NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'running', 'done', 'failed', 'cancelled')),
             attempts INTEGER NOT NULL DEFAULT 0, done INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0,
             furthest INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL, started REAL, finished REAL, error TEXT,
@@ -27,11 +28,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX jobs_queued ON jobs (priority DESC, number) WHERE status = 'queued'",
         "CREATE INDEX jobs_running ON jobs (lease_until) WHERE status = 'running'",
         "CREATE UNIQUE INDEX jobs_active ON jobs (owner, key) WHERE status IN ('queued', 'running')",
-        "CREATE UNIQUE INDEX jobs_client_key ON jobs (owner, client_key) WHERE client_key IS NOT NULL",
         "CREATE INDEX jobs_key ON jobs (owner, key, number)",
         "CREATE INDEX jobs_owner ON jobs (owner, number)",
         "CREATE INDEX jobs_person ON jobs (owner, person)",
         "CREATE INDEX jobs_change ON jobs (change)",
+        """CREATE TABLE client_keys (
+            owner TEXT NOT NULL, client_key TEXT NOT NULL, job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            PRIMARY KEY (owner, client_key)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX client_keys_job ON client_keys (job)",
         """CREATE TABLE pictures (
             number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
             job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, position INTEGER NOT NULL,

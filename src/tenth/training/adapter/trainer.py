@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.core.config import NonNegative, SomeItems, config_dataclass
+from tenth.core.config import FilePath, NonNegative, SomeItems, config_dataclass
 from tenth.core.errors import RecipeError
 from tenth.core.files.writing import atomic_folder
 from tenth.core.rng import StepRNG
-from tenth.core.types import Encoder, Pixels
+from tenth.core.types import Pixels
 from tenth.core.wording import pluralize
 from tenth.data.faces.crops import PhotoDataset
 from tenth.models.adapters.ip_adapter import ADAPTER_FILE, adapter_name, save_ip_adapter
@@ -27,8 +26,10 @@ from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, LearnedAgg
 from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
 from tenth.models.aggregators.set_aggregator import SetAggregator, SetAggregatorConfig
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.training.adapter.dataset import AdapterDataset, build_dataset
+from tenth.training.adapter.dataset import AdapterDataset
+from tenth.training.adapter.encoding import build_dataset, on_device
 from tenth.training.adapter.reference_sampling import IdentityContrastiveLoss, ReferenceSampling, sample_references
+from tenth.training.adapter.shards import open_training_set
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import AdapterValidator, ValidationConfig, build_validator
 from tenth.training.diffusion_loss import ConditioningDropout
@@ -54,6 +55,9 @@ class AdapterRecipe:
 
     aggregator: Literal["attention", "set"]
     data: PhotoDataset | None = None
+    encoded: FilePath | None = (
+        None  # folder of `tenth data encode`, for the training people; `data` then gives validation people
+    )
     synthetic: SyntheticPeople | None = None  # instead of data: synthetic people, to try a recipe out
     schedule: TrainingConfig | None = None  # of the diffusion objective; without it only `embedding_pretraining` runs
     embedding_pretraining: EmbeddingPretraining | None = None
@@ -77,8 +81,8 @@ class AdapterRecipe:
 
     def __post_init__(self) -> None:
         references, num_photos = self.references, self.attention_aggregator.num_photos
-        if (self.data is None) == (self.synthetic is None):
-            found = "[data] and [synthetic]" if self.data else "neither [data] nor [synthetic]"
+        if (self.data is None and self.encoded is None) == (self.synthetic is None):
+            found = "photos and [synthetic]" if self.synthetic else "neither [data] nor encoded nor [synthetic]"
             raise RecipeError(found, "one is needed", "Say whose photos")
         if self.synthetic and self.synthetic.photos_per_person < references.required_photos:
             found = f"{self.synthetic.photos_per_person} toy photos of each person"
@@ -111,7 +115,7 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
         with distributed.main_process_first(), on_device(model.encoder, distributed.device):
             dataset, validator = load_data(recipe, model, frozen, cache, validate=distributed.is_main_process)
         if distributed.is_main_process:
-            people, photos = pluralize(dataset.num_people, "person"), pluralize(len(dataset.files), "photo")
+            people, photos = pluralize(dataset.num_people, "person"), pluralize(int(dataset.num_photos.sum()), "photo")
             print(f"training on {people} and {photos}", file=sys.stderr)
 
         # The two phases, and the result.
@@ -137,7 +141,7 @@ class AdapterTrainer:
     def pretrain_on_embeddings(self, pretraining: EmbeddingPretraining, directory: Path) -> None:
         """Train the aggregator alone, on embeddings."""
         modules, loss = {"aggregator": self.aggregator}, partial(pretraining.loss, self.aggregator, self.dataset)
-        load_weights(modules, fit(modules, loss, self.dataset.num_people, pretraining.schedule, directory))
+        load_weights(modules, fit(modules, loss, self.dataset.block_sizes, pretraining.schedule, directory))
 
     def train_on_images(self, schedule: TrainingConfig, directory: Path, validator: AdapterValidator | None) -> None:
         """Train aggregator and adapter to predict the target photo."""
@@ -164,7 +168,7 @@ class AdapterTrainer:
             return {"validation/similarity": similarity, "validation/images": image_strip(images)}
 
         with self.frozen.cast_frozen_weights(precision), self.frozen.gradient_checkpointing(self.recipe.gradient_checkpointing):
-            ema = fit(modules, self.loss, self.dataset.num_people, schedule, directory, on_checkpoint)
+            ema = fit(modules, self.loss, self.dataset.block_sizes, schedule, directory, on_checkpoint)
         load_weights(modules, ema)
 
     def loss(self, person_indices: Tensor, rng: StepRNG) -> Tensor:
@@ -172,16 +176,15 @@ class AdapterTrainer:
         # The target photo, mirrored at random, with a random caption, and its references.
         batch = sample_references(self.dataset, person_indices, self.recipe.references, rng)
         drop_image, drop_text = self.recipe.conditioning_dropout.masks(rng.uniform())
-        mirrored, variant = rng.integers(2), rng.integers(self.dataset.caption_indices.shape[1])
+        mirrored, variant = rng.integers(2), rng.integers(self.dataset.max_captions)
 
-        # Conditions, dropped at random: the empty prompt is row 0, no image a zero embedding.
+        # Conditions, dropped at random: no image is a zero embedding.
         device = self.frozen.unet.device
-        caption_indices = self.dataset.caption_indices[batch.target, variant].masked_fill(drop_text, 0)  # (B,)
-        prompt_embeddings = self.dataset.prompt_embeddings[caption_indices].to(device)
+        prompt_embeddings = self.dataset.prompts(batch.target, variant, drop_text).to(device)
         pooled = self.aggregator(batch.embeddings.to(device), batch.mask.to(device))  # (B, M, D)
         pooled = pooled.masked_fill(drop_image[:, None, None].to(device), 0.0)
 
-        latents = self.frozen.sample_latents(self.dataset.latent_moments[batch.target, mirrored], rng).to(device)
+        latents = self.frozen.sample_latents(self.dataset.latents(batch.target, mirrored), rng).to(device)
         return self.frozen.loss(latents, prompt_embeddings, pooled, rng, self.recipe.min_snr_gamma)
 
     def save_method(self, folder: Path) -> None:
@@ -197,23 +200,17 @@ class AdapterTrainer:
             checkpoint.save_aggregator(result, new / checkpoint.AGGREGATOR_FILE)
 
 
-@contextmanager
-def on_device(encoder: Encoder, device: torch.device) -> Iterator[None]:
-    """An encoder that is a network on the device while photos are encoded, and off it before training needs the memory."""
-    if isinstance(encoder, nn.Module):
-        encoder.to(device)
-    try:
-        yield
-    finally:
-        if isinstance(encoder, nn.Module):
-            encoder.cpu()
-
-
 def load_data(
     recipe: AdapterRecipe, model: LatentDiffusion, frozen: FrozenDiffusion, cache: ArrayCache, *, validate: bool
 ) -> tuple[AdapterDataset, AdapterValidator | None]:
-    """The training people of the data, or synthetic people; and the validation people of the data, if asked for."""
-    if recipe.data is None:
-        return (recipe.synthetic or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen), None
-    dataset = build_dataset(recipe.data, recipe.references.required_photos, model.encoder, frozen, cache)
-    return dataset, build_validator(recipe.data, recipe.validation, model, cache) if validate else None
+    """The training people of the files or the data, or synthetic people; the validation people of the data, if asked for."""
+    min_photos = recipe.references.required_photos
+    if recipe.encoded is not None:
+        dataset = open_training_set(recipe.encoded, min_photos, model.encoder, frozen)
+    elif recipe.data is not None:
+        dataset = build_dataset(recipe.data, min_photos, model.encoder, frozen, cache)
+    else:
+        dataset = (recipe.synthetic or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen)
+    if recipe.data is None or not validate:
+        return dataset, None
+    return dataset, build_validator(recipe.data, recipe.validation, model, cache)

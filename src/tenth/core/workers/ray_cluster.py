@@ -1,0 +1,252 @@
+"""Workers on the nodes of a Ray cluster.
+
+Ray is driven from a process of its own: its libraries end the process that they are in when the cluster's head is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from importlib.util import find_spec
+from itertools import islice
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tenth.core.errors import InputError
+from tenth.core.wording import pluralize
+from tenth.core.workers.attempts import Outcome, R, Reply, T, Workers, attempt, internal_error, process_name
+from tenth.core.workers.local_workers import thread_environment
+from tenth.core.workers.pool import Begun, Lost, Pool
+from tenth.core.workers.processes import reason_of, start_connected, stop_processes
+
+WAIT_SECONDS, NODES_SECONDS = 1.0, 5.0  # until a wait without news ends; between two looks at which nodes there are
+CONNECT_SECONDS = 60.0
+MAX_REASON_CHARS = 300
+# Nothing is reported to Ray's makers; of the warnings, one that is about settings that nobody made.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+OURS = "TENTH_"  # how the variables begin that say where models, people and keys are: on all nodes the same places
+
+
+def run_on_ray(make_runner: Callable[[], Callable[[T], R]], tasks: Iterable[T], wanted: Workers) -> Iterator[Outcome[T, R]]:
+    """As `run_tasks`, by actors on all nodes of a Ray cluster. Raises InputError if Ray is not installed."""
+    if find_spec("ray") is None:
+        raise InputError("Ray is not installed", "it is needed to use several machines", "Run `pip install 'tenth[cluster]'`")
+    return _run_driver(make_runner, iter(tasks), wanted)
+
+
+def _run_driver(make_runner: Callable[[], Any], tasks: Iterator[T], wanted: Workers) -> Iterator[Outcome[T, Any]]:
+    """Start the driver, give it tasks when it asks for them, and pass on what it says."""
+    driver = _Driver()
+    try:
+        driver.send((make_runner, wanted))
+        while True:
+            kind, content = driver.receive()
+            if kind == "next":
+                driver.send([*islice(tasks, 1)])
+            elif kind == "outcome":
+                yield content
+            elif kind == "error":
+                raise content
+            else:
+                return
+    finally:
+        driver.stop()
+
+
+class _Driver:
+    """The process that drives Ray."""
+
+    def __init__(self) -> None:
+        self.process, self.connection = start_connected("tenth.core.workers.ray_cluster:drive", QUIET)
+
+    def send(self, message: Any) -> None:
+        with suppress(OSError):  # it has ended, which is noticed when it is listened to
+            self.connection.send(message)
+
+    def receive(self) -> Any:
+        """What it says next. Raises InputError if it has ended, as it does when the cluster's head is lost."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError) as problem:
+            reason = reason_of(self.process.wait())
+            found = f"the connection to the Ray cluster is lost ({reason}; what Ray says of it is above)"
+            action = "Start the cluster again, and give the same command: it goes on where it was"
+            raise InputError(found, "a cluster is needed whose head lives until the end", action) from problem
+
+    def stop(self) -> None:
+        stop_processes([self.process])
+        self.connection.close()
+
+
+def drive(connection: Connection) -> None:
+    """The driver: connect to the cluster, and have the tasks done that come when they are asked for."""
+
+    def tasks() -> Iterator[Any]:
+        while True:
+            connection.send(("next", None))
+            task = connection.recv()
+            if not task:
+                return
+            yield task[0]
+
+    make_runner, wanted = connection.recv()
+    try:
+        with _time_limit(connection, wanted.ray):
+            cluster = _Cluster(make_runner, wanted)
+        for outcome in Pool[Any, Any](cluster, tasks()).run():
+            connection.send(("outcome", outcome))
+    except InputError as problem:
+        connection.send(("error", problem))
+    except (EOFError, BrokenPipeError):
+        raise
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the user is told
+        connection.send(("error", internal_error(problem)))
+    else:
+        connection.send(("end", None))
+
+
+@contextmanager
+def _time_limit(connection: Connection, address: str) -> Iterator[None]:
+    """End this process, with an error, if a cluster that was there does not answer: Ray itself would try for minutes."""
+
+    def give_up() -> None:
+        connection.send(("error", _no_cluster(address, f"within {CONNECT_SECONDS:.0f} seconds")))
+        os._exit(1)
+
+    timer = threading.Timer(CONNECT_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class Runner:
+    """What an actor is on its node."""
+
+    def begin(self, version: str, make_runner: Callable[[], Any]) -> Begun | InputError:
+        """Make what does tasks, for a driver of this version."""
+        here = metadata.version("tenth")
+        if here != version:
+            found = f"tenth {here} is on {socket.gethostname()}, and tenth {version} on the machine of the command"
+            return InputError(found, "the same version is needed on all", "Install it, or use an image that holds it")
+        made = attempt(lambda _: make_runner(), None)
+        self._run = made.result
+        return made.error or Begun(process_name())
+
+    def do(self, task: Any) -> Reply[Any]:
+        assert self._run is not None
+        return attempt(self._run, task)
+
+
+class _Actor:
+    """An actor as the driver has it. reply: what it is to answer."""
+
+    def __init__(self, handle: Any, make_runner: Callable[[], Any]) -> None:
+        self.handle, self.name = handle, "an actor"
+        self.reply = handle.begin.remote(metadata.version("tenth"), make_runner)
+
+    def give(self, task: Any) -> None:
+        self.reply = self.handle.do.remote(task)
+
+    def hear(self) -> Begun | Reply[Any] | InputError | Lost:
+        import ray
+
+        try:
+            said: Begun | Reply[Any] | InputError = ray.get(self.reply)
+        except ray.exceptions.RayTaskError as problem:  # a result that cannot be sent
+            return Reply(error=internal_error(problem.cause))
+        except ray.exceptions.RayError as problem:
+            return Lost(_brief(problem))
+        if isinstance(said, Begun):
+            self.name = said.name
+        return said
+
+    def stop(self) -> None:
+        import ray
+
+        ray.kill(self.handle)
+
+
+class _Cluster:
+    """A Ray cluster, whose nodes come and go."""
+
+    def __init__(self, make_runner: Callable[[], Any], wanted: Workers) -> None:
+        self.make_runner, self.wanted = make_runner, wanted
+        connect(wanted.ray)
+        self._room, self._counted_at = 0, -NODES_SECONDS
+        if not self.room():
+            found = f"no node of the Ray cluster has {pluralize(wanted.threads, 'CPU')} and {wanted.gpus:g} GPUs"
+            raise InputError(found, "a worker needs them", "Add such a node, or ask for less")
+
+    def room(self) -> int:
+        import ray
+
+        if self.wanted.workers:
+            return self.wanted.workers
+        if time.monotonic() - self._counted_at >= NODES_SECONDS:
+            nodes: list[dict[str, Any]] = ray.nodes()
+            self._room = sum(room_of(node["Resources"], self.wanted) for node in nodes if node["Alive"])
+            self._counted_at = time.monotonic()
+        return self._room
+
+    def start(self) -> _Actor:
+        import ray
+
+        places = {name: value for name, value in os.environ.items() if name.startswith(OURS)}
+        actor = ray.remote(Runner).options(
+            num_cpus=self.wanted.threads,
+            num_gpus=self.wanted.gpus,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": thread_environment(self.wanted.threads) | places},
+        )
+        return _Actor(actor.remote(), self.make_runner)
+
+    def wait(self, workers: Sequence[_Actor]) -> Sequence[_Actor]:
+        import ray
+
+        by_reply = {worker.reply: worker for worker in workers}
+        ready, _ = ray.wait(list(by_reply), timeout=WAIT_SECONDS)
+        return [by_reply[reply] for reply in ready]
+
+    def stop(self, workers: Sequence[_Actor]) -> None:
+        import ray
+
+        for worker in workers:
+            worker.stop()
+        ray.shutdown()
+
+
+def connect(address: str) -> None:
+    """Become a driver of the cluster; "local": of a new one. Raises InputError if there is none."""
+    import ray
+
+    host, _, port = address.rpartition(":")
+    try:
+        if port.isdecimal():  # Ray itself would try for minutes
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        ray.init(address=address, logging_level=logging.ERROR, include_dashboard=False)
+    except (OSError, OverflowError, RuntimeError, ValueError) as problem:
+        raise _no_cluster(address, _brief(problem)) from problem
+
+
+def _no_cluster(address: str, reason: str) -> InputError:
+    action = "Start one with `ray start --head`, join it with `ray start --address HOST:PORT`, or use --ray local"
+    return InputError(f"no Ray cluster answers at {address} ({reason})", "this machine needs to be a node of one", action)
+
+
+def _brief(problem: Exception) -> str:
+    return " ".join(str(problem).split())[:MAX_REASON_CHARS]
+
+
+def room_of(resources: Mapping[str, float], wanted: Workers) -> int:
+    """How many workers a node has room for."""
+    room = resources.get("CPU", 0.0) // wanted.threads
+    return int(min(room, resources.get("GPU", 0.0) // wanted.gpus) if wanted.gpus else room)

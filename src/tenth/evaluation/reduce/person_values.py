@@ -1,0 +1,134 @@
+"""Each person's values from the sums of all images -> identity metrics with their intervals."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from tenth.core.errors import DataError
+from tenth.core.types import FeatureArray, Score
+from tenth.evaluation.metrics.diversity import NOBODY_TWICE
+from tenth.evaluation.metrics.identity import (
+    NO_REFERENCES_GIVEN,
+    NO_THRESHOLD,
+    require_distinct,
+    rows_with_face,
+    score_over_people,
+    similarity_score,
+)
+from tenth.evaluation.reduce.person_sums import PersonSum, RealFaces
+
+Measure = Callable[[str, PersonSum, RealFaces], float | None]
+
+
+class PersonValues:
+    """The values of people whose images are complete: a few numbers each, so that a million people are no burden."""
+
+    def __init__(self, real: RealFaces) -> None:
+        self.real = real
+        self._names: dict[str, list[str]] = {name: [] for name in MEASURES}
+        self._values = {name: array("d") for name in MEASURES}
+        self._problems: dict[str, tuple[str, DataError]] = {}  # of the first person in order
+
+    def add(self, person: str, sums: PersonSum) -> None:
+        """Add a person, once, with the sums of all images."""
+        for name, measure in MEASURES.items():
+            try:
+                value = measure(person, sums, self.real)
+            except DataError as problem:
+                if name not in self._problems or person < self._problems[name][0]:
+                    self._problems[name] = (person, problem)
+                continue
+            if value is not None:
+                self._names[name].append(person)
+                self._values[name].append(value)
+
+    def scores(self) -> dict[str, Score]:
+        """The metrics of all people, as of all their images at once: to the digit, since people are sorted."""
+        return {name: self._score(name) for name in MEASURES}
+
+    def _score(self, name: str) -> Score:
+        # What a metric needs and does not have.
+        if name == "true-accept-rate" and self.real.threshold is None:
+            return Score(None, unavailable=NO_THRESHOLD)
+        if name == "copy-paste-index" and self.real.references is None:
+            return Score(None, unavailable=NO_REFERENCES_GIVEN)
+        if name in self._problems:
+            return Score(None, unavailable=str(self._problems[name][1]))
+
+        # Sorted by person, as the bootstrap draws them.
+        names, values = self._names[name], self._values[name]
+        ordered = {names[index]: values[index] for index in sorted(range(len(names)), key=names.__getitem__)}
+        if name.endswith("-similarity"):
+            return similarity_score(ordered)
+        score = score_over_people(ordered)
+        if name == "identity-diversity" and score.value is None:
+            return replace(score, unavailable=NOBODY_TWICE)
+        return score
+
+
+def identity_similarity(person: str, sums: PersonSum, real: RealFaces) -> float | None:
+    """The mean cosine to the person's held-out photos; an image without a face counts as an impostor's."""
+    own, others = _centroids(person, real)
+    missing = sums.images - sums.faces
+    return float(sums.row_sum @ own + (missing * (own @ others) if missing else 0)) / sums.images
+
+
+def impostor_similarity(person: str, sums: PersonSum, real: RealFaces) -> float | None:
+    """The same to other people's held-out photos."""
+    own, others = _centroids(person, real)
+    return float(sums.row_sum @ others + (sums.images - sums.faces) * (own @ others)) / sums.images
+
+
+def true_accept_rate(person: str, sums: PersonSum, real: RealFaces) -> float | None:
+    """The share of accepted pairs."""
+    if real.threshold is None:
+        return None
+    return sums.accepted / (sums.images * len(rows_with_face(real.held_out, person, "held-out")))
+
+
+def face_detection_rate(person: str, sums: PersonSum, real: RealFaces) -> float | None:
+    """The share of images with a face."""
+    del person, real
+    return sums.faces / sums.images
+
+
+def copy_paste_index(person: str, sums: PersonSum, real: RealFaces) -> float | None:
+    """The mean index of images with a face."""
+    if real.references is None:
+        return None
+    held, given = (
+        rows_with_face(real.held_out, person, "held-out"),
+        rows_with_face(real.references, person, "reference"),
+    )
+    if not sums.faces:
+        return None
+    require_distinct(held, given, person)
+    return sums.copying / sums.faces
+
+
+def identity_diversity(person: str, sums: PersonSum, real: RealFaces) -> float | None:
+    """The mean of 1 - cosine over pairs of images with a face."""
+    del person, real
+    n = sums.faces
+    return 1 - float(np.square(sums.row_sum).sum() - n) / (n * (n - 1)) if n > 1 else None
+
+
+MEASURES: dict[str, Measure] = {
+    "identity-similarity": identity_similarity,
+    "impostor-similarity": impostor_similarity,
+    "true-accept-rate": true_accept_rate,
+    "face-detection-rate": face_detection_rate,
+    "copy-paste-index": copy_paste_index,
+    "identity-diversity": identity_diversity,
+}
+
+
+def _centroids(person: str, real: RealFaces) -> tuple[FeatureArray, FeatureArray]:
+    """The mean held-out row of the person and that of the others, (D,) each; NaN where there is no other."""
+    num_others = len(real.centroids) - 1
+    own = real.centroids[person] if person in real.centroids else rows_with_face(real.held_out, person, "held-out")[0]
+    return own, (real.total - own) / num_others if num_others else np.full_like(own, np.nan)

@@ -1,0 +1,79 @@
+"""The real side of an evaluation, which every part of the images is compared with: known before, small, made once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenth.core.types import FeatureArray, Features
+from tenth.evaluation.extractors.inception import features_of
+from tenth.evaluation.metrics.frechet import drop_missing_faces
+from tenth.evaluation.reduce.neighbours import HeldOutBalls
+from tenth.evaluation.reduce.person_sums import RealFaces
+
+NO_THRESHOLD = -2.0  # below every cosine
+
+
+@dataclass(frozen=True, eq=False)
+class RealPhotos:
+    """Features of real photos. faces: (M, D) of the held-out ones, with their people; references: of those given, or None.
+
+    network: (M, 3056) of Inception, or None. threshold: of the recognizer, or None.
+    """
+
+    faces: Features
+    references: Features | None
+    network: FeatureArray | None
+    threshold: float | None
+
+    @cached_property
+    def people(self) -> RealFaces:
+        """By person. Raises DataError as `by_person`."""
+        return RealFaces.of(self.faces, self.references, self.threshold)
+
+    @cached_property
+    def with_face(self) -> FeatureArray:
+        """(M, D) of held-out photos with a face."""
+        return drop_missing_faces(self.faces).vectors
+
+    @cached_property
+    def balls(self) -> HeldOutBalls:
+        """Around the held-out faces."""
+        return HeldOutBalls(self.with_face)
+
+    @cached_property
+    def pooled(self) -> FeatureArray:
+        """Inception's features (M, 2048) of held-out photos; none without a network."""
+        return np.zeros((0, 1)) if self.network is None else features_of(self.network)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Everything, by name."""
+        tensors = {"threshold": torch.tensor([NO_THRESHOLD if self.threshold is None else self.threshold]).double()}
+        tensors |= {"network": torch.from_numpy(self.network.copy())} if self.network is not None else {}
+        for name, side in (("faces", self.faces), ("references", self.references)):
+            if side is not None:
+                people = np.frombuffer(json.dumps(side.people).encode(), np.uint8).copy()
+                tensors |= {name: torch.from_numpy(side.vectors.copy()), f"{name}.people": torch.from_numpy(people)}
+        return tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> RealPhotos:
+        """The inverse of `to_tensors`."""
+        sides = {
+            name: Features(tensors[name].numpy(), tuple(json.loads(tensors[f"{name}.people"].numpy().tobytes())))
+            for name in ("faces", "references")
+            if name in tensors
+        }
+        threshold, network = float(tensors["threshold"]), tensors.get("network")
+        return cls(
+            sides["faces"],
+            sides.get("references"),
+            None if network is None else network.numpy(),
+            None if threshold == NO_THRESHOLD else threshold,
+        )

@@ -1,0 +1,160 @@
+"""A plan -> rows, sorted by person and divided into shards. Ten million rows take no more memory than a thousand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tenth.core.errors import CheckpointError, DataError, InputError
+from tenth.core.files.reading import UnreadableError, parse_json
+from tenth.core.wording import pluralize
+from tenth.experiments.batch.plan_files import digest_of_plan, read_plan_rows
+from tenth.experiments.batch.rows import error_table, row_line
+from tenth.experiments.batch.shards import rows_file
+from tenth.experiments.batch.sorting import sorted_lines
+from tenth.experiments.batch.store import Store
+
+PLAN_FILE, BAD_ROWS_FILE = "plan.json", "rows/bad.jsonl"
+PLAN_FORMAT = 1
+ROWS_PER_SHARD = 1_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """plan.json. rows: pictures to draw; shards: how many files these are. bad_rows: lines that are none.
+
+    duplicates: rows that stood a second time. rows_sha256: of all rows in order; plan_sha256: of what they were read from.
+    settings: of the pictures' files.
+    """
+
+    rows: int
+    shards: int
+    duplicates: int
+    bad_rows: int
+    rows_sha256: str
+    plan_sha256: str
+    settings: Mapping[str, Any]
+    tenth: str
+    format: int = PLAN_FORMAT
+
+    @property
+    def rows_per_shard(self) -> int:
+        """Rows of each shard but the last."""
+        return int(self.settings["rows_per_shard"])
+
+
+@dataclass
+class _Counts:
+    duplicates: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+
+def plan_batch(path: Path, store: Store, settings: Mapping[str, Any], scratch: Path | None = None) -> Plan:
+    """The plan in a store: written now, or that which is there, if it was made of the same file with the same settings.
+
+    settings: of the batch, with rows_per_shard. scratch: a folder for what is sorted. Raises CheckpointError if the store holds
+    anything else, DataError or RecipeError if the file is no plan, or has no good row.
+    """
+    earlier, digest = read_plan(store), digest_of_plan(path)
+    if earlier is not None:
+        _check_same(store, earlier, digest, settings)
+        return earlier
+    _check_unused(store)
+
+    # Good rows are sorted; bad ones are written down at once, in the order of the plan.
+    counts, bad, rows = _Counts(), 0, 0
+    with store.writing(BAD_ROWS_FILE) as bad_file:
+
+        def good_lines() -> Iterator[bytes]:
+            nonlocal bad
+            for row in read_plan_rows(path):
+                if isinstance(row, InputError):
+                    bad += 1
+                    bad_file.write(json.dumps(error_table(row)).encode() + b"\n")
+                else:
+                    yield f"{row.sort_key}\t{row_line(row)}\n".encode()
+
+        shards = 0
+        unique = _without_duplicates(sorted_lines(good_lines(), scratch), counts)
+        while lines := list(islice(unique, int(settings["rows_per_shard"]))):
+            with store.writing(rows_file(shards)) as file:
+                file.writelines(lines)
+            rows, shards = rows + len(lines), shards + 1
+
+    # The plan itself comes last: without it nothing was planned.
+    if not rows:
+        found = f"{path} holds no good row" + (f", and {pluralize(bad, 'bad one')}" if bad else "")
+        raise DataError(found, "a row with a person and a prompt is needed", f"Correct it; see {store.address}/{BAD_ROWS_FILE}")
+    sums = {"rows_sha256": counts.digest.hexdigest(), "plan_sha256": digest}
+    plan = Plan(rows, shards, counts.duplicates, bad, **sums, settings=dict(settings), tenth=version("tenth"))
+    with store.writing(PLAN_FILE) as file:
+        file.write(json.dumps(asdict(plan), sort_keys=True, indent=1).encode() + b"\n")
+    return plan
+
+
+def read_plan(store: Store) -> Plan | None:
+    """The plan in a store; None if there is none. Raises DataError if it is damaged, or another version's."""
+    try:
+        table = parse_json(store.read(PLAN_FILE).decode())
+        if table["format"] != PLAN_FORMAT:
+            raise _unusable(store, f"has format {table['format']}, this version reads {PLAN_FORMAT}")
+        return Plan(**table)
+    except FileNotFoundError:
+        return None
+    except (UnreadableError, UnicodeDecodeError, KeyError, TypeError) as problem:
+        raise _unusable(store, f"is damaged ({problem})") from problem
+
+
+def is_batch(store: Store) -> bool:
+    """Whether a store holds a planned batch."""
+    return store.size(PLAN_FILE) is not None
+
+
+def _without_duplicates(lines: Iterable[bytes], counts: _Counts) -> Iterator[bytes]:
+    """The rows of sorted lines, each once."""
+    last = b""
+    for line in lines:
+        if line == last:
+            counts.duplicates += 1
+            continue
+        last = line
+        row = line.partition(b"\t")[2]
+        counts.digest.update(row)
+        yield row
+
+
+def _check_same(store: Store, earlier: Plan, digest: str, settings: Mapping[str, Any]) -> None:
+    """Raises CheckpointError unless a store's plan is this one."""
+    different = {
+        "another plan": earlier.plan_sha256 != digest,
+        "the same plan with other settings": dict(earlier.settings) != dict(settings),
+        f"the same plan of tenth {earlier.tenth}": earlier.tenth != version("tenth"),
+    }
+    for found, is_so in different.items():
+        if is_so:
+            action = "Choose another -o, or give what it was begun with"
+            raise CheckpointError(f"{store.address} holds {found}", "a place holds one batch", action)
+
+
+def _check_unused(store: Store) -> None:
+    """Raises CheckpointError if a store without a plan holds more than a planning that was stopped."""
+    entries = store.names()
+    foreign = sorted(entries - {"rows"}) or sorted(name for name in store.names("rows") if not _is_rows_name(name))
+    if foreign:
+        found = f"{store.address} holds {foreign[0]}, which is not of a batch"
+        raise CheckpointError(found, "a new or empty place is needed", "Choose another -o")
+
+
+def _is_rows_name(name: str) -> bool:
+    stem, _, suffix = name.rpartition(".")
+    return suffix == "jsonl" and (stem.isdigit() or stem == "bad")
+
+
+def _unusable(store: Store, found: str) -> DataError:
+    return DataError(f"{store.address}/{PLAN_FILE} {found}", "a plan of this version is needed", "Choose another -o")

@@ -1,0 +1,179 @@
+"""The files that a plan may be: JSON lines or Parquet, a row a picture, or a small TOML that multiplies people and prompts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from glob import has_magic
+from pathlib import Path
+from typing import Any
+
+from tenth.core.config import read_toml
+from tenth.core.errors import DataError, InputError, RecipeError
+from tenth.core.files.reading import UnreadableError, is_system_file, parse_json, read_lines, reason, sha256_of
+from tenth.core.wording import did_you_mean, shorten
+from tenth.data.photo_sources import IDENTITY_SUFFIX
+from tenth.experiments.batch.rows import KEYS, BatchRow, parse_rows
+from tenth.sampling.prompts.rows import COMMENT, read_prompt_rows
+
+PRODUCT_KEYS = ("people", "prompts", "seeds", *(key for key in KEYS if key not in ("person", "prompt")))
+PARQUET_ROWS = 10_000  # in memory at once
+
+
+def read_plan_rows(path: Path) -> Iterator[BatchRow | InputError]:
+    """Each row of a plan, one at a time, or what is wrong with it. Raises DataError or RecipeError if the file is no plan."""
+    try:
+        yield from _reader(path)(path)
+    except (OSError, UnreadableError) as problem:
+        raise DataError(f"{path} {reason(problem)}", "a plan is needed", "Correct it, or choose another") from problem
+
+
+def digest_of_plan(path: Path) -> str:
+    """sha256, hexadecimal, of all that a plan's rows are read from: the file, and for TOML also its prompts and people."""
+    try:
+        if _reader(path) is not _read_product:
+            return sha256_of(path)
+        digest = hashlib.sha256(json.dumps(_read_table(path), sort_keys=True, default=str).encode())
+        for row in _product_templates(path, _read_table(path)):
+            digest.update(row.id.encode())
+        for person in sorted(_people(path, _read_table(path))):
+            digest.update(json.dumps(person).encode())
+        return digest.hexdigest()
+    except (OSError, UnreadableError) as problem:
+        raise DataError(f"{path} {reason(problem)}", "a plan is needed", "Correct it, or choose another") from problem
+
+
+def _read_json_lines(path: Path) -> Iterator[BatchRow | InputError]:
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            continue
+        source = f"{path.name}, row {number}"
+        try:
+            values = parse_json(line)
+        except UnreadableError as problem:
+            yield DataError(f"{source}: it {problem}", "a row with a person and a prompt is needed", "Correct it")
+        else:
+            yield from _parsed(values, source)
+
+
+def _read_parquet(path: Path) -> Iterator[BatchRow | InputError]:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as problem:
+        found = f"{path} is Parquet, and pyarrow is not installed"
+        raise DataError(found, "`tenth[cluster]` is needed to read it", "Install it, or write JSON lines") from problem
+    number = 0
+    try:
+        with ParquetFile(path) as table:
+            for batch in table.iter_batches(PARQUET_ROWS):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield from _parsed(values, f"{path.name}, row {number}")
+    except ArrowException as problem:
+        raise DataError(f"{path} is not Parquet ({problem})", "a plan is needed", "Correct it, or choose another") from problem
+
+
+def _parsed(values: Any, source: str) -> Iterator[BatchRow | InputError]:
+    """The rows of one line, without what is null in it; or what is wrong with it."""
+    try:
+        if not isinstance(values, dict):
+            raise DataError(f"{source}: it is no JSON object", "a row with a person and a prompt is needed", "Correct it")
+        yield from list(parse_rows(_without_nulls(values), source))
+    except InputError as problem:
+        yield problem
+
+
+def _without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of Parquet has every column in every row."""
+    return {
+        key: _without_nulls(value) if isinstance(value, dict) else value for key, value in values.items() if value is not None
+    }
+
+
+def _read_product(path: Path) -> Iterator[BatchRow | InputError]:
+    """Each person with each prompt and each seed."""
+    table = _read_table(path)
+    templates = _product_templates(path, table)
+    for person in _people(path, table):
+        for row in templates:
+            try:
+                yield BatchRow(person, row.prompt, row.seed, row.settings)
+            except InputError as problem:
+                yield problem
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    table = read_toml(path, "a plan is one TOML file, or rows")
+    for key in table:
+        if key not in PRODUCT_KEYS:
+            action = f"{did_you_mean(key, PRODUCT_KEYS)}Correct or remove it"
+            raise RecipeError(f"{path}: {key!r} is not a key", f"known keys: {', '.join(PRODUCT_KEYS)}", action)
+    for key in ("people", "prompts"):
+        if key not in table:
+            raise RecipeError(f"{path}: {key!r} is missing", "people and prompts are needed", "Add it")
+    return table
+
+
+def _product_templates(path: Path, table: Mapping[str, Any]) -> list[BatchRow]:
+    """What is drawn of each person. Raises RecipeError or DataError."""
+    prompts, seeds = table["prompts"], table.get("seeds", [table.get("seed", 0)])
+    if isinstance(prompts, str):
+        named = [
+            {key: getattr(row, key) for key in ("prompt", "negative_prompt", "seed", "size", "method", "num_images")}
+            for row in read_prompt_rows(path.parent / prompts)
+        ]
+    elif isinstance(prompts, list):
+        named = [{"prompt": prompt} for prompt in prompts]
+    else:
+        named = []
+    if not named or not isinstance(seeds, list) or not seeds or ("seed" in table and "seeds" in table):
+        found, needed = f"{path}: prompts or seeds are none", "a list of each, or a file of prompts, and one of seed and seeds"
+        raise RecipeError(found, needed, "Correct them")
+    more = {key: value for key, value in table.items() if key not in ("people", "prompts", "seeds", "seed")}
+    rows: list[BatchRow] = []
+    for seed in seeds:
+        for number, row in enumerate(named, 1):
+            own = {key: str(value) if key == "size" else value for key, value in row.items() if value is not None}
+            rows += parse_rows({"seed": seed, **more, **own, "person": "-"}, f"{path.name}, prompt {number}")
+    return list({row.id: row for row in rows}.values())
+
+
+def _people(path: Path, table: Mapping[str, Any]) -> Iterable[str]:
+    """Who is drawn, from the folder of the plan: the entries of a folder, what a pattern fits, or the lines of a list."""
+    people, root = table["people"], path.parent
+    if isinstance(people, list):
+        names = [person for person in people if isinstance(person, str) and person]
+    elif not isinstance(people, str) or not people:
+        names = []
+    elif has_magic(people) and not os.path.lexists(root / people):
+        anchor = Path(people).anchor
+        found = Path(anchor).glob(str(Path(people).relative_to(anchor))) if anchor else root.glob(people)
+        names = [str(path if anchor else path.relative_to(root)) for path in found]
+    elif (root / people).is_dir():
+        entries = [entry for entry in (root / people).iterdir() if not is_system_file(entry.name) and entry.name[0] != "."]
+        names = [str(Path(people) / each.name) for each in entries if each.suffix == IDENTITY_SUFFIX or each.is_dir()]
+    else:
+        lines = (line.strip() for line in read_lines(root / people))
+        names = [line for line in lines if line and not line.startswith(COMMENT)]
+    if not names:
+        said = f"{path}: people is {shorten(repr(people))}, which is nobody"
+        raise DataError(said, "a folder that holds a folder for each person, a pattern, or a list is needed", "Correct it")
+    return (Path(name).as_posix() for name in names)
+
+
+READERS: Mapping[str, Callable[[Path], Iterator[BatchRow | InputError]]] = {
+    ".jsonl": _read_json_lines,
+    ".parquet": _read_parquet,
+    ".toml": _read_product,
+}
+
+
+def _reader(path: Path) -> Callable[[Path], Iterator[BatchRow | InputError]]:
+    read = READERS.get(path.suffix.lower())
+    if read is None:
+        needed = f"a name that ends in {', '.join(READERS)} is needed"
+        raise DataError(f"{path} is no plan by its name", needed, "Rename it, or choose another")
+    return read
