@@ -123,7 +123,7 @@ class CompiledNetworks:
         return torch.cat([torch.from_numpy(request.get_output_tensor(0).data) for request in self._compiled[key]])
 
     def _compile(self, part: str, precision: str, streams: int, module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
-        """The network from the cache; converted, if it is not there or cannot be read. streams: requests that it takes at once."""
+        """The network from the cache; converted, if it is not there or cannot be read. streams: requests it takes at once."""
         # What the weights do not tell is in the configurations.
         configs = (getattr(self.pipeline, component).config.items() for component in ("unet", "vae"))
         settings_of = [repr(sorted((key, repr(value)) for key, value in config if key[0] != "_")) for config in configs]
