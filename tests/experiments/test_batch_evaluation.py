@@ -1,110 +1,34 @@
-"""A batch in shards against the same pictures in folders: equal figures, made once, redone where they are damaged."""
+"""A batch in shards against the same pictures in folders: equal figures, and what cannot be evaluated."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
 from functools import partial
-from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tenth.core.cache import ArrayCache
+from tenth.cli.main import main
 from tenth.core.errors import DataError
-from tenth.core.types import Score
-from tenth.core.workers.attempts import Workers
-from tenth.evaluation.extractors.inception import Inception
-from tenth.evaluation.folders import NO_INCEPTION, NO_PEOPLE, NO_REFERENCES, FolderEvaluation, evaluate_folders
+from tenth.evaluation.folders import NO_INCEPTION, NO_PEOPLE, NO_REFERENCES
 from tenth.evaluation.reduce import figures
-from tenth.experiments.batch import evaluation, evaluation_files, shard_statistics
-from tenth.experiments.batch.evaluation import evaluate_batch
 from tenth.experiments.batch.plan import plan_batch
-from tenth.experiments.batch.rows import BatchRow
-from tenth.experiments.batch.shard_statistics import person_tag
-from tenth.experiments.batch.shards import DrawnRow, iterate_samples, read_shard_rows, shard_file, write_shard
+from tenth.experiments.batch.shards import iterate_samples, read_shard_rows, shard_file, write_shard
 from tenth.experiments.batch.store import open_store
-from toy_extractors import Classes, Corners, load_toys
-
-PEOPLE, EACH, SHARD = 5, 7, 8  # so that people lie in several shards
-BAD = "a bad prompt"
-
-
-def draw(rows: Sequence[BatchRow]) -> Iterator[DrawnRow]:
-    """Pixels by the row's id; a black picture has no face, a bad row no picture."""
-    for row in rows:
-        if row.prompt == BAD:
-            yield DrawnRow(row, error=DataError("a bad prompt", "a good one is needed", "Write one"))
-            continue
-        pixels = np.random.default_rng(int(row.id, 16)).integers(1, 256, (8, 8, 3), dtype=np.uint8)
-        content = BytesIO()
-        Image.fromarray(pixels * (row.prompt != "black")).save(content, "PNG")
-        yield DrawnRow(row, content.getvalue())
-
-
-def batch(place: Path, people: int = PEOPLE, *, black: Sequence[int] = (3, 30), bad: Sequence[int] = ()) -> Path:
-    """A finished batch: `people` people, EACH pictures of each, the numbered ones black or bad."""
-    place.mkdir()
-    lines = []
-    for index in range(people * EACH):
-        prompt = "black" if index in black else BAD if index in bad else "a photo"
-        lines.append(json.dumps({"person": f"people/p{index // EACH}", "prompt": prompt, "seed": index}))
-    plan = place / "plan.jsonl"
-    plan.write_text("\n".join(lines))
-    store = open_store(str(place / "out"))
-    for index in range(plan_batch(plan, store, {"rows_per_shard": SHARD}).shards):
-        write_shard(store, index, draw(read_shard_rows(store, index)))
-    return place / "out"
-
-
-def photos(place: Path, seed: int, people: int = PEOPLE, each: int = 3, *, flat: bool = False) -> Path:
-    random = np.random.default_rng(seed)
-    for person in range(people):
-        folder = place if flat else place / f"p{person}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for index in range(each):
-            pixels = random.integers(1, 256, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f"{person}-{index}.png")
-    return place
-
-
-def as_folders(out: Path, place: Path, *, flat: bool = False) -> Path:
-    """The pictures of a batch, in their order."""
-    store = open_store(str(out))
-    for index in range(len(list((out / "rows").glob("[0-9]*")))):
-        for number, (row, picture, _) in enumerate(iterate_samples(store, index)):
-            folder = place if flat else place / person_tag(row.person)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{index:03}-{number:03}.png").write_bytes(picture)
-    return place
-
-
-def evaluated(out: Path, workers: int = 0, load: Any = load_toys, **sides: Path | None) -> FolderEvaluation:
-    cache = ArrayCache(out.parent / "cache")
-    sides = {"references": None, **sides}
-    return evaluate_batch(str(out), load=load, cache=cache, workers=Workers(workers), **cast(Any, sides))
-
-
-def in_one_process(folder: Path, cache: Path, *, network: bool = True, **sides: Path) -> dict[str, Score]:
-    inception = cast(Inception, Classes()) if network else None
-    found = evaluate_folders(
-        generated=folder, recognizer=Corners(), inception=inception, store=ArrayCache(cache), **cast(Any, sides)
-    )
-    return dict(found.scores)
-
-
-def assert_equal(found: dict[str, Score], expected: dict[str, Score]) -> None:
-    assert list(found) == list(expected)
-    for name, score in expected.items():
-        assert (found[name].n, found[name].unavailable) == (score.n, score.unavailable), name
-        for key in ("value", "low", "high"):
-            value = asdict(score)[key]
-            close = value if value is None else pytest.approx(value, rel=1e-9, abs=1e-9)
-            assert asdict(found[name])[key] == close, name
+from toy_evaluated_batch import (
+    EACH,
+    PEOPLE,
+    SHARD,
+    as_folders,
+    assert_equal,
+    batch,
+    draw,
+    evaluated,
+    in_one_process,
+    kept,
+    photos,
+)
+from toy_extractors import Classes, load_toys
 
 
 @pytest.mark.parametrize("bad", [(), (4, 5, *range(7, 21))])
@@ -180,120 +104,6 @@ def test_more_images_than_can_be_paired(tmp_path: Path, monkeypatch: pytest.Monk
     assert {name for name, score in scores.items() if score.value is None} == {"kid", "recall", "copy-paste-index"}
 
 
-# What is kept
-
-
-def extracting(seen: Path) -> Any:
-    """Extractors that count in a file what they are shown."""
-    return partial(load_toys, seen)
-
-
-def count(seen: Path) -> int:
-    return seen.stat().st_size if seen.exists() else 0
-
-
-def kept(out: Path, kind: str) -> list[Path]:
-    return sorted(
-        path
-        for folder in ("shards", "evaluation")
-        for path in (out / folder).iterdir()
-        if kind in path.name and path.suffix == ".safetensors"
-    )
-
-
-def test_a_second_evaluation_reads_what_the_first_kept(tmp_path: Path) -> None:
-    out, held_out, seen = batch(tmp_path / "b"), photos(tmp_path / "real", 1), tmp_path / "seen"
-    first = evaluated(out, load=extracting(seen), held_out=held_out)
-    assert count(seen) == PEOPLE * (EACH + 3)
-    written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    second = evaluated(out, load=extracting(seen), held_out=held_out)
-    assert second.scores == first.scores
-    assert count(seen) == PEOPLE * (EACH + 3)
-    assert written == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-
-
-def test_other_photos_cost_no_features_of_pictures(tmp_path: Path) -> None:
-    out, seen = batch(tmp_path / "b"), tmp_path / "seen"
-    first = evaluated(out, load=extracting(seen), held_out=photos(tmp_path / "real", 1))
-    other = evaluated(out, load=extracting(seen), held_out=photos(tmp_path / "other", 2))
-    assert count(seen) == PEOPLE * EACH + 2 * PEOPLE * 3
-    assert other.scores["fid"] != first.scores["fid"]
-    assert evaluated(out, load=extracting(seen), held_out=tmp_path / "real").scores == first.scores
-
-
-KINDS = ("recognizer", "inception", "statistics", "classes", "moments", "subset", "kernel", "recall")
-
-
-@pytest.mark.parametrize("how", ["gone", "cut", "changed", "empty", "another's"])
-def test_what_is_damaged_is_found_and_made_again(tmp_path: Path, how: str) -> None:
-    """A file of each kind, and all that is made of rows, so that these are read."""
-    out, held_out = batch(tmp_path / "b"), photos(tmp_path / "real", 1)
-    first = evaluated(out, held_out=held_out)
-    paths = [kept(out, f"{kind}-")[0] for kind in KINDS]
-    before = {path: path.read_bytes() for path in paths}
-    for path, other in zip(paths, [*paths[1:], paths[0]], strict=True):
-        content = before[path]
-        damaged = {"cut": content[: len(content) // 2], "changed": content[:-1] + bytes([content[-1] ^ 1]), "empty": b""}
-        path.unlink() if how == "gone" else path.write_bytes(damaged.get(how, before[other]))
-    assert evaluated(out, held_out=held_out).scores == first.scores
-    assert {path: path.read_bytes() for path in paths} == before
-
-
-def test_an_evaluation_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After each number of files that it wrote: what is there is not made again, and the figures are the same."""
-    out, held_out, seen = batch(tmp_path / "b"), photos(tmp_path / "real", 1), tmp_path / "seen"
-    expected = evaluated(batch(tmp_path / "whole"), held_out=held_out).scores
-    write, written = evaluation_files.write_kept, list[str]()
-
-    def writing_until(most: int) -> Any:
-        def limited(store: Any, name: str, *rest: Any) -> None:
-            if len(written) >= most:
-                raise KeyboardInterrupt
-            write(store, name, *rest)
-            written.append(name)
-
-        return limited
-
-    for most in range(1, 30, 4):
-        for module in (evaluation_files, shard_statistics, evaluation):
-            monkeypatch.setattr(module, "write_kept", writing_until(most))
-        with pytest.raises(KeyboardInterrupt):
-            evaluated(out, load=extracting(seen), held_out=held_out)
-    for module in (evaluation_files, shard_statistics, evaluation):
-        monkeypatch.setattr(module, "write_kept", writing_until(1_000))
-    assert evaluated(out, load=extracting(seen), held_out=held_out).scores == expected
-    assert len(written) == len(set(written)) == len(kept(out, ""))
-    assert count(seen) <= PEOPLE * (EACH + 3) + 8 * SHARD  # a shard at each stop
-
-
-def test_a_shard_that_was_drawn_again_is_measured_again_alone(tmp_path: Path) -> None:
-    out, held_out, seen = batch(tmp_path / "b"), photos(tmp_path / "real", 1), tmp_path / "seen"
-    first = evaluated(out, load=extracting(seen), held_out=held_out)
-    store = open_store(str(out))
-    rows = read_shard_rows(store, 1)
-    (black,) = draw([BatchRow("people/p0", "black", 0, rows[0].settings)])
-    write_shard(store, 1, [replace(black, row=row) for row in rows])
-    second = evaluated(out, load=extracting(seen), held_out=held_out)
-    assert count(seen) == PEOPLE * (EACH + 3) + SHARD
-    assert second.scores["face-detection-rate"] != first.scores["face-detection-rate"]
-    expected = in_one_process(as_folders(out, tmp_path / "folders"), tmp_path / "c", held_out=held_out)
-    assert_equal(dict(second.scores), expected)
-
-
-def test_features_that_a_batch_was_drawn_with_are_read(tmp_path: Path) -> None:
-    from tenth.experiments.batch.features import FeatureCollector
-
-    out, held_out, seen = batch(tmp_path / "b"), photos(tmp_path / "real", 1), tmp_path / "seen"
-    expected = evaluated(out, held_out=held_out).scores
-    drawn = batch(tmp_path / "d")
-    store = open_store(str(drawn))
-    for index in range(5):
-        write_shard(store, index, draw(read_shard_rows(store, index)), FeatureCollector(load_toys()))
-    assert evaluated(drawn, load=extracting(seen), held_out=held_out).scores == expected
-    assert count(seen) == PEOPLE * 3
-    assert not kept(drawn, "recognizer-")
-
-
 # What cannot be evaluated
 
 
@@ -332,3 +142,25 @@ def test_two_people_of_one_name_are_refused(tmp_path: Path) -> None:
             write_shard(store, number, draw(read_shard_rows(store, number)))
         with pytest.raises(DataError, match=r"b/p0 and .* are both p0; each person needs a name of its own"):
             evaluated(out, held_out=held_out)
+
+
+# The command
+
+
+def test_the_command_tells_a_batch_from_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, held_out = batch(tmp_path / "b"), photos(tmp_path / "real", 1)
+    folder = as_folders(out, tmp_path / "folders")
+    assert main(["evaluate", str(out), "--held-out", str(held_out), "--json"]) == 0
+    of_batch = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", str(folder), "--held-out", str(held_out), "--json"]) == 0
+    assert of_batch == json.loads(capsys.readouterr().out)
+    assert of_batch["metrics"]["face-detection-rate"] == {
+        **dict.fromkeys(("value", "low", "high"), 0.0),
+        "n": PEOPLE, "higher_is_better": True, "unavailable": "",
+    }
+    assert main(["evaluate", str(folder), "--held-out", str(held_out), "--workers", "2"]) == 2
+    assert "it is for a batch" in capsys.readouterr().err
+    assert main(["evaluate", str(folder), "--held-out", str(held_out), "--ray", "auto"]) == 2
+    (out / shard_file(0, "done")).unlink()
+    assert main(["evaluate", str(out), "--held-out", str(held_out)]) == 1
+    assert "a finished batch is needed" in capsys.readouterr().err
