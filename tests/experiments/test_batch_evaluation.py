@@ -156,7 +156,9 @@ def test_the_command_tells_a_batch_from_a_folder(tmp_path: Path, capsys: pytest.
     assert of_batch == json.loads(capsys.readouterr().out)
     assert of_batch["metrics"]["face-detection-rate"] == {
         **dict.fromkeys(("value", "low", "high"), 0.0),
-        "n": PEOPLE, "higher_is_better": True, "unavailable": "",
+        "n": PEOPLE,
+        "higher_is_better": True,
+        "unavailable": "",
     }
     assert main(["evaluate", str(folder), "--held-out", str(held_out), "--workers", "2"]) == 2
     assert "it is for a batch" in capsys.readouterr().err
