@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from tenth.cli import parameters
 from tenth.core.console import print_message, print_result
+from tenth.core.workers.attempts import Workers
+
+if TYPE_CHECKING:
+    from tenth.evaluation.folders import FolderEvaluation
 
 DLIB_NOTE = "faces are read by dlib, as the pocket model reads them, which favours its methods; --recognizer brings another"
 
@@ -60,28 +67,75 @@ def evaluate(
     references: parameters.References = None,
     inception: parameters.InceptionFile = None,
     recognizer: parameters.RecognizerFile = None,
+    workers: parameters.Workers = 0,
+    ray: parameters.RayAddress = "",
+    threads: parameters.WorkerThreads = 1,
     json: parameters.Json = False,
 ) -> int:
-    """Measure a folder of images against a folder of real photos.
+    """Measure a folder of images, or a batch, against a folder of real photos.
 
     Either all folders hold images, of one person, or all hold a folder for each person. A metric that cannot be measured
-    says why. Features are kept: the same images are not read by a network again.
+    says why. Features are kept: the same images are not read by a network again. A batch is measured shard by shard, by
+    --workers or the nodes of --ray, to the figures that its images have in a folder.
     """
-    from tenth.core.cache import ArrayCache, default_cache_dir
-    from tenth.evaluation.extractors.face_recognizer import load_recognizer
-    from tenth.evaluation.extractors.inception_weights import load_inception
-    from tenth.evaluation.folders import dlib_recognizer, evaluate_folders, evaluation_to_json, evaluation_to_table
+    from tenth.evaluation.folders import evaluation_to_json, evaluation_to_table
+    from tenth.experiments.batch.plan import is_batch
+    from tenth.experiments.batch.store import open_store
 
-    # Files that the user may have to mend come first.
-    network = load_inception(inception) if inception else None
-    embedder = load_recognizer(recognizer) if recognizer else dlib_recognizer()
-    store = ArrayCache(default_cache_dir())
-    evaluation = evaluate_folders(
-        generated=generated, held_out=held_out, references=references, recognizer=embedder, inception=network, store=store
-    )
+    photos = _Photos(held_out, references, inception, recognizer)
+    if is_batch(open_store(generated)):
+        evaluation = _evaluate_batch(generated, photos, Workers(workers, ray, threads))
+    elif workers or ray:
+        hint = "--workers" if workers else "--ray"
+        raise typer.BadParameter(f"it is for a batch, and {generated} is none: it has no plan.json", param_hint=hint)
+    else:
+        evaluation = _evaluate_folder(Path(generated), photos)
 
     # What to know of the folders goes to stderr, the figures to stdout.
     more = ("" if recognizer else DLIB_NOTE, evaluation.disclaimer)
     print_message(*evaluation.notes, *filter(None, more))
     print_result(evaluation_to_json(evaluation) if json else evaluation_to_table(evaluation))
     return 0
+
+
+@dataclass(frozen=True)
+class _Photos:
+    """What images are compared with, and by what."""
+
+    held_out: Path
+    references: Path | None
+    inception: str | None
+    recognizer: Path | None
+
+
+def _evaluate_folder(generated: Path, photos: _Photos) -> FolderEvaluation:
+    from tenth.core.cache import ArrayCache, default_cache_dir
+    from tenth.evaluation.extractors.face_recognizer import load_recognizer
+    from tenth.evaluation.extractors.inception_weights import load_inception
+    from tenth.evaluation.folders import dlib_recognizer, evaluate_folders
+
+    # Files that the user may have to mend come first.
+    network = load_inception(photos.inception) if photos.inception else None
+    return evaluate_folders(
+        generated=generated,
+        held_out=photos.held_out,
+        references=photos.references,
+        recognizer=load_recognizer(photos.recognizer) if photos.recognizer else dlib_recognizer(),
+        inception=network,
+        store=ArrayCache(default_cache_dir()),
+    )
+
+
+def _evaluate_batch(address: str, photos: _Photos, workers: Workers) -> FolderEvaluation:
+    from tenth.core.cache import ArrayCache, default_cache_dir
+    from tenth.experiments.batch.evaluation import evaluate_batch
+    from tenth.experiments.batch.features import load_extractors
+
+    return evaluate_batch(
+        address,
+        held_out=photos.held_out,
+        references=photos.references,
+        load=partial(load_extractors, str(photos.recognizer or ""), photos.inception or ""),
+        cache=ArrayCache(default_cache_dir()),
+        workers=workers,
+    )

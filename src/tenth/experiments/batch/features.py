@@ -43,12 +43,16 @@ class FeatureCollector:
         if len(self._waiting) == AT_ONCE:
             self._extract()
 
+    def rows(self) -> dict[str, FeatureArray]:
+        """By extractor (N, feature_dim), NaN where there is nothing to extract."""
+        self._extract()
+        return {name: _stacked(rows, self.extractors[name]) for name, rows in self._rows.items()}
+
     def to_bytes(self) -> bytes:
         """A safetensors file: by extractor (N, feature_dim) float64, NaN where there is nothing to extract, and their names."""
         from safetensors.torch import save
 
-        self._extract()
-        tensors = {name: torch.from_numpy(_stacked(rows, self.extractors[name])) for name, rows in self._rows.items()}
+        tensors = {name: torch.from_numpy(rows) for name, rows in self.rows().items()}
         names = {name: extractor.name for name, extractor in self.extractors.items()}
         return save(tensors, {METADATA_KEY: json.dumps(names, sort_keys=True)})
 

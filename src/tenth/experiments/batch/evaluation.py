@@ -1,0 +1,218 @@
+"""A finished batch -> every figure that two folders have: shards are measured by workers, and their sums merged.
+
+What was measured is kept beside the shards: an evaluation that was stopped goes on, and another one of the same pictures costs
+reading. Memory does not grow with the number of pictures, beside two bytes for each; a person has a few numbers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from tenth.core.cache import ArrayCache
+from tenth.core.console import track
+from tenth.core.errors import DataError
+from tenth.core.types import Features, Score, tensors_digest
+from tenth.core.wording import pluralize
+from tenth.core.workers.attempts import Workers
+from tenth.core.workers.tasks import run_tasks
+from tenth.evaluation.extractors.features import Extractor
+from tenth.evaluation.extractors.inception import NUM_CLASSES, NUM_FEATURES
+from tenth.evaluation.folders import FLAT_FOLDERS_NOTE, FolderEvaluation, list_references, measure_folder
+from tenth.evaluation.image_set import list_images
+from tenth.evaluation.metrics.frechet import subset_sizes
+from tenth.evaluation.metrics.precision_recall import slack_of
+from tenth.evaluation.reduce.class_sums import ClassSums
+from tenth.evaluation.reduce.figures import SecondLook, figures, missing_figures
+from tenth.evaluation.reduce.kernel_sums import KernelSums
+from tenth.evaluation.reduce.moments import Moments
+from tenth.evaluation.reduce.part_statistics import PartStatistics
+from tenth.evaluation.reduce.person_sums import PersonSums
+from tenth.evaluation.reduce.person_values import PersonValues
+from tenth.evaluation.reduce.real_photos import RealPhotos
+from tenth.experiments.batch.evaluation_files import (
+    EvaluationFiles,
+    EvaluationInputs,
+    EvaluationTask,
+    ShardInput,
+    read_kept,
+    real_file,
+    write_kept,
+)
+from tenth.experiments.batch.features import INCEPTION, RECOGNIZER
+from tenth.experiments.batch.plan import read_plan
+from tenth.experiments.batch.shard_statistics import ShardStatistics, people_of, person_tag, same_name
+from tenth.experiments.batch.shards import read_report, read_shard_rows, shard_file
+from tenth.experiments.batch.store import Store, open_store
+
+
+def evaluate_batch(
+    address: str,
+    *,
+    held_out: Path,
+    references: Path | None,
+    load: Callable[[], dict[str, Extractor]],
+    cache: ArrayCache,
+    workers: Workers,
+) -> FolderEvaluation:
+    """Every metric of a batch's pictures against a folder of photos, flat of one person, or with a folder for each person.
+
+    references: the photos that the method was given, in the same layout. load: extractors, as `load_extractors` has them, a
+    function of a module or a partial of one. Raises DataError if the batch is not finished, two people of it have one name, or
+    as `evaluate_folders` does for the photos.
+    """
+    store = open_store(address)
+    shards = finished_shards(store)
+    extractors, notes = load(), list[str]()
+    real, who_is_who = _read_real(held_out, references, extractors, cache, _first_person(store, shards), notes)
+    digest = tensors_digest(real.to_tensors())
+    inputs = EvaluationInputs(address, tuple(shards), {name: each.name for name, each in extractors.items()}, load, digest)
+    if read_kept(store, real_file(digest), {"real": digest}) is None:
+        write_kept(store, real_file(digest), {"real": digest}, real.to_tensors())
+
+    # Each shard by itself, and what all of them are together.
+    _make_all(inputs, (EvaluationTask("statistics", number) for number in range(len(shards))), workers, "shards")
+    part, people, num_people = _merge_statistics(inputs, real)
+    missing = missing_figures(part, real, who_is_who=who_is_who or num_people == 1)
+
+    # What needs all images to be counted.
+    second = _second_look(inputs, part, real, missing, workers)
+    scores = figures(people, part, second, real, missing)
+    return FolderEvaluation(scores, getattr(extractors.get(INCEPTION), "disclaimer", ""), tuple(notes))
+
+
+def finished_shards(store: Store) -> list[ShardInput]:
+    """The shards of a batch. Raises DataError unless there are all of them."""
+    plan = read_plan(store)
+    if plan is None:
+        raise DataError(f"{store.address} has no plan.json", "a batch is needed", "Check the path")
+    reports = ((index, read_report(store, index)) for index in range(plan.shards))
+    shards = [
+        ShardInput(index, report.rows, report.files[shard_file(index, "tar")]["sha256"])
+        for index, report in reports
+        if report is not None
+    ]
+    if len(shards) < plan.shards:
+        found = f"{store.address} has {len(shards):,} of {pluralize(plan.shards, 'shard')}"
+        raise DataError(found, "a finished batch is needed", "Run `tenth batch` with the same plan again")
+    if not any(shard.rows for shard in shards):
+        raise DataError(f"{store.address} has no pictures", "at least one is needed", "See batch.json for what went wrong")
+    return shards
+
+
+def _first_person(store: Store, shards: list[ShardInput]) -> str:
+    """The person of the first row: everybody, if the photos are one person's."""
+    return person_tag(read_shard_rows(store, shards[0].index)[0].person)
+
+
+def _read_real(
+    held_out: Path,
+    references: Path | None,
+    extractors: Mapping[str, Extractor],
+    cache: ArrayCache,
+    person: str,
+    notes: list[str],
+) -> tuple[RealPhotos, bool]:
+    """The features of the photos, and whether they say who is who. person: whose flat folders are."""
+    photos = list_images(held_out)
+    given = None if references is None else list_references(references, photos)
+    recognizer, network = extractors[RECOGNIZER], extractors.get(INCEPTION)
+    sides = []
+    for folder, wanted in ((photos, list(extractors.values())), (given, [recognizer])):
+        if folder is not None:
+            rows = measure_folder(folder, wanted, cache, notes)
+            people = tuple(each or person for each in folder.people)
+            sides.append((Features(rows[recognizer.name], people), rows))
+    if photos.is_flat:
+        notes.append(FLAT_FOLDERS_NOTE)
+    faces, rows = sides[0]
+    threshold = getattr(recognizer, "threshold", None)
+    real = RealPhotos(
+        faces, sides[1][0] if given is not None else None, None if network is None else rows[network.name], threshold
+    )
+    return real, not photos.is_flat
+
+
+def _make_all(inputs: EvaluationInputs, tasks: Iterable[EvaluationTask], workers: Workers, name: str) -> None:
+    """Have the file of each task made that is not there. Raises the error of one that cannot be, after the others."""
+    files, problem = EvaluationFiles(inputs), None
+    missing = (task for task in tasks if files.read(task) is None)
+    with closing(run_tasks(partial(ShardStatistics, inputs), missing, **vars(workers))) as outcomes:  # type: ignore[type-var]
+        for outcome in track(outcomes, name):
+            problem = problem or outcome.error
+    if problem is not None:
+        raise problem
+
+
+def _read(files: EvaluationFiles, task: EvaluationTask) -> dict[str, Tensor]:
+    """The tensors of a task, which was done. Raises DataError if the store does not give them back."""
+    tensors = files.read(task)
+    if tensors is None:
+        found = f"what was measured is not kept in {files.inputs.address}"
+        raise DataError(found, "a store that gives back what it took is needed", "Look after it, and run the same again")
+    return tensors
+
+
+def _merge_statistics(inputs: EvaluationInputs, real: RealPhotos) -> tuple[PartStatistics, dict[str, Score], int]:
+    """The sums of all shards, people's scores, and how many people there are.
+
+    A person is complete with the last shard that has pictures of him or her; until then the sums wait.
+    """
+    files, tasks = EvaluationFiles(inputs), [EvaluationTask("statistics", number) for number in range(len(inputs.shards))]
+    waiting, paths = Counter[str](), dict[str, int]()
+    for task in tasks:
+        for person, path in people_of(_read(files, task)).items():
+            waiting[person] += 1
+            if paths.setdefault(person, hash(path)) != hash(path):
+                raise same_name(person, path, "another person's folder")
+    whole = PartStatistics(real.faces.vectors.shape[1], len(real.with_face))
+    open_people, values = PersonSums(), PersonValues(real.people)
+    for task in tasks:
+        part = PartStatistics.from_tensors(_read(files, task))
+        whole.merge(part, with_people=False)
+        open_people.merge(part.people)
+        for person in part.people.people:
+            waiting[person] -= 1
+            if not waiting[person]:
+                values.add(person, open_people.people.pop(person))
+    return whole, values.scores(), len(paths)
+
+
+def _second_look(
+    inputs: EvaluationInputs, part: PartStatistics, real: RealPhotos, missing: Mapping[str, str], workers: Workers
+) -> SecondLook:
+    """What needs all images to be counted, where it can be measured. The pairs of shards are added to the part's kernel."""
+    if "recall" not in missing:  # around the mean of all faces
+        squared = np.square(part.faces.root()).sum()
+        inputs = replace(inputs, center=part.faces.mean, slack=slack_of(squared, part.faces.count))
+    files = EvaluationFiles(inputs)
+    kinds = {
+        "classes": range(len(inputs.shards)) if "inception-score" not in missing else (),
+        "moments": range(len(files.groups("moments"))) if "fid" not in missing else (),
+        "subset": range(len(subset_sizes(part.images))) if "fid-infinity" not in missing else (),
+        "kernel": range(len(files.groups("kernel"))) if "kid" not in missing else (),
+        "recall": range(len(files.groups("recall"))) if "recall" not in missing else (),
+    }
+    tasks = {kind: [EvaluationTask(kind, number) for number in numbers] for kind, numbers in kinds.items()}
+    _make_all(inputs, (task for each in tasks.values() for task in each), workers, "all together")
+
+    # Merged one after the other.
+    found, classes, moments = np.zeros(len(real.with_face), bool), ClassSums(NUM_CLASSES), Moments(NUM_FEATURES)
+    for task in tasks["classes"]:
+        classes.merge(ClassSums.from_tensors(_read(files, task)))
+    for task in tasks["moments"]:
+        moments.merge(Moments.from_tensors(_read(files, task)))
+    for task in tasks["kernel"]:
+        part.kernel.merge(KernelSums.from_tensors(_read(files, task)))
+    for task in tasks["recall"]:
+        found |= _read(files, task)["found"].numpy()
+    subsets = [_read(files, task) for task in tasks["subset"]]
+    distances = [(int(each["size"]), float(each["distance"])) for each in subsets]
+    return SecondLook(found, classes, moments, distances)
