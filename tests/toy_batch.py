@@ -6,18 +6,22 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import struct
 import sys
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import toy_object_store  # workers that import this file know its file system
 from tenth.core.errors import DataError
 from tenth.experiments.batch.rows import BatchRow
 from tenth.experiments.batch.shards import DrawnRow
 
+__all__ = ["BAD", "StubDrawer", "make_stub", "tiny_png", "toy_object_store", "write_plan"]
 BAD = "nobody"  # in the name of a person of whom there is no photo
 
 
@@ -33,10 +37,11 @@ def tiny_png(row_id: str, side: int = 8) -> bytes:
 
 
 class StubDrawer:
-    """Draws each row by its id; those of BAD people are bad rows."""
+    """Draws each row by its id; those of BAD people are bad rows. $TOY_BATCH_SECONDS: how long each takes."""
 
     def __call__(self, rows: Sequence[BatchRow], /) -> Iterator[DrawnRow]:
         for row in rows:
+            time.sleep(float(os.environ.get("TOY_BATCH_SECONDS", "0")))
             if BAD in row.person:
                 yield DrawnRow(row, error=DataError(f"{row.person} does not exist", "photos are needed", "Add some"))
             else:

@@ -19,6 +19,7 @@ from tenth.experiments.batch.rows import KEYS, BatchRow, parse_rows
 from tenth.sampling.prompts.rows import COMMENT, read_prompt_rows
 
 PRODUCT_KEYS = ("people", "prompts", "seeds", *(key for key in KEYS if key not in ("person", "prompt")))
+NEEDED_PEOPLE = "a folder that holds a folder for each person, a pattern, or a list is needed"
 PARQUET_ROWS = 10_000  # in memory at once
 
 
@@ -156,11 +157,13 @@ def _people(path: Path, table: Mapping[str, Any]) -> Iterable[str]:
         entries = [entry for entry in (root / people).iterdir() if not is_system_file(entry.name) and entry.name[0] != "."]
         names = [str(Path(people) / each.name) for each in entries if each.suffix == IDENTITY_SUFFIX or each.is_dir()]
     else:
-        lines = (line.strip() for line in read_lines(root / people))
+        try:
+            lines = [line.strip() for line in read_lines(root / people)]
+        except (OSError, UnreadableError) as problem:
+            raise DataError(f"{root / people} {reason(problem)}", NEEDED_PEOPLE, "Correct people") from problem
         names = [line for line in lines if line and not line.startswith(COMMENT)]
     if not names:
-        said = f"{path}: people is {shorten(repr(people))}, which is nobody"
-        raise DataError(said, "a folder that holds a folder for each person, a pattern, or a list is needed", "Correct it")
+        raise DataError(f"{path}: people is {shorten(repr(people))}, which is nobody", NEEDED_PEOPLE, "Correct it")
     return (Path(name).as_posix() for name in names)
 
 

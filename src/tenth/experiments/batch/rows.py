@@ -147,7 +147,7 @@ def read_row(line: str) -> BatchRow:
         table = parse_json(line)
         row_id = table.pop("id")
         (row,) = parse_rows(table, "a row")
-    except (UnreadableError, AttributeError, KeyError, ValueError, DataError) as problem:
+    except (UnreadableError, AttributeError, KeyError, TypeError, ValueError, DataError) as problem:
         raise _damaged_row(line) from problem
     if row.id != row_id:
         raise _damaged_row(line)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from itertools import islice
@@ -46,6 +47,11 @@ class BatchSettings:
     recognizer: str = ""
     inception: str = ""
     rows_per_shard: int = ROWS_PER_SHARD
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """For plan.json: without folders of this machine, or an address that may hold a password."""
+        return asdict(self) | {"recognizer": Path(self.recognizer).name, "inception": self.inception != ""}
 
 
 DEFAULT_SETTINGS, THIS_PROCESS = BatchSettings(), Workers()
@@ -91,9 +97,11 @@ def make_model_drawer(root: str, settings: BatchSettings) -> Drawer:
 
 
 class ShardRunner:
-    """Draws a shard, unless it is there and whole."""
+    """Draws a shard, unless it is there and whole. folder: in which the command was given, where paths begin."""
 
-    def __init__(self, address: str, settings: BatchSettings, make_drawer: Callable[[], Drawer]) -> None:
+    def __init__(self, address: str, settings: BatchSettings, folder: str, make_drawer: Callable[[], Drawer]) -> None:
+        with suppress(OSError):
+            os.chdir(folder)  # a worker of Ray's begins elsewhere
         self.store, self.settings = open_store(address), settings
         self.drawer, self.extractors = cache(make_drawer), cache(self._load_extractors)
 
@@ -145,8 +153,8 @@ def run_batch(
     make_drawer = make_drawer or partial(make_model_drawer, str(path.absolute().parent), settings)
     with store.locked():
         scratch = store.folder if isinstance(store, FolderStore) else None
-        plan = plan_batch(path, store, asdict(settings), scratch)
-        make_runner = partial(ShardRunner, store.address, settings, make_drawer)
+        plan = plan_batch(path, store, settings.recorded, scratch)
+        make_runner = partial(ShardRunner, store.address, settings, str(Path.cwd()), make_drawer)
         tally = _Tally(plan, BatchProgress(plan.rows), on_progress)
         try:
             outcomes = run_tasks(make_runner, range(plan.shards), **asdict(workers))

@@ -160,8 +160,13 @@ def write_shard(store: Store, index: int, drawn: Iterable[DrawnRow], features: F
 
 
 def iterate_samples(store: Store, index: int) -> Iterator[tuple[BatchRow, bytes, dict[str, Any]]]:
-    """Each picture of a shard: its row, its bytes and its JSON, one at a time. Raises DataError if the tar is damaged."""
-    name = shard_file(index, "tar")
+    """Each picture of a shard: its row, its bytes and its JSON, one at a time.
+
+    Raises DataError if the shard is not finished, a picture is not what its JSON says, or not all are there.
+    """
+    name, report, count = shard_file(index, "tar"), read_report(store, index), 0
+    if report is None:
+        raise _damaged(index, "done", "is not there")
     try:
         with store.open(name) as file, tarfile.open(fileobj=file, mode="r|") as tar:
             picture = b""
@@ -170,13 +175,17 @@ def iterate_samples(store: Store, index: int) -> Iterator[tuple[BatchRow, bytes,
                 if not entry.name.endswith(".json"):
                     picture = content
                     continue
-                metadata = parse_json(content.decode())
+                metadata, count = parse_json(content.decode()), count + 1
+                if metadata["sha256"] != hashlib.sha256(picture).hexdigest():
+                    raise UnreadableError(f"{entry.name} is of another picture")
                 (row,) = parse_rows(metadata["row"], name)
                 yield row, picture, metadata
     except FileNotFoundError as problem:
         raise _damaged(index, "tar", "is gone") from problem
     except (tarfile.TarError, UnreadableError, UnicodeDecodeError, KeyError, TypeError) as problem:
         raise _damaged(index, "tar", f"is damaged ({problem})") from problem
+    if count != report.rows:
+        raise _damaged(index, "tar", f"has {count:,} pictures, and its report {report.rows:,}")
 
 
 def _entry_content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
