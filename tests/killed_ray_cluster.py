@@ -1,10 +1,10 @@
 """A batch on a Ray cluster, killed at random moments: `killed_ray_cluster.py DIR PICTURES KILLS SEED [SECONDS] [pocket]`.
 
-The batch is drawn once by two processes of this machine, without a disturbance. Then by a cluster of three node processes, while
-a worker, a node, the command or the cluster's head is killed with SIGKILL at a moment that is drawn by chance. A node that was
-killed is replaced, a cluster whose head was killed is started anew, and the same command is given again, until all kills are
-done and the batch is. A batch that is done too early is begun again in another folder. SECONDS: how long the stub takes for a
-picture. With `pocket` the pictures are the model's, of the example photos under 53 names. Prints a line of JSON.
+The batch is drawn once by two processes of this machine, without a disturbance. Then by a cluster of three node processes,
+while a worker, a node, the command or the cluster's head is killed with SIGKILL at a moment that is drawn by chance. A node
+that was killed is replaced, a cluster whose head was killed is started anew, and the same command is given again, until all
+kills are done and the batch is. A batch that is done too early is begun again in another folder. SECONDS: how long the stub
+takes for a picture. With `pocket` the pictures are the model's, of the example photos under 53 names. Prints a line of JSON.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def main() -> None:
 
     # Pictures take so long that there is work for some kills in each round.
     os.environ["TOY_BATCH_SECONDS"] = sys.argv[5] if len(sys.argv) > 5 and not pocket else "0"
-    killed, commands, falsely_done, dict.fromkeys(("worker", "node", "driver", "head"), 0), 0, 0, []
+    killed, commands, falsely_done = dict.fromkeys(("worker", "node", "driver", "head"), 0), 0, 0
     rounds: list[Batch] = []
     start = time.monotonic()
     with RayNodes() as nodes:
