@@ -8,10 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tenth.core.errors import InputError, PhotoError
+from tenth.core.workers.tasks import run_tasks
 
 
 def squares() -> Callable[[int], int]:
@@ -73,6 +76,22 @@ def unsendable() -> Callable[[int], Any]:
     return lambda task: threading.Lock() if task == 0 else task
 
 
+def odd(folder: Path) -> Callable[[str], Any]:
+    """What each task says: a variable of the environment, an error, a result that cannot be sent, the worker's death."""
+
+    def run(task: str) -> Any:
+        if task == "photo":
+            raise PhotoError("truncated", "half a photo", "a whole one is needed", "Take it again")
+        if task == "once" and not (folder / task).exists():
+            (folder / task).touch()
+            raise RuntimeError("out of colors")
+        if task == "death":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return threading.Lock() if task == "lock" else os.environ.get(task, "torch" in sys.modules)
+
+    return run
+
+
 def impossible() -> Callable[[int], int]:
     raise InputError("no model", "one is needed", "Download it")
 
@@ -84,3 +103,25 @@ def stillborn() -> Callable[[int], int]:
 
 def broken() -> Callable[[int], int]:
     raise RuntimeError("no such color")
+
+
+def work_for_ever(folder: str, workers: int, ray: str = "") -> None:
+    """Of a process that is going to be stopped: tasks without end."""
+    for _ in run_tasks(partial(logged, Path(folder), 0.05), count(), workers=workers, ray=ray):
+        pass
+
+
+def memory_of_many(tasks: int, workers: int, ray: str = "") -> None:
+    """Prints the resident bytes of this process and its children after a hundredth of the tasks, and at the end."""
+    import psutil
+
+    def resident() -> int:
+        own = psutil.Process()
+        return own.memory_info().rss + sum(child.memory_info().rss for child in own.children())
+
+    sizes = []
+    for number, outcome in enumerate(run_tasks(squares, range(tasks), workers=workers, ray=ray)):
+        assert outcome.error is None
+        if number in (tasks // 100, tasks - 1):
+            sizes.append(resident())
+    print(*sizes)

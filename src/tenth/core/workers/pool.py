@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from tenth.core.errors import InputError
 from tenth.core.workers.attempts import Attempts, Outcome, R, Reply, T
 
-MAX_FALSE_STARTS = 5  # workers in a row that die before they have begun, while there is no other
+MAX_FALSE_STARTS = 4  # workers in a row that die before they have begun, while there is no other
 MAX_DELAY = 30.0  # seconds after such a one before the next is started
 
 

@@ -243,7 +243,9 @@ def _no_cluster(address: str, reason: str) -> InputError:
 
 
 def _brief(problem: Exception) -> str:
-    return " ".join(str(problem).split())[:MAX_REASON_CHARS]
+    """What Ray says on one line, without its tables of identifiers, whose lines begin with a tab."""
+    lines = [line.strip() for line in str(problem).splitlines() if not line.startswith("\t")]
+    return " ".join(line for line in lines if line)[:MAX_REASON_CHARS]
 
 
 def room_of(resources: Mapping[str, float], wanted: Workers) -> int:
