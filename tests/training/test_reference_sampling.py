@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from tenth.core.errors import DataError, RecipeError
 from tenth.core.rng import StepRNG
 from tenth.models.aggregators.set_aggregator import SetAggregator
 from tenth.models.prompt_encoder import PromptEmbeddings
-from tenth.training.adapter.dataset import AdapterDataset, check_counts, check_finite, person_spans
+from tenth.training.adapter.dataset import AdapterDataset, EncodedPhotos, check_counts, check_finite, person_spans
 from tenth.training.adapter.reference_sampling import (
     IdentityContrastiveLoss,
     ReferenceBatch,
@@ -21,21 +22,23 @@ from tenth.training.adapter.reference_sampling import (
 WIDTH = 8
 
 
-def album(*counts: int) -> AdapterDataset:
+def photos_of(*counts: int) -> EncodedPhotos:
     """People with so many photos; an embedding tells its photo, a poor one is its negative."""
     number = sum(counts)
     embeddings = torch.arange(1, number + 1).float()[:, None].repeat(1, WIDTH)
-    first, count = person_spans([str(person) for person, photos in enumerate(counts) for _ in range(photos)])
-    return AdapterDataset(
-        files=tuple(map(str, range(number))),
+    return EncodedPhotos(
         latent_moments=torch.zeros(number, 2, 1, 1, 1),
         embeddings=embeddings,
         degraded_embeddings=-embeddings,
         caption_indices=torch.zeros(number, 1, dtype=torch.long),
         prompt_embeddings=PromptEmbeddings(torch.zeros(1, 1, 1)),
-        first_photo=first,
-        num_photos=count,
+        num_photos=torch.tensor(counts),
+        num_captions=torch.ones(len(counts), dtype=torch.long),
     )
+
+
+def album(*counts: int) -> AdapterDataset:
+    return AdapterDataset.in_memory(photos_of(*counts))
 
 
 def chosen(made: AdapterDataset, references: ReferenceSampling, times: int = 400) -> ReferenceBatch:
@@ -107,19 +110,10 @@ def test_impossible_references_are_refused() -> None:
 
 def test_the_identity_objective_falls_as_the_aggregator_learns() -> None:
     torch.manual_seed(0)
-    made = album(*[6] * 20)
     centres = torch.randn(20, 1, WIDTH)
     rows = (centres + 0.7 * torch.randn(20, 6, WIDTH)).flatten(0, 1)
-    made = AdapterDataset(
-        made.files,
-        made.latent_moments,
-        rows,
-        0.3 * torch.randn_like(rows),
-        made.caption_indices,
-        made.prompt_embeddings,
-        made.first_photo,
-        made.num_photos,
-    )
+    poor = 0.3 * torch.randn_like(rows)
+    made = AdapterDataset.in_memory(replace(photos_of(*[6] * 20), embeddings=rows, degraded_embeddings=poor))
     aggregator, objective = SetAggregator(WIDTH), IdentityContrastiveLoss()
     optimizer = torch.optim.AdamW(aggregator.parameters(), lr=3e-3)
     losses = []
@@ -143,10 +137,10 @@ def test_the_identity_objective_is_computed_where_the_aggregator_is(monkeypatch:
 
 def test_too_few_photos_and_what_is_not_finite_are_said_before_the_first_step() -> None:
     with pytest.raises(DataError, match="of 2 train people with a usable photo none has more than 3; at least 10 photos"):
-        check_counts({"anna": 3, "bert": 1}, 10)
-    made = album(2, 2)
+        check_counts(torch.tensor([3, 1]), 10)
+    made = photos_of(2, 2)
     made.embeddings[2, 3] = torch.nan
-    with pytest.raises(DataError, match="2 has embeddings that are not finite"):
-        check_finite(made)
+    with pytest.raises(DataError, match="c has embeddings that are not finite"):
+        check_finite(made, ["a", "b", "c", "d"])
     with pytest.raises(DataError, match="not together"):
         person_spans(["anna", "bert", "anna"])

@@ -24,7 +24,7 @@ class StepRNG:
     """
 
     def __init__(self, seed: int, step: int, batch_size: int, micro_batch: slice | None = None) -> None:
-        self.batch_size, self.micro_batch = batch_size, micro_batch or slice(None)
+        self.seed, self.step, self.batch_size, self.micro_batch = seed, step, batch_size, micro_batch or slice(None)
         self.generator, self.repeats = torch.Generator().manual_seed(derive_seed("noise", seed, step)), 1
 
     def repeated(self, repeats: int) -> StepRNG:

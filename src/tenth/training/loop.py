@@ -26,13 +26,14 @@ OnCheckpoint = Callable[[int, Mapping[str, Tensor]], CheckpointMetrics | None]
 def fit(
     modules: Mapping[str, nn.Module],
     loss: LossFunction,
-    num_items: int,
+    num_items: int | Tensor,
     schedule: TrainingConfig,
     directory: Path,
     on_checkpoint: OnCheckpoint | None = None,
 ) -> dict[str, Tensor]:
     """Train `modules` and return the moving average of their weights, by "module.parameter".
 
+    num_items: a number, or (S,) of items in blocks that are read together (`shuffled_indices`).
     loss: gets item indices in [0, num_items) and random numbers that depend on (seed, step) alone: resuming changes nothing.
     Under torchrun the batch is split over the processes. directory: of the checkpoints, the newest of which is resumed from.
     Ctrl-C and SIGTERM save after the step and raise KeyboardInterrupt. Raises DataError at a loss that is not finite,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated
 
 import torch
@@ -57,12 +58,44 @@ def learning_rate(schedule: TrainingConfig, images_seen: int) -> float:
     return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, images_seen / total)))
 
 
-def shuffled_indices(num_items: int, seed: int, start: int, count: int) -> Tensor:
-    """Items start ... start + count of an endless sequence of shuffled epochs: (count,), a pure function of its arguments."""
-    indices = []
-    for epoch in range(start // num_items, (start + count - 1) // num_items + 1):
-        generator = torch.Generator().manual_seed(derive_seed("order", seed, epoch))
-        shuffled = torch.randperm(num_items, generator=generator)
-        first, last = max(start - epoch * num_items, 0), min(start + count - epoch * num_items, num_items)
-        indices.append(shuffled[first:last])
-    return torch.cat(indices)
+WINDOW_BLOCKS = 16  # blocks of items that are shuffled together
+
+
+def shuffled_indices(num_items: int | Tensor, seed: int, start: int, count: int) -> Tensor:
+    """Items start ... start + count of an endless sequence of shuffled epochs: (count,), a pure function of its arguments.
+
+    num_items: a number, or (S,) of items in blocks that lie apart on a disk. In each epoch the blocks are shuffled and dealt into
+    windows of at most WINDOW_BLOCKS; within a window all items are shuffled. Blocks that fill one window are one number.
+    """
+    return torch.cat([items[order][part] for items, order, part in _windows(num_items, seed, start, count)])
+
+
+def shuffled_window(num_items: int | Tensor, seed: int, start: int, count: int) -> Tensor:
+    """The items, ascending, of the windows from which `shuffled_indices` takes those of its arguments: (W,)."""
+    windows = [items for items, _, _ in _windows(num_items, seed, start, count)]
+    return windows[0] if len(windows) == 1 else torch.cat(windows).unique()
+
+
+def _windows(num_items: int | Tensor, seed: int, start: int, count: int) -> Iterator[tuple[Tensor, Tensor, slice]]:
+    """Each window of items start ... start + count: its items, ascending, their order, and which of the ordered are meant."""
+    sizes = torch.as_tensor(num_items).view(-1)
+    firsts, total = sizes.cumsum(0) - sizes, int(sizes.sum())
+    num_windows = math.ceil(len(sizes) / WINDOW_BLOCKS)
+    for epoch in range(start // total, (start + count - 1) // total + 1):
+        # The blocks of each window, and where it begins and ends in the sequence.
+        generator = torch.Generator().manual_seed(derive_seed("blocks", seed, epoch))
+        shuffled = torch.randperm(len(sizes), generator=generator)
+        windows = shuffled.tensor_split(num_windows)
+        last_blocks = torch.tensor([len(blocks) for blocks in windows]).cumsum(0) - 1
+        ends = sizes[shuffled].cumsum(0)[last_blocks] + epoch * total
+        first = int(torch.searchsorted(ends, start, right=True))
+        for number in range(first, num_windows):
+            blocks, end = windows[number].sort().values, int(ends[number])
+            begin = end - int(sizes[blocks].sum())
+            if begin >= start + count:
+                return
+            ranges = [torch.arange(int(firsts[block]), int(firsts[block] + sizes[block])) for block in blocks.tolist()]
+            items = torch.cat(ranges)
+            generator = torch.Generator().manual_seed(derive_seed("order", seed, epoch * num_windows + number))
+            order = torch.randperm(len(items), generator=generator)
+            yield items, order, slice(max(start - begin, 0), min(start + count, end) - begin)

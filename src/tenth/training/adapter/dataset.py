@@ -1,163 +1,122 @@
-"""The data set of an adapter's training: what every frozen encoder computes of the photos, once, through the cache."""
+"""The data set of an adapter's training: what every frozen encoder computes of the photos, in memory or in files."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from itertools import groupby
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from tenth.core.cache import Array, ArrayCache
-from tenth.core.console import track
 from tenth.core.errors import DataError
-from tenth.core.types import Encoder
-from tenth.data.degradations import DEGRADATION_VERSION, degrade
-from tenth.data.faces.crops import CENTRAL_FACE, CROPS_NAMESPACE, PhotoDataset, center_crop, compute_crops, to_minus_one_one
-from tenth.data.manifest import ManifestEntry
-from tenth.data.photo import open_photo
+from tenth.core.rng import StepRNG
 from tenth.models.prompt_encoder import PromptEmbeddings
-from tenth.training.frozen_diffusion import FrozenDiffusion
+from tenth.training.schedule import shuffled_window
 
-BATCH = 32  # images or captions per call of a frozen encoder
-PHOTO_BATCH = 8  # whole photos in memory at a time
-MAX_CAPTIONS = 4  # encoded captions per photo
+BLOCK_PHOTOS = 1024  # photos of a block of the order: a window is 16 of them
 
 
 @dataclass(frozen=True, eq=False)
-class AdapterDataset:
+class EncodedPhotos:
     """N photos of P people; a person's photos are consecutive.
 
     latent_moments: (N, 2, C', h, w), of each photo and its mirror image. embeddings, degraded_embeddings: (N, D).
-    caption_indices: (N, V), rows of `prompt_embeddings`, whose first row is the empty prompt.
-    first_photo, num_photos: (P,), each person's span of photos.
+    caption_indices: (N, V), rows of `prompt_embeddings`, whose first row is the empty prompt; fewer captions than V repeat.
+    num_photos, num_captions: (P,), each person's photos, and the most captions that one of them has.
     """
 
-    files: tuple[str, ...]
     latent_moments: Tensor
     embeddings: Tensor
     degraded_embeddings: Tensor
     caption_indices: Tensor
     prompt_embeddings: PromptEmbeddings
-    first_photo: Tensor
     num_photos: Tensor
+    num_captions: Tensor
+
+
+class AdapterDataset:
+    """People of parts, with the photos that training reads: one part in memory, or files that are mapped when they are needed.
+
+    parts: (S,). num_photos, num_captions: (P',) of the people of all parts; of them, P have `min_photos` photos. first_photo,
+    num_photos: (P,), each one's span of photos. max_captions: the most that a photo of theirs has. In memory are 16 bytes a person.
+    Raises DataError if nobody has `min_photos` photos.
+    """
+
+    def __init__(self, parts: Sequence[EncodedPhotos], spans: Sequence[tuple[Tensor, Tensor]], min_photos: int = 1) -> None:
+        num_photos, num_captions = (torch.cat([span[axis] for span in spans]).long() for axis in (0, 1))
+        check_counts(num_photos, min_photos)
+        kept = num_photos >= min_photos
+        self.parts, self.part_ends = parts, torch.stack([span[0].sum() for span in spans]).cumsum(0)
+        self.first_photo, self.num_photos = (num_photos.cumsum(0) - num_photos)[kept], num_photos[kept]
+        self.max_captions, self.max_photos = int(num_captions[kept].max()), int(self.num_photos.max())
+
+    @classmethod
+    def in_memory(cls, photos: EncodedPhotos, min_photos: int = 1) -> AdapterDataset:
+        """The data set of one part. Raises as the class."""
+        return cls([photos], [(photos.num_photos, photos.num_captions)], min_photos)
 
     @property
     def num_people(self) -> int:
         return len(self.first_photo)
 
+    @cached_property
+    def block_sizes(self) -> Tensor:
+        """People in each block of about BLOCK_PHOTOS photos, for `shuffled_indices`. It depends on `num_photos` alone."""
+        blocks = (self.num_photos.cumsum(0) - self.num_photos) // BLOCK_PHOTOS
+        return torch.unique_consecutive(blocks, return_counts=True)[1]
 
-def build_dataset(
-    people: PhotoDataset, min_photos: int, encoder: Encoder, frozen: FrozenDiffusion, cache: ArrayCache
-) -> AdapterDataset:
-    """Every training person with `min_photos` readable photos. Raises DataError if nobody has, or a value is not finite."""
-    # Keep people with enough readable photos.
-    entries, namespace = people.entries("train"), cache_namespace(encoder)
-    digests = [entry.digest for entry in entries]
-    encoded = list(cache.get_or_compute(namespace, digests, partial(encode_photos, people, entries, encoder)))
-    readable = [index for index, embedding in enumerate(encoded) if embedding.size]
-    photo_counts = Counter(entries[index].person for index in readable)
-    check_counts(photo_counts, min_photos)
-    kept = [index for index in readable if photo_counts[entries[index].person] >= min_photos]
-    entries, digests = [entries[index] for index in kept], [digests[index] for index in kept]
+    def window(self, rng: StepRNG) -> Tensor:
+        """The people, ascending, among whom those of a step were shuffled: everybody, if there are few."""
+        return shuffled_window(self.block_sizes, rng.seed, rng.step * rng.batch_size, rng.batch_size)
 
-    # Embeddings of their photos, degraded ones too, captions and latents.
-    embed_degraded = partial(encode_photos, people, entries, encoder, use_degraded=True)
-    degraded = cache.get_or_compute_stacked(f"{namespace}-poor-{DEGRADATION_VERSION}", digests, embed_degraded)
-    prompt_embeddings, caption_indices = encode_captions([entry.captions[:MAX_CAPTIONS] for entry in entries], frozen, cache)
-    first_photo, num_photos = person_spans([entry.person for entry in entries])
-    dataset = AdapterDataset(
-        files=tuple(entry.file for entry in entries),
-        latent_moments=compute_latent_moments(people, entries, encoder.crops_faces, frozen, cache),
-        embeddings=encoder.standardize(torch.from_numpy(np.stack([encoded[index] for index in kept]))),
-        degraded_embeddings=encoder.standardize(torch.from_numpy(degraded)),
-        caption_indices=caption_indices,
-        prompt_embeddings=prompt_embeddings,
-        first_photo=first_photo,
-        num_photos=num_photos,
-    )
-    check_finite(dataset)
-    return dataset
+    def photos_of(self, people: Tensor) -> Tensor:
+        """All photos of people (B,), one after another."""
+        counts = self.num_photos[people]
+        shifts = self.first_photo[people] - (counts.cumsum(0) - counts)
+        return torch.arange(int(counts.sum())) + shifts.repeat_interleave(counts)
 
+    def latents(self, photos: Tensor, mirrored: Tensor) -> Tensor:
+        """Moments of the latents of photos (B,), mirrored where `mirrored` (B,) is 1: (B, C', h, w)."""
+        return self._gather(photos, lambda part, rows, where: part.latent_moments[rows, mirrored[where]])
 
-def compute_in_batches(
-    cache: ArrayCache, namespace: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]], name: str
-) -> Tensor:
-    """Arrays through the cache, (N, ...). compute: positions of a batch of keys -> theirs. name: for the progress bar."""
+    def embeddings(self, photos: Tensor, degraded: Tensor | None = None) -> Tensor:
+        """Embeddings of photos of any shape, of the degraded ones where `degraded` says so: (..., D)."""
+        embeddings = self._gather(photos.flatten(), lambda part, rows, _: part.embeddings[rows])
+        if degraded is not None and degraded.any():
+            selected = degraded.flatten()
+            poor = self._gather(photos.flatten()[selected], lambda part, rows, _: part.degraded_embeddings[rows])
+            embeddings[selected] = poor
+        return embeddings.unflatten(0, photos.shape)
 
-    def compute_missing(missing: list[int]) -> Iterator[Array]:
-        for batch in track(torch.tensor(missing).split(BATCH), name):
-            yield from compute(batch.tolist())
+    def prompts(self, photos: Tensor, variants: Tensor, empty: Tensor) -> PromptEmbeddings:
+        """A caption of each photo (B,), that of number `variants` (B,); the empty prompt where `empty` (B,)."""
 
-    return torch.from_numpy(cache.get_or_compute_stacked(namespace, keys, compute_missing))
+        def read(name: str) -> Tensor:
+            def rows_of(part: EncodedPhotos, rows: Tensor, where: Tensor) -> Tensor:
+                captions = part.caption_indices[rows, variants[where]].long().masked_fill(empty[where], 0)
+                values: Tensor = getattr(part.prompt_embeddings, name)[captions]
+                return values
 
+            return self._gather(photos, rows_of)
 
-def cache_namespace(encoder: Encoder) -> str:
-    """Where the cache keeps the encoder's embeddings, by the photo's sha256. A face encoder's are not yet standardized."""
-    return f"{CENTRAL_FACE}-{encoder.name}"
+        has_pooled = self.parts[0].prompt_embeddings.pooled is not None
+        return PromptEmbeddings(read("hidden"), read("pooled") if has_pooled else None)
 
-
-def encode_photos(
-    people: PhotoDataset, entries: Sequence[ManifestEntry], encoder: Encoder, missing: list[int], *, use_degraded: bool = False
-) -> Iterator[Array]:
-    """The embedding of each photo, empty where a face encoder finds no face. use_degraded: of the degraded photo."""
-    name, prepare = ("poor photos", degrade) if use_degraded else ("photos", lambda photo: photo)
-    if encoder.crops_faces:
-        for index in track(missing, name):
-            photo = people.open_with_central_face(entries[index])
-            yield np.zeros(0) if photo is None else encoder.raw_embeddings([prepare(photo)])[0].numpy()
-        return
-    for batch in track(torch.tensor(missing).split(PHOTO_BATCH), name):
-        photos = [open_photo(people.photos / entries[index].file) for index in batch.tolist()]
-        yield from encoder.raw_embeddings([prepare(photo) for photo in photos]).numpy()
-
-
-def compute_latent_moments(
-    people: PhotoDataset, entries: Sequence[ManifestEntry], crop_faces: bool, frozen: FrozenDiffusion, cache: ArrayCache
-) -> Tensor:
-    """Moments of each photo's crop and its mirror image, (N, 2, C', h, w). crop_faces: aligned faces, else center crops."""
-
-    def compute(indices: list[int]) -> Array:
-        selected = [entries[index] for index in indices]
-        if crop_faces:
-            digests = [entry.digest for entry in selected]
-            crops = list(cache.get_or_compute(CROPS_NAMESPACE, digests, partial(compute_crops, people, selected)))
-        else:
-            crops = [center_crop(open_photo(people.photos / entry.file), frozen.resolution) for entry in selected]
-        pixels = to_minus_one_one(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2))
-        return frozen.encode_with_flip(pixels).numpy()
-
-    framing = CROPS_NAMESPACE if crop_faces else f"square-{frozen.resolution}"
-    namespace = f"moments-{framing}-{frozen.digest('vae')}"
-    return compute_in_batches(cache, namespace, [entry.digest for entry in entries], compute, "latents")
-
-
-def encode_captions(
-    captions: Sequence[Sequence[str]], frozen: FrozenDiffusion, cache: ArrayCache
-) -> tuple[PromptEmbeddings, Tensor]:
-    """Each distinct caption once, the empty one first, and the rows of each photo's captions (N, V); fewer than V repeat."""
-    unique_captions = ["", *dict.fromkeys(caption for variants in captions for caption in variants if caption)]
-    caption_index = {caption: row for row, caption in enumerate(unique_captions)}
-    keys = [hashlib.sha256(caption.encode()).hexdigest() for caption in unique_captions]
-
-    def compute(part: str, indices: list[int]) -> Array:
-        embeddings = frozen.encode_prompts([unique_captions[index] for index in indices])
-        values: Array = getattr(embeddings, part).float().cpu().numpy()
-        return values
-
-    parts: dict[str, Any] = {}
-    for part in ("hidden", "pooled") if frozen.has_pooled_text else ("hidden",):
-        namespace = f"text-{part}-{frozen.digest('text_encoder', 'text_encoder_2')}"
-        parts[part] = compute_in_batches(cache, namespace, keys, partial(compute, part), "captions")
-    max_variants = max(len(variants) for variants in captions)
-    indices = [[caption_index[variants[number % len(variants)]] for number in range(max_variants)] for variants in captions]
-    return PromptEmbeddings(**parts), torch.tensor(indices)
+    def _gather(self, photos: Tensor, read: Callable[[EncodedPhotos, Tensor, Tensor], Tensor]) -> Tensor:
+        """Values of photos (B,). read: a part, rows of it (b,) and their positions in `photos` (b,) -> their values (b, ...)."""
+        numbers = torch.searchsorted(self.part_ends, photos.contiguous(), right=True)
+        found: Tensor | None = None
+        for number in numbers.unique().tolist():
+            (positions,) = torch.where(numbers == number)
+            part = self.parts[number]
+            values = read(part, photos[positions] - (self.part_ends[number] - len(part.embeddings)), positions)
+            if found is None:
+                found = values.new_empty(len(photos), *values.shape[1:])
+            found[positions] = values
+        return self.parts[0].embeddings[:0] if found is None else found
 
 
 def person_spans(people: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -170,21 +129,21 @@ def person_spans(people: Sequence[str]) -> tuple[Tensor, Tensor]:
     return counts.cumsum(0) - counts, counts
 
 
-def check_counts(photo_counts: Mapping[str, int], min_photos: int) -> None:
-    """Raises DataError if nobody has `min_photos` photos."""
-    most = max(photo_counts.values(), default=0)
+def check_counts(num_photos: Tensor, min_photos: int) -> None:
+    """Raises DataError if nobody of people (P,) has `min_photos` photos."""
+    most = int(num_photos.max()) if len(num_photos) else 0
     if most < min_photos:
-        found = f"of {len(photo_counts)} train people with a usable photo none has more than {most}"
+        found = f"of {len(num_photos)} train people with a usable photo none has more than {most}"
         action = "Add photos of each person, or lower the number of references"
         raise DataError(found, f"at least {min_photos} photos of a person are needed", action)
 
 
-def check_finite(dataset: AdapterDataset) -> None:
-    """Raises DataError, which names the first photo, if a value computed of photos or captions is not finite."""
+def check_finite(photos: EncodedPhotos, files: Sequence[str]) -> None:
+    """Raises DataError, which names the first of the files (N,), if a value computed of photos or captions is not finite."""
     for name in ("latent_moments", "embeddings", "degraded_embeddings"):
-        not_finite = (~torch.isfinite(getattr(dataset, name)).flatten(1).all(1)).nonzero()
+        not_finite = (~torch.isfinite(getattr(photos, name)).flatten(1).all(1)).nonzero()
         if len(not_finite):
-            found = f"{dataset.files[int(not_finite[0])]} has {name} that are not finite"
+            found = f"{files[int(not_finite[0])]} has {name} that are not finite"
             raise DataError(found, "finite numbers are needed", "Check that photo, and empty the cache if the photo is sound")
-    if not torch.isfinite(dataset.prompt_embeddings.hidden).all():
+    if not torch.isfinite(photos.prompt_embeddings.hidden).all():
         raise DataError("a caption's embedding is not finite", "finite numbers are needed", "Check the text encoder's weights")

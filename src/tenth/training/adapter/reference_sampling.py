@@ -50,7 +50,7 @@ def sample_references(
     """For each person (B,) a target photo, uniformly at random, and references drawn from the other photos."""
     # A random permutation of each person's photos: sort random keys, those beyond the person's number last.
     first_photo, num_photos = dataset.first_photo[person_indices], dataset.num_photos[person_indices]
-    sort_keys = rng.uniform(int(dataset.num_photos.max()))  # (B, largest number of photos)
+    sort_keys = rng.uniform(dataset.max_photos)  # (B, largest number of photos)
     sort_keys = sort_keys.masked_fill(torch.arange(sort_keys.shape[1]) >= num_photos[:, None], 2.0)
     num_sampled = min(config.max_photos + 1, sort_keys.shape[1])
     offsets = torch.minimum(sort_keys.argsort(1)[:, :num_sampled], num_photos[:, None] - 1)
@@ -63,17 +63,20 @@ def sample_references(
 
     # Impostor and degraded photos.
     with_impostors = _with_impostors(dataset, person_indices, references, mask, config.p_impostor, rng)
-    is_degraded = (rng.uniform(num_sampled - 1) < config.p_degraded)[..., None]
-    clean, degraded = dataset.embeddings[with_impostors], dataset.degraded_embeddings[with_impostors]
-    embeddings = torch.where(is_degraded, degraded, clean)  # (B, K, D)
+    embeddings = dataset.embeddings(with_impostors, rng.uniform(num_sampled - 1) < config.p_degraded)  # (B, K, D)
     return ReferenceBatch(sampled[:, 0], references, mask, embeddings * mask[..., None])
 
 
 def _with_impostors(
     dataset: AdapterDataset, person_indices: Tensor, references: Tensor, mask: Tensor, p_impostor: float, rng: StepRNG
 ) -> Tensor:
-    """The references (B, K); with probability `p_impostor` one of three or more is replaced by a photo of another person."""
-    impostor = (person_indices + 1 + rng.integers(max(dataset.num_people - 1, 1))) % dataset.num_people
+    """The references (B, K); with probability `p_impostor` one of three or more is replaced by a photo of another person.
+
+    The other person is one of the window from which the step's people are, so that their photos are read from few files.
+    """
+    people = dataset.window(rng)  # (W,)
+    position = torch.searchsorted(people, person_indices)
+    impostor = people[(position + 1 + rng.integers(max(len(people) - 1, 1))) % len(people)]
     impostor_photo = dataset.first_photo[impostor] + (rng.uniform() * dataset.num_photos[impostor]).long()
     num_references = mask.sum(1)
     position = (rng.uniform() * num_references).long()  # (B,), always one that counts
@@ -87,7 +90,7 @@ class IdentityContrastiveLoss:
     """Cosine to the identity's centre with InfoNCE, on embeddings alone, before any image is predicted."""
 
     infonce_weight: NonNegative = 1.0  # weight of InfoNCE beside the cosine
-    temperature: Positive = 0.1  # of its softmax over everybody's centroids
+    temperature: Positive = 0.1  # of its softmax over the centroids of everybody in the window
     references: ReferenceSampling = ReferenceSampling(min_photos=1, p_impostor=0.3, p_degraded=0.2)
 
     def __call__(self, aggregator: torch.nn.Module, dataset: AdapterDataset, person_indices: Tensor, rng: StepRNG) -> Tensor:
@@ -95,19 +98,22 @@ class IdentityContrastiveLoss:
 
         Source: van den Oord et al. 2018, arXiv:1807.03748, eq. 4; the centroid as target: Kim et al. 2022, arXiv:2210.10864.
         """
-        # Everybody's centroid, and of each image's person that of the photos which are not references. Only directions count,
-        # so sums need no division.
+        # The centroid of everybody in the window, and of each image's person that of the photos which are not references. Only
+        # directions count, so sums need no division.
         batch = sample_references(dataset, person_indices, self.references, rng)
-        sums = torch.zeros(dataset.num_people, dataset.embeddings.shape[1])
-        sums.index_add_(0, torch.repeat_interleave(torch.arange(dataset.num_people), dataset.num_photos), dataset.embeddings)
-        reference_sums = (dataset.embeddings[batch.references] * batch.mask[..., None]).sum(1)
+        people = dataset.window(rng)  # (W,)
+        owners = torch.repeat_interleave(torch.arange(len(people)), dataset.num_photos[people])
+        embeddings = dataset.embeddings(dataset.photos_of(people))
+        sums = torch.zeros(len(people), embeddings.shape[1]).index_add_(0, owners, embeddings)
+        reference_sums = (dataset.embeddings(batch.references) * batch.mask[..., None]).sum(1)
         device = next(aggregator.parameters()).device
-        target = normalize(sums[person_indices] - reference_sums, dim=-1).to(device)  # (B, D)
-        centroids, person_indices = normalize(sums, dim=-1).to(device), person_indices.to(device)  # (P, D)
+        positions = torch.searchsorted(people, person_indices)
+        target = normalize(sums[positions] - reference_sums, dim=-1).to(device)  # (B, D)
+        centroids, positions = normalize(sums, dim=-1).to(device), positions.to(device)  # (W, D)
 
-        # InfoNCE over everybody's centroids, and the cosine itself.
+        # InfoNCE over the centroids, and the cosine itself.
         with torch.autocast(device.type, enabled=False):  # bfloat16 is too coarse for cosines
             pooled = normalize(aggregator(batch.embeddings.to(device), batch.mask.to(device))[:, 0], dim=-1)  # (B, D)
             positive = (pooled * target).sum(1)
-            cosines = (pooled @ centroids.T).scatter(1, person_indices[:, None], positive[:, None])  # (B, P)
-            return self.infonce_weight * cross_entropy(cosines / self.temperature, person_indices) + (1 - positive).mean()
+            cosines = (pooled @ centroids.T).scatter(1, positions[:, None], positive[:, None])  # (B, W)
+            return self.infonce_weight * cross_entropy(cosines / self.temperature, positions) + (1 - positive).mean()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated
 
 import numpy as np
@@ -13,7 +12,8 @@ from pydantic import Field
 from tenth.core.config import WholeNumber, config_dataclass
 from tenth.core.types import Pixels
 from tenth.data.faces.crops import to_minus_one_one
-from tenth.training.adapter.dataset import BATCH, AdapterDataset
+from tenth.training.adapter.dataset import AdapterDataset, EncodedPhotos
+from tenth.training.adapter.encoding import BATCH
 from tenth.training.frozen_diffusion import FrozenDiffusion
 
 Few = Annotated[int, Field(ge=1, le=1000)]
@@ -37,16 +37,16 @@ class SyntheticPeople:
         noise = torch.randn(2, self.num_people, self.photos_per_person, embedding_dim, generator=generator)
         rendered = np.stack([self.render(index, frozen.resolution) for index in range(num_photos)])
         frames = torch.from_numpy(rendered).permute(0, 3, 1, 2)  # (N, 3, H, W)
-        photos = itertools.product(range(self.num_people), range(self.photos_per_person))
-        return AdapterDataset(
-            files=tuple(f"toy-{person}/{photo}" for person, photo in photos),
-            latent_moments=torch.cat([frozen.encode_with_flip(to_minus_one_one(batch)) for batch in frames.split(BATCH)]),
-            embeddings=(centres + EMBEDDING_NOISE * noise[0]).flatten(0, 1),
-            degraded_embeddings=(centres + DEGRADED_NOISE * noise[1]).flatten(0, 1),
-            caption_indices=torch.arange(1, len(CAPTIONS)).repeat(num_photos, 1),
-            prompt_embeddings=frozen.encode_prompts(CAPTIONS),
-            first_photo=torch.arange(0, num_photos, self.photos_per_person),
-            num_photos=torch.full((self.num_people,), self.photos_per_person),
+        return AdapterDataset.in_memory(
+            EncodedPhotos(
+                latent_moments=torch.cat([frozen.encode_with_flip(to_minus_one_one(batch)) for batch in frames.split(BATCH)]),
+                embeddings=(centres + EMBEDDING_NOISE * noise[0]).flatten(0, 1),
+                degraded_embeddings=(centres + DEGRADED_NOISE * noise[1]).flatten(0, 1),
+                caption_indices=torch.arange(1, len(CAPTIONS)).repeat(num_photos, 1),
+                prompt_embeddings=frozen.encode_prompts(CAPTIONS),
+                num_photos=torch.full((self.num_people,), self.photos_per_person),
+                num_captions=torch.full((self.num_people,), len(CAPTIONS) - 1),
+            )
         )
 
     def render(self, index: int, size: int) -> Pixels:

@@ -27,7 +27,8 @@ from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, LearnedAgg
 from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
 from tenth.models.aggregators.set_aggregator import SetAggregator, SetAggregatorConfig
 from tenth.models.latent_diffusion import LatentDiffusion
-from tenth.training.adapter.dataset import AdapterDataset, build_dataset
+from tenth.training.adapter.dataset import AdapterDataset
+from tenth.training.adapter.encoding import build_dataset
 from tenth.training.adapter.reference_sampling import IdentityContrastiveLoss, ReferenceSampling, sample_references
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import AdapterValidator, ValidationConfig, build_validator
@@ -111,7 +112,7 @@ def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path
         with distributed.main_process_first(), on_device(model.encoder, distributed.device):
             dataset, validator = load_data(recipe, model, frozen, cache, validate=distributed.is_main_process)
         if distributed.is_main_process:
-            people, photos = pluralize(dataset.num_people, "person"), pluralize(len(dataset.files), "photo")
+            people, photos = pluralize(dataset.num_people, "person"), pluralize(int(dataset.num_photos.sum()), "photo")
             print(f"training on {people} and {photos}", file=sys.stderr)
 
         # The two phases, and the result.
@@ -137,7 +138,7 @@ class AdapterTrainer:
     def pretrain_on_embeddings(self, pretraining: EmbeddingPretraining, directory: Path) -> None:
         """Train the aggregator alone, on embeddings."""
         modules, loss = {"aggregator": self.aggregator}, partial(pretraining.loss, self.aggregator, self.dataset)
-        load_weights(modules, fit(modules, loss, self.dataset.num_people, pretraining.schedule, directory))
+        load_weights(modules, fit(modules, loss, self.dataset.block_sizes, pretraining.schedule, directory))
 
     def train_on_images(self, schedule: TrainingConfig, directory: Path, validator: AdapterValidator | None) -> None:
         """Train aggregator and adapter to predict the target photo."""
@@ -164,7 +165,7 @@ class AdapterTrainer:
             return {"validation/similarity": similarity, "validation/images": image_strip(images)}
 
         with self.frozen.cast_frozen_weights(precision), self.frozen.gradient_checkpointing(self.recipe.gradient_checkpointing):
-            ema = fit(modules, self.loss, self.dataset.num_people, schedule, directory, on_checkpoint)
+            ema = fit(modules, self.loss, self.dataset.block_sizes, schedule, directory, on_checkpoint)
         load_weights(modules, ema)
 
     def loss(self, person_indices: Tensor, rng: StepRNG) -> Tensor:
@@ -172,16 +173,15 @@ class AdapterTrainer:
         # The target photo, mirrored at random, with a random caption, and its references.
         batch = sample_references(self.dataset, person_indices, self.recipe.references, rng)
         drop_image, drop_text = self.recipe.conditioning_dropout.masks(rng.uniform())
-        mirrored, variant = rng.integers(2), rng.integers(self.dataset.caption_indices.shape[1])
+        mirrored, variant = rng.integers(2), rng.integers(self.dataset.max_captions)
 
-        # Conditions, dropped at random: the empty prompt is row 0, no image a zero embedding.
+        # Conditions, dropped at random: no image is a zero embedding.
         device = self.frozen.unet.device
-        caption_indices = self.dataset.caption_indices[batch.target, variant].masked_fill(drop_text, 0)  # (B,)
-        prompt_embeddings = self.dataset.prompt_embeddings[caption_indices].to(device)
+        prompt_embeddings = self.dataset.prompts(batch.target, variant, drop_text).to(device)
         pooled = self.aggregator(batch.embeddings.to(device), batch.mask.to(device))  # (B, M, D)
         pooled = pooled.masked_fill(drop_image[:, None, None].to(device), 0.0)
 
-        latents = self.frozen.sample_latents(self.dataset.latent_moments[batch.target, mirrored], rng).to(device)
+        latents = self.frozen.sample_latents(self.dataset.latents(batch.target, mirrored), rng).to(device)
         return self.frozen.loss(latents, prompt_embeddings, pooled, rng, self.recipe.min_snr_gamma)
 
     def save_method(self, folder: Path) -> None:

@@ -22,7 +22,7 @@ from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample
-from tenth.training.adapter.dataset import cache_namespace, encode_photos
+from tenth.training.adapter.encoding import cache_namespace, encode_photos
 
 
 @config_dataclass

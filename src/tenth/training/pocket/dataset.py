@@ -18,7 +18,8 @@ from tenth.data.faces.crops import CROPS_NAMESPACE, FaceCrops, to_minus_one_one
 from tenth.data.faces.descriptors import encoder_name
 from tenth.models.encoders.dlib_resnet import crops_to_chips, load_dlib_net
 from tenth.models.pocket.autoencoder import PocketAutoencoder
-from tenth.training.adapter.dataset import compute_in_batches, person_spans
+from tenth.training.adapter.dataset import person_spans
+from tenth.training.adapter.encoding import compute_in_batches
 from tenth.training.diffusion_loss import ConditioningDropout
 from tenth.training.frozen_diffusion import weights_digest
 from tenth.training.pocket.augmentation import NUM_AUGMENTATIONS, Augmentation
