@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from tenth.cli.commands.cache import cache, clear
-from tenth.cli.commands.data import image_folder, lfw
+from tenth.cli.commands.data import encode, image_folder, lfw
 from tenth.cli.commands.experiment import evaluate, experiment, report
 from tenth.cli.commands.generate import generate
 from tenth.cli.commands.info import doctor, methods, metrics
@@ -128,7 +128,7 @@ def build_command() -> Any:
         (app, "One person", (demo, photos, identity, generate, people, forget, verify, export)),
         (app, "Many people", (train, experiment, report, evaluate)),
         (app, "This installation", (serve, methods, metrics, doctor)),
-        (data_app, None, (lfw, image_folder)),
+        (data_app, None, (lfw, image_folder, encode)),
         (models_app, None, (download, update)),
         (cache_app, None, (clear,)),
     ):

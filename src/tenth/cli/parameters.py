@@ -83,6 +83,8 @@ Pictures = Annotated[list[Path], argument("FILE...", "PNGs of tenth's, or what b
 Generated = Annotated[Path, argument("GENERATED", "the images to evaluate")]
 LfwSource = Annotated[Path, argument("SOURCE", "lfw-deepfunneled.tgz, or a folder in its layout")]
 PeopleFolder = Annotated[Path, argument("SOURCE", "a folder that holds a folder for each person")]
+PeopleFile = Annotated[Path, argument("PEOPLE", "people.jsonl, which the other commands write")]
+PhotosFolder = Annotated[Path, argument("PHOTOS", "the folder that its photos are in")]
 PublishedModel = Annotated[str, argument("NAME", "of `tenth models`, or owner/name on the hub", str)]
 
 
@@ -128,6 +130,7 @@ TrainingFolder = Annotated[Path, option("DIR", "an empty or new folder", *OUTPUT
 RunFolder = Annotated[Path | None, option("DIR", "[default: runs/ and the recipe's name]", *OUTPUT)]
 ReportFile = Annotated[Path | None, option("FILE", REPORT_HELP, *OUTPUT)]
 ManifestFolder = Annotated[Path, option("DIR", "where people.jsonl goes", *OUTPUT)]
+EncodedFolder = Annotated[Path, option("DIR", "a new folder, or one to go on with", *OUTPUT)]
 
 # The model and the method
 MODEL = "Model"
@@ -163,6 +166,8 @@ HeldOut = Annotated[Path, option("DIR", "real photos that no method was given")]
 References = Annotated[Path | None, option("DIR", "the photos that the method was given: for the copy index")]
 Summary = Annotated[bool, typer.Option("--summary", help="print one table as Markdown, for a README, and write nothing")]
 AttributesFile = Annotated[Path | None, option("FILE", "what each photo shows: captions are made of it")]
+VERIFY_HELP = "read each finished file as a whole, and do again what has changed"
+VerifyShards = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
 WORKERS_HELP = "processes on this machine that share the work, or with --ray workers in all [default: this process alone]"
 RAY_HELP = "the nodes of a Ray cluster share the work: auto, the cluster that this machine is a node of; HOST:PORT; local"
 Workers = Annotated[int, option("N", WORKERS_HELP, "--workers", parser=whole_number)]

@@ -52,10 +52,10 @@ def default_cache_dir() -> Path:
 
 
 class ArrayCache:
-    """A folder of arrays: `directory/namespace/ab/abcdef....npy`."""
+    """A folder of arrays: `directory/namespace/ab/abcdef....npy`. keep: False, nothing is read or written."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, *, keep: bool = True) -> None:
+        self.directory, self.keep = directory, keep
 
     def path(self, namespace: str, key: str) -> Path:
         """The path of an entry, which is below the directory for any names."""
@@ -65,6 +65,8 @@ class ArrayCache:
     def read(self, namespace: str, key: str) -> Array | None:
         """The array, or None if there is none or its file is damaged."""
         path = self.path(namespace, key)
+        if not self.keep:
+            return None
         try:
             content = read_bytes(path, MAX_ENTRY_BYTES)
             end = len(content) - len(DIGEST_MARKER) - DIGEST_BYTES
@@ -78,7 +80,7 @@ class ArrayCache:
 
     def write(self, namespace: str, key: str, array: Array) -> None:
         """Keep an array. If that fails, a line on stderr says so once, and nothing is kept from then on."""
-        if self.directory in _unwritable:
+        if not self.keep or self.directory in _unwritable:
             return
         buffer = BytesIO()
         np.save(buffer, array, allow_pickle=False)

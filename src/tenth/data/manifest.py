@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy as np
 
 from tenth.core.errors import DataError
 from tenth.core.files.reading import UnreadableError, parse_json, read_lines, reason
@@ -59,17 +64,8 @@ def read_manifest(path: str | Path) -> list[ManifestEntry]:
 
     Raises DataError if the file is unreadable or empty, a line is damaged, a photo is listed twice, or a person has two splits.
     """
-    # Each line by itself.
     path = Path(path)
-    try:
-        entries = [_parse_entry(path, number, line) for number, line in enumerate(read_lines(path), 1)]
-    except (OSError, UnreadableError) as problem:
-        action = "Write them with `tenth data lfw` or `tenth data image-folder`"
-        raise DataError(f"{path} {reason(problem)}", "the rows of a data set are needed", action) from problem
-    if not entries:
-        raise _damaged(path, 1, "the file is empty")
-
-    # All lines together.
+    entries = list(iterate_manifest(path))
     splits: dict[str, str] = {}
     files: set[str] = set()
     for number, entry in enumerate(entries, 1):
@@ -79,6 +75,44 @@ def read_manifest(path: str | Path) -> list[ManifestEntry]:
             raise _damaged(path, number, f"{entry.person} is in {splits[entry.person]} and in {entry.split}")
         files.add(entry.file)
     return entries
+
+
+def iterate_manifest(path: Path) -> Iterator[ManifestEntry]:
+    """As `read_manifest`, one row at a time, each checked by itself."""
+    number = 0
+    try:
+        for number, line in enumerate(read_lines(path), 1):
+            yield _parse_entry(path, number, line)
+    except (OSError, UnreadableError) as problem:
+        action = "Write them with `tenth data lfw` or `tenth data image-folder`"
+        raise DataError(f"{path} {reason(problem)}", "the rows of a data set are needed", action) from problem
+    if not number:
+        raise _damaged(path, 1, "the file is empty")
+
+
+def iterate_people(path: Path, split: str) -> Iterator[list[ManifestEntry]]:
+    """The rows of one person of a split after another, for files of any length: 8 bytes a person are kept.
+
+    Raises DataError as `iterate_manifest`, at the end if the rows of a person are not together.
+    """
+    names = array("Q")
+    for person, rows in groupby(iterate_manifest(path), lambda row: row.person):
+        entries = list(rows)
+        names.append(_short_hash(person))
+        if len({row.split for row in entries}) > 1 or len({row.file for row in entries}) < len(entries):
+            raise DataError(f"{path}: {person} has two splits, or a photo twice", NEEDED_ROWS, WRITE_AGAIN)
+        if entries[0].split == split:
+            yield entries
+
+    # Two names of one hash among a million people: once in some ten million files.
+    hashes, counts = np.unique(np.frombuffer(names, np.uint64), return_counts=True)
+    if repeated := set(hashes[counts > 1].tolist()):
+        person = next(row.person for row in iterate_manifest(path) if _short_hash(row.person) in repeated)
+        raise DataError(f"{path}: the rows of {person} are not together", NEEDED_ROWS, WRITE_AGAIN)
+
+
+def _short_hash(person: str) -> int:
+    return int.from_bytes(hashlib.sha256(person.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
 def _parse_entry(path: Path, number: int, line: str) -> ManifestEntry:
@@ -106,6 +140,8 @@ def _file(value: Any) -> bool:
     return _name(value) and not PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts
 
 
+NEEDED_ROWS = "a person's photos stand one after the other, each once, in one split"
+WRITE_AGAIN = "Write it again with `tenth data lfw` or `tenth data image-folder`"
 SHA256_PATTERN = re.compile("[0-9a-f]{64}")  # part of the names of cache entries of a photo
 CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "file": _file,
@@ -120,6 +156,4 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
 
 def _damaged(path: Path, number: int, found: str) -> DataError:
     needed = "each line is one photo with file, person, split, fold, caption, captions and digest"
-    return DataError(
-        f"{path}, line {number}: {found}", needed, "Write it again with `tenth data lfw` or `tenth data image-folder`"
-    )
+    return DataError(f"{path}, line {number}: {found}", needed, WRITE_AGAIN)

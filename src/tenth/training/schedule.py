@@ -64,8 +64,8 @@ WINDOW_BLOCKS = 16  # blocks of items that are shuffled together
 def shuffled_indices(num_items: int | Tensor, seed: int, start: int, count: int) -> Tensor:
     """Items start ... start + count of an endless sequence of shuffled epochs: (count,), a pure function of its arguments.
 
-    num_items: a number, or (S,) of items in blocks that lie apart on a disk. In each epoch the blocks are shuffled and dealt into
-    windows of at most WINDOW_BLOCKS; within a window all items are shuffled. Blocks that fill one window are one number.
+    num_items: a number, or (S,) of items in blocks, each together on a disk. In each epoch the blocks are shuffled and
+    dealt into windows of at most WINDOW_BLOCKS; within a window all items are. Blocks of one window are as one number.
     """
     return torch.cat([items[order][part] for items, order, part in _windows(num_items, seed, start, count)])
 

@@ -1,12 +1,25 @@
-"""`tenth data`: a data set -> DIR/people.jsonl. Counts and what was dropped go to stdout, what to know to stderr."""
+"""`tenth data`: a data set -> DIR/people.jsonl -> files to train on. Counts go to stdout, what to know to stderr."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tenth.cli.parameters import AttributesFile, Fold, LfwSource, ManifestFolder, PeopleFolder
+from tenth.cli.parameters import (
+    AttributesFile,
+    EncodedFolder,
+    Fold,
+    LfwSource,
+    ManifestFolder,
+    Model,
+    PeopleFile,
+    PeopleFolder,
+    PhotosFolder,
+    RayAddress,
+    VerifyShards,
+    Workers,
+)
 from tenth.core.console import print_message, print_result
-from tenth.core.wording import printable
+from tenth.core.wording import format_bytes, pluralize, printable
 
 if TYPE_CHECKING:
     from tenth.data.manifest import ManifestSummary
@@ -28,6 +41,37 @@ def image_folder(source: PeopleFolder, output: ManifestFolder) -> int:
     from tenth.data.image_folder import prepare_folder
 
     return _print_summary(prepare_folder(source, output))
+
+
+def encode(
+    people: PeopleFile,
+    photos: PhotosFolder,
+    output: EncodedFolder,
+    model: Model = "pocket",
+    workers: Workers = 0,
+    ray: RayAddress = "",
+    verify: VerifyShards = False,
+) -> int:
+    """Encode the training people into files, for training sets that memory cannot hold.
+
+    A recipe reads DIR by the key `encoded`. What was stopped goes on by the same command, and a damaged file is done again.
+    """
+    from tenth.data.faces.crops import PhotoDataset
+    from tenth.training.adapter.sharded_encoding import EncodeOptions, encode_training_set
+
+    reports = encode_training_set(PhotoDataset(people, photos), output, model, EncodeOptions(workers, ray, verify))
+    kept_people, kept_photos = sum(each.people for each in reports), sum(each.photos for each in reports)
+    lost_photos, lost_people = sum(each.dropped_photos for each in reports), sum(each.dropped_people for each in reports)
+    size = format_bytes(sum(each.num_bytes for each in reports))
+    kept = (
+        f"{pluralize(kept_people, 'person')}, {pluralize(kept_photos, 'photo')}, {size} in {pluralize(len(reports), 'shard')}"
+    )
+    print_message(
+        f"left out: {pluralize(lost_photos, 'photo')} without a face, {pluralize(lost_people, 'person')} with fewer than two"
+    )
+    print_message(kept)
+    print_result(output)
+    return 0
 
 
 def _print_summary(summary: ManifestSummary) -> int:

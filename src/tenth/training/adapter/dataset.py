@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -38,25 +38,29 @@ class EncodedPhotos:
 
 
 class AdapterDataset:
-    """People of parts, with the photos that training reads: one part in memory, or files that are mapped when they are needed.
+    """P people and their photos, in parts: one that is in memory, or files that are mapped while they are needed.
 
-    parts: (S,). num_photos, num_captions: (P',) of the people of all parts; of them, P have `min_photos` photos. first_photo,
-    num_photos: (P,), each one's span of photos. max_captions: the most that a photo of theirs has. In memory are 16 bytes a person.
-    Raises DataError if nobody has `min_photos` photos.
+    first_photo, num_photos: (P,), each person's span of photos; no more than these 16 bytes a person are in memory.
+    max_photos, max_captions: the most that a person and a photo of theirs has.
+
+    read_part: the number of a part -> its photos. spans: of each part `num_photos` and `num_captions`. Of all people, those
+    with `min_photos` photos count. Raises DataError if nobody has.
     """
 
-    def __init__(self, parts: Sequence[EncodedPhotos], spans: Sequence[tuple[Tensor, Tensor]], min_photos: int = 1) -> None:
+    def __init__(
+        self, read_part: Callable[[int], EncodedPhotos], spans: Sequence[tuple[Tensor, Tensor]], min_photos: int = 1
+    ) -> None:
+        check_counts(torch.cat([torch.zeros(0), *(span[0] for span in spans)]), min_photos)
         num_photos, num_captions = (torch.cat([span[axis] for span in spans]).long() for axis in (0, 1))
-        check_counts(num_photos, min_photos)
         kept = num_photos >= min_photos
-        self.parts, self.part_ends = parts, torch.stack([span[0].sum() for span in spans]).cumsum(0)
+        self.read_part, self.part_ends = read_part, torch.stack([span[0].sum() for span in spans]).cumsum(0)
         self.first_photo, self.num_photos = (num_photos.cumsum(0) - num_photos)[kept], num_photos[kept]
         self.max_captions, self.max_photos = int(num_captions[kept].max()), int(self.num_photos.max())
 
     @classmethod
-    def in_memory(cls, photos: EncodedPhotos, min_photos: int = 1) -> AdapterDataset:
-        """The data set of one part. Raises as the class."""
-        return cls([photos], [(photos.num_photos, photos.num_captions)], min_photos)
+    def in_memory(cls, photos: EncodedPhotos) -> AdapterDataset:
+        """The data set of one part."""
+        return cls(lambda _: photos, [(photos.num_photos, photos.num_captions)])
 
     @property
     def num_people(self) -> int:
@@ -66,7 +70,8 @@ class AdapterDataset:
     def block_sizes(self) -> Tensor:
         """People in each block of about BLOCK_PHOTOS photos, for `shuffled_indices`. It depends on `num_photos` alone."""
         blocks = (self.num_photos.cumsum(0) - self.num_photos) // BLOCK_PHOTOS
-        return torch.unique_consecutive(blocks, return_counts=True)[1]
+        sizes: Tensor = torch.unique_consecutive(blocks, return_counts=True)[1]
+        return sizes
 
     def window(self, rng: StepRNG) -> Tensor:
         """The people, ascending, among whom those of a step were shuffled: everybody, if there are few."""
@@ -89,7 +94,7 @@ class AdapterDataset:
             selected = degraded.flatten()
             poor = self._gather(photos.flatten()[selected], lambda part, rows, _: part.degraded_embeddings[rows])
             embeddings[selected] = poor
-        return embeddings.unflatten(0, photos.shape)
+        return embeddings.view(*photos.shape, -1)
 
     def prompts(self, photos: Tensor, variants: Tensor, empty: Tensor) -> PromptEmbeddings:
         """A caption of each photo (B,), that of number `variants` (B,); the empty prompt where `empty` (B,)."""
@@ -102,21 +107,22 @@ class AdapterDataset:
 
             return self._gather(photos, rows_of)
 
-        has_pooled = self.parts[0].prompt_embeddings.pooled is not None
+        has_pooled = self.read_part(0).prompt_embeddings.pooled is not None
         return PromptEmbeddings(read("hidden"), read("pooled") if has_pooled else None)
 
     def _gather(self, photos: Tensor, read: Callable[[EncodedPhotos, Tensor, Tensor], Tensor]) -> Tensor:
-        """Values of photos (B,). read: a part, rows of it (b,) and their positions in `photos` (b,) -> their values (b, ...)."""
+        """Values of photos (B,). read: a part, rows of it (b,) and their positions in `photos` (b,) -> values (b, ...)."""
         numbers = torch.searchsorted(self.part_ends, photos.contiguous(), right=True)
         found: Tensor | None = None
         for number in numbers.unique().tolist():
             (positions,) = torch.where(numbers == number)
-            part = self.parts[number]
+            part = self.read_part(number)
             values = read(part, photos[positions] - (self.part_ends[number] - len(part.embeddings)), positions)
             if found is None:
                 found = values.new_empty(len(photos), *values.shape[1:])
             found[positions] = values
-        return self.parts[0].embeddings[:0] if found is None else found
+        assert found is not None
+        return found
 
 
 def person_spans(people: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenth.core.cache import Array, ArrayCache
 from tenth.core.console import track
@@ -81,6 +82,18 @@ def encode_people(
     return photos, num_readable
 
 
+@contextmanager
+def on_device(encoder: Encoder, device: torch.device) -> Iterator[None]:
+    """An encoder that is a network on the device while photos are encoded, and off it before training needs the memory."""
+    if isinstance(encoder, nn.Module):
+        encoder.to(device)
+    try:
+        yield
+    finally:
+        if isinstance(encoder, nn.Module):
+            encoder.cpu()
+
+
 def compute_in_batches(
     cache: ArrayCache, namespace: str, keys: Sequence[str], compute: Callable[[list[int]], Iterable[Array]], name: str
 ) -> Tensor:
@@ -136,7 +149,7 @@ def compute_latent_moments(
 def encode_captions(
     captions: Sequence[Sequence[str]], frozen: FrozenDiffusion, cache: ArrayCache
 ) -> tuple[PromptEmbeddings, Tensor]:
-    """Each distinct caption once, the empty one first, and the rows of each photo's captions (N, MAX_CAPTIONS); fewer repeat."""
+    """Each distinct caption once, the empty one first, and the rows of each photo's captions (N, MAX_CAPTIONS); few repeat."""
     unique_captions = ["", *dict.fromkeys(caption for variants in captions for caption in variants if caption)]
     caption_index = {caption: row for row, caption in enumerate(unique_captions)}
     keys = [hashlib.sha256(caption.encode()).hexdigest() for caption in unique_captions]

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.core.config import NonNegative, SomeItems, config_dataclass
+from tenth.core.config import FilePath, NonNegative, SomeItems, config_dataclass
 from tenth.core.errors import RecipeError
 from tenth.core.files.writing import atomic_folder
 from tenth.core.rng import StepRNG
-from tenth.core.types import Encoder, Pixels
+from tenth.core.types import Pixels
 from tenth.core.wording import pluralize
 from tenth.data.faces.crops import PhotoDataset
 from tenth.models.adapters.ip_adapter import ADAPTER_FILE, adapter_name, save_ip_adapter
@@ -28,8 +27,9 @@ from tenth.models.aggregators.self_attention import SelfAttentionAggregator, Sel
 from tenth.models.aggregators.set_aggregator import SetAggregator, SetAggregatorConfig
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.training.adapter.dataset import AdapterDataset
-from tenth.training.adapter.encoding import build_dataset
+from tenth.training.adapter.encoding import build_dataset, on_device
 from tenth.training.adapter.reference_sampling import IdentityContrastiveLoss, ReferenceSampling, sample_references
+from tenth.training.adapter.shards import open_training_set
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import AdapterValidator, ValidationConfig, build_validator
 from tenth.training.diffusion_loss import ConditioningDropout
@@ -55,6 +55,9 @@ class AdapterRecipe:
 
     aggregator: Literal["attention", "set"]
     data: PhotoDataset | None = None
+    encoded: FilePath | None = (
+        None  # folder of `tenth data encode`, for the training people; `data` then gives validation people
+    )
     synthetic: SyntheticPeople | None = None  # instead of data: synthetic people, to try a recipe out
     schedule: TrainingConfig | None = None  # of the diffusion objective; without it only `embedding_pretraining` runs
     embedding_pretraining: EmbeddingPretraining | None = None
@@ -78,8 +81,8 @@ class AdapterRecipe:
 
     def __post_init__(self) -> None:
         references, num_photos = self.references, self.attention_aggregator.num_photos
-        if (self.data is None) == (self.synthetic is None):
-            found = "[data] and [synthetic]" if self.data else "neither [data] nor [synthetic]"
+        if (self.data is None and self.encoded is None) == (self.synthetic is None):
+            found = "photos and [synthetic]" if self.synthetic else "neither [data] nor encoded nor [synthetic]"
             raise RecipeError(found, "one is needed", "Say whose photos")
         if self.synthetic and self.synthetic.photos_per_person < references.required_photos:
             found = f"{self.synthetic.photos_per_person} toy photos of each person"
@@ -197,23 +200,17 @@ class AdapterTrainer:
             checkpoint.save_aggregator(result, new / checkpoint.AGGREGATOR_FILE)
 
 
-@contextmanager
-def on_device(encoder: Encoder, device: torch.device) -> Iterator[None]:
-    """An encoder that is a network on the device while photos are encoded, and off it before training needs the memory."""
-    if isinstance(encoder, nn.Module):
-        encoder.to(device)
-    try:
-        yield
-    finally:
-        if isinstance(encoder, nn.Module):
-            encoder.cpu()
-
-
 def load_data(
     recipe: AdapterRecipe, model: LatentDiffusion, frozen: FrozenDiffusion, cache: ArrayCache, *, validate: bool
 ) -> tuple[AdapterDataset, AdapterValidator | None]:
-    """The training people of the data, or synthetic people; and the validation people of the data, if asked for."""
-    if recipe.data is None:
-        return (recipe.synthetic or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen), None
-    dataset = build_dataset(recipe.data, recipe.references.required_photos, model.encoder, frozen, cache)
-    return dataset, build_validator(recipe.data, recipe.validation, model, cache) if validate else None
+    """The training people of the files or the data, or synthetic people; the validation people of the data, if asked for."""
+    min_photos = recipe.references.required_photos
+    if recipe.encoded is not None:
+        dataset = open_training_set(recipe.encoded, min_photos, model.encoder, frozen)
+    elif recipe.data is not None:
+        dataset = build_dataset(recipe.data, min_photos, model.encoder, frozen, cache)
+    else:
+        dataset = (recipe.synthetic or SyntheticPeople()).build_dataset(model.encoder.embedding_dim, frozen)
+    if recipe.data is None or not validate:
+        return dataset, None
+    return dataset, build_validator(recipe.data, recipe.validation, model, cache)

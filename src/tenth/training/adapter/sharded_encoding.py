@@ -1,0 +1,197 @@
+"""Encode the training people of any data set into shards, by several processes, so that a stopped run loses a shard each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.console import progress_bar
+from tenth.core.errors import CheckpointError, DataError, InputError
+from tenth.core.files.claims import exclusive_folder, list_entries, remove_temporary
+from tenth.core.files.reading import UnreadableError, read_json, reason, sha256_of
+from tenth.core.files.writing import make_private_folder, write_json
+from tenth.core.wording import abbreviate, pluralize
+from tenth.core.workers.tasks import run_tasks
+from tenth.data.faces.crops import PhotoDataset
+from tenth.data.manifest import ManifestEntry, iterate_people, read_manifest, write_manifest
+from tenth.models.latent_diffusion import LatentDiffusion
+from tenth.models.memory.planner import LoadOptions
+from tenth.models.registry import load_model
+from tenth.training.adapter import shards
+from tenth.training.adapter.encoding import encode_people, on_device
+from tenth.training.adapter.shards import ShardReport
+from tenth.training.distributed import distributed_state
+from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
+
+SHARD_PHOTOS = 1024  # rows of a shard, at least, unless it is the last; the rows of a person are never in two
+MIN_PHOTOS = 2  # of a person: one to predict, and one to predict it from
+MAX_FAILURES = 5  # failed shards after which the run stops: a full disk fails them all
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """Who encodes: as `run_tasks`. verify: the sha256 of shards that are there is computed, and damaged ones are done again."""
+
+    workers: int = 0
+    ray: str = ""
+    verify: bool = False
+
+
+def encode_training_set(
+    data: PhotoDataset, output: Path, model: str, options: EncodeOptions, shard_photos: int = SHARD_PHOTOS
+) -> list[ShardReport]:
+    """Write a folder that a recipe's `encoded` reads: every training person with two photos or more. What each shard holds.
+
+    The same data and model give the same bytes, whatever stopped or did the work: finished shards are kept. Raises DataError if
+    a shard cannot be encoded or written, after the others, or if nobody has two photos; CheckpointError if the folder holds
+    anything else or another run is writing to it.
+    """
+    with exclusive_folder(output):
+        remove_temporary(output)
+        plan = _read_plan(output) or _write_plan(data, output, model, shard_photos)
+        _require_same(plan, {"people": _digest(data), "model": model, "shard_photos": shard_photos}, output)
+
+        # What is not finished goes to the workers; a shard's own report says that it is.
+        numbers = range(plan["num_shards"])
+        reports: dict[int, ShardReport] = {}
+        make_runner = partial(make_shard_encoder, data, output, model, options.verify)
+        tasks = _unfinished(output, numbers, reports, verify=options.verify)
+        failures: list[InputError] = []
+        with progress_bar("shards", "shard") as update:
+            for outcome in run_tasks(make_runner, tasks, workers=options.workers, ray=options.ray):
+                if outcome.result is None:
+                    assert outcome.error is not None
+                    failures.append(outcome.error)
+                else:
+                    reports[outcome.task] = outcome.result
+                update(len(reports), len(numbers))
+                if len(failures) == MAX_FAILURES:
+                    break
+        if failures:
+            raise _failed(failures, len(numbers) - len(reports))
+        if not any(report.people for report in reports.values()):
+            found = f"of the train people of {data.people} nobody has {MIN_PHOTOS} usable photos"
+            raise DataError(found, "a photo to predict and others of the person are needed", "Add photos of each person")
+        ordered = [reports[number] for number in numbers]
+        shards.write_index(output, plan, ordered)
+    return ordered
+
+
+def make_shard_encoder(data: PhotoDataset, output: Path, model: str, verify: bool) -> Callable[[int], ShardReport]:
+    """What a worker runs: the number of a shard -> its report, once its files are written."""
+    return partial(_encode_shard, data, output, model, verify)
+
+
+def _encode_shard(data: PhotoDataset, output: Path, model: str, verify: bool, number: int) -> ShardReport:
+    """Encode one shard, unless another worker has just finished it."""
+    if report := shards.finished_report(output, number, verify=verify):
+        return report
+    networks, digests = load_networks(model)
+    with frozen_diffusion(networks.pipeline) as frozen, on_device(networks.encoder, distributed_state().device):
+        # The networks of another version would give other values than those of the shards before.
+        _require_same(_read_plan(output) or {}, {"networks": digests}, output)
+        entries = read_manifest(shards.rows_path(output, number))
+        cache = ArrayCache(default_cache_dir(), keep=False)  # nothing is computed twice, and photos are many
+        photos, num_readable = encode_people(data, entries, MIN_PHOTOS, networks.encoder, frozen, cache)
+
+    # The report comes last: with it the shard is finished.
+    path, kept = shards.shard_path(output, number), [count for count in num_readable.values() if count >= MIN_PHOTOS]
+    if photos is not None:
+        shards.write_shard(path, photos)
+    report = ShardReport(
+        people=len(kept),
+        photos=sum(kept),
+        num_bytes=path.stat().st_size if kept else 0,
+        sha256=sha256_of(path) if kept else "",
+        dropped_photos=len(entries) - num_readable.total(),
+        dropped_people=len({entry.person for entry in entries}) - len(kept),
+    )
+    shards.write_report(output, number, report)
+    return report
+
+
+@lru_cache(1)
+def load_networks(model: str) -> tuple[LatentDiffusion, dict[str, str]]:
+    """The model as training loads it, on the accelerator if there is one, and what its values depend on."""
+    networks = load_model(model, options=LoadOptions(device="cpu", full_precision=True))
+    networks.pipeline.to(distributed_state().device)
+    return networks, shards.encoder_settings(networks.encoder, FrozenDiffusion(networks.pipeline))
+
+
+def _read_plan(output: Path) -> dict[str, Any] | None:
+    """The plan in a folder; None in a new or empty one, whose planning may have been stopped. Raises CheckpointError."""
+    if not (output / shards.PLAN_FILE).exists():
+        if foreign := list_entries(output) - {shards.ROWS_FOLDER, shards.SHARDS_FOLDER}:
+            found = f"{output} holds {min(foreign)}, and no training set"
+            raise CheckpointError(found, "an empty or new folder is needed", "Choose another -o")
+        return None
+    try:
+        plan = read_json(output / shards.PLAN_FILE)
+        if not isinstance(plan, dict) or type(plan.get("num_shards")) is not int:
+            raise UnreadableError("is no plan of a training set")
+    except (OSError, UnreadableError) as problem:
+        found = f"{output / shards.PLAN_FILE} {reason(problem)}"
+        raise CheckpointError(
+            found, "the plan of a training set is needed", "Choose another -o, or remove this one"
+        ) from problem
+    return plan
+
+
+def _write_plan(data: PhotoDataset, output: Path, model: str, shard_photos: int) -> dict[str, Any]:
+    """Deal the training people into shards, a file of rows each, and write what is to be encoded, last."""
+    networks = load_networks(model)[1]
+    make_private_folder(output / shards.SHARDS_FOLDER)  # it will hold face descriptors
+    num_shards, rows = 0, list[ManifestEntry]()
+    for entries in iterate_people(data.people, "train"):
+        rows += entries
+        if len(rows) >= shard_photos:
+            write_manifest(shards.rows_path(output, num_shards), rows)
+            num_shards, rows = num_shards + 1, []
+    if rows:
+        write_manifest(shards.rows_path(output, num_shards), rows)
+        num_shards += 1
+    plan = {
+        "people": _digest(data),
+        "model": model,
+        "shard_photos": shard_photos,
+        "networks": networks,
+        "num_shards": num_shards,
+    }
+    write_json(output / shards.PLAN_FILE, plan)
+    return plan
+
+
+def _require_same(plan: dict[str, Any], expected: dict[str, Any], output: Path) -> None:
+    """Raises CheckpointError unless the plan says the same."""
+    for key, value in expected.items():
+        if plan.get(key) != value:
+            found = f"{output} holds a training set with {key} {plan.get(key)!r}, not {value!r}"
+            raise CheckpointError(found, "a folder holds one", "Choose another -o, or give what it was begun with")
+
+
+def _unfinished(output: Path, numbers: Iterable[int], reports: dict[int, ShardReport], *, verify: bool) -> Iterator[int]:
+    """The shards that need a worker, as they are asked for. reports: gets those of the others."""
+    for number in numbers:
+        if not verify and (report := shards.finished_report(output, number)):
+            reports[number] = report
+        else:
+            yield number
+
+
+def _digest(data: PhotoDataset) -> str:
+    """sha256 of the rows. Raises DataError."""
+    try:
+        return sha256_of(data.people)
+    except (OSError, UnreadableError) as problem:
+        action = "Write them with `tenth data lfw` or `tenth data image-folder`"
+        raise DataError(f"{data.people} {reason(problem)}", "the rows of a data set are needed", action) from problem
+
+
+def _failed(failures: list[InputError], missing: int) -> DataError:
+    found = abbreviate((str(each).rstrip(".") for each in failures), "; ")
+    done = f"{pluralize(missing, 'shard')} missing, the others are kept"
+    return DataError(found, done, "Mend it, and run the same command again: it goes on with what is missing")
