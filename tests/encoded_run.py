@@ -1,6 +1,6 @@
 """A training from files in several processes: `encoded_run.py DIR ENCODED MODEL STEPS [PROCESSES]`.
 
-torchrun or Ray Train starts them, or else this script forks PROCESSES. STEPS: after which all stop at once; -1: they go to the end.
+torchrun or Ray Train starts them, or else this script forks PROCESSES. STEPS: after which all stop at once; -1: at the end.
 
 Each process appends to DIR/seen-RANK.log a line for each micro-batch: its step, its first row in the batch, the people.
 """

@@ -202,9 +202,9 @@ def test_what_does_not_belong_together_is_refused(
 
     # Another model's networks.
     monkeypatch.setattr(model.encoder, "name", "colours@1")
-    with pytest.raises(ModelError, match="was encoded by .*colours@0"):
+    with pytest.raises(ModelError, match=r"was encoded by .*colours@0"):
         shards.open_training_set(encoded, 2, model.encoder, frozen)
-    with pytest.raises(RecipeError, match="photos and .synthetic."):
+    with pytest.raises(RecipeError, match=r"photos and \[synthetic\]"):
         from_table(AdapterRecipe, TABLE | {"encoded": str(encoded), "synthetic": {"num_people": 2}})
 
 
