@@ -15,6 +15,8 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,7 @@ def main() -> None:
     if "RANK" in os.environ:
         train(directory, *asked)
     else:
-        sys.exit(fork(directory, processes, *asked))
+        sys.exit(fork(processes, partial(train, directory, *asked)))
 
 
 def train(directory: Path, asked: int = 0) -> None:
@@ -78,8 +80,8 @@ def train(directory: Path, asked: int = 0) -> None:
         (directory / "losses.json").write_text(json.dumps(values))
 
 
-def fork(directory: Path, processes: int, asked: int = 0) -> int:
-    """The processes, each a fork of this one. How many of them failed."""
+def fork(processes: int, work: Callable[[], None]) -> int:
+    """The processes, each a fork of this one that does the work as torchrun's do. How many of them failed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -91,7 +93,7 @@ def fork(directory: Path, processes: int, asked: int = 0) -> int:
             code = 1
             try:
                 os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-                train(directory, asked)
+                work()
                 code = 0
             except Exception:  # noqa: BLE001 - a process says what went wrong
                 traceback.print_exc()

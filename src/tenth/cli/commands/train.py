@@ -6,14 +6,18 @@ import os
 import shlex
 from contextlib import nullcontext
 
-from tenth.cli.parameters import Recipe, ResumeTraining, TrainingFolder
+from tenth.cli.parameters import RayAddress, Recipe, ResumeTraining, TrainingFolder, Workers
 from tenth.core.console import print_result
+from tenth.core.errors import RecipeError
 
 
-def train(recipe: Recipe, output: TrainingFolder, resume: ResumeTraining = False) -> int:
+def train(
+    recipe: Recipe, output: TrainingFolder, resume: ResumeTraining = False, workers: Workers = 0, ray: RayAddress = ""
+) -> int:
     """Train a model or an adapter on many people, by a recipe.
 
-    Writes checkpoints into DIR and, last, DIR/final. Ctrl-C saves first.
+    Writes checkpoints into DIR and, last, DIR/final. Ctrl-C saves first. With --ray, Ray Train starts N processes; on
+    one machine, torchrun does.
     """
     from tenth.core.config import from_table, read_toml
     from tenth.experiments.output_folders import TRAINING_RECIPE, ensure_writable_training
@@ -22,6 +26,9 @@ def train(recipe: Recipe, output: TrainingFolder, resume: ResumeTraining = False
     table = read_toml(recipe)
     if os.environ.get("RANK", "0") == "0":
         ensure_writable_training(output, resume=resume)
+    if workers and not ray:
+        found, needed = "--workers without --ray", "of one machine, torchrun starts the processes"
+        raise RecipeError(found, needed, f"Use `torchrun --nproc_per_node {workers} --no-python tenth train ...`, or add --ray")
     from tenth.core.files.claims import exclusive_folder
     from tenth.core.files.writing import write_bytes
     from tenth.training.distributed import distributed_state
@@ -41,10 +48,15 @@ def train(recipe: Recipe, output: TrainingFolder, resume: ResumeTraining = False
             write_bytes(output / TRAINING_RECIPE, recipe.read_bytes())
         distributed_state().wait_for_everyone()
         try:
-            chosen.train(config, output)
+            if not ray:
+                chosen.train(config, output)
         except KeyboardInterrupt:
             command = shlex.join(["tenth", "train", str(recipe), "-o", str(output), "--resume"])
             raise KeyboardInterrupt(f"Go on with `{command}`") from None
+    if ray:  # outside the lock, which the first of its processes takes
+        from tenth.training.ray_train import train_on_ray
+
+        train_on_ray(recipe, output, ray, workers)
     if is_main:
         print_result(output / "final")
     return 0

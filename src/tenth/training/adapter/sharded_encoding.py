@@ -50,10 +50,14 @@ def encode_training_set(
     a shard cannot be encoded or written, after the others, or if nobody has two photos; CheckpointError if the folder holds
     anything else or another run is writing to it.
     """
+    # Workers have folders of their own: they get whole paths.
+    data, output = PhotoDataset(data.people.absolute(), data.photos.absolute()), output.absolute()
+    model = str(Path(model).absolute()) if Path(model).is_dir() else model
     with exclusive_folder(output):
         remove_temporary(output)
-        plan = _read_plan(output) or _write_plan(data, output, model, shard_photos)
-        _require_same(plan, {"people": _digest(data), "model": model, "shard_photos": shard_photos}, output)
+        expected = {"people": _digest(data), "networks": load_networks(model)[1], "shard_photos": shard_photos}
+        plan = _read_plan(output) or _write_plan(data, output, expected)
+        _require_same(plan, expected, output)
 
         # What is not finished goes to the workers; a shard's own report says that it is.
         numbers = range(plan["num_shards"])
@@ -141,26 +145,19 @@ def _read_plan(output: Path) -> dict[str, Any] | None:
     return plan
 
 
-def _write_plan(data: PhotoDataset, output: Path, model: str, shard_photos: int) -> dict[str, Any]:
+def _write_plan(data: PhotoDataset, output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Deal the training people into shards, a file of rows each, and write what is to be encoded, last."""
-    networks = load_networks(model)[1]
     make_private_folder(output / shards.SHARDS_FOLDER)  # it will hold face descriptors
     num_shards, rows = 0, list[ManifestEntry]()
     for entries in iterate_people(data.people, "train"):
         rows += entries
-        if len(rows) >= shard_photos:
+        if len(rows) >= settings["shard_photos"]:
             write_manifest(shards.rows_path(output, num_shards), rows)
             num_shards, rows = num_shards + 1, []
     if rows:
         write_manifest(shards.rows_path(output, num_shards), rows)
         num_shards += 1
-    plan = {
-        "people": _digest(data),
-        "model": model,
-        "shard_photos": shard_photos,
-        "networks": networks,
-        "num_shards": num_shards,
-    }
+    plan = settings | {"num_shards": num_shards}
     write_json(output / shards.PLAN_FILE, plan)
     return plan
 
