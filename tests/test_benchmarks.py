@@ -58,6 +58,13 @@ def test_photos_in_threads_have_the_embeddings_of_one_thread(fresh: Fresh) -> No
     assert result["same"]
 
 
+def test_copies_among_many_photos_are_all_found_and_the_ratio_is_printed_last(fresh: Fresh) -> None:
+    result = run(fresh, "near_duplicates")
+    assert result["recall"] == 1
+    assert result["pairs"] > 0
+    assert set(result["seconds"]) == set(result["copies"]) == {"300", "3000"}
+
+
 def test_a_server_under_load_answers_and_stays_small(fresh: Fresh) -> None:
     result = last_line(fresh, "server_load")
     assert set(result["slow"]["statuses"]) == {"408", "429"}

@@ -27,7 +27,7 @@ from tenth.core.config import from_table, read_toml
 from tenth.core.run_record import read_record, write_record
 from tenth.core.types import Identity
 from tenth.data.captions.attributes import COLUMNS, read_attributes
-from tenth.data.captions.sidecar_files import read_captions
+from tenth.data.captions.sidecar_files import read_caption
 from tenth.data.manifest import ManifestEntry, read_manifest, write_manifest
 from tenth.evaluation.extractors.recognizer_config import read_recognizer_config
 from tenth.experiments.costs import Cost, append_cost, summarize_costs
@@ -214,7 +214,7 @@ def test_tables_captions_and_recognisers(tmp_path: Path) -> None:
     with tally_inputs("attribute tables, captions, recognisers") as tally:
         fuzz(tally, tmp_path / "a.csv", of_bytes(table, 100), read_attributes)
         fuzz(tally, tmp_path / "b.txt", of_bytes(b"#\tperson\timagenum\tMale\n" + published[:2000], 100), read_attributes)
-        fuzz(tally, tmp_path / "c.txt", of_bytes(b"a photo of a man\na man\n", 200), lambda path: read_captions({"c": path}))
+        fuzz(tally, tmp_path / "c.txt", of_bytes(b"a photo of a man\na man\n", 200), read_caption)
         fuzz(tally, tmp_path / "d.toml", of_toml(RECOGNISER.encode(), 200), read_recognizer_config)
 
 

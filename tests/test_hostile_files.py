@@ -20,7 +20,7 @@ from tenth.core.errors import DataError, IdentityError, ModelError, TenthError
 from tenth.core.run_record import read_record
 from tenth.core.types import Identity
 from tenth.data.captions.attributes import read_attributes
-from tenth.data.captions.sidecar_files import read_captions
+from tenth.data.captions.sidecar_files import read_caption
 from tenth.data.manifest import read_manifest
 from tenth.evaluation.extractors.face_attributes import FaceAttributeClassifier
 from tenth.evaluation.extractors.inception_weights import read_weights
@@ -59,7 +59,7 @@ READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     "settings of an experiment": ("settings.json", lambda path: ensure_writable_experiment(path.parent, {"seed": 0})),
     "lock": ("models.lock", lambda path: read_lock(path.parent)),
     "table": ("a.csv", read_attributes),
-    "caption": ("a.txt", lambda path: read_captions({"a.png": path})),
+    "caption": ("a.txt", read_caption),
     "recogniser": ("r.toml", read_recognizer_config),
     "recogniser's model": ("r.onnx", lambda path: read_model(path, "0" * 64)),
     "inception": ("i.pth", read_weights),

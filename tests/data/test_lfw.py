@@ -140,7 +140,7 @@ def test_errata_near_duplicates_and_damaged_photos_are_dropped_with_a_reason(tmp
     (tmp_path / "Anna/Anna_0002.jpg").write_bytes(jpeg("Anna", 1, quality=40))
     (tmp_path / "Anna/Anna_0003.jpg").write_bytes(jpeg("Anna", 3)[:900])
     summary = prepare_lfw(tmp_path, tmp_path / "out")
-    assert dict(summary.dropped) == {
+    assert {photo.file: photo.reason for photo in summary.dropped} == {
         "Anna/Anna_0002.jpg": "near-duplicate of a kept photo",
         "Anna/Anna_0003.jpg": "Anna_0003.jpg is cut short or damaged",
         "Mahmoud_Abbas/Mahmoud_Abbas_0012.jpg": "mislabelled (LFW errata)",

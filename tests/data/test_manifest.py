@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from tenth.core.errors import DataError
-from tenth.data.manifest import ManifestEntry, read_manifest, summarize, write_manifest
+from tenth.data.manifest import (
+    SHOWN,
+    DroppedPhoto,
+    ManifestEntry,
+    read_manifest,
+    write_manifest,
+    writing_manifest,
+)
 
 ANNA = ManifestEntry(
     "Anna/Anna_0001.jpg", "Anna", "train", 1, "a photo of a woman", ("a photo of a woman", "a portrait"), "0" * 64
@@ -77,9 +84,36 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path / "people.jsonl")
 
 
-def test_the_summary_counts_people_and_photos() -> None:
-    counted = summarize([ANNA, replace(ANNA, file="Anna/Anna_0002.jpg"), BO], {"x.jpg": "damaged"}, ["a note"])
+def test_the_summary_counts_people_and_photos_and_the_report_names_what_was_dropped(tmp_path: Path) -> None:
+    dropped = [DroppedPhoto(f"Bo/{number}.jpg", "Bo", "copy", "the same", "Bo/0.jpg") for number in range(SHOWN + 2)]
+    with writing_manifest(tmp_path) as writer:
+        for row in (ANNA, replace(ANNA, file="Anna/Anna_0002.jpg"), BO):
+            writer.add(row)
+        for photo in dropped:
+            writer.drop(photo)
+        counted = writer.finish(["a note"])
     assert (counted.people["train"], counted.photos["train"], counted.photos["reserved"]) == (1, 2, 1)
     assert str(counted).splitlines()[0] == "train           1 people       2 photos"
-    assert str(counted).splitlines()[-1] == "dropped x.jpg: damaged"
+    assert str(counted).splitlines()[4] == "dropped Bo/0.jpg: the same"
+    assert str(counted).splitlines()[-1] == "and 2 more: report.json names all"
     assert counted.notes == ("a note",)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report == {
+        "dropped": [asdict(photo) for photo in dropped],
+        "notes": ["a note"],
+        "num_dropped": {"copy": SHOWN + 2},
+        "people": {"train": 1, "validation": 0, "test": 0, "reserved": 1},
+        "photos": {"train": 2, "validation": 0, "test": 0, "reserved": 1},
+    }
+
+
+def test_a_report_of_nothing_is_json_and_neither_file_is_replaced_by_half_a_run(tmp_path: Path) -> None:
+    with writing_manifest(tmp_path) as writer:
+        writer.add(ANNA)
+        writer.finish([])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert json.loads(before["report.json"])["dropped"] == []
+    half = writing_manifest(tmp_path)
+    half.__enter__().add(BO)
+    assert not half.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -39,11 +39,11 @@ def did_you_mean(name: object, known: Sequence[object]) -> str:
     return f"Did you mean {nearest[found[0]]}? " if found else ""
 
 
-def abbreviate(items: Iterable[str], separator: str = ", ") -> str:
-    """The first MAX_ITEMS items, and how many more there are."""
+def abbreviate(items: Iterable[str], separator: str = ", ", *, count: int = 0) -> str:
+    """The first MAX_ITEMS items, and how many more there are. count: how many there are, if not all are given."""
     texts = list(items)
-    more = [f"and {len(texts) - MAX_ITEMS:,} more"] * (len(texts) > MAX_ITEMS)
-    return separator.join([*texts[:MAX_ITEMS], *more])
+    more = max(count, len(texts)) - MAX_ITEMS
+    return separator.join([*texts[:MAX_ITEMS], *[f"and {more:,} more"] * (more > 0)])
 
 
 def shorten(value: object) -> str:

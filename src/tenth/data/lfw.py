@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tenth.core.errors import DataError, PhotoError
-from tenth.core.files.claims import exclusive_folder, remove_temporary, remove_temporary_of
+from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.files.reading import UnreadableError, open_regular, reason, without_system_files
 from tenth.core.files.writing import write_if_changed
 from tenth.core.types import Pixels
@@ -22,7 +22,7 @@ from tenth.core.wording import pluralize
 from tenth.data.captions.attributes import Attributes, read_attributes
 from tenth.data.captions.templates import captions
 from tenth.data.faces.detection import near_duplicate_hash
-from tenth.data.manifest import ManifestEntry, ManifestSummary, summarize, write_manifest
+from tenth.data.manifest import DroppedPhoto, ManifestEntry, ManifestSummary, remove_temporary_manifest, writing_manifest
 from tenth.data.photo import open_photo
 from tenth.data.splits import TEST_FOLD, deduplicate, fold_of, split_of
 
@@ -74,7 +74,7 @@ def read_lfw(source: Path, extracted: Path) -> list[LfwPhoto]:
 
 
 def prepare_lfw(source: Path, destination: Path, attributes: Path | None = None, *, fold: int = TEST_FOLD) -> ManifestSummary:
-    """Check, split and caption LFW, then write `destination`/people.jsonl atomically. The same source gives the same bytes.
+    """Check, split and caption LFW, then write `destination`/people.jsonl and report.json. The same source, the same bytes.
 
     fold: the test fold; three runs with folds 0, 1 and 2 test everybody once. The bundled model was trained on folds 1 and 2.
     The photos of an archive are written to `destination`/photos.
@@ -82,23 +82,24 @@ def prepare_lfw(source: Path, destination: Path, attributes: Path | None = None,
     """
     with exclusive_folder(destination):
         remove_temporary(destination / "photos")
-        remove_temporary_of(destination / "people.jsonl")
+        remove_temporary_manifest(destination)
         table = read_attributes(attributes) if attributes else {}
         photos = read_lfw(source, destination / "photos")
         counts = full_photo_counts(photos, table)
 
         # Person by person: only one's photos are compared with each other.
-        manifest: list[ManifestEntry] = []
-        dropped: dict[str, str] = {}
-        for name, group in groupby(photos, key=lambda photo: photo.person):
-            kept, rejected = _filter_photos(list(group))
-            dropped |= rejected
-            split, own_fold = split_of(name, counts[name], fold), fold_of(name)
-            for file, digest in kept.items():
-                variants = tuple(captions(table.get(file), file, CAPTIONS_PER_PHOTO))
-                manifest.append(ManifestEntry(file, name, split, own_fold, variants[0], variants, digest))
-        write_manifest(destination / "people.jsonl", manifest)
-        return summarize(manifest, dropped, _notes(source, photos, manifest, table if attributes else None, fold))
+        with writing_manifest(destination) as writer:
+            num_missing = 0  # in the table
+            for name, group in groupby(photos, key=lambda photo: photo.person):
+                kept, dropped = _filter_photos(list(group))
+                split, own_fold = split_of(name, counts[name], fold), fold_of(name)
+                for file, digest in kept.items():
+                    variants = tuple(captions(table.get(file), file, CAPTIONS_PER_PHOTO))
+                    writer.add(ManifestEntry(file, name, split, own_fold, variants[0], variants, digest))
+                    num_missing += file not in table
+                for photo in dropped:
+                    writer.drop(photo)
+            return writer.finish(_notes(source, photos, num_missing if attributes else None, fold))
 
 
 def full_photo_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes]) -> dict[str, int]:
@@ -153,26 +154,27 @@ def _extract(source: Path, extracted: Path) -> Iterator[LfwPhoto]:
             yield LfwPhoto(found["name"], int(found["number"]), path)
 
 
-def _filter_photos(photos: Sequence[LfwPhoto]) -> tuple[dict[str, str], dict[str, str]]:
-    """(digests of kept photos, reasons for dropped ones) of one person, by file."""
+def _filter_photos(photos: Sequence[LfwPhoto]) -> tuple[dict[str, str], list[DroppedPhoto]]:
+    """(digests of kept photos by file, dropped ones) of one person."""
     # Photos that open, with their hashes.
-    dropped: dict[str, str] = {}
+    dropped: list[DroppedPhoto] = []
     opened: list[tuple[str, str, int]] = []
     for photo in photos:
         if photo.file in ERRATA:
-            dropped[photo.file] = ERRATA[photo.file]
+            dropped.append(DroppedPhoto(photo.file, photo.person, "errata", ERRATA[photo.file]))
             continue
         try:
             found = open_photo(photo.path)
         except PhotoError as error:
-            dropped[photo.file] = error.found
+            dropped.append(DroppedPhoto(photo.file, photo.person, error.code, error.found))
         else:
             opened.append((photo.file, found.digest, near_duplicate_hash(_crop_center(found.pixels))))
 
     # The first of each group of near-duplicates.
     files, digests, hashes = zip(*opened, strict=True) if opened else ((), (), ())
     kept = {files[index]: digests[index] for index in deduplicate(digests, hashes, NEAR_DUPLICATE_BITS)}
-    return kept, dropped | {file: "near-duplicate of a kept photo" for file in files if file not in kept}
+    copies = [file for file in files if file not in kept]
+    return kept, dropped + [DroppedPhoto(file, photos[0].person, "copy", "near-duplicate of a kept photo") for file in copies]
 
 
 def _crop_center(pixels: Pixels) -> Pixels:
@@ -180,24 +182,18 @@ def _crop_center(pixels: Pixels) -> Pixels:
     return pixels[rows, columns]  # (128, 128, 3) of (250, 250, 3)
 
 
-def _notes(
-    source: Path,
-    photos: Sequence[LfwPhoto],
-    manifest: Sequence[ManifestEntry],
-    table: Mapping[str, Attributes] | None,
-    fold: int,
-) -> Iterator[str]:
-    """What the user should know. table: None without attributes."""
+def _notes(source: Path, photos: Sequence[LfwPhoto], num_missing: int | None, fold: int) -> Iterator[str]:
+    """What the user should know. num_missing: kept photos that the attribute table does not have; None without a table."""
     # The photos, and what their captions are made of.
     if len(photos) < TOTAL_PHOTOS:
         people = len({photo.person for photo in photos})
         part = f"a part of LFW ({people:,} of {TOTAL_PEOPLE:,} people, {len(photos):,} of {TOTAL_PHOTOS:,} photos)"
-        bound = "the attribute table" if table else "each person's highest photo number, a lower bound"
+        bound = "the attribute table" if num_missing is not None else "each person's highest photo number, a lower bound"
         yield f"{part}: how many photos the whole set has of a person is taken from {bound}"
-    if table is None:
+    if num_missing is None:
         yield 'no attributes: every caption is "a photo of a person", so a model learns no word for what it shows'
-    elif missing := sum(row.file not in table for row in manifest):
-        found = pluralize(missing, "photo has", "photos have")
+    elif num_missing:
+        found = pluralize(num_missing, "photo has", "photos have")
         yield f'{found} no line in the attribute table: captioned "a photo of a person"'
 
     # Other files, and another fold.

@@ -1,4 +1,4 @@
-"""people.jsonl, the input of training and experiments: one photo per line, with its person, split and captions."""
+"""people.jsonl, the input of training and experiments: one photo per line, with its person, split and captions. Its report."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import hashlib
 import json
 import re
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from tenth.core.errors import DataError
+from tenth.core.files.claims import remove_temporary_of
 from tenth.core.files.reading import UnreadableError, parse_json, read_lines, reason
-from tenth.core.files.writing import write_text
+from tenth.core.files.writing import atomic_file
 from tenth.data.splits import FOLDS, SPLITS, Split
+
+MANIFEST_FILE, REPORT_FILE = "people.jsonl", "report.json"
+SHOWN = 100  # dropped files that are printed; the report has all
 
 
 @dataclass(frozen=True)
@@ -34,29 +40,104 @@ class ManifestEntry:
 
 
 @dataclass(frozen=True)
+class DroppedPhoto:
+    """A file that got no row. code: a short word. other: the file that it is a copy of, or that somebody else has, else ''."""
+
+    file: str
+    person: str
+    code: str
+    reason: str
+    other: str = ""
+
+
+@dataclass(frozen=True)
 class ManifestSummary:
-    """What was written. people, photos: counts by split. dropped: reason by file. notes: sentences for the user."""
+    """What was written. people, photos: counts by split. dropped: the first SHOWN of num_dropped. notes: for the user."""
 
     people: Mapping[str, int]
     photos: Mapping[str, int]
-    dropped: Mapping[str, str]
+    dropped: tuple[DroppedPhoto, ...] = ()
+    num_dropped: int = 0
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{split:<10} {self.people[split]:>6,} people {self.photos[split]:>7,} photos" for split in SPLITS]
-        return "\n".join([*lines, *(f"dropped {file}: {reason}" for file, reason in self.dropped.items())])
+        lines += [f"dropped {photo.file}: {photo.reason}" for photo in self.dropped]
+        if more := self.num_dropped - len(self.dropped):
+            lines.append(f"and {more:,} more: {REPORT_FILE} names all")
+        return "\n".join(lines)
 
 
-def summarize(entries: Sequence[ManifestEntry], dropped: Mapping[str, str], notes: Iterable[str]) -> ManifestSummary:
-    """Count people and photos by split."""
-    people: dict[str, int] = {split: len({row.person for row in entries if row.split == split}) for split in SPLITS}
-    photos: dict[str, int] = {split: sum(row.split == split for row in entries) for split in SPLITS}
-    return ManifestSummary(people, photos, dropped, tuple(notes))
+class ManifestWriter:
+    """Rows and dropped files, in order: a person's rows are neighbours. They are written as they come, and counted."""
+
+    def __init__(self, rows: IO[bytes], report: IO[bytes]) -> None:
+        self._rows, self._report = rows, report
+        self._people, self._photos = (dict.fromkeys(map(str, SPLITS), 0) for _ in range(2))
+        self._codes = Counter[str]()
+        self._person, self._shown = "", list[DroppedPhoto]()
+        report.write(b'{\n "dropped": [')
+
+    @property
+    def num_photos(self) -> int:
+        return sum(self._photos.values())
+
+    def add(self, row: ManifestEntry) -> None:
+        self._rows.write(_to_line(row))
+        self._photos[row.split] += 1
+        self._people[row.split] += row.person != self._person
+        self._person = row.person
+
+    def drop(self, photo: DroppedPhoto) -> None:
+        self._report.write(b",\n  " if self._codes else b"\n  ")
+        self._report.write(json.dumps(asdict(photo), sort_keys=True).encode())
+        self._codes[photo.code] += 1
+        if len(self._shown) < SHOWN:
+            self._shown.append(photo)
+
+    @property
+    def num_dropped(self) -> int:
+        return self._codes.total()
+
+    @property
+    def dropped(self) -> Sequence[DroppedPhoto]:
+        """The first SHOWN."""
+        return self._shown
+
+    def finish(self, notes: Iterable[str]) -> ManifestSummary:
+        """End the report."""
+        summary = ManifestSummary(self._people, self._photos, tuple(self._shown), self._codes.total(), tuple(notes))
+        rest = {"num_dropped": self._codes, "notes": summary.notes, "people": self._people, "photos": self._photos}
+        self._report.write(b"\n ],\n" if self._codes else b"],\n")
+        lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(rest[key], sort_keys=True)}" for key in sorted(rest))
+        self._report.write(f"{lines}\n}}\n".encode())
+        return summary
+
+
+def remove_temporary_manifest(folder: Path) -> None:
+    """Remove what a killed writer left of both files."""
+    for name in (MANIFEST_FILE, REPORT_FILE):
+        remove_temporary_of(folder / name)
+
+
+@contextmanager
+def writing_manifest(folder: Path) -> Iterator[ManifestWriter]:
+    """Write people.jsonl and report.json, which says what was dropped and why; each is the old file or the new one.
+
+    Nothing is replaced unless the block ends without an exception. Raises DataError if they cannot be written.
+    """
+    with atomic_file(folder / MANIFEST_FILE) as rows, atomic_file(folder / REPORT_FILE) as report:
+        yield ManifestWriter(rows, report)
 
 
 def write_manifest(path: Path, entries: Iterable[ManifestEntry]) -> None:
     """Write all rows atomically: a reader sees the old file or the new one."""
-    write_text(path, "".join(json.dumps(asdict(row)) + "\n" for row in entries))
+    with atomic_file(path) as file:
+        file.writelines(map(_to_line, entries))
+
+
+def _to_line(row: ManifestEntry) -> bytes:
+    return f"{json.dumps(asdict(row))}\n".encode()
 
 
 def read_manifest(path: str | Path) -> list[ManifestEntry]:

@@ -32,15 +32,16 @@ def lfw(source: LfwSource, output: ManifestFolder, attributes: AttributesFile = 
     return _print_summary(prepare_lfw(source, output, attributes, fold=fold))
 
 
-def image_folder(source: PeopleFolder, output: ManifestFolder) -> int:
+def image_folder(source: PeopleFolder, output: ManifestFolder, workers: Workers = 0, ray: RayAddress = "") -> int:
     """Check, split and caption photos of your own people; write DIR/people.jsonl.
 
     SOURCE has a folder for each person, with their photos in it. A text file of the same name beside a photo is its caption:
-    photo.jpg, photo.txt. See docs/data.md.
+    photo.jpg, photo.txt. DIR/report.json has what was dropped, and why. The same command goes on with what was stopped; what
+    was opened is not opened again. See docs/data.md.
     """
     from tenth.data.image_folder import prepare_folder
 
-    return _print_summary(prepare_folder(source, output))
+    return _print_summary(prepare_folder(source, output, workers=workers, ray=ray))
 
 
 def encode(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
 from tenth.core.errors import DataError
 from tenth.core.files.reading import UnreadableError, read_text, reason
-from tenth.core.wording import abbreviate
 from tenth.data.captions.templates import UNKNOWN_PERSON
 
 CAPTION_SUFFIXES = (".txt", ".caption")  # if a photo has both, the first is used
@@ -27,23 +26,27 @@ def find_caption_files(photos: Iterable[Path], candidates: Iterable[Path]) -> di
     return {photo: captions[name] for photo in photos if (name := photo.with_suffix("")) in captions}
 
 
-def read_captions(paths: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
-    """The captions by photo, one per line, without empty lines and extra spaces. () for an empty file.
+def read_caption(path: Path) -> tuple[str, ...]:
+    """The captions of a file, one per line, without empty lines and extra spaces. () for an empty file.
 
-    paths: caption file by photo. All files are read before an error is raised.
-    Raises DataError if a file is not UTF-8 text or too long.
+    Raises DataError if it is not UTF-8 text or too long.
     """
-    captions: dict[str, tuple[str, ...]] = {}
-    problems: list[str] = []
-    for photo, path in paths.items():
-        try:
-            captions[photo] = _lines(path)
-        except ValueError as error:
-            problems.append(f"{path.parent.name}/{path.name} {error}")
-    if problems:
-        needed = f"a caption is a line of UTF-8 text, at most {MAX_CAPTION_CHARS:,} characters long"
-        raise DataError(abbreviate(problems), needed, "Save such a file as UTF-8 and shorten it, or remove it")
-    return captions
+    try:
+        text = read_text(path, MAX_CAPTION_BYTES)
+    except (OSError, UnreadableError) as problem:
+        raise _unreadable(path, reason(problem)) from problem
+    lines = tuple(line for each in text.splitlines() if (line := " ".join(each.split())))
+    if any(unicodedata.category(character) == "Cc" for line in lines for character in line):
+        raise _unreadable(path, "has control characters")  # such as the zeros of UTF-16
+    if (longest := max(map(len, lines), default=0)) > MAX_CAPTION_CHARS:
+        raise _unreadable(path, f"has a line of {longest:,} characters")
+    return lines
+
+
+def caption_error(found: str) -> DataError:
+    """The error for caption files that cannot be read."""
+    needed = f"a caption is a line of UTF-8 text, at most {MAX_CAPTION_CHARS:,} characters long"
+    return DataError(found, needed, "Save such a file as UTF-8 and shorten it, or remove it")
 
 
 def repeat_captions(captions: Sequence[str]) -> tuple[str, ...]:
@@ -51,15 +54,5 @@ def repeat_captions(captions: Sequence[str]) -> tuple[str, ...]:
     return tuple(islice(cycle(captions or [UNKNOWN_PERSON]), CAPTIONS_PER_PHOTO))
 
 
-def _lines(path: Path) -> tuple[str, ...]:
-    """Raises ValueError whose text is the reason."""
-    try:
-        text = read_text(path, MAX_CAPTION_BYTES)
-    except (OSError, UnreadableError) as problem:
-        raise ValueError(reason(problem)) from problem
-    lines = tuple(line for each in text.splitlines() if (line := " ".join(each.split())))
-    if any(unicodedata.category(character) == "Cc" for line in lines for character in line):
-        raise ValueError("has control characters")  # such as the zeros of UTF-16
-    if (longest := max(map(len, lines), default=0)) > MAX_CAPTION_CHARS:
-        raise ValueError(f"has a line of {longest:,} characters")
-    return lines
+def _unreadable(path: Path, found: str) -> DataError:
+    return caption_error(f"{path.parent.name}/{path.name} {found}")

@@ -11,10 +11,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tenth.core.errors import DataError
+from tenth.core.files import database_errors
+from tenth.core.files.database_errors import DISK_ERRORS, error_code
 from tenth.core.files.writing import DISK_FULL_ERRNOS, PRIVATE_FILE_MODE, make_private_folder
 from tenth.server.storage.migrations import MIGRATIONS
 
@@ -26,7 +28,6 @@ PRAGMAS = (
     "secure_delete = ON",
     "trusted_schema = OFF",
 )
-DISK_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 class Database:
@@ -148,7 +149,7 @@ class Database:
                 self.connection.execute("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.OperationalError as problem:
-                if _error_code(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                if error_code(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
 
@@ -169,32 +170,12 @@ def is_disk_full(problem: BaseException | None) -> bool:
     while problem is not None:
         if isinstance(problem, OSError) and problem.errno in DISK_FULL_ERRNOS:
             return True
-        if isinstance(problem, sqlite3.Error) and _error_code(problem) in DISK_ERRORS:
+        if isinstance(problem, sqlite3.Error) and error_code(problem) in DISK_ERRORS:
             return True
         problem = problem.__cause__
     return False
 
 
-@contextmanager
-def explain_database_errors(path: Path) -> Iterator[None]:
+def explain_database_errors(path: Path) -> AbstractContextManager[None]:
     """Turn SQLite's errors about the file in the block into DataError."""
-    try:
-        yield
-    except sqlite3.Error as problem:
-        found, restore = f"{path} cannot be used ({problem})", f"Restore it from a copy, or move it and {BLOBS_FOLDER} away"
-        explanations: dict[int, tuple[str, str]] = {
-            **dict.fromkeys(DISK_ERRORS, ("room on a disk that works is needed", "Make room and run the same again")),
-            sqlite3.SQLITE_BUSY: ("another process writes to it for too long", "Run the same again"),
-            sqlite3.SQLITE_READONLY: ("a file that can be written is needed", "Change its permissions"),
-            sqlite3.SQLITE_CANTOPEN: ("a file that can be written is needed", "Change its permissions"),
-            sqlite3.SQLITE_NOTADB: ("a database of tenth is needed", restore),
-            sqlite3.SQLITE_CORRUPT: ("an undamaged database is needed", restore),
-        }
-        if (code := _error_code(problem)) not in explanations:
-            raise
-        raise DataError(found, *explanations[code]) from problem
-
-
-def _error_code(problem: sqlite3.Error) -> int:
-    """The primary code of an error; 0 if it is none of SQLite itself."""
-    return int(getattr(problem, "sqlite_errorcode", 0)) & 0xFF
+    return database_errors.explain_database_errors(path, f"Restore it from a copy, or move it and {BLOBS_FOLDER} away")
