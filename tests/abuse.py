@@ -88,7 +88,7 @@ def run_bad_commands(fresh: Fresh, work: Path, commands: Iterable[tuple[dict[str
     """Each in a process of its own, in a folder of which nothing may change. work: an empty folder."""
     outcome, at = Outcome(), work / "at"
     at.mkdir()
-    fresh = fresh.within(
+    fresh = fresh.loaded.within(
         TENTH_CACHE_DIR=str(work / "store"),
         TENTH_MODELS=str(work / "models"),
         TENTH_PEOPLE_DIR=str(work / "people"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import huggingface_hub.constants
 import pytest
 
+from checked_networks import checked_once
 from fresh import Fresh, fresh_server, skip_flush
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR, MODEL_DIR
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 FAMILIES = ("sd15", "sdxl")
 FRESH = "TENTH_TESTS_FRESH"  # of the environment: the address of the server of fresh processes
-LARGEST_HEADER = 1 << 20  # bytes
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,31 +69,10 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 def networks_checked_once() -> Iterator[None]:
     """Networks with the same configurations and headers of weights: the step of shapes takes longer than all other loading."""
     pipelines = sys.modules.get("tenth.models.pipelines")
-    if pipelines is None:  # no test loads a model
-        yield
-        return
-    check, sound = pipelines.check_networks, set()
-
-    def check_once(folder: Path, safe: Path, classes: Mapping[str, Any]) -> None:
-        known = [(name, cls, contents(folder / name, safe / name)) for name, cls in classes.items()]
-        if str(known) not in sound:
-            check(folder, safe, classes)
-            sound.add(str(known))
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipelines, "check_networks", check_once)
+        if pipelines is not None:  # else no test loads a model
+            patch.setattr(pipelines, "check_networks", checked_once(pipelines.check_networks))
         yield
-
-
-def contents(*folders: Path) -> list[tuple[str, int, bytes]]:
-    """All that is read of a part of a model before its weights: its configurations, and the header and size of each file."""
-    found = []
-    for path in sorted(path for folder in folders for path in folder.glob("*") if path.is_file()):
-        with path.open("rb") as file:
-            length = 8 + int.from_bytes(file.read(8), "little") if path.suffix == ".safetensors" else LARGEST_HEADER
-            file.seek(0)
-            found.append((path.name, path.stat().st_size, file.read(min(length, LARGEST_HEADER))))
-    return found
 
 
 @pytest.fixture(scope="session")

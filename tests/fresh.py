@@ -1,14 +1,17 @@
 """Processes that have loaded nothing of tenth: each a fork of one that has loaded what tenth stands on, which takes seconds.
 
-Commands and programs draw pictures in one step there, whatever is asked for: what they show is not looked at.
+What need not show that is a fork of one that has loaded tenth as well, and has drawn a picture. Commands and programs draw
+pictures in one step there, whatever is asked for: what they show is not looked at.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
+import io
 import json
 import os
+import pkgutil
 import runpy
 import select
 import shlex
@@ -18,16 +21,22 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, redirect_stderr, suppress
+from dataclasses import dataclass, replace
 from functools import cache
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
+from unittest.mock import patch
+
+from checked_networks import checked_once
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 480  # after which a process is killed
 STEPS = 1
+LOADED = "-loaded"  # the end of an address
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,11 @@ class Fresh:
 
     def __init__(self, address: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.address, self.folder, self.environment = address, folder, dict(environment or {})
+
+    @property
+    def loaded(self) -> Fresh:
+        """Forks of a process that has loaded tenth: they begin in a tenth of the time."""
+        return Fresh(f"{self.address}{LOADED}", self.folder, self.environment)
 
     def within(self, **environment: str) -> Fresh:
         """Forks of the same server with more in their environment: what no library but the hub's reads when it is imported."""
@@ -78,24 +92,36 @@ class Fresh:
 @contextmanager
 def fresh_server() -> Iterator[str]:
     """The address of a server for several processes, which ends with the one that started it."""
-    more = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    with TemporaryDirectory(prefix="tenth-") as folder, socket.socket(socket.AF_UNIX) as listener:
+    more = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    unix = socket.AF_UNIX
+    with TemporaryDirectory(prefix="tenth-") as folder, socket.socket(unix) as plain, socket.socket(unix) as loaded:
         address = f"{folder}/socket"
-        listener.bind(address)
-        listener.listen()
-        command = [sys.executable, __file__, str(listener.fileno())]
+        for listener, end in ((plain, ""), (loaded, LOADED)):
+            listener.bind(f"{address}{end}")
+            listener.listen()
+        numbers = [plain.fileno(), loaded.fileno()]
+        command = [sys.executable, __file__, *map(str, numbers)]
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[listener.fileno()], env={**os.environ, **more}
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=numbers, env={**os.environ, **more}
         ):
             yield address
 
 
-def serve(listener: socket.socket) -> None:
-    """A fork for each connection, until stdin ends. Who needs none waits for no library."""
-    while sys.stdin not in select.select([sys.stdin, listener], [], [])[0]:
-        connection, _ = listener.accept()
+def serve(listener: socket.socket, loaded: socket.socket | None = None) -> None:
+    """A fork for each connection, until stdin ends. Who needs none waits for no library. loaded: for forks that have tenth."""
+    while sys.stdin not in (ready := select.select([sys.stdin, *filter(None, (listener, loaded))], [], [])[0]):
         load_what_tenth_stands_on()
-        assert not [name for name in sys.modules if name.partition(".")[0] == "tenth"]
+        if loaded in ready:
+            assert loaded is not None
+            if os.fork() == 0:
+                listener.close()
+                load_tenth()
+                serve(loaded)
+                return
+            loaded.close()
+            loaded = None
+            continue
+        connection, _ = listener.accept()
         if os.fork() == 0:
             answer(connection)
         connection.close()
@@ -137,21 +163,60 @@ def load_what_tenth_stands_on() -> None:
     gc.enable()
 
 
+def load_tenth() -> None:
+    """All of tenth, and what it and its libraries make once in a process: by one command, of which nothing is kept."""
+    gc.disable()
+    import tenth
+    from tenth.cli.main import main
+    from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
+
+    for module in pkgutil.walk_packages(tenth.__path__, "tenth."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    pipelines = importlib.import_module("tenth.models.pipelines")
+    pipelines.check_networks = checked_once(pipelines.check_networks)
+    with TemporaryDirectory() as folder, patch.dict(os.environ, {"TENTH_CACHE_DIR": folder}), redirect_stderr(io.StringIO()):
+        words = ["--prompt", "a person", "-n", "1", "--steps", "1", "-o", f"{folder}/out"]
+        assert main(["generate", str(EXAMPLE_PHOTOS_DIR), *words]) == 0
+    gc.freeze()
+    gc.enable()
+
+
 def skip_flush(descriptor: int) -> None:
     """In the place of `os.fsync`: no test switches the machine off, and the system keeps what a killed process has written."""
     os.fstat(descriptor)  # an error where it is not open
 
 
-def cut_short(steps: int) -> None:
-    """The pipelines draw in so many steps at most."""
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+class ShortLoop(MetaPathFinder):
+    """Pictures are drawn in so many steps at most, from when the loop is loaded on."""
 
-    for pipeline in (StableDiffusionPipeline, StableDiffusionXLPipeline):
+    name = "tenth.sampling.sampler"
 
-        def quick(self: Any, *given: Any, called: Any = pipeline.__call__, **named: Any) -> Any:
-            return called(self, *given, **named | {"num_inference_steps": min(steps, named.get("num_inference_steps", steps))})
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
 
-        pipeline.__call__ = quick
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
+        if fullname != self.name:
+            return None
+        spec: Any = PathFinder.find_spec(fullname, path, target)
+        load = spec.loader.exec_module
+        spec.loader.exec_module = lambda module: (load(module), self.cut(module))
+        return spec
+
+    def install(self) -> None:
+        if self.name in sys.modules:
+            self.cut(sys.modules[self.name])
+        else:
+            sys.meta_path.insert(0, self)
+
+    def cut(self, module: Any) -> None:
+        denoise = module.denoise
+
+        def denoise_shortly(batch: Any, latents: Any, schedule: Any, *others: Any) -> Any:
+            few = schedule.timesteps[: self.steps * schedule.scheduler.order]
+            return denoise(batch, latents, replace(schedule, timesteps=few), *others)
+
+        module.denoise = denoise_shortly
 
 
 def become(task: Mapping[str, Any]) -> None:
@@ -164,7 +229,7 @@ def become(task: Mapping[str, Any]) -> None:
     os.chdir(task["at"])
     os.environ.update(task["environment"])
     importlib.reload(huggingface_hub.constants)  # read from the environment
-    cut_short(task["steps"])
+    ShortLoop(task["steps"]).install()
     os.fsync = skip_flush
     code: Any = 0
     try:
@@ -189,4 +254,4 @@ def become(task: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:]))

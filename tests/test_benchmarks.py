@@ -18,7 +18,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 def last_line(fresh: Fresh, name: str, *options: str) -> dict[str, Any]:
-    done = fresh.script(BENCHMARKS / f"{name}.py", "--tiny", *options, at=BENCHMARKS.parent)
+    done = fresh.loaded.script(BENCHMARKS / f"{name}.py", "--tiny", *options, at=BENCHMARKS.parent)
     assert done.code == 0, done.err
     result: dict[str, Any] = json.loads(done.out.splitlines()[-1])
     return result

@@ -54,6 +54,7 @@ SKIPPED = {
     "docs/train.md": 6,
 }  # lines not run: NOT_RUN says why
 README_LINES = 90
+TRIED: set[str] = set()  # commands, in this process
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(blocks: list[Block], fresh: Fresh, folder: Path) -> tuple[list[str], list[str]]:
-    """(lines that failed and what they said, lines that were not run and why)."""
+    """(lines that failed and what they said, lines that were not run and why).
+
+    Where a command is tried the first time, its process has loaded nothing of tenth.
+    """
     failed, skipped = [], []
     for block in blocks:
         lines = ["python"] if block.language == "python" else block.lines
@@ -84,7 +88,12 @@ def run(blocks: list[Block], fresh: Fresh, folder: Path) -> tuple[list[str], lis
             if reason := skip_reason(line):
                 skipped.append(f"{block.location}: {line}: {reason}")
                 continue
-            done = fresh.python(block.text, folder) if block.language == "python" else fresh.line(line, folder)
+            if block.language == "python":
+                done = fresh.python(block.text, folder)
+            else:
+                command = parse(shlex.split(line, comments=True)[1:])[0]
+                done = (fresh.loaded if command in TRIED else fresh).line(line, folder)
+                TRIED.add(command)
             if done.code != 0 or "Traceback" in done.err:
                 failed.append(f"{block.location}: {line}: exit code {done.code}: {done.err[-1000:]}")
     return failed, skipped

@@ -31,7 +31,7 @@ def test_an_example_writes_what_it_says(name: str, fresh: Fresh, tmp_path: Path)
         for photo in EXAMPLE_PHOTOS_DIR.glob(photos):
             shutil.copy(photo, tmp_path / folder)
     arguments = [value if value.isdigit() else str(tmp_path / value) for value in ARGUMENTS[name]]
-    done = fresh.script(EXAMPLES / name, *arguments, tmp_path / "out", at=tmp_path, steps=4)
+    done = fresh.loaded.script(EXAMPLES / name, *arguments, tmp_path / "out", at=tmp_path, steps=4)
     assert done.code == 0, done.err
     said = [Path(line.split()[0]) for line in done.out.splitlines()]
     assert said

@@ -17,7 +17,7 @@ COMMANDS = ("generate", "candidates", "grid", "identity", "experiment", "demo", 
 
 
 def test_killed_or_on_a_full_disk_they_go_on_and_end_with_the_same_bytes(fresh: Fresh, tmp_path: Path) -> None:
-    done = fresh.script(SCRIPT, tmp_path / "work", 2, 1, 3, at=tmp_path)
+    done = fresh.loaded.script(SCRIPT, tmp_path / "work", 2, 1, 3, at=tmp_path)
     assert done.code == 0, done.err
     found = [json.loads(line) for line in done.out.splitlines()]
     assert [each["command"] for each in found] == list(COMMANDS)
@@ -28,7 +28,7 @@ def test_killed_or_on_a_full_disk_they_go_on_and_end_with_the_same_bytes(fresh: 
 
 def test_a_file_of_prompts_killed_ten_times_gives_every_row_once(fresh: Fresh, tmp_path: Path) -> None:
     """The same with 1,000 rows: `python tests/killed_rows.py DIR 1000 10 SEED`."""
-    done = fresh.script(ROWS, tmp_path / "work", 60, 10, 5, at=tmp_path)
+    done = fresh.loaded.script(ROWS, tmp_path / "work", 60, 10, 5, at=tmp_path)
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert 0 < found.pop("kept") < 60
