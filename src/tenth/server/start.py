@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import uvicorn
 import uvloop
+from anyio.to_thread import current_default_thread_limiter
 
 from tenth.core.errors import DataError
 from tenth.core.files.claims import exclusive_folder
@@ -26,6 +27,7 @@ from tenth.server.security.users import TOKEN_BYTES, read_users
 from tenth.server.settings import ServerSettings
 
 EXECUTOR = "tenth.server.drawing:execute"  # what workers do
+NUM_THREADS = 8  # in which routes run: more of them work no faster, and keep each other and the loop from it
 MAX_FILES = 8192  # open at once: connections, the photos that they bring, the database
 GRACEFUL_SECONDS = 5  # for answers that are being sent when the server ends; a stream of events never ends by itself
 
@@ -98,6 +100,7 @@ def address(settings: ServerSettings, port: int) -> str:
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, started: Callable[[], None]) -> None:
     """Serve, and say so when requests are answered."""
+    current_default_thread_limiter().total_tokens = NUM_THREADS
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not (server.started or serving.done()):
         await asyncio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from contextlib import nullcontext
 
@@ -33,6 +34,7 @@ class Gate:
         self.changes = RateLimit(rates.changes_per_second, rates.changes_at_once)
         self.failures = RateLimit(rates.failures_per_second, rates.failures_at_once)
         self.uploads = UploadSlots(settings.uploads)
+        self.turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -61,10 +63,17 @@ class Gate:
         try:
             client = self.admit(scope)
             body.check_length()
+            if scope["method"] not in SAFE_METHODS:
+                await self.await_turn()
             with self.uploads.slot(client) if body.is_form else nullcontext():
                 await self.app(scope, body.receive, answer)
         except RequestError as problem:
             await error_response(problem)(scope, receive, answer)
+
+    async def await_turn(self) -> None:
+        """Let one change begin with each round of the loop: a hundred at once would keep every read waiting."""
+        async with self.turn:
+            await asyncio.sleep(0)
 
     def admit(self, scope: Scope) -> str:
         """Who asks, as limits count them. Raises RequestError for whoever may not."""
