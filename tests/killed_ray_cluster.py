@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from toy_batch import write_plan
 
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
+from toy_batch import write_plan
 from toy_cluster import RayNodes
 from toy_jobs import PYTHONPATH, ROOT
 
