@@ -1,7 +1,7 @@
 """Write people.jsonl from a folder of photos per person, to train and evaluate on your own people.
 
 People are as many as the disk holds: workers read the folders and open the photos, what they find goes into a journal, and rows
-are written from it in order. Only while copies are looked for there is something in memory of each photo, about 150 bytes.
+are written from it in order. Only while copies are looked for there is something in memory of each photo, about 200 bytes.
 """
 
 from __future__ import annotations
