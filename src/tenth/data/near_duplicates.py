@@ -46,7 +46,7 @@ def find_originals(hashes: Hashes) -> Indices:
 
     So no two of the hashes that have their own index are near-duplicates. Copies of copies are not followed: what differs from
     the first more than the rule allows is an original. hashes: (N, WORDS). The result: (N,).
-    Takes about N ** 1.3 operations, also where all are copies of one; see benchmarks/near_duplicates.py.
+    Takes about N ** 1.15 operations, and fewer where many are copies of one: see benchmarks/near_duplicates.py.
     """
     originals = np.arange(len(hashes))
     _keep_originals(hashes, _count(hashes), np.arange(len(hashes)), originals)
