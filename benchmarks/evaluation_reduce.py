@@ -27,11 +27,11 @@ from PIL import Image
 from tenth.core.cache import ArrayCache
 from tenth.core.types import FeatureArray, Features, Pixels
 from tenth.core.workers.attempts import Workers
-from tenth.evaluation.extractors import inception
+from tenth.evaluation.extractors.inception import features_of, logits_of
 from tenth.evaluation.metrics.frechet import drop_missing_faces
 from tenth.evaluation.metrics.inputs import score_or_unavailable
 from tenth.evaluation.registry import METRICS
-from tenth.experiments.batch import evaluation, shard_statistics
+from tenth.experiments.batch.evaluation import evaluate_batch
 from tenth.experiments.batch.features import INCEPTION, RECOGNIZER, FeatureCollector
 from tenth.experiments.batch.plan import plan_batch
 from tenth.experiments.batch.shards import DrawnRow, read_shard_rows, write_shard
@@ -41,8 +41,9 @@ FACE_DIM, FEATURES, CLASSES = 32, 48, 16
 THRESHOLD, FACELESS = 0.4, 97
 GENERATED, HELD_OUT, REFERENCES = range(3)  # sides
 
-for module in (inception, shard_statistics, evaluation):
-    module.NUM_FEATURES, module.NUM_CLASSES = FEATURES, CLASSES
+# A narrower network in Inception's place.
+for module in ("evaluation.extractors.inception", "experiments.batch.shard_statistics", "experiments.batch.evaluation"):
+    vars(sys.modules[f"tenth.{module}"]).update(NUM_FEATURES=FEATURES, NUM_CLASSES=CLASSES)
 
 
 def row(width: int, side: int, person: int, index: int) -> FeatureArray:
@@ -113,8 +114,8 @@ def in_one_process(place: Path, people: int, images: int) -> dict[str, Any]:
     faces = [side(number, each, FACE_DIM) for number, each in enumerate(counts)]
     network = [side(number, each, FEATURES + CLASSES) for number, each in enumerate(counts[:2])]
     views = {"faces": faces[:2], "references": faces, "features": [drop_missing_faces(each) for each in faces[:2]]}
-    views["inception"] = [Features(inception.features_of(each.vectors), each.people) for each in network]
-    views["logits"] = [Features(inception.logits_of(each.vectors), each.people) for each in network]
+    views["inception"] = [Features(features_of(each.vectors), each.people) for each in network]
+    views["logits"] = [Features(logits_of(each.vectors), each.people) for each in network]
     scores = {}
     for name, metric in METRICS.items():
         if "prompts" not in metric.needs:
@@ -128,7 +129,7 @@ def in_shards(place: Path, people: int, images: int) -> dict[str, Any]:
     del people, images
     sides = {"held_out": place.parent / "held-out", "references": place.parent / "references"}
     cache = ArrayCache(place.parent / "cache")
-    return dict(evaluation.evaluate_batch(str(place), load=load, cache=cache, workers=Workers(), **sides).scores)
+    return dict(evaluate_batch(str(place), load=load, cache=cache, workers=Workers(), **sides).scores)
 
 
 def child(kind: str, place: Path, people: int, images: int) -> None:

@@ -142,3 +142,10 @@ def test_the_pages_of_a_gallery_are_printed_last(fresh: Fresh) -> None:
     result = run(fresh, "gallery")
     assert result["pictures"] == {"small": 20, "large": 2000}
     assert set(result["seconds"]["large"]) == {"just opened", "newest", "person", "middle", "count"}
+
+
+def test_an_evaluation_in_shards_has_the_figures_of_one_process(fresh: Fresh) -> None:
+    result = run(fresh, "evaluation_reduce")
+    assert (result["metrics"], result["missing"], result["same_again"]) == (15, [], True)
+    assert result["largest_difference"] < 1e-9
+    assert set(result["megabytes"]) == {"shards, 60", "shards, 120", "again", "one process, 120"}

@@ -131,11 +131,16 @@ def _evaluate_batch(address: str, photos: _Photos, workers: Workers) -> FolderEv
     from tenth.experiments.batch.evaluation import evaluate_batch
     from tenth.experiments.batch.features import load_extractors
 
+    # Workers of a cluster are in another folder.
+    recognizer = str(photos.recognizer.absolute()) if photos.recognizer else ""
+    inception = photos.inception or ""
+    if inception and Path(inception).exists():
+        inception = str(Path(inception).absolute())
     return evaluate_batch(
         address,
         held_out=photos.held_out,
         references=photos.references,
-        load=partial(load_extractors, str(photos.recognizer or ""), photos.inception or ""),
+        load=partial(load_extractors, recognizer, inception),
         cache=ArrayCache(default_cache_dir()),
         workers=workers,
     )

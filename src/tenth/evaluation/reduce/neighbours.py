@@ -89,11 +89,13 @@ class NeighbourCounts:
 
 def nearest_distances(rows: FeatureArray, parts: Iterable[FeatureArray], k: int = PRECISION_K) -> FeatureArray:
     """Squared distance of each row (N, D) to its k-th neighbour among all rows of the parts (., D), itself among them: (N,)."""
-    nearest = np.full((len(rows), k + 1), np.inf)
+    nearest, farthest = np.full((len(rows), k + 1), np.inf), np.full(len(rows), np.inf)
     for part in parts:
-        candidates = np.concatenate([nearest, squared_distances(rows, part)], 1)
-        nearest = np.partition(candidates, k, axis=1)[:, : k + 1]
-    farthest: FeatureArray = nearest.max(1)
+        squared = squared_distances(rows, part)
+        nearer = np.flatnonzero(squared.min(1, initial=np.inf) < farthest)  # soon few rows have a new neighbour
+        candidates = np.concatenate([nearest[nearer], squared[nearer]], 1)
+        nearest[nearer] = np.partition(candidates, k, axis=1)[:, : k + 1]
+        farthest[nearer] = nearest[nearer].max(1)
     return farthest
 
 
