@@ -6,8 +6,8 @@ The people are random numbers: ten photos each, latents (2, 8, 16, 16), embeddin
 is removed at the end, needs 175 MB for each 1,000 people. A step is that of `ip-adapter-set`: references, captions and latents
 are gathered, and the pocket model's loss is computed forward and backward. Rounds alternate between the two sets, and go on
 where the last one stopped. Prints one JSON object as its last line. ratio: images a second from files over those from
-memory, the median of the rounds; by_time_on_cores: the same by this process's time on the cores. megabytes: of this process's own memory (RssAnon), what a set takes when it is opened, and for
-files also what their rounds added after the first.
+memory, the median of the rounds; by_time_on_cores: the same by this process's time on the cores. megabytes: of this process's
+own memory (RssAnon), what a set takes when it is opened, and for files also what their rounds added after the first.
 """
 
 import argparse
