@@ -37,6 +37,12 @@ def test_the_training_step_prints_its_ratio_last(fresh: Fresh) -> None:
     assert result["over_bare"] > 0
 
 
+def test_a_training_set_in_files_prints_its_ratio_last(fresh: Fresh) -> None:
+    result = run(fresh, "training_set")
+    assert result["shards"] == 20
+    assert result["megabytes"]["files"][0] < 10 < 100 < result["megabytes"]["memory"][0]
+
+
 def test_the_dreambooth_step_prints_its_ratio_last(fresh: Fresh) -> None:
     result = run(fresh, "dreambooth_step")
     assert set(result["seconds"]) == set(result["megabytes"]) == {"ours", "recipe"}
