@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,12 @@ def cluster() -> Iterator[RayNodes]:
 
 def test_all_nodes_work_and_a_lost_node_and_a_lost_worker_cost_only_what_they_did(cluster: RayNodes) -> None:
     results, workers = Counter[int](), set()
-    kills = iter(
-        [lambda _: cluster.kill_node(0), lambda _: cluster.add_node(), lambda process: os.kill(process, signal.SIGKILL)]
+    events: Iterator[Callable[[Any], None]] = iter(
+        [
+            lambda _: cluster.kill_node(0),
+            lambda _: cluster.add_node(),
+            lambda process: os.kill(process, signal.SIGKILL),
+        ]
     )
     # Until all nodes have worked, and then workers in the place of the lost ones.
     tasks = itertools.takewhile(lambda task: len(workers) < 5 and task < ENOUGH, itertools.count())
@@ -46,8 +50,8 @@ def test_all_nodes_work_and_a_lost_node_and_a_lost_worker_cost_only_what_they_di
         assert outcome.error is None
         results[outcome.task] += 1
         workers.add(outcome.worker)
-        if len(workers) >= 3:
-            next(kills, lambda _: None)(outcome.result)
+        if len(workers) >= 3 and psutil.pid_exists(outcome.result or 0):
+            next(events, lambda _: None)(outcome.result)
     assert results == Counter(range(len(results)))
     assert len(workers) >= 5
 
