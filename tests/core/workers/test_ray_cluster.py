@@ -80,7 +80,9 @@ def test_no_worker_outlives_the_command(cluster: RayNodes, tmp_path: Path) -> No
             wait_for(lambda: len(workers_of(tmp_path)) == 2)
         finally:
             process.kill()
-    wait_for(lambda: not any(map(psutil.pid_exists, workers_of(tmp_path))))
+    workers = workers_of(tmp_path)
+    wait_for(lambda: not any(map(psutil.pid_exists, workers)))
+    assert len(workers) == 2
 
 
 def workers_of(folder: Path) -> set[int]:
@@ -115,7 +117,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    "settings", [{"workers": -1}, {"threads": 0}, {"gpus": -0.5}, {"ray": "no address"}, {"ray": "http://a:1"}]
+    "settings", [{"workers": -1}, {"threads": 0}, {"gpus": -0.5}, {"ray": "no address"}, {"ray": "http://localhost:1"}]
 )
 def test_impossible_workers_are_refused_at_once(settings: dict[str, int | str]) -> None:
     with pytest.raises(InputError, match=r"needed\. Correct"):
