@@ -30,7 +30,7 @@ from toy_cluster import RayNodes
 from toy_jobs import PYTHONPATH, ROOT
 
 EACH, SHARDS, LIMIT = 20, 40, 3000  # pictures of a person; shards of all; seconds of everything
-BEGIN_SECONDS, LONGEST = 5.0, 20.0  # between a command and a kill: those in which it begins, and at most
+BEGIN_SECONDS, LONGEST = 4.0, 24.0  # between a command and a kill: those in which it begins, and at most
 POCKET_PEOPLE = 53
 LOST_HEAD = "the connection to the Ray cluster is lost"
 NO_CLUSTER = "no Ray cluster answers"

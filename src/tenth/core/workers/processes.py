@@ -53,12 +53,12 @@ def start_connected(function: str, environment: Mapping[str, str]) -> tuple[subp
     return process, ours
 
 
-def stop_processes(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Tell processes to end, and kill those that do not."""
+def stop_processes(processes: Iterable[subprocess.Popen[bytes]], number: signal.Signals = signal.SIGTERM) -> None:
+    """Tell processes to end, by a signal, and kill those that do not."""
     running = list(processes)
     try:
         for process in running:
-            process.terminate()
+            process.send_signal(number)
         deadline = time.monotonic() + STOP_SECONDS
         for process in running:
             with suppress(subprocess.TimeoutExpired):
@@ -92,14 +92,15 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _end(_: int, __: FrameType | None) -> None:
-    """SIGTERM ends the process as an exception: what is written aside is removed."""
-    sys.exit(128 + signal.SIGTERM)
+def _end(number: int, _: FrameType | None) -> None:
+    """A signal ends the process as an exception: what is written aside is removed."""
+    sys.exit(128 + number)
 
 
 def main() -> None:
     """Call the function of the first argument with a connection that is the descriptor of the second."""
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     end_with_parent()
     module, _, function = sys.argv[1].partition(":")
     os.set_inheritable(int(sys.argv[2]), False)  # else a process of this one's would keep it open
@@ -107,7 +108,8 @@ def main() -> None:
         with Connection(int(sys.argv[2])) as connection, suppress(EOFError, BrokenPipeError):  # nobody listens any more
             getattr(importlib.import_module(module), function)(connection)
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends anyway
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # it ends anyway
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -80,7 +81,7 @@ class _Driver:
             raise InputError(found, "a cluster is needed whose head lives until the end", action) from problem
 
     def stop(self) -> None:
-        stop_processes([self.process])
+        stop_processes([self.process], signal.SIGINT)  # at a SIGTERM Ray prints where it was
         self.connection.close()
 
 
