@@ -26,6 +26,7 @@ held_out = 2
 people = 'people.jsonl'
 photos = 'people'
 """
+PLAN = "people = 'people'\nprompts = ['a photo']\n"
 DEEP = 100_000
 
 
@@ -94,6 +95,8 @@ def _write_recipes(folder: Path) -> None:
     ]
     write_manifest(folder / "people.jsonl", rows)
     (folder / "deep.jsonl").write_text("[" * DEEP)
+    (folder / "empty.jsonl").touch()
+    (folder / "me.parquet").write_bytes(b"PAR1" * 100)
     texts = {
         "smoke": smoke,
         "empty": "",
@@ -111,6 +114,12 @@ def _write_recipes(folder: Path) -> None:
         "few-methods": FEW.replace("'ip-adapter'", "'nonsense'"),
         "few-numbers": FEW.replace("images = 1", "images = -1").replace("references = 2", "references = 99999999999"),
         "few-types": FEW.replace("methods = ['ip-adapter']", "methods = 5"),
+        "plan": PLAN,
+        "plan-keys": PLAN + "nonsense = 1\n",
+        "plan-nobody": PLAN.replace("'people'", "'none'"),
+        "plan-seeds": PLAN + "seeds = ['x']\n",
+        "plan-prompts": PLAN.replace("['a photo']", "'none.csv'"),
+        "plan-method": PLAN + "method = 'nonsense'\n",
         "recognizer-types": 'name = 5\nsize = "x"\n',
         "recognizer-missing": 'name = "x"\nmodel = "none.onnx"\nsha256 = "' + "0" * 64 + '"\n',
     }

@@ -81,8 +81,9 @@ def main() -> None:
     num_shards = getattr(read_plan(store), "shards", 0)
     found = [row.id for index in range(num_shards) for row, _, _ in iterate_samples(store, index)]
     expected = [row.id for index in range(num_shards) for row in read_shard_rows(store, index)]
-    same = contents(work / "killed") == contents(work / "undisturbed")
-    print(json.dumps({"killed": killed, "images": len(set(found)), "each once": found == expected, "same": same}))
+    ours, theirs = contents(work / "killed"), contents(work / "undisturbed")
+    other = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    print(json.dumps({"killed": killed, "images": len(set(found)), "each once": found == expected, "other": other}))
 
 
 if __name__ == "__main__":

@@ -104,8 +104,12 @@ def test_a_toml_takes_a_file_of_prompts(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("plan.txt", "a photo", "is no plan by its name; a name that ends in .jsonl, .parquet, .toml"),
-        ("plan.jsonl", "", "holds no good row; a row with a person"),
-        ("plan.jsonl", "nonsense\n{}\n[]\n", "holds no good row, and 3 bad ones"),
+        ("plan.jsonl", "", "holds no row; a row with a person"),
+        (
+            "plan.jsonl",
+            "nonsense\n{}\n[]\n",
+            r"no good row, and 3 bad ones; the first: plan\.jsonl, row 1: it is not JSON",
+        ),
         ("plan.jsonl", "\ud800", "is not UTF-8"),
         ("plan.parquet", "nonsense", "is not Parquet"),
         ("plan.toml", "nonsense", "is not TOML"),

@@ -6,13 +6,14 @@ image's noise: a picture differs from that of `tenth generate` with the same set
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from tenth.core.errors import InputError
+from tenth.core.errors import DataError, InputError
 from tenth.core.files.png_metadata import encode_sample, sample_metadata
 from tenth.core.types import Identity, Person, Sample
 from tenth.data.photo_folder import inspect_photos, to_person
@@ -109,10 +110,17 @@ class ModelDrawer:
         """Whom a row shows, read once for all rows of the person. Raises InputError."""
         if self._person is None or self._person[0] != row.person:
             self._identities = {}
-            self._person = row.person, _read_person(self.root / row.person)
+            self._person = row.person, self._read_person(row.person)
         if isinstance(self._person[1], InputError):
             raise self._person[1]
         return self._person[1]
+
+    def _read_person(self, person: str) -> Person | Identity | InputError:
+        """As `read_person`; an error says the path as the plan has it, so that reports are the same wherever the plan lies."""
+        try:
+            return read_person(self.root / person)
+        except InputError as problem:
+            return DataError(problem.found.replace(f"{self.root}{os.sep}", ""), problem.needed, problem.action)
 
     def _load(self, name: str, options: LoadOptions) -> LatentDiffusion:
         if self._loaded is None or self._loaded[:2] != (name, options):
@@ -165,13 +173,11 @@ def _tunes_model(planned: _Planned | DrawnRow) -> bool:
         return False
 
 
-def _read_person(path: Path) -> Person | Identity | InputError:
-    try:
-        if path.suffix == IDENTITY_SUFFIX and not path.is_dir():
-            return load_identity(path)
-        return to_person(inspect_photos([path]), path.name)
-    except InputError as problem:
-        return problem
+def read_person(path: Path) -> Person | Identity:
+    """Whom a path shows: the person of a folder of photos, or an identity. Raises InputError."""
+    if path.suffix == IDENTITY_SUFFIX and not path.is_dir():
+        return load_identity(path)
+    return to_person(inspect_photos([path]), path.name)
 
 
 def _samples(model: LatentDiffusion, requests: Sequence[Request]) -> list[Sample]:

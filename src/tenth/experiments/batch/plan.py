@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from tenth.experiments.batch.plan_files import digest_of_plan, read_plan_rows
 from tenth.experiments.batch.rows import error_table, row_line
 from tenth.experiments.batch.shards import rows_file
 from tenth.experiments.batch.sorting import sorted_lines
-from tenth.experiments.batch.store import Store
+from tenth.experiments.batch.store import Store, scratch_file
 
 PLAN_FILE, BAD_ROWS_FILE = "plan.json", "rows/bad.jsonl"
 PLAN_FORMAT = 1
@@ -67,9 +68,9 @@ def plan_batch(path: Path, store: Store, settings: Mapping[str, Any], scratch: P
         return earlier
     _check_unused(store)
 
-    # Good rows are sorted; bad ones are written down at once, in the order of the plan.
-    counts, bad, rows = _Counts(), 0, 0
-    with store.writing(BAD_ROWS_FILE) as bad_file:
+    # Good rows are sorted; bad ones wait aside, so that a plan of these alone leaves nothing.
+    counts, bad, rows, shards = _Counts(), 0, 0, 0
+    with scratch_file(BAD_ROWS_FILE) as bad_file:
 
         def good_lines() -> Iterator[bytes]:
             nonlocal bad
@@ -80,17 +81,19 @@ def plan_batch(path: Path, store: Store, settings: Mapping[str, Any], scratch: P
                 else:
                     yield f"{row.sort_key}\t{row_line(row)}\n".encode()
 
-        shards = 0
         unique = _without_duplicates(sorted_lines(good_lines(), scratch), counts)
         while lines := list(islice(unique, int(settings["rows_per_shard"]))):
             with store.writing(rows_file(shards)) as file:
                 file.writelines(lines)
             rows, shards = rows + len(lines), shards + 1
+        bad_file.seek(0)
+        if not rows:
+            raise _no_good_row(path, bad, bad_file.readline())
+        if bad:
+            with store.writing(BAD_ROWS_FILE) as file:
+                shutil.copyfileobj(bad_file, file)
 
     # The plan itself comes last: without it nothing was planned.
-    if not rows:
-        found = f"{path} holds no good row" + (f", and {pluralize(bad, 'bad one')}" if bad else "")
-        raise DataError(found, "a row with a person and a prompt is needed", f"Correct it; see {store.address}/{BAD_ROWS_FILE}")
     sums = {"rows_sha256": counts.digest.hexdigest(), "plan_sha256": digest}
     plan = Plan(rows, shards, counts.duplicates, bad, **sums, settings=dict(settings), tenth=version("tenth"))
     with store.writing(PLAN_FILE) as file:
@@ -114,6 +117,16 @@ def read_plan(store: Store) -> Plan | None:
 def is_batch(store: Store) -> bool:
     """Whether a store holds a planned batch."""
     return store.size(PLAN_FILE) is not None
+
+
+def _no_good_row(path: Path, bad: int, first: bytes) -> DataError:
+    """What is wrong with a plan without a good row. first: the first bad one's error, as JSON."""
+    needed, action = "a row with a person and a prompt is needed", "Add one"
+    if not bad:
+        return DataError(f"{path} holds no row", needed, action)
+    error = parse_json(first.decode())
+    found = f"{path} holds no good row, and {pluralize(bad, 'bad one')}; the first: {error['found']}"
+    return DataError(found, error["needed"], error["action"])
 
 
 def _without_duplicates(lines: Iterable[bytes], counts: _Counts) -> Iterator[bytes]:

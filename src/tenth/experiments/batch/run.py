@@ -103,7 +103,7 @@ class ShardRunner:
         with suppress(OSError):
             os.chdir(folder)  # a worker of Ray's begins elsewhere
         self.store, self.settings = open_store(address), settings
-        self.drawer, self.extractors = cache(make_drawer), cache(self._load_extractors)
+        self.drawer, self.extractors = cache(make_drawer), cache(partial(_load_extractors, settings))
 
     def __call__(self, index: int) -> ShardResult:
         damage, report = "", None
@@ -128,10 +128,11 @@ class ShardRunner:
 
         return write_shard(self.store, index, self.drawer()(rows), FeatureCollector(self.extractors()))
 
-    def _load_extractors(self) -> dict[str, Any]:
-        from tenth.experiments.batch.features import load_extractors
 
-        return dict(load_extractors(self.settings.recognizer, self.settings.inception))
+def _load_extractors(settings: BatchSettings) -> dict[str, Any]:
+    from tenth.experiments.batch.features import load_extractors
+
+    return dict(load_extractors(settings.recognizer, settings.inception))
 
 
 def run_batch(
@@ -150,10 +151,13 @@ def run_batch(
     """
     store = open_store(address)
     current_signer()  # what cannot be signed is not drawn
+    if settings.features:
+        _load_extractors(settings)  # files that the user may have to mend come first
     make_drawer = make_drawer or partial(make_model_drawer, str(path.absolute().parent), settings)
     with store.locked():
         scratch = store.folder if isinstance(store, FolderStore) else None
         plan = plan_batch(path, store, settings.recorded, scratch)
+        store.remove_leftovers()
         make_runner = partial(ShardRunner, store.address, settings, str(Path.cwd()), make_drawer)
         tally = _Tally(plan, BatchProgress(plan.rows), on_progress)
         try:
@@ -163,6 +167,8 @@ def run_batch(
                     tally.add(outcome.task, outcome.result, outcome.error)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("The same command goes on where this one stopped") from None
+        finally:
+            store.remove_leftovers()  # of workers that were lost
         tally.check_all_drawn()
         return tally.write_record(store)
 

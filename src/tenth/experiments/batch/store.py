@@ -64,6 +64,10 @@ class Store(Protocol):
         """A block that one process runs at a time, where the store can tell. Raises CheckpointError if another does."""
         ...
 
+    def remove_leftovers(self) -> None:
+        """Remove temporary files of killed writers."""
+        ...
+
 
 def open_store(address: str) -> Store:
     """The store at an address: a folder's path, or a URL of fsspec's. Raises DataError for one that cannot be opened."""
@@ -118,8 +122,10 @@ class FolderStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         with exclusive_folder(self.folder):
-            remove_temporary(self.folder)
             yield
+
+    def remove_leftovers(self) -> None:
+        remove_temporary(self.folder)
 
 
 class ObjectStore:
@@ -170,7 +176,7 @@ class ObjectStore:
         size = self.size(name)
         if size is None:
             raise FileNotFoundError(name)
-        with _scratch_file(name) as file:
+        with scratch_file(name) as file:
 
             def fetch() -> None:
                 file.seek(0)
@@ -186,7 +192,7 @@ class ObjectStore:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
-        with _scratch_file(name) as file:
+        with scratch_file(name) as file:
             yield file
             file.flush()
             self._patiently(f"take {name}", lambda: self.files.put_file(file.name, self._path(name)))
@@ -209,6 +215,9 @@ class ObjectStore:
 
     def locked(self) -> AbstractContextManager[None]:
         return nullcontext()  # two runs at once draw the same bytes, and each shard counts once
+
+    def remove_leftovers(self) -> None:
+        """A request that was cut off leaves nothing."""
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}".rstrip("/")
@@ -249,7 +258,7 @@ def _open_file_system(address: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _scratch_file(name: str) -> Iterator[IO[bytes]]:
+def scratch_file(name: str) -> Iterator[IO[bytes]]:
     """A file on this machine's disk that is removed with the block. Errors of the disk name what it is for."""
     with explain_os_errors(f"a temporary file for {name}"), NamedTemporaryFile(prefix="tenth-") as file:
         yield file
