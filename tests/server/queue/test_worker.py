@@ -13,11 +13,11 @@ import pytest
 
 import toy_executors
 from tenth.core.errors import DataError
+from tenth.server import drawing
 from tenth.server.queue.job import Job, JobResult, Reporter
 from tenth.server.queue.leases import Leases
 from tenth.server.queue.queue import JobQueue
 from tenth.server.queue.reporter import LeaseReporter, heartbeat
-from tenth.server import drawing
 from tenth.server.queue.worker import WHEN_IDLE, Worker, load_executor
 from tenth.server.storage.database import Database
 from tenth.server.storage.pictures import Pictures

@@ -162,7 +162,7 @@ def generate_images(
     def load(options: LoadOptions) -> LatentDiffusion:
         if model is None:
             return load_model(plan.request.model, options=options)
-        return model if isinstance(model, LatentDiffusion) else model(options)
+        return model(options) if callable(model) else model
 
     subject = subject_of(person, plan, plan.request.method, load)
     if on_subject is not None:
