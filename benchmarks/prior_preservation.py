@@ -3,7 +3,7 @@
     python benchmarks/prior_preservation.py PEOPLE.jsonl PHOTOS_FOLDER --people 4
 
 Learns validation people both ways, then draws the class alone, "a photo of a man" without the rare word, with these weights on
-the model. spread: 1 - cosine between two such images, by dlib's recogniser; the untouched model's is the goal, less is language
+the model. spread: 1 - cosine between two such images, by dlib's recognizer; the untouched model's is the goal, less is language
 drift. like the person: their cosine to the person's held-out photos; the untouched model's is the floor.
 Prints a line a person and one JSON object as its last line, with means over people.
 """
@@ -43,17 +43,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="photos seen in learning, instead of the default")
     args = parser.parse_args()
     model = load_model("pocket")
-    recogniser = DlibRecognizer(model.encoder.mean.double().numpy())
+    recognizer = DlibRecognizer(model.encoder.mean.double().numpy())
     schedule = {"schedule": {"total_images": args.images}} if args.images else {}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in (*WAYS, BASE)}
     parted = split_people(PhotoDataset(args.people, args.photos), "validation", references=9, held_out=10)
     for number, sides in islice(parted, args.count):
-        held_out = recogniser([face_crop(photo) for photo in sides.held_out])
+        held_out = recognizer([face_crop(photo) for photo in sides.held_out])
         centre = held_out[~np.isnan(held_out).any(1)].mean(0)
 
         def judged(noun: str, centre: np.ndarray = centre) -> dict[str, float]:
             prompts = [f"a photo of a {noun}"] * IMAGES
-            rows = recogniser(sample(SamplingBatch(model, SamplingConfig(), prompts, range(IMAGES))))
+            rows = recognizer(sample(SamplingBatch(model, SamplingConfig(), prompts, range(IMAGES))))
             faces = float((~np.isnan(rows).any(1)).mean())
             return {"spread": spread(rows), "like the person": float(np.nanmean(rows @ centre)), "faces": faces}
 

@@ -13,8 +13,13 @@ import os
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import httpx2 as httpx
+
+MAX_LOOKS = 1_500  # whether the job has ended: minutes, on a machine with much to do
 SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8914, 0x1, 0x40
 # Each Python process of the server runs it first: it notes what leaves for a network.
 AUDIT = """
@@ -60,10 +65,32 @@ def main(folder: Path) -> None:
         photos = [("photo", (path.name, path.read_bytes())) for path in sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))[:3]]
         verdicts = server.client.post("/v1/photos", files=photos).json()
         statuses = [server.client.get(path).status_code for path in ("/health", "/openapi.json")]
+        job = draw(server.client, [verdict["sha256"] for verdict in verdicts])
     asked = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     started = sum(" started " in line for line in asked)
     asked = [line for line in asked if " started " not in line]
-    print(json.dumps({"route": has_route(), "verdicts": verdicts, "statuses": statuses, "processes": started, "asked": asked}))
+    result = {
+        "route": has_route(),
+        "verdicts": verdicts,
+        "statuses": statuses,
+        "job": job,
+        "processes": started,
+        "asked": asked,
+    }
+    print(json.dumps(result))
+
+
+def draw(client: httpx.Client, photos: list[str]) -> dict[str, Any]:
+    """A job of the pocket model, as it ended, with how many bytes its picture has."""
+    request = {"prompts": ["a photo of a person"], "num_images": 1, "sampling": {"steps": 2}}
+    job = dict(client.post("/v1/jobs", json={"photos": photos, "request": request}).json())
+    for _ in range(MAX_LOOKS):
+        if job["status"] not in ("queued", "running"):
+            break
+        time.sleep(0.2)
+        job = dict(client.get(f"/v1/jobs/{job['id']}").json())
+    sizes = [len(client.get(f"/v1/pictures/{picture}/image.png").content) for picture in job["pictures"]]
+    return {**job, "picture_bytes": sizes}
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ from tenth.training.registry import stage
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ("quick-test", "smoke-attention", "pocket-diffusion-3", "dreambooth-lora-woman")
-RECOGNISER = """
+RECOGNIZER = """
 name = "mine"
 model = "mine.onnx"
 sha256 = "%s"
@@ -208,14 +208,14 @@ def test_settings_in_images(tmp_path: Path) -> None:
         fuzz(tally, path, of_bytes(picture(json.dumps(said).encode()), 350), read_png_settings)
 
 
-def test_tables_captions_and_recognisers(tmp_path: Path) -> None:
+def test_tables_captions_and_recognizers(tmp_path: Path) -> None:
     table = f"{','.join(COLUMNS)}\nAnna/1.jpg,F{',1' * (len(COLUMNS) - 2)}\n".encode()
     published = (ROOT / "tests/data/test_attributes.py").read_bytes()  # any text, with its sign at the beginning
-    with tally_inputs("attribute tables, captions, recognisers") as tally:
+    with tally_inputs("attribute tables, captions, recognizers") as tally:
         fuzz(tally, tmp_path / "a.csv", of_bytes(table, 100), read_attributes)
         fuzz(tally, tmp_path / "b.txt", of_bytes(b"#\tperson\timagenum\tMale\n" + published[:2000], 100), read_attributes)
         fuzz(tally, tmp_path / "c.txt", of_bytes(b"a photo of a man\na man\n", 200), read_caption)
-        fuzz(tally, tmp_path / "d.toml", of_toml(RECOGNISER.encode(), 200), read_recognizer_config)
+        fuzz(tally, tmp_path / "d.toml", of_toml(RECOGNIZER.encode(), 200), read_recognizer_config)
 
 
 def test_checkpoints_and_their_histories(tmp_path: Path) -> None:

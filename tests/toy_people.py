@@ -1,4 +1,4 @@
-"""Toy people of an experiment: drawn pixels, a recogniser that reads colours, and a generator that returns photos."""
+"""Toy people of an experiment: drawn pixels, a recognizer that reads colours, and a generator that returns photos."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def open_toy_photo(_: PhotoDataset, row: ManifestEntry) -> Photo:
 
 
 class ColorRecognizer:
-    """A recogniser of the colours in sixteen places, (N, 48)."""
+    """A recognizer of the colours in sixteen places, (N, 48)."""
 
     name, feature_dim, threshold, licence = "colours@0", 48, None, ""
 

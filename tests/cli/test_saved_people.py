@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from tenth.cli.commands import generate
 from tenth.cli.main import main
+from tenth.core.cache import default_cache_dir
 from tenth.core.files.png_metadata import read_sample
 from tenth.core.types import Identity
 from tenth.methods.people.folder import PeopleFolder, people_dir
+from tenth.methods.people.forget import forget
 from tenth.methods.people.record import Consent
 from tenth.models.registry import load_model
 
@@ -115,3 +118,34 @@ def test_where_people_lie(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.delenv("XDG_DATA_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert people_dir() == tmp_path / ".local/share/tenth/people"
+
+
+def test_whoever_is_forgotten_while_images_are_generated_leaves_nothing_in_the_cache(
+    model: list[str], capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people, read = PeopleFolder(), generate.read_person
+    people.save("anna", Consent("self"), sorted(Path("me").iterdir()))
+    digests = [path.name for path in people.photos("anna")]
+
+    def cached() -> list[Path]:
+        return [path for path in default_cache_dir().rglob("*") if any(digest in path.name for digest in digests)]
+
+    # When the photos were read, and nothing is computed of them yet.
+    def read_and_forget(*paths: Path, **options: object) -> object:
+        person = read(*paths, **options)  # type: ignore[arg-type]
+        forget(people, "anna")
+        assert cached() == []
+        return person
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "read_person", read_and_forget)
+        assert main(["generate", "anna", *drawing(model), "-o", "out"]) == 1
+    assert "anna was forgotten meanwhile; of whoever was forgotten tenth keeps nothing." in capsys.readouterr().err
+    assert cached() == []
+    assert people.names() == []
+    assert [path.name for path in Path("out").glob("0*.png")] == ["0000.png"]  # the user's own
+
+    # The same of a person who is still saved is kept.
+    people.save("anna", Consent("self"), sorted(Path("me").iterdir()))
+    assert main(["generate", "anna", *drawing(model), "-o", "again"]) == 0
+    assert cached() != []

@@ -1,4 +1,4 @@
-"""Poor photos: worse to a recogniser, the same each time."""
+"""Poor photos: worse to a recognizer, the same each time."""
 
 from __future__ import annotations
 

@@ -193,21 +193,21 @@ def test_file_digest(tmp_path: Path) -> None:
 def test_the_predictor_that_is_not_for_commerce_is_never_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_photos: list[Path]
 ) -> None:
-    """Everything works where of the models only the detector's five points and the recogniser are there."""
-    from tenth.data.faces import descriptors as recogniser
+    """Everything works where of the models only the detector's five points and the recognizer are there."""
+    from tenth.data.faces import descriptors as recognizer
 
     faces = faces_module
-    for name in ("shape_predictor_5_face_landmarks.dat", recogniser.RECOGNIZER_WEIGHTS):
+    for name in ("shape_predictor_5_face_landmarks.dat", recognizer.RECOGNIZER_WEIGHTS):
         (tmp_path / name).symlink_to(faces.face_model_path(name))
-    for module in (faces, recogniser):
+    for module in (faces, recognizer):
         monkeypatch.setattr(module, "face_model_path", lambda name: tmp_path / name)
-    cached = (faces._landmark_predictor, recogniser._recognizer, recogniser.encoder_name)
+    cached = (faces._landmark_predictor, recognizer._recognizer, recognizer.encoder_name)
     try:
         for function in cached:
             function.cache_clear()
         pixels = open_photo(face_photos[0]).pixels
         found = faces.find_faces(pixels)
-        assert recogniser.face_descriptor(Photo(pixels, "", face=found[0])).shape == (128,)
+        assert recognizer.face_descriptor(Photo(pixels, "", face=found[0])).shape == (128,)
     finally:
         for function in cached:
             function.cache_clear()

@@ -56,7 +56,7 @@ def quadrants() -> bytes:
 
 
 def write(folder: Path, change=("", ""), content: bytes | None = None) -> Path:
-    """A described recogniser; `change` replaces one text of the TOML file by another."""
+    """A described recognizer; `change` replaces one text of the TOML file by another."""
     network = quadrants() if content is None else content
     (folder / "tiny.onnx").write_bytes(network)
     text = f"""
@@ -124,17 +124,17 @@ def test_mean_scale_and_order_are_the_described_ones(tmp_path):
 
 
 def test_no_face_is_a_nan_row_and_moves_no_other(tmp_path):
-    recogniser = tiny(tmp_path)
-    rows = recogniser([picture(1), np.zeros((20, 20, 3), np.uint8), picture(2, 30, 50)])
+    recognizer = tiny(tmp_path)
+    rows = recognizer([picture(1), np.zeros((20, 20, 3), np.uint8), picture(2, 30, 50)])
     assert np.isnan(rows[1]).all()
-    np.testing.assert_array_equal(rows[[0, 2]], np.concatenate([recogniser([picture(1)]), recogniser([picture(2, 30, 50)])]))
+    np.testing.assert_array_equal(rows[[0, 2]], np.concatenate([recognizer([picture(1)]), recognizer([picture(2, 30, 50)])]))
 
 
 def test_more_than_a_batch_is_the_same_as_one_by_one(tmp_path, monkeypatch):
-    recogniser, pictures = tiny(tmp_path), [picture(seed) for seed in range(5)]
-    alone = np.concatenate([recogniser([each]) for each in pictures])
+    recognizer, pictures = tiny(tmp_path), [picture(seed) for seed in range(5)]
+    alone = np.concatenate([recognizer([each]) for each in pictures])
     monkeypatch.setattr(module, "BATCH_IMAGES", 2)
-    np.testing.assert_allclose(recogniser(pictures), alone, atol=1e-7)
+    np.testing.assert_allclose(recognizer(pictures), alone, atol=1e-7)
 
 
 def test_nothing_in_nothing_out(tmp_path):
@@ -142,11 +142,11 @@ def test_nothing_in_nothing_out(tmp_path):
 
 
 def test_small_images_are_enlarged_and_every_image_gets_a_border(tmp_path):
-    recogniser = tiny(tmp_path, ("border = 0", "border = 0.25\nupsize_below = 250\nupsize_to = 256"))
-    recogniser([picture(0, 128, 128)])
-    assert recogniser.detector.saw == (384, 384, 3)
-    recogniser([picture(0, 260, 300)])
-    assert recogniser.detector.saw == (390, 430, 3)
+    recognizer = tiny(tmp_path, ("border = 0", "border = 0.25\nupsize_below = 250\nupsize_to = 256"))
+    recognizer([picture(0, 128, 128)])
+    assert recognizer.detector.saw == (384, 384, 3)
+    recognizer([picture(0, 260, 300)])
+    assert recognizer.detector.saw == (390, 430, 3)
 
 
 def test_the_border_repeats_the_edge(tmp_path):

@@ -26,7 +26,7 @@ LANDMARKS = np.array([[110.0, 60], [90, 60], [40, 60], [60, 60], [75, 95]])
 
 @pytest.fixture(scope="module")
 def person() -> Person:
-    """Noise with a face said to be in it: the recogniser describes whatever it is shown."""
+    """Noise with a face said to be in it: the recognizer describes whatever it is shown."""
     pictures = np.random.default_rng(0).integers(0, 256, (3, 150, 150, 3), np.uint8)
     face = Face((30, 30, 120, 120), LANDMARKS)
     return Person("toy", tuple(Photo(pixels, hashlib.sha256(pixels).hexdigest(), face=face) for pixels in pictures))

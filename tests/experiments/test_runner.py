@@ -208,7 +208,7 @@ def test_every_condition_is_in_the_tables_and_the_curve_is_drawn(
     lost = [each for each in record["results"]["differences"] if each["method"] == each["baseline"]]
     assert [(each["method"], each["num_impostors"]) for each in lost] == [
         (name, 1) for name in recipe.methods
-    ] * 2  # by either recogniser
+    ] * 2  # by either recognizer
     assert lost[1]["value"] == pytest.approx(0)  # the same held-out photo is "drawn" for both
     assert "## Prompt set portrait, 3 photos" in text
 

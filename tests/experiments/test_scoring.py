@@ -44,7 +44,7 @@ def test_controls_order_as_theory_says(recipe: ExperimentRecipe, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("copying")
-def test_a_recogniser_that_says_its_threshold_gives_a_true_accept_rate(
+def test_a_recognizer_that_says_its_threshold_gives_a_true_accept_rate(
     recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_experiment(recipe, tmp_path / "without")

@@ -1,4 +1,4 @@
-"""dlib's recogniser in torch: the descriptors of dlib itself, and gradients."""
+"""dlib's recognizer in torch: the descriptors of dlib itself, and gradients."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ def test_a_image_can_follow_its_gradient_towards_a_descriptor() -> None:
 def test_another_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     for content in (b"", b"con_4", b"con_4\x01\x02\x01\x08\x01\x01\x01\x01\x01\x01affine_"):
         (tmp_path / "weights.dat").write_bytes(content)
-        with pytest.raises(ModelError, match="not laid out as dlib's recogniser"):
+        with pytest.raises(ModelError, match="not laid out as dlib's recognizer"):
             load_dlib_net(tmp_path / "weights.dat")

@@ -145,7 +145,7 @@ def test_levels_are_not_called_better(record: Record, tmp_path: Path) -> None:
     assert "higher ID similarity than ip-adapter" not in text
 
 
-def test_a_recogniser_that_a_method_reads_is_no_judge(record: Record, tmp_path: Path) -> None:
+def test_a_recognizer_that_a_method_reads_is_no_judge(record: Record, tmp_path: Path) -> None:
     record["results"]["recognizers"][0]["selection_only"] = True
     assert "For model selection only: a method is conditioned on this recognizer." in tree(record, tmp_path).text
 

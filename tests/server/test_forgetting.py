@@ -134,3 +134,26 @@ def test_nothing_is_left_by_a_job_that_was_running(
         drawing.execute(job, LeaseReporter(leases, job, 60))
     remove_job_folder(database, job.id)
     assert files_with(database.folder.parent, NAME.encode(), *(name.encode() for name in kept)) == []
+
+
+def test_a_worker_keeps_no_photo_in_memory_of_whom_was_forgotten(
+    database: Database, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "_PEOPLE", {})
+    people, kept = save(database, "ben", photos), sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))[2:4]
+    forgotten = people.photos(NAME)
+    for paths in (forgotten, tuple(kept)):
+        assert drawing._read_photos(paths, NAME) is drawing._read_photos(paths, NAME)
+    drawing.drop_forgotten()
+    assert list(drawing._PEOPLE) == [forgotten, tuple(kept)]
+    forget(database, people, "ben", NAME)
+    drawing.drop_forgotten()
+    assert list(drawing._PEOPLE) == [tuple(kept)]
+
+
+def test_photos_of_few_people_stay_in_memory(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "_PEOPLE", {})
+    monkeypatch.setattr(drawing, "MAX_PEOPLE", 1)
+    for path in photos:
+        drawing._read_photos((path,), NAME)
+    assert list(drawing._PEOPLE) == [(photos[-1],)]

@@ -88,7 +88,7 @@ def test_decoder_and_discriminator_each_learn_by_their_own_terms() -> None:
     assert all(weight.grad is None for weight in parts.face_net.parameters())
 
 
-def test_the_first_stages_of_the_recogniser_are_those_of_all_of_it() -> None:
+def test_the_first_stages_of_the_recognizer_are_those_of_all_of_it() -> None:
     net, chips = load_dlib_net(), torch.rand(1, 3, 150, 150) * 255
     _, found = net.forward_features(chips)
     first = net.stage_features(chips, 2)

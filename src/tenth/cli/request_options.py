@@ -64,15 +64,12 @@ def request_fields(options: Mapping[str, Any], rows: Sequence[PromptRow], grid: 
 
 
 def open_start(request: ImageRequest, recorded: Mapping[str, Any]) -> tuple[StartImage | None, list[str]]:
-    """The start image, if one is given, and notes. recorded: what an image whose settings are taken says of its start.
+    """As `plan.open_start`, and notes. recorded: what an image whose settings are taken says of its start."""
+    from tenth.experiments.generation import plan
 
-    Raises PhotoError and DataError as `StartImage.open` does.
-    """
-    from tenth.sampling.passes.start_image import StartImage
-
-    if not request.image:
+    start = plan.open_start(request)
+    if start is None:
         return None, _missing_notes(recorded)
-    start = StartImage.open(request.image, request.strength, request.mask or None)
     notes = []
     for name, key in (("start image", "sha256"), ("mask", "mask_sha256")):
         if recorded and recorded.get(key) != start.metadata["start_image"].get(key):

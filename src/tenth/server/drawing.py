@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,24 @@ from tenth.core.marks.png import encode_png
 from tenth.core.run_record import CANDIDATES_FOLDER, read_record
 from tenth.core.types import Identity, Person
 from tenth.data.photo_folder import inspect_photos, to_person
-from tenth.experiments.generation.plan import plan_images
+from tenth.experiments.generation.plan import open_start, plan_images
 from tenth.experiments.generation.request import ImageRequest
-from tenth.experiments.generation.run import ImageRun, generate_into
-from tenth.experiments.generation.subject import subject_of
+from tenth.experiments.generation.run import generate_images
+from tenth.experiments.generation.subject import Subject
 from tenth.methods.identity_file import load_identity
-from tenth.methods.people.forget import remove_learned
+from tenth.methods.people.forget import is_forgotten, remove_learned
 from tenth.methods.registry import DEFAULT_METHOD
 from tenth.methods.registry import method as find_method
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import load_model
 from tenth.sampling.generate import Progress
-from tenth.sampling.passes.start_image import StartImage
 from tenth.server.owners import people_of
 from tenth.server.queue.job import Job, JobResult, JobStopped, NewPicture, Reporter
 from tenth.server.storage.blobs import blob_path
 
+MAX_PEOPLE = 4  # whose photos stay in memory
+_PEOPLE: dict[tuple[Path, ...], Person] = {}  # the last ones, by their photos
 PREVIEW_SECONDS = 0.3  # at most one preview in so many: it takes a small decoder's time
 
 
@@ -43,6 +45,7 @@ def execute(job: Job, reporter: Reporter) -> JobResult:
 
     Raises InputError for a request, a person or photos of which nothing can be made.
     """
+    drop_forgotten()
     photos, stopped = _photos(job, reporter.data), False
     try:
         return _draw(job, reporter)
@@ -51,37 +54,41 @@ def execute(job: Job, reporter: Reporter) -> JobResult:
         raise
     finally:
         # Whoever forgets a person meanwhile does not wait for this job, which may have kept something since.
-        if _is_forgotten(job, reporter.data, stopped=stopped):
-            _read_photos.cache_clear()
+        if is_forgotten(people_of(reporter.data, job.owner), job.person) if job.person else stopped:
+            _PEOPLE.pop(photos, None)
             with suppress(CheckpointError):  # of another worker, which does the same then
                 remove_learned({path.name for path in photos})
 
 
+def drop_forgotten() -> None:
+    """Keep no photo in memory whose file is gone: that person was forgotten. A worker calls it while no job waits, too."""
+    for photos in [each for each in _PEOPLE if not all(path.exists() for path in each)]:
+        del _PEOPLE[photos]
+
+
 def _draw(job: Job, reporter: Reporter) -> JobResult:
     request = from_table(ImageRequest, job.payload["request"], "the request")
-    start = None
-    if request.image:
-        mask = blob_path(reporter.data, request.mask) if request.mask else None
-        start = StartImage.open(blob_path(reporter.data, request.image), request.strength, mask)
-    plan = plan_images(request, start=start)
+    start = open_start(request, partial(blob_path, reporter.data))
     subject_source = _subject(job, reporter.data, request)
+    notes: list[str] = []
+    learned = isinstance(subject_source, Person) and find_method(request.method or DEFAULT_METHOD).tunes_model
+    if isinstance(subject_source, Identity):
+        request = replace(request, method="")  # which it was made by
 
     # The person by the method, then the pictures. What takes minutes to learn is kept with the person.
-    def load(options: LoadOptions) -> LatentDiffusion:
-        return _load(request.model, options)
+    def keep(subject: Subject) -> None:
+        notes.extend(subject.notes)
+        if job.person and learned:
+            people_of(reporter.data, job.owner).add_identity(job.person, next(iter(subject.identities.values())))
 
-    method = "" if isinstance(subject_source, Identity) else request.method
-    subject = subject_of(subject_source, plan, method, load)
-    if job.person and isinstance(subject_source, Person) and find_method(request.method or DEFAULT_METHOD).tunes_model:
-        people_of(reporter.data, job.owner).add_identity(job.person, next(iter(subject.identities.values())))
-    folder = reporter.folder / "images"
-    paths = generate_into(folder, ImageRun.of(plan, subject), _reports(reporter))
+    folder, plan, load = reporter.folder / "images", plan_images(request, start=start), partial(_load, request.model)
+    paths = generate_images(plan, subject_source, folder, load, _reports(reporter), keep)
 
     results = read_record(folder, command="generate")["results"]
     if request.keep_all:
-        return JobResult(_candidates(folder, results["candidates"]), {"notes": list(subject.notes)})
+        return JobResult(_candidates(folder, results["candidates"]), {"notes": notes})
     figures = results.get("figures", {})
-    return JobResult([_picture(path, figures.get(path.name, {})) for path in paths], {"notes": list(subject.notes)})
+    return JobResult([_picture(path, figures.get(path.name, {})) for path in paths], {"notes": notes})
 
 
 def _photos(job: Job, data: Path) -> tuple[Path, ...]:
@@ -91,12 +98,6 @@ def _photos(job: Job, data: Path) -> tuple[Path, ...]:
     people = people_of(data, job.owner)
     people.require(job.person)
     return people.photos(job.person)
-
-
-def _is_forgotten(job: Job, data: Path, *, stopped: bool) -> bool:
-    """Whether nobody may know the person of a job any more. stopped: the job was; of photos of its own that may be why."""
-    person = people_of(data, job.owner).find(job.person) if job.person else None
-    return (person is None or person.problem != "") if job.person else stopped
 
 
 def _subject(job: Job, data: Path, request: ImageRequest) -> Person | Identity:
@@ -116,12 +117,15 @@ def _subject(job: Job, data: Path, request: ImageRequest) -> Person | Identity:
     return _read_photos(photos, job.person)
 
 
-@lru_cache(maxsize=4)
 def _read_photos(photos: tuple[Path, ...], name: str) -> Person:
     """The person of photos, whose faces are then not looked for again with the next job."""
     if not photos:
         raise DataError("a job without a person", "photos, or a saved person's name, are needed", "Give either")
-    return to_person(inspect_photos(photos), name)
+    person = _PEOPLE.pop(photos, None) or to_person(inspect_photos(photos), name)
+    _PEOPLE[photos] = person  # the last one used
+    if len(_PEOPLE) > MAX_PEOPLE:
+        del _PEOPLE[next(iter(_PEOPLE))]
+    return person
 
 
 @lru_cache(maxsize=1)

@@ -168,3 +168,34 @@ def test_an_upload_is_enough_for_a_job_which_keeps_it(served: Served) -> None:
     answer = served.client.post("/v1/jobs", json={"photos": [other], "request": REQUEST})
     assert answer.status_code == 429
     assert not blobs.path(other).exists()
+
+
+@pytest.mark.parametrize(
+    ("sent", "found", "needed", "param"),
+    [
+        (
+            {"content": b"{}"},
+            "a body that is not said to be JSON",
+            "`Content-Type: application/json` is needed",
+            "Content-Type",
+        ),
+        ({"json": {"person": "anna"}}, "request is missing", "it has to be there", "request"),
+        ({"json": {"person": "anna", "request": {"prompts": []}}}, "the request: prompts is []", "one or more", None),
+        ({"json": {"request": {"prompts": ["a"]}, "priority": "a"}}, "priority is 'a'", "a valid integer, unable", "priority"),
+    ],
+)
+def test_what_is_needed_is_said_once(sent: dict[str, Any], found: str, needed: str, param: str | None, anna: Served) -> None:
+    answer = anna.client.post("/v1/jobs", **sent)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["found"], error["param"]) == (400, found, param)
+    assert error["needed"].startswith(needed)
+    assert error["message"].count("needed: ") <= 1
+
+
+def test_a_key_of_a_job_that_was_there_stands_for_it(anna: Served) -> None:
+    job = anna.submit("a")
+    same = {"person": "anna", "request": {"prompts": ["a"]}}
+    keyed = anna.client.post("/v1/jobs", json=same, headers={"Idempotency-Key": "k"})
+    assert (keyed.status_code, keyed.json()["id"]) == (200, job["id"])
+    other = {"person": "anna", "request": {"prompts": ["b"]}}
+    assert anna.client.post("/v1/jobs", json=other, headers={"Idempotency-Key": "k"}).status_code == 409

@@ -13,11 +13,12 @@ import pytest
 
 import toy_executors
 from tenth.core.errors import DataError
+from tenth.server import drawing
 from tenth.server.queue.job import Job, JobResult, Reporter
 from tenth.server.queue.leases import Leases
 from tenth.server.queue.queue import JobQueue
 from tenth.server.queue.reporter import LeaseReporter, heartbeat
-from tenth.server.queue.worker import Worker, load_executor
+from tenth.server.queue.worker import WHEN_IDLE, Worker, load_executor
 from tenth.server.storage.database import Database
 from tenth.server.storage.pictures import Pictures
 from toy_jobs import SECONDS, status, submit, submit_long, wait_for, worker_process
@@ -179,3 +180,17 @@ def test_a_worker_that_cannot_begin_says_why(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("the executor 'no_module:f' (No module named 'no_module'); MODULE:FUNCTION is needed")
+
+
+def test_a_worker_that_waits_keeps_its_memory_in_order(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def when_idle() -> None:
+        called.append(1)
+        worker.stop()
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    worker = Worker(database.folder, toy_executors.flat_color, when_idle=when_idle)
+    worker.run()
+    assert called == [1]
+    assert drawing.drop_forgotten.__name__ == WHEN_IDLE

@@ -164,7 +164,9 @@ def test_a_users_file_that_is_none_is_refused(text: str, tmp_path: Path) -> None
     for name in ("../a", "Anna", "", "a" * 33, "_"):
         with pytest.raises(DataError, match="a name of up to 32"):
             add_user(tmp_path / "new.json", name)
-    with pytest.raises(DataError, match="users have a token each"):
+    with pytest.raises(
+        DataError, match=r"TENTH_TOKEN\) and the users file .*users.json; users have a token each\. Unset TENTH_TOKEN"
+    ):
         load_users(ServerSettings(data=tmp_path, users=path, token=TOKEN))
 
 

@@ -28,5 +28,8 @@ def test_a_server_needs_and_asks_for_no_network(tmp_path: Path) -> None:
     assert not result["route"]
     assert result["statuses"] == [200, 200]
     assert [verdict["code"] for verdict in result["verdicts"]] == ["ok"] * 3
-    assert result["processes"] >= 2  # each was watched
+    job = result["job"]
+    assert (job["status"], job["error"], len(job["picture_bytes"])) == ("done", None, 1)
+    assert job["picture_bytes"][0] > 1000
+    assert result["processes"] >= 4  # the server, the child that opens photos, a worker, the catalog: each was watched
     assert result["asked"] == []

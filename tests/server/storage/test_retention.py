@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 from tenth.server.queue.leases import Leases
 from tenth.server.queue.queue import JobQueue
 from tenth.server.storage import retention
-from tenth.server.storage.blobs import Blobs
-from tenth.server.storage.database import Database
+from tenth.server.storage.blobs import ORPHAN_SECONDS, Blobs
+from tenth.server.storage.database import GENERATION_FILE, Database
 from tenth.server.storage.pictures import Pictures
 from tenth.server.storage.retention import DAY_SECONDS, clean
 from toy_jobs import done_job, submit
@@ -71,3 +72,46 @@ def test_files_that_nobody_uses_any_more_go(blobs: Blobs, database: Database) ->
     left = blobs.path(blobs.put(b"left"))
     os.utime(left, (0, 0))
     assert clean(database)["files"] == 2
+
+
+def test_files_that_an_older_database_does_not_know_stay(
+    queue: JobQueue, leases: Leases, blobs: Blobs, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean(database)
+    database.purge()
+    database.close()
+    shutil.copy(database.path, tmp_path / "copy.db")
+    clean(database)
+
+    # Pictures come, a day passes, and somebody puts the older database back.
+    done_job(queue, leases, tmp_path, 1, 2)
+    database.purge()
+    database.close()
+    files = [path for path in blobs.folder.rglob("*") if path.is_file()]
+    for path in files:
+        os.utime(path, (time.time() - DAY_SECONDS,) * 2)
+    assert ORPHAN_SECONDS < DAY_SECONDS
+    for path in database.folder.glob("server.db*"):
+        path.unlink()
+    shutil.copy(tmp_path / "copy.db", database.path)
+    capsys.readouterr()
+    older = Database(database.folder)
+    for _ in range(2):
+        assert clean(older)["files"] == 0
+        assert "is older than the files beside it; pictures that it does not know stay" in capsys.readouterr().err
+    assert all(path.exists() for path in files)
+
+    # Who does not want them says so.
+    (database.folder / GENERATION_FILE).unlink()
+    assert clean(older)["files"] == len(files) == 2
+    assert capsys.readouterr().err == ""
+
+
+def test_a_clean_up_that_was_killed_in_between_is_no_older_database(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert database.next_generation()
+    with monkeypatch.context() as patch:
+        patch.setattr("tenth.server.storage.database.write_bytes", lambda *_: None)
+        assert database.next_generation()
+    assert database.next_generation()

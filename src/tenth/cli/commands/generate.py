@@ -98,10 +98,14 @@ def generate(
     plan = plan_images(request, rows, completion, start, cells)
 
     # The person, then the images.
+    from tenth.methods.people.folder import PeopleFolder
+    from tenth.methods.people.forget import forgotten_meanwhile
+
     loading = ModelOptions(model, device, adapter, lora, backend)
-    subject = _load_subject(source, weights, plan, png, loading)
-    notes = [*subject.notes, *(_png_notes(png, subject, inherited) if png else []), *start_notes]
-    paths = _write_images(output, source.name, plan, replace(subject, notes=tuple(notes)))
+    with forgotten_meanwhile(PeopleFolder(), source.saved_names):
+        subject = _load_subject(source, weights, plan, png, loading)
+        notes = [*subject.notes, *(_png_notes(png, subject, inherited) if png else []), *start_notes]
+        paths = _write_images(output, source.name, plan, replace(subject, notes=tuple(notes)))
     suggest_large_model(subject.model)
     print_result({"images": [str(path) for path in paths]} if json else "\n".join(map(str, paths)))
     return 0

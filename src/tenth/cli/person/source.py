@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ class Source:
     """photos: files and folders; or identity: the file of one; or people. notes: what to say of how the words were read.
 
     name: the folder's or the first file's without its ending, or the saved person's: for an output's default name.
+    is_saved: whether it is that of a saved person.
     """
 
     name: str
@@ -28,6 +29,12 @@ class Source:
     identity: Path | None = None
     notes: tuple[str, ...] = ()
     people: tuple[PlacedSource, ...] = ()
+    is_saved: bool = False
+
+    @property
+    def saved_names(self) -> tuple[str, ...]:
+        """The saved people among those meant."""
+        return tuple(each.name for each in (self, *(placed.source for placed in self.people)) if each.is_saved)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ def resolve_source(words: Sequence[Path], method: str = "", model: str = "", *, 
     first, missing, saved = words[0], [word for word in words if not os.path.lexists(word)], set(people.names())
     for word in missing:
         if str(word) in saved and len(words) == 1:
-            return _saved_source(people, str(word), method, model, photos=photos)
+            return replace(_saved_source(people, str(word), method, model, photos=photos), is_saved=True)
         if str(word) in saved:
             needed = "a saved person is given alone, without photos"
             raise DataError(f"{word} is a saved person, among {len(words)} sources", needed, "Leave out the other ones")

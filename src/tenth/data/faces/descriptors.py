@@ -19,7 +19,7 @@ from tenth.core.types import Photo, Pixels
 from tenth.data.faces.detection import crop_face, face_model_path
 
 RECOGNIZER_WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
-CHIP_PIXELS, CHIP_PADDING = 150, 0.25  # what dlib's recogniser was trained on
+CHIP_PIXELS, CHIP_PADDING = 150, 0.25  # what dlib's recognizer was trained on
 
 
 @cache
@@ -29,7 +29,7 @@ def _recognizer() -> Any:
 
 @cache
 def encoder_name() -> str:
-    """'name@digest' of the recogniser's weights, for cache keys and identities."""
+    """'name@digest' of the recognizer's weights, for cache keys and identities."""
     return f"dlib-resnet@{sha256_of(face_model_path(RECOGNIZER_WEIGHTS))[:16]}"
 
 
@@ -52,7 +52,7 @@ def _chip(photo: Photo) -> Pixels:
 
 
 def cached_face_descriptor(array_cache: ArrayCache) -> FaceDescriptor:
-    """`face_descriptor` with a cache, whose key is of the photo and the pixels that the recogniser reads. For any threads."""
+    """`face_descriptor` with a cache, whose key is of the photo and the pixels that the recognizer reads. For any threads."""
     lock = threading.Lock()  # dlib's network holds what it computes; and one line says that a cache cannot be written
 
     def described(photo: Photo) -> Array:

@@ -38,7 +38,7 @@ def face_model_path(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(
             "the package face-recognition-models is not installed",
-            "the face detector's landmarks and the recogniser come with it",
+            "the face detector's landmarks and the recognizer come with it",
             "Run `pip install face-recognition-models`",
         )
     return Path(spec.submodule_search_locations[0]) / "models" / name
@@ -94,7 +94,7 @@ def face_width(face: Face) -> int:
 def crop_face(pixels: Pixels, face: Face, *, size: int = CROP_SIZE, padding: float = CROP_PADDING) -> Pixels:
     """The aligned face crop, (size, size, 3). Outside the photo its border is repeated.
 
-    padding: on each side, as a fraction of dlib's face template. The recogniser needs size 150 and padding 0.25.
+    padding: on each side, as a fraction of dlib's face template. The recognizer needs size 150 and padding 0.25.
     """
     left, top, right, bottom = face.box
     margin = int((right - left) * (1 + 2 * padding))

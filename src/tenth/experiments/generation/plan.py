@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,6 +132,16 @@ def plan_images(
                 image = Request(None, made.prompt, seed, start, own, own_size, made.metadata, sampling=own_sampling)
                 images.append(PlannedImage(row, image))
     return replace(plan, images=tuple(images))
+
+
+def open_start(request: ImageRequest, path_of: Callable[[str], Path] = Path) -> StartImage | None:
+    """The picture that a request's images start from, None if there is none. path_of: where what the request names is.
+
+    Raises PhotoError and DataError as `StartImage.open` does.
+    """
+    if not request.image:
+        return None
+    return StartImage.open(path_of(request.image), request.strength, path_of(request.mask) if request.mask else None)
 
 
 def open_completion(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -16,10 +16,10 @@ from tenth.core.run_record import RECORD_FILE, SHEET_FILE, read_record, write_re
 from tenth.core.types import Identity, Person
 from tenth.experiments.generation.candidates import Choice, GivenPhotos, KeepBest, measure_files
 from tenth.experiments.generation.people_figures import measured_people
-from tenth.experiments.generation.plan import ImagePlan, plan_images
+from tenth.experiments.generation.plan import ImagePlan, open_start, plan_images
 from tenth.experiments.generation.request import ImageRequest
 from tenth.experiments.generation.sheet import write_sheet
-from tenth.experiments.generation.subject import Subject, subject_of
+from tenth.experiments.generation.subject import LoadModel, Subject, subject_of
 from tenth.experiments.output_folders import ensure_writable_folder, image_names
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
 from tenth.models.latent_diffusion import LatentDiffusion
@@ -28,7 +28,6 @@ from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import OnProgress, Request, batch_order
 from tenth.sampling.passes.hires import HiresConfig
-from tenth.sampling.passes.start_image import StartImage
 from tenth.sampling.people import people_metadata
 from tenth.sampling.prompts.grid import Grid
 
@@ -144,25 +143,30 @@ def generate_into(folder: Path, images: ImageRun, on_progress: OnProgress | None
 
 
 def generate_images(
-    request: ImageRequest,
+    request: ImageRequest | ImagePlan,
     person: Person | Identity,
     folder: str | Path,
-    model: LatentDiffusion | None = None,
+    model: LatentDiffusion | LoadModel | None = None,
     on_progress: OnProgress | None = None,
+    on_subject: Callable[[Subject], None] | None = None,
 ) -> list[Path]:
     """The images of a request into a folder, as `tenth generate` does: 0000.png, ..., run.json and sheet.png. Returns the PNGs.
 
-    person: their photos, or an identity that a method made of these. model: None to load the request's. A run that was stopped
-    goes on where it was. Raises RecipeError, DataError or IdentityError for what the request asks for and the model or the
-    person cannot give, CheckpointError for a folder that holds anything else.
+    request: or the plan of one. person: their photos, or an identity that a method made of these. model: None to load the
+    request's, or what loads it. on_subject: gets what was learned, before there are images. A run that was stopped goes on
+    where it was. Raises RecipeError, DataError or IdentityError for what the request asks for and the model or the person
+    cannot give, CheckpointError for a folder that holds anything else.
     """
-    start = StartImage.open(request.image, request.strength, request.mask or None) if request.image else None
-    plan = plan_images(request, start=start)
+    plan = request if isinstance(request, ImagePlan) else plan_images(request, start=open_start(request))
 
     def load(options: LoadOptions) -> LatentDiffusion:
-        return load_model(request.model, options=options) if model is None else model
+        if model is None:
+            return load_model(plan.request.model, options=options)
+        return model(options) if callable(model) else model
 
-    subject = subject_of(person, plan, request.method, load)
+    subject = subject_of(person, plan, plan.request.method, load)
+    if on_subject is not None:
+        on_subject(subject)
     return generate_into(Path(folder), ImageRun.of(plan, subject), on_progress)
 
 

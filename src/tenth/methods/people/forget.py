@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tenth.core.cache import default_cache_dir, image_hash
 from tenth.core.cache_contents import DREAMBOOTH, PHOTOS_FILE, remove_photo_entries
-from tenth.core.errors import DataError, IdentityError, PhotoError
+from tenth.core.errors import CheckpointError, DataError, IdentityError, PhotoError
 from tenth.core.files.claims import is_real_folder, list_entries, remove_folder, remove_temporary
 from tenth.core.files.reading import UnreadableError, read_json
 from tenth.core.files.writing import explain_os_errors, fsync_folder
@@ -83,6 +83,32 @@ def remove_learned(digests: set[str], pixels: Collection[str] = ()) -> tuple[int
     """
     cached = remove_photo_entries(default_cache_dir(), digests, pixels)
     return cached, _remove_trainings(default_cache_dir() / DREAMBOOTH, digests)
+
+
+def is_forgotten(people: PeopleFolder, name: str) -> bool:
+    """Whether nothing may be known of a person any more."""
+    person = people.find(name)
+    return person is None or person.problem != ""
+
+
+@contextmanager
+def forgotten_meanwhile(people: PeopleFolder, names: Collection[str]) -> Iterator[None]:
+    """A block that works with saved people: of those who are forgotten meanwhile, nothing that it learned is kept.
+
+    Raises IdentityError for them after a block that ended well.
+    """
+    digests = {name: photo_digests(people.path(name)) for name in names}
+    gone: list[str] = []
+    try:
+        yield
+    finally:
+        gone += [name for name in names if is_forgotten(people, name)]
+        for name in gone:
+            with suppress(CheckpointError):  # of another run, which does the same then
+                remove_learned(digests[name] - _digests_of_others(people, name))
+    if gone:
+        needed = "of whoever was forgotten tenth keeps nothing"
+        raise IdentityError(f"{gone[0]} was forgotten meanwhile", needed, "Images that are there already are yours to remove")
 
 
 def find_person_outputs(people: PeopleFolder, name: str, folders: Iterable[Path]) -> list[Output]:

@@ -52,7 +52,7 @@ def detect_projection_type(names: Iterable[str], path: Path) -> str:
     """The kind of a projection by the names in its part of the file. Raises ModelError for FaceID's and what is not known."""
     names = set(names)
     if any(name.startswith("perceiver_resampler.") for name in names) or {"proj.0.weight", "norm.weight"} <= names:
-        found = f"{path} is a FaceID adapter, which reads a face recogniser of InsightFace"
+        found = f"{path} is a FaceID adapter, which reads a face recognizer of InsightFace"
         action = "Choose ip-adapter, ip-adapter-plus or ip-adapter-plus-face"
         raise ModelError(found, "an adapter that reads CLIP is needed", action)
     matching = [kind for mark, kind in TYPE_KEYS.items() if mark in names]

@@ -90,7 +90,7 @@ def load_dlib_net(path: Path | None = None) -> DlibNet:
             net.fc.weight.copy_(fc_weight.view(256, 128).T)
     except (ValueError, RuntimeError, IndexError) as problem:
         found, needed = (
-            f"{path} is not laid out as dlib's recogniser: {problem}",
+            f"{path} is not laid out as dlib's recognizer: {problem}",
             "the file of face-recognition-models is needed",
         )
         raise ModelError(found, needed, "Run `pip install --force-reinstall face-recognition-models`") from problem

@@ -35,6 +35,7 @@ CODES = {
     HTTPStatus.SERVICE_UNAVAILABLE: "unavailable",
     HTTPStatus.INSUFFICIENT_STORAGE: "disk_full",
 }
+NEEDED = "needed: "  # begins the second part of some messages; the key of that part says so already
 # status -> type, where it is not "invalid_request_error"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -70,7 +71,7 @@ def error_response(problem: InputError, data: Path | None = None) -> JSONRespons
         "code": getattr(problem, "code", CODES[HTTPStatus(status)]),
         "param": getattr(problem, "param", None),
         "found": found,
-        "needed": needed,
+        "needed": needed.removeprefix(NEEDED),
         "action": action,
     }
     headers = {"Retry-After": str(max(1, round(wait)))} if (wait := getattr(problem, "retry_after", None)) is not None else {}
@@ -125,6 +126,11 @@ def _validation_error(problem: RequestValidationError) -> RequestError:
         return RequestError(
             400, f"{key!r} is not a parameter", "those of docs/api.md are known", "Correct or remove it", param=key
         )
-    found = f"{key} is missing" if first["type"] == "missing" else f"{key} is {shorten(repr(first.get('input')))}"
+    if isinstance(first.get("input"), bytes):  # which FastAPI reads as JSON only where it is said to be
+        found, needed = "a body that is not said to be JSON", "`Content-Type: application/json` is needed"
+        return RequestError(400, found, needed, "Send that header", param="Content-Type")
+    if first["type"] == "missing":
+        return RequestError(400, f"{key} is missing", "it has to be there", "Add it", param=key)
     needed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return RequestError(400, found, f"needed: {needed}", "Correct it", param=key)
+    needed = needed.replace("String should match pattern", "a text like")
+    return RequestError(400, f"{key} is {shorten(repr(first.get('input')))}", f"{NEEDED}{needed}", "Correct it", param=key)

@@ -27,6 +27,7 @@ from tenth.server.queue.reporter import LeaseReporter, heartbeat
 from tenth.server.storage.database import Database, is_disk_full
 
 IDLE_SECONDS = 0.1  # between two looks whether a job waits
+WHEN_IDLE = "drop_forgotten"  # of the executor's module, if it has one: what was kept in memory of people who were forgotten
 DISK_SECONDS = 10.0  # after which a job that waits for room on the disk is tried again
 MAX_FOUND_CHARS = 500
 
@@ -36,10 +37,16 @@ class WorkerStopped(BaseException):
 
 
 class Worker:
-    """Claims jobs of a data folder and gives them to an executor."""
+    """Claims jobs of a data folder and gives them to an executor. when_idle: called again and again while no job waits."""
 
-    def __init__(self, folder: Path, executor: Executor, lease_seconds: float = LEASE_SECONDS) -> None:
-        self.executor, self.lease_seconds = executor, lease_seconds
+    def __init__(
+        self,
+        folder: Path,
+        executor: Executor,
+        lease_seconds: float = LEASE_SECONDS,
+        when_idle: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.executor, self.lease_seconds, self.when_idle = executor, lease_seconds, when_idle
         self.database = Database(folder)
         self.leases = Leases(self.database, worker_name())
         self._stopping = self._executing = False
@@ -56,7 +63,8 @@ class Worker:
                 self._sleep(DISK_SECONDS)
                 continue
             if job is None:
-                time.sleep(IDLE_SECONDS)
+                self._sleep(IDLE_SECONDS)
+                self.when_idle()
             else:
                 self.work(job)
 
@@ -157,7 +165,9 @@ def main() -> int:
     parser.add_argument("--supervised", action="store_true", help="end when the standard input ends")
     options = parser.parse_args()
     try:
-        worker = Worker(options.data, load_executor(options.executor), options.lease_seconds)
+        executor = load_executor(options.executor)
+        when_idle = getattr(sys.modules[executor.__module__], WHEN_IDLE, lambda: None)
+        worker = Worker(options.data, executor, options.lease_seconds, when_idle)
         if options.supervised:
             end_with_parent()
         worker.run()

@@ -70,7 +70,8 @@ def load_users(settings: ServerSettings) -> Users:
     if settings.users is None:
         return Users({"": _sha256(settings.token)} if settings.token else {}, _session_key(settings.data))
     if settings.token:
-        raise DataError("a token and a users file", "users have a token each", "Leave out one of the two")
+        found = f"a token (`token` of the settings, or TENTH_TOKEN) and the users file {settings.users}"
+        raise DataError(found, "users have a token each", "Unset TENTH_TOKEN and leave out `token`, or leave out --users")
     hashes = read_users(settings.users)
     if not hashes:
         action = f"Add one: tenth serve --users {settings.users} --add-user NAME"

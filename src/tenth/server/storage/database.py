@@ -7,6 +7,7 @@ lost without harm. Deleted rows are overwritten with zeros at once; `purge` also
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import threading
 import time
@@ -17,10 +18,12 @@ from pathlib import Path
 from tenth.core.errors import DataError
 from tenth.core.files import database_errors
 from tenth.core.files.database_errors import DISK_ERRORS, error_code
-from tenth.core.files.writing import DISK_FULL_ERRNOS, PRIVATE_FILE_MODE, make_private_folder
+from tenth.core.files.reading import read_bytes
+from tenth.core.files.writing import DISK_FULL_ERRNOS, PRIVATE_FILE_MODE, make_private_folder, write_bytes
 from tenth.server.storage.migrations import MIGRATIONS
 
 DATABASE_FILE, BLOBS_FOLDER = "server.db", "blobs"
+GENERATION_FILE, GENERATION_CHARS = "blobs.generation", 32  # which state of the database last put its files in order
 BUSY_SECONDS = 30.0  # how long one process waits for the others' writes
 PRAGMAS = (
     f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",
@@ -92,6 +95,28 @@ class Database:
         """Where a job that is not done keeps its files."""
         return self.folder / "jobs" / job_id
 
+    def next_generation(self) -> bool:
+        """Whether this is the database that last put the files in order; then both say so from now on, until the next time.
+
+        False for an older one that was put back: it does not know which files have come since. Where the file is not there,
+        it is taken for the one.
+        """
+        path = self.folder / GENERATION_FILE
+        try:
+            known = read_bytes(path, GENERATION_CHARS).decode("ascii", "replace")
+        except FileNotFoundError:
+            known = None
+        with self.transaction() as transaction:
+            generations = tuple(transaction.execute("SELECT current, previous FROM generation").fetchone())
+            if known is not None and known not in generations:
+                return False
+
+            # The database first: whoever is killed before the file is written has its value as the previous one.
+            current = secrets.token_hex(GENERATION_CHARS // 2)
+            transaction.execute("UPDATE generation SET current = ?, previous = ?", (current, known or current))
+        write_bytes(path, current.encode(), PRIVATE_FILE_MODE)
+        return True
+
     def purge(self) -> None:
         """Remove every trace of deleted rows from the database file and its log.
 
@@ -140,6 +165,7 @@ class Database:
         if any(path.is_file() for path in blobs.rglob("*")):
             found, needed = f"{blobs} has pictures, but {DATABASE_FILE} is gone", "what says whose they are is needed"
             raise DataError(found, needed, f"Restore it from a copy, or move {BLOBS_FOLDER} away to begin anew")
+        (self.folder / GENERATION_FILE).unlink(missing_ok=True)
 
     def _use_log(self) -> None:
         """Switch to the write-ahead log, for which SQLite does not wait when another process does the same."""

@@ -4,6 +4,7 @@ A database has the version of the last step that was applied to it. A step is ne
 
 - jobs: `number` is the order of submission, with which the id begins, `furthest` the most that any attempt has done, `change`
   the value of the counter at the last change of the row, which event streams follow.
+- generation: random texts, of which the one in the file beside the database is one, unless an older database was put back.
 - client_keys: what clients call a job, to submit it twice without harm; several may have submitted the same.
 - pictures: of jobs that are done; `number` is as a job's, `position` the picture's in its job, `thumbnail` a sha256.
 - webhooks: whom to tell that a job ended, and when next.
@@ -16,6 +17,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE counter (value INTEGER NOT NULL)",
         "INSERT INTO counter VALUES (0)",
+        "CREATE TABLE generation (current TEXT NOT NULL, previous TEXT NOT NULL)",
+        "INSERT INTO generation VALUES ('', '')",
         """CREATE TABLE jobs (
             number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, kind TEXT NOT NULL,
             key TEXT NOT NULL, payload TEXT NOT NULL, person TEXT NOT NULL, priority INTEGER NOT NULL,

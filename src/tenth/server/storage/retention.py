@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 
 from tenth.core.files.claims import list_entries
 from tenth.server.storage.blobs import Blobs
-from tenth.server.storage.database import Database
+from tenth.server.storage.database import GENERATION_FILE, Database
 from tenth.server.storage.pictures import Pictures
 
 BATCH = 200  # rows that are removed while everybody else waits
 DAY_SECONDS = 86_400.0
+OLDER_DATABASE = (
+    "{} is older than the files beside it; pictures that it does not know stay, and forgetting a person does not find them. "
+    "Put the newer one back, or remove {}: then they go an hour later."
+)
 ENDED = "status IN ('done', 'failed', 'cancelled')"
 
 
@@ -27,7 +32,11 @@ def clean(database: Database, retention_days: float | None = None) -> dict[str, 
         without_picture = "NOT EXISTS (SELECT 1 FROM pictures WHERE job = jobs.id)"
         while more := remove_jobs(database, blobs, f"{ENDED} AND finished < ? AND {without_picture} LIMIT ?", before, BATCH)[0]:
             removed["jobs"] += more
-    removed["files"] += blobs.remove_expired() + blobs.remove_orphans()
+    removed["files"] += blobs.remove_expired()
+    if database.next_generation():
+        removed["files"] += blobs.remove_orphans()
+    else:
+        print(OLDER_DATABASE.format(database.path, database.folder / GENERATION_FILE), file=sys.stderr)
     removed["folders"] = remove_job_folders(database)
     return removed
 
