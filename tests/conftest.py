@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that take seconds come first, longest the documents: no process is left alone with one at the end."""
+    """The documents come first, then what else takes seconds, so that no process is left alone with one at the end."""
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.name != "test_documents.py"))
 
 
