@@ -8,11 +8,11 @@ process that makes its networks and takes two steps. `--tiny` is for a test of t
 """
 
 import json
+import multiprocessing
 import os
 import statistics
-import subprocess
-import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,8 +52,8 @@ def largest_memory() -> int:
     return round(int(line.split()[1]) * 1024 / 1e6)
 
 
-def main() -> None:
-    alone = next((name for name in NAMES if f"--only={name}" in sys.argv), None)
+def measure(alone: str = "") -> tuple[dict[str, float], int]:
+    """Seconds of each side's step, and megabytes. alone: the only side of which two steps are taken."""
     lesson, vae, text = cached(), None, None
     unet, frozen = lesson.frozen.unet, lesson.frozen
     if alone != "ours":
@@ -93,16 +93,23 @@ def main() -> None:
         if alone:
             runs[alone]()
             runs[alone]()
-            print(largest_memory())
-            return
+            return {}, largest_memory()
         seconds: dict[str, list[float]] = {name: [] for name in NAMES}
         for _ in range(ROUNDS + 1):  # the first round warms up
             for name, run in runs.items():
                 start = time.perf_counter()
                 run()
                 seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
-    megabytes = {name: int(subprocess.check_output([sys.executable, *sys.argv, f"--only={name}"])) for name in NAMES}
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}, largest_memory()
+
+
+def main() -> None:
+    # A fork each, while nothing is made here yet: its largest memory is its own.
+    megabytes = {}
+    for name in NAMES:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as process:
+            megabytes[name] = process.submit(measure, name).result()[1]
+    medians, _ = measure()
     result = {"name": "dreambooth_step", "ratio": round(medians["recipe"] / medians["ours"], 3)}
     result |= {"seconds": {name: round(value, 3) for name, value in medians.items()}, "megabytes": megabytes, "rounds": ROUNDS}
     result |= {

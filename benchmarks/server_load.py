@@ -36,6 +36,7 @@ NUM_CONNECTIONS = 10 if TINY else 100  # for the jobs
 NUM_SLOW, NUM_LARGE, NUM_JOBS, MAX_QUEUED = (20, 6, 100, 5) if TINY else (200, 50, 1000, 50)
 LARGE_BYTES = 2_000_000 if TINY else 20_000_000
 SLOW_SECONDS = 3 if TINY else 30
+PROBE_SECONDS = 0.05 if TINY else 0.005  # from one question to the next
 SETTINGS = f"max_queued = {MAX_QUEUED}\n[uploads]\ngrace_seconds = {2 if TINY else 10}.0\n"
 BOUNDARY = "a-boundary"
 FORM_HEAD = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'.encode()
@@ -82,13 +83,11 @@ class Server:
 
     def megabytes(self) -> tuple[float, float]:
         """Memory of the server's processes, and what is in its folder."""
-        memory = 0
-        for pid in psutil.pids():
+        memory, disk = 0, 0
+        server = psutil.Process(self.process.pid)
+        for process in (server, *server.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
-                process = psutil.Process(pid)
-                if self.process.pid in (pid, *(parent.pid for parent in process.parents())):
-                    memory += process.memory_info().rss
-        disk = 0
+                memory += process.memory_info().rss
         for path in self.folder.rglob("*"):
             with contextlib.suppress(FileNotFoundError):
                 disk += path.stat().st_size if path.is_file() else 0
@@ -125,7 +124,7 @@ def flood(port: int, bodies: list[bytes]) -> collections.Counter[int]:
 
 
 def probe(port: int, ended: Any, found: Any) -> None:
-    """Ask /health every 5 ms, from a process of its own; the seconds of each, and by how many each pause was too long.
+    """Ask /health again and again, from a process of its own; the seconds of each, and by how many each pause was too long.
 
     The second is what any process here waits for a core, whatever the server does.
     """
@@ -139,9 +138,9 @@ def probe(port: int, ended: Any, found: Any) -> None:
             while connection.recv(1 << 16):
                 pass
         end = time.perf_counter()
-        time.sleep(0.005)
+        time.sleep(PROBE_SECONDS)
         seconds.append(end - start)
-        late.append(time.perf_counter() - end - 0.005)
+        late.append(time.perf_counter() - end - PROBE_SECONDS)
     found.put((seconds, late))
 
 

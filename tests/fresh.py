@@ -22,7 +22,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
@@ -210,13 +210,8 @@ class ShortLoop(MetaPathFinder):
             sys.meta_path.insert(0, self)
 
     def cut(self, module: Any) -> None:
-        denoise = module.denoise
-
-        def denoise_shortly(batch: Any, latents: Any, schedule: Any, *others: Any) -> Any:
-            few = schedule.timesteps[: self.steps * schedule.scheduler.order]
-            return denoise(batch, latents, replace(schedule, timesteps=few), *others)
-
-        module.denoise = denoise_shortly
+        last_timesteps = module.last_timesteps
+        module.last_timesteps = lambda scheduler, steps, *others: last_timesteps(scheduler, min(steps, self.steps), *others)
 
 
 def become(task: Mapping[str, Any]) -> None:

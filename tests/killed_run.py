@@ -81,7 +81,7 @@ def steps_done(directory: Path) -> int:
 def wait_until(process: int, happened: Callable[[], bool]) -> None:
     """Return when it has happened, or the process has ended."""
     while not happened() and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG):
-        time.sleep(0.0005)
+        time.sleep(0.002)  # a save takes longer
 
 
 def main() -> None:

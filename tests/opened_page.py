@@ -1,4 +1,4 @@
-"""The page in the system's own browser: opened in a look, with what it says to the console or asks in dialogs."""
+"""The page in the system's own browser: wide or narrow, with what it says to the console or asks in dialogs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,11 @@ from playwright.sync_api import Browser, Dialog, Page, expect
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
-WIDTHS, SCHEMES, HEIGHT = (1280, 400), ("light", "dark"), 900
+WIDTHS, HEIGHT = (1280, 400), 900
 MILLISECONDS = 60_000  # on a machine that has other work
 SERIOUS = ("serious", "critical")
+BY_SCHEME = {"runOnly": ["color-contrast"]}  # the rules of axe whose answer a scheme can change
 expect.set_options(timeout=MILLISECONDS)
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a page is looked at. width: in pixels. scheme: light or dark."""
-
-    width: int = 1280
-    scheme: str = "light"
-
-    def __str__(self) -> str:
-        return f"{self.width}-{self.scheme}"
 
 
 @dataclass
@@ -48,8 +38,11 @@ class Opened:
         dialog.dismiss()
 
     def serious_findings(self) -> list[str]:
-        """What a user of a screen reader or of the keyboard would stumble over."""
+        """What a user of a screen reader or of the keyboard would stumble over, light and dark."""
         found = Axe().run(self.page).response["violations"]
+        self.page.emulate_media(color_scheme="dark")
+        found += Axe().run(self.page, options=BY_SCHEME).response["violations"]
+        self.page.emulate_media(color_scheme="light")
         return [f"{each['id']}: {node['html']}" for each in found if each["impact"] in SERIOUS for node in each["nodes"]]
 
     def scrolls_sideways(self) -> bool:
@@ -57,9 +50,9 @@ class Opened:
 
 
 @contextmanager
-def opened_page(browser: Browser, look: Look) -> Iterator[Opened]:
-    size = {"width": look.width, "height": HEIGHT}
-    context = browser.new_context(viewport=size, color_scheme=look.scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+def opened_page(browser: Browser, width: int = WIDTHS[0]) -> Iterator[Opened]:
+    size = {"width": width, "height": HEIGHT}
+    context = browser.new_context(viewport=size, color_scheme="light", reduced_motion="reduce")  # type: ignore[arg-type]
     opened = Opened(context.new_page())
     opened.page.set_default_timeout(MILLISECONDS)
     opened.page.on("dialog", opened.refused)

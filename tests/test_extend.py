@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from documents import ROOT
+from fresh import Fresh
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from toy_models import with_published_tokenizers, write_stable
 
@@ -45,9 +45,10 @@ COMMANDS = (
 )
 PROGRAM = """
 import contextlib, io, json, sys
+sys.path.insert(0, {source!r})
 from tenth.cli.main import main
 said = []
-for words in json.loads(sys.argv[1]):
+for words in {commands!r}:
     with contextlib.redirect_stdout(io.StringIO()) as out:
         code = main(words)
     said.append([code, out.getvalue()])
@@ -83,15 +84,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_what_the_page_adds_works(source: Path, tmp_path: Path) -> None:
+def test_what_the_page_adds_works(source: Path, fresh: Fresh, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE_PHOTOS_DIR, tmp_path / "me")
     with_published_tokenizers(write_stable("sd15", tmp_path / "models/studio"))
-    environment = {**os.environ, "PYTHONPATH": str(source / "src"), "TENTH_CACHE_DIR": str(tmp_path / "store")}
-    command = [sys.executable, "-c", PROGRAM, json.dumps(COMMANDS)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert [code for code, _ in said] == [0] * len(COMMANDS), done.stderr
+    program = PROGRAM.format(source=str(source / "src"), commands=COMMANDS)
+    done = fresh.within(TENTH_CACHE_DIR=str(tmp_path / "store")).python(program, tmp_path)
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert [code for code, _ in said] == [0] * len(COMMANDS), done.err
     methods, metrics, models, _, scores, _ = (text for _, text in said)
 
     # Each is listed with its description, and was used.

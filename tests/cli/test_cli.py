@@ -191,7 +191,7 @@ def test_stopped_by_the_user(monkeypatch: pytest.MonkeyPatch, capsys: Output) ->
 
 
 def test_a_reader_who_left_is_no_error() -> None:
-    command = [sys.executable, "-m", "tenth.cli.main", "metrics"]
+    command = [sys.executable, "-m", "tenth.cli.main", "people", "--json"]
     reading, writing = os.pipe()
     os.close(reading)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}

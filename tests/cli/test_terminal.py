@@ -41,7 +41,7 @@ def test_what_a_terminal_cannot_show_is_written_as_a_number(folder: Path, encodi
 
 @pytest.mark.parametrize(("closing", "code"), [(">&- 2>&-", 0), (">/dev/full", 1)])
 def test_a_stream_that_takes_nothing_is_no_fault_of_ours(closing: str, code: int) -> None:
-    done = told("metrics", encoding="utf-8", closing=closing)
+    done = told("people", "--json", encoding="utf-8", closing=closing)
     assert done.returncode == code, done.stderr
     assert b"Traceback" not in done.stderr
     assert done.stderr.count(b"\n") == code

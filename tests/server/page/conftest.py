@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser, sync_playwright
 
-from opened_page import FLAGS, NAMES, PROGRAM, SCHEMES, WIDTHS, Look, Opened, opened_page
+from opened_page import FLAGS, NAMES, PROGRAM, WIDTHS, Opened, opened_page
 from tenth.server.page.routes import router
 
 
@@ -24,16 +24,15 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(params=[Look(width, scheme) for width in WIDTHS for scheme in SCHEMES], ids=str)
-def look(request: pytest.FixtureRequest) -> Look:
-    assert isinstance(request.param, Look)
-    return request.param
+@pytest.fixture(params=WIDTHS)
+def width(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
 
 
 @pytest.fixture
 def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Opened]:
-    """An empty page; in the look of the test, if it has one."""
-    with opened_page(browser, request.getfixturevalue("look") if "look" in request.fixturenames else Look()) as opened:
+    """An empty page; of the width of the test, if it has one."""
+    with opened_page(browser, request.getfixturevalue("width") if "width" in request.fixturenames else WIDTHS[0]) as opened:
         yield opened
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from opened_page import SCHEMES, WIDTHS, Look, Opened, opened_page
+from opened_page import WIDTHS, Opened, opened_page
 from running_server import running_server
 
 pytestmark = pytest.mark.slow
@@ -85,23 +85,22 @@ def find_picture(opened: Opened, address: str) -> None:
 
 
 def test_from_photos_to_a_picture_that_is_kept(browser: Browser, face_photos: list[Path], tmp_path: Path) -> None:
-    """One server for all looks, each of which has a person of its own: starting one takes as long as the rest."""
-    looks = [Look(width, scheme) for width in WIDTHS for scheme in SCHEMES]
+    """One server for both widths, each of which has a person of its own: starting one takes as long as the rest."""
     files = [*((path.name, path.read_bytes()) for path in face_photos), (EVIL, b"no photo")]
     with running_server(tmp_path / "data") as server:
-        for look in looks:
-            with opened_page(browser, look) as opened:
+        for width in WIDTHS:
+            with opened_page(browser, width) as opened:
                 opened.show(f"{server.url}/#/people/new")
-                save_person(opened, files, str(look))
+                save_person(opened, files, str(width))
                 draw_one(opened)
                 assert opened.page.locator("[src='x'], [onerror]").count() == 0
                 assert opened.said == []
 
     # Another server, the same folder.
     with running_server(tmp_path / "data") as server:
-        for look in looks:
-            with opened_page(browser, look) as opened:
-                find_picture(opened, f"{server.url}/#/gallery?person={look}")
+        for width in WIDTHS:
+            with opened_page(browser, width) as opened:
+                find_picture(opened, f"{server.url}/#/gallery?person={width}")
                 assert opened.page.locator("[src='x'], [onerror]").count() == 0
                 assert opened.said == []
 
@@ -109,7 +108,7 @@ def test_from_photos_to_a_picture_that_is_kept(browser: Browser, face_photos: li
 def test_a_server_with_a_token_asks_the_browser_for_it(browser: Browser, tmp_path: Path) -> None:
     with (
         running_server(tmp_path / "data", TENTH_TOKEN=TOKEN) as server,
-        opened_page(browser, Look()) as opened,
+        opened_page(browser) as opened,
     ):
         page = opened.page
         opened.show(f"{server.url}/#/gallery")

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from opened_page import Look, Opened
+from opened_page import Opened
 from toy_page_api import NOON, REQUEST, ToyApi, job, person, picture, run, verdict
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,7 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("api", [full_api, ToyApi], ids=["full", "empty"])
-def test_every_view_is_sound(api: type[ToyApi], look: Look, opened: Opened, page_alone: str) -> None:
+def test_every_view_is_sound(api: type[ToyApi], width: int, opened: Opened, page_alone: str) -> None:
     api().between(opened.page)
     for address, title in VIEWS.items():
         if api is ToyApi and address.startswith(("#/picture/p", "#/runs/")):
@@ -73,7 +73,7 @@ def test_every_view_is_sound(api: type[ToyApi], look: Look, opened: Opened, page
     assert [text for text in opened.said if "404" not in text] == []
 
 
-def test_what_opens_in_a_view_is_sound(look: Look, opened: Opened, page_alone: str) -> None:
+def test_what_opens_in_a_view_is_sound(width: int, opened: Opened, page_alone: str) -> None:
     full_api().between(opened.page)
     page = opened.page
 
@@ -104,12 +104,16 @@ def test_what_opens_in_a_view_is_sound(look: Look, opened: Opened, page_alone: s
     assert opened.said == []
 
 
-def test_the_scheme_is_the_readers(look: Look, opened: Opened, page_alone: str) -> None:
+def test_the_scheme_is_the_readers(width: int, opened: Opened, page_alone: str) -> None:
     full_api().between(opened.page)
     opened.show(f"{page_alone}#/people")
-    colour = opened.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-    light = sum(map(int, re.findall(r"\d+", colour)[:3])) / 3
-    assert light > 230 if look.scheme == "light" else light < 40
+    light = []
+    for scheme in ("light", "dark"):
+        opened.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        colour = opened.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        light.append(sum(map(int, re.findall(r"\d+", colour)[:3])) / 3)
+    assert light[0] > 230
+    assert light[1] < 40
 
 
 def test_the_keyboard_alone_reaches_everything(opened: Opened, page_alone: str) -> None:
