@@ -32,6 +32,7 @@ def sorted_lines(lines: Iterable[bytes], scratch: Path | None = None, chunk_line
         parts: list[Path] = []
         while chunk:
             parts.append(_write_part(folder / f"{len(parts):06d}", chunk))
+            chunk.clear()  # one part is in memory, not two
             chunk = sorted(islice(rest, chunk_lines))
 
         # No more files than a process may open: some are merged first.
