@@ -155,3 +155,10 @@ def test_an_evaluation_in_shards_has_the_figures_of_one_process(fresh: Fresh) ->
     assert (result["metrics"], result["missing"], result["same_again"]) == (15, [], True)
     assert result["largest_difference"] < 1e-9
     assert set(result["megabytes"]) == {"shards, 60", "shards, 120", "again", "one process, 120"}
+
+
+def test_what_a_batch_costs_is_printed_last(fresh: Fresh) -> None:
+    result = run(fresh, "batch_throughput")
+    assert set(result["pictures_per_second"]) == {"loop", "processes", "ray"}
+    assert set(result["megabytes"]) == set(result["milliseconds_per_row"]) == {"100", "300", "1000"}
+    assert result["slope"] > 0
