@@ -82,7 +82,7 @@ def main(folder: Path) -> None:
 
 def draw(client: httpx.Client, photos: list[str]) -> dict[str, Any]:
     """A job of the pocket model, as it ended, with how many bytes its picture has."""
-    request = {"prompts": ["a photo of a person"], "num_images": 1, "sampling": {"steps": 2}}
+    request = {"prompts": ["a photo of a quixotic person"], "num_images": 1, "sampling": {"steps": 2}}
     job = dict(client.post("/v1/jobs", json={"photos": photos, "request": request}).json())
     for _ in range(MAX_LOOKS):
         if job["status"] not in ("queued", "running"):

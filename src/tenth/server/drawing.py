@@ -19,9 +19,10 @@ from tenth.core.marks.png import encode_png
 from tenth.core.run_record import CANDIDATES_FOLDER, read_record
 from tenth.core.types import Identity, Person
 from tenth.data.photo_folder import inspect_photos, to_person
+from tenth.experiments.generation.notes import image_notes
 from tenth.experiments.generation.plan import open_start, plan_images
 from tenth.experiments.generation.request import ImageRequest
-from tenth.experiments.generation.run import generate_images
+from tenth.experiments.generation.run import ImageRun, generate_images
 from tenth.experiments.generation.subject import Subject
 from tenth.methods.identity_file import load_identity
 from tenth.methods.people.forget import is_forgotten, remove_learned
@@ -76,8 +77,8 @@ def _draw(job: Job, reporter: Reporter) -> JobResult:
         request = replace(request, method="")  # which it was made by
 
     # The person by the method, then the pictures. What takes minutes to learn is kept with the person.
-    def keep(subject: Subject) -> None:
-        notes.extend(subject.notes)
+    def keep(subject: Subject, images: ImageRun) -> None:
+        notes.extend([*subject.notes, *image_notes(images)])
         if job.person and learned:
             people_of(reporter.data, job.owner).add_identity(job.person, next(iter(subject.identities.values())))
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from served_api import Served
+from tenth.server.queue.job import JobResult
+from tenth.server.queue.leases import Leases
 from toy_image_jobs import work_off
 
 
@@ -199,3 +201,12 @@ def test_a_key_of_a_job_that_was_there_stands_for_it(anna: Served) -> None:
     assert (keyed.status_code, keyed.json()["id"]) == (200, job["id"])
     other = {"person": "anna", "request": {"prompts": ["b"]}}
     assert anna.client.post("/v1/jobs", json=other, headers={"Idempotency-Key": "k"}).status_code == 409
+
+
+def test_what_is_to_be_known_of_a_job_stands_in_it(anna: Served) -> None:
+    assert anna.submit("a")["notes"] == []
+    leases = Leases(anna.services.database, "worker")
+    job = leases.claim()
+    assert job is not None
+    leases.finish(job, JobResult((), {"notes": ["a note"]}))
+    assert anna.job(job.id)["notes"] == ["a note"]

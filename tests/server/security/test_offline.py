@@ -31,5 +31,6 @@ def test_a_server_needs_and_asks_for_no_network(tmp_path: Path) -> None:
     job = result["job"]
     assert (job["status"], job["error"], len(job["picture_bytes"])) == ("done", None, 1)
     assert job["picture_bytes"][0] > 1000
+    assert any("quixotic" in note for note in job["notes"])  # a word that the model does not know, as the command line says it
     assert result["processes"] >= 4  # the server, the child that opens photos, a worker, the catalog: each was watched
     assert result["asked"] == []

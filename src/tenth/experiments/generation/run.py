@@ -148,12 +148,12 @@ def generate_images(
     folder: str | Path,
     model: LatentDiffusion | LoadModel | None = None,
     on_progress: OnProgress | None = None,
-    on_subject: Callable[[Subject], None] | None = None,
+    on_begin: Callable[[Subject, ImageRun], None] | None = None,
 ) -> list[Path]:
     """The images of a request into a folder, as `tenth generate` does: 0000.png, ..., run.json and sheet.png. Returns the PNGs.
 
     request: or the plan of one. person: their photos, or an identity that a method made of these. model: None to load the
-    request's, or what loads it. on_subject: gets what was learned, before there are images. A run that was stopped goes on
+    request's, or what loads it. on_begin: gets what was learned, before there are images. A run that was stopped goes on
     where it was. Raises RecipeError, DataError or IdentityError for what the request asks for and the model or the person
     cannot give, CheckpointError for a folder that holds anything else.
     """
@@ -165,9 +165,10 @@ def generate_images(
         return model(options) if callable(model) else model
 
     subject = subject_of(person, plan, plan.request.method, load)
-    if on_subject is not None:
-        on_subject(subject)
-    return generate_into(Path(folder), ImageRun.of(plan, subject), on_progress)
+    images = ImageRun.of(plan, subject)
+    if on_begin is not None:
+        on_begin(subject, images)
+    return generate_into(Path(folder), images, on_progress)
 
 
 def _run_results(paths: Sequence[Path]) -> dict[str, Any]:

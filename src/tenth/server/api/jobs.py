@@ -116,6 +116,7 @@ def job_view(services: Services, job: Job) -> JobView:
         "error": error,
         "person": job.person or None,
         "pictures": list(job.pictures),
+        "notes": list(job.values.get("notes", ())),
         "request": job.payload.get("request", {}),
         "position": services.queue.position(job) if job.status == "queued" else None,
     }

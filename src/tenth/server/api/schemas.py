@@ -79,7 +79,7 @@ class JobError(BaseModel):
 
 
 class JobView(BaseModel):
-    """A job. done of total: images. position: how many wait before it, None unless it waits."""
+    """A job. done of total: images. position: how many wait before it, None unless it waits. notes: of `tenth generate`."""
 
     id: str
     kind: str
@@ -90,6 +90,7 @@ class JobView(BaseModel):
     person: str | None = None
     request: dict[str, Any]
     pictures: list[str]
+    notes: list[str] = []
     error: JobError | None = None
     created: float = Field(description="seconds since 1970")
     started: float | None = None

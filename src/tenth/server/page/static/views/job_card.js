@@ -18,12 +18,13 @@ export function jobCard(job) {
   const preview = element("div", { class: "preview" });
   const grid = element("ul", { class: "tiles small", role: "list" });
   const problem = element("div");
+  const notes = element("ul", { class: "notes help", "aria-label": "Notes" });
   const actions = element("div", { class: "actions" });
   const shown = { pictures: new Set(), asking: false, status: null };
   card.append(
     element("header", {}, element("h3", { id: `job-${job.id}` }, titleOf(job)), status),
     element("p", { class: "job-settings" }, settingsOf(job)),
-    line, bar, preview, grid, problem, actions,
+    line, bar, preview, grid, problem, notes, actions,
   );
 
   function update(now) {
@@ -38,6 +39,8 @@ export function jobCard(job) {
     showPictures(now, grid, shown.pictures);
     // What has not changed stays: an alert is not said twice, and a button keeps the focus.
     ifChanged("error", now.error, () => problem.replaceChildren(...(now.error ? [problemBox(now.error)] : [])));
+    ifChanged("notes", now.notes, () => notes.replaceChildren(...(now.notes ?? []).map(note => element("li", {}, note))));
+    notes.hidden = !now.notes?.length;
     ifChanged("actions", [now.status, now.pictures], () => actions.replaceChildren(...actionsOf(now)));
     if (shown.status && isActive({ status: shown.status }) && !isActive(now)) notice(`${STATUS[now.status] ?? now.status}: ${titleOf(now)}`);
     shown.status = now.status;
