@@ -153,8 +153,9 @@ def test_every_command_of_a_document_is_one(name: str) -> None:
 
 def test_the_recipes_of_the_documents_have_known_keys() -> None:
     data = {"people": "people.jsonl", "photos": "photos"}
-    own_data, recipe = (tomllib.loads(block.text) for block in blocks_of("docs/train.md") if block.language == "toml")
+    own_data, recipe, in_files = (tomllib.loads(block.text) for block in blocks_of("docs/train.md") if block.language == "toml")
     assert from_table(AdapterRecipe, own_data | recipe).references.p_impostor == 0.3
+    assert from_table(AdapterRecipe, recipe | in_files).encoded == Path("data/encoded")
     (sets,) = (tomllib.loads(block.text) for block in blocks_of("docs/experiments.md") if block.language == "toml")
     assert from_table(ExperimentRecipe, {"split": "validation", "data": data, **sets}).prompt_sets["attributes"].images == 20
 

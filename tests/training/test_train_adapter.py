@@ -152,7 +152,7 @@ def test_the_aggregator_may_learn_alone_on_embeddings(toy_folder: Path, tmp_path
     [
         ({"synthetic": TOY, "aggregator": "sett"}, "aggregator is 'sett'; needed: 'attention' or 'set'"),
         ({"synthetic": TOY, "trainable": ("encoder",)}, "trainable.0 is 'encoder'; needed: 'aggregator' or 'adapter'"),
-        ({}, "neither .data. nor .synthetic."),
+        ({}, "neither .data. nor encoded nor .synthetic."),
         ({"synthetic": TOY, "schedule": None}, "at least one of them"),
     ],
 )
@@ -223,7 +223,7 @@ def test_the_command_line_trains_stops_and_goes_on(tmp_path: Path, capsys: pytes
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('stage = "adapter"\naggregator = "attention"\nagregator = 1\n')
     assert main(["train", str(recipe), "-o", str(tmp_path / "run")]) == 1
-    assert "'agregator' is not a key; known keys: aggregator, data, synthetic" in capsys.readouterr().err
+    assert "'agregator' is not a key; known keys: aggregator, data, encoded, synthetic" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
