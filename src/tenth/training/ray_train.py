@@ -25,7 +25,7 @@ def train_on_ray(recipe: Path, directory: Path, address: str, num_processes: int
     require(num_processes >= 1, "--workers", num_processes, "with --ray at least 1")
     if missing := [name for name in NEEDED_PACKAGES if find_spec(name) is None]:
         found = f"Ray Train cannot be used without {', '.join(missing)}"
-        raise InputError(found, "it joins the processes of several machines", "Run `pip install 'tenth[cluster]' 'ray[train]'`")
+        raise InputError(found, "it joins the processes of several machines", "Run `pip install 'tenth[cluster]'`")
     os.environ.update(QUIET)
     connect(address)
 
