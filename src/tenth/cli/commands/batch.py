@@ -40,6 +40,8 @@ def batch(
     """
     if (recognizer or inception) and not features:
         raise typer.BadParameter("it is for --features", param_hint="--recognizer" if recognizer else "--inception")
+    if gpus and not ray:
+        raise typer.BadParameter("Ray shares accelerators out; without it all workers see all of them", param_hint="--gpus")
     from tenth.core.workers.attempts import Workers
     from tenth.experiments.batch.run import BatchSettings, run_batch
 
@@ -69,9 +71,11 @@ def _print_result(output: str, result: BatchResult, json: bool) -> None:
         print_message(f"{pluralize(plan.duplicates, 'row')} stood there a second time and counted once")
     errors = (row["error"] for row in result.bad)
     texts = dict.fromkeys(f"bad row: {each['found']}; {each['needed']}. {each['action']}." for each in errors)
-    print_message(*islice(texts, MAX_ITEMS))
-    if result.num_bad:
-        print_message(f"{pluralize(result.num_bad, 'row')} without an image: batch.json has them; the same command tries again")
+    print_message(*islice(texts, MAX_ITEMS), *(["more of them are in batch.json"] if len(texts) > MAX_ITEMS else []))
+    if plan.bad_rows:
+        print_message(f"{pluralize(plan.bad_rows, 'row')} of the plan cannot be drawn: correct them in a plan with another -o")
+    if undrawn := result.num_bad - plan.bad_rows:
+        print_message(f"{pluralize(undrawn, 'row')} without an image: batch.json has them; the same command tries these again")
     if json:
         counts = {"images": result.pictures, "shards": plan.shards, "bad_rows": result.num_bad, "duplicates": plan.duplicates}
         print_result({"output": output, **counts, "redrawn_shards": result.redrawn, "seconds": round(result.seconds, 3)})

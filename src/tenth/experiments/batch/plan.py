@@ -144,9 +144,11 @@ def _without_duplicates(lines: Iterable[bytes], counts: _Counts) -> Iterator[byt
 
 def _check_same(store: Store, earlier: Plan, digest: str, settings: Mapping[str, Any]) -> None:
     """Raises CheckpointError unless a store's plan is this one."""
+    was = earlier.settings
+    changed = [f"{key} {was.get(key)!r}, not {settings.get(key)!r}" for key in settings if was.get(key) != settings.get(key)]
     different = {
         "another plan": earlier.plan_sha256 != digest,
-        "the same plan with other settings": dict(earlier.settings) != dict(settings),
+        f"the same plan with {', '.join(changed)}": dict(was) != dict(settings),
         f"the same plan of tenth {earlier.tenth}": earlier.tenth != version("tenth"),
     }
     for found, is_so in different.items():

@@ -130,9 +130,13 @@ def _product_templates(path: Path, table: Mapping[str, Any]) -> list[BatchRow]:
         named = [{"prompt": prompt} for prompt in prompts]
     else:
         named = []
-    if not named or not isinstance(seeds, list) or not seeds or ("seed" in table and "seeds" in table):
-        found, needed = f"{path}: prompts or seeds are none", "a list of each, or a file of prompts, and one of seed and seeds"
-        raise RecipeError(found, needed, "Correct them")
+    if not named:
+        needed = 'a list, ["a portrait photo of a person"], or the name of a file of prompts'
+        raise RecipeError(f"{path}: prompts is {shorten(repr(prompts))}", needed, "Correct it")
+    if not isinstance(seeds, list) or not seeds:
+        raise RecipeError(f"{path}: seeds is {shorten(repr(seeds))}", "a list is needed, [0, 1, 2]", "Correct it")
+    if "seed" in table and "seeds" in table:
+        raise RecipeError(f"{path}: both seed and seeds are given", "one of them is needed", "Remove the other")
     more = {key: value for key, value in table.items() if key not in ("people", "prompts", "seeds", "seed")}
     rows: list[BatchRow] = []
     for seed in seeds:

@@ -166,7 +166,8 @@ def _require_same(plan: dict[str, Any], expected: dict[str, Any], output: Path) 
     """Raises CheckpointError unless the plan says the same."""
     for key, value in expected.items():
         if plan.get(key) != value:
-            found = f"{output} holds a training set with {key} {plan.get(key)!r}, not {value!r}"
+            other = "of another people.jsonl" if key == "people" else f"with {key} {plan.get(key)!r}, not {value!r}"
+            found = f"{output} holds a training set {other}"
             raise CheckpointError(found, "a folder holds one", "Choose another -o, or give what it was begun with")
 
 

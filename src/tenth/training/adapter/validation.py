@@ -12,7 +12,9 @@ from torch import Tensor
 
 from tenth.core.cache import Array, ArrayCache
 from tenth.core.config import Count, WholeNumber, config_dataclass
+from tenth.core.console import print_message
 from tenth.core.types import Features, Pixels, Score
+from tenth.core.wording import pluralize
 from tenth.data.faces.crops import CENTRAL_FACE, PhotoDataset
 from tenth.data.faces.descriptors import encoder_name, face_descriptor
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
@@ -87,6 +89,9 @@ def build_validator(
             by_person.setdefault(entry.person, []).append(index)
     kept = [indices for indices in by_person.values() if len(indices) > settings.num_references][: settings.num_people]
     if len(kept) < 2:
+        if settings.num_people:
+            enough = f"{pluralize(len(kept), 'validation person', 'validation people')} with more than {settings.num_references}"
+            print_message(f"no validation: {enough} readable photos, where two are needed; no best checkpoint is kept")
         return None
 
     # The first photos are references, the next are held out.
