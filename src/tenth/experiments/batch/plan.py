@@ -96,12 +96,14 @@ def plan_batch(path: Path, store: Store, settings: Mapping[str, Any], scratch: P
             with store.writing(BAD_ROWS_FILE) as file:
                 shutil.copyfileobj(bad_file, file)
 
-    # The plan itself comes last: without it nothing was planned.
+    # The plan itself comes last: without it nothing was planned. Its digest is of what was read.
+    if digest_of_plan(path) != digest:
+        raise DataError(f"{path} changed while it was read", "a plan that stays as it is is needed", "Run the same again")
     digests = "".join(f"{each}\n" for each in counts.digests).encode()
     with store.writing(DIGESTS_FILE) as file:
         file.write(digests)
-    sums = {"rows_sha256": hashlib.sha256(digests).hexdigest(), "plan_sha256": digest}
-    plan = Plan(rows, shards, counts.duplicates, bad, **sums, settings=dict(settings), tenth=version("tenth"))
+    rows_sha256 = hashlib.sha256(digests).hexdigest()
+    plan = Plan(rows, shards, counts.duplicates, bad, rows_sha256, digest, dict(settings), version("tenth"))
     with store.writing(PLAN_FILE) as file:
         file.write(json.dumps(asdict(plan), sort_keys=True, indent=1).encode() + b"\n")
     return plan

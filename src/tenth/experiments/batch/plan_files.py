@@ -21,6 +21,7 @@ from tenth.sampling.prompts.rows import COMMENT, read_prompt_rows
 PRODUCT_KEYS = ("people", "prompts", "seeds", *(key for key in KEYS if key not in ("person", "prompt")))
 NEEDED_PEOPLE = "a folder that holds a folder for each person, a pattern, or a list is needed"
 PARQUET_ROWS = 10_000  # in memory at once
+MAX_TEMPLATES = 1_000_000  # pictures of each person of a TOML, some 1 GB
 
 
 def read_plan_rows(path: Path) -> Iterator[BatchRow | InputError]:
@@ -134,6 +135,12 @@ def _product_templates(path: Path, table: Mapping[str, Any]) -> list[BatchRow]:
         found, needed = f"{path}: prompts or seeds are none", "a list of each, or a file of prompts, and one of seed and seeds"
         raise RecipeError(found, needed, "Correct them")
     more = {key: value for key, value in table.items() if key not in ("people", "prompts", "seeds", "seed")}
+    # Refused before they are made: all of them are in memory.
+    each = table.get("num_images", 1)
+    counts = [row.get("num_images") or (each if isinstance(each, int) else 1) for row in named]
+    if (count := len(seeds) * sum(counts)) > MAX_TEMPLATES:
+        found, needed = f"{path} has {count:,} pictures of each person", f"at most {MAX_TEMPLATES:,} are needed in TOML"
+        raise RecipeError(found, needed, "Use fewer seeds or prompts, or write JSON lines or Parquet")
     rows: list[BatchRow] = []
     for seed in seeds:
         for number, row in enumerate(named, 1):
