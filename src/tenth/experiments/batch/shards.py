@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MAX_REPORT_BYTES = 256 << 20  # a shard whose rows are all bad says why of each
 MAX_ROWS_BYTES = 1 << 30
 REPORT_FORMAT = 1
+BATCH_AGAIN = "Run `tenth batch` with the same plan again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +123,9 @@ def check_shard(store: Store, index: int, rows_sha256: str = "") -> ShardReport 
     for name, expected in report.files.items() if report else ():
         size = store.size(name)
         if size is None:
-            raise DataError(f"{name} is gone", "a whole shard is needed", "Run the same again")
+            raise DataError(f"{name} is gone", "a whole shard is needed", BATCH_AGAIN)
         if size != expected["bytes"] or sha256_in(store, name) != expected["sha256"]:
-            raise DataError(f"{name} is not as it was written", "a whole shard is needed", "Run the same again")
+            raise DataError(f"{name} is not as it was written", "a whole shard is needed", BATCH_AGAIN)
     return report
 
 
@@ -252,4 +253,4 @@ def _hashed(store: Store, name: str, files: dict[str, dict[str, Any]]) -> Iterat
 
 
 def _damaged(index: int, suffix: str, found: str) -> DataError:
-    return DataError(f"{shard_file(index, suffix)} {found}", "a whole shard is needed", "Run the same again")
+    return DataError(f"{shard_file(index, suffix)} {found}", "a whole shard is needed", BATCH_AGAIN)
