@@ -298,9 +298,3 @@ def test_no_usable_photo_leaves_the_old_file(source: Path, tmp_path: Path) -> No
     with pytest.raises(DataError, match=message):
         prepare_folder(source, tmp_path / "out")
     assert (tmp_path / "out/people.jsonl").read_bytes() == before
-
-
-def test_a_person_is_not_left_out_for_what_is_written_there(source: Path) -> None:
-    with pytest.raises(DataError, match=r"is in .* and holds 1\.png, as a person's folder does"):
-        prepare_folder(source, source / "Anna")
-    assert sorted(path.name for path in (source / "Anna").iterdir()) == ["1.png", "2.png"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tenth.core.cache import ArrayCache
 from tenth.core.config import from_table
@@ -250,3 +250,15 @@ def test_a_damaged_list_of_rows_is_refused(data: PhotoDataset, encoded: Path, to
     path.write_text(path.read_text().partition("\n")[2])
     with pytest.raises(DataError, match=r"rows/sha256\.txt has"):
         encode(data, output, toy_folder)
+
+
+def test_photos_are_not_given_to_other_people(encoded: Path, toy_folder: Path, tmp_path: Path) -> None:
+    output = Path(shutil.copytree(encoded, tmp_path / "set"))
+    path = output / "shards/00000.safetensors"
+    tensors = load_file(path)
+    tensors["num_photos"][0] += 1
+    save_file(tensors, path)
+    assert path.stat().st_size == (encoded / "shards/00000.safetensors").stat().st_size
+    model = toy_networks(toy_folder)
+    with pytest.raises(DataError, match="does not divide its"):
+        shards.open_training_set(output, 2, model.encoder, FrozenDiffusion(model.pipeline))

@@ -237,3 +237,10 @@ def test_a_toml_does_not_multiply_without_end(tmp_path: Path) -> None:
     path.write_text(f'people = ["anna"]\nprompts = ["a"]\nnum_images = 10000\nseeds = {list(range(0, 10**9, 10**6))}\n')
     with pytest.raises(InputError, match="10,000,000 pictures of each person"):
         planned(path, tmp_path / "out")
+
+
+def test_a_column_that_parquet_has_twice_is_refused(tmp_path: Path) -> None:
+    columns = [pa.array([name]) for name in ("anna", "bert", "a photo")]
+    write_table(pa.Table.from_arrays(columns, names=["person", "person", "prompt"]), tmp_path / "plan.parquet")
+    with pytest.raises(InputError, match="has the column 'person' twice"):
+        planned(tmp_path / "plan.parquet", tmp_path / "out")

@@ -70,6 +70,10 @@ def _read_parquet(path: Path) -> Iterator[BatchRow | InputError]:
     number = 0
     try:
         with ParquetFile(path) as table:
+            names = table.schema_arrow.names
+            if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+                found = f"{path} has the column {shorten(repr(twice[0]))} twice"
+                raise DataError(found, "each column once is needed", "Correct it")
             for batch in table.iter_batches(PARQUET_ROWS):
                 for values in batch.to_pylist():
                     number += 1

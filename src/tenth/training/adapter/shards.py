@@ -85,7 +85,7 @@ def write_shard(path: Path, photos: EncodedPhotos) -> None:
 def read_shard(path: Path, report: ShardReport) -> EncodedPhotos:
     """A shard's tensors, memory-mapped: what is not used is not read.
 
-    Raises DataError if the file's size, header or tensors are not those of the report. Its values are not looked at.
+    Raises DataError if the file's size, header, tensors or numbers of photos are not those of the report. Other values are not looked at.
     """
     try:
         found = path.stat().st_size
@@ -99,6 +99,8 @@ def read_shard(path: Path, report: ShardReport) -> EncodedPhotos:
         _, tensors = read_tensors(path, finite_floats=False)
         if "hidden" not in tensors:
             raise UnreadableError("has no prompt embeddings")
+        if int(tensors["num_photos"].sum()) != report.photos or int(tensors["num_photos"].min()) < 1:
+            raise UnreadableError(f"does not divide its {report.photos} photos among its people")
     except (OSError, UnreadableError) as problem:
         raise DataError(f"{path} {reason(problem)}", "a whole shard is needed", ENCODE_AGAIN) from problem
     prompts = PromptEmbeddings(tensors["hidden"], tensors.get("pooled"))
