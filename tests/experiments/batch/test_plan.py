@@ -244,3 +244,11 @@ def test_a_column_that_parquet_has_twice_is_refused(tmp_path: Path) -> None:
     write_table(pa.Table.from_arrays(columns, names=["person", "person", "prompt"]), tmp_path / "plan.parquet")
     with pytest.raises(InputError, match="has the column 'person' twice"):
         planned(tmp_path / "plan.parquet", tmp_path / "out")
+
+
+@pytest.mark.parametrize("other", ["5", '""', "[]"])
+def test_nobody_is_left_out_of_a_list_of_people(other: str, tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(f'people = ["anna", {other}]\nprompts = ["a"]\n')
+    with pytest.raises(InputError, match="people has"):
+        planned(path, tmp_path / "out")

@@ -157,7 +157,11 @@ def _people(path: Path, table: Mapping[str, Any]) -> Iterable[str]:
     """Who is drawn, from the folder of the plan: the entries of a folder, what a pattern fits, or the lines of a list."""
     people, root = table["people"], path.parent
     if isinstance(people, list):
-        names = [person for person in people if isinstance(person, str) and person]
+        for each in people:
+            if not isinstance(each, str) or not each:
+                needed = "a list of paths, each a text, is needed"
+                raise DataError(f"{path}: people has {shorten(repr(each))}", needed, "Correct it")
+        names = people
     elif not isinstance(people, str) or not people:
         names = []
     elif has_magic(people) and not os.path.lexists(root / people):

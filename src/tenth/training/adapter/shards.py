@@ -85,7 +85,8 @@ def write_shard(path: Path, photos: EncodedPhotos) -> None:
 def read_shard(path: Path, report: ShardReport) -> EncodedPhotos:
     """A shard's tensors, memory-mapped: what is not used is not read.
 
-    Raises DataError if the file's size, header, tensors or numbers of photos are not those of the report. Other values are not looked at.
+    Raises DataError if the file's size, header, tensors or numbers of photos are not those of the report.
+    Other values are not looked at.
     """
     try:
         found = path.stat().st_size
