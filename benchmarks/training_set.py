@@ -62,7 +62,7 @@ def write_set(folder: Path, people: int, prompts: PromptEmbeddings, networks: di
         path = shards.shard_path(folder, number)
         shards.write_shard(path, part)
         digest = sha256_of(path) if number == 0 else ""
-        reports.append(ShardReport(count, count * PHOTOS, path.stat().st_size, digest, 0, 0))
+        reports.append(ShardReport(count, count * PHOTOS, path.stat().st_size, digest, 0, 0, ""))
     shards.write_index(folder, {"networks": networks}, reports)
 
 

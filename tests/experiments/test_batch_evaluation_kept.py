@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tenth.core.errors import DataError
 from tenth.experiments.batch import evaluation, evaluation_files, shard_statistics
 from tenth.experiments.batch.rows import BatchRow
 from tenth.experiments.batch.shards import read_shard_rows, write_shard
@@ -121,3 +122,18 @@ def test_features_that_a_batch_was_drawn_with_are_read(tmp_path: Path) -> None:
     assert evaluated(drawn, load=extracting(seen), held_out=held_out).scores == expected
     assert count(seen) == PEOPLE * 3
     assert not kept(drawn, "recognizer-")
+
+
+def test_people_come_from_the_rows_that_were_drawn(tmp_path: Path) -> None:
+    out, held_out = batch(tmp_path / "b"), photos(tmp_path / "real", 1)
+    (out / "rows/00002.jsonl").write_bytes((out / "rows/00001.jsonl").read_bytes())
+    with pytest.raises(DataError, match=r"rows/00002\.jsonl in .* other rows"):
+        evaluated(out, held_out=held_out)
+
+
+def test_a_shard_of_another_place_is_not_measured(tmp_path: Path) -> None:
+    out, held_out = batch(tmp_path / "b"), photos(tmp_path / "real", 1)
+    for path in (out / "shards").glob("00001.*"):
+        path.with_name(path.name.replace("00001", "00002")).write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match=r"00002\.json is of shard 1"):
+        evaluated(out, held_out=held_out)

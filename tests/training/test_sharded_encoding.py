@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tenth.core.cache import ArrayCache
 from tenth.core.config import from_table
@@ -214,3 +215,50 @@ def test_a_damaged_index_is_refused(encoded: Path, toy_folder: Path, tmp_path: P
     model = toy_networks(toy_folder)
     with pytest.raises(InputError, match=r"index\.json .*a finished training set is needed"):
         shards.open_training_set(tmp_path, 2, model.encoder, FrozenDiffusion(model.pipeline))
+
+
+@pytest.mark.parametrize("damage", ["shortened", "another's", "removed"])
+def test_no_shard_is_encoded_of_other_rows(
+    data: PhotoDataset, encoded: Path, toy_folder: Path, tmp_path: Path, damage: str
+) -> None:
+    output = Path(shutil.copytree(encoded, tmp_path / "set"))
+    rows = output / "rows/00000.jsonl"
+    if damage == "shortened":
+        rows.write_bytes(b"".join(rows.read_bytes().splitlines(keepends=True)[:-1]))
+    elif damage == "removed":
+        rows.unlink()
+    else:
+        shutil.copy(output / "rows/00002.jsonl", rows)
+    (output / "shards/00000.json").unlink()
+    with pytest.raises(DataError, match=r"rows/00000\.jsonl (has other rows than it had|does not exist)"):
+        encode(data, output, toy_folder)
+
+
+def test_a_shard_in_another_ones_place_is_encoded_again(
+    data: PhotoDataset, encoded: Path, toy_folder: Path, tmp_path: Path
+) -> None:
+    output = Path(shutil.copytree(encoded, tmp_path / "set"))
+    for suffix in ("safetensors", "json"):
+        shutil.copy(output / f"shards/00002.{suffix}", output / f"shards/00000.{suffix}")
+    encode(data, output, toy_folder)
+    assert contents(output) == contents(encoded)
+
+
+def test_a_damaged_list_of_rows_is_refused(data: PhotoDataset, encoded: Path, toy_folder: Path, tmp_path: Path) -> None:
+    output = Path(shutil.copytree(encoded, tmp_path / "set"))
+    path = output / "rows/sha256.txt"
+    path.write_text(path.read_text().partition("\n")[2])
+    with pytest.raises(DataError, match=r"rows/sha256\.txt has"):
+        encode(data, output, toy_folder)
+
+
+def test_photos_are_not_given_to_other_people(encoded: Path, toy_folder: Path, tmp_path: Path) -> None:
+    output = Path(shutil.copytree(encoded, tmp_path / "set"))
+    path = output / "shards/00000.safetensors"
+    tensors = load_file(path)
+    tensors["num_photos"][0] += 1
+    save_file(tensors, path)
+    assert path.stat().st_size == (encoded / "shards/00000.safetensors").stat().st_size
+    model = toy_networks(toy_folder)
+    with pytest.raises(DataError, match="does not divide its"):
+        shards.open_training_set(output, 2, model.encoder, FrozenDiffusion(model.pipeline))

@@ -23,7 +23,7 @@ import PIL
 from tqdm import tqdm
 
 from tenth.core.errors import DataError
-from tenth.core.files.claims import exclusive_folder
+from tenth.core.files.claims import exclusive_folder, list_entries
 from tenth.core.files.reading import is_system_file, reason
 from tenth.core.wording import abbreviate, pluralize
 from tenth.core.workers.tasks import run_tasks
@@ -64,6 +64,7 @@ def prepare_folder(source: Path, destination: Path, *, workers: int = 0, ray: st
     with exclusive_folder(destination):
         remove_temporary_manifest(destination)
         outputs = {os.path.realpath(path) for path in (destination, destination / MANIFEST_FILE, destination / REPORT_FILE)}
+        _require_no_person(destination, source)
         entries = SourceEntries(source, outputs)
         with PhotoJournal(destination / JOURNAL_FILE, _made_by(source)) as journal:
             _find_photos(run, entries, journal)
@@ -74,6 +75,17 @@ def prepare_folder(source: Path, destination: Path, *, workers: int = 0, ray: st
                 if not writer.num_photos:
                     raise _no_usable_photo(entries, writer)
                 return writer.finish(notes.texts())
+
+
+def _require_no_person(destination: Path, source: Path) -> None:
+    """Raises DataError if the destination is a person's folder of the source, who would be left out without a word."""
+    if os.path.dirname(os.path.realpath(destination)) != os.path.realpath(source):  # noqa: PTH120 - as `SourceEntries` does
+        return
+    outputs = (MANIFEST_FILE, REPORT_FILE)
+    others = sorted(name for name in list_entries(destination) if name not in outputs and not name.startswith(JOURNAL_FILE))
+    if others:
+        found = f"{destination} is in {source} and holds {others[0]}, as a person's folder does"
+        raise DataError(found, "a folder that holds no person is needed", "Choose another -o")
 
 
 def _made_by(source: Path) -> str:

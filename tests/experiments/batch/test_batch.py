@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -227,3 +228,41 @@ def test_a_plan_of_bad_rows_alone_ends_with_them(tmp_path: Path) -> None:
     result = run(path, tmp_path / "out")
     assert (result.pictures, result.num_bad) == (0, 6)
     assert list(iterate_samples(open_store(str(tmp_path / "out")), 0)) == []
+
+
+ROWS_DAMAGE: dict[str, Callable[[Path], Any]] = {
+    **DAMAGE,
+    "shortened": lambda path: path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3])),
+    "another shard's": lambda path: path.write_bytes(path.with_name("00000.jsonl").read_bytes()),
+}
+
+
+@pytest.mark.parametrize("damage", ROWS_DAMAGE)
+def test_no_shard_is_drawn_from_rows_that_were_not_planned(damage: str, drawn: tuple[Path, Path]) -> None:
+    path, out = drawn
+    ROWS_DAMAGE[damage](out / "rows/00002.jsonl")
+    (out / "shards/00002.done").unlink()
+    with pytest.raises(DataError, match=r"rows/00002\.jsonl in .* cannot be read"):
+        run(path, out)
+    assert not finished(open_store(str(out)), 2)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_list_of_rows_is_found(damage: str, drawn: tuple[Path, Path]) -> None:
+    path, out = drawn
+    DAMAGE[damage](out / "rows/sha256.txt")
+    with pytest.raises(DataError, match=r"rows/sha256\.txt (cannot be read|is not the one that was planned)"):
+        run(path, out)
+
+
+@pytest.mark.parametrize("of_other_batch", [False, True])
+def test_a_whole_shard_of_another_place_is_drawn_again(of_other_batch: bool, drawn: tuple[Path, Path], tmp_path: Path) -> None:
+    path, out = drawn
+    before, source = contents(out), out / "shards/00000"
+    if of_other_batch:
+        run(write_plan(tmp_path / "other.jsonl", 8, 10), tmp_path / "other")
+        source = tmp_path / "other/shards/00002"
+    for suffix in ("tar", "json", "done"):
+        shutil.copy(source.with_suffix(f".{suffix}"), out / f"shards/00002.{suffix}")
+    assert run(path, out).redrawn == 1
+    assert contents(out) == before

@@ -6,6 +6,7 @@ import json
 import random
 import tracemalloc
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from pyarrow.parquet import write_table
 
 from tenth.core.errors import CheckpointError, InputError
-from tenth.experiments.batch import sorting
+from tenth.experiments.batch import plan as plan_module
+from tenth.experiments.batch import plan_files, sorting
 from tenth.experiments.batch.plan import Plan, plan_batch, read_plan
 from tenth.experiments.batch.shards import read_shard_rows
 from tenth.experiments.batch.sorting import sorted_lines
@@ -198,3 +200,56 @@ def test_sorting_takes_the_memory_of_a_part(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_values_that_only_parquet_has_cost_their_row_alone(tmp_path: Path) -> None:
+    rows = [
+        {"person": "anna", "prompt": "a", "strength": None},
+        {"person": "anna", "prompt": "b", "strength": date(2026, 1, 1)},
+    ]
+    write_table(pa.Table.from_pylist(rows), tmp_path / "plan.parquet")
+    plan, ids = planned(tmp_path / "plan.parquet", tmp_path / "out")
+    assert (plan.bad_rows, len(ids)) == (1, 1)
+    assert "date is not JSON" in (tmp_path / "out/rows/bad.jsonl").read_text()
+
+
+def test_a_negative_prompt_hides_no_bad_sampling(tmp_path: Path) -> None:
+    row = {"person": "anna", "prompt": "a", "negative_prompt": "b"}
+    plan, _ = planned(write_rows(tmp_path / "plan.jsonl", [row, row | {"sampling": 5}]), tmp_path / "out")
+    assert (plan.rows, plan.bad_rows) == (1, 1)
+
+
+def test_a_plan_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_plan(tmp_path / "plan.jsonl", 3, 3)
+
+    def read_and_change(path: Path) -> Iterator[Any]:
+        yield from plan_files.read_plan_rows(path)
+        write_plan(path, 4, 3)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plan_module, "read_plan_rows", read_and_change)
+        with pytest.raises(InputError, match="changed while it was read"):
+            planned(path, tmp_path / "out")
+    assert planned(path, tmp_path / "out")[0].rows == 12
+
+
+def test_a_toml_does_not_multiply_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(f'people = ["anna"]\nprompts = ["a"]\nnum_images = 10000\nseeds = {list(range(0, 10**9, 10**6))}\n')
+    with pytest.raises(InputError, match="10,000,000 pictures of each person"):
+        planned(path, tmp_path / "out")
+
+
+def test_a_column_that_parquet_has_twice_is_refused(tmp_path: Path) -> None:
+    columns = [pa.array([name]) for name in ("anna", "bert", "a photo")]
+    write_table(pa.Table.from_arrays(columns, names=["person", "person", "prompt"]), tmp_path / "plan.parquet")
+    with pytest.raises(InputError, match="has the column 'person' twice"):
+        planned(tmp_path / "plan.parquet", tmp_path / "out")
+
+
+@pytest.mark.parametrize("other", ["5", '""', "[]"])
+def test_nobody_is_left_out_of_a_list_of_people(other: str, tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(f'people = ["anna", {other}]\nprompts = ["a"]\n')
+    with pytest.raises(InputError, match="people has"):
+        planned(path, tmp_path / "out")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -32,20 +33,21 @@ PRAGMAS = (
     f"cache_size = -{CACHE_KB}",
     "trusted_schema = OFF",
 )
-# round: the number of the run that saw it last.
+# round: the number of the run that saw it last. check: of digest and hash, for SQLite notices no turned bit in a value.
 TABLES = """
 CREATE TABLE IF NOT EXISTS run (round INTEGER, made_by TEXT);
 CREATE TABLE IF NOT EXISTS folders (person BLOB PRIMARY KEY, facts TEXT, round INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS photos (
     id INTEGER PRIMARY KEY, person BLOB, file BLOB, state TEXT, captions TEXT, digest BLOB, hash BLOB, refused TEXT,
-    round INTEGER,
+    round INTEGER, "check" INTEGER,
     UNIQUE (person, file)
 );
 """
 FACTS = [field.name for field in fields(PersonFolder) if field.name not in ("name", "photos")]
 ADD_PHOTO = """
 INSERT INTO photos (person, file, state, captions, round) VALUES (?, ?, ?, ?, ?) ON CONFLICT (person, file) DO UPDATE SET
-    digest = CASE WHEN state = excluded.state THEN digest END, hash = CASE WHEN state = excluded.state THEN hash END,
+    digest = CASE WHEN state = excluded.state AND "check" = check_of(digest, hash) THEN digest END,
+    hash = CASE WHEN state = excluded.state AND "check" = check_of(digest, hash) THEN hash END,
     state = excluded.state, captions = excluded.captions, refused = NULL, round = excluded.round
 """
 
@@ -145,8 +147,9 @@ class PhotoJournal:
                     if isinstance(result, RefusedPhoto)
                     else (result.digest, result.hash, None)
                 )
-                query = "UPDATE photos SET digest = ?, hash = ?, refused = ? WHERE person = ? AND file = ?"
-                self._connection.execute(query, (digest, code, refused, _to_key(person), _to_key(file)))
+                query = 'UPDATE photos SET digest = ?, hash = ?, refused = ?, "check" = ? WHERE person = ? AND file = ?'
+                values = (digest, code, refused, _check_of(digest, code))
+                self._connection.execute(query, (*values, _to_key(person), _to_key(file)))
 
     def opened(self) -> tuple[Hashes, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         """Of all opened photos in order: (N, WORDS) hashes, (N,) ids, (N,) numbers of the persons. 84 bytes a photo."""
@@ -203,6 +206,7 @@ class PhotoJournal:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None)
         try:
+            connection.create_function("check_of", 2, _check_of, deterministic=True)
             for pragma in PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             connection.executescript(TABLES)
@@ -220,6 +224,11 @@ class PhotoJournal:
 
 
 SELECT_PHOTO = "SELECT id, person, file, captions, digest, refused FROM photos"
+
+
+def _check_of(digest: bytes | None, code: bytes | None) -> int | None:
+    """crc32 of what was computed of a photo, None where nothing was."""
+    return zlib.crc32(digest + code) if isinstance(digest, bytes) and isinstance(code, bytes) else None
 
 
 def _frozen(value: Any) -> Any:

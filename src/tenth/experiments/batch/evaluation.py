@@ -47,9 +47,9 @@ from tenth.experiments.batch.evaluation_files import (
     write_kept,
 )
 from tenth.experiments.batch.features import INCEPTION, RECOGNIZER
-from tenth.experiments.batch.plan import read_plan
+from tenth.experiments.batch.plan import read_plan, read_row_digests
 from tenth.experiments.batch.shard_statistics import ShardStatistics, people_of, person_tag, same_name
-from tenth.experiments.batch.shards import read_report, read_shard_rows, shard_file
+from tenth.experiments.batch.shards import ShardReport, read_report, read_shard_rows, shard_file
 from tenth.experiments.batch.store import Store, open_store
 
 
@@ -89,16 +89,13 @@ def evaluate_batch(
 
 
 def finished_shards(store: Store) -> list[ShardInput]:
-    """The shards of a batch. Raises DataError unless there are all of them."""
+    """The shards of a batch. Raises DataError unless there are all of them, each of the rows that were planned."""
     plan = read_plan(store)
     if plan is None:
         raise DataError(f"{store.address} has no plan.json", "a batch is needed", "Check the path")
+    digests = read_row_digests(store, plan)
     reports = ((index, read_report(store, index)) for index in range(plan.shards))
-    shards = [
-        ShardInput(index, report.rows, report.files[shard_file(index, "tar")]["sha256"])
-        for index, report in reports
-        if report is not None
-    ]
+    shards = [_shard_input(index, report, digests[index]) for index, report in reports if report is not None]
     if len(shards) < plan.shards:
         found = f"{store.address} has {len(shards):,} of {pluralize(plan.shards, 'shard')}"
         raise DataError(found, "a finished batch is needed", "Run `tenth batch` with the same plan again")
@@ -107,9 +104,17 @@ def finished_shards(store: Store) -> list[ShardInput]:
     return shards
 
 
+def _shard_input(index: int, report: ShardReport, planned: str) -> ShardInput:
+    """Raises DataError if a shard is of other rows than those that were planned, such as another batch's."""
+    if report.rows_sha256 != planned:
+        found = f"{shard_file(index, 'json')} is of other rows than those that were planned"
+        raise DataError(found, "a whole shard is needed", "Run `tenth batch` with the same plan again")
+    return ShardInput(index, report.rows, report.files[shard_file(index, "tar")]["sha256"], planned)
+
+
 def _first_person(store: Store, shards: list[ShardInput]) -> str:
     """The person of the first row: everybody, if the photos are one person's."""
-    return person_tag(read_shard_rows(store, shards[0].index)[0].person)
+    return person_tag(read_shard_rows(store, shards[0].index, shards[0].planned)[0].person)
 
 
 def _read_real(

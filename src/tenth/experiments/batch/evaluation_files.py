@@ -40,11 +40,12 @@ MadeOf = Mapping[str, str | int]  # what tensors depend on: names of extractors,
 
 @dataclass(frozen=True)
 class ShardInput:
-    """A finished shard. rows: its pictures. tar: the sha256 of these."""
+    """A finished shard. rows: its pictures. tar: the sha256 of these; planned: of the file of their rows, "" for any."""
 
     index: int
     rows: int
     tar: str
+    planned: str = ""
 
 
 @dataclass(frozen=True, eq=False)

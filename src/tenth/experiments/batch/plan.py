@@ -21,7 +21,8 @@ from tenth.experiments.batch.shards import rows_file
 from tenth.experiments.batch.sorting import sorted_lines
 from tenth.experiments.batch.store import Store, scratch_file
 
-PLAN_FILE, BAD_ROWS_FILE = "plan.json", "rows/bad.jsonl"
+PLAN_FILE, BAD_ROWS_FILE, DIGESTS_FILE = "plan.json", "rows/bad.jsonl", "rows/sha256.txt"
+MAX_DIGESTS_BYTES = 1 << 30  # sixteen million shards
 PLAN_FORMAT = 1
 ROWS_PER_SHARD = 1_000
 
@@ -30,8 +31,8 @@ ROWS_PER_SHARD = 1_000
 class Plan:
     """plan.json. rows: pictures to draw; shards: how many files these are. bad_rows: lines that are none.
 
-    duplicates: rows that stood a second time. rows_sha256: of all rows in order; plan_sha256: of what they were read from.
-    settings: of the pictures' files.
+    duplicates: rows that stood a second time. rows_sha256: of DIGESTS_FILE, which has that of each file of rows; plan_sha256:
+    of what they were read from. settings: of the pictures' files.
     """
 
     rows: int
@@ -53,7 +54,7 @@ class Plan:
 @dataclass
 class _Counts:
     duplicates: int = 0
-    digest: Any = field(default_factory=hashlib.sha256)
+    digests: list[str] = field(default_factory=list)  # of each file of rows
 
 
 def plan_batch(path: Path, store: Store, settings: Mapping[str, Any], scratch: Path | None = None) -> Plan:
@@ -83,8 +84,10 @@ def plan_batch(path: Path, store: Store, settings: Mapping[str, Any], scratch: P
 
         unique = _without_duplicates(sorted_lines(good_lines(), scratch), counts)
         while lines := list(islice(unique, int(settings["rows_per_shard"]))):
+            content = b"".join(lines)
             with store.writing(rows_file(shards)) as file:
-                file.writelines(lines)
+                file.write(content)
+            counts.digests.append(hashlib.sha256(content).hexdigest())
             rows, shards = rows + len(lines), shards + 1
         bad_file.seek(0)
         if not rows:
@@ -93,9 +96,14 @@ def plan_batch(path: Path, store: Store, settings: Mapping[str, Any], scratch: P
             with store.writing(BAD_ROWS_FILE) as file:
                 shutil.copyfileobj(bad_file, file)
 
-    # The plan itself comes last: without it nothing was planned.
-    sums = {"rows_sha256": counts.digest.hexdigest(), "plan_sha256": digest}
-    plan = Plan(rows, shards, counts.duplicates, bad, **sums, settings=dict(settings), tenth=version("tenth"))
+    # The plan itself comes last: without it nothing was planned. Its digest is of what was read.
+    if digest_of_plan(path) != digest:
+        raise DataError(f"{path} changed while it was read", "a plan that stays as it is is needed", "Run the same again")
+    digests = "".join(f"{each}\n" for each in counts.digests).encode()
+    with store.writing(DIGESTS_FILE) as file:
+        file.write(digests)
+    rows_sha256 = hashlib.sha256(digests).hexdigest()
+    plan = Plan(rows, shards, counts.duplicates, bad, rows_sha256, digest, dict(settings), version("tenth"))
     with store.writing(PLAN_FILE) as file:
         file.write(json.dumps(asdict(plan), sort_keys=True, indent=1).encode() + b"\n")
     return plan
@@ -112,6 +120,18 @@ def read_plan(store: Store) -> Plan | None:
         return None
     except (UnreadableError, UnicodeDecodeError, KeyError, TypeError) as problem:
         raise _unusable(store, f"is damaged ({problem})") from problem
+
+
+def read_row_digests(store: Store, plan: Plan) -> list[str]:
+    """sha256 of each file of rows, as they were planned. Raises DataError if the store has another list, or none."""
+    try:
+        content = store.read(DIGESTS_FILE, MAX_DIGESTS_BYTES)
+    except (FileNotFoundError, UnreadableError) as problem:
+        raise _unusable_rows(store, "cannot be read") from problem
+    digests = content.decode(errors="replace").split()
+    if hashlib.sha256(content).hexdigest() != plan.rows_sha256 or len(digests) != plan.shards:
+        raise _unusable_rows(store, "is not the one that was planned")
+    return digests
 
 
 def is_batch(store: Store) -> bool:
@@ -137,9 +157,7 @@ def _without_duplicates(lines: Iterable[bytes], counts: _Counts) -> Iterator[byt
             counts.duplicates += 1
             continue
         last = line
-        row = line.partition(b"\t")[2]
-        counts.digest.update(row)
-        yield row
+        yield line.partition(b"\t")[2]
 
 
 def _check_same(store: Store, earlier: Plan, digest: str, settings: Mapping[str, Any]) -> None:
@@ -168,7 +186,12 @@ def _check_unused(store: Store) -> None:
 
 def _is_rows_name(name: str) -> bool:
     stem, _, suffix = name.rpartition(".")
-    return suffix == "jsonl" and (stem.isdigit() or stem == "bad")
+    return (suffix == "jsonl" and (stem.isdigit() or stem == "bad")) or f"rows/{name}" == DIGESTS_FILE
+
+
+def _unusable_rows(store: Store, found: str) -> DataError:
+    needed = "the rows that were planned are needed"
+    return DataError(f"{store.address}/{DIGESTS_FILE} {found}", needed, "Plan anew into another -o")
 
 
 def _unusable(store: Store, found: str) -> DataError:

@@ -21,6 +21,7 @@ from tenth.sampling.prompts.rows import COMMENT, read_prompt_rows
 PRODUCT_KEYS = ("people", "prompts", "seeds", *(key for key in KEYS if key not in ("person", "prompt")))
 NEEDED_PEOPLE = "a folder that holds a folder for each person, a pattern, or a list is needed"
 PARQUET_ROWS = 10_000  # in memory at once
+MAX_TEMPLATES = 1_000_000  # pictures of each person of a TOML, some 1 GB
 
 
 def read_plan_rows(path: Path) -> Iterator[BatchRow | InputError]:
@@ -69,6 +70,10 @@ def _read_parquet(path: Path) -> Iterator[BatchRow | InputError]:
     number = 0
     try:
         with ParquetFile(path) as table:
+            names = table.schema_arrow.names
+            if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+                found = f"{path} has the column {shorten(repr(twice[0]))} twice"
+                raise DataError(found, "each column once is needed", "Correct it")
             for batch in table.iter_batches(PARQUET_ROWS):
                 for values in batch.to_pylist():
                     number += 1
@@ -138,6 +143,12 @@ def _product_templates(path: Path, table: Mapping[str, Any]) -> list[BatchRow]:
     if "seed" in table and "seeds" in table:
         raise RecipeError(f"{path}: both seed and seeds are given", "one of them is needed", "Remove the other")
     more = {key: value for key, value in table.items() if key not in ("people", "prompts", "seeds", "seed")}
+    # Refused before they are made: all of them are in memory.
+    each = table.get("num_images", 1)
+    counts = [row.get("num_images") or (each if isinstance(each, int) else 1) for row in named]
+    if (count := len(seeds) * sum(counts)) > MAX_TEMPLATES:
+        found, needed = f"{path} has {count:,} pictures of each person", f"at most {MAX_TEMPLATES:,} are needed in TOML"
+        raise RecipeError(found, needed, "Use fewer seeds or prompts, or write JSON lines or Parquet")
     rows: list[BatchRow] = []
     for seed in seeds:
         for number, row in enumerate(named, 1):
@@ -150,7 +161,11 @@ def _people(path: Path, table: Mapping[str, Any]) -> Iterable[str]:
     """Who is drawn, from the folder of the plan: the entries of a folder, what a pattern fits, or the lines of a list."""
     people, root = table["people"], path.parent
     if isinstance(people, list):
-        names = [person for person in people if isinstance(person, str) and person]
+        for each in people:
+            if not isinstance(each, str) or not each:
+                needed = "a list of paths, each a text, is needed"
+                raise DataError(f"{path}: people has {shorten(repr(each))}", needed, "Correct it")
+        names = people
     elif not isinstance(people, str) or not people:
         names = []
     elif has_magic(people) and not os.path.lexists(root / people):

@@ -115,12 +115,16 @@ def row_settings(values: Mapping[str, Any]) -> RowSettings:
     """The settings of a line, checked once. values: of SETTINGS, and negative_prompt. Raises InputError."""
     table = {name: str(value) if name == "size" else value for name, value in values.items()}
     if "negative_prompt" in table:
-        sampling = table.get("sampling", {})
-        table["sampling"] = {
-            **(sampling if isinstance(sampling, Mapping) else {}),
-            "negative_prompt": table.pop("negative_prompt"),
-        }
-    return _known_settings(json.dumps(table, sort_keys=True))
+        negative, sampling = table.pop("negative_prompt"), table.get("sampling", {})
+        if isinstance(sampling, Mapping):  # else it is refused below
+            table["sampling"] = {**sampling, "negative_prompt": negative}
+    try:
+        text = json.dumps(table, sort_keys=True)
+    except (TypeError, ValueError) as problem:  # such as a date or bytes, which Parquet has
+        raise DataError(
+            f"a setting is no text, number or table ({problem})", "values as JSON has them are needed", "Correct it"
+        ) from problem
+    return _known_settings(text)
 
 
 @lru_cache(MAX_KNOWN_SETTINGS)

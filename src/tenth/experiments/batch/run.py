@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from tenth.core.run_record import record_text
 from tenth.core.wording import pluralize
 from tenth.core.workers.attempts import Workers
 from tenth.core.workers.tasks import run_tasks
-from tenth.experiments.batch.plan import BAD_ROWS_FILE, ROWS_PER_SHARD, Plan, plan_batch
+from tenth.experiments.batch.plan import BAD_ROWS_FILE, ROWS_PER_SHARD, Plan, plan_batch, read_plan, read_row_digests
 from tenth.experiments.batch.shards import ShardReport, check_shard, read_report, read_shard_rows, write_shard
 from tenth.experiments.batch.store import FolderStore, Store, open_store
 
@@ -108,13 +108,22 @@ class ShardRunner:
     def __call__(self, index: int) -> ShardResult:
         damage, report = "", None
         try:
-            report = check_shard(self.store, index)
+            report = check_shard(self.store, index, self._row_digests[index])
         except DataError as problem:
             damage = problem.found
-        rows = read_shard_rows(self.store, index) if report is None or report.bad else []
+        rows = read_shard_rows(self.store, index, self._row_digests[index]) if report is None or report.bad else []
         if report is not None and self._still_bad(report, rows):
             return ShardResult(index, report, drawn=False)
         return ShardResult(index, self._draw(index, rows), drawn=True, damage=damage)
+
+    @cached_property
+    def _row_digests(self) -> list[str]:
+        """sha256 of each file of rows, as they were planned: others give other pictures, or fewer."""
+        plan = read_plan(self.store)
+        if plan is None:
+            found = f"{self.store.address} has no plan.json any more"
+            raise DataError(found, "the plan is needed until all is drawn", "Run the same again")
+        return read_row_digests(self.store, plan)
 
     def _still_bad(self, report: ShardReport, rows: Sequence[BatchRow]) -> bool:
         """Whether no bad row of a shard has been mended since; then nothing of it is drawn again."""
@@ -157,6 +166,7 @@ def run_batch(
     with store.locked():
         scratch = store.folder if isinstance(store, FolderStore) else None
         plan = plan_batch(path, store, settings.recorded, scratch)
+        read_row_digests(store, plan)  # a damaged list would fail every shard
         store.remove_leftovers()
         make_runner = partial(ShardRunner, store.address, settings, str(Path.cwd()), make_drawer)
         tally = _Tally(plan, BatchProgress(plan.rows), on_progress)

@@ -88,7 +88,8 @@ class ShardStatistics:
         shard = self.inputs.shards[number]
         report = read_report(self.store, shard.index)
         bad = {each["id"] for each in report.bad} if report else set()
-        people = tuple(row.person for row in read_shard_rows(self.store, shard.index) if row.id not in bad)
+        rows = read_shard_rows(self.store, shard.index, shard.planned)
+        people = tuple(row.person for row in rows if row.id not in bad)
         if len(people) != shard.rows:
             found = f"shard {shard.index} has {shard.rows} pictures of {len(people)} rows"
             raise DataError(found, "a whole shard is needed", "Run `tenth batch` with the same plan again")

@@ -1,6 +1,6 @@
 """Shards: some thousand pictures each, a tar in the layout that webdataset reads, with a report; each is whole or not there.
 
-    rows/00000.jsonl                     the rows of the shard
+    rows/00000.jsonl                     the rows of the shard; the plan has their sha256, and so has the report
     shards/00000.tar                     ID.png (or .webp) and ID.json of each picture, in the order of the rows
     shards/00000.features.safetensors    where features are asked for: a row for each picture, in the same order
     shards/00000.json                    the report: what was drawn, bad rows, bytes and sha256 of each file
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MAX_REPORT_BYTES = 256 << 20  # a shard whose rows are all bad says why of each
 MAX_ROWS_BYTES = 1 << 30
 REPORT_FORMAT = 1
+BATCH_AGAIN = "Run `tenth batch` with the same plan again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +52,17 @@ class DrawnRow:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What a shard holds. rows: pictures. bad: of each other row its id, person and error. files: bytes and sha256 by name."""
+    """What a shard holds. rows: pictures. bad: of each other row its id, person and error. files: bytes and sha256 by name.
+
+    rows_sha256: of the file of rows that it was drawn from.
+    """
 
     rows: int
     bad: tuple[Mapping[str, Any], ...]
     files: Mapping[str, Mapping[str, Any]]
     digest: str  # sha256 of the report
     seconds: float
+    rows_sha256: str
 
 
 def shard_file(index: int, suffix: str) -> str:
@@ -70,10 +75,13 @@ def rows_file(index: int) -> str:
     return f"rows/{index:05d}.jsonl"
 
 
-def read_shard_rows(store: Store, index: int) -> list[BatchRow]:
-    """The rows of a shard. Raises DataError if they are not those that were planned."""
+def read_shard_rows(store: Store, index: int, sha256: str = "") -> list[BatchRow]:
+    """The rows of a shard. sha256: of the file, "" for any. Raises DataError if they are not those that were planned."""
     try:
-        lines = store.read(rows_file(index), MAX_ROWS_BYTES).decode().splitlines()
+        content = store.read(rows_file(index), MAX_ROWS_BYTES)
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            raise UnreadableError("it has other rows than it had")
+        lines = content.decode().splitlines()
     except (OSError, UnreadableError, UnicodeDecodeError) as problem:
         found = f"{rows_file(index)} in {store.address} cannot be read ({problem})"
         raise DataError(found, "the rows that were planned are needed", "Plan anew into another -o") from problem
@@ -94,22 +102,30 @@ def read_report(store: Store, index: int) -> ShardReport | None:
         if digest != done["sha256"]:
             raise _damaged(index, "json", "is not what its shard was finished with")
         report = parse_json(content.decode())
-        return ShardReport(report["rows"], tuple(report["bad"]), report["files"], digest, float(done["seconds"]))
+        if report["shard"] != index:
+            raise _damaged(index, "json", f"is of shard {report['shard']}")
+        values = report["rows"], tuple(report["bad"]), report["files"], digest, float(done["seconds"])
+        return ShardReport(*values, rows_sha256=report["rows_sha256"])
     except FileNotFoundError as problem:
         raise _damaged(index, "json", "is gone") from problem
     except (UnreadableError, UnicodeDecodeError, KeyError, TypeError, ValueError) as problem:
         raise _damaged(index, "json", "is no report") from problem
 
 
-def check_shard(store: Store, index: int) -> ShardReport | None:
-    """As `read_report`; raises DataError as well if a file is gone, or another than was written. Reads all of them."""
+def check_shard(store: Store, index: int, rows_sha256: str = "") -> ShardReport | None:
+    """As `read_report`; raises DataError as well if a file is gone, or another than was written. Reads all of them.
+
+    rows_sha256: of the rows that it is to be of, "" for any.
+    """
     report = read_report(store, index)
+    if report and rows_sha256 and report.rows_sha256 != rows_sha256:
+        raise _damaged(index, "json", "is of other rows")
     for name, expected in report.files.items() if report else ():
         size = store.size(name)
         if size is None:
-            raise DataError(f"{name} is gone", "a whole shard is needed", "Run the same again")
+            raise DataError(f"{name} is gone", "a whole shard is needed", BATCH_AGAIN)
         if size != expected["bytes"] or sha256_in(store, name) != expected["sha256"]:
-            raise DataError(f"{name} is not as it was written", "a whole shard is needed", "Run the same again")
+            raise DataError(f"{name} is not as it was written", "a whole shard is needed", BATCH_AGAIN)
     return report
 
 
@@ -124,10 +140,16 @@ def finished(store: Store, index: int) -> bool:
 def write_shard(store: Store, index: int, drawn: Iterable[DrawnRow], features: FeatureCollector | None = None) -> ShardReport:
     """Write the pictures as they come, then the features, the report, and what says that the shard is finished.
 
-    The seconds are those that all of it took, drawing included. Raises DataError where the store takes no more.
+    The seconds are those that all of it took, drawing included. Raises DataError where the store takes no more, or has no rows.
     """
     started = time.perf_counter()
     store.remove(shard_file(index, "done"))  # what is written anew is not finished meanwhile
+    try:
+        rows_sha256 = sha256_in(store, rows_file(index))
+    except FileNotFoundError as problem:
+        raise DataError(
+            f"{rows_file(index)} is gone", "the rows that were planned are needed", "Plan anew into another -o"
+        ) from problem
     files: dict[str, dict[str, Any]] = {}
     rows, bad = 0, []
     with (
@@ -150,13 +172,14 @@ def write_shard(store: Store, index: int, drawn: Iterable[DrawnRow], features: F
     if features is not None:
         with _hashed(store, shard_file(index, "features.safetensors"), files) as file:
             file.write(features.to_bytes())
-    report = {"format": REPORT_FORMAT, "shard": index, "rows": rows, "bad": bad, "files": files}
+    of_rows = {"rows": rows, "bad": bad, "rows_sha256": rows_sha256}
+    report = {"format": REPORT_FORMAT, "shard": index, "files": files} | of_rows
     content = json.dumps(report, sort_keys=True, indent=1).encode() + b"\n"
     with store.writing(shard_file(index, "json")) as file:
         file.write(content)
     digest, seconds = hashlib.sha256(content).hexdigest(), round(time.perf_counter() - started, 3)
     store.create(shard_file(index, "done"), json.dumps({"seconds": seconds, "sha256": digest}, sort_keys=True).encode() + b"\n")
-    return ShardReport(rows, tuple(bad), files, digest, seconds)
+    return ShardReport(rows, tuple(bad), files, digest, seconds, rows_sha256)
 
 
 def iterate_samples(store: Store, index: int) -> Iterator[tuple[BatchRow, bytes, dict[str, Any]]]:
@@ -230,4 +253,4 @@ def _hashed(store: Store, name: str, files: dict[str, dict[str, Any]]) -> Iterat
 
 
 def _damaged(index: int, suffix: str, found: str) -> DataError:
-    return DataError(f"{shard_file(index, suffix)} {found}", "a whole shard is needed", "Run the same again")
+    return DataError(f"{shard_file(index, suffix)} {found}", "a whole shard is needed", BATCH_AGAIN)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -12,8 +13,8 @@ from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.console import progress_bar
 from tenth.core.errors import CheckpointError, DataError, InputError
 from tenth.core.files.claims import exclusive_folder, list_entries, remove_temporary
-from tenth.core.files.reading import UnreadableError, read_json, reason, sha256_of
-from tenth.core.files.writing import make_private_folder, write_json
+from tenth.core.files.reading import UnreadableError, read_json, read_verified, reason, sha256_of
+from tenth.core.files.writing import make_private_folder, write_bytes, write_json
 from tenth.core.wording import abbreviate, pluralize
 from tenth.core.workers.tasks import run_tasks
 from tenth.data.faces.crops import PhotoDataset
@@ -58,12 +59,13 @@ def encode_training_set(
         expected = {"people": _digest(data), "networks": load_networks(model)[1], "shard_photos": shard_photos}
         plan = _read_plan(output) or _write_plan(data, output, expected)
         _require_same(plan, expected, output)
+        digests = _read_row_digests(output, plan)
 
         # What is not finished goes to the workers; a shard's own report says that it is.
         numbers = range(plan["num_shards"])
         reports: dict[int, ShardReport] = {}
-        make_runner = partial(make_shard_encoder, data, output, model, options.verify)
-        tasks = _unfinished(output, numbers, reports, verify=options.verify)
+        make_runner = partial(make_shard_encoder, data, output, model, options.verify, digests)
+        tasks = _unfinished(output, digests, reports, verify=options.verify)
         failures: list[InputError] = []
         with progress_bar("shards", "shard") as update:
             for outcome in run_tasks(make_runner, tasks, workers=options.workers, ray=options.ray):
@@ -85,19 +87,24 @@ def encode_training_set(
     return ordered
 
 
-def make_shard_encoder(data: PhotoDataset, output: Path, model: str, verify: bool) -> Callable[[int], ShardReport]:
-    """What a worker runs: the number of a shard -> its report, once its files are written."""
-    return partial(_encode_shard, data, output, model, verify)
+def make_shard_encoder(
+    data: PhotoDataset, output: Path, model: str, verify: bool, row_digests: list[str]
+) -> Callable[[int], ShardReport]:
+    """What a worker runs: the number of a shard -> its report, once its files are written. row_digests: of files of rows."""
+    return partial(_encode_shard, data, output, model, verify, row_digests)
 
 
-def _encode_shard(data: PhotoDataset, output: Path, model: str, verify: bool, number: int) -> ShardReport:
+def _encode_shard(
+    data: PhotoDataset, output: Path, model: str, verify: bool, row_digests: list[str], number: int
+) -> ShardReport:
     """Encode one shard, unless another worker has just finished it."""
-    if report := shards.finished_report(output, number, verify=verify):
+    if report := shards.finished_report(output, number, row_digests[number], verify=verify):
         return report
     networks, digests = load_networks(model)
     with frozen_diffusion(networks.pipeline) as frozen, on_device(networks.encoder, distributed_state().device):
         # The networks of another version would give other values than those of the shards before.
         _require_same(_read_plan(output) or {}, {"networks": digests}, output)
+        _check_rows(shards.rows_path(output, number), row_digests[number])
         entries = read_manifest(shards.rows_path(output, number))
         cache = ArrayCache(default_cache_dir(), keep=False)  # nothing is computed twice, and photos are many
         photos, num_readable = encode_people(data, entries, MIN_PHOTOS, networks.encoder, frozen, cache)
@@ -113,6 +120,7 @@ def _encode_shard(data: PhotoDataset, output: Path, model: str, verify: bool, nu
         sha256=sha256_of(path) if kept else "",
         dropped_photos=len(entries) - num_readable.total(),
         dropped_people=len({entry.person for entry in entries}) - len(kept),
+        rows_sha256=row_digests[number],
     )
     shards.write_report(output, number, report)
     return report
@@ -148,18 +156,51 @@ def _read_plan(output: Path) -> dict[str, Any] | None:
 def _write_plan(data: PhotoDataset, output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Deal the training people into shards, a file of rows each, and write what is to be encoded, last."""
     make_private_folder(output / shards.SHARDS_FOLDER)  # it will hold face descriptors
-    num_shards, rows = 0, list[ManifestEntry]()
+    digests, rows = list[str](), list[ManifestEntry]()
+
+    def write_rows() -> None:
+        path = shards.rows_path(output, len(digests))
+        write_manifest(path, rows)
+        digests.append(sha256_of(path))
+        rows.clear()
+
     for entries in iterate_people(data.people, "train"):
         rows += entries
         if len(rows) >= settings["shard_photos"]:
-            write_manifest(shards.rows_path(output, num_shards), rows)
-            num_shards, rows = num_shards + 1, []
+            write_rows()
     if rows:
-        write_manifest(shards.rows_path(output, num_shards), rows)
-        num_shards += 1
-    plan = settings | {"num_shards": num_shards}
+        write_rows()
+    content = "".join(f"{digest}\n" for digest in digests).encode()
+    write_bytes(output / shards.DIGESTS_FILE, content)
+    plan = settings | {"num_shards": len(digests), "rows_sha256": hashlib.sha256(content).hexdigest()}
     write_json(output / shards.PLAN_FILE, plan)
     return plan
+
+
+def _read_row_digests(output: Path, plan: dict[str, Any]) -> list[str]:
+    """sha256 of each file of rows, as they were dealt. Raises DataError if the folder has another list, or none."""
+    path = output / shards.DIGESTS_FILE
+    try:
+        digests = read_verified(path, str(plan.get("rows_sha256")), shards.MAX_INDEX_BYTES).decode().split()
+        if len(digests) != plan["num_shards"]:
+            raise UnreadableError(f"has {len(digests)} digests of {plan['num_shards']} shards")
+    except (OSError, UnreadableError) as problem:
+        raise _damaged_rows(path, problem) from problem
+    return digests
+
+
+def _check_rows(path: Path, sha256: str) -> None:
+    """Raises DataError unless the rows are those that were dealt: people who are missing would be missed by nobody."""
+    try:
+        if sha256_of(path) != sha256:
+            raise UnreadableError("has other rows than it had")
+    except (OSError, UnreadableError) as problem:
+        raise _damaged_rows(path, problem) from problem
+
+
+def _damaged_rows(path: Path, problem: OSError | UnreadableError) -> DataError:
+    needed, action = "the rows that were written there are needed", "Choose another -o, or remove this one"
+    return DataError(f"{path} {reason(problem)}", needed, action)
 
 
 def _require_same(plan: dict[str, Any], expected: dict[str, Any], output: Path) -> None:
@@ -171,10 +212,10 @@ def _require_same(plan: dict[str, Any], expected: dict[str, Any], output: Path) 
             raise CheckpointError(found, "a folder holds one", "Choose another -o, or give what it was begun with")
 
 
-def _unfinished(output: Path, numbers: Iterable[int], reports: dict[int, ShardReport], *, verify: bool) -> Iterator[int]:
-    """The shards that need a worker, as they are asked for. reports: gets those of the others."""
-    for number in numbers:
-        if not verify and (report := shards.finished_report(output, number)):
+def _unfinished(output: Path, digests: list[str], reports: dict[int, ShardReport], *, verify: bool) -> Iterator[int]:
+    """The shards that need a worker, as they are asked for. digests: of their rows. reports: gets those of the others."""
+    for number, digest in enumerate(digests):
+        if not verify and (report := shards.finished_report(output, number, digest)):
             reports[number] = report
         else:
             yield number

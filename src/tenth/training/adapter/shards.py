@@ -1,6 +1,7 @@
 """An adapter's training set in files: shards of people that are memory-mapped, so that a set of any size needs no memory.
 
-`tenth data encode` writes the folder: plan.json, what is encoded by which networks; rows/00000.jsonl, the rows of each shard;
+`tenth data encode` writes the folder: plan.json, what is encoded by which networks; rows/00000.jsonl, the rows of each shard,
+and rows/sha256.txt, the sha256 of each of these files;
 shards/00000.safetensors, what the networks gave; shards/00000.json, its sizes and sha256; index.json, all of these, last.
 """
 
@@ -26,6 +27,7 @@ from tenth.training.frozen_diffusion import FrozenDiffusion
 
 PLAN_FILE, INDEX_FILE = "plan.json", "index.json"
 ROWS_FOLDER, SHARDS_FOLDER = "rows", "shards"
+DIGESTS_FILE = "rows/sha256.txt"
 MAX_INDEX_BYTES = 1 << 30  # a million shards
 MAX_MAPPED_SHARDS = 32  # at a time: a window's, whose people may lie in twice as many shards as it has blocks
 ENCODE_AGAIN = "Run `tenth data encode` with the same arguments again: it redoes what is missing"
@@ -38,7 +40,7 @@ PER_CAPTION = ("hidden", "pooled")  # of the prompt embeddings
 class ShardReport:
     """What a shard holds. num_bytes, sha256: of its file; a shard in which nobody has enough photos has no file.
 
-    dropped_photos: without a face to encode. dropped_people: with fewer than two photos.
+    dropped_photos: without a face to encode. dropped_people: with fewer than two photos. rows_sha256: of the file of its rows.
     """
 
     people: int
@@ -47,6 +49,7 @@ class ShardReport:
     sha256: str
     dropped_photos: int
     dropped_people: int
+    rows_sha256: str
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -82,7 +85,8 @@ def write_shard(path: Path, photos: EncodedPhotos) -> None:
 def read_shard(path: Path, report: ShardReport) -> EncodedPhotos:
     """A shard's tensors, memory-mapped: what is not used is not read.
 
-    Raises DataError if the file's size, header or tensors are not those of the report. Its values are not looked at.
+    Raises DataError if the file's size, header, tensors or numbers of photos are not those of the report.
+    Other values are not looked at.
     """
     try:
         found = path.stat().st_size
@@ -96,6 +100,8 @@ def read_shard(path: Path, report: ShardReport) -> EncodedPhotos:
         _, tensors = read_tensors(path, finite_floats=False)
         if "hidden" not in tensors:
             raise UnreadableError("has no prompt embeddings")
+        if int(tensors["num_photos"].sum()) != report.photos or int(tensors["num_photos"].min()) < 1:
+            raise UnreadableError(f"does not divide its {report.photos} photos among its people")
     except (OSError, UnreadableError) as problem:
         raise DataError(f"{path} {reason(problem)}", "a whole shard is needed", ENCODE_AGAIN) from problem
     prompts = PromptEmbeddings(tensors["hidden"], tensors.get("pooled"))
@@ -107,11 +113,16 @@ def write_report(folder: Path, number: int, report: ShardReport) -> None:
     write_json(shard_path(folder, number).with_suffix(".json"), asdict(report))
 
 
-def finished_report(folder: Path, number: int, *, verify: bool = False) -> ShardReport | None:
-    """The report of a shard whose file has its size and header, None otherwise. verify: and its sha256, read as a whole."""
+def finished_report(folder: Path, number: int, rows_sha256: str, *, verify: bool = False) -> ShardReport | None:
+    """The report of a shard of these rows whose file has its size and header, None otherwise.
+
+    verify: the file has its sha256 as well, for which it is read as a whole.
+    """
     path = shard_path(folder, number)
     try:
         report = _parse_report(read_json(path.with_suffix(".json")))
+        if report.rows_sha256 != rows_sha256:
+            return None
         if report.photos:
             read_shard(path, report)
             if verify and sha256_of(path) != report.sha256:
@@ -163,7 +174,7 @@ def open_training_set(folder: Path, min_photos: int, encoder: Encoder, frozen: F
 
 def _parse_report(value: Any) -> ShardReport:
     """Raises UnreadableError for anything that `write_report` did not write."""
-    types = {each.name: str if each.name == "sha256" else int for each in fields(ShardReport)}
+    types = {each.name: str if each.name.endswith("sha256") else int for each in fields(ShardReport)}
     if not isinstance(value, dict) or {name: type(each) for name, each in value.items()} != types:
         raise UnreadableError("is no report of a shard")
     return ShardReport(**value)
