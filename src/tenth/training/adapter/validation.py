@@ -90,7 +90,9 @@ def build_validator(
     kept = [indices for indices in by_person.values() if len(indices) > settings.num_references][: settings.num_people]
     if len(kept) < 2:
         if settings.num_people:
-            enough = f"{pluralize(len(kept), 'validation person', 'validation people')} with more than {settings.num_references}"
+            enough = (
+                f"{pluralize(len(kept), 'validation person', 'validation people')} with more than {settings.num_references}"
+            )
             print_message(f"no validation: {enough} readable photos, where two are needed; no best checkpoint is kept")
         return None
 
