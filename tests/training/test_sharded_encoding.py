@@ -189,7 +189,7 @@ def test_what_does_not_belong_together_is_refused(
     with pytest.raises(CheckpointError, match=r"holds letter\.txt, and no training set"):
         encode(data, tmp_path / "mine", toy_folder)
     other = write_people(tmp_path / "others", {"ida": 2})
-    with pytest.raises(CheckpointError, match="holds a training set of another people.jsonl"):
+    with pytest.raises(CheckpointError, match="holds a training set of another people"):
         encode(other, encoded, toy_folder)
 
     # Nobody to train on, and an unfinished set.
