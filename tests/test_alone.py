@@ -28,6 +28,7 @@ COMMANDS = (
     "export me.safetensors -o other/me.safetensors",
     "experiment few.toml -o runs/few",
     "report record --summary",
+    "batch plan.toml -o batch",
     "data lfw lfw -o data/lfw",
     "methods",
     "metrics",
@@ -43,7 +44,7 @@ PROGRAMS = (
     "import tenth; assert tenth.method('ip-adapter-max').name == 'ip-adapter-max'",
     "import tenth; assert tenth.METHODS and tenth.METRICS and tenth.MODELS",
     "import tenth; assert tenth.Request(None, 'a person', 0).seed == 0",
-    "import tenth; assert tenth.SamplingConfig().guidance_scale == 2.0",
+    "import tenth; assert tenth.SamplingConfig().guidance_scale is None",
     "import tenth; assert tenth.ImageRequest(('a person',), size='256').target_size.width == 256",
     """
 import tenth
@@ -100,6 +101,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "split = 'validation'\nmethods = ['ip-adapter']\nimages = 1\nreferences = 2\nheld_out = 2\n"
         "[data]\npeople = 'people.jsonl'\nphotos = 'people'\n"
     )
+    (folder / "plan.toml").write_text("people = ['me']\nprompts = ['a photo of a person']\nsampling = {steps = 1}\n")
     shutil.copytree(ROOT / "results/quick-test", folder / "record")
     return folder
 

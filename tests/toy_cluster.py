@@ -14,6 +14,7 @@ STORE_BYTES = 80_000_000  # the least that Ray takes
 ENVIRONMENT = {
     "PYTHONPATH": PYTHONPATH,
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",  # else what fills the machine's memory beside the tests ends their workers
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # else a head that is lost is waited for, a minute long
 }
 

@@ -98,7 +98,7 @@ def test_the_same_source_gives_the_same_bytes(whole: Path, tmp_path: Path) -> No
     for name in ("one", "two", "two"):
         prepare_lfw(whole, tmp_path / name, attributes)
     assert (tmp_path / "one/people.jsonl").read_bytes() == (tmp_path / "two/people.jsonl").read_bytes()
-    assert [path.name for path in (tmp_path / "one").iterdir()] == ["people.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["people.jsonl", "report.json"]
 
 
 def test_a_part_agrees_with_the_whole(whole: Path, tmp_path: Path) -> None:
@@ -193,6 +193,7 @@ def test_nothing_but_photos_leaves_an_archive(tmp_path: Path, monkeypatch: pytes
         "a/b/out/people.jsonl",
         "a/b/out/photos/Anna/Anna_0001.jpg",
         "a/b/out/photos/Bo/Bo_0001.jpg",
+        "a/b/out/report.json",
     ]
     assert extracted.is_dir()
 

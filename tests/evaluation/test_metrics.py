@@ -45,7 +45,7 @@ def test_a_score_repeats_and_counts(name):
 @pytest.mark.parametrize("name", METRICS)
 def test_the_page_has_a_row_of_every_metric(name):
     rows = [line.split("|") for line in DOCUMENT.splitlines() if line.startswith(f"| `{name}` |")]
-    (row,) = rows
+    (row,) = [cells for cells in rows if len(cells) > 5]  # the table of shards' costs has fewer columns
     assert row[3].strip() == ("higher" if METRICS[name].higher_is_better else "lower")
     assert row[4].strip() or "CLIP" in METRICS[name].needs  # the known cases
 

@@ -40,8 +40,10 @@ def ours(model: Any, identity: Identity, sampling: SamplingConfig = FEW) -> np.n
         return sample_float(SamplingBatch(model, sampling, [PROMPT], [0], embeddings))[0]
 
 
-def run_the_page(fresh: Fresh, model: Path, files: Path, first: str = "") -> dict[str, np.ndarray]:
+def run_the_page(fresh: Fresh, model: Path, files: Path, scale: float, first: str = "") -> dict[str, np.ndarray]:
     """The page's lines in a second process, on this model and these files, with a few steps: its picture as numbers.
+
+    scale: the model's own guidance scale.
 
     And then once more without guidance, as the page says.
     """
@@ -50,6 +52,7 @@ def run_the_page(fresh: Fresh, model: Path, files: Path, first: str = "") -> dic
     assert len(body) == 5
     assert "tenth" not in lines
     changes = {"models/sd15": str(model), "for-diffusers": str(files), 'steps": 25': 'steps": 3, "output_type": "np"'}
+    changes['"guidance_scale": 7.5'] = f'"guidance_scale": {scale}'
     for old, new in changes.items():
         assert old in lines
         lines = lines.replace(old, new)
@@ -74,7 +77,7 @@ def assert_the_page_draws_it(fresh: Fresh, model: Any, folder: Path, files: Path
         "guided": ours(model, somebody(model)),
         "plain": ours(model, somebody(model), SamplingConfig(steps=3, guidance_scale=1.0)),
     }
-    for name, image in run_the_page(fresh, folder, files, first).items():
+    for name, image in run_the_page(fresh, folder, files, model.default_sampling.guidance_scale, first).items():
         np.testing.assert_allclose(image, wanted[name], atol=1e-5)
         assert np.abs(ours(model, somebody(model, 1)) - image).max() > 1e-3
 

@@ -33,9 +33,11 @@ GPUS = [
 def endless(folder: Path, workers: int = 2) -> Iterator[subprocess.Popen[bytes]]:
     """A process whose workers have begun."""
     folder.mkdir()
-    code = (
-        f"from pathlib import Path; from toy_runners import work_for_ever; work_for_ever(Path({str(folder)!r}), {workers}, '')"
+    heeds = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also where the tests run in the background
     )
+    called = f"work_for_ever(Path({str(folder)!r}), {workers}, '')"
+    code = f"{heeds}; from pathlib import Path; from toy_runners import work_for_ever; {called}"
     environment = os.environ | {"PYTHONPATH": PYTHONPATH}
     with subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL) as process:
         try:
