@@ -111,8 +111,10 @@ class LatentDiffusion:
     @property
     def device(self) -> torch.device:
         """Where the networks compute."""
-        offloaded = self.memory_plan.profile.cpu_offload  # the weights are elsewhere until their layer runs
-        return torch.device(self.memory_plan.device) if offloaded else self.pipeline.unet.device
+        if self.memory_plan.profile.cpu_offload:  # the weights are elsewhere until their layer runs
+            return torch.device(self.memory_plan.device)
+        parameter: Tensor = next(self.pipeline.unet.parameters())  # `unet.device` looks at every module
+        return parameter.device
 
     @property
     def native_resolution(self) -> int:
