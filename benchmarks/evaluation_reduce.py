@@ -41,8 +41,6 @@ FACE_DIM, FEATURES, CLASSES = 32, 48, 16
 THRESHOLD, FACELESS = 0.4, 97
 GENERATED, HELD_OUT, REFERENCES = range(3)  # sides
 
-# In one process a block has distances to all images: of the usual 1,024 rows they are several gigabytes.
-vars(sys.modules["tenth.evaluation.metrics.precision_recall"]).update(BLOCK=128)
 # A narrower network in Inception's place.
 for module in ("evaluation.extractors.inception", "experiments.batch.shard_statistics", "experiments.batch.evaluation"):
     vars(sys.modules[f"tenth.{module}"]).update(NUM_FEATURES=FEATURES, NUM_CLASSES=CLASSES)

@@ -1,5 +1,7 @@
 """Precision, recall, density and coverage against torch-fidelity, ball by ball, and on a scene whose answer is seen."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +104,18 @@ def test_blocks_and_the_order_of_images_do_not_change_them(monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 11)
     assert values(a[::-1], b[::-1]) == pytest.approx(whole, abs=1e-12)
     assert values(b, b) == (1, 1, 1, 1)
+
+
+def test_the_distances_of_all_pairs_are_never_in_memory_at_once(monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 20)
+    a, b = cloud(1, 1_000, 4), cloud(2, 1_000, 4)
+    tracemalloc.start()
+    try:
+        assert 0 < min(values(a, b)) <= 2
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000  # of all pairs: 8 MB
 
 
 def test_far_from_zero_they_are_the_same():

@@ -105,7 +105,7 @@ def fit_balls(rows: FeatureArray, k: int, name: str = "held-out") -> Balls:
     centers, radii = rows - mean, list[FeatureArray]()
     for start in range(0, len(centers), BLOCK):
         squared = squared_distances(centers[start : start + BLOCK], centers)  # (B, M), to itself among them
-        radii.append(np.partition(squared, k)[:, k])
+        radii.append(np.partition(squared, k)[:, k].copy())  # without the block that it is a column of
     return Balls(mean, centers, np.concatenate(radii), slack_of(np.square(centers).sum(), len(rows)))
 
 
