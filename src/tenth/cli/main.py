@@ -6,7 +6,9 @@ stderr progress.
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import os
 import sys
 import traceback
@@ -39,6 +41,7 @@ and the output of `tenth doctor`. Take out names and paths that you do not want 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _collect_less_garbage()
     allow_any_text()
     try:
         status = _run(list(sys.argv[1:] if argv is None else argv))
@@ -65,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = _environment_text(problem)
         return _print_input_error(text) if text else _print_internal_error()
     return status
+
+
+def _collect_less_garbage() -> None:
+    """Importing torch and its like makes a million objects that stay: Python need not search them again and again, nor at exit."""
+    gc.set_threshold(100_000, 20, 100)
+    atexit.register(gc.freeze)
 
 
 def _run(words: list[str]) -> int:

@@ -14,7 +14,7 @@ from tempfile import gettempdir
 from tenth.core.files.reading import open_regular
 from tenth.core.files.writing import TEMPORARY_SUFFIX, atomic_file, explain_os_errors
 
-CHUNK_LINES = 20_000  # in memory at once: some 20 MB of a plan's
+CHUNK_LINES = 5_000  # in memory at once: some 5 MB of a plan's
 MAX_PARTS = 256  # files that are open at once
 
 
