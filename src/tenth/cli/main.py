@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _collect_less_garbage() -> None:
-    """Importing torch and its like makes a million objects that stay: Python need not search them again and again, nor at exit."""
+    """Importing torch makes a million objects that stay: Python need not search them again and again, nor at the exit."""
     gc.set_threshold(100_000, 20, 100)
     atexit.register(gc.freeze)
 
