@@ -174,8 +174,9 @@ class _UNet(nn.Module):
     def forward(self, *values: Tensor) -> Tensor:
         given = dict(zip(self.names, values, strict=True))
         if "scales" in given:
+            processors = self.unet.attn_processors
             for index, (_, name, _) in enumerate(cross_attention_layers(self.unet)):
-                self.unet.attn_processors[name].scale = [given["scales"][index]]
+                processors[name].scale = [given["scales"][index]]
         conditioning = Conditioning(
             PromptEmbeddings(given["hidden"], given.get("pooled")),
             given.get("image_embeddings"),
@@ -199,15 +200,16 @@ class _Decoder(nn.Module):
 
 def adapter_scales(unet: Any) -> Tensor:
     """The scale of each of the installed adapter's layers, (L,)."""
-    return torch.tensor([float(unet.attn_processors[name].scale[0]) for _, name, _ in cross_attention_layers(unet)])
+    processors = unet.attn_processors  # which looks at every module
+    return torch.tensor([float(processors[name].scale[0]) for _, name, _ in cross_attention_layers(unet)])
 
 
 @contextmanager
 def scales_kept(module: nn.Module) -> Iterator[None]:
     """Adapter scales are as before when the block ends."""
     unet = getattr(module, "unet", None)
-    processors = [] if unet is None else [unet.attn_processors[name] for _, name, _ in cross_attention_layers(unet)]
-    before = [(processor, processor.scale) for processor in processors if hasattr(processor, "scale")]
+    processors = {} if unet is None else unet.attn_processors
+    before = [(processor, processor.scale) for processor in processors.values() if hasattr(processor, "scale")]
     try:
         yield
     finally:
