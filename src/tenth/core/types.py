@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenth.core.errors import DataError
+from tenth.core.files.tensors import tensors_digest
 
 if TYPE_CHECKING:  # opening photos and listing people need no torch
     import torch
@@ -88,10 +89,11 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """One person as a diffusion model is conditioned on them: image embeddings before projection, weights, or both.
+    """One person as a diffusion model is conditioned on them: image embeddings before projection, weights, photos in context.
 
     embeddings: (M, D), pooled, or (M, T, D), patch tokens, whichever the model's adapter reads; or None.
     weights: tensors by name (LoRA matrices or differences to the base weights), empty for adapters.
+    context: what a transformer reads of photos beside the prompt, by the names of its family (models/families); {} without.
     model, encoder, adapter: "name@digest" of what made it; it is applied to nothing else.
     trigger_phrase: how a prompt names the person, "" where it need not. photos: sha256 of each photo used.
     photo_weights: the person's, of these photos; () where they counted alike.
@@ -106,6 +108,7 @@ class Identity:
     trigger_phrase: str = ""
     photos: tuple[str, ...] = ()
     photo_weights: tuple[float, ...] = ()
+    context: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def weights_digest(self) -> str:
@@ -115,20 +118,9 @@ class Identity:
     @cached_property
     def fingerprint(self) -> str:
         """sha256, hexadecimal, over all that its images depend on. Who it is and how it was made are not part of it."""
-        embeddings = {} if self.embeddings is None else {"embeddings": self.embeddings}
-        fields = (self.model, self.encoder, self.adapter, self.trigger_phrase, self.weights_digest, tensors_digest(embeddings))
+        read = dict(self.context) if self.embeddings is None else {**self.context, "embeddings": self.embeddings}
+        fields = (self.model, self.encoder, self.adapter, self.trigger_phrase, self.weights_digest, tensors_digest(read))
         return hashlib.sha256(repr(fields).encode()).hexdigest()
-
-
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256, hexadecimal, over names, types, shapes and values, in the order of the names."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,6 +235,8 @@ class DiffusionModel(Protocol):
     @property
     def device(self) -> torch.device: ...
     @property
+    def dtype(self) -> torch.dtype: ...
+    @property
     def native_resolution(self) -> int: ...
     @property
     def trained_resolutions(self) -> Any: ...
@@ -251,7 +245,12 @@ class DiffusionModel(Protocol):
     @property
     def is_guidance_distilled(self) -> bool: ...
 
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]: ...
+    def set_timesteps(self, scheduler: Any, steps: int, latent_shape: tuple[int, int, int]) -> None: ...
+    def conditionings(self, conditions: Any) -> Mapping[str, Any]: ...
+    def set_adapter_scale(self, scale: Any) -> None: ...
     def denoiser(self, precision: str) -> Any: ...
+    def encode(self, pixels: Tensor) -> Tensor: ...
     def decode(self, latents: Tensor, precision: str) -> Tensor: ...
     def decode_preview(self, latents: Tensor) -> Tensor: ...
     def unconditional_like(self, embeddings: Tensor) -> Tensor: ...

@@ -15,8 +15,10 @@ from tenth.core.config import to_table
 from tenth.core.errors import DataError
 from tenth.core.files.png_metadata import base_metadata
 from tenth.core.types import Identity, Pixels, Sample
-from tenth.models.latent_diffusion import LatentDiffusion, TrainedResolutions
+from tenth.models.denoiser import stack_contexts
+from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
+from tenth.models.trained_resolutions import TrainedResolutions
 from tenth.sampling.bounds import check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig, generate_at_size
@@ -216,7 +218,8 @@ def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
     if identity is None:
         return None
     shape = None if identity.embeddings is None else tuple(identity.embeddings.shape)
-    return identity.adapter, shape, identity.weights_digest
+    context = tuple(sorted((name, tuple(tensor.shape)) for name, tensor in identity.context.items()))
+    return identity.adapter, shape, identity.weights_digest, context
 
 
 def request_steps(model: LatentDiffusion, request: Request, sampling: SamplingConfig, hires: HiresConfig | None) -> int:
@@ -257,6 +260,8 @@ def _generate_batch(
     model: LatentDiffusion, group: list[Request], sampling: SamplingConfig, hires: HiresConfig | None, on_step: OnStep
 ) -> Iterator[Sample]:
     start = time.perf_counter()
+    identities = [request.identity for request in group if request.identity is not None]
+    context = stack_contexts(identities)
     prompts, seeds = list(map(_full_prompt, group)), [request.seed for request in group]
 
     starts = [request.start for request in group if request.start is not None]  # of none, or of all
@@ -266,7 +271,7 @@ def _generate_batch(
     def sample_images(embeddings: Tensor | None) -> list[tuple[Pixels, dict[str, Any]]]:
         """Images, and the settings that each of them has beside the others'."""
         placed = BatchRegions.of([request.people for request in group])
-        to_generate = SamplingBatch(model, sampling, prompts, seeds, embeddings, regions=placed)
+        to_generate = SamplingBatch(model, sampling, prompts, seeds, embeddings, regions=placed, context=context)
         if starts:
             to_generate = begin_with(to_generate, starts, regions)
         if hires is not None:
@@ -277,7 +282,6 @@ def _generate_batch(
             made = [paste_back(*each) for each in zip(starts, regions, made, strict=True)]
         return [(pixels, {}) for pixels in made]
 
-    identities = [request.identity for request in group if request.identity is not None]
     if identities:
         with model.applied(identities, torch_only=bool(group[0].people)) as embeddings:
             images = sample_images(embeddings)
