@@ -129,8 +129,7 @@ class MethodResult:
 
     photo_weights: (K,), how much each photo counts, summing to one; None where a method has no such weights.
     warnings: sentences for the user, such as which photos are not used.
-    leave_one_out: () -> (K,), the cosine distance, 0 to 2, by which the identity moves without each photo: see
-    models/aggregators/leave_one_out.py. None where a method pools no embeddings, or of one photo.
+    leave_one_out: () -> (K,), of models/aggregators/leave_one_out.py. None where a method pools no embeddings, or of one photo.
     """
 
     identity: Identity
@@ -157,7 +156,7 @@ class Sample:
 class Score:
     """A metric's value with its 95 % interval over people. n: number of people, or of images if there is no interval.
 
-    unavailable: why value is None. Name and direction of the metric are in evaluation/registry.py.
+    unavailable: why value is None. Name and direction are in evaluation/registry.py.
     """
 
     value: float | None
@@ -208,10 +207,7 @@ class Aggregator(Protocol):
 
 @dataclass(frozen=True)
 class DefaultSampling:
-    """How a model is sampled where nothing else is asked for; sampling/config.py explains each.
-
-    hires_strength: of a second pass at a larger size; 0: none.
-    """
+    """How a model is sampled where nothing else is asked for (sampling/config.py). hires_strength: of a second pass, or 0."""
 
     steps: int
     guidance_scale: float
@@ -222,7 +218,7 @@ class DiffusionModel(Protocol):
     """What methods and sampling may read of a model. name: "name@digest". trained_methods: trained aggregators' folders.
 
     pipeline: of diffusers; prompt_encoder: prompts -> its text embeddings. Sampling and training leave both as they were.
-    The others are explained at models/latent_diffusion.py.
+    family: of models/families, None for a UNet. The others are explained at models/latent_diffusion.py and flow_model.py.
     """
 
     name: str
@@ -231,7 +227,13 @@ class DiffusionModel(Protocol):
     encoder: Encoder
     trained_methods: Mapping[str, Path]
     prompt_encoder: Any
+    memory_plan: Any
+    family: Any
+    max_context_photos: int
+    adapters: Any
 
+    @property
+    def adapter_parts(self) -> dict[str, dict[str, Tensor]]: ...
     @property
     def device(self) -> torch.device: ...
     @property
@@ -254,7 +256,12 @@ class DiffusionModel(Protocol):
     def decode(self, latents: Tensor, precision: str) -> Tensor: ...
     def decode_preview(self, latents: Tensor) -> Tensor: ...
     def unconditional_like(self, embeddings: Tensor) -> Tensor: ...
+    def encode_photos(self, photos: Sequence[Pixels]) -> Mapping[str, Tensor]: ...
+    def validate(self, identity: Identity) -> None: ...
+    def backend_name(self, identity: Identity | None, precision: str) -> str: ...
+    def reduce_memory(self) -> None: ...
     def add_adapter(self, path: Path) -> str: ...
+    def ensure_adapter(self, name: str) -> None: ...
     def applied(self, identities: Sequence[Identity], *, torch_only: bool = False) -> AbstractContextManager[Tensor | None]: ...
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from tenth.core.cache import default_cache_dir
 from tenth.core.cache_contents import OPENVINO
-from tenth.core.errors import IdentityError
-from tenth.core.types import DefaultSampling, Encoder, Identity
+from tenth.core.errors import DataError, IdentityError
+from tenth.core.types import DefaultSampling, Encoder, Identity, Pixels
+from tenth.core.wording import pluralize
 from tenth.models.adapters.adapter_scale import AdapterScale, set_scale
 from tenth.models.adapters.ip_adapter import (
     ADAPTER_FILE,
@@ -34,7 +35,7 @@ from tenth.models.memory.half_precision import store_in_half
 from tenth.models.memory.planner import DEFAULT_PLAN, MemoryPlan, next_profile
 from tenth.models.pipelines import apply_memory_plan, is_memory_mapped
 from tenth.models.prompt_encoder import PromptEncoder
-from tenth.models.trained_resolutions import DEFAULT_SAMPLING, RGB_FACTORS, TrainedResolutions
+from tenth.models.trained_resolutions import DEFAULT_SAMPLING, TrainedResolutions, preview_colors
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +63,13 @@ class LatentDiffusion:
         trained_methods: Mapping[str, Path],
         memory_plan: MemoryPlan = DEFAULT_PLAN,
     ) -> None:
-        self.pipeline, self.name, self.encoder = pipeline, name, encoder
-        self.trained_methods, self.memory_plan = trained_methods, memory_plan
-        self.prompt_encoder = PromptEncoder(pipeline)
+        self.pipeline, self.name, self.encoder, self.memory_plan = pipeline, name, encoder, memory_plan
+        self.trained_methods, self.prompt_encoder = trained_methods, PromptEncoder(pipeline)
         self.adapters: dict[str, LoadedAdapter] = {}  # by "name@digest"
         self.compiled = None
         if memory_plan.backend == "openvino":
             self.compiled = CompiledNetworks(pipeline, name, default_cache_dir() / OPENVINO)
+        self.family, self.max_context_photos = None, 0
         self._applied_adapter, self._uses_torch = "", False
         self._default_adapter = adapter
         self.adapter_name = self.add_adapter(adapter)
@@ -100,7 +101,7 @@ class LatentDiffusion:
         scale = int(self.pipeline.vae_scale_factor)
         return int(self.pipeline.unet.config.in_channels), height // scale, width // scale
 
-    def set_timesteps(self, scheduler: Any, steps: int, latent_shape: tuple[int, int, int]) -> None:
+    def set_timesteps(self, scheduler: Any, steps: int, _: tuple[int, int, int]) -> None:
         """Set a scheduler to so many steps, for latents of any shape."""
         scheduler.set_timesteps(steps, device=self.device)
 
@@ -121,6 +122,11 @@ class LatentDiffusion:
     def is_guidance_distilled(self) -> bool:
         """Whether the UNet is conditioned on the guidance scale, and needs one prediction a step (LCM)."""
         return self.pipeline.unet.config.time_cond_proj_dim is not None
+
+    def encode_photos(self, photos: Sequence[Pixels]) -> Mapping[str, Tensor]:
+        """Raises DataError: a UNet reads no photos beside the prompt."""
+        needed = f"{self.name.partition('@')[0]} takes none"
+        raise DataError(f"{pluralize(len(photos), 'photo')} in context", needed, "Choose another method or model")
 
     def denoiser(self, precision: str = "fp32") -> Denoiser:
         """The network that sampling calls in each step. precision: that of the compiled one; "auto" for the quickest."""
@@ -151,11 +157,8 @@ class LatentDiffusion:
 
     def decode_preview(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) -> small images (B, 3, h', w'), about [-1, 1]: the pocket model's are decoded, others mapped."""
-        factors = RGB_FACTORS.get(self.trained_resolutions)
-        if factors is None or latents.shape[1] != len(factors[0]):
-            return self.decode(latents)
-        weights, bias = (latents.new_tensor(values) for values in factors)
-        return torch.einsum("bchw,cr->brhw", latents, weights) + bias[:, None, None]
+        colors = preview_colors(self.trained_resolutions, latents)
+        return self.decode(latents) if colors is None else colors
 
     def unconditional_like(self, embeddings: Tensor) -> Tensor:
         """What guidance leads away from, in the shape of embeddings (B, M, D): zeros, or a black image's patch tokens."""

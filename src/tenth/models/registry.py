@@ -70,9 +70,10 @@ def load_model(
 ) -> DiffusionModel:
     """A model by name, a folder, or owner/name of a repository that `tenth models download` has brought.
 
-    A folder: of the pocket model's layout, of Stable Diffusion (stable_diffusion.py) or of a family (families/loader.py). adapter: another IP-Adapter's file.
-    lora: added to the weights. options: what they leave open comes from the environment. on_message: gets a line about the
-    memory profile. Raises InputError for an unknown name, ModelError for one that is not downloaded, or is damaged.
+    A folder: of the pocket model's layout, of Stable Diffusion (stable_diffusion.py) or a family (families/loader.py).
+    adapter: another IP-Adapter's file. lora: added to the weights. options: what they leave open comes from the environment.
+    on_message: gets a line about the memory profile. Raises InputError for an unknown name, ModelError for a model that is not
+    downloaded, or is damaged.
     """
     cache, name = ArrayCache(default_cache_dir()), str(name)
     adapter, lora = (None if file is None else Path(file) for file in (adapter, lora))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 
+import torch
+from torch import Tensor
+
 from tenth.core.types import DefaultSampling
 
 
@@ -35,3 +38,12 @@ RGB_FACTORS = {
         (0.1084, -0.0175, -0.0011),
     ),
 }
+
+
+def preview_colors(resolutions: TrainedResolutions, latents: Tensor) -> Tensor | None:
+    """Latents (B, C, h, w) -> colours (B, 3, h, w), about [-1, 1], by their linear map; None where there is none for them."""
+    factors = RGB_FACTORS.get(resolutions)
+    if factors is None or latents.shape[1] != len(factors[0]):
+        return None
+    weights, bias = (latents.new_tensor(values) for values in factors)
+    return torch.einsum("bchw,cr->brhw", latents, weights) + bias[:, None, None]

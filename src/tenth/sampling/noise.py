@@ -30,10 +30,10 @@ def pure_noise(scheduler: Any, noise: Tensor) -> Tensor:
 
 def add_noise(scheduler: Any, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
     """Latents (B, C, h, w), as noisy as a timestep (1,) has them."""
-    if not hasattr(scheduler, "add_noise"):
-        noisy: Tensor = scheduler.scale_noise(latents, timestep, noise)
-        return noisy
-    noisy = scheduler.add_noise(latents, noise, timestep)
+    if hasattr(scheduler, "add_noise"):
+        noisy: Tensor = scheduler.add_noise(latents, noise, timestep)
+    else:
+        noisy = scheduler.scale_noise(latents, timestep, noise)
     return noisy
 
 
@@ -41,7 +41,8 @@ def predicted_x0(scheduler: Any, latents: Tensor, prediction: Tensor, timestep: 
     """The latents without noise (B, C, h, w) that a prediction implies. latents: what the network was given."""
     config = scheduler.config
     if is_flow_matching(scheduler):
-        return latents - timestep / config.num_train_timesteps * prediction
+        sigma: float = float(timestep) / config.num_train_timesteps
+        return latents - sigma * prediction
     training_step = timestep.round().long().clamp(0, int(config.num_train_timesteps) - 1).cpu()
     alphas_cumprod = scheduler.alphas_cumprod[training_step].to(prediction.device).clamp(min=1e-6)
     return predict_x0(latents, prediction, alphas_cumprod.expand(len(prediction)), config.prediction_type)

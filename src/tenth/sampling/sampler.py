@@ -134,11 +134,8 @@ def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Fl
         timesteps = last_timesteps(scheduler, sampling.steps or defaults.steps, batch)
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
         schedule = Schedule(scheduler, timesteps, initial_noise(batch, generators))
-        if init is None:
-            latents = pure_noise(scheduler, schedule.noise)
-        else:
-            latents = init.noised(scheduler, schedule.noise, timesteps)
-
+        noise = schedule.noise
+        latents = pure_noise(scheduler, noise) if init is None else init.noised(scheduler, noise, timesteps)
         latents = denoise(batch, latents, schedule, guidance, generators, on_step)
         return decode_images(batch, latents)
 

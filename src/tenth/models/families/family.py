@@ -41,11 +41,12 @@ class TransformerFamily:
     letter of a part says the library: text encoders, tokenizers and processors are of transformers.
     resolution: side of the square, in pixels, of the default image. size_multiple: sides of images are multiples of it.
     max_context_photos: 0: takes no photos in context. max_prompt_tokens: what is beyond is not read.
-    default_sampling: (pipeline) -> steps and guidance. is_guidance_distilled: (pipeline) -> whether one prediction a step is enough.
+    default_sampling: (pipeline) -> steps and guidance. is_guidance_distilled: (pipeline) -> whether guidance is in the weights.
     latent_shape: (pipeline, height, width) -> (C, h, w), in which diffusers' pipeline draws its noise.
     encode_prompts: (pipeline, prompts, context) -> embeddings of U prompts. context: (U, ...) tensors, read where
     `prompts_see_photos`. count_tokens: (pipeline, prompt) -> of a prompt, without the words around it.
-    encode_photos: (pipeline, photos (H, W, 3)) -> an identity's context by the family's own names.
+    encode_photos: (pipeline, photos (H, W, 3)) -> an identity's context by the family's own names. check_context: (pipeline,
+    context) raises ValueError, "of shape ..." or "named ...", for what `predict` cannot read.
     predict: (transformer, latents (B, C, h, w), timesteps () or (B,), conditioning) -> (B, C, h, w), the velocity as the
     scheduler's step takes it.
     encode: (pipeline, pixels (B, 3, H, W)) -> latents (B, C, h, w) in the transformer's scale. decode: the inverse.
@@ -68,6 +69,7 @@ class TransformerFamily:
     encode_prompts: Callable[[Any, Sequence[str], Mapping[str, Tensor]], PromptEmbeddings]
     count_tokens: Callable[[Any, str], int]
     encode_photos: Callable[[Any, Sequence[Pixels]], dict[str, Tensor]]
+    check_context: Callable[[Any, Mapping[str, Tensor]], None]
     predict: Callable[[Any, Tensor, Tensor, Conditioning], Tensor]
     encode: Callable[[Any, Tensor], Tensor]
     decode: Callable[[Any, Tensor], Tensor]
@@ -77,6 +79,21 @@ class TransformerFamily:
     training: FlowTraining = FlowTraining()
     nested_configs: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     chat_template: str = ""
+
+
+def check_latents_context(context: Mapping[str, Tensor], channels: int, most: int) -> None:
+    """`check_context` of photos that are latents alone: "latents.0" (C, h, w) and so on, of at most so many."""
+    expected = [f"latents.{index}" for index in range(len(context))]
+    if set(context) != set(expected) or len(context) > most:
+        raise ValueError(f"named {', '.join(sorted(context)[: most + 1])}")
+    for tensor in context.values():
+        if tensor.ndim != 3 or tensor.shape[0] != channels or 0 in tensor.shape or not tensor.is_floating_point():
+            raise ValueError(f"of shape {tuple(tensor.shape)} and type {tensor.dtype}, where {channels} channels are read")
+
+
+def ordered_latents(context: Mapping[str, Tensor]) -> list[Tensor]:
+    """The photos' latents "latents.0" and so on, (B, C, h, w) each, in their order."""
+    return [context[f"latents.{index}"] for index in range(len(context))]
 
 
 def set_flow_timesteps(

@@ -16,13 +16,21 @@ from torch import Tensor
 
 from tenth.core.types import DefaultSampling, Pixels
 from tenth.models.denoiser import Conditioning
-from tenth.models.families.family import FlowTraining, LatentShape, TransformerFamily, set_flow_timesteps
+from tenth.models.families.family import (
+    FlowTraining,
+    LatentShape,
+    TransformerFamily,
+    check_latents_context,
+    ordered_latents,
+    set_flow_timesteps,
+)
 from tenth.models.latents import decode_unscaled, encode_unscaled
 from tenth.models.prompt_encoder import PromptEmbeddings
 
 PATCH = 2  # of the autoencoder's latents along one side, which make one of the transformer's
 READ_LAYERS = (9, 18, 27)  # of the text encoder, whose hidden states are the prompt's embedding
 MAX_PROMPT_TOKENS = 512
+MAX_PHOTOS = 4
 MAX_PHOTO_PIXELS = 1024 * 1024  # of a photo in context: a larger one is reduced
 CONTEXT_STEP = 10  # between photos, on the axis of positions that is time's in a film
 # What Qwen3 reads around a prompt, as its own template writes it for one message without thinking.
@@ -49,7 +57,7 @@ def latent_shape(pipeline: Any, height: int, width: int) -> LatentShape:
     return int(pipeline.transformer.config.in_channels), height // scale, width // scale
 
 
-def encode_prompts(pipeline: Any, prompts: Sequence[str], context: Mapping[str, Tensor]) -> PromptEmbeddings:
+def encode_prompts(pipeline: Any, prompts: Sequence[str], _: Mapping[str, Tensor]) -> PromptEmbeddings:
     """(U, 512, 3 C): hidden states of three layers, padding included."""
     hidden, _ = pipeline.encode_prompt(list(prompts), text_encoder_out_layers=READ_LAYERS)
     return PromptEmbeddings(hidden)
@@ -61,13 +69,18 @@ def count_tokens(pipeline: Any, prompt: str) -> int:
 
 
 def encode_photos(pipeline: Any, photos: Sequence[Pixels]) -> dict[str, Tensor]:
-    """ "latents.0" (C, h, w) and so on, one for each photo (H, W, 3), cut to multiples of 16 around its middle."""
+    """Latents (C, h, w) by the names "latents.0" and so on, of each photo (H, W, 3), cut around its middle."""
     multiple = int(pipeline.vae_scale_factor) * PATCH
     context = {}
     for index, photo in enumerate(photos):
         fitted = torch.from_numpy(fit_photo(photo, multiple)).permute(2, 0, 1)[None].float() / 255 * 2 - 1  # (1, 3, H, W)
         context[f"latents.{index}"] = encode(pipeline, fitted)[0]
     return context
+
+
+def check_context(pipeline: Any, context: Mapping[str, Tensor]) -> None:
+    """Raises ValueError for other names, shapes or channels than of MAX_PHOTOS photos."""
+    check_latents_context(context, int(pipeline.transformer.config.in_channels), MAX_PHOTOS)
 
 
 def fit_photo(photo: Pixels, multiple: int) -> Pixels:
@@ -84,8 +97,7 @@ def fit_photo(photo: Pixels, multiple: int) -> Pixels:
 def predict(transformer: Any, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
     """The velocity (B, C, h, w). Photos in context are tokens after the image's, each at a time of its own."""
     count, _, height, width = latents.shape
-    names = sorted(conditioning.context, key=lambda name: int(name.rpartition(".")[2]))
-    images = [latents, *(conditioning.context[name] for name in names)]
+    images = [latents, *ordered_latents(conditioning.context)]
     tokens = torch.cat([each.flatten(2).transpose(1, 2) for each in images], 1)  # (B, N, C)
     positions = torch.cat([_positions(each, CONTEXT_STEP * index) for index, each in enumerate(images)])  # (N, 4)
     hidden = conditioning.prompts.hidden
@@ -100,7 +112,7 @@ def predict(transformer: Any, latents: Tensor, timesteps: Tensor, conditioning: 
         img_ids=positions,
         return_dict=False,
     )[0]
-    return predicted[:, : height * width].transpose(1, 2).unflatten(2, (height, width))
+    return predicted[:, : height * width].transpose(1, 2).reshape(latents.shape)
 
 
 def _positions(latents: Tensor, time: int) -> Tensor:
@@ -114,7 +126,8 @@ def encode(pipeline: Any, pixels: Tensor) -> Tensor:
     """(B, 3, H, W) in [-1, 1] -> (B, C, h, w): patches of the autoencoder's latents, each number standardized."""
     patches = torch.nn.functional.pixel_unshuffle(encode_unscaled(pipeline.vae, pixels), PATCH)
     mean, std = _statistics(pipeline.vae, patches)
-    return (patches - mean) / std
+    standardized: Tensor = (patches - mean) / std
+    return standardized
 
 
 def decode(pipeline: Any, latents: Tensor) -> Tensor:
@@ -166,7 +179,7 @@ FLUX2_KLEIN = TransformerFamily(
     },
     resolution=1024,
     size_multiple=16,
-    max_context_photos=4,
+    max_context_photos=MAX_PHOTOS,
     max_prompt_tokens=MAX_PROMPT_TOKENS,
     default_sampling=default_sampling,
     is_guidance_distilled=is_guidance_distilled,
@@ -174,6 +187,7 @@ FLUX2_KLEIN = TransformerFamily(
     encode_prompts=encode_prompts,
     count_tokens=count_tokens,
     encode_photos=encode_photos,
+    check_context=check_context,
     predict=predict,
     encode=encode,
     decode=decode,

@@ -41,8 +41,8 @@ def family_in(folder: Path) -> TransformerFamily | None:
 
 def load_flow_model(
     folder: Path,
-    options: LoadOptions = DEFAULT_OPTIONS,
-    on_message: Callable[[str], None] | None = None,
+    options: LoadOptions = DEFAULT_OPTIONS,  # noqa: ARG001 - until there is a plan
+    on_message: Callable[[str], None] | None = None,  # noqa: ARG001
     family: TransformerFamily | None = None,
     lora: Path | None = None,
 ) -> FlowModel:
@@ -145,7 +145,8 @@ def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes:
     for name in (each for each in classes if each in NETWORKS):
         infos = model_folder.folder_tensor_infos(folder / name)
         if read_config(safe / name / "config.json").get("tie_word_embeddings"):
-            infos = {"lm_head.weight": infos[each] for each in infos if each.endswith("embed_tokens.weight")} | infos
+            embedding = next((infos[each] for each in infos if each.endswith("embed_tokens.weight")), None)
+            infos = infos if embedding is None else {"lm_head.weight": embedding, **infos}
         parts[name] = model_folder.check_weights_match(partial(build, name), infos, folder / name)
 
     # All of them together.

@@ -42,7 +42,7 @@ class FlowPromptEncoder:
             encoded.append(self._one(plain_text(prompt), seen, device))
         return concat_prompts(encoded)
 
-    def num_chunks(self, *prompts: str) -> int:
+    def num_chunks(self, *prompts: str) -> int:  # noqa: ARG002 - of any
         """One: no prompt is read in parts."""
         return 1
 
