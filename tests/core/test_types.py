@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from tenth.core.types import Identity, tensors_digest
+from tenth.core.files.tensors import tensors_digest
+from tenth.core.types import Identity
 
 
 def identity(**weights: torch.Tensor) -> Identity:

@@ -12,8 +12,7 @@ from tenth.core.console import print_message
 from tenth.core.errors import DataError
 
 if TYPE_CHECKING:
-    from tenth.core.types import Person
-    from tenth.models.latent_diffusion import LatentDiffusion
+    from tenth.core.types import DiffusionModel, Person
     from tenth.models.memory.planner import LoadOptions
 
 # Verdicts on a file that is no photo at all; others, such as blurred, are said and the photo is left out.
@@ -40,7 +39,7 @@ class ModelOptions:
     lora: Path | None
     backend: str | None = None
 
-    def load(self, purpose: LoadOptions) -> LatentDiffusion:
+    def load(self, purpose: LoadOptions) -> DiffusionModel:
         """The model, and a line on stderr where it had to be made to fit into memory. Raises as `load_model` does.
 
         purpose: what it is loaded for, but for device and backend.

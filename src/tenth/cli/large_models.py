@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from tenth.core.console import print_message
 
 if TYPE_CHECKING:
-    from tenth.models.latent_diffusion import LatentDiffusion
+    from tenth.core.types import DiffusionModel
 
 SUGGESTED_MODEL = "sdxl"
 SAID_FILE = "large-models-suggested"  # in the cache: that the line was said
 
 
-def suggest_large_model(model: LatentDiffusion) -> None:
+def suggest_large_model(model: DiffusionModel) -> None:
     """Say once what a large model would bring, after images of the pocket model; nothing, where it cannot be noted."""
     from tenth.core.cache import default_cache_dir
     from tenth.core.errors import TenthError

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenth.core.errors import DataError
+from tenth.core.files.tensors import tensors_digest
 
 if TYPE_CHECKING:  # opening photos and listing people need no torch
     import torch
@@ -88,10 +89,11 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """One person as a diffusion model is conditioned on them: image embeddings before projection, weights, or both.
+    """One person as a diffusion model is conditioned on them: image embeddings before projection, weights, photos in context.
 
     embeddings: (M, D), pooled, or (M, T, D), patch tokens, whichever the model's adapter reads; or None.
     weights: tensors by name (LoRA matrices or differences to the base weights), empty for adapters.
+    context: what a transformer reads of photos beside the prompt, by the names of its family (models/families); {} without.
     model, encoder, adapter: "name@digest" of what made it; it is applied to nothing else.
     trigger_phrase: how a prompt names the person, "" where it need not. photos: sha256 of each photo used.
     photo_weights: the person's, of these photos; () where they counted alike.
@@ -106,6 +108,7 @@ class Identity:
     trigger_phrase: str = ""
     photos: tuple[str, ...] = ()
     photo_weights: tuple[float, ...] = ()
+    context: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def weights_digest(self) -> str:
@@ -115,20 +118,9 @@ class Identity:
     @cached_property
     def fingerprint(self) -> str:
         """sha256, hexadecimal, over all that its images depend on. Who it is and how it was made are not part of it."""
-        embeddings = {} if self.embeddings is None else {"embeddings": self.embeddings}
-        fields = (self.model, self.encoder, self.adapter, self.trigger_phrase, self.weights_digest, tensors_digest(embeddings))
+        read = dict(self.context) if self.embeddings is None else {**self.context, "embeddings": self.embeddings}
+        fields = (self.model, self.encoder, self.adapter, self.trigger_phrase, self.weights_digest, tensors_digest(read))
         return hashlib.sha256(repr(fields).encode()).hexdigest()
-
-
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256, hexadecimal, over names, types, shapes and values, in the order of the names."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +129,7 @@ class MethodResult:
 
     photo_weights: (K,), how much each photo counts, summing to one; None where a method has no such weights.
     warnings: sentences for the user, such as which photos are not used.
-    leave_one_out: () -> (K,), the cosine distance, 0 to 2, by which the identity moves without each photo: see
-    models/aggregators/leave_one_out.py. None where a method pools no embeddings, or of one photo.
+    leave_one_out: () -> (K,), of models/aggregators/leave_one_out.py. None where a method pools no embeddings, or of one photo.
     """
 
     identity: Identity
@@ -165,7 +156,7 @@ class Sample:
 class Score:
     """A metric's value with its 95 % interval over people. n: number of people, or of images if there is no interval.
 
-    unavailable: why value is None. Name and direction of the metric are in evaluation/registry.py.
+    unavailable: why value is None. Name and direction are in evaluation/registry.py.
     """
 
     value: float | None
@@ -216,10 +207,7 @@ class Aggregator(Protocol):
 
 @dataclass(frozen=True)
 class DefaultSampling:
-    """How a model is sampled where nothing else is asked for; sampling/config.py explains each.
-
-    hires_strength: of a second pass at a larger size; 0: none.
-    """
+    """How a model is sampled where nothing else is asked for (sampling/config.py). hires_strength: of a second pass, or 0."""
 
     steps: int
     guidance_scale: float
@@ -230,7 +218,7 @@ class DiffusionModel(Protocol):
     """What methods and sampling may read of a model. name: "name@digest". trained_methods: trained aggregators' folders.
 
     pipeline: of diffusers; prompt_encoder: prompts -> its text embeddings. Sampling and training leave both as they were.
-    The others are explained at models/latent_diffusion.py.
+    family: of models/families, None for a UNet. The others are explained at models/latent_diffusion.py and flow_model.py.
     """
 
     name: str
@@ -239,9 +227,17 @@ class DiffusionModel(Protocol):
     encoder: Encoder
     trained_methods: Mapping[str, Path]
     prompt_encoder: Any
+    memory_plan: Any
+    family: Any
+    max_context_photos: int
+    adapters: Any
 
     @property
+    def adapter_parts(self) -> dict[str, dict[str, Tensor]]: ...
+    @property
     def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
     @property
     def native_resolution(self) -> int: ...
     @property
@@ -251,11 +247,21 @@ class DiffusionModel(Protocol):
     @property
     def is_guidance_distilled(self) -> bool: ...
 
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]: ...
+    def set_timesteps(self, scheduler: Any, steps: int, latent_shape: tuple[int, int, int]) -> None: ...
+    def conditionings(self, conditions: Any) -> Mapping[str, Any]: ...
+    def set_adapter_scale(self, scale: Any) -> None: ...
     def denoiser(self, precision: str) -> Any: ...
+    def encode(self, pixels: Tensor) -> Tensor: ...
     def decode(self, latents: Tensor, precision: str) -> Tensor: ...
     def decode_preview(self, latents: Tensor) -> Tensor: ...
     def unconditional_like(self, embeddings: Tensor) -> Tensor: ...
+    def encode_photos(self, photos: Sequence[Pixels]) -> Mapping[str, Tensor]: ...
+    def validate(self, identity: Identity) -> None: ...
+    def backend_name(self, identity: Identity | None, precision: str) -> str: ...
+    def reduce_memory(self) -> None: ...
     def add_adapter(self, path: Path) -> str: ...
+    def ensure_adapter(self, name: str) -> None: ...
     def applied(self, identities: Sequence[Identity], *, torch_only: bool = False) -> AbstractContextManager[Tensor | None]: ...
 
 

@@ -17,13 +17,12 @@ from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.files.png_metadata import read_if_complete
 from tenth.core.marks.png import write_png
 from tenth.core.run_record import RECORD_FILE, SHEET_FILE, read_record, write_record
-from tenth.core.types import Person
+from tenth.core.types import DiffusionModel, Person
 from tenth.data.faces.detection import crop_face
 from tenth.evaluation.image_set import load_image
 from tenth.experiments.output_folders import folder_in_use, read_run_settings
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
 from tenth.methods.registry import method
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.reporting.contact_sheet import SheetRow, contact_sheet
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import OnProgress, Request
@@ -46,7 +45,7 @@ RUN_KIND = "demo"  # in run.json
 
 
 def demo(
-    person: Person, model: LatentDiffusion, output: Path, sampling: SamplingConfig, on_progress: OnProgress | None = None
+    person: Person, model: DiffusionModel, output: Path, sampling: SamplingConfig, on_progress: OnProgress | None = None
 ) -> Path:
     """Write `output`/METHOD/HEAD.png for each head of PROMPTS, run.json and, last, sheet.png. Returns the sheet's path.
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from tenth.core.errors import IdentityError, TenthError
 from tenth.core.run_record import METHOD_SEPARATOR
-from tenth.core.types import Identity, Person, Photo
+from tenth.core.types import DiffusionModel, Identity, Person, Photo
 from tenth.experiments.costs import add_recorded_cost, append_cost, measure_cost
 from tenth.experiments.recipe import Condition, ExperimentRecipe
 from tenth.methods.combined import combine_identities
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.registry import method
-from tenth.models.latent_diffusion import LatentDiffusion
 
 COSTS_FILE = "costs.jsonl"  # in an experiment's folder: a line for each identity and each batch of images
 SINGLE_PHOTO_METHODS = {
@@ -31,7 +30,7 @@ def identity_paths(recipe: ExperimentRecipe, condition: Condition, name: str, pe
 
 
 def create_identities(
-    recipe: ExperimentRecipe, model: LatentDiffusion, person: Person, impostors: Sequence[Photo], output: Path
+    recipe: ExperimentRecipe, model: DiffusionModel, person: Person, impostors: Sequence[Photo], output: Path
 ) -> list[dict[str, str]]:
     """Write every method's identities of one person under each condition that are missing.
 
@@ -66,7 +65,7 @@ def create_identities(
     return [{"method": name, "person": person.name, "reason": reason} for name, reason in failed.items()]
 
 
-def create_identity(name: str, person: Person, model: LatentDiffusion, first_path: Path | None) -> tuple[Identity, bool]:
+def create_identity(name: str, person: Person, model: DiffusionModel, first_path: Path | None) -> tuple[Identity, bool]:
     """The identity by a method, and whether `first_path` was reused.
 
     first_path: the file of the first of two combined methods, of the same photos. It is used if it exists: training again would
@@ -78,7 +77,7 @@ def create_identity(name: str, person: Person, model: LatentDiffusion, first_pat
     return combine_identities(load_identity(first_path), adapted.identity), True
 
 
-def identity_exists(path: Path, model: LatentDiffusion) -> bool:
+def identity_exists(path: Path, model: DiffusionModel) -> bool:
     """Whether the file exists, and the identity is of this model."""
     try:
         model.validate(load_identity(path))

@@ -13,11 +13,11 @@ from tqdm import tqdm
 from tenth.core.config import to_table
 from tenth.core.files.png_metadata import read_if_complete, save_sample
 from tenth.core.marks.signer import current_signer
+from tenth.core.types import DiffusionModel
 from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe, PromptSet
 from tenth.methods.identity_file import load_identity
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.generate import Request, generate
 
@@ -79,7 +79,7 @@ def _cycle_jobs(
     return [ImageJob(*source, identity, prompt, number, folder / f"{number}.png") for number, prompt, identity in turns]
 
 
-def generate_missing(recipe: ExperimentRecipe, model: LatentDiffusion, jobs: Iterable[ImageJob], output: Path) -> None:
+def generate_missing(recipe: ExperimentRecipe, model: DiffusionModel, jobs: Iterable[ImageJob], output: Path) -> None:
     """Generate the images that are missing, and record the cost.
 
     A batch with a missing image is generated as a whole: a pixel may differ by 1/255 in another batch.
@@ -138,7 +138,7 @@ def fingerprint_file(path: Path | None) -> tuple[str, str]:
     return identity.fingerprint, identity.method
 
 
-def is_generated(path: Path, method: str, job: ImageJob, recipe: ExperimentRecipe, model: LatentDiffusion) -> bool:
+def is_generated(path: Path, method: str, job: ImageJob, recipe: ExperimentRecipe, model: DiffusionModel) -> bool:
     """Whether the PNG exists, is complete, and was generated with these settings."""
     expected = {"prompt": job.prompt, "seed": job.seed, "method": method, "model": model.name}
     actual = read_if_complete(path)

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from tenth.core.config import require
+from tenth.core.types import DiffusionModel
 from tenth.evaluation.extractors.clip_score import ClipScorer
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, FaceEmbedder, load_recognizer
 from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, PromptScorer
 from tenth.experiments.recipe import ExperimentRecipe
-from tenth.models.latent_diffusion import LatentDiffusion
 
 SELECTION_ONLY = "dlib (model selection only)"  # the name of the recognizer whose embeddings condition the model
 
 
-def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[str, FaceEmbedder]:
+def load_recognizers(recipe: ExperimentRecipe, model: DiffusionModel) -> dict[str, FaceEmbedder]:
     """The recipe's recognizer, then dlib's, if asked for and conditioning the model. Raises RecipeError if there is none."""
     recognizers: dict[str, FaceEmbedder] = {}
     if recipe.recognizer is not None:
@@ -29,7 +29,7 @@ def load_recognizers(recipe: ExperimentRecipe, model: LatentDiffusion) -> dict[s
     return recognizers
 
 
-def load_prompt_scorers(recipe: ExperimentRecipe, model: LatentDiffusion) -> list[PromptScorer]:
+def load_prompt_scorers(recipe: ExperimentRecipe, model: DiffusionModel) -> list[PromptScorer]:
     """Face attributes, for a model whose images are framed like face crops, and CLIP if the recipe names a model."""
     classifier = load_face_attributes() if model.encoder.crops_faces else None
     scorers: list[PromptScorer] = [] if classifier is None else [AttributePromptScorer(classifier, classifier.reliable)]

@@ -14,8 +14,8 @@ from tenth.core.files.png_metadata import read_if_complete, save_sample
 from tenth.core.files.writing import explain_os_errors, write_json
 from tenth.core.marks.signer import current_signer
 from tenth.core.run_record import PROGRESS_FILE
+from tenth.core.types import DiffusionModel
 from tenth.experiments.output_folders import read_progress
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import (
@@ -69,7 +69,7 @@ class UnfinishedRun:
 class ImageSeries:
     """Images to generate, and the path of each. batch_size: how many at most are generated at once."""
 
-    model: LatentDiffusion
+    model: DiffusionModel
     requests: Sequence[Request]
     paths: Sequence[Path]
     sampling: SamplingConfig

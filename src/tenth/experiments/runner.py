@@ -25,7 +25,7 @@ from tenth.core.files.reading import sha256_of, short_sha256_of, without_system_
 from tenth.core.files.writing import write_text
 from tenth.core.marks.png import write_png
 from tenth.core.run_record import RECORD_FILE, read_record, replace_paths, write_record
-from tenth.core.types import Person
+from tenth.core.types import DiffusionModel, Person
 from tenth.core.wording import abbreviate, pluralize
 from tenth.data.splits import TEST_FOLD
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
@@ -47,7 +47,6 @@ from tenth.experiments.results import (
 )
 from tenth.experiments.scoring import OF_SETS, table_rows
 from tenth.methods.registry import RECIPE_SUFFIX, method
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import DEFAULT_MODEL, load_model
 from tenth.reporting.html.page import write_page
@@ -105,7 +104,7 @@ class LoadedExperiment:
     """A recipe, and what its names stand for."""
 
     recipe: ExperimentRecipe
-    model: LatentDiffusion
+    model: DiffusionModel
     recognizers: Mapping[str, FaceEmbedder]
     prompt_scorers: Sequence[PromptScorer]
     inception: Inception | None
@@ -160,7 +159,7 @@ class LoadedExperiment:
 
 
 def process_people(
-    recipe: ExperimentRecipe, model: LatentDiffusion, recognizers: Mapping[str, FaceEmbedder], real: RealImages
+    recipe: ExperimentRecipe, model: DiffusionModel, recognizers: Mapping[str, FaceEmbedder], real: RealImages
 ) -> tuple[list[EvaluatedPerson], list[dict[str, str]]]:
     """Every usable person, with each method's identity of that person on disk; and which methods failed, and why.
 
@@ -226,7 +225,7 @@ def check_test_people(recipe: ExperimentRecipe) -> None:
         )
 
 
-def run_settings(recipe: ExperimentRecipe, model: LatentDiffusion, recognizers: Iterable[str]) -> dict[str, Any]:
+def run_settings(recipe: ExperimentRecipe, model: DiffusionModel, recognizers: Iterable[str]) -> dict[str, Any]:
     """The recipe and what its names stand for: weights, data, recognizers and version. Ready for JSON."""
     trained = {name: Path(name) if Path(name).is_dir() else model.trained_methods.get(name) for name in recipe.methods}
     settings = to_table(recipe) | {

@@ -13,9 +13,8 @@ from torch import Tensor
 from tenth.core.errors import CheckpointError, IdentityError
 from tenth.core.files.claims import remove_temporary_of
 from tenth.core.files.writing import PRIVATE_FILE_MODE, atomic_file, write_bytes, write_tensors
-from tenth.core.types import Identity
+from tenth.core.types import DiffusionModel, Identity
 from tenth.models.adapters.weight_deltas import to_diffusers_layout, to_kohya_layout
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.pipelines import save_pipeline
 
 LAYOUTS: Mapping[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
@@ -32,7 +31,7 @@ def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> No
     write_tensors(path, LAYOUTS[layout](identity.weights), metadata, PRIVATE_FILE_MODE, no_overwrite=True)
 
 
-def export_embeddings(identity: Identity, model: LatentDiffusion, path: Path) -> list[Path]:
+def export_embeddings(identity: Identity, model: DiffusionModel, path: Path) -> list[Path]:
     """Write two files with which diffusers alone generates images of the person, and give their paths.
 
     `path`: safetensors with one tensor, ip_adapter_image_embeds (2, M, D) or (2, M, T, D): unconditional embeddings and the
@@ -70,7 +69,7 @@ def export_comfyui(identity: Identity, path: Path) -> None:
     write_bytes(path, content.getvalue(), PRIVATE_FILE_MODE, no_overwrite=True)
 
 
-def export_model(identity: Identity, model: LatentDiffusion, folder: Path) -> None:
+def export_model(identity: Identity, model: DiffusionModel, folder: Path) -> None:
     """Write a folder for `from_pretrained`. Raises IdentityError if there are no weights, CheckpointError if it exists."""
     _require_new(folder)
     if not identity.weights:

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from tenth.core.types import DiffusionModel, Identity
 from tenth.models.adapters.regional_attention import RegionMasks
 from tenth.models.prompt_encoder import PromptEmbeddings
+
+# The terms of guidance, in the order in which the network computes them.
+UNCONDITIONAL = "unconditional"  # negative prompt, unconditional image embedding
+CONDITIONAL = "conditional"  # prompt and person
+TEXT_ONLY = "text only"  # prompt, unconditional image embedding
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """What B images are to show, before a model encodes it.
+
+    negative_prompt: read where `guided`, which says that predictions beside the conditional one are needed. guidance_scale: for
+    a network into which guidance was distilled. height, width: in pixels. embeddings: (B, M, D) or (B, M, T, D), an adapter's.
+    context: (B, ...) tensors, of photos in context. regions: where each person's rows of the embeddings act; None: everywhere.
+    """
+
+    prompts: Sequence[str]
+    negative_prompt: str = ""
+    guided: bool = False
+    guidance_scale: float = 1.0
+    height: int = 0
+    width: int = 0
+    embeddings: Tensor | None = None
+    context: Mapping[str, Tensor] = field(default_factory=dict)
+    regions: RegionMasks | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +46,8 @@ class Conditioning:
 
     prompts: B of them. image_embeddings: (B, M, D), or (B, M, T, D) for patch tokens; None where no adapter is in the UNet.
     time_ids: of `sdxl_time_ids`, for SDXL. timestep_cond: (B, P), for a UNet with a layer for it. regions: where in the images
-    each person's rows of the embeddings act; None: everywhere.
+    each person's rows of the embeddings act; None: everywhere. context: (B, ...) tensors of photos, by the names of a
+    transformer's family. guidance: (B,), the scale, for a transformer with a layer for it.
     """
 
     prompts: PromptEmbeddings
@@ -27,6 +55,8 @@ class Conditioning:
     time_ids: Tensor | None = None
     timestep_cond: Tensor | None = None
     regions: RegionMasks | None = None
+    context: Mapping[str, Tensor] = field(default_factory=dict)
+    guidance: Tensor | None = None
 
 
 class Denoiser(Protocol):
@@ -70,15 +100,59 @@ def concat(conditionings: Sequence[Conditioning]) -> Conditioning:
         tensors = [part for part in parts if part is not None]
         return torch.cat(tensors) if tensors else None
 
-    hidden = torch.cat([each.prompts.hidden for each in conditionings])
+    prompts, context = concat_prompts([each.prompts for each in conditionings]), conditionings[0].context
     regions = [each.regions for each in conditionings if each.regions is not None]
     return Conditioning(
-        PromptEmbeddings(hidden, joined([each.prompts.pooled for each in conditionings])),
+        prompts,
         joined([each.image_embeddings for each in conditionings]),
         joined([each.time_ids for each in conditionings]),
         joined([each.timestep_cond for each in conditionings]),
         RegionMasks.concat(regions) if regions else None,
+        {name: torch.cat([each.context[name] for each in conditionings]) for name in context},
+        joined([each.guidance for each in conditionings]),
     )
+
+
+def stack_contexts(identities: Sequence[Identity]) -> dict[str, Tensor]:
+    """The photos in context of B identities, whose names and shapes are the same: (B, ...) tensors; {} without any."""
+    names = identities[0].context if identities else ()
+    return {name: torch.stack([each.context[name] for each in identities]) for name in names}
+
+
+def concat_prompts(prompts: Sequence[PromptEmbeddings]) -> PromptEmbeddings:
+    """Those of several batches as one, in their order. With a mask, shorter ones are padded with zeros that it hides."""
+    pooled = [each.pooled for each in prompts if each.pooled is not None]
+    masks = [each.mask for each in prompts if each.mask is not None]
+    hidden, length = [each.hidden for each in prompts], max(each.hidden.shape[1] for each in prompts)
+    if masks:
+        hidden = [functional.pad(each, (0, 0, 0, length - each.shape[1])) for each in hidden]
+        masks = [functional.pad(each, (0, length - each.shape[1])) for each in masks]
+    return PromptEmbeddings(torch.cat(hidden), torch.cat(pooled) if pooled else None, torch.cat(masks) if masks else None)
+
+
+def unet_conditionings(model: DiffusionModel, conditions: Conditions) -> dict[str, Conditioning]:
+    """What each of the terms that guidance may need is conditioned on, for a UNet.
+
+    Guidance is away from a zero embedding, or, for patch tokens, from those of a black image.
+    """
+    count, device = len(conditions.prompts), model.device
+    prompts, negative = model.prompt_encoder(
+        conditions.prompts, conditions.negative_prompt, guided=conditions.guided, device=device
+    )
+    timestep_cond = None
+    if model.is_guidance_distilled:
+        embedding = guidance_embedding(conditions.guidance_scale, int(model.pipeline.unet.config.time_cond_proj_dim), count)
+        timestep_cond = embedding.to(device, model.dtype)
+    time_ids = sdxl_time_ids(prompts, conditions.height, conditions.width)
+    person = Conditioning(prompts, conditions.embeddings, time_ids, timestep_cond, conditions.regions)
+    if negative is None:
+        return {CONDITIONAL: person}
+    nobody = None if conditions.embeddings is None else model.unconditional_like(conditions.embeddings)
+    return {
+        UNCONDITIONAL: replace(person, prompts=negative, image_embeddings=nobody),
+        CONDITIONAL: person,
+        TEXT_ONLY: replace(person, image_embeddings=nobody),
+    }
 
 
 def guidance_embedding(guidance_scale: float, dim: int, count: int) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from tenth.core.cache import default_cache_dir
 from tenth.core.cache_contents import OPENVINO
-from tenth.core.errors import IdentityError
-from tenth.core.types import DefaultSampling, Encoder, Identity
+from tenth.core.errors import DataError, IdentityError
+from tenth.core.types import DefaultSampling, Encoder, Identity, Pixels
+from tenth.core.wording import pluralize
+from tenth.models.adapters.adapter_scale import AdapterScale, set_scale
 from tenth.models.adapters.ip_adapter import (
     ADAPTER_FILE,
     ImageConditioning,
@@ -27,41 +29,13 @@ from tenth.models.adapters.ip_adapter import (
 )
 from tenth.models.adapters.weight_deltas import applied_weights
 from tenth.models.compiled import CompiledNetworks
-from tenth.models.denoiser import Denoiser, predict
-from tenth.models.latents import decode, exceeds_untiled
+from tenth.models.denoiser import Conditioning, Conditions, Denoiser, predict, unet_conditionings
+from tenth.models.latents import decode, encode, exceeds_untiled
 from tenth.models.memory.half_precision import store_in_half
 from tenth.models.memory.planner import DEFAULT_PLAN, MemoryPlan, next_profile
 from tenth.models.pipelines import apply_memory_plan, is_memory_mapped
 from tenth.models.prompt_encoder import PromptEncoder
-
-
-class TrainedResolutions(Enum):
-    """At which sizes a model was trained, and generates well in one pass."""
-
-    SINGLE_SQUARE = "one square"  # of aligned faces, and no detail beyond it
-    NEAR_SQUARE = "squares"  # of any content: other shapes of about as many pixels work
-    MULTI_ASPECT = "buckets"  # SDXL's list of aspect ratios
-
-
-# The pocket model's was chosen on validation people (docs/log.md); the others' guidance is that of diffusers' pipelines.
-DEFAULT_SAMPLING = {
-    TrainedResolutions.SINGLE_SQUARE: DefaultSampling(5, 1.8, hires_strength=0.0),  # benchmarks/highres.py
-    TrainedResolutions.NEAR_SQUARE: DefaultSampling(25, 7.5),
-    TrainedResolutions.MULTI_ASPECT: DefaultSampling(25, 5.0),
-}
-
-# A linear map of latents to colours: red, green and blue of each of four channels, and what is added.
-# Source of the numbers: ComfyUI, latent_formats.py.
-RGB_FACTORS = {
-    TrainedResolutions.NEAR_SQUARE: (
-        ((0.3512, 0.2297, 0.3227), (0.3250, 0.4974, 0.2350), (-0.2829, 0.1762, 0.2721), (-0.2120, -0.2616, -0.7177)),
-        (0.0, 0.0, 0.0),
-    ),
-    TrainedResolutions.MULTI_ASPECT: (
-        ((0.3651, 0.4232, 0.4341), (-0.2533, -0.0042, 0.1068), (0.1076, 0.1111, -0.0362), (-0.3165, -0.2492, -0.2188)),
-        (0.1084, -0.0175, -0.0011),
-    ),
-}
+from tenth.models.trained_resolutions import DEFAULT_SAMPLING, TrainedResolutions, preview_colors
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +63,13 @@ class LatentDiffusion:
         trained_methods: Mapping[str, Path],
         memory_plan: MemoryPlan = DEFAULT_PLAN,
     ) -> None:
-        self.pipeline, self.name, self.encoder = pipeline, name, encoder
-        self.trained_methods, self.memory_plan = trained_methods, memory_plan
-        self.prompt_encoder = PromptEncoder(pipeline)
+        self.pipeline, self.name, self.encoder, self.memory_plan = pipeline, name, encoder, memory_plan
+        self.trained_methods, self.prompt_encoder = trained_methods, PromptEncoder(pipeline)
         self.adapters: dict[str, LoadedAdapter] = {}  # by "name@digest"
         self.compiled = None
         if memory_plan.backend == "openvino":
             self.compiled = CompiledNetworks(pipeline, name, default_cache_dir() / OPENVINO)
+        self.family, self.max_context_photos = None, 0
         self._applied_adapter, self._uses_torch = "", False
         self._default_adapter = adapter
         self.adapter_name = self.add_adapter(adapter)
@@ -117,6 +91,29 @@ class LatentDiffusion:
         return parameter.device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of latents and embeddings."""
+        dtype: torch.dtype = self.pipeline.unet.dtype
+        return dtype
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Of the latents (C, h, w) of an image."""
+        scale = int(self.pipeline.vae_scale_factor)
+        return int(self.pipeline.unet.config.in_channels), height // scale, width // scale
+
+    def set_timesteps(self, scheduler: Any, steps: int, _: tuple[int, int, int]) -> None:
+        """Set a scheduler to so many steps, for latents of any shape."""
+        scheduler.set_timesteps(steps, device=self.device)
+
+    def conditionings(self, conditions: Conditions) -> dict[str, Conditioning]:
+        """What each of guidance's terms is conditioned on (denoiser.py)."""
+        return unet_conditionings(self, conditions)
+
+    def set_adapter_scale(self, scale: AdapterScale) -> None:
+        """Of the adapter that is in the UNet. Raises RecipeError for a block that is not there."""
+        set_scale(self.pipeline, scale)
+
+    @property
     def native_resolution(self) -> int:
         """Side of the square, in pixels, that the model generates by default."""
         return int(self.pipeline.unet.config.sample_size * self.pipeline.vae_scale_factor)
@@ -126,11 +123,20 @@ class LatentDiffusion:
         """Whether the UNet is conditioned on the guidance scale, and needs one prediction a step (LCM)."""
         return self.pipeline.unet.config.time_cond_proj_dim is not None
 
+    def encode_photos(self, photos: Sequence[Pixels]) -> Mapping[str, Tensor]:
+        """Raises DataError: a UNet reads no photos beside the prompt."""
+        needed = f"{self.name.partition('@')[0]} takes none"
+        raise DataError(f"{pluralize(len(photos), 'photo')} in context", needed, "Choose another method or model")
+
     def denoiser(self, precision: str = "fp32") -> Denoiser:
         """The network that sampling calls in each step. precision: that of the compiled one; "auto" for the quickest."""
         if self.compiled is None or not self._weights_as_loaded:
             return partial(predict, self.pipeline.unet)
         return partial(self.compiled.predict, self._applied_adapter, self.compiled.precision(precision))
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> latents (B, C, h, w) in the UNet's scale."""
+        return encode(self.pipeline.vae, pixels.to(self.device)).to(self.dtype)
 
     def decode(self, latents: Tensor, precision: str = "fp32") -> Tensor:
         """Latents (B, C, h, w) in the UNet's scale -> (B, 3, H, W), about [-1, 1]. precision: as of `denoiser`."""
@@ -151,11 +157,8 @@ class LatentDiffusion:
 
     def decode_preview(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) -> small images (B, 3, h', w'), about [-1, 1]: the pocket model's are decoded, others mapped."""
-        factors = RGB_FACTORS.get(self.trained_resolutions)
-        if factors is None or latents.shape[1] != len(factors[0]):
-            return self.decode(latents)
-        weights, bias = (latents.new_tensor(values) for values in factors)
-        return torch.einsum("bchw,cr->brhw", latents, weights) + bias[:, None, None]
+        colors = preview_colors(self.trained_resolutions, latents)
+        return self.decode(latents) if colors is None else colors
 
     def unconditional_like(self, embeddings: Tensor) -> Tensor:
         """What guidance leads away from, in the shape of embeddings (B, M, D): zeros, or a black image's patch tokens."""

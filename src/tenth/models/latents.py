@@ -36,16 +36,30 @@ def _statistics(vae: Any, latents: Tensor) -> tuple[Tensor | float, Tensor | flo
 @torch.no_grad()
 def encode(vae: Any, pixels: Tensor) -> Tensor:
     """(B, 3, H, W) in [-1, 1] -> the mean of the distribution of latents (B, C, h, w), in the UNet's scale."""
-    with _without_overflow(vae), _tiled(vae, enabled=pixels[0, 0].numel() > MAX_UNTILED_PIXELS):
-        output = vae.encode(pixels.to(vae.dtype))
-    return to_unet_scale(vae, output.latent_dist.mode() if "latent_dist" in output else output.latents)
+    return to_unet_scale(vae, encode_unscaled(vae, pixels))
 
 
 @torch.no_grad()
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Latents (B, C, h, w) in the UNet's scale -> (B, 3, H, W), about [-1, 1]. Large images are decoded in tiles."""
+    with _without_overflow(vae):
+        return decode_unscaled(vae, from_unet_scale(vae, latents.to(vae.dtype)))
+
+
+@torch.no_grad()
+def encode_unscaled(vae: Any, pixels: Tensor) -> Tensor:
+    """(B, 3, H, W) in [-1, 1] -> the mean of the distribution of latents (B, C, h, w), in the autoencoder's own scale."""
+    with _without_overflow(vae), _tiled(vae, enabled=pixels[0, 0].numel() > MAX_UNTILED_PIXELS):
+        output = vae.encode(pixels.to(vae.dtype))
+    mean: Tensor = output.latent_dist.mode() if "latent_dist" in output else output.latents
+    return mean
+
+
+@torch.no_grad()
+def decode_unscaled(vae: Any, latents: Tensor) -> Tensor:
+    """Latents (B, C, h, w) in the autoencoder's own scale -> (B, 3, H, W). Large images are decoded in tiles."""
     with _without_overflow(vae), _tiled(vae, enabled=exceeds_untiled(vae, latents)):
-        pixels: Tensor = vae.decode(from_unet_scale(vae, latents.to(vae.dtype)), return_dict=False)[0]
+        pixels: Tensor = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
     return pixels
 
 

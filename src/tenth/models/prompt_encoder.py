@@ -23,17 +23,23 @@ ENCODER_ATTRIBUTES = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encod
 
 @dataclass(frozen=True, eq=False)
 class PromptEmbeddings:
-    """Encoded prompts. hidden: (U, T, C). pooled: (U, P) where the model wants it (SDXL)."""
+    """Encoded prompts. hidden: (U, T, C). pooled: (U, P) where the model wants it (SDXL).
+
+    mask: (U, T) bool, True for what is read, where prompts of a transformer have different lengths; None: all is.
+    """
 
     hidden: Tensor
     pooled: Tensor | None = None
+    mask: Tensor | None = None
 
     def __getitem__(self, indices: Tensor | slice) -> PromptEmbeddings:
-        return PromptEmbeddings(self.hidden[indices], None if self.pooled is None else self.pooled[indices])
+        pooled, mask = (None if each is None else each[indices] for each in (self.pooled, self.mask))
+        return PromptEmbeddings(self.hidden[indices], pooled, mask)
 
     def to(self, device: torch.device) -> PromptEmbeddings:
         """The same on another device."""
-        return PromptEmbeddings(self.hidden.to(device), None if self.pooled is None else self.pooled.to(device))
+        pooled, mask = (None if each is None else each.to(device) for each in (self.pooled, self.mask))
+        return PromptEmbeddings(self.hidden.to(device), pooled, mask)
 
 
 Encoded = tuple[PromptEmbeddings, PromptEmbeddings | None]  # of prompts, and of the negative beside each of them

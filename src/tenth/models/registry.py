@@ -9,7 +9,8 @@ from pathlib import Path
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import ModelError, unknown_name
 from tenth.core.files.reading import printable_name
-from tenth.core.types import Entry
+from tenth.core.types import DiffusionModel, Entry
+from tenth.models.families.loader import family_in, load_flow_model
 from tenth.models.hub.lockfile import check_folder, local_model_dir
 from tenth.models.hub.published import PUBLISHED, parse_model_name
 from tenth.models.latent_diffusion import LatentDiffusion
@@ -34,12 +35,25 @@ def _load_pocket(
 
 def _load_downloaded(
     name: str, cache: ArrayCache, adapter: Path | None, options: LoadOptions, on_message: OnMessage | None, lora: Path | None
-) -> LatentDiffusion:
-    return load_stable_diffusion(local_model_dir(name), adapter, options, on_message, cache, lora)
+) -> DiffusionModel:
+    return _load_diffusers(local_model_dir(name), cache, adapter, options, on_message, lora)
+
+
+def _load_diffusers(
+    folder: Path, cache: ArrayCache, adapter: Path | None, options: LoadOptions, on_message: OnMessage | None, lora: Path | None
+) -> DiffusionModel:
+    """A folder in diffusers' layout: of a family of transformers, if its index names one."""
+    family = family_in(folder)
+    if family is None:
+        return load_stable_diffusion(folder, adapter, options, on_message, cache, lora)
+    model = load_flow_model(folder, options, on_message, family, lora)
+    if adapter is not None:
+        model.add_adapter(adapter)
+    return model
 
 
 DEFAULT_MODEL = "pocket"
-MODELS: Mapping[str, Entry[Callable[..., LatentDiffusion]]] = {
+MODELS: Mapping[str, Entry[Callable[..., DiffusionModel]]] = {
     DEFAULT_MODEL: Entry(
         partial(_load_pocket, MODEL_DIR), "faces at 128 x 128, in the package: no network, two CPU cores; research use (LFW)"
     ),
@@ -53,12 +67,13 @@ def load_model(
     options: LoadOptions = DEFAULT_OPTIONS,
     on_message: OnMessage | None = None,
     lora: str | Path | None = None,
-) -> LatentDiffusion:
+) -> DiffusionModel:
     """A model by name, a folder, or owner/name of a repository that `tenth models download` has brought.
 
-    A folder: of the pocket model's layout, or of Stable Diffusion (stable_diffusion.py). adapter: another IP-Adapter's file.
-    lora: added to the weights. options: what they leave open comes from the environment. on_message: gets a line about the
-    memory profile. Raises InputError for an unknown name, ModelError for one that is not downloaded, or is damaged.
+    A folder: of the pocket model's layout, of Stable Diffusion (stable_diffusion.py) or a family (families/loader.py).
+    adapter: another IP-Adapter's file. lora: added to the weights. options: what they leave open comes from the environment.
+    on_message: gets a line about the memory profile. Raises InputError for an unknown name, ModelError for a model that is not
+    downloaded, or is damaged.
     """
     cache, name = ArrayCache(default_cache_dir()), str(name)
     adapter, lora = (None if file is None else Path(file) for file in (adapter, lora))
@@ -69,7 +84,7 @@ def load_model(
         return _load_pocket(folder, *arguments)
     if folder.is_dir():
         check_folder(folder)
-        return load_stable_diffusion(folder, adapter, with_environment(options), on_message, cache, lora)
+        return _load_diffusers(folder, *arguments)
     if parse_model_name(name):
         return _load_downloaded(name, *arguments)
     others = ["a folder in the layout of the pocket model or of diffusers", "owner/name of a repository on the hub"]

@@ -14,15 +14,15 @@ from torch import Tensor
 from tenth.core.config import to_table
 from tenth.core.errors import DataError
 from tenth.core.files.png_metadata import base_metadata
-from tenth.core.types import Identity, Pixels, Sample
-from tenth.models.latent_diffusion import LatentDiffusion, TrainedResolutions
+from tenth.core.types import DiffusionModel, Identity, Pixels, Sample
+from tenth.models.denoiser import stack_contexts
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.bounds import check_prompt, check_setting
+from tenth.sampling.checks import check_people
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig, generate_at_size
-from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.passes.start_image import StartImage, begin_with, fit_region, paste_back
-from tenth.sampling.people import BatchRegions, PlacedPerson, check_shape, combine_people, num_rows, people_metadata
+from tenth.sampling.people import BatchRegions, PlacedPerson, combine_people, num_rows, people_metadata
 from tenth.sampling.prompts.trigger_phrase import insert_trigger_phrase
 from tenth.sampling.sampler import OnStep, SamplingBatch, Step, img2img_steps, sample
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name
@@ -91,13 +91,13 @@ class Request:
         started = {} if self.start is None else self.start.metadata
         return started | people_metadata(self.people) | dict(self.metadata)
 
-    def backend(self, model: LatentDiffusion, precision: str) -> str:
+    def backend(self, model: DiffusionModel, precision: str) -> str:
         """What it is computed by: compiled networks know no regions."""
         return "torch" if self.people else model.backend_name(self.identity, precision)
 
 
 def generate(
-    model: LatentDiffusion,
+    model: DiffusionModel,
     requests: Sequence[Request],
     sampling: SamplingConfig,
     batch: int = DEFAULT_BATCH_SIZE,
@@ -138,7 +138,7 @@ class _StepCounter:
 
 
 def expected_metadata(
-    model: LatentDiffusion, request: Request, sampling: SamplingConfig, hires: HiresConfig | None = None
+    model: DiffusionModel, request: Request, sampling: SamplingConfig, hires: HiresConfig | None = None
 ) -> dict[str, Any]:
     """The settings that a request's PNG will have, as far as they are known before it is generated."""
     method = "none" if request.identity is None else request.identity.method
@@ -150,7 +150,7 @@ def expected_metadata(
     return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known
 
 
-def check_request(model: LatentDiffusion, request: Request, hires: HiresConfig | None = None) -> None:
+def check_request(model: DiffusionModel, request: Request, hires: HiresConfig | None = None) -> None:
     """Raises IdentityError for an identity of another model, DataError for a mask with another size, or out of reach.
 
     DataError also for people in regions on a model or with options that do not support them.
@@ -159,7 +159,7 @@ def check_request(model: LatentDiffusion, request: Request, hires: HiresConfig |
         model.validate(request.identity)
     hires = request.hires or hires
     if request.people:
-        _check_people(model, request, hires)
+        check_people(model, request.people, request.start, hires)
     if request.start is not None and request.start.mask is not None:
         if hires is not None:
             needed = "what a mask keeps stays at the picture's own size"
@@ -167,25 +167,8 @@ def check_request(model: LatentDiffusion, request: Request, hires: HiresConfig |
         fit_region(model, request.start)
 
 
-def _check_people(model: LatentDiffusion, request: Request, hires: HiresConfig | None) -> None:
-    if model.trained_resolutions is TrainedResolutions.SINGLE_SQUARE:
-        needed = "it draws one aligned face, which fills the image, and regions would be parts of that face"
-        raise DataError(f"people in regions on {model.name.partition('@')[0]}", needed, "Choose a model of Stable Diffusion")
-    if hires is not None and hires.face_detailer:
-        needed = "it makes one face again, and does not know whose it is"
-        raise DataError("the face detailer for people in regions", needed, "Leave it out")
-    if request.start is not None and request.start.mask is not None:
-        needed = "what the model sees of the picture moves with the mask, and regions would not"
-        raise DataError("a start image's mask with people in regions", needed, "Leave out the mask")
-    size = Size(model.native_resolution, model.native_resolution)
-    if request.start is not None:
-        size = fit_region(model, request.start).size
-    size = size if hires is None else hires.size
-    check_shape(request.people, size.width, size.height)
-
-
 def batch_requests(
-    model: LatentDiffusion, requests: Iterable[Request], sampling: SamplingConfig, size: int
+    model: DiffusionModel, requests: Iterable[Request], sampling: SamplingConfig, size: int
 ) -> Iterator[list[Request]]:
     """Runs of at most `size` requests that can share a batch, each run without a gap in the requests."""
     for _, run in groupby(requests, key=lambda request: _batch_key(model, request, sampling)):
@@ -193,7 +176,7 @@ def batch_requests(
         yield from (run_requests[start : start + size] for start in range(0, len(run_requests), size))
 
 
-def batch_order(model: LatentDiffusion, requests: Sequence[Request], sampling: SamplingConfig) -> list[int]:
+def batch_order(model: DiffusionModel, requests: Sequence[Request], sampling: SamplingConfig) -> list[int]:
     """The requests' indices, those that can share a batch side by side; in the order of the first of each."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, request in enumerate(requests):
@@ -201,7 +184,7 @@ def batch_order(model: LatentDiffusion, requests: Sequence[Request], sampling: S
     return [index for group in groups.values() for index in group]
 
 
-def _batch_key(model: LatentDiffusion, request: Request, sampling: SamplingConfig) -> tuple[object, ...]:
+def _batch_key(model: DiffusionModel, request: Request, sampling: SamplingConfig) -> tuple[object, ...]:
     """What requests of one batch share: adapter, weights, shape of embeddings, sampling, size and prompt chunks.
 
     A short prompt beside a long one would be padded with empty chunks, and become another image.
@@ -215,11 +198,12 @@ def _batch_key(model: LatentDiffusion, request: Request, sampling: SamplingConfi
 def _identity_key(identity: Identity | None) -> tuple[object, ...] | None:
     if identity is None:
         return None
-    shape = None if identity.embeddings is None else tuple(identity.embeddings.shape)
-    return identity.adapter, shape, identity.weights_digest
+    read = {"": identity.embeddings, **identity.context}
+    shapes = tuple(sorted((name, tuple(tensor.shape)) for name, tensor in read.items() if tensor is not None))
+    return identity.adapter, shapes, identity.weights_digest
 
 
-def request_steps(model: LatentDiffusion, request: Request, sampling: SamplingConfig, hires: HiresConfig | None) -> int:
+def request_steps(model: DiffusionModel, request: Request, sampling: SamplingConfig, hires: HiresConfig | None) -> int:
     """Denoising steps of an image."""
     (sampling, hires), start = request.settings(sampling, hires), request.start
     steps = sampling.steps or model.default_sampling.steps
@@ -232,7 +216,7 @@ def _full_prompt(request: Request) -> str:
 
 
 def _generate_within_memory(
-    model: LatentDiffusion, group: list[Request], sampling: SamplingConfig, hires: HiresConfig | None, counter: _StepCounter
+    model: DiffusionModel, group: list[Request], sampling: SamplingConfig, hires: HiresConfig | None, counter: _StepCounter
 ) -> Iterator[Sample]:
     """The group's samples, as many at a time as the memory profile allows.
 
@@ -254,9 +238,10 @@ def _generate_within_memory(
 
 
 def _generate_batch(
-    model: LatentDiffusion, group: list[Request], sampling: SamplingConfig, hires: HiresConfig | None, on_step: OnStep
+    model: DiffusionModel, group: list[Request], sampling: SamplingConfig, hires: HiresConfig | None, on_step: OnStep
 ) -> Iterator[Sample]:
     start = time.perf_counter()
+    identities = [request.identity for request in group if request.identity is not None]
     prompts, seeds = list(map(_full_prompt, group)), [request.seed for request in group]
 
     starts = [request.start for request in group if request.start is not None]  # of none, or of all
@@ -267,6 +252,7 @@ def _generate_batch(
         """Images, and the settings that each of them has beside the others'."""
         placed = BatchRegions.of([request.people for request in group])
         to_generate = SamplingBatch(model, sampling, prompts, seeds, embeddings, regions=placed)
+        to_generate = replace(to_generate, context=stack_contexts(identities))
         if starts:
             to_generate = begin_with(to_generate, starts, regions)
         if hires is not None:
@@ -277,7 +263,6 @@ def _generate_batch(
             made = [paste_back(*each) for each in zip(starts, regions, made, strict=True)]
         return [(pixels, {}) for pixels in made]
 
-    identities = [request.identity for request in group if request.identity is not None]
     if identities:
         with model.applied(identities, torch_only=bool(group[0].people)) as embeddings:
             images = sample_images(embeddings)
@@ -293,6 +278,6 @@ def _generate_batch(
         yield Sample(pixels, request.prompt, request.seed, method, model.name, *how)
 
 
-def sampler_name(model: LatentDiffusion, sampling: SamplingConfig) -> str:
+def sampler_name(model: DiffusionModel, sampling: SamplingConfig) -> str:
     """The sampler's name as A1111 writes it."""
     return SCHEDULERS[sampling.scheduler].a1111_name if sampling.scheduler else a1111_name(model.pipeline.scheduler)

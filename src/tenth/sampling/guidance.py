@@ -7,12 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from tenth.models.denoiser import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL
 from tenth.sampling.bounds import FULL_INTERVAL
-
-# The terms, in the order in which the network computes them.
-UNCONDITIONAL = "unconditional"  # negative prompt, unconditional image embedding
-CONDITIONAL = "conditional"  # prompt and person
-TEXT_ONLY = "text only"  # prompt, unconditional image embedding
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tenth.sampling.noise import add_noise, pure_noise
+
 
 @dataclass(frozen=True, eq=False)
 class InitLatents:
-    """Latents (B, C, h, w), in the UNet's scale, to which noise is added.
+    """Latents (B, C, h, w), in the network's scale, to which noise is added.
 
     strength: fraction of the noise, and of the steps, the last ones, that are taken. mask: (B, 1, h, w), 1 where the latents
     are made anew and 0 where they are kept; None: all are made anew.
@@ -28,10 +30,8 @@ class InitLatents:
     def noised(self, scheduler: Any, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The noisy latents (B, C, h, w) of the first of the timesteps (S,). With a mask and strength 1: pure noise."""
         if self.mask is not None and self.strength == 1:
-            pure: Tensor = noise * scheduler.init_noise_sigma
-            return pure
-        noisy: Tensor = scheduler.add_noise(self.latents, noise, timesteps[:1])
-        return noisy
+            return pure_noise(scheduler, noise)
+        return add_noise(scheduler, self.latents, noise, timesteps[:1])
 
     def keep_unmasked(self, latents: Tensor, scheduler: Any, noise: Tensor, next_timestep: Tensor) -> Tensor:
         """Latents after a step, (B, C, h, w), with the kept ones as noisy as the next timestep, (1,) or (0,), has them.
@@ -40,5 +40,5 @@ class InitLatents:
         """
         if self.mask is None:
             return latents
-        kept = scheduler.add_noise(self.latents, noise, next_timestep) if len(next_timestep) else self.latents
+        kept = add_noise(scheduler, self.latents, noise, next_timestep) if len(next_timestep) else self.latents
         return torch.where(self.mask > 0, latents, kept.to(latents.dtype))

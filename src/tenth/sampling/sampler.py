@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ from torch import Tensor
 from tenth.core.errors import ModelError
 from tenth.core.rng import derive_seed
 from tenth.core.types import DiffusionModel, Pixels
-from tenth.models.adapters.adapter_scale import set_scale
-from tenth.models.denoiser import Conditioning, concat, guidance_embedding, predict_x0, sdxl_time_ids
+from tenth.models.denoiser import Conditioning, Conditions, concat
 from tenth.sampling.config import SamplingConfig
-from tenth.sampling.guidance import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Guidance
+from tenth.sampling.guidance import Guidance
 from tenth.sampling.init_latents import InitLatents
+from tenth.sampling.noise import predicted_x0, pure_noise, scaled_input
 from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.people import BatchRegions
 from tenth.sampling.schedulers import build_scheduler
@@ -33,6 +33,7 @@ FloatImage = npt.NDArray[np.float32]  # (H, W, 3) in [0, 1]; between passes noth
 class SamplingBatch:
     """B images to generate, while their identities are applied to the model. embeddings: of `applied`, (B, M, D), or None.
 
+    context: (B, ...) tensors, of the identities' photos in context; {} without.
     size: of the images; None: the model's own. init: what they start from; None: pure noise. regions: where people are, whose
     rows the embeddings have; None: everywhere.
     """
@@ -45,6 +46,7 @@ class SamplingBatch:
     size: Size | None = None
     init: InitLatents | None = None
     regions: BatchRegions | None = None
+    context: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def height_and_width(self) -> tuple[int, int]:
@@ -52,14 +54,20 @@ class SamplingBatch:
         side = self.model.native_resolution
         return (side, side) if self.size is None else (self.size.height, self.size.width)
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Of each image's latents, (C, h, w)."""
+        return self.model.latent_shape(*self.height_and_width)
+
     def single(self, index: int) -> SamplingBatch:
         """A batch of one of its images."""
         selected = slice(index, index + 1)
         embeddings = None if self.embeddings is None else self.embeddings[selected]
         init = None if self.init is None else self.init.select(selected)
         regions = None if self.regions is None else self.regions.select(selected)
-        prompts, seeds = self.prompts[selected], self.seeds[selected]
-        return replace(self, prompts=prompts, seeds=seeds, embeddings=embeddings, init=init, regions=regions)
+        context = {name: tensor[selected] for name, tensor in self.context.items()}
+        selection = replace(self, prompts=self.prompts[selected], seeds=self.seeds[selected], context=context)
+        return replace(selection, embeddings=embeddings, init=init, regions=regions)
 
     def with_new_noise(self, purpose: str, pass_index: int) -> SamplingBatch:
         """The same batch with other seeds, a function of the first ones."""
@@ -93,14 +101,7 @@ class Step:
     @torch.no_grad()
     def preview(self) -> list[Pixels]:
         """A small image (h, w, 3) of each of the batch: what the network now expects."""
-        # The latents without noise that the prediction implies.
-        config = self.scheduler.config
-        training_step = self.timestep.round().long().clamp(0, int(config.num_train_timesteps) - 1).cpu()
-        alphas_cumprod = self.scheduler.alphas_cumprod[training_step].to(self.prediction.device).clamp(min=1e-6)
-        latents = predict_x0(
-            self.scaled_latents, self.prediction, alphas_cumprod.expand(len(self.prediction)), config.prediction_type
-        )
-
+        latents = predicted_x0(self.scheduler, self.scaled_latents, self.prediction, self.timestep)
         images = (self.model.decode_preview(latents).float().nan_to_num() / 2 + 0.5).clamp(0, 1)
         return [np.rint(image * 255).astype(np.uint8) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
 
@@ -126,19 +127,15 @@ def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Fl
         scale = 1.0 if model.is_guidance_distilled else sampling.guidance_scale or defaults.guidance_scale
         guidance = Guidance(scale, text_scale, sampling.guidance_interval, sampling.guidance_rescale)
         if batch.embeddings is not None:
-            set_scale(model.pipeline, sampling.ip_adapter_scale)
+            model.set_adapter_scale(sampling.ip_adapter_scale)
 
         # Noise, or an image with noise.
         scheduler = build_scheduler(model.pipeline.scheduler, sampling.scheduler)
-        steps, strength = sampling.steps or defaults.steps, 1.0 if init is None else init.strength
-        timesteps = last_timesteps(scheduler, steps, strength, model.device)
+        timesteps = last_timesteps(scheduler, sampling.steps or defaults.steps, batch)
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
         schedule = Schedule(scheduler, timesteps, initial_noise(batch, generators))
-        if init is None:
-            latents = schedule.noise * scheduler.init_noise_sigma
-        else:
-            latents = init.noised(scheduler, schedule.noise, timesteps)
-
+        noise = schedule.noise
+        latents = pure_noise(scheduler, noise) if init is None else init.noised(scheduler, noise, timesteps)
         latents = denoise(batch, latents, schedule, guidance, generators, on_step)
         return decode_images(batch, latents)
 
@@ -167,7 +164,7 @@ def denoise(
         terms = guidance.terms(1 - float(timestep) / num_train_timesteps)
         if terms not in joined:
             joined[terms] = concat([conditionings[term] for term in terms])
-        scaled = scheduler.scale_model_input(latents, timestep)
+        scaled = scaled_input(scheduler, latents, timestep)
         predicted = denoiser(torch.cat([scaled] * len(terms)), timestep, joined[terms]).chunk(len(terms))
         guided = guidance.combine(dict(zip(terms, predicted, strict=True)))
 
@@ -186,40 +183,28 @@ def denoise(
     return latents
 
 
-def prompt_and_person(batch: SamplingBatch, guidance: Guidance) -> dict[str, Conditioning]:
-    """What each of the terms that guidance may need is conditioned on.
-
-    Guidance is away from a zero embedding, or, for patch tokens, from those of a black image.
-    """
-    model, count = batch.model, len(batch.prompts)
-    prompts, negative = model.prompt_encoder(
-        batch.prompts, batch.sampling.negative_prompt, guided=guidance.enabled, device=model.device
+def prompt_and_person(batch: SamplingBatch, guidance: Guidance) -> Mapping[str, Conditioning]:
+    """What each of the terms that guidance may need is conditioned on: the model encodes it."""
+    model, sampling, (height, width) = batch.model, batch.sampling, batch.height_and_width
+    regions = None if batch.regions is None else batch.regions.masks(*batch.latent_shape[1:], model.device)
+    conditions = Conditions(
+        batch.prompts,
+        sampling.negative_prompt,
+        guidance.enabled,
+        sampling.guidance_scale or model.default_sampling.guidance_scale,
+        height,
+        width,
+        batch.embeddings,
+        batch.context,
+        regions,
     )
-    timestep_cond = None
-    if model.is_guidance_distilled:
-        dim = int(model.pipeline.unet.config.time_cond_proj_dim)
-        scale = batch.sampling.guidance_scale or model.default_sampling.guidance_scale
-        embedding = guidance_embedding(scale, dim, count)
-        timestep_cond = embedding.to(model.device, model.pipeline.unet.dtype)
-    time_ids, regions = sdxl_time_ids(prompts, *batch.height_and_width), None
-    if batch.regions is not None:
-        regions = batch.regions.masks(*latent_size(batch), model.device)
-    person = Conditioning(prompts, batch.embeddings, time_ids, timestep_cond, regions)
-    if negative is None:
-        return {CONDITIONAL: person}
-    nobody = None
-    if batch.embeddings is not None:
-        nobody = model.unconditional_like(batch.embeddings)
-    return {
-        UNCONDITIONAL: replace(person, prompts=negative, image_embeddings=nobody),
-        CONDITIONAL: person,
-        TEXT_ONLY: replace(person, image_embeddings=nobody),
-    }
+    return model.conditionings(conditions)
 
 
-def last_timesteps(scheduler: Any, steps: int, strength: float, device: torch.device) -> Tensor:
-    """The timesteps (S,) of the last of a scheduler's `steps`, by `img2img_steps`. It is set to them."""
-    scheduler.set_timesteps(steps, device=device)
+def last_timesteps(scheduler: Any, steps: int, batch: SamplingBatch) -> Tensor:
+    """The timesteps (S,) of the last of a scheduler's `steps`, by `img2img_steps`. It is set to them, as the model has it."""
+    strength = 1.0 if batch.init is None else batch.init.strength
+    batch.model.set_timesteps(scheduler, steps, batch.latent_shape)
     skipped = (steps - img2img_steps(steps, strength)) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):  # it counts from the first of all steps
         scheduler.set_begin_index(skipped)
@@ -229,16 +214,9 @@ def last_timesteps(scheduler: Any, steps: int, strength: float, device: torch.de
 
 def initial_noise(batch: SamplingBatch, generators: list[torch.Generator]) -> Tensor:
     """Standard normal noise (B, C, h, w), each image's from its own generator on the CPU."""
-    unet = batch.model.pipeline.unet
-    shape = (len(generators), unet.config.in_channels, *latent_size(batch))
-    noise: Tensor = randn_tensor(shape, generators, batch.model.device, unet.dtype)
+    shape = (len(generators), *batch.latent_shape)
+    noise: Tensor = randn_tensor(shape, generators, batch.model.device, batch.model.dtype)
     return noise
-
-
-def latent_size(batch: SamplingBatch) -> tuple[int, int]:
-    """Height and width of the latents."""
-    height, width = (side // int(batch.model.pipeline.vae_scale_factor) for side in batch.height_and_width)
-    return height, width
 
 
 def img2img_steps(steps: int, strength: float) -> int:

@@ -17,7 +17,7 @@ from tenth.core.errors import CheckpointError, DataError
 from tenth.core.files.png_metadata import read_sample
 from tenth.core.marks.png import encode_png
 from tenth.core.run_record import CANDIDATES_FOLDER, read_record
-from tenth.core.types import Identity, Person
+from tenth.core.types import DiffusionModel, Identity, Person
 from tenth.data.photo_folder import inspect_photos, to_person
 from tenth.experiments.generation.notes import image_notes
 from tenth.experiments.generation.plan import open_start, plan_images
@@ -28,7 +28,6 @@ from tenth.methods.identity_file import load_identity
 from tenth.methods.people.forget import is_forgotten, remove_learned
 from tenth.methods.registry import DEFAULT_METHOD
 from tenth.methods.registry import method as find_method
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import load_model
 from tenth.sampling.generate import Progress
@@ -130,7 +129,7 @@ def _read_photos(photos: tuple[Path, ...], name: str) -> Person:
 
 
 @lru_cache(maxsize=1)
-def _load(model: str, options: LoadOptions) -> LatentDiffusion:
+def _load(model: str, options: LoadOptions) -> DiffusionModel:
     """The model of the last job: another one takes its place in memory."""
     return load_model(model, options=options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,3 +103,14 @@ def check_finite_tensors(tensors: Mapping[str, Tensor], *, floats_only: bool = F
 
 def _damaged(problem: object) -> UnreadableError:
     return UnreadableError(f"is damaged or not safetensors ({problem})")
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256, hexadecimal, over names, types, shapes and values, in the order of the names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from tenth.core.errors import DataError, InputError
 from tenth.core.files.png_metadata import encode_sample, sample_metadata
-from tenth.core.types import Identity, Person, Sample
+from tenth.core.types import DiffusionModel, Identity, Person, Sample
 from tenth.data.photo_folder import inspect_photos, to_person
 from tenth.data.photo_sources import IDENTITY_SUFFIX
 from tenth.experiments.batch.rows import BatchRow
@@ -25,7 +25,6 @@ from tenth.experiments.generation.subject import load_options, subject_of
 from tenth.methods.identity_file import load_identity
 from tenth.methods.registry import DEFAULT_METHOD
 from tenth.methods.registry import method as find_method
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
@@ -54,7 +53,7 @@ class ModelDrawer:
 
     def __init__(self, root: Path, image_format: str = "png", device: str = "", backend: str = "") -> None:
         self.root, self.image_format, self.device, self.backend = root, image_format, device, backend
-        self._loaded: tuple[str, LoadOptions, LatentDiffusion] | None = None
+        self._loaded: tuple[str, LoadOptions, DiffusionModel] | None = None
         self._person: tuple[str, Person | Identity | InputError] | None = None  # the last one
         self._identities: dict[tuple[str, str], Identity] = {}  # of that person, by model and method
 
@@ -92,7 +91,7 @@ class ModelDrawer:
                 results[index] = self._drawn(window[index].row, requests[index], sample)
         yield from (results[index] for index in range(len(window)))
 
-    def _request(self, planned: _Planned, load: Callable[[LoadOptions], LatentDiffusion]) -> Request:
+    def _request(self, planned: _Planned, load: Callable[[LoadOptions], DiffusionModel]) -> Request:
         """A row's request, with the identity of its person. Raises InputError."""
         row, plan = planned.row, planned.plan
         person = self._person_of(row)
@@ -122,7 +121,7 @@ class ModelDrawer:
         except InputError as problem:
             return DataError(problem.found.replace(f"{self.root}{os.sep}", ""), problem.needed, problem.action)
 
-    def _load(self, name: str, options: LoadOptions) -> LatentDiffusion:
+    def _load(self, name: str, options: LoadOptions) -> DiffusionModel:
         if self._loaded is None or self._loaded[:2] != (name, options):
             self._loaded = None  # its memory is free before the next one comes
             self._identities = {}
@@ -180,11 +179,11 @@ def read_person(path: Path) -> Person | Identity:
     return to_person(inspect_photos([path]), path.name)
 
 
-def _samples(model: LatentDiffusion, requests: Sequence[Request]) -> list[Sample]:
+def _samples(model: DiffusionModel, requests: Sequence[Request]) -> list[Sample]:
     return list(generate(model, requests, SamplingConfig()))
 
 
-def _sample_alone(model: LatentDiffusion, request: Request) -> Sample | InputError:
+def _sample_alone(model: DiffusionModel, request: Request) -> Sample | InputError:
     try:
         return _samples(model, [request])[0]
     except InputError as problem:

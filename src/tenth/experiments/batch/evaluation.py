@@ -19,7 +19,8 @@ from torch import Tensor
 from tenth.core.cache import ArrayCache
 from tenth.core.console import track
 from tenth.core.errors import DataError
-from tenth.core.types import Features, Score, tensors_digest
+from tenth.core.files.tensors import tensors_digest
+from tenth.core.types import Features, Score
 from tenth.core.wording import pluralize
 from tenth.core.workers.attempts import Workers
 from tenth.core.workers.tasks import run_tasks

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from tenth.core.errors import DataError
 from tenth.core.files.reading import UnreadableError, parse_json
-from tenth.core.types import FeatureArray, tensors_digest
+from tenth.core.files.tensors import tensors_digest
+from tenth.core.types import FeatureArray
 from tenth.evaluation.extractors.features import Extractor
 from tenth.experiments.batch.features import INCEPTION, METADATA_KEY, RECOGNIZER
 from tenth.experiments.batch.shards import shard_file

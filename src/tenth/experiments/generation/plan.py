@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tenth.core.errors import InputError, RecipeError
-from tenth.core.types import Method
+from tenth.core.types import DiffusionModel, Method
 from tenth.experiments.generation.candidates import KeepBest
 from tenth.experiments.generation.request import ImageRequest
 from tenth.methods.registry import method as find_method
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.bounds import check_setting
 from tenth.sampling.generate import Request
 from tenth.sampling.passes.hires import HiresConfig
@@ -67,7 +66,7 @@ class ImagePlan:
         sizes = [image.request.hires or self.hires for image in self.images]
         return max((size for size in sizes if size), key=lambda size: size.size.area, default=None)
 
-    def check_sizes(self, model: LatentDiffusion) -> None:
+    def check_sizes(self, model: DiffusionModel) -> None:
         """Raises DataError, which names the row, if a size is one that the model does not generate."""
         if self.hires:
             self.hires.plan(model)

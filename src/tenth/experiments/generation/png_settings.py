@@ -10,9 +10,9 @@ from typing import Any
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
 from tenth.core.files.png_metadata import read_sample
+from tenth.core.types import DiffusionModel
 from tenth.core.wording import shorten
 from tenth.methods.registry import TUNING_FREE_METHODS
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.bounds import check_prompt, check_setting
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig
@@ -38,7 +38,7 @@ class PngSettings:
         """Its method, if that needs no training for each person and is not the name of a file."""
         return self.method if self.method in TUNING_FREE_METHODS else None
 
-    def notes(self, model: LatentDiffusion, method: str, inherited: Mapping[str, Any]) -> list[str]:
+    def notes(self, model: DiffusionModel, method: str, inherited: Mapping[str, Any]) -> list[str]:
         """What was taken from the image, and where the new ones will be others than it. inherited: by the options' names."""
         text = ", ".join(f"{name.replace('_', ' ')} {value!r}" for name, value in inherited.items())
         notes = [f"from {self.path.name}: {text or 'nothing, all was given'}"]

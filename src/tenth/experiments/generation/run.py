@@ -13,7 +13,7 @@ from tenth.core.config import to_table
 from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.files.png_metadata import read_sample
 from tenth.core.run_record import RECORD_FILE, SHEET_FILE, read_record, write_record
-from tenth.core.types import Identity, Person
+from tenth.core.types import DiffusionModel, Identity, Person
 from tenth.experiments.generation.candidates import Choice, GivenPhotos, KeepBest, measure_files
 from tenth.experiments.generation.people_figures import measured_people
 from tenth.experiments.generation.plan import ImagePlan, open_start, plan_images
@@ -22,7 +22,6 @@ from tenth.experiments.generation.sheet import write_sheet
 from tenth.experiments.generation.subject import LoadModel, Subject, subject_of
 from tenth.experiments.output_folders import ensure_writable_folder, image_names
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
@@ -42,7 +41,7 @@ class ImageRun:
     each prompt's images are kept, the best. grid: whose cells they are; each is generated alone, as by a command of its own.
     """
 
-    model: LatentDiffusion
+    model: DiffusionModel
     requests: Sequence[Request]
     sampling: SamplingConfig
     hires: HiresConfig | None = None
@@ -146,7 +145,7 @@ def generate_images(
     request: ImageRequest | ImagePlan,
     person: Person | Identity,
     folder: str | Path,
-    model: LatentDiffusion | LoadModel | None = None,
+    model: DiffusionModel | LoadModel | None = None,
     on_progress: OnProgress | None = None,
     on_begin: Callable[[Subject, ImageRun], None] | None = None,
 ) -> list[Path]:
@@ -159,7 +158,7 @@ def generate_images(
     """
     plan = request if isinstance(request, ImagePlan) else plan_images(request, start=open_start(request))
 
-    def load(options: LoadOptions) -> LatentDiffusion:
+    def load(options: LoadOptions) -> DiffusionModel:
         if model is None:
             return load_model(plan.request.model, options=options)
         return model(options) if callable(model) else model

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tenth.core.types import Identity, Person, Photo
+from tenth.core.types import DiffusionModel, Identity, Person, Photo
 from tenth.experiments.generation.plan import ImagePlan, PlannedImage
 from tenth.methods.registry import DEFAULT_METHOD, trained_method
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
 from tenth.sampling.generate import Request
 from tenth.sampling.people import PlacedPerson
 
-LoadModel = Callable[[LoadOptions], LatentDiffusion]
+LoadModel = Callable[[LoadOptions], DiffusionModel]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +24,7 @@ class Subject:
     """
 
     identities: Mapping[str | None, Identity]
-    model: LatentDiffusion
+    model: DiffusionModel
     photos: tuple[Photo, ...] = ()
     notes: tuple[str, ...] = ()
     people: Mapping[str | None, Sequence[PlacedPerson]] = field(default_factory=dict)

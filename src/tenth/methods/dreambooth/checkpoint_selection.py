@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tenth.core.types import FeatureArray, Features, Photo, Pixels, Score
+from tenth.core.types import DiffusionModel, FeatureArray, Features, Photo, Pixels, Score
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, l2_normalize
 from tenth.evaluation.metrics.identity import copy_paste_index
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample
 from tenth.training.monitoring import CheckpointMetrics, append_history, image_strip
@@ -24,7 +23,7 @@ PERSON = "person"
 class CheckpointSelector:
     """Measures a checkpoint. training_photos, held_out: the person's photos, as the model's own encoder embeds them."""
 
-    model: LatentDiffusion
+    model: DiffusionModel
     training_photos: Features
     held_out: Features
     prompts: tuple[str, ...]
@@ -55,7 +54,7 @@ class CheckpointSelector:
 
 
 def build_selector(
-    model: LatentDiffusion,
+    model: DiffusionModel,
     training_photos: Sequence[Pixels],
     held_out: Sequence[Pixels],
     prompts: Sequence[str],
@@ -75,7 +74,7 @@ def build_selector(
     return CheckpointSelector(model, features[0], features[1], selected_prompts, sampling, directory)
 
 
-def embed_images(model: LatentDiffusion, images: Sequence[Pixels]) -> FeatureArray:
+def embed_images(model: DiffusionModel, images: Sequence[Pixels]) -> FeatureArray:
     """Embeddings by the model's own image encoder, of norm 1 (N, D); NaN where a face encoder finds no face."""
     if model.encoder.dlib_mean is not None:
         return DlibRecognizer(model.encoder.dlib_mean.double().numpy())(images)

@@ -6,7 +6,7 @@ import numpy as np
 
 from tenth.core.types import DiffusionModel
 from tenth.data.faces.detection import face_width, find_faces
-from tenth.models.latent_diffusion import TrainedResolutions
+from tenth.models.trained_resolutions import TrainedResolutions
 from tenth.sampling.passes.img2img import img2img, resize_to_cover
 from tenth.sampling.passes.resolutions import SIZE_MULTIPLE, Size
 from tenth.sampling.sampler import FloatImage, OnStep, SamplingBatch, to_uint8

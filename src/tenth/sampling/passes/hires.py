@@ -9,7 +9,7 @@ from typing import Any
 
 from tenth.core.errors import DataError
 from tenth.core.types import DEFAULT_HIRES_STRENGTH, DiffusionModel, Pixels
-from tenth.models.latent_diffusion import TrainedResolutions
+from tenth.models.trained_resolutions import TrainedResolutions
 from tenth.sampling.bounds import SETTING_RANGES
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.face_detailer import detail_face, face_crop_box

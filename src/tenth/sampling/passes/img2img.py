@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from tenth.core.types import DiffusionModel
-from tenth.models.latents import encode
 from tenth.sampling.init_latents import InitLatents
 from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.sampler import FloatImage, OnStep, SamplingBatch, sample_float
@@ -28,9 +27,9 @@ def img2img(batch: SamplingBatch, image: FloatImage, strength: float, on_step: O
 
 
 def encode_image(model: DiffusionModel, image: FloatImage) -> Tensor:
-    """An image (H, W, 3) in [0, 1] -> latents (1, C, h, w), in the UNet's scale."""
+    """An image (H, W, 3) in [0, 1] -> latents (1, C, h, w), in the network's scale."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None] * 2 - 1  # (1, 3, H, W)
-    return encode(model.pipeline.vae, pixels.to(model.device)).to(model.pipeline.unet.dtype)
+    return model.encode(pixels)
 
 
 def resize_to_cover(image: FloatImage, size: Size) -> FloatImage:

@@ -19,7 +19,7 @@ from tenth.core.errors import DataError
 from tenth.core.types import DiffusionModel, Pixels
 from tenth.data.faces.detection import crop_square, find_faces
 from tenth.data.photo import open_photo
-from tenth.models.latent_diffusion import TrainedResolutions
+from tenth.models.trained_resolutions import TrainedResolutions
 from tenth.sampling.bounds import SETTING_RANGES
 from tenth.sampling.init_latents import InitLatents
 from tenth.sampling.passes.hires import native_sizes

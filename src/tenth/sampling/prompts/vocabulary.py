@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tenth.models.latent_diffusion import LatentDiffusion
+from tenth.core.types import DiffusionModel
 from tenth.models.prompt_encoder import SMALL_VOCABULARY
 from tenth.models.prompt_weights import plain_text
 
 WORD_PATTERN = re.compile(r"[^\W\d_]+")
 
 
-def prompt_warnings(model: LatentDiffusion, prompt: str) -> list[str]:
+def prompt_warnings(model: DiffusionModel, prompt: str) -> list[str]:
     """A sentence about words outside the model's vocabulary, and one about tokens beyond its limit; none where all is read.
 
     Models with a large vocabulary encode long prompts in chunks (prompt_encoder.py).

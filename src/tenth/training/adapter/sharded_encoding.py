@@ -15,11 +15,11 @@ from tenth.core.errors import CheckpointError, DataError, InputError
 from tenth.core.files.claims import exclusive_folder, list_entries, remove_temporary
 from tenth.core.files.reading import UnreadableError, read_json, read_verified, reason, sha256_of
 from tenth.core.files.writing import make_private_folder, write_bytes, write_json
+from tenth.core.types import DiffusionModel
 from tenth.core.wording import abbreviate, pluralize
 from tenth.core.workers.tasks import run_tasks
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.manifest import ManifestEntry, iterate_people, read_manifest, write_manifest
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import load_model
 from tenth.training.adapter import shards
@@ -127,7 +127,7 @@ def _encode_shard(
 
 
 @lru_cache(1)
-def load_networks(model: str) -> tuple[LatentDiffusion, dict[str, str]]:
+def load_networks(model: str) -> tuple[DiffusionModel, dict[str, str]]:
     """The model as training loads it, on the accelerator if there is one, and what its values depend on."""
     networks = load_model(model, options=LoadOptions(device="cpu", full_precision=True))
     networks.pipeline.to(distributed_state().device)

@@ -17,7 +17,7 @@ from tenth.core.config import FilePath, NonNegative, SomeItems, config_dataclass
 from tenth.core.errors import RecipeError
 from tenth.core.files.writing import atomic_folder
 from tenth.core.rng import StepRNG
-from tenth.core.types import Pixels
+from tenth.core.types import DiffusionModel, Pixels
 from tenth.core.wording import pluralize
 from tenth.data.faces.crops import PhotoDataset
 from tenth.models.adapters.ip_adapter import ADAPTER_FILE, adapter_name, save_ip_adapter
@@ -25,7 +25,6 @@ from tenth.models.aggregators import checkpoint
 from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, LearnedAggregator
 from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
 from tenth.models.aggregators.set_aggregator import SetAggregator, SetAggregatorConfig
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.training.adapter.dataset import AdapterDataset
 from tenth.training.adapter.encoding import build_dataset, on_device
 from tenth.training.adapter.reference_sampling import IdentityContrastiveLoss, ReferenceSampling, sample_references
@@ -96,7 +95,7 @@ class AdapterRecipe:
             raise RecipeError(found, needed, "Set min_photos and max_photos to that number")
 
 
-def train_adapter(recipe: AdapterRecipe, model: LatentDiffusion, directory: Path) -> None:
+def train_adapter(recipe: AdapterRecipe, model: DiffusionModel, directory: Path) -> None:
     """Train and write `directory`/final, a folder that `--method` takes: ip-adapter.safetensors and aggregator.safetensors.
 
     `directory`/best: the same of the checkpoint with the highest identity similarity on validation people. validation.jsonl and
@@ -133,7 +132,7 @@ class AdapterTrainer:
     """The modules that are trained, and the data."""
 
     recipe: AdapterRecipe
-    model: LatentDiffusion
+    model: DiffusionModel
     frozen: FrozenDiffusion
     aggregator: LearnedAggregator
     dataset: AdapterDataset
@@ -201,7 +200,7 @@ class AdapterTrainer:
 
 
 def load_data(
-    recipe: AdapterRecipe, model: LatentDiffusion, frozen: FrozenDiffusion, cache: ArrayCache, *, validate: bool
+    recipe: AdapterRecipe, model: DiffusionModel, frozen: FrozenDiffusion, cache: ArrayCache, *, validate: bool
 ) -> tuple[AdapterDataset, AdapterValidator | None]:
     """The training people of the files or the data, or synthetic people; the validation people of the data, if asked for."""
     min_photos = recipe.references.required_photos

@@ -13,14 +13,13 @@ from torch import Tensor
 from tenth.core.cache import Array, ArrayCache
 from tenth.core.config import Count, WholeNumber, config_dataclass
 from tenth.core.console import print_message
-from tenth.core.types import Features, Pixels, Score
+from tenth.core.types import DiffusionModel, Features, Pixels, Score
 from tenth.core.wording import pluralize
 from tenth.data.faces.crops import CENTRAL_FACE, PhotoDataset
 from tenth.data.faces.descriptors import encoder_name, face_descriptor
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.metrics.identity import identity_similarity
 from tenth.models.aggregators.checkpoint import LearnedAggregator
-from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample
@@ -49,7 +48,7 @@ class AdapterValidator:
     held_out: Features
     recognizer: DlibRecognizer
 
-    def generate(self, model: LatentDiffusion, aggregator: LearnedAggregator) -> list[Pixels]:
+    def generate(self, model: DiffusionModel, aggregator: LearnedAggregator) -> list[Pixels]:
         """An image of each person, (H, W, 3), with the adapter that is installed in the model's UNet."""
         pooled = torch.stack([aggregator.pool(rows) for rows in self.references])  # (N, M, D)
         images: list[Pixels] = []
@@ -67,7 +66,7 @@ class AdapterValidator:
 
 
 def build_validator(
-    people: PhotoDataset, settings: ValidationConfig, model: LatentDiffusion, cache: ArrayCache
+    people: PhotoDataset, settings: ValidationConfig, model: DiffusionModel, cache: ArrayCache
 ) -> AdapterValidator | None:
     """The first validation people with enough readable photos; None if there are fewer than two, or none is asked for."""
     # What the model's encoder and dlib read in each photo.

@@ -1,0 +1,112 @@
+"""What a family of transformers trained by flow matching is: its parts, sizes and defaults, and the functions that differ."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tenth.core.types import DefaultSampling, Pixels
+from tenth.models.denoiser import Conditioning
+from tenth.models.prompt_encoder import PromptEmbeddings
+
+LatentShape = tuple[int, int, int]  # (C, h, w), without a batch
+
+
+@dataclass(frozen=True)
+class FlowTraining:
+    """How a family is trained. A timestep is shift t / (1 + (shift - 1) t), where t is the sigmoid of a normal number.
+
+    logit_mean, logit_std: of that number. shift: None where it depends on the size, as in sampling. guidance: the scale that a
+    transformer with a layer for it is given; None without such a layer. lora_targets: the last parts of the names of the
+    transformer's linear layers that get low-rank matrices.
+    """
+
+    logit_mean: float = 0.0
+    logit_std: float = 1.0
+    shift: float | None = None
+    guidance: float | None = None
+    lora_targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+@dataclass(frozen=True, eq=False)
+class TransformerFamily:
+    """A family. `pipeline` is diffusers' in every function, of which only the parts that are named are read.
+
+    pipeline_class: as model_index.json names it. components: the class names that an index may name, by the part; the first
+    letter of a part says the library: text encoders, tokenizers and processors are of transformers.
+    resolution: side of the square, in pixels, of the default image. size_multiple: sides of images are multiples of it.
+    max_context_photos: 0: takes no photos in context. max_prompt_tokens: what is beyond is not read.
+    default_sampling: (pipeline) -> steps and guidance. is_guidance_distilled: (pipeline) -> whether guidance is in the weights.
+    latent_shape: (pipeline, height, width) -> (C, h, w), in which diffusers' pipeline draws its noise.
+    encode_prompts: (pipeline, prompts, context) -> embeddings of U prompts. context: (U, ...) tensors, read where
+    `prompts_see_photos`. count_tokens: (pipeline, prompt) -> of a prompt, without the words around it.
+    encode_photos: (pipeline, photos (H, W, 3)) -> an identity's context by the family's own names. check_context: (pipeline,
+    context) raises ValueError, "of shape ..." or "named ...", for what `predict` cannot read.
+    predict: (transformer, latents (B, C, h, w), timesteps () or (B,), conditioning) -> (B, C, h, w), the velocity as the
+    scheduler's step takes it.
+    encode: (pipeline, pixels (B, 3, H, W)) -> latents (B, C, h, w) in the transformer's scale. decode: the inverse.
+    set_timesteps: (scheduler, steps, latent_shape, device) sets a scheduler, with its shift.
+    empty_conditioning: (pipeline) -> zeros (1, ...) of the shapes that its text encoders give, on their device; raises
+    ValueError if they cannot give such.
+    nested_configs: keys of tables in a part's configuration that stay tables (model_folder.py).
+    """
+
+    name: str
+    pipeline_class: str
+    components: Mapping[str, tuple[str, ...]]
+    resolution: int
+    size_multiple: int
+    max_context_photos: int
+    max_prompt_tokens: int
+    default_sampling: Callable[[Any], DefaultSampling]
+    is_guidance_distilled: Callable[[Any], bool]
+    latent_shape: Callable[[Any, int, int], LatentShape]
+    encode_prompts: Callable[[Any, Sequence[str], Mapping[str, Tensor]], PromptEmbeddings]
+    count_tokens: Callable[[Any, str], int]
+    encode_photos: Callable[[Any, Sequence[Pixels]], dict[str, Tensor]]
+    check_context: Callable[[Any, Mapping[str, Tensor]], None]
+    predict: Callable[[Any, Tensor, Tensor, Conditioning], Tensor]
+    encode: Callable[[Any, Tensor], Tensor]
+    decode: Callable[[Any, Tensor], Tensor]
+    set_timesteps: Callable[[Any, int, LatentShape, torch.device], None]
+    empty_conditioning: Callable[[Any], Conditioning]
+    prompts_see_photos: bool = False
+    training: FlowTraining = FlowTraining()
+    nested_configs: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    chat_template: str = ""
+
+
+def check_latents_context(context: Mapping[str, Tensor], channels: int, most: int) -> None:
+    """`check_context` of photos that are latents alone: "latents.0" (C, h, w) and so on, of at most so many."""
+    expected = [f"latents.{index}" for index in range(len(context))]
+    if set(context) != set(expected) or len(context) > most:
+        raise ValueError(f"named {', '.join(sorted(context)[: most + 1])}")
+    for tensor in context.values():
+        if tensor.ndim != 3 or tensor.shape[0] != channels or 0 in tensor.shape or not tensor.is_floating_point():
+            raise ValueError(f"of shape {tuple(tensor.shape)} and type {tensor.dtype}, where {channels} channels are read")
+
+
+def ordered_latents(context: Mapping[str, Tensor]) -> list[Tensor]:
+    """The photos' latents "latents.0" and so on, (B, C, h, w) each, in their order."""
+    return [context[f"latents.{index}"] for index in range(len(context))]
+
+
+def set_flow_timesteps(
+    scheduler: Any, steps: int, device: torch.device, *, mu: float | None = None, sigmas: Sequence[float] | None = None
+) -> None:
+    """Set a scheduler of flow matching to so many steps. mu: the shift, where the scheduler's depends on the size.
+
+    sigmas: of each step before the shift; a scheduler that takes none has its own.
+    """
+    known = inspect.signature(scheduler.set_timesteps).parameters
+    settings: dict[str, Any] = {}
+    if mu is not None and "mu" in known and scheduler.config.get("use_dynamic_shifting"):
+        settings["mu"] = mu
+    if sigmas is not None and "sigmas" in known:
+        settings["sigmas"] = list(sigmas)
+    scheduler.set_timesteps(steps, device=device, **settings)

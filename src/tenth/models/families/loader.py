@@ -1,0 +1,164 @@
+"""A transformer of a known family from a local folder in diffusers' layout, with everything in it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from torch import nn
+
+from tenth.core.errors import ModelError
+from tenth.core.files.reading import printable_name, short_sha256_of, without_system_files
+from tenth.models import model_folder
+from tenth.models.adapters.lora_file import load_lora
+from tenth.models.families.family import TransformerFamily
+from tenth.models.families.flow_model import FlowModel
+from tenth.models.families.registry import FAMILIES, family_of
+from tenth.models.memory.planner import DEFAULT_OPTIONS, LoadOptions, MemoryPlan
+from tenth.models.model_folder import ComponentSpec, first_line, invalid_model, read_config, sanitized_folder
+from tenth.models.pipelines import quiet
+
+NETWORKS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
+CHECKED_SIDE = 64  # pixels: of the image whose shapes are computed
+# Of a text encoder's configuration: what names files or code, and a number of layers that only sliding windows read.
+UNREAD_KEYS = {"architectures", "auto_map", "quantization_config", "max_window_layers", "torch_dtype", "dtype"}
+
+ROPE_KEYS = ("rope_theta", "rope_scaling")  # as configurations had it before `rope_parameters`
+
+
+def family_in(folder: Path) -> TransformerFamily | None:
+    """The family of the pipeline in a folder; None if it is of another kind. Raises ModelError if its index cannot be read."""
+    index = folder / "model_index.json"
+    class_name = read_config(index).get("_class_name") if index.is_file() else None
+    return family_of(class_name) if isinstance(class_name, str) else None
+
+
+def load_flow_model(
+    folder: Path,
+    options: LoadOptions = DEFAULT_OPTIONS,  # noqa: ARG001 - until there is a plan
+    on_message: Callable[[str], None] | None = None,  # noqa: ARG001
+    family: TransformerFamily | None = None,
+    lora: Path | None = None,
+) -> FlowModel:
+    """The model in a folder. family: None for the one that its index names. on_message: gets a line about the memory profile.
+
+    lora: a file whose matrices are added to the weights once.
+
+    Raises ModelError if it is of no family, or a part is missing, damaged, or does not go with the others.
+    """
+    family = family or family_in(folder)
+    if family is None:
+        known = ", ".join(each.pipeline_class for each in FAMILIES.values())
+        raise ModelError(f"{folder} is of no known family", f"one of {known} is needed", "Choose another model")
+    matrices, plan = None if lora is None else load_lora(lora), MemoryPlan()  # refused before the model is read
+    pipeline = load_family_pipeline(folder, family)
+    if matrices is not None:
+        matrices.merge_into(pipeline)
+    parts = [part for part in NETWORKS if part in family.components]
+    weights = without_system_files(folder, (path for part in parts for path in model_folder.weight_files(folder / part)))
+    name = printable_name(folder.resolve())
+    if lora is not None:
+        name, weights = f"{name}+{printable_name(lora.with_suffix(''))}", [*weights, lora]
+    return FlowModel(family, pipeline, f"{name}@{short_sha256_of(weights)}", plan)
+
+
+def load_family_pipeline(folder: Path, family: TransformerFamily) -> Any:
+    """The pipeline of a folder, float32 on the CPU, safetensors only, checked before and after it is read."""
+    index, classes = read_index(folder, family)
+    specs = {name: component_spec(family, name, cls) for name, cls in classes.items()}
+    with sanitized_folder(folder, specs, index) as safe, quiet():
+        check_networks(folder, safe, family, classes)
+        try:
+            pipeline = getattr(diffusers, family.pipeline_class).from_pretrained(
+                safe, local_files_only=True, use_safetensors=True, dtype=torch.float32
+            )
+        except Exception as problem:  # whatever a library raises of a foreign file
+            raise invalid_model(folder, f"cannot be loaded: {first_line(problem).replace(str(safe), str(folder))}") from problem
+    for name in classes:
+        if name in NETWORKS:
+            model_folder.check_finite(getattr(pipeline, name), folder / name)
+    return pipeline
+
+
+def read_index(folder: Path, family: TransformerFamily) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A pipeline's index, reduced to what is known, and the class of each part. Raises ModelError for an unknown class."""
+    path = folder / "model_index.json"
+    listed, classes = read_config(path), {}
+    index: dict[str, Any] = {"_class_name": family.pipeline_class, "_diffusers_version": diffusers.__version__}
+    for name, known in family.components.items():
+        entry = listed.get(name)
+        class_name = entry[-1] if isinstance(entry, list) and entry else None
+        if class_name not in known:
+            raise invalid_model(path, f"names {entry!r:.100} as its {name}, and {', '.join(known)} are known")
+        module = transformers if name.startswith(("text_encoder", "tokenizer", "processor")) else diffusers
+        classes[name] = getattr(module, class_name)
+        index[name] = [module.__name__, class_name]
+    settings = set(_init_parameters(getattr(diffusers, family.pipeline_class))) - set(family.components)
+    index |= {name: listed[name] for name in settings if isinstance(listed.get(name), bool)}
+    return index, classes
+
+
+def component_spec(family: TransformerFamily, name: str, cls: Any) -> ComponentSpec:
+    """What of one part's folder is passed on."""
+    if name.startswith("tokenizer"):
+        template = {"chat_template": family.chat_template} if family.chat_template else {}
+        return ComponentSpec(
+            model_folder.TOKENIZER.keys,
+            model_folder.TOKENIZER.config_file,
+            template,
+            weights=False,
+            tokenizer_files=model_folder.TOKENIZER.tokenizer_files,
+        )
+    if name.startswith("text_encoder"):
+        config = cls.config_class
+        keys = {*config.__annotations__, *ROPE_KEYS} - UNREAD_KEYS
+        fixed = {"model_type": config.model_type}
+        return ComponentSpec(keys, fixed_values=fixed, nested_keys=family.nested_configs.get(name, {}))
+    file = "scheduler_config.json" if name == "scheduler" else "config.json"
+    return ComponentSpec(_init_parameters(cls), file, {"_class_name": cls.__name__}, weights=name != "scheduler")
+
+
+def _init_parameters(cls: Any) -> list[str]:
+    """The settings of a class of diffusers."""
+    return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+
+def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes: Mapping[str, Any]) -> None:
+    """Raises ModelError unless each network is what its weights are, and they go together: a step of shapes alone."""
+
+    def build(name: str) -> nn.Module:
+        cls, path = classes[name], safe / name
+        if name.startswith("text_encoder"):
+            made: nn.Module = cls(cls.config_class.from_pretrained(path))
+        else:
+            made = cls.from_config(cls.load_config(path))
+        return made
+
+    # Each network by itself. A text encoder's output layer may be its embedding, and is then not in the file.
+    parts: dict[str, Any] = {}
+    for name in (each for each in classes if each in NETWORKS):
+        infos = model_folder.folder_tensor_infos(folder / name)
+        if read_config(safe / name / "config.json").get("tie_word_embeddings"):
+            embedding = next((infos[each] for each in infos if each.endswith("embed_tokens.weight")), None)
+            infos = infos if embedding is None else {"lm_head.weight": embedding, **infos}
+        parts[name] = model_folder.check_weights_match(partial(build, name), infos, folder / name)
+
+    # All of them together.
+    try:
+        index = read_config(safe / "model_index.json")
+        settings = {name: value for name, value in index.items() if isinstance(value, bool)}
+        pipeline = getattr(diffusers, family.pipeline_class)(**dict.fromkeys(classes) | settings | parts)
+        with torch.no_grad(), torch.device("meta"):
+            zeros = torch.zeros(1, *family.latent_shape(pipeline, CHECKED_SIDE, CHECKED_SIDE))
+            velocity = family.predict(pipeline.transformer, zeros, torch.zeros(()), family.empty_conditioning(pipeline))
+            decoded = family.decode(pipeline, velocity)
+            if family.encode(pipeline, decoded).shape != zeros.shape:
+                raise ValueError(f"latents of shape {tuple(zeros.shape)}, which come back as another one")
+    except Exception as problem:  # whatever a library raises of a foreign configuration
+        raise invalid_model(folder, f"has parts that do not go together ({first_line(problem)})") from problem

@@ -1,0 +1,20 @@
+"""Every family of transformers, a row each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tenth.models.families.family import TransformerFamily
+from tenth.models.families.flux2_klein import FLUX2_KLEIN
+
+FAMILIES: Mapping[str, TransformerFamily] = {
+    family.name: family
+    for family in (
+        FLUX2_KLEIN,
+    )
+}  # fmt: skip
+
+
+def family_of(pipeline_class: str) -> TransformerFamily | None:
+    """The family whose pipeline a model_index.json names, if it is known."""
+    return next((family for family in FAMILIES.values() if family.pipeline_class == pipeline_class), None)

@@ -1,0 +1,85 @@
+"""Toy transformers in folders of diffusers' layout, of each family: tiny random weights, and a tokenizer of single bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
+from tokenizers import pre_tokenizers
+from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
+
+SIDE = 64  # pixels: of a toy's default image
+QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
+# As Qwen3's own has it for one message, with `enable_thinking=False`.
+QWEN3_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+def toy_family(name: str, folder: Path, **settings: Any) -> Path:
+    """A toy of the family, written into a folder. settings: of its pipeline, such as `is_distilled`."""
+    torch.manual_seed(0)
+    MAKERS[name](**settings).save_pretrained(folder)
+    return folder
+
+
+def qwen_tokenizer(max_length: int = 4096) -> Qwen2Tokenizer:
+    """Qwen's tokenizer whose words are single bytes."""
+    words = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *QWEN_TOKENS]
+    tokenizer = Qwen2Tokenizer(
+        vocab={word: index for index, word in enumerate(words)},
+        merges=[],
+        model_max_length=max_length,
+        split_special_tokens=False,
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": list(QWEN_TOKENS[1:])})
+    tokenizer.chat_template = QWEN3_TEMPLATE
+    return tokenizer
+
+
+def flux2_klein(*, is_distilled: bool = True) -> Flux2KleinPipeline:
+    """FLUX.2 klein: a text encoder of 27 layers, as many as are read."""
+    tokenizer = qwen_tokenizer()
+    text = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=27,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+    )
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=3 * 16,
+        timestep_guidance_channels=16,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    vae = AutoencoderKLFlux2(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(4, 4, 8, 8),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=2,
+        sample_size=SIDE,
+    )
+    vae.bn.running_mean.normal_()
+    vae.bn.running_var.uniform_(0.5, 2)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    return Flux2KleinPipeline(scheduler, vae, Qwen3ForCausalLM(text), tokenizer, transformer, is_distilled=is_distilled)
+
+
+MAKERS: dict[str, Callable[..., Any]] = {"flux2-klein": flux2_klein}
