@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
+from PIL import Image
 from tokenizers import pre_tokenizers
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
+
+from tenth.core.types import Pixels
 
 SIDE = 64  # pixels: of a toy's default image
 QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
@@ -24,8 +28,19 @@ QWEN3_TEMPLATE = (
 def toy_family(name: str, folder: Path, **settings: Any) -> Path:
     """A toy of the family, written into a folder. settings: of its pipeline, such as `is_distilled`."""
     torch.manual_seed(0)
-    MAKERS[name](**settings).save_pretrained(folder)
+    pipeline = MAKERS[name](**settings)
+    with torch.no_grad():
+        for parameter in pipeline.transformer.parameters():
+            if parameter.ndim == 2:  # so that an image shows what it is conditioned on
+                parameter.mul_(3)
+    pipeline.save_pretrained(folder)
     return folder
+
+
+def toy_photo(width: int, height: int, seed: int = 0) -> Pixels:
+    """A photo of nobody: smooth noise (H, W, 3)."""
+    small = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def qwen_tokenizer(max_length: int = 4096) -> Qwen2Tokenizer:

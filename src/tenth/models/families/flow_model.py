@@ -31,7 +31,7 @@ class FlowModel:
 
     def __init__(self, family: TransformerFamily, pipeline: Any, name: str, memory_plan: MemoryPlan = DEFAULT_PLAN) -> None:
         self.family, self.pipeline, self.name, self.memory_plan = family, pipeline, name, memory_plan
-        self.adapter_name, self.max_context_photos = "", family.max_context_photos
+        self.adapter_name, self.max_context_photos, self.size_multiple = "", family.max_context_photos, family.size_multiple
         self.trained_methods: Mapping[str, Path] = {}
         self.prompt_encoder = FlowPromptEncoder(family, pipeline)
         self.encoder: Encoder = NoEncoder(self.short_name)
