@@ -57,14 +57,14 @@ def qwen_tokenizer(max_length: int = 4096) -> Qwen2Tokenizer:
     return tokenizer
 
 
-def flux2_klein(*, is_distilled: bool = True) -> Flux2KleinPipeline:
+def flux2_klein(*, is_distilled: bool = True, num_hidden_layers: int = 27) -> Flux2KleinPipeline:
     """FLUX.2 klein: a text encoder of 27 layers, as many as are read."""
     tokenizer = qwen_tokenizer()
     text = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=16,
         intermediate_size=16,
-        num_hidden_layers=27,
+        num_hidden_layers=num_hidden_layers,
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=8,

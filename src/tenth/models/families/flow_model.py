@@ -63,8 +63,9 @@ class FlowModel:
     @property
     def native_resolution(self) -> int:
         """Side of the square, in pixels, that the model generates by default: the family's, or the autoencoder's if less."""
-        trained = getattr(self.pipeline.vae.config, "sample_size", None)
-        return min(self.family.resolution, trained) if isinstance(trained, int) else self.family.resolution
+        resolution, trained = self.family.resolution, getattr(self.pipeline.vae.config, "sample_size", None)
+        side = min(resolution, trained) // self.size_multiple * self.size_multiple if isinstance(trained, int) else 0
+        return side if side > 0 else resolution
 
     @property
     def default_sampling(self) -> DefaultSampling:
