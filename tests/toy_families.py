@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
+from PIL import Image
 from tokenizers import pre_tokenizers
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
+
+from tenth.core.types import Pixels
 
 SIDE = 64  # pixels: of a toy's default image
 QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
@@ -24,8 +28,19 @@ QWEN3_TEMPLATE = (
 def toy_family(name: str, folder: Path, **settings: Any) -> Path:
     """A toy of the family, written into a folder. settings: of its pipeline, such as `is_distilled`."""
     torch.manual_seed(0)
-    MAKERS[name](**settings).save_pretrained(folder)
+    pipeline = MAKERS[name](**settings)
+    with torch.no_grad():
+        for parameter in pipeline.transformer.parameters():
+            if parameter.ndim == 2:  # so that an image shows what it is conditioned on
+                parameter.mul_(3)
+    pipeline.save_pretrained(folder)
     return folder
+
+
+def toy_photo(width: int, height: int, seed: int = 0) -> Pixels:
+    """A photo of nobody: smooth noise (H, W, 3)."""
+    small = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def qwen_tokenizer(max_length: int = 4096) -> Qwen2Tokenizer:
@@ -42,14 +57,14 @@ def qwen_tokenizer(max_length: int = 4096) -> Qwen2Tokenizer:
     return tokenizer
 
 
-def flux2_klein(*, is_distilled: bool = True) -> Flux2KleinPipeline:
+def flux2_klein(*, is_distilled: bool = True, num_hidden_layers: int = 27) -> Flux2KleinPipeline:
     """FLUX.2 klein: a text encoder of 27 layers, as many as are read."""
     tokenizer = qwen_tokenizer()
     text = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=16,
         intermediate_size=16,
-        num_hidden_layers=27,
+        num_hidden_layers=num_hidden_layers,
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=8,

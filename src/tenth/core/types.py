@@ -230,6 +230,7 @@ class DiffusionModel(Protocol):
     memory_plan: Any
     family: Any
     max_context_photos: int
+    size_multiple: int
     adapters: Any
 
     @property

@@ -83,7 +83,7 @@ class ImageSeries:
         CheckpointError, before anything is generated, if another file is at an image's path.
         """
         for request, path in zip(self.requests, self.paths, strict=True):
-            check_request(self.model, request, self.hires)
+            check_request(self.model, request, self.sampling, self.hires)
             self._check_existing(request, path)
         batches = [(requests, paths) for requests, paths in self._batches() if not all(path.exists() for path in paths)]
         if not batches:

@@ -69,7 +69,7 @@ class LatentDiffusion:
         self.compiled = None
         if memory_plan.backend == "openvino":
             self.compiled = CompiledNetworks(pipeline, name, default_cache_dir() / OPENVINO)
-        self.family, self.max_context_photos = None, 0
+        self.family, self.max_context_photos, self.size_multiple = None, 0, 8  # pixels
         self._applied_adapter, self._uses_torch = "", False
         self._default_adapter = adapter
         self.adapter_name = self.add_adapter(adapter)

@@ -18,7 +18,7 @@ from tenth.core.types import DiffusionModel, Identity, Pixels, Sample
 from tenth.models.denoiser import stack_contexts
 from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
 from tenth.sampling.bounds import check_prompt, check_setting
-from tenth.sampling.checks import check_people
+from tenth.sampling.checks import check_people, check_settings
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.hires import HiresConfig, generate_at_size
 from tenth.sampling.passes.start_image import StartImage, begin_with, fit_region, paste_back
@@ -111,7 +111,7 @@ def generate(
     """
     sampling = sampling.for_model(model)
     for request in requests:
-        check_request(model, request, hires)
+        check_request(model, request, sampling, hires)
     steps = [request_steps(model, request, sampling, hires) for request in requests]
     counter, finished = _StepCounter(sum(steps), on_progress), accumulate(steps)
     for group in batch_requests(model, requests, sampling, batch):
@@ -150,11 +150,13 @@ def expected_metadata(
     return base_metadata(request.prompt, request.seed, method, model.name) | to_table(sampling) | known
 
 
-def check_request(model: DiffusionModel, request: Request, hires: HiresConfig | None = None) -> None:
+def check_request(model: DiffusionModel, request: Request, sampling: SamplingConfig, hires: HiresConfig | None = None) -> None:
     """Raises IdentityError for an identity of another model, DataError for a mask with another size, or out of reach.
 
-    DataError also for people in regions on a model or with options that do not support them.
+    DataError also for people in regions on a model or with options that do not support them, RecipeError for settings or a
+    prompt that the model does not read.
     """
+    check_settings(model, request.settings(sampling, None)[0], request.prompt)
     if request.identity is not None:
         model.validate(request.identity)
     hires = request.hires or hires

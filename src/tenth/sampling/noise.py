@@ -7,11 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from tenth.models.denoiser import predict_x0
-
-
-def is_flow_matching(scheduler: Any) -> bool:
-    """Whether it goes along the straight lines between noise and images, and the network predicts their direction."""
-    return not hasattr(scheduler, "alphas_cumprod") or bool(scheduler.config.get("use_flow_sigmas", False))
+from tenth.sampling.schedulers import is_flow_matching
 
 
 def scaled_input(scheduler: Any, latents: Tensor, timestep: Tensor) -> Tensor:

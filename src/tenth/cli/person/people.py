@@ -83,7 +83,7 @@ def load_people(
     subject = Subject(identities, model, photos, tuple(notes), placed)
     plan.check_sizes(model)
     for image in plan.images:
-        check_request(model, subject.request(image), plan.hires)
+        check_request(model, subject.request(image), plan.request.sampling, plan.hires)
     return subject
 
 

@@ -102,7 +102,7 @@ class ModelDrawer:
         plan.check_sizes(model)
         hires, sampling = image.hires or plan.hires, image.sampling or plan.request.sampling
         request = replace(image, identity=self._identities[key], hires=hires, sampling=sampling)
-        check_request(model, request)
+        check_request(model, request, sampling)
         return request
 
     def _person_of(self, row: BatchRow) -> Person | Identity:

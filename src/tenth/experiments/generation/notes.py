@@ -8,7 +8,7 @@ from pathlib import Path
 from tenth.core.files.png_metadata import read_sample
 from tenth.core.wording import pluralize
 from tenth.experiments.generation.run import ImageRun
-from tenth.sampling.prompts.vocabulary import prompt_warnings
+from tenth.sampling.prompts.vocabulary import guidance_notes, prompt_warnings
 
 MAX_NOTES = 4  # lines about prompts, of which there may be thousands
 
@@ -19,6 +19,7 @@ def image_notes(images: ImageRun) -> list[str]:
     settings = [request.settings(images.sampling, None)[0] for request in images.requests]
     prompts = dict.fromkeys(each.prompt for each in images.requests) | dict.fromkeys(each.negative_prompt for each in settings)
     notes = list(dict.fromkeys(note for prompt in prompts for note in prompt_warnings(images.model, prompt)))
+    notes += dict.fromkeys(note for each in settings for note in guidance_notes(images.model, each))
     if len(notes) > MAX_NOTES:
         notes[MAX_NOTES:] = [f"and {pluralize(len(notes) - MAX_NOTES, 'more such line')} about other prompts"]
     return [note for size in sizes if size for note in size.notes(images.model)] + notes

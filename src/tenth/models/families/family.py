@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -108,5 +109,5 @@ def set_flow_timesteps(
     if mu is not None and "mu" in known and scheduler.config.get("use_dynamic_shifting"):
         settings["mu"] = mu
     if sigmas is not None and "sigmas" in known:
-        settings["sigmas"] = list(sigmas)
+        settings["sigmas"] = np.asarray(sigmas)
     scheduler.set_timesteps(steps, device=device, **settings)

@@ -31,7 +31,7 @@ class FlowModel:
 
     def __init__(self, family: TransformerFamily, pipeline: Any, name: str, memory_plan: MemoryPlan = DEFAULT_PLAN) -> None:
         self.family, self.pipeline, self.name, self.memory_plan = family, pipeline, name, memory_plan
-        self.adapter_name, self.max_context_photos = "", family.max_context_photos
+        self.adapter_name, self.max_context_photos, self.size_multiple = "", family.max_context_photos, family.size_multiple
         self.trained_methods: Mapping[str, Path] = {}
         self.prompt_encoder = FlowPromptEncoder(family, pipeline)
         self.encoder: Encoder = NoEncoder(self.short_name)
@@ -63,8 +63,9 @@ class FlowModel:
     @property
     def native_resolution(self) -> int:
         """Side of the square, in pixels, that the model generates by default: the family's, or the autoencoder's if less."""
-        trained = getattr(self.pipeline.vae.config, "sample_size", None)
-        return min(self.family.resolution, trained) if isinstance(trained, int) else self.family.resolution
+        resolution, trained = self.family.resolution, getattr(self.pipeline.vae.config, "sample_size", None)
+        side = min(resolution, trained) // self.size_multiple * self.size_multiple if isinstance(trained, int) else 0
+        return side if side > 0 else resolution
 
     @property
     def default_sampling(self) -> DefaultSampling:

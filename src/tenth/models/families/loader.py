@@ -25,7 +25,7 @@ from tenth.models.model_folder import ComponentSpec, first_line, invalid_model, 
 from tenth.models.pipelines import quiet
 
 NETWORKS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
-CHECKED_SIDE = 64  # pixels: of the image whose shapes are computed
+CHECKED_SIDE, CHECKED_STEPS = 64, 4  # pixels and steps: of the image whose shapes are computed
 # Of a text encoder's configuration: what names files or code, and a number of layers that only sliding windows read.
 UNREAD_KEYS = {"architectures", "auto_map", "quantization_config", "max_window_layers", "torch_dtype", "dtype"}
 
@@ -80,9 +80,7 @@ def load_family_pipeline(folder: Path, family: TransformerFamily) -> Any:
             )
         except Exception as problem:  # whatever a library raises of a foreign file
             raise invalid_model(folder, f"cannot be loaded: {first_line(problem).replace(str(safe), str(folder))}") from problem
-    for name in classes:
-        if name in NETWORKS:
-            model_folder.check_finite(getattr(pipeline, name), folder / name)
+    check_pipeline(folder, pipeline, family)
     return pipeline
 
 
@@ -162,3 +160,27 @@ def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes:
                 raise ValueError(f"latents of shape {tuple(zeros.shape)}, which come back as another one")
     except Exception as problem:  # whatever a library raises of a foreign configuration
         raise invalid_model(folder, f"has parts that do not go together ({first_line(problem)})") from problem
+
+
+def check_pipeline(folder: Path, pipeline: Any, family: TransformerFamily) -> None:
+    """Raises ModelError unless weights are finite, tokens have an embedding each, and the scheduler steps to finite numbers."""
+    for name in (each for each in family.components if each in NETWORKS):
+        model_folder.check_finite(getattr(pipeline, name), folder / name)
+        tokenizer = getattr(pipeline, name.replace("text_encoder", "tokenizer"), None)
+        if name.startswith("text_encoder") and tokenizer is not None:
+            known = len(tokenizer) <= getattr(pipeline, name).config.get_text_config().vocab_size
+            if not known or tokenizer.pad_token_id is None:
+                raise invalid_model(
+                    folder / name.replace("text_encoder", "tokenizer"), "has other tokens than its text encoder"
+                )
+    scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+    shape = family.latent_shape(pipeline, CHECKED_SIDE, CHECKED_SIDE)
+    try:
+        family.set_timesteps(scheduler, CHECKED_STEPS, shape, torch.device("cpu"))
+        latents = torch.ones(1, *shape)
+        for timestep in scheduler.timesteps:
+            latents = scheduler.step(latents, timestep, latents, return_dict=False)[0]
+    except Exception as problem:  # whatever a library raises of a foreign configuration
+        raise invalid_model(folder / "scheduler", f"does not step ({first_line(problem)})") from problem
+    if not torch.isfinite(latents).all():
+        raise invalid_model(folder / "scheduler", "steps to numbers that are not finite")

@@ -45,7 +45,7 @@ def detail_face(
     left, top, side = crop_box
     resolution = batch.model.native_resolution
     if batch.model.trained_resolutions is not TrainedResolutions.SINGLE_SQUARE:
-        resolution = max(resolution, side)
+        resolution = max(resolution, -(-side // batch.model.size_multiple) * batch.model.size_multiple)
     region = (slice(top, top + side), slice(left, left + side))
     upscaled = img2img(batch, resize_to_cover(image[region], Size(resolution, resolution)), strength, on_step)
     patch, mask = resize_to_cover(upscaled, Size(side, side)), feather_mask(side)[..., None]

@@ -18,6 +18,7 @@ from tenth.sampling.passes.padding import resize_and_pad
 from tenth.sampling.passes.resolutions import (
     ResolutionPlan,
     Size,
+    any_aspect_sizes,
     near_square_sizes,
     plan_resolution,
     sdxl_sizes,
@@ -69,7 +70,8 @@ class HiresConfig:
     def plan(self, model: DiffusionModel) -> ResolutionPlan:
         """The sizes of the passes for this size. Raises DataError if size or strength are too large for the model."""
         resolution, strength = model.native_resolution, self.strength_for(model)
-        plan = plan_resolution(self.size, native_sizes(model), resolution, refine=strength > 0)
+        sizes, multiple = native_sizes(model), model.size_multiple
+        plan = plan_resolution(self.size, sizes, resolution, refine=strength > 0, multiple=multiple)
         if plan.hires_sizes and model.trained_resolutions is TrainedResolutions.SINGLE_SQUARE:  # docs/log.md, 2026-11-28
             needed = f"this model knows no detail but that of {resolution}x{resolution}"
             raise DataError(
@@ -112,6 +114,8 @@ NATIVE_SIZES = {
 
 def native_sizes(model: DiffusionModel) -> list[Size]:
     """The sizes that the model generates in one pass."""
+    if model.trained_resolutions is TrainedResolutions.ANY_ASPECT:
+        return any_aspect_sizes(model.native_resolution, model.size_multiple)
     return NATIVE_SIZES[model.trained_resolutions](model.native_resolution)
 
 

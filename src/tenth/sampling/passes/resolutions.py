@@ -17,6 +17,8 @@ MAX_CROPPED_FRACTION = (
 )
 # Relative to the trained square, within which models trained on squares still work.
 MIN_AREA_RATIO, MAX_AREA_RATIO, MAX_SIDE_RATIO = 0.75, 1.25, 1.25
+# The same for transformers, which are trained on many shapes and sizes: half the side, and four times as long as high.
+MIN_ANY_AREA_RATIO, MAX_ANY_ASPECT_RATIO = 0.25, 4
 
 # SDXL's, in pixels: shorter side -> longer sides, in both orientations. Podell et al. 2023, arXiv:2307.01952, appendix I, as
 # two programs repeat the list, which agree; the paper itself was not at hand.
@@ -59,8 +61,8 @@ class Size:
         return self.width / self.height
 
 
-def _nearest_multiple(length: float) -> int:
-    return max(1, round(length / SIZE_MULTIPLE)) * SIZE_MULTIPLE
+def _nearest_multiple(length: float, multiple: int = SIZE_MULTIPLE) -> int:
+    return max(1, round(length / multiple)) * multiple
 
 
 def parse_size(text: str) -> Size:
@@ -123,12 +125,17 @@ def nearest_shape(aspect_ratio: float, native_sizes: Sequence[Size], native_reso
 
 
 def plan_resolution(
-    target: Size, native_sizes: Sequence[Size], native_resolution: int, *, refine: bool = True
+    target: Size,
+    native_sizes: Sequence[Size],
+    native_resolution: int,
+    *,
+    refine: bool = True,
+    multiple: int = SIZE_MULTIPLE,
 ) -> ResolutionPlan:
     """One pass at a trained size; any other size starts from the trained size nearest in shape.
 
     native_sizes: those the model was trained at. native_resolution: side of its square, in pixels. refine: whether upscaled
-    images are denoised again. Raises DataError for a size that is too large.
+    images are denoised again, at sides of this multiple. Raises DataError for a size that is too large.
     """
     if target in native_sizes:
         return ResolutionPlan(target, (), target)
@@ -141,9 +148,11 @@ def plan_resolution(
             "Choose a smaller size, or a model of larger images",
         )
     upscale = max(target.width / base.width, target.height / base.height)
-    hires_sizes = [target] if refine and upscale > 1 else []
+    hires_sizes = [Size(*(-(-side // multiple) * multiple for side in (target.width, target.height)))] if upscale > 1 else []
+    if not refine:
+        hires_sizes = []
     if hires_sizes and upscale > MAX_UPSCALE_PER_PASS:
-        hires_sizes.insert(0, Size(_nearest_multiple(target.width / 2), _nearest_multiple(target.height / 2)))
+        hires_sizes.insert(0, Size(*(_nearest_multiple(side / 2, multiple) for side in (target.width, target.height))))
     return ResolutionPlan(base, tuple(hires_sizes), target)
 
 
@@ -165,3 +174,17 @@ def sdxl_sizes(resolution: int) -> list[Size]:
     pairs = [(shorter, longer) for shorter, longer_sides in SDXL_BUCKETS.items() for longer in longer_sides]
     sizes = [Size(_nearest_multiple(shorter * scale), _nearest_multiple(longer * scale)) for shorter, longer in pairs]
     return list(dict.fromkeys(size for each in sizes for size in (each, Size(each.height, each.width))))
+
+
+def any_aspect_sizes(resolution: int, multiple: int) -> list[Size]:
+    """Sizes of any shape, in steps of a transformer's patches: 1024 -> 512 to 2288 per side, of at most 1.25 times its area."""
+    longest = math.isqrt(round(MAX_AREA_RATIO * MAX_ANY_ASPECT_RATIO * resolution**2))
+    sides = range(multiple, longest + 1, multiple)
+    pairs = [
+        (width, height)
+        for width in sides
+        for height in sides
+        if max(width, height) <= MAX_ANY_ASPECT_RATIO * min(width, height)
+    ]
+    areas = MIN_ANY_AREA_RATIO * resolution**2, MAX_AREA_RATIO * resolution**2
+    return [Size(*pair) for pair in pairs if areas[0] <= pair[0] * pair[1] <= areas[1]]

@@ -8,7 +8,9 @@ from typing import Any
 from tenth.core.types import DiffusionModel
 from tenth.models.prompt_encoder import SMALL_VOCABULARY
 from tenth.models.prompt_weights import plain_text
+from tenth.sampling.config import SamplingConfig
 
+UNREAD_END = "the prompt has {} tokens and the model reads {}: its end is not read"
 WORD_PATTERN = re.compile(r"[^\W\d_]+")
 
 
@@ -17,6 +19,9 @@ def prompt_warnings(model: DiffusionModel, prompt: str) -> list[str]:
 
     Models with a large vocabulary encode long prompts in chunks (prompt_encoder.py).
     """
+    if model.family is not None:
+        num_tokens, limit = model.family.count_tokens(model.pipeline, plain_text(prompt)), model.family.max_prompt_tokens
+        return [UNREAD_END.format(num_tokens, limit)] if num_tokens > limit else []
     pipeline: Any = model.pipeline  # diffusers' types do not know a pipeline's parts
     tokenizer, prompt = pipeline.tokenizer, plain_text(prompt)
     messages = []
@@ -27,5 +32,13 @@ def prompt_warnings(model: DiffusionModel, prompt: str) -> list[str]:
     num_tokens = len(tokenizer(prompt, verbose=False).input_ids)  # with start and end token
     limit = tokenizer.model_max_length
     if num_tokens > limit and not model.prompt_encoder.supports_long_prompts:
-        messages.append(f"the prompt has {num_tokens} tokens and the model reads {limit}: its end is not read")
+        messages.append(UNREAD_END.format(num_tokens, limit))
     return messages
+
+
+def guidance_notes(model: DiffusionModel, sampling: SamplingConfig) -> list[str]:
+    """A sentence about a negative prompt that nothing reads: guidance is off, or in the weights of a distilled transformer."""
+    scale = sampling.guidance_scale or model.default_sampling.guidance_scale
+    if model.family is None or not sampling.negative_prompt or (scale > 1 and not model.is_guidance_distilled):
+        return []
+    return ["the negative prompt is not read: guidance, which leads away from it, is off or in this model's weights"]
