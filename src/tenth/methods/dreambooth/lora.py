@@ -14,7 +14,7 @@ from tenth.core.config import Count, WholeNumber, config_dataclass
 from tenth.core.errors import RecipeError
 from tenth.models.adapters.lora_names import PARTS, canonical_name
 from tenth.models.adapters.weight_deltas import DIFF, LORA_B
-from tenth.training.frozen_diffusion import restored_modes
+from tenth.training.frozen_network import restored_modes
 from tenth.training.state import named_parameters
 
 ADAPTER_NAME = "person"  # of peft's adapter, during training
