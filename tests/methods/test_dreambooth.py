@@ -19,7 +19,8 @@ from tenth.core.rng import StepRNG
 from tenth.core.types import Person, Photo
 from tenth.methods.dreambooth.data import DreamBoothSettings, compute_class_moments, prepare_data
 from tenth.methods.dreambooth.lora import ALL_LAYERS, ATTENTION_LAYERS, LoraSettings, trainable
-from tenth.methods.dreambooth.method import DreamBooth, check_noun, find_rare_token
+from tenth.methods.dreambooth.method import DreamBooth
+from tenth.methods.dreambooth.rare_token import check_noun, find_rare_token
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.models.pipelines import load_pipeline
 from tenth.models.pocket.loader import load_pocket
@@ -243,7 +244,7 @@ def words(**lengths: float) -> Any:
     vocabulary = {f"{word}</w>": number for number, word in enumerate(lengths)}
 
     def tokens(word: str, **_: Any) -> Any:
-        return SimpleNamespace(input_ids=[vocabulary.get(f"{word}</w>", -1)])
+        return SimpleNamespace(input_ids=[vocabulary.get(f"{word.strip()}</w>", -1)])
 
     tokens.get_vocab = lambda: vocabulary  # type: ignore[attr-defined]
     weight = torch.tensor(list(lengths.values()))[:, None]

@@ -103,7 +103,8 @@ def _injected_lora(module: nn.Module, lora: LoraSettings, suffixes: tuple[str, .
     By PEFT in layers whose weights can be changed, and beside those whose weights are in 8 or 4 bits (QLoRA: Dettmers et al.
     2023, arXiv:2305.14314).
     """
-    layers = {name: layer for name, layer in module.named_modules() if f".{name}".endswith(tuple(f".{end}" for end in suffixes))}
+    ends = tuple(f".{suffix}" for suffix in suffixes)
+    layers = {name: layer for name, layer in module.named_modules() if f".{name}".endswith(ends)}
     packed = {name: layer for name, layer in layers.items() if has_packed_weights(layer)}
     plain = [name for name, layer in layers.items() if name not in packed and isinstance(layer, nn.Linear | nn.Conv2d)]
     if not packed and not plain:

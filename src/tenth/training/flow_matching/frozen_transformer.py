@@ -76,7 +76,7 @@ class FrozenTransformer:
             needed = "the text encoders of transformers are never trained"
             raise RecipeError("train_text_encoder is true", needed, "Leave it out")
         embeddings: PromptEmbeddings = self.model.prompt_encoder(prompts, {}, self.device)
-        return embeddings
+        return embeddings.to(torch.device("cpu"))
 
     @torch.no_grad()
     def encode_with_flip(self, pixels: Tensor) -> Tensor:
