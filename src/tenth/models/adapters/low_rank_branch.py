@@ -24,7 +24,8 @@ class LowRankBranch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         added = self.lora_B(self.lora_A(x.to(self.lora_A.weight.dtype)))
         output: Tensor = self.base_layer(x)
-        return output + (self.scaling * added).to(output.dtype)
+        result: Tensor = output + (self.scaling * added).to(output.dtype)
+        return result
 
 
 def _linear(matrix: Tensor) -> nn.Linear:

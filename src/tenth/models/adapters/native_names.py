@@ -40,7 +40,7 @@ class NativeLayer(NamedTuple):
 
 
 # fmt: off
-ATTENTION: Layers = {
+ATTENTION: dict[str, tuple[str, ...]] = {
     "img_attn.qkv":  ("attn.to_q", "attn.to_k", "attn.to_v"),
     "img_attn.proj": ("attn.to_out.0",),
     "txt_attn.qkv":  ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
@@ -53,7 +53,8 @@ FLUX_SINGLE = {
 }
 FLUX = Architecture(
     (
-        Blocks("double_blocks", "transformer_blocks", ATTENTION | {
+        Blocks("double_blocks", "transformer_blocks", {
+            **ATTENTION,
             "img_mlp.0":   ("ff.net.0.proj",),          "img_mlp.2":   ("ff.net.2",),
             "txt_mlp.0":   ("ff_context.net.0.proj",),  "txt_mlp.2":   ("ff_context.net.2",),
             "img_mod.lin": ("norm1.linear",),           "txt_mod.lin": ("norm1_context.linear",),
@@ -71,7 +72,8 @@ FLUX = Architecture(
 )
 FLUX2 = Architecture(
     (
-        Blocks("double_blocks", "transformer_blocks", ATTENTION | {
+        Blocks("double_blocks", "transformer_blocks", {
+            **ATTENTION,
             "img_mlp.0": ("ff.linear_in",),          "img_mlp.2": ("ff.linear_out",),
             "txt_mlp.0": ("ff_context.linear_in",),  "txt_mlp.2": ("ff_context.linear_out",),
         }),
