@@ -37,7 +37,7 @@ from tenth.experiments.runner import read_experiment
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.registry import method
 from tenth.models.adapters.ip_adapter import load_ip_adapter, validate_ip_adapter
-from tenth.models.adapters.weight_deltas import to_diffusers_layout, to_kohya_layout
+from tenth.models.adapters.lora_layouts import to_diffusers_layout, to_kohya_layout
 from tenth.models.aggregators.checkpoint import load_aggregator
 from tenth.models.pocket.loader import load_pocket
 from tenth.reporting.html.page import page

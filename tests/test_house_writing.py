@@ -25,7 +25,7 @@ WRITERS = {
     "src/tenth/models/model_folder.py",  # a private folder that is removed when a model is loaded
     "src/tenth/core/console.py",  # where a closed stream writes to: nowhere
     "src/tenth/training/monitoring.py",  # curves, which grow too
-    "src/tenth/training/frozen_diffusion.py",  # a file that has no name
+    "src/tenth/training/frozen_network.py",  # a file that has no name
     "src/tenth/experiments/costs.py",  # a switch of Linux that looks like a file
 }
 METHODS = {"rename", "write_text", "write_bytes", "touch", "mkstemp", "copyfile", "copy2", "move", "copytree", "symlink_to"}

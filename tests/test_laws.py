@@ -17,7 +17,7 @@ from tenth.core.errors import IdentityError
 from tenth.core.types import Identity, Person, Photo
 from tenth.data.faces.descriptors import encoder_name
 from tenth.methods.dreambooth.data import DreamBoothSettings
-from tenth.methods.dreambooth.method import default_settings
+from tenth.methods.dreambooth.defaults import default_settings
 from tenth.methods.registry import METHODS
 from tenth.models.pocket.loader import load_pocket
 from tenth.sampling.config import SamplingConfig

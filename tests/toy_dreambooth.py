@@ -1,10 +1,19 @@
-"""DreamBooth on the toy model: settings of three steps, which several tests share."""
+"""DreamBooth on toy models, UNets and transformers: settings of three steps, people and images, which several tests share."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from tenth.core.types import Identity, Person, Photo
 from tenth.methods.dreambooth.data import DreamBoothSettings
 from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.sampling.config import SamplingConfig
+from tenth.sampling.generate import Request, generate
+from tenth.training.flow_matching.time_sampling import TimeSampling
 from tenth.training.schedule import TrainingConfig
 
 SCHEDULE = TrainingConfig(
@@ -23,3 +32,31 @@ SETTINGS = DreamBoothSettings(
     num_class_images=3,
     sampling=SamplingConfig(steps=1),
 )
+PROMPT, ONE_STEP = "a photo of a person", SamplingConfig(steps=1)
+FLOW_SETTINGS = replace(
+    SETTINGS,
+    lora=LoraSettings(rank=2, alpha=4, target_modules=("to_q", "to_k", "to_v", "to_qkv_mlp_proj", "to_out")),
+    min_snr_gamma=0.0,
+    time_sampling=TimeSampling(),
+)
+
+
+def person(*numbers: int) -> Person:
+    pixels = [np.random.default_rng(number).integers(0, 256, (40, 30, 3), np.uint8) for number in numbers]
+    return Person("anna", tuple(Photo(each, f"{number:064x}") for number, each in zip(numbers, pixels, strict=True)))
+
+
+def draw(model: Any, identity: Identity | None, sampling: SamplingConfig = ONE_STEP) -> np.ndarray:
+    (sample,) = generate(model, [Request(identity, PROMPT, 0)], sampling)
+    return sample.pixels.astype(int)
+
+
+def all_weights(model: Any) -> dict[str, torch.Tensor]:
+    parts = {name: part for name, part in model.pipeline.components.items() if isinstance(part, torch.nn.Module)}
+    return {f"{name}.{key}": value.clone() for name, part in parts.items() for key, value in part.state_dict().items()}
+
+
+def assert_as_before(model: Any, before: dict[str, torch.Tensor]) -> None:
+    after = all_weights(model)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())

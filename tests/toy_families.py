@@ -45,10 +45,12 @@ def toy_photo(width: int, height: int, seed: int = 0) -> Pixels:
 
 def qwen_tokenizer(max_length: int = 4096) -> Qwen2Tokenizer:
     """Qwen's tokenizer whose words are single bytes."""
-    words = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *QWEN_TOKENS]
+    parts = ("Ġ", "z", "w", "x")
+    merges = [("".join(parts[:end]), parts[end]) for end in range(1, len(parts))]  # " zwx" is one token: a rare word
+    words = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges), *QWEN_TOKENS]
     tokenizer = Qwen2Tokenizer(
         vocab={word: index for index, word in enumerate(words)},
-        merges=[],
+        merges=merges,
         model_max_length=max_length,
         split_special_tokens=False,
     )

@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, ModelError, RecipeError
 from tenth.core.rng import StepRNG
-from tenth.core.types import Person, Photo
+from tenth.core.types import Person
 from tenth.methods.dreambooth.data import DreamBoothSettings, compute_class_moments, prepare_data
 from tenth.methods.dreambooth.lora import ALL_LAYERS, ATTENTION_LAYERS, LoraSettings, trainable
-from tenth.methods.dreambooth.method import DreamBooth, check_noun, find_rare_token
+from tenth.methods.dreambooth.method import DreamBooth
+from tenth.methods.dreambooth.rare_token import check_noun, find_rare_token
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.models.pipelines import load_pipeline
 from tenth.models.pocket.loader import load_pocket
@@ -27,7 +28,7 @@ from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.sampler import sample
 from tenth.training.frozen_diffusion import FrozenDiffusion
-from toy_dreambooth import SETTINGS
+from toy_dreambooth import SETTINGS, person
 
 PROMPT, ONE_STEP = "a photo of a person", SamplingConfig(steps=1)
 
@@ -41,11 +42,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def model(toy_folder: Path) -> Any:
     return load_pocket(toy_folder, name="toy")
-
-
-def person(*numbers: int) -> Person:
-    pixels = [np.random.default_rng(number).integers(0, 256, (40, 30, 3), np.uint8) for number in numbers]
-    return Person("anna", tuple(Photo(each, f"{number:064x}") for number, each in zip(numbers, pixels, strict=True)))
 
 
 def draw(model: Any, identity: Any, seed: int = 0) -> np.ndarray:
@@ -243,7 +239,7 @@ def words(**lengths: float) -> Any:
     vocabulary = {f"{word}</w>": number for number, word in enumerate(lengths)}
 
     def tokens(word: str, **_: Any) -> Any:
-        return SimpleNamespace(input_ids=[vocabulary.get(f"{word}</w>", -1)])
+        return SimpleNamespace(input_ids=[vocabulary.get(f"{word.strip()}</w>", -1)])
 
     tokens.get_vocab = lambda: vocabulary  # type: ignore[attr-defined]
     weight = torch.tensor(list(lengths.values()))[:, None]

@@ -12,8 +12,9 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from published_names import SD15, SD15_OTHERS, SDXL, SDXL_ORIGINAL, SDXL_OTHERS
+from tenth.models.adapters.lora_layouts import to_diffusers_layout, to_kohya_layout
 from tenth.models.adapters.lora_names import canonical_name, layer_aliases
-from tenth.models.adapters.weight_deltas import find_parameter, shapes_match, to_diffusers_layout, to_kohya_layout
+from tenth.models.adapters.weight_deltas import find_parameter, shapes_match
 
 LEARNT = ("attentions.", "encoder.layers.")  # in the paths of layers that kohya's trainer teaches
 
@@ -79,8 +80,8 @@ def test_exports_have_the_published_names(family: str, table: dict[str, str], re
 )
 def test_published_names_are_read(family: str, table: dict[str, str], request: pytest.FixtureRequest) -> None:
     names = layer_aliases(request.getfixturevalue(family))
-    assert {said: names.get(said) for said in table} == {said: [name] for said, name in table.items()}
-    assert {name: names.get(name) for name in table.values()} == {name: [name] for name in table.values()}
+    assert {said: names.get(said) for said in table} == {said: [(name,)] for said, name in table.items()}
+    assert {name: names.get(name) for name in table.values()} == {name: [(name,)] for name in table.values()}
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
@@ -98,8 +99,8 @@ def test_older_names_are_read(family: str, request: pytest.FixtureRequest) -> No
         "text_encoder.encoder.layers.3.mlp.fc1": "text_encoder.text_model.encoder.layers.3.mlp.fc1",
         "lora_te_encoder_layers_3_mlp_fc1": "text_encoder.text_model.encoder.layers.3.mlp.fc1",
     }.items():
-        assert names[said] == [name]
-    both = [f"{part}.{text}.q_proj" for part in ("text_encoder", "text_encoder_2")][: 1 if family == "sd15" else 2]
+        assert names[said] == [(name,)]
+    both = [(f"{part}.{text}.q_proj",) for part in ("text_encoder", "text_encoder_2")][: 1 if family == "sd15" else 2]
     assert names[f"base_model.model.{text}.q_proj"] == both
 
 
@@ -108,7 +109,7 @@ def test_no_name_but_a_text_encoder_s_means_two_layers(family: str, request: pyt
     pipeline = request.getfixturevalue(family)
     names = layer_aliases(pipeline)
     double = {said: meant for said, meant in names.items() if len(meant) > 1}
-    assert all({name.partition(".")[0] for name in meant} == {"text_encoder", "text_encoder_2"} for meant in double.values())
+    assert all({name.partition(".")[0] for (name,) in meant} == {"text_encoder", "text_encoder_2"} for meant in double.values())
     assert bool(double) == (family == "sdxl")
 
 

@@ -18,7 +18,7 @@ from tenth.data.faces.crops import FaceCrops
 from tenth.data.manifest import ManifestEntry
 from tenth.models.encoders.dlib_resnet import load_dlib_net
 from tenth.models.pocket.autoencoder import SHUFFLE_FACTOR, PocketAutoencoder
-from tenth.training.frozen_diffusion import weights_digest
+from tenth.training.frozen_network import weights_digest
 from tenth.training.pocket.autoencoder import load_autoencoder
 from tenth.training.pocket.dataset import compute_latents
 from tenth.training.pocket.decoder import (

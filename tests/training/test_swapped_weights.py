@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tenth.core.errors import DataError
-from tenth.training.frozen_diffusion import swapped_out
+from tenth.training.frozen_network import swapped_out
 
 
 def replace_and_fail(weights: list[nn.Parameter], large: int) -> None:
@@ -42,7 +42,7 @@ def test_a_full_disk_is_said_before_anything_is_replaced(tmp_path: Path, monkeyp
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tenth.training.frozen_diffusion._write_tensor", full)
+    monkeypatch.setattr("tenth.training.frozen_network._write_tensor", full)
     with pytest.raises(DataError, match="No space"), swapped_out([weight], 0):
         pytest.fail("went on")
     assert torch.equal(weight.data, torch.ones(4))

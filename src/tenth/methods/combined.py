@@ -1,4 +1,4 @@
-"""A fine-tuned method together with an adapter: fine-tuned weights and image embeddings in one identity."""
+"""A fine-tuned method together with an adapter or photos in context: weights and what is read of photos in one identity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tenth.core.types import DiffusionModel, Identity, Method, MethodResult, Per
 
 @dataclass(frozen=True)
 class CombinedMethod:
-    """A method: the weights of `fine_tuned` and the embeddings of `adapter`, applied together."""
+    """A method: the weights of `fine_tuned` and the embeddings, or photos in context, of `adapter`, applied together."""
 
     fine_tuned: Method
     adapter: Method
@@ -35,11 +35,15 @@ class CombinedMethod:
 
 
 def combine_identities(fine_tuned: Identity, adapter: Identity) -> Identity:
-    """The weights of one identity with the embeddings of another. Raises IdentityError unless they are so, of one model."""
-    if fine_tuned.model != adapter.model or not fine_tuned.weights or adapter.embeddings is None or adapter.weights:
+    """The weights of one identity with the embeddings, or photos in context, of another.
+
+    Raises IdentityError unless they are so, of one model.
+    """
+    has_image = adapter.embeddings is not None or adapter.context
+    if fine_tuned.model != adapter.model or not fine_tuned.weights or not has_image or adapter.weights:
         found = f"{fine_tuned.method} for {fine_tuned.model} and {adapter.method} for {adapter.model}"
-        needed = "an identity with weights and one with embeddings, of one model, are needed"
-        raise IdentityError(found, needed, "Make the first with a method that trains, the second with an adapter")
+        needed = "an identity with weights and one with embeddings or photos, of one model, are needed"
+        raise IdentityError(found, needed, "Make the first with a method that trains, the second with another")
     photos = tuple(dict.fromkeys((*fine_tuned.photos, *adapter.photos)))
     name = f"{fine_tuned.method}{METHOD_SEPARATOR}{adapter.method}"
     phrase = fine_tuned.trigger_phrase

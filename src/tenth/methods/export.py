@@ -14,7 +14,7 @@ from tenth.core.errors import CheckpointError, IdentityError
 from tenth.core.files.claims import remove_temporary_of
 from tenth.core.files.writing import PRIVATE_FILE_MODE, atomic_file, write_bytes, write_tensors
 from tenth.core.types import DiffusionModel, Identity
-from tenth.models.adapters.weight_deltas import to_diffusers_layout, to_kohya_layout
+from tenth.models.adapters.lora_layouts import to_diffusers_layout, to_kohya_layout
 from tenth.models.pipelines import save_pipeline
 
 LAYOUTS: Mapping[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {

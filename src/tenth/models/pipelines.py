@@ -37,14 +37,17 @@ DTYPES = {"F64": torch.float32, "F32": torch.float32, "F16": torch.float16, "BF1
 
 def save_pipeline(pipeline: Any, folder: Path) -> None:
     """Write a pipeline as a folder in diffusers' layout, whole or not at all, for its owner alone: it may know a person."""
+    unet = getattr(pipeline, "unet", None)
     with quiet(), atomic_folder(folder, PRIVATE_FOLDER_MODE) as new:
-        pipeline.unet.to(memory_format=torch.contiguous_format)  # the only one that safetensors writes
+        if unet is not None:
+            unet.to(memory_format=torch.contiguous_format)  # the only one that safetensors writes
         try:
             pipeline.save_pretrained(new, safe_serialization=True)
         except SafetensorError as problem:
             raise as_os_error(problem) from problem
         finally:
-            pipeline.unet.to(memory_format=torch.channels_last)
+            if unet is not None:
+                unet.to(memory_format=torch.channels_last)
 
 
 def load_pipeline(folder: Path, plan: MemoryPlan = DEFAULT_PLAN, lora: Path | None = None) -> StableDiffusionPipeline:

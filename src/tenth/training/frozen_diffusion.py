@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import IO, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tenth.core.cache import default_cache_dir
-from tenth.core.files.writing import explain_os_errors
 from tenth.core.rng import StepRNG
 from tenth.models.adapters.ip_adapter import installed_ip_adapter, ip_adapter_state_dict
 from tenth.models.denoiser import Conditioning, predict, sdxl_time_ids
@@ -24,6 +19,13 @@ from tenth.models.pipeline_parts import NETWORKS
 from tenth.models.pipelines import training_scheduler
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.diffusion_loss import denoising_loss
+from tenth.training.frozen_network import (
+    autocast,
+    cast_frozen_weights,
+    gradient_checkpointing,
+    restored_modes,
+    weights_digest,
+)
 
 FUSED_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 # Positions in the latents up to which plain attention is faster on a CPU; for more, its matrices are too large.
@@ -49,20 +51,6 @@ def frozen_diffusion(
             yield FrozenDiffusion(pipeline)
 
 
-@contextmanager
-def restored_modes(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Training modes and `requires_grad` of modules may change inside; they are as before when the block ends."""
-    modes = [(module, module.training) for root in modules for module in root.modules()]
-    gradients = [(parameter, parameter.requires_grad) for root, _ in modes for parameter in root.parameters(recurse=False)]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, requires_grad in gradients:
-            parameter.requires_grad_(requires_grad)
-
-
 class FrozenDiffusion:
     """Text encoder, autoencoder and UNet of a pipeline that `frozen_diffusion` has frozen."""
 
@@ -70,33 +58,31 @@ class FrozenDiffusion:
         self.pipeline, self.unet = pipeline, pipeline.unet
         self.scheduler = training_scheduler(pipeline)
 
-    @contextmanager
-    def cast_frozen_weights(self, precision: torch.dtype) -> Iterator[None]:
-        """The UNet's frozen layers in the precision in which autocast uses them: half the memory, the same values.
-
-        Otherwise autocast casts them in every step. Inside, the UNet runs only under autocast of this precision. Its weights
-        are swapped out (`swapped_out`), and are back to the last bit when the block ends.
-        """
-        layers = [module for module in self.unet.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-        weights = [weight for layer in layers for weight in layer.parameters(recurse=False) if not weight.requires_grad]
-        with swapped_out(weights):
-            for weight in weights:
-                weight.data = weight.data.to(precision)
-            yield
+    def cast_frozen_weights(self, precision: torch.dtype) -> AbstractContextManager[None]:
+        """The UNet's frozen layers in the precision in which autocast uses them."""
+        return cast_frozen_weights(self.unet, precision)
 
     def autocast(self, precision: torch.dtype) -> torch.autocast:
         """Autocast as in a training step, for sampling between steps: cast layers run in nothing else."""
-        return torch.autocast(self.unet.device.type, precision, enabled=precision != torch.float32)
+        return autocast(self.device, precision)
 
-    @contextmanager
-    def gradient_checkpointing(self, enabled: bool) -> Iterator[None]:
-        """With gradient checkpointing, if enabled: activations are recomputed in the backward pass."""
-        if enabled:
-            self.unet.enable_gradient_checkpointing()
-        try:
-            yield
-        finally:
-            self.unet.disable_gradient_checkpointing()
+    def gradient_checkpointing(self, enabled: bool) -> AbstractContextManager[None]:
+        """With gradient checkpointing, if enabled."""
+        return gradient_checkpointing(self.unet, enabled)
+
+    def text_encoders_freed(self) -> AbstractContextManager[None]:
+        """Nothing is freed: a UNet's text encoders are small, and may be trained."""
+        return nullcontext()
+
+    def text_encoders_loaded(self) -> AbstractContextManager[None]:
+        """Nothing was freed."""
+        return nullcontext()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet computes."""
+        device: torch.device = self.unet.device
+        return device
 
     @property
     def resolution(self) -> int:
@@ -185,60 +171,3 @@ class FrozenDiffusion:
 def attention_kernels(device: torch.device) -> list[SDPBackend]:
     """The fastest attention for training the pocket model: in bfloat16 on a CPU, the fused one's backward pass is slow."""
     return [SDPBackend.MATH] if device.type == "cpu" else FUSED_ATTENTION
-
-
-def weights_digest(*modules: nn.Module) -> str:
-    """First 16 hexadecimal digits of the sha256 over the weights of modules, in this order, for cache keys."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for key, tensor in sorted(module.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-FILE_THRESHOLD_BYTES = 2**30  # size of weights on the CPU from which they are swapped to a file
-
-
-@contextmanager
-def swapped_out(weights: Sequence[nn.Parameter], file_threshold: int = FILE_THRESHOLD_BYTES) -> Iterator[None]:
-    """The weights may be replaced inside; they are back to the last bit, on the device where they then are, when it ends.
-
-    Weights of an accelerator are kept in the CPU's memory. Large ones on a CPU are kept in an unnamed file in the cache folder,
-    of which nothing stays after a kill: in memory, they would take the room that their replacements are to save.
-    Raises DataError, before anything is replaced, if the disk is full.
-    """
-    on_cpu = all(weight.device.type == "cpu" for weight in weights)
-    if on_cpu and sum(weight.data.nbytes for weight in weights) >= file_threshold:
-        # To a file, in order, and back in the same order.
-        default_cache_dir().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=default_cache_dir()) as file:
-            with explain_os_errors(default_cache_dir()):
-                for weight in weights:
-                    _write_tensor(file, weight.data)
-                file.seek(0)
-            shapes = [(weight.shape, weight.stride(), weight.dtype) for weight in weights]
-            try:
-                yield
-            finally:
-                for weight, (shape, stride, dtype) in zip(weights, shapes, strict=True):
-                    weight.data = _read_tensor(file, shape, stride, dtype).to(weight.device)
-    else:
-        saved = [weight.data.cpu() for weight in weights]
-        try:
-            yield
-        finally:
-            for weight, before in zip(weights, saved, strict=True):
-                weight.data = before.to(weight.device)
-
-
-def _write_tensor(file: IO[bytes], value: Tensor) -> None:
-    """The elements, in the order in which they lie in memory."""
-    order = sorted(range(value.ndim), key=value.stride, reverse=True)
-    value.permute(order).contiguous().view(-1).view(torch.uint8).numpy().tofile(file)
-
-
-def _read_tensor(file: IO[bytes], shape: torch.Size, stride: Sequence[int], dtype: torch.dtype) -> Tensor:
-    count = int(np.prod(shape)) * dtype.itemsize
-    flat = torch.from_numpy(np.fromfile(file, np.uint8, count)).view(dtype)
-    return flat.as_strided(shape, stride)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tenth.core.types import DiffusionModel, FeatureArray, Features, Photo, Pixels, Score
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, l2_normalize
+from tenth.evaluation.folders import dlib_recognizer
 from tenth.evaluation.metrics.identity import copy_paste_index
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample
@@ -75,7 +76,9 @@ def build_selector(
 
 
 def embed_images(model: DiffusionModel, images: Sequence[Pixels]) -> FeatureArray:
-    """Embeddings by the model's own image encoder, of norm 1 (N, D); NaN where a face encoder finds no face."""
+    """Embeddings of norm 1 (N, D), by the model's own image encoder or, of a transformer, dlib; NaN where no face is found."""
+    if model.family is not None:
+        return dlib_recognizer()(images)
     if model.encoder.dlib_mean is not None:
         return DlibRecognizer(model.encoder.dlib_mean.double().numpy())(images)
     embeddings = model.encoder([Photo(pixels, "") for pixels in images]).double()

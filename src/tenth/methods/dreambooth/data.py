@@ -21,11 +21,12 @@ from tenth.core.types import DiffusionModel, Photo, Pixels
 from tenth.data.captions.templates import OPENINGS
 from tenth.data.faces.crops import center_crop, to_minus_one_one
 from tenth.data.faces.detection import crop_face
+from tenth.methods.dreambooth.frozen_model import FrozenModel, frozen_model
 from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample
-from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
+from tenth.training.flow_matching.time_sampling import TimeSampling
 from tenth.training.schedule import TrainingConfig
 
 PLACEHOLDER = "{person}"  # in a prompt: stands for the class noun, with the rare token before it or without
@@ -61,7 +62,7 @@ class DreamBoothSettings:
     """What is trained, and how. An image of the schedule is a photo of the person; each comes with a class image."""
 
     schedule: TrainingConfig
-    lora: LoraSettings | None = field(default_factory=LoraSettings)  # None: all weights of the UNet
+    lora: LoraSettings | None = field(default_factory=LoraSettings)  # None: all weights of the network
     train_text_encoder: bool = False  # whether the text encoder is trained too, in the same way
     class_noun: ClassNoun = ""  # of the class: person, man, woman, ...; empty: guessed by the model (classify_noun)
     prompts: SomeItems[Template] = PROMPTS  # of the photos, one at random for each step; {person}: whom they name
@@ -71,6 +72,7 @@ class DreamBoothSettings:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)  # of the class images
     num_held_out: WholeNumber = 1  # photos to choose the best checkpoint by, where at least four others stay to train on
     min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
+    time_sampling: TimeSampling | None = None  # of a transformer trained by flow matching
     gradient_checkpointing: bool = False
 
     @property
@@ -88,7 +90,7 @@ class DreamBoothData:
     """
 
     settings: DreamBoothSettings
-    frozen: FrozenDiffusion
+    frozen: FrozenModel
     instance_moments: Tensor
     class_moments: Tensor
     prompts: tuple[str, ...]
@@ -108,7 +110,7 @@ class DreamBoothData:
 
         # One pass over both, with noise for each.
         repeated_rng = rng.repeated(repeats)
-        latents = self.frozen.sample_latents(moments, repeated_rng).to(self.frozen.unet.device)
+        latents = self.frozen.sample_latents(moments, repeated_rng).to(self.frozen.device)
         embeddings, gamma = self.embed_prompts(prompt_indices), self.settings.min_snr_gamma
         losses = self.frozen.per_sample_loss(latents, embeddings, None, repeated_rng, gamma)  # (B,) or (2B,)
         loss: Tensor = losses[:count].mean()
@@ -118,7 +120,7 @@ class DreamBoothData:
 
     def embed_prompts(self, prompt_indices: Tensor) -> PromptEmbeddings:
         """These prompts (B,), encoded."""
-        device = self.frozen.unet.device
+        device = self.frozen.device
         if self.prompt_embeddings is not None:
             return self.prompt_embeddings[prompt_indices].to(device)
         unique_indices, rows = prompt_indices.unique(return_inverse=True)
@@ -131,7 +133,7 @@ def prepare_data(
     rare_token: str,
     settings: DreamBoothSettings,
     model: DiffusionModel,
-    frozen: FrozenDiffusion,
+    frozen: FrozenModel,
     cache: ArrayCache,
 ) -> DreamBoothData:
     """Photos, class images and prompts through the frozen encoders."""
@@ -153,7 +155,7 @@ def guess_noun(photos: Sequence[Photo], model: DiffusionModel, cache: ArrayCache
     """The class noun that the frozen model gives to the person in these photos, computed once."""
 
     def guess(_: list[int]) -> Iterator[Array]:
-        with frozen_diffusion(model.pipeline) as frozen:
+        with frozen_model(model) as frozen:
             frames = np.stack([training_crop(photo, frozen.resolution) for photo in photos])
             yield np.array(classify_noun(encode_with_flip(frames, frozen)[:, 0], frozen))
 
@@ -163,7 +165,7 @@ def guess_noun(photos: Sequence[Photo], model: DiffusionModel, cache: ArrayCache
 
 
 @torch.no_grad()
-def classify_noun(moments: Tensor, frozen: FrozenDiffusion) -> str:
+def classify_noun(moments: Tensor, frozen: FrozenModel) -> str:
     """The noun under which the model predicts the noise best, or person where photos do not agree. moments: (K, 2C, h, w).
 
     Source: Li et al. 2023, "Your Diffusion Model is Secretly a Zero-Shot Classifier", arXiv:2303.16203.
@@ -175,8 +177,8 @@ def classify_noun(moments: Tensor, frozen: FrozenDiffusion) -> str:
         total = torch.zeros(len(moments[part]))
         for trial in range(NUM_NOUN_TRIALS):
             rng = StepRNG(0, trial, len(moments), part)
-            latents = frozen.sample_latents(moments[part], rng).to(frozen.unet.device)
-            prompt = prompt_embeddings[torch.full((len(latents),), noun_index)].to(frozen.unet.device)
+            latents = frozen.sample_latents(moments[part], rng).to(frozen.device)
+            prompt = prompt_embeddings[torch.full((len(latents),), noun_index)].to(frozen.device)
             total += frozen.per_sample_loss(latents, prompt, None, rng).cpu()
         return total  # (b,)
 
@@ -187,7 +189,7 @@ def classify_noun(moments: Tensor, frozen: FrozenDiffusion) -> str:
 
 
 def compute_class_moments(
-    settings: DreamBoothSettings, model: DiffusionModel, frozen: FrozenDiffusion, cache: ArrayCache
+    settings: DreamBoothSettings, model: DiffusionModel, frozen: FrozenModel, cache: ArrayCache
 ) -> Tensor:
     """Moments of class images (M, 2, C', h, w), generated by the frozen model, once for each model and noun."""
     templates = settings.effective_class_prompts
@@ -206,7 +208,7 @@ def compute_class_moments(
     return torch.from_numpy(cache.get_or_compute_stacked(namespace, keys, compute))
 
 
-def encode_with_flip(frames: Array, frozen: FrozenDiffusion) -> Tensor:
+def encode_with_flip(frames: Array, frozen: FrozenModel) -> Tensor:
     """Moments of images (N, S, S, 3) as they are and mirrored: (N, 2, C', h, w), float32 on the CPU."""
     pixels = to_minus_one_one(torch.from_numpy(frames).permute(0, 3, 1, 2))
     return torch.cat([frozen.encode_with_flip(batch) for batch in pixels.split(BATCH_SIZE)])

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from tenth.core.config import Count, WholeNumber, config_dataclass
 from tenth.core.errors import RecipeError
-from tenth.models.adapters.lora_names import PARTS, canonical_name
+from tenth.models.adapters.lora_names import DENOISERS, PARTS, canonical_name
+from tenth.models.adapters.low_rank_branch import LowRankBranch, device_of, has_packed_weights, installed_branches
 from tenth.models.adapters.weight_deltas import DIFF, LORA_B
-from tenth.training.frozen_diffusion import restored_modes
+from tenth.training.frozen_network import restored_modes
 from tenth.training.state import named_parameters
 
 ADAPTER_NAME = "person"  # of peft's adapter, during training
@@ -29,7 +30,7 @@ class LoraSettings:
 
     rank: Count = 16
     alpha: Count = 16
-    target_modules: tuple[str, ...] = ATTENTION_LAYERS  # suffixes of the names of the UNet's linear and convolution layers
+    target_modules: tuple[str, ...] = ATTENTION_LAYERS  # suffixes of the names of the network's linear and convolution layers
     text_target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")  # of the text encoder's, if it is trained
     seed: WholeNumber = 0  # of the initial matrices
 
@@ -66,7 +67,7 @@ def trainable(pipeline: Any, lora: LoraSettings | None, *, text_encoder: bool = 
     """
     modules: dict[str, nn.Module] = {}
     for name in PARTS:
-        if (name == "unet" or text_encoder) and getattr(pipeline, name, None) is not None:
+        if (name in DENOISERS or text_encoder) and getattr(pipeline, name, None) is not None:
             modules[name] = getattr(pipeline, name)
     with restored_modes(modules.values()), ExitStack() as stack:
         for module in modules.values():
@@ -75,7 +76,7 @@ def trainable(pipeline: Any, lora: LoraSettings | None, *, text_encoder: bool = 
             yield TrainableParameters(modules, stack.enter_context(_trainable_copies(modules)), None)
             return
         for name, module in modules.items():
-            layers = lora.target_modules if name == "unet" else lora.text_target_modules
+            layers = lora.target_modules if name in DENOISERS else lora.text_target_modules
             stack.enter_context(_injected_lora(module, lora, layers))
         yield TrainableParameters(modules, {}, lora)
 
@@ -96,19 +97,47 @@ def _trainable_copies(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Te
 
 
 @contextmanager
-def _injected_lora(module: nn.Module, lora: LoraSettings, layers: tuple[str, ...]) -> Iterator[None]:
-    """The module with LoRA matrices in the layers whose names end so, and without them when the block ends."""
+def _injected_lora(module: nn.Module, lora: LoraSettings, suffixes: tuple[str, ...]) -> Iterator[None]:
+    """The module with LoRA matrices in the layers whose names end so, and without them when the block ends.
+
+    By PEFT in layers whose weights can be changed, and beside those whose weights are in 8 or 4 bits (QLoRA: Dettmers et al.
+    2023, arXiv:2305.14314).
+    """
+    ends = tuple(f".{suffix}" for suffix in suffixes)
+    layers = {name: layer for name, layer in module.named_modules() if f".{name}".endswith(ends)}
+    packed = {name: layer for name, layer in layers.items() if has_packed_weights(layer)}
+    plain = [name for name, layer in layers.items() if name not in packed and isinstance(layer, nn.Linear | nn.Conv2d)]
+    if not packed and not plain:
+        found = f"no layer of {type(module).__name__} ends in {' or '.join(suffixes)}"
+        raise RecipeError(found, "ends of names of its layers are needed", "Correct the settings")
+    with torch.random.fork_rng(), ExitStack() as stack:
+        torch.manual_seed(lora.seed)
+        branches = {name: _new_branch(layer, lora) for name, layer in packed.items()}
+        stack.enter_context(installed_branches(module, branches))
+        if plain:
+            stack.enter_context(_injected_by_peft(module, lora, plain))
+        yield
+
+
+@contextmanager
+def _injected_by_peft(module: nn.Module, lora: LoraSettings, names: list[str]) -> Iterator[None]:
     from peft import LoraConfig, LoraModel
 
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(layers))
-    with torch.random.fork_rng():
-        torch.manual_seed(lora.seed)
-        try:
-            injected = LoraModel(module, config, ADAPTER_NAME)
-        except ValueError as problem:  # no layer has such a name
-            found = f"no layer of {type(module).__name__} ends in {' or '.join(layers)}"
-            raise RecipeError(found, "ends of names of its layers are needed", "Correct the settings") from problem
+    injected = LoraModel(module, LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=names), ADAPTER_NAME)
+    for parameter in module.parameters():
+        if parameter.requires_grad:  # also where the layer is in 16 bits
+            parameter.data = parameter.data.float()
     try:
         yield
     finally:
         injected.unload()
+
+
+def _new_branch(layer: Any, lora: LoraSettings) -> LowRankBranch:
+    """Matrices that begin as PEFT's do: one at random, the other zero."""
+    down = nn.Linear(layer.in_features, lora.rank, bias=False).weight.detach()
+    up, device = torch.zeros(layer.out_features, lora.rank), device_of(layer)
+    branch = LowRankBranch(layer, down.to(device), up.to(device), lora.alpha / lora.rank)
+    for matrix in (branch.lora_A, branch.lora_B):
+        matrix.requires_grad_(True)
+    return branch

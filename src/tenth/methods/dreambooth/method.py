@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from torch import Tensor
 from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.cache_contents import DREAMBOOTH, PHOTOS_FILE, mark_used
 from tenth.core.config import read_toml, to_table, with_overrides
-from tenth.core.errors import IdentityError, ModelError, RecipeError
+from tenth.core.errors import IdentityError, RecipeError
 from tenth.core.files.reading import UnreadableError
 from tenth.core.files.tensors import read_tensors
 from tenth.core.files.writing import PRIVATE_FILE_MODE, make_private_folder, write_json, write_tensors
@@ -26,24 +25,19 @@ from tenth.core.types import DiffusionModel, Identity, MethodResult, Person, Pho
 from tenth.core.wording import did_you_mean
 from tenth.methods.dreambooth import data as dreambooth_data
 from tenth.methods.dreambooth.data import DreamBoothData, DreamBoothSettings
-from tenth.methods.dreambooth.lora import ALL_LAYERS, ATTENTION_LAYERS, LoraSettings, trainable
+from tenth.methods.dreambooth.defaults import LORA_SUFFIX, check_settings, default_settings
+from tenth.methods.dreambooth.frozen_model import frozen_model
+from tenth.methods.dreambooth.lora import trainable
+from tenth.methods.dreambooth.rare_token import check_noun, find_rare_token
 from tenth.models.adapters.weight_deltas import weight_deltas
-from tenth.models.prompt_encoder import SMALL_VOCABULARY
 from tenth.training.distributed import distributed_state
-from tenth.training.frozen_diffusion import frozen_diffusion
 from tenth.training.loop import fit
 from tenth.training.monitoring import CheckpointMetrics
 from tenth.training.schedule import PRECISIONS, TrainingConfig
 from tenth.training.state import ema_weights
 
-CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{2,4}")
-LORA_SUFFIX = "lora"  # of the names of methods that train low-rank matrices
 MIN_TRAIN_PHOTOS = 4  # photos that stay for training, where some are held out
 BEST_FILE, TRAINED_FILE = "best.safetensors", "trained.safetensors"  # in a run's directory: during training, and after it
-# Defaults of models of Stable Diffusion's size, and of small ones.
-SCHEDULE = TrainingConfig(1_600, 2, warmup_images=40, ema_halflife_images=200, checkpoint_every_images=200)
-SMALL_SCHEDULE = TrainingConfig(960, 8, warmup_images=80, ema_halflife_images=240, checkpoint_every_images=240)
-
 # Images seen -> whether the weights that are on the model are the best so far, and metrics to log.
 SelectCheckpoint = Callable[[int], tuple[bool, CheckpointMetrics]]
 
@@ -75,7 +69,9 @@ class DreamBooth:
         person.require_equal_weights(self.name, "fine-tuning sees every photo equally often")
         photos = sorted_unique(person.require_photos())
         settings, cache = self.settings_for(model), ArrayCache(default_cache_dir())
-        check_noun(model.pipeline.tokenizer, settings.class_noun)
+        check_settings(settings, model)
+        if model.family is None:
+            check_noun(model.pipeline.tokenizer, settings.class_noun)
         rare_token = find_rare_token(model.pipeline)
         directory = self.run_directory(photos, settings, model)
 
@@ -113,7 +109,7 @@ class DreamBooth:
         num_held_out = settings.num_held_out if len(photos) - settings.num_held_out >= MIN_TRAIN_PHOTOS else 0
         training_photos, held_out = photos[num_held_out:], photos[:num_held_out]
 
-        with frozen_diffusion(model.pipeline) as frozen:
+        with frozen_model(model, settings.time_sampling) as frozen:
             data = dreambooth_data.prepare_data(training_photos, rare_token, settings, model, frozen, cache)
             selector = None
             if num_held_out and self.selector_factory is not None:
@@ -200,57 +196,16 @@ def train(
         def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> CheckpointMetrics | None:
             if selector is None:
                 return None
-            with ema_weights(parameters.modules, ema), frozen.autocast(precision):
+            with ema_weights(parameters.modules, ema), frozen.autocast(precision), frozen.text_encoders_loaded():
                 is_best, metrics = selector(images_seen)
             if is_best:
                 write_tensors(best_file, parameters.extract_deltas(ema), mode=PRIVATE_FILE_MODE)
             return metrics
 
-        with frozen.cast_frozen_weights(precision), frozen.gradient_checkpointing(settings.gradient_checkpointing):
+        with (
+            frozen.text_encoders_freed(),
+            frozen.cast_frozen_weights(precision),
+            frozen.gradient_checkpointing(settings.gradient_checkpointing),
+        ):
             ema = fit(parameters.modules, data.loss, num_photos, settings.schedule, directory, on_checkpoint)
         return load_trained_weights(best_file) or parameters.extract_deltas(ema)
-
-
-def find_rare_token(pipeline: Any) -> str:
-    """A token without meaning to the model: two to four consonants, and of these the one with the shortest embedding.
-
-    Weight decay shrinks those that no caption uses. Source: Ruiz et al. 2022, section 3.2. Raises ModelError if there is none.
-    """
-    # Whole words that are one token, by the length of their embeddings.
-    tokenizer = pipeline.tokenizer
-    words = [(token, number) for token, number in tokenizer.get_vocab().items() if token.endswith("</w>")]
-    token_ids = {token.removesuffix("</w>"): number for token, number in words}
-    norms = pipeline.text_encoder.get_input_embeddings().weight.detach().norm(dim=1).tolist()
-    for word in sorted(filter(CONSONANTS.fullmatch, token_ids), key=lambda word: (norms[token_ids[word]], word)):
-        if tokenizer(word, add_special_tokens=False).input_ids == [token_ids[word]]:
-            return str(word)
-    found = f"none of the {len(token_ids)} whole words of this model's tokenizer is two to four consonants"
-    needed = "a rare word that means nothing is needed to call the person by"
-    raise ModelError(found, needed, "Choose another model, or a method that needs no word")
-
-
-def check_noun(tokenizer: Any, noun: str) -> None:
-    """Raises RecipeError if a model with a small vocabulary does not know the noun: its class images would be of anything."""
-    vocabulary = tokenizer.get_vocab()
-    if noun and len(vocabulary) < SMALL_VOCABULARY and f"{noun}</w>" not in vocabulary:
-        found = f"class_noun is {noun!r}, which this model has never seen"
-        raise RecipeError(found, "needed: a word of its captions", "Try person")
-
-
-def default_settings(name: str, model: DiffusionModel) -> DreamBoothSettings:
-    """Settings that work without tuning, for small models of faces and for models of Stable Diffusion's size."""
-    small_vocabulary = len(model.pipeline.tokenizer.get_vocab()) < SMALL_VOCABULARY
-    lora = None
-    if name.endswith(LORA_SUFFIX):
-        lora = LoraSettings(target_modules=ALL_LAYERS if small_vocabulary else ATTENTION_LAYERS)
-    if not small_vocabulary:
-        schedule = replace(SCHEDULE, learning_rate=1e-4 if lora else 2e-6)
-        return DreamBoothSettings(schedule, lora, num_class_images=200, gradient_checkpointing=True)
-    return DreamBoothSettings(
-        replace(SMALL_SCHEDULE, learning_rate=2e-3 if lora else 3e-4),
-        lora,
-        train_text_encoder=True,
-        prompts=dreambooth_data.SMALL_VOCAB_PROMPTS,
-        class_prompts=dreambooth_data.SMALL_VOCAB_CLASS_PROMPTS,
-        num_class_images=34,
-    )

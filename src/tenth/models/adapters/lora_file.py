@@ -87,17 +87,24 @@ class LoraFile:
         if unknown := [name for name in self.matrices if name not in names]:
             raise _unusable(self.path, f"is for layers that this model does not have ({_listed(unknown)})")
         for layer, matrices in self.matrices.items():
-            shapes = {name: find_parameter(pipeline, f"{name}.weight").shape for name in names[layer]}
-            fitting = [name for name, shape in shapes.items() if shapes_match(matrices.shape, shape)]
+            shapes = {group: [find_parameter(pipeline, f"{name}.weight").shape for name in group] for group in names[layer]}
+            stacked = {group: torch.Size([sum(each[0] for each in parts), *parts[0][1:]]) for group, parts in shapes.items()}
+            fitting = [group for group, shape in stacked.items() if shapes_match(matrices.shape, shape)]
             if not fitting:
-                theirs = " or ".join(str(tuple(shape)) for shape in shapes.values())
+                theirs = " or ".join(str(tuple(shape)) for shape in stacked.values())
                 found = f"has {layer} for a weight of {tuple(matrices.shape)}, where the model's is {theirs}"
                 raise _unusable(self.path, found)
             if len(fitting) > 1:
-                raise _unusable(self.path, f"does not say which text encoder it is for: {layer} fits {' and '.join(fitting)}")
-            if f"{fitting[0]}.weight" in placed:
-                raise _unusable(self.path, f"has {fitting[0]} twice, under two names")
-            placed[f"{fitting[0]}.weight"] = matrices
+                either = " and ".join(", ".join(group) for group in fitting)
+                raise _unusable(self.path, f"does not say which text encoder it is for: {layer} fits {either}")
+            try:
+                parts = matrices.split([shape[0] for shape in shapes[fitting[0]]])
+            except ValueError as problem:
+                raise _unusable(self.path, f"has {layer} {problem}") from problem
+            for name, part in zip(fitting[0], parts, strict=True):
+                if f"{name}.weight" in placed:
+                    raise _unusable(self.path, f"has {name} twice, under two names")
+                placed[f"{name}.weight"] = part
         return placed
 
     def merge_into(self, pipeline: Any) -> None:

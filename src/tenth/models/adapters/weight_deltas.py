@@ -7,9 +7,9 @@ diffusers' `load_lora_weights` reads them, alpha equal to the rank; Hu et al. 20
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from tenth.core.errors import IdentityError, ModelError
 from tenth.core.files.reading import UnreadableError
 from tenth.core.files.tensors import check_finite_tensors
-from tenth.models.adapters.lora_names import PARTS, canonical_name, get_parameter, kohya_name
+from tenth.models.adapters.lora_names import PARTS, get_parameter
+from tenth.models.adapters.low_rank_branch import LowRankBranch, device_of, has_packed_weights, installed_branches
 
 LORA_A, LORA_B, DIFF = ".lora_A.weight", ".lora_B.weight", ".diff"
 
@@ -70,6 +71,16 @@ class LowRankDelta:
         kernel = self.down if self.mid is None else self.mid
         return torch.Size([self.up.shape[0], self.down.shape[1], *kernel.shape[2:]])
 
+    def split(self, rows: Sequence[int]) -> list[LowRankDelta]:
+        """The same for layers of so many rows each, one after the other in the weight. Raises ValueError if it cannot be."""
+        if len(rows) == 1:
+            return [self]
+        if self.magnitude is not None and self.magnitude.shape[0] == 1:
+            raise ValueError("with magnitudes of columns, which are those of several layers together")
+        ups = self.up.split(list(rows))
+        magnitudes = [None] * len(rows) if self.magnitude is None else self.magnitude.split(list(rows))
+        return [replace(self, up=up, magnitude=magnitude) for up, magnitude in zip(ups, magnitudes, strict=True)]
+
     def apply(self, weight: Tensor) -> Tensor:
         down, up = (each.to(weight.device, torch.float32).flatten(1) for each in (self.down, self.up))
         with torch.autocast(weight.device.type, enabled=False):  # in which a model that learns is looked at
@@ -103,19 +114,52 @@ class FullDelta:
 
 @contextmanager
 def applied_weights(pipeline: Any, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """The pipeline with an identity's weights added, until the block ends. Raises IdentityError if they have no place in it."""
+    """The pipeline with an identity's weights added, until the block ends. Raises IdentityError if they have no place in it.
+
+    Low-rank matrices for layers whose weights are in 8 or 4 bits stand beside these. Raises ModelError for others' differences.
+    """
     deltas = weight_deltas(weights)
+    packed = _packed_layers(pipeline, deltas)
+    branches = {name: _branch(name, layer, deltas.pop(f"{name}.weight")) for name, layer in packed.items()}
     parameters = _find_parameters(pipeline, deltas)
     originals = [(parameter, parameter.data) for parameter in parameters.values()]
-    try:
+    with ExitStack() as stack:
+        for part in {name.partition(".")[0] for name in branches}:
+            inside = {name.removeprefix(f"{part}."): each for name, each in branches.items() if name.startswith(f"{part}.")}
+            stack.enter_context(installed_branches(getattr(pipeline, part), inside))
         try:
-            _apply_deltas(parameters, deltas)
-        except UnreadableError as problem:
-            raise _mismatch_error(f"so much that the model {problem}") from problem
-        yield
-    finally:
-        for parameter, original in originals:
-            parameter.data = original
+            try:
+                _apply_deltas(parameters, deltas)
+            except UnreadableError as problem:
+                raise _mismatch_error(f"so much that the model {problem}") from problem
+            yield
+        finally:
+            for parameter, original in originals:
+                parameter.data = original
+
+
+def _packed_layers(pipeline: Any, deltas: Mapping[str, WeightDelta]) -> dict[str, nn.Module]:
+    """Those of the layers, by "part.path", whose weights nothing can be added to."""
+    layers = {}
+    for name in deltas:
+        part, _, path = name.removesuffix(".weight").partition(".")
+        layer = getattr(pipeline, part, None)
+        for step in path.split("."):
+            layer = getattr(layer, step, None)
+        if layer is not None and has_packed_weights(layer):
+            layers[f"{part}.{path}"] = layer
+    return layers
+
+
+def _branch(name: str, layer: Any, delta: WeightDelta) -> LowRankBranch:
+    if delta.shape != (layer.out_features, layer.in_features):
+        theirs = (layer.out_features, layer.in_features)
+        raise _mismatch_error(f"{name} of shape {tuple(delta.shape)}, where the model's is {theirs}")
+    if not isinstance(delta, LowRankDelta):
+        needed = "whole differences are added to weights of 16 or 32 bits"
+        raise ModelError(f"{name} is kept in 8 or 4 bits", needed, "Choose another --memory-profile, or dreambooth-lora")
+    device = device_of(layer)
+    return LowRankBranch(layer, delta.down.to(device), delta.up.to(device), delta.scaling)
 
 
 def merge_weights(pipeline: Any, deltas: Mapping[str, WeightDelta]) -> None:
@@ -183,31 +227,6 @@ def shapes_match(shape: torch.Size, other: torch.Size) -> bool:
     """Whether two shapes are the same; a linear layer's is that of a 1 x 1 convolution."""
     one, two = (each[:2] if each[2:].numel() == 1 else each for each in (shape, other))
     return one == two
-
-
-def to_diffusers_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Low-rank matrices by the names that diffusers' `load_lora_weights` reads. Raises IdentityError for other weights."""
-    invalid = next((name for name in weights if not name.endswith((LORA_A, LORA_B))), None)
-    if invalid is not None or not weights:
-        found = f"{invalid} is not a low-rank matrix" if invalid else "this identity holds embeddings alone"
-        needed = "low-rank matrices are needed for a LoRA file"
-        raise IdentityError(found, needed, "Make it with dreambooth-lora, or export a whole model")
-    return {canonical_name(name): tensor.contiguous() for name, tensor in weights.items()}
-
-
-def to_kohya_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Low-rank matrices by the names that ComfyUI and A1111 read. Raises IdentityError for other weights.
-
-    Source: the keys of kohya-ss's trainer: lora_unet_*, lora_te_* or lora_te1_* and lora_te2_*, lora_down, lora_up and alpha.
-    """
-    two_text_encoders = any(name.startswith("text_encoder_2.") for name in weights)
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in to_diffusers_layout(weights).items():
-        key = kohya_name(name.removesuffix(LORA_A).removesuffix(LORA_B), two_text_encoders=two_text_encoders)
-        tensors[f"{key}.lora_down.weight" if name.endswith(LORA_A) else f"{key}.lora_up.weight"] = tensor
-        if name.endswith(LORA_A):
-            tensors[f"{key}.alpha"] = torch.tensor(float(tensor.shape[0]))
-    return tensors
 
 
 def _mismatch_error(found: str) -> IdentityError:

@@ -199,6 +199,7 @@ FLUX2_KLEIN = TransformerFamily(
             "to_k",
             "to_v",
             "to_out.0",
+            "to_out",
             "add_q_proj",
             "add_k_proj",
             "add_v_proj",

@@ -21,7 +21,7 @@ from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.training.adapter.dataset import person_spans
 from tenth.training.adapter.encoding import compute_in_batches
 from tenth.training.diffusion_loss import ConditioningDropout
-from tenth.training.frozen_diffusion import weights_digest
+from tenth.training.frozen_network import weights_digest
 from tenth.training.pocket.augmentation import NUM_AUGMENTATIONS, Augmentation
 
 
