@@ -50,6 +50,7 @@ ONLY_IN = {
         *(
             "src/tenth/models/adapters/image_projection.py",
             "src/tenth/models/adapters/regional_attention.py",
+            *(f"src/tenth/models/adapters/networks/{name}.py" for name in ("flux1", "flux2", "sd3")),
         ),  # an adapter's modules
     },
     "transformers": {

@@ -19,7 +19,7 @@ from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments.images import ImageJob, is_generated
 from tenth.experiments.output_folders import ensure_writable_experiment
 from tenth.experiments.recipe import ExperimentRecipe
-from tenth.models.adapters.ip_adapter import cross_attention_layers
+from tenth.models.adapters.networks.unet import cross_attention_layers
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import MODEL_DIR
 from tenth.models.registry import load_model
