@@ -103,7 +103,7 @@ class ImageConditioning:
             name: value for name, value in network.attn_processors.items() if name.partition(".")[0] not in PROJECTIONS
         }
         projections = {name: getattr(network, name) for name in PROJECTIONS if hasattr(network, name)}
-        return cls(processors, projections, network.config.get("encoder_hid_dim_type"))
+        return cls(processors, projections, getattr(network.config, "encoder_hid_dim_type", None))
 
     def put_into(self, network: Any) -> None:
         """Replace the network's."""
@@ -113,7 +113,7 @@ class ImageConditioning:
         network.set_attn_processor(dict(self.processors))
         for name, projection in self.projections.items():
             setattr(network, name, projection)
-        if "encoder_hid_dim_type" in network.config:  # of UNets
+        if hasattr(network.config, "encoder_hid_dim_type"):  # of UNets
             network.config.encoder_hid_dim_type = self.projection_type
 
     @property
