@@ -55,8 +55,8 @@ ONLY_IN = {
     },
     "transformers": {
         *("src/tenth/models/pipelines.py", "src/tenth/models/pipeline_parts.py", "src/tenth/training/pocket/modules.py"),
-        *("src/tenth/models/families/loader.py",),
-        *("src/tenth/models/encoders/clip.py", "src/tenth/evaluation/extractors/clip_score.py"),
+        *("src/tenth/models/families/loader.py", "src/tenth/evaluation/extractors/clip_score.py"),
+        *(f"src/tenth/models/encoders/{name}.py" for name in ("clip", "siglip")),
     },
     "huggingface_hub": {"src/tenth/models/hub/client.py", "src/tenth/models/hub/transfer.py"},
     "matplotlib": {"src/tenth/reporting/plot_style.py", "src/tenth/reporting/plots.py"},

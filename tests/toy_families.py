@@ -11,6 +11,8 @@ from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2
 from tokenizers import pre_tokenizers
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
 
+from toy_t5_families import flux1, sd3
+
 SIDE = 64  # pixels: of a toy's default image
 QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 # As Qwen3's own has it for one message, with `enable_thinking=False`.
@@ -84,4 +86,4 @@ def flux2_klein(*, is_distilled: bool = True) -> Flux2KleinPipeline:
     return Flux2KleinPipeline(scheduler, vae, Qwen3ForCausalLM(text), tokenizer, transformer, is_distilled=is_distilled)
 
 
-MAKERS: dict[str, Callable[..., Any]] = {"flux2-klein": flux2_klein}
+MAKERS: dict[str, Callable[..., Any]] = {"flux1": flux1, "sd3": sd3, "flux2-klein": flux2_klein}

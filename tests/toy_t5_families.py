@@ -32,7 +32,9 @@ LETTERS = string.ascii_letters + string.digits + string.punctuation
 def t5_tokenizer() -> T5Tokenizer:
     """Of T5's kind, whose words are single letters."""
     specials = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0)]
-    return T5Tokenizer(vocab=[*specials, ("\u2581", -2.0), *((letter, -3.0) for letter in LETTERS)], extra_ids=0)
+    return T5Tokenizer(
+        vocab=[*specials, ("\u2581", -2.0), *((letter, -3.0) for letter in LETTERS)], extra_ids=0, model_max_length=512
+    )
 
 
 def t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
