@@ -25,8 +25,8 @@ def load_adapters(
 ) -> tuple[ModelAdapters | None, str]:
     """What the methods of ip-adapter's need, and the default adapter's "name@digest", or "" if there is none.
 
-    folder: of the model, perhaps with an image_encoder/ and an adapter as ip-adapter/ip-adapter.safetensors, and with folders of
-    trained methods. adapter: another file, with its encoder in an image_encoder/ beside it, if there is one. cache: for photo
+    folder: of the model, perhaps with an image_encoder/, an adapter as ip-adapter/ip-adapter.safetensors and folders of trained
+    methods. adapter: another file, with its encoder in an image_encoder/ beside it, if there is one. cache: for photo
     embeddings. None without an image encoder. Raises ModelError if an adapter has none, or does not go with it or the model.
     """
     own = folder / ADAPTER_PATH

@@ -45,7 +45,9 @@ class FlowModel:
     ) -> None:
         self.family, self.pipeline, self.name, self.memory_plan = family, pipeline, name, memory_plan
         self.adapter_name, self.max_context_photos = adapter_name, family.max_context_photos
-        self.adapters = adapters or ModelAdapters(pipeline.transformer, NoEncoder(self.short_name), {}, place=lambda _: None)
+        if adapters is None:
+            adapters = ModelAdapters(pipeline.transformer, NoEncoder(self.short_name), {}, place=lambda _: None)
+        self.adapters = adapters
         self.encoder: Encoder = self.adapters.encoder
         self.trained_methods: Mapping[str, Path] = self.adapters.trained_methods
         self.prompt_encoder = FlowPromptEncoder(family, pipeline)
@@ -191,9 +193,9 @@ class FlowModel:
     ) -> Iterator[Tensor | None]:
         """Attach identities, one for each image of a batch, until the block ends. Gives their embeddings for `sample`, if any.
 
-        (B, M, D) or (B, M, T, D). Photos in context are not put on: a batch has them. All are of one adapter and shape, with the
-        same weights. When the block ends, in whatever way, the model is as before. Raises IdentityError if one was made for
-        another model or adapter, or their weights are not the same.
+        (B, M, D) or (B, M, T, D). Photos in context are not put on: a batch has them. All are of one adapter and shape, with
+        the same weights. When the block ends, in whatever way, the model is as before. Raises IdentityError if one was made
+        for another model or adapter, or their weights are not the same.
         """
         for identity in identities:
             self.validate(identity)

@@ -17,7 +17,14 @@ from tenth.core.types import DefaultSampling, Pixels
 from tenth.models import latents as autoencoder
 from tenth.models.adapters.networks.flux1 import joint_attention_kwargs
 from tenth.models.denoiser import Conditioning
-from tenth.models.families.family import FlowTraining, LatentShape, TransformerFamily, set_flow_timesteps, size_shift
+from tenth.models.families.family import (
+    FlowTraining,
+    LatentShape,
+    TransformerFamily,
+    check_latents_context,
+    set_flow_timesteps,
+    size_shift,
+)
 from tenth.models.prompt_encoder import PromptEmbeddings
 
 PATCH = 2  # of latents along one side, which make a token of the transformer
@@ -50,6 +57,11 @@ def count_tokens(pipeline: Any, prompt: str) -> int:
 def encode_photos(pipeline: Any, photos: Sequence[Pixels]) -> dict[str, Tensor]:  # noqa: ARG001
     """Nothing: it takes no photos in context."""
     return {}
+
+
+def check_context(pipeline: Any, context: Mapping[str, Tensor]) -> None:  # noqa: ARG001
+    """Raises ValueError for any photo in context."""
+    check_latents_context(context, channels=0, most=0)
 
 
 def predict(transformer: Any, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
@@ -119,6 +131,7 @@ FLUX1 = TransformerFamily(
     encode_prompts=encode_prompts,
     count_tokens=count_tokens,
     encode_photos=encode_photos,
+    check_context=check_context,
     predict=predict,
     encode=encode,
     decode=decode,

@@ -7,6 +7,7 @@ arXiv:2308.06721, eq. 5, with keys normalised as the transformer's own are, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,14 @@ from torch.nn import functional
 from tenth.models.adapters.networks.adapted_network import AdaptedNetwork, Shapes, build_with, select, with_prefix
 
 BLOCKS = ("transformer_blocks", "single_transformer_blocks")  # with two streams, and with one of text and image together
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoTokens:
+    """What an adapter's layers read: the photos' tokens (B, T, C), and how many of the prompt stand before the image."""
+
+    tokens: Tensor
+    num_txt_tokens: int
 
 
 class PhotoAttention(nn.Module):
@@ -33,9 +42,7 @@ class PhotoAttention(nn.Module):
     def attend(self, query: Tensor, tokens: Tensor) -> Tensor:
         """Normalised queries (B, N, heads, head dim) and tokens (B, T, C) -> (B, N, C), times the scale."""
         key, value = (layer(tokens).unflatten(-1, query.shape[2:]) for layer in (self.to_k_ip, self.to_v_ip))
-        by_head = (each.transpose(1, 2) for each in (query, self.norm_k_ip(key), value))
-        attended: Tensor = functional.scaled_dot_product_attention(*by_head)
-        return self.scale * attended.transpose(1, 2).flatten(2).to(query.dtype)
+        return self.scale * _attention(query, self.norm_k_ip(key), value)
 
 
 class DoubleBlockAttnProcessor(PhotoAttention):
@@ -48,15 +55,14 @@ class DoubleBlockAttnProcessor(PhotoAttention):
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
         image_rotary_emb: Any = None,
-        ip_hidden_states: Tensor | None = None,
-        num_txt_tokens: int = 0,  # noqa: ARG002 - of the other blocks
+        photos: PhotoTokens | None = None,
     ) -> Any:
-        """The image (B, N, C) and the text (B, L, C) -> those attended. ip_hidden_states: (B, T, C)."""
+        """The image (B, N, C) and the text (B, L, C) -> those attended."""
         image, text = Flux2AttnProcessor()(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
-        if ip_hidden_states is None or self.scale == 0:
+        if photos is None or self.scale == 0:
             return image, text
         query = attn.norm_q(attn.to_q(hidden_states).unflatten(-1, (-1, attn.head_dim)))  # without position
-        return image + attn.to_out[0](self.attend(query, ip_hidden_states)), text  # a linear layer without bias
+        return image + attn.to_out[0](self.attend(query, photos.tokens)), text  # a linear layer without bias
 
 
 class SingleBlockAttnProcessor(PhotoAttention):
@@ -68,11 +74,10 @@ class SingleBlockAttnProcessor(PhotoAttention):
         hidden_states: Tensor,
         attention_mask: Tensor | None = None,
         image_rotary_emb: Any = None,
-        ip_hidden_states: Tensor | None = None,
-        num_txt_tokens: int = 0,
+        photos: PhotoTokens | None = None,
     ) -> Tensor:
-        """Text and image (B, L + N, C) -> those attended. num_txt_tokens: L. ip_hidden_states: (B, T, C)."""
-        if ip_hidden_states is None or self.scale == 0:
+        """Text and image (B, L + N, C) -> those attended."""
+        if photos is None or self.scale == 0:
             plain: Tensor = Flux2ParallelSelfAttnProcessor()(attn, hidden_states, attention_mask, image_rotary_emb)
             return plain
 
@@ -82,14 +87,21 @@ class SingleBlockAttnProcessor(PhotoAttention):
         query, key, value = (each.unflatten(-1, (-1, attn.head_dim)) for each in heads)  # (B, L + N, heads, head dim)
         query, key = attn.norm_q(query), attn.norm_k(key)
         positioned = (apply_rotary_emb(each, image_rotary_emb, sequence_dim=1) for each in (query, key))
-        by_head = (each.transpose(1, 2) for each in (*positioned, value))
-        attended = functional.scaled_dot_product_attention(*by_head, attn_mask=attention_mask)
-        attended = attended.transpose(1, 2).flatten(2).to(query.dtype)  # (B, L + N, C)
+        attended = _attention(*positioned, value, attention_mask)  # (B, L + N, C)
 
-        from_photos = self.attend(query[:, num_txt_tokens:], ip_hidden_states)  # (B, N, C)
-        attended = torch.cat([attended[:, :num_txt_tokens], attended[:, num_txt_tokens:] + from_photos], dim=1)
+        text, image = attended.split([photos.num_txt_tokens, attended.shape[1] - photos.num_txt_tokens], dim=1)
+        image = image + self.attend(query[:, photos.num_txt_tokens :], photos.tokens)  # (B, N, C)
+        attended = torch.cat([text, image], dim=1)
         output: Tensor = attn.to_out(torch.cat([attended, attn.mlp_act_fn(feed_forward)], dim=-1))
         return output
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """(B, N, heads, head dim) each -> (B, N, C)."""
+    attended = functional.scaled_dot_product_attention(
+        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask
+    )
+    return attended.transpose(1, 2).flatten(2).to(query.dtype)
 
 
 def _blocks(transformer: Any) -> Iterator[tuple[str, Any]]:
@@ -152,4 +164,4 @@ def joint_attention_kwargs(transformer: Any, image_embeddings: Tensor | None, nu
     if image_embeddings is None:
         return None
     (tokens,) = transformer.encoder_hid_proj([image_embeddings])  # (B, M, T, C)
-    return {"ip_hidden_states": tokens.flatten(1, 2), "num_txt_tokens": num_txt_tokens}
+    return {"photos": PhotoTokens(tokens.flatten(1, 2), num_txt_tokens)}

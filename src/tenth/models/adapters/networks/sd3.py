@@ -51,7 +51,8 @@ class SeveralPhotosAttnProcessor(SD3IPAdapterJointAttnProcessor2_0):  # type: ig
         """The image's attention to itself and to the tokens of its photos: (B, N, C)."""
 
         def by_head(values: Tensor) -> Tensor:
-            return values.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (B, heads, N, C / heads)
+            heads: Tensor = values.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (B, heads, N, C / heads)
+            return heads
 
         tokens = self.norm_ip(tokens, temb=temb)
         query, own_key = self.norm_q(by_head(attn.to_q(hidden_states))), self.norm_k(by_head(attn.to_k(hidden_states)))
