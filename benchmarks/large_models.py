@@ -18,7 +18,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from tenth.models.adapters.ip_adapter import cross_attention_layers
+from tenth.models.adapters.networks.unet import cross_attention_layers
 from tenth.models.pocket.paths import MODEL_DIR
 
 WORDS = {"max_position_embeddings": 77, "eos_token_id": 385, "bos_token_id": 384}  # of the tokenizer in the package

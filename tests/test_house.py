@@ -50,12 +50,13 @@ ONLY_IN = {
         *(
             "src/tenth/models/adapters/image_projection.py",
             "src/tenth/models/adapters/regional_attention.py",
+            *(f"src/tenth/models/adapters/networks/{name}.py" for name in ("flux1", "flux2", "sd3")),
         ),  # an adapter's modules
     },
     "transformers": {
         *("src/tenth/models/pipelines.py", "src/tenth/models/pipeline_parts.py", "src/tenth/training/pocket/modules.py"),
-        *("src/tenth/models/families/loader.py",),
-        *("src/tenth/models/encoders/clip.py", "src/tenth/evaluation/extractors/clip_score.py"),
+        *("src/tenth/models/families/loader.py", "src/tenth/evaluation/extractors/clip_score.py"),
+        *(f"src/tenth/models/encoders/{name}.py" for name in ("clip", "siglip")),
     },
     "huggingface_hub": {"src/tenth/models/hub/client.py", "src/tenth/models/hub/transfer.py"},
     "matplotlib": {"src/tenth/reporting/plot_style.py", "src/tenth/reporting/plots.py"},

@@ -77,10 +77,8 @@ def cross_attention_shapes(unet: Any) -> Shapes:
 
 def random_adapter(projection: Shapes, layers: Shapes, seed: int = 0) -> dict[str, Tensor]:
     """A flat file's tensors: strong enough that an adapter is seen in an image of random weights."""
-    generator = torch.Generator().manual_seed(seed)
     named = {f"image_proj.{name}": shape for name, shape in projection.items()}
-    named |= {f"ip_adapter.{name}": shape for name, shape in layers.items()}
-    return {name: 0.5 * torch.randn(shape, generator=generator) for name, shape in named.items()}
+    return _random(named | {f"ip_adapter.{name}": shape for name, shape in layers.items()}, seed)
 
 
 def toy_adapters(unet: Any, family: str, pooled_width: int, patch_width: int) -> dict[str, dict[str, Tensor]]:
@@ -93,3 +91,36 @@ def toy_adapters(unet: Any, family: str, pooled_width: int, patch_width: int) ->
         "ip-adapter-full": full_projection(patch_width, cross),
     }
     return {name: random_adapter(projection, layers) for name, projection in kinds.items()}
+
+
+def xlabs_adapter(transformer: Any, width: int, tokens: int = 4) -> dict[str, Tensor]:
+    """Of FLUX.1's flux-ip-adapter, by XLabs' names; version 2 has 16 tokens."""
+    dim, text_dim = transformer.inner_dim, transformer.config.joint_attention_dim
+    shapes = {f"ip_adapter_proj_model.{name}": shape for name, shape in pooled_projection(width, text_dim, tokens).items()}
+    for number in range(transformer.config.num_layers):
+        for part in "kv":
+            layer = f"double_blocks.{number}.processor.ip_adapter_double_stream_{part}_proj"
+            shapes |= {f"{layer}.weight": (dim, text_dim), f"{layer}.bias": (dim,)}
+    return _random(shapes)
+
+
+def instantx_adapter(transformer: Any, width: int, tokens: int = 6, hidden: int = 64) -> dict[str, Tensor]:
+    """Of SD3.5-Large-IP-Adapter: a resampler that reads the timestep, with as many layers as diffusers expects."""
+    dim, head_dim = transformer.inner_dim, transformer.config.attention_head_dim
+    projection = plus_projection(width, dim, (hidden, 1, tokens, 4))
+    for layer in range(4):
+        projection |= {f"layers.{layer}.2.1.weight": (4 * hidden, hidden), f"layers.{layer}.2.1.bias": (4 * hidden,)}
+    projection |= {"time_embedding.linear_1.weight": (hidden, 32), "time_embedding.linear_1.bias": (hidden,)}
+    projection |= {"time_embedding.linear_2.weight": (hidden, hidden), "time_embedding.linear_2.bias": (hidden,)}
+    layers: Shapes = {}
+    for number in range(transformer.config.num_layers + len(transformer.config.dual_attention_layers)):
+        layer = {f"to_{part}_ip.weight": (dim, dim) for part in "kv"}
+        layer |= {"norm_ip.linear.weight": (2 * dim, hidden), "norm_ip.linear.bias": (2 * dim,)}
+        layer |= {f"{norm}.weight": (head_dim,) for norm in ("norm_q", "norm_k", "norm_ip_k")}
+        layers |= {f"{number}.{name}": shape for name, shape in layer.items()}
+    return random_adapter(projection, layers)
+
+
+def _random(shapes: Shapes, seed: int = 0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: 0.5 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}

@@ -14,6 +14,7 @@ from tokenizers import pre_tokenizers
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from tenth.core.types import Pixels
+from toy_t5_families import flux1, sd3
 
 SIDE = 64  # pixels: of a toy's default image
 QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
@@ -99,4 +100,4 @@ def flux2_klein(*, is_distilled: bool = True, num_hidden_layers: int = 27) -> Fl
     return Flux2KleinPipeline(scheduler, vae, Qwen3ForCausalLM(text), tokenizer, transformer, is_distilled=is_distilled)
 
 
-MAKERS: dict[str, Callable[..., Any]] = {"flux2-klein": flux2_klein}
+MAKERS: dict[str, Callable[..., Any]] = {"flux1": flux1, "sd3": sd3, "flux2-klein": flux2_klein}

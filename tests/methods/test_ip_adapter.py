@@ -10,12 +10,12 @@ from tenth.core.errors import DataError, ModelError
 from tenth.core.types import Person
 from tenth.methods.registry import METHODS
 from tenth.models.adapters.ip_adapter import (
-    cross_attention_layers,
     init_ip_adapter,
     install_ip_adapter,
     ip_adapter_state_dict,
     load_ip_adapter,
 )
+from tenth.models.adapters.networks.unet import cross_attention_layers
 from tenth.models.pocket.paths import ADAPTER_PATH, MODEL_DIR
 from tenth.training.pocket.modules import PocketModules
 

@@ -19,7 +19,7 @@ from tenth.data.faces.crops import PhotoDataset
 from tenth.experiments.images import ImageJob, is_generated
 from tenth.experiments.output_folders import ensure_writable_experiment
 from tenth.experiments.recipe import ExperimentRecipe
-from tenth.models.adapters.ip_adapter import cross_attention_layers
+from tenth.models.adapters.networks.unet import cross_attention_layers
 from tenth.models.pocket.loader import load_pocket
 from tenth.models.pocket.paths import MODEL_DIR
 from tenth.models.registry import load_model
@@ -198,7 +198,7 @@ def test_one_number_in_every_block_is_that_number(small: Any) -> None:
 @pytest.mark.parametrize(
     ("scale", "said"),
     [
-        ({"left": 1}, "scale has 'left'; down, mid, up are needed"),
+        ({"left": 1}, "scale has 'left'; down, mid, up, double, single are needed"),
         ({"up": {"block_0": [0, "1"]}}, "scale of up.block_0 is '1'; a number from 0 to 2 is needed"),
         ({"up": {"block_0": {"layer": 1}}}, "scale of up.block_0 is"),
         ({"down": True}, "scale of down is True"),

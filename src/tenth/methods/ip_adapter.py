@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from tenth.core.errors import ModelError
 from tenth.core.types import Aggregator, DiffusionModel, Identity, MethodResult, Person
 from tenth.models.aggregators import pooling
 from tenth.models.aggregators.leave_one_out import PoolSome, leave_one_out_distances
@@ -40,12 +41,15 @@ class IPAdapter:
     aggregate: Callable[..., Tensor]
     tunes_model = False
 
-    def is_available(self, model: DiffusionModel) -> bool:  # noqa: ARG002 - every model comes with an adapter
-        return True
+    def is_available(self, model: DiffusionModel) -> bool:
+        return bool(model.adapter_name)
 
     def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
-        """Raises DataError if the person has no photo."""
+        """Raises DataError if the person has no photo, ModelError if the model has no adapter."""
         photos, pool = person.require_photos(), self._pool(person)
+        if not self.is_available(model):
+            action = "Give an adapter's file as --adapter, or choose photos-in-context or dreambooth-lora"
+            raise ModelError(f"{model.name.partition('@')[0]} has no adapter", f"{self.name} needs one", action)
         embeddings = model.encoder(photos)  # (K, D) or (K, T, D)
         identity = Identity(
             method=self.name,

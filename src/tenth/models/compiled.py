@@ -20,7 +20,7 @@ from tenth.core.cache_contents import mark_used
 from tenth.core.errors import DataError, ModelError, unknown_name
 from tenth.core.files.writing import PRIVATE_FOLDER_MODE, atomic_folder
 from tenth.core.optional_packages import import_openvino
-from tenth.models.adapters.ip_adapter import cross_attention_layers
+from tenth.models.adapters.networks.unet import cross_attention_layers
 from tenth.models.denoiser import Conditioning, predict
 from tenth.models.latents import from_unet_scale
 from tenth.models.memory.planner import BACKEND_VARIABLE

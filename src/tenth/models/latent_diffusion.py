@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,8 @@ from tenth.core.errors import DataError, IdentityError
 from tenth.core.types import DefaultSampling, Encoder, Identity, Pixels
 from tenth.core.wording import pluralize
 from tenth.models.adapters.adapter_scale import AdapterScale, set_scale
-from tenth.models.adapters.ip_adapter import (
-    ADAPTER_FILE,
-    ImageConditioning,
-    adapter_name,
-    install_ip_adapter,
-    load_ip_adapter,
-    validate_ip_adapter,
-)
+from tenth.models.adapters.ip_adapter import ImageConditioning, load_ip_adapter
+from tenth.models.adapters.model_adapters import ModelAdapters, check_made_for
 from tenth.models.adapters.weight_deltas import applied_weights
 from tenth.models.compiled import CompiledNetworks
 from tenth.models.denoiser import Conditioning, Conditions, Denoiser, predict, unet_conditionings
@@ -36,14 +29,6 @@ from tenth.models.memory.planner import DEFAULT_PLAN, MemoryPlan, next_profile
 from tenth.models.pipelines import apply_memory_plan, is_memory_mapped
 from tenth.models.prompt_encoder import PromptEncoder
 from tenth.models.trained_resolutions import DEFAULT_SAMPLING, TrainedResolutions, preview_colors
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedAdapter:
-    """An adapter whose weights are in memory."""
-
-    path: Path
-    conditioning: ImageConditioning
 
 
 class LatentDiffusion:
@@ -65,12 +50,12 @@ class LatentDiffusion:
     ) -> None:
         self.pipeline, self.name, self.encoder, self.memory_plan = pipeline, name, encoder, memory_plan
         self.trained_methods, self.prompt_encoder = trained_methods, PromptEncoder(pipeline)
-        self.adapters: dict[str, LoadedAdapter] = {}  # by "name@digest"
+        self.adapters = ModelAdapters(pipeline.unet, encoder, trained_methods, self._place)
         self.compiled = None
         if memory_plan.backend == "openvino":
             self.compiled = CompiledNetworks(pipeline, name, default_cache_dir() / OPENVINO)
         self.family, self.max_context_photos, self.size_multiple = None, 0, 8  # pixels
-        self._applied_adapter, self._uses_torch = "", False
+        self._uses_torch = False
         self._default_adapter = adapter
         self.adapter_name = self.add_adapter(adapter)
 
@@ -132,7 +117,7 @@ class LatentDiffusion:
         """The network that sampling calls in each step. precision: that of the compiled one; "auto" for the quickest."""
         if self.compiled is None or not self._weights_as_loaded:
             return partial(predict, self.pipeline.unet)
-        return partial(self.compiled.predict, self._applied_adapter, self.compiled.precision(precision))
+        return partial(self.compiled.predict, self.adapters.applied, self.compiled.precision(precision))
 
     def encode(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> latents (B, C, h, w) in the UNet's scale."""
@@ -174,38 +159,22 @@ class LatentDiffusion:
         """The default adapter's weights, from its file: training begins from them, and SDXL's take more than a gigabyte."""
         return load_ip_adapter(self._default_adapter)
 
-    @cached_property
-    def trained_adapters(self) -> Mapping[str, Path]:
-        """Adapters of trained methods by "name@digest", whether loaded or not. The files are read once, for their digests."""
-        paths = [folder / ADAPTER_FILE for folder in self.trained_methods.values()]
-        return {adapter_name(path): path for path in paths if path.is_file()}
-
     def add_adapter(self, path: Path) -> str:
         """Load an adapter in the official layout, unless it is loaded. Gives its "name@digest".
 
         Raises ModelError if it cannot be read, or is not whole and made for the encoder and the UNet, to the last shape.
         """
-        name = adapter_name(path)
-        if name in self.adapters:
-            return name
-        keep_half = self.memory_plan.device == "cpu" and self.memory_plan.profile.weights != "float32"
-        parts = load_ip_adapter(path, as_float32=not keep_half)
-        unet = self.pipeline.unet
-        validate_ip_adapter(unet, parts, self.encoder, path)
-
-        # The modules are built in the UNet and taken out again.
-        before = ImageConditioning.of(unet)
-        install_ip_adapter(unet, parts, share_memory=keep_half)
-        adapter = LoadedAdapter(path, ImageConditioning.of(unet))
-        before.put_into(unet)
-        self._place(adapter)
-        self.adapters[name] = adapter
-        return name
+        return self.adapters.add(path, keep_half=self._keeps_half)
 
     def ensure_adapter(self, name: str) -> None:
         """Load the adapter of this "name@digest", if it is a trained method's that was not loaded yet."""
-        if name not in self.adapters and name in self.trained_adapters:
-            self.add_adapter(self.trained_adapters[name])
+        if name not in self.adapters and name in self.adapters.trained:
+            self.add_adapter(self.adapters.trained[name])
+
+    @property
+    def _keeps_half(self) -> bool:
+        """Whether weights in 16 bits stay so, on a CPU."""
+        return self.memory_plan.device == "cpu" and self.memory_plan.profile.weights != "float32"
 
     def reduce_memory(self) -> None:
         """Go to the next smaller memory profile, after a GPU ran out of memory. Raises ModelError if this is the last."""
@@ -214,13 +183,11 @@ class LatentDiffusion:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _place(self, adapter: LoadedAdapter) -> None:
+    def _place(self, conditioning: ImageConditioning) -> None:
         """Move an adapter's layers to the UNet's device and precision; on a CPU, keep half-precision weights as the UNet's."""
-        unet, device = self.pipeline.unet, self.device
-        in_half = self.memory_plan.device == "cpu" and self.memory_plan.profile.weights != "float32"
-        for module in adapter.conditioning.modules:
-            if module is adapter.conditioning.projection or not in_half:
-                module.to(device, unet.dtype)
+        for module in conditioning.modules:
+            if module is conditioning.projection or not self._keeps_half:
+                module.to(self.device, self.dtype)
             elif not is_memory_mapped(module, self.memory_plan):
                 store_in_half(module)
 
@@ -250,16 +217,9 @@ class LatentDiffusion:
                 yield None
                 return
             self.ensure_adapter(first.adapter)
-            unet = self.pipeline.unet
             embeddings = torch.stack([each.embeddings for each in identities if each.embeddings is not None])
-            before, adapter_before = ImageConditioning.of(unet), self._applied_adapter
-            self.adapters[first.adapter].conditioning.put_into(unet)
-            self._applied_adapter = first.adapter
-            try:
-                yield embeddings.to(self.device, unet.dtype)  # (B, M, D) or (B, M, T, D)
-            finally:
-                before.put_into(unet)
-                self._applied_adapter = adapter_before
+            with self.adapters.in_network(first.adapter):
+                yield embeddings.to(self.device, self.dtype)  # (B, M, D) or (B, M, T, D)
 
     @contextmanager
     def _torch_only(self, active: bool) -> Iterator[None]:
@@ -275,26 +235,5 @@ class LatentDiffusion:
 
         Adapters of methods that were trained for this model count as the model's, whether they are loaded or not.
         """
-        available = {"model": [self.name]}
-        if identity.embeddings is not None:
-            available["encoder"] = [self.encoder.name]
-            available["adapter"] = list(self.adapters)
-            if identity.adapter not in self.adapters:
-                available["adapter"] += [name for name in self.trained_adapters if name not in self.adapters]
-        for kind, names in available.items():
-            made_for = getattr(identity, kind)
-            if made_for not in names:
-                raise IdentityError(
-                    f"this identity was made for {kind} {made_for}",
-                    f"the {kind} in use is {' or '.join(names)}",
-                    "Make it again from the photos, or choose that model, its --adapter, or the folder of that method",
-                )
-
-        num_tokens, embedding_dim = self.encoder.num_tokens, self.encoder.embedding_dim
-        expected_shape = (num_tokens, embedding_dim) if num_tokens else (embedding_dim,)
-        if identity.embeddings is not None and identity.embeddings.shape[1:] != expected_shape:
-            raise IdentityError(
-                f"this identity has embeddings of shape {tuple(identity.embeddings.shape)}",
-                f"{self.encoder.name} gives {' x '.join(map(str, expected_shape))} for each photo",
-                "Make it again from the photos",
-            )
+        check_made_for("model", identity.model, [self.name])
+        self.adapters.validate(identity)

@@ -46,10 +46,7 @@ def _load_diffusers(
     family = family_in(folder)
     if family is None:
         return load_stable_diffusion(folder, adapter, options, on_message, cache, lora)
-    model = load_flow_model(folder, options, on_message, family, lora)
-    if adapter is not None:
-        model.add_adapter(adapter)
-    return model
+    return load_flow_model(folder, options, on_message, family, lora, adapter)
 
 
 DEFAULT_MODEL = "pocket"

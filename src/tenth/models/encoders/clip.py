@@ -34,15 +34,26 @@ COMPONENTS = {  # by the table of the configuration file that is the model's own
 
 def load_clip(model_class: Any, folder: Path, needed: str, **load_options: Any) -> tuple[Any, CLIPImageProcessorPil, str]:
     """A frozen CLIP model, Pillow's processor, 16 digits that stand for both. Raises ModelError, with `needed`."""
+    spec = COMPONENTS[model_class.config_class.base_config_key]
+    return load_vision_model(model_class, CLIPImageProcessorPil, spec, folder, needed, **load_options)
+
+
+def load_vision_model(
+    model_class: Any, processor_class: Any, spec: ComponentSpec, folder: Path, needed: str, **load_options: Any
+) -> tuple[Any, Any, str]:
+    """A frozen model of transformers, Pillow's processor of its kind, 16 digits that stand for both.
+
+    spec: of its folder. Raises ModelError, with `needed`.
+    """
     settings, path = folder / "preprocessor_config.json", folder / "model.safetensors"
     try:
-        with model_folder.sanitized_folder(folder, {"": COMPONENTS[model_class.config_class.base_config_key]}) as safe:
+        with model_folder.sanitized_folder(folder, {"": spec}) as safe:
             config = model_class.config_class.from_pretrained(safe)
             infos = model_folder.folder_tensor_infos(folder)
             model_folder.check_weights_match(lambda: model_class(config), infos, folder)
             model = model_class.from_pretrained(safe, local_files_only=True, use_safetensors=True, **load_options)
         model_folder.check_finite(model, folder)
-        processor = _load_processor(settings) if settings.exists() else CLIPImageProcessorPil()
+        processor = _load_processor(processor_class, settings) if settings.exists() else processor_class()
         digest = hashlib.sha256(sha256_of(path).encode())
     except ModelError as problem:
         raise ModelError(problem.found, needed, "Put it there whole") from problem
@@ -56,7 +67,7 @@ def load_clip(model_class: Any, folder: Path, needed: str, **load_options: Any) 
     return model.eval().requires_grad_(False), processor, digest.hexdigest()[:16]
 
 
-def _load_processor(path: Path) -> CLIPImageProcessorPil:
+def _load_processor(processor_class: Any, path: Path) -> Any:
     """The processor that a file describes, tried on an image. All its settings are kept, for the encoder's name."""
     config = model_folder.read_config(path)
     model_folder.check_values(path, config)
@@ -64,7 +75,7 @@ def _load_processor(path: Path) -> CLIPImageProcessorPil:
         for side in size.values() if isinstance(size, dict) else [size]:
             if isinstance(side, int) and not 0 < side <= MAX_PIXELS:
                 raise invalid_model(path, f"resizes or cuts to {side} pixels")
-    processor = CLIPImageProcessorPil.from_dict(config)
+    processor = processor_class.from_dict(config)
     grey = np.full((20, 30, 3), 100, np.uint8)
     pixels = processor([grey], return_tensors="pt", input_data_format="channels_last").pixel_values
     if pixels.ndim != 4 or not torch.isfinite(pixels).all():

@@ -111,3 +111,11 @@ def set_flow_timesteps(
     if sigmas is not None and "sigmas" in known:
         settings["sigmas"] = np.asarray(sigmas)
     scheduler.set_timesteps(steps, device=device, **settings)
+
+
+def size_shift(scheduler: Any, num_tokens: int) -> float:
+    """The logarithm of the shift: a line over the tokens of an image, of which the scheduler's configuration has two points."""
+    config = scheduler.config
+    first, last = int(config.get("base_image_seq_len", 256)), int(config.get("max_image_seq_len", 4096))
+    low, high = float(config.get("base_shift", 0.5)), float(config.get("max_shift", 1.15))
+    return low + (high - low) / (last - first) * (num_tokens - first)

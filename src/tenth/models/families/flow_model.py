@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tenth.core.errors import DataError, IdentityError, ModelError, RecipeError
+from tenth.core.errors import DataError, IdentityError, ModelError
 from tenth.core.types import DefaultSampling, Encoder, Identity, Pixels
 from tenth.core.wording import pluralize
+from tenth.models.adapters.adapter_scale import AdapterScale, set_scale
+from tenth.models.adapters.ip_adapter import load_ip_adapter
+from tenth.models.adapters.model_adapters import ModelAdapters, check_made_for
 from tenth.models.adapters.weight_deltas import applied_weights
-from tenth.models.denoiser import CONDITIONAL, UNCONDITIONAL, Conditioning, Conditions, Denoiser
+from tenth.models.denoiser import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Conditioning, Conditions, Denoiser
 from tenth.models.families.family import LatentShape, TransformerFamily
 from tenth.models.families.no_encoder import NoEncoder
 from tenth.models.families.prompts import FlowPromptEncoder
@@ -24,19 +28,35 @@ from tenth.models.trained_resolutions import TrainedResolutions
 
 
 class FlowModel:
-    """A transformer with its text encoders and autoencoder.
+    """A transformer with its text encoders and autoencoder, and perhaps with an image encoder and IP-Adapters.
 
-    name: "name@digest" over the weights. memory_plan: how the pipeline was loaded (memory/planner.py).
+    name: "name@digest" over the weights. memory_plan: how the pipeline was loaded (memory/planner.py). adapters: None
+    without an image encoder. adapter_name: "name@digest" of the default adapter, "" if there is none.
     """
 
-    def __init__(self, family: TransformerFamily, pipeline: Any, name: str, memory_plan: MemoryPlan = DEFAULT_PLAN) -> None:
+    def __init__(
+        self,
+        family: TransformerFamily,
+        pipeline: Any,
+        name: str,
+        memory_plan: MemoryPlan = DEFAULT_PLAN,
+        adapters: ModelAdapters | None = None,
+        adapter_name: str = "",
+    ) -> None:
         self.family, self.pipeline, self.name, self.memory_plan = family, pipeline, name, memory_plan
-        self.adapter_name, self.max_context_photos, self.size_multiple = "", family.max_context_photos, family.size_multiple
-        self.trained_methods: Mapping[str, Path] = {}
+        self.adapter_name, self.max_context_photos = adapter_name, family.max_context_photos
+        self.size_multiple = family.size_multiple
+        if adapters is None:
+            adapters = ModelAdapters(pipeline.transformer, NoEncoder(self.short_name), {}, place=lambda _: None)
+        self.adapters = adapters
+        self.encoder: Encoder = self.adapters.encoder
+        self.trained_methods: Mapping[str, Path] = self.adapters.trained_methods
         self.prompt_encoder = FlowPromptEncoder(family, pipeline)
-        self.encoder: Encoder = NoEncoder(self.short_name)
-        self.adapters: Mapping[str, Any] = {}
-        self.adapter_parts: dict[str, dict[str, Tensor]] = {}
+
+    @property
+    def adapter_parts(self) -> dict[str, dict[str, Tensor]]:
+        """The default adapter's weights, from its file; {} if there is none."""
+        return load_ip_adapter(self.adapters[self.adapter_name].path) if self.adapter_name else {}
 
     @property
     def short_name(self) -> str:
@@ -86,7 +106,10 @@ class FlowModel:
         self.family.set_timesteps(scheduler, steps, latent_shape, self.device)
 
     def conditionings(self, conditions: Conditions) -> dict[str, Conditioning]:
-        """What each of guidance's terms is conditioned on. Guidance leads away from the negative, with the same photos."""
+        """What each of guidance's terms is conditioned on.
+
+        Guidance is away from the negative prompt, beside the same photos in context, and from an adapter's null embedding.
+        """
         context = {name: self._placed(tensor) for name, tensor in conditions.context.items()}
         prompts, guidance = self.prompt_encoder(conditions.prompts, context, self.device), None
         if getattr(self.pipeline.transformer.config, "guidance_embeds", False):
@@ -95,7 +118,12 @@ class FlowModel:
         if not conditions.guided:
             return {CONDITIONAL: person}
         negative = self.prompt_encoder([conditions.negative_prompt] * len(conditions.prompts), context, self.device)
-        return {UNCONDITIONAL: Conditioning(negative, conditions.embeddings, context=context), CONDITIONAL: person}
+        nobody = None if conditions.embeddings is None else self.unconditional_like(conditions.embeddings)
+        return {
+            UNCONDITIONAL: replace(person, prompts=negative, image_embeddings=nobody),
+            CONDITIONAL: person,
+            TEXT_ONLY: replace(person, image_embeddings=nobody),
+        }
 
     def _placed(self, tensor: Tensor) -> Tensor:
         """On the device, numbers with a fraction in the transformer's type."""
@@ -126,25 +154,31 @@ class FlowModel:
         return self.decode(latents)
 
     def unconditional_like(self, embeddings: Tensor) -> Tensor:
-        """What guidance leads away from, in the shape of embeddings (B, M, D)."""
-        return torch.zeros_like(embeddings)
+        """What guidance leads away from, in the shape of embeddings (B, M, D) or (B, M, T, D)."""
+        return self.encoder.null_embedding().to(embeddings).expand_as(embeddings)
 
     def backend_name(self, identity: Identity | None, precision: str) -> str:  # noqa: ARG002 - the same for all
         """What an image is computed by, for its settings."""
         return "torch"
 
-    def set_adapter_scale(self, scale: Any) -> None:  # noqa: ARG002 - whatever it is
-        """Raises RecipeError: there is no adapter."""
-        needed = "only a model with an adapter has a scale for it"
-        raise RecipeError(f"ip_adapter_scale for {self.short_name}", needed, "Leave it out")
+    def set_adapter_scale(self, scale: AdapterScale) -> None:
+        """Of the adapter that is in the transformer. Raises RecipeError for a block that is not there."""
+        set_scale(self.pipeline, scale)
 
     def add_adapter(self, path: Path) -> str:
-        """Raises ModelError: its kind has none."""
-        needed = "adapters are for Stable Diffusion's families"
-        raise ModelError(f"the adapter {path.name} for {self.short_name}", needed, "Leave --adapter out")
+        """Load an adapter, unless it is loaded. Gives its "name@digest".
+
+        Raises ModelError if there is no image encoder, or it is not whole and made for the encoder and the transformer.
+        """
+        if not self.encoder.name:
+            needed = "its image encoder is needed, in image_encoder/ beside it or in the model's folder"
+            raise ModelError(f"{self.short_name} has no image encoder for {path.name}", needed, "Give the file as --adapter")
+        return self.adapters.add(path)
 
     def ensure_adapter(self, name: str) -> None:
-        """Nothing: there is none to load."""
+        """Load the adapter of this "name@digest", if it is a trained method's that was not loaded yet."""
+        if name not in self.adapters and name in self.adapters.trained:
+            self.add_adapter(self.adapters.trained[name])
 
     def reduce_memory(self) -> None:
         """Go to the next smaller memory profile, after a GPU ran out of memory. Raises ModelError if this is the last."""
@@ -159,10 +193,11 @@ class FlowModel:
         *,
         torch_only: bool = False,  # noqa: ARG002 - it always is
     ) -> Iterator[Tensor | None]:
-        """Attach identities, one for each image of a batch, until the block ends. A batch has their photos in context itself.
+        """Attach identities, one for each image of a batch, until the block ends. Gives their embeddings for `sample`, if any.
 
-        All have the same weights. When the block ends, in whatever way, the model is as before. Raises IdentityError if one was
-        made for another model, or their weights are not the same.
+        (B, M, D) or (B, M, T, D). Photos in context are not put on: a batch has them. All are of one adapter and shape, with
+        the same weights. When the block ends, in whatever way, the model is as before. Raises IdentityError if one was made
+        for another model or adapter, or their weights are not the same.
         """
         for identity in identities:
             self.validate(identity)
@@ -170,23 +205,25 @@ class FlowModel:
             raise IdentityError(
                 f"{len(identities)} identities with weights of their own", "one is on the model at a time", "Draw them in turn"
             )
-        weights = identities[0].weights
-        with applied_weights(self.pipeline, weights), self.prompt_encoder.isolated(weights):
-            yield None
+        first = identities[0]
+        with applied_weights(self.pipeline, first.weights), self.prompt_encoder.isolated(first.weights):
+            if first.embeddings is None:
+                yield None
+                return
+            self.ensure_adapter(first.adapter)
+            embeddings = torch.stack([each.embeddings for each in identities if each.embeddings is not None])
+            with self.adapters.in_network(first.adapter):
+                yield embeddings.to(self.device, self.dtype)
 
     def validate(self, identity: Identity) -> None:
-        """Raises IdentityError if the identity was made for another model, or by an adapter. Loads nothing."""
-        if identity.model != self.name:
-            raise IdentityError(
-                f"this identity was made for model {identity.model}",
-                f"the model in use is {self.name}",
-                "Make it again from the photos, or choose that model",
-            )
-        if identity.embeddings is not None:
-            needed = f"{self.short_name} has no adapter"
-            raise IdentityError("this identity has an adapter's embeddings", needed, "Make it again by another method")
+        """Raises IdentityError if the identity was made for another model, encoder or adapter. Loads nothing."""
+        check_made_for("model", identity.model, [self.name])
         if identity.context:
             self._check_context(identity.context)
+        if identity.embeddings is not None and not self.encoder.name:
+            needed = f"{self.short_name} has no adapter"
+            raise IdentityError("this identity has an adapter's embeddings", needed, "Give the --adapter that it was made with")
+        self.adapters.validate(identity)
 
     def _check_context(self, context: Mapping[str, Tensor]) -> None:
         """Raises IdentityError for photos in context that this model does not read."""

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from tenth.core.types import DefaultSampling, Pixels
+from tenth.models.adapters.networks.flux2 import joint_attention_kwargs
 from tenth.models.denoiser import Conditioning
 from tenth.models.families.family import (
     FlowTraining,
@@ -110,6 +111,7 @@ def predict(transformer: Any, latents: Tensor, timesteps: Tensor, conditioning: 
         encoder_hidden_states=hidden,
         txt_ids=text_positions,
         img_ids=positions,
+        joint_attention_kwargs=joint_attention_kwargs(transformer, conditioning.image_embeddings, hidden.shape[1]),
         return_dict=False,
     )[0]
     return predicted[:, : height * width].transpose(1, 2).reshape(latents.shape)

@@ -13,10 +13,12 @@ import torch
 import transformers
 from torch import nn
 
+from tenth.core.cache import ArrayCache, default_cache_dir
 from tenth.core.errors import ModelError
 from tenth.core.files.reading import printable_name, short_sha256_of, without_system_files
 from tenth.models import model_folder
 from tenth.models.adapters.lora_file import load_lora
+from tenth.models.families.adapters import load_adapters
 from tenth.models.families.family import TransformerFamily
 from tenth.models.families.flow_model import FlowModel
 from tenth.models.families.registry import FAMILIES, family_of
@@ -45,10 +47,11 @@ def load_flow_model(
     on_message: Callable[[str], None] | None = None,  # noqa: ARG001
     family: TransformerFamily | None = None,
     lora: Path | None = None,
+    adapter: Path | None = None,
 ) -> FlowModel:
     """The model in a folder. family: None for the one that its index names. on_message: gets a line about the memory profile.
 
-    lora: a file whose matrices are added to the weights once.
+    lora: a file whose matrices are added to the weights once. adapter: an IP-Adapter's file (families/adapters.py).
 
     Raises ModelError if it is of no family, or a part is missing, damaged, or does not go with the others.
     """
@@ -65,7 +68,8 @@ def load_flow_model(
     name = printable_name(folder.resolve())
     if lora is not None:
         name, weights = f"{name}+{printable_name(lora.with_suffix(''))}", [*weights, lora]
-    return FlowModel(family, pipeline, f"{name}@{short_sha256_of(weights)}", plan)
+    adapters, adapter_name = load_adapters(folder, pipeline.transformer, adapter, ArrayCache(default_cache_dir()))
+    return FlowModel(family, pipeline, f"{name}@{short_sha256_of(weights)}", plan, adapters, adapter_name)
 
 
 def load_family_pipeline(folder: Path, family: TransformerFamily) -> Any:
@@ -145,6 +149,8 @@ def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes:
         if read_config(safe / name / "config.json").get("tie_word_embeddings"):
             embedding = next((infos[each] for each in infos if each.endswith("embed_tokens.weight")), None)
             infos = infos if embedding is None else {"lm_head.weight": embedding, **infos}
+        if "shared.weight" in infos:  # of T5, whose embedding has two names
+            infos = {"encoder.embed_tokens.weight": infos["shared.weight"], **infos}
         parts[name] = model_folder.check_weights_match(partial(build, name), infos, folder / name)
 
     # All of them together.

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tenth.models.families.family import TransformerFamily
+from tenth.models.families.flux1 import FLUX1
 from tenth.models.families.flux2_klein import FLUX2_KLEIN
+from tenth.models.families.sd3 import SD3
 
 FAMILIES: Mapping[str, TransformerFamily] = {
     family.name: family
     for family in (
         FLUX2_KLEIN,
+        FLUX1,
+        SD3,
     )
 }  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""How IP-Adapters go into the attention of each class of networks."""
