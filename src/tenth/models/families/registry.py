@@ -6,11 +6,16 @@ from collections.abc import Mapping
 
 from tenth.models.families.family import TransformerFamily
 from tenth.models.families.flux2_klein import FLUX2_KLEIN
+from tenth.models.families.qwen_image_edit import QWEN_IMAGE_EDIT
+from tenth.models.families.z_image import Z_IMAGE, Z_IMAGE_OMNI
 
 FAMILIES: Mapping[str, TransformerFamily] = {
     family.name: family
     for family in (
         FLUX2_KLEIN,
+        QWEN_IMAGE_EDIT,
+        Z_IMAGE,
+        Z_IMAGE_OMNI,
     )
 }  # fmt: skip
 
