@@ -45,6 +45,7 @@ ONLY_IN = {
             "src/tenth/sampling/sampler.py",
         ),
         *("src/tenth/models/pipeline_parts.py", "src/tenth/models/families/loader.py"),
+        "src/tenth/models/families/qwen_image_edit.py",  # two pipelines read its prompts
         "src/tenth/training/pocket/augmentation.py",  # a layer of the UNet
         "src/tenth/models/pocket/autoencoder.py",  # a module of diffusers' kind
         *(
@@ -55,8 +56,9 @@ ONLY_IN = {
     },
     "transformers": {
         *("src/tenth/models/pipelines.py", "src/tenth/models/pipeline_parts.py", "src/tenth/training/pocket/modules.py"),
-        *("src/tenth/models/families/loader.py", "src/tenth/evaluation/extractors/clip_score.py"),
+        *("src/tenth/models/families/loader.py", "src/tenth/models/families/qwen_image_edit.py"),
         *(f"src/tenth/models/encoders/{name}.py" for name in ("clip", "siglip")),
+        "src/tenth/evaluation/extractors/clip_score.py",
     },
     "huggingface_hub": {"src/tenth/models/hub/client.py", "src/tenth/models/hub/transfer.py"},
     "matplotlib": {"src/tenth/reporting/plot_style.py", "src/tenth/reporting/plots.py"},

@@ -10,20 +10,11 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
 from PIL import Image
-from tokenizers import pre_tokenizers
-from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tenth.core.types import Pixels
+from toy_qwen_families import SIDE, qwen_image_edit, qwen_tokenizer, z_image, z_image_omni
 from toy_t5_families import flux1, sd3
-
-SIDE = 64  # pixels: of a toy's default image
-QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
-# As Qwen3's own has it for one message, with `enable_thinking=False`.
-QWEN3_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n"
-    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
-)
 
 
 def toy_family(name: str, folder: Path, **settings: Any) -> Path:
@@ -42,22 +33,6 @@ def toy_photo(width: int, height: int, seed: int = 0) -> Pixels:
     """A photo of nobody: smooth noise (H, W, 3)."""
     small = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def qwen_tokenizer(max_length: int = 4096) -> Qwen2Tokenizer:
-    """Qwen's tokenizer whose words are single bytes."""
-    parts = ("Ġ", "z", "w", "x")
-    merges = [("".join(parts[:end]), parts[end]) for end in range(1, len(parts))]  # " zwx" is one token: a rare word
-    words = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges), *QWEN_TOKENS]
-    tokenizer = Qwen2Tokenizer(
-        vocab={word: index for index, word in enumerate(words)},
-        merges=merges,
-        model_max_length=max_length,
-        split_special_tokens=False,
-    )
-    tokenizer.add_special_tokens({"additional_special_tokens": list(QWEN_TOKENS[1:])})
-    tokenizer.chat_template = QWEN3_TEMPLATE
-    return tokenizer
 
 
 def flux2_klein(*, is_distilled: bool = True, num_hidden_layers: int = 27) -> Flux2KleinPipeline:
@@ -100,4 +75,11 @@ def flux2_klein(*, is_distilled: bool = True, num_hidden_layers: int = 27) -> Fl
     return Flux2KleinPipeline(scheduler, vae, Qwen3ForCausalLM(text), tokenizer, transformer, is_distilled=is_distilled)
 
 
-MAKERS: dict[str, Callable[..., Any]] = {"flux1": flux1, "sd3": sd3, "flux2-klein": flux2_klein}
+MAKERS: dict[str, Callable[..., Any]] = {
+    "flux1": flux1,
+    "flux2-klein": flux2_klein,
+    "qwen-image-edit": qwen_image_edit,
+    "sd3": sd3,
+    "z-image": z_image,
+    "z-image-omni": z_image_omni,
+}

@@ -212,6 +212,7 @@ class DefaultSampling:
     steps: int
     guidance_scale: float
     hires_strength: float = DEFAULT_HIRES_STRENGTH
+    guidance_rescale: float = 0.5
 
 
 class DiffusionModel(Protocol):

@@ -120,11 +120,15 @@ def stack_contexts(identities: Sequence[Identity]) -> dict[str, Tensor]:
 
 
 def concat_prompts(prompts: Sequence[PromptEmbeddings]) -> PromptEmbeddings:
-    """Those of several batches as one, in their order. With a mask, shorter ones are padded with zeros that it hides."""
+    """Those of several batches as one, in their order. Shorter ones are padded with zeros, which a mask hides."""
     pooled = [each.pooled for each in prompts if each.pooled is not None]
-    masks = [each.mask for each in prompts if each.mask is not None]
     hidden, length = [each.hidden for each in prompts], max(each.hidden.shape[1] for each in prompts)
-    if masks:
+    masks = [each.mask for each in prompts if each.mask is not None]
+    if masks or any(each.shape[1] < length for each in hidden):
+        masks = [
+            each.hidden.new_ones(each.hidden.shape[:2], dtype=torch.bool) if each.mask is None else each.mask
+            for each in prompts
+        ]
         hidden = [functional.pad(each, (0, 0, 0, length - each.shape[1])) for each in hidden]
         masks = [functional.pad(each, (0, length - each.shape[1])) for each in masks]
     return PromptEmbeddings(torch.cat(hidden), torch.cat(pooled) if pooled else None, torch.cat(masks) if masks else None)

@@ -65,8 +65,8 @@ def decode_unscaled(vae: Any, latents: Tensor) -> Tensor:
 
 def exceeds_untiled(vae: Any, latents: Tensor) -> bool:
     """Whether latents (B, C, h, w) are those of an image so large that it is decoded in tiles."""
-    pixels_per_side: int = 2 ** (len(vae.config.block_out_channels) - 1)
-    return latents.shape[-2] * latents.shape[-1] * pixels_per_side**2 > MAX_UNTILED_PIXELS
+    pixels_per_side = getattr(vae, "spatial_compression_ratio", None) or 2 ** (len(vae.config.block_out_channels) - 1)
+    return bool(latents.shape[-2] * latents.shape[-1] * pixels_per_side**2 > MAX_UNTILED_PIXELS)
 
 
 @contextmanager

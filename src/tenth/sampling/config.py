@@ -23,7 +23,7 @@ from tenth.sampling.schedulers import check_scheduler
 if TYPE_CHECKING:
     from tenth.core.types import DefaultSampling, DiffusionModel
 
-MODELS_OWN = ("steps", "guidance_scale")  # the settings that each model has defaults for
+MODELS_OWN = ("steps", "guidance_scale", "guidance_rescale")  # the settings that each model has defaults for
 
 
 def _within_range(name: str) -> BeforeValidator:
@@ -62,8 +62,8 @@ class SamplingConfig:
     steps: Annotated[int | None, _within_range("steps")] = None
     # Classifier-free, on text and image together; 1 turns it off.
     guidance_scale: Annotated[float | None, _within_range("guidance_scale")] = None
-    # Of the guided prediction's contrast to the plain one's: Lin et al. 2023, arXiv:2305.08891, eq. 16.
-    guidance_rescale: Annotated[float, _within_range("guidance_rescale")] = 0.5
+    # The share by which the guided prediction is corrected to be as the plain one: guidance.py.
+    guidance_rescale: Annotated[float | None, _within_range("guidance_rescale")] = None
     # Of the image cross-attention; of some blocks alone: {"up": {"block_0": [0, 1, 0]}}.
     ip_adapter_scale: Annotated[AdapterScale, PlainValidator(_validated_scale)] = DEFAULT_ADAPTER_SCALE
     negative_prompt: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,7 +17,8 @@ class Guidance:
 
     scale: of the first; 1 turns all guidance off. text_scale: of the second; 0 turns it off.
     interval: guidance is on where start <= 1 - t / num_train_timesteps <= end, so that 0 is pure noise and 1 the finished
-    image, whatever the scheduler and the number of steps. rescale: share of Lin et al.'s correction of the contrast.
+    image, whatever the scheduler and the number of steps. rescale: share of the correction, (guided, conditional, share) ->
+    guided; None for Lin et al.'s, of the contrast.
     Sources: Ho and Salimans 2022, arXiv:2207.12598; Kynkäänniemi et al. 2024, arXiv:2404.07724, whose interval is in noise
     levels; Liu et al. 2022, composable diffusion, arXiv:2206.01714: a conjunction, here of a prompt, and of it with a person.
     """
@@ -26,6 +27,7 @@ class Guidance:
     text_scale: float = 0.0
     interval: tuple[float, float] = FULL_INTERVAL
     rescale: float = 0.0
+    correction: Callable[[Tensor, Tensor, float], Tensor] | None = None
 
     @property
     def enabled(self) -> bool:
@@ -47,7 +49,8 @@ class Guidance:
         guided = unconditional + self.scale * (conditional - unconditional)
         if TEXT_ONLY in predicted:
             guided = guided + self.text_scale * (predicted[TEXT_ONLY] - unconditional)
-        return rescale_contrast(guided, conditional, self.rescale) if self.rescale else guided
+        correction = self.correction or rescale_contrast
+        return correction(guided, conditional, self.rescale) if self.rescale else guided
 
 
 def rescale_contrast(guided: Tensor, conditional: Tensor, share: float) -> Tensor:

@@ -125,7 +125,14 @@ def sample_float(batch: SamplingBatch, on_step: OnStep | None = None) -> list[Fl
         # Guidance. Without a person, all of it is on the prompt.
         text_scale = 0.0 if batch.embeddings is None else sampling.text_guidance_scale
         scale = 1.0 if model.is_guidance_distilled else sampling.guidance_scale or defaults.guidance_scale
-        guidance = Guidance(scale, text_scale, sampling.guidance_interval, sampling.guidance_rescale)
+        rescale = defaults.guidance_rescale if sampling.guidance_rescale is None else sampling.guidance_rescale
+        guidance = Guidance(
+            scale,
+            text_scale,
+            sampling.guidance_interval,
+            rescale,
+            None if model.family is None else model.family.correct_guidance,
+        )
         if batch.embeddings is not None:
             model.set_adapter_scale(sampling.ip_adapter_scale)
 

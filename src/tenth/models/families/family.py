@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tenth.models.denoiser import Conditioning
 from tenth.models.prompt_encoder import PromptEmbeddings
 
 LatentShape = tuple[int, int, int]  # (C, h, w), without a batch
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class TransformerFamily:
     set_timesteps: (scheduler, steps, latent_shape, device) sets a scheduler, with its shift.
     empty_conditioning: (pipeline) -> zeros (1, ...) of the shapes that its text encoders give, on their device; raises
     ValueError if they cannot give such.
-    nested_configs: keys of tables in a part's configuration that stay tables (model_folder.py).
+    correct_guidance: (guided, conditional, share) -> the guided velocity (B, C, h, w), by a share of 0 to 1 corrected to be as
+    the conditional one; None: its contrast is (sampling/guidance.py). made_parts: (pipeline) -> each part that is not read.
     """
 
     name: str
@@ -77,24 +80,33 @@ class TransformerFamily:
     set_timesteps: Callable[[Any, int, LatentShape, torch.device], None]
     empty_conditioning: Callable[[Any], Conditioning]
     prompts_see_photos: bool = False
+    correct_guidance: Callable[[Tensor, Tensor, float], Tensor] | None = None
+    made_parts: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     training: FlowTraining = FlowTraining()
-    nested_configs: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     chat_template: str = ""
 
 
-def check_latents_context(context: Mapping[str, Tensor], channels: int, most: int) -> None:
-    """`check_context` of photos that are latents alone: "latents.0" (C, h, w) and so on, of at most so many."""
-    expected = [f"latents.{index}" for index in range(len(context))]
-    if set(context) != set(expected) or len(context) > most:
+def check_context_shapes(
+    context: Mapping[str, Tensor], of_each: Mapping[str, Shape], most: int, of_all: Mapping[str, Shape] = MappingProxyType({})
+) -> None:
+    """`check_context` by shapes. of_each: of "name.0", "name.1" and so on, of at most so many photos. of_all: of other tensors.
+
+    A side below 0 may be any multiple of that number. Raises ValueError.
+    """
+    number = sum(name.startswith(f"{next(iter(of_each))}.") for name in context)
+    shapes = dict(of_all) | {f"{name}.{index}": shape for name, shape in of_each.items() for index in range(number)}
+    if set(context) != set(shapes) or not 0 < number <= most:
         raise ValueError(f"named {', '.join(sorted(context)[: most + 1])}")
-    for tensor in context.values():
-        if tensor.ndim != 3 or tensor.shape[0] != channels or 0 in tensor.shape or not tensor.is_floating_point():
-            raise ValueError(f"of shape {tuple(tensor.shape)} and type {tensor.dtype}, where {channels} channels are read")
+    for name, tensor in context.items():
+        sides = list(zip(tensor.shape, shapes[name], strict=False))
+        fits = all(side == needed if needed > 0 else side and side % needed == 0 for side, needed in sides)
+        if not fits or tensor.ndim != len(shapes[name]) or not tensor.is_floating_point():
+            raise ValueError(f"of shape {tuple(tensor.shape)} and type {tensor.dtype}, where {name} is read as {shapes[name]}")
 
 
-def ordered_latents(context: Mapping[str, Tensor]) -> list[Tensor]:
-    """The photos' latents "latents.0" and so on, (B, C, h, w) each, in their order."""
-    return [context[f"latents.{index}"] for index in range(len(context))]
+def of_each_photo(context: Mapping[str, Tensor], name: str) -> list[Tensor]:
+    """The tensors "name.0", "name.1" and so on of a context, in the order of the photos."""
+    return [context[f"{name}.{index}"] for index in range(sum(each.startswith(f"{name}.") for each in context))]
 
 
 def set_flow_timesteps(

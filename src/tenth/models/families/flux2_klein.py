@@ -5,13 +5,11 @@ Source of all that is computed here: diffusers 0.42, pipelines/flux2/pipeline_fl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from tenth.core.types import DefaultSampling, Pixels
@@ -21,10 +19,11 @@ from tenth.models.families.family import (
     FlowTraining,
     LatentShape,
     TransformerFamily,
-    check_latents_context,
-    ordered_latents,
+    check_context_shapes,
+    of_each_photo,
     set_flow_timesteps,
 )
+from tenth.models.families.photos import crop_to_multiple, reduce_to, to_pixels
 from tenth.models.latents import decode_unscaled, encode_unscaled
 from tenth.models.prompt_encoder import PromptEmbeddings
 
@@ -32,14 +31,14 @@ PATCH = 2  # of the autoencoder's latents along one side, which make one of the 
 READ_LAYERS = (9, 18, 27)  # of the text encoder, whose hidden states are the prompt's embedding
 MAX_PROMPT_TOKENS = 512
 MAX_PHOTOS = 4
-MAX_PHOTO_PIXELS = 1024 * 1024  # of a photo in context: a larger one is reduced
 CONTEXT_STEP = 10  # between photos, on the axis of positions that is time's in a film
 # What Qwen3 reads around a prompt, as its own template writes it for one message without thinking.
 CHAT_TEMPLATE = (
     "{{ '<|im_start|>user\\n' + messages[0].content + '<|im_end|>\\n<|im_start|>assistant\\n<think>\\n\\n</think>\\n\\n' }}"
 )
 MESSAGE_TOKENS = 11  # of these
-DISTILLED_SAMPLING, SAMPLING = DefaultSampling(4, 1.0), DefaultSampling(50, 4.0)  # as the model cards have them
+DISTILLED_SAMPLING = DefaultSampling(4, 1.0, guidance_rescale=0.0)
+SAMPLING = DefaultSampling(50, 4.0, guidance_rescale=0.0)  # as the model cards have them
 
 
 def default_sampling(pipeline: Any) -> DefaultSampling:
@@ -74,31 +73,20 @@ def encode_photos(pipeline: Any, photos: Sequence[Pixels]) -> dict[str, Tensor]:
     multiple = int(pipeline.vae_scale_factor) * PATCH
     context = {}
     for index, photo in enumerate(photos):
-        fitted = torch.from_numpy(fit_photo(photo, multiple)).permute(2, 0, 1)[None].float() / 255 * 2 - 1  # (1, 3, H, W)
-        context[f"latents.{index}"] = encode(pipeline, fitted)[0]
+        fitted = crop_to_multiple(reduce_to(photo), multiple)
+        context[f"latents.{index}"] = encode(pipeline, to_pixels(fitted))[0]
     return context
 
 
 def check_context(pipeline: Any, context: Mapping[str, Tensor]) -> None:
     """Raises ValueError for other names, shapes or channels than of MAX_PHOTOS photos."""
-    check_latents_context(context, int(pipeline.transformer.config.in_channels), MAX_PHOTOS)
-
-
-def fit_photo(photo: Pixels, multiple: int) -> Pixels:
-    """A photo of at most MAX_PHOTO_PIXELS whose sides are multiples of a number: reduced, then cut around its middle."""
-    image = Image.fromarray(photo)
-    if image.width * image.height > MAX_PHOTO_PIXELS:
-        scale = math.sqrt(MAX_PHOTO_PIXELS / (image.width * image.height))
-        image = image.resize((int(image.width * scale), int(image.height * scale)), Image.Resampling.LANCZOS)
-    width, height = (side // multiple * multiple for side in image.size)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return np.array(image.crop((left, top, left + width, top + height)))
+    check_context_shapes(context, {"latents": (int(pipeline.transformer.config.in_channels), -1, -1)}, MAX_PHOTOS)
 
 
 def predict(transformer: Any, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
     """The velocity (B, C, h, w). Photos in context are tokens after the image's, each at a time of its own."""
     count, _, height, width = latents.shape
-    images = [latents, *ordered_latents(conditioning.context)]
+    images = [latents, *of_each_photo(conditioning.context, "latents")]
     tokens = torch.cat([each.flatten(2).transpose(1, 2) for each in images], 1)  # (B, N, C)
     positions = torch.cat([_positions(each, CONTEXT_STEP * index) for index, each in enumerate(images)])  # (N, 4)
     hidden = conditioning.prompts.hidden

@@ -26,7 +26,8 @@ from tenth.models.memory.planner import DEFAULT_OPTIONS, LoadOptions, MemoryPlan
 from tenth.models.model_folder import ComponentSpec, first_line, invalid_model, read_config, sanitized_folder
 from tenth.models.pipelines import quiet
 
-NETWORKS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
+NETWORKS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "siglip")
+OF_TRANSFORMERS = ("text_encoder", "tokenizer", "siglip")  # how the names of parts from that library begin
 CHECKED_SIDE, CHECKED_STEPS = 64, 4  # pixels and steps: of the image whose shapes are computed
 # Of a text encoder's configuration: what names files or code, and a number of layers that only sliding windows read.
 UNREAD_KEYS = {"architectures", "auto_map", "quantization_config", "max_window_layers", "torch_dtype", "dtype"}
@@ -80,11 +81,12 @@ def load_family_pipeline(folder: Path, family: TransformerFamily) -> Any:
         check_networks(folder, safe, family, classes)
         try:
             pipeline = getattr(diffusers, family.pipeline_class).from_pretrained(
-                safe, local_files_only=True, use_safetensors=True, dtype=torch.float32
+                safe, local_files_only=True, use_safetensors=True, dtype=torch.float32, **dict.fromkeys(family.made_parts)
             )
         except Exception as problem:  # whatever a library raises of a foreign file
             raise invalid_model(folder, f"cannot be loaded: {first_line(problem).replace(str(safe), str(folder))}") from problem
     check_pipeline(folder, pipeline, family)
+    pipeline.register_modules(**{name: make(pipeline) for name, make in family.made_parts.items()})
     return pipeline
 
 
@@ -98,7 +100,7 @@ def read_index(folder: Path, family: TransformerFamily) -> tuple[dict[str, Any],
         class_name = entry[-1] if isinstance(entry, list) and entry else None
         if class_name not in known:
             raise invalid_model(path, f"names {entry!r:.100} as its {name}, and {', '.join(known)} are known")
-        module = transformers if name.startswith(("text_encoder", "tokenizer", "processor")) else diffusers
+        module = transformers if name.startswith(OF_TRANSFORMERS) else diffusers
         classes[name] = getattr(module, class_name)
         index[name] = [module.__name__, class_name]
     settings = set(_init_parameters(getattr(diffusers, family.pipeline_class))) - set(family.components)
@@ -117,13 +119,25 @@ def component_spec(family: TransformerFamily, name: str, cls: Any) -> ComponentS
             weights=False,
             tokenizer_files=model_folder.TOKENIZER.tokenizer_files,
         )
-    if name.startswith("text_encoder"):
-        config = cls.config_class
-        keys = {*config.__annotations__, *ROPE_KEYS} - UNREAD_KEYS
-        fixed = {"model_type": config.model_type}
-        return ComponentSpec(keys, fixed_values=fixed, nested_keys=family.nested_configs.get(name, {}))
+    if name == "siglip_processor":
+        keys, fixed = ("patch_size", "max_num_patches", "image_mean", "image_std"), {"image_processor_type": cls.__name__}
+        return ComponentSpec(keys, "preprocessor_config.json", fixed, weights=False)
+    if name.startswith(OF_TRANSFORMERS):
+        return network_spec(cls.config_class)
     file = "scheduler_config.json" if name == "scheduler" else "config.json"
     return ComponentSpec(_init_parameters(cls), file, {"_class_name": cls.__name__}, weights=name != "scheduler")
+
+
+def network_spec(config: Any) -> ComponentSpec:
+    """Of a network of transformers. Its tables are copied; older files have the text's in no table."""
+    tables = {name: _config_keys(table.config_class) for name, table in getattr(config, "sub_configs_defaults", {}).items()}
+    keys = _config_keys(config).union(*tables.values()) - tables.keys()
+    return ComponentSpec(keys, fixed_values={"model_type": config.model_type}, nested_keys=tables)
+
+
+def _config_keys(config: Any) -> set[str]:
+    """The settings of a class of transformers."""
+    return {*config.__annotations__, *ROPE_KEYS} - UNREAD_KEYS
 
 
 def _init_parameters(cls: Any) -> list[str]:
@@ -136,7 +150,7 @@ def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes:
 
     def build(name: str) -> nn.Module:
         cls, path = classes[name], safe / name
-        if name.startswith("text_encoder"):
+        if name.startswith(OF_TRANSFORMERS):
             made: nn.Module = cls(cls.config_class.from_pretrained(path))
         else:
             made = cls.from_config(cls.load_config(path))
@@ -157,7 +171,7 @@ def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes:
     try:
         index = read_config(safe / "model_index.json")
         settings = {name: value for name, value in index.items() if isinstance(value, bool)}
-        pipeline = getattr(diffusers, family.pipeline_class)(**dict.fromkeys(classes) | settings | parts)
+        pipeline = getattr(diffusers, family.pipeline_class)(**dict.fromkeys([*classes, *family.made_parts]) | settings | parts)
         with torch.no_grad(), torch.device("meta"):
             zeros = torch.zeros(1, *family.latent_shape(pipeline, CHECKED_SIDE, CHECKED_SIDE))
             velocity = family.predict(pipeline.transformer, zeros, torch.zeros(()), family.empty_conditioning(pipeline))

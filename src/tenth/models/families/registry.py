@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from tenth.models.families.family import TransformerFamily
 from tenth.models.families.flux1 import FLUX1
 from tenth.models.families.flux2_klein import FLUX2_KLEIN
+from tenth.models.families.qwen_image_edit import QWEN_IMAGE_EDIT
 from tenth.models.families.sd3 import SD3
+from tenth.models.families.z_image import Z_IMAGE, Z_IMAGE_OMNI
 
 FAMILIES: Mapping[str, TransformerFamily] = {
     family.name: family
@@ -15,6 +17,9 @@ FAMILIES: Mapping[str, TransformerFamily] = {
         FLUX2_KLEIN,
         FLUX1,
         SD3,
+        QWEN_IMAGE_EDIT,
+        Z_IMAGE,
+        Z_IMAGE_OMNI,
     )
 }  # fmt: skip
 
