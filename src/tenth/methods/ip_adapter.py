@@ -38,7 +38,7 @@ class IPAdapter:
 
     name: str
     aggregate: Callable[..., Tensor]
-    tunes_model = False
+    tunes_model = keeps_photos = False
 
     def is_available(self, model: DiffusionModel) -> bool:  # noqa: ARG002 - every model comes with an adapter
         return True
