@@ -17,6 +17,7 @@ from tenth.core.files.reading import UnreadableError, parse_json, reason
 from tenth.core.files.tensors import read_header, read_tensors
 from tenth.core.files.writing import PRIVATE_FILE_MODE, write_tensors
 from tenth.core.types import Identity
+from tenth.core.wording import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,6 +67,12 @@ def save_identity(identity: Identity, path: str | Path, *, new: bool = False, wi
     if identity.embeddings is not None:
         tensors["embeddings"] = identity.embeddings
     write_tensors(path, tensors, {METADATA_KEY: json.dumps(fields, sort_keys=True)}, PRIVATE_FILE_MODE, no_overwrite=new)
+
+
+def photos_note(identity: Identity, path: Path) -> tuple[str, ...]:
+    """What to say of a file that was read: that it contains photos; () if it contains none."""
+    contains = f"{printable(path.name)} contains photos of the person, as the model reads them: keep it as you keep the photos"
+    return (contains,) if identity.context else ()
 
 
 def photos_unasked(method: str) -> IdentityError:

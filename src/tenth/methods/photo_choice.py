@@ -29,7 +29,7 @@ from tenth.models.aggregators.pooling import consensus_weights
 from tenth.models.pocket.loader import read_statistics
 from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 
-SHARPNESS, POSE = 0.02, 0.06
+SHARPNESS, POSE = 0.02, 0.03  # 0.06 and more of pose: further from the held-out photos
 ENOUGH_SHARPNESS = 160.0  # the median of LFW's photos: beyond it a sharper photo is no better
 FULL_TURN = 40.0  # degrees between two poses, beyond which they differ no more
 MAX_SUBSETS = 20_000  # that are compared one by one: any 4 of 27. Of more photos the best swap is taken until none is left
@@ -151,7 +151,7 @@ def choose_photos(
     chosen: list[int] = []
     for value in sorted(set(rank.values())):
         group, room = [index for index in rank if rank[index] == value], count - len(chosen)
-        if len(group) > room and objective is not None and group[0] in position:
+        if 0 < room < len(group) and objective is not None and group[0] in position:
             fixed = [position[index] for index in chosen if index in position]
             best = objective.best(fixed, [position[index] for index in group], room)
             group = [faces[row] for row in best]

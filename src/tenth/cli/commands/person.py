@@ -142,10 +142,11 @@ def export(
     adapter beside it, to .safetensors for diffusers, or to .ipadpt for ComfyUI. See docs/export.md. Nothing is overwritten.
     """
     from tenth.methods.export import COMFYUI_SUFFIX, export_comfyui, export_lora
-    from tenth.methods.identity_file import load_identity
+    from tenth.methods.identity_file import load_identity, photos_note
 
     # Two kinds of file need no model.
     loaded = load_identity(source)
+    print_message(*photos_note(loaded, source))
     written = [output]
     if output.suffix == COMFYUI_SUFFIX:
         export_comfyui(loaded, output)
