@@ -2,12 +2,12 @@
 
     python benchmarks/context_photos.py PEOPLE.jsonl PHOTOS JUDGE.toml [--counts 3 4] [--strangers 0 1 2 4] [--draws 20]
 
-Each of SPLIT's people: DRAWS times nine photos are given, some of them STRANGERS, all of one other person; COUNT of the nine are
-chosen, and up to ten others of the person are held out. near: cosine of the mean of the chosen to the held-out photos, by the
-judge, which chooses nothing, and by dlib; covered: that of each held-out photo to the nearest chosen one; angle: degrees between
-the poses of two chosen ones; sharpness: its logarithm; stranger: share of draws in which one is chosen. Differences to random
-photos with 95 % intervals over people. Prints a line for each choice, and one JSON object as its last line. `--tiny` is for a
-test of this file: the example photos, and dlib for a judge.
+Each of SPLIT's people: DRAWS times nine photos are given, some of them STRANGERS, all of one other person; COUNT of the nine
+are chosen, and up to ten others of the person are held out. near: cosine of the mean of the chosen to the held-out photos, by
+the judge, which chooses nothing, and by dlib; covered: that of each held-out photo to the nearest chosen one; angle: degrees
+between the poses of two chosen ones; sharpness: its logarithm; stranger: share of draws in which one is chosen. Differences to
+random photos, and of `choose_photos` to the consensus, with 95 % intervals over people. Prints a line for each choice, and one
+JSON object as its last line. `--tiny` is for a test of this file: the example photos, and dlib for a judge.
 """
 
 import argparse
@@ -173,9 +173,10 @@ def main() -> None:
         measured = measure_case(people, choices(count, rng), strangers, args, rng)
         for name, rows in measured.items():
             row: dict[str, object] = dict(zip(MEASURES, map(float, rows.mean(0)), strict=True))
-            for column, measure_name in enumerate(MEASURES[:3]) if name != "random" else ():
-                found = paired_difference(rows[:, column], measured["random"][:, column])
-                row[f"{measure_name}_difference"] = [found.value, found.low, found.high]
+            for other in {"random": (), "choose_photos": ("random", "consensus")}.get(name, ("random",)):
+                for column, measure_name in enumerate(MEASURES[:4]):
+                    found = paired_difference(rows[:, column], measured[other][:, column])
+                    row[f"{measure_name} less {other}"] = [found.value, found.low, found.high]
             case[name] = json.loads(json.dumps(row), parse_float=lambda text: round(float(text), 4))
             print(f"{count} of {args.given}, {strangers} strangers, {name}: {case[name]}", flush=True)
         result[f"{count} of {args.given}, {strangers} strangers"] = case

@@ -124,7 +124,7 @@ def test_a_crop_is_head_and_shoulders_within_the_photo(size: tuple[int, int], wi
     square = min(FACE_WIDTHS * width, *size)
     assert (crop > 128).mean() == pytest.approx((width / square) ** 2, rel=0.1)  # the whole face is in it
     rows, columns = (np.flatnonzero((crop[..., 0] > 128).any(axis)) * square / side for axis in (1, 0))
-    top = max(0.0, 40 + width / 2 + BELOW_FACE * width - square / 2)
+    top = max(0.0, 40 + width / 2 + BELOW_FACE * square - square / 2)
     assert (rows[0], columns[0]) == pytest.approx((40 - min(top, height - square), 20), abs=4)
 
 

@@ -1,7 +1,7 @@
 """Identity <-> person.safetensors: tensors and one metadata entry, JSON with sorted keys. Equal identities give equal bytes.
 
-Tensors: `embeddings`; `weights.NAME`, learnt ones; `context.NAME`, photos as a transformer reads them. The entry says whether there
-are photos.
+Tensors: `embeddings`; `weights.NAME`, learnt ones; `context.NAME`, photos as a transformer reads them, of which the entry says
+that they are there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONTEXT = "context."
 
 @dataclass(frozen=True)
 class IdentityMetadata:
-    """What an identity file says of itself; the fields are those of `Identity`. contains_photos: whether anybody can see them."""
+    """What an identity file says of itself; the fields are those of `Identity`. contains_photos: which anybody can see."""
 
     method: str
     model: str

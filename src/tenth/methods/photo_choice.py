@@ -1,11 +1,11 @@
-"""Which of a person's photos a model takes as context: photos of one person, near to all of them together, sharp, differently posed.
+"""Which of a person's photos a model takes as context: of one person, near to all of them together, sharp, differently posed.
 
 Of k photos S out of K the choice is the largest of
 
-    cos(mean of S, consensus of all) + SHARPNESS mean(min(0, log(sharpness / ENOUGH_SHARPNESS))) + POSE mean(min(1, angle / FULL_TURN))
+    cos(mean of S, consensus of all) + SHARPNESS mean of min(0, log(sharpness / ENOUGH_SHARPNESS))
+                                     + POSE mean over pairs in S of min(1, angle / FULL_TURN)
 
-with embeddings of the faces, and the angles between the poses of all pairs in S. What the weights are worth was measured:
-benchmarks/context_photos.py.
+with embeddings of the faces, and angles between their poses. What it is worth was measured: benchmarks/context_photos.py.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class FaceFeatures:
-    """What photos are chosen by. descriptors: dlib's (K, 128). sharpness: (K,), of detection.py. poses: (K, 2), yaw and pitch."""
+    """What photos are chosen by. descriptors: dlib's (K, 128). sharpness: (K,), of detection.py. poses: (K, 2), yaw, pitch."""
 
     descriptors: Array
     sharpness: Array

@@ -16,9 +16,10 @@ from tenth.core.wording import abbreviate, pluralize, printable
 from tenth.data.faces.descriptors import cached_face_descriptor
 from tenth.data.faces.detection import face_width
 from tenth.methods.photo_choice import PhotoChoice, choose_photos
+from tenth.models.families.registry import FAMILIES
 
 FACE_WIDTHS = 3.0  # side of the crop, in widths of the face: head and shoulders
-BELOW_FACE = 0.25  # of the face's width: by how much the crop's middle is below the face's
+BELOW_FACE = 1 / 12  # of the crop's side: by how much its middle is below the face's
 # Sides of crops in pixels, multiples of what every family asks for. Four of the larger one have as many tokens as an image of
 # 1024 pixels a side. Few sizes: only images whose photos have the same sizes share a batch.
 CROP_SIDES = (256, 512)
@@ -42,7 +43,8 @@ class PhotosInContext:
         """
         photos = person.require_photos()
         if not self.is_available(model):
-            needed = f"{self.name} needs a model that reads photos beside the prompt, such as flux2-klein-4b or qwen-image-edit"
+            known = ", ".join(name for name, family in FAMILIES.items() if family.max_context_photos)
+            needed = f"{self.name} needs a model that reads photos beside the prompt, of {known}"
             found = f"{model.name.partition('@')[0]} takes no photos in context"
             raise ModelError(found, needed, "Choose such a model, or another method: `tenth methods`")
         descriptor = cached_face_descriptor(ArrayCache(default_cache_dir()))
@@ -71,11 +73,11 @@ def crop_for_context(photo: Photo) -> Pixels:
     if photo.face is not None:
         left, top, right, bottom = photo.face.box
         side = min(side, FACE_WIDTHS * face_width(photo.face))
-        x, y = (left + right) / 2, (top + bottom) / 2 + BELOW_FACE * face_width(photo.face)
+        x, y = (left + right) / 2, (top + bottom) / 2 + BELOW_FACE * side
     x0, y0 = (min(max(0.0, middle - side / 2), length - side) for middle, length in ((x, width), (y, height)))
     target = max((each for each in CROP_SIDES if each <= side), default=CROP_SIDES[0])
     box = (x0, y0, x0 + side, y0 + side)
-    return np.asarray(Image.fromarray(photo.pixels).resize((target, target), Image.Resampling.LANCZOS, box=box))
+    return np.array(Image.fromarray(photo.pixels).resize((target, target), Image.Resampling.LANCZOS, box=box))
 
 
 def _notes(photos: Sequence[Photo], choice: PhotoChoice) -> tuple[str, ...]:

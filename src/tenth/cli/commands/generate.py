@@ -142,8 +142,8 @@ def _load_subject(
         return load_people(source.people, plan, method or None, recorded, loading.load)
     if source.identity:
         identity = load_identity(source.identity)
-        notes = () if source.is_saved else photos_note(identity, source.identity)
-        return replace(subject_of(identity, plan, method, loading.load), notes=(*source.notes, *notes))
+        contents = () if source.is_saved else photos_note(identity, source.identity)
+        return replace(subject_of(identity, plan, method, loading.load), notes=(*source.notes, *contents))
     plan.methods(method or recorded or DEFAULT_METHOD)  # an unknown one is refused before the photos are looked at
     person, notes = read_person(*source.photos, weights=weights)
     subject = subject_of(person, plan, method or recorded or "", loading.load)
@@ -154,7 +154,8 @@ def _png_notes(png: PngSettings, subject: Subject, inherited: Mapping[str, Any])
     """What was taken from an image, and where the new ones will be others."""
     methods = ", ".join(identity.method for identity in subject.identities.values())
     people = next(iter(subject.people.values()), ())
-    return [*png.notes(subject.model, methods, inherited), *recorded_people_notes(png.people, people)]
+    photos = [photo for identity in subject.identities.values() for photo in identity.photos]
+    return [*png.notes(subject.model, methods, inherited, photos), *recorded_people_notes(png.people, people)]
 
 
 def _write_images(output: Path | None, name: str, plan: ImagePlan, subject: Subject) -> list[Path]:
