@@ -31,7 +31,7 @@ LEARNT = DreamBooth("dreambooth-lora", SETTINGS)
 class Ones:
     """An adapter's method that reads no face, since these photos have none."""
 
-    name, tunes_model = "ones", False
+    name, tunes_model, keeps_photos = "ones", False, False
 
     def is_available(self, model: Any) -> bool:
         return True

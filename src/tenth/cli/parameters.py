@@ -142,6 +142,8 @@ Yes = Annotated[bool, typer.Option("--yes", help="do not ask")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 SheetFolder = Annotated[Path, option("DIR", "where images and contact sheet go", *OUTPUT)]
 NewIdentity = Annotated[Path | None, option("FILE", "such as me.safetensors", *OUTPUT)]
+WITH_PHOTOS_HELP = "let FILE contain photos, for a method whose identity does: whoever has it can see them"
+WithPhotos = Annotated[bool, typer.Option("--with-photos", help=WITH_PHOTOS_HELP)]
 ImagesFolder = Annotated[Path | None, option("DIR", IMAGES_HELP, *OUTPUT)]
 NewFileOrFolder = Annotated[Path, option("PATH", "a new FILE or folder", *OUTPUT)]
 TrainingFolder = Annotated[Path, option("DIR", "an empty or new folder", *OUTPUT)]

@@ -271,6 +271,7 @@ class Method(Protocol):
     """Photos of a person -> MethodResult. May read the model; leaves it exactly as it was, also after an exception.
 
     tunes_model: whether it fine-tunes weights for each person: minutes, and the model has to be loaded in float32.
+    keeps_photos: whether its identities contain photos, in a form in which they can be seen again.
     is_available: whether the model has all that the method needs, such as a trained aggregator.
     """
 
@@ -278,6 +279,8 @@ class Method(Protocol):
     def name(self) -> str: ...
     @property
     def tunes_model(self) -> bool: ...
+    @property
+    def keeps_photos(self) -> bool: ...
 
     def is_available(self, model: DiffusionModel) -> bool: ...
     def __call__(self, person: Person, model: DiffusionModel) -> MethodResult: ...

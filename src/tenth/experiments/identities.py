@@ -61,7 +61,7 @@ def create_identities(
                 )
             # The cost first, so that it is known of every identity on disk.
             append_cost(output / COSTS_FILE, cost, task="identity", method=recipe.display_names[name], person=person.name)
-            save_identity(identity, path)
+            save_identity(identity, path, with_photos=True)  # the folder has crops of the photos already
     return [{"method": name, "person": person.name, "reason": reason} for name, reason in failed.items()]
 
 

@@ -13,7 +13,7 @@ from tenth.core.config import Count, FilePath, SomeItems, WholeNumber, config_da
 from tenth.core.run_record import method_folder_names, replace_paths, short_path_names
 from tenth.core.types import Photo
 from tenth.data.faces.crops import PhotoDataset
-from tenth.methods.registry import TUNING_FREE_METHODS, method
+from tenth.methods.registry import ADAPTER_METHODS, method
 from tenth.models.registry import DEFAULT_MODEL
 from tenth.sampling.config import SamplingConfig
 
@@ -53,7 +53,7 @@ class ExperimentRecipe:
     data: PhotoDataset
     split: Literal["validation", "test"]  # validation: to choose with; test: to report, once. Nobody in them is trained on
     model: str = DEFAULT_MODEL  # a name, or a folder in the pocket model's layout
-    methods: SomeItems[str] = TUNING_FREE_METHODS  # those that learn each person take minutes for each: to be named
+    methods: SomeItems[str] = ADAPTER_METHODS  # those that learn each person take minutes for each: to be named
     baselines: tuple[str, ...] = ()  # methods that differences are taken to; empty: the first method
     prompt: str = "a portrait photo of a person"  # of the prompt set `portrait`, neutral: who is measured, not what
     images: Count = 4  # by each method; the interval is over people, so more people help more than more images

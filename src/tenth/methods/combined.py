@@ -1,4 +1,4 @@
-"""A fine-tuned method together with an adapter or photos in context: weights and what is read of photos in one identity."""
+"""A fine-tuned method together with one that reads photos: weights, and embeddings or photos in context, in one identity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tenth.core.types import DiffusionModel, Identity, Method, MethodResult, Per
 
 @dataclass(frozen=True)
 class CombinedMethod:
-    """A method: the weights of `fine_tuned` and the embeddings, or photos in context, of `adapter`, applied together."""
+    """A method: the weights of `fine_tuned` and what `adapter` makes of the photos, applied together."""
 
     fine_tuned: Method
     adapter: Method
@@ -20,6 +20,10 @@ class CombinedMethod:
     @property
     def name(self) -> str:
         return f"{self.fine_tuned.name}{METHOD_SEPARATOR}{self.adapter.name}"
+
+    @property
+    def keeps_photos(self) -> bool:
+        return self.adapter.keeps_photos
 
     def is_available(self, model: DiffusionModel) -> bool:
         return self.fine_tuned.is_available(model) and self.adapter.is_available(model)
@@ -35,15 +39,15 @@ class CombinedMethod:
 
 
 def combine_identities(fine_tuned: Identity, adapter: Identity) -> Identity:
-    """The weights of one identity with the embeddings, or photos in context, of another.
+    """The weights of one identity with the embeddings, or the photos in context, of another.
 
     Raises IdentityError unless they are so, of one model.
     """
-    has_image = adapter.embeddings is not None or adapter.context
-    if fine_tuned.model != adapter.model or not fine_tuned.weights or not has_image or adapter.weights:
+    reads_photos = adapter.embeddings is not None or adapter.context
+    if fine_tuned.model != adapter.model or not fine_tuned.weights or not reads_photos or adapter.weights:
         found = f"{fine_tuned.method} for {fine_tuned.model} and {adapter.method} for {adapter.model}"
         needed = "an identity with weights and one with embeddings or photos, of one model, are needed"
-        raise IdentityError(found, needed, "Make the first with a method that trains, the second with another")
+        raise IdentityError(found, needed, "Make the first with a method that trains, the second with one that does not")
     photos = tuple(dict.fromkeys((*fine_tuned.photos, *adapter.photos)))
     name = f"{fine_tuned.method}{METHOD_SEPARATOR}{adapter.method}"
     phrase = fine_tuned.trigger_phrase

@@ -73,7 +73,8 @@ def export_model(identity: Identity, model: DiffusionModel, folder: Path) -> Non
     """Write a folder for `from_pretrained`. Raises IdentityError if there are no weights, CheckpointError if it exists."""
     _require_new(folder)
     if not identity.weights:
-        found = f"this identity of method {identity.method} holds embeddings alone"
+        held = "photos in context" if identity.context else "embeddings"
+        found = f"this identity of method {identity.method} holds {held} alone"
         action = "Make it with dreambooth or dreambooth-lora, or export it to a file that ends in .safetensors"
         raise IdentityError(found, "one with weights is needed for a model of its own", action)
     with model.applied([identity]):
@@ -82,7 +83,8 @@ def export_model(identity: Identity, model: DiffusionModel, folder: Path) -> Non
 
 def _embeddings(identity: Identity) -> Tensor:
     if identity.embeddings is None:
-        found = f"this identity of method {identity.method} holds weights alone"
+        held = "no weights, but photos in context" if identity.context and not identity.weights else "weights alone"
+        found = f"this identity of method {identity.method} holds {held}"
         action = "Make it with a method of an adapter, or export the weights"
         raise IdentityError(found, "image embeddings are needed", action)
     return identity.embeddings

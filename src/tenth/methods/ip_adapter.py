@@ -39,7 +39,7 @@ class IPAdapter:
 
     name: str
     aggregate: Callable[..., Tensor]
-    tunes_model = False
+    tunes_model = keeps_photos = False
 
     def is_available(self, model: DiffusionModel) -> bool:
         return bool(model.adapter_name)

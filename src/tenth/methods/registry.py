@@ -13,6 +13,7 @@ from tenth.methods.combined import CombinedMethod
 from tenth.methods.dreambooth.checkpoint_selection import build_selector
 from tenth.methods.dreambooth.method import DreamBooth, read_method
 from tenth.methods.ip_adapter import IPAdapter
+from tenth.methods.photos_in_context import PhotosInContext
 from tenth.methods.trained_adapter import TrainedAdapter
 from tenth.models.aggregators.checkpoint import AGGREGATOR_FILE
 from tenth.models.aggregators.pooling import concatenation, consensus, first, maximum, mean
@@ -30,11 +31,13 @@ _METHODS: tuple[tuple[Method, str], ...] = (
     (IPAdapter("ip-adapter-consensus", consensus),     "all photos, mean weighted by agreement: a wrong photo hardly counts"),
     (TrainedAdapter("ip-adapter-attention"), "nine photos, self-attention trained leave-one-out on many people"),
     (TrainedAdapter("ip-adapter-set"), "any number of photos, weights trained on many people; untrained it is the consensus"),
+    (PhotosInContext(), "the best few photos themselves, which models such as FLUX.2 klein read beside the prompt"),
     *_FINE_TUNING,
 )
 # fmt: on
 METHODS: Mapping[str, Entry[Method]] = {entry.name: Entry(entry, description) for entry, description in _METHODS}
 TUNING_FREE_METHODS = tuple(name for name, entry in METHODS.items() if not entry.value.tunes_model)
+ADAPTER_METHODS = tuple(name for name in TUNING_FREE_METHODS if not METHODS[name].value.keeps_photos)
 
 RECIPE_SUFFIX = ".toml"
 DEFAULT_METHOD = "ip-adapter-consensus"

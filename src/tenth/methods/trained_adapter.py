@@ -26,7 +26,7 @@ class TrainedAdapter:
 
     name: str
     folder: Path | None = None
-    tunes_model = False
+    tunes_model = keeps_photos = False
 
     def is_available(self, model: DiffusionModel) -> bool:
         return self.folder is not None or self.name in model.trained_methods

@@ -89,7 +89,8 @@ class Request:
     def recorded(self) -> dict[str, Any]:
         """What its PNG records of it beside prompt, seed and settings."""
         started = {} if self.start is None else self.start.metadata
-        return started | people_metadata(self.people) | dict(self.metadata)
+        photos = {"photos": list(self.identity.photos)} if self.identity and self.identity.context else {}
+        return started | photos | people_metadata(self.people) | dict(self.metadata)
 
     def backend(self, model: DiffusionModel, precision: str) -> str:
         """What it is computed by: compiled networks know no regions."""

@@ -101,8 +101,8 @@ class PlacedPerson:
     def __post_init__(self) -> None:
         if self.identity.embeddings is None or self.identity.weights:
             found = f"the method {self.identity.method} for a person in a region"
-            what = "photos in context, which are seen" if self.identity.context else "learnt weights, which act"
-            needed = f"it has {what} everywhere in an image; only an adapter's tokens can be kept in a region"
+            has = "photos in context" if self.identity.context else "learnt weights"
+            needed = f"it has {has}, which act everywhere in an image; only an adapter's tokens can be kept in a region"
             raise IdentityError(found, needed, "Choose a method of ip-adapter's")
 
 

@@ -134,15 +134,16 @@ def _load_subject(
     png: whose method is taken where none is given, if it needs no training.
     """
     from tenth.experiments.generation.subject import subject_of
-    from tenth.methods.identity_file import load_identity
+    from tenth.methods.identity_file import load_identity, photos_note
     from tenth.methods.registry import DEFAULT_METHOD
 
     method, recorded = plan.request.method, png.method_name if png else None
     if source.people:
         return load_people(source.people, plan, method or None, recorded, loading.load)
     if source.identity:
-        subject = subject_of(load_identity(source.identity), plan, method, loading.load)
-        return replace(subject, notes=source.notes)
+        identity = load_identity(source.identity)
+        contents = () if source.is_saved else photos_note(identity, source.identity)
+        return replace(subject_of(identity, plan, method, loading.load), notes=(*source.notes, *contents))
     plan.methods(method or recorded or DEFAULT_METHOD)  # an unknown one is refused before the photos are looked at
     person, notes = read_person(*source.photos, weights=weights)
     subject = subject_of(person, plan, method or recorded or "", loading.load)
@@ -153,7 +154,8 @@ def _png_notes(png: PngSettings, subject: Subject, inherited: Mapping[str, Any])
     """What was taken from an image, and where the new ones will be others."""
     methods = ", ".join(identity.method for identity in subject.identities.values())
     people = next(iter(subject.people.values()), ())
-    return [*png.notes(subject.model, methods, inherited), *recorded_people_notes(png.people, people)]
+    photos = [photo for identity in subject.identities.values() for photo in identity.photos]
+    return [*png.notes(subject.model, methods, inherited, photos), *recorded_people_notes(png.people, people)]
 
 
 def _write_images(output: Path | None, name: str, plan: ImagePlan, subject: Subject) -> list[Path]:

@@ -80,9 +80,10 @@ def identity(
     device: parameters.Device = None,
     adapter: parameters.Adapter = None,
     lora: parameters.Lora = None,
+    with_photos: parameters.WithPhotos = False,
     json: parameters.Json = False,
 ) -> int:
-    """Keep what a method makes of a person, as one small file without a photo in it.
+    """Keep what a method makes of a person, as one small file; only --with-photos puts photos into it.
 
     Give -o, or --name to save the person for `tenth generate NAME`, with the photos, and --consent for them. PHOTOS may be
     the name of who is saved, for another method or model. All of it is for your eyes alone (mode 0600), and nothing else is
@@ -99,7 +100,7 @@ def identity(
     source = resolve_source(sources, photos=True)
     if source.identity:
         raise typer.BadParameter("photos are needed; this is an identity already", param_hint="PHOTOS")
-    target = PersonToSave(name, given) if name is not None else NewIdentityFile(output or Path())
+    target = PersonToSave(name, given) if name is not None else NewIdentityFile(output or Path(), with_photos)
     weights = parse_weights(photo_weights, source)
     target.check()
     from tenth.methods.registry import DEFAULT_METHOD
@@ -108,6 +109,7 @@ def identity(
 
     # The person, the model, and the identity.
     chosen = find_method(method or DEFAULT_METHOD)
+    target.check_method(chosen)
     person, notes = read_person(*source.photos, weights=weights)
     target.check_photos(person, source.photos)
     loaded = ModelOptions(model, device, adapter, lora).load(LoadOptions(full_precision=chosen.tunes_model))
@@ -140,10 +142,11 @@ def export(
     adapter beside it, to .safetensors for diffusers, or to .ipadpt for ComfyUI. See docs/export.md. Nothing is overwritten.
     """
     from tenth.methods.export import COMFYUI_SUFFIX, export_comfyui, export_lora
-    from tenth.methods.identity_file import load_identity
+    from tenth.methods.identity_file import load_identity, photos_note
 
     # Two kinds of file need no model.
     loaded = load_identity(source)
+    print_message(*photos_note(loaded, source))
     written = [output]
     if output.suffix == COMFYUI_SUFFIX:
         export_comfyui(loaded, output)

@@ -54,8 +54,9 @@ def load_people(
         plan.methods(None)
     methods = plan.methods(method or default_method or DEFAULT_METHOD)
     for chosen in methods.values():
-        if chosen.tunes_model:
-            needed = "it learns weights, which act everywhere in an image"
+        if chosen.tunes_model or chosen.keeps_photos:
+            gives = "learns weights" if chosen.tunes_model else "gives the model photos"
+            needed = f"it {gives}, which act everywhere in an image"
             raise IdentityError(f"the method {chosen.name} with --person", needed, "Choose one of ip-adapter's")
     read = [None if each.source.identity else read_person(*each.source.photos) for each in sources]
 

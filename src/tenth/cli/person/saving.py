@@ -15,7 +15,7 @@ from tenth.methods.people.folder import PeopleFolder, identity_file_name
 from tenth.methods.people.record import Basis, Consent
 
 if TYPE_CHECKING:
-    from tenth.core.types import Identity, Person
+    from tenth.core.types import Identity, Method, Person
 
 
 def parse_consent(basis: Basis | None, given_by: str | None, until: dt.date | None, name: str | None) -> Consent | None:
@@ -34,15 +34,23 @@ def parse_consent(basis: Basis | None, given_by: str | None, until: dt.date | No
 
 @dataclass(frozen=True)
 class NewIdentityFile:
-    """path: of a new file, or of one of the very same identity."""
+    """path: of a new file, or of one of the very same identity. with_photos: whether photos may be in it."""
 
     path: Path
+    with_photos: bool = False
 
     def check(self) -> None:
         """Raises CheckpointError if another file is there."""
         from tenth.experiments.output_folders import ensure_writable_identity
 
         ensure_writable_identity(self.path)
+
+    def check_method(self, method: Method) -> None:
+        """Raises IdentityError for a method whose identities contain photos, unless that is asked for."""
+        from tenth.methods.identity_file import photos_unasked
+
+        if method.keeps_photos and not self.with_photos:
+            raise photos_unasked(method.name)
 
     def check_photos(self, person: Person, sources: Sequence[Path]) -> None:
         """Nothing: the identity is compared when it is there."""
@@ -62,7 +70,7 @@ class NewIdentityFile:
         keys = ("method", "model", "adapter", "photos", "photo_weights")
         ensure_writable_identity(self.path, **{key: getattr(identity, key) for key in keys})
         remove_temporary_of(self.path)
-        save_identity(identity, self.path, new=True)
+        save_identity(identity, self.path, new=True, with_photos=self.with_photos)
         return self.path
 
 
@@ -78,6 +86,9 @@ class PersonToSave:
     def check(self) -> None:
         """Raises DataError for a name that nobody can have, or without a consent."""
         self.people.check_savable(self.name, self.consent)
+
+    def check_method(self, method: Method) -> None:
+        """Nothing: the photos are kept anyway."""
 
     def check_photos(self, person: Person, sources: Sequence[Path]) -> None:
         """Remember the files of the photos that are used. Raises CheckpointError if the name has others."""

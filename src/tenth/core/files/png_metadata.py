@@ -27,7 +27,7 @@ HEADER_BYTES = 1 << 21  # of a PNG, in which all chunks before the pixels are
 def save_sample(sample: Sample, path: str | Path) -> None:
     """Write a PNG with the settings that reproduce it: in our JSON, and in the `parameters` text that other tools read.
 
-    Neither names the person or a photo.
+    Neither names the person or a photo, of which those in context are told by their sha256.
     """
     write_if_changed(path, encode_sample(sample))
 

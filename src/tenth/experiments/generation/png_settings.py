@@ -32,19 +32,25 @@ class PngSettings:
     hires: HiresConfig | None = None  # its size, where that was asked for
     start: Mapping[str, Any] = field(default_factory=dict)  # sha256 and strength of the picture that it started from
     people: Sequence[Mapping[str, Any]] = ()  # where each of several people is
+    photos: tuple[str, ...] = ()  # sha256 of those that the model read
 
     @property
     def method_name(self) -> str | None:
         """Its method, if that needs no training for each person and is not the name of a file."""
         return self.method if self.method in TUNING_FREE_METHODS else None
 
-    def notes(self, model: DiffusionModel, method: str, inherited: Mapping[str, Any]) -> list[str]:
-        """What was taken from the image, and where the new ones will be others than it. inherited: by the options' names."""
+    def notes(self, model: DiffusionModel, method: str, inherited: Mapping[str, Any], photos: Sequence[str] = ()) -> list[str]:
+        """What was taken from the image, and where the new ones will be others than it. inherited: by the options' names.
+
+        photos: sha256 of those that the new ones are made of.
+        """
         text = ", ".join(f"{name.replace('_', ' ')} {value!r}" for name, value in inherited.items())
         notes = [f"from {self.path.name}: {text or 'nothing, all was given'}"]
         for noun, recorded, current in (("model", self.model, model.name), ("method", self.method, method)):
             if recorded and recorded != current:
                 notes.append(f"{self.path.name} was made with {noun} {recorded}, this is {current}: the images will be others")
+        if self.photos and self.photos != tuple(photos):
+            notes.append(f"{self.path.name} was made of other photos in context: the images will be others")
         return notes
 
 
@@ -58,12 +64,12 @@ def read_png_settings(path: Path) -> PngSettings:
         check_setting("seed", seed)
         check_prompt("prompt", prompt)
         hires = _read_hires(metadata) if "size" in metadata else None
-        start, people = _read_start(metadata), _read_people(metadata)
+        start, people, photos = _read_start(metadata), _read_people(metadata), _read_photos(metadata)
     except (DataError, RecipeError) as problem:
         needed, action = "a PNG as tenth wrote it is needed", "Choose another image, or give the options"
         raise DataError(f"{path} says what nobody can ask for: {shorten(problem)}", needed, action) from problem
     model, method = (value if isinstance(value, str) else "" for value in (metadata.get("model"), metadata.get("method")))
-    return PngSettings(path, str(prompt), int(seed), sampling, model, method, hires, start, people)
+    return PngSettings(path, str(prompt), int(seed), sampling, model, method, hires, start, people, photos)
 
 
 def _read_hires(metadata: Mapping[str, Any]) -> HiresConfig:
@@ -85,6 +91,14 @@ def _read_people(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(people, list) or not all(isinstance(each, dict) for each in people):
         raise DataError(f"people is {people!r:.100}", "a list of regions is needed", "Correct it")
     return people
+
+
+def _read_photos(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sha256 of photos in context. Raises DataError for what are none."""
+    photos = metadata.get("photos", [])
+    if not isinstance(photos, list) or not all(isinstance(each, str) for each in photos):
+        raise DataError(f"photos is {photos!r:.100}", "a list of sha256 is needed", "Correct it")
+    return tuple(photos)
 
 
 def _read_start(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class DreamBooth:
     selector_factory: Callable[..., SelectCheckpoint | None] | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
-    tunes_model = True
+    tunes_model, keeps_photos = True, False
 
     def is_available(self, model: DiffusionModel) -> bool:  # noqa: ARG002 - it needs a text encoder, which every model has
         return True

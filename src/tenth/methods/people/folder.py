@@ -163,7 +163,7 @@ class PeopleFolder:
                     _keep_photo(photo, new / PHOTOS_FOLDER / digest)
                 write_person(PersonRecord(consent, tuple(dict.fromkeys(digests))), new)
                 if identity is not None:
-                    save_identity(identity, new / IDENTITIES_FOLDER / identity_file_name(identity))
+                    save_identity(identity, new / IDENTITIES_FOLDER / identity_file_name(identity), with_photos=True)
         if identity is not None:
             self.add_identity(name, identity)
         return self.require(name)
@@ -198,7 +198,7 @@ class PeopleFolder:
         """Keep an identity of a saved person. Returns its file. Raises CheckpointError if another of its method is there."""
         self.require(name)
         path = self.directory / name / IDENTITIES_FOLDER / identity_file_name(identity)
-        save_identity(identity, path, new=True)
+        save_identity(identity, path, new=True, with_photos=True)
         return path
 
     def identities(self, name: str, method: str = "", model: str = "") -> tuple[tuple[Path, IdentityMetadata], ...]:
