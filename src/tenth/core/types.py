@@ -178,13 +178,11 @@ class Features:
 class Encoder(Protocol):
     """K photos -> (K, D) pooled embeddings, or (K, T, D) patch tokens.
 
-    name: "name@digest", part of every cache key and identity.
-    embedding_dim: D. num_tokens: T; 0 where embeddings are pooled.
+    name: "name@digest", part of every cache key and identity. embedding_dim: D. num_tokens: T; 0 where embeddings are pooled.
     crops_faces: whether it encodes aligned crops of faces: a photo without a face has no embedding, and a model with such an
     encoder generates images framed as these crops.
     dlib_mean: (128,), the mean of dlib's face descriptors over many people, where embeddings are made of these; else None.
-    raw_embeddings, standardize: the two steps of a call, without a cache: what the network gives, and its normalization.
-    null_embedding: (D,) or (T, D), the unconditional embedding of classifier-free guidance.
+    raw_embeddings, standardize: the two steps of a call, without a cache. null_embedding: (D,) or (T, D), of guidance.
     """
 
     name: str
@@ -271,8 +269,7 @@ class Method(Protocol):
     """Photos of a person -> MethodResult. May read the model; leaves it exactly as it was, also after an exception.
 
     tunes_model: whether it fine-tunes weights for each person: minutes, and the model has to be loaded in float32.
-    keeps_photos: whether its identities contain photos, in a form in which they can be seen again.
-    is_available: whether the model has all that the method needs, such as a trained aggregator.
+    keeps_photos: whether its identities contain photos. is_available: whether the model has what it needs, such as an aggregator.
     """
 
     @property

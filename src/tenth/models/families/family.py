@@ -104,6 +104,16 @@ def check_context_shapes(
             raise ValueError(f"of shape {tuple(tensor.shape)} and type {tensor.dtype}, where {name} is read as {shapes[name]}")
 
 
+def encode_no_photos(pipeline: Any, photos: Sequence[Pixels]) -> dict[str, Tensor]:  # noqa: ARG001
+    """`encode_photos` of a family that takes none in context: it is never asked."""
+    return {}
+
+
+def refuse_context(pipeline: Any, context: Mapping[str, Tensor]) -> None:  # noqa: ARG001
+    """`check_context` of a family that takes no photos. Raises ValueError."""
+    raise ValueError(f"named {', '.join(sorted(context))}")
+
+
 def of_each_photo(context: Mapping[str, Tensor], name: str) -> list[Tensor]:
     """The tensors "name.0", "name.1" and so on of a context, in the order of the photos."""
     return [context[f"{name}.{index}"] for index in range(sum(each.startswith(f"{name}.") for each in context))]

@@ -20,8 +20,8 @@ from tenth.models.adapters.ip_adapter import load_ip_adapter
 from tenth.models.adapters.model_adapters import ModelAdapters, check_made_for
 from tenth.models.adapters.weight_deltas import applied_weights
 from tenth.models.denoiser import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Conditioning, Conditions, Denoiser
-from tenth.models.families.family import LatentShape, TransformerFamily
 from tenth.models.encoders.no_encoder import NoEncoder
+from tenth.models.families.family import LatentShape, TransformerFamily
 from tenth.models.families.prompts import FlowPromptEncoder
 from tenth.models.memory.planner import DEFAULT_PLAN, MemoryPlan, next_profile
 from tenth.models.trained_resolutions import TrainedResolutions

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tenth.core.types import DefaultSampling, Pixels
+from tenth.core.types import DefaultSampling
 from tenth.models import latents as autoencoder
 from tenth.models.adapters.networks.flux1 import joint_attention_kwargs
 from tenth.models.denoiser import Conditioning
@@ -21,7 +21,8 @@ from tenth.models.families.family import (
     FlowTraining,
     LatentShape,
     TransformerFamily,
-    check_latents_context,
+    encode_no_photos,
+    refuse_context,
     set_flow_timesteps,
     size_shift,
 )
@@ -52,16 +53,6 @@ def encode_prompts(pipeline: Any, prompts: Sequence[str], _: Mapping[str, Tensor
 def count_tokens(pipeline: Any, prompt: str) -> int:
     """Of T5."""
     return len(pipeline.tokenizer_2(prompt, verbose=False).input_ids)
-
-
-def encode_photos(pipeline: Any, photos: Sequence[Pixels]) -> dict[str, Tensor]:  # noqa: ARG001
-    """Nothing: it takes no photos in context."""
-    return {}
-
-
-def check_context(pipeline: Any, context: Mapping[str, Tensor]) -> None:  # noqa: ARG001
-    """Raises ValueError for any photo in context."""
-    check_latents_context(context, channels=0, most=0)
 
 
 def predict(transformer: Any, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
@@ -130,8 +121,8 @@ FLUX1 = TransformerFamily(
     latent_shape=latent_shape,
     encode_prompts=encode_prompts,
     count_tokens=count_tokens,
-    encode_photos=encode_photos,
-    check_context=check_context,
+    encode_photos=encode_no_photos,
+    check_context=refuse_context,
     predict=predict,
     encode=encode,
     decode=decode,

@@ -22,6 +22,7 @@ from tenth.models.families.family import (
     TransformerFamily,
     check_context_shapes,
     of_each_photo,
+    refuse_context,
     set_flow_timesteps,
     size_shift,
 )
@@ -99,7 +100,7 @@ def check_context(pipeline: Any, context: Mapping[str, Tensor]) -> None:
     """Raises ValueError for other names, shapes or channels than of MAX_PHOTOS photos; of Z-Image itself, for any."""
     channels, width = int(pipeline.transformer.config.in_channels), pipeline.transformer.config.siglip_feat_dim
     if width is None:
-        raise ValueError("named " + ", ".join(sorted(context)))
+        refuse_context(pipeline, context)
     check_context_shapes(
         context,
         {"latents": (channels, -PATCH, -PATCH), "seen": (-1, -1, int(width))},

@@ -86,8 +86,8 @@ class SingleBlockAttnProcessor(PhotoAttention):
         *heads, feed_forward = projected.split([attn.inner_dim] * 3 + [attn.mlp_hidden_dim * attn.mlp_mult_factor], dim=-1)
         query, key, value = (each.unflatten(-1, (-1, attn.head_dim)) for each in heads)  # (B, L + N, heads, head dim)
         query, key = attn.norm_q(query), attn.norm_k(key)
-        positioned = (apply_rotary_emb(each, image_rotary_emb, sequence_dim=1) for each in (query, key))
-        attended = _attention(*positioned, value, attention_mask)  # (B, L + N, C)
+        query_at, key_at = (apply_rotary_emb(each, image_rotary_emb, sequence_dim=1) for each in (query, key))
+        attended = _attention(query_at, key_at, value, attention_mask)  # (B, L + N, C)
 
         text, image = attended.split([photos.num_txt_tokens, attended.shape[1] - photos.num_txt_tokens], dim=1)
         image = image + self.attend(query[:, photos.num_txt_tokens :], photos.tokens)  # (B, N, C)
