@@ -269,7 +269,7 @@ class Method(Protocol):
     """Photos of a person -> MethodResult. May read the model; leaves it exactly as it was, also after an exception.
 
     tunes_model: whether it fine-tunes weights for each person: minutes, and the model has to be loaded in float32.
-    keeps_photos: whether its identities contain photos. is_available: whether the model has what it needs, such as an aggregator.
+    keeps_photos: whether its identities contain photos. is_available: whether the model has what it needs, such as weights.
     """
 
     @property
