@@ -13,8 +13,8 @@ from PIL import Image
 
 from tenth.core.errors import DataError, IdentityError
 from tenth.core.types import Identity, Pixels
-from tenth.models.families.flux2_klein import fit_photo
 from tenth.models.families.loader import load_flow_model
+from tenth.models.families.photos import crop_to_multiple, reduce_to, to_pixels
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample_float
 from toy_families import toy_family, toy_photo
@@ -79,7 +79,7 @@ def test_a_large_photo_is_reduced_as_diffusers_reduces_it(pipeline: Any) -> None
     theirs = pipeline.image_processor.preprocess(
         reduced, height=reduced.height // 16 * 16, width=reduced.width // 16 * 16, resize_mode="crop"
     )[0]
-    ours = torch.from_numpy(fit_photo(photo, 16)).permute(2, 0, 1) / 127.5 - 1
+    ours = to_pixels(crop_to_multiple(reduce_to(photo), 16))[0]
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
