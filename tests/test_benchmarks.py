@@ -162,3 +162,9 @@ def test_what_a_batch_costs_is_printed_last(fresh: Fresh) -> None:
     assert set(result["pictures_per_second"]) == {"loop", "processes", "ray"}
     assert set(result["megabytes"]) == set(result["milliseconds_per_row"]) == {"100", "300", "1000"}
     assert result["slope"] > 0
+
+
+def test_what_a_batch_costs_is_measured(fresh: Fresh) -> None:
+    result = last_line(fresh, "batch_costs")
+    assert result["torch"]["gigabytes_per_worker"] > 0.3
+    assert 20 < result["torch"]["kilobytes_per_picture"] < 60
