@@ -1,8 +1,8 @@
 """FLUX.2 klein 4B in its published sizes and layout, bfloat16, with random weights; with `--tiny` a small one.
 
 Source of the sizes: the configurations of black-forest-labs/FLUX.2-klein-4B. `--layers=D,S,T`: so many double and single layers
-of the transformer and layers of the text encoder (published: 5,20,36; 27 of the text encoder are read). `--narrow-text`: a tenth
-of the text encoder's weights between its hidden states, for a machine with little time.
+of the transformer and layers of the text encoder (published: 5,20,36; 27 of the text encoder are read). `--narrow-text`: a
+tenth of the text encoder's weights between its hidden states, for a machine with little time.
 """
 
 import json

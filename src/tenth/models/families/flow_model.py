@@ -144,7 +144,10 @@ class FlowModel:
         if not 0 < len(photos) <= self.max_context_photos:
             needed = f"{self.short_name} takes 1 to {self.max_context_photos}" if self.max_context_photos else "it takes none"
             raise DataError(f"{pluralize(len(photos), 'photo')} in context", needed, "Choose fewer, or another model")
-        return {name: tensor.cpu() for name, tensor in self.family.encode_photos(self.pipeline, photos).items()}
+        with self.text_encoders.freed_after():
+            if self.family.prompts_see_photos:  # by the text encoder
+                self.text_encoders.ensure()
+            return {name: tensor.cpu() for name, tensor in self.family.encode_photos(self.pipeline, photos).items()}
 
     def denoiser(self, precision: str = "fp32") -> Denoiser:  # noqa: ARG002 - of compiled networks alone
         """The network that sampling calls in each step."""
@@ -216,8 +219,13 @@ class FlowModel:
                 f"{len(identities)} identities with weights of their own", "one is on the model at a time", "Draw them in turn"
             )
         first, profile = identities[0], self.memory_plan.profile
-        if first.weights and (profile.weights == "float8" or profile.cpu_offload):  # their layers are cast, or copied from elsewhere
-            found, needed = f"a person's own weights with the memory profile {profile.name}", "one that can change weights is needed"
+        if first.weights and (
+            profile.weights == "float8" or profile.cpu_offload
+        ):  # their layers are cast, or copied from elsewhere
+            found, needed = (
+                f"a person's own weights with the memory profile {profile.name}",
+                "one that can change weights is needed",
+            )
             raise ModelError(found, needed, "Set TENTH_MEMORY_PROFILE=int8 or nf4, or free memory on the GPU")
         with applied_weights(self.pipeline, first.weights), self.prompt_encoder.isolated(first.weights):
             if first.embeddings is None:

@@ -108,15 +108,14 @@ def load_text_encoder(folder: Path, family: TransformerFamily, plan: MemoryPlan,
 def load_family_pipeline(folder: Path, family: TransformerFamily, plan: MemoryPlan = DEFAULT_PLAN) -> Any:
     """The pipeline of a folder on the CPU, safetensors only, checked before and after it is read.
 
-    plan: for the precision of its weights; on a CPU a text encoder that it frees is not loaded.
+    plan: for the precision of its weights; on a CPU a text encoder that it frees is there without weights, on the device meta.
     """
     index, classes = read_index(folder, family)
-    later = [
-        name for name in classes if name.startswith("text_encoder") and plan.device == "cpu" and plan.profile.frees_text_encoder
-    ]
     specs = {name: component_spec(family, name, cls) for name, cls in classes.items()}
     with sanitized_folder(folder, specs, index) as safe, quiet():
-        check_networks(folder, safe, family, classes)
+        networks = check_networks(folder, safe, family, classes)
+        freed = plan.device == "cpu" and plan.profile.frees_text_encoder
+        later = {name: network for name, network in networks.items() if freed and name.startswith("text_encoder")}
         try:
             pipeline = getattr(diffusers, family.pipeline_class).from_pretrained(
                 safe,
@@ -124,7 +123,8 @@ def load_family_pipeline(folder: Path, family: TransformerFamily, plan: MemoryPl
                 use_safetensors=True,
                 dtype=load_dtypes(folder, plan),
                 low_cpu_mem_usage=not plan.small,
-                **dict.fromkeys([*later, *family.made_parts]),
+                **dict.fromkeys(family.made_parts),
+                **later,
             )
         except Exception as problem:  # whatever a library raises of a foreign file
             raise invalid_model(folder, f"cannot be loaded: {first_line(problem).replace(str(safe), str(folder))}") from problem
@@ -188,8 +188,11 @@ def _init_parameters(cls: Any) -> list[str]:
     return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
 
 
-def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes: Mapping[str, Any]) -> None:
-    """Raises ModelError unless each network is what its weights are, and they go together: a step of shapes alone."""
+def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes: Mapping[str, Any]) -> dict[str, Any]:
+    """The networks on the device meta. Raises ModelError unless each is what its weights are, and they go together.
+
+    Checked by a step of shapes alone.
+    """
 
     def build(name: str) -> nn.Module:
         cls, path = classes[name], safe / name
@@ -223,15 +226,16 @@ def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes:
                 raise ValueError(f"latents of shape {tuple(zeros.shape)}, which come back as another one")
     except Exception as problem:  # whatever a library raises of a foreign configuration
         raise invalid_model(folder, f"has parts that do not go together ({first_line(problem)})") from problem
+    return parts
 
 
 def check_network(folder: Path, pipeline: Any, name: str, network: Any) -> None:
-    """Raises ModelError unless a part's weights are finite, and tokens have an embedding each. network: None if it comes later."""
+    """Raises ModelError unless a part's weights are finite, if they are here, and tokens have an embedding each."""
     tokens = name.replace("text_encoder", "tokenizer")
     tokenizer = getattr(pipeline, tokens, None)
-    if network is not None:
+    if network.device.type != "meta":
         model_folder.check_finite(network, folder / name)
-    if network is not None and name.startswith("text_encoder") and tokenizer is not None:
+    if name.startswith("text_encoder") and tokenizer is not None:
         known = len(tokenizer) <= network.config.get_text_config().vocab_size
         if not known or tokenizer.pad_token_id is None:
             raise invalid_model(folder / tokens, "has other tokens than its text encoder")

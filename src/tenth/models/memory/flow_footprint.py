@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tenth.models.memory.planner import LoadOptions
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
-COMPONENTS = ("transformer", "vae", *TEXT_ENCODERS, "image_encoder")
+COMPONENTS = ("transformer", "vae", *TEXT_ENCODERS, "siglip", "image_encoder")
 TOKEN_WIDTHS = 22.0  # numbers in memory for each token of a transformer, in its widths: the most of those counted
 PROMPT_TOKENS = 512  # to which the families' pipelines pad or cut
 MAX_PHOTO_PIXELS = 1024  # side of the square to whose area a photo in context is reduced

@@ -20,7 +20,7 @@ from tenth.models.model_folder import weight_files
 
 QUANTIZED: Mapping[str, Bits] = {"int8": 8, "nf4": 4}
 DTYPES = {"F64": torch.float32, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-NETWORKS = ("transformer", "vae", *TEXT_ENCODERS)
+NETWORKS = ("transformer", "vae", *TEXT_ENCODERS, "siglip")
 NOT_IN_FLOAT8 = (
     "embed",
     "lm_head",
@@ -33,7 +33,7 @@ def place_pipeline(pipeline: Any, plan: MemoryPlan) -> None:
     """Apply a memory plan to a pipeline as it was loaded, or as a profile that needs more memory left it."""
     networks = _networks(pipeline)
     for name, network in networks.items():
-        if name != "vae":
+        if name != "vae" and network.device.type != "meta":
             store_weights(network, plan)
     if plan.profile.vae_tiling:
         pipeline.vae.enable_slicing()
@@ -119,9 +119,9 @@ class TextEncoders:
                 self._here = False
                 if self.plan.device != "cpu":
                     self._move(texts="cpu", transformer=self.plan.device)
-                elif self.load is not None:
+                else:  # without weights: its configuration is read at any time
                     for name in self.names:
-                        setattr(self.pipeline, name, None)
+                        getattr(self.pipeline, name).to("meta")
 
     def _move(self, *, texts: str, transformer: str) -> None:
         """First what leaves the GPU."""
@@ -130,7 +130,7 @@ class TextEncoders:
             network.to(device)
 
 
-def _networks(pipeline: Any) -> dict[str, nn.Module]:
+def _networks(pipeline: Any) -> dict[str, Any]:
     found = {name: getattr(pipeline, name, None) for name in NETWORKS}
     return {name: network for name, network in found.items() if network is not None}
 
