@@ -98,12 +98,13 @@ def adapter_shapes(unet: Any) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def write_weights(shapes: dict[str, tuple[int, ...]], path: Path) -> None:
+def write_weights(shapes: dict[str, tuple[int, ...]], path: Path, dtype: str = "F16") -> None:
     """A safetensors file written tensor by tensor: matrices from one block of random numbers, norms 1, biases 0."""
+    stored = {"F16": torch.float16, "BF16": torch.bfloat16}[dtype]
     shapes = {name: shape for name, shape in shapes.items() if "position_ids" not in name}
     header, end = {}, 0
     for name, shape in shapes.items():
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": (end, end + 2 * math.prod(shape))}
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": (end, end + 2 * math.prod(shape))}
         end = header[name]["data_offsets"][1]
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -113,8 +114,11 @@ def write_weights(shapes: dict[str, tuple[int, ...]], path: Path) -> None:
         for name, shape in shapes.items():
             count = math.prod(shape)
             if len(shape) < 2:
-                file.write(torch.full((count,), float("norm" in name and name.endswith("weight"))).half().numpy().tobytes())
+                plain = torch.full((count,), float("norm" in name and name.endswith("weight")))
+                file.write(plain.to(stored).view(torch.int16).numpy().tobytes())
                 continue
-            part = (block[:count] * (3 / math.prod(shape[1:])) ** 0.5).half().numpy()  # variance 1 / inputs
+            part = (
+                (block[:count] * (3 / math.prod(shape[1:])) ** 0.5).to(stored).view(torch.int16).numpy()
+            )  # variance 1 / inputs
             for start in range(0, count, part.size):
                 part[: count - start].tofile(file)

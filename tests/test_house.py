@@ -46,6 +46,7 @@ ONLY_IN = {
         ),
         *("src/tenth/models/pipeline_parts.py", "src/tenth/models/families/loader.py"),
         "src/tenth/models/families/qwen_image_edit.py",  # two pipelines read its prompts
+        "src/tenth/models/memory/placement.py",  # its off-loading of blocks and casting of layers
         "src/tenth/training/pocket/augmentation.py",  # a layer of the UNet
         "src/tenth/models/pocket/autoencoder.py",  # a module of diffusers' kind
         *(

@@ -39,6 +39,8 @@ class Hub:
     handlers: dict[str, Callable[[HubRequestHandler], None]] = field(
         default_factory=dict
     )  # path, or repository for its list -> answer
+    cards: dict[str, dict[str, Any]] = field(default_factory=dict)  # by repository
+    gated: set[str] = field(default_factory=set)  # repositories whose files are for those who send a token
     headers: list[tuple[str, dict[str, str]]] = field(default_factory=list)  # of each request, with its path
     stalled: threading.Event = field(default_factory=threading.Event)
     resume: threading.Event = field(default_factory=threading.Event)
@@ -61,7 +63,8 @@ class Hub:
         if name not in revisions:
             return None
         siblings = [file_entry(path, content) for path, content in revisions[name].items()]
-        return {"id": repository, "sha": name, "siblings": siblings, "cardData": {"license": "toy-licence"}, "tags": []}
+        card, gated = self.cards.get(repository, {"license": "toy-licence"}), "auto" if repository in self.gated else False
+        return {"id": repository, "sha": name, "siblings": siblings, "cardData": card, "gated": gated, "tags": []}
 
 
 def file_entry(path: str, content: bytes) -> dict[str, Any]:
@@ -112,6 +115,9 @@ class HubRequestHandler(BaseHTTPRequestHandler):
     def answer_file(self, repository: str, stored: bool, revision: str, path: str) -> None:
         """stored: the place that the hub sends those to who ask for a large file."""
         content = self.hub.repositories.get(repository, {}).get(revision, {}).get(path)
+        if repository in self.hub.gated and not self.headers.get("Authorization"):
+            self.send(401, b"", X_Error_Code="GatedRepo")
+            return
         if content is None:
             self.send(404, b"", X_Error_Code="RevisionNotFound")
             return
@@ -175,6 +181,14 @@ def publish(hub: Hub, family: str, folder: Path, *, pad: int = 0) -> None:
     }
     before = hub.newest(IP_ADAPTER) if IP_ADAPTER in hub.repositories else {}
     hub.add(IP_ADAPTER, before | encoder | {adapter.file: weights, adapter.file.replace("safetensors", "bin"): b"pickle"})
+
+
+def publish_folder(hub: Hub, repository: str, folder: Path) -> None:
+    """A transformer's folder as its repository has it, with what nobody needs beside it."""
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    hub.add(
+        repository, files | {"README.md": b"# toy", "whole-model.safetensors": b"for others", "transformer/x.bin": b"pickle"}
+    )
 
 
 def download_model(name: str, *, update: bool = False) -> Path:

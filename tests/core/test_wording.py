@@ -75,7 +75,8 @@ def test_a_name_that_is_nearly_right_is_told_the_right_one(ask: Callable[[], obj
 
 
 def test_an_unknown_device_or_profile_names_no_command_that_is_none() -> None:
-    from tenth.models.memory.planner import CPU_PROFILES, candidate_profiles, choose_device
+    from tenth.models.memory.planner import candidate_profiles, choose_device
+    from tenth.models.memory.profiles import CPU_PROFILES
 
     for ask in (
         lambda: choose_device("tpu", available_memory(), small=True),

@@ -218,4 +218,4 @@ def test_what_is_not_downloaded_says_how_it_comes(name: str, models_here: Path) 
 
 def test_a_name_that_is_none_is_said(models_here: Path, capsys: Output) -> None:
     assert main(["models", "download", "pocket"]) == 1
-    assert "'pocket' is not a model; choose one of: sd15, sdxl, owner/name" in capsys.readouterr().err
+    assert "'pocket' is not a model; choose one of: sd15, sdxl, flux2-klein-4b, " in capsys.readouterr().err

@@ -13,15 +13,8 @@ import pytest
 from fresh import ROOT, Fresh
 from tenth.core.errors import InputError, ModelError
 from tenth.models.memory.footprint import ModelFootprint, WeightCounts
-from tenth.models.memory.planner import (
-    CPU_PROFILES,
-    GPU_PROFILES,
-    LoadOptions,
-    MemoryPlan,
-    next_profile,
-    plan_memory,
-    required_bytes,
-)
+from tenth.models.memory.planner import LoadOptions, MemoryPlan, next_profile, plan_memory
+from tenth.models.memory.profiles import CPU_PROFILES, GPU_PROFILES
 from tenth.models.memory.system import AvailableMemory, free_memory
 from tenth.models.model_folder import tensor_infos
 
@@ -156,7 +149,7 @@ def test_refused_before_loading(case: str) -> None:
 
 def test_every_profile_needs_no_more_than_the_one_before() -> None:
     for profiles, device in ((CPU_PROFILES, "cpu"), (GPU_PROFILES, "cuda")):
-        needs = [required_bytes(SD15, profile, LoadOptions(), device) for profile in profiles]
+        needs = [SD15.required_bytes(profile, LoadOptions(), device) for profile in profiles]
         assert needs == sorted(needs, reverse=True)
         assert needs[-1] < needs[0] / 3
 
@@ -198,6 +191,9 @@ def test_the_estimate_is_near_the_measured_peak(fresh: Fresh) -> None:
 
 
 def test_the_activations_are_those_counted(fresh: Fresh) -> None:
-    rows = benchmark(fresh, "activations")["rows"]
+    result = benchmark(fresh, "activations")
+    rows = result["rows"]
     assert len(rows) == 6
     assert all(0.8 < row["over"] < 1.25 for row in rows[1:])  # the first is of the image encoder, whose tiny one has wide maps
+    assert len(result["flow"]) == 4
+    assert all(0.8 < over < 1.25 for row in result["flow"] for part, over in row["over"].items() if part != "transformer")

@@ -28,7 +28,8 @@ from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory import planner as memory
 from tenth.models.memory.footprint import ModelFootprint, read_footprint
 from tenth.models.memory.half_precision import HalfStorageConv2d, is_castable, store_in_half
-from tenth.models.memory.planner import CPU_PROFILES, GPU_PROFILES, LoadOptions, MemoryPlan, weight_bytes
+from tenth.models.memory.planner import LoadOptions, MemoryPlan
+from tenth.models.memory.profiles import CPU_PROFILES, GPU_PROFILES
 from tenth.models.memory.system import AvailableMemory
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.models.registry import load_model
@@ -105,7 +106,7 @@ def test_weights_in_memory_are_those_expected(halved_folder: Path) -> None:
     held = sum(value.nbytes for module in modules for value in module.parameters())
     adapter = replace(sizes, parts={"ip-adapter": sizes.parts["ip-adapter"]})
     assert held == pytest.approx(
-        weight_bytes(sizes, CPU_PROFILES[1]) - weight_bytes(adapter, CPU_PROFILES[1]), rel=0.03
+        sizes.weight_bytes(CPU_PROFILES[1]) - adapter.weight_bytes(CPU_PROFILES[1]), rel=0.03
     )  # biases of layers are narrow too
 
 

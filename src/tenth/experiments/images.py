@@ -18,7 +18,7 @@ from tenth.experiments.costs import append_cost, measure_cost
 from tenth.experiments.identities import COSTS_FILE, identity_paths
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe, PromptSet
 from tenth.methods.identity_file import load_identity
-from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
+from tenth.models.memory.profiles import DEFAULT_BATCH_SIZE
 from tenth.sampling.generate import Request, generate
 
 

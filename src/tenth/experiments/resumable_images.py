@@ -16,7 +16,7 @@ from tenth.core.marks.signer import current_signer
 from tenth.core.run_record import PROGRESS_FILE
 from tenth.core.types import DiffusionModel
 from tenth.experiments.output_folders import read_progress
-from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
+from tenth.models.memory.profiles import DEFAULT_BATCH_SIZE
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import (
     OnProgress,

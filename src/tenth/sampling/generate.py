@@ -16,7 +16,7 @@ from tenth.core.errors import DataError
 from tenth.core.files.png_metadata import base_metadata
 from tenth.core.types import DiffusionModel, Identity, Pixels, Sample
 from tenth.models.denoiser import stack_contexts
-from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
+from tenth.models.memory.profiles import DEFAULT_BATCH_SIZE
 from tenth.sampling.bounds import check_prompt, check_setting
 from tenth.sampling.checks import check_people, check_settings
 from tenth.sampling.config import SamplingConfig

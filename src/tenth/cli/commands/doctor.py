@@ -42,7 +42,20 @@ class CheckResult:
 
 def run_checks() -> list[CheckResult]:
     """Every finding, in the order in which one would mend them."""
-    checks = (python, libraries, devices, memory, disk, faces, pocket, marks, model_choice, optional_packages, hub)
+    checks = (
+        python,
+        libraries,
+        devices,
+        memory,
+        disk,
+        faces,
+        pocket,
+        marks,
+        model_choice,
+        transformers,
+        optional_packages,
+        hub,
+    )
     return [finding for check in checks for finding in check()]
 
 
@@ -193,10 +206,29 @@ def model_choice() -> Iterator[CheckResult]:
     yield CheckResult("model for you", here, f"{choice.model}: {choice.reason}", action=action)
 
 
+def transformers() -> Iterator[CheckResult]:
+    """How each transformer with a short name would be held in the free memory."""
+    try:
+        from tenth.models.memory.recommendation import flow_plans
+        from tenth.models.memory.system import available_memory
+
+        plans = flow_plans(available_memory())
+    except IMPORT_ERRORS as problem:
+        yield CheckResult("transformers fit", False, f"not known: {problem}".partition("\n")[0])
+        return
+    texts = []
+    for name, plan in plans.items():
+        held = "no" if plan is None else f"{plan.profile.name} on {plan.device}, {(plan.required_bytes or 0) / 1e9:.1f} GB"
+        texts.append(f"{name}: {held}")
+    action = "docs/models.md says what each needs"
+    yield CheckResult("transformers fit", any(plan is not None for plan in plans.values()), "; ".join(texts), action=action)
+
+
 def optional_packages() -> Iterator[CheckResult]:
     """Optional packages, imported, because a wheel may be there and not work."""
     yield _optional_package("fast sampling", ("openvino",), "fast")
     yield _optional_package("server", ("fastapi", "uvicorn", "python_multipart", "sse_starlette"), "server")
+    yield _optional_package("8 and 4 bits on a GPU", ("bitsandbytes",), "eight-bit")
     yield _optional_package("HEIC photos", ("pillow_heif",), "heic")
     yield _optional_package("ONNX recognizer", ("onnxruntime", "cv2"), "recognizer")
     yield _optional_package("plots of a report", ("matplotlib",), "report")

@@ -30,8 +30,8 @@ def models(context: typer.Context, json: Json = False) -> int:
 def download(name: PublishedModel, json: Json = False) -> int:
     """Get a model, and lock its revision and bytes in models.lock.
 
-    NAME is one of the list, owner/name of a repository of either family on the hub, or one of these with +ADAPTER, another
-    published IP-Adapter. A download that was stopped goes on when it is run again; one that is done compares every byte.
+    NAME is one of the list, owner/name of a repository of one of these families on the hub, or one of these with +ADAPTER,
+    another published IP-Adapter. A download that was stopped goes on when it is run again; a finished one compares every byte.
     """
     return _download(name, update=False, as_json=json)
 
@@ -78,12 +78,13 @@ def _model_records() -> Iterator[dict[str, Any]]:
 def _hub_record(name: str, text: str, locked: LockedModel | None) -> dict[str, Any]:
     """A model of the hub. locked: what models.lock holds of it."""
     from tenth.models.hub.lockfile import folder_name, models_dir
-    from tenth.models.hub.published import IP_ADAPTER_LICENCE, PUBLISHED
+    from tenth.models.hub.published import IP_ADAPTER_LICENCE, PUBLISHED, UNETS
 
     # What is known of a model that is not here: the licences under which it is published.
     record: dict[str, Any] = {"name": name, "text": text, "default": False, "downloaded": False, "where": None, "bytes": None}
     if locked is None:
-        licences = {PUBLISHED[name].repository: PUBLISHED[name].licence} | IP_ADAPTER_LICENCE if name in PUBLISHED else {}
+        row = PUBLISHED.get(name)
+        licences = {} if row is None else {row.repository: row.licence} | (IP_ADAPTER_LICENCE if name in UNETS else {})
         return record | {"licences": licences, "revisions": {}}
 
     # What the lock says, and whether all of its files are here.

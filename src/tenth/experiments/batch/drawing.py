@@ -25,7 +25,8 @@ from tenth.experiments.generation.subject import load_options, subject_of
 from tenth.methods.identity_file import load_identity
 from tenth.methods.registry import DEFAULT_METHOD
 from tenth.methods.registry import method as find_method
-from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
+from tenth.models.memory.planner import LoadOptions
+from tenth.models.memory.profiles import DEFAULT_BATCH_SIZE
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, batch_order, check_request, generate

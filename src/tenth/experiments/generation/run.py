@@ -22,7 +22,8 @@ from tenth.experiments.generation.sheet import write_sheet
 from tenth.experiments.generation.subject import LoadModel, Subject, subject_of
 from tenth.experiments.output_folders import ensure_writable_folder, image_names
 from tenth.experiments.resumable_images import ImageSeries, UnfinishedRun
-from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
+from tenth.models.memory.planner import LoadOptions
+from tenth.models.memory.profiles import DEFAULT_BATCH_SIZE
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import OnProgress, Request, batch_order

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from tenth.core.types import DiffusionModel, Identity, Person, Photo
 from tenth.experiments.generation.plan import ImagePlan, PlannedImage
 from tenth.methods.registry import DEFAULT_METHOD, trained_method
-from tenth.models.memory.planner import DEFAULT_BATCH_SIZE, LoadOptions
+from tenth.models.memory.planner import LoadOptions
+from tenth.models.memory.profiles import DEFAULT_BATCH_SIZE
 from tenth.sampling.generate import Request
 from tenth.sampling.people import PlacedPerson
 

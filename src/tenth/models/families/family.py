@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tenth.core.types import DefaultSampling, Pixels
 from tenth.models.denoiser import Conditioning
+from tenth.models.memory.flow_footprint import TOKEN_WIDTHS
 from tenth.models.prompt_encoder import PromptEmbeddings
 
 LatentShape = tuple[int, int, int]  # (C, h, w), without a batch
@@ -58,6 +59,7 @@ class TransformerFamily:
     ValueError if they cannot give such.
     correct_guidance: (guided, conditional, share) -> the guided velocity (B, C, h, w), by a share of 0 to 1 corrected to be as
     the conditional one; None: its contrast is (sampling/guidance.py). made_parts: (pipeline) -> each part that is not read.
+    token_widths: numbers in memory for each token of the transformer, in its widths (benchmarks/activations.py).
     """
 
     name: str
@@ -82,6 +84,7 @@ class TransformerFamily:
     prompts_see_photos: bool = False
     correct_guidance: Callable[[Tensor, Tensor, float], Tensor] | None = None
     made_parts: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    token_widths: float = TOKEN_WIDTHS
     training: FlowTraining = FlowTraining()
     chat_template: str = ""
 

@@ -23,6 +23,7 @@ from tenth.models.denoiser import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Conditi
 from tenth.models.encoders.no_encoder import NoEncoder
 from tenth.models.families.family import LatentShape, TransformerFamily
 from tenth.models.families.prompts import FlowPromptEncoder
+from tenth.models.memory.placement import TextEncoders, place_pipeline
 from tenth.models.memory.planner import DEFAULT_PLAN, MemoryPlan, next_profile
 from tenth.models.trained_resolutions import TrainedResolutions
 
@@ -42,6 +43,7 @@ class FlowModel:
         memory_plan: MemoryPlan = DEFAULT_PLAN,
         adapters: ModelAdapters | None = None,
         adapter_name: str = "",
+        text_encoders: TextEncoders | None = None,
     ) -> None:
         self.family, self.pipeline, self.name, self.memory_plan = family, pipeline, name, memory_plan
         self.adapter_name, self.max_context_photos = adapter_name, family.max_context_photos
@@ -51,7 +53,8 @@ class FlowModel:
         self.adapters = adapters
         self.encoder: Encoder = self.adapters.encoder
         self.trained_methods: Mapping[str, Path] = self.adapters.trained_methods
-        self.prompt_encoder = FlowPromptEncoder(family, pipeline)
+        self.text_encoders = text_encoders or TextEncoders(pipeline, memory_plan)
+        self.prompt_encoder = FlowPromptEncoder(family, pipeline, self.text_encoders)
 
     @property
     def adapter_parts(self) -> dict[str, dict[str, Tensor]]:
@@ -71,8 +74,10 @@ class FlowModel:
     @property
     def device(self) -> torch.device:
         """Where the networks compute."""
+        if self.memory_plan.device != "cpu":  # the transformer's weights may be elsewhere until it runs
+            return torch.device(self.memory_plan.device)
         parameter: Tensor = next(self.pipeline.transformer.parameters())
-        return torch.device(self.memory_plan.device) if parameter.is_meta else parameter.device
+        return parameter.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -110,6 +115,10 @@ class FlowModel:
 
         Guidance is away from the negative prompt, beside the same photos in context, and from an adapter's null embedding.
         """
+        with self.text_encoders.freed_after():
+            return self._conditionings(conditions)
+
+    def _conditionings(self, conditions: Conditions) -> dict[str, Conditioning]:
         context = {name: self._placed(tensor) for name, tensor in conditions.context.items()}
         prompts, guidance = self.prompt_encoder(conditions.prompts, context, self.device), None
         if getattr(self.pipeline.transformer.config, "guidance_embeds", False):
@@ -135,7 +144,10 @@ class FlowModel:
         if not 0 < len(photos) <= self.max_context_photos:
             needed = f"{self.short_name} takes 1 to {self.max_context_photos}" if self.max_context_photos else "it takes none"
             raise DataError(f"{pluralize(len(photos), 'photo')} in context", needed, "Choose fewer, or another model")
-        return {name: tensor.cpu() for name, tensor in self.family.encode_photos(self.pipeline, photos).items()}
+        with self.text_encoders.freed_after():
+            if self.family.prompts_see_photos:  # by the text encoder
+                self.text_encoders.ensure()
+            return {name: tensor.cpu() for name, tensor in self.family.encode_photos(self.pipeline, photos).items()}
 
     def denoiser(self, precision: str = "fp32") -> Denoiser:  # noqa: ARG002 - of compiled networks alone
         """The network that sampling calls in each step."""
@@ -182,7 +194,8 @@ class FlowModel:
 
     def reduce_memory(self) -> None:
         """Go to the next smaller memory profile, after a GPU ran out of memory. Raises ModelError if this is the last."""
-        self.memory_plan = next_profile(self.memory_plan)
+        self.memory_plan = self.text_encoders.plan = next_profile(self.memory_plan)
+        place_pipeline(self.pipeline, self.memory_plan)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -197,7 +210,7 @@ class FlowModel:
 
         (B, M, D) or (B, M, T, D). Photos in context are not put on: a batch has them. All are of one adapter and shape, with
         the same weights. When the block ends, in whatever way, the model is as before. Raises IdentityError if one was made
-        for another model or adapter, or their weights are not the same.
+        for another model or adapter, or their weights are not the same, ModelError if the memory profile cannot take weights.
         """
         for identity in identities:
             self.validate(identity)
@@ -205,7 +218,15 @@ class FlowModel:
             raise IdentityError(
                 f"{len(identities)} identities with weights of their own", "one is on the model at a time", "Draw them in turn"
             )
-        first = identities[0]
+        first, profile = identities[0], self.memory_plan.profile
+        if first.weights and (
+            profile.weights == "float8" or profile.cpu_offload
+        ):  # their layers are cast, or copied from elsewhere
+            found, needed = (
+                f"a person's own weights with the memory profile {profile.name}",
+                "one that can change weights is needed",
+            )
+            raise ModelError(found, needed, "Set TENTH_MEMORY_PROFILE=int8 or nf4, or free memory on the GPU")
         with applied_weights(self.pipeline, first.weights), self.prompt_encoder.isolated(first.weights):
             if first.embeddings is None:
                 yield None

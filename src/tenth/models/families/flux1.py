@@ -128,6 +128,7 @@ FLUX1 = TransformerFamily(
     decode=decode,
     set_timesteps=set_timesteps,
     empty_conditioning=empty_conditioning,
+    token_widths=16.0,
     training=FlowTraining(
         guidance=1.0,
         lora_targets=("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),

@@ -183,6 +183,7 @@ FLUX2_KLEIN = TransformerFamily(
     decode=decode,
     set_timesteps=set_timesteps,
     empty_conditioning=empty_conditioning,
+    token_widths=22.0,
     training=FlowTraining(
         lora_targets=(
             "to_q",

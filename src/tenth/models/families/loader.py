@@ -22,7 +22,10 @@ from tenth.models.families.adapters import load_adapters
 from tenth.models.families.family import TransformerFamily
 from tenth.models.families.flow_model import FlowModel
 from tenth.models.families.registry import FAMILIES, family_of
-from tenth.models.memory.planner import DEFAULT_OPTIONS, LoadOptions, MemoryPlan
+from tenth.models.memory.flow_footprint import FlowFootprint, read_flow_footprint
+from tenth.models.memory.placement import TextEncoders, load_dtypes, place_pipeline, store_weights
+from tenth.models.memory.planner import DEFAULT_OPTIONS, DEFAULT_PLAN, LoadOptions, MemoryPlan, plan_memory
+from tenth.models.memory.system import available_memory
 from tenth.models.model_folder import ComponentSpec, first_line, invalid_model, read_config, sanitized_folder
 from tenth.models.pipelines import quiet
 
@@ -44,8 +47,8 @@ def family_in(folder: Path) -> TransformerFamily | None:
 
 def load_flow_model(
     folder: Path,
-    options: LoadOptions = DEFAULT_OPTIONS,  # noqa: ARG001 - until there is a plan
-    on_message: Callable[[str], None] | None = None,  # noqa: ARG001
+    options: LoadOptions = DEFAULT_OPTIONS,
+    on_message: Callable[[str], None] | None = None,
     family: TransformerFamily | None = None,
     lora: Path | None = None,
     adapter: Path | None = None,
@@ -60,28 +63,68 @@ def load_flow_model(
     if family is None:
         known = ", ".join(each.pipeline_class for each in FAMILIES.values())
         raise ModelError(f"{folder} is of no known family", f"one of {known} is needed", "Choose another model")
-    matrices, plan = None if lora is None else load_lora(lora), MemoryPlan()  # refused before the model is read
-    pipeline = load_family_pipeline(folder, family)
+    matrices = None if lora is None else load_lora(lora)  # refused before the model is read
+    plan = plan_memory(read_family_footprint(folder, family), options, available_memory())
+    if matrices is not None and plan.profile.weights == "mapped":
+        raise ModelError(f"a LoRA with the memory profile {plan.profile.name}", "merging it needs memory", "Free memory for it")
+    if on_message is not None and plan.message:
+        on_message(plan.message)
+    pipeline = load_family_pipeline(folder, family, plan)
     if matrices is not None:
         matrices.merge_into(pipeline)
+    place_pipeline(pipeline, plan)
     parts = [part for part in NETWORKS if part in family.components]
     weights = without_system_files(folder, (path for part in parts for path in model_folder.weight_files(folder / part)))
     name = printable_name(folder.resolve())
     if lora is not None:
         name, weights = f"{name}+{printable_name(lora.with_suffix(''))}", [*weights, lora]
     adapters, adapter_name = load_adapters(folder, pipeline.transformer, adapter, ArrayCache(default_cache_dir()))
-    return FlowModel(family, pipeline, f"{name}@{short_sha256_of(weights)}", plan, adapters, adapter_name)
+    text_encoders = TextEncoders(pipeline, plan, partial(load_text_encoder, folder, family, plan, pipeline))
+    return FlowModel(family, pipeline, f"{name}@{short_sha256_of(weights)}", plan, adapters, adapter_name, text_encoders)
 
 
-def load_family_pipeline(folder: Path, family: TransformerFamily) -> Any:
-    """The pipeline of a folder, float32 on the CPU, safetensors only, checked before and after it is read."""
+def read_family_footprint(folder: Path, family: TransformerFamily) -> FlowFootprint:
+    """What the memory of a model in a folder depends on. Raises ModelError."""
+    distilled = read_config(folder / "model_index.json").get("is_distilled") is True  # then guidance needs no second prediction
+    return read_flow_footprint(folder, family.resolution, rows=1 if distilled else 2, token_widths=family.token_widths)
+
+
+def load_text_encoder(folder: Path, family: TransformerFamily, plan: MemoryPlan, pipeline: Any, name: str) -> nn.Module:
+    """One text encoder of a folder for its pipeline, checked, and stored as the plan says. Raises ModelError."""
+    _, classes = read_index(folder, family)
+    with sanitized_folder(folder, {name: component_spec(family, name, classes[name])}) as safe, quiet():
+        dtypes = load_dtypes(folder, plan)
+        try:
+            network: nn.Module = classes[name].from_pretrained(
+                safe / name, local_files_only=True, use_safetensors=True, dtype=dtypes.get(name, dtypes["default"])
+            )
+        except Exception as problem:  # whatever a library raises of a foreign file
+            raise invalid_model(folder, f"cannot be loaded: {first_line(problem).replace(str(safe), str(folder))}") from problem
+    check_network(folder, pipeline, name, network)
+    store_weights(network, plan)
+    return network
+
+
+def load_family_pipeline(folder: Path, family: TransformerFamily, plan: MemoryPlan = DEFAULT_PLAN) -> Any:
+    """The pipeline of a folder on the CPU, safetensors only, checked before and after it is read.
+
+    plan: for the precision of its weights; on a CPU a text encoder that it frees is there without weights, on the device meta.
+    """
     index, classes = read_index(folder, family)
     specs = {name: component_spec(family, name, cls) for name, cls in classes.items()}
     with sanitized_folder(folder, specs, index) as safe, quiet():
-        check_networks(folder, safe, family, classes)
+        networks = check_networks(folder, safe, family, classes)
+        freed = plan.device == "cpu" and plan.profile.frees_text_encoder
+        later = {name: network for name, network in networks.items() if freed and name.startswith("text_encoder")}
         try:
             pipeline = getattr(diffusers, family.pipeline_class).from_pretrained(
-                safe, local_files_only=True, use_safetensors=True, dtype=torch.float32, **dict.fromkeys(family.made_parts)
+                safe,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=load_dtypes(folder, plan),
+                low_cpu_mem_usage=not plan.small,
+                **dict.fromkeys(family.made_parts),
+                **later,
             )
         except Exception as problem:  # whatever a library raises of a foreign file
             raise invalid_model(folder, f"cannot be loaded: {first_line(problem).replace(str(safe), str(folder))}") from problem
@@ -145,8 +188,11 @@ def _init_parameters(cls: Any) -> list[str]:
     return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
 
 
-def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes: Mapping[str, Any]) -> None:
-    """Raises ModelError unless each network is what its weights are, and they go together: a step of shapes alone."""
+def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes: Mapping[str, Any]) -> dict[str, Any]:
+    """The networks on the device meta. Raises ModelError unless each is what its weights are, and they go together.
+
+    Checked by a step of shapes alone.
+    """
 
     def build(name: str) -> nn.Module:
         cls, path = classes[name], safe / name
@@ -180,19 +226,25 @@ def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes:
                 raise ValueError(f"latents of shape {tuple(zeros.shape)}, which come back as another one")
     except Exception as problem:  # whatever a library raises of a foreign configuration
         raise invalid_model(folder, f"has parts that do not go together ({first_line(problem)})") from problem
+    return parts
+
+
+def check_network(folder: Path, pipeline: Any, name: str, network: Any) -> None:
+    """Raises ModelError unless a part's weights are finite, if they are here, and tokens have an embedding each."""
+    tokens = name.replace("text_encoder", "tokenizer")
+    tokenizer = getattr(pipeline, tokens, None)
+    if network.device.type != "meta":
+        model_folder.check_finite(network, folder / name)
+    if name.startswith("text_encoder") and tokenizer is not None:
+        known = len(tokenizer) <= network.config.get_text_config().vocab_size
+        if not known or tokenizer.pad_token_id is None:
+            raise invalid_model(folder / tokens, "has other tokens than its text encoder")
 
 
 def check_pipeline(folder: Path, pipeline: Any, family: TransformerFamily) -> None:
     """Raises ModelError unless weights are finite, tokens have an embedding each, and the scheduler steps to finite numbers."""
     for name in (each for each in family.components if each in NETWORKS):
-        model_folder.check_finite(getattr(pipeline, name), folder / name)
-        tokenizer = getattr(pipeline, name.replace("text_encoder", "tokenizer"), None)
-        if name.startswith("text_encoder") and tokenizer is not None:
-            known = len(tokenizer) <= getattr(pipeline, name).config.get_text_config().vocab_size
-            if not known or tokenizer.pad_token_id is None:
-                raise invalid_model(
-                    folder / name.replace("text_encoder", "tokenizer"), "has other tokens than its text encoder"
-                )
+        check_network(folder, pipeline, name, getattr(pipeline, name))
     scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
     shape = family.latent_shape(pipeline, CHECKED_SIDE, CHECKED_SIDE)
     try:

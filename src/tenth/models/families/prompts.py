@@ -13,6 +13,7 @@ from torch import Tensor
 from tenth.core.files.tensors import tensors_digest
 from tenth.models.denoiser import concat_prompts
 from tenth.models.families.family import TransformerFamily
+from tenth.models.memory.placement import TextEncoders
 from tenth.models.pipelines import quiet
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.models.prompt_weights import plain_text
@@ -28,8 +29,8 @@ class FlowPromptEncoder:
 
     supports_long_prompts = False
 
-    def __init__(self, family: TransformerFamily, pipeline: Any) -> None:
-        self.family, self.pipeline = family, pipeline
+    def __init__(self, family: TransformerFamily, pipeline: Any, text_encoders: TextEncoders) -> None:
+        self.family, self.pipeline, self.text_encoders = family, pipeline, text_encoders
         self._cache: OrderedDict[tuple[object, ...], PromptEmbeddings] = OrderedDict()
 
     def __call__(self, prompts: Sequence[str], context: Mapping[str, Tensor], device: torch.device) -> PromptEmbeddings:
@@ -62,6 +63,7 @@ class FlowPromptEncoder:
         cast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
         key = (prompt, tensors_digest(context), device, cast)
         if key not in self._cache:
+            self.text_encoders.ensure()
             with quiet():  # what is cut off is said once, shorter: sampling/prompts/vocabulary.py
                 self._cache[key] = self.family.encode_prompts(self.pipeline, [prompt], context).to(device)
         self._cache.move_to_end(key)

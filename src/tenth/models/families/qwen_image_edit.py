@@ -221,6 +221,7 @@ QWEN_IMAGE_EDIT = TransformerFamily(
     decode=decode,
     set_timesteps=set_timesteps,
     empty_conditioning=empty_conditioning,
+    token_widths=16.0,
     correct_guidance=correct_guidance,
     made_parts={"processor": processor},
     prompts_see_photos=True,

@@ -118,6 +118,7 @@ SD3 = TransformerFamily(
     decode=decode,
     set_timesteps=set_timesteps,
     empty_conditioning=empty_conditioning,
+    token_widths=12.0,
     training=FlowTraining(
         lora_targets=("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
     ),

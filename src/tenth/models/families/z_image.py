@@ -191,6 +191,7 @@ Z_IMAGE = TransformerFamily(
     decode=decode,
     set_timesteps=set_timesteps,
     empty_conditioning=empty_conditioning,
+    token_widths=14.0,
     correct_guidance=correct_guidance,
 )
 Z_IMAGE_OMNI = replace(

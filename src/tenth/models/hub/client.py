@@ -6,6 +6,7 @@ HF_ENDPOINT, the token and HF_HUB_OFFLINE apply. Names, sizes and digests are va
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,11 @@ from tenth.core.config import config_dataclass
 from tenth.core.errors import ModelError, RecipeError
 from tenth.core.files.reading import parse_json
 from tenth.models.hub.lockfile import Digest, Size, is_safe_path, matches, short_message
-from tenth.models.hub.transfer import TransferError, download_bytes, download_to, split_credentials
+from tenth.models.hub.transfer import TransferError, download_bytes, download_to, redact_url, split_credentials
 
 MAX_LISTING_BYTES = 4 << 20  # some 15,000 files; a model has dozens
 MAX_LICENCE_CHARS = 100
+NON_COMMERCIAL = re.compile(r"non-?commercial|\bnc\b", re.IGNORECASE)
 INVALID_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - text of the hub's error
 
 
@@ -40,12 +42,16 @@ class RemoteFile:
 
 @config_dataclass
 class RepoListing:
-    """A repository at one revision (a commit): its licence, and its files by path."""
+    """A repository at one revision (a commit): its licence, and its files by path.
+
+    terms: what to know before the download where it is gated or not for commercial use, by its card; "" for others.
+    """
 
     repository: str
     revision: Digest
     licence: str
     files: Mapping[str, RemoteFile]
+    terms: str = ""
 
 
 def list_files(repository: str) -> RepoListing:
@@ -109,13 +115,30 @@ def _parse_listing(repository: str, table: Any) -> RepoListing:
         blob_id = "" if sha256 else sibling.get("blobId") or ""
         files[path] = RemoteFile(repository, table["sha"], path, size, sha256, blob_id)
 
-    # The licence: one name, or a list of them.
-    card = table.get("cardData")
-    stated = card.get("license") if isinstance(card, dict) else None
+    licence = _stated_licence(table.get("cardData"))
+    terms = []
+    if NON_COMMERCIAL.search(licence):
+        terms.append("by its licence not for commercial use")
+    if table.get("gated"):
+        terms.append(f"gated: its terms are accepted at {_page(repository)}")
+    return RepoListing(repository, table["sha"], licence, files, "; ".join(terms))
+
+
+def _stated_licence(card: Any) -> str:
+    """The licence of a model card: one name, or a list of them; for "other" the name that the card gives it."""
+    card = card if isinstance(card, dict) else {}
+    stated, own = card.get("license"), card.get("license_name")
+    if stated == "other" and isinstance(own, str) and own:
+        stated = own
     names = [
         name for name in (stated if isinstance(stated, list) else [stated]) if isinstance(name, str) and name.isprintable()
     ]
-    return RepoListing(repository, table["sha"], ", ".join(names)[:MAX_LICENCE_CHARS] or "no licence stated", files)
+    return ", ".join(names)[:MAX_LICENCE_CHARS] or "no licence stated"
+
+
+def _page(repository: str) -> str:
+    """The address of a repository's page, without what may be a password in the hub's."""
+    return f"{redact_url(_endpoint())}/{repository}"
 
 
 @contextmanager
@@ -137,7 +160,8 @@ def _explanation(problem: TransferError, repository: str, revision: str, subject
     """What was found, what is needed and what to do, by the hub's error codes."""
     if problem.code == "GatedRepo":
         found = f"{repository} is open only to those who accepted its licence"
-        return found, "the hub must know you", "Accept it on the repository's page, then set HF_TOKEN"
+        action = f"Accept it at {_page(repository)}, then set HF_TOKEN to a token of that account, or run `hf auth login`"
+        return found, "the hub must know you", action
     if problem.message == INVALID_TOKEN:
         return "the hub does not know HF_TOKEN, or the token saved", "a valid one or none is needed", "Renew it"
     if problem.code in ("RevisionNotFound", "EntryNotFound"):

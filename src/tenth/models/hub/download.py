@@ -153,7 +153,7 @@ def _download_locked(model_spec: ModelSpec, callbacks: DownloadCallbacks, stagin
     # What to download: the locked files or, for a new model and an update, what the hub has now.
     previous = lockfile.read_lock(staging.models).get(model_spec.name)
     staging.create()
-    plan = _locked_plan(previous) if previous and not update else _newest_plan(model_spec, staging)
+    plan = _locked_plan(previous) if previous and not update else _newest_plan(model_spec, staging, callbacks)
     for name, repo in plan.repositories.items():
         num_bytes = plan.num_bytes(local for local, file in plan.files.items() if file.repository == name)
         callbacks.on_message(f"{name} at {repo.revision}: {num_bytes:,} bytes, {repo.licence}")
@@ -187,17 +187,24 @@ def _locked_plan(locked: LockedModel) -> DownloadPlan:
     return DownloadPlan(dict(locked.repositories), files)
 
 
-def _newest_plan(model_spec: ModelSpec, staging: Staging) -> DownloadPlan:
-    """What the hub has now. The small files that tell the model family are read before anything large is requested."""
+def _newest_plan(model_spec: ModelSpec, staging: Staging, callbacks: DownloadCallbacks) -> DownloadPlan:
+    """What the hub has now. Terms are said, and small files that tell the family read, before anything large is requested."""
     model = list_files(model_spec.repository)
+    if model.terms:
+        callbacks.on_message(f"{model.repository}: {model.licence}; {model.terms}")
     published.check_layout(model)
-    index, unet = (_read_config(model, path, staging) for path in (published.INDEX, published.UNET))
-    family = published.detect_family(model_spec.repository, index, unet)
+    index, unet = (
+        _read_config(model, path, staging) if path in model.files else None for path in (published.INDEX, published.UNET)
+    )
+    family = published.detect_family(model, index, unet)
     adapter = published.choose_adapter(model_spec, family)
-    paths, adapters = published.model_files(model, family), list_files(published.IP_ADAPTER)
-    files = {local: _listed_file(model, path) for local, path in paths.items()}
-    files |= {local: _listed_file(adapters, path) for local, path in published.adapter_files(adapters, adapter).items()}
-    return DownloadPlan({each.repository: LockedRepo(each.revision, each.licence) for each in (model, adapters)}, files)
+    files = {local: _listed_file(model, path) for local, path in published.model_files(model, family).items()}
+    listings = [model]
+    if adapter is not None:
+        adapters = list_files(published.IP_ADAPTER)
+        files |= {local: _listed_file(adapters, path) for local, path in published.adapter_files(adapters, adapter).items()}
+        listings.append(adapters)
+    return DownloadPlan({each.repository: LockedRepo(each.revision, each.licence) for each in listings}, files)
 
 
 def _listed_file(listing: RepoListing, path: str, max_bytes: int = 0) -> RemoteFile:

@@ -1,4 +1,4 @@
-"""Which files of which published repositories, by their lists, make a folder of Stable Diffusion 1.5 or SDXL."""
+"""Which files of which published repositories, by their lists, make a folder of a model of a known family."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from typing import Any
 
 from tenth.core.errors import InputError, ModelError
 from tenth.core.wording import abbreviate, did_you_mean
+from tenth.models.families.registry import FAMILIES as TRANSFORMERS
+from tenth.models.families.registry import family_of
 from tenth.models.hub.client import RepoListing
 
 IP_ADAPTER, IP_ADAPTER_LICENCE = "h94/IP-Adapter", {"h94/IP-Adapter": "apache-2.0"}
 VIT_H, VIT_BIGG = "models/image_encoder", "sdxl_models/image_encoder"  # CLIP ViT-H/14 and bigG/14, of 1024 and 1280 numbers
-INDEX, UNET = "model_index.json", "unet/config.json"
+INDEX, UNET, TRANSFORMER = "model_index.json", "unet/config.json", "transformer/config.json"
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
 TOKENIZER_FILES = (
     *("merges.txt", "vocab.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    "spiece.model",
 )
+SCHEDULER = "scheduler/scheduler_config.json"
+TEXT_FOLDERS = ("tokenizer", "processor", "siglip_processor")  # how the names of parts without weights begin
+PROCESSOR_FILES = (*TOKENIZER_FILES, "preprocessor_config.json", "processor_config.json", "chat_template.jinja")
 REPOSITORY_PATTERN = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 MAX_NAME_CHARS = 200  # of repository and adapter; a hub allows 96 for the former
 SD2_CROSS_ATTENTION_DIM = 1024  # of Stable Diffusion 2's text encoder; SDXL's two have 2048, 1.5's has 768
@@ -25,11 +31,16 @@ SD2_CROSS_ATTENTION_DIM = 1024  # of Stable Diffusion 2's text encoder; SDXL's t
 
 @dataclass(frozen=True)
 class ModelFamily:
-    """What the models of a family have in common. parts: weight file stem by folder. adapter: the default one."""
+    """What the models of a family have in common. parts: weight file stem by folder. adapter: the default one, if it has any.
 
+    texts: folders of tokenizers and processors, which have no weights.
+    """
+
+    name: str
     pipeline: str
     parts: Mapping[str, str]
-    adapter: str
+    adapter: str = ""
+    texts: tuple[str, ...] = ("tokenizer",)
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class AdapterSpec:
 
 @dataclass(frozen=True)
 class HubModel:
-    """A model with a short name. licence: from the repository's card."""
+    """A model with a short name: open to everybody, commercial use included. licence: from the repository's card."""
 
     repository: str
     licence: str
@@ -62,9 +73,9 @@ class ModelSpec:
 _MODEL, _DIFFUSION = "model", "diffusion_pytorch_model"
 _SD15 = {"text_encoder": _MODEL, "unet": _DIFFUSION, "vae": _DIFFUSION}
 # fmt: off
-FAMILIES: Mapping[str, ModelFamily] = {
-    "sd15": ModelFamily("StableDiffusionPipeline",   _SD15,                               "ip-adapter_sd15"),
-    "sdxl": ModelFamily("StableDiffusionXLPipeline", _SD15 | {"text_encoder_2": _MODEL},  "ip-adapter_sdxl_vit-h"),
+UNETS: Mapping[str, ModelFamily] = {  # those of transformers: models/families/registry.py
+    "sd15": ModelFamily("sd15", "StableDiffusionPipeline",   _SD15,                               "ip-adapter_sd15"),
+    "sdxl": ModelFamily("sdxl", "StableDiffusionXLPipeline", _SD15 | {"text_encoder_2": _MODEL},  "ip-adapter_sdxl_vit-h", ("tokenizer", "tokenizer_2")),  # noqa: E501
 }
 ADAPTERS: Mapping[str, AdapterSpec] = {
     "ip-adapter_sd15":                 AdapterSpec("sd15", "models/ip-adapter_sd15.safetensors",                      VIT_H),
@@ -80,12 +91,20 @@ PUBLISHED: Mapping[str, HubModel] = {
                       "Stable Diffusion 1.5, 512 x 512, with the published IP-Adapter"),
     "sdxl": HubModel("stabilityai/stable-diffusion-xl-base-1.0",    "openrail++",
                       "Stable Diffusion XL, 1024 x 1024, with the published IP-Adapter"),
+    "flux2-klein-4b":      HubModel("black-forest-labs/FLUX.2-klein-4B",      "apache-2.0",
+                      "FLUX.2 klein 4B, 1024 x 1024, four steps, up to four photos in context"),
+    "flux2-klein-base-4b": HubModel("black-forest-labs/FLUX.2-klein-base-4B", "apache-2.0",
+                      "FLUX.2 klein 4B before distillation, 1024 x 1024, to train on; up to four photos in context"),
+    "qwen-image-edit":     HubModel("Qwen/Qwen-Image-Edit-2511",              "apache-2.0",
+                      "Qwen-Image-Edit, 1024 x 1024, up to three photos in context; 20 billion weights"),
+    "z-image":             HubModel("Tongyi-MAI/Z-Image",                     "apache-2.0",
+                      "Z-Image, 1024 x 1024, text only; 6 billion weights"),
 }
 # fmt: on
 
 
 def parse_model_name(name: str) -> ModelSpec | None:
-    """Parse sd15, sdxl or owner/name, alone or with +ADAPTER; None for others. Raises InputError for an unknown adapter."""
+    """Parse a short name or owner/name, alone or with +ADAPTER; None for others. Raises InputError for an unknown adapter."""
     model, plus, adapter = name.partition("+")
     repository = PUBLISHED[model].repository if model in PUBLISHED else model
     if not REPOSITORY_PATTERN.fullmatch(repository) or len(name) > MAX_NAME_CHARS:
@@ -96,43 +115,53 @@ def parse_model_name(name: str) -> ModelSpec | None:
     return ModelSpec(name, repository, adapter)
 
 
-def detect_family(repository: str, index: Any, unet: Any) -> str:
-    """The family of a repository, by its model_index.json and its UNet's config. Raises ModelError if it is of neither."""
+def detect_family(listing: RepoListing, index: Any, unet: Any) -> ModelFamily:
+    """The family of a repository, by its model_index.json and its UNet's config, if any. Raises ModelError for another."""
     class_name = index.get("_class_name") if isinstance(index, dict) else None
-    family = next((name for name, each in FAMILIES.items() if each.pipeline == class_name), None)
+    family = _family_of(class_name) if isinstance(class_name, str) else None
     found = f"a {class_name:.50}" if isinstance(class_name, str) else "of no kind that its model_index.json says"
     if family is not None and isinstance(unet, dict) and unet.get("cross_attention_dim") == SD2_CROSS_ATTENTION_DIM:
         found, family = "Stable Diffusion 2", None
     if family is None:
-        needed = "Stable Diffusion 1.5 or SDXL, as text to image, is needed"
-        raise ModelError(f"{repository} is {found}", needed, "Choose another repository")
+        needed = f"Stable Diffusion 1.5 or SDXL, as text to image, or one of {', '.join(TRANSFORMERS)} is needed"
+        raise ModelError(f"{listing.repository} is {found}", needed, "Choose another repository")
     return family
+
+
+def _family_of(class_name: str) -> ModelFamily | None:
+    """The family whose pipeline is of this class."""
+    if transformer := family_of(class_name):
+        networks = [part for part in transformer.components if not part.startswith(("scheduler", *TEXT_FOLDERS))]
+        stems = {part: _DIFFUSION if part in ("transformer", "vae") else _MODEL for part in networks}
+        texts = tuple(part for part in transformer.components if part.startswith(TEXT_FOLDERS))
+        return ModelFamily(transformer.name, class_name, stems, texts=texts)
+    return next((each for each in UNETS.values() if each.pipeline == class_name), None)
 
 
 def check_layout(listing: RepoListing) -> None:
     """Raises ModelError if a repository is no folder of diffusers'."""
-    if INDEX in listing.files and UNET in listing.files:
+    missing = [path for path in (INDEX,) if path not in listing.files]
+    if UNET not in listing.files and TRANSFORMER not in listing.files:
+        missing.append(UNET)
+    if not missing:
         return
     weights = [path for path in listing.files if path.endswith((*PICKLE_SUFFIXES, ".safetensors"))]
     if weights and all(path.endswith(PICKLE_SUFFIXES) for path in weights):
         raise _pickle_error(listing.repository, weights)
-    missing = [path for path in (INDEX, UNET) if path not in listing.files]
     action = "Choose another repository, or convert the file to a folder with diffusers"
     raise ModelError(f"{listing.repository} has no {abbreviate(missing)}", "a model in diffusers' layout is needed", action)
 
 
-def model_files(listing: RepoListing, family: str) -> dict[str, str]:
+def model_files(listing: RepoListing, family: ModelFamily) -> dict[str, str]:
     """Path in the model's folder -> path in the repository, of all that loading needs and nothing else. Raises ModelError."""
-    parts = FAMILIES[family].parts
-    required = {path: path for path in (INDEX, "scheduler/scheduler_config.json", *(f"{part}/config.json" for part in parts))}
-    for part, stem in parts.items():
+    required = {path: path for path in (INDEX, SCHEDULER, *(f"{part}/config.json" for part in family.parts))}
+    for part, stem in family.parts.items():
         required |= _weight_files(listing, part, stem)
-        if part.startswith("text_encoder"):
-            folder = part.replace("text_encoder", "tokenizer")
-            found = {f"{folder}/{name}" for name in TOKENIZER_FILES} & listing.files.keys()
-            one_file = f"{folder}/tokenizer.json" in found
-            needed = set() if one_file else {f"{folder}/merges.txt", f"{folder}/vocab.json"}
-            required |= {path: path for path in sorted(found | needed)}
+    for folder in family.texts:
+        found = {f"{folder}/{name}" for name in PROCESSOR_FILES} & listing.files.keys()
+        one_file = {f"{folder}/tokenizer.json", f"{folder}/preprocessor_config.json"} & found
+        needed = set() if one_file else {f"{folder}/merges.txt", f"{folder}/vocab.json"}
+        required |= {path: path for path in sorted(found | needed)}
     return _require_files(listing, required)
 
 
@@ -144,13 +173,17 @@ def adapter_files(listing: RepoListing, adapter: AdapterSpec) -> dict[str, str]:
     return _require_files(listing, local | {"ip-adapter/ip-adapter.safetensors": adapter.file})
 
 
-def choose_adapter(model_spec: ModelSpec, family: str) -> AdapterSpec:
-    """The requested adapter, or the family's default. Raises ModelError if it is for the other family."""
-    adapter = ADAPTERS[model_spec.adapter or FAMILIES[family].adapter]
-    if adapter.family != family:
-        known = [name for name, each in ADAPTERS.items() if each.family == family]
-        found = f"{model_spec.adapter} is for {adapter.family} and {model_spec.repository} is of {family}"
-        raise ModelError(found, f"one of {', '.join(known)} is needed", "Choose one of these")
+def choose_adapter(model_spec: ModelSpec, family: ModelFamily) -> AdapterSpec | None:
+    """The requested adapter, or the family's default, if it has one. Raises ModelError if it is for another family."""
+    name = model_spec.adapter or family.adapter
+    if not name:
+        return None
+    adapter = ADAPTERS[name]
+    if adapter.family != family.name:
+        known = [each for each, row in ADAPTERS.items() if row.family == family.name]
+        found = f"{name} is for {adapter.family} and {model_spec.repository} is of {family.name}"
+        needed = f"one of {', '.join(known)} is needed" if known else "it has no published adapter here"
+        raise ModelError(found, needed, "Choose one of these" if known else "Leave +ADAPTER out")
     return adapter
 
 

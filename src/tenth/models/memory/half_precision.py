@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
 
-KEEP_FLOAT32 = ("embedding", "conv_in")  # in names of layers that stay float32: the libraries read a model's dtype from them
+# In names of layers that stay float32: the libraries read a model's dtype from them.
+KEEP_FLOAT32 = ("embed", "conv_in", "shared")
 
 
 class HalfStorageLinear(nn.Linear):
@@ -70,8 +71,11 @@ def is_castable(name: str, shape: Sequence[int]) -> bool:
 
 
 def _castable_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Not those that share the weights of an embedding, as a language model's last layer may."""
+    embeddings = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
     for name, layer in module.named_modules():
-        if type(layer) in (*HALF_STORAGE, *HALF_STORAGE.values()) and not any(word in name for word in KEEP_FLOAT32):
+        castable = type(layer) in (*HALF_STORAGE, *HALF_STORAGE.values()) and id(layer.weight) not in embeddings
+        if castable and not any(word in name for word in KEEP_FLOAT32):
             yield name, layer
 
 

@@ -20,7 +20,7 @@ from tenth.data.faces.descriptors import encoder_name, face_descriptor
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.metrics.identity import identity_similarity
 from tenth.models.aggregators.checkpoint import LearnedAggregator
-from tenth.models.memory.planner import DEFAULT_BATCH_SIZE
+from tenth.models.memory.profiles import DEFAULT_BATCH_SIZE
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample
 from tenth.training.adapter.encoding import cache_namespace, encode_photos

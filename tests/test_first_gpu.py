@@ -1,0 +1,64 @@
+"""The script for somebody with a GPU, run on the CPU with toys: real processes, and a hub on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fresh import ROOT
+from tenth.models.hub.published import PUBLISHED
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
+from toy_families import toy_family
+from toy_hub import Hub, publish_folder
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_report_of_every_model_comes_back(sd15: Hub, models_here: Path, tmp_path: Path) -> None:
+    publish_folder(sd15, PUBLISHED["flux2-klein-4b"].repository, toy_family("flux2-klein", tmp_path / "klein"))
+    photos = sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))
+    for name, files in {"anna": photos[:6], "bert": photos[3:9]}.items():
+        (tmp_path / "people" / name).mkdir(parents=True)
+        for path in files:
+            shutil.copy(path, tmp_path / "people" / name)
+    out = tmp_path / "out"
+    environment = os.environ | {"PYTHON": sys.executable, "STEPS": "1", "IMAGES": "1", "HF_HUB_OFFLINE": "0"}
+    command = ["recipes/first-gpu.sh", str(tmp_path / "people"), str(out), "sd15", "flux2-klein-4b", "owner/none"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(out / "report/report.json")
+
+    report = json.loads((out / "report/report.json").read_text())
+    assert (report["gpu"], report["environment"]["libraries"]["torch"] is not None) == (None, True)
+    models = report["models"]
+    assert {name: record["finished"] for name, record in models.items()} == {
+        "sd15": True,
+        "flux2-klein-4b": True,
+        "owner--none": False,
+    }
+    assert "the hub has no repository owner/none" in models["owner--none"]["error"]
+    assert models["sd15"]["method"] == "ip-adapter-consensus"
+    assert models["flux2-klein-4b"]["method"] == "photos-in-context"
+    for name in ("sd15", "flux2-klein-4b"):
+        record = models[name]
+        assert (record["people"], record["steps"]) == (2, 1)
+        assert set(record["seconds"]) == {"load", "identity", "image"}
+        assert record["peak_memory_mb"] > 100
+        assert "identity-similarity" in record["metrics"]
+        assert len(list((out / name / "images").glob("*/*.png"))) == 2
+    assert {path.name for path in (out / "report").iterdir()} == {"report.json", "sd15.png", "flux2-klein-4b.png"}
+    assert not any(word in (out / "report/report.json").read_text() for word in ("anna", "bert", str(tmp_path)))
+
+
+def test_a_folder_without_people_is_said(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHON": sys.executable}
+    command = ["recipes/first-gpu.sh", str(tmp_path), str(tmp_path / "out"), "sd15"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "has no folder; one with photos for each person is needed" in done.stderr
