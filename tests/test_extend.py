@@ -14,6 +14,7 @@ import pytest
 from documents import ROOT
 from fresh import Fresh
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
+from toy_aura_flow import write_aura_flow
 from toy_models import with_published_tokenizers, write_stable
 
 PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
@@ -71,7 +72,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ROOT / "src/tenth", copy / "src/tenth", copy_function=copy_file, ignore=shutil.ignore_patterns("__pycache__")
     )
     additions = list(ADDITION.finditer(PAGE))
-    assert [found["table"] for found in additions] == ["_METHODS", "ROWS", "MODELS"]
+    assert [found["table"] for found in additions] == ["_METHODS", "ROWS", "MODELS", "FAMILIES"]
     for found in additions:
         assert not (copy / found["file"]).exists()
         (copy / found["file"]).write_text(found["text"], encoding="utf-8")
@@ -103,6 +104,36 @@ def test_what_the_page_adds_works(source: Path, fresh: Fresh, tmp_path: Path) ->
     for folder, count in (("out", 2), ("studio", 1)):
         assert len(list((tmp_path / folder).glob("[0-9]*.png"))) == count
     assert json.loads((tmp_path / "out/run.json").read_text(encoding="utf-8"))["settings"]["methods"] == ["ip-adapter-median"]
+
+
+DRAWN = """
+import sys
+sys.path.insert(0, {source!r})
+import numpy as np, torch
+from diffusers import AuraFlowPipeline
+from tenth.models.registry import load_model
+from tenth.sampling.config import SamplingConfig
+from tenth.sampling.sampler import SamplingBatch, sample_float
+
+model, pipeline = load_model("aura"), AuraFlowPipeline.from_pretrained("aura")
+sampling = SamplingConfig(steps=1, guidance_scale=3.5, guidance_rescale=0.0, negative_prompt="a hat")
+prompts, seeds = ["a photo of a person", "somebody else"], [3, 4]
+for image, prompt, seed in zip(sample_float(SamplingBatch(model, sampling, prompts, seeds)), prompts, seeds):
+    theirs = pipeline(prompt, "a hat", 1, height=64, width=64, generator=torch.Generator().manual_seed(seed), output_type="np")
+    print(np.abs(image - theirs.images[0]).max(), theirs.images[0].std())
+"""
+
+
+@pytest.mark.slow
+def test_the_family_that_the_page_adds_draws_as_diffusers_draws(source: Path, fresh: Fresh, tmp_path: Path) -> None:
+    write_aura_flow(tmp_path / "aura")
+    done = fresh.within(TENTH_CACHE_DIR=str(tmp_path / "store")).python(DRAWN.format(source=str(source / "src")), tmp_path)
+    assert done.code == 0, done.err
+    drawn = [tuple(map(float, line.split())) for line in done.out.splitlines()]
+    assert len(drawn) == 2
+    for difference, contrast in drawn:
+        assert difference < 1e-4
+        assert contrast > 0.01
 
 
 def test_what_the_page_adds_is_typed_and_in_style(source: Path) -> None:

@@ -37,6 +37,16 @@ class FlowTraining:
     lora_targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
 
 
+def encode_no_photos(pipeline: Any, photos: Sequence[Pixels]) -> dict[str, Tensor]:  # noqa: ARG001
+    """`encode_photos` of a family that takes none in context: it is never asked."""
+    return {}
+
+
+def refuse_context(pipeline: Any, context: Mapping[str, Tensor]) -> None:  # noqa: ARG001
+    """`check_context` of a family that takes no photos. Raises ValueError."""
+    raise ValueError(f"named {', '.join(sorted(context))}")
+
+
 @dataclass(frozen=True, eq=False)
 class TransformerFamily:
     """A family. `pipeline` is diffusers' in every function, of which only the parts that are named are read.
@@ -74,13 +84,13 @@ class TransformerFamily:
     latent_shape: Callable[[Any, int, int], LatentShape]
     encode_prompts: Callable[[Any, Sequence[str], Mapping[str, Tensor]], PromptEmbeddings]
     count_tokens: Callable[[Any, str], int]
-    encode_photos: Callable[[Any, Sequence[Pixels]], dict[str, Tensor]]
-    check_context: Callable[[Any, Mapping[str, Tensor]], None]
     predict: Callable[[Any, Tensor, Tensor, Conditioning], Tensor]
     encode: Callable[[Any, Tensor], Tensor]
     decode: Callable[[Any, Tensor], Tensor]
     set_timesteps: Callable[[Any, int, LatentShape, torch.device], None]
     empty_conditioning: Callable[[Any], Conditioning]
+    encode_photos: Callable[[Any, Sequence[Pixels]], dict[str, Tensor]] = encode_no_photos
+    check_context: Callable[[Any, Mapping[str, Tensor]], None] = refuse_context
     prompts_see_photos: bool = False
     correct_guidance: Callable[[Tensor, Tensor, float], Tensor] | None = None
     made_parts: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
@@ -105,16 +115,6 @@ def check_context_shapes(
         fits = all(side == needed if needed > 0 else side and side % needed == 0 for side, needed in sides)
         if not fits or tensor.ndim != len(shapes[name]) or not tensor.is_floating_point():
             raise ValueError(f"of shape {tuple(tensor.shape)} and type {tensor.dtype}, where {name} is read as {shapes[name]}")
-
-
-def encode_no_photos(pipeline: Any, photos: Sequence[Pixels]) -> dict[str, Tensor]:  # noqa: ARG001
-    """`encode_photos` of a family that takes none in context: it is never asked."""
-    return {}
-
-
-def refuse_context(pipeline: Any, context: Mapping[str, Tensor]) -> None:  # noqa: ARG001
-    """`check_context` of a family that takes no photos. Raises ValueError."""
-    raise ValueError(f"named {', '.join(sorted(context))}")
 
 
 def of_each_photo(context: Mapping[str, Tensor], name: str) -> list[Tensor]:

@@ -202,15 +202,15 @@ def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes:
             made = cls.from_config(cls.load_config(path))
         return made
 
-    # Each network by itself. A text encoder's output layer may be its embedding, and is then not in the file.
+    # Each network by itself. What shares its weights with the embedding of a text encoder is not in the file.
     parts: dict[str, Any] = {}
     for name in (each for each in classes if each in NETWORKS):
         infos = model_folder.folder_tensor_infos(folder / name)
-        if read_config(safe / name / "config.json").get("tie_word_embeddings"):
-            embedding = next((infos[each] for each in infos if each.endswith("embed_tokens.weight")), None)
-            infos = infos if embedding is None else {"lm_head.weight": embedding, **infos}
-        if "shared.weight" in infos:  # of T5, whose embedding has two names
-            infos = {"encoder.embed_tokens.weight": infos["shared.weight"], **infos}
+        if name.startswith("text_encoder"):
+            ties = getattr(classes[name].config_class, "tie_word_embeddings", True)
+            ties = read_config(safe / name / "config.json").get("tie_word_embeddings", ties)
+            tied = (getattr(classes[name], "_tied_weights_keys", None) or {}) if ties else {}
+            infos = {each: infos[source] for each, source in tied.items() if source in infos} | infos
         parts[name] = model_folder.check_weights_match(partial(build, name), infos, folder / name)
 
     # All of them together.

@@ -19,8 +19,6 @@ from tenth.models.families.family import (
     FlowTraining,
     LatentShape,
     TransformerFamily,
-    encode_no_photos,
-    refuse_context,
     set_flow_timesteps,
     size_shift,
 )
@@ -111,8 +109,6 @@ SD3 = TransformerFamily(
     latent_shape=latent_shape,
     encode_prompts=encode_prompts,
     count_tokens=count_tokens,
-    encode_photos=encode_no_photos,
-    check_context=refuse_context,
     predict=predict,
     encode=encode,
     decode=decode,
