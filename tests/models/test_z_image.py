@@ -24,8 +24,8 @@ from toy_families import toy_family
 from toy_qwen_families import random_photos, stacked_contexts
 
 PROMPTS = ["a photo of a person by a window in the rain", "a person", "a hat"]
-GUIDED = SamplingConfig(steps=3, guidance_scale=5.0, negative_prompt="blurred")
-PLAIN = SamplingConfig(steps=3, guidance_scale=1.0)
+GUIDED = SamplingConfig(steps=2, guidance_scale=5.0, negative_prompt="blurred")
+PLAIN = SamplingConfig(steps=2, guidance_scale=1.0)
 SIZE = Size(48, 64)
 
 
@@ -71,7 +71,7 @@ def drawn(pipeline: Any, prompts: list[str], seeds: list[int], **more: Any) -> n
         prompt=list(prompts),
         height=SIZE.height,
         width=SIZE.width,
-        num_inference_steps=3,
+        num_inference_steps=2,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         output_type="np",
         **settings,
@@ -86,11 +86,11 @@ def drawn(pipeline: Any, prompts: list[str], seeds: list[int], **more: Any) -> n
         (GUIDED, {}),
         (PLAIN, {"guidance_scale": 0.0, "negative_prompt": None}),
         (
-            SamplingConfig(steps=3, guidance_scale=5.0, guidance_rescale=1.0, negative_prompt="blurred"),
+            SamplingConfig(steps=2, guidance_scale=5.0, guidance_rescale=1.0, negative_prompt="blurred"),
             {"cfg_normalization": True},
         ),
         (
-            SamplingConfig(steps=3, guidance_scale=5.0, guidance_interval=(0, 0.1), negative_prompt="blurred"),
+            SamplingConfig(steps=2, guidance_scale=5.0, guidance_interval=(0, 0.1), negative_prompt="blurred"),
             {"cfg_truncation": 0.1},
         ),
     ],
