@@ -47,6 +47,7 @@ QWEN3_TEMPLATE = (
 )
 MARKS = {"image": "<|image_pad|>", "video": "<|video_pad|>", "vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>"}
 SIDE = 64  # pixels: of a toy's default image
+TOY_AREA = 128 * 128  # pixels of a photo for the autoencoder of a toy Qwen-Image-Edit, where its own is given a megapixel
 NO_ENDS = {"bos_token_id": None, "eos_token_id": None}
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "initializer_range": 0.3}  # whose outputs depend on each token
 TEXT = SMALL | {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}

@@ -133,7 +133,7 @@ def test_two_people_in_a_batch_are_each_as_alone(omni: Any) -> None:
     ]
     together = sample_float(SamplingBatch(omni, GUIDED, PROMPTS[:2], [3, 3], size=SIZE, context=stacked_contexts(*contexts)))
     for one, other in zip(alone, together, strict=True):
-        assert np.abs(one - other).max() < 1e-5
+        assert np.abs(one - other).max() < 1e-4
     exchanged = SamplingBatch(omni, GUIDED, [PROMPTS[0]], [3], size=SIZE, context=stacked_contexts(contexts[1]))
     assert np.abs(sample_float(exchanged)[0] - alone[0]).max() > 0.01
 
