@@ -19,7 +19,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 import tenth
-from tenth.core.types import Identity
+from tenth.core.types import DefaultSampling, Identity
 from tenth.models.compiled import is_available
 from tenth.models.latent_diffusion import LatentDiffusion
 from tenth.models.memory.planner import LoadOptions
@@ -55,12 +55,11 @@ def theirs() -> Callable[[], None]:
     pipeline.scheduler = DDIMScheduler.from_pretrained(MODEL_DIR / "scheduler")
     pipeline.load_ip_adapter(MODEL_DIR, subfolder="ip-adapter", weight_name="ip-adapter.safetensors", image_encoder_folder=None)
     pipeline.set_progress_bar_config(disable=True)
-    sampling = tenth.SamplingConfig()
 
     def draw() -> None:
         pipeline(
             [PROMPT] * BATCH, num_inference_steps=1 if TINY else STEPS, guidance_scale=2.0,
-            guidance_rescale=sampling.guidance_rescale,
+            guidance_rescale=DefaultSampling(STEPS, 2.0).guidance_rescale,
             generator=[torch.Generator().manual_seed(seed) for seed in range(BATCH)],
             ip_adapter_image_embeds=[torch.zeros(2 * BATCH, 1, 128)],
         )  # fmt: skip

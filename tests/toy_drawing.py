@@ -13,7 +13,7 @@ from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.sampler import SamplingBatch, sample_float
 
-FEW_STEPS = SamplingConfig(steps=3, guidance_scale=2.0)
+FEW_STEPS = SamplingConfig(steps=3, guidance_scale=2.0, guidance_rescale=0.5)
 PROMPT = "a photo of a man"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from PIL import Image
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from tenth.core.types import Pixels
-from toy_qwen_families import SIDE, qwen_image_edit, qwen_tokenizer, z_image, z_image_omni
+from tenth.models.families.flow_model import FlowModel
+from tenth.models.families.loader import family_in, load_flow_model
+from tenth.models.families.qwen_image_edit import QWEN_IMAGE_EDIT, encode_photos
+from toy_qwen_families import SIDE, TOY_AREA, qwen_image_edit, qwen_tokenizer, z_image, z_image_omni
 from toy_t5_families import flux1, sd3
 
 
@@ -27,6 +32,16 @@ def toy_family(name: str, folder: Path, **settings: Any) -> Path:
                 parameter.mul_(3)
     pipeline.save_pretrained(folder)
     return folder
+
+
+def load_toy(folder: Path) -> FlowModel:
+    """The toy in a folder, of which nothing is large: neither its default image nor its photos."""
+    family = family_in(folder)
+    assert family is not None
+    smaller: dict[str, Any] = {"resolution": SIDE}
+    if family is QWEN_IMAGE_EDIT:
+        smaller["encode_photos"] = partial(encode_photos, area=TOY_AREA)
+    return load_flow_model(folder, family=replace(family, **smaller))
 
 
 def toy_photo(width: int, height: int, seed: int = 0) -> Pixels:

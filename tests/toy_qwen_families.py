@@ -47,6 +47,7 @@ QWEN3_TEMPLATE = (
 )
 MARKS = {"image": "<|image_pad|>", "video": "<|video_pad|>", "vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>"}
 SIDE = 64  # pixels: of a toy's default image
+TOY_AREA = 128 * 128  # pixels of a photo for the autoencoder of a toy Qwen-Image-Edit, where its own is given a megapixel
 NO_ENDS = {"bos_token_id": None, "eos_token_id": None}
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "initializer_range": 0.3}  # whose outputs depend on each token
 TEXT = SMALL | {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
@@ -95,8 +96,9 @@ def qwen_image_edit(*, zero_cond_t: bool = False) -> QwenImageEditPlusPipeline:
         axes_dims_rope=(4, 6, 6),
         zero_cond_t=zero_cond_t,
     )
-    enliven(transformer)
-    enliven(vae, 1.3)
+    with torch.no_grad():  # so that an image shows what it is conditioned on
+        for parameter in vae.parameters():
+            parameter.mul_(1.3 if parameter.ndim > 1 else 1)
     scheduler = FlowMatchEulerDiscreteScheduler(
         base_image_seq_len=256,
         max_image_seq_len=8192,
@@ -145,7 +147,10 @@ def _z_image_parts(shift: float, siglip_feat_dim: int | None) -> dict[str, Any]:
         siglip_feat_dim=siglip_feat_dim,
         axes_dims=[4, 6, 6],
     )
-    enliven(transformer)
+    with torch.no_grad():
+        for name, parameter in transformer.named_parameters():
+            if name.endswith("pad_token"):  # of zeros
+                parameter.normal_()
     text_encoder = Qwen3Model(Qwen3Config(**TEXT, **NO_ENDS, head_dim=8, vocab_size=len(tokenizer)))
     scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
     return {
@@ -155,16 +160,6 @@ def _z_image_parts(shift: float, siglip_feat_dim: int | None) -> dict[str, Any]:
         "tokenizer": tokenizer,
         "transformer": transformer,
     }
-
-
-def enliven(network: torch.nn.Module, by: float = 2.0) -> None:
-    """Larger weights, so that its output depends on each part of what it is given; as made, it hardly does."""
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.endswith("pad_token"):  # of zeros
-                parameter.normal_()
-            elif parameter.ndim > 1:
-                parameter.mul_(by)
 
 
 def random_photos(*sides: tuple[int, int], seed: int = 7) -> list[Pixels]:

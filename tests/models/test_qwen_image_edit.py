@@ -16,18 +16,16 @@ from PIL import Image
 
 from tenth.core.errors import DataError
 from tenth.models.families import qwen_image_edit
-from tenth.models.families.loader import load_flow_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.sampler import SamplingBatch, sample_float
-from toy_families import toy_family
-from toy_qwen_families import random_photos, stacked_contexts
+from toy_families import load_toy, toy_family
+from toy_qwen_families import TOY_AREA, random_photos, stacked_contexts
 
 PROMPTS = ["a photo of a person by a window", "in the rain", "a person"]
 GUIDED = SamplingConfig(steps=2, guidance_scale=4.0, negative_prompt="blurred")
 PLAIN = SamplingConfig(steps=2, guidance_scale=1.0)
 SIZE = Size(48, 64)
-AREA = 128 * 128  # of photos for the autoencoder: sixty-four times fewer pixels than published
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["2509", "2511"])
@@ -40,14 +38,13 @@ def small_photos() -> Iterator[None]:
     assert edit_plus.VAE_IMAGE_SIZE == qwen_image_edit.PHOTO_AREA
     assert edit_plus.CONDITION_IMAGE_SIZE == qwen_image_edit.SEEN_AREA
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(edit_plus, "VAE_IMAGE_SIZE", AREA)
-        patch.setattr(qwen_image_edit, "PHOTO_AREA", AREA)
+        patch.setattr(edit_plus, "VAE_IMAGE_SIZE", TOY_AREA)
         yield
 
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Any:
-    return load_flow_model(folder)
+    return load_toy(folder)
 
 
 @pytest.fixture(scope="module")

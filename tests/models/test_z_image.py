@@ -24,8 +24,8 @@ from toy_families import toy_family
 from toy_qwen_families import random_photos, stacked_contexts
 
 PROMPTS = ["a photo of a person by a window in the rain", "a person", "a hat"]
-GUIDED = SamplingConfig(steps=3, guidance_scale=5.0, negative_prompt="blurred")
-PLAIN = SamplingConfig(steps=3, guidance_scale=1.0)
+GUIDED = SamplingConfig(steps=2, guidance_scale=5.0, negative_prompt="blurred")
+PLAIN = SamplingConfig(steps=2, guidance_scale=1.0)
 SIZE = Size(48, 64)
 
 
@@ -71,7 +71,7 @@ def drawn(pipeline: Any, prompts: list[str], seeds: list[int], **more: Any) -> n
         prompt=list(prompts),
         height=SIZE.height,
         width=SIZE.width,
-        num_inference_steps=3,
+        num_inference_steps=2,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         output_type="np",
         **settings,
@@ -86,11 +86,11 @@ def drawn(pipeline: Any, prompts: list[str], seeds: list[int], **more: Any) -> n
         (GUIDED, {}),
         (PLAIN, {"guidance_scale": 0.0, "negative_prompt": None}),
         (
-            SamplingConfig(steps=3, guidance_scale=5.0, guidance_rescale=1.0, negative_prompt="blurred"),
+            SamplingConfig(steps=2, guidance_scale=5.0, guidance_rescale=1.0, negative_prompt="blurred"),
             {"cfg_normalization": True},
         ),
         (
-            SamplingConfig(steps=3, guidance_scale=5.0, guidance_interval=(0, 0.1), negative_prompt="blurred"),
+            SamplingConfig(steps=2, guidance_scale=5.0, guidance_interval=(0, 0.1), negative_prompt="blurred"),
             {"cfg_truncation": 0.1},
         ),
     ],
@@ -133,7 +133,7 @@ def test_two_people_in_a_batch_are_each_as_alone(omni: Any) -> None:
     ]
     together = sample_float(SamplingBatch(omni, GUIDED, PROMPTS[:2], [3, 3], size=SIZE, context=stacked_contexts(*contexts)))
     for one, other in zip(alone, together, strict=True):
-        assert np.abs(one - other).max() < 1e-5
+        assert np.abs(one - other).max() < 1e-4
     exchanged = SamplingBatch(omni, GUIDED, [PROMPTS[0]], [3], size=SIZE, context=stacked_contexts(contexts[1]))
     assert np.abs(sample_float(exchanged)[0] - alone[0]).max() > 0.01
 

@@ -100,11 +100,14 @@ def count_tokens(pipeline: Any, prompt: str) -> int:
     return len(pipeline.tokenizer(prompt, verbose=False).input_ids)
 
 
-def encode_photos(pipeline: Any, photos: Sequence[Pixels]) -> dict[str, Tensor]:
-    """Of each photo (H, W, 3) its latents "latents.0" (C, h, w), and what Qwen2.5-VL sees in it, "seen.0" (h', w', C')."""
+def encode_photos(pipeline: Any, photos: Sequence[Pixels], area: int = PHOTO_AREA) -> dict[str, Tensor]:
+    """Of each photo (H, W, 3) its latents "latents.0" (C, h, w), and what Qwen2.5-VL sees in it, "seen.0" (h', w', C').
+
+    area: pixels that the autoencoder is given.
+    """
     context = {}
     for index, photo in enumerate(photos):
-        pixels = to_pixels(resize_to_area(photo, PHOTO_AREA, PHOTO_MULTIPLE))
+        pixels = to_pixels(resize_to_area(photo, area, PHOTO_MULTIPLE))
         with torch.no_grad():  # a photo is no larger than what is encoded without tiles
             distribution = pipeline.vae.encode(pixels[:, :, None].to(pipeline.vae.device, pipeline.vae.dtype)).latent_dist
             context[f"latents.{index}"] = scaled(pipeline.vae, distribution.mode())[0, :, 0]
