@@ -162,3 +162,14 @@ def test_what_a_batch_costs_is_printed_last(fresh: Fresh) -> None:
     assert set(result["pictures_per_second"]) == {"loop", "processes", "ray"}
     assert set(result["megabytes"]) == set(result["milliseconds_per_row"]) == {"100", "300", "1000"}
     assert result["slope"] > 0
+
+
+def test_which_photos_are_chosen_for_a_context_is_printed_last(fresh: Fresh) -> None:
+    result = last_line(fresh, "context_photos")
+    assert set(result["2 of 4, 0 strangers"]) == {"random", "first", "sharpest", "consensus", "choose_photos"}
+    for name in ("first", "choose_photos"):
+        row, usual = (result["2 of 4, 1 strangers"][each] for each in (name, "random"))
+        value, low, high = row["near less random"]
+        assert low <= value <= high
+        assert value == pytest.approx(row["near"] - usual["near"], abs=2e-4)
+        assert 0 <= row["stranger"] <= 1
