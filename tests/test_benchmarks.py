@@ -168,3 +168,13 @@ def test_what_a_batch_costs_is_measured(fresh: Fresh) -> None:
     result = last_line(fresh, "batch_costs")
     assert result["torch"]["gigabytes_per_worker"] > 0.3
     assert 20 < result["torch"]["kilobytes_per_picture"] < 60
+
+def test_which_photos_are_chosen_for_a_context_is_printed_last(fresh: Fresh) -> None:
+    result = last_line(fresh, "context_photos")
+    assert set(result["2 of 4, 0 strangers"]) == {"random", "first", "sharpest", "consensus", "choose_photos"}
+    for name in ("first", "choose_photos"):
+        row, usual = (result["2 of 4, 1 strangers"][each] for each in (name, "random"))
+        value, low, high = row["near less random"]
+        assert low <= value <= high
+        assert value == pytest.approx(row["near"] - usual["near"], abs=2e-4)
+        assert 0 <= row["stranger"] <= 1

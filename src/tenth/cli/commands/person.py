@@ -83,7 +83,7 @@ def identity(
     with_photos: parameters.WithPhotos = False,
     json: parameters.Json = False,
 ) -> int:
-    """Keep what a method makes of a person, as one small file; only --with-photos puts photos into it.
+    """Keep what a method makes of a person, as one file; photos are in it only --with-photos.
 
     Give -o, or --name to save the person for `tenth generate NAME`, with the photos, and --consent for them. PHOTOS may be
     the name of who is saved, for another method or model. All of it is for your eyes alone (mode 0600), and nothing else is
