@@ -69,8 +69,8 @@ def load_flow_model(
     name = printable_name(folder.resolve())
     if lora is not None:
         name, weights = f"{name}+{printable_name(lora.with_suffix(''))}", [*weights, lora]
-    adapters, adapter_name = load_adapters(folder, pipeline.transformer, adapter, ArrayCache(default_cache_dir()))
-    return FlowModel(family, pipeline, f"{name}@{short_sha256_of(weights)}", plan, adapters, adapter_name)
+    loaded = load_adapters(folder, pipeline.transformer, adapter, ArrayCache(default_cache_dir()))
+    return FlowModel(family, pipeline, f"{name}@{short_sha256_of(weights)}", plan, loaded)
 
 
 def load_family_pipeline(folder: Path, family: TransformerFamily) -> Any:
