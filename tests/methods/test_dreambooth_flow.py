@@ -24,9 +24,9 @@ from tenth.methods.dreambooth.rare_token import find_rare_token
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.models.families.loader import load_flow_model
 from tenth.sampling.generate import Request, generate
+from tenth.training.flow_matching.frozen_model import frozen_model
 from tenth.training.flow_matching.frozen_transformer import FrozenTransformer
 from tenth.training.flow_matching.time_sampling import TimeSampling
-from tenth.training.frozen_model import frozen_model
 from toy_dreambooth import FLOW_SETTINGS, ONE_STEP, PROMPT, SCHEDULE, SETTINGS, all_weights, assert_as_before, draw, person
 from toy_families import toy_family
 

@@ -27,7 +27,7 @@ from tenth.sampling.generate import Request, generate
 from tenth.sampling.sampler import SamplingBatch, sample_float
 from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.trainer import AdapterRecipe, AdapterTrainer, train_adapter
-from tenth.training.frozen_model import frozen_model
+from tenth.training.flow_matching.frozen_model import frozen_model
 from tenth.training.schedule import TrainingConfig
 from toy_families import toy_family
 from toy_image_encoders import write_clip

@@ -25,8 +25,8 @@ from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample
+from tenth.training.flow_matching.frozen_model import FrozenModel, frozen_model
 from tenth.training.flow_matching.time_sampling import TimeSampling
-from tenth.training.frozen_model import FrozenModel, frozen_model
 from tenth.training.schedule import TrainingConfig
 
 PLACEHOLDER = "{person}"  # in a prompt: stands for the class noun, with the rare token before it or without

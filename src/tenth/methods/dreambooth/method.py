@@ -30,7 +30,7 @@ from tenth.methods.dreambooth.lora import trainable
 from tenth.methods.dreambooth.rare_token import check_noun, find_rare_token
 from tenth.models.adapters.weight_deltas import weight_deltas
 from tenth.training.distributed import distributed_state
-from tenth.training.frozen_model import frozen_model
+from tenth.training.flow_matching.frozen_model import frozen_model
 from tenth.training.loop import fit
 from tenth.training.monitoring import CheckpointMetrics
 from tenth.training.schedule import PRECISIONS, TrainingConfig

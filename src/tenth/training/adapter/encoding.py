@@ -22,8 +22,8 @@ from tenth.data.manifest import ManifestEntry
 from tenth.data.photo import open_photo
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.adapter.dataset import AdapterDataset, EncodedPhotos, check_counts, check_finite, person_spans
+from tenth.training.flow_matching.frozen_model import FrozenModel
 from tenth.training.flow_matching.frozen_transformer import TEXT_ENCODERS
-from tenth.training.frozen_model import FrozenModel
 
 BATCH = 32  # images or captions per call of a frozen encoder
 PHOTO_BATCH = 8  # whole photos in memory at a time

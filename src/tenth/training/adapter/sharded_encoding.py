@@ -26,7 +26,7 @@ from tenth.training.adapter import shards
 from tenth.training.adapter.encoding import encode_people, on_device
 from tenth.training.adapter.shards import ShardReport
 from tenth.training.distributed import distributed_state
-from tenth.training.frozen_model import frozen_model
+from tenth.training.flow_matching.frozen_model import frozen_model
 
 SHARD_PHOTOS = 1024  # rows of a shard, at least, unless it is the last; the rows of a person are never in two
 MIN_PHOTOS = 2  # of a person: one to predict, and one to predict it from

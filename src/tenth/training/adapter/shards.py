@@ -23,8 +23,8 @@ from tenth.core.types import Encoder
 from tenth.data.degradations import DEGRADATION_VERSION
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.adapter.dataset import AdapterDataset, EncodedPhotos
+from tenth.training.flow_matching.frozen_model import FrozenModel
 from tenth.training.flow_matching.frozen_transformer import TEXT_ENCODERS
-from tenth.training.frozen_model import FrozenModel
 
 PLAN_FILE, INDEX_FILE = "plan.json", "index.json"
 ROWS_FOLDER, SHARDS_FOLDER = "rows", "shards"

@@ -14,7 +14,7 @@ from tenth.core.types import Pixels
 from tenth.data.faces.crops import to_minus_one_one
 from tenth.training.adapter.dataset import AdapterDataset, EncodedPhotos
 from tenth.training.adapter.encoding import BATCH
-from tenth.training.frozen_model import FrozenModel
+from tenth.training.flow_matching.frozen_model import FrozenModel
 
 Few = Annotated[int, Field(ge=1, le=1000)]
 CAPTIONS = ("", "a photo of a person", "a portrait of a person")

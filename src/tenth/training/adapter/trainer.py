@@ -39,8 +39,8 @@ from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import AdapterValidator, ValidationConfig, build_validator
 from tenth.training.diffusion_loss import ConditioningDropout
 from tenth.training.distributed import distributed_state
+from tenth.training.flow_matching.frozen_model import FrozenModel, frozen_model
 from tenth.training.flow_matching.time_sampling import TimeSampling
-from tenth.training.frozen_model import FrozenModel, frozen_model
 from tenth.training.loop import fit
 from tenth.training.monitoring import append_history, image_strip
 from tenth.training.schedule import PRECISIONS, TrainingConfig
