@@ -55,7 +55,7 @@ def largest_memory() -> int:
 def measure(alone: str = "") -> tuple[dict[str, float], int]:
     """Seconds of each side's step, and megabytes. alone: the only side of which two steps are taken."""
     lesson, vae, text = cached(), None, None
-    unet, frozen = lesson.frozen.unet, lesson.frozen
+    unet, frozen = lesson.frozen.network, lesson.frozen
     if alone != "ours":
         vae = filled(lambda: AutoencoderKL(**VAE)).to(memory_format=torch.channels_last).bfloat16()
         text = filled(lambda: CLIPTextModel(CLIPTextConfig(**TEXT))).bfloat16()

@@ -80,7 +80,7 @@ def images_a_second(trainer: AdapterTrainer, first_step: int, steps: int) -> tup
         with torch.autocast("cpu", torch.bfloat16):
             loss = trainer.loss(people, StepRNG(0, step, BATCH))
         loss.backward()
-        for module in (trainer.frozen.unet, trainer.aggregator):
+        for module in (trainer.frozen.network, trainer.aggregator):
             module.zero_grad()
     seconds, work = time.perf_counter() - start, time.process_time() - start_of_work
     return steps * BATCH / seconds, steps * BATCH / work

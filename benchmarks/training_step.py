@@ -65,7 +65,8 @@ def measure(frozen: FrozenDiffusion, vae: Any, vision: Any, text: Any) -> None:
     def step(moments: Tensor, embeddings: Tensor, hidden: Tensor) -> None:
         draws = StepRNG(0, 0, 1)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = frozen.loss(frozen.sample_latents(moments, draws), PromptEmbeddings(hidden), aggregator(embeddings), draws)
+            latents, prompts = frozen.sample_latents(moments, draws), PromptEmbeddings(hidden)
+            loss = frozen.per_sample_loss(latents, prompts, aggregator(embeddings), draws).mean()
         loss.backward()
         nn.utils.clip_grad_norm_([*adapter, *aggregator.parameters()], 1.0)
         optimizer.step()

@@ -19,12 +19,12 @@ from tenth.data.photo import open_photo
 from tenth.methods.dreambooth.checkpoint_selection import build_selector, embed_images
 from tenth.methods.dreambooth.data import prepare_data
 from tenth.methods.dreambooth.defaults import default_settings
-from tenth.methods.dreambooth.frozen_model import frozen_model
 from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.dreambooth.rare_token import find_rare_token
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.models.families.loader import load_flow_model
 from tenth.sampling.generate import Request, generate
+from tenth.training.flow_matching.frozen_model import frozen_model
 from tenth.training.flow_matching.frozen_transformer import FrozenTransformer
 from tenth.training.flow_matching.time_sampling import TimeSampling
 from toy_dreambooth import FLOW_SETTINGS, ONE_STEP, PROMPT, SCHEDULE, SETTINGS, all_weights, assert_as_before, draw, person

@@ -91,7 +91,7 @@ def frozen(folder: Path) -> Iterator[FrozenDiffusion]:
 def test_exactly_the_adapter_learns(frozen: FrozenDiffusion) -> None:
     latents = frozen.sample_latents(frozen.encode_pixels(torch.rand(2, 3, 16, 16)), StepRNG(0, 0, 2))
     texts = frozen.encode_prompts(["a man", "a woman"])
-    frozen.loss(latents, texts, torch.randn(2, 9, 24), StepRNG(0, 1, 2)).backward()
+    frozen.per_sample_loss(latents, texts, torch.randn(2, 9, 24), StepRNG(0, 1, 2)).mean().backward()
     wants = {name for name, parameter in frozen.unet.named_parameters() if parameter.requires_grad}
     assert wants == {name for name, _ in frozen.unet.named_parameters() if "_ip." in name or "encoder_hid_proj" in name}
     assert wants == {name for name, parameter in frozen.unet.named_parameters() if parameter.grad is not None}
@@ -105,7 +105,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(frozen: FrozenDiffusion
         embeddings = StepRNG(0, 2, 2).normal(1, 24)
         with frozen.gradient_checkpointing(checkpointing):
             assert frozen.unet.is_gradient_checkpointing == checkpointing
-            frozen.loss(StepRNG(0, 0, 2).normal(4, 8, 8), texts, embeddings, StepRNG(0, 1, 2)).backward()
+            frozen.per_sample_loss(StepRNG(0, 0, 2).normal(4, 8, 8), texts, embeddings, StepRNG(0, 1, 2)).mean().backward()
         found.append({name: value.grad for name, value in frozen.unet.named_parameters() if value.grad is not None})
     for name, gradient in found[0].items():
         torch.testing.assert_close(found[1][name], gradient)
@@ -119,7 +119,8 @@ def test_frozen_layers_in_autocast_s_precision_give_the_same_loss_and_gradients(
         frozen.unet.zero_grad()
         with frozen.cast_frozen_weights(precision), torch.autocast("cpu", torch.bfloat16):
             assert frozen.unet.conv_in.weight.dtype == precision
-            loss = frozen.loss(StepRNG(0, 0, 2).normal(4, 8, 8), texts, StepRNG(0, 2, 2).normal(1, 24), StepRNG(0, 1, 2))
+            people = StepRNG(0, 2, 2).normal(1, 24)
+            loss = frozen.per_sample_loss(StepRNG(0, 0, 2).normal(4, 8, 8), texts, people, StepRNG(0, 1, 2)).mean()
             loss.backward()
         gradients = {name: value.grad for name, value in frozen.unet.named_parameters() if value.grad is not None}
         found.append({"loss": loss.detach()} | gradients)
@@ -138,7 +139,7 @@ def test_the_loss_is_a_function_of_its_draws(frozen: FrozenDiffusion) -> None:
     def loss(step: int, rows: slice) -> float:
         part = PromptEmbeddings(texts.hidden[rows], None if texts.pooled is None else texts.pooled[rows])
         with torch.no_grad():
-            return float(frozen.loss(latents[rows], part, embeddings[rows], StepRNG(0, step, 4, rows)))
+            return float(frozen.per_sample_loss(latents[rows], part, embeddings[rows], StepRNG(0, step, 4, rows)).mean())
 
     whole = slice(0, 4)
     assert loss(1, whole) == loss(1, whole)

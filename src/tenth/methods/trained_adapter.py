@@ -66,6 +66,10 @@ class TrainedAdapter:
         Raises ModelError if there is none or it was trained with another encoder, IdentityError if with another adapter.
         """
         # The folder of trained files.
+        if not model.encoder.name:
+            needed = f"{self.name} reads the embeddings of the image encoder that it was trained with"
+            action = "Put that encoder into the model's folder, as image_encoder/"
+            raise ModelError(f"{model.name.partition('@')[0]} has no image encoder", needed, action)
         require_pooled_embeddings(model.encoder, self.name, model.name)
         folder = self.folder or model.trained_methods.get(self.name)
         if folder is None:

@@ -50,7 +50,7 @@ class LatentDiffusion:
     ) -> None:
         self.pipeline, self.name, self.encoder, self.memory_plan = pipeline, name, encoder, memory_plan
         self.trained_methods, self.prompt_encoder = trained_methods, PromptEncoder(pipeline)
-        self.adapters = ModelAdapters(pipeline.unet, encoder, trained_methods, self._place)
+        self.adapters = ModelAdapters(pipeline.unet, trained_methods, self._place)
         self.compiled = None
         if memory_plan.backend == "openvino":
             self.compiled = CompiledNetworks(pipeline, name, default_cache_dir() / OPENVINO)
@@ -164,7 +164,7 @@ class LatentDiffusion:
 
         Raises ModelError if it cannot be read, or is not whole and made for the encoder and the UNet, to the last shape.
         """
-        return self.adapters.add(path, keep_half=self._keeps_half)
+        return self.adapters.add(path, self.encoder, keep_half=self._keeps_half)
 
     def ensure_adapter(self, name: str) -> None:
         """Load the adapter of this "name@digest", if it is a trained method's that was not loaded yet."""
@@ -236,4 +236,4 @@ class LatentDiffusion:
         Adapters of methods that were trained for this model count as the model's, whether they are loaded or not.
         """
         check_made_for("model", identity.model, [self.name])
-        self.adapters.validate(identity)
+        self.adapters.validate(identity, self.encoder)

@@ -55,7 +55,7 @@ class FrozenDiffusion:
     """Text encoder, autoencoder and UNet of a pipeline that `frozen_diffusion` has frozen."""
 
     def __init__(self, pipeline: Any) -> None:
-        self.pipeline, self.unet = pipeline, pipeline.unet
+        self.pipeline, self.unet, self.network = pipeline, pipeline.unet, pipeline.unet
         self.scheduler = training_scheduler(pipeline)
 
     def cast_frozen_weights(self, precision: torch.dtype) -> AbstractContextManager[None]:
@@ -126,17 +126,6 @@ class FrozenDiffusion:
             std = torch.exp(0.5 * moments[:, channels:].clamp(-30, 20))
             mean = mean + std * rng.normal(*mean.shape[1:]).to(mean)
         return to_unet_scale(self.pipeline.vae, mean)
-
-    def loss(
-        self,
-        latents: Tensor,
-        prompt_embeddings: PromptEmbeddings,
-        image_embeddings: Tensor,
-        rng: StepRNG,
-        min_snr_gamma: float = 5.0,
-    ) -> Tensor:
-        """The mean of `per_sample_loss` over the images."""
-        return self.per_sample_loss(latents, prompt_embeddings, image_embeddings, rng, min_snr_gamma).mean()
 
     def per_sample_loss(
         self,

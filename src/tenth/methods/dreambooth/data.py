@@ -21,11 +21,11 @@ from tenth.core.types import DiffusionModel, Photo, Pixels
 from tenth.data.captions.templates import OPENINGS
 from tenth.data.faces.crops import center_crop, to_minus_one_one
 from tenth.data.faces.detection import crop_face
-from tenth.methods.dreambooth.frozen_model import FrozenModel, frozen_model
 from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.sampler import SamplingBatch, sample
+from tenth.training.flow_matching.frozen_model import FrozenModel, frozen_model
 from tenth.training.flow_matching.time_sampling import TimeSampling
 from tenth.training.schedule import TrainingConfig
 

@@ -26,11 +26,11 @@ from tenth.core.wording import did_you_mean
 from tenth.methods.dreambooth import data as dreambooth_data
 from tenth.methods.dreambooth.data import DreamBoothData, DreamBoothSettings
 from tenth.methods.dreambooth.defaults import LORA_SUFFIX, check_settings, default_settings
-from tenth.methods.dreambooth.frozen_model import frozen_model
 from tenth.methods.dreambooth.lora import trainable
 from tenth.methods.dreambooth.rare_token import check_noun, find_rare_token
 from tenth.models.adapters.weight_deltas import weight_deltas
 from tenth.training.distributed import distributed_state
+from tenth.training.flow_matching.frozen_model import frozen_model
 from tenth.training.loop import fit
 from tenth.training.monitoring import CheckpointMetrics
 from tenth.training.schedule import PRECISIONS, TrainingConfig

@@ -30,16 +30,14 @@ class LoadedAdapter:
 
 
 class ModelAdapters(Mapping[str, LoadedAdapter]):
-    """Loaded adapters of a network, by "name@digest", which read an encoder's embeddings.
+    """Loaded adapters of a network, by "name@digest".
 
     trained_methods: folders with an aggregator, and perhaps an adapter, trained for this model, by method. place: moves an
     adapter's layers to where the network computes.
     """
 
-    def __init__(
-        self, network: Any, encoder: Encoder, trained_methods: Mapping[str, Path], place: Callable[[ImageConditioning], None]
-    ) -> None:
-        self.network, self.encoder, self.trained_methods, self.place = network, encoder, trained_methods, place
+    def __init__(self, network: Any, trained_methods: Mapping[str, Path], place: Callable[[ImageConditioning], None]) -> None:
+        self.network, self.trained_methods, self.place = network, trained_methods, place
         self.applied = ""  # the name of the one that is in the network
         self._loaded: dict[str, LoadedAdapter] = {}
 
@@ -58,8 +56,10 @@ class ModelAdapters(Mapping[str, LoadedAdapter]):
         paths = [folder / ADAPTER_FILE for folder in self.trained_methods.values()]
         return {adapter_name(path): path for path in paths if path.is_file()}
 
-    def add(self, path: Path, *, keep_half: bool = False) -> str:
-        """Load an adapter, unless it is loaded. Gives its "name@digest". keep_half: in the file's types, memory-mapped.
+    def add(self, path: Path, encoder: Encoder, *, keep_half: bool = False) -> str:
+        """Load an adapter that reads an encoder's embeddings, unless it is loaded. Gives its "name@digest".
+
+        keep_half: in the file's types, memory-mapped.
 
         Raises ModelError if it cannot be read, or is not whole and made for the encoder and the network, to the last shape.
         """
@@ -67,7 +67,7 @@ class ModelAdapters(Mapping[str, LoadedAdapter]):
         if name in self._loaded:
             return name
         parts = load_ip_adapter(path, as_float32=not keep_half)
-        validate_ip_adapter(self.network, parts, self.encoder, path)
+        validate_ip_adapter(self.network, parts, encoder, path)
 
         # The modules are built in the network and taken out again.
         before = ImageConditioning.of(self.network)
@@ -90,7 +90,7 @@ class ModelAdapters(Mapping[str, LoadedAdapter]):
             before.put_into(self.network)
             self.applied = applied_before
 
-    def validate(self, identity: Identity) -> None:
+    def validate(self, identity: Identity, encoder: Encoder) -> None:
         """Raises IdentityError if an identity with embeddings was made for another encoder or adapter. Loads nothing.
 
         Adapters of methods that were trained for the model count as its own, whether they are loaded or not.
@@ -100,16 +100,25 @@ class ModelAdapters(Mapping[str, LoadedAdapter]):
         names = list(self._loaded)
         if identity.adapter not in names:
             names += [name for name in self.trained if name not in names]
-        check_made_for("encoder", identity.encoder, [self.encoder.name])
+        check_made_for("encoder", identity.encoder, [encoder.name])
         check_made_for("adapter", identity.adapter, names)
-        num_tokens, embedding_dim = self.encoder.num_tokens, self.encoder.embedding_dim
+        num_tokens, embedding_dim = encoder.num_tokens, encoder.embedding_dim
         expected_shape = (num_tokens, embedding_dim) if num_tokens else (embedding_dim,)
         if identity.embeddings.shape[1:] != expected_shape:
             raise IdentityError(
                 f"this identity has embeddings of shape {tuple(identity.embeddings.shape)}",
-                f"{self.encoder.name} gives {' x '.join(map(str, expected_shape))} for each photo",
+                f"{encoder.name} gives {' x '.join(map(str, expected_shape))} for each photo",
                 "Make it again from the photos",
             )
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedAdapters:
+    """A model's image encoder and the adapters that read it. default: "name@digest" of the model's own, "" if there is none."""
+
+    encoder: Encoder
+    adapters: ModelAdapters
+    default: str = ""
 
 
 def check_made_for(kind: str, made_for: str, names: list[str]) -> None:

@@ -10,7 +10,7 @@ from tenth.core.errors import ModelError
 from tenth.core.files.reading import without_system_files
 from tenth.core.types import Encoder
 from tenth.models.adapters.ip_adapter import ImageConditioning, uses_patch_tokens
-from tenth.models.adapters.model_adapters import ModelAdapters
+from tenth.models.adapters.model_adapters import LoadedAdapters, ModelAdapters
 from tenth.models.adapters.networks.registry import ADAPTED_NETWORKS
 from tenth.models.aggregators.checkpoint import AGGREGATOR_FILE
 from tenth.models.encoders.clip import ClipEncoder
@@ -20,10 +20,8 @@ from tenth.models.pipelines import quiet
 from tenth.models.stable_diffusion import ADAPTER_PATH, IMAGE_ENCODER
 
 
-def load_adapters(
-    folder: Path, transformer: Any, adapter: Path | None, cache: ArrayCache | None
-) -> tuple[ModelAdapters | None, str]:
-    """What the methods of ip-adapter's need, and the default adapter's "name@digest", or "" if there is none.
+def load_adapters(folder: Path, transformer: Any, adapter: Path | None, cache: ArrayCache | None) -> LoadedAdapters | None:
+    """What the methods of ip-adapter's need.
 
     folder: of the model, perhaps with an image_encoder/, an adapter as ip-adapter/ip-adapter.safetensors and folders of trained
     methods. adapter: another file, with its encoder in an image_encoder/ beside it, if there is one. cache: for photo
@@ -38,7 +36,7 @@ def load_adapters(
         raise ModelError(f"the adapter {path.name} for {type(transformer).__name__}", needed, "Leave --adapter out")
     if encoder_dir is None:
         if path is None:
-            return None, ""
+            return None
         needed = f"its image encoder is needed in {IMAGE_ENCODER}/ beside it, or in the model's folder"
         raise ModelError(
             f"the adapter {path} without an image encoder", needed, "Put the encoder there that it was trained with"
@@ -52,8 +50,8 @@ def load_adapters(
         for module in conditioning.modules:
             module.to(parameter.device, transformer.dtype)
 
-    adapters = ModelAdapters(transformer, encoder, trained, place)
-    return adapters, "" if path is None else adapters.add(path)
+    adapters = ModelAdapters(transformer, trained, place)
+    return LoadedAdapters(encoder, adapters, "" if path is None else adapters.add(path, encoder))
 
 
 def load_encoder(folder: Path, cache: ArrayCache | None = None, *, patch_tokens: bool = False) -> Encoder:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from tenth.core.errors import DataError, IdentityError, ModelError
-from tenth.core.types import DefaultSampling, Encoder, Identity, Pixels
+from tenth.core.types import DefaultSampling, Identity, Pixels
 from tenth.core.wording import pluralize
 from tenth.models.adapters.adapter_scale import AdapterScale, set_scale
 from tenth.models.adapters.ip_adapter import load_ip_adapter
-from tenth.models.adapters.model_adapters import ModelAdapters, check_made_for
+from tenth.models.adapters.model_adapters import LoadedAdapters, ModelAdapters, check_made_for
 from tenth.models.adapters.weight_deltas import applied_weights
 from tenth.models.denoiser import CONDITIONAL, TEXT_ONLY, UNCONDITIONAL, Conditioning, Conditions, Denoiser
 from tenth.models.encoders.no_encoder import NoEncoder
@@ -31,7 +31,7 @@ from tenth.models.trained_resolutions import TrainedResolutions
 class FlowModel:
     """A transformer with its text encoders and autoencoder, and perhaps with an image encoder and IP-Adapters.
 
-    name: "name@digest" over the weights. memory_plan: how the pipeline was loaded (memory/planner.py). adapters: None
+    name: "name@digest" over the weights. memory_plan: how the pipeline was loaded (memory/planner.py). loaded: None
     without an image encoder. adapter_name: "name@digest" of the default adapter, "" if there is none.
     """
 
@@ -41,18 +41,15 @@ class FlowModel:
         pipeline: Any,
         name: str,
         memory_plan: MemoryPlan = DEFAULT_PLAN,
-        adapters: ModelAdapters | None = None,
-        adapter_name: str = "",
+        loaded: LoadedAdapters | None = None,
         text_encoders: TextEncoders | None = None,
     ) -> None:
         self.family, self.pipeline, self.name, self.memory_plan = family, pipeline, name, memory_plan
-        self.adapter_name, self.max_context_photos = adapter_name, family.max_context_photos
+        if loaded is None:
+            loaded = LoadedAdapters(NoEncoder(self.short_name), ModelAdapters(pipeline.transformer, {}, place=lambda _: None))
+        self.encoder, self.adapters, self.adapter_name = loaded.encoder, loaded.adapters, loaded.default
+        self.trained_methods, self.max_context_photos = loaded.adapters.trained_methods, family.max_context_photos
         self.size_multiple = family.size_multiple
-        if adapters is None:
-            adapters = ModelAdapters(pipeline.transformer, NoEncoder(self.short_name), {}, place=lambda _: None)
-        self.adapters = adapters
-        self.encoder: Encoder = self.adapters.encoder
-        self.trained_methods: Mapping[str, Path] = self.adapters.trained_methods
         self.text_encoders = text_encoders or TextEncoders(pipeline, memory_plan)
         self.prompt_encoder = FlowPromptEncoder(family, pipeline, self.text_encoders)
 
@@ -185,7 +182,7 @@ class FlowModel:
         if not self.encoder.name:
             needed = "its image encoder is needed, in image_encoder/ beside it or in the model's folder"
             raise ModelError(f"{self.short_name} has no image encoder for {path.name}", needed, "Give the file as --adapter")
-        return self.adapters.add(path)
+        return self.adapters.add(path, self.encoder)
 
     def ensure_adapter(self, name: str) -> None:
         """Load the adapter of this "name@digest", if it is a trained method's that was not loaded yet."""
@@ -244,7 +241,7 @@ class FlowModel:
         if identity.embeddings is not None and not self.encoder.name:
             needed = f"{self.short_name} has no adapter"
             raise IdentityError("this identity has an adapter's embeddings", needed, "Give the --adapter that it was made with")
-        self.adapters.validate(identity)
+        self.adapters.validate(identity, self.encoder)
 
     def _check_context(self, context: Mapping[str, Tensor]) -> None:
         """Raises IdentityError for photos in context that this model does not read."""

@@ -78,9 +78,9 @@ def load_flow_model(
     name = printable_name(folder.resolve())
     if lora is not None:
         name, weights = f"{name}+{printable_name(lora.with_suffix(''))}", [*weights, lora]
-    adapters, adapter_name = load_adapters(folder, pipeline.transformer, adapter, ArrayCache(default_cache_dir()))
+    loaded = load_adapters(folder, pipeline.transformer, adapter, ArrayCache(default_cache_dir()))
     text_encoders = TextEncoders(pipeline, plan, partial(load_text_encoder, folder, family, plan, pipeline))
-    return FlowModel(family, pipeline, f"{name}@{short_sha256_of(weights)}", plan, adapters, adapter_name, text_encoders)
+    return FlowModel(family, pipeline, f"{name}@{short_sha256_of(weights)}", plan, loaded, text_encoders)
 
 
 def read_family_footprint(folder: Path, family: TransformerFamily) -> FlowFootprint:

@@ -22,7 +22,8 @@ from tenth.data.manifest import ManifestEntry
 from tenth.data.photo import open_photo
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.adapter.dataset import AdapterDataset, EncodedPhotos, check_counts, check_finite, person_spans
-from tenth.training.frozen_diffusion import FrozenDiffusion
+from tenth.training.flow_matching.frozen_model import FrozenModel
+from tenth.training.flow_matching.frozen_transformer import TEXT_ENCODERS
 
 BATCH = 32  # images or captions per call of a frozen encoder
 PHOTO_BATCH = 8  # whole photos in memory at a time
@@ -30,7 +31,7 @@ MAX_CAPTIONS = 4  # encoded captions per photo
 
 
 def build_dataset(
-    people: PhotoDataset, min_photos: int, encoder: Encoder, frozen: FrozenDiffusion, cache: ArrayCache
+    people: PhotoDataset, min_photos: int, encoder: Encoder, frozen: FrozenModel, cache: ArrayCache
 ) -> AdapterDataset:
     """Every training person with `min_photos` readable photos. Raises DataError if nobody has, or a value is not finite."""
     photos, num_readable = encode_people(people, people.entries("train"), min_photos, encoder, frozen, cache)
@@ -45,7 +46,7 @@ def encode_people(
     entries: Sequence[ManifestEntry],
     min_photos: int,
     encoder: Encoder,
-    frozen: FrozenDiffusion,
+    frozen: FrozenModel,
     cache: ArrayCache,
 ) -> tuple[EncodedPhotos | None, Counter[str]]:
     """The people of some rows who have `min_photos` readable photos, None for nobody; everybody's number of readable photos.
@@ -127,7 +128,7 @@ def encode_photos(
 
 
 def compute_latent_moments(
-    people: PhotoDataset, entries: Sequence[ManifestEntry], crop_faces: bool, frozen: FrozenDiffusion, cache: ArrayCache
+    people: PhotoDataset, entries: Sequence[ManifestEntry], crop_faces: bool, frozen: FrozenModel, cache: ArrayCache
 ) -> Tensor:
     """Moments of each photo's crop and its mirror image, (N, 2, C', h, w). crop_faces: aligned faces, else center crops."""
 
@@ -147,7 +148,7 @@ def compute_latent_moments(
 
 
 def encode_captions(
-    captions: Sequence[Sequence[str]], frozen: FrozenDiffusion, cache: ArrayCache
+    captions: Sequence[Sequence[str]], frozen: FrozenModel, cache: ArrayCache
 ) -> tuple[PromptEmbeddings, Tensor]:
     """Each distinct caption once, the empty one first, and the rows of each photo's captions (N, MAX_CAPTIONS); few repeat."""
     unique_captions = ["", *dict.fromkeys(caption for variants in captions for caption in variants if caption)]
@@ -161,7 +162,7 @@ def encode_captions(
 
     parts: dict[str, Any] = {}
     for part in ("hidden", "pooled") if frozen.has_pooled_text else ("hidden",):
-        namespace = f"text-{part}-{frozen.digest('text_encoder', 'text_encoder_2')}"
+        namespace = f"text-{part}-{frozen.digest(*TEXT_ENCODERS)}"
         parts[part] = compute_in_batches(cache, namespace, keys, partial(compute, part), "captions")
     indices = [[caption_index[variants[number % len(variants)]] for number in range(MAX_CAPTIONS)] for variants in captions]
     return PromptEmbeddings(**parts), torch.tensor(indices)

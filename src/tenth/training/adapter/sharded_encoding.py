@@ -26,7 +26,7 @@ from tenth.training.adapter import shards
 from tenth.training.adapter.encoding import encode_people, on_device
 from tenth.training.adapter.shards import ShardReport
 from tenth.training.distributed import distributed_state
-from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
+from tenth.training.flow_matching.frozen_model import frozen_model
 
 SHARD_PHOTOS = 1024  # rows of a shard, at least, unless it is the last; the rows of a person are never in two
 MIN_PHOTOS = 2  # of a person: one to predict, and one to predict it from
@@ -101,7 +101,7 @@ def _encode_shard(
     if report := shards.finished_report(output, number, row_digests[number], verify=verify):
         return report
     networks, digests = load_networks(model)
-    with frozen_diffusion(networks.pipeline) as frozen, on_device(networks.encoder, distributed_state().device):
+    with frozen_model(networks) as frozen, on_device(networks.encoder, distributed_state().device):
         # The networks of another version would give other values than those of the shards before.
         _require_same(_read_plan(output) or {}, {"networks": digests}, output)
         _check_rows(shards.rows_path(output, number), row_digests[number])
@@ -131,7 +131,8 @@ def load_networks(model: str) -> tuple[DiffusionModel, dict[str, str]]:
     """The model as training loads it, on the accelerator if there is one, and what its values depend on."""
     networks = load_model(model, options=LoadOptions(device="cpu", full_precision=True))
     networks.pipeline.to(distributed_state().device)
-    return networks, shards.encoder_settings(networks.encoder, FrozenDiffusion(networks.pipeline))
+    with frozen_model(networks) as frozen:
+        return networks, shards.encoder_settings(networks.encoder, frozen)
 
 
 def _read_plan(output: Path) -> dict[str, Any] | None:

@@ -23,7 +23,8 @@ from tenth.core.types import Encoder
 from tenth.data.degradations import DEGRADATION_VERSION
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.training.adapter.dataset import AdapterDataset, EncodedPhotos
-from tenth.training.frozen_diffusion import FrozenDiffusion
+from tenth.training.flow_matching.frozen_model import FrozenModel
+from tenth.training.flow_matching.frozen_transformer import TEXT_ENCODERS
 
 PLAN_FILE, INDEX_FILE = "plan.json", "index.json"
 ROWS_FOLDER, SHARDS_FOLDER = "rows", "shards"
@@ -62,12 +63,12 @@ def rows_path(folder: Path, number: int) -> Path:
     return folder / ROWS_FOLDER / f"{number:05d}.jsonl"
 
 
-def encoder_settings(encoder: Encoder, frozen: FrozenDiffusion) -> dict[str, str]:
+def encoder_settings(encoder: Encoder, frozen: FrozenModel) -> dict[str, str]:
     """What the values of a set depend on beside its photos: the networks, by the sha256 of their weights, and their input."""
     return {
         "encoder": encoder.name,
         "vae": frozen.digest("vae"),
-        "text_encoders": frozen.digest("text_encoder", "text_encoder_2"),
+        "text_encoders": frozen.digest(*TEXT_ENCODERS),
         "pixels": f"{'face' if encoder.crops_faces else 'square'}-{frozen.resolution}",
         "degradations": str(DEGRADATION_VERSION),
     }
@@ -137,7 +138,7 @@ def write_index(folder: Path, plan: Mapping[str, Any], reports: list[ShardReport
     write_json(folder / INDEX_FILE, {**plan, "shards": [asdict(report) for report in reports]})
 
 
-def open_training_set(folder: Path, min_photos: int, encoder: Encoder, frozen: FrozenDiffusion) -> AdapterDataset:
+def open_training_set(folder: Path, min_photos: int, encoder: Encoder, frozen: FrozenModel) -> AdapterDataset:
     """The data set of a finished folder, of the people with `min_photos` photos.
 
     Each file's size and header are checked, not its values. Raises DataError if the folder is not finished or a shard is

@@ -14,7 +14,7 @@ from tenth.core.types import Pixels
 from tenth.data.faces.crops import to_minus_one_one
 from tenth.training.adapter.dataset import AdapterDataset, EncodedPhotos
 from tenth.training.adapter.encoding import BATCH
-from tenth.training.frozen_diffusion import FrozenDiffusion
+from tenth.training.flow_matching.frozen_model import FrozenModel
 
 Few = Annotated[int, Field(ge=1, le=1000)]
 CAPTIONS = ("", "a photo of a person", "a portrait of a person")
@@ -29,7 +29,7 @@ class SyntheticPeople:
     photos_per_person: Few = 12
     seed: WholeNumber = 0
 
-    def build_dataset(self, embedding_dim: int, frozen: FrozenDiffusion) -> AdapterDataset:
+    def build_dataset(self, embedding_dim: int, frozen: FrozenModel) -> AdapterDataset:
         """The people's photos with embeddings of `embedding_dim`: the same numbers for the same seed."""
         generator = torch.Generator().manual_seed(self.seed)
         num_photos = self.num_people * self.photos_per_person

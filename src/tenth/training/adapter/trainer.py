@@ -13,14 +13,20 @@ import torch
 from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.core.config import FilePath, NonNegative, SomeItems, config_dataclass
+from tenth.core.config import Count, FilePath, NonNegative, SomeItems, config_dataclass
 from tenth.core.errors import RecipeError
 from tenth.core.files.writing import atomic_folder
 from tenth.core.rng import StepRNG
 from tenth.core.types import DiffusionModel, Pixels
 from tenth.core.wording import pluralize
 from tenth.data.faces.crops import PhotoDataset
-from tenth.models.adapters.ip_adapter import ADAPTER_FILE, adapter_name, save_ip_adapter
+from tenth.models.adapters.ip_adapter import (
+    ADAPTER_FILE,
+    DEFAULT_NUM_TOKENS,
+    adapter_name,
+    init_ip_adapter,
+    save_ip_adapter,
+)
 from tenth.models.aggregators import checkpoint
 from tenth.models.aggregators.checkpoint import AggregatorCheckpoint, LearnedAggregator
 from tenth.models.aggregators.self_attention import SelfAttentionAggregator, SelfAttentionConfig
@@ -33,7 +39,8 @@ from tenth.training.adapter.synthetic_data import SyntheticPeople
 from tenth.training.adapter.validation import AdapterValidator, ValidationConfig, build_validator
 from tenth.training.diffusion_loss import ConditioningDropout
 from tenth.training.distributed import distributed_state
-from tenth.training.frozen_diffusion import FrozenDiffusion, frozen_diffusion
+from tenth.training.flow_matching.frozen_model import FrozenModel, frozen_model
+from tenth.training.flow_matching.time_sampling import TimeSampling
 from tenth.training.loop import fit
 from tenth.training.monitoring import append_history, image_strip
 from tenth.training.schedule import PRECISIONS, TrainingConfig
@@ -66,7 +73,9 @@ class AdapterRecipe:
     set_aggregator: SetAggregatorConfig = field(default_factory=SetAggregatorConfig)
     references: ReferenceSampling = field(default_factory=ReferenceSampling)
     conditioning_dropout: ConditioningDropout = field(default_factory=ConditioningDropout)
-    min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
+    min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting, of a UNet; 0 turns it off
+    times: TimeSampling = field(default_factory=TimeSampling)  # of a transformer, trained by flow matching
+    num_tokens: Count = DEFAULT_NUM_TOKENS  # of a photo, where the model has no adapter from which training goes on
     gradient_checkpointing: bool = False  # memory for time: activations are computed again in the backward pass
     save_half_precision: bool = False  # whether the adapter is written in half precision
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -109,7 +118,7 @@ def train_adapter(recipe: AdapterRecipe, model: DiffusionModel, directory: Path)
     if recipe.aggregator == "attention":
         aggregator = SelfAttentionAggregator(model.encoder.embedding_dim, recipe.attention_aggregator)
     model.pipeline.to(distributed.device)
-    with frozen_diffusion(model.pipeline, model.adapter_parts) as frozen:
+    with frozen_model(model, recipe.times, first_adapter(recipe, model)) as frozen:
         # The data, computed by the main process; the others find it in the cache.
         with distributed.main_process_first(), on_device(model.encoder, distributed.device):
             dataset, validator = load_data(recipe, model, frozen, cache, validate=distributed.is_main_process)
@@ -127,13 +136,23 @@ def train_adapter(recipe: AdapterRecipe, model: DiffusionModel, directory: Path)
             trainer.save_method(directory / "final")
 
 
+def first_adapter(recipe: AdapterRecipe, model: DiffusionModel) -> dict[str, dict[str, Tensor]]:
+    """The adapter with which training begins: the model's own, or a new one. Raises RecipeError if a new one is not trained."""
+    if model.adapter_name:
+        return model.adapter_parts
+    if recipe.schedule is None or "adapter" not in recipe.trainable:
+        found = f"{model.name.partition('@')[0]} has no adapter, and this recipe trains none"
+        raise RecipeError(found, "an aggregator is trained for an adapter", 'Add [schedule], and "adapter" to trainable')
+    return init_ip_adapter(model.pipeline.transformer, model.encoder.embedding_dim, recipe.num_tokens)
+
+
 @dataclass(frozen=True, eq=False)
 class AdapterTrainer:
     """The modules that are trained, and the data."""
 
     recipe: AdapterRecipe
     model: DiffusionModel
-    frozen: FrozenDiffusion
+    frozen: FrozenModel
     aggregator: LearnedAggregator
     dataset: AdapterDataset
 
@@ -145,20 +164,21 @@ class AdapterTrainer:
     def train_on_images(self, schedule: TrainingConfig, directory: Path, validator: AdapterValidator | None) -> None:
         """Train aggregator and adapter to predict the target photo."""
         # What the recipe trains.
-        adapter = [parameter for parameter in self.frozen.unet.parameters() if parameter.requires_grad]
+        adapter = [parameter for parameter in self.frozen.network.parameters() if parameter.requires_grad]
         for part, parameters in (("adapter", adapter), ("aggregator", list(self.aggregator.parameters()))):
             for parameter in parameters:
                 parameter.requires_grad_(part in self.recipe.trainable)
-        modules, precision = {"unet": self.frozen.unet, "aggregator": self.aggregator}, PRECISIONS[schedule.precision]
+        network, precision = self.frozen.network, PRECISIONS[schedule.precision]
+        modules = {"network": network, "aggregator": self.aggregator}
 
         def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> dict[str, float | Pixels] | None:
             if validator is None:
                 return None
-            with ema_weights(modules, ema):
-                self.frozen.unet.eval()
+            with ema_weights(modules, ema), self.frozen.text_encoders_loaded():
+                network.eval()
                 with self.frozen.autocast(precision):
                     images = validator.generate(self.model, self.aggregator)
-                self.frozen.unet.train()
+                network.train()
                 score = validator.score(images)
                 if append_history(directory, images_seen, score, images):
                     self.save_method(directory / "best")
@@ -166,7 +186,11 @@ class AdapterTrainer:
             print(f"{images_seen:,} images: identity similarity {similarity:.3f} on validation people", file=sys.stderr)
             return {"validation/similarity": similarity, "validation/images": image_strip(images)}
 
-        with self.frozen.cast_frozen_weights(precision), self.frozen.gradient_checkpointing(self.recipe.gradient_checkpointing):
+        with (
+            self.frozen.text_encoders_freed(),
+            self.frozen.cast_frozen_weights(precision),
+            self.frozen.gradient_checkpointing(self.recipe.gradient_checkpointing),
+        ):
             ema = fit(modules, self.loss, self.dataset.block_sizes, schedule, directory, on_checkpoint)
         load_weights(modules, ema)
 
@@ -178,13 +202,13 @@ class AdapterTrainer:
         mirrored, variant = rng.integers(2), rng.integers(self.dataset.max_captions)
 
         # Conditions, dropped at random: no image is a zero embedding.
-        device = self.frozen.unet.device
+        device = self.frozen.device
         prompt_embeddings = self.dataset.prompts(batch.target, variant, drop_text).to(device)
         pooled = self.aggregator(batch.embeddings.to(device), batch.mask.to(device))  # (B, M, D)
         pooled = pooled.masked_fill(drop_image[:, None, None].to(device), 0.0)
 
         latents = self.frozen.sample_latents(self.dataset.latents(batch.target, mirrored), rng).to(device)
-        return self.frozen.loss(latents, prompt_embeddings, pooled, rng, self.recipe.min_snr_gamma)
+        return self.frozen.per_sample_loss(latents, prompt_embeddings, pooled, rng, self.recipe.min_snr_gamma).mean()
 
     def save_method(self, folder: Path) -> None:
         """Write the folder of a trained method, whole or not at all."""
@@ -200,7 +224,7 @@ class AdapterTrainer:
 
 
 def load_data(
-    recipe: AdapterRecipe, model: DiffusionModel, frozen: FrozenDiffusion, cache: ArrayCache, *, validate: bool
+    recipe: AdapterRecipe, model: DiffusionModel, frozen: FrozenModel, cache: ArrayCache, *, validate: bool
 ) -> tuple[AdapterDataset, AdapterValidator | None]:
     """The training people of the files or the data, or synthetic people; the validation people of the data, if asked for."""
     min_photos = recipe.references.required_photos

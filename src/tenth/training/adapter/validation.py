@@ -49,11 +49,11 @@ class AdapterValidator:
     recognizer: DlibRecognizer
 
     def generate(self, model: DiffusionModel, aggregator: LearnedAggregator) -> list[Pixels]:
-        """An image of each person, (H, W, 3), with the adapter that is installed in the model's UNet."""
+        """An image of each person, (H, W, 3), with the adapter that is installed in the model's network."""
         pooled = torch.stack([aggregator.pool(rows) for rows in self.references])  # (N, M, D)
         images: list[Pixels] = []
         for start in range(0, len(pooled), DEFAULT_BATCH_SIZE):
-            rows = pooled[start : start + DEFAULT_BATCH_SIZE].to(model.pipeline.device, model.pipeline.dtype)
+            rows = pooled[start : start + DEFAULT_BATCH_SIZE].to(model.device, model.dtype)
             seeds = [self.settings.seed + start + number for number in range(len(rows))]
             prompts = [self.settings.prompt] * len(rows)
             images += sample(SamplingBatch(model, self.settings.sampling, prompts, seeds, rows))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tenth.core.errors import ModelError, RecipeError
 from tenth.core.rng import StepRNG
+from tenth.models.adapters.ip_adapter import installed_ip_adapter, ip_adapter_state_dict
 from tenth.models.denoiser import Conditioning
 from tenth.models.families.family import TransformerFamily
 from tenth.models.prompt_encoder import PromptEmbeddings
@@ -29,9 +30,12 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 @contextmanager
-def frozen_transformer(model: Any, times: TimeSampling) -> Iterator[FrozenTransformer]:
+def frozen_transformer(
+    model: Any, times: TimeSampling, adapter_parts: Mapping[str, Mapping[str, Tensor]] | None = None
+) -> Iterator[FrozenTransformer]:
     """A model of a family with all parameters frozen and the transformer in training mode; as before when the block ends.
 
+    adapter_parts: an IP-Adapter to train, as `load_ip_adapter` gives it, installed until the block ends, in float32.
     Raises ModelError if layers are fetched one by one from where they are kept: nothing is trained through these.
     """
     modules = [module for module in vars(model.pipeline).values() if isinstance(module, nn.Module)]
@@ -42,8 +46,10 @@ def frozen_transformer(model: Any, times: TimeSampling) -> Iterator[FrozenTransf
     with restored_modes(modules):
         for module in modules:
             module.requires_grad_(False)
-        model.pipeline.transformer.train()
-        yield FrozenTransformer(model, times)
+        transformer = model.pipeline.transformer
+        with nullcontext() if adapter_parts is None else installed_ip_adapter(transformer, adapter_parts):
+            transformer.train()
+            yield FrozenTransformer(model, times)
 
 
 class FrozenTransformer:
@@ -52,7 +58,7 @@ class FrozenTransformer:
     def __init__(self, model: Any, times: TimeSampling) -> None:
         self.model, self.times = model, times
         self.family: TransformerFamily = model.family
-        self.pipeline, self.transformer = model.pipeline, model.pipeline.transformer
+        self.pipeline, self.transformer, self.network = model.pipeline, model.pipeline.transformer, model.pipeline.transformer
         self._freed: ExitStack | None = None
 
     @property
@@ -68,7 +74,16 @@ class FrozenTransformer:
 
     def digest(self, *names: str) -> str:
         """First 16 hexadecimal digits of the sha256 over the weights of these parts, for cache keys."""
-        return weights_digest(*(getattr(self.pipeline, name) for name in names))
+        return weights_digest(*(part for name in names if (part := getattr(self.pipeline, name, None)) is not None))
+
+    @property
+    def has_pooled_text(self) -> bool:
+        """Whether the transformer also reads a pooled text embedding."""
+        return self.family.empty_conditioning(self.pipeline).prompts.pooled is not None
+
+    def adapter_state_dict(self) -> dict[str, Tensor]:
+        """The adapter in the official layout."""
+        return ip_adapter_state_dict(self.transformer)
 
     def encode_prompts(self, prompts: Sequence[str], *, with_gradients: bool = False) -> PromptEmbeddings:
         """Each prompt as it is encoded for drawing, without photos in context. Raises RecipeError for gradients."""
