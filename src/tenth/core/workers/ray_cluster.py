@@ -22,7 +22,7 @@ from typing import Any
 from tenth.core.errors import InputError
 from tenth.core.wording import pluralize
 from tenth.core.workers.attempts import Outcome, R, Reply, T, Workers, attempt, internal_error, process_name
-from tenth.core.workers.local_workers import thread_environment
+from tenth.core.workers.local_workers import worker_environment
 from tenth.core.workers.pool import Begun, Lost, Pool
 from tenth.core.workers.processes import reason_of, start_connected, stop_processes
 
@@ -31,13 +31,9 @@ CONNECT_SECONDS = 60.0
 SILENT_SECONDS = 300.0  # that one call of Ray's may take; longer than it looks for a lost head
 MAX_REASON_CHARS = 300
 LOCAL = "local"  # the address of a cluster that is started for the command
-# Nothing is reported to Ray's makers. A lost cluster is our error alone; one warning is about settings that nobody made.
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_LOGGER_LEVEL": "error",
-}
+# Nothing is reported to Ray's makers; of the warnings, one that is about settings that nobody made.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+NO_LOG = {"RAY_BACKEND_LOG_LEVEL": "fatal"}  # a lost cluster is our error alone
 OURS = "TENTH_"  # how the variables begin that say where models, people and keys are: on all nodes the same places
 
 
@@ -50,7 +46,7 @@ def run_on_ray(make_runner: Callable[[], Callable[[T], R]], tasks: Iterable[T], 
 
 def _run_driver(make_runner: Callable[[], Any], tasks: Iterator[T], wanted: Workers) -> Iterator[Outcome[T, Any]]:
     """Start the driver, give it tasks when it asks for them, and pass on what it says."""
-    driver, connected, given, ended, exhausted = _Driver(), False, 0, 0, False
+    driver, connected, given, ended, exhausted = _Driver(wanted.ray), False, 0, 0, False
     try:
         driver.send((make_runner, wanted))
         while not (exhausted and given == ended):  # how it leaves the cluster matters no more
@@ -75,8 +71,9 @@ def _run_driver(make_runner: Callable[[], Any], tasks: Iterator[T], wanted: Work
 class _Driver:
     """The process that drives Ray."""
 
-    def __init__(self) -> None:
-        self.process, self.connection = start_connected("tenth.core.workers.ray_cluster:drive", QUIET)
+    def __init__(self, address: str) -> None:
+        environment = QUIET if address == LOCAL else QUIET | NO_LOG  # processes of a cluster that it starts would tell of it
+        self.process, self.connection = start_connected("tenth.core.workers.ray_cluster:drive", environment)
 
     def send(self, message: Any) -> None:
         with suppress(OSError):  # it has ended, which is noticed when it is listened to
@@ -214,7 +211,7 @@ class _Cluster:
             num_cpus=self.wanted.threads,
             num_gpus=self.wanted.gpus,
             scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": thread_environment(self.wanted.threads) | places},
+            runtime_env={"env_vars": worker_environment(self.wanted.threads) | places},
         )
         with _time_limit():
             return _Actor(actor.remote(), self.make_runner)
