@@ -35,6 +35,7 @@ RUN: dict[str, tuple[str, ...] | None] = {
     "README.md": None,
     "docs/start.md": None,
     "docs/generate.md": None,
+    "docs/batch.md": None,
     "docs/marks.md": None,
     "docs/models.md": ("Download a model",),
     "docs/people.md": None,
@@ -132,6 +133,8 @@ def write_inputs(folder: Path) -> None:
     mask.save(folder / "mask.png")
     table = next(block.text for block in blocks_of("docs/generate.md", ("Prompts",)) if block.language == "text")
     (folder / "prompts.csv").write_text(table, encoding="utf-8")
+    plan = next(block.text for block in blocks_of("docs/batch.md") if block.language == "toml")
+    (folder / "plan.toml").write_text(plan, encoding="utf-8")
     for name in ("recipes", "results"):
         shutil.copytree(ROOT / name, folder / name)
     # Of the recipe that takes a minute, two steps; the same is the reader's own recipe.

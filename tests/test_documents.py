@@ -48,6 +48,7 @@ SKIPPED = {
     "README.md": 2,
     "docs/start.md": 3,
     "docs/generate.md": 0,
+    "docs/batch.md": 0,
     "docs/marks.md": 0,
     "docs/models.md": 0,
     "docs/people.md": 0,
@@ -103,7 +104,7 @@ def run(blocks: list[Block], fresh: Fresh, folder: Path) -> tuple[list[str], lis
 @pytest.mark.parametrize("name", RUN)
 def test_every_block_runs(name: str, fresh: Fresh, folder: Path) -> None:
     blocks = blocks_of(name, RUN[name])
-    assert {block.language for block in blocks} <= {"", "python", "text", "toml"}
+    assert {block.language for block in blocks} <= {"", "json", "python", "text", "toml"}
     code = [block for block in blocks if block.language in ("", "python")]
     assert code
     assert all(line.startswith("tenth ") or skip_reason(line) for line in shell_lines(code))

@@ -115,7 +115,7 @@ def test_rows_of_one_method_share_an_identity(
 # Bad files: what is in one, and what is said of it.
 BAD_FILES = {
     "rows.csv": {
-        "prompt,sed\na,1\n": "row 1: 'sed' is not a column; choose from: prompt, negative_prompt, seed, size, method,"
+        "prompt,sed\na,1\n": "row 1: 'sed' is not a column; known columns: prompt, negative_prompt, seed, size, method,"
         " num_images. Did you mean seed?",
         "prompt,prompt\na,b\n": "row 1: it names a column twice",
         "prompt,seed\na,1\nb,x\n": "row 3: seed is 'x'; a whole number from 0",
@@ -129,6 +129,7 @@ BAD_FILES = {
         '{"prompt": "a"}\n{"prompt": 5}\n': "row 2: prompt is 5",
         '{"prompt": "a"}\n\n{"prompt": "b"\n': "row 3: it is not JSON",
         '["a"]': "row 1: it is no JSON object",
+        '{"prompt": "a", "prompt": "b"}': "row 1: it has the key 'prompt' twice",
         '{"prompt": "a", "seed": true}': "row 1: seed is True",
         '{"prompt": "a", "seed": -1}': "row 1: seed is -1",
         '{"prompt": "a", "seed": 9223372036854775807, "num_images": 2}': "row 1: seed is 9223372036854775808",

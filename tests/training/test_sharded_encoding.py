@@ -134,6 +134,19 @@ def test_a_damaged_shard_is_found_when_it_is_opened_and_done_again(
     assert contents(tmp_path / "set") == contents(encoded)
 
 
+def test_a_shard_that_is_cut_short_while_it_is_open_is_an_error(encoded: Path, toy_folder: Path, tmp_path: Path) -> None:
+    """It is mapped: what is read of it beyond its end would end the process, with SIGBUS."""
+    output, model = Path(shutil.copytree(encoded, tmp_path / "set")), toy_networks(toy_folder)
+    files = shards.open_training_set(output, 2, model.encoder, FrozenDiffusion(model.pipeline))
+    photos = files.photos_of(torch.arange(files.num_people))
+    files.embeddings(photos)
+    os.truncate(output / "shards/00002.safetensors", 10)
+    with pytest.raises(
+        DataError, match=r"00002\.safetensors has 10 bytes, and had [\d,]+; a whole shard is needed\. Run `tenth"
+    ):
+        files.embeddings(photos)
+
+
 def test_a_changed_number_is_found_by_verify(data: PhotoDataset, encoded: Path, toy_folder: Path, tmp_path: Path) -> None:
     encode(data, tmp_path / "set", toy_folder)
     path = tmp_path / "set/shards/00001.safetensors"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -88,6 +88,19 @@ def require(valid: bool, key: str, value: object, expected: str) -> None:
         raise RecipeError(f"{key} is {shorten(repr(shown))}", f"needed: {expected}", "Correct it")
 
 
+def unknown_key(key: str, known: Collection[str], kind: str = "key") -> RecipeError:
+    """The error for a key, or a dotted path to one, that is none of the known ones. kind: what a key is called there."""
+    action = f"{did_you_mean(key.rpartition('.')[2], list(known))}Correct or remove it"
+    return RecipeError(f"{shorten(repr(key))} is not a {kind}", f"known {kind}s: {', '.join(known)}", action)
+
+
+def check_keys(keys: Iterable[str], known: Collection[str], kind: str = "key") -> None:
+    """Raises RecipeError for the first key that is none of the known ones."""
+    for key in keys:
+        if key not in known:
+            raise unknown_key(key, known, kind)
+
+
 def read_toml(path: Path, needed: str = "a recipe is one TOML file") -> dict[str, Any]:
     """The table in a TOML file. Raises RecipeError, with what is needed, if it is missing or is not TOML."""
     try:
@@ -141,8 +154,7 @@ def _recipe_error(problem: ValidationError, cls: type) -> RecipeError:
     key = ".".join(map(str, location)) or "it"
     if error["type"] == UNKNOWN_KEY:
         known = [each.name for each in fields(_dataclass_at(cls, location[:-1]))]
-        action = did_you_mean(str(location[-1]), known) + "Correct or remove it"
-        return RecipeError(f"{key!r} is not a key", f"known keys: {', '.join(known)}", action)
+        return unknown_key(key, known)
     if error["type"] == "missing":
         return RecipeError(f"{key!r} is missing", "it has no default", "Add it")
     expected = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -77,6 +77,7 @@ def print_records(
     print_result({name: records} if as_json else "\n".join(lines))
 
 
-def track(items: Iterable[T], description: str) -> Iterator[T]:
-    """The items, with a bar on stderr if they take longer than two seconds."""
-    yield from tqdm(items, desc=description, file=sys.stderr, delay=2)
+def track(items: Iterable[T], description: str, unit: str) -> Iterator[T]:
+    """The items, with a bar on stderr if they take longer than two seconds; of items without a number, with a count."""
+    form = None if isinstance(items, Sized) else "{desc}: {n_fmt} in {elapsed}"
+    yield from tqdm(items, desc=description, unit=unit, bar_format=form, file=sys.stderr, delay=2)

@@ -85,7 +85,7 @@ def measure_folder(
 ) -> dict[str, FeatureArray]:
     """The features (N, D) of a folder's images, by extractor's name; what to know of the folder is added to `notes`."""
     sizes = set[tuple[int, int]]()
-    rows = extract_features(_with_sizes(track(folder, folder.directory.name), sizes), extractors, store)
+    rows = extract_features(_with_sizes(track(folder, folder.directory.name, "image"), sizes), extractors, store)
     notes += folder.notes(sizes)
     return rows
 

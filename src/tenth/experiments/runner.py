@@ -168,7 +168,7 @@ def process_people(
     """
     people, failed = [], []
     usable = islice(embed_people(recipe, recognizers, real), recipe.max_people)
-    for (person, photos), (next_person, next_photos) in pair_with_next(track(usable, "people")):
+    for (person, photos), (next_person, next_photos) in pair_with_next(track(usable, "people", "person")):
         people.append(person)
         # The next person's photos are the impostor's; a person alone has no impostor, and is left to the error below.
         if next_person is not person or not recipe.max_impostors:

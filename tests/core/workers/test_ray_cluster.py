@@ -22,7 +22,7 @@ from tenth.core.workers.attempts import Workers
 from tenth.core.workers.tasks import run_tasks
 from toy_cluster import RayNodes
 from toy_jobs import wait_for
-from toy_runners import impossible, odd, process_ids
+from toy_runners import impossible, odd, process_ids, squares
 
 pytestmark = pytest.mark.slow
 ENOUGH = 2000  # tasks, on any machine
@@ -108,6 +108,34 @@ def test_a_lost_head_is_an_error(cluster: RayNodes) -> None:
 def test_no_cluster_is_an_error_soon() -> None:
     with pytest.raises(InputError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 .*`ray start --head`"):
         list(run_tasks(impossible, range(3), ray="127.0.0.1:1"))
+
+
+def test_a_cluster_that_does_not_start_is_an_error_also_while_ray_holds_pythons_lock(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It waits in C++ for a node that is held up, as on a machine with too much to do; no thread of Python's runs then."""
+    start = ray_cluster.start_connected
+    monkeypatch.setattr(ray_cluster, "start_connected", lambda _, environment: start("toy_runners:held_up", environment))
+    with pytest.raises(InputError, match=r"no Ray cluster starts on this machine \(within 60 seconds\); one is needed"):
+        list(run_tasks(impossible, range(3), ray="local"))
+    assert capfd.readouterr() == ("", "")
+
+
+def node(alive: bool, **resources: float) -> dict[str, Any]:
+    return {"Alive": alive, "Resources": resources}
+
+
+def test_a_cluster_without_a_node_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes of others may come; a cluster of this machine alone has its one."""
+    nodes = [node(False, CPU=8.0), node(True, CPU=2.0)]
+    monkeypatch.setattr(ray_cluster, "connect", lambda _: None)
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    assert ray_cluster._Cluster(squares, Workers(2, "auto", threads=4)).room() == 2
+    with pytest.raises(InputError, match="no node of the Ray cluster has 4 CPUs and 0 GPUs; a worker needs them"):
+        ray_cluster._Cluster(squares, Workers(2, "local", threads=4))
+    nodes.pop()
+    with pytest.raises(InputError, match=r"the connection to the Ray cluster is lost \(none of its nodes is there any more\)"):
+        ray_cluster._Cluster(squares, Workers(2, "auto"))
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

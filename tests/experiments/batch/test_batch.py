@@ -86,6 +86,9 @@ def test_bad_rows_are_listed(undisturbed: tuple[Path, Path]) -> None:
     assert (results["pictures"], results["bad_rows"], results["shards"]) == (65, 5, 4)
     assert {row["person"] for row in results["first_bad_rows"]} == {"people/nobody00000"}
     assert results["first_bad_rows"][0]["error"]["needed"] == "photos are needed"
+    seconds = json.loads((undisturbed[1] / "batch.json").read_text())["results"]["seconds"]
+    of_shards = [json.loads(path.read_text())["seconds"] for path in (undisturbed[1] / "shards").glob("*.done")]
+    assert seconds == pytest.approx(sum(of_shards), abs=1e-3)  # of all workers together: docs/scale.md
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import tracemalloc
 from collections.abc import Iterator
 from datetime import date
@@ -14,10 +15,13 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
+from house_source import ROOT
 from tenth.core.errors import CheckpointError, InputError
 from tenth.experiments.batch import plan as plan_module
 from tenth.experiments.batch import plan_files, sorting
 from tenth.experiments.batch.plan import Plan, plan_batch, read_plan
+from tenth.experiments.batch.plan_files import PRODUCT_KEYS
+from tenth.experiments.batch.rows import KEYS
 from tenth.experiments.batch.shards import read_shard_rows
 from tenth.experiments.batch.sorting import sorted_lines
 from tenth.experiments.batch.store import open_store
@@ -77,7 +81,9 @@ def test_parquet_says_the_same_as_json_lines(tmp_path: Path) -> None:
 def test_a_toml_multiplies_people_prompts_and_seeds(people: str, tmp_path: Path) -> None:
     for name in ("anna", "bert"):
         (tmp_path / "faces" / name).mkdir(parents=True)
-    (tmp_path / "faces" / "me.safetensors").touch()
+    (tmp_path / "faces" / ".git").mkdir()  # nobody, as the files that are no identity
+    for name in ("me.safetensors", "README.txt", "photo.png"):
+        (tmp_path / "faces" / name).touch()
     (tmp_path / "list.txt").write_text("# people\nfaces/anna\nfaces/bert\n\nfaces/me.safetensors\n")
     text = f'people = {people}\nprompts = ["a photo", "a hat"]\nseeds = [3, 4]\nsize = 64\n[sampling]\nsteps = 2\n'
     (tmp_path / "plan.toml").write_text(text)
@@ -137,16 +143,25 @@ def test_a_file_that_is_no_plan_is_refused(name: str, text: str | None, message:
     assert read_plan(open_store(str(tmp_path / "out"))) is None
 
 
+def test_the_document_has_every_key() -> None:
+    tables = [line for line in (ROOT / "docs/batch.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    names = {name for line in tables for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert names >= {*KEYS, *PRODUCT_KEYS}
+    assert names <= {*KEYS, *PRODUCT_KEYS, "seed", "ID"}
+
+
 def test_bad_rows_cost_themselves_alone(tmp_path: Path) -> None:
     lines = write_plan(tmp_path / "plan.jsonl", 2, 3).read_text().splitlines()
     bad = ['{"person": "anna"', '{"person": "anna"}', '{"person": "anna", "prompt": "x", "seed": -1}', "3"]
-    mixed = [line for pair in zip(lines, bad, strict=False) for line in pair] + lines[4:]
+    bad += ['{"person": "anna", "prompt": "x", "seed": 1, "seed": 2}']
+    mixed = [line for pair in zip(lines, bad, strict=False) for line in pair] + lines[5:]
     (tmp_path / "mixed.jsonl").write_text("\n".join(mixed))
     one, other = planned(tmp_path / "plan.jsonl", tmp_path / "a"), planned(tmp_path / "mixed.jsonl", tmp_path / "b")
     assert one[1] == other[1]
-    assert (one[0].bad_rows, other[0].bad_rows) == (0, 4)
+    assert (one[0].bad_rows, other[0].bad_rows) == (0, 5)
     listed = [json.loads(line) for line in (tmp_path / "b/rows/bad.jsonl").read_text().splitlines()]
-    assert [each["found"].partition(":")[0] for each in listed] == [f"mixed.jsonl, row {number}" for number in (2, 4, 6, 8)]
+    assert [each["found"].partition(":")[0] for each in listed] == [f"mixed.jsonl, row {number}" for number in (2, 4, 6, 8, 10)]
+    assert listed[-1]["found"].endswith("it has the key 'seed' twice")
 
 
 def test_what_a_place_holds_is_gone_on_with_or_refused(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_the_request_is_that_of_the_row() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"promt": "x"}, "'promt' is not a key; choose from: .*Did you mean prompt"),
+        ({"promt": "x"}, "'promt' is not a key; known keys: .*Did you mean prompt"),
         ({"seed": -1}, "seed is -1; a whole number from 0"),
         ({"seed": 2**63 - 1, "num_images": 2}, "seed is 9223372036854775808"),
         ({"size": "wide"}, "the size 'wide'"),

@@ -17,12 +17,13 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from tenth.core.errors import ModelError
-from tenth.core.wording import format_bytes
+from tenth.core.wording import format_bytes, shorten
 
 MAX_TEXT_BYTES = 32 << 20  # of a JSON, TOML or text file
 MAX_LINE_BYTES = 1 << 20  # of one line of a file that has one value per line
@@ -117,12 +118,14 @@ def read_json(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> Any:
     return parse_json(read_text(path, max_bytes))
 
 
-def parse_json(text: str, *, allow_surrogates: bool = False) -> Any:
+def parse_json(text: str, *, allow_surrogates: bool = False, unique_keys: bool = False) -> Any:
     """A JSON value at most MAX_DEPTH deep, numbers finite and of 64 bits, strings valid Unicode. Raises UnreadableError.
 
-    allow_surrogates: strings may contain surrogate escapes, Python's form of file names that are not UTF-8.
+    allow_surrogates: strings may contain surrogate escapes, Python's form of file names that are not UTF-8. unique_keys: an
+    object has each key once, as what a user writes; otherwise the last one counts.
     """
-    return _parse(json.loads, text, "JSON", "surrogateescape" if allow_surrogates else "strict")
+    loads = partial(json.loads, object_pairs_hook=_unique) if unique_keys else json.loads
+    return _parse(loads, text, "JSON", "surrogateescape" if allow_surrogates else "strict")
 
 
 def read_toml(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, Any]:
@@ -158,6 +161,15 @@ def git_blob_sha1(path: str | Path) -> str:
     with open_regular(path) as file:
         digest = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size, usedforsecurity=False)
         return hashlib.file_digest(file, lambda: digest).hexdigest()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in table if names.count(name) > 1)
+        raise UnreadableError(f"has the key {shorten(repr(twice))} twice")
+    return table
 
 
 def _parse(parse: Callable[[str], Any], text: str, syntax: str, encoding_errors: str = "strict") -> Any:

@@ -28,7 +28,7 @@ class _Process:
 
     def __init__(self, make_runner: Callable[[], Any], wanted: Workers, place: int) -> None:
         self.place = place
-        environment = thread_environment(wanted.threads) | gpu_environment(wanted.gpus, place)
+        environment = worker_environment(wanted.threads) | gpu_environment(wanted.gpus, place)
         self.process, self.connection = start_connected("tenth.core.workers.local_workers:work", environment)
         self.give(make_runner)
 
@@ -78,10 +78,14 @@ class _Machine:
             worker.connection.close()
 
 
-def thread_environment(threads: int) -> dict[str, str]:
-    """How a worker's threads are counted and wait: the libraries that compute read it when they are imported."""
+def worker_environment(threads: int) -> dict[str, str]:
+    """How a worker's threads are counted and wait, and that it shows no progress bar: the command has one for all.
+
+    The libraries read it when they are imported.
+    """
     set_wait_policy()
-    return {"OMP_NUM_THREADS": str(threads), WAIT_POLICY_VARIABLE: os.environ[WAIT_POLICY_VARIABLE]}
+    own = {"OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
+    return own | {WAIT_POLICY_VARIABLE: os.environ[WAIT_POLICY_VARIABLE]}
 
 
 def gpu_environment(gpus: float, place: int) -> dict[str, str]:

@@ -79,7 +79,7 @@ def to_minus_one_one(crops: Tensor) -> Tensor:
 
 def compute_crops(dataset: PhotoDataset, entries: Sequence[ManifestEntry], missing: list[int]) -> Iterator[Array]:
     """The aligned face crop of each missing photo, (128, 128, 3) uint8, empty without a face."""
-    for index in track(missing, "crops"):
+    for index in track(missing, "face crops", "photo"):
         photo = dataset.open_with_central_face(entries[index])
         yield np.zeros((0,), np.uint8) if photo is None or photo.face is None else crop_face(photo.pixels, photo.face)
 

@@ -7,7 +7,7 @@ reading. Memory does not grow with the number of pictures, beside two bytes for 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from tenth.core.cache import ArrayCache
-from tenth.core.console import track
+from tenth.core.console import progress_bar
 from tenth.core.errors import DataError
 from tenth.core.files.tensors import tensors_digest
 from tenth.core.types import Features, Score
@@ -148,11 +148,21 @@ def _read_real(
 
 def _make_all(inputs: EvaluationInputs, tasks: Iterable[EvaluationTask], workers: Workers, name: str) -> None:
     """Have the file of each task made that is not there. Raises the error of one that cannot be, after the others."""
-    files, problem = EvaluationFiles(inputs), None
-    missing = (task for task in tasks if files.read(task) is None)
-    with closing(run_tasks(partial(ShardStatistics, inputs), missing, **vars(workers))) as outcomes:  # type: ignore[type-var]
-        for outcome in track(outcomes, name):
-            problem = problem or outcome.error
+    files, problem, wanted, done = EvaluationFiles(inputs), None, list(tasks), 0
+
+    def missing() -> Iterator[EvaluationTask]:
+        nonlocal done
+        for task in wanted:
+            if files.read(task) is None:
+                yield task
+            else:
+                done += 1
+
+    outcomes = run_tasks(partial(ShardStatistics, inputs), missing(), **vars(workers))
+    with progress_bar(name, "part") as update, closing(outcomes):  # type: ignore[type-var]
+        for outcome in outcomes:
+            problem, done = problem or outcome.error, done + 1
+            update(done, len(wanted))
     if problem is not None:
         raise problem
 
@@ -207,7 +217,7 @@ def _second_look(
         "recall": range(len(files.groups("recall"))) if "recall" not in missing else (),
     }
     tasks = {kind: [EvaluationTask(kind, number) for number in numbers] for kind, numbers in kinds.items()}
-    _make_all(inputs, (task for each in tasks.values() for task in each), workers, "all together")
+    _make_all(inputs, (task for each in tasks.values() for task in each), workers, "all shards together")
 
     # Merged one after the other.
     found, classes, moments = np.zeros(len(real.with_face), bool), ClassSums(NUM_CLASSES), Moments(NUM_FEATURES)

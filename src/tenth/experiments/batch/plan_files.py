@@ -10,10 +10,10 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from tenth.core.config import read_toml
+from tenth.core.config import check_keys, read_toml
 from tenth.core.errors import DataError, InputError, RecipeError
 from tenth.core.files.reading import UnreadableError, is_system_file, parse_json, read_lines, reason, sha256_of
-from tenth.core.wording import did_you_mean, shorten
+from tenth.core.wording import shorten
 from tenth.data.photo_sources import IDENTITY_SUFFIX
 from tenth.experiments.batch.rows import KEYS, BatchRow, parse_rows
 from tenth.sampling.prompts.rows import COMMENT, read_prompt_rows
@@ -53,7 +53,7 @@ def _read_json_lines(path: Path) -> Iterator[BatchRow | InputError]:
             continue
         source = f"{path.name}, row {number}"
         try:
-            values = parse_json(line)
+            values = parse_json(line, unique_keys=True)
         except UnreadableError as problem:
             yield DataError(f"{source}: it {problem}", "a row with a person and a prompt is needed", "Correct it")
         else:
@@ -113,10 +113,10 @@ def _read_product(path: Path) -> Iterator[BatchRow | InputError]:
 
 def _read_table(path: Path) -> dict[str, Any]:
     table = read_toml(path, "a plan is one TOML file, or rows")
-    for key in table:
-        if key not in PRODUCT_KEYS:
-            action = f"{did_you_mean(key, PRODUCT_KEYS)}Correct or remove it"
-            raise RecipeError(f"{path}: {key!r} is not a key", f"known keys: {', '.join(PRODUCT_KEYS)}", action)
+    try:
+        check_keys(table, PRODUCT_KEYS)
+    except RecipeError as problem:
+        raise RecipeError(f"{path}: {problem.found}", problem.needed, problem.action) from problem
     for key in ("people", "prompts"):
         if key not in table:
             raise RecipeError(f"{path}: {key!r} is missing", "people and prompts are needed", "Add it")
@@ -171,10 +171,9 @@ def _people(path: Path, table: Mapping[str, Any]) -> Iterable[str]:
     elif has_magic(people) and not os.path.lexists(root / people):
         anchor = Path(people).anchor
         found = Path(anchor).glob(str(Path(people).relative_to(anchor))) if anchor else root.glob(people)
-        names = [str(path if anchor else path.relative_to(root)) for path in found]
+        names = [str(path if anchor else path.relative_to(root)) for path in found if _is_person(path)]
     elif (root / people).is_dir():
-        entries = [entry for entry in (root / people).iterdir() if not is_system_file(entry.name) and entry.name[0] != "."]
-        names = [str(Path(people) / each.name) for each in entries if each.suffix == IDENTITY_SUFFIX or each.is_dir()]
+        names = [str(Path(people) / each.name) for each in (root / people).iterdir() if _is_person(each)]
     else:
         try:
             lines = [line.strip() for line in read_lines(root / people)]
@@ -184,6 +183,11 @@ def _people(path: Path, table: Mapping[str, Any]) -> Iterable[str]:
     if not names:
         raise DataError(f"{path}: people is {shorten(repr(people))}, which is nobody", NEEDED_PEOPLE, "Correct it")
     return (Path(name).as_posix() for name in names)
+
+
+def _is_person(path: Path) -> bool:
+    """Whether an entry of a folder is somebody: a folder or an identity file, and no file of the system's."""
+    return not (is_system_file(path.name) or path.name[0] == ".") and (path.suffix == IDENTITY_SUFFIX or path.is_dir())
 
 
 READERS: Mapping[str, Callable[[Path], Iterator[BatchRow | InputError]]] = {

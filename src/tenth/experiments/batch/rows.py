@@ -10,10 +10,10 @@ from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
-from tenth.core.config import from_table, to_table
+from tenth.core.config import check_keys, from_table, to_table
 from tenth.core.errors import DataError, InputError
 from tenth.core.files.reading import UnreadableError, parse_json
-from tenth.core.wording import did_you_mean, shorten
+from tenth.core.wording import shorten
 from tenth.experiments.generation.request import ImageRequest
 from tenth.sampling.bounds import check_setting
 from tenth.sampling.config import SamplingConfig
@@ -92,14 +92,11 @@ def parse_rows(values: Mapping[str, Any], source: str) -> Iterator[BatchRow]:
     values: as `tenth generate --prompts` has them, and person, model, strength, face_detailer, style and sampling, a table.
     Raises DataError, with the source, for a key that is none of KEYS, and a value that no option would take.
     """
-    for name in values:
-        if name not in KEYS:
-            action = f"{did_you_mean(name, KEYS)}Correct or remove it"
-            raise DataError(f"{source}: {shorten(repr(name))} is not a key", f"choose from: {', '.join(KEYS)}", action)
-    for name in ("person", "prompt"):
-        if name not in values:
-            raise DataError(f"{source}: it has no {name}", "a person and a prompt are needed", "Add it")
     try:
+        check_keys(values, KEYS)
+        for name in ("person", "prompt"):
+            if name not in values:
+                raise DataError(f"it has no {name}", "a person and a prompt are needed", "Add it")
         known = {name: COLUMNS[name](value) if name in COLUMNS else value for name, value in values.items()}
         first, prompt, count = known.pop("seed", 0), known.pop("prompt"), known.pop("num_images", 1)
         person = known.pop("person")

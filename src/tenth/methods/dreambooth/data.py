@@ -198,7 +198,7 @@ def compute_class_moments(
     keys = [hashlib.sha256(f"{prompt} {seed}".encode()).hexdigest() for seed, prompt in enumerate(prompts)]
 
     def compute(missing: list[int]) -> Iterator[Array]:
-        for batch in track(torch.tensor(missing).split(BATCH_SIZE), "images of the class"):
+        for batch in track(torch.tensor(missing).split(BATCH_SIZE), "images of the class", "batch"):
             seeds = batch.tolist()
             images = sample(SamplingBatch(model, settings.sampling, [prompts[seed] for seed in seeds], seeds))
             yield from encode_with_flip(np.stack(images), frozen).numpy()

@@ -9,15 +9,17 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from tenth.core.config import check_keys
 from tenth.core.errors import DataError, InputError, RecipeError
 from tenth.core.files.reading import UnreadableError, parse_json, read_lines, read_text, reason
-from tenth.core.wording import did_you_mean, shorten
+from tenth.core.wording import shorten
 from tenth.sampling.bounds import SETTING_RANGES, NumericRange, check_prompt
 from tenth.sampling.passes.resolutions import Size, parse_size
 
 MAX_IMAGES = 10_000  # of a folder: 0000.png to 9999.png
 NUM_IMAGES = NumericRange(1, MAX_IMAGES, integer=True)
 COMMENT = "#"  # at the start of a line of text
+NEEDED_ROW = "a row with a prompt is needed"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _read_json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         if not line.strip():
             continue
         try:
-            values = parse_json(line)
+            values = parse_json(line, unique_keys=True)
         except UnreadableError as problem:
             raise _wrong_row(f"{path}, row {number}", str(problem)) from problem
         if not isinstance(values, dict):
@@ -88,8 +90,10 @@ def _read_csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         table = csv.reader(StringIO(read_text(path), newline=""), strict=True)  # str.splitlines ends lines where editors do not
         header = [name.strip() for name in next(table, [])]
-        for name in header:
-            _check_column(name, f"{path}, row 1")
+        try:
+            check_keys(header, COLUMNS, "column")
+        except RecipeError as problem:
+            raise _in_row(f"{path}, row 1", problem) from problem
         if len(set(header)) < len(header):
             raise _wrong_row(f"{path}, row 1", "names a column twice")
         for number, cells in enumerate(table, 2):
@@ -146,24 +150,17 @@ COLUMNS: Mapping[str, Callable[[Any], Any]] = {
 
 
 def _parse_row(values: Mapping[str, Any], source: str) -> PromptRow:
-    for name in values:
-        _check_column(name, source)
-    if "prompt" not in values:
-        raise _wrong_row(source, "has no prompt")
     try:
+        check_keys(values, COLUMNS, "column")
+        if "prompt" not in values:
+            raise DataError("it has no prompt", NEEDED_ROW, "Correct it")
         return PromptRow(**{name: COLUMNS[name](value) for name, value in values.items()}, source=source)
     except InputError as problem:
         raise _in_row(source, problem) from problem
 
 
-def _check_column(name: str, source: str) -> None:
-    if name not in COLUMNS:
-        found, needed = f"{source}: {shorten(repr(name))} is not a column", f"choose from: {', '.join(COLUMNS)}"
-        raise DataError(found, needed, f"{did_you_mean(name, list(COLUMNS))}Correct or remove it")
-
-
 def _wrong_row(source: str, found: str) -> DataError:
-    return DataError(f"{source}: it {found}", "a row with a prompt is needed", "Correct it")
+    return DataError(f"{source}: it {found}", NEEDED_ROW, "Correct it")
 
 
 def _in_row(source: str, problem: InputError) -> DataError:

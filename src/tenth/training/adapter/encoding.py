@@ -101,7 +101,7 @@ def compute_in_batches(
     """Arrays through the cache, (N, ...). compute: positions of a batch of keys -> theirs. name: for the progress bar."""
 
     def compute_missing(missing: list[int]) -> Iterator[Array]:
-        for batch in track(torch.tensor(missing).split(BATCH), name):
+        for batch in track(torch.tensor(missing).split(BATCH), name, "batch"):
             yield from compute(batch.tolist())
 
     return torch.from_numpy(cache.get_or_compute_stacked(namespace, keys, compute_missing))
@@ -116,13 +116,13 @@ def encode_photos(
     people: PhotoDataset, entries: Sequence[ManifestEntry], encoder: Encoder, missing: list[int], *, use_degraded: bool = False
 ) -> Iterator[Array]:
     """The embedding of each photo, empty where a face encoder finds no face. use_degraded: of the degraded photo."""
-    name, prepare = ("poor photos", degrade) if use_degraded else ("photos", lambda photo: photo)
+    name, prepare = ("degraded photos", degrade) if use_degraded else ("photos", lambda photo: photo)
     if encoder.crops_faces:
-        for index in track(missing, name):
+        for index in track(missing, name, "photo"):
             photo = people.open_with_central_face(entries[index])
             yield np.zeros(0) if photo is None else encoder.raw_embeddings([prepare(photo)])[0].numpy()
         return
-    for batch in track(torch.tensor(missing).split(PHOTO_BATCH), name):
+    for batch in track(torch.tensor(missing).split(PHOTO_BATCH), name, "batch"):
         photos = [open_photo(people.photos / entries[index].file) for index in batch.tolist()]
         yield from encoder.raw_embeddings([prepare(photo) for photo in photos]).numpy()
 

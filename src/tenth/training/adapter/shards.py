@@ -90,9 +90,7 @@ def read_shard(path: Path, report: ShardReport) -> EncodedPhotos:
     Other values are not looked at.
     """
     try:
-        found = path.stat().st_size
-        if found != report.num_bytes:
-            raise UnreadableError(f"has {found:,} bytes, and had {report.num_bytes:,}")
+        _check_size(path, report)
         _, infos = read_header(path)
         rows = dict.fromkeys(PER_PHOTO, report.photos) | dict.fromkeys(PER_PERSON, report.people)
         for name, count in rows.items():
@@ -104,9 +102,19 @@ def read_shard(path: Path, report: ShardReport) -> EncodedPhotos:
         if int(tensors["num_photos"].sum()) != report.photos or int(tensors["num_photos"].min()) < 1:
             raise UnreadableError(f"does not divide its {report.photos} photos among its people")
     except (OSError, UnreadableError) as problem:
-        raise DataError(f"{path} {reason(problem)}", "a whole shard is needed", ENCODE_AGAIN) from problem
+        raise _damaged(path, problem) from problem
     prompts = PromptEmbeddings(tensors["hidden"], tensors.get("pooled"))
     return EncodedPhotos(**{name: tensors[name] for name in rows}, prompt_embeddings=prompts)
+
+
+def _check_size(path: Path, report: ShardReport) -> None:
+    """Raises UnreadableError unless a shard's file has the size that it was written with, OSError if there is none."""
+    if (found := path.stat().st_size) != report.num_bytes:
+        raise UnreadableError(f"has {found:,} bytes, and had {report.num_bytes:,}")
+
+
+def _damaged(path: Path, problem: OSError | UnreadableError) -> DataError:
+    return DataError(f"{path} {reason(problem)}", "a whole shard is needed", ENCODE_AGAIN)
 
 
 def write_report(folder: Path, number: int, report: ShardReport) -> None:
@@ -167,8 +175,17 @@ def open_training_set(folder: Path, min_photos: int, encoder: Encoder, frozen: F
         spans.append((shard.num_photos.clone(), shard.num_captions.clone()))
 
     @lru_cache(MAX_MAPPED_SHARDS)
-    def read_part(number: int) -> EncodedPhotos:
+    def mapped(number: int) -> EncodedPhotos:
         return read_shard(*filled[number])
+
+    def read_part(number: int) -> EncodedPhotos:
+        # Each time: what is cut off a file that is mapped ends the process, with SIGBUS, when it is read.
+        path, report = filled[number]
+        try:
+            _check_size(path, report)
+        except (OSError, UnreadableError) as problem:
+            raise _damaged(path, problem) from problem
+        return mapped(number)
 
     return AdapterDataset(read_part, spans, min_photos)
 
