@@ -169,6 +169,7 @@ def test_what_a_batch_costs_is_measured(fresh: Fresh) -> None:
     assert result["torch"]["gigabytes_per_worker"] > 0.3
     assert 20 < result["torch"]["kilobytes_per_picture"] < 60
 
+
 def test_which_photos_are_chosen_for_a_context_is_printed_last(fresh: Fresh) -> None:
     result = last_line(fresh, "context_photos")
     assert set(result["2 of 4, 0 strangers"]) == {"random", "first", "sharpest", "consensus", "choose_photos"}

@@ -37,5 +37,7 @@ def write_aura_flow(folder: Path) -> None:
         latent_channels=4,
         sample_size=SIDE,
     )
-    pipeline = AuraFlowPipeline(tokenizer, UMT5EncoderModel(text), vae, transformer, FlowMatchEulerDiscreteScheduler(shift=1.73))
+    pipeline = AuraFlowPipeline(
+        tokenizer, UMT5EncoderModel(text), vae, transformer, FlowMatchEulerDiscreteScheduler(shift=1.73)
+    )
     pipeline.save_pretrained(folder)
