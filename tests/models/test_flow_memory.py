@@ -189,6 +189,12 @@ DECISIONS: dict[str, tuple[LoadOptions, AvailableMemory, tuple[str, str]]] = {
     "a card of 6 GB": (LoadOptions(), AvailableMemory(32 * GB, int(5.5 * GB), (8, 9)), ("cuda", "nf4")),
     "a card of 4 GB": (LoadOptions(), AvailableMemory(32 * GB, int(3.8 * GB), (8, 9)), ("cuda", "group-offload")),
     "training": (LoadOptions(full_precision=True), AvailableMemory(80 * GB, 80 * GB), ("cuda", "float32")),
+    "training on a card of 12 GB": (
+        LoadOptions(full_precision=True),
+        AvailableMemory(32 * GB, 11 * GB),
+        ("cuda", "half-text-freed"),
+    ),
+    "training on a card of 8 GB": (LoadOptions(full_precision=True), AvailableMemory(32 * GB, int(7.5 * GB)), ("cuda", "int8")),
 }
 
 
@@ -256,6 +262,12 @@ def test_what_does_not_fit_is_refused_before_a_weight_is_read(toy: Path, monkeyp
     monkeypatch.setattr(loader, "load_family_pipeline", lambda *_: pytest.fail("loaded"))
     with pytest.raises(ModelError, match=r"are needed \(mapped\)\. Close other programs"):
         load_flow_model(toy)
+
+
+def test_what_cannot_be_trained_is_refused() -> None:
+    for name in ("float8", "group-offload"):
+        with pytest.raises(ModelError, match=f"the memory profile {name} is not float32 or half or int8 or nf4; training"):
+            plan_memory(KLEIN, LoadOptions(profile=name, full_precision=True), AvailableMemory(80 * GB, 80 * GB))
 
 
 def test_photos_in_context_and_guidance_take_memory() -> None:

@@ -35,6 +35,7 @@ class FlowFootprint:
 
     parts: Mapping[str, WeightCounts]
     image_size: int  # pixels along one side
+    trained_weights: tuple[str, ...] = ("float32", "half", "int8", "nf4")  # of which low-rank matrices are trained beside
     token_pixels: int = 16
     rows: int = 2
     token_activations: float = 0.0  # of the transformer, per token

@@ -55,6 +55,7 @@ class ModelFootprint:
     parts: Mapping[str, WeightCounts]
     image_size: int  # pixels along one side
     vae_scale_factor: int = 8  # pixels per latent along one side
+    trained_weights: tuple[str, ...] = ("float32",)
     unet_activations: float = 0.0  # per latent
     vae_activations: float = 0.0  # per pixel
     vision_activations: float = 0.0  # per photo

@@ -29,6 +29,10 @@ class Footprint(Protocol):
     def image_size(self) -> int:
         """Side in pixels of the square that the model draws by default."""
 
+    @property
+    def trained_weights(self) -> Sequence[str]:
+        """The kinds of weights that training can begin from: of MemoryProfile."""
+
     def profiles(self, device: str) -> Sequence[MemoryProfile]:
         """The ways to hold such a model on a device, the costliest last."""
 
@@ -43,7 +47,8 @@ class Footprint(Protocol):
 class LoadOptions:
     """What a model is loaded for. image_size: side of the images in pixels, 0 for the model's. batch_size: images at a time.
 
-    device, profile: names, "" for the best that fits. full_precision: all weights in float32, for training and export.
+    device, profile: names, "" for the best that fits. full_precision: weights that can be trained or exported, of a UNet all in
+    float32.
     backend: what the networks run on, a name of models/compiled.py; "" for the quickest. context_photos: of each person, for
     a model that takes them.
     """
@@ -104,7 +109,7 @@ def plan_memory(footprint: Footprint, options: LoadOptions, memory: AvailableMem
         return MemoryPlan(profiles[0], device, half, available_bytes=available, profiles=profiles)
 
     # The first one that fits; weights that are not on the GPU must fit the CPU's memory.
-    candidates = candidate_profiles(profiles, options, device)
+    candidates = candidate_profiles(profiles, options, device, footprint.trained_weights)
     requirements = [footprint.required_bytes(profile, options, device) for profile in candidates]
     for profile, required in zip(candidates, requirements, strict=True):
         on_cpu = 0 if device == "cpu" else footprint.offloaded_bytes(profile)
@@ -124,19 +129,26 @@ def choose_device(name: str, memory: AvailableMemory, *, small: bool) -> str:
     return name or ("cpu" if memory.gpu is None or small else "cuda")
 
 
-def candidate_profiles(profiles: Sequence[MemoryProfile], options: LoadOptions, device: str = "cpu") -> list[MemoryProfile]:
-    """The profiles that the options allow. Raises InputError for an unknown name, ModelError for one that is too coarse."""
+def candidate_profiles(
+    profiles: Sequence[MemoryProfile],
+    options: LoadOptions,
+    device: str = "cpu",
+    trained_weights: Sequence[str] = ("float32",),
+) -> list[MemoryProfile]:
+    """The profiles that the options allow. Raises InputError for an unknown name, ModelError for one that cannot be trained."""
+    trainable = [profile for profile in profiles if profile.weights in trained_weights and not profile.cpu_offload]
     if options.profile:
         named = [profile for profile in profiles if profile.name == options.profile]
         if not named:
             known = [profile.name for profile in profiles]
             raise unknown_name("memory profile", options.profile, known, "docs/models.md says what each does")
-        if options.full_precision and named[0].weights != "float32":
-            found = f"the memory profile {options.profile} is not float32"
-            raise ModelError(found, "training and export need float32", f"Set {PROFILE_VARIABLE}=float32, or unset it")
+        if options.full_precision and named[0] not in trainable:
+            found = f"the memory profile {options.profile} is not {' or '.join(trained_weights)}"
+            needed = f"training and export need {' or '.join(trained_weights)}"
+            raise ModelError(found, needed, f"Set {PROFILE_VARIABLE}=float32, or unset it")
         return named
     if options.full_precision:
-        return [profile for profile in profiles if profile.weights == "float32"]
+        return trainable
     return [profile for profile in profiles if device == "cpu" or profile.weights != "float32"]
 
 
