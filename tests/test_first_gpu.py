@@ -20,8 +20,8 @@ from toy_hub import Hub, publish_folder
 pytestmark = pytest.mark.slow
 
 
-def test_a_report_of_every_model_comes_back(sd15: Hub, models_here: Path, tmp_path: Path) -> None:
-    publish_folder(sd15, PUBLISHED["flux2-klein-4b"].repository, toy_family("flux2-klein", tmp_path / "klein"))
+def test_a_report_of_every_model_comes_back(hub: Hub, models_here: Path, tmp_path: Path) -> None:
+    publish_folder(hub, PUBLISHED["flux2-klein-4b"].repository, toy_family("flux2-klein", tmp_path / "klein"))
     photos = sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))
     for name, files in {"anna": photos[:6], "bert": photos[3:9]}.items():
         (tmp_path / "people" / name).mkdir(parents=True)
@@ -29,7 +29,7 @@ def test_a_report_of_every_model_comes_back(sd15: Hub, models_here: Path, tmp_pa
             shutil.copy(path, tmp_path / "people" / name)
     out = tmp_path / "out"
     environment = os.environ | {"PYTHON": sys.executable, "STEPS": "1", "IMAGES": "1", "HF_HUB_OFFLINE": "0"}
-    command = ["recipes/first-gpu.sh", str(tmp_path / "people"), str(out), "sd15", "flux2-klein-4b", "owner/none"]
+    command = ["recipes/first-gpu.sh", str(tmp_path / "people"), str(out), "flux2-klein-4b", "owner/none"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(out / "report/report.json")
@@ -37,22 +37,15 @@ def test_a_report_of_every_model_comes_back(sd15: Hub, models_here: Path, tmp_pa
     report = json.loads((out / "report/report.json").read_text())
     assert (report["gpu"], report["environment"]["libraries"]["torch"] is not None) == (None, True)
     models = report["models"]
-    assert {name: record["finished"] for name, record in models.items()} == {
-        "sd15": True,
-        "flux2-klein-4b": True,
-        "owner--none": False,
-    }
+    assert {name: record["finished"] for name, record in models.items()} == {"flux2-klein-4b": True, "owner--none": False}
     assert "the hub has no repository owner/none" in models["owner--none"]["error"]
-    assert models["sd15"]["method"] == "ip-adapter-consensus"
-    assert models["flux2-klein-4b"]["method"] == "photos-in-context"
-    for name in ("sd15", "flux2-klein-4b"):
-        record = models[name]
-        assert (record["people"], record["steps"]) == (2, 1)
-        assert set(record["seconds"]) == {"load", "identity", "image"}
-        assert record["peak_memory_mb"] > 100
-        assert "identity-similarity" in record["metrics"]
-        assert len(list((out / name / "images").glob("*/*.png"))) == 2
-    assert {path.name for path in (out / "report").iterdir()} == {"report.json", "sd15.png", "flux2-klein-4b.png"}
+    record = models["flux2-klein-4b"]
+    assert (record["method"], record["people"], record["steps"]) == ("photos-in-context", 2, 1)
+    assert set(record["seconds"]) == {"load", "identity", "image"}
+    assert record["peak_memory_mb"] > 100
+    assert "identity-similarity" in record["metrics"]
+    assert len(list((out / "flux2-klein-4b/images").glob("*/*.png"))) == 2
+    assert {path.name for path in (out / "report").iterdir()} == {"report.json", "flux2-klein-4b.png"}
     assert not any(word in (out / "report/report.json").read_text() for word in ("anna", "bert", str(tmp_path)))
 
 
