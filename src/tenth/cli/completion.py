@@ -4,9 +4,12 @@ from __future__ import annotations
 
 METHOD_NAMES = (
     *("ip-adapter", "ip-adapter-max", "ip-adapter-avg", "ip-adapter-concat", "ip-adapter-consensus"),
-    *("ip-adapter-attention", "ip-adapter-set", "dreambooth", "dreambooth-lora", "dreambooth+ip-adapter-consensus"),
+    *("ip-adapter-attention", "ip-adapter-set", "photos-in-context"),
+    *("dreambooth", "dreambooth-lora", "dreambooth+ip-adapter-consensus"),
 )  # those of methods/registry.py, which imports torch; a test compares the two
-MODEL_NAMES = ("pocket", "sd15", "sdxl")  # those of models/registry.py, too
+MODEL_NAMES = (
+    *("pocket", "sd15", "sdxl", "flux2-klein-4b", "flux2-klein-base-4b", "qwen-image-edit", "z-image"),
+)  # those of models/registry.py, too
 
 
 def method_names() -> list[str]:
