@@ -11,12 +11,11 @@ import torch
 
 from tenth.core.errors import IdentityError
 from tenth.core.types import Identity
-from tenth.models.families.loader import load_flow_model
 from tenth.models.families.registry import FAMILIES
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, batch_requests, generate
 from tenth.sampling.passes.hires import HiresConfig, native_sizes
-from toy_families import MAKERS, toy_family, toy_photo
+from toy_families import MAKERS, load_toy, toy_family, toy_photo
 
 FEW = SamplingConfig(steps=2)
 PROMPT = "a photo of a person"
@@ -24,7 +23,7 @@ PROMPT = "a photo of a person"
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load_flow_model(toy_family(request.param, tmp_path_factory.mktemp("family") / "toy"))
+    return load_toy(toy_family(request.param, tmp_path_factory.mktemp("family") / "toy"))
 
 
 def draw(model: Any, *requests: Request, **settings: Any) -> list[np.ndarray]:
@@ -98,6 +97,6 @@ def test_other_shapes_are_drawn(model: Any) -> None:
 def test_the_names_of_parts_are_those_of_the_pipeline(model: Any, tmp_path: Path) -> None:
     """What diffusers writes is what the family reads."""
     model.pipeline.save_pretrained(tmp_path / "again")
-    again = load_flow_model(tmp_path / "again")
+    again = load_toy(tmp_path / "again")
     assert again.name.partition("@")[2] == model.name.partition("@")[2]
     assert np.array_equal(draw(again, Request(None, PROMPT, 0))[0], draw(model, Request(None, PROMPT, 0))[0])

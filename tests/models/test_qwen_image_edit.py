@@ -23,7 +23,7 @@ from toy_families import load_toy, toy_family
 from toy_qwen_families import TOY_AREA, random_photos, stacked_contexts
 
 PROMPTS = ["a photo of a person by a window", "in the rain", "a person"]
-GUIDED = SamplingConfig(steps=2, guidance_scale=4.0, negative_prompt="blurred")
+GUIDED = SamplingConfig(steps=2, guidance_scale=2.5, negative_prompt="blurred")
 PLAIN = SamplingConfig(steps=2, guidance_scale=1.0)
 SIZE = Size(48, 64)
 
@@ -66,7 +66,7 @@ def drawn(pipeline: Any, prompt: str, seed: int, *, guided: bool = True, **more:
     image = pipeline(
         prompt=prompt,
         negative_prompt="blurred" if guided else None,
-        true_cfg_scale=4.0 if guided else 1.0,
+        true_cfg_scale=2.5 if guided else 1.0,
         height=SIZE.height,
         width=SIZE.width,
         num_inference_steps=2,
