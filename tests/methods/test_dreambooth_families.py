@@ -104,6 +104,8 @@ def test_a_model_of_a_person_is_loaded_by_diffusers_and_by_us(
 
 def test_photos_in_context_and_weights_go_together(model: Any, tuned: Identity) -> None:
     if not model.max_context_photos:
-        pytest.skip("the family takes no photos")
+        with pytest.raises(IdentityError, match="photos in context named latents.0; z-image reads no photos"):
+            draw(model, replace(tuned, context={"latents.0": torch.zeros(16, 8, 8)}), FEW)
+        return
     seen = replace(tuned, context=model.encode_photos([toy_photo(64, 64)]))
     assert np.abs(draw(model, seen, FEW) - draw(model, tuned, FEW)).max() > 1
