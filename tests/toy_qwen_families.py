@@ -98,7 +98,7 @@ def qwen_image_edit(*, zero_cond_t: bool = False) -> QwenImageEditPlusPipeline:
     )
     with torch.no_grad():  # so that an image shows what it is conditioned on
         for parameter in vae.parameters():
-            parameter.mul_(1.3 if parameter.ndim > 1 else 1)
+            parameter.mul_(1.1 if parameter.ndim > 1 else 1)
     scheduler = FlowMatchEulerDiscreteScheduler(
         base_image_seq_len=256,
         max_image_seq_len=8192,

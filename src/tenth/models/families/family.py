@@ -127,8 +127,11 @@ def set_flow_timesteps(
 ) -> None:
     """Set a scheduler of flow matching to so many steps. mu: the shift, where the scheduler's depends on the size.
 
-    sigmas: of each step before the shift; a scheduler that takes none has its own.
+    sigmas: of each step before the shift; a scheduler that takes none has its own. One step goes straight to the image: the
+    configuration's `shift_terminal`, noise before the last of several, is left out, where diffusers would divide zero by zero.
     """
+    if steps == 1 and scheduler.config.get("shift_terminal"):
+        scheduler.register_to_config(shift_terminal=None)
     known = inspect.signature(scheduler.set_timesteps).parameters
     settings: dict[str, Any] = {}
     if mu is not None and "mu" in known and scheduler.config.get("use_dynamic_shifting"):

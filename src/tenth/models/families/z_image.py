@@ -39,6 +39,7 @@ START, END = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
 PHOTO_START, PHOTO_END = "<|vision_start|>", "<|vision_end|>"
 FIXED_PARTS = {"first": START + PHOTO_START, "between": PHOTO_END + PHOTO_START, "last": f"{PHOTO_END}<|im_end|>"}
 MESSAGE_TOKENS = 8  # of START and END
+CHAT_TEMPLATE = f"{{{{ {START!r} + messages[0].content + {END!r} }}}}"  # of the tokenizer, for diffusers' own pipeline
 TURBO_SHIFT = 3.0  # of its scheduler; the model that it was distilled from has 6
 TURBO_SAMPLING, SAMPLING = DefaultSampling(8, 1.0, guidance_rescale=0.0), DefaultSampling(50, 5.0, guidance_rescale=0.0)
 CHECKED_TOKENS, CHECKED_SIDE = 4, 64
@@ -193,6 +194,7 @@ Z_IMAGE = TransformerFamily(
     empty_conditioning=empty_conditioning,
     token_widths=14.0,
     correct_guidance=correct_guidance,
+    chat_template=CHAT_TEMPLATE,
 )
 Z_IMAGE_OMNI = replace(
     Z_IMAGE,
