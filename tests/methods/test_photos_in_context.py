@@ -15,12 +15,16 @@ from tenth.core.errors import DataError, IdentityError, ModelError
 from tenth.core.files.tensors import tensors_digest
 from tenth.core.types import Face, Identity, Person, Photo
 from tenth.data.photo_folder import read_person
+from tenth.experiments.generation.plan import plan_images
+from tenth.experiments.generation.request import ImageRequest
+from tenth.experiments.generation.subject import subject_of
 from tenth.methods.combined import combine_identities
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.photos_in_context import BELOW_FACE, CROP_SIDES, FACE_WIDTHS, PhotosInContext, crop_for_context
 from tenth.methods.registry import ADAPTER_METHODS, METHODS, TUNING_FREE_METHODS, method
 from tenth.models.families.loader import load_flow_model
 from tenth.models.families.registry import FAMILIES
+from tenth.models.memory.planner import LoadOptions
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
@@ -202,3 +206,18 @@ def test_it_is_a_row_of_the_table_that_no_experiment_takes_unasked() -> None:
     assert "photos-in-context" in TUNING_FREE_METHODS
     assert "photos-in-context" not in ADAPTER_METHODS
     assert [name for name, entry in METHODS.items() if entry.value.keeps_photos] == ["photos-in-context"]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("photos-in-context", 4), ("dreambooth-lora+photos-in-context", 4), ("ip-adapter", 0)]
+)
+def test_a_model_is_loaded_with_room_for_the_photos(name: str, number: int) -> None:
+    plan, asked = plan_images(ImageRequest(prompts=("a photo",), method=name)), []
+
+    def load(options: LoadOptions) -> Any:
+        asked.append(options.context_photos)
+        raise ModelError("no model", "none is needed", "Stop here")
+
+    with pytest.raises(ModelError, match="Stop here"):
+        subject_of(plain(1), plan, name, load)
+    assert asked == [number]
