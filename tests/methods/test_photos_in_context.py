@@ -15,10 +15,16 @@ from tenth.core.errors import DataError, IdentityError, ModelError
 from tenth.core.files.tensors import tensors_digest
 from tenth.core.types import Face, Identity, Person, Photo
 from tenth.data.photo_folder import read_person
+from tenth.experiments.generation.plan import plan_images
+from tenth.experiments.generation.request import ImageRequest
+from tenth.experiments.generation.subject import subject_of
 from tenth.methods.combined import combine_identities
-from tenth.methods.photos_in_context import BELOW_FACE, FACE_WIDTHS, PhotosInContext, crop_for_context
+from tenth.methods.identity_file import load_identity, save_identity
+from tenth.methods.photos_in_context import BELOW_FACE, CROP_SIDES, FACE_WIDTHS, PhotosInContext, crop_for_context
 from tenth.methods.registry import ADAPTER_METHODS, METHODS, TUNING_FREE_METHODS, method
 from tenth.models.families.loader import load_flow_model
+from tenth.models.families.registry import FAMILIES
+from tenth.models.memory.planner import LoadOptions
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
@@ -26,7 +32,7 @@ from tenth.sampling.people import PlacedPerson, Region
 from toy_families import toy_family
 
 METHOD = PhotosInContext()
-FEW = SamplingConfig(steps=1)
+FEW = SamplingConfig(steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +91,7 @@ def test_what_is_encoded_is_the_crop_of_each_photo_in_turn(model: Any, anna: Per
     identity = METHOD(few, model).identity
     by_digest = {photo.digest: photo for photo in few.photos}
     for index, digest in enumerate(identity.photos):
-        pixels = torch.from_numpy(crop_for_context(by_digest[digest])).permute(2, 0, 1)[None] / 127.5 - 1
+        pixels = torch.from_numpy(crop_for_context(by_digest[digest], 512)).permute(2, 0, 1)[None] / 127.5 - 1
         assert torch.allclose(identity.context[f"latents.{index}"], model.encode(pixels)[0], atol=1e-5)
 
 
@@ -93,8 +99,30 @@ def test_an_image_is_of_the_photos_and_the_same_to_the_byte(model: Any) -> None:
     one, other = (METHOD(plain(*numbers), model).identity for numbers in ((1, 2), (7, 8)))
     images = draw(model, one, other, None)
     assert min(furthest(images[0], images[1]), furthest(images[0], images[2])) > 0
-    assert np.array_equal(images[0], draw(model, METHOD(plain(1, 2), model).identity)[0])
-    assert furthest(images[1], draw(model, other)[0]) <= 1
+    alone = draw(model, other)[0]
+    assert np.array_equal(alone, draw(model, METHOD(plain(7, 8), model).identity)[0])
+    assert furthest(images[1], alone) <= 1
+
+
+@pytest.mark.parametrize("family", [each for each in FAMILIES.values() if each.max_context_photos], ids=lambda each: each.name)
+def test_every_family_that_reads_photos_draws_them(family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for area in ("PHOTO_AREA", "SEEN_AREA"):  # else of a million pixels
+        monkeypatch.setattr(f"tenth.models.families.qwen_image_edit.{area}", 64 * 64)
+    model = load_flow_model(toy_family(family.name, tmp_path / "toy"), family=replace(family, resolution=64))
+    before = weights(model)
+    one, other = (METHOD(plain(number, side=300), model).identity for number in (1, 7))
+    assert METHOD(plain(1, side=300), model).identity.fingerprint == one.fingerprint != other.fingerprint
+    (alone,), images = draw(model, one), draw(model, one, other)
+    assert furthest(*images) > furthest(images[0], alone)
+    assert furthest(images[0], alone) <= 1
+    save_identity(one, tmp_path / "me.safetensors", with_photos=True)
+    assert np.array_equal(alone, draw(model, load_identity(tmp_path / "me.safetensors"))[0])
+    assert weights(model) == before
+
+    # Prompts are read beside the photos, and that is not kept either.
+    assert model.prompt_encoder.num_cached > 0
+    model.prompt_encoder.forget_photos()
+    assert model.prompt_encoder.num_cached == (0 if family.prompts_see_photos else 1)
 
 
 def test_order_and_copies_change_nothing(model: Any) -> None:
@@ -119,7 +147,7 @@ def test_a_crop_is_head_and_shoulders_within_the_photo(size: tuple[int, int], wi
     pixels = np.zeros((height, length, 3), np.uint8)
     box = (20, 40, 20 + width, 40 + width)
     pixels[box[1] : box[3], box[0] : box[2]] = 255
-    crop = crop_for_context(Photo(pixels, "a", face=Face(box, np.zeros((5, 2)))))
+    crop = crop_for_context(Photo(pixels, "a", face=Face(box, np.zeros((5, 2)))), 512)
     assert crop.shape == (side, side, 3)
     square = min(FACE_WIDTHS * width, *size)
     assert (crop > 128).mean() == pytest.approx((width / square) ** 2, rel=0.1)  # the whole face is in it
@@ -131,9 +159,15 @@ def test_a_crop_is_head_and_shoulders_within_the_photo(size: tuple[int, int], wi
 def test_without_a_face_the_middle_is_taken() -> None:
     picture = Image.new("RGB", (900, 300), "black")
     picture.paste("white", (300, 0, 600, 300))
-    crop = crop_for_context(Photo(np.asarray(picture), "a"))
+    crop = crop_for_context(Photo(np.asarray(picture), "a"), 512)
     assert crop.shape == (256, 256, 3)
     assert crop[:, 2:-2].min() == 255
+
+
+def test_a_crop_is_as_large_as_the_family_reads() -> None:
+    photo = Photo(np.zeros((1500, 1200, 3), np.uint8), "a")
+    assert [crop_for_context(photo, largest).shape[0] for largest in (256, 512, 1024)] == [256, 512, 1024]
+    assert {family.context_side for family in FAMILIES.values()} <= set(CROP_SIDES)
 
 
 def test_a_unet_takes_none_and_the_error_names_who_does(toy_model: Any) -> None:
@@ -172,3 +206,18 @@ def test_it_is_a_row_of_the_table_that_no_experiment_takes_unasked() -> None:
     assert "photos-in-context" in TUNING_FREE_METHODS
     assert "photos-in-context" not in ADAPTER_METHODS
     assert [name for name, entry in METHODS.items() if entry.value.keeps_photos] == ["photos-in-context"]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("photos-in-context", 4), ("dreambooth-lora+photos-in-context", 4), ("ip-adapter", 0)]
+)
+def test_a_model_is_loaded_with_room_for_the_photos(name: str, number: int) -> None:
+    plan, asked = plan_images(ImageRequest(prompts=("a photo",), method=name)), []
+
+    def load(options: LoadOptions) -> Any:
+        asked.append(options.context_photos)
+        raise ModelError("no model", "none is needed", "Stop here")
+
+    with pytest.raises(ModelError, match="Stop here"):
+        subject_of(plain(1), plan, name, load)
+    assert asked == [number]

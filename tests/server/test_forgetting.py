@@ -11,6 +11,7 @@ import pytest
 from tenth.cli.main import main
 from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError
+from tenth.core.types import DiffusionModel
 from tenth.methods.people.folder import PeopleFolder
 from tenth.methods.people.record import Consent
 from tenth.models.latent_diffusion import LatentDiffusion
@@ -26,6 +27,7 @@ from tenth.server.queue.reporter import LeaseReporter
 from tenth.server.queue.worker import remove_job_folder
 from tenth.server.storage.blobs import Blobs
 from tenth.server.storage.database import Database
+from toy_families import toy_family
 from toy_jobs import done_job
 
 NAME = "Zebulon Quixote"
@@ -134,6 +136,30 @@ def test_nothing_is_left_by_a_job_that_was_running(
         drawing.execute(job, LeaseReporter(leases, job, 60))
     remove_job_folder(database, job.id)
     assert files_with(database.folder.parent, NAME.encode(), *(name.encode() for name in kept)) == []
+
+
+@pytest.mark.slow
+def test_of_photos_in_context_nothing_is_kept_after_the_job(
+    database: Database, queue: JobQueue, leases: Leases, photos: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    people, models = save(database, "ben", photos), []
+    request = {"prompts": ["a hat"], "sampling": {"steps": 1}, "method": "photos-in-context"}
+    request["model"] = str(toy_family("z-image-omni", tmp_path / "toy"))  # whose prompts are read beside the photos
+    queue.submit(owner="ben", kind="images", payload={"photos": [], "request": request}, person=NAME)
+    job, load = leases.claim(), drawing._load
+    assert job is not None
+
+    def load_and_note(model: str, options: LoadOptions) -> DiffusionModel:
+        models.append(load(model, options))
+        return models[-1]
+
+    monkeypatch.setattr(drawing, "_load", load_and_note)
+    result = drawing.execute(job, LeaseReporter(leases, job, 60))
+    assert set(result.pictures[0].settings["photos"]) == {path.name for path in people.photos(NAME)}
+    assert people.identities(NAME) == ()
+    (model,) = models
+    assert model.prompt_encoder.num_cached == 0
+    load.cache_clear()
 
 
 def test_a_worker_keeps_no_photo_in_memory_of_whom_was_forgotten(

@@ -20,9 +20,9 @@ from tenth.models.families.registry import FAMILIES
 
 FACE_WIDTHS = 3.0  # side of the crop, in widths of the face: head and shoulders
 BELOW_FACE = 1 / 12  # of the crop's side: by how much its middle is below the face's
-# Sides of crops in pixels, multiples of what every family asks for. Four of the larger one have as many tokens as an image of
-# 1024 pixels a side. Few sizes: only images whose photos have the same sizes share a batch.
-CROP_SIDES = (256, 512)
+# Sides of crops in pixels, up to the family's largest: multiples of what every family asks for, and few, because only images
+# whose photos have the same sizes share a batch. Four of 512 pixels have as many tokens as an image of 1024.
+CROP_SIDES = (256, 512, 1024)
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,17 @@ class PhotosInContext:
             encoder="",
             adapter="",
             photos=tuple(photo.digest for photo in taken),
-            context=model.encode_photos([crop_for_context(photo) for photo in taken]),
+            context=model.encode_photos([crop_for_context(photo, model.family.context_side) for photo in taken]),
         )
         shares = torch.zeros(len(photos), dtype=torch.float64)
         shares[list(choice.indices)] = 1 / len(taken)
         return MethodResult(identity, shares, _notes(photos, choice))
 
 
-def crop_for_context(photo: Photo) -> Pixels:
+def crop_for_context(photo: Photo, largest: int) -> Pixels:
     """A square around head and shoulders, of one of CROP_SIDES: (side, side, 3). Without a face the middle of the photo.
+
+    largest: of CROP_SIDES that may be used. A smaller photo is not enlarged, but to the smallest of them.
 
     It lies within the photo: a border that is made up would be drawn again.
     """
@@ -75,7 +77,7 @@ def crop_for_context(photo: Photo) -> Pixels:
         side = min(side, FACE_WIDTHS * face_width(photo.face))
         x, y = (left + right) / 2, (top + bottom) / 2 + BELOW_FACE * side
     x0, y0 = (min(max(0.0, middle - side / 2), length - side) for middle, length in ((x, width), (y, height)))
-    target = max((each for each in CROP_SIDES if each <= side), default=CROP_SIDES[0])
+    target = max((each for each in CROP_SIDES if each <= min(side, largest)), default=CROP_SIDES[0])
     box = (x0, y0, x0 + side, y0 + side)
     return np.array(Image.fromarray(photo.pixels).resize((target, target), Image.Resampling.LANCZOS, box=box))
 

@@ -76,13 +76,21 @@ def _draw(job: Job, reporter: Reporter) -> JobResult:
         request = replace(request, method="")  # which it was made by
 
     # The person by the method, then the pictures. What takes minutes to learn is kept with the person.
+    models: list[DiffusionModel] = []
+
     def keep(subject: Subject, images: ImageRun) -> None:
+        models.append(subject.model)
         notes.extend([*subject.notes, *image_notes(images)])
         if job.person and learned:
             people_of(reporter.data, job.owner).add_identity(job.person, next(iter(subject.identities.values())))
 
     folder, plan, load = reporter.folder / "images", plan_images(request, start=start), partial(_load, request.model)
-    paths = generate_images(plan, subject_source, folder, load, _reports(reporter), keep)
+    try:
+        paths = generate_images(plan, subject_source, folder, load, _reports(reporter), keep)
+    finally:
+        for model in models:  # the model stays in memory: nothing of these photos does
+            if model.family is not None:
+                model.prompt_encoder.forget_photos()
 
     results = read_record(folder, command="generate")["results"]
     if request.keep_all:

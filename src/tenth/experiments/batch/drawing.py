@@ -148,7 +148,7 @@ def _plan(row: BatchRow) -> _Planned | DrawnRow:
 
 def _windows(planned: Sequence[_Planned | DrawnRow]) -> Iterator[list[_Planned | DrawnRow]]:
     """Rows that are drawn together. What is learned of a person is large: those rows are of one person."""
-    for _, group in groupby(planned, key=lambda each: each.row.person if _tunes_model(each) else ""):
+    for _, group in groupby(planned, key=lambda each: each.row.person if _says(each, "tunes_model") else ""):
         while window := list(islice(group, WINDOW_ROWS)):
             yield window
 
@@ -159,16 +159,17 @@ def _options_of(planned: Sequence[_Planned | DrawnRow]) -> LoadOptions:
     largest = max(plans, key=lambda plan: plan.largest_size.size.area if plan.largest_size else 0, default=None)
     if largest is None:
         return LoadOptions()
-    options = load_options(largest, full_precision=any(map(_tunes_model, planned)))
+    learns, with_photos = (any(_says(each, name) for each in planned) for name in ("tunes_model", "keeps_photos"))
+    options = load_options(largest, full_precision=learns, with_photos=with_photos)
     return replace(options, batch_size=min(len(plans), DEFAULT_BATCH_SIZE))
 
 
-def _tunes_model(planned: _Planned | DrawnRow) -> bool:
-    """Whether a row's method learns for minutes; one that is unknown is the row's error later."""
+def _says(planned: _Planned | DrawnRow, name: str) -> bool:
+    """`tunes_model` or `keeps_photos` of a row's method; one that is unknown is the row's error later."""
     if planned.row.person.endswith(IDENTITY_SUFFIX):
         return False
     try:
-        return find_method(planned.row.method or DEFAULT_METHOD).tunes_model
+        return bool(getattr(find_method(planned.row.method or DEFAULT_METHOD), name))
     except InputError:
         return False
 

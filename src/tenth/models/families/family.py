@@ -54,7 +54,8 @@ class TransformerFamily:
     pipeline_class: as model_index.json names it. components: the class names that an index may name, by the part; the first
     letter of a part says the library: text encoders, tokenizers and processors are of transformers.
     resolution: side of the square, in pixels, of the default image. size_multiple: sides of images are multiples of it.
-    max_context_photos: 0: takes no photos in context. max_prompt_tokens: what is beyond is not read.
+    max_context_photos: 0: takes no photos in context. context_side: of the largest square, in pixels, that is cut out of one.
+    max_prompt_tokens: what is beyond is not read.
     default_sampling: (pipeline) -> steps and guidance. is_guidance_distilled: (pipeline) -> whether guidance is in the weights.
     latent_shape: (pipeline, height, width) -> (C, h, w), in which diffusers' pipeline draws its noise.
     encode_prompts: (pipeline, prompts, context) -> embeddings of U prompts. context: (U, ...) tensors, read where
@@ -92,6 +93,7 @@ class TransformerFamily:
     encode_photos: Callable[[Any, Sequence[Pixels]], dict[str, Tensor]] = encode_no_photos
     check_context: Callable[[Any, Mapping[str, Tensor]], None] = refuse_context
     prompts_see_photos: bool = False
+    context_side: int = 512
     correct_guidance: Callable[[Tensor, Tensor, float], Tensor] | None = None
     made_parts: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     token_widths: float = TOKEN_WIDTHS

@@ -19,6 +19,7 @@ from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.models.prompt_weights import plain_text
 
 MAX_CACHED_PROMPTS = 16  # of FLUX.2 klein 4B 8 MB each in 16 bits
+NO_PHOTOS = tensors_digest({})
 
 
 class FlowPromptEncoder:
@@ -42,6 +43,16 @@ class FlowPromptEncoder:
             )
             encoded.append(self._one(plain_text(prompt), seen, device))
         return concat_prompts(encoded)
+
+    @property
+    def num_cached(self) -> int:
+        """How many prompts' embeddings are in memory."""
+        return len(self._cache)
+
+    def forget_photos(self) -> None:
+        """Keep no embeddings of prompts that were read beside photos."""
+        for key in [key for key in self._cache if key[1] != NO_PHOTOS]:
+            del self._cache[key]
 
     def num_chunks(self, *prompts: str) -> int:  # noqa: ARG002 - of any
         """One: no prompt is read in parts."""

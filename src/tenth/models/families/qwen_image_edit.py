@@ -228,4 +228,5 @@ QWEN_IMAGE_EDIT = TransformerFamily(
     correct_guidance=correct_guidance,
     made_parts={"processor": processor},
     prompts_see_photos=True,
+    context_side=1024,  # as large as the autoencoder is given it anyway
 )
