@@ -11,11 +11,12 @@ import pytest
 import torch
 from diffusers import FluxPipeline, StableDiffusion3Pipeline
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil
 
 from tenth.core.errors import IdentityError, ModelError
 from tenth.core.types import Identity, Person, Photo
+from tenth.methods.export import export_embeddings
 from tenth.methods.registry import METHODS, method
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
@@ -55,17 +56,20 @@ class Toy:
         with self.model.applied(identities) as embeddings:
             return self.ours([PROMPT] * len(identities), [seed] * len(identities), embeddings)
 
-    def theirs(self, prompt: str, seed: int, people: Sequence[Person] = ()) -> Any:
-        """By diffusers alone, from photo to image; of several people, an image of each is asked for."""
+    def theirs(self, prompt: str, seed: int, people: Sequence[Person] = (), embeddings: Any = None) -> Any:
+        """By diffusers alone, from photos or embeddings to image; of several people, an image of each is asked for."""
         arguments: dict[str, Any] = {"generator": [torch.Generator().manual_seed(seed) for _ in people or [0]]}
         if people:
             photos = [Image.fromarray(photo.pixels) for person in people for photo in person.photos]
-            self._load_adapter()
             arguments["ip_adapter_image"] = [photos] if self.is_flux else photos  # FLUX.1's: of each adapter
+        if embeddings is not None:
+            arguments["ip_adapter_image_embeds"] = embeddings
+        if people or embeddings is not None:
+            self._load_adapter()
         count = len(people) or 1
         size = {"height": SIDE, "width": SIDE, "num_inference_steps": FEW.steps, "guidance_scale": FEW.guidance_scale}
         images = self.pipeline([prompt] * count, output_type="np", **size, **arguments).images
-        if people:
+        if people or embeddings is not None:
             self.pipeline.unload_ip_adapter()
         return images
 
@@ -147,6 +151,19 @@ def test_two_people_in_one_batch_are_each_drawn_alone(toy: Toy) -> None:
         mixed = toy.theirs(PROMPT, 3, people)
         assert np.abs(mixed[0] - mixed[1]).max() < 1e-4
         assert all(np.abs(mixed[row] - alone[row]).max() > 1e-4 for row in (0, 1))
+
+
+def test_exported_embeddings_are_drawn_by_diffusers_alone(toy: Toy, tmp_path: Path) -> None:
+    identity = method("ip-adapter-consensus")(person("anna", *range(1, 10)), toy.model).identity
+    path, adapter = export_embeddings(identity, toy.model, tmp_path / "anna.safetensors")
+    assert adapter.read_bytes() == toy.adapter.read_bytes()
+    embeddings = load_file(path)["ip_adapter_image_embeds"]
+    drawn = toy.theirs(PROMPT, 3, embeddings=[embeddings] if toy.is_flux else embeddings)
+    assert np.abs(drawn - toy.of(identity)).max() < 1e-4
+    if not toy.is_flux:
+        several = method("ip-adapter-concat")(person("anna", 1, 2), toy.model).identity
+        with pytest.raises(IdentityError, match="2 photos side by side, which diffusers"):
+            export_embeddings(several, toy.model, tmp_path / "several.safetensors")
 
 
 def test_a_model_without_adapter_and_identities_of_another_are_refused(toy: Toy, tmp_path: Path) -> None:
