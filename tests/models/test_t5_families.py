@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil
 
-from tenth.core.errors import IdentityError, ModelError
+from tenth.core.errors import IdentityError, ModelError, RecipeError
 from tenth.core.types import Identity, Person, Photo
 from tenth.methods.export import export_embeddings
 from tenth.methods.registry import METHODS, method
@@ -132,6 +133,21 @@ def test_every_pooling_takes_nine_photos_in_any_order(toy: Toy, name: str) -> No
     assert len(first.embeddings) == (9 if name == "ip-adapter-concat" else 1)
 
 
+def test_each_block_has_a_scale_of_its_own(toy: Toy) -> None:
+    identity = method("ip-adapter")(person("anna", 1), toy.model).identity
+
+    def drawn(scale: Any) -> Any:
+        with toy.model.applied([identity]) as embeddings:
+            sampling = replace(FEW, ip_adapter_scale=scale)
+            return sample_float(SamplingBatch(toy.model, sampling, [PROMPT], [3], embeddings))[0]
+
+    np.testing.assert_array_equal(drawn(0.0), toy.ours([PROMPT], [3])[0] if toy.is_flux else drawn({"double": [0, 0]}))
+    np.testing.assert_array_equal(drawn(0.7), drawn({"double": 0.7}))
+    assert np.abs(drawn({"double": [0.7, 0]}) - drawn({"double": [0, 0.7]})).max() > 1e-5
+    with pytest.raises(RecipeError, match="the layers with an adapter are double of 2"):
+        drawn({"double": [1.0, 1.0, 1.0]})
+
+
 def test_nine_photos_side_by_side_are_flux1s_list_of_photos(toy: Toy) -> None:
     anna = person("anna", *range(1, 10))
     image = toy.of(method("ip-adapter-concat")(anna, toy.model).identity)
@@ -151,6 +167,18 @@ def test_two_people_in_one_batch_are_each_drawn_alone(toy: Toy) -> None:
         mixed = toy.theirs(PROMPT, 3, people)
         assert np.abs(mixed[0] - mixed[1]).max() < 1e-4
         assert all(np.abs(mixed[row] - alone[row]).max() > 1e-4 for row in (0, 1))
+
+
+def test_the_model_is_as_before_when_an_identity_is_off(toy: Toy) -> None:
+    transformer = toy.model.pipeline.transformer
+    before = dict(transformer.attn_processors), list(transformer.state_dict()), set(vars(transformer)), toy.ours([PROMPT], [3])
+    identity = method("ip-adapter")(person("anna", 1), toy.model).identity
+    with toy.model.applied([identity]):
+        assert transformer.attn_processors != before[0]
+    with pytest.raises(ZeroDivisionError), toy.model.applied([identity]):
+        raise ZeroDivisionError
+    assert (dict(transformer.attn_processors), list(transformer.state_dict()), set(vars(transformer))) == before[:3]
+    np.testing.assert_array_equal(toy.ours([PROMPT], [3]), before[3])
 
 
 def test_exported_embeddings_are_drawn_by_diffusers_alone(toy: Toy, tmp_path: Path) -> None:
