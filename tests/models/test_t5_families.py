@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 import torch
 from diffusers import FluxPipeline, StableDiffusion3Pipeline
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil
 
-from tenth.core.errors import IdentityError, ModelError
+from tenth.core.errors import IdentityError, ModelError, RecipeError
 from tenth.core.types import Identity, Person, Photo
+from tenth.methods.export import export_embeddings
 from tenth.methods.registry import METHODS, method
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
@@ -55,17 +57,20 @@ class Toy:
         with self.model.applied(identities) as embeddings:
             return self.ours([PROMPT] * len(identities), [seed] * len(identities), embeddings)
 
-    def theirs(self, prompt: str, seed: int, people: Sequence[Person] = ()) -> Any:
-        """By diffusers alone, from photo to image; of several people, an image of each is asked for."""
+    def theirs(self, prompt: str, seed: int, people: Sequence[Person] = (), embeddings: Any = None) -> Any:
+        """By diffusers alone, from photos or embeddings to image; of several people, an image of each is asked for."""
         arguments: dict[str, Any] = {"generator": [torch.Generator().manual_seed(seed) for _ in people or [0]]}
         if people:
             photos = [Image.fromarray(photo.pixels) for person in people for photo in person.photos]
-            self._load_adapter()
             arguments["ip_adapter_image"] = [photos] if self.is_flux else photos  # FLUX.1's: of each adapter
+        if embeddings is not None:
+            arguments["ip_adapter_image_embeds"] = embeddings
+        if people or embeddings is not None:
+            self._load_adapter()
         count = len(people) or 1
         size = {"height": SIDE, "width": SIDE, "num_inference_steps": FEW.steps, "guidance_scale": FEW.guidance_scale}
         images = self.pipeline([prompt] * count, output_type="np", **size, **arguments).images
-        if people:
+        if people or embeddings is not None:
             self.pipeline.unload_ip_adapter()
         return images
 
@@ -128,6 +133,21 @@ def test_every_pooling_takes_nine_photos_in_any_order(toy: Toy, name: str) -> No
     assert len(first.embeddings) == (9 if name == "ip-adapter-concat" else 1)
 
 
+def test_each_block_has_a_scale_of_its_own(toy: Toy) -> None:
+    identity = method("ip-adapter")(person("anna", 1), toy.model).identity
+
+    def drawn(scale: Any) -> Any:
+        with toy.model.applied([identity]) as embeddings:
+            sampling = replace(FEW, ip_adapter_scale=scale)
+            return sample_float(SamplingBatch(toy.model, sampling, [PROMPT], [3], embeddings))[0]
+
+    np.testing.assert_array_equal(drawn(0.0), toy.ours([PROMPT], [3])[0] if toy.is_flux else drawn({"double": [0, 0]}))
+    np.testing.assert_array_equal(drawn(0.7), drawn({"double": 0.7}))
+    assert np.abs(drawn({"double": [0.7, 0]}) - drawn({"double": [0, 0.7]})).max() > 1e-5
+    with pytest.raises(RecipeError, match="the layers with an adapter are double of 2"):
+        drawn({"double": [1.0, 1.0, 1.0]})
+
+
 def test_nine_photos_side_by_side_are_flux1s_list_of_photos(toy: Toy) -> None:
     anna = person("anna", *range(1, 10))
     image = toy.of(method("ip-adapter-concat")(anna, toy.model).identity)
@@ -147,6 +167,31 @@ def test_two_people_in_one_batch_are_each_drawn_alone(toy: Toy) -> None:
         mixed = toy.theirs(PROMPT, 3, people)
         assert np.abs(mixed[0] - mixed[1]).max() < 1e-4
         assert all(np.abs(mixed[row] - alone[row]).max() > 1e-4 for row in (0, 1))
+
+
+def test_the_model_is_as_before_when_an_identity_is_off(toy: Toy) -> None:
+    transformer = toy.model.pipeline.transformer
+    before = dict(transformer.attn_processors), list(transformer.state_dict()), set(vars(transformer)), toy.ours([PROMPT], [3])
+    identity = method("ip-adapter")(person("anna", 1), toy.model).identity
+    with toy.model.applied([identity]):
+        assert transformer.attn_processors != before[0]
+    with pytest.raises(ZeroDivisionError), toy.model.applied([identity]):
+        raise ZeroDivisionError
+    assert (dict(transformer.attn_processors), list(transformer.state_dict()), set(vars(transformer))) == before[:3]
+    np.testing.assert_array_equal(toy.ours([PROMPT], [3]), before[3])
+
+
+def test_exported_embeddings_are_drawn_by_diffusers_alone(toy: Toy, tmp_path: Path) -> None:
+    identity = method("ip-adapter-consensus")(person("anna", *range(1, 10)), toy.model).identity
+    path, adapter = export_embeddings(identity, toy.model, tmp_path / "anna.safetensors")
+    assert adapter.read_bytes() == toy.adapter.read_bytes()
+    embeddings = load_file(path)["ip_adapter_image_embeds"]
+    drawn = toy.theirs(PROMPT, 3, embeddings=[embeddings] if toy.is_flux else embeddings)
+    assert np.abs(drawn - toy.of(identity)).max() < 1e-4
+    if not toy.is_flux:
+        several = method("ip-adapter-concat")(person("anna", 1, 2), toy.model).identity
+        with pytest.raises(IdentityError, match="2 photos side by side, which diffusers"):
+            export_embeddings(several, toy.model, tmp_path / "several.safetensors")
 
 
 def test_a_model_without_adapter_and_identities_of_another_are_refused(toy: Toy, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tenth.cli.main import main
-from tenth.core.errors import ModelError, RecipeError
+from tenth.core.errors import IdentityError, ModelError, RecipeError
 from tenth.core.rng import StepRNG
 from tenth.core.types import Person, Photo
+from tenth.methods.export import export_embeddings
 from tenth.methods.registry import method
 from tenth.models.adapters.ip_adapter import init_ip_adapter, load_ip_adapter
 from tenth.models.aggregators.set_aggregator import SetAggregator
@@ -145,6 +146,8 @@ def test_an_adapter_of_its_folder_is_the_default_one(folder: Path, trained: Path
     identity = method("ip-adapter-consensus")(person(*range(9)), with_adapter).identity
     (sample,) = generate(with_adapter, [Request(identity, PROMPT, 3)], FEW)
     assert sample.pixels.shape == (64, 64, 3)
+    with pytest.raises(IdentityError, match="which diffusers does not load"):
+        export_embeddings(identity, with_adapter, tmp_path / "anna.safetensors")
 
 
 def test_what_cannot_be_is_refused(model: Any, trained: Path, tmp_path: Path) -> None:

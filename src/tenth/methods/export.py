@@ -15,6 +15,7 @@ from tenth.core.files.claims import remove_temporary_of
 from tenth.core.files.writing import PRIVATE_FILE_MODE, atomic_file, write_bytes, write_tensors
 from tenth.core.types import DiffusionModel, Identity
 from tenth.models.adapters.lora_layouts import to_diffusers_layout, to_kohya_layout
+from tenth.models.adapters.networks.registry import adapted_network
 from tenth.models.pipelines import save_pipeline
 
 LAYOUTS: Mapping[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
@@ -34,16 +35,23 @@ def export_lora(identity: Identity, path: Path, layout: str = "diffusers") -> No
 def export_embeddings(identity: Identity, model: DiffusionModel, path: Path) -> list[Path]:
     """Write two files with which diffusers alone generates images of the person, and give their paths.
 
-    `path`: safetensors with one tensor, ip_adapter_image_embeds (2, M, D) or (2, M, T, D): unconditional embeddings and the
-    person's, as diffusers 0.42.1 takes them with guidance. NAME.ip-adapter.safetensors beside it: the adapter.
-    Raises IdentityError if the identity is of another model or holds no embeddings, CheckpointError if a file exists.
+    `path`: safetensors with one tensor, ip_adapter_image_embeds, as diffusers 0.42.1 takes them: of a UNet (2, M, D) or
+    (2, M, T, D), unconditional and the person's, for guidance; of FLUX.1 (1, M, D), of SD3.5 (2, T, D).
+    NAME.ip-adapter.safetensors beside it: the adapter.
+    Raises IdentityError if the identity is of another model, holds no embeddings or such as diffusers does not take,
+    CheckpointError if a file exists.
     """
     adapter = path.with_name(f"{path.stem}.ip-adapter.safetensors")
     _require_new(path)
     embeddings = _embeddings(identity)
     model.validate(identity)
     model.ensure_adapter(identity.adapter)
-    tensors = {"ip_adapter_image_embeds": torch.cat([model.unconditional_like(embeddings[None]), embeddings[None]])}
+    try:
+        taken = adapted_network(model.adapters.network).pipeline_embeddings(embeddings, model.unconditional_like(embeddings))
+    except ValueError as problem:
+        action = "Pool the photos, as ip-adapter-consensus does, or generate the images here"
+        raise IdentityError(f"this identity has {problem}", "embeddings that it takes are needed", action) from problem
+    tensors = {"ip_adapter_image_embeds": taken}
     metadata = {"format": "pt", "encoder": identity.encoder, "adapter": identity.adapter}
     with model.adapters[identity.adapter].path.open("rb") as source, atomic_file(adapter, no_overwrite=True) as file:
         shutil.copyfileobj(source, file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tenth.core.cache import ArrayCache
 from tenth.core.errors import ModelError
@@ -72,7 +73,7 @@ def load_stable_diffusion(
     return LatentDiffusion(pipeline, name, encoder, adapter_path, trained, plan)
 
 
-def place_encoder(encoder: ClipEncoder, plan: MemoryPlan) -> None:
+def place_encoder(encoder: Any, plan: MemoryPlan) -> None:
     """Apply a memory profile to the image encoder. With cpu-offload it stays on the CPU: it runs once for each photo."""
     if plan.device != "cpu" and not plan.profile.cpu_offload:
         encoder.model.to(plan.device)

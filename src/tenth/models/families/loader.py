@@ -78,7 +78,7 @@ def load_flow_model(
     name = printable_name(folder.resolve())
     if lora is not None:
         name, weights = f"{name}+{printable_name(lora.with_suffix(''))}", [*weights, lora]
-    loaded = load_adapters(folder, pipeline.transformer, adapter, ArrayCache(default_cache_dir()))
+    loaded = load_adapters(folder, pipeline.transformer, adapter, ArrayCache(default_cache_dir()), plan)
     text_encoders = TextEncoders(pipeline, plan, partial(load_text_encoder, folder, family, plan, pipeline))
     return FlowModel(family, pipeline, f"{name}@{short_sha256_of(weights)}", plan, loaded, text_encoders)
 

@@ -21,6 +21,8 @@ class AdaptedNetwork:
     layer_shapes: network, tensors of the projection -> shapes of the keys and values.
     build_processors: network, keys and values, tokens of a photo -> attention processors by name, on the CPU.
     layer_weights: network with an adapter -> keys and values.
+    pipeline_embeddings: a person's embeddings (M, ...) and unconditional ones -> as diffusers' pipeline takes them; raises
+    ValueError, "..., which ...", for what it does not take.
     init_layers: network -> keys and values of a new adapter. None where published ones are trained further.
     """
 
@@ -30,6 +32,7 @@ class AdaptedNetwork:
     layer_shapes: Callable[[Any, Mapping[str, Tensor]], Shapes]
     build_processors: Callable[[Any, Mapping[str, Tensor], int], dict[str, nn.Module]]
     layer_weights: Callable[[Any], dict[str, Tensor]]
+    pipeline_embeddings: Callable[[Tensor, Tensor], Tensor]
     init_layers: Callable[[Any], dict[str, Tensor]] | None = None
 
 

@@ -67,6 +67,7 @@ FLUX1 = AdaptedNetwork(
     layer_shapes=_layer_shapes,
     build_processors=_build_processors,
     layer_weights=_layer_weights,
+    pipeline_embeddings=lambda person, _: person[None],  # (1, M, D)
 )
 
 

@@ -145,6 +145,10 @@ def _init_layers(transformer: Any) -> dict[str, Tensor]:
     return weights
 
 
+def _pipeline_embeddings(_: Tensor, _nobody: Tensor) -> Tensor:
+    raise ValueError("embeddings for an adapter of FLUX.2, which diffusers does not load")
+
+
 FLUX2 = AdaptedNetwork(
     projection="encoder_hid_proj",
     projection_types=("pooled", "plus", "full"),
@@ -152,6 +156,7 @@ FLUX2 = AdaptedNetwork(
     layer_shapes=_layer_shapes,
     build_processors=_build_processors,
     layer_weights=_layer_weights,
+    pipeline_embeddings=_pipeline_embeddings,
     init_layers=_init_layers,
 )
 

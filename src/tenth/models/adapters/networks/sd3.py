@@ -103,6 +103,13 @@ def _layer_weights(transformer: Any) -> dict[str, Tensor]:
     return weights
 
 
+def _pipeline_embeddings(person: Tensor, nobody: Tensor) -> Tensor:
+    """(2, T, D), with guidance."""
+    if len(person) > 1:
+        raise ValueError(f"{len(person)} photos side by side, which diffusers' pipeline of SD3.5 does not take")
+    return torch.cat([nobody, person])
+
+
 SD3 = AdaptedNetwork(
     projection="image_proj",
     projection_types=("timed",),
@@ -110,6 +117,7 @@ SD3 = AdaptedNetwork(
     layer_shapes=_layer_shapes,
     build_processors=_build_processors,
     layer_weights=_layer_weights,
+    pipeline_embeddings=_pipeline_embeddings,
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tenth.models.adapters.networks.adapted_network import AdaptedNetwork, Shapes
@@ -61,5 +62,6 @@ UNET = AdaptedNetwork(
     layer_shapes=_layer_shapes,
     build_processors=_build_processors,
     layer_weights=_layer_weights,
+    pipeline_embeddings=lambda person, nobody: torch.stack([nobody, person]),  # (2, M, ...), with guidance
     init_layers=_init_layers,
 )
