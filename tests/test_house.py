@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from house_source import ROOT, Breach, Source, lines_of, sources
+from house_source import ROOT, Breach, Source, last_name, lines_of, sources
 
 # Floors from the top down: an import stays in its package or goes down. `__init__` is the face of the whole package.
 STAGES = (
@@ -164,11 +164,6 @@ def is_torch_load(node: ast.AST) -> bool:
     if not (isinstance(node, ast.Call) and last_name(node.func) == "load"):
         return False
     return ast.unparse(node.func) in ("torch.load", "torch.hub.load", "torch.jit.load")
-
-
-def last_name(function: ast.expr) -> str:
-    """What a call calls, without what it is of: `ast.unparse` takes most of the time of all laws."""
-    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
 
 
 def no_network_host(source: Source) -> Iterator[Breach]:
