@@ -25,6 +25,11 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text)
 
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """All of the tree, which is walked once: there are many laws."""
+        return tuple(ast.walk(self.tree))
+
     @property
     def module(self) -> str:
         """Its dotted name."""
@@ -39,12 +44,16 @@ class Source:
         return self.path.startswith("src/")
 
     def functions(self) -> Iterator[Function]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, Function))
+        return (node for node in self.nodes if isinstance(node, Function))
 
-    def imports(self) -> Iterator[Breach]:
+    @cached_property
+    def imports(self) -> tuple[Breach, ...]:
         """Line and dotted name of every import, wherever it stands; names in strings, as lazy tables hold them, too."""
+        return tuple(self._imports())
+
+    def _imports(self) -> Iterator[Breach]:
         package = self.path.removeprefix("src/").split("/")[:-1]
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -57,11 +66,21 @@ class Source:
 
 @cache
 def sources(*folders: str) -> tuple[Source, ...]:
+    """The files of these folders."""
+    return tuple(read_source(path) for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
+
+
+@cache
+def read_source(path: Path) -> Source:
     """Each file is read and parsed once."""
-    paths = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
-    return tuple(Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in paths)
+    return Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
 
 
 def lines_of(function: Function) -> int:
     """With its docstring, without its signature: a command's has a line for each option."""
     return (function.end_lineno or function.lineno) - function.body[0].lineno + 2
+
+
+def last_name(function: ast.expr) -> str:
+    """What a call calls, without what it is of: `ast.unparse` takes most of the time of all laws."""
+    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""

@@ -18,7 +18,7 @@ def imports_of_modules(files: Sequence[Source]) -> Imports:
     imports: Imports = {}
     for module, file in modules.items():
         # An import names a module, or something in a module.
-        names = {name if name in modules else name.rpartition(".")[0] for _, name in file.imports()}
+        names = {name if name in modules else name.rpartition(".")[0] for _, name in file.imports}
         imports[module] = names & set(modules) - {module}
     return imports
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from forked_workers import forked_workers
 from tenth.cli.main import main
 from tenth.core.errors import DataError
 from tenth.evaluation.folders import NO_INCEPTION, NO_PEOPLE, NO_REFERENCES
@@ -49,7 +50,8 @@ def test_every_figure_of_a_batch_is_that_of_its_pictures_in_folders(tmp_path: Pa
 def test_workers_give_the_figures_of_one_process(tmp_path: Path) -> None:
     out, held_out = batch(tmp_path / "b"), photos(tmp_path / "real", 1)
     expected = in_one_process(as_folders(out, tmp_path / "folders"), tmp_path / "c", held_out=held_out)
-    assert_equal(dict(evaluated(out, 2, held_out=held_out).scores), expected)
+    with forked_workers():
+        assert_equal(dict(evaluated(out, 2, held_out=held_out).scores), expected)
 
 
 def test_without_inception_and_references_and_with_a_threshold(tmp_path: Path) -> None:

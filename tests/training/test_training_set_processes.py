@@ -46,12 +46,6 @@ def test_ten_kills_leave_the_bytes_of_an_unbroken_encoding(
     assert contents(tmp_path / "set") == contents(encoded)
 
 
-def torchrun(fresh: Fresh, processes: int, *given: object) -> None:
-    words = ["--standalone", "--nproc_per_node", str(processes), str(TESTS / "encoded_run.py"), *map(str, given)]
-    done = fresh.python(f"from torch.distributed.run import main; main({words!r})", TESTS)
-    assert done.code == 0, done.err
-
-
 def fork(fresh: Fresh, processes: int, *given: object) -> None:
     done = fresh.script(TESTS / "encoded_run.py", *given, processes, at=TESTS)
     assert done.code == 0, done.err
@@ -73,10 +67,10 @@ def people_seen(directory: Path, processes: int) -> dict[int, list[int]]:
 def test_one_two_and_three_processes_see_the_same_people_in_the_same_order(
     encoded: Path, toy_folder: Path, fresh: Fresh, tmp_path: Path
 ) -> None:
-    """Also when a run goes on with another number of processes."""
-    for name, processes, start in (("1", 1, fork), ("2", 2, torchrun), ("3", 3, fork)):
+    """Also when a run goes on with another number of processes. Those of torchrun are in test_processes.py."""
+    for name, processes in (("1", 1), ("2", 2), ("3", 3)):
         (tmp_path / name).mkdir()
-        start(fresh, processes, tmp_path / name, encoded, toy_folder, -1)
+        fork(fresh, processes, tmp_path / name, encoded, toy_folder, -1)
     alone = people_seen(tmp_path / "1", 1)
     assert sorted(alone) == list(range(STEPS))
     assert {len(people) for people in alone.values()} == {BATCH}

@@ -56,8 +56,9 @@ def forget(
 ) -> int:
     """Remove a saved person: photos, identities, trained weights, pictures and jobs of `tenth serve`, and all in the cache.
 
-    With --in also the images and identity files below a folder that were made of the person's photos: later nothing would know
-    which those are. Photos there stay. Asks first. Stopped or killed, the same command ends it.
+    With --in also the images, identity files and encoded training sets below a folder that were made of the person's photos,
+    also images in the shards of a batch: later nothing would know which those are. Photos there stay. Asks first. Stopped or
+    killed, the same command ends it.
     """
     from tenth.methods.people.folder import PeopleFolder
     from tenth.methods.people.forget import find_person_outputs

@@ -122,12 +122,13 @@ def _time_limit(seconds: float = SILENT_SECONDS) -> Iterator[None]:
 
     It then holds Python's lock, so that no other thread of Python's runs; faulthandler's needs none.
     """
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - the traceback, which is of Ray
+    nowhere = os.open(os.devnull, os.O_WRONLY)  # for the traceback, which is of Ray
+    try:
         faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        os.close(nowhere)
 
 
 class Runner:

@@ -25,6 +25,7 @@ from tenth.methods.identity_file import read_identity_metadata
 from tenth.methods.people.folder import IDENTITIES_FOLDER, PHOTOS_FOLDER, PeopleFolder, people_dir
 from tenth.methods.people.outputs import Output, find_outputs
 from tenth.methods.people.record import PERSON_FILE, read_person_record, write_person
+from tenth.methods.people.shard_outputs import find_shard_outputs
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -115,7 +116,9 @@ def find_person_outputs(people: PeopleFolder, name: str, folders: Iterable[Path]
     """What `forget` would remove below these folders; tenth's own folders are not searched."""
     own = [default_cache_dir(), data_dir(), *(each.directory for each in known_people(people))]
     digests = photo_digests(people.path(name))
-    return [output for folder in folders for output in find_outputs(folder, name, digests, own)]
+    places = list(folders)
+    found = [output for folder in places for output in find_outputs(folder, name, digests, own)]
+    return found + [output for folder in places for output in find_shard_outputs(folder, digests, own)]
 
 
 def photo_digests(folder: Path) -> set[str]:

@@ -49,17 +49,12 @@ class Output:
 def find_outputs(directory: Path, name: str, digests: Collection[str], without: Collection[Path] = ()) -> Iterator[Output]:
     """Runs below a folder whose record names one of the photos, identity files that do, and empty folders called NAME-1, say.
 
-    digests: sha256 of the photos' files. without: folders that are not searched. Links are not followed. Raises DataError if
-    there is no such folder.
+    digests: sha256 of the photos' files. without: folders that are not searched. Raises DataError if there is no such folder.
     """
-    if not directory.is_dir():
-        raise DataError(f"{directory} is not a folder", "a folder in which images may be is needed", "Check the path")
-    wanted, skipped = set(digests), {path.resolve() for path in without}
-    for root, folders, files in os.walk(directory):
-        folder = Path(root)
+    wanted = set(digests)
+    for folder, folders, files in walk_folders(directory, without):
         if not files and not folders and re.fullmatch(rf"{re.escape(name)}-\d+", folder.name):
             yield Output(folder)  # of a run whose files were just removed
-        folders[:] = [each for each in folders if (folder / each).resolve() not in skipped]
         for path in (folder / file for file in files):
             if path.suffix == IDENTITY_SUFFIX and wanted.intersection(_photos_of_identity(path)):
                 yield Output(folder, records=(path,))
@@ -67,6 +62,19 @@ def find_outputs(directory: Path, name: str, digests: Collection[str], without: 
         if any(wanted.intersection(_photos_of_run(path)) for path in records):
             sheet = [folder / SHEET_FILE] if SHEET_FILE in files else []
             yield Output(folder, tuple(_images(folder)), (*sheet, *records))
+
+
+def walk_folders(directory: Path, without: Collection[Path]) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """A folder and those below it, each with the names of its folders and files. Links are not followed.
+
+    without: folders that are passed over. Raises DataError if there is no such folder.
+    """
+    if not directory.is_dir():
+        raise DataError(f"{directory} is not a folder", "a folder in which images may be is needed", "Check the path")
+    skipped = {path.resolve() for path in without}
+    for root, folders, files in os.walk(directory):
+        yield Path(root), folders, files
+        folders[:] = [each for each in folders if (Path(root) / each).resolve() not in skipped]
 
 
 def _images(folder: Path) -> Iterator[Path]:
