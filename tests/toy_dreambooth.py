@@ -32,12 +32,16 @@ SETTINGS = DreamBoothSettings(
     num_class_images=3,
     sampling=SamplingConfig(steps=1),
 )
-PROMPT, ONE_STEP = "a photo of a person", SamplingConfig(steps=1)
+PROMPT, TWO_STEPS = "a photo of a person", SamplingConfig(steps=2)
 FLOW_SETTINGS = replace(
     SETTINGS,
-    lora=LoraSettings(rank=2, alpha=4, target_modules=("to_q", "to_k", "to_v", "to_qkv_mlp_proj", "to_out")),
+    lora=LoraSettings(
+        rank=2, alpha=4, target_modules=("to_q", "to_k", "to_v", "to_qkv_mlp_proj", "to_out", "to_out.0", "img_mlp.net.2")
+    ),
     min_snr_gamma=0.0,
     time_sampling=TimeSampling(),
+    sampling=TWO_STEPS,
+    resolution=64,
 )
 
 
@@ -46,7 +50,7 @@ def person(*numbers: int) -> Person:
     return Person("anna", tuple(Photo(each, f"{number:064x}") for number, each in zip(numbers, pixels, strict=True)))
 
 
-def draw(model: Any, identity: Identity | None, sampling: SamplingConfig = ONE_STEP) -> np.ndarray:
+def draw(model: Any, identity: Identity | None, sampling: SamplingConfig = TWO_STEPS) -> np.ndarray:
     (sample,) = generate(model, [Request(identity, PROMPT, 0)], sampling)
     return sample.pixels.astype(int)
 

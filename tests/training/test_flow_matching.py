@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import Flux2KleinPipeline
+from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from torch import Tensor
 
 from tenth.core.errors import ModelError, RecipeError
@@ -52,9 +53,9 @@ def documented_loss(transformer: Any, hidden: Tensor, seed: int, guidance: float
     """FLUX.2 klein's objective: (B,) losses, of the noise and the times that a step of this seed draws."""
     rng = StepRNG(seed, 0, BATCH)
     noise, normal = rng.normal(*LATENTS), rng.normal()
-    shift = math.exp(0.5 + (1.15 - 0.5) * (LATENTS[1] * LATENTS[2] - 256) / (4096 - 256))  # of its scheduler, by its size
-    times = 1 / (1 + torch.exp(-(0.4 + 1.3 * normal)))
-    sigmas = shift / (shift + (1 / times - 1))
+    shift = math.exp(compute_empirical_mu(LATENTS[1] * LATENTS[2], 200))  # of its schedule, by the size of the image
+    times = 1 / (1 + torch.exp(-(0.4 + 1.3 * normal.double())))
+    sigmas = (shift / (shift + (1 / times - 1))).float()
     share = sigmas[:, None, None, None]
     noisy = (1.0 - share) * latents() + share * noise
     positions = Flux2KleinPipeline._prepare_latent_ids(noisy)

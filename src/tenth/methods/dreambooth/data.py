@@ -24,6 +24,7 @@ from tenth.data.faces.detection import crop_face
 from tenth.methods.dreambooth.lora import LoraSettings
 from tenth.models.prompt_encoder import PromptEmbeddings
 from tenth.sampling.config import SamplingConfig
+from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.sampler import SamplingBatch, sample
 from tenth.training.flow_matching.frozen_model import FrozenModel, frozen_model
 from tenth.training.flow_matching.time_sampling import TimeSampling
@@ -73,6 +74,7 @@ class DreamBoothSettings:
     num_held_out: WholeNumber = 1  # photos to choose the best checkpoint by, where at least four others stay to train on
     min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
     time_sampling: TimeSampling | None = None  # of a transformer trained by flow matching
+    resolution: WholeNumber = 0  # side in pixels of photos and class images, for a transformer; 0: the model's own
     gradient_checkpointing: bool = False
 
     @property
@@ -142,7 +144,8 @@ def prepare_data(
         *(fill_prompt(text, f"{rare_token} {noun}") for text in settings.prompts),
         *(fill_prompt(text, noun) for text in settings.effective_class_prompts),
     )
-    frames = np.stack([training_crop(photo, frozen.resolution) for photo in photos])
+    side = settings.resolution or frozen.resolution
+    frames = np.stack([training_crop(photo, side) for photo in photos])
     instance_moments = encode_with_flip(frames, frozen)
     class_moments = instance_moments[:0]
     if settings.prior_loss_weight:
@@ -195,16 +198,17 @@ def compute_class_moments(
     templates = settings.effective_class_prompts
     filled = [fill_prompt(template, settings.class_noun) for template in templates]
     prompts = [filled[number % len(filled)] for number in range(settings.num_class_images)]
+    size = Size(settings.resolution, settings.resolution) if settings.resolution else None
     keys = [hashlib.sha256(f"{prompt} {seed}".encode()).hexdigest() for seed, prompt in enumerate(prompts)]
 
     def compute(missing: list[int]) -> Iterator[Array]:
         for batch in track(torch.tensor(missing).split(BATCH_SIZE), "images of the class", "batch"):
             seeds = batch.tolist()
-            images = sample(SamplingBatch(model, settings.sampling, [prompts[seed] for seed in seeds], seeds))
+            images = sample(SamplingBatch(model, settings.sampling, [prompts[seed] for seed in seeds], seeds, size=size))
             yield from encode_with_flip(np.stack(images), frozen).numpy()
 
     sampling = hashlib.sha256(json.dumps(to_table(settings.sampling), sort_keys=True).encode()).hexdigest()[:8]
-    namespace = f"class-{model.name}-{frozen.digest('vae')}-{sampling}"
+    namespace = f"class-{model.name}-{frozen.digest('vae')}-{sampling}{f'-{size}' if size else ''}"
     return torch.from_numpy(cache.get_or_compute_stacked(namespace, keys, compute))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tenth.core.config import require
 from tenth.core.errors import RecipeError
 from tenth.core.types import DiffusionModel
 from tenth.methods.dreambooth.data import SMALL_VOCAB_CLASS_PROMPTS, SMALL_VOCAB_PROMPTS, DreamBoothSettings
@@ -63,10 +64,13 @@ def _flow_settings(name: str, model: DiffusionModel) -> DreamBoothSettings:
 def check_settings(settings: DreamBoothSettings, model: DiffusionModel) -> None:
     """Raises RecipeError for settings that this kind of model has no use for: they would silently change nothing."""
     if model.family is None:
-        if settings.time_sampling is not None:
-            needed = "only transformers trained by flow matching have one"
-            raise RecipeError("[time_sampling]", needed, "Leave it out, or choose another model")
+        for key in ("time_sampling", "resolution"):
+            if getattr(settings, key):
+                needed = "only a transformer trained by flow matching has one"
+                raise RecipeError(f"{key} for {model.name.partition('@')[0]}", needed, "Leave it out, or choose another model")
         return
+    multiple = model.family.size_multiple
+    require(settings.resolution % multiple == 0, "resolution", settings.resolution, f"a multiple of {multiple}")
     unused = {"train_text_encoder": settings.train_text_encoder, "min_snr_gamma": settings.min_snr_gamma}
     if wrong := [key for key, value in unused.items() if value]:
         needed = f"{model.family.name} is trained without it: its text encoders stay as they are, and all times count alike"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tenth.core.config import Count, WholeNumber, config_dataclass
-from tenth.core.errors import RecipeError
+from tenth.core.errors import ModelError, RecipeError
 from tenth.models.adapters.lora_names import DENOISERS, PARTS, canonical_name
 from tenth.models.adapters.low_rank_branch import LowRankBranch, device_of, has_packed_weights, installed_branches
 from tenth.models.adapters.weight_deltas import DIFF, LORA_B
@@ -63,7 +63,8 @@ class TrainableParameters:
 def trainable(pipeline: Any, lora: LoraSettings | None, *, text_encoder: bool = False) -> Iterator[TrainableParameters]:
     """A frozen pipeline with trainable parameters. lora: None: all weights are trained. text_encoder: whether it is, too.
 
-    It ends, in whatever way, as it was, to the last bit. Raises RecipeError if no layer has one of the names in `lora`.
+    It ends, in whatever way, as it was, to the last bit. Raises RecipeError if no layer has one of the names in `lora`,
+    ModelError if all weights are to be trained and are not float32.
     """
     modules: dict[str, nn.Module] = {}
     for name in PARTS:
@@ -73,12 +74,23 @@ def trainable(pipeline: Any, lora: LoraSettings | None, *, text_encoder: bool = 
         for module in modules.values():
             module.train()
         if lora is None:
+            for module in modules.values():
+                _require_whole_weights(module)
             yield TrainableParameters(modules, stack.enter_context(_trainable_copies(modules)), None)
             return
         for name, module in modules.items():
             layers = lora.target_modules if name in DENOISERS else lora.text_target_modules
             stack.enter_context(_injected_lora(module, lora, layers))
         yield TrainableParameters(modules, {}, lora)
+
+
+def _require_whole_weights(module: nn.Module) -> None:
+    """Raises ModelError unless all weights are float32, in which small changes add up."""
+    whole = all(parameter.dtype == torch.float32 for parameter in module.parameters())
+    if not whole or any(map(has_packed_weights, module.modules())):
+        needed = "training all weights needs them in float32"
+        action = "Choose dreambooth-lora, which trains beside any, or TENTH_MEMORY_PROFILE=float32"
+        raise ModelError(f"{type(module).__name__} is kept in fewer bits", needed, action)
 
 
 @contextmanager

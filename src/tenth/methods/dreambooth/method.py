@@ -27,7 +27,7 @@ from tenth.methods.dreambooth import data as dreambooth_data
 from tenth.methods.dreambooth.data import DreamBoothData, DreamBoothSettings
 from tenth.methods.dreambooth.defaults import LORA_SUFFIX, check_settings, default_settings
 from tenth.methods.dreambooth.lora import trainable
-from tenth.methods.dreambooth.rare_token import check_noun, find_rare_token
+from tenth.methods.dreambooth.rare_token import check_noun, rare_token_of
 from tenth.models.adapters.weight_deltas import weight_deltas
 from tenth.training.distributed import distributed_state
 from tenth.training.flow_matching.frozen_model import frozen_model
@@ -72,11 +72,11 @@ class DreamBooth:
         check_settings(settings, model)
         if model.family is None:
             check_noun(model.pipeline.tokenizer, settings.class_noun)
-        rare_token = find_rare_token(model.pipeline)
+        rare_token = rare_token_of(model)
         directory = self.run_directory(photos, settings, model)
 
         try:
-            with on_device(model.pipeline, distributed_state().device):
+            with on_device(model, distributed_state().device):
                 noun = settings.class_noun or dreambooth_data.guess_noun(photos, model, cache)
                 weights = load_trained_weights(directory / TRAINED_FILE)
                 mark_used(directory / TRAINED_FILE)
@@ -113,7 +113,7 @@ class DreamBooth:
             data = dreambooth_data.prepare_data(training_photos, rare_token, settings, model, frozen, cache)
             selector = None
             if num_held_out and self.selector_factory is not None:
-                splits, side = (training_photos, held_out), frozen.resolution
+                splits, side = (training_photos, held_out), settings.resolution or frozen.resolution
                 crops = [[dreambooth_data.training_crop(photo, side) for photo in split] for split in splits]
                 prompts = data.prompts[: len(settings.prompts)]
                 selector = self.selector_factory(model, *crops, prompts, settings.sampling, directory)
@@ -143,14 +143,17 @@ class DreamBooth:
 
 
 @contextmanager
-def on_device(pipeline: Any, device: torch.device) -> Iterator[None]:
-    """A pipeline on a device until the block ends, then back where it was."""
-    before = pipeline.device
-    pipeline.to(device)
+def on_device(model: DiffusionModel, device: torch.device) -> Iterator[None]:
+    """A model on a device until the block ends, then back where it was. One that is there stays as it is laid out."""
+    before = model.device
+    if device.type == before.type and device.index in (None, before.index):
+        yield
+        return
+    model.pipeline.to(device)
     try:
         yield
     finally:
-        pipeline.to(before)
+        model.pipeline.to(before)
 
 
 def read_method(path: Path, methods: Mapping[str, DreamBooth]) -> DreamBooth:

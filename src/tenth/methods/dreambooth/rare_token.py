@@ -33,6 +33,15 @@ def find_rare_token(pipeline: Any) -> str:
     raise ModelError(found, needed, "Choose another model, or a method that needs no word")
 
 
+def rare_token_of(model: Any) -> str:
+    """The rare token of a model. Where a memory profile has freed the text encoder, it is loaded for this, and freed."""
+    if model.family is None:
+        return find_rare_token(model.pipeline)
+    with model.text_encoders.freed_after():
+        model.text_encoders.ensure()
+        return find_rare_token(model.pipeline)
+
+
 def check_noun(tokenizer: Any, noun: str) -> None:
     """Raises RecipeError if a model with a small vocabulary does not know the noun: its class images would be of anything."""
     vocabulary = tokenizer.get_vocab()

@@ -90,13 +90,15 @@ class FrozenTransformer:
         if with_gradients:
             needed = "the text encoders of transformers are never trained"
             raise RecipeError("train_text_encoder is true", needed, "Leave it out")
-        embeddings: PromptEmbeddings = self.model.prompt_encoder(prompts, {}, self.device)
+        with self.model.text_encoders.freed_after():
+            embeddings: PromptEmbeddings = self.model.prompt_encoder(prompts, {}, self.device)
         return embeddings.to(torch.device("cpu"))
 
     @torch.no_grad()
     def encode_with_flip(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> latents of the images as they are and mirrored (B, 2, C, h, w), float32 on the CPU."""
-        return torch.stack([self.model.encode(each).float().cpu() for each in (pixels, pixels.flip(-1))], 1)
+        both = (pixels.to(self.device), pixels.flip(-1).to(self.device))
+        return torch.stack([self.family.encode(self.pipeline, each).float().cpu() for each in both], 1)
 
     def sample_latents(self, moments: Tensor, rng: StepRNG) -> Tensor:  # noqa: ARG002 - as of FrozenDiffusion
         """The latents as they are: the most likely ones are trained on, as in the published scripts."""
@@ -130,7 +132,13 @@ class FrozenTransformer:
         return torch.full((count,), self.family.training.guidance or 1.0, device=self.device)
 
     def cast_frozen_weights(self, precision: torch.dtype) -> AbstractContextManager[None]:
-        """The transformer's frozen layers in the precision in which autocast uses them."""
+        """The transformer's frozen layers in the precision in which autocast uses them.
+
+        Raises RecipeError for float32 beside weights in fewer bits.
+        """
+        if precision == torch.float32 and self.transformer.dtype != precision:
+            needed = "beside weights in 16 bits it is bf16 or fp16"
+            raise RecipeError("precision is fp32", needed, "Leave it out, or set TENTH_MEMORY_PROFILE=float32")
         return cast_frozen_weights(self.transformer, precision)
 
     def autocast(self, precision: torch.dtype) -> torch.autocast:
@@ -167,7 +175,7 @@ class FrozenTransformer:
     def _free(self) -> None:
         encoders = [encoder for name in TEXT_ENCODERS if (encoder := getattr(self.pipeline, name, None)) is not None]
         weights = list({id(weight): weight for encoder in encoders for weight in encoder.parameters()}.values())
-        weights = [weight for weight in weights if not weight.is_meta]  # those that are not loaded now
+        weights = [weight for weight in weights if weight.device == self.device]  # not those that a memory profile freed
         stack = ExitStack()
         stack.enter_context(swapped_out(weights))
         self._freed = stack

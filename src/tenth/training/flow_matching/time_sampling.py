@@ -27,8 +27,8 @@ class TimeSampling:
     shift: NonNegative = 0.0  # above 1: towards noise; 0: that of the model's schedule for images of this size
 
     def sigmas(self, normal: Tensor, schedule_shift: float = 1.0) -> Tensor:
-        """Shares of noise in (0, 1), of normal numbers of the same shape. schedule_shift: where the setting is 0."""
-        times = torch.sigmoid(self.logit_mean + self.logit_std * normal)
+        """Shares of noise in (0, 1), float64, of normal numbers of the same shape. schedule_shift: where the setting is 0."""
+        times = torch.sigmoid(self.logit_mean + self.logit_std * normal.double())
         shift = self.shift or schedule_shift
         return shift * times / (1 + (shift - 1) * times)
 
