@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tenth.core.errors import DataError, IdentityError, ModelError, RecipeError
+from tenth.core.files.png_metadata import save_sample
 from tenth.core.types import Identity
+from tenth.experiments.generation.png_settings import read_png_settings
 from tenth.models.families.flow_model import FlowModel
 from tenth.models.families.loader import load_flow_model
 from tenth.sampling.checks import check_people
@@ -165,6 +169,30 @@ def test_steps_are_told_and_previewed(model: Any) -> None:
     assert [(each.done, each.total) for each in progress] == [(2, 4), (4, 4)]
 
 
+def test_the_preview_of_a_large_image_is_small(model: Any) -> None:
+    told: list[Step] = []
+    batch = SamplingBatch(model, replace(FEW, steps=2, guidance_scale=1.0), [PROMPT], [0], size=Size(512, 256))
+    image = sample_float(batch, told.append)[0]
+    preview = told[-1].preview()[0]
+    assert preview.shape == (128, 256, 3)
+    reduced = image.reshape(128, 2, 256, 2, 3).mean((1, 3)) * 255
+    assert np.corrcoef(preview.mean((0, 1)), reduced.mean((0, 1)))[0, 1] > 0.5
+
+
+def test_a_png_says_how_to_make_it_again_and_a1111_reads_its_sampler(model: Any, tmp_path: Path) -> None:
+    sampling = replace(FEW, scheduler="unipc", negative_prompt="a hat")
+    made = next(generate(model, [Request(identity(model, 1), PROMPT, 7)], sampling))
+    save_sample(made, tmp_path / "0000.png")
+    said = read_png_settings(tmp_path / "0000.png")
+    assert (said.prompt, said.seed, said.model, said.method) == (PROMPT, 7, model.name, "photos-in-context")
+    assert said.sampling == sampling.for_model(model)
+    again = draw(model, Request(identity(model, 1), said.prompt, said.seed), sampling=said.sampling)[0]
+    assert np.array_equal(again, made.pixels)
+    parameters = Image.open(tmp_path / "0000.png").info["parameters"]
+    assert "Negative prompt: a hat" in parameters
+    assert "Steps: 2, Sampler: UniPC, CFG scale: 4.0, Seed: 7, Size: 64x64" in parameters
+
+
 def test_bf16_computes_about_the_same(model: Any) -> None:
     plain, rounded = (
         draw(model, Request(None, PROMPT, 0), sampling=replace(FEW, precision=each))[0] for each in ("fp32", "bf16")
@@ -202,7 +230,7 @@ def test_weights_of_a_prompt_and_regions_are_refused_and_a_long_prompt_is_said(m
     with pytest.raises(RecipeError, match=r"the prompt 'a \(man:1.2\)' with weights"):
         draw(model, Request(None, "a (man:1.2)", 0))
     assert draw(model, Request(None, r"a man \(smiling\)", 0))
-    with pytest.raises(IdentityError, match="it has photos in context, which are seen everywhere"):
+    with pytest.raises(IdentityError, match="it has photos in context, which act everywhere"):
         PlacedPerson(identity(model, 1), Region())
     adapted = Identity("ip-adapter", model.name, "", "", embeddings=torch.zeros(1, 4))
     with pytest.raises(DataError, match=r"people in regions on .*attends to all of an image"):

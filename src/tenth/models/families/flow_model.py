@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tenth.core.errors import DataError, IdentityError, ModelError
 from tenth.core.types import DefaultSampling, Identity, Pixels
@@ -26,6 +27,8 @@ from tenth.models.families.prompts import FlowPromptEncoder
 from tenth.models.memory.placement import TextEncoders, place_pipeline
 from tenth.models.memory.planner import DEFAULT_PLAN, MemoryPlan, next_profile
 from tenth.models.trained_resolutions import TrainedResolutions
+
+PREVIEW_SIDE = 256  # pixels: of an image while it is drawn, which is decoded after every step
 
 
 class FlowModel:
@@ -159,8 +162,10 @@ class FlowModel:
         return self.family.decode(self.pipeline, latents)
 
     def decode_preview(self, latents: Tensor) -> Tensor:
-        """Latents (B, C, h, w) -> images (B, 3, H, W), about [-1, 1]."""
-        return self.decode(latents)
+        """Latents (B, C, h, w) -> images (B, 3, h', w'), about [-1, 1], of some PREVIEW_SIDE pixels, from means of them."""
+        pixels_per_latent = PREVIEW_SIDE // self.latent_shape(PREVIEW_SIDE, PREVIEW_SIDE)[1]
+        reduction = max(latents.shape[-2:]) * pixels_per_latent // PREVIEW_SIDE
+        return self.decode(functional.avg_pool2d(latents, reduction) if reduction > 1 else latents)
 
     def unconditional_like(self, embeddings: Tensor) -> Tensor:
         """What guidance leads away from, in the shape of embeddings (B, M, D) or (B, M, T, D)."""
