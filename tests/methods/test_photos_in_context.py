@@ -18,7 +18,8 @@ from tenth.data.photo_folder import read_person
 from tenth.experiments.generation.plan import plan_images
 from tenth.experiments.generation.request import ImageRequest
 from tenth.experiments.generation.subject import subject_of
-from tenth.methods.combined import combine_identities
+from tenth.methods.combined import CombinedMethod, combine_identities
+from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.photos_in_context import BELOW_FACE, CROP_SIDES, FACE_WIDTHS, PhotosInContext, crop_for_context
 from tenth.methods.registry import ADAPTER_METHODS, METHODS, TUNING_FREE_METHODS, method
@@ -29,6 +30,7 @@ from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.people import PlacedPerson, Region
+from toy_dreambooth import FLOW_SETTINGS
 from toy_families import toy_family
 
 METHOD = PhotosInContext()
@@ -199,6 +201,20 @@ def test_it_goes_with_weights_in_one_identity(model: Any) -> None:
     assert combined.tunes_model
     assert combined.keeps_photos
     assert combined.is_available(model)
+
+
+@pytest.mark.slow
+def test_learnt_weights_and_photos_are_in_force_together(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path))
+    before, learns = weights(model), DreamBooth("dreambooth-lora", FLOW_SETTINGS)
+    bert = plain(1, 2)
+    both = CombinedMethod(learns, METHOD)(bert, model).identity
+    parts = learns(bert, model).identity, METHOD(bert, model).identity  # the weights are cached
+    assert both.weights.keys() == parts[0].weights.keys()
+    assert tensors_digest(both.context) == tensors_digest(parts[1].context)
+    learnt, read, drawn = draw(model, *parts, both)
+    assert min(furthest(drawn, learnt), furthest(drawn, read)) > 0
+    assert weights(model) == before
 
 
 def test_it_is_a_row_of_the_table_that_no_experiment_takes_unasked() -> None:
