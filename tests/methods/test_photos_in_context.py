@@ -23,7 +23,6 @@ from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.photos_in_context import BELOW_FACE, CROP_SIDES, FACE_WIDTHS, PhotosInContext, crop_for_context
 from tenth.methods.registry import ADAPTER_METHODS, METHODS, TUNING_FREE_METHODS, method
-from tenth.models.families.loader import load_flow_model
 from tenth.models.families.registry import FAMILIES
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
@@ -31,7 +30,7 @@ from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.people import PlacedPerson, Region
 from toy_dreambooth import FLOW_SETTINGS
-from toy_families import toy_family
+from toy_families import load_toy, toy_family
 
 METHOD = PhotosInContext()
 FEW = SamplingConfig(steps=2)
@@ -39,7 +38,7 @@ FEW = SamplingConfig(steps=2)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load_flow_model(toy_family("flux2-klein", tmp_path_factory.mktemp("klein") / "toy"))
+    return load_toy(toy_family("flux2-klein", tmp_path_factory.mktemp("klein") / "toy"))
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +106,8 @@ def test_an_image_is_of_the_photos_and_the_same_to_the_byte(model: Any) -> None:
 
 
 @pytest.mark.parametrize("family", [each for each in FAMILIES.values() if each.max_context_photos], ids=lambda each: each.name)
-def test_every_family_that_reads_photos_draws_them(family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for area in ("PHOTO_AREA", "SEEN_AREA"):  # else of a million pixels
-        monkeypatch.setattr(f"tenth.models.families.qwen_image_edit.{area}", 64 * 64)
-    model = load_flow_model(toy_family(family.name, tmp_path / "toy"), family=replace(family, resolution=64))
+def test_every_family_that_reads_photos_draws_them(family: Any, tmp_path: Path) -> None:
+    model = load_toy(toy_family(family.name, tmp_path / "toy"))
     before = weights(model)
     one, other = (METHOD(plain(number, side=300), model).identity for number in (1, 7))
     assert METHOD(plain(1, side=300), model).identity.fingerprint == one.fingerprint != other.fingerprint
