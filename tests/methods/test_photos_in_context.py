@@ -18,18 +18,19 @@ from tenth.data.photo_folder import read_person
 from tenth.experiments.generation.plan import plan_images
 from tenth.experiments.generation.request import ImageRequest
 from tenth.experiments.generation.subject import subject_of
-from tenth.methods.combined import combine_identities
+from tenth.methods.combined import CombinedMethod, combine_identities
+from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.photos_in_context import BELOW_FACE, CROP_SIDES, FACE_WIDTHS, PhotosInContext, crop_for_context
 from tenth.methods.registry import ADAPTER_METHODS, METHODS, TUNING_FREE_METHODS, method
-from tenth.models.families.loader import load_flow_model
 from tenth.models.families.registry import FAMILIES
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.people import PlacedPerson, Region
-from toy_families import toy_family
+from toy_dreambooth import FLOW_SETTINGS
+from toy_families import load_toy, toy_family
 
 METHOD = PhotosInContext()
 FEW = SamplingConfig(steps=2)
@@ -37,7 +38,7 @@ FEW = SamplingConfig(steps=2)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load_flow_model(toy_family("flux2-klein", tmp_path_factory.mktemp("klein") / "toy"))
+    return load_toy(toy_family("flux2-klein", tmp_path_factory.mktemp("klein") / "toy"))
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +106,8 @@ def test_an_image_is_of_the_photos_and_the_same_to_the_byte(model: Any) -> None:
 
 
 @pytest.mark.parametrize("family", [each for each in FAMILIES.values() if each.max_context_photos], ids=lambda each: each.name)
-def test_every_family_that_reads_photos_draws_them(family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for area in ("PHOTO_AREA", "SEEN_AREA"):  # else of a million pixels
-        monkeypatch.setattr(f"tenth.models.families.qwen_image_edit.{area}", 64 * 64)
-    model = load_flow_model(toy_family(family.name, tmp_path / "toy"), family=replace(family, resolution=64))
+def test_every_family_that_reads_photos_draws_them(family: Any, tmp_path: Path) -> None:
+    model = load_toy(toy_family(family.name, tmp_path / "toy"))
     before = weights(model)
     one, other = (METHOD(plain(number, side=300), model).identity for number in (1, 7))
     assert METHOD(plain(1, side=300), model).identity.fingerprint == one.fingerprint != other.fingerprint
@@ -199,6 +198,20 @@ def test_it_goes_with_weights_in_one_identity(model: Any) -> None:
     assert combined.tunes_model
     assert combined.keeps_photos
     assert combined.is_available(model)
+
+
+@pytest.mark.slow
+def test_learnt_weights_and_photos_are_in_force_together(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path))
+    before, learns = weights(model), DreamBooth("dreambooth-lora", FLOW_SETTINGS)
+    bert = plain(1, 2)
+    both = CombinedMethod(learns, METHOD)(bert, model).identity
+    parts = learns(bert, model).identity, METHOD(bert, model).identity  # the weights are cached
+    assert both.weights.keys() == parts[0].weights.keys()
+    assert tensors_digest(both.context) == tensors_digest(parts[1].context)
+    learnt, read, drawn = draw(model, *parts, both)
+    assert min(furthest(drawn, learnt), furthest(drawn, read)) > 0
+    assert weights(model) == before
 
 
 def test_it_is_a_row_of_the_table_that_no_experiment_takes_unasked() -> None:

@@ -34,8 +34,8 @@ def head_pose(landmarks: npt.NDArray[np.float64]) -> HeadPose:
     Three points, the eyes and the base of the nose, seen without perspective: a head turned by yaw, then by pitch, has the nose
     at NOSE_BEFORE tan(yaw) beside the middle of the eyes, and at (NOSE_BELOW cos(pitch) - NOSE_BEFORE cos(yaw) sin(pitch)) /
     cos(yaw) below it, in distances of the eyes as they appear. Both are solved for the angles. Of a head turned in both ways
-    the line of the eyes is taken for its roll, so that they are then some degrees off. Proportions are taken to be everybody's:
-    differences between photos of one person are more certain than the angles themselves.
+    the line of the eyes is taken for its roll: both are up to nine degrees off at 25 and 15. Proportions are taken to be
+    everybody's: differences between photos of one person are more certain than the angles themselves.
     """
     # The eyes' middles span the frame of the face.
     right, left = landmarks[0:2].mean(0), landmarks[2:4].mean(0)  # in the image
