@@ -202,7 +202,7 @@ def test_weights_of_a_prompt_and_regions_are_refused_and_a_long_prompt_is_said(m
     with pytest.raises(RecipeError, match=r"the prompt 'a \(man:1.2\)' with weights"):
         draw(model, Request(None, "a (man:1.2)", 0))
     assert draw(model, Request(None, r"a man \(smiling\)", 0))
-    with pytest.raises(IdentityError, match="it has photos in context, which are seen everywhere"):
+    with pytest.raises(IdentityError, match="it has photos in context, which act everywhere"):
         PlacedPerson(identity(model, 1), Region())
     adapted = Identity("ip-adapter", model.name, "", "", embeddings=torch.zeros(1, 4))
     with pytest.raises(DataError, match=r"people in regions on .*attends to all of an image"):
