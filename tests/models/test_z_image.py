@@ -66,12 +66,11 @@ def black_and_white(*sides: tuple[int, int], seed: int = 7) -> list[Pixels]:
 def drawn(pipeline: Any, prompts: list[str], seeds: list[int], **more: Any) -> npt.NDArray[np.float32]:
     """diffusers' images."""
     pipeline.set_progress_bar_config(disable=True)
-    settings = {"guidance_scale": 4.0, "negative_prompt": ["blurred"] * len(prompts)} | more
+    settings = {"num_inference_steps": 2, "guidance_scale": 4.0, "negative_prompt": ["blurred"] * len(prompts)} | more
     images = pipeline(
         prompt=list(prompts),
         height=SIZE.height,
         width=SIZE.width,
-        num_inference_steps=2,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         output_type="np",
         **settings,
@@ -152,3 +151,18 @@ def test_a_long_prompt_is_cut_off(model: Any, pipelines: Any) -> None:
     theirs = drawn(pipelines["z-image"], [long], [3], guidance_scale=0.0, negative_prompt=None)[0]
     assert np.abs(ours - theirs).max() < 1e-4
     assert z_image.count_tokens(model.pipeline, long) > model.family.max_prompt_tokens
+
+
+def test_latents_stay_float32_between_steps_beside_weights_in_16_bits(model: Any, folders: dict[str, Path]) -> None:
+    half, steps, kinds = load_flow_model(folders["z-image"]), replace(GUIDED, steps=8), set()
+    half.pipeline.to(torch.bfloat16)
+
+    def drawn_of(loaded: Any) -> npt.NDArray[np.float32]:
+        batch = SamplingBatch(loaded, steps, PROMPTS[:1], [3], size=SIZE)
+        return sample_float(batch, lambda step: kinds.update({step.scaled_latents.dtype, step.prediction.dtype}))[0]
+
+    exact, ours = drawn_of(model), drawn_of(half)
+    assert kinds == {torch.float32}
+    pipeline = ZImagePipeline.from_pretrained(folders["z-image"], dtype=torch.bfloat16)
+    theirs = drawn(pipeline, PROMPTS[:1], [3], num_inference_steps=8)[0]
+    assert np.abs(ours - exact).mean() < 1.3 * np.abs(theirs - exact).mean()

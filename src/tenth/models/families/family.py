@@ -70,6 +70,7 @@ class TransformerFamily:
     ValueError if they cannot give such.
     correct_guidance: (guided, conditional, share) -> the guided velocity (B, C, h, w), by a share of 0 to 1 corrected to be as
     the conditional one; None: its contrast is (sampling/guidance.py). made_parts: (pipeline) -> each part that is not read.
+    float32_latents: whether latents stay float32 between steps, whatever the transformer's weights are in.
     token_widths: numbers in memory for each token of the transformer, in its widths (benchmarks/activations.py).
     """
 
@@ -94,6 +95,7 @@ class TransformerFamily:
     check_context: Callable[[Any, Mapping[str, Tensor]], None] = refuse_context
     prompts_see_photos: bool = False
     context_side: int = 512
+    float32_latents: bool = False
     correct_guidance: Callable[[Tensor, Tensor, float], Tensor] | None = None
     made_parts: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     token_widths: float = TOKEN_WIDTHS

@@ -81,7 +81,12 @@ class FlowModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of latents and embeddings."""
+        """Of latents."""
+        return torch.float32 if self.family.float32_latents else self._network_dtype
+
+    @property
+    def _network_dtype(self) -> torch.dtype:
+        """Of what the transformer is given beside them."""
         dtype: torch.dtype = self.pipeline.transformer.dtype
         return dtype
 
@@ -136,7 +141,7 @@ class FlowModel:
 
     def _placed(self, tensor: Tensor) -> Tensor:
         """On the device, numbers with a fraction in the transformer's type."""
-        return tensor.to(self.device, self.dtype) if tensor.is_floating_point() else tensor.to(self.device)
+        return tensor.to(self.device, self._network_dtype) if tensor.is_floating_point() else tensor.to(self.device)
 
     @torch.no_grad()
     def encode_photos(self, photos: Sequence[Pixels]) -> Mapping[str, Tensor]:
@@ -236,7 +241,7 @@ class FlowModel:
             self.ensure_adapter(first.adapter)
             embeddings = torch.stack([each.embeddings for each in identities if each.embeddings is not None])
             with self.adapters.in_network(first.adapter):
-                yield embeddings.to(self.device, self.dtype)
+                yield embeddings.to(self.device, self._network_dtype)
 
     def validate(self, identity: Identity) -> None:
         """Raises IdentityError if the identity was made for another model, encoder or adapter. Loads nothing."""

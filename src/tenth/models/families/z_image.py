@@ -114,14 +114,14 @@ def predict(transformer: Any, latents: Tensor, timesteps: Tensor, conditioning: 
     """The velocity (B, C, h, w). The transformer's time, and with it its direction, goes from noise to the image."""
     prompts, settings = conditioning.prompts, {}
     texts: list[Any] = [row if prompts.mask is None else row[prompts.mask[index]] for index, row in enumerate(prompts.hidden)]
-    images: list[Any] = list(latents.unsqueeze(2))  # (C, 1, h, w) each
+    images: list[Any] = list(latents.unsqueeze(2).to(transformer.dtype))  # (C, 1, h, w) each
     if transformer.config.siglip_feat_dim is not None:
         rows = [{name: tensor[index] for name, tensor in conditioning.context.items()} for index in range(len(latents))]
         texts, images, seen = (list(each) for each in zip(*map(_among_photos, texts, images, rows), strict=True))
         settings = {"siglip_feats": seen, "image_noise_mask": [[0] * (len(each) - 1) + [1] for each in images]}
     time = (1000 - timesteps.expand(len(latents))) / 1000
     predicted = transformer(images, time, texts, **settings, return_dict=False)[0]
-    return -torch.stack(list(predicted)).squeeze(2)
+    return -torch.stack(list(predicted)).squeeze(2).to(latents.dtype)
 
 
 def _among_photos(text: Tensor, image: Tensor, context: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor], Any]:
@@ -194,6 +194,7 @@ Z_IMAGE = TransformerFamily(
     empty_conditioning=empty_conditioning,
     token_widths=14.0,
     correct_guidance=correct_guidance,
+    float32_latents=True,
     chat_template=CHAT_TEMPLATE,
 )
 Z_IMAGE_OMNI = replace(
