@@ -104,7 +104,7 @@ def test_a_model_of_a_person_is_loaded_by_diffusers_and_by_us(
 
 def test_photos_in_context_and_weights_go_together(model: Any, tuned: Identity) -> None:
     if not model.max_context_photos:
-        with pytest.raises(IdentityError, match="photos in context named latents.0; z-image reads no photos"):
+        with pytest.raises(IdentityError, match=r"photos in context named latents\.0; z-image reads no photos"):
             draw(model, replace(tuned, context={"latents.0": torch.zeros(16, 8, 8)}), FEW)
         return
     seen = replace(tuned, context=model.encode_photos([toy_photo(64, 64)]))
