@@ -25,6 +25,7 @@ from tenth.methods.dreambooth.rare_token import find_rare_token
 from tenth.methods.export import export_lora, export_model
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.models.families.loader import load_flow_model
+from tenth.models.memory.planner import LoadOptions
 from tenth.sampling.generate import Request, generate
 from tenth.training.flow_matching.frozen_model import frozen_model
 from tenth.training.flow_matching.frozen_transformer import FrozenTransformer
@@ -239,6 +240,18 @@ def test_weights_and_photos_in_context_together(model: Any, tuned: Identity) -> 
     assert not np.array_equal(images[2], images[1])
     with pytest.raises(IdentityError, match="one with embeddings or photos"):
         combine_identities(photos, tuned)
+
+
+@pytest.mark.parametrize("profile", ["half-text-freed", "nf4"])
+def test_a_person_is_trained_on_a_model_as_a_memory_profile_holds_it(folder: Path, profile: str, tmp_path: Path) -> None:
+    model = load_flow_model(folder, LoadOptions(device="cpu", profile=profile))
+    plain = draw(model, None)
+    settings = replace(FLOW_SETTINGS, schedule=replace(SCHEDULE, precision="bf16"))
+    identity = DreamBooth("dreambooth-lora", settings)(person(1, 2), model).identity
+    assert np.abs(draw(model, identity) - plain).max() > 1
+    assert np.array_equal(draw(model, None), plain)
+    with pytest.raises(ModelError, match="is kept in fewer bits; a whole model is written from weights in float32"):
+        export_model(identity, model, tmp_path / "model")
 
 
 def test_the_size_of_training_is_a_setting(model: Any, store: Path) -> None:

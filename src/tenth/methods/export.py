@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tenth.core.errors import CheckpointError, IdentityError
+from tenth.core.errors import CheckpointError, IdentityError, ModelError
 from tenth.core.files.claims import remove_temporary_of
 from tenth.core.files.writing import PRIVATE_FILE_MODE, atomic_file, write_bytes, write_tensors
 from tenth.core.types import DiffusionModel, Identity
 from tenth.models.adapters.lora_layouts import to_diffusers_layout, to_kohya_layout
+from tenth.models.adapters.low_rank_branch import has_packed_weights
 from tenth.models.adapters.networks.registry import adapted_network
 from tenth.models.pipelines import save_pipeline
 
@@ -78,15 +79,29 @@ def export_comfyui(identity: Identity, path: Path) -> None:
 
 
 def export_model(identity: Identity, model: DiffusionModel, folder: Path) -> None:
-    """Write a folder for `from_pretrained`. Raises IdentityError if there are no weights, CheckpointError if it exists."""
+    """Write a folder for `from_pretrained`. Raises IdentityError if there are no weights, CheckpointError if it exists.
+
+    ModelError if a transformer is kept in fewer bits than 32.
+    """
     _require_new(folder)
     if not identity.weights:
         held = "photos in context" if identity.context else "embeddings"
         found = f"this identity of method {identity.method} holds {held} alone"
         action = "Make it with dreambooth or dreambooth-lora, or export it to a file that ends in .safetensors"
         raise IdentityError(found, "one with weights is needed for a model of its own", action)
+    if model.family is not None:
+        _require_float32(model.pipeline.transformer)
     with model.applied([identity]):
         save_pipeline(model.pipeline, folder)
+
+
+def _require_float32(transformer: nn.Module) -> None:
+    """Raises ModelError for weights in fewer bits, which are not those of the model as published."""
+    whole = all(parameter.dtype == torch.float32 for parameter in transformer.parameters())
+    if not whole or any(map(has_packed_weights, transformer.modules())):
+        needed = "a whole model is written from weights in float32"
+        action = "Export a LoRA to a file that ends in .safetensors, or set TENTH_MEMORY_PROFILE=float32"
+        raise ModelError(f"the {type(transformer).__name__} is kept in fewer bits", needed, action)
 
 
 def _embeddings(identity: Identity) -> Tensor:
