@@ -15,10 +15,13 @@ models=("$@")
 [ $# -gt 0 ] || models=(sd15 sdxl flux2-klein-4b flux2-klein-base-4b z-image qwen-image-edit)
 python=${PYTHON:-python3} # the one with tenth: PYTHON=PATH names another
 report=$out/report
-mkdir "$out"
-mkdir "$report"
+if [ -e "$out" ]; then
+    echo "$out is there already; a new folder is needed. Name another." >&2
+    exit 1
+fi
 
 "$python" benchmarks/first_gpu.py split "$people" "$out/photos" # references and held-out photos of each person
+mkdir "$report"
 for model in "${models[@]}"; do
     folder=$out/${model//\//--}
     mkdir "$folder"

@@ -55,3 +55,8 @@ def test_a_folder_without_people_is_said(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "has no folder; one with photos for each person is needed" in done.stderr
+    assert not (tmp_path / "out").exists()
+    done = subprocess.run(
+        [*command[:2], str(tmp_path), "sd15"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, f"{tmp_path} is there already; a new folder is needed. Name another.\n")
