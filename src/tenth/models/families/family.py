@@ -129,6 +129,8 @@ def set_flow_timesteps(
 
     sigmas: of each step before the shift; a scheduler that takes none has its own.
     """
+    if steps == 1 and scheduler.config.get("shift_terminal"):  # a single step has no last one to stretch to: 0 / 0
+        scheduler.register_to_config(shift_terminal=None)
     known = inspect.signature(scheduler.set_timesteps).parameters
     settings: dict[str, Any] = {}
     if mu is not None and "mu" in known and scheduler.config.get("use_dynamic_shifting"):
