@@ -63,6 +63,7 @@ def test_other_weights_are_another_name(folder: Path, copy: Path) -> None:
         ("model_index.json", {"scheduler": ["diffusers", "DDIMScheduler"]}, "names .* as its scheduler"),
         ("model_index.json", {"vae": [None, None]}, "names .* as its vae"),
         ("transformer/config.json", {"num_layers": 2}, "for which its configuration asks"),
+        ("transformer/config.json", {"num_layers": 0}, "for which its configuration has no place"),
         ("transformer/config.json", {"num_layers": 10**6}, "asks for .* layers"),
         ("transformer/config.json", {"joint_attention_dim": 32}, "where its configuration asks for"),
         ("transformer/config.json", {"num_attention_heads": "2"}, "configuration of nothing that can be made|asks for"),
@@ -146,3 +147,14 @@ def test_pipes_and_mutated_configurations_are_refused_or_loaded_whole(copy: Path
         path.write_bytes(content)
     assert not tally.failed
     assert load_flow_model(copy).name.startswith("model@")
+
+
+@pytest.mark.parametrize("kept", [(), ("tokenizer_config.json",)])
+@pytest.mark.parametrize("name", ["flux2-klein", "sd3", "z-image"])
+def test_a_tokenizer_without_words_is_refused(name: str, kept: tuple[str, ...], tmp_path: Path) -> None:
+    folder = toy_family(name, tmp_path / "model")
+    for path in (folder / "tokenizer").iterdir():
+        if path.name not in kept:
+            path.unlink()
+    with pytest.raises(ModelError, match=r"tokenizer has (no words|other tokens)"):
+        load_flow_model(folder)

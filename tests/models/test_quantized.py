@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import Flux2Transformer2DModel
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tenth.core.errors import ModelError
 from tenth.models.memory.quantized import NF4, Bits, QuantizedLinear, is_quantizable, quantize, quantized_bytes
@@ -157,3 +158,9 @@ def test_a_package_that_does_not_work_is_said(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delattr(sys.modules["bitsandbytes"], "nn")
     with pytest.raises(ModelError, match=r"does not work here .*tenth\[eight-bit\].*Install it again"):
         quantize(toy_transformer(), 8, "cuda")
+
+
+def test_sums_of_codes_stay_in_the_range_of_float16() -> None:
+    layer, x = random_layer(3072, 64), 100 * normal(8, 3072)
+    made = QuantizedLinear(layer.weight, None, 8)
+    assert relative_error(made(x.half()), F.linear(x, layer.weight)) < ERRORS[8] + 0.01

@@ -19,8 +19,11 @@ from tenth.core.errors import IdentityError, ModelError, RecipeError
 from tenth.core.types import Identity, Person, Photo
 from tenth.methods.export import export_embeddings
 from tenth.methods.registry import METHODS, method
+from tenth.models.families.loader import load_flow_model
+from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
+from tenth.sampling.generate import Request, generate
 from tenth.sampling.sampler import SamplingBatch, sample_float
 from toy_adapters import instantx_adapter, xlabs_adapter
 from toy_families import toy_family
@@ -206,3 +209,19 @@ def test_a_model_without_adapter_and_identities_of_another_are_refused(toy: Toy,
     alone.write_bytes(toy.adapter.read_bytes())
     with pytest.raises(ModelError, match="without an image encoder"):
         load_model(toy.folder, adapter=alone)
+
+
+@pytest.mark.parametrize("profile", ["half", "int8", "nf4"])
+@pytest.mark.parametrize("name", ["flux1", "sd3"])
+def test_t5_computes_in_float32_in_profiles_of_fewer_bits(name: str, profile: str, tmp_path: Path) -> None:
+    model = load_flow_model(toy_family(name, tmp_path / "model"), LoadOptions("cpu", profile))
+    t5, seen = model.pipeline.text_encoder_2 if name == "flux1" else model.pipeline.text_encoder_3, set()
+    if t5.device.type == "meta":  # freed until a prompt comes
+        model.text_encoders.ensure()
+        t5 = model.pipeline.text_encoder_2 if name == "flux1" else model.pipeline.text_encoder_3
+    for layer_name, layer in t5.named_modules():
+        if layer_name.endswith(".wo"):
+            layer.register_forward_hook(lambda *values: seen.add(values[2].dtype))
+    (sample,) = generate(model, [Request(None, PROMPT, 0)], SamplingConfig(steps=1))
+    assert sample.pixels.std() > 0
+    assert seen == {torch.float32}

@@ -248,3 +248,13 @@ def test_memory_that_does_not_suffice_is_an_error_where_there_is_no_smaller_prof
     monkeypatch.setattr("tenth.sampling.sampler.denoise", out_of_memory)
     with pytest.raises(ModelError, match="ran out of memory with the last memory profile"):
         draw(model, Request(None, PROMPT, 0))
+
+
+def test_one_step_has_no_last_one_to_stretch_to(tmp_path: Path) -> None:
+    """Qwen-Image's scheduler ends at a noise above 0, to which it stretches all steps but the first."""
+    model = load_flow_model(toy_family("qwen-image-edit", tmp_path / "qwen"))
+    for name in ("", "unipc", "lcm"):
+        scheduler = build_scheduler(model.pipeline.scheduler, name)
+        model.set_timesteps(scheduler, 1, (4, 8, 8))
+        assert [round(float(timestep)) for timestep in scheduler.timesteps] in ([999], [1000])
+    assert model.pipeline.scheduler.config.shift_terminal == 0.02

@@ -18,6 +18,7 @@ from tenth.models.memory.flow_footprint import TOKEN_WIDTHS
 from tenth.models.prompt_encoder import PromptEmbeddings
 
 LatentShape = tuple[int, int, int]  # (C, h, w), without a batch
+MAX_PHOTO_LATENTS = 2 * (1024 // 8) ** 2  # places of a photo in context: twice those of the largest, to which it is reduced
 Shape = tuple[int, ...]
 
 
@@ -117,6 +118,8 @@ def check_context_shapes(
     for name, tensor in context.items():
         sides = list(zip(tensor.shape, shapes[name], strict=False))
         fits = all(side == needed if needed > 0 else side and side % needed == 0 for side, needed in sides)
+        if name.startswith("latents.") and tensor[0].numel() > MAX_PHOTO_LATENTS:
+            raise ValueError(f"of shape {tuple(tensor.shape)}, where a photo has at most {MAX_PHOTO_LATENTS:,} latents")
         if not fits or tensor.ndim != len(shapes[name]) or not tensor.is_floating_point():
             raise ValueError(f"of shape {tuple(tensor.shape)} and type {tensor.dtype}, where {name} is read as {shapes[name]}")
 

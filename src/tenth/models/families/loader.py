@@ -31,6 +31,7 @@ from tenth.models.pipelines import quiet
 
 NETWORKS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3", "siglip")
 OF_TRANSFORMERS = ("text_encoder", "tokenizer", "siglip")  # how the names of parts from that library begin
+CHECKED_TEXT = "a photo of a person"
 CHECKED_SIDE, CHECKED_STEPS = 64, 4  # pixels and steps: of the image whose shapes are computed
 # Of a text encoder's configuration: what names files or code, and a number of layers that only sliding windows read.
 UNREAD_KEYS = {"architectures", "auto_map", "quantization_config", "max_window_layers", "torch_dtype", "dtype"}
@@ -212,6 +213,9 @@ def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes:
             tied = (getattr(classes[name], "_tied_weights_keys", None) or {}) if ties else {}
             infos = {each: infos[source] for each, source in tied.items() if source in infos} | infos
         parts[name] = model_folder.check_weights_match(partial(build, name), infos, folder / name)
+        unread = infos.keys() - parts[name].state_dict().keys() if name == "transformer" else ()
+        if unread:  # such as those of layers that the configuration leaves out
+            raise invalid_model(folder / name, f"has {min(unread)}, for which its configuration has no place")
 
     # All of them together.
     try:
@@ -239,6 +243,8 @@ def check_network(folder: Path, pipeline: Any, name: str, network: Any) -> None:
         known = len(tokenizer) <= network.config.get_text_config().vocab_size
         if not known or tokenizer.pad_token_id is None:
             raise invalid_model(folder / tokens, "has other tokens than its text encoder")
+        if not {*tokenizer(CHECKED_TEXT, add_special_tokens=False).input_ids} - {*tokenizer.all_special_ids}:
+            raise invalid_model(folder / tokens, "has no words: all prompts would be read as the same")
 
 
 def check_pipeline(folder: Path, pipeline: Any, family: TransformerFamily) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from tenth.core.errors import ModelError
 
-# In names of layers that stay float32: the libraries read a model's dtype from them.
-KEEP_FLOAT32 = ("embed", "conv_in", "shared")
+# In names of layers that stay float32: the libraries read a model's dtype from them, T5 that of what it gives its wo.
+KEEP_FLOAT32 = ("embed", "conv_in", "shared", "DenseReluDense.wo")
 
 
 class HalfStorageLinear(nn.Linear):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tenth.core.errors import ModelError
 
 Bits = Literal[8, 4]
-MAX_INT8 = 127
+MAX_INT8, CODES = 127, 128
 BLOCK = 64  # weights that share a scale in 4 bits: arXiv:2305.14314, section 3
 # Source of the numbers: arXiv:2305.14314, appendix E.
 NF4 = (
@@ -29,7 +29,8 @@ NF4 = (
     *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
 )
 IN_A_STACK = re.compile(r"(^|\.)\d+\.")  # the layers that repeat have a number in their name
-KEPT = re.compile(r"embed|lm_head|vision|visual")  # small, or what the others' precision rests on
+# Small, or what the others' precision rests on. T5 casts what it gives its wo to the type of wo's weights.
+KEPT = re.compile(r"embed|lm_head|vision|visual|DenseReluDense\.wo")
 
 
 class QuantizedLinear(nn.Module):
@@ -62,9 +63,10 @@ class QuantizedLinear(nn.Module):
         return blocks.view(self.out_features, self.in_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        # In 8 bits the scale of a channel multiplies its result: one copy of the weights fewer, and rounded once.
+        # In 8 bits the scale of a channel multiplies its result: one copy of the weights fewer, and rounded once. Codes are
+        # reduced to 1 first, by a power of two, which changes no bit: sums of whole codes leave the range of float16.
         if self.bits == 8:
-            output = F.linear(x, self.codes.to(x.dtype)) * self.scales.to(x.dtype)
+            output = F.linear(x, self.codes.to(x.dtype).mul_(1 / CODES)) * (self.scales * CODES).to(x.dtype)
         else:
             output = F.linear(x, self.dequantized(x.dtype))
         if self.bias is not None:
