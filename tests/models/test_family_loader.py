@@ -43,7 +43,7 @@ def test_a_folder_is_loaded_by_the_class_that_its_index_names(folder: Path) -> N
     assert model.name == load_model(str(folder)).name
     assert model.native_resolution == 64
     assert (model.default_sampling.steps, model.default_sampling.guidance_scale) == (4, 1.0)
-    with pytest.raises(ModelError, match=r"the adapter a.safetensors for klein; adapters are for"):
+    with pytest.raises(ModelError, match=r"the adapter a.safetensors without an image encoder"):
         load_model(str(folder), adapter="a.safetensors")
 
 
@@ -66,7 +66,7 @@ def test_other_weights_are_another_name(folder: Path, copy: Path) -> None:
         ("transformer/config.json", {"num_layers": 0}, "for which its configuration has no place"),
         ("transformer/config.json", {"num_layers": 10**6}, "asks for .* layers"),
         ("transformer/config.json", {"joint_attention_dim": 32}, "where its configuration asks for"),
-        ("transformer/config.json", {"num_attention_heads": "2"}, "configuration of nothing that can be made|asks for"),
+        ("transformer/config.json", {"num_attention_heads": "2"}, "cannot be read|asks for"),
         ("transformer/config.json", {"axes_dims_rope": [2, 2, 2, 2]}, "do not go together"),
         ("text_encoder/config.json", {"hidden_act": "a/b"}, "names a/b as its hidden_act"),
         ("text_encoder/config.json", {"num_hidden_layers": 10**6}, "asks for 1000000 layers"),

@@ -94,6 +94,7 @@ def test_an_identity_of_other_latents_is_refused(model: Any) -> None:
         {"latents.0": latents[None]},
         {"latents.0": latents.long()},
         {"latents.0": latents[:, :0]},
+        {"latents.0": latents[:, :1, :1].expand(-1, 200, 200)},
         {"pixels": latents},
     ):
         with pytest.raises(IdentityError, match=r"photos in context .*reads those of 1 to 4 photos"):

@@ -118,10 +118,10 @@ def check_context_shapes(
     for name, tensor in context.items():
         sides = list(zip(tensor.shape, shapes[name], strict=False))
         fits = all(side == needed if needed > 0 else side and side % needed == 0 for side, needed in sides)
-        if name.startswith("latents.") and tensor[0].numel() > MAX_PHOTO_LATENTS:
-            raise ValueError(f"of shape {tuple(tensor.shape)}, where a photo has at most {MAX_PHOTO_LATENTS:,} latents")
         if not fits or tensor.ndim != len(shapes[name]) or not tensor.is_floating_point():
             raise ValueError(f"of shape {tuple(tensor.shape)} and type {tensor.dtype}, where {name} is read as {shapes[name]}")
+        if name.startswith("latents.") and tensor[0].numel() > MAX_PHOTO_LATENTS:
+            raise ValueError(f"of shape {tuple(tensor.shape)}, where a photo has at most {MAX_PHOTO_LATENTS:,} latents")
 
 
 def of_each_photo(context: Mapping[str, Tensor], name: str) -> list[Tensor]:
