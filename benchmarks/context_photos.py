@@ -162,7 +162,7 @@ def main() -> None:
     args = options()
     rng, dlib = np.random.default_rng(args.seed), dlib_recognizer()
     judge = dlib if args.tiny else load_recognizer(args.judge)
-    people = {name: measure(photos, judge, dlib) for name, photos in track(list(people_of(args)), "people")}
+    people = {name: measure(photos, judge, dlib) for name, photos in track(list(people_of(args)), "people", "person")}
     people = {name: photos for name, photos in people.items() if len(photos) > args.given}
     settings = {name: getattr(args, name) for name in ("split", "given", "draws", "seed")}
     result: dict[str, object] = {"name": "context_photos", "people": len(people), **settings}

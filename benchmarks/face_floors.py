@@ -55,7 +55,7 @@ def main() -> None:
     sides: dict[str, list[Pixels]] = {name: [] for name in ("held out", "same people", "other people", *args.method)}
     parted = split_people(people, args.split, references=REFERENCES, held_out=REFERENCES)
     sampling = SamplingConfig(steps=args.steps, text_guidance_scale=args.text_guidance_scale)
-    for (number, photos), strangers in track(zip(parted, others(people), strict=False), "people"):
+    for (number, photos), strangers in track(zip(parted, others(people), strict=False), "people", "person"):
         count = len(photos.held_out)
         sides["held out"] += map(face_crop, photos.held_out)
         sides["same people"] += map(face_crop, photos.references[:count])

@@ -136,7 +136,7 @@ def main() -> None:
 
     # Candidates of every person, measured as they come.
     measured, seconds = [], {"image": 0.0, "measuring": 0.0}
-    for person, photos in track(islice(people, args.count), "people"):
+    for person, photos in track(islice(people, args.count), "people", "person"):
         identity = method(args.method)(Person(person, photos.references), model).identity
         requests = [Request(identity, prompt, seed) for prompt in PROMPTS for seed in range(args.candidates)]
         start = time.perf_counter()

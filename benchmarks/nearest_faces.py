@@ -72,7 +72,7 @@ def draw(folder: Path, count: int, model_name: str, sampling: SamplingConfig, fa
     requests.sort(key=lambda request: request.identity is None)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = generate(model, requests, sampling, batch=8)
-    for request, sample in track(zip(requests, drawn, strict=True), "pictures"):
+    for request, sample in track(zip(requests, drawn, strict=True), "pictures", "picture"):
         save_sample(sample, folder / f"{request.seed:04}.png")
 
 

@@ -84,7 +84,7 @@ def main() -> None:
     seconds, rows, names = dict.fromkeys(args.settings, 0.0), [], []
     real: list[np.ndarray] = []
     people = split_people(PhotoDataset(args.people, args.photos), args.split, references=9, held_out=10)
-    for person, photos in track(islice(people, args.count), "people"):
+    for person, photos in track(islice(people, args.count), "people", "person"):
         held_out = recognizer([face_crop(photo) for photo in photos.held_out])
         held_out = held_out[~np.isnan(held_out).any(1)]
         real.append(held_out)

@@ -148,7 +148,7 @@ def main() -> None:
     captions = {row.file: row.caption for row in people.entries(args.split)}
     tally = Tally()
     parted = islice(split_people(people, args.split, references=9, held_out=10), args.count)
-    for number, photos in track(parted, "people"):
+    for number, photos in track(parted, "people", "person"):
         group = group_of([captions[photo.file] for photo in (*photos.references, *photos.held_out)])
         identity = method(args.method)(Person(number, photos.references), model).identity
         held_out = recognizer([face_crop(photo) for photo in photos.held_out])

@@ -6,7 +6,7 @@
 #
 # PEOPLE: a folder of photos for each person, five or more of each, of people who agreed to it; the first ten are taken. OUT: a new
 # folder; OUT/report is what to send. MODEL: names of `tenth models`, by default all that are free to use; owner/name adds one whose
-# terms you accepted (set HF_TOKEN). Downloads take up to 60 GB for a model. A model that fails is recorded, and the next one follows.
+# terms you accepted (set HF_TOKEN). Downloads take up to 60 GB for a model, some 120 GB for all of these. A model that fails is recorded, and the next one follows.
 # STEPS=N and IMAGES=N: other numbers of steps, and of images of each person, than the models' own and 2.
 set -euo pipefail
 people=${1:?PEOPLE} out=${2:?OUT}
@@ -14,7 +14,7 @@ shift 2
 models=("$@")
 [ $# -gt 0 ] || models=(sd15 sdxl flux2-klein-4b flux2-klein-base-4b z-image qwen-image-edit)
 python=${PYTHON:-python3} # the one with tenth: PYTHON=PATH names another
-report=$out/report
+report=$out/report drawn=0
 if [ -e "$out" ]; then
     echo "$out is there already; a new folder is needed. Name another." >&2
     exit 1
@@ -29,7 +29,8 @@ for model in "${models[@]}"; do
     "$python" -m tenth.cli.main models download "$model" >"$folder/download.txt" 2>&1 &&
         "$python" benchmarks/first_gpu.py draw "$model" "$out/photos/references" "$folder" 2>"$folder/draw.txt" &&
         "$python" -m tenth.cli.main evaluate "$folder/images" --held-out "$out/photos/held-out" --references "$out/photos/references" \
-            --json >"$folder/evaluation.json" 2>"$folder/evaluate.txt" ||
+            --json >"$folder/evaluation.json" 2>"$folder/evaluate.txt" && drawn=1 ||
         tail -n 3 "$folder"/*.txt
 done
 "$python" benchmarks/first_gpu.py report "$out" "$report"
+[ $drawn = 1 ] || { echo "No model drew; the files in $out say why." >&2; exit 1; }

@@ -159,7 +159,7 @@ def test_an_evaluation_in_shards_has_the_figures_of_one_process(fresh: Fresh) ->
 
 def test_what_a_batch_costs_is_printed_last(fresh: Fresh) -> None:
     result = run(fresh, "batch_throughput")
-    assert set(result["pictures_per_second"]) == {"loop", "processes", "ray"}
+    assert set(result["pictures_per_second"]) == {"loop", "processes", "ray", "threads"}
     assert set(result["megabytes"]) == set(result["milliseconds_per_row"]) == {"100", "300", "1000"}
     assert result["slope"] > 0
 

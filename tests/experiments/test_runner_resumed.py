@@ -73,8 +73,8 @@ def test_of_what_is_there_the_cost_is_known(
 ) -> None:
     save = getattr(*place)
 
-    def stopped_after(thing: Any, path: Path) -> None:
-        save(thing, path)
+    def stopped_after(thing: Any, path: Path, **options: Any) -> None:
+        save(thing, path, **options)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(*place, stopped_after)

@@ -133,7 +133,7 @@ def test_a_damaged_identity_is_said(people: PeopleFolder) -> None:
 def test_saving_is_whole_or_not_at_all(people: PeopleFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"one")
     with monkeypatch.context() as patch:
-        patch.setattr("tenth.methods.people.folder.save_identity", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        patch.setattr("tenth.methods.people.folder.save_identity", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full")))
         with pytest.raises(DataError, match="cannot be written"):
             people.save("anna", Consent("self"), [tmp_path / "photo.jpg"], IDENTITY)
     assert list(people.directory.iterdir()) == []

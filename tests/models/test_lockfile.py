@@ -180,14 +180,17 @@ def _index(files: Files, **values: str) -> Files:
         (lambda files: {"v1.safetensors": b"x"}, r"has no model_index\.json, unet/config\.json; a model in diffusers' layout"),
         (lambda files: _without(files, "scheduler_config.json"), r"has no scheduler/scheduler_config\.json; all files"),
         (lambda files: _without(files, "text_encoder/model.safetensors"), r"has no text_encoder/model\.safetensors; all files"),
-        (lambda files: _index(files, _class_name="FluxPipeline"), "is a FluxPipeline; Stable Diffusion 1.5 or SDXL"),
+        (
+            lambda files: _index(files, _class_name="AuraFlowPipeline"),
+            "is a AuraFlowPipeline; Stable Diffusion 1.5 or SDXL",
+        ),
         (
             lambda files: {**files, "unet/config.json": b'{"cross_attention_dim": 1024}'},
             "is Stable Diffusion 2; Stable Diffusion 1.5",
         ),
         (lambda files: {**files, "model_index.json": b"{"}, r"model_index\.json of toy/other is not JSON"),
     ],
-    ids=["pickles", "one pickle", "one file", "scheduler", "weights", "flux", "sd2", "json"],
+    ids=["pickles", "one pickle", "one file", "scheduler", "weights", "other", "sd2", "json"],
 )
 def test_a_repository_that_does_not_fit_is_refused(
     change: Callable[[Files], Files], said: str, sd15: Hub, models_here: Path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -13,10 +13,10 @@ from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdap
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_jsonable_python
 
-from tenth.core.errors import RecipeError
+from tenth.core.errors import RecipeError, unknown_key
 from tenth.core.files import reading as file_reading
 from tenth.core.files.reading import UnreadableError, reason
-from tenth.core.wording import did_you_mean, shorten
+from tenth.core.wording import shorten
 
 T = TypeVar("T")
 MAX_RECIPE_BYTES = 1 << 20  # of a TOML file; the longest recipe has 3 kB
@@ -86,19 +86,6 @@ def require(valid: bool, key: str, value: object, expected: str) -> None:
     if not valid:
         shown = list(value) if isinstance(value, tuple) else value
         raise RecipeError(f"{key} is {shorten(repr(shown))}", f"needed: {expected}", "Correct it")
-
-
-def unknown_key(key: str, known: Collection[str], kind: str = "key") -> RecipeError:
-    """The error for a key, or a dotted path to one, that is none of the known ones. kind: what a key is called there."""
-    action = f"{did_you_mean(key.rpartition('.')[2], list(known))}Correct or remove it"
-    return RecipeError(f"{shorten(repr(key))} is not a {kind}", f"known {kind}s: {', '.join(known)}", action)
-
-
-def check_keys(keys: Iterable[str], known: Collection[str], kind: str = "key") -> None:
-    """Raises RecipeError for the first key that is none of the known ones."""
-    for key in keys:
-        if key not in known:
-            raise unknown_key(key, known, kind)
 
 
 def read_toml(path: Path, needed: str = "a recipe is one TOML file") -> dict[str, Any]:

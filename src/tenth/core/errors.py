@@ -13,10 +13,10 @@ TenthError
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from tenth.core.wording import did_you_mean
+from tenth.core.wording import did_you_mean, shorten
 
 MAX_PART_CHARS = 2_000  # of a part of a message: what was found may be of any length
 
@@ -75,3 +75,16 @@ def unknown_name(category: str, name: str, known: Sequence[str], action: str = "
         f"choose one of: {', '.join(known)}",
         did_you_mean(name, known) + (action or f"`tenth {category}s` says what each does"),
     )
+
+
+def unknown_key(key: str, known: Collection[str], kind: str = "key") -> RecipeError:
+    """The error for a key, or a dotted path to one, that is none of the known ones. kind: what a key is called there."""
+    action = f"{did_you_mean(key.rpartition('.')[2], list(known))}Correct or remove it"
+    return RecipeError(f"{shorten(repr(key))} is not a {kind}", f"known {kind}s: {', '.join(known)}", action)
+
+
+def check_keys(keys: Iterable[str], known: Collection[str], kind: str = "key") -> None:
+    """Raises RecipeError for the first key that is none of the known ones."""
+    for key in keys:
+        if key not in known:
+            raise unknown_key(key, known, kind)

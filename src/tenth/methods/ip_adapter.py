@@ -48,7 +48,8 @@ class IPAdapter:
         """Raises DataError if the person has no photo, ModelError if the model has no adapter."""
         photos, pool = person.require_photos(), self._pool(person)
         if not self.is_available(model):
-            action = "Give an adapter's file as --adapter, or choose photos-in-context or dreambooth-lora"
+            others = ["photos-in-context"] * (model.max_context_photos > 0) + ["dreambooth-lora"]
+            action = f"Give an adapter's file as --adapter, or choose {' or '.join(others)}"
             raise ModelError(f"{model.name.partition('@')[0]} has no adapter", f"{self.name} needs one", action)
         embeddings = model.encoder(photos)  # (K, D) or (K, T, D)
         identity = Identity(

@@ -43,8 +43,10 @@ class PhotosInContext:
         """
         photos = person.require_photos()
         if not self.is_available(model):
-            known = ", ".join(name for name, family in FAMILIES.items() if family.max_context_photos)
-            needed = f"{self.name} needs a model that reads photos beside the prompt, of {known}"
+            known = ", ".join(family.pipeline_class for family in FAMILIES.values() if family.max_context_photos)
+            needed = (
+                f"{self.name} needs a model that reads photos beside the prompt, such as flux2-klein-4b, or a folder of {known}"
+            )
             found = f"{model.name.partition('@')[0]} takes no photos in context"
             raise ModelError(found, needed, "Choose such a model, or another method: `tenth methods`")
         descriptor = cached_face_descriptor(ArrayCache(default_cache_dir()))

@@ -41,7 +41,7 @@ def pipeline_class_name(folder: Path) -> str:
         raise ModelError(f"{folder} has no model_index.json", "a folder in diffusers' layout is needed", "Check the path")
     class_name = read_config(index).get("_class_name")
     if not isinstance(class_name, str) or class_name not in PIPELINES:
-        needed = f"one of {', '.join(PIPELINES)} is needed"
+        needed = f"one of {', '.join(PIPELINES)}, or a transformer of docs/models.md, is needed"
         raise ModelError(f"{folder} is a {class_name!s:.100}", needed, "Choose another model")
     return class_name
 

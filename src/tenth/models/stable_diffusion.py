@@ -47,9 +47,10 @@ def load_stable_diffusion(
     encoder_dir = beside if beside.is_dir() else folder / IMAGE_ENCODER
     needed = f"a diffusers folder with a CLIP vision model in {IMAGE_ENCODER}/ and an adapter as {ADAPTER_PATH}"
     parts = {"model_index.json": folder / "model_index.json", IMAGE_ENCODER: encoder_dir, ADAPTER_PATH: adapter_path}
+    if parts["model_index.json"].is_file():
+        pipeline_class_name(folder)
     if missing := [part for part, path in parts.items() if not path.exists() and path != adapter]:
         raise ModelError(f"{folder} has no {abbreviate(missing)}", needed, "Copy the missing parts into it")
-    pipeline_class_name(folder)
 
     # The memory profile, then the pipeline.
     patches = uses_patch_tokens(adapter_path)

@@ -82,7 +82,7 @@ def load_people(
     photos = tuple(photo for given in read if given for photo in given[0].photos)
     identities = {name: combine_people(people) for name, people in placed.items()}
     subject = Subject(identities, model, photos, tuple(notes), placed)
-    plan.check_sizes(model)
+    plan.check(model)
     for image in plan.images:
         check_request(model, subject.request(image), plan.request.sampling, plan.hires)
     return subject

@@ -100,7 +100,7 @@ class ModelDrawer:
         if key not in self._identities:
             self._identities[key] = subject_of(person, plan, row.method, load).identities[None]
         image, model = plan.images[0].request, load(LoadOptions())
-        plan.check_sizes(model)
+        plan.check(model)
         hires, sampling = image.hires or plan.hires, image.sampling or plan.request.sampling
         request = replace(image, identity=self._identities[key], hires=hires, sampling=sampling)
         check_request(model, request, sampling)

@@ -10,8 +10,8 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from tenth.core.config import check_keys, read_toml
-from tenth.core.errors import DataError, InputError, RecipeError
+from tenth.core.config import read_toml
+from tenth.core.errors import DataError, InputError, RecipeError, check_keys
 from tenth.core.files.reading import UnreadableError, is_system_file, parse_json, read_lines, reason, sha256_of
 from tenth.core.wording import shorten
 from tenth.data.photo_sources import IDENTITY_SUFFIX

@@ -10,8 +10,8 @@ from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
-from tenth.core.config import check_keys, from_table, to_table
-from tenth.core.errors import DataError, InputError
+from tenth.core.config import from_table, to_table
+from tenth.core.errors import DataError, InputError, check_keys
 from tenth.core.files.reading import UnreadableError, parse_json
 from tenth.core.wording import shorten
 from tenth.experiments.generation.request import ImageRequest

@@ -13,7 +13,7 @@ from tenth.experiments.generation.candidates import KeepBest
 from tenth.experiments.generation.request import ImageRequest
 from tenth.methods.registry import method as find_method
 from tenth.sampling.bounds import check_setting
-from tenth.sampling.generate import Request
+from tenth.sampling.generate import Request, check_request
 from tenth.sampling.passes.hires import HiresConfig
 from tenth.sampling.passes.resolutions import Size
 from tenth.sampling.passes.start_image import StartImage
@@ -66,8 +66,11 @@ class ImagePlan:
         sizes = [image.request.hires or self.hires for image in self.images]
         return max((size for size in sizes if size), key=lambda size: size.size.area, default=None)
 
-    def check_sizes(self, model: DiffusionModel) -> None:
-        """Raises DataError, which names the row, if a size is one that the model does not generate."""
+    def check(self, model: DiffusionModel) -> None:
+        """Raises InputError, which names the row, for a size, setting or prompt that the model does not support."""
+        for image in self.images:
+            with _naming(image.row):
+                check_request(model, image.request, self.request.sampling, self.hires)
         if self.hires:
             self.hires.plan(model)
         for image in {image.request.hires: image for image in reversed(self.images)}.values():

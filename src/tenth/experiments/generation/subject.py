@@ -49,14 +49,14 @@ def subject_of(person: Person | Identity, plan: ImagePlan, method: str, load: Lo
         if method:
             trained_method(method).ensure_adapter(model)
         model.validate(person)
-        plan.check_sizes(model)
+        plan.check(model)
         return Subject({None: person}, model)
 
     # Photos. What the model cannot do is refused before minutes go into learning.
     chosen = plan.methods(method or DEFAULT_METHOD)
     learns, with_photos = (any(getattr(each, name) for each in chosen.values()) for name in ("tunes_model", "keeps_photos"))
     model = load(load_options(plan, full_precision=learns, with_photos=with_photos))
-    plan.check_sizes(model)
+    plan.check(model)
     results = {name: each(person, model) for name, each in chosen.items()}
     warnings = tuple(warning for result in results.values() for warning in result.warnings)
     return Subject({name: result.identity for name, result in results.items()}, model, person.photos, warnings)

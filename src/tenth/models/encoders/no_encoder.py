@@ -39,4 +39,4 @@ class NoEncoder:
 
     def _refuse(self) -> NoReturn:
         needed = "a method of ip-adapter's needs an adapter and its image encoder"
-        raise ModelError(f"{self.model} has no adapter", needed, "Choose photos-in-context or dreambooth-lora")
+        raise ModelError(f"{self.model} has no adapter", needed, "Choose a method without one, such as dreambooth-lora")

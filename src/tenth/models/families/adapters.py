@@ -38,6 +38,8 @@ def load_adapters(
     if path is not None and type(transformer).__name__ not in ADAPTED_NETWORKS:
         needed = f"adapters are for {', '.join(ADAPTED_NETWORKS)}"
         raise ModelError(f"the adapter {path.name} for {type(transformer).__name__}", needed, "Leave --adapter out")
+    if path is not None and not path.is_file():
+        raise ModelError(f"there is no file {path}", "an adapter's file is needed", "Correct --adapter")
     if encoder_dir is None:
         if path is None:
             return None

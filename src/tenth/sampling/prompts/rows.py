@@ -9,8 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from tenth.core.config import check_keys
-from tenth.core.errors import DataError, InputError, RecipeError
+from tenth.core.errors import DataError, InputError, RecipeError, check_keys
 from tenth.core.files.reading import UnreadableError, parse_json, read_lines, read_text, reason
 from tenth.core.wording import shorten
 from tenth.sampling.bounds import SETTING_RANGES, NumericRange, check_prompt
