@@ -13,8 +13,11 @@ from PIL import Image
 
 from tenth.core.errors import DataError, IdentityError, ModelError, RecipeError
 from tenth.core.files.png_metadata import save_sample
-from tenth.core.types import Identity
+from tenth.core.types import Identity, Person
+from tenth.experiments.generation.plan import plan_images
 from tenth.experiments.generation.png_settings import read_png_settings
+from tenth.experiments.generation.request import ImageRequest
+from tenth.experiments.generation.subject import subject_of
 from tenth.models.families.flow_model import FlowModel
 from tenth.models.families.loader import load_flow_model
 from tenth.sampling.checks import check_people
@@ -258,3 +261,10 @@ def test_one_step_has_no_last_one_to_stretch_to(tmp_path: Path) -> None:
         model.set_timesteps(scheduler, 1, (4, 8, 8))
         assert [round(float(timestep)) for timestep in scheduler.timesteps] in ([999], [1000])
     assert model.pipeline.scheduler.config.shift_terminal == 0.02
+
+
+def test_a_prompt_that_the_model_does_not_read_is_refused_before_the_photos_are(model: Any) -> None:
+    plan, nobody = plan_images(ImageRequest(prompt="a (photo:1.2) of a person")), Person("me", ())
+    for name in ("dreambooth-lora", "photos-in-context"):  # both would ask for photos
+        with pytest.raises(RecipeError, match="with weights for"):
+            subject_of(nobody, plan, name, lambda _: model)
