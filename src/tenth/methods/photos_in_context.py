@@ -87,14 +87,17 @@ def crop_for_context(photo: Photo, largest: int) -> Pixels:
 def _notes(photos: Sequence[Photo], choice: PhotoChoice) -> tuple[str, ...]:
     """Which photos are taken, and for each reason how many are not."""
 
-    def names(indices: Sequence[int]) -> str:
-        return abbreviate(printable(photos[index].file or photos[index].digest[:8]) for index in indices)
+    def names(indices: Sequence[int]) -> list[str]:
+        files = [photos[index].file or photos[index].digest for index in indices]
+        return [
+            file[:8] if photos[index].digest in file else printable(file) for index, file in zip(indices, files, strict=True)
+        ]
 
     taken = sorted(choice.indices)
     if len(taken) == len(photos):
         return ()
-    notes = [f"{pluralize(len(taken), 'photo')} of {len(photos)} in context: {names(taken)}"]
+    notes = [f"{pluralize(len(taken), 'photo')} of {len(photos)} in context: {', '.join(names(taken))}"]
     for reason in dict.fromkeys(choice.left_out.values()):
         indices = [index for index, each in choice.left_out.items() if each == reason]
-        notes.append(f"not in context, as {reason}: {names(indices)}")
+        notes.append(f"not in context, as {reason}: {abbreviate(names(indices))}")
     return tuple(notes)
