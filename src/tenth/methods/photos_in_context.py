@@ -88,10 +88,8 @@ def _notes(photos: Sequence[Photo], choice: PhotoChoice) -> tuple[str, ...]:
     """Which photos are taken, and for each reason how many are not."""
 
     def names(indices: Sequence[int]) -> list[str]:
-        files = [photos[index].file or photos[index].digest for index in indices]
-        return [
-            file[:8] if photos[index].digest in file else printable(file) for index, file in zip(indices, files, strict=True)
-        ]
+        some = [photos[index] for index in indices]
+        return [photo.digest[:8] if photo.digest in photo.file or not photo.file else printable(photo.file) for photo in some]
 
     taken = sorted(choice.indices)
     if len(taken) == len(photos):
