@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tenth.core.errors import DataError, IdentityError, ModelError, RecipeError
+from tenth.core.errors import DataError, IdentityError, InputError, ModelError, RecipeError
 from tenth.core.files.png_metadata import save_sample
 from tenth.core.types import Identity, Person
 from tenth.experiments.generation.plan import plan_images
@@ -266,5 +266,5 @@ def test_one_step_has_no_last_one_to_stretch_to(tmp_path: Path) -> None:
 def test_a_prompt_that_the_model_does_not_read_is_refused_before_the_photos_are(model: Any) -> None:
     plan, nobody = plan_images(ImageRequest(("a (photo:1.2) of a person",))), Person("me", ())
     for name in ("dreambooth-lora", "photos-in-context"):  # both would ask for photos
-        with pytest.raises(RecipeError, match="with weights for"):
+        with pytest.raises(InputError, match="with weights for"):
             subject_of(nobody, plan, name, lambda _: model)
