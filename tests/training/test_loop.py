@@ -14,6 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
+from fresh import Fresh
 from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.rng import StepRNG
 from tenth.training.checkpoint import exclusive_run, load_checkpoint
@@ -105,32 +106,42 @@ def test_every_item_is_seen_equally_often(tmp_path: Path) -> None:
     assert {seen.count(item) for item in range(len(DATA))} == {16}
 
 
+# A process of its own: a signal that nobody takes ends the process that it is sent to.
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+from tenth.training.loop import fit
+from test_loop import DATA, SCHEDULE, toy
+
+model, calls, before = toy(), 0, signal.getsignal({number})
+
+def loss(indices, _):
+    global calls
+    calls += 1
+    if calls == 8:
+        for _ in range({times}):
+            signal.raise_signal({number})
+    return model(DATA[indices]).square().mean()
+
+try:
+    fit({{"model": model}}, loss, len(DATA), SCHEDULE, Path("run"))
+except KeyboardInterrupt:
+    print("stopped after", calls, signal.getsignal({number}) == before)
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_the_step_and_saves_it(tmp_path: Path, number: signal.Signals) -> None:
-    model, calls, before = toy(), 0, signal.getsignal(number)
-
-    def loss(indices: Tensor, _: StepRNG) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == 8:
-            signal.raise_signal(number)
-        return model(DATA[indices]).square().mean()
-
-    with pytest.raises(KeyboardInterrupt):
-        fit({"model": model}, loss, len(DATA), SCHEDULE, tmp_path)
-    assert max(path.name for path in tmp_path.glob("step-*")) == "step-00000008"
-    assert signal.getsignal(number) == before
+def test_ctrl_c_ends_the_step_and_saves_it(tmp_path: Path, fresh: Fresh, number: signal.Signals) -> None:
+    done = fresh.loaded.python(INTERRUPTED.format(folder=str(Path(__file__).parent), number=int(number), times=1), at=tmp_path)
+    assert done.out == "stopped after 8 True\n", done.err
+    assert max(path.name for path in tmp_path.glob("run/step-*")) == "step-00000008"
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
-    def loss(*_: object) -> Tensor:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        raise AssertionError("still running")
-
-    with pytest.raises(KeyboardInterrupt):
-        fit({"model": toy()}, loss, len(DATA), SCHEDULE, tmp_path)
-    assert not list(tmp_path.glob("step-*"))
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, fresh: Fresh) -> None:
+    done = fresh.loaded.python(INTERRUPTED.format(folder=str(Path(__file__).parent), number=2, times=2), at=tmp_path)
+    assert done.out == "stopped after 8 True\n", done.err
+    assert not list(tmp_path.glob("run/step-00000008"))
 
 
 def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
