@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from tenth.core.types import Identity, Person, Photo
 from tenth.methods.dreambooth.data import DreamBoothSettings
 from tenth.methods.dreambooth.lora import LoraSettings
+from tenth.methods.dreambooth.method import DreamBooth
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.training.flow_matching.time_sampling import TimeSampling
@@ -64,3 +67,13 @@ def assert_as_before(model: Any, before: dict[str, torch.Tensor]) -> None:
     after = all_weights(model)
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def tuned_identity(model: Any, settings: DreamBoothSettings, store: Path) -> Identity:
+    """Of dreambooth-lora, by a cache in a folder. The model is as before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TENTH_CACHE_DIR", str(store))
+        before = all_weights(model)
+        identity = DreamBooth("dreambooth-lora", settings)(person(1, 2), model).identity
+        assert_as_before(model, before)
+        return identity

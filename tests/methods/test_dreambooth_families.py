@@ -14,11 +14,10 @@ from diffusers import QwenImagePipeline, ZImagePipeline
 from tenth.core.errors import IdentityError
 from tenth.core.types import Identity
 from tenth.methods.dreambooth.lora import LoraSettings
-from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.export import export_lora, export_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.prompts.trigger_phrase import insert_trigger_phrase
-from toy_dreambooth import FLOW_SETTINGS, PROMPT, all_weights, assert_as_before, draw, person
+from toy_dreambooth import FLOW_SETTINGS, PROMPT, all_weights, assert_as_before, draw, tuned_identity
 from toy_families import load_toy, toy_family, toy_photo
 
 FEW = SamplingConfig(steps=2, guidance_scale=1.0)
@@ -43,12 +42,7 @@ def model(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def tuned(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Identity:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TENTH_CACHE_DIR", str(tmp_path_factory.mktemp("store")))
-        before = all_weights(model)
-        identity = DreamBooth("dreambooth-lora", SETTINGS)(person(1, 2), model).identity
-        assert_as_before(model, before)
-        return identity
+    return tuned_identity(model, SETTINGS, tmp_path_factory.mktemp("store"))
 
 
 def pipeline_of(folder: Path) -> Any:

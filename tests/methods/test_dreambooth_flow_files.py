@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from tenth.core.types import Identity
-from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.export import export_lora
 from tenth.models.adapters.weight_deltas import applied_weights
 from tenth.models.families.loader import load_flow_model
-from toy_dreambooth import FLOW_SETTINGS, PROMPT, all_weights, assert_as_before, person
+from toy_dreambooth import FLOW_SETTINGS, PROMPT, tuned_identity
 from toy_families import toy_family
 
 FAMILIES = ["flux2-klein", "qwen-image-edit", "z-image"]
@@ -39,12 +38,7 @@ def model(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def tuned(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Identity:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TENTH_CACHE_DIR", str(tmp_path_factory.mktemp("store")))
-        before = all_weights(model)
-        identity = DreamBooth("dreambooth-lora", FLOW_SETTINGS)(person(1, 2), model).identity
-        assert_as_before(model, before)
-        return identity
+    return tuned_identity(model, FLOW_SETTINGS, tmp_path_factory.mktemp("store"))
 
 
 @pytest.mark.parametrize("layout", ["diffusers", "kohya"])

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from tenth.core.types import DefaultSampling, Pixels
 from tenth.models.denoiser import Conditioning
+from tenth.models.families.photos import MAX_PHOTO_PIXELS
 from tenth.models.memory.flow_footprint import TOKEN_WIDTHS
 from tenth.models.prompt_encoder import PromptEmbeddings
 
 LatentShape = tuple[int, int, int]  # (C, h, w), without a batch
-MAX_PHOTO_LATENTS = 2 * (1024 // 8) ** 2  # places of a photo in context: twice those of the largest, to which it is reduced
+MAX_PHOTO_LATENTS = 2 * MAX_PHOTO_PIXELS // 8**2  # places of a photo in context: twice those of the largest
 Shape = tuple[int, ...]
 
 

@@ -22,7 +22,7 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 COMPONENTS = ("transformer", "vae", *TEXT_ENCODERS, "siglip", "image_encoder")
 TOKEN_WIDTHS = 22.0  # numbers in memory for each token of a transformer, in its widths: the most of those counted
 PROMPT_TOKENS = 512  # to which the families' pipelines pad or cut
-MAX_PHOTO_PIXELS = 1024  # side of the square to whose area a photo in context is reduced
+MAX_PHOTO_SIDE = 1024  # pixels: of the square to whose area a photo in context is reduced
 OFFLOADED_BLOCKS = 2  # the one that runs, and the next
 
 
@@ -80,7 +80,7 @@ class FlowFootprint:
         batch, side = min(options.batch_size, profile.batch_size), options.image_size or self.image_size
 
         # Transformer: the tokens of image, text and photos in context.
-        photo = min(side, MAX_PHOTO_PIXELS)
+        photo = min(side, MAX_PHOTO_SIDE)
         tokens = ceil(side / self.token_pixels) ** 2 + PROMPT_TOKENS
         tokens += options.context_photos * ceil(photo / self.token_pixels) ** 2
         transformer = batch * self.rows * tokens * self.token_activations
