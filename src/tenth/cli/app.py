@@ -12,7 +12,9 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from tenth.cli.commands.batch import batch
 from tenth.cli.commands.data import encode, image_folder, lfw
-from tenth.cli.commands.experiment import evaluate, experiment, report
+from tenth.cli.commands.evaluation.benchmark import benchmark, benchmark_export
+from tenth.cli.commands.evaluation.evaluate import evaluate
+from tenth.cli.commands.evaluation.experiment import experiment, report
 from tenth.cli.commands.generate import generate
 from tenth.cli.commands.info import cache, clear, doctor, methods, metrics, verify
 from tenth.cli.commands.models import download, models, update
@@ -119,8 +121,9 @@ def build_command() -> Any:
     context = {"terminal_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]}
     app = typer.Typer(context_settings=context, epilog=EPILOG, **settings)
     app.callback(invoke_without_command=True, cls=Group)(tenth)
-    data_app, models_app, cache_app = (typer.Typer(**settings) for _ in range(3))
+    data_app, benchmark_app, models_app, cache_app = (typer.Typer(**settings) for _ in range(4))
     data_app.callback()(data)
+    benchmark_app.callback()(benchmark)
     models_app.callback(invoke_without_command=True)(models)
     cache_app.callback(invoke_without_command=True)(cache)
     for parent, title, commands in (
@@ -128,12 +131,15 @@ def build_command() -> Any:
         (app, "Many people", (batch, train, experiment, report, evaluate)),
         (app, "This installation", (serve, methods, metrics, doctor)),
         (data_app, None, (lfw, image_folder, encode)),
+        (benchmark_app, None, (benchmark_export,)),
         (models_app, None, (download, update)),
         (cache_app, None, (clear,)),
     ):
         for command in commands:
-            parent.command(cls=Command, rich_help_panel=title, epilog=epilog(command.__name__))(command)
+            name = command.__name__.removeprefix("benchmark_").replace("_", "-")
+            parent.command(name, cls=Command, rich_help_panel=title, epilog=epilog(command.__name__))(command)
     app.add_typer(data_app, name="data", rich_help_panel="Many people")
+    app.add_typer(benchmark_app, name="benchmark", rich_help_panel="Many people")
     app.add_typer(models_app, name="models", rich_help_panel="This installation")
     app.add_typer(cache_app, name="cache", rich_help_panel="This installation")
     return typer.main.get_command(app)

@@ -1,4 +1,4 @@
-"""The commands that measure: `tenth experiment`, `report` and `evaluate`."""
+"""`tenth evaluate`: a folder of images, or a batch, against a folder of real photos."""
 
 from __future__ import annotations
 
@@ -17,48 +17,6 @@ if TYPE_CHECKING:
     from tenth.evaluation.folders import FolderEvaluation
 
 DLIB_NOTE = "faces are read by dlib, as the pocket model reads them, which favours its methods; --recognizer brings another"
-
-
-def experiment(
-    recipe: parameters.Recipe,
-    output: parameters.RunFolder = None,
-    resume: parameters.ResumeRun = False,
-    inception: parameters.InceptionFile = None,
-) -> int:
-    """Compare methods on many people: images, scores, tables, a page.
-
-    Started again, it goes on where it stopped; with the Inception file, what needs it is filled in. The tables go to stdout.
-    """
-    from tenth.evaluation.extractors.inception_weights import load_inception
-    from tenth.experiments.runner import read_experiment, run_experiment
-
-    parsed = read_experiment(recipe)
-    network = load_inception(inception) if inception else None
-    print_result(run_experiment(parsed, output or Path("runs") / recipe.stem, network, resume=resume))
-    return 0
-
-
-def report(record: parameters.Run, output: parameters.ReportFile = None, summary: parameters.Summary = False) -> int:
-    """Write an experiment's tables, images and how to repeat it as one HTML file.
-
-    The file needs no network and no other file. Images that lie beside the record are put into it.
-    """
-    from tenth.core.run_record import read_record
-    from tenth.reporting.html.page import write_page
-    from tenth.reporting.markdown import summary as summary_table
-    from tenth.reporting.plots import PLOT_SUFFIXES, write_curve
-    from tenth.reporting.results_reader import read_results
-
-    if summary and output:
-        raise typer.BadParameter("it prints and writes no file; leave --output out", param_hint="--summary")
-    if summary:
-        print_result(summary_table(read_record(record, command="experiment")).rstrip())
-    elif output and output.suffix.lower() in PLOT_SUFFIXES:
-        write_curve(read_results(read_record(record, command="experiment")), output, new=True)
-        print_result(output)
-    else:
-        print_result(write_page(record, output))
-    return 0
 
 
 def evaluate(

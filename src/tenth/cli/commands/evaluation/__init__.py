@@ -1,0 +1,1 @@
+"""The commands that measure: experiments, folders of images, the benchmark."""
