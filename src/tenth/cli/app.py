@@ -12,7 +12,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from tenth.cli.commands.batch import batch
 from tenth.cli.commands.data import encode, image_folder, lfw
-from tenth.cli.commands.evaluation.benchmark import benchmark, benchmark_export
+from tenth.cli.commands.evaluation.benchmark import benchmark, benchmark_export, benchmark_score
 from tenth.cli.commands.evaluation.evaluate import evaluate
 from tenth.cli.commands.evaluation.experiment import experiment, report
 from tenth.cli.commands.generate import generate
@@ -131,7 +131,7 @@ def build_command() -> Any:
         (app, "Many people", (batch, train, experiment, report, evaluate)),
         (app, "This installation", (serve, methods, metrics, doctor)),
         (data_app, None, (lfw, image_folder, encode)),
-        (benchmark_app, None, (benchmark_export,)),
+        (benchmark_app, None, (benchmark_export, benchmark_score)),
         (models_app, None, (download, update)),
         (cache_app, None, (clear,)),
     ):

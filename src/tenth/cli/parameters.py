@@ -81,6 +81,14 @@ def _photo_weight(text: str) -> tuple[str, float]:
     return name, weight
 
 
+def _rising_counts(text: str) -> tuple[int, ...]:
+    """'1,3,5,9' -> numbers of at least 1, each above the last."""
+    numbers = tuple(_count(part.strip()) for part in text.split(","))
+    if list(numbers) != sorted(set(numbers)):
+        raise typer.BadParameter(f"{text!r} is not numbers with commas between them, each above the last")
+    return numbers
+
+
 def _date(text: str) -> dt.date:
     try:
         return dt.date.fromisoformat(text)
@@ -204,4 +212,27 @@ WorkerThreads = Annotated[int, option("N", "CPU threads of each worker", "--thre
 WorkerGpus = Annotated[
     float, option("N", "accelerators of each worker, with --ray; also a fraction", "--gpus", parser=_fraction)
 ]
+TasksFolder = Annotated[Path, option("DIR", "a new folder, or one to go on with", *OUTPUT)]
+EvaluatedSplit = Annotated[
+    Any, choice("validation", "test", text="whose people: validation, to choose settings with; test, to report, once")
+]
+PhotoCounts = Annotated[Any, option("K,K,...", "numbers of photos that a system is given", parser=_rising_counts)]
+PromptSets = Annotated[
+    Any, choice("portrait", "portrait,attributes", text="neutral portraits alone, or prompts that ask for attributes too")
+]
+ImagesPerPrompt = Annotated[int, option("N", "portraits of each person by each number of photos", parser=_count)]
+MaxPeople = Annotated[Any, option("N", "only the first so many people", parser=_count)]
+CONTROL_HELP = "draws the control without a person, one of `tenth models` [default: no such row]"
+ControlModel = Annotated[str | None, option("NAME", CONTROL_HELP, "--control-model", parser=str, autocompletion=model_names)]
+Submission = Annotated[Path, argument("FOLDER", "the images that a system made, at the paths that tasks.jsonl names")]
+ExportedTasks = Annotated[Path, option("DIR", "the folder of `tenth benchmark export`", "--tasks")]
+SystemName = Annotated[str, option("NAME", "what the row is called", "--name", parser=str)]
+SystemModel = Annotated[str, option("TEXT", "the model behind it, in words, for the row", "--model", parser=str)]
+Recognizers = Annotated[
+    list[Path],
+    option("FILE", "a face recognizer's TOML file; may be repeated [default: dlib's recognizer]", "--recognizer"),
+]
+ClipFolder = Annotated[Path | None, option("DIR", "a CLIP model's folder, which scores images by their prompts", "--clip")]
+Partial = Annotated[bool, typer.Option("--partial", help="score the people of whom every image is there, and say so")]
+ResultsFolder = Annotated[Path | None, option("DIR", "where rows and tables go [default: results in --tasks]", *OUTPUT)]
 Fold = Annotated[Literal[0, 1, 2], choice(0, 1, 2, text="of three folds, whose people are for testing")]

@@ -42,19 +42,21 @@ def record_text(*, command: str, settings: Mapping[str, Any], results: Mapping[s
     return json.dumps(record, default=_json_default, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
-def read_record(path: Path, *, command: str) -> dict[str, Any]:
-    """A record of `write_record`. path: the file, or the folder with its run.json.
+def read_record(path: Path, *, command: str | Sequence[str]) -> dict[str, Any]:
+    """A record of `write_record`. path: the file, or the folder with its run.json. command: or those it may be of.
 
     Raises DataError if the file is missing, damaged, or a record of another kind.
     """
     path = path / RECORD_FILE if path.is_dir() else path
+    commands = [command] if isinstance(command, str) else list(command)
+    command = commands[0]
     try:
         record: Any = read_json(path)
     except (OSError, UnreadableError) as problem:
         raise _unusable(path, command, reason(problem)) from problem
     if not isinstance(record, dict) or not all(isinstance(record.get(key), dict) for key in ("settings", "results")):
         raise _unusable(path, command, "is no record of tenth's")
-    if record.get("kind") != command:
+    if record.get("kind") not in commands:
         raise _unusable(path, command, f"is of kind {record.get('kind')!r:.100}")
     return dict(record)
 

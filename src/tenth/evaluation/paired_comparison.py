@@ -28,19 +28,23 @@ class Comparison(PairedDifference):
     win_rate: float
 
 
-def compare(values: Mapping[str, PersonScores], *, resamples: int = 10_000) -> list[Comparison]:
+def compare(values: Mapping[str, PersonScores], *, resamples: int = 10_000, common_people: bool = False) -> list[Comparison]:
     """All pairs of methods on one metric, in the order given: (first, second), (first, third), ..., (second, third), ...
 
-    values: method -> person -> the mean over that person's images; the same people for each method, in any order. Intervals
-    and p-values: `bootstrap.paired_difference`. Raises DataError if the people differ, or if a value is not finite.
+    values: method -> person -> the mean over that person's images; the same people for each method, in any order.
+    common_people: methods may have different people; each pair is compared on those of both, and left out if there are none.
+    Intervals and p-values: `bootstrap.paired_difference`. Raises DataError if the people differ, or if a value is not finite.
     """
-    columns = _align_people(values)
-    pairs = list(combinations(columns, 2))
-    differences = [paired_difference(columns[a], columns[b], resamples=resamples) for a, b in pairs]
+    if not common_people:
+        _require_same_people(values)
+    columns = {
+        (a, b): _align_people(values[a], values[b]) for a, b in combinations(values, 2) if set(values[a]) & set(values[b])
+    }
+    differences = [paired_difference(first, second, resamples=resamples) for first, second in columns.values()]
     corrected = holm([difference.p_value for difference in differences])
     return [
-        Comparison(**vars(difference), method=a, baseline=b, p_holm=p_holm, win_rate=win_rate(columns[a], columns[b]))
-        for (a, b), difference, p_holm in zip(pairs, differences, corrected, strict=True)
+        Comparison(**vars(difference), method=a, baseline=b, p_holm=p_holm, win_rate=win_rate(first, second))
+        for ((a, b), (first, second)), difference, p_holm in zip(columns.items(), differences, corrected, strict=True)
     ]
 
 
@@ -61,12 +65,16 @@ def win_rate(a: Sequence[float], b: Sequence[float]) -> float:
     return float((1 + np.sign(np.asarray(a, np.float64) - np.asarray(b, np.float64))).mean() / 2)
 
 
-def _align_people(values: Mapping[str, PersonScores]) -> dict[str, list[float]]:
-    """Method -> values, in one order of people."""
-    people = sorted(next(iter(values.values()), {}))
+def _require_same_people(values: Mapping[str, PersonScores]) -> None:
+    people = set(next(iter(values.values()), {}))
     for method, column in values.items():
-        if odd := sorted(set(people) ^ set(column)):
+        if odd := sorted(people ^ set(column)):
             found = f"{method} and {next(iter(values))} have values of different people ({abbreviate(odd)})"
             action = "Compare on common people, and say which were left out"
             raise DataError(found, "a paired difference needs the same people", action)
-    return {method: [column[person] for person in people] for method, column in values.items()}
+
+
+def _align_people(first: PersonScores, second: PersonScores) -> tuple[list[float], list[float]]:
+    """Both sides' values of the people that both have, in one order."""
+    people = sorted(set(first) & set(second))
+    return [first[person] for person in people], [second[person] for person in people]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from itertools import chain, islice
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,10 @@ class LoadedExperiment:
         return {
             "format": FORMAT,
             "people": person_ids,
+            "systems": [
+                {"method": name, "model": self.model.name, "width": side, "height": side}
+                for name, side in product(recipe.display_names.values(), [self.model.native_resolution])
+            ],
             "recognizers": recognizer_records(self.recognizers),
             "scores": scores,
             "prompt_scorers": [scorer.name for scorer in self.prompt_scorers],

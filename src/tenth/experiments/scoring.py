@@ -58,15 +58,7 @@ AllTableRows = Mapping[tuple[str, Condition], Mapping[str, TableRow]]  # by prom
 def table_rows(recipe: ExperimentRecipe, person_ids: Sequence[str], jobs: ImageJobs, real: RealImages) -> AllTableRows:
     """The rows of every table: a prompt set's methods under a condition; under the main one the controls too."""
     # The controls of real photos are the same in every prompt set.
-    impostors = dict(zip(person_ids, [*person_ids[1:], *person_ids[:1]], strict=True))
-    halves = _table_row({person_id: first_half(real.paths("held-out", person_id)) for person_id in person_ids})
-    real_controls = {
-        REAL: replace(halves, half_held_out=True),
-        COPIES: _table_row({person_id: real.paths("references", person_id) for person_id in person_ids}),
-        AVERAGE: _table_row({person_id: real.paths("averages", person_id) for person_id in person_ids}),
-        IMPOSTOR: _table_row({person_id: real.paths("references", impostors[person_id]) for person_id in person_ids}),
-    }
-
+    real_controls = real_control_rows(person_ids, real)
     tables = {}
     for prompt_set in recipe.all_prompt_sets:
         for condition in recipe.conditions_of(prompt_set):
@@ -79,6 +71,18 @@ def table_rows(recipe: ExperimentRecipe, person_ids: Sequence[str], jobs: ImageJ
                 rows |= {**real_controls, NO_IDENTITY: replace(unconditional, shared=True)}
             tables[prompt_set, condition] = rows
     return tables
+
+
+def real_control_rows(person_ids: Sequence[str], real: RealImages) -> dict[str, TableRow]:
+    """The controls of real photos. Another person's photos are the next one's, the last one's those of the first."""
+    impostors = dict(zip(person_ids, [*person_ids[1:], *person_ids[:1]], strict=True))
+    halves = _table_row({person_id: first_half(real.paths("held-out", person_id)) for person_id in person_ids})
+    return {
+        REAL: replace(halves, half_held_out=True),
+        COPIES: _table_row({person_id: real.paths("references", person_id) for person_id in person_ids}),
+        AVERAGE: _table_row({person_id: real.paths("averages", person_id) for person_id in person_ids}),
+        IMPOSTOR: _table_row({person_id: real.paths("references", impostors[person_id]) for person_id in person_ids}),
+    }
 
 
 def face_scores(

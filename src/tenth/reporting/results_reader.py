@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
 
+KINDS = ("experiment", "benchmark")  # of records that have results
 FORMAT = 4  # of `results` in run.json
 IDENTITY = "identity-similarity"  # the metric that methods are compared by
 MAX_NUMBER = 1e9  # in a record: what is larger is none of ours, and no axis or column holds it
@@ -82,6 +83,16 @@ class Recognizer:
 
 
 @dataclass(frozen=True, config=CONFIG)
+class System:
+    """What a row was measured on: the model in words, and the size of its images in pixels."""
+
+    method: str
+    model: str = ""
+    width: Count | None = None
+    height: Count | None = None
+
+
+@dataclass(frozen=True, config=CONFIG)
 class Cost:
     """What a method takes of time and memory, for an identity and an image."""
 
@@ -122,6 +133,7 @@ class Results:
     failed: tuple[Failure, ...] = ()
     prompt_sets: Mapping[str, PromptSet] = Field(default_factory=dict)
     people: tuple[str, ...] = ()
+    systems: tuple[System, ...] = ()
     disclaimer: str = ""
     seconds: Annotated[float, Field(ge=0, le=MAX_NUMBER)] | None = None
     declared: tuple[str, ...] = ()
@@ -161,6 +173,10 @@ class Results:
         """The evaluation recognizer; without one the first."""
         ordered = sorted(self.recognizers, key=lambda recognizer: recognizer.selection_only)
         return ordered[0] if ordered else Recognizer("", selection_only=True)
+
+    def system(self, method: str) -> System:
+        """What a row was measured on, as far as the record says."""
+        return next((system for system in self.systems if system.method == method), System(method))
 
     @cached_property
     def conditions(self) -> tuple[Condition, ...]:
@@ -213,9 +229,9 @@ class Results:
 
 
 def read_results(record: Mapping[str, Any]) -> Results:
-    """The results in a record of `tenth experiment`. Raises DataError for anything else."""
+    """The results in a record of `tenth experiment` or `tenth benchmark`. Raises DataError for anything else."""
     found, settings = record.get("results"), record.get("settings") or {}
-    if record.get("kind") != "experiment" or not isinstance(found, Mapping) or not isinstance(settings, Mapping):
+    if record.get("kind") not in KINDS or not isinstance(found, Mapping) or not isinstance(settings, Mapping):
         raise _no_record(f"the record is of kind {record.get('kind')!r:.100}")
     if found.get("format") != FORMAT:
         raise _no_record(f"its results are of format {found.get('format')!r:.100} and this version reads {FORMAT}")

@@ -20,7 +20,7 @@ from tenth.reporting.html.reproduce import reproduce
 from tenth.reporting.metric_columns import condition_text, number, short
 from tenth.reporting.plot_style import can_plot
 from tenth.reporting.plots import has_curve, scatter, small_multiples
-from tenth.reporting.results_reader import IDENTITY, Results, read_results
+from tenth.reporting.results_reader import IDENTITY, KINDS, Results, read_results
 
 PAGE = "report.html"
 SIGN = '<meta name="generator" content="tenth">'  # by which a page is known as ours, and may be replaced
@@ -32,7 +32,7 @@ def write_page(record: Path, output: Path | None = None) -> Path:
     Raises DataError if it is no record of an experiment, CheckpointError if `output` is there and no page of tenth's.
     """
     folder = record if record.is_dir() else record.parent
-    text = page(read_record(record, command="experiment"), folder)
+    text = page(read_record(record, command=KINDS), folder)
     target = output or folder / PAGE
     if target.exists() and not _is_ours(target):
         raise CheckpointError(f"{target} exists and is no page of tenth's", "a new file is needed", "Choose another -o")

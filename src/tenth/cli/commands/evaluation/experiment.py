@@ -38,14 +38,14 @@ def report(record: parameters.Run, output: parameters.ReportFile = None, summary
     from tenth.reporting.html.page import write_page
     from tenth.reporting.markdown import summary as summary_table
     from tenth.reporting.plots import PLOT_SUFFIXES, write_curve
-    from tenth.reporting.results_reader import read_results
+    from tenth.reporting.results_reader import KINDS, read_results
 
     if summary and output:
         raise typer.BadParameter("it prints and writes no file; leave --output out", param_hint="--summary")
     if summary:
-        print_result(summary_table(read_record(record, command="experiment")).rstrip())
+        print_result(summary_table(read_record(record, command=KINDS)).rstrip())
     elif output and output.suffix.lower() in PLOT_SUFFIXES:
-        write_curve(read_results(read_record(record, command="experiment")), output, new=True)
+        write_curve(read_results(read_record(record, command=KINDS)), output, new=True)
         print_result(output)
     else:
         print_result(write_page(record, output))

@@ -1,0 +1,93 @@
+"""A people list and its photos -> the folder of tasks, the photos that systems are given, and those that only scoring reads."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tenth.core.console import track
+from tenth.core.errors import DataError
+from tenth.core.files.claims import exclusive_folder, remove_temporary
+from tenth.core.files.reading import sha256_of
+from tenth.core.marks.png import write_png
+from tenth.core.types import DiffusionModel
+from tenth.core.wording import pluralize
+from tenth.data.splits import ReferenceSplit
+from tenth.experiments.benchmark.tasks import (
+    ATTRIBUTE_PROMPTS,
+    ATTRIBUTES_PROMPT_SET,
+    PRIVATE_FOLDER,
+    REFERENCES_FOLDER,
+    VERSION,
+    Benchmark,
+    write_benchmark,
+)
+from tenth.experiments.images import generate_missing, list_image_jobs
+from tenth.experiments.output_folders import ensure_writable_experiment
+from tenth.experiments.protocol import RealImages, face_crop, split_people
+from tenth.experiments.recipe import ExperimentRecipe, PromptSet
+
+# One image for each prompt: people, not images, make the interval narrow.
+ATTRIBUTES = PromptSet(ATTRIBUTE_PROMPTS, len(ATTRIBUTE_PROMPTS))
+PROMPT_SETS = {ATTRIBUTES_PROMPT_SET: ATTRIBUTES}
+
+
+def export_benchmark(recipe: ExperimentRecipe, output: Path, model: DiffusionModel | None = None) -> Benchmark:
+    """Write the tasks of a recipe's people, prompts and numbers of references to `output`. The same photos, the same tasks.
+
+    model: draws the control without a person, from the prompts alone. Started again it goes on where it stopped.
+    Raises DataError for fewer than two usable people, CheckpointError if the folder holds anything else.
+    """
+    settings = _settings(recipe)
+    with exclusive_folder(output):
+        ensure_writable_experiment(output, settings)
+        remove_temporary(output)
+
+        # Photos, person by person: whole ones for the systems, crops for scoring.
+        digests = hashlib.sha256()
+        person_ids: list[str] = []
+        usable = split_people(recipe.data, recipe.split, references=recipe.references, held_out=recipe.held_out)
+        for person_id, photos in islice(track(usable, "people", "person"), recipe.max_people):
+            _write_photos(output, person_id, photos)
+            person_ids.append(person_id)
+            digests.update("".join(photo.digest for photo in (*photos.references, *photos.held_out)).encode() + b"\n")
+        if len(person_ids) < 2:
+            usable_people = f"{pluralize(len(person_ids), 'person')} of {recipe.split}"
+            found = f"{usable_people} with {recipe.references} references and a held-out photo"
+            raise DataError(found, "two are needed: one alone has no impostors", "Lower --references, or add people")
+
+        if model is not None:
+            draw_without_identity(recipe, model, output)
+        people_sha256 = sha256_of(recipe.data.people)
+        return write_benchmark(output, recipe, person_ids, photos_sha256=digests.hexdigest(), people_sha256=people_sha256)
+
+
+def draw_without_identity(recipe: ExperimentRecipe, model: DiffusionModel, output: Path) -> None:
+    """The images that a model makes of the prompts alone, for the control `no identity`."""
+    jobs = list_image_jobs(recipe, (), output / PRIVATE_FOLDER)
+    generate_missing(recipe, model, chain.from_iterable(jobs.values()), output / PRIVATE_FOLDER)
+
+
+def _write_photos(output: Path, person_id: str, photos: ReferenceSplit) -> None:
+    """One person's photos, as pixels alone: no name, date or place of a file is passed on."""
+    references, held_out = (list(map(face_crop, side)) for side in (photos.references, photos.held_out))
+    RealImages(output / PRIVATE_FOLDER).save(person_id, references, held_out)
+    for index, photo in enumerate(photos.references):
+        write_png(output / REFERENCES_FOLDER / person_id / f"{index}.png", Image.fromarray(photo.pixels), photo=True)
+
+
+def _settings(recipe: ExperimentRecipe) -> dict[str, Any]:
+    """What a folder is for, so that no other export is mixed into it; no path of this machine."""
+    return {
+        "benchmark": VERSION,
+        "people_sha256": sha256_of(recipe.data.people),
+        "split": recipe.split,
+        "photo_counts": [condition.num_photos for condition in recipe.clean_conditions],
+        "prompt_sets": sorted(recipe.all_prompt_sets),
+        "images": recipe.images,
+        "max_people": recipe.max_people,
+    }

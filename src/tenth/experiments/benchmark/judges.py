@@ -1,0 +1,62 @@
+"""What scores a submission: face recognizers, prompt scorers and Inception, each named in the row that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tenth.core.types import FeatureArray, Pixels
+from tenth.data.faces.detection import crop_face, find_faces
+from tenth.evaluation.extractors.clip_score import ClipScorer
+from tenth.evaluation.extractors.face_attributes import load_face_attributes
+from tenth.evaluation.extractors.face_recognizer import FaceEmbedder, load_recognizer
+from tenth.evaluation.extractors.features import Extractor
+from tenth.evaluation.extractors.inception import Inception
+from tenth.evaluation.extractors.inception_weights import load_inception
+from tenth.evaluation.folders import dlib_recognizer
+from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, PromptScorer
+from tenth.experiments.recognizers import SELECTION_ONLY
+
+
+@dataclass(frozen=True, eq=False)
+class Judges:
+    """recognizers: by the name that the table has for them."""
+
+    recognizers: Mapping[str, FaceEmbedder]
+    prompt_scorers: Sequence[PromptScorer]
+    inception: Inception | None = None
+
+
+class LargestFace:
+    """An extractor of the largest face, cropped as the face attributes' classifier was trained; zeros (D,) without a face.
+
+    Images of any size and framing come out alike, and an image without a face shows nothing of what its prompt asks for.
+    """
+
+    def __init__(self, extractor: Extractor) -> None:
+        self.extractor, self.feature_dim = extractor, extractor.feature_dim
+        self.name = f"largest-face-{extractor.name}"
+
+    def __call__(self, images: Sequence[Pixels], /) -> FeatureArray:
+        rows = np.zeros((len(images), self.feature_dim))  # (N, D)
+        for row, image in enumerate(images):
+            if faces := find_faces(image):
+                rows[row] = self.extractor([crop_face(image, faces[0])])[0]
+        return rows
+
+
+def load_judges(recognizers: Sequence[Path], *, inception: str | None = None, clip: Path | None = None) -> Judges:
+    """The recognizers that TOML files describe, dlib's where there is none; face attributes, CLIP and Inception where given.
+
+    Raises ModelError, RecipeError or DataError for a file that is not what it should be.
+    """
+    loaded: dict[str, FaceEmbedder] = {each.name: each for each in map(load_recognizer, recognizers)}
+    network = load_inception(inception) if inception else None
+    classifier = load_face_attributes()
+    scorers: list[PromptScorer] = [AttributePromptScorer(LargestFace(classifier), classifier.reliable)]
+    if clip is not None:
+        scorers.append(ClipScorer(clip))
+    return Judges(loaded or {SELECTION_ONLY: dlib_recognizer()}, scorers, network)

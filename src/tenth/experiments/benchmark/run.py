@@ -1,0 +1,45 @@
+"""Score a system's folder and bring the table up to date: the whole of `tenth benchmark score`, top to bottom."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tenth.core.console import print_message
+from tenth.core.errors import DataError
+from tenth.core.files.claims import exclusive_folder, remove_temporary
+from tenth.experiments.benchmark.judges import Judges
+from tenth.experiments.benchmark.scoring import SystemName, score_submission
+from tenth.experiments.benchmark.submission import read_submission
+from tenth.experiments.benchmark.table import save_row, write_tables
+from tenth.experiments.benchmark.tasks import Benchmark
+from tenth.reporting.results_reader import CONTROLS
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # it is a file's name too
+MAX_MODEL_CHARS = 100
+
+
+def check_system(system: SystemName) -> None:
+    """Raises DataError if a row cannot be called so."""
+    if not NAME.fullmatch(system.name) or system.name.lower() in CONTROLS:
+        needed = "letters, digits, dots, plus and hyphens are needed, at most 64, a letter or digit first"
+        raise DataError(f"the name {system.name!r:.100}", needed, "Choose another --name, and say more in --model")
+    if len(system.model) > MAX_MODEL_CHARS or not system.model.isprintable():
+        needed = f"at most {MAX_MODEL_CHARS} characters in one line are needed"
+        raise DataError(f"a --model of {len(system.model)} characters", needed, "Say it shorter")
+
+
+def score_folder(
+    folder: Path, benchmark: Benchmark, system: SystemName, judges: Judges, results: Path, *, partial: bool = False
+) -> str:
+    """Check the images of a system, score them, and write the row and all tables to `results`. Returns a table as Markdown.
+
+    Raises DataError for a folder that is not complete, CheckpointError if the name stands for other images already.
+    """
+    submission = read_submission(folder, benchmark, partial=partial)
+    with exclusive_folder(results):
+        remove_temporary(results)
+        row = score_submission(benchmark, submission, system, judges)
+        print_message(*row["notes"])
+        save_row(results, benchmark, row)
+        return write_tables(results, benchmark)

@@ -1,0 +1,140 @@
+"""Rows of a benchmark -> one record: every score, and paired differences between all rows, corrected for their number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tenth.core.errors import CheckpointError, DataError
+from tenth.core.files.reading import without_system_files
+from tenth.core.files.writing import write_text
+from tenth.core.run_record import RECORD_FILE, read_record, write_record
+from tenth.evaluation.paired_comparison import compare
+from tenth.experiments.benchmark.tasks import Benchmark
+from tenth.reporting.csv_tables import differences_csv, scores_csv
+from tenth.reporting.html.page import write_page
+from tenth.reporting.markdown import markdown, summary
+from tenth.reporting.results_reader import CONTROLS, FORMAT, IDENTITY, read_results
+
+JsonDict = dict[str, Any]
+ROW_KIND, KIND = "benchmark-row", "benchmark"
+ROWS_FOLDER = "rows"
+TABLE_FILE, CSV_FILE, DIFFERENCES_FILE = "table.md", "table.csv", "differences.csv"
+# A table of scores, of which paired differences are taken: prompt set, photos, impostors, metric, recognizer.
+TABLE_KEYS = ("prompt_set", "num_photos", "num_impostors", "metric", "recognizer")
+
+
+def row_path(results: Path, name: str) -> Path:
+    """Where a system's row is."""
+    return results / ROWS_FOLDER / f"{name}.json"
+
+
+def save_row(results: Path, benchmark: Benchmark, row: Mapping[str, Any]) -> None:
+    """Write a system's row. Raises CheckpointError if one of the same name is of other images."""
+    path = row_path(results, row["system"]["method"])
+    if path.exists():
+        earlier = read_record(path, command=ROW_KIND)
+        if (
+            earlier["settings"].get("benchmark") != benchmark.id
+            or earlier["results"].get("images_sha256") != row["images_sha256"]
+        ):
+            found = f"{path} is the row of other images"
+            raise CheckpointError(found, "a name stands for one system's images", "Choose another --name, or remove that row")
+    write_record(path, command=ROW_KIND, settings={"benchmark": benchmark.id}, results=row)
+
+
+def write_tables(results: Path, benchmark: Benchmark) -> str:
+    """run.json of all rows, and from it table.csv, differences.csv, table.md and report.html. Returns a table as Markdown."""
+    rows = list(read_rows(results, benchmark))
+    settings = {
+        "benchmark": benchmark.id,
+        "split": benchmark.record.split,
+        "people_sha256": benchmark.record.people_sha256,
+        "methods": ranked(rows, benchmark),
+    }
+    write_record(results / RECORD_FILE, command=KIND, settings=settings, results=merge_rows(rows, benchmark))
+    record = read_record(results / RECORD_FILE, command=KIND)
+    found = read_results(record)
+    write_text(results / CSV_FILE, scores_csv(found))
+    write_text(results / DIFFERENCES_FILE, differences_csv(found))
+    write_text(results / TABLE_FILE, markdown(record))
+    write_page(results / RECORD_FILE)
+    return summary(record)
+
+
+def read_rows(results: Path, benchmark: Benchmark) -> Iterator[JsonDict]:
+    """Every row of a folder, by name. Raises DataError for a file that is none, or a row of other tasks."""
+    folder = results / ROWS_FOLDER
+    for path in without_system_files(folder, folder.glob("*.json")):
+        record = read_record(path, command=ROW_KIND)
+        if record["settings"].get("benchmark") != benchmark.id:
+            found = f"{path} is of the tasks {record['settings'].get('benchmark')!r:.50}"
+            raise DataError(
+                found, f"a table is of one benchmark, here {benchmark.id}", "Choose another -o, or move the row away"
+            )
+        row: JsonDict = record["results"]
+        if not (
+            isinstance(row.get("system"), dict)
+            and all(isinstance(row.get(key), list) for key in ("scores", "values", "people"))
+        ):
+            raise DataError(
+                f"{path} is no whole row", "what `tenth benchmark score` wrote is needed", "Score that system again"
+            )
+        yield row
+
+
+def merge_rows(rows: Sequence[JsonDict], benchmark: Benchmark) -> JsonDict:
+    """All rows as the results of one record; controls are those of the row with the most people."""
+    by_people = sorted(rows, key=lambda row: -len(row["people"]))
+    scores: dict[tuple[Any, ...], JsonDict] = {}
+    for row in by_people:
+        for score in row["scores"]:
+            key = (*(score[key] for key in TABLE_KEYS), score["method"])
+            if key not in scores or (scores[key]["value"] is None and score["value"] is not None):
+                scores[key] = score
+    recognizers = {each["name"]: each for row in by_people for each in row["recognizers"]}
+    return {
+        "format": FORMAT,
+        "people": by_people[0]["people"],
+        "systems": [row["system"] for row in rows],
+        "recognizers": list(recognizers.values()),
+        "scores": list(scores.values()),
+        "differences": list(differences(rows)),
+        "prompt_scorers": sorted({name for row in rows for name in row["prompt_scorers"]}),
+        "prompt_sets": {
+            name: {"prompts": each.prompts, "images": each.images} for name, each in benchmark.record.prompt_sets.items()
+        },
+        "notes": {row["system"]["method"]: row["notes"] for row in rows if row["notes"]},
+        "disclaimer": next((row["disclaimer"] for row in rows if row["disclaimer"]), ""),
+    }
+
+
+def differences(rows: Sequence[JsonDict]) -> Iterator[JsonDict]:
+    """Between all pairs of rows in each table, each pair over the people that both have."""
+    tables: dict[tuple[Any, ...], dict[str, dict[str, float]]] = {}
+    for row in rows:
+        for each in row["values"]:
+            tables.setdefault(tuple(each[key] for key in TABLE_KEYS), {})[each["method"]] = each["by_person"]
+    for keys, by_method in tables.items():
+        if len(by_method) > 1:
+            pairs = compare(by_method, common_people=True)
+            yield from (dict(zip(TABLE_KEYS, keys, strict=True)) | asdict(pair) for pair in pairs)
+
+
+def ranked(rows: Sequence[JsonDict], benchmark: Benchmark) -> list[str]:
+    """Names of the systems, the highest identity similarity with the most references first, by the first recognizer."""
+
+    def similarity(row: JsonDict) -> float:
+        at = ("portrait", benchmark.main_condition.num_photos, IDENTITY)
+        found = [
+            score["value"]
+            for score in row["scores"]
+            if (score["prompt_set"], score["num_photos"], score["metric"]) == at
+            and score["method"] not in CONTROLS
+            and score["value"] is not None
+        ]
+        return float(found[0]) if found else -1.0
+
+    return [row["system"]["method"] for row in sorted(rows, key=similarity, reverse=True)]
