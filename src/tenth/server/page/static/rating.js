@@ -12,7 +12,8 @@ const KEYS = {
 const SIDES = ["left", "right"];
 const main = document.getElementById("main");
 let shown = null; // the pair that is there, as the server describes it
-let busy = true; // until its images are there, and while a choice is stored
+let whole = false; // whether both of its images are there
+let busy = true; // until they have been asked for, and while a choice is stored
 
 const address = (...parts) => path("v1", "rating", ...parts.map(String));
 const images = new Map(); // address -> promise of a blob's address, for this pair and the next
@@ -53,8 +54,9 @@ async function show(view) {
   }
   const wanted = sources(view);
   const known = await Promise.all(wanted.map(load)).catch(problem => problem);
-  if (known instanceof Error) showPair(view, [], problemBox(known));
-  else showPair(view, known);
+  whole = !(known instanceof Error);
+  if (whole) showPair(view, known);
+  else showPair(view, [], problemBox(known));
   forgetAllBut(wanted);
   busy = false;
 
@@ -110,9 +112,10 @@ function progress({ chosen, pairs, rater }) {
   return element("div", { class: "so-far" }, element("progress", { max: pairs, value: chosen, "aria-label": label }), element("p", { class: "soft" }, label));
 }
 
-/** Store a choice and go on, or go back to the pair before. Nothing happens while another is being stored. */
+/** Store a choice and go on, or go back to the pair before. Nothing happens while another is being stored, or without a pair. */
 async function act(choice) {
-  if (busy || shown === null || (choice !== "back" && shown.index === null)) return;
+  if (busy || shown === null) return;
+  if (choice !== "back" && (shown.index === null || (choice !== "skip" && !whole))) return;
   const before = shown.index === null ? shown.pairs - 1 : shown.index - 1;
   if (choice === "back" && before < 0) return;
   busy = true;
