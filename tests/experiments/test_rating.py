@@ -129,7 +129,14 @@ def test_a_choice_that_cannot_be_written_is_not_made(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", '{"rater": ""}', json.dumps(vars(choice(1, 0, "other"))), json.dumps(vars(choice(1, 0, "left")) | {"left": "x"})]
+    "line",
+    [
+        "{",
+        "[]",
+        '{"rater": ""}',
+        json.dumps(vars(choice(1, 0, "other"))),
+        json.dumps(vars(choice(1, 0, "left")) | {"left": "x"}),
+    ],
 )
 def test_damaged_choices_are_refused_and_stay(line: str, tmp_path: Path) -> None:
     path = tmp_path / CHOICES_FILE

@@ -127,12 +127,11 @@ def test_sizes_are_those_of_the_published_weights() -> None:
         assert PUBLISHED[name].gigabytes == pytest.approx(2 * num_bytes / 1e9)
 
 
-def test_a_model_of_ones_own_ends_without_a_licence(
-    models_here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
-) -> None:
+def test_a_model_of_ones_own_ends_without_a_licence(models_here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     monkeypatch.setitem(MODELS, "studio", replace(MODELS["sd15"], description="our own"))
     assert main(["models"]) == 0
-    assert [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines() if "studio" in line] == ["our own"]
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("studio "))
+    assert line.split(maxsplit=1)[1] == "our own"
 
 
 def test_what_is_no_model_of_a_known_family_is_refused(hub: Hub, toy: Path, models_here: Path) -> None:

@@ -189,7 +189,10 @@ def test_a_closed_page_goes_on_where_it_was(rated: Rated) -> None:
     rated.wait_for(1)
     shown = rated.study.order[1]
     assert rated.colors() == [COLORS[shown.left], COLORS[shown.right]]
-    assert page.evaluate("performance.getEntriesByType('resource').map(each => each.name).filter(name => /one|two/.test(name))") == []
+    assert (
+        page.evaluate("performance.getEntriesByType('resource').map(each => each.name).filter(name => /one|two/.test(name))")
+        == []
+    )
 
 
 @pytest.mark.parametrize("rated", [PHONE], indirect=True)

@@ -119,8 +119,8 @@ def _same_names(folders: tuple[Path, Path]) -> list[ImagePair]:
         images = list_images(folder, min_images=1)
         found.append({(person, path.stem): path for person, path in zip(images.people, images.paths, strict=True)})
     first, second = found
-    names = sorted({*first, *second})
     missing = Path()  # a folder, and so no image
     return [
-        ImagePair("/".join(filter(None, name)), name[0], (first.get(name, missing), second.get(name, missing))) for name in names
+        ImagePair("/".join(filter(None, name)), name[0], (first.get(name, missing), second.get(name, missing)))
+        for name in sorted({*first, *second})
     ]

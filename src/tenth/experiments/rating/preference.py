@@ -91,12 +91,10 @@ def format_preference(result: Preference) -> str:
     """The preference in lines for people."""
     rate = result.win_rate
     interval = "" if rate.low is None else f" [{rate.low:.3f}, {rate.high:.3f}]"
-    lines = [
-        f"{result.system} over {result.other}: win rate {rate.value:.3f}{interval}, p {result.p_value:.2g},"
-        f" over {pluralize(rate.n, 'person')}",
-        f"chosen: {result.system} {result.wins[0]:,}, {result.other} {result.wins[1]:,}; ties {result.ties:,}, which count"
-        f" half; skipped {result.skipped:,}",
-    ]
+    people = pluralize(rate.n, "person")
+    first = f"{result.system} over {result.other}: win rate {rate.value:.3f}{interval}, p {result.p_value:.2g}, over {people}"
+    wins = f"{result.system} {result.wins[0]:,}, {result.other} {result.wins[1]:,}"
+    lines = [first, f"chosen: {wins}; ties {result.ties:,}, which count half; skipped {result.skipped:,}"]
     if result.left_rate is not None:
         lines.append(f"left image: {result.left_rate:.2f} of the choices without ties")
     if result.raters > 1:

@@ -84,7 +84,9 @@ def open_study(folders: tuple[Path, Path], output: Path, options: StudyOptions) 
     pairs, notes = list_pairs(folders, options.tasks)
     chosen = choose_pairs(pairs, options.pairs, options.seed)
     if options.question == "prompt" and not all(pair.prompt for pair in chosen):
-        raise DataError("images without their prompts", "prompts are needed to ask for them", "Give --tasks, or ask for another")
+        raise DataError(
+            "images without their prompts", "prompts are needed to ask for them", "Give --tasks, or ask for another"
+        )
     if options.question != "identity" or not options.photos:
         chosen = [replace(pair, photos=()) for pair in chosen]
 

@@ -56,7 +56,7 @@ class AdapterSpec:
 class HubModel:
     """A model with a short name: open to everybody, commercial use included. licence: from the repository's card.
 
-    gigabytes: about what its files have, with those of the adapter: weights of memory/recommendation.py in the repository's type.
+    gigabytes: of its files and the adapter's, about: the weights of memory/recommendation.py, of UNets in full precision.
     """
 
     repository: str
