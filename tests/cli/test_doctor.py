@@ -181,3 +181,19 @@ def test_a_model_is_recommended_with_the_reason(
     assert finding.ok == (model == "pocket")  # the others are not here
     assert f"tenth models download {model}" in finding.action
     assert not finding.required
+
+
+@pytest.mark.parametrize(("free", "ok"), [(20, True), (10, False)])
+def test_transformers_need_their_files_on_the_disk_too(
+    free: int, ok: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also where weights stay in their files: memory alone says too little."""
+    monkeypatch.setenv("TENTH_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr("tenth.models.memory.system.available_memory", lambda: AvailableMemory(8 * 10**9))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=free * 10**9))
+    (finding,) = doctor.transformers()
+    found = dict(text.split(": ", 1) for text in finding.detail.split("; "))
+    assert finding.ok == ok
+    assert found["qwen-image-edit"] == f"mapped on cpu, 5.5 GB of memory, 57.7 GB of disk, where {free}.0 GB are free"
+    assert found["flux2-klein-4b"].endswith("16.0 GB of disk" + ("" if ok else ", where 10.0 GB are free"))
+    assert "TENTH_MODELS" in finding.action

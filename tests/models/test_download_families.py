@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from tenth.core.errors import ModelError
 from tenth.models.hub.client import NON_COMMERCIAL
 from tenth.models.hub.lockfile import read_lock
 from tenth.models.hub.published import PUBLISHED, UNETS
+from tenth.models.memory.recommendation import FLOW_FOOTPRINTS, HALF_PRECISION_BYTES
+from tenth.models.registry import MODELS
 from toy_families import MAKERS, toy_family
 from toy_hub import Hub, download_model, files_in, generate_image, publish_folder
 
@@ -99,7 +102,36 @@ def test_short_names_are_of_models_for_everybody(hub: Hub, models_here: Path, ca
     listed = capsys.readouterr().out
     for name in PUBLISHED.keys() - UNETS.keys():
         (line,) = (line for line in listed.splitlines() if line.split()[0] == name)
-        assert line.endswith(f"not here: `tenth models download {name}`; {PUBLISHED[name].repository}: apache-2.0")
+        size = f"{PUBLISHED[name].gigabytes:.3g} GB"
+        assert line.endswith(f"not here: `tenth models download {name}` ({size}); {PUBLISHED[name].repository}: apache-2.0")
+    assert main(["models", "list"]) == 0
+    assert capsys.readouterr().out == listed
+
+
+def test_size_and_licence_are_said_before_the_hub_is_asked(
+    models_here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setattr("tenth.models.hub.client.is_offline_mode", lambda: True)
+    assert main(["models", "download", "qwen-image-edit"]) == 1
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "Qwen/Qwen-Image-Edit-2511: about 57.7 GB, apache-2.0"
+    assert "HF_HUB_OFFLINE is set" in last
+
+
+def test_sizes_are_those_of_the_published_weights() -> None:
+    for name, footprint in FLOW_FOOTPRINTS.items():
+        assert {part.dtype for part in footprint.parts.values()} == {"BF16"}
+        assert PUBLISHED[name].gigabytes == pytest.approx(2 * footprint.num_weights / 1e9, abs=0.05)
+    assert PUBLISHED["flux2-klein-base-4b"].gigabytes == PUBLISHED["flux2-klein-4b"].gigabytes
+    for name, num_bytes in HALF_PRECISION_BYTES.items():
+        assert PUBLISHED[name].gigabytes == pytest.approx(2 * num_bytes / 1e9)
+
+
+def test_a_model_of_ones_own_ends_without_a_licence(models_here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setitem(MODELS, "studio", replace(MODELS["sd15"], description="our own"))
+    assert main(["models"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("studio "))
+    assert line.split(maxsplit=1)[1] == "our own"
 
 
 def test_what_is_no_model_of_a_known_family_is_refused(hub: Hub, toy: Path, models_here: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -15,9 +16,10 @@ from tenth.cli.commands.data import encode, image_folder, lfw
 from tenth.cli.commands.evaluation.benchmark import benchmark, benchmark_export, benchmark_score
 from tenth.cli.commands.evaluation.evaluate import evaluate
 from tenth.cli.commands.evaluation.experiment import experiment, report
+from tenth.cli.commands.evaluation.rate import benchmark_rate
 from tenth.cli.commands.generate import generate
 from tenth.cli.commands.info import cache, clear, doctor, methods, metrics, verify
-from tenth.cli.commands.models import download, models, update
+from tenth.cli.commands.models import download, models, models_list, update
 from tenth.cli.commands.people import forget, people
 from tenth.cli.commands.person import demo, export, identity, photos
 from tenth.cli.commands.serve import serve
@@ -131,12 +133,12 @@ def build_command() -> Any:
         (app, "Many people", (batch, train, experiment, report, evaluate)),
         (app, "This installation", (serve, methods, metrics, doctor)),
         (data_app, None, (lfw, image_folder, encode)),
-        (benchmark_app, None, (benchmark_export, benchmark_score)),
-        (models_app, None, (download, update)),
+        (benchmark_app, None, (benchmark_export, benchmark_score, benchmark_rate)),
+        (models_app, None, (models_list, download, update)),
         (cache_app, None, (clear,)),
     ):
         for command in commands:
-            name = command.__name__.removeprefix("benchmark_").replace("_", "-")
+            name = re.sub("^(benchmark|models)_", "", command.__name__).replace("_", "-")
             parent.command(name, cls=Command, rich_help_panel=title, epilog=epilog(command.__name__))(command)
     app.add_typer(data_app, name="data", rich_help_panel="Many people")
     app.add_typer(benchmark_app, name="benchmark", rich_help_panel="Many people")

@@ -52,7 +52,8 @@ def whole_number(text: str) -> int:
         raise typer.BadParameter(f"{text!r} is not a whole number") from None
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """The parser of a whole number of at least 1."""
     if (number := whole_number(str(text))) < 1:
         raise typer.BadParameter(f"{text!r} is not a whole number of at least 1")
     return number
@@ -207,8 +208,8 @@ ImageFormat = Annotated[Literal["png", "webp"], choice("png", "webp", text="of t
 FEATURES_HELP = "keep the recognizer's features of each image, and with --inception that network's, for an evaluation"
 KeepFeatures = Annotated[bool, typer.Option("--features", help=FEATURES_HELP)]
 SHARD_HELP = "images of a shard, which is what a lost worker loses"
-RowsPerShard = Annotated[int, option("N", SHARD_HELP, "--rows-per-shard", parser=_count)]
-WorkerThreads = Annotated[int, option("N", "CPU threads of each worker", "--threads", parser=_count)]
+RowsPerShard = Annotated[int, option("N", SHARD_HELP, "--rows-per-shard", parser=count)]
+WorkerThreads = Annotated[int, option("N", "CPU threads of each worker", "--threads", parser=count)]
 WorkerGpus = Annotated[
     float, option("N", "accelerators of each worker, with --ray; also a fraction", "--gpus", parser=_fraction)
 ]

@@ -119,14 +119,14 @@ def ensure_writable_training(output: Path, *, resume: bool, table: Mapping[str, 
         raise CheckpointError(f"{output} was begun with other settings", needed, "Choose another -o, or that recipe")
 
 
-def ensure_writable_experiment(output: Path, settings: Mapping[str, Any]) -> None:
+def ensure_writable_experiment(output: Path, settings: Mapping[str, Any], kind: str = "experiment") -> None:
     """Claim a new or empty folder for an experiment of these settings, by writing SETTINGS_FILE into it.
 
-    Raises CheckpointError if the folder holds an experiment of other settings, or anything else.
+    kind: what it is called. Raises CheckpointError if the folder holds one of other settings, or anything else.
     """
     path, action = output / SETTINGS_FILE, "Choose another folder, or remove this one"
     if path.is_file():
-        needed = "the settings of an experiment are needed"
+        needed = f"the settings of an {kind} are needed"
         try:
             earlier = read_json(path)
         except (OSError, UnreadableError) as problem:
@@ -135,10 +135,10 @@ def ensure_writable_experiment(output: Path, settings: Mapping[str, Any]) -> Non
             raise CheckpointError(f"{path} is no table", needed, action)
         changed = sorted(key for key in {*earlier, *settings} if earlier.get(key) != settings.get(key))
         if changed:
-            found = f"{output} holds an experiment with another {abbreviate(changed)}"
+            found = f"{output} holds an {kind} with another {abbreviate(changed)}"
             raise CheckpointError(found, "a folder holds one", action)
     elif output.exists() and (not output.is_dir() or list_entries(output)):
-        raise CheckpointError(f"{output} is not empty and holds no experiment", "an empty or new folder is needed", action)
+        raise CheckpointError(f"{output} is not empty and holds no {kind}", "an empty or new folder is needed", action)
     else:
         write_text(path, json.dumps(settings, indent=1) + "\n")
 

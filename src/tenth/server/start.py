@@ -16,6 +16,7 @@ from typing import NoReturn
 import uvicorn
 import uvloop
 from anyio.to_thread import current_default_thread_limiter
+from fastapi import FastAPI
 
 from tenth.core.errors import DataError
 from tenth.core.files.claims import exclusive_folder
@@ -43,34 +44,44 @@ def serve(settings: ServerSettings, started: Callable[[str], None]) -> None:
     if not settings.is_loopback and not settings.token and settings.users is None:
         settings = replace(settings, token=secrets.token_urlsafe(TOKEN_BYTES))
     current_signer()  # a key that cannot be made is said now, not by each job
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what they start in the background ignore it
+    end_on_signals()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_FILES if most == resource.RLIM_INFINITY else min(most, MAX_FILES), most))
     with listen(settings) as listener, exclusive_folder(settings.data / "uploads"):
         app = create_app(settings)
-        config = uvicorn.Config(
-            app,
-            http=limited_protocol(settings.rates),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            ws="none",
-            lifespan="on",
-            timeout_graceful_shutdown=GRACEFUL_SECONDS,
-            proxy_headers=False,
-        )
-        server = uvicorn.Server(config)
         workers = WorkerConfig(EXECUTOR, settings.workers, retention_days=settings.retention_days)
         app.state.supervisor = Supervisor(settings.data, workers)
         app.state.supervisor.start()
         app.state.services.catalog.read_ahead()
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(server, listener, lambda: started(address(settings, listener.getsockname()[1]))))
+            run_app(app, settings, listener, lambda: started(address(settings, listener.getsockname()[1])))
         finally:
             app.state.services.catalog.close()
             app.state.supervisor.stop()
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM end the process as Ctrl-C does, and Ctrl-C too: shells let what they start in the background ignore it."""
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def run_app(app: FastAPI, settings: ServerSettings, listener: socket.socket, started: Callable[[], None]) -> None:
+    """Serve an application at a socket until a signal, or until `app.state.server` is told to exit."""
+    config = uvicorn.Config(
+        app,
+        http=limited_protocol(settings.rates),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        proxy_headers=False,
+    )
+    server = app.state.server = uvicorn.Server(config)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(server, listener, started))
 
 
 def listen(settings: ServerSettings) -> socket.socket:
@@ -110,6 +121,6 @@ async def _serve(server: uvicorn.Server, listener: socket.socket, started: Calla
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM ends the process as Ctrl-C does: what was begun is put in order."""
+    """What was begun is put in order."""
     del number, frame
     raise SystemExit(0)

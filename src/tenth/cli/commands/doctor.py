@@ -43,18 +43,8 @@ class CheckResult:
 def run_checks() -> list[CheckResult]:
     """Every finding, in the order in which one would mend them."""
     checks = (
-        python,
-        libraries,
-        devices,
-        memory,
-        disk,
-        faces,
-        pocket,
-        marks,
-        model_choice,
-        transformers,
-        optional_packages,
-        hub,
+        *(python, libraries, devices, memory, disk, faces, pocket, marks),
+        *(model_choice, transformers, optional_packages, hub),
     )
     return [finding for check in checks for finding in check()]
 
@@ -127,11 +117,20 @@ def disk() -> Iterator[CheckResult]:
     from tenth.core.cache import default_cache_dir
 
     store = default_cache_dir()
-    folder = next(path for path in (store, *store.absolute().parents) if path.exists())
-    free = shutil.disk_usage(folder).free
+    folder, free = _existing(store), _free_disk(store)
     action = "Set TENTH_CACHE_DIR to a folder with room that you may write to"
     yield CheckResult("cache", os.access(folder, os.W_OK), str(store), True, action)
     yield CheckResult("free disk", free >= MIN_DISK_BYTES, f"{free / 1e9:.1f} GB", True, action)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
+def _free_disk(folder: Path) -> int:
+    """Bytes that are free where a folder is, or would be."""
+    return shutil.disk_usage(_existing(folder)).free
 
 
 def faces() -> Iterator[CheckResult]:
@@ -207,21 +206,32 @@ def model_choice() -> Iterator[CheckResult]:
 
 
 def transformers() -> Iterator[CheckResult]:
-    """How each transformer with a short name would be held in the free memory."""
+    """How each transformer with a short name would be held in the free memory, and whether the disk has room for its files."""
     try:
+        from tenth.models.hub.lockfile import models_dir, read_lock
+        from tenth.models.hub.published import PUBLISHED
         from tenth.models.memory.recommendation import flow_plans
         from tenth.models.memory.system import available_memory
 
-        plans = flow_plans(available_memory())
+        plans, here = flow_plans(available_memory()), read_lock(models_dir())
+        room = _free_disk(models_dir()) / 1e9
     except IMPORT_ERRORS as problem:
         yield CheckResult("transformers fit", False, f"not known: {problem}".partition("\n")[0])
         return
-    texts = []
+
+    # Also weights that stay in their files, read from there in each step, need the disk.
+    texts, fits = [], False
     for name, plan in plans.items():
-        held = "no" if plan is None else f"{plan.profile.name} on {plan.device}, {(plan.required_bytes or 0) / 1e9:.1f} GB"
-        texts.append(f"{name}: {held}")
-    action = "docs/models.md says what each needs"
-    yield CheckResult("transformers fit", any(plan is not None for plan in plans.values()), "; ".join(texts), action=action)
+        if plan is None:
+            texts.append(f"{name}: no")
+            continue
+        files, memory = PUBLISHED[name].gigabytes, (plan.required_bytes or 0) / 1e9
+        has_room = name in here or files <= room
+        short = "" if has_room else f", where {room:.1f} GB are free"
+        fits |= has_room
+        texts.append(f"{name}: {plan.profile.name} on {plan.device}, {memory:.1f} GB of memory, {files:.1f} GB of disk{short}")
+    action = "docs/models.md says what each needs; TENTH_MODELS says on which disk they are"
+    yield CheckResult("transformers fit", fits, "; ".join(texts), action=action)
 
 
 def optional_packages() -> Iterator[CheckResult]:

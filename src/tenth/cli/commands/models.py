@@ -21,9 +21,15 @@ def models(context: typer.Context, json: Json = False) -> int:
     No model comes but by `download`. See docs/models.md.
     """
     if context.invoked_subcommand is None:
-        print_records("models", list(_model_records()), _format_model, json)
-    elif json:
+        return models_list(json)
+    if json:
         raise typer.BadParameter(f"give it after `{context.invoked_subcommand}`", param_hint="--json")
+    return 0
+
+
+def models_list(json: Json = False) -> int:
+    """The same list as without a command: which models there are, and which of them are here."""
+    print_records("models", list(_model_records()), _format_model, json)
     return 0
 
 
@@ -66,7 +72,7 @@ def _model_records() -> Iterator[dict[str, Any]]:
     # The model in the package, which is always here.
     num_bytes = sum(path.stat().st_size for path in without_system_files(MODEL_DIR, MODEL_DIR.rglob("*")) if path.is_file())
     record = {"name": DEFAULT_MODEL, "text": MODELS[DEFAULT_MODEL].description, "default": True, "downloaded": True}
-    yield record | {"where": str(MODEL_DIR), "bytes": num_bytes, "licences": {}, "revisions": {}}
+    yield record | {"where": str(MODEL_DIR), "bytes": num_bytes, "download_bytes": 0, "licences": {}, "revisions": {}}
 
     # Those of the hub.
     locks = read_lock(models_dir())
@@ -81,9 +87,10 @@ def _hub_record(name: str, text: str, locked: LockedModel | None) -> dict[str, A
     from tenth.models.hub.published import IP_ADAPTER_LICENCE, PUBLISHED, UNETS
 
     # What is known of a model that is not here: the licences under which it is published.
+    row = PUBLISHED.get(name)
     record: dict[str, Any] = {"name": name, "text": text, "default": False, "downloaded": False, "where": None, "bytes": None}
+    record["download_bytes"] = round(row.gigabytes * 1e9) if row else None  # about
     if locked is None:
-        row = PUBLISHED.get(name)
         licences = {} if row is None else {row.repository: row.licence} | (IP_ADAPTER_LICENCE if name in UNETS else {})
         return record | {"licences": licences, "revisions": {}}
 
@@ -100,7 +107,13 @@ def _hub_record(name: str, text: str, locked: LockedModel | None) -> dict[str, A
 def _format_model(record: Mapping[str, Any]) -> str:
     if record["default"]:
         return f"{record['text']} (default)"
+    # A model of one's own, a row of the registry alone, has no licence that is known and comes from nowhere.
     licences = ", ".join(f"{repository}: {licence}" for repository, licence in record["licences"].items())
     if record["downloaded"]:
-        return f"{record['text']}; {record['bytes'] / 1e9:.2f} GB in {Path(record['where'])}; {licences}"
-    return f"{record['text']}; not here: `tenth models download {record['name']}`; {licences}"
+        where = f"{record['bytes'] / 1e9:.2f} GB in {Path(record['where'])}"
+    elif not licences:
+        where = ""
+    else:
+        size = f" ({record['download_bytes'] / 1e9:.3g} GB)" if record["download_bytes"] else ""
+        where = f"not here: `tenth models download {record['name']}`{size}"
+    return "; ".join(filter(None, (record["text"], where, licences)))

@@ -35,15 +35,11 @@ def serve(
 
     from tenth.core.config import read_toml, with_overrides
     from tenth.core.console import print_result
-    from tenth.core.errors import InputError
 
-    try:
-        from tenth.server.security.users import add_user as add
-        from tenth.server.settings import ServerSettings
-        from tenth.server.start import serve
-    except ModuleNotFoundError as problem:
-        found = f"{problem.name} is not installed"
-        raise InputError(found, "the server needs it", "Run `pip install 'tenth[server]'`") from problem
+    require_server()
+    from tenth.server.security.users import add_user as add
+    from tenth.server.settings import ServerSettings
+    from tenth.server.start import serve
 
     if add_user is not None:
         if users is None:
@@ -59,3 +55,16 @@ def serve(
         given["token"] = token
     serve(with_overrides(ServerSettings(), given, "the settings"), print_result)
     return 0
+
+
+def require_server() -> None:
+    """Raises InputError unless what a server needs is installed."""
+    from importlib import import_module
+
+    from tenth.core.errors import InputError
+
+    try:
+        import_module("tenth.server.start")
+    except ModuleNotFoundError as problem:
+        found = f"{problem.name} is not installed"
+        raise InputError(found, "the server needs it", "Run `pip install 'tenth[server]'`") from problem

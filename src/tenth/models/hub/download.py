@@ -189,6 +189,8 @@ def _locked_plan(locked: LockedModel) -> DownloadPlan:
 
 def _newest_plan(model_spec: ModelSpec, staging: Staging, callbacks: DownloadCallbacks) -> DownloadPlan:
     """What the hub has now. Terms are said, and small files that tell the family read, before anything large is requested."""
+    if row := published.PUBLISHED.get(model_spec.name):
+        callbacks.on_message(row.terms)
     model = list_files(model_spec.repository)
     if model.terms:
         callbacks.on_message(f"{model.repository}: {model.licence}; {model.terms}")

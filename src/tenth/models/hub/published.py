@@ -54,11 +54,20 @@ class AdapterSpec:
 
 @dataclass(frozen=True)
 class HubModel:
-    """A model with a short name: open to everybody, commercial use included. licence: from the repository's card."""
+    """A model with a short name: open to everybody, commercial use included. licence: from the repository's card.
+
+    gigabytes: of its files and the adapter's, about: the weights of memory/recommendation.py, of UNets in full precision.
+    """
 
     repository: str
     licence: str
+    gigabytes: float
     description: str
+
+    @property
+    def terms(self) -> str:
+        """What to know before anything is downloaded: repository, size and licence."""
+        return f"{self.repository}: about {self.gigabytes:.3g} GB, {self.licence}"
 
 
 @dataclass(frozen=True)
@@ -87,17 +96,17 @@ ADAPTERS: Mapping[str, AdapterSpec] = {
     "ip-adapter-plus-face_sdxl_vit-h": AdapterSpec("sdxl", "sdxl_models/ip-adapter-plus-face_sdxl_vit-h.safetensors", VIT_H),
 }
 PUBLISHED: Mapping[str, HubModel] = {
-    "sd15": HubModel("stable-diffusion-v1-5/stable-diffusion-v1-5", "creativeml-openrail-m",
+    "sd15": HubModel("stable-diffusion-v1-5/stable-diffusion-v1-5", "creativeml-openrail-m", 6.8,
                       "Stable Diffusion 1.5, 512 x 512, with the published IP-Adapter"),
-    "sdxl": HubModel("stabilityai/stable-diffusion-xl-base-1.0",    "openrail++",
+    "sdxl": HubModel("stabilityai/stable-diffusion-xl-base-1.0",    "openrail++", 17.8,
                       "Stable Diffusion XL, 1024 x 1024, with the published IP-Adapter"),
-    "flux2-klein-4b":      HubModel("black-forest-labs/FLUX.2-klein-4B",      "apache-2.0",
+    "flux2-klein-4b":      HubModel("black-forest-labs/FLUX.2-klein-4B",      "apache-2.0", 16.0,
                       "FLUX.2 klein 4B, 1024 x 1024, four steps, up to four photos in context"),
-    "flux2-klein-base-4b": HubModel("black-forest-labs/FLUX.2-klein-base-4B", "apache-2.0",
+    "flux2-klein-base-4b": HubModel("black-forest-labs/FLUX.2-klein-base-4B", "apache-2.0", 16.0,
                       "FLUX.2 klein 4B before distillation, 1024 x 1024, to train on; up to four photos in context"),
-    "qwen-image-edit":     HubModel("Qwen/Qwen-Image-Edit-2511",              "apache-2.0",
+    "qwen-image-edit":     HubModel("Qwen/Qwen-Image-Edit-2511",              "apache-2.0", 57.7,
                       "Qwen-Image-Edit, 1024 x 1024, up to three photos in context; 20 billion weights"),
-    "z-image":             HubModel("Tongyi-MAI/Z-Image",                     "apache-2.0",
+    "z-image":             HubModel("Tongyi-MAI/Z-Image",                     "apache-2.0", 20.5,
                       "Z-Image, 1024 x 1024, text only; 6 billion weights"),
 }
 # fmt: on

@@ -45,7 +45,7 @@ export async function send(method, address, { json, headers = {}, quiet = false,
     if (problem.name === "AbortError") throw problem;
     waitForServer();
     throw new Problem({
-      found: "the server does not answer", needed: "it has to run", action: "Start `tenth serve` again; the page goes on by itself",
+      found: "the server does not answer", needed: "it has to run", action: "Start it again in the terminal; the page goes on by itself",
     });
   }
   if (answer.ok) return answer;
@@ -66,6 +66,7 @@ async function toJson(answer) {
 
 export const get = async (address, options) => toJson(await send("GET", address, options));
 export const post = async (address, json, options) => toJson(await send("POST", address, { json, ...options }));
+export const put = async (address, json) => toJson(await send("PUT", address, { json }));
 export const patch = async (address, json) => toJson(await send("PATCH", address, { json }));
 export const remove = async address => toJson(await send("DELETE", address));
 

@@ -1,0 +1,1 @@
+"""A rater's choices between two systems' images of the same tasks, without knowing which is whose."""

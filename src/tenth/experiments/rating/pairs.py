@@ -1,0 +1,126 @@
+"""Two systems' images of the same tasks, in pairs: which are shown, in which order, and on which side each image is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from random import Random
+
+from tenth.core.errors import DataError
+from tenth.core.files.reading import UnreadableError, parse_json, read_lines, reason
+from tenth.core.wording import shorten
+from tenth.evaluation.image_set import list_images
+
+TASKS_FILE = "tasks.jsonl"  # of `tenth benchmark export`
+TASK_KEYS = ("image", "person", "prompt")
+HELD_OUT = Path("private/held-out")  # of the same folder: a person's photos that no system was given
+MAX_PHOTOS = 9  # of the person, shown above a pair
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """Both systems' images of one task. photos: real ones of the person, the same for all of a person's pairs."""
+
+    task: str
+    person: str
+    images: tuple[Path, Path]
+    prompt: str = ""
+    photos: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """A pair as a rater sees it. left, right: the index of the system whose image is there."""
+
+    pair: ImagePair
+    left: int
+
+    @property
+    def right(self) -> int:
+        return 1 - self.left
+
+
+def list_pairs(folders: tuple[Path, Path], tasks: Path | None = None) -> tuple[list[ImagePair], list[str]]:
+    """The pairs of two folders, and what to know about images that have no partner.
+
+    tasks: the folder of `tenth benchmark export`, whose tasks name the images. Without: images of the same name are a pair, in
+    folders that hold a folder for each person, or images of one. Raises DataError if there is no pair.
+    """
+    pairs = _same_names(folders) if tasks is None else _of_tasks(folders, tasks)
+    there = [tuple(image.is_file() for image in pair.images) for pair in pairs]
+    kept = [pair for pair, found in zip(pairs, there, strict=True) if all(found)]
+    if not kept:
+        action = "Check the paths" if tasks is None else "Check the paths, and --tasks"
+        raise DataError(f"{folders[0]} and {folders[1]} have no image in common", "two images of a task are needed", action)
+    notes = []
+    for folder, missing in zip(folders, (sum(not found[side] for found in there) for side in (0, 1)), strict=True):
+        if missing:
+            notes.append(f"{folder} has no image for {missing:,} of {len(pairs):,} tasks: they are not shown")
+    return kept, notes
+
+
+def choose_pairs(pairs: Sequence[ImagePair], count: int, seed: int) -> list[ImagePair]:
+    """At most `count` of the pairs, as many of each person as can be: one of each, then a second of each, and so on."""
+    rng, by_person = Random(f"pairs {seed}"), dict[str, list[ImagePair]]()
+    for pair in sorted(pairs, key=lambda pair: pair.task):
+        by_person.setdefault(pair.person, []).append(pair)
+    for own in by_person.values():
+        rng.shuffle(own)
+    chosen: list[ImagePair] = []
+    for row in zip_longest(*by_person.values()):
+        there = [pair for pair in row if pair is not None]
+        rng.shuffle(there)
+        chosen += there
+    return chosen[:count]
+
+
+def rater_order(pairs: Sequence[ImagePair], seed: int, rater: str) -> list[ShownPair]:
+    """The pairs in a rater's order; each system is on the left in half of them. The same seed and rater give the same."""
+    rng = Random(f"order {seed} {rater}")
+    order = list(pairs)
+    rng.shuffle(order)
+    sides = [index % 2 for index in range(len(order))]
+    rng.shuffle(sides)
+    return [ShownPair(pair, left) for pair, left in zip(order, sides, strict=True)]
+
+
+def _of_tasks(folders: tuple[Path, Path], tasks: Path) -> list[ImagePair]:
+    """The pairs of all tasks, whether their images are there or not. photos: the held-out ones, which no system was given."""
+    path, pairs = tasks / TASKS_FILE, []
+    try:
+        for number, line in enumerate(read_lines(path), 1):
+            task = parse_json(line)
+            if not isinstance(task, dict) or not all(type(task.get(key)) is str for key in TASK_KEYS):
+                raise UnreadableError(f"holds no task in line {number}")
+            image, person = task["image"], task["person"]
+            photos = sorted(_inside(tasks / HELD_OUT, person).glob("*.png"))[:MAX_PHOTOS]
+            images = (_inside(folders[0], image), _inside(folders[1], image))
+            pairs.append(ImagePair(image, person, images, task["prompt"], tuple(photos)))
+    except (OSError, UnreadableError) as problem:
+        needed = "the tasks of `tenth benchmark export` are needed"
+        raise DataError(f"{path} {reason(problem)}", needed, "Check --tasks, or export them again") from problem
+    return pairs
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of a folder by a name that somebody else wrote. Raises UnreadableError for one that leads out of it."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise UnreadableError(f"names {shorten(repr(name))}, which is outside of its folder")
+    return folder / path
+
+
+def _same_names(folders: tuple[Path, Path]) -> list[ImagePair]:
+    """Images with the same person and name, apart from the ending; a task's name is both."""
+    found: list[dict[tuple[str, str], Path]] = []
+    for folder in folders:
+        images = list_images(folder, min_images=1)
+        found.append({(person, path.stem): path for person, path in zip(images.people, images.paths, strict=True)})
+    first, second = found
+    missing = Path()  # a folder, and so no image
+    return [
+        ImagePair("/".join(filter(None, name)), name[0], (first.get(name, missing), second.get(name, missing)))
+        for name in sorted({*first, *second})
+    ]
