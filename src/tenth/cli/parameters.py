@@ -84,7 +84,7 @@ def _photo_weight(text: str) -> tuple[str, float]:
 
 def _rising_counts(text: str) -> tuple[int, ...]:
     """'1,3,5,9' -> numbers of at least 1, each above the last."""
-    numbers = tuple(_count(part.strip()) for part in text.split(","))
+    numbers = tuple(count(part.strip()) for part in text.split(","))
     if list(numbers) != sorted(set(numbers)):
         raise typer.BadParameter(f"{text!r} is not numbers with commas between them, each above the last")
     return numbers
@@ -221,8 +221,8 @@ PhotoCounts = Annotated[Any, option("K,K,...", "numbers of photos that a system 
 PromptSets = Annotated[
     Any, choice("portrait", "portrait,attributes", text="neutral portraits alone, or prompts that ask for attributes too")
 ]
-ImagesPerPrompt = Annotated[int, option("N", "portraits of each person by each number of photos", parser=_count)]
-MaxPeople = Annotated[Any, option("N", "only the first so many people", parser=_count)]
+ImagesPerPrompt = Annotated[int, option("N", "portraits of each person by each number of photos", parser=count)]
+MaxPeople = Annotated[Any, option("N", "only the first so many people", parser=count)]
 CONTROL_HELP = "draws the control without a person, one of `tenth models` [default: no such row]"
 ControlModel = Annotated[str | None, option("NAME", CONTROL_HELP, "--control-model", parser=str, autocompletion=model_names)]
 Submission = Annotated[Path, argument("FOLDER", "the images that a system made, at the paths that tasks.jsonl names")]
