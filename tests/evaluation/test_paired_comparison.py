@@ -34,6 +34,16 @@ def test_the_order_of_people_does_not_matter():
     assert compare({"a": a, "b": dict(reversed(b.items()))}) == compare({"a": a, "b": b})
 
 
+def test_each_pair_is_compared_on_the_people_of_both_where_that_is_asked_for():
+    a, b, c = people([1, 2, 4, 8]), people([3, 1, 2]), {"somebody else": 1.0}
+    found = compare({"a": a, "b": b, "c": c}, common_people=True)
+    first_three = compare({"a": {who: a[who] for who in b}, "b": b})
+    assert found == first_three  # c has nobody in common with them
+    assert found[0].n == 3
+    with pytest.raises(DataError, match="a and b|b and a"):
+        compare({"a": a, "b": b})
+
+
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # 3 x .01; 2 x .03; 1 x .04 is raised to .06
     assert holm([0.5, 0.9]) == [1.0, 1.0]

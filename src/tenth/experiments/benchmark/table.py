@@ -7,16 +7,30 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tenth.core.errors import CheckpointError, DataError
+from pydantic.dataclasses import dataclass
+
+from tenth.core.config import from_table
+from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.files.reading import without_system_files
 from tenth.core.files.writing import write_text
 from tenth.core.run_record import RECORD_FILE, read_record, write_record
 from tenth.evaluation.paired_comparison import compare
 from tenth.experiments.benchmark.tasks import Benchmark
+from tenth.experiments.recipe import PORTRAIT_PROMPT_SET
 from tenth.reporting.csv_tables import differences_csv, scores_csv
 from tenth.reporting.html.page import write_page
 from tenth.reporting.markdown import markdown, summary
-from tenth.reporting.results_reader import CONTROLS, FORMAT, IDENTITY, read_results
+from tenth.reporting.results_reader import (
+    CONFIG,
+    FORMAT,
+    IDENTITY,
+    Count,
+    Number,
+    Recognizer,
+    Result,
+    System,
+    read_results,
+)
 
 JsonDict = dict[str, Any]
 ROW_KIND, KIND = "benchmark-row", "benchmark"
@@ -24,6 +38,33 @@ ROWS_FOLDER = "rows"
 TABLE_FILE, CSV_FILE, DIFFERENCES_FILE = "table.md", "table.csv", "differences.csv"
 # A table of scores, of which paired differences are taken: prompt set, photos, impostors, metric, recognizer.
 TABLE_KEYS = ("prompt_set", "num_photos", "num_impostors", "metric", "recognizer")
+
+
+@dataclass(frozen=True, config=CONFIG)
+class PersonValues:
+    """A metric of a system under a condition, by person."""
+
+    prompt_set: str
+    num_photos: Count
+    num_impostors: Count
+    metric: str
+    recognizer: str
+    method: str
+    by_person: Mapping[str, Number]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Row:
+    """What `tenth benchmark score` found of one system, as far as the table reads it."""
+
+    system: System
+    people: tuple[str, ...]
+    scores: tuple[Result, ...]
+    values: tuple[PersonValues, ...]
+    recognizers: tuple[Recognizer, ...] = ()
+    notes: tuple[str, ...] = ()
+    prompt_scorers: tuple[str, ...] = ()
+    disclaimer: str = ""
 
 
 def row_path(results: Path, name: str) -> Path:
@@ -64,7 +105,7 @@ def write_tables(results: Path, benchmark: Benchmark) -> str:
     return summary(record)
 
 
-def read_rows(results: Path, benchmark: Benchmark) -> Iterator[JsonDict]:
+def read_rows(results: Path, benchmark: Benchmark) -> Iterator[Row]:
     """Every row of a folder, by name. Raises DataError for a file that is none, or a row of other tasks."""
     folder = results / ROWS_FOLDER
     for path in without_system_files(folder, folder.glob("*.json")):
@@ -74,67 +115,63 @@ def read_rows(results: Path, benchmark: Benchmark) -> Iterator[JsonDict]:
             raise DataError(
                 found, f"a table is of one benchmark, here {benchmark.id}", "Choose another -o, or move the row away"
             )
-        row: JsonDict = record["results"]
-        if not (
-            isinstance(row.get("system"), dict)
-            and all(isinstance(row.get(key), list) for key in ("scores", "values", "people"))
-        ):
-            raise DataError(
-                f"{path} is no whole row", "what `tenth benchmark score` wrote is needed", "Score that system again"
-            )
-        yield row
+        try:
+            yield from_table(Row, record["results"], str(path))
+        except RecipeError as problem:
+            needed = "a row that `tenth benchmark score` wrote is needed"
+            raise DataError(problem.found, needed, "Move it away, and score that system again") from problem
 
 
-def merge_rows(rows: Sequence[JsonDict], benchmark: Benchmark) -> JsonDict:
+def merge_rows(rows: Sequence[Row], benchmark: Benchmark) -> JsonDict:
     """All rows as the results of one record; controls are those of the row with the most people."""
-    by_people = sorted(rows, key=lambda row: -len(row["people"]))
-    scores: dict[tuple[Any, ...], JsonDict] = {}
-    for row in by_people:
-        for score in row["scores"]:
-            key = (*(score[key] for key in TABLE_KEYS), score["method"])
-            if key not in scores or (scores[key]["value"] is None and score["value"] is not None):
-                scores[key] = score
-    recognizers = {each["name"]: each for row in by_people for each in row["recognizers"]}
+    by_people = sorted(rows, key=lambda row: -len(row.people))
+    scores: dict[tuple[Any, ...], Result] = {}
+    for score in (score for row in by_people for score in row.scores):
+        key = (*_table_of(score), score.method)
+        if key not in scores or (scores[key].value is None and score.value is not None):
+            scores[key] = score
+    recognizers = {each.name: each for row in by_people for each in row.recognizers}
     return {
         "format": FORMAT,
-        "people": by_people[0]["people"],
-        "systems": [row["system"] for row in rows],
+        "people": by_people[0].people,
+        "systems": [row.system for row in rows],
         "recognizers": list(recognizers.values()),
         "scores": list(scores.values()),
         "differences": list(differences(rows)),
-        "prompt_scorers": sorted({name for row in rows for name in row["prompt_scorers"]}),
+        "prompt_scorers": sorted({name for row in rows for name in row.prompt_scorers}),
         "prompt_sets": {
             name: {"prompts": each.prompts, "images": each.images} for name, each in benchmark.record.prompt_sets.items()
         },
-        "notes": {row["system"]["method"]: row["notes"] for row in rows if row["notes"]},
-        "disclaimer": next((row["disclaimer"] for row in rows if row["disclaimer"]), ""),
+        "notes": {row.system.method: row.notes for row in rows if row.notes},
+        "disclaimer": next((row.disclaimer for row in rows if row.disclaimer), ""),
     }
 
 
-def differences(rows: Sequence[JsonDict]) -> Iterator[JsonDict]:
+def differences(rows: Sequence[Row]) -> Iterator[JsonDict]:
     """Between all pairs of rows in each table, each pair over the people that both have."""
-    tables: dict[tuple[Any, ...], dict[str, dict[str, float]]] = {}
-    for row in rows:
-        for each in row["values"]:
-            tables.setdefault(tuple(each[key] for key in TABLE_KEYS), {})[each["method"]] = each["by_person"]
+    tables: dict[tuple[Any, ...], dict[str, Mapping[str, float]]] = {}
+    for each in (each for row in rows for each in row.values):
+        tables.setdefault(_table_of(each), {})[each.method] = each.by_person
     for keys, by_method in tables.items():
         if len(by_method) > 1:
             pairs = compare(by_method, common_people=True)
             yield from (dict(zip(TABLE_KEYS, keys, strict=True)) | asdict(pair) for pair in pairs)
 
 
-def ranked(rows: Sequence[JsonDict], benchmark: Benchmark) -> list[str]:
+def ranked(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
     """Names of the systems, the highest identity similarity with the most references first, by the first recognizer."""
+    at = (PORTRAIT_PROMPT_SET, benchmark.main_condition.num_photos, IDENTITY)
 
-    def similarity(row: JsonDict) -> float:
-        at = ("portrait", benchmark.main_condition.num_photos, IDENTITY)
+    def similarity(row: Row) -> float:
         found = [
-            score["value"]
-            for score in row["scores"]
-            if (score["prompt_set"], score["num_photos"], score["metric"]) == at
-            and score["method"] not in CONTROLS
-            and score["value"] is not None
+            score.value
+            for score in row.scores
+            if (score.prompt_set, score.num_photos, score.metric) == at and score.method == row.system.method
         ]
-        return float(found[0]) if found else -1.0
+        return next((value for value in found if value is not None), -1.0)
 
-    return [row["system"]["method"] for row in sorted(rows, key=similarity, reverse=True)]
+    return [row.system.method for row in sorted(rows, key=similarity, reverse=True)]
+
+
+def _table_of(line: Result | PersonValues) -> tuple[Any, ...]:
+    return tuple(getattr(line, key) for key in TABLE_KEYS)
