@@ -36,6 +36,7 @@ RUN: dict[str, tuple[str, ...] | None] = {
     "docs/start.md": None,
     "docs/generate.md": None,
     "docs/batch.md": None,
+    "docs/benchmark.md": ("With people of your own",),
     "docs/marks.md": None,
     "docs/models.md": ("Download a model",),
     "docs/people.md": None,

@@ -49,6 +49,7 @@ SKIPPED = {
     "docs/start.md": 3,
     "docs/generate.md": 0,
     "docs/batch.md": 0,
+    "docs/benchmark.md": 0,
     "docs/marks.md": 0,
     "docs/models.md": 0,
     "docs/people.md": 0,

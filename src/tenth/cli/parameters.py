@@ -215,7 +215,7 @@ WorkerGpus = Annotated[
 ]
 TasksFolder = Annotated[Path, option("DIR", "a new folder, or one to go on with", *OUTPUT)]
 EvaluatedSplit = Annotated[
-    Any, choice("validation", "test", text="whose people: validation, to choose settings with; test, to report, once")
+    Any, choice("validation", "test", "all", text="whose people: validation, to choose with; test, to report, once; or all")
 ]
 PhotoCounts = Annotated[Any, option("K,K,...", "numbers of photos that a system is given", parser=_rising_counts)]
 PromptSets = Annotated[

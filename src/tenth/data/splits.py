@@ -15,6 +15,7 @@ from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, hash_distance
 
 Split = Literal["train", "validation", "test", "reserved"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "reserved")
+EVERYBODY = "all"  # in place of a split: people of each but `reserved`
 
 # Each salt is the first of its series (tenth-0, tenth-1, ...) that splits LFW's 158 people with ten photos evenly.
 FOLD_SALT = "tenth-445"  # folds of 53, 53 and 52 people; fold 0 is the test set

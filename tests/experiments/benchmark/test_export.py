@@ -95,6 +95,17 @@ def test_the_same_photos_give_the_same_tasks_and_others_another_benchmark(
     assert len({exported.id, fewer.id, other.id}) == 3
 
 
+def test_all_people_of_a_list_but_the_reserved_can_take_part(tasks_recipe: ExperimentRecipe, tmp_path: Path) -> None:
+    rows = read_manifest(tasks_recipe.data.people)
+    splits = ("train", "test", "reserved")
+    write_manifest(tmp_path / "people.jsonl", [replace(row, split=splits[n // PHOTOS]) for n, row in enumerate(rows)])
+    data = replace(tasks_recipe.data, people=tmp_path / "people.jsonl")
+    own = export_benchmark(replace(tasks_recipe, data=data), tmp_path / "own", everybody=True)
+    assert (own.people, own.record.split) == (("000", "001"), "all")
+    with pytest.raises(CheckpointError, match="another split"):
+        export_benchmark(replace(tasks_recipe, data=data), tmp_path / "own")
+
+
 def test_a_killed_export_goes_on_and_ends_with_the_same_bytes(
     tasks_recipe: ExperimentRecipe, exported: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +139,7 @@ def test_another_export_or_a_foreign_folder_is_refused(
         export_benchmark(tasks_recipe, tmp_path)
     assert files(exported.directory) == before
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-    with pytest.raises(DataError, match=r"1 person of validation.*two are needed"):
+    with pytest.raises(DataError, match=r"1 person of the split validation.*two are needed"):
         export_benchmark(replace(tasks_recipe, max_people=1), tmp_path / "one")
 
 

@@ -19,6 +19,7 @@ from tenth.core.types import Face, Photo, Pixels
 from tenth.data.faces.detection import CROP_PADDING, CROP_SIZE, crop_face
 from tenth.data.faces.multiscale import open_photo_with_faces
 from tenth.data.manifest import ManifestEntry, read_manifest
+from tenth.data.splits import EVERYBODY
 
 CENTRAL_FACE = "central-face"  # in cache keys: the face nearest a photo's centre
 CROPS_NAMESPACE = f"{CENTRAL_FACE}-crop-{CROP_SIZE}-{CROP_PADDING}"
@@ -32,8 +33,9 @@ class PhotoDataset:
     photos: FilePath
 
     def entries(self, split: str, *, required: bool = True) -> list[ManifestEntry]:
-        """Rows of one split, in the file's order. Raises DataError if it is empty and required."""
-        entries = [row for row in read_manifest(self.people) if row.split == split]
+        """Rows of a split, or of EVERYBODY, in the file's order. Raises DataError if there are none and they are required."""
+        rows = read_manifest(self.people)
+        entries = [row for row in rows if row.split == split or (split == EVERYBODY and row.split != "reserved")]
         if required and not entries:
             raise DataError(
                 f"{self.people} has no {split} people",

@@ -16,7 +16,7 @@ from tenth.core.files.reading import sha256_of
 from tenth.core.marks.png import write_png
 from tenth.core.types import DiffusionModel
 from tenth.core.wording import pluralize
-from tenth.data.splits import ReferenceSplit
+from tenth.data.splits import EVERYBODY, ReferenceSplit
 from tenth.experiments.benchmark.tasks import (
     ATTRIBUTE_PROMPTS,
     ATTRIBUTES_PROMPT_SET,
@@ -24,6 +24,7 @@ from tenth.experiments.benchmark.tasks import (
     REFERENCES_FOLDER,
     VERSION,
     Benchmark,
+    DataSource,
     write_benchmark,
 )
 from tenth.experiments.images import generate_missing, list_image_jobs
@@ -36,13 +37,17 @@ ATTRIBUTES = PromptSet(ATTRIBUTE_PROMPTS, len(ATTRIBUTE_PROMPTS))
 PROMPT_SETS = {ATTRIBUTES_PROMPT_SET: ATTRIBUTES}
 
 
-def export_benchmark(recipe: ExperimentRecipe, output: Path, model: DiffusionModel | None = None) -> Benchmark:
+def export_benchmark(
+    recipe: ExperimentRecipe, output: Path, model: DiffusionModel | None = None, *, everybody: bool = False
+) -> Benchmark:
     """Write the tasks of a recipe's people, prompts and numbers of references to `output`. The same photos, the same tasks.
 
+    everybody: people of all splits but `reserved`, not of the recipe's alone.
     model: draws the control without a person, from the prompts alone. Started again it goes on where it stopped.
     Raises DataError for fewer than two usable people, CheckpointError if the folder holds anything else.
     """
-    settings = _settings(recipe)
+    split = EVERYBODY if everybody else recipe.split
+    settings = _settings(recipe) | {"split": split}
     with exclusive_folder(output):
         ensure_writable_experiment(output, settings)
         remove_temporary(output)
@@ -50,20 +55,20 @@ def export_benchmark(recipe: ExperimentRecipe, output: Path, model: DiffusionMod
         # Photos, person by person: whole ones for the systems, crops for scoring.
         digests = hashlib.sha256()
         person_ids: list[str] = []
-        usable = split_people(recipe.data, recipe.split, references=recipe.references, held_out=recipe.held_out)
+        usable = split_people(recipe.data, split, references=recipe.references, held_out=recipe.held_out)
         for person_id, photos in islice(track(usable, "people", "person"), recipe.max_people):
             _write_photos(output, person_id, photos)
             person_ids.append(person_id)
             digests.update("".join(photo.digest for photo in (*photos.references, *photos.held_out)).encode() + b"\n")
         if len(person_ids) < 2:
-            usable_people = f"{pluralize(len(person_ids), 'person')} of {recipe.split}"
+            usable_people = f"{pluralize(len(person_ids), 'person')} of the split {split}"
             found = f"{usable_people} with {recipe.references} references and a held-out photo"
             raise DataError(found, "two are needed: one alone has no impostors", "Lower --references, or add people")
 
         if model is not None:
             draw_without_identity(recipe, model, output)
-        people_sha256 = sha256_of(recipe.data.people)
-        return write_benchmark(output, recipe, person_ids, photos_sha256=digests.hexdigest(), people_sha256=people_sha256)
+        source = DataSource(split, sha256_of(recipe.data.people), digests.hexdigest())
+        return write_benchmark(output, recipe, person_ids, source)
 
 
 def draw_without_identity(recipe: ExperimentRecipe, model: DiffusionModel, output: Path) -> None:
@@ -85,7 +90,6 @@ def _settings(recipe: ExperimentRecipe) -> dict[str, Any]:
     return {
         "benchmark": VERSION,
         "people_sha256": sha256_of(recipe.data.people),
-        "split": recipe.split,
         "photo_counts": [condition.num_photos for condition in recipe.clean_conditions],
         "prompt_sets": sorted(recipe.all_prompt_sets),
         "images": recipe.images,

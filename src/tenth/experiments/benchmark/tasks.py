@@ -114,6 +114,15 @@ class BenchmarkRecord:
 
 
 @dataclass(frozen=True)
+class DataSource:
+    """Where the people are from. people_sha256: of the people list. photos_sha256: of all photos that are used, in order."""
+
+    split: str
+    people_sha256: str
+    photos_sha256: str
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A folder of tasks, read and checked."""
 
@@ -152,9 +161,7 @@ def list_tasks(recipe: ExperimentRecipe, person_ids: Sequence[str]) -> Iterator[
                     yield Task(image, person_id, set_name, condition.num_photos, prompt, seed, photos)
 
 
-def write_benchmark(
-    output: Path, recipe: ExperimentRecipe, person_ids: Sequence[str], *, photos_sha256: str, people_sha256: str
-) -> Benchmark:
+def write_benchmark(output: Path, recipe: ExperimentRecipe, person_ids: Sequence[str], source: DataSource) -> Benchmark:
     """Write tasks.jsonl, then benchmark.json, whose presence says that the folder is complete."""
     tasks = tuple(list_tasks(recipe, person_ids))
     text = "".join(json.dumps(to_table(task)) + "\n" for task in tasks)
@@ -168,14 +175,14 @@ def write_benchmark(
     record = BenchmarkRecord(
         kind="benchmark",
         version=VERSION,
-        id=_benchmark_id(tasks_sha256, photos_sha256),
-        split=recipe.split,
+        id=_benchmark_id(tasks_sha256, source.photos_sha256),
+        split=source.split,
         people=tuple(person_ids),
         prompt_sets=prompt_sets,
         num_tasks=len(tasks),
         tasks_sha256=tasks_sha256,
-        photos_sha256=photos_sha256,
-        people_sha256=people_sha256,
+        photos_sha256=source.photos_sha256,
+        people_sha256=source.people_sha256,
     )
     write_text(output / TASKS_FILE, text)
     write_json(output / BENCHMARK_FILE, to_table(record))

@@ -30,14 +30,16 @@ def benchmark_export(
     it is not to be passed on.
     """
     from tenth.data.faces.crops import PhotoDataset
+    from tenth.data.splits import EVERYBODY
     from tenth.experiments.benchmark.export import PROMPT_SETS, export_benchmark
     from tenth.experiments.recipe import ExperimentRecipe
     from tenth.models.memory.planner import LoadOptions
     from tenth.models.registry import DEFAULT_MODEL, load_model
 
+    everybody = split == EVERYBODY
     recipe = ExperimentRecipe(
         data=PhotoDataset(people, photos),
-        split=split,
+        split="test" if everybody else split,
         model=control_model or DEFAULT_MODEL,
         images=images,
         prompt_sets={name: PROMPT_SETS[name] for name in prompt_sets.split(",")[1:]},
@@ -46,7 +48,7 @@ def benchmark_export(
         max_people=max_people,
     )
     model = load_model(control_model, options=LoadOptions(), on_message=print_message) if control_model else None
-    exported = export_benchmark(recipe, output, model)
+    exported = export_benchmark(recipe, output, model, everybody=everybody)
     print_result(f"{output}: benchmark {exported.id}, {len(exported.people)} people, {len(exported.tasks):,} images to make")
     print_message(NEXT_TEXT.format(output))
     return 0
