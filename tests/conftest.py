@@ -5,6 +5,7 @@ Large libraries are imported by what needs them: the process that hands tests ou
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from toy_hub import Hub
 
 FAMILIES = ("sd15", "sdxl")
+FACES_TESTED = {"data", "models", "evaluation"}  # folders
 FRESH = "TENTH_TESTS_FRESH"  # of the environment: the address of the server of fresh processes
 
 
@@ -32,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """One server of fresh processes for all processes that run tests."""
     os.environ["TENTH_PEOPLE_DIR"] = os.path.join(os.sep, "nobody", "is", "saved")  # noqa: PTH118 - a place that is none
     os.environ["TENTH_BACKEND"] = "torch"  # toys are made anew again and again; compiled networks have tests of their own
+    gc.disable()  # while the tests and their libraries are loaded
     if not hasattr(config, "workerinput"):
         stack = ExitStack()
         os.environ["TENTH_DATA_DIR"] = stack.enter_context(TemporaryDirectory())  # one key for all: equal pictures, equal bytes
@@ -42,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The documents come first, then what else takes seconds, so that no process is left alone with one at the end."""
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.name != "test_documents.py"))
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded stays to the end: a million objects, not to be looked through for garbage again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +64,16 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def faces_remembered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A face takes a tenth of a second to find and describe; where faces themselves are tested, each takes it."""
+    if "tenth.data.faces.descriptors" in sys.modules and not FACES_TESTED & set(request.path.parts):
+        from remembered_faces import remembered
+
+        for name, function in remembered().items():
+            monkeypatch.setattr(name, function)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,7 +90,7 @@ def networks_checked_once() -> Iterator[None]:
     pipelines = sys.modules.get("tenth.models.pipelines")
     with pytest.MonkeyPatch.context() as patch:
         if pipelines is not None:  # else no test loads a model
-            patch.setattr(pipelines, "check_networks", checked_once(pipelines.check_networks))
+            patch.setattr(pipelines, "check_networks", checked_once(pipelines.check_networks, Path(os.environ[FRESH]).parent))
         yield
 
 

@@ -20,10 +20,10 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 480  # after which a process is killed
 STEPS = 1
 LOADED = "-loaded"  # the end of an address
+INTERPRETER = "interpreter"
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,25 @@ class Fresh:
         """A program, as `python -c` runs it, in a folder."""
         return self._run({"code": code, "steps": STEPS}, at)
 
-    def script(self, path: Path, *arguments: object, at: Path, steps: int = 1_000) -> Done:
-        """`python path arguments` in a folder, where pictures are drawn in so many steps at most."""
-        return self._run({"script": [str(path), *map(str, arguments)], "steps": steps}, at)
+    def script(self, path: Path, *arguments: object, at: Path, steps: int = 1_000, executable: Path | None = None) -> Done:
+        """`python path arguments` where pictures are drawn in so many steps at most. executable: for its own processes."""
+        more = {"steps": steps, "executable": str(executable or sys.executable)}
+        return self._run({"script": [str(path), *map(str, arguments)], **more}, at)
+
+    def interpreter(self, path: Path) -> Path:
+        """A program at this path that runs commands, scripts and programs from stdin as `python` does, each in a fork."""
+        words = shlex.join([sys.executable, "-S", str(Path(__file__)), INTERPRETER, self.address])
+        path.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
+        path.chmod(0o755)
+        return path
 
     def _run(self, task: Mapping[str, Any], at: Path, environment: Mapping[str, str] | None = None) -> Done:
         paths = {name: str(self.folder / name) for name in ("out", "err")}
-        more = {"at": str(at), "environment": {**self.environment, **(environment or {})}}
+        more = {
+            "at": str(at),
+            "server": str(Path(self.address).parent),
+            "environment": {**self.environment, **(environment or {})},
+        }
         with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rw", encoding="utf-8") as stream:
             connection.connect(self.address)
             print(json.dumps({**task, **paths, **more}), file=stream, flush=True)
@@ -149,15 +162,21 @@ def load_what_tenth_stands_on() -> None:
     """Its large libraries. Nothing of these is looked through for garbage."""
     gc.disable()
     import accelerate  # noqa: F401
+    import c2pa  # noqa: F401
+    import cryptography.x509  # noqa: F401
     import dlib  # noqa: F401
     import jinja2  # noqa: F401
     import matplotlib.backends.backend_svg
     import matplotlib.figure  # noqa: F401
     import numpy as np  # noqa: F401
     import peft  # noqa: F401
+    import pydantic.dataclasses  # noqa: F401
     import torch.utils.tensorboard  # noqa: F401
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # noqa: F401
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection  # noqa: F401
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    get_checkpoint_conversion_mapping("")  # a table of a thousand patterns, made once in a process
 
     gc.freeze()
     gc.enable()
@@ -187,31 +206,30 @@ def skip_flush(descriptor: int) -> None:
     os.fstat(descriptor)  # an error where it is not open
 
 
-class ShortLoop(MetaPathFinder):
-    """Pictures are drawn in so many steps at most, from when the loop is loaded on."""
+class OnLoading(MetaPathFinder):
+    """Changes a module as soon as it is loaded."""
 
-    name = "tenth.sampling.sampler"
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
+    def __init__(self, name: str, change: Callable[[Any], None]) -> None:
+        self.name, self.change = name, change
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
         if fullname != self.name:
             return None
         spec: Any = PathFinder.find_spec(fullname, path, target)
         load = spec.loader.exec_module
-        spec.loader.exec_module = lambda module: (load(module), self.cut(module))
+        spec.loader.exec_module = lambda module: (load(module), self.change(module))
         return spec
 
-    def install(self) -> None:
-        if self.name in sys.modules:
-            self.cut(sys.modules[self.name])
-        else:
-            sys.meta_path.insert(0, self)
 
-    def cut(self, module: Any) -> None:
-        last_timesteps = module.last_timesteps
-        module.last_timesteps = lambda scheduler, steps, *others: last_timesteps(scheduler, min(steps, self.steps), *others)
+def shorten_loop(most: int, sampler: Any) -> None:
+    """Pictures are drawn in so many steps at most."""
+    last_timesteps = sampler.last_timesteps
+    sampler.last_timesteps = lambda scheduler, steps, *others: last_timesteps(scheduler, min(steps, most), *others)
+
+
+def check_once(folder: Path, pipelines: Any) -> None:
+    """Networks are checked by the first process of all that meets them. folder: where it says so to the others."""
+    pipelines.check_networks = checked_once(pipelines.check_networks, folder)
 
 
 def become(task: Mapping[str, Any]) -> None:
@@ -224,7 +242,13 @@ def become(task: Mapping[str, Any]) -> None:
     os.chdir(task["at"])
     os.environ.update(task["environment"])
     importlib.reload(huggingface_hub.constants)  # read from the environment
-    ShortLoop(task["steps"]).install()
+    changes = {"tenth.sampling.sampler": partial(shorten_loop, task["steps"])}
+    changes["tenth.models.pipelines"] = partial(check_once, Path(task["server"]))
+    for name, change in changes.items():
+        if name in sys.modules:
+            change(sys.modules[name])
+        else:
+            sys.meta_path.insert(0, OnLoading(name, change))
     os.fsync = skip_flush
     code: Any = 0
     try:
@@ -233,20 +257,42 @@ def become(task: Mapping[str, Any]) -> None:
 
             code = main(task["command"])
         elif "script" in task:
-            sys.argv = task["script"]
+            sys.argv, sys.executable = task["script"], task["executable"]
             sys.path.insert(0, str(Path(sys.argv[0]).parent))
             runpy.run_path(sys.argv[0], run_name="__main__")
         else:
+            sys.argv = task.get("words", sys.argv)
             exec(compile(task["code"], "<the text>", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own texts
     except SystemExit as leaving:
         code = leaving.code
     except BaseException:  # noqa: BLE001 - the test says what was raised
         traceback.print_exc()
         code = 70
+    if isinstance(code, str):  # as Python says it
+        print(code, file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
-if __name__ == "__main__":
+def interpret(address: str, words: Sequence[str]) -> int:
+    """What `python` with these words would do here and now, in a fork: -m tenth.cli.main WORDS, - WORDS, FILE WORDS."""
+    task: dict[str, Any] = {"steps": 1_000}
+    if words[:2] == ["-m", "tenth.cli.main"]:
+        task["command"] = words[2:]
+    elif words[0] == "-":
+        task |= {"code": sys.stdin.read(), "words": words}
+    else:
+        assert not words[0].startswith("-"), words
+        task |= {"script": words, "executable": sys.executable}
+    with TemporaryDirectory() as folder:
+        done = Fresh(address, Path(folder), os.environ)._run(task, Path.cwd())
+    sys.stdout.write(done.out)
+    sys.stderr.write(done.err)
+    return done.code
+
+
+if __name__ == "__main__" and sys.argv[1] == INTERPRETER:
+    sys.exit(interpret(sys.argv[2], sys.argv[3:]))
+elif __name__ == "__main__":
     serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:]))

@@ -17,15 +17,15 @@ pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
-def last_line(fresh: Fresh, name: str, *options: str) -> dict[str, Any]:
-    done = fresh.loaded.script(BENCHMARKS / f"{name}.py", "--tiny", *options, at=BENCHMARKS.parent)
+def last_line(fresh: Fresh, name: str, *options: str, executable: Path | None = None) -> dict[str, Any]:
+    done = fresh.loaded.script(BENCHMARKS / f"{name}.py", "--tiny", *options, at=BENCHMARKS.parent, executable=executable)
     assert done.code == 0, done.err
     result: dict[str, Any] = json.loads(done.out.splitlines()[-1])
     return result
 
 
-def run(fresh: Fresh, name: str, *options: str) -> dict[str, Any]:
-    result = last_line(fresh, name, *options)
+def run(fresh: Fresh, name: str, *options: str, executable: Path | None = None) -> dict[str, Any]:
+    result = last_line(fresh, name, *options, executable=executable)
     assert [key for key in result if "ratio" in key] == ["ratio"]
     assert result["name"] == name
     return result
@@ -150,8 +150,8 @@ def test_the_pages_of_a_gallery_are_printed_last(fresh: Fresh) -> None:
     assert set(result["seconds"]["large"]) == {"just opened", "newest", "person", "middle", "count"}
 
 
-def test_an_evaluation_in_shards_has_the_figures_of_one_process(fresh: Fresh) -> None:
-    result = run(fresh, "evaluation_reduce")
+def test_an_evaluation_in_shards_has_the_figures_of_one_process(fresh: Fresh, tmp_path: Path) -> None:
+    result = run(fresh, "evaluation_reduce", executable=fresh.loaded.interpreter(tmp_path / "python"))
     assert (result["metrics"], result["missing"], result["same_again"]) == (15, [], True)
     assert result["largest_difference"] < 1e-9
     assert set(result["megabytes"]) == {"shards, 60", "shards, 120", "again", "one process, 120"}

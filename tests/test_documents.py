@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import re
@@ -56,7 +57,7 @@ SKIPPED = {
     "docs/train.md": 6,
 }  # lines not run: NOT_RUN says why
 README_LINES = 90
-TRIED: set[str] = set()  # commands, in this process
+TRIED: set[str] = set()  # commands, and names of the package, in this process
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(blocks: list[Block], fresh: Fresh, folder: Path) -> tuple[list[str], list[str]]:
     """(lines that failed and what they said, lines that were not run and why).
 
-    Where a command is tried the first time, its process has loaded nothing of tenth.
+    Where a command is tried the first time, or a name of the package, its process has loaded nothing of tenth.
     """
     failed, skipped = [], []
     for block in blocks:
@@ -91,14 +92,28 @@ def run(blocks: list[Block], fresh: Fresh, folder: Path) -> tuple[list[str], lis
                 skipped.append(f"{block.location}: {line}: {reason}")
                 continue
             if block.language == "python":
-                done = fresh.python(block.text, folder)
+                tried = names_of_tenth(block.text)
+                done = (fresh.loaded if tried <= TRIED else fresh).python(block.text, folder)
             else:
-                command = parse(shlex.split(line, comments=True)[1:])[0]
-                done = (fresh.loaded if command in TRIED else fresh).line(line, folder)
-                TRIED.add(command)
+                tried = {parse(shlex.split(line, comments=True)[1:])[0]}
+                done = (fresh.loaded if tried <= TRIED else fresh).line(line, folder)
+            TRIED.update(tried)
             if done.code != 0 or "Traceback" in done.err:
                 failed.append(f"{block.location}: {line}: exit code {done.code}: {done.err[-1000:]}")
     return failed, skipped
+
+
+def names_of_tenth(program: str) -> set[str]:
+    """What a program imports of the package, and what it uses of its face."""
+    found = set()
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tenth":
+            found.add(f"tenth.{node.attr}")
+    return {name for name in found if name.partition(".")[0] == "tenth"}
 
 
 @pytest.mark.slow

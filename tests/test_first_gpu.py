@@ -1,4 +1,4 @@
-"""The script for somebody with a GPU, run on the CPU with toys: real processes, and a hub on this machine."""
+"""The script for somebody with a GPU, run on the CPU with toys: a process for each command, and a hub on this machine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from fresh import ROOT
+from fresh import ROOT, Fresh
 from tenth.models.hub.published import PUBLISHED
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from toy_families import toy_family
@@ -20,7 +19,7 @@ from toy_hub import Hub, publish_folder
 pytestmark = pytest.mark.slow
 
 
-def test_a_report_of_every_model_comes_back(hub: Hub, models_here: Path, tmp_path: Path) -> None:
+def test_a_report_of_every_model_comes_back(hub: Hub, models_here: Path, fresh: Fresh, tmp_path: Path) -> None:
     publish_folder(hub, PUBLISHED["flux2-klein-4b"].repository, toy_family("flux2-klein", tmp_path / "klein"))
     photos = sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))
     for name, files in {"anna": photos[:6], "bert": photos[3:9]}.items():
@@ -28,7 +27,9 @@ def test_a_report_of_every_model_comes_back(hub: Hub, models_here: Path, tmp_pat
         for path in files:
             shutil.copy(path, tmp_path / "people" / name)
     out = tmp_path / "out"
-    environment = os.environ | {"PYTHON": sys.executable, "STEPS": "1", "IMAGES": "1", "HF_HUB_OFFLINE": "0"}
+    python = str(fresh.loaded.interpreter(tmp_path / "python"))
+    environment = os.environ | {"PYTHON": python, "STEPS": "1", "IMAGES": "1", "HF_HUB_OFFLINE": "0"}
+    environment["TENTH_CACHE_DIR"] = str(tmp_path / "store")
     command = ["recipes/first-gpu.sh", str(tmp_path / "people"), str(out), "flux2-klein-4b", "owner/none"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -49,8 +50,8 @@ def test_a_report_of_every_model_comes_back(hub: Hub, models_here: Path, tmp_pat
     assert not any(word in (out / "report/report.json").read_text() for word in ("anna", "bert", str(tmp_path)))
 
 
-def test_a_folder_without_people_is_said(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHON": sys.executable}
+def test_a_folder_without_people_is_said(fresh: Fresh, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHON": str(fresh.loaded.interpreter(tmp_path / "python"))}
     command = ["recipes/first-gpu.sh", str(tmp_path), str(tmp_path / "out"), "sd15"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1

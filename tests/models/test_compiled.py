@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from fresh import Fresh
 from tenth.core.errors import InputError, ModelError
+from tenth.core.optional_packages import openvino_core
 from tenth.core.types import Identity
 from tenth.models import compiled
 from tenth.models.compiled import CompiledNetworks, choose_backend
@@ -45,6 +47,16 @@ def load(toy_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Load
     return lambda backend: load_model(str(toy_folder), options=LoadOptions(backend=backend))
 
 
+@pytest.fixture(scope="module")
+def pair(toy_folder: Path, cache: Path) -> Iterator[tuple[LatentDiffusion, LatentDiffusion]]:
+    """The toy on torch and compiled, for tests that change neither: what is compiled for one shape serves all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TENTH_CACHE_DIR", str(cache))
+        patch.setattr(compiled, "MAX_COMPILED", 100)
+        torch_model, fast = (load_model(str(toy_folder), options=LoadOptions(backend=name)) for name in ("torch", "openvino"))
+        yield torch_model, fast
+
+
 def images(model: LatentDiffusion, sampling: SamplingConfig, *people: Identity | None) -> list[np.ndarray]:
     requests = [Request(person, PROMPT, 5 + number) for number, person in enumerate(people)]
     return [sample.pixels.astype(int) for sample in generate(model, requests, sampling)]
@@ -67,8 +79,8 @@ def apart(one: list[np.ndarray], other: list[np.ndarray]) -> int:
     ],
     ids=str,
 )
-def test_images_are_those_of_torch(load: Load, change: dict[str, Any]) -> None:
-    torch_model, fast = load("torch"), load("openvino")
+def test_images_are_those_of_torch(pair: tuple[LatentDiffusion, LatentDiffusion], change: dict[str, Any]) -> None:
+    torch_model, fast = pair
     for person in (None, random_identity(torch_model), random_identity(torch_model, 1, num_rows=3)):
         for sampling in (replace(FLOAT32, **change), replace(BFLOAT16, **change)):
             expected = images(torch_model, replace(sampling, precision="fp32"), person)
@@ -76,8 +88,8 @@ def test_images_are_those_of_torch(load: Load, change: dict[str, Any]) -> None:
             assert fast.pipeline.unet.attn_processors.keys() == torch_model.pipeline.unet.attn_processors.keys()
 
 
-def test_the_person_is_seen_and_two_people_do_not_mix(load: Load) -> None:
-    fast = load("openvino")
+def test_the_person_is_seen_and_two_people_do_not_mix(pair: tuple[LatentDiffusion, LatentDiffusion]) -> None:
+    _, fast = pair
     people = [random_identity(fast, seed) for seed in (1, 2)]
     both = images(fast, FLOAT32, *people)
     alone = [next(generate(fast, [Request(each, PROMPT, 5 + number)], FLOAT32)).pixels.astype(int) for number, each in enumerate(people)]  # fmt: skip # noqa: E501
@@ -86,15 +98,16 @@ def test_the_person_is_seen_and_two_people_do_not_mix(load: Load) -> None:
     assert apart(images(fast, FLOAT32, people[0]), images(fast, FLOAT32, None)) > 1
 
 
-def test_a_seed_is_one_image_and_the_image_says_its_backend(load: Load) -> None:
-    fast, person = load("openvino"), random_identity(load("torch"))
+def test_a_seed_is_one_image_and_the_image_says_its_backend(pair: tuple[LatentDiffusion, LatentDiffusion]) -> None:
+    torch_model, fast = pair
+    person = random_identity(torch_model)
     one, again = (next(generate(fast, [Request(person, PROMPT, 1)], FLOAT32)) for _ in range(2))
     assert np.array_equal(one.pixels, again.pixels)
     assert one.settings["backend"] == "openvino-fp32"
-    bf16 = "BF16" in fast.compiled.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") if fast.compiled else False
+    bf16 = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     automatic = next(generate(fast, [Request(person, PROMPT, 1)], SamplingConfig(steps=1)))
     assert automatic.settings["backend"] == ("openvino-bf16" if bf16 else "openvino-fp32")
-    assert next(generate(load("torch"), [Request(person, PROMPT, 1)], FLOAT32)).settings["backend"] == "torch"
+    assert next(generate(torch_model, [Request(person, PROMPT, 1)], FLOAT32)).settings["backend"] == "torch"
 
 
 def test_weights_of_a_person_are_on_torch(load: Load) -> None:
@@ -170,6 +183,25 @@ def test_stable_diffusion_s_layouts_are_compiled_too(stable_folder: Path, cache:
     person = random_identity(plain, num_rows=2)
     expected = images(plain, FLOAT32, person, None)
     assert apart(images(fast, replace(FLOAT32, precision=precision), person, None), expected) <= TOLERANCE[precision]
+
+
+INTERRUPTED = """
+import signal
+from pathlib import Path
+from tenth.models.compiled import CompiledNetworks
+
+networks = [CompiledNetworks(None, name, Path()) for name in "ab"]
+assert {each.precision("auto") for each in networks} <= {"bf16", "fp32"}
+del networks[0], networks[0]
+signal.signal(signal.SIGINT, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_ctrl_c_is_heard_when_compiled_models_are_gone(fresh: Fresh, tmp_path: Path) -> None:
+    """Where each had a Core of its own, signals were left with a stack that was gone, and the process ended."""
+    done = fresh.loaded.python(INTERRUPTED, at=tmp_path)
+    assert (done.code, done.out) == (0, "heard\n"), done.err
 
 
 def test_openvino_reports_nothing_to_its_makers(tmp_path: Path) -> None:

@@ -90,9 +90,9 @@ def test_the_mean_of_a_person_s_other_photos_is_as_long_as_they_are() -> None:
     assert torch.allclose(found[3], torch.tensor([1.0, 1.0]) * 3 / 2**0.5)
 
 
-def test_a_training_step_is_a_function_of_its_draws_and_reaches_every_part() -> None:
+def test_a_training_step_is_a_function_of_its_draws_and_reaches_every_part(toy_configs: Path) -> None:
     torch.manual_seed(0)
-    parts, made = PocketModules.create(MODEL_DIR), pocket_dataset()
+    parts, made = PocketModules.create(toy_configs), pocket_dataset()
     install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, 128))
     recipe = DiffusionRecipe(
         PhotoDataset(Path(), Path()), Path(), TrainingConfig(1), PocketConditioningDropout(p_no_adapter=0.0)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from tenth.data.faces.crops import FaceCrops, PhotoDataset
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import MODEL_DIR
 from tenth.training.pocket.augmentation import NUM_AUGMENTATIONS, Augmentation, add_augmentation_conditioning
 from tenth.training.pocket.dataset import AugmentedLatents, PocketConditioningDropout
 from tenth.training.pocket.diffusion import DiffusionRecipe, train_diffusion, training_loss
@@ -48,9 +47,9 @@ def test_no_change_is_none_and_each_change_is_what_it_says() -> None:
     assert int(larger[0, 0].argmax()) == 16 * 33 + 24
 
 
-def test_the_unet_is_told_and_forgets_nothing_when_nothing_was_changed() -> None:
+def test_the_unet_is_told_and_forgets_nothing_when_nothing_was_changed(toy_configs: Path) -> None:
     torch.manual_seed(0)
-    parts = PocketModules.create(MODEL_DIR)
+    parts = PocketModules.create(toy_configs)
     install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, 128))
     told = CaptionedPeople(parts.tokenize(["a man"] * 2), torch.randn(2, 1, 128))
     latents = torch.randn(2, 8, 16, 16)
@@ -67,7 +66,7 @@ def test_the_unet_is_told_and_forgets_nothing_when_nothing_was_changed() -> None
     assert loss(some) != before
 
 
-def test_a_share_of_the_photos_is_changed_and_not_looked_at() -> None:
+def test_a_share_of_the_photos_is_changed_and_not_looked_at(toy_configs: Path) -> None:
     torch.manual_seed(0)
     made, encoder = pocket_dataset(), nn.Sequential(nn.PixelUnshuffle(8), nn.Conv2d(192, 8, 1))
     crops = torch.randint(0, 256, (6, 3, 128, 128), dtype=torch.uint8)
@@ -81,7 +80,7 @@ def test_a_share_of_the_photos_is_changed_and_not_looked_at() -> None:
     assert not torch.isclose(latents[told], made.latents[indices, mirrored][told]).all(-1).any()
     assert changes.abs().max() <= 1
 
-    parts = PocketModules.create(MODEL_DIR)
+    parts = PocketModules.create(toy_configs)
     install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, 128))
     add_augmentation_conditioning(parts.unet)
     people: list[int] = []

@@ -16,7 +16,6 @@ from tenth.models.encoders.dlib_face import FaceEncoder
 from tenth.models.encoders.dlib_resnet import crops_to_chips
 from tenth.models.pocket.autoencoder import PocketAutoencoder
 from tenth.models.pocket.loader import load_pocket
-from tenth.models.pocket.paths import MODEL_DIR
 from tenth.training.pocket.dataset import PocketConditioningDropout, repeat_factor_sampling
 from tenth.training.pocket.diffusion import DiffusionRecipe, train_diffusion, training_loss
 from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig, feature_distance
@@ -57,9 +56,9 @@ def test_features_are_compared_by_direction_over_places_and_stages() -> None:
     assert apart.tolist() == [2]  # squared distance of directions at right angles
 
 
-def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness: IdentityLoss) -> None:
+def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness: IdentityLoss, toy_configs: Path) -> None:
     torch.manual_seed(0)
-    parts, made = PocketModules.create(MODEL_DIR), pocket_dataset()
+    parts, made = PocketModules.create(toy_configs), pocket_dataset()
     install_ip_adapter(parts.unet, init_ip_adapter(parts.unet, 128))
     indices = torch.arange(4)
     plain = DiffusionRecipe(
@@ -76,13 +75,10 @@ def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness
         return float(values[0] - values[1])
 
     every = IdentityLossConfig(weight=1.0, p_apply=1.0, min_alphas_cumprod=0.0)
-    assert difference(replace(plain, identity_loss=every)) > 0.01
-    assert difference(replace(plain, identity_loss=replace(every, weight=2.0))) == pytest.approx(
-        2 * difference(replace(plain, identity_loss=every)), rel=1e-3
-    )
-    assert difference(replace(plain, identity_loss=replace(every, feature_weight=1.0))) > 1.2 * difference(
-        replace(plain, identity_loss=every)
-    )
+    term = difference(replace(plain, identity_loss=every))
+    assert term > 0.01
+    assert difference(replace(plain, identity_loss=replace(every, weight=2.0))) == pytest.approx(2 * term, rel=1e-3)
+    assert difference(replace(plain, identity_loss=replace(every, feature_weight=1.0))) > 1.2 * term
     assert difference(replace(plain, identity_loss=replace(every, p_apply=0.0))) == 0
     assert difference(replace(plain, identity_loss=replace(every, min_alphas_cumprod=1.0))) == 0
     assert (

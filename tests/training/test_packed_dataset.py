@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fresh import Fresh
 from tenth.core.errors import CheckpointError
 from tenth.models.pocket.loader import load_pocket
 from tenth.training.pocket import packed_dataset
@@ -90,7 +91,7 @@ def test_a_run_without_a_checkpoint_is_said(recipe: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_the_command_packs_spends_and_joins(
-    pocket_sized_folder: Path, face_photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pocket_sized_folder: Path, face_photos: list[Path], fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What spending imports is what was carried: neither the installed diffusers nor dlib. At the pocket model's own size.
 
@@ -100,10 +101,11 @@ def test_the_command_packs_spends_and_joins(
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\n[ "$1" = - ] || exec {sys.executable} "$@"\nexec {sys.executable} -c "{ONE_STEP}" "$@"\n')
     python.chmod(0o755)
-    environment = {**os.environ, "PYTHON": str(python)}
+    fork = fresh.loaded.interpreter(tmp_path / "fork")  # for joining, which may have loaded anything
 
     def run(*words: object) -> str:
         command = ["bash", str(SCRIPT), *map(str, words)]
+        environment = {**os.environ, "PYTHON": str(fork if words[0] == "join" else python)}
         done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPT.parents[1], env=environment, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -7,7 +7,6 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from tenth.core.cache_contents import mark_used
 from tenth.core.errors import DataError, ModelError, unknown_name
 from tenth.core.files.writing import PRIVATE_FOLDER_MODE, atomic_folder
-from tenth.core.optional_packages import import_openvino
+from tenth.core.optional_packages import import_openvino, openvino_core
 from tenth.models.adapters.networks.unet import cross_attention_layers
 from tenth.models.denoiser import Conditioning, predict
 from tenth.models.latents import from_unet_scale
@@ -68,16 +67,11 @@ class CompiledNetworks:
         # Requests of a network by its part, precision and shapes: fixed ones take a tenth less time.
         self._compiled: dict[tuple[Any, ...], list[Any]] = {}
 
-    @cached_property
-    def core(self) -> Any:
-        """OpenVINO's runtime."""
-        return import_openvino().Core()
-
     def precision(self, wanted: str) -> str:
         """Which of fp32 and bf16. wanted: one of these, or "auto": bf16 where the processor computes in it."""
         if wanted != "auto":
             return wanted
-        return "bf16" if "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+        return "bf16" if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
 
     def predict(self, adapter: str, precision: str, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """As `denoiser.predict`. adapter: the "name@digest" of the one that is in the UNet; "" without one."""
@@ -144,13 +138,13 @@ class CompiledNetworks:
             except (DataError, OSError):
                 pass  # no room, say: it is converted again next time
         network.reshape({number: list(value.shape) for number, value in enumerate(inputs.values())})
-        return self.core.compile_model(network, "CPU", settings)
+        return openvino_core().compile_model(network, "CPU", settings)
 
     def _cached(self, folder: Path) -> Any:
         """A converted network; None if it is not there, or damaged: then it is converted again, and replaced."""
         mark_used(folder / NETWORK_FILE)
         try:
-            return self.core.read_model(folder / NETWORK_FILE) if (folder / NETWORK_FILE).is_file() else None
+            return openvino_core().read_model(folder / NETWORK_FILE) if (folder / NETWORK_FILE).is_file() else None
         except RuntimeError:
             return None
 

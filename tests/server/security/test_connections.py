@@ -119,8 +119,8 @@ def test_whoever_sends_nothing_is_told_and_dropped(kind: str, server: RunningSer
 def test_a_request_that_is_no_http_is_refused(server: RunningServer) -> None:
     for nonsense in (
         b"\x16\x03\x01 a TLS hello\r\n\r\n",
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n",
     ):
         with connect(server) as connection:
             connection.sendall(nonsense)
