@@ -58,6 +58,22 @@ def test_without_tasks_equal_names_are_a_pair(tmp_path: Path) -> None:
     assert len(notes) == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"image": "../other/0.png"}, "outside of its folder"),
+        ({"person": "../000"}, "outside of its folder"),
+        ({"person": 7}, "no task in line 1"),
+        ({"num_references": True}, "no task in line 1"),
+    ],
+)
+def test_tasks_that_are_none_are_refused(change: dict[str, object], found: str, tmp_path: Path) -> None:
+    line = {"image": "0.png", "person": "000", "prompt": "", "num_references": 9} | change
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(line))
+    with pytest.raises(DataError, match=found):
+        list_pairs((tmp_path, tmp_path), tmp_path)
+
+
 def test_folders_without_a_pair_are_refused(tmp_path: Path) -> None:
     folders, tasks = rated_folders(tmp_path)
     with pytest.raises(DataError, match="no image in common"):

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from tenth.core.errors import DataError
-from tenth.core.wording import pluralize
+from tenth.core.files.reading import UnreadableError, parse_json, read_lines, reason
+from tenth.core.wording import pluralize, shorten
 from tenth.evaluation.image_set import list_images
-from tenth.experiments.benchmark.tasks import read_benchmark
 
+# Of `tenth benchmark export`.
+TASKS_FILE = "tasks.jsonl"
+TASK_KEYS = {"image": str, "person": str, "prompt": str, "num_references": int}
+HELD_OUT = "private/held-out"  # a person's photos that no system was given
 MAX_PHOTOS = 9  # of the person, shown above a pair
 
 
@@ -46,7 +51,7 @@ def list_pairs(
 
     tasks: the folder of `tenth benchmark export`: a pair for each task of so many references, by default the most. Without it
     images of the same name are a pair, in folders that hold a folder for each person, or images of one.
-    Raises DataError if there is no pair, or no benchmark in `tasks`.
+    Raises DataError if there is no pair, or no tasks in `tasks`.
     """
     pairs = _same_names(folders) if tasks is None else _of_tasks(folders, tasks, num_references)
     there = [tuple(image.is_file() for image in pair.images) for pair in pairs]
@@ -88,18 +93,47 @@ def rater_order(pairs: Sequence[ImagePair], seed: int, rater: str) -> list[Shown
 
 def _of_tasks(folders: tuple[Path, Path], tasks: Path, num_references: int | None) -> list[ImagePair]:
     """The pairs of tasks, whether their images are there or not. photos: held-out ones, which no system was given."""
-    benchmark = read_benchmark(tasks)
-    counts = sorted({task.num_references for task in benchmark.tasks})
+    rows = _read_tasks(tasks / TASKS_FILE)
+    counts = sorted({row["num_references"] for row in rows})
     count = num_references or counts[-1]
     if count not in counts:
         found = f"{tasks} has no tasks of {pluralize(count, 'reference')}"
         raise DataError(found, f"one of {', '.join(map(str, counts))} is needed", "Correct --references")
-    photos = {person: tuple(benchmark.real.paths("held-out", person)[:MAX_PHOTOS]) for person in benchmark.people}
+
+    kept = [row for row in rows if row["num_references"] == count]
+    photos = {
+        person: sorted((tasks / HELD_OUT / person).glob("*.png"))[:MAX_PHOTOS] for person in {row["person"] for row in kept}
+    }
     return [
-        ImagePair(task.image, task.person, (folders[0] / task.image, folders[1] / task.image), task.prompt, photos[task.person])
-        for task in benchmark.tasks
-        if task.num_references == count
+        ImagePair(
+            row["image"],
+            row["person"],
+            (folders[0] / row["image"], folders[1] / row["image"]),
+            row["prompt"],
+            tuple(photos[row["person"]]),
+        )
+        for row in kept
     ]
+
+
+def _read_tasks(path: Path) -> list[dict[str, Any]]:
+    """The lines of tasks.jsonl, as far as a rater needs them. benchmark/tasks.py reads all, and loads the models' libraries."""
+    rows = []
+    try:
+        for number, line in enumerate(read_lines(path), 1):
+            row = parse_json(line)
+            if not isinstance(row, dict) or any(type(row.get(key)) is not kind for key, kind in TASK_KEYS.items()):
+                raise UnreadableError(f"holds no task in line {number}")
+            for name in (row["image"], row["person"]):
+                if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+                    raise UnreadableError(f"names {shorten(repr(name))} in line {number}, which is outside of its folder")
+            rows.append(row)
+        if not rows:
+            raise UnreadableError("is empty")
+    except (OSError, UnreadableError) as problem:
+        needed = "the tasks of `tenth benchmark export` are needed"
+        raise DataError(f"{path} {reason(problem)}", needed, "Check --tasks, or export them again") from problem
+    return rows
 
 
 def _same_names(folders: tuple[Path, Path]) -> list[ImagePair]:
