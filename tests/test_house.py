@@ -64,7 +64,7 @@ ONLY_IN = {
     "huggingface_hub": {"src/tenth/models/hub/client.py", "src/tenth/models/hub/transfer.py"},
     "matplotlib": {"src/tenth/reporting/plot_style.py", "src/tenth/reporting/plots.py"},
     "jinja2": {"src/tenth/reporting/html/page.py"},
-    "ray": {"src/tenth/core/workers/ray_cluster.py", "src/tenth/training/ray_train.py"},
+    "ray": {f"src/tenth/{name}.py" for name in ("core/workers/ray_cluster", "core/workers/ray_driver", "training/ray_train")},
     "fsspec": {"src/tenth/experiments/batch/store.py"},
     "pyarrow": {"src/tenth/experiments/batch/plan_files.py"},
     "c2pa": {"src/tenth/core/marks/manifest.py"},

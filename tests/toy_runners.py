@@ -99,17 +99,18 @@ def impossible() -> Callable[[int], int]:
 
 
 def held_up(connection: Connection) -> None:
-    """In the place of `drive`: Ray waits for ever, holds Python's lock, and has said in C++ what it waits for."""
+    """In the place of both drivers: Ray waits for ever, holds Python's lock, and has said in C++ what it waits for."""
     import ray
 
-    from tenth.core.workers import ray_cluster
+    from tenth.core.workers import ray_driver
 
     def init(**_: Any) -> None:
         os.write(2, b"Failed to connect to GCS\n")
         PyDLL(None).sleep(600)
 
-    ray_cluster.CONNECT_SECONDS, ray.init = 0.5, init
-    ray_cluster.drive(connection)
+    ray_driver.CONNECT_SECONDS, ray.init = 0.5, init
+    connection.recv()
+    ray_driver.connect("local")
 
 
 def stillborn() -> Callable[[int], int]:

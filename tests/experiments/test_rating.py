@@ -28,7 +28,7 @@ def choice(person: int, task: int, chosen: str, rater: str = "", left: int = 0) 
 # Pairs
 def test_pairs_are_the_images_that_both_have(tmp_path: Path) -> None:
     folders, tasks = rated_folders(tmp_path)
-    (folders[1] / "portrait/3/001/0.png").unlink()
+    (folders[1] / "portrait/9/001/0.png").unlink()
     pairs, notes = list_pairs(folders, tasks)
     assert len(pairs) == 11
     assert {pair.person for pair in pairs} == {"000", "001", "002"}
@@ -36,6 +36,14 @@ def test_pairs_are_the_images_that_both_have(tmp_path: Path) -> None:
     assert [path.name for path in pairs[0].photos] == ["00.png", "01.png"]
     assert pairs[0].prompt == "a portrait photo of a person"
     assert notes == [f"{folders[1]} has no image for 1 of 12 tasks: they are not shown"]
+
+
+def test_pairs_of_fewer_references(tmp_path: Path) -> None:
+    folders, tasks = rated_folders(tmp_path)
+    pairs, _ = list_pairs(folders, tasks, 3)
+    assert {pair.task.split("/")[1] for pair in pairs} == {"3"}
+    with pytest.raises(DataError, match="no tasks of 5 references; one of 3, 9 is needed"):
+        list_pairs(folders, tasks, 5)
 
 
 def test_without_tasks_equal_names_are_a_pair(tmp_path: Path) -> None:
@@ -51,17 +59,17 @@ def test_without_tasks_equal_names_are_a_pair(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("change", "found"),
     [
-        ('{"image": "../other/0.png", "person": "000", "prompt": ""}', "outside of its folder"),
-        ('{"image": "0.png", "person": "../000", "prompt": ""}', "outside of its folder"),
-        ('{"image": "0.png", "person": 7, "prompt": ""}', "no task in line 1"),
-        ("[1]", "no task in line 1"),
-        ("{", "is not JSON"),
+        ({"image": "../other/0.png"}, "outside of its folder"),
+        ({"person": "../000"}, "outside of its folder"),
+        ({"person": 7}, "no task in line 1"),
+        ({"num_references": True}, "no task in line 1"),
     ],
 )
-def test_tasks_that_are_none_are_refused(line: str, found: str, tmp_path: Path) -> None:
-    (tmp_path / "tasks.jsonl").write_text(line)
+def test_tasks_that_are_none_are_refused(change: dict[str, object], found: str, tmp_path: Path) -> None:
+    line = {"image": "0.png", "person": "000", "prompt": "", "num_references": 9} | change
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(line))
     with pytest.raises(DataError, match=found):
         list_pairs((tmp_path, tmp_path), tmp_path)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tenth.core.config import from_table, read_toml, require
 from tenth.core.errors import InputError
-from tenth.core.workers.ray_cluster import OURS, QUIET, connect
+from tenth.core.workers.ray_cluster import OURS
+from tenth.core.workers.ray_driver import run_with_ray
 from tenth.training.registry import stage
 
 NEEDED_PACKAGES = ("ray", "pandas", "pyarrow", "requests")  # without which Ray Train is not imported
@@ -26,9 +28,11 @@ def train_on_ray(recipe: Path, directory: Path, address: str, num_processes: int
     if missing := [name for name in NEEDED_PACKAGES if find_spec(name) is None]:
         found = f"Ray Train cannot be used without {', '.join(missing)}"
         raise InputError(found, "it joins the processes of several machines", "Run `pip install 'tenth[cluster]'`")
-    os.environ.update(QUIET)
-    connect(address)
+    run_with_ray(address, partial(_fit, recipe, directory, num_processes))
 
+
+def _fit(recipe: Path, directory: Path, num_processes: int) -> None:
+    """Train, in a process that is connected to a cluster. Raises as `train_on_ray`."""
     import ray
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer

@@ -17,9 +17,10 @@ import psutil
 import pytest
 
 from tenth.core.errors import InputError, PhotoError
-from tenth.core.workers import ray_cluster
+from tenth.core.workers import ray_cluster, ray_driver
 from tenth.core.workers.attempts import Workers
 from tenth.core.workers.tasks import run_tasks
+from tenth.training.ray_train import train_on_ray
 from toy_cluster import RayNodes
 from toy_jobs import wait_for
 from toy_runners import impossible, odd, process_ids, squares
@@ -110,14 +111,22 @@ def test_no_cluster_is_an_error_soon() -> None:
         list(run_tasks(impossible, range(3), ray="127.0.0.1:1"))
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda folder: list(run_tasks(impossible, range(3), ray="local")),
+        lambda folder: train_on_ray(folder / "recipe.toml", folder, "local", 2),
+    ],
+    ids=["tasks", "training"],
+)
 def test_a_cluster_that_does_not_start_is_an_error_also_while_ray_holds_pythons_lock(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    start: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It waits in C++ for a node that is held up, as on a machine with too much to do; no thread of Python's runs then."""
-    start = ray_cluster.start_connected
-    monkeypatch.setattr(ray_cluster, "start_connected", lambda _, environment: start("toy_runners:held_up", environment))
+    real = ray_driver.start_connected
+    monkeypatch.setattr(ray_driver, "start_connected", lambda _, environment: real("toy_runners:held_up", environment))
     with pytest.raises(InputError, match=r"no Ray cluster starts on this machine \(within 60 seconds\); one is needed"):
-        list(run_tasks(impossible, range(3), ray="local"))
+        start(tmp_path)
     assert capfd.readouterr() == ("", "")
 
 

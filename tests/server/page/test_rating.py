@@ -17,8 +17,10 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from opened_page import Opened, opened_page
+from tenth.core.errors import InputError
+from tenth.core.files.claims import exclusive_folder
 from tenth.experiments.rating.study import Study, StudyOptions, open_study
-from tenth.server.page.rating import create_rating_app
+from tenth.server.page.rating import create_rating_app, serve_rating
 from tenth.server.settings import ServerSettings
 from toy_rating import COLORS, rated_folders
 
@@ -93,6 +95,23 @@ def test_other_sites_and_names_are_refused(client: TestClient, study: Study) -> 
     assert client.put(address, json={"choice": "one"}).status_code == 400
     assert client.put(address, json=choice | {"system": "one"}).status_code == 400
     assert study.num_chosen == 0
+
+
+def test_a_study_is_served_once(study: Study) -> None:
+    found: list[Exception] = []
+
+    def serve() -> None:
+        try:
+            serve_rating(study, 0, lambda _: None)
+        except InputError as problem:
+            found.append(problem)
+
+    with exclusive_folder(study.folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tenth.server.page.rating.end_on_signals", lambda: None)  # which are the main thread's
+        other = threading.Thread(target=serve)
+        other.start()
+        other.join()
+    assert "another run is writing to" in str(found[0])
 
 
 def test_an_image_that_is_gone_is_said_without_its_folder(client: TestClient, study: Study) -> None:

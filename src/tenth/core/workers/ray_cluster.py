@@ -1,18 +1,11 @@
-"""Workers on the nodes of a Ray cluster.
-
-Ray is driven from a process of its own: its libraries end the process that they are in when the cluster's head is lost.
-"""
+"""Workers on the nodes of a Ray cluster, driven from a process of its own."""
 
 from __future__ import annotations
 
-import faulthandler
-import logging
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from importlib import metadata
 from importlib.util import find_spec
 from itertools import islice
@@ -24,16 +17,9 @@ from tenth.core.wording import pluralize
 from tenth.core.workers.attempts import Outcome, R, Reply, T, Workers, attempt, internal_error, process_name
 from tenth.core.workers.local_workers import worker_environment
 from tenth.core.workers.pool import Begun, Lost, Pool
-from tenth.core.workers.processes import reason_of, start_connected, stop_processes
+from tenth.core.workers.ray_driver import LOCAL, Driver, brief, connect, errors_sent, lost, time_limit
 
 WAIT_SECONDS, NODES_SECONDS = 1.0, 5.0  # until a wait without news ends; between two looks at which nodes there are
-CONNECT_SECONDS = 60.0
-SILENT_SECONDS = 300.0  # that one call of Ray's may take; longer than it looks for a lost head
-MAX_REASON_CHARS = 300
-LOCAL = "local"  # the address of a cluster that is started for the command
-# Nothing is reported to Ray's makers; of the warnings, one that is about settings that nobody made.
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-NO_LOG = {"RAY_BACKEND_LOG_LEVEL": "fatal"}  # a lost cluster is our error alone
 OURS = "TENTH_"  # how the variables begin that say where models, people and keys are: on all nodes the same places
 
 
@@ -46,15 +32,11 @@ def run_on_ray(make_runner: Callable[[], Callable[[T], R]], tasks: Iterable[T], 
 
 def _run_driver(make_runner: Callable[[], Any], tasks: Iterator[T], wanted: Workers) -> Iterator[Outcome[T, Any]]:
     """Start the driver, give it tasks when it asks for them, and pass on what it says."""
-    driver, connected, given, ended, exhausted = _Driver(wanted.ray), False, 0, 0, False
+    driver, given, ended, exhausted = Driver(wanted.ray, "tenth.core.workers.ray_cluster:drive"), 0, 0, False
     try:
         driver.send((make_runner, wanted))
         while not (exhausted and given == ended):  # how it leaves the cluster matters no more
-            try:
-                kind, content = driver.receive()
-            except EOFError as problem:
-                raise _lost(str(problem)) if connected else _no_cluster(wanted.ray, _too_late(problem)) from problem
-            connected = connected or kind == "connected"
+            kind, content = driver.receive()
             if kind == "next":
                 task = [*islice(tasks, 1)]
                 given, exhausted = given + len(task), not task
@@ -62,33 +44,8 @@ def _run_driver(make_runner: Callable[[], Any], tasks: Iterator[T], wanted: Work
             elif kind == "outcome":
                 ended += 1
                 yield content
-            elif kind == "error":
-                raise content
     finally:
         driver.stop()
-
-
-class _Driver:
-    """The process that drives Ray."""
-
-    def __init__(self, address: str) -> None:
-        environment = QUIET if address == LOCAL else QUIET | NO_LOG  # processes of a cluster that it starts would tell of it
-        self.process, self.connection = start_connected("tenth.core.workers.ray_cluster:drive", environment)
-
-    def send(self, message: Any) -> None:
-        with suppress(OSError):  # it has ended, which is noticed when it is listened to
-            self.connection.send(message)
-
-    def receive(self) -> Any:
-        """What it says next. Raises EOFError, which says why, if it has ended, as it does when the cluster's head is lost."""
-        try:
-            return self.connection.recv()
-        except (EOFError, OSError) as problem:
-            raise EOFError(reason_of(self.process.wait())) from problem
-
-    def stop(self) -> None:
-        stop_processes([self.process], signal.SIGINT)  # at a SIGTERM Ray prints where it was
-        self.connection.close()
 
 
 def drive(connection: Connection) -> None:
@@ -103,32 +60,11 @@ def drive(connection: Connection) -> None:
             yield task[0]
 
     make_runner, wanted = connection.recv()
-    try:
+    with errors_sent(connection):
         cluster = _Cluster(make_runner, wanted)
         connection.send(("connected", None))
         for outcome in Pool[Any, Any](cluster, tasks()).run():
             connection.send(("outcome", outcome))
-    except InputError as problem:
-        connection.send(("error", problem))
-    except (EOFError, BrokenPipeError):
-        raise
-    except Exception as problem:  # noqa: BLE001 - whatever it is, the user is told
-        connection.send(("error", internal_error(problem)))
-
-
-@contextmanager
-def _time_limit(seconds: float = SILENT_SECONDS) -> Iterator[None]:
-    """End this process, with status 1, if the block takes longer: Ray waits without a limit for a node that was held up.
-
-    It then holds Python's lock, so that no other thread of Python's runs; faulthandler's needs none.
-    """
-    nowhere = os.open(os.devnull, os.O_WRONLY)  # for the traceback, which is of Ray
-    try:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-        os.close(nowhere)
 
 
 class Runner:
@@ -163,12 +99,12 @@ class _Actor:
         import ray
 
         try:
-            with _time_limit():
+            with time_limit():
                 said: Begun | Reply[Any] | InputError = ray.get(self.reply)
         except ray.exceptions.RayTaskError as problem:  # a result that cannot be sent
             return Reply(error=internal_error(problem.cause))
         except ray.exceptions.RayError as problem:
-            return Lost(_brief(problem))
+            return Lost(brief(problem))
         if isinstance(said, Begun):
             self.name = said.name
         return said
@@ -184,8 +120,7 @@ class _Cluster:
 
     def __init__(self, make_runner: Callable[[], Any], wanted: Workers) -> None:
         self.make_runner, self.wanted = make_runner, wanted
-        with _time_limit(CONNECT_SECONDS):
-            connect(wanted.ray)
+        connect(wanted.ray)
         self._room, self._counted_at = 0, -NODES_SECONDS
         if not self.room() or (wanted.ray == LOCAL and not self._room):
             found = f"no node of the Ray cluster has {pluralize(wanted.threads, 'CPU')} and {wanted.gpus:g} GPUs"
@@ -196,10 +131,10 @@ class _Cluster:
         import ray
 
         if time.monotonic() - self._counted_at >= NODES_SECONDS:
-            with _time_limit():
+            with time_limit():
                 nodes: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
             if not nodes:
-                raise _lost("none of its nodes is there any more")
+                raise lost("none of its nodes is there any more")
             self._room = sum(room_of(node["Resources"], self.wanted) for node in nodes)
             self._counted_at = time.monotonic()
         return self.wanted.workers or self._room
@@ -214,77 +149,24 @@ class _Cluster:
             scheduling_strategy="SPREAD",
             runtime_env={"env_vars": worker_environment(self.wanted.threads) | places},
         )
-        with _time_limit():
+        with time_limit():
             return _Actor(actor.remote(), self.make_runner)
 
     def wait(self, workers: Sequence[_Actor]) -> Sequence[_Actor]:
         import ray
 
         by_reply = {worker.reply: worker for worker in workers}
-        with _time_limit():
+        with time_limit():
             ready, _ = ray.wait(list(by_reply), timeout=WAIT_SECONDS)
         return [by_reply[reply] for reply in ready]
 
     def stop(self, workers: Sequence[_Actor]) -> None:
         import ray
 
-        with _time_limit():
+        with time_limit():
             for worker in workers:
                 worker.stop()
             ray.shutdown()
-
-
-def connect(address: str) -> None:
-    """Become a driver of the cluster; "local": of a new one. Raises InputError if there is none."""
-    import ray
-
-    host, _, port = address.rpartition(":")
-    try:
-        if port.isdecimal():  # Ray itself would try for minutes
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        with _silent_stderr():
-            ray.init(address=address, logging_level=logging.ERROR, include_dashboard=False)
-    except Exception as problem:  # Ray raises that itself, such as for a node that is late
-        raise _no_cluster(address, _brief(problem)) from problem
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """What a library says in C++ of a cluster that does not answer is not printed: our error says it."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _lost(reason: str) -> InputError:
-    action = "Start the cluster again, and give the same command: it goes on where it was"
-    return InputError(
-        f"the connection to the Ray cluster is lost ({reason})", "a cluster is needed whose head lives until the end", action
-    )
-
-
-def _too_late(problem: EOFError) -> str:
-    """Why the driver ended before it was connected: status 1 is that of the time limit."""
-    return f"within {CONNECT_SECONDS:.0f} seconds" if str(problem) == reason_of(1) else str(problem)
-
-
-def _no_cluster(address: str, reason: str) -> InputError:
-    if address == LOCAL:
-        action = "Run it again when the machine has less to do, or use --workers without --ray"
-        return InputError(f"no Ray cluster starts on this machine ({reason})", "one is needed for --ray local", action)
-    action = "Start one with `ray start --head`, join it with `ray start --address HOST:PORT`, or use --ray local"
-    return InputError(f"no Ray cluster answers at {address} ({reason})", "this machine needs to be a node of one", action)
-
-
-def _brief(problem: Exception) -> str:
-    """What Ray says on one line, without its tables of identifiers, whose lines begin with a tab."""
-    lines = [line.strip() for line in str(problem).splitlines() if not line.startswith("\t")]
-    return " ".join(line for line in lines if line)[:MAX_REASON_CHARS]
 
 
 def room_of(resources: Mapping[str, float], wanted: Workers) -> int:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from tenth.core.errors import DataError
 from tenth.core.files.reading import UnreadableError, parse_json, read_lines, reason
-from tenth.core.wording import shorten
+from tenth.core.wording import pluralize, shorten
 from tenth.evaluation.image_set import list_images
 
-TASKS_FILE = "tasks.jsonl"  # of `tenth benchmark export`
-TASK_KEYS = ("image", "person", "prompt")
-HELD_OUT = Path("private/held-out")  # of the same folder: a person's photos that no system was given
+# Of `tenth benchmark export`.
+TASKS_FILE = "tasks.jsonl"
+TASK_KEYS = {"image": str, "person": str, "prompt": str, "num_references": int}
+HELD_OUT = "private/held-out"  # a person's photos that no system was given
 MAX_PHOTOS = 9  # of the person, shown above a pair
 
 
@@ -42,13 +44,16 @@ class ShownPair:
         return 1 - self.left
 
 
-def list_pairs(folders: tuple[Path, Path], tasks: Path | None = None) -> tuple[list[ImagePair], list[str]]:
+def list_pairs(
+    folders: tuple[Path, Path], tasks: Path | None = None, num_references: int | None = None
+) -> tuple[list[ImagePair], list[str]]:
     """The pairs of two folders, and what to know about images that have no partner.
 
-    tasks: the folder of `tenth benchmark export`, whose tasks name the images. Without: images of the same name are a pair, in
-    folders that hold a folder for each person, or images of one. Raises DataError if there is no pair.
+    tasks: the folder of `tenth benchmark export`: a pair for each task of so many references, by default the most. Without it
+    images of the same name are a pair, in folders that hold a folder for each person, or images of one.
+    Raises DataError if there is no pair, or no tasks in `tasks`.
     """
-    pairs = _same_names(folders) if tasks is None else _of_tasks(folders, tasks)
+    pairs = _same_names(folders) if tasks is None else _of_tasks(folders, tasks, num_references)
     there = [tuple(image.is_file() for image in pair.images) for pair in pairs]
     kept = [pair for pair, found in zip(pairs, there, strict=True) if all(found)]
     if not kept:
@@ -86,30 +91,49 @@ def rater_order(pairs: Sequence[ImagePair], seed: int, rater: str) -> list[Shown
     return [ShownPair(pair, left) for pair, left in zip(order, sides, strict=True)]
 
 
-def _of_tasks(folders: tuple[Path, Path], tasks: Path) -> list[ImagePair]:
-    """The pairs of all tasks, whether their images are there or not. photos: the held-out ones, which no system was given."""
-    path, pairs = tasks / TASKS_FILE, []
+def _of_tasks(folders: tuple[Path, Path], tasks: Path, num_references: int | None) -> list[ImagePair]:
+    """The pairs of tasks, whether their images are there or not. photos: held-out ones, which no system was given."""
+    rows = _read_tasks(tasks / TASKS_FILE)
+    counts = sorted({row["num_references"] for row in rows})
+    count = num_references or counts[-1]
+    if count not in counts:
+        found = f"{tasks} has no tasks of {pluralize(count, 'reference')}"
+        raise DataError(found, f"one of {', '.join(map(str, counts))} is needed", "Correct --references")
+
+    kept = [row for row in rows if row["num_references"] == count]
+    photos = {
+        person: sorted((tasks / HELD_OUT / person).glob("*.png"))[:MAX_PHOTOS] for person in {row["person"] for row in kept}
+    }
+    return [
+        ImagePair(
+            row["image"],
+            row["person"],
+            (folders[0] / row["image"], folders[1] / row["image"]),
+            row["prompt"],
+            tuple(photos[row["person"]]),
+        )
+        for row in kept
+    ]
+
+
+def _read_tasks(path: Path) -> list[dict[str, Any]]:
+    """The lines of tasks.jsonl, as far as a rater needs them. benchmark/tasks.py reads all, and loads the models' libraries."""
+    rows = []
     try:
         for number, line in enumerate(read_lines(path), 1):
-            task = parse_json(line)
-            if not isinstance(task, dict) or not all(type(task.get(key)) is str for key in TASK_KEYS):
+            row = parse_json(line)
+            if not isinstance(row, dict) or any(type(row.get(key)) is not kind for key, kind in TASK_KEYS.items()):
                 raise UnreadableError(f"holds no task in line {number}")
-            image, person = task["image"], task["person"]
-            photos = sorted(_inside(tasks / HELD_OUT, person).glob("*.png"))[:MAX_PHOTOS]
-            images = (_inside(folders[0], image), _inside(folders[1], image))
-            pairs.append(ImagePair(image, person, images, task["prompt"], tuple(photos)))
+            for name in (row["image"], row["person"]):
+                if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+                    raise UnreadableError(f"names {shorten(repr(name))} in line {number}, which is outside of its folder")
+            rows.append(row)
+        if not rows:
+            raise UnreadableError("is empty")
     except (OSError, UnreadableError) as problem:
         needed = "the tasks of `tenth benchmark export` are needed"
         raise DataError(f"{path} {reason(problem)}", needed, "Check --tasks, or export them again") from problem
-    return pairs
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """A file of a folder by a name that somebody else wrote. Raises UnreadableError for one that leads out of it."""
-    path = Path(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise UnreadableError(f"names {shorten(repr(name))}, which is outside of its folder")
-    return folder / path
+    return rows
 
 
 def _same_names(folders: tuple[Path, Path]) -> list[ImagePair]:

@@ -24,13 +24,15 @@ DEFAULT_PAIRS = 200  # some twenty minutes of a person's time
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """tasks: the folder of `tenth benchmark export`. question: of QUESTIONS. pairs: how many are shown to each rater.
+    """What is asked of raters, and of what.
 
-    seed: of which pairs, their order and sides. rater: a name, where there are several. photos: real ones beside the pairs,
-    where the tasks have them and identity is asked for.
+    tasks: the folder of `tenth benchmark export`. references: of its tasks those of so many, None for the most. question: of
+    QUESTIONS. pairs: how many are shown to each rater. seed: of which pairs, their order and sides. rater: a name, where there
+    are several. photos: real ones beside the pairs, where the tasks have them and identity is asked for.
     """
 
     tasks: Path | None = None
+    references: int | None = None
     question: str = "identity"
     pairs: int = DEFAULT_PAIRS
     seed: int = 0
@@ -81,7 +83,7 @@ def open_study(folders: tuple[Path, Path], output: Path, options: StudyOptions) 
     if folders[0].absolute() == folders[1].absolute():
         raise DataError(f"{folders[0]} twice", "the images of two systems are needed", "Give another folder")
     ensure_writable_path(output)
-    pairs, notes = list_pairs(folders, options.tasks)
+    pairs, notes = list_pairs(folders, options.tasks, options.references)
     chosen = choose_pairs(pairs, options.pairs, options.seed)
     if options.question == "prompt" and not all(pair.prompt for pair in chosen):
         raise DataError(

@@ -12,6 +12,7 @@ from tenth.cli.parameters import Json, argument, choice, count, option, whole_nu
 from tenth.core.console import print_message, print_result
 
 TASKS_HELP = "the folder of `tenth benchmark export`, whose tasks the images are of [default: images of equal names are a pair]"
+REFERENCES_HELP = "of the tasks those of so many references [default: the most]"
 QUESTION_HELP = "what is asked: which is more like the person, fits the prompt better, or is the better picture"
 PAIRS_HELP = "how many pairs each rater sees, as many of each person as can be; to be chosen before the first"
 RATER_HELP = "who chooses, where there are several: each has the same pairs in an order of their own"
@@ -22,6 +23,7 @@ def benchmark_rate(
     first: Annotated[Path, argument("FOLDER_A", "images of one system")],
     second: Annotated[Path, argument("FOLDER_B", "images of another, of the same tasks")],
     tasks: Annotated[Path | None, option("DIR", TASKS_HELP)] = None,
+    references: Annotated[int | None, option("N", REFERENCES_HELP, parser=count)] = None,
     output: Annotated[Path | None, option("DIR", OUTPUT_HELP, "--output", "-o")] = None,
     question: Annotated[
         Literal["identity", "prompt", "quality"], choice("identity", "prompt", "quality", text=QUESTION_HELP)
@@ -47,7 +49,7 @@ def benchmark_rate(
     folder = output or Path("runs") / f"rating-{first.name}-{second.name}"
     if result and not (folder / CHOICES_FILE).is_file():
         raise DataError(f"{folder} has no choices", "one or more are needed", "Choose first, without --result, or check -o")
-    options = StudyOptions(tasks, question, pairs, seed, rater, photos=not no_photos)
+    options = StudyOptions(tasks, references, question, pairs, seed, rater, photos=not no_photos)
     study = open_study((first, second), folder, options)
     print_message(*study.notes)
     if not result:
