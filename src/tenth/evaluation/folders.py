@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from tenth.evaluation.extractors.inception import Inception, features_of, logits
 from tenth.evaluation.image_set import ImageFolder, list_images
 from tenth.evaluation.metrics.frechet import drop_missing_faces
 from tenth.evaluation.metrics.inputs import score_or_unavailable
+from tenth.evaluation.metrics.recognition.groups import Attributes
 from tenth.evaluation.registry import METRICS, MetricSpec
 from tenth.models.pocket.loader import read_statistics
 from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 
-IN_FOLDERS = {"faces", "people", "references", "features", "inception", "logits"}  # what metrics of folders may need
+IN_FOLDERS = {"faces", "people", "references", "attributes", "features", "inception", "logits"}  # what metrics of folders may need
 SINGLE_PERSON = "one person"  # the tag of everybody in a flat folder
 NO_INCEPTION = "needs the Inception file; give it with --inception FILE (docs/metrics.md says where it is)"
 NO_REFERENCES = "needs the photos that the method was given; give them with --references DIR"
+NO_ATTRIBUTES = "needs who is a man and who a woman; give a people list with captions by --people FILE"
 NO_PEOPLE = "needs both folders flat, each of one person, or both with a folder for each person"
 FLAT_FOLDERS_NOTE = (
     f"flat folders: identity takes each for {SINGLE_PERSON}; for several, make a folder for each of them on both sides"
@@ -48,11 +51,12 @@ def evaluate_folders(
     recognizer: Extractor,
     inception: Inception | None,
     store: ArrayCache,
+    attributes: Attributes | None = None,
 ) -> FolderEvaluation:
     """Every metric of two folders, each flat or with a folder for each person. recognizer: of faces.
 
-    references: the photos that the method was given, in the same layout, for the copy-paste index; one is enough. Raises
-    DataError if a folder is missing, has fewer than two images or another layout, PhotoError for a damaged image.
+    references: the photos that the method was given, in the same layout, for the copy-paste index; one is enough.
+    attributes: of the people, by the names of their folders. Raises DataError if a folder is missing, has fewer than two images or another layout, PhotoError for a damaged image.
     """
     # Each image is read once, by all that need it; of the references only faces are compared.
     folders = [list_images(generated), list_images(held_out)]
@@ -76,7 +80,8 @@ def evaluate_folders(
         views["logits"] = [replace(side, vectors=logits_of(side.vectors)) for side in network]
 
     # Every metric that folders can have.
-    scores = {name: _score_metric(metric, views) for name, metric in METRICS.items() if IN_FOLDERS.issuperset(metric.needs)}
+    known = {name: metric for name, metric in METRICS.items() if IN_FOLDERS.issuperset(metric.needs)}
+    scores = {name: _score_metric(metric, views, attributes) for name, metric in known.items()}
     return FolderEvaluation(scores, inception.disclaimer if inception else "", tuple(notes))
 
 
@@ -127,12 +132,14 @@ def list_references(directory: Path, other: ImageFolder) -> ImageFolder:
     return references
 
 
-def _score_metric(metric: MetricSpec, views: Mapping[str, Sequence[Features]]) -> Score:
-    if missing := [need for need in metric.needs if need not in views]:
-        reasons = {"people": NO_PEOPLE, "references": NO_REFERENCES}
+def _score_metric(metric: MetricSpec, views: Mapping[str, Sequence[Features]], attributes: Attributes | None) -> Score:
+    given = {*views, *(["attributes"] if attributes is not None else [])}
+    if missing := [need for need in metric.needs if need not in given]:
+        reasons = {"people": NO_PEOPLE, "references": NO_REFERENCES, "attributes": NO_ATTRIBUTES}
         return Score(None, unavailable=reasons.get(missing[0], NO_INCEPTION))
-    view = "references" if "references" in metric.needs else metric.needs[0]
-    return score_or_unavailable(metric.function, *views[view])
+    view = "references" if metric.needs[0] == "faces" and "references" in views else metric.needs[0]
+    function = partial(metric.function, attributes=attributes) if "attributes" in metric.needs else metric.function
+    return score_or_unavailable(function, *views[view])
 
 
 def _format_score(metric: MetricSpec, score: Score) -> str:
