@@ -16,7 +16,7 @@ from tenth.core.errors import DataError
 
 Values = npt.NDArray[np.float64]
 RESAMPLE_CHUNK = 1_000_000  # values per chunk of resamples: 8 MB
-FEW_PEOPLE = 10  # of fewer there are too few different resamples to reach as far as Student's t
+FEW_PEOPLE = 20  # of fewer the bootstrap does not reach as far as it should
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def bootstrap_interval(
 ) -> Interval:
     """Bootstrap of the mean over people, corrected for bias and skewness (BCa), wider for few people, as Student's t is.
 
-    values_per_person: (P,), each the mean over that person's images. The same seed gives the same interval. Of fewer than ten
+    values_per_person: (P,), each the mean over that person's images. The same seed gives the same interval. Of fewer than 20
     people it is at least Student's, and may leave the values' range. Sources: Efron 1987, doi:10.1080/01621459.1987.10478410;
     Hesterberg 2015, doi:10.1080/00031305.2015.1089789, for the tails. Raises DataError for no people or NaN.
     """
@@ -101,23 +101,27 @@ def independent_difference(
     return Interval(value, float(low), float(high), people)
 
 
-@cache
 def expanded_tail(level: float, people: int) -> float:
     """The quantile of resampled means with the reach of Student's t for P >= 2 people: less than (1 - level) / 2.
 
     Resampled means spread too little, by sqrt((P - 1) / P), and normal quantiles are too narrow for an estimated spread.
     """
-    reach = _student_quantile(level, people - 1) * math.sqrt(people / (people - 1))
-    return NormalDist().cdf(-reach)
+    return NormalDist().cdf(-_expanded_reach(level, people))
+
+
+@cache
+def _expanded_reach(level: float, people: int) -> float:
+    return _student_quantile(level, people - 1) * math.sqrt(people / (people - 1))
 
 
 def _corrected_tails(values: Values, means: Values, level: float) -> tuple[float, float]:
     """Both quantiles of resampled means of values that differ. Source: Efron 1987, eq. 6.5, with `expanded_tail`'s reach."""
     deviations, normal = values - values.mean(), NormalDist()
     acceleration = float((deviations**3).sum()) / (6 * float((deviations**2).sum()) ** 1.5)
-    below = float((means < values.mean()).mean() + (means <= values.mean()).mean()) / 2  # a mean that is the values' is half below
-    bias, reach = normal.inv_cdf(min(max(below, 1e-6), 1 - 1e-6)), normal.inv_cdf(expanded_tail(level, len(values)))
-    low, high = (normal.cdf(bias + (bias + z) / max(1 - acceleration * (bias + z), 0.1)) for z in (reach, -reach))
+    centered, slack = means - values.mean(), 1e-12 * float(np.abs(deviations).mean())  # sums in another order differ a little
+    below = float((centered < -slack).mean() + (centered <= slack).mean()) / 2  # a mean that is the values' is half below
+    bias, reach = normal.inv_cdf(min(max(below, 1e-6), 1 - 1e-6)), _expanded_reach(level, len(values))
+    low, high = (normal.cdf(bias + (bias + z) / max(1 - acceleration * (bias + z), 0.1)) for z in (-reach, reach))
     return low, high
 
 
