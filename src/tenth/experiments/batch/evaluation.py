@@ -30,6 +30,7 @@ from tenth.evaluation.folders import FLAT_FOLDERS_NOTE, FolderEvaluation, list_r
 from tenth.evaluation.image_set import list_images
 from tenth.evaluation.metrics.frechet import subset_sizes
 from tenth.evaluation.metrics.precision_recall import slack_of
+from tenth.evaluation.metrics.recognition.groups import Attributes
 from tenth.evaluation.reduce.class_sums import ClassSums
 from tenth.evaluation.reduce.figures import SecondLook, figures, missing_figures
 from tenth.evaluation.reduce.kernel_sums import KernelSums
@@ -62,11 +63,12 @@ def evaluate_batch(
     load: Callable[[], dict[str, Extractor]],
     cache: ArrayCache,
     workers: Workers,
+    attributes: Attributes | None = None,
 ) -> FolderEvaluation:
     """Every metric of a batch's pictures against a folder of photos, flat of one person, or with a folder for each person.
 
     references: the photos that the method was given, in the same layout. load: extractors, as `load_extractors` has them, a
-    function of a module or a partial of one. Raises DataError if the batch is not finished, two people of it have one name, or
+    function of a module or a partial of one. attributes: of the people, by the names of their folders. Raises DataError if the batch is not finished, two people of it have one name, or
     as `evaluate_folders` does for the photos.
     """
     store = open_store(address)
@@ -80,6 +82,7 @@ def evaluate_batch(
 
     # Each shard by itself, and what all of them are together.
     _make_all(inputs, (EvaluationTask("statistics", number) for number in range(len(shards))), workers, "shards")
+    real = replace(real, attributes=attributes)
     part, people, num_people = _merge_statistics(inputs, real)
     missing = missing_figures(part, real, who_is_who=who_is_who or num_people == 1)
 
