@@ -29,9 +29,8 @@ def test_the_tails_are_those_of_the_bca_interval():
     acceleration = ((left.mean() - left) ** 3).sum() / (6 * ((left.mean() - left) ** 2).sum() ** 1.5)
     bias = NormalDist().inv_cdf(sum(mean < values.mean() for mean in means) / 5_000)
     reach = 2.068658 * np.sqrt(24 / 23)  # t of 23 degrees of freedom, by tables
-    ends = []
-    for z in (-reach, reach):
-        ends.append(np.quantile(means, NormalDist().cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))))
+    tails = [NormalDist().cdf(bias + (bias + z) / (1 - acceleration * (bias + z))) for z in (-reach, reach)]
+    ends = np.quantile(means, tails)
     found = bootstrap_interval(values, resamples=5_000)
     assert (found.low, found.high) == pytest.approx(ends, abs=1e-6)
     assert found.high - found.value > found.value - found.low  # a long tail upwards

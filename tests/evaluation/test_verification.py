@@ -132,7 +132,9 @@ def test_too_few_pairs_are_said_with_the_number_needed(
     function: Callable[..., Score], needed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = photos(2, people=6, each=4)
-    with pytest.raises(DataError, match=rf"240 pairs of two people's real photos; .* needs {needed}\. Add people or real photos"):
+    with pytest.raises(
+        DataError, match=rf"240 pairs of two people's real photos; .* needs {needed}\. Add people or real photos"
+    ):
         function(generated=few, held_out=few)
     monkeypatch.setattr(verification, "MAX_REAL_PHOTOS", 20)
     with pytest.raises(DataError, match="24 real photos; it compares all pairs of at most 20"):

@@ -88,7 +88,7 @@ ROWS = (
     MetricSpec("lookalike-rank-1-rate", "look-alike rank-1", HIGHER, ("faces", "people"), 3, lookalike_rank_one_rate,
                "rank-1 among the right person and the ten people who look most alike"),
     MetricSpec("true-accept-rate-1e-3", "TAR@FAR=1e-3", HIGHER, ("faces", "people"), 3, true_accept_rate_1e3,
-               "share of pairs of an image and a held-out photo above a cosine that 1 in 1,000 pairs of two real people exceeds"),
+               "share of pairs, image and held-out photo, above a cosine that 1 in 1,000 pairs of two real people exceeds"),
     MetricSpec("true-accept-rate-1e-4", "TAR@FAR=1e-4", HIGHER, ("faces", "people"), 3, true_accept_rate_1e4,
                "the same with a cosine that 1 in 10,000 pairs of two real people exceeds"),
     MetricSpec("gender-gap", "gender gap", LOWER, ("faces", "people", "attributes"), 3, gender_gap,

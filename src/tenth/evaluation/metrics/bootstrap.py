@@ -94,9 +94,7 @@ def independent_difference(
         return Interval(value, value, value, people)
     dof = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, groups, strict=True))
     tail = NormalDist().cdf(-_student_quantile(level, max(1, int(dof))))
-    first, second = (
-        _resampled_means(values, seed + index, resamples, len(values) - 1) for index, values in enumerate(groups)
-    )
+    first, second = (_resampled_means(values, seed + index, resamples, len(values) - 1) for index, values in enumerate(groups))
     low, high = np.quantile(first - second, [tail, 1 - tail])
     return Interval(value, float(low), float(high), people)
 

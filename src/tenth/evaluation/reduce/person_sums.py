@@ -87,7 +87,8 @@ class PersonSum:
     """Over N images of one person: images, N; faces, those with a face; row_sum: (D,), of their unit rows.
 
     accepted: pairs with a held-out photo that the recognizer accepts. copying: the sum of their copy-paste indices.
-    ranks: (4,), sums of RANK_METRICS. passing: (F, L), pairs above the thresholds of each false-accept rate and level. A sum that could not be made, for the lack of a real face, is NaN.
+    ranks: (4,), sums of RANK_METRICS. passing: (F, L), pairs above the thresholds of each false-accept rate and level. A sum
+    that could not be made, for the lack of real faces, is NaN.
     """
 
     images: float

@@ -93,7 +93,9 @@ class PersonValues:
             return pairs.score(self._shares[name])
 
         # The others.
-        score = score_over_people(self._ordered(name)) if name != "identity-similarity" else similarity_score(self._ordered(name))
+        score = (
+            score_over_people(self._ordered(name)) if name != "identity-similarity" else similarity_score(self._ordered(name))
+        )
         if name == "identity-diversity" and score.value is None:
             return replace(score, unavailable=NOBODY_TWICE)
         return score

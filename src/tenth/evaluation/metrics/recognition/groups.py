@@ -39,8 +39,8 @@ def gender_gap(
 ) -> Score:
     """How far the identity similarities of men and women are apart, over people. Lower is better; 0 where they are alike.
 
-    The size of `GroupScores.gap` of the attribute `male`. Unavailable without attributes. Raises DataError for fewer than five
-    known people of either, or as `identity_similarity` does. Source: Grother et al. 2019, NISTIR 8280, demographic differentials.
+    The size of `GroupScores.gap` of the attribute `male`. Unavailable without attributes. Source: Grother et al. 2019, NISTIR
+    8280, demographic differentials. Raises DataError for fewer than five known people of either, or as `identity_similarity`.
     """
     del references
     return gap_size(identity_similarity_per_person(generated, held_out), attributes)

@@ -29,7 +29,7 @@ def mean_reciprocal_rank(*, generated: Features, held_out: Features, references:
     """Mean of 1 / rank of the right person among all people of `held_out`, over people. Higher is better.
 
     generated, held_out: (N, D), rows of any length. 1 where the right person is always first; among P people who are equally
-    near, 2 / (P + 1). Source: Voorhees 1999, TREC-8. Raises DataError for fewer than two people, or one without a held-out face.
+    near, 2 / (P + 1). Source: Voorhees 1999, TREC-8. Raises DataError for fewer than two people, or one without a face.
     """
     del references
     return _score(generated, held_out, 0)
@@ -88,7 +88,10 @@ class Gallery:
     def lookalikes(self) -> npt.NDArray[np.int64]:
         """The ten nearest other people of each, (P, 10). Raises DataError for fewer than eleven people."""
         if len(self.people) <= NUM_LOOKALIKES:
-            found, needed = pluralize(len(self.people) - 1, "other person", "other people"), f"the {NUM_LOOKALIKES} nearest are needed"
+            found, needed = (
+                pluralize(len(self.people) - 1, "other person", "other people"),
+                f"the {NUM_LOOKALIKES} nearest are needed",
+            )
             raise DataError(found, needed, "Add people, or read the ranks among all of them")
         nearest = np.empty((len(self.people), NUM_LOOKALIKES), np.int64)
         for index, template in enumerate(self.templates):

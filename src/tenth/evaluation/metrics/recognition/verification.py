@@ -29,10 +29,10 @@ CHUNK = 1_000_000  # values at a time: 8 MB
 
 
 def true_accept_rate_1e3(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
-    """Share of pairs, generated and held-out, above the threshold of a false-accept rate of 1e-3, over people. Higher is better.
+    """Share of pairs, generated and held-out, above the threshold of a false-accept rate of 1e-3. Higher is better.
 
-    generated, held_out, references: (N, D), rows of any length. The threshold is the cosine that one in a thousand pairs of real
-    photos of two people exceeds; no face is no match. 1 for the held-out photos of people whom the recognizer tells apart,
+    generated, held_out, references: (N, D), rows of any length. The threshold is the cosine that one in a thousand pairs of
+    two people's real photos exceeds; no face is no match. 1 for the held-out photos of people whom the recognizer tells apart,
     1e-3 for another person. Source: Klare et al. 2015, doi:10.1109/CVPR.2015.7298803, its verification.
     Raises DataError for fewer than 10,000 such pairs, too many photos, or a person without a held-out face.
     """
