@@ -28,6 +28,7 @@ from tenth.core.cache import ArrayCache
 from tenth.core.types import FeatureArray, Features, Pixels
 from tenth.core.workers.attempts import Workers
 from tenth.evaluation.extractors.inception import features_of, logits_of
+from tenth.evaluation.folders import RealFolders
 from tenth.evaluation.metrics.frechet import drop_missing_faces
 from tenth.evaluation.metrics.inputs import score_or_unavailable
 from tenth.evaluation.registry import METRICS
@@ -118,18 +119,18 @@ def in_one_process(place: Path, people: int, images: int) -> dict[str, Any]:
     views["logits"] = [Features(logits_of(each.vectors), each.people) for each in network]
     scores = {}
     for name, metric in METRICS.items():
-        if "prompts" not in metric.needs:
+        if not {"prompts", "attributes"} & set(metric.needs):
             function = partial(metric.function, threshold=THRESHOLD) if "threshold" in metric.needs else metric.function
-            view = "references" if "references" in metric.needs else metric.needs[0]
+            view = "references" if metric.needs[0] == "faces" else metric.needs[0]
             scores[name] = score_or_unavailable(function, *views[view])
     return scores
 
 
 def in_shards(place: Path, people: int, images: int) -> dict[str, Any]:
     del people, images
-    sides = {"held_out": place.parent / "held-out", "references": place.parent / "references"}
+    photos = RealFolders(place.parent / "held-out", place.parent / "references")
     cache = ArrayCache(place.parent / "cache")
-    return dict(evaluate_batch(str(place), load=load, cache=cache, workers=Workers(), **sides).scores)
+    return dict(evaluate_batch(str(place), load=load, cache=cache, workers=Workers(), photos=photos).scores)
 
 
 def child(kind: str, place: Path, people: int, images: int) -> None:

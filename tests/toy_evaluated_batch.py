@@ -19,7 +19,7 @@ from tenth.core.errors import DataError
 from tenth.core.types import Score
 from tenth.core.workers.attempts import Workers
 from tenth.evaluation.extractors.inception import Inception
-from tenth.evaluation.folders import FolderEvaluation, evaluate_folders
+from tenth.evaluation.folders import FolderEvaluation, RealFolders, evaluate_folders
 from tenth.experiments.batch.evaluation import evaluate_batch
 from tenth.experiments.batch.plan import plan_batch
 from tenth.experiments.batch.rows import BatchRow
@@ -83,14 +83,18 @@ def as_folders(out: Path, place: Path, *, flat: bool = False) -> Path:
 
 def evaluated(out: Path, workers: int = 0, load: Any = load_toys, **sides: Path | None) -> FolderEvaluation:
     cache = ArrayCache(out.parent / "cache")
-    sides = {"references": None, **sides}
-    return evaluate_batch(str(out), load=load, cache=cache, workers=Workers(workers), **cast(Any, sides))
+    photos = RealFolders(**cast(Any, sides))
+    return evaluate_batch(str(out), photos=photos, load=load, cache=cache, workers=Workers(workers))
 
 
 def in_one_process(folder: Path, cache: Path, *, network: bool = True, **sides: Path) -> dict[str, Score]:
     inception = cast(Inception, Classes()) if network else None
     found = evaluate_folders(
-        generated=folder, recognizer=Corners(), inception=inception, store=ArrayCache(cache), **cast(Any, sides)
+        generated=folder,
+        real=RealFolders(**cast(Any, sides)),
+        recognizer=Corners(),
+        inception=inception,
+        store=ArrayCache(cache),
     )
     return dict(found.scores)
 

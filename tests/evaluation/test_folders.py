@@ -13,17 +13,23 @@ from PIL import Image
 from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, PhotoError
 from tenth.core.types import FeatureArray, Pixels
+from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.evaluation.extractors.inception import Inception
 from tenth.evaluation.folders import (
+    NO_ATTRIBUTES,
     NO_INCEPTION,
     NO_PEOPLE,
     NO_REFERENCES,
     FolderEvaluation,
+    RealFolders,
     evaluate_folders,
     evaluation_to_json,
     evaluation_to_table,
 )
 from tenth.evaluation.metrics.frechet import frechet_distance
+from tenth.evaluation.metrics.recognition import groups, verification
+from tenth.evaluation.metrics.recognition.identification import RANK_METRICS
+from tenth.evaluation.metrics.recognition.verification import FALSE_ACCEPT_RATES
 from tenth.evaluation.registry import METRICS
 
 IMAGES = 12  # inception-score takes ten splits
@@ -62,7 +68,10 @@ def save(folder: Path, seed: int, count: int = IMAGES) -> Path:
 
 def measured(tmp_path: Path, inception: Toy | None = None, face: Corners | None = None, **folders: Path) -> FolderEvaluation:
     network = cast(Inception, inception)
-    return evaluate_folders(**folders, recognizer=face or Corners(), inception=network, store=ArrayCache(tmp_path / "store"))
+    generated, real = folders.pop("generated"), RealFolders(**folders)
+    return evaluate_folders(
+        generated=generated, real=real, recognizer=face or Corners(), inception=network, store=ArrayCache(tmp_path / "store")
+    )
 
 
 def by_name(evaluation: FolderEvaluation) -> dict[str, Any]:
@@ -75,7 +84,9 @@ def test_every_metric_of_two_folders(tmp_path: Path) -> None:
     scores = by_name(found)
     assert list(scores) == [name for name, row in METRICS.items() if not {"prompts", "threshold"} & set(row.needs)]
     missing = {name: score.unavailable for name, score in scores.items() if score.value is None}
-    assert set(missing) == {"impostor-similarity", "copy-paste-index"}  # there is no other person
+    of_several = {*RANK_METRICS, *FALSE_ACCEPT_RATES, "impostor-similarity"}
+    assert set(missing) == {*of_several, "copy-paste-index", "gender-gap"}  # there is no other person
+    assert missing["gender-gap"] == NO_ATTRIBUTES
     assert missing["copy-paste-index"] == NO_REFERENCES
     rows = [Corners()([np.asarray(Image.open(path)) for path in sorted(side.iterdir())]) for side in sides.values()]
     assert scores["face-frechet-distance"].value == pytest.approx(frechet_distance(*rows))
@@ -108,6 +119,32 @@ def test_people_are_compared_with_themselves(tmp_path: Path) -> None:
     scores = by_name(measured(tmp_path, generated=tmp_path / "g", held_out=tmp_path / "r"))
     assert scores["identity-similarity"].n == 2
     assert scores["identity-similarity"].value > scores["impostor-similarity"].value
+
+
+def test_many_people_have_ranks_thresholds_and_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve people, the same pictures on both sides: the right one is always first. References add pairs of two people."""
+    for seed in range(12):
+        for side, count in (("g", 1), ("given", 3)):
+            save(tmp_path / side / f"person {seed}", seed, count)
+    monkeypatch.setattr(verification, "MIN_FALSE_ACCEPTS", 0.05)
+    generated, given = tmp_path / "g", tmp_path / "given"
+    scores = by_name(measured(tmp_path, generated=generated, held_out=generated))
+    assert {scores[name].value for name in RANK_METRICS} == {1.0}
+    assert scores["rank-1-rate"].n == 12
+    assert scores["true-accept-rate-1e-3"].value == 1
+    assert "66 pairs of two people's real photos" in scores["true-accept-rate-1e-4"].unavailable
+    scores = by_name(measured(tmp_path, generated=generated, held_out=generated, references=given))
+    assert scores["true-accept-rate-1e-4"].value == 1  # of 1,056 pairs
+
+    monkeypatch.setattr(groups, "MIN_GROUP_PEOPLE", 3)
+    write_manifest(tmp_path / "people.jsonl", [entry(f"person {seed}", "man" if seed < 4 else "woman") for seed in range(11)])
+    found = by_name(measured(tmp_path, generated=generated, held_out=generated, people=tmp_path / "people.jsonl"))
+    assert (found["gender-gap"].n, found["gender-gap"].unavailable) == (11, "")
+
+
+def entry(person: str, noun: str) -> ManifestEntry:
+    caption = f"a photo of a {noun}"
+    return ManifestEntry(f"{person}/0.png", person, "test", 0, caption, (caption,), "0" * 64)
 
 
 def test_a_copied_reference_is_distinguished_from_a_new_photo(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tenth.reporting.markdown import markdown
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")
 NEEDS = {
-    *("faces", "people", "references", "threshold", "features", "inception", "logits"),
+    *("faces", "people", "references", "attributes", "threshold", "features", "inception", "logits"),
     *("prompts", "face attributes", "CLIP"),
 }
 

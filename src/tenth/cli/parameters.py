@@ -193,6 +193,8 @@ RecognizerFile = Annotated[
 ]
 HeldOut = Annotated[Path, option("DIR", "real photos that no method was given")]
 References = Annotated[Path | None, option("DIR", "the photos that the method was given: for the copy index")]
+PEOPLE_LIST_HELP = "a people.jsonl whose captions say who is a man and who a woman: for the gender gap"
+PeopleList = Annotated[Path | None, option("FILE", PEOPLE_LIST_HELP, "--people")]
 Summary = Annotated[bool, typer.Option("--summary", help="print one table as Markdown, for a README, and write nothing")]
 AttributesFile = Annotated[Path | None, option("FILE", "what each photo shows: captions are made of it")]
 VERIFY_HELP = "read each finished file as a whole, and do again what has changed"

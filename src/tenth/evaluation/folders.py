@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,32 @@ from tenth.core.cache import ArrayCache
 from tenth.core.console import track
 from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Pixels, Score
+from tenth.data.captions.person_attributes import attributes_of_people
+from tenth.data.manifest import iterate_manifest
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.extractors.features import Extractor, extract_features
 from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
 from tenth.evaluation.image_set import ImageFolder, list_images
 from tenth.evaluation.metrics.frechet import drop_missing_faces
 from tenth.evaluation.metrics.inputs import score_or_unavailable
+from tenth.evaluation.metrics.recognition.groups import Attributes
 from tenth.evaluation.registry import METRICS, MetricSpec
 from tenth.models.pocket.loader import read_statistics
 from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 
-IN_FOLDERS = {"faces", "people", "references", "features", "inception", "logits"}  # what metrics of folders may need
+IN_FOLDERS = {
+    "faces",
+    "people",
+    "references",
+    "attributes",
+    "features",
+    "inception",
+    "logits",
+}  # what metrics of folders may need
 SINGLE_PERSON = "one person"  # the tag of everybody in a flat folder
 NO_INCEPTION = "needs the Inception file; give it with --inception FILE (docs/metrics.md says where it is)"
 NO_REFERENCES = "needs the photos that the method was given; give them with --references DIR"
+NO_ATTRIBUTES = "needs who is a man and who a woman; give a people list with captions by --people FILE"
 NO_PEOPLE = "needs both folders flat, each of one person, or both with a folder for each person"
 FLAT_FOLDERS_NOTE = (
     f"flat folders: identity takes each for {SINGLE_PERSON}; for several, make a folder for each of them on both sides"
@@ -40,24 +53,39 @@ class FolderEvaluation:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class RealFolders:
+    """Photos that images are compared with, flat of one person or with a folder for each.
+
+    references: those that the method was given, in the same layout; one is enough. people: a people list whose captions say
+    who is a man and who a woman, by the names of the folders.
+    """
+
+    held_out: Path
+    references: Path | None = None
+    people: Path | None = None
+
+    @cached_property
+    def attributes(self) -> Attributes | None:
+        """What the captions say of each person; None without a people list. Raises DataError if the list cannot be read."""
+        if self.people is None:
+            return None
+        return attributes_of_people((row.person, row.captions) for row in iterate_manifest(self.people))
+
+
 def evaluate_folders(
-    *,
-    generated: Path,
-    held_out: Path,
-    references: Path | None = None,
-    recognizer: Extractor,
-    inception: Inception | None,
-    store: ArrayCache,
+    *, generated: Path, real: RealFolders, recognizer: Extractor, inception: Inception | None, store: ArrayCache
 ) -> FolderEvaluation:
     """Every metric of two folders, each flat or with a folder for each person. recognizer: of faces.
 
-    references: the photos that the method was given, in the same layout, for the copy-paste index; one is enough. Raises
-    DataError if a folder is missing, has fewer than two images or another layout, PhotoError for a damaged image.
+    Raises DataError if a folder is missing, has fewer than two images or another layout, PhotoError for a damaged image.
     """
+    attributes = real.attributes
+
     # Each image is read once, by all that need it; of the references only faces are compared.
-    folders = [list_images(generated), list_images(held_out)]
-    if references is not None:
-        folders.append(list_references(references, folders[0]))
+    folders = [list_images(generated), list_images(real.held_out)]
+    if real.references is not None:
+        folders.append(list_references(real.references, folders[0]))
     faces, network, notes = list[Features](), list[Features](), list[str]()
     for index, folder in enumerate(folders):
         extractors: list[Extractor] = [recognizer] if inception is None or index == 2 else [recognizer, inception]
@@ -70,13 +98,14 @@ def evaluate_folders(
     # What the metrics read; no people where the folders do not say who is who in the same way.
     views: dict[str, Sequence[Features]] = {"faces": faces[:2], "features": list(map(drop_missing_faces, faces[:2]))}
     views |= {"people": faces[:2]} if folders[0].is_flat == folders[1].is_flat else {}
-    views |= {"references": faces} if references is not None else {}
+    views |= {"references": faces} if real.references is not None else {}
     if inception:
         views["inception"] = [replace(side, vectors=features_of(side.vectors)) for side in network]
         views["logits"] = [replace(side, vectors=logits_of(side.vectors)) for side in network]
 
     # Every metric that folders can have.
-    scores = {name: _score_metric(metric, views) for name, metric in METRICS.items() if IN_FOLDERS.issuperset(metric.needs)}
+    known = {name: metric for name, metric in METRICS.items() if IN_FOLDERS.issuperset(metric.needs)}
+    scores = {name: _score_metric(metric, views, attributes) for name, metric in known.items()}
     return FolderEvaluation(scores, inception.disclaimer if inception else "", tuple(notes))
 
 
@@ -127,12 +156,14 @@ def list_references(directory: Path, other: ImageFolder) -> ImageFolder:
     return references
 
 
-def _score_metric(metric: MetricSpec, views: Mapping[str, Sequence[Features]]) -> Score:
-    if missing := [need for need in metric.needs if need not in views]:
-        reasons = {"people": NO_PEOPLE, "references": NO_REFERENCES}
+def _score_metric(metric: MetricSpec, views: Mapping[str, Sequence[Features]], attributes: Attributes | None) -> Score:
+    given = {*views, *(["attributes"] if attributes is not None else [])}
+    if missing := [need for need in metric.needs if need not in given]:
+        reasons = {"people": NO_PEOPLE, "references": NO_REFERENCES, "attributes": NO_ATTRIBUTES}
         return Score(None, unavailable=reasons.get(missing[0], NO_INCEPTION))
-    view = "references" if "references" in metric.needs else metric.needs[0]
-    return score_or_unavailable(metric.function, *views[view])
+    view = "references" if metric.needs[0] == "faces" and "references" in views else metric.needs[0]
+    function = partial(metric.function, attributes=attributes) if "attributes" in metric.needs else metric.function
+    return score_or_unavailable(function, *views[view])
 
 
 def _format_score(metric: MetricSpec, score: Score) -> str:

@@ -22,6 +22,14 @@ from tenth.evaluation.metrics.inception_score import inception_score
 from tenth.evaluation.metrics.kid import kid
 from tenth.evaluation.metrics.precision_recall import coverage, density, precision, recall
 from tenth.evaluation.metrics.prompt_alignment import prompt_adherence, prompt_retrieval
+from tenth.evaluation.metrics.recognition.groups import gender_gap
+from tenth.evaluation.metrics.recognition.identification import (
+    lookalike_rank_one_rate,
+    lookalike_reciprocal_rank,
+    mean_reciprocal_rank,
+    rank_one_rate,
+)
+from tenth.evaluation.metrics.recognition.verification import true_accept_rate_1e3, true_accept_rate_1e4
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class MetricSpec:
       faces            features of a face recognizer for both sides, NaN where it finds no face
       people           who is who on both sides
       references       the recognizer's features of the photos that a method was given
+      attributes       who of the people is a man and who a woman
       threshold        the least cosine at which the recognizer accepts a pair
       features         of any extractor: of Inception in an experiment, of faces between two folders
       inception        features of the standard Inception network
@@ -70,6 +79,20 @@ ROWS = (
                "mean cosine of each generated image to held-out photos of the same person"),
     MetricSpec("impostor-similarity", "impostor similarity", LOWER, ("faces", "people"), 3, impostor_similarity,
                "the same to held-out photos of other people: the floor of the ID similarity"),
+    MetricSpec("mean-reciprocal-rank", "MRR", HIGHER, ("faces", "people"), 3, mean_reciprocal_rank,
+               "mean of 1 / rank of the right person among all people, by the cosine to their held-out photos"),
+    MetricSpec("rank-1-rate", "rank-1", HIGHER, ("faces", "people"), 3, rank_one_rate,
+               "share of images that are nearest to the right person among all people"),
+    MetricSpec("lookalike-reciprocal-rank", "look-alike MRR", HIGHER, ("faces", "people"), 3, lookalike_reciprocal_rank,
+               "MRR among the right person and the ten people who look most alike"),
+    MetricSpec("lookalike-rank-1-rate", "look-alike rank-1", HIGHER, ("faces", "people"), 3, lookalike_rank_one_rate,
+               "rank-1 among the right person and the ten people who look most alike"),
+    MetricSpec("true-accept-rate-1e-3", "TAR@FAR=1e-3", HIGHER, ("faces", "people"), 3, true_accept_rate_1e3,
+               "share of pairs, image and held-out photo, above a cosine that 1 in 1,000 pairs of two real people exceeds"),
+    MetricSpec("true-accept-rate-1e-4", "TAR@FAR=1e-4", HIGHER, ("faces", "people"), 3, true_accept_rate_1e4,
+               "the same with a cosine that 1 in 10,000 pairs of two real people exceeds"),
+    MetricSpec("gender-gap", "gender gap", LOWER, ("faces", "people", "attributes"), 3, gender_gap,
+               "how far the ID similarities of men and of women are apart"),
     MetricSpec("true-accept-rate", "true accept rate", HIGHER, ("faces", "people", "threshold"), 3, true_accept_rate,
                "share of pairs of a generated image and a held-out photo that the recognizer accepts as one person"),
     MetricSpec("face-detection-rate", "face detection", HIGHER, ("faces",), 3, face_detection_rate,

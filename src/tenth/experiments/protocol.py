@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from PIL import Image
 from tenth.core.errors import DataError
 from tenth.core.marks.png import write_png
 from tenth.core.types import FeatureArray, Photo, Pixels
+from tenth.data.captions.person_attributes import attributes_of_people
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, crop_face, hash_distance, near_duplicate_hash
 from tenth.data.manifest import ManifestEntry
@@ -27,12 +28,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedPerson:
-    """One person's real photos: embeddings (K, D) by recognizer. crops: the references, for the report."""
+    """One person's real photos: embeddings (K, D) by recognizer. crops: the references, for the report.
+
+    attributes: what the people list's captions say of the person, by name; unknown ones are missing.
+    """
 
     person_id: str
     crops: tuple[Pixels, ...]
     references: tuple[FeatureArray, ...]
     held_out: tuple[FeatureArray, ...]
+    attributes: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ def embed_people(
     Left out, whatever the methods: people with too few distinct photos, and those in whose references or held-out photos a
     recognizer finds no face at all.
     """
+    attributes = attributes_by_id(recipe.data, recipe.split)
     split = split_people(recipe.data, recipe.split, references=recipe.references, held_out=recipe.held_out)
     for person_id, photos in split:
         crops = [list(map(face_crop, side)) for side in (photos.references, photos.held_out)]
@@ -72,7 +78,7 @@ def embed_people(
         )
         if not any(np.isnan(rows).any(1).all() for rows in (*references, *held_out)):
             real.save(person_id, *crops)
-            yield EvaluatedPerson(person_id, tuple(crops[0]), references, held_out), photos
+            yield EvaluatedPerson(person_id, tuple(crops[0]), references, held_out, attributes[person_id]), photos
 
 
 def split_people(people: PhotoDataset, split: str, *, references: int, held_out: int) -> Iterator[tuple[str, ReferenceSplit]]:
@@ -81,16 +87,25 @@ def split_people(people: PhotoDataset, split: str, *, references: int, held_out:
     person_id: "000" and on, the position among all people of the split: no name leaves this function.
     references: how many exactly. held_out: how many at most, at least one.
     """
-    by_person: dict[str, list[ManifestEntry]] = {}
-    for entry in people.entries(split):
-        by_person.setdefault(entry.person, []).append(entry)
-    for index, entries in enumerate(by_person.values()):
-        person_id = f"{index:03}"
+    for person_id, entries in _entries_by_id(people, split).items():
         photos, hashes = _usable_photos(people, entries, references + held_out)
         if len(photos) > references:
             split_photos = split_references(person_id, photos, hashes, references=references, held_out=held_out)
             check_disjoint(split_photos)
             yield person_id, split_photos
+
+
+def attributes_by_id(people: PhotoDataset, split: str) -> dict[str, dict[str, bool]]:
+    """What the captions of the people list say of each person of the split, by person_id; {} of whom they say nothing."""
+    entries = _entries_by_id(people, split)
+    return attributes_of_people((person_id, entry.captions) for person_id, rows in entries.items() for entry in rows)
+
+
+def _entries_by_id(people: PhotoDataset, split: str) -> dict[str, list[ManifestEntry]]:
+    by_person: dict[str, list[ManifestEntry]] = {}
+    for entry in people.entries(split):
+        by_person.setdefault(entry.person, []).append(entry)
+    return {f"{index:03}": entries for index, entries in enumerate(by_person.values())}
 
 
 def face_crop(photo: Photo) -> Pixels:

@@ -95,9 +95,11 @@ def face_scores(
     half = _features({person.person_id: second_half(person.held_out[index]) for person in people})
 
     # The metrics, those of a threshold if the recognizer has one.
-    metrics = {}
+    attributes, metrics = {person.person_id: person.attributes for person in people}, {}
     for metric in metrics_for("faces"):
-        if "threshold" not in metric.needs:
+        if "attributes" in metric.needs:
+            metrics[metric.name] = partial(metric.function, attributes=attributes)
+        elif "threshold" not in metric.needs:
             metrics[metric.name] = metric.function
         elif recognizer.threshold is not None:
             metrics[metric.name] = partial(metric.function, threshold=recognizer.threshold)

@@ -25,14 +25,19 @@ from tenth.evaluation.metrics.inception_score import inception_score, splits_of_
 from tenth.evaluation.metrics.inputs import score_or_unavailable
 from tenth.evaluation.metrics.kid import kid
 from tenth.evaluation.metrics.precision_recall import Balls, coverage, density, precision, recall, slack_of
+from tenth.evaluation.metrics.recognition import verification
+from tenth.evaluation.metrics.recognition.groups import gender_gap
+from tenth.evaluation.metrics.recognition.identification import RANK_METRICS
 from tenth.evaluation.reduce.class_sums import ClassSums
 from tenth.evaluation.reduce.kernel_sums import HeldOutKernel, KernelSums
 from tenth.evaluation.reduce.moments import Moments
 from tenth.evaluation.reduce.neighbours import HeldOutBalls, NeighbourCounts, found_photos, nearest_distances
 from tenth.evaluation.reduce.person_sums import PersonSums, RealFaces
-from tenth.evaluation.reduce.person_values import PersonValues
+from tenth.evaluation.reduce.person_values import METRICS_OF_PEOPLE, PersonValues
+from tenth.evaluation.registry import METRICS
 
 THRESHOLD, DIM = 0.3, 8
+ATTRIBUTES = {f"person {index}": {"male": index % 2 == 0} for index in range(14)}
 PEOPLE = {
     "identity-similarity": identity_similarity,
     "impostor-similarity": impostor_similarity,
@@ -40,6 +45,8 @@ PEOPLE = {
     "face-detection-rate": face_detection_rate,
     "copy-paste-index": copy_paste_index,
     "identity-diversity": identity_diversity,
+    "gender-gap": partial(gender_gap, attributes=ATTRIBUTES),
+    **{name: METRICS[name].function for name in (*RANK_METRICS, *verification.FALSE_ACCEPT_RATES)},
 }
 # Where 60 images are cut: into two, into a part an image, with an empty part in front, within and behind, not at all.
 DIVISIONS: tuple[list[int], ...] = ([], [30], list(range(1, 60)), [0, 7, 7, 60], [1], [59], [3, 20, 21, 44])
@@ -175,7 +182,7 @@ def test_balls_of_parts_find_the_photos_that_the_whole_finds(cuts: list[int]) ->
 def person_scores(
     generated: Features, held_out: Features, references: Features | None, cuts: Sequence[int], *, to_the_right: bool = False
 ) -> dict[str, Score]:
-    real, sums = RealFaces.of(held_out, references, THRESHOLD), []
+    real, sums = RealFaces.of(held_out, references, THRESHOLD, ATTRIBUTES), []
     for part in parts_of(len(generated.people), cuts, seed=len(cuts)):
         sums.append(PersonSums())
         sums[-1].update(chosen(generated, part), real)
@@ -190,17 +197,26 @@ def assert_people_equal(
     generated: Features, held_out: Features, references: Features | None, cuts: Sequence[int], *, to_the_right: bool = False
 ) -> dict[str, Score]:
     found = person_scores(generated, held_out, references, cuts, to_the_right=to_the_right)
+    assert list(found) == list(METRICS_OF_PEOPLE)
+    assert set(found) == set(PEOPLE)
     for name, metric in PEOPLE.items():
         assert_equal(found[name], score_or_unavailable(metric, generated, held_out, references))  # type: ignore[arg-type]
     return found
 
 
+@pytest.fixture(autouse=True)
+def fewer_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few pairs of two people are enough for a threshold, and a few resamples for its interval."""
+    monkeypatch.setattr(verification, "MIN_FALSE_ACCEPTS", 0.05)
+    monkeypatch.setattr(verification, "RESAMPLES", 200)
+
+
 @pytest.mark.parametrize("to_the_right", [False, True])
 @pytest.mark.parametrize("cuts", DIVISIONS)
 def test_person_sums_give_every_identity_metric_of_the_whole(cuts: list[int], to_the_right: bool) -> None:
-    """Values and intervals; seven people, each in many parts; three images without a face."""
-    generated, held_out = tagged(cloud(1, 60, shift=0.3), 7, [0, 8, 33]), tagged(cloud(2, 30, shift=0.3), 7, [9])
-    found = assert_people_equal(generated, held_out, tagged(cloud(3, 21), 7), cuts, to_the_right=to_the_right)
+    """Values and intervals; 14 people, each in many parts; three images without a face."""
+    generated, held_out = tagged(cloud(1, 60, shift=0.3), 14, [0, 8, 33]), tagged(cloud(2, 42, shift=0.3), 14, [9])
+    found = assert_people_equal(generated, held_out, tagged(cloud(3, 42), 14), cuts, to_the_right=to_the_right)
     assert all(score.value is not None and score.low is not None for score in found.values())
     assert found["face-detection-rate"] == face_detection_rate(generated=generated, held_out=held_out)  # to the digit
 

@@ -32,10 +32,32 @@ def identity_similarity(*, generated: Features, held_out: Features, references: 
 def impostor_similarity(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Mean cosine of each generated image to held-out photos of other people, who weigh the same. Lower is better.
 
-    The floor of `identity_similarity`. A missing face counts as there, and adds nothing to the difference of the two.
+    The floor of `identity_similarity`. A missing face counts as there, and adds nothing to the difference of the two. The
+    interval is over people in both roles: each has images, and is an impostor to the others' images.
     """
     del references
-    return similarity_score(_similarities(generated, held_out, to_impostors=True))
+    centroids, means = _centroids(generated, held_out), {}
+    for person, rows in by_person(generated).items():
+        means[person] = np.where(np.isnan(rows), centroids[person], rows).mean(0)  # (D,)
+    total, num_others = _sum(centroids), len(centroids) - 1
+    to_own = {person: float(mean @ centroids[person]) for person, mean in means.items()}
+    to_others = {person: float(mean @ total - to_own[person]) / (num_others or np.nan) for person, mean in means.items()}
+    return similarity_score(in_both_roles(to_others, to_own, _sum(means), centroids))
+
+
+def in_both_roles(
+    to_others: PersonScores, to_own: PersonScores, total: FeatureArray, centroids: Mapping[str, FeatureArray]
+) -> PersonScores:
+    """Per-person values whose mean is that of `to_others` and whose spread is that mean's error, for `impostor_similarity`.
+
+    A mean over pairs of people varies with both: a value is the first-order influence of a person (Hoeffding 1948,
+    doi:10.1214/aoms/1177730196). total: the sum of all people's mean images, (D,), of which `to_own` has the cosines to the own
+    centroid; centroids: mean held-out rows, (D,).
+    """
+    num_others = len(centroids) - 1 or np.nan
+    as_impostor = {person: float(total @ centroids[person] - own) / num_others for person, own in to_own.items()}
+    mean = np.mean(list(as_impostor.values()))
+    return {person: value + as_impostor[person] - float(mean) for person, value in to_others.items()}
 
 
 def face_detection_rate(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
@@ -97,24 +119,27 @@ def require_distinct(held_out: FeatureArray, references: FeatureArray, person: s
 
 
 def identity_similarity_per_person(generated: Features, held_out: Features) -> PersonScores:
-    """Person -> mean cosine to that person's held-out photos. NaN: a face is missing and no impostor says what it counts as."""
-    return _similarities(generated, held_out)
-
-
-def _similarities(generated: Features, held_out: Features, *, to_impostors: bool = False) -> PersonScores:
-    """Person -> mean cosine to the held-out photos of the person, or of the others.
+    """Person -> mean cosine to that person's held-out photos. NaN: a face is missing and no impostor says what it counts as.
 
     The cosine to a mean of unit rows is the mean of the cosines to them.
     """
-    images, photos, means = by_person(generated), by_person(held_out), {}
-    centroids = {person: rows_with_face(photos, person, "held-out").mean(0) for person in {**photos, **images}}  # (D,) each
-    total, num_others = np.sum(list(centroids.values()), axis=0), len(centroids) - 1
+    centroids, images = _centroids(generated, held_out), by_person(generated)
+    total, num_others, means = _sum(centroids), len(centroids) - 1, {}
     for person, rows in images.items():
         own = centroids[person]
-        others = (total - own) / num_others if num_others else np.full_like(own, np.nan)
-        cosines = rows @ (others if to_impostors else own)  # (N,)
-        means[person] = float(np.where(np.isnan(rows[:, 0]), own @ others, cosines).mean())
+        impostors = float(own @ (total - own)) / (num_others or np.nan)
+        means[person] = float(np.where(np.isnan(rows[:, 0]), impostors, rows @ own).mean())
     return means
+
+
+def _centroids(generated: Features, held_out: Features) -> dict[str, FeatureArray]:
+    """Person -> mean of the held-out unit rows with a face, (D,), of all people of both sides."""
+    photos, images = by_person(held_out), by_person(generated)
+    return {person: rows_with_face(photos, person, "held-out").mean(0) for person in {**photos, **images}}
+
+
+def _sum(rows: Mapping[str, FeatureArray]) -> FeatureArray:
+    return np.asarray(np.sum(list(rows.values()), axis=0))
 
 
 def by_person(features: Features) -> dict[str, FeatureArray]:
@@ -136,8 +161,11 @@ def score_over_people(values: PersonScores) -> Score:
     """The mean of per-person values with its interval; unavailable where there is none, since no image has a face."""
     if not values:
         return Score(None, unavailable="no generated image has a face")
-    mean = bootstrap_interval(list(values.values()))
-    return Score(mean.value, mean.low, mean.high, mean.n)
+    known = list(values.values())
+    mean = bootstrap_interval(known)
+    if mean.low is None or mean.high is None or not 0 <= min(known) <= max(known) <= 1:
+        return Score(mean.value, mean.low, mean.high, mean.n)
+    return Score(mean.value, max(mean.low, 0.0), min(mean.high, 1.0), mean.n)  # shares stay shares
 
 
 def _angles(a: FeatureArray, b: FeatureArray) -> FeatureArray:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tenth.core.errors import DataError
 from tenth.core.types import Features, Score
-from tenth.evaluation.folders import IN_FOLDERS, NO_INCEPTION, NO_PEOPLE, NO_REFERENCES
+from tenth.evaluation.folders import IN_FOLDERS, NO_ATTRIBUTES, NO_INCEPTION, NO_PEOPLE, NO_REFERENCES
 from tenth.evaluation.metrics.frechet import extrapolate_distance, fit_gaussian, gaussian_distance, subset_sizes
 from tenth.evaluation.metrics.inception_score import require_splits
 from tenth.evaluation.metrics.inputs import require_images, validated_rows
@@ -95,6 +95,8 @@ def _check(metric: MetricSpec, part: PartStatistics, real: RealPhotos, who_is_wh
         raise LookupError(NO_PEOPLE)
     if "references" in metric.needs and real.references is None:
         raise LookupError(NO_REFERENCES)
+    if "attributes" in metric.needs and real.attributes is None:
+        raise LookupError(NO_ATTRIBUTES)
 
     # Both sides, generated first.
     if "features" in metric.needs or metric.name == "face-frechet-distance":

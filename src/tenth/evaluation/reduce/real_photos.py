@@ -14,6 +14,7 @@ from torch import Tensor
 from tenth.core.types import FeatureArray, Features
 from tenth.evaluation.extractors.inception import features_of
 from tenth.evaluation.metrics.frechet import drop_missing_faces
+from tenth.evaluation.metrics.recognition.groups import Attributes
 from tenth.evaluation.reduce.neighbours import HeldOutBalls
 from tenth.evaluation.reduce.person_sums import RealFaces
 
@@ -24,18 +25,19 @@ NO_THRESHOLD = -2.0  # below every cosine
 class RealPhotos:
     """Features of real photos. faces: (M, D) of the held-out ones, with their people; references: of those given, or None.
 
-    network: (M, 3056) of Inception, or None. threshold: of the recognizer, or None.
+    network: (M, 3056) of Inception, or None. threshold: of the recognizer, or None. attributes: of people, for what is merged.
     """
 
     faces: Features
     references: Features | None
     network: FeatureArray | None
     threshold: float | None
+    attributes: Attributes | None = None
 
     @cached_property
     def people(self) -> RealFaces:
         """By person. Raises DataError as `by_person`."""
-        return RealFaces.of(self.faces, self.references, self.threshold)
+        return RealFaces.of(self.faces, self.references, self.threshold, self.attributes)
 
     @cached_property
     def with_face(self) -> FeatureArray:
@@ -53,7 +55,7 @@ class RealPhotos:
         return np.zeros((0, 1)) if self.network is None else features_of(self.network)
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Everything, by name."""
+        """Everything that sums of images depend on, by name."""
         tensors = {"threshold": torch.tensor([NO_THRESHOLD if self.threshold is None else self.threshold]).double()}
         tensors |= {"network": torch.from_numpy(self.network.copy())} if self.network is not None else {}
         for name, side in (("faces", self.faces), ("references", self.references)):
@@ -64,7 +66,7 @@ class RealPhotos:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> RealPhotos:
-        """The inverse of `to_tensors`."""
+        """The inverse of `to_tensors`, without attributes."""
         sides = {
             name: Features(tensors[name].numpy(), tuple(json.loads(tensors[f"{name}.people"].numpy().tobytes())))
             for name in ("faces", "references")

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -26,7 +25,7 @@ from tenth.core.workers.attempts import Workers
 from tenth.core.workers.tasks import run_tasks
 from tenth.evaluation.extractors.features import Extractor
 from tenth.evaluation.extractors.inception import NUM_CLASSES, NUM_FEATURES
-from tenth.evaluation.folders import FLAT_FOLDERS_NOTE, FolderEvaluation, list_references, measure_folder
+from tenth.evaluation.folders import FLAT_FOLDERS_NOTE, FolderEvaluation, RealFolders, list_references, measure_folder
 from tenth.evaluation.image_set import list_images
 from tenth.evaluation.metrics.frechet import subset_sizes
 from tenth.evaluation.metrics.precision_recall import slack_of
@@ -57,22 +56,20 @@ from tenth.experiments.batch.store import Store, open_store
 def evaluate_batch(
     address: str,
     *,
-    held_out: Path,
-    references: Path | None,
+    photos: RealFolders,
     load: Callable[[], dict[str, Extractor]],
     cache: ArrayCache,
     workers: Workers,
 ) -> FolderEvaluation:
-    """Every metric of a batch's pictures against a folder of photos, flat of one person, or with a folder for each person.
+    """Every metric of a batch's pictures against folders of photos.
 
-    references: the photos that the method was given, in the same layout. load: extractors, as `load_extractors` has them, a
-    function of a module or a partial of one. Raises DataError if the batch is not finished, two people of it have one name, or
-    as `evaluate_folders` does for the photos.
+    load: extractors, as `load_extractors` has them, a function of a module or a partial of one. Raises DataError if the
+    batch is not finished, two people of it have one name, or as `evaluate_folders` does for the photos.
     """
-    store = open_store(address)
+    store, attributes = open_store(address), photos.attributes
     shards = finished_shards(store)
     extractors, notes = load(), list[str]()
-    real, who_is_who = _read_real(held_out, references, extractors, cache, _first_person(store, shards), notes)
+    real, who_is_who = _read_real(photos, extractors, cache, _first_person(store, shards), notes)
     digest = tensors_digest(real.to_tensors())
     inputs = EvaluationInputs(address, tuple(shards), {name: each.name for name, each in extractors.items()}, load, digest)
     if read_kept(store, real_file(digest), {"real": digest}) is None:
@@ -80,6 +77,7 @@ def evaluate_batch(
 
     # Each shard by itself, and what all of them are together.
     _make_all(inputs, (EvaluationTask("statistics", number) for number in range(len(shards))), workers, "shards")
+    real = replace(real, attributes=attributes)
     part, people, num_people = _merge_statistics(inputs, real)
     missing = missing_figures(part, real, who_is_who=who_is_who or num_people == 1)
 
@@ -119,16 +117,15 @@ def _first_person(store: Store, shards: list[ShardInput]) -> str:
 
 
 def _read_real(
-    held_out: Path,
-    references: Path | None,
+    folders: RealFolders,
     extractors: Mapping[str, Extractor],
     cache: ArrayCache,
     person: str,
     notes: list[str],
 ) -> tuple[RealPhotos, bool]:
     """The features of the photos, and whether they say who is who. person: whose flat folders are."""
-    photos = list_images(held_out)
-    given = None if references is None else list_references(references, photos)
+    photos = list_images(folders.held_out)
+    given = None if folders.references is None else list_references(folders.references, photos)
     recognizer, network = extractors[RECOGNIZER], extractors.get(INCEPTION)
     sides = []
     for folder, wanted in ((photos, list(extractors.values())), (given, [recognizer])):

@@ -32,7 +32,7 @@ from tenth.experiments.batch.features import INCEPTION, METADATA_KEY, RECOGNIZER
 from tenth.experiments.batch.shards import shard_file
 from tenth.experiments.batch.store import Store, open_store
 
-STATISTICS_FORMAT = 1  # part of what each file was made of: other sums are made anew
+STATISTICS_FORMAT = 2  # part of what each file was made of: other sums are made anew
 MAX_KEPT_BYTES = 8 << 30
 PAIRED_ROWS, MOMENTS_SHARDS, MOMENTS_GROUPS = 4_000, 16, 64  # of a task: images against all; shards at least; tasks at most
 OF_SHARDS, OF_ALL = ("statistics", "classes"), ("classes", "subset", "kernel", "recall")

@@ -13,12 +13,14 @@ from tenth.core.console import track
 from tenth.core.errors import DataError
 from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.files.reading import sha256_of
+from tenth.core.files.writing import write_json
 from tenth.core.marks.png import write_png
 from tenth.core.types import DiffusionModel
 from tenth.core.wording import pluralize
 from tenth.data.splits import EVERYBODY, ReferenceSplit
 from tenth.experiments.benchmark.tasks import (
     ATTRIBUTE_PROMPTS,
+    ATTRIBUTES_FILE,
     ATTRIBUTES_PROMPT_SET,
     PRIVATE_FOLDER,
     REFERENCES_FOLDER,
@@ -29,7 +31,7 @@ from tenth.experiments.benchmark.tasks import (
 )
 from tenth.experiments.images import generate_missing, list_image_jobs
 from tenth.experiments.output_folders import ensure_writable_experiment
-from tenth.experiments.protocol import RealImages, face_crop, split_people
+from tenth.experiments.protocol import RealImages, attributes_by_id, face_crop, split_people
 from tenth.experiments.recipe import ExperimentRecipe, PromptSet
 
 # One image for each prompt: people, not images, make the interval narrow.
@@ -65,6 +67,9 @@ def export_benchmark(
             found = f"{usable_people} with {recipe.references} references and a held-out photo"
             raise DataError(found, "two are needed: one alone has no impostors", "Lower --references, or add people")
 
+        attributes = attributes_by_id(recipe.data, recipe.split)
+        chosen = {person_id: attributes[person_id] for person_id in person_ids}
+        write_json(output / PRIVATE_FOLDER / ATTRIBUTES_FILE, {"people": chosen})
         if model is not None:
             draw_without_identity(recipe, model, output)
         source = DataSource(split, sha256_of(recipe.data.people), digests.hexdigest())

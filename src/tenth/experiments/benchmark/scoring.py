@@ -86,7 +86,7 @@ def embed_real_photos(
         if any(np.isnan(rows).any(1).all() for side in embedded for rows in side):
             faceless.append(person_id)
         else:
-            people.append(EvaluatedPerson(person_id, tuple(references), *embedded))
+            people.append(EvaluatedPerson(person_id, tuple(references), *embedded, benchmark.attributes.get(person_id, {})))
     if len(people) < 2:
         found = f"a recognizer finds a face in the real photos of {len(people)} of {len(person_ids)} people"
         raise DataError(found, "two people are needed", "Check the recognizer's description (docs/metrics.md)")

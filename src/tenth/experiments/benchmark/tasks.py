@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,7 @@ from tenth.experiments.recipe import Condition, ExperimentRecipe
 
 BENCHMARK_FILE, TASKS_FILE = "benchmark.json", "tasks.jsonl"
 REFERENCES_FOLDER = "references"  # whole photos: what a system is given
+ATTRIBUTES_FILE = "attributes.json"  # in the private folder: what the people list's captions say of each person
 PRIVATE_FOLDER = "private"  # crops of all photos, as an experiment has them: what only scoring reads
 VERSION = 1  # of the protocol: another one gives other figures
 PHOTO_COUNTS = (1, 3, 5, 9)
@@ -113,6 +115,13 @@ class BenchmarkRecord:
     ethics: str = ETHICS_TEXT
 
 
+@config_dataclass
+class _PeopleAttributes:
+    """private/attributes.json."""
+
+    people: Mapping[str, Mapping[str, bool]]
+
+
 @dataclass(frozen=True)
 class DataSource:
     """Where the people are from. people_sha256: of the people list. photos_sha256: of all photos that are used, in order."""
@@ -137,6 +146,15 @@ class Benchmark:
     @property
     def people(self) -> tuple[str, ...]:
         return self.record.people
+
+    @cached_property
+    def attributes(self) -> Mapping[str, Mapping[str, bool]]:
+        """Person -> attribute -> whether the person has it. Raises DataError if the file is gone or damaged."""
+        path = self.directory / PRIVATE_FOLDER / ATTRIBUTES_FILE
+        try:
+            return from_table(_PeopleAttributes, read_json(path), str(path)).people
+        except (OSError, UnreadableError, RecipeError, TypeError) as problem:
+            raise _no_benchmark(f"{path} is gone or damaged") from problem
 
     @property
     def real(self) -> RealImages:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from tenth.core.console import print_message, print_result
 from tenth.core.workers.attempts import Workers
 
 if TYPE_CHECKING:
-    from tenth.evaluation.folders import FolderEvaluation
+    from tenth.evaluation.folders import FolderEvaluation, RealFolders
 
 DLIB_NOTE = "faces are read by dlib, as the pocket model reads them, which favours its methods; --recognizer brings another"
 
@@ -25,6 +24,7 @@ def evaluate(
     references: parameters.References = None,
     inception: parameters.InceptionFile = None,
     recognizer: parameters.RecognizerFile = None,
+    people: parameters.PeopleList = None,
     workers: parameters.Workers = 0,
     ray: parameters.RayAddress = "",
     threads: parameters.WorkerThreads = 1,
@@ -36,18 +36,18 @@ def evaluate(
     says why. Features are kept: the same images are not read by a network again. A batch is measured shard by shard, by
     --workers or the nodes of --ray, to the figures that its images have in a folder.
     """
-    from tenth.evaluation.folders import evaluation_to_json, evaluation_to_table
+    from tenth.evaluation.folders import RealFolders, evaluation_to_json, evaluation_to_table
     from tenth.experiments.batch.plan import is_batch
     from tenth.experiments.batch.store import open_store
 
-    photos = _Photos(held_out, references, inception, recognizer)
+    photos = RealFolders(held_out, references, people)
     if is_batch(open_store(generated)):
-        evaluation = _evaluate_batch(generated, photos, Workers(workers, ray, threads))
+        evaluation = _evaluate_batch(generated, photos, recognizer, inception or "", Workers(workers, ray, threads))
     elif workers or ray:
         hint = "--workers" if workers else "--ray"
         raise typer.BadParameter(f"it is for a batch, and {generated} is none: it has no plan.json", param_hint=hint)
     else:
-        evaluation = _evaluate_folder(Path(generated), photos)
+        evaluation = _evaluate_folder(Path(generated), photos, recognizer, inception)
 
     # What to know of the folders goes to stderr, the figures to stdout.
     more = ("" if recognizer else DLIB_NOTE, evaluation.disclaimer)
@@ -56,49 +56,38 @@ def evaluate(
     return 0
 
 
-@dataclass(frozen=True)
-class _Photos:
-    """What images are compared with, and by what."""
-
-    held_out: Path
-    references: Path | None
-    inception: str | None
-    recognizer: Path | None
-
-
-def _evaluate_folder(generated: Path, photos: _Photos) -> FolderEvaluation:
+def _evaluate_folder(generated: Path, photos: RealFolders, recognizer: Path | None, inception: str | None) -> FolderEvaluation:
     from tenth.core.cache import ArrayCache, default_cache_dir
     from tenth.evaluation.extractors.face_recognizer import load_recognizer
     from tenth.evaluation.extractors.inception_weights import load_inception
     from tenth.evaluation.folders import dlib_recognizer, evaluate_folders
 
     # Files that the user may have to mend come first.
-    network = load_inception(photos.inception) if photos.inception else None
+    network = load_inception(inception) if inception else None
     return evaluate_folders(
         generated=generated,
-        held_out=photos.held_out,
-        references=photos.references,
-        recognizer=load_recognizer(photos.recognizer) if photos.recognizer else dlib_recognizer(),
+        real=photos,
+        recognizer=load_recognizer(recognizer) if recognizer else dlib_recognizer(),
         inception=network,
         store=ArrayCache(default_cache_dir()),
     )
 
 
-def _evaluate_batch(address: str, photos: _Photos, workers: Workers) -> FolderEvaluation:
+def _evaluate_batch(
+    address: str, photos: RealFolders, recognizer: Path | None, inception: str, workers: Workers
+) -> FolderEvaluation:
     from tenth.core.cache import ArrayCache, default_cache_dir
     from tenth.experiments.batch.evaluation import evaluate_batch
     from tenth.experiments.batch.features import load_extractors
 
     # Workers of a cluster are in another folder.
-    recognizer = str(photos.recognizer.absolute()) if photos.recognizer else ""
-    inception = photos.inception or ""
+    description = str(recognizer.absolute()) if recognizer else ""
     if inception and Path(inception).exists():
         inception = str(Path(inception).absolute())
     return evaluate_batch(
         address,
-        held_out=photos.held_out,
-        references=photos.references,
-        load=partial(load_extractors, recognizer, inception),
+        photos=photos,
+        load=partial(load_extractors, description, inception),
         cache=ArrayCache(default_cache_dir()),
         workers=workers,
     )

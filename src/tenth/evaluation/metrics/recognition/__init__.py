@@ -1,0 +1,3 @@
+"""Metrics of recognition among many people: identification, verification, and likeness by group."""
+
+__all__: list[str] = []
