@@ -129,7 +129,7 @@ class LoadedExperiment:
 
         # Scores.
         rows = table_rows(recipe, person_ids, jobs, real)
-        scores, differences = face_score_records(rows, people, self.recognizers)
+        scores, differences, agreement = face_score_records(rows, people, self.recognizers)
         scores += prompt_score_records(rows, self.prompt_scorers)
         scores += image_set_score_records(rows, person_ids, real, self.inception)
         prompt_sets = recipe.all_prompt_sets.items()
@@ -144,6 +144,7 @@ class LoadedExperiment:
             "scores": scores,
             "prompt_scorers": [scorer.name for scorer in self.prompt_scorers],
             "differences": differences,
+            "agreement": agreement,
             "costs": method_costs(output / COSTS_FILE, recipe),
             "failed": failed,
             "prompt_sets": {
@@ -245,7 +246,7 @@ def run_settings(recipe: ExperimentRecipe, model: DiffusionModel, recognizers: I
         "adapter": model.adapter_name,
         "encoder": model.encoder.name,
         "people_sha256": sha256_of(recipe.data.people),
-        "recognizers": list(recognizers),
+        "recognizer_weights": list(recognizers),
         "tenth": version("tenth"),
     }
     plain: dict[str, Any] = replace_paths(json.loads(json.dumps(settings, default=str)), recipe.path_names)
