@@ -58,7 +58,8 @@ def rank_correlation(a: Array, b: Array) -> Array:
     ranks_a, ranks_b = (rows - rows.mean(-1, keepdims=True) for rows in (_ranks(a), _ranks(b)))
     norms = np.sqrt((ranks_a**2).sum(-1) * (ranks_b**2).sum(-1))
     products: Array = (ranks_a * ranks_b).sum(-1)
-    return np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    found: Array = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    return found
 
 
 def _ranks(rows: Array) -> Array:
