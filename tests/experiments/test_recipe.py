@@ -50,6 +50,19 @@ def test_recipes_in_the_repository_are_read(path: Path) -> None:
     assert replace(recipe.sampling, steps=None, precision="auto", text_guidance_scale=0.0) == SamplingConfig()
 
 
+def test_options_stand_in_the_place_of_a_recipes_keys() -> None:
+    path = RECIPES / "quick-test.toml"
+    recipe = read_experiment(path)
+    assert read_experiment(path, {}) == recipe
+    options = {"data": {"photos": Path("elsewhere")}, "recognizers": [Path("a.toml"), DLIB], "max_people": 3}
+    found = read_experiment(path, options)
+    data = replace(recipe.data, photos=Path("elsewhere"))
+    assert found == replace(recipe, data=data, recognizers=(Path("a.toml"), DLIB), max_people=3)
+    assert (recipe.needed_people, found.needed_people) == (50, 3)  # no more than may take part
+    with pytest.raises(RecipeError, match="the options: max_people"):
+        read_experiment(path, {"max_people": -1})
+
+
 def test_the_curve_is_asked_alike_of_both_splits() -> None:
     validation, test = (read_experiment(RECIPES / f"curve-{split}.toml") for split in ("validation", "test"))
     assert replace(validation, split="test", min_people=test.min_people, recognizers=test.recognizers) == test

@@ -150,6 +150,11 @@ class ExperimentRecipe:
         )
 
     @property
+    def needed_people(self) -> int:
+        """`min_people`, and no more than `max_people` allows."""
+        return min(self.min_people, self.max_people or self.min_people)
+
+    @property
     def max_impostors(self) -> int:
         """How many photos of another person are needed at most."""
         return max(condition.num_impostors for condition in self.conditions)
