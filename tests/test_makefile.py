@@ -37,8 +37,7 @@ def commands(*words: str) -> list[tuple[str, dict[str, Any]]]:
     text = run.stdout.replace("\\\n", " ").replace("$LFW", "LFW").replace('"$@"', "--photos PHOTOS")
     text = text.replace('${ATTRIBUTES:+--attributes "$ATTRIBUTES"}', "--attributes ATTRIBUTES")
     lines = [part for line in text.splitlines() for part in line.split("; ") if "/tenth " in part]
-    words_of = [shlex.split(line.partition(" >")[0])[1:] for line in lines]
-    return [parse(found) for found in words_of if found[0] != "demo"]
+    return [parse(shlex.split(line.partition(" >")[0])[1:]) for line in lines]
 
 
 def test_the_three_commands_are_the_programs() -> None:

@@ -50,6 +50,7 @@ def test_a_damaged_report_keeps_to_nothing(tmp_path: Path) -> None:
     for text in ("[]", '{"sources": 3}', "{"):
         (tmp_path / "out/report.json").write_text(text)
         prepare_lfw(source, tmp_path / "out", table(tmp_path / "a.csv", "1"))
+        assert json.loads((tmp_path / "out/report.json").read_text())["sources"]
 
 
 def test_the_folder_of_the_people_may_have_one_folder_around_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The attribute table by the package's classifier: what is read is what the classifier says, and what is not sure stays empty."""
+"""The attribute table by the package's classifier: it says what the classifier says, and nothing where that is not sure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tenth.evaluation.attribute_table import attribute_table
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from toy_people import FACE, face_pixels
 
+NAME = "Anna, B."
 ENTRIES = [
-    ManifestEntry(f"Anna, B./{number}.jpg", "Anna, B.", "test", 0, "a photo", ("a photo",), f"{number:064x}")
-    for number in range(3)
+    ManifestEntry(f"{NAME}/{number}.jpg", NAME, "test", 0, "a photo", ("a photo",), f"{number:064x}") for number in range(3)
 ]
 
 
