@@ -1,5 +1,9 @@
 # make demo    the main job on the pocket model, start to end
 # make serve   the page and the API on this machine, until Ctrl-C
+# make benchmark LFW=lfw-deepfunneled.tgz RECOGNIZER=mine.toml
+#              the README's table: LFW's archive, or its folder, and the description of a face recognizer (docs/recognizers.md; several
+#              with spaces between; without one dlib's, which is no result). ATTRIBUTES=FILE: LFW's attribute table. MAX_PEOPLE=2: to
+#              try it out. RECIPE=recipes/curve-test.toml: another question. The same line goes on with what was stopped.
 # make test    format, lint, types, tests: everything that CI runs
 # make abuse   a longer attack than the tests': thousands of bad inputs, hundreds of kills and full disks, counted at the end;
 #              fails if one is not answered by a clear error, or anything is lost. Another seed than the day's: make abuse SEED=7
@@ -20,13 +24,32 @@ unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo serve test abuse clean broken $(CHECKS)
+RECIPE := recipes/quick-test.toml
+MEASURED := .[fast,recognizer,report]
+RUN = runs/$(notdir $(basename $(RECIPE)))$(addprefix -first-,$(MAX_PEOPLE))
+
+.PHONY: demo serve benchmark lfw-given test abuse clean broken $(CHECKS)
 demo: $(VENV)/demo.stamp
 	@$(VENV)/bin/tenth demo
 
 # Ctrl-C is how it ends.
 serve: $(VENV)/serve.stamp
 	@$(VENV)/bin/tenth serve || [ $$? -eq 130 ]
+
+# What may be a path with a space in it goes through the environment; recognizers are words.
+benchmark: export LFW := $(LFW)
+benchmark: export ATTRIBUTES := $(ATTRIBUTES)
+benchmark: lfw-given $(VENV)/benchmark.stamp
+	@$(VENV)/bin/tenth data lfw "$$LFW" -o data/lfw $${ATTRIBUTES:+--attributes "$$ATTRIBUTES"} >&2
+	@if [ -d "$$LFW" ]; then set -- --photos "$$LFW"; else set --; fi; \
+	$(VENV)/bin/tenth experiment $(RECIPE) -o $(RUN) "$$@" $(RECOGNIZER:%=--recognizer '%') --recognizer dlib \
+	    $(MAX_PEOPLE:%=--max-people %) >/dev/null
+	@$(VENV)/bin/tenth report $(RUN) --summary
+	@echo "All tables and images: $(RUN)/report.html" >&2
+
+lfw-given:
+	@[ -n "$$LFW" ] || { echo "LFW is not given: make benchmark LFW=lfw-deepfunneled.tgz RECOGNIZER=mine.toml." \
+	    "docs/data.md says where LFW is published, docs/recognizers.md what a recognizer is." >&2; exit 1; }
 
 # All checks run, so that one run shows all findings; the models are in the package, and no test asks the network for more.
 # Types are checked while the first tests are collected.
@@ -63,13 +86,17 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt $(BROKEN)
 	$(call set-up,.)
 	@touch $@
 
+$(VENV)/benchmark.stamp: pyproject.toml constraints.txt $(BROKEN)
+	$(call set-up,$(MEASURED))
+	@touch $(VENV)/demo.stamp $@
+
 $(VENV)/serve.stamp: pyproject.toml constraints.txt $(BROKEN)
 	$(call set-up,.[server])
 	@touch $(VENV)/demo.stamp $@
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt $(BROKEN)
 	$(call set-up,.[dev])
-	@touch $(VENV)/demo.stamp $(VENV)/serve.stamp $@
+	@touch $(VENV)/demo.stamp $(VENV)/serve.stamp $(VENV)/benchmark.stamp $@
 
 define set-up
 $(if $(BROKEN),@$(environment))

@@ -35,6 +35,7 @@ from parsed_commands import parse
 from tenth.cli.app import EPILOG
 from tenth.cli.examples import EXAMPLES
 from tenth.core.config import from_table
+from tenth.evaluation.extractors.recognizer_config import RecognizerConfig
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.training.adapter.trainer import AdapterRecipe
 from toy_hub import Hub, publish, run_hub
@@ -188,6 +189,18 @@ def test_every_link_leads_somewhere(name: str) -> None:
             headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in anchors, f"{name}: {link}"
+
+
+def test_every_page_that_an_error_or_a_recipe_names_is_there() -> None:
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "recipes").iterdir(), ROOT / "Makefile"]
+    named = {page for path in files for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))}
+    assert {"docs/data.md", "docs/recognizers.md"} <= named
+    assert [page for page in sorted(named) if not (ROOT / page).is_file()] == []
+
+
+def test_the_description_of_a_recognizer_is_one() -> None:
+    (described,) = (tomllib.loads(block.text) for block in blocks_of("docs/recognizers.md") if block.language == "toml")
+    assert from_table(RecognizerConfig, described).detector.type == "yunet"
 
 
 @pytest.mark.parametrize("name", CURRENT)

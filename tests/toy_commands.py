@@ -46,7 +46,7 @@ split = "validation"
 methods = ["ip-adapter", "ip-adapter-avg"]
 images = 2
 references = 3
-recognizer = "recognizer.toml"
+recognizers = ["recognizer.toml", "dlib"]
 max_people = 2
 data = {{ people = "{0}/people.jsonl", photos = "{0}" }}
 sampling = {{ steps = 1 }}

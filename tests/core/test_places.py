@@ -8,7 +8,7 @@ from tenth.core.run_record import replace_paths, short_path_names
 def test_a_path_is_called_by_as_many_parts_as_tell_it_from_the_others() -> None:
     settings = {
         "data": {"people": "/home/x/lfw/people.jsonl", "photos": "/home/x/lfw/photos"},
-        "recognizer": "judges/casia.toml",
+        "recognizers": ["dlib", "judges/casia.toml", "/home/x/sface.toml"],
         "model": "/models/photos",
         "methods": ["ip-adapter", "/runs/one/final", "/runs/two/final", "/y/z/best", "/home/x/a.toml+ip-adapter", "/"],
         "prompt": "/not/a/path",
@@ -18,6 +18,7 @@ def test_a_path_is_called_by_as_many_parts_as_tell_it_from_the_others() -> None:
         "/home/x/lfw/people.jsonl": "people.jsonl",
         "/home/x/lfw/photos": "lfw/photos",
         "/models/photos": "models/photos",
+        "/home/x/sface.toml": "sface.toml",
         "/runs/one/final": "one/final",
         "/runs/two/final": "two/final",
         "/y/z/best": "z/best",

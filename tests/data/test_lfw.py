@@ -8,34 +8,16 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tenth.core.errors import DataError
 from tenth.data import lfw
 from tenth.data.captions.attributes import COLUMNS
 from tenth.data.lfw import ERRATA, full_photo_counts, prepare_lfw, read_lfw
 from tenth.data.manifest import read_manifest
+from toy_lfw import jpeg, layout
 
 SIZES = {"Ten_Test": 12, "Tony_Blair": 11, "George_W_Bush": 10, "Eight": 8, "Nine": 9, "Seven": 7, "One": 1}
-
-
-def jpeg(name: str, number: int, quality: int = 75) -> bytes:
-    """A picture of (250, 250, 3) that is unlike any other: 16 x 16 random tiles."""
-    seed = int.from_bytes(hashlib.sha256(f"{name}{number}".encode()).digest()[:4], "big")
-    tiles = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(tiles).resize((250, 250), Image.Resampling.BICUBIC).save(file, "JPEG", quality=quality)
-    return file.getvalue()
-
-
-def layout(folder: Path, sizes: Mapping[str, int]) -> Path:
-    for name, size in sizes.items():
-        (folder / name).mkdir(parents=True)
-        for number in range(1, size + 1):
-            (folder / name / f"{name}_{number:04d}.jpg").write_bytes(jpeg(name, number))
-    return folder
 
 
 def archived(path: Path, members: Mapping[str, bytes], links: Mapping[str, str] | None = None) -> Path:

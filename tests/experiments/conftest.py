@@ -12,7 +12,7 @@ from tenth.data.manifest import ManifestEntry, write_manifest
 from tenth.experiments import images as pictures
 from tenth.experiments import recognizers
 from tenth.experiments import runner as experiment
-from tenth.experiments.recipe import ExperimentRecipe
+from tenth.experiments.recipe import DLIB, ExperimentRecipe
 from tenth.sampling.config import SamplingConfig
 from toy_people import NAMES, PHOTOS, ColorRecognizer, digest, generate_held_out_photos, open_toy_photo
 
@@ -49,7 +49,7 @@ def recipe(tmp_path: Path, toy_model: Any, monkeypatch: pytest.MonkeyPatch) -> E
         methods=("ip-adapter", "ip-adapter-avg"),
         images=2,
         references=3,
-        recognizer=tmp_path / "recognizer.toml",
+        recognizers=(tmp_path / "recognizer.toml", DLIB),
         sampling=SamplingConfig(steps=1),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from tenth.core.run_record import method_folder_names
 from tenth.core.types import Identity, Photo
 from tenth.data.captions.templates import WORD_PATTERN, vocabulary
 from tenth.data.faces.crops import PhotoDataset
+from tenth.experiments import recognizers
 from tenth.experiments.images import list_image_jobs, unconditional_key
-from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
+from tenth.experiments.recipe import DLIB, PORTRAIT_PROMPT_SET, Condition, ExperimentRecipe
 from tenth.experiments.recognizers import SELECTION_ONLY, load_recognizers
 from tenth.experiments.runner import read_experiment
 from tenth.methods.registry import METHODS
@@ -29,6 +31,13 @@ RECIPE = ExperimentRecipe(
 )
 
 
+class Named:
+    """A recognizer by name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
 QUESTIONS = [path for path in sorted(RECIPES.glob("*.toml")) if path.stem.endswith(("-validation", "-test"))]
 
 
@@ -36,14 +45,27 @@ QUESTIONS = [path for path in sorted(RECIPES.glob("*.toml")) if path.stem.endswi
 def test_recipes_in_the_repository_are_read(path: Path) -> None:
     recipe = read_experiment(path)
     assert recipe.split == path.stem.rpartition("-")[2]
-    assert recipe.recognizer == Path("recognizer/recognizer.toml")
+    assert recipe.recognizers[0] == Path("recognizer/recognizer.toml")
     assert recipe.baselines == ("ip-adapter", "ip-adapter-consensus")
     assert replace(recipe.sampling, steps=None, precision="auto", text_guidance_scale=0.0) == SamplingConfig()
 
 
+def test_options_stand_in_the_place_of_a_recipes_keys() -> None:
+    path = RECIPES / "quick-test.toml"
+    recipe = read_experiment(path)
+    assert read_experiment(path, {}) == recipe
+    options = {"data": {"photos": Path("elsewhere")}, "recognizers": [Path("a.toml"), DLIB], "max_people": 3}
+    found = read_experiment(path, options)
+    data = replace(recipe.data, photos=Path("elsewhere"))
+    assert found == replace(recipe, data=data, recognizers=(Path("a.toml"), DLIB), max_people=3)
+    assert (recipe.needed_people, found.needed_people) == (50, 3)  # no more than may take part
+    with pytest.raises(RecipeError, match="the options: max_people"):
+        read_experiment(path, {"max_people": -1})
+
+
 def test_the_curve_is_asked_alike_of_both_splits() -> None:
     validation, test = (read_experiment(RECIPES / f"curve-{split}.toml") for split in ("validation", "test"))
-    assert replace(validation, split="test", min_people=test.min_people, use_dlib=test.use_dlib) == test
+    assert replace(validation, split="test", min_people=test.min_people, recognizers=test.recognizers) == test
 
 
 def test_the_comparison_asks_every_method_and_words_that_the_model_knows() -> None:
@@ -141,7 +163,18 @@ def test_identities_look_alike_only_to_the_bit_and_by_one_adapter() -> None:
     assert all(one.fingerprint != other.fingerprint for other in others)
 
 
-def test_dlib_judges_where_the_model_reads_it_unless_it_is_left_out(toy_model: Any) -> None:
-    assert list(load_recognizers(RECIPE, toy_model)) == [SELECTION_ONLY]
-    with pytest.raises(RecipeError, match="since dlib's is left out"):
-        load_recognizers(replace(RECIPE, use_dlib=False), toy_model)
+def test_dlib_measures_alone_unless_recognizers_are_named(toy_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    unread: Any = SimpleNamespace(encoder=SimpleNamespace(dlib_mean=None))  # a model that does not read it
+    for model in (toy_model, unread):
+        assert list(load_recognizers(RECIPE, model)) == [SELECTION_ONLY]
+    assert load_recognizers(RECIPE, toy_model)[SELECTION_ONLY].name != load_recognizers(RECIPE, unread)[SELECTION_ONLY].name
+    monkeypatch.setattr(recognizers, "load_recognizer", lambda path: Named(path.stem))
+    named = replace(RECIPE, recognizers=(Path("b/one.toml"), Path("a.toml"), DLIB))
+    assert list(load_recognizers(named, toy_model)) == ["one", "a", SELECTION_ONLY]
+    assert list(load_recognizers(replace(named, recognizers=(Path("a.toml"),)), toy_model)) == ["a"]
+    with pytest.raises(RecipeError, match=r"recognizers is .*needed: one or more"):
+        replace(RECIPE, recognizers=())
+    with pytest.raises(RecipeError, match="each once"):
+        replace(RECIPE, recognizers=(DLIB, DLIB))
+    with pytest.raises(RecipeError, match=r"'other/a.toml'.*another's name and model"):
+        load_recognizers(replace(RECIPE, recognizers=(Path("a.toml"), Path("other/a.toml"))), toy_model)

@@ -15,14 +15,22 @@ from tenth.core.files.png_metadata import read_sample
 from tenth.evaluation.extractors.inception_weights import load_inception
 from tenth.evaluation.registry import metrics_for
 from tenth.experiments import identities as learnt
+from tenth.experiments import recognizers, results, scoring
 from tenth.experiments import runner as experiment
-from tenth.experiments import scoring
-from tenth.experiments.recipe import PORTRAIT_PROMPT_SET, ExperimentRecipe, PromptSet
+from tenth.experiments.recipe import DLIB, PORTRAIT_PROMPT_SET, ExperimentRecipe, PromptSet
+from tenth.experiments.recognizers import SELECTION_ONLY
 from tenth.experiments.runner import run_experiment
-from tenth.experiments.scoring import AVERAGE, CONTROLS, COPIES, IMPOSTOR, NO_IDENTITY, OF_SETS, REAL
+from tenth.experiments.scoring import AVERAGE, CONTROLS, COPIES, IMPOSTOR, NO_IDENTITY, OF_SETS, REAL, face_scores
 from toy_people import ColorRecognizer, scores_at
 
 SETS = {row.name for row in metrics_for(*OF_SETS)}
+
+
+class NamedColorRecognizer(ColorRecognizer):
+    """Named by its file."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.stem
 
 
 def results_at(folder: Path) -> dict[str, Any]:
@@ -56,6 +64,38 @@ def test_a_recognizer_that_says_its_threshold_gives_a_true_accept_rate(
     assert rows[REAL]["true-accept-rate"]["value"] > rows[IMPOSTOR]["true-accept-rate"]["value"]
     recognizer = results_at(tmp_path / "with")["recognizers"][0]
     assert (recognizer["threshold"], recognizer["licence"]) == (0.5, "for trying")
+
+
+@pytest.mark.usefixtures("copying")
+def test_recognizers_that_agree_and_one_that_sees_it_the_other_way_round(
+    recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = ("ip-adapter", "ip-adapter-avg", "ip-adapter-max")
+    order = {name: dict.fromkeys(("000", "001", "002"), value) for name, value in zip(methods, (0.1, 0.2, 0.3), strict=True)}
+    turned = {name: {person: -value for person, value in found.items()} for name, found in order.items()}
+
+    def scored(rows: Any, people: Any, index: int, recognizer: Any) -> Any:
+        scores, _ = face_scores(rows, people, index, recognizer)
+        return scores, (order, order, turned)[index]
+
+    monkeypatch.setattr(results, "face_scores", scored)
+    monkeypatch.setattr(recognizers, "load_recognizer", NamedColorRecognizer)
+    files = (tmp_path / "one.toml", tmp_path / "two.toml", DLIB)
+    run_experiment(replace(recipe, methods=methods, recognizers=files, images=1), tmp_path / "out")
+    names = [each["name"] for each in results_at(tmp_path / "out")["recognizers"]]
+    assert names == ["one", "two", SELECTION_ONLY]
+    found = results_at(tmp_path / "out")["agreement"]
+    assert [(each["recognizer"], each["other"]) for each in found] == [
+        (names[0], names[1]),
+        (names[0], names[2]),
+        (names[1], names[2]),
+    ]
+    assert [each["between_methods"]["value"] for each in found] == pytest.approx([1, -1, -1])
+    assert [each["per_person"]["value"] for each in found] == pytest.approx([1, -1, -1])
+    assert {(each["prompt_set"], each["num_photos"], each["num_methods"]) for each in found} == {("portrait", 3, 3)}
+    text = (tmp_path / "out/table.md").read_text()
+    assert "| one | two | dlib (model selection only) |" in text
+    assert "one and two: rank correlation of the 3 methods 1.00" in text
 
 
 @pytest.mark.usefixtures("copying")

@@ -53,7 +53,7 @@ def made_up() -> dict[str, Any]:
         "seed": 0,
         "model": "pocket",
         "model_weights": "pocket@0123",
-        "recognizer": "recognizer.toml",
+        "recognizers": ["recognizer.toml", "dlib"],
         "max_people": None,
         "prompt": 'a "b" \\ c',
         "data": {"people": "people.jsonl", "num_photos": "photos"},

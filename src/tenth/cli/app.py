@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from tenth.cli.commands.batch import batch
-from tenth.cli.commands.data import encode, image_folder, lfw
+from tenth.cli.commands.data import attributes, encode, image_folder, lfw
 from tenth.cli.commands.evaluation.benchmark import benchmark, benchmark_export, benchmark_score
 from tenth.cli.commands.evaluation.evaluate import evaluate
 from tenth.cli.commands.evaluation.experiment import experiment, report
@@ -132,7 +132,7 @@ def build_command() -> Any:
         (app, "One person", (demo, photos, identity, generate, people, forget, verify, export)),
         (app, "Many people", (batch, train, experiment, report, evaluate)),
         (app, "This installation", (serve, methods, metrics, doctor)),
-        (data_app, None, (lfw, image_folder, encode)),
+        (data_app, None, (lfw, image_folder, attributes, encode)),
         (benchmark_app, None, (benchmark_export, benchmark_score, benchmark_rate)),
         (models_app, None, (models_list, download, update)),
         (cache_app, None, (clear,)),

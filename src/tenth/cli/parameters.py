@@ -196,6 +196,10 @@ References = Annotated[Path | None, option("DIR", "the photos that the method wa
 PEOPLE_LIST_HELP = "a people.jsonl whose captions say who is a man and who a woman: for the gender gap"
 PeopleList = Annotated[Path | None, option("FILE", PEOPLE_LIST_HELP, "--people")]
 Summary = Annotated[bool, typer.Option("--summary", help="print one table as Markdown, for a README, and write nothing")]
+AttributesTable = Annotated[Path, option("FILE", "a new CSV", *OUTPUT)]
+AnySplit = Annotated[
+    Literal["all", "train", "validation", "test"], choice("all", "train", "validation", "test", text="whose photos are read")
+]
 AttributesFile = Annotated[Path | None, option("FILE", "what each photo shows: captions are made of it")]
 VERIFY_HELP = "read each finished file as a whole, and do again what has changed"
 VerifyShards = Annotated[bool, typer.Option("--verify", help=VERIFY_HELP)]
@@ -235,6 +239,12 @@ Recognizers = Annotated[
     list[Path],
     option("FILE", "a face recognizer's TOML file; may be repeated [default: dlib's recognizer]", "--recognizer"),
 ]
+RecipeRecognizers = Annotated[
+    list[Path],
+    option("FILE", "a recognizer's TOML file, or dlib, instead of the recipe's; may be repeated", "--recognizer"),
+]
+RecipePeople = Annotated[Path | None, option("FILE", "people.jsonl, instead of the recipe's", "--people")]
+RecipePhotos = Annotated[Path | None, option("DIR", "the folder of its photos, instead of the recipe's", "--photos")]
 ClipFolder = Annotated[Path | None, option("DIR", "a CLIP model's folder, which scores images by their prompts", "--clip")]
 Partial = Annotated[bool, typer.Option("--partial", help="score the people of whom every image is there, and say so")]
 ResultsFolder = Annotated[Path | None, option("DIR", "where rows and tables go [default: results in --tasks]", *OUTPUT)]

@@ -118,7 +118,9 @@ def short_path_names(settings: Mapping[str, Any]) -> dict[str, str]:
     """
     data, methods = settings.get("data"), settings.get("methods")
     values = [*(data.values() if isinstance(data, Mapping) else ()), *(methods if isinstance(methods, list | tuple) else ())]
-    values += [settings.get(key) for key in ("recognizer", "clip_model", "model")]
+    recognizers = settings.get("recognizers")
+    values += recognizers if isinstance(recognizers, list | tuple) else ()
+    values += [settings.get(key) for key in ("clip_model", "model")]
     parts = (part for value in values for part in str(value).split(METHOD_SEPARATOR))
     names = _shortest_unique_names(dict.fromkeys(part for part in parts if PurePath(part).is_absolute()))
     machine_folders = {str(Path.cwd()): ".", str(Path.home()): "~"}

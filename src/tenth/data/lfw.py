@@ -15,18 +15,28 @@ from pathlib import Path
 
 from tenth.core.errors import DataError, PhotoError
 from tenth.core.files.claims import exclusive_folder, remove_temporary
-from tenth.core.files.reading import UnreadableError, open_regular, reason, without_system_files
+from tenth.core.files.reading import UnreadableError, open_regular, reason, sha256_of, without_system_files
 from tenth.core.files.writing import write_if_changed
 from tenth.core.types import Pixels
 from tenth.core.wording import pluralize
 from tenth.data.captions.attributes import Attributes, read_attributes
 from tenth.data.captions.templates import captions
 from tenth.data.faces.detection import near_duplicate_hash
-from tenth.data.manifest import DroppedPhoto, ManifestEntry, ManifestSummary, remove_temporary_manifest, writing_manifest
+from tenth.data.manifest import (
+    REPORT_FILE,
+    DroppedPhoto,
+    ManifestEntry,
+    ManifestSummary,
+    read_sources,
+    remove_temporary_manifest,
+    writing_manifest,
+)
 from tenth.data.photo import open_photo
 from tenth.data.splits import TEST_FOLD, deduplicate, fold_of, split_of
 
 MAX_ARCHIVE_BYTES = 1 << 28  # it has 108 MB
+ATTRIBUTES = "attribute table"  # among the report's sources
+WHERE_LFW_IS = "docs/data.md says where it is published"
 ARCHIVE_MD5 = "68331da3eb755a505a502b5aacb3c201"  # lfw-deepfunneled.tgz as published
 TOTAL_PHOTOS, TOTAL_PEOPLE = 13_233, 5_749  # in the whole set
 CAPTIONS_PER_PHOTO = 8
@@ -65,11 +75,13 @@ def read_lfw(source: Path, extracted: Path) -> list[LfwPhoto]:
     Raises DataError if it is neither, or an archive other than the published one.
     """
     if not source.exists():
-        raise DataError(f"{source} does not exist", "the source is lfw-deepfunneled.tgz or a folder of it", "Check the path")
+        needed = "the source is lfw-deepfunneled.tgz or a folder of it"
+        raise DataError(f"{source} does not exist", needed, f"Check the path; {WHERE_LFW_IS}")
     photos = sorted(_photos_in(source) if source.is_dir() else _extract(source, extracted))
     if not photos:
-        found, action = f"{source} has no photo in LFW's layout", "Give the folder that holds the people's folders"
-        raise DataError(found, "photos are NAME/NAME_0001.jpg, at most one folder down", action)
+        needed = "photos are NAME/NAME_0001.jpg, at most one folder down"
+        action = f"Give the folder that holds the people's folders; {WHERE_LFW_IS}"
+        raise DataError(f"{source} has no photo in LFW's layout", needed, action)
     return photos
 
 
@@ -84,6 +96,7 @@ def prepare_lfw(source: Path, destination: Path, attributes: Path | None = None,
         remove_temporary(destination / "photos")
         remove_temporary_manifest(destination)
         table = read_attributes(attributes) if attributes else {}
+        sources = _locked_sources(attributes, destination) if attributes else {}
         photos = read_lfw(source, destination / "photos")
         counts = full_photo_counts(photos, table)
 
@@ -99,7 +112,19 @@ def prepare_lfw(source: Path, destination: Path, attributes: Path | None = None,
                     num_missing += file not in table
                 for photo in dropped:
                     writer.drop(photo)
-            return writer.finish(_notes(source, photos, num_missing if attributes else None, fold))
+            notes = (
+                f"{what}, sha256 {digest}: kept in {REPORT_FILE}, and compared from now on" for what, digest in sources.items()
+            )
+            return writer.finish((*notes, *_notes(source, photos, num_missing if attributes else None, fold)), sources)
+
+
+def _locked_sources(attributes: Path, destination: Path) -> dict[str, str]:
+    """The table's sha256: the first use keeps it. Raises DataError for another table than the folder's."""
+    digest, known = sha256_of(attributes), read_sources(destination).get(ATTRIBUTES, "")
+    if known not in ("", digest):
+        found = f"{attributes} has the sha256 {digest}"
+        raise DataError(found, f"{destination} was made with {known}", "Take that table, or choose another -o (docs/data.md)")
+    return {ATTRIBUTES: digest}
 
 
 def full_photo_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes]) -> dict[str, int]:
@@ -116,9 +141,15 @@ def full_photo_counts(photos: Sequence[LfwPhoto], table: Mapping[str, Attributes
     return counts
 
 
+def people_folder(source: Path) -> Path:
+    """The folder that holds the people's folders: `source`, or the one folder in it."""
+    inside = (path for path in without_system_files(source, source.glob("*")) if path.is_dir() and path.name[0] != ".")
+    folders = [] if any(source.glob("*/*.jpg")) else list(inside)
+    return folders[0] if len(folders) == 1 else source
+
+
 def _photos_in(source: Path) -> list[LfwPhoto]:
-    inside = [path for path in without_system_files(source, source.iterdir()) if path.is_dir() and path.name[0] != "."]
-    folder = inside[0] if len(inside) == 1 and not any(source.glob("*/*.jpg")) else source
+    folder = people_folder(source)
     return [photo for path in without_system_files(folder, folder.glob("*/*.jpg")) if (photo := _photo(path))]
 
 
@@ -135,7 +166,7 @@ def _check_archive(source: Path) -> None:
         raise DataError(f"{source} {reason(problem)}", "the published lfw-deepfunneled.tgz is needed", "Check it") from problem
     if digest != ARCHIVE_MD5:
         needed = f"the published lfw-deepfunneled.tgz has {ARCHIVE_MD5}"
-        action = "Download it again, or unpack it yourself and give the folder"
+        action = f"Download it again, or unpack it yourself and give the folder; {WHERE_LFW_IS}"
         raise DataError(f"{source} has md5 {digest}", needed, action)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from tenth.core.errors import DataError
 from tenth.core.files.claims import remove_temporary_of
-from tenth.core.files.reading import UnreadableError, parse_json, read_lines, reason
+from tenth.core.files.reading import UnreadableError, parse_json, read_json, read_lines, reason
 from tenth.core.files.writing import atomic_file
 from tenth.data.splits import FOLDS, SPLITS, Split
 
@@ -104,14 +104,25 @@ class ManifestWriter:
         """The first SHOWN."""
         return self._shown
 
-    def finish(self, notes: Iterable[str]) -> ManifestSummary:
-        """End the report."""
+    def finish(self, notes: Iterable[str], sources: Mapping[str, str] | None = None) -> ManifestSummary:
+        """End the report. sources: the sha256 of files that rows were made of, by what they are."""
         summary = ManifestSummary(self._people, self._photos, tuple(self._shown), self._codes.total(), tuple(notes))
         rest = {"num_dropped": self._codes, "notes": summary.notes, "people": self._people, "photos": self._photos}
+        rest |= {"sources": sources} if sources else {}
         self._report.write(b"\n ],\n" if self._codes else b"],\n")
         lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(rest[key], sort_keys=True)}" for key in sorted(rest))
         self._report.write(f"{lines}\n}}\n".encode())
         return summary
+
+
+def read_sources(folder: Path) -> dict[str, str]:
+    """The `sources` in a folder's report.json; {} if there is none."""
+    try:
+        report = read_json(folder / REPORT_FILE)
+    except (OSError, UnreadableError):
+        return {}
+    sources = report.get("sources") if isinstance(report, dict) else None
+    return dict(sources) if isinstance(sources, dict) else {}
 
 
 def remove_temporary_manifest(folder: Path) -> None:
@@ -165,7 +176,7 @@ def iterate_manifest(path: Path) -> Iterator[ManifestEntry]:
         for number, line in enumerate(read_lines(path), 1):
             yield _parse_entry(path, number, line)
     except (OSError, UnreadableError) as problem:
-        action = "Write them with `tenth data lfw` or `tenth data image-folder`"
+        action = "Write them with `tenth data lfw` or `tenth data image-folder`; docs/data.md has both"
         raise DataError(f"{path} {reason(problem)}", "the rows of a data set are needed", action) from problem
     if not number:
         raise _damaged(path, 1, "the file is empty")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from tenth.core.config import Count, FilePath, SomeItems, WholeNumber, config_dataclass, require, to_table
@@ -17,6 +18,7 @@ from tenth.methods.registry import ADAPTER_METHODS, method
 from tenth.models.registry import DEFAULT_MODEL
 from tenth.sampling.config import SamplingConfig
 
+DLIB = Path("dlib")  # among `recognizers`: the package's own, for which there is no file
 PORTRAIT_PROMPT_SET = "portrait"  # the prompt set of `prompt` alone
 
 
@@ -65,8 +67,9 @@ class ExperimentRecipe:
     held_out: Count = 10  # photos kept for evaluation, at most
     min_people: Count = 2  # fewer usable people are an error: one alone has no impostors
     max_people: WholeNumber | None = None  # only the first so many: for trying a recipe out
-    recognizer: FilePath | None = None  # TOML file of a recognizer that conditions no method; without it nothing is a result
-    use_dlib: bool = True  # whether dlib's recognizer evaluates too, where the model reads it: three times as long
+    # TOML files of recognizers that condition no method; the tables are by the first. `dlib`: the package's own, which the
+    # pocket model reads: three times as long, and alone no result.
+    recognizers: SomeItems[FilePath] = (DLIB,)
     clip_model: FilePath | None = None  # folder of a CLIP model that scores images by their prompts, beside face attributes
     real_photo_framing: Literal["crop", "photo"] = "crop"  # what is seen of real photos: crops as the model's, or all
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -82,6 +85,7 @@ class ExperimentRecipe:
             valid = bool(re.fullmatch("[a-z][a-z0-9-]*", name)) and name != PORTRAIT_PROMPT_SET
             require(valid, "prompt_sets", name, f"small letters, digits and hyphens, and not {PORTRAIT_PROMPT_SET}")
             require(self._are_methods(prompt_set.methods), f"prompt_sets.{name}.methods", prompt_set.methods, expected)
+        require(_all_unique(self.recognizers), "recognizers", tuple(map(str, self.recognizers)), "each once")
         # Conditions differ, and each has enough photos.
         counts, impostors, num_photos = self.photo_counts, self.num_impostors, self.main_condition.num_photos
         rising = _all_unique(counts) and list(counts) == sorted(counts)
@@ -144,6 +148,11 @@ class ExperimentRecipe:
             *self.clean_conditions,
             *(Condition(self.main_condition.num_photos, number) for number in sorted(self.num_impostors) if number),
         )
+
+    @property
+    def needed_people(self) -> int:
+        """`min_people`, and no more than `max_people` allows."""
+        return min(self.min_people, self.max_people or self.min_people)
 
     @property
     def max_impostors(self) -> int:

@@ -10,22 +10,28 @@ from tenth.core.types import DiffusionModel
 from tenth.evaluation.extractors.clip_score import ClipScorer
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, FaceEmbedder, load_recognizer
+from tenth.evaluation.folders import dlib_recognizer
 from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, PromptScorer
-from tenth.experiments.recipe import ExperimentRecipe
+from tenth.experiments.recipe import DLIB, ExperimentRecipe
 
-SELECTION_ONLY = "dlib (model selection only)"  # the name of the recognizer whose embeddings condition the model
+SELECTION_ONLY = (
+    "dlib (model selection only)"  # whose embeddings condition the pocket model, and choose checkpoints and candidates
+)
 
 
 def load_recognizers(recipe: ExperimentRecipe, model: DiffusionModel) -> dict[str, FaceEmbedder]:
-    """The recipe's recognizer, then dlib's, if asked for and conditioning the model. Raises RecipeError if there is none."""
+    """The recipe's recognizers by name. Raises ModelError for one that cannot be used, RecipeError for one given twice."""
     recognizers: dict[str, FaceEmbedder] = {}
-    if recipe.recognizer is not None:
-        recognizer = load_recognizer(recipe.recognizer)
+    for path in recipe.recognizers:
+        if path == DLIB:
+            center = model.encoder.dlib_mean
+            recognizers[SELECTION_ONLY] = dlib_recognizer() if center is None else DlibRecognizer(center.double().numpy())
+            continue
+        recognizer = load_recognizer(path)
+        require(
+            recognizer.name not in recognizers, "recognizers", str(path), "each once; this one has another's name and model"
+        )
         recognizers[recognizer.name] = recognizer
-    if recipe.use_dlib and model.encoder.dlib_mean is not None:
-        recognizers[SELECTION_ONLY] = DlibRecognizer(model.encoder.dlib_mean.double().numpy())
-    expected = "a recognizer's TOML file, since dlib's is left out or this model does not read it"
-    require(bool(recognizers), "recognizer", None, expected)
     return recognizers
 
 

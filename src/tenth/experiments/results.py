@@ -17,6 +17,7 @@ from tenth.evaluation.metrics.bootstrap import paired_difference
 from tenth.evaluation.metrics.identity import PersonScores
 from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.paired_comparison import compare
+from tenth.evaluation.recognizer_agreement import agreements
 from tenth.experiments.costs import summarize_costs
 from tenth.experiments.images import ImageJob, ImageJobs, unconditional_key
 from tenth.experiments.protocol import EvaluatedPerson, RealImages
@@ -31,20 +32,22 @@ JsonDict = dict[str, Any]  # a line of run.json
 
 def face_score_records(
     rows: AllTableRows, people: Sequence[EvaluatedPerson], recognizers: Mapping[str, FaceEmbedder]
-) -> tuple[list[JsonDict], list[JsonDict]]:
-    """Scores and differences by each recognizer; `people` holds their embeddings in the same order.
+) -> tuple[list[JsonDict], list[JsonDict], list[JsonDict]]:
+    """Scores and differences by each recognizer, and how well they agree; `people` holds their embeddings in the same order.
 
     Differences of identity similarity: between all pairs of methods, corrected for their number; and, where a photo is an
-    impostor's, between a method and itself without impostors.
+    impostor's, between a method and itself without impostors. Agreement: between all pairs of recognizers.
     """
     scores: list[JsonDict] = []
     differences: list[JsonDict] = []
+    similarities: dict[tuple[str, Condition], dict[str, Mapping[str, PersonScores]]] = {}  # by recognizer, then by method
     for index, (label, recognizer) in enumerate(recognizers.items()):
         # By prompt set, of the main condition, which comes before those with impostors.
         without_impostors: dict[str, Mapping[str, PersonScores]] = {}
         for (prompt_set, condition), table in rows.items():
             named_scores, values = face_scores(table, people, index, recognizer)
             scores += [score_record(prompt_set, condition, scored) | {"recognizer": label} for scored in named_scores]
+            similarities.setdefault((prompt_set, condition), {})[label] = values
             keys = condition_keys(prompt_set, condition) | {"metric": IDENTITY, "recognizer": label}
             if len(values) > 1:
                 differences += [keys | asdict(pair) for pair in compare(values)]
@@ -53,7 +56,8 @@ def face_score_records(
                 continue
             clean = without_impostors[prompt_set]
             differences += [keys | impostor_cost(name, values[name], clean[name]) for name in values if name in clean]
-    return scores, differences
+    agreement = [condition_keys(*where) | asdict(pair) for where, found in similarities.items() for pair in agreements(found)]
+    return scores, differences, agreement
 
 
 def impostor_cost(name: str, with_impostors: PersonScores, without_impostors: PersonScores) -> JsonDict:

@@ -17,7 +17,7 @@ from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any
 
-from tenth.core.config import from_table, read_toml, to_table
+from tenth.core.config import from_table, read_toml, to_table, with_overrides
 from tenth.core.console import track
 from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.files.claims import exclusive_folder, remove_temporary
@@ -59,9 +59,13 @@ NUM_SHEET_PEOPLE = 3  # on sheet.png
 TABLE_FILE, CURVE_FILE = "table.md", "curve.png"
 
 
-def read_experiment(path: Path) -> ExperimentRecipe:
-    """The recipe in a TOML file. Raises RecipeError if a key or value is impossible, InputError for an unknown method."""
-    return from_table(ExperimentRecipe, read_toml(path), str(path))
+def read_experiment(path: Path, options: Mapping[str, Any] | None = None) -> ExperimentRecipe:
+    """The recipe in a TOML file, with what `options` says instead of its keys.
+
+    Raises RecipeError if a key or value is impossible, InputError for an unknown method.
+    """
+    recipe = from_table(ExperimentRecipe, read_toml(path), str(path))
+    return with_overrides(recipe, options, "the options") if options else recipe
 
 
 def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception | None = None, *, resume: bool = False) -> str:
@@ -116,10 +120,10 @@ class LoadedExperiment:
         people, failed = process_people(recipe, self.model, self.recognizers, real)
         failed_people = {failure["person"] for failure in failed}
         people = [person for person in people if person.person_id not in failed_people]
-        if len(people) < recipe.min_people:
+        if len(people) < recipe.needed_people:
             remaining = f"{pluralize(len(people), 'person')} left without a failure"
             reasons = abbreviate(dict.fromkeys(failure["reason"].rstrip(".") for failure in failed), "; ")
-            raise DataError(remaining, f"{recipe.min_people} are needed", reasons)
+            raise DataError(remaining, f"{recipe.needed_people} are needed", reasons)
 
         # Images.
         person_ids = [person.person_id for person in people]
@@ -129,7 +133,7 @@ class LoadedExperiment:
 
         # Scores.
         rows = table_rows(recipe, person_ids, jobs, real)
-        scores, differences = face_score_records(rows, people, self.recognizers)
+        scores, differences, agreement = face_score_records(rows, people, self.recognizers)
         scores += prompt_score_records(rows, self.prompt_scorers)
         scores += image_set_score_records(rows, person_ids, real, self.inception)
         prompt_sets = recipe.all_prompt_sets.items()
@@ -144,6 +148,7 @@ class LoadedExperiment:
             "scores": scores,
             "prompt_scorers": [scorer.name for scorer in self.prompt_scorers],
             "differences": differences,
+            "agreement": agreement,
             "costs": method_costs(output / COSTS_FILE, recipe),
             "failed": failed,
             "prompt_sets": {
@@ -180,7 +185,7 @@ def process_people(
             check_impostors(impostors, photos)
             failed += create_identities(recipe, model, Person(person.person_id, photos.references), impostors, real.output)
 
-    needed = max(recipe.min_people, 2 if recipe.max_impostors else 1)
+    needed = max(recipe.needed_people, 2 if recipe.max_impostors else 1)
     if len(people) < needed:
         found = f"{pluralize(len(people), 'person')} of {recipe.split} with {recipe.references} references and a held-out photo"
         action = "Lower references or min_people, or check the folder of photos"
@@ -245,7 +250,7 @@ def run_settings(recipe: ExperimentRecipe, model: DiffusionModel, recognizers: I
         "adapter": model.adapter_name,
         "encoder": model.encoder.name,
         "people_sha256": sha256_of(recipe.data.people),
-        "recognizers": list(recognizers),
+        "recognizer_weights": list(recognizers),
         "tenth": version("tenth"),
     }
     plain: dict[str, Any] = replace_paths(json.loads(json.dumps(settings, default=str)), recipe.path_names)

@@ -95,7 +95,8 @@ def face_scores(
     half = _features({person.person_id: second_half(person.held_out[index]) for person in people})
 
     # The metrics, those of a threshold if the recognizer has one.
-    attributes, metrics = {person.person_id: person.attributes for person in people}, {}
+    attributes = {person.person_id: person.attributes for person in people}
+    metrics: dict[str, Callable[..., Score]] = {}
     for metric in metrics_for("faces"):
         if "attributes" in metric.needs:
             metrics[metric.name] = partial(metric.function, attributes=attributes)

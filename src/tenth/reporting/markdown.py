@@ -7,6 +7,7 @@ from typing import Any
 
 from tenth.core.wording import pluralize
 from tenth.reporting.metric_columns import condition_text, heading, interval, number, short
+from tenth.reporting.recognizer_tables import agreement_lines, recognizers_table
 from tenth.reporting.results_reader import CONTROLS, IDENTITY, Cost, Results, read_results
 from tenth.reporting.tables import on, score_cell, score_tables
 
@@ -25,10 +26,12 @@ def markdown(record: Mapping[str, Any]) -> str:
     for prompt_set in results.scored:
         title = f"{on(prompt_set)}, {condition_text(results.main)}".removeprefix(", ")
         parts.append(f"## {title[0].upper()}{title[1:]}\n")
-        for table in score_tables(results, prompt_set, results.recognizer.name):
+        several = [table] if (table := recognizers_table(results, prompt_set)) else []
+        for table in (*score_tables(results, prompt_set, results.recognizer.name), *several):
             rows = [(name, [cell.with_interval for cell in row]) for body in table.bodies for name, row in body]
             shown = [_table(table.heads, rows)] if table.heads else []
             parts.append("\n\n".join([f"### {table.title}", *shown, *map(_plain, table.left_out)]) + "\n")
+        parts += [f"{_plain(line)}\n" for line in agreement_lines(results, prompt_set)]
     recognizer = f" Recognizer: {_plain(results.recognizer.name)}." if results.recognizer.name else ""
     return "\n".join([*parts, f"Brackets: 95 % intervals over people.{recognizer}"]) + "\n"
 

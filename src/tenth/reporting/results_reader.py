@@ -93,6 +93,30 @@ class System:
 
 
 @dataclass(frozen=True, config=CONFIG)
+class Correlation:
+    """A rank correlation with its interval over n people."""
+
+    value: Number
+    low: Number | None = None
+    high: Number | None = None
+    n: Count = 0
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Agreement:
+    """How alike two recognizers rank the methods: by their means over people, and for one person, averaged over people."""
+
+    prompt_set: str
+    num_photos: Count
+    recognizer: str
+    other: str
+    num_methods: Count
+    between_methods: Correlation
+    per_person: Correlation
+    num_impostors: Count = 0
+
+
+@dataclass(frozen=True, config=CONFIG)
 class Cost:
     """What a method takes of time and memory, for an identity and an image."""
 
@@ -128,6 +152,7 @@ class Results:
 
     scores: tuple[Result, ...] = ()
     differences: tuple[Difference, ...] = ()
+    agreement: tuple[Agreement, ...] = ()
     recognizers: tuple[Recognizer, ...] = ()
     costs: tuple[Cost, ...] = ()
     failed: tuple[Failure, ...] = ()

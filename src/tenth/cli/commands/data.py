@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tenth.cli.parameters import (
+    AnySplit,
     AttributesFile,
+    AttributesTable,
     EncodedFolder,
     Fold,
     LfwSource,
@@ -30,6 +32,31 @@ def lfw(source: LfwSource, output: ManifestFolder, attributes: AttributesFile = 
     from tenth.data.lfw import prepare_lfw
 
     return _print_summary(prepare_lfw(source, output, attributes, fold=fold))
+
+
+def attributes(people: PeopleFile, photos: PhotosFolder, output: AttributesTable, split: AnySplit = "all") -> int:
+    """Read what photos show by the package's own classifier, where no attribute table is at hand.
+
+    Writes the CSV that `tenth data lfw --attributes` reads. What the classifier does not know stays empty. What was read is
+    kept: the same command goes on with what was stopped.
+    """
+    from tenth.core.cache import ArrayCache, default_cache_dir
+    from tenth.core.errors import DataError
+    from tenth.core.files.writing import write_bytes
+    from tenth.data.faces.crops import PhotoDataset
+    from tenth.evaluation.attribute_table import attribute_table
+    from tenth.evaluation.extractors.face_attributes import load_face_attributes
+
+    if output.exists():
+        raise DataError(f"{output} exists", "a new file is needed", "Choose another -o, or remove it")
+    dataset = PhotoDataset(people, photos)
+    splits = ("train", "validation", "test") if split == "all" else (split,)  # never the reserved people
+    entries = [entry for name in splits for entry in dataset.entries(name, required=split != "all")]
+    table = attribute_table(dataset, entries, load_face_attributes(), ArrayCache(default_cache_dir()))
+    write_bytes(output, table.encode(), no_overwrite=True)
+    print_message(f"read by a classifier, with errors (docs/data.md): {pluralize(len(entries), 'photo')}")
+    print_result(output)
+    return 0
 
 
 def image_folder(source: PeopleFolder, output: ManifestFolder, workers: Workers = 0, ray: RayAddress = "") -> int:

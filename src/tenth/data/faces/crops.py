@@ -14,7 +14,7 @@ from torch import Tensor
 from tenth.core.cache import Array, ArrayCache
 from tenth.core.config import FilePath, config_dataclass
 from tenth.core.console import track
-from tenth.core.errors import DataError
+from tenth.core.errors import DataError, PhotoError
 from tenth.core.types import Face, Photo, Pixels
 from tenth.data.faces.detection import CROP_PADDING, CROP_SIZE, crop_face
 from tenth.data.faces.multiscale import open_photo_with_faces
@@ -45,8 +45,14 @@ class PhotoDataset:
         return entries
 
     def open_with_central_face(self, entry: ManifestEntry) -> Photo | None:
-        """The photo with the face nearest its centre, whom LFW names; None without a face."""
-        photo, faces = open_photo_with_faces(self.photos / entry.file)
+        """The photo with the face nearest its centre, whom LFW names; None without a face. Raises PhotoError, DataError."""
+        try:
+            photo, faces = open_photo_with_faces(self.photos / entry.file)
+        except PhotoError as problem:
+            if self.photos.is_dir():
+                raise
+            needed = f"the photos that {self.people} names are below it"
+            raise DataError(f"{self.photos} is no folder", needed, "Correct `photos`; docs/data.md has both") from problem
         height, width = photo.pixels.shape[:2]
         face = min(faces, key=lambda face: _distance(face, width / 2, height / 2), default=None)
         return Photo(photo.pixels, entry.digest, entry.file, face) if face else None

@@ -16,7 +16,13 @@ from tenth.core.errors import DataError, ModelError
 from tenth.core.types import Face, FeatureArray, Photo, Pixels
 from tenth.data.faces.descriptors import encoder_name, face_descriptor
 from tenth.data.faces.detection import Detector, find_faces
-from tenth.evaluation.extractors.recognizer_config import DetectorConfig, RecognizerConfig, read_model, read_recognizer_config
+from tenth.evaluation.extractors.recognizer_config import (
+    HELP,
+    DetectorConfig,
+    RecognizerConfig,
+    read_model,
+    read_recognizer_config,
+)
 
 BATCH_IMAGES = 64  # crops per run of the network; the result does not depend on it
 
@@ -222,4 +228,6 @@ def _load_session(settings: RecognizerConfig) -> Any:
 def _model_mismatch(settings: RecognizerConfig, problem: str) -> ModelError:
     width, height = settings.size
     needed = f"({settings.input}: N, 3, {height}, {width}) -> ({settings.output}: N, D) is what its TOML file says"
-    return ModelError(f"{settings.model} does not fit: {problem}", needed, "Correct input, output or size, or the file")
+    return ModelError(
+        f"{settings.model} does not fit: {problem}", needed, f"Correct input, output or size, or the file; {HELP}"
+    )

@@ -23,6 +23,7 @@ from tenth.core.config import Fraction, config_dataclass, from_table, needs, req
 from tenth.core.errors import ModelError, RecipeError
 from tenth.core.files.reading import UnreadableError, read_toml, read_verified, reason
 
+HELP = "docs/recognizers.md says how to describe one, and where they are published"
 NUM_LANDMARKS = 5  # what the detectors in use give per face
 MAX_MODEL_BYTES = 2 << 30  # the most that an ONNX file has in one piece
 MAX_TEXT_CHARS = 1_000  # characters of a text
@@ -103,9 +104,9 @@ def read_recognizer_config(path: Path) -> RecognizerConfig:
                 part["model"] = str((path.parent / part["model"]).absolute())  # not `resolve`: a link may lead back to itself
         return from_table(RecognizerConfig, table, path.name)
     except (OSError, UnreadableError) as problem:
-        raise ModelError(f"{path} {reason(problem)}", "a recognizer's TOML file is needed", "Correct it") from problem
+        raise ModelError(f"{path} {reason(problem)}", "a recognizer's TOML file is needed", f"Correct it; {HELP}") from problem
     except RecipeError as problem:
-        raise ModelError(problem.found, problem.needed, problem.action) from None
+        raise ModelError(problem.found, problem.needed, f"{problem.action}; {HELP}") from None
 
 
 def read_model(path: Path, sha256: str) -> bytes:
@@ -114,4 +115,6 @@ def read_model(path: Path, sha256: str) -> bytes:
         return read_verified(path, sha256, MAX_MODEL_BYTES)
     except (OSError, UnreadableError) as problem:
         needed = f"the recognizer's file names one with the sha256 {sha256}"
-        raise ModelError(f"{path} {reason(problem)}", needed, "Put it there, or correct `model` and `sha256`") from problem
+        raise ModelError(
+            f"{path} {reason(problem)}", needed, f"Put it there, or correct `model` and `sha256`; {HELP}"
+        ) from problem

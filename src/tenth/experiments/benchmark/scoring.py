@@ -79,14 +79,15 @@ def embed_real_photos(
         references, held_out = (
             [load_image(path) for path in benchmark.real.paths(side, person_id)] for side in ("references", "held-out")
         )
-        embedded = [
+        given, kept_back = (
             tuple(extract_cached(side, recognizer) for recognizer in judges.recognizers.values())
             for side in (references, held_out)
-        ]
-        if any(np.isnan(rows).any(1).all() for side in embedded for rows in side):
+        )
+        if any(np.isnan(rows).any(1).all() for rows in (*given, *kept_back)):
             faceless.append(person_id)
         else:
-            people.append(EvaluatedPerson(person_id, tuple(references), *embedded, benchmark.attributes.get(person_id, {})))
+            attributes = benchmark.attributes.get(person_id, {})
+            people.append(EvaluatedPerson(person_id, tuple(references), given, kept_back, attributes))
     if len(people) < 2:
         found = f"a recognizer finds a face in the real photos of {len(people)} of {len(person_ids)} people"
         raise DataError(found, "two people are needed", "Check the recognizer's description (docs/metrics.md)")

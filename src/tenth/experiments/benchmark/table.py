@@ -15,6 +15,7 @@ from tenth.core.files.reading import without_system_files
 from tenth.core.files.writing import write_text
 from tenth.core.run_record import RECORD_FILE, read_record, write_record
 from tenth.evaluation.paired_comparison import compare
+from tenth.evaluation.recognizer_agreement import agreements
 from tenth.experiments.benchmark.tasks import Benchmark
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET
 from tenth.reporting.csv_tables import differences_csv, scores_csv
@@ -138,6 +139,7 @@ def merge_rows(rows: Sequence[Row], benchmark: Benchmark) -> JsonDict:
         "recognizers": list(recognizers.values()),
         "scores": list(scores.values()),
         "differences": list(differences(rows)),
+        "agreement": list(agreement(rows)),
         "prompt_scorers": sorted({name for row in rows for name in row.prompt_scorers}),
         "prompt_sets": {
             name: {"prompts": each.prompts, "images": each.images} for name, each in benchmark.record.prompt_sets.items()
@@ -149,13 +151,28 @@ def merge_rows(rows: Sequence[Row], benchmark: Benchmark) -> JsonDict:
 
 def differences(rows: Sequence[Row]) -> Iterator[JsonDict]:
     """Between all pairs of rows in each table, each pair over the people that both have."""
-    tables: dict[tuple[Any, ...], dict[str, Mapping[str, float]]] = {}
-    for each in (each for row in rows for each in row.values):
-        tables.setdefault(_table_of(each), {})[each.method] = each.by_person
-    for keys, by_method in tables.items():
+    for keys, by_method in _values_by_table(rows).items():
         if len(by_method) > 1:
             pairs = compare(by_method, common_people=True)
             yield from (dict(zip(TABLE_KEYS, keys, strict=True)) | asdict(pair) for pair in pairs)
+
+
+def agreement(rows: Sequence[Row]) -> Iterator[JsonDict]:
+    """Between all pairs of recognizers in each prompt set and condition, over the people that all rows have."""
+    tables: dict[tuple[Any, ...], dict[str, dict[str, Mapping[str, float]]]] = {}
+    for (*where, metric, recognizer), by_method in _values_by_table(rows).items():
+        if metric == IDENTITY:
+            tables.setdefault(tuple(where), {})[recognizer] = by_method
+    for keys, by_recognizer in tables.items():
+        yield from (dict(zip(TABLE_KEYS, keys, strict=False)) | asdict(pair) for pair in agreements(by_recognizer))
+
+
+def _values_by_table(rows: Sequence[Row]) -> dict[tuple[Any, ...], dict[str, Mapping[str, float]]]:
+    """The values of each table, by TABLE_KEYS: system -> person -> value."""
+    tables: dict[tuple[Any, ...], dict[str, Mapping[str, float]]] = {}
+    for each in (each for row in rows for each in row.values):
+        tables.setdefault(_table_of(each), {})[each.method] = each.by_person
+    return tables
 
 
 def ranked(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:

@@ -20,6 +20,7 @@ from tenth.reporting.html.reproduce import reproduce
 from tenth.reporting.metric_columns import condition_text, number, short
 from tenth.reporting.plot_style import can_plot
 from tenth.reporting.plots import has_curve, scatter, small_multiples
+from tenth.reporting.recognizer_tables import agreement_lines, recognizers_table
 from tenth.reporting.results_reader import IDENTITY, KINDS, Results, read_results
 
 PAGE = "report.html"
@@ -54,6 +55,7 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
     plotted = results.scored if can_plot() else ()
     by_prompt_set: dict[str, dict[str, Any]] = {
         "score_tables": {name: tables.score_tables(results, name, results.recognizer.name) for name in results.scored},
+        "recognizer_tables": {name: recognizers_table(results, name) for name in results.scored},
         "scales": {name: summary.scale_of(results, name) for name in results.scored},
         "differences": {name: tables.pairs_table(results, name) for name in results.scored},
         "curves": {name: small_multiples(results, name) for name in plotted},
@@ -69,6 +71,7 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
             results=results,
             facts=_facts(results),
             not_measured=dict.fromkeys(not_measured),
+            agreement={name: agreement_lines(results, name) for name in results.scored},
             findings=summary.findings(results),
             people=max((score.n for score in results.scores if score.metric == IDENTITY), default=0) or len(results.people),
             can_plot=can_plot(),

@@ -13,7 +13,7 @@ from tenth.reporting.results_reader import Recognizer, Results
 
 # What `tenth experiment` adds to the recipe in a record's settings: hashes and versions, which are found, not chosen.
 FOUND = {
-    *("adapter", "encoder", "inception", "model_weights", "people_sha256", "recognizers", "tenth"),
+    *("adapter", "encoder", "inception", "model_weights", "people_sha256", "recognizer_weights", "tenth"),
     *("trained_methods", "tuned_methods"),
 }
 SELECTION_ONLY = "for model selection only: a method is conditioned on it"

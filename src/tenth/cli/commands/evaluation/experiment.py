@@ -15,15 +15,22 @@ def experiment(
     output: parameters.RunFolder = None,
     resume: parameters.ResumeRun = False,
     inception: parameters.InceptionFile = None,
+    people: parameters.RecipePeople = None,
+    photos: parameters.RecipePhotos = None,
+    recognizer: parameters.RecipeRecognizers = [],  # noqa: B006 - typer's default of an option that may be repeated
+    max_people: parameters.MaxPeople = None,
 ) -> int:
     """Compare methods on many people: images, scores, tables, a page.
 
     Started again, it goes on where it stopped; with the Inception file, what needs it is filled in. The tables go to stdout.
     """
+    from tenth.data.lfw import people_folder
     from tenth.evaluation.extractors.inception_weights import load_inception
     from tenth.experiments.runner import read_experiment, run_experiment
 
-    parsed = read_experiment(recipe)
+    data = {"people": people, "photos": photos and people_folder(photos)}
+    options = {"data": {key: path for key, path in data.items() if path}, "recognizers": recognizer, "max_people": max_people}
+    parsed = read_experiment(recipe, {key: value for key, value in options.items() if value})
     network = load_inception(inception) if inception else None
     print_result(run_experiment(parsed, output or Path("runs") / recipe.stem, network, resume=resume))
     return 0
