@@ -90,6 +90,12 @@ def test_the_coverage_of_intervals_is_printed_last(fresh: Fresh) -> None:
     assert all(0 <= case["percentile"] <= case["coverage"] <= 1 for case in result["cases"])
 
 
+def test_the_coverage_of_areas_under_frontiers_is_printed_last(fresh: Fresh) -> None:
+    result = last_line(fresh, "frontier_coverage")
+    assert [case["settings"] for case in result["cases"]] == ["traded"] * 3 + ["close"] * 3 + ["equal"] * 3
+    assert all(0 <= case[name] <= 1 for case in result["cases"] for name in ("coverage", "percentile", "difference", "null"))
+
+
 def test_metrics_are_torch_fidelitys_and_its_ratio_is_printed_last(fresh: Fresh) -> None:
     pytest.importorskip("torch_fidelity", reason="torch-fidelity is not installed")
     result = run(fresh, "metrics")

@@ -174,8 +174,11 @@ def test_the_recipes_of_the_documents_have_known_keys() -> None:
     own_data, recipe, in_files = (tomllib.loads(block.text) for block in blocks_of("docs/train.md") if block.language == "toml")
     assert from_table(AdapterRecipe, own_data | recipe).references.p_impostor == 0.3
     assert from_table(AdapterRecipe, recipe | in_files).encoded == Path("data/encoded")
-    (sets,) = (tomllib.loads(block.text) for block in blocks_of("docs/experiments.md") if block.language == "toml")
-    assert from_table(ExperimentRecipe, {"split": "validation", "data": data, **sets}).prompt_sets["attributes"].images == 20
+    sets, frontier = (tomllib.loads(block.text) for block in blocks_of("docs/experiments.md") if block.language == "toml")
+    experiment = from_table(ExperimentRecipe, {"split": "validation", "data": data, **sets, **frontier})
+    assert experiment.prompt_sets["attributes"].images == 20
+    assert experiment.frontier is not None
+    assert len(experiment.frontier.settings) == 6
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -62,7 +62,7 @@ ONLY_IN = {
         "src/tenth/evaluation/extractors/clip_score.py",
     },
     "huggingface_hub": {"src/tenth/models/hub/client.py", "src/tenth/models/hub/transfer.py"},
-    "matplotlib": {"src/tenth/reporting/plot_style.py", "src/tenth/reporting/plots.py"},
+    "matplotlib": {"src/tenth/reporting/plot_style.py", "src/tenth/reporting/plots.py", "src/tenth/reporting/frontier/plot.py"},
     "jinja2": {"src/tenth/reporting/html/page.py"},
     "ray": {f"src/tenth/{name}.py" for name in ("core/workers/ray_cluster", "core/workers/ray_driver", "training/ray_train")},
     "fsspec": {"src/tenth/experiments/batch/store.py"},

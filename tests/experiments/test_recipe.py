@@ -80,6 +80,14 @@ def test_the_comparison_asks_every_method_and_words_that_the_model_knows() -> No
     assert {word for prompt in prompts for word in WORD_PATTERN.findall(prompt)} <= set(vocabulary())
 
 
+def test_the_frontier_asks_words_that_the_model_knows_and_shares_a_setting() -> None:
+    recipe = read_experiment(RECIPES / "frontier-validation.toml")
+    assert recipe.frontier is not None
+    assert recipe.sampling in [setting.applied(recipe.sampling) for setting in recipe.frontier.settings]
+    prompts = recipe.prompt_sets[recipe.frontier.prompt_set].prompts
+    assert {word for prompt in prompts for word in WORD_PATTERN.findall(prompt)} <= set(vocabulary())
+
+
 def test_the_curve_has_these_conditions() -> None:
     found = read_experiment(RECIPES / "curve-test.toml").conditions
     assert [condition.folder for condition in found] == ["1", "3", "5", "7", "9", "9-impostor-1"]

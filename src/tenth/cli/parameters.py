@@ -131,7 +131,7 @@ People = Annotated[list[Any], option("SOURCE@REGION", PERSON_HELP, "--person", p
 
 # What comes out, and how
 OUTPUT = ("--output", "-o")
-REPORT_HELP = "[default: report.html beside the record]; a name in .png or .svg: the curve by number of photos alone"
+REPORT_HELP = "[default: report.html beside the record]; a name in .png or .svg: the plot alone"
 IMAGES_HELP = "where the images go [default: out/NAME-N, NAME that of SOURCE, N the first that is free]"
 PHOTO_WEIGHT_HELP = "how much a photo counts beside the others, 1 by default, 0 not at all; may be repeated"
 PhotoWeights = Annotated[list[Any], option("FILE=W", PHOTO_WEIGHT_HELP, "--photo-weight", parser=_photo_weight)]
@@ -195,6 +195,8 @@ HeldOut = Annotated[Path, option("DIR", "real photos that no method was given")]
 References = Annotated[Path | None, option("DIR", "the photos that the method was given: for the copy index")]
 PEOPLE_LIST_HELP = "a people.jsonl whose captions say who is a man and who a woman: for the gender gap"
 PeopleList = Annotated[Path | None, option("FILE", PEOPLE_LIST_HELP, "--people")]
+PLOT_HELP = "what a plot alone shows: similarity by number of photos, or the prompt against the person"
+ReportPlot = Annotated[Literal["curve", "frontier"], choice("curve", "frontier", text=PLOT_HELP)]
 Summary = Annotated[bool, typer.Option("--summary", help="print one table as Markdown, for a README, and write nothing")]
 AttributesTable = Annotated[Path, option("FILE", "a new CSV", *OUTPUT)]
 AnySplit = Annotated[

@@ -14,6 +14,7 @@ from tenth.core.config import Count, FilePath, SomeItems, WholeNumber, config_da
 from tenth.core.run_record import method_folder_names, replace_paths, short_path_names
 from tenth.core.types import Photo
 from tenth.data.faces.crops import PhotoDataset
+from tenth.experiments.frontier.grid import FrontierConfig
 from tenth.methods.registry import ADAPTER_METHODS, method
 from tenth.models.registry import DEFAULT_MODEL
 from tenth.sampling.config import SamplingConfig
@@ -73,6 +74,7 @@ class ExperimentRecipe:
     clip_model: FilePath | None = None  # folder of a CLIP model that scores images by their prompts, beside face attributes
     real_photo_framing: Literal["crop", "photo"] = "crop"  # what is seen of real photos: crops as the model's, or all
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    frontier: FrontierConfig | None = None  # the prompt against the person, over settings: one image more for each of them
 
     def __post_init__(self) -> None:
         # Methods are known, and those that others name are among them.
@@ -86,6 +88,11 @@ class ExperimentRecipe:
             require(valid, "prompt_sets", name, f"small letters, digits and hyphens, and not {PORTRAIT_PROMPT_SET}")
             require(self._are_methods(prompt_set.methods), f"prompt_sets.{name}.methods", prompt_set.methods, expected)
         require(_all_unique(self.recognizers), "recognizers", tuple(map(str, self.recognizers)), "each once")
+        if self.frontier is not None:
+            expected = f"one of prompt_sets: {', '.join(self.prompt_sets) or 'the recipe has none'}"
+            require(self.frontier.prompt_set in self.prompt_sets, "frontier.prompt_set", self.frontier.prompt_set, expected)
+            for setting in self.frontier.settings:
+                setting.applied(self.sampling)
         # Conditions differ, and each has enough photos.
         counts, impostors, num_photos = self.photo_counts, self.num_impostors, self.main_condition.num_photos
         rising = _all_unique(counts) and list(counts) == sorted(counts)

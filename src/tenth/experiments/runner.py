@@ -32,8 +32,10 @@ from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.inception import Inception
 from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.registry import metrics_for
+from tenth.experiments.frontier.images import generate_frontier, list_frontier_jobs
+from tenth.experiments.frontier.scores import FrontierScores, frontier_scorer
 from tenth.experiments.identities import COSTS_FILE, create_identities
-from tenth.experiments.images import generate_missing, list_image_jobs
+from tenth.experiments.images import ImageJobs, generate_missing, list_image_jobs
 from tenth.experiments.output_folders import SETTINGS_FILE, ensure_writable_experiment
 from tenth.experiments.protocol import EvaluatedPerson, RealImages, check_impostors, embed_people, pair_with_next
 from tenth.experiments.recipe import ExperimentRecipe
@@ -49,6 +51,8 @@ from tenth.experiments.scoring import OF_SETS, table_rows
 from tenth.methods.registry import RECIPE_SUFFIX, method
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import DEFAULT_MODEL, load_model
+from tenth.reporting.frontier.plot import write_frontier
+from tenth.reporting.frontier.record import read_frontier
 from tenth.reporting.html.page import write_page
 from tenth.reporting.markdown import markdown
 from tenth.reporting.plot_style import can_plot
@@ -56,7 +60,7 @@ from tenth.reporting.plots import has_curve, write_curve
 from tenth.reporting.results_reader import FORMAT, read_results
 
 NUM_SHEET_PEOPLE = 3  # on sheet.png
-TABLE_FILE, CURVE_FILE = "table.md", "curve.png"
+TABLE_FILE, CURVE_FILE, FRONTIER_FILE = "table.md", "curve.png", "frontier.png"
 
 
 def read_experiment(path: Path, options: Mapping[str, Any] | None = None) -> ExperimentRecipe:
@@ -86,6 +90,8 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
     recipe = replace(recipe, sampling=recipe.sampling.for_model(model))
     experiment = LoadedExperiment(recipe, model, load_recognizers(recipe, model), load_prompt_scorers(recipe, model), inception)
     check_test_people(recipe)
+    if recipe.frontier is not None:
+        frontier_scorer(recipe.frontier, experiment.prompt_scorers)  # before anything is generated
     settings = run_settings(recipe, model, experiment.recognizers)
 
     with exclusive_folder(output):
@@ -131,6 +137,8 @@ class LoadedExperiment:
         generate_missing(recipe, self.model, chain.from_iterable(jobs.values()), output)
         write_png(output / "sheet.png", people_contact_sheet(recipe, people[:NUM_SHEET_PEOPLE], jobs))
 
+        frontiers = self.frontiers(people, jobs, output)
+
         # Scores.
         rows = table_rows(recipe, person_ids, jobs, real)
         scores, differences, agreement = face_score_records(rows, people, self.recognizers)
@@ -149,6 +157,7 @@ class LoadedExperiment:
             "prompt_scorers": [scorer.name for scorer in self.prompt_scorers],
             "differences": differences,
             "agreement": agreement,
+            "frontiers": frontiers,
             "costs": method_costs(output / COSTS_FILE, recipe),
             "failed": failed,
             "prompt_sets": {
@@ -156,6 +165,16 @@ class LoadedExperiment:
             },
             **inception_record(self.inception),
         }
+
+    def frontiers(self, people: Sequence[EvaluatedPerson], jobs: ImageJobs, output: Path) -> list[dict[str, Any]]:
+        """The recipe's frontier, if it has one, by each recognizer. Its images are generated as far as they are missing."""
+        if (frontier := self.recipe.frontier) is None:
+            return []
+        at_settings = list_frontier_jobs(self.recipe, frontier, jobs, output)
+        generate_frontier(self.recipe, self.model, at_settings, output)
+        scorer = frontier_scorer(frontier, self.prompt_scorers)
+        scores = FrontierScores(frontier, self.recipe.main_condition, people, self.recognizers, scorer)
+        return list(scores.records(at_settings))
 
     def with_inception(self, earlier: Mapping[str, Any], output: Path) -> dict[str, Any]:
         """The results of a finished run, with the metrics of image sets."""
@@ -207,7 +226,7 @@ def read_finished(output: Path) -> dict[str, Any] | None:
 
 
 def write_tables(output: Path) -> str:
-    """Tables, page and curve, from the record alone: a run that was killed before it wrote them has them at the next call."""
+    """Tables, page and plots, from the record alone: a run that was killed before it wrote them has them at the next call."""
     record = read_record(output / RECORD_FILE, command="experiment")
     text = markdown(record)
     write_text(output / TABLE_FILE, text)
@@ -215,6 +234,9 @@ def write_tables(output: Path) -> str:
     results = read_results(record)
     if can_plot() and any(has_curve(results, track) for track in results.scored):
         write_curve(results, output / CURVE_FILE)
+    frontier = read_frontier(record, results)
+    if can_plot() and frontier is not None and frontier.methods:
+        write_frontier(record, output / FRONTIER_FILE)
     return text
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tenth.core.wording import pluralize
+from tenth.reporting.frontier.record import read_frontier
+from tenth.reporting.frontier.tables import areas_table, points_table
 from tenth.reporting.metric_columns import condition_text, heading, interval, number, short
 from tenth.reporting.recognizer_tables import agreement_lines, recognizers_table
 from tenth.reporting.results_reader import CONTROLS, IDENTITY, Cost, Results, read_results
@@ -32,6 +34,16 @@ def markdown(record: Mapping[str, Any]) -> str:
             shown = [_table(table.heads, rows)] if table.heads else []
             parts.append("\n\n".join([f"### {table.title}", *shown, *map(_plain, table.left_out)]) + "\n")
         parts += [f"{_plain(line)}\n" for line in agreement_lines(results, prompt_set)]
+    frontier = read_frontier(record, results)
+    if frontier is not None and frontier.methods:
+        parts.append("## The prompt against the person\n")
+        for table in (areas_table(frontier), points_table(frontier)):
+            rows = [
+                (name, [" ".join([cell.with_interval, *cell.notes]) for cell in row])
+                for body in table.bodies
+                for name, row in body
+            ]
+            parts.append(f"### {table.title}\n\n{_table([*map(_plain, table.heads)], rows)}\n\n{_plain(table.note)}.\n")
     recognizer = f" Recognizer: {_plain(results.recognizer.name)}." if results.recognizer.name else ""
     return "\n".join([*parts, f"Brackets: 95 % intervals over people.{recognizer}"]) + "\n"
 

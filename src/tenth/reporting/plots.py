@@ -128,10 +128,10 @@ def _curve(figure: Figure, results: Results, prompt_set: str) -> None:
     lines: dict[str, Line2D] = {}
     for index, (name, found) in enumerate(points.items()):
         beside = (index - (len(points) - 1) / 2) * 0.6 * step / len(points)
-        style = {**_style(results, name), "linewidth": 2, "elinewidth": 1.4, "capsize": 3}
+        style = {**method_style(results, name), "linewidth": 2, "elinewidth": 1.4, "capsize": 3}
         lines[name] = _line_and_hollow_points(axes, {at: x + beside for at, x in positions.items()}, found, style)
     ranked = sorted(points, key=lambda name: -points[name][_last(points[name])].value)
-    _legend(axes, {name: lines[name] for name in ranked} | _floor(axes, floor), 11)
+    legend(axes, {name: lines[name] for name in ranked} | _floor(axes, floor), 11)
 
     # Title and note above.
     ticks = [condition_text(at).replace(", ", ",\n") if at[1] else str(at[0]) for at in positions]
@@ -172,7 +172,7 @@ def _line_and_hollow_points(axes: Axes, positions: Mapping[Condition, float], po
     for mixed, look in ((False, {}), (True, hollow)):
         shown = {positions[at]: estimate for at, estimate in points.items() if bool(at[1]) == mixed}
         values = [estimate.value for estimate in shown.values()]
-        lines.append(axes.errorbar(list(shown), values, yerr=_reaches(shown.values()), **style | look)[0])
+        lines.append(axes.errorbar(list(shown), values, yerr=reaches(shown.values()), **style | look)[0])
     line: Line2D = lines[0]
     return line
 
@@ -182,15 +182,15 @@ def _scatter(axes: Axes, results: Results, named: Mapping[str, Pair], unnamed: M
     blue = {"color": COLORS["accent"], "marker": "o", "markersize": 8}
     lines: dict[str, Line2D] = {}
     for name, (x, y) in {**unnamed, **named}.items():
-        style = blue if name in unnamed else _style(results, name) | ({"color": COLORS["soft"]} if unnamed else {})
+        style = blue if name in unnamed else method_style(results, name) | ({"color": COLORS["soft"]} if unnamed else {})
         bars: Any = axes.errorbar(
-            [x.value], [y.value], xerr=_reaches([x]), yerr=_reaches([y]), linestyle="none", elinewidth=0.9, **style
+            [x.value], [y.value], xerr=reaches([x]), yerr=reaches([y]), linestyle="none", elinewidth=0.9, **style
         )
         lines["methods" if name in unnamed else name] = bars[0]
     axes.set_xlabel("copy-paste index: 0 a new image, 1 a copied reference")
     axes.set_ylabel(heading(IDENTITY))
     ranked = sorted(named, key=lambda name: -named[name][1].value)
-    _legend(axes, {name: lines[name] for name in (["methods"] if unnamed else []) + ranked}, 8.5)
+    legend(axes, {name: lines[name] for name in (["methods"] if unnamed else []) + ranked}, 8.5)
 
 
 def _floor(axes: Axes, floor: Estimate | None) -> dict[str, Line2D]:
@@ -201,9 +201,10 @@ def _floor(axes: Axes, floor: Estimate | None) -> dict[str, Line2D]:
     return {FLOOR: axes.axhline(floor.value, color=COLORS["soft"], linestyle=":", linewidth=1.4)}
 
 
-def _legend(axes: Axes, lines: Mapping[str, Line2D], size: float) -> None:
-    """At the right of the plot, in this order, without intervals."""
-    names = [name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}" for name in lines]
+def legend(axes: Axes, lines: Mapping[str, Line2D], size: float) -> None:
+    """At the right of the plot, in this order, without intervals. A name may have a second line, which is never shortened."""
+    parts = [name.partition("\n") for name in lines]
+    names = [(name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}") + end + second for name, end, second in parts]
     axes.legend(list(lines.values()), names, loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=size, borderaxespad=0)
 
 
@@ -222,13 +223,13 @@ def _last(points: Points) -> Condition:
     return max(points, key=lambda at: (-at[1], at[0]))
 
 
-def _style(results: Results, name: str) -> dict[str, Any]:
+def method_style(results: Results, name: str) -> dict[str, Any]:
     """Of a method by its place among the methods, of a control among the controls: the same in every plot of a page."""
     index = (results.methods if name in results.methods else results.controls).index(name)
     return {**series_style(index), "markeredgecolor": COLORS["paper"], "markeredgewidth": 0.6}
 
 
-def _reaches(estimates: Iterable[Estimate]) -> list[list[float]]:
+def reaches(estimates: Iterable[Estimate]) -> list[list[float]]:
     """How far the intervals reach below and above the values, as matplotlib wants it."""
-    reaches = [(value - min(value, low), max(value, high) - value) for value, low, high in estimates]
-    return [list(ends) for ends in zip(*reaches, strict=True)] or [[], []]
+    ends = [(value - min(value, low), max(value, high) - value) for value, low, high in estimates]
+    return [list(side) for side in zip(*ends, strict=True)] or [[], []]

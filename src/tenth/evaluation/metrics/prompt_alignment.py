@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Pixels, Score
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES, parse_prompt_attributes
 from tenth.evaluation.extractors.features import Extractor
-from tenth.evaluation.metrics.identity import score_over_people
+from tenth.evaluation.metrics.identity import PersonScores, score_over_people
 
 
 class PromptScorer(Extractor, Protocol):
@@ -67,7 +67,7 @@ def prompt_adherence(generated: Features, scorer: PromptScorer) -> Score:
     generated: features (N, D) of `scorer`, each with its prompt. Prompts without recognizable requests are left out;
     unavailable if there is no other. Common attributes are there unasked: read it beside the R-precision.
     """
-    return _score_over_people(generated, scorer.adherence(generated.vectors, generated.prompts))
+    return _score_over_people(prompt_adherence_per_person(generated, scorer), "no prompt asks for anything that can be read")
 
 
 def prompt_retrieval(generated: Features, scorer: PromptScorer) -> Score:
@@ -77,27 +77,49 @@ def prompt_retrieval(generated: Features, scorer: PromptScorer) -> Score:
     requests, two at least. Of k equally good ones, the own counts 1/k. Source of the idea: R-precision in Xu et al. 2018,
     AttnGAN, arXiv:1711.10485.
     """
+    values = prompt_retrieval_per_person(generated, scorer)
+    return _score_over_people(values, "fewer than two prompts ask for anything that can be read")
+
+
+def prompt_adherence_per_person(generated: Features, scorer: PromptScorer) -> PersonScores:
+    """Person -> mean adherence; a person of whom no prompt asks for anything that can be recognized is left out."""
+    return _means_per_person(generated, scorer.adherence(generated.vectors, generated.prompts))
+
+
+def prompt_retrieval_per_person(generated: Features, scorer: PromptScorer) -> PersonScores:
+    """Person -> share of images that match their own prompt best; empty with fewer than two candidates."""
     # Scores of all candidates; those with NaN are not candidates.
     candidates = list(dict.fromkeys(generated.prompts))
     scores = scorer.score_matrix(generated.vectors, candidates)  # (N, P)
     readable: npt.NDArray[np.bool_] = np.logical_not(np.isnan(scores).any(0))  # (P,)
     if readable.sum() < 2:
-        return Score(None, unavailable="fewer than two prompts ask for anything that can be read")
+        return {}
 
     # The own prompt's share of the best ones.
     own = np.array([candidates.index(prompt) for prompt in generated.prompts])
     best = np.nanmax(np.where(readable, scores, -np.inf), axis=1, keepdims=True)
     winners = np.equal(scores, best) & readable  # (N, P)
     shares = winners[np.arange(len(own)), own] / np.maximum(winners.sum(1), 1)
-    return _score_over_people(generated, np.where(readable[own], shares, np.nan))
+    return _means_per_person(generated, np.where(readable[own], shares, np.nan))
 
 
-def _score_over_people(generated: Features, values: FeatureArray) -> Score:
-    """The mean of each person's values that are not NaN, over people."""
+# What each metric is the mean of.
+PER_PERSON: Mapping[Callable[[Features, PromptScorer], Score], Callable[[Features, PromptScorer], PersonScores]] = {
+    prompt_adherence: prompt_adherence_per_person,
+    prompt_retrieval: prompt_retrieval_per_person,
+}
+
+
+def _means_per_person(generated: Features, values: FeatureArray) -> PersonScores:
+    """The mean of each person's values (N,) that are not NaN; a person without any is left out."""
     if len(values) != len(generated.people) or len(generated.prompts) != len(values):
         found = f"{len(values)} images with {len(generated.prompts)} prompts"
         raise DataError(found, "one prompt an image is needed", "Tag each row")
     people = np.array(generated.people, dtype=object)
     known = {person: values[(people == person) & ~np.isnan(values)] for person in sorted(set(generated.people))}
-    means = {person: float(scores.mean()) for person, scores in known.items() if len(scores)}
-    return score_over_people(means) if means else Score(None, unavailable="no prompt asks for anything that can be read")
+    return {person: float(scores.mean()) for person, scores in known.items() if len(scores)}
+
+
+def _score_over_people(means: PersonScores, reason: str) -> Score:
+    """Unavailable for this reason without people."""
+    return score_over_people(means) if means else Score(None, unavailable=reason)

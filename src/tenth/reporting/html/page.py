@@ -15,6 +15,9 @@ from tenth.core.files.writing import write_text
 from tenth.core.run_record import read_record
 from tenth.core.wording import pluralize
 from tenth.reporting import tables
+from tenth.reporting.frontier import tables as frontier_tables
+from tenth.reporting.frontier.plot import frontier_plots
+from tenth.reporting.frontier.record import read_frontier
 from tenth.reporting.html import gallery, summary
 from tenth.reporting.html.reproduce import reproduce
 from tenth.reporting.metric_columns import condition_text, number, short
@@ -52,6 +55,7 @@ def _is_ours(path: Path) -> bool:
 def page(record: Mapping[str, Any], folder: Path) -> str:
     """The page of a record. folder: where its images are, if they are there. Raises DataError as `read_results` does."""
     results = read_results(record)
+    frontier = read_frontier(record, results)
     plotted = results.scored if can_plot() else ()
     by_prompt_set: dict[str, dict[str, Any]] = {
         "score_tables": {name: tables.score_tables(results, name, results.recognizer.name) for name in results.scored},
@@ -75,6 +79,8 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
             findings=summary.findings(results),
             people=max((score.n for score in results.scores if score.metric == IDENTITY), default=0) or len(results.people),
             can_plot=can_plot(),
+            frontier=frontier,
+            frontier_plots=frontier_plots(results, frontier) if frontier and can_plot() else [],
             curved=[name for name in results.scored if has_curve(results, name)],
             sheets=gallery.sheets(results, folder),
             reproduce=reproduce(results),
@@ -88,7 +94,7 @@ def _environment() -> Environment:
     loader = PackageLoader("tenth.reporting.html")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters |= {"short": short, "number": number, "condition": condition_text, "counted": pluralize}
-    environment.globals |= {"tables": tables, "gallery": gallery}
+    environment.globals |= {"tables": tables, "frontier_tables": frontier_tables, "gallery": gallery}
     return environment
 
 

@@ -36,12 +36,18 @@ def experiment(
     return 0
 
 
-def report(record: parameters.Run, output: parameters.ReportFile = None, summary: parameters.Summary = False) -> int:
+def report(
+    record: parameters.Run,
+    output: parameters.ReportFile = None,
+    summary: parameters.Summary = False,
+    plot: parameters.ReportPlot = "curve",
+) -> int:
     """Write an experiment's tables, images and how to repeat it as one HTML file.
 
     The file needs no network and no other file. Images that lie beside the record are put into it.
     """
     from tenth.core.run_record import read_record
+    from tenth.reporting.frontier.plot import write_frontier
     from tenth.reporting.html.page import write_page
     from tenth.reporting.markdown import summary as summary_table
     from tenth.reporting.plots import PLOT_SUFFIXES, write_curve
@@ -49,10 +55,17 @@ def report(record: parameters.Run, output: parameters.ReportFile = None, summary
 
     if summary and output:
         raise typer.BadParameter("it prints and writes no file; leave --output out", param_hint="--summary")
+    is_plot = output is not None and output.suffix.lower() in PLOT_SUFFIXES
+    if plot != "curve" and not is_plot:
+        raise typer.BadParameter("it needs a file for the plot: -o NAME.png or NAME.svg", param_hint="--plot")
     if summary:
         print_result(summary_table(read_record(record, command=KINDS)).rstrip())
-    elif output and output.suffix.lower() in PLOT_SUFFIXES:
-        write_curve(read_results(read_record(record, command=KINDS)), output, new=True)
+    elif output and is_plot:
+        found = read_record(record, command=KINDS)
+        if plot == "frontier":
+            write_frontier(found, output, new=True)
+        else:
+            write_curve(read_results(found), output, new=True)
         print_result(output)
     else:
         print_result(write_page(record, output))
