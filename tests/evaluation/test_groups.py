@@ -8,7 +8,8 @@ import pytest
 from tenth.core.errors import DataError
 from tenth.core.types import Features
 from tenth.evaluation.metrics.identity import identity_similarity_per_person
-from tenth.evaluation.metrics.recognition.groups import GENDER, gap_size, gender_gap, group_scores, scores_by_group
+from tenth.evaluation.metrics.recognition.groups import GENDER, GENDER_METRICS, gap_size, gender_gap, group_scores
+from tenth.evaluation.registry import METRICS
 
 PEOPLE = [f"person {index:02}" for index in range(40)]
 ATTRIBUTES = {person: {"male": index % 4 > 0, "senior": index < 3} for index, person in enumerate(PEOPLE)}
@@ -52,12 +53,19 @@ def test_anchor_groups_that_are_alike_have_no_gap() -> None:
     assert found.value < 0.05
 
 
-def test_every_attribute_with_two_groups_that_are_large_enough_is_shown() -> None:
+def test_other_attributes_are_groups_too_and_people_of_whom_nothing_is_known_are_in_none() -> None:
     values = identity_similarity_per_person(photos(1), photos(2))
-    assert [group.attribute for group in scores_by_group(values, ATTRIBUTES)] == ["male"]  # three are old: too few
     old = {person: {"senior": index < 6} for index, person in enumerate(PEOPLE[:30])}
-    (found,) = scores_by_group(values, old)
-    assert (found.attribute, found.having.n, found.lacking.n) == ("senior", 6, 24)  # of ten people nothing is known
+    found = group_scores(values, old, "senior")
+    assert (found.attribute, found.having.n, found.lacking.n, found.gap.n) == ("senior", 6, 24, 30)
+
+
+def test_men_and_women_have_their_rows() -> None:
+    sides = {"generated": photos(1, 3.0), "held_out": photos(2), "attributes": ATTRIBUTES}
+    found = {name: METRICS[name].function(**sides) for name in GENDER_METRICS}
+    assert (found["men-similarity"].n, found["women-similarity"].n) == (30, 10)
+    gap = found["men-similarity"].value - found["women-similarity"].value
+    assert found["gender-gap"].value == pytest.approx(gap, abs=1e-6)
 
 
 def test_what_is_lacking_is_said() -> None:

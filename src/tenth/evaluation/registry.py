@@ -22,7 +22,7 @@ from tenth.evaluation.metrics.inception_score import inception_score
 from tenth.evaluation.metrics.kid import kid
 from tenth.evaluation.metrics.precision_recall import coverage, density, precision, recall
 from tenth.evaluation.metrics.prompt_alignment import prompt_adherence, prompt_retrieval
-from tenth.evaluation.metrics.recognition.groups import gender_gap
+from tenth.evaluation.metrics.recognition.groups import gender_gap, men_similarity, women_similarity
 from tenth.evaluation.metrics.recognition.identification import (
     lookalike_rank_one_rate,
     lookalike_reciprocal_rank,
@@ -91,6 +91,10 @@ ROWS = (
                "share of pairs, image and held-out photo, above a cosine that 1 in 1,000 pairs of two real people exceeds"),
     MetricSpec("true-accept-rate-1e-4", "TAR@FAR=1e-4", HIGHER, ("faces", "people"), 3, true_accept_rate_1e4,
                "the same with a cosine that 1 in 10,000 pairs of two real people exceeds"),
+    MetricSpec("men-similarity", "ID similarity, men", HIGHER, ("faces", "people", "attributes"), 3, men_similarity,
+               "ID similarity of the people who are men"),
+    MetricSpec("women-similarity", "ID similarity, women", HIGHER, ("faces", "people", "attributes"), 3, women_similarity,
+               "ID similarity of the people who are women"),
     MetricSpec("gender-gap", "gender gap", LOWER, ("faces", "people", "attributes"), 3, gender_gap,
                "how far the ID similarities of men and of women are apart"),
     MetricSpec("true-accept-rate", "true accept rate", HIGHER, ("faces", "people", "threshold"), 3, true_accept_rate,

@@ -26,7 +26,7 @@ from tenth.evaluation.metrics.inputs import score_or_unavailable
 from tenth.evaluation.metrics.kid import kid
 from tenth.evaluation.metrics.precision_recall import Balls, coverage, density, precision, recall, slack_of
 from tenth.evaluation.metrics.recognition import verification
-from tenth.evaluation.metrics.recognition.groups import gender_gap
+from tenth.evaluation.metrics.recognition.groups import GENDER_METRICS
 from tenth.evaluation.metrics.recognition.identification import RANK_METRICS
 from tenth.evaluation.reduce.class_sums import ClassSums
 from tenth.evaluation.reduce.kernel_sums import HeldOutKernel, KernelSums
@@ -45,7 +45,7 @@ PEOPLE = {
     "face-detection-rate": face_detection_rate,
     "copy-paste-index": copy_paste_index,
     "identity-diversity": identity_diversity,
-    "gender-gap": partial(gender_gap, attributes=ATTRIBUTES),
+    **{name: partial(METRICS[name].function, attributes=ATTRIBUTES) for name in GENDER_METRICS},
     **{name: METRICS[name].function for name in (*RANK_METRICS, *verification.FALSE_ACCEPT_RATES)},
 }
 # Where 60 images are cut: into two, into a part an image, with an empty part in front, within and behind, not at all.

@@ -59,6 +59,15 @@ def bootstrap_interval(
     return Interval(mean, low, high, people)
 
 
+def lowest_share(people: int, level: float = 0.95) -> float:
+    """The least share that people who all have everything are compatible with, as if each were one trial.
+
+    A bootstrap of equal values says nothing of what is rarer than they are many. Source: Clopper and Pearson 1934,
+    doi:10.1093/biomet/26.4.404.
+    """
+    return float(((1 - level) / 2) ** (1 / people))
+
+
 def paired_difference(
     a: Sequence[float] | Values, b: Sequence[float] | Values, *, seed: int = 0, resamples: int = 10_000, level: float = 0.95
 ) -> PairedDifference:

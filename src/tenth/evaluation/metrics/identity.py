@@ -7,12 +7,13 @@ face: a generated one counts with an impostor's similarity and is never dropped;
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Score
-from tenth.evaluation.metrics.bootstrap import bootstrap_interval
+from tenth.evaluation.metrics.bootstrap import bootstrap_interval, lowest_share
 
 NO_THRESHOLD, NO_REFERENCES_GIVEN = "no threshold is stated for the recognizer", "no references are given"
 PersonScores = Mapping[str, float]  # person -> the mean over that person's images, sorted by person
@@ -63,7 +64,7 @@ def in_both_roles(
 def face_detection_rate(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
     """Share of generated images in which the recognizer finds a face, over people. Higher is better; photos have 1."""
     del held_out, references
-    return score_over_people({person: float((~np.isnan(rows[:, 0])).mean()) for person, rows in by_person(generated).items()})
+    return score_of_shares({person: float((~np.isnan(rows[:, 0])).mean()) for person, rows in by_person(generated).items()})
 
 
 def true_accept_rate(
@@ -80,7 +81,7 @@ def true_accept_rate(
     for person, rows in by_person(generated).items():
         cosines = rows @ rows_with_face(photos, person, "held-out").T  # (N, K)
         rates[person] = float((cosines >= threshold).mean())  # NaN >= threshold is False
-    return score_over_people(rates)
+    return score_of_shares(rates)
 
 
 def copy_paste_index(*, generated: Features, held_out: Features, references: Features | None = None) -> Score:
@@ -166,6 +167,15 @@ def score_over_people(values: PersonScores) -> Score:
     if mean.low is None or mean.high is None or not 0 <= min(known) <= max(known) <= 1:
         return Score(mean.value, mean.low, mean.high, mean.n)
     return Score(mean.value, max(mean.low, 0.0), min(mean.high, 1.0), mean.n)  # shares stay shares
+
+
+def score_of_shares(values: PersonScores) -> Score:
+    """As `score_over_people`, of shares; where everybody has all or none, the interval is that of `lowest_share`."""
+    score, known = score_over_people(values), set(values.values())
+    if len(values) < 2 or not (known == {0.0} or known == {1.0}):
+        return score
+    least = lowest_share(len(values))
+    return replace(score, low=least) if known == {1.0} else replace(score, high=1 - least)
 
 
 def _angles(a: FeatureArray, b: FeatureArray) -> FeatureArray:

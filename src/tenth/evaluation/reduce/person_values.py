@@ -19,11 +19,12 @@ from tenth.evaluation.metrics.identity import (
     in_both_roles,
     require_distinct,
     rows_with_face,
+    score_of_shares,
     score_over_people,
     similarity_score,
 )
 from tenth.evaluation.metrics.inputs import available
-from tenth.evaluation.metrics.recognition.groups import gap_size
+from tenth.evaluation.metrics.recognition.groups import GENDER_METRICS
 from tenth.evaluation.metrics.recognition.identification import NUM_LOOKALIKES, RANK_METRICS
 from tenth.evaluation.metrics.recognition.verification import FALSE_ACCEPT_RATES
 from tenth.evaluation.reduce.person_sums import PersonSum, RealFaces
@@ -78,12 +79,12 @@ class PersonValues:
             return Score(None, unavailable=NO_THRESHOLD)
         if name == "copy-paste-index" and self.real.references is None:
             return Score(None, unavailable=NO_REFERENCES_GIVEN)
-        if (source := "identity-similarity" if name == "gender-gap" else name) in self._problems:
+        if (source := "identity-similarity" if name in GENDER_METRICS else name) in self._problems:
             return Score(None, unavailable=str(self._problems[source][1]))
 
         # Those that need more than a value of each person.
-        if name == "gender-gap":
-            return available(lambda: gap_size(self._ordered("identity-similarity"), self.real.attributes))
+        if name in GENDER_METRICS:
+            return available(lambda: GENDER_METRICS[name](self._ordered("identity-similarity"), self.real.attributes))
         if name == "impostor-similarity":
             total = np.asarray(self._total)
             return similarity_score(in_both_roles(self._ordered(name), self._ordered(OWN), total, self.real.centroids))
@@ -93,9 +94,8 @@ class PersonValues:
             return pairs.score(self._shares[name])
 
         # The others.
-        score = (
-            score_over_people(self._ordered(name)) if name != "identity-similarity" else similarity_score(self._ordered(name))
-        )
+        of = similarity_score if name == "identity-similarity" else score_of_shares if name in SHARES else score_over_people
+        score = of(self._ordered(name))
         if name == "identity-diversity" and score.value is None:
             return replace(score, unavailable=NOBODY_TWICE)
         return score
@@ -187,7 +187,8 @@ MEASURES: dict[str, Measure] = {
     OWN: own_similarity,
     **{name: partial(rank_mean, column) for column, name in enumerate(RANK_METRICS)},
 }
-METRICS_OF_PEOPLE = (*(name for name in MEASURES if name != OWN), *FALSE_ACCEPT_RATES, "gender-gap")
+SHARES = ("true-accept-rate", "face-detection-rate", *RANK_METRICS)
+METRICS_OF_PEOPLE = (*(name for name in MEASURES if name != OWN), *FALSE_ACCEPT_RATES, *GENDER_METRICS)
 
 
 def _mean_image(sums: PersonSum, own: FeatureArray) -> FeatureArray:

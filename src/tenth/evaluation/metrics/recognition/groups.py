@@ -10,11 +10,11 @@ import numpy as np
 from tenth.core.errors import DataError
 from tenth.core.types import Features, Score
 from tenth.core.wording import pluralize
-from tenth.evaluation.metrics.bootstrap import bootstrap_interval, independent_difference
-from tenth.evaluation.metrics.identity import PersonScores, identity_similarity_per_person
+from tenth.evaluation.metrics.bootstrap import independent_difference
+from tenth.evaluation.metrics.identity import PersonScores, identity_similarity_per_person, score_over_people
 
 MIN_GROUP_PEOPLE = 5  # of fewer an interval says nothing
-GENDER = "male"  # the attribute of the gap that every table has
+GENDER = "male"  # the attribute of the groups that every table has
 NO_GROUPS = "the people list says of nobody whether a man or a woman; write it with --attributes (docs/data.md)"
 
 Attributes = Mapping[str, Mapping[str, bool]]  # person -> attribute -> whether the person has it; unknown ones are missing
@@ -30,12 +30,24 @@ class GroupScores:
     gap: Score
 
 
+def men_similarity(
+    *, generated: Features, held_out: Features, references: Features | None = None, attributes: Attributes | None = None
+) -> Score:
+    """`identity_similarity` of those who are known as men. Higher is better. Unavailable, and raises, as `gender_gap`."""
+    del references
+    return of_men(identity_similarity_per_person(generated, held_out), attributes)
+
+
+def women_similarity(
+    *, generated: Features, held_out: Features, references: Features | None = None, attributes: Attributes | None = None
+) -> Score:
+    """`identity_similarity` of those who are known as women. Higher is better. Unavailable, and raises, as `gender_gap`."""
+    del references
+    return of_women(identity_similarity_per_person(generated, held_out), attributes)
+
+
 def gender_gap(
-    *,
-    generated: Features,
-    held_out: Features,
-    references: Features | None = None,
-    attributes: Attributes | None = None,
+    *, generated: Features, held_out: Features, references: Features | None = None, attributes: Attributes | None = None
 ) -> Score:
     """How far the identity similarities of men and women are apart, over people. Lower is better; 0 where they are alike.
 
@@ -46,14 +58,24 @@ def gender_gap(
     return gap_size(identity_similarity_per_person(generated, held_out), attributes)
 
 
+def of_men(values: PersonScores, attributes: Attributes | None) -> Score:
+    """`men_similarity` of per-person values."""
+    found = _by_gender(values, attributes)
+    return found.having if isinstance(found, GroupScores) else found
+
+
+def of_women(values: PersonScores, attributes: Attributes | None) -> Score:
+    """`women_similarity` of per-person values."""
+    found = _by_gender(values, attributes)
+    return found.lacking if isinstance(found, GroupScores) else found
+
+
 def gap_size(values: PersonScores, attributes: Attributes | None) -> Score:
     """`gender_gap` of per-person values. n: the people whose gender is known."""
-    known = {person: (attributes or {}).get(person, {}) for person in values}
-    if not any(GENDER in each for each in known.values()):
-        return Score(None, unavailable=NO_GROUPS)
-    if not np.isfinite(list(values.values())).all():
-        return Score(None, unavailable="there is no other person to measure an impostor's similarity on")
-    gap = group_scores(values, known, GENDER).gap
+    found = _by_gender(values, attributes)
+    if not isinstance(found, GroupScores):
+        return found
+    gap = found.gap
     assert gap.value is not None
     assert gap.low is not None
     assert gap.high is not None
@@ -62,16 +84,16 @@ def gap_size(values: PersonScores, attributes: Attributes | None) -> Score:
     return Score(abs(gap.value), ends[0] if apart else 0.0, ends[1], gap.n)
 
 
-def scores_by_group(values: PersonScores, attributes: Attributes) -> list[GroupScores]:
-    """Of every attribute that enough people have and enough others lack, in the attributes' order of appearance."""
-    names = dict.fromkeys(name for person in values for name in attributes.get(person, {}))
-    found = []
-    for name in names:
-        try:
-            found.append(group_scores(values, attributes, name))
-        except DataError:
-            continue
-    return found
+GENDER_METRICS = {"men-similarity": of_men, "women-similarity": of_women, "gender-gap": gap_size}
+
+
+def _by_gender(values: PersonScores, attributes: Attributes | None) -> GroupScores | Score:
+    """Men and women, or a score that says why there are none."""
+    if not any(GENDER in (attributes or {}).get(person, {}) for person in values):
+        return Score(None, unavailable=NO_GROUPS)
+    if not np.isfinite(list(values.values())).all():
+        return Score(None, unavailable="there is no other person to measure an impostor's similarity on")
+    return group_scores(values, attributes or {}, GENDER)
 
 
 def group_scores(values: PersonScores, attributes: Attributes, attribute: str) -> GroupScores:
@@ -79,12 +101,12 @@ def group_scores(values: PersonScores, attributes: Attributes, attribute: str) -
 
     values: finite, by person, of a metric's mean over that person's images.
     """
-    groups = {has: [value for person, value in values.items() if attributes.get(person, {}).get(attribute) is has]
-              for has in (True, False)}  # fmt: skip
+    known = {person: attributes.get(person, {}).get(attribute) for person in values}
+    groups = {has: {person: values[person] for person in values if known[person] is has} for has in (True, False)}
     for has, members in groups.items():
         if len(members) < MIN_GROUP_PEOPLE:
             found = f"{pluralize(len(members), 'person')} known as {'' if has else 'not '}{attribute}"
             raise DataError(found, f"a group needs {MIN_GROUP_PEOPLE}", "Add people, or leave the groups out")
-    having, lacking = (Score(**vars(bootstrap_interval(groups[has]))) for has in (True, False))
-    gap = independent_difference(groups[True], groups[False])
+    having, lacking = (score_over_people(groups[has]) for has in (True, False))
+    gap = independent_difference(*(list(members.values()) for members in groups.values()))
     return GroupScores(attribute, having, lacking, Score(**vars(gap)))

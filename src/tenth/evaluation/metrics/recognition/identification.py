@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Score
 from tenth.core.wording import pluralize
-from tenth.evaluation.metrics.identity import by_person, rows_with_face, score_over_people
+from tenth.evaluation.metrics.identity import by_person, rows_with_face, score_of_shares
 
 NUM_LOOKALIKES = 10  # impostors nearest to a person: as hard for sets of any size
 MAX_GALLERY = 20_000  # people: each image is compared with all of them
@@ -131,4 +131,4 @@ def _score(generated: Features, held_out: Features, column: int) -> Score:
         _ = gallery.lookalikes  # says what is lacking
     for person, rows in by_person(generated).items():
         means[person] = float(gallery.rank_sums(person, rows)[column]) / len(rows)
-    return score_over_people(means)
+    return score_of_shares(means)

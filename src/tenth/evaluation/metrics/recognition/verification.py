@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Score
-from tenth.evaluation.metrics.bootstrap import Values, expanded_tail
+from tenth.evaluation.metrics.bootstrap import Values, expanded_tail, lowest_share
 from tenth.evaluation.metrics.identity import by_person, rows_with_face
 
 FALSE_ACCEPT_RATES = {"true-accept-rate-1e-3": 1e-3, "true-accept-rate-1e-4": 1e-4}  # by metric
@@ -101,6 +101,8 @@ class ImpostorPairs:
         means = _at(self.resampled[1], self.allowed, self.resampled[0][:, [place[person] for person in sorted(shares)]], values)
         tail = expanded_tail(0.95, len(shares))
         low, high = np.quantile(means, [tail, 1 - tail])
+        if mean in (0.0, 1.0):  # nobody of so few people differs
+            low, high = (lowest_share(len(shares)), 1.0) if mean else (0.0, 1 - lowest_share(len(shares)))
         return Score(mean, min(float(low), mean), max(float(high), mean), len(shares))
 
     @cached_property
