@@ -7,6 +7,7 @@ results. No name and no photo of a person is in what `report` writes.
 
 import json
 import os
+import re
 import statistics
 import sys
 import time
@@ -90,6 +91,11 @@ def draw(name: str, references: Path, out: Path) -> None:
     )
 
 
+def without_folders(text: str) -> str:
+    """The text with the last part of each absolute path alone: where things are on a machine often has a person's name."""
+    return re.sub(r"(?<![\w.:/])/(?:[^/\s'\"]+/)*(?=[^/\s'\"])", "", text)
+
+
 def report(out: Path, folder: Path) -> None:
     """report.json, and each model's contact sheet."""
     models: dict[str, Any] = {}
@@ -107,7 +113,7 @@ def report(out: Path, folder: Path) -> None:
                 (path / name).read_text() for name in ("evaluate.txt", "draw.txt", "download.txt") if (path / name).is_file()
             ]
             last = next((text for text in texts if text.strip()), "")
-            record["error"] = last.strip().splitlines()[-1].replace(str(out.resolve()), ".") if last else ""
+            record["error"] = without_folders(last.strip().splitlines()[-1]) if last else ""
         models[path.name] = record
     gpu = None
     if torch.cuda.is_available():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,6 +49,39 @@ def test_a_report_of_every_model_comes_back(hub: Hub, models_here: Path, fresh: 
     assert len(list((out / "flux2-klein-4b/images").glob("*/*.png"))) == 2
     assert {path.name for path in (out / "report").iterdir()} == {"report.json", "flux2-klein-4b.png"}
     assert not any(word in (out / "report/report.json").read_text() for word in ("anna", "bert", str(tmp_path)))
+
+
+def test_a_run_in_which_nothing_was_drawn_fails_and_its_report_names_no_folder(fresh: Fresh, tmp_path: Path) -> None:
+    """Nothing is asked of a network; the model's folder, below the user's, is damaged."""
+    home = tmp_path / "home/anna"
+    (home / "people/0").mkdir(parents=True)
+    for path in sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))[:5]:
+        shutil.copy(path, home / "people/0")
+    (home / "models").mkdir()
+    (home / "models/models.lock").write_text("{")
+    environment = os.environ | {
+        "PYTHON": str(fresh.loaded.interpreter(tmp_path / "python")),
+        "HF_HUB_OFFLINE": "1",
+        "HOME": str(home),
+    }
+    command = ["recipes/first-gpu.sh", str(home / "people"), str(home / "out"), "sd15"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment | {"TENTH_MODELS": str(home / "models")}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"No model drew; the files in {home}/out say why."
+    text = (home / "out/report/report.json").read_text()
+    record = json.loads(text)["models"]["sd15"]
+    assert not record["finished"]
+    assert "models.lock" in record["error"]
+    assert not any(word in text for word in ("anna", str(tmp_path)))
+
+
+def test_folders_are_taken_out_of_errors() -> None:
+    program = runpy.run_path(str(ROOT / "benchmarks/first_gpu.py"))
+    hide = program["without_folders"]
+    said = "tenth: /home/anna/.cache/tenth/models/b.lock is none ('/home/anna/x.txt'); see https://hub.example/a/b, owner/name"
+    assert hide(said) == "tenth: b.lock is none ('x.txt'); see https://hub.example/a/b, owner/name"
 
 
 def test_a_folder_without_people_is_said(fresh: Fresh, tmp_path: Path) -> None:

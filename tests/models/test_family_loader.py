@@ -16,6 +16,7 @@ from mutations import json_mutations
 from tally import Tally
 from tenth.core.errors import ModelError
 from tenth.models.families.loader import load_flow_model
+from tenth.models.model_folder import left_out_layer
 from tenth.models.registry import load_model
 from toy_families import toy_family
 
@@ -83,6 +84,30 @@ def test_a_folder_that_says_what_is_not_so_is_refused(part: str, said: dict[str,
     change(copy / part, **said)
     with pytest.raises(ModelError, match=found):
         load_model(str(copy))
+
+
+@pytest.mark.parametrize("family", ["flux2-klein", "z-image", "qwen-image-edit", "sd3"])
+def test_layers_of_a_text_encoder_that_its_configuration_leaves_out_are_noticed(family: str, tmp_path: Path) -> None:
+    key = "num_hidden_layers"
+    folder = toy_family(family, tmp_path / "toy")
+    path = folder / "text_encoder/config.json"
+    config = json.loads(path.read_text())
+    table = config if key in config else config["text_config"]
+    table[key] -= 1
+    if "layer_types" in table:
+        table["layer_types"] = table["layer_types"][: table[key]]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=rf"text_encoder has [\w.]+\.{table[key]}, for which its configuration has no place"):
+        load_flow_model(folder)
+
+
+def test_what_a_file_has_besides_its_stacks_is_no_layer_left_out() -> None:
+    known = ["text.layers.0.w", "text.layers.1.w", "head.w"]
+    assert left_out_layer([*known, "text.layers.0.rotary.inv_freq", "vision.layers.7.w", "mtp.0.w", "other.w"], known) == ""
+    assert left_out_layer([*known, "text.layers.2.w", "text.layers.3.w"], known) == "text.layers.2"
+    renamed = [name.removeprefix("text.") for name in known]  # as older files have it
+    assert left_out_layer(renamed, known) == ""
+    assert left_out_layer([*renamed, "layers.2.w"], known) == "layers.2"
 
 
 @pytest.mark.parametrize("part", ["transformer/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"])

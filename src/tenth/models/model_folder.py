@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,6 +145,33 @@ def check_weights_match(build_module: Callable[[], nn.Module], weights: Mapping[
         if info is None and unmatched[shape] < 0 and is_float:
             raise invalid_model(folder, f"has no {name} of {shape}, for which its configuration asks")
     return module
+
+
+def left_out_layer(weights: Iterable[str], known: Iterable[str]) -> str:
+    """The first layer, such as "model.layers.7", of a stack of a network that a file goes on with; "" if there is none.
+
+    weights, known: names of tensors, of the file and of the network. Whatever else a file has is its own affair: a head that is
+    not used, the vision half of a model whose text half is loaded. A stack of another name is found by what it is called last.
+    """
+    stacks, file_stacks = _stacks(known), _stacks(weights)
+    for stack, indices in file_stacks.items():
+        last = stack.rpartition(".")[2]
+        renamed = [each for each in stacks if each not in file_stacks and each.rpartition(".")[2] == last]
+        there = stacks.get(stack, stacks[renamed[0]] if len(renamed) == 1 else indices)
+        if extra := indices - there:
+            return f"{stack}.{min(extra)}"
+    return ""
+
+
+def _stacks(names: Iterable[str]) -> dict[str, set[int]]:
+    """The numbers of the layers of each stack: "model.layers" -> 0, 1, ..."""
+    found: dict[str, set[int]] = {}
+    for name in names:
+        parts = name.split(".")
+        for place, part in enumerate(parts):
+            if place and part.isdecimal():
+                found.setdefault(".".join(parts[:place]), set()).add(int(part))
+    return found
 
 
 def check_finite(module: nn.Module, folder: Path) -> None:

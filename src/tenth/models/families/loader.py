@@ -213,9 +213,10 @@ def check_networks(folder: Path, safe: Path, family: TransformerFamily, classes:
             tied = (getattr(classes[name], "_tied_weights_keys", None) or {}) if ties else {}
             infos = {each: infos[source] for each, source in tied.items() if source in infos} | infos
         parts[name] = model_folder.check_weights_match(partial(build, name), infos, folder / name)
-        unread = infos.keys() - parts[name].state_dict().keys() if name == "transformer" else ()
+        known = parts[name].state_dict().keys()
+        unread = min(infos.keys() - known, default="") if name == "transformer" else model_folder.left_out_layer(infos, known)
         if unread:  # such as those of layers that the configuration leaves out
-            raise invalid_model(folder / name, f"has {min(unread)}, for which its configuration has no place")
+            raise invalid_model(folder / name, f"has {unread}, for which its configuration has no place")
 
     # All of them together.
     try:
