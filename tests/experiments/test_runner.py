@@ -58,6 +58,9 @@ def test_the_right_person_is_above_a_impostor_and_controls_are_rows(recipe: Expe
     assert [recognizer["selection_only"] for recognizer in record["results"]["recognizers"]] == [False, True]
     assert record["results"]["people"] == ["000", "001", "002"]
     assert [cost["method"] for cost in record["results"]["costs"]] == list(recipe.methods)
+    systems = {each["method"]: (each["model"], each["width"], each["height"]) for each in record["results"]["systems"]}
+    assert list(systems) == list(recipe.methods)
+    assert {(model.partition("@")[0], *size) for model, *size in systems.values()} == {("toy", 128, 128)}
     for recognizer in ("colours@0", SELECTION_ONLY):
         rows = scores_at(tmp_path / "out", recognizer)
         assert list(rows) == [*recipe.methods, *CONTROLS]

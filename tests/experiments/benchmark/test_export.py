@@ -102,8 +102,6 @@ def test_all_people_of_a_list_but_the_reserved_can_take_part(tasks_recipe: Exper
     data = replace(tasks_recipe.data, people=tmp_path / "people.jsonl")
     own = export_benchmark(replace(tasks_recipe, data=data), tmp_path / "own", everybody=True)
     assert (own.people, own.record.split) == (("000", "001"), "all")
-    with pytest.raises(CheckpointError, match="another split"):
-        export_benchmark(replace(tasks_recipe, data=data), tmp_path / "own")
 
 
 def test_a_killed_export_goes_on_and_ends_with_the_same_bytes(
@@ -134,6 +132,8 @@ def test_another_export_or_a_foreign_folder_is_refused(
     before = files(exported.directory)
     with pytest.raises(CheckpointError, match="another images"):
         export_benchmark(replace(tasks_recipe, images=3), exported.directory)
+    with pytest.raises(CheckpointError, match="another split"):
+        export_benchmark(tasks_recipe, exported.directory, everybody=True)
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(CheckpointError, match="Choose another folder"):
         export_benchmark(tasks_recipe, tmp_path)
@@ -141,6 +141,7 @@ def test_another_export_or_a_foreign_folder_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with pytest.raises(DataError, match=r"1 person of the split validation.*two are needed"):
         export_benchmark(replace(tasks_recipe, max_people=1), tmp_path / "one")
+    assert not (tmp_path / "one").exists()
 
 
 def test_a_model_draws_the_control_from_the_prompts_alone(

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from tenth.core.errors import CheckpointError, DataError
-from tenth.core.types import Pixels
+from tenth.core.files.png_metadata import save_sample
+from tenth.core.types import Pixels, Sample
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from tenth.evaluation.image_set import load_image
 from tenth.evaluation.paired_comparison import compare
@@ -29,7 +30,7 @@ from tenth.experiments.recognizers import SELECTION_ONLY
 from tenth.experiments.runner import run_experiment
 from tenth.reporting.results_reader import CONTROLS
 from toy_benchmark import fill, next_person
-from toy_people import ColorRecognizer
+from toy_people import ColorRecognizer, face_pixels
 
 JUDGES = Judges({"colours@0": ColorRecognizer()}, ())
 NO_IDENTITY = CONTROLS[-1]
@@ -156,12 +157,12 @@ def test_images_of_no_person_are_a_control_where_the_export_drew_them(
     none = directory / "private/images/none"
     none.mkdir(parents=True)
     for seed in (0, 1):
-        shutil.copy(folder / f"portrait/3/000/{seed}.png", none)
+        save_sample(Sample(face_pixels(0, seed), "a portrait", seed, "none", "toy@0", {}, 0.0), none / f"{seed}.png")
     score(folder, replace(exported, directory=directory), "x", tmp_path / "results")
     assert cell(tmp_path / "results", NO_IDENTITY)["n"] == 3
-    assert {each["prompt_set"] for each in record(tmp_path / "results")["scores"] if each["method"] == NO_IDENTITY} == {
-        "portrait"
-    }
+    found = record(tmp_path / "results")
+    assert {each["prompt_set"] for each in found["scores"] if each["method"] == NO_IDENTITY} == {"portrait"}
+    assert found["systems"][-1] == {"method": NO_IDENTITY, "model": "toy@0", "width": 128, "height": 128}
 
 
 def test_a_name_stands_for_the_same_images_and_a_row_for_the_same_tasks(

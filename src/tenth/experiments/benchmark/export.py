@@ -49,23 +49,25 @@ def export_benchmark(
     Raises DataError for fewer than two usable people, CheckpointError if the folder holds anything else.
     """
     split = EVERYBODY if everybody else recipe.split
-    settings = _settings(recipe) | {"split": split}
     with exclusive_folder(output):
-        ensure_writable_experiment(output, settings)
+        # The first two people, before anything is written: what cannot be exported leaves no folder.
+        usable = split_people(recipe.data, split, references=recipe.references, held_out=recipe.held_out)
+        people = islice(usable, recipe.max_people)
+        first = list(islice(people, 2))
+        if len(first) < 2:
+            photos_text = f"{recipe.references} references and a held-out photo"
+            found = f"{pluralize(len(first), 'person')} of the split {split} with {photos_text}"
+            raise DataError(found, "two are needed: one alone has no impostors", "Lower --references, or add people")
+        ensure_writable_experiment(output, _settings(recipe) | {"split": split})
         remove_temporary(output)
 
         # Photos, person by person: whole ones for the systems, crops for scoring.
         digests = hashlib.sha256()
         person_ids: list[str] = []
-        usable = split_people(recipe.data, split, references=recipe.references, held_out=recipe.held_out)
-        for person_id, photos in islice(track(usable, "people", "person"), recipe.max_people):
+        for person_id, photos in track(chain(first, people), "people", "person"):
             _write_photos(output, person_id, photos)
             person_ids.append(person_id)
             digests.update("".join(photo.digest for photo in (*photos.references, *photos.held_out)).encode() + b"\n")
-        if len(person_ids) < 2:
-            usable_people = f"{pluralize(len(person_ids), 'person')} of the split {split}"
-            found = f"{usable_people} with {recipe.references} references and a held-out photo"
-            raise DataError(found, "two are needed: one alone has no impostors", "Lower --references, or add people")
 
         attributes = attributes_by_id(recipe.data, recipe.split)
         chosen = {person_id: attributes[person_id] for person_id in person_ids}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from tenth.core.errors import DataError
+from tenth.core.files.png_metadata import read_if_complete
 from tenth.core.wording import abbreviate
 from tenth.evaluation.extractors.features import extract_cached
 from tenth.evaluation.image_set import load_image
@@ -21,7 +22,7 @@ from tenth.experiments.recipe import PORTRAIT_PROMPT_SET
 from tenth.experiments.recognizers import recognizer_records
 from tenth.experiments.results import condition_keys, image_set_score_records, prompt_score_records, score_record
 from tenth.experiments.scoring import NO_IDENTITY, AllTableRows, TableRow, face_scores, real_control_rows
-from tenth.reporting.results_reader import IDENTITY
+from tenth.reporting.results_reader import IDENTITY, System
 
 JsonDict = dict[str, Any]
 
@@ -58,6 +59,7 @@ def score_submission(benchmark: Benchmark, submission: Submission, system: Syste
     width, height = submission.size
     return {
         "system": {"method": system.name, "model": system.model, "width": width, "height": height},
+        "controls": [asdict(control) for control in _control_systems(rows)],
         "people": person_ids,
         "images_sha256": submission.digest,
         "notes": [*submission.notes, *notes],
@@ -109,6 +111,16 @@ def table_rows(benchmark: Benchmark, submission: Submission, system: SystemName,
         if key[1] == benchmark.main_condition:
             tables[key] |= real_control_rows(person_ids, benchmark.real) | _without_identity(benchmark, tasks, person_ids)
     return tables
+
+
+def _control_systems(rows: AllTableRows) -> list[System]:
+    """The model and image size of the control without a person, where it was drawn."""
+    paths = [row.paths[0] for table in rows.values() for name, row in table.items() if name == NO_IDENTITY]
+    if not paths:
+        return []
+    height, width, _ = load_image(paths[0]).shape
+    model = (read_if_complete(paths[0]) or {}).get("model", "")
+    return [System(NO_IDENTITY, str(model), width, height)]
 
 
 def _without_identity(benchmark: Benchmark, tasks: Sequence[Any], person_ids: Sequence[str]) -> dict[str, TableRow]:

@@ -62,6 +62,7 @@ class Row:
     people: tuple[str, ...]
     scores: tuple[Result, ...]
     values: tuple[PersonValues, ...]
+    controls: tuple[System, ...] = ()
     recognizers: tuple[Recognizer, ...] = ()
     notes: tuple[str, ...] = ()
     prompt_scorers: tuple[str, ...] = ()
@@ -135,7 +136,7 @@ def merge_rows(rows: Sequence[Row], benchmark: Benchmark) -> JsonDict:
     return {
         "format": FORMAT,
         "people": by_people[0].people,
-        "systems": [row.system for row in rows],
+        "systems": [*(row.system for row in rows), *{each.method: each for row in by_people for each in row.controls}.values()],
         "recognizers": list(recognizers.values()),
         "scores": list(scores.values()),
         "differences": list(differences(rows)),
