@@ -9,7 +9,7 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,7 +34,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """One server of fresh processes for all processes that run tests."""
     os.environ["TENTH_PEOPLE_DIR"] = os.path.join(os.sep, "nobody", "is", "saved")  # noqa: PTH118 - a place that is none
     os.environ["TENTH_BACKEND"] = "torch"  # toys are made anew again and again; compiled networks have tests of their own
-    gc.disable()  # while the tests and their libraries are loaded
     if not hasattr(config, "workerinput"):
         stack = ExitStack()
         os.environ["TENTH_DATA_DIR"] = stack.enter_context(TemporaryDirectory())  # one key for all: equal pictures, equal bytes
@@ -47,10 +46,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.name != "test_documents.py"))
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
     """What is loaded stays to the end: a million objects, not to be looked through for garbage again and again."""
-    gc.freeze()
-    gc.enable()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
