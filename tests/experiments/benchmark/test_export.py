@@ -126,6 +126,14 @@ def test_a_killed_export_goes_on_and_ends_with_the_same_bytes(
     assert files(tmp_path / "tasks") == files(exported.directory)
 
 
+def test_private_photos_are_made_anew_from_the_same_photos(
+    tasks_recipe: ExperimentRecipe, exported: Benchmark, tmp_path: Path
+) -> None:
+    shutil.copytree(exported.directory, tmp_path / "tasks", ignore=lambda *_: ["private"])
+    export_benchmark(tasks_recipe, tmp_path / "tasks")
+    assert files(tmp_path / "tasks") == files(exported.directory)
+
+
 def test_another_export_or_a_foreign_folder_is_refused(
     tasks_recipe: ExperimentRecipe, exported: Benchmark, tmp_path: Path
 ) -> None:

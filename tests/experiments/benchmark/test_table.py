@@ -6,7 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from tenth.experiments.benchmark.judges import Judges, LargestFace, load_judges
 from tenth.experiments.benchmark.run import check_system, score_folder
 from tenth.experiments.benchmark.scoring import SystemName, embed_real_photos, score_submission
 from tenth.experiments.benchmark.submission import read_submission
-from tenth.experiments.benchmark.table import row_path, write_tables
+from tenth.experiments.benchmark.table import row_path, save_row, write_tables
 from tenth.experiments.benchmark.tasks import Benchmark
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.experiments.recognizers import SELECTION_ONLY
 from tenth.experiments.runner import run_experiment
 from tenth.reporting.results_reader import CONTROLS
+from tenth.sampling.config import SamplingConfig
 from toy_benchmark import fill, next_person
 from toy_people import ColorRecognizer, face_pixels
 
@@ -157,7 +158,8 @@ def test_images_of_no_person_are_a_control_where_the_export_drew_them(
     none = directory / "private/images/none"
     none.mkdir(parents=True)
     for seed in (0, 1):
-        save_sample(Sample(face_pixels(0, seed), "a portrait", seed, "none", "toy@0", {}, 0.0), none / f"{seed}.png")
+        settings = asdict(SamplingConfig(steps=1))
+        save_sample(Sample(face_pixels(0, seed), "a portrait", seed, "none", "toy@0", settings, 0.0), none / f"{seed}.png")
     score(folder, replace(exported, directory=directory), "x", tmp_path / "results")
     assert cell(tmp_path / "results", NO_IDENTITY)["n"] == 3
     found = record(tmp_path / "results")
@@ -185,6 +187,19 @@ def test_a_name_stands_for_the_same_images_and_a_row_for_the_same_tasks(
     row_path(results, "dark").write_text(json.dumps(damaged))
     with pytest.raises(DataError, match=r"dark\.json.*a row that `tenth benchmark score` wrote is needed"):
         write_tables(results, exported)
+
+
+def test_systems_are_ranked_by_one_recognizer(exported: Benchmark, scored: Path, tmp_path: Path) -> None:
+    results = Path(shutil.copytree(scored, tmp_path / "results"))
+    images = read_submission(fill(exported.directory, tmp_path / "images", next_person), exported)
+    by_dlib = Judges({SELECTION_ONLY: ColorRecognizer()}, ())
+    row = score_submission(exported, images, SystemName("only-dlib"), by_dlib)
+    for value in row["scores"]:
+        value["value"] = 0.99  # by another recognizer cosines are higher
+    save_row(results, exported, row)
+    write_tables(results, exported)
+    assert json.loads((results / "run.json").read_text())["settings"]["methods"] == ["right", "dark", "wrong", "only-dlib"]
+    assert not any("only-dlib" in (each["method"], each["baseline"]) for each in record(results)["differences"])
 
 
 def test_a_person_whose_photos_show_no_face_to_a_recognizer_is_left_out(exported: Benchmark) -> None:

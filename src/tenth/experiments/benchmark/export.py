@@ -69,7 +69,7 @@ def export_benchmark(
             person_ids.append(person_id)
             digests.update("".join(photo.digest for photo in (*photos.references, *photos.held_out)).encode() + b"\n")
 
-        attributes = attributes_by_id(recipe.data, recipe.split)
+        attributes = attributes_by_id(recipe.data, split)
         chosen = {person_id: attributes[person_id] for person_id in person_ids}
         write_json(output / PRIVATE_FOLDER / ATTRIBUTES_FILE, {"people": chosen})
         if model is not None:

@@ -177,14 +177,15 @@ def _values_by_table(rows: Sequence[Row]) -> dict[tuple[Any, ...], dict[str, Map
 
 
 def ranked(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
-    """Names of the systems, the highest identity similarity with the most references first, by the first recognizer."""
-    at = (PORTRAIT_PROMPT_SET, benchmark.main_condition.num_photos, IDENTITY)
+    """Names of the systems, the highest identity similarity with the most references first, by the recognizer of the tables."""
+    recognizers = sorted((each for row in rows for each in row.recognizers), key=lambda each: each.selection_only)
+    at = (PORTRAIT_PROMPT_SET, benchmark.main_condition.num_photos, IDENTITY, *(each.name for each in recognizers[:1]))
 
     def similarity(row: Row) -> float:
         found = [
             score.value
             for score in row.scores
-            if (score.prompt_set, score.num_photos, score.metric) == at and score.method == row.system.method
+            if (score.prompt_set, score.num_photos, score.metric, score.recognizer) == at and score.method == row.system.method
         ]
         return next((value for value in found if value is not None), -1.0)
 
