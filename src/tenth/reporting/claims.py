@@ -44,7 +44,7 @@ def finding(results: Results, prompt_set: str) -> list[str]:
         return [UNCORRECTED]
     ranked = ranking(results, prompt_set)
     others = [name for name in baselines(results) if name in ranked[1:]]
-    return [*_of_the_first(results, prompt_set, ranked), *(_of_a_baseline(results, prompt_set, name) for name in others)]
+    return [*_of_the_first(results, prompt_set, ranked), *(against(results, prompt_set, name) for name in others)]
 
 
 def notes(results: Results, prompt_set: str) -> list[str]:
@@ -68,6 +68,17 @@ def pair(results: Results, prompt_set: str, method: str, baseline: str) -> str:
         return words
     ends = interval(found.low, found.high, 3)
     return f"{words}: {number(found.value, 3, signed=True)} {ends}, corrected {p_text(found.p_holm)}".replace("  ", " ")
+
+
+def against(results: Results, prompt_set: str, baseline: str) -> str:
+    """All methods against one: who has a higher similarity, who a lower one, and who does not differ significantly."""
+    others = [name for name in ranking(results, prompt_set) if name != baseline]
+    groups, it = _grouped(results, prompt_set, baseline, others), named(baseline)
+    higher, lower = (("has a higher one", "have a higher one"), ("has a lower one", "have a lower one"))
+    clauses = _clauses(groups, {Verdict.HIGHER: higher, Verdict.LOWER: lower})
+    estimate = results.measured(prompt_set, baseline)
+    value = f", {number(estimate.value, 3)}" if estimate else ""
+    return f"Against the {label(IDENTITY)} of {it}{value}: {clauses}."
 
 
 def ranking(results: Results, prompt_set: str) -> list[str]:
@@ -109,18 +120,8 @@ def _of_the_first(results: Results, prompt_set: str, ranked: Sequence[str]) -> l
     clauses = _clauses(groups, {Verdict.LOWER: ("is lower", "are lower"), Verdict.HIGHER: ("is higher", "are higher")})
     tested = any(groups[each] for each in Verdict if each is not Verdict.UNKNOWN)
     test = f" (p < {LEVEL:g} after Holm's correction)" if tested else ""
-    return [f"{named(first)} has the highest mean {label(IDENTITY)}, {value}{': ' if clauses else ''}{clauses}{test}."]
-
-
-def _of_a_baseline(results: Results, prompt_set: str, baseline: str) -> str:
-    """Who is above a baseline, below it, or neither."""
-    others = [name for name in ranking(results, prompt_set) if name != baseline]
-    groups, it = _grouped(results, prompt_set, baseline, others), named(baseline)
-    higher, lower = (("has a higher one", "have a higher one"), ("has a lower one", "have a lower one"))
-    clauses = _clauses(groups, {Verdict.HIGHER: higher, Verdict.LOWER: lower})
-    estimate = results.measured(prompt_set, baseline)
-    value = f", {number(estimate.value, 3)}" if estimate else ""
-    return f"Against the {label(IDENTITY)} of {it}{value}: {clauses}."
+    has = f"the highest mean {label(IDENTITY)}," if ranked[1:] else f"the mean {label(IDENTITY)}"
+    return [f"{named(first)} has {has} {value}{': ' if clauses else ''}{clauses}{test}."]
 
 
 def _grouped(results: Results, prompt_set: str, baseline: str, others: Sequence[str]) -> dict[Verdict, list[str]]:

@@ -1,4 +1,4 @@
-"""A record as Markdown: the finding and all main tables, for table.md, or one table of methods and the finding, for a README."""
+"""A record as Markdown: all of its main tables, for table.md, or one table of methods, for a README; each with the finding."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def summary(record: Mapping[str, Any]) -> str:
         cells += ["" if seconds is None else f"{seconds:.3g}" for seconds in (cost.seconds_per_person, cost.seconds_per_image)]
         rows.append((name, cells))
     columns = {metric: {name: results.find(first, name, metric) for name in names} for metric in (IDENTITY, *BESIDE)}
-    lines = [*map(_plain, unavailable_lines(columns)), _of_what(results)]
-    return "\n\n".join([_table(results, heads, rows), " ".join(lines), *_sentences(results, first)]) + "\n"
+    reasons = map(_plain, unavailable_lines(columns))
+    return "\n\n".join([_table(results, heads, rows), *reasons, _of_what(results), *_sentences(results, first)]) + "\n"
 
 
 def _sentences(results: Results, prompt_set: str) -> list[str]:

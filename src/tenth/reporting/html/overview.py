@@ -63,7 +63,9 @@ def overview(results: Results, prompt_set: str) -> Overview | None:
 
     marks = {name: mark(name, each) for name, each in found.items()}
     ordered = sorted((name for name in controls if name in marks), key=lambda name: -marks[name].at)
-    ticks = [(f"{tick * step:.2g}".replace("-", "\N{MINUS SIGN}"), percent(tick * step)) for tick in range(ends[0], ends[1] + 1)]
+    ticks = [
+        (f"{tick * step:.2g}".replace("-", "\N{MINUS SIGN}"), percent(tick * step)) for tick in range(ends[0], ends[1] + 1)
+    ]
     return Overview(
         [marks[name] for name in methods],
         [marks[name] for name in ordered],
