@@ -33,7 +33,7 @@ HEADING = re.compile(r"^## (.*)$", re.MULTILINE)
 TABLE = re.compile(r"(<!-- tenth report (\S+) --summary(?: \| ([^\n]*))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 # What is said of a record: `claim RUN` is the first sentence of its finding, `claim RUN METHOD` all methods against one, and
 # `claim RUN METHOD BASELINE` two methods.
-CLAIM = re.compile(r"(<!-- claim (\S+?)((?: \S+)*) -->)(.*?)(<!-- end -->)", re.DOTALL)
+CLAIM = re.compile(r"(<!-- claim ([^\s<>]+)((?: [^\s<>]+)*) -->)(.*?)(<!-- end -->)", re.DOTALL)
 WITH_RESULTS = ("README.md", "docs/results.md", "docs/choose.md")
 
 # The documents whose code blocks are run, and under which headings; None: all of them.
