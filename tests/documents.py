@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR, MODEL_DIR
 from tenth.reporting.claims import against, finding, pair
 from tenth.reporting.markdown import summary
-from tenth.reporting.results_reader import read_results
+from tenth.reporting.results_reader import Results, read_results
 from toy_models import with_published_tokenizers, write_stable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -123,12 +124,18 @@ def with_tables(text: str) -> str:
     return TABLE.sub(table, text)
 
 
+@cache
+def results_of(run: str) -> Results:
+    """The results of a record of the repository."""
+    return read_results(read_record(ROOT / "results" / run, command="experiment"))
+
+
 def with_claims(text: str) -> str:
     """A document's text with each of its claims as the record carries it."""
 
     def claim(found: re.Match[str]) -> str:
         begin, run, names, _, end = found.groups()
-        results = read_results(read_record(ROOT / "results" / run, command="experiment"))
+        results = results_of(run)
         prompt_set, methods = results.scored[0], names.split()
         if not set(methods) <= set(results.methods):
             raise ValueError(f"{begin}: the record is of the methods {', '.join(results.methods)}")

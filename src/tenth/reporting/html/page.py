@@ -17,6 +17,7 @@ from tenth.core.files.writing import write_text
 from tenth.core.run_record import read_record
 from tenth.core.wording import pluralize
 from tenth.reporting import claims, tables
+from tenth.reporting.csv_tables import DIFFERENCES_FILE, SCORES_FILE, differences_csv, scores_csv
 from tenth.reporting.frontier import tables as frontier_tables
 from tenth.reporting.frontier.plot import frontier_plots
 from tenth.reporting.frontier.record import read_frontier
@@ -92,10 +93,15 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
             sheets=sheets,
             contact_names=gallery.contact_names(results, sheets),
             reproduce=reproduce(results),
+            csv={SCORES_FILE: _encoded(scores_csv(results)), DIFFERENCES_FILE: _encoded(differences_csv(results))},
             script=script,
             script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
         )
     )
+
+
+def _encoded(text: str) -> str:
+    return b64encode(text.encode()).decode()
 
 
 @cache
