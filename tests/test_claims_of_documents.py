@@ -12,7 +12,8 @@ from tenth.methods.registry import METHODS
 COMPARES = re.compile(
     r"""\b(
       (?<!at\ )(most|least) | (bett|high|low|near|bigg|strong|weak|fast|slow)er | (high|low|near|bigg|strong|fast|slow)est
-    | worse|best|worst | (more|less)\ (similar|diverse|like|alike|accurate) | differs? | significant(ly)? | superior | inferior
+    | worse|worst|best(?!\ of\b) | (more|less)\ (similar|diverse|like|alike|accurate)
+    | differs? | significant(ly)? | superior | inferior
     | beats? | outperforms? | surpass(es)? | wins? | loses? | gains? | lost | equals? | as\ (good|much|similar)\ as
     )\b""",
     re.VERBOSE | re.IGNORECASE,
