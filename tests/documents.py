@@ -1,6 +1,6 @@
-"""The code blocks and tables of the documents, and the inputs that the code needs.
+"""The code blocks, tables and claims of the documents, and the inputs that the code needs.
 
-`python tests/documents.py` writes the tables of results anew, each by the command in the comment above it.
+`python tests/documents.py` writes the tables of results anew, each by the command in the comment above it, and the claims.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,19 @@ from safetensors.torch import save_file
 from tenth.core.run_record import read_record
 from tenth.models.adapters.ip_adapter import init_ip_adapter, install_ip_adapter, ip_adapter_state_dict
 from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR, MODEL_DIR
+from tenth.reporting.claims import against, finding, pair
 from tenth.reporting.markdown import summary
+from tenth.reporting.results_reader import Results, read_results
 from toy_models import with_published_tokenizers, write_stable
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^## (.*)$", re.MULTILINE)
 TABLE = re.compile(r"(<!-- tenth report (\S+) --summary(?: \| ([^\n]*))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+# What is said of a record: `claim RUN` is the first sentence of its finding, `claim RUN METHOD` all methods against one, and
+# `claim RUN METHOD BASELINE` two methods.
+CLAIM = re.compile(r"(<!-- claim ([^\s<>]+)((?: [^\s<>]+)*) -->)(.*?)(<!-- end -->)", re.DOTALL)
+WITH_RESULTS = ("README.md", "docs/results.md", "docs/choose.md")
 
 # The documents whose code blocks are run, and under which headings; None: all of them.
 RUN: dict[str, tuple[str, ...] | None] = {
@@ -117,6 +124,31 @@ def with_tables(text: str) -> str:
     return TABLE.sub(table, text)
 
 
+@cache
+def results_of(run: str) -> Results:
+    """The results of a record of the repository."""
+    return read_results(read_record(ROOT / "results" / run, command="experiment"))
+
+
+def with_claims(text: str) -> str:
+    """A document's text with each of its claims as the record carries it."""
+
+    def claim(found: re.Match[str]) -> str:
+        begin, run, names, _, end = found.groups()
+        results = results_of(run)
+        prompt_set, methods = results.scored[0], names.split()
+        if not set(methods) <= set(results.methods):
+            raise ValueError(f"{begin}: the record is of the methods {', '.join(results.methods)}")
+        said = {
+            0: lambda: finding(results, prompt_set)[0].removesuffix("."),
+            1: lambda: against(results, prompt_set, *methods).removesuffix("."),
+            2: lambda: pair(results, prompt_set, *methods),
+        }[len(methods)]()
+        return f"{begin}{said}{end}"
+
+    return CLAIM.sub(claim, text)
+
+
 def write_inputs(folder: Path) -> None:
     """What the text has its reader bring: photos of a person, of people, held-out ones, a recipe; folders of the checkout."""
     photos = sorted(EXAMPLE_PHOTOS_DIR.glob("*.png"))
@@ -177,5 +209,5 @@ def write_toy_sd15(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    for document in (ROOT / "README.md", ROOT / "docs/results.md"):
-        document.write_text(with_tables(document.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in (ROOT / name for name in WITH_RESULTS):
+        document.write_text(with_claims(with_tables(document.read_text(encoding="utf-8"))), encoding="utf-8")

@@ -18,7 +18,9 @@ def test_every_track_has_its_tables(record: dict[str, Any]) -> None:
     assert "| `ip-adapter` | 0.130 [0.110, 0.150] |" in text
     assert "| *real photos* |" in text
     assert "\n\nFID, FID∞, KID, Inception Score: needs the Inception file.\n" in text
-    assert text.endswith("Recognizer: recognizer@0123456789abcdef.\n")
+    assert text.endswith("Recognizer: recognizer@0123456789abcdef. Measured on: pocket.\n")
+    for prompt_set in text.split("## Prompt set")[1:]:
+        assert prompt_set.split("\n\n")[1].startswith("`dreambooth` has the highest mean ID similarity, 0.200 [0.180, 0.220] ")
 
 
 def test_rows_have_as_many_cells_as_their_heads(record: dict[str, Any]) -> None:
@@ -39,7 +41,7 @@ def test_a_summary_has_a_line_for_each_row_the_likest_method_first(record: dict[
         "|  | ID similarity ↑ | impostor similarity ↓ | Δ vs `ip-adapter` | copy-paste index ↓ | diversity ↑"
         " | face Fréchet distance ↓ | seconds per person | seconds per image |"
     )
-    names = [line.split(" | ")[0].strip("| `*") for line in lines[2:-2]]
+    names = [line.split(" | ")[0].strip("| `*") for line in lines[2:-4]]
     assert names == [
         "dreambooth",
         "ip-adapter-avg",
@@ -51,8 +53,11 @@ def test_a_summary_has_a_line_for_each_row_the_likest_method_first(record: dict[
     assert lines[2].startswith("| `dreambooth` | 0.200 [0.180, 0.220] |")
     assert "| 0.070 [0.070, 0.070] |" in lines[2]
     assert lines[2].endswith("| 140 | 0.9 |")
-    assert lines[-1].startswith("3 test people, 9 photos; 4 images of each in prompt set portrait; ")
-    assert lines[-1].endswith(
+    assert lines[-1].startswith(
+        "`dreambooth` has the highest mean ID similarity, 0.200 [0.180, 0.220] (real photos have 0.600 "
+    )
+    assert lines[-3].startswith("3 test people, 9 photos; 4 images of each in prompt set portrait; ")
+    assert lines[-3].endswith(
         "recognizer: recognizer. Brackets: 95 % intervals over people."
         " All methods, people and images took 0.6 hours by the medians above."
     )
@@ -76,6 +81,25 @@ def test_a_method_that_a_prompt_set_leaves_out_has_no_row(record: dict[str, Any]
     first, second = markdown(record).split("## Prompt set attributes")
     assert "| `dreambooth` |" in first
     assert "dreambooth" not in second
+
+
+def test_a_cell_without_a_value_is_a_dash_and_the_reason_a_line(record: dict[str, Any]) -> None:
+    for score in record["results"]["scores"]:
+        if score["method"] == "real photos" and score["metric"] == "identity-diversity":
+            score |= {"value": None, "low": None, "high": None, "unavailable": "one image each"}
+    for text in (summary(record), markdown(record)):
+        assert text.count("diversity of real photos: one image each.") == (1 if text == summary(record) else 2)
+        assert "| one image each" not in text
+
+
+def test_rows_say_what_they_were_measured_on_where_it_differs(record: dict[str, Any]) -> None:
+    systems = [{"method": "ip-adapter", "model": "a|b", "width": 64, "height": 32}]
+    record["results"]["systems"] = [*systems, {"method": "dreambooth", "model": "FLUX@12", "width": 1024, "height": 1024}]
+    text = markdown(record)
+    assert "Measured on" not in text
+    assert "| `ip-adapter` (a\\|b, 64 x 32 pixels) |" in text
+    assert "| `dreambooth` (FLUX, 1024 x 1024 pixels) |" in text
+    assert "| *real photos* |" in text
 
 
 def test_figures_without_meaning_are_called_so_first(record: dict[str, Any]) -> None:

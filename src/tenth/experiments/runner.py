@@ -51,6 +51,7 @@ from tenth.experiments.scoring import OF_SETS, table_rows
 from tenth.methods.registry import RECIPE_SUFFIX, method
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import DEFAULT_MODEL, load_model
+from tenth.reporting.csv_tables import write_csv
 from tenth.reporting.frontier.plot import write_frontier
 from tenth.reporting.frontier.record import read_frontier
 from tenth.reporting.html.page import write_page
@@ -73,7 +74,7 @@ def read_experiment(path: Path, options: Mapping[str, Any] | None = None) -> Exp
 
 
 def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception | None = None, *, resume: bool = False) -> str:
-    """Write `output`/images, identities, run.json, and from it table.md and report.html. Returns the tables.
+    """Write `output`/images, identities, run.json, and from it tables and report.html. Returns the tables.
 
     A method that fails for a person is noted in run.json and tried again by the next call; the person is left out.
     inception: for metrics of image sets; a finished run without them is only given these.
@@ -232,6 +233,7 @@ def write_tables(output: Path) -> str:
     write_text(output / TABLE_FILE, text)
     write_page(output / RECORD_FILE)
     results = read_results(record)
+    write_csv(results, output)
     if can_plot() and any(has_curve(results, track) for track in results.scored):
         write_curve(results, output / CURVE_FILE)
     frontier = read_frontier(record, results)

@@ -5,13 +5,22 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from io import StringIO
+from pathlib import Path
 
+from tenth.core.files.writing import write_text
 from tenth.evaluation.registry import METRICS
 from tenth.reporting.results_reader import CONTROLS, Condition, Result, Results
 
+SCORES_FILE, DIFFERENCES_FILE = "table.csv", "differences.csv"
 WHERE = ("prompt_set", "photos", "impostors", "recognizer")
 ROW = ("row", "kind", "model", "width", "height")
 DIFFERENCE = ("row", "baseline", "metric", "difference", "low", "high", "p", "p_holm", "win_rate")
+
+
+def write_csv(results: Results, folder: Path) -> None:
+    """Write the scores and the differences beside the record."""
+    write_text(folder / SCORES_FILE, scores_csv(results))
+    write_text(folder / DIFFERENCES_FILE, differences_csv(results))
 
 
 def scores_csv(results: Results) -> str:

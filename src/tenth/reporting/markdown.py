@@ -1,17 +1,19 @@
-"""A record as Markdown: all of its main tables, for table.md, or one table of methods, for a README."""
+"""A record as Markdown: all of its main tables, for table.md, or one table of methods, for a README; each with the finding."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tenth.core.wording import pluralize
+from tenth.reporting.claims import finding, notes, ranking
 from tenth.reporting.frontier.record import read_frontier
 from tenth.reporting.frontier.tables import areas_table, points_table
 from tenth.reporting.metric_columns import condition_text, heading, interval, number, short
 from tenth.reporting.recognizer_tables import agreement_lines, recognizers_table
 from tenth.reporting.results_reader import CONTROLS, IDENTITY, Cost, Results, read_results
-from tenth.reporting.tables import on, score_cell, score_tables
+from tenth.reporting.tables import all_measured_on, measured_on, on, score_cell, score_tables, unavailable_lines
 
 # The summary's further columns: without intervals, which would make it too wide.
 BESIDE = ("copy-paste-index", "identity-diversity", "face-frechet-distance")
@@ -19,7 +21,7 @@ ATTRIBUTES = "attribute-accuracy"
 
 
 def markdown(record: Mapping[str, Any]) -> str:
-    """A table for each prompt set and question at the main condition, by the evaluation recognizer.
+    """For each prompt set the finding and a table for each question, at the main condition, by the evaluation recognizer.
 
     Raises DataError if the record is not one of `tenth experiment`.
     """
@@ -28,10 +30,11 @@ def markdown(record: Mapping[str, Any]) -> str:
     for prompt_set in results.scored:
         title = f"{on(prompt_set)}, {condition_text(results.main)}".removeprefix(", ")
         parts.append(f"## {title[0].upper()}{title[1:]}\n")
+        parts += [f"{said}\n" for said in _sentences(results, prompt_set)]
         several = [table] if (table := recognizers_table(results, prompt_set)) else []
         for table in (*score_tables(results, prompt_set, results.recognizer.name), *several):
             rows = [(name, [cell.with_interval for cell in row]) for body in table.bodies for name, row in body]
-            shown = [_table(table.heads, rows)] if table.heads else []
+            shown = [_table(results, table.heads, rows)] if table.heads else []
             parts.append("\n\n".join([f"### {table.title}", *shown, *map(_plain, table.left_out)]) + "\n")
         parts += [f"{_plain(line)}\n" for line in agreement_lines(results, prompt_set)]
     frontier = read_frontier(record, results)
@@ -43,13 +46,14 @@ def markdown(record: Mapping[str, Any]) -> str:
                 for body in table.bodies
                 for name, row in body
             ]
-            parts.append(f"### {table.title}\n\n{_table([*map(_plain, table.heads)], rows)}\n\n{_plain(table.note)}.\n")
+            parts.append(f"### {table.title}\n\n{_table(results, [*map(_plain, table.heads)], rows)}\n\n{_plain(table.note)}.\n")
     recognizer = f" Recognizer: {_plain(results.recognizer.name)}." if results.recognizer.name else ""
-    return "\n".join([*parts, f"Brackets: 95 % intervals over people.{recognizer}"]) + "\n"
+    model = f" Measured on: {_plain(all_measured_on(results))}." if all_measured_on(results) else ""
+    return "\n".join([*parts, f"Brackets: 95 % intervals over people.{recognizer}{model}"]) + "\n"
 
 
 def summary(record: Mapping[str, Any]) -> str:
-    """One table: a line for each method and control, the highest similarity first, and below it what it is of.
+    """One table: a line for each method and control, the highest similarity first; below it what it is of, and the finding.
 
     Raises DataError if the record is not one of `tenth experiment`.
     """
@@ -63,8 +67,9 @@ def summary(record: Mapping[str, Any]) -> str:
 
     # A row for each method, then for each control.
     rows = []
-    similarities = {name: results.measured(first, name) or (-1.0,) for name in results.methods}
-    for name in (*sorted(similarities, key=lambda name: -similarities[name][0]), *results.controls):
+    ranked = ranking(results, first)
+    names = [*ranked, *(name for name in results.methods if name not in ranked), *results.controls]
+    for name in names:
         difference = results.difference(first, name, results.baseline)
         cells = [score_cell(results.find(first, name)).with_interval]
         cells.append(score_cell(results.find(first, name, "impostor-similarity")).text)
@@ -74,7 +79,15 @@ def summary(record: Mapping[str, Any]) -> str:
         cost = costs.get(name, Cost(name))
         cells += ["" if seconds is None else f"{seconds:.3g}" for seconds in (cost.seconds_per_person, cost.seconds_per_image)]
         rows.append((name, cells))
-    return f"{_table(heads, rows)}\n\n{_of_what(results)}\n"
+    columns = {metric: {name: results.find(first, name, metric) for name in names} for metric in (IDENTITY, *BESIDE)}
+    reasons = map(_plain, unavailable_lines(columns))
+    return "\n\n".join([_table(results, heads, rows), *reasons, _of_what(results), *_sentences(results, first)]) + "\n"
+
+
+def _sentences(results: Results, prompt_set: str) -> list[str]:
+    """The finding and what must be known with it: a paragraph, or nothing."""
+    said = " ".join((*finding(results, prompt_set), *notes(results, prompt_set)))
+    return [_plain(said, code=True)] if said else []
 
 
 def _of_what(results: Results) -> str:
@@ -94,15 +107,18 @@ def _of_what(results: Results) -> str:
     return f"{'; '.join(facts)}. Brackets: 95 % intervals over people.{hours}"
 
 
-def _table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """The first column without a head; methods as code, controls in italics."""
+def _table(results: Results, heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """The first column without a head; methods as code, with their model and size where these differ; controls in italics."""
     lines = [["", *heads], ["---", *["---:"] * len(heads)]]
     for name, cells in rows:
-        lines.append([f"*{_plain(name)}*" if name in CONTROLS else f"`{_plain(name)}`", *map(_plain, cells)])
+        on_what = "" if name in CONTROLS or all_measured_on(results) else _plain(measured_on(results, name))
+        shown = f"*{_plain(name)}*" if name in CONTROLS else f"`{_plain(name)}`{f' ({on_what})' if on_what else ''}"
+        lines.append([shown, *map(_plain, cells)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _plain(text: str) -> str:
-    """A text that cannot leave its cell, and in which a browser finds no element."""
-    plain = " ".join(text.split()).replace("`", "'").replace("|", "\\|")
-    return plain.replace("<", "&lt;") if "<" in plain else plain
+def _plain(text: str, *, code: bool = False) -> str:
+    """A text that cannot leave its cell, and in which a browser finds no element. code: it has code of ours."""
+    plain = " ".join(text.split()).replace("|", "\\|")
+    plain = plain if code else plain.replace("`", "'")
+    return re.sub("<(?! )", "&lt;", plain)

@@ -13,14 +13,13 @@ from tenth.core.files.writing import write_bytes
 from tenth.core.wording import pluralize
 from tenth.reporting.metric_columns import condition_text, heading, interval, number, short
 from tenth.reporting.plot_style import COLORS, figure_bytes, inline_svg, series_style, styled_figure
-from tenth.reporting.results_reader import IDENTITY, Condition, Estimate, Results
+from tenth.reporting.results_reader import FLOOR, IDENTITY, Condition, Estimate, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-FLOOR = "no identity"  # the control that a method without any information about the person would reach
 PLOT_SUFFIXES = (".png", ".svg")  # how the name of a plot's file may end
 COPYING = "copy-paste-index"
 MAX_NAME = 33  # characters of a name in a legend; of a longer one, as of a path, the end is shown

@@ -20,6 +20,7 @@ MAX_NUMBER = 1e9  # in a record: what is larger is none of ours, and no axis or 
 MAX_ENTRIES = 200  # methods, metrics, recognizers, prompt sets or conditions
 # Rows of a table that are not methods: what a score means is read off them. In the order in which they are shown.
 CONTROLS = ("real photos", "verbatim copies", "average of the references", "another person", "no identity")
+FLOOR = CONTROLS[-1]  # what a method without any information about the person would reach
 
 CONFIG = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 Number = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]

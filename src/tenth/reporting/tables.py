@@ -1,21 +1,19 @@
-"""The tables of a report as data, which the page and the Markdown show: scores, what was published, differences, costs."""
+"""The tables of a report as data, which the page and the Markdown show: scores, differences, costs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from statistics import mode
 
 from tenth.core.wording import pluralize
 from tenth.evaluation.registry import METRICS
-from tenth.reporting.metric_columns import condition_text, decimals, heading, interval, label, number
+from tenth.reporting.claims import LEVEL, Verdict, p_text, ranking, verdict
+from tenth.reporting.metric_columns import condition_text, decimals, heading, interval, label, number, short
 from tenth.reporting.results_reader import IDENTITY, Difference, Result, Results
 
-LEVEL = 0.05  # significance level, for corrected p-values
 OTHERS = "Other metrics"  # the table of metrics that the registry does not know
-# All that is known of the table this project starts from: three rows, two columns, and the range of each.
-PUBLISHED = ("ip-adapter", "dreambooth", "ip-adapter-max")
-PUBLISHED_RANGES = {"inception-score": "14 to 17", "fid": "9 to 10"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,8 @@ EMPTY = Cell("-", style="none")
 class Table:
     """heads: of the columns after the first. bodies: rows in groups that stand apart. note: what the caption adds.
 
-    left_out: a line for each reason why no method has a value in some columns; without other columns there are no heads.
+    left_out: a line for each reason why cells have no value. A column in which no method has one is left out; without other
+    columns there are no heads.
     """
 
     title: str
@@ -67,37 +66,23 @@ def score_tables(results: Results, prompt_set: str, recognizer: str, *, alone: b
     return [_score_table(results, prompt_set, recognizer, title, metrics) for title, metrics in groups.items()]
 
 
-def published_table(results: Results) -> Table:
-    """The three published rows, of which only ranges are known, beside what was measured here."""
-    here = [(prompt_set, metric) for prompt_set in results.scored for metric in PUBLISHED_RANGES]
-    heads = [f"published {label(metric)}" for metric in PUBLISHED_RANGES]
-    heads += [f"{label(metric)}{on(prompt_set)}" for prompt_set, metric in here]
-    published = [Cell(known, style="none") for known in PUBLISHED_RANGES.values()]
-    rows = []
-    for name in PUBLISHED:
-        cells = [results.find(prompt_set, name, metric) for prompt_set, metric in here]
-        shown = [
-            Cell("not measured", style="none") if cell is None or cell.value is None else score_cell(cell) for cell in cells
-        ]
-        rows.append((name, [*published, *shown]))
-    return Table("The published table, of which only ranges are known, and the same cells here", heads, [rows], "scores")
-
-
 def conditions_table(results: Results, prompt_set: str) -> Table:
     """Similarity by the evaluation recognizer under each condition: the plots in figures."""
-    cells = {name: [results.find(prompt_set, name, at=at) for at in results.conditions] for name in results.methods}
+    names = _ordered(results, prompt_set, results.methods)
+    cells = {name: [results.find(prompt_set, name, at=at) for at in results.conditions] for name in names}
     heads = [condition_text(at) for at in results.conditions]
     return Table(f"{label(IDENTITY)}{on(prompt_set)} by the photos given", heads, [_rows(cells, _usual_n(cells))], "scores")
 
 
 def pairs_table(results: Results, prompt_set: str) -> Table | None:
     """Similarity of the row minus that of the column, person by person, for all pairs that were compared."""
-    found = {(a, b): results.difference(prompt_set, a, b) for a in results.names for b in results.names if a != b}
-    names = [name for name in results.names if any(found[pair] is not None for pair in found if name in pair)]
+    names = [*_ordered(results, prompt_set, results.methods), *results.controls]
+    found = {(a, b): results.difference(prompt_set, a, b) for a in names for b in names if a != b}
+    names = [name for name in names if any(found[pair] is not None for pair in found if name in pair)]
     if not names:
         return None
     rows = {name: (name, [_difference_cell(found.get((name, other))) for other in names]) for name in names}
-    bodies = [[rows[name] for name in group if name in rows] for group in (results.methods, results.controls)]
+    bodies = [[rows[name] for name in names if (name in results.methods) == methods] for methods in (True, False)]
     corrected = all(difference.p_holm is not None for difference in found.values() if difference is not None)
     meaning = f"bold: corrected p < {LEVEL:g}" if corrected else "p is not corrected in this record"
     return Table(f"{label(IDENTITY)}{on(prompt_set)}", names, bodies, "pairs", f"Row minus column, same people; {meaning}")
@@ -132,10 +117,23 @@ def on(prompt_set: str) -> str:
     return f", prompt set {prompt_set}" if prompt_set else ""
 
 
+def measured_on(results: Results, method: str) -> str:
+    """'pocket, 128 x 128 pixels': the model of a row and the size of its images, as far as the record says."""
+    system = results.system(method)
+    size = f"{system.width} x {system.height} pixels" if system.width and system.height else ""
+    return ", ".join(filter(None, (short(system.model or str(results.settings.get("model") or "")), size)))
+
+
+def all_measured_on(results: Results) -> str:
+    """The same of all methods; empty where they differ."""
+    found = {measured_on(results, name) for name in results.methods}
+    return found.pop() if len(found) == 1 else ""
+
+
 def score_cell(result: Result | None, usual_n: int | None = None) -> Cell:
-    """A score with its interval, its n unless that is the usual one, and the value before LFW's codec; or why there is none."""
+    """A score with its interval, its n unless that is the usual one, and the value before LFW's codec; a dash without one."""
     if result is None or result.value is None:
-        return EMPTY if result is None else Cell(result.unavailable or "not measured", style="none")
+        return EMPTY
     places = decimals(result.metric)
     notes = [f"n = {result.n}"] if usual_n not in (None, result.n) else []
     notes += [] if result.raw is None else [f"as generated {number(result.raw, places)}"]
@@ -147,56 +145,80 @@ Cells = Mapping[str, Sequence[Result | None]]  # by method, for each column
 
 def _score_table(results: Results, prompt_set: str, recognizer: str, title: str, metrics: Sequence[str]) -> Table:
     cells: dict[str, list[Result | None]] = {}
-    for name in results.names:
+    for name in (*_ordered(results, prompt_set, results.methods), *results.controls):
         row = [results.find(prompt_set, name, metric, recognizer=recognizer) for metric in metrics]
         if any(row):  # a prompt set may be for some methods alone
             cells[name] = row
 
-    # A column in which no method has a value, for one reason, becomes a line.
-    rows = [row for name, row in cells.items() if name in results.methods]
-    reasons = [_only_reason(row[column] for row in rows) for column in range(len(metrics))]
-    left_out: dict[str, list[str]] = {}
-    for metric, reason in zip(metrics, reasons, strict=True):
-        if reason:
-            left_out.setdefault(reason, []).append(label(metric))
-    lines = [f"{', '.join(labels)}: {reason}." for reason, labels in left_out.items()]
-    cells = {name: [cell for cell, reason in zip(row, reasons, strict=True) if not reason] for name, row in cells.items()}
+    # Columns in which no method has a value are left out; each reason why a cell has none is a line.
+    methods = [name for name in cells if name in results.methods]
+    shown = [any(_has_value(cells[name][column]) for name in methods) for column in range(len(metrics))]
+    lines = unavailable_lines(
+        {
+            metric: {name: cells[name][column] for name in (cells if shown[column] else methods)}
+            for column, metric in enumerate(metrics)
+        }
+    )
+    cells = {name: list(compress(row, shown)) for name, row in cells.items()}
+    metrics = list(compress(metrics, shown))
 
-    usual = _usual_n(cells)
-    people = pluralize(usual, "person")
-    note = f"n = {people} unless a cell says otherwise; brackets: 95 % intervals over people." if usual else ""
-    bodies = [
-        _rows({name: cells[name] for name in group if name in cells}, usual) for group in (results.methods, results.controls)
-    ]
-    heads = [heading(metric) for metric, reason in zip(metrics, reasons, strict=True) if not reason]
-    return Table(title, heads, bodies, "scores", note, lines)
-
-
-def _only_reason(column: Iterable[Result | None]) -> str:
-    """Why no cell has a value, if it is one reason for all of them; else ''."""
-    reasons = {cell.unavailable or "not measured" if cell.value is None else "" for cell in column if cell is not None}
-    return reasons.pop() if len(reasons) == 1 else ""
+    # How many people a column is over is said once where that is the usual number of the table, and of other columns.
+    usual = _usual_n({name: cells[name] for name in methods})
+    people = mode(usual) if usual else 0
+    others = "".join(f" ({label(metric)}: {n})" for metric, n in zip(metrics, usual, strict=True) if n != people)
+    note = f"n = {pluralize(people, 'person')}{others} unless a cell says otherwise; brackets: 95 % intervals over people."
+    groups = [[name for name in cells if (name in methods) == is_method] for is_method in (True, False)]
+    bodies = [_rows({name: cells[name] for name in group}, usual) for group in groups]
+    return Table(title, list(map(heading, metrics)), bodies, "scores", note if people else "", lines)
 
 
-def _usual_n(cells: Cells) -> int:
-    """The n that most cells with a value have."""
-    return mode([cell.n for row in cells.values() for cell in row if cell is not None and cell.value is not None] or [0])
+def unavailable_lines(columns: Mapping[str, Mapping[str, Result | None]]) -> list[str]:
+    """Why cells have no value, a line for each reason: the metrics without any by it, or the rows that have none of a metric.
+
+    columns: by metric, its cells by row.
+    """
+    found: dict[str, list[str]] = {}
+    for metric, column in columns.items():
+        cells = {name: cell for name, cell in column.items() if cell is not None}
+        reasons: dict[str, list[str]] = {}
+        for name, cell in cells.items():
+            if cell.value is None:
+                reasons.setdefault(cell.unavailable or "not measured", []).append(name)
+        for reason, names in reasons.items():
+            rows = "" if len(names) == len(cells) else f" of {', '.join(names)}"
+            found.setdefault(reason, []).append(f"{label(metric)}{rows}")
+    return [f"{', '.join(parts)}: {reason}." for reason, parts in found.items()]
 
 
-def _rows(cells: Cells, usual_n: int) -> list[Row]:
-    return [(name, [score_cell(cell, usual_n) for cell in row]) for name, row in cells.items()]
+def _has_value(cell: Result | None) -> bool:
+    return cell is not None and cell.value is not None
+
+
+def _ordered(results: Results, prompt_set: str, names: Iterable[str]) -> list[str]:
+    """The highest similarity first, then those without any, in their order."""
+    ranked = ranking(results, prompt_set)
+    return sorted(names, key=lambda name: ranked.index(name) if name in ranked else len(ranked))
+
+
+def _usual_n(cells: Cells) -> list[int]:
+    """The n that most cells with a value have, for each column."""
+    columns = zip(*cells.values(), strict=True)
+    return [mode([cell.n for cell in column if cell is not None and cell.value is not None] or [0]) for column in columns]
+
+
+def _rows(cells: Cells, usual_n: Sequence[int]) -> list[Row]:
+    return [(name, [score_cell(cell, n) for cell, n in zip(row, usual_n, strict=True)]) for name, row in cells.items()]
 
 
 def _difference_cell(difference: Difference | None) -> Cell:
     if difference is None:
         return Cell(style="none")
     p_value = difference.p_value if difference.p_holm is None else difference.p_holm
-    notes = () if p_value is None else (f"p {'< 0.001' if p_value < 0.001 else f'{p_value:.3f}'}",)
+    notes = () if p_value is None else (p_text(p_value),)
     if difference.win_rate is not None:
         notes = (*notes, f"wins {100 * difference.win_rate:.0f} %")
-    significant = difference.p_holm is not None and difference.p_holm < LEVEL
-    tone = ("more" if difference.value > 0 else "less") if significant else ""
-    return Cell(number(difference.value, 3, signed=True), "", notes, tone, bold=significant)
+    tone = {Verdict.HIGHER: "more", Verdict.LOWER: "less"}.get(verdict(difference), "")
+    return Cell(number(difference.value, 3, signed=True), "", notes, tone, bold=bool(tone))
 
 
 def _amount_cell(value: float | None) -> Cell:

@@ -125,7 +125,7 @@ def test_the_csv_has_every_row_with_its_model_and_size(scored: Path) -> None:
     pairs = list(csv.DictReader((scored / "differences.csv").open()))
     assert float(pairs[0]["difference"]) == record(scored)["differences"][0]["value"]
     assert len(pairs) == len(record(scored)["differences"])
-    assert "| `right` |" in (scored / "table.md").read_text()
+    assert "| `right` (paste, 1 line, 128 x 128 pixels) |" in (scored / "table.md").read_text()
     assert "<html" in (scored / "report.html").read_text()
 
 

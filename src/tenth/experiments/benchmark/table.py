@@ -18,7 +18,7 @@ from tenth.evaluation.paired_comparison import compare
 from tenth.evaluation.recognizer_agreement import agreements
 from tenth.experiments.benchmark.tasks import Benchmark
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET
-from tenth.reporting.csv_tables import differences_csv, scores_csv
+from tenth.reporting.csv_tables import write_csv
 from tenth.reporting.html.page import write_page
 from tenth.reporting.markdown import markdown, summary
 from tenth.reporting.results_reader import (
@@ -36,7 +36,7 @@ from tenth.reporting.results_reader import (
 JsonDict = dict[str, Any]
 ROW_KIND, KIND = "benchmark-row", "benchmark"
 ROWS_FOLDER = "rows"
-TABLE_FILE, CSV_FILE, DIFFERENCES_FILE = "table.md", "table.csv", "differences.csv"
+TABLE_FILE = "table.md"
 # A table of scores, of which paired differences are taken: prompt set, photos, impostors, metric, recognizer.
 TABLE_KEYS = ("prompt_set", "num_photos", "num_impostors", "metric", "recognizer")
 
@@ -99,9 +99,7 @@ def write_tables(results: Path, benchmark: Benchmark) -> str:
     }
     write_record(results / RECORD_FILE, command=KIND, settings=settings, results=merge_rows(rows, benchmark))
     record = read_record(results / RECORD_FILE, command=KIND)
-    found = read_results(record)
-    write_text(results / CSV_FILE, scores_csv(found))
-    write_text(results / DIFFERENCES_FILE, differences_csv(found))
+    write_csv(read_results(record), results)
     write_text(results / TABLE_FILE, markdown(record))
     write_page(results / RECORD_FILE)
     return summary(record)

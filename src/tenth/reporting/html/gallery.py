@@ -1,7 +1,8 @@
-"""Images for the page: of each person the photos given, then a row for each method with the same seeds."""
+"""Images for the page: a contact sheet of a few people, and of each person the photos given and a row for each method."""
 
 from __future__ import annotations
 
+import math
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,12 @@ from tenth.core.files.reading import read_bytes
 from tenth.core.marks.xmp import OUR_XMP, XMP
 from tenth.core.run_record import method_folder_names
 from tenth.evaluation.image_set import load_image
-from tenth.reporting.results_reader import Results
+from tenth.reporting.claims import ranking
+from tenth.reporting.results_reader import FLOOR, Results
 
 PEOPLE, SEEDS, PHOTOS = 12, 6, 12  # shown at most, so that the page stays some megabytes
-OPEN = 2  # people whose sheet is open from the start
-SIDE = 160  # pixels of an image in the page, at most
+CONTACT_PEOPLE, CONTACT_METHODS = 3, 16  # on the contact sheet with which the page begins
+SIDE, SMALL_SIDE = 160, 80  # pixels of an image in the page, and of a photo given on the contact sheet, at most
 QUALITY = 82  # of WebP, where the eye sees no difference at this size
 
 
@@ -50,22 +52,36 @@ def sheets(results: Results, folder: Path) -> list[Sheet]:
             rows = {name: _by_seed(condition / folders[name] / person_id) for name in results.methods}
             references = list(_by_seed(folder / "references" / person_id).values())[:PHOTOS]
             if any(rows.values()):
-                found.append(Sheet(person_id, references, rows | ({"no identity": unconditional} if unconditional else {})))
+                found.append(Sheet(person_id, references, rows | ({FLOOR: unconditional} if unconditional else {})))
     return found
 
 
+def contact_names(results: Results, found: Sequence[Sheet]) -> list[str]:
+    """Columns of the contact sheet: the methods that have images, the highest similarity first, then images of nobody."""
+    drawn = {name for sheet in found for name, paths in sheet.rows.items() if paths}
+    ranked = ranking(results, results.scored[0])
+    ordered = [*ranked, *(name for name in results.methods if name not in ranked)]
+    return [name for name in ordered if name in drawn][:CONTACT_METHODS] + [FLOOR] * (FLOOR in drawn)
+
+
+def mosaic_columns(count: int) -> int:
+    """How many photos stand side by side, so that all are about a square."""
+    return max(1, math.ceil(math.sqrt(count)))
+
+
 def _by_seed(folder: Path) -> dict[int, Path]:
-    paths = sorted(folder.glob("*.png"), key=lambda path: len(path.stem))
-    return {int(path.stem): path for path in paths if re.fullmatch("[0-9]{1,20}", path.stem)}
+    """Images by their number, in its order: 2 comes before 10, however the names are filled up."""
+    paths = [path for path in folder.glob("*.png") if re.fullmatch("[0-9]{1,20}", path.stem)]
+    return {int(path.stem): path for path in sorted(paths, key=lambda path: (int(path.stem), path.stem))}
 
 
-def embedded(path: Path) -> tuple[str, int, int]:
-    """An image as a data URI, with its width and height in pixels, reduced to what the page shows. Raises as `load_image`.
+def embedded(path: Path, side: int = SIDE) -> tuple[str, int, int]:
+    """An image as a data URI, with its width and height in pixels, at most `side` of each. Raises as `load_image`.
 
     What a model made says so there too, in XMP; what says nothing is a photo.
     """
     image = Image.fromarray(load_image(path))
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     packed = BytesIO()
     xmp = XMP if OUR_XMP.search(read_bytes(path, MAX_PNG_BYTES)) else b""
     image.save(packed, "WEBP", quality=QUALITY, method=4, xmp=xmp)

@@ -1,9 +1,11 @@
-"""run.json -> one HTML file that needs nothing else: no script, no network, no other file."""
+"""run.json -> one HTML file that needs nothing else: no network, no other file, and no script but the one that sorts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ from tenth.core.files.reading import UnreadableError, open_regular
 from tenth.core.files.writing import write_text
 from tenth.core.run_record import read_record
 from tenth.core.wording import pluralize
-from tenth.reporting import tables
+from tenth.reporting import claims, tables
+from tenth.reporting.csv_tables import DIFFERENCES_FILE, SCORES_FILE, differences_csv, scores_csv
 from tenth.reporting.frontier import tables as frontier_tables
 from tenth.reporting.frontier.plot import frontier_plots
 from tenth.reporting.frontier.record import read_frontier
-from tenth.reporting.html import gallery, summary
+from tenth.reporting.html import gallery
+from tenth.reporting.html.overview import overview
 from tenth.reporting.html.reproduce import reproduce
 from tenth.reporting.metric_columns import condition_text, number, short
 from tenth.reporting.plot_style import can_plot
@@ -60,32 +64,44 @@ def page(record: Mapping[str, Any], folder: Path) -> str:
     by_prompt_set: dict[str, dict[str, Any]] = {
         "score_tables": {name: tables.score_tables(results, name, results.recognizer.name) for name in results.scored},
         "recognizer_tables": {name: recognizers_table(results, name) for name in results.scored},
-        "scales": {name: summary.scale_of(results, name) for name in results.scored},
+        "overviews": {name: overview(results, name) for name in results.scored},
         "differences": {name: tables.pairs_table(results, name) for name in results.scored},
         "curves": {name: small_multiples(results, name) for name in plotted},
         "scatters": {name: scatter(results, name) for name in plotted},
     }
     known = {key: {name: part for name, part in parts.items() if part} for key, parts in by_prompt_set.items()}
-    not_measured = [line for found in by_prompt_set["score_tables"].values() for table in found for line in table.left_out]
+    sheets, script = gallery.sheets(results, folder), _environment().get_template("sort.js").render()
+    measured_on = tables.all_measured_on(results)
+    systems = {} if measured_on else {name: tables.measured_on(results, name) for name in results.methods}
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             **known,
             results=results,
-            facts=_facts(results),
-            not_measured=dict.fromkeys(not_measured),
+            facts=_facts(results, [table for found in by_prompt_set["score_tables"].values() for table in found]),
+            measured_on=measured_on,
+            systems={name: text for name, text in systems.items() if text},
+            findings={name: claims.finding(results, name) for name in results.scored},
+            notes={name: claims.notes(results, name) for name in results.scored},
             agreement={name: agreement_lines(results, name) for name in results.scored},
-            findings=summary.findings(results),
             people=max((score.n for score in results.scores if score.metric == IDENTITY), default=0) or len(results.people),
             can_plot=can_plot(),
             frontier=frontier,
             frontier_plots=frontier_plots(results, frontier) if frontier and can_plot() else [],
             curved=[name for name in results.scored if has_curve(results, name)],
-            sheets=gallery.sheets(results, folder),
+            sheets=sheets,
+            contact_names=gallery.contact_names(results, sheets),
             reproduce=reproduce(results),
+            csv={SCORES_FILE: _encoded(scores_csv(results)), DIFFERENCES_FILE: _encoded(differences_csv(results))},
+            script=script,
+            script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
         )
     )
+
+
+def _encoded(text: str) -> str:
+    return b64encode(text.encode()).decode()
 
 
 @cache
@@ -98,15 +114,17 @@ def _environment() -> Environment:
     return environment
 
 
-def _facts(results: Results) -> dict[str, str]:
-    """What the numbers were measured on."""
+def _facts(results: Results, score_tables: Sequence[tables.Table]) -> dict[str, Sequence[str]]:
+    """What the numbers were measured on, and what was not measured."""
     settings = results.settings
     split = f" of the {settings['split']} split" if "split" in settings else ""
+    not_measured = dict.fromkeys(line for table in score_tables for line in table.left_out)
     facts = {
-        "people": f"{len(results.people)}{split}",
-        "photos given": "; ".join(map(condition_text, results.conditions)),
-        "model": settings.get("model_weights") or settings.get("model"),
-        "recognizer": results.recognizer.name,
-        "written": results.written[:10],
+        "people": [f"{len(results.people)}{split}"],
+        "photos given": ["; ".join(map(condition_text, results.conditions))],
+        "model": [str(settings.get("model_weights") or settings.get("model") or "")],
+        "recognizer": [results.recognizer.name],
+        "not measured": list(not_measured),
+        "written": [results.written[:10]],
     }
-    return {name: str(value) for name, value in facts.items() if value}
+    return {name: parts for name, parts in facts.items() if any(parts)}
