@@ -2,10 +2,10 @@
 
 Usage: python benchmarks/evaluation_reduce.py [--images N N] [--shard N] [--tiny]. The batch is real files, with random rows in
 the place of features: of faces, 32 wide, one in 97 without, and of networks, such as 48 features and 16 classes. 1,000 people
-with two held-out photos and two references each, whatever the number of images. Each evaluation is a process of its own, whose largest
-resident memory the system counts. Prints one JSON object as its last line. largest_difference: of any value or bound from that
-of one process, at the most images, relative where it is above 1. megabytes: beyond what the process had when all its code was
-loaded. ratio: of an evaluation's megabytes at the most images over those at the fewest.
+with two held-out photos and two references each, whatever the number of images. Each evaluation is a process of its own, whose
+largest resident memory the system counts. Prints one JSON object as its last line. largest_difference: of any value or bound
+from that of one process, at the most images, relative where it is above 1. megabytes: beyond what the process had when all its
+code was loaded. ratio: of an evaluation's megabytes at the most images over those at the fewest.
 """
 
 import argparse

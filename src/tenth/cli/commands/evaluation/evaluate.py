@@ -44,7 +44,10 @@ def evaluate(
     from tenth.experiments.batch.plan import is_batch
     from tenth.experiments.batch.store import open_store
 
-    photos, sources = RealFolders(held_out, references, people), NetworkSources(inception or "", dinov2 or "", face_quality or "")
+    photos, sources = (
+        RealFolders(held_out, references, people),
+        NetworkSources(inception or "", dinov2 or "", face_quality or ""),
+    )
     if is_batch(open_store(generated)):
         evaluation = _evaluate_batch(generated, photos, recognizer, sources, Workers(workers, ray, threads))
     elif workers or ray:
@@ -60,7 +63,9 @@ def evaluate(
     return 0
 
 
-def _evaluate_folder(generated: Path, photos: RealFolders, recognizer: Path | None, sources: NetworkSources) -> FolderEvaluation:
+def _evaluate_folder(
+    generated: Path, photos: RealFolders, recognizer: Path | None, sources: NetworkSources
+) -> FolderEvaluation:
     from tenth.core.cache import ArrayCache, default_cache_dir
     from tenth.evaluation.extractors.face_recognizer import load_recognizer
     from tenth.evaluation.extractors.loading import load_networks
