@@ -1,11 +1,11 @@
 """An evaluation in shards beside one process that has all images at once: the same figures, in how much memory.
 
 Usage: python benchmarks/evaluation_reduce.py [--images N N] [--shard N] [--tiny]. The batch is real files, with random rows in
-the place of features: of faces, 32 wide, one in 97 without, and of a network, 48 features and 16 classes. 1,000 people with two
-held-out photos and two references each, whatever the number of images. Each evaluation is a process of its own, whose largest
-resident memory the system counts. Prints one JSON object as its last line. largest_difference: of any value or bound from that
-of one process, at the most images, relative where it is above 1. megabytes: beyond what the process had when all its code was
-loaded. ratio: of an evaluation's megabytes at the most images over those at the fewest.
+the place of features: of faces, 32 wide, one in 97 without, and of networks, such as 48 features and 16 classes. 1,000 people
+with two held-out photos and two references each, whatever the number of images. Each evaluation is a process of its own, whose
+largest resident memory the system counts. Prints one JSON object as its last line. largest_difference: of any value or bound
+from that of one process, at the most images, relative where it is above 1. megabytes: beyond what the process had when all its
+code was loaded. ratio: of an evaluation's megabytes at the most images over those at the fewest.
 """
 
 import argparse
@@ -28,17 +28,18 @@ from tenth.core.cache import ArrayCache
 from tenth.core.types import FeatureArray, Features, Pixels
 from tenth.core.workers.attempts import Workers
 from tenth.evaluation.extractors.inception import features_of, logits_of
+from tenth.evaluation.extractors.loading import DINOV2, FACE_QUALITY, INCEPTION, RECOGNIZER
 from tenth.evaluation.folders import RealFolders
 from tenth.evaluation.metrics.frechet import drop_missing_faces
 from tenth.evaluation.metrics.inputs import score_or_unavailable
 from tenth.evaluation.registry import METRICS
 from tenth.experiments.batch.evaluation import evaluate_batch
-from tenth.experiments.batch.features import INCEPTION, RECOGNIZER, FeatureCollector
+from tenth.experiments.batch.features import FeatureCollector
 from tenth.experiments.batch.plan import plan_batch
 from tenth.experiments.batch.shards import DrawnRow, read_shard_rows, write_shard
 from tenth.experiments.batch.store import open_store
 
-FACE_DIM, FEATURES, CLASSES = 32, 48, 16
+FACE_DIM, FEATURES, CLASSES, DINOV2_DIM = 32, 48, 16, 24
 THRESHOLD, FACELESS = 0.4, 97
 GENERATED, HELD_OUT, REFERENCES = range(3)  # sides
 
@@ -70,7 +71,8 @@ class Rows:
 
 
 def load() -> dict[str, Rows]:
-    return {RECOGNIZER: Rows("faces@0", FACE_DIM), INCEPTION: Rows("network@0", FEATURES + CLASSES)}
+    dims = {RECOGNIZER: FACE_DIM, INCEPTION: FEATURES + CLASSES, DINOV2: DINOV2_DIM, FACE_QUALITY: 1}
+    return {name: Rows(f"{name}@0", dim) for name, dim in dims.items()}
 
 
 class Made(FeatureCollector):
@@ -117,6 +119,8 @@ def in_one_process(place: Path, people: int, images: int) -> dict[str, Any]:
     views = {"faces": faces[:2], "references": faces, "features": [drop_missing_faces(each) for each in faces[:2]]}
     views["inception"] = [Features(features_of(each.vectors), each.people) for each in network]
     views["logits"] = [Features(logits_of(each.vectors), each.people) for each in network]
+    views["dinov2"] = [side(number, each, DINOV2_DIM) for number, each in enumerate(counts[:2])]
+    views["face-quality"] = [side(number, each, 1) for number, each in enumerate(counts[:2])]
     scores = {}
     for name, metric in METRICS.items():
         if not {"prompts", "attributes"} & set(metric.needs):

@@ -59,7 +59,7 @@ ONLY_IN = {
         *("src/tenth/models/pipelines.py", "src/tenth/models/pipeline_parts.py", "src/tenth/training/pocket/modules.py"),
         *("src/tenth/models/families/loader.py", "src/tenth/models/families/qwen_image_edit.py"),
         *(f"src/tenth/models/encoders/{name}.py" for name in ("clip", "siglip")),
-        "src/tenth/evaluation/extractors/clip_score.py",
+        *(f"src/tenth/evaluation/extractors/{name}.py" for name in ("clip_score", "dinov2")),
     },
     "huggingface_hub": {"src/tenth/models/hub/client.py", "src/tenth/models/hub/transfer.py"},
     "matplotlib": {"src/tenth/reporting/plot_style.py", "src/tenth/reporting/plots.py", "src/tenth/reporting/frontier/plot.py"},

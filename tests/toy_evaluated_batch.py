@@ -18,7 +18,7 @@ from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError
 from tenth.core.types import Score
 from tenth.core.workers.attempts import Workers
-from tenth.evaluation.extractors.inception import Inception
+from tenth.evaluation.extractors.loading import RECOGNIZER
 from tenth.evaluation.folders import FolderEvaluation, RealFolders, evaluate_folders
 from tenth.experiments.batch.evaluation import evaluate_batch
 from tenth.experiments.batch.plan import plan_batch
@@ -26,7 +26,7 @@ from tenth.experiments.batch.rows import BatchRow
 from tenth.experiments.batch.shard_statistics import person_tag
 from tenth.experiments.batch.shards import DrawnRow, iterate_samples, read_shard_rows, write_shard
 from tenth.experiments.batch.store import open_store
-from toy_extractors import Classes, Corners, load_toys
+from toy_extractors import load_toys
 
 PEOPLE, EACH, SHARD = 5, 7, 8  # so that people lie in several shards
 BAD = "a bad prompt"
@@ -88,12 +88,13 @@ def evaluated(out: Path, workers: int = 0, load: Any = load_toys, **sides: Path 
 
 
 def in_one_process(folder: Path, cache: Path, *, network: bool = True, **sides: Path) -> dict[str, Score]:
-    inception = cast(Inception, Classes()) if network else None
+    networks = load_toys(network=network)
+    recognizer = networks.pop(RECOGNIZER)
     found = evaluate_folders(
         generated=folder,
         real=RealFolders(**cast(Any, sides)),
-        recognizer=Corners(),
-        inception=inception,
+        recognizer=recognizer,
+        networks=networks,
         store=ArrayCache(cache),
     )
     return dict(found.scores)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tenth.core.types import FeatureArray, Pixels
 from tenth.evaluation.extractors.features import Extractor
-from tenth.experiments.batch.features import INCEPTION, RECOGNIZER
+from tenth.evaluation.extractors.loading import DINOV2, FACE_QUALITY, INCEPTION, RECOGNIZER
 
 
 class Corners:
@@ -41,7 +41,31 @@ class Classes(Corners):
         return np.abs(rows @ np.random.default_rng(0).normal(size=(12, self.feature_dim))).astype(np.float32).astype(np.float64)
 
 
+class Patches(Corners):
+    """In DINOv2's place: rows (N, 5)."""
+
+    feature_dim = 5
+
+    def __init__(self) -> None:
+        super().__init__(name="patches@0")
+
+    def __call__(self, images: Sequence[Pixels]) -> FeatureArray:
+        return np.nan_to_num(super().__call__(images))[:, :5]
+
+
+class Brightness(Corners):
+    """In a face quality network's place: the mean of the corners, NaN in a black image."""
+
+    feature_dim = 1
+
+    def __init__(self) -> None:
+        super().__init__(name="brightness@0")
+
+    def __call__(self, images: Sequence[Pixels]) -> FeatureArray:
+        return super().__call__(images).mean(1, keepdims=True)
+
+
 def load_toys(seen: Path | None = None, threshold: float | None = None, *, network: bool = True) -> dict[str, Extractor]:
     """As `load_extractors`."""
     extractors: dict[str, Extractor] = {RECOGNIZER: Corners(seen, threshold)}
-    return extractors | ({INCEPTION: Classes()} if network else {})
+    return extractors | ({INCEPTION: Classes(), DINOV2: Patches(), FACE_QUALITY: Brightness()} if network else {})

@@ -1,4 +1,4 @@
-"""A tiny ONNX network, written byte by byte: the mean of each quadrant of a 16 x 16 crop, (N, 3, 16, 16) -> (N, 12)."""
+"""A recognizer by a tiny ONNX network whose embedding is known: the mean of each quadrant of a crop."""
 
 import hashlib
 import re
@@ -21,38 +21,7 @@ from tenth.evaluation.extractors.face_recognizer import (
     similarity_transform,
 )
 from tenth.evaluation.extractors.recognizer_config import DetectorConfig, read_recognizer_config
-
-POINTS = [[4.0, 4.0], [12.0, 4.0], [8.0, 8.0], [5.0, 12.0], [11.0, 12.0]]
-
-
-def _varint(value: int) -> bytes:
-    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + _varint(value >> 7)
-
-
-def _field(number: int, value: int | str | bytes) -> bytes:
-    """One protobuf field: a number, or a text or message with its length."""
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    content = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _tensor(name: str, *shape: int | str) -> bytes:
-    dims = b"".join(_field(1, _field(2 if isinstance(length, str) else 1, length)) for length in shape)
-    return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, dims)))
-
-
-def _sides(name: str, value: int) -> bytes:
-    return _field(5, _field(1, name) + _field(8, value) + _field(8, value) + _field(20, 7))
-
-
-def quadrants() -> bytes:
-    """onnx.proto: ModelProto {ir_version 1, graph 7, opset_import 8}, GraphProto {node 1, name 2, input 11, output 12}."""
-    pool = _field(1, "face") + _field(2, "means") + _field(4, "AveragePool") + _sides("kernel_shape", 8) + _sides("strides", 8)
-    flatten = _field(1, "means") + _field(2, "embedding") + _field(4, "Flatten")
-    ends = _field(11, _tensor("face", "n", 3, 16, 16)) + _field(12, _tensor("embedding", "n", 12))
-    graph = _field(1, pool) + _field(1, flatten) + _field(2, "quadrants") + ends
-    return _field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 13))
+from toy_onnx import POINTS, quadrants
 
 
 def write(folder: Path, change=("", ""), content: bytes | None = None) -> Path:
@@ -174,7 +143,7 @@ def test_name_carries_the_models_digest(tmp_path):
     [
         (('order = "RGB"', 'oder = "RGB"'), "tiny.toml: 'oder' is not a key; known keys: name, model, sha256"),
         (('type = "dlib"', 'type = "dlib"\nscore = 1'), "'detector.score' is not a key; known keys: type, model"),
-        (('input = "face"', ""), "'input' is missing"),
+        (("mean = 0", ""), "'mean' is missing"),
         (("size = [16, 16]", "size = [16]"), "'size.1' is missing"),
         (("scale = 1.0", "scale = 0"), "scale is 0; needed: greater than or equal to 0.000001"),
         (("flip = false", "flip = 1"), "flip is 1; needed: a valid boolean"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +14,9 @@ from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, PhotoError
 from tenth.core.types import FeatureArray, Pixels
 from tenth.data.manifest import ManifestEntry, write_manifest
-from tenth.evaluation.extractors.inception import Inception
+from tenth.evaluation.extractors.loading import DINOV2, FACE_QUALITY, INCEPTION, MISSING
 from tenth.evaluation.folders import (
     NO_ATTRIBUTES,
-    NO_INCEPTION,
     NO_PEOPLE,
     NO_REFERENCES,
     FolderEvaluation,
@@ -31,6 +30,7 @@ from tenth.evaluation.metrics.recognition import groups, verification
 from tenth.evaluation.metrics.recognition.identification import RANK_METRICS
 from tenth.evaluation.metrics.recognition.verification import FALSE_ACCEPT_RATES
 from tenth.evaluation.registry import METRICS
+from toy_extractors import Brightness, Patches
 
 IMAGES = 12  # inception-score takes ten splits
 
@@ -67,10 +67,10 @@ def save(folder: Path, seed: int, count: int = IMAGES) -> Path:
 
 
 def measured(tmp_path: Path, inception: Toy | None = None, face: Corners | None = None, **folders: Path) -> FolderEvaluation:
-    network = cast(Inception, inception)
+    networks = {} if inception is None else {INCEPTION: inception, DINOV2: Patches(), FACE_QUALITY: Brightness()}
     generated, real = folders.pop("generated"), RealFolders(**folders)
     return evaluate_folders(
-        generated=generated, real=real, recognizer=face or Corners(), inception=network, store=ArrayCache(tmp_path / "store")
+        generated=generated, real=real, recognizer=face or Corners(), networks=networks, store=ArrayCache(tmp_path / "store")
     )
 
 
@@ -90,6 +90,8 @@ def test_every_metric_of_two_folders(tmp_path: Path) -> None:
     assert missing["copy-paste-index"] == NO_REFERENCES
     rows = [Corners()([np.asarray(Image.open(path)) for path in sorted(side.iterdir())]) for side in sides.values()]
     assert scores["face-frechet-distance"].value == pytest.approx(frechet_distance(*rows))
+    assert scores["fd-dinov2"].value == pytest.approx(frechet_distance(rows[0][:, :5], rows[1][:, :5]))
+    assert scores["face-quality"].value == pytest.approx(rows[0].mean() - 0.4)
     assert found.disclaimer == Toy.disclaimer
     assert "one person" in found.notes[0]
 
@@ -105,9 +107,11 @@ def test_the_same_folder_twice(tmp_path: Path) -> None:
 def test_without_inception_the_rest_still_runs(tmp_path: Path) -> None:
     found = measured(tmp_path, generated=save(tmp_path / "g", 0), held_out=save(tmp_path / "r", 1))
     scores = by_name(found)
-    for name in ("fid", "fid-infinity", "kid", "inception-score"):
-        assert scores[name].unavailable == NO_INCEPTION
-    assert NO_INCEPTION.startswith("needs the Inception file")
+    for name in ("fid", "fid-infinity", "kid", "mind", "inception-score"):
+        assert scores[name].unavailable == MISSING[INCEPTION]
+    assert MISSING[INCEPTION].startswith("needs the Inception file")
+    assert scores["fd-dinov2"].unavailable == MISSING[DINOV2]
+    assert scores["face-quality"].unavailable == MISSING[FACE_QUALITY]
     assert scores["face-frechet-distance"].value is not None
     assert found.disclaimer == ""
 

@@ -9,9 +9,10 @@ from tenth.core.types import Features
 from tenth.evaluation.metrics.recognition import verification
 from tenth.evaluation.registry import METRICS
 
-OF_SIDES = [name for name, row in METRICS.items() if not {"prompts", "threshold", "attributes"} & set(row.needs)]
+OF_NO_SIDES = {"prompts", "threshold", "attributes", "face-quality"}
+OF_SIDES = [name for name, row in METRICS.items() if not OF_NO_SIDES & set(row.needs)]
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-DISTANCES = ("face-frechet-distance", "fid", "fid-infinity", "kid")
+DISTANCES = ("face-frechet-distance", "fid", "fid-infinity", "kid", "mind", "fd-dinov2")
 SHARES = ("precision", "recall", "coverage")  # density is 1 for held-out itself and has no greatest value
 EXTREMES = {
     "face-detection-rate": 1.0,

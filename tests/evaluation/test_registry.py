@@ -22,7 +22,8 @@ from tenth.reporting.markdown import markdown
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")
 NEEDS = {
-    *("faces", "people", "references", "attributes", "threshold", "features", "inception", "logits"),
+    *("faces", "people", "references", "attributes", "threshold", "features"),
+    *("inception", "logits", "dinov2", "face-quality"),
     *("prompts", "face attributes", "CLIP"),
 }
 

@@ -11,7 +11,8 @@ import pytest
 from forked_workers import forked_workers
 from tenth.cli.main import main
 from tenth.core.errors import DataError
-from tenth.evaluation.folders import NO_INCEPTION, NO_PEOPLE, NO_REFERENCES
+from tenth.evaluation.extractors.loading import MISSING
+from tenth.evaluation.folders import NO_PEOPLE, NO_REFERENCES
 from tenth.evaluation.metrics.recognition.groups import GENDER_METRICS
 from tenth.evaluation.metrics.recognition.identification import RANK_METRICS
 from tenth.evaluation.metrics.recognition.verification import FALSE_ACCEPT_RATES
@@ -67,7 +68,9 @@ def test_without_inception_and_references_and_with_a_threshold(tmp_path: Path) -
     assert_equal(
         scores, in_one_process(as_folders(out, tmp_path / "folders"), tmp_path / "c", network=False, held_out=held_out)
     )
-    assert scores["fid"].unavailable == NO_INCEPTION
+    network_of = {"fid": "inception", "mind": "inception", "fd-dinov2": "dinov2", "face-quality": "face-quality"}
+    for name, network in network_of.items():
+        assert scores[name].unavailable == MISSING[network]
     assert scores["copy-paste-index"].unavailable == NO_REFERENCES
     assert rate.value is not None
     assert 0 < rate.value < 1
@@ -108,9 +111,11 @@ def test_more_images_than_can_be_paired(tmp_path: Path, monkeypatch: pytest.Monk
     scores = evaluated(batch(tmp_path / "b"), held_out=photos(tmp_path / "real", 1)).scores
     for name in ("kid", "recall"):
         assert scores[name].unavailable.startswith("35 images; it compares all pairs of at most 34")
+    assert scores["mind"].unavailable.startswith("35 images; it sorts at most 34")
     assert {name for name, score in scores.items() if score.value is None} == {
         "kid",
         "recall",
+        "mind",
         "copy-paste-index",
         *OF_MORE_PEOPLE,
     }

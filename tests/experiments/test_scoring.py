@@ -12,7 +12,9 @@ import pytest
 
 from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.files.png_metadata import read_sample
+from tenth.evaluation.extractors.features import Extractor
 from tenth.evaluation.extractors.inception_weights import load_inception
+from tenth.evaluation.extractors.loading import DINOV2, FACE_QUALITY, INCEPTION, MISSING
 from tenth.evaluation.registry import metrics_for
 from tenth.experiments import identities as learnt
 from tenth.experiments import recognizers, results, scoring
@@ -20,10 +22,11 @@ from tenth.experiments import runner as experiment
 from tenth.experiments.recipe import DLIB, PORTRAIT_PROMPT_SET, ExperimentRecipe, PromptSet
 from tenth.experiments.recognizers import SELECTION_ONLY
 from tenth.experiments.runner import run_experiment
-from tenth.experiments.scoring import AVERAGE, CONTROLS, COPIES, IMPOSTOR, NO_IDENTITY, OF_SETS, REAL, face_scores
+from tenth.experiments.scoring import AVERAGE, CONTROLS, COPIES, IMPOSTOR, NO_IDENTITY, REAL, SET_VIEWS, face_scores
+from toy_extractors import Brightness, Patches
 from toy_people import ColorRecognizer, scores_at
 
-SETS = {row.name for row in metrics_for(*OF_SETS)}
+SETS = {row.name for row in metrics_for(*SET_VIEWS)}
 
 
 class NamedColorRecognizer(ColorRecognizer):
@@ -129,12 +132,12 @@ def test_inception_fills_a_finished_run_and_touches_nothing_else(
 ) -> None:
     run_experiment(recipe, tmp_path / "out")
     before = results_at(tmp_path / "out")
-    assert all("needs the Inception file" in each["unavailable"] for each in before["scores"] if each["metric"] in SETS)
+    assert {each["unavailable"] for each in before["scores"] if each["metric"] in SETS} == set(MISSING.values())
     assert "needs the Inception file" in (tmp_path / "out/report.html").read_text()
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
     monkeypatch.setattr(experiment, "process_people", lambda *_: pytest.fail("looked at photos again"))
     inception = load_inception("random:0")
-    text = run_experiment(recipe, tmp_path / "out", inception)
+    text = run_experiment(recipe, tmp_path / "out", {INCEPTION: inception})
     after = results_at(tmp_path / "out")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")} == files
     faces = [[each for each in results["scores"] if each["metric"] not in SETS] for results in (before, after)]
@@ -148,7 +151,23 @@ def test_inception_fills_a_finished_run_and_touches_nothing_else(
     assert rows[COPIES]["fid"]["raw"] is None
     assert after["disclaimer"] == inception.disclaimer != ""
     assert inception.disclaimer in text
-    assert run_experiment(recipe, tmp_path / "out", inception) == text
+    assert run_experiment(recipe, tmp_path / "out", {INCEPTION: inception}) == text
+
+    # The other networks, later: what Inception gave stays.
+    others: dict[str, Extractor] = {DINOV2: Patches(), FACE_QUALITY: Brightness()}
+    run_experiment(recipe, tmp_path / "out", others)
+    both, latest = scores_at(tmp_path / "out"), results_at(tmp_path / "out")
+    for name, row in rows.items():
+        assert both[name] == row | {metric: both[name][metric] for metric in ("fd-dinov2", "face-quality")}
+    assert both[COPIES]["fd-dinov2"]["value"] >= 0
+    assert both["ip-adapter"]["face-quality"]["n"] == 3  # people
+    assert both[NO_IDENTITY]["face-quality"]["n"] == 1
+    assert latest["disclaimer"] == inception.disclaimer
+    assert {name: each["name"] for name, each in latest["networks"].items()} == {
+        INCEPTION: inception.name,
+        DINOV2: "patches@0",
+        FACE_QUALITY: "brightness@0",
+    }
 
 
 @pytest.mark.usefixtures("copying")

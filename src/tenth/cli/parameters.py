@@ -181,13 +181,17 @@ Lora = Annotated[Path | None, of_model("FILE", LORA_HELP)]
 
 # Data, training and measuring
 INCEPTION_HELP = (
-    "for FID, KID and Inception Score: the standard file, an address to download it from once, or random:SEED to try"
+    "for FID, KID, MIND and Inception Score: the standard file, an address to download it from once, or random:SEED to try"
 )
+DINOV2_HELP = "for FD-DINOv2: the folder of facebook/dinov2-large"
+FACE_QUALITY_HELP = "for face quality: the TOML file of a network such as eDifFIQA"
 ExamplePhotos = Annotated[Path | None, option("DIR", "photos of one person, instead of the examples")]
 Layout = Annotated[Literal["diffusers", "kohya"], choice("diffusers", "kohya", text="of a LoRA; kohya: for ComfyUI and A1111")]
 ResumeTraining = Annotated[bool, typer.Option("--resume", help="go on with the training that was begun in DIR")]
 ResumeRun = Annotated[bool, typer.Option("--resume", help="only go on: an error where DIR holds no run")]
 InceptionFile = Annotated[str | None, option("FILE", INCEPTION_HELP, "--inception", parser=str)]
+Dinov2Folder = Annotated[str | None, option("DIR", DINOV2_HELP, "--dinov2", parser=str)]
+FaceQualityFile = Annotated[str | None, option("FILE", FACE_QUALITY_HELP, "--face-quality", parser=str)]
 RecognizerFile = Annotated[
     Path | None, option("FILE", "a face recognizer's TOML file [default: dlib's recognizer]", "--recognizer")
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tenth.data.captions.person_attributes import attributes_of_people
 from tenth.data.manifest import iterate_manifest
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer
 from tenth.evaluation.extractors.features import Extractor, extract_features
-from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
+from tenth.evaluation.extractors.loading import MISSING, VIEWS, disclaimers
 from tenth.evaluation.image_set import ImageFolder, list_images
 from tenth.evaluation.metrics.frechet import drop_missing_faces
 from tenth.evaluation.metrics.inputs import score_or_unavailable
@@ -25,17 +25,8 @@ from tenth.evaluation.registry import METRICS, MetricSpec
 from tenth.models.pocket.loader import read_statistics
 from tenth.models.pocket.paths import MODEL_DIR, STATISTICS_PATH
 
-IN_FOLDERS = {
-    "faces",
-    "people",
-    "references",
-    "attributes",
-    "features",
-    "inception",
-    "logits",
-}  # what metrics of folders may need
+IN_FOLDERS = {"faces", "people", "references", "attributes", "features", *VIEWS}  # what metrics of folders may need
 SINGLE_PERSON = "one person"  # the tag of everybody in a flat folder
-NO_INCEPTION = "needs the Inception file; give it with --inception FILE (docs/metrics.md says where it is)"
 NO_REFERENCES = "needs the photos that the method was given; give them with --references DIR"
 NO_ATTRIBUTES = "needs who is a man and who a woman; give a people list with captions by --people FILE"
 NO_PEOPLE = "needs both folders flat, each of one person, or both with a folder for each person"
@@ -74,11 +65,12 @@ class RealFolders:
 
 
 def evaluate_folders(
-    *, generated: Path, real: RealFolders, recognizer: Extractor, inception: Inception | None, store: ArrayCache
+    *, generated: Path, real: RealFolders, recognizer: Extractor, networks: Mapping[str, Extractor], store: ArrayCache
 ) -> FolderEvaluation:
     """Every metric of two folders, each flat or with a folder for each person. recognizer: of faces.
 
-    Raises DataError if a folder is missing, has fewer than two images or another layout, PhotoError for a damaged image.
+    networks: as `load_networks` gives them; without one, the metrics that need it say so. Raises DataError if a folder is
+    missing, has fewer than two images or another layout, PhotoError for a damaged image.
     """
     attributes = real.attributes
 
@@ -86,12 +78,14 @@ def evaluate_folders(
     folders = [list_images(generated), list_images(real.held_out)]
     if real.references is not None:
         folders.append(list_references(real.references, folders[0]))
-    faces, network, notes = list[Features](), list[Features](), list[str]()
+    faces, measured, notes = list[Features](), {name: list[Features]() for name in networks}, list[str]()
     for index, folder in enumerate(folders):
-        extractors: list[Extractor] = [recognizer] if inception is None or index == 2 else [recognizer, inception]
-        rows = measure_folder(folder, extractors, store, notes)
-        faces.append(Features(rows[recognizer.name], tuple(person or SINGLE_PERSON for person in folder.people)))
-        network += [Features(rows[extractor.name], folder.people) for extractor in extractors[1:]]
+        used = networks if index < 2 else {}
+        rows = measure_folder(folder, [recognizer, *used.values()], store, notes)
+        people = tuple(person or SINGLE_PERSON for person in folder.people)
+        faces.append(Features(rows[recognizer.name], people))
+        for name, network in used.items():
+            measured[name].append(Features(rows[network.name], people))
     if all(folder.is_flat for folder in folders):
         notes.append(FLAT_FOLDERS_NOTE)
 
@@ -99,14 +93,12 @@ def evaluate_folders(
     views: dict[str, Sequence[Features]] = {"faces": faces[:2], "features": list(map(drop_missing_faces, faces[:2]))}
     views |= {"people": faces[:2]} if folders[0].is_flat == folders[1].is_flat else {}
     views |= {"references": faces} if real.references is not None else {}
-    if inception:
-        views["inception"] = [replace(side, vectors=features_of(side.vectors)) for side in network]
-        views["logits"] = [replace(side, vectors=logits_of(side.vectors)) for side in network]
+    views |= {need: list(map(view.of, measured[view.network])) for need, view in VIEWS.items() if view.network in measured}
 
     # Every metric that folders can have.
     known = {name: metric for name, metric in METRICS.items() if IN_FOLDERS.issuperset(metric.needs)}
     scores = {name: _score_metric(metric, views, attributes) for name, metric in known.items()}
-    return FolderEvaluation(scores, inception.disclaimer if inception else "", tuple(notes))
+    return FolderEvaluation(scores, disclaimers(networks), tuple(notes))
 
 
 def measure_folder(
@@ -159,8 +151,8 @@ def list_references(directory: Path, other: ImageFolder) -> ImageFolder:
 def _score_metric(metric: MetricSpec, views: Mapping[str, Sequence[Features]], attributes: Attributes | None) -> Score:
     given = {*views, *(["attributes"] if attributes is not None else [])}
     if missing := [need for need in metric.needs if need not in given]:
-        reasons = {"people": NO_PEOPLE, "references": NO_REFERENCES, "attributes": NO_ATTRIBUTES}
-        return Score(None, unavailable=reasons.get(missing[0], NO_INCEPTION))
+        need, reasons = missing[0], {"people": NO_PEOPLE, "references": NO_REFERENCES, "attributes": NO_ATTRIBUTES}
+        return Score(None, unavailable=reasons[need] if need in reasons else MISSING[VIEWS[need].network])
     view = "references" if metric.needs[0] == "faces" and "references" in views else metric.needs[0]
     function = partial(metric.function, attributes=attributes) if "attributes" in metric.needs else metric.function
     return score_or_unavailable(function, *views[view])

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from tenth.core.types import Score
 from tenth.evaluation.metrics.diversity import identity_diversity
-from tenth.evaluation.metrics.frechet import face_frechet_distance, fid, fid_infinity
+from tenth.evaluation.metrics.face_quality import face_quality
+from tenth.evaluation.metrics.frechet import face_frechet_distance, fd_dinov2, fid, fid_infinity
 from tenth.evaluation.metrics.identity import (
     copy_paste_index,
     face_detection_rate,
@@ -20,6 +21,7 @@ from tenth.evaluation.metrics.identity import (
 )
 from tenth.evaluation.metrics.inception_score import inception_score
 from tenth.evaluation.metrics.kid import kid
+from tenth.evaluation.metrics.mind import mind
 from tenth.evaluation.metrics.precision_recall import coverage, density, precision, recall
 from tenth.evaluation.metrics.prompt_alignment import prompt_adherence, prompt_retrieval
 from tenth.evaluation.metrics.recognition.groups import gender_gap, men_similarity, women_similarity
@@ -48,6 +50,8 @@ class MetricSpec:
       features         of any extractor: of Inception in an experiment, of faces between two folders
       inception        features of the standard Inception network
       logits           its class logits
+      dinov2           features of DINOv2
+      face-quality     a network's one number for each face, NaN where it finds none
       prompts          each image's prompt, and a scorer of the kind that is named beside it
     """
 
@@ -129,6 +133,12 @@ ROWS = (
                "FID extrapolated to infinitely many generated images"),
     MetricSpec("kid", "KID", LOWER, ("inception",), 4, kid,
                "kernel distance of Inception features; unbiased at any number of images"),
+    MetricSpec("mind", "MIND", LOWER, ("inception",), 2, mind,
+               "sliced Wasserstein distance of Inception features; sees more than means and covariances"),
+    MetricSpec("fd-dinov2", "FD-DINOv2", LOWER, ("dinov2",), 2, fd_dinov2,
+               "Fréchet distance of DINOv2's features; comparable only at equal numbers of images"),
+    MetricSpec("face-quality", "face quality", HIGHER, ("face-quality",), 3, face_quality,
+               "how good a recognizer's input the faces are; reported, nothing is chosen by it"),
     MetricSpec("inception-score", "Inception Score", HIGHER, ("logits",), 2, inception_score,
                "how clear and how varied the ImageNet classes are; means little on faces"),
 )

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
 
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
-from tenth.evaluation.extractors.inception import Inception
+from tenth.evaluation.extractors.features import Extractor
+from tenth.evaluation.extractors.loading import disclaimers
 from tenth.evaluation.image_set import load_image
 from tenth.evaluation.metrics.bootstrap import paired_difference
 from tenth.evaluation.metrics.identity import PersonScores
@@ -68,12 +70,19 @@ def impostor_cost(name: str, with_impostors: PersonScores, without_impostors: Pe
 
 
 def image_set_score_records(
-    rows: AllTableRows, person_ids: Sequence[str], real: RealImages, inception: Inception | None
+    rows: AllTableRows, person_ids: Sequence[str], real: RealImages, networks: Mapping[str, Extractor]
 ) -> Iterator[JsonDict]:
     """Scores of image sets. raw: the same without LFW's resolution and JPEG."""
     for (prompt_set, condition), table in rows.items():
-        for found, raw in image_set_scores(table, person_ids, real, inception):
+        for found, raw in image_set_scores(table, person_ids, real, networks):
             yield score_record(prompt_set, condition, found) | {"recognizer": "", "raw": raw}
+
+
+def network_records(networks: Mapping[str, Extractor], earlier: Mapping[str, JsonDict] = MappingProxyType({})) -> JsonDict:
+    """The networks of these scores in run.json, beside those of earlier ones, and what belongs above every figure by them."""
+    found = {name: {"name": each.name, "disclaimer": disclaimers({name: each})} for name, each in networks.items()}
+    known = {**earlier, **found}
+    return {"networks": known, "disclaimer": " ".join(filter(None, (each["disclaimer"] for each in known.values())))}
 
 
 def prompt_score_records(rows: AllTableRows, scorers: Sequence[PromptScorer]) -> Iterator[JsonDict]:

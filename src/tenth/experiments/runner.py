@@ -15,6 +15,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import chain, islice, product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tenth.core.config import from_table, read_toml, to_table, with_overrides
@@ -29,7 +30,7 @@ from tenth.core.types import DiffusionModel, Person
 from tenth.core.wording import abbreviate, pluralize
 from tenth.data.splits import TEST_FOLD
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
-from tenth.evaluation.extractors.inception import Inception
+from tenth.evaluation.extractors.features import Extractor
 from tenth.evaluation.metrics.prompt_alignment import PromptScorer
 from tenth.evaluation.registry import metrics_for
 from tenth.experiments.frontier.images import generate_frontier, list_frontier_jobs
@@ -44,10 +45,11 @@ from tenth.experiments.results import (
     face_score_records,
     image_set_score_records,
     method_costs,
+    network_records,
     people_contact_sheet,
     prompt_score_records,
 )
-from tenth.experiments.scoring import OF_SETS, table_rows
+from tenth.experiments.scoring import SET_VIEWS, table_rows
 from tenth.methods.registry import RECIPE_SUFFIX, method
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import DEFAULT_MODEL, load_model
@@ -73,11 +75,13 @@ def read_experiment(path: Path, options: Mapping[str, Any] | None = None) -> Exp
     return with_overrides(recipe, options, "the options") if options else recipe
 
 
-def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception | None = None, *, resume: bool = False) -> str:
+def run_experiment(
+    recipe: ExperimentRecipe, output: Path, networks: Mapping[str, Extractor] = MappingProxyType({}), *, resume: bool = False
+) -> str:
     """Write `output`/images, identities, run.json, and from it tables and report.html. Returns the tables.
 
     A method that fails for a person is noted in run.json and tried again by the next call; the person is left out.
-    inception: for metrics of image sets; a finished run without them is only given these.
+    networks: as `load_networks` gives them, for metrics of image sets; a finished run without these is only given them.
     Raises CheckpointError if the folder holds something else, or has nothing to resume, DataError if too few people are usable.
     """
     start = time.perf_counter()
@@ -89,7 +93,7 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
     options = LoadOptions(full_precision=any(method(name).tunes_model for name in recipe.methods))
     model = load_model(recipe.model, options=options, on_message=partial(print, file=sys.stderr))
     recipe = replace(recipe, sampling=recipe.sampling.for_model(model))
-    experiment = LoadedExperiment(recipe, model, load_recognizers(recipe, model), load_prompt_scorers(recipe, model), inception)
+    experiment = LoadedExperiment(recipe, model, load_recognizers(recipe, model), load_prompt_scorers(recipe, model), networks)
     check_test_people(recipe)
     if recipe.frontier is not None:
         frontier_scorer(recipe.frontier, experiment.prompt_scorers)  # before anything is generated
@@ -101,8 +105,8 @@ def run_experiment(recipe: ExperimentRecipe, output: Path, inception: Inception 
         finished = read_finished(output)
         if finished is None:
             results = experiment.results(output) | {"seconds": round(time.perf_counter() - start, 1)}
-        elif inception is not None and finished["inception"] != inception.name:
-            results = experiment.with_inception(finished, output)
+        elif any(finished["networks"].get(name, {}).get("name") != network.name for name, network in networks.items()):
+            results = experiment.with_networks(finished, output)
         else:
             return write_tables(output)
         results = replace_paths(results, recipe.path_names)  # no path of this machine
@@ -118,7 +122,7 @@ class LoadedExperiment:
     model: DiffusionModel
     recognizers: Mapping[str, FaceEmbedder]
     prompt_scorers: Sequence[PromptScorer]
-    inception: Inception | None
+    networks: Mapping[str, Extractor]
 
     def results(self, output: Path) -> dict[str, Any]:
         """Create identities, generate and score images, as far as they are missing. Returns the results for run.json."""
@@ -144,7 +148,7 @@ class LoadedExperiment:
         rows = table_rows(recipe, person_ids, jobs, real)
         scores, differences, agreement = face_score_records(rows, people, self.recognizers)
         scores += prompt_score_records(rows, self.prompt_scorers)
-        scores += image_set_score_records(rows, person_ids, real, self.inception)
+        scores += image_set_score_records(rows, person_ids, real, self.networks)
         prompt_sets = recipe.all_prompt_sets.items()
         return {
             "format": FORMAT,
@@ -164,7 +168,7 @@ class LoadedExperiment:
             "prompt_sets": {
                 name: {"prompts": prompt_set.prompts, "images": prompt_set.images} for name, prompt_set in prompt_sets
             },
-            **inception_record(self.inception),
+            **network_records(self.networks),
         }
 
     def frontiers(self, people: Sequence[EvaluatedPerson], jobs: ImageJobs, output: Path) -> list[dict[str, Any]]:
@@ -177,14 +181,19 @@ class LoadedExperiment:
         scores = FrontierScores(frontier, self.recipe.main_condition, people, self.recognizers, scorer)
         return list(scores.records(at_settings))
 
-    def with_inception(self, earlier: Mapping[str, Any], output: Path) -> dict[str, Any]:
-        """The results of a finished run, with the metrics of image sets."""
+    def with_networks(self, earlier: Mapping[str, Any], output: Path) -> dict[str, Any]:
+        """The results of a finished run, with the metrics of image sets by these networks; those by others stay."""
         person_ids, real = earlier["people"], RealImages(output)
         rows = table_rows(self.recipe, person_ids, list_image_jobs(self.recipe, person_ids, output), real)
-        of_sets = {metric.name for metric in metrics_for(*OF_SETS)}
-        kept = [score for score in earlier["scores"] if score["metric"] not in of_sets]
-        sets = image_set_score_records(rows, person_ids, real, self.inception)
-        return {**earlier, "scores": [*kept, *sets], **inception_record(self.inception)}
+        needs = [need for need, view in SET_VIEWS.items() if view.network in self.networks]
+        measured = {metric.name for metric in metrics_for(*needs)}
+        kept = [score for score in earlier["scores"] if score["metric"] not in measured]
+        found = image_set_score_records(rows, person_ids, real, self.networks)
+        return {
+            **earlier,
+            "scores": [*kept, *(score for score in found if score["metric"] in measured)],
+            **network_records(self.networks, earlier["networks"]),
+        }
 
 
 def process_people(
@@ -220,7 +229,7 @@ def read_finished(output: Path) -> dict[str, Any] | None:
     record = read_record(output / RECORD_FILE, command="experiment")
     read_results(record)
     results: dict[str, Any] = record["results"]
-    if missing := [key for key in ("failed", "people", "scores", "inception") if key not in results]:
+    if missing := [key for key in ("failed", "people", "scores", "networks") if key not in results]:
         found = f"{output / RECORD_FILE} has no {missing[0]}"
         raise CheckpointError(found, "the record of this experiment is needed", "Remove it")
     return None if results["failed"] else results
@@ -240,11 +249,6 @@ def write_tables(output: Path) -> str:
     if can_plot() and frontier is not None and frontier.methods:
         write_frontier(record, output / FRONTIER_FILE)
     return text
-
-
-def inception_record(inception: Inception | None) -> dict[str, str]:
-    """The Inception weights' name and disclaimer in run.json, empty without them."""
-    return {"inception": inception.name if inception else "", "disclaimer": inception.disclaimer if inception else ""}
 
 
 def check_test_people(recipe: ExperimentRecipe) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ import numpy as np
 from tenth.core.types import FeatureArray, Features, Pixels, Score
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.features import Extractor, extract_cached
-from tenth.evaluation.extractors.inception import Inception, features_of, logits_of
-from tenth.evaluation.folders import NO_INCEPTION
+from tenth.evaluation.extractors.loading import INCEPTION, MISSING, VIEWS
 from tenth.evaluation.image_set import load_image
 from tenth.evaluation.lfw_preprocessing import match_lfw_jpeg
 from tenth.evaluation.metrics.identity import PersonScores, identity_similarity_per_person
@@ -28,7 +27,7 @@ from tenth.experiments.recipe import Condition, ExperimentRecipe
 from tenth.reporting.results_reader import CONTROLS
 
 Scored = tuple[str, str, Score]  # row of the table, metric, score
-OF_SETS = ("features", "inception", "logits")  # what metrics of image sets need
+SET_VIEWS = {"features": VIEWS[INCEPTION], **VIEWS}  # what metrics of image sets need
 REAL, COPIES, AVERAGE, IMPOSTOR, NO_IDENTITY = CONTROLS
 
 
@@ -119,28 +118,31 @@ def face_scores(
 
 
 def image_set_scores(
-    rows: Mapping[str, TableRow], person_ids: Sequence[str], real: RealImages, inception: Inception | None
+    rows: Mapping[str, TableRow], person_ids: Sequence[str], real: RealImages, networks: Mapping[str, Extractor]
 ) -> Iterator[tuple[Scored, float | None]]:
-    """Scores of image sets, unavailable without Inception; of generated ones also the value without LFW's JPEG."""
-    metrics = metrics_for(*OF_SETS)
-    if inception is None:
-        for name, metric in product(rows, metrics):
-            yield (name, metric.name, Score(None, unavailable=NO_INCEPTION)), None
-        return
+    """Scores of image sets, unavailable without the network; of generated ones also the value without LFW's JPEG.
 
-    photos = [real.paths("held-out", person_id) for person_id in person_ids]
-    held_out = _extract(inception, list(chain.from_iterable(photos)))
-    half = _extract(inception, list(chain.from_iterable(map(second_half, photos))))
-    for name, row in rows.items():
-        is_generated = name not in CONTROLS or name == NO_IDENTITY
-        raw = _extract(inception, row.unique_paths)
-        features = _extract(inception, row.unique_paths, match_lfw_jpeg) if is_generated else raw
-        for metric in metrics:
-            view = logits_of if "logits" in metric.needs else features_of
-            real_side = _untagged(view(half if row.half_held_out else held_out))
-            score = score_or_unavailable(metric.function, _untagged(view(features)), real_side)
-            raw_score = score_or_unavailable(metric.function, _untagged(view(raw)), real_side) if is_generated else None
-            yield (name, metric.name, score), raw_score.value if raw_score else None
+    networks: as `load_networks` gives them.
+    """
+    photos = {person_id: real.paths("held-out", person_id) for person_id in person_ids}
+    held_out, half = _table_row(photos), _table_row({person_id: second_half(paths) for person_id, paths in photos.items()})
+
+    @cache
+    def measured(network: str, row: TableRow, transform: Callable[[Pixels], Pixels] | None = None) -> Features:
+        paths = row.unique_paths
+        return Features(_extract(networks[network], paths, transform), row.people[: len(paths)])
+
+    for (name, row), metric in product(rows.items(), metrics_for(*SET_VIEWS)):
+        view = SET_VIEWS[metric.needs[0]]
+        if view.network not in networks:
+            yield (name, metric.name, Score(None, unavailable=MISSING[view.network])), None
+            continue
+        real_side = view.of(measured(view.network, half if row.half_held_out else held_out))
+        score, raw = score_or_unavailable(metric.function, view.of(measured(view.network, row)), real_side), None
+        if name not in CONTROLS or name == NO_IDENTITY:
+            raw = score.value
+            score = score_or_unavailable(metric.function, view.of(measured(view.network, row, match_lfw_jpeg)), real_side)
+        yield (name, metric.name, score), raw
 
 
 def prompt_scores(rows: Mapping[str, TableRow], scorer: PromptScorer) -> Iterator[Scored]:
@@ -171,10 +173,6 @@ def second_half(photos: Any) -> Any:
 def _features(rows: Mapping[str, FeatureArray]) -> Features:
     """Features (N, D) of all people, one after the other."""
     return Features(np.concatenate(list(rows.values())), tuple(person_id for person_id, part in rows.items() for _ in part))
-
-
-def _untagged(rows: FeatureArray) -> Features:
-    return Features(rows, ("",) * len(rows))
 
 
 def _generated_row(jobs: Mapping[str, Sequence[ImageJob]]) -> TableRow:

@@ -46,7 +46,9 @@ def markdown(record: Mapping[str, Any]) -> str:
                 for body in table.bodies
                 for name, row in body
             ]
-            parts.append(f"### {table.title}\n\n{_table(results, [*map(_plain, table.heads)], rows)}\n\n{_plain(table.note)}.\n")
+            parts.append(
+                f"### {table.title}\n\n{_table(results, [*map(_plain, table.heads)], rows)}\n\n{_plain(table.note)}.\n"
+            )
     recognizer = f" Recognizer: {_plain(results.recognizer.name)}." if results.recognizer.name else ""
     model = f" Measured on: {_plain(all_measured_on(results))}." if all_measured_on(results) else ""
     return "\n".join([*parts, f"Brackets: 95 % intervals over people.{recognizer}{model}"]) + "\n"

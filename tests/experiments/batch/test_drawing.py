@@ -15,6 +15,7 @@ from safetensors.numpy import load
 
 from tenth.core.files.png_metadata import read_sample
 from tenth.core.marks.verify import MarkState, verify
+from tenth.evaluation.extractors.loading import NetworkSources
 from tenth.experiments.batch import drawing
 from tenth.experiments.batch.drawing import ModelDrawer
 from tenth.experiments.batch.features import METADATA_KEY, FeatureCollector, load_extractors
@@ -142,7 +143,7 @@ def test_features_lie_beside_the_pictures_in_their_order(people: Path, toy_folde
     store = open_store(str(tmp_path / "out"))
     content = store.read("shards/00000.features.safetensors")
     tensors = load(content)
-    extractors = load_extractors("", "random:0")
+    extractors = load_extractors("", NetworkSources("random:0"))
     pictures = [picture for _, picture, _ in iterate_samples(store, 0)]
     assert {name: each.shape for name, each in tensors.items()} == {"recognizer": (4, 128), "inception": (4, 3056)}
     for name, extractor in extractors.items():

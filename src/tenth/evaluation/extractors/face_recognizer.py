@@ -66,17 +66,26 @@ class OnnxFaceRecognizer:
         self.name = f"{settings.name}@{settings.digest}"
         self.threshold, self.licence = settings.accept_threshold, settings.licence
         self._session = _load_session(settings)
+        (entry, *more), (leaving, *others) = self._session.get_inputs(), self._session.get_outputs()
+        if (more and not settings.input) or (others and not settings.output):
+            raise _model_mismatch(settings, "it has several inputs or outputs")
+        self._input, self._output = settings.input or entry.name, settings.output or leaving.name
+        self._batch = 1 if entry.shape[:1] == [1] else BATCH_IMAGES  # some files take one face at a time
         width, height = settings.size
         self.feature_dim = self._embed(np.zeros((1, height, width, 3), np.uint8)).shape[1]
 
     def __call__(self, pixels: Sequence[Pixels]) -> FeatureArray:
         """N images (H, W, 3) uint8 RGB of any sizes -> (N, D) embeddings of length 1. Raises DataError for another array."""
+        return l2_normalize(self.outputs(pixels))
+
+    def outputs(self, pixels: Sequence[Pixels]) -> FeatureArray:
+        """The same rows as the network gives them, of any length."""
         crops = [self.crop(image) for image in pixels]
         rows = np.full((len(crops), self.feature_dim), np.nan)  # (N, D)
         detected = [(row, crop) for row, crop in enumerate(crops) if crop is not None]
-        for start in range(0, len(detected), BATCH_IMAGES):
-            indices, batch = zip(*detected[start : start + BATCH_IMAGES], strict=True)
-            rows[list(indices)] = l2_normalize(self._embed(np.stack(batch)))
+        for start in range(0, len(detected), self._batch):
+            indices, batch = zip(*detected[start : start + self._batch], strict=True)
+            rows[list(indices)] = self._embed(np.stack(batch))
         return rows
 
     def crop(self, pixels: Pixels) -> Pixels | None:
@@ -96,9 +105,9 @@ class OnnxFaceRecognizer:
         return np.concatenate([self._run(side) for side in views], axis=1)  # (N, D)
 
     def _run(self, batch: npt.NDArray[np.float32]) -> FeatureArray:
-        feed = {self.settings.input: np.ascontiguousarray(batch, np.float32)}
+        feed = {self._input: np.ascontiguousarray(batch, np.float32)}
         try:
-            output = np.asarray(self._session.run([self.settings.output], feed)[0], np.float64)
+            output = np.asarray(self._session.run([self._output], feed)[0], np.float64)
         except Exception as error:  # onnxruntime raises its own types, one per status code
             raise _model_mismatch(self.settings, str(error).splitlines()[0]) from error
         if output.ndim != 2 or len(output) != len(batch):

@@ -1,7 +1,7 @@
 """The TOML file that describes a face recognizer: its model, alignment and scaling. Checked key by key.
 
 name = "mine"                    model = "mine.onnx"       # beside this file
-sha256 = "..."                   input = "face"            output = "embedding"
+sha256 = "..."                   input = "face"            output = "embedding"    # may be left out where there is one of each
 size = [96, 112]                 mean = 127.5              scale = 128.0
 template = [[30.3, 51.7], ...]   # five points
 [detector]
@@ -33,6 +33,7 @@ SHA256 = re.compile("[0-9a-f]{64}")
 MAX_NUMBER, MIN_SCALE = 1e6, 1e-6  # of `mean` and `scale`
 
 Text = Annotated[str, needs("a text", lambda text: 0 < len(text) <= MAX_TEXT_CHARS and text.isprintable())]
+Name = Annotated[str, needs("a text", lambda text: len(text) <= MAX_TEXT_CHARS and (not text or text.isprintable()))]
 ModelPath = Annotated[str, needs("the path of an ONNX file", lambda text: "\0" not in text)]
 Digest = Annotated[str, needs("64 hexadecimal digits in lower case", lambda text: not text or bool(SHA256.fullmatch(text)))]
 PixelCount = Annotated[int, Field(ge=0, le=MAX_PIXELS)]
@@ -63,13 +64,13 @@ class RecognizerConfig:
     name: Text
     model: Annotated[ModelPath, Field(min_length=1)]  # an ONNX file, absolute after reading
     sha256: Annotated[Digest, Field(min_length=1)]
-    input: Text  # the network's input and output, by name
-    output: Text
     size: tuple[Side, Side]
     mean: Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]  # the network sees (value - mean) / scale
     scale: Annotated[float, Field(ge=MIN_SCALE, le=MAX_NUMBER)]
     template: Annotated[tuple[Point, ...], needs("five points", lambda points: len(points) == NUM_LANDMARKS)]
     detector: DetectorConfig
+    input: Name = ""  # the network's, by name; "": its only one
+    output: Name = ""
     order: Literal["RGB", "BGR"] = "RGB"
     flip: bool = True  # embed the mirror image too and put both side by side: less pose in the result
     upsize_below: PixelCount = 0  # images whose shorter side has fewer pixels are resized; 0: never

@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from tenth.core.errors import DataError
 from tenth.core.types import Features, Score
-from tenth.evaluation.folders import IN_FOLDERS, NO_ATTRIBUTES, NO_INCEPTION, NO_PEOPLE, NO_REFERENCES
+from tenth.evaluation.extractors.loading import DINOV2, FACE_QUALITY, INCEPTION, MISSING, VIEWS
+from tenth.evaluation.folders import IN_FOLDERS, NO_ATTRIBUTES, NO_PEOPLE, NO_REFERENCES
 from tenth.evaluation.metrics.frechet import extrapolate_distance, fit_gaussian, gaussian_distance, subset_sizes
 from tenth.evaluation.metrics.inception_score import require_splits
 from tenth.evaluation.metrics.inputs import require_images, validated_rows
+from tenth.evaluation.metrics.mind import scaled_mean
 from tenth.evaluation.metrics.precision_recall import require_neighbours
 from tenth.evaluation.reduce.class_sums import ClassSums
 from tenth.evaluation.reduce.kernel_sums import HeldOutKernel
@@ -23,7 +25,7 @@ from tenth.evaluation.reduce.part_statistics import PartStatistics
 from tenth.evaluation.reduce.real_photos import RealPhotos
 from tenth.evaluation.registry import METRICS, MetricSpec
 
-# Whose pairs are all gone through, as KID and recall need it: 2e10 pairs.
+# Whose pairs are all gone through, as KID and recall need it: 2e10 pairs. MIND sorts as many, in 80 MB.
 MAX_PAIRED_IMAGES = 200_000
 
 
@@ -31,14 +33,15 @@ MAX_PAIRED_IMAGES = 200_000
 class SecondLook:
     """What needs all images to be counted first. A part that is not needed keeps its beginning.
 
-    found: (M,), which held-out faces lie in a ball around a generated one. classes, moments: of Inception. distances: sizes and
-    Fréchet distances of `random_subsets`.
+    found: (M,), which held-out faces lie in a ball around a generated one. classes: of Inception. moments: of Inception and
+    DINOv2. distances: sizes and Fréchet distances of `random_subsets`. transport: the sum of `wasserstein_sum` over directions.
     """
 
     found: npt.NDArray[np.bool_]
     classes: ClassSums
-    moments: Moments
+    moments: Mapping[str, Moments]
     distances: Sequence[tuple[int, float]] = ()
+    transport: float = 0.0
 
 
 def figure_names(real: RealPhotos) -> list[str]:
@@ -74,14 +77,19 @@ def figures(
     if part.faces.count and len(real.with_face):
         scores |= part.neighbours.scores()
         scores["recall"] = Score(float(second.found.mean()), n=part.faces.count) if len(second.found) else Score(None)
-    if "fid" not in missing:
-        distance = gaussian_distance(second.moments.gaussian(), fit_gaussian(real.pooled))
-        scores["fid"] = Score(distance, n=part.images)
+    for name, network in (("fid", INCEPTION), ("fd-dinov2", DINOV2)):
+        if name not in missing:
+            photos = fit_gaussian(VIEWS[network].rows(real.networks[network]))
+            scores[name] = Score(gaussian_distance(second.moments[network].gaussian(), photos), n=part.images)
     if "fid-infinity" not in missing:
         sizes, distances = zip(*second.distances, strict=True)
         scores["fid-infinity"] = Score(extrapolate_distance(sizes, distances), n=part.images)
     if "kid" not in missing:
         scores["kid"] = part.kernel.score(HeldOutKernel.of(real.pooled))
+    if "mind" not in missing:
+        scores["mind"] = Score(scaled_mean(second.transport, real.pooled.shape[1]), n=part.images)
+    if "face-quality" not in missing:
+        scores["face-quality"] = part.quality.score()
     if "inception-score" not in missing:
         scores["inception-score"] = second.classes.score()
     return {name: Score(None, unavailable=missing[name]) if name in missing else scores[name] for name in figure_names(real)}
@@ -89,8 +97,9 @@ def figures(
 
 def _check(metric: MetricSpec, part: PartStatistics, real: RealPhotos, who_is_who: bool) -> None:
     """Raises DataError for too few images, or more than can be paired; LookupError for a need that nothing fills."""
-    if real.network is None and {"inception", "logits"} & set(metric.needs):
-        raise LookupError(NO_INCEPTION)
+    network = next((VIEWS[need].network for need in metric.needs if need in VIEWS), "")
+    if network and network not in real.networks and not (network == FACE_QUALITY and part.quality.images):
+        raise LookupError(MISSING[network])
     if "people" in metric.needs and not who_is_who:
         raise LookupError(NO_PEOPLE)
     if "references" in metric.needs and real.references is None:
@@ -103,18 +112,19 @@ def _check(metric: MetricSpec, part: PartStatistics, real: RealPhotos, who_is_wh
         least = 1 if "features" in metric.needs else 2
         require_images(part.faces.count, 0, "generated", least)
         require_images(len(real.with_face), 0, "held-out", least)
-    if "inception" in metric.needs:
-        require_images(part.images, part.broken, "generated")
-        validated_rows(Features(real.pooled, ()), "held-out")
+    if network in part.broken and "logits" not in metric.needs:
+        require_images(part.images, part.broken[network], "generated")
+        validated_rows(Features(VIEWS[network].rows(real.networks[network]), ()), "held-out")
 
     # What one of them needs beside.
     if metric.name == "inception-score":
-        require_images(part.images, part.broken, "generated", 1)
+        require_images(part.images, part.broken[INCEPTION], "generated", 1)
         require_splits(part.images)
     if metric.name == "fid-infinity":
         subset_sizes(part.images)
     if metric.name == "recall":
         require_neighbours(part.faces.count, PRECISION_K, "generated")
-    if metric.name in ("recall", "kid") and part.images > MAX_PAIRED_IMAGES:
-        found, needed = f"{part.images:,} images", f"it compares all pairs of at most {MAX_PAIRED_IMAGES:,}"
+    if metric.name in ("recall", "kid", "mind") and part.images > MAX_PAIRED_IMAGES:
+        what = "sorts" if metric.name == "mind" else "compares all pairs of"
+        found, needed = f"{part.images:,} images", f"it {what} at most {MAX_PAIRED_IMAGES:,}"
         raise DataError(found, needed, "Evaluate fewer, or read the other figures")

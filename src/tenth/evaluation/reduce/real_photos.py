@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tenth.core.types import FeatureArray, Features
-from tenth.evaluation.extractors.inception import features_of
+from tenth.evaluation.extractors.loading import INCEPTION, VIEWS
 from tenth.evaluation.metrics.frechet import drop_missing_faces
 from tenth.evaluation.metrics.recognition.groups import Attributes
 from tenth.evaluation.reduce.neighbours import HeldOutBalls
@@ -25,12 +25,13 @@ NO_THRESHOLD = -2.0  # below every cosine
 class RealPhotos:
     """Features of real photos. faces: (M, D) of the held-out ones, with their people; references: of those given, or None.
 
-    network: (M, 3056) of Inception, or None. threshold: of the recognizer, or None. attributes: of people, for what is merged.
+    networks: (M, D) of the held-out ones by each network that was given. threshold: of the recognizer, or None. attributes: of
+    people, for what is merged.
     """
 
     faces: Features
     references: Features | None
-    network: FeatureArray | None
+    networks: Mapping[str, FeatureArray]
     threshold: float | None
     attributes: Attributes | None = None
 
@@ -51,13 +52,13 @@ class RealPhotos:
 
     @cached_property
     def pooled(self) -> FeatureArray:
-        """Inception's features (M, 2048) of held-out photos; none without a network."""
-        return np.zeros((0, 1)) if self.network is None else features_of(self.network)
+        """Inception's features (M, 2048) of held-out photos; none without it."""
+        return VIEWS[INCEPTION].rows(self.networks[INCEPTION]) if INCEPTION in self.networks else np.zeros((0, 1))
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Everything that sums of images depend on, by name."""
         tensors = {"threshold": torch.tensor([NO_THRESHOLD if self.threshold is None else self.threshold]).double()}
-        tensors |= {"network": torch.from_numpy(self.network.copy())} if self.network is not None else {}
+        tensors |= {f"networks.{name}": torch.from_numpy(rows.copy()) for name, rows in self.networks.items()}
         for name, side in (("faces", self.faces), ("references", self.references)):
             if side is not None:
                 people = np.frombuffer(json.dumps(side.people).encode(), np.uint8).copy()
@@ -72,10 +73,10 @@ class RealPhotos:
             for name in ("faces", "references")
             if name in tensors
         }
-        threshold, network = float(tensors["threshold"]), tensors.get("network")
+        threshold, prefix = float(tensors["threshold"]), "networks."
         return cls(
             sides["faces"],
             sides.get("references"),
-            None if network is None else network.numpy(),
+            {name.removeprefix(prefix): rows.numpy() for name, rows in tensors.items() if name.startswith(prefix)},
             None if threshold == NO_THRESHOLD else threshold,
         )

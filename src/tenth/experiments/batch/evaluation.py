@@ -24,10 +24,12 @@ from tenth.core.wording import pluralize
 from tenth.core.workers.attempts import Workers
 from tenth.core.workers.tasks import run_tasks
 from tenth.evaluation.extractors.features import Extractor
-from tenth.evaluation.extractors.inception import NUM_CLASSES, NUM_FEATURES
+from tenth.evaluation.extractors.inception import NUM_CLASSES
+from tenth.evaluation.extractors.loading import RECOGNIZER, VIEWS, disclaimers
 from tenth.evaluation.folders import FLAT_FOLDERS_NOTE, FolderEvaluation, RealFolders, list_references, measure_folder
 from tenth.evaluation.image_set import list_images
 from tenth.evaluation.metrics.frechet import subset_sizes
+from tenth.evaluation.metrics.mind import DIRECTIONS_AT_ONCE, NUM_DIRECTIONS
 from tenth.evaluation.metrics.precision_recall import slack_of
 from tenth.evaluation.reduce.class_sums import ClassSums
 from tenth.evaluation.reduce.figures import SecondLook, figures, missing_figures
@@ -38,6 +40,7 @@ from tenth.evaluation.reduce.person_sums import PersonSums
 from tenth.evaluation.reduce.person_values import PersonValues
 from tenth.evaluation.reduce.real_photos import RealPhotos
 from tenth.experiments.batch.evaluation_files import (
+    MOMENTS,
     EvaluationFiles,
     EvaluationInputs,
     EvaluationTask,
@@ -46,7 +49,6 @@ from tenth.experiments.batch.evaluation_files import (
     real_file,
     write_kept,
 )
-from tenth.experiments.batch.features import INCEPTION, RECOGNIZER
 from tenth.experiments.batch.plan import read_plan, read_row_digests
 from tenth.experiments.batch.shard_statistics import ShardStatistics, people_of, person_tag, same_name
 from tenth.experiments.batch.shards import ShardReport, read_report, read_shard_rows, shard_file
@@ -84,7 +86,7 @@ def evaluate_batch(
     # What needs all images to be counted.
     second = _second_look(inputs, part, real, missing, workers)
     scores = figures(people, part, second, real, missing)
-    return FolderEvaluation(scores, getattr(extractors.get(INCEPTION), "disclaimer", ""), tuple(notes))
+    return FolderEvaluation(scores, disclaimers(extractors), tuple(notes))
 
 
 def finished_shards(store: Store) -> list[ShardInput]:
@@ -126,8 +128,7 @@ def _read_real(
     """The features of the photos, and whether they say who is who. person: whose flat folders are."""
     photos = list_images(folders.held_out)
     given = None if folders.references is None else list_references(folders.references, photos)
-    recognizer, network = extractors[RECOGNIZER], extractors.get(INCEPTION)
-    sides = []
+    recognizer, sides = extractors[RECOGNIZER], []
     for folder, wanted in ((photos, list(extractors.values())), (given, [recognizer])):
         if folder is not None:
             rows = measure_folder(folder, wanted, cache, notes)
@@ -136,11 +137,9 @@ def _read_real(
     if photos.is_flat:
         notes.append(FLAT_FOLDERS_NOTE)
     faces, rows = sides[0]
-    threshold = getattr(recognizer, "threshold", None)
-    real = RealPhotos(
-        faces, sides[1][0] if given is not None else None, None if network is None else rows[network.name], threshold
-    )
-    return real, not photos.is_flat
+    networks = {name: rows[network.name] for name, network in extractors.items() if name != RECOGNIZER}
+    references_side = sides[1][0] if given is not None else None
+    return RealPhotos(faces, references_side, networks, getattr(recognizer, "threshold", None)), not photos.is_flat
 
 
 def _make_all(inputs: EvaluationInputs, tasks: Iterable[EvaluationTask], workers: Workers, name: str) -> None:
@@ -209,7 +208,9 @@ def _second_look(
     kinds = {
         "classes": range(len(inputs.shards)) if "inception-score" not in missing else (),
         "moments": range(len(files.groups("moments"))) if "fid" not in missing else (),
+        "dinov2-moments": range(len(files.groups("moments"))) if "fd-dinov2" not in missing else (),
         "subset": range(len(subset_sizes(part.images))) if "fid-infinity" not in missing else (),
+        "sliced": range(NUM_DIRECTIONS // DIRECTIONS_AT_ONCE) if "mind" not in missing else (),
         "kernel": range(len(files.groups("kernel"))) if "kid" not in missing else (),
         "recall": range(len(files.groups("recall"))) if "recall" not in missing else (),
     }
@@ -217,15 +218,18 @@ def _second_look(
     _make_all(inputs, (task for each in tasks.values() for task in each), workers, "all shards together")
 
     # Merged one after the other.
-    found, classes, moments = np.zeros(len(real.with_face), bool), ClassSums(NUM_CLASSES), Moments(NUM_FEATURES)
+    found, classes, moments = np.zeros(len(real.with_face), bool), ClassSums(NUM_CLASSES), dict[str, Moments]()
     for task in tasks["classes"]:
         classes.merge(ClassSums.from_tensors(_read(files, task)))
-    for task in tasks["moments"]:
-        moments.merge(Moments.from_tensors(_read(files, task)))
+    for kind, network in MOMENTS.items():
+        moments[network] = Moments(VIEWS[network].rows(real.networks[network]).shape[1]) if tasks[kind] else Moments(1)
+        for task in tasks[kind]:
+            moments[network].merge(Moments.from_tensors(_read(files, task)))
     for task in tasks["kernel"]:
         part.kernel.merge(KernelSums.from_tensors(_read(files, task)))
     for task in tasks["recall"]:
         found |= _read(files, task)["found"].numpy()
     subsets = [_read(files, task) for task in tasks["subset"]]
     distances = [(int(each["size"]), float(each["distance"])) for each in subsets]
-    return SecondLook(found, classes, moments, distances)
+    transport = sum(float(_read(files, task)["total"]) for task in tasks["sliced"])
+    return SecondLook(found, classes, moments, distances, transport)

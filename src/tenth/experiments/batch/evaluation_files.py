@@ -5,7 +5,8 @@
     shards/00000.statistics-KEY.safetensors    sums against the real photos
     shards/00000.classes-KEY.safetensors       of the Inception Score
     evaluation/real-KEY.safetensors            the features of the real photos
-    evaluation/moments-00000-KEY.safetensors   of some shards; so are kernel and recall, against all shards, and subset
+    evaluation/moments-00000-KEY.safetensors   of some shards, as are dinov2-moments; kernel and recall, against all shards;
+                                               subset and sliced, of all
 
 KEY: of the extractors and the real photos. In each file is what it was made of, with the sha256 of each shard's tar.
 """
@@ -28,14 +29,17 @@ from tenth.core.files.reading import UnreadableError, parse_json
 from tenth.core.files.tensors import tensors_digest
 from tenth.core.types import FeatureArray
 from tenth.evaluation.extractors.features import Extractor
-from tenth.experiments.batch.features import INCEPTION, METADATA_KEY, RECOGNIZER
+from tenth.evaluation.extractors.loading import DINOV2, FACE_QUALITY, INCEPTION, RECOGNIZER
+from tenth.experiments.batch.features import METADATA_KEY
 from tenth.experiments.batch.shards import shard_file
 from tenth.experiments.batch.store import Store, open_store
 
 STATISTICS_FORMAT = 2  # part of what each file was made of: other sums are made anew
 MAX_KEPT_BYTES = 8 << 30
 PAIRED_ROWS, MOMENTS_SHARDS, MOMENTS_GROUPS = 4_000, 16, 64  # of a task: images against all; shards at least; tasks at most
-OF_SHARDS, OF_ALL = ("statistics", "classes"), ("classes", "subset", "kernel", "recall")
+OF_SHARDS, OF_ALL = ("statistics", "classes"), ("classes", "subset", "sliced", "kernel", "recall")
+MOMENTS = {"moments": INCEPTION, "dinov2-moments": DINOV2}  # kind of task -> network
+NETWORKS = {"statistics": (RECOGNIZER, INCEPTION, DINOV2, FACE_QUALITY), "recall": (RECOGNIZER,), "dinov2-moments": (DINOV2,)}
 MadeOf = Mapping[str, str | int]  # what tensors depend on: names of extractors, sha256 of files, counts
 
 
@@ -72,7 +76,7 @@ class EvaluationInputs:
 
 @dataclass(frozen=True)
 class EvaluationTask:
-    """A file that is to be there: statistics or classes of a shard, moments, kernel or recall of a group, a subset."""
+    """A file that is to be there: statistics or classes of a shard, moments, kernel or recall of a group, a subset, a slice."""
 
     kind: str
     number: int
@@ -103,7 +107,7 @@ class EvaluationFiles:
         """The shards of each task of a kind that takes several."""
         shards = self.inputs.shards
         size = max(MOMENTS_SHARDS, -(-len(shards) // MOMENTS_GROUPS))
-        if kind != "moments":
+        if kind not in MOMENTS:
             size = max(1, PAIRED_ROWS // max(1, *(shard.rows for shard in shards)))
         return [shards[start : start + size] for start in range(0, len(shards), size)]
 
@@ -115,17 +119,17 @@ class EvaluationFiles:
         return f"evaluation/{task.kind}-{task.number:05d}-{key}.safetensors"
 
     def _made_of(self, task: EvaluationTask) -> MadeOf:
-        used = {"statistics": (RECOGNIZER, INCEPTION), "recall": (RECOGNIZER,)}.get(task.kind, (INCEPTION,))
+        used = NETWORKS.get(task.kind, (INCEPTION,))
         made_of: dict[str, str | int] = {"format": STATISTICS_FORMAT, "kind": task.kind, "number": task.number}
         made_of |= {name: self.inputs.extractors[name] for name in used if name in self.inputs.extractors}
-        if task.kind in ("statistics", "subset", "recall"):
+        if task.kind in ("statistics", "subset", "sliced", "recall"):
             made_of["real"] = self.inputs.real
         return made_of | {"shards": self._digest_of(self._shards_of(task))}
 
     def _shards_of(self, task: EvaluationTask) -> Sequence[ShardInput]:
         if task.kind in OF_ALL:
             return self.inputs.shards
-        return self.groups("moments")[task.number] if task.kind == "moments" else [self.inputs.shards[task.number]]
+        return self.groups(task.kind)[task.number] if task.kind in MOMENTS else [self.inputs.shards[task.number]]
 
     def _digest_of(self, shards: Sequence[ShardInput]) -> str:
         if len(shards) == len(self.inputs.shards):

@@ -14,18 +14,17 @@ from PIL import Image
 from tenth.core.types import FeatureArray, Pixels
 from tenth.evaluation.extractors.face_recognizer import load_recognizer
 from tenth.evaluation.extractors.features import Extractor
-from tenth.evaluation.extractors.inception_weights import load_inception
+from tenth.evaluation.extractors.loading import RECOGNIZER, NetworkSources, load_networks
 from tenth.evaluation.folders import dlib_recognizer
 
-RECOGNIZER, INCEPTION = "recognizer", "inception"  # tensors of the file
 METADATA_KEY = "tenth"  # one entry, JSON: the library writes several in no fixed order
 AT_ONCE = 32  # pictures
 
 
-def load_extractors(recognizer: str, inception: str) -> dict[str, Extractor]:
-    """By the name of their tensor. recognizer: a TOML file, "" for dlib's; inception: "" for none. Raises ModelError."""
-    extractors: dict[str, Extractor] = {RECOGNIZER: load_recognizer(Path(recognizer)) if recognizer else dlib_recognizer()}
-    return extractors | ({INCEPTION: load_inception(inception)} if inception else {})
+def load_extractors(recognizer: str, sources: NetworkSources) -> dict[str, Extractor]:
+    """By the name of their tensor. recognizer: a TOML file, "" for dlib's. Raises ModelError."""
+    faces: Extractor = load_recognizer(Path(recognizer)) if recognizer else dlib_recognizer()
+    return {RECOGNIZER: faces, **load_networks(sources)}
 
 
 class FeatureCollector:

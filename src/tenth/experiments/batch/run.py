@@ -139,9 +139,10 @@ class ShardRunner:
 
 
 def _load_extractors(settings: BatchSettings) -> dict[str, Any]:
+    from tenth.evaluation.extractors.loading import NetworkSources
     from tenth.experiments.batch.features import load_extractors
 
-    return dict(load_extractors(settings.recognizer, settings.inception))
+    return dict(load_extractors(settings.recognizer, NetworkSources(settings.inception)))
 
 
 def run_batch(

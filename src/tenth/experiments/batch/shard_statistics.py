@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import PurePosixPath
 
@@ -20,8 +20,10 @@ from tenth.core.types import FeatureArray, Features
 from tenth.data.photo_sources import IDENTITY_SUFFIX
 from tenth.evaluation.extractors.features import Extractor, compact_dtype
 from tenth.evaluation.extractors.inception import NUM_CLASSES, NUM_FEATURES, features_of, logits_of
+from tenth.evaluation.extractors.loading import INCEPTION, RECOGNIZER, VIEWS
 from tenth.evaluation.metrics.frechet import drop_missing_faces, fit_gaussian, gaussian_distance, random_subsets
 from tenth.evaluation.metrics.inception_score import splits_of_images
+from tenth.evaluation.metrics.mind import direction_groups, wasserstein_sum
 from tenth.evaluation.metrics.precision_recall import Balls
 from tenth.evaluation.reduce.class_sums import ClassSums
 from tenth.evaluation.reduce.kernel_sums import KernelSums
@@ -30,6 +32,7 @@ from tenth.evaluation.reduce.neighbours import found_photos, nearest_distances
 from tenth.evaluation.reduce.part_statistics import PartStatistics
 from tenth.evaluation.reduce.real_photos import RealPhotos
 from tenth.experiments.batch.evaluation_files import (
+    MOMENTS,
     EvaluationFiles,
     EvaluationInputs,
     EvaluationTask,
@@ -38,7 +41,7 @@ from tenth.experiments.batch.evaluation_files import (
     real_file,
     write_kept,
 )
-from tenth.experiments.batch.features import INCEPTION, RECOGNIZER, FeatureCollector
+from tenth.experiments.batch.features import FeatureCollector
 from tenth.experiments.batch.shards import check_shard, iterate_samples, read_report, read_shard_rows, shard_file
 
 PATHS = "paths"  # a tensor beside those of PartStatistics
@@ -53,8 +56,9 @@ class ShardStatistics:
         self._measures: dict[str, Callable[[int], dict[str, Tensor]]] = {
             "statistics": self._statistics,
             "classes": self._classes,
-            "moments": self._moments,
+            **{kind: partial(self._moments, kind) for kind in MOMENTS},
             "subset": self._subset,
+            "sliced": self._sliced,
             "kernel": self._kernel,
             "recall": self._recall,
         }
@@ -79,7 +83,7 @@ class ShardStatistics:
             if people.setdefault(person_tag(path), path) != path:
                 raise same_name(person_tag(path), path, people[person_tag(path)])
         faces = Features(rows[RECOGNIZER], tuple(map(person_tag, paths)))
-        part = PartStatistics.of(faces, rows.get(INCEPTION), self._real)
+        part = PartStatistics.of(faces, rows, self._real)
         text = np.frombuffer(json.dumps(people).encode(), np.uint8).copy()
         return part.to_tensors() | {PATHS: torch.from_numpy(text)}
 
@@ -151,11 +155,20 @@ class ShardStatistics:
     def _splits(self) -> np.ndarray:
         return splits_of_images(self.inputs.images)
 
-    def _moments(self, number: int) -> dict[str, Tensor]:
-        moments, size = Moments(NUM_FEATURES), len(self.files.groups("moments")[0])
-        for shard in range(number * size, min(number * size + size, len(self.inputs.shards))):
-            moments.update(features_of(self._network(shard)))
+    def _moments(self, kind: str, number: int) -> dict[str, Tensor]:
+        network = MOMENTS[kind]
+        moments = Moments(VIEWS[network].rows(self._real.networks[network]).shape[1])
+        for shard in self._group_numbers(kind, number):
+            moments.update(VIEWS[network].rows(self._rows(shard, [network])[network]))
         return moments.to_tensors()
+
+    def _sliced(self, number: int) -> dict[str, Tensor]:
+        """All images projected on one group of directions."""
+        (directions,) = islice(direction_groups(NUM_FEATURES), number, number + 1)
+        shards = range(len(self.inputs.shards))
+        projected = np.concatenate([features_of(self._network(shard)) @ directions.T for shard in shards])
+        total = wasserstein_sum(projected, self._real.pooled @ directions.T)
+        return {"total": torch.tensor([total], dtype=torch.float64)}
 
     def _subset(self, number: int) -> dict[str, Tensor]:
         (indices,) = islice(random_subsets(self.inputs.images), number, number + 1)

@@ -1,4 +1,4 @@
-"""What scores a submission: face recognizers, prompt scorers and Inception, each named in the row that it gives."""
+"""What scores a submission: face recognizers, prompt scorers and networks of images, each named in the row that it gives."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from tenth.evaluation.extractors.clip_score import ClipScorer
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder, load_recognizer
 from tenth.evaluation.extractors.features import Extractor
-from tenth.evaluation.extractors.inception import Inception
-from tenth.evaluation.extractors.inception_weights import load_inception
+from tenth.evaluation.extractors.loading import NetworkSources, load_networks
 from tenth.evaluation.folders import dlib_recognizer
 from tenth.evaluation.metrics.prompt_alignment import AttributePromptScorer, PromptScorer
 from tenth.experiments.recognizers import SELECTION_ONLY
 
+NO_SOURCES = NetworkSources()
+
 
 @dataclass(frozen=True, eq=False)
 class Judges:
-    """recognizers: by the name that the table has for them."""
+    """recognizers: by the name that the table has for them. networks: as `load_networks` gives them."""
 
     recognizers: Mapping[str, FaceEmbedder]
     prompt_scorers: Sequence[PromptScorer]
-    inception: Inception | None = None
+    networks: Mapping[str, Extractor]
 
 
 class LargestFace:
@@ -48,15 +49,15 @@ class LargestFace:
         return rows
 
 
-def load_judges(recognizers: Sequence[Path], *, inception: str | None = None, clip: Path | None = None) -> Judges:
-    """The recognizers that TOML files describe, dlib's where there is none; face attributes, CLIP and Inception where given.
+def load_judges(recognizers: Sequence[Path], *, sources: NetworkSources = NO_SOURCES, clip: Path | None = None) -> Judges:
+    """The recognizers that TOML files describe, dlib's where there is none; face attributes, CLIP and networks where given.
 
     Raises ModelError, RecipeError or DataError for a file that is not what it should be.
     """
     loaded: dict[str, FaceEmbedder] = {each.name: each for each in map(load_recognizer, recognizers)}
-    network = load_inception(inception) if inception else None
+    networks = load_networks(sources)
     classifier = load_face_attributes()
     scorers: list[PromptScorer] = [AttributePromptScorer(LargestFace(classifier), classifier.reliable)]
     if clip is not None:
         scorers.append(ClipScorer(clip))
-    return Judges(loaded or {SELECTION_ONLY: dlib_recognizer()}, scorers, network)
+    return Judges(loaded or {SELECTION_ONLY: dlib_recognizer()}, scorers, networks)

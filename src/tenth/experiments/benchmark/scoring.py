@@ -20,7 +20,13 @@ from tenth.experiments.benchmark.tasks import PRIVATE_FOLDER, Benchmark
 from tenth.experiments.protocol import EvaluatedPerson
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET
 from tenth.experiments.recognizers import recognizer_records
-from tenth.experiments.results import condition_keys, image_set_score_records, prompt_score_records, score_record
+from tenth.experiments.results import (
+    condition_keys,
+    image_set_score_records,
+    network_records,
+    prompt_score_records,
+    score_record,
+)
 from tenth.experiments.scoring import NO_IDENTITY, AllTableRows, TableRow, face_scores, real_control_rows
 from tenth.reporting.results_reader import IDENTITY, System
 
@@ -55,7 +61,7 @@ def score_submission(benchmark: Benchmark, submission: Submission, system: Syste
         keys = condition_keys(prompt_set, condition) | {"metric": IDENTITY, "recognizer": label}
         values += [keys | {"method": name, "by_person": by_person} for name, by_person in by_method.items()]
     scores += prompt_score_records(rows, judges.prompt_scorers)
-    scores += image_set_score_records(rows, person_ids, benchmark.real, judges.inception)
+    scores += image_set_score_records(rows, person_ids, benchmark.real, judges.networks)
     width, height = submission.size
     return {
         "system": {"method": system.name, "model": system.model, "width": width, "height": height},
@@ -67,8 +73,7 @@ def score_submission(benchmark: Benchmark, submission: Submission, system: Syste
         "scores": scores,
         "values": values,
         "prompt_scorers": [scorer.name for scorer in judges.prompt_scorers],
-        "inception": judges.inception.name if judges.inception else "",
-        "disclaimer": judges.inception.disclaimer if judges.inception else "",
+        **network_records(judges.networks),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +47,38 @@ def load_vision_model(
     spec: of its folder. Raises ModelError, with `needed`.
     """
     settings, path = folder / "preprocessor_config.json", folder / "model.safetensors"
-    try:
-        with model_folder.sanitized_folder(folder, {"": spec}) as safe:
-            config = model_class.config_class.from_pretrained(safe)
-            infos = model_folder.folder_tensor_infos(folder)
-            model_folder.check_weights_match(lambda: model_class(config), infos, folder)
-            model = model_class.from_pretrained(safe, local_files_only=True, use_safetensors=True, **load_options)
-        model_folder.check_finite(model, folder)
+    with explained(folder, needed):
+        model = load_frozen_model(model_class, spec, folder, **load_options)
         processor = _load_processor(processor_class, settings) if settings.exists() else processor_class()
         digest = hashlib.sha256(sha256_of(path).encode())
+    digest.update(processor.to_json_string().encode())
+    return model, processor, digest.hexdigest()[:16]
+
+
+def load_frozen_model(model_class: Any, spec: ComponentSpec, folder: Path, **load_options: Any) -> Any:
+    """A frozen model of transformers, after its weights were checked against its configuration. spec: of its folder."""
+    with model_folder.sanitized_folder(folder, {"": spec}) as safe:
+        config = model_class.config_class.from_pretrained(safe)
+        infos = model_folder.folder_tensor_infos(folder)
+        model_folder.check_weights_match(lambda: model_class(config), infos, folder)
+        model = model_class.from_pretrained(safe, local_files_only=True, use_safetensors=True, **load_options)
+    model_folder.check_finite(model, folder)
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def explained(folder: Path, needed: str) -> Iterator[None]:
+    """Turns whatever is raised of a model's folder into a ModelError, with `needed`."""
+    try:
+        yield
     except ModelError as problem:
         raise ModelError(problem.found, needed, "Put it there whole") from problem
     except (OSError, UnreadableError) as problem:
-        raise ModelError(f"{path} {reason(problem)}", needed, "Put it there whole") from problem
+        raise ModelError(f"{folder / 'model.safetensors'} {reason(problem)}", needed, "Put it there whole") from problem
     except Exception as problem:  # whatever a library raises of a foreign file
         raise ModelError(
             f"{folder} cannot be loaded: {model_folder.first_line(problem)}", needed, "Put it there whole"
         ) from problem
-    digest.update(processor.to_json_string().encode())
-    return model.eval().requires_grad_(False), processor, digest.hexdigest()[:16]
 
 
 def _load_processor(processor_class: Any, path: Path) -> Any:

@@ -12,8 +12,8 @@ from tenth.core.wording import pluralize
 from tenth.reporting.frontier.record import Frontier, MethodFrontier, Point, read_frontier
 from tenth.reporting.metric_columns import condition_text, heading, interval, label, number, short
 from tenth.reporting.plot_style import COLORS, figure_bytes, inline_svg, styled_figure
-from tenth.reporting.plots import FLOOR, Plot, legend, method_style, reaches
-from tenth.reporting.results_reader import IDENTITY, Results, read_results
+from tenth.reporting.plots import Plot, legend, method_style, reaches
+from tenth.reporting.results_reader import FLOOR, IDENTITY, Results, read_results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

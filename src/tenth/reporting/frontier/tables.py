@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tenth.reporting.claims import LEVEL
 from tenth.reporting.frontier.record import AreaDifference, Frontier, Mean
 from tenth.reporting.metric_columns import decimals, heading, interval, label, number
 from tenth.reporting.results_reader import IDENTITY
-from tenth.reporting.tables import LEVEL, Cell, Table, on
+from tenth.reporting.tables import Cell, Table, on
 
 AREA_DECIMALS = 3
 

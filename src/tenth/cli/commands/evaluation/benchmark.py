@@ -61,6 +61,8 @@ def benchmark_score(
     model: parameters.SystemModel = "",
     recognizer: parameters.Recognizers = [],  # noqa: B006 - typer's default of an option that may be repeated
     inception: parameters.InceptionFile = None,
+    dinov2: parameters.Dinov2Folder = None,
+    face_quality: parameters.FaceQualityFile = None,
     clip: parameters.ClipFolder = None,
     partial: parameters.Partial = False,
     output: parameters.ResultsFolder = None,
@@ -70,6 +72,7 @@ def benchmark_score(
     Images that are missing, extra, broken or of another size are named, and nothing is scored. The table goes to stdout; all
     scores, differences between systems with corrected p-values, and a page go to the folder of results.
     """
+    from tenth.evaluation.extractors.loading import NetworkSources
     from tenth.experiments.benchmark.judges import load_judges
     from tenth.experiments.benchmark.run import check_system, score_folder
     from tenth.experiments.benchmark.scoring import SystemName
@@ -79,7 +82,7 @@ def benchmark_score(
     system = SystemName(name, model)
     check_system(system)
     exported = read_benchmark(tasks)
-    judges = load_judges(recognizer, inception=inception, clip=clip)
+    judges = load_judges(recognizer, sources=NetworkSources(inception or "", dinov2 or "", face_quality or ""), clip=clip)
     if not recognizer:
         print_message(DLIB_NOTE)
     print_result(score_folder(folder, exported, system, judges, output or tasks / "results", partial=partial).rstrip())

@@ -13,6 +13,7 @@ from tenth.core.console import print_message, print_result
 from tenth.core.workers.attempts import Workers
 
 if TYPE_CHECKING:
+    from tenth.evaluation.extractors.loading import NetworkSources
     from tenth.evaluation.folders import FolderEvaluation, RealFolders
 
 DLIB_NOTE = "faces are read by dlib, as the pocket model reads them, which favours its methods; --recognizer brings another"
@@ -23,6 +24,8 @@ def evaluate(
     held_out: parameters.HeldOut,
     references: parameters.References = None,
     inception: parameters.InceptionFile = None,
+    dinov2: parameters.Dinov2Folder = None,
+    face_quality: parameters.FaceQualityFile = None,
     recognizer: parameters.RecognizerFile = None,
     people: parameters.PeopleList = None,
     workers: parameters.Workers = 0,
@@ -36,18 +39,22 @@ def evaluate(
     says why. Features are kept: the same images are not read by a network again. A batch is measured shard by shard, by
     --workers or the nodes of --ray, to the figures that its images have in a folder.
     """
+    from tenth.evaluation.extractors.loading import NetworkSources
     from tenth.evaluation.folders import RealFolders, evaluation_to_json, evaluation_to_table
     from tenth.experiments.batch.plan import is_batch
     from tenth.experiments.batch.store import open_store
 
-    photos = RealFolders(held_out, references, people)
+    photos, sources = (
+        RealFolders(held_out, references, people),
+        NetworkSources(inception or "", dinov2 or "", face_quality or ""),
+    )
     if is_batch(open_store(generated)):
-        evaluation = _evaluate_batch(generated, photos, recognizer, inception or "", Workers(workers, ray, threads))
+        evaluation = _evaluate_batch(generated, photos, recognizer, sources, Workers(workers, ray, threads))
     elif workers or ray:
         hint = "--workers" if workers else "--ray"
         raise typer.BadParameter(f"it is for a batch, and {generated} is none: it has no plan.json", param_hint=hint)
     else:
-        evaluation = _evaluate_folder(Path(generated), photos, recognizer, inception)
+        evaluation = _evaluate_folder(Path(generated), photos, recognizer, sources)
 
     # What to know of the folders goes to stderr, the figures to stdout.
     more = ("" if recognizer else DLIB_NOTE, evaluation.disclaimer)
@@ -56,25 +63,27 @@ def evaluate(
     return 0
 
 
-def _evaluate_folder(generated: Path, photos: RealFolders, recognizer: Path | None, inception: str | None) -> FolderEvaluation:
+def _evaluate_folder(
+    generated: Path, photos: RealFolders, recognizer: Path | None, sources: NetworkSources
+) -> FolderEvaluation:
     from tenth.core.cache import ArrayCache, default_cache_dir
     from tenth.evaluation.extractors.face_recognizer import load_recognizer
-    from tenth.evaluation.extractors.inception_weights import load_inception
+    from tenth.evaluation.extractors.loading import load_networks
     from tenth.evaluation.folders import dlib_recognizer, evaluate_folders
 
     # Files that the user may have to mend come first.
-    network = load_inception(inception) if inception else None
+    networks = load_networks(sources)
     return evaluate_folders(
         generated=generated,
         real=photos,
         recognizer=load_recognizer(recognizer) if recognizer else dlib_recognizer(),
-        inception=network,
+        networks=networks,
         store=ArrayCache(default_cache_dir()),
     )
 
 
 def _evaluate_batch(
-    address: str, photos: RealFolders, recognizer: Path | None, inception: str, workers: Workers
+    address: str, photos: RealFolders, recognizer: Path | None, sources: NetworkSources, workers: Workers
 ) -> FolderEvaluation:
     from tenth.core.cache import ArrayCache, default_cache_dir
     from tenth.experiments.batch.evaluation import evaluate_batch
@@ -82,12 +91,10 @@ def _evaluate_batch(
 
     # Workers of a cluster are in another folder.
     description = str(recognizer.absolute()) if recognizer else ""
-    if inception and Path(inception).exists():
-        inception = str(Path(inception).absolute())
     return evaluate_batch(
         address,
         photos=photos,
-        load=partial(load_extractors, description, inception),
+        load=partial(load_extractors, description, sources.absolute),
         cache=ArrayCache(default_cache_dir()),
         workers=workers,
     )

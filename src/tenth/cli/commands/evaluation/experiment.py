@@ -19,20 +19,23 @@ def experiment(
     photos: parameters.RecipePhotos = None,
     recognizer: parameters.RecipeRecognizers = [],  # noqa: B006 - typer's default of an option that may be repeated
     max_people: parameters.MaxPeople = None,
+    dinov2: parameters.Dinov2Folder = None,
+    face_quality: parameters.FaceQualityFile = None,
 ) -> int:
     """Compare methods on many people: images, scores, tables, a page.
 
-    Started again, it goes on where it stopped; with the Inception file, what needs it is filled in. The tables go to stdout.
+    Started again, it goes on where it stopped; with a network that it had not,
+    what needs it is filled in. The tables go to stdout.
     """
     from tenth.data.lfw import people_folder
-    from tenth.evaluation.extractors.inception_weights import load_inception
+    from tenth.evaluation.extractors.loading import NetworkSources, load_networks
     from tenth.experiments.runner import read_experiment, run_experiment
 
     data = {"people": people, "photos": photos and people_folder(photos)}
     options = {"data": {key: path for key, path in data.items() if path}, "recognizers": recognizer, "max_people": max_people}
     parsed = read_experiment(recipe, {key: value for key, value in options.items() if value})
-    network = load_inception(inception) if inception else None
-    print_result(run_experiment(parsed, output or Path("runs") / recipe.stem, network, resume=resume))
+    networks = load_networks(NetworkSources(inception or "", dinov2 or "", face_quality or ""))
+    print_result(run_experiment(parsed, output or Path("runs") / recipe.stem, networks, resume=resume))
     return 0
 
 
