@@ -15,8 +15,7 @@ from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.features import Extractor, extract_cached
 from tenth.evaluation.frontier import Values, compare_frontiers, on_frontier
 from tenth.evaluation.image_set import load_image
-from tenth.evaluation.metrics.bootstrap import bootstrap_interval
-from tenth.evaluation.metrics.identity import PersonScores, identity_similarity_per_person
+from tenth.evaluation.metrics.identity import PersonScores, identity_similarity_per_person, score_over_people
 from tenth.evaluation.metrics.prompt_alignment import PER_PERSON, PromptScorer
 from tenth.evaluation.registry import METRICS
 from tenth.experiments.frontier.grid import PROMPT_METRICS, FrontierConfig, FrontierSetting
@@ -98,12 +97,18 @@ def _points(points: Mapping[FrontierSetting | None, Values]) -> list[JsonDict]:
         {
             "text_guidance_scale": setting and setting.text_guidance_scale,
             "ip_adapter_scale": setting and setting.ip_adapter_scale,
-            "prompt": asdict(bootstrap_interval(each[:, 0])),
-            "person": asdict(bootstrap_interval(each[:, 1])),
+            "prompt": _mean(each[:, 0]),
+            "person": _mean(each[:, 1]),
             "on_frontier": bool(is_best),
         }
         for (setting, each), is_best in zip(points.items(), best, strict=True)
     ]
+
+
+def _mean(values: Values) -> JsonDict:
+    """Over people, (P,), with the interval of any metric over people."""
+    score = score_over_people({str(index): float(value) for index, value in enumerate(values)})
+    return {"value": score.value, "low": score.low, "high": score.high, "n": score.n}
 
 
 def _features(people: PersonJobs, extractor: Extractor) -> Features:
