@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenth.reporting.claims import LEVEL
+from tenth.reporting.claims import LEVEL, p_text
 from tenth.reporting.frontier.record import AreaDifference, Frontier, Mean
 from tenth.reporting.metric_columns import decimals, heading, interval, label, number
 from tenth.reporting.results_reader import IDENTITY
@@ -54,7 +54,7 @@ def _difference(found: AreaDifference | None) -> Cell:
     if found is None:
         return Cell(style="none")
     p_value = found.p_holm
-    notes = () if p_value is None else (f"p {'< 0.001' if p_value < 0.001 else f'{p_value:.3f}'}",)
+    notes = () if p_value is None else (p_text(p_value),)
     sure = p_value is not None and p_value < LEVEL
     tone = ("more" if found.value > 0 else "less") if sure else ""
     ends = interval(found.low, found.high, AREA_DECIMALS)
