@@ -185,3 +185,10 @@ def test_which_photos_are_chosen_for_a_context_is_printed_last(fresh: Fresh) -> 
         assert low <= value <= high
         assert value == pytest.approx(row["near"] - usual["near"], abs=2e-4)
         assert 0 <= row["stranger"] <= 1
+
+
+def test_features_by_openvino_are_those_of_the_exact_networks(fresh: Fresh) -> None:
+    result = run(fresh, "features")
+    assert set(result["milliseconds"]["now"]) == {"decoding", "inception", "dlib"}
+    assert result["fid"][0] == pytest.approx(result["fid"][1], rel=0.02)
+    assert result["cosine"] > 0.9999

@@ -38,14 +38,15 @@ def face_descriptor(photo: Photo) -> Array:
 
     Source: King 2017, "High quality face recognition with deep metric learning". Raises DataError if the photo has no face.
     """
-    return _describe(_chip(photo))
+    return _describe(face_chip(photo))
 
 
 def _describe(chip: Pixels) -> Array:
     return np.array(_recognizer().compute_face_descriptor(chip))
 
 
-def _chip(photo: Photo) -> Pixels:
+def face_chip(photo: Photo) -> Pixels:
+    """What the recognizer reads of the photo's face, (150, 150, 3). Raises DataError if the photo has no face."""
     if photo.face is None:
         raise DataError(f"{photo.file or 'a photo'} has no face located", "the face encoder reads faces", "Find the face first")
     return crop_face(photo.pixels, photo.face, size=CHIP_PIXELS, padding=CHIP_PADDING)
@@ -56,7 +57,7 @@ def cached_face_descriptor(array_cache: ArrayCache) -> FaceDescriptor:
     lock = threading.Lock()  # dlib's network holds what it computes; and one line says that a cache cannot be written
 
     def described(photo: Photo) -> Array:
-        chip = _chip(photo)
+        chip = face_chip(photo)
         key = photo_key(photo.digest, hashlib.sha256(chip.tobytes()).hexdigest())
         with lock:
             return next(array_cache.get_or_compute(encoder_name(), [key], lambda _: [_describe(chip)]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from tenth.core.errors import DataError, ModelError
 from tenth.core.types import Face, FeatureArray, Photo, Pixels
@@ -70,7 +73,7 @@ class OnnxFaceRecognizer:
         if (more and not settings.input) or (others and not settings.output):
             raise _model_mismatch(settings, "it has several inputs or outputs")
         self._input, self._output = settings.input or entry.name, settings.output or leaving.name
-        self._batch = 1 if entry.shape[:1] == [1] else BATCH_IMAGES  # some files take one face at a time
+        self._one_at_a_time = entry.shape[:1] == [1]  # as some files say
         width, height = settings.size
         self.feature_dim = self._embed(np.zeros((1, height, width, 3), np.uint8)).shape[1]
 
@@ -80,12 +83,15 @@ class OnnxFaceRecognizer:
 
     def outputs(self, pixels: Sequence[Pixels]) -> FeatureArray:
         """The same rows as the network gives them, of any length."""
-        crops = [self.crop(image) for image in pixels]
-        rows = np.full((len(crops), self.feature_dim), np.nan)  # (N, D)
-        detected = [(row, crop) for row, crop in enumerate(crops) if crop is not None]
-        for start in range(0, len(detected), self._batch):
-            indices, batch = zip(*detected[start : start + self._batch], strict=True)
-            rows[list(indices)] = self._embed(np.stack(batch))
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # detection, and a batch, for each core
+            crops = list(pool.map(self.crop, pixels))
+            rows = np.full((len(crops), self.feature_dim), np.nan)  # (N, D)
+            places = [place for place, crop in enumerate(crops) if crop is not None]
+            size = max(1, min(1 if self._one_at_a_time else BATCH_IMAGES, -(-len(places) // torch.get_num_threads())))
+            batches = [places[start : start + size] for start in range(0, len(places), size)]
+            stacked = (np.stack([crops[place] for place in batch]) for batch in batches)
+            for batch, found in zip(batches, pool.map(self._embed, stacked), strict=True):
+                rows[batch] = found
         return rows
 
     def crop(self, pixels: Pixels) -> Pixels | None:
@@ -122,18 +128,28 @@ class YuNet:
     """
 
     def __init__(self, settings: DetectorConfig) -> None:
-        content = np.frombuffer(read_model(Path(settings.model), settings.sha256), np.uint8)
-        cv2, nothing = import_optional("cv2"), np.empty(0, np.uint8)
-        try:
-            with _quiet(cv2):
-                self._net = cv2.FaceDetectorYN.create("onnx", content, nothing, (320, 320), settings.threshold)
-        except cv2.error as error:
-            found = f"{settings.model} does not open ({error})"
-            raise ModelError(found, "YuNet's ONNX file is needed", "Correct `model`") from error
+        self.settings = settings
+        self._content = np.frombuffer(read_model(Path(settings.model), settings.sha256), np.uint8)
+        self._of_thread = threading.local()  # a network holds the size of the image that it searches
+        self._thread_network()
+
+    def _thread_network(self) -> Any:
+        if not hasattr(self._of_thread, "network"):
+            cv2, nothing = import_optional("cv2"), np.empty(0, np.uint8)
+            try:
+                with _quiet(cv2):
+                    self._of_thread.network = cv2.FaceDetectorYN.create(
+                        "onnx", self._content, nothing, (320, 320), self.settings.threshold
+                    )
+            except cv2.error as error:
+                found = f"{self.settings.model} does not open ({error})"
+                raise ModelError(found, "YuNet's ONNX file is needed", "Correct `model`") from error
+        return self._of_thread.network
 
     def __call__(self, pixels: Pixels) -> list[Face]:
-        self._net.setInputSize((pixels.shape[1], pixels.shape[0]))
-        _, found = self._net.detect(np.ascontiguousarray(pixels[..., ::-1]))  # (F, 15): box, five points, score
+        network = self._thread_network()
+        network.setInputSize((pixels.shape[1], pixels.shape[0]))
+        _, found = network.detect(np.ascontiguousarray(pixels[..., ::-1]))  # (F, 15): box, five points, score
         rows = [] if found is None else sorted(found.astype(np.float64), key=lambda row: -float(row[2] * row[3]))
         corners = [(left, top, left + width, top + height) for left, top, width, height in (row[:4] for row in rows)]
         boxes = [(round(x1), round(y1), round(x2), round(y2)) for x1, y1, x2, y2 in corners]
@@ -159,8 +175,9 @@ class DlibRecognizer:
 
     def __call__(self, pixels: Sequence[Pixels]) -> FeatureArray:
         rows = np.full((len(pixels), self.feature_dim), np.nan)  # (N, 128)
-        for row, image in enumerate(pixels):
-            faces = find_faces(validate_image(image))
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # the detector holds no lock of Python's, the descriptor does
+            found = list(pool.map(lambda image: find_faces(validate_image(image)), pixels))
+        for row, (image, faces) in enumerate(zip(pixels, found, strict=True)):
             if faces:
                 rows[row] = face_descriptor(Photo(image, "", face=faces[0])) - self.center
         return l2_normalize(rows)

@@ -169,8 +169,10 @@ class Inception:
 
     @torch.inference_mode()
     def _forward(self, images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
-        x = torch.stack([resize_tf1(image) for image in images])  # (B, 299, 299, 3)
-        x = ((x - 128) / 128).permute(0, 3, 1, 2)  # (B, 3, 299, 299), channels last in memory
+        return self.forward(preprocess(images)).numpy()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, 299, 299), about [-1, 1] -> (B, 3056)."""
         for row in STEM:
             for conv in row:
                 x = self._conv(x, conv.name, conv)
@@ -178,7 +180,7 @@ class Inception:
         for block in BLOCKS:
             x = self._block(x, block)  # in the end (B, 2048, 8, 8)
         features = x.mean((2, 3))  # (B, 2048)
-        return torch.cat([features, features @ self._classes], 1).numpy()  # (B, 3056)
+        return torch.cat([features, features @ self._classes], 1)  # (B, 3056)
 
     def _block(self, x: Tensor, block: Block) -> Tensor:
         outputs = []
@@ -202,6 +204,11 @@ class Inception:
     def _conv(self, x: Tensor, name: str, conv: Conv) -> Tensor:
         padding = (0, 0) if conv.valid else (conv.kernel[0] // 2, conv.kernel[1] // 2)
         return F.conv2d(x, *self._folded_weights[name], conv.stride, padding).relu_()
+
+
+def preprocess(images: Sequence[Pixels]) -> Tensor:
+    """Images (H, W, 3) -> (B, 3, 299, 299), about [-1, 1], channels last in memory."""
+    return ((torch.stack([resize_tf1(image) for image in images]) - 128) / 128).permute(0, 3, 1, 2)
 
 
 def features_of(rows: FeatureArray) -> FeatureArray:

@@ -11,7 +11,9 @@ from tenth.evaluation.extractors.face_quality import load_face_quality
 from tenth.evaluation.extractors.features import Extractor
 from tenth.evaluation.extractors.inception import features_of, logits_of
 from tenth.evaluation.extractors.inception_weights import load_inception
+from tenth.evaluation.extractors.openvino_networks import FastInception
 
+OPENVINO = "openvino"
 RECOGNIZER, INCEPTION, DINOV2, FACE_QUALITY = "recognizer", "inception", "dinov2", "face-quality"
 
 
@@ -44,12 +46,14 @@ MISSING = {  # network -> why a metric is unavailable without it
 class NetworkSources:
     """Where the networks are, "" for none.
 
-    inception: as `load_inception` takes it; dinov2: a folder; face_quality: a TOML file.
+    inception: as `load_inception` takes it; dinov2: a folder; face_quality: a TOML file. backend: openvino for quicker features
+    by Inception, and by dlib's recognizer, within a tolerance (openvino_networks.py).
     """
 
     inception: str = ""
     dinov2: str = ""
     face_quality: str = ""
+    backend: str = ""
 
     @property
     def absolute(self) -> NetworkSources:
@@ -62,7 +66,8 @@ def load_networks(sources: NetworkSources) -> dict[str, Extractor]:
     """The networks that are given, by name. Raises ModelError as their loaders do."""
     networks: dict[str, Extractor] = {}
     if sources.inception:
-        networks[INCEPTION] = load_inception(sources.inception)
+        inception = load_inception(sources.inception)
+        networks[INCEPTION] = FastInception(inception) if sources.backend == OPENVINO else inception
     if sources.dinov2:
         from tenth.evaluation.extractors.dinov2 import Dinov2  # transformers, which the others do without
 

@@ -14,7 +14,8 @@ from PIL import Image
 from tenth.core.types import FeatureArray, Pixels
 from tenth.evaluation.extractors.face_recognizer import load_recognizer
 from tenth.evaluation.extractors.features import Extractor
-from tenth.evaluation.extractors.loading import RECOGNIZER, NetworkSources, load_networks
+from tenth.evaluation.extractors.loading import OPENVINO, RECOGNIZER, NetworkSources, load_networks
+from tenth.evaluation.extractors.openvino_networks import FastDlibRecognizer
 from tenth.evaluation.folders import dlib_recognizer
 
 METADATA_KEY = "tenth"  # one entry, JSON: the library writes several in no fixed order
@@ -23,7 +24,11 @@ AT_ONCE = 32  # pictures
 
 def load_extractors(recognizer: str, sources: NetworkSources) -> dict[str, Extractor]:
     """By the name of their tensor. recognizer: a TOML file, "" for dlib's. Raises ModelError."""
-    faces: Extractor = load_recognizer(Path(recognizer)) if recognizer else dlib_recognizer()
+    faces: Extractor
+    if recognizer:
+        faces = load_recognizer(Path(recognizer))
+    else:
+        faces = FastDlibRecognizer(dlib_recognizer()) if sources.backend == OPENVINO else dlib_recognizer()
     return {RECOGNIZER: faces, **load_networks(sources)}
 
 

@@ -26,6 +26,7 @@ def evaluate(
     inception: parameters.InceptionFile = None,
     dinov2: parameters.Dinov2Folder = None,
     face_quality: parameters.FaceQualityFile = None,
+    feature_backend: parameters.FeatureBackend = None,
     recognizer: parameters.RecognizerFile = None,
     people: parameters.PeopleList = None,
     workers: parameters.Workers = 0,
@@ -46,7 +47,7 @@ def evaluate(
 
     photos, sources = (
         RealFolders(held_out, references, people),
-        NetworkSources(inception or "", dinov2 or "", face_quality or ""),
+        NetworkSources(inception or "", dinov2 or "", face_quality or "", feature_backend or ""),
     )
     if is_batch(open_store(generated)):
         evaluation = _evaluate_batch(generated, photos, recognizer, sources, Workers(workers, ray, threads))
@@ -67,16 +68,16 @@ def _evaluate_folder(
     generated: Path, photos: RealFolders, recognizer: Path | None, sources: NetworkSources
 ) -> FolderEvaluation:
     from tenth.core.cache import ArrayCache, default_cache_dir
-    from tenth.evaluation.extractors.face_recognizer import load_recognizer
-    from tenth.evaluation.extractors.loading import load_networks
-    from tenth.evaluation.folders import dlib_recognizer, evaluate_folders
+    from tenth.evaluation.extractors.loading import RECOGNIZER
+    from tenth.evaluation.folders import evaluate_folders
+    from tenth.experiments.batch.features import load_extractors
 
     # Files that the user may have to mend come first.
-    networks = load_networks(sources)
+    networks = load_extractors(str(recognizer or ""), sources)
     return evaluate_folders(
         generated=generated,
         real=photos,
-        recognizer=load_recognizer(recognizer) if recognizer else dlib_recognizer(),
+        recognizer=networks.pop(RECOGNIZER),
         networks=networks,
         store=ArrayCache(default_cache_dir()),
     )

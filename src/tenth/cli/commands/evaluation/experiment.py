@@ -21,6 +21,7 @@ def experiment(
     max_people: parameters.MaxPeople = None,
     dinov2: parameters.Dinov2Folder = None,
     face_quality: parameters.FaceQualityFile = None,
+    feature_backend: parameters.FeatureBackend = None,
 ) -> int:
     """Compare methods on many people: images, scores, tables, a page.
 
@@ -34,7 +35,7 @@ def experiment(
     data = {"people": people, "photos": photos and people_folder(photos)}
     options = {"data": {key: path for key, path in data.items() if path}, "recognizers": recognizer, "max_people": max_people}
     parsed = read_experiment(recipe, {key: value for key, value in options.items() if value})
-    networks = load_networks(NetworkSources(inception or "", dinov2 or "", face_quality or ""))
+    networks = load_networks(NetworkSources(inception or "", dinov2 or "", face_quality or "", feature_backend or ""))
     print_result(run_experiment(parsed, output or Path("runs") / recipe.stem, networks, resume=resume))
     return 0
 
