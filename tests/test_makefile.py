@@ -13,16 +13,8 @@ import pytest
 from parsed_commands import parse
 
 ROOT = Path(__file__).resolve().parents[1]
-CALLERS = (
-    "MAKEFLAGS",
-    "MFLAGS",
-    "MAKELEVEL",
-    "LFW",
-    "RECOGNIZER",
-    "ATTRIBUTES",
-    "MAX_PEOPLE",
-    "RECIPE",
-)  # what must not be inherited
+# What must not be inherited.
+CALLERS = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LFW", "RECOGNIZER", "ATTRIBUTES", "MAX_PEOPLE", "RECIPE")
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ from tenth.data.captions.attributes import read_attributes
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.manifest import ManifestEntry
-from tenth.evaluation.attribute_table import attribute_table
+from tenth.evaluation.attribute_table import attribute_table, attributes_of_crops
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from toy_people import FACE, face_pixels
 
@@ -84,6 +84,18 @@ def test_the_packages_classifier_fills_a_table(dataset: PhotoDataset, tmp_path: 
     known = {name for row in table.values() for name, value in row.items() if value is not None}
     assert known
     assert not known & (set(FACE_ATTRIBUTES) - set(classifier.reliable))
+
+
+def test_a_persons_attributes_are_those_of_most_crops() -> None:
+    found = [{"male": -2.0, "hat": 2.0, "bald": 3.0}, {"male": -1.2, "hat": -2.0}, {"male": 5.0, "beard": 0.5}]
+    crops = [face_pixels(0, number) for number in range(3)]
+
+    class Whole(Listed):
+        def __call__(self, images: Sequence[Any]) -> Any:
+            return np.array([[each.get(name, 0.0) for name in FACE_ATTRIBUTES] for each in self.logits[: len(images)]])
+
+    classifier: Any = Whole(*found, reliable=[name for name in FACE_ATTRIBUTES if name != "bald"])
+    assert attributes_of_crops(crops, classifier) == {"male": False}  # one against one of the hat
 
 
 def test_a_folder_of_photos_that_is_none_names_the_page(tmp_path: Path) -> None:

@@ -206,7 +206,8 @@ ReportPlot = Annotated[Literal["curve", "frontier"], choice("curve", "frontier",
 Summary = Annotated[bool, typer.Option("--summary", help="print one table as Markdown, for a README, and write nothing")]
 AttributesTable = Annotated[Path, option("FILE", "a new CSV", *OUTPUT)]
 AnySplit = Annotated[
-    Literal["all", "train", "validation", "test"], choice("all", "train", "validation", "test", text="whose photos are read")
+    Literal["all", "train", "validation", "test"],
+    choice("all", "train", "validation", "test", text="whose photos are read; all: but the reserved people's"),
 ]
 AttributesFile = Annotated[Path | None, option("FILE", "what each photo shows: captions are made of it")]
 VERIFY_HELP = "read each finished file as a whole, and do again what has changed"

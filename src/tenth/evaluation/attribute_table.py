@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from tenth.core.cache import Array, ArrayCache
 from tenth.core.console import track
+from tenth.core.types import Pixels
 from tenth.data.captions.attributes import BINARY_ATTRIBUTES, COLUMNS
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import CENTRAL_FACE, PhotoDataset
@@ -43,6 +45,15 @@ def attribute_table(
         known = _known(logits, classifier.reliable)
         writer.writerow([entry.file, GENDERS[known["male"]], *(CELLS[known[flag]] for flag in BINARY_ATTRIBUTES)])
     return text.getvalue()
+
+
+def attributes_of_crops(crops: Sequence[Pixels], classifier: FaceAttributeClassifier) -> dict[str, bool]:
+    """What most of a person's face crops show, where the classifier is sure; an even split is unknown, and left out."""
+    votes = Counter[str]()
+    for logits in classifier(crops):
+        for name, has in _known(logits, classifier.reliable).items():
+            votes[name] += 0 if has is None else 1 if has else -1
+    return {name: count > 0 for name, count in votes.items() if count}
 
 
 def _known(logits: Array, reliable: Sequence[str]) -> Mapping[str, bool | None]:

@@ -14,11 +14,13 @@ from PIL import Image
 from tenth.core.errors import DataError
 from tenth.core.marks.png import write_png
 from tenth.core.types import FeatureArray, Photo, Pixels
-from tenth.data.captions.person_attributes import attributes_of_people
+from tenth.data.captions.person_attributes import PersonAttributes, attributes_of_people
 from tenth.data.faces.crops import PhotoDataset
 from tenth.data.faces.detection import NEAR_DUPLICATE_BITS, crop_face, hash_distance, near_duplicate_hash
 from tenth.data.manifest import ManifestEntry
 from tenth.data.splits import ReferenceSplit, deduplicate, split_references
+from tenth.evaluation.attribute_table import attributes_of_crops
+from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.features import extract_cached
 from tenth.experiments.recipe import ExperimentRecipe
@@ -30,7 +32,7 @@ Item = TypeVar("Item")
 class EvaluatedPerson:
     """One person's real photos: embeddings (K, D) by recognizer. crops: the references, for the report.
 
-    attributes: what the people list's captions say of the person, by name; unknown ones are missing.
+    attributes: what `person_attributes` knows of the person, by name; unknown ones are missing.
     """
 
     person_id: str
@@ -66,7 +68,7 @@ def embed_people(
     Left out, whatever the methods: people with too few distinct photos, and those in whose references or held-out photos a
     recognizer finds no face at all.
     """
-    attributes = attributes_by_id(recipe.data, recipe.split)
+    listed = attributes_by_id(recipe.data, recipe.split)
     split = split_people(recipe.data, recipe.split, references=recipe.references, held_out=recipe.held_out)
     for person_id, photos in split:
         crops = [list(map(face_crop, side)) for side in (photos.references, photos.held_out)]
@@ -78,7 +80,8 @@ def embed_people(
         )
         if not any(np.isnan(rows).any(1).all() for rows in (*references, *held_out)):
             real.save(person_id, *crops)
-            yield EvaluatedPerson(person_id, tuple(crops[0]), references, held_out, attributes[person_id]), photos
+            known = person_attributes(listed, person_id, crops[0])
+            yield EvaluatedPerson(person_id, tuple(crops[0]), references, held_out, known), photos
 
 
 def split_people(people: PhotoDataset, split: str, *, references: int, held_out: int) -> Iterator[tuple[str, ReferenceSplit]]:
@@ -99,6 +102,11 @@ def attributes_by_id(people: PhotoDataset, split: str) -> dict[str, dict[str, bo
     """What the captions of the people list say of each person of the split, by person_id; {} of whom they say nothing."""
     entries = _entries_by_id(people, split)
     return attributes_of_people((person_id, entry.captions) for person_id, rows in entries.items() for entry in rows)
+
+
+def person_attributes(listed: PersonAttributes, person_id: str, crops: Sequence[Pixels]) -> dict[str, bool]:
+    """What the people list says of a person; where it says nothing of anybody, what the package's classifier reads in crops."""
+    return listed[person_id] if any(listed.values()) else attributes_of_crops(crops, load_face_attributes())
 
 
 def _entries_by_id(people: PhotoDataset, split: str) -> dict[str, list[ManifestEntry]]:

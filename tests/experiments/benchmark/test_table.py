@@ -23,12 +23,12 @@ from tenth.experiments.benchmark.judges import Judges, LargestFace, load_judges
 from tenth.experiments.benchmark.run import check_system, score_folder
 from tenth.experiments.benchmark.scoring import SystemName, embed_real_photos, score_submission
 from tenth.experiments.benchmark.submission import read_submission
-from tenth.experiments.benchmark.table import row_path, save_row, write_tables
+from tenth.experiments.benchmark.table import TABLE_KEYS, agreement, row_path, save_row, write_tables
 from tenth.experiments.benchmark.tasks import Benchmark
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.experiments.recognizers import SELECTION_ONLY
 from tenth.experiments.runner import run_experiment
-from tenth.reporting.results_reader import CONTROLS
+from tenth.reporting.results_reader import CONTROLS, IDENTITY
 from tenth.sampling.config import SamplingConfig
 from toy_benchmark import fill, next_person
 from toy_people import ColorRecognizer, face_pixels
@@ -239,3 +239,27 @@ def test_without_a_recognizer_dlibs_judges_and_attributes_are_read_off_the_face(
     assert np.abs(rows[0] - load_face_attributes()([framed])[0]).max() > 2  # as a whole it is read as something else
     assert not rows[2].any()
     assert scorer.adherence(rows[2:], ["a photo of a smiling person"])[0] == 0
+
+
+def test_recognizers_of_all_rows_say_how_far_they_agree() -> None:
+    people = [f"{number:03}" for number in range(6)]
+    order = {"low": 0.1, "middle": 0.2, "high": 0.3}
+    rows = [
+        {
+            "values": [
+                {
+                    **dict(zip(TABLE_KEYS, ("portrait", 3, 0, metric, recognizer), strict=True)),
+                    "method": name,
+                    "by_person": dict.fromkeys(people, value * sign),
+                }
+                for recognizer, sign in (("one", 1), ("other", 2), ("turned", -1))
+                for metric in (IDENTITY, "another-metric")
+            ]
+        }
+        for name, value in order.items()
+    ]
+    found = list(agreement(rows))
+    assert [(each["recognizer"], each["other"]) for each in found] == [("one", "other"), ("one", "turned"), ("other", "turned")]
+    assert [each["between_methods"]["value"] for each in found] == pytest.approx([1, -1, -1])
+    assert {(each["prompt_set"], each["num_photos"], each["num_impostors"]) for each in found} == {("portrait", 3, 0)}
+    assert list(agreement(rows[:2])) == []  # of two systems there is no order to speak of

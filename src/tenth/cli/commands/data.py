@@ -50,8 +50,7 @@ def attributes(people: PeopleFile, photos: PhotosFolder, output: AttributesTable
     if output.exists():
         raise DataError(f"{output} exists", "a new file is needed", "Choose another -o, or remove it")
     dataset = PhotoDataset(people, photos)
-    splits = ("train", "validation", "test") if split == "all" else (split,)  # never the reserved people
-    entries = [entry for name in splits for entry in dataset.entries(name, required=split != "all")]
+    entries = dataset.entries(split)
     table = attribute_table(dataset, entries, load_face_attributes(), ArrayCache(default_cache_dir()))
     write_bytes(output, table.encode(), no_overwrite=True)
     print_message(f"read by a classifier, with errors (docs/data.md): {pluralize(len(entries), 'photo')}")

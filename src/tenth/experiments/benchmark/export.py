@@ -15,7 +15,7 @@ from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.core.files.reading import sha256_of
 from tenth.core.files.writing import write_json
 from tenth.core.marks.png import write_png
-from tenth.core.types import DiffusionModel
+from tenth.core.types import DiffusionModel, Pixels
 from tenth.core.wording import pluralize
 from tenth.data.splits import EVERYBODY, ReferenceSplit
 from tenth.experiments.benchmark.tasks import (
@@ -31,7 +31,7 @@ from tenth.experiments.benchmark.tasks import (
 )
 from tenth.experiments.images import generate_missing, list_image_jobs
 from tenth.experiments.output_folders import ensure_writable_experiment
-from tenth.experiments.protocol import RealImages, attributes_by_id, face_crop, split_people
+from tenth.experiments.protocol import RealImages, attributes_by_id, face_crop, person_attributes, split_people
 from tenth.experiments.recipe import ExperimentRecipe, PromptSet
 
 # One image for each prompt: people, not images, make the interval narrow.
@@ -64,14 +64,14 @@ def export_benchmark(
         # Photos, person by person: whole ones for the systems, crops for scoring.
         digests = hashlib.sha256()
         person_ids: list[str] = []
+        listed, attributes = attributes_by_id(recipe.data, split), dict[str, dict[str, bool]]()
         for person_id, photos in track(chain(first, people), "people", "person"):
-            _write_photos(output, person_id, photos)
+            crops = _write_photos(output, person_id, photos)
+            attributes[person_id] = person_attributes(listed, person_id, crops)
             person_ids.append(person_id)
             digests.update("".join(photo.digest for photo in (*photos.references, *photos.held_out)).encode() + b"\n")
 
-        attributes = attributes_by_id(recipe.data, split)
-        chosen = {person_id: attributes[person_id] for person_id in person_ids}
-        write_json(output / PRIVATE_FOLDER / ATTRIBUTES_FILE, {"people": chosen})
+        write_json(output / PRIVATE_FOLDER / ATTRIBUTES_FILE, {"people": attributes})
         if model is not None:
             draw_without_identity(recipe, model, output)
         source = DataSource(split, sha256_of(recipe.data.people), digests.hexdigest())
@@ -84,12 +84,13 @@ def draw_without_identity(recipe: ExperimentRecipe, model: DiffusionModel, outpu
     generate_missing(recipe, model, chain.from_iterable(jobs.values()), output / PRIVATE_FOLDER)
 
 
-def _write_photos(output: Path, person_id: str, photos: ReferenceSplit) -> None:
-    """One person's photos, as pixels alone: no name, date or place of a file is passed on."""
+def _write_photos(output: Path, person_id: str, photos: ReferenceSplit) -> list[Pixels]:
+    """One person's photos, as pixels alone: no name, date or place of a file is passed on. Returns the references' crops."""
     references, held_out = (list(map(face_crop, side)) for side in (photos.references, photos.held_out))
     RealImages(output / PRIVATE_FOLDER).save(person_id, references, held_out)
     for index, photo in enumerate(photos.references):
         write_png(output / REFERENCES_FOLDER / person_id / f"{index}.png", Image.fromarray(photo.pixels), photo=True)
+    return references
 
 
 def _settings(recipe: ExperimentRecipe) -> dict[str, Any]:
