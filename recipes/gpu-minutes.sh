@@ -4,13 +4,14 @@
 # at most 16 MiB. From the checkout's root:
 #
 #   recipes/gpu-minutes.sh pack recipes/pocket-base.toml gpu [RUN]    # here: RUN's newest checkpoint, else the recipe's start
+#   recipes/gpu-minutes.sh try gpu OUT                                # here, on the CPU: a few steps, as below; OUT/models shows that all works
 #   recipes/gpu-minutes.sh spend gpu OUT [SECONDS] [BATCH] [RATE]     # there: trains, then writes OUT/part-*
 #   recipes/gpu-minutes.sh join OUT MODELS                            # here: MODELS/average and MODELS/average-N, whole models
 #
 # `pack` says how much there is to bring. Where that is too much: the package's own weights are not needed there but for vae/, so
 # rm src/tenth/models/pocket/model/{unet,text_encoder,ip-adapter*}/*.safetensors before, and git checkout src/tenth/models/pocket/model after.
 set -euo pipefail
-what=${1:?pack, spend or join}
+what=${1:?pack, try, spend or join}
 export PYTHONPATH=$PWD/src${PYTHONPATH:+:$PYTHONPATH}
 python=${PYTHON:-python3} # the one with torch: PYTHON=PATH names another
 
@@ -41,6 +42,11 @@ with zipfile.ZipFile(folder / "site.zip", "w", zipfile.ZIP_DEFLATED) as site:
 PYTHON
     tree=$(git ls-files -z | xargs -0 du -cb | tail -1 | cut -f1)
     echo "$(($(du -sb "$folder" | cut -f1) / 1048576)) MiB in $folder, $((tree / 1048576)) MiB of the checkout"
+    ;;
+try)
+    folder=$2 out=$3
+    CUDA_VISIBLE_DEVICES="" bash "$0" spend "$folder" "$out/parts" 0 2 1e-5
+    bash "$0" join "$out/parts" "$out/models"
     ;;
 spend)
     folder=$2 out=$3 seconds=${4:-540} batch=${5:-512} rate=${6:-1.2e-3}
@@ -76,7 +82,7 @@ PYTHON
     ls "$models"
     ;;
 *)
-    echo "$what is none of pack, spend, join" >&2
+    echo "$what is none of pack, try, spend, join" >&2
     exit 1
     ;;
 esac
