@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ class Judges:
 
     recognizers: Mapping[str, FaceEmbedder]
     prompt_scorers: Sequence[PromptScorer]
-    networks: Mapping[str, Extractor]
+    networks: Mapping[str, Extractor] = field(default_factory=dict)
 
 
 class LargestFace:
