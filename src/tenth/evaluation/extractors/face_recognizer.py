@@ -86,10 +86,11 @@ class OnnxFaceRecognizer:
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # detection, and a batch, for each core
             crops = list(pool.map(self.crop, pixels))
             rows = np.full((len(crops), self.feature_dim), np.nan)  # (N, D)
-            places = [place for place, crop in enumerate(crops) if crop is not None]
+            found_at = {place: crop for place, crop in enumerate(crops) if crop is not None}
+            places = list(found_at)
             size = max(1, min(1 if self._one_at_a_time else BATCH_IMAGES, -(-len(places) // torch.get_num_threads())))
             batches = [places[start : start + size] for start in range(0, len(places), size)]
-            stacked = (np.stack([crops[place] for place in batch]) for batch in batches)
+            stacked = (np.stack([found_at[place] for place in batch]) for batch in batches)
             for batch, found in zip(batches, pool.map(self._embed, stacked), strict=True):
                 rows[batch] = found
         return rows
