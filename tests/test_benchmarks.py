@@ -86,8 +86,14 @@ def test_a_server_under_load_answers_and_stays_small(fresh: Fresh) -> None:
 
 def test_the_coverage_of_intervals_is_printed_last(fresh: Fresh) -> None:
     result = last_line(fresh, "interval_coverage")
-    assert len(result["cases"]) == 20
-    assert all(0 <= case["percentile"] <= case["coverage"] <= 1 for case in result["cases"])
+    assert (len(result["means"]), len(result["groups"])) == (26, 6)
+    assert {case["metric"] for case in result["metrics"]} >= {
+        "impostor-similarity",
+        "rank-1-rate",
+        "true-accept-rate-1e-3",
+        "gender-gap",
+    }
+    assert all(0 <= case["coverage"] <= 1 for kind in ("means", "groups", "metrics") for case in result[kind])
 
 
 def test_the_coverage_of_areas_under_frontiers_is_printed_last(fresh: Fresh) -> None:

@@ -5,7 +5,13 @@ import pytest
 
 from tenth.core.errors import DataError
 from tenth.evaluation.metrics import bootstrap
-from tenth.evaluation.metrics.bootstrap import bootstrap_interval, expanded_tail, independent_difference, paired_difference
+from tenth.evaluation.metrics.bootstrap import (
+    bootstrap_interval,
+    expanded_tail,
+    independent_difference,
+    paired_difference,
+    share_interval,
+)
 
 
 def test_the_value_is_the_mean_over_people_and_lies_inside():
@@ -81,6 +87,16 @@ def test_the_interval_covers_the_truth_as_often_as_stated(people):
     images = (draw.normal(0.4, 0.1, (people, 1)) + draw.normal(0, 0.15, (people, 4)) for _ in range(1_000))
     found = [bootstrap_interval(each.mean(1), seed=trial, resamples=500) for trial, each in enumerate(images)]
     assert 0.93 <= np.mean([each.low <= 0.4 <= each.high for each in found]) <= 0.97  # 1,000 trials: a standard error of 0.007
+
+
+def test_shares_stay_shares_and_one_that_everybody_has_is_not_certain():
+    few = share_interval([1.0, 1.0, 0.75, 1.0])
+    assert 0 <= few.low < 0.9 < few.high == 1
+    everybody, nobody = share_interval([1.0] * 53), share_interval([0.0] * 53)
+    assert everybody.low**53 == pytest.approx(0.025, abs=1e-12)  # the chance that 53 people have it, at that share
+    assert (everybody.value, everybody.high) == (1, 1)
+    assert (nobody.low, nobody.high) == (0, pytest.approx(1 - everybody.low))
+    assert share_interval([1.0]).low is None
 
 
 def test_two_groups_differ_by_what_welch_says():

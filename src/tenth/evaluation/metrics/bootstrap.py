@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from statistics import NormalDist
@@ -57,6 +57,16 @@ def bootstrap_interval(
         reach = _student_quantile(level, people - 1) * spread / math.sqrt(people)
         low, high = min(low, mean - reach), max(high, mean + reach)
     return Interval(mean, low, high, people)
+
+
+def share_interval(values_per_person: Sequence[float] | Values) -> Interval:
+    """`bootstrap_interval` of shares, (P,): within [0, 1]; of two people or more who all have everything, `lowest_share`."""
+    found, known = bootstrap_interval(values_per_person), {float(value) for value in values_per_person}
+    if found.low is None or found.high is None:
+        return found
+    least = lowest_share(found.n)
+    low = least if known == {1.0} else max(found.low, 0.0)
+    return replace(found, low=low, high=1 - least if known == {0.0} else min(found.high, 1.0))
 
 
 def lowest_share(people: int, level: float = 0.95) -> float:

@@ -7,13 +7,12 @@ face: a generated one counts with an impostor's similarity and is never dropped;
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
 from tenth.core.errors import DataError
 from tenth.core.types import FeatureArray, Features, Score
-from tenth.evaluation.metrics.bootstrap import bootstrap_interval, lowest_share
+from tenth.evaluation.metrics.bootstrap import bootstrap_interval, share_interval
 
 NO_THRESHOLD, NO_REFERENCES_GIVEN = "no threshold is stated for the recognizer", "no references are given"
 PersonScores = Mapping[str, float]  # person -> the mean over that person's images, sorted by person
@@ -170,12 +169,8 @@ def score_over_people(values: PersonScores) -> Score:
 
 
 def score_of_shares(values: PersonScores) -> Score:
-    """As `score_over_people`, of shares; where everybody has all or none, the interval is that of `lowest_share`."""
-    score, known = score_over_people(values), set(values.values())
-    if len(values) < 2 or not (known == {0.0} or known == {1.0}):
-        return score
-    least = lowest_share(len(values))
-    return replace(score, low=least) if known == {1.0} else replace(score, high=1 - least)
+    """As `score_over_people`, of shares, with `share_interval`."""
+    return Score(**vars(share_interval(list(values.values()))))
 
 
 def _angles(a: FeatureArray, b: FeatureArray) -> FeatureArray:

@@ -9,7 +9,7 @@ from itertools import permutations
 
 from tenth.core.errors import DataError
 from tenth.core.wording import pluralize
-from tenth.evaluation.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
+from tenth.evaluation.metrics.bootstrap import Interval, paired_difference, share_interval
 from tenth.experiments.rating.choices import LEFT, RIGHT, SKIP, TIE, Choice
 
 
@@ -56,7 +56,7 @@ def preference(choices: Sequence[Choice], system: str, other: str) -> Preference
     return Preference(
         system,
         other,
-        bootstrap_interval(per_person),
+        share_interval(per_person),
         paired_difference(per_person, [1 - rate for rate in per_person]).p_value,
         (counts[1.0], counts[0.0]),
         sides[TIE],
