@@ -115,6 +115,10 @@ def test_everybody_can_read_it_light_and_dark(width: int, browser: Browser, addr
         opened.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
         assert opened.serious_findings() == []
         assert not opened.scrolls_sideways()
+        photo, image = (opened.page.locator(f".contact {each} img").first.bounding_box() for each in ("th", "td"))
+        assert photo is not None
+        assert image is not None
+        assert photo["width"] < image["width"] * 0.6  # two photos side by side are as wide as an image
         assert opened.said == []
 
 
