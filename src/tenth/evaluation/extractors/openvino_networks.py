@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from tenth.core.errors import ModelError
 from tenth.core.optional_packages import openvino_core
 from tenth.core.types import FeatureArray, Photo, Pixels
-from tenth.data.faces.descriptors import face_chip
+from tenth.data.faces.descriptors import CHIP_PIXELS, face_chip
 from tenth.data.faces.detection import find_faces
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, l2_normalize, validate_image
 from tenth.evaluation.extractors.inception import INPUT_PIXELS, Inception, preprocess
 from tenth.models.compiled import PRECISION_HINTS, convert, is_available
-from tenth.models.encoders.dlib_resnet import CHIP_PIXELS, load_dlib_net
+from tenth.models.encoders.dlib_resnet import load_dlib_net
 
 BATCH_IMAGES = 8
 
