@@ -27,7 +27,7 @@ from tenth.evaluation.extractors.recognizer_config import (
     read_recognizer_config,
 )
 
-BATCH_IMAGES = 64  # crops per run of the network; the result does not depend on it
+BATCH_IMAGES = 16  # crops per run of the network
 
 
 class FaceEmbedder(Protocol):
@@ -85,14 +85,13 @@ class OnnxFaceRecognizer:
         """The same rows as the network gives them, of any length."""
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # detection, and a batch, for each core
             crops = list(pool.map(self.crop, pixels))
+            detected = [(place, crop) for place, crop in enumerate(crops) if crop is not None]
+            size = 1 if self._one_at_a_time else BATCH_IMAGES  # whatever the number of threads: the same rows
+            batches = [detected[start : start + size] for start in range(0, len(detected), size)]
+            embedded = pool.map(self._embed, [np.stack([crop for _, crop in batch]) for batch in batches])
             rows = np.full((len(crops), self.feature_dim), np.nan)  # (N, D)
-            found_at = {place: crop for place, crop in enumerate(crops) if crop is not None}
-            places = list(found_at)
-            size = max(1, min(1 if self._one_at_a_time else BATCH_IMAGES, -(-len(places) // torch.get_num_threads())))
-            batches = [places[start : start + size] for start in range(0, len(places), size)]
-            stacked = (np.stack([found_at[place] for place in batch]) for batch in batches)
-            for batch, found in zip(batches, pool.map(self._embed, stacked), strict=True):
-                rows[batch] = found
+            for batch, found in zip(batches, embedded, strict=True):
+                rows[[place for place, _ in batch]] = found
         return rows
 
     def crop(self, pixels: Pixels) -> Pixels | None:
