@@ -4,7 +4,7 @@
 #              the README's table: LFW's archive, or its folder, and the description of a face recognizer (docs/recognizers.md; several
 #              with spaces between; without one dlib's, which is no result). ATTRIBUTES=FILE: LFW's attribute table. MAX_PEOPLE=2: to
 #              try it out. RECIPE=recipes/curve-test.toml: another question. The same line goes on with what was stopped.
-# make test    format, lint, types, tests: everything that CI runs
+# make test    format, lint, types, tests, but those marked slow: minutes. make test SLOW=1 runs these too, as CI does
 # make abuse   a longer attack than the tests': thousands of bad inputs, hundreds of kills and full disks, counted at the end;
 #              fails if one is not answered by a clear error, or anything is lost. Another seed than the day's: make abuse SEED=7
 # make clean   removes the environment and all caches
@@ -16,7 +16,7 @@ VENV := .venv
 IN_VENV := $(VENV)/bin/python
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python3.12 python3.13 python3.14 python)
 # A process on each core, which computes by one thread, and takes tests from another when it has none left.
-PYTEST := --numprocesses=logical --maxprocesses=8 --dist=worksteal --durations=25 --durations-min=1
+PYTEST := --numprocesses=logical --maxprocesses=8 --dist=worksteal --durations=25 --durations-min=1 $(if $(SLOW),,-m 'not slow')
 CHECKS := format lint types tests
 
 # Settings of the caller that would reach around .venv.

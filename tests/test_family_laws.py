@@ -59,6 +59,7 @@ def test_every_family_is_a_row_of_its_name_and_has_a_toy() -> None:
     assert set(FAMILIES) <= set(MAKERS)
 
 
+@pytest.mark.slow
 def test_law_1_drawing_leaves_the_model_as_it_was(model: Any) -> None:
     before, everybody = weights(model), people(model)
     for person in everybody:
@@ -72,6 +73,7 @@ def test_law_1_drawing_leaves_the_model_as_it_was(model: Any) -> None:
     assert not any(module.training for module in model.pipeline.transformer.modules())
 
 
+@pytest.mark.slow
 def test_law_2_a_seed_is_one_image_and_two_people_in_one_batch_do_not_mix(model: Any) -> None:
     everybody = people(model)
     requests = [Request(person, PROMPT, 5) for person in everybody] + [Request(None, "a much longer prompt of a man", 5)]
@@ -94,6 +96,7 @@ def test_other_shapes_are_drawn(model: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_names_of_parts_are_those_of_the_pipeline(model: Any, tmp_path: Path) -> None:
     """What diffusers writes is what the family reads."""
     model.pipeline.save_pretrained(tmp_path / "again")

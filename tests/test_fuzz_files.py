@@ -127,6 +127,7 @@ def test_aggregators(name: str, toy_folder: Path, tmp_path: Path) -> None:
         fuzz(tally, tmp_path / "aggregator.safetensors", of_tensors(sound, 150), read)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes(name: str, tmp_path: Path) -> None:
     def read(path: Path) -> Any:
@@ -231,6 +232,7 @@ def test_checkpoints_and_their_histories(tmp_path: Path) -> None:
         fuzz(tally, costs, of_json(json.loads(costs.read_text()), 100), lambda path: summarize_costs(path, "images"))
 
 
+@pytest.mark.slow
 def test_configurations_of_models(toy_folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(toy_folder, tmp_path / "model"))
     sound = {path: path.read_bytes() for path in sorted(copy.rglob("*.json")) if path.name != "vocab.json"}
@@ -240,6 +242,7 @@ def test_configurations_of_models(toy_folder: Path, tmp_path: Path) -> None:
             path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_weights_of_models(toy_folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(toy_folder, tmp_path / "model"))
     statistics = save({"centre": torch.rand(128), "scale": torch.tensor(0.1)})

@@ -138,6 +138,7 @@ def _texts(path: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
     [

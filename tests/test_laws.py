@@ -89,6 +89,7 @@ def furthest(one: np.ndarray, other: np.ndarray) -> int:
     return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_law_1_a_method_leaves_the_model_as_it_was(model: Any, name: str) -> None:
     before, modes_before = weights_hash(model), modes(model)
@@ -130,6 +131,7 @@ def test_law_3_the_order_of_photos_does_not_change_the_image(model: Any, name: s
     assert furthest(*images) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_law_3_copies_of_one_photo_draw_that_photo_s_image(model: Any, name: str) -> None:
     one, nine = (METHODS[name].value(person(*["4"] * count), model).identity for count in (1, 9))
@@ -195,6 +197,7 @@ def test_checking_an_identity_loads_no_adapter(toy_folder: Path, method_of: Call
     assert made.adapter in second.adapters
 
 
+@pytest.mark.slow
 def test_identities_of_equal_weights_share_a_batch(model: Any) -> None:
     tuned = METHODS["dreambooth-lora"].value(person("1", "2"), model).identity
     same = replace(tuned, weights={name: value.clone() for name, value in tuned.weights.items()})

@@ -159,6 +159,7 @@ def test_the_sheet_shows_photos_then_images(face_photos: list[Path], toy_folder:
     assert (shown[: tops[0]] != 255).any(-1).sum() > 9 * 90 * 90  # the photos, above
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 4, 7, MAX_IMAGES + 1])
 def test_a_sheet_of_any_number_of_images_is_whole(count: int, here: Path) -> None:
     paths = [here / f"{number:04d}.png" for number in range(count)]

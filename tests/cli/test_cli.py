@@ -142,6 +142,7 @@ def test_too_little_memory_is_no_fault_of_ours(said: Exception, monkeypatch: pyt
     assert "more memory is needed than there is" in one_complaint(capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["HF_ENDPOINT=http://localhost:secret@127.0.0.1:99999", "HF_HUB_DOWNLOAD_TIMEOUT=secret"])
 def test_an_environment_that_a_library_cannot_read_is_said(variable: str) -> None:
     name, _, value = variable.partition("=")

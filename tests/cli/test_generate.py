@@ -82,6 +82,7 @@ def test_the_same_command_may_be_run_again_and_gives_the_same_bytes(
     assert json.loads(capsys.readouterr().out) == {"images": [str(tmp_path / "out" / name) for name in sorted(before)]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [["-n", "1"], ["--seed", "1"], ["--negative-prompt", "hat"], ["--adapter-scale", "0.5"]], ids=" ".join
 )
@@ -119,6 +120,7 @@ def test_an_identity_of_another_model_is_refused(identity_file: Path, toy_folder
     assert "made for model other@0" in one_complaint(capsys)
 
 
+@pytest.mark.slow
 def test_photos_to_identity_to_images(face_photos: list[Path], toy_folder: Path, tmp_path: Path, capsys: Output) -> None:
     folder, file = str(face_photos[0].parent), tmp_path / "me.safetensors"
     with_model = ["--model", str(toy_folder)]
@@ -143,6 +145,7 @@ def test_photos_to_identity_to_images(face_photos: list[Path], toy_folder: Path,
     assert contents(tmp_path / "from-file") == contents(tmp_path / "from-photos")
 
 
+@pytest.mark.slow
 def test_a_trained_method_says_what_it_reads_and_its_identity_draws_the_same_image(
     face_photos: list[Path], toy_folder: Path, tmp_path: Path, capsys: Output
 ) -> None:

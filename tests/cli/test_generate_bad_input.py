@@ -111,6 +111,7 @@ def test_there_are_forty_cases() -> None:
     assert len({line for line, _, _ in CASES}) == len(CASES) >= 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "code", "said"), CASES, ids=[line for line, _, _ in CASES])
 def test_one_clear_line_and_nothing_half_written(
     line: str, code: int, said: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output

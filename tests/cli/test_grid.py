@@ -45,6 +45,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_each_cell_has_the_bytes_of_a_plain_command(draw: Draw, tmp_path: Path) -> None:
     assert draw(*AXES, "-o", "grid") == 0
     cells = product(("a man, old", "a {red|blue} hat"), ("1", "2"), ("1", "2"))
@@ -66,6 +67,7 @@ def test_each_cell_has_the_bytes_of_a_plain_command(draw: Draw, tmp_path: Path) 
         assert sheet.height > 4 * 256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axes", "plain"),
     [
@@ -87,6 +89,7 @@ def test_the_last_cell_of_any_axes_too(axes: str, plain: tuple[str, ...], draw: 
     assert last.name == f"{2 ** axes.count(',') - 1:04d}.png"
 
 
+@pytest.mark.slow
 def test_methods_of_a_grid(face_photos: list[Path], toy_folder: Path, draw: Draw, tmp_path: Path) -> None:
     (tmp_path / "me").mkdir()
     for photo in face_photos[:2]:
@@ -105,6 +108,7 @@ def test_what_no_axis_has_is_taken_from_an_image(draw: Draw, tmp_path: Path) -> 
     assert (tmp_path / "grid/0000.png").read_bytes() == (tmp_path / "first/0000.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_grid_that_was_stopped_goes_on(draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     assert draw(*AXES, "-o", "whole") == 0
     with monkeypatch.context() as patch:

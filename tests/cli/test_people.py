@@ -54,6 +54,7 @@ def pixels(name: str) -> np.ndarray:
     return np.asarray(Image.open(name)).astype(int)
 
 
+@pytest.mark.slow
 def test_masks_are_the_halves_that_they_paint_and_a_run_goes_on(sd15_folder: Path, capsys: Output) -> None:
     assert generate(f"{PEOPLE} {DRAWN} -o halves", sd15_folder) == 0
     assert generate(f"--person anna@left.png --person bert@right.png {DRAWN} -o masks", sd15_folder) == 0
@@ -78,6 +79,7 @@ def test_masks_are_the_halves_that_they_paint_and_a_run_goes_on(sd15_folder: Pat
     assert "the images of another run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_people_are_identity_files_and_saved_names_too(sd15_folder: Path, capsys: Output) -> None:
     assert main(["identity", "anna", "--model", str(sd15_folder), "--name", "Anna B", "--consent", "self"]) == 0
     assert main(["identity", "bert", "--model", str(sd15_folder), "-o", "b.safetensors"]) == 0
@@ -88,6 +90,7 @@ def test_people_are_identity_files_and_saved_names_too(sd15_folder: Path, capsys
     assert figures == [{"identity": None, "of_others": [None]}] * 2  # no photos, no faces
 
 
+@pytest.mark.slow
 def test_settings_of_an_image_say_that_people_are_to_be_given_again(sd15_folder: Path, capsys: Output) -> None:
     assert generate(f"{PEOPLE} {DRAWN} -o first", sd15_folder) == 0
     taken = "--settings-from first/0000.png -n 1"
@@ -149,6 +152,7 @@ CASES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "code", "said"), CASES, ids=[line for line, _, _ in CASES])
 def test_bad_input_is_one_clear_line_and_nothing_is_written(
     line: str, code: int, said: str, here: Path, sd15_folder: Path, capsys: Output

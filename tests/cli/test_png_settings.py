@@ -176,6 +176,7 @@ def test_another_model_or_method_is_said(draw: Draw, tmp_path: Path, capsys: Out
     assert "old.png was made with method dreambooth, this is ip-adapter: the images will be others" in told
 
 
+@pytest.mark.slow
 def test_from_photos_the_image_s_method_is_taken(
     face_photos: list[Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ def drawing(toy: list[str]) -> list[str]:
     return ["--prompt", "a photo of a person", *toy, "-n", "1", "--steps", "2"]
 
 
+@pytest.mark.slow
 def test_a_person_is_saved_by_name_for_its_owner_alone(model: list[str], capsys: Output) -> None:
     assert main(["people"]) == 0
     assert "nobody is saved yet" in capsys.readouterr().err
@@ -62,6 +63,7 @@ def test_a_person_is_saved_by_name_for_its_owner_alone(model: list[str], capsys:
     assert "anna" not in Path("by-name/run.json").read_text()
 
 
+@pytest.mark.slow
 def test_the_photos_kept_give_identities_of_other_methods_and_models(
     model: list[str], sd15_folder: Path, capsys: Output
 ) -> None:

@@ -80,6 +80,7 @@ def test_two_files_of_one_name_are_called_by_their_paths(model: list[str], capsy
 # Weights of photos
 
 
+@pytest.mark.slow
 def test_a_weight_is_recorded_and_zero_is_as_if_not_given(model: list[str], capsys: Output) -> None:
     for method in ("ip-adapter-consensus", "ip-adapter-avg"):
         three, four = f"{method}-3.safetensors", f"{method}-4.safetensors"
@@ -136,6 +137,7 @@ def test_images_start_from_a_picture_are_recorded_and_resumed(model: list[str], 
     assert "holds the images of another run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_settings_from_says_that_the_picture_must_be_given_again(model: list[str], capsys: Output) -> None:
     masked = ["--image", "extra.png", "--mask", "mask.png"]
     assert main(["generate", "me", *drawing(model, *masked, "--strength", "0.5"), "-o", "out"]) == 0
@@ -207,6 +209,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "code", "said"), BAD, ids=[line for line, _, _ in BAD])
 def test_wrong_input_is_one_line_and_nothing_is_written(
     line: str, code: int, said: str, toy_folder: Path, model: list[str], capsys: Output

@@ -63,6 +63,7 @@ def test_a_small_face_in_a_photo_that_is_not_reduced(tmp_path: Path, face_photos
     assert [40 <= face_width(face) <= 62 for face in faces] == [True]
 
 
+@pytest.mark.slow
 def test_nothing_is_found_where_nobody_is(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).resize((1600, 1200), 3).save(tmp_path / "photo.png")
@@ -80,6 +81,7 @@ def test_a_face_that_is_found_at_once_is_not_looked_for_again(
     assert photo.pixels.shape == (1536, 2048, 3)
 
 
+@pytest.mark.slow
 def test_a_face_on_the_border_of_two_tiles_is_one_face(
     tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

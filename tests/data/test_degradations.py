@@ -21,6 +21,7 @@ def photo(face_photos: list[Path]) -> Photo:
     return Photo(opened.pixels, opened.digest, opened.file, find_faces(opened.pixels)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worse", DEGRADATIONS)
 def test_each_way_changes_the_face_and_what_is_read_of_it(photo: Photo, worse: object) -> None:
     assert callable(worse)

@@ -98,6 +98,7 @@ def test_a_crop_depends_on_the_surroundings_alone(face_photos: list[Path], place
     assert np.array_equal(crop_face(canvas, Face(face.box, landmarks)), crop_face(larger, moved))
 
 
+@pytest.mark.slow
 def test_threads_find_what_one_thread_finds(face_photos: list[Path]) -> None:
     photos = [np.asarray(picture(path, 256)) for path in face_photos] * 2
     alone = [find_faces(pixels) for pixels in photos]

@@ -69,6 +69,7 @@ def test_all_classes_of_sizes_reach_as_far_as_the_rule() -> None:
             assert any(low <= smaller and larger <= high and allowed <= most for low, high, most in classes), (smaller, larger)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 40, 2500])
 def test_it_is_what_comparing_all_gives(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of random hashes of any number of set bits, copies of them, copies of copies, and equal ones."""

@@ -203,6 +203,7 @@ def test_colour_profile(tmp_path: Path) -> None:
     assert open_photo(grey).pixels[0, 0].tolist() == [90, 90, 90]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(5000, 3000), (3000, 5000), (2049, 10), (9000, 1), (2048, 2048)])
 def test_large_photos_are_reduced(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size
@@ -213,6 +214,7 @@ def test_large_photos_are_reduced(tmp_path: Path, size: tuple[int, int]) -> None
         assert np.abs(corners(opened) - EXPECTED).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_jpeg_is_reduced_like_a_lossless_copy_of_it(tmp_path: Path) -> None:
     blotches = np.random.default_rng(0).integers(0, 255, (75, 125, 3), dtype=np.uint8)
     jpeg = saved(tmp_path, Image.fromarray(blotches).resize((2500, 1501)), "a.jpg", quality=95)

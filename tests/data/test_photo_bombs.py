@@ -120,6 +120,7 @@ def test_chunks_of_png(tmp_path: Path) -> None:
         assert refused(tmp_path, content).startswith("too-complex: photo has more than 100,000 chunks")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "chunk",
     [

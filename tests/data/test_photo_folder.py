@@ -156,6 +156,7 @@ def test_a_caption_beside_a_photo_is_no_unusable_photo(tmp_path: Path, face_phot
     assert verdicts_to_table(verdicts).endswith("2 of 3 accepted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [(0, 0), (701, 333), (1250, 750), (650, 0)])
 def test_the_kept_part_gives_the_same_crops(tmp_path: Path, face_photos: list[Path], place: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(90, 160, (1000, 1500, 3), dtype=np.uint8)

@@ -165,6 +165,7 @@ def attempted(tally: Tally, path: Path, content: bytes, what: str) -> None:
     tally.check(f"{what}: {seen}", shape is None or has_photo_signature(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_mutated_photos(tmp_path: Path, name: str) -> None:
     sound, forge = FORMATS[name]

@@ -136,6 +136,7 @@ def test_webp_of_the_greatest_size_is_refused_by_its_header(tmp_path: Path) -> N
     assert code_of(tmp_path / "a.webp") in {"too-large", "not-a-photo"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_memory(tmp_path: Path) -> None:
     Image.new("1", (13300, 13300)).save(tmp_path / "bomb.png")

@@ -72,6 +72,7 @@ def test_images_vary_but_a_step_is_a_function_of_its_draws() -> None:
     assert float(one.abs().max()) <= 1
 
 
+@pytest.mark.slow
 def test_light_and_dark_are_trained_from_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, crops = attribute_dataset(24)
     monkeypatch.setattr(training, "load_face_crops", lambda *_: FaceCrops(rows, crops))

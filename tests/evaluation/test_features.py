@@ -82,6 +82,7 @@ def test_no_images(store: ArrayCache) -> None:
     assert extract_features([], [Brightness()], store)["brightness@0"].shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(store: ArrayCache) -> None:
     bytes_each, peaks = SIDE * SIDE * 3, []
     for count in (100, 1000):

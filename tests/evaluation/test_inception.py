@@ -78,6 +78,7 @@ def test_the_layout_is_the_standard_files() -> None:
     assert shapes["Mixed_7c.branch_pool"] == (192, 2048, 1, 1)
 
 
+@pytest.mark.slow
 def test_rows_equal_torch_fidelitys(rows: FeatureArray, expected: FeatureArray) -> None:
     assert rows.shape == (2 * IMAGES, 3056)
     np.testing.assert_allclose(features_of(rows), features_of(expected), rtol=0, atol=1e-5)  # float32, about 0.2 each

@@ -164,6 +164,7 @@ def test_two_people_of_one_name_are_refused(tmp_path: Path) -> None:
 # The command
 
 
+@pytest.mark.slow
 def test_the_command_tells_a_batch_from_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, held_out = batch(tmp_path / "b"), photos(tmp_path / "real", 1)
     folder = as_folders(out, tmp_path / "folders")

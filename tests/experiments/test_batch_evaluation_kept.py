@@ -54,6 +54,7 @@ def test_other_photos_cost_no_features_of_pictures(tmp_path: Path) -> None:
 KINDS = ("recognizer", "inception", "statistics", "classes", "moments", "subset", "kernel", "recall")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["gone", "cut", "changed", "empty", "another's"])
 def test_what_is_damaged_is_found_and_made_again(tmp_path: Path, how: str) -> None:
     """A file of each kind, and all that is made of rows, so that these are read."""

@@ -41,6 +41,7 @@ def draw(images: ImageSeries) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in images.paths}
 
 
+@pytest.mark.slow
 def test_a_series_goes_on_to_the_same_bytes(model: Any, tmp_path: Path) -> None:
     images = series(model, tmp_path / "images")
     whole = draw(images)

@@ -64,6 +64,7 @@ def stopped(toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path / "out"
 
 
+@pytest.mark.slow
 def test_it_goes_on_replaces_nothing_and_ends_with_the_same_bytes(
     stopped: Path, toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("copying")
 def test_the_right_person_is_above_a_impostor_and_controls_are_rows(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     text = run_experiment(recipe, tmp_path / "out")
@@ -82,6 +83,7 @@ def test_the_right_person_is_above_a_impostor_and_controls_are_rows(recipe: Expe
     assert (tmp_path / "out/table.md").read_text() == text
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
     recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +132,7 @@ def test_no_name_is_in_any_output(recipe: ExperimentRecipe, tmp_path: Path) -> N
             assert word.encode() not in content
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("copying")
 def test_another_recipe_or_a_foreign_folder_is_refused(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     run_experiment(recipe, tmp_path / "out")
@@ -180,6 +183,7 @@ def test_a_person_without_a_face_to_judge_by_is_left_out(
     assert "000" in people
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("copying")
 def test_conditions_are_nested_and_a_wrong_photo_is_a_other_people(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     recipe = replace(recipe, photo_counts=(1, 3), num_impostors=(0, 1), images=4)
@@ -194,6 +198,7 @@ def test_conditions_are_nested_and_a_wrong_photo_is_a_other_people(recipe: Exper
     assert load_identity(last).photos[-1] == digest(0, 0)  # the first person is next to the last
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("copying")
 def test_every_condition_is_in_the_tables_and_the_curve_is_drawn(
     recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -223,6 +228,7 @@ def test_every_condition_is_in_the_tables_and_the_curve_is_drawn(
     assert "The plot needs matplotlib" in (tmp_path / "out/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_comes_to_the_same_is_drawn_once_and_stays_where_it_is(
     recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +261,7 @@ def test_a_other_people_photo_is_of_no_one_else(recipe: ExperimentRecipe, tmp_pa
     assert not (tmp_path / "out/images").exists()
 
 
+@pytest.mark.slow
 def test_an_identity_of_another_adapter_is_made_again(recipe: ExperimentRecipe, tmp_path: Path, toy_model: Any) -> None:
     run_experiment(recipe := replace(recipe, images=1, max_people=2), tmp_path / "out")
     path = learnt.identity_paths(recipe, Condition(3), "ip-adapter-avg", "000", tmp_path / "out")[0]
@@ -264,6 +271,7 @@ def test_an_identity_of_another_adapter_is_made_again(recipe: ExperimentRecipe, 
     assert load_identity(path).adapter == toy_model.adapter_name
 
 
+@pytest.mark.slow
 def test_people_whom_the_package_has_trained_from_do_not_test_it(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     rows = [replace(row, split="test", fold=1) for row in recipe.data.entries("validation")]
     write_manifest(recipe.data.people, rows)

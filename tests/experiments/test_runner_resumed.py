@@ -47,6 +47,7 @@ def test_where_things_lie_stands_in_no_file(placed: ExperimentRecipe, tmp_path: 
     assert (tmp_path / "out/report.html").read_text().count("data:image/webp") > 2 * 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("copying")
 def test_a_folder_of_other_or_damaged_settings_is_refused(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     run_experiment(recipe, tmp_path / "out")

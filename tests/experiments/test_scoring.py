@@ -54,6 +54,7 @@ def test_controls_order_as_theory_says(recipe: ExperimentRecipe, tmp_path: Path)
     assert rows[REAL]["face-frechet-distance"]["n"] == 3  # of three held-out photos, one a person
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("copying")
 def test_a_recognizer_that_says_its_threshold_gives_a_true_accept_rate(
     recipe: ExperimentRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -101,6 +102,7 @@ def test_recognizers_that_agree_and_one_that_sees_it_the_other_way_round(
     assert "one and two: rank correlation of the 3 methods 1.00" in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("copying")
 def test_another_track_asks_other_prompts_of_some_methods(recipe: ExperimentRecipe, tmp_path: Path) -> None:
     prompts = ("a photo of a smiling person", "a photo of an old person")

@@ -66,6 +66,7 @@ def apart(one: list[np.ndarray], other: list[np.ndarray]) -> int:
     return max(int(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -123,6 +124,7 @@ def test_weights_of_a_person_are_on_torch(load: Load) -> None:
     assert apart(images(fast, FLOAT32, None), plain) == 0  # and compiled again without them
 
 
+@pytest.mark.slow
 def test_a_model_in_training_is_on_torch(load: Load) -> None:
     fast = load("openvino")
     plain = images(fast, FLOAT32, None)
@@ -134,6 +136,7 @@ def test_a_model_in_training_is_on_torch(load: Load) -> None:
         fast.pipeline.unet.conv_in.bias -= 1
 
 
+@pytest.mark.slow
 def test_networks_are_converted_once_and_again_where_damaged(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +179,7 @@ def test_the_backend_is_chosen_by_what_is_installed(monkeypatch: pytest.MonkeyPa
         choose_backend("openvino", "cpu", small=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_stable_diffusion_s_layouts_are_compiled_too(stable_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:  # fmt: skip # noqa: E501
     monkeypatch.setenv("TENTH_CACHE_DIR", str(cache))

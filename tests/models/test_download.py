@@ -139,6 +139,7 @@ def test_a_broken_connection_is_gone_on_with(hub: Hub, sd15_folder: Path, models
     assert (models_here / "sd15/ip-adapter/ip-adapter.safetensors").read_bytes() == hub.newest(IP_ADAPTER)[ADAPTER]
 
 
+@pytest.mark.slow
 def test_a_killed_command_leaves_no_model_and_goes_on_with_the_rest(
     hub: Hub, sd15_folder: Path, models_here: Path, capsys: Output
 ) -> None:

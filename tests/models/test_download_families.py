@@ -59,6 +59,7 @@ def test_weights_in_pieces_come_whole(hub: Hub, models_here: Path, tmp_path: Pat
     assert np.array_equal(generate_image("flux2-klein-4b")[1], generate_image(str(tmp_path / "whole"))[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in MAKERS if name != "flux2-klein"])
 def test_every_family_comes_whole(name: str, hub: Hub, models_here: Path, tmp_path: Path) -> None:
     toy_family(name, tmp_path / "toy")

@@ -71,6 +71,7 @@ def emptied(models: Path) -> None:
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
+@pytest.mark.slow
 def test_mutated_lists(small: Hub, models_here: Path) -> None:
     with tally_inputs("lists of a hub") as tally:
         for repository in (SD15, IP_ADAPTER):
@@ -87,6 +88,7 @@ def test_mutated_lists(small: Hub, models_here: Path) -> None:
         assert tally.refused > tally.tried / 3
 
 
+@pytest.mark.slow
 def test_mutated_files(small: Hub, models_here: Path) -> None:
     """Other bytes than were listed, as they may come: with the right size or another, at once or after a broken beginning."""
     with tally_inputs("files of a hub") as tally:

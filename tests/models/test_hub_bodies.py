@@ -21,6 +21,7 @@ def kept(folder: Path, listed: int) -> None:
     assert all(size <= listed for size in sizes.values()), sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -136,6 +137,7 @@ def test_a_file_that_never_gets_whole_is_given_up(sd15: Hub, models_here: Path) 
     kept(models_here, len(content))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "begun", [b"", b"HTTP/1.1 200 OK\r\na: ", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["nothing", "header", "body"]
 )

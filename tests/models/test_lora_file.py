@@ -75,6 +75,7 @@ NAMES: dict[str, Callable[[str], tuple[str, str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "said", "name"),
     [
@@ -163,6 +164,7 @@ def exported(pipeline: Any) -> Identity:
     return Identity("dreambooth-lora", "model", "", "", weights=weights, trigger_phrase="wn person")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["diffusers", "kohya"])
 def test_what_is_exported_says_the_same_here_and_in_diffusers(layout: str, any_folder: Path, tmp_path: Path) -> None:
     """Here to the last bit; in diffusers, by its own loader, to 1e-5."""

@@ -39,6 +39,7 @@ def saved_by_peft(model: Any, folder: Path, **settings: Any) -> Tensors:
     return {name: change for name, change in changes.items() if change.abs().max() > 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -90,6 +91,7 @@ def test_peft_s_settings_are_looked_at(settings: str | None, said: str, tmp_path
         load_lora(tmp_path / "lora.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alone", [False, True])
 def test_diffusers_own_files_with_their_settings(alone: bool, any_folder: Path, tmp_path: Path) -> None:
     """Written by diffusers, with ranks and alphas that differ; compared with what PEFT's layers themselves would merge.

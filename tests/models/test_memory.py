@@ -190,6 +190,7 @@ def test_the_estimate_is_near_the_measured_peak(fresh: Fresh) -> None:
     assert 0.5 < result["over"] < 3
 
 
+@pytest.mark.slow
 def test_the_activations_are_those_counted(fresh: Fresh) -> None:
     result = benchmark(fresh, "activations")
     rows = result["rows"]

@@ -193,6 +193,7 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, half: str = "bfloat1
     return load_stable_diffusion(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 def test_a_gpu_s_16_bits_draw_nearly_the_same(half: str, stable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = drawn(load_stable_diffusion(stable_folder))

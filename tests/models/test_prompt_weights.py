@@ -69,6 +69,7 @@ def test_the_embeddings_are_compels(ours: str, theirs: str, model: Any) -> None:
         torch.testing.assert_close(prompts.pooled[:1], plain.pooled, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.4, 1.4])
 def test_a_long_prompt_is_weighted_in_every_chunk(weight: float, model: Any) -> None:
     ours, theirs = (text.format(LONG, weight) for text in ("{0} a (man:{1}) {0} a (hat:{1})", "{0} a (man){1} {0} a (hat){1}"))

@@ -80,6 +80,7 @@ def drawn(pipeline: Any, prompt: str, seed: int, *, guided: bool = True, **more:
     return np.asarray(image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guided", [True, False], ids=["guided", "plain"])
 @pytest.mark.parametrize("sides", [[(200, 150)], [(200, 150), (90, 160), (128, 128)]], ids=["one photo", "three photos"])
 def test_photos_are_read_as_diffusers_reads_them(model: Any, pipeline: Any, sides: list[tuple[int, int]], guided: bool) -> None:

@@ -175,6 +175,7 @@ def test_several_people_in_one_batch_do_not_mix(folder: Path) -> None:
     assert np.abs(both[0] - both[1]).max() > 1
 
 
+@pytest.mark.slow
 def test_a_person_is_fine_tuned_and_diffusers_reads_the_lora(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,6 +211,7 @@ def test_a_model_without_adapter_and_identities_of_another_are_refused(toy: Toy,
         load_model(toy.folder, adapter=alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["half", "int8", "nf4"])
 @pytest.mark.parametrize("name", ["flux1", "sd3"])
 def test_t5_computes_in_float32_in_profiles_of_fewer_bits(name: str, profile: str, tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ def test_a_share_of_the_photos_is_changed_and_not_looked_at(toy_configs: Path) -
         assert sum(people) == seen
 
 
+@pytest.mark.slow
 def test_a_run_on_changed_photos_gives_a_model_that_knows_nothing_of_them(
     tmp_path: Path, toy_folder: Path, toy_configs: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ def test_the_discriminator_looks_from_other_places() -> None:
     assert here != there
 
 
+@pytest.mark.slow
 def test_a_run_changes_the_decoder_and_nothing_else_of_the_file(
     tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_run_changes_the_decoder_and_nothing_else_of_the_file(
     assert PACKAGED_AUTOENCODER.stat().st_size == (tmp_path / "run/final/autoencoder.safetensors").stat().st_size
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_gives_the_same_decoder(
     tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +206,7 @@ def test_latents_are_kept_by_their_encoder_whatever_the_decoder(tmp_path: Path) 
     assert not torch.equal(compute_latents(faces, model, store), found)
 
 
+@pytest.mark.slow
 def test_the_autoencoder_s_file_may_be_of_single_precision(
     tmp_path: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

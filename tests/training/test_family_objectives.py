@@ -47,6 +47,7 @@ Velocity = Callable[[Any, Tensor, Tensor, list[Tensor]], Tensor]
 QWEN_SHIFT = math.exp(0.5 + (0.9 - 0.5) * (SIDES[0] * SIDES[1] / 4 - 256) / (8192 - 256))  # of its scheduler, by the tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "velocity", "shift"), [("qwen-image-edit", qwen_velocity, QWEN_SHIFT), ("z-image", z_image_velocity, 6.0)]
 )

@@ -72,6 +72,7 @@ def documented_loss(transformer: Any, hidden: Tensor, seed: int, guidance: float
     return ((velocity - (noise - latents())) ** 2).reshape(BATCH, -1).mean(1)
 
 
+@pytest.mark.slow
 def test_loss_and_gradients_are_those_of_the_documented_objective(frozen: FrozenTransformer) -> None:
     prompts = frozen.encode_prompts(["a photo of a zwx person", "a person", "a photo"])
     ours = frozen.per_sample_loss(latents(), prompts, None, StepRNG(7, 0, BATCH))

@@ -56,6 +56,7 @@ def test_features_are_compared_by_direction_over_places_and_stages() -> None:
     assert apart.tolist() == [2]  # squared distance of directions at right angles
 
 
+@pytest.mark.slow
 def test_only_faces_that_see_their_person_and_have_signal_are_looked_at(likeness: IdentityLoss, toy_configs: Path) -> None:
     torch.manual_seed(0)
     parts, made = PocketModules.create(toy_configs), pocket_dataset()
@@ -109,6 +110,7 @@ def test_photos_of_rare_signs_are_seen_more_often() -> None:
     assert sum(each < 96 for each in seen) == 96  # "man" is not rare
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_a_whole_model(
     tmp_path: Path, toy_folder: Path, toy_configs: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +137,7 @@ def test_a_run_goes_on_from_a_whole_model(
     assert before.encoder.mean.equal(after.encoder.mean)  # its weights know these embeddings, not the new people's
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_latents(
     tmp_path: Path, toy_folder: Path, toy_configs: Path, face_photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def test_what_is_packed_comes_back_as_near_as_it_is_kept() -> None:
     assert len(content) < made.latents.numel() + made.embeddings.numel()  # less than a byte a number
 
 
+@pytest.mark.slow
 def test_minutes_are_spent_and_give_whole_models(recipe: Path, tmp_path: Path) -> None:
     pack(recipe, None, tmp_path / "gpu")
     before = load_file(tmp_path / "gpu/weights.safetensors")

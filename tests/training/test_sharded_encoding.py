@@ -81,6 +81,7 @@ def test_a_set_in_files_has_everybody_with_two_photos(encoded: Path) -> None:
         assert not tensors["caption_indices"].max() >= len(tensors["hidden"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block_photos", [dataset.BLOCK_PHOTOS, 1])
 def test_training_gives_the_same_bytes_from_files_and_from_memory(
     data: PhotoDataset, encoded: Path, toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_photos: int
@@ -121,6 +122,7 @@ def change_header(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut_short, change_header, Path.unlink])
 def test_a_damaged_shard_is_found_when_it_is_opened_and_done_again(
     data: PhotoDataset, encoded: Path, toy_folder: Path, tmp_path: Path, damage: Any

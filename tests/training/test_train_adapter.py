@@ -80,6 +80,7 @@ def trained(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "final"
 
 
+@pytest.mark.slow
 def test_training_writes_an_adapter_and_an_aggregator_that_have_moved(trained: Path, toy_folder: Path) -> None:
     assert {path.name for path in trained.iterdir()} == {"ip-adapter.safetensors", "aggregator.safetensors"}
     weights, before = (load_file(path / "ip-adapter.safetensors") for path in (trained, toy_folder / "ip-adapter"))
@@ -196,6 +197,7 @@ def people_file(folder: Path, counts: dict[str, int]) -> dict[str, str]:
     return {"people": str(folder / "people.jsonl"), "photos": str(folder)}
 
 
+@pytest.mark.slow
 def test_photos_are_read_once_and_too_few_are_said(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
     table = {"aggregator": "set", "data": people_file(tmp_path, {"anna": 3, "bert": 2}), "references": {"min_photos": 1}}

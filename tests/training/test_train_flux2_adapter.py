@@ -85,6 +85,7 @@ def mean_loss(model: Any, parts: Any, aggregator: Any) -> float:
         return sum(float(trainer.loss(people, StepRNG(99, step, 24))) for step in range(4)) / 4
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(model: Any, trained: Path) -> None:
     torch.manual_seed(0)
     new = init_ip_adapter(model.pipeline.transformer, model.encoder.embedding_dim)
@@ -131,6 +132,7 @@ def test_two_people_in_one_batch_are_each_drawn_alone(model: Any, trained: Path)
         assert np.abs(image - drawn(model, each)[0]).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_the_command_draws_with_the_folder(folder: Path, trained: Path, tmp_path: Path) -> None:
     made = ["generate", str(EXAMPLE_PHOTOS_DIR), "--model", str(folder), "--method", str(trained)]
     assert main([*made, "--prompt", PROMPT, "--steps", "2", "-n", "1", "-o", str(tmp_path / "out")]) == 0

@@ -55,6 +55,7 @@ def pixels(content: bytes) -> np.ndarray[Any, Any]:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
+@pytest.mark.slow
 def test_each_row_is_as_generate_draws_it(people: Path, toy_folder: Path, tmp_path: Path) -> None:
     rows = rows_of(
         toy_folder,
@@ -78,6 +79,7 @@ def test_each_row_is_as_generate_draws_it(people: Path, toy_folder: Path, tmp_pa
         assert len(each.metadata["photos"]) == {"anna": 3, "bert": 2}.get(each.row.person, 0) or each.row.method
 
 
+@pytest.mark.slow
 def test_a_person_is_read_once_and_a_model_loaded_once(people: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, loaded = [], []
     read_person, load_model = drawing.read_person, drawing.load_model
@@ -91,6 +93,7 @@ def test_a_person_is_read_once_and_a_model_loaded_once(people: Path, toy_folder:
     assert len(loaded) == 1
 
 
+@pytest.mark.slow
 def test_bad_rows_cost_themselves_alone(people: Path, toy_folder: Path) -> None:
     good = [{"person": "anna", "seed": seed} for seed in range(5)]
     bad: list[dict[str, Any]] = [
@@ -112,6 +115,7 @@ def test_bad_rows_cost_themselves_alone(people: Path, toy_folder: Path) -> None:
     assert alone == {each.row.id: each.picture for each in drawn if each.error is None}
 
 
+@pytest.mark.slow
 def test_a_window_does_not_change_what_is_in_it(people: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of(toy_folder, *({"person": name, "seed": seed} for seed in range(4) for name in ("anna", "bert")))
     whole = [each.picture for each in ModelDrawer(people)(rows)]
@@ -119,6 +123,7 @@ def test_a_window_does_not_change_what_is_in_it(people: Path, toy_folder: Path, 
     assert [each.picture for each in ModelDrawer(people)(rows)] == whole
 
 
+@pytest.mark.slow
 def test_webp_has_the_same_pixels_and_marks(people: Path, toy_folder: Path, tmp_path: Path) -> None:
     rows = rows_of(toy_folder, {"person": "anna"}, {"person": "anna", "seed": 1})
     png, webp = list(ModelDrawer(people)(rows)), list(ModelDrawer(people, "webp")(rows))
@@ -131,6 +136,7 @@ def test_webp_has_the_same_pixels_and_marks(people: Path, toy_folder: Path, tmp_
     assert [each.picture for each in again] == [each.picture for each in webp]
 
 
+@pytest.mark.slow
 def test_features_lie_beside_the_pictures_in_their_order(people: Path, toy_folder: Path, tmp_path: Path) -> None:
     rows = [
         {"person": f"people/{name}", "prompt": PROMPTS[0], "model": str(toy_folder), "seed": 0} for name in ("anna", "empty")

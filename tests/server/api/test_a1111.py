@@ -67,6 +67,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_made_is_refused(name: str, anna: Served) -> None:
     body, status = REFUSED[name]
