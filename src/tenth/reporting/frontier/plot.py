@@ -57,10 +57,10 @@ def frontier_plots(results: Results, frontier: Frontier) -> list[Plot]:
                 if other != method:
                     dashes = "--" if other.method == results.baseline else "-"
                     _staircase(axes, frontier, other, {"color": COLORS["grey"], "linewidth": 1, "linestyle": dashes})
-            style = {"color": COLORS["accent"], "marker": "o", "markersize": 5}
+            style = {"color": COLORS["accent"], "marker": "o", "markersize": 5, "elinewidth": 0.8}
             _staircase(axes, frontier, method, {"color": COLORS["accent"], "linewidth": 1.4})
             _points(axes, method.points, style)
-            _name_settings(axes, method.points, COLORS["soft"])
+            _name_settings(axes, method.points, COLORS["soft"], 7.5)
             axes.set_xlabel(label(frontier.prompt_metric))
             axes.set_ylabel(label(IDENTITY))
             area = f"{number(method.area.value, 3)} {interval(method.area.low, method.area.high, 3)}".rstrip()
@@ -80,7 +80,7 @@ def _all_methods(axes: Axes, results: Results, frontier: Frontier) -> dict[str, 
         _staircase(axes, frontier, method, {"color": style["color"], "linewidth": 1.8})
         area = f"{number(method.area.value, 3)} {interval(method.area.low, method.area.high, 3)}"
         lines[f"{method.method}\n{area}"] = _points(axes, method.points, style)
-        _name_settings(axes, method.points, style["color"])
+        _name_settings(axes, method.points, style["color"], 9.5)
     alone = results.measured(frontier.prompt_set, FLOOR, frontier.prompt_metric)
     if alone is not None:
         lines[f"{FLOOR}: the prompt alone"] = axes.axvline(alone.value, color=COLORS["soft"], linestyle=":", linewidth=1.4)
@@ -123,13 +123,14 @@ def _corners(method: MethodFrontier, reference: Corner) -> list[Corner]:
     return [*corners, (left, reference[1])]
 
 
-def _name_settings(axes: Axes, points: Iterable[Point], color: str) -> None:
+def _name_settings(axes: Axes, points: Iterable[Point], color: str, size: float) -> None:
     """Beside each point of the frontier its text guidance and adapter scale."""
     for point in points:
         if point.on_frontier and point.text_guidance_scale is not None:
             text = f"{point.text_guidance_scale:g} / {point.ip_adapter_scale:g}"
             at = (point.prompt.value, point.person.value)
-            axes.annotate(text, at, (4, 4), textcoords="offset points", fontsize=7.5, color=color)
+            ground = {"facecolor": COLORS["paper"], "edgecolor": "none", "pad": 0.3, "alpha": 0.6}  # lines do not cross it
+            axes.annotate(text, at, (5, 5), textcoords="offset points", fontsize=size, color=color, bbox=ground)
 
 
 def _limits(axes: Axes, frontier: Frontier) -> None:
