@@ -23,17 +23,17 @@ from tenth.experiments.benchmark.judges import Judges, LargestFace, load_judges
 from tenth.experiments.benchmark.run import check_system, score_folder
 from tenth.experiments.benchmark.scoring import SystemName, embed_real_photos, score_submission
 from tenth.experiments.benchmark.submission import read_submission
-from tenth.experiments.benchmark.table import TABLE_KEYS, agreement, row_path, save_row, write_tables
+from tenth.experiments.benchmark.table import PersonValues, Row, agreement, row_path, save_row, write_tables
 from tenth.experiments.benchmark.tasks import Benchmark
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.experiments.recognizers import SELECTION_ONLY
 from tenth.experiments.runner import run_experiment
-from tenth.reporting.results_reader import CONTROLS, IDENTITY
+from tenth.reporting.results_reader import CONTROLS, IDENTITY, System
 from tenth.sampling.config import SamplingConfig
 from toy_benchmark import fill, next_person
 from toy_people import ColorRecognizer, face_pixels
 
-JUDGES = Judges({"colours@0": ColorRecognizer()}, ())
+JUDGES = Judges({"colours@0": ColorRecognizer()}, (), {})
 NO_IDENTITY = CONTROLS[-1]
 
 
@@ -192,7 +192,7 @@ def test_a_name_stands_for_the_same_images_and_a_row_for_the_same_tasks(
 def test_systems_are_ranked_by_one_recognizer(exported: Benchmark, scored: Path, tmp_path: Path) -> None:
     results = Path(shutil.copytree(scored, tmp_path / "results"))
     images = read_submission(fill(exported.directory, tmp_path / "images", next_person), exported)
-    by_dlib = Judges({SELECTION_ONLY: ColorRecognizer()}, ())
+    by_dlib = Judges({SELECTION_ONLY: ColorRecognizer()}, (), {})
     row = score_submission(exported, images, SystemName("only-dlib"), by_dlib)
     for value in row["scores"]:
         value["value"] = 0.99  # by another recognizer cosines are higher
@@ -210,12 +210,12 @@ def test_a_person_whose_photos_show_no_face_to_a_recognizer_is_left_out(exported
             rows = super().__call__(pixels)
             return np.where(rows[:, 1:2] > rows[:, :1], np.nan, rows)  # sees no face in what is greener than red
 
-    people, notes = embed_real_photos(exported, exported.people, Judges({"blind@0": Blind(), **JUDGES.recognizers}, ()))
+    people, notes = embed_real_photos(exported, exported.people, Judges({"blind@0": Blind(), **JUDGES.recognizers}, (), {}))
     assert "001" not in [person.person_id for person in people]
     assert notes == ["left out, a recognizer finds no face in their real photos: 001"]
     assert [len(person.references) for person in people] == [2, 2]  # by each recognizer
     with pytest.raises(DataError, match=r"of 0 of 1 people; two people are needed"):
-        embed_real_photos(exported, ["001"], Judges({"blind@0": Blind()}, ()))
+        embed_real_photos(exported, ["001"], Judges({"blind@0": Blind()}, (), {}))
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "-x", "x" * 65, "Real photos", "é"])
@@ -244,18 +244,21 @@ def test_without_a_recognizer_dlibs_judges_and_attributes_are_read_off_the_face(
 def test_recognizers_of_all_rows_say_how_far_they_agree() -> None:
     people = [f"{number:03}" for number in range(6)]
     order = {"low": 0.1, "middle": 0.2, "high": 0.3}
+    tables = [
+        (recognizer, sign, metric)
+        for recognizer, sign in (("one", 1), ("other", 2), ("turned", -1))
+        for metric in (IDENTITY, "another-metric")
+    ]
     rows = [
-        {
-            "values": [
-                {
-                    **dict(zip(TABLE_KEYS, ("portrait", 3, 0, metric, recognizer), strict=True)),
-                    "method": name,
-                    "by_person": dict.fromkeys(people, value * sign),
-                }
-                for recognizer, sign in (("one", 1), ("other", 2), ("turned", -1))
-                for metric in (IDENTITY, "another-metric")
-            ]
-        }
+        Row(
+            System(name),
+            tuple(people),
+            (),
+            tuple(
+                PersonValues("portrait", 3, 0, metric, recognizer, name, dict.fromkeys(people, value * sign))
+                for recognizer, sign, metric in tables
+            ),
+        )
         for name, value in order.items()
     ]
     found = list(agreement(rows))
