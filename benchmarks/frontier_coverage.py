@@ -20,7 +20,7 @@ from tenth.evaluation.frontier import area, compare_frontiers
 from tenth.evaluation.metrics.bootstrap import Interval, expanded_tail
 
 PEOPLE, IMAGES = (10, 21, 53), 8
-TRIALS, RESAMPLES = (3, 200) if "--tiny" in sys.argv else (600, 500)
+TRIALS, RESAMPLES = (3, 200) if "--tiny" in sys.argv else (500, 500)
 TEXT, SCALE = (each.ravel() for each in np.meshgrid((0.0, 3.0, 6.0), (0.5, 0.75, 1.0)))
 SETTINGS = {
     "traded": np.stack([0.55 + 0.05 * TEXT - 0.15 * (SCALE - 0.5), 0.45 * SCALE**0.7 - 0.012 * TEXT], 1),  # (S, 2)
