@@ -22,7 +22,7 @@ SRC = ROOT / "src"
 PACKAGE = SRC / "tenth"
 
 DATA_BYTES = 32_000_000  # all of the wheel but Python
-TRACKED_BYTES = 39_000_000  # everything that a clone brings
+TRACKED_BYTES = 39_500_000  # everything that a clone brings
 FACE_NAMES = range(5, 19)  # about ten
 PHOTO_SUFFIXES = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 PHOTO_FOLDERS = ("src/tenth/models/pocket/photos/", "docs/")

@@ -72,7 +72,7 @@ def test_a_missing_recipe(tmp_path: Path, capsys: Output) -> None:
 
 
 def test_an_experiments_tables_go_to_stdout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
-    monkeypatch.setattr("tenth.experiments.runner.read_experiment", lambda path: path)
+    monkeypatch.setattr("tenth.experiments.runner.read_experiment", lambda path, _: path)
     monkeypatch.setattr(
         "tenth.experiments.runner.run_experiment", lambda recipe, output, *_, **__: f"{recipe} -> {output.as_posix()}"
     )

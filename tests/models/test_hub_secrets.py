@@ -87,7 +87,7 @@ def test_an_address_that_is_none_is_said_without_its_password(
     said = capsys.readouterr().err
     assert "HF_ENDPOINT is no address of a hub; " in said or "did not come" in said
     assert "secret" not in said
-    assert len(said.splitlines()) == 1
+    assert sum(line.startswith("tenth: ") for line in said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("token", ["hf_sec\x01ret", "hf_sécret", "hf_secret \x7f"])

@@ -26,7 +26,7 @@ def test_every_track_has_its_tables(record: dict[str, Any]) -> None:
 def test_rows_have_as_many_cells_as_their_heads(record: dict[str, Any]) -> None:
     record["results"]["scores"][0]["method"] = record["settings"]["methods"][0] = "a|b\n`c`"
     blocks = [block.splitlines() for block in markdown(record).split("\n\n") if block.startswith("|")]
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     for lines in blocks:
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
 

@@ -26,12 +26,13 @@ from tenth.evaluation.metrics.precision_recall import coverage, density, precisi
 from tenth.evaluation.metrics.prompt_alignment import prompt_adherence, prompt_retrieval
 from tenth.evaluation.metrics.recognition.groups import gender_gap, men_similarity, women_similarity
 from tenth.evaluation.metrics.recognition.identification import (
+    RANK_METRICS,
     lookalike_rank_one_rate,
     lookalike_reciprocal_rank,
     mean_reciprocal_rank,
     rank_one_rate,
 )
-from tenth.evaluation.metrics.recognition.verification import true_accept_rate_1e3, true_accept_rate_1e4
+from tenth.evaluation.metrics.recognition.verification import FALSE_ACCEPT_RATES, true_accept_rate_1e3, true_accept_rate_1e4
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,13 @@ class MetricSpec:
         """The question it answers: the title of its table."""
         if "prompts" in self.needs:
             return "Prompts"
+        if self.name in TOLD_APART:
+            return "Told apart from others"
         return "Identity" if "faces" in self.needs else "Image quality and diversity"
 
 
 HIGHER, LOWER = True, False
+TOLD_APART = {*RANK_METRICS, *FALSE_ACCEPT_RATES, "true-accept-rate"}  # the right person against all others
 # fmt: off
 ROWS = (
     MetricSpec("identity-similarity", "ID similarity", HIGHER, ("faces", "people"), 3, identity_similarity,
