@@ -63,8 +63,13 @@ def differences_csv(results: Results) -> str:
     return _csv([*WHERE, *DIFFERENCE], lines)
 
 
+def _inert(cell: object) -> object:
+    """A text that a spreadsheet would run as a formula, after an apostrophe: rows come from other people."""
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip().startswith(("=", "+", "-", "@")) else cell
+
+
 def _csv(heads: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([heads, *lines])
+    writer.writerows([heads, *(map(_inert, line) for line in lines)])
     return text.getvalue()

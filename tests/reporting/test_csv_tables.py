@@ -1,0 +1,25 @@
+"""The tables as CSV: what a spreadsheet makes of them."""
+
+from __future__ import annotations
+
+import csv
+
+from tenth.reporting.csv_tables import differences_csv, scores_csv
+from tenth.reporting.results_reader import IDENTITY, Difference, Result, Results, System
+
+
+def test_no_text_of_a_record_is_a_formula_of_a_spreadsheet() -> None:
+    texts = ['=HYPERLINK("http://a.example")', "+1", "-1", "@SUM(A1)", "\t=1", "a = b"]
+    results = Results(
+        scores=tuple(Result("portrait", 3, text, IDENTITY, value=-0.5, n=2) for text in texts),
+        systems=tuple(System(text, text) for text in texts),
+        differences=tuple(Difference("portrait", 3, text, text, IDENTITY, -0.25) for text in texts),
+    )
+    inert = [f"'{text}" for text in texts[:-1]] + texts[-1:]
+    scores, differences = (list(csv.DictReader(text(results).splitlines())) for text in (scores_csv, differences_csv))
+    assert [(line["row"], line["model"]) for line in scores] == list(zip(inert, inert, strict=True))
+    assert [(line["row"], line["baseline"]) for line in differences] == list(zip(inert, inert, strict=True))
+
+    # Numbers stay numbers.
+    assert {line[IDENTITY] for line in scores} == {"-0.5"}
+    assert {line["difference"] for line in differences} == {"-0.25"}
