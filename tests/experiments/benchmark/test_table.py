@@ -190,6 +190,23 @@ def test_a_name_stands_for_the_same_images_and_a_row_for_the_same_tasks(
         write_tables(results, exported)
 
 
+def test_what_keeps_a_row_out_of_the_table_is_said_before_scoring(
+    exported: Benchmark, folder: Path, scored: Path, tmp_path: Path
+) -> None:
+    row = row_path(scored, "dark").read_text()
+    cases = {
+        "copy": (row, r"copy\.json is the row of 'dark'; .*a copy would count twice"),
+        "right": (row, r"right\.json is the row of 'dark'"),
+        "dark": ("[]", r"dark\.json is no record of tenth's; a row that `tenth benchmark score` wrote is needed"),
+    }
+    for name, (text, said) in cases.items():
+        results = Path(shutil.copytree(scored, tmp_path / name))
+        row_path(results, name).write_text(text)
+        with pytest.raises(DataError, match=said):
+            score_folder(folder, exported, SystemName("new"), Judges({}, (), {}), results)
+        assert not row_path(results, "new").exists()
+
+
 def test_systems_are_ranked_by_one_recognizer(exported: Benchmark, scored: Path, tmp_path: Path) -> None:
     results = Path(shutil.copytree(scored, tmp_path / "results"))
     images = read_submission(fill(exported.directory, tmp_path / "images", next_person), exported)
