@@ -1,4 +1,4 @@
-"""The tables as CSV: what a spreadsheet makes of them."""
+"""The tables as CSV and as text: what a spreadsheet makes of them, and what a reader."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 
 from tenth.reporting.csv_tables import differences_csv, scores_csv
 from tenth.reporting.results_reader import IDENTITY, Difference, Result, Results, System
+from tenth.reporting.tables import unavailable_lines
 
 
 def test_no_text_of_a_record_is_a_formula_of_a_spreadsheet() -> None:
@@ -23,3 +24,9 @@ def test_no_text_of_a_record_is_a_formula_of_a_spreadsheet() -> None:
     # Numbers stay numbers.
     assert {line[IDENTITY] for line in scores} == {"-0.5"}
     assert {line["difference"] for line in differences} == {"-0.25"}
+
+
+def test_a_reason_that_is_a_whole_sentence_has_one_full_stop() -> None:
+    cells = {name: Result("portrait", 3, "a", name, unavailable=f"{name} lacks. Add it.") for name in (IDENTITY, "fid")}
+    lines = unavailable_lines({name: {"a": cell} for name, cell in cells.items()})
+    assert [line.rpartition(": ")[2] for line in lines] == [f"{name} lacks. Add it." for name in cells]

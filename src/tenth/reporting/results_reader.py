@@ -148,7 +148,7 @@ class PromptSet:
 class Results:
     """All of a record. The main condition is the one with the most photos, none of them an impostor's.
 
-    declared, baselines: the recipe's methods, and those of them that others are compared with.
+    declared, baselines: the recipe's methods, and those of them that others are compared with. notes: of a method's row.
     """
 
     scores: tuple[Result, ...] = ()
@@ -160,6 +160,7 @@ class Results:
     prompt_sets: Mapping[str, PromptSet] = Field(default_factory=dict)
     people: tuple[str, ...] = ()
     systems: tuple[System, ...] = ()
+    notes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     disclaimer: str = ""
     seconds: Annotated[float, Field(ge=0, le=MAX_NUMBER)] | None = None
     declared: tuple[str, ...] = ()

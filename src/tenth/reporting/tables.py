@@ -118,10 +118,11 @@ def on(prompt_set: str) -> str:
 
 
 def measured_on(results: Results, method: str) -> str:
-    """'pocket, 128 x 128 pixels': the model of a row and the size of its images, as far as the record says."""
+    """'pocket, 128 x 128 pixels': the model of a row, the size of its images, and its notes, as far as the record says."""
     system = results.system(method)
     size = f"{system.width} x {system.height} pixels" if system.width and system.height else ""
-    return ", ".join(filter(None, (short(system.model or str(results.settings.get("model") or "")), size)))
+    model = short(system.model or str(results.settings.get("model") or ""))
+    return ", ".join(filter(None, (model, size, *results.notes.get(method, ()))))
 
 
 def all_measured_on(results: Results) -> str:
@@ -187,7 +188,7 @@ def unavailable_lines(columns: Mapping[str, Mapping[str, Result | None]]) -> lis
         for reason, names in reasons.items():
             rows = "" if len(names) == len(cells) else f" of {', '.join(names)}"
             found.setdefault(reason, []).append(f"{label(metric)}{rows}")
-    return [f"{', '.join(parts)}: {reason.rstrip('.')}." for reason, parts in found.items()]
+    return [f"{', '.join(parts)}: {reason.removesuffix('.')}." for reason, parts in found.items()]
 
 
 def _has_value(cell: Result | None) -> bool:

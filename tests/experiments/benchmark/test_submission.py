@@ -118,7 +118,7 @@ def test_partial_takes_whole_people_and_says_so(exported: Benchmark, folder: Pat
     found = read_submission(folder, exported, partial=True)
     assert found.people == ("001", "002")
     assert {task.person for task in found.tasks} == {"001", "002"}
-    assert found.notes == ("partial: 2 of 3 people; 1 are left out",)
+    assert found.notes == ("partial: 2 of 3 people",)
     (folder / IMAGE.replace("000", "001")).unlink()
     assert "has all images of 1 person; whole people are scored, and two are needed" in refused(folder, exported, partial=True)
 

@@ -76,7 +76,7 @@ def test_systems_and_controls_are_ranked(scored: Path) -> None:
     assert (cell(scored, "right")["n"], cell(scored, "dark")["n"]) == (3, 2)
     settings = json.loads((scored / "run.json").read_text())["settings"]
     assert settings["methods"] == ["right", "dark", "wrong"]  # the best first, in every table
-    assert record(scored)["notes"] == {"dark": ["partial: 2 of 3 people; 1 are left out"]}
+    assert record(scored)["notes"] == {"dark": ["partial: 2 of 3 people"]}
 
 
 def test_scores_are_means_of_cosines(exported: Benchmark, scored: Path) -> None:
@@ -126,7 +126,8 @@ def test_the_csv_has_every_row_with_its_model_and_size(scored: Path) -> None:
     assert float(pairs[0]["difference"]) == record(scored)["differences"][0]["value"]
     assert len(pairs) == len(record(scored)["differences"])
     assert "| `right` (paste, 1 line, 128 x 128 pixels) |" in (scored / "table.md").read_text()
-    assert "<html" in (scored / "report.html").read_text()
+    assert "| `dark` (128 x 128 pixels, partial: 2 of 3 people) |" in (scored / "table.md").read_text()
+    assert "128 x 128 pixels, partial: 2 of 3 people" in (scored / "report.html").read_text()
 
 
 @pytest.mark.usefixtures("copying")
@@ -187,6 +188,23 @@ def test_a_name_stands_for_the_same_images_and_a_row_for_the_same_tasks(
     row_path(results, "dark").write_text(json.dumps(damaged))
     with pytest.raises(DataError, match=r"dark\.json.*a row that `tenth benchmark score` wrote is needed"):
         write_tables(results, exported)
+
+
+def test_what_keeps_a_row_out_of_the_table_is_said_before_scoring(
+    exported: Benchmark, folder: Path, scored: Path, tmp_path: Path
+) -> None:
+    row = row_path(scored, "dark").read_text()
+    cases = {
+        "copy": (row, r"copy\.json is the row of 'dark'; .*a copy would count twice"),
+        "right": (row, r"right\.json is the row of 'dark'"),
+        "dark": ("[]", r"dark\.json is no record of tenth's; a row that `tenth benchmark score` wrote is needed"),
+    }
+    for name, (text, said) in cases.items():
+        results = Path(shutil.copytree(scored, tmp_path / name))
+        row_path(results, name).write_text(text)
+        with pytest.raises(DataError, match=said):
+            score_folder(folder, exported, SystemName("new"), Judges({}, (), {}), results)
+        assert not row_path(results, "new").exists()
 
 
 def test_systems_are_ranked_by_one_recognizer(exported: Benchmark, scored: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tenth.core.files.claims import exclusive_folder, remove_temporary
 from tenth.experiments.benchmark.judges import Judges
 from tenth.experiments.benchmark.scoring import SystemName, score_submission
 from tenth.experiments.benchmark.submission import read_submission
-from tenth.experiments.benchmark.table import save_row, write_tables
+from tenth.experiments.benchmark.table import check_rows, save_row, write_tables
 from tenth.experiments.benchmark.tasks import Benchmark
 from tenth.reporting.results_reader import CONTROLS
 
@@ -39,6 +39,7 @@ def score_folder(
     submission = read_submission(folder, benchmark, partial=partial)
     with exclusive_folder(results):
         remove_temporary(results)
+        check_rows(results, benchmark, system.name, submission.digest)
         row = score_submission(benchmark, submission, system, judges)
         print_message(*row["notes"])
         save_row(results, benchmark, row)

@@ -87,7 +87,7 @@ def read_submission(folder: Path, benchmark: Benchmark, *, partial: bool = False
         raise DataError(found, "whole people are scored, and two are needed", f"Make the other images of {TASKS_FILE}")
     notes = []
     if incomplete:
-        notes = [f"partial: {len(people)} of {pluralize(len(benchmark.people), 'person')}; {len(incomplete)} are left out"]
+        notes = [f"partial: {len(people)} of {pluralize(len(benchmark.people), 'person')}"]
     tasks = tuple(task for task in benchmark.tasks if task.person not in incomplete)
     return Submission(folder, tasks, people, size, opened.digest, tuple(notes))
 

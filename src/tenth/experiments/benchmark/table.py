@@ -74,17 +74,22 @@ def row_path(results: Path, name: str) -> Path:
     return results / ROWS_FOLDER / f"{name}.json"
 
 
+def check_rows(results: Path, benchmark: Benchmark, name: str, digest: str) -> None:
+    """What would keep a row out of the table, before hours of scoring. digest: of the images that it is to be of.
+
+    Raises DataError as `read_rows`, CheckpointError if the row of the same name is of other images.
+    """
+    path = row_path(results, name)
+    for _ in read_rows(results, benchmark):
+        pass
+    if path.exists() and read_record(path, command=ROW_KIND)["results"].get("images_sha256") != digest:
+        found = f"{path} is the row of other images"
+        raise CheckpointError(found, "a name stands for one system's images", "Choose another --name, or remove that row")
+
+
 def save_row(results: Path, benchmark: Benchmark, row: Mapping[str, Any]) -> None:
-    """Write a system's row. Raises CheckpointError if one of the same name is of other images."""
+    """Write a system's row; it takes the place of an earlier one."""
     path = row_path(results, row["system"]["method"])
-    if path.exists():
-        earlier = read_record(path, command=ROW_KIND)
-        if (
-            earlier["settings"].get("benchmark") != benchmark.id
-            or earlier["results"].get("images_sha256") != row["images_sha256"]
-        ):
-            found = f"{path} is the row of other images"
-            raise CheckpointError(found, "a name stands for one system's images", "Choose another --name, or remove that row")
     write_record(path, command=ROW_KIND, settings={"benchmark": benchmark.id}, results=row)
 
 
@@ -109,17 +114,27 @@ def read_rows(results: Path, benchmark: Benchmark) -> Iterator[Row]:
     """Every row of a folder, by name. Raises DataError for a file that is none, or a row of other tasks."""
     folder = results / ROWS_FOLDER
     for path in without_system_files(folder, folder.glob("*.json")):
-        record = read_record(path, command=ROW_KIND)
+        try:
+            record = read_record(path, command=ROW_KIND)
+        except DataError as problem:
+            raise _no_row(problem.found) from problem
         if record["settings"].get("benchmark") != benchmark.id:
             found = f"{path} is of the tasks {record['settings'].get('benchmark')!r:.50}"
             raise DataError(
                 found, f"a table is of one benchmark, here {benchmark.id}", "Choose another -o, or move the row away"
             )
         try:
-            yield from_table(Row, record["results"], str(path))
+            row = from_table(Row, record["results"], str(path))
         except RecipeError as problem:
-            needed = "a row that `tenth benchmark score` wrote is needed"
-            raise DataError(problem.found, needed, "Move it away, and score that system again") from problem
+            raise _no_row(problem.found) from problem
+        if path.stem != row.system.method:
+            found = f"{path} is the row of {row.system.method!r:.70}"
+            raise DataError(found, "the file of a row has its name: a copy would count twice", "Move it away, or rename it")
+        yield row
+
+
+def _no_row(found: str) -> DataError:
+    return DataError(found, "a row that `tenth benchmark score` wrote is needed", "Move it away, and score that system again")
 
 
 def merge_rows(rows: Sequence[Row], benchmark: Benchmark) -> JsonDict:
