@@ -187,7 +187,7 @@ def unavailable_lines(columns: Mapping[str, Mapping[str, Result | None]]) -> lis
         for reason, names in reasons.items():
             rows = "" if len(names) == len(cells) else f" of {', '.join(names)}"
             found.setdefault(reason, []).append(f"{label(metric)}{rows}")
-    return [f"{', '.join(parts)}: {reason}." for reason, parts in found.items()]
+    return [f"{', '.join(parts)}: {reason.removesuffix('.')}." for reason, parts in found.items()]
 
 
 def _has_value(cell: Result | None) -> bool:
