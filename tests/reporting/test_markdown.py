@@ -63,6 +63,15 @@ def test_a_summary_has_a_line_for_each_row_the_likest_method_first(record: dict[
     )
 
 
+def test_a_summary_has_no_column_of_costs_without_any_and_no_split_of_everybody(record: dict[str, Any]) -> None:
+    record["results"]["costs"] = []
+    record["settings"]["split"] = "all"
+    lines = summary(record).splitlines()
+    assert lines[0].endswith(" | face Fréchet distance ↓ |")
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    assert lines[-3].startswith("3 people, 9 photos; ")
+
+
 def test_a_summary_has_words_where_a_track_has_them(record: dict[str, Any]) -> None:
     asked = {"prompt_set": "attributes", "num_photos": 9, "method": "dreambooth", "metric": "attribute-accuracy", "value": 0.75}
     record["results"]["scores"].append(asked)

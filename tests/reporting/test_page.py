@@ -178,6 +178,19 @@ def test_without_images_the_page_says_so(record: Record, tmp_path: Path) -> None
     assert "The images are not in this folder." in found.text
 
 
+def test_a_benchmark_compares_systems_of_everybody_and_has_no_section_of_images(record: Record, tmp_path: Path) -> None:
+    record["kind"], record["settings"] = "benchmark", record["settings"] | {"benchmark": "0123", "split": "all"}
+    for score in record["results"]["scores"]:
+        if score["metric"] == "fid":
+            score["unavailable"] = "2 people. Add people."
+    found = tree(record, tmp_path)
+    assert "5 systems, 3 people" in found.text
+    assert "images are not in this folder" not in found.text
+    assert "all split" not in found.text
+    assert "2 people. Add people." in found.text
+    assert ".." not in found.text
+
+
 def test_a_number_that_is_a_path_opens_nothing(record: Record, run_folder: Path) -> None:
     record["results"]["people"] = ["../000", "..", "a/b"]
     assert tree(record, run_folder).all("img") == []

@@ -65,7 +65,7 @@ def summary(record: Mapping[str, Any]) -> str:
     prompted = [where for where in others if any(results.measured(where, name, ATTRIBUTES) for name in results.methods)]
     heads = [heading(IDENTITY), heading("impostor-similarity"), f"Δ vs `{_plain(results.baseline)}`", *map(heading, BESIDE)]
     heads += [f"{heading(ATTRIBUTES)} (prompt set {where})" for where in prompted]
-    heads += ["seconds per person", "seconds per image"]
+    heads += ["seconds per person", "seconds per image"] if costs else []
 
     # A row for each method, then for each control.
     rows = []
@@ -79,7 +79,8 @@ def summary(record: Mapping[str, Any]) -> str:
         cells += [score_cell(results.find(first, name, metric)).text for metric in BESIDE]
         cells += [score_cell(results.find(where, name, ATTRIBUTES)).text for where in prompted]
         cost = costs.get(name, Cost(name))
-        cells += ["" if seconds is None else f"{seconds:.3g}" for seconds in (cost.seconds_per_person, cost.seconds_per_image)]
+        spent = (cost.seconds_per_person, cost.seconds_per_image) if costs else ()
+        cells += ["" if seconds is None else f"{seconds:.3g}" for seconds in spent]
         rows.append((name, cells))
     columns = {metric: {name: results.find(first, name, metric) for name in names} for metric in (IDENTITY, *BESIDE)}
     reasons = map(_plain, unavailable_lines(columns))
@@ -95,7 +96,8 @@ def _sentences(results: Results, prompt_set: str) -> list[str]:
 def _of_what(results: Results) -> str:
     """The sentence below the summary: people, photos, images, recognizer, time."""
     split = results.settings.get("split", "")
-    facts = [f"{pluralize(len(results.people), f'{split} person', f'{split} people')}, {condition_text(results.main)}"]
+    of_split = "" if split in ("", "all") else f"{split} "
+    facts = [f"{pluralize(len(results.people), f'{of_split}person', f'{of_split}people')}, {condition_text(results.main)}"]
     images = {name: results.prompt_sets[name].images for name in results.scored if name in results.prompt_sets}
     facts += [f"{pluralize(count, 'image')} of each in prompt set {name}" for name, count in images.items()]
     facts.append(f"recognizer: {_plain(short(results.recognizer.name))}")

@@ -117,7 +117,7 @@ def _environment() -> Environment:
 def _facts(results: Results, score_tables: Sequence[tables.Table]) -> dict[str, Sequence[str]]:
     """What the numbers were measured on, and what was not measured."""
     settings = results.settings
-    split = f" of the {settings['split']} split" if "split" in settings else ""
+    split = f" of the {settings['split']} split" if settings.get("split", "all") != "all" else ""
     not_measured = dict.fromkeys(line for table in score_tables for line in table.left_out)
     facts = {
         "people": [f"{len(results.people)}{split}"],
