@@ -63,11 +63,7 @@ def test_the_first_is_told_apart_from_no_other(record: dict[str, Any]) -> None:
     results = with_differences(record, {("dreambooth", name): 0.5 for name in others})
     first, second = finding(results, "portrait")
     assert first.endswith("(real photos have 0.600 and images without an identity 0.031): no other method differs"
-<<<<<<< HEAD
-                          " significantly from it (p at least 0.05 after Holm's correction).")  # fmt: skip
-=======
                           " significantly from it (p ≥ 0.05 after Holm's correction).")  # fmt: skip
->>>>>>> b812f82b67c9ed58b6f67c02b46e9a3cfe2f7ff9
     assert "`dreambooth` does not" in second or "`dreambooth` do not" in second
 
 

@@ -118,14 +118,8 @@ def _of_the_first(results: Results, prompt_set: str, ranked: Sequence[str]) -> l
     value = " ".join(filter(None, (number(estimate.value, 3), ends, f"({scale})" if scale else "")))
     groups = _grouped(results, prompt_set, first, ranked[1:])
     clauses = _clauses(groups, {Verdict.LOWER: ("is lower", "are lower"), Verdict.HIGHER: ("is higher", "are higher")})
-<<<<<<< HEAD
-    apart = groups[Verdict.HIGHER] or groups[Verdict.LOWER]
-    tested = apart or groups[Verdict.LEVEL]
-    test = f" (p {'<' if apart else 'at least'} {LEVEL:g} after Holm's correction)" if tested else ""
-=======
     sign = "<" if groups[Verdict.HIGHER] or groups[Verdict.LOWER] else "≥" if groups[Verdict.LEVEL] else ""
     test = f" (p {sign} {LEVEL:g} after Holm's correction)" if sign else ""
->>>>>>> b812f82b67c9ed58b6f67c02b46e9a3cfe2f7ff9
     has = f"the highest mean {label(IDENTITY)}," if ranked[1:] else f"the mean {label(IDENTITY)}"
     return [f"{named(first)} has {has} {value}{': ' if clauses else ''}{clauses}{test}."]
 
