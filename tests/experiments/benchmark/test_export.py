@@ -126,6 +126,19 @@ def test_a_killed_export_goes_on_and_ends_with_the_same_bytes(
     assert files(tmp_path / "tasks") == files(exported.directory)
 
 
+@pytest.mark.parametrize("where", ["references/001/0.png", "private/references/001/00.png", "private/held-out/001/00.png"])
+def test_photos_that_changed_since_the_export_are_no_benchmark(exported: Benchmark, tmp_path: Path, where: str) -> None:
+    folder = Path(shutil.copytree(exported.directory, tmp_path / "tasks"))
+    shutil.copy(folder / where, folder / where.replace("/001/", "/000/"))
+    with pytest.raises(DataError, match=r"photos in .*tasks have changed, are gone or were added.*Export it again"):
+        read_benchmark(folder)
+    shutil.rmtree(folder)
+    shutil.copytree(exported.directory, folder)
+    (folder / where).rename((folder / where).with_name("x.png"))
+    with pytest.raises(DataError, match="have changed, are gone or were added"):
+        read_benchmark(folder)
+
+
 def test_private_photos_are_made_anew_from_the_same_photos(
     tasks_recipe: ExperimentRecipe, exported: Benchmark, tmp_path: Path
 ) -> None:

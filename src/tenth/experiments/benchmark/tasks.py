@@ -14,7 +14,7 @@ from typing import Annotated
 
 from tenth.core.config import Count, SomeItems, WholeNumber, config_dataclass, from_table, needs, to_table
 from tenth.core.errors import DataError, RecipeError
-from tenth.core.files.reading import UnreadableError, parse_json, read_json, read_text, reason
+from tenth.core.files.reading import UnreadableError, parse_json, read_json, read_text, reason, sha256_of
 from tenth.core.files.writing import write_json, write_text
 from tenth.experiments.protocol import RealImages
 from tenth.experiments.recipe import Condition, ExperimentRecipe
@@ -98,7 +98,10 @@ class TaskPromptSet:
 
 @config_dataclass
 class BenchmarkRecord:
-    """benchmark.json. id: of protocol, tasks and photos; equal for all who export the same people from the same data set."""
+    """benchmark.json. id: of protocol, tasks and photos; equal for all who export the same people from the same data set.
+
+    copies_sha256: of the photos in this folder, as written.
+    """
 
     kind: str
     version: int
@@ -109,6 +112,7 @@ class BenchmarkRecord:
     num_tasks: Count
     tasks_sha256: str
     photos_sha256: str
+    copies_sha256: str
     people_sha256: str
     submission: str = SUBMISSION_TEXT
     licence: str = LICENCE_TEXT
@@ -200,6 +204,7 @@ def write_benchmark(output: Path, recipe: ExperimentRecipe, person_ids: Sequence
         num_tasks=len(tasks),
         tasks_sha256=tasks_sha256,
         photos_sha256=source.photos_sha256,
+        copies_sha256=_digest_of_copies(output),
         people_sha256=source.people_sha256,
     )
     write_text(output / TASKS_FILE, text)
@@ -240,7 +245,22 @@ def read_benchmark(directory: Path) -> Benchmark:
     for person_id in record.people:
         if not (benchmark.real.paths("held-out", person_id) and benchmark.real.paths("references", person_id)):
             raise _no_benchmark(f"{directory / PRIVATE_FOLDER} has no photos of person {person_id}")
+    try:
+        copies = _digest_of_copies(directory)
+    except (OSError, UnreadableError) as problem:
+        raise _no_benchmark(f"a photo in {directory} {reason(problem)}") from problem
+    if copies != record.copies_sha256:
+        raise _no_benchmark(f"photos in {directory} have changed, are gone or were added since it was exported")
     return benchmark
+
+
+def _digest_of_copies(directory: Path) -> str:
+    """sha256 of the photos that systems are given and of the crops that scoring reads: one fewer gives other figures."""
+    digest = hashlib.sha256()
+    for folder in (REFERENCES_FOLDER, *(f"{PRIVATE_FOLDER}/{side}" for side in ("references", "held-out", "averages"))):
+        for path in sorted((directory / folder).glob("*/*.png")):
+            digest.update(f"{path.relative_to(directory).as_posix()} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _benchmark_id(tasks_sha256: str, photos_sha256: str) -> str:

@@ -65,7 +65,10 @@ def _read(path: Path, systems: Sequence[str]) -> list[Choice]:
     choices = []
     try:
         for number, line in enumerate(read_lines(path), 1):
-            row = parse_json(line)
+            try:
+                row = parse_json(line)
+            except UnreadableError as problem:
+                raise UnreadableError(f"{problem} in line {number}") from problem
             names = Choice.__dataclass_fields__
             if not isinstance(row, dict) or set(row) != set(names) or not all(type(row[name]) is str for name in names):
                 raise UnreadableError(f"holds no choice in line {number}")
