@@ -24,7 +24,7 @@ def rated_folders(folder: Path, sizes: tuple[int, int] = (SIZE, SIZE)) -> tuple[
     folders, tasks = (folder / "one", folder / "two"), folder / "tasks"
     data = PhotoDataset(folder / "people.jsonl", folder)
     recipe = ExperimentRecipe(data=data, split="validation", images=SEEDS, photo_counts=COUNTS)
-    benchmark = write_benchmark(tasks, recipe, PEOPLE, DataSource("validation", "0" * 64, "0" * 64))
+    benchmark = write_benchmark(tasks, recipe, PEOPLE, DataSource(recipe.split, "0" * 64, "0" * 64))
     for person, kind, number in product(PEOPLE, ("references", "held-out"), range(2)):
         photo = tasks / "private" / kind / person / f"{number:02}.png"
         photo.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ REFERENCES_HELP = "of the tasks those of so many references [default: the most]"
 QUESTION_HELP = "what is asked: which is more like the person, fits the prompt better, or is the better picture"
 PAIRS_HELP = "how many pairs each rater sees, as many of each person as can be; to be chosen before the first"
 RATER_HELP = "who chooses, where there are several: each has the same pairs in an order of their own"
+OPEN_IT = "open this address in a browser of this machine; Ctrl-C ends, and the same command goes on"
 OUTPUT_HELP = "where the choices are kept [default: runs/rating-A-B, of the folders' names]"
 
 
@@ -59,7 +60,7 @@ def benchmark_rate(
         from tenth.server.page.rating import serve_rating
 
         try:
-            serve_rating(study, port, print_message)
+            serve_rating(study, port, lambda address: print_message(address, OPEN_IT))
         finally:
             print_message(f"{study.num_chosen} of {len(study.order)} pairs are chosen, in {study.folder}")
 
