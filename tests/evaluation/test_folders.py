@@ -217,5 +217,9 @@ def test_json_and_table_say_all(tmp_path: Path) -> None:
     )
     lines = evaluation_to_table(found).splitlines()
     assert lines[0] == Toy.disclaimer
-    assert [line.split()[0] for line in lines[1:]] == list(printed["metrics"])
-    assert "there is no other person" in lines[2]
+    known = [name for name, row in printed["metrics"].items() if row["value"] is not None]
+    assert [line.split()[0] for line in lines[1 : 1 + len(known)]] == known
+    others = [name for line in lines[1 + len(known) :] for name in line.partition(": ")[0].split(", ")]
+    assert {*known, *others} == printed["metrics"].keys()
+    assert len(known) + len(others) == len(printed["metrics"])
+    assert sum("there is no other person" in line for line in lines) == 1

@@ -132,9 +132,17 @@ def evaluation_to_json(evaluation: FolderEvaluation) -> dict[str, Any]:
 
 
 def evaluation_to_table(evaluation: FolderEvaluation) -> str:
-    """A line for each metric: its value and interval, which way is better, how many it counts; or why there is none."""
-    width = max(map(len, evaluation.scores))
-    lines = [f"{name:<{width}}  {_format_score(METRICS[name], score)}" for name, score in evaluation.scores.items()]
+    """A line for each metric with a value: it, its interval, which way is better, how many it counts; then why others lack one.
+
+    Metrics without a value for the same reason are in one line.
+    """
+    known = {name: score for name, score in evaluation.scores.items() if score.value is not None}
+    width = max(map(len, known), default=0)
+    lines = [f"{name:<{width}}  {_format_score(METRICS[name], score)}" for name, score in known.items()]
+    without: dict[str, list[str]] = {}
+    for name in evaluation.scores.keys() - known.keys():
+        without.setdefault(evaluation.scores[name].unavailable.rstrip("."), []).append(name)
+    lines += sorted(f"{', '.join(sorted(names))}: {reason}." for reason, names in without.items())
     return "\n".join([*[evaluation.disclaimer] * bool(evaluation.disclaimer), *lines])
 
 
@@ -159,8 +167,7 @@ def _score_metric(metric: MetricSpec, views: Mapping[str, Sequence[Features]], a
 
 
 def _format_score(metric: MetricSpec, score: Score) -> str:
-    if score.value is None:
-        return f"-  {score.unavailable}"
+    assert score.value is not None
     interval = "" if score.low is None or score.high is None else f" [{score.low:.4f}, {score.high:.4f}]"
     better = "higher" if metric.higher_is_better else "lower"
     return f"{score.value:.4f}{interval}  {better} is better, n = {score.n}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tenth.core.console import track
 from tenth.core.types import FeatureArray, Features, Pixels, Score
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.features import Extractor, extract_cached
@@ -156,7 +157,7 @@ def prompt_scores(rows: Mapping[str, TableRow], scorer: PromptScorer) -> Iterato
 
 def _extract(extractor: Extractor, paths: Sequence[Path], transform: Callable[[Pixels], Pixels] | None = None) -> FeatureArray:
     """Features (N, D) of images, each computed once for all experiments."""
-    images = map(load_image, paths)
+    images = map(load_image, track(paths, "scoring", "image"))
     return extract_cached(images if transform is None else map(transform, images), extractor)
 
 

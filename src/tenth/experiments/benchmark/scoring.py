@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tenth.core.console import track
 from tenth.core.errors import DataError
 from tenth.core.files.png_metadata import read_if_complete
 from tenth.core.wording import abbreviate
@@ -82,7 +83,7 @@ def embed_real_photos(
 ) -> tuple[list[EvaluatedPerson], list[str]]:
     """The real photos as the recognizers read them, and whom a recognizer left out: with no face in all of a side."""
     people, faceless = [], []
-    for person_id in person_ids:
+    for person_id in track(person_ids, "real photos", "person"):
         references, held_out = (
             [load_image(path) for path in benchmark.real.paths(side, person_id)] for side in ("references", "held-out")
         )

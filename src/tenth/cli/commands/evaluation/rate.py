@@ -61,8 +61,12 @@ def benchmark_rate(
 
         try:
             serve_rating(study, port, lambda address: print_message(address, OPEN_IT))
+        except KeyboardInterrupt:
+            if study.num_chosen < len(study.order):
+                raise
         finally:
-            print_message(f"{study.num_chosen} of {len(study.order)} pairs are chosen, in {study.folder}")
+            goes_on = "" if study.num_chosen == len(study.order) else "; the same command goes on, or gives the --result"
+            print_message(f"{study.num_chosen} of {len(study.order)} pairs are chosen, in {study.folder}{goes_on}")
 
     # Until all are chosen the rater is not told: who knows the score may choose by it.
     if result or study.num_chosen == len(study.order):
