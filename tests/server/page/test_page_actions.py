@@ -15,6 +15,18 @@ pytestmark = pytest.mark.slow
 FULL = {"found": "50 jobs wait", "needed": "fewer than 50 may wait", "action": "Try again later"}
 
 
+# Streams that the test opens and fills.
+STREAMS = """
+window.streams = [];
+window.EventSource = class extends EventTarget {
+  static CLOSED = 2;
+  readyState = 1;
+  constructor() { super(); window.streams.push(this); }
+  close() {}
+};
+"""
+
+
 def sent_requests(api: ToyApi) -> list[dict[str, Any]]:
     return [values["request"] for method, path, values in api.asked if (method, path) == ("POST", "/v1/jobs")]
 
@@ -140,6 +152,20 @@ def test_jobs_are_followed_without_a_stream_of_events(opened: Opened, page_alone
     expect(card).to_contain_text("Done")
     expect(card.locator(".tile img")).to_have_count(2)
     expect(card.get_by_role("button", name="Cancel")).to_have_count(0)
+
+
+def test_what_ends_between_the_list_of_jobs_and_the_stream_is_seen(opened: Opened, page_alone: str) -> None:
+    running = job("r", "running", done=1)
+    ToyApi(people=[person("anna")], jobs=[running], pictures=[picture(1), picture(2)]).between(opened.page)
+    opened.page.add_init_script(STREAMS)
+    opened.show(f"{page_alone}#/draw")
+    card = opened.page.get_by_role("article")
+    expect(card).to_contain_text("25 %")
+    opened.page.wait_for_function("streams.length === 1")
+    running.update(status="done", pictures=["p1", "p2"])
+    opened.page.evaluate("streams[0].dispatchEvent(new Event('open'))")
+    expect(card).to_contain_text("Done")
+    expect(card.locator(".tile img")).to_have_count(2)
 
 
 def test_a_job_is_cancelled_and_one_that_failed_is_tried_again(opened: Opened, page_alone: str) -> None:

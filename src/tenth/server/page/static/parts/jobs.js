@@ -12,6 +12,8 @@ export const isActive = job => ACTIVE.has(job.status);
 /** Listeners: "change", whose detail is the job that is new or other than it was. */
 export const jobs = new EventTarget();
 const known = new Map();
+const heard = new Map(); // by job, which event was the last of it
+let numHeard = 0;
 let source = null;
 let polling = null;
 let following = false; // whether some view wants to know
@@ -40,8 +42,9 @@ export async function follow() {
 }
 
 async function refresh() {
+  const before = numHeard;
   const page = await get(query("/v1/jobs", { limit: PAGE }));
-  page.data.forEach(learn);
+  page.data.filter(job => !(heard.get(job.id) > before)).forEach(learn); // an event meanwhile is newer than the list may be
   if (known.size <= page.data.length) older = page.next ?? null;
   // One that ended long ago is not on the first page: what still seems to run is asked for by itself.
   const seen = new Set(page.data.map(job => job.id));
@@ -60,13 +63,15 @@ export async function listOlder() {
 
 function listen() {
   source = new EventSource("/v1/events");
-  let opened = false;
   source.addEventListener("open", () => {
-    if (opened) refresh().catch(() => {}); // what happened while it was closed
-    opened = true;
+    refresh().catch(() => {}); // what happened since the jobs were listed, or while it was closed
     stopPolling();
   });
-  source.addEventListener("job", event => learn(JSON.parse(event.data)));
+  source.addEventListener("job", event => {
+    const job = JSON.parse(event.data);
+    heard.set(job.id, ++numHeard);
+    learn(job);
+  });
   source.addEventListener("error", () => {
     startPolling(); // until it opens again, which the browser tries unless it was refused
     if (source.readyState === EventSource.CLOSED) source = null;
@@ -98,5 +103,6 @@ export function reset() {
   stopPolling();
   following = false;
   known.clear();
+  heard.clear();
   older = null;
 }
