@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -18,6 +19,17 @@ MILLISECONDS = 60_000  # on a machine that has other work
 SERIOUS = ("serious", "critical")
 BY_SCHEME = {"runOnly": ["color-contrast"]}  # the rules of axe whose answer a scheme can change
 expect.set_options(timeout=MILLISECONDS)
+
+
+@contextmanager
+def started_browser() -> Iterator[Browser]:
+    """The system's browser; without one the tests are skipped."""
+    if PROGRAM is None:
+        pytest.skip(f"no browser in PATH: {', '.join(NAMES)}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @dataclass

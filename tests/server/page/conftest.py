@@ -8,20 +8,16 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from opened_page import FLAGS, NAMES, PROGRAM, WIDTHS, Opened, opened_page
+from opened_page import WIDTHS, Opened, opened_page, started_browser
 from tenth.server.page.routes import router
 
 
 @pytest.fixture(scope="module")  # its event loop would be in the way of other tests
 def browser() -> Iterator[Browser]:
-    if PROGRAM is None:
-        pytest.skip(f"no browser in PATH: {', '.join(NAMES)}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=PROGRAM, args=FLAGS)
+    with started_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(params=WIDTHS)
