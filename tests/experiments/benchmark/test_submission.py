@@ -86,7 +86,7 @@ def spoilt(path: Path, how: str) -> None:
         ("empty", f"1 broken: {IMAGE} is no whole PNG;"),
         ("text", f"1 broken: {IMAGE} is no whole PNG;"),
         ("jpeg", f"1 broken: {IMAGE} is no whole PNG;"),
-        ("deep", f"1 broken: {IMAGE} has pixels of the kind I;16; 8 bits a channel are needed;"),
+        ("deep", f"1 broken: {IMAGE} has pixels of the kind I;16; RGB, RGBA, L, P are read;"),
         ("pipe", f"1 broken: {IMAGE} is a pipe or a device, not a file;"),
         ("loop", f"1 broken: {IMAGE} is a link that leads back to itself;"),
         ("folder", f"1 missing: {IMAGE};"),

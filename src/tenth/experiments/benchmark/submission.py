@@ -129,7 +129,7 @@ def _size_of(content: bytes) -> tuple[int, int]:
             if not MIN_SIDE <= min(image.size) <= max(image.size) <= MAX_SIDE:
                 raise UnreadableError(f"has {image.width} x {image.height} pixels; a side has {MIN_SIDE} to {MAX_SIDE}")
             if image.mode not in MODES:
-                raise UnreadableError(f"has pixels of the kind {image.mode}; 8 bits a channel are needed")
+                raise UnreadableError(f"has pixels of the kind {image.mode}; {', '.join(MODES)} are read")
             image.load()
             return image.size
     except UnreadableError:
