@@ -26,7 +26,7 @@ from toy_jobs import wait_for
 from toy_runners import impossible, odd, process_ids, squares
 
 pytestmark = pytest.mark.slow
-ENOUGH = 2000  # tasks, on any machine
+ENOUGH = 10_000  # tasks, of a tenth of a second each: a worker takes the place of a lost one long before, on a busy machine too
 
 
 @pytest.fixture(scope="module")
