@@ -43,8 +43,8 @@ def test_the_finding_is_in_two_sentences(record: Record, tmp_path: Path) -> None
     text = re.sub(r" ([,.:;])", r"\1", tree(record, tmp_path).text)
     said = (
         "dreambooth has the highest mean ID similarity, 0.200 [0.180, 0.220] (real photos have 0.600 and images without an"
-        " identity 0.031): all other methods are lower (p < 0.05 after Holm's correction). Against the ID similarity of"
-        " ip-adapter, 0.130: dreambooth and ip-adapter-avg have a higher one; ip-adapter-max has a lower one;"
+        " identity 0.031): all other methods are lower (at a level of 0.05 after Holm's correction). Against the ID similarity"
+        " of ip-adapter, 0.130: dreambooth and ip-adapter-avg have a higher one; ip-adapter-max has a lower one;"
         " <script>alert('a')</script> does not differ significantly from it."
     )
     assert "ID similarity with 9 photos of each of 53 people, prompt set portrait, by recognizer, on pocket." in text

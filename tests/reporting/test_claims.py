@@ -63,7 +63,7 @@ def test_the_first_is_told_apart_from_no_other(record: dict[str, Any]) -> None:
     results = with_differences(record, {("dreambooth", name): 0.5 for name in others})
     first, second = finding(results, "portrait")
     assert first.endswith("(real photos have 0.600 and images without an identity 0.031): no other method differs"
-                          " significantly from it (p ≥ 0.05 after Holm's correction).")  # fmt: skip
+                          " significantly from it (at a level of 0.05 after Holm's correction).")  # fmt: skip
     assert "`dreambooth` does not" in second or "`dreambooth` do not" in second
 
 
@@ -82,7 +82,7 @@ def test_more_than_three_of_a_kind_are_all_others(record: dict[str, Any]) -> Non
     assert len(names) == 7
     assert (
         first.split(": ")[1]
-        == "`a` does not differ significantly from it; all others are lower (p < 0.05 after Holm's correction)."
+        == "`a` does not differ significantly from it; all others are lower (at a level of 0.05 after Holm's correction)."
     )
 
 

@@ -118,8 +118,8 @@ def _of_the_first(results: Results, prompt_set: str, ranked: Sequence[str]) -> l
     value = " ".join(filter(None, (number(estimate.value, 3), ends, f"({scale})" if scale else "")))
     groups = _grouped(results, prompt_set, first, ranked[1:])
     clauses = _clauses(groups, {Verdict.LOWER: ("is lower", "are lower"), Verdict.HIGHER: ("is higher", "are higher")})
-    sign = "<" if groups[Verdict.HIGHER] or groups[Verdict.LOWER] else "≥" if groups[Verdict.LEVEL] else ""
-    test = f" (p {sign} {LEVEL:g} after Holm's correction)" if sign else ""
+    tested = any(groups[each] for each in Verdict if each is not Verdict.UNKNOWN)
+    test = f" (at a level of {LEVEL:g} after Holm's correction)" if tested else ""
     has = f"the highest mean {label(IDENTITY)}," if ranked[1:] else f"the mean {label(IDENTITY)}"
     return [f"{named(first)} has {has} {value}{': ' if clauses else ''}{clauses}{test}."]
 
