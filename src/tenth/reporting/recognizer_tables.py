@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tenth.reporting.metric_columns import interval, label, number, short
-from tenth.reporting.results_reader import IDENTITY, Correlation, Recognizer, Results
+from tenth.reporting.results_reader import IDENTITY, IntervalEstimate, Recognizer, Results
 from tenth.reporting.tables import Cell, Table, on, score_cell
 
 
@@ -54,5 +54,5 @@ def _column(results: Results, prompt_set: str, recognizer: Recognizer) -> dict[s
     return cells
 
 
-def _correlation(found: Correlation) -> str:
+def _correlation(found: IntervalEstimate) -> str:
     return f"{number(found.value, 2)} {interval(found.low, found.high, 2)}".rstrip()

@@ -94,13 +94,18 @@ class System:
 
 
 @dataclass(frozen=True, config=CONFIG)
-class Correlation:
-    """A rank correlation with its interval over n people."""
+class IntervalEstimate:
+    """A value over n people, with its interval."""
 
     value: Number
     low: Number | None = None
     high: Number | None = None
     n: Count = 0
+
+    @property
+    def estimate(self) -> Estimate:
+        """Both ends are the value where there is no interval."""
+        return Estimate(self.value, *(self.value if end is None else end for end in (self.low, self.high)))
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -112,8 +117,8 @@ class Agreement:
     recognizer: str
     other: str
     num_methods: Count
-    between_methods: Correlation
-    per_person: Correlation
+    between_methods: IntervalEstimate
+    per_person: IntervalEstimate
     num_impostors: Count = 0
 
 

@@ -12,32 +12,17 @@ from pydantic.dataclasses import dataclass
 
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
-from tenth.reporting.results_reader import CONFIG, MAX_ENTRIES, Count, Estimate, Number, Results
+from tenth.reporting.results_reader import CONFIG, MAX_ENTRIES, IntervalEstimate, Number, Results
 
 MAX_POINTS = 1_000  # settings of a method
-
-
-@dataclass(frozen=True, config=CONFIG)
-class Mean:
-    """A value over n people, with its interval."""
-
-    value: Number
-    low: Number | None = None
-    high: Number | None = None
-    n: Count = 0
-
-    @property
-    def estimate(self) -> Estimate:
-        """Both ends are the value where there is no interval."""
-        return Estimate(self.value, *(self.value if end is None else end for end in (self.low, self.high)))
 
 
 @dataclass(frozen=True, config=CONFIG)
 class Point:
     """A setting: how well the prompt is obeyed and the person kept. None: the method's images do not depend on it."""
 
-    prompt: Mean
-    person: Mean
+    prompt: IntervalEstimate
+    person: IntervalEstimate
     text_guidance_scale: Number | None = None
     ip_adapter_scale: Number | None = None
     on_frontier: bool = False
@@ -55,7 +40,7 @@ class MethodFrontier:
     """A method's points, and the area under those that no other beats."""
 
     method: str
-    area: Mean
+    area: IntervalEstimate
     points: Annotated[tuple[Point, ...], Field(min_length=1, max_length=MAX_POINTS)]
 
 

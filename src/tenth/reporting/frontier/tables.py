@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tenth.reporting.claims import LEVEL, p_text
-from tenth.reporting.frontier.record import AreaDifference, Frontier, Mean
+from tenth.reporting.frontier.record import AreaDifference, Frontier
 from tenth.reporting.metric_columns import decimals, heading, interval, label, number
-from tenth.reporting.results_reader import IDENTITY
+from tenth.reporting.results_reader import IDENTITY, IntervalEstimate
 from tenth.reporting.tables import Cell, Table, on
 
 AREA_DECIMALS = 3
@@ -46,7 +46,7 @@ def points_table(frontier: Frontier) -> Table:
     return Table(f"Settings{on(frontier.prompt_set)}", [*map(heading, metrics), "on the frontier"], bodies, "scores", note)
 
 
-def _mean(mean: Mean, places: int) -> Cell:
+def _mean(mean: IntervalEstimate, places: int) -> Cell:
     return Cell(number(mean.value, places), interval(mean.low, mean.high, places))
 
 
