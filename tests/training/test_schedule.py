@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tenth.core.errors import RecipeError
+from tenth.core.optional_packages import openvino_core
 from tenth.training.distributed import micro_batches
-from tenth.training.schedule import TrainingConfig, learning_rate, shuffled_indices
+from tenth.training.schedule import DTYPES, TrainingConfig, autocast_dtype, learning_rate, shuffled_indices
 
 SCHEDULE = TrainingConfig(total_images=160, batch_size=4, learning_rate=1e-2, warmup_images=16, ema_halflife_images=20)
 
@@ -25,6 +26,15 @@ def test_the_rate_is_constant_until_it_cools_down() -> None:
     for lengths in ((20,), (0,), (3, 3)):
         with pytest.raises(RecipeError, match="extra_ema_halflives_images"):
             replace(SCHEDULE, extra_ema_halflives_images=lengths)
+
+
+def test_auto_is_bf16_only_where_the_processor_computes_in_it() -> None:
+    cpu = torch.device("cpu")
+    has_bf16 = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert autocast_dtype(SCHEDULE.precision, cpu) == (torch.bfloat16 if has_bf16 else torch.float32)
+    assert autocast_dtype("auto", torch.device("mps")) == torch.bfloat16
+    for name, dtype in DTYPES.items():
+        assert autocast_dtype(name, cpu) == dtype
 
 
 def test_order_is_a_pure_function_and_goes_on_over_epochs() -> None:

@@ -13,6 +13,7 @@ from tenth.core.errors import DataError
 from tenth.core.rng import StepRNG, derive_seed
 from tenth.training.checkpoint import exclusive_run
 from tenth.training.distributed import distributed_state
+from tenth.training.frozen_network import autocast
 from tenth.training.monitoring import CheckpointMetrics, TrainingLogger, graceful_stop
 from tenth.training.schedule import TrainingConfig, learning_rate, shuffled_indices
 from tenth.training.state import TrainState
@@ -62,7 +63,7 @@ def fit(
             totals = torch.zeros(2, device=distributed.device)  # the loss, and whether a stop was requested
             for part in state.micro_batches:
                 rng = StepRNG(schedule.seed, step, schedule.batch_size, part)
-                with torch.autocast(distributed.device.type, state.precision, enabled=schedule.precision != "fp32"):
+                with autocast(distributed.device, state.precision):
                     part_loss = loss(indices[part], rng) / schedule.gradient_accumulation_steps
                 state.scaler.scale(part_loss).backward()
                 totals[0] += part_loss.detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -13,7 +14,8 @@ from tenth.core.config import Count, NonNegative, Positive, WholeNumber, config_
 from tenth.core.rng import derive_seed
 from tenth.training.optimizer import OPTIMIZERS
 
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+PRECISIONS = ("auto", *DTYPES)
 
 
 @config_dataclass
@@ -33,7 +35,7 @@ class TrainingConfig:
     checkpoint_every_images: Count = 20_000  # images between checkpoints
     seed: WholeNumber = 0
     optimizer: Annotated[str, one_of(OPTIMIZERS)] = "adamw"  # optimizer.py says what each is
-    precision: Annotated[str, one_of(PRECISIONS)] = "bf16"  # of autocast, fp16 with a scaled loss; weights and averages: fp32
+    precision: Annotated[str, one_of(PRECISIONS)] = "auto"  # of autocast: `autocast_dtype`; weights and averages are fp32
 
     def __post_init__(self) -> None:
         batch_size, steps, cooldown = self.batch_size, self.gradient_accumulation_steps, self.cooldown_images
@@ -47,6 +49,26 @@ class TrainingConfig:
     def num_steps(self) -> int:
         """Steps in all; the last one may see more images than were asked for."""
         return math.ceil(self.total_images / self.batch_size)
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """What a step computes in. precision: of PRECISIONS; auto: bf16 where the device computes in it, else fp32.
+
+    A processor without it emulates it, which takes tens of times as long. fp16 is for GPUs; the loss is scaled.
+    """
+    return DTYPES[precision if precision != "auto" else "bf16" if computes_in_bf16(device) else "fp32"]
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16. Others than CPUs and CUDA's: taken to have them."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return True
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return torch.cpu._is_avx512_bf16_supported()
+    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # Arm's, asked of the library that computes
+    return supported
 
 
 def learning_rate(schedule: TrainingConfig, images_seen: int) -> float:

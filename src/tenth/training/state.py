@@ -16,7 +16,7 @@ from tenth.core.errors import CheckpointError
 from tenth.training.checkpoint import load_checkpoint, save_checkpoint
 from tenth.training.distributed import micro_batches
 from tenth.training.optimizer import STATE_KEYS, create_optimizer
-from tenth.training.schedule import PRECISIONS, TrainingConfig
+from tenth.training.schedule import TrainingConfig, autocast_dtype
 
 
 @contextmanager
@@ -96,7 +96,8 @@ class TrainState:
     def __init__(self, modules: Mapping[str, nn.Module], schedule: TrainingConfig, distributed: PartialState) -> None:
         for module in modules.values():
             module.to(distributed.device)
-        self.schedule, self.distributed, self.precision = schedule, distributed, PRECISIONS[schedule.precision]
+        self.schedule, self.distributed = schedule, distributed
+        self.precision = autocast_dtype(schedule.precision, distributed.device)
         trained = {name: value for name, value in named_parameters(modules).items() if value.requires_grad}
         self.names, self.parameters = list(trained), list(trained.values())
         self.micro_batches = micro_batches(schedule, distributed.num_processes, distributed.process_index)

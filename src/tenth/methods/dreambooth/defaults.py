@@ -20,7 +20,13 @@ SCHEDULE = TrainingConfig(1_600, 2, warmup_images=40, ema_halflife_images=200, c
 SMALL_SCHEDULE = TrainingConfig(960, 8, warmup_images=80, ema_halflife_images=240, checkpoint_every_images=240)
 # Of transformers, of which a step takes longer: as many steps as in the published examples, one photo each.
 FLOW_SCHEDULE = TrainingConfig(
-    1_000, 2, gradient_accumulation_steps=2, warmup_images=40, ema_halflife_images=200, checkpoint_every_images=200
+    1_000,
+    2,
+    gradient_accumulation_steps=2,
+    warmup_images=40,
+    ema_halflife_images=200,
+    checkpoint_every_images=200,
+    precision="bf16",
 )
 MAX_FLOW_STEPS = 28  # of class images, and of the images that checkpoints are chosen by
 

@@ -33,7 +33,7 @@ from tenth.training.distributed import distributed_state
 from tenth.training.flow_matching.frozen_model import frozen_model
 from tenth.training.loop import fit
 from tenth.training.monitoring import CheckpointMetrics
-from tenth.training.schedule import PRECISIONS, TrainingConfig
+from tenth.training.schedule import TrainingConfig, autocast_dtype
 from tenth.training.state import ema_weights
 
 MIN_TRAIN_PHOTOS = 4  # photos that stay for training, where some are held out
@@ -193,7 +193,7 @@ def train(
 ) -> dict[str, Tensor]:
     """Train on `num_photos` photos. Gives the averaged weights of the best checkpoint, or of the last without a selector."""
     settings, frozen, best_file = data.settings, data.frozen, directory / BEST_FILE
-    precision = PRECISIONS[settings.schedule.precision]
+    precision = autocast_dtype(settings.schedule.precision, frozen.device)
     with trainable(pipeline, settings.lora, text_encoder=settings.train_text_encoder) as parameters:
 
         def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> CheckpointMetrics | None:

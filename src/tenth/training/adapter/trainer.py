@@ -43,7 +43,7 @@ from tenth.training.flow_matching.frozen_model import FrozenModel, frozen_model
 from tenth.training.flow_matching.time_sampling import TimeSampling
 from tenth.training.loop import fit
 from tenth.training.monitoring import append_history, image_strip
-from tenth.training.schedule import PRECISIONS, TrainingConfig
+from tenth.training.schedule import TrainingConfig, autocast_dtype
 from tenth.training.state import ema_weights, load_weights
 
 
@@ -168,7 +168,7 @@ class AdapterTrainer:
         for part, parameters in (("adapter", adapter), ("aggregator", list(self.aggregator.parameters()))):
             for parameter in parameters:
                 parameter.requires_grad_(part in self.recipe.trainable)
-        network, precision = self.frozen.network, PRECISIONS[schedule.precision]
+        network, precision = self.frozen.network, autocast_dtype(schedule.precision, self.frozen.device)
         modules = {"network": network, "aggregator": self.aggregator}
 
         def on_checkpoint(images_seen: int, ema: Mapping[str, Tensor]) -> dict[str, float | Pixels] | None:

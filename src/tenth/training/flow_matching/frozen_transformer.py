@@ -138,7 +138,7 @@ class FrozenTransformer:
         """
         if precision == torch.float32 and self.transformer.dtype != precision:
             needed = "beside weights in 16 bits it is bf16 or fp16"
-            raise RecipeError("precision is fp32", needed, "Leave it out, or set TENTH_MEMORY_PROFILE=float32")
+            raise RecipeError("precision is fp32", needed, 'Say precision = "bf16", or set TENTH_MEMORY_PROFILE=float32')
         return cast_frozen_weights(self.transformer, precision)
 
     def autocast(self, precision: torch.dtype) -> torch.autocast:
