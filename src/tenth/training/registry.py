@@ -12,6 +12,7 @@ from tenth.core.wording import did_you_mean
 from tenth.models.memory.planner import LoadOptions
 from tenth.models.registry import load_model
 from tenth.training.adapter.trainer import AdapterRecipe, train_adapter
+from tenth.training.pocket.adversarial import AdversarialRecipe, train_adversarial
 from tenth.training.pocket.autoencoder import AutoencoderRecipe, train_autoencoder
 from tenth.training.pocket.decoder import DecoderRecipe, train_decoder
 from tenth.training.pocket.diffusion import DiffusionRecipe, train_diffusion
@@ -35,6 +36,7 @@ STAGES: Mapping[str, Stage] = {
     "autoencoder": Stage(AutoencoderRecipe, train_autoencoder, "the pocket model's autoencoder"),
     "decoder": Stage(DecoderRecipe, train_decoder, "the pocket model's decoder, sharper on the same latents"),
     "base-model": Stage(DiffusionRecipe, train_diffusion, "the pocket model's UNet, text encoder and IP-Adapter"),
+    "adversarial": Stage(AdversarialRecipe, train_adversarial, "the pocket model's UNet, for sharper images in few steps"),
     "face-attributes": Stage(FaceAttributesRecipe, train_face_attributes, "what is to be seen on a face, to score prompts by"),
     "adapter": Stage(AdapterRecipe, _train_adapter, "an aggregator of several photos and its adapter"),
 }

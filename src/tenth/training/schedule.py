@@ -66,9 +66,8 @@ def computes_in_bf16(device: torch.device) -> bool:
     if device.type != "cpu":
         return True
     if platform.machine().lower() in ("x86_64", "amd64"):
-        return torch.cpu._is_avx512_bf16_supported()
-    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # Arm's, asked of the library that computes
-    return supported
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # Arm's, asked of the library that computes
 
 
 def learning_rate(schedule: TrainingConfig, images_seen: int) -> float:

@@ -64,15 +64,19 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
     """Train and write a whole model to `directory`/final, and of the further averages to `directory`/average-HALFLIFE."""
     data = prepare(recipe, ArrayCache(default_cache_dir()))
     identity_loss = IdentityLoss(data.autoencoder, data.encoder) if recipe.identity_loss.weight else None
-    ema = train(data.model, data.dataset, data.photo_indices, recipe, directory, identity_loss)
-    export_model(directory / "final", ema, recipe.autoencoder, data.encoder)
+    train(data.model, data.dataset, data.photo_indices, recipe, directory, identity_loss)
+    export_averages(recipe, data, directory)
 
-    # The further averages, from the last checkpoint.
+
+def export_averages(recipe: DiffusionRecipe, data: Prepared, directory: Path) -> None:
+    """Write the averages of the last checkpoint as models: `directory`/average-HALFLIFE, and last the first, to final."""
     checkpoint = load_checkpoint(directory)
     assert checkpoint is not None
-    _, *further = ema_keys([recipe.schedule.ema_halflife_images, *recipe.schedule.extra_ema_halflives_images])
-    for key in further:
-        export_model(directory / key, tensors_under(checkpoint.tensors, key), recipe.autoencoder, data.encoder)
+    text_encoder = {f"text_encoder.{name}": value for name, value in data.model.text_encoder.state_dict().items()}
+    first, *further = ema_keys([recipe.schedule.ema_halflife_images, *recipe.schedule.extra_ema_halflives_images])
+    for key in (*further, first):  # what a stage does not train is as it was
+        weights = text_encoder | tensors_under(checkpoint.tensors, key)
+        export_model(directory / ("final" if key == first else key), weights, recipe.autoencoder, data.encoder)
 
 
 def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:

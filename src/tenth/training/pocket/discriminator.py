@@ -1,4 +1,4 @@
-"""The decoder's discriminator, a small network that tells patches of photos from generated ones, and its losses."""
+"""The discriminators of decoder and UNet, which tell photos from what these generate, and their losses."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTH = 64  # channels of the first layer, the second has twice as many
+from tenth.models.denoiser import Conditioning
+
+WIDTH = 64  # channels of the first layer, the second of the decoder's has twice as many
 SLOPE = 0.2  # of the leaky ReLUs
 SCORE_SCALE = 16.0  # three layers of norm 1 would never reach the margin of the hinge loss
 LEARNING_RATE_FACTOR = 4.0  # relative to the decoder's: it must keep up, or the decoder overshoots the photos' detail
+HEAD_NUM_GROUPS = 16
+HEAD_SCORE_SCALE = 4.0  # as SCORE_SCALE; the layers before are normalized to unit variance
+HEAD_LEARNING_RATE_FACTOR = 8.0  # relative to the UNet's
 
 
 class PatchDiscriminator(nn.Module):
@@ -46,6 +51,67 @@ class PatchDiscriminator(nn.Module):
             x = F.leaky_relu(x, SLOPE) if index < len(self.layers) - 1 else x
             outputs.append(x)
         return [*outputs[:-1], SCORE_SCALE * outputs[-1]]
+
+
+class DiscriminatorHead(nn.Module):
+    """Three convolutions with spectral normalization on one feature map (B, C, h, w) -> a score at each place, (B, 1, h, w)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        sizes = ((channels, WIDTH), (WIDTH, WIDTH), (WIDTH, 1))
+        self.layers: Any = nn.ModuleList(nn.Conv2d(*size, 3, padding=1) for size in sizes)
+        with torch.no_grad():  # as of PatchDiscriminator
+            for layer in self.layers:
+                layer.weight /= HEAD_LEARNING_RATE_FACTOR
+                layer.bias /= HEAD_LEARNING_RATE_FACTOR
+
+    def forward(self, features: Tensor, *, trainable: bool) -> Tensor:
+        """The scores. trainable: whether gradients reach the weights, or only the features."""
+        x = features
+        for index, layer in enumerate(self.layers):
+            weight, bias = (value if trainable else value.detach() for value in (layer.weight, layer.bias))
+            x = F.conv2d(x, weight / largest_singular_value(weight.flatten(1)), bias, padding=1).float()
+            if index < len(self.layers) - 1:
+                x = F.leaky_relu(F.group_norm(x, HEAD_NUM_GROUPS), SLOPE)
+        return HEAD_SCORE_SCALE * x
+
+
+class LatentDiscriminator(nn.Module):
+    """Heads on what a frozen UNet finds in noisy latents on its way down: are they a photo's, of this prompt and person.
+
+    unet: with an IP-Adapter; not a module of this one, so that it is neither trained nor saved. It has learnt what latents look
+    like at each level of noise, for which a network that starts from nothing would need more photos than there are; and the
+    noise keeps the heads from learning the photos by heart. Sources: Sauer et al. 2024, arXiv:2403.12015, features of the
+    diffusion model itself; Wang et al. 2022, arXiv:2206.02262, noise.
+    """
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self._unet = (unet.requires_grad_(False),)
+        widths = unet.config.block_out_channels
+        self.heads: Any = nn.ModuleList(DiscriminatorHead(width) for width in (*widths, widths[-1]))
+
+    @property
+    def unet(self) -> Any:
+        """The frozen UNet."""
+        return self._unet[0]
+
+    def features(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> list[Tensor]:
+        """What each block on the way down finds before it halves the resolution, and what the middle block finds."""
+        unet = self.unet
+        embedded_time = unet.time_embedding(unet.time_proj(timesteps).to(noisy_latents.dtype))  # (B, E)
+        context = unet.process_encoder_hidden_states(
+            conditioning.prompts.hidden, {"image_embeds": [conditioning.image_embeddings]}
+        )
+        x, features = unet.conv_in(noisy_latents), []
+        for block in unet.down_blocks:
+            x, outputs = block(hidden_states=x, temb=embedded_time, encoder_hidden_states=context)
+            features.append(outputs[-2] if block.downsamplers else outputs[-1])
+        return [*features, unet.mid_block(x, embedded_time, encoder_hidden_states=context)]
+
+    def scores(self, features: Sequence[Tensor], *, trainable: bool) -> list[Tensor]:
+        """The scores of each head. trainable: whether gradients reach the heads' weights."""
+        return [head(each, trainable=trainable) for head, each in zip(self.heads, features, strict=True)]
 
 
 def largest_singular_value(matrix: Tensor) -> Tensor:

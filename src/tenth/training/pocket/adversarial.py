@@ -1,0 +1,218 @@
+"""Adversarial fine-tuning of the pocket model's UNet: what it generates in few steps should pass for a photo."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import sdpa_kernel
+
+from tenth.core.cache import ArrayCache, default_cache_dir
+from tenth.core.config import Count, Fraction, NonNegative, config_dataclass, require
+from tenth.core.rng import StepRNG
+from tenth.models.adapters.ip_adapter import set_adapter_scale
+from tenth.models.denoiser import Conditioning, predict, predict_x0
+from tenth.models.encoders.dlib_resnet import crops_to_chips
+from tenth.models.prompt_encoder import PromptEmbeddings
+from tenth.training.diffusion_loss import min_snr_weight
+from tenth.training.frozen_diffusion import attention_kernels
+from tenth.training.loop import fit
+from tenth.training.pocket.dataset import PocketDataset
+from tenth.training.pocket.decoder import laplacian_energy
+from tenth.training.pocket.diffusion import DiffusionRecipe, export_averages, prepare
+from tenth.training.pocket.discriminator import LatentDiscriminator, hinge_loss
+from tenth.training.pocket.identity_loss import IdentityLoss
+from tenth.training.pocket.modules import PocketModules
+
+
+@config_dataclass
+class AdversarialLoss:
+    """What the UNet learns by beside the denoising error and the identity loss."""
+
+    adversarial_weight: NonNegative = 0.02
+    pattern_weight: NonNegative = 0.05  # that fine detail is as strong at each place of the decoder's squares
+    max_timestep: Count = (
+        500  # below it there are an adversarial loss and predictions to go on from; above it the mean is right
+    )
+    p_below: Fraction = 0.7  # of the images have a timestep below, whatever the others have
+    p_on_policy: Fraction = 0.4  # of these go on from the UNet's own prediction, as sampling does
+    step_size: Count = 300  # longest step of sampling, in timesteps
+    min_step: Fraction = 0.6  # shortest step after which the discriminator looks, as a share of step_size
+
+
+@config_dataclass
+class AdversarialRecipe(DiffusionRecipe):
+    """recipes/pocket-adversarial.toml. The other keys as of its base; photos are not augmented."""
+
+    loss: AdversarialLoss = field(default_factory=AdversarialLoss)
+    stage: Literal["adversarial"] = "adversarial"  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        require(not self.augmentation.p_apply, "augmentation.p_apply", self.augmentation.p_apply, "0 in this stage")
+
+
+def train_adversarial(recipe: AdversarialRecipe, directory: Path) -> None:
+    """Train, and write models as `train_diffusion` does."""
+    data = prepare(recipe, ArrayCache(default_cache_dir()))
+    model = data.model
+    model.unet.to(memory_format=torch.channels_last).train()
+    model.text_encoder.requires_grad_(False)
+    discriminator = LatentDiscriminator(copy.deepcopy(model.unet))
+    trainer = AdversarialTrainer(recipe, model, discriminator, IdentityLoss(data.autoencoder, data.encoder), data.dataset)
+
+    def loss(indices: Tensor, rng: StepRNG) -> Tensor:
+        return trainer.loss(data.photo_indices[indices], rng)
+
+    fit({"unet": model.unet, "discriminator": discriminator}, loss, len(data.photo_indices), recipe.schedule, directory)
+    export_averages(recipe, data, directory)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a step starts from: latents of photos (B, 8, h, w), their embeddings (B, 128), conditions, and timesteps (B,).
+
+    with_person: which of the images are conditioned on their person.
+    """
+
+    latents: Tensor
+    embeddings: Tensor
+    conditioning: Conditioning
+    timesteps: Tensor
+    with_person: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class AdversarialTrainer:
+    """The UNet, its discriminator, the frozen networks of the losses, and the data."""
+
+    recipe: AdversarialRecipe
+    model: PocketModules
+    discriminator: LatentDiscriminator
+    identity_loss: IdentityLoss
+    dataset: PocketDataset
+
+    def loss(self, indices: Tensor, rng: StepRNG) -> Tensor:
+        """One step's loss of UNet and discriminator on photos (B,), a scalar; each is trained by its own terms."""
+        # Photos, conditions and noise; some images start where sampling would have come to.
+        config, batch = self.recipe.loss, self._batch(indices, rng)
+        below = batch.timesteps < config.max_timestep
+        noise = rng.normal(*batch.latents.shape[1:])
+        on_policy = below & (rng.uniform() < config.p_on_policy)
+        noisy = self._noised(batch.latents, noise, batch.timesteps)
+        noisy = torch.where(on_policy[:, None, None, None], self._own_latents(batch, on_policy, noise, rng), noisy)
+
+        # The prediction, and its denoising error where the noise is known.
+        x0, velocity = self._predict(noisy, batch.timesteps, batch.conditioning)
+        target = self.model.scheduler.get_velocity(batch.latents, noise, batch.timesteps)
+        alphas = self._alphas(batch.timesteps)
+        weight = min_snr_weight(alphas / (1 - alphas), "v_prediction", self.recipe.min_snr_gamma)
+        loss: Tensor = (weight * (velocity - target).square().mean((1, 2, 3)) * ~on_policy).mean()
+
+        # What it shows: the person, in even detail, and, after the next step of sampling, a photo.
+        loss = loss + self._appearance_loss(x0, batch, rng)
+        return loss + self._adversarial_loss(x0, batch, below, rng)
+
+    def _batch(self, indices: Tensor, rng: StepRNG) -> Batch:
+        """The inputs of a step, some of their conditions dropped."""
+        dropout, config, dataset = self.recipe.conditioning_dropout, self.recipe.loss, self.dataset
+        drop_image, drop_text = dropout.masks(rng.uniform())
+        mirrored, variant = rng.integers(2), rng.integers(dataset.tokens.shape[1])
+        embeddings = dataset.reference_embeddings(indices, dropout, rng).masked_fill(drop_image[:, None, None], 0.0)
+        tokens = torch.where(drop_text[:, None], self.model.tokenize([""]), dataset.tokens[indices, variant])
+        with torch.no_grad():
+            text = self.model.text_encoder(tokens).last_hidden_state
+        anywhere = rng.integers(self.model.scheduler.config.num_train_timesteps)
+        timesteps = torch.where(rng.uniform() < config.p_below, rng.integers(config.max_timestep), anywhere)
+        conditioning = Conditioning(PromptEmbeddings(text), embeddings)
+
+        # Some steps are without the adapter, in both networks.
+        without_adapter = rng.scalar() < dropout.p_no_adapter
+        for unet in (self.model.unet, self.discriminator.unet):
+            set_adapter_scale(unet, 0.0 if without_adapter else 1.0)
+        with_person = torch.zeros_like(drop_image) if without_adapter else ~drop_image
+        return Batch(dataset.latents[indices, mirrored], dataset.embeddings[indices], conditioning, timesteps, with_person)
+
+    @torch.no_grad()
+    def _own_latents(self, batch: Batch, selected: Tensor, noise: Tensor, rng: StepRNG) -> Tensor:
+        """Where a step of sampling leads to, with its own noise or with new: (B, 8, h, w), zero where not selected (B,)."""
+        last = self.model.scheduler.config.num_train_timesteps - 1
+        earlier = (batch.timesteps + self.recipe.loss.step_size * rng.uniform()).long().clamp(max=last)
+        renew, new_noise = rng.uniform() < 0.5, rng.normal(*noise.shape[1:])
+        (rows,), result = torch.where(selected), torch.zeros_like(noise)
+        if len(rows):
+            noisy = self._noised(batch.latents[rows], noise[rows], earlier[rows])
+            x0, _ = self._predict(noisy, earlier[rows], _rows_of(batch.conditioning, rows))
+            alphas = self._alphas(earlier[rows])[:, None, None, None]
+            implied_noise = (noisy - alphas.sqrt() * x0) / (1 - alphas).sqrt()
+            next_noise = torch.where(renew[rows, None, None, None], new_noise[rows], implied_noise)
+            result[rows] = self._noised(x0, next_noise, batch.timesteps[rows])
+        return result
+
+    def _appearance_loss(self, x0: Tensor, batch: Batch, rng: StepRNG) -> Tensor:
+        """The identity loss, and how unevenly fine detail falls on the decoder's squares, for some of the images. A scalar."""
+        config, alphas = self.recipe.identity_loss, self._alphas(batch.timesteps)
+        (rows,) = torch.where(batch.with_person & (rng.uniform() < config.p_apply) & (alphas >= config.min_alphas_cumprod))
+        if not len(rows):
+            return x0.new_zeros(())
+        pixels = self.identity_loss.decoder(x0[rows])
+        descriptors = self.identity_loss.face_net(crops_to_chips(pixels)).float()
+        standardized = self.identity_loss.encoder.standardize(descriptors)
+        errors = 1 - F.cosine_similarity(standardized, batch.embeddings[rows], dim=1)
+        energy = laplacian_energy(pixels).log()
+        loss: Tensor = config.weight * (alphas[rows] * errors).sum() / len(x0)
+        return loss + self.recipe.loss.pattern_weight * (energy - energy.mean()).abs().mean()
+
+    def _adversarial_loss(self, x0: Tensor, batch: Batch, below: Tensor, rng: StepRNG) -> Tensor:
+        """What the discriminator says of predictions (B, 8, h, w) after the next step of sampling, and its own loss. A scalar.
+
+        One row and one column of the latents are left out, at random the first or the last: on a fixed grid of the UNet's
+        strides a pattern would be the cheapest detail.
+        """
+        config = self.recipe.loss
+        step = config.step_size * (config.min_step + (1 - config.min_step) * rng.uniform())
+        noises, (top, left) = [rng.normal(*x0.shape[1:]) for _ in range(2)], (int(2 * rng.scalar()) for _ in range(2))
+        (rows,) = torch.where(below)
+        if not len(rows):  # gradients of zero: processes average those of all weights
+            return 0 * torch.stack([weights.sum() for weights in self.discriminator.parameters()]).sum()
+        later, conditioning = (batch.timesteps - step).long().clamp(min=1)[rows], _rows_of(batch.conditioning, rows)
+        height, width = (side - 1 for side in x0.shape[-2:])
+        generated, photos = (
+            self._noised(latents[rows], noise[rows], later)[..., top : top + height, left : left + width]
+            for latents, noise in zip((x0, batch.latents), noises, strict=True)
+        )
+
+        # Scores that teach the UNet leave the heads' weights alone, and those that teach the heads the UNet's.
+        with sdpa_kernel(attention_kernels(x0.device)):
+            generated_features = self.discriminator.features(generated, later, conditioning)
+            with torch.no_grad():
+                photo_features = self.discriminator.features(photos, later, conditioning)
+        generator_scores = self.discriminator.scores(generated_features, trainable=False)
+        generated_scores = self.discriminator.scores([each.detach() for each in generated_features], trainable=True)
+        photo_scores = self.discriminator.scores(photo_features, trainable=True)
+        own_losses = [hinge_loss(*pair) for pair in zip(photo_scores, generated_scores, strict=True)]
+        adversarial = -torch.stack([scores.mean() for scores in generator_scores]).mean()
+        return config.adversarial_weight * adversarial + torch.stack(own_losses).mean()
+
+    def _predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
+        """The denoised latents and the velocity that the UNet predicts, (B, 8, h, w) each."""
+        with sdpa_kernel(attention_kernels(noisy.device)):
+            velocity = predict(self.model.unet, noisy.contiguous(memory_format=torch.channels_last), timesteps, conditioning)
+        return predict_x0(noisy, velocity.float(), self._alphas(timesteps), "v_prediction"), velocity.float()
+
+    def _noised(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        noisy: Tensor = self.model.scheduler.add_noise(latents, noise, timesteps)
+        return noisy
+
+    def _alphas(self, timesteps: Tensor) -> Tensor:
+        alphas: Tensor = self.model.scheduler.alphas_cumprod[timesteps]  # (B,)
+        return alphas
+
+
+def _rows_of(conditioning: Conditioning, rows: Tensor) -> Conditioning:
+    assert conditioning.image_embeddings is not None
+    return Conditioning(conditioning.prompts[rows], conditioning.image_embeddings[rows])
