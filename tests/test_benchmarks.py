@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from fresh import Fresh
 from tenth.evaluation.metrics.recognition.groups import GENDER_METRICS
@@ -145,6 +146,23 @@ def test_what_keeping_the_best_gives_is_printed_last(fresh: Fresh) -> None:
         value, low, high = result[selector]["identity_difference"]
         assert low <= value <= high
         assert value == pytest.approx(result[selector]["identity"] - result[selector]["first_identity"], abs=2e-4)
+
+
+def test_what_images_of_the_pocket_model_look_like_is_printed_last(fresh: Fresh, tmp_path: Path) -> None:
+    to = f"--sheet={tmp_path / 'sheet.png'}", f"--images-to={tmp_path / 'images'}"
+    result = last_line(fresh, "pocket_images", "--images=2", *to)
+    assert (result["people"], result["images"], result["colour_cast"]["training_crops"]) == (2, 4, 9)
+    assert result["sharpness"] == pytest.approx(
+        result["laplacian_variance"]["images"] / result["laplacian_variance"]["held_out"], rel=1e-3
+    )
+    assert all(0 <= result["colour_cast"][side] <= 1 for side in ("images", "held_out", "training"))
+    assert set(result["faces"]) == {"recognizer", "dlib"}
+    assert result["identity"]["everybody"]["people"] == 2
+    assert result["diversity"]["images"]["pixels"] > 0
+    assert result["seconds_per_image"] > 0
+    with Image.open(tmp_path / "sheet-1.png") as sheet:
+        assert sheet.size == (4 * 192, 2 * 192)  # two photos and two images of each of two people
+    assert sorted(path.name for path in tmp_path.glob("images/*/*.png")) == ["00.png", "00.png", "01.png", "01.png"]
 
 
 def test_a_servers_streams_leave_no_memory_and_their_ratio_is_printed_last(fresh: Fresh) -> None:
