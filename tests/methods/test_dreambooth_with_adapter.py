@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tenth.core.errors import RecipeError
 from tenth.core.types import Identity, MethodResult, Person
-from tenth.data.photo import open_photo
+from tenth.data.photo_folder import read_person
 from tenth.experiments import identities as learnt
 from tenth.methods.combined import CombinedMethod
 from tenth.methods.dreambooth import checkpoint_selection
@@ -25,6 +25,7 @@ from tenth.methods.dreambooth.method import DreamBooth
 from tenth.methods.identity_file import save_identity
 from tenth.methods.registry import method
 from tenth.models.adapters.ip_adapter import ImageConditioning
+from tenth.models.pocket.paths import EXAMPLE_PHOTOS_DIR
 from tenth.training.frozen_diffusion import FrozenDiffusion
 from toy_dreambooth import SETTINGS, all_weights, assert_as_before, draw, person
 
@@ -178,10 +179,8 @@ def test_an_experiment_trains_the_pair_anew(toy_model: Any, tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("adapter", ["ip-adapter-consensus", "ip-adapter-concat"])
-def test_faces_through_the_model_s_own_adapter(
-    toy_model: Any, face_photos: list[Path], given: list[Tensor | None], adapter: str
-) -> None:
-    photos = tuple(map(open_photo, face_photos[:3]))
+def test_faces_through_the_model_s_own_adapter(toy_model: Any, given: list[Tensor | None], adapter: str) -> None:
+    photos = read_person(EXAMPLE_PHOTOS_DIR).photos[:3]
     CombinedMethod(DreamBooth("dreambooth", WITH), method(adapter))(Person("anna", photos), toy_model)
     others = [method(adapter)(Person("anna", photos[:i] + photos[i + 1 :]), toy_model).identity.embeddings for i in range(3)]
     assert len(given) == 3
