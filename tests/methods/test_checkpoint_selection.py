@@ -12,7 +12,7 @@ import pytest
 from tenth.core.types import Pixels
 from tenth.data.photo import open_photo
 from tenth.methods.dreambooth import checkpoint_selection as choosing
-from tenth.methods.dreambooth.checkpoint_selection import build_selector, embed_images, mean_similarity
+from tenth.methods.dreambooth.checkpoint_selection import CheckpointImages, build_selector, embed_images, mean_similarity
 from tenth.sampling.config import SamplingConfig
 from tenth.training.monitoring import read_history
 from toy_marks import assert_marked
@@ -48,7 +48,7 @@ def test_the_checkpoint_nearest_to_the_held_out_photo_is_the_best(tmp_path: Path
     monkeypatch.setattr(choosing, "embed_images", directions)
     monkeypatch.setattr(choosing, "sample", lambda batch: batch.model.sample(batch.prompts))
     model: Any = Shades(60, 100, 160, 0)
-    choice = build_selector(model, [shade(170), shade(190)], [shade(110)], PROMPTS, FEW, tmp_path)
+    choice = build_selector(model, [shade(170), shade(190)], [shade(110)], CheckpointImages(PROMPTS, FEW), tmp_path)
     assert choice is not None
     made = [choice(seen) for seen in (10, 20, 30, 40)]
     assert [best for best, _ in made] == [True, True, False, False]
@@ -64,8 +64,8 @@ def test_the_checkpoint_nearest_to_the_held_out_photo_is_the_best(tmp_path: Path
 
 def test_without_a_face_on_either_side_nothing_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing, "embed_images", directions)
-    assert build_selector(Shades(), [shade(0)], [shade(1)], PROMPTS, FEW, tmp_path) is None  # type: ignore[arg-type]
-    assert build_selector(Shades(), [shade(1)], [shade(0)], PROMPTS, FEW, tmp_path) is None  # type: ignore[arg-type]
+    assert build_selector(Shades(), [shade(0)], [shade(1)], CheckpointImages(PROMPTS, FEW), tmp_path) is None  # type: ignore[arg-type]
+    assert build_selector(Shades(), [shade(1)], [shade(0)], CheckpointImages(PROMPTS, FEW), tmp_path) is None  # type: ignore[arg-type]
 
 
 def test_the_model_s_own_encoder_reads(toy_model: Any, face_photos: list[Path]) -> None:

@@ -17,6 +17,7 @@ from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, ModelError, RecipeError
 from tenth.core.rng import StepRNG
 from tenth.core.types import Person
+from tenth.methods.dreambooth.checkpoint_selection import CheckpointImages
 from tenth.methods.dreambooth.data import DreamBoothSettings, compute_class_moments, prepare_data
 from tenth.methods.dreambooth.lora import ALL_LAYERS, ATTENTION_LAYERS, LoraSettings, trainable
 from tenth.methods.dreambooth.method import DreamBooth
@@ -166,8 +167,8 @@ def test_the_best_checkpoint_is_kept_and_chosen_by_a_photo_that_is_not_trained_o
     asked: list[Any] = []
     kept: dict[str, torch.Tensor] = {}
 
-    def opened(_: Any, given: list[Any], held_out: list[Any], prompts: tuple[str, ...], *__: Any) -> Any:
-        asked.extend([len(given), len(held_out), *prompts[:1]])
+    def opened(__: Any, given: list[Any], held_out: list[Any], drawing: CheckpointImages, _: Path) -> Any:
+        asked.extend([len(given), len(held_out), *drawing.prompts[:1]])
 
         def choose(seen: int) -> tuple[bool, dict[str, float]]:
             if seen == 8:

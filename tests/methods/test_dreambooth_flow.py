@@ -17,7 +17,7 @@ from tenth.core.rng import StepRNG
 from tenth.core.types import Identity
 from tenth.data.photo import open_photo
 from tenth.methods.combined import combine_identities
-from tenth.methods.dreambooth.checkpoint_selection import build_selector, embed_images
+from tenth.methods.dreambooth.checkpoint_selection import CheckpointImages, build_selector, embed_images
 from tenth.methods.dreambooth.data import prepare_data
 from tenth.methods.dreambooth.defaults import default_settings
 from tenth.methods.dreambooth.method import DreamBooth
@@ -171,7 +171,7 @@ def test_faces_of_checkpoints_are_read_by_dlib_as_a_transformer_has_no_encoder(
     pixels = [open_photo(path).pixels for path in face_photos[:3]]
     rows = embed_images(model, pixels)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1)
-    selector = build_selector(model, pixels[:2], pixels[2:], [PROMPT], TWO_STEPS, tmp_path)
+    selector = build_selector(model, pixels[:2], pixels[2:], CheckpointImages([PROMPT], TWO_STEPS), tmp_path)
     assert selector is not None
     is_best, metrics = selector(4)
     assert is_best

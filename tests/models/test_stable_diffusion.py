@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from tenth.core.errors import ModelError
 from tenth.core.rng import StepRNG
 from tenth.core.types import Person, Photo
+from tenth.methods.combined import CombinedMethod
 from tenth.methods.dreambooth.checkpoint_selection import build_selector
 from tenth.methods.dreambooth.data import DreamBoothSettings
 from tenth.methods.dreambooth.method import DreamBooth
@@ -207,6 +208,20 @@ def test_a_person_is_fine_tuned_and_diffusers_reads_the_lora(
     (same,) = generate(other, [Request(None, f"a photo of a {identity.trigger_phrase}", 1)], few)
     assert np.abs(same.pixels.astype(int) - sample.pixels).max() <= 1
     assert np.abs(plain.pixels.astype(int) - sample.pixels).max() > 1
+
+
+def test_a_person_is_fine_tuned_while_the_adapter_is_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "store"))
+    model, few = load_model(str(folder)), SamplingConfig(steps=1)
+    schedule = TrainingConfig(total_images=2, batch_size=2, warmup_images=0, checkpoint_every_images=2)
+    settings = DreamBoothSettings(
+        schedule, class_noun="person", num_class_images=1, sampling=few, gradient_checkpointing=True, with_adapter=True
+    )
+    pair = CombinedMethod(DreamBooth("dreambooth-lora", settings, build_selector), method("ip-adapter-avg"))
+    identity = pair(person(6), model).identity
+    assert identity.weights
+    assert not any("_ip" in name or "encoder_hid_proj" in name for name in identity.weights)
+    assert next(generate(model, [Request(identity, "a photo of a person", 1)], few)).pixels.any()
 
 
 def test_a_lora_of_something_else_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 from tenth.core.errors import IdentityError, TenthError
 from tenth.core.run_record import METHOD_SEPARATOR
 from tenth.core.types import DiffusionModel, Identity, Person, Photo
 from tenth.experiments.costs import add_recorded_cost, append_cost, measure_cost
 from tenth.experiments.recipe import Condition, ExperimentRecipe
-from tenth.methods.combined import combine_identities
+from tenth.methods.combined import CombinedMethod, combine_identities
 from tenth.methods.identity_file import load_identity, save_identity
 from tenth.methods.registry import method
 
@@ -68,11 +69,12 @@ def create_identities(
 def create_identity(name: str, person: Person, model: DiffusionModel, first_path: Path | None) -> tuple[Identity, bool]:
     """The identity by a method, and whether `first_path` was reused.
 
-    first_path: the file of the first of two combined methods, of the same photos. It is used if it exists: training again would
-    give the same weights, bit for bit, in minutes.
+    first_path: the file of the first of two combined methods, of the same photos. It is used if it exists and the first is
+    trained as if it were alone: training again would give the same weights, bit for bit, in minutes.
     """
-    if first_path is None or not identity_exists(first_path, model):
-        return method(name)(person, model).identity, False
+    chosen = method(name)
+    if first_path is None or not identity_exists(first_path, model) or cast(CombinedMethod, chosen).trains_with_adapter(model):
+        return chosen(person, model).identity, False
     adapted = method(name.rpartition(METHOD_SEPARATOR)[2])(person, model)
     return combine_identities(load_identity(first_path), adapted.identity), True
 

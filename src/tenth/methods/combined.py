@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from tenth.core.errors import IdentityError
 from tenth.core.run_record import METHOD_SEPARATOR
 from tenth.core.types import DiffusionModel, Identity, Method, MethodResult, Person
 
 
+@runtime_checkable
+class FineTuningMethod(Method, Protocol):
+    """A method that trains weights, alone or beside another that reads the photos.
+
+    beside: the same as the first of a pair, whose adapter may be on in training. trains_with_adapter: whether it then is.
+    """
+
+    def beside(self, adapter: Method) -> FineTuningMethod: ...
+    def trains_with_adapter(self, model: DiffusionModel) -> bool: ...
+
+
 @dataclass(frozen=True)
 class CombinedMethod:
     """A method: the weights of `fine_tuned` and what `adapter` makes of the photos, applied together."""
 
-    fine_tuned: Method
+    fine_tuned: FineTuningMethod
     adapter: Method
     tunes_model = True
 
@@ -28,12 +40,16 @@ class CombinedMethod:
     def is_available(self, model: DiffusionModel) -> bool:
         return self.fine_tuned.is_available(model) and self.adapter.is_available(model)
 
+    def trains_with_adapter(self, model: DiffusionModel) -> bool:
+        """Whether the weights are others than those of the first method alone."""
+        return self.fine_tuned.beside(self.adapter).trains_with_adapter(model)
+
     def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
         """The photo weights are the adapter's. Raises what the two methods raise."""
         person.require_equal_weights(self.name, "fine-tuning sees every photo equally often")
         # The adapter takes seconds and may refuse the photos: it runs before minutes of fine-tuning.
         adapted = self.adapter(person, model)
-        tuned = self.fine_tuned(person, model)
+        tuned = self.fine_tuned.beside(self.adapter)(person, model)
         identity = combine_identities(tuned.identity, adapted.identity)
         return MethodResult(identity, adapted.photo_weights, (*tuned.warnings, *adapted.warnings), adapted.leave_one_out)
 

@@ -9,7 +9,7 @@ from tenth.core.errors import RecipeError, unknown_name
 from tenth.core.files.reading import printable_name
 from tenth.core.run_record import METHOD_SEPARATOR
 from tenth.core.types import Entry, Method
-from tenth.methods.combined import CombinedMethod
+from tenth.methods.combined import CombinedMethod, FineTuningMethod
 from tenth.methods.dreambooth.checkpoint_selection import build_selector
 from tenth.methods.dreambooth.method import DreamBooth, read_method
 from tenth.methods.ip_adapter import IPAdapter
@@ -63,7 +63,7 @@ def method(name: str | Path) -> Method:
 
 
 def _combine(fine_tuned: Method, adapter: Method, name: str) -> CombinedMethod:
-    if METHOD_SEPARATOR in fine_tuned.name or not fine_tuned.tunes_model or adapter.tunes_model:
+    if not isinstance(fine_tuned, FineTuningMethod) or adapter.tunes_model:
         needed = "a method that fine-tunes for each person, a plus, and one that does not are needed"
         raise RecipeError(f"the method {name}", needed, f"Try {COMBINATION}")
     return CombinedMethod(fine_tuned, adapter)

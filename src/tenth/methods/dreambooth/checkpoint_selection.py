@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from tenth.core.types import DiffusionModel, FeatureArray, Features, Photo, Pixels, Score
 from tenth.evaluation.extractors.face_recognizer import DlibRecognizer, l2_normalize
@@ -21,19 +22,30 @@ PERSON = "person"
 
 
 @dataclass(frozen=True, eq=False)
+class CheckpointImages:
+    """How a checkpoint's images are drawn. embeddings: (M, D) or (M, T, D), for the adapter that is on; None where none is."""
+
+    prompts: Sequence[str]
+    sampling: SamplingConfig
+    embeddings: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class CheckpointSelector:
     """Measures a checkpoint. training_photos, held_out: the person's photos, as the model's own encoder embeds them."""
 
     model: DiffusionModel
     training_photos: Features
     held_out: Features
-    prompts: tuple[str, ...]
-    sampling: SamplingConfig
+    drawing: CheckpointImages
     directory: Path
 
     def __call__(self, images_seen: int) -> tuple[bool, CheckpointMetrics]:
         """Generate with the weights that are on the model. Gives whether they are the best so far, and metrics to log."""
-        images = sample(SamplingBatch(self.model, self.sampling, self.prompts, range(NUM_IMAGES)))
+        drawing, embeddings = self.drawing, self.drawing.embeddings
+        if embeddings is not None:
+            embeddings = embeddings.to(self.model.device, self.model.dtype).expand(NUM_IMAGES, *embeddings.shape)
+        images = sample(SamplingBatch(self.model, drawing.sampling, drawing.prompts, range(NUM_IMAGES), embeddings))
         generated = Features(embed_images(self.model, images), (PERSON,) * NUM_IMAGES)
         held_out_similarity = mean_similarity(generated.vectors, self.held_out.vectors)
         training_similarity = mean_similarity(generated.vectors, self.training_photos.vectors)
@@ -58,21 +70,22 @@ def build_selector(
     model: DiffusionModel,
     training_photos: Sequence[Pixels],
     held_out: Sequence[Pixels],
-    prompts: Sequence[str],
-    sampling: SamplingConfig,
+    drawing: CheckpointImages,
     directory: Path,
 ) -> CheckpointSelector | None:
     """The selector of one run; None if no face is found in the training photos or in the held-out ones.
 
-    prompts: of the training photos, of which NUM_IMAGES are used, spread evenly: the person should be known under all of them.
+    drawing: with the prompts of the training photos, of which NUM_IMAGES are used, spread evenly: the person should be known
+    under all of them.
     """
     embeddings = [embed_images(model, images) for images in (training_photos, held_out)]
     with_faces = [rows[~np.isnan(rows).any(1)] for rows in embeddings]
     if not all(map(len, with_faces)):
         return None
     features = [Features(rows, (PERSON,) * len(rows)) for rows in with_faces]
+    prompts = drawing.prompts
     selected_prompts = tuple(prompts[number * len(prompts) // NUM_IMAGES] for number in range(NUM_IMAGES))
-    return CheckpointSelector(model, features[0], features[1], selected_prompts, sampling, directory)
+    return CheckpointSelector(model, features[0], features[1], replace(drawing, prompts=selected_prompts), directory)
 
 
 def embed_images(model: DiffusionModel, images: Sequence[Pixels]) -> FeatureArray:

@@ -74,6 +74,7 @@ class DreamBoothSettings:
     num_held_out: WholeNumber = 1  # photos to choose the best checkpoint by, where at least four others stay to train on
     min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
     time_sampling: TimeSampling | None = None  # of a transformer trained by flow matching
+    with_adapter: bool = False  # whether the adapter of a pair is on while a UNet is trained (training_photos.py)
     resolution: WholeNumber = 0  # side in pixels of photos and class images, for a transformer; 0: the model's own
     gradient_checkpointing: bool = False
 
@@ -88,7 +89,9 @@ class DreamBoothData:
     """The inputs of a step, computed once. instance_moments: (K, 2, C', h, w), of the photos as they are and mirrored.
 
     class_moments: (M, 2, C', h, w), of the class images. prompts: those with the rare token, then those without;
-    prompt_embeddings: both encoded, None where the text encoder is trained.
+    prompt_embeddings: both encoded, None where the text encoder is trained. image_embeddings: (K + 1, M, D) or
+    (K + 1, M, T, D), what the adapter that is on reads beside each photo and, the last, beside class images: nobody's. None
+    where none is on.
     """
 
     settings: DreamBoothSettings
@@ -97,24 +100,29 @@ class DreamBoothData:
     class_moments: Tensor
     prompts: tuple[str, ...]
     prompt_embeddings: PromptEmbeddings | None
+    image_embeddings: Tensor | None = None
 
     def loss(self, photos: Tensor, rng: StepRNG) -> Tensor:
         """One step's loss, a scalar: the mean error on photos (B,) plus `prior_loss_weight` times that on class images."""
         num_prompts, count, repeats = len(self.settings.prompts), len(photos), 1
         mirrored, prompt_indices = rng.integers(2), rng.integers(num_prompts)
-        moments = self.instance_moments[photos, mirrored]
+        moments, image_indices = self.instance_moments[photos, mirrored], photos
         if self.settings.prior_loss_weight:
             # As many class images, each with the prompt that it was generated from.
             class_indices, repeats = rng.integers(len(self.class_moments)), 2
             moments = torch.cat([moments, self.class_moments[class_indices, rng.integers(2)]])
             class_prompts = num_prompts + class_indices % (len(self.prompts) - num_prompts)
             prompt_indices = torch.cat([prompt_indices, class_prompts])  # (2B,)
+            image_indices = torch.cat([photos, torch.full_like(photos, len(self.instance_moments))])  # (2B,)
 
         # One pass over both, with noise for each.
         repeated_rng = rng.repeated(repeats)
         latents = self.frozen.sample_latents(moments, repeated_rng).to(self.frozen.device)
         embeddings, gamma = self.embed_prompts(prompt_indices), self.settings.min_snr_gamma
-        losses = self.frozen.per_sample_loss(latents, embeddings, None, repeated_rng, gamma)  # (B,) or (2B,)
+        images = (
+            None if self.image_embeddings is None else self.image_embeddings[image_indices.to(self.image_embeddings.device)]
+        )
+        losses = self.frozen.per_sample_loss(latents, embeddings, images, repeated_rng, gamma)  # (B,) or (2B,)
         loss: Tensor = losses[:count].mean()
         if self.settings.prior_loss_weight:
             loss = loss + self.settings.prior_loss_weight * losses[count:].mean()

@@ -18,6 +18,8 @@ LORA_SUFFIX = "lora"  # of the names of methods that train low-rank matrices
 # Defaults of models of Stable Diffusion's size, and of small ones.
 SCHEDULE = TrainingConfig(1_600, 2, warmup_images=40, ema_halflife_images=200, checkpoint_every_images=200)
 SMALL_SCHEDULE = TrainingConfig(960, 8, warmup_images=80, ema_halflife_images=240, checkpoint_every_images=240)
+# With an adapter on, only what it leaves out is learnt.
+SMALL_SCHEDULE_WITH_ADAPTER = TrainingConfig(320, 8, warmup_images=40, ema_halflife_images=80, checkpoint_every_images=80)
 # Of transformers, of which a step takes longer: as many steps as in the published examples, one photo each.
 FLOW_SCHEDULE = TrainingConfig(
     1_000,
@@ -31,8 +33,11 @@ FLOW_SCHEDULE = TrainingConfig(
 MAX_FLOW_STEPS = 28  # of class images, and of the images that checkpoints are chosen by
 
 
-def default_settings(name: str, model: DiffusionModel) -> DreamBoothSettings:
-    """Settings that work without tuning, for small models of faces and for models of Stable Diffusion's size."""
+def default_settings(name: str, model: DiffusionModel, *, with_adapter: bool = False) -> DreamBoothSettings:
+    """Settings that work without tuning, for small models of faces and for models of Stable Diffusion's size.
+
+    with_adapter: for training a UNet with an adapter on; of no meaning for a transformer.
+    """
     if model.family is not None:
         return _flow_settings(name, model)
     small_vocabulary = len(model.pipeline.tokenizer.get_vocab()) < SMALL_VOCABULARY
@@ -41,14 +46,15 @@ def default_settings(name: str, model: DiffusionModel) -> DreamBoothSettings:
         lora = LoraSettings(target_modules=ALL_LAYERS if small_vocabulary else ATTENTION_LAYERS)
     if not small_vocabulary:
         schedule = replace(SCHEDULE, learning_rate=1e-4 if lora else 2e-6)
-        return DreamBoothSettings(schedule, lora, num_class_images=200, gradient_checkpointing=True)
+        return DreamBoothSettings(schedule, lora, num_class_images=200, with_adapter=with_adapter, gradient_checkpointing=True)
     return DreamBoothSettings(
-        replace(SMALL_SCHEDULE, learning_rate=2e-3 if lora else 3e-4),
+        replace(SMALL_SCHEDULE_WITH_ADAPTER if with_adapter else SMALL_SCHEDULE, learning_rate=2e-3 if lora else 3e-4),
         lora,
         train_text_encoder=True,
         prompts=SMALL_VOCAB_PROMPTS,
         class_prompts=SMALL_VOCAB_CLASS_PROMPTS,
         num_class_images=34,
+        with_adapter=with_adapter,
     )
 
 
@@ -67,8 +73,15 @@ def _flow_settings(name: str, model: DiffusionModel) -> DreamBoothSettings:
     )
 
 
-def check_settings(settings: DreamBoothSettings, model: DiffusionModel) -> None:
-    """Raises RecipeError for settings that this kind of model has no use for: they would silently change nothing."""
+def check_settings(settings: DreamBoothSettings, model: DiffusionModel, *, has_adapter: bool = False) -> None:
+    """Raises RecipeError for settings that this kind of model, or a method alone, has no use for.
+
+    They would silently change nothing. has_adapter: whether an adapter's method stands beside.
+    """
+    if settings.with_adapter and (model.family is not None or not has_adapter):
+        found = f"with_adapter is true for {model.name.partition('@')[0]}{'' if has_adapter else ' and no adapter'}"
+        needed = "a UNet and a method that reads photos by its IP-Adapter are needed"
+        raise RecipeError(found, needed, "Leave it out, or name both methods, with a plus between them")
     if model.family is None:
         for key in ("time_sampling", "resolution"):
             if getattr(settings, key):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tenth.core.config import Count, WholeNumber, config_dataclass
 from tenth.core.errors import ModelError, RecipeError
+from tenth.models.adapters.ip_adapter import ImageConditioning
 from tenth.models.adapters.lora_names import DENOISERS, PARTS, canonical_name
 from tenth.models.adapters.low_rank_branch import LowRankBranch, device_of, has_packed_weights, installed_branches
 from tenth.models.adapters.weight_deltas import DIFF, LORA_B
@@ -63,6 +64,8 @@ class TrainableParameters:
 def trainable(pipeline: Any, lora: LoraSettings | None, *, text_encoder: bool = False) -> Iterator[TrainableParameters]:
     """A frozen pipeline with trainable parameters. lora: None: all weights are trained. text_encoder: whether it is, too.
 
+    An IP-Adapter that is in the UNet stays frozen.
+
     It ends, in whatever way, as it was, to the last bit. Raises RecipeError if no layer has one of the names in `lora`,
     ModelError if all weights are to be trained and are not float32.
     """
@@ -73,15 +76,24 @@ def trainable(pipeline: Any, lora: LoraSettings | None, *, text_encoder: bool = 
     with restored_modes(modules.values()), ExitStack() as stack:
         for module in modules.values():
             module.train()
+        adapter = _adapter_layers(pipeline)
+        for layer in adapter:
+            layer.requires_grad_(False)
         if lora is None:
             for module in modules.values():
                 _require_whole_weights(module)
-            yield TrainableParameters(modules, stack.enter_context(_trainable_copies(modules)), None)
+            yield TrainableParameters(modules, stack.enter_context(_trainable_copies(modules, adapter)), None)
             return
         for name, module in modules.items():
             layers = lora.target_modules if name in DENOISERS else lora.text_target_modules
-            stack.enter_context(_injected_lora(module, lora, layers))
+            stack.enter_context(_injected_lora(module, lora, layers, adapter))
         yield TrainableParameters(modules, {}, lora)
+
+
+def _adapter_layers(pipeline: Any) -> set[nn.Module]:
+    """The layers of the IP-Adapter that is in the UNet."""
+    unet = getattr(pipeline, "unet", None)
+    return set() if unet is None else {layer for each in ImageConditioning.of(unet).modules for layer in each.modules()}
 
 
 def _require_whole_weights(module: nn.Module) -> None:
@@ -94,9 +106,13 @@ def _require_whole_weights(module: nn.Module) -> None:
 
 
 @contextmanager
-def _trainable_copies(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """All parameters trainable, on copies of the weights. Gives the weights themselves, which are put back at the end."""
-    parameters = named_parameters(modules)
+def _trainable_copies(modules: Mapping[str, nn.Module], frozen: Collection[nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """All parameters trainable, on copies of the weights. Gives the weights themselves, which are put back at the end.
+
+    frozen: layers that are not trained.
+    """
+    kept = {parameter for layer in frozen for parameter in layer.parameters()}
+    parameters = {name: parameter for name, parameter in named_parameters(modules).items() if parameter not in kept}
     base_weights = {name: parameter.data for name, parameter in parameters.items()}
     for parameter in parameters.values():
         parameter.data = parameter.data.clone()
@@ -109,14 +125,16 @@ def _trainable_copies(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Te
 
 
 @contextmanager
-def _injected_lora(module: nn.Module, lora: LoraSettings, suffixes: tuple[str, ...]) -> Iterator[None]:
+def _injected_lora(
+    module: nn.Module, lora: LoraSettings, suffixes: tuple[str, ...], frozen: Collection[nn.Module]
+) -> Iterator[None]:
     """The module with LoRA matrices in the layers whose names end so, and without them when the block ends.
 
     By PEFT in layers whose weights can be changed, and beside those whose weights are in 8 or 4 bits (QLoRA: Dettmers et al.
-    2023, arXiv:2305.14314).
+    2023, arXiv:2305.14314). frozen: layers that get none.
     """
     ends = tuple(f".{suffix}" for suffix in suffixes)
-    layers = {name: layer for name, layer in module.named_modules() if f".{name}".endswith(ends)}
+    layers = {name: layer for name, layer in module.named_modules() if f".{name}".endswith(ends) and layer not in frozen}
     packed = {name: layer for name, layer in layers.items() if has_packed_weights(layer)}
     plain = [name for name, layer in layers.items() if name not in packed and isinstance(layer, nn.Linear | nn.Conv2d)]
     if not packed and not plain:

@@ -21,13 +21,15 @@ from tenth.core.errors import IdentityError, RecipeError
 from tenth.core.files.reading import UnreadableError
 from tenth.core.files.tensors import read_tensors
 from tenth.core.files.writing import PRIVATE_FILE_MODE, make_private_folder, write_json, write_tensors
-from tenth.core.types import DiffusionModel, Identity, MethodResult, Person, Photo
+from tenth.core.types import DiffusionModel, Identity, Method, MethodResult, Person, Photo
 from tenth.core.wording import did_you_mean
 from tenth.methods.dreambooth import data as dreambooth_data
+from tenth.methods.dreambooth.checkpoint_selection import CheckpointImages
 from tenth.methods.dreambooth.data import DreamBoothData, DreamBoothSettings
 from tenth.methods.dreambooth.defaults import LORA_SUFFIX, check_settings, default_settings
 from tenth.methods.dreambooth.lora import trainable
 from tenth.methods.dreambooth.rare_token import check_noun, rare_token_of
+from tenth.methods.dreambooth.training_photos import TrainingPhotos, adapter_on, sorted_unique, split_photos, with_identities
 from tenth.models.adapters.weight_deltas import weight_deltas
 from tenth.training.distributed import distributed_state
 from tenth.training.flow_matching.frozen_model import frozen_model
@@ -36,7 +38,6 @@ from tenth.training.monitoring import CheckpointMetrics
 from tenth.training.schedule import TrainingConfig, autocast_dtype
 from tenth.training.state import ema_weights
 
-MIN_TRAIN_PHOTOS = 4  # photos that stay for training, where some are held out
 BEST_FILE, TRAINED_FILE = "best.safetensors", "trained.safetensors"  # in a run's directory: during training, and after it
 # Images seen -> whether the weights that are on the model are the best so far, and metrics to log.
 SelectCheckpoint = Callable[[int], tuple[bool, CheckpointMetrics]]
@@ -47,18 +48,28 @@ class DreamBooth:
     """A method: fine-tune on the person's photos; the identity holds the changes of the weights.
 
     settings: None: the model's defaults. selector_factory: builds the checkpoint selector of a run; None: the last checkpoint
-    is taken. overrides: keys of a recipe, which take precedence over the settings.
+    is taken. overrides: keys of a recipe, which take precedence over the settings. adapter: the method of a pair that reads the
+    photos; of a UNet it is on while the weights are trained, if the settings have `with_adapter`.
     """
 
     name: str
     settings: DreamBoothSettings | None = None
     selector_factory: Callable[..., SelectCheckpoint | None] | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    adapter: Method | None = None
 
     tunes_model, keeps_photos = True, False
 
     def is_available(self, model: DiffusionModel) -> bool:  # noqa: ARG002 - it needs a text encoder, which every model has
         return True
+
+    def beside(self, adapter: Method) -> DreamBooth:
+        """The same method as the first of a pair."""
+        return replace(self, adapter=adapter)
+
+    def trains_with_adapter(self, model: DiffusionModel) -> bool:
+        """Whether the weights depend on the adapter beside it: those of the method alone are then others."""
+        return self.settings_for(model).with_adapter
 
     def __call__(self, person: Person, model: DiffusionModel) -> MethodResult:
         """Fine-tune on the photos, or go on where an earlier call with the same inputs stopped; trained weights are cached.
@@ -69,11 +80,14 @@ class DreamBooth:
         person.require_equal_weights(self.name, "fine-tuning sees every photo equally often")
         photos = sorted_unique(person.require_photos())
         settings, cache = self.settings_for(model), ArrayCache(default_cache_dir())
-        check_settings(settings, model)
+        check_settings(settings, model, has_adapter=self.adapter is not None)
         if model.family is None:
             check_noun(model.pipeline.tokenizer, settings.class_noun)
         rare_token = rare_token_of(model)
-        directory = self.run_directory(photos, settings, model)
+        split = split_photos(photos, settings.num_held_out)
+        if settings.with_adapter and self.adapter is not None:
+            split = with_identities(split, person, self.adapter, model)
+        directory = self.run_directory(photos, settings, model, split.fingerprints)
 
         try:
             with on_device(model, distributed_state().device):
@@ -83,7 +97,7 @@ class DreamBooth:
                 if weights is None:
                     write_json(make_private_folder(directory) / PHOTOS_FILE, [photo.digest for photo in photos])
                     named = replace(settings, class_noun=noun)
-                    weights = self._train(photos, rare_token, named, model, cache, directory)
+                    weights = self._train(split, rare_token, named, model, cache, directory)
                     write_tensors(directory / TRAINED_FILE, weights, mode=PRIVATE_FILE_MODE)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("The same command goes on where this one stopped") from None
@@ -97,7 +111,7 @@ class DreamBooth:
 
     def _train(
         self,
-        photos: Sequence[Photo],
+        split: TrainingPhotos,
         rare_token: str,
         settings: DreamBoothSettings,
         model: DiffusionModel,
@@ -105,27 +119,32 @@ class DreamBooth:
         directory: Path,
     ) -> dict[str, Tensor]:
         """The weights that training on the photos changes. settings: with a noun."""
-        # The first photos are held out, where enough others stay.
-        num_held_out = settings.num_held_out if len(photos) - settings.num_held_out >= MIN_TRAIN_PHOTOS else 0
-        training_photos, held_out = photos[num_held_out:], photos[:num_held_out]
-
         with frozen_model(model, settings.time_sampling) as frozen:
-            data = dreambooth_data.prepare_data(training_photos, rare_token, settings, model, frozen, cache)
-            selector = None
-            if num_held_out and self.selector_factory is not None:
-                splits, side = (training_photos, held_out), settings.resolution or frozen.resolution
-                crops = [[dreambooth_data.training_crop(photo, side) for photo in split] for split in splits]
-                prompts = data.prompts[: len(settings.prompts)]
-                selector = self.selector_factory(model, *crops, prompts, settings.sampling, directory)
-            return train(data, model.pipeline, len(training_photos), selector, directory)
+            # Class images are drawn without an adapter, which is put on after it.
+            data = dreambooth_data.prepare_data(split.training, rare_token, settings, model, frozen, cache)
+            side, scale = settings.resolution or frozen.resolution, settings.sampling.ip_adapter_scale
+            with adapter_on(model, split, scale) as image_embeddings:
+                selector = None
+                if split.held_out and self.selector_factory is not None:
+                    crops = [[dreambooth_data.training_crop(photo, side) for photo in part] for part in split.parts]
+                    embeddings = None if split.together is None else split.together.embeddings
+                    drawing = CheckpointImages(data.prompts[: len(settings.prompts)], settings.sampling, embeddings)
+                    selector = self.selector_factory(model, *crops, drawing, directory)
+                data = replace(data, image_embeddings=image_embeddings)
+                return train(data, model.pipeline, len(split.training), selector, directory)
 
     def settings_for(self, model: DiffusionModel) -> DreamBoothSettings:
         """The settings for a model: what is trained, and how."""
-        return with_overrides(self.settings or default_settings(self.name, model), self.overrides)
+        with_adapter = self.adapter is not None and bool(self.overrides.get("with_adapter", True))
+        default = self.settings or default_settings(self.name, model, with_adapter=with_adapter)
+        return with_overrides(default, self.overrides)
 
-    def run_directory(self, photos: Sequence[Photo], settings: DreamBoothSettings, model: DiffusionModel) -> Path:
-        """The folder of a run, in the cache: checkpoints while it lasts, and its history."""
-        inputs = [to_table(settings), self.selector_factory is not None, model.name, sorted({each.digest for each in photos})]
+    def run_directory(
+        self, photos: Sequence[Photo], settings: DreamBoothSettings, model: DiffusionModel, adapted: Sequence[str]
+    ) -> Path:
+        """The folder of a run, in the cache: checkpoints while it lasts, and its history. adapted: the split's fingerprints."""
+        digests = sorted({each.digest for each in photos})
+        inputs = [to_table(settings), self.selector_factory is not None, model.name, digests, list(adapted)]
         key = json.dumps(inputs, sort_keys=True, default=str)
         return default_cache_dir() / DREAMBOOTH / hashlib.sha256(key.encode()).hexdigest()[:16]
 
@@ -171,11 +190,6 @@ def read_method(path: Path, methods: Mapping[str, DreamBooth]) -> DreamBooth:
     placeholder = DreamBoothSettings(TrainingConfig(total_images=1))
     with_overrides(placeholder, table, str(path))  # a wrong key is refused before a model is loaded
     return replace(methods[name], overrides=table)
-
-
-def sorted_unique(photos: Sequence[Photo]) -> list[Photo]:
-    """Each photo once, in the order of the digests: neither the order of files nor copies change the result."""
-    return sorted({photo.digest: photo for photo in photos}.values(), key=lambda photo: photo.digest)
 
 
 def load_trained_weights(path: Path) -> dict[str, Tensor] | None:

@@ -82,7 +82,10 @@ class ModelAdapters(Mapping[str, LoadedAdapter]):
     def in_network(self, name: str) -> Iterator[None]:
         """A loaded adapter in the network, until the block ends; then the network is as before."""
         before, applied_before = ImageConditioning.of(self.network), self.applied
-        self[name].conditioning.put_into(self.network)
+        conditioning = self[name].conditioning
+        if next(conditioning.projection.parameters()).device != next(self.network.parameters()).device:
+            self.place(conditioning)  # the network was moved since, to train on an accelerator
+        conditioning.put_into(self.network)
         self.applied = name
         try:
             yield
