@@ -99,6 +99,25 @@ def test_shares_stay_shares_and_one_that_everybody_has_is_not_certain():
     assert share_interval([1.0]).low is None
 
 
+@pytest.mark.parametrize("people", [2, 5, 21])
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_equal_shares_are_not_certain(share, people):
+    found = share_interval([share] * people)
+    unseen = 1 - 0.025 ** (1 / people)  # of people who would be seen at least once, but for a chance of 0.025
+    assert (found.value, found.n) == (share, people)
+    assert (found.low, found.high) == pytest.approx((share - unseen * share, share + unseen * (1 - share)))
+    most = share_interval([share] * people + [0.75]) if people > 2 else found
+    assert most.low < most.value < most.high or share in (0, 1)  # one of another kind does not make the others certain
+
+
+def test_the_interval_of_rare_other_shares_covers_the_truth():
+    """A tenth of people choose otherwise, all one way or all the other: of ten people none does so in a third of the trials."""
+    for other in (0.0, 1.0):
+        draw, truth = np.random.default_rng(3), 0.9 * 0.5 + 0.1 * other
+        found = [share_interval(np.where(draw.random(10) < 0.1, other, 0.5)) for _ in range(400)]
+        assert np.mean([each.low <= truth <= each.high for each in found]) >= 0.95
+
+
 def test_two_groups_differ_by_what_welch_says():
     draw = np.random.default_rng(8)
     few, many = draw.normal(0.5, 0.1, 9), draw.normal(0.4, 0.2, 40)

@@ -226,6 +226,25 @@ def test_win_rate_by_hand() -> None:
     assert format_preference(result).startswith("one over two: win rate 0.750 [0.")
 
 
+@pytest.mark.parametrize(("chosen", "value"), [("tie", 0.5), ("left", 1.0), ("right", 0.0)])
+def test_where_all_people_are_alike_the_interval_has_a_width_and_says_so(chosen: str, value: float) -> None:
+    result = preference([choice(person, 0, chosen) for person in range(12)], *SYSTEMS)
+    low, high = result.win_rate.low, result.win_rate.high
+    assert (result.win_rate.value, result.alike) == (value, True)
+    assert low is not None
+    assert high is not None
+    assert 0 <= low <= value <= high <= 1
+    assert high - low == pytest.approx(1 - 0.025 ** (1 / 12))
+    said = format_preference(result)
+    assert f"the rate of each of 12 people is {value:.3f}" in said
+    assert "Clopper and Pearson" in said
+    one = preference([choice(0, 0, chosen)], *SYSTEMS)
+    assert (one.alike, one.win_rate.low) == (False, None)
+    other = preference([choice(0, 0, "left"), choice(1, 0, "tie")], *SYSTEMS)
+    assert not other.alike
+    assert "Clopper" not in format_preference(other)
+
+
 def test_raters_of_a_task_are_averaged() -> None:
     """Three raters of one task weigh as much as one of another."""
     choices = [choice(1, 0, "left", rater) for rater in "abc"] + [choice(1, 1, "right"), choice(2, 0, "right")]

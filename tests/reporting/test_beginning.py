@@ -32,6 +32,16 @@ def test_what_was_not_measured_is_said_once_before_the_tables(record: Record, tm
     assert header.count("FID, FID∞, KID, Inception Score: needs the Inception file.") == 1
 
 
+def test_a_reason_stands_once_whichever_tables_it_is_of(record: Record, tmp_path: Path) -> None:
+    for score in record["results"]["scores"]:
+        if score["metric"] == "copy-paste-index" or (score["metric"], score["prompt_set"]) == ("precision", "attributes"):
+            score |= {"value": None, "low": None, "high": None, "unavailable": "needs the Inception file."}
+    header = page(record, tmp_path).split("</header>")[0]
+    assert header.count("needs the Inception file") == 1
+    for name in ("copy-paste index", "precision", "FID", "KID"):
+        assert name in header.split("needs the Inception file")[0].rpartition("<dd>")[2]
+
+
 def test_figures_without_meaning_are_called_so_first(record: Record, tmp_path: Path) -> None:
     assert "means nothing" not in page(record, tmp_path)
     record["results"]["disclaimer"] = "By random weights: it means nothing."

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tenth.reporting.claims import LEVEL, UNCORRECTED, Verdict, finding, notes, p_text, pair, ranking, verdict
+from tenth.reporting.claims import LEVEL, NO_COMPLETE, UNCORRECTED, Verdict, finding, notes, p_text, pair, ranking, verdict
 from tenth.reporting.results_reader import Difference, Results, read_results
 
 BASELINE = "ip-adapter"
@@ -121,6 +121,28 @@ def test_one_method_alone_is_compared_with_nobody(record: dict[str, Any]) -> Non
 )
 def test_a_p_value_is_shown_on_its_side_of_the_level(p_value: float, text: str) -> None:
     assert p_text(p_value) == text
+
+
+def test_a_method_that_lacks_people_is_not_called_the_best(record: dict[str, Any]) -> None:
+    everybody = ("000", "001", "002")
+    people = dict.fromkeys(record["settings"]["methods"], everybody) | {"dreambooth": everybody[:2]}
+    record["results"]["row_people"] = people
+    for each in record["results"]["differences"]:
+        each["n"] = 2 if "dreambooth" in (each["method"], each["baseline"]) else 3
+    results = read_results(record)
+    assert ranking(results, "portrait")[0] == "ip-adapter-avg"
+    assert ranking(results, "portrait")[-1] == "dreambooth"
+    first, second, last = finding(results, "portrait")
+    assert first.startswith("`ip-adapter-avg` has the highest mean ID similarity, 0.150")
+    assert "dreambooth" not in first + second
+    assert last == (
+        "`dreambooth` is of 2 of 3 people, so its mean is not compared with others' means; `dreambooth` has a higher ID"
+        " similarity than `ip-adapter-avg`, on the 2 people of both: +0.050 [0.050, 0.050], corrected p < 0.001."
+    )
+    assert notes(results, "portrait") == []
+    people |= {name: (each, "009") for name, each in zip(people, everybody * 2, strict=False)}
+    record["results"]["row_people"] = people
+    assert finding(read_results(record), "portrait")[0] == NO_COMPLETE
 
 
 def test_a_name_cannot_end_its_code(record: dict[str, Any]) -> None:

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
 from tenth.core.errors import DataError
+from tenth.evaluation.cross_fitting import CrossFitted, Reference, Values, difference_interval, label_swap, swap_signs
 from tenth.evaluation.metrics.bootstrap import RESAMPLE_CHUNK, Interval, PairedDifference, expanded_tail
 from tenth.evaluation.paired_comparison import holm
 
-Values = npt.NDArray[np.float64]  # (P, S, 2): people, settings, the two qualities, higher is better
-Reference = tuple[float, float]
 MAGNIFIED = 3.0  # the deviations of resampled people: benchmarks/frontier_coverage.py
 
 
 @dataclass(frozen=True)
 class FrontierComparison(PairedDifference):
-    """Area of a method minus that of `baseline`. p_value: of this pair alone; p_holm: corrected for all pairs."""
+    """Area of a method minus that of `baseline`, by settings chosen on other people: not the difference of their `area`s.
+
+    p_value: of this pair alone; p_holm: corrected for all pairs.
+    """
 
     method: str
     baseline: str
@@ -62,8 +64,9 @@ def compare_frontiers(
     values: (P, S, 2) of each method: the same people, in the same order, and the same settings. People are resampled whole,
     with all their settings, and the frontier is found anew. The best of several noisy points flatters, so the interval lies
     lower around the value than that of a mean. Its deviations are magnified, which keeps it valid where settings are equally
-    good: Hong and Li 2018, "The numerical delta method", doi:10.1016/j.jeconom.2018.06.007. p-value: the two methods' labels
-    are swapped person by person, as signs are flipped in `paired_difference`.
+    good: Hong and Li 2018, "The numerical delta method", doi:10.1016/j.jeconom.2018.06.007. Differences are of settings chosen
+    on other people (cross_fitting.py); p-value: the two methods' labels are swapped person by person, as signs are flipped in
+    `paired_difference`.
     Raises DataError if the shapes differ, for no people, or if a value is not finite.
     """
     _validate(values)
@@ -71,13 +74,18 @@ def compare_frontiers(
     deviations = {name: _area_deviations(each, reference, seed, resamples) for name, each in values.items()}
     intervals = {name: _interval(value, deviations[name], len(values[name])) for name, value in areas.items()}
 
-    # Pairs, on the same resampled people.
+    # Pairs, on the same halves and resampled people.
     pairs = list(combinations(values, 2))
-    differences = []
-    for a, b in pairs:
-        interval = _interval(areas[a] - areas[b], deviations[a] - deviations[b], len(values[a]))
-        p_value = _label_swap(values[a], values[b], reference, _signs(len(values[a]), seed, resamples))
-        differences.append(PairedDifference(**vars(interval), p_value=p_value))
+    fitted = {name: CrossFitted(each, reference, seed=seed, resamples=resamples) for name, each in values.items()}
+    resampled = {name: each.resampled() for name, each in fitted.items()} if pairs else {}
+    signs = swap_signs(len(next(iter(values.values()))), seed, resamples)
+    differences = [
+        PairedDifference(
+            **vars(difference_interval(fitted[a], fitted[b], (resampled[a], resampled[b]))),
+            p_value=label_swap(fitted[a], fitted[b], signs),
+        )
+        for a, b in pairs
+    ]
     corrected = holm([each.p_value for each in differences])
     return intervals, [
         FrontierComparison(**vars(each), method=a, baseline=b, p_holm=p_holm)
@@ -103,23 +111,6 @@ def _interval(value: float, deviations: Values, people: int) -> Interval:
     tail = expanded_tail(0.95, people)
     below, above = np.quantile(deviations, [tail, 1 - tail])
     return Interval(value, value - max(float(above), 0.0), value - min(float(below), 0.0), people)
-
-
-def _signs(people: int, seed: int, resamples: int) -> Values:
-    """Swapped or not, (B, P) of 1 and -1: all ways where these are at most `resamples`, else random ones after the observed."""
-    if 2**people <= resamples:
-        return np.array(list(product((1.0, -1.0), repeat=people)))
-    random = np.random.default_rng(seed).choice([-1.0, 1.0], size=(resamples, people))
-    return np.concatenate([np.ones((1, people)), random])
-
-
-def _label_swap(a: Values, b: Values, reference: Reference, signs: Values) -> float:
-    """Share of the swaps (B, P), the observed one first, that give as large a difference of areas."""
-    middle = (a.mean(0) + b.mean(0)) / 2  # (S, 2)
-    half = np.tensordot(signs, a - b, 1) / (2 * len(a))  # (B, S, 2)
-    differences = np.abs(area(middle + half, reference) - area(middle - half, reference))  # (B,)
-    just_below = differences[0] * (1 - 1e-9)  # sums in another order differ in the last bits
-    return float((differences >= just_below).mean())
 
 
 def _validate(values: Mapping[str, Values]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
+from tenth.core.wording import pluralize
 from tenth.reporting.metric_columns import interval, label, number
 from tenth.reporting.results_reader import IDENTITY, Difference, Results
 
@@ -17,6 +18,7 @@ MAX_NAMES = 3  # in a series, where more can be called all others
 ANCHORS = {"real photos": "real photos have", "no identity": "images without an identity"}
 UNCORRECTED = "The p-values of this record are not corrected for the number of comparisons, so no method is called better."
 SELECTION_ONLY = "For model selection only: a method is conditioned on this recognizer."
+NO_COMPLETE = "Each row lacks people whom another has, so none is called the best."
 ABOVE_REAL = "A higher similarity than that of real photos is a warning, not a success: see the copy-paste index."
 
 
@@ -43,16 +45,19 @@ def finding(results: Results, prompt_set: str) -> list[str]:
     if any(difference.p_holm is None for difference in _main_differences(results, prompt_set)):
         return [UNCORRECTED]
     ranked = ranking(results, prompt_set)
-    others = [name for name in baselines(results) if name in ranked[1:]]
-    return [*_of_the_first(results, prompt_set, ranked), *(against(results, prompt_set, name) for name in others)]
+    complete = [name for name in ranked if name not in results.partial]
+    others = [name for name in baselines(results) if name in complete[1:]]
+    first = _of_the_first(results, prompt_set, complete)
+    said = [*(first or [NO_COMPLETE] * bool(ranked)), *(against(results, prompt_set, name) for name in others)]
+    return [*said, *(_of_some_people(results, prompt_set, name, complete[:1]) for name in ranked if name in results.partial)]
 
 
 def notes(results: Results, prompt_set: str) -> list[str]:
     """What must be known with a finding: that its recognizer is no judge, or that a method is above real photos."""
     ranked, real = ranking(results, prompt_set), results.measured(prompt_set, "real photos")
-    best = results.measured(prompt_set, ranked[0]) if ranked else None
     said = [SELECTION_ONLY] if ranked and results.recognizer.selection_only else []
-    return [*said, ABOVE_REAL] if best and real and best.value > real.value else said
+    values = [found.value for name in ranked if (found := results.measured(prompt_set, name))]
+    return [*said, ABOVE_REAL] if real and max(values, default=real.value) > real.value else said
 
 
 def pair(results: Results, prompt_set: str, method: str, baseline: str) -> str:
@@ -67,12 +72,16 @@ def pair(results: Results, prompt_set: str, method: str, baseline: str) -> str:
     if found is None or found.p_holm is None:
         return words
     ends = interval(found.low, found.high, 3)
-    return f"{words}: {number(found.value, 3, signed=True)} {ends}, corrected {p_text(found.p_holm)}".replace("  ", " ")
+    whose = f", on the {pluralize(found.n, 'person')} of both" if {method, baseline} & set(results.partial) else ""
+    return f"{words}{whose}: {number(found.value, 3, signed=True)} {ends}, corrected {p_text(found.p_holm)}".replace("  ", " ")
 
 
 def against(results: Results, prompt_set: str, baseline: str) -> str:
-    """All methods against one: who has a higher similarity, who a lower one, and who does not differ significantly."""
-    others = [name for name in ranking(results, prompt_set) if name != baseline]
+    """All methods against one: who has a higher similarity, who a lower one, and who does not differ significantly.
+
+    Those that lack people are left to a sentence of their own.
+    """
+    others = [name for name in ranking(results, prompt_set) if name != baseline and name not in results.partial]
     groups, it = _grouped(results, prompt_set, baseline, others), named(baseline)
     higher, lower = (("has a higher one", "have a higher one"), ("has a lower one", "have a lower one"))
     clauses = _clauses(groups, {Verdict.HIGHER: higher, Verdict.LOWER: lower})
@@ -82,10 +91,10 @@ def against(results: Results, prompt_set: str, baseline: str) -> str:
 
 
 def ranking(results: Results, prompt_set: str) -> list[str]:
-    """Methods that have a similarity at the main condition, the highest mean first."""
+    """Methods that have a similarity at the main condition, the highest mean first; those that lack people come last."""
     found = {name: results.measured(prompt_set, name) for name in results.methods}
     values = {name: each.value for name, each in found.items() if each}
-    return sorted(values, key=lambda name: -values[name])
+    return sorted(values, key=lambda name: (name in results.partial, -values[name]))
 
 
 def baselines(results: Results) -> list[str]:
@@ -122,6 +131,14 @@ def _of_the_first(results: Results, prompt_set: str, ranked: Sequence[str]) -> l
     test = f" (at a level of {LEVEL:g} after Holm's correction)" if tested else ""
     has = f"the highest mean {label(IDENTITY)}," if ranked[1:] else f"the mean {label(IDENTITY)}"
     return [f"{named(first)} has {has} {value}{': ' if clauses else ''}{clauses}{test}."]
+
+
+def _of_some_people(results: Results, prompt_set: str, name: str, first: Sequence[str]) -> str:
+    """Of how many people a row is that lacks some, and on the people of both what the first row is to it."""
+    own, everybody = results.partial[name]
+    said = f"{named(name)} is of {own:,} of {pluralize(everybody, 'person')}, so its mean is not compared with others' means"
+    found = [pair(results, prompt_set, name, other) for other in first]
+    return f"{'; '.join([said, *found])}."
 
 
 def _grouped(results: Results, prompt_set: str, baseline: str, others: Sequence[str]) -> dict[Verdict, list[str]]:

@@ -14,7 +14,7 @@ from tenth.reporting.results_reader import CONTROLS, Condition, Result, Results
 SCORES_FILE, DIFFERENCES_FILE = "table.csv", "differences.csv"
 WHERE = ("prompt_set", "photos", "impostors", "recognizer")
 ROW = ("row", "kind", "model", "width", "height")
-DIFFERENCE = ("row", "baseline", "metric", "difference", "low", "high", "p", "p_holm", "win_rate")
+DIFFERENCE = ("row", "baseline", "metric", "difference", "low", "high", "p", "p_holm", "win_rate", "n")
 
 
 def write_csv(results: Results, folder: Path) -> None:
@@ -56,7 +56,7 @@ def differences_csv(results: Results) -> str:
     lines = [
         [
             *(each.prompt_set, each.num_photos, each.num_impostors, each.recognizer, each.method, each.baseline, each.metric),
-            *(each.value, each.low, each.high, each.p_value, each.p_holm, each.win_rate),
+            *(each.value, each.low, each.high, each.p_value, each.p_holm, each.win_rate, each.n or None),
         ]
         for each in results.differences
     ]

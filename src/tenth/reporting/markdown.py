@@ -13,7 +13,7 @@ from tenth.reporting.frontier.tables import areas_table, points_table
 from tenth.reporting.metric_columns import condition_text, heading, interval, number, short
 from tenth.reporting.recognizer_tables import agreement_lines, recognizers_table
 from tenth.reporting.results_reader import CONTROLS, IDENTITY, Cost, Results, read_results
-from tenth.reporting.tables import all_measured_on, measured_on, on, score_cell, score_tables, unavailable_lines
+from tenth.reporting.tables import all_measured_on, measured_on, on, reason_lines, score_cell, score_tables, unavailable
 
 # The summary's further columns: without intervals, which would make it too wide.
 BESIDE = ("copy-paste-index", "identity-diversity", "face-frechet-distance")
@@ -83,7 +83,7 @@ def summary(record: Mapping[str, Any]) -> str:
         cells += ["" if seconds is None else f"{seconds:.3g}" for seconds in spent]
         rows.append((name, cells))
     columns = {metric: {name: results.find(first, name, metric) for name in names} for metric in (IDENTITY, *BESIDE)}
-    reasons = map(_plain, unavailable_lines(columns))
+    reasons = map(_plain, reason_lines([unavailable(columns)]))
     return "\n\n".join([_table(results, heads, rows), *reasons, _of_what(results), *_sentences(results, first)]) + "\n"
 
 

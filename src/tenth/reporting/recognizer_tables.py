@@ -44,9 +44,10 @@ def _heads(results: Results, recognizers: Sequence[Recognizer]) -> dict[str, str
 
 
 def _column(results: Results, prompt_set: str, recognizer: Recognizer) -> dict[str, Cell]:
-    """A cell for each method and control, methods with their rank."""
+    """A cell for each method and control, methods with their rank, but those that lack people."""
     found = {name: results.find(prompt_set, name, recognizer=recognizer.name) for name in results.names}
-    values = {name: cell.value for name in results.methods if (cell := found[name]) is not None and cell.value is not None}
+    complete = [name for name in results.methods if name not in results.partial]
+    values = {name: cell.value for name in complete if (cell := found[name]) is not None and cell.value is not None}
     cells = {name: score_cell(cell) for name, cell in found.items()}
     for name, value in values.items():
         rank = 1 + sum(other > value for other in values.values())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Hashable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
@@ -12,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
+from tenth.reporting.differences import in_both_directions
 
 KINDS = ("experiment", "benchmark")  # of records that have results
 FORMAT = 4  # of `results` in run.json
@@ -56,7 +56,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True, config=CONFIG)
 class Difference:
-    """Method minus baseline, person by person. p_holm: corrected for the number of comparisons, None where it is not."""
+    """Method minus baseline, over n people that both have. p_holm: corrected for the number of comparisons, None if not."""
 
     prompt_set: str
     num_photos: Count
@@ -71,6 +71,7 @@ class Difference:
     p_value: Number | None = None
     p_holm: Number | None = None
     win_rate: Number | None = None
+    n: Count = 0
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -154,6 +155,7 @@ class Results:
     """All of a record. The main condition is the one with the most photos, none of them an impostor's.
 
     declared, baselines: the recipe's methods, and those of them that others are compared with. notes: of a method's row.
+    row_people: whom each row is of, where rows may be of different people.
     """
 
     scores: tuple[Result, ...] = ()
@@ -165,6 +167,7 @@ class Results:
     prompt_sets: Mapping[str, PromptSet] = Field(default_factory=dict)
     people: tuple[str, ...] = ()
     systems: tuple[System, ...] = ()
+    row_people: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     notes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     disclaimer: str = ""
     seconds: Annotated[float, Field(ge=0, le=MAX_NUMBER)] | None = None
@@ -189,6 +192,13 @@ class Results:
     def controls(self) -> tuple[str, ...]:
         """What it is compared with, in their fixed order."""
         return tuple(name for name in CONTROLS if name in self.names)
+
+    @cached_property
+    def partial(self) -> dict[str, tuple[int, int]]:
+        """Methods that lack people whom others have: of how many people they are, and how many there are."""
+        everybody = set().union(*self.row_people.values())
+        people = {name: set(self.row_people[name]) for name in self.methods if name in self.row_people}
+        return {name: (len(own), len(everybody)) for name, own in people.items() if everybody - own}
 
     @cached_property
     def scored(self) -> tuple[str, ...]:
@@ -243,21 +253,16 @@ class Results:
 
     def difference(self, prompt_set: str, method: str, baseline: str) -> Difference | None:
         """Of the similarity at the main condition, turned around where it is recorded the other way."""
-        return self._differences.get((prompt_set, self.main, self.recognizer.name, method, baseline))
+        return self._differences.get(((prompt_set, self.main, self.recognizer.name), method, baseline))
 
     @cached_property
     def _cells(self) -> dict[tuple[object, ...], Result]:
         return {(r.prompt_set, (r.num_photos, r.num_impostors), r.method, r.metric, r.recognizer): r for r in self.scores}
 
     @cached_property
-    def _differences(self) -> dict[tuple[object, ...], Difference]:
-        found: dict[tuple[object, ...], Difference] = {}
-        for d in self.differences:
-            if d.metric == IDENTITY:
-                at = (d.prompt_set, (d.num_photos, d.num_impostors), d.recognizer)
-                found.setdefault((*at, d.method, d.baseline), d)
-                found.setdefault((*at, d.baseline, d.method), _turned(d))
-        return found
+    def _differences(self) -> dict[tuple[Hashable, str, str], Difference]:
+        found = (each for each in self.differences if each.metric == IDENTITY)
+        return in_both_directions(((d.prompt_set, (d.num_photos, d.num_impostors), d.recognizer), d) for d in found)
 
 
 def read_results(record: Mapping[str, Any]) -> Results:
@@ -284,13 +289,6 @@ def read_results(record: Mapping[str, Any]) -> Results:
         if len(many) > MAX_ENTRIES:
             raise _no_record(f"its results are of {len(many)} methods, metrics, recognizers, prompt sets or conditions")
     return results
-
-
-def _turned(difference: Difference) -> Difference:
-    low, high = (None if end is None else -end for end in (difference.high, difference.low))
-    win_rate = None if difference.win_rate is None else 1 - difference.win_rate
-    sides = replace(difference, method=difference.baseline, baseline=difference.method)
-    return replace(sides, value=-difference.value, low=low, high=high, win_rate=win_rate)
 
 
 def _no_record(found: str) -> DataError:

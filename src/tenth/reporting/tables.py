@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from statistics import mode
 
@@ -40,8 +40,8 @@ EMPTY = Cell("-", style="none")
 class Table:
     """heads: of the columns after the first. bodies: rows in groups that stand apart. note: what the caption adds.
 
-    left_out: a line for each reason why cells have no value. A column in which no method has one is left out; without other
-    columns there are no heads.
+    unavailable: by reason, which cells have no value. A column in which no method has one is left out; without other columns
+    there are no heads.
     """
 
     title: str
@@ -49,7 +49,12 @@ class Table:
     bodies: Sequence[Sequence[Row]]
     style: str = ""
     note: str = ""
-    left_out: Sequence[str] = ()
+    unavailable: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> list[str]:
+        """A line for each reason why cells have no value."""
+        return reason_lines([self.unavailable])
 
 
 def score_tables(results: Results, prompt_set: str, recognizer: str, *, alone: bool = False) -> list[Table]:
@@ -81,7 +86,8 @@ def pairs_table(results: Results, prompt_set: str) -> Table | None:
     names = [name for name in names if any(found[pair] is not None for pair in found if name in pair)]
     if not names:
         return None
-    rows = {name: (name, [_difference_cell(found.get((name, other))) for other in names]) for name in names}
+    usual = mode(difference.n for difference in found.values() if difference is not None)
+    rows = {name: (name, [_difference_cell(found.get((name, other)), usual) for other in names]) for name in names}
     bodies = [[rows[name] for name in names if (name in results.methods) == methods] for methods in (True, False)]
     corrected = all(difference.p_holm is not None for difference in found.values() if difference is not None)
     meaning = f"bold: corrected p < {LEVEL:g}" if corrected else "p is not corrected in this record"
@@ -154,7 +160,7 @@ def _score_table(results: Results, prompt_set: str, recognizer: str, title: str,
     # Columns in which no method has a value are left out; each reason why a cell has none is a line.
     methods = [name for name in cells if name in results.methods]
     shown = [any(_has_value(cells[name][column]) for name in methods) for column in range(len(metrics))]
-    lines = unavailable_lines(
+    reasons = unavailable(
         {
             metric: {name: cells[name][column] for name in (cells if shown[column] else methods)}
             for column, metric in enumerate(metrics)
@@ -170,11 +176,11 @@ def _score_table(results: Results, prompt_set: str, recognizer: str, title: str,
     note = f"n = {pluralize(people, 'person')}{others} unless a cell says otherwise; brackets: 95 % intervals over people."
     groups = [[name for name in cells if (name in methods) == is_method] for is_method in (True, False)]
     bodies = [_rows({name: cells[name] for name in group}, usual) for group in groups]
-    return Table(title, list(map(heading, metrics)), bodies, "scores", note if people else "", lines)
+    return Table(title, list(map(heading, metrics)), bodies, "scores", note if people else "", reasons)
 
 
-def unavailable_lines(columns: Mapping[str, Mapping[str, Result | None]]) -> list[str]:
-    """Why cells have no value, a line for each reason: the metrics without any by it, or the rows that have none of a metric.
+def unavailable(columns: Mapping[str, Mapping[str, Result | None]]) -> dict[str, list[str]]:
+    """Why cells have no value: by reason the metrics without any by it, or the rows that have none of a metric.
 
     columns: by metric, its cells by row.
     """
@@ -184,11 +190,19 @@ def unavailable_lines(columns: Mapping[str, Mapping[str, Result | None]]) -> lis
         reasons: dict[str, list[str]] = {}
         for name, cell in cells.items():
             if cell.value is None:
-                reasons.setdefault(cell.unavailable or "not measured", []).append(name)
+                reasons.setdefault((cell.unavailable or "not measured").removesuffix("."), []).append(name)
         for reason, names in reasons.items():
             rows = "" if len(names) == len(cells) else f" of {', '.join(names)}"
             found.setdefault(reason, []).append(f"{label(metric)}{rows}")
-    return [f"{', '.join(parts)}: {reason.removesuffix('.')}." for reason, parts in found.items()]
+    return found
+
+
+def reason_lines(tables: Iterable[Mapping[str, Sequence[str]]]) -> list[str]:
+    """A line for each reason of `unavailable`, in whichever tables it stands."""
+    found: dict[str, dict[str, None]] = {}
+    for reason, part in ((reason, part) for reasons in tables for reason, parts in reasons.items() for part in parts):
+        found.setdefault(reason, {})[part] = None
+    return [f"{', '.join(parts)}: {reason}." for reason, parts in found.items()]
 
 
 def _has_value(cell: Result | None) -> bool:
@@ -211,13 +225,16 @@ def _rows(cells: Cells, usual_n: Sequence[int]) -> list[Row]:
     return [(name, [score_cell(cell, n) for cell, n in zip(row, usual_n, strict=True)]) for name, row in cells.items()]
 
 
-def _difference_cell(difference: Difference | None) -> Cell:
+def _difference_cell(difference: Difference | None, usual_n: int) -> Cell:
+    """Row minus column, with its n unless that is the usual one."""
     if difference is None:
         return Cell(style="none")
     p_value = difference.p_value if difference.p_holm is None else difference.p_holm
     notes = () if p_value is None else (p_text(p_value),)
     if difference.win_rate is not None:
         notes = (*notes, f"wins {100 * difference.win_rate:.0f} %")
+    if difference.n != usual_n:
+        notes = (*notes, f"n = {difference.n}")
     tone = {Verdict.HIGHER: "more", Verdict.LOWER: "less"}.get(verdict(difference), "")
     return Cell(number(difference.value, 3, signed=True), "", notes, tone, bold=bool(tone))
 

@@ -127,16 +127,65 @@ def test_a_killed_export_goes_on_and_ends_with_the_same_bytes(
 
 
 @pytest.mark.parametrize("where", ["references/001/0.png", "private/references/001/00.png", "private/held-out/001/00.png"])
-def test_photos_that_changed_since_the_export_are_no_benchmark(exported: Benchmark, tmp_path: Path, where: str) -> None:
+def test_photos_that_changed_since_the_export_are_named(exported: Benchmark, tmp_path: Path, where: str) -> None:
     folder = Path(shutil.copytree(exported.directory, tmp_path / "tasks"))
-    shutil.copy(folder / where, folder / where.replace("/001/", "/000/"))
-    with pytest.raises(DataError, match=r"photos in .*tasks have changed, are gone or were added.*Export it again"):
+    other = where.replace("/001/", "/000/")
+    shutil.copy(folder / where, folder / other)
+    with pytest.raises(DataError, match=rf"tasks is not as it was exported: 1 changed \({other}\);.*Export it again"):
         read_benchmark(folder)
     shutil.rmtree(folder)
     shutil.copytree(exported.directory, folder)
     (folder / where).rename((folder / where).with_name("x.png"))
-    with pytest.raises(DataError, match="have changed, are gone or were added"):
+    added = Path(where).with_name("x.png").as_posix()
+    with pytest.raises(DataError, match=rf"1 gone \({where}\); 1 added \({added}\)"):
         read_benchmark(folder)
+
+
+def test_attributes_and_images_without_a_person_that_changed_are_named(
+    tasks_recipe: ExperimentRecipe, toy_model: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tasks"
+    export_benchmark(replace(tasks_recipe, prompt_sets={}, images=1), folder, toy_model)
+    image = folder / "private/images/none/0.png"
+    for path in (image, folder / "private/attributes.json"):
+        before = path.read_bytes()
+        path.write_bytes(before + b" ")
+        with pytest.raises(DataError, match=rf"1 changed \({path.relative_to(folder).as_posix()}\)"):
+            read_benchmark(folder)
+        path.write_bytes(before)
+    shutil.copy(image, image.with_name("1.png"))
+    with pytest.raises(DataError, match=r"1 added \(private/images/none/1\.png\)"):
+        read_benchmark(folder)
+    image.with_name("1.png").unlink()
+    (folder / "private/attributes.json").unlink()
+    with pytest.raises(DataError, match=r"1 gone \(private/attributes\.json\)"):
+        read_benchmark(folder)
+    (folder / "copies.json").write_text("{}")
+    with pytest.raises(DataError, match=r"1 changed \(copies\.json\)"):
+        read_benchmark(folder)
+    (folder / "copies.json").unlink()
+    with pytest.raises(DataError, match=r"copies\.json does not exist"):
+        read_benchmark(folder)
+
+
+def test_an_export_that_is_killed_while_the_control_is_drawn_is_not_taken_as_whole(
+    tasks_recipe: ExperimentRecipe, toy_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, folder = replace(tasks_recipe, prompt_sets={}, images=2), tmp_path / "tasks"
+    export_benchmark(recipe, folder)
+
+    def killed(recipe: ExperimentRecipe, model: Any, output: Path) -> None:
+        draw(replace(recipe, images=1), model, output)
+        raise KeyboardInterrupt
+
+    draw = export.draw_without_identity
+    monkeypatch.setattr(export, "draw_without_identity", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export_benchmark(recipe, folder, toy_model)
+    with pytest.raises(DataError, match=r"1 added \(private/images/none/0\.png\).*Export it again"):
+        read_benchmark(folder)
+    monkeypatch.setattr(export, "draw_without_identity", draw)
+    assert export_benchmark(recipe, folder, toy_model) == read_benchmark(folder)
 
 
 def test_private_photos_are_made_anew_from_the_same_photos(
@@ -171,7 +220,8 @@ def test_a_model_draws_the_control_from_the_prompts_alone(
     recipe = replace(tasks_recipe, prompt_sets={}, images=1)
     alone = export_benchmark(recipe, tmp_path / "tasks")
     drawn = export_benchmark(recipe, tmp_path / "tasks", toy_model)  # may come later
-    assert drawn == alone
+    assert (drawn.id, drawn.tasks) == (alone.id, alone.tasks)
+    assert drawn.record.copies_sha256 != alone.record.copies_sha256
     assert [path.name for path in (tmp_path / "tasks/private/images/none").iterdir()] == ["0.png"]
     assert verify(tmp_path / "tasks/private/images/none/0.png").state == MarkState.MARKED
     assert alone.id != exported.id

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tenth.core.errors import DataError
+from tenth.evaluation.image_set import load_image
 from tenth.experiments.benchmark.submission import read_submission
 from tenth.experiments.benchmark.tasks import Benchmark
 
@@ -30,6 +31,13 @@ def test_a_complete_folder_of_any_program_is_taken(exported: Benchmark, folder: 
     assert found.path(found.tasks[0]) == folder / IMAGE
     Image.new("RGB", (128, 128)).save(folder / IMAGE)
     assert read_submission(folder, exported).digest != found.digest
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
+def test_eight_bits_a_channel_are_read_whatever_the_channels(exported: Benchmark, folder: Path, mode: str) -> None:
+    Image.new("RGB", (128, 128), (90, 90, 90)).convert(mode).save(folder / IMAGE)
+    found = read_submission(folder, exported)
+    assert (load_image(found.path(found.tasks[0])) == 90).all()
 
 
 def test_missing_images_are_named_and_counted(exported: Benchmark, folder: Path) -> None:
@@ -86,7 +94,10 @@ def spoilt(path: Path, how: str) -> None:
         ("empty", f"1 broken: {IMAGE} is no whole PNG;"),
         ("text", f"1 broken: {IMAGE} is no whole PNG;"),
         ("jpeg", f"1 broken: {IMAGE} is no whole PNG;"),
-        ("deep", f"1 broken: {IMAGE} has pixels of the kind I;16; RGB, RGBA, L, P are read;"),
+        (
+            "deep",
+            f"1 broken: {IMAGE} has pixels of the kind I;16; RGB, RGB with alpha, grey, grey with alpha, a palette are read;",
+        ),
         ("pipe", f"1 broken: {IMAGE} is a pipe or a device, not a file;"),
         ("loop", f"1 broken: {IMAGE} is a link that leads back to itself;"),
         ("folder", f"1 missing: {IMAGE};"),

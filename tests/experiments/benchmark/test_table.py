@@ -23,7 +23,7 @@ from tenth.experiments.benchmark.judges import Judges, LargestFace, load_judges
 from tenth.experiments.benchmark.run import check_system, score_folder
 from tenth.experiments.benchmark.scoring import SystemName, embed_real_photos, score_submission
 from tenth.experiments.benchmark.submission import read_submission
-from tenth.experiments.benchmark.table import PersonValues, Row, agreement, row_path, save_row, write_tables
+from tenth.experiments.benchmark.table import PersonValues, Row, agreement, check_rows, row_path, save_row, write_tables
 from tenth.experiments.benchmark.tasks import Benchmark
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.experiments.recognizers import SELECTION_ONLY
@@ -75,7 +75,7 @@ def test_systems_and_controls_are_ranked(scored: Path) -> None:
     assert cell(scored, "verbatim copies", "copy-paste-index")["value"] == pytest.approx(1)
     assert (cell(scored, "right")["n"], cell(scored, "dark")["n"]) == (3, 2)
     settings = json.loads((scored / "run.json").read_text())["settings"]
-    assert settings["methods"] == ["right", "dark", "wrong"]  # the best first, in every table
+    assert settings["methods"] == ["right", "wrong", "dark"]  # the best first, in every table; then who lacks people
     assert record(scored)["notes"] == {"dark": ["partial: 2 of 3 people"]}
 
 
@@ -117,11 +117,11 @@ def test_the_csv_has_every_row_with_its_model_and_size(scored: Path) -> None:
     main = [
         line for line in lines if (line["prompt_set"], line["photos"], line["recognizer"]) == ("portrait", "3", "colours@0")
     ]
-    assert [line["row"] for line in main] == ["right", "dark", "wrong", *CONTROLS[:-1]]
+    assert [line["row"] for line in main] == ["right", "wrong", "dark", *CONTROLS[:-1]]
     assert [line["kind"] for line in main] == ["system"] * 3 + ["control"] * 4
     assert (main[0]["model"], main[0]["width"], main[0]["height"]) == ("paste, 1 line", "128", "128")
     assert float(main[0]["identity-similarity"]) == cell(scored, "right")["value"]
-    assert main[1]["identity-similarity-n"] == "2"
+    assert main[2]["identity-similarity-n"] == "2"
     pairs = list(csv.DictReader((scored / "differences.csv").open()))
     assert float(pairs[0]["difference"]) == record(scored)["differences"][0]["value"]
     assert len(pairs) == len(record(scored)["differences"])
@@ -207,6 +207,52 @@ def test_what_keeps_a_row_out_of_the_table_is_said_before_scoring(
         assert not row_path(results, "new").exists()
 
 
+def test_a_name_that_differs_in_case_alone_is_refused(exported: Benchmark, scored: Path, tmp_path: Path) -> None:
+    results = Path(shutil.copytree(scored, tmp_path / "results"))
+    with pytest.raises(DataError, match=r"the name 'Dark', beside the row 'dark'; names that differ in more than case"):
+        check_rows(results, exported, "Dark", "", JUDGES.names)
+    row_path(results, "Dark").write_text(row_path(results, "dark").read_text().replace('"dark"', '"Dark"'))
+    with pytest.raises(DataError, match=r"has the rows 'Dark' and 'dark'; names that differ in more than case"):
+        write_tables(results, exported)
+
+
+def test_scoring_again_loses_no_recognizer(exported: Benchmark, folder: Path, scored: Path, tmp_path: Path) -> None:
+    results = Path(shutil.copytree(scored, tmp_path / "results"))
+    before, other = row_path(results, "right").read_bytes(), {"another@0": ColorRecognizer()}
+    with pytest.raises(CheckpointError, match=r"has scores by colours@0, which would be lost; .*Give these as well"):
+        score_folder(folder, exported, SystemName("right"), Judges(other, (), {}), results)
+    assert row_path(results, "right").read_bytes() == before
+    score_folder(folder, exported, SystemName("right"), Judges({**JUDGES.recognizers, **other}, (), {}), results)
+    assert [each["name"] for each in record(results)["recognizers"]] == ["colours@0", "another@0"]
+    row = json.loads(row_path(results, "right").read_text())
+    row["results"] |= {"prompt_scorers": ["clip@1"], "networks": {"dinov2": {"name": "dinov2@2", "disclaimer": ""}}}
+    row_path(results, "right").write_text(json.dumps(row))
+    with pytest.raises(CheckpointError, match=r"has scores by clip@1, dinov2@2, which would be lost"):
+        score_folder(folder, exported, SystemName("right"), Judges({**JUDGES.recognizers, **other}, (), {}), results)
+
+
+def test_a_row_of_fewer_people_is_not_called_the_best(exported: Benchmark, scored: Path, tmp_path: Path) -> None:
+    results = Path(shutil.copytree(scored, tmp_path / "results"))
+    path = row_path(results, "dark")
+    row = json.loads(path.read_text())
+    for each in row["results"]["scores"]:
+        each["value"] = 0.999 if (each["method"], each["metric"]) == ("dark", IDENTITY) else each["value"]
+    path.write_text(json.dumps(row))
+    write_tables(results, exported)
+    assert json.loads((results / "run.json").read_text())["settings"]["methods"] == ["right", "wrong", "dark"]
+    text = (results / "table.md").read_text()
+    assert "`right` has the highest mean ID similarity" in text
+    assert "`dark` is of 2 of 3 people, so its mean is not compared with others' means; `dark` does not differ" in text
+    assert ", on the 2 people of both: " in text
+    assert "n = 2" in (results / "report.html").read_text()
+    pairs = list(csv.DictReader((results / "differences.csv").open()))
+    assert {(each["row"], each["baseline"]): each["n"] for each in pairs if each["photos"] == "1"} == {
+        ("dark", "right"): "2",
+        ("dark", "wrong"): "2",
+        ("right", "wrong"): "3",
+    }
+
+
 def test_systems_are_ranked_by_one_recognizer(exported: Benchmark, scored: Path, tmp_path: Path) -> None:
     results = Path(shutil.copytree(scored, tmp_path / "results"))
     images = read_submission(fill(exported.directory, tmp_path / "images", next_person), exported)
@@ -216,7 +262,7 @@ def test_systems_are_ranked_by_one_recognizer(exported: Benchmark, scored: Path,
         value["value"] = 0.99  # by another recognizer cosines are higher
     save_row(results, exported, row)
     write_tables(results, exported)
-    assert json.loads((results / "run.json").read_text())["settings"]["methods"] == ["right", "dark", "wrong", "only-dlib"]
+    assert json.loads((results / "run.json").read_text())["settings"]["methods"] == ["right", "wrong", "only-dlib", "dark"]
     assert not any("only-dlib" in (each["method"], each["baseline"]) for each in record(results)["differences"])
 
 
@@ -236,13 +282,14 @@ def test_a_person_whose_photos_show_no_face_to_a_recognizer_is_left_out(exported
         embed_real_photos(exported, ["001"], Judges({"blind@0": Blind()}, (), {}))
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a/b", "-x", "x" * 65, "Real photos", "é"])
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "-x", "x" * 65, "Real photos", "é", "v1.", "NUL", "con.v2", "Lpt1"])
 def test_a_name_that_is_no_file_or_a_control_is_refused(name: str) -> None:
     with pytest.raises(DataError, match="Choose another --name"):
         check_system(SystemName(name))
     with pytest.raises(DataError, match="Say it shorter"):
         check_system(SystemName("x", "a\nb"))
-    check_system(SystemName("FLUX.1-dev+lora_2", "FLUX.1 [dev], 12B"))
+    for taken in ("FLUX.1-dev+lora_2", "console", "com", "lpt10", "x", "x" * 64):
+        check_system(SystemName(taken, "FLUX.1 [dev], 12B"))
 
 
 def test_without_a_recognizer_dlibs_judges_and_attributes_are_read_off_the_face(face_photos: list[Path]) -> None:

@@ -14,9 +14,9 @@ from tenth.data.splits import MIN_EVALUATION_PHOTOS, SPLITS, Split, split_by_nam
 
 PHOTO_COUNT_NOTES = {  # of people with so many usable photos
     range(1): "no usable photo ({}): left out",
-    range(1, 2): "a single usable photo ({}): no model learns from it to use several",
-    range(2, MIN_EVALUATION_PHOTOS): "two to nine usable photos ({}): recipes that ask for nine references and a tenth photo"
-    " pass them over; add photos, or lower references in the recipe",
+    range(1, 2): "a single usable photo ({}): to measure, or to train on several, another is needed; add photos",
+    range(2, MIN_EVALUATION_PHOTOS): "two to nine usable photos ({}): what asks for nine references and a tenth photo passes"
+    " them over; add photos, or ask for fewer references (`references` in a recipe, --references of `tenth benchmark export`)",
 }
 
 
@@ -92,7 +92,7 @@ class Notes:
         yield from self.orphans.sentences("caption file", "no photo of the same name beside them ({}): passed over")
         yield from self.spare.sentences("photo", f"a {CAPTION_SUFFIXES[0]} beside them, too ({{}}): that one is read")
         if self.without.count == self.num_photos:
-            yield f'no captions: every one is "{UNKNOWN_PERSON}", so a model learns no word for what a photo shows'
+            yield f'no captions: every one is "{UNKNOWN_PERSON}"; measuring needs no more, training learns no word from it'
         else:
             yield from self.without.sentences("photo", f'no caption ({{}}): "{UNKNOWN_PERSON}" is taken')
         many = f"more than {CAPTIONS_PER_PHOTO} captions ({{}}): the first {CAPTIONS_PER_PHOTO} are used"
@@ -103,5 +103,6 @@ class Notes:
         if empty := [split for split in SPLITS[:3] if split not in self.used]:
             yield (
                 f"nobody is in {', '.join(empty)}: who is where follows from the folder's name alone, so a split of few people "
-                "may stay empty; add people (twenty are mostly enough), or rename a folder to draw it anew"
+                "may stay empty; measure all by --split all of `tenth benchmark export`, add people (twenty are mostly"
+                " enough), or rename a folder to draw it anew"
             )

@@ -54,19 +54,25 @@ def bootstrap_interval(
     means = _resampled_means(values, seed, resamples, people)
     low, high = map(float, np.quantile(means, _corrected_tails(values, means, level)))
     if people < FEW_PEOPLE:
-        reach = _student_quantile(level, people - 1) * spread / math.sqrt(people)
+        reach = student_quantile(level, people - 1) * spread / math.sqrt(people)
         low, high = min(low, mean - reach), max(high, mean + reach)
     return Interval(mean, low, high, people)
 
 
 def share_interval(values_per_person: Sequence[float] | Values) -> Interval:
-    """`bootstrap_interval` of shares, (P,): within [0, 1]; of two people or more who all have everything, `lowest_share`."""
-    found, known = bootstrap_interval(values_per_person), {float(value) for value in values_per_person}
+    """`bootstrap_interval` of shares, (P,): within [0, 1], and never of no width for two people or more.
+
+    Where most people have the lowest value, or the highest, as where all have everything or all tie, resampling says nothing of
+    people beyond it: up to 1 - `lowest_share` of all people may be, with a share of 0, or of 1.
+    """
+    found = bootstrap_interval(values_per_person)
     if found.low is None or found.high is None:
         return found
-    least = lowest_share(found.n)
-    low = least if known == {1.0} else max(found.low, 0.0)
-    return replace(found, low=low, high=1 - least if known == {0.0} else min(found.high, 1.0))
+    values, unseen = np.asarray(values_per_person, np.float64), 1 - lowest_share(found.n)
+    least, most = float(values.min()), float(values.max())
+    low = found.value - unseen * least if (values == least).mean() > 0.5 else found.low
+    high = found.value + unseen * (1 - most) if (values == most).mean() > 0.5 else found.high
+    return replace(found, low=max(min(low, found.low), 0.0), high=min(max(high, found.high), 1.0))
 
 
 def lowest_share(people: int, level: float = 0.95) -> float:
@@ -112,7 +118,7 @@ def independent_difference(
     if not sum(parts):
         return Interval(value, value, value, people)
     dof = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, groups, strict=True))
-    tail = NormalDist().cdf(-_student_quantile(level, max(1, int(dof))))
+    tail = NormalDist().cdf(-student_quantile(level, max(1, int(dof))))
     first, second = (_resampled_means(values, seed + index, resamples, len(values) - 1) for index, values in enumerate(groups))
     low, high = np.quantile(first - second, [tail, 1 - tail])
     return Interval(value, float(low), float(high), people)
@@ -128,7 +134,7 @@ def expanded_tail(level: float, people: int) -> float:
 
 @cache
 def _expanded_reach(level: float, people: int) -> float:
-    return _student_quantile(level, people - 1) * math.sqrt(people / (people - 1))
+    return student_quantile(level, people - 1) * math.sqrt(people / (people - 1))
 
 
 def _corrected_tails(values: Values, means: Values, level: float) -> tuple[float, float]:
@@ -142,7 +148,7 @@ def _corrected_tails(values: Values, means: Values, level: float) -> tuple[float
     return low, high
 
 
-def _student_quantile(probability: float, dof: int) -> float:
+def student_quantile(probability: float, dof: int) -> float:
     """The bound of |t| at this probability, by bisection over the angle atan(t / sqrt(dof))."""
     low, high = 0.0, math.pi / 2
     for _ in range(60):

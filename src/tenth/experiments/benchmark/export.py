@@ -18,12 +18,10 @@ from tenth.core.marks.png import write_png
 from tenth.core.types import DiffusionModel, Pixels
 from tenth.core.wording import pluralize
 from tenth.data.splits import EVERYBODY, ReferenceSplit
+from tenth.experiments.benchmark.copies import ATTRIBUTES_FILE, PRIVATE_FOLDER, REFERENCES_FOLDER
 from tenth.experiments.benchmark.tasks import (
     ATTRIBUTE_PROMPTS,
-    ATTRIBUTES_FILE,
     ATTRIBUTES_PROMPT_SET,
-    PRIVATE_FOLDER,
-    REFERENCES_FOLDER,
     VERSION,
     Benchmark,
     DataSource,

@@ -30,6 +30,12 @@ class Judges:
     prompt_scorers: Sequence[PromptScorer]
     networks: Mapping[str, Extractor] = field(default_factory=dict)
 
+    @property
+    def names(self) -> list[str]:
+        """Of all of them, as a row has them."""
+        measured_by = (*self.prompt_scorers, *self.networks.values())
+        return [*self.recognizers, *(each.name for each in measured_by)]
+
 
 class LargestFace:
     """An extractor of the largest face, cropped as the face attributes' classifier was trained; zeros (D,) without a face.

@@ -15,15 +15,20 @@ from tenth.experiments.benchmark.table import check_rows, save_row, write_tables
 from tenth.experiments.benchmark.tasks import Benchmark
 from tenth.reporting.results_reader import CONTROLS
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # it is a file's name too
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._+-]{0,62}[A-Za-z0-9_+-])?")  # it is a file's name too
+# Devices, whatever follows a dot. Source: https://learn.microsoft.com/windows/win32/fileio/naming-a-file
+WINDOWS_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|(COM|LPT)[0-9])(\..*)?", re.IGNORECASE)
 MAX_MODEL_CHARS = 100
 
 
 def check_system(system: SystemName) -> None:
     """Raises DataError if a row cannot be called so."""
     if not NAME.fullmatch(system.name) or system.name.lower() in CONTROLS:
-        needed = "letters, digits, dots, plus and hyphens are needed, at most 64, a letter or digit first"
+        needed = "letters, digits, dots, plus, - and _ are needed, at most 64, a letter or digit first and no dot last"
         raise DataError(f"the name {system.name!r:.100}", needed, "Choose another --name, and say more in --model")
+    if WINDOWS_DEVICE.fullmatch(system.name):
+        needed = "a name that is a file's on every system is needed"
+        raise DataError(f"the name {system.name!r}, a device's on Windows", needed, "Choose another --name")
     if len(system.model) > MAX_MODEL_CHARS or not system.model.isprintable():
         needed = f"at most {MAX_MODEL_CHARS} characters in one line are needed"
         raise DataError(f"a --model of {len(system.model)} characters", needed, "Say it shorter")
@@ -39,7 +44,7 @@ def score_folder(
     submission = read_submission(folder, benchmark, partial=partial)
     with exclusive_folder(results):
         remove_temporary(results)
-        check_rows(results, benchmark, system.name, submission.digest)
+        check_rows(results, benchmark, system.name, submission.digest, judges.names)
         row = score_submission(benchmark, submission, system, judges)
         print_message(*row["notes"])
         save_row(results, benchmark, row)

@@ -15,9 +15,10 @@ from tenth.core.files.png_metadata import read_if_complete
 from tenth.core.wording import abbreviate
 from tenth.evaluation.extractors.features import extract_cached
 from tenth.evaluation.image_set import load_image
+from tenth.experiments.benchmark.copies import PRIVATE_FOLDER
 from tenth.experiments.benchmark.judges import Judges
 from tenth.experiments.benchmark.submission import Submission
-from tenth.experiments.benchmark.tasks import PRIVATE_FOLDER, Benchmark
+from tenth.experiments.benchmark.tasks import Benchmark
 from tenth.experiments.protocol import EvaluatedPerson
 from tenth.experiments.recipe import PORTRAIT_PROMPT_SET
 from tenth.experiments.recognizers import recognizer_records

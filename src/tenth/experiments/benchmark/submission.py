@@ -21,7 +21,8 @@ from tenth.core.wording import pluralize, printable, shorten
 from tenth.experiments.benchmark.tasks import TASKS_FILE, Benchmark, Task
 
 MIN_SIDE, MAX_SIDE = 112, 4096  # pixels: what a recognizer reads of a face, and what can be opened in memory
-MODES = ("RGB", "RGBA", "L", "P")  # Pillow's names of what has 8 bits a channel
+# Pillow's names of what has 8 bits a channel, and what they are called.
+MODES = {"RGB": "RGB", "RGBA": "RGB with alpha", "L": "grey", "LA": "grey with alpha", "P": "a palette"}
 NAMED = 10  # images of each kind that an error names
 NEEDED = f"one whole PNG at the `image` of each line of {TASKS_FILE} is needed, all of one size, and nothing else"
 
@@ -129,7 +130,7 @@ def _size_of(content: bytes) -> tuple[int, int]:
             if not MIN_SIDE <= min(image.size) <= max(image.size) <= MAX_SIDE:
                 raise UnreadableError(f"has {image.width} x {image.height} pixels; a side has {MIN_SIDE} to {MAX_SIDE}")
             if image.mode not in MODES:
-                raise UnreadableError(f"has pixels of the kind {image.mode}; {', '.join(MODES)} are read")
+                raise UnreadableError(f"has pixels of the kind {image.mode}; {', '.join(MODES.values())} are read")
             image.load()
             return image.size
     except UnreadableError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tenth.core.errors import CheckpointError, DataError, RecipeError
 from tenth.core.files.reading import without_system_files
 from tenth.core.files.writing import write_text
 from tenth.core.run_record import RECORD_FILE, read_record, write_record
+from tenth.core.wording import abbreviate
 from tenth.evaluation.paired_comparison import compare
 from tenth.evaluation.recognizer_agreement import agreements
 from tenth.experiments.benchmark.tasks import Benchmark
@@ -37,6 +38,7 @@ JsonDict = dict[str, Any]
 ROW_KIND, KIND = "benchmark-row", "benchmark"
 ROWS_FOLDER = "rows"
 TABLE_FILE = "table.md"
+NEEDED_NAMES = "names that differ in more than case are needed: they are files"
 # A table of scores, of which paired differences are taken: prompt set, photos, impostors, metric, recognizer.
 TABLE_KEYS = ("prompt_set", "num_photos", "num_impostors", "metric", "recognizer")
 
@@ -74,17 +76,36 @@ def row_path(results: Path, name: str) -> Path:
     return results / ROWS_FOLDER / f"{name}.json"
 
 
-def check_rows(results: Path, benchmark: Benchmark, name: str, digest: str) -> None:
-    """What would keep a row out of the table, before hours of scoring. digest: of the images that it is to be of.
+def check_rows(results: Path, benchmark: Benchmark, name: str, digest: str, measured_by: Collection[str]) -> None:
+    """What would keep a row out of the table, before hours of scoring.
 
-    Raises DataError as `read_rows`, CheckpointError if the row of the same name is of other images.
+    digest: of the images that it is to be of. measured_by: names of recognizers, prompt scorers and networks.
+    Raises DataError as `read_rows`, CheckpointError if the row of the same name is of other images, or by what would be lost.
     """
     path = row_path(results, name)
-    for _ in read_rows(results, benchmark):
-        pass
-    if path.exists() and read_record(path, command=ROW_KIND)["results"].get("images_sha256") != digest:
+    for row in read_rows(results, benchmark):
+        if row.system.method != name and row.system.method.lower() == name.lower():
+            found = f"the name {name!r}, beside the row {row.system.method!r}"
+            raise DataError(found, NEEDED_NAMES, "Choose another --name")
+    if not path.exists():
+        return
+    earlier = read_record(path, command=ROW_KIND)["results"]
+    if earlier.get("images_sha256") != digest:
         found = f"{path} is the row of other images"
         raise CheckpointError(found, "a name stands for one system's images", "Choose another --name, or remove that row")
+    if lost := [each for each in _measured_by(earlier) if each not in measured_by]:
+        found = f"{path} has scores by {abbreviate(lost)}, which would be lost"
+        needed = "a row that is scored again is scored by all that it was scored by"
+        raise CheckpointError(found, needed, "Give these as well, choose another --name, or remove that row")
+
+
+def _measured_by(row: Mapping[str, Any]) -> list[str]:
+    """Names of what a row was measured by, in a row of any other version as far as it says so."""
+    networks = row.get("networks")
+    found = [each.get("name") for each in row.get("recognizers") or () if isinstance(each, dict)]
+    found += row.get("prompt_scorers") or ()
+    found += [each.get("name") for each in networks.values() if isinstance(each, dict)] if isinstance(networks, dict) else []
+    return [name for name in found if isinstance(name, str)]
 
 
 def save_row(results: Path, benchmark: Benchmark, row: Mapping[str, Any]) -> None:
@@ -112,7 +133,7 @@ def write_tables(results: Path, benchmark: Benchmark) -> str:
 
 def read_rows(results: Path, benchmark: Benchmark) -> Iterator[Row]:
     """Every row of a folder, by name. Raises DataError for a file that is none, or a row of other tasks."""
-    folder = results / ROWS_FOLDER
+    folder, names = results / ROWS_FOLDER, dict[str, str]()
     for path in without_system_files(folder, folder.glob("*.json")):
         try:
             record = read_record(path, command=ROW_KIND)
@@ -130,6 +151,9 @@ def read_rows(results: Path, benchmark: Benchmark) -> Iterator[Row]:
         if path.stem != row.system.method:
             found = f"{path} is the row of {row.system.method!r:.70}"
             raise DataError(found, "the file of a row has its name: a copy would count twice", "Move it away, or rename it")
+        if (other := names.setdefault(path.stem.lower(), path.stem)) != path.stem:
+            found = f"{folder} has the rows {other!r} and {path.stem!r}"
+            raise DataError(found, NEEDED_NAMES, "Move one away, and score it by another --name")
         yield row
 
 
@@ -150,6 +174,7 @@ def merge_rows(rows: Sequence[Row], benchmark: Benchmark) -> JsonDict:
         "format": FORMAT,
         "people": by_people[0].people,
         "systems": [*(row.system for row in rows), *{each.method: each for row in by_people for each in row.controls}.values()],
+        "row_people": {row.system.method: row.people for row in rows},
         "recognizers": list(recognizers.values()),
         "scores": list(scores.values()),
         "differences": list(differences(rows)),
@@ -190,7 +215,10 @@ def _values_by_table(rows: Sequence[Row]) -> dict[tuple[Any, ...], dict[str, Map
 
 
 def ranked(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
-    """Names of the systems, the highest identity similarity with the most references first, by the recognizer of the tables."""
+    """Names of the systems, the highest identity similarity with the most references first, by the recognizer of the tables.
+
+    Those that lack people whom others have come last: their means are of other people.
+    """
     recognizers = sorted((each for row in rows for each in row.recognizers), key=lambda each: each.selection_only)
     at = (PORTRAIT_PROMPT_SET, benchmark.main_condition.num_photos, IDENTITY, *(each.name for each in recognizers[:1]))
 
@@ -202,7 +230,8 @@ def ranked(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
         ]
         return next((value for value in found if value is not None), -1.0)
 
-    return [row.system.method for row in sorted(rows, key=similarity, reverse=True)]
+    everybody = set().union(*(row.people for row in rows))
+    return [row.system.method for row in sorted(rows, key=lambda row: (bool(everybody - set(row.people)), -similarity(row)))]
 
 
 def _table_of(line: Result | PersonValues) -> tuple[Any, ...]:

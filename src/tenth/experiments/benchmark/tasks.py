@@ -14,15 +14,20 @@ from typing import Annotated
 
 from tenth.core.config import Count, SomeItems, WholeNumber, config_dataclass, from_table, needs, to_table
 from tenth.core.errors import DataError, RecipeError
-from tenth.core.files.reading import UnreadableError, parse_json, read_json, read_text, reason, sha256_of
+from tenth.core.files.reading import UnreadableError, parse_json, read_json, read_text, reason
 from tenth.core.files.writing import write_json, write_text
+from tenth.experiments.benchmark.copies import (
+    ATTRIBUTES_FILE,
+    COPIES_FILE,
+    PRIVATE_FOLDER,
+    REFERENCES_FOLDER,
+    changed_copies,
+    copies_text,
+)
 from tenth.experiments.protocol import RealImages
 from tenth.experiments.recipe import Condition, ExperimentRecipe
 
 BENCHMARK_FILE, TASKS_FILE = "benchmark.json", "tasks.jsonl"
-REFERENCES_FOLDER = "references"  # whole photos: what a system is given
-ATTRIBUTES_FILE = "attributes.json"  # in the private folder: what the people list's captions say of each person
-PRIVATE_FOLDER = "private"  # crops of all photos, as an experiment has them: what only scoring reads
 VERSION = 1  # of the protocol: another one gives other figures
 PHOTO_COUNTS = (1, 3, 5, 9)
 ATTRIBUTES_PROMPT_SET = "attributes"
@@ -100,7 +105,7 @@ class TaskPromptSet:
 class BenchmarkRecord:
     """benchmark.json. id: of protocol, tasks and photos; equal for all who export the same people from the same data set.
 
-    copies_sha256: of the photos in this folder, as written.
+    copies_sha256: of the hashes of what this folder holds (copies.py).
     """
 
     kind: str
@@ -184,10 +189,10 @@ def list_tasks(recipe: ExperimentRecipe, person_ids: Sequence[str]) -> Iterator[
 
 
 def write_benchmark(output: Path, recipe: ExperimentRecipe, person_ids: Sequence[str], source: DataSource) -> Benchmark:
-    """Write tasks.jsonl, then benchmark.json, whose presence says that the folder is complete."""
+    """Write copies.json and tasks.jsonl, then benchmark.json, whose presence says that the folder is complete."""
     tasks = tuple(list_tasks(recipe, person_ids))
     text = "".join(json.dumps(to_table(task)) + "\n" for task in tasks)
-    tasks_sha256 = hashlib.sha256(text.encode()).hexdigest()
+    tasks_sha256, copies = hashlib.sha256(text.encode()).hexdigest(), copies_text(output)
     prompt_sets = {
         name: TaskPromptSet(
             tuple(prompt_set.prompts), prompt_set.images, tuple(each.num_photos for each in recipe.conditions_of(name))
@@ -204,9 +209,10 @@ def write_benchmark(output: Path, recipe: ExperimentRecipe, person_ids: Sequence
         num_tasks=len(tasks),
         tasks_sha256=tasks_sha256,
         photos_sha256=source.photos_sha256,
-        copies_sha256=_digest_of_copies(output),
+        copies_sha256=hashlib.sha256(copies.encode()).hexdigest(),
         people_sha256=source.people_sha256,
     )
+    write_text(output / COPIES_FILE, copies)
     write_text(output / TASKS_FILE, text)
     write_json(output / BENCHMARK_FILE, to_table(record))
     return Benchmark(output, record, tasks)
@@ -246,21 +252,12 @@ def read_benchmark(directory: Path) -> Benchmark:
         if not (benchmark.real.paths("held-out", person_id) and benchmark.real.paths("references", person_id)):
             raise _no_benchmark(f"{directory / PRIVATE_FOLDER} has no photos of person {person_id}")
     try:
-        copies = _digest_of_copies(directory)
+        changes = changed_copies(directory, record.copies_sha256)
     except (OSError, UnreadableError) as problem:
-        raise _no_benchmark(f"a photo in {directory} {reason(problem)}") from problem
-    if copies != record.copies_sha256:
-        raise _no_benchmark(f"photos in {directory} have changed, are gone or were added since it was exported")
+        raise _no_benchmark(f"{problem.filename if isinstance(problem, OSError) else directory} {reason(problem)}") from problem
+    if changes:
+        raise _no_benchmark(f"{directory} is not as it was exported: {changes}")
     return benchmark
-
-
-def _digest_of_copies(directory: Path) -> str:
-    """sha256 of the photos that systems are given and of the crops that scoring reads: one fewer gives other figures."""
-    digest = hashlib.sha256()
-    for folder in (REFERENCES_FOLDER, *(f"{PRIVATE_FOLDER}/{side}" for side in ("references", "held-out", "averages"))):
-        for path in sorted((directory / folder).glob("*/*.png")):
-            digest.update(f"{path.relative_to(directory).as_posix()} {sha256_of(path)}\n".encode())
-    return digest.hexdigest()
 
 
 def _benchmark_id(tasks_sha256: str, photos_sha256: str) -> str:

@@ -12,10 +12,12 @@ from tenth.core.wording import pluralize
 from tenth.evaluation.metrics.bootstrap import Interval, paired_difference, share_interval
 from tenth.experiments.rating.choices import LEFT, RIGHT, SKIP, TIE, Choice
 
+ALIKE = "the rate of each of {} is {:.3f}: the interval is what so few say of others (Clopper and Pearson), none of a bootstrap"
+
 
 @dataclass(frozen=True)
 class Preference:
-    """`system` over `other`. win_rate: over people, ties counting half; 0.5 for equal systems.
+    """`system` over `other`. win_rate: over people, ties counting half; 0.5 for equal systems. alike: all people have it.
 
     p_value: two-sided, of a sign-flip test over people. wins: choices of the system and of the other. left_rate: fraction of
     the choices without ties that fell on the left image, about 0.5 where the side did not matter. agreement: Krippendorff's
@@ -33,6 +35,7 @@ class Preference:
     raters: int
     agreement: float | None
     shared_tasks: int
+    alike: bool = False
 
 
 def preference(choices: Sequence[Choice], system: str, other: str) -> Preference:
@@ -65,6 +68,7 @@ def preference(choices: Sequence[Choice], system: str, other: str) -> Preference
         len({choice.rater for choice in choices if choice.choice != SKIP}),
         krippendorff_alpha(shared),
         len(shared),
+        len(per_person) > 1 and len(set(per_person)) == 1,
     )
 
 
@@ -95,6 +99,8 @@ def format_preference(result: Preference) -> str:
     first = f"{result.system} over {result.other}: win rate {rate.value:.3f}{interval}, p {result.p_value:.2g}, over {people}"
     wins = f"{result.system} {result.wins[0]:,}, {result.other} {result.wins[1]:,}"
     lines = [first, f"chosen: {wins}; ties {result.ties:,}, which count half; skipped {result.skipped:,}"]
+    if result.alike:
+        lines.append(ALIKE.format(people, rate.value))
     if result.left_rate is not None:
         lines.append(f"left image: {result.left_rate:.2f} of the choices without ties")
     if result.raters > 1:

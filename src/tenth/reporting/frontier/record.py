@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from tenth.core.config import from_table
 from tenth.core.errors import DataError, RecipeError
+from tenth.reporting.differences import in_both_directions
 from tenth.reporting.results_reader import CONFIG, MAX_ENTRIES, IntervalEstimate, Number, Results
 
 MAX_POINTS = 1_000  # settings of a method
@@ -71,16 +72,11 @@ class Frontier:
 
     def difference(self, method: str, baseline: str) -> AreaDifference | None:
         """Turned around where it is recorded the other way."""
-        return self._differences.get((method, baseline))
+        return self._differences.get((None, method, baseline))
 
     @cached_property
-    def _differences(self) -> dict[tuple[str, str], AreaDifference]:
-        found: dict[tuple[str, str], AreaDifference] = {}
-        for each in self.differences:
-            low, high = (None if end is None else -end for end in (each.high, each.low))
-            turned = replace(each, method=each.baseline, baseline=each.method, value=-each.value, low=low, high=high)
-            found |= {(each.method, each.baseline): each, (each.baseline, each.method): turned}
-        return found
+    def _differences(self) -> dict[tuple[Hashable, str, str], AreaDifference]:
+        return in_both_directions((None, each) for each in self.differences)
 
 
 @dataclass(frozen=True, config=CONFIG)

@@ -26,7 +26,8 @@ def areas_table(frontier: Frontier) -> Table:
     prompt, person = (f"{end:g}" for end in frontier.reference_point)
     title = f"Area under the frontier{on(frontier.prompt_set)}"
     note = f"Above {label(frontier.prompt_metric)} {prompt} and {label(IDENTITY)} {person}"
-    note += "; then row minus column, same people, p corrected for all pairs" if others else ""
+    pairs = "; then row minus column, same people, settings chosen on one half of them and scored on the other, p corrected"
+    note += f"{pairs} for all pairs" if others else ""
     return Table(title, ["area ↑", *(f"minus {name}" for name in others)], [rows], "scores", note)
 
 

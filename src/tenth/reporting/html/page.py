@@ -118,13 +118,13 @@ def _facts(results: Results, score_tables: Sequence[tables.Table]) -> dict[str, 
     """What the numbers were measured on, and what was not measured."""
     settings = results.settings
     split = f" of the {settings['split']} split" if settings.get("split", "all") != "all" else ""
-    not_measured = dict.fromkeys(line for table in score_tables for line in table.left_out)
+    not_measured = tables.reason_lines(table.unavailable for table in score_tables)
     facts = {
         "people": [f"{len(results.people)}{split}"],
         "photos given": ["; ".join(map(condition_text, results.conditions))],
         "model": [str(settings.get("model_weights") or settings.get("model") or "")],
         "recognizer": [results.recognizer.name],
-        "not measured": list(not_measured),
+        "not measured": not_measured,
         "written": [results.written[:10]],
     }
     return {name: parts for name, parts in facts.items() if any(parts)}
