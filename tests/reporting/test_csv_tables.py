@@ -6,7 +6,7 @@ import csv
 
 from tenth.reporting.csv_tables import differences_csv, scores_csv
 from tenth.reporting.results_reader import IDENTITY, Difference, Result, Results, System
-from tenth.reporting.tables import unavailable_lines
+from tenth.reporting.tables import reason_lines, unavailable
 
 
 def test_no_text_of_a_record_is_a_formula_of_a_spreadsheet() -> None:
@@ -28,5 +28,5 @@ def test_no_text_of_a_record_is_a_formula_of_a_spreadsheet() -> None:
 
 def test_a_reason_that_is_a_whole_sentence_has_one_full_stop() -> None:
     cells = {name: Result("portrait", 3, "a", name, unavailable=f"{name} lacks. Add it.") for name in (IDENTITY, "fid")}
-    lines = unavailable_lines({name: {"a": cell} for name, cell in cells.items()})
+    lines = reason_lines([unavailable({name: {"a": cell} for name, cell in cells.items()})])
     assert [line.rpartition(": ")[2] for line in lines] == [f"{name} lacks. Add it." for name in cells]

@@ -128,12 +128,12 @@ def label_swap(a: CrossFitted, b: CrossFitted, signs: Values) -> float:
     centers = [np.tensordot(each, middle, 1)[:, None] for each in weights]  # (R, 1, S, 2)
 
     def difference(chunk: Values) -> Values:
-        turned = [np.tensordot(each[:, None] * chunk[None], half, 1) for each in weights]  # (R, b, S, 2)
+        first, second = (np.tensordot(each[:, None] * chunk[None], half, 1) for each in weights)  # (R, b, S, 2)
         areas = [
-            cross_areas(*(at + sign * by for at, by in zip(centers, turned, strict=True)), a.reference, sizes[:, :, None])
+            cross_areas(centers[0] + sign * first, centers[1] + sign * second, a.reference, sizes[:, :, None])
             for sign in (1, -1)
         ]
-        apart: Values = np.abs((areas[0] - areas[1]).mean(0))
+        apart: Values = np.abs((areas[0] - areas[1]).mean(0))  # (b,)
         return apart
 
     step = max(1, RESAMPLE_CHUNK // (len(a.halves) * max(len(half), 2 * half.shape[1])))

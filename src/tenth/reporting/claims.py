@@ -48,14 +48,15 @@ def finding(results: Results, prompt_set: str) -> list[str]:
     complete = [name for name in ranked if name not in results.partial]
     others = [name for name in baselines(results) if name in complete[1:]]
     first = _of_the_first(results, prompt_set, complete)
-    said = [*(first or [NO_COMPLETE] * bool(ranked)), *(against(results, prompt_set, name) for name in others)]
-    return [*said, *(_of_some_people(results, prompt_set, name, complete[:1]) for name in ranked if name in results.partial)]
+    return [*(first or [NO_COMPLETE] * bool(ranked)), *(against(results, prompt_set, name) for name in others)]
 
 
 def notes(results: Results, prompt_set: str) -> list[str]:
-    """What must be known with a finding: that its recognizer is no judge, or that a method is above real photos."""
+    """What must be known with a finding: that its recognizer is no judge, a row lacks people, or one is above real photos."""
     ranked, real = ranking(results, prompt_set), results.measured(prompt_set, "real photos")
     said = [SELECTION_ONLY] if ranked and results.recognizer.selection_only else []
+    complete = [name for name in ranked if name not in results.partial]
+    said += [_of_some_people(results, prompt_set, name, complete[:1]) for name in ranked if name in results.partial]
     values = [found.value for name in ranked if (found := results.measured(prompt_set, name))]
     return [*said, ABOVE_REAL] if real and max(values, default=real.value) > real.value else said
 
@@ -79,7 +80,7 @@ def pair(results: Results, prompt_set: str, method: str, baseline: str) -> str:
 def against(results: Results, prompt_set: str, baseline: str) -> str:
     """All methods against one: who has a higher similarity, who a lower one, and who does not differ significantly.
 
-    Those that lack people are left to a sentence of their own.
+    Those that lack people are left to `notes`.
     """
     others = [name for name in ranking(results, prompt_set) if name != baseline and name not in results.partial]
     groups, it = _grouped(results, prompt_set, baseline, others), named(baseline)

@@ -195,9 +195,10 @@ class Results:
 
     @cached_property
     def partial(self) -> dict[str, tuple[int, int]]:
-        """Methods that lack people whom others have: of how many people they are, and how many there are."""
-        everybody = set().union(*self.row_people.values())
-        people = {name: set(self.row_people[name]) for name in self.methods if name in self.row_people}
+        """Methods that lack people whom others by the recognizer have: of how many they are, and how many there are."""
+        measured = {r.method for r in self.scores if (r.metric, r.recognizer) == (IDENTITY, self.recognizer.name)}
+        people = {name: set(own) for name, own in self.row_people.items() if name in measured}
+        everybody = set[str]().union(*people.values())
         return {name: (len(own), len(everybody)) for name, own in people.items() if everybody - own}
 
     @cached_property

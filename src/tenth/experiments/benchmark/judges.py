@@ -33,8 +33,8 @@ class Judges:
     @property
     def names(self) -> list[str]:
         """Of all of them, as a row has them."""
-        measured_by = (*self.prompt_scorers, *self.networks.values())
-        return [*self.recognizers, *(each.name for each in measured_by)]
+        scorers, networks = ([each.name for each in self.prompt_scorers], [each.name for each in self.networks.values()])
+        return [*self.recognizers, *scorers, *networks]
 
 
 class LargestFace:

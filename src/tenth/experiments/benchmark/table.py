@@ -217,21 +217,23 @@ def _values_by_table(rows: Sequence[Row]) -> dict[tuple[Any, ...], dict[str, Map
 def ranked(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
     """Names of the systems, the highest identity similarity with the most references first, by the recognizer of the tables.
 
-    Those that lack people whom others have come last: their means are of other people.
+    Then those that lack people whom others have, whose means are of other people; then those without such a similarity.
     """
     recognizers = sorted((each for row in rows for each in row.recognizers), key=lambda each: each.selection_only)
     at = (PORTRAIT_PROMPT_SET, benchmark.main_condition.num_photos, IDENTITY, *(each.name for each in recognizers[:1]))
 
-    def similarity(row: Row) -> float:
+    def similarity(row: Row) -> float | None:
         found = [
             score.value
             for score in row.scores
             if (score.prompt_set, score.num_photos, score.metric, score.recognizer) == at and score.method == row.system.method
         ]
-        return next((value for value in found if value is not None), -1.0)
+        return next((value for value in found if value is not None), None)
 
-    everybody = set().union(*(row.people for row in rows))
-    return [row.system.method for row in sorted(rows, key=lambda row: (bool(everybody - set(row.people)), -similarity(row)))]
+    measured = {row.system.method: value for row in rows if (value := similarity(row)) is not None}
+    people = {row.system.method: set(row.people) for row in rows}
+    everybody = set[str]().union(*(people[name] for name in measured))
+    return sorted(people, key=lambda name: (name not in measured, bool(everybody - people[name]), -measured.get(name, 0.0)))
 
 
 def _table_of(line: Result | PersonValues) -> tuple[Any, ...]:
