@@ -86,8 +86,8 @@ def pairs_table(results: Results, prompt_set: str) -> Table | None:
     names = [name for name in names if any(found[pair] is not None for pair in found if name in pair)]
     if not names:
         return None
-    usual = mode(difference.n for difference in found.values() if difference is not None)
-    rows = {name: (name, [_difference_cell(found.get((name, other)), usual) for other in names]) for name in names}
+    most = max(difference.n for difference in found.values() if difference is not None)
+    rows = {name: (name, [_difference_cell(found.get((name, other)), most) for other in names]) for name in names}
     bodies = [[rows[name] for name in names if (name in results.methods) == methods] for methods in (True, False)]
     corrected = all(difference.p_holm is not None for difference in found.values() if difference is not None)
     meaning = f"bold: corrected p < {LEVEL:g}" if corrected else "p is not corrected in this record"
@@ -225,15 +225,15 @@ def _rows(cells: Cells, usual_n: Sequence[int]) -> list[Row]:
     return [(name, [score_cell(cell, n) for cell, n in zip(row, usual_n, strict=True)]) for name, row in cells.items()]
 
 
-def _difference_cell(difference: Difference | None, usual_n: int) -> Cell:
-    """Row minus column, with its n unless that is the usual one."""
+def _difference_cell(difference: Difference | None, most_people: int) -> Cell:
+    """Row minus column, with its n where others of the table are of more people."""
     if difference is None:
         return Cell(style="none")
     p_value = difference.p_value if difference.p_holm is None else difference.p_holm
     notes = () if p_value is None else (p_text(p_value),)
     if difference.win_rate is not None:
         notes = (*notes, f"wins {100 * difference.win_rate:.0f} %")
-    if difference.n != usual_n:
+    if difference.n < most_people:
         notes = (*notes, f"n = {difference.n}")
     tone = {Verdict.HIGHER: "more", Verdict.LOWER: "less"}.get(verdict(difference), "")
     return Cell(number(difference.value, 3, signed=True), "", notes, tone, bold=bool(tone))
