@@ -102,8 +102,14 @@ def test_the_coverage_of_intervals_is_printed_last(fresh: Fresh) -> None:
 
 def test_the_coverage_of_areas_under_frontiers_is_printed_last(fresh: Fresh) -> None:
     result = last_line(fresh, "frontier_coverage")
-    assert [case["settings"] for case in result["cases"]] == ["traded"] * 3 + ["close"] * 3 + ["equal"] * 3
-    assert all(0 <= case[name] <= 1 for case in result["cases"] for name in ("coverage", "percentile", "difference", "null"))
+    assert [case["settings"] for case in result["cases"]] == [
+        name for name in ("traded", "close", "equal", "single") for _ in range(3)
+    ]
+    names = ("coverage", "percentile", "difference", "null", "exchanged", "flattered", "flattered_p", "plugged_in")
+    assert all(0 <= case[name] <= 1 for case in result["cases"] for name in names)
+    alone = last_line(fresh, "frontier_coverage", "--differences")
+    assert [case["difference"] for case in alone["cases"]] == [case["difference"] for case in result["cases"]]
+    assert not [case for case in alone["cases"] if "coverage" in case]
 
 
 def test_metrics_are_torch_fidelitys_and_its_ratio_is_printed_last(fresh: Fresh) -> None:
