@@ -21,8 +21,7 @@ from tenth.core.wording import pluralize, printable, shorten
 from tenth.experiments.benchmark.tasks import TASKS_FILE, Benchmark, Task
 
 MIN_SIDE, MAX_SIDE = 112, 4096  # pixels: what a recognizer reads of a face, and what can be opened in memory
-# Pillow's names of what has 8 bits a channel, and what they are called.
-MODES = {"RGB": "RGB", "RGBA": "RGB with alpha", "L": "grey", "LA": "grey with alpha", "P": "a palette"}
+MODES = ("RGB", "RGBA", "L", "LA", "P")  # Pillow's names of what has 8 bits a channel: colour or grey, with alpha or without
 NAMED = 10  # images of each kind that an error names
 NEEDED = f"one whole PNG at the `image` of each line of {TASKS_FILE} is needed, all of one size, and nothing else"
 
@@ -130,7 +129,7 @@ def _size_of(content: bytes) -> tuple[int, int]:
             if not MIN_SIDE <= min(image.size) <= max(image.size) <= MAX_SIDE:
                 raise UnreadableError(f"has {image.width} x {image.height} pixels; a side has {MIN_SIDE} to {MAX_SIDE}")
             if image.mode not in MODES:
-                raise UnreadableError(f"has pixels of the kind {image.mode}; {', '.join(MODES.values())} are read")
+                raise UnreadableError(f"has pixels of the kind {image.mode}, not of 8 bits a channel")
             image.load()
             return image.size
     except UnreadableError:

@@ -11,9 +11,10 @@ import numpy as np
 
 from tenth.core.config import require
 from tenth.core.types import Features
+from tenth.evaluation.cross_fitting import Values
 from tenth.evaluation.extractors.face_recognizer import FaceEmbedder
 from tenth.evaluation.extractors.features import Extractor, extract_cached
-from tenth.evaluation.frontier import Values, compare_frontiers, on_frontier
+from tenth.evaluation.frontier import compare_frontiers, on_frontier
 from tenth.evaluation.image_set import load_image
 from tenth.evaluation.metrics.identity import PersonScores, identity_similarity_per_person, score_over_people
 from tenth.evaluation.metrics.prompt_alignment import PER_PERSON, PromptScorer
