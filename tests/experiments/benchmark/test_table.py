@@ -23,7 +23,7 @@ from tenth.experiments.benchmark.judges import Judges, LargestFace, load_judges
 from tenth.experiments.benchmark.run import check_system, score_folder
 from tenth.experiments.benchmark.scoring import SystemName, embed_real_photos, score_submission
 from tenth.experiments.benchmark.submission import read_submission
-from tenth.experiments.benchmark.table import PersonValues, Row, agreement, check_rows, row_path, save_row, write_tables
+from tenth.experiments.benchmark.table import PersonValues, Row, agreement, row_path, save_row, write_tables
 from tenth.experiments.benchmark.tasks import Benchmark
 from tenth.experiments.recipe import ExperimentRecipe
 from tenth.experiments.recognizers import SELECTION_ONLY
@@ -205,52 +205,6 @@ def test_what_keeps_a_row_out_of_the_table_is_said_before_scoring(
         with pytest.raises(DataError, match=said):
             score_folder(folder, exported, SystemName("new"), Judges({}, (), {}), results)
         assert not row_path(results, "new").exists()
-
-
-def test_a_name_that_differs_in_case_alone_is_refused(exported: Benchmark, scored: Path, tmp_path: Path) -> None:
-    results = Path(shutil.copytree(scored, tmp_path / "results"))
-    with pytest.raises(DataError, match=r"the name 'Dark', beside the row 'dark'; names that differ in more than case"):
-        check_rows(results, exported, "Dark", "", JUDGES.names)
-    row_path(results, "Dark").write_text(row_path(results, "dark").read_text().replace('"dark"', '"Dark"'))
-    with pytest.raises(DataError, match=r"has the rows 'Dark' and 'dark'; names that differ in more than case"):
-        write_tables(results, exported)
-
-
-def test_scoring_again_loses_no_recognizer(exported: Benchmark, folder: Path, scored: Path, tmp_path: Path) -> None:
-    results = Path(shutil.copytree(scored, tmp_path / "results"))
-    before, other = row_path(results, "right").read_bytes(), {"another@0": ColorRecognizer()}
-    with pytest.raises(CheckpointError, match=r"has scores by colours@0, which would be lost; .*Give these as well"):
-        score_folder(folder, exported, SystemName("right"), Judges(other, (), {}), results)
-    assert row_path(results, "right").read_bytes() == before
-    score_folder(folder, exported, SystemName("right"), Judges({**JUDGES.recognizers, **other}, (), {}), results)
-    assert [each["name"] for each in record(results)["recognizers"]] == ["colours@0", "another@0"]
-    row = json.loads(row_path(results, "right").read_text())
-    row["results"] |= {"prompt_scorers": ["clip@1"], "networks": {"dinov2": {"name": "dinov2@2", "disclaimer": ""}}}
-    row_path(results, "right").write_text(json.dumps(row))
-    with pytest.raises(CheckpointError, match=r"has scores by clip@1, dinov2@2, which would be lost"):
-        score_folder(folder, exported, SystemName("right"), Judges({**JUDGES.recognizers, **other}, (), {}), results)
-
-
-def test_a_row_of_fewer_people_is_not_called_the_best(exported: Benchmark, scored: Path, tmp_path: Path) -> None:
-    results = Path(shutil.copytree(scored, tmp_path / "results"))
-    path = row_path(results, "dark")
-    row = json.loads(path.read_text())
-    for each in row["results"]["scores"]:
-        each["value"] = 0.999 if (each["method"], each["metric"]) == ("dark", IDENTITY) else each["value"]
-    path.write_text(json.dumps(row))
-    write_tables(results, exported)
-    assert json.loads((results / "run.json").read_text())["settings"]["methods"] == ["right", "wrong", "dark"]
-    text = (results / "table.md").read_text()
-    assert "`right` has the highest mean ID similarity" in text
-    assert "`dark` is of 2 of 3 people, so its mean is not compared with others' means; `dark` does not differ" in text
-    assert ", on the 2 people of both: " in text
-    assert "n = 2" in (results / "report.html").read_text()
-    pairs = list(csv.DictReader((results / "differences.csv").open()))
-    assert {(each["row"], each["baseline"]): each["n"] for each in pairs if each["photos"] == "1"} == {
-        ("dark", "right"): "2",
-        ("dark", "wrong"): "2",
-        ("right", "wrong"): "3",
-    }
 
 
 def test_systems_are_ranked_by_one_recognizer(exported: Benchmark, scored: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tenth.experiments.benchmark.tasks import Benchmark
 from tenth.reporting.results_reader import CONTROLS
 
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._+-]{0,62}[A-Za-z0-9_+-])?")  # it is a file's name too
-# Devices, whatever follows a dot. Source: https://learn.microsoft.com/windows/win32/fileio/naming-a-file
+# Devices, whatever follows a dot. Source: Microsoft, "Naming Files, Paths, and Namespaces".
 WINDOWS_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|(COM|LPT)[0-9])(\..*)?", re.IGNORECASE)
 MAX_MODEL_CHARS = 100
 
