@@ -142,8 +142,7 @@ def test_every_photo_has_as_many_captions(source: Path, tmp_path: Path) -> None:
 
 
 def test_without_captions_it_says_what_is_lost(source: Path, tmp_path: Path) -> None:
-    said = f'no captions: every one is "{NEUTRAL}"; measuring needs no more, training'
-    assert any(note.startswith(said) for note in prepare_folder(source, tmp_path).notes)
+    assert f'no captions: every one is "{NEUTRAL}"; measuring needs' in " ".join(prepare_folder(source, tmp_path).notes)
 
 
 @pytest.mark.parametrize(
@@ -246,8 +245,8 @@ def test_one_photo_is_enough_for_a_row_but_it_is_said(source: Path, tmp_path: Pa
 def test_who_has_fewer_than_ten_photos_is_named(tmp_path: Path) -> None:
     for name, count in (("One", 1), ("Two", 2), ("Nine", 9), ("Ten", 10)):
         put(tmp_path / "in", *(f"{name}/{number}.png" for number in range(count)))
-    said = "2 people have two to nine usable photos (Nine, Two): what asks for nine references"
-    assert any(note.startswith(said) for note in prepare_folder(tmp_path / "in", tmp_path).notes)
+    notes = " ".join(prepare_folder(tmp_path / "in", tmp_path).notes)
+    assert "2 people have two to nine usable photos (Nine, Two): what asks for nine references" in notes
 
 
 def test_empty_splits_are_named(tmp_path: Path) -> None:

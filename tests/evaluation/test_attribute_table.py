@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tenth.cli.main import main
 from tenth.core.cache import ArrayCache
 from tenth.core.errors import DataError, PhotoError
 from tenth.core.types import Photo
 from tenth.data.captions.attributes import read_attributes
 from tenth.data.captions.prompt_parser import FACE_ATTRIBUTES
 from tenth.data.faces.crops import PhotoDataset
-from tenth.data.manifest import ManifestEntry
-from tenth.evaluation.attribute_table import attribute_table, attributes_of_crops
+from tenth.data.manifest import ManifestEntry, write_manifest
+from tenth.evaluation.attribute_table import attribute_table, attributes_of_crops, count_unknown
+from tenth.evaluation.extractors import face_attributes
 from tenth.evaluation.extractors.face_attributes import load_face_attributes
 from toy_people import FACE, face_pixels
 
@@ -50,6 +52,29 @@ def dataset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PhotoDataset:
 
     monkeypatch.setattr(PhotoDataset, "open_with_central_face", opened)
     return PhotoDataset(tmp_path / "people.jsonl", tmp_path)
+
+
+def test_photos_of_which_nothing_is_known_are_counted(dataset: PhotoDataset, tmp_path: Path) -> None:
+    one = attribute_table(dataset, ENTRIES, Listed({"smiling": 3.0}, {}), ArrayCache(tmp_path / "one"))
+    none = attribute_table(dataset, ENTRIES, Listed({}, {}), ArrayCache(tmp_path / "none"))
+    assert (count_unknown(one), count_unknown(none)) == (2, 3)
+
+
+def test_a_table_of_nothing_is_not_written(
+    dataset: PhotoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(dataset.people, ENTRIES)
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "cache"))
+    command, table = ["data", "attributes", str(dataset.people), str(tmp_path), "-o"], tmp_path / "table.csv"
+    monkeypatch.setattr(face_attributes, "load_face_attributes", lambda: Listed({}, {}))
+    assert main([*command, str(table)]) == 1
+    assert "nothing is known of any of the 3 photos" in capsys.readouterr().err
+    assert not table.exists()
+    monkeypatch.setenv("TENTH_CACHE_DIR", str(tmp_path / "other"))
+    monkeypatch.setattr(face_attributes, "load_face_attributes", lambda: Listed({"smiling": 3.0}, {}))
+    assert main([*command, str(table)]) == 0
+    assert "2 photos of them with no face" in capsys.readouterr().err
+    assert count_unknown(table.read_text()) == 2
 
 
 def read_back(text: str, folder: Path) -> Any:

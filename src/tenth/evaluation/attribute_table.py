@@ -47,6 +47,11 @@ def attribute_table(
     return text.getvalue()
 
 
+def count_unknown(table: str) -> int:
+    """Photos of a table of which nothing is known: without a face, or not sure in anything."""
+    return sum(not any(cells[1:]) for cells in list(csv.reader(StringIO(table)))[1:])
+
+
 def attributes_of_crops(crops: Sequence[Pixels], classifier: FaceAttributeClassifier) -> dict[str, bool]:
     """What most of a person's face crops show, where the classifier is sure; an even split is unknown, and left out."""
     votes = Counter[str]()

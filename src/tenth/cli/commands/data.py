@@ -44,7 +44,7 @@ def attributes(people: PeopleFile, photos: PhotosFolder, output: AttributesTable
     from tenth.core.errors import DataError
     from tenth.core.files.writing import write_bytes
     from tenth.data.faces.crops import PhotoDataset
-    from tenth.evaluation.attribute_table import attribute_table
+    from tenth.evaluation.attribute_table import attribute_table, count_unknown
     from tenth.evaluation.extractors.face_attributes import load_face_attributes
 
     if output.exists():
@@ -52,8 +52,13 @@ def attributes(people: PeopleFile, photos: PhotosFolder, output: AttributesTable
     dataset = PhotoDataset(people, photos)
     entries = dataset.entries(split)
     table = attribute_table(dataset, entries, load_face_attributes(), ArrayCache(default_cache_dir()))
+    if (unknown := count_unknown(table)) == len(entries):
+        found = f"nothing is known of any of the {pluralize(len(entries), 'photo')}: no face, or none that is read surely"
+        raise DataError(found, "photos of faces are needed", "Check the folder of photos; nothing was written")
     write_bytes(output, table.encode(), no_overwrite=True)
     print_message(f"read by a classifier, with errors (docs/data.md): {pluralize(len(entries), 'photo')}")
+    if unknown:
+        print_message(f"{pluralize(unknown, 'photo')} of them with no face, or none that is read surely: their lines are empty")
     print_result(output)
     return 0
 
