@@ -59,11 +59,13 @@ class DiscriminatorHead(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         sizes = ((channels, WIDTH), (WIDTH, WIDTH), (WIDTH, 1))
-        self.layers: Any = nn.ModuleList(nn.Conv2d(*size, 3, padding=1) for size in sizes)
+        convolutions = [nn.Conv2d(*size, 3, padding=1) for size in sizes]
         with torch.no_grad():  # as of PatchDiscriminator
-            for layer in self.layers:
+            for layer in convolutions:
                 layer.weight /= HEAD_LEARNING_RATE_FACTOR
-                layer.bias /= HEAD_LEARNING_RATE_FACTOR
+                if layer.bias is not None:
+                    layer.bias /= HEAD_LEARNING_RATE_FACTOR
+        self.layers: Any = nn.ModuleList(convolutions)
 
     def forward(self, features: Tensor, *, trainable: bool) -> Tensor:
         """The scores. trainable: whether gradients reach the weights, or only the features."""
