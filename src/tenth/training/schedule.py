@@ -62,7 +62,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
 def computes_in_bf16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16. Others than CPUs and CUDA's: taken to have them."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return True
     if platform.machine().lower() in ("x86_64", "amd64"):
