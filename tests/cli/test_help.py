@@ -151,8 +151,8 @@ def test_a_command_that_is_nearly_one_is_named(capsys: Output) -> None:
 def test_help_states_the_defaults_that_count() -> None:
     page, default = " ".join(help_page().split()), SamplingConfig()
     for text in (
-        "denoising [default: the model's, 5 of pocket, 25 of others]",
-        "1 or more [default: the model's, 1.8 of pocket]",
+        "denoising [default: the model's, 4 of pocket, 25 of others]",
+        "1 or more [default: the model's, 1.6 of pocket]",
         f"[default: {default.ip_adapter_scale:g}]",
     ):
         assert text in page
