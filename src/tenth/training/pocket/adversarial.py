@@ -36,9 +36,7 @@ class AdversarialLoss:
 
     adversarial_weight: NonNegative = 0.02
     pattern_weight: NonNegative = 0.05  # that fine detail is as strong at each place of the decoder's squares
-    max_timestep: Count = (
-        500  # below it there are an adversarial loss and predictions to go on from; above it the mean is right
-    )
+    max_timestep: Count = 650  # below it are the adversarial loss and predictions to go on from; above it the mean is right
     p_below: Fraction = 0.7  # of the images have a timestep below, whatever the others have
     p_on_policy: Fraction = 0.4  # of these go on from the UNet's own prediction, as sampling does
     step_size: Count = 300  # longest step of sampling, in timesteps
