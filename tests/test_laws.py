@@ -54,8 +54,10 @@ def model(toy_model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyt
     return toy_model
 
 
-def in_three_steps(name: str, model: Any) -> DreamBoothSettings:
-    shortened = replace(default_settings(name, model), num_class_images=2, sampling=SamplingConfig(steps=1))
+def in_three_steps(name: str, model: Any, *, with_adapter: bool) -> DreamBoothSettings:
+    shortened = replace(
+        default_settings(name, model, with_adapter=with_adapter), num_class_images=2, sampling=SamplingConfig(steps=1)
+    )
     return replace(
         shortened,
         schedule=TrainingConfig(total_images=6, batch_size=2, warmup_images=0, ema_halflife_images=2, learning_rate=1e-2),

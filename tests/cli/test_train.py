@@ -46,7 +46,10 @@ def test_nothing_to_resume(recipe: Path, tmp_path: Path, capsys: Output) -> None
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("images = 3", "known stages: 'autoencoder', 'decoder', 'base-model', 'face-attributes', 'adapter', 'toy'"),
+        (
+            "images = 3",
+            "known stages: 'autoencoder', 'decoder', 'base-model', 'adversarial', 'face-attributes', 'adapter', 'toy'",
+        ),
         ("stage = 'dream'", "has stage 'dream'"),
         ("stage = ['toy']", "has stage ['toy']"),
         ("stage = 'toy'\nimages = 3\nsteps = 1", "known keys: images, stage"),

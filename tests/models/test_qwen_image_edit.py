@@ -110,7 +110,7 @@ def test_two_people_in_a_batch_are_each_as_alone(model: Any) -> None:
     ]
     together = sample_float(SamplingBatch(model, GUIDED, PROMPTS[:2], [3, 3], size=SIZE, context=stacked_contexts(*contexts)))
     for one, other in zip(alone, together, strict=True):
-        assert np.abs(one - other).max() < 1e-4
+        assert np.abs(one - other).max() < 1e-3  # a quarter of a step of 8 bits
     same_prompt = SamplingBatch(model, GUIDED, [PROMPTS[0]], [3], size=SIZE, context=stacked_contexts(contexts[1]))
     assert np.abs(sample_float(same_prompt)[0] - alone[0]).max() > 0.01
 
