@@ -187,7 +187,7 @@ def test_the_estimate_is_near_the_measured_peak(fresh: Fresh) -> None:
     """In a process of its own, with a model whose activations are most of it; what the libraries set up comes on top."""
     result = benchmark(fresh, "full_size", "sd15", "--pixels=384", "--steps=1", "--profile=half-batch1")
     assert result["memory_profile"] == "half-batch1"
-    assert 0.5 < result["over"] < 4  # 3.3 by the kernels of a processor with AVX2 alone
+    assert 0.5 < result["over"] < 4  # 3.3 was seen on a processor with AVX2 alone
 
 
 @pytest.mark.slow

@@ -115,7 +115,9 @@ def test_a_step_of_sampling_leads_on_along_the_noise_or_to_new_noise(
     assert torch.equal(reached, trainer._own_latents(batch, selected, noise, step_rng(6, 2)))  # resuming changes nothing
 
 
-def test_the_stage_has_no_augmentation() -> None:
+def test_what_the_stage_does_not_do_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"identity_loss.feature_weight is 1.0.*0 in this stage"):
+        replace(RECIPE, identity_loss=IdentityLossConfig(feature_weight=1.0))
     with pytest.raises(RecipeError, match=r"augmentation.p_apply is 0.3.*0 in this stage"):
         replace(RECIPE, augmentation=Augmentation(p_apply=0.3))
     assert to_table(RECIPE)["stage"] == "adversarial"

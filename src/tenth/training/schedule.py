@@ -54,7 +54,7 @@ class TrainingConfig:
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
     """What a step computes in. precision: of PRECISIONS; auto: bf16 where the device computes in it, else fp32.
 
-    A processor without it emulates it, which takes tens of times as long. fp16 is for GPUs; the loss is scaled.
+    A processor without it emulates it, ten times as slow and more. fp16 is for GPUs; the loss is scaled.
     """
     return DTYPES[precision if precision != "auto" else "bf16" if computes_in_bf16(device) else "fp32"]
 

@@ -45,13 +45,17 @@ class AdversarialLoss:
 
 @config_dataclass
 class AdversarialRecipe(DiffusionRecipe):
-    """recipes/pocket-adversarial.toml. The other keys as of its base; photos are not augmented."""
+    """recipes/pocket-adversarial.toml. The other keys as of its base; without augmentation and the identity loss's features."""
 
     loss: AdversarialLoss = field(default_factory=AdversarialLoss)
     stage: Literal["adversarial"] = "adversarial"  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        require(not self.augmentation.p_apply, "augmentation.p_apply", self.augmentation.p_apply, "0 in this stage")
+        p_apply, feature_weight = self.augmentation.p_apply, self.identity_loss.feature_weight
+        require(not p_apply, "augmentation.p_apply", p_apply, "0 in this stage")
+        require(
+            not feature_weight, "identity_loss.feature_weight", feature_weight, "0 in this stage: the discriminator sees them"
+        )
 
 
 def train_adversarial(recipe: AdversarialRecipe, directory: Path) -> None:
