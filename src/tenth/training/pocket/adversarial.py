@@ -26,7 +26,7 @@ from tenth.training.pocket.dataset import PocketDataset
 from tenth.training.pocket.decoder import laplacian_energy
 from tenth.training.pocket.diffusion import DiffusionRecipe, export_averages, prepare
 from tenth.training.pocket.discriminator import LatentDiscriminator, hinge_loss
-from tenth.training.pocket.identity_loss import IdentityLoss
+from tenth.training.pocket.identity_loss import IdentityLoss, jittered
 from tenth.training.pocket.modules import PocketModules
 
 
@@ -36,6 +36,7 @@ class AdversarialLoss:
 
     adversarial_weight: NonNegative = 0.02
     pattern_weight: NonNegative = 0.05  # that fine detail is as strong at each place of the decoder's squares
+    jitter: Fraction = 0.0  # of a crop's side: by up to so much crops are enlarged and moved before the identity loss
     max_timestep: Count = 650  # below it are the adversarial loss and predictions to go on from; above it the mean is right
     p_below: Fraction = 0.7  # of the images have a timestep below, whatever the others have
     p_on_policy: Fraction = 0.4  # of these go on from the UNet's own prediction, as sampling does
@@ -162,7 +163,8 @@ class AdversarialTrainer:
         if not len(rows):
             return x0.new_zeros(())
         pixels = self.identity_loss.decoder(x0[rows])
-        descriptors = self.identity_loss.face_net(crops_to_chips(pixels)).float()
+        amounts = self.recipe.loss.jitter * (2 * rng.uniform(3) - 1)
+        descriptors = self.identity_loss.face_net(crops_to_chips(jittered(pixels, amounts[rows]))).float()
         standardized = self.identity_loss.encoder.standardize(descriptors)
         errors = 1 - F.cosine_similarity(standardized, batch.embeddings[rows], dim=1)
         energy = laplacian_energy(pixels).log()

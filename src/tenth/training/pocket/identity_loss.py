@@ -24,6 +24,17 @@ class IdentityLossConfig:
     min_alphas_cumprod: Fraction = 0.25  # least share of signal (of the variance): with less, blurred means become caricatures
 
 
+def jittered(pixels: Tensor, amounts: Tensor) -> Tensor:
+    """Crops (B, C, H, W), enlarged and moved by amounts (B, 3) of their side, each negative or positive; edges are repeated.
+
+    What deceives a recognizer at one place of its grid alone is not what a face has.
+    """
+    enlargement, offsets = amounts.split([1, 2], 1)
+    scales = torch.eye(2, dtype=pixels.dtype) * (1 - enlargement)[:, None]  # (B, 2, 2)
+    grid = F.affine_grid(torch.cat((scales, 2 * offsets[..., None]), 2), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+
+
 class IdentityLoss:
     """One minus the cosine between the face that predicted latents show and the photo's own embedding.
 
