@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tenth.core.cache import ArrayCache
 from tenth.core.config import to_table
 from tenth.core.errors import RecipeError
 from tenth.data.faces.crops import PhotoDataset
@@ -23,6 +25,7 @@ from tenth.models.pocket.paths import MODEL_DIR
 from tenth.training.pocket import adversarial
 from tenth.training.pocket.adversarial import AdversarialLoss, AdversarialRecipe, AdversarialTrainer, train_adversarial
 from tenth.training.pocket.augmentation import Augmentation
+from tenth.training.pocket.diffusion import export_averages, prepare
 from tenth.training.pocket.discriminator import LatentDiscriminator, hinge_loss
 from tenth.training.pocket.identity_loss import IdentityLoss, IdentityLossConfig
 from tenth.training.pocket.modules import PocketModules
@@ -118,6 +121,8 @@ def test_a_step_of_sampling_leads_on_along_the_noise_or_to_new_noise(
 def test_what_the_stage_does_not_do_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"identity_loss.feature_weight is 1.0.*0 in this stage"):
         replace(RECIPE, identity_loss=IdentityLossConfig(feature_weight=1.0))
+    with pytest.raises(RecipeError, match=r"initial_share is 0.2.*0 without init_from"):
+        replace(RECIPE, initial_share=0.2)
     with pytest.raises(RecipeError, match=r"augmentation.p_apply is 0.3.*0 in this stage"):
         replace(RECIPE, augmentation=Augmentation(p_apply=0.3))
     assert to_table(RECIPE)["stage"] == "adversarial"
@@ -145,3 +150,13 @@ def test_a_training_writes_a_model_with_another_unet_alone(
         for part, changed in parts.items():
             before, after = (load_file(root / f"{part}.safetensors") for root in (MODEL_DIR, tmp_path / "run" / folder))
             assert any(not torch.equal(before[name], after[name]) for name in before) == changed
+
+    # Written again with a share of the weights before, they lie as much nearer to these.
+    shared = replace(recipe, initial_share=0.25)
+    shutil.copytree(tmp_path / "run", tmp_path / "shared", ignore=shutil.ignore_patterns("final", "average-*"))
+    export_averages(shared, prepare(shared, ArrayCache(tmp_path / "store")), tmp_path / "shared")
+    roots = (MODEL_DIR, tmp_path / "run/final", tmp_path / "shared/final")
+    initial, trained, between = (load_file(root / "unet/diffusion_pytorch_model.safetensors") for root in roots)
+    for name, value in between.items():
+        expected = 0.25 * initial[name].float() + 0.75 * trained[name].float()
+        torch.testing.assert_close(value.float(), expected, atol=1e-5, rtol=2e-3)  # all three are in half precision

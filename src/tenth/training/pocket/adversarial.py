@@ -52,6 +52,7 @@ class AdversarialRecipe(DiffusionRecipe):
     stage: Literal["adversarial"] = "adversarial"  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         p_apply, feature_weight = self.augmentation.p_apply, self.identity_loss.feature_weight
         require(not p_apply, "augmentation.p_apply", p_apply, "0 in this stage")
         require(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tenth.core.cache import ArrayCache, default_cache_dir
-from tenth.core.config import FilePath, Fraction, NonNegative, config_dataclass
+from tenth.core.config import FilePath, Fraction, NonNegative, config_dataclass, require
 from tenth.core.errors import RecipeError
 from tenth.core.rng import StepRNG
 from tenth.data.faces.crops import PhotoDataset, load_face_crops
@@ -42,18 +42,27 @@ class DiffusionRecipe:
     schedule: TrainingConfig
     conditioning_dropout: PocketConditioningDropout = field(default_factory=PocketConditioningDropout)
     init_from: FilePath | None = None  # a whole model whose weights it goes on from, as an earlier run wrote it; random without
+    initial_share: Fraction = 0.0  # of its weights in what is written, averaged with the trained ones
     min_snr_gamma: NonNegative = 5.0  # of min-SNR weighting; 0 turns it off
     repeat_threshold: Fraction = 0.0  # attributes of a smaller share of the photos are seen more often: repeat_factor_sampling
     identity_loss: IdentityLossConfig = field(default_factory=IdentityLossConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
     stage: Literal["base-model"] = "base-model"
 
+    def __post_init__(self) -> None:
+        possible = not self.initial_share or self.init_from is not None
+        require(possible, "initial_share", self.initial_share, "0 without init_from")
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """The modules that are trained, and the data. photo_indices: photos, those with rare attributes several times, (M,)."""
+    """The modules that are trained, and the data. photo_indices: photos, those with rare attributes several times, (M,).
+
+    initial_weights: of UNet and text encoder before training, under the names of a checkpoint's averages.
+    """
 
     model: PocketModules
+    initial_weights: Mapping[str, Tensor]
     encoder: FaceEncoder
     autoencoder: PocketAutoencoder
     dataset: PocketDataset
@@ -69,13 +78,18 @@ def train_diffusion(recipe: DiffusionRecipe, directory: Path) -> None:
 
 
 def export_averages(recipe: DiffusionRecipe, data: Prepared, directory: Path) -> None:
-    """Write the averages of the last checkpoint as models: `directory`/average-HALFLIFE, and last the first, to final."""
+    """Write the averages of the last checkpoint as models: `directory`/average-HALFLIFE, and last the first, to final.
+
+    Each has the recipe's share of the initial weights; what a stage does not train is as it was.
+    Source of averaging with the weights before: Wortsman et al. 2022, WiSE-FT, arXiv:2109.01903.
+    """
     checkpoint = load_checkpoint(directory)
     assert checkpoint is not None
-    text_encoder = {f"text_encoder.{name}": value for name, value in data.model.text_encoder.state_dict().items()}
     first, *further = ema_keys([recipe.schedule.ema_halflife_images, *recipe.schedule.extra_ema_halflives_images])
-    for key in (*further, first):  # what a stage does not train is as it was
-        weights = text_encoder | tensors_under(checkpoint.tensors, key)
+    for key in (*further, first):
+        weights = dict(data.initial_weights)
+        for name, value in tensors_under(checkpoint.tensors, key).items():
+            weights[name] = torch.lerp(value, weights.get(name, value).to(value), recipe.initial_share)
         export_model(directory / ("final" if key == first else key), weights, recipe.autoencoder, data.encoder)
 
 
@@ -110,9 +124,11 @@ def prepare(recipe: DiffusionRecipe, cache: ArrayCache) -> Prepared:
 
     # What is added to the UNet.
     install_ip_adapter(model.unet, adapter)
+    trained = {"unet": model.unet, "text_encoder": model.text_encoder}
+    initial_weights = {f"{key}.{name}": value.clone() for key in trained for name, value in trained[key].state_dict().items()}
     if dataset.augmented:
         add_augmentation_conditioning(model.unet)
-    return Prepared(model, encoder, autoencoder, dataset, photo_indices)
+    return Prepared(model, initial_weights, encoder, autoencoder, dataset, photo_indices)
 
 
 def train(
