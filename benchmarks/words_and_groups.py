@@ -11,6 +11,7 @@ object as its last line.
 
 import argparse
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,14 @@ ATTRIBUTES = {  # sign -> prompt; of gender, the person's own
     "smiling": "a photo of a smiling person",
     "mouth_open": "a photo of a person with an open mouth",
     "outdoor": "a picture of a person, outdoors",
+}
+SAMPLING_OPTIONS: dict[str, type] = {
+    "steps": int,
+    "guidance_scale": float,
+    "guidance_rescale": float,
+    "text_guidance_scale": float,
+    "ip_adapter_scale": float,
+    "precision": str,
 }
 MEN_ALONE = ("beard",)  # captions say it of men alone
 
@@ -123,15 +132,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--count", type=int, default=None, help="only the first so many people")
     parser.add_argument("--threshold", type=float, default=0.376, help="the recognizer's least cosine of one person")
-    for name, value in (
-        ("steps", 8),
-        ("guidance_scale", 2.0),
-        ("guidance_rescale", 0.5),
-        ("text_guidance_scale", 0.0),
-        ("ip_adapter_scale", 1.0),
-        ("precision", "auto"),
-    ):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    for name, kind in SAMPLING_OPTIONS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None, help="the model's default without it")
     return parser.parse_args()
 
 
@@ -143,14 +145,16 @@ def main() -> None:
         load_recognizer(args.recognizer),
         load_face_attributes(),
     )
-    kinds = ("steps", "guidance_scale", "guidance_rescale", "text_guidance_scale", "ip_adapter_scale", "precision")
-    sampling = SamplingConfig(**{name: getattr(args, name) for name in kinds})
+    given = {name: getattr(args, name) for name in SAMPLING_OPTIONS}
+    sampling = SamplingConfig(**{name: value for name, value in given.items() if value is not None})
     captions = {row.file: row.caption for row in people.entries(args.split)}
-    tally = Tally()
+    tally, seconds = Tally(), []
     parted = islice(split_people(people, args.split, references=9, held_out=10), args.count)
     for number, photos in track(parted, "people", "person"):
         group = group_of([captions[photo.file] for photo in (*photos.references, *photos.held_out)])
+        start = time.process_time()
         identity = method(args.method)(Person(number, photos.references), model).identity
+        seconds.append(time.process_time() - start)
         held_out = recognizer([face_crop(photo) for photo in photos.held_out])
         held_out = held_out[~np.isnan(held_out).any(1)]
         prompts = prompts_for(group[0])
@@ -170,6 +174,7 @@ def main() -> None:
         "accepted": groups["everybody"]["accepted"],
         "faces": round(float(np.mean(tally.faces)), 4),
         "pictures": len(tally.faces),
+        "cpu_seconds_per_person": round(float(np.median(seconds)), 2),
     }
     print(
         json.dumps(result | {"method": args.method, "split": args.split, "model": model.name, "words": words, "groups": groups})
