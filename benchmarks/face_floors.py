@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("split", nargs="?", default="validation")
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--method", nargs="+", default=["ip-adapter-consensus"])
-    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--steps", type=int, default=None, help="the model's default without it")
     parser.add_argument("--text-guidance-scale", type=float, default=0.0)
     args = parser.parse_args()
     people, model, recognizer = PhotoDataset(args.people, args.photos), load_model(args.model), load_recognizer(args.recognizer)

@@ -1,6 +1,6 @@
 """For each picture in a folder, the training photos nearest to it: has the model copied anybody?
 
-    python benchmarks/nearest_faces.py PEOPLE.jsonl PHOTOS FOLDER SHEET.png [--draw 1000] [--steps 12] [--precision bf16]
+    python benchmarks/nearest_faces.py PEOPLE.jsonl PHOTOS FOLDER SHEET.png [--draw 1000]
 
 --draw: draws so many pictures into the folder first, where copies are likeliest: each with the caption of a training photo,
 half of nobody, half with that photo's own embedding. Two distances: dlib's descriptor (0.6 is the usual limit for one
@@ -94,8 +94,8 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--draw", type=int, default=0)
     parser.add_argument("--model", default="pocket")
-    parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--steps", type=int, default=None, help="the model's default without it")
+    parser.add_argument("--precision", default="auto")
     args = parser.parse_args()
     people, store = PhotoDataset(args.people, args.photos), ArrayCache(default_cache_dir())
     faces = load_face_crops(people, "train", store)
