@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, PngImagePlugin
 
 from tenth.core.config import from_table, to_table
@@ -25,7 +26,7 @@ from tenth.models.pocket.paths import MODEL_DIR
 from tenth.models.registry import load_model
 from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
-from tenth.sampling.sampler import SamplingBatch, sample
+from tenth.sampling.sampler import SamplingBatch, initial_noise, sample
 from tenth.sampling.schedulers import SCHEDULERS, a1111_name, build_scheduler
 from toy_drawing import FEW_STEPS, PROMPT, diffusers_image, generate_float_image, generate_images, random_identity
 from toy_models import write_stable
@@ -156,6 +157,19 @@ def test_the_sampler_stands_in_the_image(stable: Any, small: Any, tmp_path: Path
         with Image.open(tmp_path / "0.png") as image:
             assert f"Steps: 3, Sampler: {label}, CFG scale" in image.info["parameters"]
         assert read_sample(tmp_path / "0.png").get("scheduler", "") == sampling.scheduler
+
+
+def test_the_pocket_model_s_noise_has_no_mean_and_others_is_as_drawn(stable: Any) -> None:
+    noises = []
+    for model in (load_pocket(), stable):
+        batch = SamplingBatch(model, FEW_STEPS, [PROMPT] * 2, [3, 4])
+        generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
+        drawn = torch.stack([torch.randn(batch.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in (3, 4)])
+        noises.append((initial_noise(batch, generators), drawn))
+    (centred, drawn), (other, other_drawn) = noises
+    assert torch.equal(other, other_drawn)
+    assert float(centred.mean((2, 3)).abs().max()) < 1e-6
+    torch.testing.assert_close(centred, drawn - drawn.mean((2, 3), keepdim=True))
 
 
 def test_samplers_that_cannot_be_are_said(small: Any) -> None:

@@ -205,12 +205,16 @@ class Aggregator(Protocol):
 
 @dataclass(frozen=True)
 class DefaultSampling:
-    """How a model is sampled where nothing else is asked for (sampling/config.py). hires_strength: of a second pass, or 0."""
+    """How a model is sampled where nothing else is asked for (sampling/config.py). hires_strength: of a second pass, or 0.
+
+    centred_noise: whether the initial noise has a mean of zero in each channel, which no setting changes.
+    """
 
     steps: int
     guidance_scale: float
     hires_strength: float = DEFAULT_HIRES_STRENGTH
     guidance_rescale: float = 0.5
+    centred_noise: bool = False
 
 
 class DiffusionModel(Protocol):

@@ -220,10 +220,14 @@ def last_timesteps(scheduler: Any, steps: int, batch: SamplingBatch) -> Tensor:
 
 
 def initial_noise(batch: SamplingBatch, generators: list[torch.Generator]) -> Tensor:
-    """Standard normal noise (B, C, h, w), each image's from its own generator on the CPU."""
+    """Standard normal noise (B, C, h, w), each image's from its own generator on the CPU.
+
+    As every low frequency of it, its mean in each channel decides the image's: the colours of the whole. Of few latents the
+    mean is large, and a seed gives red faces whoever is asked for; models that are `centred_noise` do without it.
+    """
     shape = (len(generators), *batch.latent_shape)
     noise: Tensor = randn_tensor(shape, generators, batch.model.device, batch.model.dtype)
-    return noise
+    return noise - noise.mean((2, 3), keepdim=True) if batch.model.default_sampling.centred_noise else noise
 
 
 def img2img_steps(steps: int, strength: float) -> int:
