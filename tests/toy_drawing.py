@@ -33,6 +33,13 @@ def generate_float_image(model: Any, sampling: SamplingConfig, identity: Identit
         return sample_float(SamplingBatch(model, sampling, [PROMPT], [5], embeddings))[0]
 
 
+def centred_noise(model: Any, seed: int) -> torch.Tensor:
+    """The noise (1, C, h, w) of a seed of the pocket model, as `latents` of diffusers' pipelines."""
+    shape = (1, *model.latent_shape(model.native_resolution, model.native_resolution))
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return noise - noise.mean((2, 3), keepdim=True)
+
+
 def diffusers_arguments(prompts: Sequence[str], seeds: Sequence[int], sampling: SamplingConfig) -> dict[str, Any]:
     """What diffusers' own pipeline is called with for the same images, but for a person's embeddings."""
     return {

@@ -29,6 +29,7 @@ from tenth.sampling.config import SamplingConfig
 from tenth.sampling.generate import Request, generate
 from tenth.sampling.sampler import sample
 from tenth.training.frozen_diffusion import FrozenDiffusion
+from toy_drawing import centred_noise
 from toy_dreambooth import SETTINGS, person
 
 PROMPT, ONE_STEP = "a photo of a person", SamplingConfig(steps=1)
@@ -102,15 +103,10 @@ def test_diffusers_loads_what_was_trained_and_draws_the_same(
     save_file(dict(identity.weights), tmp_path / "lora.safetensors")
     pipeline, prompt = load_pipeline(toy_folder), f"a photo of a {identity.trigger_phrase}"
     pipeline.load_lora_weights(tmp_path, weight_name="lora.safetensors")
-    drawn = pipeline(
-        prompt, num_inference_steps=2, guidance_scale=2.0, generator=torch.Generator().manual_seed(3),
-        output_type="np",
-    ).images[0]  # fmt: skip
+    asked = {"num_inference_steps": 2, "guidance_scale": 2.0, "latents": centred_noise(model, 3), "output_type": "np"}
+    drawn = pipeline(prompt, **asked).images[0]
     with model.applied([identity]):
-        ours = model.pipeline(
-            prompt, num_inference_steps=2, guidance_scale=2.0, generator=torch.Generator().manual_seed(3),
-            output_type="np",
-        ).images[0]  # fmt: skip
+        ours = model.pipeline(prompt, **asked).images[0]
     assert np.abs(drawn - ours).max() <= 1e-5
     (sample,) = generate(
         model, [Request(identity, PROMPT, 3)], SamplingConfig(steps=2, guidance_scale=2.0, guidance_rescale=0.0)
