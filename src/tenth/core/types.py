@@ -214,6 +214,7 @@ class DefaultSampling:
     guidance_scale: float
     hires_strength: float = DEFAULT_HIRES_STRENGTH
     guidance_rescale: float = 0.5
+    text_guidance_scale: float = 0.0
     centred_noise: bool = False
 
 

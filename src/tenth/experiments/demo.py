@@ -40,7 +40,6 @@ PROMPTS = {  # by the columns' heads; one batch
     "sunglasses": "a photo of a person wearing sunglasses",
 }
 SEED = 0  # of every image
-SAMPLING = SamplingConfig(text_guidance_scale=5.0)  # the prompt weakens beside a person: docs/choose.md
 RUN_KIND = "demo"  # in run.json
 
 

@@ -23,7 +23,8 @@ from tenth.sampling.schedulers import check_scheduler
 if TYPE_CHECKING:
     from tenth.core.types import DefaultSampling, DiffusionModel
 
-MODELS_OWN = ("steps", "guidance_scale", "guidance_rescale")  # the settings that each model has defaults for
+# The settings that each model has defaults for.
+MODELS_OWN = ("steps", "guidance_scale", "guidance_rescale", "text_guidance_scale")
 
 
 def _within_range(name: str) -> BeforeValidator:
@@ -71,7 +72,7 @@ class SamplingConfig:
     # From pure noise, 0, to the image, 1: guidance.py.
     guidance_interval: Annotated[tuple[float, float], BeforeValidator(_validated_interval)] = FULL_INTERVAL
     # Further guidance on the prompt beside a person: guidance.py.
-    text_guidance_scale: Annotated[float, _within_range("text_guidance_scale")] = 0.0
+    text_guidance_scale: Annotated[float | None, _within_range("text_guidance_scale")] = None
     # auto: fp32 on torch, and in compiled networks (models/compiled.py) bf16 where the processor computes in it.
     precision: Annotated[str, one_of(PRECISIONS)] = "auto"
 

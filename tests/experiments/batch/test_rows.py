@@ -91,7 +91,7 @@ def test_several_images_of_a_row_are_rows_with_the_next_seeds() -> None:
         ({"seed": "7"}, {"seed": 7}),
         ({"person": "people/anna/"}, {}),
         ({"person": "./people//anna"}, {}),
-        ({"model": "pocket", "method": "", "sampling": {"text_guidance_scale": 0.0}, "seed": 0}, {}),
+        ({"model": "pocket", "method": "", "sampling": {"ip_adapter_scale": 1.0}, "seed": 0}, {}),
         ({"sampling": {"negative_prompt": "a hat"}}, {"negative_prompt": "a hat"}),
     ],
 )

@@ -16,7 +16,7 @@ def test_a_job_is_submitted_done_and_has_pictures(anna: Served) -> None:
     job = anna.submit("a photo", num_images=2, seed=5)
     assert (job["status"], job["position"], job["person"], job["pictures"]) == ("queued", 0, "anna", [])
     assert job["request"]["seed"] == 5
-    assert job["request"]["sampling"]["text_guidance_scale"] == 0.0  # the defaults stand in it
+    assert job["request"]["sampling"]["ip_adapter_scale"] == 1.0  # the defaults stand in it
 
     work_off(anna.services.settings.data)
     done = anna.job(job["id"])

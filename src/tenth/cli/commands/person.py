@@ -41,9 +41,9 @@ def demo(photos: parameters.ExamplePhotos = None, output: parameters.SheetFolder
     start = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read_person, photos or EXAMPLE_PHOTOS_DIR)
-        from tenth.experiments.demo import SAMPLING
         from tenth.experiments.demo import demo as run_demo
         from tenth.models.registry import load_model
+        from tenth.sampling.config import SamplingConfig
 
         model = load_model()
         person, notes = reading.result()
@@ -51,7 +51,7 @@ def demo(photos: parameters.ExamplePhotos = None, output: parameters.SheetFolder
     # What is done, where to; then the work.
     print_message(*notes, f"{pluralize(len(person.photos), 'photo')}, model {model.name.partition('@')[0]}, into {output}")
     with progress_bar("drawing") as progress:
-        sheet = run_demo(person, model, output, SAMPLING, lambda now: progress(now.done, now.total))
+        sheet = run_demo(person, model, output, SamplingConfig(), lambda now: progress(now.done, now.total))
     suggest_large_model(model)
     print_message(f"done in {format_duration(time.perf_counter() - start)}; the contact sheet is")
     print_result(sheet)

@@ -19,10 +19,9 @@ def choices() -> dict[str, Any]:
         for name, allowed in bounds.SETTING_RANGES.items()
     }
     ranges["seed"]["max"] = LARGEST_SEED
-    usual = SamplingConfig()
     return {
         "ranges": ranges,
-        "defaults": {name: getattr(usual, name) for name in ("text_guidance_scale", "ip_adapter_scale")},
+        "defaults": {"ip_adapter_scale": SamplingConfig().ip_adapter_scale},
         "schedulers": list(SCHEDULERS),
         "size_multiple": SIZE_MULTIPLE,
         "max_prompt_chars": bounds.MAX_PROMPT_CHARS,
